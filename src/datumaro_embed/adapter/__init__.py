@@ -1,0 +1,21 @@
+"""Datumaro items, categories and annotations → records (with plugin.py the only user of datumaro).
+
+importing.py    PATH[:FORMAT] → Datumaro dataset, with what Datumaro dropped counted
+dataset.py      a Datumaro dataset → SourceDataset: sorted, split, path-checked
+media.py        a Datumaro medium → encoder input: path, bytes or pixels, and a region of interest
+annotations.py  Datumaro annotations and categories → records
+jsonable.py     any attribute value → JSON, losslessly
+"""
+
+from .dataset import SourceDataset, SourceItem
+from .importing import ImportedDataset, import_dataset
+from .media import EncoderInput, encoder_input
+
+__all__ = [
+    "EncoderInput",
+    "ImportedDataset",
+    "SourceDataset",
+    "SourceItem",
+    "encoder_input",
+    "import_dataset",
+]

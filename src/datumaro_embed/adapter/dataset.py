@@ -1,0 +1,225 @@
+"""A Datumaro dataset as the pipeline reads it: sorted by (subset, id), paths checked."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datumaro.components import media as dm
+from datumaro.components.annotation import AnnotationType
+from datumaro.components.annotation import Categories as DmCategories
+from datumaro.components.dataset_base import DatasetItem, IDataset
+
+from ..errors import DatasetReadError, EmptyDatasetError
+from ..geometry import BoxRule, choose_rule, to_upright, upright_size
+from ..records import Categories, ItemKey, ItemRecord, Split, Status
+from .annotations import annotation_record, canonical_order, categories_record
+from .jsonable import jsonable
+
+__all__ = ["SourceDataset", "SourceItem"]
+
+_SPLITS = {
+    **dict.fromkeys(("train", "training", "trn"), Split.TRAIN),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "minival"), Split.VAL),
+    **dict.fromkeys(("test", "testing"), Split.TEST),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SourceItem:
+    """One item before its image is read.
+
+    Attributes
+    ----------
+    key : ItemKey
+    medium : datumaro MediaElement or None
+    path : str
+        As in ItemRecord.
+    unsafe : str
+        Why the path may not be opened; empty where it may.
+    """
+
+    key: ItemKey
+    medium: dm.MediaElement | None
+    path: str
+    unsafe: str
+    item: DatasetItem
+    labels: tuple[str, ...]
+    relative_boxes: bool
+
+    def declared_size(self) -> tuple[int, int] | None:
+        """Width and height as the dataset says, the image unopened; None where it does not."""
+        medium = self.medium
+        if not isinstance(medium, dm.Image) or not medium.has_size:
+            return None
+        height, width = medium.size
+        return width, height
+
+    def record(
+        self,
+        stored: tuple[int, int] | None,
+        orientation: int,
+        content_sha256: bytes,
+        *,
+        status: Status = Status.OK,
+        error: str = "",
+    ) -> ItemRecord:
+        """Complete the record with what the image says.
+
+        Parameters
+        ----------
+        stored : (width, height) or None
+            Pixels as stored in the file; None where the image could not be read.
+        orientation : int
+            EXIF 1 to 8.
+        content_sha256 : bytes
+            Of the image.
+        status, error
+            As in ItemRecord.
+        """
+        declared = self.declared_size()
+        size = stored or declared or (0, 0)
+        rule = choose_rule(size, orientation, declared=declared, relative=self.relative_boxes)
+        turned = orientation if rule is BoxRule.ROTATED_WITH_IMAGE else 1
+        records = (annotation_record(ann, turned) for ann in self.item.annotations)
+        upright = (to_upright(record, rule, size, orientation) for record in records)
+        width, height = upright_size(size, orientation)
+        attributes: dict[str, Any] = jsonable(self.item.attributes)
+        if rule is not None:
+            attributes["exif_boxes"] = rule.value
+        return ItemRecord(
+            key=self.key,
+            split=split_of(self.key.subset),
+            path=self.path,
+            width=width,
+            height=height,
+            status=status,
+            error=error,
+            content_sha256=content_sha256,
+            attributes=attributes,
+            annotations=canonical_order(upright, self.labels),
+        )
+
+
+class SourceDataset:
+    """Items of a Datumaro dataset in store order, each checked before anything is opened.
+
+    Parameters
+    ----------
+    dataset : datumaro Dataset, or anything with its items, categories and media
+    root : path, optional
+        No image may lie outside. Without it Datumaro's own record of where the dataset came from is
+        used, else the longest folder that all image files share.
+    follow_symlinks : bool
+        Allow image files that are links leading out of the root.
+
+    Raises
+    ------
+    EmptyDatasetError, DatasetReadError
+        No items; the same (subset, id) twice.
+
+    Notes
+    -----
+    Holds one reference to each item (Datumaro holds the items themselves); no image is opened.
+    """
+
+    def __init__(
+        self, dataset: IDataset, *, root: Path | None = None, follow_symlinks: bool = False
+    ) -> None:
+        categories: Mapping[AnnotationType, DmCategories] = dataset.categories()
+        self.categories: Categories = categories_record(categories)
+        self._items = sorted(dataset, key=lambda item: (item.subset, item.id))
+        self._refuse_empty_or_twice()
+        declared_root = root or getattr(dataset, "data_path", None)
+        self.root: Path = Path(declared_root or self._common_folder())
+        self._follow_symlinks = follow_symlinks
+        self._relative_boxes = has_relative_boxes(dataset)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[SourceItem]:
+        lexical, real = os.path.abspath(self.root), os.path.realpath(self.root)
+        for item in self._items:
+            path, unsafe = self._check_path(item.media, lexical, real)
+            key = ItemKey(item.subset, item.id)
+            yield SourceItem(
+                key, item.media, path, unsafe, item, self.categories.labels, self._relative_boxes
+            )
+
+    def _refuse_empty_or_twice(self) -> None:
+        if not self._items:
+            raise EmptyDatasetError("The dataset has no items. Check the path and the format.")
+        for first, second in zip(self._items, self._items[1:], strict=False):
+            if (first.subset, first.id) == (second.subset, second.id):
+                raise DatasetReadError(
+                    f"Two items are called {first.subset}/{first.id}. Rename one of them "
+                    "(`datum transform -t rename`, or reindex)."
+                )
+
+    def _common_folder(self) -> str:
+        folders = {os.path.dirname(path) for item in self._items if (path := _file(item.media))}
+        try:
+            return os.path.commonpath([os.path.abspath(f) for f in folders])
+        except ValueError:  # no files at all, or on several drives
+            return "."
+
+    def _check_path(
+        self, medium: dm.MediaElement | None, lexical: str, real: str
+    ) -> tuple[str, str]:
+        """Path relative to the root, and why it may not be opened."""
+        path = _file(medium)
+        if not path:
+            return "", ""
+        absolute = os.path.abspath(path)
+        if not _within(absolute, lexical):
+            return path, "the path leaves the dataset folder"
+        relative = os.path.relpath(absolute, lexical).replace(os.sep, "/")
+        if not self._follow_symlinks and not _within(os.path.realpath(absolute), real):
+            return relative, "a link leads out of the dataset folder (--follow-symlinks allows it)"
+        return relative, ""
+
+
+def split_of(subset: str) -> Split:
+    """Role of a subset by the first word of its name: ``train2017`` → TRAIN, ``valid`` → VAL."""
+    word = re.match(r"[a-z]+", subset.lower())
+    return _SPLITS.get(word.group(), Split.OTHER) if word else Split.OTHER
+
+
+def has_relative_boxes(dataset: object) -> bool:
+    """Tell whether boxes were fractions that Datumaro multiplied by a size (YOLO).
+
+    Datumaro keeps a dataset's format, and a transform's sources, in private attributes only.
+    """
+    if "yolo" in str(getattr(dataset, "_format", None)):
+        return True
+    if any(
+        base.__name__ == "YoloLooseBase" or base.__name__ == "YoloStrictBase"
+        for base in type(dataset).__mro__
+    ):
+        return True
+    return any(has_relative_boxes(source) for source in _sources(dataset))
+
+
+def _sources(dataset: object) -> Iterator[object]:
+    for name in ("_extractor", "_source", "_data"):
+        source = getattr(dataset, name, None)
+        if isinstance(source, IDataset):
+            yield source
+    subsets = getattr(dataset, "_subsets", None)
+    for entry in subsets.values() if isinstance(subsets, dict) else ():
+        yield from (entry if isinstance(entry, list) else [entry])
+
+
+def _file(medium: dm.MediaElement | None) -> str:
+    if isinstance(medium, dm.ImageFromFile | dm.RoIImageFromFile | dm.VideoFrame):
+        return str(medium.path)
+    return ""
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)

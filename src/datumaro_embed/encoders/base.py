@@ -1,0 +1,150 @@
+"""The contract of an encoder: pixels and texts in, unit vectors of one space out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from ..errors import ItemFailedError
+from ..images import ImageProblem, read_image, upright_rgb
+
+__all__ = ["Encoder", "Float32Array", "ImageInput", "UInt8Array"]
+
+Float32Array = npt.NDArray[np.float32]
+UInt8Array = npt.NDArray[np.uint8]
+ImageInput = Image.Image | npt.NDArray[Any] | str | Path | bytes
+
+
+class Encoder(ABC):
+    """Embeds images and texts into one space of unit vectors.
+
+    A subclass gives the five attributes and the four abstract methods; `testing.EncoderContract`
+    says what they must do. A vector must not depend on the other rows of its batch.
+
+    Attributes
+    ----------
+    name : str
+    dim : int
+        Length of a vector.
+    image_size_px : int
+        Side of the square of pixels that `preprocess` returns.
+    batch_size : int
+        Most images in one batch of `embed_pixels`.
+    fingerprint : str
+        64 hex digits: equal only where weights, tokenizer and preprocessing are.
+    """
+
+    name: str
+    dim: int
+    image_size_px: int
+    batch_size: int
+    fingerprint: str
+
+    @abstractmethod
+    def preprocess(self, image: Image.Image) -> UInt8Array:
+        """Turn an upright RGB image into encoder pixels; called from many threads at once.
+
+        Returns
+        -------
+        array of shape (image_size_px, image_size_px, 3), uint8
+            RGB, C-contiguous.
+        """
+
+    @abstractmethod
+    def embed_pixels(self, batches: Iterable[UInt8Array]) -> Iterator[Float32Array]:
+        """Embed batches of pixels, several in flight, lazily and in order.
+
+        Parameters
+        ----------
+        batches : iterable of arrays of shape (b, image_size_px, image_size_px, 3), uint8
+            1 ≤ b ≤ batch_size. Only a few batches are taken ahead of the one being yielded.
+
+        Yields
+        ------
+        array of shape (b, dim), float32
+            Unit rows, one array for each batch.
+
+        Raises
+        ------
+        UsageError
+            A batch of another shape or dtype.
+        InferenceError
+        """
+
+    @abstractmethod
+    def embed_texts(self, texts: Sequence[str]) -> Float32Array:
+        """Embed texts.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            Any length, the empty string included.
+
+        Returns
+        -------
+        array of shape (n_texts, dim), float32
+            Unit rows, in order.
+        """
+
+    @abstractmethod
+    def provenance(self) -> dict[str, Any]:
+        """Return how vectors come about, JSON-able: model, files, device, precision, versions."""
+
+    def embed_labels(self, names: Sequence[str]) -> Float32Array:
+        """Embed label names through the model's prompt template.
+
+        Returns
+        -------
+        array of shape (n_names, dim), float32
+            Unit rows, in order.
+        """
+        return self.embed_texts([self.label_prompt(name) for name in names])
+
+    def label_prompt(self, name: str) -> str:
+        """Return the text that stands for a label's name."""
+        return name
+
+    def embed_images(self, images: Sequence[ImageInput]) -> Float32Array:
+        """Embed images of any kind.
+
+        Parameters
+        ----------
+        images : sequence of Image.Image, array, path or bytes
+            Arrays are RGB (see images.py); decoded one batch at a time, in this thread.
+
+        Returns
+        -------
+        array of shape (n_images, dim), float32
+            Unit rows, in order.
+
+        Raises
+        ------
+        ItemFailedError
+            An image cannot be read; it names the image's index and the reason.
+        InferenceError
+        """
+        rows = list(self.embed_pixels(self._pixel_batches(images)))
+        return np.concatenate([np.empty((0, self.dim), np.float32), *rows])
+
+    def _pixel_batches(self, images: Sequence[ImageInput]) -> Iterator[UInt8Array]:
+        for start in range(0, len(images), self.batch_size):
+            stop = min(start + self.batch_size, len(images))
+            yield np.stack([self._pixels(images[i], i) for i in range(start, stop)])
+
+    def _pixels(self, image: ImageInput, index: int) -> UInt8Array:
+        try:
+            upright = upright_rgb(image) if isinstance(image, Image.Image) else read_image(image)[0]
+        except ImageProblem as problem:
+            raise ItemFailedError(
+                f"Image {index} cannot be embedded: {problem.reason}. Leave it out or repair it.",
+                index=index,
+                status=problem.status,
+                reason=problem.reason,
+            ) from problem
+        return self.preprocess(upright)

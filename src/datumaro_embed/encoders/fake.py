@@ -1,0 +1,85 @@
+"""A deterministic encoder without a model: for tests of everything around an encoder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..errors import UsageError
+from .base import Encoder, Float32Array, UInt8Array
+
+__all__ = ["FakeEncoder"]
+
+
+class FakeEncoder(Encoder):
+    """A vector is a seeded random projection of the pixels; texts go by their hash.
+
+    Parameters
+    ----------
+    dim, image_size_px, batch_size : int
+    seed : int
+        Another seed is another model, with another fingerprint.
+    """
+
+    name = "fake"
+
+    def __init__(
+        self, *, dim: int = 16, image_size_px: int = 8, batch_size: int = 4, seed: int = 0
+    ) -> None:
+        self.dim = dim
+        self.image_size_px = image_size_px
+        self.batch_size = batch_size
+        self._seed = seed
+        self.fingerprint = hashlib.sha256(f"fake {dim} {image_size_px} {seed}".encode()).hexdigest()
+        shape = (image_size_px * image_size_px * 3 + 1, dim)
+        self._projection = np.random.default_rng(seed).standard_normal(shape)
+
+    def preprocess(self, image: Image.Image) -> UInt8Array:
+        """Stretch to the square."""
+        side = self.image_size_px
+        return np.array(image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR))
+
+    def embed_pixels(self, batches: Iterable[UInt8Array]) -> Iterator[Float32Array]:
+        """Project each row by itself: one batch in, one out."""
+        side = self.image_size_px
+        for batch in batches:
+            fits = batch.ndim == 4 and batch.shape[1:] == (side, side, 3)
+            if not fits or batch.dtype != np.uint8 or not 1 <= len(batch) <= self.batch_size:
+                raise UsageError(
+                    f"A batch of {batch.dtype} {batch.shape} is not (1 to {self.batch_size}, "
+                    f"{side}, {side}, 3) uint8. Use `preprocess` to make batches."
+                )
+            yield np.stack([self._project(pixels) for pixels in batch])
+
+    def embed_texts(self, texts: Sequence[str]) -> Float32Array:
+        """Draw a direction seeded by the text."""
+        rows = [self._direction(text) for text in texts]
+        return np.array(rows, dtype=np.float32).reshape(len(texts), self.dim)
+
+    def provenance(self) -> dict[str, Any]:
+        """Return the parameters."""
+        return {
+            "model": {"name": self.name, "source": "fake", "fingerprint": self.fingerprint},
+            "device": "none",
+            "precision": "f32",
+            "seed": self._seed,
+        }
+
+    def _project(self, pixels: UInt8Array) -> Float32Array:
+        # The constant keeps a black image from the zero vector.
+        flat = np.append(pixels.reshape(-1) / 255.0, 1.0)
+        return _unit(flat @ self._projection)
+
+    def _direction(self, text: str) -> Float32Array:
+        digest = hashlib.sha256(f"{self._seed} {text}".encode("utf-8", "replace")).digest()
+        rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+        return _unit(rng.standard_normal(self.dim))
+
+
+def _unit(vector: np.ndarray[Any, Any]) -> Float32Array:
+    unit: Float32Array = (vector / np.linalg.norm(vector)).astype(np.float32)
+    return unit

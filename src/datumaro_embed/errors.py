@@ -1,0 +1,147 @@
+"""Every error that datumaro-embed raises on purpose.
+
+Each carries its facts as attributes, pickles, and ends with the sentence that says what to do next.
+Where callers would expect a builtin (``FileNotFoundError``, ``ImportError``), the class is one too.
+
+    DatumaroEmbedError
+    ├── UsageError (ValueError)               an argument cannot mean anything
+    ├── EmptyDatasetError                     nothing to embed
+    ├── DatasetReadError                      Datumaro cannot import the dataset
+    ├── ItemFailedError                       an item failed, and --on-error fail was asked for
+    ├── ModelError
+    │   ├── ModelNotFoundError (FileNotFoundError)
+    │   ├── ModelInvalidError                 a model directory that is damaged or incomplete
+    │   └── DeviceNotFoundError               OpenVINO has no such device here
+    ├── InferenceError                        OpenVINO failed while running
+    ├── StoreError
+    │   ├── StoreNotFoundError (FileNotFoundError)
+    │   ├── StoreExistsError (FileExistsError)
+    │   ├── StoreWriteError (OSError)         disk full, no permission, …
+    │   ├── StoreCorruptError                 ours, but damaged
+    │   ├── StoreForeignError                 not ours, or of a newer format
+    │   └── ModelMismatchError                store and encoder are of different models
+    ├── ItemNotFoundError (KeyError)          no such (subset, id) in a store
+    └── MissingExtraError (ImportError)       an optional dependency is not installed
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "DatasetReadError",
+    "DatumaroEmbedError",
+    "DeviceNotFoundError",
+    "EmptyDatasetError",
+    "InferenceError",
+    "ItemFailedError",
+    "ItemNotFoundError",
+    "MissingExtraError",
+    "ModelError",
+    "ModelInvalidError",
+    "ModelMismatchError",
+    "ModelNotFoundError",
+    "StoreCorruptError",
+    "StoreError",
+    "StoreExistsError",
+    "StoreForeignError",
+    "StoreNotFoundError",
+    "StoreWriteError",
+    "UsageError",
+]
+
+
+class DatumaroEmbedError(Exception):
+    """Root of all errors of this package; ``str(error)`` is one line that says what to do next."""
+
+    def __init__(self, message: str, **facts: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.facts = facts
+        for name, value in facts.items():
+            setattr(self, name, value)
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.message, self.facts)
+
+
+def _rebuild(
+    cls: type[DatumaroEmbedError], message: str, facts: dict[str, Any]
+) -> DatumaroEmbedError:
+    """Unpickle: the builtins among the bases would not pass keyword facts on."""
+    return cls(message, **facts)
+
+
+class UsageError(DatumaroEmbedError, ValueError):
+    """An argument that cannot mean anything: a wrong flag, size or combination."""
+
+
+class EmptyDatasetError(DatumaroEmbedError):
+    """The dataset has no items."""
+
+
+class DatasetReadError(DatumaroEmbedError):
+    """Datumaro cannot import the dataset at all."""
+
+
+class ItemFailedError(DatumaroEmbedError):
+    """An item failed and the caller asked to stop at the first failure."""
+
+
+class ModelError(DatumaroEmbedError):
+    """Anything about finding or loading a model."""
+
+
+class ModelNotFoundError(ModelError, FileNotFoundError):
+    """No model of this name or at this path."""
+
+
+class ModelInvalidError(ModelError):
+    """A model directory that is incomplete, damaged or not of a format known here."""
+
+
+class DeviceNotFoundError(ModelError):
+    """OpenVINO has no device of this name on this machine."""
+
+
+class InferenceError(DatumaroEmbedError):
+    """OpenVINO failed while running a model."""
+
+
+class StoreError(DatumaroEmbedError):
+    """Anything about an embedding store."""
+
+
+class StoreNotFoundError(StoreError, FileNotFoundError):
+    """No store at this path."""
+
+
+class StoreExistsError(StoreError, FileExistsError):
+    """Something that would be overwritten is in the way."""
+
+
+class StoreWriteError(StoreError, OSError):
+    """The operating system refused a write; what was there before is untouched."""
+
+
+class StoreCorruptError(StoreError):
+    """A store of ours that is damaged: refused as a whole, with the place named."""
+
+
+class StoreForeignError(StoreError):
+    """A file that is not an embedding store, or one of a newer format."""
+
+
+class ModelMismatchError(StoreError):
+    """The vectors of a store were made by another model than the one in hand."""
+
+
+class ItemNotFoundError(DatumaroEmbedError, KeyError):
+    """No item of this (subset, id) in the store."""
+
+
+class MissingExtraError(DatumaroEmbedError, ImportError):
+    """An optional dependency is missing; the message carries the exact pip command."""

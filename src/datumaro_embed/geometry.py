@@ -1,0 +1,161 @@
+"""Annotation geometry brought into upright pixels: EXIF rotation and the three rules for boxes.
+
+An image may be stored rotated, with an EXIF tag that says how to turn it. What a dataset's boxes
+mean then depends on the dataset (see `choose_rule`); here all become pixels of the upright image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from enum import Enum
+
+import numpy as np
+import numpy.typing as npt
+
+from .records import AnnotationRecord
+
+__all__ = ["BoxRule", "choose_rule", "orient_mask", "orient_xywh", "to_upright", "upright_size"]
+
+Size = tuple[int, int]
+
+_POINT_TYPES = frozenset({"polygon", "polyline", "points"})
+
+
+class BoxRule(Enum):
+    """How the geometry of an EXIF-rotated item was read; stored in the item's attributes."""
+
+    DECLARED_UPRIGHT = "declared_upright"
+    ROTATED_WITH_IMAGE = "rotated_with_image"
+    RELATIVE_TO_UPRIGHT = "relative_to_upright"
+
+
+def upright_size(stored: Size, orientation: int) -> Size:
+    """Width and height after the EXIF rotation; orientations 5 to 8 swap them."""
+    return (stored[1], stored[0]) if orientation >= 5 else stored
+
+
+def choose_rule(
+    stored: Size, orientation: int, *, declared: Size | None, relative: bool
+) -> BoxRule | None:
+    """Decide what the boxes of one image refer to.
+
+    Parameters
+    ----------
+    stored : (width, height)
+        Pixels as they lie in the file.
+    orientation : int
+        EXIF 1 to 8.
+    declared : (width, height) or None
+        What the dataset itself says, or the size by which its importer multiplied fractions.
+    relative : bool
+        The format stores fractions of the upright size (YOLO).
+
+    Returns
+    -------
+    BoxRule or None
+        None where there is no rotation and nothing to decide.
+
+    Notes
+    -----
+    Datumaro takes a YOLO image's size from the `imagesize` package, which honours EXIF since 2.0:
+    the boxes are upright then, and only with an older one must the multiplication be undone.
+    """
+    if orientation == 1:
+        return None
+    if declared is None or declared == upright_size(stored, orientation):
+        return BoxRule.DECLARED_UPRIGHT
+    return BoxRule.RELATIVE_TO_UPRIGHT if relative else BoxRule.ROTATED_WITH_IMAGE
+
+
+def to_upright(
+    annotation: AnnotationRecord, rule: BoxRule | None, stored: Size, orientation: int
+) -> AnnotationRecord:
+    """Return the annotation in upright pixels; masks are turned by `orient_mask` instead."""
+    if rule is None or rule is BoxRule.DECLARED_UPRIGHT or not annotation.coords:
+        return annotation
+    if rule is BoxRule.RELATIVE_TO_UPRIGHT:
+        return replace(annotation, coords=_rescale(annotation.coords, stored, orientation))
+    return replace(
+        annotation, coords=_orient(annotation.type, annotation.coords, stored, orientation)
+    )
+
+
+def orient_xywh(
+    box: tuple[float, float, float, float], stored: Size, orientation: int
+) -> tuple[float, float, float, float]:
+    """Turn a box (x, y, w, h) of the stored image into one of the upright image."""
+    x, y, w, h = box
+    x1, y1 = _orient_point(x, y, stored, orientation)
+    x2, y2 = _orient_point(x + w, y + h, stored, orientation)
+    return min(x1, x2), min(y1, y2), abs(x2 - x1), abs(y2 - y1)
+
+
+def orient_mask(mask: npt.NDArray[np.bool_], orientation: int) -> npt.NDArray[np.bool_]:
+    """Turn a stored (height, width) array upright, as EXIF orientation says."""
+    if orientation >= 5:
+        mask = mask.T
+    return mask[
+        :: -1 if orientation in (3, 4, 7, 8) else 1, :: -1 if orientation in (2, 3, 6, 7) else 1
+    ]
+
+
+def _orient_point(x: float, y: float, stored: Size, orientation: int) -> tuple[float, float]:
+    """Move one point; the table is EXIF 2.32, tag 0x0112, read as stored → upright."""
+    w, h = stored
+    if orientation >= 5:
+        x, y, w, h = y, x, h, w
+    return (
+        w - x if orientation in (2, 3, 6, 7) else x,
+        h - y if orientation in (3, 4, 7, 8) else y,
+    )
+
+
+def _orient_angle(degrees: float, orientation: int) -> float:
+    """Turn a clockwise angle with the image."""
+    turned = {
+        2: 180 - degrees,
+        3: degrees + 180,
+        4: -degrees,
+        5: 90 - degrees,
+        6: degrees + 90,
+        7: -90 - degrees,
+        8: degrees - 90,
+    }
+    return turned.get(orientation, degrees) % 360
+
+
+def _orient(
+    kind: str, coords: tuple[float, ...], stored: Size, orientation: int
+) -> tuple[float, ...]:
+    if kind == "bbox":
+        x, y, w, h = coords
+        return orient_xywh((x, y, w, h), stored, orientation)
+    if kind == "rotated_bbox":
+        cx, cy, w, h, degrees = coords
+        return (
+            *_orient_point(cx, cy, stored, orientation),
+            w,
+            h,
+            _orient_angle(degrees, orientation),
+        )
+    if kind == "ellipse":
+        x1, y1, x2, y2 = coords
+        x, y, w, h = orient_xywh((x1, y1, x2 - x1, y2 - y1), stored, orientation)
+        return x, y, x + w, y + h
+    if kind in _POINT_TYPES:
+        return tuple(
+            value for x, y in _pairs(coords) for value in _orient_point(x, y, stored, orientation)
+        )
+    return coords
+
+
+def _rescale(coords: tuple[float, ...], stored: Size, orientation: int) -> tuple[float, ...]:
+    """Undo a multiplication by the stored size, and multiply by the upright size instead."""
+    width, height = upright_size(stored, orientation)
+    scale_x, scale_y = width / stored[0], height / stored[1]
+    return tuple(value for x, y in _pairs(coords) for value in (x * scale_x, y * scale_y))
+
+
+def _pairs(coords: tuple[float, ...]) -> Iterator[tuple[float, float]]:
+    return zip(coords[0::2], coords[1::2], strict=True)

@@ -1,0 +1,284 @@
+"""Any image → upright RGB: the one guard on image input.
+
+Every file, buffer and array that becomes an encoder's input passes through here, and everything
+that can be wrong with it becomes one `ImageProblem` with a status and a reason. The first frame of
+an animation is the image; the EXIF orientation is applied; colour follows pixels.py. Whether a path
+may be read at all (does it leave the dataset?) is the adapter's question, not this module's.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from .pixels import (
+    apply_orientation,
+    array_to_rgb,
+    identify,
+    orientation_of,
+    png_size,
+    quiet_pillow,
+    to_rgb,
+)
+from .records import Status
+
+__all__ = [
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "ImageInfo",
+    "ImageProblem",
+    "ImageSource",
+    "read_image",
+    "read_info",
+    "upright_rgb",
+]
+
+ImageSource = str | Path | bytes | npt.NDArray[Any]
+
+MAX_PIXELS = 178_956_970  # where Pillow's own guard refuses
+MAX_BYTES = 512 * 2**20
+
+_MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """What an image file's header and bytes say.
+
+    Attributes
+    ----------
+    stored_width, stored_height : int
+        Pixels as stored, before the orientation; 0 where unknown.
+    orientation : int
+        EXIF, 1 to 8; 1 is upright.
+    content_sha256 : bytes
+        32 bytes: of the file's bytes; for an array of its dtype, shape and values.
+    """
+
+    stored_width: int
+    stored_height: int
+    orientation: int
+    content_sha256: bytes
+
+    @property
+    def width(self) -> int:
+        """Upright width, pixels."""
+        return self.stored_width if self.orientation < 5 else self.stored_height
+
+    @property
+    def height(self) -> int:
+        """Upright height, pixels."""
+        return self.stored_height if self.orientation < 5 else self.stored_width
+
+
+class ImageProblem(Exception):  # noqa: N818  (a finding about an item, not a failure of the program)
+    """Why an image cannot be used.
+
+    Attributes
+    ----------
+    status : Status
+        MISSING, UNREADABLE, UNSUPPORTED or TOO_LARGE.
+    reason : str
+        One line, without any path.
+    info : ImageInfo or None
+        Where the bytes could be read: their hash, and the size where the header gave one.
+    """
+
+    def __init__(self, status: Status, reason: str, info: ImageInfo | None = None) -> None:
+        super().__init__(status, reason, info)
+        self.status = status
+        self.reason = " ".join(reason.split())[:200]
+        self.info = info
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+def read_image(
+    source: ImageSource,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    max_bytes: int = MAX_BYTES,
+    channel_order: str = "rgb",
+) -> tuple[Image.Image, ImageInfo]:
+    """Decode an image completely, upright and in RGB.
+
+    Parameters
+    ----------
+    source : str, Path, bytes or array
+        A path, a file's bytes, or pixels of shape (height, width[, 1 | 2 | 3 | 4]) (see pixels.py).
+    max_pixels : int
+        Refuse larger images, from the header alone.
+    max_bytes : int
+        Refuse larger files, unread.
+    channel_order : {"rgb", "bgr"}
+        Of an array; Datumaro's media in memory are ``"bgr"``.
+
+    Returns
+    -------
+    image : Image.Image
+        Mode RGB, decoded, holding no file.
+    info : ImageInfo
+
+    Raises
+    ------
+    ImageProblem
+        With the status, the reason, and what is known of the image.
+
+    Notes
+    -----
+    Thread-safe. Peak memory: the file, plus 3 to 8 bytes a pixel.
+    """
+    if isinstance(source, np.ndarray):
+        return _read_array(source, max_pixels, channel_order)
+    data = _read_bytes(source, max_bytes)
+    with quiet_pillow():
+        image, info = _open(data, max_pixels)
+        try:
+            upright = _decode(image, info)
+        except MemoryError as error:
+            raise ImageProblem(Status.TOO_LARGE, "not enough memory to decode it", info) from error
+        except Exception as error:  # a damaged file makes Pillow raise nearly anything
+            raise ImageProblem(Status.UNREADABLE, _reason(error), info) from error
+    return upright, info
+
+
+def read_info(
+    source: ImageSource, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
+) -> ImageInfo:
+    """Read header and hash only; the pixels may still be damaged.
+
+    Parameters and errors are those of `read_image`.
+    """
+    if isinstance(source, np.ndarray):
+        return _array_info(source)
+    with quiet_pillow():
+        return _open(_read_bytes(source, max_bytes), max_pixels)[1]
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image that Pillow has opened already.
+
+    Raises
+    ------
+    ImageProblem
+        It cannot be decoded or converted.
+    """
+    with quiet_pillow():
+        try:
+            info = _info(image, b"", bytes(32))
+            return _decode(image, info)
+        except Exception as error:  # as in read_image
+            raise ImageProblem(Status.UNREADABLE, _reason(error)) from error
+
+
+def _decode(image: Image.Image, info: ImageInfo) -> Image.Image:
+    rgb = to_rgb(image)
+    # Pillow turns TIFF upright by itself while decoding it.
+    return rgb if image.format == "TIFF" else apply_orientation(rgb, info.orientation)
+
+
+def _open(data: bytes, max_pixels: int) -> tuple[Image.Image, ImageInfo]:
+    """Find the format and read the header; refuse by size before any pixel is decoded."""
+    digest = hashlib.sha256(data).digest()
+    unknown = ImageInfo(*png_size(data), 1, digest)
+    if not data:
+        raise ImageProblem(Status.UNREADABLE, "the file is empty", unknown)
+    _check_pixels(unknown, max_pixels)
+    try:
+        image = identify(data)
+    except Exception as error:  # as in read_image
+        bomb = isinstance(error, Image.DecompressionBombError)
+        status = Status.TOO_LARGE if bomb else Status.UNREADABLE
+        raise ImageProblem(status, _reason(error), unknown) from error
+    width, height = image.size
+    _check_pixels(ImageInfo(width, height, 1, digest), max_pixels)
+    if width < 1 or height < 1:
+        raise ImageProblem(Status.UNREADABLE, f"it has no pixels ({width} x {height})", unknown)
+    return image, _info(image, data, digest)
+
+
+def _check_pixels(info: ImageInfo, max_pixels: int) -> None:
+    if info.width * info.height > max_pixels:
+        reason = f"{info.width} x {info.height} pixels is more than the limit of {max_pixels}"
+        raise ImageProblem(Status.TOO_LARGE, reason, info)
+
+
+def _info(image: Image.Image, data: bytes, digest: bytes) -> ImageInfo:
+    orientation = orientation_of(image, data)
+    width, height = image.size
+    if image.format == "TIFF" and orientation >= 5:  # Pillow gives the upright size here
+        width, height = height, width
+    return ImageInfo(width, height, orientation, digest)
+
+
+def _read_bytes(source: str | Path | bytes, max_bytes: int) -> bytes:
+    if isinstance(source, bytes | bytearray | memoryview):
+        if len(source) > max_bytes:
+            raise _too_many_bytes(len(source), max_bytes)
+        return bytes(source)
+    try:
+        return _read_regular_file(source, max_bytes)
+    except OSError as error:
+        status = Status.MISSING if error.errno in _MISSING else Status.UNREADABLE
+        raise ImageProblem(status, (error.strerror or "cannot be read").lower()) from error
+    except ValueError as error:  # a NUL or a lone surrogate in the path
+        raise ImageProblem(Status.MISSING, "the path cannot be a file's") from error
+
+
+def _read_regular_file(path: str | Path, max_bytes: int) -> bytes:
+    # Opening a pipe would wait for its other end for ever, and opening a device may do something.
+    _check_regular(os.stat(path), max_bytes)
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    with open(os.open(path, flags), "rb") as file:
+        _check_regular(os.fstat(file.fileno()), max_bytes)  # it may have been swapped meanwhile
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise _too_many_bytes(len(data), max_bytes)
+    return data
+
+
+def _check_regular(found: os.stat_result, max_bytes: int) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        raise ImageProblem(Status.UNREADABLE, "it is a directory")
+    if not stat.S_ISREG(found.st_mode):
+        raise ImageProblem(Status.UNREADABLE, "it is a pipe, socket or device, not a file")
+    if found.st_size > max_bytes:
+        raise _too_many_bytes(found.st_size, max_bytes)
+
+
+def _too_many_bytes(found: int, max_bytes: int) -> ImageProblem:
+    return ImageProblem(Status.TOO_LARGE, f"{found} bytes is more than the limit of {max_bytes}")
+
+
+def _read_array(
+    array: npt.NDArray[Any], max_pixels: int, channel_order: str
+) -> tuple[Image.Image, ImageInfo]:
+    info = _array_info(array)
+    _check_pixels(info, max_pixels)
+    try:
+        return array_to_rgb(array, channel_order), info
+    except ValueError as error:
+        raise ImageProblem(Status.UNREADABLE, _reason(error), info) from error
+
+
+def _array_info(array: npt.NDArray[Any]) -> ImageInfo:
+    height, width = array.shape[:2] if array.ndim in {2, 3} else (0, 0)
+    digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+    if array.dtype.kind != "O":
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return ImageInfo(int(width), int(height), 1, digest.digest())
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if text else type(error).__name__

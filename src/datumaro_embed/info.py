@@ -1,0 +1,47 @@
+"""What is in a store, in plain text: the lines of `datumaro-embed info`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+
+from .records import Split, Status
+from .store import EmbeddingStore
+
+__all__ = ["describe", "describe_items"]
+
+
+def describe(store: EmbeddingStore) -> Iterator[str]:
+    """Yield the model, dimensions and counts by subset, status and label."""
+    provenance = store.provenance
+    model = provenance.get("model", {})
+    yield f"store        {store.path}"
+    yield f"model        {model.get('name')} from {model.get('source')}"
+    yield f"fingerprint  {store.run_fingerprint}"
+    yield f"ran on       {provenance.get('device')}, {provenance.get('precision')}"
+    yield f"embeddings   {store.n_rows} × {store.dim} {store.dtype}"
+    yield f"annotations  {store.n_annotations}"
+    yield f"created      {provenance.get('created', 'unknown')}"
+    codes = Counter(zip(store.subset_codes.tolist(), store.splits.tolist(), strict=True))
+    for (code, split), count in sorted(codes.items()):
+        yield f"subset       {store.subset_names[code]} ({Split(split).name.lower()}): {count}"
+    for status, count in sorted(Counter(store.statuses.tolist()).items()):
+        yield f"status       {Status(status).name.lower()}: {count}"
+    for label, count in Counter(store.ann_labels.tolist()).most_common():
+        name = store.categories.labels[label] if label >= 0 else "(no label)"
+        yield f"label        {name}: {count}"
+
+
+def describe_items(store: EmbeddingStore, n_items: int, *, n_values: int = 6) -> Iterator[str]:
+    """Yield id, subset, shape and first values of the first vectors."""
+    for row in range(min(n_items, store.n_rows)):
+        record = store.item(row)
+        vector = np.asarray(store.embeddings([row])[0], dtype=np.float32)
+        values = " ".join(f"{value:+.4f}" for value in vector[:n_values])
+        state = record.status.name.lower() + (f": {record.error}" if record.error else "")
+        yield (
+            f"{row:>6}  {record.key.subset}  {record.key.id}  {record.width}×{record.height}  "
+            f"{len(record.annotations)} annotations  ({vector.shape[0]},) [{values} …]  {state}"
+        )

@@ -1,0 +1,105 @@
+"""From a model's name to its directory: path, environment, user cache, packaged models."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import ModelInvalidError, ModelNotFoundError
+from .manifest import MANIFEST_NAME
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "MODELS_VARIABLE",
+    "available_models",
+    "resolve_model",
+    "user_model_dir",
+]
+
+DEFAULT_MODEL = "clip-vit-base-patch32"
+MODELS_VARIABLE = "DATUMARO_EMBED_MODELS"
+
+
+def resolve_model(name_or_dir: str | Path) -> Path:
+    """Find a model directory.
+
+    Parameters
+    ----------
+    name_or_dir : str or Path
+        A model directory, or a name that is looked for in the folders of `$DATUMARO_EMBED_MODELS`,
+        in the user's cache and among the packaged models (``demo``), in that order.
+
+    Returns
+    -------
+    Path
+        A directory with a ``model.json``; nothing else is checked.
+
+    Raises
+    ------
+    ModelNotFoundError
+        Nothing of that name; the message says how to get one.
+    ModelInvalidError
+        The path exists but holds no ``model.json``.
+    """
+    text = os.fspath(name_or_dir)
+    path = Path(text).expanduser()
+    if (path / MANIFEST_NAME).is_file():
+        return path
+    if isinstance(name_or_dir, str) and _is_name(text):
+        for folder in _folders():
+            if (folder / text / MANIFEST_NAME).is_file():
+                return folder / text
+    if path.exists() and not _is_name(text):
+        raise ModelInvalidError(
+            f"{text} is not a model directory: it holds no {MANIFEST_NAME}. "
+            "Make one with `datumaro-embed export-model CHECKPOINT -o DIR`.",
+            path=path,
+        )
+    raise _not_found(text)
+
+
+def available_models() -> dict[str, Path]:
+    """Return every model that a name finds here: name → directory, sorted by name."""
+    found: dict[str, Path] = {}
+    for folder in _folders():
+        for manifest in folder.glob(f"*/{MANIFEST_NAME}"):
+            found.setdefault(manifest.parent.name, manifest.parent)
+    return dict(sorted(found.items()))
+
+
+def user_model_dir() -> Path:
+    """Return the folder of the user's own models (it may not exist yet)."""
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "datumaro-embed" / "models"
+
+
+def _folders() -> Iterator[Path]:
+    listed = os.environ.get(MODELS_VARIABLE, "")
+    yield from (Path(part).expanduser() for part in listed.split(os.pathsep) if part)
+    yield user_model_dir()
+    package = Path(__file__).resolve().parents[1]
+    yield package / "_models"
+    # An editable install runs from the source tree, where the packaged models lie beside src/.
+    if package.parent.name == "src":
+        yield package.parents[1] / "models"
+
+
+def _is_name(text: str) -> bool:
+    return text not in {"", ".", ".."} and not set(text) & {"/", "\\", "\0"}
+
+
+def _not_found(text: str) -> ModelNotFoundError:
+    found = ", ".join(available_models()) or "none"
+    return ModelNotFoundError(
+        f"There is no model {text!r} here (found: {found}). Make a model directory with "
+        "`datumaro-embed export-model CHECKPOINT -o DIR` and pass that directory, or the name of "
+        f"one in ${MODELS_VARIABLE} or {user_model_dir()}; or try `--model demo`, "
+        "a small packaged model.",
+        name=text,
+        available=found,
+    )

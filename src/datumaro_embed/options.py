@@ -1,0 +1,51 @@
+"""The flags that `datum transform -t clip_embed` and `datumaro-embed embed` share."""
+
+from __future__ import annotations
+
+import argparse
+
+__all__ = ["add_embed_arguments"]
+
+DEFAULT_MODEL = "clip-vit-base-patch32"
+
+
+def add_embed_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the embedding flags; their destinations are the fields of `pipeline.EmbedOptions`."""
+    parser.add_argument(
+        "--store", required=True, metavar="FILE.h5", help="the HDF5 store to write (required)"
+    )
+    parser.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        help="model directory or name; `demo` comes with the package (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--device",
+        default="CPU",
+        help="OpenVINO device, as CPU, GPU, NPU, AUTO (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--batch-size", type=int, metavar="N", help="images in one inference (default: the model's)"
+    )
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="decoding threads (default: one a processor)"
+    )
+    parser.add_argument(
+        "--dtype",
+        default="float16",
+        choices=("float16", "float32"),
+        help="of the vectors in the store (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--on-error",
+        default="record",
+        choices=("record", "fail"),
+        help="an unreadable item gets a row with its status, or ends the run "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--follow-symlinks",
+        action="store_true",
+        help="read images that are links leading out of the dataset folder",
+    )
+    parser.add_argument("--restart", action="store_true", help="replace a store that exists")

@@ -1,0 +1,94 @@
+"""The Datumaro transform `clip_embed`: arguments in, pipeline run, items out unchanged.
+
+Datumaro builds a transform lazily, swallows what its constructor raises and saves the dataset all
+the same; so arguments are checked when they are parsed, and everything else happens on iteration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from datumaro.cli.util.errors import CliException
+from datumaro.components.dataset_base import DatasetItem, IDataset
+from datumaro.components.transformer import Transform
+
+from .adapter import SourceDataset
+from .errors import DatumaroEmbedError
+from .models import resolve_model
+from .options import add_embed_arguments
+from .pipeline import EmbedOptions, check_place, embed_source
+
+__all__ = ["ClipEmbed"]
+
+_log = logging.getLogger("datumaro_embed")
+
+
+class ClipEmbed(Transform):  # type: ignore[misc]
+    """Embed every image with CLIP into an HDF5 store.
+
+    |n|n
+    Vectors, sizes and normalised annotations are written to the file that --store names. Items
+    pass through unchanged and in order.|n
+    |n
+    Examples:|n
+    - Embed with the small model that comes with the package:|n
+    |s|s%(prog)s -- --store embeddings.h5 --model demo|n
+    |n
+    From Python, transforms are lazy: `dataset.transform("clip_embed", store=...)` embeds when the
+    dataset is next iterated or saved. `datumaro_embed.embed_dataset(dataset, ...)` embeds at once.
+    """
+
+    NAME = "clip_embed"
+
+    @classmethod
+    def build_cmdline_parser(cls, **kwargs: Any) -> argparse.ArgumentParser:
+        """Return the parser of what follows ``--``."""
+        parser: argparse.ArgumentParser = super().build_cmdline_parser(**kwargs)
+        add_embed_arguments(parser)
+        return parser
+
+    @classmethod
+    def parse_cmdline(cls, args: list[str] | None = None) -> dict[str, Any]:
+        """Parse and check, so that a wrong name or path ends `datum` before it does anything."""
+        parsed: dict[str, Any] = super().parse_cmdline(args)
+        options = {name: value for name, value in parsed.items() if name != "store"}
+        try:
+            chosen = EmbedOptions(**options)
+            resolve_model(chosen.model)
+            check_place(Path(parsed["store"]), chosen)
+        except DatumaroEmbedError as error:
+            raise CliException(str(error)) from error
+        return {**parsed, "from_datum": True}
+
+    def __init__(
+        self,
+        extractor: IDataset,
+        *,
+        store: str | Path,
+        from_datum: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(extractor)
+        self._length = "parent"
+        self._store = Path(store)
+        self._options = options
+        self._from_datum = from_datum
+
+    def __iter__(self) -> Iterator[DatasetItem]:
+        try:
+            self._embed()
+        except DatumaroEmbedError as error:
+            if self._from_datum:  # the one error that `datum` prints without a traceback
+                raise CliException(str(error)) from error
+            raise
+        yield from self._extractor
+
+    def _embed(self) -> None:
+        options = EmbedOptions(**self._options)
+        source = SourceDataset(self._extractor, follow_symlinks=options.follow_symlinks)
+        for line in embed_source(source, self._store, options).lines():
+            _log.info(line)

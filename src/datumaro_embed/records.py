@@ -1,0 +1,147 @@
+"""What crosses rooms: frozen records of items, annotations and categories, free of any library.
+
+The adapter makes them from Datumaro, the pipeline completes them with what the image says, the
+store keeps them. The meaning of each field on disk is in docs/store-format.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+__all__ = [
+    "AnnotationRecord",
+    "Categories",
+    "ItemKey",
+    "ItemRecord",
+    "Split",
+    "Status",
+]
+
+
+class Status(IntEnum):
+    """What became of an item; every value but OK leaves a zero vector and a reason in ``error``."""
+
+    OK = 0
+    MISSING = 1
+    UNREADABLE = 2
+    UNSUPPORTED = 3
+    TOO_LARGE = 4
+    INFERENCE_FAILED = 5
+    UNSAFE_PATH = 6
+
+
+class Split(IntEnum):
+    """The role that a subset's name gives it (``train2017`` → TRAIN, ``valid`` → VAL)."""
+
+    OTHER = 0
+    TRAIN = 1
+    VAL = 2
+    TEST = 3
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ItemKey:
+    """Identity of an item: subset and id, never a row number. Sorts by (subset, id)."""
+
+    subset: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.subset}/{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotationRecord:
+    """One annotation, normalised: geometry in upright pixels from the top-left corner.
+
+    Attributes
+    ----------
+    type : str
+        Datumaro's type name (``"bbox"``, ``"polygon"``, ``"caption"`` …), never its number.
+    label : int
+        Index into ``Categories.labels``; -1 where there is none.
+    ann_id, group, object_id, z_order : int
+        As in Datumaro (group 0: none; object_id -1: none).
+    coords : tuple of float
+        Pixels. bbox: x, y, w, h. rotated_bbox: cx, cy, w, h, angle in degrees. polygon, polyline,
+        points, ellipse: x, y, …
+    rle : str
+        Masks only: COCO's compressed RLE as JSON ``{"size": [h, w], "counts": str}``.
+    text : str
+        Captions only.
+    visibility : tuple of int
+        Points only: 0 absent, 1 hidden, 2 visible, one for each point.
+    attributes : mapping
+        JSON-able; as in Datumaro.
+    extra : str
+        Any other type, losslessly, as JSON; empty for the types above.
+    """
+
+    type: str
+    label: int = -1
+    ann_id: int = 0
+    group: int = 0
+    object_id: int = -1
+    z_order: int = 0
+    coords: tuple[float, ...] = ()
+    rle: str = ""
+    text: str = ""
+    visibility: tuple[int, ...] = ()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    extra: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRecord:
+    """One item, normalised, without its vector.
+
+    Attributes
+    ----------
+    key : ItemKey
+    split : Split
+    path : str
+        Of the image, relative to the dataset's root, ``/`` between parts; empty for media in
+        memory.
+    width, height : int
+        Upright pixels; 0 where unknown.
+    status : Status
+    error : str
+        Why, in one line, where status is not OK; else empty.
+    content_sha256 : bytes
+        32 bytes: of the image file's bytes (of pixels, shape and dtype for media in memory);
+        32 zero bytes where there was nothing to read.
+    attributes : mapping
+        JSON-able item attributes.
+    annotations : tuple of AnnotationRecord
+        In canonical order (see adapter).
+    """
+
+    key: ItemKey
+    split: Split = Split.OTHER
+    path: str = ""
+    width: int = 0
+    height: int = 0
+    status: Status = Status.OK
+    error: str = ""
+    content_sha256: bytes = bytes(32)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    annotations: tuple[AnnotationRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Categories:
+    """The dataset's label names, in its own order, and every Datumaro category type as JSON.
+
+    Attributes
+    ----------
+    labels : tuple of str
+        ``AnnotationRecord.label`` indexes this.
+    full : mapping
+        JSON-able: category type name → its content, lossless.
+    """
+
+    labels: tuple[str, ...] = ()
+    full: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,97 @@
+"""`ColumnWriter`: the checks and life of a writer, for any backend that publishes whole columns."""
+
+from __future__ import annotations
+
+import uuid
+import zlib
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import UsageError
+from ..records import Categories, ItemRecord
+from .base import StoreWriter
+from .columns import ColumnBuilder
+from .encoding import encode_text
+from .schema import FORMAT_VERSION, MAX_ATTRIBUTE_BYTES
+from .verify import categories_crc32
+from .views import StoreInfo
+
+__all__ = ["ColumnWriter"]
+
+
+class ColumnWriter(StoreWriter):
+    """Gathers columns in memory; a backend gives `_publish` and nothing else.
+
+    Parameters
+    ----------
+    path : str
+        Where `_publish` will put the store.
+    dim : int
+    dtype : {"float16", "float32"}
+    run_fingerprint : str
+        At most 4,096 bytes.
+
+    Raises
+    ------
+    UsageError
+    """
+
+    def __init__(
+        self, path: str, *, dim: int, dtype: str = "float16", run_fingerprint: str = ""
+    ) -> None:
+        if len(encode_text(run_fingerprint)) > MAX_ATTRIBUTE_BYTES or "\0" in run_fingerprint:
+            raise UsageError(
+                f"run_fingerprint is over {MAX_ATTRIBUTE_BYTES:,} bytes or holds a NUL; hash it."
+            )
+        self._path = path
+        self._run_fingerprint = run_fingerprint
+        self._builder: ColumnBuilder | None = ColumnBuilder(dim, dtype)
+
+    @abstractmethod
+    def _publish(self, arrays: dict[str, npt.NDArray[Any]], info: StoreInfo) -> None:
+        """Make the whole store visible under its path, or raise and leave nothing."""
+
+    def append(self, record: ItemRecord, vector: npt.NDArray[np.floating[Any]] | None) -> None:
+        """See `StoreWriter.append`."""
+        self._open_builder().append(record, vector)
+
+    def set_categories(
+        self, categories: Categories, embedding: npt.NDArray[np.floating[Any]] | None = None
+    ) -> None:
+        """See `StoreWriter.set_categories`."""
+        self._open_builder().set_categories(categories, embedding)
+
+    def seal(self, provenance: Mapping[str, Any]) -> None:
+        """See `StoreWriter.seal`."""
+        builder = self._open_builder()
+        arrays = builder.finish(provenance)
+        info = StoreInfo(
+            path=self._path,
+            n_rows=builder.n_rows,
+            n_annotations=builder.n_annotations,
+            dim=builder.dim,
+            dtype=builder.dtype,
+            uuid=uuid.uuid4().hex,
+            run_fingerprint=self._run_fingerprint,
+            format_version=FORMAT_VERSION,
+            categories_crc32=categories_crc32(arrays.get),
+            provenance_crc32=zlib.crc32(arrays["provenance"].tobytes()),
+        )
+        self._publish(arrays, info)
+        self._builder = None
+
+    def abort(self) -> None:
+        """See `StoreWriter.abort`."""
+        self._builder = None
+
+    def _open_builder(self) -> ColumnBuilder:
+        if self._builder is None:
+            raise UsageError(
+                f"The writer of '{self._path}' is sealed or aborted; make a new one.",
+                path=self._path,
+            )
+        return self._builder

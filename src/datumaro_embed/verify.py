@@ -1,0 +1,102 @@
+"""Compare a store with the dataset it was made from, item by item."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from .adapter import SourceDataset
+from .parallel import map_ahead, usable_processors
+from .reading import read_item_info
+from .records import AnnotationRecord, ItemKey, ItemRecord
+from .store import EmbeddingStore
+
+__all__ = ["BOX_TOLERANCE_PX", "compare_with_dataset"]
+
+BOX_TOLERANCE_PX = 0.01
+
+
+def compare_with_dataset(
+    store: EmbeddingStore, source: SourceDataset, *, workers: int | None = None
+) -> Iterator[str]:
+    """Yield one line for each difference in keys, content hashes, sizes, splits and annotations.
+
+    Annotations are compared by type, label name, geometry (within 0.01 px), mask and text, so that
+    the same data in another format shows no difference; ids, groups and attributes, which
+    formats keep or lose, are not.
+
+    Notes
+    -----
+    Reads and hashes every image file, decodes none.
+    """
+    seen: set[ItemKey] = set()
+    workers = workers or usable_processors()
+    for record in map_ahead(read_item_info, source, workers=workers, ahead=4 * workers):
+        seen.add(record.key)
+        if record.key not in store:
+            yield f"{record.key}: in the dataset, not in the store"
+            continue
+        stored = store.item(store.row(record.key))
+        labels = (store.categories.labels, source.categories.labels)
+        for difference in _differences(stored, record, *labels):
+            yield f"{record.key}: {difference}"
+    for key in store.keys():  # noqa: SIM118 (a store is not a mapping)
+        if key not in seen:
+            yield f"{key}: in the store, not in the dataset"
+
+
+def _differences(
+    stored: ItemRecord,
+    found: ItemRecord,
+    stored_labels: Sequence[str],
+    found_labels: Sequence[str],
+) -> Iterator[str]:
+    if stored.content_sha256 != found.content_sha256:
+        yield "the image's bytes have changed"
+    elif (stored.width, stored.height) != (found.width, found.height):
+        yield (
+            f"size {stored.width} × {stored.height} in the store, "
+            f"{found.width} × {found.height} in the dataset"
+        )
+    if stored.split != found.split:
+        yield f"split {stored.split.name} in the store, {found.split.name} in the dataset"
+    missing = [_Shape(annotation, stored_labels) for annotation in stored.annotations]
+    added = []
+    for annotation in found.annotations:
+        shape = _Shape(annotation, found_labels)
+        match = next((other for other in missing if other.same(shape)), None)
+        if match is None:
+            added.append(shape)
+        else:
+            missing.remove(match)
+    yield from (f"{shape} in the store, not in the dataset" for shape in missing)
+    yield from (f"{shape} in the dataset, not in the store" for shape in added)
+
+
+class _Shape:
+    """What is compared of an annotation, printable."""
+
+    def __init__(self, annotation: AnnotationRecord, labels: Sequence[str]) -> None:
+        known = 0 <= annotation.label < len(labels)
+        self._fixed = (
+            annotation.type,
+            labels[annotation.label] if known else "",
+            annotation.rle,
+            annotation.text,
+            annotation.visibility,
+            annotation.extra,
+            len(annotation.coords),
+        )
+        self._coords = annotation.coords
+
+    def same(self, other: _Shape) -> bool:
+        return self._fixed == other._fixed and all(
+            abs(a - b) <= BOX_TOLERANCE_PX for a, b in zip(self._coords, other._coords, strict=True)
+        )
+
+    def __str__(self) -> str:
+        kind, label, *_ = self._fixed
+        coords = ", ".join(f"{value:.2f}" for value in self._coords[:8])
+        more = ", …" if len(self._coords) > 8 else ""
+        return " ".join(
+            part for part in (str(kind), repr(label) if label else "", f"[{coords}{more}]") if part
+        )

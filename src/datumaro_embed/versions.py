@@ -1,0 +1,30 @@
+"""Versions of what took part in a run, for the provenance."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+__all__ = ["installed_versions"]
+
+_PACKAGES = (
+    "datumaro",
+    "datumaro-embed",
+    "h5py",
+    "numpy",
+    "opencv-python-headless",
+    "openvino",
+    "pillow",
+    "tokenizers",
+)
+
+
+def installed_versions() -> dict[str, str]:
+    """Package name → version, with Python's own; packages that are absent are left out."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

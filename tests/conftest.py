@@ -1,0 +1,37 @@
+"""Fixtures for the whole suite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support import SAMPLE, run
+
+from datumaro_embed.encoders import ClipEncoder
+
+
+@pytest.fixture(scope="session")
+def demo_encoder() -> ClipEncoder:
+    """Return the demo model, compiled once."""
+    return ClipEncoder.load("demo")
+
+
+@pytest.fixture(scope="session")
+def coco_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the store that a real `datum transform` wrote of sample_data/coco, beside its output."""
+    return _transformed(tmp_path_factory.mktemp("coco"), "coco")
+
+
+@pytest.fixture(scope="session")
+def yolo_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the same of sample_data/yolo."""
+    return _transformed(tmp_path_factory.mktemp("yolo"), "yolo")
+
+
+def _transformed(folder: Path, name: str) -> Path:
+    out = folder / "out"
+    store = out / "embeddings.h5"
+    own = ["--", "--store", store, "--model", "demo"]
+    done = run("datum", "transform", "-t", "clip_embed", "-o", out, SAMPLE / name, *own)
+    assert done.returncode == 0, done.stderr
+    return store

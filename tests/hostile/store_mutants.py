@@ -1,0 +1,110 @@
+"""Flip bits, cut and overwrite a sealed store, and say what a reader made of each mutant.
+
+Run as a program, so that a crash of HDF5 itself would be seen as one: ``store_mutants.py FOLDER N SEED``
+writes ``FOLDER/mutant.h5`` N times and prints one line for each: ``refused``, ``found``, ``harmless``,
+or ``LIED`` where the content differs and nobody noticed.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datumaro_embed.errors import StoreError
+from datumaro_embed.records import AnnotationRecord, Categories, ItemKey, ItemRecord, Split, Status
+from datumaro_embed.store import EmbeddingStore, create_store, open_store
+
+
+def write_sample(path: Path) -> None:
+    """Write a small store that uses every column."""
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(12, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    annotations = (
+        AnnotationRecord("bbox", label=0, ann_id=1, coords=(1.0, 2.0, 3.0, 4.0)),
+        AnnotationRecord("points", label=1, coords=(1.0, 2.0), visibility=(2,)),
+        AnnotationRecord("mask", label=1, rle='{"counts":"0","size":[1,1]}'),
+        AnnotationRecord("caption", text="a cat", attributes={"by": "me"}),
+        AnnotationRecord("cuboid_3d", extra='{"position":[1,2,3]}'),
+    )
+    with create_store(path, dim=16, run_fingerprint="f" * 64) as writer:
+        for row, vector in enumerate(vectors[:10]):
+            failed = row % 5 == 4
+            record = ItemRecord(
+                ItemKey("train" if row < 6 else "val", f"{row:03d}"),
+                split=Split.TRAIN if row < 6 else Split.VAL,
+                path=f"images/{row:03d}.jpg",
+                width=640 + row,
+                height=480,
+                status=Status.UNREADABLE if failed else Status.OK,
+                error="cut short" if failed else "",
+                content_sha256=rng.bytes(32),
+                attributes={"n": row},
+                annotations=annotations[: row % 6],
+            )
+            writer.append(record, None if failed else vector)
+        writer.set_categories(Categories(("cat", "dog"), {"label": {}}), vectors[10:])
+        writer.seal({"model": {"name": "demo"}})
+
+
+def content(store: EmbeddingStore) -> list[Any]:
+    """Everything that a reader can be told."""
+    labels = store.label_embeddings
+    return [
+        store.run_fingerprint,
+        store.uuid,
+        [store.item(row) for row in range(len(store))],
+        store.embeddings().tobytes(),
+        store.categories,
+        None if labels is None else labels.tobytes(),
+        store.provenance,
+    ]
+
+
+def mutate(data: bytes, rng: np.random.Generator) -> bytes:
+    """Flip one bit, overwrite some bytes, zero a stretch, or cut the end off."""
+    array = bytearray(data)
+    place = int(rng.integers(len(array)))
+    kind = rng.integers(6)
+    if kind <= 2:
+        array[place] ^= 1 << int(rng.integers(8))
+    elif kind == 3:
+        array[place : place + 8] = rng.bytes(min(8, len(array) - place))
+    elif kind == 4:
+        length = min(int(rng.integers(1, 513)), len(array) - place)
+        array[place : place + length] = bytes(length)
+    else:
+        del array[place:]
+    return bytes(array)
+
+
+def judge(path: Path, expected: list[Any]) -> str:
+    """What became of one mutant."""
+    try:
+        with open_store(path) as store:
+            if store.verify():
+                return "found"
+            return "harmless" if content(store) == expected else "LIED"
+    except StoreError as error:
+        return "refused" if str(path) in str(error) else "LIED"
+
+
+def main(folder: Path, count: int, seed: int) -> None:
+    """Judge `count` mutants."""
+    sample = folder / "sample.h5"
+    write_sample(sample)
+    with open_store(sample) as store:
+        expected = content(store)
+    data = sample.read_bytes()
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        mutant = folder / "mutant.h5"
+        mutant.write_bytes(mutate(data, rng))
+        print(judge(mutant, expected), flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

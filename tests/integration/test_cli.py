@@ -1,0 +1,170 @@
+"""The `datumaro-embed` command, as a real process."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import REPO, SAMPLE, picture, run, write_coco
+
+from datumaro_embed import open_store
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """Return a copy of the COCO sample that a test may change."""
+    return Path(shutil.copytree(SAMPLE / "coco", tmp_path / "coco"))
+
+
+def test_embed_writes_what_the_transform_writes(coco_store: Path, tmp_path: Path) -> None:
+    target = tmp_path / "new folder" / "e.h5"
+    done = run("datumaro-embed", "embed", SAMPLE / "coco", "--store", target, "--model", "demo")
+    assert done.returncode == 0, done.stderr
+    assert "69 rows in" in done.stdout
+    with open_store(target) as store, open_store(coco_store) as transformed:
+        np.testing.assert_array_equal(store.embeddings(), transformed.embeddings())
+        np.testing.assert_array_equal(store.ann_coords, transformed.ann_coords)
+
+
+def test_info_prints_model_counts_and_vectors(coco_store: Path) -> None:
+    done = run("datumaro-embed", "info", coco_store, "--items", "2")
+    assert done.returncode == 0, done.stderr
+    assert "train (train): 48" in done.stdout
+    assert "ok: 69" in done.stdout
+    assert "label        cat: 4" in done.stdout
+    with open_store(coco_store) as store:
+        for row in (0, 1):
+            assert store.key(row).id in done.stdout
+            assert f"{float(store.embeddings([row])[0][0]):+.4f}" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["coco", "yolo"])
+def test_verify_passes_against_both_formats(coco_store: Path, name: str) -> None:
+    done = run("datumaro-embed", "verify", coco_store, "--dataset", SAMPLE / name)
+    assert (done.returncode, done.stdout) == (0, "69 rows: sound\n")
+
+
+def edit_annotations(copy: Path, change) -> str:
+    """Apply ``change`` to the first train annotation; return the item's name."""
+    path = copy / "annotations" / "instances_train.json"
+    content = json.loads(path.read_text())
+    annotation = content["annotations"][0]
+    change(annotation)
+    path.write_text(json.dumps(content))
+    (name,) = [i["file_name"] for i in content["images"] if i["id"] == annotation["image_id"]]
+    return f"train/{Path(name).stem}"
+
+
+def move_box(annotation: dict) -> None:
+    annotation["bbox"][0] += 0.5
+
+
+def change_label(annotation: dict) -> None:
+    annotation["category_id"] = annotation["category_id"] % 40 + 1
+
+
+@pytest.mark.parametrize("change", [move_box, change_label])
+def test_verify_names_the_item_whose_annotation_changed(coco_store: Path, copy: Path, change) -> None:
+    item = edit_annotations(copy, change)
+    done = run("datumaro-embed", "verify", coco_store, "--dataset", copy)
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines] == [item, item, "69 rows"]
+
+
+def test_verify_names_the_item_whose_image_changed(coco_store: Path, copy: Path) -> None:
+    path = copy / "images" / "val" / "scene_041.jpg"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    done = run("datumaro-embed", "verify", coco_store, "--dataset", copy)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[0] == "val/scene_041: the image's bytes have changed"
+
+
+def test_verify_names_items_added_and_removed(coco_store: Path, copy: Path) -> None:
+    path = copy / "annotations" / "instances_train.json"
+    content = json.loads(path.read_text())
+    image = next(entry for entry in content["images"] if entry["file_name"] == "photo_01.jpg")
+    image["file_name"] = "photo_1000.jpg"
+    path.write_text(json.dumps(content))
+    done = run("datumaro-embed", "verify", coco_store, "--dataset", copy)
+    assert done.returncode == 1
+    assert "train/photo_01: in the store, not in the dataset" in done.stdout
+    assert "train/photo_1000: in the dataset, not in the store" in done.stdout
+
+
+def test_verify_finds_a_changed_byte_of_the_store(coco_store: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.h5"
+    data = bytearray(coco_store.read_bytes())
+    with open_store(coco_store) as store:
+        place = data.find(store.embeddings([3]).tobytes())
+    data[place + 1] ^= 0x04
+    broken.write_bytes(data)
+    done = run("datumaro-embed", "verify", broken)
+    assert done.returncode == 1
+    assert "3" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["embed", "{tmp}/nowhere", "--store", "{tmp}/e.h5", "--model", "demo"], "no such dataset"),
+        (["embed", "{tmp}/empty", "--store", "{tmp}/e.h5", "--model", "demo"], "no dataset format"),
+        (["embed", "{sample}:nonsense", "--store", "{tmp}/e.h5", "--model", "demo"], "'nonsense'"),
+        (["embed", "{sample}:voc", "--store", "{tmp}/e.h5", "--model", "demo"], "voc"),
+        (["embed", "{tmp}/none", "--store", "{tmp}/e.h5", "--model", "demo"], "no items"),
+        (["embed", "{sample}", "--store", "{tmp}/e.h5", "--model", "nope"], "nope"),
+        (["embed", "{sample}", "--store", "{tmp}/e.h5"], "--model demo"),
+        (["embed", "{sample}", "--store", "/proc/e.h5", "--model", "demo"], "/proc/e.h5"),
+        (["info", "{tmp}/nowhere.h5"], "nowhere.h5"),
+        (["verify", "{sample}/annotations/instances_val.json"], "instances_val.json"),
+    ],
+)
+def test_wrong_input_is_one_line_and_leaves_nothing(
+    tmp_path: Path, command: list[str], message: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    write_coco(tmp_path / "none", [])
+    before = sorted(path.name for path in tmp_path.iterdir())
+
+    words = [word.format(tmp=tmp_path, sample=SAMPLE / "coco") for word in command]
+    done = run("datumaro-embed", *words)
+
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_existing_store_is_kept_unless_restart(tmp_path: Path) -> None:
+    root = write_coco(tmp_path / "data", [("a.png", (48, 40))])
+    picture(1).save(root / "images" / "train" / "a.png")
+    command = ["datumaro-embed", "embed", root, "--store", tmp_path / "e.h5", "--model", "demo"]
+    assert run(*command).returncode == 0
+    first = (tmp_path / "e.h5").read_bytes()
+
+    refused = run(*command)
+    assert refused.returncode == 1
+    assert "--restart" in refused.stderr
+    assert (tmp_path / "e.h5").read_bytes() == first
+
+    assert run(*command, "--restart").returncode == 0
+    with open_store(tmp_path / "e.h5") as store:
+        assert store.n_rows == 1
+
+
+def test_help_names_every_command() -> None:
+    done = run("datumaro-embed", "--help")
+    assert done.returncode == 0
+    for command in ("embed", "info", "verify", "export-model"):
+        assert command in done.stdout
+    assert run("datumaro-embed").returncode == 2
+
+
+def test_readme_and_version_agree() -> None:
+    done = run("datumaro-embed", "--version")
+    assert done.stdout.strip() in (REPO / "CHANGELOG.md").read_text()

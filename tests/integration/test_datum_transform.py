@@ -1,0 +1,141 @@
+"""A real `datum transform -t clip_embed` over the sample data, COCO and YOLO."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from datumaro.components.dataset import Dataset
+from support import SAMPLE, run
+
+from datumaro_embed import Split, Status, open_store
+from datumaro_embed.vectors import unit_rows
+
+
+def test_store_has_every_item_sorted_with_unit_vectors(coco_store: Path) -> None:
+    source = Dataset.import_from(str(SAMPLE / "coco"), "coco")
+    with open_store(coco_store) as store:
+        assert [(key.subset, key.id) for key in store.keys()] == sorted(
+            (item.subset, item.id) for item in source
+        )
+        assert set(store.statuses.tolist()) == {Status.OK}
+        norms = np.linalg.norm(store.embeddings().astype(np.float64), axis=1)
+        np.testing.assert_allclose(norms, 1, atol=1e-3)
+        assert {store.subset_names[code]: split for code, split in zip(
+            store.subset_codes.tolist(), store.splits.tolist(), strict=True
+        )} == {"train": Split.TRAIN, "val": Split.VAL}
+        assert store.verify() == []
+
+
+def test_items_pass_through_unchanged(coco_store: Path) -> None:
+    before = Dataset.import_from(str(SAMPLE / "coco"), "coco")
+    after = Dataset.import_from(str(coco_store.parent), "coco")
+
+    def content(dataset: Dataset) -> dict:
+        return {
+            (item.subset, item.id): (
+                item.media.bytes,
+                sorted((ann.id, ann.label, *ann.points) for ann in item.annotations),
+            )
+            for item in dataset
+        }
+
+    assert content(after) == content(before)
+
+
+def test_coco_and_yolo_of_the_same_data_give_equal_tables(coco_store: Path, yolo_store: Path) -> None:
+    with open_store(coco_store) as coco, open_store(yolo_store) as yolo:
+        assert list(coco.keys()) == list(yolo.keys())
+        for column in ("widths", "heights", "splits", "statuses", "content_sha256", "ann_offsets"):
+            np.testing.assert_array_equal(getattr(coco, column), getattr(yolo, column), column)
+        coco_names, yolo_names = coco.categories.labels, yolo.categories.labels
+        assert [coco_names[label] for label in coco.ann_labels] == [
+            yolo_names[label] for label in yolo.ann_labels
+        ]
+        np.testing.assert_allclose(coco.ann_coords, yolo.ann_coords, atol=0.01)
+        cosine = (unit_rows(coco.embeddings()) * unit_rows(yolo.embeddings())).sum(axis=1)
+        assert cosine.min() >= 0.9999
+        assert coco.run_fingerprint == yolo.run_fingerprint
+
+
+def test_vectors_are_those_of_the_encoder(coco_store: Path, demo_encoder) -> None:
+    with open_store(coco_store) as store:
+        rows = range(0, store.n_rows, 7)
+        paths = [SAMPLE / "coco" / "images" / Path(store.item(row).path) for row in rows]
+        alone = np.concatenate([demo_encoder.embed_images([path]) for path in paths])
+        np.testing.assert_array_equal(store.embeddings(list(rows)), alone.astype(np.float16))
+
+
+def test_label_names_are_embedded_through_the_prompt(coco_store: Path, demo_encoder) -> None:
+    with open_store(coco_store) as store:
+        expected = demo_encoder.embed_texts([f"a photo of a {name}" for name in store.categories.labels])
+        np.testing.assert_allclose(store.label_embeddings, expected, atol=1e-6)
+
+
+def test_plain_h5py_reads_the_documented_paths(coco_store: Path) -> None:
+    with h5py.File(coco_store) as file:
+        assert file.attrs["format"] == b"datumaro-embed"
+        assert file["items/embedding"].shape[0] == file.attrs["n_rows"] == 69
+        assert file["annotations/coords"].shape == (4 * file.attrs["n_annotations"],)
+
+
+def test_from_python_the_transform_is_lazy_and_equal(coco_store: Path, tmp_path: Path) -> None:
+    target = tmp_path / "lazy.h5"
+    dataset = Dataset.import_from(str(SAMPLE / "coco"), "coco")
+
+    dataset.transform("clip_embed", store=str(target), model="demo")
+    assert not target.exists()
+    assert len(list(dataset)) == 69
+
+    with open_store(target) as lazy, open_store(coco_store) as store:
+        np.testing.assert_array_equal(lazy.row_crc32, store.row_crc32)
+
+
+def datum(out: Path, *own: str | Path, source: str | Path = SAMPLE / "coco"):
+    return run("datum", "transform", "-t", "clip_embed", "-o", out, source, "--", *own)
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        (["--store", "{tmp}/e.h5", "--model", "no-such-model"], "no-such-model"),
+        (["--store", "{tmp}/e.h5"], "clip-vit-base-patch32"),
+        (["--store", "{tmp}", "--model", "demo"], "is a folder"),
+        (["--store", "{tmp}/file/e.h5", "--model", "demo"], "no directory"),
+        (["--store", "{tmp}/e.h5", "--model", "demo", "--batch-size", "0"], "--batch-size must be"),
+        (["--store", "{tmp}/file", "--model", "demo"], "exists"),
+    ],
+)
+def test_wrong_arguments_end_datum_with_one_line_and_nothing_written(
+    tmp_path: Path, own: list[str], message: str
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+
+    done = datum(tmp_path / "out", *(word.format(tmp=tmp_path) for word in own))
+
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("own", [["--model", "demo"], ["--store", "e.h5", "--dtype", "int4"], ["--nonsense"]])
+def test_wrong_flags_are_usage_errors(tmp_path: Path, own: list[str]) -> None:
+    done = datum(tmp_path / "out", *own)
+    assert done.returncode == 2
+    assert "usage: clip_embed" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_error_while_embedding_ends_datum_with_one_line(tmp_path: Path) -> None:
+    """A model directory that is found, but damaged, is noticed when the transform runs."""
+    done = datum(
+        tmp_path / "out", "--store", tmp_path / "out" / "e.h5", "--model", "demo", "--device", "NOSUCH"
+    )
+    assert done.returncode == 1
+    assert "NOSUCH" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()

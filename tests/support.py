@@ -1,0 +1,73 @@
+"""What several test modules share: the sample data, a real process, small datasets on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+REPO = Path(__file__).parents[1]
+SAMPLE = REPO / "sample_data"
+
+
+def run(*command: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a real process of this environment: ``run("datumaro-embed", …)``, ``run("datum", …)``."""
+    program = {
+        "datum": [sys.executable, "-m", "datumaro"],
+        "datumaro-embed": [sys.executable, "-m", "datumaro_embed.cli"],
+    }.get(str(command[0]), [str(command[0])])
+    return subprocess.run(
+        [*program, *map(str, command[1:])],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "100"},
+        timeout=300,
+    )
+
+
+def picture(seed: int, size: tuple[int, int] = (48, 40)) -> Image.Image:
+    """Return a smooth random picture, different for each seed."""
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+    return small.resize(size, Image.Resampling.BICUBIC)
+
+
+def write_coco(root: Path, files: Iterable[tuple[str, tuple[int, int]]], subset: str = "train") -> Path:
+    """Write COCO annotations (one box each, label ``thing``) for image files that lie elsewhere or not.
+
+    Parameters
+    ----------
+    files : pairs of file_name and declared (width, height)
+    """
+    (root / "annotations").mkdir(parents=True, exist_ok=True)
+    (root / "images" / subset).mkdir(parents=True, exist_ok=True)
+    images, annotations = [], []
+    for number, (name, (width, height)) in enumerate(files, start=1):
+        images.append({"id": number, "file_name": name, "width": width, "height": height})
+        annotations.append(
+            {
+                "id": number,
+                "image_id": number,
+                "category_id": 1,
+                "bbox": [1, 2, 3, 4],
+                "area": 12,
+                "iscrowd": 0,
+                "segmentation": [],
+            }
+        )
+    content = {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "thing"}],
+    }
+    path = root / "annotations" / f"instances_{subset}.json"
+    path.write_text(json.dumps(content))
+    return root

@@ -1,0 +1,114 @@
+"""The rooms import only from rooms above them, and each heavy library has one importer."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import datumaro_embed
+
+SRC = Path(datumaro_embed.__file__).parent
+
+# Top to bottom: a room may import only from rooms above it (and from within itself).
+ORDER = [
+    "errors",
+    "records",
+    "vectors",
+    "versions",
+    "parallel",
+    "geometry",
+    "pixels",
+    "images",
+    "models",
+    "encoders",
+    "store",
+    "adapter",
+    "reading",
+    "progress",
+    "options",
+    "pipeline",
+    "info",
+    "verify",
+    "plugin",
+    "cli",
+    "testing",
+]
+ONLY_IMPORTERS = {
+    "datumaro": {"adapter", "plugin"},
+    "h5py": {"store"},
+    "openvino": {"encoders", "models"},
+    "optimum": {"models"},
+    "torch": {"models"},
+    "transformers": {"models"},
+}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for path in sorted(SRC.rglob("*.py")):
+        parts = path.relative_to(SRC).with_suffix("").parts
+        if parts != ("__init__",):
+            yield parts[0], path
+
+
+def imported(path: Path, *, runtime_only: bool) -> Iterator[str]:
+    """Absolute names of everything that a module imports, those under TYPE_CHECKING left out."""
+    package = ("datumaro_embed", *path.relative_to(SRC).parent.parts)
+    tree = ast.parse(path.read_text())
+    skipped = {
+        id(inner)
+        for node in ast.walk(tree)
+        if runtime_only and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{stem}.{alias.name}" for alias in node.names)
+
+
+def test_every_room_has_its_place() -> None:
+    assert {room for room, _ in modules()} <= set(ORDER)
+
+
+def test_arrows_point_up() -> None:
+    wrong = []
+    for room, path in modules():
+        for name in imported(path, runtime_only=True):
+            parts = name.split(".")
+            ours = parts[0] == "datumaro_embed" and parts[1] in ORDER
+            if ours and ORDER.index(parts[1]) > ORDER.index(room):
+                wrong.append(f"{path.relative_to(SRC)} imports {name}")
+    assert wrong == []
+
+
+def test_heavy_libraries_have_one_importer() -> None:
+    wrong = [
+        f"{path.relative_to(SRC)} imports {name}"
+        for room, path in modules()
+        for name in imported(path, runtime_only=True)
+        if room not in ONLY_IMPORTERS.get(name.split(".")[0], {room})
+    ]
+    assert wrong == []
+
+
+def test_importing_the_package_loads_no_heavy_library() -> None:
+    code = (
+        "import sys, datumaro_embed; "
+        f"print(sorted(set(sys.modules) & set({[*ONLY_IMPORTERS, 'numpy', 'PIL']!r})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_public_names_are_sorted_and_resolve() -> None:
+    assert datumaro_embed.__all__ == sorted(datumaro_embed.__all__)
+    for name in datumaro_embed.__all__:
+        assert getattr(datumaro_embed, name).__name__ == name

@@ -1,0 +1,201 @@
+"""Publishing through the file-system seam: the order of calls, and every call failing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from datumaro_embed.errors import StoreExistsError, StoreWriteError
+from datumaro_embed.records import ItemKey, ItemRecord
+from datumaro_embed.store import FileSystem, create_store, open_store
+from datumaro_embed.store.files import publish
+
+CALLS = (
+    "free_bytes",
+    "make_directory",
+    "create",
+    "write",
+    "fsync",
+    "close",
+    "replace",
+    "fsync_directory",
+)
+
+
+class RecordingFiles(FileSystem):
+    """Notes every call; makes the call named `failing` fail, and writes a few bytes at a time."""
+
+    def __init__(self, failing: str = "", number: int = errno.EIO) -> None:
+        self.calls: list[str] = []
+        self._failing = failing
+        self._number = number
+
+    def __getattribute__(self, name: str) -> Any:
+        if name not in (*CALLS, "unlink", "remove_directory"):
+            return super().__getattribute__(name)
+        method = super().__getattribute__(name)
+
+        def noted(*arguments: Any) -> Any:
+            self.calls.append(name)
+            if name == self._failing:
+                raise OSError(self._number, os.strerror(self._number))
+            return method(*arguments)
+
+        return noted
+
+
+class ShortWrites(FileSystem):
+    def write(self, descriptor: int, data: memoryview) -> int:
+        return super().write(descriptor, data[:7])
+
+
+def fill(path: Path, files: FileSystem, *, overwrite: bool = False) -> None:
+    with create_store(path, dim=2, files=files, overwrite=overwrite) as writer:
+        writer.append(ItemRecord(ItemKey("", "a")), np.array([0, 1], dtype=np.float32))
+        writer.seal({})
+
+
+def test_calls_come_in_the_order_that_survives_a_power_loss(tmp_path: Path) -> None:
+    files = RecordingFiles()
+    fill(tmp_path / "new" / "store.h5", files)
+    assert files.calls == [
+        "make_directory",
+        "free_bytes",
+        "create",
+        "write",
+        "fsync",
+        "close",
+        "replace",
+        "fsync_directory",
+        "fsync_directory",
+    ]
+
+
+@pytest.mark.parametrize("failing", CALLS)
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EACCES])
+def test_a_failing_call_leaves_nothing(tmp_path: Path, failing: str, number: int) -> None:
+    path = tmp_path / "new" / "store.h5"
+    with pytest.raises(StoreWriteError, match=r"store\.h5") as caught:
+        fill(path, RecordingFiles(failing, number))
+    assert os.strerror(number) in str(caught.value)
+    assert caught.value.os_errno == number  # type: ignore[attr-defined]
+    if failing == "fsync_directory":  # the file is in place by then, and whole
+        assert open_store(path).verify() == []
+    else:
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("failing", [call for call in CALLS if call != "make_directory"])
+def test_a_failing_call_keeps_what_was_there(tmp_path: Path, failing: str) -> None:
+    path = tmp_path / "store.h5"
+    fill(path, FileSystem())
+    before = path.read_bytes()
+    with pytest.raises(StoreWriteError):
+        fill(path, RecordingFiles(failing), overwrite=True)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["store.h5"]
+    if failing != "fsync_directory":
+        assert path.read_bytes() == before
+
+
+def test_sealing_again_after_a_failure(tmp_path: Path) -> None:
+    files = RecordingFiles("write", errno.ENOSPC)
+    with create_store(tmp_path / "store.h5", dim=2, files=files) as writer:
+        writer.append(ItemRecord(ItemKey("", "a")), np.array([0, 1], dtype=np.float32))
+        with pytest.raises(StoreWriteError, match="Disk full"):
+            writer.seal({})
+        files._failing = ""
+        writer.seal({})
+    assert len(open_store(tmp_path / "store.h5")) == 1
+
+
+def test_short_writes_are_continued(tmp_path: Path) -> None:
+    fill(tmp_path / "store.h5", ShortWrites())
+    assert open_store(tmp_path / "store.h5").verify() == []
+
+
+def test_a_write_of_nothing_is_an_error(tmp_path: Path) -> None:
+    class NoWrites(FileSystem):
+        def write(self, descriptor: int, data: memoryview) -> int:
+            return 0
+
+    with pytest.raises(StoreWriteError, match="wrote no byte"):
+        fill(tmp_path / "store.h5", NoWrites())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_free_space_is_checked_first(tmp_path: Path) -> None:
+    class Full(FileSystem):
+        def free_bytes(self, directory: Path) -> int:
+            return 1234
+
+        def create(self, path: Path) -> int:
+            raise AssertionError("nothing may be created")
+
+    with pytest.raises(StoreWriteError, match=r"Disk full .* needs [\d,]+ bytes, free 1,234"):
+        fill(tmp_path / "store.h5", Full())
+
+
+def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
+    class Interrupted(FileSystem):
+        def fsync(self, descriptor: int) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        publish(tmp_path / "new" / "x", memoryview(b"abc"), Interrupted())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_parent_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StoreWriteError, match="no directory"):
+        create_store(tmp_path / "file" / "deep" / "store.h5", dim=2)
+
+
+def test_a_parent_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(StoreWriteError, match="permission"):
+        create_store(tmp_path / "store.h5", dim=2)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_directory_is_never_replaced(tmp_path: Path, overwrite: bool) -> None:
+    with pytest.raises(StoreExistsError):
+        create_store(tmp_path, dim=2, overwrite=overwrite)
+
+
+def test_a_file_that_is_no_store_is_never_replaced(tmp_path: Path) -> None:
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(StoreExistsError, match="no HDF5 file"):
+        create_store(photo, dim=2, overwrite=True)
+    assert photo.read_bytes() == b"\xff\xd8\xff"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="resource limits are POSIX")
+def test_a_real_limit_on_file_size(tmp_path: Path) -> None:
+    code = """
+import resource, signal, sys
+import numpy as np
+from datumaro_embed.errors import StoreWriteError
+from datumaro_embed.records import ItemKey, ItemRecord
+from datumaro_embed.store import create_store
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+with create_store(sys.argv[1], dim=2) as writer:
+    writer.append(ItemRecord(ItemKey("", "a")), np.array([0, 1], dtype=np.float32))
+    try:
+        writer.seal({})
+    except StoreWriteError as error:
+        print(error)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "store.h5")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "File too large" in done.stdout
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,136 @@
+"""What a sealed file is to HDF5 and to the operating system."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from datumaro_embed.errors import (
+    StoreError,
+    StoreExistsError,
+    StoreForeignError,
+    StoreNotFoundError,
+)
+from datumaro_embed.records import AnnotationRecord, Categories, ItemKey, ItemRecord
+from datumaro_embed.store import create_store, open_store
+from datumaro_embed.store.schema import COLUMNS
+
+
+def fill(path: Path, n_rows: int, dim: int = 512) -> None:
+    vector = np.zeros(dim, dtype=np.float32)
+    vector[0] = 1
+    with create_store(path, dim=dim) as writer:
+        for row in range(n_rows):
+            box = AnnotationRecord("bbox", coords=(float(row), 0.0, 1.0, 1.0))
+            writer.append(ItemRecord(ItemKey("", f"{row:06d}"), annotations=(box,)), vector)
+        writer.set_categories(Categories(("a",)), vector[None])
+        writer.seal({"b": 1, "a": 2})
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sealed") / "store.h5"
+    fill(path, 1000)
+    return path
+
+
+def test_vectors_lie_on_a_page_without_filters(path: Path) -> None:
+    with h5py.File(path) as file:
+        dataset = file["items/embedding"]
+        assert dataset.id.get_offset() % 4096 == 0
+        assert dataset.chunks is None
+        assert dataset.compression is None
+        mapped = np.memmap(path, dataset.dtype, "r", dataset.id.get_offset(), dataset.shape)
+        np.testing.assert_array_equal(mapped, dataset[:])
+
+
+def test_columns_are_packed(path: Path) -> None:
+    with h5py.File(path) as file:
+        for name, column in COLUMNS.items():
+            dataset = file[name]
+            if column.packed and dataset.size:
+                assert (dataset.compression, dataset.compression_opts) == ("gzip", 1), name
+                assert dataset.shuffle, name
+
+
+def test_plain_h5py_reads_it(path: Path) -> None:
+    with h5py.File(path) as file:
+        assert file.attrs["format"] == b"datumaro-embed"
+        assert file.attrs["complete"] == 1
+        offsets, data = file["items/id_offsets"][:], file["items/id_bytes"][:].tobytes()
+        assert data[offsets[7] : offsets[8]].decode() == "000007"
+        assert file["provenance"][:].tobytes() == b'{"a":2,"b":1}'
+
+
+def test_equal_input_gives_equal_bytes_but_for_the_uuid(path: Path, tmp_path: Path) -> None:
+    fill(tmp_path / "again.h5", 1000)
+    one, two = path.read_bytes(), (tmp_path / "again.h5").read_bytes()
+    with open_store(path) as first, open_store(tmp_path / "again.h5") as second:
+        uuids = first.uuid.encode(), second.uuid.encode()
+    assert one.count(uuids[0]) == 1
+    # The object header around the uuid carries a checksum of 4 bytes.
+    masked = np.frombuffer(one.replace(*uuids), np.uint8) != np.frombuffer(two, np.uint8)
+    assert masked.sum() <= 4
+
+
+def test_one_row_and_a_short_vector(tmp_path: Path) -> None:
+    fill(tmp_path / "small.h5", 1, dim=1)
+    assert (tmp_path / "small.h5").stat().st_size < 40_000
+    assert open_store(tmp_path / "small.h5").verify() == []
+
+
+def test_gathering_reads_the_mapped_file(path: Path) -> None:
+    with open_store(path) as store:
+        assert not store.embeddings().flags.owndata
+        assert store.embeddings([999, 0]).tolist() == [[1.0] + [0.0] * 511] * 2
+
+
+def test_the_file_is_closed(path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    for _ in range(20):
+        with open_store(path) as store:
+            store.item(0)
+        with pytest.raises(StoreForeignError):
+            open_store(path.parent)
+    after = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    assert after <= before + 1
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89HDF", b"%PDF-1.7", b"\0" * 600])
+def test_other_files_are_foreign(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.h5").write_bytes(content)
+    with pytest.raises(StoreForeignError, match=r"x\.h5.*check the path"):
+        open_store(tmp_path / "x.h5")
+
+
+def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(StoreError, match="Permission denied"):
+        open_store(tmp_path / "x.h5")
+
+
+def test_a_file_replaced_while_opening(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os.path, "samestat", lambda *_: False)
+    with pytest.raises(StoreNotFoundError, match="replaced while"):
+        open_store(path)
+
+
+def test_errors_pickle(path: Path) -> None:
+    with pytest.raises(StoreExistsError) as caught:
+        create_store(path, dim=2)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (str(again), again.path) == (str(caught.value), path)
+
+
+def test_the_view_in_one_line(path: Path) -> None:
+    with open_store(path) as store:
+        assert repr(store).endswith("1,000 rows x 512 float16, 1,000 annotations>")
+        assert repr(store.keys()) == "<Keys of 1,000 items>"
