@@ -1,0 +1,49 @@
+"""`datumaro-embed`: argument parsing; one module for each command, no logic in any.
+
+A command's module has ``add_parser(commands)``, which describes its arguments and sets ``command``
+to the function that runs it and returns the exit status. Heavy imports stay inside that function.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from .. import __version__
+from ..errors import DatumaroEmbedError
+from . import embed, export_model, info, verify
+
+__all__ = ["main"]
+
+_COMMANDS = (embed, info, verify, export_model)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return 0 for success, 1 failure, 2 wrong usage, 130 interrupted."""
+    arguments = vars(build_parser().parse_args(argv))
+    command: Callable[..., int] = arguments.pop("command")
+    try:
+        return command(**arguments)
+    except DatumaroEmbedError as error:
+        print(f"datumaro-embed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("datumaro-embed: interrupted; no store was written", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `datumaro-embed info … | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="datumaro-embed", description="CLIP embeddings of Datumaro datasets, in HDF5."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for module in _COMMANDS:
+        module.add_parser(commands)
+    return parser

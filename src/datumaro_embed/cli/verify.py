@@ -1,0 +1,45 @@
+"""`datumaro-embed verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add_parser"]
+
+_MAX_DIFFERENCES = 50
+
+
+def add_parser(commands: Any) -> None:
+    """Describe the command."""
+    parser = commands.add_parser(
+        "verify",
+        help="check a store, alone or against its dataset",
+        description="Check every row's checksum; with --dataset every item and annotation too. "
+        "Exits 1 where something differs.",
+    )
+    parser.add_argument("store", type=Path)
+    parser.add_argument("--dataset", metavar="PATH[:FORMAT]", help="compare with this dataset")
+    parser.add_argument("--follow-symlinks", action="store_true", help="as for `embed`")
+    parser.set_defaults(command=_verify)
+
+
+def _verify(store: Path, dataset: str | None, follow_symlinks: bool) -> int:
+    from ..adapter import SourceDataset, import_dataset
+    from ..store import open_store
+    from ..verify import compare_with_dataset
+
+    with open_store(store) as opened:
+        problems = opened.verify()
+        if dataset is not None:
+            imported = import_dataset(dataset)
+            source = SourceDataset(
+                imported.dataset, root=imported.root, follow_symlinks=follow_symlinks
+            )
+            problems += compare_with_dataset(opened, source)
+        for problem in problems[:_MAX_DIFFERENCES]:
+            print(problem)
+        if len(problems) > _MAX_DIFFERENCES:
+            print(f"… and {len(problems) - _MAX_DIFFERENCES} more")
+        print(f"{opened.n_rows} rows: " + (f"{len(problems)} differences" if problems else "sound"))
+    return 1 if problems else 0

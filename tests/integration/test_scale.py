@@ -1,0 +1,85 @@
+"""A hundred real photographs one by one, and thousands of files with flat memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support import SAMPLE, picture, write_coco
+
+from datumaro_embed import ItemKey, embed_dataset, open_store
+from datumaro_embed.adapter import import_dataset
+
+MODES = ("RGB", "L", "CMYK", "P", "1", "LA", "RGBA")
+SUFFIXES = {"RGB": ".jpg", "L": ".jpg", "CMYK": ".jpg", "1": ".png"}
+
+
+def photographs(root: Path, n_images: int) -> Path:
+    """Cut the sample's photographs into crops of every mode and size; write them as a COCO dataset."""
+    originals = sorted((SAMPLE / "coco" / "images").rglob("photo_*.jpg"))
+    rng = np.random.default_rng(7)
+    files = []
+    for number in range(n_images):
+        image = Image.open(originals[number % len(originals)]).convert("RGB")
+        w, h = (int(rng.integers(60, side + 1)) for side in image.size)
+        x, y = int(rng.integers(0, image.width - w + 1)), int(rng.integers(0, image.height - h + 1))
+        mode = MODES[number % len(MODES)]
+        files.append((f"crop_{number:03}{SUFFIXES.get(mode, '.png')}", (w, h)))
+        folder = root / "images" / "train"
+        folder.mkdir(parents=True, exist_ok=True)
+        image.crop((x, y, x + w, y + h)).convert(mode).save(folder / files[-1][0])
+    return write_coco(root, files)
+
+
+def test_a_hundred_real_images_equal_the_encoder_alone(tmp_path: Path, demo_encoder) -> None:
+    root = photographs(tmp_path / "photos", 100)
+    dataset = import_dataset(str(root)).dataset
+
+    with embed_dataset(
+        dataset, tmp_path / "e.h5", model="demo", dtype="float32", batch_size=7, workers=3
+    ) as store:
+        assert store.n_rows == 100
+        for path in sorted((root / "images" / "train").iterdir()):
+            row = store.row(ItemKey("train", path.stem))
+            with Image.open(path) as image:
+                assert (store.widths[row], store.heights[row]) == image.size
+            alone = demo_encoder.embed_images([path])
+            assert float((alone @ store.embeddings([row]).T).item()) >= 0.99999
+
+
+def embed_in_a_process(root: Path, store: Path) -> dict[str, int]:
+    """Embed in a process of its own; return rows and peak resident memory."""
+    code = (
+        "import json, resource, sys\n"
+        "from datumaro_embed.cli import main\n"
+        "status = main(['embed', sys.argv[1], '--store', sys.argv[2], '--model', 'demo'])\n"
+        "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "print(json.dumps({'status': status, 'peak_kib': peak}))\n"
+    )
+    command = [sys.executable, "-c", code, str(root), str(store)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=280)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units elsewhere")
+def test_memory_does_not_grow_with_the_dataset(tmp_path: Path) -> None:
+    peaks = {}
+    for n_images in (500, 2000):
+        root = tmp_path / str(n_images)
+        files = [(f"{number:05}.jpg", (320, 240)) for number in range(n_images)]
+        write_coco(root, files)
+        for number, (name, size) in enumerate(files):
+            picture(number, size).save(root / "images" / "train" / name)
+
+        result = embed_in_a_process(root, tmp_path / f"{n_images}.h5")
+
+        assert result["status"] == 0
+        peaks[n_images] = result["peak_kib"]
+        with open_store(tmp_path / f"{n_images}.h5") as store:
+            assert (store.n_rows, set(store.statuses.tolist())) == (n_images, {0})
+    assert peaks[2000] <= 1.10 * peaks[500], peaks
