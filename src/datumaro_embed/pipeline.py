@@ -205,7 +205,7 @@ def _write_rows(
 
 
 class _OrderedRows:
-    """Records in order, each waiting for its vector; a failed one waits only for those before it."""
+    """Records in order, each waiting for its vector; a failed one only for those before it."""
 
     def __init__(self, writer: StoreWriter, bar: Progress) -> None:
         self._writer = writer

@@ -673,7 +673,7 @@ class EncoderContract(ABC):
         np.testing.assert_array_equal(rows, rows[:1].repeat(5, axis=0))
 
     def test_an_unreadable_image_is_named(self, encoder: Encoder, tmp_path: Path) -> None:
-        images = [np.zeros((4, 4, 3), np.uint8), tmp_path / "none.png"]
+        images: list[ImageInput] = [np.zeros((4, 4, 3), np.uint8), tmp_path / "none.png"]
         with pytest.raises(ItemFailedError, match="Image 1 cannot be embedded"):
             encoder.embed_images(images)
 

@@ -32,7 +32,7 @@ def publish_directory(out_dir: Path, *, overwrite: bool = False) -> Iterator[Pat
     OSError
         The operating system refused a write.
     """
-    out_dir = Path(os.path.abspath(out_dir))  # noqa: PTH100  (resolve() would follow a link)
+    out_dir = Path(os.path.abspath(out_dir))
     if out_dir.exists() and not overwrite:
         raise UsageError(f"{out_dir} exists. Choose another directory, or ask to overwrite it.")
     out_dir.parent.mkdir(parents=True, exist_ok=True)

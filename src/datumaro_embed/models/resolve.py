@@ -44,14 +44,14 @@ def resolve_model(name_or_dir: str | Path) -> Path:
         The path exists but holds no ``model.json``.
     """
     text = os.fspath(name_or_dir)
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))
     if (path / MANIFEST_NAME).is_file():
         return path
     if isinstance(name_or_dir, str) and _is_name(text):
         for folder in _folders():
             if (folder / text / MANIFEST_NAME).is_file():
                 return folder / text
-    if path.exists() and not _is_name(text):
+    if text and not _is_name(text) and path.exists():
         raise ModelInvalidError(
             f"{text} is not a model directory: it holds no {MANIFEST_NAME}. "
             "Make one with `datumaro-embed export-model CHECKPOINT -o DIR`.",

@@ -1,0 +1,70 @@
+"""Write `store.h5`, the file of format 1.0 that every later version must read as it is.
+
+It was run once; the file is committed. Do not run it again: a file of a later writer proves nothing.
+
+    python tests/golden/v1/make_store.py tests/golden/v1/store.h5
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+from datumaro_embed.records import AnnotationRecord, Categories, ItemKey, ItemRecord, Split, Status
+from datumaro_embed.store import create_store
+
+RECORDS = (
+    ItemRecord(
+        key=ItemKey("train", "000001"),
+        split=Split.TRAIN,
+        path="train/000001.jpg",
+        width=640,
+        height=480,
+        content_sha256=bytes(range(32)),
+        attributes={"license": 3, "note": "größer"},
+        annotations=(
+            AnnotationRecord(
+                "bbox",
+                label=1,
+                ann_id=7,
+                group=2,
+                object_id=5,
+                z_order=-1,
+                coords=(10.5, 20.25, 30.0, 40.0),
+                attributes={"occluded": True, "score": float("inf")},
+            ),
+            AnnotationRecord("polygon", label=0, coords=(0.0, 0.0, 1.0, 0.0, 1.0, 1.0)),
+            AnnotationRecord("mask", label=0, rle='{"counts":"04","size":[2,2]}'),
+            AnnotationRecord("points", label=1, coords=(1.0, 2.0, 3.0, 4.0), visibility=(2, 1)),
+            AnnotationRecord("caption", text="a cat\non a mat 🐱"),
+            AnnotationRecord("cuboid_3d", extra='{"position":[1,2,3]}'),
+        ),
+    ),
+    ItemRecord(
+        key=ItemKey("train", "caf\udce9"),
+        split=Split.TRAIN,
+        path="train/caf\udce9.jpg",
+        status=Status.UNREADABLE,
+        error="the image is cut short",
+        content_sha256=bytes(32),
+    ),
+    ItemRecord(key=ItemKey("val", ""), split=Split.VAL, width=1, height=1),
+)
+VECTORS = np.array([[0.6, 0.8, 0, 0], [0, 0, 0, 0], [0, 0, -1, 0]], dtype=np.float32)
+CATEGORIES = Categories(("cat", "dog"), {"label": {"attributes": ["occluded"]}})
+LABEL_VECTORS = np.array([[1, 0, 0, 0], [0, 0.8, 0.6, 0]], dtype=np.float32)
+PROVENANCE = {"model": {"name": "demo"}, "precision": "f32"}
+
+
+def main(path: str) -> None:
+    """Write the file."""
+    with create_store(path, dim=4, run_fingerprint="golden") as writer:
+        for record, vector in zip(RECORDS, VECTORS, strict=True):
+            writer.append(record, vector if record.status == Status.OK else None)
+        writer.set_categories(CATEGORIES, LABEL_VECTORS)
+        writer.seal(PROVENANCE)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,395 @@
+"""models/: the manifest, names, publishing, and what a checkpoint's files say."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datumaro_embed.errors import (
+    MissingExtraError,
+    ModelInvalidError,
+    ModelNotFoundError,
+    UsageError,
+)
+from datumaro_embed.models import (
+    ImageSpec,
+    ModelManifest,
+    TextSpec,
+    available_models,
+    export_model,
+    load_manifest,
+    resolve_model,
+)
+from datumaro_embed.models.checkpoint import (
+    image_spec,
+    licence_of,
+    read_preprocessor_config,
+    text_spec,
+)
+from datumaro_embed.models.manifest import MODEL_FILES, sha256_file, write_manifest
+from datumaro_embed.models.publish import publish_directory
+
+CLIP = {
+    "size": {"shortest_edge": 224},
+    "crop_size": {"height": 224, "width": 224},
+    "do_center_crop": True,
+    "resample": 3,
+    "rescale_factor": 1 / 255,
+    "image_mean": [0.1, 0.2, 0.3],
+    "image_std": [0.4, 0.5, 0.6],
+}
+IMAGE = ImageSpec(80, "shortest_side", 80, "bicubic", 1 / 255, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+TEXT = TextSpec(77, 9, 9, False, ("input_ids", "attention_mask"))
+
+
+def write_model(folder: Path, **changes: Any) -> ModelManifest:
+    """Write a complete model directory whose encoders are no encoders."""
+    folder.mkdir(parents=True)
+    for name in MODEL_FILES:
+        (folder / name).write_text(name)
+    facts: dict[str, Any] = {
+        "name": "m",
+        "source": "org/m",
+        "revision": "abc",
+        "licence": "MIT",
+        "family": "clip",
+        "dim": 4,
+        "precision": "fp32",
+        "image": IMAGE,
+        "text": TEXT,
+        "logit_scale": 100.0,
+        "logit_bias": 0.0,
+        "prompt_template": "a photo of a {}",
+        "files": {name: sha256_file(folder / name) for name in MODEL_FILES},
+    }
+    manifest = ModelManifest(**{**facts, **changes})
+    write_manifest(folder, manifest)
+    return manifest
+
+
+@pytest.fixture
+def no_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give an empty home without models of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "cache"))
+    monkeypatch.delenv("DATUMARO_EMBED_MODELS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+# --------------------------------------------------------------------------------------- manifest
+
+
+def test_manifest_comes_back(tmp_path: Path) -> None:
+    manifest = write_model(tmp_path / "m")
+    assert load_manifest(tmp_path / "m") == manifest
+    body = json.loads((tmp_path / "m" / "model.json").read_text())
+    assert (body["format"], body["format_version"]) == ("datumaro-embed-model", 1)
+    assert body["fingerprint"] == manifest.fingerprint
+
+
+def test_unknown_keys_are_ignored(tmp_path: Path) -> None:
+    manifest = write_model(tmp_path / "m")
+    path = tmp_path / "m" / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "later": 1}))
+    assert load_manifest(tmp_path / "m") == manifest
+
+
+def test_fingerprint_covers_files_and_preprocessing_and_nothing_else(tmp_path: Path) -> None:
+    manifest = write_model(tmp_path / "m")
+    same = [
+        replace(manifest, name="x", source="y", revision="z", licence="", prompt_template="{}"),
+        replace(manifest, files=dict(reversed(manifest.files.items()))),
+    ]
+    other = [
+        *(replace(manifest, files={**manifest.files, name: "0" * 64}) for name in MODEL_FILES),
+        replace(manifest, image=replace(IMAGE, mean=(0.5, 0.5, 0.4))),
+        replace(manifest, image=replace(IMAGE, resample="bilinear")),
+        replace(manifest, text=replace(TEXT, context_length=76)),
+        replace(manifest, text=replace(TEXT, lower_case=True)),
+    ]
+    assert {m.fingerprint for m in same} == {manifest.fingerprint}
+    assert len({m.fingerprint for m in [manifest, *other]}) == len(other) + 1
+
+
+@pytest.mark.parametrize("name", MODEL_FILES)
+def test_a_missing_or_changed_file_is_named(tmp_path: Path, name: str) -> None:
+    write_model(tmp_path / "m")
+    (tmp_path / "m" / name).write_text("changed")
+    with pytest.raises(ModelInvalidError, match=f"{name} cannot be used: its sha256"):
+        load_manifest(tmp_path / "m")
+    load_manifest(tmp_path / "m", verify_hashes=False)
+    (tmp_path / "m" / name).unlink()
+    for verify in (True, False):
+        with pytest.raises(ModelInvalidError, match=f"{name} cannot be used: the file is missing"):
+            load_manifest(tmp_path / "m", verify_hashes=verify)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"format": "other"}, "version 1, not"),
+        ({"format_version": 2}, "version 2, not"),
+        ({"dim": None}, "TypeError"),
+        ({"dim": 0}, "dim must be"),
+        ({"image": {}}, "size_px"),
+        ({"image": "x"}, "TypeError"),
+        ({"text": {"context_length": 0}}, "KeyError"),
+        ({"prompt_template": "none"}, "prompt_template"),
+        ({"files": {}}, "does not list"),
+        ({"files": []}, "AttributeError"),
+        ({"files": dict.fromkeys([*MODEL_FILES, "../../x"], "")}, "not a file name"),
+    ],
+    ids=str,
+)
+def test_a_damaged_manifest(tmp_path: Path, change: dict[str, Any], why: str) -> None:
+    write_model(tmp_path / "m")
+    path = tmp_path / "m" / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ModelInvalidError, match=why) as caught:
+        load_manifest(tmp_path / "m")
+    assert caught.value.path == path
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"a": "\ud800"}'])
+def test_a_manifest_that_is_no_json(tmp_path: Path, content: str) -> None:
+    (tmp_path / "model.json").write_bytes(content.encode("utf-8", "surrogatepass"))
+    with pytest.raises(ModelInvalidError, match=r"model\.json"):
+        load_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"resize": "squeeze"},
+        {"resample": "BICUBIC"},
+        {"resize_px": 79},
+        {"size_px": 0},
+        {"std": (0.2, 0.0, 0.2)},
+        {"mean": (0.5, 0.5)},
+        {"scale": 0.0},
+    ],
+    ids=str,
+)
+def test_image_specs_that_mean_nothing(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"unknown|crop|three numbers"):
+        replace(IMAGE, **change)
+
+
+# ------------------------------------------------------------------------------------------ names
+
+
+def test_a_name_is_looked_for_in_order(no_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = no_models / "first", no_models / "second"
+    cache = no_models / "cache" / "datumaro-embed" / "models"
+    monkeypatch.setenv("DATUMARO_EMBED_MODELS", f"{first}:{second}")
+    for folder in (cache, second, first):
+        write_model(folder / "mine")
+        assert resolve_model("mine") == folder / "mine"
+    assert list(available_models()) == ["demo", "mine"]
+
+
+def test_the_packaged_model_is_always_there(no_models: Path) -> None:
+    (no_models / "demo").mkdir()  # a folder of that name is not a model
+    assert load_manifest(resolve_model("demo")).dim > 0
+
+
+@pytest.mark.parametrize("form", [str, Path])
+def test_a_path_is_a_path(no_models: Path, form: Any) -> None:
+    write_model(no_models / "here" / "mine")
+    assert resolve_model(form("here/mine")) == Path("here/mine")
+    assert resolve_model(form(no_models / "here" / "mine")) == no_models / "here" / "mine"
+
+
+@pytest.mark.parametrize("name", ["clip-vit-base-patch32", "no/such", "", "..\\x", "a\0b", "~none"])
+def test_no_such_model_says_how_to_get_one(no_models: Path, name: str) -> None:
+    with pytest.raises(ModelNotFoundError, match=r"export-model .*--model demo") as caught:
+        resolve_model(name)
+    assert caught.value.name == name
+    assert isinstance(caught.value, FileNotFoundError)
+
+
+def test_a_folder_without_a_manifest(no_models: Path) -> None:
+    (no_models / "a" / "b").mkdir(parents=True)
+    with pytest.raises(ModelInvalidError, match=r"holds no model\.json"):
+        resolve_model("a/b")
+
+
+# ------------------------------------------------------------------------------------- publishing
+
+
+def test_publish(tmp_path: Path) -> None:
+    with publish_directory(tmp_path / "new" / "model") as fresh:
+        (fresh / "file").write_text("1")
+        assert not (tmp_path / "new" / "model").exists()
+    assert (tmp_path / "new" / "model" / "file").read_text() == "1"
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["model"]
+
+
+def test_a_failure_leaves_nothing_and_keeps_the_old(tmp_path: Path) -> None:
+    with publish_directory(tmp_path / "model") as fresh:
+        (fresh / "file").write_text("old")
+    for error in (RuntimeError, KeyboardInterrupt):
+        with suppress(error), publish_directory(tmp_path / "model", overwrite=True) as fresh:
+            (fresh / "file").write_text("new")
+            raise error
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+    assert (tmp_path / "model" / "file").read_text() == "old"
+
+
+def test_overwriting_is_asked_for(tmp_path: Path) -> None:
+    for content, overwrite in (("one", False), ("two", True)):
+        with publish_directory(tmp_path / "model", overwrite=overwrite) as fresh:
+            (fresh / content).write_text(content)
+    with pytest.raises(UsageError, match="exists"), publish_directory(tmp_path / "model"):
+        pytest.fail("nothing may be made")
+    assert [p.name for p in (tmp_path / "model").iterdir()] == ["two"]
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+# ------------------------------------------------------------------------------------- checkpoint
+
+
+def test_clips_own_settings() -> None:
+    expected = ImageSpec(
+        224, "shortest_side", 224, "bicubic", 1 / 255, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
+    )
+    assert image_spec(CLIP) == expected
+    assert image_spec({**CLIP, "size": 224, "crop_size": 224}) == expected
+
+
+def test_a_crop_smaller_than_the_resize() -> None:
+    found = image_spec({**CLIP, "size": {"shortest_edge": 256}})
+    assert (found.resize_px, found.size_px) == (256, 224)
+
+
+def test_siglips_stretch() -> None:
+    size = {"height": 384, "width": 384}
+    found = image_spec(
+        {**CLIP, "size": size, "do_center_crop": None, "crop_size": None, "resample": 2}
+    )
+    assert (found.resize, found.size_px, found.resample) == ("stretch", 384, "bilinear")
+
+
+def test_steps_that_are_switched_off() -> None:
+    assert image_spec({**CLIP, "do_rescale": False}).scale == 1.0
+    plain = image_spec({**CLIP, "do_normalize": False, "image_mean": None, "image_std": None})
+    assert (plain.mean, plain.std) == ((0, 0, 0), (1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"size": None},
+        {"resample": None},
+        {"resample": 9},
+        {"image_mean": None},
+        {"image_std": [1, 1]},
+        {"crop_size": None},
+        {"crop_size": {"height": 224, "width": 225}},
+        {"size": {"height": 224, "width": 200}},
+        {"size": {"height": 256, "width": 256}},
+        {"do_center_crop": False},
+        {"do_pad": True},
+        {"do_resize": False},
+        {"crop_size": 256},
+    ],
+    ids=str,
+)
+def test_settings_that_are_missing_or_not_done_here(change: dict[str, Any]) -> None:
+    with pytest.raises(ModelInvalidError, match="This checkpoint cannot become"):
+        image_spec({**CLIP, **change})
+
+
+def test_both_places_of_the_image_settings(tmp_path: Path) -> None:
+    with pytest.raises(ModelInvalidError, match=r"no preprocessor_config\.json"):
+        read_preprocessor_config(tmp_path)
+    (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": CLIP}))
+    assert read_preprocessor_config(tmp_path) == CLIP
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({**CLIP, "resample": 2}))
+    assert read_preprocessor_config(tmp_path)["resample"] == 2
+    (tmp_path / "preprocessor_config.json").write_text("{")
+    with pytest.raises(ModelInvalidError, match=r"preprocessor_config\.json"):
+        read_preprocessor_config(tmp_path)
+
+
+def test_text_settings(tmp_path: Path) -> None:
+    tokenizer = {
+        "added_tokens": [{"id": 7, "content": "<end>"}, {"id": 1, "content": "<pad>"}],
+        "normalizer": {"type": "Lowercase"},
+    }
+    config = {"text_config": {"max_position_embeddings": 64, "eos_token_id": 2}}
+    (tmp_path / "special_tokens_map.json").write_text(
+        json.dumps({"pad_token": {"content": "<pad>"}, "eos_token": "x"})
+    )
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps({"eos_token": "<end>", "do_lower_case": True})
+    )
+    found = text_spec(tmp_path, config, ["input_ids"], tokenizer)
+    assert found == TextSpec(64, 1, 7, False, ("input_ids",))
+    assert text_spec(tmp_path, config, ["input_ids"], {**tokenizer, "normalizer": None}).lower_case
+
+
+def test_text_settings_fall_back_on_the_models_configuration(tmp_path: Path) -> None:
+    text = {"max_position_embeddings": 64, "eos_token_id": 5, "pad_token_id": 3}
+    found = text_spec(tmp_path, {"text_config": text}, ["input_ids"], {})
+    assert (found.pad_id, found.eos_id) == (3, 5)
+    with pytest.raises(ModelInvalidError, match="pad_token"):
+        text_spec(tmp_path, {"text_config": {**text, "pad_token_id": None}}, ["input_ids"], {})
+    with pytest.raises(ModelInvalidError, match="max_position_embeddings"):
+        text_spec(tmp_path, {}, ["input_ids"], {})
+
+
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        ("---\nlicense: mit\n---\n# A", "mit"),
+        ("---\ntags:\n- x\nlicense: 'apache-2.0'\n---\n", "apache-2.0"),
+        ("---\ntags: x\n---\nlicense: mit\n", "unknown"),
+        ("license: mit\n", "unknown"),
+        ("", "unknown"),
+        (None, "unknown"),
+    ],
+)
+def test_licence(tmp_path: Path, card: str | None, licence: str) -> None:
+    if card is not None:
+        (tmp_path / "README.md").write_text(card)
+    assert licence_of(tmp_path) == licence
+
+
+# ----------------------------------------------------------------------------------------- export
+
+
+def test_exporting_without_the_extra_names_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'datumaro-embed\[export\]'"):
+        export_model("x", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("options", [{"precision": "int3"}, {"prompt_template": "a photo"}])
+def test_export_options_that_mean_nothing(tmp_path: Path, options: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match="Change the one"):
+        export_model("x", tmp_path / "out", **options)
+
+
+def test_the_packaged_model_is_whole_and_names_its_licence() -> None:
+    manifest = load_manifest(resolve_model("demo"))
+    assert manifest.licence not in {"", "unknown"}
+    total = sum((resolve_model("demo") / name).stat().st_size for name in manifest.files)
+    assert total < 12 * 2**20
+
+
+def test_a_copied_model_has_the_same_fingerprint(tmp_path: Path) -> None:
+    demo = resolve_model("demo")
+    shutil.copytree(demo, tmp_path / "copy")
+    assert load_manifest(tmp_path / "copy").fingerprint == load_manifest(demo).fingerprint
