@@ -1,8 +1,8 @@
 """Flip bits, cut and overwrite a sealed store, and say what a reader made of each mutant.
 
-Run as a program, so that a crash of HDF5 itself would be seen as one: ``store_mutants.py FOLDER N SEED``
-writes ``FOLDER/mutant.h5`` N times and prints one line for each: ``refused``, ``found``, ``harmless``,
-or ``LIED`` where the content differs and nobody noticed.
+Run as a program, so that a crash of HDF5 itself would be seen as one: ``store_mutants.py FOLDER N
+SEED`` writes ``FOLDER/mutant.h5`` N times and prints one line for each: ``refused``, ``found``,
+``harmless``, or ``LIED`` where the content differs and nobody noticed.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 import h5py
@@ -65,6 +66,23 @@ def test_plain_h5py_reads_it(path: Path) -> None:
         offsets, data = file["items/id_offsets"][:], file["items/id_bytes"][:].tobytes()
         assert data[offsets[7] : offsets[8]].decode() == "000007"
         assert file["provenance"][:].tobytes() == b'{"a":2,"b":1}'
+
+
+@pytest.mark.parametrize("locking", [None, True, False])
+def test_plain_h5py_may_have_it_open_too(path: Path, locking: bool | None) -> None:
+    with h5py.File(path, locking=locking) as file, open_store(path) as store:
+        assert store.n_rows == file.attrs["n_rows"]
+    with open_store(path) as store, h5py.File(path) as file:
+        assert store.n_rows == file.attrs["n_rows"]
+
+
+def test_a_file_open_for_writing_is_busy_and_not_damaged(path: Path, tmp_path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl", reason="locks as HDF5 takes them are POSIX")
+    copy = Path(shutil.copy(path, tmp_path / "copy.h5"))
+    with copy.open("r+b") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        with pytest.raises(StoreError, match="open for writing"):
+            open_store(copy)
 
 
 def test_equal_input_gives_equal_bytes_but_for_the_uuid(path: Path, tmp_path: Path) -> None:

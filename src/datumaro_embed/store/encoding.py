@@ -107,9 +107,7 @@ def _to_plain(value: Any) -> Any:
         return {_escape(key): _to_plain(entry) for key, entry in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
         return [_to_plain(entry) for entry in value]
-    raise UsageError(
-        f"A value of type {type(value).__name__} is no JSON value; convert it first."
-    )
+    raise UsageError(f"A value of type {type(value).__name__} is no JSON value; convert it first.")
 
 
 def _escape(key: Any) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from typing import Any
 
@@ -138,7 +138,7 @@ class Hdf5File:
     def __init__(self, path: str) -> None:
         self._path = path
         with _h5_errors(path, "/"):
-            self._file = h5py.File(path, "r", locking=False)
+            self._file = _open_file(path)
 
     def describe(self, size_bytes: int) -> FileLayout:
         """Tell what the file declares: no column is read, no link is followed."""
@@ -167,6 +167,21 @@ class Hdf5File:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _open_file(path: str) -> h5py.File:
+    """Open for reading; a sealed file needs no lock, but a lock shows a program that changes it."""
+    try:
+        return h5py.File(path, "r")
+    except BlockingIOError as error:
+        raise StoreError(
+            f"'{path}' is open for writing in another program; close it there first.", path=path
+        ) from error
+    except OSError:
+        # A file system without locks, or this process has the file open with another setting.
+        with suppress(OSError):
+            return h5py.File(path, "r", locking=False)
+        return h5py.File(path, "r", locking=True)
 
 
 def _describe(file: h5py.File, size_bytes: int) -> FileLayout:

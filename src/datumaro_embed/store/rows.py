@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any, overload
 
 import numpy.typing as npt
@@ -16,6 +17,11 @@ from .encoding import decode_json, decode_text
 __all__ = ["Keys", "RowReader", "corrupt"]
 
 Array = npt.NDArray[Any]
+
+_ANNOTATION_NUMBERS = ("type", "label", "ann_id", "group", "object_id", "z_order")
+_ANNOTATION_BYTES = tuple(
+    f"annotations/{name}" for name in ("rle", "text", "visibility", "attributes", "extra")
+)
 
 
 def corrupt(path: str, place: str, why: object) -> StoreCorruptError:
@@ -67,7 +73,6 @@ class RowReader:
     def item(self, row: int) -> ItemRecord:
         """Record of a row; `IndexError` out of range."""
         row = self._checked(row)
-        first, end = map(int, self._column("items/ann_offsets")[row : row + 2])
         return ItemRecord(
             key=self.key(row),
             split=Split(int(self._column("items/split")[row])),
@@ -78,28 +83,48 @@ class RowReader:
             error=self._text("items/error", row),
             content_sha256=self._column("items/content_sha256")[row].tobytes(),
             attributes=self._json("items/attributes", row),
-            annotations=tuple(self._annotation(index) for index in range(first, end)),
+            annotations=tuple(self._annotations(row)),
         )
 
-    def _annotation(self, index: int) -> AnnotationRecord:
-        def number(name: str) -> int:
-            return int(self._column(f"annotations/{name}")[index])
+    def _annotations(self, row: int) -> Iterator[AnnotationRecord]:
+        first, end = self._column("items/ann_offsets")[row : row + 2].tolist()
+        if first == end:
+            return
+        columns = [
+            self._column(f"annotations/{name}")[first:end].tolist() for name in _ANNOTATION_NUMBERS
+        ]
+        coords = self._cut("annotations/coords", "annotations/coords", first, end)
+        columns += [[tuple(xy.tolist()) for xy in coords]]
+        columns += [
+            [data.tobytes() for data in self._cut(stem, f"{stem}_bytes", first, end)]
+            for stem in _ANNOTATION_BYTES
+        ]
+        names = self.names("annotation_types")
+        with self._values_of("annotations", row):
+            for code, label, ann_id, group, object_id, z_order, xy, *values in zip(
+                *columns, strict=True
+            ):
+                rle, text, seen, attributes, extra = values
+                yield AnnotationRecord(
+                    type=names[code],
+                    label=label,
+                    ann_id=ann_id,
+                    group=group,
+                    object_id=object_id,
+                    z_order=z_order,
+                    coords=xy,
+                    rle=decode_text(rle),
+                    text=decode_text(text),
+                    visibility=tuple(seen),
+                    attributes=decode_json(attributes),
+                    extra=decode_text(extra),
+                )
 
-        first, end = map(int, self._column("annotations/coords_offsets")[index : index + 2])
-        return AnnotationRecord(
-            type=self.names("annotation_types")[number("type")],
-            label=number("label"),
-            ann_id=number("ann_id"),
-            group=number("group"),
-            object_id=number("object_id"),
-            z_order=number("z_order"),
-            coords=tuple(self._column("annotations/coords")[first:end].tolist()),
-            rle=self._text("annotations/rle", index),
-            text=self._text("annotations/text", index),
-            visibility=tuple(self.raw("annotations/visibility", index)),
-            attributes=self._json("annotations/attributes", index),
-            extra=self._text("annotations/extra", index),
-        )
+    def _cut(self, stem: str, values: str, first: int, end: int) -> Iterator[Array]:
+        """Views of the values of rows first to below end."""
+        offsets = self._column(f"{stem}_offsets")[first : end + 1].tolist()
+        data = self._column(values)
+        return (data[start:stop] for start, stop in pairwise(offsets))
 
     def categories(self) -> Categories:
         """Label names and the content of every category type."""

@@ -1,6 +1,6 @@
 """Write `store.h5`, the file of format 1.0 that every later version must read as it is.
 
-It was run once; the file is committed. Do not run it again: a file of a later writer proves nothing.
+It was run once and the file is committed. Do not run it again: a later writer's proves nothing.
 
     python tests/golden/v1/make_store.py tests/golden/v1/store.h5
 """

@@ -1,0 +1,214 @@
+"""What every encoder must do: subclass `EncoderContract` and let pytest collect it."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from ..encoders import Encoder, ImageInput
+from ..errors import (
+    ItemFailedError,
+    UsageError,
+)
+
+__all__ = ["EncoderContract"]
+
+
+class EncoderContract(ABC):
+    """What every encoder must do: subclass it, give `make`, and pytest runs the rest.
+
+    Examples
+    --------
+    >>> class TestMyEncoder(EncoderContract):
+    ...     def make(self, batch_size):
+    ...         return my_package.MyEncoder(batch_size=batch_size)
+    """
+
+    @abstractmethod
+    def make(self, batch_size: int) -> Encoder:
+        """Make an encoder of this batch size; always the same model."""
+
+    _made: ClassVar[Encoder]
+
+    @pytest.fixture
+    def encoder(self) -> Encoder:
+        """Give an encoder whose batches hold four images; made once for each subclass."""
+        cls = type(self)
+        if "_made" not in vars(cls):
+            cls._made = self.make(4)
+        return cls._made
+
+    @pytest.fixture
+    def pixels(self, encoder: Encoder) -> npt.NDArray[np.uint8]:
+        """Draw pixels of eleven images: two batches and three."""
+        side = encoder.image_size_px
+        rng = np.random.default_rng(0)
+        return rng.integers(0, 256, (11, side, side, 3), dtype=np.uint8)
+
+    # Helpers ---------------------------------------------------------------------------------
+
+    @staticmethod
+    def batches(pixels: npt.NDArray[np.uint8], size: int) -> Iterator[npt.NDArray[np.uint8]]:
+        """Cut pixels into batches of `size`, the last one shorter."""
+        return (pixels[i : i + size] for i in range(0, len(pixels), size))
+
+    def embedded(
+        self, encoder: Encoder, pixels: npt.NDArray[np.uint8], size: int = 4
+    ) -> npt.NDArray[np.float32]:
+        """Embed pixels in batches of `size`."""
+        return np.concatenate(list(encoder.embed_pixels(self.batches(pixels, size))))
+
+    # Vectors ---------------------------------------------------------------------------------
+
+    def test_attributes(self, encoder: Encoder) -> None:
+        assert encoder.name
+        assert encoder.dim > 0
+        assert encoder.image_size_px > 0
+        assert encoder.batch_size == 4
+        assert len(bytes.fromhex(encoder.fingerprint)) == 32
+        assert self.make(2).fingerprint == encoder.fingerprint
+
+    def test_rows_are_unit_float32(self, encoder: Encoder, pixels: npt.NDArray[np.uint8]) -> None:
+        for rows in (self.embedded(encoder, pixels), encoder.embed_texts(["a cat", "", "x" * 999])):
+            assert rows.dtype == np.float32
+            assert rows.shape[1] == encoder.dim
+            np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
+
+    def test_one_result_for_each_batch_in_order(
+        self, encoder: Encoder, pixels: npt.NDArray[np.uint8]
+    ) -> None:
+        found = list(encoder.embed_pixels(self.batches(pixels, 4)))
+        assert [len(rows) for rows in found] == [4, 4, 3]
+        alone = [self.embedded(encoder, row[None]) for row in pixels]
+        np.testing.assert_array_equal(np.concatenate(found), np.concatenate(alone))
+
+    def test_a_vector_does_not_depend_on_its_neighbours(
+        self, encoder: Encoder, pixels: npt.NDArray[np.uint8]
+    ) -> None:
+        expected = self.embedded(encoder, pixels)
+        order = np.random.default_rng(1).permutation(len(pixels))
+        np.testing.assert_array_equal(self.embedded(encoder, pixels[order]), expected[order])
+        for size in (1, 2, 3):
+            np.testing.assert_array_equal(self.embedded(encoder, pixels, size), expected)
+
+    def test_different_pixels_give_different_vectors(
+        self, encoder: Encoder, pixels: npt.NDArray[np.uint8]
+    ) -> None:
+        assert len(np.unique(self.embedded(encoder, pixels), axis=0)) == len(pixels)
+
+    def test_batches_are_taken_lazily(
+        self, encoder: Encoder, pixels: npt.NDArray[np.uint8]
+    ) -> None:
+        taken = 0
+
+        def endless() -> Iterator[npt.NDArray[np.uint8]]:
+            nonlocal taken
+            while True:
+                taken += 1
+                yield pixels[:4]
+
+        results = encoder.embed_pixels(endless())
+        assert taken == 0
+        expected = self.embedded(encoder, pixels[:4])
+        for _ in range(5):
+            np.testing.assert_array_equal(next(results), expected)
+        assert taken < 5 + 256
+        close = getattr(results, "close", None)
+        if close is not None:
+            close()
+        np.testing.assert_array_equal(self.embedded(encoder, pixels[:4]), expected)
+
+    def test_no_batches_and_no_texts(self, encoder: Encoder) -> None:
+        assert list(encoder.embed_pixels(iter(()))) == []
+        for rows in (encoder.embed_images([]), encoder.embed_texts([]), encoder.embed_labels([])):
+            assert rows.shape == (0, encoder.dim)
+            assert rows.dtype == np.float32
+
+    @pytest.mark.parametrize("change", ["empty", "too many", "float", "side", "no batch", "grey"])
+    def test_batches_that_are_refused(
+        self, encoder: Encoder, pixels: npt.NDArray[np.uint8], change: str
+    ) -> None:
+        batch: Any = {
+            "empty": pixels[:0],
+            "too many": pixels[:5],
+            "float": pixels[:4].astype(np.float32),
+            "side": pixels[:4, :-1],
+            "no batch": pixels[0],
+            "grey": pixels[:4, :, :, :1],
+        }[change]
+        with pytest.raises(UsageError, match="batch"):
+            list(encoder.embed_pixels([batch]))
+
+    def test_an_error_of_the_source_comes_through(
+        self, encoder: Encoder, pixels: npt.NDArray[np.uint8]
+    ) -> None:
+        def broken() -> Iterator[npt.NDArray[np.uint8]]:
+            yield pixels[:4]
+            raise KeyError("mine")
+
+        with pytest.raises(KeyError, match="mine"):
+            list(encoder.embed_pixels(broken()))
+        assert self.embedded(encoder, pixels[:1]).shape == (1, encoder.dim)
+
+    # Images and texts ------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("size", [(1, 1), (3, 500), (500, 3), (64, 48), (224, 224)])
+    def test_preprocess(self, encoder: Encoder, size: tuple[int, int]) -> None:
+        found = encoder.preprocess(Image.new("RGB", size, (10, 20, 30)))
+        side = encoder.image_size_px
+        assert found.shape == (side, side, 3)
+        assert found.dtype == np.uint8
+        assert found.flags.c_contiguous
+        assert (found == (10, 20, 30)).all()
+
+    def test_images_of_every_kind_are_the_same_image(
+        self, encoder: Encoder, tmp_path: Path
+    ) -> None:
+        array = np.random.default_rng(2).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+        image = Image.fromarray(array)
+        path = tmp_path / "a.png"
+        image.save(path)
+        kinds: list[ImageInput] = [image, array, path, str(path), path.read_bytes()]
+        rows = encoder.embed_images(kinds)
+        assert rows.shape == (5, encoder.dim)
+        np.testing.assert_array_equal(rows, rows[:1].repeat(5, axis=0))
+
+    def test_an_unreadable_image_is_named(self, encoder: Encoder, tmp_path: Path) -> None:
+        images: list[ImageInput] = [np.zeros((4, 4, 3), np.uint8), tmp_path / "none.png"]
+        with pytest.raises(ItemFailedError, match="Image 1 cannot be embedded"):
+            encoder.embed_images(images)
+
+    def test_texts_keep_their_order(self, encoder: Encoder) -> None:
+        texts = [f"text {i}" for i in range(40)] + ["", "🐱", "\ud800", "a\0b", "word " * 500]
+        rows = encoder.embed_texts(texts)
+        np.testing.assert_array_equal(encoder.embed_texts(texts[::-1]), rows[::-1])
+        np.testing.assert_array_equal(encoder.embed_texts(texts[7:8]), rows[7:8])
+
+    def test_labels_are_texts(self, encoder: Encoder) -> None:
+        names = ["cat", "traffic_light"]
+        prompts = [encoder.label_prompt(name) for name in names]
+        np.testing.assert_array_equal(encoder.embed_labels(names), encoder.embed_texts(prompts))
+
+    def test_threads_get_the_same_vectors(
+        self, encoder: Encoder, pixels: npt.NDArray[np.uint8]
+    ) -> None:
+        expected = self.embedded(encoder, pixels)
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda _: self.embedded(encoder, pixels), range(8)))
+        for rows in found:
+            np.testing.assert_array_equal(rows, expected)
+
+    def test_provenance_is_json(self, encoder: Encoder) -> None:
+        facts = json.loads(json.dumps(encoder.provenance()))
+        assert facts["model"]["fingerprint"] == encoder.fingerprint
+        assert facts["precision"]
+        assert facts["device"]

@@ -1,0 +1,505 @@
+"""What every store must do: subclass `StoreContract` and let pytest collect it."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from ..errors import (
+    ItemNotFoundError,
+    StoreExistsError,
+    StoreNotFoundError,
+    UsageError,
+)
+from ..records import AnnotationRecord, Categories, ItemKey, ItemRecord, Split, Status
+from ..store import EmbeddingStore, StoreWriter
+from ..store.schema import SCHEMA
+from ..vectors import unit_rows
+
+__all__ = ["StoreContract"]
+
+
+class StoreContract(ABC):
+    """What every store must do: subclass it, give `create` and `open`, and pytest runs the rest.
+
+    Examples
+    --------
+    >>> class TestMyStore(StoreContract):
+    ...     def create(self, path, **options):
+    ...         return my_package.create(path, **options)
+    ...
+    ...     def open(self, path):
+    ...         return my_package.open(path)
+    """
+
+    DIM = 8
+
+    @abstractmethod
+    def create(self, path: Path, **options: Any) -> StoreWriter:
+        """Make a writer; options are those of `create_store`."""
+
+    @abstractmethod
+    def open(self, path: Path) -> EmbeddingStore:
+        """Open what such a writer sealed."""
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        """Give a place where nothing is yet."""
+        return tmp_path / "made" / "store.h5"
+
+    # Helpers ---------------------------------------------------------------------------------
+
+    def vectors(self, n_rows: int, seed: int = 0) -> npt.NDArray[np.float32]:
+        """Draw unit rows."""
+        return unit_rows(np.random.default_rng(seed).normal(size=(n_rows, self.DIM)))
+
+    def sealed(
+        self, path: Path, records: Sequence[ItemRecord], *, seed: int = 0, **options: Any
+    ) -> EmbeddingStore:
+        """Write the records with drawn vectors, and open the store."""
+        with self.create(path, dim=self.DIM, **options) as writer:
+            for record, vector in zip(records, self.vectors(len(records), seed), strict=True):
+                writer.append(record, vector if record.status == Status.OK else None)
+            writer.seal({})
+        return self.open(path)
+
+    @staticmethod
+    def plain(*ids: str, subset: str = "train") -> list[ItemRecord]:
+        """Make records that have a key and nothing else."""
+        return [ItemRecord(ItemKey(subset, item_id)) for item_id in ids]
+
+    @staticmethod
+    def full() -> ItemRecord:
+        """Make a record that has a value in every field, as its annotations have."""
+        return ItemRecord(
+            key=ItemKey("train", "scene/7"),
+            split=Split.TRAIN,
+            path="train/scene 7.jpg",
+            width=640,
+            height=2**32 - 1,
+            content_sha256=bytes(range(32)),
+            attributes={"b": [1, None, {"c": 2.5}], "a": "ü"},
+            annotations=(
+                AnnotationRecord(
+                    "bbox",
+                    label=2,
+                    ann_id=2**63 - 1,
+                    group=-(2**63),
+                    object_id=5,
+                    z_order=-1,
+                    coords=(0.1, -2.0, 1e300, math.inf),
+                    attributes={"occluded": True},
+                ),
+                AnnotationRecord("mask", label=-1, rle='{"counts":"0","size":[1,1]}'),
+                AnnotationRecord("caption", text="a “cat”\n\0on a mat"),
+                AnnotationRecord("points", coords=(1.0, 2.0, 3.0, 4.0), visibility=(0, 2)),
+                AnnotationRecord("cuboid_3d", extra='{"position":[1,2,3]}'),
+            ),
+        )
+
+    # What is read is what was written -----------------------------------------------------------
+
+    def test_every_field_comes_back(self, path: Path) -> None:
+        with self.sealed(path, [self.full()]) as store:
+            assert store.item(0) == self.full()
+            assert (store.n_rows, len(store), store.n_annotations) == (1, 1, 5)
+            assert store.verify() == []
+
+    @pytest.mark.parametrize(
+        "text",
+        ["", " ", "\0", "a\nb", "\"'\\", "é", "e\u0301", "🐱", "\udc80", "../../x", "x" * 70_000],
+    )
+    def test_strings_come_back_as_they_are(self, path: Path, text: str) -> None:
+        annotation = AnnotationRecord(
+            f"t{text}", rle=text, text=text, extra=text, attributes={text: text}
+        )
+        record = ItemRecord(
+            ItemKey(text, text),
+            path=text,
+            error=text,
+            attributes={text: [text]},
+            annotations=(annotation,),
+        )
+        with self.sealed(path, [record]) as store:
+            assert store.item(0) == record
+            assert store.row(ItemKey(text, text)) == 0
+            assert store.verify() == []
+
+    @pytest.mark.parametrize(
+        "value",
+        [math.inf, -math.inf, 0.1, -0.0, 10**30, {"$float": "nan"}, {"$": {"$$x": 1}}, [[]], {}],
+        ids=repr,
+    )
+    def test_attribute_values_come_back(self, path: Path, value: object) -> None:
+        record = ItemRecord(ItemKey("", "x"), attributes={"value": value})
+        with self.sealed(path, [record]) as store:
+            assert store.item(0).attributes == {"value": value}
+
+    def test_nan_comes_back(self, path: Path) -> None:
+        box = AnnotationRecord("bbox", coords=(math.nan, 1.0), attributes={"score": math.nan})
+        with self.sealed(path, [ItemRecord(ItemKey("", "x"), annotations=(box,))]) as store:
+            (found,) = store.item(0).annotations
+        assert math.isnan(found.coords[0])
+        assert math.isnan(found.attributes["score"])
+
+    @pytest.mark.parametrize("dtype", ["float16", "float32"])
+    def test_vectors_are_rounded_to_the_stored_type(self, path: Path, dtype: str) -> None:
+        with self.sealed(path, self.plain("a", "b", "c"), dtype=dtype) as store:
+            assert store.dtype == np.dtype(dtype)
+            assert store.dim == self.DIM
+            np.testing.assert_array_equal(store.embeddings(), self.vectors(3).astype(dtype))
+            assert store.verify() == []
+
+    def test_a_failed_row_keeps_its_place(self, path: Path) -> None:
+        failed = ItemRecord(ItemKey("train", "b"), status=Status.MISSING, error="no such file")
+        records = [*self.plain("a"), failed, *self.plain("c")]
+        with self.sealed(path, records) as store:
+            assert store.statuses.tolist() == [0, 1, 0]
+            assert not store.embeddings([1]).any()
+            assert store.item(store.row(failed.key)) == failed
+            np.testing.assert_array_equal(
+                store.embeddings([2])[0], self.vectors(3)[2].astype(np.float16)
+            )
+            assert store.verify() == []
+
+    def test_no_rows(self, path: Path) -> None:
+        with self.sealed(path, []) as store:
+            assert (len(store), store.n_annotations, store.dim) == (0, 0, self.DIM)
+            assert store.embeddings().shape == (0, self.DIM)
+            assert list(store.keys()) == []
+            assert ItemKey("", "") not in store
+            assert store.verify() == []
+
+    def test_categories_and_their_vectors(self, path: Path) -> None:
+        categories = Categories(("cat", "dog"), {"label": {"parents": ["", "cat"]}})
+        vectors = self.vectors(2)
+        with self.create(path, dim=self.DIM) as writer:
+            writer.set_categories(categories, vectors)
+            writer.seal({"model": {"name": "demo"}, "nothing": None})
+        with self.open(path) as store:
+            assert store.categories == categories
+            assert store.label_embeddings is not None
+            np.testing.assert_array_equal(store.label_embeddings, vectors)
+            assert store.provenance == {"model": {"name": "demo"}, "nothing": None}
+            assert store.verify() == []
+
+    def test_no_categories(self, path: Path) -> None:
+        with self.sealed(path, self.plain("a")) as store:
+            assert store.categories == Categories()
+            assert store.label_embeddings is None
+
+    def test_facts(self, path: Path) -> None:
+        with self.sealed(path, self.plain("a"), run_fingerprint="f" * 64) as store:
+            assert store.path == str(path)
+            assert store.run_fingerprint == "f" * 64
+            assert store.format_version == 1
+            assert len(store.uuid) == 32
+            assert int(store.uuid, 16) >= 0
+
+    # Columns --------------------------------------------------------------------------------------
+
+    def test_columns_follow_the_schema(self, path: Path) -> None:
+        records = [self.full(), *self.plain("a", "b", subset="val")]
+        sizes = {"N": 3, "A": 5, "D": self.DIM, "L": 0, "S": 2, "T": 5}
+        with self.sealed(path, records) as store:
+            for column in SCHEMA:
+                if column.required:
+                    array = store.column(column.path)
+                    expected = [_length(symbol, sizes) for symbol in column.shape]
+                    assert array.dtype.str in column.dtypes, column.path
+                    assert [
+                        size if wanted is not None else None
+                        for size, wanted in zip(array.shape, expected, strict=True)
+                    ] == expected, column.path
+                    assert not array.flags.writeable, column.path
+
+    def test_named_columns(self, path: Path) -> None:
+        other = ItemRecord(ItemKey("val", "a"), split=Split.VAL, width=4, height=3)
+        with self.sealed(path, [self.full(), other]) as store:
+            assert store.subset_names == ("train", "val")
+            assert store.subset_codes.tolist() == [0, 1]
+            assert store.splits.tolist() == [Split.TRAIN, Split.VAL]
+            assert store.widths.tolist() == [640, 4]
+            assert store.heights.tolist() == [2**32 - 1, 3]
+            assert store.content_sha256[0].tobytes() == bytes(range(32))
+            assert store.ann_offsets.tolist() == [0, 5, 5]
+            types = [store.ann_type_names[code] for code in store.ann_types]
+            assert types == ["bbox", "mask", "caption", "points", "cuboid_3d"]
+            assert store.ann_labels.tolist() == [2, -1, -1, -1, -1]
+            assert store.ann_ids[0] == 2**63 - 1
+            assert store.ann_groups[0] == -(2**63)
+            assert store.ann_object_ids.tolist() == [5, -1, -1, -1, -1]
+            assert store.ann_z_orders.tolist() == [-1, 0, 0, 0, 0]
+            assert store.ann_coords_offsets.tolist() == [0, 4, 4, 4, 8, 8]
+            assert store.ann_coords[:2].tolist() == [0.1, -2.0]
+
+    def test_equal_records_give_equal_columns(self, path: Path) -> None:
+        with (
+            self.sealed(path, [self.full()]) as one,
+            self.sealed(path.with_name("two.h5"), [self.full()]) as two,
+        ):
+            for column in SCHEMA:
+                if column.required:
+                    left, right = one.column(column.path), two.column(column.path)
+                    assert left.tobytes() == right.tobytes(), column.path
+            assert one.uuid != two.uuid
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"key": ItemKey("train", "scene/8")},
+            {"key": ItemKey("trai", "scene/7")},
+            {"split": Split.TEST},
+            {"path": "train/scene 8.jpg"},
+            {"width": 641},
+            {"height": 1},
+            {"error": "x"},
+            {"content_sha256": bytes(32)},
+            {"attributes": {}},
+            {"annotations": ()},
+        ],
+        ids=lambda change: next(iter(change)),
+    )
+    def test_the_row_crc_notices_a_changed_item(self, path: Path, change: dict[str, Any]) -> None:
+        self._assert_crc_differs(path, replace(self.full(), **change))
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"type": "rbox"},
+            {"label": 1},
+            {"ann_id": 0},
+            {"group": 0},
+            {"object_id": 0},
+            {"z_order": 0},
+            {"coords": (0.1, -2.0, 1e300)},
+            {"rle": "x"},
+            {"text": "x"},
+            {"visibility": (1,)},
+            {"attributes": {"occluded": False}},
+            {"extra": "x"},
+        ],
+        ids=lambda change: next(iter(change)),
+    )
+    def test_the_row_crc_notices_a_changed_annotation(
+        self, path: Path, change: dict[str, Any]
+    ) -> None:
+        first, *others = self.full().annotations
+        changed = (replace(first, **change), *others)
+        self._assert_crc_differs(path, replace(self.full(), annotations=changed))
+
+    def test_the_row_crc_notices_a_changed_vector(self, path: Path) -> None:
+        self._assert_crc_differs(path, self.full(), seed=1)
+
+    def _assert_crc_differs(self, path: Path, changed: ItemRecord, seed: int = 0) -> None:
+        with (
+            self.sealed(path, [self.full()]) as one,
+            self.sealed(path.with_name("two.h5"), [changed], seed=seed) as two,
+        ):
+            assert one.row_crc32[0] != two.row_crc32[0]
+
+    # Finding and gathering ------------------------------------------------------------------------
+
+    def test_lookup_by_key(self, path: Path) -> None:
+        records = [
+            record
+            for subset in ("", "ab", "b")
+            for record in self.plain(*sorted(map(str, range(50))), subset=subset)
+        ]
+        with self.sealed(path, records) as store:
+            assert [store.row(record.key) for record in records] == list(range(150))
+            assert [store.key(row) for row in range(150)] == [record.key for record in records]
+            assert ItemKey("b", "7") in store
+            assert ItemKey("a", "b7") not in store
+            assert "7" not in store
+            with pytest.raises(ItemNotFoundError, match="a/b7"):
+                store.row(ItemKey("a", "b7"))
+
+    def test_keys_are_a_sequence(self, path: Path) -> None:
+        records = self.plain("a", "b", "c")
+        with self.sealed(path, records) as store:
+            keys = store.keys()
+            assert list(keys) == [record.key for record in records]
+            assert keys[-1] == ItemKey("train", "c")
+            assert list(keys[1:]) == list(keys)[1:]
+            assert len(keys) == 3
+            with pytest.raises(IndexError):
+                keys[3]
+
+    @pytest.mark.parametrize("row", [-1, 3])
+    def test_rows_out_of_range(self, path: Path, row: int) -> None:
+        with self.sealed(path, self.plain("a", "b", "c")) as store:
+            for read in (store.key, store.item):
+                with pytest.raises(IndexError, match="out of range"):
+                    read(row)
+
+    @pytest.mark.parametrize(
+        "rows", [[2, 0, 0], [], slice(1, 3), [True, False, True], np.array([1], dtype=np.uint64)]
+    )
+    def test_gather(self, path: Path, rows: Any) -> None:
+        expected = self.vectors(3).astype(np.float16)
+        index = np.asarray(rows, dtype=np.int64) if isinstance(rows, list) and not rows else rows
+        with self.sealed(path, self.plain("a", "b", "c")) as store:
+            gathered = store.embeddings(rows)
+            np.testing.assert_array_equal(gathered, expected[index])
+            assert not gathered.flags.writeable
+
+    def test_gather_out_of_range(self, path: Path) -> None:
+        with self.sealed(path, self.plain("a")) as store, pytest.raises(IndexError):
+            store.embeddings([1])
+
+    def test_arrays_outlive_the_store(self, path: Path) -> None:
+        with self.sealed(path, self.plain("a")) as store:
+            vectors, widths = store.embeddings(), store.widths
+        np.testing.assert_array_equal(vectors, self.vectors(1).astype(np.float16))
+        assert widths.tolist() == [0]
+        with pytest.raises(UsageError, match="closed"):
+            _ = store.heights
+
+    def test_unknown_columns(self, path: Path) -> None:
+        with (
+            self.sealed(path, self.plain("a")) as store,
+            pytest.raises(UsageError, match="items/colour"),
+        ):
+            store.column("items/colour")
+
+    # What is refused, and that nothing is left behind ------------------------------------------
+
+    @pytest.mark.parametrize(
+        ("first", "second", "why"),
+        [
+            (ItemKey("a", "b"), ItemKey("a", "b"), "twice"),
+            (ItemKey("a", "b"), ItemKey("a", "a"), "sorted"),
+            (ItemKey("b", ""), ItemKey("a", "z"), "sorted"),
+        ],
+    )
+    def test_order_is_kept(self, path: Path, first: ItemKey, second: ItemKey, why: str) -> None:
+        vector = self.vectors(1)[0]
+        with self.create(path, dim=self.DIM) as writer:
+            writer.append(ItemRecord(first), vector)
+            with pytest.raises(UsageError, match=why) as caught:
+                writer.append(ItemRecord(second), vector)
+            assert caught.value.key == second  # type: ignore[attr-defined]
+            writer.append(ItemRecord(ItemKey("c", "")), vector)
+            writer.seal({})
+        with self.open(path) as store:
+            assert list(store.keys()) == [first, ItemKey("c", "")]
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"width": -1},
+            {"height": 2**32},
+            {"content_sha256": b"short"},
+            {"attributes": {"a": object()}},
+            {"attributes": {1: "a"}},
+            {"status": Status.MISSING},
+            {"annotations": (AnnotationRecord("bbox", label=2**31),)},
+            {"annotations": (AnnotationRecord("points", visibility=(256,)),)},
+            {"annotations": (AnnotationRecord("bbox", attributes={"a": b""}),)},
+        ],
+        ids=lambda change: str(next(iter(change.items())))[:40],
+    )
+    def test_a_refused_row_changes_nothing(self, path: Path, change: dict[str, Any]) -> None:
+        vector = self.vectors(1)[0]
+        key = ItemKey("train", "b")
+        with self.create(path, dim=self.DIM) as writer:
+            writer.append(self.plain("a")[0], vector)
+            with pytest.raises(UsageError) as caught:
+                writer.append(replace(ItemRecord(key), **change), vector)
+            assert caught.value.key == key  # type: ignore[attr-defined]
+            writer.append(ItemRecord(key), vector)
+            writer.seal({})
+        with self.open(path) as store:
+            assert list(store.keys()) == [ItemKey("train", "a"), key]
+            assert store.verify() == []
+
+    @pytest.mark.parametrize("kind", ["none", "long", "not unit", "zero", "nan", "matrix"])
+    def test_vectors_that_are_refused(self, path: Path, kind: str) -> None:
+        unit = self.vectors(1)[0]
+        vector = {
+            "none": None,
+            "long": np.append(unit, np.float32(0)),
+            "not unit": unit * np.float32(1.01),
+            "zero": unit * 0,
+            "nan": unit * np.nan,
+            "matrix": unit[None],
+        }[kind]
+        with self.create(path, dim=self.DIM) as writer, pytest.raises(UsageError):
+            writer.append(self.plain("a")[0], vector)
+
+    def test_label_vectors_that_do_not_fit(self, path: Path) -> None:
+        with self.create(path, dim=self.DIM) as writer, pytest.raises(UsageError, match="shape"):
+            writer.set_categories(Categories(("cat",)), self.vectors(2))
+
+    @pytest.mark.parametrize(
+        "options", [{"dim": 0}, {"dim": 10**9}, {"dtype": "float64"}, {"run_fingerprint": "a\0"}]
+    )
+    def test_options_that_are_refused(self, path: Path, options: dict[str, Any]) -> None:
+        with pytest.raises(UsageError):
+            self.create(path, **{"dim": self.DIM} | options)
+
+    @pytest.mark.parametrize("how", ["exception", "no seal", "abort"])
+    def test_nothing_is_left_behind(self, path: Path, tmp_path: Path, how: str) -> None:
+        with suppress(KeyboardInterrupt), self.create(path, dim=self.DIM) as writer:
+            writer.append(self.plain("a")[0], self.vectors(1)[0])
+            if how == "exception":
+                raise KeyboardInterrupt
+            if how == "abort":
+                writer.abort()
+        assert list(tmp_path.iterdir()) == []
+        with pytest.raises(StoreNotFoundError):
+            self.open(path)
+
+    def test_a_sealed_writer_takes_no_more(self, path: Path) -> None:
+        with self.create(path, dim=self.DIM) as writer:
+            writer.seal({})
+            with pytest.raises(UsageError, match="sealed"):
+                writer.append(self.plain("a")[0], self.vectors(1)[0])
+            with pytest.raises(UsageError, match="sealed"):
+                writer.seal({})
+        with self.open(path) as store:
+            assert len(store) == 0
+
+    def test_a_store_is_not_overwritten_by_accident(self, path: Path) -> None:
+        self.sealed(path, self.plain("a")).close()
+        with pytest.raises(StoreExistsError, match=r"store\.h5"):
+            self.create(path, dim=self.DIM)
+        with self.open(path) as store:
+            assert list(store.keys()) == [ItemKey("train", "a")]
+
+    def test_a_store_that_appears_meanwhile_is_kept(self, path: Path) -> None:
+        with self.create(path, dim=self.DIM) as writer:
+            self.sealed(path, self.plain("a")).close()
+            with pytest.raises(StoreExistsError):
+                writer.seal({})
+        with self.open(path) as store:
+            assert len(store) == 1
+
+    def test_overwriting_on_purpose(self, path: Path) -> None:
+        with self.sealed(path, self.plain("a")) as before:
+            with self.sealed(path, self.plain("b", "c"), overwrite=True) as store:
+                assert [store.key(row).id for row in range(2)] == ["b", "c"]
+            assert before.item(0) == self.plain("a")[0]
+
+    def test_open_what_is_not_there(self, path: Path) -> None:
+        with pytest.raises(StoreNotFoundError, match=r"store\.h5"):
+            self.open(path)
+
+
+def _length(symbol: str | int, sizes: dict[str, int]) -> int | None:
+    """Length that a symbol of the schema stands for; None for any."""
+    if isinstance(symbol, int):
+        return symbol
+    if symbol == "*":
+        return None
+    return sizes[symbol.removesuffix("+1")] + symbol.endswith("+1")

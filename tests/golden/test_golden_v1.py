@@ -1,0 +1,67 @@
+"""The file of format 1.0 that was committed with it: it must read like this for ever."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from datumaro_embed.store import create_store, open_store
+from datumaro_embed.store.schema import SCHEMA
+from golden.v1.make_store import CATEGORIES, LABEL_VECTORS, PROVENANCE, RECORDS, VECTORS
+
+STORE = Path(__file__).parent / "v1" / "store.h5"
+
+
+def test_the_file_itself_is_unchanged() -> None:
+    digest = hashlib.sha256(STORE.read_bytes()).hexdigest()
+    assert digest == "240496784fbbc9517a8de52b9e69299abb4191f790507a1296c044a62ea6f565"
+
+
+def test_it_reads_as_it_was_written() -> None:
+    with open_store(STORE) as store:
+        assert store.verify() == []
+        assert [store.item(row) for row in range(len(store))] == list(RECORDS)
+        assert [store.row(record.key) for record in RECORDS] == [0, 1, 2]
+        np.testing.assert_array_equal(store.embeddings(), VECTORS.astype(np.float16))
+        assert store.dtype == np.float16
+        assert store.categories == CATEGORIES
+        np.testing.assert_array_equal(store.label_embeddings, LABEL_VECTORS)
+        assert store.provenance == PROVENANCE
+        assert store.run_fingerprint == "golden"
+        assert store.format_version == 1
+        assert store.uuid == "a5c69b308a844fadadec597106161a27"
+
+
+def test_hashes_and_checksums() -> None:
+    with open_store(STORE) as store:
+        assert store.row_crc32.tolist() == [2562229197, 3833181801, 463771346]
+        assert store.column("items/key_hash").tolist() == [
+            0xA2E6B1C6AA09A940,
+            0x6C9F1EBF80A395B2,
+            0x9EA88625364057DF,
+        ]
+
+
+def test_plain_h5py_reads_it() -> None:
+    with h5py.File(STORE) as file:
+        assert file.attrs["format"] == b"datumaro-embed"
+        assert file["items/embedding"][:].tolist() == VECTORS.astype(np.float16).tolist()
+        cuts, text = file["items/path_offsets"][:], file["items/path_bytes"][:].tobytes()
+        assert text[cuts[0] : cuts[1]] == b"train/000001.jpg"
+        assert json.loads(file["provenance"][:].tobytes()) == PROVENANCE
+
+
+@pytest.mark.parametrize("path", [column.path for column in SCHEMA])
+def test_todays_writer_writes_the_same_columns(path: str, tmp_path: Path) -> None:
+    with create_store(tmp_path / "now.h5", dim=4) as writer:
+        for record, vector in zip(RECORDS, VECTORS, strict=True):
+            writer.append(record, vector if vector.any() else None)
+        writer.set_categories(CATEGORIES, LABEL_VECTORS)
+        writer.seal(PROVENANCE)
+    with open_store(tmp_path / "now.h5") as now, open_store(STORE) as then:
+        np.testing.assert_array_equal(now.column(path), then.column(path))
