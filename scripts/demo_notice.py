@@ -13,31 +13,48 @@ LICENCE_TEXTS = {
     "CC0-1.0": "https://creativecommons.org/publicdomain/zero/1.0/",
     "MIT": "https://opensource.org/license/mit",
 }
-CHANGED = "changed: rasterised, recoloured, warped and composed into scenes; the checkpoint holds learned weights, no drawing"
+CHANGED = (
+    "changed: rasterised, recoloured, warped and composed into scenes; "
+    "the checkpoint holds learned weights, no drawing"
+)
+WHEELS = {"skimage.data": "scikit-image", "sklearn.datasets": "scikit-learn"}
 
 
 def notice() -> str:
     """The text of NOTICE: one paragraph for each set of drawings, one for each photograph."""
-    parts = [
+    test = drawings.STYLES[TEST_STYLE]
+    opening = (
         "datumaro-embed demo model\n"
-        "The weights in this folder were trained from scratch on scenes composed of the works below.\n"
-        f"The drawings of {TEST_STYLE!r} (Apache-2.0, {drawings.STYLES[TEST_STYLE].attribution}) were used for testing only."
-    ]
-    for style in TRAINING_STYLES:
-        info = drawings.STYLES[style]
-        parts.append(
-            f"{info.attribution}\n  licence: {info.licence} ({LICENCE_TEXTS[info.licence]})\n"
-            f"  source: {info.source_url}, taken from the npm package {info.package}@{info.version}\n  {CHANGED}"
-        )
-    for name in TRAINING_PHOTOGRAPHS:
-        photo = drawings.PHOTOGRAPHS[name]
-        terms = LICENCE_TEXTS.get(photo.licence)
-        parts.append(
-            f"Photograph {photo.file!r}, {photo.attribution}\n  licence: {photo.licence}{f' ({terms})' if terms else ''}\n"
-            f"  source: the Python package {photo.package.split('.')[0].replace('skimage', 'scikit-image').replace('sklearn', 'scikit-learn')}\n"
-            "  changed: cropped, recoloured, used as a background"
-        )
-    return "\n\n".join(parts) + "\n"
+        "The weights in this folder were trained from scratch, "
+        "on scenes composed of the works below.\n"
+        f"Drawings of {test.attribution} ({test.licence}, {test.package}@{test.version}) "
+        "were used for testing only."
+    )
+    styles = [_style_terms(style) for style in TRAINING_STYLES]
+    photos = [_photograph_terms(name) for name in TRAINING_PHOTOGRAPHS]
+    return "\n\n".join([opening, *styles, *photos]) + "\n"
+
+
+def _style_terms(style: str) -> str:
+    info = drawings.STYLES[style]
+    return (
+        f"{info.attribution}\n"
+        f"  licence: {info.licence} ({LICENCE_TEXTS[info.licence]})\n"
+        f"  source: {info.source_url}, from the npm package {info.package}@{info.version}\n"
+        f"  {CHANGED}"
+    )
+
+
+def _photograph_terms(name: str) -> str:
+    photo = drawings.PHOTOGRAPHS[name]
+    link = LICENCE_TEXTS.get(photo.licence)
+    terms = f"{photo.licence} ({link})" if link else photo.licence
+    return (
+        f"Photograph {photo.file!r}, {photo.attribution}\n"
+        f"  licence: {terms}\n"
+        f"  source: the Python package {WHEELS[photo.package]}\n"
+        "  changed: cropped, recoloured, used as a background"
+    )
 
 
 def licence_table() -> str:
@@ -45,8 +62,11 @@ def licence_table() -> str:
     lines = ["| work | licence | package | used for |", "|---|---|---|---|"]
     for style, info in drawings.STYLES.items():
         purpose = "test only" if style == TEST_STYLE else "training"
-        lines.append(f"| {info.attribution} | {info.licence} | `{info.package}@{info.version}` | {purpose} |")
+        lines.append(
+            f"| {info.attribution} | {info.licence} | `{info.package}@{info.version}` | {purpose} |"
+        )
     for name, photo in drawings.PHOTOGRAPHS.items():
         if name in TRAINING_PHOTOGRAPHS:
-            lines.append(f"| photograph {name}: {photo.attribution} | {photo.licence} | `{photo.package}` | training |")
+            work = f"photograph {name}: {photo.attribution}"
+            lines.append(f"| {work} | {photo.licence} | `{WHEELS[photo.package]}` | training |")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Optimiser for small models and short runs: Muon for weight matrices, AdamW for the rest, and averaged weights."""
+"""Optimisers for short runs: Muon for matrices, AdamW for the rest, and averaged weights."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ def orthogonalised(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, then orthogonalised updates; kernels of convolutions count as matrices of their outputs."""
+    """Momentum, then orthogonalised updates; a convolution's kernels are rows of one matrix."""
 
-    def __init__(self, parameters: list[nn.Parameter], lr: float, momentum: float = 0.95, decay: float = 0.01) -> None:
+    def __init__(
+        self, parameters: list[nn.Parameter], lr: float, momentum: float = 0.95, decay: float = 0.01
+    ) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "decay": decay})
 
     @torch.no_grad()
-    def step(self, closure: object = None) -> None:
+    def step(self, closure: object = None) -> None:  # noqa: ARG002
         """One update of every parameter that has a gradient."""
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -45,8 +47,14 @@ class Muon(torch.optim.Optimizer):
                 parameter.add_(orthogonalised(ahead).view_as(parameter), alpha=-group["lr"] * scale)
 
 
+def _is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
+    """Neither a vector nor a first or last layer, which orthogonal updates do not suit."""
+    ends = ("embed", "project", "stem", "attend")
+    return parameter.ndim >= 2 and not any(end in name for end in ends)
+
+
 class Optimisers:
-    """Both optimisers, the schedule (warm-up, flat, linear to zero) and an exponential average of the weights.
+    """Both optimisers, their schedule (warm-up, flat, linear to zero), the averaged weights.
 
     Parameters
     ----------
@@ -57,13 +65,22 @@ class Optimisers:
         How much of the average stays at each step.
     """
 
-    def __init__(self, modules: list[nn.Module], muon_lr: float, adam_lr: float, average: float = 0.998) -> None:
+    def __init__(
+        self, modules: list[nn.Module], muon_lr: float, adam_lr: float, average: float = 0.998
+    ) -> None:
         self.modules = modules
-        named = [item for module in modules for item in module.named_parameters() if item[1].requires_grad]
-        is_matrix = lambda name, p: p.ndim >= 2 and not any(s in name for s in ("embed", "project", "stem", "attend"))  # noqa: E731
-        matrices = [p for name, p in named if is_matrix(name, p)]
-        others = [p for name, p in named if not is_matrix(name, p)]
-        self.both = [Muon(matrices, muon_lr), torch.optim.AdamW(others, adam_lr, betas=(0.9, 0.98), weight_decay=0.01)]
+        named = [
+            item
+            for module in modules
+            for item in module.named_parameters()
+            if item[1].requires_grad
+        ]
+        matrices = [parameter for name, parameter in named if _is_hidden_matrix(name, parameter)]
+        others = [parameter for name, parameter in named if not _is_hidden_matrix(name, parameter)]
+        self.both = [
+            Muon(matrices, muon_lr),
+            torch.optim.AdamW(others, adam_lr, betas=(0.9, 0.98), weight_decay=0.01),
+        ]
         self.peaks = [muon_lr, adam_lr]
         self.averaged = [copy.deepcopy(module).eval().requires_grad_(False) for module in modules]
         self.average, self.n_steps = average, 0

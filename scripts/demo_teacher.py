@@ -1,15 +1,15 @@
 """A small residual network that learns the drawings first and then teaches the transformer.
 
-Convolutions learn from few drawings what a transformer would need many for: that a thing is the same thing
-elsewhere. The transformer learns it from the network's answers on endless composed scenes. Only the
-transformer is kept.
+Convolutions learn from few drawings what a transformer would need many for: that a thing is the
+same thing elsewhere. The transformer learns it from the network's answers on endless composed
+scenes. Only the transformer is kept.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 
 class Block(nn.Module):
@@ -23,20 +23,24 @@ class Block(nn.Module):
         self.shortcut = nn.Identity()
         if inside != outside or stride > 1:
             pool = nn.AvgPool2d(stride, stride) if stride > 1 else nn.Identity()
-            self.shortcut = nn.Sequential(pool, nn.Conv2d(inside, outside, 1, bias=False), nn.BatchNorm2d(outside))
+            self.shortcut = nn.Sequential(
+                pool, nn.Conv2d(inside, outside, 1, bias=False), nn.BatchNorm2d(outside)
+            )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Same height and width divided by the stride."""
-        y = self.norms[1](self.second(F.relu(self.norms[0](self.first(x)))))
-        return F.relu(y + self.shortcut(x))
+        y = self.norms[1](self.second(functional.relu(self.norms[0](self.first(x)))))
+        return functional.relu(y + self.shortcut(x))
 
 
 class Teacher(nn.Module):
-    """Pixels → an embedding of ``dim``: 64 px become a 4 x 4 map, pooled by attention of one learnt query."""
+    """Pixels → an embedding of ``dim``: 64 px become a 4 x 4 map, pooled by learnt attention."""
 
     def __init__(self, dim: int, widths: tuple[int, ...] = (80, 160, 320)) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 32, 5, 2, 2, bias=False), nn.BatchNorm2d(32), nn.ReLU())
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, 32, 5, 2, 2, bias=False), nn.BatchNorm2d(32), nn.ReLU()
+        )
         inside = 32
         stages = []
         for width in widths:

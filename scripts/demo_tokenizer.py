@@ -1,7 +1,7 @@
-"""The demo model's tokenizer: CLIP's scheme (lower case, byte-level pieces, ``</w>``), with a vocabulary of its own.
+"""The demo model's tokenizer: CLIP's scheme (lower case, bytes, ``</w>``), its own vocabulary.
 
-Every byte is in the vocabulary, so no text is unknown. The end token has the last id: a CLIP text tower whose
-end id is 2 takes an older branch that pools at the largest id.
+Every byte is in the vocabulary, so no text is unknown. The end token has the last id: a CLIP text
+tower whose end id is 2 takes an older branch that pools at the largest id.
 """
 
 from __future__ import annotations
@@ -9,7 +9,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import (
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 
 PAD, START, END = "<|pad|>", "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"
@@ -31,23 +40,34 @@ def _empty(model: models.BPE) -> Tokenizer:
 
 
 def train_tokenizer(texts: list[str], n_merges: int = 1400) -> Tokenizer:
-    """Learn ``n_merges`` merges from ``texts``; ids are pad, bytes, ending bytes, merges, start, end."""
+    """Learn merges from ``texts``; ids: pad, bytes, ending bytes, merges, start, end."""
     learner = _empty(models.BPE(end_of_word_suffix=WORD_END))
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     learner.train_from_iterator(
         texts,
         trainers.BpeTrainer(
-            vocab_size=2 * len(alphabet) + n_merges, end_of_word_suffix=WORD_END, show_progress=False, min_frequency=2
+            vocab_size=2 * len(alphabet) + n_merges,
+            end_of_word_suffix=WORD_END,
+            show_progress=False,
+            min_frequency=2,
         ),
     )
     merges = [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]][:n_merges]
-    pieces = [PAD, *alphabet, *(letter + WORD_END for letter in alphabet), *(left + right for left, right in merges)]
-    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys([*pieces, START, END]))}
+    pieces = [
+        PAD,
+        *alphabet,
+        *(letter + WORD_END for letter in alphabet),
+        *(left + right for left, right in merges),
+    ]
+    vocabulary = {
+        piece: number for number, piece in enumerate(dict.fromkeys([*pieces, START, END]))
+    }
     tokenizer = _empty(models.BPE(vocabulary, merges, end_of_word_suffix=WORD_END, unk_token=END))
     tokenizer.add_special_tokens([PAD, START, END])
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{START} $A {END}", special_tokens=[(token, vocabulary[token]) for token in (START, END)]
+        single=f"{START} $A {END}",
+        special_tokens=[(token, vocabulary[token]) for token in (START, END)],
     )
     return tokenizer
 

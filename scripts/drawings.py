@@ -8,7 +8,8 @@ A *style* is one artist's set of drawings. Styles name the same thing differentl
 styles and ``concepts.json`` use. A second drawing of the same thing in one style keeps a number:
 ``pizza`` and ``pizza-2``.
 
-Needs ``numpy``, ``pillow``, ``resvg-py``, ``scikit-image``, ``scikit-learn`` and the ``npm`` command.
+Needs ``numpy``, ``pillow``, ``resvg-py``, ``scikit-image``, ``scikit-learn`` and the ``npm``
+command.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import importlib.resources
 import io
 import json
 import os
-import re
 import subprocess
 import tarfile
 import tempfile
@@ -27,8 +27,9 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import resvg_py
 from PIL import Image
+
+from drawing_names import RENAMED
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,11 @@ class Style:
 
 STYLES: dict[str, Style] = {
     "noto": Style(
-        "@iconify-json/noto", "1.2.9", "Apache-2.0", "Noto Emoji, Google Inc", "https://github.com/googlefonts/noto-emoji"
+        "@iconify-json/noto",
+        "1.2.9",
+        "Apache-2.0",
+        "Noto Emoji, Google Inc",
+        "https://github.com/googlefonts/noto-emoji",
     ),
     "noto-v1": Style(
         "@iconify-json/noto-v1",
@@ -54,7 +59,11 @@ STYLES: dict[str, Style] = {
         "https://github.com/googlefonts/noto-emoji",
     ),
     "twemoji": Style(
-        "@iconify-json/twemoji", "1.2.5", "CC-BY-4.0", "Twitter Emoji, Twitter Inc", "https://github.com/jdecked/twemoji"
+        "@iconify-json/twemoji",
+        "1.2.5",
+        "CC-BY-4.0",
+        "Twitter Emoji, Twitter Inc",
+        "https://github.com/jdecked/twemoji",
     ),
     "fluent-emoji": Style(
         "@iconify-json/fluent-emoji",
@@ -71,7 +80,11 @@ STYLES: dict[str, Style] = {
         "https://github.com/microsoft/fluentui-emoji",
     ),
     "fxemoji": Style(
-        "@iconify-json/fxemoji", "1.2.2", "Apache-2.0", "Firefox OS Emoji, Mozilla", "https://github.com/mozilla/fxemoji"
+        "@iconify-json/fxemoji",
+        "1.2.2",
+        "Apache-2.0",
+        "Firefox OS Emoji, Mozilla",
+        "https://github.com/mozilla/fxemoji",
     ),
     "emojione": Style(
         "@iconify-json/emojione",
@@ -103,102 +116,6 @@ STYLES: dict[str, Style] = {
     ),
 }
 
-# What a style calls something, where it is not what the others call it.
-RENAMED: dict[str, dict[str, str]] = {
-    "emojione": {"robot-face": "robot"},
-    "streamline-emojis": {
-        "headphone": "telephone-receiver",
-        "turkey": "flag-turkey",
-        "fox-face-1": "fox",
-        "fox-face-2": "fox-2",
-        "game-dice": "game-die",
-        "red-wine-glass": "wine-glass",
-        "robot-face-1": "robot",
-        "robot-face-2": "robot-2",
-        "robot-face-3": "robot-3",
-    },
-    "fxemoji": {
-        "aubergine": "eggplant",
-        "bactriancamel": "two-hump-camel",
-        "basketballandhoop": "basketball",
-        "bath": "bathtub",
-        "blackscissors": "scissors",
-        "blacktelephone": "telephone",
-        "bouquetofflowers": "bouquet",
-        "bullhorn": "megaphone",
-        "bunny": "rabbit-face",
-        "bunnyside": "rabbit",
-        "cat": "cat-face",
-        "catside": "cat",
-        "cellphone": "mobile-phone",
-        "chilipepper": "hot-pepper",
-        "darksunglasses": "sunglasses",
-        "gamedie": "domino",
-        "sunglasses": "smiling-face-with-sunglasses",
-        "curryandrice": "curry-rice",
-        "daggerknife": "dagger",
-        "dog": "dog-face",
-        "dogside": "dog",
-        "doveofpeace": "dove",
-        "dragonhead": "dragon-face",
-        "dragonside": "dragon",
-        "dromedarycamel": "camel",
-        "earofmaize": "ear-of-corn",
-        "earofrice": "sheaf-of-rice",
-        "electrictorch": "flashlight",
-        "europeancastle": "castle",
-        "evergreen": "evergreen-tree",
-        "fallingleaf": "fallen-leaf",
-        "fistedhand": "raised-fist",
-        "fishingpoleandfish": "fishing-pole",
-        "forkknife": "fork-and-knife",
-        "foxsmiling": "fox",
-        "frontfacingchick": "front-facing-baby-chick",
-        "gem": "gem-stone",
-        "hampster": "hamster",
-        "headmassage": "person-getting-massage",
-        "heels": "high-heeled-shoe",
-        "hocho": "kitchen-knife",
-        "housebuilding": "house",
-        "housebuildings": "houses",
-        "leopardside": "leopard",
-        "leftmagnifyingglass": "magnifying-glass-tilted-left",
-        "lock": "locked",
-        "mansshirt": "t-shirt",
-        "mensshoe": "mans-shoe",
-        "moyai": "moai",
-        "mouse": "mouse-face",
-        "mouseside": "mouse",
-        "onebuttonmouse": "computer-mouse",
-        "opticaldisc": "optical-disk",
-        "personalcomputer": "laptop",
-        "pig": "pig-face",
-        "pigside": "pig",
-        "pigsnout": "pig-nose",
-        "pinkwallet": "purse",
-        "policecarsrevolvinglight": "police-car-light",
-        "poo": "pile-of-poo",
-        "present": "wrapped-gift",
-        "rightmagnifyingglass": "magnifying-glass-tilted-right",
-        "ringingbell": "bell",
-        "sandals": "womans-sandal",
-        "schoolsatchel": "backpack",
-        "sheep": "ewe",
-        "sliceofpizza": "pizza",
-        "spurtingwhale": "spouting-whale",
-        "steamlocomotive": "locomotive",
-        "studiomic": "studio-microphone",
-        "sunrays": "sun",
-        "telephonereceiver2": "telephone-receiver",
-        "tennisball": "tennis",
-        "tie": "necktie",
-        "tiger": "tiger-face",
-        "tigerside": "tiger",
-        "toykotower": "tokyo-tower",
-        "wiredkeyboard": "keyboard",
-    },
-}
-
 
 def cache_dir() -> Path:
     """Where rasterised drawings are kept between runs."""
@@ -214,7 +131,14 @@ def _package_json(style: str) -> dict:
     kept = cache_dir() / f"{style}-{info.version}.json"
     if not kept.exists():
         with tempfile.TemporaryDirectory() as folder:
-            command = ["npm", "pack", "--silent", "--pack-destination", folder, f"{info.package}@{info.version}"]
+            command = [
+                "npm",
+                "pack",
+                "--silent",
+                "--pack-destination",
+                folder,
+                f"{info.package}@{info.version}",
+            ]
             subprocess.run(command, check=True, capture_output=True)
             with tarfile.open(next(Path(folder).glob("*.tgz"))) as archive:
                 text = archive.extractfile("package/icons.json").read()
@@ -275,19 +199,24 @@ def drawing_of(style: str, name: str) -> str:
 
 def _rasterise(package: dict, drawing: str, size_px: int) -> np.ndarray:
     """One drawing, fitted into a transparent square: array of shape (size_px, size_px, 4)."""
+    import resvg_py  # here, because drawings already in the cache need no rasteriser
+
     icon = package["icons"][drawing]
     width = icon.get("width", package.get("width", 16))
     height = icon.get("height", package.get("height", 16))
     left, top = icon.get("left", package.get("left", 0)), icon.get("top", package.get("top", 0))
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        f'width="{size_px}" height="{size_px}" viewBox="{left} {top} {width} {height}">{icon["body"]}</svg>'
+        f'width="{size_px}" height="{size_px}" viewBox="{left} {top} {width} {height}">'
+        f"{icon['body']}</svg>"
     )
     png = resvg_py.svg_to_bytes(svg_string=svg, skip_system_fonts=True)
     return np.asarray(Image.open(io.BytesIO(bytes(png))).convert("RGBA"))
 
 
-def load_icons(style: str, names: list[str] | None = None, size_px: int = 160) -> dict[str, np.ndarray]:
+def load_icons(
+    style: str, names: list[str] | None = None, size_px: int = 160
+) -> dict[str, np.ndarray]:
     """Rasterised drawings by canonical name.
 
     Parameters
@@ -314,7 +243,8 @@ def load_icons(style: str, names: list[str] | None = None, size_px: int = 160) -
     drawings = sorted({sources[name][0] for name in wanted})
     pixels = dict(zip(drawings, _rasterised(style, drawings, size_px), strict=True))
     return {
-        name: pixels[sources[name][0]][:, ::-1] if sources[name][1] else pixels[sources[name][0]] for name in wanted
+        name: pixels[sources[name][0]][:, ::-1] if sources[name][1] else pixels[sources[name][0]]
+        for name in wanted
     }
 
 
@@ -349,15 +279,24 @@ PHOTOGRAPHS: dict[str, Photograph] = {
     "brick": Photograph(_SKIMAGE, "brick.png", "CC0-1.0", "CC0Textures, Bricks25"),
     "camera": Photograph(_SKIMAGE, "camera.png", "CC0-1.0", "Lav Varshney"),
     "cat": Photograph(_SKIMAGE, "chelsea.png", "CC0-1.0", "Stefan van der Walt"),
-    "china": Photograph(_SKLEARN, "images/china.jpg", "CC-BY-2.0", "danielbuechele, flickr 6061409035"),
+    "china": Photograph(
+        _SKLEARN, "images/china.jpg", "CC-BY-2.0", "danielbuechele, flickr 6061409035"
+    ),
     "clock": Photograph(_SKIMAGE, "clock_motion.png", "public domain", "Stefan van der Walt"),
     "coffee": Photograph(_SKIMAGE, "coffee.png", "CC0-1.0", "Rachel Michetti, Pikolo Espresso Bar"),
-    "flower": Photograph(_SKLEARN, "images/flower.jpg", "CC-BY-2.0", "vultilion, flickr 6056698931"),
+    "flower": Photograph(
+        _SKLEARN, "images/flower.jpg", "CC-BY-2.0", "vultilion, flickr 6056698931"
+    ),
     "grass": Photograph(_SKIMAGE, "grass.png", "CC0-1.0", "CC0Textures"),
     "gravel": Photograph(_SKIMAGE, "gravel.png", "CC0-1.0", "CC0Textures, Gravel04"),
-    "hubble_deep_field": Photograph(_SKIMAGE, "hubble_deep_field.jpg", "public domain", "NASA, ESA"),
+    "hubble_deep_field": Photograph(
+        _SKIMAGE, "hubble_deep_field.jpg", "public domain", "NASA, ESA"
+    ),
     "retina": Photograph(_SKIMAGE, "retina.jpg", "CC0-1.0", "Häggström, Mikael"),
-    "rocket": Photograph(_SKIMAGE, "rocket.jpg", "CC0-1.0", "SpaceX"),
+    "text": Photograph(
+        _SKIMAGE, "text.png", "public domain", "Wikipedia, released into the public domain"
+    ),
+    "rocket": Photograph(_SKIMAGE, "rocket.jpg", "public domain", "SpaceX"),
 }
 
 
@@ -370,6 +309,10 @@ def photographs() -> dict[str, np.ndarray]:
     """
     found = {}
     for name, photograph in PHOTOGRAPHS.items():
-        with importlib.resources.files(photograph.package).joinpath(photograph.file).open("rb") as stream:
+        with (
+            importlib.resources.files(photograph.package)
+            .joinpath(photograph.file)
+            .open("rb") as stream
+        ):
             found[name] = np.asarray(Image.open(stream).convert("RGB"))
     return found

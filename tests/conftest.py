@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support import SAMPLE, run
 
 from datumaro_embed.encoders import ClipEncoder
+from support import SAMPLE, run
 
 
 @pytest.fixture(scope="session")

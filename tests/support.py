@@ -40,7 +40,9 @@ def picture(seed: int, size: tuple[int, int] = (48, 40)) -> Image.Image:
     return small.resize(size, Image.Resampling.BICUBIC)
 
 
-def write_coco(root: Path, files: Iterable[tuple[str, tuple[int, int]]], subset: str = "train") -> Path:
+def write_coco(
+    root: Path, files: Iterable[tuple[str, tuple[int, int]]], subset: str = "train"
+) -> Path:
     """Write COCO annotations (one box each, label ``thing``) for image files that lie elsewhere or not.
 
     Parameters

@@ -12,13 +12,31 @@ from typing import TYPE_CHECKING, Any
 
 import datumaro_embed_bridge
 
-from .records import AnnotationRecord, Categories, ItemKey, ItemRecord, Split, Status
+from .records import (
+    AnnotationRecord,
+    Categories,
+    DuplicateGroup,
+    DuplicatePair,
+    Hit,
+    ItemKey,
+    ItemRecord,
+    Split,
+    Status,
+)
 
 if TYPE_CHECKING:
+    from .alignment import rows_for, vectors_for
+    from .duplicates import DuplicateReport, find_duplicates
     from .encoders import ClipEncoder, Encoder
+    from .exports import convert_store
+    from .imports import import_vectors
+    from .indexing import build_index
     from .pipeline import embed_dataset
     from .progress import EmbedSummary
+    from .query import search, search_vectors
+    from .report import ReportOptions, write_report
     from .store import EmbeddingStore, open_store
+    from .tables import iter_batches, to_arrow, to_numpy, to_pandas
 
 __version__ = "0.1.0.dev0"
 
@@ -26,24 +44,57 @@ __all__ = [
     "AnnotationRecord",
     "Categories",
     "ClipEncoder",
+    "DuplicateGroup",
+    "DuplicatePair",
+    "DuplicateReport",
     "EmbedSummary",
     "EmbeddingStore",
     "Encoder",
+    "Hit",
     "ItemKey",
     "ItemRecord",
+    "ReportOptions",
     "Split",
     "Status",
+    "build_index",
+    "convert_store",
     "embed_dataset",
+    "find_duplicates",
+    "import_vectors",
+    "iter_batches",
     "open_store",
+    "rows_for",
+    "search",
+    "search_vectors",
+    "to_arrow",
+    "to_numpy",
+    "to_pandas",
+    "vectors_for",
+    "write_report",
 ]
 
 _LAZY = {
     "ClipEncoder": "encoders",
+    "DuplicateReport": "duplicates",
     "EmbedSummary": "progress",
     "EmbeddingStore": "store",
     "Encoder": "encoders",
+    "ReportOptions": "report",
+    "build_index": "indexing",
+    "convert_store": "exports",
     "embed_dataset": "pipeline",
+    "find_duplicates": "duplicates",
+    "import_vectors": "imports",
+    "iter_batches": "tables",
     "open_store": "store",
+    "rows_for": "alignment",
+    "search": "query",
+    "search_vectors": "query",
+    "to_arrow": "tables",
+    "to_numpy": "tables",
+    "to_pandas": "tables",
+    "vectors_for": "alignment",
+    "write_report": "report",
 }
 
 datumaro_embed_bridge.install()

@@ -11,14 +11,19 @@ Where callers would expect a builtin (``FileNotFoundError``, ``ImportError``), t
     ├── ModelError
     │   ├── ModelNotFoundError (FileNotFoundError)
     │   ├── ModelInvalidError                 a model directory that is damaged or incomplete
+    │   ├── ModelDownloadError (OSError)      the hub cannot be reached, or sent something else
+    │   ├── ModelFidelityError                quantising would lose more than was allowed
     │   └── DeviceNotFoundError               OpenVINO has no such device here
     ├── InferenceError                        OpenVINO failed while running
+    ├── RunInterruptedError (KeyboardInterrupt)  stopped by the user, all that was done is kept
     ├── StoreError
     │   ├── StoreNotFoundError (FileNotFoundError)
     │   ├── StoreExistsError (FileExistsError)
     │   ├── StoreWriteError (OSError)         disk full, no permission, …
+    │   ├── StoreLockedError                  another process is writing it
     │   ├── StoreCorruptError                 ours, but damaged
     │   ├── StoreForeignError                 not ours, or of a newer format
+    │   ├── StoreIndexError                   a search index that is stale or damaged
     │   └── ModelMismatchError                store and encoder are of different models
     ├── ItemNotFoundError (KeyError)          no such (subset, id) in a store
     └── MissingExtraError (ImportError)       an optional dependency is not installed
@@ -37,14 +42,19 @@ __all__ = [
     "ItemFailedError",
     "ItemNotFoundError",
     "MissingExtraError",
+    "ModelDownloadError",
     "ModelError",
+    "ModelFidelityError",
     "ModelInvalidError",
     "ModelMismatchError",
     "ModelNotFoundError",
+    "RunInterruptedError",
     "StoreCorruptError",
     "StoreError",
     "StoreExistsError",
     "StoreForeignError",
+    "StoreIndexError",
+    "StoreLockedError",
     "StoreNotFoundError",
     "StoreWriteError",
     "UsageError",
@@ -103,12 +113,30 @@ class ModelInvalidError(ModelError):
     """A model directory that is incomplete, damaged or not of a format known here."""
 
 
+class ModelDownloadError(ModelError, OSError):
+    """A model could not be downloaded, or what came is not what the hub lists."""
+
+
+class ModelFidelityError(ModelError):
+    """A quantised model is further from the full one than was allowed; nothing was written."""
+
+
 class DeviceNotFoundError(ModelError):
     """OpenVINO has no device of this name on this machine."""
 
 
 class InferenceError(DatumaroEmbedError):
     """OpenVINO failed while running a model."""
+
+
+class RunInterruptedError(DatumaroEmbedError, KeyboardInterrupt):
+    """The user stopped a run; what was embedded is kept, and the same command goes on.
+
+    Attributes
+    ----------
+    exit_status : int
+        128 plus the number of the signal.
+    """
 
 
 class StoreError(DatumaroEmbedError):
@@ -127,12 +155,20 @@ class StoreWriteError(StoreError, OSError):
     """The operating system refused a write; what was there before is untouched."""
 
 
+class StoreLockedError(StoreError):
+    """Another process is writing the store; not a byte of it was changed."""
+
+
 class StoreCorruptError(StoreError):
     """A store of ours that is damaged: refused as a whole, with the place named."""
 
 
 class StoreForeignError(StoreError):
     """A file that is not an embedding store, or one of a newer format."""
+
+
+class StoreIndexError(StoreError):
+    """A search index that is damaged, or of another store than the one it lies beside."""
 
 
 class ModelMismatchError(StoreError):

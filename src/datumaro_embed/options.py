@@ -12,7 +12,10 @@ DEFAULT_MODEL = "clip-vit-base-patch32"
 def add_embed_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the embedding flags; their destinations are the fields of `pipeline.EmbedOptions`."""
     parser.add_argument(
-        "--store", required=True, metavar="FILE.h5", help="the HDF5 store to write (required)"
+        "--store",
+        required=True,
+        metavar="FILE.h5|FOLDER/",
+        help="the HDF5 store to write, or a folder that keeps its shards (required)",
     )
     parser.add_argument(
         "--model",
@@ -23,6 +26,12 @@ def add_embed_arguments(parser: argparse.ArgumentParser) -> None:
         "--device",
         default="CPU",
         help="OpenVINO device, as CPU, GPU, NPU, AUTO (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--precision",
+        default="f32",
+        choices=("auto", "f32", "bf16", "f16"),
+        help="of the arithmetic; auto leaves it to the device (default: %(default)s)",
     )
     parser.add_argument(
         "--batch-size", type=int, metavar="N", help="images in one inference (default: the model's)"
@@ -48,4 +57,14 @@ def add_embed_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="read images that are links leading out of the dataset folder",
     )
-    parser.add_argument("--restart", action="store_true", help="replace a store that exists")
+    parser.add_argument(
+        "--shard-rows",
+        type=int,
+        default=16_384,
+        metavar="N",
+        help="images after which work is committed, if a minute is not over before "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--restart", action="store_true", help="embed everything anew, and re-use nothing"
+    )

@@ -31,6 +31,9 @@ class EmbedSummary:
     dropped : sequence of str
         What Datumaro itself dropped while importing; these have no row.
     seconds : float
+    n_added, n_reused, n_reembedded, n_removed : int
+        New items; rows whose vector an earlier run had; items that were there and were embedded
+        again; items of the store before that the dataset has no longer.
     """
 
     store: str
@@ -38,6 +41,10 @@ class EmbedSummary:
     failures: dict[Status, Sequence[str]]
     dropped: Sequence[str]
     seconds: float
+    n_added: int = 0
+    n_reused: int = 0
+    n_reembedded: int = 0
+    n_removed: int = 0
 
     @property
     def n_failed(self) -> int:
@@ -51,6 +58,11 @@ class EmbedSummary:
             f"{self.n_items} rows in {self.store} ({self.n_items - self.n_failed} embedded, "
             f"{self.n_failed} failed) in {self.seconds:.1f} s, {rate:.1f} images/s"
         ]
+        if self.n_reused or self.n_reembedded or self.n_removed:
+            lines.append(
+                f"  {self.n_reused} re-used, {self.n_added} added, "
+                f"{self.n_reembedded} re-embedded, {self.n_removed} removed"
+            )
         for status, items in sorted(self.failures.items()):
             lines.append(f"  {status.name.lower()}: {len(items)}")
             lines.extend(_examples(items))

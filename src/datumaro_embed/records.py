@@ -14,6 +14,9 @@ from typing import Any
 __all__ = [
     "AnnotationRecord",
     "Categories",
+    "DuplicateGroup",
+    "DuplicatePair",
+    "Hit",
     "ItemKey",
     "ItemRecord",
     "Split",
@@ -145,3 +148,88 @@ class Categories:
 
     labels: tuple[str, ...] = ()
     full: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One item that a search found.
+
+    Attributes
+    ----------
+    key : ItemKey
+    row : int
+        In the store that was searched.
+    similarity : float
+        Cosine with the query, in [-1, 1]; higher is closer.
+    split : Split
+    path : str
+        Of the image, as in `ItemRecord`.
+    labels : tuple of str
+        Names of the labels of its annotations, ascending, each once.
+    """
+
+    key: ItemKey
+    row: int
+    similarity: float
+    split: Split = Split.OTHER
+    path: str = ""
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicatePair:
+    """Two items that show the same.
+
+    Attributes
+    ----------
+    first, second : ItemKey
+        In ascending order.
+    similarity : float
+        Cosine of their vectors, in [-1, 1]; 1 for equal bytes without a vector.
+    identical : bool
+        Their image files are equal, byte for byte.
+    across_splits : bool
+        Both are in train, val or test, and not in the same one.
+    """
+
+    first: ItemKey
+    second: ItemKey
+    similarity: float
+    identical: bool = False
+    across_splits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateGroup:
+    """Items that pairs connect, directly or over others.
+
+    Attributes
+    ----------
+    keep : ItemKey
+        The one that stays where the others are dropped: of train before val before test before
+        others; then the one with most annotations, then most pixels, then the lowest key.
+    keys : tuple of ItemKey
+        All of them, ascending.
+    splits : tuple of Split
+        Of each key.
+    labels : tuple of tuple of str
+        Of each key: names of the labels of its annotations, ascending, each once.
+    min_similarity, max_similarity : float
+        Of the pairs that connect them.
+    identical : bool
+        All image files are equal, byte for byte.
+    across_splits : bool
+        There are members in more than one of train, val and test.
+    conflicting_labels : bool
+        Members that have labels do not all have the same.
+    """
+
+    keep: ItemKey
+    keys: tuple[ItemKey, ...]
+    splits: tuple[Split, ...]
+    labels: tuple[tuple[str, ...], ...]
+    min_similarity: float
+    max_similarity: float
+    identical: bool = False
+    across_splits: bool = False
+    conflicting_labels: bool = False

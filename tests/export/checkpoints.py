@@ -1,4 +1,4 @@
-"""Write random-weight CLIP checkpoints in Hugging Face's layout: what the export tests export."""
+"""Write random-weight checkpoints in Hugging Face's and OpenCLIP's layouts, to be exported."""
 
 from __future__ import annotations
 
@@ -145,3 +145,130 @@ def write_clip(
     model.save_pretrained(folder)
     write_text_files(folder, tokenizer, preprocessor_config(image_size), context)
     return folder
+
+
+def write_siglip(
+    folder: Path,
+    *,
+    image_size: int = 64,
+    patch: int = 16,
+    width: int = 64,
+    layers: int = 2,
+    context: int = 16,
+    vocab_size: int = 400,
+    seed: int = 0,
+) -> Path:
+    """Write a random-weight ``SiglipModel`` checkpoint with a small sentencepiece vocabulary."""
+    import torch
+    from transformers import SiglipConfig, SiglipModel
+
+    folder.mkdir(parents=True, exist_ok=True)
+    n_pieces = write_pieces(folder / "spiece.model", vocab_size)
+    shape = {
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": max(1, width // 64),
+    }
+    texts = {"vocab_size": max(n_pieces, vocab_size), "max_position_embeddings": context}
+    config = SiglipConfig(
+        text_config={**shape, **texts},
+        vision_config={**shape, "image_size": image_size, "patch_size": patch},
+    )
+    torch.manual_seed(seed)
+    model = SiglipModel(config).eval()
+    torch.nn.init.constant_(model.logit_scale, 4.0)
+    torch.nn.init.constant_(model.logit_bias, -10.0)
+    model.save_pretrained(folder)
+    tokens = {"eos_token": "</s>", "pad_token": "</s>", "unk_token": "<unk>"}
+    settings = {
+        "tokenizer_class": "SiglipTokenizer",
+        "do_lower_case": True,
+        "model_max_length": context,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, **tokens}))
+    image = {
+        "image_processor_type": "SiglipImageProcessor",
+        "do_resize": True,
+        "size": {"height": image_size, "width": image_size},
+        "resample": 3,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(image))
+    return folder
+
+
+def write_pieces(path: Path, vocab_size: int) -> int:
+    """Train a sentencepiece model shaped like SigLIP's on the test strings; return its size."""
+    import sentencepiece
+    from strings import strings
+
+    # Without the first, fixed strings: pieces of one repeated letter have ties for its split.
+    lines = [line.lower() for text in strings(4000, seed=9)[20:] for line in text.splitlines()]
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines),
+        model_prefix=str(path.with_suffix("")),
+        vocab_size=min(vocab_size, 400),
+        model_type="unigram",
+        hard_vocab_limit=False,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    path.with_suffix(".vocab").unlink()
+    return int(sentencepiece.SentencePieceProcessor(str(path)).get_piece_size())
+
+
+def write_open_clip(
+    folder: Path,
+    *,
+    image_size: int = 64,
+    patch: int = 16,
+    width: int = 64,
+    layers: int = 2,
+    dim: int = 48,
+    resize_mode: str = "shortest",
+    seed: int = 0,
+) -> Path:
+    """Write a random-weight checkpoint in OpenCLIP's own layout (with CLIP's real vocabulary)."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    side = {"image_size": image_size, "patch_size": patch, "head_width": min(64, width)}
+    text = {"context_length": 77, "vocab_size": 49408, "heads": max(1, width // 64)}
+    model_cfg = {
+        "embed_dim": dim,
+        "vision_cfg": {**side, "width": width, "layers": layers},
+        "text_cfg": {**text, "width": width, "layers": layers},
+    }
+    preprocess = {
+        "mean": CLIP_MEAN,
+        "std": CLIP_STD,
+        "interpolation": "bicubic",
+        "resize_mode": resize_mode,
+    }
+    body = {"model_cfg": model_cfg, "preprocess_cfg": preprocess}
+    (folder / "open_clip_config.json").write_text(json.dumps(body))
+    torch.manual_seed(seed)
+    model = open_clip.model.CLIP(**model_cfg)
+    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(weights, folder / "open_clip_model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def write_real_clip_tokenizer(folder: Path) -> None:
+    """Write ``tokenizer.json`` and its settings with CLIP's real merges, from open_clip's wheel."""
+    import open_clip
+    from transformers import CLIPTokenizer
+
+    own = open_clip.SimpleTokenizer()
+    vocab = {BOS if i == 49406 else EOS if i == 49407 else t: i for t, i in own.encoder.items()}
+    CLIPTokenizer(vocab=vocab, merges=list(own.bpe_ranks)).save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""The reference: torch and transformers on the checkpoint itself, torchvision's transforms on pixels."""
+"""The reference: torch and transformers on the checkpoint, torchvision's transforms on pixels."""
 
 from __future__ import annotations
 

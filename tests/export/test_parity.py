@@ -30,7 +30,7 @@ TEXTS = [
 
 
 def drawn_images(n_images: int, seed: int = 0) -> list[Image.Image]:
-    """Smooth and noisy images of many sizes; smooth ones show a wrong filter, noisy ones an offset."""
+    """Smooth and noisy images of many sizes: they show a wrong filter and a wrong offset."""
     rng = np.random.default_rng(seed)
     images = []
     for i in range(n_images):
@@ -82,8 +82,15 @@ def test_vit_b_32(tmp_path: Path) -> None:
 
     checkpoint = write_clip(
         tmp_path / "vit-b-32",
-        **{"image_size": 224, "patch": 32, "width": 768, "layers": 12, "dim": 512},
-        **{"text_width": 512, "text_layers": 12, "context": 77, "vocab_size": 49408},
+        image_size=224,
+        patch=32,
+        width=768,
+        layers=12,
+        dim=512,
+        text_width=512,
+        text_layers=12,
+        context=77,
+        vocab_size=49408,
     )
     model_dir = export_model(checkpoint, tmp_path / "model")
     for pair in differences(model_dir, checkpoint, "f32"):

@@ -15,15 +15,17 @@ from datumaro_embed.store.schema import SCHEMA
 from golden.v1.make_store import CATEGORIES, LABEL_VECTORS, PROVENANCE, RECORDS, VECTORS
 
 STORE = Path(__file__).parent / "v1" / "store.h5"
+DIRECTORY = STORE.with_suffix("")
 
 
 def test_the_file_itself_is_unchanged() -> None:
     digest = hashlib.sha256(STORE.read_bytes()).hexdigest()
-    assert digest == "240496784fbbc9517a8de52b9e69299abb4191f790507a1296c044a62ea6f565"
+    assert digest == "8651873010af0ef890083eb9682d1bcdd758c126ab3a0d5aee3cc4e0e57bec67"
 
 
-def test_it_reads_as_it_was_written() -> None:
-    with open_store(STORE) as store:
+@pytest.mark.parametrize("path", [STORE, DIRECTORY], ids=["file", "directory"])
+def test_it_reads_as_it_was_written(path: Path) -> None:
+    with open_store(path) as store:
         assert store.verify() == []
         assert [store.item(row) for row in range(len(store))] == list(RECORDS)
         assert [store.row(record.key) for record in RECORDS] == [0, 1, 2]
@@ -34,7 +36,12 @@ def test_it_reads_as_it_was_written() -> None:
         assert store.provenance == PROVENANCE
         assert store.run_fingerprint == "golden"
         assert store.format_version == 1
-        assert store.uuid == "a5c69b308a844fadadec597106161a27"
+        assert len(store.uuid) == 32
+
+
+def test_the_uuid() -> None:
+    with open_store(STORE) as store:
+        assert store.uuid == "59fc649d619a446ea1e3df06bc4c5bda"
 
 
 def test_hashes_and_checksums() -> None:
@@ -45,6 +52,24 @@ def test_hashes_and_checksums() -> None:
             0x6C9F1EBF80A395B2,
             0x9EA88625364057DF,
         ]
+
+
+def test_the_directory_has_the_columns_of_the_file() -> None:
+    with open_store(STORE) as file, open_store(DIRECTORY) as directory:
+        for column in SCHEMA:
+            np.testing.assert_array_equal(directory.column(column.path), file.column(column.path))
+        assert len(directory.shards) == 2
+
+
+def test_the_manifest_is_one_json_object_that_names_every_file() -> None:
+    manifest = json.loads((DIRECTORY / "manifest-0.json").read_bytes())
+    assert manifest["format"] == "datumaro-embed-manifest"
+    assert manifest["format_version"] == 1
+    named = [*manifest["shards"], manifest["head"]]
+    for part in named:
+        data = (DIRECTORY / "shards" / part["name"]).read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (part["n_bytes"], part["sha256"])
+    assert [part["n_rows"] for part in named] == [2, 1, 0]
 
 
 def test_plain_h5py_reads_it() -> None:

@@ -1,13 +1,14 @@
-"""Flip bits, cut and overwrite a sealed store, and say what a reader made of each mutant.
+"""Flip bits, cut and overwrite a store, and say what a reader made of each mutant.
 
-Run as a program, so that a crash of HDF5 itself would be seen as one: ``store_mutants.py FOLDER N
-SEED`` writes ``FOLDER/mutant.h5`` N times and prints one line for each: ``refused``, ``found``,
-``harmless``, or ``LIED`` where the content differs and nobody noticed.
+Run as a program, so that a crash of HDF5 itself would be seen as one: ``store_mutants.py LAYOUT
+FOLDER N SEED`` changes one file of a store N times and prints one line for each: ``refused``,
+``found``, ``harmless``, or ``LIED`` where the content differs and nobody noticed.
 """
 
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ import numpy as np
 
 from datumaro_embed.errors import StoreError
 from datumaro_embed.records import AnnotationRecord, Categories, ItemKey, ItemRecord, Split, Status
-from datumaro_embed.store import EmbeddingStore, create_store, open_store
+from datumaro_embed.store import EmbeddingStore, ShardRun, create_store, open_store
 
 
 def write_sample(path: Path) -> None:
-    """Write a small store that uses every column."""
+    """Write a small store with every column: a file, or a directory if there is no suffix."""
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(12, 16)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -30,7 +31,8 @@ def write_sample(path: Path) -> None:
         AnnotationRecord("caption", text="a cat", attributes={"by": "me"}),
         AnnotationRecord("cuboid_3d", extra='{"position":[1,2,3]}'),
     )
-    with create_store(path, dim=16, run_fingerprint="f" * 64) as writer:
+    make = partial(ShardRun, shard_rows=4) if path.suffix == "" else create_store
+    with make(path, dim=16, run_fingerprint="f" * 64) as writer:
         for row, vector in enumerate(vectors[:10]):
             failed = row % 5 == 4
             record = ItemRecord(
@@ -92,19 +94,21 @@ def judge(path: Path, expected: list[Any]) -> str:
         return "refused" if str(path) in str(error) else "LIED"
 
 
-def main(folder: Path, count: int, seed: int) -> None:
+def main(layout: str, folder: Path, count: int, seed: int) -> None:
     """Judge `count` mutants."""
-    sample = folder / "sample.h5"
+    sample = folder / ("sample.h5" if layout == "file" else "sample")
     write_sample(sample)
     with open_store(sample) as store:
         expected = content(store)
-    data = sample.read_bytes()
+    files = sorted(path for path in (sample, *sample.rglob("*")) if path.is_file())
+    whole = {path: path.read_bytes() for path in files if path.name != "lock"}
     rng = np.random.default_rng(seed)
     for _ in range(count):
-        mutant = folder / "mutant.h5"
-        mutant.write_bytes(mutate(data, rng))
-        print(judge(mutant, expected), flush=True)
+        path = list(whole)[int(rng.integers(len(whole)))]
+        path.write_bytes(mutate(whole[path], rng))
+        print(judge(sample, expected), flush=True)
+        path.write_bytes(whole[path])
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))

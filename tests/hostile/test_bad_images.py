@@ -11,10 +11,10 @@ from datumaro.components.annotation import Bbox
 from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.media import Image, PointCloud, Video
-from hostile.conftest import CASES
-from support import SAMPLE, run, write_coco
 
 from datumaro_embed import EmbeddingStore, ItemKey, Status, embed_dataset, open_store
+from hostile.conftest import CASES
+from support import SAMPLE, run, write_coco
 
 
 def check_rows(store: EmbeddingStore, demo_encoder) -> None:
@@ -31,7 +31,9 @@ def check_rows(store: EmbeddingStore, demo_encoder) -> None:
     assert store.verify() == []
 
 
-def test_every_case_has_its_row_and_status(hostile_coco: Path, tmp_path: Path, demo_encoder) -> None:
+def test_every_case_has_its_row_and_status(
+    hostile_coco: Path, tmp_path: Path, demo_encoder
+) -> None:
     target = tmp_path / "e.h5"
     done = run("datumaro-embed", "embed", hostile_coco, "--store", target, "--model", "demo")
     assert done.returncode == 0, done.stderr
@@ -48,7 +50,9 @@ def test_every_case_has_its_row_and_status(hostile_coco: Path, tmp_path: Path, d
     assert verified.stdout == "15 rows: sound\n"
 
 
-def test_the_transform_writes_the_same_rows(hostile_coco: Path, tmp_path: Path, demo_encoder) -> None:
+def test_the_transform_writes_the_same_rows(
+    hostile_coco: Path, tmp_path: Path, demo_encoder
+) -> None:
     """From Python: `datum` itself re-saves media and cannot copy some of these."""
     target = tmp_path / "e.h5"
     dataset = Dataset.import_from(str(hostile_coco), "coco")
@@ -68,7 +72,9 @@ def test_on_error_fail_stops_at_the_first_with_exit_1(hostile_coco: Path, tmp_pa
     assert not target.exists()
 
 
-def test_links_out_of_the_dataset_are_rows_without_a_vector_unless_asked_for(tmp_path: Path) -> None:
+def test_links_out_of_the_dataset_are_rows_without_a_vector_unless_asked_for(
+    tmp_path: Path,
+) -> None:
     """In YOLO; of COCO, Datumaro's own importer drops such an image (the test below)."""
     root = Path(shutil.copytree(SAMPLE / "yolo", tmp_path / "yolo"))
     image = root / "images" / "train" / "photo_01.jpg"
@@ -97,11 +103,14 @@ def test_a_link_that_datumaro_drops_is_told(tmp_path: Path) -> None:
     assert "item 1 of train" in done.stdout
 
 
-@pytest.mark.parametrize("name", ["../../../../etc/passwd", "/etc/passwd", "x/../../../../etc/passwd"])
+@pytest.mark.parametrize(
+    "name", ["../../../../etc/passwd", "/etc/passwd", "x/../../../../etc/passwd"]
+)
 def test_names_that_datumaro_refuses_are_counted_and_told(tmp_path: Path, name: str) -> None:
     root = write_coco(tmp_path / "data", [(name, (48, 40)), ("good.jpg", (48, 40))])
     shutil.copy(
-        SAMPLE / "coco" / "images" / "train" / "photo_01.jpg", root / "images" / "train" / "good.jpg"
+        SAMPLE / "coco" / "images" / "train" / "photo_01.jpg",
+        root / "images" / "train" / "good.jpg",
     )
     target = tmp_path / "e.h5"
 
@@ -115,7 +124,9 @@ def test_names_that_datumaro_refuses_are_counted_and_told(tmp_path: Path, name: 
         assert "item 1 of train" in store.provenance["dropped_by_importer"][0]
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "{root}/../outside.png", "{root}/sub/../../outside.png"])
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "{root}/../outside.png", "{root}/sub/../../outside.png"]
+)
 def test_paths_of_items_made_in_python_that_leave_the_root(tmp_path: Path, path: str) -> None:
     root = tmp_path / "data"
     root.mkdir()
@@ -159,7 +170,8 @@ def test_media_that_are_no_image_and_callables_that_raise(tmp_path: Path) -> Non
             return {}
 
     items = Mixed(
-        DatasetItem(id_, media=medium, annotations=[Bbox(0, 0, 1, 1)]) for id_, medium in media.items()
+        DatasetItem(id_, media=medium, annotations=[Bbox(0, 0, 1, 1)])
+        for id_, medium in media.items()
     )
     with embed_dataset(items, tmp_path / "e.h5", model="demo") as store:
         found = {store.key(row).id: store.item(row) for row in range(store.n_rows)}

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support import REPO, SAMPLE, picture, run, write_coco
 
 from datumaro_embed import open_store
+from support import REPO, SAMPLE, picture, run, write_coco
 
 
 @pytest.fixture
@@ -67,7 +71,9 @@ def change_label(annotation: dict) -> None:
 
 
 @pytest.mark.parametrize("change", [move_box, change_label])
-def test_verify_names_the_item_whose_annotation_changed(coco_store: Path, copy: Path, change) -> None:
+def test_verify_names_the_item_whose_annotation_changed(
+    coco_store: Path, copy: Path, change
+) -> None:
     item = edit_annotations(copy, change)
     done = run("datumaro-embed", "verify", coco_store, "--dataset", copy)
     assert done.returncode == 1
@@ -140,27 +146,72 @@ def test_wrong_input_is_one_line_and_leaves_nothing(
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
-def test_existing_store_is_kept_unless_restart(tmp_path: Path) -> None:
+def test_the_same_command_again_re_uses_every_vector(tmp_path: Path) -> None:
     root = write_coco(tmp_path / "data", [("a.png", (48, 40))])
     picture(1).save(root / "images" / "train" / "a.png")
     command = ["datumaro-embed", "embed", root, "--store", tmp_path / "e.h5", "--model", "demo"]
     assert run(*command).returncode == 0
-    first = (tmp_path / "e.h5").read_bytes()
-
-    refused = run(*command)
-    assert refused.returncode == 1
-    assert "--restart" in refused.stderr
-    assert (tmp_path / "e.h5").read_bytes() == first
-
-    assert run(*command, "--restart").returncode == 0
     with open_store(tmp_path / "e.h5") as store:
-        assert store.n_rows == 1
+        first = store.row_crc32.tolist()
+
+    again = run(*command)
+    assert again.returncode == 0
+    assert "1 re-used, 0 added, 0 re-embedded, 0 removed" in again.stdout
+    assert "has 1 rows; what is unchanged is kept" in again.stderr
+
+    anew = run(*command, "--restart")
+    assert anew.returncode == 0
+    assert "re-used" not in anew.stdout
+    with open_store(tmp_path / "e.h5") as store:
+        assert store.row_crc32.tolist() == first
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "e.h5"]
+
+
+def test_ctrl_c_commits_what_is_embedded_and_says_how_to_go_on(tmp_path: Path) -> None:
+    files = [(f"{number:04}.png", (64, 48)) for number in range(1200)]
+    root = write_coco(tmp_path / "data", files)
+    for number, (name, size) in enumerate(files):
+        picture(number, size).save(root / "images" / "train" / name)
+    store = tmp_path / "e.h5"
+    words = ["embed", root, "--store", store, "--model", "demo", "--shard-rows", "16"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "datumaro_embed.cli", *map(str, words)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "e.h5.work" / "next-0.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "the same command goes on from there" in errors
+    assert "Stopped by SIGINT; nothing is lost" in errors
+    assert not store.exists()
+    with open_store(tmp_path / "e.h5.work") as so_far:
+        n_rows = so_far.n_rows
+        assert so_far.verify() == []
+    assert 16 <= n_rows < 1200
+
+    done = run("datumaro-embed", *words)
+    assert done.returncode == 0, done.stderr
+    assert f"{n_rows:,} rows of an earlier run are kept" in done.stderr
+    assert f"{n_rows} re-used, {1200 - n_rows} added" in done.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "e.h5"]
+
+
+def test_a_directory_of_shards_is_a_store(tmp_path: Path) -> None:
+    words = ["embed", SAMPLE / "coco", "--store", f"{tmp_path}/s/", "--model", "demo"]
+    assert run("datumaro-embed", *words, "--shard-rows", "16").returncode == 0
+    verified = run("datumaro-embed", "verify", tmp_path / "s", "--dataset", SAMPLE / "yolo")
+    assert (verified.returncode, verified.stdout) == (0, "69 rows: sound\n")
+    assert "ok: 69" in run("datumaro-embed", "info", tmp_path / "s").stdout
 
 
 def test_help_names_every_command() -> None:
     done = run("datumaro-embed", "--help")
     assert done.returncode == 0
-    for command in ("embed", "info", "verify", "export-model"):
+    for command in ("embed", "info", "verify", "merge", "repair", "compact", "export-model"):
         assert command in done.stdout
     assert run("datumaro-embed").returncode == 2
 

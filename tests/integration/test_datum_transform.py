@@ -8,10 +8,10 @@ import h5py
 import numpy as np
 import pytest
 from datumaro.components.dataset import Dataset
-from support import SAMPLE, run
 
 from datumaro_embed import Split, Status, open_store
 from datumaro_embed.vectors import unit_rows
+from support import SAMPLE, run
 
 
 def test_store_has_every_item_sorted_with_unit_vectors(coco_store: Path) -> None:
@@ -23,9 +23,10 @@ def test_store_has_every_item_sorted_with_unit_vectors(coco_store: Path) -> None
         assert set(store.statuses.tolist()) == {Status.OK}
         norms = np.linalg.norm(store.embeddings().astype(np.float64), axis=1)
         np.testing.assert_allclose(norms, 1, atol=1e-3)
-        assert {store.subset_names[code]: split for code, split in zip(
-            store.subset_codes.tolist(), store.splits.tolist(), strict=True
-        )} == {"train": Split.TRAIN, "val": Split.VAL}
+        assert {
+            store.subset_names[code]: split
+            for code, split in zip(store.subset_codes.tolist(), store.splits.tolist(), strict=True)
+        } == {"train": Split.TRAIN, "val": Split.VAL}
         assert store.verify() == []
 
 
@@ -45,7 +46,9 @@ def test_items_pass_through_unchanged(coco_store: Path) -> None:
     assert content(after) == content(before)
 
 
-def test_coco_and_yolo_of_the_same_data_give_equal_tables(coco_store: Path, yolo_store: Path) -> None:
+def test_coco_and_yolo_of_the_same_data_give_equal_tables(
+    coco_store: Path, yolo_store: Path
+) -> None:
     with open_store(coco_store) as coco, open_store(yolo_store) as yolo:
         assert list(coco.keys()) == list(yolo.keys())
         for column in ("widths", "heights", "splits", "statuses", "content_sha256", "ann_offsets"):
@@ -70,7 +73,9 @@ def test_vectors_are_those_of_the_encoder(coco_store: Path, demo_encoder) -> Non
 
 def test_label_names_are_embedded_through_the_prompt(coco_store: Path, demo_encoder) -> None:
     with open_store(coco_store) as store:
-        expected = demo_encoder.embed_texts([f"a photo of a {name}" for name in store.categories.labels])
+        expected = demo_encoder.embed_texts(
+            [f"a photo of a {name}" for name in store.categories.labels]
+        )
         np.testing.assert_allclose(store.label_embeddings, expected, atol=1e-6)
 
 
@@ -122,7 +127,9 @@ def test_wrong_arguments_end_datum_with_one_line_and_nothing_written(
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("own", [["--model", "demo"], ["--store", "e.h5", "--dtype", "int4"], ["--nonsense"]])
+@pytest.mark.parametrize(
+    "own", [["--model", "demo"], ["--store", "e.h5", "--dtype", "int4"], ["--nonsense"]]
+)
 def test_wrong_flags_are_usage_errors(tmp_path: Path, own: list[str]) -> None:
     done = datum(tmp_path / "out", *own)
     assert done.returncode == 2
@@ -133,7 +140,13 @@ def test_wrong_flags_are_usage_errors(tmp_path: Path, own: list[str]) -> None:
 def test_error_while_embedding_ends_datum_with_one_line(tmp_path: Path) -> None:
     """A model directory that is found, but damaged, is noticed when the transform runs."""
     done = datum(
-        tmp_path / "out", "--store", tmp_path / "out" / "e.h5", "--model", "demo", "--device", "NOSUCH"
+        tmp_path / "out",
+        "--store",
+        tmp_path / "out" / "e.h5",
+        "--model",
+        "demo",
+        "--device",
+        "NOSUCH",
     )
     assert done.returncode == 1
     assert "NOSUCH" in done.stderr

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from support import SAMPLE, picture, write_coco
 
 from datumaro_embed import ItemKey, embed_dataset, open_store
 from datumaro_embed.adapter import import_dataset
+from support import SAMPLE, picture, write_coco
 
 MODES = ("RGB", "L", "CMYK", "P", "1", "LA", "RGBA")
 SUFFIXES = {"RGB": ".jpg", "L": ".jpg", "CMYK": ".jpg", "1": ".png"}

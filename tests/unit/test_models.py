@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shutil
 from contextlib import suppress
 from dataclasses import replace
@@ -19,6 +20,7 @@ from datumaro_embed.errors import (
     UsageError,
 )
 from datumaro_embed.models import (
+    CATALOGUE,
     ImageSpec,
     ModelManifest,
     TextSpec,
@@ -181,6 +183,46 @@ def test_a_manifest_that_is_no_json(tmp_path: Path, content: str) -> None:
 def test_image_specs_that_mean_nothing(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"unknown|crop|three numbers"):
         replace(IMAGE, **change)
+
+
+def test_fidelity_and_unknown_logits_come_back_and_are_no_identity(tmp_path: Path) -> None:
+    plain = write_model(tmp_path / "plain")
+    other = write_model(
+        tmp_path / "m", logit_scale=None, logit_bias=None, fidelity={"recall_at_10": 0.97}
+    )
+    assert load_manifest(tmp_path / "m") == other
+    assert other.fingerprint == plain.fingerprint
+
+
+def test_a_manifest_from_before_fidelity_loads(tmp_path: Path) -> None:
+    manifest = write_model(tmp_path / "m")
+    path = tmp_path / "m" / "model.json"
+    body = json.loads(path.read_text())
+    del body["fidelity"]
+    path.write_text(json.dumps(body))
+    assert load_manifest(tmp_path / "m") == manifest
+
+
+# -------------------------------------------------------------------------------------- catalogue
+
+
+def test_the_catalogue() -> None:
+    assert "clip-vit-base-patch32" in CATALOGUE
+    for name, entry in CATALOGUE.items():
+        assert re.fullmatch(r"[a-z0-9-]+", name)
+        assert re.fullmatch(r"[\w-]+/[\w.-]+", entry.repo_id)
+        assert entry.revision is None or re.fullmatch(r"[0-9a-f]{40}", entry.revision)
+        assert entry.licence in {"MIT", "Apache-2.0"}
+
+
+def test_the_table_in_the_docs_is_the_catalogue() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    table = page.partition("### `pull`")[2].partition("###")[0]
+    rows = dict(re.findall(r"^\| `([a-z0-9-]+)` \| (.*?) \|$", table, flags=re.MULTILINE))
+    assert set(rows) == set(CATALOGUE)
+    for name, entry in CATALOGUE.items():
+        cells = rows[name].split(" | ")
+        assert cells[:3] == [entry.repo_id, (entry.revision or "main")[:8], entry.licence]
 
 
 # ------------------------------------------------------------------------------------------ names

@@ -14,7 +14,7 @@ from datumaro.components.media import Image
 from datumaro_embed import Status, open_store
 from datumaro_embed.adapter import SourceDataset
 from datumaro_embed.encoders import FakeEncoder
-from datumaro_embed.errors import InferenceError, ItemFailedError, StoreExistsError, UsageError
+from datumaro_embed.errors import InferenceError, ItemFailedError, UsageError
 from datumaro_embed.pipeline import EmbedOptions, embed_source
 
 
@@ -85,36 +85,33 @@ class Failing(FakeEncoder):
             yield vectors
 
 
-def test_an_inference_error_ends_the_run_with_its_cause_and_leaves_nothing(tmp_path: Path) -> None:
+def test_an_inference_error_ends_the_run_with_its_cause_and_keeps_what_is_embedded(
+    tmp_path: Path,
+) -> None:
+    target, said = tmp_path / "deep" / "e.h5", []
     with pytest.raises(InferenceError, match="the device is gone"):
         embed_source(
-            source(40), tmp_path / "deep" / "e.h5", EmbedOptions(), encoder=Failing(batch_size=4)
+            source(40), target, EmbedOptions(), encoder=Failing(batch_size=4), notify=said.append
         )
-    assert list(tmp_path.iterdir()) == []
+    assert not target.exists()
+    assert said == [f"8 rows are kept in '{target}.work'; the same command goes on from there."]
+    summary = embed_source(source(40), target, EmbedOptions(), encoder=FakeEncoder(batch_size=4))
+    assert (summary.n_reused, summary.n_added) == (8, 32)
+    assert [path.name for path in target.parent.iterdir()] == ["e.h5"]
 
 
-def test_on_error_fail_names_the_item_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ItemFailedError, match=r"train/005: .*Mend or remove it") as caught:
+def test_on_error_fail_names_the_item_and_leaves_nothing_where_it_was_the_first(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(ItemFailedError, match=r"train/000: .*Mend or remove it") as caught:
         embed_source(
-            source(20, {5, 9}),
+            source(20, {0, 9}),
             tmp_path / "e.h5",
             EmbedOptions(on_error="fail"),
             encoder=FakeEncoder(batch_size=4),
         )
-    assert caught.value.key.id == "005"
+    assert caught.value.key.id == "000"
     assert list(tmp_path.iterdir()) == []
-
-
-def test_existing_store_is_refused_and_restart_replaces_it(tmp_path: Path) -> None:
-    target = tmp_path / "e.h5"
-    embed_source(source(2), target, EmbedOptions(), encoder=FakeEncoder())
-    before = target.read_bytes()
-    with pytest.raises(StoreExistsError, match="--restart"):
-        embed_source(source(3), target, EmbedOptions(), encoder=FakeEncoder())
-    assert target.read_bytes() == before
-    embed_source(source(3), target, EmbedOptions(restart=True), encoder=FakeEncoder())
-    with open_store(target) as store:
-        assert store.n_rows == 3
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        publish(tmp_path / "new" / "x", memoryview(b"abc"), Interrupted())
+        publish(tmp_path / "new" / "x", [b"abc"], 3, Interrupted())
     assert list(tmp_path.iterdir()) == []
 
 

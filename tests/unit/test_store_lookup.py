@@ -1,24 +1,31 @@
-"""Lookup compares strings, so equal hashes do no harm."""
+"""Binary search by key."""
 
 from __future__ import annotations
 
-import numpy as np
+import pytest
 
 from datumaro_embed.records import ItemKey
-from datumaro_embed.store.encoding import key_hash
-from datumaro_embed.store.lookup import KeyIndex
+from datumaro_embed.store.lookup import find_row
+
+KEYS = [ItemKey(subset, item_id) for subset in ("", "a", "b") for item_id in ("", "1", "10", "2")]
 
 
-def test_equal_hashes_are_told_apart() -> None:
-    keys = [ItemKey("", name) for name in "abc"]
-    same = key_hash(b"", b"b")
-    index = KeyIndex(np.array([same, same, same], dtype=np.uint64), keys.__getitem__)
-    assert index.find(ItemKey("", "b")) == 1
+@pytest.mark.parametrize("row", range(len(KEYS)))
+def test_every_key_is_found(row: int) -> None:
+    assert find_row(KEYS, KEYS[row]) == row
 
 
-def test_a_hash_that_is_there_with_other_strings_is_no_hit() -> None:
-    wanted = ItemKey("", "x")
-    index = KeyIndex(
-        np.array([key_hash(b"", b"x"), 2**64 - 1], dtype=np.uint64), lambda _: ItemKey("", "other")
-    )
-    assert index.find(wanted) is None
+@pytest.mark.parametrize("key", [ItemKey("", "0"), ItemKey("a", "3"), ItemKey("c", "1")])
+def test_other_keys_are_not(key: ItemKey) -> None:
+    assert find_row(KEYS, key) is None
+
+
+def test_nothing_among_nothing() -> None:
+    assert find_row([], ItemKey("a", "b")) is None
+
+
+def test_damaged_order_never_gives_another_row() -> None:
+    shuffled = [KEYS[3], KEYS[0], KEYS[7], KEYS[1]]
+    for key in KEYS:
+        row = find_row(shuffled, key)
+        assert row is None or shuffled[row] == key

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from datumaro_embed import store
-from datumaro_embed.store.schema import COLUMNS, SCHEMA, chunk_shape, markdown_table
+from datumaro_embed.store.schema import COLUMNS, SCHEMA, markdown_table
 
 SPECIFICATION = Path(__file__).parents[2] / "docs" / "store-format.md"
 
@@ -25,14 +23,6 @@ def test_offsets_cut_something_that_exists() -> None:
 
 def test_the_specification_holds_the_table() -> None:
     assert markdown_table() in SPECIFICATION.read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize(
-    ("shape", "chunk"),
-    [((5,), (5,)), ((10**6,), (65_536,)), ((10**6, 32), (2048, 32)), ((7, 32), (7, 32))],
-)
-def test_chunks_are_of_64_ki_elements(shape: tuple[int, ...], chunk: tuple[int, ...]) -> None:
-    assert chunk_shape(shape) == chunk
 
 
 def test_public_names_are_sorted_and_resolve() -> None:

@@ -1,4 +1,4 @@
-"""Datumaro items, categories and annotations → records (with plugin.py the only user of datumaro).
+"""Datumaro items, categories and annotations → records (with plugins/ the only user of datumaro).
 
 importing.py    PATH[:FORMAT] → Datumaro dataset, with what Datumaro dropped counted
 dataset.py      a Datumaro dataset → SourceDataset: sorted, split, path-checked

@@ -13,11 +13,30 @@ from collections.abc import Callable, Sequence
 
 from .. import __version__
 from ..errors import DatumaroEmbedError
-from . import embed, export_model, info, verify
+from . import (
+    compact,
+    convert,
+    duplicates,
+    embed,
+    export_model,
+    import_,
+    index,
+    info,
+    merge,
+    pull,
+    repair,
+    report,
+    search,
+    verify,
+)
 
 __all__ = ["main"]
 
-_COMMANDS = (embed, info, verify, export_model)
+_COMMANDS = (
+    *(embed, info, verify, search, index, duplicates),
+    *(merge, repair, compact),
+    *(report, convert, import_, pull, export_model),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,9 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command(**arguments)
     except DatumaroEmbedError as error:
         print(f"datumaro-embed: {error}", file=sys.stderr)
-        return 1
+        return int(getattr(error, "exit_status", 1))
     except KeyboardInterrupt:
-        print("datumaro-embed: interrupted; no store was written", file=sys.stderr)
+        print("datumaro-embed: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `datumaro-embed info … | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

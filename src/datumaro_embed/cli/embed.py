@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from ..options import add_embed_arguments
@@ -21,16 +20,25 @@ def add_parser(commands: Any) -> None:
 
 
 def _embed(dataset: str, store: str, **options: Any) -> int:
+    import sys
+
     from ..adapter import SourceDataset, import_dataset
     from ..models import resolve_model
     from ..pipeline import EmbedOptions, check_place, embed_source
 
     chosen = EmbedOptions(**options)
     resolve_model(chosen.model)
-    check_place(Path(store), chosen)
+    check_place(store)
     imported = import_dataset(dataset)
     source = SourceDataset(
         imported.dataset, root=imported.root, follow_symlinks=chosen.follow_symlinks
     )
-    print("\n".join(embed_source(source, Path(store), chosen, dropped=imported.dropped).lines()))
+    summary = embed_source(
+        source,
+        store,
+        chosen,
+        dropped=imported.dropped,
+        notify=lambda line: print(line, file=sys.stderr),
+    )
+    print("\n".join(summary.lines()))
     return 0

@@ -52,6 +52,7 @@ class ClipEncoder(Encoder):
             {"pixel_values": (batch_size, side, side, 3)},
             dim=manifest.dim,
             image=manifest.image,
+            identity=manifest.fingerprint,
         )
         self._tokenize = TextTokenizer(model_dir / "tokenizer.json", manifest.text)
         self._text_engine: Engine | None = None
@@ -153,6 +154,7 @@ class ClipEncoder(Encoder):
                     self._runtime,
                     dict.fromkeys(spec.inputs, (_TEXT_BATCH_SIZE, spec.context_length)),
                     dim=self.dim,
+                    identity=self.fingerprint,
                 )
             return self._text_engine
 

@@ -23,6 +23,7 @@ from ..errors import (
     UsageError,
 )
 from ..models import ImageSpec
+from .compiled import cache_folder, cache_key
 
 __all__ = ["PRECISIONS", "Engine", "Runtime", "check_device", "openvino_version"]
 
@@ -57,6 +58,11 @@ class Runtime:
                 f"streams {self.streams} at least 1. Change the one that is not."
             )
 
+    @property
+    def caches(self) -> bool:
+        """Whether compiled graphs are kept: not for the CPU, which compiles in a second or so."""
+        return self.device != "CPU"
+
     def properties(self) -> dict[str, Any]:
         """Return OpenVINO's properties for compiling."""
         found: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT"}
@@ -81,6 +87,8 @@ class Engine:
         The length that the output's rows must have.
     image : ImageSpec, optional
         Makes the graph take uint8 RGB pixels, and fold scaling, mean and std into it.
+    identity : str
+        The model's fingerprint: allows the compiled graph to be cached (see `Runtime.caches`).
 
     Raises
     ------
@@ -95,6 +103,7 @@ class Engine:
         *,
         dim: int,
         image: ImageSpec | None = None,
+        identity: str = "",
     ) -> None:
         core = ov.Core()
         check_device(runtime.device, core)
@@ -109,7 +118,8 @@ class Engine:
             )
         self.batch_size = next(iter(shapes.values()))[0]
         with _mapped(InferenceError, f"OpenVINO cannot run {path.name} on {runtime.device}"):
-            self._compiled = core.compile_model(model, runtime.device, runtime.properties())
+            facts = {"model": identity, "graph": path.name, "shapes": shapes}
+            self._compiled = _compile(core, model, runtime, facts)
             self.n_requests = int(self._property("OPTIMAL_NUMBER_OF_INFER_REQUESTS", 1))
         self._core = core
         self._idle: list[Any] = []
@@ -244,6 +254,17 @@ def _prepare(model: Any, shapes: Mapping[str, Sequence[int]], image: ImageSpec |
     steps = pixels.preprocess().convert_element_type(ov.Type.f32)
     steps.scale(1 / image.scale).mean(list(image.mean)).scale(list(image.std))
     return graph.build()
+
+
+def _compile(core: Any, model: Any, runtime: Runtime, facts: Mapping[str, Any]) -> Any:
+    properties = runtime.properties()
+    if not runtime.caches or not facts["model"]:
+        return core.compile_model(model, runtime.device, properties)
+    version = {"device": runtime.device, "openvino": openvino_version()}
+    with cache_folder(cache_key({**facts, **properties, **version})) as folder:
+        if folder is not None:
+            properties["CACHE_DIR"] = str(folder)
+        return core.compile_model(model, runtime.device, properties)
 
 
 def _fill(request: Any, batch: Arrays) -> int:

@@ -1,16 +1,23 @@
 """A model directory: its manifest, how a name finds it, how one is made."""
 
+from .catalogue import CATALOGUE, CatalogueEntry
 from .export import export_model
-from .manifest import ImageSpec, ModelManifest, TextSpec, load_manifest
-from .resolve import DEFAULT_MODEL, available_models, resolve_model
+from .manifest import ImageSpec, ModelManifest, TextSpec, load_manifest, sha256_file
+from .pull import pull_model
+from .resolve import DEFAULT_MODEL, available_models, resolve_model, user_cache_dir
 
 __all__ = [
+    "CATALOGUE",
     "DEFAULT_MODEL",
+    "CatalogueEntry",
     "ImageSpec",
     "ModelManifest",
     "TextSpec",
     "available_models",
     "export_model",
     "load_manifest",
+    "pull_model",
     "resolve_model",
+    "sha256_file",
+    "user_cache_dir",
 ]

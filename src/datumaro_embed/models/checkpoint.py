@@ -10,7 +10,21 @@ from typing import Any
 from ..errors import ModelInvalidError
 from .manifest import ImageSpec, TextSpec
 
-__all__ = ["image_spec", "licence_of", "read_preprocessor_config", "text_spec"]
+__all__ = [
+    "FAMILIES",
+    "check_image_size",
+    "context_length",
+    "family_of",
+    "image_spec",
+    "licence_of",
+    "read_json",
+    "read_preprocessor_config",
+    "text_spec",
+]
+
+# What transformers' configuration classes give where config.json, which holds only what differs
+# from them, has no max_position_embeddings. (Their image_size is 224 in both.)
+FAMILIES = {"clip": 77, "siglip": 64}
 
 # transformers' PILImageResampling, which is Pillow's own numbering.
 _RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
@@ -24,12 +38,28 @@ def read_preprocessor_config(checkpoint: Path) -> dict[str, Any]:
     ModelInvalidError
         Neither ``preprocessor_config.json`` nor ``processor_config.json`` has them.
     """
-    body = _read_json(checkpoint / "preprocessor_config.json")
+    body = read_json(checkpoint / "preprocessor_config.json")
     if not body:  # transformers 5 nests it in the processor's file
-        body = _read_json(checkpoint / "processor_config.json").get("image_processor") or {}
+        body = read_json(checkpoint / "processor_config.json").get("image_processor") or {}
     if not body:
         raise _unusable("the checkpoint has no preprocessor_config.json")
     return dict(body)
+
+
+def family_of(config: Mapping[str, Any]) -> str:
+    """Return the ``model_type`` of a ``config.json``.
+
+    Raises
+    ------
+    ModelInvalidError
+        It is none of `FAMILIES`.
+    """
+    family = str(config.get("model_type"))
+    if family == "siglip2":
+        raise _unusable("it is a NaFlex model, whose images have no fixed size")
+    if family not in FAMILIES:
+        raise _unusable(f"its family is {family!r}, not {' or '.join(FAMILIES)}")
+    return family
 
 
 def image_spec(config: Mapping[str, Any]) -> ImageSpec:
@@ -70,6 +100,20 @@ def image_spec(config: Mapping[str, Any]) -> ImageSpec:
         raise _unusable(f"preprocessor_config.json: {error}") from error
 
 
+def check_image_size(config: Mapping[str, Any], spec: ImageSpec) -> None:
+    """Check that images are prepared at the size that the encoder was trained at.
+
+    Raises
+    ------
+    ModelInvalidError
+    """
+    trained_px = config.get("vision_config", {}).get("image_size", 224)
+    if trained_px != spec.size_px:
+        raise _unusable(
+            f"it prepares images of {spec.size_px} px for an encoder of {trained_px} px"
+        )
+
+
 def text_spec(
     checkpoint: Path, config: Mapping[str, Any], inputs: Sequence[str], tokenizer: Mapping[str, Any]
 ) -> TextSpec:
@@ -93,19 +137,36 @@ def text_spec(
     """
     text = config.get("text_config", config)
     settings = {
-        **_read_json(checkpoint / "special_tokens_map.json"),
-        **_read_json(checkpoint / "tokenizer_config.json"),
+        **read_json(checkpoint / "special_tokens_map.json"),
+        **read_json(checkpoint / "tokenizer_config.json"),
     }
+    if settings.get("padding_side", "right") != "right":
+        raise _unusable("its tokenizer pads on the left")
     ids = {t["content"]: t["id"] for t in tokenizer.get("added_tokens", ())}
     lower = bool(settings.get("do_lower_case")) and "Lowercase" not in json.dumps(
         tokenizer.get("normalizer")
     )
     return TextSpec(
-        context_length=int(_need(text, "max_position_embeddings")),
+        context_length=context_length(config),
         pad_id=_token_id("pad_token", settings, ids, text),
         eos_id=_token_id("eos_token", settings, ids, text),
         lower_case=lower,
         inputs=tuple(inputs),
+    )
+
+
+def context_length(config: Mapping[str, Any]) -> int:
+    """Return how many tokens the text encoder takes.
+
+    Raises
+    ------
+    ModelInvalidError
+        The configuration does not say.
+    """
+    text = config.get("text_config", config)
+    default = FAMILIES.get(str(config.get("model_type")))
+    return int(
+        text.get("max_position_embeddings") or default or _need(text, "max_position_embeddings")
     )
 
 
@@ -166,7 +227,14 @@ def _need(config: Mapping[str, Any], key: str) -> Any:
     return value
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; an empty one where there is no file.
+
+    Raises
+    ------
+    ModelInvalidError
+        The file is not JSON.
+    """
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -179,6 +247,6 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _unusable(reason: str) -> ModelInvalidError:
     return ModelInvalidError(
         f"This checkpoint cannot become a model directory: {reason}. "
-        "Check that it is a CLIP checkpoint and complete.",
+        "Check that it is a CLIP or SigLIP checkpoint and complete.",
         reason=reason,
     )

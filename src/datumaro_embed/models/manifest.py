@@ -114,18 +114,21 @@ class ModelManifest:
         What users call it; where its weights came from (a hub id or a directory's name), at which
         revision; the licence of the weights.
     family : str
-        ``"clip"``.
+        ``"clip"``, ``"siglip"`` or ``"open_clip"``.
     dim : int
         Length of an embedding.
     precision : str
-        Of the stored weights: ``"fp32"`` or ``"fp16"``.
+        Of the stored weights: ``"fp32"``, ``"fp16"`` or ``"int8"``.
     image, text : ImageSpec, TextSpec
-    logit_scale, logit_bias : float
-        similarity × scale + bias is the logit that the model was trained with.
+    logit_scale, logit_bias : float or None
+        similarity × scale + bias is the logit that the model was trained with: of a softmax over
+        texts, or (``"siglip"``) of a sigmoid for each. None where the source does not say.
     prompt_template : str
         A label's name goes where ``{}`` stands.
     files : mapping of str to str
         File name → sha256 in hex, of everything in the directory but ``model.json``.
+    fidelity : mapping, optional
+        Of an INT8 model: how near it is to the model it was made from (see `quantising`).
     """
 
     name: str
@@ -137,10 +140,11 @@ class ModelManifest:
     precision: str
     image: ImageSpec
     text: TextSpec
-    logit_scale: float
-    logit_bias: float
+    logit_scale: float | None
+    logit_bias: float | None
     prompt_template: str
     files: Mapping[str, str]
+    fidelity: Mapping[str, Any] | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -172,13 +176,13 @@ class ModelManifest:
         KeyError, TypeError, ValueError
             A key is missing, or a value cannot be what its name says.
         """
-        fields = {name: body[name] for name in cls.__slots__}
+        fields = {name: body[name] for name in cls.__slots__ if name != "fidelity"}
         fields["image"] = ImageSpec(**{k: body["image"][k] for k in ImageSpec.__slots__})
         fields["text"] = TextSpec(**{k: body["text"][k] for k in TextSpec.__slots__})
         fields["files"] = {str(k): str(v) for k, v in body["files"].items()}
         if "{}" not in fields["prompt_template"] or int(fields["dim"]) < 1:
             raise ValueError("prompt_template needs {} and dim must be at least 1")
-        return cls(**fields)
+        return cls(**fields, fidelity=body.get("fidelity"))
 
 
 def load_manifest(model_dir: Path, *, verify_hashes: bool = True) -> ModelManifest:

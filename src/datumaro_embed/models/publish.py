@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 
-__all__ = ["publish_directory"]
+__all__ = ["check_free", "publish_directory"]
 
 
 @contextmanager
@@ -33,8 +33,7 @@ def publish_directory(out_dir: Path, *, overwrite: bool = False) -> Iterator[Pat
         The operating system refused a write.
     """
     out_dir = Path(os.path.abspath(out_dir))
-    if out_dir.exists() and not overwrite:
-        raise UsageError(f"{out_dir} exists. Choose another directory, or ask to overwrite it.")
+    check_free(out_dir, overwrite=overwrite)
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}.", suffix=".tmp", dir=out_dir.parent))
     try:
@@ -48,6 +47,17 @@ def publish_directory(out_dir: Path, *, overwrite: bool = False) -> Iterator[Pat
         _sync(out_dir.parent)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def check_free(out_dir: Path, *, overwrite: bool) -> None:
+    """Refuse early a directory that exists, unless it is to be replaced.
+
+    Raises
+    ------
+    UsageError
+    """
+    if out_dir.exists() and not overwrite:
+        raise UsageError(f"{out_dir} exists. Choose another directory, or ask to overwrite it.")
 
 
 def _sync_tree(folder: Path) -> None:

@@ -15,6 +15,7 @@ __all__ = [
     "MODELS_VARIABLE",
     "available_models",
     "resolve_model",
+    "user_cache_dir",
     "user_model_dir",
 ]
 
@@ -71,11 +72,16 @@ def available_models() -> dict[str, Path]:
 
 def user_model_dir() -> Path:
     """Return the folder of the user's own models (it may not exist yet)."""
+    return user_cache_dir() / "models"
+
+
+def user_cache_dir() -> Path:
+    """Return this package's folder in the user's cache (it may not exist yet)."""
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
     else:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "datumaro-embed" / "models"
+    return Path(base) / "datumaro-embed"
 
 
 def _folders() -> Iterator[Path]:
@@ -96,10 +102,10 @@ def _is_name(text: str) -> bool:
 def _not_found(text: str) -> ModelNotFoundError:
     found = ", ".join(available_models()) or "none"
     return ModelNotFoundError(
-        f"There is no model {text!r} here (found: {found}). Make a model directory with "
-        "`datumaro-embed export-model CHECKPOINT -o DIR` and pass that directory, or the name of "
-        f"one in ${MODELS_VARIABLE} or {user_model_dir()}; or try `--model demo`, "
-        "a small packaged model.",
+        f"There is no model {text!r} here (found: {found}). Download one with "
+        "`datumaro-embed pull NAME`, or make one with `datumaro-embed export-model CHECKPOINT "
+        f"-o DIR`, and pass its directory, or the name of one in ${MODELS_VARIABLE} or "
+        f"{user_model_dir()}; or try `--model demo`, a small packaged model.",
         name=text,
         available=found,
     )

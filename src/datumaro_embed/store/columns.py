@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from .encoding import ITEM_FIXED, encode_json, encode_text, key_hash, row_crc32
 from .packing import PackedAnnotation, pack_item, unit_vectors
 from .schema import EMBEDDING_DTYPES, MAX_DIM
 
-__all__ = ["Arrays", "ColumnBuilder"]
+__all__ = ["Arrays", "ColumnBuilder", "category_arrays", "name_arrays"]
 
 Arrays = dict[str, npt.NDArray[Any]]
 """Schema path → array."""
@@ -112,7 +112,13 @@ class ColumnBuilder:
         self._values = {name: _Ragged(8 if name == "coords" else 1) for name in _ANNOTATION_VALUES}
         self._subset_codes: dict[str, int] = {}
         self._type_codes: dict[str, int] = {}
-        self._categories: Arrays = _category_arrays(Categories())
+        self._categories: Arrays = category_arrays(Categories())
+
+    def successor(self) -> ColumnBuilder:
+        """Return an empty builder for the rows that follow these."""
+        follower = ColumnBuilder(self.dim, self.dtype.name)
+        follower._last_key = self._last_key
+        return follower
 
     def append(self, record: ItemRecord, vector: npt.NDArray[np.floating[Any]] | None) -> None:
         """Add one row; see `StoreWriter.append`."""
@@ -193,7 +199,7 @@ class ColumnBuilder:
         self, categories: Categories, embedding: npt.NDArray[np.floating[Any]] | None = None
     ) -> None:
         """Keep the label names; see `StoreWriter.set_categories`."""
-        arrays = _category_arrays(categories)
+        arrays = category_arrays(categories)
         if embedding is not None:
             rows = np.array(embedding)  # a copy: the caller's may change before the store is sealed
             arrays["categories/embedding"] = unit_vectors(rows, self.dim, len(categories.labels))
@@ -222,8 +228,8 @@ class ColumnBuilder:
             arrays |= ragged.arrays(
                 stem, stem if is_coords else f"{stem}_bytes", "<f8" if is_coords else "u1"
             )
-        arrays |= _name_arrays("subsets", self._subset_codes)
-        arrays |= _name_arrays("annotation_types", self._type_codes)
+        arrays |= name_arrays("subsets", self._subset_codes)
+        arrays |= name_arrays("annotation_types", self._type_codes)
         arrays |= self._categories
         arrays["provenance"] = np.frombuffer(encode_json(provenance), dtype=np.uint8)
         return arrays
@@ -238,14 +244,16 @@ def _codes(table: dict[str, int], names: list[str], limit: int) -> list[int]:
     return [table[name] for name in names]
 
 
-def _name_arrays(group: str, names: Any) -> Arrays:
+def name_arrays(group: str, names: Iterable[str]) -> Arrays:
+    """Offsets and bytes of a table of names."""
     ragged = _Ragged()
     for name in names:
         ragged.append(encode_text(name))
     return ragged.arrays(f"{group}/names", f"{group}/names_bytes")
 
 
-def _category_arrays(categories: Categories) -> Arrays:
-    arrays = _name_arrays("categories", categories.labels)
+def category_arrays(categories: Categories) -> Arrays:
+    """Everything under ``categories/`` but the vectors."""
+    arrays = name_arrays("categories", categories.labels)
     arrays["categories/full"] = np.frombuffer(encode_json(categories.full), dtype=np.uint8)
     return arrays

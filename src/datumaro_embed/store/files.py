@@ -6,18 +6,31 @@ A test (or a crash laboratory) hands in a subclass that records or fails calls.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import StoreWriteError
 
-__all__ = ["FileSystem", "check_writable", "publish", "write_errors"]
+__all__ = [
+    "TEMPORARY_PREFIX",
+    "TEMPORARY_SUFFIX",
+    "FileSystem",
+    "check_writable",
+    "checked_free_bytes",
+    "make_parents",
+    "publish",
+    "write_errors",
+]
 
-_BLOCK_BYTES = 32 * 2**20
+_BLOCK_BYTES = 4 * 2**20
+TEMPORARY_PREFIX, TEMPORARY_SUFFIX = ".datumaro-embed-", ".tmp"
+Buffer = bytes | bytearray | memoryview
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -118,11 +131,34 @@ def check_writable(path: Path) -> None:
             raise PermissionError(errno.EACCES, f"no permission to write in '{parent}'")
 
 
-def publish(path: Path, data: memoryview, files: FileSystem) -> None:
+def publish(
+    path: Path,
+    blocks: Iterable[Buffer],
+    size_bytes: int,
+    files: FileSystem,
+    *,
+    workspace: Path | None = None,
+) -> str:
     """Put a whole file in place: readers see what was there before, or all of it; never a part.
 
-    Free space is checked, then: temporary file in the same directory, write, fsync, rename over the
-    target, fsync of the directory. Missing parent directories are made, and removed on failure.
+    Free space is checked, then: temporary file, write, fsync, rename over the target, fsync of the
+    directory. Missing parent directories are made, and removed on failure.
+
+    Parameters
+    ----------
+    path : Path
+    blocks : iterable of buffers
+        The bytes, end to end; only a few blocks are held at once.
+    size_bytes : int
+        Of all of them.
+    files : FileSystem
+    workspace : Path, optional
+        Directory of the temporary file, on the same file system; that of `path` unless given.
+
+    Returns
+    -------
+    str
+        SHA-256 of the file, hexadecimal.
 
     Raises
     ------
@@ -132,13 +168,14 @@ def publish(path: Path, data: memoryview, files: FileSystem) -> None:
     """
     made: list[Path] = []
     try:
-        with write_errors(path, len(data)):
-            _make_parents(path.parent, files, made)
-        free = _checked_free_bytes(path, len(data), files)
-        temporary = path.parent / f".datumaro-embed-{secrets.token_hex(8)}.tmp"
+        with write_errors(path, size_bytes):
+            make_parents(path.parent, files, made)
+        free = checked_free_bytes(path, size_bytes, files)
+        name = f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
+        temporary = (workspace or path.parent) / name
         try:
-            with write_errors(path, len(data), free):
-                _write_file(temporary, data, files)
+            with write_errors(path, size_bytes, free):
+                digest = _write_file(temporary, blocks, files)
                 files.replace(temporary, path)
         except BaseException:
             with suppress(OSError):
@@ -149,12 +186,14 @@ def publish(path: Path, data: memoryview, files: FileSystem) -> None:
             for directory in reversed(made):
                 files.remove_directory(directory)
         raise
-    with write_errors(path, len(data)):
+    with write_errors(path, size_bytes):
         for directory in dict.fromkeys([path.parent, *(d.parent for d in reversed(made))]):
             files.fsync_directory(directory)
+    return digest
 
 
-def _make_parents(directory: Path, files: FileSystem, made: list[Path]) -> None:
+def make_parents(directory: Path, files: FileSystem, made: list[Path]) -> None:
+    """Make a directory and every parent that is missing; `made` gets each of them."""
     missing: list[Path] = []
     while not directory.exists():
         missing.append(directory)
@@ -164,7 +203,8 @@ def _make_parents(directory: Path, files: FileSystem, made: list[Path]) -> None:
         made.append(parent)
 
 
-def _checked_free_bytes(path: Path, needs_bytes: int, files: FileSystem) -> int:
+def checked_free_bytes(path: Path, needs_bytes: int, files: FileSystem) -> int:
+    """Free bytes beside `path`; a `StoreWriteError` where they are fewer than needed."""
     with write_errors(path, needs_bytes):
         free = files.free_bytes(path.parent)
     with write_errors(path, needs_bytes, free):
@@ -173,18 +213,46 @@ def _checked_free_bytes(path: Path, needs_bytes: int, files: FileSystem) -> int:
     return free
 
 
-def _write_file(path: Path, data: memoryview, files: FileSystem) -> None:
+def _write_file(path: Path, blocks: Iterable[Buffer], files: FileSystem) -> str:
+    """Create, write, fsync, close; return the SHA-256, which a thread computes meanwhile."""
     descriptor = files.create(path)
+    digest = hashlib.sha256()
     try:
-        rest = data.cast("B")
-        while rest:
-            written = files.write(descriptor, rest[:_BLOCK_BYTES])
-            if written <= 0:
-                raise OSError(errno.EIO, "the system wrote no byte and gave no reason")
-            rest = rest[written:]
+        with ThreadPoolExecutor(1, thread_name_prefix="datumaro-embed-hash") as hasher:
+            hashed = hasher.submit(digest.update, b"")
+            for block in _joined(blocks):
+                hashed.result()
+                hashed = hasher.submit(digest.update, block)
+                _write_all(descriptor, block, files)
+            hashed.result()
         files.fsync(descriptor)
     except BaseException:
         with suppress(OSError):
             files.close(descriptor)
         raise
     files.close(descriptor)
+    return digest.hexdigest()
+
+
+def _write_all(descriptor: int, block: Buffer, files: FileSystem) -> None:
+    rest = memoryview(block).cast("B")
+    while rest:
+        written = files.write(descriptor, rest)
+        if written <= 0:
+            raise OSError(errno.EIO, "the system wrote no byte and gave no reason")
+        rest = rest[written:]
+
+
+def _joined(blocks: Iterable[Buffer]) -> Iterator[Buffer]:
+    """The same bytes with small blocks put together and large ones cut."""
+    waiting = bytearray()
+    for block in blocks:
+        view = memoryview(block).cast("B")
+        if len(waiting) + len(view) < _BLOCK_BYTES:
+            waiting += view
+            continue
+        yield waiting
+        waiting = bytearray()
+        for start in range(0, len(view), _BLOCK_BYTES):
+            yield view[start : start + _BLOCK_BYTES]
+    yield waiting

@@ -1,7 +1,7 @@
 """What a file must look like before a byte of its columns is read.
 
 Pure: hdf5.py describes a file without reading it, and the functions here compare the description
-with the schema. A file passes in three steps: its declarations, the space really allocated for
+with the schema. A file passes in two steps: its declarations, with the space really set aside for
 them, and, when a column is first read, its values.
 """
 
@@ -19,7 +19,6 @@ from ..errors import StoreForeignError
 from .rows import corrupt
 from .schema import (
     ATTRIBUTES,
-    CHUNK_ELEMENTS,
     COLUMNS,
     FORMAT,
     FORMAT_MINOR,
@@ -31,17 +30,11 @@ from .schema import (
 )
 
 __all__ = [
-    "Allocation",
     "ArrayLayout",
     "FileLayout",
-    "check_allocated",
     "check_declared",
     "check_values",
 ]
-
-MAX_GZIP_RATIO = 1032
-"""Deflate cannot expand a byte to more (zlib's technical notes)."""
-PACKED_FILTERS = ("shuffle", "gzip")
 
 Attribute = int | str
 
@@ -58,55 +51,29 @@ class ArrayLayout:
     resizable : bool
     layout : str
         "contiguous", "chunked", "compact" or "virtual".
-    chunk : tuple of int
-        Empty unless chunked.
-    filters : tuple of str
-        In the order of writing.
+    filters : tuple of int
+        HDF5's numbers.
     n_external : int
         Files outside that hold its bytes.
+    offset : int or None
+        In the file, of the first byte; None where there is none, or it is not contiguous.
+    storage_bytes : int
+        Set aside there.
     """
 
     dtype: str
     shape: tuple[int, ...]
     resizable: bool
     layout: str
-    chunk: tuple[int, ...]
-    filters: tuple[str, ...]
+    filters: tuple[int, ...]
     n_external: int
+    offset: int | None = None
+    storage_bytes: int = 0
 
     @property
     def nbytes(self) -> int:
         """Declared size."""
         return prod(self.shape) * np.dtype(self.dtype).itemsize
-
-    @property
-    def n_chunks(self) -> int:
-        """How many chunks the shape needs."""
-        return prod(-(-size // step) for size, step in zip(self.shape, self.chunk, strict=True))
-
-    @property
-    def chunk_nbytes(self) -> int:
-        """Unpacked size of one chunk."""
-        return prod(self.chunk) * np.dtype(self.dtype).itemsize
-
-
-@dataclass(frozen=True, slots=True)
-class Allocation:
-    """The space that an array really has.
-
-    Attributes
-    ----------
-    storage_bytes : int
-        As packed.
-    offset : int or None
-        In the file, of a contiguous array's first byte; None where it has none.
-    n_chunks : int or None
-        Chunks that are there; None for a contiguous array.
-    """
-
-    storage_bytes: int
-    offset: int | None
-    n_chunks: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,17 +181,14 @@ def _check_array(
     require(array.dtype in column.dtypes, f"type {array.dtype}, not {' or '.join(column.dtypes)}")
     require(array.n_external == 0, "its bytes lie in another file")
     _check_shape(path, column, array, sizes)
-    if column.packed and array.nbytes:
-        require(array.layout == "chunked", f"layout {array.layout}, not chunked")
-        require(array.filters == PACKED_FILTERS, f"filters {array.filters}, not {PACKED_FILTERS}")
-        require(prod(array.chunk) <= CHUNK_ELEMENTS, f"chunks of {array.chunk} are too large")
-        require(array.n_chunks <= size_bytes, "more chunks than the file has bytes")
-        limit = size_bytes * MAX_GZIP_RATIO
-    else:
-        require(array.layout == "contiguous", f"layout {array.layout}, not contiguous")
-        require(not array.filters, f"filters {array.filters} on a contiguous array")
-        limit = size_bytes
-    require(array.nbytes <= limit, f"{array.nbytes:,} bytes cannot come from this file")
+    require(array.layout == "contiguous", f"layout {array.layout}, not contiguous")
+    require(not array.filters, f"filters {array.filters}, and none are allowed")
+    require(array.nbytes <= size_bytes, f"{array.nbytes:,} bytes cannot come from this file")
+    there = array.offset is not None and array.storage_bytes == array.nbytes
+    require(
+        not array.nbytes or (there and (array.offset or 0) + array.nbytes <= size_bytes),
+        "its bytes are not all in the file",
+    )
     if column.path in ("categories/full", "provenance"):
         require(array.nbytes <= MAX_JSON_BYTES, f"JSON of {array.nbytes:,} bytes is too large")
 
@@ -246,35 +210,6 @@ def _check_shape(path: str, column: Column, array: ArrayLayout, sizes: dict[str,
             raise wrong
     if not 1 <= sizes["D"] <= MAX_DIM:
         raise wrong
-
-
-def check_allocated(
-    path: str, place: str, array: ArrayLayout, space: Allocation, size_bytes: int
-) -> None:
-    """Compare what one array declares with the space that the file really gives it.
-
-    Raises
-    ------
-    StoreCorruptError
-        Where bytes are missing (HDF5 would read zeros), outside the file, or unpack to too much.
-    """
-    if not array.nbytes:
-        return
-    if space.storage_bytes > size_bytes:
-        raise corrupt(path, place, "takes more bytes than the file has")
-    if array.layout == "chunked":
-        if space.n_chunks != array.n_chunks:
-            raise corrupt(path, place, f"{space.n_chunks} of {array.n_chunks} chunks are there")
-        if array.n_chunks * array.chunk_nbytes > space.storage_bytes * MAX_GZIP_RATIO:
-            raise corrupt(
-                path, place, f"{space.storage_bytes:,} bytes cannot unpack to {array.nbytes:,}"
-            )
-    elif (
-        space.offset is None
-        or space.storage_bytes != array.nbytes
-        or space.offset + array.nbytes > size_bytes
-    ):
-        raise corrupt(path, place, "its bytes are not all in the file")
 
 
 def check_values(

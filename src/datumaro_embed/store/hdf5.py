@@ -1,57 +1,45 @@
-"""The only importer of h5py: arrays to the bytes of a file, and a file's own description of itself.
+"""A file's own description of itself, by h5py (whose only other importer is skeleton.py).
 
-Nothing here decides what is allowed (guard.py does) and no link out of a file is ever followed.
+Nothing here decides what is allowed (guard.py does), no link out of a file is ever followed, and no
+value of an array is read: arrays are mapped where they lie.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from io import BytesIO
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import StoreError
-from .encoding import decode_text, encode_text
-from .guard import Allocation, ArrayLayout, FileLayout
+from .encoding import decode_text
+from .guard import ArrayLayout, FileLayout
 from .rows import corrupt
-from .schema import (
-    COLUMNS,
-    FORMAT,
-    FORMAT_MINOR,
-    GROUPS,
-    GZIP_LEVEL,
-    MAX_ATTRIBUTE_BYTES,
-    PAGE_BYTES,
-    SCHEMA,
-    chunk_shape,
-)
-from .views import StoreInfo
+from .schema import COLUMNS, GROUPS, MAX_ATTRIBUTE_BYTES
 
 # No filter plugin may be loaded from a directory; HDF5 reads this once, when it is loaded.
 os.environ.setdefault("HDF5_PLUGIN_PRELOAD", "::")
 
 import h5py
-from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5s, h5t, h5z
+from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5s, h5t
 
-__all__ = ["SIGNATURE", "Hdf5File", "write_image"]
+__all__ = ["SIGNATURE", "Hdf5File", "h5py"]
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
-_LIBVER = ("v110", "v110")
 _LAYOUTS = {
     h5d.COMPACT: "compact",
     h5d.CONTIGUOUS: "contiguous",
     h5d.CHUNKED: "chunked",
     h5d.VIRTUAL: "virtual",
 }
-_FILTERS = {h5z.FILTER_SHUFFLE: "shuffle", h5z.FILTER_DEFLATE: "gzip"}
+_USUAL_TYPES = tuple(
+    (name, h5t.py_create(np.dtype(name)))
+    for name in ("<u8", "|u1", "<i8", "<u4", "<i4", "<u2", "<f8", "<f4", "<f2")
+)
 _LINKS = {h5l.TYPE_SOFT: "soft link", h5l.TYPE_EXTERNAL: "external link"}
-
-Array = npt.NDArray[Any]
 
 
 @contextmanager
@@ -63,73 +51,6 @@ def _h5_errors(path: str, place: str) -> Iterator[None]:
         raise
     except (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError) as error:
         raise corrupt(path, place, error) from error
-
-
-# Writing ------------------------------------------------------------------------------------------
-
-
-def write_image(arrays: Mapping[str, Array], info: StoreInfo) -> BytesIO:
-    """Build the bytes of a whole file in memory: HDF5 never sees the disk while writing.
-
-    Parameters
-    ----------
-    arrays : mapping
-        Schema path → array; optional ones may be absent.
-    info : StoreInfo
-
-    Notes
-    -----
-    The result takes about the memory of the vectors plus that of the packed columns.
-    """
-    image = BytesIO()
-    embedding_bytes = arrays["items/embedding"].nbytes
-    aligned = (
-        {"alignment_threshold": embedding_bytes, "alignment_interval": PAGE_BYTES}
-        if embedding_bytes >= PAGE_BYTES
-        else {}
-    )
-    with h5py.File(image, "w", libver=_LIBVER, **aligned) as file:
-        for column in SCHEMA:
-            if column.path in arrays:
-                _write_array(file, column.path, arrays[column.path], packed=column.packed)
-        for name, value in _attributes(info).items():
-            file.attrs[name] = value
-    return image
-
-
-def _write_array(file: h5py.File, path: str, values: Array, *, packed: bool) -> None:
-    storage: dict[str, Any] = {"track_times": False}
-    if packed and values.size:
-        storage |= {
-            "chunks": chunk_shape(values.shape),
-            "shuffle": True,
-            "compression": "gzip",
-            "compression_opts": GZIP_LEVEL,
-        }
-    file.create_dataset(path, data=np.ascontiguousarray(values), **storage)
-
-
-def _attributes(info: StoreInfo) -> dict[str, Any]:
-    return {
-        "format": _fixed_text(FORMAT),
-        "format_version": np.int64(info.format_version),
-        "format_minor": np.int64(FORMAT_MINOR),
-        "complete": np.int64(1),
-        "uuid": _fixed_text(info.uuid),
-        "run_fingerprint": _fixed_text(info.run_fingerprint),
-        "n_rows": np.int64(info.n_rows),
-        "n_annotations": np.int64(info.n_annotations),
-        "categories_crc32": np.int64(info.categories_crc32),
-        "provenance_crc32": np.int64(info.provenance_crc32),
-    }
-
-
-def _fixed_text(text: str) -> np.bytes_:
-    """Encode with a fixed length: strings of variable length are stored elsewhere in a file."""
-    return np.bytes_(encode_text(text))
-
-
-# Reading ------------------------------------------------------------------------------------------
 
 
 class Hdf5File:
@@ -144,25 +65,6 @@ class Hdf5File:
         """Tell what the file declares: no column is read, no link is followed."""
         with _h5_errors(self._path, "/"):
             return _describe(self._file, size_bytes)
-
-    def allocation(self, place: str) -> Allocation:
-        """Measure the space that one array really has: for plausible shapes only, as it counts."""
-        with _h5_errors(self._path, place):
-            dataset = self._file[place].id
-            chunked = dataset.get_create_plist().get_layout() == h5d.CHUNKED
-            return Allocation(
-                storage_bytes=dataset.get_storage_size(),
-                offset=None if chunked else dataset.get_offset(),
-                n_chunks=dataset.get_num_chunks() if chunked else None,
-            )
-
-    def read(self, place: str, array: ArrayLayout) -> Array:
-        """All values of one array."""
-        values = np.zeros(array.shape, dtype=array.dtype)
-        if values.size:
-            with _h5_errors(self._path, place):
-                self._file[place].id.read(h5s.ALL, h5s.ALL, values)
-        return values
 
     def close(self) -> None:
         """Close the file."""
@@ -232,20 +134,25 @@ def _describe_array(dataset: h5d.DatasetID) -> ArrayLayout:
     simple = space.get_simple_extent_type() == h5s.SIMPLE
     shape = space.get_simple_extent_dims() if simple else ()
     layout = _LAYOUTS.get(plist.get_layout(), "unknown")
-    codes = [plist.get_filter(index)[0] for index in range(plist.get_nfilters())]
+    n_external = plist.get_external_count()
+    inside = layout == "contiguous" and not n_external
     return ArrayLayout(
         dtype=_type_name(dataset.get_type()),
         shape=shape,
         resizable=simple and space.get_simple_extent_dims(True) != shape,
         layout=layout,
-        chunk=plist.get_chunk() if layout == "chunked" else (),
-        filters=tuple(_FILTERS.get(code, f"number {code}") for code in codes),
-        n_external=plist.get_external_count(),
+        filters=tuple(plist.get_filter(index)[0] for index in range(plist.get_nfilters())),
+        n_external=n_external,
+        offset=dataset.get_offset() if inside else None,
+        storage_bytes=dataset.get_storage_size() if inside else 0,
     )
 
 
 def _type_name(kind: h5t.TypeID) -> str:
     """NumPy's string where the stored type is exactly that integer or float; else a word."""
+    for name, usual in _USUAL_TYPES:
+        if kind.equal(usual):
+            return name
     if kind.get_class() not in (h5t.INTEGER, h5t.FLOAT):
         return f"class {kind.get_class()}"
     name = str(kind.dtype.str)

@@ -1,4 +1,4 @@
-"""`SealedStore` reads one sealed file: guarded, vectors mapped, columns on first use."""
+"""`SealedStore` reads one sealed file: guarded, mapped, each column checked on first use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ..errors import StoreError, StoreForeignError, StoreNotFoundError
 from .base import EmbeddingStore
-from .guard import ArrayLayout, check_allocated, check_declared, check_values
+from .guard import ArrayLayout, check_declared, check_values
 from .hdf5 import SIGNATURE, Hdf5File
 from .schema import COLUMNS
 from .views import StoreInfo
@@ -42,33 +42,41 @@ class SealedStore(EmbeddingStore):
     def __init__(self, path: str | Path) -> None:
         super().__init__()
         self._path = str(path)
-        self._bytes, identity = _map_file(self._path)
+        self._bytes: mmap.mmap | None
+        self._bytes, self._identity = _map_file(self._path)
         self._size_bytes = len(self._bytes)
-        self._file = Hdf5File(self._path)
+        file = Hdf5File(self._path)
         try:
+            self._check_same_file(Path(self._path).stat())
+            self._examine(file)
+        finally:
+            file.close()
+
+    def release(self) -> None:
+        """Unmap the file until it is next read; arrays that were handed out stay valid."""
+        self._cache.clear()
+        self._rows = None
+        self._bytes = None
+
+    def _mapped(self) -> mmap.mmap:
+        if self._bytes is None:
+            mapped, identity = _map_file(self._path)
             self._check_same_file(identity)
-            self._examine()
-        except BaseException:
-            self._file.close()
-            raise
+            self._bytes = mapped
+        return self._bytes
 
     def _check_same_file(self, identity: os.stat_result) -> None:
-        """Refuse where the bytes that are mapped and the file that HDF5 reads are not one."""
-        if not os.path.samestat(identity, Path(self._path).stat()):
+        """Refuse where the bytes that were mapped first and those in the file now are not one."""
+        if not os.path.samestat(identity, self._identity):
             raise StoreNotFoundError(
                 f"'{self._path}' was replaced while it was being opened; open it again.",
                 path=self._path,
             )
 
-    def _examine(self) -> None:
-        layout = self._file.describe(self._size_bytes)
+    def _examine(self, file: Hdf5File) -> None:
+        layout = file.describe(self._size_bytes)
         self._sizes = check_declared(self._path, layout)
         self._arrays = layout.arrays
-        self._offsets: dict[str, int | None] = {}
-        for path, array in layout.arrays.items():
-            space = self._file.allocation(path)
-            check_allocated(self._path, path, array, space, self._size_bytes)
-            self._offsets[path] = space.offset
         facts: Any = layout.attributes
         embedding = layout.arrays["items/embedding"]
         self._info = StoreInfo(
@@ -94,9 +102,7 @@ class SealedStore(EmbeddingStore):
         if layout is None:
             return None
         column = COLUMNS[path]
-        if not column.packed:
-            return self._map(path, layout)
-        values = self._file.read(path, layout)
+        values = self._map(layout)
         check_values(
             self._path,
             column,
@@ -106,13 +112,14 @@ class SealedStore(EmbeddingStore):
         )
         return values
 
-    def _map(self, path: str, layout: ArrayLayout) -> Array:
+    def _map(self, layout: ArrayLayout) -> Array:
+        """View the array where it lies; a small one may lie at any byte and is copied."""
         if not layout.nbytes:
             return np.zeros(layout.shape, dtype=layout.dtype)
-        flat = np.frombuffer(
-            self._bytes, layout.dtype, prod(layout.shape), offset=self._offsets[path] or 0
-        )
-        return flat.reshape(layout.shape)
+        offset, count = layout.offset or 0, prod(layout.shape)
+        flat = np.frombuffer(self._mapped(), layout.dtype, count, offset=offset)
+        array = flat.reshape(layout.shape)
+        return array if array.flags.aligned else array.copy()
 
     def _length_of(self, path: str) -> int:
         if path in self._arrays:
@@ -120,17 +127,13 @@ class SealedStore(EmbeddingStore):
         return self._info.n_annotations
 
     def _close(self) -> None:
-        self._file.close()
-        del self._bytes  # unmapped when the last array that was handed out is gone
+        self._bytes = None  # unmapped when the last array that was handed out is gone
 
 
 def _map_file(path: str) -> tuple[mmap.mmap, os.stat_result]:
     """Map the whole file as read-only memory, touched nowhere yet; refuse what is no HDF5."""
     if Path(path).is_dir():
-        raise StoreForeignError(
-            f"'{path}' is a directory, and this version reads single files; name the .h5 file.",
-            path=path,
-        )
+        raise StoreForeignError(f"'{path}' is a directory; name an .h5 file in it.", path=path)
     try:
         with Path(path).open("rb") as stream:
             if stream.read(len(SIGNATURE)) == SIGNATURE:

@@ -1,4 +1,4 @@
-"""The one table of everything a store holds: path, type, shape and packing of each array.
+"""The one table of everything a store holds: path, type, shape and meaning of each array.
 
 The writer, the guard, the verifier and the table in docs/store-format.md all read it from here.
 
@@ -17,21 +17,18 @@ from ..records import Split, Status
 
 __all__ = [
     "ATTRIBUTES",
-    "CHUNK_ELEMENTS",
     "COLUMNS",
     "EMBEDDING_DTYPES",
     "FORMAT",
     "FORMAT_MINOR",
     "FORMAT_VERSION",
     "GROUPS",
-    "GZIP_LEVEL",
     "MAX_ATTRIBUTE_BYTES",
     "MAX_DIM",
     "MAX_JSON_BYTES",
     "PAGE_BYTES",
     "SCHEMA",
     "Column",
-    "chunk_shape",
     "markdown_table",
 ]
 
@@ -42,9 +39,8 @@ FORMAT_MINOR = 0
 """Readers ignore, unopened, whatever a higher minor version added."""
 
 EMBEDDING_DTYPES = ("float16", "float32")
-CHUNK_ELEMENTS = 65_536
-GZIP_LEVEL = 1
 PAGE_BYTES = 4096
+"""Arrays of at least this size begin at a multiple of it."""
 MAX_DIM = 65_536
 MAX_JSON_BYTES = 64 * 2**20
 """Of one JSON value: an item's or annotation's attributes, the categories, the provenance."""
@@ -80,9 +76,6 @@ class Column:
     meaning : str
         One line for the specification.
     required : bool
-    packed : bool
-        True: chunks of about 65,536 elements, byte shuffle and gzip-1. False: contiguous and no
-        filter, so that it can be memory-mapped.
     indexes : str
         Offsets only: the path of the array they cut (``"annotations"``: every column there).
     below : int or str or None
@@ -94,7 +87,6 @@ class Column:
     shape: tuple[str | int, ...]
     meaning: str
     required: bool = True
-    packed: bool = True
     indexes: str = ""
     below: int | str | None = None
 
@@ -122,7 +114,6 @@ SCHEMA: tuple[Column, ...] = (
         ("<f2", "<f4"),
         ("N", "D"),
         "unit vectors; zero where status is not 0",
-        packed=False,
     ),
     Column("items/key_hash", ("<u8",), ("N",), "hash of (subset, id)"),
     *_ragged("items/id", "N", "UTF-8 item ids"),
@@ -183,7 +174,6 @@ SCHEMA: tuple[Column, ...] = (
         ("L", "D"),
         "unit vectors of the label prompts",
         required=False,
-        packed=False,
     ),
     Column("provenance", ("|u1",), ("*",), "JSON object: how the vectors were made"),
 )
@@ -194,20 +184,12 @@ GROUPS: frozenset[str] = frozenset(
 )
 
 
-def chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Chunk of a packed array: whole trailing axes, about 65,536 elements in all."""
-    width = int(np.prod(shape[1:], dtype=np.int64))
-    return (min(shape[0], CHUNK_ELEMENTS // width), *shape[1:])
-
-
 def markdown_table() -> str:
     """Render the schema as the table of docs/store-format.md (a test keeps the two equal)."""
-    lines = ["| path | type | shape | stored | holds |", "|---|---|---|---|---|"]
+    lines = ["| path | type | shape | holds |", "|---|---|---|---|"]
     for column in SCHEMA:
         types = " or ".join(np.dtype(name).name for name in column.dtypes)
         shape = ", ".join(str(size) for size in column.shape)
-        stored = ("packed" if column.packed else "contiguous") + (
-            "" if column.required else ", optional"
-        )
-        lines.append(f"| `/{column.path}` | {types} | ({shape}) | {stored} | {column.meaning} |")
+        meaning = column.meaning if column.required else f"{column.meaning}; optional"
+        lines.append(f"| `/{column.path}` | {types} | ({shape}) | {meaning} |")
     return "\n".join(lines)

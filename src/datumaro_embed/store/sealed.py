@@ -11,20 +11,22 @@ import numpy.typing as npt
 from ..errors import StoreExistsError
 from .base import EmbeddingStore, StoreWriter
 from .files import FileSystem, check_writable, publish
-from .hdf5 import SIGNATURE, write_image
+from .hdf5 import SIGNATURE
 from .reader import SealedStore
+from .sharded import ShardedStore
+from .skeleton import file_blocks, make_skeleton, shapes_of
 from .views import StoreInfo
 from .writer import ColumnWriter
 
-__all__ = ["create_store", "open_store"]
+__all__ = ["create_store", "is_hdf5_file", "open_store"]
 
 
 def open_store(path: str | os.PathLike[str]) -> EmbeddingStore:
-    """Open a sealed store for reading.
+    """Open a store for reading.
 
     Parameters
     ----------
-    path : path of an ``.h5`` file
+    path : path of an ``.h5`` file, or of a store directory
 
     Returns
     -------
@@ -42,9 +44,11 @@ def open_store(path: str | os.PathLike[str]) -> EmbeddingStore:
 
     Notes
     -----
-    Some 5 ms, whatever the size: columns are read on first use, vectors are memory-mapped.
+    Some 5 ms, whatever the size: a file's columns are memory-mapped, a directory's shards opened
+    when a row of theirs is read.
     """
-    return SealedStore(os.fspath(path))
+    name = os.fspath(path)
+    return ShardedStore(name) if Path(name).is_dir() else SealedStore(name)
 
 
 def create_store(
@@ -122,7 +126,7 @@ class _SealedFileWriter(ColumnWriter):
             raise StoreExistsError(
                 f"'{path}' exists; choose another path, or overwrite it on purpose.", path=path
             )
-        if not _is_hdf5(path):
+        if not is_hdf5_file(path):
             raise StoreExistsError(
                 f"'{path}' exists and is no HDF5 file, so it is not overwritten; "
                 "remove it by hand or choose another path.",
@@ -131,12 +135,13 @@ class _SealedFileWriter(ColumnWriter):
 
     def _publish(self, arrays: dict[str, npt.NDArray[Any]], info: StoreInfo) -> None:
         self._refuse_existing()
-        image = write_image(arrays, info)
-        with image.getbuffer() as data:
-            publish(self._target, data, self._files)
+        skeleton = make_skeleton(shapes_of(arrays), info)
+        blocks = file_blocks(skeleton, lambda path: [arrays[path]])
+        publish(self._target, blocks, skeleton.size_bytes, self._files)
 
 
-def _is_hdf5(path: Path) -> bool:
+def is_hdf5_file(path: Path) -> bool:
+    """Tell by its first bytes."""
     if not path.is_file():
         return False
     with path.open("rb") as stream:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import StoreCorruptError
+from ..errors import StoreCorruptError, UsageError
 from ..records import Status
 from .encoding import (
     ANNOTATION_FIXED,
@@ -20,12 +20,20 @@ from .encoding import (
     key_hash,
     row_crc32,
 )
+from .packing import PackedAnnotation, pack_item
 from .schema import SCHEMA, Column
 
 if TYPE_CHECKING:
     from .base import EmbeddingStore
 
-__all__ = ["MAX_PROBLEMS", "categories_crc32", "problems"]
+__all__ = [
+    "MAX_PROBLEMS",
+    "categories_are_sound",
+    "categories_crc32",
+    "key_is_sound",
+    "problems",
+    "row_is_sound",
+]
 
 MAX_PROBLEMS = 100
 _BLOCK_ROWS = 16_384
@@ -55,6 +63,38 @@ def problems(store: EmbeddingStore) -> list[str]:
     return found
 
 
+def categories_are_sound(store: EmbeddingStore) -> bool:
+    """Compare everything under ``categories/`` with its checksum."""
+    return categories_crc32(store._optional) == store.info.categories_crc32
+
+
+def key_is_sound(store: EmbeddingStore, row: int) -> bool:
+    """Compare the key of one row with its hash."""
+    try:
+        key = store.key(row)
+    except StoreCorruptError:
+        return False
+    found = key_hash(encode_text(key.subset), encode_text(key.id))
+    return found == int(store.column("items/key_hash")[row])
+
+
+def row_is_sound(store: EmbeddingStore, row: int) -> bool:
+    """Recompute the CRC of one row; some 30 microseconds, and 10 for each annotation."""
+    try:
+        record = store.item(row)
+        strings = [store._row_reader.raw(stem, row) for stem in _ITEM_STRINGS]
+        frames = [PackedAnnotation(annotation).frame() for annotation in record.annotations]
+    except (StoreCorruptError, UsageError):
+        return False
+    crc = row_crc32(
+        (encode_text(record.key.subset), *strings),
+        pack_item(record),
+        store.embeddings([row]).tobytes(),
+        frames,
+    )
+    return crc == int(store.row_crc32[row])
+
+
 def _problems(store: EmbeddingStore) -> Iterator[str]:
     unreadable = [line for column in SCHEMA for line in _caught(_column, store, column)]
     yield from unreadable
@@ -78,7 +118,7 @@ def _column(store: EmbeddingStore, column: Column) -> Iterator[str]:
 
 
 def _tables(store: EmbeddingStore) -> Iterator[str]:
-    if categories_crc32(store._optional) != store.info.categories_crc32:
+    if not categories_are_sound(store):
         yield "categories: the checksum differs from the stored one"
     if zlib.crc32(store.column("provenance").tobytes()) != store.info.provenance_crc32:
         yield "provenance: the checksum differs from the stored one"

@@ -20,7 +20,32 @@ from .schema import FORMAT_VERSION, MAX_ATTRIBUTE_BYTES
 from .verify import categories_crc32
 from .views import StoreInfo
 
-__all__ = ["ColumnWriter"]
+__all__ = ["ColumnWriter", "check_fingerprint", "new_info"]
+
+
+def check_fingerprint(run_fingerprint: str) -> None:
+    """Raise `UsageError` where a fingerprint cannot be an attribute of a store."""
+    if len(encode_text(run_fingerprint)) > MAX_ATTRIBUTE_BYTES or "\0" in run_fingerprint:
+        raise UsageError(
+            f"run_fingerprint is over {MAX_ATTRIBUTE_BYTES:,} bytes or holds a NUL; hash it."
+        )
+
+
+def new_info(path: str, arrays: Mapping[str, npt.NDArray[Any]], run_fingerprint: str) -> StoreInfo:
+    """Facts of a store to be, from its arrays; its uuid is new."""
+    embedding = arrays["items/embedding"]
+    return StoreInfo(
+        path=path,
+        n_rows=embedding.shape[0],
+        n_annotations=len(arrays["annotations/type"]),
+        dim=embedding.shape[1],
+        dtype=embedding.dtype,
+        uuid=uuid.uuid4().hex,
+        run_fingerprint=run_fingerprint,
+        format_version=FORMAT_VERSION,
+        categories_crc32=categories_crc32(arrays.get),
+        provenance_crc32=zlib.crc32(arrays["provenance"].tobytes()),
+    )
 
 
 class ColumnWriter(StoreWriter):
@@ -43,10 +68,7 @@ class ColumnWriter(StoreWriter):
     def __init__(
         self, path: str, *, dim: int, dtype: str = "float16", run_fingerprint: str = ""
     ) -> None:
-        if len(encode_text(run_fingerprint)) > MAX_ATTRIBUTE_BYTES or "\0" in run_fingerprint:
-            raise UsageError(
-                f"run_fingerprint is over {MAX_ATTRIBUTE_BYTES:,} bytes or holds a NUL; hash it."
-            )
+        check_fingerprint(run_fingerprint)
         self._path = path
         self._run_fingerprint = run_fingerprint
         self._builder: ColumnBuilder | None = ColumnBuilder(dim, dtype)
@@ -69,19 +91,7 @@ class ColumnWriter(StoreWriter):
         """See `StoreWriter.seal`."""
         builder = self._open_builder()
         arrays = builder.finish(provenance)
-        info = StoreInfo(
-            path=self._path,
-            n_rows=builder.n_rows,
-            n_annotations=builder.n_annotations,
-            dim=builder.dim,
-            dtype=builder.dtype,
-            uuid=uuid.uuid4().hex,
-            run_fingerprint=self._run_fingerprint,
-            format_version=FORMAT_VERSION,
-            categories_crc32=categories_crc32(arrays.get),
-            provenance_crc32=zlib.crc32(arrays["provenance"].tobytes()),
-        )
-        self._publish(arrays, info)
+        self._publish(arrays, new_info(self._path, arrays, self._run_fingerprint))
         self._builder = None
 
     def abort(self) -> None:

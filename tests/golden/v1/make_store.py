@@ -1,18 +1,19 @@
-"""Write `store.h5`, the file of format 1.0 that every later version must read as it is.
+"""Write `store.h5` and `store/`: format 1.0, which every later version must read as it is.
 
-It was run once and the file is committed. Do not run it again: a later writer's proves nothing.
+It was run once and its output is committed. Do not run it again: a later writer's proves nothing.
 
-    python tests/golden/v1/make_store.py tests/golden/v1/store.h5
+    python tests/golden/v1/make_store.py tests/golden/v1/store.h5 tests/golden/v1/store
 """
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import numpy as np
 
 from datumaro_embed.records import AnnotationRecord, Categories, ItemKey, ItemRecord, Split, Status
-from datumaro_embed.store import create_store
+from datumaro_embed.store import ShardRun, StoreWriter, create_store
 
 RECORDS = (
     ItemRecord(
@@ -57,14 +58,20 @@ LABEL_VECTORS = np.array([[1, 0, 0, 0], [0, 0.8, 0.6, 0]], dtype=np.float32)
 PROVENANCE = {"model": {"name": "demo"}, "precision": "f32"}
 
 
-def main(path: str) -> None:
-    """Write the file."""
-    with create_store(path, dim=4, run_fingerprint="golden") as writer:
+def write(writer: StoreWriter) -> None:
+    """Write the rows."""
+    with writer:
         for record, vector in zip(RECORDS, VECTORS, strict=True):
             writer.append(record, vector if record.status == Status.OK else None)
         writer.set_categories(CATEGORIES, LABEL_VECTORS)
         writer.seal(PROVENANCE)
 
 
+def main(file: str, directory: str) -> None:
+    """Write the file and the directory."""
+    write(create_store(file, dim=4, run_fingerprint="golden"))
+    write(ShardRun(Path(directory), dim=4, run_fingerprint="golden", model="demo", shard_rows=2))
+
+
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

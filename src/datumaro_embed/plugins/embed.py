@@ -1,26 +1,22 @@
-"""The Datumaro transform `clip_embed`: arguments in, pipeline run, items out unchanged.
-
-Datumaro builds a transform lazily, swallows what its constructor raises and saves the dataset all
-the same; so arguments are checked when they are parsed, and everything else happens on iteration.
-"""
+"""The Datumaro transform `clip_embed`: arguments in, pipeline run, items out unchanged."""
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from datumaro.cli.util.errors import CliException
 from datumaro.components.dataset_base import DatasetItem, IDataset
 from datumaro.components.transformer import Transform
 
-from .adapter import SourceDataset
-from .errors import DatumaroEmbedError
-from .models import resolve_model
-from .options import add_embed_arguments
-from .pipeline import EmbedOptions, check_place, embed_source
+from ..adapter import SourceDataset
+from ..models import resolve_model
+from ..options import add_embed_arguments
+from ..pipeline import EmbedOptions, check_place, embed_source
+from .errors import datum_errors
 
 __all__ = ["ClipEmbed"]
 
@@ -56,12 +52,10 @@ class ClipEmbed(Transform):  # type: ignore[misc]
         """Parse and check, so that a wrong name or path ends `datum` before it does anything."""
         parsed: dict[str, Any] = super().parse_cmdline(args)
         options = {name: value for name, value in parsed.items() if name != "store"}
-        try:
+        with datum_errors(True):
             chosen = EmbedOptions(**options)
             resolve_model(chosen.model)
-            check_place(Path(parsed["store"]), chosen)
-        except DatumaroEmbedError as error:
-            raise CliException(str(error)) from error
+            check_place(parsed["store"])
         return {**parsed, "from_datum": True}
 
     def __init__(
@@ -74,17 +68,13 @@ class ClipEmbed(Transform):  # type: ignore[misc]
     ) -> None:
         super().__init__(extractor)
         self._length = "parent"
-        self._store = Path(store)
+        self._store = os.fspath(store)
         self._options = options
         self._from_datum = from_datum
 
     def __iter__(self) -> Iterator[DatasetItem]:
-        try:
+        with datum_errors(self._from_datum):
             self._embed()
-        except DatumaroEmbedError as error:
-            if self._from_datum:  # the one error that `datum` prints without a traceback
-                raise CliException(str(error)) from error
-            raise
         yield from self._extractor
 
     def _embed(self) -> None:

@@ -1,0 +1,24 @@
+"""Embed a Datumaro dataset, and line the vectors up with its items.
+
+python examples/1_embed.py [--folder DIR]
+"""
+
+from __future__ import annotations
+
+from common import SAMPLE, folder
+from datumaro import Dataset
+
+from datumaro_embed import embed_dataset, vectors_for
+
+dataset = Dataset.import_from(str(SAMPLE / "coco"), "coco")
+
+with embed_dataset(dataset, folder() / "embeddings.h5", model="demo", restart=True) as store:
+    print(f"{len(store)} items, {store.dim} dimensions, {store.dtype}")
+    print(f"{(store.statuses != 0).sum()} failed")
+
+    # Row i of the store is item i by (subset, id); vectors_for follows the dataset's own order.
+    vectors = vectors_for(store, dataset)
+    for item, vector in list(zip(dataset, vectors, strict=True))[:3]:
+        print(
+            f"{item.subset}/{item.id}: {len(item.annotations)} annotations, {vector[:4].round(3)}"
+        )

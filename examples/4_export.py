@@ -1,0 +1,27 @@
+"""Hand the store of 1_embed.py on: Parquet, NumPy, a report, and back again.
+
+python examples/4_export.py [--folder DIR]
+"""
+
+from __future__ import annotations
+
+import shutil
+
+from common import folder
+
+from datumaro_embed import convert_store, import_vectors, open_store, to_pandas, write_report
+
+out = folder() / "exports"
+shutil.rmtree(out, ignore_errors=True)  # exports overwrite nothing
+
+with open_store(folder() / "embeddings.h5") as store:
+    print("\n".join(convert_store(store, out / "items.parquet", to="parquet").lines()))
+    print("\n".join(convert_store(store, out / "clip_retrieval", to="npy").lines()))
+    print("\n".join(write_report(store, out / "report.html").lines()))
+
+    frame = to_pandas(store)
+    print(frame.groupby("subset")["labels"].agg(lambda lists: len(set().union(*lists))))
+
+import_vectors(out / "items.parquet", out / "again.h5")
+with open_store(out / "again.h5") as again:
+    print(f"imported again: {len(again)} items, {again.provenance['source']}")

@@ -1,0 +1,43 @@
+"""`datumaro-embed convert`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add_parser"]
+
+
+def add_parser(commands: Any) -> None:
+    """Describe the command."""
+    parser = commands.add_parser(
+        "convert",
+        help="write a store as parquet, npy, csv, faiss or coco",
+        description="Write a store in a format that other tools read. Nothing is overwritten.",
+    )
+    parser.add_argument("store", type=Path, help="an .h5 file that `embed` or `import` wrote")
+    parser.add_argument(
+        "--to",
+        required=True,
+        choices=("parquet", "npy", "csv", "faiss", "coco"),
+        help="parquet, csv and coco write a file; npy and faiss (extra `faiss`) a directory",
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="OUT", help="must not exist"
+    )
+    parser.add_argument(
+        "--embedded-only", action="store_true", help="leave out items without a vector"
+    )
+    parser.add_argument(
+        "--vectors", action="store_true", help="csv: one column for each dimension too"
+    )
+    parser.set_defaults(command=_convert)
+
+
+def _convert(store: Path, to: str, output: Path, **options: bool) -> int:
+    from ..exports import convert_store
+    from ..store import open_store
+
+    with open_store(store) as opened:
+        print("\n".join(convert_store(opened, output, to=to, **options).lines()))
+    return 0

@@ -1,0 +1,37 @@
+"""`datumaro-embed duplicates`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..query_options import add_duplicate_arguments
+
+__all__ = ["add_parser"]
+
+
+def add_parser(commands: Any) -> None:
+    """Describe the command."""
+    parser = commands.add_parser(
+        "duplicates",
+        help="find near-duplicates and leakage between splits",
+        description="Print the groups of items that show the same, those across train, val and "
+        "test first. `datum transform -t clip_duplicates` removes them.",
+    )
+    parser.add_argument("store", type=Path)
+    add_duplicate_arguments(parser)
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", dest="as_json", help="print one JSON object")
+    output.add_argument("--csv", type=Path, metavar="FILE", help="write one line for each pair")
+    parser.set_defaults(command=_duplicates)
+
+
+def _duplicates(store: Path, as_json: bool, csv: Path | None, **flags: Any) -> int:
+    from ..duplicates import find_duplicates
+    from ..listing import duplicates_json, duplicates_lines, write_pairs_csv
+
+    report = find_duplicates(store, progress=True, **flags)
+    print(duplicates_json(report) if as_json else "\n".join(duplicates_lines(report)))
+    if csv is not None:
+        write_pairs_csv(report, csv)
+    return 0

@@ -1,0 +1,30 @@
+"""`datumaro-embed index`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add_parser"]
+
+
+def add_parser(commands: Any) -> None:
+    """Describe the command."""
+    parser = commands.add_parser(
+        "index",
+        help="make searches of a big store faster",
+        description="Write an approximate index (HNSW) beside the store, as STORE.usearch. "
+        "`search` and `duplicates` use it where it is; worth it from some hundred thousand items.",
+    )
+    parser.add_argument("store", type=Path)
+    parser.add_argument("--rebuild", action="store_true", help="even where there is a current one")
+    parser.set_defaults(command=_index)
+
+
+def _index(store: Path, rebuild: bool) -> int:
+    from ..indexing import build_index
+    from ..store import open_store
+
+    with open_store(store) as opened:
+        print(build_index(opened, rebuild=rebuild, progress=True))
+    return 0

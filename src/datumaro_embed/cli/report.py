@@ -1,0 +1,58 @@
+"""`datumaro-embed report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..query_options import DEFAULT_THRESHOLD
+
+__all__ = ["add_parser"]
+
+
+def add_parser(commands: Any) -> None:
+    """Describe the command."""
+    parser = commands.add_parser(
+        "report",
+        help="one offline HTML page about a store",
+        description="Write one HTML file that needs no network: what the dataset is, a map of the "
+        "embeddings, duplicates and leaks, failures. Needs the `report` extra.",
+    )
+    parser.add_argument("store", type=Path, help="an .h5 file that `embed` or `import` wrote")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE.html", help="must not exist"
+    )
+    parser.add_argument(
+        "--media-root",
+        type=Path,
+        metavar="DIR",
+        help="where the images lie (default: where they lay when they were embedded)",
+    )
+    parser.add_argument(
+        "--umap", action="store_true", help="add a UMAP to the PCA map; some seconds to minutes"
+    )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        default=DEFAULT_THRESHOLD,
+        metavar="COSINE",
+        help="similarity from which two items are near-duplicates (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--max-mb",
+        type=float,
+        default=25.0,
+        metavar="N",
+        help="most megabytes of the file; pictures are left out to keep it (default: %(default)g)",
+    )
+    parser.add_argument("--title", help="heading of the page (default: the store's name)")
+    parser.set_defaults(command=_report)
+
+
+def _report(store: Path, output: Path, **options: Any) -> int:
+    from ..report import ReportOptions, write_report
+    from ..store import open_store
+
+    with open_store(store) as opened:
+        print("\n".join(write_report(opened, output, ReportOptions(**options)).lines()))
+    return 0

@@ -1,0 +1,79 @@
+"""`datumaro-embed search`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..query_options import add_search_arguments
+
+__all__ = ["add_parser"]
+
+
+def add_parser(commands: Any) -> None:
+    """Describe the command."""
+    parser = commands.add_parser(
+        "search",
+        help="find items by text, image or example",
+        description="Print the items nearest to a query, best first. Of several queries the mean "
+        "is searched for. Texts are embedded as typed, with the model that made the store.",
+    )
+    parser.add_argument("store", type=Path)
+    parser.add_argument("queries", nargs="*", metavar="QUERY", help="a text")
+    add_search_arguments(parser)
+    _add_output_flags(parser)
+    _allow_intermixed(parser)
+    parser.set_defaults(command=_search)
+
+
+def _add_output_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--json", action="store_true", dest="as_json", help="print one JSON object")
+    add("--save-to", type=Path, metavar="DIR", help="copy the images found into a new folder")
+    add("--media-root", type=Path, metavar="DIR", help="where the images lie, if they have moved")
+
+
+def _allow_intermixed(parser: argparse.ArgumentParser) -> None:
+    """Let queries stand before, between and after flags, as `search STORE -k 5 "a cat"`."""
+    plain = parser.parse_known_args
+
+    def parse(*arguments: Any, **named: Any) -> Any:
+        parser.parse_known_args = plain  # type: ignore[method-assign]
+        try:
+            return parser.parse_known_intermixed_args(*arguments, **named)
+        finally:
+            parser.parse_known_args = parse  # type: ignore[method-assign]
+
+    parser.parse_known_args = parse  # type: ignore[method-assign]
+
+
+def _search(
+    store: Path,
+    queries: list[str],
+    as_json: bool,
+    save_to: Path | None,
+    media_root: Path | None,
+    **flags: Any,
+) -> int:
+    from ..listing import hits_json, hits_lines
+    from ..query import run_search
+    from ..request import search_request
+    from ..saving import check_folder, media_root_of, save_hits
+    from ..store import open_store
+
+    plus, options = search_request(queries, **flags)
+    with open_store(store) as opened:
+        root = None
+        if save_to is not None:
+            check_folder(save_to)
+            root = media_root_of(opened, media_root)
+        result = run_search(opened, plus, options)
+        print(hits_json(result) if as_json else "\n".join(hits_lines(result)))
+        if save_to is None or root is None:
+            return 0
+        problems = list(save_hits(opened, result.hits, save_to, media_root=root))
+    for problem in problems:
+        print(f"not copied: {problem}", file=sys.stderr)
+    return 1 if problems else 0

@@ -1,0 +1,81 @@
+"""`EmbedOptions`: how to embed, the same for the transform, Python and the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .encoders import BATCH_SIZE, ClipEncoder
+from .errors import UsageError
+from .options import DEFAULT_MODEL
+from .store.run import SHARD_ROWS
+
+__all__ = ["EmbedOptions"]
+
+OnError = Literal["record", "fail"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedOptions:
+    """How to embed; each face (transform, Python, command line) fills the same fields.
+
+    Attributes
+    ----------
+    model : str
+        A model directory, or a name that `datumaro_embed.models.resolve_model` knows.
+    device : str
+        OpenVINO device.
+    precision : {"f32", "auto", "bf16", "f16"}
+        Of the arithmetic; ``"auto"`` leaves it to the device.
+    batch_size : int, optional
+        Images in one inference; the encoder's own default otherwise.
+    workers : int, optional
+        Decoding threads; the number of usable processors otherwise.
+    dtype : {"float16", "float32"}
+        Of the vectors on disk.
+    on_error : {"record", "fail"}
+        What an unreadable item does: gets a row with its status, or ends the run.
+    follow_symlinks : bool
+        Read image files that are links leading out of the dataset folder.
+    shard_rows : int
+        A crash loses at most so many rows, or those of one minute.
+    restart : bool
+        Re-use nothing of a store or an unfinished run that is there, and replace it.
+    """
+
+    model: str = DEFAULT_MODEL
+    device: str = "CPU"
+    precision: Literal["auto", "f32", "bf16", "f16"] = "f32"
+    batch_size: int | None = None
+    workers: int | None = None
+    dtype: Literal["float16", "float32"] = "float16"
+    on_error: OnError = "record"
+    follow_symlinks: bool = False
+    shard_rows: int = SHARD_ROWS
+    restart: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "workers", "shard_rows"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                flag = name.replace("_", "-")
+                raise UsageError(
+                    f"--{flag} must be at least 1, not {value}. Leave it out for the default."
+                )
+        _one_of("precision", self.precision, ("auto", "f32", "bf16", "f16"))
+        _one_of("dtype", self.dtype, ("float16", "float32"))
+        _one_of("on-error", self.on_error, ("record", "fail"))
+
+    def load_encoder(self) -> ClipEncoder:
+        """Load the model for these options."""
+        return ClipEncoder.load(
+            self.model,
+            device=self.device,
+            precision=self.precision,
+            batch_size=self.batch_size or BATCH_SIZE,
+        )
+
+
+def _one_of(flag: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(f"--{flag} must be {' or '.join(allowed)}, not {value!r}.")

@@ -1,0 +1,139 @@
+"""COCO JSON of the normalised annotations.
+
+Source: the COCO data format (images, annotations, categories; boxes x, y, w, h in pixels from the
+top-left; masks as compressed RLE). Images carry ``subset``, ``item_id`` and ``split`` besides.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from ..records import AnnotationRecord, ItemRecord, Status
+from ..store import EmbeddingStore
+
+__all__ = ["coco_annotations", "write_coco"]
+
+Row = dict[str, Any]
+
+
+def write_coco(store: EmbeddingStore, path: Path, *, embedded_only: bool) -> dict[str, int]:
+    """Write one file; image id is the row + 1, category id the label's index + 1.
+
+    Returns
+    -------
+    mapping of str to int
+        Annotation type → how many were left out, as COCO has no place for them.
+    """
+    skipped: Counter[str] = Counter()
+    images: list[Row] = []
+    annotations: list[Row] = []
+    for row in range(store.n_rows):
+        item = store.item(row)
+        if embedded_only and item.status is not Status.OK:
+            continue
+        images.append(_image(row, item))
+        for annotation in coco_annotations(item.annotations, skipped):
+            known = {"id": len(annotations) + 1, "image_id": row + 1}
+            annotations.append({**known, **annotation})
+    labels = enumerate(store.categories.labels, start=1)
+    content = {
+        "info": {"description": "written by datumaro-embed: boxes in upright pixels"},
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": number, "name": name} for number, name in labels],
+    }
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return dict(skipped)
+
+
+def _image(row: int, item: ItemRecord) -> Row:
+    return {
+        "id": row + 1,
+        "file_name": item.path or item.key.id,
+        "width": item.width,
+        "height": item.height,
+        "subset": item.key.subset,
+        "item_id": item.key.id,
+        "split": item.split.name.lower(),
+    }
+
+
+def coco_annotations(
+    annotations: Iterable[AnnotationRecord], skipped: Counter[str]
+) -> Iterator[Row]:
+    """Yield COCO annotations without ids; polygons of one group and label are one instance."""
+    instances: dict[object, list[AnnotationRecord]] = {}
+    for position, annotation in enumerate(annotations):
+        shared = annotation.type == "polygon" and annotation.group != 0
+        key = (annotation.group, annotation.label) if shared else (None, position)
+        instances.setdefault(key, []).append(annotation)
+    for parts in instances.values():
+        geometry = _geometry(parts)
+        if geometry is None:
+            skipped[parts[0].type] += 1
+            continue
+        category = {"category_id": parts[0].label + 1} if parts[0].label >= 0 else {}
+        crowd = int(bool(parts[0].attributes.get("is_crowd", False)))
+        yield {**category, "iscrowd": crowd, **geometry}
+
+
+def _geometry(parts: list[AnnotationRecord]) -> Row | None:
+    """Give what COCO says of one instance; None where it has no word for it."""
+    first = parts[0]
+    if first.type == "caption":
+        return {"caption": first.text}
+    if first.label < 0:
+        return None
+    if first.type == "bbox":
+        x, y, w, h = first.coords
+        return {"bbox": [x, y, w, h], "area": w * h, "segmentation": []}
+    if first.type == "polygon":
+        return _polygons([list(part.coords) for part in parts])
+    if first.type == "mask":
+        return _mask(first)
+    return _keypoints(first) if first.type == "points" else None
+
+
+def _polygons(polygons: list[list[float]]) -> Row:
+    area = sum(_shoelace(np.array(points).reshape(-1, 2)) for points in polygons)
+    points = np.concatenate([np.array(points).reshape(-1, 2) for points in polygons])
+    return {"bbox": _hull(points), "area": area, "segmentation": polygons}
+
+
+def _shoelace(points: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+    x, y = points.T
+    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
+
+
+def _hull(points: np.ndarray[Any, np.dtype[np.float64]]) -> list[float]:
+    low, high = points.min(axis=0), points.max(axis=0)
+    return [*low.tolist(), *(high - low).tolist()]
+
+
+def _mask(annotation: AnnotationRecord) -> Row:
+    encoded = json.loads(annotation.rle)
+    return {
+        "bbox": coco_mask.toBbox(encoded).tolist(),
+        "area": float(coco_mask.area(encoded)),
+        "segmentation": encoded,
+    }
+
+
+def _keypoints(annotation: AnnotationRecord) -> Row:
+    points = np.array(annotation.coords).reshape(-1, 2)
+    visibility = annotation.visibility or (2,) * len(points)
+    triples = [
+        value
+        for (x, y), seen in zip(points.tolist(), visibility, strict=True)
+        for value in (x, y, seen)
+    ]
+    box = _hull(points)
+    n_seen = sum(seen > 0 for seen in visibility)
+    return {"bbox": box, "area": box[2] * box[3], "keypoints": triples, "num_keypoints": n_seen}

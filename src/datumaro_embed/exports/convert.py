@@ -1,0 +1,98 @@
+"""`convert_store`: one store, one target, one result."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UsageError
+from ..records import Status
+from ..store import EmbeddingStore
+from .arrays import write_arrays
+from .coco import write_coco
+from .flat import write_csv
+from .index import write_faiss
+from .parquet import write_parquet
+from .place import new_path
+
+__all__ = ["FORMATS", "ConvertSummary", "convert_store"]
+
+FORMATS = ("parquet", "npy", "csv", "faiss", "coco")
+_FOLDERS = ("npy", "faiss")
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertSummary:
+    """The end of a conversion.
+
+    Attributes
+    ----------
+    out : str
+    n_items : int
+        Rows written.
+    skipped : mapping of str to int
+        COCO only: annotation type → how many that COCO cannot express.
+    """
+
+    out: str
+    n_items: int
+    skipped: dict[str, int]
+
+    def lines(self) -> list[str]:
+        """Say it in plain text, one line each."""
+        left_out = [
+            f"  not expressible in COCO, left out: {count} {kind}"
+            for kind, count in sorted(self.skipped.items())
+        ]
+        return [f"{self.n_items} items in {self.out}", *left_out]
+
+
+def convert_store(
+    store: EmbeddingStore,
+    out: str | os.PathLike[str],
+    *,
+    to: str,
+    embedded_only: bool = False,
+    vectors: bool = False,
+) -> ConvertSummary:
+    """Write a store in another format.
+
+    Parameters
+    ----------
+    store : EmbeddingStore
+    out : path
+        A file (parquet, csv, coco) or a directory (npy, faiss) that does not exist.
+    to : {"parquet", "npy", "csv", "faiss", "coco"}
+    embedded_only : bool
+        Leave out items without a vector. Otherwise row i is item i everywhere, and the vector of a
+        failed item is zero.
+    vectors : bool
+        csv: one column for each dimension too. Every other format but coco always has them.
+
+    Raises
+    ------
+    StoreExistsError, StoreWriteError, MissingExtraError
+    UsageError
+        No such format, or `vectors` for another format than csv.
+    """
+    if to not in FORMATS:
+        raise UsageError(f"No format {to!r}; choose one of {', '.join(FORMATS)}.", to=to)
+    if vectors and to != "csv":
+        raise UsageError(f"--vectors is for csv only; leave it out for {to}.", to=to)
+    skipped: dict[str, int] = {}
+    with new_path(Path(out), directory=to in _FOLDERS) as path:
+        if to == "parquet":
+            write_parquet(store, path, embedded_only=embedded_only)
+        elif to == "npy":
+            write_arrays(store, path, embedded_only=embedded_only)
+        elif to == "csv":
+            write_csv(store, path, embedded_only=embedded_only, vectors=vectors)
+        elif to == "faiss":
+            write_faiss(store, path, embedded_only=embedded_only)
+        else:
+            skipped = write_coco(store, path, embedded_only=embedded_only)
+    n_ok = int(np.count_nonzero(store.statuses == Status.OK))
+    return ConvertSummary(str(out), n_ok if embedded_only else store.n_rows, skipped)

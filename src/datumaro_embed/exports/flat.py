@@ -1,0 +1,39 @@
+"""CSV: one line for each item."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+
+from ..store import EmbeddingStore
+from ..tables import iter_tables
+
+__all__ = ["write_csv"]
+
+_LABEL_SEPARATOR = ";"
+
+
+def write_csv(store: EmbeddingStore, path: Path, *, embedded_only: bool, vectors: bool) -> None:
+    """Write the flat columns; with `vectors` one more, ``e0``, ``e1`` …, for each dimension."""
+    writer: pa_csv.CSVWriter | None = None
+    try:
+        for table in iter_tables(store, vectors=vectors, embedded_only=embedded_only):
+            flat = _flat(table, store.dim if vectors else 0)
+            writer = writer or pa_csv.CSVWriter(path, flat.schema)
+            writer.write_table(flat)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _flat(table: pa.Table, dim: int) -> pa.Table:
+    counts = pc.list_value_length(table["annotations"])
+    joined = pc.binary_join(table["labels"], _LABEL_SEPARATOR)
+    flat = table.drop_columns(["annotations", "labels", *(["embedding"] if dim else [])])
+    flat = flat.append_column("n_annotations", counts).append_column("labels", joined)
+    for index in range(dim):
+        flat = flat.append_column(f"e{index}", pc.list_element(table["embedding"], index))
+    return flat.replace_schema_metadata()

@@ -1,0 +1,121 @@
+"""Which rows of a store a question is about: by subset, split, label and status."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import UsageError
+from .records import Split, Status
+from .store import EmbeddingStore
+
+__all__ = ["ALL", "Filters", "labels_of_rows", "matching_rows"]
+
+BoolArray = npt.NDArray[np.bool_]
+
+_SUGGESTIONS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What an item must be; an empty field asks nothing, several values mean any of them.
+
+    Attributes
+    ----------
+    subsets : sequence of str
+        Names of subsets.
+    splits : sequence of str
+        ``"train"``, ``"val"``, ``"test"`` or ``"other"``.
+    labels : sequence of str
+        The item has an annotation of this label.
+    statuses : sequence of str
+        ``"ok"``; an item of any other status has no vector.
+    """
+
+    subsets: Sequence[str] = ()
+    splits: Sequence[str] = ()
+    labels: Sequence[str] = ()
+    statuses: Sequence[str] = ()
+
+
+ALL = Filters()
+
+
+def matching_rows(store: EmbeddingStore, filters: Filters = ALL) -> BoolArray:
+    """Tell which rows have a vector and pass the filters.
+
+    Returns
+    -------
+    array of shape (n_rows,), bool
+
+    Raises
+    ------
+    UsageError
+        A name that the store does not have, with the nearest ones; a status without vectors.
+    """
+    mask: BoolArray = store.statuses == Status.OK
+    _refuse_failed(filters.statuses)
+    if filters.subsets:
+        codes = _codes("subset", filters.subsets, store.subset_names)
+        mask &= np.isin(store.subset_codes, codes)
+    if filters.splits:
+        names = [split.name.lower() for split in Split]
+        mask &= np.isin(store.splits, _codes("split", filters.splits, names))
+    if filters.labels:
+        codes = _codes("label", filters.labels, store.categories.labels)
+        rows = np.repeat(np.arange(store.n_rows), _counts(store))
+        labelled = np.zeros(store.n_rows, dtype=bool)
+        labelled[rows[np.isin(store.ann_labels, codes)]] = True
+        mask &= labelled
+    return mask
+
+
+def labels_of_rows(store: EmbeddingStore, rows: Iterable[int]) -> list[tuple[str, ...]]:
+    """Names of the labels of each row's annotations, ascending, each once."""
+    names = store.categories.labels
+    found = []
+    for row in rows:
+        first, end = map(int, store.ann_offsets[row : row + 2])
+        codes = {int(code) for code in store.ann_labels[first:end]}
+        found.append(tuple(sorted({names[code] for code in codes if 0 <= code < len(names)})))
+    return found
+
+
+def _counts(store: EmbeddingStore) -> npt.NDArray[np.int64]:
+    """Give the number of annotations of each row."""
+    offsets = store.ann_offsets.astype(np.int64)
+    return offsets[1:] - offsets[:-1]
+
+
+def _refuse_failed(statuses: Sequence[str]) -> None:
+    names = [status.name.lower() for status in Status]
+    _codes("status", statuses, names)
+    if failed := [name for name in statuses if name != "ok"]:
+        raise UsageError(
+            f"Items of status {failed[0]!r} have no vector and cannot be found. "
+            "`datumaro-embed info STORE` counts them, with `--items N` it shows why.",
+            status=failed[0],
+        )
+
+
+def _codes(kind: str, wanted: Sequence[str], known: Sequence[str]) -> list[int]:
+    """Give every index at which one of the wanted names stands."""
+    for name in wanted:
+        if name not in known:
+            raise UsageError(_unknown(kind, name, known), name=name)
+    return [code for code, name in enumerate(known) if name in wanted]
+
+
+def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
+    by_lower = {other.lower(): other for other in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=_SUGGESTIONS, cutoff=0.5)
+    suggested = ", ".join(repr(by_lower[other]) for other in near)
+    if suggested:
+        return f"There is no {kind} {name!r} in the store. Nearest: {suggested}."
+    some = ", ".join(repr(other) for other in known[:_SUGGESTIONS])
+    more = ", …" if len(known) > _SUGGESTIONS else ""
+    return f"There is no {kind} {name!r} in the store. There are: {some or 'none'}{more}."

@@ -1,0 +1,157 @@
+"""Files of vectors and ids → arrays and one table; nothing here runs code out of a file."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from ..errors import DatasetReadError, UsageError
+
+__all__ = ["VectorSource", "read_source"]
+
+_VECTOR_NAMES = ("embedding", "embeddings", "vector", "image_embedding")
+
+
+@dataclass(frozen=True, slots=True)
+class VectorSource:
+    """Vectors and what is known of each, row for row.
+
+    Attributes
+    ----------
+    vectors : array of shape (n, dim), floating
+    items : pyarrow.Table
+        n rows, at least the column ``id``.
+    digest : str
+        Hash of the vectors' values, hexadecimal.
+    """
+
+    vectors: npt.NDArray[np.floating[Any]]
+    items: pa.Table
+    digest: str
+
+
+def read_source(vectors: Path, ids: Path | None) -> VectorSource:
+    """Read vectors and ids.
+
+    Parameters
+    ----------
+    vectors : Path
+        ``.npy``; ``.parquet`` with a list column ``embedding``; or a folder with ``img_emb/*.npy``
+        and ``metadata/*.parquet``.
+    ids : Path, optional
+        One id a line (``.txt``), or ``.csv`` / ``.parquet`` with a column ``id``; without it the
+        parquet's own columns are used.
+
+    Raises
+    ------
+    DatasetReadError
+        A file is missing or cannot be read.
+    UsageError
+        The parts do not fit together.
+    """
+    for path in (vectors, *([ids] if ids else [])):
+        if not path.exists():
+            raise DatasetReadError(f"'{path}' does not exist; check the path.", path=str(path))
+    try:
+        values, items = _read(vectors)
+        items = items if ids is None else _read_ids(ids)
+    except (OSError, ValueError, EOFError, pa.ArrowException) as error:
+        if isinstance(error, UsageError):
+            raise
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DatasetReadError(
+            f"'{vectors}' or its ids cannot be read ({first}); give .npy or .parquet vectors.",
+            path=str(vectors),
+        ) from error
+    values = _checked(values, items)
+    digest = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+    return VectorSource(values, items, digest)
+
+
+def _read(path: Path) -> tuple[npt.NDArray[Any], pa.Table | None]:
+    if path.is_dir():
+        return _read_folder(path)
+    if path.suffix == ".parquet":
+        return _split_table(pq.read_table(path, partitioning=None))
+    return _load(path), None
+
+
+def _read_folder(folder: Path) -> tuple[npt.NDArray[Any], pa.Table]:
+    arrays = sorted(folder.glob("img_emb/*.npy"), key=_by_number)
+    tables = sorted(folder.glob("metadata/*.parquet"), key=_by_number)
+    if not arrays or len(arrays) != len(tables):
+        raise UsageError(
+            f"'{folder}' has {len(arrays)} files in img_emb and {len(tables)} in metadata; "
+            "give a folder with one for one.",
+            path=str(folder),
+        )
+    items = pa.concat_tables([pq.read_table(path, partitioning=None) for path in tables])
+    return np.concatenate([_load(path) for path in arrays]), items
+
+
+def _by_number(path: Path) -> tuple[int, str]:
+    digits = path.stem.rpartition("_")[2]
+    return (int(digits) if digits.isdecimal() else -1, path.name)
+
+
+def _load(path: Path) -> npt.NDArray[Any]:
+    loaded: npt.NDArray[Any] = np.load(path, allow_pickle=False, mmap_mode="r")
+    if not isinstance(loaded, np.ndarray):
+        raise UsageError(f"'{path}' holds no single array; save it with numpy.save.")
+    return loaded
+
+
+def _split_table(table: pa.Table) -> tuple[npt.NDArray[Any], pa.Table]:
+    name = next((name for name in _VECTOR_NAMES if name in table.column_names), None)
+    if name is None:
+        raise UsageError(
+            f"The parquet file has no column {' or '.join(_VECTOR_NAMES)}; "
+            "rename yours to embedding."
+        )
+    column = table[name].combine_chunks()
+    lists = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
+    if not (lists or pa.types.is_fixed_size_list(column.type)) or column.null_count:
+        raise UsageError(f"Column {name} must hold a list of numbers in every row; fill the gaps.")
+    lengths = pc.unique(pc.list_value_length(column)).to_pylist()
+    if len(lengths) > 1:
+        raise UsageError(f"Lists of column {name} differ in length; use one model for all.")
+    flat = column.flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(len(column), *(lengths or [0])), table.drop_columns([name])
+
+
+def _read_ids(path: Path) -> pa.Table:
+    if path.suffix == ".parquet":
+        return pq.read_table(path, partitioning=None)
+    if path.suffix == ".csv":
+        text = pa_csv.ConvertOptions(
+            column_types={name: pa.string() for name in ("id", "subset", "path")}
+        )
+        return pa_csv.read_csv(path, convert_options=text)
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return pa.table({"id": pa.array(lines[:-1] if lines[-1] == "" else lines, pa.string())})
+
+
+def _checked(values: npt.NDArray[Any], items: pa.Table | None) -> npt.NDArray[np.floating[Any]]:
+    if items is None:
+        raise UsageError("An .npy file holds no ids; give them with --ids FILE.")
+    if values.ndim != 2 or values.dtype.kind != "f":
+        raise UsageError(
+            f"Vectors are {values.dtype} of shape {values.shape}; they must be floats of shape "
+            "(n, dim)."
+        )
+    if len(values) != items.num_rows:
+        raise UsageError(
+            f"{len(values):,} vectors and {items.num_rows:,} ids; there must be one id for each."
+        )
+    if not len(values):
+        raise UsageError("There are no vectors; nothing to import.")
+    return values

@@ -1,0 +1,50 @@
+"""Ctrl-C as a wish that is granted between two rows, so that nothing is torn."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+__all__ = ["DeferredInterrupts"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class DeferredInterrupts:
+    """While entered, the first SIGINT or SIGTERM is only noted; a second one interrupts at once.
+
+    Does nothing outside of the main thread, where Python allows no handlers, and leaves a signal
+    ignored that is ignored (``nohup``).
+
+    Attributes
+    ----------
+    received : int or None
+        Number of the signal.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._handlers: dict[int, Any] = {}
+
+    def __enter__(self) -> DeferredInterrupts:
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._handlers[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        if self.received is not None:
+            raise KeyboardInterrupt
+        self.received = number

@@ -1,0 +1,215 @@
+"""Hits and duplicates as text: aligned tables for people, JSON and CSV for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from .duplicates import DuplicateReport
+from .query import SearchResult
+from .records import DuplicateGroup, DuplicatePair, ItemKey, Split
+from .store import FileSystem
+from .store.files import publish
+
+__all__ = [
+    "duplicates_json",
+    "duplicates_lines",
+    "hits_json",
+    "hits_lines",
+    "printable",
+    "write_pairs_csv",
+]
+
+_SHOWN_PAIRS = 20
+_SHOWN_GROUPS = 20
+_SHOWN_MEMBERS = 6
+
+
+def hits_lines(result: SearchResult) -> Iterator[str]:
+    """Yield a table of hits, best first."""
+    rows = [
+        (
+            str(rank),
+            f"{hit.similarity:.4f}",
+            str(hit.key),
+            ", ".join(hit.labels) or "-",
+            hit.path or "-",
+        )
+        for rank, hit in enumerate(result.hits, start=1)
+    ]
+    yield from _table(("rank", "similarity", "item", "labels", "file"), rows, right=(0, 1))
+    if not result.hits:
+        yield "no item passes the filters"
+    if not result.exact:
+        yield "(by the index, which may miss some; --exact compares every row)"
+
+
+def hits_json(result: SearchResult) -> str:
+    """Give the hits as one JSON object."""
+    hits = [
+        {
+            "rank": rank,
+            "similarity": hit.similarity,
+            "subset": hit.key.subset,
+            "id": hit.key.id,
+            "row": hit.row,
+            "split": hit.split.name.lower(),
+            "labels": hit.labels,
+            "path": hit.path,
+        }
+        for rank, hit in enumerate(result.hits, start=1)
+    ]
+    return _dump({"exact": result.exact, "hits": hits})
+
+
+def duplicates_lines(report: DuplicateReport) -> Iterator[str]:
+    """Yield what a person must know, leakage first."""
+    compared = "every pair compared" if report.exact else "nearest neighbours compared"
+    yield (
+        f"{report.n_items} items, {compared}, threshold {report.threshold:g}: "
+        f"{report.n_pairs} pairs in {len(report.groups)} groups"
+    )
+    if leaks := report.leaks:
+        yield ""
+        yield f"LEAKAGE: {len(leaks)} pairs across train, val and test"
+        yield from _pairs_table(leaks)
+    if conflicts := [group for group in report.groups if group.conflicting_labels]:
+        yield ""
+        yield f"CONFLICTING LABELS in {len(conflicts)} groups"
+        for group in conflicts[:_SHOWN_GROUPS]:
+            members = zip(group.keys, group.labels, strict=True)
+            yield "  " + "  |  ".join(
+                f"{printable(str(key))}: {printable(', '.join(names)) or '-'}"
+                for key, names in list(members)[:_SHOWN_MEMBERS]
+            )
+        yield from _more(len(conflicts), _SHOWN_GROUPS)
+    if report.groups:
+        yield ""
+        yield from _groups_table(report.groups)
+
+
+def duplicates_json(report: DuplicateReport) -> str:
+    """Give the whole report as one JSON object."""
+    return _dump(
+        {
+            "threshold": report.threshold,
+            "n_items": report.n_items,
+            "exact": report.exact,
+            "n_pairs": report.n_pairs,
+            "n_leaks": len(report.leaks),
+            "groups": [_group_object(group) for group in report.groups],
+            "pairs": [asdict(pair) for pair in report.pairs],
+        }
+    )
+
+
+def write_pairs_csv(report: DuplicateReport, path: Path) -> None:
+    """Write one line for each pair, with the number of its group (1, 2, … as in the report).
+
+    Raises
+    ------
+    StoreWriteError
+    """
+    text = io.StringIO()
+    _write_pairs(report, csv.writer(text))
+    data = text.getvalue().encode("utf-8", "backslashreplace")
+    publish(path, [data], len(data), FileSystem())
+
+
+def _write_pairs(report: DuplicateReport, writer: Any) -> None:
+    groups = {key: n for n, group in enumerate(report.groups, start=1) for key in group.keys}
+    names = ("group", "similarity", "identical", "across_splits")
+    writer.writerow([*names, "first_subset", "first_id", "second_subset", "second_id"])
+    for pair in report.pairs:
+        facts = (groups[pair.first], pair.similarity, int(pair.identical), int(pair.across_splits))
+        keys = (pair.first.subset, pair.first.id, pair.second.subset, pair.second.id)
+        writer.writerow([*facts, *keys])
+
+
+def printable(text: str) -> str:
+    """Escape what could move a terminal's cursor or end a line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _pairs_table(pairs: Sequence[DuplicatePair]) -> Iterator[str]:
+    rows = [
+        (f"{p.similarity:.4f}", str(p.first), str(p.second), "same bytes" if p.identical else "")
+        for p in pairs[:_SHOWN_PAIRS]
+    ]
+    yield from _table(("similarity", "item", "and", ""), rows, right=(0,))
+    yield from _more(len(pairs), _SHOWN_PAIRS)
+
+
+def _groups_table(groups: Sequence[DuplicateGroup]) -> Iterator[str]:
+    rows = []
+    for number, group in enumerate(groups[:_SHOWN_GROUPS], start=1):
+        others = [str(key) for key in group.keys if key != group.keep]
+        shown = ", ".join(others[:_SHOWN_MEMBERS])
+        hidden = len(others) - _SHOWN_MEMBERS
+        rows.append(
+            (
+                str(number),
+                str(len(group.keys)),
+                f"{group.min_similarity:.4f}",
+                "+".join(_split_names(group.splits)),
+                str(group.keep),
+                shown + (f" and {hidden} more" if hidden > 0 else ""),
+            )
+        )
+    titles = ("group", "items", "least", "splits", "keep", "and")
+    yield from _table(titles, rows, right=(0, 1, 2))
+    yield from _more(len(groups), _SHOWN_GROUPS)
+
+
+def _more(n: int, shown: int) -> Iterator[str]:
+    if n > shown:
+        yield f"… and {n - shown} more (--json or --csv FILE gives all)"
+
+
+def _split_names(splits: Iterable[Split]) -> list[str]:
+    return [split.name.lower() for split in sorted(set(splits))]
+
+
+def _group_object(group: DuplicateGroup) -> dict[str, Any]:
+    members = zip(group.keys, group.splits, group.labels, strict=True)
+    return {
+        "keep": asdict(group.keep),
+        "identical": group.identical,
+        "across_splits": group.across_splits,
+        "conflicting_labels": group.conflicting_labels,
+        "min_similarity": group.min_similarity,
+        "max_similarity": group.max_similarity,
+        "items": [
+            {**_key_object(key), "split": split.name.lower(), "labels": labels}
+            for key, split, labels in members
+        ],
+    }
+
+
+def _key_object(key: ItemKey) -> dict[str, str]:
+    return {"subset": key.subset, "id": key.id}
+
+
+def _dump(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2)
+
+
+def _table(
+    titles: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()
+) -> Iterator[str]:
+    """Align columns; `right` are those whose values end below each other."""
+    if not rows:
+        return
+    cells = [tuple(titles), *(tuple(map(printable, row)) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        aligned = (
+            cell.rjust(width) if n in right else cell.ljust(width)
+            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "  ".join(aligned).rstrip()

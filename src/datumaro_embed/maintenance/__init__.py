@@ -1,0 +1,8 @@
+"""Work on stores as a whole: join them, and save what can be saved of a damaged one."""
+
+from __future__ import annotations
+
+from .merge import MergeSummary, merge_stores
+from .repair import RepairSummary, repair_store
+
+__all__ = ["MergeSummary", "RepairSummary", "merge_stores", "repair_store"]

@@ -1,0 +1,183 @@
+"""A damaged store → a sound one of the rows that verify; the rest is marked, and never made up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import StoreCorruptError, StoreError, StoreExistsError, UsageError
+from ..place import StorePlace
+from ..records import Categories, ItemKey, ItemRecord, Status
+from ..store import (
+    EmbeddingStore,
+    SealedStore,
+    ShardRun,
+    categories_are_sound,
+    key_is_sound,
+    row_is_sound,
+)
+
+__all__ = ["RepairSummary", "repair_store"]
+
+_DAMAGED = "the row was damaged and left out by `repair`; embed again"
+
+
+@dataclass(frozen=True, slots=True)
+class RepairSummary:
+    """The end of a repair.
+
+    Attributes
+    ----------
+    store : str
+    n_kept : int
+        Rows whose checksum is right, taken over bit for bit.
+    n_marked : int
+        Rows of which only the key is right: they have status INFERENCE_FAILED and no content.
+    n_lost : int
+        Rows whose key is wrong too.
+    unreadable : sequence of str
+        Files that could not be opened at all, with the reason.
+    """
+
+    store: str
+    n_kept: int
+    n_marked: int
+    n_lost: int
+    unreadable: Sequence[str]
+
+    def lines(self) -> list[str]:
+        """Say it in plain text."""
+        return [
+            f"{self.n_kept} rows kept in {self.store}, {self.n_marked} marked for embedding again, "
+            f"{self.n_lost} not even by name",
+            *(f"  not readable: {reason}" for reason in self.unreadable),
+            "Run `datumaro-embed embed` with this store to embed what is missing.",
+        ]
+
+
+def repair_store(store: str | os.PathLike[str], output: str | os.PathLike[str]) -> RepairSummary:
+    """Write a sound store of what verifies; the damaged one is not touched.
+
+    Parameters
+    ----------
+    store : path of a file or directory
+    output : path
+        As for `merge_stores`; must not exist.
+
+    Raises
+    ------
+    StoreCorruptError
+        Nothing of it can be opened.
+    StoreExistsError, StoreWriteError
+
+    Notes
+    -----
+    A row is kept where its CRC-32 is that of its content, and its vector's norm is right. Of the
+    files of a directory every one that opens is used, whether a manifest names it or not; where
+    two have the same item, the one with the sound row, then the newer.
+    """
+    place = StorePlace.of(output)
+    place.check()
+    if os.path.lexists(place.target):
+        raise StoreExistsError(f"'{output}' exists; choose another path.", path=str(output))
+    opened, unreadable = _open_all(Path(store))
+    if not opened:
+        raise StoreCorruptError(
+            f"Nothing of '{store}' can be opened ({unreadable[0] if unreadable else 'no files'}); "
+            "restore a copy, or embed again.",
+            path=os.fspath(store),
+        )
+    found, n_lost = _best_rows(opened)
+    head = _best_head(opened)
+    run = ShardRun(
+        place.directory,
+        dim=head.dim,
+        dtype=head.dtype.name,
+        run_fingerprint=head.run_fingerprint,
+        restart=True,
+        store=place.target,
+    )
+    with run:
+        for key in sorted(found):
+            _append(run, key, found[key])
+        categories, labels = _categories_of(head)
+        run.set_categories(categories, labels)
+        provenance = _provenance_of(head) | {"repaired_from": Path(store).name}
+        if place.keeps_shards:
+            run.seal(provenance)
+        else:
+            run.publish(place.target, provenance)
+    n_kept = sum(row is not None for row in found.values())
+    return RepairSummary(os.fspath(output), n_kept, len(found) - n_kept, n_lost, unreadable)
+
+
+_Row = tuple[EmbeddingStore, int] | None
+
+
+def _open_all(path: Path) -> tuple[list[EmbeddingStore], list[str]]:
+    """Open every file of a store that can be opened, the newest first."""
+    files = sorted((path / "shards").glob("*.h5"), reverse=True) if path.is_dir() else [path]
+    opened: list[EmbeddingStore] = []
+    unreadable = []
+    for file in files:
+        try:
+            opened.append(SealedStore(file))
+        except StoreError as error:
+            unreadable.append(error.message)
+    kinds = {(store.run_fingerprint, store.dim, store.dtype.name) for store in opened}
+    if len(kinds) > 1:
+        raise StoreCorruptError(
+            f"'{path}' holds files of {len(kinds)} models; move those of others away.",
+            path=str(path),
+        )
+    return opened, unreadable
+
+
+def _best_rows(stores: Sequence[EmbeddingStore]) -> tuple[dict[ItemKey, _Row], int]:
+    found: dict[ItemKey, _Row] = {}
+    n_lost = 0
+    for store in stores:
+        for row in range(store.n_rows):
+            if not key_is_sound(store, row):
+                n_lost += 1
+                continue
+            key = store.key(row)
+            if row_is_sound(store, row) and found.get(key) is None:
+                found[key] = (store, row)
+            else:
+                found.setdefault(key, None)
+    return found, n_lost
+
+
+def _append(run: ShardRun, key: ItemKey, row: _Row) -> None:
+    with suppress(StoreCorruptError, UsageError):  # a CRC that is right over a vector that is not
+        if row is not None:
+            record = row[0].item(row[1])
+            vector = row[0].embeddings([row[1]])[0].astype(np.float32)
+            run.append(record, vector if record.status is Status.OK else None)
+            return
+    run.append(ItemRecord(key, status=Status.INFERENCE_FAILED, error=_DAMAGED), None)
+
+
+def _best_head(stores: Sequence[EmbeddingStore]) -> EmbeddingStore:
+    """Find the file with categories and provenance: the newest without rows, or the only one."""
+    return next((store for store in stores if store.n_rows == 0), stores[0])
+
+
+def _categories_of(head: EmbeddingStore) -> tuple[Categories, Any]:
+    with suppress(StoreError):
+        if categories_are_sound(head):
+            return head.categories, head.label_embeddings
+    return Categories(), None
+
+
+def _provenance_of(head: EmbeddingStore) -> dict[str, Any]:
+    with suppress(StoreError):
+        return head.provenance
+    return {}

@@ -1,0 +1,53 @@
+"""Short names of the usual models: which repository, at which revision, under which licence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["CATALOGUE", "CatalogueEntry"]
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueEntry:
+    """Where `pull` finds a model.
+
+    Attributes
+    ----------
+    repo_id : str
+        A hub repository that holds both encoders as ONNX.
+    revision : str or None
+        The commit that is downloaded. None: whatever ``main`` is; the commit that it was then is
+        recorded in ``model.json``.
+    licence : str
+        Of the weights, as their authors published them.
+    logit_scale, logit_bias : float or None
+        Which the ONNX files do not hold; None where it is not known here.
+    """
+
+    repo_id: str
+    revision: str | None
+    licence: str
+    logit_scale: float | None = None
+    logit_bias: float | None = None
+
+
+def _openai(name: str, revision: str | None = None) -> CatalogueEntry:
+    # Source of 100: the CLIP paper (arXiv:2103.00020, section 2.5) clips the scale there, and all
+    # four published models reached it.
+    return CatalogueEntry(f"Xenova/{name}", revision, "MIT", logit_scale=100.0, logit_bias=0.0)
+
+
+CATALOGUE = {
+    "clip-vit-base-patch32": _openai(
+        "clip-vit-base-patch32", "d15189d7028b43f1d3e65039190477f6af591c2a"
+    ),
+    "clip-vit-base-patch16": _openai("clip-vit-base-patch16"),
+    "clip-vit-large-patch14": _openai("clip-vit-large-patch14"),
+    "clip-vit-large-patch14-336": _openai("clip-vit-large-patch14-336"),
+    "siglip-base-patch16-224": CatalogueEntry("Xenova/siglip-base-patch16-224", None, "Apache-2.0"),
+    "siglip2-base-patch16-224": CatalogueEntry(
+        "onnx-community/siglip2-base-patch16-224-ONNX",
+        "ba1f3b0843f24bc5417d38e19c37b287d719b2f4",
+        "Apache-2.0",
+    ),
+}

@@ -1,0 +1,167 @@
+"""A checkpoint in OpenCLIP's own layout → both encoders' graphs, traced by OpenVINO.
+
+Imports torch and open_clip, and only inside functions. A repository of OpenCLIP's that has a
+``config.json`` too is read by transformers instead (from_transformers.py).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import MissingExtraError
+from .checkpoint import image_spec, read_json
+from .graph import cut_out
+from .manifest import TextSpec
+from .tokenizers import byte_pair_tokenizer
+from .traced import Traced, not_exportable, quiet
+
+__all__ = ["CONFIG_NAME", "trace"]
+
+CONFIG_NAME = "open_clip_config.json"
+_FILTERS = {"bicubic": 3, "bilinear": 2}
+
+
+def trace(folder: Path, tokenizer_path: Path) -> Traced:
+    """Trace a checkpoint and write its ``tokenizer.json``.
+
+    Raises
+    ------
+    MissingExtraError
+        open_clip is not installed.
+    ModelInvalidError
+        It is incomplete, damaged, or of a kind not done here: another text encoder's tokenizer,
+        captions (CoCa), images that are padded.
+    """
+    if importlib.util.find_spec("open_clip") is None:
+        raise MissingExtraError(
+            "Exporting an OpenCLIP checkpoint needs open_clip, which is not installed. "
+            "Run: pip install 'datumaro-embed[export]'",
+            name="open_clip",
+        )
+    config = read_json(folder / CONFIG_NAME)
+    _check_text_config(folder, config.get("model_cfg", {}))
+    model = _load(folder)
+    preprocessor = _preprocessor(folder, model.visual.preprocess_cfg)
+    spec = image_spec(preprocessor)
+    context = int(model.context_length)
+    eos_id = _write_tokenizer(tokenizer_path)
+    shapes = {"pixel_values": (-1, 3, spec.size_px, spec.size_px), "input_ids": (-1, context)}
+    images, texts = (
+        _half(model, method, given, shapes, output)
+        for method, given, output in (
+            ("encode_image", "pixel_values", "image_embeds"),
+            ("encode_text", "input_ids", "text_embeds"),
+        )
+    )
+    bias = getattr(model, "logit_bias", None)
+    return Traced(
+        family="open_clip",
+        images=images,
+        texts=texts,
+        preprocessor=preprocessor,
+        image=spec,
+        text=TextSpec(context, pad_id=0, eos_id=eos_id, lower_case=True, inputs=texts.inputs),
+        logit_scale=float(model.logit_scale.detach().exp().item()),
+        logit_bias=0.0 if bias is None else float(bias.detach().item()),
+    )
+
+
+def _check_text_config(folder: Path, config: Mapping[str, Any]) -> None:
+    text = config.get("text_cfg", {})
+    other = text.get("hf_tokenizer_name") or text.get("hf_model_name")
+    if other:
+        reason = f"its texts go through the tokenizer of {other}"
+        raise not_exportable(folder.name, f"{reason}; export the transformers form of this model")
+    if "multimodal_cfg" in config or text.get("tokenizer_kwargs"):
+        raise not_exportable(folder.name, "it is a captioning model, or has its own tokenizer")
+
+
+def _load(folder: Path) -> Any:
+    import open_clip
+
+    try:
+        with quiet():
+            model = open_clip.create_model(f"local-dir:{folder}", require_pretrained=True)
+    except Exception as error:  # damaged files surface as many kinds of error
+        raise not_exportable(folder.name, f"{type(error).__name__}: {error}") from error
+    return model.eval()
+
+
+def _preprocessor(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Say OpenCLIP's preprocessing as a ``preprocessor_config.json``."""
+    height, width = config["size"]
+    mode = config["resize_mode"]
+    if mode not in {"shortest", "squash"} or config["interpolation"] not in _FILTERS:
+        raise not_exportable(folder.name, f"its images are resized by {mode!r}")
+    shortest = mode == "shortest"
+    size = {"height": height, "width": width}
+    return {
+        "do_resize": True,
+        "size": {"shortest_edge": height} if shortest and height == width else size,
+        "resample": _FILTERS[config["interpolation"]],
+        "do_center_crop": shortest,
+        "crop_size": size,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(config["mean"]),
+        "image_std": list(config["std"]),
+    }
+
+
+def _write_tokenizer(target: Path) -> int:
+    """Write OpenCLIP's byte-pair tokenizer; return the id of its end token.
+
+    Notes
+    -----
+    Of ftfy, which OpenCLIP runs over every text, the replacement of curly quotes, ligatures and
+    full-width letters is done here; the repair of wrongly decoded text and of HTML is not.
+    """
+    import open_clip
+
+    own = open_clip.SimpleTokenizer()
+    start, end = (own.decoder[i] for i in own.all_special_ids[:2])
+    made = byte_pair_tokenizer(own.encoder, list(own.bpe_ranks), (start, end), _ftfy_replacements())
+    made.save(str(target))
+    return int(own.eot_token_id)
+
+
+def _ftfy_replacements() -> dict[str, str]:
+    from ftfy import chardata
+
+    single = {**chardata.LIGATURES, **chardata.WIDTH_MAP}
+    found = {re.escape(chr(code)): str(new) for code, new in single.items()}
+    quotes = {chardata.SINGLE_QUOTE_RE.pattern: "'", chardata.DOUBLE_QUOTE_RE.pattern: '"'}
+    return {**found, **quotes}
+
+
+def _half(model: Any, method: str, given: str, shapes: Mapping[str, Any], output: str) -> Any:
+    """Trace one of the model's methods."""
+    import openvino as ov
+    import torch
+
+    class Encoder(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, given: torch.Tensor) -> torch.Tensor:
+            rows: torch.Tensor = getattr(self.model, method)(given)
+            return rows
+
+    kind = torch.float32 if given == "pixel_values" else torch.int64
+    example = torch.zeros((2, *shapes[given][1:]), dtype=kind)
+    with quiet(), torch.no_grad(), tempfile.TemporaryDirectory(prefix="datumaro-embed-") as scratch:
+        graph = ov.convert_model(Encoder(), example_input=example)
+        graph.input(0).get_tensor().set_names({given})
+        graph.output(0).get_tensor().set_names({output})
+        graph.reshape({given: ov.PartialShape(list(shapes[given]))})
+        path = Path(scratch) / "half.xml"
+        ov.save_model(graph, path, compress_to_fp16=False)
+        del graph
+        return cut_out(path, output, {given: shapes[given]})

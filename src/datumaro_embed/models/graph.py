@@ -1,0 +1,123 @@
+"""Cut a traced zero-shot model into its encoders; needs OpenVINO only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Half", "cut_out", "number_nodes"]
+
+# What OpenVINO calls a node that has no name of its own: its type, and a number of this process.
+_NUMBERED = re.compile(r"([A-Za-z0-9]+)_\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Half:
+    """One encoder: what it takes, the length of what it gives, and its graph.
+
+    Attributes
+    ----------
+    inputs : tuple of str
+        In the order in which they were asked for.
+    dim : int
+    graph : openvino.Model
+    """
+
+    inputs: tuple[str, ...]
+    dim: int
+    graph: Any
+
+    def save(self, path: Path, *, compress_to_fp16: bool) -> None:
+        """Write ``.xml`` and ``.bin``; equal models give equal bytes."""
+        import openvino as ov
+
+        ov.save_model(self.graph, path, compress_to_fp16=compress_to_fp16)
+
+
+def cut_out(
+    path: Path, output: str, shapes: Mapping[str, Sequence[int]], *, alias: str = ""
+) -> Half:
+    """Return the part of a model that computes one output.
+
+    Parameters
+    ----------
+    path : Path
+        Of the whole model: ``.xml`` or ``.onnx``.
+    output : str
+        Name of the output, a tensor of shape (batch, dim).
+    shapes : mapping of str to shape
+        Of the inputs that it may depend on; -1 is any length. Those that it does not are left out.
+    alias : str
+        What the output is called in models that have none called `output`.
+
+    Raises
+    ------
+    RuntimeError
+        OpenVINO's own: the file is damaged, has no such output, or does not take these shapes.
+    """
+    import openvino as ov
+
+    whole = _read(path)
+    named = {name for port in whole.outputs for name in port.names}
+    result = whole.output(output if output in named else alias).node.input_value(0)
+    ancestors = _ancestors(result.get_node())
+    found = {port.any_name: port.get_node() for port in whole.inputs}
+    names = tuple(n for n in shapes if n in found and found[n].get_name() in ancestors)
+    graph = ov.Model([result], [found[name] for name in names], output)
+    graph.output(0).tensor.set_names({output})
+    graph.reshape({name: list(shapes[name]) for name in names})
+    number_nodes(graph)
+    _run_once(graph, shapes)
+    return Half(names, int(graph.output(0).partial_shape[1].get_length()), graph)
+
+
+def number_nodes(graph: Any) -> None:
+    """Name nameless nodes by their place in the graph, so that equal graphs are equal files."""
+    for i, node in enumerate(graph.get_ordered_ops()):
+        if numbered := _NUMBERED.fullmatch(node.get_friendly_name()):
+            node.set_friendly_name(f"{numbered[1]}_{i}")
+
+
+def _read(path: Path) -> Any:
+    """Read a model; ONNX by its own front end, as OpenVINO would try every one and tell of each."""
+    import openvino as ov
+    from openvino.frontend import FrontEndManager
+
+    if path.suffix != ".onnx":
+        return ov.Core().read_model(path)
+    frontend = FrontEndManager().load_by_framework("onnx")
+    try:
+        return frontend.convert(frontend.load(str(path)))
+    except Exception as error:  # a front end has exceptions of its own
+        raise RuntimeError(str(error).strip()) from error
+
+
+def _run_once(graph: Any, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Run two rows of ones: shapes that do not fit may show only then."""
+    import openvino as ov
+
+    dim = graph.output(0).partial_shape[1].get_length()
+    compiled = ov.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    ones = {
+        port.any_name: np.ones((2, *shapes[port.any_name][1:]), port.element_type.to_dtype())
+        for port in graph.inputs
+    }
+    rows = compiled(ones)[0]
+    if rows.shape != (2, dim) or not np.isfinite(rows).all():
+        raise RuntimeError(f"two rows of ones give {rows.shape}, not finite numbers (2, {dim})")
+
+
+def _ancestors(node: Any) -> set[str]:
+    seen: set[str] = set()
+    stack = [node]
+    while stack:
+        current = stack.pop()
+        if current.get_name() not in seen:
+            seen.add(current.get_name())
+            stack += [value.get_node() for value in current.input_values()]
+    return seen

@@ -1,0 +1,179 @@
+"""Files of a hub repository, by huggingface_hub: each is checked against the hub's own digest.
+
+``HF_ENDPOINT``, ``HF_HUB_OFFLINE``, ``HF_TOKEN``, ``HF_HOME`` and the proxy variables are that
+library's own. What was downloaded stays in its cache, so a second download costs nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import DatumaroEmbedError, ModelDownloadError, ModelNotFoundError
+from .manifest import sha256_file
+
+__all__ = ["HubRepo", "open_repo"]
+
+
+_MARKERS = ("config.json", "model.json")  # one of these is in every repository that is of use
+
+
+@dataclass(frozen=True, slots=True)
+class HubRepo:
+    """A repository at one commit.
+
+    Attributes
+    ----------
+    repo_id, commit : str
+    digests : mapping of str to str
+        File name → sha256 in hex (64 digits), or the git blob's sha1 (40) of a small file.
+    """
+
+    repo_id: str
+    commit: str
+    digests: Mapping[str, str]
+
+    def fetch(self, name: str) -> Path:
+        """Download a file, or take it from the cache; what does not match is fetched once more.
+
+        Returns
+        -------
+        Path
+            In the library's cache: all files of one repository lie in one folder.
+
+        Raises
+        ------
+        ModelNotFoundError, ModelDownloadError
+        """
+        from huggingface_hub import hf_hub_download
+
+        for again in (False, True):
+            with _mapped(self.repo_id, name):
+                path = Path(
+                    hf_hub_download(self.repo_id, name, revision=self.commit, force_download=again)
+                )
+            if _digest(path, self.digests[name]) == self.digests[name]:
+                return path
+            _forget(path)
+        raise ModelDownloadError(
+            f"{name} of {self.repo_id} arrived damaged twice: its digest is not the one that the "
+            "hub lists. Try again later, or another HF_ENDPOINT.",
+            repo=self.repo_id,
+            name=name,
+        )
+
+
+def open_repo(repo_id: str, revision: str | None) -> HubRepo:
+    """List a repository's files at a revision, by the network or from the cache where offline.
+
+    Raises
+    ------
+    ModelNotFoundError
+        No such repository or revision, or no access to it.
+    ModelDownloadError
+        The hub cannot be reached; or offline and not in the cache.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.utils import disable_progress_bars
+
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    with _mapped(repo_id, "its list of files"):
+        if constants.HF_HUB_OFFLINE:
+            return _cached_repo(repo_id, revision)
+        return _remote_repo(repo_id, revision)
+
+
+def _remote_repo(repo_id: str, revision: str | None) -> HubRepo:
+    from huggingface_hub import HfApi, hf_hub_download
+
+    info = HfApi().model_info(repo_id, revision=revision, files_metadata=True)
+    digests = {
+        str(file.rfilename): str(file.lfs["sha256"] if file.lfs else file.blob_id)
+        for file in info.siblings or ()
+    }
+    for marker in set(_MARKERS) & set(digests):  # asked by its name, so that the cache knows it
+        hf_hub_download(repo_id, marker, revision=revision)
+    return HubRepo(repo_id, str(info.sha), digests)
+
+
+def _cached_repo(repo_id: str, revision: str | None) -> HubRepo:
+    """Read the cache: a file there is a link to a blob that bears its digest as its name."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for marker in _MARKERS:
+        found = try_to_load_from_cache(repo_id, marker, revision=revision)
+        if isinstance(found, str):
+            break
+    else:
+        raise ModelDownloadError(
+            f"{repo_id} is not in the cache, and HF_HUB_OFFLINE forbids to download it. Unset it, "
+            "or copy a model directory from a machine that has one.",
+            repo=repo_id,
+        )
+    snapshot = Path(found).parent
+    files = [path for path in snapshot.rglob("*") if path.is_file()]
+    digests = {path.relative_to(snapshot).as_posix(): path.resolve().name for path in files}
+    return HubRepo(repo_id, snapshot.name, digests)
+
+
+def _digest(path: Path, like: str) -> str:
+    """Return a file's digest, of the same kind as another."""
+    if len(like) != 40:
+        return sha256_file(path)
+    data = path.read_bytes()  # small files only: the hub keeps large ones by their sha256
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+
+def _forget(path: Path) -> None:
+    """Remove a damaged file from the cache, link and blob."""
+    for part in (path.resolve(), path):
+        with suppress(OSError):
+            part.unlink()
+
+
+@contextmanager
+def _mapped(repo_id: str, what: str) -> Iterator[None]:
+    """Raise what the hub client raises, of many libraries' kinds, as ours."""
+    from huggingface_hub import errors as hub
+
+    chatter = logging.getLogger("huggingface_hub")
+    level = chatter.level
+    chatter.setLevel(logging.CRITICAL)  # it logs every retry, and the last one as an error
+    try:
+        yield
+    except DatumaroEmbedError:
+        raise
+    except hub.GatedRepoError as error:
+        reason = "its authors ask for an agreement first. Give it on the hub and set HF_TOKEN"
+        raise _not_found(repo_id, reason) from error
+    except (hub.RepositoryNotFoundError, hub.RevisionNotFoundError, hub.HFValidationError) as error:
+        reason = "no such repository or revision, or a private one. Check the name, or set HF_TOKEN"
+        raise _not_found(repo_id, reason) from error
+    except Exception as error:  # the network, the disk, a server that is no hub
+        raise ModelDownloadError(
+            f"Cannot download {what} of {repo_id}: {_reason(error)}. Check the connection, "
+            "HF_ENDPOINT and free disk space, and run it again: it goes on where it stopped.",
+            repo=repo_id,
+            reason=str(error),
+        ) from error
+    finally:
+        chatter.setLevel(level)
+
+
+def _not_found(repo_id: str, reason: str) -> ModelNotFoundError:
+    return ModelNotFoundError(f"Cannot get {repo_id}: {reason}.", name=repo_id)
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first line of the innermost cause: the hub client wraps its network's errors."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text: Any = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {text}".rstrip(": .")

@@ -1,0 +1,114 @@
+"""The Datumaro transform `clip_search`: keeps the items nearest to a query."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from datumaro.components.dataset_base import DatasetItem, IDataset
+from datumaro.components.transformer import Transform
+
+from ..query import run_search
+from ..query_options import DEFAULT_K, add_search_arguments
+from ..records import ItemKey
+from ..request import search_request
+from ..store import open_store
+from .errors import datum_errors
+
+__all__ = ["ClipSearch"]
+
+
+class ClipSearch(Transform):  # type: ignore[misc]
+    """Keep the items nearest to a query, by the vectors of a store that clip_embed wrote.
+
+    |n|n
+    Items that are not in the store are dropped. Of several queries the mean is searched for.|n
+    |n
+    Examples:|n
+    - Keep the 100 items nearest to a text:|n
+    |s|s%(prog)s -- --store embeddings.h5 --query "a red car" -k 100|n
+    - Keep what looks like one item, but is not labelled `cat`:|n
+    |s|s%(prog)s -- --store embeddings.h5 --item train/0001 --not "a cat"
+    """
+
+    NAME = "clip_search"
+
+    @classmethod
+    def build_cmdline_parser(cls, **kwargs: Any) -> argparse.ArgumentParser:
+        """Return the parser of what follows ``--``."""
+        parser: argparse.ArgumentParser = super().build_cmdline_parser(**kwargs)
+        parser.add_argument("--store", required=True, metavar="FILE.h5", help="store of this data")
+        parser.add_argument(
+            "--query", action="append", default=[], metavar="TEXT", help="a text, as typed"
+        )
+        add_search_arguments(parser)
+        return parser
+
+    @classmethod
+    def parse_cmdline(cls, args: list[str] | None = None) -> dict[str, Any]:
+        """Parse and check, so that a wrong argument ends `datum` before it does anything."""
+        parsed: dict[str, Any] = super().parse_cmdline(args)
+        with datum_errors(True):
+            flags = {name: value for name, value in parsed.items() if name != "store"}
+            search_request(flags.pop("query"), **flags)
+            open_store(parsed["store"]).close()
+        return {**parsed, "from_datum": True}
+
+    def __init__(
+        self,
+        extractor: IDataset,
+        *,
+        store: str | Path,
+        query: str | Sequence[str] = (),
+        image: Sequence[str] = (),
+        item: Sequence[str] = (),
+        minus: Sequence[str] = (),
+        not_image: Sequence[str] = (),
+        not_item: Sequence[str] = (),
+        k: int = DEFAULT_K,
+        subset: Sequence[str] = (),
+        split: Sequence[str] = (),
+        label: Sequence[str] = (),
+        status: Sequence[str] = (),
+        model: str | None = None,
+        exact: bool = False,
+        from_datum: bool = False,
+    ) -> None:
+        super().__init__(extractor)
+        self._store = store
+        self._queries = [query] if isinstance(query, str) else list(query)
+        self._flags: dict[str, Any] = {
+            "image": image,
+            "item": item,
+            "minus": minus,
+            "not_image": not_image,
+            "not_item": not_item,
+            "k": k,
+            "subset": subset,
+            "split": split,
+            "label": label,
+            "status": status,
+            "model": model,
+            "exact": exact,
+        }
+        self._from_datum = from_datum
+        self._kept: set[ItemKey] | None = None
+
+    def __iter__(self) -> Iterator[DatasetItem]:
+        if self._kept is None:
+            with datum_errors(self._from_datum):
+                self._kept = self._found()
+        for item in self._extractor:
+            if ItemKey(item.subset, item.id) in self._kept:
+                yield item
+
+    def _found(self) -> set[ItemKey]:
+        queries, options = search_request(self._queries, **self._flags)
+        with open_store(self._store) as store:
+            return {hit.key for hit in run_search(store, queries, options).hits}
+
+    def subsets(self) -> Any:
+        """Give the subsets that are left; counted, for a search may empty one."""
+        return super(Transform, self).subsets()

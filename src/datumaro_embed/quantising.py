@@ -1,0 +1,300 @@
+"""An INT8 model from a full one, calibrated on a dataset and compared with it on held-out items."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .adapter import SourceDataset, SourceItem, import_dataset
+from .encoders import ClipEncoder
+from .errors import ModelFidelityError, ModelNotFoundError, UsageError
+from .models import export_model, load_manifest, resolve_model
+from .models.manifest import MANIFEST_NAME, MODEL_FILES, sha256_file, write_manifest
+from .models.publish import check_free, publish_directory
+from .models.quantise import check_nncf, quantise_image_encoder
+from .parallel import map_ahead, usable_processors
+from .reading import read_item
+
+__all__ = ["Fidelity", "export_int8", "fidelity_of", "quantise_model"]
+
+MIN_ITEMS = 20
+_K = 10
+_SEED = 0
+
+Pixels = npt.NDArray[np.uint8]
+Vectors = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Fidelity:
+    """How near a quantised model is to the full one, on items that calibrated nothing.
+
+    Attributes
+    ----------
+    n_calibration, n_held_out : int
+        Items.
+    cosine_min, cosine_mean : float
+        Between the two vectors of an item.
+    recall_at_10 : float
+        How many of an item's ten nearest neighbours are still among its ten nearest.
+    zero_shot_agreement : float or None
+        For how many items the nearest label is the same; None with fewer than two labels.
+    speed_ratio : float
+        Images a second, quantised by full, on this machine.
+    """
+
+    n_calibration: int
+    n_held_out: int
+    cosine_min: float
+    cosine_mean: float
+    recall_at_10: float
+    zero_shot_agreement: float | None
+    speed_ratio: float
+
+    def lines(self) -> list[str]:
+        """Say it as a table in plain text."""
+        agreement = self.zero_shot_agreement
+        shown = "no labels" if agreement is None else f"{agreement:.4f}"
+        return [
+            f"INT8 against the full model, on {self.n_held_out} held-out items "
+            f"(calibrated on {self.n_calibration}):",
+            f"  cosine, lowest           {self.cosine_min:.4f}",
+            f"  cosine, mean             {self.cosine_mean:.4f}",
+            f"  recall@{_K} of neighbours  {self.recall_at_10:.4f}",
+            f"  zero-shot agreement      {shown}",
+            f"  speed, INT8 : full       {self.speed_ratio:.2f}",
+        ]
+
+
+def export_int8(
+    source: str,
+    out_dir: Path,
+    *,
+    calibrate: str | None,
+    calibration_items: int = 300,
+    min_recall: float = 0.95,
+    force: bool = False,
+    revision: str | None = None,
+    overwrite: bool = False,
+) -> Fidelity:
+    """Make an INT8 model of a model directory, a model's name, a checkpoint or a hub id.
+
+    Parameters
+    ----------
+    calibrate : str
+        ``PATH[:FORMAT]`` of a dataset. None is a UsageError: nothing can stand for one's own data.
+
+    Other parameters and errors are those of `quantise_model` and `models.export_model`.
+    """
+    if calibrate is None:
+        raise UsageError(
+            "INT8 needs images like your own to measure. Name a dataset: "
+            "--calibrate DATASET[:FORMAT]."
+        )
+    check_nncf()
+    imported = import_dataset(calibrate)
+    dataset = SourceDataset(imported.dataset, root=imported.root)
+    options: dict[str, Any] = {
+        "calibration_items": calibration_items,
+        "min_recall": min_recall,
+        "force": force,
+        "overwrite": overwrite,
+    }
+    check_free(out_dir, overwrite=overwrite)
+    made = _full_model(source)
+    if made is not None:
+        return quantise_model(made, dataset, out_dir, **options)
+    with tempfile.TemporaryDirectory(prefix="datumaro-embed-") as scratch:
+        full = export_model(source, Path(scratch) / out_dir.name, revision=revision)
+        return quantise_model(full, dataset, out_dir, **options)
+
+
+def quantise_model(
+    model_dir: str | Path,
+    dataset: SourceDataset,
+    out_dir: str | Path,
+    *,
+    calibration_items: int = 300,
+    min_recall: float = 0.95,
+    force: bool = False,
+    overwrite: bool = False,
+) -> Fidelity:
+    """Write an INT8 copy of a model directory; published whole or not at all.
+
+    Parameters
+    ----------
+    model_dir : str or Path
+        A model directory or name, of full precision.
+    dataset : SourceDataset
+        Readable items, in an order drawn from a fixed seed: the first `calibration_items` (at most
+        half) measure activations, as many of the rest are held out for the comparison.
+    out_dir : str or Path
+    min_recall : float
+        Refuse where fewer neighbours are kept; `force` writes all the same.
+
+    Returns
+    -------
+    Fidelity
+        It is in ``model.json`` too.
+
+    Raises
+    ------
+    MissingExtraError, UsageError
+    ModelFidelityError
+        Too far from the full model; nothing was written.
+
+    Notes
+    -----
+    Only the image encoder is quantised: texts are few, and stay the full model's own.
+    """
+    check_nncf()
+    if calibration_items < 1 or not 0 <= min_recall <= 1:
+        raise UsageError(
+            f"calibration items {calibration_items} must be at least 1 and the least recall "
+            f"{min_recall} between 0 and 1. Change the one that is not."
+        )
+    out_dir = Path(out_dir)
+    found = resolve_model(model_dir)
+    with publish_directory(out_dir, overwrite=overwrite) as fresh:
+        full = ClipEncoder.load(found)
+        if full.manifest.precision == "int8":
+            raise UsageError(f"{found} is an INT8 model already. Give the full model.")
+        pixels = _sample(dataset, full, 2 * calibration_items)
+        n_calibration = min(calibration_items, len(pixels) // 2)
+        for name in MODEL_FILES:
+            shutil.copyfile(found / name, fresh / name)
+        quantise_image_encoder(
+            found / "image_encoder.xml",
+            fresh / "image_encoder.xml",
+            pixels[:n_calibration],
+            full.manifest.image,
+        )
+        manifest = replace(
+            full.manifest,
+            name=out_dir.name,
+            precision="int8",
+            files={name: sha256_file(fresh / name) for name in MODEL_FILES},
+        )
+        write_manifest(fresh, manifest)
+        labels = dataset.categories.labels
+        fidelity = _compare(full, ClipEncoder.load(fresh), pixels, n_calibration, labels)
+        _check(fidelity, min_recall, force)
+        write_manifest(fresh, replace(manifest, fidelity=asdict(fidelity)))
+        load_manifest(fresh)
+    return fidelity
+
+
+def fidelity_of(full: Vectors, quantised: Vectors) -> tuple[float, float, float]:
+    """Return the lowest and the mean cosine, and the recall of the ten nearest neighbours.
+
+    Parameters
+    ----------
+    full, quantised : arrays of shape (n_items, dim), float32
+        Unit rows of the same items.
+    """
+    cosines = np.sum(full * quantised, axis=1)
+    nearest, found = _nearest(full), _nearest(quantised)
+    kept = [len(set(a) & set(b)) / len(a) for a, b in zip(nearest, found, strict=True)]
+    return float(cosines.min()), float(cosines.mean()), float(np.mean(kept))
+
+
+def _full_model(source: str) -> Path | None:
+    """Return the model directory that a path or a name stands for; None for a checkpoint."""
+    if Path(source).is_dir() and not (Path(source) / MANIFEST_NAME).is_file():
+        return None
+    try:
+        return resolve_model(source)
+    except ModelNotFoundError:
+        return None
+
+
+def _sample(dataset: SourceDataset, encoder: ClipEncoder, n_wanted: int) -> list[Pixels]:
+    """Read the pixels of randomly chosen readable items."""
+    items = list(dataset)
+    order = np.random.default_rng(_SEED).permutation(len(items))
+    workers = usable_processors()
+
+    def read(item: SourceItem) -> Pixels | None:
+        image = read_item(item)[1]
+        return None if image is None else encoder.preprocess(image)
+
+    pixels: list[Pixels] = []
+    shuffled: Iterator[SourceItem] = (items[i] for i in order)
+    for found in map_ahead(read, shuffled, workers=workers, ahead=4 * workers):
+        if found is not None:
+            pixels.append(found)
+        if len(pixels) == n_wanted:
+            break
+    if len(pixels) < MIN_ITEMS:
+        raise UsageError(
+            f"Only {len(pixels)} images of the dataset can be read; INT8 needs {MIN_ITEMS} or "
+            "more, better hundreds. Give a larger dataset."
+        )
+    return pixels
+
+
+def _compare(
+    full: ClipEncoder,
+    quantised: ClipEncoder,
+    pixels: Sequence[Pixels],
+    n_calibration: int,
+    labels: Sequence[str],
+) -> Fidelity:
+    held_out = pixels[n_calibration:]
+    rows, seconds = _embed(full, held_out)
+    rows_int8, seconds_int8 = _embed(quantised, held_out)
+    cosine_min, cosine_mean, recall = fidelity_of(rows, rows_int8)
+    return Fidelity(
+        n_calibration=n_calibration,
+        n_held_out=len(held_out),
+        cosine_min=round(cosine_min, 6),
+        cosine_mean=round(cosine_mean, 6),
+        recall_at_10=round(recall, 6),
+        zero_shot_agreement=_agreement(full, rows, rows_int8, labels),
+        speed_ratio=round(seconds / seconds_int8, 3),
+    )
+
+
+def _embed(encoder: ClipEncoder, pixels: Sequence[Pixels]) -> tuple[Vectors, float]:
+    """Embed, and say how long it took once warm."""
+    size = encoder.batch_size
+    batches = [np.stack(pixels[i : i + size]) for i in range(0, len(pixels), size)]
+    list(encoder.embed_pixels(batches[:2]))
+    started = time.perf_counter()
+    rows = np.concatenate(list(encoder.embed_pixels(batches)))
+    return rows, time.perf_counter() - started
+
+
+def _agreement(
+    encoder: ClipEncoder, full: Vectors, quantised: Vectors, labels: Sequence[str]
+) -> float | None:
+    if len(labels) < 2:
+        return None
+    prompts = encoder.embed_labels(labels)
+    same = np.argmax(full @ prompts.T, axis=1) == np.argmax(quantised @ prompts.T, axis=1)
+    return round(float(np.mean(same)), 6)
+
+
+def _nearest(rows: Vectors) -> npt.NDArray[np.int64]:
+    similarities = rows @ rows.T
+    np.fill_diagonal(similarities, -np.inf)
+    order = np.argsort(-similarities, axis=1, kind="stable")
+    return order[:, : min(_K, len(rows) - 1)]
+
+
+def _check(fidelity: Fidelity, min_recall: float, force: bool) -> None:
+    if fidelity.recall_at_10 < min_recall and not force:
+        raise ModelFidelityError(
+            f"INT8 keeps {fidelity.recall_at_10:.3f} of the {_K} nearest neighbours, below "
+            f"--min-recall {min_recall}; nothing was written. Calibrate on more items like your "
+            "own, lower --min-recall, or --force.",
+            fidelity=asdict(fidelity),
+        )

@@ -1,0 +1,110 @@
+"""Which vectors of earlier runs fit the dataset now: those of images with the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from .adapter import SourceItem
+from .reading import read_item_info
+from .records import ItemKey, ItemRecord, Status
+from .store import EmbeddingStore
+
+__all__ = ["Changes", "KnownVectors"]
+
+Vector = npt.NDArray[np.float32]
+
+
+class KnownVectors:
+    """Vectors by the SHA-256 of their image, from stores of one model and type.
+
+    Parameters
+    ----------
+    *groups : sequences of EmbeddingStore
+    is_sound : callable
+        (store, row) → whether the row may be trusted; asked once for each vector taken.
+
+    Notes
+    -----
+    Only vectors are re-used, never a row: names, sizes and annotations are read again. A row
+    without a vector is tried again each time. A region of an image has its image's hash and is
+    never re-used. 24 bytes for each row.
+    """
+
+    def __init__(
+        self,
+        *groups: Sequence[EmbeddingStore],
+        is_sound: Callable[[EmbeddingStore, int], bool] = lambda _, __: True,
+    ) -> None:
+        # A store is asked of its group each time: a group may open and close its stores.
+        self._places = [(group, i) for group in groups for i in range(len(group))]
+        self._is_sound = is_sound
+        parts = [_hashes(group[i]) for group, i in self._places]
+        hashes = np.concatenate([np.zeros(0, np.uint64), *(part[0] for part in parts)])
+        order = np.argsort(hashes, kind="stable")
+        self._hashes = hashes[order]
+        self._row = np.concatenate([np.zeros(0, np.int64), *(part[1] for part in parts)])[order]
+        self._place = np.repeat(np.arange(len(parts)), [len(part[1]) for part in parts])[order]
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def read(self, item: SourceItem) -> tuple[ItemRecord, Vector] | None:
+        """Read header, hash and annotations of an item; None where there is no vector for it."""
+        if not len(self) or getattr(item.medium, "roi", None) is not None:
+            return None
+        record = read_item_info(item)
+        vector = self._find(record.content_sha256) if record.status is Status.OK else None
+        return None if vector is None else (record, vector)
+
+    def _find(self, content_sha256: bytes) -> Vector | None:
+        wanted = np.frombuffer(content_sha256[:8], dtype="<u8")[0]
+        for place in range(int(np.searchsorted(self._hashes, wanted)), len(self)):
+            if self._hashes[place] != wanted:
+                return None
+            group, index = self._places[int(self._place[place])]
+            store, row = group[index], int(self._row[place])
+            same = store.content_sha256[row].tobytes() == content_sha256
+            if same and self._is_sound(store, row):
+                return np.asarray(store.embeddings([row])[0], dtype=np.float32)
+        return None
+
+
+def _hashes(store: EmbeddingStore) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """First 8 bytes of each hash, and the row, of rows that have a vector."""
+    rows = np.flatnonzero(store.statuses == Status.OK)
+    hashes = np.ascontiguousarray(store.content_sha256[rows, :8]).view("<u8").reshape(-1)
+    return hashes, rows
+
+
+class Changes:
+    """Counts what became of each item, compared with the finished store that is replaced.
+
+    Parameters
+    ----------
+    before : EmbeddingStore or None
+        The finished store.
+    """
+
+    def __init__(self, before: EmbeddingStore | None = None) -> None:
+        self._before = before
+        self._n_found = 0
+        self.n_added = self.n_reused = self.n_reembedded = 0
+
+    def note(self, key: ItemKey, *, reused: bool) -> None:
+        """Count one row."""
+        known = self._before is not None and key in self._before
+        self._n_found += known
+        if reused:
+            self.n_reused += 1
+        elif known:
+            self.n_reembedded += 1
+        else:
+            self.n_added += 1
+
+    @property
+    def n_removed(self) -> int:
+        """Items of the finished store that the dataset has no longer; right once all are noted."""
+        return 0 if self._before is None else len(self._before) - self._n_found

@@ -1,0 +1,95 @@
+"""Small shards of a store directory put together, without a change of any row."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+
+from ..errors import UsageError
+from .columns import Arrays, ColumnBuilder
+from .directory import RunDirectory
+from .files import FileSystem
+from .manifest import Manifest, Part
+from .run import SHARD_ROWS
+from .schema import SCHEMA
+from .shards import ShardFiles
+from .union import Union, whole
+
+__all__ = ["CompactSummary", "compact_store"]
+
+
+@dataclass(frozen=True, slots=True)
+class CompactSummary:
+    """What became of the shards.
+
+    Attributes
+    ----------
+    n_before, n_after : int
+        Shards.
+    """
+
+    n_before: int
+    n_after: int
+
+
+def compact_store(
+    directory: Path, *, shard_rows: int = SHARD_ROWS, files: FileSystem | None = None
+) -> CompactSummary:
+    """Rewrite neighbouring shards that together have at most `shard_rows` rows as one.
+
+    Readers see the store before or the one after; a crash leaves one of them.
+
+    Raises
+    ------
+    UsageError
+        The store is not finished.
+    StoreLockedError, StoreWriteError, StoreCorruptError
+
+    Notes
+    -----
+    Takes room for a copy of what is rewritten, and memory for one shard.
+    """
+    run = RunDirectory(directory, files or FileSystem())
+    try:
+        manifest = run.finished
+        if manifest is None or run.unfinished is not None:
+            raise UsageError(f"'{directory}' is not finished; embed into it until it is.")
+        groups = list(_groups(manifest.shards, shard_rows))
+        if len(groups) < len(manifest.shards):
+            run.clean()
+            shards = tuple(_joined(run, manifest, group) for group in groups)
+            run.save(replace(manifest, uuid=uuid.uuid4().hex, shards=shards))
+            run.finish()
+        return CompactSummary(len(manifest.shards), len(groups))
+    finally:
+        run.leave()
+
+
+def _groups(parts: Sequence[Part], shard_rows: int) -> Iterator[list[Part]]:
+    """Cut the list so that no group can take the next part."""
+    numbers, total, number = [], 0, 0
+    for part in parts:
+        total += part.n_rows
+        if total > shard_rows and total > part.n_rows:
+            total, number = part.n_rows, number + 1
+        numbers.append(number)
+    for _, group in groupby(zip(numbers, parts, strict=True), key=lambda entry: entry[0]):
+        yield [part for _, part in group]
+
+
+def _joined(run: RunDirectory, manifest: Manifest, group: Sequence[Part]) -> Part:
+    if len(group) == 1:
+        return group[0]
+    stores = ShardFiles([(run.path, part, manifest) for part in group])
+    union = Union(stores, whole([part.n_rows for part in group]))
+    # A shard's own head says nothing: that of the store is a file of its own.
+    arrays: Arrays = ColumnBuilder(manifest.dim, manifest.dtype).finish({})
+    for column in SCHEMA:
+        if column.path.startswith(("items/", "annotations/", "subsets/", "annotation_types/")):
+            arrays[column.path] = union.array(column.path)
+    part = run.commit_file(arrays, manifest.run_fingerprint)
+    stores.close()
+    return part

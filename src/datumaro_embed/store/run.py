@@ -1,0 +1,340 @@
+"""`ShardRun` writes a store shard by shard: what is committed stays, and the next run goes on.
+
+One commit: build the arrays in memory → temporary file → fsync → rename → fsync of the directory →
+the manifest in the same way. A run over what is there already keeps each shard whose rows all came
+out the same, as it is.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import UsageError
+from ..records import Categories, ItemRecord
+from .base import StoreWriter
+from .columns import Arrays, ColumnBuilder
+from .directory import RunDirectory
+from .files import FileSystem
+from .finish import publish_sealed
+from .kept import refuse_other_model, same_rows
+from .manifest import Manifest, Part
+from .reader import SealedStore
+from .shards import ShardFiles, is_sound
+from .union import Union, whole
+from .writer import check_fingerprint
+
+__all__ = ["SHARD_ROWS", "SHARD_SECONDS", "ShardRun"]
+
+SHARD_ROWS = 16_384
+SHARD_SECONDS = 60.0
+
+
+class ShardRun(StoreWriter):
+    """A run in a store directory; leaving it before it is finished keeps what was committed.
+
+    Parameters
+    ----------
+    directory : Path
+    dim, dtype, run_fingerprint
+        As for `create_store`.
+    model : str
+        Name of the model, for messages.
+    restart : bool
+        Forget what an unfinished run committed, and keep nothing of a finished store; readers see
+        the finished one until this run is finished.
+    store : Path, optional
+        What messages call it.
+    files : FileSystem, optional
+    writer : str
+        Letters, digits and underscores: of several that fill one directory in turn.
+    shard_rows : int
+    shard_seconds : float
+        A shard is committed when it is full, or so long after its first row.
+
+    Attributes
+    ----------
+    damaged : list of str
+        Shards whose SHA-256 was wrong; their rows must be made again.
+
+    Raises
+    ------
+    StoreLockedError
+    ModelMismatchError
+        What is there was made by another model; nothing was changed.
+    StoreCorruptError, StoreForeignError, StoreWriteError
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        dim: int,
+        dtype: str = "float16",
+        run_fingerprint: str = "",
+        model: str = "",
+        restart: bool = False,
+        store: Path | None = None,
+        files: FileSystem | None = None,
+        writer: str = "0",
+        shard_rows: int = SHARD_ROWS,
+        shard_seconds: float = SHARD_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        check_fingerprint(run_fingerprint)
+        self._new = Manifest(uuid.uuid4().hex, model, run_fingerprint, dtype, dim)
+        self._builder = ColumnBuilder(dim, dtype)
+        self._header: ColumnBuilder | None = ColumnBuilder(dim, dtype)
+        self._place = store or directory
+        self._shard_rows, self._shard_seconds, self._clock = shard_rows, shard_seconds, clock
+        self._began: float | None = None
+        self._keep: deque[Part] = deque()
+        self.damaged: list[str] = []
+        self._directory = RunDirectory(
+            directory, files or FileSystem(), writer=writer, store=store, restart=restart
+        )
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="datumaro-embed-commit")
+        self._commit: Future[None] | None = None
+        self._opened: dict[str, SealedStore] = {}
+        try:
+            self._begin(restart)
+        except BaseException:
+            self.abort()
+            raise
+
+    def _begin(self, restart: bool) -> None:
+        if restart:
+            self._directory.forget_unfinished()
+        else:
+            refuse_other_model(
+                self._place, self._new, self._directory.finished, self._directory.unfinished
+            )
+        self._directory.clean()
+        unfinished, finished = self._directory.unfinished, self._directory.finished
+        if restart or (finished and self._other_dtype(finished)):
+            finished = None
+        manifests = [manifest for manifest in (unfinished, finished) if manifest]
+        self._sources = list(
+            dict.fromkeys(part for m in manifests for part in (*m.shards, *m.spare))
+        )
+        self._old_rows = finished.n_rows if finished else 0
+        before = unfinished or finished
+        self._drop_damaged()
+        if before:
+            self._keep.extend(part for part in before.shards if part in self._sources)
+        if unfinished:
+            self._new = replace(
+                unfinished, head=None, shards=(), spare=self._sound(unfinished.spare)
+            )
+
+    def _other_dtype(self, old: Manifest) -> bool:
+        return old.dtype != self._new.dtype
+
+    def _drop_damaged(self) -> None:
+        """Leave out files that are not what was committed, and keep no shard from there on."""
+        for part in self._sources:
+            if not is_sound(self._directory.path, part):
+                self.damaged.append(part.name)
+        self._sources = [part for part in self._sources if part.name not in self.damaged]
+
+    def _sound(self, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+        return tuple(part for part in parts if part.name not in self.damaged)
+
+    @property
+    def sources(self) -> ShardFiles:
+        """Shards of earlier runs, verified, of the same model; there for as long as this one."""
+        return self._files(self._sources)
+
+    def _files(self, parts: Iterable[Part]) -> ShardFiles:
+        return ShardFiles([(self._directory.path, part, self._new) for part in parts], self._opened)
+
+    @property
+    def files(self) -> FileSystem:
+        """The seam that every write goes through."""
+        return self._directory.files
+
+    @property
+    def has_finished_store(self) -> bool:
+        """Whether an earlier run was sealed in the directory."""
+        return self._directory.finished is not None
+
+    @property
+    def n_committed(self) -> int:
+        """Rows that an interruption would not lose, those not yet compared with the dataset too."""
+        return self._new.n_rows + sum(part.n_rows for part in self._keep)
+
+    def append(
+        self,
+        record: ItemRecord,
+        vector: npt.NDArray[np.floating[Any]] | None,
+        *,
+        fresh: bool = True,
+    ) -> None:
+        """See `StoreWriter.append`.
+
+        Parameters
+        ----------
+        fresh : bool
+            False where the vector was taken from `sources`.
+        """
+        self._raise_failed_commit()
+        self._builder.append(record, vector)
+        self._began = self._clock() if self._began is None else self._began
+        if self._keep and fresh and vector is not None:
+            self._demote()
+        if self._keep:
+            if self._builder.n_rows == self._keep[0].n_rows:
+                self._keep_or_demote()
+        elif (
+            self._builder.n_rows >= self._shard_rows
+            or self._clock() - self._began >= self._shard_seconds
+        ):
+            self._commit_in_background()
+
+    def _keep_or_demote(self) -> None:
+        """At the last row of an old shard: keep it if the rows came out the same."""
+        arrays = self._builder.finish({})
+        old = self._files([self._keep[0]])[0]
+        if not same_rows(arrays, old):
+            self._demote()
+            return
+        self._new = replace(self._new, shards=(*self._new.shards, self._keep.popleft()))
+        self._next_builder()
+
+    def _demote(self) -> None:
+        """Shards from here on differ from the dataset: they stay as sources of vectors only."""
+        spare = (*self._new.spare, *(part for part in self._keep))
+        self._new = replace(self._new, spare=spare)
+        self._keep.clear()
+
+    def _next_builder(self) -> None:
+        self._builder = self._builder.successor()
+        self._began = None
+
+    def _commit_in_background(self) -> None:
+        """Hand the rows over; waits for the commit before it, so at most two shards are held."""
+        self._wait()
+        arrays = self._builder.finish({})
+        self._next_builder()
+        self._commit = self._pool.submit(self._commit_shard, arrays)
+
+    def _commit_shard(self, arrays: Arrays) -> None:
+        part = self._directory.commit_file(arrays, self._new.run_fingerprint)
+        new = replace(self._new, shards=(*self._new.shards, part))
+        self._directory.save(new)
+        self._new = new
+
+    def _wait(self) -> None:
+        commit, self._commit = self._commit, None
+        if commit is not None:
+            commit.result()
+
+    def _raise_failed_commit(self) -> None:
+        if self._header is None:
+            raise UsageError(f"The run in '{self._place}' has ended; make a new one.")
+        if self._commit is not None and self._commit.done():
+            self._wait()
+
+    def set_categories(
+        self, categories: Categories, embedding: npt.NDArray[np.floating[Any]] | None = None
+    ) -> None:
+        """See `StoreWriter.set_categories`."""
+        if self._header is not None:
+            self._header.set_categories(categories, embedding)
+
+    def suspend(self) -> int:
+        """Commit every row that was appended; the next run goes on from there.
+
+        Returns
+        -------
+        int
+            Rows that are committed.
+
+        Raises
+        ------
+        StoreWriteError
+        """
+        self._wait()
+        # While rows still repeat an old shard, that shard has them already.
+        if self._builder.n_rows and not self._keep:
+            self._commit_in_background()
+            self._wait()
+        return self.n_committed
+
+    def _flush(self) -> None:
+        """Commit the last rows; old shards beyond them are of items that are gone."""
+        self._raise_failed_commit()
+        if self._keep:
+            self._demote()
+        self.suspend()
+
+    def seal(self, provenance: Mapping[str, Any]) -> None:
+        """Make these rows the store of the directory: readers see all of them from now on.
+
+        Raises
+        ------
+        StoreWriteError
+            What was committed stays; the same run again goes on from it.
+        """
+        self._flush()
+        head = self._directory.commit_file(self._head_arrays(provenance), self._new.run_fingerprint)
+        self._directory.save(replace(self._new, head=head, spare=()))
+        self._directory.finish()
+        self._end()
+
+    def publish(
+        self,
+        target: Path,
+        provenance: Mapping[str, Any],
+        *,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Write all rows as one sealed file at `target`, and remove the directory.
+
+        Parameters
+        ----------
+        check : callable
+            Called just before; raises where the target may not be replaced.
+
+        Raises
+        ------
+        StoreWriteError
+            Everything committed is still there; the same run again publishes it.
+        """
+        self._flush()
+        check()
+        directory = self._directory.path
+        shards = self._files(self._new.shards)
+        union = Union(shards, whole([part.n_rows for part in self._new.shards]))
+        head = self._head_arrays(provenance)
+        publish_sealed(
+            target, union, head, self._new.run_fingerprint, self.files, workspace=directory
+        )
+        self._directory.forget_unfinished()
+        self._end()
+
+    def _head_arrays(self, provenance: Mapping[str, Any]) -> Arrays:
+        assert self._header is not None
+        return self._header.finish(provenance)
+
+    def abort(self) -> None:
+        """Drop rows that are not committed and let go of the directory; does nothing twice."""
+        if self._header is not None:
+            self._end()
+
+    def _end(self) -> None:
+        self._header = None
+        for store in self._opened.values():
+            store.close()
+        self._opened.clear()
+        self._pool.shutdown(wait=True)
+        self._directory.leave()

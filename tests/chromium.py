@@ -1,0 +1,181 @@
+"""Headless Chromium over its DevTools protocol: open a page, look, point, drag, take a picture.
+
+Source: Chrome DevTools Protocol, domains Page, Runtime, Input, Network, Log, Emulation.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from base64 import b64decode
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import websocket
+
+__all__ = ["EXECUTABLE", "Page", "open_page"]
+
+EXECUTABLE = shutil.which("chromium") or shutil.which("chromium-browser")
+
+_FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--enable-unsafe-swiftshader",  # WebGL without a graphics card
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--remote-debugging-port=0",
+    "--remote-allow-origins=*",
+)
+_TIMEOUT_S = 60.0
+
+
+class Page:
+    """One tab.
+
+    Attributes
+    ----------
+    console : list of str
+        Everything that scripts logged, and every error of theirs and of the browser's.
+    requests : list of str
+        Every address asked for.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._socket = websocket.create_connection(address, timeout=_TIMEOUT_S)
+        self._numbers = itertools.count(1)
+        self.console: list[str] = []
+        self.requests: list[str] = []
+        for domain in ("Page", "Runtime", "Network", "Log"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Call one method and return its result."""
+        number = next(self._numbers)
+        self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
+        while True:
+            message = json.loads(self._socket.recv())
+            if message.get("id") == number:
+                assert "error" not in message, message
+                result: dict[str, Any] = message["result"]
+                return result
+            self._note(message)
+
+    def _note(self, message: dict[str, Any]) -> None:
+        method, facts = message.get("method"), message.get("params", {})
+        if method == "Runtime.consoleAPICalled":
+            self.console.append(json.dumps(facts["args"]))
+        elif method == "Runtime.exceptionThrown":
+            self.console.append(json.dumps(facts["exceptionDetails"]))
+        elif method == "Log.entryAdded":
+            self.console.append(facts["entry"]["text"])
+        elif method == "Network.requestWillBeSent":
+            self.requests.append(facts["request"]["url"])
+
+    def go(self, url: str, *, width: int = 1400, height: int = 1000, dark: bool = False) -> None:
+        """Open an address in a window of this size."""
+        self.resize(width, height)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        self.call("Page.navigate", url=url)
+        self.wait_for("document.readyState === 'complete'")
+
+    def resize(self, width: int, height: int) -> None:
+        """Set the size of the window, CSS pixels."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+
+    def run(self, expression: str) -> Any:
+        """Evaluate JavaScript and return its value."""
+        answer = self.call(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def wait_for(self, condition: str, timeout_s: float = _TIMEOUT_S) -> None:
+        """Wait until an expression is true."""
+        end = time.monotonic() + timeout_s
+        while not self.run(f"Boolean({condition})"):
+            assert time.monotonic() < end, f"never true: {condition}"
+            time.sleep(0.05)
+
+    def mouse(self, kind: str, x: float, y: float, *, pressed: bool = False) -> None:
+        """Send one event: ``mouseMoved``, ``mousePressed`` or ``mouseReleased``."""
+        button = {"button": "left", "clickCount": 1} if pressed else {}
+        buttons = {"buttons": 1} if pressed and kind != "mouseReleased" else {}
+        self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **button, **buttons)
+
+    def drag(self, corners: Sequence[tuple[float, float]]) -> None:
+        """Press at the first corner, move over the others, let go at the last."""
+        self.mouse("mouseMoved", *corners[0])
+        self.mouse("mousePressed", *corners[0], pressed=True)
+        for corner in corners[1:]:
+            self.mouse("mouseMoved", *corner, pressed=True)
+        self.mouse("mouseReleased", *corners[-1], pressed=True)
+
+    def key(self, name: str) -> None:
+        """Press and let go one key."""
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name)
+
+    def screenshot(self, path: Path, *, full: bool = False, quality: int | None = None) -> None:
+        """Write a picture: PNG, or WebP where a quality is given."""
+        kind = {"format": "png"} if quality is None else {"format": "webp", "quality": quality}
+        answer = self.call("Page.captureScreenshot", captureBeyondViewport=full, **kind)
+        path.write_bytes(b64decode(answer["data"]))
+
+    def close(self) -> None:
+        """Let go of the tab."""
+        self._socket.close()
+
+
+@contextmanager
+def open_page() -> Iterator[Page]:
+    """Start a browser with a profile of its own, and end it."""
+    assert EXECUTABLE
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        command = [EXECUTABLE, *_FLAGS, f"--user-data-dir={profile}", "about:blank"]
+        browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            page = Page(_address(Path(profile), browser))
+            try:
+                yield page
+            finally:
+                page.close()
+        finally:
+            browser.terminate()
+            browser.wait(timeout=30)
+
+
+def _address(profile: Path, browser: subprocess.Popen[bytes]) -> str:
+    """Web-socket address of the first tab: the browser writes its port into the profile."""
+    port_file = profile / "DevToolsActivePort"
+    end = time.monotonic() + _TIMEOUT_S
+    while not (port_file.exists() and port_file.read_text().count("\n")):
+        assert browser.poll() is None, "Chromium ended by itself"
+        assert time.monotonic() < end, "Chromium does not answer"
+        time.sleep(0.05)
+    port, path = port_file.read_text().split("\n")[:2]
+    control = websocket.create_connection(f"ws://127.0.0.1:{port}{path}", timeout=_TIMEOUT_S)
+    control.send(json.dumps({"id": 1, "method": "Target.getTargets"}))
+    answer = json.loads(control.recv())
+    control.close()
+    target = next(t for t in answer["result"]["targetInfos"] if t["type"] == "page")
+    return f"ws://127.0.0.1:{port}/devtools/page/{target['targetId']}"

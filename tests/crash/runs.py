@@ -1,0 +1,92 @@
+"""A small run of the real pipeline, fast enough to be repeated a thousand times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datumaro.components.annotation import Bbox, Caption
+from datumaro.components.dataset import Dataset
+from datumaro.components.dataset_base import DatasetItem
+from datumaro.components.media import Image
+
+from datumaro_embed.adapter import SourceDataset
+from datumaro_embed.encoders import FakeEncoder
+from datumaro_embed.pipeline import EmbedOptions, embed_source
+from datumaro_embed.progress import EmbedSummary
+from datumaro_embed.store import EmbeddingStore, FileSystem, ShardRun, open_store
+from datumaro_embed.store.schema import SCHEMA
+
+N_ITEMS = 36
+SHARD_ROWS = 3
+
+
+def source(numbers: Iterable[int] = range(N_ITEMS), *, box: float = 1.0) -> SourceDataset:
+    """Items with a box each, in two subsets; every seventh has no image."""
+    items = [
+        DatasetItem(
+            f"{number:03}",
+            subset="train" if number < 20 else "val",
+            media=Image.from_file(f"/nowhere/{number}.png")
+            if number % 7 == 6
+            else Image.from_numpy(
+                np.random.default_rng(number).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+            ),
+            annotations=[
+                Bbox(box, 1, 2, 3, label=0, id=number),
+                *([Caption(f"number {number}")] if number % 3 else []),
+            ],
+        )
+        for number in numbers
+    ]
+    return SourceDataset(Dataset.from_iterable(items, categories=["cat"]), root=Path("/nowhere"))
+
+
+class QuickFiles(FileSystem):
+    """The operating system without its fsync, for runs whose disk is not looked at."""
+
+    def fsync(self, descriptor: int) -> None:
+        pass
+
+    def fsync_directory(self, directory: Path) -> None:
+        pass
+
+
+def embed(
+    target: Path | str, data: SourceDataset, files: FileSystem, **options: Any
+) -> EmbedSummary:
+    """Embed with small shards through a file system."""
+    return embed_source(
+        data,
+        target,
+        EmbedOptions(workers=1, shard_rows=SHARD_ROWS, **options),
+        progress=False,
+        notify=lambda line: None,
+        encoder=FakeEncoder(batch_size=5),
+        open_run=partial(ShardRun, files=files),
+    )
+
+
+def content(store: EmbeddingStore) -> dict[str, bytes]:
+    """Bytes of every array under items/ and annotations/, and of the tables that they index."""
+    return {
+        column.path: store.column(column.path).tobytes()
+        for column in SCHEMA
+        if column.path.startswith(("items/", "annotations/", "subsets/", "annotation_types/"))
+    }
+
+
+def rows(store: EmbeddingStore) -> dict[str, int]:
+    """Each item and the checksum of its whole row."""
+    return {str(store.key(row)): int(store.row_crc32[row]) for row in range(len(store))}
+
+
+def visible(target: Path) -> EmbeddingStore | None:
+    """Whatever a reader can open: the store, or the shards of a run under way."""
+    for path in (target, Path(f"{target}.work")):
+        if path.is_file() or (path.is_dir() and any(path.glob("*.json"))):
+            return open_store(path)
+    return None

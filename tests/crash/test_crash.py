@@ -1,0 +1,121 @@
+"""After any crash: what was committed is there, nothing is invented, the next run completes it."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from crash.lab import (
+    Call,
+    NoDirectoryFsync,
+    NoFsync,
+    NoRename,
+    Recorder,
+    fingerprint,
+    n_promised,
+    read_state,
+    states_of,
+    write_state,
+)
+from crash.runs import N_ITEMS, QuickFiles, content, embed, rows, source, visible
+from datumaro_embed.errors import StoreError
+from datumaro_embed.store import open_store
+
+FULL = {"every": 1, "n_losses": 4}
+QUICK = {"every": 29, "n_losses": 1}
+
+
+class Scenario:
+    """One recorded run, and what must be found after each way that it can end early."""
+
+    def __init__(self, folder: Path, name: str, files: type[Recorder] = Recorder) -> None:
+        self._folder = folder
+        self.name = name
+        place = folder / "place"
+        place.mkdir(parents=True)
+        self.target = "store.h5" if name.startswith("file") else "store"
+        self.before: dict[str, int] | None = None
+        if name.endswith("again"):
+            embed(place / self.target, source(range(N_ITEMS - 4), box=9.0), QuickFiles())
+            with open_store(place / self.target) as store:
+                self.before = rows(store)
+        self.initial = read_state(place)
+        recorder = files(place)
+        embed(place / self.target, source(), recorder)
+        self.calls: list[Call] = recorder.calls
+        with open_store(place / self.target) as store:
+            self.after, self.content = rows(store), content(store)
+
+    def problems(
+        self, *, every: int, n_losses: int, seed: int = 0, most: int = 100
+    ) -> tuple[Counter[str], list[str]]:
+        """Look at each state (or one of every few); count them by kind, and say what is wrong.
+
+        A state that was looked at already, with as much promised, is counted and not looked at.
+        """
+        kinds: Counter[str] = Counter()
+        seen: dict[str, int] = {}
+        found = []
+        states = states_of(self.calls, self.initial, seed=seed, n_losses=n_losses)
+        for number, (kind, n_calls, state, disk) in enumerate(states):
+            if number % every or len(found) >= most:
+                continue
+            kinds[kind] += 1
+            promised, digest = n_promised(disk, N_ITEMS), fingerprint(state)
+            if seen.get(digest, -1) >= promised:
+                continue
+            seen[digest] = promised
+            kinds["distinct"] += 1
+            place = self._folder / f"state-{number}"
+            write_state(place, state)
+            try:
+                self._look(place / self.target, promised)
+            except (AssertionError, StoreError) as error:
+                found.append(f"{kind} after {n_calls} calls: {type(error).__name__} {error}")
+            shutil.rmtree(place)
+        return kinds, found
+
+    def _look(self, target: Path, promised: int) -> None:
+        store = visible(target)
+        there: dict[str, int] = {}
+        if store is not None:
+            with store:
+                assert store.verify() == []
+                there = rows(store)
+        if self.before is None or there != self.before:
+            assert there.items() <= self.after.items(), "rows were invented"
+            if self.before is not None:
+                assert there == self.after, "neither the store before nor the one after"
+        assert self.before is not None or len(there) >= promised, "committed rows were lost"
+        embed(target, source(), QuickFiles())
+        with open_store(target) as resumed:
+            assert resumed.verify() == []
+            assert content(resumed) == self.content, "the resumed store differs"
+        assert {path.name for path in target.parent.iterdir()} == {target.name}
+
+
+@pytest.mark.parametrize("name", ["file", "directory", "file again", "directory again"])
+def test_every_crash_is_survived(tmp_path: Path, name: str) -> None:
+    scenario = Scenario(tmp_path, name)
+    assert sum(call.name == "rename" for call in scenario.calls) >= 24
+    kinds, found = scenario.problems(**QUICK)
+    assert found == []
+    assert min(kinds[kind] for kind in ("kill", "torn write", "power loss")) >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["file", "directory", "file again", "directory again"])
+def test_every_crash_is_survived_in_full(tmp_path: Path, name: str) -> None:
+    kinds, found = Scenario(tmp_path, name).problems(**FULL)
+    print(name, dict(kinds))
+    assert found == []
+    assert kinds["power loss"] >= 500
+
+
+@pytest.mark.parametrize("broken", [NoFsync, NoDirectoryFsync, NoRename])
+def test_the_laboratory_finds_what_is_left_out(tmp_path: Path, broken: type[Recorder]) -> None:
+    _, found = Scenario(tmp_path, "file", broken).problems(every=7, n_losses=2, most=1)
+    assert found != []

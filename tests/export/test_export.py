@@ -1,0 +1,230 @@
+"""export_model: what it writes, what it refuses, and that a failure leaves nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from datumaro_embed.encoders import ClipEncoder
+from datumaro_embed.errors import ModelInvalidError, UsageError
+from datumaro_embed.models import export_model, load_manifest
+from datumaro_embed.models.manifest import MANIFEST_NAME, MODEL_FILES
+
+
+@pytest.fixture
+def copied(checkpoint: Path, tmp_path: Path) -> Path:
+    """Give a copy of the tiny checkpoint to change."""
+    return Path(shutil.copytree(checkpoint, tmp_path / "checkpoint"))
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    body = json.loads(path.read_text(encoding="utf-8"))
+    change(body)
+    path.write_text(json.dumps(body), encoding="utf-8")
+
+
+def test_a_model_directory_is_whole(model_dir: Path, checkpoint: Path) -> None:
+    assert {p.name for p in model_dir.iterdir()} == {MANIFEST_NAME, *MODEL_FILES}
+    manifest = load_manifest(model_dir)
+    assert (manifest.name, manifest.source, manifest.family) == ("tiny", "tiny-clip", "clip")
+    assert (manifest.dim, manifest.precision, manifest.licence) == (64, "fp32", "unknown")
+    assert (manifest.image.size_px, manifest.image.resample) == (80, "bicubic")
+    assert manifest.text.context_length == 32
+    assert manifest.text.eos_id == manifest.text.pad_id != 2
+    assert manifest.text.inputs == ("input_ids", "attention_mask")
+    assert manifest.logit_scale == pytest.approx(np.exp(2.6592), rel=1e-6)
+
+
+def test_no_file_names_this_machine(model_dir: Path, checkpoint: Path) -> None:
+    for path in model_dir.iterdir():
+        data = path.read_bytes()
+        for folder in (checkpoint, model_dir, Path.home()):
+            assert str(folder).encode() not in data, path.name
+
+
+def test_exporting_twice_gives_one_fingerprint(
+    model_dir: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    again = export_model(checkpoint, tmp_path / "again", licence="MIT", source_name="elsewhere")
+    manifest = load_manifest(again)
+    assert manifest.fingerprint == load_manifest(model_dir).fingerprint
+    assert (manifest.licence, manifest.source) == ("MIT", "elsewhere")
+
+
+def test_half_precision_halves_the_weights(
+    model_dir: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    half = export_model(checkpoint, tmp_path / "half", precision="fp16")
+    assert load_manifest(half).precision == "fp16"
+    for name in ("image_encoder.bin", "text_encoder.bin"):
+        ratio = (half / name).stat().st_size / (model_dir / name).stat().st_size
+        assert ratio < 0.6, name
+    texts = ["a cat", "a dog", ""]
+    full, small = (ClipEncoder.load(d).embed_texts(texts) for d in (model_dir, half))
+    assert np.abs(full - small).max() < 2e-3
+
+
+def test_weights_stored_in_half_precision_are_computed_in_full(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    from checkpoints import write_clip
+
+    stored = write_clip(tmp_path / "fp16", dtype="float16")
+    assert stored.joinpath("model.safetensors").stat().st_size < (
+        0.6 * checkpoint.joinpath("model.safetensors").stat().st_size
+    )
+    sizes = {}
+    vectors = {}
+    for precision in ("fp32", "fp16"):
+        out = export_model(stored, tmp_path / f"out-{precision}", precision=precision)
+        sizes[precision] = (out / "image_encoder.bin").stat().st_size
+        vectors[precision] = ClipEncoder.load(out).embed_texts(["a cat", "a red ball"])
+    assert sizes["fp16"] < 0.6 * sizes["fp32"]
+    np.testing.assert_allclose(vectors["fp16"], vectors["fp32"], atol=1e-4)
+
+
+def test_the_old_end_token_pools_where_transformers_does(copied: Path, tmp_path: Path) -> None:
+    """``eos_token_id`` 2 makes HF CLIP pool at the largest id: traced as it is."""
+    from reference import TorchClip
+
+    edit(copied / "config.json", lambda c: c["text_config"].update(eos_token_id=2))
+    out = export_model(copied, tmp_path / "out")
+    config = json.loads((copied / "preprocessor_config.json").read_text(encoding="utf-8"))
+    texts = ["", "a photo of a cat", "dog " * 40]
+    theirs = TorchClip(copied, config).texts(texts)
+    assert np.abs(ClipEncoder.load(out).embed_texts(texts) - theirs).max() <= 1e-5
+
+
+def test_an_old_checkpoint_without_tokenizer_json(copied: Path, tmp_path: Path) -> None:
+    expected = ClipEncoder.load(export_model(copied, tmp_path / "new")).embed_texts(["A cat!"])
+    model = json.loads((copied / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+    (copied / "vocab.json").write_text(json.dumps(model["vocab"]), encoding="utf-8")
+    merges = [" ".join(pair) if isinstance(pair, list) else pair for pair in model["merges"]]
+    (copied / "merges.txt").write_text(
+        "#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8"
+    )
+    (copied / "tokenizer.json").unlink()
+    found = ClipEncoder.load(export_model(copied, tmp_path / "old")).embed_texts(["A cat!"])
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_preprocessing_is_the_checkpoints_own(copied: Path, tmp_path: Path) -> None:
+    edit(
+        copied / "preprocessor_config.json",
+        lambda c: c.update(size=90, resample=2, image_mean=[0.5, 0.4, 0.3]),
+    )
+    image = load_manifest(export_model(copied, tmp_path / "out")).image
+    assert (image.resize_px, image.size_px, image.resample) == (90, 80, "bilinear")
+    assert image.mean == (0.5, 0.4, 0.3)
+
+
+def test_the_model_card_gives_the_licence(copied: Path, tmp_path: Path) -> None:
+    (copied / "README.md").write_text("---\nlicense: apache-2.0\n---\n", encoding="utf-8")
+    assert load_manifest(export_model(copied, tmp_path / "out")).licence == "apache-2.0"
+
+
+def test_a_hub_id_is_downloaded_at_its_revision(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = Path(shutil.copytree(checkpoint, tmp_path / "0123abc"))
+    asked = []
+
+    def download(source: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((source, revision))
+        assert not any("onnx" in pattern for pattern in allow_patterns)
+        return str(snapshot)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    manifest = load_manifest(export_model("org/model", tmp_path / "out", revision="main"))
+    assert (manifest.source, manifest.revision) == ("org/model", "0123abc")
+    assert asked == [("org/model", "main")]
+
+
+def test_a_failed_download_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*args: Any, **options: Any) -> str:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
+    with pytest.raises(ModelInvalidError, match="org/model: ConnectionError: no route"):
+        export_model("org/model", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def break_config(folder: Path) -> None:
+    (folder / "config.json").write_text("{", encoding="utf-8")
+
+
+def other_family(folder: Path) -> None:
+    (folder / "config.json").write_text('{"model_type": "bert"}', encoding="utf-8")
+
+
+def cut_weights(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def lose_a_weight(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    del weights["visual_projection.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def no_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+def no_preprocessor(folder: Path) -> None:
+    (folder / "preprocessor_config.json").unlink()
+
+
+def no_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+
+
+def other_image_size(folder: Path) -> None:
+    edit(folder / "preprocessor_config.json", lambda c: c.update(size=96, crop_size=96))
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (break_config, "config.json"),
+        (other_family, "bert"),
+        (cut_weights, "checkpoint"),
+        (lose_a_weight, "lack visual_projection"),
+        (no_weights, "checkpoint"),
+        (no_preprocessor, "preprocessor_config"),
+        (no_tokenizer, "tokenizer"),
+        (other_image_size, "96 px"),
+    ],
+)
+def test_damaged_checkpoints(
+    copied: Path, tmp_path: Path, damage: Callable[[Path], None], why: str
+) -> None:
+    damage(copied)
+    with pytest.raises(ModelInvalidError, match=why):
+        export_model(copied, tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_no_such_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(ModelInvalidError, match="no such directory"):
+        export_model(tmp_path / "none", tmp_path / "out")
+
+
+def test_an_existing_directory_is_kept(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("mine")
+    with pytest.raises(UsageError, match="exists"):
+        export_model(checkpoint, tmp_path / "out")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["mine"]
+    export_model(checkpoint, tmp_path / "out", overwrite=True)
+    assert load_manifest(tmp_path / "out").dim == 64

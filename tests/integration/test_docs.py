@@ -1,0 +1,64 @@
+"""What is generated from the code is what the code generates now, and what docs show runs."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from support import REPO, SAMPLE, run
+
+
+def test_the_command_pages_are_up_to_date() -> None:
+    done = run(sys.executable, REPO / "scripts" / "make_command_docs.py", "--check")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("page", ["coming-from-explore-prune.md", "exports.md"])
+def test_python_shown_in_docs_runs(page: str, tmp_path: Path) -> None:
+    (tmp_path / "sample_data").symlink_to(SAMPLE)
+    markdown = (REPO / "docs" / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", markdown, flags=re.MULTILINE | re.DOTALL)
+    assert blocks
+    for block in blocks:
+        done = run(sys.executable, "-c", block, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Run the examples in their order in one folder, and return what each printed."""
+    folder = tmp_path_factory.mktemp("examples")
+    printed = {}
+    for example in sorted((REPO / "examples").glob("[0-9]*.py")):
+        done = run(sys.executable, example, "--folder", folder)
+        assert done.returncode == 0, f"{example.name}: {done.stderr}"
+        printed[example.name] = done.stdout
+    return printed
+
+
+def test_example_embed(outputs: dict[str, str]) -> None:
+    assert outputs["1_embed.py"].startswith("69 items, ")
+    assert "0 failed" in outputs["1_embed.py"]
+    assert "train/photo_08: 1 annotations" in outputs["1_embed.py"]
+
+
+def test_example_search(outputs: dict[str, str]) -> None:
+    lines = outputs["2_search.py"].splitlines()
+    assert [line.split()[0] for line in lines] == ["text"] * 3 + ["picture"] * 3 + ["example"] * 3
+    assert "1.000  train/photo_01" in lines[3]
+    assert all("  val/" in line for line in lines[6:])
+
+
+def test_example_clean(outputs: dict[str, str]) -> None:
+    before, after = re.search(r"(\d+) items before, (\d+) after", outputs["3_clean.py"]).groups()  # type: ignore[union-attr]
+    assert int(before) == 69
+    assert 0 < int(after) < 69
+
+
+def test_example_export(outputs: dict[str, str]) -> None:
+    assert "69 points, 69 thumbnails" in outputs["4_export.py"]
+    assert "imported again: 69 items, imported" in outputs["4_export.py"]

@@ -1,0 +1,105 @@
+"""What is exported and imported again is the same store, bit for bit."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datumaro_embed import (
+    AnnotationRecord,
+    Categories,
+    ItemKey,
+    ItemRecord,
+    Split,
+    Status,
+    convert_store,
+    import_vectors,
+    open_store,
+)
+from datumaro_embed.store import create_store
+from datumaro_embed.store.schema import SCHEMA
+from datumaro_embed.vectors import unit_rows
+
+texts = st.text(max_size=8)
+json_objects = st.dictionaries(
+    texts | st.just("$float"), st.none() | st.floats() | texts, max_size=3
+)
+annotations = st.builds(
+    AnnotationRecord,
+    type=texts,
+    label=st.integers(-1, 4),
+    ann_id=st.integers(-(2**63), 2**63 - 1),
+    group=st.integers(-(2**63), 2**63 - 1),
+    object_id=st.integers(-(2**63), 2**63 - 1),
+    z_order=st.integers(-(2**31), 2**31 - 1),
+    coords=st.lists(st.floats(), max_size=6).map(tuple),
+    rle=texts,
+    text=texts,
+    visibility=st.lists(st.integers(0, 255), max_size=4).map(tuple),
+    attributes=json_objects,
+    extra=texts,
+)
+items = st.builds(
+    ItemRecord,
+    key=st.builds(ItemKey, texts, texts),
+    split=st.sampled_from(Split),
+    path=texts,
+    width=st.integers(0, 2**32 - 1),
+    height=st.integers(0, 2**32 - 1),
+    status=st.sampled_from(Status),
+    error=texts,
+    content_sha256=st.binary(min_size=32, max_size=32),
+    attributes=json_objects,
+    annotations=st.lists(annotations, max_size=3).map(tuple),
+)
+tables = st.lists(items, min_size=1, max_size=5, unique_by=lambda record: record.key).map(
+    lambda records: sorted(records, key=lambda record: record.key)
+)
+
+
+@pytest.mark.parametrize(("to", "name"), [("parquet", "e.parquet"), ("npy", "e")])
+@settings(max_examples=40, deadline=None)
+@given(
+    records=tables,
+    labels=st.lists(texts, max_size=3).map(tuple),
+    full=json_objects,
+    provenance=json_objects,
+    dtype=st.sampled_from(["float16", "float32"]),
+)
+def test_round_trip(
+    to: str,
+    name: str,
+    records: list[ItemRecord],
+    labels: tuple[str, ...],
+    full: dict[str, Any],
+    provenance: dict[str, Any],
+    dtype: str,
+) -> None:
+    rng = np.random.default_rng(len(records))
+    vectors = unit_rows(rng.normal(size=(len(records), 3)))
+    label_vectors = unit_rows(rng.normal(size=(len(labels), 3))) if labels else None
+    with tempfile.TemporaryDirectory() as folder:
+        source, export, back = (Path(folder) / part for part in ("a.h5", name, "b.h5"))
+        with create_store(source, dim=3, dtype=dtype, run_fingerprint="run") as writer:
+            for record, vector in zip(records, vectors, strict=True):
+                writer.append(record, vector if record.status == Status.OK else None)
+            writer.set_categories(Categories(labels, full), label_vectors)
+            writer.seal(provenance)
+        with open_store(source) as store:
+            convert_store(store, export, to=to)
+            import_vectors(export, back)
+            with open_store(back) as again:
+                assert again.verify() == []
+                assert again.run_fingerprint == "run"
+                assert again.provenance["source"] == "imported"
+                assert again.dtype == store.dtype
+                for path in (column.path for column in SCHEMA if column.path != "provenance"):
+                    ours, theirs = store._optional(path), again._optional(path)
+                    assert (ours is None) == (theirs is None), path
+                    assert ours is None or ours.tobytes() == theirs.tobytes(), path

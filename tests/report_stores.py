@@ -1,0 +1,69 @@
+"""Stores for the tests of the report: hostile strings, and many points."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from datumaro_embed import AnnotationRecord, Categories, ItemKey, ItemRecord, Split, Status
+from datumaro_embed.store import create_store
+
+__all__ = ["HOSTILE", "hostile_store", "many_points"]
+
+HOSTILE = (
+    "<script>window.pwned = 1</script>",
+    '"/><img src=x onerror="window.pwned = 1">',
+    "</script><script>window.pwned = 1</script>",
+    "<!--<script>",
+    "'; window.pwned = 1; '",
+    "javascript:window.pwned=1",
+    "&lt;b&gt; &amp;",
+    "\u2028\u2029\u202e",
+)
+"""Names that would run, or break the page, where one place forgot to escape."""
+
+
+def hostile_store(folder: Path) -> Path:
+    """Write a store whose every string is hostile, one failed item and one group among them."""
+    path = folder / "hostile.h5"
+    rng = np.random.default_rng(0)
+    with create_store(path, dim=8, run_fingerprint=HOSTILE[0]) as writer:
+        for number, name in enumerate(sorted(HOSTILE)):
+            failed = number == 3
+            record = ItemRecord(
+                key=ItemKey(HOSTILE[1], name),
+                split=Split.TRAIN if number % 2 else Split.VAL,
+                path=name,
+                width=10,
+                height=20,
+                status=Status.UNREADABLE if failed else Status.OK,
+                error=name if failed else "",
+                attributes={name: name},
+                annotations=(AnnotationRecord("bbox", label=number, coords=(1, 2, 3, 4)),),
+            )
+            vector = rng.standard_normal(8) if number > 1 else np.ones(8)
+            writer.append(record, None if failed else vector / np.linalg.norm(vector))
+        writer.set_categories(Categories(HOSTILE))
+        writer.seal(
+            {"model": {"name": HOSTILE[1]}, "media_root": HOSTILE[2], "created": HOSTILE[0]}
+        )
+    return path
+
+
+def many_points(folder: Path, n_rows: int) -> Path:
+    """Write a store of `n_rows` random vectors in ten clusters, without media."""
+    path = folder / "many.h5"
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((10, 16))
+    labels = rng.integers(10, size=n_rows)
+    vectors = centres[labels] + 0.4 * rng.standard_normal((n_rows, 16))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    with create_store(path, dim=16) as writer:
+        for row, (label, vector) in enumerate(zip(labels.tolist(), vectors, strict=True)):
+            annotation = AnnotationRecord("label", label=label)
+            key = ItemKey("train", f"{row:07d}")
+            writer.append(ItemRecord(key, Split.TRAIN, annotations=(annotation,)), vector)
+        writer.set_categories(Categories(tuple(f"label {number}" for number in range(10))))
+        writer.seal({})
+    return path

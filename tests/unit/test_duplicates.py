@@ -1,0 +1,200 @@
+"""Groups, leaks, what stays, and stores big enough for an index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datumaro_embed import ItemKey, build_index, find_duplicates
+from datumaro_embed import duplicates as duplicates_module
+from datumaro_embed.errors import StoreIndexError, UsageError
+from datumaro_embed.grouping import Components, PairKeeper
+from datumaro_embed.records import Split, Status
+from datumaro_embed.similarity import PairBlock, graph_path
+from search_support import file_store, item, memory_store
+
+
+def near(base: int, noise: float, dim: int = 16) -> np.ndarray:
+    """Return a vector near axis ``base``."""
+    vector = np.zeros(dim)
+    vector[base] = 1
+    vector[(base + 8) % dim] = noise
+    return vector
+
+
+def key(text: str) -> ItemKey:
+    return ItemKey(*text.split("/"))
+
+
+SHA = bytes([7]) * 32
+
+
+def test_a_report_from_end_to_end() -> None:
+    rows = [
+        (item("test", "a", 0), near(0, 0)),
+        (item("train", "b", 1), near(0, 0.1)),
+        (item("train", "c", 0, sha=SHA), near(1, 0)),
+        (item("train", "d", 0, sha=SHA), near(1, 0)),
+        (item("train", "e"), near(2, 0)),
+        (item("train", "f", status=Status.UNREADABLE, sha=SHA[:1] + bytes(31)), near(3, 0)),
+        (item("val", "g", status=Status.UNREADABLE, sha=SHA[:1] + bytes(31)), near(3, 0)),
+    ]
+    records, vectors = [record for record, _ in rows], np.stack([vector for _, vector in rows])
+
+    report = find_duplicates(memory_store(vectors, records))
+
+    assert (report.n_items, report.exact, report.n_pairs) == (5, True, 3)
+    pairs = [(str(p.first), str(p.second), p.identical, p.across_splits) for p in report.pairs]
+    assert pairs == [
+        ("train/f", "val/g", True, True),
+        ("test/a", "train/b", False, True),
+        ("train/c", "train/d", True, False),
+    ]
+    assert [p.similarity for p in report.pairs] == pytest.approx(
+        [1, 1 / np.sqrt(1.01), 1], abs=1e-3
+    )
+    assert report.leaks == report.pairs[:2]
+    failed, leak, inside = report.groups
+    assert failed.keys == (key("train/f"), key("val/g"))
+    assert (leak.keep, leak.across_splits, leak.conflicting_labels) == (key("train/b"), True, True)
+    assert leak.splits == (Split.TEST, Split.TRAIN)
+    assert leak.labels == (("cat",), ("dog",))
+    assert (inside.identical, inside.conflicting_labels) == (True, False)
+
+
+def test_components_are_transitive_and_unlabelled_items_do_not_conflict() -> None:
+    vectors = np.stack([near(0, 0), near(0, 0.3), near(0, 0.6), near(3, 0)])
+    records = [item("train", "a", 0), item("train", "b"), item("train", "c", 0), item("val", "d")]
+    (group,) = find_duplicates(memory_store(vectors, records)).groups
+    assert [k.id for k in group.keys] == ["a", "b", "c"]
+    assert not group.conflicting_labels
+    assert group.min_similarity < group.max_similarity
+
+
+@pytest.mark.parametrize(
+    ("records", "kept"),
+    [
+        ([item("test", "a", 0, 1), item("train", "z"), item("val", "a", 0)], "train/z"),
+        ([item("test", "a", 0), item("val", "z"), item("x", "a", 0)], "val/z"),
+        ([item("train", "a"), item("train", "b", 0), item("train", "c", 0)], "train/b"),
+        ([item("train", "a", size=(4, 4)), item("train", "b", size=(5, 4))], "train/b"),
+        ([item("train", "a"), item("train", "b")], "train/a"),
+    ],
+)
+def test_what_stays(records: list, kept: str) -> None:
+    store = memory_store(np.ones((len(records), 4)), records)
+    (group,) = find_duplicates(store).groups
+    assert group.keep == key(kept)
+
+
+def test_regions_of_one_file_are_no_duplicates() -> None:
+    records = [item("train", "a", sha=SHA), item("train", "b", sha=SHA)]
+    assert find_duplicates(memory_store(np.eye(2), records)).groups == ()
+
+
+def test_across_splits_leaves_the_rest_out_but_not_a_copy_that_leaks() -> None:
+    vectors = np.stack([near(0, 0), near(0, 0), near(0, 0.1), near(1, 0), near(1, 0), near(2, 0)])
+    names = ["train/a", "train/b", "val/a", "val/b", "val/c", "x/a"]
+    vectors[5] = near(1, 0)
+    records = [item(*name.split("/")) for name in names]
+    report = find_duplicates(memory_store(vectors, records), across_splits=True)
+    assert {(str(p.first), str(p.second)) for p in report.pairs} == {
+        ("train/a", "val/a"),
+        ("train/b", "val/a"),
+    }
+    (group,) = report.groups
+    assert [str(k) for k in group.keys] == ["train/a", "train/b", "val/a"]
+
+
+@pytest.mark.parametrize("threshold", [0, -1, 1.0001, 2, float("nan")])
+def test_thresholds_that_mean_nothing(threshold: float) -> None:
+    store = memory_store(np.ones((1, 4)), [item("train", "a")])
+    with pytest.raises(UsageError, match="threshold must be above 0 and at most 1"):
+        find_duplicates(store, threshold=threshold)
+
+
+def test_threshold_one_finds_equal_vectors_and_no_others() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(200, 33))
+    vectors[100:] = vectors[:100]
+    vectors[150:] += 1e-2
+    records = [item("train", f"{n:03}") for n in range(200)]
+    report = find_duplicates(memory_store(vectors, records), threshold=1)
+    assert {(int(p.first.id), int(p.second.id)) for p in report.pairs} == {
+        (n, n + 100) for n in range(50)
+    }
+
+
+@pytest.mark.parametrize(
+    "records", [[], [item("train", "a")], [item("train", "a", status=Status.MISSING)]]
+)
+def test_too_few_items_for_a_pair(records: list) -> None:
+    report = find_duplicates(memory_store(np.ones((len(records), 4)), records))
+    assert (report.pairs, report.groups) == ((), ())
+
+
+def clustered_store(path: Path):
+    rng = np.random.default_rng(4)
+    vectors = rng.normal(size=(3000, 32))
+    vectors[2900:] = vectors[:100] + 0.05 * rng.normal(size=(100, 32))
+    vectors[50:60] = vectors[40]
+    records = [item("train" if n < 2900 else "val", f"{n:04}") for n in range(3000)]
+    return file_store(path, vectors, records)
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_big_stores_are_compared_by_an_index(tmp_path: Path, monkeypatch, indexed: bool) -> None:
+    with clustered_store(tmp_path / "e.h5") as store:
+        exact = find_duplicates(store)
+        if indexed:
+            build_index(store)
+        monkeypatch.setattr(duplicates_module, "MAX_EXACT_ROWS", 1000)
+        by_index = find_duplicates(store)
+        assert (exact.exact, by_index.exact) == (True, False)
+        expected = {(p.first, p.second): p.similarity for p in exact.pairs}
+        found = {(p.first, p.second): p.similarity for p in by_index.pairs}
+        assert set(found) <= set(expected)
+        assert len(found) >= 0.99 * len(expected)
+        for pair, similarity in found.items():
+            assert similarity == pytest.approx(expected[pair], abs=1e-12)
+        assert find_duplicates(store, exact=True) == exact
+
+
+def test_a_stale_index_is_an_error_where_it_is_needed(tmp_path: Path) -> None:
+    with clustered_store(tmp_path / "e.h5") as store:
+        graph_path(store.path).write_bytes(b"not an index")
+        assert find_duplicates(store).exact
+        with pytest.raises(StoreIndexError, match="no index of this version"):
+            find_duplicates(store, exact=False)
+
+
+def test_components_of_a_long_chain() -> None:
+    rng = np.random.default_rng(0)
+    order = rng.permutation(5000)
+    components = Components(5003)
+    for part in np.array_split(rng.permutation(4999), 7):
+        a, b = order[part], order[part + 1]
+        first, second = np.minimum(a, b), np.maximum(a, b)
+        components.join(PairBlock(first, second, np.full(len(a), 0.9)))
+    ((rows, least, most),) = components.groups()
+    assert rows.tolist() == list(range(5000))
+    assert (least, most) == (0.9, 0.9)
+
+
+def test_a_bounded_number_of_pairs_is_kept_the_worst_leaks_first() -> None:
+    keeper = PairKeeper(max_pairs=3)
+    rng = np.random.default_rng(0)
+    for n in range(10):
+        block = PairBlock(np.arange(4) + 10 * n, np.arange(4) + 1000, rng.random(4))
+        keeper.add(block, np.arange(4) == n - 3)
+        keeper.add(block, np.arange(4) == n - 3)
+    pairs, n_pairs = keeper.best()
+    assert n_pairs >= 40
+    across = [
+        (int(a), int(b)) in {(30, 1000), (41, 1001), (52, 1002), (63, 1003)}
+        for a, b in zip(pairs.first, pairs.second, strict=True)
+    ]
+    assert across == [True, True, True]
+    assert (np.diff(pairs.similarities) <= 0).all()

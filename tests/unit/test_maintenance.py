@@ -1,0 +1,284 @@
+"""`merge`, `repair` and `compact`, and directories that several writers filled."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crash.runs import QuickFiles, content, embed, rows, source
+from datumaro_embed.errors import (
+    ModelMismatchError,
+    StoreCorruptError,
+    StoreExistsError,
+    UsageError,
+)
+from datumaro_embed.maintenance import merge_stores, repair_store
+from datumaro_embed.records import AnnotationRecord, Categories, ItemKey, ItemRecord, Status
+from datumaro_embed.store import ShardRun, compact_store, create_store, open_store
+from datumaro_embed.vectors import unit_rows
+from support import run
+
+VECTORS = unit_rows(np.random.default_rng(0).normal(size=(60, 8)))
+
+
+def record(number: int, label: int = 0) -> ItemRecord:
+    kinds = ("bbox", "mask", "caption")
+    return ItemRecord(
+        ItemKey("b" if number % 2 else "a", f"{number:02}"),
+        path="x" * number,
+        annotations=tuple(
+            AnnotationRecord(
+                kinds[(number + i) % 3], label=label, coords=(1.0 * i,) * 4, text="t" * i
+            )
+            for i in range(number % 4)
+        ),
+    )
+
+
+def store_of(
+    path: Path,
+    numbers: Iterable[int],
+    *,
+    labels: tuple[str, ...] = ("cat",),
+    label: int = 0,
+    fingerprint: str = "f",
+) -> Path:
+    with create_store(path, dim=8, run_fingerprint=fingerprint) as writer:
+        for item in sorted((record(n, label) for n in numbers), key=lambda item: item.key):
+            writer.append(item, VECTORS[int(item.key.id)])
+        writer.set_categories(Categories(labels), VECTORS[: len(labels)])
+        writer.seal({"model": {"name": "m"}})
+    return path
+
+
+# merge --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("output", ["c.h5", "c"])
+def test_merged_stores_are_the_store_of_all(tmp_path: Path, output: str) -> None:
+    parts = [range(0, 60, 3), range(1, 60, 3), range(2, 60, 3)]
+    paths = [store_of(tmp_path / f"{i}.h5", part) for i, part in enumerate(parts)]
+    summary = merge_stores(paths, tmp_path / output)
+    assert (summary.n_items, summary.n_dropped) == (60, 0)
+    with (
+        open_store(tmp_path / output) as merged,
+        open_store(store_of(tmp_path / "all.h5", range(60))) as whole,
+    ):
+        assert content(merged) == content(whole)
+        assert merged.categories == whole.categories
+        np.testing.assert_array_equal(merged.label_embeddings, whole.label_embeddings)
+        assert merged.verify() == []
+        assert len(merged.provenance["merged"]) == 3
+
+
+def test_labels_go_by_name(tmp_path: Path) -> None:
+    one = store_of(tmp_path / "1.h5", [1, 2], labels=("cat", "dog"), label=1)
+    two = store_of(tmp_path / "2.h5", [3, 5], labels=("owl", "dog"), label=1)
+    merge_stores([one, two], tmp_path / "c.h5")
+    with open_store(tmp_path / "c.h5") as merged:
+        assert merged.categories.labels == ("cat", "dog", "owl")
+        assert set(merged.ann_labels.tolist()) == {1}
+        assert merged.verify() == []
+
+
+@pytest.mark.parametrize(("wins", "label"), [("first", 0), ("last", 1)])
+def test_duplicates(tmp_path: Path, wins: str, label: int) -> None:
+    one = store_of(tmp_path / "1.h5", [1, 2], labels=("cat", "dog"), label=0)
+    two = store_of(tmp_path / "2.h5", [2, 3], labels=("cat", "dog"), label=1)
+    with pytest.raises(UsageError, match=r"'a/02' is in .*1\.h5' and in .*2\.h5'"):
+        merge_stores([one, two], tmp_path / "c.h5")
+    assert not (tmp_path / "c.h5").exists()
+    assert not (tmp_path / "c.h5.work").exists()
+    summary = merge_stores([one, two], tmp_path / "c.h5", on_duplicate=wins)
+    assert (summary.n_items, summary.n_dropped) == (3, 1)
+    with open_store(tmp_path / "c.h5") as merged:
+        item = merged.item(merged.row(ItemKey("a", "02")))
+        assert {annotation.label for annotation in item.annotations} == {label}
+
+
+def test_what_cannot_be_merged(tmp_path: Path) -> None:
+    one = store_of(tmp_path / "1.h5", [1])
+    two = store_of(tmp_path / "2.h5", [2], fingerprint="g")
+    with pytest.raises(ModelMismatchError, match="embed one of them again"):
+        merge_stores([one, two], tmp_path / "c.h5")
+    with pytest.raises(StoreExistsError):
+        merge_stores([one], two)
+    with pytest.raises(UsageError, match="nothing to merge"):
+        merge_stores([], tmp_path / "c.h5")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1.h5", "2.h5"]
+
+
+# Several writers in one directory -----------------------------------------------------------------
+
+
+def two_writers(path: Path, first: Iterable[int], second: Iterable[int]) -> Path:
+    for writer, numbers in (("a", first), ("b", second)):
+        with ShardRun(
+            path,
+            dim=8,
+            run_fingerprint="f",
+            model="m",
+            writer=writer,
+            shard_rows=7,
+            files=QuickFiles(),
+        ) as shards:
+            for item in sorted((record(n) for n in numbers), key=lambda item: item.key):
+                shards.append(item, VECTORS[int(item.key.id)])
+            shards.set_categories(Categories(("cat",)), VECTORS[:1])
+            shards.seal({"model": {"name": "m"}})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (range(0, 60, 3), [n for n in range(60) if n % 3]),
+        (range(30), range(30, 60)),
+        ([n for n in range(60) if n % 2 == 0], [n for n in range(60) if n % 2]),
+    ],
+    ids=["interleaved", "blocks", "subsets"],
+)
+def test_shards_of_two_writers_read_as_one_store(
+    tmp_path: Path, first: Iterable[int], second: Iterable[int]
+) -> None:
+    store = open_store(two_writers(tmp_path / "s", first, second))
+    whole = open_store(store_of(tmp_path / "all.h5", range(60)))
+    assert content(store) == content(whole)
+    for row in range(60):
+        assert store.item(row) == whole.item(row)
+        assert store.row(whole.key(row)) == row
+    picked = [59, 0, 7, 7]
+    np.testing.assert_array_equal(store.embeddings(picked), whole.embeddings(picked))
+    np.testing.assert_array_equal(store.embeddings(slice(3, 9)), whole.embeddings(slice(3, 9)))
+    assert ItemKey("a", "99") not in store
+    assert store.verify() == []
+
+
+def test_an_item_in_two_shards_is_damage(tmp_path: Path) -> None:
+    store = open_store(two_writers(tmp_path / "s", range(30), range(29, 60)))
+    with pytest.raises(StoreCorruptError, match="another shard has 'b/29' too"):
+        store.item(0)
+    assert any("b/29" in problem for problem in store.verify())
+
+
+# compact ------------------------------------------------------------------------------------------
+
+
+def test_compacting_changes_no_row(tmp_path: Path) -> None:
+    target = tmp_path / "store"
+    embed(target, source(), QuickFiles())
+    with open_store(target) as store:
+        before, provenance = content(store), store.provenance
+    done = compact_store(target, shard_rows=10)
+    assert (done.n_before, done.n_after) == (12, 4)
+    with open_store(target) as store:
+        assert content(store) == before
+        assert store.provenance == provenance
+        assert store.verify() == []
+    assert len(list((target / "shards").iterdir())) == 5
+    assert compact_store(target, shard_rows=10).n_after == 4
+    assert embed(target, source(), QuickFiles()).n_added == 0
+    with open_store(target) as store:
+        assert content(store) == before
+
+
+def test_an_unfinished_store_is_not_compacted(tmp_path: Path) -> None:
+    shards = ShardRun(tmp_path / "s", dim=8, shard_rows=1, files=QuickFiles())
+    shards.append(record(0), VECTORS[0])
+    shards.suspend()
+    shards.abort()
+    with pytest.raises(UsageError, match="not finished"):
+        compact_store(tmp_path / "s")
+
+
+# repair -------------------------------------------------------------------------------------------
+
+
+def damage(path: Path, data: bytes) -> None:
+    raw = bytearray(path.read_bytes())
+    place = raw.find(data)
+    assert place > 0
+    raw[place] ^= 1
+    path.write_bytes(raw)
+
+
+@pytest.mark.parametrize("name", ["store.h5", "store"])
+def test_repair_keeps_what_verifies_and_embed_makes_the_rest(tmp_path: Path, name: str) -> None:
+    target = tmp_path / name
+    embed(target, source(), QuickFiles())
+    with open_store(target) as store:
+        before = rows(store)
+        whole = content(store)
+        vector, key = store.embeddings([3]).tobytes(), str(store.key(3))
+    files = [target] if target.is_file() else sorted((target / "shards").iterdir())
+    damage(next(file for file in files if vector in file.read_bytes()), vector)
+    summary = repair_store(target, tmp_path / f"new-{name}")
+    assert (summary.n_kept, summary.n_marked, summary.n_lost) == (len(before) - 1, 1, 0)
+    with open_store(tmp_path / f"new-{name}") as repaired:
+        assert repaired.verify() == []
+        found = rows(repaired)
+        assert dict(found.items() - before.items()).keys() == {key}
+        assert repaired.statuses[3] == Status.INFERENCE_FAILED
+        assert repaired.categories.labels == ("cat",)
+    done = embed(tmp_path / f"new-{name}", source(), QuickFiles())
+    assert done.n_reembedded == 6  # the one, and five that have no image
+    with open_store(tmp_path / f"new-{name}") as store:
+        assert content(store) == whole
+
+
+def test_repair_of_a_directory_without_its_manifest_and_some_shards(tmp_path: Path) -> None:
+    target = tmp_path / "store"
+    embed(target, source(), QuickFiles())
+    with open_store(target) as store:
+        before = rows(store)
+    (target / "manifest-0.json").unlink()
+    shards = sorted((target / "shards").iterdir())
+    shards[2].unlink()
+    shards[5].write_bytes(shards[5].read_bytes()[:1000])
+    summary = repair_store(target, tmp_path / "new.h5")
+    assert (summary.n_kept, len(summary.unreadable)) == (30, 1)
+    with open_store(tmp_path / "new.h5") as repaired:
+        assert rows(repaired).items() <= before.items()
+        assert repaired.verify() == []
+
+
+def test_shards_without_a_manifest_are_not_cleaned_up_by_a_run(tmp_path: Path) -> None:
+    target = tmp_path / "store"
+    embed(target, source(), QuickFiles())
+    (target / "manifest-0.json").unlink()
+    with pytest.raises(StoreCorruptError, match=r"has 13 shards and no manifest; .*repair"):
+        embed(target, source(), QuickFiles())
+    assert len(list((target / "shards").iterdir())) == 13
+    assert embed(target, source(), QuickFiles(), restart=True).n_reused == 0
+
+
+def test_what_cannot_be_repaired(tmp_path: Path) -> None:
+    (tmp_path / "x.h5").write_bytes(b"nothing")
+    with pytest.raises(StoreCorruptError, match="Nothing of"):
+        repair_store(tmp_path / "x.h5", tmp_path / "new.h5")
+    store_of(tmp_path / "a.h5", [1])
+    with pytest.raises(StoreExistsError):
+        repair_store(tmp_path / "a.h5", tmp_path / "x.h5")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.h5", "x.h5"]
+
+
+# As commands --------------------------------------------------------------------------------------
+
+
+def test_the_three_commands(tmp_path: Path) -> None:
+    one, two = store_of(tmp_path / "1.h5", [1, 2]), store_of(tmp_path / "2.h5", [3])
+    merged = run("datumaro-embed", "merge", one, two, "-o", f"{tmp_path / 'm'}/")
+    assert (merged.returncode, merged.stdout) == (0, f"3 rows in {tmp_path / 'm'}/\n")
+    compacted = run("datumaro-embed", "compact", tmp_path / "m")
+    assert (compacted.returncode, compacted.stdout) == (0, "1 shards before, 1 now\n")
+    shutil.copy(one, tmp_path / "bad.h5")
+    damage(tmp_path / "bad.h5", VECTORS[1].astype(np.float16).tobytes())
+    assert run("datumaro-embed", "verify", tmp_path / "bad.h5").returncode == 1
+    repaired = run("datumaro-embed", "repair", tmp_path / "bad.h5", "-o", tmp_path / "good.h5")
+    assert repaired.returncode == 0
+    assert "1 rows kept" in repaired.stdout
+    assert run("datumaro-embed", "verify", tmp_path / "good.h5").returncode == 0

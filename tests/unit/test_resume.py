@@ -1,0 +1,407 @@
+"""The same command again: what is re-used, what is made anew, and what it says of both."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from datumaro.components.annotation import Bbox
+from datumaro.components.dataset import Dataset
+from datumaro.components.dataset_base import DatasetItem
+from datumaro.components.media import Image
+
+from crash.runs import N_ITEMS, QuickFiles, content, embed, rows, source
+from datumaro_embed import Status, open_store
+from datumaro_embed.adapter import SourceDataset
+from datumaro_embed.encoders import FakeEncoder
+from datumaro_embed.errors import (
+    InferenceError,
+    ModelMismatchError,
+    RunInterruptedError,
+    StoreExistsError,
+    StoreLockedError,
+    StoreWriteError,
+    UsageError,
+)
+from datumaro_embed.pipeline import EmbedOptions, embed_source
+from datumaro_embed.progress import EmbedSummary
+from datumaro_embed.store import ShardRun
+
+
+class Counting(FakeEncoder):
+    """Counts the images that it embeds; can break, or send a signal, after some batches."""
+
+    def __init__(self, *, stop_after: int = -1, number: int = 0, **options: Any) -> None:
+        super().__init__(batch_size=4, **options)
+        self.n_images = 0
+        self._stop_after, self._number = stop_after, number
+
+    def embed_pixels(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        for count, vectors in enumerate(super().embed_pixels(batches)):
+            if count == self._stop_after:
+                if not self._number:
+                    raise InferenceError("the device is gone. Plug it in.")
+                os.kill(os.getpid(), self._number)
+            self.n_images += len(vectors)
+            yield vectors
+
+
+def go(
+    target: Path | str, data: SourceDataset, encoder: FakeEncoder | None = None, **options: Any
+) -> EmbedSummary:
+    return embed_source(
+        data,
+        target,
+        EmbedOptions(**{"workers": 2, "shard_rows": 3} | options),
+        progress=False,
+        encoder=encoder or FakeEncoder(),
+        open_run=partial(ShardRun, files=QuickFiles()),
+    )
+
+
+@pytest.fixture(params=["store.h5", "store"])
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return tmp_path / request.param
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    path = tmp_path_factory.mktemp("whole") / "store.h5"
+    embed(path, source(), QuickFiles())
+    with open_store(path) as store:
+        return content(store)
+
+
+# Going on -----------------------------------------------------------------------------------------
+
+
+def test_a_run_that_broke_goes_on_and_ends_with_the_same_bytes(target: Path, whole: dict) -> None:
+    with pytest.raises(InferenceError):
+        go(target, source(), Counting(stop_after=3))
+    encoder = Counting()
+    summary = go(target, source(), encoder)
+    assert summary.n_reused == 12
+    assert encoder.n_images == N_ITEMS - 5 - 12  # every seventh has no image
+    with open_store(target) as store:
+        assert content(store) == whole
+        assert store.verify() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_keeps_every_row_that_was_embedded(target: Path, whole: dict, number: int) -> None:
+    encoder, said = Counting(stop_after=2, number=number), []
+    with pytest.raises(RunInterruptedError, match=signal.Signals(number).name) as caught:
+        embed_source(
+            source(), target, EmbedOptions(shard_rows=1000), encoder=encoder, notify=said.append
+        )
+    assert caught.value.exit_status == 128 + number
+    assert isinstance(caught.value, KeyboardInterrupt)
+    assert len(said) == 1
+    assert "the same command goes on from there" in said[0]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    summary = go(target, source())
+    assert summary.n_reused == encoder.n_images > 0
+    with open_store(target) as store:
+        assert content(store) == whole
+
+
+def test_a_second_signal_stops_at_once_and_what_was_committed_stays(target: Path) -> None:
+    class Impatient(Counting):
+        def embed_pixels(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+            for vectors in super().embed_pixels(batches):
+                yield vectors
+                if self.n_images >= 8:
+                    os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        go(target, source(), Impatient())
+    assert go(target, source()).n_reused >= 6
+
+
+def test_running_again_embeds_nothing(target: Path, whole: dict) -> None:
+    go(target, source())
+    encoder = Counting()
+    summary = go(target, source(), encoder)
+    assert encoder.n_images == 0
+    assert (summary.n_reused, summary.n_removed) == (N_ITEMS - 5, 0)
+    assert "31 re-used, 0 added, 5 re-embedded, 0 removed" in "\n".join(summary.lines())
+    with open_store(target) as store:
+        assert content(store) == whole
+
+
+def test_shards_that_came_out_the_same_are_kept_as_they_are(tmp_path: Path) -> None:
+    target = tmp_path / "store"
+    go(target, source())
+    before = {path.name: path.stat().st_ino for path in (target / "shards").iterdir()}
+    go(target, source([*range(20), *range(21, N_ITEMS)]))
+    after = {path.name: path.stat().st_ino for path in (target / "shards").iterdir()}
+    kept = before.items() & after.items()
+    assert len(kept) == 6  # 18 rows: item 20 was in the seventh shard
+    assert len(list((target / "shards").iterdir())) == len(after)
+
+
+# Changes of the dataset ---------------------------------------------------------------------------
+
+
+def item(number: int, name: str = "", *, seed: int | None = None, x: float = 1) -> DatasetItem:
+    rng = np.random.default_rng(number if seed is None else seed)
+    pixels = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    box = Bbox(x, 1, 2, 3, label=0)
+    return DatasetItem(
+        name or f"{number:03}", subset="a", media=Image.from_numpy(pixels), annotations=[box]
+    )
+
+
+def dataset(*items: DatasetItem, labels: tuple[str, ...] = ("cat",)) -> SourceDataset:
+    return SourceDataset(Dataset.from_iterable(items, categories=list(labels)), root=Path("/x"))
+
+
+@pytest.mark.parametrize(
+    ("after", "counts", "n_embedded"),
+    [
+        ([*range(10)], (10, 0, 0, 0), 0),
+        ([*range(12)], (10, 2, 0, 0), 2),
+        ([*range(2, 10)], (8, 0, 0, 2), 0),
+        ([item(0, seed=77), *range(1, 10)], (9, 0, 1, 0), 1),
+        ([item(3, "renamed"), *range(3), *range(4, 10)], (10, 0, 0, 1), 0),
+        ([item(3, x=2.5), *range(3), *range(4, 10)], (10, 0, 0, 0), 0),
+        ([item(9, "000"), *range(1, 9), item(0, "009")], (10, 0, 0, 0), 0),
+    ],
+    ids=["nothing", "added", "removed", "edited", "renamed", "relabelled", "swapped"],
+)
+def test_only_changed_content_is_embedded(
+    target: Path, tmp_path: Path, after: list, counts: tuple, n_embedded: int
+) -> None:
+    go(target, dataset(*map(item, range(10))))
+    changed = [entry if isinstance(entry, DatasetItem) else item(entry) for entry in after]
+    encoder = Counting()
+    done = go(target, dataset(*changed), encoder)
+    assert (done.n_reused, done.n_added, done.n_reembedded, done.n_removed) == counts
+    assert encoder.n_images == n_embedded
+    go(tmp_path / "anew.h5", dataset(*changed))
+    with open_store(target) as store, open_store(tmp_path / "anew.h5") as anew:
+        assert content(store) == content(anew)
+        assert store.verify() == []
+
+
+def test_new_label_names_come_with_old_vectors(target: Path) -> None:
+    go(target, dataset(item(0), item(1)))
+    go(target, dataset(item(0), item(1), labels=("dog", "cat")))
+    with open_store(target) as store:
+        assert store.categories.labels == ("dog", "cat")
+        expected = FakeEncoder().embed_labels(("dog", "cat"))
+        np.testing.assert_array_equal(store.label_embeddings, expected)
+
+
+def test_a_failed_item_is_tried_again(tmp_path: Path) -> None:
+    from support import picture
+
+    photo, target = tmp_path / "a.png", tmp_path / "store.h5"
+    data = SourceDataset(
+        Dataset.from_iterable([DatasetItem("a", media=Image.from_file(str(photo)))]), root=tmp_path
+    )
+    go(target, data)
+    with open_store(target) as store:
+        assert store.statuses.tolist() == [Status.MISSING]
+    picture(1).save(photo)
+    summary = go(target, data)
+    assert (summary.n_reused, summary.n_reembedded) == (0, 1)
+    with open_store(target) as store:
+        assert store.statuses.tolist() == [Status.OK]
+
+
+def test_regions_of_one_image_never_share_a_vector(tmp_path: Path) -> None:
+    from datumaro.components.media import RoIImage
+
+    from support import picture
+
+    picture(3, (64, 64)).save(tmp_path / "a.png")
+
+    def region(x: int) -> SourceDataset:
+        image = Image.from_file(str(tmp_path / "a.png"))
+        medium = RoIImage.from_image(image, roi=(x, 0, 20, 20))
+        return SourceDataset(Dataset.from_iterable([DatasetItem("a", media=medium)]), root=tmp_path)
+
+    encoder = Counting()
+    for x in (0, 30):
+        go(tmp_path / "store.h5", region(x), encoder)
+    assert encoder.n_images == 2
+
+
+# Refusals -----------------------------------------------------------------------------------------
+
+
+def test_another_model_is_refused_and_nothing_changes(target: Path) -> None:
+    go(target, source(range(6)))
+    with open_store(target) as store:
+        before = rows(store)
+    with pytest.raises(ModelMismatchError, match=r"made by the model fake \(.*uses fake \("):
+        go(target, source(range(6)), FakeEncoder(seed=1))
+    with open_store(target) as store:
+        assert rows(store) == before
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
+    go(target, source(range(6)), FakeEncoder(seed=1), restart=True)
+    with open_store(target) as store:
+        assert store.run_fingerprint == FakeEncoder(seed=1).fingerprint
+
+
+def test_an_unfinished_run_of_another_model_is_refused(target: Path) -> None:
+    with pytest.raises(InferenceError):
+        go(target, source(), Counting(stop_after=3))
+    with pytest.raises(ModelMismatchError):
+        go(target, source(), FakeEncoder(seed=1))
+    assert go(target, source()).n_reused == 12
+
+
+def test_another_dtype_re_uses_nothing_of_a_finished_store(target: Path) -> None:
+    go(target, source())
+    encoder = Counting()
+    go(target, source(), encoder, dtype="float32")
+    assert encoder.n_images == N_ITEMS - 5
+    with open_store(target) as store:
+        assert store.dtype == np.float32
+        assert store.verify() == []
+
+
+def test_another_dtype_does_not_drop_an_unfinished_run(target: Path) -> None:
+    with pytest.raises(InferenceError):
+        go(target, source(), Counting(stop_after=3))
+    with pytest.raises(UsageError, match="finish it first"):
+        go(target, source(), dtype="float32")
+    assert go(target, source()).n_reused == 12
+
+
+def test_restart_re_uses_nothing(target: Path, whole: dict) -> None:
+    go(target, source(range(10)))
+    with pytest.raises(InferenceError):
+        go(target, source(), Counting(stop_after=3))
+    encoder = Counting()
+    go(target, source(), encoder, restart=True)
+    assert encoder.n_images == N_ITEMS - 5
+    with open_store(target) as store:
+        assert content(store) == whole
+
+
+def test_a_second_writer_is_refused_and_a_reader_sees_whole_shards(target: Path) -> None:
+    class Nosy(Counting):
+        def embed_pixels(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+            for vectors in super().embed_pixels(batches):
+                yield vectors
+                if self.n_images == 16:
+                    look()
+
+    seen = []
+
+    def look() -> None:
+        work = target if target.suffix == "" else Path(f"{target}.work")
+        before = {path: path.stat().st_mtime_ns for path in work.rglob("*") if path.is_file()}
+        with pytest.raises(StoreLockedError, match="Another process is writing"):
+            go(target, source())
+        assert before.items() <= {
+            path: path.stat().st_mtime_ns for path in work.rglob("*") if path.is_file()
+        }.items() | {(work / "lock", before.get(work / "lock"))}
+        with open_store(work) as store:
+            seen.append(rows(store))
+            assert store.verify() == []
+            assert not store.complete
+
+    go(target, source(), Nosy())
+    assert len(seen) == 1
+    assert len(seen[0]) % 3 == 0
+    assert 0 < len(seen[0]) < N_ITEMS
+    with open_store(target) as store:
+        assert seen[0].items() <= rows(store).items()
+
+
+def test_a_lock_that_a_dead_process_left_does_not_block(target: Path) -> None:
+    work = target if target.suffix == "" else Path(f"{target}.work")
+    work.mkdir(parents=True)
+    (work / "lock").write_bytes(b"")
+    go(target, source(range(3)))
+
+
+def test_a_file_that_came_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "store.h5"
+
+    class Racing(Counting):
+        def embed_labels(self, names: Any) -> np.ndarray:
+            target.write_bytes(b"mine")
+            return super().embed_labels(names)
+
+    with pytest.raises(StoreExistsError, match="meanwhile"):
+        go(target, source(), Racing())
+    assert target.read_bytes() == b"mine"
+    target.unlink()
+    assert go(target, source()).n_reused == N_ITEMS - 5
+
+
+def test_a_damaged_shard_is_embedded_again(target: Path, whole: dict) -> None:
+    with pytest.raises(InferenceError):
+        go(target, source(), Counting(stop_after=5))
+    work = target if target.suffix == "" else Path(f"{target}.work")
+    shard = sorted((work / "shards").iterdir())[1]
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    said: list[str] = []
+    encoder = Counting()
+    embed_source(source(), target, EmbedOptions(), encoder=encoder, notify=said.append)
+    assert "1 damaged shards are left out" in said[0]
+    with open_store(target) as store:
+        assert content(store) == whole
+
+
+def test_a_row_of_a_finished_file_is_re_used_only_if_its_crc_is_right(
+    tmp_path: Path, whole: dict
+) -> None:
+    target = tmp_path / "store.h5"
+    go(target, source())
+    data = bytearray(target.read_bytes())
+    with open_store(target) as store:
+        place = data.find(store.embeddings([3]).tobytes())
+    data[place] ^= 1
+    target.write_bytes(data)
+    encoder = Counting()
+    go(target, source(), encoder)
+    assert encoder.n_images == 1
+    with open_store(target) as store:
+        assert content(store) == whole
+
+
+def test_no_room_is_said_before_anything_is_embedded(target: Path) -> None:
+    class Full(QuickFiles):
+        def free_bytes(self, directory: Path) -> int:
+            return 100
+
+    encoder = Counting()
+    with pytest.raises(StoreWriteError, match=r"Disk full .* free 100"):
+        embed_source(
+            source(),
+            target,
+            EmbedOptions(),
+            encoder=encoder,
+            open_run=partial(ShardRun, files=Full()),
+        )
+    assert encoder.n_images == 0
+    assert list(target.parent.iterdir()) == []
+
+
+def test_a_shard_is_committed_after_its_time(tmp_path: Path) -> None:
+    now = iter(range(0, 10_000, 25))
+    run = ShardRun(tmp_path / "store", dim=2, clock=lambda: next(now), files=QuickFiles())
+    from datumaro_embed.records import ItemKey, ItemRecord
+
+    with run:
+        for number in range(6):
+            record = replace(ItemRecord(ItemKey("", str(number))))
+            run.append(record, np.array([0, 1], np.float32))
+        run.seal({})
+    with open_store(tmp_path / "store") as store:
+        assert len(store.shards) > 1

@@ -1,0 +1,107 @@
+"""Copies of hits: the right files, under safe names, and nothing from outside the media root."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datumaro_embed import Hit, ItemKey, search
+from datumaro_embed.errors import StoreWriteError, UsageError
+from datumaro_embed.saving import media_root_of, save_hits
+from datumaro_embed.store import EmbeddingStore
+from search_support import item, memory_store
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "media"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "a.jpg").write_bytes(b"bytes of a")
+    (tmp_path / "secret.txt").write_bytes(b"secret")
+    return folder
+
+
+def store_of(*paths: str, content: bytes = b"bytes of a", name: str = "n") -> EmbeddingStore:
+    sha = hashlib.sha256(content).digest()
+    records = [item("train", f"{name}{n}", path=path, sha=sha) for n, path in enumerate(paths)]
+    return memory_store(np.ones((len(paths), 2)), records)
+
+
+def save(store: EmbeddingStore, root: Path, target: Path) -> list[str]:
+    hits = search(store, np.ones(2))
+    return list(save_hits(store, hits, target, media_root=root))
+
+
+def test_files_are_named_by_rank_similarity_and_id(root: Path, tmp_path: Path) -> None:
+    assert save(store_of("sub/a.jpg", "sub/a.jpg"), root, tmp_path / "new" / "out") == []
+    copies = sorted((tmp_path / "new" / "out").iterdir())
+    assert [path.name for path in copies] == ["001_1.0000_n0.jpg", "002_1.0000_n1.jpg"]
+    assert copies[0].read_bytes() == b"bytes of a"
+
+
+@pytest.mark.parametrize(
+    "path", ["../secret.txt", "/etc/hostname", "sub/../../secret.txt", "link.txt"]
+)
+def test_paths_that_lead_out_are_refused(root: Path, tmp_path: Path, path: str) -> None:
+    (root / "link.txt").symlink_to(tmp_path / "secret.txt")
+    store = store_of(path, content=b"secret")
+    assert save(store, root, tmp_path / "out") == ["train/n0: its path leads out of the media root"]
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("", "has no image file"),
+        ("gone.jpg", "there is no file"),
+        ("sub", "there is no file"),
+        ("a\0b", "cannot be followed"),
+    ],
+)
+def test_items_without_a_file_are_told(root: Path, tmp_path: Path, path: str, message: str) -> None:
+    (problem,) = save(store_of(path), root, tmp_path / "out")
+    assert message in problem
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_file_that_has_changed_is_not_copied(root: Path, tmp_path: Path) -> None:
+    (problem,) = save(store_of("sub/a.jpg", content=b"as it was"), root, tmp_path / "out")
+    assert "have changed since it was embedded" in problem
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b\\c", ".hidden", "\n\r", "é" * 300, "a" * 300])
+def test_ids_make_safe_names(root: Path, tmp_path: Path, name: str) -> None:
+    assert save(store_of("sub/a.jpg", name=name), root, tmp_path / "out") == []
+    (copy,) = (tmp_path / "out").iterdir()
+    assert copy.name.startswith("001_1.0000_")
+    assert copy.suffix == ".jpg"
+    assert len(copy.name.encode()) < 200
+
+
+def test_a_folder_with_something_in_it_is_refused(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not an empty folder"):
+        save(store_of("sub/a.jpg"), root, root)
+    with pytest.raises(UsageError, match="not an empty folder"):
+        save(store_of("sub/a.jpg"), root, root / "sub" / "a.jpg")
+    with pytest.raises(StoreWriteError, match="Cannot write"):
+        save(store_of("sub/a.jpg"), root, root / "sub" / "a.jpg" / "out")
+
+
+def test_the_media_root_is_the_stores_own_unless_given(root: Path) -> None:
+    store = store_of("sub/a.jpg")
+    with pytest.raises(UsageError, match="does not say where its images lie"):
+        media_root_of(store)
+    assert media_root_of(store, root) == root
+    with pytest.raises(UsageError, match="no folder 'nowhere'"):
+        media_root_of(store, "nowhere")
+
+
+def test_a_hit_need_not_come_from_a_search(root: Path, tmp_path: Path) -> None:
+    store = store_of("sub/a.jpg")
+    hit = Hit(ItemKey("train", "n0"), row=0, similarity=-0.5, path="sub/a.jpg")
+    assert list(save_hits(store, [hit], tmp_path / "out", media_root=root)) == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["001_-0.5000_n0.jpg"]
