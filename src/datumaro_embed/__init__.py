@@ -7,6 +7,7 @@ and Datumaro; the names below do so on first use.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,11 @@ _LAZY = {
 }
 
 datumaro_embed_bridge.install()
+
+# When they are imported, OpenVINO and NNCF report it over the network, from a process that they fork
+# off a thread; what other threads hold at that moment is broken in it. Without this package they
+# do neither. (Where it has been imported already it stays.)
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
 def __getattr__(name: str) -> Any:
