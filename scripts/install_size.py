@@ -1,6 +1,6 @@
 """Fail where this environment has torch in it, or more than 1 GB of packages.
 
-    python -m venv fresh && fresh/bin/pip install . && fresh/bin/python scripts/install_size.py
+python -m venv fresh && fresh/bin/pip install . && fresh/bin/python scripts/install_size.py
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,6 +97,8 @@ def _soak(folder: Path, chosen: argparse.Namespace, rng: random.Random) -> int:
             f"{'identical' if same else 'DIFFERENT'}{'' if alone else ', something is left'}",
             flush=True,
         )
+        if not same:
+            print("\n".join(_differences(reference, target)), flush=True)
         shutil.rmtree(target.parent)
     print(f"| kills | rounds | {' | '.join(tally.moments)} | final stores that differ |")
     counts = " | ".join(map(str, tally.moments.values()))
@@ -166,6 +169,21 @@ def _content(path: Path) -> dict[str, bytes]:
             for column in SCHEMA
             if column.path.startswith(("items/", "annotations/"))
         }
+
+
+def _differences(expected: Path, found: Path) -> Iterator[str]:
+    """Say which columns differ, and in which rows."""
+    with open_store(expected) as one, open_store(found) as two:
+        for column in SCHEMA:
+            left, right = one.column(column.path), two.column(column.path)
+            if left.shape != right.shape:
+                yield f"  {column.path}: {left.shape} and {right.shape}"
+            elif left.tobytes() != right.tobytes() and len(left):
+                rows = np.flatnonzero((left != right).reshape(len(left), -1).any(axis=1))
+                yield f"  {column.path}: {len(rows)} rows, first {rows[:8].tolist()}"
+        statuses = two.statuses.tolist()
+        yield f"  statuses: {Counter(statuses)}; fingerprints: {one.run_fingerprint[:12]}, "
+        yield f"  {two.run_fingerprint[:12]}; {two.provenance.get('precision')}"
 
 
 def _moment(target: Path) -> str:

@@ -207,7 +207,6 @@ class Run:
             lambda kept: (lambda pixels: image_embeddings(kept[0], pixels), kept[0]),
         )[0]
 
-
     def practise_crowds(self, model: CLIPModel) -> CLIPModel:
         """Stage three: the image tower alone, mostly on scenes of several things; the text rests."""
         self.sampler.shares = CROWDED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -48,7 +47,7 @@ class Counting(FakeEncoder):
             if count == self._stop_after:
                 if not self._number:
                     raise InferenceError("the device is gone. Plug it in.")
-                os.kill(os.getpid(), self._number)
+                signal.raise_signal(self._number)
             self.n_images += len(vectors)
             yield vectors
 
@@ -118,7 +117,7 @@ def test_a_second_signal_stops_at_once_and_what_was_committed_stays(target: Path
             for vectors in super().embed_pixels(batches):
                 yield vectors
                 if self.n_images >= 8:
-                    os.kill(os.getpid(), signal.SIGINT)
+                    signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         go(target, source(), Impatient())

@@ -59,11 +59,12 @@ class SealedStore(EmbeddingStore):
         self._bytes = None
 
     def _mapped(self) -> mmap.mmap:
-        if self._bytes is None:
+        mapped = self._bytes  # which another thread may release meanwhile
+        if mapped is None:
             mapped, identity = _map_file(self._path)
             self._check_same_file(identity)
             self._bytes = mapped
-        return self._bytes
+        return mapped
 
     def _check_same_file(self, identity: os.stat_result) -> None:
         """Refuse where the bytes that were mapped first and those in the file now are not one."""
