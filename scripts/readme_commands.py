@@ -2,8 +2,9 @@
 
     python scripts/readme_commands.py README.md | bash -euo pipefail
 
-Blocks marked ``sh`` are printed as they are; ``python`` blocks are fed to python. Other blocks (``text``,
-``console``) are for reading. CI runs the result in a fresh clone, so what README.md shows is what works.
+Blocks marked ``sh`` are printed as they are; ``python`` blocks are fed to python. Other blocks
+(``text``, ``console``) are for reading. CI runs the result in a fresh clone, so what README.md
+shows is what works.
 """
 
 from __future__ import annotations

@@ -208,7 +208,7 @@ class Run:
         )[0]
 
     def practise_crowds(self, model: CLIPModel) -> CLIPModel:
-        """Stage three: the image tower alone, mostly on scenes of several things; the text rests."""
+        """Stage three: the image tower alone, mostly on crowded scenes; the text rests."""
         self.sampler.shares = CROWDED
         model = model.train().requires_grad_(True)
         for part in (model.text_model, model.text_projection):

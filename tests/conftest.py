@@ -18,7 +18,7 @@ def demo_encoder() -> ClipEncoder:
 
 @pytest.fixture(scope="session")
 def coco_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the store that a real `datum transform` wrote of sample_data/coco, beside its output."""
+    """Return the store that a real `datum transform` wrote of sample_data/coco."""
     return _transformed(tmp_path_factory.mktemp("coco"), "coco")
 
 

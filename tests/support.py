@@ -43,7 +43,7 @@ def picture(seed: int, size: tuple[int, int] = (48, 40)) -> Image.Image:
 def write_coco(
     root: Path, files: Iterable[tuple[str, tuple[int, int]]], subset: str = "train"
 ) -> Path:
-    """Write COCO annotations (one box each, label ``thing``) for image files that lie elsewhere or not.
+    """Write COCO annotations (one box each, label ``thing``); the images are the caller's.
 
     Parameters
     ----------

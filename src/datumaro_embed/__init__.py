@@ -100,9 +100,9 @@ _LAZY = {
 
 datumaro_embed_bridge.install()
 
-# When they are imported, OpenVINO and NNCF report it over the network, from a process that they fork
-# off a thread; what other threads hold at that moment is broken in it. Without this package they
-# do neither. (Where it has been imported already it stays.)
+# When they are imported, OpenVINO and NNCF report it over the network, from a process that they
+# fork off a thread, which is not safe with threads. Without this package they do neither.
+# (Where it has been imported already it stays.)
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 

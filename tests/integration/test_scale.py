@@ -20,7 +20,7 @@ SUFFIXES = {"RGB": ".jpg", "L": ".jpg", "CMYK": ".jpg", "1": ".png"}
 
 
 def photographs(root: Path, n_images: int) -> Path:
-    """Cut the sample's photographs into crops of every mode and size; write them as a COCO dataset."""
+    """Cut the sample's photographs into crops of every mode and size, as a COCO dataset."""
     originals = sorted((SAMPLE / "coco" / "images").rglob("photo_*.jpg"))
     rng = np.random.default_rng(7)
     files = []
