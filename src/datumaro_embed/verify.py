@@ -39,7 +39,7 @@ def compare_with_dataset(
         labels = (store.categories.labels, source.categories.labels)
         for difference in _differences(stored, record, *labels):
             yield f"{record.key}: {difference}"
-    for key in store.keys():  # noqa: SIM118 (a store is not a mapping)
+    for key in store.keys():
         if key not in seen:
             yield f"{key}: in the store, not in the dataset"
 

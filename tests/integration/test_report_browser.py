@@ -80,7 +80,7 @@ def test_report_of_the_sample_data(coco_store: Path, tmp_path: Path, page: Page)
     page.wait_for("document.getElementById('ids').value")
     ids = page.run("document.getElementById('ids').value").split("\n")
     with open_store(coco_store) as store:
-        assert ids == [str(key) for key in store.keys()]  # noqa: SIM118 (a store is not a mapping)
+        assert ids == [str(key) for key in store.keys()]
     assert page.run("document.getElementById('count').textContent") == "69 items"
 
     page.screenshot(tmp_path / "report.png")

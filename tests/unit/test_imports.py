@@ -34,7 +34,7 @@ def test_npy_with_a_list_of_ids(npy: Path, tmp_path: Path) -> None:
     summary = import_vectors(npy, tmp_path / "s.h5", ids=ids)
     assert (summary.n_items, summary.dim, summary.dtype) == (4, 6, "float32")
     with open_store(tmp_path / "s.h5") as store:
-        assert [key.id for key in store.keys()] == ["a", "b", "c", "d"]  # noqa: SIM118
+        assert [key.id for key in store.keys()] == ["a", "b", "c", "d"]
         np.testing.assert_array_equal(store.embeddings(), VECTORS[[3, 1, 2, 0]])
         assert store.provenance["source"] == "imported"
         assert store.provenance["imported"]["from"] == "v.npy"
@@ -64,7 +64,7 @@ def test_a_clip_retrieval_folder(tmp_path: Path) -> None:
         pq.write_table(table, folder / "metadata" / f"metadata_{part}.parquet")
     import_vectors(folder, tmp_path / "s.h5")
     with open_store(tmp_path / "s.h5") as store:
-        assert [key.id for key in store.keys()] == [f"{row}.jpg" for row in range(4)]  # noqa: SIM118
+        assert [key.id for key in store.keys()] == [f"{row}.jpg" for row in range(4)]
         np.testing.assert_array_equal(store.embeddings(), VECTORS.astype("float16"))
 
 
