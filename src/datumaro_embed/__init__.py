@@ -31,11 +31,9 @@ if TYPE_CHECKING:
     from .encoders import ClipEncoder, Encoder
     from .exports import convert_store
     from .imports import import_vectors
-    from .indexing import build_index
-    from .pipeline import embed_dataset
-    from .progress import EmbedSummary
-    from .query import search, search_vectors
+    from .pipeline import EmbedSummary, embed_dataset
     from .report import ReportOptions, write_report
+    from .retrieval import build_index, search, search_vectors
     from .store import EmbeddingStore, open_store
     from .tables import iter_batches, to_arrow, to_numpy, to_pandas
 
@@ -77,11 +75,11 @@ __all__ = [
 _LAZY = {
     "ClipEncoder": "encoders",
     "DuplicateReport": "duplicates",
-    "EmbedSummary": "progress",
+    "EmbedSummary": "pipeline",
     "EmbeddingStore": "store",
     "Encoder": "encoders",
     "ReportOptions": "report",
-    "build_index": "indexing",
+    "build_index": "retrieval",
     "convert_store": "exports",
     "embed_dataset": "pipeline",
     "find_duplicates": "duplicates",
@@ -89,8 +87,8 @@ _LAZY = {
     "iter_batches": "tables",
     "open_store": "store",
     "rows_for": "alignment",
-    "search": "query",
-    "search_vectors": "query",
+    "search": "retrieval",
+    "search_vectors": "retrieval",
     "to_arrow": "tables",
     "to_numpy": "tables",
     "to_pandas": "tables",

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from .duplicates import DuplicateReport
-from .query import SearchResult
 from .records import DuplicateGroup, DuplicatePair, ItemKey, Split
+from .retrieval import SearchResult
 from .store import FileSystem
 from .store.files import publish
 

@@ -21,7 +21,7 @@ from .models.manifest import MANIFEST_NAME, MODEL_FILES, sha256_file, write_mani
 from .models.publish import check_free, publish_directory
 from .models.quantise import check_nncf, quantise_image_encoder
 from .parallel import map_ahead, usable_processors
-from .reading import read_item
+from .pipeline import read_item
 
 __all__ = ["Fidelity", "export_int8", "fidelity_of", "quantise_model"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from .adapter import SourceDataset
 from .parallel import map_ahead, usable_processors
-from .reading import read_item_info
+from .pipeline import read_item_info
 from .records import AnnotationRecord, ItemKey, ItemRecord
 from .store import EmbeddingStore
 

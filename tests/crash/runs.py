@@ -16,7 +16,7 @@ from datumaro.components.media import Image
 from datumaro_embed.adapter import SourceDataset
 from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.pipeline import EmbedOptions, embed_source
-from datumaro_embed.progress import EmbedSummary
+from datumaro_embed.pipeline.progress import EmbedSummary
 from datumaro_embed.store import EmbeddingStore, FileSystem, ShardRun, open_store
 from datumaro_embed.store.schema import SCHEMA
 

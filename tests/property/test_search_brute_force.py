@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datumaro_embed import find_duplicates, search, search_vectors
-from datumaro_embed.filters import Filters
 from datumaro_embed.records import Split, Status
+from datumaro_embed.retrieval.filters import Filters
 from datumaro_embed.store import EmbeddingStore
 from search_support import LABELS, SUBSETS, assert_nearest, float64_cosines, item, memory_store
 

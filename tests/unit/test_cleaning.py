@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datumaro_embed.cleaning import Change, plan_changes
+from datumaro_embed.duplicates.cleaning import Change, plan_changes
 from datumaro_embed.errors import UsageError
 from datumaro_embed.records import DuplicateGroup, ItemKey, Split
 

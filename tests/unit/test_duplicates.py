@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from datumaro_embed import ItemKey, build_index, find_duplicates
-from datumaro_embed import duplicates as duplicates_module
+from datumaro_embed.duplicates import find as duplicates_module
+from datumaro_embed.duplicates.grouping import Components, PairKeeper
 from datumaro_embed.errors import StoreIndexError, UsageError
-from datumaro_embed.grouping import Components, PairKeeper
 from datumaro_embed.records import Split, Status
 from datumaro_embed.similarity import PairBlock, graph_path
 from search_support import file_store, item, memory_store

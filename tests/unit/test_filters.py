@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from datumaro_embed.errors import UsageError
-from datumaro_embed.filters import Filters, labels_of_rows, matching_rows
 from datumaro_embed.records import Status
+from datumaro_embed.retrieval.filters import Filters, labels_of_rows, matching_rows
 from search_support import item, memory_store
 
 RECORDS = [

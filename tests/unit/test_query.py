@@ -20,8 +20,8 @@ from datumaro_embed.errors import (
     StoreNotFoundError,
     UsageError,
 )
-from datumaro_embed.query import SearchOptions, compose, run_search
 from datumaro_embed.records import Status
+from datumaro_embed.retrieval.query import SearchOptions, compose, run_search
 from datumaro_embed.similarity import graph_path
 from datumaro_embed.store import EmbeddingStore
 from search_support import fake_store, item, memory_store

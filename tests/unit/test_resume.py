@@ -30,7 +30,7 @@ from datumaro_embed.errors import (
     UsageError,
 )
 from datumaro_embed.pipeline import EmbedOptions, embed_source
-from datumaro_embed.progress import EmbedSummary
+from datumaro_embed.pipeline.progress import EmbedSummary
 from datumaro_embed.store import ShardRun
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from datumaro_embed import Hit, ItemKey, search
 from datumaro_embed.errors import StoreWriteError, UsageError
-from datumaro_embed.saving import media_root_of, save_hits
+from datumaro_embed.retrieval.saving import media_root_of, save_hits
 from datumaro_embed.store import EmbeddingStore
 from search_support import item, memory_store
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..query_options import add_duplicate_arguments
+from ..flags import add_duplicate_arguments
 
 __all__ = ["add_parser"]
 

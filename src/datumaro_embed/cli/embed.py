@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..options import add_embed_arguments
+from ..flags import add_embed_arguments
 
 __all__ = ["add_parser"]
 

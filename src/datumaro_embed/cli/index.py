@@ -22,7 +22,7 @@ def add_parser(commands: Any) -> None:
 
 
 def _index(store: Path, rebuild: bool) -> int:
-    from ..indexing import build_index
+    from ..retrieval import build_index
     from ..store import open_store
 
     with open_store(store) as opened:

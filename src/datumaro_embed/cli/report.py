@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..query_options import DEFAULT_THRESHOLD
+from ..flags import DEFAULT_THRESHOLD
 
 __all__ = ["add_parser"]
 

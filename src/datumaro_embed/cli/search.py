@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..query_options import add_search_arguments
+from ..flags import add_search_arguments
 
 __all__ = ["add_parser"]
 
@@ -58,9 +58,7 @@ def _search(
     **flags: Any,
 ) -> int:
     from ..listing import hits_json, hits_lines
-    from ..query import run_search
-    from ..request import search_request
-    from ..saving import check_folder, media_root_of, save_hits
+    from ..retrieval import check_folder, media_root_of, run_search, save_hits, search_request
     from ..store import open_store
 
     plus, options = search_request(queries, **flags)

@@ -4,11 +4,10 @@ from .catalogue import CATALOGUE, CatalogueEntry
 from .export import export_model
 from .manifest import ImageSpec, ModelManifest, TextSpec, load_manifest, sha256_file
 from .pull import pull_model
-from .resolve import DEFAULT_MODEL, available_models, resolve_model, user_cache_dir
+from .resolve import available_models, resolve_model, user_cache_dir
 
 __all__ = [
     "CATALOGUE",
-    "DEFAULT_MODEL",
     "CatalogueEntry",
     "ImageSpec",
     "ModelManifest",

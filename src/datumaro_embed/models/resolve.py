@@ -11,7 +11,6 @@ from ..errors import ModelInvalidError, ModelNotFoundError
 from .manifest import MANIFEST_NAME
 
 __all__ = [
-    "DEFAULT_MODEL",
     "MODELS_VARIABLE",
     "available_models",
     "resolve_model",
@@ -19,7 +18,6 @@ __all__ = [
     "user_model_dir",
 ]
 
-DEFAULT_MODEL = "clip-vit-base-patch32"
 MODELS_VARIABLE = "DATUMARO_EMBED_MODELS"
 
 

@@ -11,9 +11,8 @@ from typing import Any
 from datumaro.components.dataset_base import DatasetItem, IDataset
 from datumaro.components.transformer import Transform
 
-from ..cleaning import ACTIONS, Change, plan_changes
-from ..duplicates import check_threshold, find_duplicates
-from ..query_options import DEFAULT_THRESHOLD, add_duplicate_arguments
+from ..duplicates import ACTIONS, Change, check_threshold, find_duplicates, plan_changes
+from ..flags import DEFAULT_THRESHOLD, add_duplicate_arguments
 from ..records import ItemKey
 from ..store import open_store
 from .errors import datum_errors

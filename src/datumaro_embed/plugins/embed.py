@@ -13,8 +13,8 @@ from datumaro.components.dataset_base import DatasetItem, IDataset
 from datumaro.components.transformer import Transform
 
 from ..adapter import SourceDataset
+from ..flags import add_embed_arguments
 from ..models import resolve_model
-from ..options import add_embed_arguments
 from ..pipeline import EmbedOptions, check_place, embed_source
 from .errors import datum_errors
 

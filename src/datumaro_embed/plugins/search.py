@@ -10,10 +10,9 @@ from typing import Any
 from datumaro.components.dataset_base import DatasetItem, IDataset
 from datumaro.components.transformer import Transform
 
-from ..query import run_search
-from ..query_options import DEFAULT_K, add_search_arguments
+from ..flags import DEFAULT_K, add_search_arguments
 from ..records import ItemKey
-from ..request import search_request
+from ..retrieval import run_search, search_request
 from ..store import open_store
 from .errors import datum_errors
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import MissingExtraError, UsageError
 from ..exports import new_path
-from ..query_options import DEFAULT_THRESHOLD
+from ..flags import DEFAULT_THRESHOLD
 from ..records import Split
 from ..store import EmbeddingStore
 from . import sections

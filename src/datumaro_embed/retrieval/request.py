@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .errors import UsageError
+from ..errors import UsageError
+from ..records import ItemKey
 from .filters import Filters
 from .query import QueryInput, SearchOptions
-from .records import ItemKey
 
 __all__ = ["search_request"]
 

@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from .encoders import ClipEncoder, Encoder
-from .errors import ItemFailedError, ModelMismatchError, UsageError
+from ..encoders import ClipEncoder, Encoder
+from ..errors import ItemFailedError, ModelMismatchError, UsageError
+from ..flags import DEFAULT_K
+from ..models import load_manifest, resolve_model
+from ..records import Hit, ItemKey, Split, Status
+from ..similarity import graph_path, nearest_rows, open_graph, unit_queries
+from ..store import EmbeddingStore, open_store
 from .filters import ALL, Filters, labels_of_rows, matching_rows
-from .models import load_manifest, resolve_model
-from .query_options import DEFAULT_K
-from .records import Hit, ItemKey, Split, Status
-from .similarity import graph_path, nearest_rows, open_graph, unit_queries
-from .store import EmbeddingStore, open_store
 
 __all__ = [
     "QueryInput",

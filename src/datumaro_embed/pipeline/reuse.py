@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from .adapter import SourceItem
+from ..adapter import SourceItem
+from ..records import ItemKey, ItemRecord, Status
+from ..store import EmbeddingStore
 from .reading import read_item_info
-from .records import ItemKey, ItemRecord, Status
-from .store import EmbeddingStore
 
 __all__ = ["Changes", "KnownVectors"]
 

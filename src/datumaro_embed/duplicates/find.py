@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import UsageError
-from .filters import labels_of_rows, matching_rows
-from .grouping import Components, PairKeeper, stars
-from .query_options import DEFAULT_THRESHOLD
-from .records import DuplicateGroup, DuplicatePair, ItemKey, Split, Status
-from .similarity import (
+from ..errors import UsageError
+from ..flags import DEFAULT_THRESHOLD
+from ..records import DuplicateGroup, DuplicatePair, ItemKey, Split, Status
+from ..retrieval import labels_of_rows, matching_rows
+from ..similarity import (
     PairBlock,
     RowGraph,
     build_graph,
@@ -25,7 +24,8 @@ from .similarity import (
     paired_cosines,
     similar_pairs,
 )
-from .store import EmbeddingStore, open_store
+from ..store import EmbeddingStore, open_store
+from .grouping import Components, PairKeeper, stars
 
 __all__ = ["DEFAULT_THRESHOLD", "DuplicateReport", "check_threshold", "find_duplicates"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from .encoders import BATCH_SIZE, ClipEncoder
-from .errors import UsageError
-from .options import DEFAULT_MODEL
-from .store.run import SHARD_ROWS
+from ..encoders import BATCH_SIZE, ClipEncoder
+from ..errors import UsageError
+from ..flags import DEFAULT_MODEL
+from ..store.run import SHARD_ROWS
 
 __all__ = ["EmbedOptions"]
 

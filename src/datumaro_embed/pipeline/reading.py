@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from PIL import Image
 
-from .adapter import EncoderInput, SourceItem, encoder_input
-from .adapter.media import UnsupportedMediaError
-from .geometry import orient_xywh
-from .images import ImageInfo, ImageProblem, read_image, read_info
-from .records import ItemRecord, Status
+from ..adapter import EncoderInput, SourceItem, encoder_input
+from ..adapter.media import UnsupportedMediaError
+from ..geometry import orient_xywh
+from ..images import ImageInfo, ImageProblem, read_image, read_info
+from ..records import ItemRecord, Status
 
 __all__ = ["read_item", "read_item_info"]
 

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from .records import ItemRecord, Status
+from ..records import ItemRecord, Status
 
 __all__ = ["EmbedSummary", "Progress"]
 

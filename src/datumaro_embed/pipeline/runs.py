@@ -12,18 +12,17 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .encoders import Encoder
-from .errors import (
+from ..encoders import Encoder
+from ..errors import (
     DatumaroEmbedError,
     RunInterruptedError,
     StoreExistsError,
     StoreNotFoundError,
     StoreWriteError,
 )
-from .place import StorePlace
-from .records import Categories, ItemRecord
-from .reuse import Changes, KnownVectors
-from .store import (
+from ..place import StorePlace
+from ..records import Categories, ItemRecord
+from ..store import (
     EmbeddingStore,
     SealedStore,
     ShardedStore,
@@ -32,7 +31,8 @@ from .store import (
     open_store,
     row_is_sound,
 )
-from .store.files import checked_free_bytes
+from ..store.files import checked_free_bytes
+from .reuse import Changes, KnownVectors
 
 __all__ = ["StoreRun"]
 

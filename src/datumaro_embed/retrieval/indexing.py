@@ -7,10 +7,10 @@ import time
 
 import numpy as np
 
-from .errors import StoreIndexError, UsageError
+from ..errors import StoreIndexError, UsageError
+from ..similarity import build_graph, graph_path, open_graph, write_graph
+from ..store import EmbeddingStore, open_store
 from .filters import matching_rows
-from .similarity import build_graph, graph_path, open_graph, write_graph
-from .store import EmbeddingStore, open_store
 
 __all__ = ["build_index"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .records import ItemRecord
+from ..records import ItemRecord
 
 __all__ = ["OrderedRows", "ReadItem"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .similarity import PairBlock
+from ..similarity import PairBlock
 
 __all__ = ["Components", "PairKeeper", "stars"]
 

@@ -7,10 +7,10 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .errors import StoreWriteError, UsageError
-from .models.manifest import sha256_file
-from .records import Hit
-from .store import EmbeddingStore
+from ..errors import StoreWriteError, UsageError
+from ..models.manifest import sha256_file
+from ..records import Hit
+from ..store import EmbeddingStore
 
 __all__ = ["check_folder", "media_root_of", "save_hits"]
 

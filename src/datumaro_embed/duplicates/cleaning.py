@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import UsageError
-from .records import DuplicateGroup, ItemKey
+from ..errors import UsageError
+from ..records import DuplicateGroup, ItemKey
 
 __all__ = ["ACTIONS", "Change", "plan_changes"]
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .errors import UsageError
-from .records import Split, Status
-from .store import EmbeddingStore
+from ..errors import UsageError
+from ..records import Split, Status
+from ..store import EmbeddingStore
 
 __all__ = ["ALL", "Filters", "labels_of_rows", "matching_rows"]
 

@@ -19,21 +19,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .adapter import SourceDataset, SourceItem
-from .embed_options import EmbedOptions
-from .encoders import Encoder
-from .errors import ItemFailedError
-from .interrupts import DeferredInterrupts
+from ..adapter import SourceDataset, SourceItem
+from ..encoders import Encoder
+from ..errors import ItemFailedError
+from ..interrupts import DeferredInterrupts
+from ..parallel import map_ahead, usable_processors
+from ..place import StorePlace
+from ..records import ItemRecord
+from ..store import EmbeddingStore, ShardRun, open_store
+from ..versions import installed_versions
+from .options import EmbedOptions
 from .ordering import OrderedRows, ReadItem
-from .parallel import map_ahead, usable_processors
-from .place import StorePlace
 from .progress import EmbedSummary, Progress
 from .reading import read_item
-from .records import ItemRecord
 from .reuse import KnownVectors
 from .runs import StoreRun
-from .store import EmbeddingStore, ShardRun, open_store
-from .versions import installed_versions
 
 if TYPE_CHECKING:
     from datumaro.components.dataset_base import IDataset

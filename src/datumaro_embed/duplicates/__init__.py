@@ -1,0 +1,13 @@
+"""Near-duplicates and leakage: finding the pairs, grouping them, deciding what becomes of them."""
+
+from .cleaning import ACTIONS, Change, plan_changes
+from .find import DuplicateReport, check_threshold, find_duplicates
+
+__all__ = [
+    "ACTIONS",
+    "Change",
+    "DuplicateReport",
+    "check_threshold",
+    "find_duplicates",
+    "plan_changes",
+]

@@ -1,0 +1,13 @@
+"""Flags that the transforms and the command line share; loads nothing heavy."""
+
+from .embedding import DEFAULT_MODEL, add_embed_arguments
+from .queries import DEFAULT_K, DEFAULT_THRESHOLD, add_duplicate_arguments, add_search_arguments
+
+__all__ = [
+    "DEFAULT_K",
+    "DEFAULT_MODEL",
+    "DEFAULT_THRESHOLD",
+    "add_duplicate_arguments",
+    "add_embed_arguments",
+    "add_search_arguments",
+]

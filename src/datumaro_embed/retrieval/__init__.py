@@ -1,0 +1,24 @@
+"""Search: filters, queries of text, images and items, the index, copies of what was found."""
+
+from .filters import Filters, labels_of_rows, matching_rows
+from .indexing import build_index
+from .query import SearchOptions, SearchResult, compose, run_search, search, search_vectors
+from .request import search_request
+from .saving import check_folder, media_root_of, save_hits
+
+__all__ = [
+    "Filters",
+    "SearchOptions",
+    "SearchResult",
+    "build_index",
+    "check_folder",
+    "compose",
+    "labels_of_rows",
+    "matching_rows",
+    "media_root_of",
+    "run_search",
+    "save_hits",
+    "search",
+    "search_request",
+    "search_vectors",
+]
