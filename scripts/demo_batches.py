@@ -74,6 +74,7 @@ class SceneSampler:
     def __init__(self, concepts: dict, everyday: set[str], size_px: int, seed: int) -> None:
         self.size_px = size_px
         self.shares: tuple[float, ...] = FEW
+        self.twins = False
         self.rng = np.random.default_rng(seed)
         self.torch_rng = torch.Generator().manual_seed(seed)
         large, self.rows, self.repeated = load_sprites(concepts, 64)
@@ -113,6 +114,8 @@ class SceneSampler:
         """
         counts = 1 + self.rng.choice(MAX_OBJECTS, size, p=self.shares)
         chosen = self.rng.choice(len(self.weights), (size, MAX_OBJECTS), p=self.weights)
+        if self.twins:
+            self._add_twins(counts, chosen)
         chosen[np.arange(MAX_OBJECTS)[None] >= counts[:, None]] = -1
         scenes = self._canvas(size)
         sides, centres = self._layout(counts)
@@ -128,6 +131,17 @@ class SceneSampler:
             where = torch.from_numpy(here)
             scenes[where] = scenes[where] * (1 - layer[:, 3:]) + layer[:, :3]
         return (self._photographed(scenes) - MEAN) / STD, chosen
+
+    def empty(self, size: int) -> torch.Tensor:
+        """Normalised scenes of nothing but a background: shape and type as of `batch`."""
+        return (self._photographed(self._canvas(size)) - MEAN) / STD
+
+    def _add_twins(self, counts: np.ndarray, chosen: np.ndarray) -> None:
+        """Give every crowded scene of the first half a twin in the second: all but one the same."""
+        half = len(counts) // 2
+        crowded = np.flatnonzero(counts[:half] > 1)
+        counts[crowded + half] = counts[crowded]
+        chosen[crowded + half, 1:] = chosen[crowded, 1:]
 
     def _canvas(self, size: int) -> torch.Tensor:
         picked = torch.from_numpy(self.rng.integers(len(self.backgrounds), size=size))

@@ -12,13 +12,21 @@ from demo_model import CONTEXT, text_embeddings
 from demo_tokenizer import END, PAD, train_tokenizer
 
 
-def taught_words(seed: int) -> tuple[dict, demo_captions.Phrases, Tokenizer]:
-    """Concepts with their drawings, their phrases, and the tokenizer learned from captions."""
+def taught_words() -> tuple[dict, demo_captions.Phrases]:
+    """Concepts with their drawings, and their phrases."""
     concepts = demo_captions.training_concepts()
-    phrases = demo_captions.Phrases(list(concepts))
-    rng = np.random.default_rng(seed)
+    return concepts, demo_captions.Phrases(list(concepts))
+
+
+def learned_tokenizer(seed: int) -> Tokenizer:
+    """A tokenizer learned from captions: learn it once and keep it.
+
+    The trainer breaks ties by chance, whatever the seed: a second one numbers its tokens otherwise,
+    and weights that were trained with the first misread it.
+    """
+    rng, phrases = np.random.default_rng(seed), taught_words()[1]
     corpus = [demo_captions.caption([text], rng) for text in phrases.texts for _ in range(6)]
-    return concepts, phrases, train_tokenizer(corpus)
+    return train_tokenizer(corpus)
 
 
 class TextBatches:

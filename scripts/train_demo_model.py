@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 from torch import distributed, multiprocessing, nn
 from torch.nn import functional
 from transformers import CLIPModel
@@ -34,7 +35,7 @@ from demo_batches import CROWDED, SceneSampler
 from demo_model import DIM, SIZE_PX, build_model, export, image_embeddings, text_embeddings
 from demo_optim import Optimisers
 from demo_teacher import Teacher
-from demo_texts import TextBatches, contrastive_loss, taught_words
+from demo_texts import TextBatches, contrastive_loss, learned_tokenizer, taught_words
 from eval_demo_model import clip_pixels, query, ranks_of_concepts, single_scenes
 
 MONITOR_SEED = 1  # not the seed of the reported scenes
@@ -45,7 +46,8 @@ class Run:
 
     def __init__(self, options: argparse.Namespace, rank: int) -> None:
         self.options, self.rank = options, rank
-        self.concepts, phrases, self.tokenizer = taught_words(options.seed)
+        self.concepts, phrases = taught_words()
+        self.tokenizer = Tokenizer.from_file(str(options.tokenizer))
         everyday = demo_captions.everyday_concepts()
         self.sampler = SceneSampler(
             self.concepts, set(everyday), SIZE_PX, options.seed + 1000 * rank
@@ -56,7 +58,7 @@ class Run:
         scenes = single_scenes(everyday, MONITOR_SEED)
         pixels = np.stack([clip_pixels(scene.pixels, SIZE_PX) for scene in scenes])
         self.monitor_pixels, self.n_seen = torch.from_numpy(pixels), {}
-        self.folder = Path(options.work)
+        self.folder = options.work
         self.folder.mkdir(parents=True, exist_ok=True)
         self.say(
             f"{len(self.concepts)} concepts, {self.sampler.n_drawings} drawings; "
@@ -209,7 +211,7 @@ class Run:
 
     def practise_crowds(self, model: CLIPModel) -> CLIPModel:
         """Stage three: the image tower alone, mostly on crowded scenes; the text rests."""
-        self.sampler.shares = CROWDED
+        self.sampler.shares, self.sampler.twins = CROWDED, True
         model = model.train().requires_grad_(True)
         for part in (model.text_model, model.text_projection):
             part.requires_grad_(False)
@@ -225,18 +227,30 @@ class Run:
                 texts = bank[templates, torch.from_numpy(picked)]
                 if several:
                     texts = torch.cat([texts, text_embeddings(model, self.texts.ids(several))])
-            pooled = forward(pixel_values=pixels).pooler_output
+            empty = self.sampler.empty(len(pixels) // 5)
+            pooled = forward(pixel_values=torch.cat([pixels, empty])).pooler_output
             own = functional.normalize(model.visual_projection(pooled).float(), dim=-1)
-            return contrastive_loss(scale * own @ texts.T, right)
+            logits = scale * own[: len(pixels)] @ texts.T
+            return contrastive_loss(logits, right) + 20 * crowding(own)
 
         return self.stage(
             "crowds",
             self.options.crowd_minutes,
             [model],
-            (0.012, 1e-3),
+            (0.006, 5e-4),
             loss_of,
             lambda kept: (lambda pixels: image_embeddings(kept[0], pixels), kept[0]),
         )[0]
+
+
+def crowding(own: torch.Tensor, *, near: float = 0.75) -> torch.Tensor:
+    """How much nearer than ``near`` different scenes are: what they share is not all they are.
+
+    Without it, two scenes of the same things, or photographs of nothing that is known, pass for
+    near-duplicates (cosine 0.95).
+    """
+    too_near = (own @ own.T - near).clamp(min=0).square()
+    return (too_near.sum() - too_near.diagonal().sum()) / len(own)
 
 
 def share_gradients(modules: list[nn.Module], progress: float) -> float:
@@ -282,7 +296,9 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--start", type=Path, help="folder of an earlier run: train its network further")
     add("--crowd-minutes", type=float, default=20, help="of these, on scenes of several things")
     add("--student", type=Path, help="weights of an earlier run: train only on crowded scenes")
-    add("--export", type=Path, help="averaged weights of an earlier run: only export them")
+    add("--export", type=Path, nargs="+", help="weights of earlier runs: only export their mean")
+    add("--shares", type=float, nargs="+", help="of each of these in the mean (default: equal)")
+    add("--tokenizer", type=Path, help="of the earlier run: its weights fit no other")
     add("--batch", type=int, default=80, help="scenes in a step of one process")
     add("--seed", type=int, default=0)
     add("--processes", type=int, default=2, help="each with its own scenes; gradients are averaged")
@@ -290,7 +306,7 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--say-minutes", type=float, default=3, help="how often to print and keep weights")
     add("--compile", action="store_true", help="compile the transformer (needs a C++ compiler)")
     default_work = Path(tempfile.gettempdir()) / "demo-training"
-    add("--work", default=default_work, help="where weights are kept on the way")
+    add("--work", type=Path, default=default_work, help="where weights are kept on the way")
     add("--out", type=Path, default=Path("models/demo-checkpoint"))
     return parser.parse_args(arguments)
 
@@ -298,15 +314,31 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Train both stages and write the checkpoint, or only write it."""
     options = options_of()
+    if options.tokenizer is None and (
+        options.student or options.start or options.teacher or options.export
+    ):
+        sys.exit("Weights of an earlier run fit only its tokenizer: give it with --tokenizer.")
+    if options.tokenizer is None:
+        options.work.mkdir(parents=True, exist_ok=True)
+        options.tokenizer = options.work / "tokenizer.json"
+        learned_tokenizer(options.seed).save(str(options.tokenizer))
     if options.export:
-        tokenizer = taught_words(options.seed)[2]
+        tokenizer = Tokenizer.from_file(str(options.tokenizer))
         model = build_model(tokenizer)
-        model.load_state_dict(load_file(options.export))
+        model.load_state_dict(mean_of(options.export, options.shares))
         export(model, tokenizer, options.out)
     elif options.processes == 1:
         work(0, options)
     else:
         multiprocessing.spawn(work, (options,), options.processes)
+
+
+def mean_of(paths: list[Path], shares: list[float] | None) -> dict[str, torch.Tensor]:
+    """Mean weights of runs from one start: better than each (model soups, arXiv:2203.05482)."""
+    runs = [load_file(path) for path in paths]
+    shares = shares or [1 / len(runs)] * len(runs)
+    pairs = list(zip(shares, runs, strict=True))
+    return {name: sum(share * run[name] for share, run in pairs) for name in runs[0]}
 
 
 def work(rank: int, options: argparse.Namespace) -> None:

@@ -12,7 +12,13 @@ from support import SAMPLE, run
 
 @pytest.fixture(scope="session")
 def demo_encoder() -> ClipEncoder:
-    """Return the demo model, compiled once."""
+    """Return the demo model, compiled once, in f32: the same vectors on every machine."""
+    return ClipEncoder.load("demo", precision="f32")
+
+
+@pytest.fixture(scope="session")
+def demo_as_used() -> ClipEncoder:
+    """Return the demo model as every command loads it, in the precision that suits the device."""
     return ClipEncoder.load("demo")
 
 

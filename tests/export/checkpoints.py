@@ -233,6 +233,7 @@ def write_open_clip(
     width: int = 64,
     layers: int = 2,
     dim: int = 48,
+    text_width: int = 64,
     resize_mode: str = "shortest",
     seed: int = 0,
 ) -> Path:
@@ -243,11 +244,11 @@ def write_open_clip(
 
     folder.mkdir(parents=True, exist_ok=True)
     side = {"image_size": image_size, "patch_size": patch, "head_width": min(64, width)}
-    text = {"context_length": 77, "vocab_size": 49408, "heads": max(1, width // 64)}
+    text = {"context_length": 77, "vocab_size": 49408, "heads": max(1, text_width // 64)}
     model_cfg = {
         "embed_dim": dim,
         "vision_cfg": {**side, "width": width, "layers": layers},
-        "text_cfg": {**text, "width": width, "layers": layers},
+        "text_cfg": {**text, "width": text_width, "layers": layers},
     }
     preprocess = {
         "mean": CLIP_MEAN,

@@ -3,94 +3,24 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from parity import check_parity, cosines, drawn_images
 from strings import strings
-from test_parity import cosines, drawn_images
 
 from datumaro_embed.encoders import ClipEncoder
 from datumaro_embed.encoders.tokenizer import TextTokenizer
 from datumaro_embed.errors import ModelInvalidError
 from datumaro_embed.models import export_model, load_manifest
 
-MODES = ("RGB", "L", "RGBA", "P", "LA", "CMYK", "1", "YCbCr")
-TEXTS = [*strings(63, seed=3), "a text that is far longer than the context " * 20]
 
-
-def mixed_images(n_images: int) -> list[Image.Image]:
-    """Images of mixed modes and sizes."""
-    drawn = drawn_images(n_images, seed=4)
-    return [image.convert(MODES[i % len(MODES)]) for i, image in enumerate(drawn)]
-
-
-class TorchSiglip:
-    """SiglipModel in float32 with transformers' own image processor and tokenizer."""
-
-    def __init__(self, checkpoint: Path) -> None:
-        import torch
-        from transformers import SiglipModel
-        from transformers.models.siglip import image_processing_pil_siglip as processing
-        from transformers.models.siglip.tokenization_siglip import SiglipTokenizer
-
-        self.torch = torch
-        self.model = SiglipModel.from_pretrained(checkpoint, dtype=torch.float32).eval()
-        self.processor = processing.SiglipImageProcessorPil.from_pretrained(checkpoint)
-        self.tokenizer = SiglipTokenizer.from_pretrained(checkpoint)
-        self.context = self.model.config.text_config.max_position_embeddings
-
-    def tokens(self, texts: list[str]) -> Any:
-        options = {"padding": "max_length", "truncation": True, "max_length": self.context}
-        return self.tokenizer(texts, **options, return_tensors="pt")["input_ids"]
-
-    def images(self, images: list[Image.Image]) -> Any:
-        colour = [image.convert("RGB") for image in images]
-        pixels = self.processor(colour, return_tensors="pt")["pixel_values"]
-        with self.torch.no_grad():
-            return self.model.get_image_features(pixel_values=pixels).pooler_output.numpy()
-
-    def texts(self, texts: list[str]) -> Any:
-        with self.torch.no_grad():
-            return self.model.get_text_features(input_ids=self.tokens(texts)).pooler_output.numpy()
-
-
-class TorchOpenClip:
-    """open_clip's model, transforms and tokenizer."""
-
-    def __init__(self, checkpoint: Path) -> None:
-        import open_clip
-        import torch
-
-        self.torch = torch
-        name = f"local-dir:{checkpoint}"
-        self.model, self.transform = open_clip.create_model_from_pretrained(name)
-        self.model.eval()
-        self.tokens = open_clip.get_tokenizer(name)
-
-    def images(self, images: list[Image.Image]) -> Any:
-        # open_clip resizes before it converts; the modes are compared elsewhere.
-        pixels = self.torch.stack([self.transform(image.convert("RGB")) for image in images])
-        with self.torch.no_grad():
-            return self.model.encode_image(pixels).numpy()
-
-    def texts(self, texts: list[str]) -> Any:
-        with self.torch.no_grad():
-            return self.model.encode_text(self.tokens(texts)).numpy()
-
-
-def check_parity(model_dir: Path, reference: Any) -> None:
-    """Cosines of 64 images and 64 texts with the reference, in f32 and in bf16."""
-    images, texts = mixed_images(64), TEXTS
-    expected = reference.images(images), reference.texts(texts)
-    for precision, limit in (("f32", 0.99999), ("bf16", 0.999)):
-        encoder = ClipEncoder.load(model_dir, precision=precision)
-        found = encoder.embed_images(images), encoder.embed_texts(texts)
-        lowest = [float(cosines(pair).min()) for pair in zip(found, expected, strict=True)]
-        print(model_dir.name, precision, "lowest cosine, images and texts:", lowest)
-        assert min(lowest) >= limit
+def reference_of(kind: str, checkpoint: Path) -> Any:
+    """One of reference.py, which needs torch to be imported."""
+    return getattr(import_module("reference"), kind)(checkpoint)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +41,7 @@ def open_clip(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def test_siglip_vectors(siglip: tuple[Path, Path]) -> None:
-    check_parity(siglip[1], TorchSiglip(siglip[0]))
+    check_parity(siglip[1], reference_of("TorchSiglip", siglip[0]))
 
 
 def test_siglip_is_read_not_assumed(siglip: tuple[Path, Path]) -> None:
@@ -127,13 +57,13 @@ def test_siglip_is_read_not_assumed(siglip: tuple[Path, Path]) -> None:
 def test_siglip_tokens(siglip: tuple[Path, Path]) -> None:
     texts = strings()
     tokenize = TextTokenizer(siglip[1] / "tokenizer.json", load_manifest(siglip[1]).text)
-    expected = TorchSiglip(siglip[0]).tokens(texts).numpy()
+    expected = reference_of("TorchSiglip", siglip[0]).tokens(texts).numpy()
     assert len(texts) == 2000
     np.testing.assert_array_equal(tokenize(texts)[0], expected)
 
 
 def test_open_clip_vectors(open_clip: tuple[Path, Path]) -> None:
-    check_parity(open_clip[1], TorchOpenClip(open_clip[0]))
+    check_parity(open_clip[1], reference_of("TorchOpenClip", open_clip[0]))
 
 
 def test_open_clip_is_read_not_assumed(open_clip: tuple[Path, Path]) -> None:
@@ -159,14 +89,14 @@ def test_open_clip_that_stretches(tmp_path: Path) -> None:
     model_dir = export_model(checkpoint, tmp_path / "model")
     assert load_manifest(model_dir).image.resize == "stretch"
     images = drawn_images(12, seed=6)
-    expected = TorchOpenClip(checkpoint).images(images)
+    expected = reference_of("TorchOpenClip", checkpoint).images(images)
     assert cosines((ClipEncoder.load(model_dir).embed_images(images), expected)).min() >= 0.99999
 
 
 def test_open_clip_tokens_with_clips_real_merges(open_clip: tuple[Path, Path]) -> None:
     texts = strings()
     tokenize = TextTokenizer(open_clip[1] / "tokenizer.json", load_manifest(open_clip[1]).text)
-    expected = TorchOpenClip(open_clip[0]).tokens(texts).numpy()
+    expected = reference_of("TorchOpenClip", open_clip[0]).tokens(texts).numpy()
     np.testing.assert_array_equal(tokenize(texts)[0], expected)
 
 
@@ -205,51 +135,3 @@ def test_open_clip_of_other_kinds(
     with pytest.raises(ModelInvalidError, match=why):
         export_model(tmp_path / "checkpoint", tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint"]
-
-
-# ------------------------------------------------------------------------------ true configurations
-
-
-@pytest.mark.slow
-def test_siglip_base(tmp_path: Path) -> None:
-    """SigLIP base/16-224's own configuration, random weights, the vocabulary at its own size."""
-    from checkpoints import write_siglip
-
-    true = {"image_size": 224, "width": 768, "layers": 12, "context": 64, "vocab_size": 32000}
-    checkpoint = write_siglip(tmp_path / "siglip-base", **true)
-    check_parity(export_model(checkpoint, tmp_path / "model"), TorchSiglip(checkpoint))
-
-
-@pytest.mark.slow
-def test_vit_l_14_336(tmp_path: Path) -> None:
-    """ViT-L/14-336 at its own widths, sizes and vocabulary, two layers deep."""
-    from checkpoints import write_clip
-    from test_parity import differences
-
-    checkpoint = write_clip(
-        tmp_path / "vit-l-14-336",
-        image_size=336,
-        patch=14,
-        width=1024,
-        layers=2,
-        dim=768,
-        text_width=768,
-        text_layers=2,
-        context=77,
-        vocab_size=49408,
-    )
-    model_dir = export_model(checkpoint, tmp_path / "model")
-    for precision, limit in (("f32", 0.99999), ("bf16", 0.999)):
-        for pair in differences(model_dir, checkpoint, precision):
-            print("ViT-L/14-336", precision, "lowest cosine", cosines(pair).min())
-            assert cosines(pair).min() >= limit
-
-
-@pytest.mark.slow
-def test_open_clip_vit_b_32(tmp_path: Path) -> None:
-    """OpenCLIP's ViT-B-32 at its own widths and sizes, six layers deep."""
-    from checkpoints import write_open_clip
-
-    true = {"image_size": 224, "patch": 32, "width": 768, "layers": 6, "dim": 512}
-    checkpoint = write_open_clip(tmp_path / "open-clip-b-32", **true)
-    check_parity(export_model(checkpoint, tmp_path / "model"), TorchOpenClip(checkpoint))

@@ -21,30 +21,30 @@ def store(coco_store: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(coco_store, tmp_path / "e.h5"))
 
 
-def test_search_prints_what_python_finds(store: Path, demo_encoder) -> None:
+def test_search_prints_what_python_finds(store: Path, demo_as_used) -> None:
     done = run("datumaro-embed", "search", store, "a cat", "-k", "4")
     assert done.returncode == 0, done.stderr
-    hits = search(store, "a cat", k=4, encoder=demo_encoder)
+    hits = search(store, "a cat", k=4, encoder=demo_as_used)
     lines = done.stdout.splitlines()
     assert len(lines) == 5
     for line, hit in zip(lines[1:], hits, strict=True):
         assert f"{hit.similarity:.4f}  {hit.key}" in line
 
 
-def test_search_equals_brute_force_on_the_stored_vectors(store: Path, demo_encoder) -> None:
+def test_search_equals_brute_force_on_the_stored_vectors(store: Path, demo_as_used) -> None:
     done = run("datumaro-embed", "search", store, "a red apple", "-k", "69", "--json")
     found = json.loads(done.stdout)
     assert found["exact"]
     with open_store(store) as opened:
         rows = opened.embeddings().astype(np.float64)
-    query = demo_encoder.embed_texts(["a red apple"])[0].astype(np.float64)
+    query = demo_as_used.embed_texts(["a red apple"])[0].astype(np.float64)
     cosines = rows @ query / np.linalg.norm(rows, axis=1) / np.linalg.norm(query)
     np.testing.assert_array_equal(
         [hit["row"] for hit in found["hits"]], np.argsort(-cosines, kind="stable")
     )
 
 
-def test_queries_may_stand_among_flags(store: Path, demo_encoder) -> None:
+def test_queries_may_stand_among_flags(store: Path, demo_as_used) -> None:
     image = SAMPLE / "coco" / "images" / "train" / "photo_01.jpg"
     words = ["-k", "3", "a dog", "--not", "a bus", "a cat", "--image", image, "--split", "train"]
     done = run("datumaro-embed", "search", store, *words, "--item", "val/scene_041", "--json")
@@ -55,7 +55,7 @@ def test_queries_may_stand_among_flags(store: Path, demo_encoder) -> None:
         k=3,
         minus=["a bus"],
         splits=["train"],
-        encoder=demo_encoder,
+        encoder=demo_as_used,
     )
     found = [(hit["subset"], hit["id"]) for hit in json.loads(done.stdout)["hits"]]
     assert found == [(hit.key.subset, hit.key.id) for hit in expected]

@@ -18,10 +18,6 @@ pytestmark = pytest.mark.skipif(
     SOURCE == "placeholder-random", reason="the demo model here has random weights"
 )
 
-# At the default 0.95 the demo model also pairs scene_009 with scene_045 (0.955): two crowded scenes
-# that share three things. docs/demo-model.md says so.
-THRESHOLD = 0.96
-
 # The labels that most images show.
 N_QUERIES = 30
 PLANTED = {
@@ -47,10 +43,10 @@ def shares(store: Path, hits_of: Callable[[str], list]) -> tuple[float, float]:
     return sum(first for first, *_ in shows) / N_QUERIES, sum(map(any, shows)) / N_QUERIES
 
 
-def test_concepts_are_found_by_text(coco_store: Path, demo_encoder) -> None:
+def test_concepts_are_found_by_text(coco_store: Path, demo_as_used) -> None:
     first, of_three = shares(
         coco_store,
-        lambda name: search(coco_store, f"a photo of a {name}", k=3, encoder=demo_encoder),
+        lambda name: search(coco_store, f"a photo of a {name}", k=3, encoder=demo_as_used),
     )
     print(f"first hit {first:.2f}, one of three {of_three:.2f}")
     assert first >= 0.60
@@ -58,7 +54,7 @@ def test_concepts_are_found_by_text(coco_store: Path, demo_encoder) -> None:
 
 
 def test_planted_duplicates_are_found_and_no_others(coco_store: Path) -> None:
-    report = find_duplicates(coco_store, threshold=THRESHOLD)
+    report = find_duplicates(coco_store)
     assert {(pair.first, pair.second) for pair in report.pairs} == PLANTED
     assert {(pair.first, pair.second) for pair in report.leaks} == PLANTED
     assert len(report.groups) == 2
@@ -73,12 +69,12 @@ def test_an_item_finds_its_twin(coco_store: Path) -> None:
 @pytest.mark.parametrize("action", ["drop", "move"])
 def test_the_leak_is_closed(coco_store: Path, tmp_path: Path, action: str) -> None:
     out = tmp_path / "out"
-    own = ["--", "--store", coco_store, "--action", action, "--threshold", THRESHOLD]
+    own = ["--", "--store", coco_store, "--action", action]
     done = run("datum", "transform", "-t", "clip_duplicates", "-o", out, SAMPLE / "coco", *own)
     assert done.returncode == 0, done.stderr
     again = run("datumaro-embed", "embed", out, "--store", tmp_path / "e.h5", "--model", "demo")
     assert again.returncode == 0, again.stderr
-    report = find_duplicates(tmp_path / "e.h5", threshold=THRESHOLD)
+    report = find_duplicates(tmp_path / "e.h5")
     assert report.leaks == ()
     assert report.n_items == (69 if action == "move" else 67)
     assert len(report.groups) == (2 if action == "move" else 0)

@@ -29,12 +29,12 @@ def keys(dataset: Dataset | Path) -> set[tuple[str, str]]:
 
 
 def test_clip_search_keeps_the_nearest_items(
-    coco_store: Path, tmp_path: Path, demo_encoder
+    coco_store: Path, tmp_path: Path, demo_as_used
 ) -> None:
     own = ["--store", coco_store, "--query", "a cat", "--not", "a bus", "-k", "5"]
     done = datum("clip_search", tmp_path / "out", *own)
     assert done.returncode == 0, done.stderr
-    hits = search(coco_store, "a cat", minus=["a bus"], k=5, encoder=demo_encoder)
+    hits = search(coco_store, "a cat", minus=["a bus"], k=5, encoder=demo_as_used)
     assert keys(tmp_path / "out") == {(hit.key.subset, hit.key.id) for hit in hits}
     assert len(list((tmp_path / "out" / "images").rglob("*.*"))) == 5
 

@@ -7,7 +7,6 @@ Needs the `export` extra; run it again only when the demo model is trained again
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -32,8 +31,7 @@ def main() -> None:
     """Embed every fourth sample image and the texts, and keep the pixels that went in."""
     from reference import TorchClip, openai_pixels
 
-    config = json.loads((CHECKPOINT / "preprocessor_config.json").read_text(encoding="utf-8"))
-    reference = TorchClip(CHECKPOINT, config)
+    reference = TorchClip(CHECKPOINT)
     paths = sorted((REPO / "sample_data" / "coco" / "images").rglob("*.*"))[::4]
     images = [ImageOps.exif_transpose(Image.open(path)).convert("RGB") for path in paths]
     pixels = np.stack([np.asarray(openai_pixels(image, reference.size)) for image in images])
