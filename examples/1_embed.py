@@ -8,7 +8,7 @@ from __future__ import annotations
 from common import SAMPLE, folder
 from datumaro import Dataset
 
-from datumaro_embed import embed_dataset, vectors_for
+from datumaro_embed import embed_dataset
 
 dataset = Dataset.import_from(str(SAMPLE / "coco"), "coco")
 
@@ -16,8 +16,8 @@ with embed_dataset(dataset, folder() / "embeddings.h5", model="demo", restart=Tr
     print(f"{len(store)} items, {store.dim} dimensions, {store.dtype}")
     print(f"{(store.statuses != 0).sum()} failed")
 
-    # Row i of the store is item i by (subset, id); vectors_for follows the dataset's own order.
-    vectors = vectors_for(store, dataset)
+    # Row i of the store is item i by (subset, id); for_dataset follows the dataset's own order.
+    vectors = store.for_dataset(dataset)
     for item, vector in list(zip(dataset, vectors, strict=True))[:3]:
         print(
             f"{item.subset}/{item.id}: {len(item.annotations)} annotations, {vector[:4].round(3)}"

@@ -9,7 +9,7 @@ import shutil
 
 from common import folder
 
-from datumaro_embed import convert_store, import_vectors, open_store, to_pandas, write_report
+from datumaro_embed import convert_store, import_vectors, open_store, write_report
 
 out = folder() / "exports"
 shutil.rmtree(out, ignore_errors=True)  # exports overwrite nothing
@@ -19,7 +19,7 @@ with open_store(folder() / "embeddings.h5") as store:
     print("\n".join(convert_store(store, out / "clip_retrieval", to="npy").lines()))
     print("\n".join(write_report(store, out / "report.html").lines()))
 
-    frame = to_pandas(store)
+    frame = store.to_pandas()
     print(frame.groupby("subset")["labels"].agg(lambda lists: len(set().union(*lists))))
 
 import_vectors(out / "items.parquet", out / "again.h5")

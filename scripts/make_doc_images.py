@@ -1,12 +1,13 @@
 """Make the pictures of the docs: the sample data's report in headless Chromium, light and dark.
 
-    python scripts/make_doc_images.py
+    python scripts/make_doc_images.py [--folder DIR]
 
 Needs the `test` extra and Debian's `chromium`. Run again when the demo model or the page changes.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -27,7 +28,10 @@ _QUALITY = 82
 
 def main() -> None:
     """Embed, report, photograph."""
-    IMAGES.mkdir(parents=True, exist_ok=True)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--folder", type=Path, default=IMAGES, help="where they are written")
+    images: Path = parser.parse_args().folder
+    images.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name, open_page() as page:
         report = Path(name) / "report.html"
         dataset = Dataset.import_from(str(REPO / "sample_data" / "coco"), "coco")
@@ -39,20 +43,21 @@ def main() -> None:
         page.go(report.as_uri(), width=1360, height=1180)
         page.wait_for("document.documentElement.dataset.ready")
         _settle(page)
-        page.screenshot(IMAGES / "report.webp", quality=_QUALITY)
+        page.screenshot(images / "report.webp", quality=_QUALITY)
         page.go(report.as_uri(), width=1360, height=900, dark=True)
         page.wait_for("document.documentElement.dataset.ready")
         page.run("document.getElementById('map').scrollIntoView({behavior: 'instant'})")
         _lasso(page)
         _settle(page)
-        page.screenshot(IMAGES / "report-lasso.webp", quality=_QUALITY)
+        page.screenshot(images / "report-lasso.webp", quality=_QUALITY)
         page.run("document.getElementById('leaks').scrollIntoView({behavior: 'instant'})")
         _settle(page)
-        page.screenshot(IMAGES / "report-leaks.webp", quality=_QUALITY)
-    for path in sorted(IMAGES.glob("report*.webp")):
+        page.screenshot(images / "report-leaks.webp", quality=_QUALITY)
+        assert page.console == [], page.console
+    for path in sorted(images.glob("report*.webp")):
         size = path.stat().st_size
         assert size <= MAX_BYTES, f"{path.name} has {size} bytes"
-        print(f"{path.relative_to(REPO)}: {size / 1000:.0f} kB")
+        print(f"{path}: {size / 1000:.0f} kB")
 
 
 def _settle(page: Page) -> None:

@@ -1,7 +1,7 @@
 """How fast duplicates are found, in how much memory, and how many of the planted ones.
 
     python scripts/benchmarks/duplicates.py                # 100,000 rows × 512, every pair
-    python scripts/benchmarks/duplicates.py --rows 1000000 # by an index: half an hour, 1 GB
+    python scripts/benchmarks/duplicates.py --rows 1000000 # by cells: minutes, 1 GB of disk
     python scripts/benchmarks/duplicates.py --rows 1000000 --folder DIR --keep # of search.py
 
 Compared with plain NumPy (every block times every block, float32) and, where faiss is installed,
@@ -52,7 +52,7 @@ def run(path: Path, n_rows: int) -> int:
         found = find_duplicates(path, progress=True)
     seconds, used = time.perf_counter() - clock, time.process_time() - processor
     share = planted_share(found, n_rows)
-    how = "every pair" if found.exact else "by an index"
+    how = "every pair" if found.exact else "by cells"
     print(f"{n_rows:,} rows, {how}: {seconds:.1f} s (processors {used:.1f} s)")
     print(f"  private memory, peak {memory.peak_mb:.0f} MB")
     print(f"  {found.n_pairs} pairs, planted {n_planted(n_rows)}, found of these {share:.4f}")
@@ -84,7 +84,7 @@ def compare(path: Path, ours_s: float) -> None:
     started = time.perf_counter()
     for start in range(0, len(vectors), 8192):
         np.argwhere(part @ vectors[start : start + 8192].T >= 0.95)
-    numpy_s = (time.perf_counter() - started) * scale / 2  # of each pair one half is enough
+    numpy_s = (time.perf_counter() - started) * scale / 2  # each pair once is enough
     print(
         f"  plain NumPy {numpy_s:.0f} s (scaled up from {PART_ROWS} rows): "
         f"NumPy / ours {numpy_s / ours_s:.1f}"

@@ -3,7 +3,8 @@
 
     python scripts/benchmarks/store_speed.py [--rows 10000000] [--folder FOLDER]
 
-Rows are synthetic and their checksums are left out; everything else is what the package does.
+Shards are sealed and looked up with synthetic columns whose checksums are left out; everything else
+is what the package does. `append and commit` is all that a row costs beside its vector.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ from pathlib import Path
 
 import numpy as np
 
-from datumaro_embed.records import Categories, ItemKey
-from datumaro_embed.store import FileSystem, open_store
+from datumaro_embed.records import AnnotationRecord, Categories, ItemKey, ItemRecord
+from datumaro_embed.store import FileSystem, ShardRun, open_store
 from datumaro_embed.store.columns import Arrays, ColumnBuilder, name_arrays
 from datumaro_embed.store.directory import RunDirectory
 from datumaro_embed.store.finish import publish_sealed
 from datumaro_embed.store.manifest import Manifest
 from datumaro_embed.store.shards import ShardFiles
 from datumaro_embed.store.union import Union, whole
+from datumaro_embed.vectors import unit_rows
 
 SHARD_ROWS = 16_384
 
@@ -42,7 +44,9 @@ def main() -> int:
         folder = Path(name)
         for n_annotations in (0, 8, 32):
             _seal_speed(folder, n_annotations)
-        _lookup_speed(folder, chosen.rows, chosen.dim)
+        _append_speed(folder, n_boxes=8)
+        if chosen.rows:
+            _lookup_speed(folder, chosen.rows, chosen.dim)
     return 0
 
 
@@ -88,23 +92,25 @@ def _seal_speed(folder: Path, n_annotations: int) -> None:
     arrays = _arrays(0, SHARD_ROWS, 512, n_annotations, n_coords=40)
     n_bytes = sum(array.nbytes for array in arrays.values())
     run = RunDirectory(folder / "seal", FileSystem())
-    manifest = Manifest("0" * 32, "demo", "f", "float16", 512)
+    target = folder / "plain"
+    command = ["dd", "if=/dev/zero", f"of={target}", f"bs={n_bytes}", "count=1", "conv=fsync"]
 
     def seal() -> None:
         part = run.commit_file(arrays, "f")
         run.save(Manifest("0" * 32, "demo", "f", "float16", 512, shards=(part,)))
-        run.clean()
 
     def plain() -> None:
-        target = folder / "plain"
-        command = ["dd", "if=/dev/zero", f"of={target}", f"bs={n_bytes}", "count=1", "conv=fsync"]
         subprocess.run(command, check=True, capture_output=True)
-        target.unlink()
 
-    ours, theirs = _median(seal), _median(plain)
+    sealed, written = [], []
+    for _ in range(15):  # by turns, so that both meet the same disk
+        sealed.append(_seconds(seal))
+        written.append(_seconds(plain))
+        run.clean()
+        target.unlink()
+    ours, theirs = statistics.median(sealed), statistics.median(written)
     run.forget_unfinished()
     run.leave()
-    assert manifest.n_rows == 0
     print(
         f"seal, {n_annotations} polygons a row: {n_bytes / 1e6:.0f} MB in {ours * 1e3:.0f} ms, "
         f"{n_bytes / 1e6 / ours:.0f} MB/s; dd {n_bytes / 1e6 / theirs:.0f} MB/s; "
@@ -113,13 +119,33 @@ def _seal_speed(folder: Path, n_annotations: int) -> None:
     )
 
 
-def _median(action: Callable[[], None], times: int = 9) -> float:
-    seconds = []
-    for _ in range(times):
-        started = time.perf_counter()
-        action()
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds)
+def _append_speed(folder: Path, n_boxes: int) -> None:
+    """Take rows as the pipeline does, with their checksums, and commit them."""
+    rng = np.random.default_rng(0)
+    vectors = unit_rows(rng.normal(size=(SHARD_ROWS, 512)))
+    boxes = tuple(AnnotationRecord("bbox", label=0, coords=(1, 2, 3, 4)) for _ in range(n_boxes))
+    records = [
+        ItemRecord(ItemKey("train", f"{n:08}"), path=f"images/{n:08}.jpg", annotations=boxes)
+        for n in range(SHARD_ROWS)
+    ]
+    started = time.perf_counter()
+    with ShardRun(folder / "append", dim=512, shard_seconds=1e9) as run:
+        for record, vector in zip(records, vectors, strict=True):
+            run.append(record, vector)
+        run.suspend()
+        seconds = time.perf_counter() - started
+        run.discard()
+    print(
+        f"append and commit {SHARD_ROWS:,} rows of {n_boxes} boxes: {seconds:.2f} s, "
+        f"{seconds / SHARD_ROWS * 1e6:.0f} microseconds a row",
+        flush=True,
+    )
+
+
+def _seconds(action: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
 
 
 def _lookup_speed(folder: Path, n_rows: int, dim: int) -> None:
@@ -149,7 +175,7 @@ def _lookup_speed(folder: Path, n_rows: int, dim: int) -> None:
 
 
 def _report_lookup(path: Path, n_rows: int) -> None:
-    opening = _median(lambda: open_store(path).close())
+    opening = statistics.median(_seconds(lambda: open_store(path).close()) for _ in range(9))
     rng = np.random.default_rng(0)
     wanted = [ItemKey("train", f"{n:08d}") for n in rng.integers(0, n_rows, 20_000)]
     seconds = []

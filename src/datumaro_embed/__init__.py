@@ -26,7 +26,6 @@ from .records import (
 )
 
 if TYPE_CHECKING:
-    from .alignment import rows_for, vectors_for
     from .duplicates import DuplicateReport, find_duplicates
     from .encoders import ClipEncoder, Encoder
     from .exports import convert_store
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from .report import ReportOptions, write_report
     from .retrieval import build_index, search, search_vectors
     from .store import EmbeddingStore, open_store
-    from .tables import iter_batches, to_arrow, to_numpy, to_pandas
 
 __version__ = "0.1.0.dev0"
 
@@ -60,15 +58,9 @@ __all__ = [
     "embed_dataset",
     "find_duplicates",
     "import_vectors",
-    "iter_batches",
     "open_store",
-    "rows_for",
     "search",
     "search_vectors",
-    "to_arrow",
-    "to_numpy",
-    "to_pandas",
-    "vectors_for",
     "write_report",
 ]
 
@@ -84,15 +76,9 @@ _LAZY = {
     "embed_dataset": "pipeline",
     "find_duplicates": "duplicates",
     "import_vectors": "imports",
-    "iter_batches": "tables",
     "open_store": "store",
-    "rows_for": "alignment",
     "search": "retrieval",
     "search_vectors": "retrieval",
-    "to_arrow": "tables",
-    "to_numpy": "tables",
-    "to_pandas": "tables",
-    "vectors_for": "alignment",
     "write_report": "report",
 }
 

@@ -15,6 +15,7 @@ Where callers would expect a builtin (``FileNotFoundError``, ``ImportError``), t
     │   ├── ModelFidelityError                quantising would lose more than was allowed
     │   └── DeviceNotFoundError               OpenVINO has no such device here
     ├── InferenceError                        OpenVINO failed while running
+    ├── ClusterError (ConnectionError)        no Ray cluster, or its workers die again and again
     ├── RunInterruptedError (KeyboardInterrupt)  stopped by the user, all that was done is kept
     ├── StoreError
     │   ├── StoreNotFoundError (FileNotFoundError)
@@ -34,6 +35,7 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
+    "ClusterError",
     "DatasetReadError",
     "DatumaroEmbedError",
     "DeviceNotFoundError",
@@ -127,6 +129,10 @@ class DeviceNotFoundError(ModelError):
 
 class InferenceError(DatumaroEmbedError):
     """OpenVINO failed while running a model."""
+
+
+class ClusterError(DatumaroEmbedError, ConnectionError):
+    """A Ray cluster cannot be reached, or loses its workers again and again."""
 
 
 class RunInterruptedError(DatumaroEmbedError, KeyboardInterrupt):

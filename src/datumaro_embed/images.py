@@ -12,6 +12,7 @@ import errno
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ __all__ = [
     "ImageInfo",
     "ImageProblem",
     "ImageSource",
+    "OpenedImage",
+    "open_image",
     "read_image",
     "read_info",
     "upright_rgb",
@@ -103,14 +106,54 @@ class ImageProblem(Exception):  # noqa: N818  (a finding about an item, not a fa
         return self.reason
 
 
-def read_image(
+class OpenedImage:
+    """An image whose bytes and header are read and checked, and whose pixels are not yet.
+
+    Attributes
+    ----------
+    info : ImageInfo
+    """
+
+    def __init__(self, info: ImageInfo, load: Callable[[int], Image.Image]) -> None:
+        self.info = info
+        self._load = load
+
+    def decode(self, *, least_side_px: int = 0) -> Image.Image:
+        """Decode the pixels, once.
+
+        Parameters
+        ----------
+        least_side_px : int
+            Where positive, a JPEG may come at 1/2, 1/4 or 1/8 of its size, the smallest whose sides
+            are both at least so long: several times faster, and not quite the same pixels.
+
+        Returns
+        -------
+        Image.Image
+            Upright, mode RGB, decoded, holding no file.
+
+        Raises
+        ------
+        ImageProblem
+        """
+        with quiet_pillow():
+            try:
+                return self._load(least_side_px)
+            except MemoryError as error:
+                reason = "not enough memory to decode it"
+                raise ImageProblem(Status.TOO_LARGE, reason, self.info) from error
+            except Exception as error:  # a damaged file makes Pillow raise nearly anything
+                raise ImageProblem(Status.UNREADABLE, _reason(error), self.info) from error
+
+
+def open_image(
     source: ImageSource,
     *,
     max_pixels: int = MAX_PIXELS,
     max_bytes: int = MAX_BYTES,
     channel_order: str = "rgb",
-) -> tuple[Image.Image, ImageInfo]:
-    """Decode an image completely, upright and in RGB.
+) -> OpenedImage:
+    """Read an image's bytes, hash and header, and refuse what is too large from these alone.
 
     Parameters
     ----------
@@ -123,12 +166,6 @@ def read_image(
     channel_order : {"rgb", "bgr"}
         Of an array; Datumaro's media in memory are ``"bgr"``.
 
-    Returns
-    -------
-    image : Image.Image
-        Mode RGB, decoded, holding no file.
-    info : ImageInfo
-
     Raises
     ------
     ImageProblem
@@ -136,20 +173,38 @@ def read_image(
 
     Notes
     -----
-    Thread-safe. Peak memory: the file, plus 3 to 8 bytes a pixel.
+    Thread-safe. Peak memory once decoded: the file, plus 3 to 8 bytes a pixel.
     """
     if isinstance(source, np.ndarray):
-        return _read_array(source, max_pixels, channel_order)
-    data = _read_bytes(source, max_bytes)
+        array, found = source, _array_info(source)
+        _check_pixels(found, max_pixels)
+        return OpenedImage(found, lambda _: array_to_rgb(array, channel_order))
     with quiet_pillow():
-        image, info = _open(data, max_pixels)
-        try:
-            upright = _decode(image, info)
-        except MemoryError as error:
-            raise ImageProblem(Status.TOO_LARGE, "not enough memory to decode it", info) from error
-        except Exception as error:  # a damaged file makes Pillow raise nearly anything
-            raise ImageProblem(Status.UNREADABLE, _reason(error), info) from error
-    return upright, info
+        image, info = _open(_read_bytes(source, max_bytes), max_pixels)
+    return OpenedImage(info, lambda least_side_px: _decode(image, info, least_side_px, own=True))
+
+
+def read_image(
+    source: ImageSource,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    max_bytes: int = MAX_BYTES,
+    channel_order: str = "rgb",
+) -> tuple[Image.Image, ImageInfo]:
+    """Decode an image completely, upright and in RGB.
+
+    Parameters and errors are those of `open_image`.
+
+    Returns
+    -------
+    image : Image.Image
+        Mode RGB, decoded, holding no file.
+    info : ImageInfo
+    """
+    opened = open_image(
+        source, max_pixels=max_pixels, max_bytes=max_bytes, channel_order=channel_order
+    )
+    return opened.decode(), opened.info
 
 
 def read_info(
@@ -157,12 +212,11 @@ def read_info(
 ) -> ImageInfo:
     """Read header and hash only; the pixels may still be damaged.
 
-    Parameters and errors are those of `read_image`.
+    Parameters and errors are those of `open_image`.
     """
     if isinstance(source, np.ndarray):
         return _array_info(source)
-    with quiet_pillow():
-        return _open(_read_bytes(source, max_bytes), max_pixels)[1]
+    return open_image(source, max_pixels=max_pixels, max_bytes=max_bytes).info
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
@@ -175,14 +229,17 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     """
     with quiet_pillow():
         try:
-            info = _info(image, b"", bytes(32))
-            return _decode(image, info)
+            return _decode(image, _info(image, b"", bytes(32)))
         except Exception as error:  # as in read_image
             raise ImageProblem(Status.UNREADABLE, _reason(error)) from error
 
 
-def _decode(image: Image.Image, info: ImageInfo) -> Image.Image:
-    rgb = to_rgb(image)
+def _decode(
+    image: Image.Image, info: ImageInfo, least_side_px: int = 0, *, own: bool = False
+) -> Image.Image:
+    if least_side_px > 0:
+        image.draft(None, (least_side_px, least_side_px))
+    rgb = to_rgb(image, own=own)
     # Pillow turns TIFF upright by itself while decoding it.
     return rgb if image.format == "TIFF" else apply_orientation(rgb, info.orientation)
 
@@ -258,17 +315,6 @@ def _check_regular(found: os.stat_result, max_bytes: int) -> None:
 
 def _too_many_bytes(found: int, max_bytes: int) -> ImageProblem:
     return ImageProblem(Status.TOO_LARGE, f"{found} bytes is more than the limit of {max_bytes}")
-
-
-def _read_array(
-    array: npt.NDArray[Any], max_pixels: int, channel_order: str
-) -> tuple[Image.Image, ImageInfo]:
-    info = _array_info(array)
-    _check_pixels(info, max_pixels)
-    try:
-        return array_to_rgb(array, channel_order), info
-    except ValueError as error:
-        raise ImageProblem(Status.UNREADABLE, _reason(error), info) from error
 
 
 def _array_info(array: npt.NDArray[Any]) -> ImageInfo:

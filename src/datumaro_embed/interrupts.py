@@ -7,6 +7,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+from .errors import RunInterruptedError
+
 __all__ = ["DeferredInterrupts"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -43,6 +45,19 @@ class DeferredInterrupts:
     ) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+
+    def raise_received(self) -> None:
+        """End a run where a signal asked for it, once what was done is kept.
+
+        Raises
+        ------
+        RunInterruptedError
+        """
+        if self.received is not None:
+            raise RunInterruptedError(
+                f"Stopped by {signal.Signals(self.received).name}; nothing is lost.",
+                exit_status=128 + self.received,
+            )
 
     def _note(self, number: int, _: FrameType | None) -> None:
         if self.received is not None:

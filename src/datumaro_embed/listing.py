@@ -69,7 +69,7 @@ def hits_json(result: SearchResult) -> str:
 
 def duplicates_lines(report: DuplicateReport) -> Iterator[str]:
     """Yield what a person must know, leakage first."""
-    compared = "every pair compared" if report.exact else "nearest neighbours compared"
+    compared = "every pair compared" if report.exact else "likely pairs compared"
     yield (
         f"{report.n_items} items, {compared}, threshold {report.threshold:g}: "
         f"{report.n_pairs} pairs in {len(report.groups)} groups"

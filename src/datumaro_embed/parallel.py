@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-__all__ = ["map_ahead", "usable_processors"]
+__all__ = ["Ahead", "map_ahead", "usable_processors"]
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -17,7 +17,7 @@ _Result = TypeVar("_Result")
 
 def map_ahead(
     function: Callable[[_Item], _Result], items: Iterable[_Item], *, workers: int, ahead: int
-) -> Iterator[_Result]:
+) -> Ahead[_Result]:
     """Yield ``function(item)`` for each item, in order.
 
     Parameters
@@ -30,20 +30,52 @@ def map_ahead(
     Notes
     -----
     An exception in ``function`` is raised where its result would have been yielded; what is under
-    way is waited for and the rest cancelled.
+    way is waited for and the rest cancelled. Whoever may stop before the end, and needs the threads
+    to be idle then, uses ``contextlib.closing``.
     """
-    iterator = iter(items)
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="datumaro-embed")
-    pending: deque[Future[_Result]] = deque(
-        pool.submit(function, item) for item in islice(iterator, ahead)
-    )
-    try:
-        while pending:
-            result = pending.popleft().result()
-            pending.extend(pool.submit(function, item) for item in islice(iterator, 1))
-            yield result
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    return Ahead(function, items, workers=workers, ahead=ahead)
+
+
+class Ahead(Iterator[_Result]):
+    """What `map_ahead` returns."""
+
+    def __init__(
+        self,
+        function: Callable[[_Item], _Result],
+        items: Iterable[_Item],
+        *,
+        workers: int,
+        ahead: int,
+    ) -> None:
+        pool = self._pool = ThreadPoolExecutor(workers, thread_name_prefix="datumaro-embed")
+        self._submitted = (pool.submit(function, item) for item in items)
+        self._pending: deque[Future[_Result]] = deque()
+        self._ahead = ahead
+
+    def __next__(self) -> _Result:
+        try:
+            self._submit(self._ahead - len(self._pending))
+            result = next(iter(self._pending)).result()
+            self._pending.popleft()
+            self._submit(1)
+        except BaseException:  # the end too
+            self.close()
+            raise
+        return result
+
+    def _submit(self, count: int) -> None:
+        self._pending.extend(islice(self._submitted, count))
+
+    def close(self) -> None:
+        """Wait for what is under way, and cancel the rest."""
+        self._submitted.close()
+        self._pending.clear()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def __del__(self) -> None:
+        # Not `close`: the garbage collector may come in any thread at any moment, as in one that is
+        # just starting and holds the lock that joining another one takes.
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 def usable_processors() -> int:

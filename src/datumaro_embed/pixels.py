@@ -87,8 +87,14 @@ def identify(data: bytes) -> Image.Image:
     raise ValueError(damage)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image, *, own: bool = False) -> Image.Image:
     """Convert an image of any Pillow mode to RGB; decodes it if that has not happened yet.
+
+    Parameters
+    ----------
+    image : Image.Image
+    own : bool
+        It is nobody else's: where it is RGB already it may be returned itself, uncopied.
 
     Returns
     -------
@@ -101,6 +107,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
         Pillow cannot convert this mode (LAB without LittleCMS).
     """
     image.load()
+    if own and image.format == "JPEG" and image.mode == "RGB":
+        return _bare(image)
     if image.mode.startswith("I") or image.mode == "F":
         image = Image.fromarray(_to_uint8(_samples(image)))
     # Pillow would look for a colour to stand for transparency; dropping alpha needs none.
@@ -110,6 +118,14 @@ def to_rgb(image: Image.Image) -> Image.Image:
     rgb = image.convert("RGB")
     rgb.info = {}
     return rgb
+
+
+def _bare(image: Image.Image) -> Image.Image:
+    """Take the metadata from a decoded image in place: a copy costs as much as the decoding."""
+    image.info = {}
+    with suppress(Exception):  # damaged metadata, of which nothing is left then either
+        image.getexif().clear()
+    return image
 
 
 def array_to_rgb(array: npt.NDArray[Any], channel_order: str = "rgb") -> Image.Image:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import StoreExistsError, UsageError
+from .sharding import Parts, Shard, named
 from .store import is_hdf5_file, is_store_directory
 from .store.files import TEMPORARY_PREFIX, check_writable
 
@@ -26,14 +28,20 @@ class StorePlace:
         The sealed file, or the directory.
     keeps_shards : bool
         The store stays a directory.
+    shard : Shard or None
+        It is the part of a store that one shard's run writes.
+    whole : Path or None
+        The store that the parts will be.
     """
 
     target: Path
     keeps_shards: bool
+    shard: Shard | None = None
+    whole: Path | None = None
 
     @classmethod
-    def of(cls, store: str | os.PathLike[str]) -> StorePlace:
-        """Read a path as the user wrote it.
+    def of(cls, store: str | os.PathLike[str], shard: Shard | None = None) -> StorePlace:
+        """Read a path as the user wrote it; with a shard, the place of that part of the store.
 
         A directory is meant by a separator at the end, by a store directory that is there, or by a
         name that does not end in ``.h5`` or ``.hdf5``; a file otherwise.
@@ -41,12 +49,29 @@ class StorePlace:
         name, path = os.fspath(store), Path(store)
         ends_open = name.endswith(tuple(filter(None, (os.sep, os.altsep))))
         file_like = path.suffix.lower() in _SUFFIXES and not ends_open
-        return cls(path, not file_like or is_store_directory(path))
+        keeps_shards = not file_like or is_store_directory(path)
+        if shard is None:
+            return cls(path, keeps_shards)
+        part = Parts.of(path).path(shard, keeps_shards=keeps_shards)
+        return cls(part, keeps_shards, shard, path)
 
     @property
     def directory(self) -> Path:
         """Where shards are written: the store itself, or a directory beside the file to be."""
         return self.target if self.keeps_shards else Path(f"{self.target}.work")
+
+    def outlook(self) -> str:
+        """Say, once a part is finished, which others are not, or how to join all; else nothing."""
+        if self.whole is None:
+            return ""
+        parts = Parts.of(self.whole)
+        if missing := parts.missing():
+            n_all = missing[0].count
+            return f"{len(missing)} of {n_all} shards are not finished yet: {named(missing)}"
+        return (
+            f"All {len(parts.finished())} shards are finished; join them: "
+            f"{_merge_command(parts, StorePlace(self.whole, self.keeps_shards))}"
+        )
 
     def check(self) -> None:
         """Refuse early what cannot become a store; leaves nothing behind.
@@ -55,6 +80,9 @@ class StorePlace:
         ------
         UsageError, StoreExistsError, StoreWriteError
         """
+        if self.whole is not None and self.shard is not None:
+            StorePlace(self.whole, self.keeps_shards).check()
+            Parts.of(self.whole).check(self.shard.count)
         if self.target.is_dir():
             self._check_directory()
         elif os.path.lexists(self.target) and (self.keeps_shards or not is_hdf5_file(self.target)):
@@ -75,3 +103,11 @@ class StorePlace:
                 f"'{self.target}' is a folder and no embedding store. Name a file in it, as "
                 f"{self.target / 'clip.h5'}, or a new folder."
             )
+
+
+def _merge_command(parts: Parts, whole: StorePlace) -> str:
+    file_like = whole.target.suffix.lower() in _SUFFIXES
+    output = f"{whole.target}{os.sep if whole.keeps_shards and file_like else ''}"
+    there = any(map(os.path.lexists, (whole.target, whole.directory)))
+    words = ["datumaro-embed", "merge", str(parts.folder), "-o", output]
+    return shlex.join(words + ["--replace"] * there)

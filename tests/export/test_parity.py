@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from parity import TEXTS, drawn_images
+from parity import TEXTS, cosines, drawn_images, mixed_images
 
+from datumaro_embed import embed_dataset
 from datumaro_embed.encoders import ClipEncoder
 from datumaro_embed.models import load_manifest
 
@@ -85,3 +86,40 @@ def test_tokens_equal_transformers(model_dir: Path, checkpoint: Path) -> None:
     )
     assert np.array_equal(ours[0], np.array(theirs["input_ids"]))
     assert np.array_equal(ours[1], np.array(theirs["attention_mask"]))
+
+
+@pytest.mark.parametrize(("precision", "limit"), [("f32", 0.99999), ("bf16", 0.999)])
+def test_what_a_run_stores_is_the_models_own(
+    model_dir: Path, checkpoint: Path, tmp_path: Path, precision: str, limit: float
+) -> None:
+    """From image files and captions through the whole pipeline to a float16 store."""
+    from datumaro.components.annotation import AnnotationType, LabelCategories
+    from datumaro.components.dataset import Dataset
+    from datumaro.components.dataset_base import DatasetItem
+    from datumaro.components.media import Image as Medium
+    from PIL import Image
+    from reference import TorchClip
+
+    names = ["cat", "traffic_light", "a very long name of a thing " * 3]
+    paths = []
+    for i, image in enumerate(mixed_images(64)):
+        rgb = image.convert("RGB")
+        paths.append(tmp_path / f"{i:02}.{'jpg' if i % 2 else 'png'}")
+        rgb.save(paths[-1])
+    items = [
+        DatasetItem(path.stem, subset="train", media=Medium.from_file(str(path))) for path in paths
+    ]
+    labels = LabelCategories.from_iterable(names)
+    dataset = Dataset.from_iterable(items, categories={AnnotationType.label: labels})
+    reference = TorchClip(checkpoint)
+    decoded = [Image.open(path).convert("RGB") for path in paths]
+    expected = reference.images(decoded)
+    encoder = ClipEncoder.load(model_dir, precision=precision)
+    prompts = reference.texts([encoder.label_prompt(name) for name in names])
+
+    options = {"model": str(model_dir), "precision": precision, "batch_size": 5, "workers": 3}
+    with embed_dataset(dataset, tmp_path / "e.h5", progress=False, **options) as store:
+        assert [key.id for key in store.keys()] == [path.stem for path in paths]
+        found = np.array(store.embeddings()), np.array(store.label_embeddings)
+    for ours, theirs in zip(found, (expected, prompts), strict=True):
+        assert float(cosines((ours, theirs)).min()) >= limit

@@ -1,12 +1,15 @@
 """Flip bits, cut and overwrite a store, and say what a reader made of each mutant.
 
-Run as a program, so that a crash of HDF5 itself would be seen as one: ``store_mutants.py LAYOUT
-FOLDER N SEED`` changes one file of a store N times and prints one line for each: ``refused``,
-``found``, ``harmless``, or ``LIED`` where the content differs and nobody noticed.
+Run as a program, with limits on memory and time, so that a crash of HDF5 itself, a hang or a bomb
+would be seen as one: ``python tests/hostile/store_mutants.py file|directory FOLDER N SEED`` changes
+one file of a store N times and prints one line for each: ``refused``, ``found``, ``harmless``, or
+``LIED`` where the content differs and nobody noticed.
 """
 
 from __future__ import annotations
 
+import resource
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -17,6 +20,9 @@ import numpy as np
 from datumaro_embed.errors import StoreError
 from datumaro_embed.records import AnnotationRecord, Categories, ItemKey, ItemRecord, Split, Status
 from datumaro_embed.store import EmbeddingStore, ShardRun, create_store, open_store
+
+MAX_MEMORY_BYTES = 2 * 2**30
+MAX_SECONDS = 60
 
 
 def write_sample(path: Path) -> None:
@@ -94,6 +100,11 @@ def judge(path: Path, expected: list[Any]) -> str:
         return "refused" if str(path) in str(error) else "LIED"
 
 
+def limit() -> None:
+    """Let a bomb fail; the data are a few KiB, and the libraries' own needs come to some 400 MB."""
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
+
+
 def main(layout: str, folder: Path, count: int, seed: int) -> None:
     """Judge `count` mutants."""
     sample = folder / ("sample.h5" if layout == "file" else "sample")
@@ -103,7 +114,9 @@ def main(layout: str, folder: Path, count: int, seed: int) -> None:
     files = sorted(path for path in (sample, *sample.rglob("*")) if path.is_file())
     whole = {path: path.read_bytes() for path in files if path.name != "lock"}
     rng = np.random.default_rng(seed)
+    limit()
     for _ in range(count):
+        signal.alarm(MAX_SECONDS)  # which ends the process
         path = list(whole)[int(rng.integers(len(whole)))]
         path.write_bytes(mutate(whole[path], rng))
         print(judge(sample, expected), flush=True)

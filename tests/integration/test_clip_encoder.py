@@ -218,3 +218,28 @@ def test_values_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
     )
     with pytest.raises(InferenceError, match="not finite"):
         list(graph.run([{"pixel_values": np.zeros((1, 2, 2, 3), np.uint8)}]))
+
+
+def test_short_texts_are_computed_short_and_their_vectors_are_those_of_the_whole_context() -> None:
+    encoder = ClipEncoder.load("demo", precision="f32")
+    texts = ["", "cat", *("a photo of a cat" + " and a dog" * n for n in range(30)), "é" * 400]
+    ids, mask = encoder._tokenize(texts)
+    assert len(set(encoder._padded_lengths(mask).tolist())) > 2
+    whole = encoder.manifest.text.context_length
+    graph = Engine(
+        resolve_model("demo") / "text_encoder.xml",
+        Runtime("CPU", "f32", None),
+        dict.fromkeys(encoder.manifest.text.inputs, (len(texts), whole)),
+        dim=encoder.dim,
+    )
+    arrays = {"input_ids": ids, "attention_mask": mask}
+    (rows,) = graph.run([{name: arrays[name] for name in encoder.manifest.text.inputs}])
+    expected = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    found = encoder.embed_texts(texts)
+
+    assert np.abs(found - expected).max() < 1e-6
+    order = np.random.default_rng(0).permutation(len(texts))
+    np.testing.assert_array_equal(encoder.embed_texts([texts[i] for i in order]), found[order])
+    for i in (0, 5, 32):
+        np.testing.assert_array_equal(encoder.embed_texts([texts[i]])[0], found[i])

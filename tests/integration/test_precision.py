@@ -28,6 +28,29 @@ def test_the_store_says_what_ran(tmp_path: Path, precision: str) -> None:
     np.testing.assert_allclose(norms[norms > 0], 1, atol=2e-3)
 
 
+@pytest.mark.parametrize("name", ["x.h5", "x"])
+def test_vectors_of_two_precisions_are_never_mixed(tmp_path: Path, name: str) -> None:
+    def embed(precision: str) -> str:
+        arguments = ["--store", tmp_path / name, "--model", "demo", "--precision", precision]
+        done = run("datumaro-embed", "embed", SAMPLE / "coco", *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    embed("f32")
+    assert "69 re-used" in embed("f32")
+    with open_store(tmp_path / name) as store:
+        first, settings = np.array(store.embeddings()), store.vector_settings
+    said = embed("bf16")
+    with open_store(tmp_path / name) as store:
+        second, changed = np.array(store.embeddings()), store.vector_settings != settings
+    assert settings == "f32 on CPU"
+    if not changed:
+        pytest.skip(f"this processor computes bf16 as {settings}")
+    assert "0 re-used, 0 added, 69 re-embedded" in said
+    assert "so all are embedded again" in said
+    assert (first != second).any(axis=1).all()
+
+
 def test_an_absent_device_lists_those_present(tmp_path: Path) -> None:
     arguments = ["--store", tmp_path / "x.h5", "--model", "demo", "--device", "GPU.7"]
     done = run("datumaro-embed", "embed", SAMPLE / "coco", *arguments)

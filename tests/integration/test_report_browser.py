@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from chromium import EXECUTABLE, Page, open_page
 from datumaro_embed import ReportOptions, open_store, write_report
 from report_stores import HOSTILE, hostile_store, many_points
+from support import REPO, run
 
 pytestmark = [
     pytest.mark.browser,
@@ -87,6 +90,15 @@ def test_report_of_the_sample_data(coco_store: Path, tmp_path: Path, page: Page)
     assert len((tmp_path / "report.png").read_bytes()) > 50_000
     assert page.console == []
     assert [url for url in page.requests if not url.startswith("data:")] == [report.as_uri()]
+
+
+def test_the_pictures_of_the_docs_are_made_by_pointing_and_lasso(tmp_path: Path) -> None:
+    """The script waits for the item under the pointer and for the ids inside the lasso."""
+    done = run(sys.executable, REPO / "scripts" / "make_doc_images.py", "--folder", tmp_path)
+    assert done.returncode == 0, done.stderr
+    for shown in sorted((REPO / "docs" / "images").glob("report*.webp")):
+        with Image.open(shown) as old, Image.open(tmp_path / shown.name) as new:
+            assert new.size == old.size
 
 
 def test_the_map_is_usable_by_keyboard(coco_store: Path, tmp_path: Path, page: Page) -> None:

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,15 @@ def test_index_is_used_and_says_so(store: Path) -> None:
     assert (
         run("datumaro-embed", "search", store, "a cat", "--json", "--exact").stdout == exact.stdout
     )
+
+
+def test_csv_is_written_even_where_the_reader_of_the_print_stops(
+    store: Path, tmp_path: Path
+) -> None:
+    program = f"'{sys.executable}' -m datumaro_embed.cli"
+    done = run("bash", "-c", f"{program} duplicates '{store}' --csv '{tmp_path}/p.csv' | head -0")
+    assert done.stdout == ""
+    assert (tmp_path / "p.csv").read_text().startswith("group,similarity")
 
 
 def test_duplicates_in_three_forms(store: Path, tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datumaro_embed import ItemKey, build_index, find_duplicates
+from datumaro_embed import ItemKey, find_duplicates
 from datumaro_embed.duplicates import find as duplicates_module
 from datumaro_embed.duplicates.grouping import Components, PairKeeper
-from datumaro_embed.errors import StoreIndexError, UsageError
+from datumaro_embed.errors import UsageError
 from datumaro_embed.records import Split, Status
-from datumaro_embed.similarity import PairBlock, graph_path
+from datumaro_embed.similarity import PairBlock
 from search_support import file_store, item, memory_store
 
 
@@ -144,30 +144,19 @@ def clustered_store(path: Path):
     return file_store(path, vectors, records)
 
 
-@pytest.mark.parametrize("indexed", [False, True])
-def test_big_stores_are_compared_by_an_index(tmp_path: Path, monkeypatch, indexed: bool) -> None:
+def test_big_stores_are_compared_by_cells(tmp_path: Path, monkeypatch) -> None:
     with clustered_store(tmp_path / "e.h5") as store:
         exact = find_duplicates(store)
-        if indexed:
-            build_index(store)
         monkeypatch.setattr(duplicates_module, "MAX_EXACT_ROWS", 1000)
-        by_index = find_duplicates(store)
-        assert (exact.exact, by_index.exact) == (True, False)
+        by_cells = find_duplicates(store)
+        assert (exact.exact, by_cells.exact) == (True, False)
         expected = {(p.first, p.second): p.similarity for p in exact.pairs}
-        found = {(p.first, p.second): p.similarity for p in by_index.pairs}
+        found = {(p.first, p.second): p.similarity for p in by_cells.pairs}
         assert set(found) <= set(expected)
         assert len(found) >= 0.99 * len(expected)
         for pair, similarity in found.items():
             assert similarity == pytest.approx(expected[pair], abs=1e-12)
         assert find_duplicates(store, exact=True) == exact
-
-
-def test_a_stale_index_is_an_error_where_it_is_needed(tmp_path: Path) -> None:
-    with clustered_store(tmp_path / "e.h5") as store:
-        graph_path(store.path).write_bytes(b"not an index")
-        assert find_duplicates(store).exact
-        with pytest.raises(StoreIndexError, match="no index of this version"):
-            find_duplicates(store, exact=False)
 
 
 def test_components_of_a_long_chain() -> None:

@@ -25,7 +25,6 @@ from datumaro_embed import (
     Status,
     convert_store,
     open_store,
-    to_numpy,
 )
 from datumaro_embed.errors import MissingExtraError, StoreExistsError, StoreWriteError, UsageError
 from datumaro_embed.exports import FORMATS, new_path
@@ -51,7 +50,7 @@ def test_parquet_opens_in_arrow_and_pandas(coco_store: Path, tmp_path: Path) -> 
     out = tmp_path / "e.parquet"
     with open_store(coco_store) as store:
         assert convert_store(store, out, to="parquet").n_items == 69
-        vectors, keys = to_numpy(store), list(store.keys())
+        vectors, keys = store.to_numpy(), list(store.keys())
     kind = pq.read_schema(out).field("embedding").type
     assert (kind.list_size, str(kind.value_type)) == (vectors.shape[1], "float")
     frame = pd.read_parquet(out)
@@ -106,7 +105,7 @@ def test_csv(tmp_path: Path) -> None:
 def test_faiss_finds_what_numpy_finds(coco_store: Path, tmp_path: Path) -> None:
     with open_store(coco_store) as store:
         convert_store(store, tmp_path / "index", to="faiss")
-        vectors = to_numpy(store)
+        vectors = store.to_numpy()
     index = faiss.read_index(str(tmp_path / "index" / "image.index"))
     similarities, rows = index.search(vectors[:5], 3)
     expected = np.sort(vectors[:5] @ vectors.T, axis=1)[:, ::-1][:, :3]

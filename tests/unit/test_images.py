@@ -19,7 +19,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datumaro_embed.images import ImageInfo, ImageProblem, read_image, read_info, upright_rgb
+from datumaro_embed.images import (
+    ImageInfo,
+    ImageProblem,
+    open_image,
+    read_image,
+    read_info,
+    upright_rgb,
+)
 from datumaro_embed.pixels import quiet_pillow
 from datumaro_embed.records import Status
 
@@ -105,6 +112,57 @@ def test_returned_image_carries_no_metadata_that_could_rotate_it_again() -> None
     image, _ = read_image(data)
     assert image.info == {}
     assert len(image.getexif()) == 0
+
+
+def test_a_jpeg_carries_no_metadata_either_and_the_callers_image_is_left_alone() -> None:
+    data = encoded(Image.fromarray(STORED[6]), "JPEG", exif=exif_bytes(6))
+    image, _ = read_image(data)
+    assert image.info == {}
+    assert len(image.getexif()) == 0
+    with Image.open(io.BytesIO(data)) as mine:
+        assert np.array_equal(np.asarray(upright_rgb(mine)), np.asarray(image))
+        assert mine.getexif()[0x0112] == 6
+        assert mine.size == (4, 6)
+
+
+# ------------------------------------------------------------------------------------ reduced size
+
+
+@pytest.mark.parametrize(
+    ("size", "least_side_px", "expected"),
+    [
+        ((640, 480), 224, (320, 240)),
+        ((640, 480), 240, (320, 240)),
+        ((640, 480), 241, (640, 480)),
+        ((480, 640), 100, (120, 160)),
+        ((1000, 300), 30, (125, 38)),
+        ((4000, 16), 8, (2000, 8)),
+        ((640, 480), 0, (640, 480)),
+        ((30, 20), 224, (30, 20)),
+    ],
+)
+def test_a_jpeg_is_read_at_the_smallest_size_that_is_large_enough(
+    size: tuple[int, int], least_side_px: int, expected: tuple[int, int]
+) -> None:
+    ramp = np.linspace(0, 255, size[0], dtype=np.uint8)[None].repeat(size[1], axis=0)
+    for suffix in ("JPEG", "PNG"):
+        data = encoded(Image.fromarray(ramp).convert("RGB"), suffix)
+        opened = open_image(data)
+        image = opened.decode(least_side_px=least_side_px)
+        assert image.size == (expected if suffix == "JPEG" else size)
+        assert (opened.info.stored_width, opened.info.stored_height) == size
+        assert image.mode == "RGB"
+        full = read_image(data)[0].resize(image.size, Image.Resampling.BOX)
+        gap = np.abs(np.asarray(image, np.int16) - np.asarray(full, np.int16))
+        assert gap.mean() < 2
+
+
+def test_a_reduced_jpeg_is_upright_too() -> None:
+    picture = Image.fromarray(STORED[6]).resize((160, 240), Image.Resampling.NEAREST)
+    data = encoded(picture, "JPEG", exif=exif_bytes(6))
+    image = open_image(data).decode(least_side_px=40)
+    assert image.size == (60, 40)
+    assert np.asarray(image)[0, 0, 0] > 200  # red, at the upright top left
 
 
 # ------------------------------------------------------------------------------------------ modes

@@ -16,7 +16,7 @@ from datumaro_embed.errors import (
     StoreExistsError,
     UsageError,
 )
-from datumaro_embed.tables import METADATA_KEY
+from datumaro_embed.store.arrow import METADATA_KEY
 from datumaro_embed.vectors import unit_rows
 
 VECTORS = unit_rows(np.random.default_rng(0).standard_normal((4, 6)))

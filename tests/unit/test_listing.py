@@ -16,7 +16,7 @@ from datumaro_embed.listing import (
     hits_lines,
     write_pairs_csv,
 )
-from datumaro_embed.retrieval.query import SearchResult
+from datumaro_embed.retrieval import SearchResult
 from search_support import item, memory_store
 
 EVIL = 'a\x1b[2J\n"b,\udc80\u202e'

@@ -112,6 +112,34 @@ def test_what_cannot_be_merged(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1.h5", "2.h5"]
 
 
+def test_a_damaged_row_is_not_given_a_new_checksum(tmp_path: Path) -> None:
+    bad, good = store_of(tmp_path / "1.h5", [1, 2]), store_of(tmp_path / "2.h5", [3])
+    damage(bad, VECTORS[2].astype(np.float16).tobytes())
+    with pytest.raises(StoreCorruptError, match=r"Row 0 of .*1\.h5' is damaged; .*repair"):
+        merge_stores([bad, good], tmp_path / "c.h5")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1.h5", "2.h5"]
+
+
+def test_a_run_that_did_not_end_is_neither_merged_nor_overwritten(tmp_path: Path) -> None:
+    work = tmp_path / "c.h5.work"
+    with ShardRun(work, dim=8, run_fingerprint="f", shard_rows=1, files=QuickFiles()) as shards:
+        shards.append(record(0), VECTORS[0])
+        shards.suspend()
+    one = store_of(tmp_path / "1.h5", [1])
+    before = {path: path.stat().st_mtime_ns for path in work.rglob("*.*")}
+    with pytest.raises(UsageError, match=r"c\.h5\.work' is a run that did not end"):
+        merge_stores([work, one], tmp_path / "d.h5")
+    with pytest.raises(StoreExistsError, match="holds a run towards"):
+        merge_stores([one], tmp_path / "c.h5")
+    with pytest.raises(StoreExistsError, match="holds a run towards"):
+        repair_store(work, tmp_path / "c.h5")
+    assert {path: path.stat().st_mtime_ns for path in work.rglob("*.*")} == before
+    repair_store(work, tmp_path / "e.h5")
+    with open_store(tmp_path / "e.h5") as saved:
+        assert len(saved) == 1
+    assert not (tmp_path / "d.h5.work").exists()
+
+
 # Several writers in one directory -----------------------------------------------------------------
 
 
@@ -195,6 +223,11 @@ def test_an_unfinished_store_is_not_compacted(tmp_path: Path) -> None:
         compact_store(tmp_path / "s")
 
 
+def test_a_file_is_not_compacted(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="one file already"):
+        compact_store(store_of(tmp_path / "1.h5", [1]))
+
+
 # repair -------------------------------------------------------------------------------------------
 
 
@@ -240,7 +273,7 @@ def test_repair_of_a_directory_without_its_manifest_and_some_shards(tmp_path: Pa
     shards[2].unlink()
     shards[5].write_bytes(shards[5].read_bytes()[:1000])
     summary = repair_store(target, tmp_path / "new.h5")
-    assert (summary.n_kept, len(summary.unreadable)) == (30, 1)
+    assert (summary.n_kept, len(summary.left_out)) == (30, 1)
     with open_store(tmp_path / "new.h5") as repaired:
         assert rows(repaired).items() <= before.items()
         assert repaired.verify() == []
@@ -281,4 +314,5 @@ def test_the_three_commands(tmp_path: Path) -> None:
     repaired = run("datumaro-embed", "repair", tmp_path / "bad.h5", "-o", tmp_path / "good.h5")
     assert repaired.returncode == 0
     assert "1 rows kept" in repaired.stdout
+    assert "1 damaged and marked\n`datumaro-embed embed DATASET --store " in repaired.stdout
     assert run("datumaro-embed", "verify", tmp_path / "good.h5").returncode == 0

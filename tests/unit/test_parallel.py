@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import closing
 
 import pytest
 
@@ -47,3 +48,33 @@ def test_exception_is_raised_in_its_place_and_threads_end() -> None:
     with pytest.raises(ValueError, match="three"):
         next(results)
     assert threading.active_count() == before
+
+
+def test_closing_waits_for_what_is_under_way() -> None:
+    done = []
+
+    def slow(value: int) -> int:
+        time.sleep(0.05)
+        done.append(value)
+        return value
+
+    with closing(map_ahead(slow, range(100), workers=2, ahead=4)) as results:
+        assert next(results) == 0
+    n_done = len(done)
+    time.sleep(0.2)
+    assert len(done) == n_done < 10
+    assert list(results) == []
+
+
+def test_what_is_dropped_never_waits() -> None:
+    """The collector may drop it in a thread that is just starting: joining would deadlock there."""
+    release = threading.Event()
+    results = map_ahead(
+        lambda value: release.wait(60) if value else True, range(2), workers=1, ahead=2
+    )
+    assert next(results)
+    collected = threading.Thread(target=results.__del__)
+    collected.start()
+    collected.join(30)
+    assert not collected.is_alive()
+    release.set()

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
+from datumaro.components.annotation import Bbox, Caption
 from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.media import Image
 
-from datumaro_embed import Status, open_store
+from datumaro_embed import ItemKey, Status, open_store
 from datumaro_embed.adapter import SourceDataset
 from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.errors import InferenceError, ItemFailedError, UsageError
+from datumaro_embed.images import read_image
 from datumaro_embed.pipeline import EmbedOptions, embed_source
 
 
@@ -75,29 +81,185 @@ def test_batch_size_and_workers_do_not_change_a_vector(tmp_path: Path) -> None:
     assert stores[0] == stores[1] == stores[2]
 
 
-class Failing(FakeEncoder):
-    """Gives two batches and then breaks, as a device that goes away would."""
+class Gone(FakeEncoder):
+    """Gives two batches and then nothing ever again, as a device that was unplugged."""
+
+    n_batches = 0
 
     def embed_pixels(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        for number, vectors in enumerate(super().embed_pixels(batches)):
-            if number == 2:
+        for batch in batches:
+            self.n_batches += 1
+            if self.n_batches > 2:
                 raise InferenceError("the device is gone. Plug it in.")
-            yield vectors
+            yield from super().embed_pixels([batch])
 
 
-def test_an_inference_error_ends_the_run_with_its_cause_and_keeps_what_is_embedded(
+def test_a_device_that_is_gone_ends_the_run_with_its_cause_and_keeps_what_is_embedded(
     tmp_path: Path,
 ) -> None:
     target, said = tmp_path / "deep" / "e.h5", []
     with pytest.raises(InferenceError, match="the device is gone"):
         embed_source(
-            source(40), target, EmbedOptions(), encoder=Failing(batch_size=4), notify=said.append
+            source(40), target, EmbedOptions(), encoder=Gone(batch_size=4), notify=said.append
         )
     assert not target.exists()
     assert said == [f"8 rows are kept in '{target}.work'; the same command goes on from there."]
     summary = embed_source(source(40), target, EmbedOptions(), encoder=FakeEncoder(batch_size=4))
     assert (summary.n_reused, summary.n_added) == (8, 32)
     assert [path.name for path in target.parent.iterdir()] == ["e.h5"]
+
+
+class Choking(FakeEncoder):
+    """Fails on every batch that holds one of some images, or gives NaN for these alone.
+
+    Takes batches three ahead of the one that it answers, as a real one does.
+    """
+
+    def __init__(self, bad: set[int], *, nan: bool = False) -> None:
+        super().__init__(batch_size=4)
+        self.bad = [self.preprocess(read_image(pixels(i), channel_order="bgr")[0]) for i in bad]
+        self.nan = nan
+        self.sizes: list[int] = []
+
+    def embed_pixels(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        ahead: deque[np.ndarray] = deque()
+        for batch in batches:
+            ahead.append(batch)
+            if len(ahead) > 3:
+                yield self._embed(ahead.popleft())
+        yield from map(self._embed, ahead)
+
+    def _embed(self, batch: np.ndarray) -> np.ndarray:
+        self.sizes.append(len(batch))
+        wrong = [any((row == bad).all() for bad in self.bad) for row in batch]
+        if any(wrong) and not self.nan:
+            raise InferenceError("it choked. Chew better.")
+        (vectors,) = super().embed_pixels([batch])
+        vectors[wrong] = np.nan
+        return vectors
+
+
+@pytest.mark.parametrize("bad", [{0}, {39}, {5, 6, 22}, {8, 9, 10, 11}, set(range(0, 40, 4))])
+@pytest.mark.parametrize("nan", [False, True])
+def test_a_batch_that_fails_is_tried_item_by_item_once(
+    tmp_path: Path, bad: set[int], nan: bool
+) -> None:
+    encoder = Choking(bad, nan=nan)
+    missing = {2, 3, 30}
+
+    embed_source(source(40, missing), tmp_path / "e.h5", EmbedOptions(), encoder=encoder)
+
+    expected = source_vectors(40)
+    with open_store(tmp_path / "e.h5") as store:
+        assert [key.id for key in store.keys()] == [f"{number:03}" for number in range(40)]
+        for row in range(40):
+            if row in missing:
+                assert store.statuses[row] == Status.MISSING
+            elif row in bad:
+                assert store.statuses[row] == Status.INFERENCE_FAILED
+                assert ("not finite" if nan else "it choked") in store.item(row).error
+                assert not store.embeddings([row]).any()
+            else:
+                assert store.statuses[row] == Status.OK
+                np.testing.assert_array_equal(store.embeddings([row])[0], expected[row])
+    # Each image at most: in its batch, once more in it, and alone.
+    assert encoder.sizes.count(1) <= 4 * len(bad) + 2
+
+
+def source_vectors(n_items: int) -> np.ndarray:
+    arrays = [np.ascontiguousarray(pixels(number)[..., ::-1]) for number in range(n_items)]
+    return FakeEncoder(batch_size=8).embed_images(arrays).astype(np.float16)
+
+
+def test_an_item_that_cannot_be_embedded_ends_a_run_that_shall_not_go_on(tmp_path: Path) -> None:
+    with pytest.raises(ItemFailedError, match="train/005: it choked"):
+        embed_source(
+            source(9), tmp_path / "e.h5", EmbedOptions(on_error="fail"), encoder=Choking({5})
+        )
+
+
+def test_an_exception_that_is_no_inference_error_ends_the_run(tmp_path: Path) -> None:
+    class Buggy(FakeEncoder):
+        def preprocess(self, image: Any) -> np.ndarray:
+            raise ZeroDivisionError("in a thread")
+
+    with pytest.raises(ZeroDivisionError, match="in a thread"):
+        embed_source(source(40), tmp_path / "e.h5", EmbedOptions(workers=3), encoder=Buggy())
+    assert not [t for t in threading.enumerate() if t.name.startswith("datumaro-embed")]
+
+
+@pytest.mark.parametrize("n_twins", [2, 30])
+def test_equal_bytes_are_embedded_once(tmp_path: Path, n_twins: int) -> None:
+    """Images a, a, …, b, b, …: in files, and a region of one beside them."""
+    from datumaro.components.media import RoIImage
+
+    def write(number: int) -> Path:
+        path = tmp_path / f"{number}.png"
+        PIL.Image.fromarray(pixels(number)).save(path)
+        return path
+
+    files = [write(0), write(1)]
+    (tmp_path / "broken.png").write_bytes(files[0].read_bytes()[:-60])
+    files.append(tmp_path / "broken.png")
+    items = [
+        DatasetItem(f"{kind}{i:02}", subset="train", media=Image.from_file(str(path)))
+        for kind, path in enumerate(files)
+        for i in range(n_twins)
+    ]
+    region = RoIImage.from_image(Image.from_file(str(files[0])), (0, 0, 10, 10))
+    items.append(DatasetItem("3", subset="train", media=region))
+    encoder = Choking(set())
+
+    dataset = SourceDataset(Dataset.from_iterable(items, categories=["cat"]))
+    embed_source(dataset, tmp_path / "e.h5", EmbedOptions(workers=4), encoder=encoder)
+
+    assert sum(encoder.sizes) == 3
+    expected = encoder.embed_images([files[0], files[1]]).astype(np.float16)
+    with open_store(tmp_path / "e.h5") as store:
+        for row in range(2 * n_twins):
+            np.testing.assert_array_equal(store.embeddings([row])[0], expected[row // n_twins])
+        broken = store.statuses[2 * n_twins : 3 * n_twins]
+        assert set(broken.tolist()) == {Status.UNREADABLE}
+        assert len({store.item(row).error for row in range(2 * n_twins, 3 * n_twins)}) == 1
+        assert store.statuses[3 * n_twins] == Status.OK
+        assert (store.embeddings([3 * n_twins])[0] != expected[0]).any()
+
+
+def test_fast_decoding_is_another_setting_and_re_uses_nothing(tmp_path: Path) -> None:
+    for number in range(3):
+        PIL.Image.fromarray(pixels(number)).resize((320, 240)).save(tmp_path / f"{number}.jpg")
+    items = [
+        DatasetItem(f"{i}", subset="train", media=Image.from_file(str(tmp_path / f"{i}.jpg")))
+        for i in range(3)
+    ]
+    dataset = SourceDataset(Dataset.from_iterable(items, categories=["cat"]))
+    target, found = tmp_path / "e.h5", {}
+    for decode, n_reused in (("exact", 0), ("fast", 0), ("fast", 3), ("exact", 0)):
+        options = EmbedOptions(decode=decode)
+        summary = embed_source(dataset, target, options, encoder=FakeEncoder())
+        assert summary.n_reused == n_reused
+        with open_store(target) as store:
+            assert store.provenance["decode"] == decode
+            assert store.widths.tolist() == [320] * 3
+            vectors = store.embeddings().astype(np.float32)
+        np.testing.assert_array_equal(found.setdefault(decode, vectors), vectors)
+    assert (found["exact"] != found["fast"]).any()
+    assert (np.sum(found["exact"] * found["fast"], axis=1) > 0.99).all()
+
+
+def test_verbose_says_which_settings_were_chosen(tmp_path: Path) -> None:
+    said: list[str] = []
+    embed_source(
+        source(3),
+        tmp_path / "e.h5",
+        EmbedOptions(verbose=True, workers=3, decode="fast"),
+        encoder=FakeEncoder(batch_size=4),
+        notify=said.append,
+    )
+    assert said == [
+        "Settings: device none, precision f32, batch size 4, decoding threads 3, fast decoding, "
+        "vectors as float16."
+    ]
 
 
 def test_on_error_fail_names_the_item_and_leaves_nothing_where_it_was_the_first(
@@ -119,6 +281,8 @@ def test_on_error_fail_names_the_item_and_leaves_nothing_where_it_was_the_first(
     [
         ({"batch_size": 0}, "--batch-size must be at least 1, not 0"),
         ({"workers": -1}, "--workers must be at least 1"),
+        ({"streams": 0}, "--streams must be at least 1"),
+        ({"decode": "quick"}, "--decode must be exact or fast"),
         ({"dtype": "int8"}, "--dtype must be float16 or float32"),
         ({"on_error": "skip"}, "--on-error must be record or fail"),
     ],
@@ -156,3 +320,62 @@ def test_provenance_names_model_media_root_and_no_fingerprint_depends_on_the_pat
     with open_store(tmp_path / "a" / "e.h5") as a, open_store(tmp_path / "b" / "e.h5") as b:
         assert a.run_fingerprint == b.run_fingerprint == FakeEncoder().fingerprint
         assert a.row_crc32.tolist() == b.row_crc32.tolist()
+
+
+def captioned(texts: dict[str, list[str]]) -> SourceDataset:
+    items = [
+        DatasetItem(
+            name,
+            subset="train",
+            media=Image.from_numpy(pixels(number)),
+            annotations=[Caption(text) for text in captions] + [Bbox(1, 2, 3, 4, label=0)],
+        )
+        for number, (name, captions) in enumerate(texts.items())
+    ]
+    return SourceDataset(Dataset.from_iterable(items, categories=["cat"]))
+
+
+@pytest.mark.parametrize("name", ["e.h5", "store"])
+def test_captions_are_rows_of_a_store_beside(tmp_path: Path, name: str) -> None:
+    texts = {"a": ["one", "two"], "a!": ["one"], "b": [], "c": [f"{i}" for i in range(12)]}
+    encoder, options = FakeEncoder(), EmbedOptions(captions=True)
+
+    summary = embed_source(captioned(texts), tmp_path / name, options, encoder=encoder)
+
+    target = tmp_path / ("e.captions.h5" if name == "e.h5" else "store.captions.h5")
+    assert f"15 captions in {target}" in "\n".join(summary.lines())
+    with open_store(tmp_path / name) as images, open_store(target) as store:
+        assert images.n_rows == 4
+        assert store.run_fingerprint == images.run_fingerprint
+        assert store.verify() == []
+        assert store.provenance["content"] == "captions"
+        for image, captions in texts.items():
+            for number in range(len(captions)):
+                row = store.row(ItemKey("train", f"{image}#{number}"))
+                record = store.item(row)
+                assert record.attributes["image"] == image
+                text = record.attributes["caption"]
+                assert text in captions
+                expected = encoder.embed_texts([text])[0].astype(np.float16)
+                np.testing.assert_array_equal(store.embeddings([row])[0], expected)
+                assert record.annotations[0].text == text
+        stored = sorted(store.item(row).attributes["caption"] for row in range(15))
+        assert stored == sorted(text for captions in texts.values() for text in captions)
+
+
+def test_captions_of_before_are_re_used_and_none_are_no_store(tmp_path: Path) -> None:
+    class Counting(FakeEncoder):
+        n_texts = 0
+
+        def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+            self.n_texts += len(texts)
+            return super().embed_texts(texts)
+
+    encoder, options = Counting(), EmbedOptions(captions=True)
+    for texts, n_new in (({"a": ["x", "y", "x"]}, 2), ({"a": ["y", "z"], "b": ["x"]}, 1)):
+        encoder.n_texts = 0
+        embed_source(captioned(texts), tmp_path / "e.h5", options, encoder=encoder)
+        assert encoder.n_texts == n_new + 1  # the label
+    summary = embed_source(captioned({"a": []}), tmp_path / "f.h5", options, encoder=encoder)
+    assert summary.captions is None
+    assert not (tmp_path / "f.captions.h5").exists()

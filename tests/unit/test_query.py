@@ -21,7 +21,7 @@ from datumaro_embed.errors import (
     UsageError,
 )
 from datumaro_embed.records import Status
-from datumaro_embed.retrieval.query import SearchOptions, compose, run_search
+from datumaro_embed.retrieval import SearchOptions, compose, run_search
 from datumaro_embed.similarity import graph_path
 from datumaro_embed.store import EmbeddingStore
 from search_support import fake_store, item, memory_store
@@ -184,6 +184,11 @@ def test_a_stale_index_is_an_error_until_it_is_made_again(made: Made, tmp_path: 
     assert search(store, np.ones(16), exact=True)
     assert "6 rows in" in build_index(store)
     assert search(store, np.ones(16))
+    spoilt = tmp_path / "spoilt"
+    spoilt.write_bytes(b"not an index")
+    spoilt.replace(graph_path(store.path))  # after one was used: it is looked at again
+    with pytest.raises(StoreIndexError, match="no index of this version"):
+        search(store, np.ones(16))
 
 
 def test_nothing_to_index_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -41,13 +42,15 @@ class Counting(FakeEncoder):
         super().__init__(batch_size=4, **options)
         self.n_images = 0
         self._stop_after, self._number = stop_after, number
+        self._n_batches = 0
 
     def embed_pixels(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        for count, vectors in enumerate(super().embed_pixels(batches)):
-            if count == self._stop_after:
-                if not self._number:
-                    raise InferenceError("the device is gone. Plug it in.")
+        for vectors in super().embed_pixels(batches):
+            if 0 <= self._stop_after <= self._n_batches and not self._number:
+                raise InferenceError("the device is gone. Plug it in.")
+            if self._n_batches == self._stop_after:
                 signal.raise_signal(self._number)
+            self._n_batches += 1
             self.n_images += len(vectors)
             yield vectors
 
@@ -91,6 +94,14 @@ def test_a_run_that_broke_goes_on_and_ends_with_the_same_bytes(target: Path, who
     with open_store(target) as store:
         assert content(store) == whole
         assert store.verify() == []
+
+
+def test_a_run_that_broke_leaves_no_thread_to_the_garbage_collector(target: Path) -> None:
+    with pytest.raises(InferenceError) as caught:
+        go(target, source(), Counting(stop_after=3))
+    assert caught.tb is not None  # so every frame of the run is still there
+    ours = [t.name for t in threading.enumerate() if t.name.startswith("datumaro-embed")]
+    assert ours == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

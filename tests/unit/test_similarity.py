@@ -14,12 +14,14 @@ from datumaro_embed.similarity import (
     build_graph,
     collapse_equal,
     graph_path,
+    likely_pairs,
     nearest_rows,
     open_graph,
     similar_pairs,
     write_graph,
 )
 from datumaro_embed.similarity import exact as exact_module
+from datumaro_embed.similarity.codes import encode_rows
 from datumaro_embed.vectors import unit_rows
 from search_support import assert_nearest, float64_cosines
 
@@ -89,15 +91,14 @@ def test_rows_that_are_not_allowed_are_never_found(excluded: int) -> None:
 
 def test_a_scan_that_rounds_worse_than_promised_is_not_believed(monkeypatch) -> None:
     """As on a processor that sums in float16: the result stays right, only slower."""
-    real = exact_module.usearch_search
+    real = exact_module._distances
 
-    def coarse(*arguments, **options):
-        matches = real(*arguments, **options)
-        matches.distances[:] = np.round(matches.distances * 50) / 50
-        return matches
+    def coarse(*arguments):
+        rows, distances = real(*arguments)
+        return rows, np.round(distances * 50) / 50
 
     stored, query = vectors(5000), np.random.default_rng(6).normal(size=24)
-    monkeypatch.setattr(exact_module, "usearch_search", coarse)
+    monkeypatch.setattr(exact_module, "_distances", coarse)
     rows, values = nearest_rows(stored, query[None], 10)
     assert_nearest(rows[0], values[0], float64_cosines(stored, query), np.ones(5000, bool), 10)
 
@@ -153,6 +154,44 @@ def test_pairs_equal_brute_force(dim: int, kind: str) -> None:
         assert block.similarities.min() >= threshold
 
 
+@pytest.mark.parametrize("outlier", [1.0, 50.0])
+def test_rounded_rows_bound_the_cosine(outlier: float) -> None:
+    """A coordinate far above the others, as CLIP has some, costs no precision."""
+    rng = np.random.default_rng(1)
+    stored = rng.normal(size=(300, 96))
+    stored[:, 7] *= outlier
+    stored = unit_rows(stored).astype(np.float16)
+    codes = encode_rows(stored, np.arange(300))
+    everything = slice(0, 300)
+    products = codes.products(everything, codes.pack(everything))
+    cosines = np.array([float64_cosines(stored, row.astype(np.float64)) for row in stored])
+    for threshold in (0.3, 0.9, 0.99):
+        least = codes.least_product(everything, everything, threshold)
+        assert (products[cosines >= threshold] >= least).all()
+        assert cosines[products >= least].min() > threshold - 0.06
+
+
+def test_likely_pairs_are_nearly_all_pairs_with_exact_similarities() -> None:
+    rng = np.random.default_rng(3)
+    basis = rng.normal(size=(12, 64))  # rows near a plane of 12 dimensions, as embeddings are
+    stored = rng.normal(size=(6000, 12)) @ basis + 0.3 * rng.normal(size=(6000, 64))
+    stored[3000:] = stored[:3000] + 1.0 * rng.normal(size=(3000, 64))
+    stored = unit_rows(stored).astype(np.float16)
+    rows = np.flatnonzero(np.arange(6000) % 7)
+
+    found = {}
+    for block in likely_pairs(stored, rows, 0.95):
+        pairs = zip(block.first.tolist(), block.second.tolist(), strict=True)
+        found.update(zip(pairs, block.similarities.tolist(), strict=True))
+
+    expected = brute_pairs(stored, rows, 0.95)
+    assert set(found) <= expected
+    assert len(found) >= 0.99 * len(expected) > 1000
+    for (first, second), similarity in list(found.items())[::50]:
+        exact = float64_cosines(stored[[second]], stored[first].astype(np.float64))[0]
+        np.testing.assert_allclose(similarity, exact, atol=1e-12)
+
+
 def test_equal_rows_collapse_to_the_first() -> None:
     stored = vectors(6)[[0, 1, 0, 2, 1, 0]]
     rows = np.array([0, 1, 2, 4, 5])
@@ -192,12 +231,6 @@ def test_index_survives_the_disk_and_skips_rows(clustered: np.ndarray, tmp_path:
     assert len(graph) == 2000
     ((found, _),) = graph.nearest_rows(clustered, clustered[[3]].astype(float), 20)
     assert (found % 3 > 0).all()
-    pairs = list(graph.similar_pairs(clustered, rows, 0.9))
-    assert pairs
-    for block in pairs:
-        assert (block.first < block.second).all()
-        assert (block.first % 3 > 0).all()
-        assert (block.similarities >= 0.9).all()
 
 
 def test_index_of_another_store_is_refused(clustered: np.ndarray, tmp_path: Path) -> None:

@@ -6,10 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from datumaro_embed.errors import StoreLockedError
+from datumaro_embed.records import ItemKey, ItemRecord
+from datumaro_embed.store import ShardRun
 from datumaro_embed.store.lock import StoreLock
+from support import SAMPLE, run
 
 HOLD = """
 import sys, time
@@ -40,3 +44,21 @@ def test_two_writers_of_one_process_exclude_each_other(tmp_path: Path) -> None:
         StoreLock(tmp_path / "lock", tmp_path)
     first.release()
     StoreLock(tmp_path / "lock", tmp_path).release()
+
+
+@pytest.mark.parametrize("name", ["store.h5", "store"])
+def test_a_second_embed_changes_not_a_byte(tmp_path: Path, name: str) -> None:
+    target = tmp_path / name
+    directory = target if target.suffix == "" else Path(f"{target}.work")
+    with ShardRun(directory, dim=2, shard_rows=1, store=target) as first:
+        for number in range(3):
+            first.append(ItemRecord(ItemKey("", str(number))), np.array([0, 1], np.float32))
+        first.suspend()
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        arguments = [SAMPLE / "yolo", "--store", target, "--model", "demo"]
+        done = run("datumaro-embed", "embed", *arguments)
+        after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert done.returncode == 1
+    assert "Another process is writing" in done.stderr
+    assert len(before) == 5  # three shards, the manifest and the lock
+    assert after == before

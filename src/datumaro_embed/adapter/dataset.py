@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,18 @@ class SourceDataset:
 
     def __len__(self) -> int:
         return len(self._items)
+
+    def keys(self) -> Iterator[ItemKey]:
+        """Every item's key, ascending."""
+        return (ItemKey(item.subset, item.id) for item in self._items)
+
+    def only(self, wanted: Callable[[ItemKey], bool]) -> SourceDataset:
+        """Return the same dataset with fewer items, none perhaps; categories and root stay."""
+        part = copy(self)
+        part._items = [
+            item for key, item in zip(self.keys(), self._items, strict=True) if wanted(key)
+        ]
+        return part
 
     def __iter__(self) -> Iterator[SourceItem]:
         lexical, real = os.path.abspath(self.root), os.path.realpath(self.root)

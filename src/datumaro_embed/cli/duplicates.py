@@ -31,7 +31,7 @@ def _duplicates(store: Path, as_json: bool, csv: Path | None, **flags: Any) -> i
     from ..listing import duplicates_json, duplicates_lines, write_pairs_csv
 
     report = find_duplicates(store, progress=True, **flags)
-    print(duplicates_json(report) if as_json else "\n".join(duplicates_lines(report)))
-    if csv is not None:
+    if csv is not None:  # first: who reads the print may stop (`| head`)
         write_pairs_csv(report, csv)
+    print(duplicates_json(report) if as_json else "\n".join(duplicates_lines(report)))
     return 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
-from ..flags import add_embed_arguments
+from ..errors import UsageError
+from ..flags import add_embed_arguments, add_machine_arguments
 
 __all__ = ["add_parser"]
 
@@ -16,19 +18,33 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("dataset", metavar="PATH[:FORMAT]", help="a dataset that Datumaro reads")
     add_embed_arguments(parser)
+    add_machine_arguments(parser)
     parser.set_defaults(command=_embed)
 
 
-def _embed(dataset: str, store: str, **options: Any) -> int:
-    import sys
+def _embed(
+    dataset: str,
+    store: str,
+    *,
+    shard: str | None,
+    ray: str | None,
+    shards: int | None,
+    **options: Any,
+) -> int:
+    if ray is not None:
+        return _embed_on_ray(dataset, store, ray, shards, options)
+    if shards is not None:
+        raise UsageError("--shards goes with --ray. For one share of the items use --shard I/N.")
 
     from ..adapter import SourceDataset, import_dataset
     from ..models import resolve_model
     from ..pipeline import EmbedOptions, check_place, embed_source
+    from ..sharding import Shard
 
+    share = None if shard is None else Shard.parse(shard)
     chosen = EmbedOptions(**options)
     resolve_model(chosen.model)
-    check_place(store)
+    check_place(store, share)
     imported = import_dataset(dataset)
     source = SourceDataset(
         imported.dataset, root=imported.root, follow_symlinks=chosen.follow_symlinks
@@ -38,7 +54,25 @@ def _embed(dataset: str, store: str, **options: Any) -> int:
         store,
         chosen,
         dropped=imported.dropped,
+        shard=share,
         notify=lambda line: print(line, file=sys.stderr),
+    )
+    print("\n".join(summary.lines()))
+    return 0
+
+
+def _embed_on_ray(
+    dataset: str, store: str, address: str, n_shards: int | None, options: dict[str, Any]
+) -> int:
+    from ..distributed import embed_on_ray
+
+    summary = embed_on_ray(
+        dataset,
+        store,
+        n_shards=n_shards,
+        address=address,
+        notify=lambda line: print(line, file=sys.stderr),
+        **options,
     )
     print("\n".join(summary.lines()))
     return 0

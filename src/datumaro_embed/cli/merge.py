@@ -15,9 +15,24 @@ def add_parser(commands: Any) -> None:
         help="join stores of the same model",
         description="Join stores of the same model into a new one; items keep their order by key.",
     )
-    parser.add_argument("stores", type=Path, nargs="+", metavar="STORE")
     parser.add_argument(
-        "-o", "--output", required=True, metavar="FILE.h5|FOLDER/", help="must not exist"
+        "stores",
+        type=Path,
+        nargs="+",
+        metavar="STORE",
+        help="a store, or a folder STORE.parts that runs with --shard filled",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="FILE.h5|FOLDER/",
+        help="must not exist, but for --replace",
+    )
+    parser.add_argument(
+        "--replace",
+        action="store_true",
+        help="replace a store at the output, once all rows are written",
     )
     parser.add_argument(
         "--on-duplicate",
@@ -28,8 +43,9 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(command=_merge)
 
 
-def _merge(stores: list[Path], output: str, on_duplicate: str) -> int:
+def _merge(stores: list[Path], output: str, on_duplicate: str, replace: bool) -> int:
     from ..maintenance import merge_stores
 
-    print("\n".join(merge_stores(stores, output, on_duplicate=on_duplicate).lines()))
+    summary = merge_stores(stores, output, on_duplicate=on_duplicate, replace=replace)
+    print("\n".join(summary.lines()))
     return 0

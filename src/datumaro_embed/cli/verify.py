@@ -31,6 +31,9 @@ def _verify(store: Path, dataset: str | None, follow_symlinks: bool) -> int:
 
     with open_store(store) as opened:
         problems = opened.verify()
+        ways = f"`datumaro-embed repair {store} -o NEW` saves the rows that are sound"
+        if not problems:
+            ways = "the same `embed` command again takes over what has changed"
         if dataset is not None:
             imported = import_dataset(dataset)
             source = SourceDataset(
@@ -41,5 +44,6 @@ def _verify(store: Path, dataset: str | None, follow_symlinks: bool) -> int:
             print(problem)
         if len(problems) > _MAX_DIFFERENCES:
             print(f"… and {len(problems) - _MAX_DIFFERENCES} more")
-        print(f"{opened.n_rows} rows: " + (f"{len(problems)} differences" if problems else "sound"))
+        found = f"{len(problems)} differences; {ways}" if problems else "sound"
+        print(f"{opened.n_rows} rows: {found}")
     return 1 if problems else 0

@@ -46,6 +46,11 @@ class Encoder(ABC):
     batch_size: int
     fingerprint: str
 
+    @property
+    def least_side_px(self) -> int:
+        """Sides that an image must have so that `preprocess` need not enlarge it."""
+        return self.image_size_px
+
     @abstractmethod
     def preprocess(self, image: Image.Image) -> UInt8Array:
         """Turn an upright RGB image into encoder pixels; called from many threads at once.
@@ -63,7 +68,8 @@ class Encoder(ABC):
         Parameters
         ----------
         batches : iterable of arrays of shape (b, image_size_px, image_size_px, 3), uint8
-            1 ≤ b ≤ batch_size. Only a few batches are taken ahead of the one being yielded.
+            1 ≤ b ≤ batch_size. Only a few batches are taken ahead of the one being yielded. An
+            array may be written over once its vectors were yielded.
 
         Yields
         ------

@@ -25,7 +25,7 @@ from ..errors import (
 from ..models import ImageSpec
 from .compiled import cache_folder, cache_key
 
-__all__ = ["PRECISIONS", "Engine", "Runtime", "check_device", "openvino_version"]
+__all__ = ["PRECISIONS", "Engine", "Runtime", "check_device", "openvino_version", "prepare_graph"]
 
 PRECISIONS = ("auto", "f32", "bf16", "f16")
 _VIRTUAL_DEVICES = {"AUTO", "BATCH", "HETERO", "MULTI"}
@@ -87,6 +87,8 @@ class Engine:
         The length that the output's rows must have.
     image : ImageSpec, optional
         Makes the graph take uint8 RGB pixels, and fold scaling, mean and std into it.
+    shorter : bool
+        Let the rows of a batch be shorter than `shapes` says, all of them alike.
     identity : str
         The model's fingerprint: allows the compiled graph to be cached (see `Runtime.caches`).
 
@@ -104,11 +106,12 @@ class Engine:
         dim: int,
         image: ImageSpec | None = None,
         identity: str = "",
+        shorter: bool = False,
     ) -> None:
         core = ov.Core()
         check_device(runtime.device, core)
         with _mapped(ModelInvalidError, f"OpenVINO cannot read the model file {path}"):
-            model = _prepare(core.read_model(path), shapes, image)
+            model = prepare_graph(core.read_model(path), shapes, image, shorter=shorter)
             found = model.output(0).partial_shape[1].to_string()
         if found != str(dim):
             raise ModelInvalidError(
@@ -120,7 +123,10 @@ class Engine:
         with _mapped(InferenceError, f"OpenVINO cannot run {path.name} on {runtime.device}"):
             facts = {"model": identity, "graph": path.name, "shapes": shapes}
             self._compiled = _compile(core, model, runtime, facts)
-            self.n_requests = int(self._property("OPTIMAL_NUMBER_OF_INFER_REQUESTS", 1))
+            # One more batch waits behind each that is computed, so that no stream does: results
+            # are taken in order, and whoever takes them shares the processor with the streams.
+            optimal = int(self._property("OPTIMAL_NUMBER_OF_INFER_REQUESTS", 1))
+            self.n_requests = max(optimal, 2 * int(self._property("NUM_STREAMS", 1)))
         self._core = core
         self._idle: list[Any] = []
         self._lock = threading.Lock()
@@ -132,7 +138,7 @@ class Engine:
         ----------
         batches : iterable of mapping of str to array
             One array for each input, of at most `batch_size` rows; the rest of the batch is zeros,
-            so that the shape never changes. At most `n_requests` are taken ahead.
+            so that there is one shape. At most `n_requests` are taken ahead.
 
         Yields
         ------
@@ -148,7 +154,7 @@ class Engine:
             for batch in batches:
                 done = self._finish(*busy.popleft()) if len(busy) >= self.n_requests else None
                 request = self._take()
-                n_rows = _fill(request, batch)
+                n_rows = _fill(request, batch, self.batch_size)
                 with _mapped(InferenceError, "OpenVINO cannot start a batch"):
                     request.start_async()
                 busy.append((request, n_rows))
@@ -241,9 +247,22 @@ def openvino_version() -> str:
     return str(ov.get_version())
 
 
-def _prepare(model: Any, shapes: Mapping[str, Sequence[int]], image: ImageSpec | None) -> Any:
+def prepare_graph(
+    model: Any,
+    shapes: Mapping[str, Sequence[int]],
+    image: ImageSpec | None,
+    *,
+    shorter: bool = False,
+) -> Any:
+    """Fix the shapes of a model; for images let it take uint8 pixels, rows of RGB.
+
+    Parameters are those of `Engine`; `model` is consumed.
+    """
     if image is None:
-        model.reshape({name: list(shape) for name, shape in shapes.items()})
+        for_rows = (lambda n: ov.Dimension(1, n)) if shorter else ov.Dimension
+        model.reshape(
+            {name: ov.PartialShape([batch, for_rows(n)]) for name, (batch, n) in shapes.items()}
+        )
         return model
     ((name, (batch, height, width, channels)),) = shapes.items()
     model.reshape({name: [batch, channels, height, width]})
@@ -267,11 +286,13 @@ def _compile(core: Any, model: Any, runtime: Runtime, facts: Mapping[str, Any]) 
         return core.compile_model(model, runtime.device, properties)
 
 
-def _fill(request: Any, batch: Arrays) -> int:
+def _fill(request: Any, batch: Arrays, batch_size: int) -> int:
     n_rows = 0
     for name, rows in batch.items():
-        target = request.get_tensor(name).data
         n_rows = len(rows)
+        tensor = request.get_tensor(name)
+        tensor.shape = [batch_size, *rows.shape[1:]]
+        target = tensor.data
         target[:n_rows] = rows
         target[n_rows:] = 0
     return n_rows

@@ -13,7 +13,7 @@ from numpy.lib import format as npy
 
 from ..records import Status
 from ..store import EmbeddingStore
-from ..tables import iter_tables
+from ..store.arrow import iter_tables
 from .parquet import write_tables
 
 __all__ = ["write_arrays", "write_metadata"]

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from ..store import EmbeddingStore
-from ..tables import iter_tables
+from ..store.arrow import iter_tables
 
 __all__ = ["write_csv"]
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from ..errors import MissingExtraError
 from ..store import EmbeddingStore
-from ..tables import iter_batches
 from .arrays import write_metadata
 
 __all__ = ["write_faiss"]
@@ -33,7 +32,7 @@ def write_faiss(store: EmbeddingStore, folder: Path, *, embedded_only: bool) -> 
             "FAISS is not installed. Run: pip install 'datumaro-embed[faiss]'", extra="faiss"
         ) from error
     index = faiss.IndexFlatIP(store.dim)
-    for batch in iter_batches(store, 65_536, embedded_only=embedded_only):
+    for batch in store.iter_batches(65_536, embedded_only=embedded_only):
         index.add(np.ascontiguousarray(batch.vectors))
     faiss.write_index(index, str(folder / "image.index"))
     write_metadata(store, folder, embedded_only=embedded_only)

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..store import EmbeddingStore
-from ..tables import iter_tables
+from ..store.arrow import iter_tables
 
 __all__ = ["write_parquet", "write_tables"]
 
 
 def write_parquet(store: EmbeddingStore, path: Path, *, embedded_only: bool) -> None:
-    """Write every column of `to_arrow`, with float32 vectors.
+    """Write every column of `EmbeddingStore.to_arrow`, with float32 vectors.
 
     Notes
     -----

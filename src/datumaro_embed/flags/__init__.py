@@ -1,6 +1,7 @@
 """Flags that the transforms and the command line share; loads nothing heavy."""
 
 from .embedding import DEFAULT_MODEL, add_embed_arguments
+from .machines import add_machine_arguments
 from .queries import DEFAULT_K, DEFAULT_THRESHOLD, add_duplicate_arguments, add_search_arguments
 
 __all__ = [
@@ -9,5 +10,6 @@ __all__ = [
     "DEFAULT_THRESHOLD",
     "add_duplicate_arguments",
     "add_embed_arguments",
+    "add_machine_arguments",
     "add_search_arguments",
 ]

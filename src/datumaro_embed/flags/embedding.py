@@ -29,15 +29,37 @@ def add_embed_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--precision",
-        default="f32",
+        default="auto",
         choices=("auto", "f32", "bf16", "f16"),
-        help="of the arithmetic; auto leaves it to the device (default: %(default)s)",
+        help="of the arithmetic; auto: what the device is fastest at, f32: nearly the same vectors "
+        "on every machine (default: %(default)s)",
     )
     parser.add_argument(
         "--batch-size", type=int, metavar="N", help="images in one inference (default: the model's)"
     )
     parser.add_argument(
         "--workers", type=int, metavar="N", help="decoding threads (default: one a processor)"
+    )
+    parser.add_argument(
+        "--streams",
+        type=int,
+        metavar="N",
+        help="batches computed at the same time (default: the device's choice)",
+    )
+    parser.add_argument(
+        "--decode",
+        default="exact",
+        choices=("exact", "fast"),
+        help="fast reads large JPEGs at reduced size: other pixels, nearly the same vectors "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--captions",
+        action="store_true",
+        help="embed Caption annotations too, into a store of their own: FILE.captions.h5",
+    )
+    parser.add_argument(
+        "--verbose", action="store_true", help="say which settings were chosen for this machine"
     )
     parser.add_argument(
         "--dtype",

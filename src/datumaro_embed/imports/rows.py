@@ -13,8 +13,8 @@ import pyarrow as pa
 from ..adapter.dataset import split_of
 from ..errors import UsageError
 from ..records import AnnotationRecord, Categories, ItemKey, ItemRecord, Split, Status
+from ..store.arrow import METADATA_KEY
 from ..store.encoding import decode_json
-from ..tables import METADATA_KEY
 
 __all__ = ["StoreFacts", "item_records", "store_facts"]
 
@@ -76,7 +76,7 @@ def item_records(items: pa.Table, subset: str) -> list[ItemRecord]:
     Parameters
     ----------
     items : pyarrow.Table
-        Column ``id`` (or ``image_path`` instead), and any of those that `to_arrow` writes.
+        Column ``id`` (or ``image_path`` instead), and any that `EmbeddingStore.to_arrow` gives.
     subset : str
         For rows without one.
 

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ModelMismatchError, StoreExistsError, UsageError
-from ..place import StorePlace
+from ..errors import ModelMismatchError, StoreCorruptError, UsageError
 from ..records import Categories, ItemKey, ItemRecord, Status
-from ..store import EmbeddingStore, ShardRun, open_store
+from ..store import EmbeddingStore, ShardedStore, ShardRun, open_store, row_is_sound
+from .output import checked_output, run_like
+from .parts import expand, merged_provenance, refuse_incomplete
 
 __all__ = ["MergeSummary", "merge_stores"]
 
@@ -51,24 +52,34 @@ def merge_stores(
     output: str | os.PathLike[str],
     *,
     on_duplicate: str = "error",
+    replace: bool = False,
 ) -> MergeSummary:
     """Join stores of the same model.
 
     Parameters
     ----------
     stores : sequence of paths
-        In order of rank, for `on_duplicate`.
+        In order of rank, for `on_duplicate`. A folder that runs with a shard filled
+        (``X.h5.parts``) stands for its parts.
     output : path
-        A file, or a directory that keeps its shards (see `StorePlace`); must not exist.
+        A file, or a directory that keeps its shards (see `StorePlace`); must not exist, and no
+        unfinished run towards it.
     on_duplicate : {"error", "first", "last"}
         Which store wins where several have the same (subset, id).
+    replace : bool
+        A store may be at `output`: it is replaced once all rows are written.
 
     Raises
     ------
     ModelMismatchError
-        Models, lengths or types of the vectors differ.
+        Models, lengths or types of the vectors differ, or the settings that computed them.
     UsageError
-        An item is in two stores, and neither is to win.
+        An item is in two stores, and neither is to win; parts that do not belong together; a run
+        that did not end.
+    StoreNotFoundError
+        Also where parts of a dataset are missing; the message names them.
+    StoreCorruptError
+        Also where the checksum of a row is wrong.
     StoreExistsError, StoreWriteError
 
     Notes
@@ -79,24 +90,15 @@ def merge_stores(
     """
     if on_duplicate not in _ON_DUPLICATE:
         raise UsageError(f"--on-duplicate must be one of {', '.join(_ON_DUPLICATE)}.")
-    place = StorePlace.of(output)
-    place.check()
-    if os.path.lexists(place.target):
-        raise StoreExistsError(f"'{output}' exists; choose another path.", path=str(output))
+    place = checked_output(output, replace=replace)
     with ExitStack() as stack:
-        opened = [stack.enter_context(open_store(path)) for path in stores]
+        opened = [stack.enter_context(open_store(path)) for path in expand(stores)]
+        _refuse_unfinished(opened)
         _refuse_other_models(opened)
+        settings = _common_settings(opened)
+        refuse_incomplete(opened)
         first = opened[0]
-        run = ShardRun(
-            place.directory,
-            dim=first.dim,
-            dtype=first.dtype.name,
-            run_fingerprint=first.run_fingerprint,
-            model=_model_name(first),
-            restart=True,
-            store=place.target,
-        )
-        with run:
+        with run_like(first, place, model=_model_name(first), vector_settings=settings) as run:
             n_items, n_dropped = _write(opened, run, on_duplicate)
             run.set_categories(*_categories(opened))
             provenance = _provenance(opened)
@@ -105,6 +107,30 @@ def merge_stores(
             else:
                 run.publish(place.target, provenance)
     return MergeSummary(os.fspath(output), n_items, n_dropped)
+
+
+def _refuse_unfinished(stores: Sequence[EmbeddingStore]) -> None:
+    for store in stores:
+        if isinstance(store, ShardedStore) and not store.complete:
+            raise UsageError(
+                f"'{store.path}' is a run that did not end, and lacks items; run its `embed` "
+                "command again first, or `repair` it to save what it has.",
+                path=store.path,
+            )
+
+
+def _common_settings(stores: Sequence[EmbeddingStore]) -> str:
+    """Find how the vectors of all were computed; empty where no store says."""
+    stated = {store.vector_settings: store for store in stores if store.vector_settings}
+    first, *others = stated or [""]
+    for other in others:
+        raise ModelMismatchError(
+            f"'{stated[first].path}' has vectors computed with {first}, and "
+            f"'{stated[other].path}' with {other}; embed one of them again with the options of "
+            "the other.",
+            path=stated[other].path,
+        )
+    return first
 
 
 def _refuse_other_models(stores: Sequence[EmbeddingStore]) -> None:
@@ -140,11 +166,23 @@ def _write(stores: Sequence[EmbeddingStore], run: ShardRun, on_duplicate: str) -
                 f"'{key}' is in '{one}' and in '{two}'; say --on-duplicate first or last.", key=key
             )
         source, row = places[-1] if on_duplicate == "last" else places[0]
+        _refuse_damage(stores[source], row)
         record = _relabelled(stores[source].item(row), maps[source])
         vector = stores[source].embeddings([row])[0].astype(np.float32)
         run.append(record, vector if record.status is Status.OK else None)
         n_items, n_dropped = n_items + 1, n_dropped + len(places) - 1
     return n_items, n_dropped
+
+
+def _refuse_damage(store: EmbeddingStore, row: int) -> None:
+    """Refuse a row whose checksum is wrong: it would get a new one, and be sound to all."""
+    if not row_is_sound(store, row):
+        raise StoreCorruptError(
+            f"Row {row} of '{store.path}' is damaged; save the others with `datumaro-embed repair` "
+            "and merge what it makes.",
+            path=store.path,
+            place=f"row {row}",
+        )
 
 
 def _by_key(
@@ -213,7 +251,6 @@ def _categories(
 
 def _provenance(stores: Sequence[EmbeddingStore]) -> dict[str, Any]:
     return {
-        **stores[0].provenance,
-        "merged": [{"uuid": store.uuid, "n_rows": store.n_rows} for store in stores],
+        **merged_provenance(stores),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

@@ -11,17 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import StoreCorruptError, StoreError, StoreExistsError, UsageError
-from ..place import StorePlace
+from ..errors import StoreCorruptError, StoreError, UsageError
 from ..records import Categories, ItemKey, ItemRecord, Status
 from ..store import (
     EmbeddingStore,
     SealedStore,
     ShardRun,
     categories_are_sound,
+    fits,
     key_is_sound,
     row_is_sound,
 )
+from .output import checked_output, run_like
 
 __all__ = ["RepairSummary", "repair_store"]
 
@@ -41,23 +42,27 @@ class RepairSummary:
         Rows of which only the key is right: they have status INFERENCE_FAILED and no content.
     n_lost : int
         Rows whose key is wrong too.
-    unreadable : sequence of str
-        Files that could not be opened at all, with the reason.
+    left_out : sequence of str
+        Files that could not be opened, or whose vectors do not fit, with the reason.
     """
 
     store: str
     n_kept: int
     n_marked: int
     n_lost: int
-    unreadable: Sequence[str]
+    left_out: Sequence[str]
 
     def lines(self) -> list[str]:
         """Say it in plain text."""
+        lost = f", {self.n_lost} lost with their names" if self.n_lost else ""
+        if self.n_marked or self.n_lost or self.left_out:
+            outlook = f"`datumaro-embed embed DATASET --store {self.store}` embeds what is missing."
+        else:
+            outlook = "Every row was sound."
         return [
-            f"{self.n_kept} rows kept in {self.store}, {self.n_marked} marked for embedding again, "
-            f"{self.n_lost} not even by name",
-            *(f"  not readable: {reason}" for reason in self.unreadable),
-            "Run `datumaro-embed embed` with this store to embed what is missing.",
+            f"{self.n_kept} rows kept in {self.store}, {self.n_marked} damaged and marked{lost}",
+            *(f"  left out: {reason}" for reason in self.left_out),
+            outlook,
         ]
 
 
@@ -68,7 +73,7 @@ def repair_store(store: str | os.PathLike[str], output: str | os.PathLike[str]) 
     ----------
     store : path of a file or directory
     output : path
-        As for `merge_stores`; must not exist.
+        As for `merge_stores`; must not exist, and no unfinished run towards it.
 
     Raises
     ------
@@ -79,31 +84,26 @@ def repair_store(store: str | os.PathLike[str], output: str | os.PathLike[str]) 
     Notes
     -----
     A row is kept where its CRC-32 is that of its content, and its vector's norm is right. Of the
-    files of a directory every one that opens is used, whether a manifest names it or not; where
-    two have the same item, the one with the sound row, then the newer.
+    files of a directory every one that opens is used, whether a manifest names it or not, unless
+    its vectors were computed in another way than those of the store; where two have the same item,
+    the one with the sound row, then the newer.
     """
-    place = StorePlace.of(output)
-    place.check()
-    if os.path.lexists(place.target):
-        raise StoreExistsError(f"'{output}' exists; choose another path.", path=str(output))
-    opened, unreadable = _open_all(Path(store))
+    place = checked_output(output)
+    opened, left_out = _open_all(Path(store))
     if not opened:
         raise StoreCorruptError(
-            f"Nothing of '{store}' can be opened ({unreadable[0] if unreadable else 'no files'}); "
-            "restore a copy, or embed again.",
+            f"Nothing of '{store}' can be opened: {left_out[0] if left_out else 'no file.'}",
             path=os.fspath(store),
         )
-    found, n_lost = _best_rows(opened)
     head = _best_head(opened)
-    run = ShardRun(
-        place.directory,
-        dim=head.dim,
-        dtype=head.dtype.name,
-        run_fingerprint=head.run_fingerprint,
-        restart=True,
-        store=place.target,
-    )
-    with run:
+    settings = _settings_of(head)
+    left_out += [
+        f"'{other.path}' was computed with {_settings_of(other)}, and the store with {settings}"
+        for other in opened
+        if not fits(_settings_of(other), settings)
+    ]
+    found, n_lost = _best_rows([s for s in opened if fits(_settings_of(s), settings)])
+    with run_like(head, place, vector_settings=settings) as run:
         for key in sorted(found):
             _append(run, key, found[key])
         categories, labels = _categories_of(head)
@@ -114,7 +114,7 @@ def repair_store(store: str | os.PathLike[str], output: str | os.PathLike[str]) 
         else:
             run.publish(place.target, provenance)
     n_kept = sum(row is not None for row in found.values())
-    return RepairSummary(os.fspath(output), n_kept, len(found) - n_kept, n_lost, unreadable)
+    return RepairSummary(os.fspath(output), n_kept, len(found) - n_kept, n_lost, left_out)
 
 
 _Row = tuple[EmbeddingStore, int] | None
@@ -175,6 +175,13 @@ def _categories_of(head: EmbeddingStore) -> tuple[Categories, Any]:
         if categories_are_sound(head):
             return head.categories, head.label_embeddings
     return Categories(), None
+
+
+def _settings_of(store: EmbeddingStore) -> str:
+    """How the vectors of a file were computed; empty where its provenance cannot be read."""
+    with suppress(StoreError):
+        return store.vector_settings
+    return ""
 
 
 def _provenance_of(head: EmbeddingStore) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Dataset → records and vectors → store: batching, order, failures, progress, resume.
 
-    SourceItem ─threads: hash; known? else decode, resize─▶ (record, vector or pixels)
-               ─batches of pixels─▶ encoder ─▶ run of shards ─▶ store
+    SourceItem ─threads: hash; known? else decode, resize─▶ ReadItem    preparing.py
+               ─batches of pixels─▶ encoder ─▶ vectors                  batches.py, inference.py
+               ─in the items' order─▶ rows ─▶ shards ─▶ store           ordering.py, runs.py
 
 One thread of the caller drives everything; the pool decodes a bounded number of items ahead, so
 memory does not grow with the dataset.
@@ -12,27 +13,31 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..adapter import SourceDataset, SourceItem
+from ..adapter import SourceDataset
 from ..encoders import Encoder
 from ..errors import ItemFailedError
 from ..interrupts import DeferredInterrupts
-from ..parallel import map_ahead, usable_processors
 from ..place import StorePlace
-from ..records import ItemRecord
+from ..records import ItemRecord, Status
+from ..sharding import Shard
 from ..store import EmbeddingStore, ShardRun, open_store
 from ..versions import installed_versions
+from .batches import MAX_WAITING_ROWS, PixelBatches
+from .captions import embed_captions
+from .contents import Contents
+from .inference import embed_batches
 from .options import EmbedOptions
-from .ordering import OrderedRows, ReadItem
-from .progress import EmbedSummary, Progress
-from .reading import read_item
-from .reuse import KnownVectors
+from .ordering import OrderedRows
+from .preparing import items_ahead, prepare
+from .progress import EmbedSummary, Progress, settings_line
 from .runs import StoreRun
 
 if TYPE_CHECKING:
@@ -40,9 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EmbedOptions", "check_place", "embed_dataset", "embed_source", "run_fingerprint"]
 
-Pixels = npt.NDArray[np.uint8]
-_BATCHES_AHEAD = 3
-_MAX_WAITING_ROWS = 4096
+Vector = npt.NDArray[np.float32]
 
 _log = logging.getLogger("datumaro_embed")
 
@@ -53,6 +56,7 @@ def embed_dataset(
     *,
     root: str | os.PathLike[str] | None = None,
     progress: bool = True,
+    shard: str | None = None,
     **options: Any,
 ) -> EmbeddingStore:
     """Embed every item of a Datumaro dataset now, and return the open store.
@@ -69,6 +73,9 @@ def embed_dataset(
         The dataset's folder, for paths and their checks (see SourceDataset).
     progress : bool
         Show a bar where stderr is a terminal.
+    shard : str, optional
+        ``"I/N"``: embed only this share of the items, into a part of `store` that is returned
+        instead; `merge_stores` joins the parts (docs/distributed.md).
     **options
         Fields of `EmbedOptions`.
 
@@ -88,8 +95,8 @@ def embed_dataset(
     source = SourceDataset(
         dataset, root=Path(root) if root else None, follow_symlinks=chosen.follow_symlinks
     )
-    embed_source(source, store, chosen, progress=progress)
-    return open_store(store)
+    share = None if shard is None else Shard.parse(shard)
+    return open_store(embed_source(source, store, chosen, progress=progress, shard=share).store)
 
 
 def embed_source(
@@ -98,6 +105,7 @@ def embed_source(
     options: EmbedOptions,
     *,
     dropped: Sequence[str] = (),
+    shard: Shard | None = None,
     progress: bool = True,
     notify: Callable[[str], None] = _log.info,
     encoder: Encoder | None = None,
@@ -109,6 +117,8 @@ def embed_source(
     ----------
     dropped : sequence of str
         What the importer dropped, for the summary and the provenance.
+    shard : Shard, optional
+        Embed only its items, into its part of the store.
     notify : callable
         Takes one line on what is kept of earlier runs, at the beginning and when a run fails.
     encoder : Encoder, optional
@@ -117,24 +127,34 @@ def embed_source(
         Instead of `ShardRun`, for tests.
     """
     started = time.monotonic()
-    place = StorePlace.of(store)
+    place = StorePlace.of(store, shard)
     place.check()
+    facts = {"shard": shard.describe(source.keys())} if shard else {}
+    source = source.only(shard.holds) if shard else source
     encoder = encoder or options.load_encoder()
     with (
         DeferredInterrupts() as interrupts,
         StoreRun(place, encoder, options, len(source), open_run) as run,
         Progress(len(source), show=progress) as bar,
     ):
+        if options.verbose:
+            notify(settings_line(encoder.provenance(), encoder.batch_size, options))
         for line in run.opening_lines():
             notify(line)
         with run.keeping(notify):
             _write_rows(source, encoder, run, options, bar, interrupts)
-            run.stop_if(interrupts.received)
+            interrupts.raise_received()
             labels = source.categories.labels
             run.set_categories(source.categories, encoder.embed_labels(labels) if labels else None)
-            run.finish(_provenance(source, encoder, options, dropped))
+            provenance = _provenance(source, encoder, options, dropped) | facts
+            run.finish(provenance)
+    captions = None
+    if options.captions:
+        captions = embed_captions(
+            source, store, encoder, options, provenance=provenance, shard=shard, progress=progress
+        )
     return EmbedSummary(
-        store=os.fspath(store),
+        store=os.fspath(place.target),
         n_items=len(source),
         failures=dict(bar.failures),
         dropped=dropped,
@@ -143,17 +163,19 @@ def embed_source(
         n_reused=run.changes.n_reused,
         n_reembedded=run.changes.n_reembedded,
         n_removed=run.changes.n_removed,
+        outlook=place.outlook(),
+        captions=captions,
     )
 
 
-def check_place(store: str | os.PathLike[str]) -> None:
+def check_place(store: str | os.PathLike[str], shard: Shard | None = None) -> None:
     """Refuse early a place where the store cannot be written; leaves nothing behind.
 
     Raises
     ------
     UsageError, StoreExistsError, StoreWriteError
     """
-    StorePlace.of(store).check()
+    StorePlace.of(store, shard).check()
 
 
 def run_fingerprint(encoder: Encoder) -> str:
@@ -170,57 +192,47 @@ def _write_rows(
     interrupts: DeferredInterrupts,
 ) -> None:
     """Append every row in order: a vector for what could be read, none for what could not."""
+    workers = options.decoding_threads()
 
-    def write(record: ItemRecord, vector: Any, reused: bool) -> None:
+    def write(record: ItemRecord, vector: Vector | None, reused: bool) -> None:
+        if record.status is not Status.OK and options.on_error == "fail":
+            raise _item_failed(record)
         run.append(record, vector, reused=reused)
         bar.note(record)
 
-    rows = OrderedRows(write)
-    items = _read_ahead(source, encoder, options, run.known)
-    batches = _batches(items, encoder.batch_size, rows, interrupts)
-    for vectors in encoder.embed_pixels(batches):
-        rows.fill(vectors)
+    # All that may be under way, and all that is not in a committed shard yet.
+    n_contents = MAX_WAITING_ROWS + items_ahead(encoder.batch_size, workers)
+    contents = Contents(n_contents + 2 * options.shard_rows, options.dtype)
+    rows = OrderedRows(write, contents)
+    # Closed here, whatever happens: the garbage collector is no place to wait for threads.
+    with closing(
+        prepare(
+            source,
+            encoder,
+            workers=workers,
+            least_side_px=encoder.least_side_px if options.decode == "fast" else 0,
+            find=run.known.find,
+            contents=contents,
+        )
+    ) as items:
+        batches = PixelBatches(
+            items,
+            rows,
+            batch_size=encoder.batch_size,
+            side_px=encoder.image_size_px,
+            stop=lambda: interrupts.received is not None,
+        )
+        with closing(embed_batches(encoder, batches)) as answered:
+            for answers in answered:
+                rows.fill(answers)
 
 
-def _batches(
-    items: Iterator[ReadItem], batch_size: int, rows: OrderedRows, interrupts: DeferredInterrupts
-) -> Iterator[Pixels]:
-    """Stack the pixels of readable items; every item goes to ``rows`` on the way."""
-    batch: list[Pixels] = []
-    for item in items:
-        rows.expect(item)
-        if item.pixels is not None:
-            batch.append(item.pixels)
-        if len(batch) == batch_size or (batch and len(rows) >= _MAX_WAITING_ROWS):
-            yield np.stack(batch)
-            batch.clear()
-        if interrupts.received is not None:
-            break
-    if batch:
-        yield np.stack(batch)
-
-
-def _read_ahead(
-    source: SourceDataset, encoder: Encoder, options: EmbedOptions, known: KnownVectors
-) -> Iterator[ReadItem]:
-    """Read, decode and resize in threads, a bounded number ahead, in the source's order."""
-    workers = options.workers or usable_processors()
-    ahead = max(_BATCHES_AHEAD * encoder.batch_size, 2 * workers)
-
-    def read(item: SourceItem) -> ReadItem:
-        found = known.read(item)
-        if found is not None:
-            return ReadItem(found[0], vector=found[1])
-        record, image = read_item(item)
-        if image is None and options.on_error == "fail":
-            raise ItemFailedError(
-                f"{record.key}: {record.error} ({record.status.name.lower()}). Mend or remove it, "
-                "or run with --on-error record.",
-                key=record.key,
-            )
-        return ReadItem(record, pixels=None if image is None else encoder.preprocess(image))
-
-    return map_ahead(read, source, workers=workers, ahead=ahead)
+def _item_failed(record: ItemRecord) -> ItemFailedError:
+    return ItemFailedError(
+        f"{record.key}: {record.error} ({record.status.name.lower()}). Mend or remove it, "
+        "or run with --on-error record.",
+        key=record.key,
+    )
 
 
 def _provenance(
@@ -229,6 +241,7 @@ def _provenance(
     return {
         **encoder.provenance(),
         "dtype": options.dtype,
+        "decode": options.decode,
         "media_root": str(source.root.resolve()),
         "dropped_by_importer": list(dropped),
         "versions": installed_versions(),

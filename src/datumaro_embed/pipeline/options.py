@@ -8,6 +8,7 @@ from typing import Literal
 from ..encoders import BATCH_SIZE, ClipEncoder
 from ..errors import UsageError
 from ..flags import DEFAULT_MODEL
+from ..parallel import usable_processors
 from ..store.run import SHARD_ROWS
 
 __all__ = ["EmbedOptions"]
@@ -25,12 +26,17 @@ class EmbedOptions:
         A model directory, or a name that `datumaro_embed.models.resolve_model` knows.
     device : str
         OpenVINO device.
-    precision : {"f32", "auto", "bf16", "f16"}
-        Of the arithmetic; ``"auto"`` leaves it to the device.
+    precision : {"auto", "f32", "bf16", "f16"}
+        Of the arithmetic; ``"auto"``: what the device is fastest at.
     batch_size : int, optional
         Images in one inference; the encoder's own default otherwise.
     workers : int, optional
         Decoding threads; the number of usable processors otherwise.
+    streams : int, optional
+        Batches computed at the same time; the device's choice otherwise.
+    decode : {"exact", "fast"}
+        ``"fast"`` reads large JPEGs at a half, a quarter or an eighth of their size where that is
+        still at least the model's: other pixels, nearly the same vectors (docs/performance.md).
     dtype : {"float16", "float32"}
         Of the vectors on disk.
     on_error : {"record", "fail"}
@@ -39,23 +45,31 @@ class EmbedOptions:
         Read image files that are links leading out of the dataset folder.
     shard_rows : int
         A crash loses at most so many rows, or those of one minute.
+    captions : bool
+        Embed Caption annotations too, into a store of their own (see captions.py).
+    verbose : bool
+        Say which settings were chosen.
     restart : bool
         Re-use nothing of a store or an unfinished run that is there, and replace it.
     """
 
     model: str = DEFAULT_MODEL
     device: str = "CPU"
-    precision: Literal["auto", "f32", "bf16", "f16"] = "f32"
+    precision: Literal["auto", "f32", "bf16", "f16"] = "auto"
     batch_size: int | None = None
     workers: int | None = None
+    streams: int | None = None
+    decode: Literal["exact", "fast"] = "exact"
     dtype: Literal["float16", "float32"] = "float16"
     on_error: OnError = "record"
     follow_symlinks: bool = False
     shard_rows: int = SHARD_ROWS
     restart: bool = False
+    captions: bool = False
+    verbose: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "workers", "shard_rows"):
+        for name in ("batch_size", "workers", "streams", "shard_rows"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 flag = name.replace("_", "-")
@@ -63,6 +77,7 @@ class EmbedOptions:
                     f"--{flag} must be at least 1, not {value}. Leave it out for the default."
                 )
         _one_of("precision", self.precision, ("auto", "f32", "bf16", "f16"))
+        _one_of("decode", self.decode, ("exact", "fast"))
         _one_of("dtype", self.dtype, ("float16", "float32"))
         _one_of("on-error", self.on_error, ("record", "fail"))
 
@@ -73,7 +88,12 @@ class EmbedOptions:
             device=self.device,
             precision=self.precision,
             batch_size=self.batch_size or BATCH_SIZE,
+            streams=self.streams,
         )
+
+    def decoding_threads(self) -> int:
+        """Return how many threads decode."""
+        return self.workers or usable_processors()
 
 
 def _one_of(flag: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from tqdm import tqdm
 
 from ..records import ItemRecord, Status
+from .options import EmbedOptions
 
-__all__ = ["EmbedSummary", "Progress"]
+__all__ = ["EmbedSummary", "Progress", "settings_line"]
 
 _EXAMPLES_PER_CAUSE = 3
 
@@ -34,6 +37,10 @@ class EmbedSummary:
     n_added, n_reused, n_reembedded, n_removed : int
         New items; rows whose vector an earlier run had; items that were there and were embedded
         again; items of the store before that the dataset has no longer.
+    outlook : str
+        What is next to do, in one line; empty where nothing is.
+    captions : (path, number) or None
+        Where the captions are and how many; None where none were embedded.
     """
 
     store: str
@@ -45,6 +52,8 @@ class EmbedSummary:
     n_reused: int = 0
     n_reembedded: int = 0
     n_removed: int = 0
+    outlook: str = ""
+    captions: tuple[Path, int] | None = None
 
     @property
     def n_failed(self) -> int:
@@ -69,7 +78,9 @@ class EmbedSummary:
         if self.dropped:
             lines.append(f"  dropped by Datumaro's importer, no row: {len(self.dropped)}")
             lines.extend(_examples(self.dropped))
-        return lines
+        if self.captions:
+            lines.append(f"  {self.captions[1]} captions in {self.captions[0]}")
+        return [*lines, self.outlook] if self.outlook else lines
 
 
 @dataclass
@@ -105,6 +116,21 @@ class Progress:
             self.failures.setdefault(record.status, []).append(f"{record.key}: {record.error}")
             counts = Counter({status: len(items) for status, items in self.failures.items()})
             self._bar.set_postfix_str(f"{counts.total()} failed", refresh=False)
+
+
+def settings_line(provenance: Mapping[str, Any], batch_size: int, options: EmbedOptions) -> str:
+    """Say which settings a run has, those chosen for this machine too."""
+    streams = provenance.get("streams")
+    parts = [
+        f"device {provenance['device']}",
+        f"precision {provenance['precision']}",
+        f"batch size {batch_size}",
+        *([f"streams {streams}"] if streams else []),
+        f"decoding threads {options.decoding_threads()}",
+        f"{options.decode} decoding",
+        f"vectors as {options.dtype}",
+    ]
+    return f"Settings: {', '.join(parts)}."
 
 
 def _examples(items: Sequence[str]) -> list[str]:

@@ -2,43 +2,87 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from PIL import Image
 
 from ..adapter import EncoderInput, SourceItem, encoder_input
 from ..adapter.media import UnsupportedMediaError
 from ..geometry import orient_xywh
-from ..images import ImageInfo, ImageProblem, read_image, read_info
+from ..images import ImageInfo, ImageProblem, OpenedImage, open_image
 from ..records import ItemRecord, Status
 
-__all__ = ["read_item", "read_item_info"]
+__all__ = ["OpenedItem", "open_item", "read_item", "read_item_info"]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedItem:
+    """An item whose image's bytes and header are read, and whose pixels are not yet.
+
+    Attributes
+    ----------
+    record : ItemRecord
+        Complete; a status other than OK and a reason where the image cannot be read.
+    """
+
+    record: ItemRecord
+    _source: SourceItem
+    _medium: EncoderInput | None = None
+    _image: OpenedImage | None = None
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether `read` has anything to decode."""
+        return self._image is not None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the image is the file's own, so that equal bytes are an equal image."""
+        return self._medium is not None and self._medium.roi is None
+
+    def read(self, *, least_side_px: int = 0) -> tuple[ItemRecord, Image.Image | None]:
+        """Decode the pixels, once.
+
+        Parameters
+        ----------
+        least_side_px : int
+            See `OpenedImage.decode`; a region of an image is always decoded in full.
+
+        Returns
+        -------
+        record : ItemRecord
+            As before, or with the status and reason why the pixels could not be read.
+        image : upright RGB image or None
+            None exactly where the status is not OK.
+        """
+        if self._image is None or self._medium is None:
+            return self.record, None
+        try:
+            if self._medium.roi is None:
+                return self.record, self._image.decode(least_side_px=least_side_px)
+            return self.record, _region(self._image, self._medium.roi)
+        except ImageProblem as problem:
+            return _failed(self._source, problem), None
+
+
+def open_item(source: SourceItem) -> OpenedItem:
+    """Read bytes, hash, header and annotations of an item."""
+    try:
+        medium = _checked_input(source)
+        image = open_image(medium.source, channel_order="bgr")
+        return OpenedItem(_record(source, medium, image.info), source, medium, image)
+    except ImageProblem as problem:
+        return OpenedItem(_failed(source, problem), source)
 
 
 def read_item(source: SourceItem) -> tuple[ItemRecord, Image.Image | None]:
-    """Read and decode an item's image.
-
-    Returns
-    -------
-    record : ItemRecord
-        Complete; a status other than OK and a reason where the image could not be read.
-    image : upright RGB image or None
-        None exactly where the status is not OK.
-    """
-    try:
-        medium = _checked_input(source)
-        image, info = read_image(medium.source, channel_order="bgr")
-        return _finish(source, medium, image, info)
-    except ImageProblem as problem:
-        return _failed(source, problem), None
+    """Read and decode an item's image; see `OpenedItem.read`."""
+    return open_item(source).read()
 
 
 def read_item_info(source: SourceItem) -> ItemRecord:
     """Read an item as `read_item` does, but only the header and the hash, not the pixels."""
-    try:
-        medium = _checked_input(source)
-        info = read_info(medium.source)
-        return _record(source, medium, info)
-    except ImageProblem as problem:
-        return _failed(source, problem)
+    return open_item(source).record
 
 
 def _checked_input(source: SourceItem) -> EncoderInput:
@@ -55,20 +99,15 @@ def _checked_input(source: SourceItem) -> EncoderInput:
         raise ImageProblem(Status.UNREADABLE, f"{type(error).__name__}: {error}") from error
 
 
-def _finish(
-    source: SourceItem, medium: EncoderInput, image: Image.Image, info: ImageInfo
-) -> tuple[ItemRecord, Image.Image | None]:
-    if medium.roi is None:
-        return _record(source, medium, info), image
-    x, y, w, h = _upright_roi(medium.roi, info)
+def _region(opened: OpenedImage, roi: tuple[int, int, int, int]) -> Image.Image:
+    info, image = opened.info, opened.decode()
+    x, y, w, h = (
+        int(value)
+        for value in orient_xywh(roi, (info.stored_width, info.stored_height), info.orientation)
+    )
     if w <= 0 or h <= 0 or x < 0 or y < 0 or x + w > image.width or y + h > image.height:
         raise ImageProblem(Status.UNREADABLE, "the region of interest leaves the image", info=info)
-    return _record(source, medium, info), image.crop((x, y, x + w, y + h))
-
-
-def _upright_roi(roi: tuple[int, int, int, int], info: ImageInfo) -> tuple[int, int, int, int]:
-    x, y, w, h = orient_xywh(roi, (info.stored_width, info.stored_height), info.orientation)
-    return int(x), int(y), int(w), int(h)
+    return image.crop((x, y, x + w, y + h))
 
 
 def _record(source: SourceItem, medium: EncoderInput, info: ImageInfo) -> ItemRecord:
@@ -85,9 +124,10 @@ def _failed(source: SourceItem, problem: ImageProblem) -> ItemRecord:
         info.orientation if info and known else 1,
         info.content_sha256 if info else bytes(32),
         status=problem.status,
-        error=_one_line(problem.reason),
+        error=one_line(problem.reason),
     )
 
 
-def _one_line(reason: str) -> str:
+def one_line(reason: str) -> str:
+    """Fit a reason into a row."""
     return " ".join(reason.split())[:500]

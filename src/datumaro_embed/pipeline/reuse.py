@@ -7,10 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ..adapter import SourceItem
-from ..records import ItemKey, ItemRecord, Status
+from ..records import ItemKey, Status
 from ..store import EmbeddingStore
-from .reading import read_item_info
 
 __all__ = ["Changes", "KnownVectors"]
 
@@ -51,15 +49,8 @@ class KnownVectors:
     def __len__(self) -> int:
         return len(self._hashes)
 
-    def read(self, item: SourceItem) -> tuple[ItemRecord, Vector] | None:
-        """Read header, hash and annotations of an item; None where there is no vector for it."""
-        if not len(self) or getattr(item.medium, "roi", None) is not None:
-            return None
-        record = read_item_info(item)
-        vector = self._find(record.content_sha256) if record.status is Status.OK else None
-        return None if vector is None else (record, vector)
-
-    def _find(self, content_sha256: bytes) -> Vector | None:
+    def find(self, content_sha256: bytes) -> Vector | None:
+        """Return the vector of a whole image, by its SHA-256; None where there is none."""
         wanted = np.frombuffer(content_sha256[:8], dtype="<u8")[0]
         for place in range(int(np.searchsorted(self._hashes, wanted)), len(self)):
             if self._hashes[place] != wanted:
@@ -86,10 +77,13 @@ class Changes:
     ----------
     before : EmbeddingStore or None
         The finished store.
+    n_before : int, optional
+        How many rows of it are replaced, where not all are.
     """
 
-    def __init__(self, before: EmbeddingStore | None = None) -> None:
+    def __init__(self, before: EmbeddingStore | None = None, n_before: int | None = None) -> None:
         self._before = before
+        self._n_before = len(before) if before is not None and n_before is None else n_before or 0
         self._n_found = 0
         self.n_added = self.n_reused = self.n_reembedded = 0
 
@@ -107,4 +101,4 @@ class Changes:
     @property
     def n_removed(self) -> int:
         """Items of the finished store that the dataset has no longer; right once all are noted."""
-        return 0 if self._before is None else len(self._before) - self._n_found
+        return self._n_before - self._n_found

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ..encoders import Encoder
 from ..errors import (
     DatumaroEmbedError,
-    RunInterruptedError,
+    StoreCorruptError,
     StoreExistsError,
     StoreNotFoundError,
     StoreWriteError,
@@ -27,9 +27,12 @@ from ..store import (
     SealedStore,
     ShardedStore,
     ShardRun,
+    fits,
+    is_store_directory,
     model_mismatch,
     open_store,
     row_is_sound,
+    vector_settings,
 )
 from ..store.files import checked_free_bytes
 from .reuse import Changes, KnownVectors
@@ -46,6 +49,8 @@ class RunOptions(Protocol):
     def shard_rows(self) -> int: ...
     @property
     def restart(self) -> bool: ...
+    @property
+    def decode(self) -> str: ...
 
 
 class StoreRun:
@@ -81,11 +86,14 @@ class StoreRun:
         open_run: Callable[..., ShardRun] = ShardRun,
     ) -> None:
         self._place = place
+        self._dtype = options.dtype
+        self._settings = vector_settings({**encoder.provenance(), "decode": options.decode})
         self._run = open_run(
             place.directory,
             dim=encoder.dim,
             dtype=options.dtype,
             run_fingerprint=encoder.fingerprint,
+            vector_settings=self._settings,
             model=encoder.name,
             restart=options.restart,
             store=place.target,
@@ -94,9 +102,10 @@ class StoreRun:
         try:
             self._identity = _identity(place)
             self._before = None if options.restart else self._open_before(encoder)
+            self._whole = [] if options.restart else list(self._open_whole(encoder))
             self._check_room(n_items, encoder.dim * np.dtype(options.dtype).itemsize)
-            self.changes = Changes(self._before)
-            self.known = self._known(options.dtype)
+            self.changes = self._changes()
+            self.known = self._known()
         except BaseException:
             self._run.abort()
             raise
@@ -111,26 +120,46 @@ class StoreRun:
             if self._place.keeps_shards and not self._run.has_finished_store:
                 return None
             raise
-        if isinstance(before, ShardedStore) and not before.complete:
+        if not _is_complete(before):
             return None
-        if (before.run_fingerprint, before.dim) != (encoder.fingerprint, encoder.dim):
-            name = str(before.provenance.get("model", {}).get("name", ""))
-            raise model_mismatch(
-                self._place.target,
-                (name, before.run_fingerprint),
-                (encoder.name, encoder.fingerprint),
-            )
+        _refuse_other_model(before, self._place.target, encoder)
         return before
 
-    def _known(self, dtype: str) -> KnownVectors:
+    def _open_whole(self, encoder: Encoder) -> Iterator[EmbeddingStore]:
+        """Open what runs without a shard left where the parts will be joined, finished or not."""
+        whole = self._place.whole
+        if whole is None:
+            return
+        directory = StorePlace(whole, self._place.keeps_shards).directory
+        for path in dict.fromkeys((whole, directory)):
+            if path.is_file() or is_store_directory(path):
+                store = open_store(path)
+                _refuse_other_model(store, path, encoder)
+                yield store
+
+    def _changes(self) -> Changes:
+        """Compare with the part that is replaced, or with this shard's share of the whole."""
+        shard, finished = self._place.shard, [*filter(_is_complete, self._whole)]
+        if self._before is not None or shard is None or not finished:
+            return Changes(self._before)
+        hashes = finished[0].column("items/key_hash")
+        return Changes(finished[0], int(np.count_nonzero(shard.among(hashes))))
+
+    def _known(self) -> KnownVectors:
         """Vectors of verified shards, and those rows of a finished file whose CRC is right."""
-        before = self._before
-        is_source = isinstance(before, SealedStore) and before.dtype.name == dtype
+        before = [self._before] if isinstance(self._before, SealedStore) else []
+        unverified = [store for store in (*before, *self._whole) if self._may_give(store)]
         return KnownVectors(
             self._run.sources,
-            [before] if before is not None and is_source else [],
-            is_sound=lambda store, row: store is not before or row_is_sound(store, row),
+            unverified,
+            is_sound=lambda store, row: store not in unverified or row_is_sound(store, row),
         )
+
+    def _may_give(self, store: EmbeddingStore) -> bool:
+        """Tell whether the vectors of a store are of this run's type, and computed alike."""
+        with suppress(StoreCorruptError):
+            return store.dtype.name == self._dtype and fits(store.vector_settings, self._settings)
+        return False
 
     def _check_room(self, n_items: int, row_bytes: int) -> None:
         """Refuse to begin what cannot end: the vectors must fit, and twice for a file."""
@@ -147,9 +176,13 @@ class StoreRun:
             )
         if self._run.n_committed:
             yield f"{self._run.n_committed:,} rows of an earlier run are kept; going on from there."
-        elif self._before is not None:
-            n_rows = self._before.n_rows
-            yield f"'{self._place.target}' has {n_rows:,} rows; what is unchanged is kept."
+        else:
+            for store in [self._before] if self._before else self._whole:
+                now = f"this run makes {self._dtype} vectors, {self._settings}"
+                kept = f"those vectors were made otherwise ({now}), so all are embedded again"
+                if self._may_give(store):
+                    kept = "what is unchanged is kept"
+                yield f"'{store.path}' has {store.n_rows:,} rows; {kept}."
 
     def append(
         self, record: ItemRecord, vector: npt.NDArray[np.float32] | None, *, reused: bool
@@ -163,19 +196,6 @@ class StoreRun:
     ) -> None:
         """Give the label names and their vectors."""
         self._run.set_categories(categories, embedding)
-
-    def stop_if(self, received: int | None) -> None:
-        """End the run where a signal asked for it.
-
-        Raises
-        ------
-        RunInterruptedError
-        """
-        if received is not None:
-            raise RunInterruptedError(
-                f"Stopped by {signal.Signals(received).name}; nothing is lost.",
-                exit_status=128 + received,
-            )
 
     @contextmanager
     def keeping(self, notify: Callable[[str], None]) -> Iterator[None]:
@@ -223,8 +243,21 @@ class StoreRun:
         trace: TracebackType | None,
     ) -> None:
         self._run.abort()
-        if self._before is not None:
-            self._before.close()
+        for store in (self._before, *self._whole):
+            if store is not None:
+                store.close()
+
+
+def _is_complete(store: EmbeddingStore) -> bool:
+    return not isinstance(store, ShardedStore) or store.complete
+
+
+def _refuse_other_model(store: EmbeddingStore, place: Path, encoder: Encoder) -> None:
+    if (store.run_fingerprint, store.dim) != (encoder.fingerprint, encoder.dim):
+        name = str(store.provenance.get("model", {}).get("name", ""))
+        raise model_mismatch(
+            place, (name, store.run_fingerprint), (encoder.name, encoder.fingerprint)
+        )
 
 
 def _identity(place: StorePlace) -> tuple[int, int, int] | None:

@@ -157,6 +157,7 @@ def _label_row(label: LabelFact, most: int, splits: Sequence[Split], example: It
 def duplicates(groups: Sequence[tuple[DuplicateGroup, Sequence[Item]]], total: int) -> str:
     """Draw groups with their first items side by side; `total` counts the groups not given too."""
     body = "".join(_group(number, group, items) for number, (group, items) in enumerate(groups, 1))
+    body = tag("div", body, class_="groups") if body else ""
     if total > len(groups):
         command = tag("code", "datumaro-embed duplicates")
         body += tag(
@@ -176,7 +177,8 @@ def _group(number: int, group: DuplicateGroup, items: Sequence[Item]) -> str:
     cards = "".join(card(item) for item in items)
     if len(group.keys) > len(items):
         cards += tag("p", f"and {len(group.keys) - len(items):,} more", class_="note")
-    return tag("article", heading + similar + tag("div", cards, class_="cards"), class_="group")
+    body = heading + similar + tag("div", cards, class_="cards")
+    return tag("article", body, class_="group" if len(items) <= 2 else "group many")
 
 
 def _badge(words: str, kind: str) -> str:

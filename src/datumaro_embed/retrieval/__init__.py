@@ -2,9 +2,10 @@
 
 from .filters import Filters, labels_of_rows, matching_rows
 from .indexing import build_index
-from .query import SearchOptions, SearchResult, compose, run_search, search, search_vectors
+from .query import compose
 from .request import search_request
 from .saving import check_folder, media_root_of, save_hits
+from .searching import SearchOptions, SearchResult, run_search, search, search_vectors
 
 __all__ = [
     "Filters",

@@ -45,8 +45,8 @@ def build_index(
 
     Notes
     -----
-    Minutes for a million rows of length 512; the file takes as much space as the vectors, and a
-    quarter more, and so does its making in memory.
+    Minutes for a million rows of length 512; the file takes about two thirds of the space of
+    the float16 vectors, and its making twice that in memory.
     """
     if not isinstance(store, EmbeddingStore):
         with open_store(store) as opened:

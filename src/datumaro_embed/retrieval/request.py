@@ -1,4 +1,4 @@
-"""From the flags of a search, as `query_options` describes them, to queries and options."""
+"""From the flags of a search, as `flags.queries` describes them, to queries and options."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 from ..errors import UsageError
 from ..records import ItemKey
 from .filters import Filters
-from .query import QueryInput, SearchOptions
+from .query import QueryInput
+from .searching import SearchOptions
 
 __all__ = ["search_request"]
 
@@ -28,7 +29,7 @@ def search_request(
     model: str | None,
     exact: bool,
 ) -> tuple[list[QueryInput], SearchOptions]:
-    """Read the flags of `query_options.add_search_arguments`.
+    """Read the flags of `flags.add_search_arguments`.
 
     Raises
     ------

@@ -2,10 +2,13 @@
 
 cosine.py  cosine in float64: what decides order, ties and thresholds
 exact.py   the k nearest rows of a query, equal to brute force in float64
+codes.py   rows rounded to int8, and how far a cosine can be above that of rounded rows
 pairs.py   all pairs of rows at or above a similarity, equal to brute force in float64
-graph.py   a HNSW index file: nearest rows and pairs of big stores, approximately
+cells.py   nearly all such pairs of a big store
+graph.py   a HNSW index file: nearest rows of a big store, approximately
 """
 
+from .cells import likely_pairs
 from .cosine import paired_cosines
 from .exact import nearest_rows, unit_queries
 from .graph import RowGraph, build_graph, graph_path, open_graph, write_graph
@@ -17,6 +20,7 @@ __all__ = [
     "build_graph",
     "collapse_equal",
     "graph_path",
+    "likely_pairs",
     "nearest_rows",
     "open_graph",
     "paired_cosines",

@@ -1,28 +1,32 @@
 """The k nearest rows, equal to brute force in float64 at a fraction of its time.
 
-USearch scans the stored vectors in their own type; its best candidates are ranked again in float64.
-Where rounding could have kept a row from the candidates, a slower scan with a bound settles it.
+NumKong multiplies the stored vectors in their own type, summing in float32; the best candidates
+are ranked again in float64. Where rounding could have kept a row from the candidates, a slower scan
+with a bound settles it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
+import numkong
 import numpy as np
 import numpy.typing as npt
-from usearch.index import search as usearch_search
 
 from ..errors import UsageError
+from ..parallel import map_ahead, usable_processors
 from .cosine import Float64Array, IntArray, VectorArray, best, cosines
 
 __all__ = ["nearest_rows", "unit_queries"]
 
 BoolArray = npt.NDArray[np.bool_]
 
-_BLOCK_ROWS = 65_536
-_BLOCK_DISTANCES = 2**22  # of one scan: USearch keeps 16 bytes for each
+_QUERIES_AT_ONCE = 128
+_BLOCK_ROWS = (4096, 65_536)  # least and most of one scan
+_BLOCK_DISTANCES = 2**22  # of one scan, as far as the least rows allow
 _SETTLE_ROWS = 8192
-_MANY_EXCLUDED = 256
+_FEW_ALLOWED = 0.25  # share of a block below which only its allowed rows, copied, are compared
 _ULPS = 1e-15
 
 
@@ -40,7 +44,7 @@ def nearest_rows(
     k : int
         At least 1.
     allowed : array of shape (n_rows,), bool; optional
-        Rows that may be found; all that are not zero unless given.
+        Rows that may be found, none of them zero; all unless given.
 
     Returns
     -------
@@ -56,7 +60,7 @@ def nearest_rows(
 
     Notes
     -----
-    O(n_rows · n_queries · dim) time, and memory of some 70 MB whatever the size, beyond the result.
+    O(n_rows · n_queries · dim) time in threads, and memory of some 100 MB whatever the size.
     """
     if k < 1:
         raise UsageError(f"k must be at least 1, not {k}. Ask for one item or more.", k=k)
@@ -105,7 +109,7 @@ def _from_candidates(
     rows: IntArray,
     similarities: Float64Array,
 ) -> list[int]:
-    """Fill the results from USearch's candidates; return the queries that these do not settle."""
+    """Fill the results from a scan's candidates; return the queries that these do not settle."""
     k = rows.shape[1]
     n_candidates = min(n_allowed, max(2 * k, k + 64))
     stored = unit.astype(vectors.dtype)
@@ -126,54 +130,59 @@ def _from_candidates(
 
 
 def _scan(
-    vectors: VectorArray, stored: VectorArray, allowed: BoolArray, n_candidates: int
+    vectors: VectorArray, queries: VectorArray, allowed: BoolArray, n_candidates: int
 ) -> tuple[IntArray, Float64Array]:
-    """Give the best candidates by USearch's arithmetic: two arrays (n_queries, n_candidates)."""
-    rows = np.zeros((len(stored), 0), dtype=np.int64)
-    rough = np.zeros((len(stored), 0))
-    at_once = max(1, _BLOCK_DISTANCES // _BLOCK_ROWS)
-    for start in range(0, len(vectors), _BLOCK_ROWS):
-        stop = min(start + _BLOCK_ROWS, len(vectors))
-        parts = [
-            _scan_block(vectors, stored[q : q + at_once], allowed, slice(start, stop), n_candidates)
-            for q in range(0, len(stored), at_once)
-        ]
-        rows = np.concatenate([rows, np.concatenate([part[0] for part in parts])], axis=1)
-        rough = np.concatenate([rough, np.concatenate([part[1] for part in parts])], axis=1)
+    """Give the best candidates by float32 arithmetic: two arrays (n_queries, n_candidates)."""
+    parts = [
+        _scan_some(vectors, queries[start : start + _QUERIES_AT_ONCE], allowed, n_candidates)
+        for start in range(0, len(queries), _QUERIES_AT_ONCE)
+    ]
+    rows, distances = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return rows, 1 - distances
+
+
+def _scan_some(
+    vectors: VectorArray, queries: VectorArray, allowed: BoolArray, n_candidates: int
+) -> tuple[IntArray, Float64Array]:
+    """Keep the rows of least distance while blocks of them are compared in threads."""
+    packed = numkong.dots_pack(queries)
+    n_rows = min(max(_BLOCK_DISTANCES // len(queries), _BLOCK_ROWS[0]), _BLOCK_ROWS[1])
+
+    def compare(start: int) -> tuple[IntArray, npt.NDArray[Any]]:
+        return _distances(vectors, packed, allowed, slice(start, start + n_rows))
+
+    rows = np.zeros((len(queries), 0), dtype=np.int64)
+    distances = np.zeros((len(queries), 0))
+    workers = usable_processors()
+    starts = range(0, len(vectors), n_rows)
+    for numbers, fresh in map_ahead(compare, starts, workers=workers, ahead=workers + 1):
+        if distances.shape[1] == n_candidates:
+            closer = (fresh < distances.max(axis=1)).any(axis=1)
+            numbers, fresh = numbers[closer], fresh[closer]
+        numbers = np.broadcast_to(numbers, (len(queries), len(numbers)))
+        rows = np.concatenate([rows, numbers], axis=1)
+        distances = np.concatenate([distances, fresh.T], axis=1)
         if rows.shape[1] > n_candidates:
-            kept = np.argpartition(-rough, n_candidates - 1, axis=1)[:, :n_candidates]
+            kept = np.argpartition(distances, n_candidates - 1, axis=1)[:, :n_candidates]
             rows = np.take_along_axis(rows, kept, 1)
-            rough = np.take_along_axis(rough, kept, 1)
-    return rows, rough
+            distances = np.take_along_axis(distances, kept, 1)
+    return rows, distances
 
 
-def _scan_block(
-    vectors: VectorArray,
-    stored: VectorArray,
-    allowed: BoolArray,
-    block: slice,
-    n_candidates: int,
-) -> tuple[IntArray, Float64Array]:
-    """Scan one block; rows that are not allowed are left out, before or, where few, after."""
+def _distances(
+    vectors: VectorArray, packed: Any, allowed: BoolArray, block: slice
+) -> tuple[IntArray, npt.NDArray[Any]]:
+    """Compare the allowed rows of a block: their numbers, and (n, n_queries) cosine distances."""
     here = allowed[block]
-    numbers = np.flatnonzero(here) + block.start
-    n_excluded = len(here) - len(numbers)
-    count = min(n_candidates, len(numbers))
-    if not count:
-        return np.zeros((len(stored), 0), dtype=np.int64), np.zeros((len(stored), 0))
-    few = n_excluded <= _MANY_EXCLUDED
-    data = vectors[block] if few else vectors[numbers]
-    asked = count + n_excluded if few else count
-    matches = usearch_search(data, stored, asked, "cos", exact=True)
-    places = np.asarray(matches.keys, dtype=np.int64).reshape(len(stored), -1)
-    rough = 1 - np.asarray(matches.distances, dtype=np.float64).reshape(len(stored), -1)
-    if not few:
-        return numbers[places], rough
-    if n_excluded:
-        # Every row has at least `count` allowed ones: a stable sort brings these to the front.
-        order = np.argsort(~here[places], axis=1, kind="stable")[:, :count]
-        places, rough = np.take_along_axis(places, order, 1), np.take_along_axis(rough, order, 1)
-    return places + block.start, rough
+    places = np.flatnonzero(here)
+    few = len(places) < _FEW_ALLOWED * len(here)
+    rows = np.ascontiguousarray(vectors[block][places] if few else vectors[block])
+    if not len(places):
+        return places, np.zeros((0, packed.width), dtype=np.float32)
+    distances = np.asarray(numkong.angulars_packed(rows, packed))
+    if not few and len(places) < len(here):
+        distances = distances[places]
+    return places + block.start, distances
 
 
 def _settle(

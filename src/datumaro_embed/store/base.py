@@ -1,4 +1,4 @@
-"""What a store is: `StoreWriter` and `EmbeddingStore`, the two contracts of this room.
+"""What a store is: `EmbeddingStore`, one of the two contracts of this room (writing.py: the other).
 
 A backend's author gives `EmbeddingStore` three members (`info`, `_load`, `_close`) and inherits the
 rest; `datumaro_embed.testing.StoreContract` tests the result.
@@ -7,100 +7,31 @@ rest; `datumaro_embed.testing.StoreContract` tests the result.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import ItemNotFoundError, UsageError
 from ..records import Categories, ItemKey, ItemRecord
+from .alignment import HasKey, rows_for, vectors_for
+from .batches import VectorBatch, iter_batches, to_numpy
 from .lookup import find_row
 from .rows import Keys, RowReader
+from .settings import vector_settings
 from .verify import problems
 from .views import ColumnViews, StoreInfo
 
-__all__ = ["EmbeddingStore", "StoreWriter"]
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+__all__ = ["EmbeddingStore"]
 
 Self = TypeVar("Self", bound="EmbeddingStore")
-WriterSelf = TypeVar("WriterSelf", bound="StoreWriter")
 Array = npt.NDArray[Any]
-
-
-class StoreWriter(ABC):
-    """Takes rows in ascending key order and publishes them all at once, or nothing.
-
-    A context manager: leaving it before `seal`, by an exception or not, leaves nothing behind.
-    """
-
-    @abstractmethod
-    def append(self, record: ItemRecord, vector: npt.NDArray[np.floating[Any]] | None) -> None:
-        """Add one row.
-
-        Parameters
-        ----------
-        record : ItemRecord
-            Its key above (subset, id) of every row before; strings compare by code point.
-        vector : array of shape (dim,), float32, norm 1 within 1e-3; or None
-            None exactly where the status is not OK: a zero vector is stored.
-
-        Raises
-        ------
-        UsageError
-            With `key`, where order, shape, norm or a field's range is wrong. The writer is as
-            before the call and takes further rows.
-        """
-
-    @abstractmethod
-    def set_categories(
-        self, categories: Categories, embedding: npt.NDArray[np.floating[Any]] | None = None
-    ) -> None:
-        """Give the label names, and one vector for each; once, at any time before `seal`.
-
-        Parameters
-        ----------
-        categories : Categories
-        embedding : array of shape (n_labels, dim), float32, rows of norm 1; or None
-
-        Raises
-        ------
-        UsageError
-            Where shape or norm is wrong.
-        """
-
-    @abstractmethod
-    def seal(self, provenance: Mapping[str, Any]) -> None:
-        """Publish all rows; the writer takes no more.
-
-        Parameters
-        ----------
-        provenance : mapping
-            JSON-able: how the vectors were made.
-
-        Raises
-        ------
-        StoreWriteError
-            Where the operating system refuses; what was there before is untouched, and the rows are
-            kept: make room and call `seal` again.
-        StoreExistsError
-            Where something came into the way since the writer was made.
-        """
-
-    @abstractmethod
-    def abort(self) -> None:
-        """Drop everything; nothing is left behind. After `seal` or `abort`: does nothing."""
-
-    def __enter__(self: WriterSelf) -> WriterSelf:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.abort()
 
 
 class EmbeddingStore(ColumnViews, ABC):
@@ -218,7 +149,9 @@ class EmbeddingStore(ColumnViews, ABC):
         row = self._find(key)
         if row is None:
             raise ItemNotFoundError(
-                f"No item '{key}' in '{self.info.path}'; see keys() for what there is.", key=key
+                f"No item '{key}' in '{self.info.path}'. See `datumaro-embed info --items N`, or "
+                "keys(), for what there is.",
+                key=key,
             )
         return row
 
@@ -253,6 +186,57 @@ class EmbeddingStore(ColumnViews, ABC):
     def provenance(self) -> dict[str, Any]:
         """How the vectors were made, as given to `StoreWriter.seal`."""
         return self._row_reader.json_object("provenance", self.column("provenance"))
+
+    @property
+    def vector_settings(self) -> str:
+        """How the vectors were computed, such as ``"f32 on CPU"``; empty where that is unknown."""
+        return vector_settings(self.provenance)
+
+    def to_numpy(
+        self, *, dtype: str = "float32", embedded_only: bool = False
+    ) -> npt.NDArray[np.floating[Any]]:
+        """Copy the vectors: (n, dim), in row order, in float16, float32 or float64.
+
+        `embedded_only` leaves out items without a vector; otherwise theirs is zero.
+        """
+        return to_numpy(self, dtype=dtype, embedded_only=embedded_only)
+
+    def to_arrow(
+        self, *, vectors: bool = True, dtype: str = "float32", embedded_only: bool = False
+    ) -> pa.Table:
+        """Convert everything to one table, with ``embedding`` as a fixed-size list.
+
+        Its schema's metadata holds categories and provenance: `import_vectors` restores the store.
+        """
+        import pyarrow as pa  # as is .arrow: only who asks for tables waits for it
+
+        from .arrow import iter_tables
+
+        tables = iter_tables(self, vectors=vectors, dtype=dtype, embedded_only=embedded_only)
+        return pa.concat_tables(list(tables))
+
+    def to_pandas(self, *, vectors: bool = True, embedded_only: bool = False) -> pd.DataFrame:
+        """As `to_arrow`, as a data frame; each cell of ``embedding`` is a float32 array."""
+        return self.to_arrow(vectors=vectors, embedded_only=embedded_only).to_pandas()
+
+    def iter_batches(
+        self, n_rows: int = 4096, *, embedded_only: bool = False
+    ) -> Iterator[VectorBatch]:
+        """Yield rows, keys and float32 vectors, `n_rows` at a time, in bounded memory."""
+        return iter_batches(self, n_rows, embedded_only=embedded_only)
+
+    def rows_for(self, dataset: Iterable[HasKey]) -> npt.NDArray[np.int64]:
+        """Row of each item of a dataset, whole or filtered, in its order; -1 where none."""
+        return rows_for(self, dataset)
+
+    def for_dataset(
+        self, dataset: Iterable[HasKey], *, missing: str = "error"
+    ) -> npt.NDArray[np.float32]:
+        """Vector of each item of a dataset, in its order: ``zip(dataset, vectors)``.
+
+        An item that is not here is an `ItemNotFoundError`, or zero with ``missing="zero"``.
+        """
+        return vectors_for(self, dataset, missing=missing)
 
     @property
     def _row_reader(self) -> RowReader:

@@ -15,6 +15,7 @@ from .files import FileSystem
 from .manifest import Manifest, Part
 from .run import SHARD_ROWS
 from .schema import SCHEMA
+from .settings import stated
 from .shards import ShardFiles
 from .union import Union, whole
 
@@ -45,13 +46,15 @@ def compact_store(
     Raises
     ------
     UsageError
-        The store is not finished.
+        The store is not finished, or is no directory.
     StoreLockedError, StoreWriteError, StoreCorruptError
 
     Notes
     -----
     Takes room for a copy of what is rewritten, and memory for one shard.
     """
+    if not directory.is_dir():
+        raise UsageError(f"'{directory}' is one file already; only a store directory is compacted.")
     run = RunDirectory(directory, files or FileSystem())
     try:
         manifest = run.finished
@@ -86,7 +89,8 @@ def _joined(run: RunDirectory, manifest: Manifest, group: Sequence[Part]) -> Par
     stores = ShardFiles([(run.path, part, manifest) for part in group])
     union = Union(stores, whole([part.n_rows for part in group]))
     # A shard's own head says nothing: that of the store is a file of its own.
-    arrays: Arrays = ColumnBuilder(manifest.dim, manifest.dtype).finish({})
+    builder = ColumnBuilder(manifest.dim, manifest.dtype)
+    arrays: Arrays = builder.finish(stated(manifest.vector_settings))
     for column in SCHEMA:
         if column.path.startswith(("items/", "annotations/", "subsets/", "annotation_types/")):
             arrays[column.path] = union.array(column.path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,11 @@ class RunDirectory:
                 path=str(self.path),
                 place=SHARD_FOLDER,
             )
+
+    def others(self) -> Iterator[Manifest]:
+        """Manifests of other writers of this directory."""
+        own = {self._manifest(complete=complete) for complete in (True, False)}
+        return (read_manifest(path) for path in sorted(self.path.glob("*.json")) if path not in own)
 
     @property
     def _shards(self) -> Path:

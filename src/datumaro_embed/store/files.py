@@ -10,8 +10,9 @@ import hashlib
 import os
 import secrets
 import shutil
+from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 _BLOCK_BYTES = 4 * 2**20
+_BLOCKS_TO_HASH = 4
 TEMPORARY_PREFIX, TEMPORARY_SUFFIX = ".datumaro-embed-", ".tmp"
 Buffer = bytes | bytearray | memoryview
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -199,7 +201,12 @@ def make_parents(directory: Path, files: FileSystem, made: list[Path]) -> None:
         missing.append(directory)
         directory = directory.parent
     for parent in reversed(missing):
-        files.make_directory(parent)
+        try:
+            files.make_directory(parent)
+        except FileExistsError:  # made by another process meanwhile
+            if not parent.is_dir():
+                raise
+            continue
         made.append(parent)
 
 
@@ -217,15 +224,18 @@ def _write_file(path: Path, blocks: Iterable[Buffer], files: FileSystem) -> str:
     """Create, write, fsync, close; return the SHA-256, which a thread computes meanwhile."""
     descriptor = files.create(path)
     digest = hashlib.sha256()
+    waiting: deque[Future[None]] = deque()
     try:
+        # Hashing may lag behind by a few blocks, so that it goes on while the device is waited for.
         with ThreadPoolExecutor(1, thread_name_prefix="datumaro-embed-hash") as hasher:
-            hashed = hasher.submit(digest.update, b"")
             for block in _joined(blocks):
-                hashed.result()
-                hashed = hasher.submit(digest.update, block)
+                if len(waiting) == _BLOCKS_TO_HASH:
+                    waiting.popleft().result()
+                waiting.append(hasher.submit(digest.update, block))
                 _write_all(descriptor, block, files)
+            files.fsync(descriptor)
+        for hashed in waiting:
             hashed.result()
-        files.fsync(descriptor)
     except BaseException:
         with suppress(OSError):
             files.close(descriptor)

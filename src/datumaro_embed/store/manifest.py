@@ -21,12 +21,14 @@ from .encoding import decode_json, encode_json
 from .files import FileSystem, publish
 from .rows import corrupt
 from .schema import EMBEDDING_DTYPES, MAX_ATTRIBUTE_BYTES, MAX_DIM, MAX_JSON_BYTES
+from .settings import fits
 
 __all__ = [
     "MANIFEST_FORMAT",
     "SHARD_FOLDER",
     "Manifest",
     "Part",
+    "fit_together",
     "manifest_path",
     "read_manifest",
     "shard_name",
@@ -83,6 +85,8 @@ class Manifest:
         Shards of an earlier state of the dataset: vectors to re-use, no rows of the store.
     head : Part or None
         A file without rows that holds categories and provenance; present once the run is complete.
+    vector_settings : str
+        How vectors are computed, see settings.py; empty where the writer did not say.
     """
 
     uuid: str
@@ -93,6 +97,7 @@ class Manifest:
     shards: tuple[Part, ...] = ()
     spare: tuple[Part, ...] = ()
     head: Part | None = None
+    vector_settings: str = ""
 
     @property
     def n_rows(self) -> int:
@@ -100,9 +105,21 @@ class Manifest:
         return sum(part.n_rows for part in self.shards)
 
     @property
+    def kind(self) -> str:
+        """What the vectors are, in words."""
+        settings = f", {self.vector_settings}" if self.vector_settings else ""
+        return f"'{self.model}' ({self.dim} {self.dtype}{settings})"
+
+    @property
     def parts(self) -> tuple[Part, ...]:
         """Every file that the manifest names."""
         return (*self.shards, *self.spare, *([self.head] if self.head else []))
+
+
+def fit_together(one: Manifest, other: Manifest) -> bool:
+    """Tell whether the vectors of both may stand in one store."""
+    facts = ((m.run_fingerprint, m.dtype, m.dim) for m in (one, other))
+    return len(set(facts)) == 1 and fits(one.vector_settings, other.vector_settings)
 
 
 def manifest_path(directory: Path, writer: str, *, complete: bool) -> Path:
@@ -158,6 +175,7 @@ def _encode(manifest: Manifest) -> bytes:
         "shards": [asdict(part) for part in manifest.shards],
         "spare": [asdict(part) for part in manifest.spare],
         "head": asdict(manifest.head) if manifest.head else None,
+        **({"vector_settings": manifest.vector_settings} if manifest.vector_settings else {}),
     }
     digest = hashlib.sha256(encode_json(content)).hexdigest()
     return encode_json({**content, "sha256": digest}) + b"\n"
@@ -184,6 +202,7 @@ def _decode(found: Mapping[str, Any]) -> Manifest:
         shards=tuple(map(_part, found["shards"])),
         spare=tuple(map(_part, found["spare"])),
         head=None if found["head"] is None else _part(found["head"]),
+        vector_settings=_text(found.get("vector_settings", "")),
     )
     if manifest.dtype not in EMBEDDING_DTYPES or not 1 <= manifest.dim <= MAX_DIM:
         raise ValueError(f"vectors of {manifest.dim} {manifest.dtype} cannot be")

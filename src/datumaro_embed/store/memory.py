@@ -8,9 +8,10 @@ from typing import Any
 import numpy.typing as npt
 
 from ..errors import StoreExistsError, StoreNotFoundError
-from .base import EmbeddingStore, StoreWriter
+from .base import EmbeddingStore
 from .views import StoreInfo
 from .writer import ColumnWriter
+from .writing import StoreWriter
 
 __all__ = ["MemoryStores"]
 

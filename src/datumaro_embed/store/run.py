@@ -12,6 +12,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,19 +20,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import UsageError
+from ..errors import StoreWriteError, UsageError
 from ..records import Categories, ItemRecord
-from .base import StoreWriter
 from .columns import Arrays, ColumnBuilder
 from .directory import RunDirectory
 from .files import FileSystem
 from .finish import publish_sealed
-from .kept import refuse_other_model, same_rows
+from .kept import earlier_runs, refuse_other_model, refuse_other_writers, same_rows
 from .manifest import Manifest, Part
 from .reader import SealedStore
-from .shards import ShardFiles, is_sound
+from .settings import stated
+from .shards import ShardFiles
 from .union import Union, whole
-from .writer import check_fingerprint
+from .writer import check_text
+from .writing import StoreWriter
 
 __all__ = ["SHARD_ROWS", "SHARD_SECONDS", "ShardRun"]
 
@@ -47,6 +49,9 @@ class ShardRun(StoreWriter):
     directory : Path
     dim, dtype, run_fingerprint
         As for `create_store`.
+    vector_settings : str
+        How vectors are computed (see settings.py), kept in the provenance; those of other settings
+        are not taken over.
     model : str
         Name of the model, for messages.
     restart : bool
@@ -71,6 +76,8 @@ class ShardRun(StoreWriter):
     StoreLockedError
     ModelMismatchError
         What is there was made by another model; nothing was changed.
+    UsageError
+        The same of an unfinished run's type of vectors, or settings.
     StoreCorruptError, StoreForeignError, StoreWriteError
     """
 
@@ -81,6 +88,7 @@ class ShardRun(StoreWriter):
         dim: int,
         dtype: str = "float16",
         run_fingerprint: str = "",
+        vector_settings: str = "",
         model: str = "",
         restart: bool = False,
         store: Path | None = None,
@@ -90,13 +98,17 @@ class ShardRun(StoreWriter):
         shard_seconds: float = SHARD_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        check_fingerprint(run_fingerprint)
-        self._new = Manifest(uuid.uuid4().hex, model, run_fingerprint, dtype, dim)
+        check_text("run_fingerprint", run_fingerprint)
+        check_text("vector_settings", vector_settings)
+        self._new = Manifest(
+            *(uuid.uuid4().hex, model, run_fingerprint, dtype, dim), vector_settings=vector_settings
+        )
         self._builder = ColumnBuilder(dim, dtype)
         self._header: ColumnBuilder | None = ColumnBuilder(dim, dtype)
         self._place = store or directory
         self._shard_rows, self._shard_seconds, self._clock = shard_rows, shard_seconds, clock
         self._began: float | None = None
+        self._sources: tuple[Part, ...] = ()
         self._keep: deque[Part] = deque()
         self.damaged: list[str] = []
         self._directory = RunDirectory(
@@ -112,42 +124,19 @@ class ShardRun(StoreWriter):
             raise
 
     def _begin(self, restart: bool) -> None:
+        directory = self._directory
         if restart:
-            self._directory.forget_unfinished()
+            directory.forget_unfinished()
         else:
-            refuse_other_model(
-                self._place, self._new, self._directory.finished, self._directory.unfinished
-            )
-        self._directory.clean()
-        unfinished, finished = self._directory.unfinished, self._directory.finished
-        if restart or (finished and self._other_dtype(finished)):
-            finished = None
-        manifests = [manifest for manifest in (unfinished, finished) if manifest]
-        self._sources = list(
-            dict.fromkeys(part for m in manifests for part in (*m.shards, *m.spare))
-        )
-        self._old_rows = finished.n_rows if finished else 0
-        before = unfinished or finished
-        self._drop_damaged()
-        if before:
-            self._keep.extend(part for part in before.shards if part in self._sources)
-        if unfinished:
-            self._new = replace(
-                unfinished, head=None, shards=(), spare=self._sound(unfinished.spare)
-            )
-
-    def _other_dtype(self, old: Manifest) -> bool:
-        return old.dtype != self._new.dtype
-
-    def _drop_damaged(self) -> None:
-        """Leave out files that are not what was committed, and keep no shard from there on."""
-        for part in self._sources:
-            if not is_sound(self._directory.path, part):
-                self.damaged.append(part.name)
-        self._sources = [part for part in self._sources if part.name not in self.damaged]
-
-    def _sound(self, parts: tuple[Part, ...]) -> tuple[Part, ...]:
-        return tuple(part for part in parts if part.name not in self.damaged)
+            refuse_other_model(self._place, self._new, directory.finished, directory.unfinished)
+        refuse_other_writers(self._place, self._new, directory.others())
+        directory.clean()
+        earlier = earlier_runs(directory, self._new, restart=restart)
+        self.damaged.extend(earlier.damaged)
+        self._sources = earlier.sources
+        self._keep.extend(earlier.rows)
+        if directory.unfinished:
+            self._new = replace(directory.unfinished, head=None, shards=(), spare=earlier.spare)
 
     @property
     def sources(self) -> ShardFiles:
@@ -223,7 +212,7 @@ class ShardRun(StoreWriter):
     def _commit_in_background(self) -> None:
         """Hand the rows over; waits for the commit before it, so at most two shards are held."""
         self._wait()
-        arrays = self._builder.finish({})
+        arrays = self._builder.finish(stated(self._new.vector_settings))
         self._next_builder()
         self._commit = self._pool.submit(self._commit_shard, arrays)
 
@@ -311,6 +300,9 @@ class ShardRun(StoreWriter):
             Everything committed is still there; the same run again publishes it.
         """
         self._flush()
+        if not self._new.shards:  # a shard of the dataset without items: a file without rows
+            self._commit_in_background()
+            self._wait()
         check()
         directory = self._directory.path
         shards = self._files(self._new.shards)
@@ -324,7 +316,18 @@ class ShardRun(StoreWriter):
 
     def _head_arrays(self, provenance: Mapping[str, Any]) -> Arrays:
         assert self._header is not None
-        return self._header.finish(provenance)
+        return self._header.finish({**provenance, **stated(self._new.vector_settings)})
+
+    def discard(self) -> None:
+        """Drop what this run committed too; a finished store in the directory stays.
+
+        Raises
+        ------
+        StoreWriteError
+        """
+        with suppress(StoreWriteError):
+            self._wait()
+        self._directory.forget_unfinished()
 
     def abort(self) -> None:
         """Drop rows that are not committed and let go of the directory; does nothing twice."""

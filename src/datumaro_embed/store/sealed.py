@@ -9,7 +9,7 @@ from typing import Any
 import numpy.typing as npt
 
 from ..errors import StoreExistsError
-from .base import EmbeddingStore, StoreWriter
+from .base import EmbeddingStore
 from .files import FileSystem, check_writable, publish
 from .hdf5 import SIGNATURE
 from .reader import SealedStore
@@ -17,6 +17,7 @@ from .sharded import ShardedStore
 from .skeleton import file_blocks, make_skeleton, shapes_of
 from .views import StoreInfo
 from .writer import ColumnWriter
+from .writing import StoreWriter
 
 __all__ = ["create_store", "is_hdf5_file", "open_store"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from .base import EmbeddingStore
 from .columns import category_arrays
 from .encoding import encode_json
 from .lookup import find_row
-from .manifest import Manifest, manifest_path, read_manifest
+from .manifest import Manifest, fit_together, manifest_path, read_manifest
 from .order import merged_runs, row_numbers
 from .reader import SealedStore
 from .rows import RowReader
@@ -54,7 +55,7 @@ def read_manifests(directory: Path) -> dict[Path, Manifest]:
     Raises
     ------
     StoreForeignError, StoreCorruptError, ModelMismatchError
-        There is none; one is damaged; they are of different models.
+        There is none; one is damaged; they are of different models or vector settings.
     """
     found = {path: read_manifest(path) for path in _manifest_files(directory)}
     if not found:
@@ -63,19 +64,14 @@ def read_manifests(directory: Path) -> dict[Path, Manifest]:
             "name the .h5 file in it, or check the path.",
             path=str(directory),
         )
-    first, *others = found.values()
-    for other in others:
-        if _kind(other) != _kind(first):
+    for one, other in combinations(found.values(), 2):
+        if not fit_together(one, other):
             raise ModelMismatchError(
-                f"'{directory}' holds vectors of '{first.model}' ({first.dim} {first.dtype}) and "
-                f"'{other.model}' ({other.dim} {other.dtype}); keep one of them there.",
+                f"'{directory}' holds vectors of {one.kind} and of {other.kind}; keep one of "
+                "them there.",
                 path=str(directory),
             )
     return found
-
-
-def _kind(manifest: Manifest) -> tuple[str, str, int]:
-    return manifest.run_fingerprint, manifest.dtype, manifest.dim
 
 
 class ShardedStore(EmbeddingStore):
@@ -132,6 +128,12 @@ class ShardedStore(EmbeddingStore):
     def info(self) -> StoreInfo:
         """See `EmbeddingStore.info`."""
         return self._info
+
+    @property
+    def vector_settings(self) -> str:
+        """See `EmbeddingStore.vector_settings`; known of a run under way too."""
+        stated = (manifest.vector_settings for manifest in self._manifests)
+        return next(filter(None, stated), "") or super().vector_settings
 
     @property
     def complete(self) -> bool:

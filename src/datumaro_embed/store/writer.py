@@ -13,22 +13,20 @@ import numpy.typing as npt
 
 from ..errors import UsageError
 from ..records import Categories, ItemRecord
-from .base import StoreWriter
 from .columns import ColumnBuilder
 from .encoding import encode_text
 from .schema import FORMAT_VERSION, MAX_ATTRIBUTE_BYTES
 from .verify import categories_crc32
 from .views import StoreInfo
+from .writing import StoreWriter
 
-__all__ = ["ColumnWriter", "check_fingerprint", "new_info"]
+__all__ = ["ColumnWriter", "check_text", "new_info"]
 
 
-def check_fingerprint(run_fingerprint: str) -> None:
-    """Raise `UsageError` where a fingerprint cannot be an attribute of a store."""
-    if len(encode_text(run_fingerprint)) > MAX_ATTRIBUTE_BYTES or "\0" in run_fingerprint:
-        raise UsageError(
-            f"run_fingerprint is over {MAX_ATTRIBUTE_BYTES:,} bytes or holds a NUL; hash it."
-        )
+def check_text(name: str, text: str) -> None:
+    """Raise `UsageError` where a text cannot be an attribute of a store."""
+    if len(encode_text(text)) > MAX_ATTRIBUTE_BYTES or "\0" in text:
+        raise UsageError(f"{name} is over {MAX_ATTRIBUTE_BYTES:,} bytes or holds a NUL; hash it.")
 
 
 def new_info(path: str, arrays: Mapping[str, npt.NDArray[Any]], run_fingerprint: str) -> StoreInfo:
@@ -68,7 +66,7 @@ class ColumnWriter(StoreWriter):
     def __init__(
         self, path: str, *, dim: int, dtype: str = "float16", run_fingerprint: str = ""
     ) -> None:
-        check_fingerprint(run_fingerprint)
+        check_text("run_fingerprint", run_fingerprint)
         self._path = path
         self._run_fingerprint = run_fingerprint
         self._builder: ColumnBuilder | None = ColumnBuilder(dim, dtype)

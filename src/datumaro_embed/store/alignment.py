@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from .errors import ItemNotFoundError, UsageError
-from .records import ItemKey
-from .store import EmbeddingStore
+from ..errors import ItemNotFoundError, UsageError
+from ..records import ItemKey
+
+if TYPE_CHECKING:
+    from .base import EmbeddingStore
 
 __all__ = ["HasKey", "rows_for", "vectors_for"]
 

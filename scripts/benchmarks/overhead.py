@@ -1,0 +1,204 @@
+#!/usr/bin/env python3
+"""What the pipeline itself costs: Python and storing, a damaged image in every batch, growth.
+
+    python scripts/benchmarks/overhead.py null [--items 10000]
+    python scripts/benchmarks/overhead.py damaged [--work FOLDER] [--model MODEL] [--rounds 3]
+    python scripts/benchmarks/overhead.py growth [--items 10000 100000] [--rounds 1]
+
+`null` has an encoder that computes nothing and images of 8 x 8 pixels, so that all that is left is
+reading files, hashing, records, queues and the store. `damaged` compares a dataset with one cut-off
+JPEG in every batch with the whole one, in turns. `growth` embeds more and more such tiny images
+with the demo model, each time in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datumaro.components.annotation import Bbox
+from datumaro.components.dataset import Dataset
+from datumaro.components.dataset_base import DatasetItem
+from datumaro.components.media import Image
+from materials import photographs_folder
+from memory import PrivateMemory
+from PIL import Image as PillowImage
+
+from datumaro_embed.adapter import SourceDataset
+from datumaro_embed.encoders import BATCH_SIZE, ClipEncoder, Encoder
+from datumaro_embed.pipeline import EmbedOptions, EmbedSummary, embed_source
+
+
+class NullEncoder(Encoder):
+    """As large as ViT-B/32 and without a model."""
+
+    name, dim, image_size_px, batch_size = "null", 512, 224, BATCH_SIZE
+    fingerprint = "0" * 64
+
+    def __init__(self) -> None:
+        self._pixels = np.zeros((224, 224, 3), np.uint8)
+        self._row = np.full(512, 512**-0.5, np.float32)
+
+    def preprocess(self, image: PillowImage.Image) -> np.ndarray:  # noqa: ARG002
+        return self._pixels
+
+    def embed_pixels(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        for batch in batches:
+            yield np.tile(self._row, (len(batch), 1))
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        return np.tile(self._row, (len(texts), 1))
+
+    def provenance(self) -> dict[str, Any]:
+        return {"model": {"name": self.name}, "device": "none", "precision": "f32"}
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("null", "damaged", "growth"))
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "embed-bench")
+    parser.add_argument("--items", type=int, nargs="+", default=None)
+    parser.add_argument("--model", default="demo", help="of `damaged`")
+    parser.add_argument("--rounds", type=int, default=3)
+    chosen = parser.parse_args()
+    if chosen.what == "null":
+        null(chosen.work, (chosen.items or [10_000])[0], chosen.rounds)
+    elif chosen.what == "damaged":
+        damaged(chosen.work, (chosen.items or [1024])[0], chosen.model, chosen.rounds)
+    else:
+        growth(chosen.work, chosen.items or [10_000, 100_000], chosen.rounds)
+    return 0
+
+
+def null(work: Path, n_items: int, rounds: int) -> None:
+    """Milliseconds of a core for each image, without a model."""
+    source = tiny_images(work, n_items)
+    spent = []
+    for _ in range(rounds):
+        started, wall = time.process_time(), time.perf_counter()
+        embed(source, NullEncoder())
+        spent.append((time.process_time() - started) / n_items * 1e3)
+        rate = n_items / (time.perf_counter() - wall)
+        print(f"{spent[-1]:.3f} core-ms an image, {rate:.0f} images/s")
+    print(json.dumps({"null_core_ms": statistics.median(spent)}))
+
+
+def damaged(work: Path, n_items: int, model: str, rounds: int) -> None:
+    """Time for each good image with and without a damaged one in every batch."""
+    files = sorted(photographs_folder(work, n_items).iterdir())
+    encoder = ClipEncoder.load(model)
+    ratios = []
+    with tempfile.TemporaryDirectory() as name:
+        broken = [cut_off(path, Path(name)) for path in files[:: encoder.batch_size]]
+        mixed = [*files]
+        mixed[:: encoder.batch_size] = broken
+        rates: dict[int, float] = {}
+        for _ in range(rounds):
+            for paths in (files, mixed):
+                started = time.perf_counter()
+                summary = embed(from_files(paths), encoder)
+                n_good = summary.n_items - summary.n_failed
+                rates[summary.n_failed] = n_good / (time.perf_counter() - started)
+            ratios.append(rates[len(broken)] / rates[0])
+            print(f"good images/s {rates[0]:.1f} and {rates[len(broken)]:.1f} with damaged ones")
+    print(json.dumps({"n_damaged": len(broken), "damaged_ratio": statistics.median(ratios)}))
+
+
+def growth(work: Path, sizes: Sequence[int], rounds: int) -> None:
+    """Memory and time for each item of datasets of several sizes."""
+    found: dict[int, list[dict[str, float]]] = {size: [] for size in sizes}
+    for size in sizes:
+        tiny_images(work, size)
+    for _ in range(rounds):
+        for size in sizes:
+            code = f"import overhead; overhead.one({str(work)!r}, {size})"
+            command = [sys.executable, "-c", code]
+            here = Path(__file__).parent
+            done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=here)
+            found[size].append(json.loads(done.stdout.splitlines()[-1]))
+            print(size, found[size][-1])
+    least, most = (
+        {name: statistics.median(run[name] for run in found[size]) for name in found[size][0]}
+        for size in (min(sizes), max(sizes))
+    )
+    print(json.dumps({name: round(most[name] / least[name], 3) for name in least}))
+
+
+def one(work: str, n_items: int) -> None:
+    """Embed once, in this process, and print what it took."""
+    source = tiny_images(Path(work), n_items)
+    encoder = ClipEncoder.load("demo", precision="f32")
+    embed(from_files(sorted((Path(work) / f"tiny-{n_items}").iterdir())[:256]), encoder)
+    with PrivateMemory() as dataset_only:
+        time.sleep(0.05)
+    with PrivateMemory() as memory:
+        started, cpu = time.perf_counter(), time.process_time()
+        embed(source, encoder)
+        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+    facts = {
+        "peak_mb": memory.peak_mb,
+        "peak_less_dataset_mb": memory.peak_mb - dataset_only.peak_mb,
+        "dataset_loaded_mb": dataset_only.peak_mb,
+        "wall_ms_an_item": seconds / n_items * 1e3,
+        "core_ms_an_item": cpu / n_items * 1e3,
+    }
+    print(json.dumps({name: round(value, 4) for name, value in facts.items()}))
+
+
+def embed(source: SourceDataset, encoder: Encoder) -> EmbedSummary:
+    """Embed into a store that is then thrown away."""
+    with tempfile.TemporaryDirectory(prefix="overhead-") as scratch:
+        target = Path(scratch) / "e.h5"
+        return embed_source(source, target, EmbedOptions(), encoder=encoder, progress=False)
+
+
+def tiny_images(work: Path, n_items: int) -> SourceDataset:
+    """Return items with a box and a different JPEG of 8 x 8 pixels each; files are made once."""
+    folder = work / f"tiny-{n_items}"
+    if not folder.is_dir():
+        partial = work / f".tiny-{n_items}.partial"
+        partial.mkdir(parents=True, exist_ok=True)
+        picture = PillowImage.new("RGB", (8, 8), (90, 120, 30))
+        for number in range(n_items):
+            buffer = BytesIO()
+            picture.save(buffer, "JPEG", comment=str(number))
+            (partial / f"{number:07}.jpg").write_bytes(buffer.getvalue())
+        partial.rename(folder)
+    return from_files([folder / f"{number:07}.jpg" for number in range(n_items)])
+
+
+def from_files(paths: Sequence[Path]) -> SourceDataset:
+    """Return a dataset of these files, in this order, each with a box."""
+    items = [
+        DatasetItem(
+            f"{number:07}",
+            subset="train",
+            media=Image.from_file(str(path)),
+            annotations=[Bbox(1, 2, 3, 4, label=0)],
+        )
+        for number, path in enumerate(paths)
+    ]
+    return SourceDataset(Dataset.from_iterable(items, categories=["thing"]), root=Path("/"))
+
+
+def cut_off(path: Path, folder: Path) -> Path:
+    """Write the first nine tenths of a file."""
+    data = path.read_bytes()
+    target = folder / path.name
+    target.write_bytes(data[: len(data) * 9 // 10])
+    return target
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

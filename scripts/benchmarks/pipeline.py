@@ -1,0 +1,214 @@
+#!/usr/bin/env python3
+"""How near the whole pipeline comes to OpenVINO's benchmark_app, and where the rest goes.
+
+    python scripts/benchmarks/pipeline.py [--work FOLDER] [--rounds 3] [--runs f32,bf16,int8,…]
+
+Each round embeds the same folder of 640 x 480 JPEGs, from files to a sealed store, and runs
+benchmark_app on the same graph (uint8 pixels in, normalisation inside), in turns, so that what else
+the machine does hits both alike. Only ratios count; medians of the rounds are printed.
+
+The roof is what is left when nothing at all is lost: decoding and resizing one image takes some
+milliseconds of a core that inference cannot have. The arithmetic is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+from materials import photographs_folder, vit_b_32_model
+
+from datumaro_embed.adapter import SourceDataset, import_dataset
+from datumaro_embed.encoders import BATCH_SIZE, ClipEncoder
+from datumaro_embed.encoders.engine import prepare_graph
+from datumaro_embed.encoders.preprocess import preprocess
+from datumaro_embed.images import open_image
+from datumaro_embed.models import ImageSpec, load_manifest
+from datumaro_embed.parallel import usable_processors
+from datumaro_embed.pipeline import EmbedOptions, embed_source
+
+LIMIT_BATCH = 8  # of benchmark_app
+IMAGES_TIMES = {"f32": 1, "bf16": 2, "int8": 4}  # about the same time for each
+RUNS = ("f32", "bf16", "int8", "bf16-fast", "int8-fast")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A precision, and how images are decoded."""
+
+    name: str
+
+    @property
+    def precision(self) -> str:
+        return self.name.partition("-")[0]
+
+    @property
+    def arithmetic(self) -> str:
+        return "bf16" if self.precision == "bf16" else "f32"
+
+    @property
+    def decode(self) -> str:
+        return "fast" if self.name.endswith("-fast") else "exact"
+
+    def model(self, work: Path) -> Path:
+        return vit_b_32_model(work, "int8" if self.precision == "int8" else "fp32")
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "embed-bench")
+    parser.add_argument("--images", type=int, default=384, help="in f32; bf16 twice, INT8 4 times")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=6.0, help="of one benchmark_app run")
+    parser.add_argument("--runs", default=",".join(RUNS), help="of " + ", ".join(RUNS))
+    parser.add_argument("--batch-size", type=int, default=None)
+    parser.add_argument("--workers", type=int, default=None)
+    parser.add_argument("--streams", type=int, default=None)
+    chosen = parser.parse_args()
+    runs = [Run(name) for name in chosen.runs.split(",")]
+    folder = photographs_folder(chosen.work, 4 * chosen.images)
+    cores = usable_processors()
+    name = ov.Core().get_property("CPU", "FULL_DEVICE_NAME").strip()
+    print(f"{name}, {cores} cores, OpenVINO {ov.__version__}, {chosen.images} images and more")
+    costs = {decode: decode_cost(folder, decode) for decode in ("exact", "fast")}
+    for decode, (opened, decoded, resized) in costs.items():
+        print(
+            f"{decode} decoding, core-ms an image: read, hash and header {opened:.2f}, "
+            f"decode {decoded:.2f}, resize {resized:.2f}"
+        )
+    ours: dict[str, list[float]] = {run.name: [] for run in runs}
+    limit: dict[str, list[float]] = {run.precision: [] for run in runs}
+    encoders = {run.precision: load(run, chosen) for run in runs}
+    for _ in range(chosen.rounds):
+        for precision in limit:
+            graph = limit_graph(chosen.work, Run(precision))
+            limit[precision].append(benchmark_app(graph, Run(precision), chosen.seconds))
+            for run in runs:
+                if run.precision == precision:
+                    rate = pipeline_rate(folder, run, encoders[precision], chosen)
+                    ours[run.name].append(rate)
+    for run in runs:
+        report(run, ours[run.name], limit[run.precision], sum(costs[run.decode]), cores)
+    return 0
+
+
+def load(run: Run, chosen: argparse.Namespace) -> ClipEncoder:
+    """Load the encoder of a run."""
+    return ClipEncoder.load(
+        run.model(chosen.work),
+        precision=run.arithmetic,
+        batch_size=chosen.batch_size or BATCH_SIZE,
+        streams=chosen.streams,
+    )
+
+
+def pipeline_rate(
+    folder: Path, run: Run, encoder: ClipEncoder, chosen: argparse.Namespace
+) -> float:
+    """Embed the folder into a sealed store, the model loaded already: images a second."""
+    imported = import_dataset(f"{folder}:image_dir")
+    n_images = chosen.images * IMAGES_TIMES[run.precision]
+    wanted = f"{n_images:06}"
+    whole = SourceDataset(imported.dataset, root=imported.root)
+    source = whole.only(lambda key: Path(key.id).name < wanted)
+    options = EmbedOptions(decode=run.decode, workers=chosen.workers)
+    with tempfile.TemporaryDirectory(prefix="pipeline-") as scratch:
+        started = time.perf_counter()
+        store = Path(scratch) / "e.h5"
+        summary = embed_source(source, store, options, encoder=encoder, progress=False)
+        seconds = time.perf_counter() - started
+    if summary.n_failed or summary.n_items != n_images:
+        raise SystemExit(f"Not every image was embedded: {summary.lines()}")
+    return summary.n_items / seconds
+
+
+def limit_graph(work: Path, run: Run) -> Path:
+    """Save the graph that our engine compiles: uint8 NHWC pixels in, normalisation inside."""
+    path = work / f"limit-{'int8' if run.precision == 'int8' else 'fp32'}-b{LIMIT_BATCH}.xml"
+    if not path.exists():
+        model_dir = run.model(work)
+        image = load_manifest(model_dir, verify_hashes=False).image
+        shapes = {"pixel_values": (LIMIT_BATCH, image.size_px, image.size_px, 3)}
+        graph = prepare_graph(ov.Core().read_model(model_dir / "image_encoder.xml"), shapes, image)
+        ov.save_model(graph, path, compress_to_fp16=False)
+    return path
+
+
+def benchmark_app(graph: Path, run: Run, seconds: float) -> float:
+    """Run OpenVINO's own benchmark: images a second."""
+    program = Path(sys.executable).parent / "benchmark_app"
+    command = [str(program), "-m", str(graph), "-d", "CPU", "-hint", "throughput"]
+    command += ["-infer_precision", run.arithmetic, "-t", str(int(seconds))]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found = re.search(r"Throughput:\s+([\d.]+) FPS", done.stdout)
+    batch = re.search(r"Model batch size:\s+(\d+)", done.stdout)
+    if not found or not batch or int(batch[1]) != LIMIT_BATCH:
+        raise SystemExit(f"benchmark_app said something else:\n{done.stdout}")
+    return float(found[1])
+
+
+def decode_cost(folder: Path, decode: str) -> tuple[float, float, float]:
+    """Milliseconds of one core an image: bytes, hash and header; decoding; resizing."""
+    model = ClipPixels()
+    files = sorted(folder.iterdir())[:200]
+    least = model.side_px if decode == "fast" else 0
+    best = [np.inf] * 3
+    for _ in range(3):
+        spent = [0.0] * 3
+        for path in files:
+            marks = [time.thread_time()]
+            opened = open_image(path)
+            marks.append(time.thread_time())
+            image = opened.decode(least_side_px=least)
+            marks.append(time.thread_time())
+            model.preprocess(image)
+            marks.append(time.thread_time())
+            spent = [s + b - a for s, a, b in zip(spent, marks, marks[1:], strict=False)]
+        best = [min(b, s / len(files) * 1e3) for b, s in zip(best, spent, strict=True)]
+    return best[0], best[1], best[2]
+
+
+class ClipPixels:
+    """CLIP's preprocessing at 224 px, without a model."""
+
+    def __init__(self) -> None:
+        self.side_px = 224
+        spec = ImageSpec(224, "shortest_side", 224, "bicubic", 1 / 255, (0.5,) * 3, (0.5,) * 3)
+        self.preprocess: Callable[..., object] = lambda image: preprocess(image, spec)
+
+
+def report(run: Run, ours: list[float], limit: list[float], decode_ms: float, cores: int) -> None:
+    """Print the ratio and the arithmetic of the roof."""
+    rate, most = statistics.median(ours), statistics.median(limit)
+    ratio = statistics.median(a / b for a, b in zip(ours, limit, strict=True))
+    infer_ms = cores * 1e3 / most
+    roof = infer_ms / (decode_ms + infer_ms)
+    print(
+        f"{run.name}: ours {_list(ours)}, benchmark_app {_list(limit)} images/s; "
+        f"ratio {ratio:.3f}\n"
+        f"  roof: {cores} cores / ({decode_ms:.2f} ms decoding + {infer_ms:.2f} ms inference) = "
+        f"{cores * 1e3 / (decode_ms + infer_ms):.1f}/s = {roof:.3f} of benchmark_app; "
+        f"ours is {ratio / roof:.3f} of it"
+    )
+    facts = {"run": run.name, "ours": ours, "limit": limit, "ratio": ratio, "roof": roof}
+    print("  " + json.dumps({**facts, "of_roof": ratio / roof, "rate": rate}))
+
+
+def _list(rates: list[float]) -> str:
+    return " ".join(f"{rate:.1f}" for rate in rates)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,129 @@
+"""Where the time of one image goes: core-milliseconds of each stage of the pipeline.
+
+    python scripts/benchmarks/stages.py [--work FOLDER] [--rounds 3]
+
+Reading, decoding and resizing are timed one by one (as `pipeline.py` does). The rest of the
+pipeline (records, queues, Python, storing) is what a run with a null model takes beyond reading and
+decoding: that model resizes nothing and gives one vector for all. Inference is benchmark_app's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import materials
+import numpy as np
+import pipeline
+from machine import WORK, describe_machine
+from PIL import Image
+
+from datumaro_embed.adapter import SourceDataset, import_dataset
+from datumaro_embed.encoders.base import Encoder, Float32Array, UInt8Array
+from datumaro_embed.parallel import usable_processors
+from datumaro_embed.pipeline import EmbedOptions, embed_source
+
+PRECISIONS = ("f32", "bf16", "int8")
+
+
+class NullEncoder(Encoder):
+    """Costs nothing: whatever the image, the same pixels and the same vector."""
+
+    name = "null"
+    dim = 512
+    image_size_px = 224
+    batch_size = 16
+    fingerprint = "0" * 64
+
+    def __init__(self) -> None:
+        self._pixels = np.zeros((224, 224, 3), np.uint8)
+        self._row = np.full(self.dim, self.dim**-0.5, np.float32)
+
+    def preprocess(self, image: Image.Image) -> UInt8Array:  # noqa: ARG002
+        """Return black, the image unseen."""
+        return self._pixels
+
+    def embed_pixels(self, batches: Iterable[UInt8Array]) -> Iterator[Float32Array]:
+        """Return the one vector for every row."""
+        for batch in batches:
+            yield np.tile(self._row, (len(batch), 1))
+
+    def embed_texts(self, texts: Sequence[str]) -> Float32Array:
+        """Return the one vector for every text."""
+        return np.tile(self._row, (len(texts), 1))
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what a store must know."""
+        model = {"name": self.name, "source": "null", "fingerprint": self.fingerprint}
+        return {"model": model, "device": "none", "precision": "none"}
+
+
+def overhead_ms(root: Path, rounds: int) -> tuple[float, float]:
+    """Core-ms an image of a whole run with the null model, and of importing the dataset."""
+    runs, imports = [], []
+    for _ in range(rounds + 1):
+        started = time.process_time()
+        imported = import_dataset(f"{root}:coco")
+        source = SourceDataset(imported.dataset, root=imported.root)
+        read = time.process_time()
+        with tempfile.TemporaryDirectory() as scratch:
+            options = EmbedOptions()
+            store = Path(scratch) / "null.h5"
+            embed_source(source, store, options, encoder=NullEncoder(), progress=False)
+        runs.append(1000 * (time.process_time() - read) / len(source))
+        imports.append(1000 * (read - started) / len(source))
+    return statistics.median(runs[1:]), statistics.median(imports[1:])
+
+
+def inference_ms(work: Path, precision: str, seconds: float) -> float:
+    """Core-ms an image in benchmark_app."""
+    run = pipeline.Run(precision)
+    rate = pipeline.benchmark_app(pipeline.limit_graph(work, run), run, seconds)
+    return 1000 * usable_processors() / rate
+
+
+def main() -> int:
+    """Measure, print a table, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", type=Path, default=WORK)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--seconds", type=float, default=6.0, help="of each benchmark_app run")
+    parser.add_argument("--out", type=Path, metavar="FILE.json")
+    options = parser.parse_args()
+    folder = materials.photographs_folder(options.work, options.images)
+    stages: dict[str, float] = {}
+    for decode in ("exact", "fast"):
+        read, decoded, resized = pipeline.decode_cost(folder, decode)
+        stages |= {
+            "read, hash, header": read,
+            f"decode, {decode}": decoded,
+            f"resize, after {decode} decoding": resized,
+        }
+    total, imported = overhead_ms(
+        materials.coco_dataset(options.work, options.images), options.rounds
+    )
+    stages["import (Datumaro)"] = imported
+    stages["records, queues, storing"] = (
+        total - stages["read, hash, header"] - stages["decode, exact"]
+    )
+    for precision in PRECISIONS:
+        stages[f"infer, {precision}"] = inference_ms(options.work, precision, options.seconds)
+    print("| stage | core-ms an image |\n| --- | ---: |")
+    for name, spent in stages.items():
+        print(f"| {name} | {spent:.2f} |")
+    if options.out is not None:
+        content = {"machine": describe_machine(), "core_ms_an_image": stages}
+        options.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""Ray and nothing else: a connection, its nodes, and an actor on one of them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ..errors import ClusterError, DatumaroEmbedError, MissingExtraError
+
+__all__ = ["Cluster", "WorkerLostError", "connect"]
+
+# Read when Ray is imported or started: no usage report, and no warning on GPUs (none is used).
+_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+
+
+class WorkerLostError(Exception):
+    """An actor, its process or its node is gone; the message says what Ray knows of it."""
+
+
+class Cluster:
+    """A Ray cluster that this process is connected to.
+
+    Parameters
+    ----------
+    ray : module
+    """
+
+    def __init__(self, ray: Any) -> None:
+        self._ray = ray
+
+    def nodes(self) -> Mapping[str, int]:
+        """Return id → processors of every node that is alive and has any."""
+        alive = (node for node in self._ray.nodes() if node["Alive"])
+        found = {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in alive}
+        return {node: n_cpus for node, n_cpus in found.items() if n_cpus}
+
+    def start(self, make: type, *args: Any, node: str, n_cpus: int) -> Any:
+        """Start an actor on a node; its methods may be called from two threads at a time."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        options = self._ray.remote(make).options(
+            num_cpus=n_cpus,
+            max_concurrency=2,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+        )
+        return options.remote(*args)
+
+    def stop(self, actor: Any) -> None:
+        """End an actor's process, if it has begun and is still there."""
+        self._ray.kill(actor)
+
+    def ended(self, calls: Sequence[Any], *, timeout_s: float) -> Sequence[Any]:
+        """Wait until a call has ended; return those that have, none after the time."""
+        if not calls:
+            time.sleep(timeout_s)
+            return []
+        self._ray.wait(list(calls), timeout=timeout_s)
+        found: Sequence[Any] = self._ray.wait(list(calls), num_returns=len(calls), timeout=0)[0]
+        return found
+
+    def result(self, call: Any) -> Any:
+        """Return what a call that has ended returned, or raise what it raised.
+
+        Raises
+        ------
+        WorkerLostError
+        """
+        from ray.exceptions import RayError, RayTaskError
+
+        try:
+            return self._ray.get(call)
+        except RayTaskError as error:  # Ray's own text is the traceback over there
+            ours = isinstance(error.cause, DatumaroEmbedError)
+            raise error.cause from None if ours else error
+        except RayError as error:
+            raise WorkerLostError(" ".join(str(error).split())) from error
+
+
+@contextmanager
+def connect(address: str | None) -> Iterator[Cluster]:
+    """Connect to a cluster, or start one of this machine alone that ends with the block.
+
+    Parameters
+    ----------
+    address : str, optional
+        As for ``ray.init``. A connection that this process has already is used, and left open.
+
+    Raises
+    ------
+    MissingExtraError, ClusterError
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingExtraError(
+            "Ray is not installed. Run: pip install 'datumaro-embed[ray]'", extra="ray"
+        ) from error
+    if ray.is_initialized():
+        yield Cluster(ray)
+        return
+    _start(ray.init, address)
+    try:
+        yield Cluster(ray)
+    finally:
+        ray.shutdown()
+
+
+def _start(init: Callable[..., Any], address: str | None) -> None:
+    try:
+        init(address or None, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        where = f"the Ray cluster {address!r}" if address else "a Ray cluster"
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ClusterError(
+            f"{where} cannot be reached or started ({reason}). Check the address and "
+            "`ray status`, or leave the address out to use this machine.",
+            address=address,
+        ) from error

@@ -1,0 +1,194 @@
+"""One worker on each node, shards handed out one by one, the lost ones again: `Crew`."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from tqdm import tqdm
+
+from ..errors import ClusterError, StoreLockedError
+from ..interrupts import DeferredInterrupts
+from ..sharding import Shard
+from .cluster import Cluster, WorkerLostError
+from .worker import Ready, ShardResult, Task, Worker
+
+__all__ = ["Crew"]
+
+_TICK_S = 0.5
+_RECRUIT_S = 5.0
+_AGAIN_S = 2.0
+_STOP_S = 60.0
+_MAX_LOSSES = 10
+
+
+@dataclass(eq=False, slots=True)
+class _Hand:
+    """A worker as the driver sees it: where it is, and what it said last."""
+
+    actor: Any
+    node: str
+    n_rows: int = 0
+    asked: Any = None
+
+
+class Crew:
+    """Workers on the nodes of a cluster.
+
+    Workers are started on nodes as these come, and take the next shard when they are ready. The
+    shard of a worker that is lost is taken by another, which finds what was committed.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    task : Task
+    workers_per_node : int
+    notify : callable
+        Takes one line on what was lost, and on what a shard's run found of earlier ones.
+    """
+
+    def __init__(
+        self, cluster: Cluster, task: Task, *, workers_per_node: int, notify: Callable[[str], None]
+    ) -> None:
+        self._cluster, self._task, self._notify = cluster, task, notify
+        self._workers_per_node = workers_per_node
+        self._hands: list[_Hand] = []
+        self._idle: list[_Hand] = []
+        self._calls: dict[Any, tuple[_Hand, Shard | None]] = {}
+        self._queue: deque[tuple[float, Shard]] = deque()
+        self._results: dict[Shard, ShardResult] = {}
+        self._losses: Counter[Shard | None] = Counter()
+        self._agreed: Ready | None = None
+        self._recruit_at = 0.0
+
+    def embed(self, shards: Sequence[Shard], *, progress: bool) -> dict[Shard, ShardResult]:
+        """Embed every shard, in no certain order.
+
+        Raises
+        ------
+        RunInterruptedError
+            After a first Ctrl-C or SIGTERM: all that was embedded is committed.
+        ClusterError
+        DatumaroEmbedError
+            Whatever a shard's run raises; the others are stopped, and commit what they have.
+        """
+        self._queue.extend((0.0, shard) for shard in shards)
+        bar = tqdm(desc="Embedding", unit="img", disable=None if progress else True)
+        with DeferredInterrupts() as interrupts, bar:
+            try:
+                while len(self._results) < len(shards):
+                    self._recruit()
+                    self._assign()
+                    for call in self._cluster.ended([*self._calls], timeout_s=_TICK_S):
+                        self._settle(call, bar)
+                    self._show(bar)
+                    interrupts.raise_received()
+            finally:
+                self._dismiss()
+        return self._results
+
+    def _recruit(self) -> None:
+        """Start workers where a node has none, for as long as there are shards for them."""
+        now = time.monotonic()
+        if now < self._recruit_at:
+            return
+        self._recruit_at = now + _RECRUIT_S
+        for node, n_cpus in self._cluster.nodes().items():
+            for _ in range(self._workers_per_node - sum(h.node == node for h in self._hands)):
+                if self._n_waiting >= len(self._queue):
+                    return
+                self._hire(node, max(1, n_cpus // self._workers_per_node))
+
+    @property
+    def _n_waiting(self) -> int:
+        """Workers that have no shard yet."""
+        return len(self._idle) + sum(shard is None for _, shard in self._calls.values())
+
+    def _hire(self, node: str, n_cpus: int) -> None:
+        hand = _Hand(self._cluster.start(Worker, self._task, node=node, n_cpus=n_cpus), node)
+        self._hands.append(hand)
+        self._calls[hand.actor.prepare.remote()] = hand, None
+
+    def _assign(self) -> None:
+        for _ in range(len(self._queue)):
+            not_before, shard = self._queue.popleft()
+            if self._idle and time.monotonic() >= not_before:
+                hand = self._idle.pop()
+                self._calls[hand.actor.embed.remote(shard)] = hand, shard
+            else:
+                self._queue.append((not_before, shard))
+
+    def _settle(self, call: Any, bar: Any) -> None:
+        """Take the result of a call that has ended."""
+        hand, shard = self._calls.pop(call)
+        hand.n_rows, hand.asked = 0, None
+        try:
+            result = self._cluster.result(call)
+        except WorkerLostError as error:
+            self._hands.remove(hand)
+            self._notify(f"A worker was lost ({error}); {shard or 'its node'} is tried again.")
+            self._again(shard, error)
+            return
+        except StoreLockedError as error:  # by a worker that is lost, but not dead yet
+            if shard is None or self._losses[shard] >= _MAX_LOSSES:
+                raise
+            self._again(shard, error)
+        else:
+            if shard is None:
+                self._check_agreement(result)
+                bar.total = result.n_items
+            elif result is not None:
+                self._results[shard] = result
+                for line in result.said:
+                    self._notify(f"{shard}: {line}")
+        self._idle.append(hand)
+
+    def _check_agreement(self, ready: Ready) -> None:
+        """Refuse to mix what nodes see or compute differently, before any work is done."""
+        self._losses.pop(None, None)
+        self._agreed = self._agreed or ready
+        if ready != self._agreed:
+            raise ClusterError(
+                f"Nodes differ: one has {self._agreed}, another {ready}. Give every node the same "
+                "dataset and model, and name --precision."
+            )
+
+    def _again(self, shard: Shard | None, error: Exception) -> None:
+        self._losses[shard] += 1
+        if self._losses[shard] > _MAX_LOSSES:
+            raise ClusterError(
+                f"Workers were lost {self._losses[shard]} times over {shard or 'reading the data'} "
+                f"({error}). Look at the nodes' memory; the same command goes on.",
+            ) from error
+        if shard is not None:
+            self._queue.append((time.monotonic() + _AGAIN_S, shard))
+
+    def _show(self, bar: Any) -> None:
+        """Ask every worker how far it is, and show what they said last time."""
+        busy = [hand for hand, shard in self._calls.values() if shard is not None]
+        for hand in busy:
+            if hand.asked is not None and self._cluster.ended([hand.asked], timeout_s=0):
+                with suppress(WorkerLostError):
+                    hand.n_rows = self._cluster.result(hand.asked)
+                hand.asked = None
+            if hand.asked is None:
+                hand.asked = hand.actor.n_rows.remote()
+        done = sum(result.summary.n_items for result in self._results.values())
+        bar.n = done + sum(hand.n_rows for hand in busy)
+        bar.refresh()
+
+    def _dismiss(self) -> None:
+        """Let every worker commit what it has, and end all."""
+        busy = {call: hand for call, (hand, shard) in self._calls.items() if shard is not None}
+        for hand in busy.values():
+            hand.actor.stop.remote()
+        until = time.monotonic() + _STOP_S
+        while busy and time.monotonic() < until:
+            for call in self._cluster.ended([*busy], timeout_s=_TICK_S):
+                del busy[call]
+        for hand in self._hands:
+            self._cluster.stop(hand.actor)

@@ -1,0 +1,161 @@
+"""`embed_on_ray`: cut into shards, embed them on a cluster, join the parts."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UsageError
+from ..maintenance import merge_stores
+from ..models import resolve_model
+from ..pipeline import EmbedOptions, EmbedSummary
+from ..place import StorePlace
+from ..records import Status
+from ..sharding import Parts, Shard
+from .cluster import connect
+from .crew import Crew
+from .worker import ShardResult, Task
+
+if TYPE_CHECKING:
+    from datumaro.components.dataset_base import IDataset
+
+__all__ = ["embed_on_ray"]
+
+_SHARDS_PER_WORKER = 4
+
+_log = logging.getLogger("datumaro_embed")
+
+
+def embed_on_ray(
+    dataset: str | Callable[[], IDataset],
+    store: str | os.PathLike[str],
+    *,
+    root: str | os.PathLike[str] | None = None,
+    n_shards: int | None = None,
+    address: str | None = None,
+    workers_per_node: int = 1,
+    progress: bool = True,
+    notify: Callable[[str], None] = _log.info,
+    **options: Any,
+) -> EmbedSummary:
+    """Embed a dataset on every node of a Ray cluster, into one store.
+
+    Parameters
+    ----------
+    dataset : str, or callable without arguments
+        ``PATH[:FORMAT]``, or what makes a Datumaro dataset; each worker reads it by itself.
+    store : path
+        As for `embed_dataset`. Paths of dataset and store must be the same on every node: a shared
+        file system.
+    root : path, optional
+        As for `embed_dataset`, where `dataset` is a callable.
+    n_shards : int, optional
+        The work is cut into so many parts; by default four a worker, or as many as an unfinished
+        run has.
+    address : str, optional
+        As for ``ray.init``: by default ``$RAY_ADDRESS``, else a cluster of this machine, else a new
+        one of this machine alone. A connection that this process has is used.
+    workers_per_node : int
+        One makes use of a whole node.
+    progress : bool
+        Show one bar where stderr is a terminal.
+    notify : callable
+        Takes one line on a worker that is lost, or on what a shard's run found of earlier ones.
+    **options
+        Fields of `EmbedOptions`.
+
+    Returns
+    -------
+    EmbedSummary
+        Of the whole; the store has the bytes that one machine would have written.
+
+    Raises
+    ------
+    MissingExtraError, ClusterError
+    RunInterruptedError
+        Also a KeyboardInterrupt; what was embedded is kept, and the same call goes on.
+    DatumaroEmbedError
+        Any of `datumaro_embed.errors`; the same.
+    """
+    started = time.monotonic()
+    place, task = _plan(dataset, store, root, EmbedOptions(**options))
+    if workers_per_node < 1:
+        raise UsageError("workers_per_node must be at least 1. Leave it out for one.")
+    with connect(address) as cluster:
+        count = _count(place, n_shards, len(cluster.nodes()) * workers_per_node)
+        shards = Shard.all_of(count)
+        crew = Crew(cluster, task, workers_per_node=workers_per_node, notify=notify)
+        results = crew.embed(shards, progress=progress)
+    parts = [StorePlace.of(task.store, shard).target for shard in shards]
+    merge_stores(parts, task.store, replace=True)
+    _remove(place, parts)
+    return _total(store, [results[shard] for shard in shards], time.monotonic() - started)
+
+
+def _plan(
+    dataset: str | Callable[[], IDataset],
+    store: str | os.PathLike[str],
+    root: str | os.PathLike[str] | None,
+    options: EmbedOptions,
+) -> tuple[StorePlace, Task]:
+    """Make every path absolute, as workers run elsewhere, and refuse early what cannot be."""
+    if Path(options.model).exists():
+        options = replace(options, model=os.path.abspath(options.model))
+    resolve_model(options.model)
+    spec = os.path.abspath(dataset) if isinstance(dataset, str) else dataset
+    separator = os.sep if os.fspath(store).endswith(os.sep) else ""
+    target = os.path.abspath(store) + separator
+    place = StorePlace.of(target)
+    place.check()
+    plain = {field.name: getattr(options, field.name) for field in fields(options)}
+    return place, Task(spec, os.path.abspath(root) if root else None, target, plain)
+
+
+def _count(place: StorePlace, wanted: int | None, n_workers: int) -> int:
+    """Choose the number of shards: that of parts which are there, if any."""
+    if wanted is not None and wanted < 1:
+        raise UsageError(f"--shards must be at least 1, not {wanted}. Leave it out for a default.")
+    parts = Parts.of(place.target)
+    if wanted is None and parts.found():
+        return parts.check()
+    return parts.check(wanted or max(1, n_workers) * _SHARDS_PER_WORKER)
+
+
+def _remove(place: StorePlace, parts: Sequence[Path]) -> None:
+    """Remove the parts, which the store has now."""
+    with suppress(OSError):
+        for path in parts:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        Parts.of(place.target).folder.rmdir()
+
+
+def _total(
+    store: str | os.PathLike[str], results: Sequence[ShardResult], seconds: float
+) -> EmbedSummary:
+    summaries = [result.summary for result in results]
+    return EmbedSummary(
+        store=os.fspath(store),
+        n_items=sum(part.n_items for part in summaries),
+        failures=_joined([part.failures for part in summaries]),
+        dropped=summaries[0].dropped,
+        seconds=seconds,
+        n_added=sum(part.n_added for part in summaries),
+        n_reused=sum(part.n_reused for part in summaries),
+        n_reembedded=sum(part.n_reembedded for part in summaries),
+        n_removed=sum(part.n_removed for part in summaries),
+    )
+
+
+def _joined(failures: Sequence[Mapping[Status, Sequence[str]]]) -> dict[Status, Sequence[str]]:
+    found: dict[Status, list[str]] = {}
+    for part in failures:
+        for status, items in part.items():
+            found.setdefault(status, []).extend(items)
+    return {status: sorted(items) for status, items in found.items()}

@@ -1,0 +1,185 @@
+"""What lives in an actor: a dataset and a compiled encoder that embed one shard after another.
+
+Nothing here knows of Ray: a worker is an ordinary object, and embeds as `embed_source` does.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import __version__
+from ..adapter import SourceDataset, import_dataset
+from ..encoders import Encoder
+from ..errors import ClusterError, RunInterruptedError
+from ..pipeline import EmbedOptions, EmbedSummary, embed_source
+from ..records import ItemRecord
+from ..sharding import Shard
+from ..store import ShardRun, vector_settings
+
+if TYPE_CHECKING:
+    from datumaro.components.dataset_base import IDataset
+
+__all__ = ["Ready", "ShardResult", "Task", "Worker"]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What every worker of a run is told; it is pickled.
+
+    Attributes
+    ----------
+    dataset : str, or callable without arguments
+        ``PATH[:FORMAT]`` that every node can read, or what makes the dataset.
+    root : str or None
+        As for `embed_dataset`, where `dataset` is a callable.
+    store : str
+    options : mapping
+        Fields of `EmbedOptions`: as plain values, for a node may have another version.
+    version : str
+        Of this package, where the driver is.
+    """
+
+    dataset: str | Callable[[], IDataset]
+    root: str | None
+    store: str
+    options: Mapping[str, Any]
+    version: str = __version__
+
+    def load_options(self) -> EmbedOptions:
+        """Make the options.
+
+        Raises
+        ------
+        ClusterError
+            The package has another version here.
+        """
+        if self.version != __version__:
+            raise ClusterError(
+                f"datumaro-embed is {__version__} on {socket.gethostname()} and {self.version} "
+                "where the run was started. Install the same version on every node."
+            )
+        return EmbedOptions(**self.options)
+
+    def load_source(self) -> tuple[SourceDataset, Sequence[str]]:
+        """Import the dataset; also what the importer dropped."""
+        links = self.load_options().follow_symlinks
+        if not isinstance(self.dataset, str):
+            root = Path(self.root) if self.root else None
+            return SourceDataset(self.dataset(), root=root, follow_symlinks=links), ()
+        imported = import_dataset(self.dataset)
+        source = SourceDataset(imported.dataset, root=imported.root, follow_symlinks=links)
+        return source, imported.dropped
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a worker has read; all workers of a run must have the same.
+
+    Attributes
+    ----------
+    n_items : int
+        Of the whole dataset.
+    model : str
+        Fingerprint.
+    vectors : str
+        How they are computed, as ``"f32 on CPU"``.
+    """
+
+    n_items: int
+    model: str
+    vectors: str
+
+    def __str__(self) -> str:
+        return f"{self.n_items} items, model {self.model[:12]}, {self.vectors}"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardResult:
+    """The end of one shard's run, and what it had to say at its beginning."""
+
+    summary: EmbedSummary
+    said: Sequence[str]
+
+
+class Worker:
+    """Embeds shards of a task; its other methods may be called meanwhile, from another thread.
+
+    Dataset and model are read by `prepare`, so that what is wrong with them comes out of a call.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._source: SourceDataset | None = None
+        self._dropped: Sequence[str] = ()
+        self._encoder: Encoder | None = None
+        self._stopped = threading.Event()
+        self._n_rows = 0
+
+    def prepare(self) -> Ready:
+        """Read dataset and model."""
+        options = self._task.load_options()
+        self._encoder = options.load_encoder()
+        self._source, self._dropped = self._task.load_source()
+        how = vector_settings({**self._encoder.provenance(), "decode": options.decode})
+        return Ready(len(self._source), self._encoder.fingerprint, how)
+
+    def embed(self, shard: Shard) -> ShardResult | None:
+        """Embed one shard into its part of the store, or go on with it; None where stopped."""
+        assert self._source is not None
+        said: list[str] = []
+        self._n_rows = 0
+        try:
+            summary = embed_source(
+                self._source,
+                self._task.store,
+                self._task.load_options(),
+                dropped=self._dropped,
+                shard=shard,
+                progress=False,
+                notify=said.append,
+                encoder=self._encoder,
+                open_run=partial(_WatchedRun, before_row=self._count_row),
+            )
+        except RunInterruptedError:
+            return None
+        return ShardResult(summary, said)
+
+    def n_rows(self) -> int:
+        """Rows of the shard under way so far."""
+        return self._n_rows
+
+    def stop(self) -> None:
+        """End the shard under way after the next row; what was embedded is committed."""
+        self._stopped.set()
+
+    def _count_row(self) -> None:
+        if self._stopped.is_set():
+            raise RunInterruptedError("Stopped by the driver; nothing is lost.", exit_status=130)
+        self._n_rows += 1
+
+
+class _WatchedRun(ShardRun):
+    """Calls back before each row."""
+
+    def __init__(self, *args: Any, before_row: Callable[[], None], **options: Any) -> None:
+        self._before_row = before_row
+        super().__init__(*args, **options)
+
+    def append(
+        self,
+        record: ItemRecord,
+        vector: npt.NDArray[np.floating[Any]] | None,
+        *,
+        fresh: bool = True,
+    ) -> None:
+        self._before_row()
+        super().append(record, vector, fresh=fresh)

@@ -1,0 +1,122 @@
+"""Captions → text vectors, in a store of their own beside that of the images.
+
+A caption is an item there: id ``IMAGE_ID#N``, the N-th caption of its image, from 0. So the store
+is searched, merged, resumed and re-used as any other, and a reader needs to know nothing new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..adapter import SourceDataset
+from ..encoders import Encoder
+from ..interrupts import DeferredInterrupts
+from ..place import StorePlace
+from ..records import ItemKey, ItemRecord
+from ..sharding import Shard
+from .options import EmbedOptions
+from .progress import Progress
+from .runs import StoreRun
+
+__all__ = ["captions_path", "embed_captions"]
+
+Vector = npt.NDArray[np.float32]
+
+_AT_ONCE = 2048
+
+
+def captions_path(store: str | os.PathLike[str]) -> Path:
+    """Return where the captions of a store are: ``X.captions.h5`` for ``X.h5`` and ``X/``."""
+    path = Path(store)
+    stem = path.stem if path.suffix.lower() in {".h5", ".hdf5"} else path.name
+    return path.with_name(f"{stem}.captions.h5")
+
+
+def embed_captions(
+    source: SourceDataset,
+    store: str | os.PathLike[str],
+    encoder: Encoder,
+    options: EmbedOptions,
+    *,
+    provenance: Mapping[str, Any],
+    shard: Shard | None = None,
+    progress: bool = True,
+) -> tuple[Path, int] | None:
+    """Embed every Caption annotation; texts that an earlier run embedded are re-used.
+
+    Parameters
+    ----------
+    source : SourceDataset
+        Of this shard, where there is one.
+    store : path
+        Of the images.
+
+    Returns
+    -------
+    (path, number of captions) or None
+        None where the dataset has no captions; nothing is written then.
+
+    Notes
+    -----
+    Holds the captions, not their vectors, in memory.
+    """
+    captions = sorted(_captions(source), key=lambda record: record.key)
+    if not captions:
+        return None
+    place = StorePlace.of(captions_path(store), shard)
+    place.check()
+    with (
+        DeferredInterrupts() as interrupts,
+        StoreRun(place, encoder, options, len(captions)) as run,
+        Progress(len(captions), show=progress) as bar,
+        run.keeping(lambda _: None),
+    ):
+        remaining = iter(captions)
+        while block := list(islice(remaining, _AT_ONCE)):
+            for record, vector, reused in _embedded(block, encoder, run):
+                run.append(record, vector, reused=reused)
+                bar.note(record)
+            interrupts.raise_received()
+        run.set_categories(source.categories, None)
+        run.finish({**provenance, "content": "captions"})
+    return place.target, len(captions)
+
+
+def _captions(source: SourceDataset) -> Iterator[ItemRecord]:
+    for item in source:
+        image = item.record(None, 1, bytes(32))
+        texts = [annotation for annotation in image.annotations if annotation.type == "caption"]
+        for number, annotation in enumerate(texts):
+            yield ItemRecord(
+                key=ItemKey(image.key.subset, f"{image.key.id}#{number}"),
+                split=image.split,
+                path=image.path,
+                content_sha256=hashlib.sha256(annotation.text.encode()).digest(),
+                attributes={"image": image.key.id, "caption": annotation.text},
+                annotations=(annotation,),
+            )
+
+
+def _embedded(
+    records: Sequence[ItemRecord], encoder: Encoder, run: StoreRun
+) -> Iterator[tuple[ItemRecord, Vector, bool]]:
+    """Give each record its vector; equal texts of a block are embedded once."""
+    known = {record.content_sha256: run.known.find(record.content_sha256) for record in records}
+    new = {
+        record.content_sha256: record.annotations[0].text
+        for record in records
+        if known[record.content_sha256] is None
+    }
+    fresh = dict(zip(new, encoder.embed_texts(list(new.values())), strict=True))
+    for record in records:
+        vector = known[record.content_sha256]
+        reused = vector is not None
+        yield record, fresh[record.content_sha256] if vector is None else vector, reused

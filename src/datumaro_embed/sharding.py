@@ -1,0 +1,196 @@
+"""``--shard I/N``: which items fall to which of N runs, and where each of them writes.
+
+    X.h5.parts/  1-of-3.h5  2-of-3.h5.work/  3-of-3.h5
+
+A run of a shard is an ordinary run over a part of the items, with a store, a lock and a resume of
+its own. `maintenance.merge_stores` joins the parts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import UsageError
+from .records import ItemKey
+from .store.encoding import encode_text, key_hash
+from .store.manifest import manifest_path
+
+__all__ = ["Parts", "Shard", "named"]
+
+_FORM = re.compile(r"([0-9]{1,5})/([0-9]{1,5})")
+_PART = re.compile(r"([0-9]{1,5})-of-([0-9]{1,5})(\.h5)?")
+_SUFFIX = ".parts"
+_MAX_NAMED = 10
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Shard:
+    """One of `count` shares of the items of any dataset, `number` from 1 to `count`.
+
+    Raises
+    ------
+    UsageError
+        `number` is not one of them.
+    """
+
+    count: int
+    number: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.count:
+            raise UsageError(
+                f"--shard {self}: shards are counted from 1 to N, as 1/8 to 8/8 "
+                "(in Slurm: --array=1-8)."
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Read ``"I/N"``.
+
+        Raises
+        ------
+        UsageError
+        """
+        found = _FORM.fullmatch(text.strip())
+        if found is None:
+            raise UsageError(
+                f"--shard must be I/N, as 2/8 for the second of eight, not {text!r}. Check the "
+                "variables that it is made of."
+            )
+        return cls(int(found[2]), int(found[1]))
+
+    @classmethod
+    def all_of(cls, count: int) -> list[Shard]:
+        """Every shard of a division."""
+        return [cls(count, number) for number in range(1, count + 1)]
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    def holds(self, key: ItemKey) -> bool:
+        """Tell whether an item is of this shard: the same on every machine, for ever.
+
+        Notes
+        -----
+        By the store's ``key_hash`` modulo `count`, so shares differ by chance alone: of 200,000
+        items in 8 shards each has 25,000 give or take 300. Some 2 µs.
+        """
+        return _hash(key) % self.count == self.number - 1
+
+    def among(self, key_hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+        """`holds`, of rows of a store by their ``key_hash``."""
+        ours: npt.NDArray[np.bool_] = key_hashes % np.uint64(self.count) == self.number - 1
+        return ours
+
+    def describe(self, keys: Iterable[ItemKey]) -> dict[str, Any]:
+        """Return what a part's provenance says, so that `merge` knows what belongs together.
+
+        Parameters
+        ----------
+        keys : iterable of ItemKey
+            Of the whole dataset, ascending.
+        """
+        digest, n_items = hashlib.sha256(), 0
+        for key in keys:
+            digest.update(_hash(key).to_bytes(8, "little"))
+            n_items += 1
+        return {
+            "number": self.number,
+            "count": self.count,
+            "dataset_n_items": n_items,
+            "dataset_keys_sha256": digest.hexdigest(),
+        }
+
+
+def named(shards: Sequence[Shard]) -> str:
+    """Word a list of shards, shortened where it is long."""
+    rest = len(shards) - _MAX_NAMED
+    return ", ".join(map(str, shards[:_MAX_NAMED])) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _hash(key: ItemKey) -> int:
+    return key_hash(encode_text(key.subset), encode_text(key.id))
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The folder beside a store to be, in which each shard has a store of its own."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, store: Path) -> Parts:
+        """Where the parts of a store are."""
+        return cls(Path(f"{store}{_SUFFIX}"))
+
+    @classmethod
+    def at(cls, path: Path) -> Parts | None:
+        """Tell whether a path is such a folder."""
+        parts = cls(path)
+        return parts if path.is_dir() and parts.found() else None
+
+    def path(self, shard: Shard, *, keeps_shards: bool) -> Path:
+        """Where the store of one shard is, a file or a directory."""
+        width = len(str(shard.count))
+        name = f"{shard.number:0{width}}-of-{shard.count}"
+        return self.folder / (name if keeps_shards else f"{name}.h5")
+
+    def found(self) -> dict[Shard, Path]:
+        """Every part that is finished or begun (then what is there may be its work alone)."""
+        names = os.listdir(self.folder) if self.folder.is_dir() else []
+        matches = (_PART.fullmatch(name.removesuffix(".work")) for name in names)
+        found = {(int(m[2]), int(m[1])): self.folder / m[0] for m in matches if m}
+        return {
+            Shard(count, number): found[count, number]
+            for count, number in sorted(found)
+            if 1 <= number <= count
+        }
+
+    def finished(self) -> dict[Shard, Path]:
+        """The parts that are whole."""
+        return {shard: path for shard, path in self.found().items() if is_finished(path)}
+
+    def check(self, count: int | None = None) -> int:
+        """Refuse parts of several divisions, which have items in common.
+
+        Parameters
+        ----------
+        count : int, optional
+            Of the run to be.
+
+        Returns
+        -------
+        int
+            The number of shards.
+
+        Raises
+        ------
+        UsageError
+        """
+        counts = {shard.count for shard in self.found()} | ({count} if count else set())
+        if len(counts) > 1:
+            several = " and ".join(map(str, sorted(counts)))
+            raise UsageError(
+                f"'{self.folder}' would mix parts of divisions into {several} shards. Keep to the "
+                "number of shards that is there, or remove the folder."
+            )
+        return counts.pop()
+
+    def missing(self) -> Sequence[Shard]:
+        """Shards that are not finished, of a folder with parts."""
+        finished = self.finished()
+        return [shard for shard in Shard.all_of(self.check()) if shard not in finished]
+
+
+def is_finished(part: Path) -> bool:
+    """Tell whether there is a file, or a directory whose run was finished."""
+    return part.is_file() or manifest_path(part, "0", complete=True).is_file()

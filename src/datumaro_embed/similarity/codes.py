@@ -1,0 +1,95 @@
+"""Rows as small whole numbers, whose products bound cosines from above: four times the speed.
+
+Rows are turned by one random rotation, so that no coordinate is much larger than the others, and
+rounded to int8. What rounding took from each row is known to the last bit, and a cosine can exceed
+that of the rounded rows by no more than that (Cauchy-Schwarz).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numkong
+import numpy as np
+import numpy.typing as npt
+
+from .cosine import IntArray, VectorArray
+
+__all__ = ["RowCodes", "encode_rows", "unit_block"]
+
+Float32Array = npt.NDArray[np.float32]
+
+_BLOCK_ROWS = 8192
+_SIGMAS = 5.0  # a coordinate of a rotated unit row is beyond this once in two million times
+_SLACK = 1e-4  # of float32 arithmetic on unit rows, generously
+
+
+@dataclass(frozen=True, slots=True)
+class RowCodes:
+    """Rounded rows.
+
+    Attributes
+    ----------
+    values : array of shape (n, dim), int8
+    errors : array of shape (n,), float32
+        Distance of each unit row from its rounded one.
+    step : float
+        What one whole number stands for.
+    """
+
+    values: npt.NDArray[np.int8]
+    errors: Float32Array
+    step: float
+
+    def pack(self, places: slice | IntArray) -> Any:
+        """Arrange some rows for `products`."""
+        return numkong.dots_pack(np.ascontiguousarray(self.values[places]), dtype="int8")
+
+    def products(self, places: slice | IntArray, packed: Any) -> npt.NDArray[np.int32]:
+        """Multiply some rows with packed ones, exactly: array of shape (n_places, n_packed)."""
+        values = np.ascontiguousarray(self.values[places])
+        return np.asarray(numkong.dots_packed(values, packed))
+
+    def least_product(
+        self, one: slice | IntArray, other: slice | IntArray, threshold: float
+    ) -> int:
+        """Give a product that all pairs of these rows reach whose cosine is at the threshold."""
+        a, b = float(self.errors[one].max()), float(self.errors[other].max())
+        return math.floor((threshold - _SLACK - a - b - a * b) / self.step**2)
+
+
+def encode_rows(vectors: VectorArray, rows: IntArray) -> RowCodes:
+    """Round some rows, none of them zero.
+
+    Notes
+    -----
+    Memory: dim + 4 bytes for each row. Some 2 s for 100,000 rows of length 512.
+    """
+    dim = vectors.shape[1]
+    step = min(1.0, _SIGMAS / math.sqrt(dim)) / 127
+    normal = np.random.default_rng(0).standard_normal((dim, dim))
+    rotation = np.linalg.qr(normal)[0].astype(np.float32)
+    values = np.empty((len(rows), dim), dtype=np.int8)
+    errors = np.empty(len(rows), dtype=np.float32)
+    for part, unit in _unit_blocks(vectors, rows):
+        turned = unit @ rotation
+        rounded = np.clip(np.rint(turned / step), -127, 127)
+        values[part] = rounded
+        errors[part] = np.linalg.norm(turned - rounded * step, axis=1)
+    return RowCodes(values, errors, step)
+
+
+def unit_block(vectors: VectorArray, rows: IntArray) -> Float32Array:
+    """Copy some rows, none of them zero, scaled to norm 1: array of shape (n, dim), float32."""
+    block: Float32Array = vectors[rows].astype(np.float32)
+    block /= np.sqrt(np.einsum("ij,ij->i", block, block))[:, None]
+    return block
+
+
+def _unit_blocks(vectors: VectorArray, rows: IntArray) -> Iterator[tuple[slice, Float32Array]]:
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        part = slice(start, start + _BLOCK_ROWS)
+        yield part, unit_block(vectors, rows[part])

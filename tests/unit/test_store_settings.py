@@ -1,0 +1,218 @@
+"""How vectors were computed: vectors of two ways never stand in one store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from crash.runs import N_ITEMS, QuickFiles, content, source
+from datumaro_embed.encoders import FakeEncoder
+from datumaro_embed.errors import ModelMismatchError, RunInterruptedError, UsageError
+from datumaro_embed.maintenance import merge_stores, repair_store
+from datumaro_embed.pipeline import EmbedOptions, embed_source
+from datumaro_embed.pipeline.progress import EmbedSummary
+from datumaro_embed.records import ItemKey, ItemRecord
+from datumaro_embed.store import (
+    ShardRun,
+    compact_store,
+    create_store,
+    fits,
+    open_store,
+    vector_settings,
+)
+from datumaro_embed.store.manifest import read_manifest
+
+WITH_IMAGE = N_ITEMS - 5
+
+
+class Precise(FakeEncoder):
+    """Says of itself how it computes; can stop after some batches."""
+
+    def __init__(self, precision: str = "f32", *, stop_after: int = -1) -> None:
+        super().__init__()
+        self._precision, self._stop_after = precision, stop_after
+
+    def provenance(self) -> dict[str, Any]:
+        return {**super().provenance(), "precision": self._precision, "device": "CPU"}
+
+    def embed_pixels(self, batches: Any) -> Any:
+        for count, vectors in enumerate(super().embed_pixels(batches)):
+            if count == self._stop_after:
+                raise RunInterruptedError("stop. Go on.", exit_status=130)
+            yield vectors
+
+
+def go(
+    target: Path | str, encoder: FakeEncoder | None = None, **options: Any
+) -> tuple[EmbedSummary, list[str]]:
+    said: list[str] = []
+    summary = embed_source(
+        source(),
+        target,
+        EmbedOptions(workers=1, shard_rows=3, **options),
+        progress=False,
+        notify=said.append,
+        encoder=encoder or Precise(),
+        open_run=partial(ShardRun, files=QuickFiles()),
+    )
+    return summary, said
+
+
+@pytest.fixture(params=["store.h5", "store"])
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return tmp_path / request.param
+
+
+@pytest.mark.parametrize(
+    ("provenance", "settings"),
+    [
+        ({}, ""),
+        ({"precision": "bf16"}, ""),
+        ({"precision": "f32", "device": "CPU"}, "f32 on CPU"),
+        ({"precision": "f16", "device": "GPU.1,GPU.0"}, "f16 on GPU"),
+        ({"precision": "f32", "device": "(CPU)"}, "f32 on CPU"),
+        ({"precision": "f32", "device": "CPU", "decode": "exact"}, "f32 on CPU"),
+        ({"precision": "f32", "device": "CPU", "decode": "fast"}, "f32 on CPU, fast decoding"),
+        ({"precision": "f32", "device": "CPU", "vector_settings": "x"}, "x"),
+        ({"precision": 32, "device": None}, ""),
+    ],
+)
+def test_settings_of_a_provenance(provenance: Mapping[str, Any], settings: str) -> None:
+    assert vector_settings(provenance) == settings
+
+
+def test_unknown_settings_fit_any_and_others_only_themselves() -> None:
+    assert fits("", "f32 on CPU")
+    assert fits("f32 on CPU", "")
+    assert fits("f32 on CPU", "f32 on CPU")
+    assert not fits("f32 on CPU", "bf16 on CPU")
+
+
+def test_a_store_and_its_shards_say_how_they_were_computed(target: Path) -> None:
+    go(target, Precise("bf16"))
+    with open_store(target) as store:
+        assert store.vector_settings == "bf16 on CPU"
+        assert store.provenance["vector_settings"] == "bf16 on CPU"
+        if target.is_dir():
+            assert {shard.vector_settings for shard in store.shards} == {"bf16 on CPU"}
+
+
+def test_other_settings_re_use_nothing_of_a_finished_store(target: Path) -> None:
+    go(target)
+    summary, said = go(target, Precise("bf16"))
+    assert (summary.n_reused, summary.n_reembedded) == (0, N_ITEMS)
+    assert "made otherwise (this run makes float16 vectors, bf16 on CPU), so all" in said[0]
+    with open_store(target) as store:
+        assert store.vector_settings == "bf16 on CPU"
+        assert store.verify() == []
+    assert go(target, Precise("bf16"))[0].n_reused == WITH_IMAGE
+
+
+def test_an_unfinished_run_of_other_settings_is_refused_and_stays(target: Path) -> None:
+    with pytest.raises(RunInterruptedError):
+        go(target, Precise(stop_after=4))
+    work = target if target.suffix == "" else Path(f"{target}.work")
+    with open_store(work) as store:
+        assert store.vector_settings == "f32 on CPU"
+    with pytest.raises(
+        UsageError,
+        match=r"computes vectors with f32 on CPU, and this one with bf16 on CPU; .*--restart",
+    ):
+        go(target, Precise("bf16"))
+    assert go(target)[0].n_reused > 0
+    go(target, Precise("bf16"), restart=True)
+    with open_store(target) as store:
+        assert store.vector_settings == "bf16 on CPU"
+
+
+@pytest.mark.parametrize(("stored", "reused"), [({}, 1), ({"precision": "bf16"}, 0)])
+def test_a_store_from_before_goes_by_its_provenance(
+    tmp_path: Path, stored: dict[str, str], reused: int
+) -> None:
+    """Without `vector_settings`: by precision and device, else its vectors are trusted."""
+    encoder = Precise()
+    go(tmp_path / "new.h5", encoder)
+    with (
+        open_store(tmp_path / "new.h5") as new,
+        create_store(
+            tmp_path / "old.h5", dim=encoder.dim, run_fingerprint=encoder.fingerprint
+        ) as old,
+    ):
+        for row in range(len(new)):
+            record = new.item(row)
+            old.append(record, None if record.status else new.embeddings([row])[0])
+        old.seal({**stored, "device": "CPU"} if stored else {})
+    assert go(tmp_path / "old.h5", encoder)[0].n_reused == reused * WITH_IMAGE
+
+
+def test_a_directory_from_before_goes_by_its_provenance(tmp_path: Path) -> None:
+    encoder, target = Precise(), tmp_path / "store"
+    go(target, encoder)
+    with open_store(target) as new:
+        rows = [(new.item(row), new.embeddings([row])[0]) for row in range(len(new))]
+    for stored, reused in (({}, WITH_IMAGE), ({"precision": "bf16", "device": "CPU"}, 0)):
+        with ShardRun(
+            target,
+            dim=encoder.dim,
+            run_fingerprint=encoder.fingerprint,
+            restart=True,
+            files=QuickFiles(),
+        ) as run:
+            for record, vector in rows:
+                run.append(record, None if record.status else vector)
+            run.seal(stored)
+        assert read_manifest(target / "manifest-0.json").vector_settings == ""
+        assert go(target, encoder)[0].n_reused == reused
+
+
+def test_compacting_keeps_the_settings(tmp_path: Path) -> None:
+    go(tmp_path / "store")
+    compact_store(tmp_path / "store", shard_rows=10)
+    with open_store(tmp_path / "store") as store:
+        assert {shard.vector_settings for shard in store.shards} == {"f32 on CPU"}
+    assert go(tmp_path / "store", Precise("bf16"))[0].n_reused == 0
+
+
+def test_stores_of_other_settings_are_not_merged(tmp_path: Path) -> None:
+    for name in ("f32", "bf16"):
+        go(tmp_path / f"{name}.h5", Precise(name))
+    one, two = tmp_path / "f32.h5", tmp_path / "bf16.h5"
+    with pytest.raises(ModelMismatchError, match=r"f32\.h5' .*f32 on CPU.*bf16\.h5' with bf16 on"):
+        merge_stores([one, two], tmp_path / "c.h5", on_duplicate="first")
+    merge_stores([one, one], tmp_path / "c.h5", on_duplicate="first")
+    with open_store(tmp_path / "c.h5") as merged:
+        assert merged.vector_settings == "f32 on CPU"
+
+
+def test_a_second_writer_of_other_settings_is_refused(tmp_path: Path) -> None:
+    make = partial(ShardRun, tmp_path / "store", dim=2, model="m", files=QuickFiles())
+    with make(writer="a", vector_settings="f32 on CPU") as run:
+        run.append(ItemRecord(ItemKey("", "a")), np.array([0, 1], np.float32))
+        run.seal({})
+    with pytest.raises(ModelMismatchError, match=r"of 'm' .2 float16, f32 on CPU., and this run"):
+        make(writer="b", vector_settings="bf16 on CPU")
+    with make(writer="b", vector_settings="f32 on CPU") as run:
+        run.append(ItemRecord(ItemKey("", "b")), np.array([0, 1], np.float32))
+        run.seal({})
+    with open_store(tmp_path / "store") as store:
+        assert len(store) == 2
+
+
+def test_repair_takes_no_shard_of_other_settings(tmp_path: Path) -> None:
+    """A finished store in f32, and in its directory a run in bf16 that did not end."""
+    target = tmp_path / "store"
+    go(target)
+    with open_store(target) as store:
+        before = content(store)
+    with pytest.raises(RunInterruptedError):
+        go(target, Precise("bf16", stop_after=4))
+    summary = repair_store(target, tmp_path / "new.h5")
+    assert "computed with bf16 on CPU, and the store with f32 on CPU" in summary.left_out[0]
+    with open_store(tmp_path / "new.h5") as repaired:
+        assert repaired.vector_settings == "f32 on CPU"
+        assert content(repaired) == before
