@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import statistics
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import materials
 from contestants import PEERS
-from machine import WORK, describe_machine
+from machine import WORK, describe_machine, undisturbed
 from workers import Worker
 
 KINDS = {
@@ -69,12 +70,16 @@ def start(line: Line, options: argparse.Namespace, images: Path) -> list[Worker]
     return workers
 
 
-def rate(workers: list[Worker]) -> float:
-    """Let a line's processes run at the same time: images a second."""
+def run_all(workers: list[Worker]) -> dict[str, float]:
+    """Let a line's processes run at the same time; the last to finish counts."""
     for worker in workers:
         worker.ask()
     answers = [worker.answer() for worker in workers]
-    return sum(a["n_images"] for a in answers) / max(a["seconds"] for a in answers)
+    return {
+        "n_images": sum(answer["n_images"] for answer in answers),
+        "seconds": max(answer["seconds"] for answer in answers),
+        "cpu_seconds": sum(answer["cpu_seconds"] for answer in answers),
+    }
 
 
 def main() -> int:
@@ -110,13 +115,17 @@ def main() -> int:
 def measure(found: list[Line], options: argparse.Namespace, images: Path) -> dict[str, list[float]]:
     """Return the rates of every line in every round."""
     rates: dict[str, list[float]] = {line.name: [] for line in found}
+    disturbed = []
     with contextlib.ExitStack() as stack:
         started = {line.name: start(line, options, images) for line in found}
         for worker in (worker for workers in started.values() for worker in workers):
             stack.enter_context(worker)
         for _ in range(options.rounds):
             for name, workers in started.items():
-                rates[name].append(rate(workers))
+                run = undisturbed(functools.partial(run_all, workers))
+                rates[name].append(run["n_images"] / run["seconds"])
+                disturbed.append(run["elsewhere"])
+    print(f"(others took {statistics.mean(disturbed):.1%} of all cores)", file=sys.stderr)
     return rates
 
 

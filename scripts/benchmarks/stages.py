@@ -15,54 +15,18 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import materials
-import numpy as np
 import pipeline
 from machine import WORK, describe_machine
-from PIL import Image
+from overhead import NullEncoder
 
 from datumaro_embed.adapter import SourceDataset, import_dataset
-from datumaro_embed.encoders.base import Encoder, Float32Array, UInt8Array
 from datumaro_embed.parallel import usable_processors
 from datumaro_embed.pipeline import EmbedOptions, embed_source
 
 PRECISIONS = ("f32", "bf16", "int8")
-
-
-class NullEncoder(Encoder):
-    """Costs nothing: whatever the image, the same pixels and the same vector."""
-
-    name = "null"
-    dim = 512
-    image_size_px = 224
-    batch_size = 16
-    fingerprint = "0" * 64
-
-    def __init__(self) -> None:
-        self._pixels = np.zeros((224, 224, 3), np.uint8)
-        self._row = np.full(self.dim, self.dim**-0.5, np.float32)
-
-    def preprocess(self, image: Image.Image) -> UInt8Array:  # noqa: ARG002
-        """Return black, the image unseen."""
-        return self._pixels
-
-    def embed_pixels(self, batches: Iterable[UInt8Array]) -> Iterator[Float32Array]:
-        """Return the one vector for every row."""
-        for batch in batches:
-            yield np.tile(self._row, (len(batch), 1))
-
-    def embed_texts(self, texts: Sequence[str]) -> Float32Array:
-        """Return the one vector for every text."""
-        return np.tile(self._row, (len(texts), 1))
-
-    def provenance(self) -> dict[str, Any]:
-        """Return what a store must know."""
-        model = {"name": self.name, "source": "null", "fingerprint": self.fingerprint}
-        return {"model": model, "device": "none", "precision": "none"}
 
 
 def overhead_ms(root: Path, rounds: int) -> tuple[float, float]:

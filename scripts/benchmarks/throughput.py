@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import random
 import subprocess
@@ -28,14 +29,12 @@ from typing import Any
 import chart
 import materials
 from contestants import CONTESTANTS, ENVIRONMENTS, Contestant, missing
-from machine import WORK, ElsewhereBusy, describe_machine, use_cores
+from machine import WORK, describe_machine, undisturbed, use_cores
 from results import Results, compare_all
 from tables import markdown
 from workers import Worker, WorkerFailedError
 
 REFERENCE = "transformers f32"
-DISTURBED = 0.05  # of all cores' time, by other processes
-TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Level:
     limit_seconds: float
 
 
-LEVELS = {"quick": Level(64, 3, 3.0), "full": Level(192, 3, 5.0)}
+LEVELS = {"quick": Level(64, 3, 3.0), "full": Level(384, 3, 5.0)}
 
 
 def main() -> int:
@@ -85,23 +84,14 @@ def _round(workers: dict[str, Worker], results: Results, vectors: Path) -> dict[
     files = {name: f"{number}.npy" for number, name in enumerate(names)}
     runs = {}
     for name in order:
-        runs[name] = _undisturbed(workers[name], vectors / files[name])
+        worker, rows = workers[name], vectors / files[name]
+        runs[name] = undisturbed(functools.partial(worker.run, rows))
         rate = runs[name]["n_images"] / runs[name]["seconds"]
         print(f"  {name}: {rate:.1f}/s, {runs[name]['elsewhere']:.0%} busy", file=sys.stderr)
     compared = [name for name in names if results.contestants[name]["kind"] != "limit"]
     compared.sort(key=lambda name: name != REFERENCE)
     results.agreement.update(compare_all(vectors, {name: files[name] for name in compared}))
     return runs
-
-
-def _undisturbed(worker: Worker, vectors: Path) -> dict[str, Any]:
-    """Run once; again, at most twice, where other processes took more than a little meanwhile."""
-    tries: list[dict[str, Any]] = []
-    while not tries or (tries[-1]["elsewhere"] > DISTURBED and len(tries) < TRIES):
-        with ElsewhereBusy() as busy:
-            run = worker.run(vectors)
-        tries.append(run | {"elsewhere": busy.share(run["cpu_seconds"])})
-    return min(tries, key=lambda run: float(run["elsewhere"]))
 
 
 def _chosen(options: argparse.Namespace, results: Results, pythons: dict[str, Path]) -> Any:

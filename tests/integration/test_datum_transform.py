@@ -63,17 +63,17 @@ def test_coco_and_yolo_of_the_same_data_give_equal_tables(
         assert coco.run_fingerprint == yolo.run_fingerprint
 
 
-def test_vectors_are_those_of_the_encoder(coco_store: Path, demo_encoder) -> None:
+def test_vectors_are_those_of_the_encoder(coco_store: Path, demo_as_used) -> None:
     with open_store(coco_store) as store:
         rows = range(0, store.n_rows, 7)
         paths = [SAMPLE / "coco" / "images" / Path(store.item(row).path) for row in rows]
-        alone = np.concatenate([demo_encoder.embed_images([path]) for path in paths])
+        alone = np.concatenate([demo_as_used.embed_images([path]) for path in paths])
         np.testing.assert_array_equal(store.embeddings(list(rows)), alone.astype(np.float16))
 
 
-def test_label_names_are_embedded_through_the_prompt(coco_store: Path, demo_encoder) -> None:
+def test_label_names_are_embedded_through_the_prompt(coco_store: Path, demo_as_used) -> None:
     with open_store(coco_store) as store:
-        expected = demo_encoder.embed_texts(
+        expected = demo_as_used.embed_texts(
             [f"a photo of a {name}" for name in store.categories.labels]
         )
         np.testing.assert_allclose(store.label_embeddings, expected, atol=1e-6)

@@ -147,9 +147,9 @@ def test_ctrl_c_keeps_what_is_embedded(
         embed(store, n_shards=2, workers_per_node=2)
     interrupt.join()
     assert not store.exists()
-    assert len(Parts.of(store).found()) == 2
-    summary = embed(store)  # as many shards as there are parts
-    assert 4 <= summary.n_reused < N_IMAGES
+    assert {shard.count for shard in Parts.of(store).found()} == {2}
+    summary = embed(store)  # into as many shards
+    assert summary.n_reused >= 4
     with open_store(store) as opened:
         assert content(opened) == whole
         assert len(opened.provenance["merged"]) == 2

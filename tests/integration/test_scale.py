@@ -36,7 +36,7 @@ def photographs(root: Path, n_images: int) -> Path:
     return write_coco(root, files)
 
 
-def test_a_hundred_real_images_equal_the_encoder_alone(tmp_path: Path, demo_encoder) -> None:
+def test_a_hundred_real_images_equal_the_encoder_alone(tmp_path: Path, demo_as_used) -> None:
     root = photographs(tmp_path / "photos", 100)
     dataset = import_dataset(str(root)).dataset
 
@@ -48,7 +48,7 @@ def test_a_hundred_real_images_equal_the_encoder_alone(tmp_path: Path, demo_enco
             row = store.row(ItemKey("train", path.stem))
             with Image.open(path) as image:
                 assert (store.widths[row], store.heights[row]) == image.size
-            alone = demo_encoder.embed_images([path])
+            alone = demo_as_used.embed_images([path])
             assert float((alone @ store.embeddings([row]).T).item()) >= 0.99999
 
 

@@ -188,6 +188,15 @@ def test_an_exception_that_is_no_inference_error_ends_the_run(tmp_path: Path) ->
     assert not [t for t in threading.enumerate() if t.name.startswith("datumaro-embed")]
 
 
+def test_an_encoder_that_takes_no_batch_ends_the_run(tmp_path: Path) -> None:
+    class Closed(FakeEncoder):
+        def embed_pixels(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+            raise InferenceError("no request can be made. Try another device.")
+
+    with pytest.raises(InferenceError, match="no request can be made"):
+        embed_source(source(9), tmp_path / "e.h5", EmbedOptions(), encoder=Closed())
+
+
 @pytest.mark.parametrize("n_twins", [2, 30])
 def test_equal_bytes_are_embedded_once(tmp_path: Path, n_twins: int) -> None:
     """Images a, a, …, b, b, …: in files, and a region of one beside them."""

@@ -89,6 +89,7 @@ class Crew:
                     interrupts.raise_received()
             finally:
                 self._dismiss()
+            interrupts.raise_received()
         return self._results
 
     def _recruit(self) -> None:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["EmbedOptions", "check_place", "embed_dataset", "embed_source", "run_fingerprint"]
 
 Vector = npt.NDArray[np.float32]
+_CONTENTS_KEPT = 4096
 
 _log = logging.getLogger("datumaro_embed")
 
@@ -200,9 +201,9 @@ def _write_rows(
         run.append(record, vector, reused=reused)
         bar.note(record)
 
-    # All that may be under way, and all that is not in a committed shard yet.
-    n_contents = MAX_WAITING_ROWS + items_ahead(encoder.batch_size, workers)
-    contents = Contents(n_contents + 2 * options.shard_rows, options.dtype)
+    # All that may be under way at once, and as many as are cheap to keep.
+    n_under_way = MAX_WAITING_ROWS + items_ahead(encoder.batch_size, workers)
+    contents = Contents(n_under_way + _CONTENTS_KEPT, options.dtype)
     rows = OrderedRows(write, contents)
     # Closed here, whatever happens: the garbage collector is no place to wait for threads.
     with closing(

@@ -39,7 +39,7 @@ def embed_batches(encoder: Encoder, batches: PixelBatches) -> Generator[Answers,
             yield from _stream(encoder, batches)
             return
         except InferenceError:
-            if batches.broke:
+            if batches.broke or not batches.n_unanswered:
                 raise
         # The first has probably failed; what was under way behind it is given whole once more.
         yield _one_by_one(encoder, batches)

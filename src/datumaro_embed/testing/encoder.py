@@ -73,6 +73,7 @@ class EncoderContract(ABC):
         assert encoder.name
         assert encoder.dim > 0
         assert encoder.image_size_px > 0
+        assert encoder.least_side_px >= encoder.image_size_px
         assert encoder.batch_size == 4
         assert len(bytes.fromhex(encoder.fingerprint)) == 32
         assert self.make(2).fingerprint == encoder.fingerprint
@@ -126,6 +127,23 @@ class EncoderContract(ABC):
         if close is not None:
             close()
         np.testing.assert_array_equal(self.embedded(encoder, pixels[:4]), expected)
+
+    def test_a_batch_may_be_written_over_once_it_was_answered(
+        self, encoder: Encoder, pixels: npt.NDArray[np.uint8]
+    ) -> None:
+        expected = self.embedded(encoder, pixels)
+        given: list[npt.NDArray[np.uint8]] = []
+
+        def batches() -> Iterator[npt.NDArray[np.uint8]]:
+            for batch in self.batches(pixels, 4):
+                given.append(batch.copy())
+                yield given[-1]
+
+        found = []
+        for number, rows in enumerate(encoder.embed_pixels(batches())):
+            found.append(rows)
+            given[number][:] = 0
+        np.testing.assert_array_equal(np.concatenate(found), expected)
 
     def test_no_batches_and_no_texts(self, encoder: Encoder) -> None:
         assert list(encoder.embed_pixels(iter(()))) == []
