@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from datumaro_embed.errors import (
     ModelNotFoundError,
     UsageError,
 )
-from datumaro_embed.models import resolve_model
+from datumaro_embed.models import openvino_core, resolve_model
 from datumaro_embed.models.manifest import load_manifest, sha256_file
+from support import run
 
 
 @pytest.fixture
@@ -68,7 +70,7 @@ def test_the_graph_does_what_the_manifest_says() -> None:
     spec = encoder.manifest.image
     pixels = random_pixels(encoder, 4)
     values = (pixels.astype(np.float64) * spec.scale - spec.mean) / spec.std
-    bare = ov.Core().compile_model(
+    bare = openvino_core().compile_model(
         resolve_model("demo") / "image_encoder.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
     )
     rows = bare(np.ascontiguousarray(values.transpose(0, 3, 1, 2).astype(np.float32)))[0]
@@ -81,7 +83,7 @@ def test_texts_do_not_depend_on_padding() -> None:
     encoder = ClipEncoder.load("demo", precision="f32")
     spec = encoder.manifest.text
     tokenize = TextTokenizer(resolve_model("demo") / "tokenizer.json", spec)
-    core = ov.Core()
+    core = openvino_core()
     model = core.read_model(resolve_model("demo") / "text_encoder.xml")
     ids, mask = tokenize(["a photo of a cat"])
     n_tokens = int(mask.sum())
@@ -91,6 +93,22 @@ def test_texts_do_not_depend_on_padding() -> None:
     row = bare({name: arrays[name] for name in spec.inputs})[0][0]
     found = encoder.embed_texts(["a photo of a cat"])[0]
     np.testing.assert_allclose(found, row / np.linalg.norm(row), atol=1e-5)
+
+
+@pytest.mark.parametrize("order", ["first, second", "second, first"])
+def test_an_interrupt_after_encoders_are_gone_is_only_that(order: str) -> None:
+    """OpenVINO moves the stack of signal handlers, and frees it with its last plugin."""
+    code = (
+        "import signal\n"
+        "from datumaro_embed import ClipEncoder\n"
+        "first, second = ClipEncoder.load('demo'), ClipEncoder.load('demo')\n"
+        f"for encoder in ({order}): encoder.embed_texts(['x'])\n"
+        f"{''.join(f'del {name}; ' for name in order.split(', '))}del encoder\n"
+        "try: signal.raise_signal(signal.SIGINT)\n"
+        "except KeyboardInterrupt: print('interrupted')\n"
+    )
+    done = run(sys.executable, "-c", code)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
 
 def test_labels_go_through_the_prompt_template(copied: Path) -> None:
@@ -223,6 +241,7 @@ def test_values_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
 def test_short_texts_are_computed_short_and_their_vectors_are_those_of_the_whole_context() -> None:
     encoder = ClipEncoder.load("demo", precision="f32")
     texts = ["", "cat", *("a photo of a cat" + " and a dog" * n for n in range(30)), "é" * 400]
+    encoder.embed_texts(["x"])
     ids, mask = encoder._tokenize(texts)
     assert len(set(encoder._padded_lengths(mask).tolist())) > 2
     whole = encoder.manifest.text.context_length

@@ -55,7 +55,8 @@ def embed(data: Path) -> Iterator[Callable[..., EmbedSummary]]:
 
     from datumaro_embed.distributed import embed_on_ray
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+    ray.init("local", num_cpus=2, **quiet)
 
     def embed(store: Path, **options: Any) -> EmbedSummary:
         what = {"dataset": f"{data}:coco", "progress": False} | OPTIONS | options

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from ..errors import ClusterError, DatumaroEmbedError, MissingExtraError
 
-__all__ = ["Cluster", "WorkerLostError", "connect"]
+__all__ = ["Cluster", "WorkerLostError", "address_here", "connect"]
 
 # Read when Ray is imported or started: no usage report, and no warning on GPUs (none is used).
 _ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+
+_CONNECT_S = 10.0
 
 
 class WorkerLostError(Exception):
@@ -79,6 +83,29 @@ class Cluster:
             raise WorkerLostError(" ".join(str(error).split())) from error
 
 
+def _check_reachable(address: str) -> None:
+    """Fail in seconds where nobody listens at HOST:PORT; Ray tries for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
+
+
+def address_here() -> str:
+    """Return the address of the cluster that runs on this machine, or Ray's word for a new one.
+
+    `ray start` leaves its address in a file, which stays when the machine or the cluster ends
+    otherwise than by `ray stop`; Ray then waits five minutes for nobody, and fails.
+    """
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
+    file = Path(folder) / "ray" / "ray_current_cluster"
+    try:
+        address = file.read_text(encoding="utf-8").strip()
+        _check_reachable(address)
+    except OSError:
+        return "local"
+    return address
+
+
 @contextmanager
 def connect(address: str | None) -> Iterator[Cluster]:
     """Connect to a cluster, or start one of this machine alone that ends with the block.
@@ -112,9 +139,11 @@ def connect(address: str | None) -> Iterator[Cluster]:
 
 def _start(init: Callable[..., Any], address: str | None) -> None:
     try:
-        init(address or None, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        where = f"the Ray cluster {address!r}" if address else "a Ray cluster"
+        address = address or os.environ.get("RAY_ADDRESS") or address_here()
+        _check_reachable(address)
+        init(address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    except (OSError, RuntimeError, ValueError) as error:
+        where = "A Ray cluster" if address in (None, "local") else f"The Ray cluster {address!r}"
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ClusterError(
             f"{where} cannot be reached or started ({reason}). Check the address and "

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import PIL
 from PIL import Image
 
-from ..errors import UsageError
+from ..errors import InferenceError, ModelInvalidError, UsageError
 from ..models import ModelManifest, load_manifest, resolve_model
 from ..vectors import unit_rows
 from .base import Encoder, Float32Array, UInt8Array
@@ -27,6 +27,7 @@ BATCH_SIZE = 16
 _TEXT_BATCH_SIZE = 16
 _TEXTS_AT_ONCE = 4096
 _LENGTH_STEP = 8
+_SAME_COSINE = 0.999  # bf16 alone gives above 0.9999
 
 
 class ClipEncoder(Encoder):
@@ -59,6 +60,7 @@ class ClipEncoder(Encoder):
         )
         self._tokenize = TextTokenizer(model_dir / "tokenizer.json", manifest.text)
         self._text_engine: Engine | None = None
+        self._varies = False
         self._text_lock = threading.Lock()
 
     @classmethod
@@ -122,7 +124,7 @@ class ClipEncoder(Encoder):
         Notes
         -----
         Texts of like length are computed together, and no longer than they are where the model
-        allows it (see `_varies`): captions cost a fifth of a full context.
+        allows it (see `_shorter_texts`): captions cost a fifth of a full context.
         """
         found = np.empty((len(texts), self.dim), np.float32)
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
@@ -131,6 +133,7 @@ class ClipEncoder(Encoder):
         return unit_rows(found)
 
     def _embed_block(self, texts: Sequence[str]) -> Float32Array:
+        engine = self._texts()
         ids, mask = self._tokenize(texts)
         lengths = self._padded_lengths(mask)
         rows = np.empty((len(texts), self.dim), np.float32)
@@ -145,7 +148,7 @@ class ClipEncoder(Encoder):
             {name: arrays[name][group, : lengths[group[0]]] for name in self.manifest.text.inputs}
             for group in groups
         )
-        for group, found in zip(groups, self._texts().run(batches), strict=True):
+        for group, found in zip(groups, engine.run(batches), strict=True):
             rows[group] = found
         return rows
 
@@ -157,11 +160,6 @@ class ClipEncoder(Encoder):
         n_steps = -(-mask.sum(axis=1) // _LENGTH_STEP)
         lengths: npt.NDArray[np.int64] = np.minimum(n_steps * _LENGTH_STEP, whole)
         return lengths
-
-    @property
-    def _varies(self) -> bool:
-        """Whether padding may be left out: CLIP attends backwards only and pools the end token."""
-        return self.manifest.family == "clip" and self._runtime.device == "CPU"
 
     def label_prompt(self, name: str) -> str:
         """Return a label's name in the model's prompt template, with ``_`` read as a space."""
@@ -189,18 +187,43 @@ class ClipEncoder(Encoder):
         return batch
 
     def _texts(self) -> Engine:
-        spec = self.manifest.text
         with self._text_lock:
             if self._text_engine is None:
-                self._text_engine = Engine(
-                    self._model_dir / "text_encoder.xml",
-                    self._runtime,
-                    dict.fromkeys(spec.inputs, (_TEXT_BATCH_SIZE, spec.context_length)),
-                    dim=self.dim,
-                    shorter=self._varies,
-                    identity=self.fingerprint,
-                )
+                shorter = self._shorter_texts()
+                self._varies = shorter is not None
+                self._text_engine = shorter or self._compile_texts(shorter=False)
             return self._text_engine
+
+    def _shorter_texts(self) -> Engine | None:
+        """Return an engine for texts without their padding, if that gives the same vectors.
+
+        CLIP attends backwards only and pools the end token, so padding changes nothing; but a
+        graph may have its length built in, and then fails or gives others. Two texts tell.
+        """
+        if self.manifest.family != "clip" or self._runtime.device != "CPU":
+            return None
+        ids, mask = self._tokenize(["", "a photo of a cat"])
+        length = -(-int(mask.sum(axis=1).max()) // _LENGTH_STEP) * _LENGTH_STEP
+        arrays = {"input_ids": ids, "attention_mask": mask}
+        whole = {name: arrays[name] for name in self.manifest.text.inputs}
+        short = {name: array[:, :length] for name, array in whole.items()}
+        try:
+            engine = self._compile_texts(shorter=True)
+            ours, theirs = (unit_rows(rows) for rows in engine.run([short, whole]))
+        except (InferenceError, ModelInvalidError):
+            return None
+        return engine if np.einsum("ij,ij->i", ours, theirs).min() >= _SAME_COSINE else None
+
+    def _compile_texts(self, *, shorter: bool) -> Engine:
+        spec = self.manifest.text
+        return Engine(
+            self._model_dir / "text_encoder.xml",
+            self._runtime,
+            dict.fromkeys(spec.inputs, (_TEXT_BATCH_SIZE, spec.context_length)),
+            dim=self.dim,
+            shorter=shorter,
+            identity=self.fingerprint,
+        )
 
 
 _MODEL_FACTS = (

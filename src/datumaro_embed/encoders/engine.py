@@ -22,7 +22,7 @@ from ..errors import (
     ModelInvalidError,
     UsageError,
 )
-from ..models import ImageSpec
+from ..models import ImageSpec, openvino_core
 from .compiled import cache_folder, cache_key
 
 __all__ = ["PRECISIONS", "Engine", "Runtime", "check_device", "openvino_version", "prepare_graph"]
@@ -108,10 +108,10 @@ class Engine:
         identity: str = "",
         shorter: bool = False,
     ) -> None:
-        core = ov.Core()
-        check_device(runtime.device, core)
+        check_device(runtime.device)
         with _mapped(ModelInvalidError, f"OpenVINO cannot read the model file {path}"):
-            model = prepare_graph(core.read_model(path), shapes, image, shorter=shorter)
+            model = openvino_core().read_model(path)
+            model = prepare_graph(model, shapes, image, shorter=shorter)
             found = model.output(0).partial_shape[1].to_string()
         if found != str(dim):
             raise ModelInvalidError(
@@ -122,12 +122,11 @@ class Engine:
         self.batch_size = next(iter(shapes.values()))[0]
         with _mapped(InferenceError, f"OpenVINO cannot run {path.name} on {runtime.device}"):
             facts = {"model": identity, "graph": path.name, "shapes": shapes}
-            self._compiled = _compile(core, model, runtime, facts)
+            self._compiled = _compile(model, runtime, facts)
             # One more batch waits behind each that is computed, so that no stream does: results
             # are taken in order, and whoever takes them shares the processor with the streams.
             optimal = int(self._property("OPTIMAL_NUMBER_OF_INFER_REQUESTS", 1))
             self.n_requests = max(optimal, 2 * int(self._property("NUM_STREAMS", 1)))
-        self._core = core
         self._idle: list[Any] = []
         self._lock = threading.Lock()
 
@@ -209,12 +208,12 @@ class Engine:
 
     def _device_name(self, device: str) -> str:
         try:
-            return str(self._core.get_property(device, "FULL_DEVICE_NAME")).strip()
+            return str(openvino_core().get_property(device, "FULL_DEVICE_NAME")).strip()
         except RuntimeError:
             return device
 
 
-def check_device(device: str, core: Any = None) -> None:
+def check_device(device: str) -> None:
     """Check that every device that a name stands for is on this machine.
 
     Raises
@@ -222,7 +221,7 @@ def check_device(device: str, core: Any = None) -> None:
     DeviceNotFoundError
         It lists those that are.
     """
-    present = list((core or ov.Core()).available_devices)
+    present = list(openvino_core().available_devices)
     families = {name.partition(".")[0] for name in present} - {"CPU"}
     head, _, tail = device.partition(":")
     wanted = tail.split(",") if head in _VIRTUAL_DEVICES else [device]
@@ -275,7 +274,8 @@ def prepare_graph(
     return graph.build()
 
 
-def _compile(core: Any, model: Any, runtime: Runtime, facts: Mapping[str, Any]) -> Any:
+def _compile(model: Any, runtime: Runtime, facts: Mapping[str, Any]) -> Any:
+    core = openvino_core()
     properties = runtime.properties()
     if not runtime.caches or not facts["model"]:
         return core.compile_model(model, runtime.device, properties)

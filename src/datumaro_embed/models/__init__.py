@@ -1,6 +1,7 @@
 """A model directory: its manifest, how a name finds it, how one is made."""
 
 from .catalogue import CATALOGUE, CatalogueEntry
+from .core import openvino_core
 from .export import export_model
 from .manifest import ImageSpec, ModelManifest, TextSpec, load_manifest, sha256_file
 from .pull import pull_model
@@ -15,6 +16,7 @@ __all__ = [
     "available_models",
     "export_model",
     "load_manifest",
+    "openvino_core",
     "pull_model",
     "resolve_model",
     "sha256_file",

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from .core import openvino_core
+
 __all__ = ["Half", "cut_out", "number_nodes"]
 
 # What OpenVINO calls a node that has no name of its own: its type, and a number of this process.
@@ -85,11 +87,10 @@ def number_nodes(graph: Any) -> None:
 
 def _read(path: Path) -> Any:
     """Read a model; ONNX by its own front end, as OpenVINO would try every one and tell of each."""
-    import openvino as ov
     from openvino.frontend import FrontEndManager
 
     if path.suffix != ".onnx":
-        return ov.Core().read_model(path)
+        return openvino_core().read_model(path)
     frontend = FrontEndManager().load_by_framework("onnx")
     try:
         return frontend.convert(frontend.load(str(path)))
@@ -99,10 +100,8 @@ def _read(path: Path) -> Any:
 
 def _run_once(graph: Any, shapes: Mapping[str, Sequence[int]]) -> None:
     """Run two rows of ones: shapes that do not fit may show only then."""
-    import openvino as ov
-
     dim = graph.output(0).partial_shape[1].get_length()
-    compiled = ov.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino_core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     ones = {
         port.any_name: np.ones((2, *shapes[port.any_name][1:]), port.element_type.to_dtype())
         for port in graph.inputs

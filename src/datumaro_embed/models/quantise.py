@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import MissingExtraError
+from .core import openvino_core
 from .graph import number_nodes
 from .manifest import ImageSpec
 
@@ -62,7 +63,7 @@ def quantise_image_encoder(
     import openvino as ov
 
     nncf.set_log_level(logging.ERROR)
-    model = ov.Core().read_model(source)
+    model = openvino_core().read_model(source)
     name = model.input(0).any_name
 
     def normalised(image: npt.NDArray[np.uint8]) -> dict[str, Any]:

@@ -212,9 +212,9 @@ class StoreRun:
 
     def _say_kept(self, notify: Callable[[str], None], n_rows: int) -> None:
         if n_rows:
+            rows = "1 row is" if n_rows == 1 else f"{n_rows:,} rows are"
             notify(
-                f"{n_rows:,} rows are kept in '{self._place.directory}'; the same command goes on "
-                "from there."
+                f"{rows} kept in '{self._place.directory}'; the same command goes on from there."
             )
 
     def finish(self, provenance: Mapping[str, Any]) -> None:
