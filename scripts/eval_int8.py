@@ -20,7 +20,7 @@ from PIL import Image
 
 import demo_scenes
 import drawings
-from datumaro_embed.adapter import SourceDataset, import_dataset
+from datumaro_embed.adapter import import_dataset
 from datumaro_embed.encoders import ClipEncoder
 from datumaro_embed.quantising import quantise_model
 from demo_captions import TRAINING_STYLES, everyday_concepts
@@ -56,8 +56,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         scenes = Path(scratch) / "scenes"
         write_scenes(scenes, concepts, options.items)
-        imported = import_dataset(f"{scenes}:imagenet")
-        source = SourceDataset(imported.dataset, root=imported.root)
+        source = import_dataset(f"{scenes}:imagenet").source
         out = Path(scratch) / "int8"
         half = options.items // 2
         fidelity = quantise_model(options.model, source, out, calibration_items=half, force=True)

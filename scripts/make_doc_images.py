@@ -1,6 +1,6 @@
 """Make the pictures of the docs: the sample data's report in headless Chromium, light and dark.
 
-    python scripts/make_doc_images.py [--folder DIR]
+    python scripts/make_doc_images.py [--folder DIR] [--pca]
 
 Needs the `test` extra and Debian's `chromium`. Run again when the demo model or the page changes.
 """
@@ -30,12 +30,14 @@ def main() -> None:
     """Embed, report, photograph."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--folder", type=Path, default=IMAGES, help="where they are written")
-    images: Path = parser.parse_args().folder
+    parser.add_argument("--pca", action="store_true", help="no UMAP map, which takes 15 s")
+    chosen = parser.parse_args()
+    images: Path = chosen.folder
     images.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name, open_page() as page:
         report = Path(name) / "report.html"
         dataset = Dataset.import_from(str(REPO / "sample_data" / "coco"), "coco")
-        options = ReportOptions(umap=True, title="sample_data")
+        options = ReportOptions(umap=not chosen.pca, title="sample_data")
         with embed_dataset(
             dataset, Path(name) / "sample.h5", model="demo", progress=False
         ) as store:

@@ -49,7 +49,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-n", "--kills", type=int, default=50)
     parser.add_argument("--images", type=int, default=600)
-    parser.add_argument("--shard-rows", type=int, default=32, help="16,384 in real life")
+    parser.add_argument("--shard-rows", type=int, default=32, help="8,192 in real life")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep-shards", action="store_true", help="a store directory, not a file")
     chosen = parser.parse_args()

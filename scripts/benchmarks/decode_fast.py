@@ -33,8 +33,7 @@ def main() -> int:
     parser.add_argument("--dataset", default=None)
     chosen = parser.parse_args()
     dataset = chosen.dataset or f"{photographs_folder(chosen.work, chosen.images)}:image_dir"
-    imported = import_dataset(dataset)
-    source = SourceDataset(imported.dataset, root=imported.root)
+    source = import_dataset(dataset).source
     encoder = ClipEncoder.load(chosen.model, precision="f32")
     found = {decode: vectors(source, encoder, decode) for decode in ("exact", "fast")}
     lowest, mean, recall = fidelity_of(found["exact"], found["fast"])

@@ -8,13 +8,15 @@
 `null` has an encoder that computes nothing and images of 8 x 8 pixels, so that all that is left is
 reading files, hashing, records, queues and the store. `damaged` compares a dataset with one cut-off
 JPEG in every batch with the whole one, in turns. `growth` embeds more and more such tiny images
-with the demo model, each time in a process of its own.
+with the demo model, each time by `datumaro-embed embed` in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import re
 import statistics
 import subprocess
 import sys
@@ -31,7 +33,6 @@ from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.media import Image
 from materials import photographs_folder
-from memory import PrivateMemory
 from PIL import Image as PillowImage
 
 from datumaro_embed.adapter import SourceDataset
@@ -116,17 +117,13 @@ def damaged(work: Path, n_items: int, model: str, rounds: int) -> None:
 
 
 def growth(work: Path, sizes: Sequence[int], rounds: int) -> None:
-    """Memory and time for each item of datasets of several sizes."""
+    """Peak memory and time for each item of folders of several sizes, in a process for each."""
     found: dict[int, list[dict[str, float]]] = {size: [] for size in sizes}
     for size in sizes:
         tiny_images(work, size)
     for _ in range(rounds):
         for size in sizes:
-            code = f"import overhead; overhead.one({str(work)!r}, {size})"
-            command = [sys.executable, "-c", code]
-            here = Path(__file__).parent
-            done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=here)
-            found[size].append(json.loads(done.stdout.splitlines()[-1]))
+            found[size].append(one(work / f"tiny-{size}", size))
             print(size, found[size][-1])
     least, most = (
         {name: statistics.median(run[name] for run in found[size]) for name in found[size][0]}
@@ -135,25 +132,22 @@ def growth(work: Path, sizes: Sequence[int], rounds: int) -> None:
     print(json.dumps({name: round(most[name] / least[name], 3) for name in least}))
 
 
-def one(work: str, n_items: int) -> None:
-    """Embed once, in this process, and print what it took."""
-    source = tiny_images(Path(work), n_items)
-    encoder = ClipEncoder.load("demo", precision="f32")
-    embed(from_files(sorted((Path(work) / f"tiny-{n_items}").iterdir())[:256]), encoder)
-    with PrivateMemory() as dataset_only:
-        time.sleep(0.05)
-    with PrivateMemory() as memory:
-        started, cpu = time.perf_counter(), time.process_time()
-        embed(source, encoder)
-        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
-    facts = {
-        "peak_mb": memory.peak_mb,
-        "peak_less_dataset_mb": memory.peak_mb - dataset_only.peak_mb,
-        "dataset_loaded_mb": dataset_only.peak_mb,
-        "wall_ms_an_item": seconds / n_items * 1e3,
-        "core_ms_an_item": cpu / n_items * 1e3,
+def one(folder: Path, n_items: int) -> dict[str, float]:
+    """Embed a folder with `datumaro-embed`, and return what it took."""
+    program = Path(sys.executable).parent / "datumaro-embed"
+    with tempfile.TemporaryDirectory(prefix="overhead-") as scratch:
+        command = [program, "embed", f"{folder}:image_dir", "--store", f"{scratch}/e.h5"]
+        command += ["--model", "demo", "--precision", "f32"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        said = process.stdout.read() if process.stdout else ""
+        _, status, used = os.wait4(process.pid, 0)
+    taken = re.search(rf"{n_items} rows in .* in ([\d.]+) s", said)
+    if status or not taken:
+        raise SystemExit(f"Not every image was embedded: {said}")
+    return {
+        "peak_rss_mb": round(used.ru_maxrss / 1024, 1),
+        "wall_ms_an_item": float(taken[1]) / n_items * 1e3,
     }
-    print(json.dumps({name: round(value, 4) for name, value in facts.items()}))
 
 
 def embed(source: SourceDataset, encoder: Encoder) -> EmbedSummary:

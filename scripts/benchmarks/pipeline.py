@@ -29,7 +29,7 @@ import numpy as np
 import openvino as ov
 from materials import photographs_folder, vit_b_32_model
 
-from datumaro_embed.adapter import SourceDataset, import_dataset
+from datumaro_embed.adapter import import_dataset
 from datumaro_embed.encoders import BATCH_SIZE, ClipEncoder
 from datumaro_embed.encoders.engine import prepare_graph
 from datumaro_embed.encoders.preprocess import preprocess
@@ -55,7 +55,8 @@ class Run:
 
     @property
     def arithmetic(self) -> str:
-        return "bf16" if self.precision == "bf16" else "f32"
+        """Of what an INT8 model leaves in floating point, the default: bf16 where there is any."""
+        return "f32" if self.precision == "f32" else "bf16"
 
     @property
     def decode(self) -> str:
@@ -118,10 +119,9 @@ def pipeline_rate(
     folder: Path, run: Run, encoder: ClipEncoder, chosen: argparse.Namespace
 ) -> float:
     """Embed the folder into a sealed store, the model loaded already: images a second."""
-    imported = import_dataset(f"{folder}:image_dir")
     n_images = chosen.images * IMAGES_TIMES[run.precision]
     wanted = f"{n_images:06}"
-    whole = SourceDataset(imported.dataset, root=imported.root)
+    whole = import_dataset(f"{folder}:image_dir").source
     source = whole.only(lambda key: Path(key.id).name < wanted)
     options = EmbedOptions(decode=run.decode, workers=chosen.workers)
     with tempfile.TemporaryDirectory(prefix="pipeline-") as scratch:

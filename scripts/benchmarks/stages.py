@@ -22,7 +22,7 @@ import pipeline
 from machine import WORK, describe_machine
 from overhead import NullEncoder
 
-from datumaro_embed.adapter import SourceDataset, import_dataset
+from datumaro_embed.adapter import import_dataset
 from datumaro_embed.parallel import usable_processors
 from datumaro_embed.pipeline import EmbedOptions, embed_source
 
@@ -34,8 +34,7 @@ def overhead_ms(root: Path, rounds: int) -> tuple[float, float]:
     runs, imports = [], []
     for _ in range(rounds + 1):
         started = time.process_time()
-        imported = import_dataset(f"{root}:coco")
-        source = SourceDataset(imported.dataset, root=imported.root)
+        source = import_dataset(f"{root}:coco").source
         read = time.process_time()
         with tempfile.TemporaryDirectory() as scratch:
             options = EmbedOptions()

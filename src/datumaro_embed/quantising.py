@@ -100,8 +100,7 @@ def export_int8(
             "--calibrate DATASET[:FORMAT]."
         )
     check_nncf()
-    imported = import_dataset(calibrate)
-    dataset = SourceDataset(imported.dataset, root=imported.root)
+    dataset = import_dataset(calibrate).source
     options: dict[str, Any] = {
         "calibration_items": calibration_items,
         "min_recall": min_recall,

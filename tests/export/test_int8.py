@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from datumaro.components.dataset import Dataset
 
 from datumaro_embed.adapter import SourceDataset, import_dataset
 from datumaro_embed.encoders import ClipEncoder
@@ -26,8 +25,7 @@ def _needs_nncf() -> None:
 
 @pytest.fixture(scope="module")
 def source() -> SourceDataset:
-    imported = import_dataset(COCO)
-    return SourceDataset(imported.dataset, root=imported.root)
+    return import_dataset(COCO).source
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +91,7 @@ def test_what_cannot_be_quantised(
 ) -> None:
     with pytest.raises(UsageError, match="INT8 model already"):
         quantise_model(int8[0], source, tmp_path / "out")
-    few = SourceDataset(Dataset.from_iterable(list(import_dataset(COCO).dataset)[:10]))
+    few = source.only(set(list(source.keys())[:10]).__contains__)
     with pytest.raises(UsageError, match="better hundreds"):
         quantise_model("demo", few, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

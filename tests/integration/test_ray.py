@@ -65,6 +65,7 @@ def embed(data: Path) -> Iterator[Callable[..., EmbedSummary]]:
     yield embed
     assert ray.is_initialized()
     ray.shutdown()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Ray leaves a handler
 
 
 def committed(store: Path) -> bool:

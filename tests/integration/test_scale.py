@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from datumaro.components.dataset import Dataset
 from PIL import Image
 
 from datumaro_embed import ItemKey, embed_dataset, open_store
-from datumaro_embed.adapter import import_dataset
 from support import SAMPLE, picture, write_coco
 
 MODES = ("RGB", "L", "CMYK", "P", "1", "LA", "RGBA")
@@ -38,7 +38,7 @@ def photographs(root: Path, n_images: int) -> Path:
 
 def test_a_hundred_real_images_equal_the_encoder_alone(tmp_path: Path, demo_as_used) -> None:
     root = photographs(tmp_path / "photos", 100)
-    dataset = import_dataset(str(root)).dataset
+    dataset = Dataset.import_from(str(root))
 
     with embed_dataset(
         dataset, tmp_path / "e.h5", model="demo", dtype="float32", batch_size=7, workers=3

@@ -12,7 +12,7 @@ import numpy as np
 from worker import N_WARM, Embed, serve
 
 from datumaro_embed import open_store
-from datumaro_embed.adapter import SourceDataset, import_dataset
+from datumaro_embed.adapter import import_dataset
 from datumaro_embed.pipeline import EmbedOptions, embed_source
 from datumaro_embed.sharding import Shard
 
@@ -38,8 +38,7 @@ class Pipeline:
 
     def __call__(self, files: Sequence[Path]) -> np.ndarray:
         """Embed the whole dataset, or its first items to warm up."""
-        imported = import_dataset(f"{self._root}:coco")
-        source = SourceDataset(imported.dataset, root=imported.root)
+        source = import_dataset(f"{self._root}:coco").source
         if len(files) == N_WARM:
             wanted = {path.stem for path in files}
             source = source.only(lambda key: key.id in wanted)

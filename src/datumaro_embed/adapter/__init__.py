@@ -1,7 +1,8 @@
 """Datumaro items, categories and annotations → records (with plugins/ the only user of datumaro).
 
-importing.py    PATH[:FORMAT] → Datumaro dataset, with what Datumaro dropped counted
+importing.py    PATH[:FORMAT] → SourceDataset, with what Datumaro dropped counted
 dataset.py      a Datumaro dataset → SourceDataset: sorted, split, path-checked
+items.py        its items, as they are or packed
 media.py        a Datumaro medium → encoder input: path, bytes or pixels, and a region of interest
 annotations.py  Datumaro annotations and categories → records
 jsonable.py     any attribute value → JSON, losslessly

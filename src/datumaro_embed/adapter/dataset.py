@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from ..errors import DatasetReadError, EmptyDatasetError
 from ..geometry import BoxRule, choose_rule, to_upright, upright_size
 from ..records import Categories, ItemKey, ItemRecord, Split, Status
 from .annotations import annotation_record, canonical_order, categories_record
+from .items import HeldItems, Items, PackedItems
 from .jsonable import jsonable
 
 __all__ = ["SourceDataset", "SourceItem"]
@@ -117,6 +120,8 @@ class SourceDataset:
         used, else the longest folder that all image files share.
     follow_symlinks : bool
         Allow image files that are links leading out of the root.
+    packed : bool
+        Keep the items packed, for who lets go of the dataset.
 
     Raises
     ------
@@ -129,14 +134,20 @@ class SourceDataset:
     """
 
     def __init__(
-        self, dataset: IDataset, *, root: Path | None = None, follow_symlinks: bool = False
+        self,
+        dataset: IDataset,
+        *,
+        root: Path | None = None,
+        follow_symlinks: bool = False,
+        packed: bool = False,
     ) -> None:
         categories: Mapping[AnnotationType, DmCategories] = dataset.categories()
         self.categories: Categories = categories_record(categories)
-        self._items = sorted(dataset, key=lambda item: (item.subset, item.id))
-        self._refuse_empty_or_twice()
+        items = sorted(dataset, key=lambda item: (item.subset, item.id))
+        _refuse_empty_or_twice(items)
         declared_root = root or getattr(dataset, "data_path", None)
-        self.root: Path = Path(declared_root or self._common_folder())
+        self.root: Path = Path(declared_root or _common_folder(items))
+        self._items: Items = PackedItems(iter(items)) if packed else HeldItems(items)
         self._follow_symlinks = follow_symlinks
         self._relative_boxes = has_relative_boxes(dataset)
 
@@ -145,44 +156,30 @@ class SourceDataset:
 
     def keys(self) -> Iterator[ItemKey]:
         """Every item's key, ascending."""
-        return (ItemKey(item.subset, item.id) for item in self._items)
+        return self._items.keys()
 
     def only(self, wanted: Callable[[ItemKey], bool]) -> SourceDataset:
         """Return the same dataset with fewer items, none perhaps; categories and root stay."""
         part = copy(self)
-        part._items = [
-            item for key, item in zip(self.keys(), self._items, strict=True) if wanted(key)
-        ]
+        part._items = self._items.only(wanted)
         return part
 
     def __iter__(self) -> Iterator[SourceItem]:
         lexical, real = os.path.abspath(self.root), os.path.realpath(self.root)
+        real_folder = lru_cache(maxsize=4096)(os.path.realpath)
         for item in self._items:
-            path, unsafe = self._check_path(item.media, lexical, real)
+            path, unsafe = self._check_path(item.media, lexical, real, real_folder)
             key = ItemKey(item.subset, item.id)
             yield SourceItem(
                 key, item.media, path, unsafe, item, self.categories.labels, self._relative_boxes
             )
 
-    def _refuse_empty_or_twice(self) -> None:
-        if not self._items:
-            raise EmptyDatasetError("The dataset has no items. Check the path and the format.")
-        for first, second in zip(self._items, self._items[1:], strict=False):
-            if (first.subset, first.id) == (second.subset, second.id):
-                raise DatasetReadError(
-                    f"Two items are called {first.subset}/{first.id}. Rename one of them "
-                    "(`datum transform -t rename`, or reindex)."
-                )
-
-    def _common_folder(self) -> str:
-        folders = {os.path.dirname(path) for item in self._items if (path := _file(item.media))}
-        try:
-            return os.path.commonpath([os.path.abspath(f) for f in folders])
-        except ValueError:  # no files at all, or on several drives
-            return "."
-
     def _check_path(
-        self, medium: dm.MediaElement | None, lexical: str, real: str
+        self,
+        medium: dm.MediaElement | None,
+        lexical: str,
+        real: str,
+        real_folder: Callable[[str], str],
     ) -> tuple[str, str]:
         """Path relative to the root, and why it may not be opened."""
         path = _file(medium)
@@ -192,9 +189,31 @@ class SourceDataset:
         if not _within(absolute, lexical):
             return path, "the path leaves the dataset folder"
         relative = os.path.relpath(absolute, lexical).replace(os.sep, "/")
-        if not self._follow_symlinks and not _within(os.path.realpath(absolute), real):
+        folder, name = os.path.split(absolute)
+        is_link = os.path.islink(absolute)
+        target = os.path.realpath(absolute) if is_link else os.path.join(real_folder(folder), name)
+        if not self._follow_symlinks and not _within(target, real):
             return relative, "a link leads out of the dataset folder (--follow-symlinks allows it)"
         return relative, ""
+
+
+def _refuse_empty_or_twice(items: Sequence[DatasetItem]) -> None:
+    if not items:
+        raise EmptyDatasetError("The dataset has no items. Check the path and the format.")
+    for first, second in pairwise(items):
+        if (first.subset, first.id) == (second.subset, second.id):
+            raise DatasetReadError(
+                f"Two items are called {first.subset}/{first.id}. Rename one of them "
+                "(`datum transform -t rename`, or reindex)."
+            )
+
+
+def _common_folder(items: Sequence[DatasetItem]) -> str:
+    folders = {os.path.dirname(path) for item in items if (path := _file(item.media))}
+    try:
+        return os.path.commonpath([os.path.abspath(f) for f in folders])
+    except ValueError:  # no files at all, or on several drives
+        return "."
 
 
 def split_of(subset: str) -> Split:

@@ -1,8 +1,12 @@
-"""``PATH[:FORMAT]`` → a Datumaro dataset; what Datumaro itself drops on the way is counted."""
+"""``PATH[:FORMAT]`` → a SourceDataset; what Datumaro itself drops on the way is counted."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,16 +23,16 @@ from datumaro.components.errors import (
 from datumaro.components.importer import ImportErrorPolicy
 
 from ..errors import DatasetReadError
+from .dataset import SourceDataset
 
 __all__ = ["ImportedDataset", "import_dataset"]
 
 
 @dataclass(frozen=True, slots=True)
 class ImportedDataset:
-    """A Datumaro dataset, where it lies, and one line for each item or annotation not imported."""
+    """What was imported, and one line for each item or annotation that was not."""
 
-    dataset: Dataset
-    root: Path
+    source: SourceDataset
     dropped: Sequence[str] = field(default=())
 
 
@@ -49,28 +53,59 @@ class _CountingPolicy(ImportErrorPolicy):  # type: ignore[misc]
         self.dropped.append(f"{kind} {item_id} of {subset}: {error.__cause__}")
 
 
-def import_dataset(pathspec: str) -> ImportedDataset:
+def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedDataset:
     """Import a dataset as ``datum`` would, but lenient: a bad item does not end the import.
 
     Parameters
     ----------
     pathspec : str
         ``PATH`` (the format is detected) or ``PATH:FORMAT``.
+    follow_symlinks : bool
+        As in `SourceDataset`.
 
     Raises
     ------
     DatasetReadError
         No such path, no such format, or a dataset that Datumaro cannot read at all.
+    EmptyDatasetError
+
+    Notes
+    -----
+    Datumaro's own dataset is gone when this returns: its items, some 2 KB each, are held packed.
     """
     path, format_name = _split(pathspec)
     if not path.exists():
         raise DatasetReadError(f"{path}: no such dataset. Check the path.", path=str(path))
     policy = _CountingPolicy()
+    with _each_warning_once():
+        try:
+            dataset = Dataset.import_from(str(path), format_name, error_policy=policy)
+        except Exception as error:
+            raise DatasetReadError(_explain(path, format_name, error), path=str(path)) from error
+        source = SourceDataset(dataset, root=path, follow_symlinks=follow_symlinks, packed=True)
+    del dataset
+    gc.collect()
+    return ImportedDataset(source, tuple(policy.dropped))
+
+
+@contextmanager
+def _each_warning_once() -> Iterator[None]:
+    """Let Datumaro say a thing once, and then how often: it warns of every annotation alike."""
+    said: Counter[str] = Counter()
+
+    def is_first(record: logging.LogRecord) -> bool:
+        said[record.getMessage()] += 1
+        return said[record.getMessage()] == 1
+
+    root = logging.getLogger()  # Datumaro has no logger of its own
+    root.addFilter(is_first)
     try:
-        dataset = Dataset.import_from(str(path), format_name, error_policy=policy)
-    except Exception as error:
-        raise DatasetReadError(_explain(path, format_name, error), path=str(path)) from error
-    return ImportedDataset(dataset, path, tuple(policy.dropped))
+        yield
+    finally:
+        root.removeFilter(is_first)
+        for message, n_times in said.items():
+            if n_times > 1:
+                root.warning("%s (%d times)", message, n_times)
 
 
 def _split(pathspec: str) -> tuple[Path, str | None]:

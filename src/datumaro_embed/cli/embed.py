@@ -36,7 +36,7 @@ def _embed(
     if shards is not None:
         raise UsageError("--shards goes with --ray. For one share of the items use --shard I/N.")
 
-    from ..adapter import SourceDataset, import_dataset
+    from ..adapter import import_dataset
     from ..models import resolve_model
     from ..pipeline import EmbedOptions, check_place, embed_source
     from ..sharding import Shard
@@ -45,12 +45,9 @@ def _embed(
     chosen = EmbedOptions(**options)
     resolve_model(chosen.model)
     check_place(store, share)
-    imported = import_dataset(dataset)
-    source = SourceDataset(
-        imported.dataset, root=imported.root, follow_symlinks=chosen.follow_symlinks
-    )
+    imported = import_dataset(dataset, follow_symlinks=chosen.follow_symlinks)
     summary = embed_source(
-        source,
+        imported.source,
         store,
         chosen,
         dropped=imported.dropped,

@@ -25,7 +25,7 @@ def add_parser(commands: Any) -> None:
 
 
 def _verify(store: Path, dataset: str | None, follow_symlinks: bool) -> int:
-    from ..adapter import SourceDataset, import_dataset
+    from ..adapter import import_dataset
     from ..store import open_store
     from ..verify import compare_with_dataset
 
@@ -35,11 +35,8 @@ def _verify(store: Path, dataset: str | None, follow_symlinks: bool) -> int:
         if not problems:
             ways = "the same `embed` command again takes over what has changed"
         if dataset is not None:
-            imported = import_dataset(dataset)
-            source = SourceDataset(
-                imported.dataset, root=imported.root, follow_symlinks=follow_symlinks
-            )
-            problems += compare_with_dataset(opened, source)
+            imported = import_dataset(dataset, follow_symlinks=follow_symlinks)
+            problems += compare_with_dataset(opened, imported.source)
         for problem in problems[:_MAX_DIFFERENCES]:
             print(problem)
         if len(problems) > _MAX_DIFFERENCES:

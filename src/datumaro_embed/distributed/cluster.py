@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -130,11 +132,14 @@ def connect(address: str | None) -> Iterator[Cluster]:
     if ray.is_initialized():
         yield Cluster(ray)
         return
+    before = signal.getsignal(signal.SIGTERM)
     _start(ray.init, address)
     try:
         yield Cluster(ray)
     finally:
         ray.shutdown()
+        if before and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)  # Ray leaves a handler of its own
 
 
 def _start(init: Callable[..., Any], address: str | None) -> None:

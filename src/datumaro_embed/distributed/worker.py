@@ -75,9 +75,8 @@ class Task:
         if not isinstance(self.dataset, str):
             root = Path(self.root) if self.root else None
             return SourceDataset(self.dataset(), root=root, follow_symlinks=links), ()
-        imported = import_dataset(self.dataset)
-        source = SourceDataset(imported.dataset, root=imported.root, follow_symlinks=links)
-        return source, imported.dropped
+        imported = import_dataset(self.dataset, follow_symlinks=links)
+        return imported.source, imported.dropped
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ def add_embed_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shard-rows",
         type=int,
-        default=16_384,
+        default=8_192,
         metavar="N",
         help="images after which work is committed, if a minute is not over before "
         "(default: %(default)s)",

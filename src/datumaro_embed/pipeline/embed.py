@@ -43,7 +43,7 @@ from .runs import StoreRun
 if TYPE_CHECKING:
     from datumaro.components.dataset_base import IDataset
 
-__all__ = ["EmbedOptions", "check_place", "embed_dataset", "embed_source", "run_fingerprint"]
+__all__ = ["EmbedOptions", "check_place", "embed_dataset", "embed_source"]
 
 Vector = npt.NDArray[np.float32]
 _CONTENTS_KEPT = 4096
@@ -177,11 +177,6 @@ def check_place(store: str | os.PathLike[str], shard: Shard | None = None) -> No
     UsageError, StoreExistsError, StoreWriteError
     """
     StorePlace.of(store, shard).check()
-
-
-def run_fingerprint(encoder: Encoder) -> str:
-    """Identity of what makes a vector, the model's files: equal means comparable."""
-    return encoder.fingerprint
 
 
 def _write_rows(

@@ -86,7 +86,7 @@ def _groups(parts: Sequence[Part], shard_rows: int) -> Iterator[list[Part]]:
 def _joined(run: RunDirectory, manifest: Manifest, group: Sequence[Part]) -> Part:
     if len(group) == 1:
         return group[0]
-    stores = ShardFiles([(run.path, part, manifest) for part in group])
+    stores = ShardFiles([(run.path, part, manifest) for part in group], max_mapped=1)
     union = Union(stores, whole([part.n_rows for part in group]))
     # A shard's own head says nothing: that of the store is a file of its own.
     builder = ColumnBuilder(manifest.dim, manifest.dtype)

@@ -37,7 +37,7 @@ from .writing import StoreWriter
 
 __all__ = ["SHARD_ROWS", "SHARD_SECONDS", "ShardRun"]
 
-SHARD_ROWS = 16_384
+SHARD_ROWS = 8_192
 SHARD_SECONDS = 60.0
 
 
@@ -143,8 +143,9 @@ class ShardRun(StoreWriter):
         """Shards of earlier runs, verified, of the same model; there for as long as this one."""
         return self._files(self._sources)
 
-    def _files(self, parts: Iterable[Part]) -> ShardFiles:
-        return ShardFiles([(self._directory.path, part, self._new) for part in parts], self._opened)
+    def _files(self, parts: Iterable[Part], **options: Any) -> ShardFiles:
+        places = [(self._directory.path, part, self._new) for part in parts]
+        return ShardFiles(places, self._opened, **options)
 
     @property
     def files(self) -> FileSystem:
@@ -305,7 +306,7 @@ class ShardRun(StoreWriter):
             self._wait()
         check()
         directory = self._directory.path
-        shards = self._files(self._new.shards)
+        shards = self._files(self._new.shards, max_mapped=1)
         union = Union(shards, whole([part.n_rows for part in self._new.shards]))
         head = self._head_arrays(provenance)
         publish_sealed(

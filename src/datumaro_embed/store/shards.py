@@ -69,14 +69,20 @@ class ShardFiles(Sequence[EmbeddingStore]):
     places : sequence of (directory, Part, Manifest)
     opened : dict, optional
         File name → store: shared by lists of one directory, so that each file is opened once.
+    max_mapped : int
+        How many stay mapped: few for who goes through them in order, as what is mapped and was
+        read counts as the process's memory.
     """
 
     def __init__(
         self,
         places: Sequence[tuple[Path, Part, Manifest]],
         opened: dict[str, SealedStore] | None = None,
+        *,
+        max_mapped: int = _MAX_MAPPED,
     ) -> None:
         self._places = places
+        self._max_mapped = max_mapped
         self._opened = {} if opened is None else opened
         self._mapped: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()
@@ -97,7 +103,7 @@ class ShardFiles(Sequence[EmbeddingStore]):
                 self._opened[name] = open_part(*self._places[index])
             self._mapped[name] = None
             self._mapped.move_to_end(name)
-            if len(self._mapped) > _MAX_MAPPED:
+            if len(self._mapped) > self._max_mapped:
                 oldest, _ = self._mapped.popitem(last=False)
                 self._opened[oldest].release()
             return self._opened[name]

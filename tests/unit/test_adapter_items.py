@@ -1,0 +1,106 @@
+"""Packed items are the items, and small; and Datumaro's warnings are said once."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datumaro.components import annotation as dm
+from datumaro.components.dataset import Dataset
+from datumaro.components.dataset_base import DatasetItem
+from datumaro.components.media import Image
+
+from datumaro_embed.adapter import SourceDataset, import_dataset
+from datumaro_embed.adapter.items import PackedItems
+from datumaro_embed.records import ItemKey, ItemRecord
+from support import SAMPLE, write_coco
+
+SHAPES = [
+    dm.Bbox(1, 2, 3, 4, label=0, attributes={"occluded": True, "n": np.int8(4)}),
+    dm.Polygon([0, 0, 4, 0, 4, 3], label=1, group=3),
+    dm.Points([1, 2, 3, 4], [0, 2], label=1),
+    dm.Mask(np.eye(8, dtype=bool), label=0),
+    dm.Mask(lambda: np.eye(8, dtype=bool), label=0),  # cannot be pickled
+    dm.Caption("a cat, „quoted“"),
+    dm.Label(0),
+]
+
+
+def items(n_items: int) -> Iterator[DatasetItem]:
+    for number in range(n_items):
+        yield DatasetItem(
+            f"{number:06}",
+            subset=("train", "val")[number % 2],
+            media=Image.from_file(f"/data/images/{number:06}.jpg", size=(60, 80)),
+            attributes={"number": number},
+            annotations=SHAPES[number % 7 :: 3],
+        )
+
+
+def records(source: SourceDataset) -> list[ItemRecord]:
+    return [item.record(item.declared_size(), 1, b"\0" * 32) for item in source]
+
+
+def test_packed_items_have_the_keys_and_records_of_held_ones() -> None:
+    dataset = Dataset.from_iterable(items(700), categories=["cat", "dog"])
+    held, packed = SourceDataset(dataset), SourceDataset(dataset, packed=True)
+    assert len(packed) == 700
+    assert list(packed.keys()) == list(held.keys())
+    assert records(packed) == records(packed) == records(held)
+    some = set(list(held.keys())[5:600:7])
+    assert records(packed.only(some.__contains__)) == records(held.only(some.__contains__))
+    assert list(packed.only(lambda _: False)) == []
+
+
+@pytest.mark.parametrize("name", ["coco", "yolo"])
+def test_imported_datasets_are_packed(name: str) -> None:
+    packed = import_dataset(str(SAMPLE / name)).source
+    held = SourceDataset(Dataset.import_from(str(SAMPLE / name)), root=SAMPLE / name)
+    assert records(packed) == records(held)
+    assert (packed.root, packed.categories) == (held.root, held.categories)
+
+
+def test_packed_items_are_small() -> None:
+    boxes = (
+        DatasetItem(
+            f"{number:06}",
+            subset="train",
+            media=Image.from_file(f"/data/images/{number:06}.jpg"),
+            annotations=[dm.Bbox(number % 91, 2, 3, 4, label=0)],
+        )
+        for number in range(5000)
+    )
+    packed = PackedItems(boxes)
+    assert sum(map(sys.getsizeof, [*packed._blocks, *packed._keys])) < 100 * 5000
+
+
+def test_what_cannot_be_pickled_is_kept() -> None:
+    lazy = dm.Mask(lambda: np.eye(8, dtype=bool), label=0)
+    with pytest.raises(Exception, match="pickle"):
+        pickle.dumps(lazy)
+    pixels = Image.from_numpy(np.zeros((8, 8, 3), np.uint8))
+    two = [DatasetItem("a", media=None, annotations=[lazy]), DatasetItem("b", media=pixels)]
+    for item in two:
+        (kept,) = PackedItems(iter([item]))
+        assert kept is item
+    assert list(PackedItems(iter(two)).keys()) == [ItemKey("default", "a"), ItemKey("default", "b")]
+
+
+def test_a_warning_of_every_annotation_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = write_coco(tmp_path / "data", [(f"{number}.jpg", (8, 8)) for number in range(5)])
+    file = root / "annotations" / "instances_train.json"
+    file.write_text(file.read_text().replace('"segmentation"', '"other"'), encoding="utf-8")
+    with caplog.at_level(logging.WARNING):
+        assert len(import_dataset(f"{root}:coco").source) == 5
+    said = [message for message in caplog.messages if "segmentation" in message]
+    assert said == [
+        "Missing annotation field 'segmentation'",
+        "Missing annotation field 'segmentation' (5 times)",
+    ]
