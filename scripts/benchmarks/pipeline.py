@@ -22,8 +22,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import openvino as ov
@@ -41,6 +44,14 @@ from datumaro_embed.pipeline import EmbedOptions, embed_source
 LIMIT_BATCH = 8  # of benchmark_app
 IMAGES_TIMES = {"f32": 1, "bf16": 2, "int8": 4}  # about the same time for each
 RUNS = ("f32", "bf16", "int8", "bf16-fast", "int8-fast")
+
+
+class Cost(NamedTuple):
+    """Of one image: read, hash and header; decode; resize."""
+
+    opening: float
+    decoding: float
+    resizing: float
 
 
 @dataclass(frozen=True)
@@ -83,16 +94,13 @@ def main() -> int:
     cores = usable_processors()
     name = ov.Core().get_property("CPU", "FULL_DEVICE_NAME").strip()
     print(f"{name}, {cores} cores, OpenVINO {ov.__version__}, {chosen.images} images and more")
-    costs = {decode: decode_cost(folder, decode) for decode in ("exact", "fast")}
-    for decode, (opened, decoded, resized) in costs.items():
-        print(
-            f"{decode} decoding, core-ms an image: read, hash and header {opened:.2f}, "
-            f"decode {decoded:.2f}, resize {resized:.2f}"
-        )
+    costs: dict[str, list[Cost]] = {run.decode: [] for run in runs}
     ours: dict[str, list[float]] = {run.name: [] for run in runs}
     limit: dict[str, list[float]] = {run.precision: [] for run in runs}
     encoders = {run.precision: load(run, chosen) for run in runs}
     for _ in range(chosen.rounds):
+        for decode, found in costs.items():
+            found.append(decode_cost(folder, decode, cores))
         for precision in limit:
             graph = limit_graph(chosen.work, Run(precision))
             limit[precision].append(benchmark_app(graph, Run(precision), chosen.seconds))
@@ -100,8 +108,16 @@ def main() -> int:
                 if run.precision == precision:
                     rate = pipeline_rate(folder, run, encoders[precision], chosen)
                     ours[run.name].append(rate)
+    decode_ms = {}
+    for decode, found in costs.items():
+        cost = Cost(*np.median(found, axis=0).tolist())
+        decode_ms[decode] = sum(cost)
+        print(
+            f"{decode} decoding, core-ms an image: read, hash and header {cost.opening:.2f}, "
+            f"decode {cost.decoding:.2f}, resize {cost.resizing:.2f}"
+        )
     for run in runs:
-        report(run, ours[run.name], limit[run.precision], sum(costs[run.decode]), cores)
+        report(run, ours[run.name], limit[run.precision], decode_ms[run.decode], cores)
     return 0
 
 
@@ -159,25 +175,24 @@ def benchmark_app(graph: Path, run: Run, seconds: float) -> float:
     return float(found[1])
 
 
-def decode_cost(folder: Path, decode: str) -> tuple[float, float, float]:
-    """Milliseconds of one core an image: bytes, hash and header; decoding; resizing."""
+def decode_cost(folder: Path, decode: str, cores: int) -> Cost:
+    """Milliseconds of one core an image, with all cores at it as in the other measurements."""
     model = ClipPixels()
-    files = sorted(folder.iterdir())[:200]
     least = model.side_px if decode == "fast" else 0
-    best = [np.inf] * 3
-    for _ in range(3):
-        spent = [0.0] * 3
-        for path in files:
-            marks = [time.thread_time()]
-            opened = open_image(path)
-            marks.append(time.thread_time())
-            image = opened.decode(least_side_px=least)
-            marks.append(time.thread_time())
-            model.preprocess(image)
-            marks.append(time.thread_time())
-            spent = [s + b - a for s, a, b in zip(spent, marks, marks[1:], strict=False)]
-        best = [min(b, s / len(files) * 1e3) for b, s in zip(best, spent, strict=True)]
-    return best[0], best[1], best[2]
+
+    def one(path: Path) -> list[float]:
+        marks = [time.thread_time()]
+        opened = open_image(path)
+        marks.append(time.thread_time())
+        image = opened.decode(least_side_px=least)
+        marks.append(time.thread_time())
+        model.preprocess(image)
+        marks.append(time.thread_time())
+        return [(b - a) * 1e3 for a, b in pairwise(marks)]
+
+    with ThreadPoolExecutor(cores) as pool:
+        spent = list(pool.map(one, sorted(folder.iterdir())[:400]))
+    return Cost(*np.mean(spent, axis=0).tolist())
 
 
 class ClipPixels:

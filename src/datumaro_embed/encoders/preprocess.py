@@ -54,8 +54,10 @@ def _resize_and_crop(
     # round() to even, as torchvision's int(round((h - n) / 2.0)).
     left, top = round((width - size) / 2.0), round((height - size) / 2.0)
     if long > _MAX_RATIO * short:
-        across, down = image.width / width, image.height / height
-        box = (left * across, top * down, (left + size) * across, (top + size) * down)
+        x, y = image.width / width, image.height / height
+        box = (left * x, top * y, (left + size) * x, (top + size) * y)
         return image.resize((size, size), resample, box=box)
-    resized = image.resize((width, height), resample)
-    return resized.crop((left, top, left + size, top + size))
+    # Pillow resizes across, then down, with 8 bits between: what is cut off need not go down too.
+    across = image.resize((width, image.height), resample)
+    kept = across.crop((left, 0, left + size, image.height))
+    return kept.resize((size, height), resample).crop((0, top, size, top + size))
