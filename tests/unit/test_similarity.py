@@ -223,6 +223,16 @@ def test_index_finds_nearly_all_with_exact_similarities(clustered: np.ndarray) -
         )
 
 
+def test_a_small_index_finds_every_row() -> None:
+    """Several threads at once, in a graph that is all but empty, left holes in every second one."""
+    rng = np.random.default_rng(3)
+    vectors = unit_rows(rng.normal(size=(69, 64)).astype(np.float32)).astype(np.float16)
+    for _ in range(20):
+        graph = build_graph(vectors, np.arange(69))
+        found = graph.nearest_rows(vectors, vectors.astype(np.float32), 1)
+        assert [int(rows[0]) for rows, _ in found] == list(range(69))
+
+
 def test_index_survives_the_disk_and_skips_rows(clustered: np.ndarray, tmp_path: Path) -> None:
     rows = np.flatnonzero(np.arange(3000) % 3)
     path = graph_path(tmp_path / "e.h5")

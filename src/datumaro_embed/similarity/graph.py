@@ -31,6 +31,7 @@ _FORMAT_VERSION = 1
 _MAGIC = b"DTMEMBIX"
 _MAX_TRAILER_BYTES = 65_536
 _BLOCK_ROWS = 8192
+_ALONE_ROWS = 1024
 _CONNECTIVITY = 16
 _EXPANSION_ADD = 128
 _EXPANSION_SEARCH = 256
@@ -105,7 +106,8 @@ def build_graph(vectors: VectorArray, rows: IntArray, *, progress: bool = False)
     Notes
     -----
     Minutes for a million rows of length 512. The index holds int8 copies, which measured as good
-    as float16 in half the space and time; memory: dim + 300 bytes for each row.
+    as float16 in half the space and time; memory: dim + 300 bytes for each row. The first rows are
+    added by one thread: several, in a graph that is all but empty, left rows that no search found.
     """
     index = Index(
         ndim=vectors.shape[1],
@@ -117,9 +119,11 @@ def build_graph(vectors: VectorArray, rows: IntArray, *, progress: bool = False)
     )
     bar = tqdm(total=len(rows), desc="Indexing", unit="row", disable=None if progress else True)
     with bar:
-        for start in range(0, len(rows), _BLOCK_ROWS):
-            here = rows[start : start + _BLOCK_ROWS]
-            index.add(here.astype(np.uint64), vectors[here])
+        first, rest = rows[:_ALONE_ROWS], rows[_ALONE_ROWS:]
+        blocks = (rest[i : i + _BLOCK_ROWS] for i in range(0, len(rest), _BLOCK_ROWS))
+        for here in (first, *blocks):
+            threads = 1 if len(index) < len(first) else 0  # 0: all processors
+            index.add(here.astype(np.uint64), vectors[here], threads=threads)
             bar.update(len(here))
     return RowGraph(index)
 
