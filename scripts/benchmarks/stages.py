@@ -2,9 +2,10 @@
 
     python scripts/benchmarks/stages.py [--work FOLDER] [--rounds 3]
 
-Reading, decoding and resizing are timed one by one (as `pipeline.py` does). The rest of the
-pipeline (records, queues, Python, storing) is what a run with a null model takes beyond reading and
-decoding: that model resizes nothing and gives one vector for all. Inference is benchmark_app's.
+Reading, decoding and resizing are timed one by one, with all cores at it (as `pipeline.py` does).
+The rest of the pipeline (records, queues, Python, storing) is what a run with a null model takes
+beyond reading and decoding: that model resizes nothing and gives one vector for all. Inference is
+benchmark_app's.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def main() -> int:
     folder = materials.photographs_folder(options.work, options.images)
     stages: dict[str, float] = {}
     for decode in ("exact", "fast"):
-        read, decoded, resized = pipeline.decode_cost(folder, decode)
+        read, decoded, resized = pipeline.decode_cost(folder, decode, usable_processors())
         stages |= {
             "read, hash, header": read,
             f"decode, {decode}": decoded,

@@ -47,6 +47,8 @@ def check_parity(model_dir: Path, reference: Any) -> None:
         found = encoder.embed_images(images), encoder.embed_texts(texts)
         lowest = [float(cosines(pair).min()) for pair in zip(found, expected, strict=True)]
         print(model_dir.name, precision, "lowest cosine, images and texts:", lowest)
-        assert min(lowest) >= limit
+        assert min(lowest) >= limit, [
+            np.argsort(cosines(pair))[:3] for pair in zip(found, expected, strict=True)
+        ]
         for ours, theirs in zip(found, expected, strict=True):  # a wrong row would be noticed
             assert np.median(cosines((np.roll(ours, 1, axis=0), theirs))) < limit

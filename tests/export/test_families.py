@@ -90,7 +90,8 @@ def test_open_clip_that_stretches(tmp_path: Path) -> None:
     assert load_manifest(model_dir).image.resize == "stretch"
     images = drawn_images(12, seed=6)
     expected = reference_of("TorchOpenClip", checkpoint).images(images)
-    assert cosines((ClipEncoder.load(model_dir).embed_images(images), expected)).min() >= 0.99999
+    found = ClipEncoder.load(model_dir, precision="f32").embed_images(images)
+    assert cosines((found, expected)).min() >= 0.99999
 
 
 def test_open_clip_tokens_with_clips_real_merges(open_clip: tuple[Path, Path]) -> None:
