@@ -218,6 +218,22 @@ def test_damaged_checkpoints(
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint"]
 
 
+def test_a_trace_with_other_weights_is_refused(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tracer that goes wrong says nothing; its graphs are compared with torch."""
+    from checkpoints import write_clip
+
+    from datumaro_embed.models import from_transformers
+
+    other, _ = from_transformers._load(write_clip(tmp_path / "other", seed=1))
+    export = from_transformers._export
+    monkeypatch.setattr(from_transformers, "_export", lambda model, to: export(other, to))
+    with pytest.raises(ModelInvalidError, match="other vectors than torch"):
+        export_model(checkpoint, tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["other"]
+
+
 def test_no_such_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(ModelInvalidError, match="no such directory"):
         export_model(tmp_path / "none", tmp_path / "out")

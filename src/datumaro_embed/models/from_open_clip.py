@@ -15,10 +15,10 @@ from typing import Any
 
 from ..errors import MissingExtraError
 from .checkpoint import image_spec, read_json
-from .graph import cut_out
+from .graph import Half, cut_out
 from .manifest import TextSpec
 from .tokenizers import byte_pair_tokenizer
-from .traced import Traced, not_exportable, quiet
+from .traced import Traced, check_half, example_inputs, not_exportable, quiet
 
 __all__ = ["CONFIG_NAME", "trace"]
 
@@ -52,7 +52,7 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
     eos_id = _write_tokenizer(tokenizer_path)
     shapes = {"pixel_values": (-1, 3, spec.size_px, spec.size_px), "input_ids": (-1, context)}
     images, texts = (
-        _half(model, method, given, shapes, output)
+        _half(folder.name, model, method, given, shapes, output)
         for method, given, output in (
             ("encode_image", "pixel_values", "image_embeds"),
             ("encode_text", "input_ids", "text_embeds"),
@@ -140,8 +140,10 @@ def _ftfy_replacements() -> dict[str, str]:
     return {**found, **quotes}
 
 
-def _half(model: Any, method: str, given: str, shapes: Mapping[str, Any], output: str) -> Any:
-    """Trace one of the model's methods."""
+def _half(
+    source: str, model: Any, method: str, given: str, shapes: Mapping[str, Any], output: str
+) -> Half:
+    """Trace one of the model's methods, and compare it with torch on two random rows."""
     import openvino as ov
     import torch
 
@@ -164,4 +166,8 @@ def _half(model: Any, method: str, given: str, shapes: Mapping[str, Any], output
         path = Path(scratch) / "half.xml"
         ov.save_model(graph, path, compress_to_fp16=False)
         del graph
-        return cut_out(path, output, {given: shapes[given]})
+        half = cut_out(path, output, {given: shapes[given]})
+        arrays = example_inputs({given: shapes[given]}, model.vocab_size)
+        expected = getattr(model, method)(torch.from_numpy(arrays[given])).numpy()
+    check_half(half, arrays, expected, source)
+    return half

@@ -6,6 +6,7 @@ Imports torch, transformers and optimum, and only inside functions.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from .checkpoint import (
     read_preprocessor_config,
     text_spec,
 )
-from .graph import cut_out
+from .graph import Half, cut_out
 from .tokenizers import write_tokenizer
-from .traced import Traced, not_exportable, quiet
+from .traced import Traced, check_half, example_inputs, not_exportable, quiet
 
 __all__ = ["trace"]
 
@@ -56,6 +57,7 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
         whole = Path(scratch) / "openvino_model.xml"
         images = cut_out(whole, "image_embeds", shapes)
         texts = cut_out(whole, "text_embeds", shapes)
+    _check(folder, model, images, texts, shapes)
     _write_tokenizer(folder, tokenizer_path)
     bias = getattr(model, "logit_bias", None)
     return Traced(
@@ -104,6 +106,20 @@ def _export(model: Any, scratch: Path) -> None:
         export_from_model(
             model, scratch, task=_TASK, ov_config=OVConfig(dtype="fp32"), stateful=False
         )
+
+
+def _check(
+    folder: Path, model: Any, images: Half, texts: Half, shapes: Mapping[str, Sequence[int]]
+) -> None:
+    """Compare both graphs with torch on two random rows."""
+    import torch
+
+    needed = {name: shapes[name] for name in (*images.inputs, *texts.inputs)}
+    arrays = example_inputs(needed, model.config.text_config.vocab_size)
+    with quiet(), torch.no_grad():
+        rows = model(**{name: torch.from_numpy(array) for name, array in arrays.items()})
+    check_half(images, arrays, rows.image_embeds.numpy(), folder.name)
+    check_half(texts, arrays, rows.text_embeds.numpy(), folder.name)
 
 
 def _write_tokenizer(folder: Path, target: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .core import openvino_core
 
@@ -39,6 +40,19 @@ class Half:
         import openvino as ov
 
         ov.save_model(self.graph, path, compress_to_fp16=compress_to_fp16)
+
+    def run(self, arrays: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+        """Run a batch on the CPU in f32; an array for each of `inputs`.
+
+        Returns
+        -------
+        array of shape (batch, dim), float32
+            As the graph gives them: not of unit length.
+        """
+        options = {"INFERENCE_PRECISION_HINT": "f32"}
+        compiled = openvino_core().compile_model(self.graph, "CPU", options)
+        rows: npt.NDArray[np.float32] = compiled({name: arrays[name] for name in self.inputs})[0]
+        return rows
 
 
 def cut_out(
@@ -74,8 +88,9 @@ def cut_out(
     graph.output(0).tensor.set_names({output})
     graph.reshape({name: list(shapes[name]) for name in names})
     number_nodes(graph)
-    _run_once(graph, shapes)
-    return Half(names, int(graph.output(0).partial_shape[1].get_length()), graph)
+    half = Half(names, int(graph.output(0).partial_shape[1].get_length()), graph)
+    _run_once(half, shapes)
+    return half
 
 
 def number_nodes(graph: Any) -> None:
@@ -98,17 +113,14 @@ def _read(path: Path) -> Any:
         raise RuntimeError(str(error).strip()) from error
 
 
-def _run_once(graph: Any, shapes: Mapping[str, Sequence[int]]) -> None:
+def _run_once(half: Half, shapes: Mapping[str, Sequence[int]]) -> None:
     """Run two rows of ones: shapes that do not fit may show only then."""
-    dim = graph.output(0).partial_shape[1].get_length()
-    compiled = openvino_core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    ones = {
-        port.any_name: np.ones((2, *shapes[port.any_name][1:]), port.element_type.to_dtype())
-        for port in graph.inputs
-    }
-    rows = compiled(ones)[0]
-    if rows.shape != (2, dim) or not np.isfinite(rows).all():
-        raise RuntimeError(f"two rows of ones give {rows.shape}, not finite numbers (2, {dim})")
+    kinds = {port.any_name: port.element_type.to_dtype() for port in half.graph.inputs}
+    rows = half.run({name: np.ones((2, *shapes[name][1:]), kinds[name]) for name in half.inputs})
+    if rows.shape != (2, half.dim) or not np.isfinite(rows).all():
+        raise RuntimeError(
+            f"two rows of ones give {rows.shape}, not finite numbers (2, {half.dim})"
+        )
 
 
 def _ancestors(node: Any) -> set[str]:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from ..errors import ModelInvalidError
+from ..vectors import unit_rows
 from .graph import Half
 from .manifest import ImageSpec, TextSpec
 
-__all__ = ["Traced", "not_exportable", "quiet"]
+__all__ = ["Traced", "check_half", "example_inputs", "not_exportable", "quiet"]
+
+_LEAST_COSINE = 0.9999  # torch's f32 and OpenVINO's differ in the seventh digit
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,45 @@ def quiet() -> Iterator[None]:
         logging.disable(disabled)
         transformers_logging.enable_progress_bar()
         transformers_logging.set_verbosity(verbosity)
+
+
+def example_inputs(
+    shapes: Mapping[str, Sequence[int]], vocab_size: int
+) -> dict[str, npt.NDArray[Any]]:
+    """Return two rows of every input that `shapes` names: noise, random tokens, no padding."""
+    rng = np.random.default_rng(0)
+    found: dict[str, npt.NDArray[Any]] = {}
+    for name, (_, *shape) in shapes.items():
+        if name == "pixel_values":
+            found[name] = rng.standard_normal((2, *shape)).astype(np.float32)
+        elif name == "input_ids":
+            found[name] = rng.integers(0, vocab_size, (2, *shape))
+        else:
+            found[name] = np.ones((2, *shape), np.int64)
+    return found
+
+
+def check_half(
+    half: Half,
+    arrays: Mapping[str, npt.NDArray[Any]],
+    expected: npt.NDArray[np.float32],
+    source: str,
+) -> None:
+    """Check an encoder's graph against what torch gives for the same arrays.
+
+    Raises
+    ------
+    ModelInvalidError
+        Other vectors: the tracer went wrong, and a search would too, without a word.
+    """
+    found = unit_rows(half.run(arrays))
+    cosine = float(np.einsum("ij,ij->i", found, unit_rows(expected)).min())
+    if not cosine >= _LEAST_COSINE:
+        raise not_exportable(
+            source,
+            f"its traced {'/'.join(half.inputs)} encoder gives other vectors than torch (cosine "
+            f"{cosine:.4f}); try once more, and other versions of torch and optimum-intel",
+        )
 
 
 def not_exportable(source: str, reason: str) -> ModelInvalidError:
