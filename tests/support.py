@@ -73,3 +73,14 @@ def write_coco(
     path = root / "annotations" / f"instances_{subset}.json"
     path.write_text(json.dumps(content))
     return root
+
+
+def write_pictures(
+    root: Path, n_images: int, size: tuple[int, int], suffix: str = ".png", subset: str = "train"
+) -> Path:
+    """Write a COCO dataset of `n_images` different pictures, all of one size."""
+    files = [(f"{number:05}{suffix}", size) for number in range(n_images)]
+    write_coco(root, files, subset)
+    for number, (name, _) in enumerate(files):
+        picture(number, size).save(root / "images" / subset / name)
+    return root

@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from machine import WORK
 from materials import photographs_folder
 
 from datumaro_embed.adapter import SourceDataset, import_dataset
@@ -28,7 +29,7 @@ def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
-    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "embed-bench")
+    parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--dataset", default=None)
     chosen = parser.parse_args()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -9,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 WORK = Path(tempfile.gettempdir()) / "embed-bench"  # materials, kept for the next run
@@ -38,6 +38,12 @@ def describe_machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
     }
+
+
+def write_result(path: Path, **facts: Any) -> None:
+    """Write what was measured, and on what machine, as JSON."""
+    content = {"machine": describe_machine(), **facts}
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def use_cores(n_cores: int) -> None:
@@ -77,12 +83,7 @@ class ElsewhereBusy:
         self._started, self._busy = time.perf_counter(), _busy_seconds()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._busy = _busy_seconds() - self._busy
         self._seconds = time.perf_counter() - self._started
 

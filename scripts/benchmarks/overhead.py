@@ -31,6 +31,7 @@ from datumaro.components.annotation import Bbox
 from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.media import Image
+from machine import WORK
 from materials import photographs_folder
 from PIL import Image as PillowImage
 
@@ -67,7 +68,7 @@ def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("null", "damaged", "growth"))
-    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "embed-bench")
+    parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--items", type=int, nargs="+", default=None)
     parser.add_argument("--model", default="demo", help="of `damaged`")
     parser.add_argument("--rounds", type=int, default=3)

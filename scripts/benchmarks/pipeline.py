@@ -30,6 +30,8 @@ from typing import NamedTuple
 
 import numpy as np
 import openvino as ov
+from contestants import BENCHMARK_APP_BATCH
+from machine import WORK
 from materials import photographs_folder, vit_b_32_model
 
 from datumaro_embed.adapter import import_dataset
@@ -41,7 +43,6 @@ from datumaro_embed.models import ImageSpec, load_manifest
 from datumaro_embed.parallel import usable_processors
 from datumaro_embed.pipeline import EmbedOptions, embed_source
 
-LIMIT_BATCH = 8  # of benchmark_app
 IMAGES_TIMES = {"f32": 1, "bf16": 2, "int8": 4}  # about the same time for each
 RUNS = ("f32", "bf16", "int8", "bf16-fast", "int8-fast")
 
@@ -80,7 +81,7 @@ class Run:
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "embed-bench")
+    parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--images", type=int, default=384, help="in f32; bf16 twice, INT8 4 times")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=6.0, help="of one benchmark_app run")
@@ -152,11 +153,13 @@ def pipeline_rate(
 
 def limit_graph(work: Path, run: Run) -> Path:
     """Save the graph that our engine compiles: uint8 NHWC pixels in, normalisation inside."""
-    path = work / f"limit-{'int8' if run.precision == 'int8' else 'fp32'}-b{LIMIT_BATCH}.xml"
+    path = (
+        work / f"limit-{'int8' if run.precision == 'int8' else 'fp32'}-b{BENCHMARK_APP_BATCH}.xml"
+    )
     if not path.exists():
         model_dir = run.model(work)
         image = load_manifest(model_dir, verify_hashes=False).image
-        shapes = {"pixel_values": (LIMIT_BATCH, image.size_px, image.size_px, 3)}
+        shapes = {"pixel_values": (BENCHMARK_APP_BATCH, image.size_px, image.size_px, 3)}
         graph = prepare_graph(ov.Core().read_model(model_dir / "image_encoder.xml"), shapes, image)
         ov.save_model(graph, path, compress_to_fp16=False)
     return path
@@ -170,7 +173,7 @@ def benchmark_app(graph: Path, run: Run, seconds: float) -> float:
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found = re.search(r"Throughput:\s+([\d.]+) FPS", done.stdout)
     batch = re.search(r"Model batch size:\s+(\d+)", done.stdout)
-    if not found or not batch or int(batch[1]) != LIMIT_BATCH:
+    if not found or not batch or int(batch[1]) != BENCHMARK_APP_BATCH:
         raise SystemExit(f"benchmark_app said something else:\n{done.stdout}")
     return float(found[1])
 

@@ -114,6 +114,8 @@ def agreement(rows: Rows, reference: Rows, *, k: int = 10) -> dict[str, float]:
 def compare_all(folder: Path, names: Mapping[str, str]) -> Iterator[tuple[str, dict[str, float]]]:
     """Yield each contestant's agreement with the first of `names`, which maps names to files."""
     rows = {name: np.load(folder / file) for name, file in names.items()}
+    if not rows:
+        return
     reference = next(iter(rows.values()))
     for name, found in rows.items():
         if found.shape == reference.shape:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import json
 import os
 import statistics
 import sys
@@ -21,7 +20,7 @@ from pathlib import Path
 
 import materials
 from contestants import PEERS
-from machine import WORK, describe_machine, undisturbed
+from machine import WORK, undisturbed, write_result
 from workers import Worker
 
 KINDS = {
@@ -107,8 +106,7 @@ def main() -> int:
             cells = f"{statistics.median(taken):.1f} | {ratio:.2f} | {ratio / line.n_cores:.2f}"
             print(f"| {label} | {cells} |", flush=True)
     if options.out is not None:
-        content = {"machine": describe_machine(), "images_a_second": rates}
-        options.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_result(options.out, images_a_second=rates)
     return 0
 
 

@@ -11,7 +11,6 @@ benchmark_app's.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from pathlib import Path
 
 import materials
 import pipeline
-from machine import WORK, describe_machine
+from machine import WORK, write_result
 from overhead import NullEncoder
 
 from datumaro_embed.adapter import import_dataset
@@ -84,8 +83,7 @@ def main() -> int:
     for name, spent in stages.items():
         print(f"| {name} | {spent:.2f} |")
     if options.out is not None:
-        content = {"machine": describe_machine(), "core_ms_an_image": stages}
-        options.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_result(options.out, core_ms_an_image=stages)
     return 0
 
 

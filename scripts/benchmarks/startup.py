@@ -10,7 +10,6 @@ transformers, of torch.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import time
 from pathlib import Path
 
 import materials
-from machine import WORK, describe_machine
+from machine import WORK, write_result
 
 OURS = """
 import sys
@@ -81,8 +80,7 @@ def main() -> int:
     for name, taken in seconds.items():
         print(f"| `{name}` | {statistics.median(taken):.2f} | {min(taken):.2f}–{max(taken):.2f} |")
     if options.out is not None:
-        content = {"machine": describe_machine(), "seconds": seconds}
-        options.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_result(options.out, seconds=seconds)
     return 0
 
 

@@ -26,11 +26,10 @@ from datumaro_embed.store.columns import Arrays, ColumnBuilder, name_arrays
 from datumaro_embed.store.directory import RunDirectory
 from datumaro_embed.store.finish import publish_sealed
 from datumaro_embed.store.manifest import Manifest
+from datumaro_embed.store.run import SHARD_ROWS
 from datumaro_embed.store.shards import ShardFiles
 from datumaro_embed.store.union import Union, whole
 from datumaro_embed.vectors import unit_rows
-
-SHARD_ROWS = 16_384
 
 
 def main() -> int:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from results import Results
 
 REFERENCES = ("transformers f32", "transformers bf16", "sentence-transformers f32")
-LIMITS = {"f32": "limit f32", "default": "limit bf16", "int8": "limit int8"}
 
 
 def markdown(results: Results, title: str) -> str:

@@ -24,9 +24,8 @@ WORDS = ["a", "the", "cat", "dog", "photo", "of", "and", "with", "red", "ball", 
 class WholeContext(ClipEncoder):
     """Pads every text to the context's length."""
 
-    @property
-    def _varies(self) -> bool:
-        return False
+    def _shorter_texts(self) -> None:
+        return None
 
 
 def main() -> int:

@@ -69,11 +69,13 @@ def main() -> int:
             worker = _started(contestant, command, options.work, threads, results)
             if worker is not None:
                 workers[contestant.name] = stack.enter_context(worker)
+        if not workers:
+            return 1
         for _ in range(options.rounds or level.rounds):
             results.rounds.append(_round(workers, results, options.work / "vectors"))
             _write(results, options)
     print(markdown(results, options.title))
-    return 0 if results.names() else 1
+    return 0
 
 
 def _round(workers: dict[str, Worker], results: Results, vectors: Path) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 
@@ -79,7 +78,10 @@ class Worker:
         if not line:
             last = self._log.read_text(errors="replace").strip().splitlines()[-12:]
             raise WorkerFailedError("\n".join(last) or "ended without a word")
-        answer: dict[str, Any] = json.loads(line)
+        try:
+            answer: dict[str, Any] = json.loads(line)
+        except ValueError as error:
+            raise WorkerFailedError(f"said {line.strip()[:200]!r}") from error
         return answer
 
     def close(self) -> None:
@@ -97,12 +99,7 @@ class Worker:
     def __enter__(self) -> Worker:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

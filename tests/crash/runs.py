@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import signal
+from collections import deque
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from datumaro.components.media import Image
 
 from datumaro_embed.adapter import SourceDataset
 from datumaro_embed.encoders import FakeEncoder
+from datumaro_embed.errors import InferenceError
 from datumaro_embed.pipeline import EmbedOptions, embed_source
 from datumaro_embed.pipeline.progress import EmbedSummary
 from datumaro_embed.store import EmbeddingStore, FileSystem, ShardRun, open_store
@@ -43,6 +46,42 @@ def source(numbers: Iterable[int] = range(N_ITEMS), *, box: float = 1.0) -> Sour
         for number in numbers
     ]
     return SourceDataset(Dataset.from_iterable(items, categories=["cat"]), root=Path("/nowhere"))
+
+
+class Counting(FakeEncoder):
+    """Counts the images that it embeds; can break, or send a signal, after some batches."""
+
+    def __init__(self, *, stop_after: int = -1, number: int = 0, **options: Any) -> None:
+        super().__init__(batch_size=4, **options)
+        self.n_images = 0
+        self._stop_after, self._number = stop_after, number
+        self._n_batches = 0
+
+    def embed_pixels(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        for vectors in super().embed_pixels(batches):
+            if 0 <= self._stop_after <= self._n_batches and not self._number:
+                raise InferenceError("the device is gone. Plug it in.")
+            if self._n_batches == self._stop_after:
+                signal.raise_signal(self._number)
+            self._n_batches += 1
+            self.n_images += len(vectors)
+            yield vectors
+
+
+class LookingAhead(FakeEncoder):
+    """Takes batches three ahead of the one that it answers, as a real encoder does."""
+
+    def embed_pixels(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        ahead: deque[np.ndarray] = deque()
+        for batch in batches:
+            ahead.append(batch)
+            if len(ahead) > 3:
+                yield self._embed(ahead.popleft())
+        yield from map(self._embed, ahead)
+
+    def _embed(self, batch: np.ndarray) -> np.ndarray:
+        (vectors,) = super().embed_pixels([batch])
+        return vectors
 
 
 class QuickFiles(FileSystem):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from datumaro_embed import open_store
-from support import REPO, SAMPLE, picture, run, write_coco
+from support import REPO, SAMPLE, picture, run, write_coco, write_pictures
 
 
 @pytest.fixture
@@ -168,10 +168,7 @@ def test_the_same_command_again_re_uses_every_vector(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_commits_what_is_embedded_and_says_how_to_go_on(tmp_path: Path) -> None:
-    files = [(f"{number:04}.png", (64, 48)) for number in range(1200)]
-    root = write_coco(tmp_path / "data", files)
-    for number, (name, size) in enumerate(files):
-        picture(number, size).save(root / "images" / "train" / name)
+    root = write_pictures(tmp_path / "data", 1200, (64, 48))
     store = tmp_path / "e.h5"
     words = ["embed", root, "--store", store, "--model", "demo", "--shard-rows", "16"]
     process = subprocess.Popen(

@@ -20,18 +20,14 @@ from datumaro_embed import open_store
 from datumaro_embed.errors import ItemFailedError, RunInterruptedError, StoreExistsError, UsageError
 from datumaro_embed.pipeline.progress import EmbedSummary
 from datumaro_embed.sharding import Parts
-from support import picture, run, write_coco
+from support import picture, run, write_coco, write_pictures
 
 N_IMAGES = 240
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    files = [(f"{number:03}.png", (40, 32)) for number in range(N_IMAGES)]
-    root = write_coco(tmp_path_factory.mktemp("ray") / "data", files)
-    for number, (name, size) in enumerate(files):
-        picture(number, size).save(root / "images" / "train" / name)
-    return root
+    return write_pictures(tmp_path_factory.mktemp("ray") / "data", N_IMAGES, (40, 32))
 
 
 OPTIONS = {"model": "demo", "shard_rows": 4, "batch_size": 4}
@@ -103,6 +99,30 @@ def test_two_workers_make_the_store_of_one_run(
     with open_store(store) as opened:
         assert content(opened) == whole
     assert [path.name for path in tmp_path.iterdir()] == ["e.h5"]
+
+
+def test_captions_are_joined_too(embed: Callable[..., EmbedSummary], tmp_path: Path) -> None:
+    """Most shards have none."""
+
+    def dataset() -> Any:  # pickled by value: workers know nothing of the tests
+        import numpy as np
+        from datumaro.components.annotation import Caption
+        from datumaro.components.dataset import Dataset
+        from datumaro.components.dataset_base import DatasetItem
+        from datumaro.components.media import Image
+
+        black = np.zeros((8, 8, 3), np.uint8)
+        return Dataset.from_iterable(
+            DatasetItem(f"{i}", media=Image.from_numpy(black), annotations=texts)
+            for i, texts in enumerate([[Caption("the only one")], *[[]] * 11])
+        )
+
+    summary = embed(tmp_path / "e.h5", dataset=dataset, captions=True)
+    assert summary.captions == (tmp_path / "e.captions.h5", 1)
+    with open_store(tmp_path / "e.h5") as images, open_store(tmp_path / "e.captions.h5") as store:
+        assert (images.n_rows, store.n_rows) == (12, 1)
+        assert store.item(0).attributes["caption"] == "the only one"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["e.captions.h5", "e.h5"]
 
 
 def test_a_killed_actor_is_replaced_and_its_shard_goes_on(

@@ -13,7 +13,7 @@ from datumaro.components.dataset import Dataset
 from PIL import Image
 
 from datumaro_embed import ItemKey, embed_dataset, open_store
-from support import SAMPLE, picture, write_coco
+from support import SAMPLE, write_coco, write_pictures
 
 MODES = ("RGB", "L", "CMYK", "P", "1", "LA", "RGBA")
 SUFFIXES = {"RGB": ".jpg", "L": ".jpg", "CMYK": ".jpg", "1": ".png"}
@@ -74,11 +74,7 @@ def embed_in_a_process(root: Path, store: Path) -> dict[str, int]:
 def test_memory_does_not_grow_with_the_dataset(tmp_path: Path) -> None:
     peaks = {}
     for n_images in (500, 2000):
-        root = tmp_path / str(n_images)
-        files = [(f"{number:05}.jpg", (320, 240)) for number in range(n_images)]
-        write_coco(root, files)
-        for number, (name, size) in enumerate(files):
-            picture(number, size).save(root / "images" / "train" / name)
+        root = write_pictures(tmp_path / str(n_images), n_images, (320, 240), ".jpg")
 
         result = embed_in_a_process(root, tmp_path / f"{n_images}.h5")
 

@@ -13,7 +13,7 @@ import pytest
 from crash.runs import content
 from datumaro_embed import open_store
 from datumaro_embed.sharding import Parts
-from support import picture, run, write_coco
+from support import run, write_pictures
 
 N_IMAGES = 360
 N_SHARDS = 3
@@ -22,11 +22,8 @@ N_KILLS = 4
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    files = [(f"{number:03}.png", (40, 32)) for number in range(N_IMAGES)]
-    root = write_coco(tmp_path_factory.mktemp("killed") / "data", files)
-    for number, (name, size) in enumerate(files):
-        picture(number, size).save(root / "images" / "train" / name)
-    (root / "images" / "train" / "007.png").write_bytes(b"no image")
+    root = write_pictures(tmp_path_factory.mktemp("killed") / "data", N_IMAGES, (40, 32))
+    (root / "images" / "train" / "00007.png").write_bytes(b"no image")
     return root
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import socket
 import sys
@@ -12,8 +13,10 @@ import pytest
 
 from datumaro_embed import __version__
 from datumaro_embed.distributed.cluster import address_here, connect
+from datumaro_embed.distributed.run import _plan
 from datumaro_embed.distributed.worker import Task, Worker
 from datumaro_embed.errors import ClusterError, MissingExtraError
+from datumaro_embed.pipeline import EmbedOptions
 
 
 def test_without_ray_the_error_has_the_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,6 +54,11 @@ def test_a_cluster_that_is_gone_is_not_waited_for(
         left.write_text(address, encoding="utf-8")
         assert address_here() == address
     assert address_here() == "local"
+
+
+def test_a_dataset_may_be_a_path_object(tmp_path: Path) -> None:
+    _, task = _plan(Path("some") / "data", tmp_path / "e.h5", None, EmbedOptions(model="demo"))
+    assert task.dataset == os.path.abspath("some/data")
 
 
 def test_a_node_of_another_version_says_so() -> None:

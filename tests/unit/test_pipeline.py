@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
 import threading
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
 import pytest
-from datumaro.components.annotation import Bbox, Caption
 from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.media import Image
 
-from datumaro_embed import ItemKey, Status, open_store
+from crash.runs import LookingAhead
+from datumaro_embed import Status, open_store
 from datumaro_embed.adapter import SourceDataset
 from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.errors import InferenceError, ItemFailedError, UsageError
+from datumaro_embed.flags import add_embed_arguments
 from datumaro_embed.images import read_image
 from datumaro_embed.pipeline import EmbedOptions, embed_source
 
@@ -109,11 +111,8 @@ def test_a_device_that_is_gone_ends_the_run_with_its_cause_and_keeps_what_is_emb
     assert [path.name for path in target.parent.iterdir()] == ["e.h5"]
 
 
-class Choking(FakeEncoder):
-    """Fails on every batch that holds one of some images, or gives NaN for these alone.
-
-    Takes batches three ahead of the one that it answers, as a real one does.
-    """
+class Choking(LookingAhead):
+    """Fails on every batch that holds one of some images, or gives NaN for these alone."""
 
     def __init__(self, bad: set[int], *, nan: bool = False) -> None:
         super().__init__(batch_size=4)
@@ -121,20 +120,12 @@ class Choking(FakeEncoder):
         self.nan = nan
         self.sizes: list[int] = []
 
-    def embed_pixels(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        ahead: deque[np.ndarray] = deque()
-        for batch in batches:
-            ahead.append(batch)
-            if len(ahead) > 3:
-                yield self._embed(ahead.popleft())
-        yield from map(self._embed, ahead)
-
     def _embed(self, batch: np.ndarray) -> np.ndarray:
         self.sizes.append(len(batch))
         wrong = [any((row == bad).all() for bad in self.bad) for row in batch]
         if any(wrong) and not self.nan:
             raise InferenceError("it choked. Chew better.")
-        (vectors,) = super().embed_pixels([batch])
+        vectors = super()._embed(batch)
         vectors[wrong] = np.nan
         return vectors
 
@@ -256,6 +247,14 @@ def test_fast_decoding_is_another_setting_and_re_uses_nothing(tmp_path: Path) ->
     assert (np.sum(found["exact"] * found["fast"], axis=1) > 0.99).all()
 
 
+def test_flags_have_the_defaults_of_the_options() -> None:
+    parser = argparse.ArgumentParser()
+    add_embed_arguments(parser)
+    flags = vars(parser.parse_args(["--store", "e.h5"]))
+    options = {field.name: getattr(EmbedOptions(), field.name) for field in fields(EmbedOptions)}
+    assert {name: flags[name] for name in options} == options
+
+
 def test_verbose_says_which_settings_were_chosen(tmp_path: Path) -> None:
     said: list[str] = []
     embed_source(
@@ -329,62 +328,3 @@ def test_provenance_names_model_media_root_and_no_fingerprint_depends_on_the_pat
     with open_store(tmp_path / "a" / "e.h5") as a, open_store(tmp_path / "b" / "e.h5") as b:
         assert a.run_fingerprint == b.run_fingerprint == FakeEncoder().fingerprint
         assert a.row_crc32.tolist() == b.row_crc32.tolist()
-
-
-def captioned(texts: dict[str, list[str]]) -> SourceDataset:
-    items = [
-        DatasetItem(
-            name,
-            subset="train",
-            media=Image.from_numpy(pixels(number)),
-            annotations=[Caption(text) for text in captions] + [Bbox(1, 2, 3, 4, label=0)],
-        )
-        for number, (name, captions) in enumerate(texts.items())
-    ]
-    return SourceDataset(Dataset.from_iterable(items, categories=["cat"]))
-
-
-@pytest.mark.parametrize("name", ["e.h5", "store"])
-def test_captions_are_rows_of_a_store_beside(tmp_path: Path, name: str) -> None:
-    texts = {"a": ["one", "two"], "a!": ["one"], "b": [], "c": [f"{i}" for i in range(12)]}
-    encoder, options = FakeEncoder(), EmbedOptions(captions=True)
-
-    summary = embed_source(captioned(texts), tmp_path / name, options, encoder=encoder)
-
-    target = tmp_path / ("e.captions.h5" if name == "e.h5" else "store.captions.h5")
-    assert f"15 captions in {target}" in "\n".join(summary.lines())
-    with open_store(tmp_path / name) as images, open_store(target) as store:
-        assert images.n_rows == 4
-        assert store.run_fingerprint == images.run_fingerprint
-        assert store.verify() == []
-        assert store.provenance["content"] == "captions"
-        for image, captions in texts.items():
-            for number in range(len(captions)):
-                row = store.row(ItemKey("train", f"{image}#{number}"))
-                record = store.item(row)
-                assert record.attributes["image"] == image
-                text = record.attributes["caption"]
-                assert text in captions
-                expected = encoder.embed_texts([text])[0].astype(np.float16)
-                np.testing.assert_array_equal(store.embeddings([row])[0], expected)
-                assert record.annotations[0].text == text
-        stored = sorted(store.item(row).attributes["caption"] for row in range(15))
-        assert stored == sorted(text for captions in texts.values() for text in captions)
-
-
-def test_captions_of_before_are_re_used_and_none_are_no_store(tmp_path: Path) -> None:
-    class Counting(FakeEncoder):
-        n_texts = 0
-
-        def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-            self.n_texts += len(texts)
-            return super().embed_texts(texts)
-
-    encoder, options = Counting(), EmbedOptions(captions=True)
-    for texts, n_new in (({"a": ["x", "y", "x"]}, 2), ({"a": ["y", "z"], "b": ["x"]}, 1)):
-        encoder.n_texts = 0
-        embed_source(captioned(texts), tmp_path / "e.h5", options, encoder=encoder)
-        assert encoder.n_texts == n_new + 1  # the label
-    summary = embed_source(captioned({"a": []}), tmp_path / "f.h5", options, encoder=encoder)
-    assert summary.captions is None
-    assert not (tmp_path / "f.captions.h5").exists()

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 from datumaro.components.annotation import Bbox
 from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem
-from datumaro.components.media import Image
+from datumaro.components.media import Image, RoIImage
 
-from crash.runs import N_ITEMS, QuickFiles, content, embed, rows, source
+from crash.runs import N_ITEMS, Counting, QuickFiles, content, rows, source
 from datumaro_embed import Status, open_store
 from datumaro_embed.adapter import SourceDataset
 from datumaro_embed.encoders import FakeEncoder
@@ -35,26 +36,6 @@ from datumaro_embed.pipeline.progress import EmbedSummary
 from datumaro_embed.store import ShardRun
 
 
-class Counting(FakeEncoder):
-    """Counts the images that it embeds; can break, or send a signal, after some batches."""
-
-    def __init__(self, *, stop_after: int = -1, number: int = 0, **options: Any) -> None:
-        super().__init__(batch_size=4, **options)
-        self.n_images = 0
-        self._stop_after, self._number = stop_after, number
-        self._n_batches = 0
-
-    def embed_pixels(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        for vectors in super().embed_pixels(batches):
-            if 0 <= self._stop_after <= self._n_batches and not self._number:
-                raise InferenceError("the device is gone. Plug it in.")
-            if self._n_batches == self._stop_after:
-                signal.raise_signal(self._number)
-            self._n_batches += 1
-            self.n_images += len(vectors)
-            yield vectors
-
-
 def go(
     target: Path | str, data: SourceDataset, encoder: FakeEncoder | None = None, **options: Any
 ) -> EmbedSummary:
@@ -66,19 +47,6 @@ def go(
         encoder=encoder or FakeEncoder(),
         open_run=partial(ShardRun, files=QuickFiles()),
     )
-
-
-@pytest.fixture(params=["store.h5", "store"])
-def target(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return tmp_path / request.param
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    path = tmp_path_factory.mktemp("whole") / "store.h5"
-    embed(path, source(), QuickFiles())
-    with open_store(path) as store:
-        return content(store)
 
 
 # Going on -----------------------------------------------------------------------------------------
@@ -102,6 +70,24 @@ def test_a_run_that_broke_leaves_no_thread_to_the_garbage_collector(target: Path
     assert caught.tb is not None  # so every frame of the run is still there
     ours = [t.name for t in threading.enumerate() if t.name.startswith("datumaro-embed")]
     assert ours == []
+
+
+def test_a_region_is_not_taken_for_its_image(tmp_path: Path) -> None:
+    """Both have the hash of the same file."""
+    file = tmp_path / "a.png"
+    PIL.Image.fromarray(
+        np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    ).save(file)
+    whole = DatasetItem("whole", media=Image.from_file(str(file)))
+    region = RoIImage.from_image(Image.from_file(str(file)), (0, 0, 10, 10))
+    items = [DatasetItem("region", media=region)]
+    for name in ("again.h5", "fresh.h5"):
+        go(tmp_path / name, SourceDataset(Dataset.from_iterable(items)))
+        items = [*items, whole][:2]
+    summary = go(tmp_path / "again.h5", SourceDataset(Dataset.from_iterable(items)))
+    assert summary.n_reused == 0
+    with open_store(tmp_path / "again.h5") as again, open_store(tmp_path / "fresh.h5") as fresh:
+        assert again.embeddings().tobytes() == fresh.embeddings().tobytes()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crash.runs import N_ITEMS, QuickFiles, content, embed, rows, source
+from crash.runs import N_ITEMS, Counting, QuickFiles, content, embed, rows, source
 from datumaro_embed import open_store
 from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.errors import (
@@ -28,24 +28,6 @@ from datumaro_embed.store import ShardRun
 
 N_FAILED = 5
 """Items of `source` without an image: tried again each time."""
-
-
-class Counting(FakeEncoder):
-    """Counts the images that it embeds; can break after some batches."""
-
-    def __init__(self, *, stop_after: int = -1, seed: int = 0) -> None:
-        super().__init__(batch_size=4, seed=seed)
-        self.n_images = 0
-        self._stop_after = stop_after
-        self._n_batches = 0
-
-    def embed_pixels(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        for vectors in super().embed_pixels(batches):
-            if 0 <= self._stop_after <= self._n_batches:
-                raise InferenceError("the device is gone. Plug it in.")
-            self._n_batches += 1
-            self.n_images += len(vectors)
-            yield vectors
 
 
 def part(
@@ -69,19 +51,6 @@ def part(
 
 def all_parts(target: Path | str, count: int, **options: bool) -> list[EmbedSummary]:
     return [part(target, f"{number}/{count}", **options) for number in range(1, count + 1)]
-
-
-@pytest.fixture(params=["store.h5", "store"])
-def target(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return tmp_path / request.param
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    path = tmp_path_factory.mktemp("whole") / "store.h5"
-    embed(path, source(), QuickFiles())
-    with open_store(path) as store:
-        return content(store)
 
 
 def parts_of(target: Path) -> Path:

@@ -40,7 +40,10 @@ _COMMANDS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return 0 for success, 1 failure, 2 wrong usage, 130 interrupted."""
+    """Run one command; return 0 for success, 1 failure, 130 interrupted.
+
+    Arguments that cannot be parsed end the process with 2, as argparse does.
+    """
     arguments = vars(build_parser().parse_args(argv))
     command: Callable[..., int] = arguments.pop("command")
     try:

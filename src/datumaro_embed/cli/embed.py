@@ -44,7 +44,7 @@ def _embed(
     share = None if shard is None else Shard.parse(shard)
     chosen = EmbedOptions(**options)
     resolve_model(chosen.model)
-    check_place(store, share)
+    check_place(store, share, captions=chosen.captions)
     imported = import_dataset(dataset, follow_symlinks=chosen.follow_symlinks)
     summary = embed_source(
         imported.source,

@@ -24,6 +24,7 @@ _RECRUIT_S = 5.0
 _AGAIN_S = 2.0
 _STOP_S = 60.0
 _MAX_LOSSES = 10
+_SAY_S = 30.0
 
 
 @dataclass(eq=False, slots=True)
@@ -32,6 +33,7 @@ class _Hand:
 
     actor: Any
     node: str
+    hired_at: float
     n_rows: int = 0
     asked: Any = None
 
@@ -64,6 +66,7 @@ class Crew:
         self._losses: Counter[Shard | None] = Counter()
         self._agreed: Ready | None = None
         self._recruit_at = 0.0
+        self._say_at = time.monotonic() + _SAY_S
 
     def embed(self, shards: Sequence[Shard], *, progress: bool) -> dict[Shard, ShardResult]:
         """Embed every shard, in no certain order.
@@ -86,6 +89,7 @@ class Crew:
                     for call in self._cluster.ended([*self._calls], timeout_s=_TICK_S):
                         self._settle(call, bar)
                     self._show(bar)
+                    self._say_that_none_began()
                     interrupts.raise_received()
             finally:
                 self._dismiss()
@@ -106,11 +110,14 @@ class Crew:
 
     @property
     def _n_waiting(self) -> int:
-        """Workers that have no shard yet."""
-        return len(self._idle) + sum(shard is None for _, shard in self._calls.values())
+        """Workers that have no shard yet, but for those that their node may never let begin."""
+        late = time.monotonic() - _SAY_S
+        beginning = (hand for hand, shard in self._calls.values() if shard is None)
+        return len(self._idle) + sum(hand.hired_at > late for hand in beginning)
 
     def _hire(self, node: str, n_cpus: int) -> None:
-        hand = _Hand(self._cluster.start(Worker, self._task, node=node, n_cpus=n_cpus), node)
+        actor = self._cluster.start(Worker, self._task, node=node, n_cpus=n_cpus)
+        hand = _Hand(actor, node, time.monotonic())
         self._hands.append(hand)
         self._calls[hand.actor.prepare.remote()] = hand, None
 
@@ -142,7 +149,9 @@ class Crew:
             if shard is None:
                 self._check_agreement(result)
                 bar.total = result.n_items
-            elif result is not None:
+            elif result is None:  # it was told to stop, and another may take it
+                self._queue.append((0.0, shard))
+            else:
                 self._results[shard] = result
                 for line in result.said:
                     self._notify(f"{shard}: {line}")
@@ -156,6 +165,15 @@ class Crew:
             raise ClusterError(
                 f"Nodes differ: one has {self._agreed}, another {ready}. Give every node the same "
                 "dataset and model, and name --precision."
+            )
+
+    def _say_that_none_began(self) -> None:
+        """Say once what Ray does not: that it waits for processors that others have."""
+        if self._agreed is None and time.monotonic() >= self._say_at:
+            self._say_at = float("inf")
+            self._notify(
+                f"No worker is ready after {_SAY_S:.0f} s: a large dataset or model is being read, "
+                "or other jobs have the nodes' processors (`ray status` tells)."
             )
 
     def _again(self, shard: Shard | None, error: Exception) -> None:
@@ -179,7 +197,8 @@ class Crew:
             if hand.asked is None:
                 hand.asked = hand.actor.n_rows.remote()
         done = sum(result.summary.n_items for result in self._results.values())
-        bar.n = done + sum(hand.n_rows for hand in busy)
+        rows = done + sum(hand.n_rows for hand in busy)  # captions too, beyond a shard's items
+        bar.n = min(rows, bar.total or 0)
         bar.refresh()
 
     def _dismiss(self) -> None:

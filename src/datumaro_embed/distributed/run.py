@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UsageError
 from ..maintenance import merge_stores
 from ..models import resolve_model
-from ..pipeline import EmbedOptions, EmbedSummary
+from ..pipeline import EmbedOptions, EmbedSummary, captions_path, check_place
 from ..place import StorePlace
 from ..records import Status
 from ..sharding import Parts, Shard
 from .cluster import connect
 from .crew import Crew
-from .worker import ShardResult, Task
+from .worker import Task
 
 if TYPE_CHECKING:
     from datumaro.components.dataset_base import IDataset
@@ -34,7 +34,7 @@ _log = logging.getLogger("datumaro_embed")
 
 
 def embed_on_ray(
-    dataset: str | Callable[[], IDataset],
+    dataset: str | os.PathLike[str] | Callable[[], IDataset],
     store: str | os.PathLike[str],
     *,
     root: str | os.PathLike[str] | None = None,
@@ -49,7 +49,7 @@ def embed_on_ray(
 
     Parameters
     ----------
-    dataset : str, or callable without arguments
+    dataset : path, or callable without arguments
         ``PATH[:FORMAT]``, or what makes a Datumaro dataset; each worker reads it by itself.
     store : path
         As for `embed_dataset`. Paths of dataset and store must be the same on every node: a shared
@@ -85,7 +85,8 @@ def embed_on_ray(
         Any of `datumaro_embed.errors`; the same.
     """
     started = time.monotonic()
-    place, task = _plan(dataset, store, root, EmbedOptions(**options))
+    chosen = EmbedOptions(**options)
+    place, task = _plan(dataset, store, root, chosen)
     if workers_per_node < 1:
         raise UsageError("workers_per_node must be at least 1. Leave it out for one.")
     with connect(address) as cluster:
@@ -93,14 +94,18 @@ def embed_on_ray(
         shards = Shard.all_of(count)
         crew = Crew(cluster, task, workers_per_node=workers_per_node, notify=notify)
         results = crew.embed(shards, progress=progress)
-    parts = [StorePlace.of(task.store, shard).target for shard in shards]
-    merge_stores(parts, task.store, replace=True)
-    _remove(place, parts)
-    return _total(store, [results[shard] for shard in shards], time.monotonic() - started)
+    summary = _total(store, [results[shard].summary for shard in shards])
+    captions = os.fspath(captions_path(task.store))
+    merge_stores(_parts(task.store, shards), task.store, replace=True)
+    if summary.captions:
+        merge_stores(_parts(captions, shards), captions, replace=True)
+    for target in (captions, task.store):  # the images' last: they say how many shards there are
+        _remove_parts(target, shards)
+    return replace(summary, seconds=time.monotonic() - started)
 
 
 def _plan(
-    dataset: str | Callable[[], IDataset],
+    dataset: str | os.PathLike[str] | Callable[[], IDataset],
     store: str | os.PathLike[str],
     root: str | os.PathLike[str] | None,
     options: EmbedOptions,
@@ -109,11 +114,11 @@ def _plan(
     if Path(options.model).exists():
         options = replace(options, model=os.path.abspath(options.model))
     resolve_model(options.model)
-    spec = os.path.abspath(dataset) if isinstance(dataset, str) else dataset
+    spec = os.path.abspath(dataset) if isinstance(dataset, str | os.PathLike) else dataset
     separator = os.sep if os.fspath(store).endswith(os.sep) else ""
     target = os.path.abspath(store) + separator
+    check_place(target, captions=options.captions)
     place = StorePlace.of(target)
-    place.check()
     plain = {field.name: getattr(options, field.name) for field in fields(options)}
     return place, Task(spec, os.path.abspath(root) if root else None, target, plain)
 
@@ -128,28 +133,31 @@ def _count(place: StorePlace, wanted: int | None, n_workers: int) -> int:
     return parts.check(wanted or max(1, n_workers) * _SHARDS_PER_WORKER)
 
 
-def _remove(place: StorePlace, parts: Sequence[Path]) -> None:
+def _parts(store: str, shards: Sequence[Shard]) -> list[Path]:
+    return [StorePlace.of(store, shard).target for shard in shards]
+
+
+def _remove_parts(store: str, shards: Sequence[Shard]) -> None:
     """Remove the parts, which the store has now."""
     with suppress(OSError):
-        for path in parts:
+        for path in _parts(store, shards):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        Parts.of(place.target).folder.rmdir()
+        Parts.of(Path(store)).folder.rmdir()
 
 
-def _total(
-    store: str | os.PathLike[str], results: Sequence[ShardResult], seconds: float
-) -> EmbedSummary:
-    summaries = [result.summary for result in results]
+def _total(store: str | os.PathLike[str], summaries: Sequence[EmbedSummary]) -> EmbedSummary:
+    n_captions = sum(part.captions[1] for part in summaries if part.captions)
     return EmbedSummary(
         store=os.fspath(store),
         n_items=sum(part.n_items for part in summaries),
         failures=_joined([part.failures for part in summaries]),
         dropped=summaries[0].dropped,
-        seconds=seconds,
+        seconds=0.0,
         n_added=sum(part.n_added for part in summaries),
         n_reused=sum(part.n_reused for part in summaries),
         n_reembedded=sum(part.n_reembedded for part in summaries),
         n_removed=sum(part.n_removed for part in summaries),
+        captions=(captions_path(store), n_captions) if n_captions else None,
     )
 
 

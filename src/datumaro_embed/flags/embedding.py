@@ -35,7 +35,7 @@ def add_embed_arguments(parser: argparse.ArgumentParser) -> None:
         "on every machine (default: %(default)s)",
     )
     parser.add_argument(
-        "--batch-size", type=int, metavar="N", help="images in one inference (default: the model's)"
+        "--batch-size", type=int, metavar="N", help="images in one inference (default: 16)"
     )
     parser.add_argument(
         "--workers", type=int, metavar="N", help="decoding threads (default: one a processor)"

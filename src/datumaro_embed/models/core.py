@@ -8,15 +8,24 @@ handler runs on that stack, is a segmentation fault. With one `Core` there is on
 
 from __future__ import annotations
 
+import threading
 from functools import cache
 from typing import Any
 
 __all__ = ["openvino_core"]
 
 
-@cache
+_lock = threading.Lock()
+
+
 def openvino_core() -> Any:
     """Return the ``openvino.Core`` of this process, made at the first call."""
+    with _lock:  # `cache` alone calls again for a thread that comes before the first has ended
+        return _core()
+
+
+@cache
+def _core() -> Any:
     import openvino as ov
 
     return ov.Core()

@@ -33,10 +33,16 @@ class PixelBatches(Iterator[Pixels]):
     ----------
     broke : bool
         An exception came from `items` or `rows`, not from who asks for batches.
+    ended : bool
+        No item is left, or no more are wanted. Iteration may stop before: where too many rows
+        wait for batches that are not answered yet. Iterate again when they are.
+    n_given : int
+        Batches so far.
 
     Notes
     -----
-    An array is written over once it was answered: memory is that of the batches under way.
+    An array is written over once it was answered: memory is that of the batches under way and of
+    `MAX_WAITING_ROWS` rows.
     """
 
     def __init__(
@@ -52,9 +58,12 @@ class PixelBatches(Iterator[Pixels]):
         self._shape = (batch_size, side_px, side_px, 3)
         self._free: list[Pixels] = []
         self._unanswered: deque[Pixels] = deque()
-        self.broke = False
+        self.broke = self.ended = False
+        self.n_given = 0
 
     def __next__(self) -> Pixels:
+        if self.ended:
+            raise StopIteration
         buffer = self._free.pop() if self._free else np.empty(self._shape, np.uint8)
         try:
             n_rows = self._gather(buffer)
@@ -62,21 +71,30 @@ class PixelBatches(Iterator[Pixels]):
             self.broke = True
             raise
         if not n_rows:
+            self._free.append(buffer)
             raise StopIteration
+        self.n_given += 1
         self._unanswered.append(buffer[:n_rows])
         return self._unanswered[-1]
 
     def _gather(self, buffer: Pixels) -> int:
         n_rows = 0
-        for item in self._items:
+        while n_rows < len(buffer) and not self._too_many_wait(n_rows):
+            item = next(self._items, None)
+            if item is None:
+                self.ended = True
+                break
             if self._rows.expect(item) and item.pixels is not None:
                 buffer[n_rows] = item.pixels
                 n_rows += 1
             if self._stop():
-                self._items = iter(())
-            if n_rows == len(buffer) or (n_rows and len(self._rows) >= MAX_WAITING_ROWS):
+                self.ended = True
                 break
         return n_rows
+
+    def _too_many_wait(self, n_rows: int) -> bool:
+        is_under_way = n_rows > 0 or bool(self._unanswered)
+        return is_under_way and len(self._rows) >= MAX_WAITING_ROWS
 
     @property
     def n_unanswered(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from ..interrupts import DeferredInterrupts
 from ..place import StorePlace
 from ..records import ItemKey, ItemRecord
 from ..sharding import Shard
+from ..store import ShardRun
+from ..store.encoding import encode_text
 from .options import EmbedOptions
 from .progress import Progress
 from .runs import StoreRun
@@ -49,6 +51,7 @@ def embed_captions(
     provenance: Mapping[str, Any],
     shard: Shard | None = None,
     progress: bool = True,
+    open_run: Callable[..., ShardRun] = ShardRun,
 ) -> tuple[Path, int] | None:
     """Embed every Caption annotation; texts that an earlier run embedded are re-used.
 
@@ -62,20 +65,21 @@ def embed_captions(
     Returns
     -------
     (path, number of captions) or None
-        None where the dataset has no captions; nothing is written then.
+        None where the dataset has no captions; nothing is written then. A shard without captions
+        has an empty part, so that the parts can be joined.
 
     Notes
     -----
     Holds the captions, not their vectors, in memory.
     """
     captions = sorted(_captions(source), key=lambda record: record.key)
-    if not captions:
+    if not captions and shard is None:
         return None
     place = StorePlace.of(captions_path(store), shard)
     place.check()
     with (
         DeferredInterrupts() as interrupts,
-        StoreRun(place, encoder, options, len(captions)) as run,
+        StoreRun(place, encoder, options, len(captions), open_run) as run,
         Progress(len(captions), show=progress) as bar,
         run.keeping(lambda _: None),
     ):
@@ -99,7 +103,7 @@ def _captions(source: SourceDataset) -> Iterator[ItemRecord]:
                 key=ItemKey(image.key.subset, f"{image.key.id}#{number}"),
                 split=image.split,
                 path=image.path,
-                content_sha256=hashlib.sha256(annotation.text.encode()).digest(),
+                content_sha256=hashlib.sha256(encode_text(annotation.text)).digest(),
                 attributes={"image": image.key.id, "caption": annotation.text},
                 annotations=(annotation,),
             )
@@ -109,7 +113,7 @@ def _embedded(
     records: Sequence[ItemRecord], encoder: Encoder, run: StoreRun
 ) -> Iterator[tuple[ItemRecord, Vector, bool]]:
     """Give each record its vector; equal texts of a block are embedded once."""
-    known = {record.content_sha256: run.known.find(record.content_sha256) for record in records}
+    known = {record.content_sha256: run.known.find(record) for record in records}
     new = {
         record.content_sha256: record.annotations[0].text
         for record in records

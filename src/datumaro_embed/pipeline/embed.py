@@ -31,7 +31,7 @@ from ..sharding import Shard
 from ..store import EmbeddingStore, ShardRun, open_store
 from ..versions import installed_versions
 from .batches import MAX_WAITING_ROWS, PixelBatches
-from .captions import embed_captions
+from .captions import captions_path, embed_captions
 from .contents import Contents
 from .inference import embed_batches
 from .options import EmbedOptions
@@ -128,8 +128,8 @@ def embed_source(
         Instead of `ShardRun`, for tests.
     """
     started = time.monotonic()
+    check_place(store, shard, captions=options.captions)
     place = StorePlace.of(store, shard)
-    place.check()
     facts = {"shard": shard.describe(source.keys())} if shard else {}
     source = source.only(shard.holds) if shard else source
     encoder = encoder or options.load_encoder()
@@ -149,11 +149,20 @@ def embed_source(
             run.set_categories(source.categories, encoder.embed_labels(labels) if labels else None)
             provenance = _provenance(source, encoder, options, dropped) | facts
             run.finish(provenance)
-    captions = None
+    captions, outlook = None, [place.outlook()]
     if options.captions:
+        interrupts.raise_received()
         captions = embed_captions(
-            source, store, encoder, options, provenance=provenance, shard=shard, progress=progress
+            source,
+            store,
+            encoder,
+            options,
+            provenance=provenance,
+            shard=shard,
+            progress=progress,
+            open_run=open_run,
         )
+        outlook.append(StorePlace.of(captions_path(store), shard).outlook())
     return EmbedSummary(
         store=os.fspath(place.target),
         n_items=len(source),
@@ -164,19 +173,27 @@ def embed_source(
         n_reused=run.changes.n_reused,
         n_reembedded=run.changes.n_reembedded,
         n_removed=run.changes.n_removed,
-        outlook=place.outlook(),
+        outlook="\n".join(filter(None, outlook)),
         captions=captions,
     )
 
 
-def check_place(store: str | os.PathLike[str], shard: Shard | None = None) -> None:
-    """Refuse early a place where the store cannot be written; leaves nothing behind.
+def check_place(
+    store: str | os.PathLike[str], shard: Shard | None = None, *, captions: bool = False
+) -> None:
+    """Refuse early a place where a store cannot be written; leaves nothing behind.
+
+    Parameters
+    ----------
+    captions : bool
+        Check the place of the captions' store too.
 
     Raises
     ------
     UsageError, StoreExistsError, StoreWriteError
     """
-    StorePlace.of(store, shard).check()
+    for path in (store, captions_path(store)) if captions else (store,):
+        StorePlace.of(path, shard).check()
 
 
 def _write_rows(

@@ -34,10 +34,10 @@ def embed_batches(encoder: Encoder, batches: PixelBatches) -> Generator[Answers,
     InferenceError
         The encoder fails whatever it is given.
     """
-    while True:
+    while not batches.ended:
         try:
             yield from _stream(encoder, batches)
-            return
+            continue
         except InferenceError:
             if batches.broke or not batches.n_unanswered:
                 raise
@@ -48,14 +48,15 @@ def embed_batches(encoder: Encoder, batches: PixelBatches) -> Generator[Answers,
 
 
 def _stream(encoder: Encoder, batches: PixelBatches) -> Iterator[Answers]:
+    n_before = batches.n_given
     for vectors in encoder.embed_pixels(batches):
         answers = _checked(encoder, batches.oldest(), vectors)
         batches.answered()
         yield answers
-    if batches.n_unanswered:
+    if batches.n_unanswered or (batches.n_given == n_before and not batches.ended):
         raise InferenceError(
-            f"Encoder {encoder.name} gave no vectors for {batches.n_unanswered} batches. Check "
-            "it with datumaro_embed.testing.EncoderContract."
+            f"Encoder {encoder.name} gave no vectors for {batches.n_unanswered} batches, or took "
+            "none. Check it with datumaro_embed.testing.EncoderContract."
         )
 
 

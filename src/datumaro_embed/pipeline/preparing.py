@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ..adapter import SourceItem
 from ..encoders import Encoder
 from ..parallel import Ahead, map_ahead
-from ..records import Status
+from ..records import ItemRecord, Status
 from .contents import Contents
 from .ordering import ReadItem
 from .reading import OpenedItem, open_item
@@ -31,7 +31,7 @@ def prepare(
     *,
     workers: int,
     least_side_px: int,
-    find: Callable[[bytes], npt.NDArray[np.float32] | None],
+    find: Callable[[ItemRecord], npt.NDArray[np.float32] | None],
     contents: Contents,
 ) -> Ahead[ReadItem]:
     """Read, decode and resize in threads, in the source's order.
@@ -41,7 +41,7 @@ def prepare(
     least_side_px : int
         See `images.OpenedImage.decode`.
     find : callable
-        The vector that an earlier run has for an image, by its SHA-256; None where there is none.
+        The vector that an earlier run has for a whole image; None where there is none.
     contents : Contents
         Of this run.
     """
@@ -51,7 +51,7 @@ def prepare(
         opened = open_item(item)
         record = opened.record
         if opened.is_readable and opened.is_whole:
-            vector = find(record.content_sha256)
+            vector = find(record)
             if vector is not None:
                 return ReadItem(record, position, vector=vector)
             if not contents.is_first(record.content_sha256, position):

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from tqdm import tqdm
@@ -38,7 +37,7 @@ class EmbedSummary:
         New items; rows whose vector an earlier run had; items that were there and were embedded
         again; items of the store before that the dataset has no longer.
     outlook : str
-        What is next to do, in one line; empty where nothing is.
+        What is next to do, a line for each store; empty where nothing is.
     captions : (path, number) or None
         Where the captions are and how many; None where none were embedded.
     """
@@ -101,12 +100,7 @@ class Progress:
         )
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.close()
 
     def note(self, record: ItemRecord) -> None:

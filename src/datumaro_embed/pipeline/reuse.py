@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ..records import ItemKey, Status
+from ..records import ItemKey, ItemRecord, Status
 from ..store import EmbeddingStore
 
 __all__ = ["Changes", "KnownVectors"]
@@ -27,8 +27,8 @@ class KnownVectors:
     Notes
     -----
     Only vectors are re-used, never a row: names, sizes and annotations are read again. A row
-    without a vector is tried again each time. A region of an image has its image's hash and is
-    never re-used. 24 bytes for each row.
+    without a vector is tried again each time. A region of an image has its image's hash, but not
+    its size: it is never asked for, and never given. 24 bytes for each row.
     """
 
     def __init__(
@@ -49,16 +49,17 @@ class KnownVectors:
     def __len__(self) -> int:
         return len(self._hashes)
 
-    def find(self, content_sha256: bytes) -> Vector | None:
-        """Return the vector of a whole image, by its SHA-256; None where there is none."""
-        wanted = np.frombuffer(content_sha256[:8], dtype="<u8")[0]
+    def find(self, record: ItemRecord) -> Vector | None:
+        """Return the vector of a whole image, by its SHA-256 and size; None where there is none."""
+        wanted = np.frombuffer(record.content_sha256[:8], dtype="<u8")[0]
         for place in range(int(np.searchsorted(self._hashes, wanted)), len(self)):
             if self._hashes[place] != wanted:
                 return None
             group, index = self._places[int(self._place[place])]
             store, row = group[index], int(self._row[place])
-            same = store.content_sha256[row].tobytes() == content_sha256
-            if same and self._is_sound(store, row):
+            size = int(store.widths[row]), int(store.heights[row])
+            same = store.content_sha256[row].tobytes() == record.content_sha256
+            if same and size == (record.width, record.height) and self._is_sound(store, row):
                 return np.asarray(store.embeddings([row])[0], dtype=np.float32)
         return None
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,22 +34,10 @@ from ..store import (
     vector_settings,
 )
 from ..store.files import checked_free_bytes
+from .options import EmbedOptions
 from .reuse import Changes, KnownVectors
 
 __all__ = ["StoreRun"]
-
-
-class RunOptions(Protocol):
-    """How rows are stored, and whether anything is taken from before."""
-
-    @property
-    def dtype(self) -> str: ...
-    @property
-    def shard_rows(self) -> int: ...
-    @property
-    def restart(self) -> bool: ...
-    @property
-    def decode(self) -> str: ...
 
 
 class StoreRun:
@@ -60,8 +47,7 @@ class StoreRun:
     ----------
     place : StorePlace
     encoder : Encoder
-    options : RunOptions
-        Of `EmbedOptions`, what a run needs.
+    options : EmbedOptions
     n_items : int
         Rows that the store will have.
     open_run : callable
@@ -81,11 +67,12 @@ class StoreRun:
         self,
         place: StorePlace,
         encoder: Encoder,
-        options: RunOptions,
+        options: EmbedOptions,
         n_items: int,
         open_run: Callable[..., ShardRun] = ShardRun,
     ) -> None:
         self._place = place
+        self._opened = ExitStack()
         self._dtype = options.dtype
         self._settings = vector_settings({**encoder.provenance(), "decode": options.decode})
         self._run = open_run(
@@ -107,13 +94,13 @@ class StoreRun:
             self.changes = self._changes()
             self.known = self._known()
         except BaseException:
-            self._run.abort()
+            self._let_go()
             raise
 
     def _open_before(self, encoder: Encoder) -> EmbeddingStore | None:
         """Open the finished store that this run will replace."""
         try:
-            before = open_store(self._place.target)
+            before = self._opened.enter_context(open_store(self._place.target))
         except StoreNotFoundError:
             return None
         except DatumaroEmbedError:
@@ -133,7 +120,7 @@ class StoreRun:
         directory = StorePlace(whole, self._place.keeps_shards).directory
         for path in dict.fromkeys((whole, directory)):
             if path.is_file() or is_store_directory(path):
-                store = open_store(path)
+                store = self._opened.enter_context(open_store(path))
                 _refuse_other_model(store, path, encoder)
                 yield store
 
@@ -236,16 +223,12 @@ class StoreRun:
     def __enter__(self) -> StoreRun:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
+        self._let_go()
+
+    def _let_go(self) -> None:
         self._run.abort()
-        for store in (self._before, *self._whole):
-            if store is not None:
-                store.close()
+        self._opened.close()
 
 
 def _is_complete(store: EmbeddingStore) -> bool:

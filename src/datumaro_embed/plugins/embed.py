@@ -55,7 +55,7 @@ class ClipEmbed(Transform):  # type: ignore[misc]
         with datum_errors(True):
             chosen = EmbedOptions(**options)
             resolve_model(chosen.model)
-            check_place(parsed["store"])
+            check_place(parsed["store"], captions=parsed["captions"])
         return {**parsed, "from_datum": True}
 
     def __init__(
