@@ -29,7 +29,7 @@ def page() -> str:
         "<!-- Made by scripts/make_command_docs.py; a test compares. -->",
         "",
         "`datumaro-embed COMMAND --help` says the same. Exit status: 0 done, 1 failed with one",
-        "line of why and what to do, 2 wrong usage, 130 interrupted.",
+        "line of why and what to do, 2 wrong usage, 130 or 143 interrupted.",
         "",
         "| command | |",
         "|---|---|",
@@ -48,8 +48,13 @@ def _command(name: str, parser: argparse.ArgumentParser) -> Iterator[str]:
     yield ""
     yield "| argument | |"
     yield "|---|---|"
+    groups = {a: group.title for group in parser._action_groups[2:] for a in group._group_actions}
     for action in actions:
-        yield f"| `{_cell(_invocation(action))}` | {_cell(_help(parser, action))} |"
+        only = f"{groups[action]}: " if action in groups else ""
+        yield f"| `{_cell(_invocation(action))}` | {_cell(only + _help(parser, action))} |"
+    if parser.epilog:
+        yield ""
+        yield _text(parser, parser.epilog)
 
 
 def _usage(actions: list[argparse.Action]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .listing import printable
 from .records import Split, Status
 from .store import EmbeddingStore
 
@@ -15,10 +16,13 @@ __all__ = ["describe", "describe_items"]
 
 def describe(store: EmbeddingStore) -> Iterator[str]:
     """Yield the model, dimensions and counts by subset, status and label."""
+    return map(printable, _facts(store))
+
+
+def _facts(store: EmbeddingStore) -> Iterator[str]:
     provenance = store.provenance
-    model = provenance.get("model", {})
     yield f"store        {store.path}"
-    yield f"model        {model.get('name')} from {model.get('source')}"
+    yield f"model        {store.model_fact('name')} from {store.model_fact('source')}"
     yield f"fingerprint  {store.run_fingerprint}"
     yield f"ran on       {provenance.get('device')}, {provenance.get('precision')}"
     yield f"embeddings   {store.n_rows} × {store.dim} {store.dtype}"
@@ -29,8 +33,10 @@ def describe(store: EmbeddingStore) -> Iterator[str]:
         yield f"subset       {store.subset_names[code]} ({Split(split).name.lower()}): {count}"
     for status, count in sorted(Counter(store.statuses.tolist()).items()):
         yield f"status       {Status(status).name.lower()}: {count}"
+    names = store.categories.labels  # none in a run that has not ended
     for label, count in Counter(store.ann_labels.tolist()).most_common():
-        name = store.categories.labels[label] if label >= 0 else "(no label)"
+        name = names[label] if 0 <= label < len(names) else f"label {label}"
+        name = name if label >= 0 else "(no label)"
         yield f"label        {name}: {count}"
 
 
@@ -41,7 +47,7 @@ def describe_items(store: EmbeddingStore, n_items: int, *, n_values: int = 6) ->
         vector = np.asarray(store.embeddings([row])[0], dtype=np.float32)
         values = " ".join(f"{value:+.4f}" for value in vector[:n_values])
         state = record.status.name.lower() + (f": {record.error}" if record.error else "")
-        yield (
+        yield printable(
             f"{row:>6}  {record.key.subset}  {record.key.id}  {record.width}×{record.height}  "
             f"{len(record.annotations)} annotations  ({vector.shape[0]},) [{values} …]  {state}"
         )

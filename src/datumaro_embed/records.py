@@ -206,8 +206,9 @@ class DuplicateGroup:
     Attributes
     ----------
     keep : ItemKey
-        The one that stays where the others are dropped: of train before val before test before
-        others; then the one with most annotations, then most pixels, then the lowest key.
+        The one that stays where the others are dropped: one with a vector before one without; then
+        of train before val before test before others; then the one with most annotations, then most
+        pixels, then the lowest key.
     keys : tuple of ItemKey
         All of them, ascending.
     splits : tuple of Split

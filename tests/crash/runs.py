@@ -95,7 +95,12 @@ class QuickFiles(FileSystem):
 
 
 def embed(
-    target: Path | str, data: SourceDataset, files: FileSystem, **options: Any
+    target: Path | str,
+    data: SourceDataset,
+    files: FileSystem,
+    *,
+    encoder: FakeEncoder | None = None,
+    **options: Any,
 ) -> EmbedSummary:
     """Embed with small shards through a file system."""
     return embed_source(
@@ -104,7 +109,7 @@ def embed(
         EmbedOptions(workers=1, shard_rows=SHARD_ROWS, **options),
         progress=False,
         notify=lambda line: None,
-        encoder=FakeEncoder(batch_size=5),
+        encoder=encoder or FakeEncoder(batch_size=5),
         open_run=partial(ShardRun, files=files),
     )
 

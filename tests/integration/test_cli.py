@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datumaro_embed import open_store
+from datumaro_embed import ItemKey, open_store
+from datumaro_embed.records import AnnotationRecord, ItemRecord
+from datumaro_embed.store import ShardRun
 from support import REPO, SAMPLE, picture, run, write_coco, write_pictures
 
 
@@ -43,6 +45,19 @@ def test_info_prints_model_counts_and_vectors(coco_store: Path) -> None:
         for row in (0, 1):
             assert store.key(row).id in done.stdout
             assert f"{float(store.embeddings([row])[0][0]):+.4f}" in done.stdout
+
+
+def test_info_of_a_run_that_has_not_ended_and_of_a_name_that_is_no_utf8(tmp_path: Path) -> None:
+    record = ItemRecord(
+        ItemKey("train", "a\udcff\x1b[31m"), annotations=(AnnotationRecord("bbox", label=3),)
+    )
+    with ShardRun(tmp_path / "e.h5.work", dim=2) as begun:
+        begun.append(record, np.array([0, 1], np.float32))
+        begun.suspend()
+    done = run("datumaro-embed", "info", tmp_path / "e.h5.work", "--items", "1")
+    assert done.returncode == 0, done.stderr
+    assert "label 3: 1" in done.stdout
+    assert "a\\udcff\\x1b[31m" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["coco", "yolo"])

@@ -152,9 +152,15 @@ def test_coco_geometry(tmp_path: Path) -> None:
         AnnotationRecord("caption", text="a <b>"),
         AnnotationRecord("ellipse", 0, coords=(1, 1, 2, 2)),
         AnnotationRecord("bbox", -1, coords=(1, 1, 2, 2)),
+        AnnotationRecord("bbox", 0, coords=()),
+        AnnotationRecord("polygon", 0, coords=()),
+        AnnotationRecord("polygon", 0, coords=(1, 2, 3)),
+        AnnotationRecord("points", 0, coords=(1, 2, 4, 6), visibility=(2,)),
+        AnnotationRecord("mask", 0, rle="{}"),
+        AnnotationRecord("mask", 0, rle="no JSON"),
     )
     summary = convert_store(store, tmp_path / "c.json", to="coco")
-    assert summary.skipped == {"ellipse": 1, "bbox": 1}
+    assert summary.skipped == {"ellipse": 1, "bbox": 2, "polygon": 2, "points": 1, "mask": 2}
     assert "not expressible in COCO, left out: 1 ellipse" in "\n".join(summary.lines())
     content = json.loads((tmp_path / "c.json").read_text())
     masked, polygons, points, caption = content["annotations"]

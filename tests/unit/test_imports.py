@@ -143,6 +143,18 @@ BAD_TABLES = {
         pa.table({"id": ["a"], "status": ["fine"], "embedding": [[1.0]]}),
         "Row 0 of the items cannot be read",
     ),
+    "attributes": (
+        pa.table({"id": ["a"], "attributes": [5], "embedding": [[1.0]]}),
+        "Row 0 of the items cannot be read",
+    ),
+    "type": (
+        pa.table({"id": ["a"], "annotations": [[{"type": None}]], "embedding": [[1.0]]}),
+        "Row 0 of the items cannot be read|type",
+    ),
+    "error": (
+        pa.table({"id": ["a"], "status": ["missing"], "error": [5], "embedding": [[1.0]]}),
+        "Row 0 of the items cannot be read|error",
+    ),
     "metadata": (
         pa.table({"id": ["a"], "embedding": [[1.0]]}, metadata={METADATA_KEY: b"{}"}),
         "metadata is damaged",

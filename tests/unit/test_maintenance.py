@@ -16,6 +16,7 @@ from datumaro_embed.errors import (
     StoreExistsError,
     UsageError,
 )
+from datumaro_embed.info import describe
 from datumaro_embed.maintenance import merge_stores, repair_store
 from datumaro_embed.records import AnnotationRecord, Categories, ItemKey, ItemRecord, Status
 from datumaro_embed.store import ShardRun, compact_store, create_store, open_store
@@ -110,6 +111,54 @@ def test_what_cannot_be_merged(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nothing to merge"):
         merge_stores([], tmp_path / "c.h5")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1.h5", "2.h5"]
+
+
+def test_full_categories_say_the_same_as_the_names(tmp_path: Path) -> None:
+    paths = []
+    for name, labels in (("1.h5", ("cat",)), ("2.h5", ("dog", "cat"))):
+        full = {"label": {"items": [{"name": label, "from": name} for label in labels]}, "x": name}
+        with create_store(tmp_path / name, dim=8) as writer:
+            writer.append(record(len(paths)), VECTORS[0])
+            writer.set_categories(Categories(labels, full))
+            writer.seal({})
+        paths.append(tmp_path / name)
+    merge_stores(paths, tmp_path / "c.h5")
+    with open_store(tmp_path / "c.h5") as merged:
+        items = [{"name": "cat", "from": "1.h5"}, {"name": "dog", "from": "2.h5"}]
+        assert merged.categories == Categories(
+            ("cat", "dog"), {"label": {"items": items}, "x": "1.h5"}
+        )
+
+
+def test_a_norm_that_float16_rounded_is_taken_over(tmp_path: Path) -> None:
+    """The writer takes 1 ± 1e-3 in float32; rounding may carry it over that."""
+    rng = np.random.default_rng(0)
+    while True:
+        vector = (unit_rows(rng.normal(size=(1, 4)))[0] * 1.00095).astype(np.float32)
+        if np.linalg.norm(vector.astype(np.float16).astype(np.float64)) > 1.00102:
+            break
+    with create_store(tmp_path / "1.h5", dim=4) as writer:
+        writer.append(record(1), vector)
+        writer.seal({})
+    merge_stores([tmp_path / "1.h5"], tmp_path / "merged.h5")
+    summary = repair_store(tmp_path / "1.h5", tmp_path / "repaired.h5")
+    assert (summary.n_kept, summary.n_marked) == (1, 0)
+    for name in ("1.h5", "merged.h5", "repaired.h5"):
+        with open_store(tmp_path / name) as store:
+            assert store.verify() == []
+            assert store.embeddings([0])[0].tobytes() == vector.astype(np.float16).tobytes()
+
+
+@pytest.mark.parametrize("strange", [{"model": "m"}, {"model": {"name": 5}}, {"shard": {"x": 1}}])
+def test_provenance_of_others_may_say_anything(tmp_path: Path, strange: dict) -> None:
+    for number in (1, 2):
+        with create_store(tmp_path / f"{number}.h5", dim=8) as writer:
+            writer.append(record(number), VECTORS[number])
+            writer.seal({**strange, "media_root": 5})
+    merge_stores([tmp_path / "1.h5", tmp_path / "2.h5"], tmp_path / "c.h5")
+    with open_store(tmp_path / "c.h5") as merged:
+        assert (merged.model_fact("name"), merged.media_root) == ("", "")
+        assert len(list(describe(merged))) > 5
 
 
 def test_a_damaged_row_is_not_given_a_new_checksum(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from datumaro_embed.errors import (
     UsageError,
 )
 from datumaro_embed.records import Status
-from datumaro_embed.retrieval import SearchOptions, compose, run_search
+from datumaro_embed.retrieval import Filters, SearchOptions, compose, run_search
 from datumaro_embed.similarity import graph_path
 from datumaro_embed.store import EmbeddingStore
 from search_support import fake_store, item, memory_store
@@ -167,6 +167,7 @@ def test_an_index_is_used_where_it_can_answer(made: Made) -> None:
     assert "up to date" in build_index(store)
     by_index = run_search(store, [query], SearchOptions())
     assert not by_index.exact
+    assert not run_search(store, [query], SearchOptions(filters=Filters(labels=[]))).exact
     assert by_index.hits == exact.hits
     assert run_search(store, [query], SearchOptions(exact=True)).exact
     assert search(store, query, splits=["train"]) == exact.hits
@@ -182,6 +183,7 @@ def test_a_stale_index_is_an_error_until_it_is_made_again(made: Made, tmp_path: 
     with pytest.raises(StoreIndexError, match="is of another store"):
         search(store, np.ones(16))
     assert search(store, np.ones(16), exact=True)
+    assert search(store, np.ones(16), splits=["train"])  # a filtered search needs no index
     assert "6 rows in" in build_index(store)
     assert search(store, np.ones(16))
     spoilt = tmp_path / "spoilt"

@@ -198,6 +198,20 @@ def test_a_limit_below_the_bare_page_is_refused(coco_store: Path, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"max_mb": float("nan")}, "--max-mb must be"),
+        ({"max_mb": float("inf")}, "--max-mb must be"),
+        ({"max_mb": 0}, "--max-mb must be"),
+        ({"threshold": 2.0}, "threshold"),
+    ],
+)
+def test_wrong_options_are_refused_before_any_work(options: dict, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        ReportOptions(**options)
+
+
 def test_nothing_is_overwritten(coco_store: Path, tmp_path: Path) -> None:
     (tmp_path / "report.html").write_text("mine")
     with pytest.raises(StoreExistsError, match="exists"):

@@ -15,7 +15,7 @@ def add_parser(commands: Any) -> None:
         help="write a store as parquet, npy, csv, faiss or coco",
         description="Write a store in a format that other tools read. Nothing is overwritten.",
     )
-    parser.add_argument("store", type=Path, help="an .h5 file that `embed` or `import` wrote")
+    parser.add_argument("store", type=Path, help="a store, file or folder")
     parser.add_argument(
         "--to",
         required=True,

@@ -14,7 +14,8 @@ def add_parser(commands: Any) -> None:
         "index",
         help="make searches of a big store faster",
         description="Write an approximate index (HNSW) beside the store, as STORE.usearch. "
-        "`search` and `duplicates` use it where it is; worth it from some hundred thousand items.",
+        "`search` asks it where there is one, for questions without filters and at most 1,000 "
+        "hits; worth it from some hundred thousand items.",
     )
     parser.add_argument("store", type=Path)
     parser.add_argument("--rebuild", action="store_true", help="even where there is a current one")

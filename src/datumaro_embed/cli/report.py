@@ -18,7 +18,7 @@ def add_parser(commands: Any) -> None:
         description="Write one HTML file that needs no network: what the dataset is, a map of the "
         "embeddings, duplicates and leaks, failures. Needs the `report` extra.",
     )
-    parser.add_argument("store", type=Path, help="an .h5 file that `embed` or `import` wrote")
+    parser.add_argument("store", type=Path, help="a store, file or folder")
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE.html", help="must not exist"
     )

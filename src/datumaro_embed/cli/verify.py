@@ -26,6 +26,7 @@ def add_parser(commands: Any) -> None:
 
 def _verify(store: Path, dataset: str | None, follow_symlinks: bool) -> int:
     from ..adapter import import_dataset
+    from ..listing import printable
     from ..store import open_store
     from ..verify import compare_with_dataset
 
@@ -38,7 +39,7 @@ def _verify(store: Path, dataset: str | None, follow_symlinks: bool) -> int:
             imported = import_dataset(dataset, follow_symlinks=follow_symlinks)
             problems += compare_with_dataset(opened, imported.source)
         for problem in problems[:_MAX_DIFFERENCES]:
-            print(problem)
+            print(printable(problem))
         if len(problems) > _MAX_DIFFERENCES:
             print(f"… and {len(problems) - _MAX_DIFFERENCES} more")
         found = f"{len(problems)} differences; {ways}" if problems else "sound"

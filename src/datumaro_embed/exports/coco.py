@@ -75,7 +75,10 @@ def coco_annotations(
         key = (annotation.group, annotation.label) if shared else (None, position)
         instances.setdefault(key, []).append(annotation)
     for parts in instances.values():
-        geometry = _geometry(parts)
+        try:
+            geometry = _geometry(parts)
+        except (KeyError, TypeError, ValueError):  # coordinates that are none, a mask that is none
+            geometry = None
         if geometry is None:
             skipped[parts[0].type] += 1
             continue

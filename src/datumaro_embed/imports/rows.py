@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,9 @@ __all__ = ["StoreFacts", "item_records", "store_facts"]
 
 Row = dict[str, Any]
 
-_PLAIN = ("path", "width", "height", "error")
+_SIZES = ("width", "height")
+_TEXTS = ("path", "error")
+_ANNOTATION_TEXTS = ("type", "rle", "text", "extra")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ def item_records(items: pa.Table, subset: str) -> list[ItemRecord]:
     for number, row in enumerate(items.to_pylist()):
         try:
             records.append(_record(row, column, subset))
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UsageError(
                 f"Row {number} of the items cannot be read ({error!r}); mend it.", row=number
             ) from error
@@ -112,16 +115,26 @@ def _record(row: Row, id_column: str, subset: str) -> ItemRecord:
         content_sha256=bytes.fromhex(digest) if digest else bytes(32),
         attributes=_json(row.get("attributes")),
         annotations=tuple(_annotation(entry) for entry in row.get("annotations") or ()),
-        **{name: row[name] for name in _PLAIN if row.get(name) is not None},
+        **({name: row[name] for name in _SIZES if row.get(name) is not None} | _texts(row, _TEXTS)),
     )
 
 
 def _annotation(entry: Row) -> AnnotationRecord:
     known = {name: entry[name] for name in AnnotationRecord.__dataclass_fields__ if name in entry}
+    known = {name: value for name, value in known.items() if name not in _ANNOTATION_TEXTS}
+    known |= _texts(entry, _ANNOTATION_TEXTS)
     known["coords"] = tuple(known.get("coords") or ())
     known["visibility"] = tuple(known.get("visibility") or ())
     known["attributes"] = _json(known.get("attributes"))
     return AnnotationRecord(**known)
+
+
+def _texts(row: Row, names: Sequence[str]) -> Row:
+    found = {name: row[name] for name in names if row.get(name) is not None}
+    for name, value in found.items():
+        if not isinstance(value, str):
+            raise ValueError(f"{name} {value!r} is no text")
+    return found
 
 
 def _json(text: str | None) -> Row:

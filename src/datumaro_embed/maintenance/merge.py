@@ -98,7 +98,9 @@ def merge_stores(
         settings = _common_settings(opened)
         refuse_incomplete(opened)
         first = opened[0]
-        with run_like(first, place, model=_model_name(first), vector_settings=settings) as run:
+        with run_like(
+            first, place, model=first.model_fact("name"), vector_settings=settings
+        ) as run:
             n_items, n_dropped = _write(opened, run, on_duplicate)
             run.set_categories(*_categories(opened))
             provenance = _provenance(opened)
@@ -144,16 +146,15 @@ def _refuse_other_models(stores: Sequence[EmbeddingStore]) -> None:
             first.dtype,
         ):
             raise ModelMismatchError(
-                f"'{first.path}' has {first.dim} x {first.dtype} of the model "
-                f"{_model_name(first)} ({first.run_fingerprint[:12]}), and '{other.path}' has "
-                f"{other.dim} x {other.dtype} of {_model_name(other)} "
-                f"({other.run_fingerprint[:12]}); embed one of them again.",
+                f"'{first.path}' has {_vectors_of(first)}, and '{other.path}' has "
+                f"{_vectors_of(other)}; embed one of them again.",
                 path=other.path,
             )
 
 
-def _model_name(store: EmbeddingStore) -> str:
-    return str(store.provenance.get("model", {}).get("name", "unknown"))
+def _vectors_of(store: EmbeddingStore) -> str:
+    model = store.model_fact("name") or "unknown"
+    return f"{store.dim} x {store.dtype} of the model {model} ({store.run_fingerprint[:12]})"
 
 
 def _write(stores: Sequence[EmbeddingStore], run: ShardRun, on_duplicate: str) -> tuple[int, int]:
@@ -168,7 +169,7 @@ def _write(stores: Sequence[EmbeddingStore], run: ShardRun, on_duplicate: str) -
         source, row = places[-1] if on_duplicate == "last" else places[0]
         _refuse_damage(stores[source], row)
         record = _relabelled(stores[source].item(row), maps[source])
-        vector = stores[source].embeddings([row])[0].astype(np.float32)
+        vector = stores[source].embeddings([row])[0]
         run.append(record, vector if record.status is Status.OK else None)
         n_items, n_dropped = n_items + 1, n_dropped + len(places) - 1
     return n_items, n_dropped
@@ -240,6 +241,7 @@ def _categories(
     full: dict[str, Any] = {}
     for store in reversed(stores):
         full |= store.categories.full
+    full |= _full_labels(stores, labels, full)
     vectors: dict[str, npt.NDArray[np.float32]] = {}
     for store in stores:
         if store.label_embeddings is not None:
@@ -247,6 +249,21 @@ def _categories(
     known = labels and all(name in vectors for name in labels)
     embedding = np.stack([vectors[name] for name in labels]) if known else None
     return Categories(labels, full), embedding
+
+
+def _full_labels(
+    stores: Sequence[EmbeddingStore], labels: Sequence[str], full: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return Datumaro's own words on the labels of all stores, in the order of the merged one."""
+    named: dict[str, Any] = {}
+    for store in stores:
+        found = store.categories.full.get("label")
+        for entry in found.get("items", ()) if isinstance(found, dict) else ():
+            if isinstance(entry, dict):
+                named.setdefault(str(entry.get("name")), entry)
+    if not isinstance(full.get("label"), dict) or not named:
+        return {}
+    return {"label": {**full["label"], "items": [named.get(n, {"name": n}) for n in labels]}}
 
 
 def _provenance(stores: Sequence[EmbeddingStore]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from ..store import EmbeddingStore
 
 __all__ = ["expand", "merged_provenance", "refuse_incomplete"]
 
+_PART_KEYS = {"number", "count", "dataset_n_items", "dataset_keys_sha256"}
+
 
 def expand(stores: Sequence[str | os.PathLike[str]]) -> Iterator[Path]:
     """Replace each folder of parts by its parts.
@@ -90,7 +92,7 @@ def _own(provenance: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, A
 
 def _part(store: EmbeddingStore) -> dict[str, Any] | None:
     found = store.provenance.get("shard")
-    return found if isinstance(found, dict) else None
+    return found if isinstance(found, dict) and found.keys() >= _PART_KEYS else None
 
 
 def _incomplete(what: str, missing: Sequence[Shard]) -> StoreNotFoundError:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..errors import StoreCorruptError, StoreError, UsageError
 from ..records import Categories, ItemKey, ItemRecord, Status
 from ..store import (
@@ -104,8 +102,7 @@ def repair_store(store: str | os.PathLike[str], output: str | os.PathLike[str]) 
     ]
     found, n_lost = _best_rows([s for s in opened if fits(_settings_of(s), settings)])
     with run_like(head, place, vector_settings=settings) as run:
-        for key in sorted(found):
-            _append(run, key, found[key])
+        n_kept = sum(_append(run, key, found[key]) for key in sorted(found))
         categories, labels = _categories_of(head)
         run.set_categories(categories, labels)
         provenance = _provenance_of(head) | {"repaired_from": Path(store).name}
@@ -113,7 +110,6 @@ def repair_store(store: str | os.PathLike[str], output: str | os.PathLike[str]) 
             run.seal(provenance)
         else:
             run.publish(place.target, provenance)
-    n_kept = sum(row is not None for row in found.values())
     return RepairSummary(os.fspath(output), n_kept, len(found) - n_kept, n_lost, left_out)
 
 
@@ -155,14 +151,16 @@ def _best_rows(stores: Sequence[EmbeddingStore]) -> tuple[dict[ItemKey, _Row], i
     return found, n_lost
 
 
-def _append(run: ShardRun, key: ItemKey, row: _Row) -> None:
+def _append(run: ShardRun, key: ItemKey, row: _Row) -> bool:
+    """Append the row or its mark; return whether it was the row."""
     with suppress(StoreCorruptError, UsageError):  # a CRC that is right over a vector that is not
         if row is not None:
             record = row[0].item(row[1])
-            vector = row[0].embeddings([row[1]])[0].astype(np.float32)
+            vector = row[0].embeddings([row[1]])[0]
             run.append(record, vector if record.status is Status.OK else None)
-            return
+            return True
     run.append(ItemRecord(key, status=Status.INFERENCE_FAILED, error=_DAMAGED), None)
+    return False
 
 
 def _best_head(stores: Sequence[EmbeddingStore]) -> EmbeddingStore:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import StoreCorruptError
 from ..records import ItemKey, ItemRecord, Status
 from ..store import EmbeddingStore
 
@@ -90,7 +92,9 @@ class Changes:
 
     def note(self, key: ItemKey, *, reused: bool) -> None:
         """Count one row."""
-        known = self._before is not None and key in self._before
+        known = False
+        with suppress(StoreCorruptError):  # only the count of what is added suffers
+            known = self._before is not None and key in self._before
         self._n_found += known
         if reused:
             self.n_reused += 1

@@ -103,8 +103,10 @@ class StoreRun:
             before = self._opened.enter_context(open_store(self._place.target))
         except StoreNotFoundError:
             return None
-        except DatumaroEmbedError:
-            if self._place.keeps_shards and not self._run.has_finished_store:
+        except DatumaroEmbedError as error:
+            # Of a directory the run itself takes what is sound.
+            is_damaged = isinstance(error, StoreCorruptError) or not self._run.has_finished_store
+            if self._place.keeps_shards and is_damaged:
                 return None
             raise
         if not _is_complete(before):
@@ -237,7 +239,7 @@ def _is_complete(store: EmbeddingStore) -> bool:
 
 def _refuse_other_model(store: EmbeddingStore, place: Path, encoder: Encoder) -> None:
     if (store.run_fingerprint, store.dim) != (encoder.fingerprint, encoder.dim):
-        name = str(store.provenance.get("model", {}).get("name", ""))
+        name = store.model_fact("name")
         raise model_mismatch(
             place, (name, store.run_fingerprint), (encoder.name, encoder.fingerprint)
         )

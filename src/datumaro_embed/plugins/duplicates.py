@@ -27,8 +27,9 @@ class ClipDuplicates(Transform):  # type: ignore[misc]
     """Tag, drop or move items that show the same, by the vectors of a store.
 
     |n|n
-    One item of each group stays: of train before val before test before other subsets; then the
-    one with most annotations, then most pixels, then the first by name. The others are tagged
+    One item of each group stays: one that was embedded before one that failed; then of train
+    before val before test before other subsets; then the one with most annotations, then most
+    pixels, then the first by name. The others are tagged
     (attributes `duplicate_group` and `duplicate_of`), dropped, or moved to its subset, so that no
     group is in two splits.|n
     |n
@@ -45,7 +46,7 @@ class ClipDuplicates(Transform):  # type: ignore[misc]
     def build_cmdline_parser(cls, **kwargs: Any) -> argparse.ArgumentParser:
         """Return the parser of what follows ``--``."""
         parser: argparse.ArgumentParser = super().build_cmdline_parser(**kwargs)
-        parser.add_argument("--store", required=True, metavar="FILE.h5", help="store of this data")
+        parser.add_argument("--store", required=True, metavar="STORE", help="store of this data")
         parser.add_argument(
             "--action", default="tag", choices=ACTIONS, help="(default: %(default)s)"
         )

@@ -28,7 +28,7 @@ class ClipSearch(Transform):  # type: ignore[misc]
     Examples:|n
     - Keep the 100 items nearest to a text:|n
     |s|s%(prog)s -- --store embeddings.h5 --query "a red car" -k 100|n
-    - Keep what looks like one item, but is not labelled `cat`:|n
+    - Keep what looks like one item, but less like a cat:|n
     |s|s%(prog)s -- --store embeddings.h5 --item train/0001 --not "a cat"
     """
 
@@ -38,7 +38,7 @@ class ClipSearch(Transform):  # type: ignore[misc]
     def build_cmdline_parser(cls, **kwargs: Any) -> argparse.ArgumentParser:
         """Return the parser of what follows ``--``."""
         parser: argparse.ArgumentParser = super().build_cmdline_parser(**kwargs)
-        parser.add_argument("--store", required=True, metavar="FILE.h5", help="store of this data")
+        parser.add_argument("--store", required=True, metavar="STORE", help="store of this data")
         parser.add_argument(
             "--query", action="append", default=[], metavar="TEXT", help="a text, as typed"
         )

@@ -16,7 +16,6 @@ __all__ = [
     "Failure",
     "LabelFact",
     "SubsetFact",
-    "annotation_rows",
     "collect",
     "item_labels",
 ]
@@ -112,18 +111,11 @@ def item_labels(store: EmbeddingStore) -> tuple[IntArray, IntArray]:
         Each pair once, ascending by row, then by label.
     """
     labels = store.ann_labels.astype(np.int64)
-    rows = annotation_rows(store)
+    rows = store.ann_rows
     known = (labels >= 0) & (labels < len(store.categories.labels))
     width = max(len(store.categories.labels), 1)
     pairs = np.unique(rows[known] * width + labels[known])
     return pairs // width, pairs % width
-
-
-def annotation_rows(store: EmbeddingStore) -> IntArray:
-    """Give the item's row of every annotation."""
-    offsets = store.ann_offsets.astype(np.int64)
-    counts: IntArray = offsets[1:] - offsets[:-1]
-    return np.repeat(np.arange(store.n_rows), counts)
 
 
 def _subsets(store: EmbeddingStore) -> list[SubsetFact]:
@@ -142,7 +134,7 @@ def _labels(store: EmbeddingStore) -> list[LabelFact]:
         return []
     known = (store.ann_labels >= 0) & (store.ann_labels < len(names))
     labels = store.ann_labels[known].astype(np.int64)
-    splits = store.splits[annotation_rows(store)[known]].astype(np.int64)
+    splits = store.splits[store.ann_rows[known]].astype(np.int64)
     table = np.zeros((len(names), len(Split)), dtype=np.int64)
     np.add.at(table, (labels, splits), 1)
     n_items = np.bincount(item_labels(store)[1], minlength=len(names))

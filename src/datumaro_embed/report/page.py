@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..duplicates import check_threshold
 from ..errors import MissingExtraError, UsageError
 from ..exports import new_path
 from ..flags import DEFAULT_THRESHOLD
@@ -52,6 +54,11 @@ class ReportOptions:
     threshold: float = DEFAULT_THRESHOLD
     max_mb: float = 25.0
     title: str | None = None
+
+    def __post_init__(self) -> None:
+        check_threshold(self.threshold)
+        if not 0 < self.max_mb < math.inf:
+            raise UsageError(f"--max-mb must be above 0 and finite, not {self.max_mb}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +128,7 @@ class _Page:
         self.options = options
         self.found = Analysis(store, threshold=options.threshold, with_umap=options.umap)
         self.facts = self.found.facts
-        root = options.media_root or str(store.provenance.get("media_root") or ".")
+        root = options.media_root or store.media_root or "."
         self.thumbnails = Thumbnails(store, root)
         self._plotly = plotly
         self._points = {row: point for point, row in enumerate(self.found.rows.tolist())}
@@ -249,11 +256,9 @@ class _Page:
 
     def _subtitle(self) -> str:
         provenance = self.store.provenance
-        model = provenance.get("model")
-        name = model.get("name") if isinstance(model, dict) else None
         created = str(provenance.get("created", ""))[:10]
         parts = [
-            f"model {name or 'unknown'}",
+            f"model {self.store.model_fact('name') or 'unknown'}",
             f"{self.store.dim} dimensions",
             self.store.dtype.name,
         ]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ..records import Split
 from ..store import EmbeddingStore
-from .facts import annotation_rows, item_labels
+from .facts import item_labels
 from .projection import Projection
 
 __all__ = ["FINDINGS", "main_labels", "point_data"]
@@ -75,7 +75,7 @@ def main_labels(store: EmbeddingStore) -> IntArray:
     n_labels = min(len(store.categories.labels), _NO_LABEL)
     main = np.full(store.n_rows, _NO_LABEL, dtype=np.int64)
     labels = store.ann_labels.astype(np.int64)
-    rows = annotation_rows(store)
+    rows = store.ann_rows
     known = (labels >= 0) & (labels < n_labels)
     width = max(n_labels, 1)
     pairs, counts = np.unique(rows[known] * width + labels[known], return_counts=True)

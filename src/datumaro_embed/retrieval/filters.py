@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,10 @@ class Filters:
     labels: Sequence[str] = ()
     statuses: Sequence[str] = ()
 
+    def __post_init__(self) -> None:
+        for field in fields(self):  # an empty list asks as little as an empty tuple
+            object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
+
 
 ALL = Filters()
 
@@ -67,9 +71,8 @@ def matching_rows(store: EmbeddingStore, filters: Filters = ALL) -> BoolArray:
         mask &= np.isin(store.splits, _codes("split", filters.splits, names))
     if filters.labels:
         codes = _codes("label", filters.labels, store.categories.labels)
-        rows = np.repeat(np.arange(store.n_rows), _counts(store))
         labelled = np.zeros(store.n_rows, dtype=bool)
-        labelled[rows[np.isin(store.ann_labels, codes)]] = True
+        labelled[store.ann_rows[np.isin(store.ann_labels, codes)]] = True
         mask &= labelled
     return mask
 
@@ -83,12 +86,6 @@ def labels_of_rows(store: EmbeddingStore, rows: Iterable[int]) -> list[tuple[str
         codes = {int(code) for code in store.ann_labels[first:end]}
         found.append(tuple(sorted({names[code] for code in codes if 0 <= code < len(names)})))
     return found
-
-
-def _counts(store: EmbeddingStore) -> npt.NDArray[np.int64]:
-    """Give the number of annotations of each row."""
-    offsets = store.ann_offsets.astype(np.int64)
-    return offsets[1:] - offsets[:-1]
 
 
 def _refuse_failed(statuses: Sequence[str]) -> None:

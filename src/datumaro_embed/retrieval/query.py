@@ -120,7 +120,7 @@ def _first(vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _load_encoder(store: EmbeddingStore, model: str | None) -> Encoder:
-    name = model or store.provenance.get("model", {}).get("name")
+    name = model or store.model_fact("name")
     if not name:
         raise UsageError(
             f"'{store.path}' does not say which model made it. Name it with --model, or query "
@@ -135,7 +135,7 @@ def _load_encoder(store: EmbeddingStore, model: str | None) -> Encoder:
 def _refuse_other_model(store: EmbeddingStore, name: str, fingerprint: str) -> None:
     if fingerprint == store.run_fingerprint:
         return
-    made_by = store.provenance.get("model", {}).get("name", "unknown")
+    made_by = store.model_fact("name") or "unknown"
     raise ModelMismatchError(
         f"The vectors in '{store.path}' are of model {made_by} ({_short(store.run_fingerprint)}), "
         f"not of {name} ({_short(fingerprint)}), and cannot be compared. Search with that model "

@@ -25,7 +25,7 @@ def media_root_of(store: EmbeddingStore, media_root: str | Path | None = None) -
     UsageError
         It is unknown, or is not there.
     """
-    root = media_root or store.provenance.get("media_root")
+    root = media_root or store.media_root
     if not root:
         raise UsageError("The store does not say where its images lie. Give --media-root DIR.")
     if not Path(root).is_dir():

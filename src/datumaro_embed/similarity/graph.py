@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,27 +63,17 @@ class RowGraph:
             One for each query; may be shorter than k.
         """
         unit = unit_queries(queries, vectors.shape[1])
-        found = []
-        for query, (keys, _) in zip(unit, self._propose(unit, 2 * k + 16), strict=True):
-            rows = np.unique(keys)
-            found.append(best(rows, cosines(vectors, rows, query), k))
-        return found
-
-    def _propose(
-        self, queries: npt.NDArray[Any], count: int
-    ) -> Iterator[tuple[IntArray, Float64Array]]:
-        """Give rows and rough similarities for each query."""
-        count = min(count, len(self))
-        if not count or not len(queries):
-            return
-        dtype = np.float16 if queries.dtype == np.float16 else np.float32
-        matches = self._index.search(np.ascontiguousarray(queries, dtype=dtype), count)
-        keys = np.asarray(matches.keys, dtype=np.int64).reshape(len(queries), -1)
-        distances = np.asarray(matches.distances, dtype=np.float64).reshape(len(queries), -1)
-        counts = getattr(matches, "counts", None)
-        for place in range(len(queries)):
-            n = keys.shape[1] if counts is None else int(counts[place])
-            yield keys[place, :n], 1 - distances[place, :n]
+        count = min(2 * k + 16, len(self))
+        if not count or not len(unit):
+            return [(np.zeros(0, np.int64), np.zeros(0))] * len(unit)
+        matches = self._index.search(np.ascontiguousarray(unit, dtype=np.float32), count)
+        keys = np.asarray(matches.keys, dtype=np.int64).reshape(len(unit), -1)
+        counts = getattr(matches, "counts", [keys.shape[1]] * len(unit))  # not of one query alone
+        return [
+            best(rows, cosines(vectors, rows, query), k)
+            for query, found, n in zip(unit, keys, counts, strict=True)
+            for rows in [np.unique(found[: int(n)])]
+        ]
 
     def image(self) -> bytearray:
         """Return the bytes of USearch's own file."""

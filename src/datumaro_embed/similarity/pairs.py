@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..parallel import map_ahead, usable_processors
-from .codes import RowCodes, encode_rows, unit_block
+from .codes import SLACK, RowCodes, encode_rows, unit_block
 from .cosine import Float64Array, IntArray, VectorArray, paired_cosines
 
 __all__ = ["PairBlock", "collapse_equal", "similar_pairs", "tile_pairs"]
@@ -21,7 +21,6 @@ __all__ = ["PairBlock", "collapse_equal", "similar_pairs", "tile_pairs"]
 _TILE_ROWS = 2048
 _BLOCK_ROWS = 8192
 _DENSE = 0.003  # share of a tile from which one full product is quicker than single pairs
-_SLACK = 1e-4  # of float32 arithmetic on unit rows, generously
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +125,7 @@ def tile_pairs(
     found = np.flatnonzero(products >= codes.least_product(one, other, threshold))
     if len(found) > _DENSE * products.size:
         full = unit_block(vectors, rows[one]) @ unit_block(vectors, rows[other]).T
-        found = np.flatnonzero(full >= threshold - _SLACK)
+        found = np.flatnonzero(full >= threshold - SLACK)
     i, j = np.divmod(found, products.shape[1])
     first, second = _each_once(rows[one][i], rows[other][j])
     similarities = paired_cosines(vectors, first, second)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ..errors import ItemNotFoundError, UsageError
 from ..records import ItemKey
+from .lookup import find_row
 
 if TYPE_CHECKING:
     from .base import EmbeddingStore
@@ -40,8 +41,9 @@ def rows_for(store: EmbeddingStore, dataset: Iterable[HasKey]) -> npt.NDArray[np
     array of shape (n_items,), int64
         In the dataset's order; -1 where the store has no such item.
     """
-    keys = (ItemKey(item.subset, item.id) for item in dataset)
-    return np.array([store.row(key) if key in store else -1 for key in keys], dtype=np.int64)
+    all_keys = store.keys()
+    found = (find_row(all_keys, ItemKey(item.subset, item.id)) for item in dataset)
+    return np.array([-1 if row is None else row for row in found], dtype=np.int64)
 
 
 def vectors_for(

@@ -186,6 +186,18 @@ class EmbeddingStore(ColumnViews, ABC):
         """How the vectors were made, as given to `StoreWriter.seal`."""
         return self._row_reader.json_object("provenance", self.column("provenance"))
 
+    def model_fact(self, name: str) -> str:
+        """Return what provenance says of the model: ``"name"``, ``"source"``, …; "" if nothing."""
+        model = self.provenance.get("model")
+        found = model.get(name) if isinstance(model, dict) else None
+        return found if isinstance(found, str) else ""
+
+    @property
+    def media_root(self) -> str:
+        """Folder that the paths of items are relative to, as provenance has it; "" if nowhere."""
+        found = self.provenance.get("media_root")
+        return found if isinstance(found, str) else ""
+
     @property
     def vector_settings(self) -> str:
         """How the vectors were computed, such as ``"f32 on CPU"``; empty where that is unknown."""

@@ -13,7 +13,13 @@ import numpy.typing as npt
 from ..errors import UsageError
 from ..records import Categories, ItemKey, ItemRecord, Status
 from .encoding import ITEM_FIXED, encode_json, encode_text, key_hash, row_crc32
-from .packing import PackedAnnotation, pack_item, unit_vectors
+from .packing import (
+    NORM_TOLERANCE,
+    STORED_NORM_TOLERANCE,
+    PackedAnnotation,
+    pack_item,
+    unit_vectors,
+)
 from .schema import EMBEDDING_DTYPES, MAX_DIM
 
 __all__ = ["Arrays", "ColumnBuilder", "category_arrays", "name_arrays"]
@@ -193,7 +199,11 @@ class ColumnBuilder:
             )
         if vector is None:
             return bytes(self.dim * self.dtype.itemsize)
-        return unit_vectors(np.asarray(vector)[None], self.dim, 1).astype(self.dtype).tobytes()
+        rows = np.asarray(vector)[None]
+        is_of_a_store = rows.dtype == self.dtype == np.float16  # rounded already, and its norm too
+        tolerance = STORED_NORM_TOLERANCE[2] if is_of_a_store else NORM_TOLERANCE
+        unit = unit_vectors(rows, self.dim, 1, tolerance=tolerance)
+        return unit.astype(self.dtype).tobytes()
 
     def set_categories(
         self, categories: Categories, embedding: npt.NDArray[np.floating[Any]] | None = None

@@ -12,11 +12,12 @@ from ..errors import UsageError
 from .columns import Arrays, ColumnBuilder
 from .directory import RunDirectory
 from .files import FileSystem
-from .manifest import Manifest, Part
+from .manifest import SHARD_FOLDER, Manifest, Part
+from .rows import corrupt
 from .run import SHARD_ROWS
 from .schema import SCHEMA
 from .settings import stated
-from .shards import ShardFiles
+from .shards import ShardFiles, is_sound
 from .union import Union, whole
 
 __all__ = ["CompactSummary", "compact_store"]
@@ -47,7 +48,10 @@ def compact_store(
     ------
     UsageError
         The store is not finished, or is no directory.
-    StoreLockedError, StoreWriteError, StoreCorruptError
+    StoreCorruptError
+        Also where a shard that would be rewritten has another SHA-256 than the manifest says: its
+        rows would get a right one.
+    StoreLockedError, StoreWriteError
 
     Notes
     -----
@@ -86,6 +90,10 @@ def _groups(parts: Sequence[Part], shard_rows: int) -> Iterator[list[Part]]:
 def _joined(run: RunDirectory, manifest: Manifest, group: Sequence[Part]) -> Part:
     if len(group) == 1:
         return group[0]
+    for part in group:
+        if not is_sound(run.path, part):
+            why = "its SHA-256 is not that of the manifest; `datumaro-embed repair` first"
+            raise corrupt(str(run.path), f"{SHARD_FOLDER}/{part.name}", why)
     stores = ShardFiles([(run.path, part, manifest) for part in group], max_mapped=1)
     union = Union(stores, whole([part.n_rows for part in group]))
     # A shard's own head says nothing: that of the store is a file of its own.

@@ -24,6 +24,7 @@ from .manifest import (
     SHARD_FOLDER,
     Manifest,
     Part,
+    manifest_files,
     manifest_path,
     read_manifest,
     shard_name,
@@ -53,7 +54,7 @@ class RunDirectory:
     store : Path, optional
         What messages call it; `path` unless given.
     restart : bool
-        Drop a damaged manifest of an unfinished run.
+        Drop damaged manifests of this writer.
 
     Raises
     ------
@@ -91,8 +92,8 @@ class RunDirectory:
             with write_errors(path):
                 for made in self._made:
                     files.fsync_directory(made.parent)
-            self.finished = self._read(complete=True)
-            self.unfinished = self._read_unfinished(restart)
+            self.finished = self._read(complete=True, restart=restart)
+            self.unfinished = self._read(complete=False, restart=restart)
             if not restart:
                 self._refuse_orphans()
         except BaseException:
@@ -101,18 +102,16 @@ class RunDirectory:
             raise
         self._next_number = 1 + max([0, *map(_number, self._all_names())])
 
-    def _read(self, *, complete: bool) -> Manifest | None:
-        with suppress(FileNotFoundError):
-            return read_manifest(manifest_path(self.path, self._writer, complete=complete))
-        return None
-
-    def _read_unfinished(self, restart: bool) -> Manifest | None:
+    def _read(self, *, complete: bool, restart: bool) -> Manifest | None:
+        path = self._manifest(complete=complete)
         try:
-            return self._read(complete=False)
+            return read_manifest(path)
+        except FileNotFoundError:
+            return None
         except StoreCorruptError:
             if not restart:
                 raise
-            self.files.unlink(self._manifest(complete=False))
+            self.files.unlink(path)
             return None
 
     def _refuse_orphans(self) -> None:
@@ -123,7 +122,7 @@ class RunDirectory:
         if self._published:
             return
         orphans = list(self._shards.glob("*.h5"))
-        if len(orphans) > _MAX_ORPHANS and not any(self.path.glob("*.json")):
+        if len(orphans) > _MAX_ORPHANS and not manifest_files(self.path):
             raise StoreCorruptError(
                 f"'{self.path}' has {len(orphans)} shards and no manifest; `datumaro-embed repair` "
                 "saves their rows, --restart drops them.",
@@ -134,7 +133,7 @@ class RunDirectory:
     def others(self) -> Iterator[Manifest]:
         """Manifests of other writers of this directory."""
         own = {self._manifest(complete=complete) for complete in (True, False)}
-        return (read_manifest(path) for path in sorted(self.path.glob("*.json")) if path not in own)
+        return (read_manifest(path) for path in manifest_files(self.path) if path not in own)
 
     @property
     def _shards(self) -> Path:
@@ -210,7 +209,7 @@ class RunDirectory:
     def clean(self) -> None:
         """Remove temporaries of dead processes and shards that no manifest names."""
         named = {
-            part.name for path in self.path.glob("*.json") for part in read_manifest(path).parts
+            part.name for path in manifest_files(self.path) for part in read_manifest(path).parts
         }
         for folder in (self.path, self._shards):
             for path in folder.glob(f"{TEMPORARY_PREFIX}*{TEMPORARY_SUFFIX}"):
@@ -222,7 +221,7 @@ class RunDirectory:
     def leave(self) -> None:
         """Release the lock; where nothing was ever committed, nothing is left behind."""
         with suppress(OSError):
-            if not any(self.path.glob("*.json")):
+            if not manifest_files(self.path):
                 self.clean()
                 self._remove_if_empty()
         self._lock.release()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from .columns import Arrays
 from .files import FileSystem, publish
-from .skeleton import file_blocks, make_skeleton
+from .skeleton import file_blocks, make_skeleton, shapes_of
 from .union import Union
 from .writer import new_info
 
@@ -51,7 +51,7 @@ def publish_sealed(
     Takes room for one copy. Memory: the largest column of one shard; shards are mapped.
     """
     heading = {path: array for path, array in head.items() if path.startswith(_HEAD)}
-    shapes = {**union.shapes(), **_shapes(heading)}
+    shapes = {**union.shapes(), **shapes_of(heading)}
     stand_ins = {path: _stand_in(*shapes[path]) for path in shapes} | heading
     info = new_info(str(target), stand_ins, run_fingerprint)
     skeleton = make_skeleton(shapes, info)
@@ -61,10 +61,6 @@ def publish_sealed(
 
     blocks = file_blocks(skeleton, pieces)
     publish(target, blocks, skeleton.size_bytes, files, workspace=workspace)
-
-
-def _shapes(arrays: Mapping[str, Array]) -> dict[str, tuple[str, tuple[int, ...]]]:
-    return {path: (array.dtype.str, array.shape) for path, array in arrays.items()}
 
 
 def _stand_in(dtype: str, shape: tuple[int, ...]) -> Array:

@@ -29,6 +29,7 @@ __all__ = [
     "Manifest",
     "Part",
     "fit_together",
+    "manifest_files",
     "manifest_path",
     "read_manifest",
     "shard_name",
@@ -39,6 +40,7 @@ MANIFEST_FORMAT = "datumaro-embed-manifest"
 MANIFEST_VERSION = 1
 SHARD_FOLDER = "shards"
 WRITER_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
+_MANIFEST_NAME = re.compile(r"(manifest|next)-[A-Za-z0-9_]{1,64}\.json")
 _PART_NAME = re.compile(r"[A-Za-z0-9_]{1,64}-[0-9]{6,12}\.h5")
 _HEX = {32: re.compile(r"[0-9a-f]{32}"), 64: re.compile(r"[0-9a-f]{64}")}
 
@@ -50,7 +52,7 @@ class Part:
     Attributes
     ----------
     name : str
-        ``WRITER-NUMBER.h5``; a number is never used again.
+        ``WRITER-NUMBER.h5``, the number above all that are in the folder.
     n_rows, n_annotations, n_bytes : int
     sha256 : str
         64 hexadecimal digits, of the whole file.
@@ -125,6 +127,11 @@ def fit_together(one: Manifest, other: Manifest) -> bool:
 def manifest_path(directory: Path, writer: str, *, complete: bool) -> Path:
     """Where the manifest of a writer is."""
     return directory / f"{'manifest' if complete else 'next'}-{writer}.json"
+
+
+def manifest_files(directory: Path) -> list[Path]:
+    """Every manifest in a directory, by name; other files that lie there are nobody's."""
+    return sorted(path for path in directory.glob("*.json") if _MANIFEST_NAME.fullmatch(path.name))
 
 
 def shard_name(writer: str, number: int) -> str:

@@ -14,9 +14,17 @@ from ..errors import UsageError
 from ..records import AnnotationRecord, ItemRecord
 from .encoding import ANNOTATION_FIXED, ITEM_FIXED, annotation_frame, encode_json, encode_text
 
-__all__ = ["PackedAnnotation", "pack_item", "unit_vectors"]
+__all__ = [
+    "NORM_TOLERANCE",
+    "STORED_NORM_TOLERANCE",
+    "PackedAnnotation",
+    "pack_item",
+    "unit_vectors",
+]
 
 NORM_TOLERANCE = 1e-3
+STORED_NORM_TOLERANCE = {2: 4e-3, 4: 2e-3}
+"""By item size in bytes: what a writer may accept, plus rounding."""
 
 
 class PackedAnnotation:
@@ -81,7 +89,9 @@ def _visibility_bytes(record: AnnotationRecord) -> bytes:
         ) from error
 
 
-def unit_vectors(rows: npt.NDArray[Any], dim: int, n_rows: int) -> npt.NDArray[np.float32]:
+def unit_vectors(
+    rows: npt.NDArray[Any], dim: int, n_rows: int, *, tolerance: float = NORM_TOLERANCE
+) -> npt.NDArray[np.float32]:
     """Check vectors of shape (n_rows, dim), and give them as float32."""
     if rows.shape != (n_rows, dim):
         raise UsageError(
@@ -91,7 +101,7 @@ def unit_vectors(rows: npt.NDArray[Any], dim: int, n_rows: int) -> npt.NDArray[n
         )
     vectors = rows.astype(np.float32, copy=False)
     norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
-    if not np.all(np.abs(norms - 1.0) <= NORM_TOLERANCE):
+    if not np.all(np.abs(norms - 1.0) <= tolerance):
         worst = norms[np.argmax(np.where(np.isfinite(norms), np.abs(norms - 1.0), math.inf))]
         raise UsageError(f"A vector has norm {worst:.6g}; scale vectors to norm 1 first.")
     return vectors

@@ -27,7 +27,8 @@ _ANNOTATION_BYTES = tuple(
 def corrupt(path: str, place: str, why: object) -> StoreCorruptError:
     """Word any damage in one way: which file, where in it, what is wrong, what to do."""
     return StoreCorruptError(
-        f"The store '{path}' is damaged at '{place}': {why}; restore a copy or embed again.",
+        f"The store '{path}' is damaged at '{place}': {why}; restore a copy, or embed again with "
+        "--restart.",
         path=path,
         place=place,
     )

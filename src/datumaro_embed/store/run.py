@@ -134,7 +134,7 @@ class ShardRun(StoreWriter):
         earlier = earlier_runs(directory, self._new, restart=restart)
         self.damaged.extend(earlier.damaged)
         self._sources = earlier.sources
-        self._keep.extend(earlier.rows)
+        self._keep.extend(part for part in earlier.rows if part.n_rows)
         if directory.unfinished:
             self._new = replace(directory.unfinished, head=None, shards=(), spare=earlier.spare)
 

@@ -18,7 +18,7 @@ from .base import EmbeddingStore
 from .columns import category_arrays
 from .encoding import encode_json
 from .lookup import find_row
-from .manifest import Manifest, fit_together, manifest_path, read_manifest
+from .manifest import Manifest, fit_together, manifest_files, manifest_path, read_manifest
 from .order import merged_runs, row_numbers
 from .reader import SealedStore
 from .rows import RowReader
@@ -41,8 +41,8 @@ def _manifest_files(directory: Path) -> Iterator[Path]:
     """One manifest of each writer: the finished one, else that of the run under way."""
     if not directory.is_dir():
         return
-    names = {path.name for path in directory.glob("*.json")}
-    for name in sorted(names):
+    names = [path.name for path in manifest_files(directory)]
+    for name in names:
         kind, _, writer = name.removesuffix(".json").partition("-")
         finished = manifest_path(directory, writer, complete=True)
         if kind == "manifest" or (kind == "next" and finished.name not in names):

@@ -20,7 +20,7 @@ from .encoding import (
     key_hash,
     row_crc32,
 )
-from .packing import PackedAnnotation, pack_item
+from .packing import STORED_NORM_TOLERANCE, PackedAnnotation, pack_item
 from .schema import SCHEMA, Column
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ __all__ = [
 
 MAX_PROBLEMS = 100
 _BLOCK_ROWS = 16_384
-_NORM_TOLERANCE = {2: 4e-3, 4: 2e-3}
-"""By item size in bytes: what a writer may accept, plus rounding."""
 _ITEM_STRINGS = ("items/id", "items/path", "items/error", "items/attributes")
 _ANNOTATION_BYTES = ("rle", "text", "visibility", "attributes", "extra")
 
@@ -129,7 +127,7 @@ def _tables(store: EmbeddingStore) -> Iterator[str]:
 
 def _vectors(store: EmbeddingStore) -> Iterator[str]:
     vectors, statuses = store.embeddings(), store.statuses
-    tolerance = _NORM_TOLERANCE[store.dtype.itemsize]
+    tolerance = STORED_NORM_TOLERANCE[store.dtype.itemsize]
     for start in range(0, len(vectors), _BLOCK_ROWS):
         block = np.asarray(vectors[start : start + _BLOCK_ROWS], dtype=np.float32)
         norms = np.sqrt(np.einsum("ij,ij->i", block, block, dtype=np.float64))

@@ -152,6 +152,12 @@ class ColumnViews(ABC):
         return self.column("items/ann_offsets")
 
     @property
+    def ann_rows(self) -> npt.NDArray[np.int64]:
+        """(n_annotations,) int64: the row of each annotation's item; made anew at each call."""
+        offsets = self.ann_offsets.astype(np.int64)
+        return np.repeat(np.arange(self.n_rows), offsets[1:] - offsets[:-1])
+
+    @property
     def ann_type_names(self) -> tuple[str, ...]:
         """Datumaro's names of the annotation types; `ann_types` index them."""
         return self._row_reader.names("annotation_types")

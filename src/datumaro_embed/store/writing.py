@@ -31,7 +31,8 @@ class StoreWriter(ABC):
         record : ItemRecord
             Its key above (subset, id) of every row before; strings compare by code point.
         vector : array of shape (dim,), float32, norm 1 within 1e-3; or None
-            None exactly where the status is not OK: a zero vector is stored.
+            Of float16 for a float16 store, as read from another: within 4e-3. None exactly where
+            the status is not OK: a zero vector is stored.
 
         Raises
         ------

@@ -1,0 +1,101 @@
+"""A store directory of which something is damaged, or lies there that is not its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from crash.runs import N_ITEMS, Counting, QuickFiles, content, embed, source
+from datumaro_embed import open_store
+from datumaro_embed.errors import StoreCorruptError
+from datumaro_embed.records import ItemKey, ItemRecord, Status
+from datumaro_embed.store import ShardRun, compact_store, run
+
+N_FAILED = 5
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    embed(tmp_path / "store", source(), QuickFiles())
+    return tmp_path / "store"
+
+
+def shards(store: Path) -> list[Path]:
+    return sorted((store / "shards").glob("*.h5"))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def flip(path: Path) -> None:
+    """Change one bit of a vector."""
+    with open_store(path) as part:
+        vector = next(v.tobytes() for v in part.embeddings() if v.any())
+    data = bytearray(path.read_bytes())
+    data[data.index(vector)] ^= 4
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("damage", "place"),
+    [(Path.unlink, 0), (cut, 0), (flip, 0), (Path.unlink, -1), (cut, -1)],  # the last is the head
+)
+def test_embedding_again_mends_a_finished_store(
+    store: Path, damage: Callable[[Path], None], place: int, whole: dict
+) -> None:
+    damage(shards(store)[place])
+    encoder = Counting()
+    embed(store, source(), QuickFiles(), encoder=encoder)
+    assert encoder.n_images < N_ITEMS - N_FAILED
+    with open_store(store) as mended:
+        assert content(mended) == whole
+        assert mended.categories.labels == ("cat",)
+        assert mended.verify() == []
+
+
+def test_compact_does_not_make_damage_sound(store: Path) -> None:
+    flip(shards(store)[0])
+    before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
+    with pytest.raises(StoreCorruptError, match=r"shards/.*repair"):
+        compact_store(store)
+    assert before == {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
+
+
+def test_restart_replaces_a_store_whose_manifest_is_damaged(store: Path, whole: dict) -> None:
+    with (store / "manifest-0.json").open("ab") as stream:
+        stream.write(b"x")
+    with pytest.raises(StoreCorruptError, match="--restart"):
+        embed(store, source(), QuickFiles())
+    embed(store, source(), QuickFiles(), restart=True)
+    with open_store(store) as anew:
+        assert content(anew) == whole
+
+
+def test_a_json_file_of_somebody_else_is_left_alone(store: Path, whole: dict) -> None:
+    (store / "notes.json").write_text("{}")
+    embed(store, source(range(30)), QuickFiles())
+    embed(store, source(), QuickFiles())
+    compact_store(store)
+    with open_store(store) as there:
+        assert content(there) == whole
+    assert (store / "notes.json").read_text() == "{}"
+
+
+def test_an_empty_shard_that_was_not_published_holds_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "publish_sealed", killed)
+        with pytest.raises(KeyboardInterrupt), ShardRun(tmp_path / "w", dim=2) as empty:
+            empty.publish(tmp_path / "e.h5", {})
+    with ShardRun(tmp_path / "w", dim=2, shard_rows=2, files=QuickFiles()) as again:
+        for number in range(5):
+            failed = ItemRecord(ItemKey("", str(number)), status=Status.MISSING, error="gone")
+            again.append(failed, None)
+        assert again.suspend() == 5
