@@ -210,7 +210,7 @@ def test_openvinos_errors_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
 
     class Request:
         def __init__(self, real: Any) -> None:
-            self.get_tensor = real.get_tensor
+            self.set_tensor = real.set_tensor
             self.start_async = lambda: None
             self.wait = broken
 

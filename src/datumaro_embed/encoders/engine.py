@@ -73,6 +73,15 @@ class Runtime:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Busy:
+    """A batch under way; what it is computed from must stay where it is."""
+
+    request: Any
+    n_rows: int
+    arrays: Arrays
+
+
 class Engine:
     """One compiled graph of a fixed batch size; safe to use from many threads.
 
@@ -127,6 +136,11 @@ class Engine:
             # are taken in order, and whoever takes them shares the processor with the streams.
             optimal = int(self._property("OPTIMAL_NUMBER_OF_INFER_REQUESTS", 1))
             self.n_requests = max(optimal, 2 * int(self._property("NUM_STREAMS", 1)))
+        self._dtypes = {
+            name: port.element_type.to_dtype()
+            for port in self._compiled.inputs
+            for name in port.names
+        }
         self._idle: list[Any] = []
         self._lock = threading.Lock()
 
@@ -137,7 +151,8 @@ class Engine:
         ----------
         batches : iterable of mapping of str to array
             One array for each input, of at most `batch_size` rows; the rest of the batch is zeros,
-            so that there is one shape. At most `n_requests` are taken ahead.
+            so that there is one shape. At most `n_requests` are taken ahead. A full batch is read
+            where it is, without a copy: it must not be changed before its output is yielded.
 
         Yields
         ------
@@ -148,23 +163,25 @@ class Engine:
         InferenceError
             OpenVINO fails, or a value of the output is not finite.
         """
-        busy: deque[tuple[Any, int]] = deque()
+        busy: deque[_Busy] = deque()
         try:
             for batch in batches:
-                done = self._finish(*busy.popleft()) if len(busy) >= self.n_requests else None
+                done = self._finish(busy.popleft()) if len(busy) >= self.n_requests else None
                 request = self._take()
-                n_rows = _fill(request, batch, self.batch_size)
+                whole = {name: self._padded(name, rows) for name, rows in batch.items()}
                 with _mapped(InferenceError, "OpenVINO cannot start a batch"):
+                    for name, array in whole.items():
+                        request.set_tensor(name, ov.Tensor(array, shared_memory=True))
                     request.start_async()
-                busy.append((request, n_rows))
+                busy.append(_Busy(request, len(next(iter(batch.values()))), whole))
                 if done is not None:
                     yield done
             while busy:
-                yield self._finish(*busy.popleft())
+                yield self._finish(busy.popleft())
         finally:
-            for request, _ in busy:  # whoever stops early must not free what is still computed on
+            for under_way in busy:  # whoever stops early must not free what is still computed on
                 with suppress(Exception):
-                    request.wait()
+                    under_way.request.wait()
 
     def describe(self) -> dict[str, Any]:
         """Return device, precision and streams as they really are, JSON-able."""
@@ -180,12 +197,21 @@ class Engine:
             "openvino": openvino_version(),
         }
 
-    def _finish(self, request: Any, n_rows: int) -> npt.NDArray[np.float32]:
+    def _padded(self, name: str, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return a whole batch of an input's type, which is the array itself where it is one."""
+        if len(rows) == self.batch_size:
+            return np.ascontiguousarray(rows, dtype=self._dtypes[name])
+        whole = np.zeros((self.batch_size, *rows.shape[1:]), self._dtypes[name])
+        whole[: len(rows)] = rows
+        return whole
+
+    def _finish(self, busy: _Busy) -> npt.NDArray[np.float32]:
         with _mapped(InferenceError, "OpenVINO failed while running a batch"):
-            request.wait()
-            rows = np.array(request.get_output_tensor(0).data[:n_rows], dtype=np.float32)
+            busy.request.wait()
+            found = busy.request.get_output_tensor(0).data[: busy.n_rows]
+            rows = np.array(found, dtype=np.float32)
         with self._lock:
-            self._idle.append(request)
+            self._idle.append(busy.request)
         if not np.isfinite(rows).all():
             raise InferenceError(
                 "The model gave values that are not finite. Try `--precision f32`, "
@@ -284,18 +310,6 @@ def _compile(model: Any, runtime: Runtime, facts: Mapping[str, Any]) -> Any:
         if folder is not None:
             properties["CACHE_DIR"] = str(folder)
         return core.compile_model(model, runtime.device, properties)
-
-
-def _fill(request: Any, batch: Arrays, batch_size: int) -> int:
-    n_rows = 0
-    for name, rows in batch.items():
-        n_rows = len(rows)
-        tensor = request.get_tensor(name)
-        tensor.shape = [batch_size, *rows.shape[1:]]
-        target = tensor.data
-        target[:n_rows] = rows
-        target[n_rows:] = 0
-    return n_rows
 
 
 @contextmanager
