@@ -95,6 +95,7 @@ def main() -> int:
     cores = usable_processors()
     name = ov.Core().get_property("CPU", "FULL_DEVICE_NAME").strip()
     print(f"{name}, {cores} cores, OpenVINO {ov.__version__}, {chosen.images} images and more")
+    decode_cost(folder, "exact", cores)  # files into memory, numba loaded
     costs: dict[str, list[Cost]] = {run.decode: [] for run in runs}
     ours: dict[str, list[float]] = {run.name: [] for run in runs}
     limit: dict[str, list[float]] = {run.precision: [] for run in runs}

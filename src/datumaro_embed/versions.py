@@ -11,6 +11,7 @@ _PACKAGES = (
     "datumaro",
     "datumaro-embed",
     "h5py",
+    "numba",
     "numpy",
     "opencv-python-headless",
     "openvino",

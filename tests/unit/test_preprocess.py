@@ -8,10 +8,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datumaro_embed.encoders import preprocess as module
+from datumaro_embed.encoders import resizing_library
 from datumaro_embed.encoders.preprocess import preprocess
 from datumaro_embed.models import ImageSpec
 
 OPENAI = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+
+
+@pytest.fixture(autouse=True, params=["Pillow", "numba"])
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resizing_library() == "numba", "the extra `test` brings it"
+    monkeypatch.setattr(module, "_FIRST_IMAGES", 0 if request.param == "numba" else 10**9)
 
 
 def spec(size: int, resize: str = "shortest_side", to: int = 0, by: str = "bicubic") -> ImageSpec:

@@ -139,7 +139,7 @@ def embed_source(
         Progress(len(source), show=progress) as bar,
     ):
         if options.verbose:
-            notify(settings_line(encoder.provenance(), encoder.batch_size, options))
+            notify(settings_line(encoder, options))
         for line in run.opening_lines():
             notify(line)
         with run.keeping(notify):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
+from ..encoders import ClipEncoder, Encoder, resizing_library
 from ..records import ItemRecord, Status
 from .options import EmbedOptions
 
@@ -112,16 +112,18 @@ class Progress:
             self._bar.set_postfix_str(f"{counts.total()} failed", refresh=False)
 
 
-def settings_line(provenance: Mapping[str, Any], batch_size: int, options: EmbedOptions) -> str:
+def settings_line(encoder: Encoder, options: EmbedOptions) -> str:
     """Say which settings a run has, those chosen for this machine too."""
+    provenance = encoder.provenance()
     streams = provenance.get("streams")
     parts = [
         f"device {provenance['device']}",
         f"precision {provenance['precision']}",
-        f"batch size {batch_size}",
+        f"batch size {encoder.batch_size}",
         *([f"streams {streams}"] if streams else []),
         f"decoding threads {options.decoding_threads()}",
         f"{options.decode} decoding",
+        *([f"resizing by {resizing_library()}"] if isinstance(encoder, ClipEncoder) else []),
         f"vectors as {options.dtype}",
     ]
     return f"Settings: {', '.join(parts)}."
