@@ -28,7 +28,7 @@ class Environment:
 
 
 ENVIRONMENTS = {
-    "ours": Environment(("datumaro_embed",), ". '.[drawings]'"),
+    "ours": Environment(("datumaro_embed",), ". '.[drawings,fast]'"),
     "torch": Environment(
         ("torch", "transformers", "sentence_transformers"),
         "torch transformers sentence-transformers pillow",

@@ -46,7 +46,7 @@ class Level:
     limit_seconds: float
 
 
-LEVELS = {"quick": Level(64, 3, 3.0), "full": Level(384, 3, 5.0)}
+LEVELS = {"quick": Level(64, 3, 3.0), "full": Level(768, 3, 10.0)}
 
 
 def main() -> int:

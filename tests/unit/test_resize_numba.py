@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -93,11 +94,25 @@ def test_pillow_resizes_where_the_pixels_would_be_others(monkeypatch: pytest.Mon
         return resize_and_crop(*asked) ^ 1  # type: ignore[arg-type]
 
     monkeypatch.setattr(resize_numba, "resize_and_crop", off_by_one)
-    chooser._resizer.cache_clear()
+    chooser._fastest.cache_clear()
     try:
         assert chooser.resizing_library() == "Pillow"
     finally:
-        chooser._resizer.cache_clear()
+        chooser._fastest.cache_clear()
+
+
+def test_a_few_images_do_not_wait_for_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chooser, "_FIRST_IMAGES", 3)
+    monkeypatch.setattr(chooser, "_seen", itertools.count())
+    chooser._fastest.cache_clear()
+    used = [chooser._chosen() is chooser._with_pillow for _ in range(5)]
+    assert used == [True, True, True, False, False]
+
+
+def test_once_loaded_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chooser, "_seen", itertools.count())
+    assert chooser.resizing_library() == "numba"
+    assert chooser._chosen() is not chooser._with_pillow
 
 
 SAY_WHO_RESIZES = """

@@ -13,6 +13,7 @@ from worker import N_WARM, Embed, serve
 
 from datumaro_embed import open_store
 from datumaro_embed.adapter import import_dataset
+from datumaro_embed.encoders import resizing_library
 from datumaro_embed.pipeline import EmbedOptions, embed_source
 from datumaro_embed.sharding import Shard
 
@@ -35,6 +36,7 @@ class Pipeline:
         provenance = self._encoder.provenance()
         names = ("precision", "streams", "batch_size")
         self.facts = {name: provenance.get(name) for name in names}
+        self.facts["resizing"] = resizing_library()
 
     def __call__(self, files: Sequence[Path]) -> np.ndarray:
         """Embed the whole dataset, or its first items to warm up."""

@@ -17,6 +17,7 @@ __all__ = ["preprocess", "resizing_library"]
 
 _Size = tuple[int, int]
 _Box = tuple[int, int, int, int]
+_Resize = Callable[[Image.Image, _Size, _Box, Image.Resampling], npt.NDArray[np.uint8]]
 
 _FIRST_IMAGES = 256  # are resized by Pillow before numba would be loaded
 _seen = itertools.count()
@@ -65,16 +66,16 @@ def preprocess(image: Image.Image, spec: ImageSpec) -> npt.NDArray[np.uint8]:
         x, y = image.width / width, image.height / height
         box = (left * x, top * y, (left + size) * x, (top + size) * y)
         return np.array(image.resize((size, size), resample, box=box))
-    resize = _resizer() if next(_seen) >= _FIRST_IMAGES else _with_pillow
-    return resize(image, (width, height), (left, top, left + size, top + size), resample)
+    return _chosen()(image, (width, height), (left, top, left + size, top + size), resample)
 
 
 def resizing_library() -> str:
     """Return what resizes here: ``"numba"``, three times as fast, or ``"Pillow"``.
 
-    Numba must be installed, work, and give Pillow's own pixels for a test image.
+    Numba must be installed, work, and give Pillow's own pixels for a test image. Asking loads it,
+    and what is loaded is used from the first image on.
     """
-    return "Pillow" if _resizer() is _with_pillow else "numba"
+    return "Pillow" if _fastest() is _with_pillow else "numba"
 
 
 def _with_pillow(
@@ -87,8 +88,13 @@ def _with_pillow(
     return np.array(down)
 
 
+def _chosen() -> _Resize:
+    is_loaded = _fastest.cache_info().currsize > 0
+    return _fastest() if is_loaded or next(_seen) >= _FIRST_IMAGES else _with_pillow
+
+
 @cache
-def _resizer() -> Callable[[Image.Image, _Size, _Box, Image.Resampling], npt.NDArray[np.uint8]]:
+def _fastest() -> _Resize:
     try:
         from . import resize_numba
     except Exception as error:  # numba is optional: missing, too old for this numpy, no LLVM, …
