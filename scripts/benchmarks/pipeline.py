@@ -194,8 +194,8 @@ def decode_cost(folder: Path, decode: str, cores: int) -> Cost:
         marks.append(time.thread_time())
         return [(b - a) * 1e3 for a, b in pairwise(marks)]
 
-    with ThreadPoolExecutor(cores) as pool:
-        for _ in range(2):  # the first time only warms up
+    for _ in range(2):  # the first time only warms up: memory is given back and taken anew
+        with ThreadPoolExecutor(cores) as pool:
             spent = list(pool.map(one, sorted(folder.iterdir())[:400]))
     return Cost(*np.mean(spent, axis=0).tolist())
 
