@@ -128,6 +128,28 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 """
 
 
+def who_resizes(cache: Path, before: str = "") -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", before + SAY_WHO_RESIZES],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(cache)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stderr == ""
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("kept", [b"", b"damaged"])
+def test_damage_to_what_numba_keeps(kept: bytes, tmp_path: Path) -> None:
+    assert who_resizes(tmp_path) == "numba"
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) >= 6
+    for path in files:
+        path.write_bytes(kept)
+    assert who_resizes(tmp_path) == "numba"
+
+
 @pytest.mark.parametrize(
     ("before", "cache", "expected"),
     [
@@ -140,11 +162,4 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     ids=["without numba", "numba that fails", "full disk", "no folder to write", "all well"],
 )
 def test_who_resizes(before: str, cache: str, expected: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", before + SAY_WHO_RESIZES],
-        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / cache)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert (done.stdout, done.stderr) == (f"{expected}\n", "")
+    assert who_resizes(tmp_path / cache, before) == expected

@@ -91,7 +91,7 @@ def _compiled(signature: str) -> Callable[[_Function], _Function]:
     def compiled(function: _Function) -> _Function:
         try:
             made = numba.njit(signature, nogil=True, cache=True)(function)
-        except (OSError, RuntimeError):  # no folder to keep it in, or no room there
+        except Exception:  # no folder to keep it in, no room there, or what is kept is damaged
             made = numba.njit(signature, nogil=True)(function)
         return cast(_Function, made)
 
