@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from datumaro_embed.encoders import ClipEncoder
 from support import SAMPLE, run
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C be heard: a shell ignores it for jobs in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
