@@ -24,6 +24,7 @@ from ..errors import (
 )
 from ..models import ImageSpec, openvino_core
 from .compiled import cache_folder, cache_key
+from .pooling import pool_before_computing
 
 __all__ = ["PRECISIONS", "Engine", "Runtime", "check_device", "openvino_version", "prepare_graph"]
 
@@ -278,10 +279,12 @@ def prepare_graph(
     image: ImageSpec | None,
     *,
     shorter: bool = False,
+    whole: bool = False,
 ) -> Any:
     """Fix the shapes of a model; for images let it take uint8 pixels, rows of RGB.
 
-    Parameters are those of `Engine`; `model` is consumed.
+    Parameters are those of `Engine`; `model` is consumed. With `whole` an image encoder computes
+    every token to the end, as it was made: for comparison.
     """
     if image is None:
         for_rows = (lambda n: ov.Dimension(1, n)) if shorter else ov.Dimension
@@ -291,6 +294,8 @@ def prepare_graph(
         return model
     ((name, (batch, height, width, channels)),) = shapes.items()
     model.reshape({name: [batch, channels, height, width]})
+    if not whole:
+        pool_before_computing(model)
     graph = PrePostProcessor(model)
     pixels = graph.input(name)
     pixels.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
