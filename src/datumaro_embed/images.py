@@ -297,8 +297,13 @@ def _read_regular_file(path: str | Path, max_bytes: int) -> bytes:
     _check_regular(os.stat(path), max_bytes)
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     with open(os.open(path, flags), "rb") as file:
-        _check_regular(os.fstat(file.fileno()), max_bytes)  # it may have been swapped meanwhile
-        data = file.read(max_bytes + 1)
+        found = os.fstat(file.fileno())  # it may have been swapped meanwhile
+        _check_regular(found, max_bytes)
+        # As much as there is: Python takes memory for all that is asked for, and giving back what
+        # was too much stops every thread of the process.
+        data = file.read(found.st_size + 1)
+        if len(data) > found.st_size:  # it grows, or has no size of its own
+            data += file.read(max_bytes + 1 - len(data))
     if len(data) > max_bytes:
         raise _too_many_bytes(len(data), max_bytes)
     return data
