@@ -63,7 +63,7 @@ ONLY_IMPORTERS = {
     "faiss": {"exports"},
     "plotly": {"report"},
     "ray": {"distributed"},
-    "pyarrow": {"exports", "imports", "store"},
+    "pyarrow": {"encoders", "exports", "imports", "store"},
     "umap": {"report"},
 }
 
