@@ -112,7 +112,9 @@ def to_rgb(image: Image.Image, *, own: bool = False) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         image = Image.fromarray(_to_uint8(_samples(image)))
     # Pillow would look for a colour to stand for transparency; dropping alpha needs none.
-    image.info.pop("transparency", None)
+    if "transparency" in image.info:
+        image = image if own else image.copy()
+        del image.info["transparency"]
     if image.mode in _BY_WAY_OF:
         image = image.convert(_BY_WAY_OF[image.mode])
     rgb = image.convert("RGB")

@@ -205,6 +205,13 @@ def test_alpha_is_dropped_not_blended() -> None:
     assert (pixels_of(encoded(clear)) == (10, 200, 30)).all()
 
 
+def test_somebodys_image_keeps_its_transparency() -> None:
+    image = Image.new("P", (4, 4))
+    image.info["transparency"] = 0
+    upright_rgb(image)
+    assert image.info["transparency"] == 0
+
+
 @pytest.mark.parametrize("transparency", [0, bytes([0, 128, 255])])
 def test_palette_with_transparency_keeps_its_colours(transparency: Any) -> None:
     image = Image.fromarray(np.array([[0, 1, 2]], np.uint8)).convert("P")
