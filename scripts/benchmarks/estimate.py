@@ -1,6 +1,6 @@
 """What a million and a hundred million images take, reckoned from a throughput result.
 
-    python scripts/benchmarks/estimate.py docs/benchmarks/2026-11-24/throughput.json
+    python scripts/benchmarks/estimate.py docs/benchmarks/2026-11-26/throughput.json
 
 Arithmetic only: the measured core-seconds of an image, divided by the cores. It holds while cores
 are like the measured ones, the disk delivers what the table says, and shards do not wait for each

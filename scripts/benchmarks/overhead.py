@@ -3,7 +3,7 @@
 
     python scripts/benchmarks/overhead.py null [--items 10000]
     python scripts/benchmarks/overhead.py damaged [--work FOLDER] [--model MODEL] [--rounds 3]
-    python scripts/benchmarks/overhead.py growth [--items 10000 100000] [--rounds 1]
+    python scripts/benchmarks/overhead.py growth [--items 1000 10000 100000] [--rounds 3]
 
 `null` has an encoder that computes nothing and images of 8 x 8 pixels, so that all that is left is
 reading files, hashing, records, queues and the store. `damaged` compares a dataset with one cut-off
@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from datumaro.components.annotation import Bbox
 from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.media import Image
-from machine import WORK
+from machine import WORK, write_result
 from materials import photographs_folder
 from PIL import Image as PillowImage
 
@@ -72,13 +73,14 @@ def main() -> int:
     parser.add_argument("--items", type=int, nargs="+", default=None)
     parser.add_argument("--model", default="demo", help="of `damaged`")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="for `growth`")
     chosen = parser.parse_args()
     if chosen.what == "null":
         null(chosen.work, (chosen.items or [10_000])[0], chosen.rounds)
     elif chosen.what == "damaged":
         damaged(chosen.work, (chosen.items or [1024])[0], chosen.model, chosen.rounds)
     else:
-        growth(chosen.work, chosen.items or [10_000, 100_000], chosen.rounds)
+        growth(chosen.work, chosen.items or [1_000, 10_000, 100_000], chosen.rounds, chosen.out)
     return 0
 
 
@@ -116,20 +118,26 @@ def damaged(work: Path, n_items: int, model: str, rounds: int) -> None:
     print(json.dumps({"n_damaged": len(broken), "damaged_ratio": statistics.median(ratios)}))
 
 
-def growth(work: Path, sizes: Sequence[int], rounds: int) -> None:
+def growth(work: Path, sizes: Sequence[int], rounds: int, out: Path | None) -> None:
     """Peak memory and time for each item of folders of several sizes, in a process for each."""
-    found: dict[int, list[dict[str, float]]] = {size: [] for size in sizes}
+    runs: dict[int, list[dict[str, float]]] = {size: [] for size in sizes}
     for size in sizes:
         tiny_images(work, size)
     for _ in range(rounds):
         for size in sizes:
-            found[size].append(one(work / f"tiny-{size}", size))
-            print(size, found[size][-1])
-    least, most = (
-        {name: statistics.median(run[name] for run in found[size]) for name in found[size][0]}
-        for size in (min(sizes), max(sizes))
-    )
-    print(json.dumps({name: round(most[name] / least[name], 3) for name in least}))
+            runs[size].append(one(work / f"tiny-{size}", size))
+            print(size, runs[size][-1])
+    found = {
+        size: {name: statistics.median(run[name] for run in of_size) for name in of_size[0]}
+        for size, of_size in runs.items()
+    }
+    for less, more in pairwise(sorted(found)):
+        ratio = found[more]["peak_rss_mb"] / found[less]["peak_rss_mb"]
+        seconds = found[more]["seconds"] - found[less]["seconds"]
+        further = seconds / (more - less) * 1e3  # without what every run needs to begin
+        print(f"{more} : {less} items: peak {ratio:.3f}, {further:.3f} ms for each further item")
+    if out is not None:
+        write_result(out, by_items={str(size): facts for size, facts in found.items()})
 
 
 def one(folder: Path, n_items: int) -> dict[str, float]:
@@ -149,7 +157,7 @@ def one(folder: Path, n_items: int) -> dict[str, float]:
         raise SystemExit(f"Not every image was embedded: {said}")
     return {
         "peak_rss_mb": round(int(peak_kib[1]) / 1024, 1),
-        "wall_ms_an_item": round(float(seconds[1]) / n_items * 1e3, 4),
+        "seconds": float(seconds[1]),
     }
 
 

@@ -35,6 +35,7 @@ class Shape:
     width: int = 768
     layers: int = 12
     dim: int = 512
+    pools_one_token: bool = True
 
 
 SHAPES = {
@@ -42,7 +43,7 @@ SHAPES = {
     "clip-vit-base-patch16": Shape(16, 224),
     "clip-vit-large-patch14": Shape(14, 224, 1024, 24, 768),
     "clip-vit-large-patch14-336": Shape(14, 336, 1024, 24, 768),
-    "siglip-base-patch16-224": Shape(16, 224, dim=768),
+    "siglip-base-patch16-224": Shape(16, 224, dim=768, pools_one_token=False),
 }
 
 
@@ -94,8 +95,11 @@ class Builder:
         x = op.add(op.transpose(flat, op.constant(np.array([0, 2, 1]))), self.weights(1, s.width))
         for _ in range(s.layers):
             x = self.layer(x)
-        pooled = op.reduce_mean(self.norm(x), op.constant(np.array([1])))
-        rows = op.matmul(pooled, self.weights(s.dim, s.width), False, True)
+        if s.pools_one_token:
+            pooled = op.gather(x, op.constant(np.array(0)), op.constant(np.array(1)))
+        else:
+            pooled = op.reduce_mean(x, op.constant(np.array([1])))
+        rows = op.matmul(self.norm(pooled), self.weights(s.dim, s.width), False, True)
         return ov.Model([rows], [pixels], "vision")
 
 
@@ -111,7 +115,7 @@ def engines(name: str, folder: Path, *, int8: bool) -> dict[str, Engine]:
         rng = np.random.default_rng(1)
         pixels = rng.integers(0, 256, (20, shape.side, shape.side, 3), dtype=np.uint8)
         quantise_image_encoder(path, folder / f"{name}-int8.xml", list(pixels), spec)
-        graphs["int8"] = (folder / f"{name}-int8.xml", "f32")
+        graphs["int8"] = (folder / f"{name}-int8.xml", "auto")  # the rest as by default
     return {
         label: Engine(file, Runtime("CPU", kind, None), shapes, dim=shape.dim, image=spec)
         for label, (file, kind) in graphs.items()
