@@ -93,26 +93,27 @@ def lengths(graph: Any) -> list[int]:
     return [int(op.get_output_shape(0)[-2]) for op in products]
 
 
-@pytest.mark.parametrize("token", [0, 2, -1])
+@pytest.mark.parametrize(("token", "axis"), [(0, 1), (2, -2), (-1, 1)])
 @pytest.mark.parametrize(
-    "attention", [fused_attention, plain_attention, attention_over_batches_of_heads]
+    (
+        "attention",
+        "n_products",
+    ),  # query, output and MLP; where they are plain, the two of attention
+    [(fused_attention, 4), (plain_attention, 6), (attention_over_batches_of_heads, 6)],
 )
 def test_the_last_block_is_computed_for_the_pooled_token(
-    token: int, attention: Callable[..., Any]
+    token: int, axis: int, attention: Callable[..., Any], n_products: int
 ) -> None:
-    graph = model(token, attention, axis=-2 if token == 2 else 1)
+    graph = model(token, attention, axis=axis)
     feed = RNG.normal(size=(B, T, D)).astype(np.float32)
     expected = outputs(graph, feed)
     whole = lengths(graph)
     assert pool_before_computing(graph) > 10
     shorter = lengths(graph)
     assert np.allclose(outputs(graph, feed), expected, atol=1e-6)
-    # The first block, and of the last one keys and values, as before; the rest for one token.
-    n_first = 6
+    n_first = 6  # products of the first block
     assert shorter[:n_first] == whole[:n_first]
-    assert whole[n_first:].count(T) - shorter[n_first:].count(T) == (
-        4 if attention is fused_attention else 6
-    )
+    assert whole[n_first:].count(T) - shorter[n_first:].count(T) == n_products
 
 
 @pytest.mark.parametrize("attention", [causal_attention, masked_attention])
