@@ -400,6 +400,17 @@ def test_directory(tmp_path: Path) -> None:
     assert problem_of(tmp_path).status is Status.UNREADABLE
 
 
+@pytest.mark.skipif(not Path("/proc/version").is_file(), reason="/proc is of Linux")
+def test_a_file_that_has_more_than_its_size_is_read_to_its_end_or_limit() -> None:
+    source = Path("/proc/version")  # its size is 0
+    data = source.read_bytes()
+    found = problem_of(source)
+    assert found.status is Status.UNREADABLE
+    assert found.info is not None
+    assert found.info.content_sha256 == hashlib.sha256(data).digest()
+    assert problem_of(source, max_bytes=len(data) - 1).status is Status.TOO_LARGE
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in its file system")
 def test_a_pipe_or_device_is_never_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
