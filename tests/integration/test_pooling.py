@@ -11,8 +11,9 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
+from datumaro_embed.encoders.engine import prepare_graph
 from datumaro_embed.encoders.pooling import pool_before_computing
-from datumaro_embed.models import openvino_core, resolve_model
+from datumaro_embed.models import load_manifest, openvino_core, resolve_model
 
 HUB_ONNX = Path(__file__).parents[1] / "golden/hub/tiny-clip/onnx/vision_model.onnx"
 B, T, D, HEADS = 3, 5, 8, 2
@@ -149,3 +150,16 @@ def test_real_models(path: Path) -> None:
     assert pool_before_computing(shorter) > 10
     feed = RNG.normal(size=whole.input(0).shape).astype(np.float32)
     assert np.abs(outputs(whole, feed) - outputs(shorter, feed)).max() <= 1e-6
+
+
+def test_the_engines_graph_is_a_shortened_one() -> None:
+    folder = resolve_model("demo")
+    image = load_manifest(folder).image
+    shapes = {"pixel_values": (4, image.size_px, image.size_px, 3)}
+
+    def n_single_rows(*, whole: bool) -> int:
+        graph = openvino_core().read_model(folder / "image_encoder.xml")
+        products = lengths(prepare_graph(graph, shapes, image, whole=whole))
+        return products.count(1)
+
+    assert n_single_rows(whole=False) == n_single_rows(whole=True) + 4

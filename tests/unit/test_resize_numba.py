@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -75,6 +76,19 @@ def test_strips_join_without_a_seam(strip_bytes: int, monkeypatch: pytest.Monkey
     monkeypatch.setattr(resize_numba, "_STRIP_BYTES", strip_bytes)
     asked = noise(90, 333), (50, 185), (3, 20, 47, 140), Image.Resampling.BICUBIC
     assert np.array_equal(resize_and_crop(*asked), pillows(*asked))
+
+
+def test_an_image_in_several_blocks_of_memory() -> None:
+    whole = Image.core.get_block_size()
+    Image.core.set_block_size(1 << 14)
+    try:
+        image = noise(90, 333)
+        with pytest.raises(ValueError, match="multiple array blocks"):
+            pa.array(image)
+        asked = image, (50, 185), (3, 20, 47, 140), Image.Resampling.BICUBIC
+        assert np.array_equal(resize_and_crop(*asked), pillows(*asked))
+    finally:
+        Image.core.set_block_size(whole)
 
 
 def test_photographs_in_many_threads() -> None:
