@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .listing import printable
+from .escaping import printable
 from .records import Split, Status
 from .store import EmbeddingStore
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .duplicates import DuplicateReport
+from .escaping import printable
 from .records import DuplicateGroup, DuplicatePair, ItemKey, Split
 from .retrieval import SearchResult
 from .store import FileSystem
@@ -21,7 +22,6 @@ __all__ = [
     "duplicates_lines",
     "hits_json",
     "hits_lines",
-    "printable",
     "write_pairs_csv",
 ]
 
@@ -129,11 +129,6 @@ def _write_pairs(report: DuplicateReport, writer: Any) -> None:
         facts = (groups[pair.first], pair.similarity, int(pair.identical), int(pair.across_splits))
         keys = (pair.first.subset, pair.first.id, pair.second.subset, pair.second.id)
         writer.writerow([*facts, *keys])
-
-
-def printable(text: str) -> str:
-    """Escape what could move a terminal's cursor or end a line."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _pairs_table(pairs: Sequence[DuplicatePair]) -> Iterator[str]:

@@ -120,6 +120,9 @@ class ItemRecord:
         JSON-able item attributes.
     annotations : tuple of AnnotationRecord
         In canonical order (see adapter).
+    notes : tuple of str
+        What is wrong with the item although it has a row: reasons of a `Tally`. A run counts them
+        in its summary; they are not stored and not compared.
     """
 
     key: ItemKey
@@ -132,6 +135,7 @@ class ItemRecord:
     content_sha256: bytes = bytes(32)
     attributes: Mapping[str, Any] = field(default_factory=dict)
     annotations: tuple[AnnotationRecord, ...] = ()
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

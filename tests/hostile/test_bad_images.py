@@ -98,8 +98,8 @@ def test_a_link_that_datumaro_drops_is_told(tmp_path: Path) -> None:
     (root / "images" / "train" / "a.jpg").symlink_to("/etc/passwd")
     done = run("datumaro-embed", "embed", root, "--store", tmp_path / "e.h5", "--model", "demo")
     assert done.returncode == 0, done.stderr
-    assert "dropped by Datumaro's importer, no row: 1" in done.stdout
-    assert "item 1 of train" in done.stdout
+    assert "1 items that Datumaro refuses" in done.stdout
+    assert "train/1: " in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -117,10 +117,11 @@ def test_names_that_datumaro_refuses_are_counted_and_told(tmp_path: Path, name: 
 
     assert done.returncode == 0, done.stderr
     assert "1 rows" in done.stdout
-    assert "dropped by Datumaro's importer, no row: 1" in done.stdout
+    assert "1 items that Datumaro refuses" in done.stdout
     with open_store(target) as store:
         assert [key.id for key in store.keys()] == ["good"]
-        assert "item 1 of train" in store.provenance["dropped_by_importer"][0]
+        lost = store.provenance["lost_on_import"]["items that Datumaro refuses"]
+        assert (lost["count"], lost["examples"][0][:9]) == (1, "train/1: ")
 
 
 @pytest.mark.parametrize(

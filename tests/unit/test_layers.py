@@ -16,6 +16,8 @@ SRC = Path(datumaro_embed.__file__).parent
 ORDER = [
     "errors",
     "records",
+    "escaping",
+    "tally",
     "vectors",
     "versions",
     "parallel",

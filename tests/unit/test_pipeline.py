@@ -24,6 +24,7 @@ from datumaro_embed.errors import InferenceError, ItemFailedError, UsageError
 from datumaro_embed.flags import add_embed_arguments
 from datumaro_embed.images import read_image
 from datumaro_embed.pipeline import EmbedOptions, embed_source
+from datumaro_embed.tally import Tally
 
 
 def pixels(number: int) -> np.ndarray:
@@ -65,7 +66,7 @@ def test_row_i_is_item_i_whatever_fails(tmp_path: Path, n_items: int, bad: set[i
             np.testing.assert_array_equal(store.embeddings([row])[0], expected.astype(np.float16))
             assert store.statuses[row] == (Status.MISSING if row in failed else Status.OK)
     assert (summary.n_items, summary.n_failed) == (n_items, len(failed))
-    assert len(summary.failures.get(Status.MISSING, ())) == len(failed)
+    assert summary.failures.get(Status.MISSING, Tally()).total == len(failed)
 
 
 def test_batch_size_and_workers_do_not_change_a_vector(tmp_path: Path) -> None:
@@ -301,22 +302,23 @@ def test_options_that_mean_nothing_are_refused(wrong: dict, message: str) -> Non
 
 
 def test_summary_says_what_failed_and_why(tmp_path: Path) -> None:
+    losses = Tally()
+    losses.add("items that Datumaro refuses: bad name", "train/7")
     summary = embed_source(
         source(9, {1, 2, 3, 4, 5}),
         tmp_path / "e.h5",
         EmbedOptions(),
-        dropped=("item 7 of train: bad name",),
+        losses=losses,
         encoder=FakeEncoder(),
     )
     text = "\n".join(summary.lines())
     assert "9 rows in" in text
     assert "4 embedded, 5 failed" in text
     assert "missing: 5" in text
-    assert "train/001" in text
-    assert "… and 2 more" in text
-    assert "dropped by Datumaro's importer, no row: 1" in text
+    assert "train/001, train/002, train/003, …" in text
+    assert "lost on import:\n    1 items that Datumaro refuses: bad name (train/7)" in text
     with open_store(tmp_path / "e.h5") as store:
-        assert store.provenance["dropped_by_importer"] == ["item 7 of train: bad name"]
+        assert store.provenance["lost_on_import"] == losses.to_json()
         assert store.provenance["versions"]["h5py"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from datumaro.components.errors import (
 from datumaro.components.importer import ImportErrorPolicy
 
 from ..errors import DatasetReadError
+from ..tally import Tally
 from .dataset import SourceDataset
 
 __all__ = ["ImportedDataset", "import_dataset"]
@@ -30,17 +31,17 @@ __all__ = ["ImportedDataset", "import_dataset"]
 
 @dataclass(frozen=True, slots=True)
 class ImportedDataset:
-    """What was imported, and one line for each item or annotation that was not."""
+    """What was imported, and what of the dataset on disk was not, or not completely."""
 
     source: SourceDataset
-    dropped: Sequence[str] = field(default=())
+    losses: Tally = field(default_factory=Tally)
 
 
 class _CountingPolicy(ImportErrorPolicy):  # type: ignore[misc]
     """Let the import go on over bad items and annotations, and remember each."""
 
-    def __init__(self) -> None:
-        self.dropped: list[str] = []
+    def __init__(self, losses: Tally) -> None:
+        self._losses = losses
 
     def _handle_item_error(self, error: ItemImportError) -> None:
         self._note("item", error)
@@ -50,7 +51,7 @@ class _CountingPolicy(ImportErrorPolicy):  # type: ignore[misc]
 
     def _note(self, kind: str, error: ItemImportError | AnnotationImportError) -> None:
         item_id, subset = error.item_id
-        self.dropped.append(f"{kind} {item_id} of {subset}: {error.__cause__}")
+        self._losses.add(f"{kind}s that Datumaro refuses", f"{subset}/{item_id}: {error.__cause__}")
 
 
 def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedDataset:
@@ -76,7 +77,8 @@ def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedD
     path, format_name = _split(pathspec)
     if not path.exists():
         raise DatasetReadError(f"{path}: no such dataset. Check the path.", path=str(path))
-    policy = _CountingPolicy()
+    losses = Tally()
+    policy = _CountingPolicy(losses)
     with _each_warning_once():
         try:
             dataset = Dataset.import_from(str(path), format_name, error_policy=policy)
@@ -85,7 +87,7 @@ def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedD
         source = SourceDataset(dataset, root=path, follow_symlinks=follow_symlinks, packed=True)
     del dataset
     gc.collect()
-    return ImportedDataset(source, tuple(policy.dropped))
+    return ImportedDataset(source, losses)
 
 
 @contextmanager

@@ -50,7 +50,7 @@ def _embed(
         imported.source,
         store,
         chosen,
-        dropped=imported.dropped,
+        losses=imported.losses,
         shard=share,
         notify=lambda line: print(line, file=sys.stderr),
     )

@@ -26,7 +26,7 @@ def add_parser(commands: Any) -> None:
 
 def _verify(store: Path, dataset: str | None, follow_symlinks: bool) -> int:
     from ..adapter import import_dataset
-    from ..listing import printable
+    from ..escaping import printable
     from ..store import open_store
     from ..verify import compare_with_dataset
 

@@ -19,6 +19,7 @@ from ..pipeline import EmbedOptions, EmbedSummary, captions_path, check_place
 from ..place import StorePlace
 from ..records import Status
 from ..sharding import Parts, Shard
+from ..tally import Tally
 from .cluster import connect
 from .crew import Crew
 from .worker import Task
@@ -151,7 +152,8 @@ def _total(store: str | os.PathLike[str], summaries: Sequence[EmbedSummary]) -> 
         store=os.fspath(store),
         n_items=sum(part.n_items for part in summaries),
         failures=_joined([part.failures for part in summaries]),
-        dropped=summaries[0].dropped,
+        losses=summaries[0].losses,
+        notes=_joined_tallies([part.notes for part in summaries]),
         seconds=0.0,
         n_added=sum(part.n_added for part in summaries),
         n_reused=sum(part.n_reused for part in summaries),
@@ -161,9 +163,16 @@ def _total(store: str | os.PathLike[str], summaries: Sequence[EmbedSummary]) -> 
     )
 
 
-def _joined(failures: Sequence[Mapping[Status, Sequence[str]]]) -> dict[Status, Sequence[str]]:
-    found: dict[Status, list[str]] = {}
-    for part in failures:
-        for status, items in part.items():
-            found.setdefault(status, []).extend(items)
-    return {status: sorted(items) for status, items in found.items()}
+def _joined(failures: Sequence[Mapping[Status, Tally]]) -> dict[Status, Tally]:
+    statuses = sorted({status for part in failures for status in part})
+    return {
+        status: _joined_tallies([part[status] for part in failures if status in part])
+        for status in statuses
+    }
+
+
+def _joined_tallies(parts: Sequence[Tally]) -> Tally:
+    joined = Tally()
+    for part in parts:
+        joined.update(part)
+    return joined

@@ -24,6 +24,7 @@ from ..pipeline import EmbedOptions, EmbedSummary, embed_source
 from ..records import ItemRecord
 from ..sharding import Shard
 from ..store import ShardRun, vector_settings
+from ..tally import Tally
 
 if TYPE_CHECKING:
     from datumaro.components.dataset_base import IDataset
@@ -69,14 +70,14 @@ class Task:
             )
         return EmbedOptions(**self.options)
 
-    def load_source(self) -> tuple[SourceDataset, Sequence[str]]:
-        """Import the dataset; also what the importer dropped."""
+    def load_source(self) -> tuple[SourceDataset, Tally]:
+        """Import the dataset; also what the import lost."""
         links = self.load_options().follow_symlinks
         if not isinstance(self.dataset, str):
             root = Path(self.root) if self.root else None
-            return SourceDataset(self.dataset(), root=root, follow_symlinks=links), ()
+            return SourceDataset(self.dataset(), root=root, follow_symlinks=links), Tally()
         imported = import_dataset(self.dataset, follow_symlinks=links)
-        return imported.source, imported.dropped
+        return imported.source, imported.losses
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ class Worker:
     def __init__(self, task: Task) -> None:
         self._task = task
         self._source: SourceDataset | None = None
-        self._dropped: Sequence[str] = ()
+        self._losses = Tally()
         self._encoder: Encoder | None = None
         self._stopped = threading.Event()
         self._n_rows = 0
@@ -127,7 +128,7 @@ class Worker:
         """Read dataset and model."""
         options = self._task.load_options()
         self._encoder = options.load_encoder()
-        self._source, self._dropped = self._task.load_source()
+        self._source, self._losses = self._task.load_source()
         how = vector_settings({**self._encoder.provenance(), "decode": options.decode})
         return Ready(len(self._source), self._encoder.fingerprint, how)
 
@@ -141,7 +142,7 @@ class Worker:
                 self._source,
                 self._task.store,
                 self._task.load_options(),
-                dropped=self._dropped,
+                losses=self._losses,
                 shard=shard,
                 progress=False,
                 notify=said.append,

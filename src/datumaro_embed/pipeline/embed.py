@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from ..place import StorePlace
 from ..records import ItemRecord, Status
 from ..sharding import Shard
 from ..store import EmbeddingStore, ShardRun, open_store
+from ..tally import Tally
 from ..versions import installed_versions
 from .batches import MAX_WAITING_ROWS, PixelBatches
 from .captions import captions_path, embed_captions
@@ -105,7 +106,7 @@ def embed_source(
     store: str | os.PathLike[str],
     options: EmbedOptions,
     *,
-    dropped: Sequence[str] = (),
+    losses: Tally | None = None,
     shard: Shard | None = None,
     progress: bool = True,
     notify: Callable[[str], None] = _log.info,
@@ -116,8 +117,8 @@ def embed_source(
 
     Parameters
     ----------
-    dropped : sequence of str
-        What the importer dropped, for the summary and the provenance.
+    losses : Tally, optional
+        What the import lost, for the summary and the provenance.
     shard : Shard, optional
         Embed only its items, into its part of the store.
     notify : callable
@@ -128,6 +129,7 @@ def embed_source(
         Instead of `ShardRun`, for tests.
     """
     started = time.monotonic()
+    losses = losses or Tally()
     check_place(store, shard, captions=options.captions)
     place = StorePlace.of(store, shard)
     facts = {"shard": shard.describe(source.keys())} if shard else {}
@@ -147,7 +149,7 @@ def embed_source(
             interrupts.raise_received()
             labels = source.categories.labels
             run.set_categories(source.categories, encoder.embed_labels(labels) if labels else None)
-            provenance = _provenance(source, encoder, options, dropped) | facts
+            provenance = _provenance(source, encoder, options, losses) | facts
             run.finish(provenance)
     captions, outlook = None, [place.outlook()]
     if options.captions:
@@ -166,8 +168,9 @@ def embed_source(
     return EmbedSummary(
         store=os.fspath(place.target),
         n_items=len(source),
-        failures=dict(bar.failures),
-        dropped=dropped,
+        failures=bar.failures,
+        losses=losses,
+        notes=bar.notes,
         seconds=time.monotonic() - started,
         n_added=run.changes.n_added,
         n_reused=run.changes.n_reused,
@@ -249,14 +252,14 @@ def _item_failed(record: ItemRecord) -> ItemFailedError:
 
 
 def _provenance(
-    source: SourceDataset, encoder: Encoder, options: EmbedOptions, dropped: Sequence[str]
+    source: SourceDataset, encoder: Encoder, options: EmbedOptions, losses: Tally
 ) -> dict[str, Any]:
     return {
         **encoder.provenance(),
         "dtype": options.dtype,
         "decode": options.decode,
         "media_root": str(source.root.resolve()),
-        "dropped_by_importer": list(dropped),
+        "lost_on_import": losses.to_json(),
         "versions": installed_versions(),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,11 +10,10 @@ from tqdm import tqdm
 
 from ..encoders import ClipEncoder, Encoder, resizing_library
 from ..records import ItemRecord, Status
+from ..tally import Tally
 from .options import EmbedOptions
 
 __all__ = ["EmbedSummary", "Progress", "settings_line"]
-
-_EXAMPLES_PER_CAUSE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +26,12 @@ class EmbedSummary:
         Where the store is.
     n_items : int
         Rows written, failed ones included.
-    failures : mapping of Status to sequence of str
-        For each cause the items that failed, ``"subset/id: reason"``.
-    dropped : sequence of str
-        What Datumaro itself dropped while importing; these have no row.
+    failures : mapping of Status to Tally
+        For each status the reasons and the items that failed.
+    losses : Tally
+        What of the dataset on disk was not imported, or not completely.
+    notes : Tally
+        What is wrong with items that have a row all the same (see `ItemRecord.notes`).
     seconds : float
     n_added, n_reused, n_reembedded, n_removed : int
         New items; rows whose vector an earlier run had; items that were there and were embedded
@@ -44,8 +44,9 @@ class EmbedSummary:
 
     store: str
     n_items: int
-    failures: dict[Status, Sequence[str]]
-    dropped: Sequence[str]
+    failures: Mapping[Status, Tally]
+    losses: Tally
+    notes: Tally
     seconds: float
     n_added: int = 0
     n_reused: int = 0
@@ -57,7 +58,7 @@ class EmbedSummary:
     @property
     def n_failed(self) -> int:
         """Rows without a vector."""
-        return sum(len(items) for items in self.failures.values())
+        return sum(reasons.total for reasons in self.failures.values())
 
     def lines(self) -> list[str]:
         """Say it in plain text, one line each."""
@@ -71,12 +72,15 @@ class EmbedSummary:
                 f"  {self.n_reused} re-used, {self.n_added} added, "
                 f"{self.n_reembedded} re-embedded, {self.n_removed} removed"
             )
-        for status, items in sorted(self.failures.items()):
-            lines.append(f"  {status.name.lower()}: {len(items)}")
-            lines.extend(_examples(items))
-        if self.dropped:
-            lines.append(f"  dropped by Datumaro's importer, no row: {len(self.dropped)}")
-            lines.extend(_examples(self.dropped))
+        for status, reasons in sorted(self.failures.items()):
+            lines.append(f"  {status.name.lower()}: {reasons.total}")
+            lines.extend(reasons.lines())
+        if self.notes:
+            lines.append("  noticed:")
+            lines.extend(self.notes.lines())
+        if self.losses:
+            lines.append("  lost on import:")
+            lines.extend(self.losses.lines())
         if self.captions:
             lines.append(f"  {self.captions[1]} captions in {self.captions[0]}")
         return [*lines, self.outlook] if self.outlook else lines
@@ -88,7 +92,8 @@ class Progress:
 
     total: int
     show: bool = True
-    failures: dict[Status, list[str]] = field(default_factory=dict)
+    failures: dict[Status, Tally] = field(default_factory=dict)
+    notes: Tally = field(default_factory=Tally)
 
     def __enter__(self) -> Progress:
         self._bar = tqdm(
@@ -107,9 +112,11 @@ class Progress:
         """Count one row as written."""
         self._bar.update()
         if record.status is not Status.OK:
-            self.failures.setdefault(record.status, []).append(f"{record.key}: {record.error}")
-            counts = Counter({status: len(items) for status, items in self.failures.items()})
-            self._bar.set_postfix_str(f"{counts.total()} failed", refresh=False)
+            self.failures.setdefault(record.status, Tally()).add(record.error, str(record.key))
+            n_failed = sum(reasons.total for reasons in self.failures.values())
+            self._bar.set_postfix_str(f"{n_failed} failed", refresh=False)
+        for note in record.notes:
+            self.notes.add(note, str(record.key))
 
 
 def settings_line(encoder: Encoder, options: EmbedOptions) -> str:
@@ -127,9 +134,3 @@ def settings_line(encoder: Encoder, options: EmbedOptions) -> str:
         f"vectors as {options.dtype}",
     ]
     return f"Settings: {', '.join(parts)}."
-
-
-def _examples(items: Sequence[str]) -> list[str]:
-    shown = [f"    {item}" for item in items[:_EXAMPLES_PER_CAUSE]]
-    hidden = len(items) - len(shown)
-    return [*shown, f"    … and {hidden} more"] if hidden else shown

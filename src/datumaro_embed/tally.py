@@ -1,0 +1,85 @@
+"""Counts by reason, each with its first examples: what a run lost, noticed or could not do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .escaping import printable
+
+__all__ = ["Reason", "Tally"]
+
+_EXAMPLES_KEPT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One reason, how often it applied, and the first examples of it."""
+
+    text: str
+    count: int
+    examples: tuple[str, ...]
+
+
+@dataclass(slots=True, init=False)
+class Tally:
+    """Counts by reason; picklable and JSON-able, of bounded size for a bounded set of reasons.
+
+    A reason is a plural phrase that reads after its count, such as ``images without a label file``;
+    what differs from case to case (a file name, a line number) belongs in the example.
+    """
+
+    _counts: dict[str, int]
+    _examples: dict[str, list[str]]
+
+    def __init__(self) -> None:
+        self._counts = {}
+        self._examples = {}
+
+    def add(self, reason: str, example: str = "", count: int = 1) -> None:
+        """Count a reason once more, or `count` times, and keep the example if it is a first one."""
+        self._counts[reason] = self._counts.get(reason, 0) + count
+        kept = self._examples.setdefault(reason, [])
+        if example and len(kept) < _EXAMPLES_KEPT:
+            kept.append(example)
+
+    def update(self, other: Tally) -> None:
+        """Add the counts and examples of another tally."""
+        for reason in other:
+            self._counts[reason.text] = self._counts.get(reason.text, 0) + reason.count
+            kept = self._examples.setdefault(reason.text, [])
+            kept.extend(reason.examples[: _EXAMPLES_KEPT - len(kept)])
+
+    @property
+    def total(self) -> int:
+        """The sum of all counts."""
+        return sum(self._counts.values())
+
+    def __bool__(self) -> bool:
+        return bool(self._counts)
+
+    def __iter__(self) -> Iterator[Reason]:
+        """Yield reasons, the most frequent first."""
+        for text, count in sorted(self._counts.items(), key=lambda pair: (-pair[1], pair[0])):
+            yield Reason(text, count, tuple(self._examples[text]))
+
+    def lines(self, indent: str = "    ") -> Iterator[str]:
+        """Yield one line for each reason: count, reason, examples."""
+        for reason in self:
+            more = ", …" if reason.count > len(reason.examples) else ""
+            shown = f" ({', '.join(reason.examples)}{more})" if reason.examples else ""
+            yield printable(f"{indent}{reason.count} {reason.text}{shown}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return ``{reason: {"count": int, "examples": [str]}}``."""
+        return {r.text: {"count": r.count, "examples": list(r.examples)} for r in self}
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Tally:
+        """Read what `to_json` returned."""
+        tally = cls()
+        for text, facts in body.items():
+            tally._counts[str(text)] = int(facts["count"])
+            tally._examples[str(text)] = [str(example) for example in facts["examples"]]
+        return tally

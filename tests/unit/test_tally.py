@@ -1,0 +1,48 @@
+"""Counts by reason: bounded examples, most frequent first, the same after JSON and pickle."""
+
+from __future__ import annotations
+
+import pickle
+
+from datumaro_embed.tally import Tally
+
+
+def filled() -> Tally:
+    tally = Tally()
+    tally.add("boxes outside their image", "train/a")
+    for number in range(5):
+        tally.add("images without a label file", f"images/{number}.jpg")
+    tally.add("annotations without iscrowd", count=2999)
+    return tally
+
+
+def test_lines_give_counts_and_at_most_three_examples() -> None:
+    assert list(filled().lines("  ")) == [
+        "  2999 annotations without iscrowd",
+        "  5 images without a label file (images/0.jpg, images/1.jpg, images/2.jpg, …)",
+        "  1 boxes outside their image (train/a)",
+    ]
+
+
+def test_names_cannot_move_the_terminals_cursor() -> None:
+    tally = Tally()
+    tally.add("images without a label file", "a\x1b[2J\nb")
+    assert list(tally.lines("")) == ["1 images without a label file (a\\x1b[2J\\nb)"]
+
+
+def test_json_and_pickle_keep_everything() -> None:
+    tally = filled()
+    assert Tally.from_json(tally.to_json()) == tally
+    assert pickle.loads(pickle.dumps(tally)) == tally
+
+
+def test_tallies_add_up() -> None:
+    both, other = filled(), filled()
+    both.update(other)
+    assert both.total == 2 * filled().total == 2 * (1 + 5 + 2999)
+    assert [len(reason.examples) for reason in both] == [0, 3, 2]
+
+
+def test_an_empty_tally_is_false() -> None:
+    assert not Tally()
+    assert filled()
