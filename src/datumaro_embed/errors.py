@@ -21,6 +21,9 @@ Where callers would expect a builtin (``FileNotFoundError``, ``ImportError``), t
     │   ├── StoreNotFoundError (FileNotFoundError)
     │   ├── StoreExistsError (FileExistsError)
     │   ├── StoreWriteError (OSError)         disk full, no permission, …
+    │   ├── StoreReadError (OSError)          the system cannot read it now; that is no damage
+    │   ├── StoreUnfinishedError              a run has not ended; some rows are missing
+    │   ├── StoreReplacedError                another store came to its place while it was open
     │   ├── StoreLockedError                  another process is writing it
     │   ├── StoreCorruptError                 ours, but damaged
     │   ├── StoreForeignError                 not ours, or of a newer format
@@ -58,6 +61,9 @@ __all__ = [
     "StoreIndexError",
     "StoreLockedError",
     "StoreNotFoundError",
+    "StoreReadError",
+    "StoreReplacedError",
+    "StoreUnfinishedError",
     "StoreWriteError",
     "UsageError",
 ]
@@ -159,6 +165,26 @@ class StoreExistsError(StoreError, FileExistsError):
 
 class StoreWriteError(StoreError, OSError):
     """The operating system refused a write; what was there before is untouched."""
+
+
+class StoreReadError(StoreError, OSError):
+    """The operating system cannot read a file now, which says nothing about its content."""
+
+
+class StoreUnfinishedError(StoreError):
+    """A store whose run has not ended: rows are missing, and nobody asked to read it so.
+
+    Attributes
+    ----------
+    exit_status : int
+        3, so that a script can tell an unfinished store from a damaged one.
+    """
+
+    exit_status = 3
+
+
+class StoreReplacedError(StoreError):
+    """Another store came to the place of one that is open; open it again."""
 
 
 class StoreLockedError(StoreError):

@@ -1,17 +1,42 @@
-"""Ctrl-C as a wish that is granted between two rows, so that nothing is torn."""
+"""Ctrl-C and SIGTERM: granted between two rows where vectors are made, at once elsewhere."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 from .errors import RunInterruptedError
 
-__all__ = ["DeferredInterrupts"]
+__all__ = ["DeferredInterrupts", "Terminated", "terminable"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived: what is under way is undone on the way out, as after Ctrl-C."""
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """While entered, SIGTERM raises `Terminated` in the main thread, unless it is ignored."""
+
+    def terminate(*_: object) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class DeferredInterrupts:

@@ -15,6 +15,7 @@ from .store.files import TEMPORARY_PREFIX, check_writable
 __all__ = ["StorePlace"]
 
 _SUFFIXES = {".h5", ".hdf5"}
+_MAX_NAME_BYTES = 240  # X.h5.usearch, X.h5.parts and X.h5.work lie beside X.h5
 _OWN_ENTRIES = {"lock", "shards"}
 
 
@@ -46,9 +47,10 @@ class StorePlace:
         A directory is meant by a separator at the end, by a store directory that is there, or by a
         name that does not end in ``.h5`` or ``.hdf5``; a file otherwise.
         """
-        name, path = os.fspath(store), Path(store)
+        name = os.fspath(store)
+        path = _without_links(name)
         ends_open = name.endswith(tuple(filter(None, (os.sep, os.altsep))))
-        file_like = path.suffix.lower() in _SUFFIXES and not ends_open
+        file_like = Path(name).suffix.lower() in _SUFFIXES and not ends_open
         keeps_shards = not file_like or is_store_directory(path)
         if shard is None:
             return cls(path, keeps_shards)
@@ -80,6 +82,7 @@ class StorePlace:
         ------
         UsageError, StoreExistsError, StoreWriteError
         """
+        self._check_name()
         if self.whole is not None and self.shard is not None:
             StorePlace(self.whole, self.keeps_shards).check()
             Parts.of(self.whole).check(self.shard.count)
@@ -93,6 +96,15 @@ class StorePlace:
             )
         check_writable(self.target)
 
+    def _check_name(self) -> None:
+        """Refuse a name to which no file system lets us add what lies beside a store."""
+        n_bytes = len(os.fsencode(self.target.name))
+        if n_bytes > _MAX_NAME_BYTES:
+            raise UsageError(
+                f"The name of the store has {n_bytes} bytes, and {_MAX_NAME_BYTES} is the limit. "
+                "Choose a shorter name."
+            )
+
     def _check_directory(self) -> None:
         ours = is_store_directory(self.target) or all(
             path.name in _OWN_ENTRIES or path.name.startswith(TEMPORARY_PREFIX)
@@ -103,6 +115,21 @@ class StorePlace:
                 f"'{self.target}' is a folder and no embedding store. Name a file in it, as "
                 f"{self.target / 'clip.h5'}, or a new folder."
             )
+
+
+def _without_links(name: str) -> Path:
+    """Follow links, so that a store has one place and one lock however it is reached.
+
+    Raises
+    ------
+    UsageError
+        No file can have this path.
+    """
+    try:
+        real = os.path.realpath(name)
+    except ValueError as error:  # a NUL or a lone surrogate
+        raise UsageError(f"{name!r} cannot be the path of a store. Choose another name.") from error
+    return Path(name) if real == os.path.abspath(name) else Path(real)
 
 
 def _merge_command(parts: Parts, whole: StorePlace) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy.typing as npt
 import pytest
 
-from datumaro_embed.errors import StoreCorruptError, StoreExistsError
+from datumaro_embed.errors import StoreExistsError, StoreReplacedError
 from datumaro_embed.records import Status
 from datumaro_embed.store import (
     ColumnWriter,
@@ -75,7 +75,7 @@ class TestDirectory(StoreContract):
         with self.sealed(path, self.plain("a")) as before:
             with self.sealed(path, self.plain("b", "c"), overwrite=True) as store:
                 assert [store.key(row).id for row in range(2)] == ["b", "c"]
-            with pytest.raises(StoreCorruptError, match="open it again"):
+            with pytest.raises(StoreReplacedError, match="Open it again"):
                 before.item(0)
 
 

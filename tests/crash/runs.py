@@ -132,5 +132,5 @@ def visible(target: Path) -> EmbeddingStore | None:
     """Whatever a reader can open: the store, or the shards of a run under way."""
     for path in (target, Path(f"{target}.work")):
         if path.is_file() or (path.is_dir() and any(path.glob("*.json"))):
-            return open_store(path)
+            return open_store(path, partial=True)
     return None

@@ -14,6 +14,7 @@ from datumaro_embed.errors import (
     ModelMismatchError,
     StoreCorruptError,
     StoreExistsError,
+    StoreUnfinishedError,
     UsageError,
 )
 from datumaro_embed.info import describe
@@ -176,14 +177,16 @@ def test_a_run_that_did_not_end_is_neither_merged_nor_overwritten(tmp_path: Path
         shards.suspend()
     one = store_of(tmp_path / "1.h5", [1])
     before = {path: path.stat().st_mtime_ns for path in work.rglob("*.*")}
-    with pytest.raises(UsageError, match=r"c\.h5\.work' is a run that did not end"):
+    with pytest.raises(StoreUnfinishedError, match=r"c\.h5\.work' is unfinished: 1 rows"):
         merge_stores([work, one], tmp_path / "d.h5")
     with pytest.raises(StoreExistsError, match="holds a run towards"):
         merge_stores([one], tmp_path / "c.h5")
     with pytest.raises(StoreExistsError, match="holds a run towards"):
         repair_store(work, tmp_path / "c.h5")
     assert {path: path.stat().st_mtime_ns for path in work.rglob("*.*")} == before
-    repair_store(work, tmp_path / "e.h5")
+    with pytest.raises(StoreUnfinishedError, match=r"c\.h5\.work' is unfinished: 1 rows"):
+        repair_store(work, tmp_path / "e.h5")
+    repair_store(work, tmp_path / "e.h5", partial=True)
     with open_store(tmp_path / "e.h5") as saved:
         assert len(saved) == 1
     assert not (tmp_path / "d.h5.work").exists()

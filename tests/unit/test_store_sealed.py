@@ -15,10 +15,12 @@ from datumaro_embed.errors import (
     StoreError,
     StoreExistsError,
     StoreForeignError,
-    StoreNotFoundError,
+    StoreReadError,
+    StoreReplacedError,
 )
 from datumaro_embed.records import AnnotationRecord, Categories, ItemKey, ItemRecord
-from datumaro_embed.store import create_store, open_store
+from datumaro_embed.store import create_store, open_store, reader
+from datumaro_embed.store.hdf5 import Hdf5File
 from datumaro_embed.store.schema import COLUMNS
 
 
@@ -130,17 +132,29 @@ def test_other_files_are_foreign(tmp_path: Path, content: bytes) -> None:
 
 
 def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(StoreError, match="Permission denied"):
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(StoreReadError, match=r"Permission denied.*may be whole"):
         open_store(tmp_path / "x.h5")
 
 
 def test_a_file_replaced_while_opening(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os.path, "samestat", lambda *_: False)
-    with pytest.raises(StoreNotFoundError, match="replaced while"):
+    """Once is nothing; a file that is another one each time is an error of its own kind."""
+    copies = iter(range(100))
+
+    def open_another(name: str) -> Hdf5File:
+        if next(copies) < n_times:
+            shutil.copy(path, path.with_name("copy"))
+            path.with_name("copy").replace(path)
+        return Hdf5File(name)
+
+    monkeypatch.setattr(reader, "Hdf5File", open_another)
+    n_times = 1
+    open_store(path).close()
+    copies, n_times = iter(range(100)), 100
+    with pytest.raises(StoreReplacedError, match="replaced or removed while it was open"):
         open_store(path)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from .. import __version__
 from ..errors import DatumaroEmbedError
+from ..interrupts import Terminated, terminable
 from . import (
     compact,
     convert,
@@ -40,17 +41,21 @@ _COMMANDS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return 0 for success, 1 failure, 130 interrupted.
+    """Run one command; return 0 for success, 1 failure, 130 interrupted, 143 terminated.
 
     Arguments that cannot be parsed end the process with 2, as argparse does.
     """
     arguments = vars(build_parser().parse_args(argv))
     command: Callable[..., int] = arguments.pop("command")
     try:
-        return command(**arguments)
+        with terminable():
+            return command(**arguments)
     except DatumaroEmbedError as error:
         print(f"datumaro-embed: {error}", file=sys.stderr)
         return int(getattr(error, "exit_status", 1))
+    except Terminated:
+        print("datumaro-embed: terminated", file=sys.stderr)
+        return 143
     except KeyboardInterrupt:
         print("datumaro-embed: interrupted", file=sys.stderr)
         return 130

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..flags import add_partial_argument
+from .opening import opened_store
+
 __all__ = ["add_parser"]
 
 
@@ -31,13 +34,13 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--vectors", action="store_true", help="csv: one column for each dimension too"
     )
+    add_partial_argument(parser)
     parser.set_defaults(command=_convert)
 
 
-def _convert(store: Path, to: str, output: Path, **options: bool) -> int:
+def _convert(store: Path, to: str, output: Path, partial: bool, **options: bool) -> int:
     from ..exports import convert_store
-    from ..store import open_store
 
-    with open_store(store) as opened:
+    with opened_store(store, partial=partial) as opened:
         print("\n".join(convert_store(opened, output, to=to, **options).lines()))
     return 0

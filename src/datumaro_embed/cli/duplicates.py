@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..flags import add_duplicate_arguments
+from ..flags import add_duplicate_arguments, add_partial_argument
+from .opening import opened_store
 
 __all__ = ["add_parser"]
 
@@ -23,14 +24,16 @@ def add_parser(commands: Any) -> None:
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", dest="as_json", help="print one JSON object")
     output.add_argument("--csv", type=Path, metavar="FILE", help="write one line for each pair")
+    add_partial_argument(parser)
     parser.set_defaults(command=_duplicates)
 
 
-def _duplicates(store: Path, as_json: bool, csv: Path | None, **flags: Any) -> int:
+def _duplicates(store: Path, as_json: bool, csv: Path | None, partial: bool, **flags: Any) -> int:
     from ..duplicates import find_duplicates
     from ..listing import duplicates_json, duplicates_lines, write_pairs_csv
 
-    report = find_duplicates(store, progress=True, **flags)
+    with opened_store(store, partial=partial) as opened:
+        report = find_duplicates(opened, progress=True, **flags)
     if csv is not None:  # first: who reads the print may stop (`| head`)
         write_pairs_csv(report, csv)
     print(duplicates_json(report) if as_json else "\n".join(duplicates_lines(report)))

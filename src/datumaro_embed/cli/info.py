@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..errors import StoreUnfinishedError
+from .opening import opened_store
+
 __all__ = ["add_parser"]
 
 
@@ -13,7 +16,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "info",
         help="what is in a store",
-        description="Print model, dimensions and counts by subset, status and label.",
+        description="Print model, dimensions and counts by subset, status and label. Exits 3 where "
+        "the store is unfinished.",
     )
     parser.add_argument("store", type=Path)
     parser.add_argument(
@@ -24,9 +28,8 @@ def add_parser(commands: Any) -> None:
 
 def _info(store: Path, items: int) -> int:
     from ..info import describe, describe_items
-    from ..store import open_store
 
-    with open_store(store) as opened:
+    with opened_store(store, partial=True) as opened:
         for line in (*describe(opened), *describe_items(opened, items)):
             print(line)
-    return 0
+        return 0 if opened.complete else StoreUnfinishedError.exit_status

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..flags import add_partial_argument
+
 __all__ = ["add_parser"]
 
 
@@ -20,11 +22,12 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "-o", "--output", required=True, metavar="FILE.h5|FOLDER/", help="must not exist"
     )
+    add_partial_argument(parser)
     parser.set_defaults(command=_repair)
 
 
-def _repair(store: Path, output: str) -> int:
+def _repair(store: Path, output: str, partial: bool) -> int:
     from ..maintenance import repair_store
 
-    print("\n".join(repair_store(store, output).lines()))
+    print("\n".join(repair_store(store, output, partial=partial).lines()))
     return 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..flags import DEFAULT_THRESHOLD
+from ..flags import DEFAULT_THRESHOLD, add_partial_argument
+from .opening import opened_store
 
 __all__ = ["add_parser"]
 
@@ -46,13 +47,13 @@ def add_parser(commands: Any) -> None:
         help="most megabytes of the file; pictures are left out to keep it (default: %(default)g)",
     )
     parser.add_argument("--title", help="heading of the page (default: the store's name)")
+    add_partial_argument(parser)
     parser.set_defaults(command=_report)
 
 
-def _report(store: Path, output: Path, **options: Any) -> int:
+def _report(store: Path, output: Path, partial: bool, **options: Any) -> int:
     from ..report import ReportOptions, write_report
-    from ..store import open_store
 
-    with open_store(store) as opened:
+    with opened_store(store, partial=partial) as opened:
         print("\n".join(write_report(opened, output, ReportOptions(**options)).lines()))
     return 0

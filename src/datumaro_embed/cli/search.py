@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..flags import add_search_arguments
+from ..flags import add_partial_argument, add_search_arguments
+from .opening import opened_store
 
 __all__ = ["add_parser"]
 
@@ -25,6 +26,7 @@ def add_parser(commands: Any) -> None:
     add_search_arguments(parser)
     _add_output_flags(parser)
     _allow_intermixed(parser)
+    add_partial_argument(parser)
     parser.set_defaults(command=_search)
 
 
@@ -55,14 +57,14 @@ def _search(
     as_json: bool,
     save_to: Path | None,
     media_root: Path | None,
+    partial: bool,
     **flags: Any,
 ) -> int:
     from ..listing import hits_json, hits_lines
     from ..retrieval import check_folder, media_root_of, run_search, save_hits, search_request
-    from ..store import open_store
 
     plus, options = search_request(queries, **flags)
-    with open_store(store) as opened:
+    with opened_store(store, partial=partial) as opened:
         root = None
         if save_to is not None:
             check_folder(save_to)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..flags import add_partial_argument
+from .opening import opened_store
+
 __all__ = ["add_parser"]
 
 _MAX_DIFFERENCES = 50
@@ -21,16 +24,16 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("store", type=Path)
     parser.add_argument("--dataset", metavar="PATH[:FORMAT]", help="compare with this dataset")
     parser.add_argument("--follow-symlinks", action="store_true", help="as for `embed`")
+    add_partial_argument(parser)
     parser.set_defaults(command=_verify)
 
 
-def _verify(store: Path, dataset: str | None, follow_symlinks: bool) -> int:
+def _verify(store: Path, dataset: str | None, follow_symlinks: bool, partial: bool) -> int:
     from ..adapter import import_dataset
     from ..escaping import printable
-    from ..store import open_store
     from ..verify import compare_with_dataset
 
-    with open_store(store) as opened:
+    with opened_store(store, partial=partial) as opened:
         problems = opened.verify()
         ways = f"`datumaro-embed repair {store} -o NEW` saves the rows that are sound"
         if not problems:

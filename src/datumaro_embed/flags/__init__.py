@@ -2,6 +2,7 @@
 
 from .embedding import DEFAULT_MODEL, add_embed_arguments
 from .machines import add_machine_arguments
+from .partial import add_partial_argument
 from .queries import DEFAULT_K, DEFAULT_THRESHOLD, add_duplicate_arguments, add_search_arguments
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "add_duplicate_arguments",
     "add_embed_arguments",
     "add_machine_arguments",
+    "add_partial_argument",
     "add_search_arguments",
 ]

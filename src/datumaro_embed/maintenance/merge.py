@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ..errors import ModelMismatchError, StoreCorruptError, UsageError
 from ..records import Categories, ItemKey, ItemRecord, Status
-from ..store import EmbeddingStore, ShardedStore, ShardRun, open_store, row_is_sound
+from ..store import EmbeddingStore, ShardRun, open_store, row_is_sound
 from .output import checked_output, run_like
 from .parts import expand, merged_provenance, refuse_incomplete
 
@@ -74,8 +74,9 @@ def merge_stores(
     ModelMismatchError
         Models, lengths or types of the vectors differ, or the settings that computed them.
     UsageError
-        An item is in two stores, and neither is to win; parts that do not belong together; a run
-        that did not end.
+        An item is in two stores, and neither is to win; parts that do not belong together.
+    StoreUnfinishedError
+        A run that did not end.
     StoreNotFoundError
         Also where parts of a dataset are missing; the message names them.
     StoreCorruptError
@@ -93,13 +94,12 @@ def merge_stores(
     place = checked_output(output, replace=replace)
     with ExitStack() as stack:
         opened = [stack.enter_context(open_store(path)) for path in expand(stores)]
-        _refuse_unfinished(opened)
         _refuse_other_models(opened)
         settings = _common_settings(opened)
         refuse_incomplete(opened)
         first = opened[0]
         with run_like(
-            first, place, model=first.model_fact("name"), vector_settings=settings
+            *(first, place, "merge"), model=first.model_fact("name"), vector_settings=settings
         ) as run:
             n_items, n_dropped = _write(opened, run, on_duplicate)
             run.set_categories(*_categories(opened))
@@ -109,16 +109,6 @@ def merge_stores(
             else:
                 run.publish(place.target, provenance)
     return MergeSummary(os.fspath(output), n_items, n_dropped)
-
-
-def _refuse_unfinished(stores: Sequence[EmbeddingStore]) -> None:
-    for store in stores:
-        if isinstance(store, ShardedStore) and not store.complete:
-            raise UsageError(
-                f"'{store.path}' is a run that did not end, and lacks items; run its `embed` "
-                "command again first, or `repair` it to save what it has.",
-                path=store.path,
-            )
 
 
 def _common_settings(stores: Sequence[EmbeddingStore]) -> str:

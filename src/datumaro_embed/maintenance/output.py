@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..errors import StoreExistsError
 from ..place import StorePlace
-from ..store import EmbeddingStore, ShardRun
+from ..store import EmbeddingStore, SealedStore, ShardRun
+from ..store.directory import holds_only_leftovers
+from ..store.manifest import LOCK_NAME, SHARD_FOLDER
 
 __all__ = ["checked_output", "run_like"]
 
@@ -33,7 +35,10 @@ def checked_output(output: str | os.PathLike[str], *, replace: bool | None = Non
     place.check()
     if replace:
         return place
+    if place.directory.is_dir() and holds_only_leftovers(place.directory, _uuid_of(place)):
+        return place
     if os.path.lexists(place.target):
+        _remove_empty(place)
         ways = "choose another path" + ("" if replace is None else ", or --replace it")
         raise StoreExistsError(f"'{output}' exists; {ways}.", path=str(output))
     if os.path.lexists(place.directory):
@@ -45,9 +50,32 @@ def checked_output(output: str | os.PathLike[str], *, replace: bool | None = Non
     return place
 
 
+def _remove_empty(place: StorePlace) -> None:
+    """Remove what a run left that had published its file and was killed a moment later."""
+    entries = {path.name for path in place.directory.glob("**/*")}
+    if not place.keeps_shards and entries <= {LOCK_NAME, SHARD_FOLDER}:
+        with suppress(OSError):
+            for entry in place.directory.iterdir():
+                entry.rmdir() if entry.is_dir() else entry.unlink()
+            place.directory.rmdir()
+
+
+def _uuid_of(place: StorePlace) -> str | None:
+    """Identify the file that a run would replace; None where there is none."""
+    if place.keeps_shards or not os.path.lexists(place.target):
+        return None
+    with SealedStore(place.target) as store:
+        return store.uuid
+
+
 @contextmanager
-def run_like(store: EmbeddingStore, place: StorePlace, **options: Any) -> Iterator[ShardRun]:
-    """Begin a store of the same vectors as another; leaves nothing behind where the block fails."""
+def run_like(
+    store: EmbeddingStore, place: StorePlace, purpose: str, **options: Any
+) -> Iterator[ShardRun]:
+    """Begin a store of the same vectors as another; leaves nothing behind where the block fails.
+
+    Where the process is killed, `purpose` tells the next run that nothing is lost with the rest.
+    """
     with ShardRun(
         place.directory,
         dim=store.dim,
@@ -55,6 +83,7 @@ def run_like(store: EmbeddingStore, place: StorePlace, **options: Any) -> Iterat
         run_fingerprint=store.run_fingerprint,
         restart=True,
         store=place.target,
+        purpose=purpose,
         **options,
     ) as run:
         try:

@@ -9,14 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import StoreCorruptError, StoreError, UsageError
+from ..errors import (
+    StoreCorruptError,
+    StoreError,
+    StoreForeignError,
+    StoreReplacedError,
+    UsageError,
+)
 from ..records import Categories, ItemKey, ItemRecord, Status
 from ..store import (
     EmbeddingStore,
     SealedStore,
+    ShardedStore,
     ShardRun,
     categories_are_sound,
     fits,
+    is_store_directory,
     key_is_sound,
     row_is_sound,
 )
@@ -64,7 +72,9 @@ class RepairSummary:
         ]
 
 
-def repair_store(store: str | os.PathLike[str], output: str | os.PathLike[str]) -> RepairSummary:
+def repair_store(
+    store: str | os.PathLike[str], output: str | os.PathLike[str], *, partial: bool = False
+) -> RepairSummary:
     """Write a sound store of what verifies; the damaged one is not touched.
 
     Parameters
@@ -72,9 +82,13 @@ def repair_store(store: str | os.PathLike[str], output: str | os.PathLike[str]) 
     store : path of a file or directory
     output : path
         As for `merge_stores`; must not exist, and no unfinished run towards it.
+    partial : bool
+        Make a store of the rows that an unfinished run has committed.
 
     Raises
     ------
+    StoreUnfinishedError
+        The run that writes the store has not ended, and `partial` is false.
     StoreCorruptError
         Nothing of it can be opened.
     StoreExistsError, StoreWriteError
@@ -87,6 +101,8 @@ def repair_store(store: str | os.PathLike[str], output: str | os.PathLike[str]) 
     the one with the sound row, then the newer.
     """
     place = checked_output(output)
+    if not partial:
+        _refuse_unfinished(Path(store))
     opened, left_out = _open_all(Path(store))
     if not opened:
         raise StoreCorruptError(
@@ -101,7 +117,7 @@ def repair_store(store: str | os.PathLike[str], output: str | os.PathLike[str]) 
         if not fits(_settings_of(other), settings)
     ]
     found, n_lost = _best_rows([s for s in opened if fits(_settings_of(s), settings)])
-    with run_like(head, place, vector_settings=settings) as run:
+    with run_like(head, place, "repair", vector_settings=settings) as run:
         n_kept = sum(_append(run, key, found[key]) for key in sorted(found))
         categories, labels = _categories_of(head)
         run.set_categories(categories, labels)
@@ -111,6 +127,13 @@ def repair_store(store: str | os.PathLike[str], output: str | os.PathLike[str]) 
         else:
             run.publish(place.target, provenance)
     return RepairSummary(os.fspath(output), n_kept, len(found) - n_kept, n_lost, left_out)
+
+
+def _refuse_unfinished(path: Path) -> None:
+    """Refuse a run that can go on; of a directory whose manifests are damaged nobody knows."""
+    with suppress(StoreCorruptError, StoreForeignError, StoreReplacedError):
+        if is_store_directory(path):
+            ShardedStore(path).close()
 
 
 _Row = tuple[EmbeddingStore, int] | None

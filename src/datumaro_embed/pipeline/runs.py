@@ -17,6 +17,7 @@ from ..errors import (
     StoreCorruptError,
     StoreExistsError,
     StoreNotFoundError,
+    StoreUnfinishedError,
     StoreWriteError,
 )
 from ..place import StorePlace
@@ -85,6 +86,7 @@ class StoreRun:
             restart=options.restart,
             store=place.target,
             shard_rows=options.shard_rows,
+            n_expected=n_items,
         )
         try:
             self._identity = _identity(place)
@@ -101,7 +103,7 @@ class StoreRun:
         """Open the finished store that this run will replace."""
         try:
             before = self._opened.enter_context(open_store(self._place.target))
-        except StoreNotFoundError:
+        except (StoreNotFoundError, StoreUnfinishedError):
             return None
         except DatumaroEmbedError as error:
             # Of a directory the run itself takes what is sound.
@@ -109,8 +111,6 @@ class StoreRun:
             if self._place.keeps_shards and is_damaged:
                 return None
             raise
-        if not _is_complete(before):
-            return None
         _refuse_other_model(before, self._place.target, encoder)
         return before
 
@@ -122,7 +122,7 @@ class StoreRun:
         directory = StorePlace(whole, self._place.keeps_shards).directory
         for path in dict.fromkeys((whole, directory)):
             if path.is_file() or is_store_directory(path):
-                store = self._opened.enter_context(open_store(path))
+                store = self._opened.enter_context(open_store(path, partial=True))
                 _refuse_other_model(store, path, encoder)
                 yield store
 

@@ -63,6 +63,16 @@ class EmbeddingStore(ColumnViews, ABC):
     def _close(self) -> None:
         """Release files."""
 
+    @property
+    def complete(self) -> bool:
+        """Whether its run has ended; only `open_store(partial=True)` opens others."""
+        return True
+
+    @property
+    def n_expected(self) -> int:
+        """Rows that the store will have once it is complete; 0 where nobody knows."""
+        return self.info.n_rows
+
     def column(self, path: str) -> Array:
         """One array by its path in the schema, such as ``"items/width"``.
 

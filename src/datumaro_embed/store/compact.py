@@ -62,13 +62,15 @@ def compact_store(
     run = RunDirectory(directory, files or FileSystem())
     try:
         manifest = run.finished
+        if run.unfinished and run.unfinished.purpose:  # of a compaction that was killed
+            run.forget_unfinished()
         if manifest is None or run.unfinished is not None:
             raise UsageError(f"'{directory}' is not finished; embed into it until it is.")
         groups = list(_groups(manifest.shards, shard_rows))
+        run.clean()
         if len(groups) < len(manifest.shards):
-            run.clean()
             shards = tuple(_joined(run, manifest, group) for group in groups)
-            run.save(replace(manifest, uuid=uuid.uuid4().hex, shards=shards))
+            run.save(replace(manifest, uuid=uuid.uuid4().hex, shards=shards, purpose="compact"))
             run.finish()
         return CompactSummary(len(manifest.shards), len(groups))
     finally:

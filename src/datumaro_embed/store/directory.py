@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -10,7 +11,8 @@ from typing import Any
 
 import numpy.typing as npt
 
-from ..errors import StoreCorruptError
+from ..errors import StoreCorruptError, StoreForeignError
+from ..escaping import printable
 from .files import (
     TEMPORARY_PREFIX,
     TEMPORARY_SUFFIX,
@@ -21,9 +23,11 @@ from .files import (
 )
 from .lock import StoreLock
 from .manifest import (
+    LOCK_NAME,
     SHARD_FOLDER,
     Manifest,
     Part,
+    is_shard_name,
     manifest_files,
     manifest_path,
     read_manifest,
@@ -34,10 +38,14 @@ from .rows import RowReader
 from .skeleton import file_blocks, make_skeleton, shapes_of
 from .writer import new_info
 
-__all__ = ["LOCK_NAME", "RunDirectory"]
+__all__ = ["RunDirectory", "holds_only_leftovers"]
 
-LOCK_NAME = "lock"
+_log = logging.getLogger("datumaro_embed")
 _MAX_ORPHANS = 2
+_MAX_NAMED = 5
+_TEMPORARY = re.compile(
+    rf"{re.escape(TEMPORARY_PREFIX)}[0-9a-f]{{16}}{re.escape(TEMPORARY_SUFFIX)}"
+)
 _NUMBER = re.compile(r"-([0-9]+)\.h5")
 
 
@@ -77,6 +85,7 @@ class RunDirectory:
         self.files = files
         self._writer = writer
         self._made: list[Path] = []
+        self._named_others: list[str] = []
         self._is_work = store is not None and store != path
         self._published = self._is_work and store is not None and store.exists()
         with write_errors(path):
@@ -89,6 +98,7 @@ class RunDirectory:
                     files.remove_directory(made)
             raise
         try:
+            self._refuse_links()
             with write_errors(path):
                 for made in self._made:
                     files.fsync_directory(made.parent)
@@ -114,6 +124,15 @@ class RunDirectory:
             self.files.unlink(path)
             return None
 
+    def _refuse_links(self) -> None:
+        """Refuse to write, and to clean up, where a link leads to a folder of somebody else."""
+        if self._shards.is_symlink():
+            raise StoreForeignError(
+                f"'{self._shards}' is a symbolic link, and a store keeps its shards in a folder of "
+                "its own. Remove the link, or choose another path.",
+                path=str(self._shards),
+            )
+
     def _refuse_orphans(self) -> None:
         """Refuse to clean up shards whose manifest somebody lost.
 
@@ -121,7 +140,7 @@ class RunDirectory:
         """
         if self._published:
             return
-        orphans = list(self._shards.glob("*.h5"))
+        orphans = [path for path in self._shard_files() if self._is_own(path)]
         if len(orphans) > _MAX_ORPHANS and not manifest_files(self.path):
             raise StoreCorruptError(
                 f"'{self.path}' has {len(orphans)} shards and no manifest; `datumaro-embed repair` "
@@ -141,7 +160,14 @@ class RunDirectory:
 
     def _all_names(self) -> set[str]:
         named = {part.name for m in (self.finished, self.unfinished) if m for part in m.parts}
-        return named | {path.name for path in self._shards.glob("*.h5")}
+        return named | {path.name for path in self._shard_files()}
+
+    def _shard_files(self) -> list[Path]:
+        return sorted(self._shards.glob("*.h5"))
+
+    def _is_own(self, path: Path) -> bool:
+        """Tell whether this writer made a file: by its name, and it is no link."""
+        return is_shard_name(path.name, self._writer) and not path.is_symlink()
 
     def commit_file(self, arrays: Mapping[str, npt.NDArray[Any]], run_fingerprint: str) -> Part:
         """Write one file into the folder of shards; it does not count before a manifest names it.
@@ -207,16 +233,37 @@ class RunDirectory:
             self.clean()
 
     def clean(self) -> None:
-        """Remove temporaries of dead processes and shards that no manifest names."""
+        """Remove temporaries of dead processes and own shards that no manifest names.
+
+        Files of any other name belong to somebody else: they stay, and are named once.
+        """
         named = {
             part.name for path in manifest_files(self.path) for part in read_manifest(path).parts
         }
         for folder in (self.path, self._shards):
             for path in folder.glob(f"{TEMPORARY_PREFIX}*{TEMPORARY_SUFFIX}"):
+                if _TEMPORARY.fullmatch(path.name):
+                    self.files.unlink(path)
+        others = []
+        for path in self._shard_files():
+            if path.name in named:
+                continue
+            if self._is_own(path):
                 self.files.unlink(path)
-        for path in self._shards.glob("*.h5"):
-            if path.name not in named:
-                self.files.unlink(path)
+            else:
+                others.append(path.name)
+        self._name_others(others)
+
+    def _name_others(self, names: list[str]) -> None:
+        if names and names != self._named_others:
+            self._named_others = names
+            more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+            _log.warning(
+                "'%s' holds files that are no part of the store; they are left alone: %s%s",
+                self._shards,
+                printable(", ".join(names[:_MAX_NAMED])),
+                more,
+            )
 
     def leave(self) -> None:
         """Release the lock; where nothing was ever committed, nothing is left behind."""
@@ -238,6 +285,36 @@ class RunDirectory:
                     self.files.remove_directory(self.path)
                 for parent in reversed(self._made[:-1]):
                     self.files.remove_directory(parent)
+
+
+def holds_only_leftovers(directory: Path, published_uuid: str | None = None) -> bool:
+    """Tell whether nothing is lost with a directory: what a killed merge or repair leaves.
+
+    Parameters
+    ----------
+    directory : Path
+    published_uuid : str, optional
+        Of the store that lies where the run was to publish; it must be the run's own.
+
+    Raises
+    ------
+    StoreReadError
+    StoreCorruptError, StoreForeignError
+        A manifest that is damaged, or of a newer format.
+    """
+    manifests = manifest_files(directory)
+    if any(not path.name.startswith("next-") for path in manifests):
+        return False
+    found = [read_manifest(path) for path in manifests]
+    if not all(manifest.purpose for manifest in found):
+        return False
+    if published_uuid and [manifest.uuid for manifest in found] != [published_uuid]:
+        return False
+    known = {LOCK_NAME, SHARD_FOLDER, *(path.name for path in manifests)}
+    others = {path.name for path in directory.iterdir()} - known
+    return all(_TEMPORARY.fullmatch(name) for name in others) and (
+        bool(manifests) or len(list((directory / SHARD_FOLDER).glob("*.h5"))) <= _MAX_ORPHANS
+    )
 
 
 def _number(name: str) -> int:

@@ -10,22 +10,29 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
-from ..errors import StoreWriteError
+from ..errors import StoreForeignError, StoreReadError, StoreWriteError
 
 __all__ = [
     "TEMPORARY_PREFIX",
     "TEMPORARY_SUFFIX",
     "FileSystem",
+    "Identity",
     "check_writable",
     "checked_free_bytes",
+    "identity_at",
+    "identity_of",
     "make_parents",
+    "open_regular",
     "publish",
+    "read_errors",
     "write_errors",
 ]
 
@@ -33,6 +40,7 @@ _BLOCK_BYTES = 4 * 2**20
 _BLOCKS_TO_HASH = 4
 TEMPORARY_PREFIX, TEMPORARY_SUFFIX = ".datumaro-embed-", ".tmp"
 Buffer = bytes | bytearray | memoryview
+Identity = tuple[int, int, int, int]
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -113,6 +121,70 @@ def write_errors(path: Path, needs_bytes: int = 0, free_bytes: int | None = None
             needs_bytes=needs_bytes,
             free_bytes=free_bytes,
         ) from error
+
+
+@contextmanager
+def read_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn an `OSError` that is not about a missing file into a `StoreReadError`.
+
+    Whoever reads a store must not take EIO, ESTALE, EMFILE or EACCES for damage.
+    """
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, StoreReadError):
+        raise
+    except OSError as error:
+        raise StoreReadError(
+            f"Cannot read '{path}': {error.strerror or error}. The content may be whole; check the "
+            "device, the permissions and the limit of open files, and run the command again.",
+            path=os.fspath(path),
+            os_errno=error.errno,
+        ) from error
+
+
+def identity_of(found: os.stat_result) -> Identity:
+    """Tell files apart: an inode's number is used again once its file is gone."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def identity_at(path: str | os.PathLike[str]) -> Identity | None:
+    """Return the identity of what is at a path; None where nothing is.
+
+    Raises
+    ------
+    StoreReadError
+    """
+    try:
+        with read_errors(path):
+            return identity_of(os.stat(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular file for reading; a pipe or device is refused, not waited for.
+
+    Raises
+    ------
+    FileNotFoundError
+        Also for a path that no file can have.
+    StoreForeignError
+        It is no regular file.
+    StoreReadError
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        with read_errors(path):
+            descriptor = os.open(path, flags)
+    except ValueError as error:  # a NUL or a lone surrogate
+        raise FileNotFoundError(errno.ENOENT, "no file can have this path") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise StoreForeignError(
+            f"'{path}' is not a regular file. Name an .h5 file or a store directory.",
+            path=os.fspath(path),
+        )
+    return os.fdopen(descriptor, "rb")
 
 
 def check_writable(path: Path) -> None:

@@ -28,6 +28,7 @@ def publish_sealed(
     run_fingerprint: str,
     files: FileSystem,
     *,
+    store_uuid: str,
     workspace: Path | None = None,
 ) -> None:
     """Write a sealed file at `target` in one step.
@@ -38,6 +39,9 @@ def publish_sealed(
         The rows.
     head : mapping
         Its arrays under ``categories/`` and ``provenance``.
+    store_uuid : str
+        That of the run: the directory that it leaves behind when it is killed now tells by it that
+        the file is its own.
     workspace : Path, optional
         As for `publish`.
 
@@ -53,7 +57,7 @@ def publish_sealed(
     heading = {path: array for path, array in head.items() if path.startswith(_HEAD)}
     shapes = {**union.shapes(), **shapes_of(heading)}
     stand_ins = {path: _stand_in(*shapes[path]) for path in shapes} | heading
-    info = new_info(str(target), stand_ins, run_fingerprint)
+    info = new_info(str(target), stand_ins, run_fingerprint, store_uuid=store_uuid)
     skeleton = make_skeleton(shapes, info)
 
     def pieces(path: str) -> Iterable[Array]:

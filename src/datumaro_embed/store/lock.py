@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -10,6 +11,8 @@ from ..errors import StoreLockedError
 from .files import write_errors
 
 __all__ = ["StoreLock"]
+
+_log = logging.getLogger("datumaro_embed")
 
 
 class StoreLock:
@@ -36,7 +39,7 @@ class StoreLock:
                 self._acquire(store)
             if path.exists():  # else its last holder removed it after it was opened here
                 return
-            self._lock.release()
+            self.release()
         raise StoreLockedError(f"'{store}' is being finished by another process; try again.")
 
     def _acquire(self, store: Path) -> None:
@@ -50,5 +53,8 @@ class StoreLock:
             ) from error
 
     def release(self) -> None:
-        """Let others write."""
-        self._lock.release()
+        """Let others write; a file system that cannot unlock does so when the process ends."""
+        try:
+            self._lock.release()
+        except OSError as error:
+            _log.warning("'%s' cannot be unlocked: %s", self._lock.lock_file, error)

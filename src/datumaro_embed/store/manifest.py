@@ -9,6 +9,7 @@ Both are one canonical JSON object that carries its own SHA-256, replaced by ato
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,17 +19,19 @@ from typing import Any
 from ..errors import StoreForeignError
 from ..records import ItemKey
 from .encoding import decode_json, encode_json
-from .files import FileSystem, publish
+from .files import FileSystem, open_regular, publish, read_errors
 from .rows import corrupt
 from .schema import EMBEDDING_DTYPES, MAX_ATTRIBUTE_BYTES, MAX_DIM, MAX_JSON_BYTES
 from .settings import fits
 
 __all__ = [
+    "LOCK_NAME",
     "MANIFEST_FORMAT",
     "SHARD_FOLDER",
     "Manifest",
     "Part",
     "fit_together",
+    "is_shard_name",
     "manifest_files",
     "manifest_path",
     "read_manifest",
@@ -39,9 +42,11 @@ __all__ = [
 MANIFEST_FORMAT = "datumaro-embed-manifest"
 MANIFEST_VERSION = 1
 SHARD_FOLDER = "shards"
+LOCK_NAME = "lock"
 WRITER_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 _MANIFEST_NAME = re.compile(r"(manifest|next)-[A-Za-z0-9_]{1,64}\.json")
 _PART_NAME = re.compile(r"[A-Za-z0-9_]{1,64}-[0-9]{6,12}\.h5")
+_OPTIONAL = ("vector_settings", "purpose", "n_expected")
 _HEX = {32: re.compile(r"[0-9a-f]{32}"), 64: re.compile(r"[0-9a-f]{64}")}
 
 
@@ -89,6 +94,11 @@ class Manifest:
         A file without rows that holds categories and provenance; present once the run is complete.
     vector_settings : str
         How vectors are computed, see settings.py; empty where the writer did not say.
+    purpose : str
+        What the run makes where it does not embed: ``"merge"``, ``"repair"`` or ``"compact"``. Its
+        rows are copies, so that whoever comes next may drop an unfinished one.
+    n_expected : int
+        Rows that the store will have; 0 where the writer did not say.
     """
 
     uuid: str
@@ -100,6 +110,8 @@ class Manifest:
     spare: tuple[Part, ...] = ()
     head: Part | None = None
     vector_settings: str = ""
+    purpose: str = ""
+    n_expected: int = 0
 
     @property
     def n_rows(self) -> int:
@@ -130,13 +142,29 @@ def manifest_path(directory: Path, writer: str, *, complete: bool) -> Path:
 
 
 def manifest_files(directory: Path) -> list[Path]:
-    """Every manifest in a directory, by name; other files that lie there are nobody's."""
-    return sorted(path for path in directory.glob("*.json") if _MANIFEST_NAME.fullmatch(path.name))
+    """Return every manifest in a directory, by name; other files there are not looked at.
+
+    Raises
+    ------
+    StoreReadError
+        The directory cannot be listed.
+    """
+    try:
+        with read_errors(directory):
+            names = os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [directory / name for name in sorted(names) if _MANIFEST_NAME.fullmatch(name)]
 
 
 def shard_name(writer: str, number: int) -> str:
     """Name of a shard's file."""
     return f"{writer}-{number:06d}.h5"
+
+
+def is_shard_name(name: str, writer: str) -> bool:
+    """Tell whether a writer may have given a file this name."""
+    return name.startswith(f"{writer}-") and _PART_NAME.fullmatch(name) is not None
 
 
 def write_manifest(path: Path, manifest: Manifest, files: FileSystem) -> None:
@@ -157,11 +185,12 @@ def read_manifest(path: Path) -> Manifest:
     ------
     FileNotFoundError
     StoreForeignError
-        Of another format or version.
+        Of another format or version, or no regular file.
+    StoreReadError
     StoreCorruptError
     """
-    with path.open("rb") as stream:
-        raw = stream.read(MAX_JSON_BYTES + 1)
+    with open_regular(path) as stream, read_errors(path):
+        raw = stream.read(min(os.fstat(stream.fileno()).st_size, MAX_JSON_BYTES) + 1)
     try:
         found = decode_json(raw)
         _check_format(path, found)
@@ -182,7 +211,7 @@ def _encode(manifest: Manifest) -> bytes:
         "shards": [asdict(part) for part in manifest.shards],
         "spare": [asdict(part) for part in manifest.spare],
         "head": asdict(manifest.head) if manifest.head else None,
-        **({"vector_settings": manifest.vector_settings} if manifest.vector_settings else {}),
+        **{name: value for name in _OPTIONAL if (value := getattr(manifest, name))},
     }
     digest = hashlib.sha256(encode_json(content)).hexdigest()
     return encode_json({**content, "sha256": digest}) + b"\n"
@@ -210,6 +239,8 @@ def _decode(found: Mapping[str, Any]) -> Manifest:
         spare=tuple(map(_part, found["spare"])),
         head=None if found["head"] is None else _part(found["head"]),
         vector_settings=_text(found.get("vector_settings", "")),
+        purpose=_text(found.get("purpose", "")),
+        n_expected=_count(found.get("n_expected", 0)),
     )
     if manifest.dtype not in EMBEDDING_DTYPES or not 1 <= manifest.dim <= MAX_DIM:
         raise ValueError(f"vectors of {manifest.dim} {manifest.dtype} cannot be")

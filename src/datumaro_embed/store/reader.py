@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import StoreError, StoreForeignError, StoreNotFoundError
+from ..errors import StoreError, StoreForeignError, StoreNotFoundError, StoreReplacedError
 from .base import EmbeddingStore
+from .files import Identity, identity_at, identity_of, open_regular, read_errors
 from .guard import ArrayLayout, check_declared, check_values
 from .hdf5 import SIGNATURE, Hdf5File
 from .schema import COLUMNS
@@ -21,6 +22,7 @@ from .views import StoreInfo
 __all__ = ["SealedStore"]
 
 Array = npt.NDArray[Any]
+_TRIES = 20
 
 
 class SealedStore(EmbeddingStore):
@@ -32,7 +34,9 @@ class SealedStore(EmbeddingStore):
 
     Raises
     ------
-    StoreNotFoundError, StoreForeignError, StoreCorruptError
+    StoreNotFoundError, StoreForeignError, StoreCorruptError, StoreReadError
+    StoreReplacedError
+        It was replaced again and again while it was being opened.
 
     Notes
     -----
@@ -43,11 +47,30 @@ class SealedStore(EmbeddingStore):
         super().__init__()
         self._path = str(path)
         self._bytes: mmap.mmap | None
-        self._bytes, self._identity = _map_file(self._path)
-        self._size_bytes = len(self._bytes)
-        file = Hdf5File(self._path)
+        for is_last in (*[False] * _TRIES, True):
+            self._bytes, self._identity = _map_file(self._path)
+            self._size_bytes = len(self._bytes)
+            try:
+                self._open()
+                return
+            except StoreReplacedError:
+                if is_last:
+                    raise
+
+    def _open(self) -> None:
+        """Examine the file that is mapped; h5py opens it by its path, where another may be by now.
+
+        Raises
+        ------
+        StoreReplacedError
+        """
         try:
-            self._check_same_file(Path(self._path).stat())
+            file = Hdf5File(self._path)
+        except StoreError:
+            self._check_same_file(identity_at(self._path))
+            raise
+        try:
+            self._check_same_file(identity_at(self._path))
             self._examine(file)
         finally:
             file.close()
@@ -61,16 +84,20 @@ class SealedStore(EmbeddingStore):
     def _mapped(self) -> mmap.mmap:
         mapped = self._bytes  # which another thread may release meanwhile
         if mapped is None:
-            mapped, identity = _map_file(self._path)
+            try:
+                mapped, identity = _map_file(self._path)
+            except StoreNotFoundError:
+                self._check_same_file(None)
+                raise
             self._check_same_file(identity)
             self._bytes = mapped
         return mapped
 
-    def _check_same_file(self, identity: os.stat_result) -> None:
-        """Refuse where the bytes that were mapped first and those in the file now are not one."""
-        if not os.path.samestat(identity, self._identity):
-            raise StoreNotFoundError(
-                f"'{self._path}' was replaced while it was being opened; open it again.",
+    def _check_same_file(self, identity: Identity | None) -> None:
+        """Refuse where the file that was mapped first and the one there now differ."""
+        if identity != self._identity:
+            raise StoreReplacedError(
+                f"'{self._path}' was replaced or removed while it was open. Open it again.",
                 path=self._path,
             )
 
@@ -131,25 +158,19 @@ class SealedStore(EmbeddingStore):
         self._bytes = None  # unmapped when the last array that was handed out is gone
 
 
-def _map_file(path: str) -> tuple[mmap.mmap, os.stat_result]:
+def _map_file(path: str) -> tuple[mmap.mmap, Identity]:
     """Map the whole file as read-only memory, touched nowhere yet; refuse what is no HDF5."""
-    if Path(path).is_dir():
-        raise StoreForeignError(f"'{path}' is a directory; name an .h5 file in it.", path=path)
     try:
-        with Path(path).open("rb") as stream:
+        if os.path.isdir(path):
+            raise StoreForeignError(f"'{path}' is a directory; name an .h5 file in it.", path=path)
+        with open_regular(path) as stream, read_errors(path):
             if stream.read(len(SIGNATURE)) == SIGNATURE:
                 mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-                return mapped, os.fstat(stream.fileno())
+                return mapped, identity_of(os.fstat(stream.fileno()))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreNotFoundError(
             f"No store at '{path}'; check the path, or make one with `datumaro-embed embed`.",
             path=path,
-        ) from error
-    except OSError as error:
-        raise StoreError(
-            f"Cannot read '{path}': {error.strerror or error}; check its permissions.",
-            path=path,
-            os_errno=error.errno,
         ) from error
     raise StoreForeignError(
         f"'{path}' does not begin as an HDF5 file and is no embedding store; check the path.",

@@ -24,7 +24,7 @@ from ..errors import StoreWriteError, UsageError
 from ..records import Categories, ItemRecord
 from .columns import Arrays, ColumnBuilder
 from .directory import RunDirectory
-from .files import FileSystem
+from .files import FileSystem, write_errors
 from .finish import publish_sealed
 from .kept import earlier_runs, refuse_other_model, refuse_other_writers, same_rows
 from .manifest import Manifest, Part
@@ -65,6 +65,8 @@ class ShardRun(StoreWriter):
     shard_rows : int
     shard_seconds : float
         A shard is committed when it is full, or so long after its first row.
+    purpose, n_expected
+        As in `Manifest`.
 
     Attributes
     ----------
@@ -96,12 +98,17 @@ class ShardRun(StoreWriter):
         writer: str = "0",
         shard_rows: int = SHARD_ROWS,
         shard_seconds: float = SHARD_SECONDS,
+        purpose: str = "",
+        n_expected: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         check_text("run_fingerprint", run_fingerprint)
         check_text("vector_settings", vector_settings)
         self._new = Manifest(
-            *(uuid.uuid4().hex, model, run_fingerprint, dtype, dim), vector_settings=vector_settings
+            *(uuid.uuid4().hex, model, run_fingerprint, dtype, dim),
+            vector_settings=vector_settings,
+            purpose=purpose,
+            n_expected=n_expected,
         )
         self._builder = ColumnBuilder(dim, dtype)
         self._header: ColumnBuilder | None = ColumnBuilder(dim, dtype)
@@ -125,9 +132,9 @@ class ShardRun(StoreWriter):
 
     def _begin(self, restart: bool) -> None:
         directory = self._directory
-        if restart:
+        if restart or (directory.unfinished and directory.unfinished.purpose):
             directory.forget_unfinished()
-        else:
+        if not restart:
             refuse_other_model(self._place, self._new, directory.finished, directory.unfinished)
         refuse_other_writers(self._place, self._new, directory.others())
         directory.clean()
@@ -136,7 +143,13 @@ class ShardRun(StoreWriter):
         self._sources = earlier.sources
         self._keep.extend(part for part in earlier.rows if part.n_rows)
         if directory.unfinished:
-            self._new = replace(directory.unfinished, head=None, shards=(), spare=earlier.spare)
+            self._new = replace(
+                directory.unfinished,
+                head=None,
+                shards=(),
+                spare=earlier.spare,
+                n_expected=self._new.n_expected,
+            )
 
     @property
     def sources(self) -> ShardFiles:
@@ -277,7 +290,7 @@ class ShardRun(StoreWriter):
         """
         self._flush()
         head = self._directory.commit_file(self._head_arrays(provenance), self._new.run_fingerprint)
-        self._directory.save(replace(self._new, head=head, spare=()))
+        self._directory.save(replace(self._new, head=head, spare=(), n_expected=0))
         self._directory.finish()
         self._end()
 
@@ -310,8 +323,14 @@ class ShardRun(StoreWriter):
         union = Union(shards, whole([part.n_rows for part in self._new.shards]))
         head = self._head_arrays(provenance)
         publish_sealed(
-            target, union, head, self._new.run_fingerprint, self.files, workspace=directory
+            *(target, union, head, self._new.run_fingerprint, self.files),
+            store_uuid=self._new.uuid,
+            workspace=directory,
         )
+        # A process killed from here on leaves a manifest by which the file is known as its own.
+        self._directory.save(replace(self._new, shards=(), spare=(), n_expected=0))
+        with write_errors(directory):
+            self._directory.clean()
         self._directory.forget_unfinished()
         self._end()
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ..errors import StoreExistsError
 from .base import EmbeddingStore
-from .files import FileSystem, check_writable, publish
+from .files import FileSystem, check_writable, open_regular, publish, read_errors
 from .hdf5 import SIGNATURE
 from .reader import SealedStore
 from .sharded import ShardedStore
@@ -22,12 +22,14 @@ from .writing import StoreWriter
 __all__ = ["create_store", "is_hdf5_file", "open_store"]
 
 
-def open_store(path: str | os.PathLike[str]) -> EmbeddingStore:
+def open_store(path: str | os.PathLike[str], *, partial: bool = False) -> EmbeddingStore:
     """Open a store for reading.
 
     Parameters
     ----------
     path : path of an ``.h5`` file, or of a store directory
+    partial : bool
+        Read the rows that an unfinished run has committed so far; otherwise it is refused.
 
     Returns
     -------
@@ -42,6 +44,10 @@ def open_store(path: str | os.PathLike[str]) -> EmbeddingStore:
         Not an embedding store, or one of another major version.
     StoreCorruptError
         Damaged, or made to harm: with `path` and `place`.
+    StoreUnfinishedError
+        The run that writes it has not ended.
+    StoreReadError
+        The operating system cannot read it now.
 
     Notes
     -----
@@ -49,7 +55,7 @@ def open_store(path: str | os.PathLike[str]) -> EmbeddingStore:
     when a row of theirs is read.
     """
     name = os.fspath(path)
-    return ShardedStore(name) if Path(name).is_dir() else SealedStore(name)
+    return ShardedStore(name, partial=partial) if os.path.isdir(name) else SealedStore(name)
 
 
 def create_store(
@@ -145,5 +151,5 @@ def is_hdf5_file(path: Path) -> bool:
     """Tell by its first bytes."""
     if not path.is_file():
         return False
-    with path.open("rb") as stream:
+    with open_regular(path) as stream, read_errors(path):
         return stream.read(len(SIGNATURE)) == SIGNATURE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ModelMismatchError, StoreError, StoreForeignError
+from ..errors import (
+    ModelMismatchError,
+    StoreCorruptError,
+    StoreError,
+    StoreForeignError,
+    StoreReplacedError,
+    StoreUnfinishedError,
+)
 from ..records import Categories, ItemKey, ItemRecord
 from .base import EmbeddingStore
 from .columns import category_arrays
 from .encoding import encode_json
+from .files import Identity, identity_at
 from .lookup import find_row
-from .manifest import Manifest, fit_together, manifest_files, manifest_path, read_manifest
+from .manifest import (
+    LOCK_NAME,
+    Manifest,
+    Part,
+    fit_together,
+    manifest_files,
+    manifest_path,
+    read_manifest,
+)
 from .order import merged_runs, row_numbers
 from .reader import SealedStore
 from .rows import RowReader
@@ -30,10 +47,11 @@ from .views import StoreInfo
 __all__ = ["ShardedStore", "is_store_directory", "read_manifests"]
 
 Array = npt.NDArray[Any]
+_TRIES = 20
 
 
 def is_store_directory(path: Path) -> bool:
-    """Tell whether there is a manifest in a directory."""
+    """Tell whether there is a manifest in a directory; raises `StoreReadError`."""
     return next(_manifest_files(path), None) is not None
 
 
@@ -56,8 +74,18 @@ def read_manifests(directory: Path) -> dict[Path, Manifest]:
     ------
     StoreForeignError, StoreCorruptError, ModelMismatchError
         There is none; one is damaged; they are of different models or vector settings.
+    StoreUnfinishedError
+        A run has begun there and committed nothing.
     """
     found = {path: read_manifest(path) for path in _manifest_files(directory)}
+    if not found and (directory / LOCK_NAME).is_file():
+        raise StoreUnfinishedError(
+            f"'{directory}' is unfinished: no row is committed yet. Run the same command again to "
+            "finish it.",
+            path=str(directory),
+            n_rows=0,
+            n_expected=0,
+        )
     if not found:
         raise StoreForeignError(
             f"'{directory}' is a directory without a manifest and no embedding store; "
@@ -80,10 +108,16 @@ class ShardedStore(EmbeddingStore):
     Parameters
     ----------
     path : str or Path
+    partial : bool
+        Read the rows that an unfinished run has committed so far.
 
     Raises
     ------
-    StoreForeignError, StoreCorruptError, ModelMismatchError
+    StoreForeignError, StoreCorruptError, ModelMismatchError, StoreReadError
+    StoreUnfinishedError
+        The run has not ended, and `partial` is false.
+    StoreReplacedError
+        Also from methods: a shard that was not read before belongs to another store by now.
 
     Notes
     -----
@@ -93,15 +127,30 @@ class ShardedStore(EmbeddingStore):
     opened while it is being written shows the shards that were committed by then.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, partial: bool = False) -> None:
         super().__init__()
         self._directory = Path(path)
-        self._manifests = list(read_manifests(self._directory).values())
+        for is_last in (*[False] * _TRIES, True):
+            try:
+                self._open(partial)
+                return
+            except (FileNotFoundError, StoreReplacedError) as error:
+                if is_last:
+                    raise StoreReplacedError(
+                        f"'{path}' changed {_TRIES} times while it was being opened. Try again.",
+                        path=str(path),
+                    ) from error
+
+    def _open(self, partial: bool) -> None:
+        self._seen = self._manifest_identities()
+        found = read_manifests(self._directory)
+        self._manifests = list(found.values())
+        if not (partial or self.complete):
+            raise self._unfinished()
         places = [(self._directory, part, m) for m in self._manifests for part in m.shards]
         self._places = sorted(places, key=lambda place: place[1].first)
-        self._shards = ShardFiles(self._places)
+        self._shards = ShardFiles(self._places, confirm=self._confirm)
         self._parts = [part for _, part, _ in self._places]
-        self._heads = [m for m in self._manifests if m.head]
         self._head: SealedStore | None = None
         self._union: Union | None = None
         self._starts = np.cumsum([0, *(part.n_rows for part in self._parts)])
@@ -112,7 +161,7 @@ class ShardedStore(EmbeddingStore):
         first = self._manifests[0]
         head = self._open_head()
         self._info = StoreInfo(
-            path=str(path),
+            path=str(self._directory),
             n_rows=int(self._starts[-1]),
             n_annotations=sum(part.n_annotations for part in self._parts),
             dim=first.dim,
@@ -138,7 +187,44 @@ class ShardedStore(EmbeddingStore):
     @property
     def complete(self) -> bool:
         """Whether every writer has finished."""
-        return len(self._heads) == len(self._manifests)
+        return all(manifest.head for manifest in self._manifests)
+
+    @property
+    def n_expected(self) -> int:
+        """Rows that the store will have once its run has ended; 0 where nobody knows."""
+        expected = [m.n_rows if m.head else m.n_expected for m in self._manifests]
+        return sum(expected) if all(expected) else 0
+
+    def _unfinished(self) -> StoreUnfinishedError:
+        n_rows = sum(manifest.n_rows for manifest in self._manifests)
+        of_all = f" of {self.n_expected:,}" if self.n_expected else ""
+        return StoreUnfinishedError(
+            f"'{self._directory}' is unfinished: {n_rows:,}{of_all} rows are committed. Run the "
+            "same command again to finish it, or read these rows with partial=True (--partial).",
+            path=str(self._directory),
+            n_rows=n_rows,
+            n_expected=self.n_expected,
+        )
+
+    def _confirm(self, part: Part) -> None:
+        """Refuse a file of another store that has taken this one's place, or grown out of it."""
+        found = self._manifest_identities()
+        if found == self._seen:
+            return
+        named: set[str] = set()
+        # Gone, begun anew, or renamed just now.
+        with suppress(StoreForeignError, StoreUnfinishedError, FileNotFoundError):
+            manifests = read_manifests(self._directory).values()
+            named = {other.sha256 for manifest in manifests for other in manifest.parts}
+        if part.sha256 not in named:
+            raise StoreReplacedError(
+                f"'{self._directory}' was replaced while it was open. Open it again.",
+                path=str(self._directory),
+            )
+        self._seen = found
+
+    def _manifest_identities(self) -> dict[Path, Identity | None]:
+        return {path: identity_at(path) for path in manifest_files(self._directory)}
 
     @property
     def shards(self) -> Sequence[EmbeddingStore]:
@@ -157,10 +243,13 @@ class ShardedStore(EmbeddingStore):
         return digest.hexdigest()
 
     def _open_head(self) -> SealedStore | None:
-        if self._head is None and self._heads:
-            manifest = self._heads[0]
-            assert manifest.head is not None
-            self._head = open_part(self._directory, manifest.head, manifest)
+        heads = [(manifest.head, manifest) for manifest in self._manifests if manifest.head]
+        if self._head is None and heads:
+            try:
+                self._head = open_part(self._directory, *heads[0])
+            except StoreCorruptError:
+                self._confirm(heads[0][0])
+                raise
         return self._head
 
     @property
@@ -220,7 +309,7 @@ class ShardedStore(EmbeddingStore):
         found = list(self._shards.problems())
         found += [
             f"shards/{manifest.head.name}: the SHA-256 is not the manifest's"
-            for manifest in self._heads
+            for manifest in self._manifests
             if manifest.head and not is_sound(self._directory, manifest.head)
         ]
         if found:

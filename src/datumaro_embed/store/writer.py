@@ -29,8 +29,14 @@ def check_text(name: str, text: str) -> None:
         raise UsageError(f"{name} is over {MAX_ATTRIBUTE_BYTES:,} bytes or holds a NUL; hash it.")
 
 
-def new_info(path: str, arrays: Mapping[str, npt.NDArray[Any]], run_fingerprint: str) -> StoreInfo:
-    """Facts of a store to be, from its arrays; its uuid is new."""
+def new_info(
+    path: str,
+    arrays: Mapping[str, npt.NDArray[Any]],
+    run_fingerprint: str,
+    *,
+    store_uuid: str | None = None,
+) -> StoreInfo:
+    """Facts of a store to be, from its arrays; its uuid is new unless given."""
     embedding = arrays["items/embedding"]
     return StoreInfo(
         path=path,
@@ -38,7 +44,7 @@ def new_info(path: str, arrays: Mapping[str, npt.NDArray[Any]], run_fingerprint:
         n_annotations=len(arrays["annotations/type"]),
         dim=embedding.shape[1],
         dtype=embedding.dtype,
-        uuid=uuid.uuid4().hex,
+        uuid=store_uuid or uuid.uuid4().hex,
         run_fingerprint=run_fingerprint,
         format_version=FORMAT_VERSION,
         categories_crc32=categories_crc32(arrays.get),

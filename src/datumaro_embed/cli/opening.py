@@ -1,0 +1,26 @@
+"""How every command that reads opens its store: an unfinished one only on purpose, and said so."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..store import EmbeddingStore
+
+__all__ = ["opened_store"]
+
+
+@contextmanager
+def opened_store(path: Path, *, partial: bool) -> Iterator[EmbeddingStore]:
+    """Open a store for one command; with `partial`, say on stderr how much of it there is."""
+    from ..store import open_store
+
+    with open_store(path, partial=partial) as store:
+        if not store.complete:
+            of_all = f" of {store.n_expected:,}" if store.n_expected else ""
+            print(f"{path} is unfinished: {store.n_rows:,}{of_all} rows are read.", file=sys.stderr)
+        yield store

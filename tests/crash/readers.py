@@ -1,0 +1,35 @@
+"""Opens a store again and again while another process writes it: whole stores only."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from datumaro_embed.errors import StoreNotFoundError, StoreReplacedError, StoreUnfinishedError
+from datumaro_embed.store import open_store
+
+
+def read(path: Path, n_opens: int, seconds: float) -> Counter[str]:
+    """Open, look at every row, close; count what came of it, anything unexpected by its name."""
+    found: Counter[str] = Counter()
+    deadline = time.monotonic() + seconds
+    while found.total() < n_opens and time.monotonic() < deadline:
+        try:
+            with open_store(path) as store:
+                widths = {store.item(row).width for row in range(store.n_rows)}
+                found["whole" if len(widths) == 1 else f"mixed: {widths}"] += 1
+        except StoreNotFoundError:
+            found["not there yet"] += 1
+        except StoreUnfinishedError:
+            found["unfinished"] += 1
+        except StoreReplacedError:
+            found["replaced while it was read"] += 1
+        except BaseException as error:
+            found[f"{type(error).__name__}: {error}"] += 1
+    return found
+
+
+if __name__ == "__main__":
+    print(dict(read(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))))

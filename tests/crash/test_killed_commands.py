@@ -1,0 +1,112 @@
+"""`merge`, `repair` and `compact`, killed after any call: the same command again succeeds."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crash.lab import Recorder, fingerprint, read_state, states_of, write_state
+from crash.runs import QuickFiles, embed, rows, source
+from datumaro_embed.errors import StoreExistsError
+from datumaro_embed.maintenance import merge_stores, repair_store
+from datumaro_embed.records import ItemKey, ItemRecord
+from datumaro_embed.store import ShardRun, compact_store, open_store, run
+from datumaro_embed.store import compact as compact_module
+
+Command = Callable[[Path], object]
+
+COMMANDS: dict[str, tuple[Command, str]] = {
+    "merge": (lambda root: merge_stores([root / "a.h5", root / "b.h5"], root / "out.h5"), "out.h5"),
+    "merge to a directory": (
+        lambda root: merge_stores([root / "a.h5", root / "b.h5"], root / "out"),
+        "out",
+    ),
+    "merge and replace": (
+        lambda root: merge_stores([root / "a.h5", root / "b.h5"], root / "old.h5", replace=True),
+        "old.h5",
+    ),
+    "repair": (lambda root: repair_store(root / "dir", root / "out.h5"), "out.h5"),
+    "repair to a directory": (lambda root: repair_store(root / "dir", root / "out"), "out"),
+    "compact": (lambda root: compact_store(root / "dir"), "dir"),
+}
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stores to work on."""
+    root = tmp_path_factory.mktemp("before")
+    embed(root / "a.h5", source(range(9)), QuickFiles())
+    embed(root / "b.h5", source(range(9, 15)), QuickFiles())
+    embed(root / "old.h5", source(range(2)), QuickFiles())
+    embed(root / "dir", source(range(12)), QuickFiles())
+    return root
+
+
+def names(root: Path) -> set[str]:
+    return {path.name for path in root.iterdir()}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_killed_after_any_call_the_same_command_succeeds_and_cleans_up(
+    name: str, before: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command, output = COMMANDS[name]
+    place = tmp_path / "whole"
+    shutil.copytree(before, place)
+    recorder = Recorder(place)
+    for module in (run, compact_module):
+        monkeypatch.setattr(module, "FileSystem", lambda: recorder)
+    initial = read_state(place)
+    command(place)
+    for module in (run, compact_module):
+        monkeypatch.setattr(module, "FileSystem", QuickFiles)
+    with open_store(place / output) as store:
+        expected = rows(store)
+    left = names(place) - {"lock"}
+
+    seen = set()
+    for kind, number, state, _ in states_of(recorder.calls, initial, seed=0, n_losses=0):
+        if fingerprint(state) in seen or number == len(recorder.calls):
+            continue
+        seen.add(fingerprint(state))
+        root = tmp_path / f"{len(seen)}"
+        write_killed(root, state, output)
+        try:
+            command(root)
+        except StoreExistsError:  # it had done all of its work
+            assert (root / output).exists(), (kind, number)
+        with open_store(root / output) as store:
+            assert rows(store) == expected, (kind, number)
+            assert store.verify() == []
+        assert names(root) == left, (kind, number)
+        assert shard_names(root / output) == shard_names(place / output) or name == "compact"
+    assert len(seen) > 15
+
+
+def test_another_store_is_not_taken_for_ones_own(before: Path, tmp_path: Path) -> None:
+    """Leftovers of a merge do not let another one replace a store that somebody made since."""
+    shutil.copytree(before, tmp_path / "x")
+    root = tmp_path / "x"
+    with ShardRun(root / "old.h5.work", dim=8, purpose="merge", shard_rows=1) as killed:
+        killed.append(ItemRecord(ItemKey("a", "b")), np.eye(8, dtype=np.float32)[0])
+        killed.suspend()
+    kept = (root / "old.h5").read_bytes()
+    with pytest.raises(StoreExistsError, match=r"old\.h5' exists"):
+        merge_stores([root / "a.h5"], root / "old.h5")
+    assert (root / "old.h5").read_bytes() == kept
+
+
+def write_killed(root: Path, state: dict[str, bytes | None], output: str) -> None:
+    """Write what a killed process leaves: its lock file stays where it was."""
+    write_state(root, state)
+    for folder in (root / f"{output}.work", root / output):
+        if folder.is_dir():
+            (folder / "lock").touch()
+
+
+def shard_names(path: Path) -> int:
+    return len(list(path.glob("shards/*"))) if path.is_dir() else 0

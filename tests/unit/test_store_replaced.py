@@ -1,0 +1,124 @@
+"""A store that another takes the place of while it is open: never mixed, never called damaged."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import crash.readers
+from crash.runs import QuickFiles
+from datumaro_embed.errors import StoreReplacedError
+from datumaro_embed.records import ItemKey, ItemRecord
+from datumaro_embed.store import SealedStore, ShardRun, compact_store, create_store, open_store
+
+N_ROWS = 6
+VECTOR = np.array([1, 0], np.float32)
+
+
+def write(path: Path, width: int) -> Path:
+    """Write a store whose items all have one width: equal keys, other content."""
+    records = [ItemRecord(ItemKey("train", f"{n}"), width=width) for n in range(N_ROWS)]
+    if path.suffix:
+        with create_store(path, dim=2, overwrite=True, files=QuickFiles()) as writer:
+            for record in records:
+                writer.append(record, VECTOR)
+            writer.seal({})
+        return path
+    with ShardRun(path, dim=2, shard_rows=2, restart=True, files=QuickFiles()) as run:
+        for record in records:
+            run.append(record, VECTOR)
+        run.seal({})
+    return path
+
+
+@pytest.mark.parametrize("n_read", [0, 1, 3])
+def test_a_directory_swapped_under_a_reader_is_noticed(tmp_path: Path, n_read: int) -> None:
+    with open_store(write(tmp_path / "a", 1)) as store:
+        assert [store.item(row).width for row in range(n_read)] == [1] * n_read
+        write(tmp_path / "b", 2)
+        (tmp_path / "a").rename(tmp_path / "old")
+        (tmp_path / "b").rename(tmp_path / "a")
+        with pytest.raises(StoreReplacedError, match="Open it again"):
+            [store.item(row).width for row in range(N_ROWS)]
+
+
+def test_a_directory_that_grew_is_the_same_store(tmp_path: Path) -> None:
+    """Another run over it keeps its shards; who has it open reads on."""
+    target = write(tmp_path / "a", 1)
+    with open_store(target) as store:
+        with ShardRun(target, dim=2, shard_rows=2, files=QuickFiles()) as run:
+            for n in range(N_ROWS + 2):
+                run.append(ItemRecord(ItemKey("train", f"{n}"), width=1), VECTOR, fresh=False)
+            run.seal({})
+        assert [store.item(row).width for row in range(N_ROWS)] == [1] * N_ROWS
+
+
+def test_a_file_with_a_used_inode_is_another_file(tmp_path: Path) -> None:
+    """Written in place it keeps device and inode, as a new file may after the old one is gone."""
+    path = write(tmp_path / "a.h5", 1)
+    store = SealedStore(path)
+    assert store.item(0).width == 1
+    store.release()
+    other = write(tmp_path / "b.h5", 2).read_bytes()
+    before = path.stat()
+    with path.open("r+b") as stream:
+        stream.write(other)
+        stream.truncate()
+    assert path.stat().st_ino == before.st_ino
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    with pytest.raises(StoreReplacedError):
+        store.item(0)
+
+
+def _restart(path: Path, width: int) -> None:
+    write(path, width)
+
+
+def _come_and_go(path: Path, width: int) -> None:
+    if path.exists():
+        path.rename(path.with_name(f"old-{width}"))
+    write(path, width)
+
+
+def _compact(path: Path, width: int) -> None:
+    write(path, width)
+    compact_store(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "publish"),
+    [
+        ("s", _restart),
+        ("s", _compact),
+        ("s.h5", _restart),
+        ("s.h5", _come_and_go),
+    ],
+)
+def test_readers_see_whole_stores_while_one_is_published(
+    tmp_path: Path, name: str, publish: object
+) -> None:
+    path = write(tmp_path / name, 7)
+    script = [sys.executable, crash.readers.__file__, path, "1500", "3"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    reader = subprocess.Popen(
+        list(map(str, script)), stdout=subprocess.PIPE, text=True, env=environment
+    )
+    width = 8
+    while reader.poll() is None:
+        publish(path, width)
+        width += 1
+        time.sleep(0.002)
+    found = ast.literal_eval(reader.communicate()[0])
+    expected = {"whole", "replaced while it was read"}
+    if publish is _come_and_go:
+        expected.add("not there yet")
+    assert found.keys() <= expected, found
+    assert found["whole"] > 0
+    assert width >= 20
