@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..flags import add_search_arguments
+from ..flags import add_search_arguments, add_stale_argument
 
 __all__ = ["add_parser"]
 
@@ -24,6 +24,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("queries", nargs="*", metavar="QUERY", help="a text")
     add_search_arguments(parser)
     _add_output_flags(parser)
+    add_stale_argument(parser)
     _allow_intermixed(parser)
     parser.set_defaults(command=_search)
 
@@ -55,8 +56,10 @@ def _search(
     as_json: bool,
     save_to: Path | None,
     media_root: Path | None,
+    skip_stale: bool,
     **flags: Any,
 ) -> int:
+    from ..escaping import printable
     from ..listing import hits_json, hits_lines
     from ..retrieval import check_folder, media_root_of, run_search, save_hits, search_request
     from ..store import open_store
@@ -71,7 +74,7 @@ def _search(
         print(hits_json(result) if as_json else "\n".join(hits_lines(result)))
         if save_to is None or root is None:
             return 0
-        problems = list(save_hits(opened, result.hits, save_to, media_root=root))
+        problems = save_hits(opened, result.hits, save_to, media_root=root, skip_stale=skip_stale)
     for problem in problems:
-        print(f"not copied: {problem}", file=sys.stderr)
-    return 1 if problems else 0
+        print(f"not copied: {printable(problem)}", file=sys.stderr)
+    return 0

@@ -2,14 +2,23 @@
 
 from .embedding import DEFAULT_MODEL, add_embed_arguments
 from .machines import add_machine_arguments
-from .queries import DEFAULT_K, DEFAULT_THRESHOLD, add_duplicate_arguments, add_search_arguments
+from .queries import (
+    DEFAULT_K,
+    DEFAULT_KEEP_SPLIT,
+    DEFAULT_THRESHOLD,
+    add_duplicate_arguments,
+    add_search_arguments,
+    add_stale_argument,
+)
 
 __all__ = [
     "DEFAULT_K",
+    "DEFAULT_KEEP_SPLIT",
     "DEFAULT_MODEL",
     "DEFAULT_THRESHOLD",
     "add_duplicate_arguments",
     "add_embed_arguments",
     "add_machine_arguments",
     "add_search_arguments",
+    "add_stale_argument",
 ]

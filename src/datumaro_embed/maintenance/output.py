@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..errors import StoreExistsError
+from ..outputs import check_output
 from ..place import StorePlace
 from ..store import EmbeddingStore, ShardRun
 
@@ -31,11 +32,11 @@ def checked_output(output: str | os.PathLike[str], *, replace: bool | None = Non
     """
     place = StorePlace.of(output)
     place.check()
+    if replace and os.path.lexists(place.target):
+        return place
+    check_output(place.target, remedy="" if replace is None else "--replace")
     if replace:
         return place
-    if os.path.lexists(place.target):
-        ways = "choose another path" + ("" if replace is None else ", or --replace it")
-        raise StoreExistsError(f"'{output}' exists; {ways}.", path=str(output))
     if os.path.lexists(place.directory):
         raise StoreExistsError(
             f"'{place.directory}' holds a run towards '{output}' that did not end; let it end or "
