@@ -5,6 +5,8 @@ Where callers would expect a builtin (``FileNotFoundError``, ``ImportError``), t
 
     DatumaroEmbedError
     ├── UsageError (ValueError)               an argument cannot mean anything
+    │   └── OutputFolderError (FileNotFoundError)  the folder of an output does not exist
+    ├── StaleStoreError                       a store of other images than the dataset's
     ├── EmptyDatasetError                     nothing to embed
     ├── DatasetReadError                      Datumaro cannot import the dataset
     ├── ItemFailedError                       an item failed, and --on-error fail was asked for
@@ -53,7 +55,9 @@ __all__ = [
     "ModelInvalidError",
     "ModelMismatchError",
     "ModelNotFoundError",
+    "OutputFolderError",
     "RunInterruptedError",
+    "StaleStoreError",
     "StoreCorruptError",
     "StoreError",
     "StoreExistsError",
@@ -95,6 +99,20 @@ def _rebuild(
 
 class UsageError(DatumaroEmbedError, ValueError):
     """An argument that cannot mean anything: a wrong flag, size or combination."""
+
+
+class OutputFolderError(UsageError, FileNotFoundError):
+    """The folder of an output does not exist, and nobody asked to make it."""
+
+
+class StaleStoreError(DatumaroEmbedError):
+    """A store that does not hold the dataset's images as they are now: nothing was done by it.
+
+    Attributes
+    ----------
+    n_stale : int
+        Items that the store does not know, or whose bytes differ.
+    """
 
 
 class EmptyDatasetError(DatumaroEmbedError):

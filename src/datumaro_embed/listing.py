@@ -5,23 +5,27 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .duplicates import DuplicateReport
-from .escaping import printable
+from .duplicates import Change, DuplicateReport
+from .escaping import csv_cell, printable
+from .outputs import check_output
 from .records import DuplicateGroup, DuplicatePair, ItemKey, Split
 from .retrieval import SearchResult
 from .store import FileSystem
 from .store.files import publish
 
 __all__ = [
+    "changes_lines",
     "duplicates_json",
     "duplicates_lines",
     "hits_json",
     "hits_lines",
+    "write_changes_csv",
+    "write_csv_rows",
     "write_pairs_csv",
 ]
 
@@ -69,14 +73,15 @@ def hits_json(result: SearchResult) -> str:
 
 def duplicates_lines(report: DuplicateReport) -> Iterator[str]:
     """Yield what a person must know, leakage first."""
-    compared = "every pair compared" if report.exact else "likely pairs compared"
+    compared = "every pair compared" if report.all_pairs else "likely pairs compared"
     yield (
         f"{report.n_items} items, {compared}, threshold {report.threshold:g}: "
         f"{report.n_pairs} pairs in {len(report.groups)} groups"
     )
     if leaks := report.leaks:
         yield ""
-        yield f"LEAKAGE: {len(leaks)} pairs across train, val and test"
+        at_least = "" if report.n_pairs == len(report.pairs) else "at least "
+        yield f"LEAKAGE: {at_least}{len(leaks)} pairs across train, val and test"
         yield from _pairs_table(leaks)
     if conflicts := [group for group in report.groups if group.conflicting_labels]:
         yield ""
@@ -99,7 +104,7 @@ def duplicates_json(report: DuplicateReport) -> str:
         {
             "threshold": report.threshold,
             "n_items": report.n_items,
-            "exact": report.exact,
+            "all_pairs": report.all_pairs,
             "n_pairs": report.n_pairs,
             "n_leaks": len(report.leaks),
             "groups": [_group_object(group) for group in report.groups],
@@ -108,27 +113,82 @@ def duplicates_json(report: DuplicateReport) -> str:
     )
 
 
+def changes_lines(changes: Mapping[ItemKey, Change], summary: str) -> Iterator[str]:
+    """Yield a summary, and a table of the items that change."""
+    yield summary
+    rows = [
+        (str(change.group), str(key), "dropped" if change.dropped else _becomes(key, change), keep)
+        for key, change in list(changes.items())[:_SHOWN_PAIRS]
+        for keep in [str(change.keep)]
+    ]
+    yield from _table(("group", "item", "becomes", "copy of"), rows, right=(0,))
+    yield from _more(len(changes), _SHOWN_PAIRS)
+
+
+def _becomes(key: ItemKey, change: Change) -> str:
+    return str(change.key) if change.key != key else "tagged"
+
+
+def write_changes_csv(changes: Mapping[ItemKey, Change], action: str, path: Path) -> None:
+    """Write one line for each item that changes.
+
+    Raises
+    ------
+    StoreExistsError, OutputFolderError, StoreWriteError
+    """
+    titles = ("action", "group", "subset", "id", "new_subset", "new_id", "keep_subset", "keep_id")
+    rows = (
+        (action, change.group, *_parts(key), *_new_parts(change), *_parts(change.keep))
+        for key, change in changes.items()
+    )
+    write_csv_rows(path, titles, rows)
+
+
+def _parts(key: ItemKey) -> tuple[str, str]:
+    return key.subset, key.id
+
+
+def _new_parts(change: Change) -> tuple[str, str]:
+    return ("", "") if change.dropped else _parts(change.key)
+
+
 def write_pairs_csv(report: DuplicateReport, path: Path) -> None:
     """Write one line for each pair, with the number of its group (1, 2, … as in the report).
 
     Raises
     ------
-    StoreWriteError
+    StoreExistsError, OutputFolderError, StoreWriteError
     """
+    names = ("group", "similarity", "identical", "across_splits")
+    write_csv_rows(
+        path,
+        [*names, "first_subset", "first_id", "second_subset", "second_id"],
+        _pair_rows(report),
+    )
+
+
+def write_csv_rows(path: Path, titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table as CSV, whole or not at all; texts that a spreadsheet would run are escaped.
+
+    Raises
+    ------
+    StoreExistsError, OutputFolderError, StoreWriteError
+    """
+    check_output(path)
     text = io.StringIO()
-    _write_pairs(report, csv.writer(text))
-    data = text.getvalue().encode("utf-8", "backslashreplace")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(titles)
+    for row in rows:
+        writer.writerow([csv_cell(cell) if isinstance(cell, str) else cell for cell in row])
+    data = text.getvalue().encode()
     publish(path, [data], len(data), FileSystem())
 
 
-def _write_pairs(report: DuplicateReport, writer: Any) -> None:
+def _pair_rows(report: DuplicateReport) -> Iterator[tuple[object, ...]]:
     groups = {key: n for n, group in enumerate(report.groups, start=1) for key in group.keys}
-    names = ("group", "similarity", "identical", "across_splits")
-    writer.writerow([*names, "first_subset", "first_id", "second_subset", "second_id"])
     for pair in report.pairs:
         facts = (groups[pair.first], pair.similarity, int(pair.identical), int(pair.across_splits))
-        keys = (pair.first.subset, pair.first.id, pair.second.subset, pair.second.id)
-        writer.writerow([*facts, *keys])
+        yield (*facts, pair.first.subset, pair.first.id, pair.second.subset, pair.second.id)
 
 
 def _pairs_table(pairs: Sequence[DuplicatePair]) -> Iterator[str]:

@@ -189,7 +189,7 @@ class DuplicatePair:
     first, second : ItemKey
         In ascending order.
     similarity : float
-        Cosine of their vectors, in [-1, 1]; 1 for equal bytes without a vector.
+        Cosine of their vectors, in [-1, 1].
     identical : bool
         Their image files are equal, byte for byte.
     across_splits : bool
@@ -210,9 +210,9 @@ class DuplicateGroup:
     Attributes
     ----------
     keep : ItemKey
-        The one that stays where the others are dropped: one with a vector before one without; then
-        of train before val before test before others; then the one with most annotations, then most
-        pixels, then the lowest key.
+        The one that stays where the others are dropped: of the wanted split, else of train before
+        val before test before others; then the one with most annotations, then most pixels, then
+        the lowest key.
     keys : tuple of ItemKey
         All of them, ascending.
     splits : tuple of Split

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 from pathlib import Path
@@ -85,15 +86,18 @@ def test_what_only_the_run_can_tell_ends_datum_with_one_line_too(
     assert not (tmp_path / "out").exists()
 
 
-def test_from_python_errors_are_typed(tmp_path: Path) -> None:
-    store = tmp_path / "e.h5"
-    file_store(store, np.ones((1, 4)), [item("train", "a")]).close()
-    dataset = Dataset.import_from(str(SAMPLE / "coco"), "coco")
+def test_from_python_errors_are_typed(leaking: tuple[Path, Path]) -> None:
+    root, store = leaking
+    dataset = Dataset.import_from(str(root), "coco")
     with pytest.raises(ModelMismatchError):
         list(dataset.transform("clip_search", store=str(store), query="a", model="demo"))
-    dataset = Dataset.import_from(str(SAMPLE / "coco"), "coco")
+    dataset = Dataset.import_from(str(root), "coco")
     with pytest.raises(UsageError, match="no action 'burn'"):
         list(dataset.transform("clip_duplicates", store=str(store), action="burn"))
+
+
+def sha_of(root: Path, subset: str, name: str) -> bytes:
+    return hashlib.sha256((root / "images" / subset / f"{name}.png").read_bytes()).digest()
 
 
 @pytest.fixture
@@ -105,7 +109,8 @@ def leaking(tmp_path: Path) -> tuple[Path, Path]:
         for seed, name in enumerate(names):
             picture(seed).save(root / "images" / subset / f"{name}.png")
     vectors = np.array([[1, 0, 0], [1, 0.1, 0], [0, 1, 0], [1, 0, 0.1], [0, 0, 1]])
-    records = [item("train", name) for name in "abc"] + [item("val", name) for name in "ad"]
+    records = [item("train", name, sha=sha_of(root, "train", name)) for name in "abc"]
+    records += [item("val", name, sha=sha_of(root, "val", name)) for name in "ad"]
     store = tmp_path / "e.h5"
     file_store(store, vectors, records).close()
     assert len(find_duplicates(store).groups) == 1
@@ -117,7 +122,8 @@ def leaking(tmp_path: Path) -> tuple[Path, Path]:
     [
         (["--action", "drop"], {"train": "ac", "val": "d"}),
         (["--action", "drop", "--across-splits"], {"train": "ac", "val": "d"}),
-        (["--action", "tag"], {"train": "abc", "val": "ad"}),
+        (["--action", "drop", "--keep-split", "val"], {"train": "c", "val": "ad"}),
+        ([], {"train": "ac", "val": "d", "duplicated": ["b", "a"]}),
     ],
 )
 def test_clip_duplicates_writes_a_dataset_that_imports_again(
@@ -159,7 +165,7 @@ def test_move_leaves_no_group_in_two_splits_and_loses_nothing(
 def test_tags_are_attributes(leaking: tuple[Path, Path]) -> None:
     root, store = leaking
     dataset = Dataset.import_from(str(root), "coco")
-    dataset.transform("clip_duplicates", store=str(store))
+    dataset.transform("clip_duplicates", store=str(store), action="tag")
     tags = {f"{each.subset}/{each.id}": each.attributes for each in dataset}
     assert tags["train/a"]["duplicate_group"] == tags["val/a"]["duplicate_group"] == 1
     assert tags["val/a"]["duplicate_of"] == "train/a"

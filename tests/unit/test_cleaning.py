@@ -75,5 +75,5 @@ def test_members_that_the_dataset_has_lost_do_not_count() -> None:
 
 
 def test_unknown_actions_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"no action 'delete'\. Choose tag, drop, move"):
+    with pytest.raises(UsageError, match=r"no action 'delete'\. Choose separate, drop, move, tag"):
         changes("delete")

@@ -45,19 +45,15 @@ def test_a_report_from_end_to_end() -> None:
 
     report = find_duplicates(memory_store(vectors, records))
 
-    assert (report.n_items, report.exact, report.n_pairs) == (5, True, 3)
+    assert (report.n_items, report.all_pairs, report.n_pairs) == (5, True, 2)
     pairs = [(str(p.first), str(p.second), p.identical, p.across_splits) for p in report.pairs]
     assert pairs == [
-        ("train/f", "val/g", True, True),
         ("test/a", "train/b", False, True),
         ("train/c", "train/d", True, False),
     ]
-    assert [p.similarity for p in report.pairs] == pytest.approx(
-        [1, 1 / np.sqrt(1.01), 1], abs=1e-3
-    )
-    assert report.leaks == report.pairs[:2]
-    failed, leak, inside = report.groups
-    assert failed.keys == (key("train/f"), key("val/g"))
+    assert [p.similarity for p in report.pairs] == pytest.approx([1 / np.sqrt(1.01), 1], abs=1e-3)
+    assert report.leaks == report.pairs[:1]
+    leak, inside = report.groups  # f and g failed: equal bytes make them no duplicates
     assert (leak.keep, leak.across_splits, leak.conflicting_labels) == (key("train/b"), True, True)
     assert leak.splits == (Split.TEST, Split.TRAIN)
     assert leak.labels == (("cat",), ("dog",))
@@ -149,14 +145,14 @@ def test_big_stores_are_compared_by_cells(tmp_path: Path, monkeypatch) -> None:
         exact = find_duplicates(store)
         monkeypatch.setattr(duplicates_module, "MAX_EXACT_ROWS", 1000)
         by_cells = find_duplicates(store)
-        assert (exact.exact, by_cells.exact) == (True, False)
+        assert (exact.all_pairs, by_cells.all_pairs) == (True, False)
         expected = {(p.first, p.second): p.similarity for p in exact.pairs}
         found = {(p.first, p.second): p.similarity for p in by_cells.pairs}
         assert set(found) <= set(expected)
         assert len(found) >= 0.99 * len(expected)
         for pair, similarity in found.items():
             assert similarity == pytest.approx(expected[pair], abs=1e-12)
-        assert find_duplicates(store, exact=True) == exact
+        assert find_duplicates(store, all_pairs=True) == exact
 
 
 def test_components_of_a_long_chain() -> None:
@@ -187,3 +183,18 @@ def test_a_bounded_number_of_pairs_is_kept_the_worst_leaks_first() -> None:
     ]
     assert across == [True, True, True]
     assert (np.diff(pairs.similarities) <= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("keep_split", "kept"), [("train", "train/b"), ("val", "val/c"), ("test", "test/a")]
+)
+def test_the_wanted_split_keeps_its_copy(keep_split: str, kept: str) -> None:
+    vectors = np.stack([near(0, 0)] * 3)
+    records = [item("test", "a", 0, 1), item("train", "b", 0), item("val", "c")]
+    (group,) = find_duplicates(memory_store(vectors, records), keep_split=keep_split).groups
+    assert group.keep == key(kept)
+
+
+def test_a_split_that_is_none_is_refused() -> None:
+    with pytest.raises(UsageError, match="Choose train, val or test"):
+        find_duplicates(memory_store(np.stack([near(0, 0)]), [item("train", "a")]), keep_split="x")

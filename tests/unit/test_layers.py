@@ -16,6 +16,7 @@ SRC = Path(datumaro_embed.__file__).parent
 ORDER = [
     "errors",
     "records",
+    "outputs",
     "escaping",
     "tally",
     "vectors",
@@ -44,6 +45,7 @@ ORDER = [
     "quantising",
     "report",
     "info",
+    "freshness",
     "verify",
     "plugins",
     "cli",

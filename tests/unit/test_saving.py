@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 
 from datumaro_embed import Hit, ItemKey, search
-from datumaro_embed.errors import StoreWriteError, UsageError
+from datumaro_embed.errors import (
+    OutputFolderError,
+    StaleStoreError,
+    StoreExistsError,
+    UsageError,
+)
 from datumaro_embed.retrieval.saving import media_root_of, save_hits
 from datumaro_embed.store import EmbeddingStore
 from search_support import item, memory_store
@@ -32,12 +37,12 @@ def store_of(*paths: str, content: bytes = b"bytes of a", name: str = "n") -> Em
 
 def save(store: EmbeddingStore, root: Path, target: Path) -> list[str]:
     hits = search(store, np.ones(2))
-    return list(save_hits(store, hits, target, media_root=root))
+    return save_hits(store, hits, target, media_root=root, skip_stale=True)
 
 
 def test_files_are_named_by_rank_similarity_and_id(root: Path, tmp_path: Path) -> None:
-    assert save(store_of("sub/a.jpg", "sub/a.jpg"), root, tmp_path / "new" / "out") == []
-    copies = sorted((tmp_path / "new" / "out").iterdir())
+    assert save(store_of("sub/a.jpg", "sub/a.jpg"), root, tmp_path / "out") == []
+    copies = sorted((tmp_path / "out").iterdir())
     assert [path.name for path in copies] == ["001_1.0000_n0.jpg", "002_1.0000_n1.jpg"]
     assert copies[0].read_bytes() == b"bytes of a"
 
@@ -83,12 +88,31 @@ def test_ids_make_safe_names(root: Path, tmp_path: Path, name: str) -> None:
 
 
 def test_a_folder_with_something_in_it_is_refused(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="not an empty folder"):
+    with pytest.raises(StoreExistsError, match=r"exists\. Choose another path"):
         save(store_of("sub/a.jpg"), root, root)
-    with pytest.raises(UsageError, match="not an empty folder"):
+    with pytest.raises(StoreExistsError, match=r"exists\. Choose another path"):
         save(store_of("sub/a.jpg"), root, root / "sub" / "a.jpg")
-    with pytest.raises(StoreWriteError, match="Cannot write"):
-        save(store_of("sub/a.jpg"), root, root / "sub" / "a.jpg" / "out")
+    for folder in (root / "sub" / "a.jpg", tmp_path / "no"):
+        with pytest.raises(OutputFolderError, match=r"does not exist\. Create it"):
+            save(store_of("sub/a.jpg"), root, folder / "out")
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_one_changed_file_is_an_error_and_nothing_is_copied(
+    root: Path, tmp_path: Path, is_there: bool
+) -> None:
+    (root / "b.jpg").write_bytes(b"other bytes")
+    store = store_of("sub/a.jpg", "b.jpg")
+    hits = search(store, np.ones(2))
+    if is_there:
+        (tmp_path / "out").mkdir()
+    with pytest.raises(StaleStoreError, match=r"1 of 2 images .*train/n1: .*Nothing was copied"):
+        save_hits(store, hits, tmp_path / "out", media_root=root)
+    assert (tmp_path / "out").exists() is is_there
+    assert save(store, root, tmp_path / "out") == [
+        "train/n1: the image's bytes have changed since it was embedded"
+    ]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["001_1.0000_n0.jpg"]
 
 
 def test_the_media_root_is_the_stores_own_unless_given(root: Path) -> None:

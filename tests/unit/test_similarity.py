@@ -148,8 +148,11 @@ def test_pairs_equal_brute_force(dim: int, kind: str) -> None:
 
     found = [pair for b in blocks for pair in zip(b.first.tolist(), b.second.tolist(), strict=True)]
     assert len(found) == len(set(found))
-    assert set(found) == brute_pairs(stored, rows, threshold)
-    assert len(found) > 50
+    expected = brute_pairs(stored, rows, threshold)
+    n_unlisted = sum(block.n_unlisted for block in blocks)
+    assert set(found) == expected if not n_unlisted else set(found) < expected
+    assert len(found) + n_unlisted == len(expected) > 50
+    assert (n_unlisted > 0) == (kind == "dense" and dim > 3)
     for block in blocks:
         assert block.similarities.min() >= threshold
 

@@ -8,7 +8,7 @@ annotations.py  Datumaro annotations and categories → records
 jsonable.py     any attribute value → JSON, losslessly
 """
 
-from .dataset import SourceDataset, SourceItem
+from .dataset import SourceDataset, SourceItem, format_of
 from .importing import ImportedDataset, import_dataset
 from .media import EncoderInput, encoder_input
 
@@ -18,5 +18,6 @@ __all__ = [
     "SourceDataset",
     "SourceItem",
     "encoder_input",
+    "format_of",
     "import_dataset",
 ]

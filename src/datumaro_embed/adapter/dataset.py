@@ -24,7 +24,7 @@ from .annotations import annotation_record, canonical_order, categories_record
 from .items import HeldItems, Items, PackedItems
 from .jsonable import jsonable
 
-__all__ = ["SourceDataset", "SourceItem"]
+__all__ = ["SourceDataset", "SourceItem", "format_of"]
 
 _SPLITS = {
     **dict.fromkeys(("train", "training", "trn"), Split.TRAIN),
@@ -220,6 +220,19 @@ def split_of(subset: str) -> Split:
     """Role of a subset by the first word of its name: ``train2017`` → TRAIN, ``valid`` → VAL."""
     word = re.match(r"[a-z]+", subset.lower())
     return _SPLITS.get(word.group(), Split.OTHER) if word else Split.OTHER
+
+
+def format_of(dataset: object) -> str | None:
+    """Return the format that a dataset was imported from; None where nothing tells.
+
+    A transform is given the importer's own object, which does not name its format; its class lies
+    in the folder of the format.
+    """
+    if own := getattr(dataset, "_format", None):
+        return str(own)
+    _, _, below = type(dataset).__module__.partition("plugins.data_formats.")
+    found = (format_of(source) for source in _sources(dataset))
+    return below.split(".")[0] or next(filter(None, found), None)
 
 
 def has_relative_boxes(dataset: object) -> bool:

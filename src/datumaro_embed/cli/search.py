@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..flags import add_partial_argument, add_search_arguments
+from ..flags import add_partial_argument, add_search_arguments, add_stale_argument
 from .opening import opened_store
 
 __all__ = ["add_parser"]
@@ -25,6 +25,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("queries", nargs="*", metavar="QUERY", help="a text")
     add_search_arguments(parser)
     _add_output_flags(parser)
+    add_stale_argument(parser)
     _allow_intermixed(parser)
     add_partial_argument(parser)
     parser.set_defaults(command=_search)
@@ -58,8 +59,10 @@ def _search(
     save_to: Path | None,
     media_root: Path | None,
     partial: bool,
+    skip_stale: bool,
     **flags: Any,
 ) -> int:
+    from ..escaping import printable
     from ..listing import hits_json, hits_lines
     from ..retrieval import check_folder, media_root_of, run_search, save_hits, search_request
 
@@ -73,7 +76,7 @@ def _search(
         print(hits_json(result) if as_json else "\n".join(hits_lines(result)))
         if save_to is None or root is None:
             return 0
-        problems = list(save_hits(opened, result.hits, save_to, media_root=root))
+        problems = save_hits(opened, result.hits, save_to, media_root=root, skip_stale=skip_stale)
     for problem in problems:
-        print(f"not copied: {problem}", file=sys.stderr)
-    return 1 if problems else 0
+        print(f"not copied: {printable(problem)}", file=sys.stderr)
+    return 0

@@ -1,6 +1,6 @@
 """Near-duplicates and leakage: finding the pairs, grouping them, deciding what becomes of them."""
 
-from .cleaning import ACTIONS, Change, plan_changes
+from .cleaning import ACTIONS, Change, plan_changes, plan_summary
 from .find import DuplicateReport, check_threshold, find_duplicates
 
 __all__ = [
@@ -10,4 +10,5 @@ __all__ = [
     "check_threshold",
     "find_duplicates",
     "plan_changes",
+    "plan_summary",
 ]

@@ -1,17 +1,25 @@
-"""What becomes of the items of duplicate groups: tagged, dropped or moved; pure."""
+"""What becomes of the items of duplicate groups: set apart, dropped, moved or tagged; pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import UsageError
 from ..records import DuplicateGroup, ItemKey
 
-__all__ = ["ACTIONS", "Change", "plan_changes"]
+__all__ = ["ACTIONS", "DUPLICATED", "Change", "plan_changes", "plan_summary"]
 
-ACTIONS = ("tag", "drop", "move")
+ACTIONS = ("separate", "drop", "move", "tag")
+DUPLICATED = "duplicated"
+_DONE = {
+    "separate": f"moved to the subset '{DUPLICATED}'",
+    "drop": "dropped",
+    "move": "moved to the subset of the copy that stays",
+    "tag": "tagged",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,29 +30,41 @@ class Change:
     ----------
     key : ItemKey
         Its key from now on.
+    group : int
+        Number of its group, from 1.
+    keep : ItemKey
+        The copy that stays.
     dropped : bool
     attributes : mapping
         To add to its own.
     """
 
     key: ItemKey
+    group: int
+    keep: ItemKey
     dropped: bool = False
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
 def plan_changes(
-    groups: Sequence[DuplicateGroup], action: str, keys: Iterable[ItemKey]
+    groups: Sequence[DuplicateGroup],
+    action: str,
+    keys: Collection[ItemKey],
+    taken: Iterable[ItemKey] = (),
 ) -> dict[ItemKey, Change]:
     """Decide for every item of a dataset that is in a group.
 
     Parameters
     ----------
     groups : sequence of DuplicateGroup
-    action : {"tag", "drop", "move"}
-        ``tag`` adds ``duplicate_group`` (1, 2, …) and, but for the one that stays,
-        ``duplicate_of``; ``drop`` drops all but that one; ``move`` puts the others in its subset.
-    keys : iterable of ItemKey
-        Of the dataset; members of a group that are not in it are left out of account.
+    action : {"separate", "drop", "move", "tag"}
+        ``separate`` puts all but the one that stays into the subset ``duplicated``; ``drop`` drops
+        them; ``move`` puts them into the subset of the one that stays; ``tag`` adds
+        ``duplicate_group`` (1, 2, …) and, but for the one that stays, ``duplicate_of``.
+    keys : collection of ItemKey
+        Items that may be touched; other members of a group are left out of account.
+    taken : iterable of ItemKey
+        Further keys that no item may get.
 
     Returns
     -------
@@ -58,36 +78,57 @@ def plan_changes(
     """
     if action not in ACTIONS:
         raise UsageError(f"There is no action {action!r}. Choose {', '.join(ACTIONS)}.")
-    taken = set(keys)
+    known, used = set(keys), {*keys, *taken}
     changes: dict[ItemKey, Change] = {}
     for number, group in enumerate(groups, start=1):
-        here = [key for key in group.keys if key in taken or key in changes]
-        keep = group.keep if group.keep in here else next(iter(here), group.keep)
-        for key in here if len(here) > 1 else ():
-            change = _change(key, keep, number, action, taken)
+        here = [key for key in group.keys if key in known]
+        if len(here) < 2:
+            continue
+        keep = _keep(group, here)
+        for key in here:
+            change = _change(key, keep, number, action, used)
             if change is not None:
                 changes[key] = change
     return changes
 
 
+def plan_summary(changes: Mapping[ItemKey, Change], action: str, n_items: int) -> str:
+    """Say how many items of how many are changed, and in which subsets they are.
+
+    ``12 of 363 items dropped (train 9, val 3)``
+    """
+    subsets = Counter(key.subset for key in changes)
+    where = ", ".join(f"{name} {count}" for name, count in sorted(subsets.items()))
+    return f"{len(changes)} of {n_items} items {_DONE[action]}" + (f" ({where})" if where else "")
+
+
+def _keep(group: DuplicateGroup, here: Sequence[ItemKey]) -> ItemKey:
+    """Choose the copy that stays: that of the report, else one of its split."""
+    if group.keep in here:
+        return group.keep
+    splits = dict(zip(group.keys, group.splits, strict=True))
+    return min(here, key=lambda key: (splits[key] is not splits[group.keep], key))
+
+
 def _change(
-    key: ItemKey, keep: ItemKey, number: int, action: str, taken: set[ItemKey]
+    key: ItemKey, keep: ItemKey, number: int, action: str, used: set[ItemKey]
 ) -> Change | None:
     stays = key == keep
     if action == "tag":
         own = {} if stays else {"duplicate_of": str(keep)}
-        return Change(key, attributes={"duplicate_group": number, **own})
-    if stays or (action == "move" and key.subset == keep.subset):
-        return None
+        return Change(key, number, keep, attributes={"duplicate_group": number, **own})
     if action == "drop":
-        return Change(key, dropped=True)
-    return Change(_free(key, keep.subset, taken))
+        return None if stays else Change(key, number, keep, dropped=True)
+    subset = DUPLICATED if action == "separate" else keep.subset
+    if stays or key.subset == subset:
+        return None
+    return Change(_free(key, subset, used), number, keep)
 
 
-def _free(key: ItemKey, subset: str, taken: set[ItemKey]) -> ItemKey:
+def _free(key: ItemKey, subset: str, used: set[ItemKey]) -> ItemKey:
     """Give a key in another subset that no item has; its old subset's name tells two apart."""
     moved = ItemKey(subset, key.id)
-    while moved in taken:
+    while moved in used:
         moved = ItemKey(subset, f"{moved.id}_{key.subset}")
-    taken.add(moved)
+    used.add(moved)
     return moved

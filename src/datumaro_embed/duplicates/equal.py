@@ -16,20 +16,24 @@ __all__ = ["EqualRows", "equal_files"]
 IntArray = npt.NDArray[np.int64]
 
 
-def equal_files(hashes: npt.NDArray[np.uint8], splits: IntArray) -> tuple[IntArray, IntArray]:
+def equal_files(
+    hashes: npt.NDArray[np.uint8], rows: IntArray, splits: IntArray
+) -> tuple[IntArray, IntArray]:
     """Pair rows of equal content hash, each with the first of its class in each split.
 
     Parameters
     ----------
     hashes : array of shape (n_rows, 32)
         Zero where it is unknown.
+    rows : array of shape (n,)
+        Ascending; those to look at.
     splits : array of shape (n_rows,)
 
     Returns
     -------
     first, second : arrays of shape (n_pairs,)
     """
-    known = np.flatnonzero(hashes.any(axis=1))
+    known = rows[hashes[rows].any(axis=1)]
     return stars(known, _as_numbers(hashes[known]), splits)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 
@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
-from ..flags import DEFAULT_THRESHOLD
-from ..records import DuplicateGroup, DuplicatePair, Status
+from ..flags import DEFAULT_KEEP_SPLIT, DEFAULT_THRESHOLD
+from ..records import DuplicateGroup, DuplicatePair, Split
 from ..retrieval import matching_rows
 from ..similarity import PairBlock, likely_pairs, paired_cosines, similar_pairs
 from ..store import EmbeddingStore, open_store
@@ -36,7 +36,7 @@ class DuplicateReport:
     threshold : float
     n_items : int
         Items compared: those with a vector.
-    exact : bool
+    all_pairs : bool
         Every pair was compared; else only items of neighbouring cells (`similarity.cells`).
     groups : tuple of DuplicateGroup
         Those across splits first, then by descending similarity.
@@ -45,12 +45,13 @@ class DuplicateReport:
         vectors are equal, the first stands for the others in pairs with third items; where it
         leaks, each of them is paired too.
     n_pairs : int
-        More than ``len(pairs)`` where there were too many to keep.
+        More than ``len(pairs)`` where there were too many to list: where nearly all items are near
+        each other, the nearest of each are listed. About this many where `all_pairs` is false.
     """
 
     threshold: float
     n_items: int
-    exact: bool
+    all_pairs: bool
     groups: tuple[DuplicateGroup, ...]
     pairs: tuple[DuplicatePair, ...]
     n_pairs: int
@@ -66,7 +67,8 @@ def find_duplicates(
     *,
     threshold: float = DEFAULT_THRESHOLD,
     across_splits: bool = False,
-    exact: bool | None = None,
+    all_pairs: bool | None = None,
+    keep_split: str = DEFAULT_KEEP_SPLIT,
     progress: bool = False,
 ) -> DuplicateReport:
     """Find items that show the same.
@@ -78,9 +80,11 @@ def find_duplicates(
         Least cosine of a pair, in (0, 1].
     across_splits : bool
         Only pairs of items in different ones of train, val and test.
-    exact : bool, optional
+    all_pairs : bool, optional
         Compare every pair; by default up to 200,000 items. Above, only items of neighbouring cells
         are compared, which misses a pair now and then.
+    keep_split : {"train", "val", "test"}
+        Which copy of a group in several splits stays (see `DuplicateGroup.keep`).
     progress : bool
         Show a bar where stderr is a terminal.
 
@@ -91,18 +95,36 @@ def find_duplicates(
     Raises
     ------
     UsageError
-        The threshold is not in (0, 1].
+        The threshold is not in (0, 1], or there is no such split.
 
     Notes
     -----
     Some 15 s for 100,000 rows of length 512 on two cores, half a minute for a million, by cells.
-    Failed items have no vector; they are in a group only where their files are equal byte for byte.
+    Failed items have no vector and are in no group.
     """
     check_threshold(threshold)
     if isinstance(store, EmbeddingStore):
-        return _Finder(store, threshold, across_splits, exact, progress).report()
+        keep_order = _keep_order(keep_split)
+        return _Finder(store, threshold, across_splits, all_pairs, keep_order, progress).report()
     with open_store(store) as opened:
-        return _Finder(opened, threshold, across_splits, exact, progress).report()
+        return find_duplicates(
+            opened,
+            threshold=threshold,
+            across_splits=across_splits,
+            all_pairs=all_pairs,
+            keep_split=keep_split,
+            progress=progress,
+        )
+
+
+def _keep_order(keep_split: str) -> tuple[Split, ...]:
+    """Splits by which the copy that stays is chosen, the wanted one first."""
+    try:
+        wanted = Split[keep_split.upper()]
+    except KeyError as error:
+        raise UsageError(f"keep_split is {keep_split!r}. Choose train, val or test.") from error
+    others = (Split.TRAIN, Split.VAL, Split.TEST, Split.OTHER)
+    return (wanted, *(split for split in others if split is not wanted))
 
 
 def check_threshold(threshold: float) -> None:
@@ -122,7 +144,8 @@ class _Finder:
         store: EmbeddingStore,
         threshold: float,
         across_splits: bool,
-        exact: bool | None,
+        all_pairs: bool | None,
+        keep_order: Sequence[Split],
         progress: bool,
     ) -> None:
         self._store = store
@@ -132,7 +155,9 @@ class _Finder:
         self._across_only = across_splits
         self._progress = progress
         self._rows: IntArray = np.flatnonzero(matching_rows(store))
-        self._exact = len(self._rows) <= MAX_EXACT_ROWS if exact is None else exact
+        few = len(self._rows) <= MAX_EXACT_ROWS
+        self._all_pairs = few if all_pairs is None else all_pairs
+        self._keep_order = keep_order
         self._splits = store.splits.astype(np.int64)
 
     def report(self) -> DuplicateReport:
@@ -142,7 +167,8 @@ class _Finder:
             across = self._across(block.first, block.second)
             if self._across_only:
                 chosen = PairBlock(
-                    block.first[across], block.second[across], block.similarities[across]
+                    *(block.first[across], block.second[across], block.similarities[across]),
+                    block.n_unlisted,
                 )
                 block, across = chosen, across[across]
             components.join(block)
@@ -151,8 +177,8 @@ class _Finder:
         return DuplicateReport(
             threshold=self._threshold,
             n_items=len(self._rows),
-            exact=self._exact,
-            groups=tuple(describe_groups(self._store, components.groups())),
+            all_pairs=self._all_pairs,
+            groups=tuple(describe_groups(self._store, components.groups(), self._keep_order)),
             pairs=tuple(describe_pairs(self._store, pairs)),
             n_pairs=n_pairs,
         )
@@ -161,24 +187,24 @@ class _Finder:
         yield self._equal_bytes()
         equal = EqualRows(self._vectors, self._rows, self._splits)
         yield equal.pairs()
-        pairs_of = similar_pairs if self._exact else likely_pairs
+        pairs_of = similar_pairs if self._all_pairs else likely_pairs
         for block in pairs_of(
-            self._vectors, equal.representatives, self._limit, progress=self._progress
+            *(self._vectors, equal.representatives, self._limit),
+            classes=self._splits,
+            progress=self._progress,
         ):
             yield block
             # What stands for others has leaked for all of them.
             yield from equal.expand(block, self._across(block.first, block.second))
 
     def _equal_bytes(self) -> PairBlock:
-        """Pair items whose files are equal; where both have a vector, this must say so too.
+        """Pair items whose files are equal, and whose vectors say so too.
 
-        Regions of interest of one image have equal files and different vectors.
+        Regions of interest of one image have equal files and different vectors. Items without a
+        vector are failures: two empty files, or two error pages of one server, are no duplicates.
         """
-        first, second = equal_files(self._store.content_sha256, self._splits)
+        first, second = equal_files(self._store.content_sha256, self._rows, self._splits)
         similarities = paired_cosines(self._vectors, first, second)
-        ok = self._store.statuses == Status.OK
-        both = ok[first] & ok[second]
-        similarities[~both] = 1.0
         kept = similarities >= self._limit
         return PairBlock(first[kept], second[kept], similarities[kept])
 

@@ -15,7 +15,7 @@ __all__ = ["Components", "PairKeeper", "stars"]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
-MAX_PAIRS = 1_000_000
+MAX_PAIRS = 100_000
 _NO_PAIRS = (*[np.zeros(0, dtype=np.int64)] * 2, np.zeros(0), np.zeros(0, dtype=bool))
 
 
@@ -77,6 +77,7 @@ class PairKeeper:
         """Take some pairs."""
         self._parts.append((block.first, block.second, block.similarities, across))
         self._waiting += len(block)
+        self._dropped += block.n_unlisted
         if self._waiting > 2 * self._max_pairs:
             self._compact()
 

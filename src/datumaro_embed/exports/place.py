@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import StoreExistsError
+from ..outputs import check_output
 from ..store.files import FileSystem, check_writable, write_errors
 
 __all__ = ["new_path"]
@@ -22,7 +22,7 @@ def new_path(out: Path, *, directory: bool = False) -> Iterator[Path]:
     Parameters
     ----------
     out : Path
-        Must not exist; missing parents are made.
+        Must not exist; its folder must.
     directory : bool
         An empty directory is made at the path yielded; otherwise the block makes a file there.
 
@@ -30,32 +30,27 @@ def new_path(out: Path, *, directory: bool = False) -> Iterator[Path]:
     ------
     StoreExistsError
         Something is at `out`, before or after the block.
+    OutputFolderError
     StoreWriteError
-        The operating system refused; nothing is left behind but parents that were made.
+        The operating system refused; nothing is left behind.
     """
-    _refuse_existing(out)
+    check_output(out)
     check_writable(out)
     work = out.parent / f".datumaro-embed-{secrets.token_hex(8)}.tmp"
     files = FileSystem()
     try:
         with write_errors(out):
-            out.parent.mkdir(parents=True, exist_ok=True)
             if directory:
                 work.mkdir()
             yield work
             for path in (*work.rglob("*"), work):
                 _sync(path)
-        _refuse_existing(out)
+        check_output(out)
         with write_errors(out):
             files.replace(work, out)
             files.fsync_directory(out.parent)
     finally:
         _remove(work)
-
-
-def _refuse_existing(out: Path) -> None:
-    if os.path.lexists(out):
-        raise StoreExistsError(f"'{out}' exists; choose another path or remove it.", path=str(out))
 
 
 def _sync(path: Path) -> None:

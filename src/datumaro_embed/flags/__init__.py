@@ -3,10 +3,18 @@
 from .embedding import DEFAULT_MODEL, add_embed_arguments
 from .machines import add_machine_arguments
 from .partial import add_partial_argument
-from .queries import DEFAULT_K, DEFAULT_THRESHOLD, add_duplicate_arguments, add_search_arguments
+from .queries import (
+    DEFAULT_K,
+    DEFAULT_KEEP_SPLIT,
+    DEFAULT_THRESHOLD,
+    add_duplicate_arguments,
+    add_search_arguments,
+    add_stale_argument,
+)
 
 __all__ = [
     "DEFAULT_K",
+    "DEFAULT_KEEP_SPLIT",
     "DEFAULT_MODEL",
     "DEFAULT_THRESHOLD",
     "add_duplicate_arguments",
@@ -14,4 +22,5 @@ __all__ = [
     "add_machine_arguments",
     "add_partial_argument",
     "add_search_arguments",
+    "add_stale_argument",
 ]

@@ -5,10 +5,18 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-__all__ = ["DEFAULT_K", "DEFAULT_THRESHOLD", "add_duplicate_arguments", "add_search_arguments"]
+__all__ = [
+    "DEFAULT_K",
+    "DEFAULT_KEEP_SPLIT",
+    "DEFAULT_THRESHOLD",
+    "add_duplicate_arguments",
+    "add_search_arguments",
+    "add_stale_argument",
+]
 
 DEFAULT_K = 20
 DEFAULT_THRESHOLD = 0.95
+DEFAULT_KEEP_SPLIT = "train"
 
 
 def add_search_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +37,16 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
     add("--exact", action="store_true", help="compare every row, even where there is an index")
 
 
+def add_stale_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--skip-stale``."""
+    parser.add_argument(
+        "--skip-stale",
+        action="store_true",
+        help="leave alone items that the store does not know or whose image has changed since; "
+        "without it they are an error and nothing is written",
+    )
+
+
 def add_duplicate_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of duplicates; their destinations are arguments of `find_duplicates`."""
     parser.add_argument(
@@ -42,8 +60,14 @@ def add_duplicate_arguments(parser: argparse.ArgumentParser) -> None:
         "--across-splits", action="store_true", help="only pairs across train, val and test"
     )
     parser.add_argument(
-        "--exact",
+        "--all-pairs",
         action="store_const",
         const=True,
         help="compare every pair (the default up to 200,000 items)",
+    )
+    parser.add_argument(
+        "--keep-split",
+        default=DEFAULT_KEEP_SPLIT,
+        choices=("train", "val", "test"),
+        help="which copy stays where a group is in several splits (default: %(default)s)",
     )

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
+from ..outputs import check_output
 from ..records import Categories, ItemRecord, Status
 from ..store import create_store
 from ..vectors import unit_rows
@@ -72,7 +73,7 @@ def import_vectors(
 
     Raises
     ------
-    UsageError, DatasetReadError, StoreExistsError, StoreWriteError
+    UsageError, DatasetReadError, StoreExistsError, OutputFolderError, StoreWriteError
 
     Notes
     -----
@@ -80,6 +81,7 @@ def import_vectors(
     for bit. Vectors of unknown origin get a run fingerprint of their own, so that no model's text
     queries are compared with them by mistake.
     """
+    check_output(store)
     source = read_source(Path(vectors), Path(ids) if ids else None)
     dim = source.vectors.shape[1]
     facts = store_facts(source.items, dim) or _foreign(source, Path(vectors))

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..errors import StoreExistsError
+from ..outputs import check_output
 from ..place import StorePlace
 from ..store import EmbeddingStore, SealedStore, ShardRun
 from ..store.directory import holds_only_leftovers
@@ -33,14 +34,15 @@ def checked_output(output: str | os.PathLike[str], *, replace: bool | None = Non
     """
     place = StorePlace.of(output)
     place.check()
-    if replace:
+    if replace and os.path.lexists(place.target):
         return place
     if place.directory.is_dir() and holds_only_leftovers(place.directory, _uuid_of(place)):
         return place
     if os.path.lexists(place.target):
         _remove_empty(place)
-        ways = "choose another path" + ("" if replace is None else ", or --replace it")
-        raise StoreExistsError(f"'{output}' exists; {ways}.", path=str(output))
+    check_output(place.target, remedy="" if replace is None else "--replace")
+    if replace:
+        return place
     if os.path.lexists(place.directory):
         raise StoreExistsError(
             f"'{place.directory}' holds a run towards '{output}' that did not end; let it end or "

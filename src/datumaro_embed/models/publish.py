@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import UsageError
+from ..outputs import check_output
 
 __all__ = ["check_free", "publish_directory"]
 
@@ -21,20 +21,19 @@ def publish_directory(out_dir: Path, *, overwrite: bool = False) -> Iterator[Pat
     Parameters
     ----------
     out_dir : Path
-        Its parents are made. When the block raises, nothing is left behind.
+        Its folder must exist. When the block raises, nothing is left behind.
     overwrite : bool
         Replace an existing directory (there is an instant without either).
 
     Raises
     ------
-    UsageError
-        `out_dir` exists and `overwrite` is false.
+    StoreExistsError, OutputFolderError
+        `out_dir` exists and `overwrite` is false; its folder does not exist.
     OSError
         The operating system refused a write.
     """
     out_dir = Path(os.path.abspath(out_dir))
     check_free(out_dir, overwrite=overwrite)
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}.", suffix=".tmp", dir=out_dir.parent))
     try:
         fresh = work / "new"
@@ -54,10 +53,10 @@ def check_free(out_dir: Path, *, overwrite: bool) -> None:
 
     Raises
     ------
-    UsageError
+    StoreExistsError, OutputFolderError
     """
-    if out_dir.exists() and not overwrite:
-        raise UsageError(f"{out_dir} exists. Choose another directory, or ask to overwrite it.")
+    if not (out_dir.is_dir() and overwrite):
+        check_output(out_dir, remedy="--overwrite")
 
 
 def _sync_tree(folder: Path) -> None:

@@ -124,7 +124,10 @@ def pull_model(
         )
     entry = CATALOGUE.get(name) or CatalogueEntry(name, None, "")
     short = name.rpartition("/")[2]
-    target = Path(out_dir) if out_dir is not None else user_model_dir() / short
+    if out_dir is None:
+        user_model_dir().mkdir(parents=True, exist_ok=True)
+        out_dir = user_model_dir() / short
+    target = Path(out_dir)
     with publish_directory(target, overwrite=overwrite) as fresh:
         repo = open_repo(entry.repo_id, revision or entry.revision)
         if {MANIFEST_NAME, *MODEL_FILES} <= set(repo.digests):

@@ -1,18 +1,35 @@
-"""The Datumaro transform `clip_duplicates`: tags, drops or moves items that show the same."""
+"""The Datumaro transform `clip_duplicates`: sets apart, drops, moves or tags near-duplicates."""
 
 from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from datumaro.components.dataset_base import DatasetItem, IDataset
 from datumaro.components.transformer import Transform
 
-from ..duplicates import ACTIONS, Change, check_threshold, find_duplicates, plan_changes
-from ..flags import DEFAULT_THRESHOLD, add_duplicate_arguments
+from ..adapter import format_of
+from ..duplicates import (
+    ACTIONS,
+    Change,
+    check_threshold,
+    find_duplicates,
+    plan_changes,
+    plan_summary,
+)
+from ..errors import UsageError
+from ..flags import (
+    DEFAULT_KEEP_SPLIT,
+    DEFAULT_THRESHOLD,
+    add_duplicate_arguments,
+    add_stale_argument,
+)
+from ..freshness import fresh_items
+from ..listing import changes_lines, write_changes_csv
+from ..outputs import check_output
 from ..records import ItemKey
 from ..store import open_store
 from .errors import datum_errors
@@ -21,23 +38,27 @@ from .numbers import Numbers
 __all__ = ["ClipDuplicates"]
 
 _log = logging.getLogger("datumaro_embed")
+_KEEP_ATTRIBUTES = {"arrow", "datumaro", "datumaro_binary"}
 
 
 class ClipDuplicates(Transform):  # type: ignore[misc]
-    """Tag, drop or move items that show the same, by the vectors of a store.
+    """Set apart, drop, move or tag items that show the same, by the vectors of a store.
 
     |n|n
-    One item of each group stays: one that was embedded before one that failed; then of train
-    before val before test before other subsets; then the one with most annotations, then most
-    pixels, then the first by name. The others are tagged
-    (attributes `duplicate_group` and `duplicate_of`), dropped, or moved to its subset, so that no
-    group is in two splits.|n
+    One item of each group stays: of the split that --keep-split names; then of train before val
+    before test before other subsets; then the one with most annotations, then most pixels, then the
+    first by name. The others are put into the subset `duplicated` (separate), dropped (drop), put
+    into the subset of the one that stays, so that no group is in two splits (move), or get the
+    attributes `duplicate_group` and `duplicate_of` (tag; only in formats that keep them).|n
+    |n
+    Every image is compared with the one that was embedded. Where an item is not in the store, or
+    its image has changed, nothing is written.|n
     |n
     Examples:|n
-    - Drop all near-duplicates but one of each group:|n
-    |s|s%(prog)s -- --store embeddings.h5 --action drop|n
-    - End leakage between train, val and test:|n
-    |s|s%(prog)s -- --store embeddings.h5 --action move --across-splits
+    - Show what would be dropped:|n
+    |s|s%(prog)s -- --store embeddings.h5 --action drop --dry-run|n
+    - End leakage between train, val and test; what is in test stays:|n
+    |s|s%(prog)s -- --store embeddings.h5 --action drop --across-splits --keep-split test
     """
 
     NAME = "clip_duplicates"
@@ -48,9 +69,19 @@ class ClipDuplicates(Transform):  # type: ignore[misc]
         parser: argparse.ArgumentParser = super().build_cmdline_parser(**kwargs)
         parser.add_argument("--store", required=True, metavar="STORE", help="store of this data")
         parser.add_argument(
-            "--action", default="tag", choices=ACTIONS, help="(default: %(default)s)"
+            "--action",
+            default=ACTIONS[0],
+            choices=ACTIONS,
+            help="what becomes of the other copies (default: %(default)s)",
         )
         add_duplicate_arguments(parser)
+        add_stale_argument(parser)
+        parser.add_argument(
+            "--dry-run", action="store_true", help="print what would be done, and write nothing"
+        )
+        parser.add_argument(
+            "--csv", type=Path, metavar="FILE", help="write one line for each item that is changed"
+        )
         return parser
 
     @classmethod
@@ -59,6 +90,8 @@ class ClipDuplicates(Transform):  # type: ignore[misc]
         parsed: dict[str, Any] = super().parse_cmdline(args)
         with datum_errors(True):
             check_threshold(parsed["threshold"])
+            if parsed["csv"] is not None:
+                check_output(parsed["csv"])
             open_store(parsed["store"]).close()
         return {**parsed, "from_datum": True}
 
@@ -67,10 +100,14 @@ class ClipDuplicates(Transform):  # type: ignore[misc]
         extractor: IDataset,
         *,
         store: str | Path,
-        action: str = "tag",
+        action: str = ACTIONS[0],
         threshold: float = DEFAULT_THRESHOLD,
         across_splits: bool = False,
-        exact: bool | None = None,
+        all_pairs: bool | None = None,
+        keep_split: str = DEFAULT_KEEP_SPLIT,
+        skip_stale: bool = False,
+        dry_run: bool = False,
+        csv: str | Path | None = None,
         from_datum: bool = False,
     ) -> None:
         super().__init__(extractor)
@@ -79,16 +116,21 @@ class ClipDuplicates(Transform):  # type: ignore[misc]
         self._find: dict[str, Any] = {
             "threshold": threshold,
             "across_splits": across_splits,
-            "exact": exact,
+            "all_pairs": all_pairs,
+            "keep_split": keep_split,
         }
+        self._skip_stale = skip_stale
+        self._dry_run = dry_run
+        self._csv = csv
         self._from_datum = from_datum
-        self._changes: dict[ItemKey, Change] | None = None
+        self._changes: Mapping[ItemKey, Change] | None = None
 
     def __iter__(self) -> Iterator[DatasetItem]:
         if self._changes is None:
             with datum_errors(self._from_datum):
-                self._changes = self._plan()
-        numbers = Numbers(self._extractor if self._action == "move" else ())
+                self._changes = self._planned()
+        moves = self._action in ("move", "separate")
+        numbers = Numbers(self._extractor if moves else ())
         for item in self._extractor:
             change = self._changes.get(ItemKey(item.subset, item.id))
             if change is None:
@@ -96,12 +138,35 @@ class ClipDuplicates(Transform):  # type: ignore[misc]
             elif not change.dropped:
                 yield _changed(item, change, numbers)
 
-    def _plan(self) -> dict[ItemKey, Change]:
-        report = find_duplicates(self._store, progress=True, **self._find)
-        keys = (ItemKey(item.subset, item.id) for item in self._extractor)
-        changes = plan_changes(report.groups, self._action, keys)
-        _log.info("clip_duplicates: %d groups, %d items changed", len(report.groups), len(changes))
-        return changes
+    def _planned(self) -> Mapping[ItemKey, Change]:
+        """Decide everything, tell it, and only then let the first item go."""
+        self._refuse_lost_tags()
+        keys = [ItemKey(item.subset, item.id) for item in self._extractor]
+        if not keys:
+            return {}
+        with open_store(self._store) as store:
+            fresh = fresh_items(store, self._extractor, skip_stale=self._skip_stale)
+            groups = find_duplicates(store, progress=True, **self._find).groups
+        changes = plan_changes(groups, self._action, fresh, taken=keys)
+        summary = plan_summary(changes, self._action, len(keys))
+        if self._csv is not None:
+            write_changes_csv(changes, self._action, Path(self._csv))
+        if not self._dry_run:
+            _log.info("clip_duplicates: %s", summary)
+            return changes
+        print("\n".join(changes_lines(changes, f"{summary} (a dry run: nothing is written)")))
+        if self._from_datum:
+            raise SystemExit(0)  # `datum` writes what it gets, unless it gets to no end
+        return {}
+
+    def _refuse_lost_tags(self) -> None:
+        """Refuse attributes that `datum` would lose as it saves in the format of the source."""
+        name = format_of(self._extractor) if self._from_datum else None
+        if self._action == "tag" and name and name not in _KEEP_ATTRIBUTES:
+            raise UsageError(
+                f"The format {name} does not keep attributes of items, so that tags would be lost. "
+                f"Choose another --action, or a dataset in {', '.join(sorted(_KEEP_ATTRIBUTES))}."
+            )
 
     def subsets(self) -> Any:
         """Give the subsets that are left; counted, for `drop` and `move` may empty one."""

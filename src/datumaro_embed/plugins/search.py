@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 from datumaro.components.dataset_base import DatasetItem, IDataset
 from datumaro.components.transformer import Transform
 
-from ..flags import DEFAULT_K, add_search_arguments
+from ..flags import DEFAULT_K, add_search_arguments, add_stale_argument
+from ..freshness import fresh_items
 from ..records import ItemKey
 from ..retrieval import run_search, search_request
 from ..store import open_store
@@ -18,12 +20,15 @@ from .errors import datum_errors
 
 __all__ = ["ClipSearch"]
 
+_log = logging.getLogger("datumaro_embed")
+
 
 class ClipSearch(Transform):  # type: ignore[misc]
     """Keep the items nearest to a query, by the vectors of a store that clip_embed wrote.
 
     |n|n
-    Items that are not in the store are dropped. Of several queries the mean is searched for.|n
+    Of several queries the mean is searched for. Every image is compared with the one that was
+    embedded: where an item is not in the store, or its image has changed, nothing is written.|n
     |n
     Examples:|n
     - Keep the 100 items nearest to a text:|n
@@ -43,6 +48,7 @@ class ClipSearch(Transform):  # type: ignore[misc]
             "--query", action="append", default=[], metavar="TEXT", help="a text, as typed"
         )
         add_search_arguments(parser)
+        add_stale_argument(parser)
         return parser
 
     @classmethod
@@ -50,7 +56,8 @@ class ClipSearch(Transform):  # type: ignore[misc]
         """Parse and check, so that a wrong argument ends `datum` before it does anything."""
         parsed: dict[str, Any] = super().parse_cmdline(args)
         with datum_errors(True):
-            flags = {name: value for name, value in parsed.items() if name != "store"}
+            own = ("store", "skip_stale")
+            flags = {name: value for name, value in parsed.items() if name not in own}
             search_request(flags.pop("query"), **flags)
             open_store(parsed["store"]).close()
         return {**parsed, "from_datum": True}
@@ -73,6 +80,7 @@ class ClipSearch(Transform):  # type: ignore[misc]
         status: Sequence[str] = (),
         model: str | None = None,
         exact: bool = False,
+        skip_stale: bool = False,
         from_datum: bool = False,
     ) -> None:
         super().__init__(extractor)
@@ -92,6 +100,7 @@ class ClipSearch(Transform):  # type: ignore[misc]
             "model": model,
             "exact": exact,
         }
+        self._skip_stale = skip_stale
         self._from_datum = from_datum
         self._kept: set[ItemKey] | None = None
 
@@ -105,8 +114,15 @@ class ClipSearch(Transform):  # type: ignore[misc]
 
     def _found(self) -> set[ItemKey]:
         queries, options = search_request(self._queries, **self._flags)
+        items = [ItemKey(item.subset, item.id) for item in self._extractor]
+        if not items:
+            return set()
         with open_store(self._store) as store:
-            return {hit.key for hit in run_search(store, queries, options).hits}
+            fresh = fresh_items(store, self._extractor, skip_stale=self._skip_stale)
+            hits = {hit.key for hit in run_search(store, queries, options).hits}
+        kept = fresh & hits
+        _log.info("clip_search: %d of %d items kept", len(kept), len(items))
+        return kept
 
     def subsets(self) -> Any:
         """Give the subsets that are left; counted, for a search may empty one."""

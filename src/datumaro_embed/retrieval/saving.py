@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import StoreWriteError, UsageError
+from ..errors import StaleStoreError, StoreWriteError, UsageError
+from ..escaping import printable
 from ..models.manifest import sha256_file
+from ..outputs import check_output
 from ..records import Hit
 from ..store import EmbeddingStore
 
@@ -34,16 +36,24 @@ def media_root_of(store: EmbeddingStore, media_root: str | Path | None = None) -
 
 
 def check_folder(directory: Path) -> None:
-    """Refuse a folder that has something in it; raises `UsageError`."""
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise UsageError(
-            f"'{directory}' is not an empty folder. Give another one.", path=str(directory)
-        )
+    """Refuse a folder that cannot be made; an empty one may be there.
+
+    Raises
+    ------
+    StoreExistsError, OutputFolderError
+    """
+    if not (directory.is_dir() and not any(directory.iterdir())):
+        check_output(directory)
 
 
 def save_hits(
-    store: EmbeddingStore, hits: Sequence[Hit], directory: Path, *, media_root: Path
-) -> Iterator[str]:
+    store: EmbeddingStore,
+    hits: Sequence[Hit],
+    directory: Path,
+    *,
+    media_root: Path,
+    skip_stale: bool = False,
+) -> list[str]:
     """Copy the image of each hit to ``RANK_SIMILARITY_ID.EXT`` in a new or empty folder.
 
     Parameters
@@ -52,22 +62,28 @@ def save_hits(
         Made where it is missing.
     media_root : Path
         No file outside it is read, whatever a path in the store says.
+    skip_stale : bool
+        Copy the other hits where one is no longer what was embedded; without it nothing is kept.
 
-    Yields
-    ------
-    str
+    Returns
+    -------
+    list of str
         One line for each hit that was not copied: it has no file, the file is gone, lies outside
         the root, or has changed since it was embedded.
 
     Raises
     ------
-    UsageError
-        The folder has something in it.
+    StoreExistsError, OutputFolderError
+        The folder has something in it, or its parent does not exist.
+    StaleStoreError
+        A hit cannot be copied, and `skip_stale` is false.
     StoreWriteError
     """
     check_folder(directory)
+    is_new = not directory.exists()
+    problems = []
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(exist_ok=True)
         width = max(3, len(str(len(hits))))
         for rank, hit in enumerate(hits, start=1):
             problem, source = _source(hit, media_root)
@@ -76,12 +92,29 @@ def save_hits(
                 expected = store.content_sha256[hit.row].tobytes()
                 problem = _copy(source, directory / name, expected)
             if problem:
-                yield f"{hit.key}: {problem}"
+                problems.append(f"{hit.key}: {problem}")
+        if problems and not skip_stale:
+            _remove_copies(directory, is_new=is_new)
     except OSError as error:
         raise StoreWriteError(
             f"Cannot write '{directory}': {error.strerror or error}. Choose another place.",
             path=str(directory),
         ) from error
+    if problems and not skip_stale:
+        raise StaleStoreError(
+            f"{len(problems)} of {len(hits)} images are not those that were embedded: "
+            f"{printable('; '.join(problems[:3]))}. Nothing was copied. Embed the dataset again, "
+            "or add --skip-stale to copy the others.",
+            n_stale=len(problems),
+        )
+    return problems
+
+
+def _remove_copies(directory: Path, *, is_new: bool) -> None:
+    for copy in directory.iterdir():
+        copy.unlink()
+    if is_new:
+        directory.rmdir()
 
 
 def _source(hit: Hit, media_root: Path) -> tuple[str, Path | None]:

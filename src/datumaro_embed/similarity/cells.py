@@ -27,14 +27,19 @@ _CELLS_PER_ROOT = 2  # cells for each square root of the number of rows
 
 
 def likely_pairs(
-    vectors: VectorArray, rows: IntArray, threshold: float, *, progress: bool = False
+    vectors: VectorArray,
+    rows: IntArray,
+    threshold: float,
+    *,
+    classes: IntArray | None = None,
+    progress: bool = False,
 ) -> Iterator[PairBlock]:
     """As `pairs.similar_pairs`, but a few pairs may be missed.
 
     Yields
     ------
     PairBlock
-        A pair may come twice.
+        A pair may come twice, and be counted twice where it is not listed.
 
     Notes
     -----
@@ -47,7 +52,7 @@ def likely_pairs(
     bar = tqdm(total=n_cells, desc="Comparing", unit="cell", disable=None if progress else True)
 
     def compare(tile: tuple[IntArray, IntArray, object]) -> PairBlock:
-        return tile_pairs(vectors, rows, codes, *tile, threshold)
+        return tile_pairs(vectors, rows, codes, *tile, threshold, classes)
 
     def tiles() -> Iterator[tuple[IntArray, IntArray, object]]:
         for members, visitors in _cells(visited, n_cells):

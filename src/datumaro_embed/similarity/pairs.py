@@ -10,16 +10,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 from ..parallel import map_ahead, usable_processors
 from .codes import SLACK, RowCodes, encode_rows, unit_block
 from .cosine import Float64Array, IntArray, VectorArray, paired_cosines
+from .dense import chosen_pairs
 
 __all__ = ["PairBlock", "collapse_equal", "similar_pairs", "tile_pairs"]
 
 _TILE_ROWS = 2048
 _BLOCK_ROWS = 8192
+_MAX_LISTED = 64  # pairs of each row of a tile beyond which not every one is listed
 _DENSE = 0.003  # share of a tile from which one full product is quicker than single pairs
 
 
@@ -33,20 +36,32 @@ class PairBlock:
         Row numbers, first below second.
     similarities : float64
         Cosine.
+    n_unlisted : int
+        Further pairs at or above the threshold. The rows of each are connected by pairs that are
+        listed.
     """
 
     first: IntArray
     second: IntArray
     similarities: Float64Array
+    n_unlisted: int = 0
 
     def __len__(self) -> int:
         return len(self.first)
 
 
 def similar_pairs(
-    vectors: VectorArray, rows: IntArray, threshold: float, *, progress: bool = False
+    vectors: VectorArray,
+    rows: IntArray,
+    threshold: float,
+    *,
+    classes: IntArray | None = None,
+    progress: bool = False,
 ) -> Iterator[PairBlock]:
     """Yield every pair of some rows whose cosine is at least a threshold.
+
+    Where nearly all rows are near each other (a fixed camera), only the nearest of each row in each
+    class are listed, and what connects the others; the rest is counted.
 
     Parameters
     ----------
@@ -56,6 +71,8 @@ def similar_pairs(
         Ascending; the rows to compare, none of them zero.
     threshold : float
         In (0, 1].
+    classes : array of shape (n_rows,), optional
+        Of each row of `vectors`, such as its split.
     progress : bool
         Show a bar where stderr is a terminal.
 
@@ -79,7 +96,7 @@ def similar_pairs(
     )
 
     def compare(tile: tuple[slice, slice, object]) -> PairBlock:
-        return tile_pairs(vectors, rows, codes, *tile, threshold)
+        return tile_pairs(vectors, rows, codes, *tile, threshold, classes)
 
     def tiles() -> Iterator[tuple[slice, slice, object]]:
         for number, columns in enumerate(strips, start=1):
@@ -102,12 +119,13 @@ def tile_pairs(
     other: slice | IntArray,
     packed: object,
     threshold: float,
+    classes: IntArray | None = None,
 ) -> PairBlock:
     """Compare each of some rows with each of some others.
 
     Parameters
     ----------
-    vectors, rows, threshold
+    vectors, rows, threshold, classes
         As in `similar_pairs`.
     codes : RowCodes
         Of `rows`.
@@ -122,15 +140,40 @@ def tile_pairs(
         Each pair once.
     """
     products = codes.products(one, packed)
-    found = np.flatnonzero(products >= codes.least_product(one, other, threshold))
-    if len(found) > _DENSE * products.size:
+    close = products >= codes.least_product(one, other, threshold)
+    if np.count_nonzero(close) > _DENSE * products.size:
         full = unit_block(vectors, rows[one]) @ unit_block(vectors, rows[other]).T
-        found = np.flatnonzero(full >= threshold - SLACK)
-    i, j = np.divmod(found, products.shape[1])
+        close = full >= threshold - SLACK
+        if np.count_nonzero(close) > _MAX_LISTED * sum(close.shape):
+            return _crowded_pairs(vectors, rows[one], rows[other], full, threshold, classes)
+    i, j = np.nonzero(close)
     first, second = _each_once(rows[one][i], rows[other][j])
     similarities = paired_cosines(vectors, first, second)
     kept = similarities >= threshold
     return PairBlock(first[kept], second[kept], similarities[kept])
+
+
+def _crowded_pairs(
+    vectors: VectorArray,
+    one: IntArray,
+    other: IntArray,
+    full: npt.NDArray[np.float32],
+    threshold: float,
+    classes: IntArray | None,
+) -> PairBlock:
+    """List some pairs of a tile that has very many; what is near the threshold is computed."""
+    passing = full >= threshold + SLACK
+    i, j = np.nonzero((full >= threshold - SLACK) & ~passing)
+    passing[i, j] = paired_cosines(vectors, one[i], other[j]) >= threshold
+    passing &= one[:, None] != other[None, :]
+    is_square = np.array_equal(one, other)
+    of_columns = np.zeros(len(other), np.int64) if classes is None else classes[other]
+    i, j = chosen_pairs(full, passing, of_columns, is_square=is_square)
+    first, second = _each_once(one[i], other[j])
+    n_passing = int(np.count_nonzero(passing)) // (2 if is_square else 1)
+    similarities = paired_cosines(vectors, first, second)
+    # In two lists of rows that overlap a pair may pass twice.
+    return PairBlock(first, second, similarities, max(0, n_passing - len(first)))
 
 
 def _each_once(one: IntArray, other: IntArray) -> tuple[IntArray, IntArray]:

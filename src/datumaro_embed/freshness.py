@@ -1,0 +1,89 @@
+"""Is an item of a dataset the one that a store embedded? Its image's bytes say, not its name.
+
+Whoever drops, moves, tags or picks items by a store asks here first: two datasets have the same
+ids easily, and an image may have changed since it was embedded.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from .adapter import SourceDataset
+from .errors import StaleStoreError
+from .escaping import printable
+from .parallel import map_ahead, usable_processors
+from .pipeline import read_item_info
+from .records import ItemKey, Status
+from .store import EmbeddingStore
+from .tally import Tally
+
+if TYPE_CHECKING:
+    from datumaro.components.dataset_base import IDataset
+
+__all__ = ["fresh_items"]
+
+_log = logging.getLogger("datumaro_embed")
+
+
+def fresh_items(store: EmbeddingStore, dataset: IDataset, *, skip_stale: bool) -> set[ItemKey]:
+    """Return the items of a dataset that are, byte for byte, those that a store embedded.
+
+    Parameters
+    ----------
+    store : EmbeddingStore
+    dataset : datumaro Dataset
+    skip_stale : bool
+        Leave out items that the store does not know, or whose image has other bytes now, with a
+        warning that counts and names them; without it they are an error.
+
+    Raises
+    ------
+    StaleStoreError
+        There are such items and `skip_stale` is false; or no item is left.
+
+    Notes
+    -----
+    Reads and hashes every image file in threads, decodes none.
+    """
+    source = SourceDataset(dataset, follow_symlinks=True)
+    stale, fresh = Tally(), set()
+    for key, reason in _checked(store, source):
+        if reason:
+            stale.add(reason, str(key))
+        else:
+            fresh.add(key)
+    if not stale:
+        return fresh
+    found = "; ".join(line.strip() for line in stale.lines())
+    name = printable(store.path)
+    if not fresh:
+        raise StaleStoreError(
+            f"The store '{name}' has none of this dataset's {len(source)} images: {found}. Name "
+            "the store that was made from this dataset, or embed the dataset.",
+            n_stale=stale.total,
+        )
+    differ = f"{stale.total} of {len(source)} items are not those in the store '{name}': {found}."
+    if not skip_stale:
+        raise StaleStoreError(
+            f"{differ} Nothing was written. Embed the dataset again, or add --skip-stale to leave "
+            "these items alone.",
+            n_stale=stale.total,
+        )
+    _log.warning("%s They are left alone.", differ)
+    return fresh
+
+
+def _checked(store: EmbeddingStore, source: SourceDataset) -> Iterator[tuple[ItemKey, str]]:
+    """Yield each item of the dataset, and why it is not the store's; empty where it is."""
+    workers = usable_processors()
+    for record in map_ahead(read_item_info, source, workers=workers, ahead=4 * workers):
+        if record.key not in store:
+            yield record.key, "items that the store does not know"
+            continue
+        row = store.row(record.key)
+        embedded = store.content_sha256[row].tobytes()
+        # An item that failed has no vector, and nothing is done by it.
+        differs = embedded != record.content_sha256 and store.statuses[row] == Status.OK
+        yield record.key, "images whose bytes have changed since" if differs else ""
