@@ -23,6 +23,7 @@ ORDER = [
     "parallel",
     "interrupts",
     "geometry",
+    "rle",
     "pixels",
     "images",
     "models",
@@ -65,6 +66,7 @@ ONLY_IMPORTERS = {
     "faiss": {"exports"},
     "plotly": {"report"},
     "ray": {"distributed"},
+    "pycocotools": {"rle"},
     "pyarrow": {"encoders", "exports", "imports", "store"},
     "umap": {"report"},
 }

@@ -5,10 +5,12 @@ dataset.py      a Datumaro dataset → SourceDataset: sorted, split, path-checke
 items.py        its items, as they are or packed
 media.py        a Datumaro medium → encoder input: path, bytes or pixels, and a region of interest
 annotations.py  Datumaro annotations and categories → records
+noticing.py     the reasons that are counted for annotations that are wrong, or cannot be read
+loading.py      what Datumaro needs to load images and masks in any thread
 jsonable.py     any attribute value → JSON, losslessly
 """
 
-from .dataset import SourceDataset, SourceItem
+from .dataset import SourceDataset, SourceItem, split_of
 from .importing import ImportedDataset, import_dataset
 from .media import EncoderInput, encoder_input
 
@@ -19,4 +21,5 @@ __all__ = [
     "SourceItem",
     "encoder_input",
     "import_dataset",
+    "split_of",
 ]

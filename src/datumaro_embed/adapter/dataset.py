@@ -13,16 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from datumaro.components import media as dm
-from datumaro.components.annotation import AnnotationType
+from datumaro.components.annotation import AnnotationType, Caption
 from datumaro.components.annotation import Categories as DmCategories
 from datumaro.components.dataset_base import DatasetItem, IDataset
 
 from ..errors import DatasetReadError, EmptyDatasetError
 from ..geometry import BoxRule, choose_rule, to_upright, upright_size
-from ..records import Categories, ItemKey, ItemRecord, Split, Status
-from .annotations import annotation_record, canonical_order, categories_record
+from ..records import AnnotationRecord, Categories, ItemKey, ItemRecord, Split, Status
+from .annotations import (
+    annotation_record,
+    canonical_order,
+    categories_record,
+    read_annotations,
+)
 from .items import HeldItems, Items, PackedItems
 from .jsonable import jsonable
+from .noticing import OTHER_SIZE, geometry_notes
 
 __all__ = ["SourceDataset", "SourceItem"]
 
@@ -89,9 +95,15 @@ class SourceItem:
         size = stored or declared or (0, 0)
         rule = choose_rule(size, orientation, declared=declared, relative=self.relative_boxes)
         turned = orientation if rule is BoxRule.ROTATED_WITH_IMAGE else 1
-        records = (annotation_record(ann, turned) for ann in self.item.annotations)
-        upright = (to_upright(record, rule, size, orientation) for record in records)
         width, height = upright_size(size, orientation)
+        annotations, notes = read_annotations(
+            self.item.annotations,
+            lambda each: to_upright(annotation_record(each, turned), rule, size, orientation),
+        )
+        for annotation in annotations:
+            notes.extend(geometry_notes(annotation, width, height))
+        if stored and declared and declared not in (stored, (width, height)):
+            notes.append(OTHER_SIZE)
         attributes: dict[str, Any] = jsonable(self.item.attributes)
         if rule is not None:
             attributes["exif_boxes"] = rule.value
@@ -105,8 +117,14 @@ class SourceItem:
             error=error,
             content_sha256=content_sha256,
             attributes=attributes,
-            annotations=canonical_order(upright, self.labels),
+            annotations=canonical_order(annotations, self.labels),
+            notes=tuple(notes),
         )
+
+    def captions(self) -> tuple[AnnotationRecord, ...]:
+        """Return the Caption annotations alone, in canonical order; no mask is loaded for them."""
+        captions = (each for each in self.item.annotations if isinstance(each, Caption))
+        return canonical_order(read_annotations(captions, annotation_record)[0], self.labels)
 
 
 class SourceDataset:

@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from datumaro.components import media as dm
 
+from .loading import loads_images
+
 __all__ = ["EncoderInput", "UnsupportedMediaError", "encoder_input"]
 
 Roi = tuple[int, int, int, int]
@@ -42,6 +44,7 @@ class EncoderInput:
     roi: Roi | None = None
 
 
+@loads_images
 def encoder_input(medium: dm.MediaElement | None) -> EncoderInput:
     """Bridge one Datumaro medium to encoder input.
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..adapter import SourceDataset
+from ..adapter import SourceDataset, split_of
 from ..encoders import Encoder
 from ..interrupts import DeferredInterrupts
 from ..place import StorePlace
@@ -96,15 +96,13 @@ def embed_captions(
 
 def _captions(source: SourceDataset) -> Iterator[ItemRecord]:
     for item in source:
-        image = item.record(None, 1, bytes(32))
-        texts = [annotation for annotation in image.annotations if annotation.type == "caption"]
-        for number, annotation in enumerate(texts):
+        for number, annotation in enumerate(item.captions()):
             yield ItemRecord(
-                key=ItemKey(image.key.subset, f"{image.key.id}#{number}"),
-                split=image.split,
-                path=image.path,
+                key=ItemKey(item.key.subset, f"{item.key.id}#{number}"),
+                split=split_of(item.key.subset),
+                path=item.path,
                 content_sha256=hashlib.sha256(encode_text(annotation.text)).digest(),
-                attributes={"image": image.key.id, "caption": annotation.text},
+                attributes={"image": item.key.id, "caption": annotation.text},
                 annotations=(annotation,),
             )
 
