@@ -25,6 +25,7 @@ from datumaro.components.importer import ImportErrorPolicy
 from ..errors import DatasetReadError
 from ..tally import Tally
 from .dataset import SourceDataset
+from .loading import counting_lost_masks, loads_images
 
 __all__ = ["ImportedDataset", "import_dataset"]
 
@@ -54,6 +55,7 @@ class _CountingPolicy(ImportErrorPolicy):  # type: ignore[misc]
         self._losses.add(f"{kind}s that Datumaro refuses", f"{subset}/{item_id}: {error.__cause__}")
 
 
+@loads_images
 def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedDataset:
     """Import a dataset as ``datum`` would, but lenient: a bad item does not end the import.
 
@@ -81,7 +83,8 @@ def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedD
     policy = _CountingPolicy(losses)
     with _each_warning_once():
         try:
-            dataset = Dataset.import_from(str(path), format_name, error_policy=policy)
+            with counting_lost_masks(losses):
+                dataset = Dataset.import_from(str(path), format_name, error_policy=policy)
         except Exception as error:
             raise DatasetReadError(_explain(path, format_name, error), path=str(path)) from error
         source = SourceDataset(dataset, root=path, follow_symlinks=follow_symlinks, packed=True)

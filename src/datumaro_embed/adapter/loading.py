@@ -1,33 +1,38 @@
-"""What Datumaro needs to load an image or a mask in any thread.
+"""What Datumaro needs to load an image or a mask, in any thread and whatever is wrong with it.
 
 Its loaders read a context variable that is set only where Datumaro was imported (threads do not
-inherit it), and they keep the last two images in a cache that threads must not share.
+inherit it), keep the last two images in a cache that threads must not share, and have no limit.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from contextvars import copy_context
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
 from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
 from datumaro.util import image as dm_image
 from datumaro.util import image_cache
 
 from ..images import ImageProblem, read_info
 from ..records import Status
+from ..tally import Tally
 
-__all__ = ["loads_images"]
+__all__ = ["counting_lost_masks", "loads_images"]
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 # As datumaro.util.image chooses.
 _BACKEND = dm_image.ImageBackend.cv2 if find_spec("cv2") else dm_image.ImageBackend.PIL
+
+_lost_masks: ContextVar[Tally | None] = ContextVar("_lost_masks", default=None)
 
 
 def loads_images(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
@@ -49,8 +54,22 @@ def loads_images(function: Callable[_Arguments, _Result]) -> Callable[_Arguments
     return run
 
 
+@contextmanager
+def counting_lost_masks(losses: Tally) -> Iterator[None]:
+    """Let an importer go on over masks that cannot be loaded, and count them.
+
+    Most importers load each mask to see which labels it has, and end at the first damaged one. Here
+    it gets one pixel of 0 for it: an annotation that it makes of that cannot be read later either.
+    """
+    token = _lost_masks.set(losses)
+    try:
+        yield
+    finally:
+        _lost_masks.reset(token)
+
+
 class _CacheOfEachThread(image_cache.ImageCache):  # type: ignore[misc]
-    """Datumaro's cache of two images, one for each thread.
+    """Datumaro's cache of two images, one for each thread; loads masks itself.
 
     Shared, it raises KeyError where one thread drops what another has just found, and threads that
     read masks of different images load each mask anew for each of its labels.
@@ -62,25 +81,41 @@ class _CacheOfEachThread(image_cache.ImageCache):  # type: ignore[misc]
 
     @property
     def items(self) -> OrderedDict[Any, Any]:
-        """The images of this thread, the last used first."""
+        """The images of this thread."""
         found: OrderedDict[Any, Any] = self._local.__dict__.setdefault("items", OrderedDict())
         return found
 
     def get(self, item_id: Any) -> Any:
-        """Return the image of a loader; None where it must be loaded, and may be."""
+        """Return the image of a lazy image; None has Datumaro load it, as all that is no mask."""
+        lazy = item_id()
         found = super().get(item_id)
-        if found is None:
-            _refuse_too_large(getattr(item_id(), "_path", ""))
-        return found
+        if found is not None or lazy._loader is dm_image.load_image:
+            return found
+        try:
+            mask = _load_mask(lazy)
+        except Exception:
+            lost = _lost_masks.get()
+            if lost is None:
+                raise
+            lost.add("mask files that cannot be read", str(lazy._path))
+            return np.zeros((1, 1), np.uint8)
+        self.push(item_id, mask)
+        return mask
 
 
-def _refuse_too_large(path: str) -> None:
-    """Refuse what would fill the memory by its header: Datumaro's loaders have no limit."""
+def _load_mask(lazy: dm_image.lazy_image) -> Any:
+    """Load a mask, unless its header says that it would fill the memory."""
+    if not isinstance(lazy._path, str):  # bytes
+        return lazy._loader(lazy._path)
     try:
-        read_info(Path(path))
+        read_info(Path(lazy._path))
     except ImageProblem as problem:
         if problem.status is Status.TOO_LARGE:
             raise
+    try:
+        return lazy._loader(lazy._path)
+    except AttributeError as error:  # what OpenCV could not decode is None
+        raise ValueError(f"{lazy._path}: cannot be decoded") from error
 
 
 image_cache._instance = _CacheOfEachThread(image_cache.ImageCache.get_instance().capacity)
