@@ -3,6 +3,8 @@
 importing.py    PATH[:FORMAT] → SourceDataset, with what Datumaro dropped counted
 dataset.py      a Datumaro dataset → SourceDataset: sorted, split, path-checked
 items.py        its items, as they are or packed
+coco*.py         COCO: which files, one file, its categories, its images and annotations
+same_stem.py    a.jpg beside a.png: an id for each
 media.py        a Datumaro medium → encoder input: path, bytes or pixels, and a region of interest
 annotations.py  Datumaro annotations and categories → records
 jsonable.py     any attribute value → JSON, losslessly
