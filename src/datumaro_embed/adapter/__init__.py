@@ -5,6 +5,7 @@ dataset.py      a Datumaro dataset → SourceDataset: sorted, split, path-checke
 items.py        its items, as they are or packed
 coco*.py         COCO: which files, one file, its categories, its images and annotations
 same_stem.py    a.jpg beside a.png: an id for each
+voc_images.py   Pascal VOC: the image of each item
 media.py        a Datumaro medium → encoder input: path, bytes or pixels, and a region of interest
 annotations.py  Datumaro annotations and categories → records
 jsonable.py     any attribute value → JSON, losslessly

@@ -230,6 +230,8 @@ class _AnnotationReader(_CocoBase):  # type: ignore[misc]
         assert listed.item is not None
         try:
             found = self._read(annotation, listed.info)
+            if not found and self.task is not CocoTask.panoptic:
+                self.lose("annotations without a box or segmentation", annotation)
         except Exception:
             found = self._read_in_part(annotation, listed.info)
         if found and self._unlabelled:

@@ -179,10 +179,15 @@ def _coco_file(path: Path, dataset: Path) -> CocoFile:
 def _subset(path: Path, root: Path, dataset: Path) -> str:
     """Guess the subset of ``train/_annotations.coco.json``, ``val/labels.json``, ``train.json``."""
     last_word = re.split(r"[_.-]", path.stem)[-1]
-    if split_of(last_word) is not Split.OTHER:
+    if _is_split(last_word):
         return last_word
     is_below = path.name == _ROBOFLOW and root != dataset
-    return root.name if is_below or split_of(root.name) is not Split.OTHER else DEFAULT_SUBSET_NAME
+    return root.name if is_below or _is_split(root.name) else DEFAULT_SUBSET_NAME
+
+
+def _is_split(name: str) -> bool:
+    """Tell ``train`` and ``val2017``, not ``test_drive``."""
+    return bool(re.fullmatch("[A-Za-z]+[0-9]*", name)) and split_of(name) is not Split.OTHER
 
 
 def _mentions_images(path: Path) -> bool:

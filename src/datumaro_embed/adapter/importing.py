@@ -32,6 +32,7 @@ from .coco import read_coco
 from .coco_files import COCO_FORMATS, holds_coco
 from .dataset import SourceDataset
 from .same_stem import split_by_image, with_distinct_ids
+from .voc_images import with_own_images
 
 __all__ = ["ImportedDataset", "import_dataset"]
 
@@ -131,6 +132,8 @@ def _read(path: Path, format_name: str, losses: Tally) -> tuple[Dataset, Path]:
         dataset = _read_repeated(path, format_name, found)
     if format_name in _IMAGENET:
         dataset = _like(dataset, with_distinct_ids(split_by_image(dataset), found))
+    elif "voc" in format_name.split("_"):
+        dataset = _like(dataset, list(with_own_images(dataset, found)))
     losses.update(found)
     return dataset, path
 

@@ -12,7 +12,7 @@ from datumaro.util.image import IMAGE_EXTENSIONS
 
 from ..tally import Tally
 
-__all__ = ["split_by_image", "with_distinct_ids"]
+__all__ = ["images_by_stem", "split_by_image", "with_distinct_ids"]
 
 
 def with_distinct_ids(items: Iterable[DatasetItem], losses: Tally) -> list[DatasetItem]:
@@ -23,22 +23,24 @@ def with_distinct_ids(items: Iterable[DatasetItem], losses: Tally) -> list[Datas
     items : iterable of DatasetItem
         Their order does not matter: the first is the one whose path sorts first.
     losses : Tally
-        Where items are counted that no extension tells apart.
+        Where items are counted that have one image, or none, and one id.
     """
     ordered = sorted(items, key=lambda item: (item.subset, item.id, _path(item)))
     taken = {(item.subset, item.id) for item in ordered}
     distinct = []
     for (subset, item_id), same in groupby(ordered, key=lambda item: (item.subset, item.id)):
-        first, *others = same
-        distinct.append(first)
-        for item in others:
-            new_id = item_id + os.path.splitext(_path(item))[1]
-            # Taken, too, by what has the same path: one file is one item.
-            if (subset, new_id) in taken or _path(item) == _path(first):
-                losses.add("items whose id another item has", f"{subset}/{item_id}: {_path(item)}")
+        images: set[str] = set()
+        for item in same:
+            path = _path(item)
+            if images and (path in images or not path):
+                losses.add("items whose id another item has", f"{subset}/{item_id}: {path}")
                 continue
+            new_id = item_id
+            while images and (subset, new_id) in taken:
+                new_id += os.path.splitext(path)[1] or "~"
+            images.add(path)
             taken.add((subset, new_id))
-            distinct.append(item.wrap(id=new_id))
+            distinct.append(item if new_id == item_id else item.wrap(id=new_id))
     return distinct
 
 
@@ -56,9 +58,9 @@ def split_by_image(items: Iterable[DatasetItem]) -> Iterator[DatasetItem]:
     for item in items:
         folder, name = os.path.split(_path(item))
         if folder not in by_folder:
-            by_folder[folder] = _of_one_stem(folder)
-        images = by_folder[folder].get(os.path.splitext(name)[0])
-        if not images:
+            by_folder[folder] = images_by_stem(folder)
+        images = by_folder[folder].get(os.path.splitext(name)[0], ())
+        if len(images) < 2:
             yield item
             continue
         for image in images:
@@ -66,14 +68,14 @@ def split_by_image(items: Iterable[DatasetItem]) -> Iterator[DatasetItem]:
             yield item.wrap(media=media, annotations=item.annotations[:1])
 
 
-def _of_one_stem(folder: str) -> dict[str, list[str]]:
-    """Return those images of a folder, by stem, that do not have it alone."""
+def images_by_stem(folder: str) -> dict[str, list[str]]:
+    """Return the names of a folder's image files by their stem, each list sorted."""
     by_stem: dict[str, list[str]] = {}
-    for name in os.listdir(folder):
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
         stem, extension = os.path.splitext(name)
         if extension.lower() in IMAGE_EXTENSIONS:
             by_stem.setdefault(stem, []).append(name)
-    return {stem: names for stem, names in by_stem.items() if len(names) > 1}
+    return by_stem
 
 
 def _path(item: DatasetItem) -> str:
