@@ -3,6 +3,9 @@
 importing.py    PATH[:FORMAT] → SourceDataset, with what Datumaro dropped counted
 dataset.py      a Datumaro dataset → SourceDataset: sorted, split, path-checked
 items.py        its items, as they are or packed
+coco*.py         COCO: which files, one file, its categories, its images and annotations
+same_stem.py    a.jpg beside a.png: an id for each
+voc_images.py   Pascal VOC: the image of each item
 media.py        a Datumaro medium → encoder input: path, bytes or pixels, and a region of interest
 annotations.py  Datumaro annotations and categories → records
 noticing.py     the reasons that are counted for annotations that are wrong, or cannot be read

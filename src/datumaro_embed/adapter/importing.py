@@ -6,28 +6,38 @@ import gc
 import logging
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from datumaro.components.dataset import Dataset
+from datumaro.components.dataset_base import DatasetItem, IDataset
+from datumaro.components.environment import Environment
 from datumaro.components.errors import (
     AnnotationImportError,
+    DatasetImportError,
     DatasetNotFoundError,
     DatumaroError,
     ItemImportError,
     MultipleFormatsMatchError,
     NoMatchingFormatsError,
+    RepeatedItemError,
     UnknownFormatError,
 )
-from datumaro.components.importer import ImportErrorPolicy
+from datumaro.components.importer import ImportContext, ImportErrorPolicy
 
 from ..errors import DatasetReadError
 from ..tally import Tally
+from .coco import read_coco
+from .coco_files import COCO_FORMATS, holds_coco
 from .dataset import SourceDataset
 from .loading import counting_lost_masks, loads_images
+from .same_stem import split_by_image, with_distinct_ids
+from .voc_images import with_own_images
 
 __all__ = ["ImportedDataset", "import_dataset"]
+
+_IMAGENET = {"imagenet", "imagenet_with_subset_dirs"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +90,81 @@ def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedD
     if not path.exists():
         raise DatasetReadError(f"{path}: no such dataset. Check the path.", path=str(path))
     losses = Tally()
-    policy = _CountingPolicy(losses)
     with _each_warning_once():
         try:
-            with counting_lost_masks(losses):
-                dataset = Dataset.import_from(str(path), format_name, error_policy=policy)
+            format_name = format_name or _detected(path)
+            dataset, root = _read(path, format_name, losses)
+        except DatasetReadError:
+            raise
         except Exception as error:
             raise DatasetReadError(_explain(path, format_name, error), path=str(path)) from error
-        source = SourceDataset(dataset, root=path, follow_symlinks=follow_symlinks, packed=True)
+        source = SourceDataset(dataset, root=root, follow_symlinks=follow_symlinks, packed=True)
     del dataset
     gc.collect()
     return ImportedDataset(source, losses)
+
+
+def _detected(path: Path) -> str:
+    """Return the format; of COCO's many names the one that reads all that belongs together."""
+    try:
+        found = [Dataset.detect(str(path))]
+    except MultipleFormatsMatchError as error:
+        if not COCO_FORMATS.keys() >= set(error.formats):
+            raise
+        found = error.formats
+    except NoMatchingFormatsError:
+        if not holds_coco(path):
+            raise
+        return "coco"
+    return "coco" if found[0] in COCO_FORMATS else found[0]
+
+
+def _read(path: Path, format_name: str, losses: Tally) -> tuple[Dataset, Path]:
+    """Return a dataset and its folder: COCO as read here, all else as Datumaro imports it."""
+    if format_name in COCO_FORMATS:
+        return read_coco(path, format_name, losses)
+    found = Tally()
+    is_voc = "voc" in format_name.split("_")
+    try:
+        policy = _CountingPolicy(found)
+        # VOC's importer guards each item, and gives objects of a damaged class mask a wrong label.
+        with nullcontext() if is_voc else counting_lost_masks(found):
+            dataset = Dataset.import_from(str(path), format_name, error_policy=policy)
+    except DatasetImportError as error:
+        if not isinstance(error.__cause__, RepeatedItemError):
+            raise
+        found = Tally()
+        dataset = _read_repeated(path, format_name, found)
+    if format_name in _IMAGENET:
+        dataset = _like(dataset, with_distinct_ids(split_by_image(dataset), found))
+    elif is_voc:
+        dataset = _like(dataset, list(with_own_images(dataset, found)))
+    losses.update(found)
+    return dataset, path
+
+
+def _read_repeated(path: Path, format_name: str, losses: Tally) -> Dataset:
+    """Import what Datumaro refuses, as two of its items have one id: ``a.jpg`` and ``a.png``."""
+    environment = Environment()
+    context = ImportContext(error_policy=_CountingPolicy(losses))
+    extractors = [
+        environment.make_extractor(
+            source["format"], source["url"], **source.get("options", {}), ctx=context
+        )
+        for source in environment.make_importer(format_name)(str(path))
+    ]
+    items = (item for extractor in extractors for item in extractor)
+    return _like(extractors[0], with_distinct_ids(items, losses))
+
+
+def _like(dataset: IDataset, items: list[DatasetItem]) -> Dataset:
+    return Dataset.from_iterable(
+        items,
+        infos=dataset.infos(),
+        categories=dataset.categories(),
+        media_type=dataset.media_type(),
+        ann_types=set(),
+    )
 
 
 @contextmanager
