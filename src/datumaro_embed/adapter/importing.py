@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,9 +32,10 @@ from ..tally import Tally
 from .coco import read_coco
 from .coco_files import COCO_FORMATS, holds_coco
 from .dataset import SourceDataset
-from .loading import counting_lost_masks, loads_images
+from .loading import listing_lost_masks, loads_images
 from .same_stem import split_by_image, with_distinct_ids
 from .voc_images import with_own_images
+from .voc_masks import count_missing_masks, without_damaged_masks
 
 __all__ = ["ImportedDataset", "import_dataset"]
 
@@ -124,11 +126,9 @@ def _read(path: Path, format_name: str, losses: Tally) -> tuple[Dataset, Path]:
     if format_name in COCO_FORMATS:
         return read_coco(path, format_name, losses)
     found = Tally()
-    is_voc = "voc" in format_name.split("_")
     try:
         policy = _CountingPolicy(found)
-        # VOC's importer guards each item, and gives objects of a damaged class mask a wrong label.
-        with nullcontext() if is_voc else counting_lost_masks(found):
+        with listing_lost_masks() as lost_masks:
             dataset = Dataset.import_from(str(path), format_name, error_policy=policy)
     except DatasetImportError as error:
         if not isinstance(error.__cause__, RepeatedItemError):
@@ -137,8 +137,12 @@ def _read(path: Path, format_name: str, losses: Tally) -> tuple[Dataset, Path]:
         dataset = _read_repeated(path, format_name, found)
     if format_name in _IMAGENET:
         dataset = _like(dataset, with_distinct_ids(split_by_image(dataset), found))
-    elif is_voc:
-        dataset = _like(dataset, list(with_own_images(dataset, found)))
+    elif "voc" in format_name.split("_"):
+        items = with_own_images(without_damaged_masks(dataset, lost_masks), found)
+        dataset = _like(dataset, list(items))
+        count_missing_masks(path, found)
+    for mask in dict.fromkeys(lost_masks):
+        found.add("mask files that cannot be read", os.path.relpath(mask, path))
     losses.update(found)
     return dataset, path
 

@@ -22,9 +22,8 @@ from datumaro.util import image_cache
 
 from ..images import ImageProblem, read_info
 from ..records import Status
-from ..tally import Tally
 
-__all__ = ["counting_lost_masks", "loads_images"]
+__all__ = ["listing_lost_masks", "loads_images"]
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -32,7 +31,7 @@ _Result = TypeVar("_Result")
 # As datumaro.util.image chooses.
 _BACKEND = dm_image.ImageBackend.cv2 if find_spec("cv2") else dm_image.ImageBackend.PIL
 
-_lost_masks: ContextVar[Tally | None] = ContextVar("_lost_masks", default=None)
+_lost_masks: ContextVar[list[str] | None] = ContextVar("_lost_masks", default=None)
 
 
 def loads_images(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
@@ -55,15 +54,16 @@ def loads_images(function: Callable[_Arguments, _Result]) -> Callable[_Arguments
 
 
 @contextmanager
-def counting_lost_masks(losses: Tally) -> Iterator[None]:
-    """Let an importer go on over masks that cannot be loaded, and count them.
+def listing_lost_masks() -> Iterator[list[str]]:
+    """Let an importer go on over masks that cannot be loaded, and list their paths.
 
     Most importers load each mask to see which labels it has, and end at the first damaged one. Here
     it gets one pixel of 0 for it: an annotation that it makes of that cannot be read later either.
     """
-    token = _lost_masks.set(losses)
+    lost: list[str] = []
+    token = _lost_masks.set(lost)
     try:
-        yield
+        yield lost
     finally:
         _lost_masks.reset(token)
 
@@ -71,8 +71,8 @@ def counting_lost_masks(losses: Tally) -> Iterator[None]:
 class _CacheOfEachThread(image_cache.ImageCache):  # type: ignore[misc]
     """Datumaro's cache of two images, one for each thread; loads masks itself.
 
-    Shared, it raises KeyError where one thread drops what another has just found, and threads that
-    read masks of different images load each mask anew for each of its labels.
+    Shared, threads that read masks of different images drop each other's, so that each is loaded
+    anew for each of its labels; and between finding one and using it, it may be gone.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -97,8 +97,8 @@ class _CacheOfEachThread(image_cache.ImageCache):  # type: ignore[misc]
             lost = _lost_masks.get()
             if lost is None:
                 raise
-            lost.add("mask files that cannot be read", str(lazy._path))
-            return np.zeros((1, 1), np.uint8)
+            lost.append(str(lazy._path))
+            return np.zeros((1, 1), np.int32)
         self.push(item_id, mask)
         return mask
 
