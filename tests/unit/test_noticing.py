@@ -104,9 +104,7 @@ def test_wrong_geometry_is_kept_counted_and_verified(tmp_path: Path) -> None:
     ]
     path = tmp_path / "a.png"
     picture(1, (48, 40)).save(path)
-    item = DatasetItem(
-        "a", media=DmImage.from_file(str(path), size=(41, 48)), annotations=wrong
-    )
+    item = DatasetItem("a", media=DmImage.from_file(str(path), size=(41, 48)), annotations=wrong)
     source = SourceDataset(Dataset.from_iterable([item], categories=["cat"]))
     summary = embed_source(source, tmp_path / "s.h5", EmbedOptions(), encoder=FakeEncoder())
     assert {reason.text: reason.count for reason in summary.notes} == {

@@ -49,11 +49,11 @@ def annotation_record(annotation: dm.Annotation, mask_orientation: int = 1) -> A
     label = getattr(annotation, "label", None)
     return AnnotationRecord(
         type=annotation.type.name,
-        label=-1 if label is None else int(label),
-        ann_id=int(annotation.id),
-        group=int(annotation.group),
-        object_id=int(annotation.object_id),
-        z_order=int(getattr(annotation, "z_order", 0)),
+        label=-1 if label is None else _whole(label, 32),
+        ann_id=_whole(annotation.id, 64),
+        group=_whole(annotation.group, 64),
+        object_id=_whole(annotation.object_id, 64),
+        z_order=_whole(getattr(annotation, "z_order", 0), 32),
         coords=tuple(float(value) for value in coords),
         rle=_rle(annotation, mask_orientation) if isinstance(annotation, dm.Mask) else "",
         text=annotation.caption if isinstance(annotation, dm.Caption) else "",
@@ -107,6 +107,14 @@ def categories_record(categories: Mapping[dm.AnnotationType, dm.Categories]) -> 
         labels=tuple(category.name for category in labels),
         full={kind.name: jsonable(content) for kind, content in categories.items()},
     )
+
+
+def _whole(value: Any, bits: int) -> int:
+    """Refuse what the store has no room for."""
+    number = int(value)
+    if not -(2 ** (bits - 1)) <= number < 2 ** (bits - 1):
+        raise ValueError(f"{number} needs more than {bits} bits")
+    return number
 
 
 def _visibility(annotation: dm.Annotation) -> tuple[int, ...]:

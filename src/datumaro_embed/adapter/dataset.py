@@ -62,12 +62,12 @@ class SourceItem:
     relative_boxes: bool
 
     def declared_size(self) -> tuple[int, int] | None:
-        """Width and height as the dataset says, the image unopened; None where it does not."""
+        """Width and height as the dataset says, the image unopened; None where it says nothing."""
         medium = self.medium
         if not isinstance(medium, dm.Image) or not medium.has_size:
             return None
         height, width = medium.size
-        return width, height
+        return (width, height) if max(width, height) < 2**31 else None
 
     def record(
         self,
