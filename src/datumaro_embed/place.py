@@ -7,15 +7,16 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import StoreExistsError, UsageError
+from .errors import StoreError, StoreExistsError, StoreForeignError, UsageError
 from .sharding import Parts, Shard, named
-from .store import is_hdf5_file, is_store_directory
+from .store import is_hdf5_file, is_store_directory, open_store
 from .store.files import TEMPORARY_PREFIX, check_writable
 
-__all__ = ["StorePlace"]
+__all__ = ["StorePlace", "is_part_of_store"]
 
 _SUFFIXES = {".h5", ".hdf5"}
 _OWN_ENTRIES = {"lock", "shards"}
+_WORK, _INDEX = ".work", ".usearch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class StorePlace:
     @property
     def directory(self) -> Path:
         """Where shards are written: the store itself, or a directory beside the file to be."""
-        return self.target if self.keeps_shards else Path(f"{self.target}.work")
+        return self.target if self.keeps_shards else Path(f"{self.target}{_WORK}")
 
     def outlook(self) -> str:
         """Say, once a part is finished, which others are not, or how to join all; else nothing."""
@@ -111,3 +112,32 @@ def _merge_command(parts: Parts, whole: StorePlace) -> str:
     there = any(map(os.path.lexists, (whole.target, whole.directory)))
     words = ["datumaro-embed", "merge", str(parts.folder), "-o", output]
     return shlex.join(words + ["--replace"] * there)
+
+
+def is_part_of_store(path: Path) -> bool:
+    """Tell a store, whole, unfinished or damaged, and its parts and index, from all else.
+
+    Notes
+    -----
+    Opens files and folders only where their names, or what is in them, are those of a store.
+    """
+    suffix = path.suffix.lower()
+    if suffix in _SUFFIXES and path.is_file():
+        return _is_store_file(path)
+    if suffix == _INDEX or path.name.startswith(TEMPORARY_PREFIX):
+        return path.is_file()
+    if suffix in {_WORK, ".parts"} and Path(path.stem).suffix.lower() in _SUFFIXES:
+        return path.is_dir()
+    return (path / "shards").is_dir() and is_store_directory(path)
+
+
+def _is_store_file(path: Path) -> bool:
+    try:
+        if not is_hdf5_file(path):
+            return False
+        with open_store(path):
+            return True
+    except StoreForeignError as error:
+        return hasattr(error, "found")  # ours, of another version
+    except (OSError, StoreError):
+        return True
