@@ -21,12 +21,15 @@ def explain_unrecognised(path: Path) -> str:
     """Say which file each common format was recognised by, what was found, and what to do."""
     if not path.is_dir():
         return _explain_file(path)
-    looked_for = "; ".join(_lacking(path))
     folder = _folder_of_images(path)
-    images = f", or {folder}:image_dir for the images of one folder" if folder else ""
+    ways = [f"{path}:coco"]
+    if folder is not None:
+        ways = [f"{folder}:image_dir for the images of one folder"]
+        if folder != path:
+            ways.insert(0, f"{path}:imagenet where folders name labels")
     return (
         f"{path}: no dataset format is recognised here. Found: {found_files(path)}. Looked for: "
-        f"{looked_for}. Check the path, or name the format, as {path}:coco{images}."
+        f"{'; '.join(_lacking(path))}. Check the path, or name the format, as {' or '.join(ways)}."
     )
 
 
