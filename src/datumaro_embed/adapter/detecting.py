@@ -18,7 +18,7 @@ from datumaro.components.errors import MultipleFormatsMatchError, NoMatchingForm
 from ..errors import DatasetReadError
 from ..place import is_part_of_store
 from .coco_files import COCO_FORMATS, holds_coco
-from .image_folders import detect_image_folders
+from .image_folders import detect_image_folders, is_image
 from .unrecognised import explain_unrecognised
 
 __all__ = ["detect_format"]
@@ -62,8 +62,9 @@ def _formats(path: Path) -> list[str]:
         return ["coco"]
     if all(name.split("_")[0] == "voc" for name in formats):
         return ["voc"]
-    if formats == ["image_dir", "imagenet"]:  # images without any folder
-        return ["image_dir"]
+    if "image_dir" in formats and len(formats) < 3:  # beside imagenet: images without any folder
+        # Datumaro looks into a single folder, and then reads the outer one.
+        return ["image_dir"] if any(is_image(entry.name) for entry in path.iterdir()) else []
     return formats
 
 

@@ -7,20 +7,24 @@ a store of ours, and recognises no ``.JPG``.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from datumaro.components.annotation import AnnotationType, LabelCategories
+from datumaro.components.annotation import AnnotationType, Label, LabelCategories
 from datumaro.components.annotation import Categories as DmCategories
+from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.environment import Environment
+from datumaro.components.media import Image
 from datumaro.plugins.data_formats.imagenet import (
     ImagenetBase,
     ImagenetImporter,
+    ImagenetPath,
     ImagenetWithSubsetDirsImporter,
 )
 from datumaro.util.definitions import SUBSET_NAME_BLACKLIST, SUBSET_NAME_WHITELIST
-from datumaro.util.image import IMAGE_EXTENSIONS
+from datumaro.util.image import IMAGE_EXTENSIONS, find_images
 
 from ..place import is_part_of_store
 
@@ -67,6 +71,7 @@ def lenient_environment() -> Environment:
     environment.importers.register(ImagenetImporter.NAME, _Importer)
     environment.importers.register(ImagenetWithSubsetDirsImporter.NAME, _SubsetsImporter)
     environment.extractors.register(ImagenetBase.NAME, _Extractor)
+    environment.extractors.register(_SubsetExtractor.NAME, _SubsetExtractor)
     return environment
 
 
@@ -87,42 +92,83 @@ class _Importer(ImagenetImporter):  # type: ignore[misc]
 
 
 class _SubsetsImporter(ImagenetWithSubsetDirsImporter):  # type: ignore[misc]
-    """Takes every folder for a subset that has one."""
+    """Takes every folder of the dataset's own for a subset."""
 
     NAME = ImagenetWithSubsetDirsImporter.NAME
 
     def __call__(self, path: str, **extra_params: Any) -> list[dict[str, Any]]:
         return [
             {
-                "url": entry.path,
-                "format": ImagenetBase.NAME,
-                "options": {**extra_params, "subset": entry.name},
+                "url": str(folder),
+                "format": _SubsetExtractor.NAME,
+                "options": {**extra_params, "subset": folder.name},
             }
-            for entry in sorted(os.scandir(path), key=lambda entry: entry.name)
-            if entry.is_dir() and _is_own(path, entry.name)
+            for folder in _own_folders(Path(path))
         ]
 
 
 class _Extractor(ImagenetBase):  # type: ignore[misc]
-    """Makes no labels of the folders of stores."""
+    """Makes no labels of the folders of stores, and reads folders of one letter.
+
+    Datumaro takes the letter for a drive, as an item's id begins with ``A:``, and refuses the item.
+    """
 
     NAME = ImagenetBase.NAME
 
     def _load_categories(self, path: str) -> dict[AnnotationType, DmCategories]:
-        found: dict[AnnotationType, DmCategories] = super()._load_categories(path)
-        labels = found[AnnotationType.label]
-        stores = [Path(label.name) for label in labels if is_part_of_store(Path(path, label.name))]
-        if not stores:
-            return found
-        own = LabelCategories()
-        for label in labels:
-            if not _is_below(label.name, stores):
-                own.add(label.name, label.parent)
-        for group in labels.label_groups:
-            if not _is_below(group.name, stores):
-                own.add_label_group(group.name, group.labels, group.group_type)
-        return {AnnotationType.label: own}
+        return {AnnotationType.label: _labels([Path(path)])}
+
+    def _load_items(self, path: str) -> dict[str, DatasetItem]:
+        items: dict[str, DatasetItem] = {}
+        labels = self._categories[AnnotationType.label]
+        for image in find_images(path, recursive=True):
+            folder, name = os.path.split(os.path.relpath(image, path))
+            separator = "/" if re.fullmatch("[A-Za-z]", folder) else ImagenetPath.SEP_TOKEN
+            label = folder or ImagenetPath.IMAGE_DIR_NO_LABEL
+            item_id = label + separator + os.path.splitext(name)[0]
+            if item_id not in items:
+                media = Image.from_file(path=image)
+                items[item_id] = DatasetItem(item_id, subset=self._subset, media=media)
+            index, _ = labels.find(folder)
+            if index is not None:
+                items[item_id].annotations.append(Label(label=index))
+                self._ann_types.add(AnnotationType.label)
+        return items
 
 
-def _is_below(name: str, folders: Sequence[Path]) -> bool:
-    return any(Path(name).is_relative_to(folder) for folder in folders)
+class _SubsetExtractor(_Extractor):
+    """Gives each subset the labels of all, which Datumaro refuses to merge where they differ."""
+
+    NAME = "imagenet_subset"
+
+    def _load_categories(self, path: str) -> dict[AnnotationType, DmCategories]:
+        return {AnnotationType.label: _labels(_own_folders(Path(path).parent))}
+
+
+def _own_folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder, but hidden ones, clutter and stores."""
+    return [
+        entry
+        for entry in sorted(folder.iterdir())
+        if entry.is_dir() and _is_own(str(folder), entry.name)
+    ]
+
+
+def _labels(roots: Iterable[Path]) -> LabelCategories:
+    """Return labels as Datumaro makes them: each folder's path, in groups by the folder above."""
+    found: set[Path] = set()
+    for root in roots:
+        for parent, names, _ in os.walk(root):
+            names[:] = [name for name in names if not is_part_of_store(Path(parent, name))]
+            found.update(Path(parent, name).relative_to(root) for name in names)
+    found.discard(Path(ImagenetPath.IMAGE_DIR_NO_LABEL))
+    labels = LabelCategories()
+    groups: dict[str, list[str]] = {}
+    for folder in sorted(found):
+        above = str(folder.parent) if len(folder.parts) > 1 else None
+        labels.add(str(folder), above)
+        if above is not None:
+            groups.setdefault(above, []).append(folder.name)
+    for name, members in groups.items():
+        labels.add_label_group(name, members, group_type=0)
+    return labels
