@@ -32,10 +32,12 @@ from ..tally import Tally
 from .coco import read_coco
 from .coco_files import COCO_FORMATS, holds_coco
 from .dataset import SourceDataset
+from .disk import count_unused_images
 from .loading import listing_lost_masks, loads_images
 from .same_stem import split_by_image, with_distinct_ids
 from .voc_images import with_own_images
 from .voc_masks import count_missing_masks, without_damaged_masks
+from .yolo import YOLO_FORMATS, holds_yolo, read_yolo
 
 __all__ = ["ImportedDataset", "import_dataset"]
 
@@ -95,7 +97,13 @@ def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedD
     with _each_warning_once():
         try:
             format_name = format_name or _detected(path)
-            dataset, root = _read(path, format_name, losses)
+            if format_name in YOLO_FORMATS:
+                dataset, root = read_yolo(path, losses, follow_symlinks=follow_symlinks)
+            else:
+                dataset, root = _read(path, format_name, losses)
+            count_unused_images(
+                dataset, root, losses, format_name=format_name, follow_symlinks=follow_symlinks
+            )
         except DatasetReadError:
             raise
         except Exception as error:
@@ -108,6 +116,8 @@ def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedD
 
 def _detected(path: Path) -> str:
     """Return the format; of COCO's many names the one that reads all that belongs together."""
+    if holds_yolo(path) and not holds_coco(path):
+        return "yolo"
     try:
         found = [Dataset.detect(str(path))]
     except MultipleFormatsMatchError as error:
