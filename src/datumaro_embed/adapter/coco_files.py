@@ -18,9 +18,8 @@ from datumaro.components.dataset_base import DEFAULT_SUBSET_NAME
 from datumaro.plugins.data_formats.coco.format import CocoTask
 
 from ..errors import DatasetReadError
-from ..records import Split
 from ..tally import Tally
-from .dataset import split_of
+from .dataset import is_split_name
 
 __all__ = ["COCO_FORMATS", "CocoFile", "find_coco_files", "find_images_folder", "holds_coco"]
 
@@ -179,15 +178,10 @@ def _coco_file(path: Path, dataset: Path) -> CocoFile:
 def _subset(path: Path, root: Path, dataset: Path) -> str:
     """Guess the subset of ``train/_annotations.coco.json``, ``val/labels.json``, ``train.json``."""
     last_word = re.split(r"[_.-]", path.stem)[-1]
-    if _is_split(last_word):
+    if is_split_name(last_word):
         return last_word
     is_below = path.name == _ROBOFLOW and root != dataset
-    return root.name if is_below or _is_split(root.name) else DEFAULT_SUBSET_NAME
-
-
-def _is_split(name: str) -> bool:
-    """Tell ``train`` and ``val2017``, not ``test_drive``."""
-    return bool(re.fullmatch("[A-Za-z]+[0-9]*", name)) and split_of(name) is not Split.OTHER
+    return root.name if is_below or is_split_name(root.name) else DEFAULT_SUBSET_NAME
 
 
 def _mentions_images(path: Path) -> bool:

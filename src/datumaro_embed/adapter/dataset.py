@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,10 @@ from .annotations import (
     categories_record,
     read_annotations,
 )
+from .fence import Fence
 from .items import HeldItems, Items, PackedItems
 from .jsonable import jsonable
+from .media import media_file
 from .noticing import OTHER_SIZE, geometry_notes
 
 __all__ = ["SourceDataset", "SourceItem"]
@@ -183,36 +184,14 @@ class SourceDataset:
         return part
 
     def __iter__(self) -> Iterator[SourceItem]:
-        lexical, real = os.path.abspath(self.root), os.path.realpath(self.root)
-        real_folder = lru_cache(maxsize=4096)(os.path.realpath)
+        fence = Fence(self.root, self._follow_symlinks)
         for item in self._items:
-            path, unsafe = self._check_path(item.media, lexical, real, real_folder)
+            file = media_file(item.media)
+            path, unsafe = fence.place(file) if file else ("", "")
             key = ItemKey(item.subset, item.id)
             yield SourceItem(
                 key, item.media, path, unsafe, item, self.categories.labels, self._relative_boxes
             )
-
-    def _check_path(
-        self,
-        medium: dm.MediaElement | None,
-        lexical: str,
-        real: str,
-        real_folder: Callable[[str], str],
-    ) -> tuple[str, str]:
-        """Path relative to the root, and why it may not be opened."""
-        path = _file(medium)
-        if not path:
-            return "", ""
-        absolute = os.path.abspath(path)
-        if not _within(absolute, lexical):
-            return path, "the path leaves the dataset folder"
-        relative = os.path.relpath(absolute, lexical).replace(os.sep, "/")
-        folder, name = os.path.split(absolute)
-        is_link = os.path.islink(absolute)
-        target = os.path.realpath(absolute) if is_link else os.path.join(real_folder(folder), name)
-        if not self._follow_symlinks and not _within(target, real):
-            return relative, "a link leads out of the dataset folder (--follow-symlinks allows it)"
-        return relative, ""
 
 
 def _refuse_empty_or_twice(items: Sequence[DatasetItem]) -> None:
@@ -227,7 +206,7 @@ def _refuse_empty_or_twice(items: Sequence[DatasetItem]) -> None:
 
 
 def _common_folder(items: Sequence[DatasetItem]) -> str:
-    folders = {os.path.dirname(path) for item in items if (path := _file(item.media))}
+    folders = {os.path.dirname(path) for item in items if (path := media_file(item.media))}
     try:
         return os.path.commonpath([os.path.abspath(f) for f in folders])
     except ValueError:  # no files at all, or on several drives
@@ -238,6 +217,11 @@ def split_of(subset: str) -> Split:
     """Role of a subset by the first word of its name: ``train2017`` → TRAIN, ``valid`` → VAL."""
     word = re.match(r"[a-z]+", subset.lower())
     return _SPLITS.get(word.group(), Split.OTHER) if word else Split.OTHER
+
+
+def is_split_name(name: str) -> bool:
+    """Tell ``train`` and ``val2017``, not ``test_drive``."""
+    return bool(re.fullmatch("[A-Za-z]+[0-9]*", name)) and split_of(name) is not Split.OTHER
 
 
 def has_relative_boxes(dataset: object) -> bool:
@@ -263,13 +247,3 @@ def _sources(dataset: object) -> Iterator[object]:
     subsets = getattr(dataset, "_subsets", None)
     for entry in subsets.values() if isinstance(subsets, dict) else ():
         yield from (entry if isinstance(entry, list) else [entry])
-
-
-def _file(medium: dm.MediaElement | None) -> str:
-    if isinstance(medium, dm.ImageFromFile | dm.RoIImageFromFile | dm.VideoFrame):
-        return str(medium.path)
-    return ""
-
-
-def _within(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)

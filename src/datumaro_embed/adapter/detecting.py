@@ -20,6 +20,7 @@ from ..place import is_part_of_store
 from .coco_files import COCO_FORMATS, holds_coco
 from .image_folders import detect_image_folders, is_image
 from .unrecognised import explain_unrecognised
+from .yolo import holds_yolo
 
 __all__ = ["detect_format"]
 
@@ -32,6 +33,8 @@ def detect_format(path: Path) -> str:
     DatasetReadError
         None is recognised (which files were looked for, and what was found), or several are.
     """
+    if holds_yolo(path) and not holds_coco(path):
+        return "yolo"
     formats = _formats(path)
     if not formats and holds_coco(path):
         formats = ["coco"]

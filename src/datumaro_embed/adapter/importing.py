@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from datumaro.components.dataset import Dataset
@@ -30,12 +31,14 @@ from .coco import read_coco
 from .coco_files import COCO_FORMATS
 from .dataset import SourceDataset
 from .detecting import detect_format
+from .disk import count_unused_images
 from .image_folders import lenient_environment
 from .loading import listing_lost_masks, loads_images
 from .same_stem import split_by_image, with_distinct_ids
 from .unrecognised import found_files
 from .voc_images import with_own_images
-from .voc_masks import count_missing_masks, without_damaged_masks
+from .voc_masks import count_missing_masks, refused_items, without_damaged_masks
+from .yolo import YOLO_FORMATS, read_yolo
 
 __all__ = ["ImportedDataset", "import_dataset"]
 
@@ -55,8 +58,10 @@ class _CountingPolicy(ImportErrorPolicy):  # type: ignore[misc]
 
     def __init__(self, losses: Tally) -> None:
         self._losses = losses
+        self.refused: list[tuple[str, str]] = []
 
     def _handle_item_error(self, error: ItemImportError) -> None:
+        self.refused.append(error.item_id)
         self._note("item", error)
 
     def _handle_annotation_error(self, error: AnnotationImportError) -> None:
@@ -94,7 +99,13 @@ def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedD
     with _each_warning_once():
         try:
             format_name = format_name or detect_format(path)
-            dataset, root = _read(path, format_name, losses)
+            if format_name in YOLO_FORMATS:
+                dataset, root = read_yolo(path, losses, follow_symlinks=follow_symlinks)
+            else:
+                dataset, root = _read(path, format_name, losses)
+            count_unused_images(
+                dataset, root, losses, format_name=format_name, follow_symlinks=follow_symlinks
+            )
         except DatasetReadError:
             raise
         except Exception as error:
@@ -127,7 +138,9 @@ def _read(path: Path, format_name: str, losses: Tally) -> tuple[Dataset, Path]:
     if format_name in _IMAGENET:
         dataset = _like(dataset, with_distinct_ids(split_by_image(dataset), found))
     elif "voc" in format_name.split("_"):
-        items = with_own_images(without_damaged_masks(dataset, lost_masks), found)
+        sound = without_damaged_masks(dataset, lost_masks)
+        refused = refused_items(path, policy.refused)
+        items = with_own_images(chain(sound, refused), found)
         dataset = _like(dataset, list(items))
         count_missing_masks(path, found)
     for mask in dict.fromkeys(lost_masks):

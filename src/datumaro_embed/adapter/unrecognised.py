@@ -14,7 +14,6 @@ __all__ = ["explain_unrecognised", "found_files"]
 
 _MAX_FOLDERS = 10_000
 _KINDS_NAMED = 4
-_YAML = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 
 
 def explain_unrecognised(path: Path) -> str:
@@ -56,13 +55,9 @@ def _lacking(path: Path) -> Iterator[str]:
     else:
         name = json_file.relative_to(path).as_posix()
         yield f"coco: no JSON file with images and annotations (as {name} is none)"
-    yaml = next((name for name in _YAML if (path / name).is_file()), None)
-    if yaml is None:
-        yield "yolo: no data.yaml, and no obj.data"
-    elif next(path.glob("[Ll]abels/**/*.txt"), None) is None:
-        yield f"yolo: {yaml}, but no labels/*/*.txt"
-    else:
-        yield f"yolo: {yaml}, but the labels are not lines of five numbers, or it is not data.yaml"
+    yaml = next(path.glob("*.y*ml"), None)
+    names = f" (as {yaml.name} names no classes)" if yaml else ""
+    yield f"yolo: no data.yaml, and no obj.data{names}"
     xml = next(path.glob("Annotations/**/*.xml"), None)
     yield f"voc: {'Annotations/*.xml, but ' if xml else ''}no ImageSets/*/*.txt"
     others = next(_other_files(path), None)
@@ -103,6 +98,4 @@ def _explain_file(path: Path) -> str:
             f"{path}: has no COCO annotations (images, annotations, categories). Name the "
             "dataset's folder, or the format of the file after a colon."
         )
-    if suffix in {".yaml", ".yml", ".data", ".names"}:
-        return f"{path}: describes a dataset. Name its folder, as {path.parent}:yolo."
     return f"{path}: is a file. Name the folder of a dataset."
