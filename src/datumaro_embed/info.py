@@ -41,13 +41,14 @@ def _facts(store: EmbeddingStore) -> Iterator[str]:
 
 
 def describe_items(store: EmbeddingStore, n_items: int, *, n_values: int = 6) -> Iterator[str]:
-    """Yield id, subset, shape and first values of the first vectors."""
+    """Yield subset, id, image path, shape and first values of the first vectors."""
     for row in range(min(n_items, store.n_rows)):
         record = store.item(row)
         vector = np.asarray(store.embeddings([row])[0], dtype=np.float32)
         values = " ".join(f"{value:+.4f}" for value in vector[:n_values])
         state = record.status.name.lower() + (f": {record.error}" if record.error else "")
         yield printable(
-            f"{row:>6}  {record.key.subset}  {record.key.id}  {record.width}×{record.height}  "
+            f"{row:>6}  {record.key.subset}  {record.key.id}  {record.path or '(no file)'}  "
+            f"{record.width}×{record.height}  "
             f"{len(record.annotations)} annotations  ({vector.shape[0]},) [{values} …]  {state}"
         )

@@ -38,10 +38,10 @@ class Tally:
         self._examples = {}
 
     def add(self, reason: str, example: str = "", count: int = 1) -> None:
-        """Count a reason once more, or `count` times, and keep the example if it is a first one."""
+        """Count a reason once more, or `count` times, and keep the example if it is a new one."""
         self._counts[reason] = self._counts.get(reason, 0) + count
         kept = self._examples.setdefault(reason, [])
-        if example and len(kept) < _EXAMPLES_KEPT:
+        if example and example not in kept and len(kept) < _EXAMPLES_KEPT:
             kept.append(example)
 
     def update(self, other: Tally) -> None:

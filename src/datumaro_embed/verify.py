@@ -90,7 +90,8 @@ class _Shape:
 
     def same(self, other: _Shape) -> bool:
         return self._fixed == other._fixed and all(
-            abs(a - b) <= BOX_TOLERANCE_PX for a, b in zip(self._coords, other._coords, strict=True)
+            a == b or abs(a - b) <= BOX_TOLERANCE_PX or (a != a and b != b)  # infinite, NaN
+            for a, b in zip(self._coords, other._coords, strict=True)
         )
 
     def __str__(self) -> str:

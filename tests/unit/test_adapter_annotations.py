@@ -14,6 +14,7 @@ from datumaro_embed.adapter.annotations import (
     annotation_record,
     canonical_order,
     categories_record,
+    read_annotations,
 )
 from datumaro_embed.geometry import orient_mask
 
@@ -114,3 +115,25 @@ def test_categories_keep_names_order_and_every_type() -> None:
     assert set(categories.full) == {"label", "points", "mask"}
     assert categories.full["points"]["items"]["0"]["labels"] == ["nose", "tail"]
     assert json.loads(json.dumps(categories.full)) == categories.full
+
+
+class Odd:
+    def __repr__(self) -> str:
+        raise RuntimeError("no name")
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        dm.Bbox(1, 2, 3, 4, id=2**70),
+        dm.Bbox(1, 2, 3, 4, group=-(2**63) - 1),
+        dm.Bbox(1, 2, 3, 4, label=2**31),
+        dm.Bbox(1, 2, 3, 4, z_order=2**40),
+        dm.Bbox(1, 2, 3, 4, attributes={"a": Odd()}),
+    ],
+)
+def test_an_annotation_that_no_row_can_hold_costs_itself(annotation: dm.Annotation) -> None:
+    largest = dm.Bbox(1, 2, 3, 4, id=2**63 - 1, label=2**31 - 1)
+    records, notes = read_annotations([annotation, largest], annotation_record)
+    assert [record.ann_id for record in records] == [2**63 - 1]
+    assert notes == ["annotations that cannot be read"]

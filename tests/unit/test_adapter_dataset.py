@@ -121,6 +121,12 @@ def test_missing_image_keeps_the_declared_size_and_boxes() -> None:
     assert record.annotations[0].coords == (1, 2, 3, 4)
 
 
+def test_a_size_that_no_row_can_hold_is_none() -> None:
+    huge = DatasetItem("a", media=DmImage.from_file("/nowhere/a.png", size=(2**40, 30)))
+    record = next(iter(SourceDataset(dataset(huge)))).record(None, 1, bytes(32))
+    assert (record.width, record.height) == (0, 0)
+
+
 @pytest.mark.parametrize(
     ("declared_hw", "rule", "coords"),
     [

@@ -24,6 +24,7 @@ ORDER = [
     "parallel",
     "interrupts",
     "geometry",
+    "rle",
     "pixels",
     "images",
     "models",
@@ -67,6 +68,7 @@ ONLY_IMPORTERS = {
     "faiss": {"exports"},
     "plotly": {"report"},
     "ray": {"distributed"},
+    "pycocotools": {"rle"},
     "pyarrow": {"encoders", "exports", "imports", "store"},
     "umap": {"report"},
 }

@@ -3,12 +3,17 @@
 importing.py    PATH[:FORMAT] → SourceDataset, with what Datumaro dropped counted
 dataset.py      a Datumaro dataset → SourceDataset: sorted, split, path-checked
 items.py        its items, as they are or packed
+coco*.py         COCO: which files, one file, its categories, its images and annotations
+same_stem.py    a.jpg beside a.png: an id for each
+voc_images.py   Pascal VOC: the image of each item
 media.py        a Datumaro medium → encoder input: path, bytes or pixels, and a region of interest
 annotations.py  Datumaro annotations and categories → records
+noticing.py     the reasons that are counted for annotations that are wrong, or cannot be read
+loading.py      what Datumaro needs to load images and masks in any thread
 jsonable.py     any attribute value → JSON, losslessly
 """
 
-from .dataset import SourceDataset, SourceItem, format_of
+from .dataset import SourceDataset, SourceItem, format_of, split_of
 from .importing import ImportedDataset, import_dataset
 from .media import EncoderInput, encoder_input
 
@@ -20,4 +25,5 @@ __all__ = [
     "encoder_input",
     "format_of",
     "import_dataset",
+    "split_of",
 ]

@@ -7,19 +7,21 @@ either. So rows are sorted by type, label name and coordinates (to 0.01 px), and
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from datumaro.components import annotation as dm
-from pycocotools import mask as coco_mask
 
 from ..geometry import orient_mask
 from ..records import AnnotationRecord, Categories
+from ..rle import Rle
 from .jsonable import jsonable
+from .loading import loads_images
+from .noticing import unreadable_note
 
-__all__ = ["annotation_record", "canonical_order", "categories_record"]
+__all__ = ["annotation_record", "canonical_order", "categories_record", "read_annotations"]
 
 _COORDS: dict[type[dm.Annotation], Callable[[Any], Sequence[float]]] = {
     dm.Bbox: lambda a: (a.x, a.y, a.w, a.h),
@@ -30,6 +32,7 @@ _COORDS: dict[type[dm.Annotation], Callable[[Any], Sequence[float]]] = {
     dm.Ellipse: lambda a: a.points,
 }
 _WHOLE = (dm.Label, dm.Caption, dm.Mask, *_COORDS)
+_MAX_POLYGONS_PX = 10_000_000
 _COMMON_FIELDS = ("id", "attributes", "group", "object_id", "label", "z_order")
 
 
@@ -46,11 +49,11 @@ def annotation_record(annotation: dm.Annotation, mask_orientation: int = 1) -> A
     label = getattr(annotation, "label", None)
     return AnnotationRecord(
         type=annotation.type.name,
-        label=-1 if label is None else int(label),
-        ann_id=int(annotation.id),
-        group=int(annotation.group),
-        object_id=int(annotation.object_id),
-        z_order=int(getattr(annotation, "z_order", 0)),
+        label=-1 if label is None else _whole(label, 32),
+        ann_id=_whole(annotation.id, 64),
+        group=_whole(annotation.group, 64),
+        object_id=_whole(annotation.object_id, 64),
+        z_order=_whole(getattr(annotation, "z_order", 0), 32),
         coords=tuple(float(value) for value in coords),
         rle=_rle(annotation, mask_orientation) if isinstance(annotation, dm.Mask) else "",
         text=annotation.caption if isinstance(annotation, dm.Caption) else "",
@@ -60,6 +63,29 @@ def annotation_record(annotation: dm.Annotation, mask_orientation: int = 1) -> A
     )
 
 
+@loads_images
+def read_annotations(
+    annotations: Iterable[dm.Annotation], convert: Callable[[dm.Annotation], AnnotationRecord]
+) -> tuple[list[AnnotationRecord], list[str]]:
+    """Convert annotations; one that cannot be read costs nothing but itself.
+
+    Masks are loaded here, by Datumaro or by the dataset author's own callable: anything may happen.
+
+    Returns
+    -------
+    records : list of AnnotationRecord
+    notes : list of str
+        For each annotation that is lost, the reason.
+    """
+    records, notes = [], []
+    for annotation in annotations:
+        try:
+            records.append(convert(annotation))
+        except Exception as error:
+            notes.append(unreadable_note(error))
+    return records, notes
+
+
 def canonical_order(
     records: Iterable[AnnotationRecord], labels: Sequence[str]
 ) -> tuple[AnnotationRecord, ...]:
@@ -67,7 +93,8 @@ def canonical_order(
 
     def key(record: AnnotationRecord) -> tuple[object, ...]:
         name = labels[record.label] if 0 <= record.label < len(labels) else ""
-        rounded = tuple(round(value, 2) for value in record.coords)
+        # NaN, which is neither less nor more than anything, is put last.
+        rounded = tuple(round(xy, 2) if xy == xy else math.inf for xy in record.coords)
         return record.type, name, rounded, record.text, record.ann_id
 
     return tuple(sorted(records, key=key))
@@ -82,6 +109,14 @@ def categories_record(categories: Mapping[dm.AnnotationType, dm.Categories]) -> 
     )
 
 
+def _whole(value: Any, bits: int) -> int:
+    """Refuse what the store has no room for."""
+    number = int(value)
+    if not -(2 ** (bits - 1)) <= number < 2 ** (bits - 1):
+        raise ValueError(f"{number} needs more than {bits} bits")
+    return number
+
+
 def _visibility(annotation: dm.Annotation) -> tuple[int, ...]:
     if not isinstance(annotation, dm.Points):
         return ()
@@ -89,23 +124,32 @@ def _visibility(annotation: dm.Annotation) -> tuple[int, ...]:
 
 
 def _rle(mask: dm.Mask, orientation: int) -> str:
-    """COCO's compressed RLE (pycocotools) as JSON."""
-    if isinstance(mask, dm.RleMask) and orientation == 1:
-        encoded = mask.rle
+    """COCO's compressed RLE as JSON."""
+    if isinstance(mask, dm.RleMask):
+        rle = Rle.of(_encoded(mask))
+        if orientation == 1:
+            return rle.to_json()
+        pixels = rle.mask()
     else:
-        encoded = _encode(orient_mask(np.asarray(mask.image, dtype=np.bool_), orientation))
-    counts = encoded["counts"]
-    return json.dumps(
-        {
-            "size": [int(value) for value in encoded["size"]],
-            "counts": counts.decode("ascii") if isinstance(counts, bytes) else counts,
-        }
-    )
+        pixels = np.asarray(mask.image, dtype=np.bool_)
+    return Rle.of_mask(orient_mask(pixels, orientation)).to_json()
 
 
-def _encode(mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    encoded: dict[str, Any] = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return encoded
+def _encoded(mask: dm.RleMask) -> Any:
+    """What an RLE mask was made of, before Datumaro gives it to pycocotools unchecked.
+
+    Its COCO importer keeps runs that are not compressed, and polygons that are one mask, as a
+    callable that merges them.
+    """
+    parts = getattr(mask._rle, "segmentation", None)
+    if not parts:
+        return mask.rle
+    if isinstance(parts[0], Mapping):
+        return parts[0]
+    # Merging takes memory as the polygons' length; and NaN is compared with nothing.
+    if not sum(float(np.abs(points).sum()) for points in parts) < _MAX_POLYGONS_PX:
+        raise ValueError("the polygons are too large, or no numbers")
+    return mask.rle
 
 
 def _extra(annotation: dm.Annotation) -> str:

@@ -7,22 +7,29 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from datumaro.components import media as dm
-from datumaro.components.annotation import AnnotationType
+from datumaro.components.annotation import AnnotationType, Caption
 from datumaro.components.annotation import Categories as DmCategories
 from datumaro.components.dataset_base import DatasetItem, IDataset
 
 from ..errors import DatasetReadError, EmptyDatasetError
 from ..geometry import BoxRule, choose_rule, to_upright, upright_size
-from ..records import Categories, ItemKey, ItemRecord, Split, Status
-from .annotations import annotation_record, canonical_order, categories_record
+from ..records import AnnotationRecord, Categories, ItemKey, ItemRecord, Split, Status
+from .annotations import (
+    annotation_record,
+    canonical_order,
+    categories_record,
+    read_annotations,
+)
+from .fence import Fence
 from .items import HeldItems, Items, PackedItems
 from .jsonable import jsonable
+from .media import media_file
+from .noticing import OTHER_SIZE, geometry_notes
 
 __all__ = ["SourceDataset", "SourceItem", "format_of"]
 
@@ -56,12 +63,12 @@ class SourceItem:
     relative_boxes: bool
 
     def declared_size(self) -> tuple[int, int] | None:
-        """Width and height as the dataset says, the image unopened; None where it does not."""
+        """Width and height as the dataset says, the image unopened; None where it says nothing."""
         medium = self.medium
         if not isinstance(medium, dm.Image) or not medium.has_size:
             return None
         height, width = medium.size
-        return width, height
+        return (width, height) if max(width, height) < 2**31 else None
 
     def record(
         self,
@@ -89,9 +96,15 @@ class SourceItem:
         size = stored or declared or (0, 0)
         rule = choose_rule(size, orientation, declared=declared, relative=self.relative_boxes)
         turned = orientation if rule is BoxRule.ROTATED_WITH_IMAGE else 1
-        records = (annotation_record(ann, turned) for ann in self.item.annotations)
-        upright = (to_upright(record, rule, size, orientation) for record in records)
         width, height = upright_size(size, orientation)
+        annotations, notes = read_annotations(
+            self.item.annotations,
+            lambda each: to_upright(annotation_record(each, turned), rule, size, orientation),
+        )
+        for annotation in annotations:
+            notes.extend(geometry_notes(annotation, width, height))
+        if stored and declared and declared not in (stored, (width, height)):
+            notes.append(OTHER_SIZE)
         attributes: dict[str, Any] = jsonable(self.item.attributes)
         if rule is not None:
             attributes["exif_boxes"] = rule.value
@@ -105,8 +118,14 @@ class SourceItem:
             error=error,
             content_sha256=content_sha256,
             attributes=attributes,
-            annotations=canonical_order(upright, self.labels),
+            annotations=canonical_order(annotations, self.labels),
+            notes=tuple(notes),
         )
+
+    def captions(self) -> tuple[AnnotationRecord, ...]:
+        """Return the Caption annotations alone, in canonical order; no mask is loaded for them."""
+        captions = (each for each in self.item.annotations if isinstance(each, Caption))
+        return canonical_order(read_annotations(captions, annotation_record)[0], self.labels)
 
 
 class SourceDataset:
@@ -165,36 +184,14 @@ class SourceDataset:
         return part
 
     def __iter__(self) -> Iterator[SourceItem]:
-        lexical, real = os.path.abspath(self.root), os.path.realpath(self.root)
-        real_folder = lru_cache(maxsize=4096)(os.path.realpath)
+        fence = Fence(self.root, self._follow_symlinks)
         for item in self._items:
-            path, unsafe = self._check_path(item.media, lexical, real, real_folder)
+            file = media_file(item.media)
+            path, unsafe = fence.place(file) if file else ("", "")
             key = ItemKey(item.subset, item.id)
             yield SourceItem(
                 key, item.media, path, unsafe, item, self.categories.labels, self._relative_boxes
             )
-
-    def _check_path(
-        self,
-        medium: dm.MediaElement | None,
-        lexical: str,
-        real: str,
-        real_folder: Callable[[str], str],
-    ) -> tuple[str, str]:
-        """Path relative to the root, and why it may not be opened."""
-        path = _file(medium)
-        if not path:
-            return "", ""
-        absolute = os.path.abspath(path)
-        if not _within(absolute, lexical):
-            return path, "the path leaves the dataset folder"
-        relative = os.path.relpath(absolute, lexical).replace(os.sep, "/")
-        folder, name = os.path.split(absolute)
-        is_link = os.path.islink(absolute)
-        target = os.path.realpath(absolute) if is_link else os.path.join(real_folder(folder), name)
-        if not self._follow_symlinks and not _within(target, real):
-            return relative, "a link leads out of the dataset folder (--follow-symlinks allows it)"
-        return relative, ""
 
 
 def _refuse_empty_or_twice(items: Sequence[DatasetItem]) -> None:
@@ -209,7 +206,7 @@ def _refuse_empty_or_twice(items: Sequence[DatasetItem]) -> None:
 
 
 def _common_folder(items: Sequence[DatasetItem]) -> str:
-    folders = {os.path.dirname(path) for item in items if (path := _file(item.media))}
+    folders = {os.path.dirname(path) for item in items if (path := media_file(item.media))}
     try:
         return os.path.commonpath([os.path.abspath(f) for f in folders])
     except ValueError:  # no files at all, or on several drives
@@ -235,6 +232,11 @@ def format_of(dataset: object) -> str | None:
     return below.split(".")[0] or next(filter(None, found), None)
 
 
+def is_split_name(name: str) -> bool:
+    """Tell ``train`` and ``val2017``, not ``test_drive``."""
+    return bool(re.fullmatch("[A-Za-z]+[0-9]*", name)) and split_of(name) is not Split.OTHER
+
+
 def has_relative_boxes(dataset: object) -> bool:
     """Tell whether boxes were fractions that Datumaro multiplied by a size (YOLO).
 
@@ -258,13 +260,3 @@ def _sources(dataset: object) -> Iterator[object]:
     subsets = getattr(dataset, "_subsets", None)
     for entry in subsets.values() if isinstance(subsets, dict) else ():
         yield from (entry if isinstance(entry, list) else [entry])
-
-
-def _file(medium: dm.MediaElement | None) -> str:
-    if isinstance(medium, dm.ImageFromFile | dm.RoIImageFromFile | dm.VideoFrame):
-        return str(medium.path)
-    return ""
-
-
-def _within(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
@@ -17,12 +18,13 @@ def jsonable(value: Any) -> Any:
     """Return ``value`` made of dict, list, str, int, float, bool and None only.
 
     Sets become sorted lists, attrs classes dicts of their public fields, arrays
-    ``{"dtype", "shape", "base64"}``, bytes ``{"base64"}``; anything else becomes its ``repr``.
+    ``{"dtype", "shape", "base64"}``, bytes ``{"base64"}``; anything else becomes its ``repr``, as
+    do NaN and the infinities, for which JSON has no numbers.
     """
     if isinstance(value, Enum):
         return value.name
     if value is None or isinstance(value, bool | int | float | str):
-        return value
+        return _scalar(value)
     if isinstance(value, np.generic):
         return jsonable(value.item())
     if isinstance(value, np.ndarray):
@@ -38,6 +40,11 @@ def jsonable(value: Any) -> Any:
     if attr.has(type(value)):
         return _fields(value)
     return value.__name__ if isinstance(value, type) else repr(value)
+
+
+def _scalar(value: Any) -> Any:
+    no_number = isinstance(value, float) and not math.isfinite(value)
+    return repr(float(value)) if no_number else value
 
 
 def _fields(value: Any) -> dict[str, Any]:

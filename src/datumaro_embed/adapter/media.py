@@ -14,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from datumaro.components import media as dm
 
-__all__ = ["EncoderInput", "UnsupportedMediaError", "encoder_input"]
+from .loading import loads_images
+
+__all__ = ["EncoderInput", "UnsupportedMediaError", "encoder_input", "media_file"]
 
 Roi = tuple[int, int, int, int]
 
@@ -42,6 +44,7 @@ class EncoderInput:
     roi: Roi | None = None
 
 
+@loads_images
 def encoder_input(medium: dm.MediaElement | None) -> EncoderInput:
     """Bridge one Datumaro medium to encoder input.
 
@@ -63,6 +66,13 @@ def encoder_input(medium: dm.MediaElement | None) -> EncoderInput:
     if isinstance(medium, dm.ImageFromNumpy | dm.RoIImageFromNumpy):
         return EncoderInput(_present(medium.data))  # a region is cut out by Datumaro already
     raise UnsupportedMediaError(_unsupported(medium))
+
+
+def media_file(medium: dm.MediaElement | None) -> str:
+    """Return the path of the image or video that a medium is read from; empty where none is."""
+    if isinstance(medium, dm.ImageFromFile | dm.RoIImageFromFile | dm.VideoFrame):
+        return str(medium.path)
+    return ""
 
 
 def _roi(medium: dm.RoIImage) -> Roi:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from ..records import AnnotationRecord, ItemRecord, Status
+from ..rle import Rle
 from ..store import EmbeddingStore
 
 __all__ = ["coco_annotations", "write_coco"]
@@ -76,10 +76,11 @@ def coco_annotations(
         instances.setdefault(key, []).append(annotation)
     for parts in instances.values():
         try:
-            geometry = _geometry(parts)
+            with np.errstate(all="ignore"):
+                geometry = _geometry(parts)
         except (KeyError, TypeError, ValueError):  # coordinates that are none, a mask that is none
             geometry = None
-        if geometry is None:
+        if geometry is None or not _is_finite(geometry):  # JSON has no NaN and no infinity
             skipped[parts[0].type] += 1
             continue
         category = {"category_id": parts[0].label + 1} if parts[0].label >= 0 else {}
@@ -104,6 +105,10 @@ def _geometry(parts: list[AnnotationRecord]) -> Row | None:
     return _keypoints(first) if first.type == "points" else None
 
 
+def _is_finite(geometry: Row) -> bool:
+    return bool(np.isfinite([*geometry.get("bbox", ()), geometry.get("area", 0)]).all())
+
+
 def _polygons(polygons: list[list[float]]) -> Row:
     area = sum(_shoelace(np.array(points).reshape(-1, 2)) for points in polygons)
     points = np.concatenate([np.array(points).reshape(-1, 2) for points in polygons])
@@ -121,12 +126,8 @@ def _hull(points: np.ndarray[Any, np.dtype[np.float64]]) -> list[float]:
 
 
 def _mask(annotation: AnnotationRecord) -> Row:
-    encoded = json.loads(annotation.rle)
-    return {
-        "bbox": coco_mask.toBbox(encoded).tolist(),
-        "area": float(coco_mask.area(encoded)),
-        "segmentation": encoded,
-    }
+    rle = Rle.from_json(annotation.rle)
+    return {"bbox": rle.box(), "area": rle.area(), "segmentation": rle.to_coco()}
 
 
 def _keypoints(annotation: AnnotationRecord) -> Row:

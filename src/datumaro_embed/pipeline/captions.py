@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..adapter import SourceDataset
+from ..adapter import SourceDataset, split_of
 from ..encoders import Encoder
 from ..interrupts import DeferredInterrupts
-from ..place import StorePlace
+from ..place import SUFFIXES, StorePlace
 from ..records import ItemKey, ItemRecord
 from ..sharding import Shard
 from ..store import ShardRun
@@ -36,10 +36,14 @@ _AT_ONCE = 2048
 
 
 def captions_path(store: str | os.PathLike[str]) -> Path:
-    """Return where the captions of a store are: ``X.captions.h5`` for ``X.h5`` and ``X/``."""
+    """Return where the captions of a store are: ``X.captions.h5`` for ``X.h5`` and ``X/``.
+
+    ``X.hdf5`` has ``X.captions.hdf5``.
+    """
     path = Path(store)
-    stem = path.stem if path.suffix.lower() in {".h5", ".hdf5"} else path.name
-    return path.with_name(f"{stem}.captions.h5")
+    if path.suffix.lower() in SUFFIXES:
+        return path.with_name(f"{path.stem}.captions{path.suffix}")
+    return path.with_name(f"{path.name}.captions.h5")
 
 
 def embed_captions(
@@ -96,15 +100,13 @@ def embed_captions(
 
 def _captions(source: SourceDataset) -> Iterator[ItemRecord]:
     for item in source:
-        image = item.record(None, 1, bytes(32))
-        texts = [annotation for annotation in image.annotations if annotation.type == "caption"]
-        for number, annotation in enumerate(texts):
+        for number, annotation in enumerate(item.captions()):
             yield ItemRecord(
-                key=ItemKey(image.key.subset, f"{image.key.id}#{number}"),
-                split=image.split,
-                path=image.path,
+                key=ItemKey(item.key.subset, f"{item.key.id}#{number}"),
+                split=split_of(item.key.subset),
+                path=item.path,
                 content_sha256=hashlib.sha256(encode_text(annotation.text)).digest(),
-                attributes={"image": image.key.id, "caption": annotation.text},
+                attributes={"image": item.key.id, "caption": annotation.text},
                 annotations=(annotation,),
             )
 

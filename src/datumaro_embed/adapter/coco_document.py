@@ -1,0 +1,106 @@
+"""One COCO JSON file as Python has it, or one sentence that says what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ..errors import DatasetReadError
+
+__all__ = ["as_id", "as_number", "read_document"]
+
+Document = dict[str, Any]
+
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
+_LARGEST = 2**63 - 1
+
+
+def read_document(path: Path) -> Document:
+    """Parse a file; ``images``, ``annotations`` and ``categories`` are lists afterwards.
+
+    Raises
+    ------
+    DatasetReadError
+        Not JSON, or not COCO.
+
+    Notes
+    -----
+    NaN and infinity, a byte order mark and UTF-16 are read, though JSON has none of them: MATLAB,
+    Excel and Python's own json module write them.
+    """
+    document = _parse(path)
+    if not isinstance(document, dict) or "images" not in document:
+        kind = f"a JSON {_kind(document)}" if not isinstance(document, dict) else "JSON"
+        raise _refused(path, f"{kind} without a list of images, which is not COCO")
+    for name in ("images", "annotations", "categories"):
+        if document.get(name) is None:
+            document[name] = []
+        if not isinstance(document[name], list):
+            raise _refused(path, f"{name!r} is a {_kind(document[name])}, not a list")
+    return document
+
+
+def as_id(value: object) -> int | str | None:
+    """Return an id as it is compared: 1, 1.0 and "1" are one id; None for what is no id."""
+    if type(value) is int:
+        return value if -_LARGEST <= value <= _LARGEST else None
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    if isinstance(value, str) and value:
+        return int(value) if _INTEGER.fullmatch(value) and abs(int(value)) <= _LARGEST else value
+    return None
+
+
+def as_number(value: object) -> float:
+    """Return a number that may be written as text.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is none.
+    """
+    if isinstance(value, int | float):
+        return value
+    if isinstance(value, str):
+        return float(value)
+    raise TypeError(f"{value!r} is not a number")
+
+
+def _parse(path: Path) -> object:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _refused(path, f"{error.strerror}") from error
+    if not content.strip():
+        raise _refused(path, "the file is empty")
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        too_deep = "recursion" in str(error).lower()
+        problem: Exception = error
+    if not too_deep:
+        try:
+            return json.loads(content)
+        except RecursionError:
+            too_deep = True
+        except ValueError as error:  # bytes that are no text, too
+            problem = error
+    what = "nested too deeply" if too_deep else f"not JSON: {problem}"
+    raise _refused(path, what) from problem
+
+
+def _refused(path: Path, what: str) -> DatasetReadError:
+    return DatasetReadError(
+        f"{path}: cannot be read as COCO annotations ({what}). Fix, replace or remove the file.",
+        path=str(path),
+    )
+
+
+def _kind(value: object) -> str:
+    return {list: "list", dict: "object", str: "text", int: "number", float: "number"}.get(
+        type(value), type(value).__name__
+    )

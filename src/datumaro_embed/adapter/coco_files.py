@@ -1,0 +1,248 @@
+"""Which JSON files of a COCO dataset are read, as what, and in which folder their images lie.
+
+Datumaro reads every ``TASK_SUBSET.json`` below the folder, the last one found of each name, and
+finds images below ``images/`` alone. Here the files nearest to the dataset's folder win, and the
+images may lie where COCO's own archives, FiftyOne, Roboflow, CVAT and MMDetection put them.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from datumaro.components.dataset_base import DEFAULT_SUBSET_NAME
+from datumaro.plugins.data_formats.coco.format import CocoTask
+
+from ..errors import DatasetReadError
+from ..tally import Tally
+from .dataset import is_split_name
+
+__all__ = ["COCO_FORMATS", "CocoFile", "find_coco_files", "find_images_folder", "holds_coco"]
+
+COCO_FORMATS: dict[str, frozenset[CocoTask]] = {
+    "coco": frozenset(CocoTask),
+    "roboflow_coco": frozenset((CocoTask.instances, CocoTask.person_keypoints)),
+    "mmdet_coco": frozenset((CocoTask.instances,)),
+    **{f"coco_{task.name}": frozenset((task,)) for task in CocoTask},
+}
+"""Datumaro's names of the formats that are read here, and the tasks that each of them reads."""
+
+_NAMED = re.compile(rf"({'|'.join(task.name for task in CocoTask)})_(.+)")
+_KINDS = {  # of which Datumaro reads one only
+    CocoTask.instances,
+    CocoTask.labels,
+    CocoTask.panoptic,
+    CocoTask.person_keypoints,
+    CocoTask.stuff,
+}
+_ROBOFLOW = "_annotations.coco.json"
+_ANNOTATIONS = "annotations"
+_MANY = 50  # a folder with more JSON files has one for each image, which is not COCO
+_N_SAMPLED = 50
+
+
+@dataclass(frozen=True, slots=True)
+class CocoFile:
+    """One annotation file.
+
+    Attributes
+    ----------
+    path : Path
+    task : CocoTask or None
+        None where the name does not say it.
+    subset : str
+    root : Path
+        The folder that holds ``annotations/``, else the file's own.
+    """
+
+    path: Path
+    task: CocoTask | None
+    subset: str
+    root: Path
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the file bears a name that tools give to COCO annotations alone."""
+        return self.task is not None or self.path.name == _ROBOFLOW
+
+    def rank(self) -> tuple[int, bool, bool]:
+        """Order: near to the dataset's folder, in ``annotations/``, named as COCO names files."""
+        in_annotations = self.root != self.path.parent
+        return len(self.root.parts), not in_annotations, not self.is_named
+
+
+def holds_coco(path: Path) -> bool:
+    """Tell whether a folder or a JSON file holds COCO annotations, by names and keys."""
+    if path.is_dir():
+        return next(_candidates(path), None) is not None
+    return path.suffix.lower() == ".json" and _mentions_images(path)
+
+
+def find_coco_files(path: Path, tasks: frozenset[CocoTask], losses: Tally) -> list[CocoFile]:
+    """Choose the annotation files to read, those with boxes before those with keypoints.
+
+    Parameters
+    ----------
+    path : Path
+        The dataset's folder, its ``annotations`` folder, or one JSON file.
+    tasks : set of CocoTask
+        Files of other tasks are left alone.
+    losses : Tally
+        Where files are counted that are not read though they are of these tasks.
+
+    Raises
+    ------
+    DatasetReadError
+        No file; or two, equally near, of one task and subset.
+    """
+    if path.is_file():
+        return [_coco_file(path, path.parent)]
+    found = [file for file in _candidates(path) if file.task is None or file.task in tasks]
+    if not found:
+        names = "|".join(sorted(task.name for task in tasks))
+        raise DatasetReadError(
+            f"{path}: no COCO annotations found (looked for annotations/({names})_*.json, "
+            f"*/{_ROBOFLOW} and other JSON files with images). Check the path and the format.",
+            path=str(path),
+        )
+    best = min(file.rank() for file in found)
+    nearest = [file for file in found if file.rank() == best]
+    for file in sorted(set(found) - set(nearest), key=lambda file: file.path):
+        losses.add(
+            "annotation files not read, as others lie nearer or bear the usual names",
+            _relative(file.path, path),
+        )
+    return _one_of_each(_of_one_kind(nearest, path, losses), path, losses)
+
+
+def find_images_folder(file: CocoFile, dataset: Path, file_names: Sequence[str]) -> Path:
+    """Return the folder that holds most of some listed images; without any, Datumaro's choice.
+
+    Parameters
+    ----------
+    dataset : Path
+        The dataset's folder, where images are looked for besides `file.root`.
+    file_names : sequence of str
+        As the file lists them. Some 50 are looked for.
+    """
+    folders = list(dict.fromkeys(_likely_folders(file, dataset)))
+    sample = file_names[:: max(1, len(file_names) // _N_SAMPLED)]
+    # The first of equals: max() keeps it.
+    best = max(folders, key=lambda folder: sum((folder / name).is_file() for name in sample))
+    return best if best.is_dir() else file.root
+
+
+def _likely_folders(file: CocoFile, dataset: Path) -> Iterator[Path]:
+    for base in (file.root, dataset):
+        yield base / "images" / file.subset
+        yield base / "images"
+        yield base / file.subset / "images"
+        yield base / file.subset
+        yield base / "data"
+        yield base
+    yield file.path.parent
+
+
+def _candidates(folder: Path) -> Iterator[CocoFile]:
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        json_files = [Path(parent, n) for n in names if n.lower().endswith(".json")]
+        for path in sorted(path for path in json_files if not _is_hidden(path.name)):
+            file = _coco_file(path, folder)
+            if file.is_named or (len(json_files) <= _MANY and _mentions_images(path)):
+                yield file
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _coco_file(path: Path, dataset: Path) -> CocoFile:
+    """Read task, subset and root off the place of a file below a dataset's folder."""
+    root = path.parent
+    for folder in (path.parent, *path.parent.parents):
+        if folder.name == _ANNOTATIONS:
+            root = folder.parent
+        if folder.name == _ANNOTATIONS or folder == dataset:
+            break
+    named = _NAMED.fullmatch(path.stem)
+    if named:
+        return CocoFile(path, CocoTask[named[1]], named[2], root)
+    return CocoFile(path, None, _subset(path, root, dataset), root)
+
+
+def _subset(path: Path, root: Path, dataset: Path) -> str:
+    """Guess the subset of ``train/_annotations.coco.json``, ``val/labels.json``, ``train.json``."""
+    last_word = re.split(r"[_.-]", path.stem)[-1]
+    if is_split_name(last_word):
+        return last_word
+    is_below = path.name == _ROBOFLOW and root != dataset
+    return root.name if is_below or is_split_name(root.name) else DEFAULT_SUBSET_NAME
+
+
+def _mentions_images(path: Path) -> bool:
+    """Look for COCO's keys without parsing, as a file may have hundreds of megabytes."""
+    try:
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        ):
+            keys = (b'"annotations"', b'"categories"')
+            return content.find(b'"images"') >= 0 and any(content.find(k) >= 0 for k in keys)
+    except (OSError, ValueError):  # ValueError: the file is empty
+        return False
+
+
+def _of_one_kind(files: list[CocoFile], path: Path, losses: Tally) -> list[CocoFile]:
+    """Leave out what Datumaro does not read beside instances: stuff and panoptic annotations.
+
+    Keypoints it leaves out too, but those are of the same objects, and are joined to them here.
+    """
+    present = {file.task for file in files if file.task is not None} & _KINDS
+    if len(present) < 2:
+        return files
+    # The first by name, as Datumaro chooses; "instances" is.
+    main = min(present, key=lambda task: task.name)
+    joined = {main, CocoTask.person_keypoints} if main is CocoTask.instances else {main}
+    for file in files:
+        if file.task is not None and file.task in _KINDS - joined:
+            losses.add(
+                f"annotation files not read beside {main.name} annotations",
+                f"{_relative(file.path, path)}: name {path}:coco_{file.task.name} to read it",
+            )
+    return [file for file in files if file.task not in _KINDS - joined]
+
+
+def _one_of_each(files: list[CocoFile], path: Path, losses: Tally) -> list[CocoFile]:
+    """Of each task and subset the nearest file, and no other."""
+    chosen: dict[tuple[str, str], CocoFile] = {}
+    unnamed = [file for file in files if file.task is None]
+    if len({file.subset for file in unnamed}) < len(unnamed):  # a.json and b.json in one folder
+        files = [
+            CocoFile(f.path, f.task, f.path.stem, f.root) if f in unnamed else f for f in files
+        ]
+    for file in sorted(files, key=lambda file: (len(file.path.parts), file.path)):
+        key = (file.task.name if file.task else "", file.subset)
+        first = chosen.setdefault(key, file)
+        if first is file:
+            continue
+        if len(first.path.parts) == len(file.path.parts):
+            both = f"{_relative(first.path, path)} and {_relative(file.path, path)}"
+            raise DatasetReadError(
+                f"{path}: {both} both say {file.path.stem}. Name the folder of one of them.",
+                path=str(path),
+            )
+        losses.add(
+            "annotation files not read, as others lie nearer or bear the usual names",
+            _relative(file.path, path),
+        )
+    order = list(CocoTask)  # instances first: keypoints join them
+    return sorted(chosen.values(), key=lambda f: order.index(f.task) if f.task else -1)
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return os.path.relpath(path, folder).replace(os.sep, "/")

@@ -1,0 +1,153 @@
+"""Image files on disk against the files that items use: what an importer passed over is counted."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from datumaro.components.dataset_base import DatasetItem
+from datumaro.util.image import IMAGE_EXTENSIONS as DATUMAROS
+
+from ..tally import Tally
+from .dataset import is_split_name
+from .fence import Fence, Folder
+from .media import media_file
+
+__all__ = ["count_unused_images", "is_image_name", "is_mask_folder"]
+
+_EXTENSIONS = frozenset(DATUMAROS) | {
+    *(
+        ".apng",
+        ".avif",
+        ".avifs",
+        ".gif",
+        ".heic",
+        ".heif",
+        ".hif",
+        ".jfif",
+        ".jif",
+        ".jxl",
+        ".jxr",
+    ),
+    *(".j2c", ".j2k", ".jpf", ".jpx", ".pjpeg", ".qoi", ".svg", ".wdp"),
+    *(".arw", ".cr2", ".cr3", ".dcm", ".dicom", ".dng", ".nef", ".orf", ".raf", ".rw2"),
+}
+_IMAGES = "images"
+_WHOLE = frozenset({"image_dir", "imagenet", "imagenet_with_subset_dirs"})
+_MASK_WORD = (
+    r"(masks?|mattes?|seg|segmentations?(class|object)?(aug|raw)?|panoptic|semantic|instances?|"
+    r"annot(ation)?s?|labels?(ids)?|instanceids|ground_?truth|gt(fine|coarse)?|depth|parts?_?\d*)"
+)
+_MASK_FOLDER = re.compile(rf"(.*[_-])?{_MASK_WORD}([_-].*)?", re.IGNORECASE)
+_MASK_SUFFIX = re.compile(rf"[_.-]{_MASK_WORD}$", re.IGNORECASE)
+
+
+def is_image_name(name: str) -> bool:
+    """Tell an image file by its extension: Datumaro's list, and what else cameras write."""
+    return os.path.splitext(name)[1].lower() in _EXTENSIONS
+
+
+def is_mask_folder(name: str) -> bool:
+    """Tell by its name a folder whose images are annotations: ``masks``, ``SegmentationClass``."""
+    return _MASK_FOLDER.fullmatch(name) is not None
+
+
+def count_unused_images(
+    items: Iterable[DatasetItem],
+    root: Path,
+    losses: Tally,
+    *,
+    format_name: str = "",
+    follow_symlinks: bool = False,
+) -> None:
+    """Count the image files in the image folders of a dataset that no item has.
+
+    Image folders are those that hold items' images and all below them; of a path that leads through
+    ``images/`` that folder; and folders beside one called ``train`` (``val2017``) whose name says
+    that they are a split too. Folders and files named as masks are (``masks/``, ``a_seg.png``) are
+    not counted.
+
+    Parameters
+    ----------
+    items : iterable of DatasetItem
+    root : Path
+        The dataset's folder.
+    losses : Tally
+    format_name : str
+        Datumaro's; formats of images alone have images in every folder.
+    follow_symlinks : bool
+        As in `SourceDataset`.
+
+    Notes
+    -----
+    Lists each folder once and opens no file.
+    """
+    fence = Fence(root, follow_symlinks)
+    used = {
+        fence.real_path(*os.path.split(os.path.abspath(file)))
+        for item in items
+        if is_image_name(file := media_file(item.media))
+    }
+    if not used or not root.is_dir():
+        return
+    passed_over, targets = [], set()
+    is_whole = format_name in _WHOLE
+    for folder in _image_folders(fence, used, is_whole=is_whole):
+        images = {
+            name: os.path.join(folder.real, name) for name in folder.files if is_image_name(name)
+        }
+        taken = {os.path.splitext(name)[0]: name for name, real in images.items() if real in used}
+        for name, real in images.items():
+            target = os.path.realpath(real) if name in folder.links else real
+            if real in used:
+                targets.add(target)
+            elif why := _reason(name, taken, is_whole):
+                passed_over.append((os.path.join(folder.path, name), real, target, why))
+    for path, real, target, (reason, beside) in passed_over:
+        if real not in targets and target not in used:
+            losses.add(reason, fence.relative(path) + beside)
+
+
+def _image_folders(fence: Fence, used: set[str], *, is_whole: bool) -> Iterator[Folder]:
+    """Yield the folders whose image files are counted."""
+    root = os.path.realpath(fence.root)
+    holders = {os.path.dirname(file) for file in used}
+    tops = {root} if is_whole else {_top(holder, root) for holder in holders}
+    beside_splits = {os.path.dirname(top) for top in tops if is_split_name(os.path.basename(top))}
+    within: dict[str, bool] = {}
+    for folder in fence.walk(Tally()):
+        parent, name = os.path.split(folder.path)
+        is_one = folder.real in tops or folder.real in holders
+        # A class of images may be called "with_mask".
+        if not is_one and (is_whole or not is_mask_folder(name)):
+            is_beside = os.path.dirname(folder.real) in beside_splits and is_split_name(name)
+            is_one = is_beside or within.get(parent, False)
+        within[folder.path] = is_one
+        if is_one:
+            yield folder
+
+
+def _top(folder: str, root: str) -> str:
+    """Return the image folder that a folder is part of: up to ``images``, or a split's name."""
+    parts = os.path.relpath(folder, root).split(os.sep)
+    for number, part in enumerate(parts, start=1):
+        if part.lower() == _IMAGES or is_split_name(part):
+            return os.path.join(root, *parts[:number])
+    return folder
+
+
+def _reason(name: str, taken: dict[str, str], is_whole: bool) -> tuple[str, str] | None:
+    """Return why an image has no item, and what to add to its name; nothing for a mask."""
+    stem, extension = os.path.splitext(name)
+    if stem in taken:
+        reason = "image files of a name that another has but for the extension"
+        return reason, f" beside {taken[stem]}"
+    if _MASK_SUFFIX.search(stem) and _MASK_SUFFIX.sub("", stem) in taken:
+        return None
+    if extension.lower() not in DATUMAROS:
+        return "image files of types that Datumaro does not look for", ""
+    if is_whole:
+        return "image files that Datumaro passed over", ""
+    return "image files that no annotation file lists", ""

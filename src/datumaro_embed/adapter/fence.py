@@ -1,0 +1,133 @@
+"""The dataset's folder as a limit: which files may be opened, which folders may be entered."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from ..tally import Tally
+
+__all__ = ["Fence", "Folder", "is_within"]
+
+_LEAVES = "the path leaves the dataset folder"
+_LINKED_OUT = "a link leads out of the dataset folder (--follow-symlinks allows it)"
+_NO_FOLDERS = frozenset({"__MACOSX", "$RECYCLE.BIN", "System Volume Information"})
+_MAX_VISITS = 8  # of one folder, by as many links
+
+
+class Folder(NamedTuple):
+    """A folder that was walked through: its path, without links too, and the names in it."""
+
+    path: str
+    real: str
+    files: list[str]
+    links: frozenset[str]
+
+
+class Fence:
+    """Tell what lies within a dataset's folder.
+
+    Parameters
+    ----------
+    root : path
+    follow_symlinks : bool
+        Allow links that lead out.
+    """
+
+    def __init__(self, root: str | Path, follow_symlinks: bool = False) -> None:
+        self.root = os.path.abspath(root)
+        self._real = os.path.realpath(root)
+        self._follow_symlinks = follow_symlinks
+        self.real_folder = lru_cache(maxsize=4096)(os.path.realpath)
+
+    def place(self, path: str) -> tuple[str, str]:
+        """Return a path relative to the root, and why it may not be opened (empty: it may)."""
+        absolute = os.path.abspath(path)
+        if not is_within(absolute, self.root):
+            return path, _LEAVES
+        relative = self.relative(absolute)
+        folder, name = os.path.split(absolute)
+        is_link = os.path.islink(absolute)
+        real = os.path.realpath(absolute) if is_link else self.real_path(folder, name)
+        return relative, "" if self._allows(real) else _LINKED_OUT
+
+    def relative(self, path: str) -> str:
+        """Return a path relative to the root, with ``/`` between its parts."""
+        return os.path.relpath(path, self.root).replace(os.sep, "/")
+
+    def real_path(self, folder: str, name: str) -> str:
+        """Return the path of a file without links of folders; the file itself may be one."""
+        return os.path.join(self.real_folder(folder), name)
+
+    def walk(self, losses: Tally) -> Iterator[Folder]:
+        """Yield the root and all folders below it, each before those in it.
+
+        Hidden files and folders are left out, and what an operating system leaves behind. A link to
+        a folder is followed where the rule for files allows it, but into no folder that it lies in.
+
+        Parameters
+        ----------
+        losses : Tally
+            Where folders are counted that could not be entered.
+        """
+        visits: dict[str, int] = {}
+        pending = [(self.root, self._real, frozenset((self._real,)))]
+        while pending:
+            path, real, above = pending.pop()
+            visits[real] = visits.get(real, 0) + 1
+            if visits[real] > _MAX_VISITS:
+                losses.add("folders not entered again, as many links lead there", path)
+                continue
+            try:
+                files, links, folders = _scan(path)
+            except OSError as error:
+                losses.add(
+                    "folders that cannot be read", f"{self.relative(path)}: {error.strerror}"
+                )
+                continue
+            yield Folder(path, real, files, links)
+            for name in reversed(folders):
+                below = os.path.join(path, name)
+                target = os.path.realpath(below) if name in links else os.path.join(real, name)
+                if not self._allows(target):
+                    losses.add(
+                        "folders behind links that lead out of the dataset folder "
+                        "(--follow-symlinks allows them)",
+                        self.relative(below),
+                    )
+                elif target not in above:
+                    pending.append((below, target, above | {target}))
+
+    def _allows(self, real: str) -> bool:
+        return self._follow_symlinks or is_within(real, self._real)
+
+
+def is_within(path: str, folder: str) -> bool:
+    """Tell whether an absolute path is a folder or lies below it, by its text alone."""
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _scan(path: str) -> tuple[list[str], frozenset[str], list[str]]:
+    """Return the names of files, of links among all names, and of folders; sorted, none hidden.
+
+    A link to nothing counts as a file: it has the name of one. Pipes and devices do not.
+    """
+    files, links, folders = [], set(), []
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name in _NO_FOLDERS:
+                continue
+            if entry.is_symlink():
+                links.add(entry.name)
+                is_folder = os.path.isdir(entry.path)
+                is_file = os.path.isfile(entry.path) or not os.path.exists(entry.path)
+            else:
+                is_folder, is_file = entry.is_dir(), entry.is_file()
+            if is_folder:
+                folders.append(entry.name)
+            elif is_file:
+                files.append(entry.name)
+    return sorted(files), frozenset(links), sorted(folders)

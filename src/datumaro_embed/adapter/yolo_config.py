@@ -1,0 +1,242 @@
+"""What describes a YOLO dataset: ``data.yaml`` (Ultralytics), ``obj.data`` or ``obj.names``.
+
+All values are read as the text that stands there: a class ``no`` is not False, and ``007`` not 7.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from datumaro.util.meta_file_util import has_meta_file, parse_meta_file
+
+from ..errors import DatasetReadError
+from ..tally import Tally
+
+__all__ = ["YoloConfig", "find_config", "read_config", "read_lines"]
+
+_MAX_BYTES = 64 * 2**20
+_MAX_CLASSES = 100_000
+_YAML_SPLITS = ("train", "val", "valid", "validation", "test", "minival")
+_NOT_SPLITS = frozenset({"backup", "classes", "names"})  # of obj.data; any other key is one
+_ASSIGNED = re.compile(r"\s*(\w+)\s*=\s*(.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class YoloConfig:
+    """What a YOLO dataset says of itself.
+
+    Attributes
+    ----------
+    file : Path
+    names : tuple of str
+        Class names by class number.
+    splits : mapping of str to list of str
+        For each split the folders and lists of images, as they are written.
+    base : str
+        The folder that these start from, as it is written; empty: the file's own.
+    keypoints : (number, values of each) or None
+        Of a pose dataset.
+    """
+
+    file: Path
+    names: tuple[str, ...] = ()
+    splits: dict[str, list[str]] = field(default_factory=dict)
+    base: str = ""
+    keypoints: tuple[int, int] | None = None
+
+    @property
+    def is_darknet(self) -> bool:
+        """Whether it is ``obj.data``, whose lists name every image."""
+        return self.file.suffix.lower() == ".data"
+
+
+def find_config(path: Path) -> Path | None:
+    """Return the file that describes a YOLO dataset; None where there is none.
+
+    Parameters
+    ----------
+    path : Path
+        The dataset's folder, or one that holds nothing but that; or the file itself.
+    """
+    if path.is_file():
+        return path if path.suffix.lower() in {".yaml", ".yml", ".data"} else None
+    found = next(filter(_describes_yolo, _candidates(path)), None)
+    if found is None:
+        with suppress(OSError):
+            below = [entry for entry in path.iterdir() if entry.is_dir()]
+            if len(below) == 1:
+                return next(filter(_describes_yolo, _candidates(below[0])), None)
+    return found
+
+
+def read_config(file: Path, losses: Tally) -> YoloConfig:
+    """Read the file that `find_config` found.
+
+    Raises
+    ------
+    DatasetReadError
+        It cannot be read, or does not name the classes.
+    """
+    if file.suffix.lower() not in {".yaml", ".yml"}:
+        return _read_darknet(file, losses)
+    content = _load_yaml(file)
+    splits = {key: _texts(content[key]) for key in _YAML_SPLITS if key in content}
+    return YoloConfig(
+        file,
+        _names(content.get("names"), content.get("nc"), file, losses),
+        splits,
+        content["path"] if isinstance(content.get("path"), str) else "",
+        _keypoints(content.get("kpt_shape")),
+    )
+
+
+def read_lines(file: str | Path) -> list[str]:
+    """Return the lines of a text file, stripped, in whatever encoding a text editor wrote it.
+
+    Bytes that are no text become U+FFFD, so that they cost a line and not the file.
+    """
+    if os.path.getsize(file) > _MAX_BYTES:
+        raise OSError(f"the file has more than {_MAX_BYTES} bytes")
+    content = Path(file).read_bytes()
+    encoding = "utf-16" if content[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
+    return [line.strip() for line in content.decode(encoding, errors="replace").splitlines()]
+
+
+def _candidates(folder: Path) -> Iterator[Path]:
+    """Files that may describe a dataset, the likeliest first, in Datumaro's order."""
+    yield folder / "obj.data"
+    yield folder / "data.yaml"
+    for pattern in ("*.data", "*.yaml", "*.yml"):
+        yield from sorted(folder.glob(pattern))
+    yield folder / "obj.names"
+
+
+def _describes_yolo(file: Path) -> bool:
+    """Tell whether a file exists and names classes; `read_config` may still refuse it."""
+    try:
+        if not file.is_file():
+            return False
+        if file.name in {"data.yaml", "obj.data", "obj.names"}:
+            return True
+        pattern = r"\s*names\s*=" if file.suffix == ".data" else r"names\s*:"
+        return any(re.match(pattern, line) for line in read_lines(file))
+    except OSError:
+        return False
+
+
+def _load_yaml(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(file.read_text("utf-8-sig"), yaml.BaseLoader)  # noqa: S506
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        what = " ".join(str(error).split())
+        raise DatasetReadError(
+            f"{file}: this is not YAML ({what}). Correct the file.", path=str(file)
+        ) from error
+    if not isinstance(content, dict):
+        raise DatasetReadError(
+            f"{file}: it says nothing of a dataset. Add names, train and val.", path=str(file)
+        )
+    return {str(key): value for key, value in content.items()}
+
+
+def _read_darknet(file: Path, losses: Tally) -> YoloConfig:
+    """Read ``obj.data``, or an ``obj.names`` that stands alone."""
+    if file.suffix.lower() != ".data":
+        return YoloConfig(file, _names(_lines_of_names(file), None, file, losses))
+    matches = filter(None, map(_ASSIGNED.fullmatch, _lines(file)))
+    content = {match[1]: match[2].strip() for match in matches}
+    written = content.get("names", "obj.names").replace("\\", "/")
+    places = [file.parent / written, file.parent / written.removeprefix("data/")]
+    names = next((place for place in places if place.is_file()), None)
+    if names is None or not os.path.realpath(names).startswith(os.path.realpath(file.parent)):
+        raise DatasetReadError(
+            f"{file}: the file of class names ({written}) is not in the dataset's folder. "
+            "Add it, or correct `names =`.",
+            path=str(file),
+        )
+    splits = {key: [value] for key, value in content.items() if key not in _NOT_SPLITS}
+    return YoloConfig(file, _names(_lines_of_names(names), None, names, losses), splits)
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return read_lines(file)
+    except OSError as error:
+        what = error.strerror or str(error)
+        raise DatasetReadError(
+            f"{file}: it cannot be read ({what}). Check the file.", path=str(file)
+        ) from error
+
+
+def _lines_of_names(file: Path) -> list[str]:
+    return [line for line in _lines(file) if line]
+
+
+def _names(raw: object, count: object, file: Path, losses: Tally) -> tuple[str, ...]:
+    """Return names by number: those of a list in its order, those of a mapping by their keys."""
+    if has_meta_file(str(file.parent)):  # Datumaro's own, which it prefers
+        raw = list(parse_meta_file(str(file.parent)))
+    by_number = _numbered(raw, file)
+    n_classes = max(by_number, default=-1) + 1
+    n_classes = max(n_classes, min(_whole(count) or 0, _MAX_CLASSES))
+    if not n_classes:
+        raise DatasetReadError(
+            f"{file}: it does not name the classes. Add names, as names: [cat, dog].",
+            path=str(file),
+        )
+    names: dict[str, None] = {}
+    taken = set(by_number.values())
+    for number in range(n_classes):
+        name, reason = by_number.get(number, ""), ""
+        if not name:
+            reason, name = "classes without a name", f"class_{number}"
+        elif name in names:
+            reason, name = "classes of a name that another class has", f"{name}_{number}"
+        while reason and (name in names or name in taken):
+            name += "_"
+        if reason:
+            losses.add(reason, f"{file.name}: class {number} is called {name}")
+        names[name] = None
+    return tuple(names)
+
+
+def _numbered(raw: object, file: Path) -> dict[int, str]:
+    pairs = (
+        raw.items() if isinstance(raw, dict) else enumerate(raw if isinstance(raw, list) else ())
+    )
+    by_number: dict[int, str] = {}
+    for key, name in pairs:
+        number = key if isinstance(key, int) else _whole(key)
+        is_new = number is not None and number < _MAX_CLASSES and number not in by_number
+        if number is None or not is_new or not isinstance(name, str):
+            raise DatasetReadError(
+                f"{file}: names has an entry that is no class number with one name "
+                f"({str(key)[:40]}: {str(name)[:40]}). Write it as 0: cat, each number once.",
+                path=str(file),
+            )
+        by_number[number] = name
+    return by_number
+
+
+def _texts(value: object) -> list[str]:
+    values = value if isinstance(value, list) else [value]
+    return [text for text in values if isinstance(text, str) and text and text not in {"~", "null"}]
+
+
+def _keypoints(shape: object) -> tuple[int, int] | None:
+    match [_whole(text) for text in shape] if isinstance(shape, list) else []:
+        case [int(number), 2 | 3 as step] if number > 0:
+            return number, step
+    return None
+
+
+def _whole(text: object) -> int | None:
+    is_whole = isinstance(text, str) and text.strip().isdecimal() and len(text) < 10
+    return int(str(text)) if is_whole else None

@@ -1,0 +1,272 @@
+"""The images of a YOLO dataset: which there are, of which subset, with which label file.
+
+Images come first, each with the label file that Ultralytics looks for: ``labels/`` in the place of
+the last ``images/`` of its path, else beside it. Ids are paths below the subset's folder without
+the extension, as COCO's file names are.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+from datumaro.components.dataset_base import DEFAULT_SUBSET_NAME
+
+from ..tally import Tally
+from .dataset import is_split_name, split_of
+from .disk import is_image_name, is_mask_folder
+from .fence import Fence, is_within
+from .yolo_config import YoloConfig, read_lines
+
+__all__ = ["YoloImage", "find_images"]
+
+_LABELS = ("labels", "Labels", "annotations", "Annotations")  # the last two only Datumaro knows
+_NO_LABELS = frozenset({"classes.txt", "notes.txt", "readme.txt", "predefined_classes.txt"})
+
+
+class YoloImage(NamedTuple):
+    """One image of one subset; `label` is empty where there is no label file."""
+
+    subset: str
+    item_id: str
+    path: str
+    label: str
+
+
+def find_images(config: YoloConfig, fence: Fence, losses: Tally) -> list[YoloImage]:
+    """Return every image of every split, and those in image folders that are of no split.
+
+    Parameters
+    ----------
+    losses : Tally
+        Where is counted what the description names and the disk has not, and label files that no
+        image has, or several.
+    """
+    finder = _Finder(config, fence, losses)
+    images = [*finder.of_splits()]
+    if not config.is_darknet:
+        images.extend(finder.of_no_split({image.path for image in images}))
+    if not images:
+        images.extend(finder.with_labels())
+    finder.count_labels(images)
+    return images
+
+
+class _Finder:
+    """A dataset's files, listed once."""
+
+    def __init__(self, config: YoloConfig, fence: Fence, losses: Tally) -> None:
+        self._config = config
+        self._fence = fence
+        self._losses = losses
+        self._files = {folder.path: frozenset(folder.files) for folder in fence.walk(losses)}
+        home = os.path.abspath(config.file.parent)
+        self._bases = [home]
+        if config.base and (base := self._find(config.base, self._is_folder)):
+            self._bases.insert(0, base)
+        self._listed_folders: set[str] = set()
+        self._label_folders = lru_cache(maxsize=None)(self._find_label_folders)
+
+    def of_splits(self) -> Iterator[YoloImage]:
+        """Yield the images of the folders and lists that the description names."""
+        folders: list[tuple[str, str]] = []
+        for key, written in self._config.splits.items():
+            for text in written:
+                if folder := self._find(text, self._is_folder):
+                    within = os.path.join(folder, "images")
+                    folders.append((key, within if within in self._files else folder))
+                elif file := self._find(text, self._is_file):
+                    yield from self._of_list(key, file)
+                else:
+                    self._losses.add(
+                        f"splits of {self._config.file.name} that do not exist", f"{key}: {text}"
+                    )
+        subsets = [self._subset(self._parts(folder), key) for key, folder in folders]
+        count = Counter(subsets)
+        for subset, (_, folder) in zip(subsets, folders, strict=True):
+            for path in self._images_below(folder):
+                alone = os.path.relpath(path, folder) if count[subset] == 1 else ""
+                yield self._image(subset, path, alone)
+
+    def of_no_split(self, known: set[str]) -> Iterator[YoloImage]:
+        """Yield the other images of image folders, but for those that a list has left out."""
+        for folder in self._files:
+            if self._is_image_folder(folder) and folder not in self._listed_folders:
+                for path in self._images_in(folder):
+                    if path not in known:
+                        yield self._image(self._subset(self._parts(folder)), path)
+
+    def with_labels(self) -> Iterator[YoloImage]:
+        """Yield images with label files from folders of any name."""
+        for folder in self._files:
+            if not is_mask_folder(os.path.basename(folder)):
+                subset = self._subset(self._parts(folder))
+                for path in self._images_in(folder):
+                    image = self._image(subset, path)
+                    if image.label:
+                        yield image
+
+    def count_labels(self, images: list[YoloImage]) -> None:
+        """Count label files that no image has, and those that are several images'."""
+        owners: dict[str, str] = {}
+        for image in images:
+            if image.label and owners.setdefault(image.label, image.path) != image.path:
+                both = map(self._fence.relative, (image.label, owners[image.label], image.path))
+                self._losses.add(
+                    "label files that belong to two images, which both have the annotations",
+                    "{}: {}, {}".format(*both),
+                )
+        for folder, names in self._files.items():
+            if set(_LABELS) & set(self._parts(folder)):
+                for name in sorted(names):
+                    path = os.path.join(folder, name)
+                    is_label = name.endswith(".txt") and name.lower() not in _NO_LABELS
+                    if is_label and path not in owners:
+                        self._losses.add("label files without an image", self._fence.relative(path))
+
+    def _of_list(self, key: str, file: str) -> Iterator[YoloImage]:
+        try:
+            entries = [line for line in read_lines(file) if line]
+        except OSError as error:
+            what = f"{self._fence.relative(file)}: {error.strerror or error}"
+            self._losses.add("lists of images that cannot be read", what)
+            return
+        for entry in entries:
+            here = os.path.dirname(file)
+            if path := self._find(entry, self._is_file, here, n_kept=2):
+                paths = [path]
+            elif folder := self._find(entry, self._is_folder, here):
+                paths = [*self._images_below(folder)]
+            else:
+                paths = [self._absent(entry)]
+            for path in paths:
+                self._listed_folders.add(os.path.dirname(path))
+                yield self._image(key, path)
+
+    def _absent(self, entry: str) -> str:
+        """Return where a listed image should be; its row says that it is missing."""
+        return os.path.normpath(os.path.join(self._bases[0], entry.replace("\\", "/")))
+
+    def _find(
+        self, written: str, is_there: Callable[[str], bool], *bases: str, n_kept: int = 1
+    ) -> str | None:
+        """Return the path that a description means, which may come from another machine.
+
+        Looked for from the folder of the file that says so, then from the dataset's; then without
+        its first parts (``../``, ``data/``, ``/home/somebody/``), of which `n_kept` remain.
+        """
+        parts = written.replace("\\", "/").split("/")
+        for start in range(_n_droppable(parts, n_kept, os.path.basename(self._bases[-1])) + 1):
+            tail = "/".join(parts[start:]) or "."
+            for base in (*bases, *self._bases):
+                path = os.path.normpath(os.path.join(base, tail))
+                if is_there(path) and is_within(path, self._fence.root):
+                    return path
+        return None
+
+    def _is_folder(self, path: str) -> bool:
+        return path in self._files
+
+    def _is_file(self, path: str) -> bool:
+        folder, name = os.path.split(path)
+        return name in self._files.get(folder, ())
+
+    def _images_below(self, folder: str) -> Iterator[str]:
+        for below in self._files:
+            if is_within(below, folder):
+                yield from self._images_in(below)
+
+    def _images_in(self, folder: str) -> Iterator[str]:
+        for name in sorted(filter(is_image_name, self._files[folder])):
+            yield os.path.join(folder, name)
+
+    def _is_image_folder(self, folder: str) -> bool:
+        """Tell ``images/…`` and ``SPLIT/images/…``, not ``runs/images/…``."""
+        parts = self._parts(folder)
+        at = [part.lower() for part in parts[:2]]
+        if at[:1] == ["images"] or at[1:] != ["images"]:
+            return at[:1] == ["images"]
+        parent = os.path.join(self._bases[0], parts[0])
+        has_labels = any(os.path.join(parent, word) in self._files for word in _LABELS[:2])
+        return has_labels or is_split_name(parts[0])
+
+    def _image(self, subset: str, path: str, item_id: str = "") -> YoloImage:
+        folder, name = os.path.split(path)
+        stem = os.path.splitext(name)[0]
+        labels = (at for at in self._label_folders(folder) if f"{stem}.txt" in self._files[at])
+        label = next(labels, None)
+        if item_id:
+            item_id = os.path.splitext(item_id)[0].replace(os.sep, "/")
+        else:
+            item_id = "/".join([*self._rest(folder, subset), stem])
+        return YoloImage(subset, item_id, path, os.path.join(label, f"{stem}.txt") if label else "")
+
+    def _rest(self, folder: str, subset: str) -> list[str]:
+        """Return the folders that are part of an id: not ``images``, and not the subset's."""
+        parts = self._parts(folder)
+        if self._config.is_darknet:  # [data/]obj_train_data/…, as Datumaro has it
+            return parts[2:] if parts[:1] == ["data"] else parts[1:]
+        before, after = _around_images(parts)
+        rest = [part for part in (*before, *after) if part not in {"..", os.sep, ""}]
+        if subset in rest:
+            rest.remove(subset)
+        return rest
+
+    def _subset(self, parts: list[str], key: str = "") -> str:
+        """Return the name that a folder gives its subset, if it agrees with the split's name.
+
+        ``val: images/val2017`` is val2017, as in COCO; ``val: images/second_half`` is val.
+        """
+        before, after = _around_images(parts)
+        near = [*before[-1:], *after[:1]]
+        for name in near:
+            if is_split_name(name) and (not key or split_of(name) is split_of(key)):
+                return name
+        return key or (near[-1] if near else DEFAULT_SUBSET_NAME)
+
+    def _parts(self, folder: str) -> list[str]:
+        """Return the folders of a path below the dataset's, as its description has it."""
+        base = self._bases[0] if is_within(folder, self._bases[0]) else self._fence.root
+        relative = os.path.relpath(folder, base)
+        return [] if relative == "." else relative.split(os.sep)
+
+    def _find_label_folders(self, folder: str) -> list[str]:
+        """Return the folders in which label files of a folder's images may lie, in order."""
+        parts = os.path.relpath(folder, self._fence.root).split(os.sep)
+        at = _last_images(parts)
+        places = [[*parts[:at], word, *parts[at + 1 :]] for word in _LABELS] if at >= 0 else []
+        places.append(parts)
+        if at < 0:
+            places += [[word, *rest] for word in _LABELS for rest in (parts, parts[1:])]
+        paths = (os.path.normpath(os.path.join(self._fence.root, *place)) for place in places)
+        return [path for path in paths if path in self._files]
+
+
+def _n_droppable(parts: list[str], n_kept: int, home: str) -> int:
+    """Return how many first parts of a path may say no more than where a dataset once was.
+
+    Never ``images``, the folder above it, or the folder of an image, as ``val/1.jpg`` is not
+    ``train/1.jpg``; but always the dataset's own folder, by its name.
+    """
+    n_dots = next((n for n, part in enumerate(parts) if part not in {"", ".", ".."}), 0)
+    last = len(parts) - n_kept
+    at = _last_images(parts)
+    if at >= 0:
+        last = min(last, at if at < len(parts) - 1 else at - 1)
+    last = max(last, n_dots)
+    return last + 1 if parts[last:-1] and parts[last] == home else last
+
+
+def _last_images(parts: list[str]) -> int:
+    """Return the index of the last ``images``; -1 without one."""
+    found = [index for index, part in enumerate(parts) if part.lower() == "images"]
+    return found[-1] if found else -1
+
+
+def _around_images(parts: list[str]) -> tuple[list[str], list[str]]:
+    """Split a path at its last ``images``, or before its last folder."""
+    at = _last_images(parts)
+    return (parts[:at], parts[at + 1 :]) if at >= 0 else (parts[:-1], parts[-1:])

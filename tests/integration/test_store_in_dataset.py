@@ -1,0 +1,47 @@
+"""A store in the folder of its dataset: every command, and `datum`, still read the dataset."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from support import REPO, SAMPLE, run
+
+
+def test_the_readmes_first_command_and_what_may_follow_it(tmp_path: Path) -> None:
+    readme = (REPO / "README.md").read_text(encoding="utf-8")
+    command = re.search(r"&& (datum transform .*)", readme)
+    assert command is not None
+    words = command[1].split()
+    store = words[words.index("--store") + 1]
+    (tmp_path / "sample_data").symlink_to(SAMPLE)
+
+    first = run(*words, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert "69 rows" in first.stderr
+    assert "nyu_depth_v2" not in first.stderr
+    stats = run("datum", "stats", "out", cwd=tmp_path)
+    assert stats.returncode == 0, stats.stderr
+    verified = run("datumaro-embed", "verify", store, "--dataset", "out", cwd=tmp_path)
+    assert verified.stdout == "69 rows: sound\n"
+    again = run(*words, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "69 re-used" in again.stderr
+    embedded = run(
+        "datumaro-embed", "embed", "out", "--store", store, "--model", "demo", cwd=tmp_path
+    )
+    assert embedded.returncode == 0, embedded.stderr
+
+
+def test_an_h5_file_in_a_dataset_is_warned_of_and_does_no_harm_here(tmp_path: Path) -> None:
+    shutil.copytree(SAMPLE / "coco", tmp_path / "D")
+    embed = ["datumaro-embed", "embed", "D", "--store", "D/clip.h5", "--model", "demo"]
+    for _ in range(2):
+        done = run(*embed, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "Name the store clip.hdf5" in done.stderr
+    transform = ["datum", "transform", "-t", "clip_embed", "--overwrite", "-o", "out", "D:coco"]
+    done = run(*transform, "--", "--store", "out/e.h5", "--model", "demo", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Name the store e.hdf5" in done.stderr
