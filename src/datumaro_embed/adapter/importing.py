@@ -34,6 +34,7 @@ from .coco_files import COCO_FORMATS, holds_coco
 from .dataset import SourceDataset
 from .disk import count_unused_images
 from .loading import listing_lost_masks, loads_images
+from .media import media_file
 from .same_stem import split_by_image, with_distinct_ids
 from .voc_images import with_own_images
 from .voc_masks import count_missing_masks, without_damaged_masks
@@ -101,8 +102,9 @@ def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedD
                 dataset, root = read_yolo(path, losses, follow_symlinks=follow_symlinks)
             else:
                 dataset, root = _read(path, format_name, losses)
+            files = (media_file(item.media) for item in dataset)
             count_unused_images(
-                dataset, root, losses, format_name=format_name, follow_symlinks=follow_symlinks
+                files, root, losses, format_name=format_name, follow_symlinks=follow_symlinks
             )
         except DatasetReadError:
             raise
