@@ -21,34 +21,19 @@ from datumaro_embed.errors import (
     ModelNotFoundError,
     UsageError,
 )
+from datumaro_embed.exporting import export_model
 from datumaro_embed.models import (
     CATALOGUE,
     ImageSpec,
     ModelManifest,
     TextSpec,
     available_models,
-    export_model,
     load_manifest,
     resolve_model,
-)
-from datumaro_embed.models.checkpoint import (
-    image_spec,
-    licence_of,
-    read_preprocessor_config,
-    text_spec,
 )
 from datumaro_embed.models.manifest import MODEL_FILES, sha256_file, write_manifest
 from datumaro_embed.models.publish import publish_directory
 
-CLIP = {
-    "size": {"shortest_edge": 224},
-    "crop_size": {"height": 224, "width": 224},
-    "do_center_crop": True,
-    "resample": 3,
-    "rescale_factor": 1 / 255,
-    "image_mean": [0.1, 0.2, 0.3],
-    "image_std": [0.4, 0.5, 0.6],
-}
 IMAGE = ImageSpec(80, "shortest_side", 80, "bicubic", 1 / 255, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
 TEXT = TextSpec(77, 9, 9, False, ("input_ids", "attention_mask"))
 
@@ -361,116 +346,6 @@ def test_overwriting_is_asked_for(tmp_path: Path) -> None:
         pytest.fail("nothing may be made")
     assert [p.name for p in (tmp_path / "model").iterdir()] == ["two"]
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
-
-
-# ------------------------------------------------------------------------------------- checkpoint
-
-
-def test_clips_own_settings() -> None:
-    expected = ImageSpec(
-        224, "shortest_side", 224, "bicubic", 1 / 255, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
-    )
-    assert image_spec(CLIP) == expected
-    assert image_spec({**CLIP, "size": 224, "crop_size": 224}) == expected
-
-
-def test_a_crop_smaller_than_the_resize() -> None:
-    found = image_spec({**CLIP, "size": {"shortest_edge": 256}})
-    assert (found.resize_px, found.size_px) == (256, 224)
-
-
-def test_siglips_stretch() -> None:
-    size = {"height": 384, "width": 384}
-    found = image_spec(
-        {**CLIP, "size": size, "do_center_crop": None, "crop_size": None, "resample": 2}
-    )
-    assert (found.resize, found.size_px, found.resample) == ("stretch", 384, "bilinear")
-
-
-def test_steps_that_are_switched_off() -> None:
-    assert image_spec({**CLIP, "do_rescale": False}).scale == 1.0
-    plain = image_spec({**CLIP, "do_normalize": False, "image_mean": None, "image_std": None})
-    assert (plain.mean, plain.std) == ((0, 0, 0), (1, 1, 1))
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"size": None},
-        {"resample": None},
-        {"resample": 9},
-        {"image_mean": None},
-        {"image_std": [1, 1]},
-        {"crop_size": None},
-        {"crop_size": {"height": 224, "width": 225}},
-        {"size": {"height": 224, "width": 200}},
-        {"size": {"height": 256, "width": 256}},
-        {"do_center_crop": False},
-        {"do_pad": True},
-        {"do_resize": False},
-        {"crop_size": 256},
-    ],
-    ids=str,
-)
-def test_settings_that_are_missing_or_not_done_here(change: dict[str, Any]) -> None:
-    with pytest.raises(ModelInvalidError, match="This checkpoint cannot become"):
-        image_spec({**CLIP, **change})
-
-
-def test_both_places_of_the_image_settings(tmp_path: Path) -> None:
-    with pytest.raises(ModelInvalidError, match=r"no preprocessor_config\.json"):
-        read_preprocessor_config(tmp_path)
-    (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": CLIP}))
-    assert read_preprocessor_config(tmp_path) == CLIP
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps({**CLIP, "resample": 2}))
-    assert read_preprocessor_config(tmp_path)["resample"] == 2
-    (tmp_path / "preprocessor_config.json").write_text("{")
-    with pytest.raises(ModelInvalidError, match=r"preprocessor_config\.json"):
-        read_preprocessor_config(tmp_path)
-
-
-def test_text_settings(tmp_path: Path) -> None:
-    tokenizer = {
-        "added_tokens": [{"id": 7, "content": "<end>"}, {"id": 1, "content": "<pad>"}],
-        "normalizer": {"type": "Lowercase"},
-    }
-    config = {"text_config": {"max_position_embeddings": 64, "eos_token_id": 2}}
-    (tmp_path / "special_tokens_map.json").write_text(
-        json.dumps({"pad_token": {"content": "<pad>"}, "eos_token": "x"})
-    )
-    (tmp_path / "tokenizer_config.json").write_text(
-        json.dumps({"eos_token": "<end>", "do_lower_case": True})
-    )
-    found = text_spec(tmp_path, config, ["input_ids"], tokenizer)
-    assert found == TextSpec(64, 1, 7, False, ("input_ids",))
-    assert text_spec(tmp_path, config, ["input_ids"], {**tokenizer, "normalizer": None}).lower_case
-
-
-def test_text_settings_fall_back_on_the_models_configuration(tmp_path: Path) -> None:
-    text = {"max_position_embeddings": 64, "eos_token_id": 5, "pad_token_id": 3}
-    found = text_spec(tmp_path, {"text_config": text}, ["input_ids"], {})
-    assert (found.pad_id, found.eos_id) == (3, 5)
-    with pytest.raises(ModelInvalidError, match="pad_token"):
-        text_spec(tmp_path, {"text_config": {**text, "pad_token_id": None}}, ["input_ids"], {})
-    with pytest.raises(ModelInvalidError, match="max_position_embeddings"):
-        text_spec(tmp_path, {}, ["input_ids"], {})
-
-
-@pytest.mark.parametrize(
-    ("card", "licence"),
-    [
-        ("---\nlicense: mit\n---\n# A", "mit"),
-        ("---\ntags:\n- x\nlicense: 'apache-2.0'\n---\n", "apache-2.0"),
-        ("---\ntags: x\n---\nlicense: mit\n", "unknown"),
-        ("license: mit\n", "unknown"),
-        ("", "unknown"),
-        (None, "unknown"),
-    ],
-)
-def test_licence(tmp_path: Path, card: str | None, licence: str) -> None:
-    if card is not None:
-        (tmp_path / "README.md").write_text(card)
-    assert licence_of(tmp_path) == licence
 
 
 # ----------------------------------------------------------------------------------------- export
