@@ -255,6 +255,7 @@ def plain_pad_token(folder: Path) -> None:
 
 def no_lower_casing(folder: Path) -> None:
     edit(folder, "tokenizer.json", lambda c: c["normalizer"]["normalizers"].pop())
+    edit(folder, "tokenizer_config.json", lambda c: c.pop("do_lower_case"))
 
 
 @pytest.mark.parametrize(
