@@ -317,6 +317,15 @@ def test_what_transformers_reads_is_read(copied: Path, model_dir: Path, tmp_path
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("resize_px", [81, 83, 87])
+def test_crops_that_transformers_cuts_one_pixel_elsewhere(
+    copied: Path, tmp_path: Path, resize_px: int
+) -> None:
+    """(87 - 80) / 2 is 3 for transformers and 4 for torchvision, whose rule is ours."""
+    edit(copied / "preprocessor_config.json", lambda c: c.update(size=resize_px))
+    assert load_manifest(export_model(copied, tmp_path / "out")).image.resize_px == resize_px
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
