@@ -6,10 +6,14 @@ import hashlib
 import json
 import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+import pytest
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 _LARGE = (".onnx", ".bin", ".safetensors")
@@ -72,6 +76,19 @@ def listing(repo_id: str, folder: Path) -> dict[str, Any]:
 def git_sha1(data: bytes) -> str:
     """Return the name that git gives to a file of these bytes."""
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+@contextmanager
+def clients_of(hub: HubServer, cache: Path) -> Iterator[None]:
+    """Point this process's hub client, which reads the environment once, at a server."""
+    from huggingface_hub import constants
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(constants, "ENDPOINT", hub.url)
+        url = constants.HUGGINGFACE_CO_URL_TEMPLATE.partition("/{repo_id}")
+        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", "".join((hub.url, *url[1:])))
+        patch.setattr(constants, "HF_HUB_CACHE", str(cache))
+        yield
 
 
 class _Server(ThreadingHTTPServer):

@@ -95,7 +95,7 @@ def vit_b_32_model(work: Path, precision: str = "fp32", python: str | Path | Non
         return root
     if precision == "fp32":
         code = (
-            "import sys; from datumaro_embed.models import export_model; "
+            "import sys; from datumaro_embed.exporting import export_model; "
             "export_model(sys.argv[1], sys.argv[2])"
         )
         _run(python, code, vit_b_32_checkpoint(work, python), root)

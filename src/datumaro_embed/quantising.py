@@ -16,7 +16,8 @@ import numpy.typing as npt
 from .adapter import SourceDataset, SourceItem, import_dataset
 from .encoders import ClipEncoder
 from .errors import ModelFidelityError, ModelNotFoundError, UsageError
-from .models import export_model, load_manifest, resolve_model
+from .exporting import export_model
+from .models import load_manifest, resolve_model
 from .models.manifest import MANIFEST_NAME, MODEL_FILES, sha256_file, write_manifest
 from .models.publish import check_free, publish_directory
 from .models.quantise import check_nncf, quantise_image_encoder
@@ -92,7 +93,7 @@ def export_int8(
     calibrate : str
         ``PATH[:FORMAT]`` of a dataset. None is a UsageError: nothing can stand for one's own data.
 
-    Other parameters and errors are those of `quantise_model` and `models.export_model`.
+    Other parameters and errors are those of `quantise_model` and `exporting.export_model`.
     """
     if calibrate is None:
         raise UsageError(

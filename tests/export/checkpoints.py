@@ -202,6 +202,38 @@ def write_siglip(
     return folder
 
 
+def write_siglip2(folder: Path, *, settings: dict[str, Any] | None = None) -> Path:
+    """Write a `write_siglip` checkpoint with a tokenizer like Gemma's, which keeps the case."""
+    write_siglip(folder, vocab_size=600)
+    (folder / "spiece.model").unlink()
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
+    tokens = [*special, *(f"<0x{i:02X}>" for i in range(256)), "▁", *map(chr, range(33, 127))]
+    merges: list[tuple[str, str]] = []
+    for word in ("cat", "Cat", "photo", "▁cat", "▁CAT", "▁a", "dog", "ball"):
+        for i in range(1, len(word)):
+            merges.append((word[:i], word[i]))
+            tokens.append(word[: i + 1])
+    tokens, merges = list(dict.fromkeys(tokens)), list(dict.fromkeys(merges))
+    vocab = {token: i for i, token in enumerate(tokens)}
+    made = Tokenizer(
+        models.BPE(vocab, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    )
+    made.normalizer = normalizers.Replace(" ", "▁")
+    made.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    made.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    made.post_processor = processors.TemplateProcessing(
+        single="$A <eos>", special_tokens=[("<eos>", 1)]
+    )
+    made.add_special_tokens(special)
+    made.save(str(folder / "tokenizer.json"))
+    names = {"pad_token": "<pad>", "eos_token": "<eos>", "bos_token": "<bos>"}
+    config = {"tokenizer_class": "GemmaTokenizer", "padding_side": "right", **names}
+    (folder / "tokenizer_config.json").write_text(json.dumps({**config, **(settings or {})}))
+    return folder
+
+
 def write_pieces(path: Path, vocab_size: int) -> int:
     """Train a sentencepiece model shaped like SigLIP's on the test strings; return its size."""
     import sentencepiece

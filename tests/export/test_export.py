@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,16 @@ import numpy as np
 import pytest
 
 from datumaro_embed.encoders import ClipEncoder
-from datumaro_embed.errors import ModelInvalidError, UsageError
-from datumaro_embed.models import export_model, load_manifest
+from datumaro_embed.errors import (
+    ModelDownloadError,
+    ModelInvalidError,
+    ModelNotFoundError,
+    UsageError,
+)
+from datumaro_embed.exporting import export_model
+from datumaro_embed.models import load_manifest
 from datumaro_embed.models.manifest import MANIFEST_NAME, MODEL_FILES
+from hub_server import COMMIT, HubServer, clients_of
 
 
 @pytest.fixture
@@ -132,31 +140,44 @@ def test_the_model_card_gives_the_licence(copied: Path, tmp_path: Path) -> None:
     assert load_manifest(export_model(copied, tmp_path / "out")).licence == "apache-2.0"
 
 
-def test_a_hub_id_is_downloaded_at_its_revision(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_hub_id_is_downloaded_at_its_revision(copied: Path, tmp_path: Path) -> None:
+    (copied / "onnx").mkdir()
+    (copied / "onnx" / "model.onnx").write_bytes(b"not wanted")
+    (copied / "pytorch_model.bin").write_bytes(b"not wanted: safetensors go first")
+    (copied / "NOTICE.txt").write_text("of its authors")
+    with HubServer({"org/model": copied}) as hub, clients_of(hub, tmp_path / "hf"):
+        out = export_model("org/model", tmp_path / "out", revision="main")
+        manifest = load_manifest(out)
+        assert (manifest.source, manifest.revision) == ("org/model", COMMIT)
+        assert (out / "NOTICE.txt").read_text() == "of its authors"
+        assert not [r for r in hub.requests if "onnx" in r or "pytorch_model" in r]
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "why"),
+    [
+        ("org/none", ModelNotFoundError, "Check the name"),
+        ("org/model", ModelDownloadError, "Check the connection"),
+        ("org/readme", ModelInvalidError, "neither config.json nor open_clip_config.json"),
+        ("org/bare", ModelInvalidError, "no weights of these names: model.safetensors"),
+    ],
+)
+def test_a_failed_download_is_one_error(
+    copied: Path, tmp_path: Path, name: str, error: type[Exception], why: str
 ) -> None:
-    snapshot = Path(shutil.copytree(checkpoint, tmp_path / "0123abc"))
-    asked = []
-
-    def download(source: str, *, revision: str | None, allow_patterns: list[str]) -> str:
-        asked.append((source, revision))
-        assert not any("onnx" in pattern for pattern in allow_patterns)
-        return str(snapshot)
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    manifest = load_manifest(export_model("org/model", tmp_path / "out", revision="main"))
-    assert (manifest.source, manifest.revision) == ("org/model", "0123abc")
-    assert asked == [("org/model", "main")]
-
-
-def test_a_failed_download_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(*args: Any, **options: Any) -> str:
-        raise ConnectionError("no route")
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
-    with pytest.raises(ModelInvalidError, match="org/model: ConnectionError: no route"):
-        export_model("org/model", tmp_path / "out")
-    assert list(tmp_path.iterdir()) == []
+    for other in ("readme", "bare"):
+        (tmp_path / other).mkdir()
+        (tmp_path / other / "README.md").write_text("# A model")
+    shutil.copyfile(copied / "config.json", tmp_path / "bare" / "config.json")
+    repositories = {"org/model": copied}
+    repositories |= {f"org/{other}": tmp_path / other for other in ("readme", "bare")}
+    with (
+        HubServer(repositories, {"model.safetensors": "500"}) as hub,
+        clients_of(hub, tmp_path / "hf"),
+        pytest.raises(error, match=why),
+    ):
+        export_model(name, tmp_path / "models" / "out")
+    assert list((tmp_path / "models").iterdir()) == []
 
 
 def break_config(folder: Path) -> None:
@@ -196,6 +217,44 @@ def other_image_size(folder: Path) -> None:
     edit(folder / "preprocessor_config.json", lambda c: c.update(size=96, crop_size=96))
 
 
+def null_setting(folder: Path) -> None:
+    edit(folder / "preprocessor_config.json", lambda c: c.update(do_center_crop=None))
+
+
+def null_sections(folder: Path) -> None:
+    edit(folder / "config.json", lambda c: c.update(vision_config=None, text_config=None))
+
+
+def text_for_a_section(folder: Path) -> None:
+    edit(folder / "config.json", lambda c: c.update(text_config="none"))
+
+
+def text_for_a_number(folder: Path) -> None:
+    edit(folder / "config.json", lambda c: c["text_config"].update(hidden_size="wide"))
+
+
+def another_processor(folder: Path) -> None:
+    edit(
+        folder / "preprocessor_config.json",
+        lambda c: c.update(image_processor_type="ViTImageProcessor"),
+    )
+
+
+def unknown_pad_token(folder: Path) -> None:
+    edit(folder / "tokenizer_config.json", lambda c: c.update(pad_token="[PAD]"))
+
+
+def another_pattern(folder: Path) -> None:
+    """Split texts at white space alone: transformers has CLIP's own pattern in its code."""
+    edit(folder / "tokenizer.json", lambda c: c["pre_tokenizer"]["pretokenizers"].pop(0))
+
+
+def squash_beside(folder: Path) -> None:
+    body = {"model_cfg": {"vision_cfg": {"image_size": 80}}, "preprocess_cfg": {}}
+    body["preprocess_cfg"]["resize_mode"] = "squash"
+    (folder / "open_clip_config.json").write_text(json.dumps(body), encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("damage", "why"),
     [
@@ -207,6 +266,14 @@ def other_image_size(folder: Path) -> None:
         (no_preprocessor, "preprocessor_config"),
         (no_tokenizer, "tokenizer"),
         (other_image_size, "96 px"),
+        (null_setting, "keeps the aspect ratio and does not crop"),
+        (null_sections, "80 px for an encoder of 224 px"),
+        (text_for_a_section, "text_config is 'none', not a JSON object"),
+        (text_for_a_number, "config.json"),
+        (another_processor, "prepared by ViTImageProcessor"),
+        (unknown_pad_token, "is not in its tokenizer"),
+        (another_pattern, "makes other input_ids of"),
+        (squash_beside, "open_clip_config.json disagree: resize is"),
     ],
 )
 def test_damaged_checkpoints(
@@ -224,7 +291,7 @@ def test_a_trace_with_other_weights_is_refused(
     """A tracer that goes wrong says nothing; its graphs are compared with torch."""
     from checkpoints import write_clip
 
-    from datumaro_embed.models import from_transformers
+    from datumaro_embed.exporting import from_transformers
 
     other, _ = from_transformers._load(write_clip(tmp_path / "other", seed=1))
     export = from_transformers._export
@@ -232,6 +299,90 @@ def test_a_trace_with_other_weights_is_refused(
     with pytest.raises(ModelInvalidError, match="other vectors than torch"):
         export_model(checkpoint, tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["other"]
+
+
+def test_what_transformers_reads_is_read(copied: Path, model_dir: Path, tmp_path: Path) -> None:
+    """Defaults, a padding token of the plain vocabulary, lower-casing that is not in the file."""
+    images = {"size": 80, "crop_size": 80, "do_pad": None}
+    (copied / "preprocessor_config.json").write_text(json.dumps(images))
+    edit(copied / "tokenizer_config.json", lambda c: c.update(pad_token="!"))
+    edit(copied / "tokenizer.json", lambda c: c["normalizer"]["normalizers"].pop())
+    out = export_model(copied, tmp_path / "out")
+    manifest, usual = load_manifest(out), load_manifest(model_dir)
+    assert manifest.image == usual.image
+    assert (manifest.text.pad_id, usual.text.pad_id != 0) == (0, True)
+    texts = ["A Photo of a CAT.", "two DOGS"]
+    expected = ClipEncoder.load(model_dir, precision="f32").embed_texts(texts)
+    found = ClipEncoder.load(out, precision="f32").embed_texts(texts)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("resize_px", [81, 83, 87])
+def test_crops_that_transformers_cuts_one_pixel_elsewhere(
+    copied: Path, tmp_path: Path, resize_px: int
+) -> None:
+    """(87 - 80) / 2 is 3 for transformers and 4 for torchvision, whose rule is ours."""
+    edit(copied / "preprocessor_config.json", lambda c: c.update(size=resize_px))
+    assert load_manifest(export_model(copied, tmp_path / "out")).image.resize_px == resize_px
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"resample": "bilinear"}, "prepared otherwise than by its library"),
+        ({"resize": "stretch"}, "prepared otherwise than by its library"),
+        ({"mean": (0.5, 0.5, 0.5)}, "prepared otherwise than by its library"),
+        ({"resize_px": 90}, "prepared otherwise than by its library"),
+        ({"scale": 1.0}, "prepared otherwise than by its library"),
+    ],
+    ids=str,
+)
+def test_images_prepared_otherwise_are_refused(
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, Any],
+    why: str,
+) -> None:
+    """A misreading of the settings would show only in vectors: pixels are compared first."""
+    from datumaro_embed.exporting import from_transformers
+
+    read = from_transformers.read_images
+
+    def misread(folder: Path, family: str) -> Any:
+        settings, spec = read(folder, family)
+        return settings, replace(spec, **change)
+
+    monkeypatch.setattr(from_transformers, "read_images", misread)
+    with pytest.raises(ModelInvalidError, match=why):
+        export_model(checkpoint, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"pad_id": 7}, "other input_ids of ''"),
+        ({"context_length": 24}, "other input_ids of ''"),
+    ],
+    ids=str,
+)
+def test_texts_prepared_otherwise_are_refused(
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, Any],
+    why: str,
+) -> None:
+    from datumaro_embed.exporting import from_transformers
+
+    complete = from_transformers.complete_tokenizer
+    monkeypatch.setattr(
+        from_transformers, "complete_tokenizer", lambda *a: replace(complete(*a), **change)
+    )
+    with pytest.raises(ModelInvalidError, match=why):
+        export_model(checkpoint, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_such_checkpoint(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from strings import strings
 from datumaro_embed.encoders import ClipEncoder
 from datumaro_embed.encoders.tokenizer import TextTokenizer
 from datumaro_embed.errors import ModelInvalidError
-from datumaro_embed.models import export_model, load_manifest
+from datumaro_embed.exporting import export_model
+from datumaro_embed.models import load_manifest
+from hub_server import HubServer, clients_of
 
 
 def reference_of(kind: str, checkpoint: Path) -> Any:
@@ -60,6 +63,196 @@ def test_siglip_tokens(siglip: tuple[Path, Path]) -> None:
     expected = reference_of("TorchSiglip", siglip[0]).tokens(texts).numpy()
     assert len(texts) == 2000
     np.testing.assert_array_equal(tokenize(texts)[0], expected)
+
+
+MIXED_CASE = [
+    *("A Photo of a CAT", "a photo of a cat", "Cat, CAT & cat!", "ΑΣΣΟΣ ΑΣ İstanbul", "ＡＢＣ Ⅳ"),
+    *("DON'T [Stop] {Now} #1", "  Two\tBLANKS \n", "STRASSE straße ǅ", "", "X" * 300, "猫 CAT 🐈"),
+]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"tokenizer_class": "GemmaTokenizerFast", "do_lower_case": False},
+        {"tokenizer_class": "Siglip2Tokenizer"},
+        {"tokenizer_class": "TokenizersBackend"},
+    ],
+    ids=str,
+)
+def test_texts_of_siglip2_are_siglip2s(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """From the hub: pulled by export-model, whichever class its files name."""
+    from checkpoints import write_siglip2
+    from transformers import Siglip2Tokenizer
+
+    checkpoint = write_siglip2(tmp_path / "siglip2", settings=settings)
+    with HubServer({"org/siglip2": checkpoint}) as hub, clients_of(hub, tmp_path / "hf"):
+        model_dir = export_model("org/siglip2", tmp_path / "model")
+    spec = load_manifest(model_dir).text
+    texts = [*MIXED_CASE, *strings(500)]
+    options = {"padding": "max_length", "truncation": True, "max_length": spec.context_length}
+    expected = Siglip2Tokenizer.from_pretrained(checkpoint)(texts, **options)["input_ids"]
+    found = TextTokenizer(model_dir / "tokenizer.json", spec)(texts)[0]
+    np.testing.assert_array_equal(found, np.array(expected))
+    assert found[0].tolist() == found[1].tolist()
+
+
+@pytest.mark.parametrize("settings", [{"padding_side": "left"}, {"padding_side": None}], ids=str)
+def test_siglip2_that_pads_on_the_left(tmp_path: Path, settings: dict[str, Any]) -> None:
+    from checkpoints import write_siglip2
+
+    checkpoint = write_siglip2(tmp_path / "siglip2", settings=settings)
+    with pytest.raises(ModelInvalidError, match="pads on the left"):
+        export_model(checkpoint, tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"do_lower_case": None}, {"do_lower_case": False}, {"pad_token": "<unk>"}],
+    ids=str,
+)
+def test_texts_of_siglip_are_siglips(
+    siglip: tuple[Path, Path], tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    """Without ``do_lower_case`` it is true; a tokenizer.json beside spiece.model cuts no text."""
+    checkpoint = Path(shutil.copytree(siglip[0], tmp_path / "siglip"))
+    plain = json.loads((siglip[1] / "tokenizer.json").read_text(encoding="utf-8"))
+    (checkpoint / "tokenizer.json").write_text(json.dumps({**plain, "normalizer": None}))
+    config = json.loads((checkpoint / "tokenizer_config.json").read_text())
+    del config["do_lower_case"]
+    (checkpoint / "tokenizer_config.json").write_text(json.dumps({**config, **settings}))
+    model_dir = export_model(checkpoint, tmp_path / "model")
+    texts = [*MIXED_CASE, *strings(200)]
+    expected = reference_of("TorchSiglip", checkpoint).tokens(texts).numpy()
+    found = TextTokenizer(model_dir / "tokenizer.json", load_manifest(model_dir).text)(texts)[0]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_pieces_that_sentencepiece_splits_otherwise(
+    siglip: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Byte pairs in spiece.model: our tokenizer would be another, and is not published."""
+    import sentencepiece
+
+    checkpoint = Path(shutil.copytree(siglip[0], tmp_path / "siglip"))
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([text.lower() for text in strings(4000, seed=9)[20:]]),
+        model_prefix=str(checkpoint / "spiece"),
+        vocab_size=400,
+        model_type="bpe",
+        character_coverage=0.98,
+        hard_vocab_limit=False,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    with pytest.raises(ModelInvalidError, match="makes other input_ids of"):
+        export_model(checkpoint, tmp_path / "model")
+
+
+def beside(checkpoint: Path, tmp_path: Path, **files: bytes) -> Path:
+    """Copy an OpenCLIP checkpoint and lay other files beside its own."""
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "checkpoint"))
+    for name, content in files.items():
+        (folder / name.replace("__", ".")).write_bytes(content)
+    return folder
+
+
+@pytest.mark.parametrize("from_hub", [True, False])
+def test_open_clip_takes_its_own_weights(
+    open_clip: tuple[Path, Path], tmp_path: Path, from_hub: bool
+) -> None:
+    """As timm uploads them: beside it, weights and a configuration of timm's image tower."""
+    from safetensors.torch import save
+    from torch import zeros
+
+    folder = beside(
+        open_clip[0],
+        tmp_path,
+        model__safetensors=save({"patch_embed.weight": zeros(3, 3)}),
+        pytorch_model__bin=b"another",
+        config__json=b'{"architecture": "vit_base_patch16", "num_classes": 0}',
+    )
+    with HubServer({"org/timm": folder}) as hub, clients_of(hub, tmp_path / "hf"):
+        out = export_model("org/timm" if from_hub else folder, tmp_path / "model")
+        asked = [name for name in hub.requests if "model" in name.rpartition("/")[2]]
+    assert {name.rpartition("/")[2] for name in asked} <= {"open_clip_model.safetensors", "timm"}
+    manifest, expected = load_manifest(out), load_manifest(open_clip[1])
+    assert manifest.family == "open_clip"
+    assert manifest.fingerprint == expected.fingerprint
+
+
+def test_transformers_weights_go_first_where_they_are(
+    open_clip: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """A repository of both kinds: config.json and weights of transformers, and OpenCLIP's."""
+    from checkpoints import write_clip
+
+    folder = write_clip(tmp_path / "checkpoint", image_size=64)
+    shutil.copyfile(open_clip[0] / "open_clip_config.json", folder / "open_clip_config.json")
+    weights = "open_clip_model.safetensors"
+    shutil.copyfile(open_clip[0] / weights, folder / weights)
+    with HubServer({"org/both": folder}) as hub, clients_of(hub, tmp_path / "hf"):
+        assert load_manifest(export_model("org/both", tmp_path / "model")).family == "clip"
+        assert not [name for name in hub.requests if name.endswith(weights)]
+    (folder / "model.safetensors").unlink()  # what is left is OpenCLIP's
+    (folder / "preprocessor_config.json").unlink()
+    assert load_manifest(export_model(folder, tmp_path / "other")).family == "open_clip"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"size": {"height": 64, "width": 64}, "do_center_crop": False}, "resize is"),
+        ({"resample": 2}, "resample is"),
+        ({"size": 72}, "resize_px is 64 against 72"),
+    ],
+    ids=str,
+)
+def test_open_clip_and_another_file_that_disagree(
+    open_clip: tuple[Path, Path], tmp_path: Path, change: dict[str, Any], why: str
+) -> None:
+    from checkpoints import preprocessor_config
+
+    body = json.dumps({**preprocessor_config(64), **change}).encode()
+    folder = beside(open_clip[0], tmp_path, preprocessor_config__json=body)
+    with pytest.raises(ModelInvalidError, match=f"preprocessor_config.json disagree: {why}"):
+        export_model(folder, tmp_path / "model")
+    body = json.dumps(preprocessor_config(64)).encode()
+    (folder / "preprocessor_config.json").write_bytes(body)
+    fingerprint = load_manifest(export_model(folder, tmp_path / "model")).fingerprint
+    assert fingerprint == load_manifest(open_clip[1]).fingerprint
+
+
+def test_open_clips_convolutions(tmp_path: Path) -> None:
+    """RN50's tower says its size as one number, not as height and width."""
+    import open_clip as library
+    import torch
+    from checkpoints import CLIP_MEAN, CLIP_STD
+    from safetensors.torch import save_file
+
+    tower = {"layers": [1, 1, 1, 1], "width": 16, "image_size": 64, "patch_size": None}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}
+    model_cfg = {"embed_dim": 32, "vision_cfg": {**tower, "head_width": 16}, "text_cfg": text}
+    preprocess = {"mean": CLIP_MEAN, "std": CLIP_STD}
+    folder = tmp_path / "rn"
+    folder.mkdir()
+    body = {"model_cfg": model_cfg, "preprocess_cfg": preprocess}
+    (folder / "open_clip_config.json").write_text(json.dumps(body))
+    torch.manual_seed(0)
+    weights = library.model.CLIP(**model_cfg).state_dict()
+    whole = {name: value.contiguous() for name, value in weights.items()}
+    save_file(whole, folder / "open_clip_model.safetensors", metadata={"format": "pt"})
+    model_dir = export_model(folder, tmp_path / "model")
+    assert load_manifest(model_dir).image.size_px == 64
+    images = drawn_images(8, seed=7)
+    theirs = reference_of("TorchOpenClip", folder).images(images)
+    found = ClipEncoder.load(model_dir, precision="f32").embed_images(images)
+    unit = theirs / np.linalg.norm(theirs, axis=1, keepdims=True)
+    np.testing.assert_allclose(found, unit, atol=1e-5)
 
 
 def test_open_clip_vectors(open_clip: tuple[Path, Path]) -> None:

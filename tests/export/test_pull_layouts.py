@@ -11,8 +11,9 @@ from checkpoints import write_clip, write_siglip
 from test_parity import TEXTS, drawn_images
 
 from datumaro_embed.encoders import ClipEncoder
-from datumaro_embed.models import export_model, load_manifest
-from datumaro_embed.models.traced import quiet
+from datumaro_embed.exporting import export_model
+from datumaro_embed.exporting.traced import quiet
+from datumaro_embed.models import load_manifest
 from hub_server import HubServer
 from support import run
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from datumaro_embed.models import export_model
+from datumaro_embed.exporting import export_model
 
 pytestmark = pytest.mark.slow
 CLIP_TEXT = {"context": 77, "vocab_size": 49408}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,12 @@ def test_texts_that_are_not_utf8_are_texts_still(path: Path) -> None:
     ids, _ = TextTokenizer(path, spec())(["\ud800", "\0", "a \udc80 dog"])
     assert ids.shape == (3, 8)
     assert ids[2, :2].tolist() == [START, 1]
+
+
+@pytest.mark.parametrize("ids", [{"pad_id": 99}, {"eos_id": 2**31 - 1}], ids=str)
+def test_numbers_of_no_token(path: Path, ids: dict[str, int]) -> None:
+    with pytest.raises(ModelInvalidError, match=f"no token of the number .* is {next(iter(ids))}"):
+        TextTokenizer(path, replace(spec(), **ids))
 
 
 def test_no_texts(path: Path) -> None:

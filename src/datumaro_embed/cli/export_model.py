@@ -51,7 +51,7 @@ def _export_model(
     overwrite: bool,
     **int8: Any,
 ) -> int:
-    from ..models import export_model
+    from ..exporting import export_model
     from ..quantising import export_int8
 
     options: dict[str, Any] = {"revision": revision, "overwrite": overwrite}

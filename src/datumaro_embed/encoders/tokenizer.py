@@ -27,7 +27,7 @@ class TextTokenizer:
     Raises
     ------
     ModelInvalidError
-        The file is not a tokenizer.
+        The file is not a tokenizer, or has no token of a number that `spec` names.
     """
 
     def __init__(self, path: Path, spec: TextSpec) -> None:
@@ -38,6 +38,13 @@ class TextTokenizer:
                 f"Model file {path} is not a tokenizer: {error}. Make the model directory again.",
                 path=path,
             ) from error
+        for name in ("pad_id", "eos_id"):
+            if self._tokenizer.id_to_token(getattr(spec, name)) is None:
+                raise ModelInvalidError(
+                    f"Model file {path} has no token of the number {getattr(spec, name)}, which is "
+                    f"{name} in model.json. Make the model directory again.",
+                    path=path,
+                )
         self._spec = spec
         self._tokenizer.enable_truncation(spec.context_length)
         self._tokenizer.enable_padding(length=spec.context_length, pad_id=spec.pad_id)

@@ -2,7 +2,6 @@
 
 from .catalogue import CATALOGUE, CatalogueEntry
 from .core import openvino_core
-from .export import export_model
 from .manifest import ImageSpec, ModelManifest, TextSpec, load_manifest, sha256_file
 from .pull import pull_model
 from .resolve import available_models, resolve_model, user_cache_dir
@@ -14,7 +13,6 @@ __all__ = [
     "ModelManifest",
     "TextSpec",
     "available_models",
-    "export_model",
     "load_manifest",
     "openvino_core",
     "pull_model",

@@ -1,49 +1,36 @@
-"""What a Hugging Face checkpoint's own files say about preprocessing: read, never assumed."""
+"""What a Hugging Face checkpoint's ``config.json`` says: read as transformers reads it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import reprlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import ModelInvalidError
-from .manifest import ImageSpec, TextSpec
+from .manifest import ImageSpec
+from .values import mapping, whole
 
 __all__ = [
     "FAMILIES",
+    "check_dim",
     "check_image_size",
     "context_length",
     "family_of",
-    "image_spec",
     "licence_of",
+    "need",
+    "part",
     "read_json",
-    "read_preprocessor_config",
-    "text_spec",
+    "token_id",
+    "unusable",
 ]
 
 # What transformers' configuration classes give where config.json, which holds only what differs
-# from them, has no max_position_embeddings. (Their image_size is 224 in both.)
+# from them, has no max_position_embeddings.
 FAMILIES = {"clip": 77, "siglip": 64}
-
-# transformers' PILImageResampling, which is Pillow's own numbering.
-_RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
-
-
-def read_preprocessor_config(checkpoint: Path) -> dict[str, Any]:
-    """Read the image processor's settings, from whichever file this checkpoint keeps them in.
-
-    Raises
-    ------
-    ModelInvalidError
-        Neither ``preprocessor_config.json`` nor ``processor_config.json`` has them.
-    """
-    body = read_json(checkpoint / "preprocessor_config.json")
-    if not body:  # transformers 5 nests it in the processor's file
-        body = read_json(checkpoint / "processor_config.json").get("image_processor") or {}
-    if not body:
-        raise _unusable("the checkpoint has no preprocessor_config.json")
-    return dict(body)
+_IMAGE_PX = 224
+_PROJECTION_DIM = 512
 
 
 def family_of(config: Mapping[str, Any]) -> str:
@@ -54,50 +41,13 @@ def family_of(config: Mapping[str, Any]) -> str:
     ModelInvalidError
         It is none of `FAMILIES`.
     """
-    family = str(config.get("model_type"))
+    family = config.get("model_type")
     if family == "siglip2":
-        raise _unusable("it is a NaFlex model, whose images have no fixed size")
-    if family not in FAMILIES:
-        raise _unusable(f"its family is {family!r}, not {' or '.join(FAMILIES)}")
+        raise unusable("it is a NaFlex model, whose images have no fixed size")
+    if not isinstance(family, str) or family not in FAMILIES:
+        found = reprlib.repr(family)
+        raise unusable(f"its family (model_type) is {found}, not {' or '.join(FAMILIES)}")
     return family
-
-
-def image_spec(config: Mapping[str, Any]) -> ImageSpec:
-    """Read an image processor's settings into an `ImageSpec`.
-
-    Parameters
-    ----------
-    config : mapping
-        Of ``preprocessor_config.json``, in the old form (``size: 224``) or the new
-        (``size: {"shortest_edge": 224}``).
-
-    Raises
-    ------
-    ModelInvalidError
-        A setting is missing, or asks for something that is not done here (padding, a rectangle).
-    """
-    if config.get("do_pad") or not config.get("do_resize", True):
-        raise _unusable("its image processor pads, or does not resize")
-    resize, resize_px = _resize_rule(_need(config, "size"))
-    crops = bool(config.get("do_center_crop"))
-    size_px = _square(_need(config, "crop_size")) if crops else resize_px
-    if resize == "shortest_side" and not crops:
-        raise _unusable("its image processor keeps the aspect ratio and does not crop")
-    if resize == "stretch" and size_px != resize_px:
-        raise _unusable("its image processor stretches to one size and crops to another")
-    normalizes = config.get("do_normalize", True)
-    try:
-        return ImageSpec(
-            size_px=size_px,
-            resize=resize,
-            resize_px=resize_px,
-            resample=_RESAMPLE[int(_need(config, "resample"))],
-            scale=float(config.get("rescale_factor") or 1 / 255) if _rescales(config) else 1.0,
-            mean=_rgb(_need(config, "image_mean") if normalizes else [0, 0, 0]),
-            std=_rgb(_need(config, "image_std") if normalizes else [1, 1, 1]),
-        )
-    except (IndexError, TypeError, ValueError) as error:
-        raise _unusable(f"preprocessor_config.json: {error}") from error
 
 
 def check_image_size(config: Mapping[str, Any], spec: ImageSpec) -> None:
@@ -107,52 +57,24 @@ def check_image_size(config: Mapping[str, Any], spec: ImageSpec) -> None:
     ------
     ModelInvalidError
     """
-    trained_px = config.get("vision_config", {}).get("image_size", 224)
+    trained_px = _tower(config, "vision").get("image_size", _IMAGE_PX)
     if trained_px != spec.size_px:
-        raise _unusable(
-            f"it prepares images of {spec.size_px} px for an encoder of {trained_px} px"
-        )
+        raise unusable(f"it prepares images of {spec.size_px} px for an encoder of {trained_px} px")
 
 
-def text_spec(
-    checkpoint: Path, config: Mapping[str, Any], inputs: Sequence[str], tokenizer: Mapping[str, Any]
-) -> TextSpec:
-    """Read a text encoder's context, padding and case rules.
+def check_dim(config: Mapping[str, Any], dim: int) -> None:
+    """Check that vectors are those of the space that images and texts share.
 
-    Parameters
-    ----------
-    checkpoint : Path
-        For ``tokenizer_config.json`` and ``special_tokens_map.json``.
-    config : mapping
-        The model's configuration with its defaults filled in.
-    inputs : sequence of str
-        Names of the exported text encoder's inputs.
-    tokenizer : mapping
-        Content of ``tokenizer.json``.
+    Before its projection an encoder of CLIP has a width of its own, and its vectors compare with
+    nothing. SigLIP has no projection.
 
     Raises
     ------
     ModelInvalidError
-        The context length or a special token cannot be found.
     """
-    text = config.get("text_config", config)
-    settings = {
-        **read_json(checkpoint / "special_tokens_map.json"),
-        **read_json(checkpoint / "tokenizer_config.json"),
-    }
-    if settings.get("padding_side", "right") != "right":
-        raise _unusable("its tokenizer pads on the left")
-    ids = {t["content"]: t["id"] for t in tokenizer.get("added_tokens", ())}
-    lower = bool(settings.get("do_lower_case")) and "Lowercase" not in json.dumps(
-        tokenizer.get("normalizer")
-    )
-    return TextSpec(
-        context_length=context_length(config),
-        pad_id=_token_id("pad_token", settings, ids, text),
-        eos_id=_token_id("eos_token", settings, ids, text),
-        lower_case=lower,
-        inputs=tuple(inputs),
-    )
+    wanted = config.get("projection_dim") or _PROJECTION_DIM
+    if family_of(config) == "clip" and dim != wanted:
+        raise unusable(f"its vectors have {dim} numbers, not the {wanted} of its projection_dim")
 
 
 def context_length(config: Mapping[str, Any]) -> int:
@@ -161,13 +83,18 @@ def context_length(config: Mapping[str, Any]) -> int:
     Raises
     ------
     ModelInvalidError
-        The configuration does not say.
+        The configuration says something that is no length.
     """
-    text = config.get("text_config", config)
-    default = FAMILIES.get(str(config.get("model_type")))
-    return int(
-        text.get("max_position_embeddings") or default or _need(text, "max_position_embeddings")
-    )
+    stated = _tower(config, "text").get("max_position_embeddings")
+    try:
+        return whole("max_position_embeddings", stated or FAMILIES[family_of(config)], 1, 1 << 14)
+    except ValueError as error:
+        raise unusable(str(error)) from error
+
+
+def token_id(config: Mapping[str, Any], name: str) -> Any:
+    """Return what the text encoder's configuration says of ``pad_token_id`` or ``eos_token_id``."""
+    return _tower(config, "text").get(name)
 
 
 def licence_of(checkpoint: Path) -> str:
@@ -184,46 +111,31 @@ def licence_of(checkpoint: Path) -> str:
     return "unknown"
 
 
-def _resize_rule(size: Any) -> tuple[str, int]:
-    if isinstance(size, Mapping) and "shortest_edge" in size:
-        return "shortest_side", int(size["shortest_edge"])
-    if isinstance(size, int):
-        return "shortest_side", size
-    return "stretch", _square(size)
+def part(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return a section of a configuration; an empty one where it is missing or null.
+
+    Raises
+    ------
+    ModelInvalidError
+        It is something else than a JSON object.
+    """
+    value = config.get(key)
+    try:
+        return {} if value is None else mapping(key, value)
+    except ValueError as error:
+        raise unusable(str(error)) from error
 
 
-def _square(size: Any) -> int:
-    if isinstance(size, Mapping) and size.get("height") == size.get("width") is not None:
-        return int(size["height"])
-    if isinstance(size, int):
-        return size
-    raise _unusable(f"its images are not square: {size}")
+def need(config: Mapping[str, Any], key: str) -> Any:
+    """Return a value that must be there.
 
-
-def _rescales(config: Mapping[str, Any]) -> bool:
-    return bool(config.get("do_rescale", True))
-
-
-def _rgb(values: Any) -> tuple[float, float, float]:
-    red, green, blue = (float(v) for v in values)
-    return red, green, blue
-
-
-def _token_id(
-    name: str, settings: Mapping[str, Any], ids: Mapping[str, int], text: Mapping[str, Any]
-) -> int:
-    token = settings.get(name)
-    content = token.get("content") if isinstance(token, Mapping) else token
-    found = ids.get(str(content), text.get(f"{name}_id"))
-    if not isinstance(found, int):
-        raise _unusable(f"it does not say what its {name} is")
-    return found
-
-
-def _need(config: Mapping[str, Any], key: str) -> Any:
+    Raises
+    ------
+    ModelInvalidError
+    """
     value = config.get(key)
     if value is None:
-        raise _unusable(f"its configuration has no {key!r}")
+        raise unusable(f"its configuration has no {key!r}")
     return value
 
 
@@ -233,20 +145,33 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises
     ------
     ModelInvalidError
-        The file is not JSON.
+        The file is not a JSON object.
     """
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        raise _unusable(f"{path.name}: {error}") from error
-    return body if isinstance(body, dict) else {}
+    except (OSError, ValueError, RecursionError) as error:  # the last: nested too deep
+        raise unusable(f"{path.name}: {error}") from error
+    if not isinstance(body, dict):
+        raise unusable(f"{path.name} is not a JSON object")
+    return body
 
 
-def _unusable(reason: str) -> ModelInvalidError:
+def unusable(
+    reason: str, advice: str = "Check that it is a CLIP or SigLIP checkpoint and complete"
+) -> ModelInvalidError:
+    """Return the error that says why a checkpoint cannot be used, and what to do."""
     return ModelInvalidError(
-        f"This checkpoint cannot become a model directory: {reason}. "
-        "Check that it is a CLIP or SigLIP checkpoint and complete.",
-        reason=reason,
+        f"This checkpoint cannot become a model directory: {reason}. {advice}.", reason=reason
     )
+
+
+def _tower(config: Mapping[str, Any], side: str) -> Mapping[str, Any]:
+    """Return the configuration of one encoder.
+
+    Old files of CLIP have ``text_config_dict`` too; where it is, transformers takes it instead.
+    """
+    old = f"{side}_config_dict"
+    has_old = config.get("model_type") == "clip" and config.get(old) is not None
+    return part(config, old if has_old else f"{side}_config")

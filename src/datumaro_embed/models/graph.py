@@ -74,13 +74,16 @@ def cut_out(
     Raises
     ------
     RuntimeError
-        OpenVINO's own: the file is damaged, has no such output, or does not take these shapes.
+        The file is damaged, has no such output, or does not take these shapes.
     """
     import openvino as ov
 
     whole = _read(path)
-    named = {name for port in whole.outputs for name in port.names}
-    result = whole.output(output if output in named else alias).node.input_value(0)
+    named = sorted(name for port in whole.outputs for name in port.names)
+    wanted = next((name for name in (output, alias) if name in named), None)
+    if wanted is None:
+        raise RuntimeError(f"it has no output {output!r}, only {', '.join(named)}")
+    result = whole.output(wanted).node.input_value(0)
     ancestors = _ancestors(result.get_node())
     found = {port.any_name: port.get_node() for port in whole.inputs}
     names = tuple(n for n in shapes if n in found and found[n].get_name() in ancestors)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
+import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..errors import DatumaroEmbedError, ModelDownloadError, ModelNotFoundError
@@ -21,7 +24,8 @@ from .manifest import sha256_file
 __all__ = ["HubRepo", "open_repo"]
 
 
-_MARKERS = ("config.json", "model.json")  # one of these is in every repository that is of use
+# One of these is in every repository that is of use.
+_MARKERS = ("config.json", "model.json", "open_clip_config.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,31 @@ class HubRepo:
             repo=self.repo_id,
             name=name,
         )
+
+    def fetch_all(self, names: Iterable[str]) -> Path:
+        """Download files (see `fetch`) and return the folder that all names are relative to."""
+        folders = [self.fetch(name).parents[name.count("/")] for name in names]
+        return folders[0]
+
+    @contextmanager
+    def real_files(self, names: Collection[str]) -> Iterator[Path]:
+        """Download files and yield a folder that holds them as files, not as links of the cache.
+
+        OpenVINO refuses weights that a link leads out of their folder to. Hard links in the cache's
+        own file system take no space; where it has none, files are copied.
+        """
+        snapshot = self.fetch_all(names)  # REPOSITORY/snapshots/COMMIT
+        cache = snapshot.parents[1]
+        beside = cache if os.access(cache, os.W_OK) else None  # a cache may be read-only
+        with TemporaryDirectory(prefix=".datumaro-embed-", dir=beside) as folder:
+            for name in names:
+                target = Path(folder, name)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    os.link((snapshot / name).resolve(), target)
+                except OSError:
+                    shutil.copyfile(snapshot / name, target)
+            yield Path(folder)
 
 
 def open_repo(repo_id: str, revision: str | None) -> HubRepo:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import ModelInvalidError
+from .values import choice, mapping, numbers, real, text, whole
 
 __all__ = [
     "MANIFEST_NAME",
@@ -35,6 +38,19 @@ MODEL_FILES = (
 )
 RESAMPLE_FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 RESIZE_RULES = ("shortest_side", "stretch")
+TEXT_INPUTS = ("input_ids", "attention_mask")
+FAMILIES = ("clip", "siglip", "open_clip")
+PRECISIONS = ("fp32", "fp16", "int8")
+
+# Several times what any published model has. Beyond them a library aborts or takes all memory.
+_MAX_BYTES = 1 << 24
+_MAX_SIDE_PX = 4096
+_MAX_TOKENS = 1 << 14
+_MAX_TOKEN_ID = (1 << 31) - 1
+_MAX_DIM = 1 << 16
+_MAX_PIXEL = 1e4  # of a scale, mean or deviation, whichever unit pixels are in
+_MIN_STD = 1e-6
+_MAX_LOGIT = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +82,14 @@ class ImageSpec:
     std: tuple[float, float, float]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mean", tuple(float(v) for v in self.mean))
-        object.__setattr__(self, "std", tuple(float(v) for v in self.std))
-        if self.resize not in RESIZE_RULES or self.resample not in RESAMPLE_FILTERS:
-            raise ValueError(f"unknown resize {self.resize!r} or resample {self.resample!r}")
-        if not 0 < self.size_px <= self.resize_px:
-            raise ValueError(f"a crop of {self.size_px} px out of {self.resize_px} px")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0 or self.scale <= 0:
-            raise ValueError("mean and std must be three numbers each, std and scale above 0")
+        choice("resize", self.resize, RESIZE_RULES)
+        choice("resample", self.resample, RESAMPLE_FILTERS)
+        whole("resize_px", self.resize_px, 1, _MAX_SIDE_PX)
+        whole("size_px", self.size_px, 1, self.resize_px)  # what is cut out of the resized image
+        real("scale", self.scale, _MIN_STD, _MAX_PIXEL)
+        mean = numbers("mean", self.mean, -_MAX_PIXEL, _MAX_PIXEL)
+        object.__setattr__(self, "mean", mean)
+        object.__setattr__(self, "std", numbers("std", self.std, _MIN_STD, _MAX_PIXEL))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +115,15 @@ class TextSpec:
     inputs: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "inputs", tuple(self.inputs))
-        if self.context_length < 1 or "input_ids" not in self.inputs:
-            raise ValueError("a text encoder needs input_ids and a context of at least one token")
+        whole("context_length", self.context_length, 1, _MAX_TOKENS)
+        whole("pad_id", self.pad_id, 0, _MAX_TOKEN_ID)
+        whole("eos_id", self.eos_id, 0, _MAX_TOKEN_ID)
+        if not isinstance(self.lower_case, bool):
+            raise ValueError(f"lower_case is {self.lower_case!r}, not true or false")
+        inputs = tuple(self.inputs) if isinstance(self.inputs, list | tuple) else ()
+        if inputs not in (TEXT_INPUTS, TEXT_INPUTS[:1], TEXT_INPUTS[::-1]):
+            raise ValueError(f"inputs must be {' and '.join(TEXT_INPUTS)}, or the first alone")
+        object.__setattr__(self, "inputs", inputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +168,24 @@ class ModelManifest:
     files: Mapping[str, str]
     fidelity: Mapping[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("name", "source", "revision", "licence", "prompt_template"):
+            text(name, getattr(self, name))
+        choice("family", self.family, FAMILIES)
+        choice("precision", self.precision, PRECISIONS)
+        whole("dim", self.dim, 1, _MAX_DIM)
+        for name in ("logit_scale", "logit_bias"):
+            if getattr(self, name) is not None:
+                real(name, getattr(self, name), -_MAX_LOGIT, _MAX_LOGIT)
+        for name, sha256 in mapping("files", self.files).items():
+            if not re.fullmatch(r"[\w.-]+", name) or name in {".", ".."}:
+                raise ValueError(f"it lists {reprlib.repr(name)}, which is not a file name")
+            text(f"the sha256 of {name}", sha256)
+        if self.fidelity is not None:
+            mapping("fidelity", self.fidelity)
+        if "{}" not in self.prompt_template:
+            raise ValueError("prompt_template holds no {}, where a label's name goes")
+
     @property
     def fingerprint(self) -> str:
         """64 hex digits: sha256 over the files' sha256 and the preprocessing in ``model.json``."""
@@ -173,15 +213,13 @@ class ModelManifest:
 
         Raises
         ------
-        KeyError, TypeError, ValueError
+        KeyError, ValueError
             A key is missing, or a value cannot be what its name says.
         """
         fields = {name: body[name] for name in cls.__slots__ if name != "fidelity"}
-        fields["image"] = ImageSpec(**{k: body["image"][k] for k in ImageSpec.__slots__})
-        fields["text"] = TextSpec(**{k: body["text"][k] for k in TextSpec.__slots__})
-        fields["files"] = {str(k): str(v) for k, v in body["files"].items()}
-        if "{}" not in fields["prompt_template"] or int(fields["dim"]) < 1:
-            raise ValueError("prompt_template needs {} and dim must be at least 1")
+        for kind, name in ((ImageSpec, "image"), (TextSpec, "text")):
+            part = mapping(name, body[name])
+            fields[name] = kind(**{k: part[k] for k in kind.__slots__})
         return cls(**fields, fidelity=body.get("fidelity"))
 
 
@@ -202,12 +240,14 @@ def load_manifest(model_dir: Path, *, verify_hashes: bool = True) -> ModelManife
     path = model_dir / MANIFEST_NAME
     body = _read_json(path)
     if body.get("format") != FORMAT or body.get("format_version") != FORMAT_VERSION:
-        found = f"{body.get('format')!r} version {body.get('format_version')!r}"
+        found = " version ".join(reprlib.repr(body.get(k)) for k in ("format", "format_version"))
         raise _invalid(path, f"it is {found}, not {FORMAT!r} version {FORMAT_VERSION}")
     try:
         manifest = ModelManifest.from_json(body)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise _invalid(path, f"{type(error).__name__}: {error}") from error
+    except KeyError as error:
+        raise _invalid(path, f"it has no {error}") from error
+    except ValueError as error:
+        raise _invalid(path, str(error)) from error
     for name in sorted({*MODEL_FILES, *manifest.files}):
         _check_file(model_dir, name, manifest.files.get(name), verify_hashes)
     return manifest
@@ -232,8 +272,6 @@ def _check_file(model_dir: Path, name: str, sha256: str | None, verify_hashes: b
     path = model_dir / name
     if sha256 is None:
         raise _invalid(model_dir / MANIFEST_NAME, f"it does not list {name}")
-    if Path(name).name != name:
-        raise _invalid(model_dir / MANIFEST_NAME, f"it lists {name!r}, which is not a file name")
     if not path.is_file():
         raise _invalid(path, "the file is missing")
     if verify_hashes and sha256_file(path) != sha256:
@@ -242,10 +280,12 @@ def _check_file(model_dir: Path, name: str, sha256: str | None, verify_hashes: b
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise _invalid(path, f"it is larger than {_MAX_BYTES >> 20} MiB")
         body = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise _invalid(path, "the file is missing") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # the last: nested too deep
         raise _invalid(path, str(error)) from error
     if not isinstance(body, dict):
         raise _invalid(path, "it is not a JSON object")

@@ -7,26 +7,26 @@ Three layouts are known: a model directory of ours (``model.json``), optimum-int
 from __future__ import annotations
 
 import json
+import posixpath
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import ModelInvalidError, UsageError
 from .catalogue import CATALOGUE, CatalogueEntry
 from .checkpoint import (
+    check_dim,
     check_image_size,
     context_length,
     family_of,
-    image_spec,
     licence_of,
     read_json,
-    read_preprocessor_config,
-    text_spec,
 )
 from .graph import Half, cut_out
 from .hub import HubRepo, open_repo
+from .image_settings import OPEN_CLIP_CONFIG, read_images
 from .manifest import (
     MANIFEST_NAME,
     MODEL_FILES,
@@ -36,23 +36,25 @@ from .manifest import (
     sha256_file,
     write_manifest,
 )
+from .onnx_files import read_onnx
 from .publish import publish_directory
 from .resolve import user_model_dir
-from .tokenizers import check_tokenizer
+from .tokenizers import complete_tokenizer
 
 __all__ = ["pull_model"]
 
 _NEEDED = ("config.json", "tokenizer.json")
 _WELCOME = (
-    *("preprocessor_config.json", "processor_config.json"),
+    *("preprocessor_config.json", "processor_config.json", OPEN_CLIP_CONFIG),
     *("tokenizer_config.json", "special_tokens_map.json", "README.md"),
 )
 _PRECISIONS = ("fp32", "fp16")
+_POOLED = {"clip": "", "siglip": "pooler_output"}  # what else an output of vectors may be called
 
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where a repository keeps the graphs of both encoders; each may have its weights beside it."""
+    """Where a repository keeps the graphs of both encoders."""
 
     image: str
     text: str
@@ -60,14 +62,6 @@ class _Layout:
     @property
     def sides(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((self.image, self.text)))
-
-    def files(self, names: Mapping[str, str]) -> list[str]:
-        """Return the graphs with their weights: ``x.bin`` of IR, ``x.onnx_data`` of ONNX."""
-        wanted = []
-        for side in self.sides:
-            weights = side.removesuffix(".xml") + ".bin" if side.endswith(".xml") else side
-            wanted += [n for n in names if n in {side, weights} or n.startswith(f"{side}_")]
-        return wanted
 
 
 _LAYOUTS = (
@@ -146,31 +140,31 @@ def _copy_ours(repo: HubRepo, fresh: Path) -> None:
 def _convert(
     repo: HubRepo, entry: CatalogueEntry, fresh: Path, name: str, compress: bool, template: str
 ) -> None:
+    """Fetch small files first: what is wrong with them shows before the long downloads."""
     layout = _layout(repo)
-    snapshot = _download(repo, layout)
+    names = [*_NEEDED, *(n for n in _WELCOME if n in repo.digests)]
+    snapshot = repo.fetch_all(names)
     config = read_json(snapshot / "config.json")
     family = family_of(config)
-    preprocessor = read_preprocessor_config(snapshot)
-    image = image_spec(preprocessor)
+    preprocessor, image = read_images(snapshot, family)
     check_image_size(config, image)
-    halves = _halves(repo, snapshot, layout, image, context_length(config))
-    for half, file in zip(halves, ("image_encoder.xml", "text_encoder.xml"), strict=True):
-        half.save(fresh / file, compress_to_fp16=compress)
-    _write_json(fresh / "preprocessor_config.json", preprocessor)
     shutil.copyfile(snapshot / "tokenizer.json", fresh / "tokenizer.json")
-    tokenizer = read_json(fresh / "tokenizer.json")
-    text = text_spec(snapshot, config, halves[1].inputs, tokenizer)
-    check_tokenizer(fresh / "tokenizer.json", text)
+    text = complete_tokenizer(fresh / "tokenizer.json", snapshot, config)
+    images, texts = _halves(repo, layout, config, image)
+    check_dim(config, images.dim)
+    images.save(fresh / "image_encoder.xml", compress_to_fp16=compress)
+    texts.save(fresh / "text_encoder.xml", compress_to_fp16=compress)
+    _write_json(fresh / "preprocessor_config.json", preprocessor)
     manifest = ModelManifest(
         name=name,
         source=repo.repo_id,
         revision=repo.commit,
         licence=entry.licence or licence_of(snapshot),
         family=family,
-        dim=halves[0].dim,
+        dim=images.dim,
         precision="fp16" if compress else "fp32",
         image=image,
-        text=text,
+        text=replace(text, inputs=texts.inputs),
         logit_scale=entry.logit_scale,
         logit_bias=entry.logit_bias,
         prompt_template=template,
@@ -192,32 +186,55 @@ def _layout(repo: HubRepo) -> _Layout:
     )
 
 
-def _download(repo: HubRepo, layout: _Layout) -> Path:
-    """Fetch small files first: what is wrong with them shows before the long downloads."""
-    names = [*_NEEDED, *(n for n in _WELCOME if n in repo.digests), *layout.files(repo.digests)]
-    folders = [repo.fetch(name).parent for name in names]
-    return folders[0]
-
-
 def _halves(
-    repo: HubRepo, snapshot: Path, layout: _Layout, image: ImageSpec, context: int
+    repo: HubRepo, layout: _Layout, config: Mapping[str, Any], image: ImageSpec
 ) -> tuple[Half, Half]:
+    """Download both graphs with their weights, and cut the encoders out of them."""
+    context = context_length(config)
     shapes = {
         "pixel_values": (-1, 3, image.size_px, image.size_px),
         "input_ids": (-1, context),
         "attention_mask": (-1, context),
     }
+    alias = _POOLED[family_of(config)]
     sides = ((layout.image, "image_embeds"), (layout.text, "text_embeds"))
-    try:
-        images, texts = (
-            cut_out(snapshot / file, output, shapes, alias="pooler_output")
-            for file, output in sides
-        )
-    except RuntimeError as error:  # OpenVINO's only kind
-        raise _unusable(repo, str(error).strip().splitlines()[-1]) from error
+    wanted = dict.fromkeys(layout.sides)
+    for side, output in sides:
+        wanted.update(dict.fromkeys(_weights(repo, side, (output, alias))))
+    with repo.real_files(wanted) as folder:
+        try:
+            images, texts = (
+                cut_out(folder / side, output, shapes, alias=alias) for side, output in sides
+            )
+        except RuntimeError as error:  # OpenVINO's only kind
+            raise _unusable(repo, str(error).strip().splitlines()[-1]) from error
     if images.dim != texts.dim or not images.inputs or not texts.inputs:
         raise _unusable(repo, f"images have {images.dim} numbers and texts {texts.dim}")
     return images, texts
+
+
+def _weights(repo: HubRepo, side: str, outputs: tuple[str, str]) -> list[str]:
+    """Return the files that hold a graph's weights, once it is known that they can be used.
+
+    The graph of a model of more than 2 GB is small, and its weights are not: it is read first.
+    """
+    if side.endswith(".xml"):
+        weights = [side.removesuffix(".xml") + ".bin"]
+    else:
+        try:
+            facts = read_onnx(repo.fetch(side))
+        except ValueError as error:
+            raise _unusable(repo, f"{side}: {error}") from error
+        if not set(outputs) & set(facts.outputs):
+            found = ", ".join(facts.outputs)
+            raise _unusable(repo, f"{side} has no output {outputs[0]!r}, only {found}")
+        folder = posixpath.dirname(side)
+        weights = [posixpath.normpath(f"{folder}/{name}") for name in sorted(facts.external)]
+        if outside := [name for name in weights if not name.startswith(f"{folder}/")]:
+            raise _unusable(repo, f"{side} keeps weights outside its folder: {outside[0]!r}")
+    if missing := [name for name in weights if name not in repo.digests]:
+        raise _unusable(repo, f"{side} needs {missing[0]!r}, which the repository does not hold")
+    return weights
 
 
 def _write_json(path: Path, body: Any) -> None:

@@ -1,62 +1,178 @@
-"""``tokenizer.json`` for a checkpoint: its own, or made from the vocabulary that it has instead."""
+"""A model's ``tokenizer.json``: what its loader does beside it, its special tokens, its end."""
 
 from __future__ import annotations
 
-import shutil
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, models, normalizers
 
-from ..errors import MissingExtraError, ModelInvalidError
-from .manifest import TextSpec
+from ..errors import ModelInvalidError
+from .checkpoint import context_length, family_of, read_json, token_id, unusable
+from .manifest import TEXT_INPUTS, TextSpec
 
-__all__ = [
-    "byte_pair_tokenizer",
-    "check_tokenizer",
-    "sentencepiece_tokenizer",
-    "write_tokenizer",
-]
+__all__ = ["SIGLIP2", "canonical_siglip", "complete_tokenizer", "tokenizer_kind"]
 
-# CLIP's own pattern of a word: clip/simple_tokenizer.py of OpenAI's repository.
-_WORD = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+CLIP, SIGLIP, SIGLIP2 = "CLIPTokenizer", "SiglipTokenizer", "Siglip2Tokenizer"
 
-
-def write_tokenizer(checkpoint: Path, target: Path) -> None:
-    """Copy a checkpoint's ``tokenizer.json``, or make it from an older form of it.
-
-    Raises
-    ------
-    FileNotFoundError
-        The checkpoint has no tokenizer of a kind known here.
-    """
-    own = checkpoint / "tokenizer.json"
-    if own.is_file():
-        shutil.copyfile(own, target)
-    elif (checkpoint / "spiece.model").is_file():
-        sentencepiece_tokenizer(checkpoint / "spiece.model").save(str(target))
-    else:
-        _check_files(checkpoint, ("vocab.json", "merges.txt"))
-        from transformers import AutoTokenizer
-
-        made = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
-        made.backend_tokenizer.save(str(target))
+# The special tokens that each has in transformers where no file names them.
+_SPECIAL = {
+    CLIP: {"pad_token": "<|endoftext|>", "eos_token": "<|endoftext|>"},
+    SIGLIP: {"pad_token": "</s>", "eos_token": "</s>"},
+    SIGLIP2: {"pad_token": "<pad>", "eos_token": "<eos>"},
+}
+_PAD_LEFT = {SIGLIP2, "GemmaTokenizer"}  # unless a file says otherwise
 
 
-def check_tokenizer(path: Path, spec: TextSpec) -> None:
-    """Check that a ``tokenizer.json`` ends a text with the end token, as every family here does.
+def complete_tokenizer(path: Path, checkpoint: Path, config: Mapping[str, Any]) -> TextSpec:
+    """Make a ``tokenizer.json`` do all that its loader does, and say how texts are encoded.
+
+    transformers lower-cases texts, and removes SigLIP's punctuation, in code: the file of a
+    checkpoint may do neither, and texts that are not in lower case would get other vectors.
+
+    Parameters
+    ----------
+    path : Path
+        Of the ``tokenizer.json``, which is rewritten where a step is missing.
+    checkpoint : Path
+        For ``tokenizer_config.json`` and ``special_tokens_map.json``.
+    config : mapping
+        Content of ``config.json``.
+
+    Returns
+    -------
+    TextSpec
+        For a text encoder that takes every input; the graph says which it does take.
 
     Raises
     ------
     ModelInvalidError
-        It does not, or is no tokenizer: vectors would be wrong and nothing would say so.
+        It is no tokenizer, pads on the left, lacks a special token, or does not end a text with
+        the end token, as every family here does: vectors would be wrong and nothing would say so.
     """
     try:
-        ids = Tokenizer.from_file(str(path)).encode("a photo of a cat").ids
+        tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception
         raise _unusable(str(error)) from error
+    settings = {
+        **read_json(checkpoint / "special_tokens_map.json"),
+        **read_json(checkpoint / "tokenizer_config.json"),
+    }
+    kind = tokenizer_kind(family_of(config), settings, tokenizer)
+    stated = _class_name(settings)
+    if (settings.get("padding_side") or ("left" if stated in _PAD_LEFT else "right")) != "right":
+        raise unusable("its tokenizer pads on the left")
+    steps, specials = _missing_steps(kind, tokenizer), _unlisted(settings, tokenizer)
+    if steps:
+        own = [tokenizer.normalizer] if tokenizer.normalizer is not None else []
+        tokenizer.normalizer = normalizers.Sequence([*steps, *own])
+    if steps or specials:
+        tokenizer.add_special_tokens(specials)
+        tokenizer.save(str(path))
+    spec = TextSpec(
+        context_length=context_length(config),
+        pad_id=_special_id("pad_token", settings, kind, tokenizer, config),
+        eos_id=_special_id("eos_token", settings, kind, tokenizer, config),
+        lower_case=_keeps_case(tokenizer) and bool(settings.get("do_lower_case", kind == SIGLIP)),
+        inputs=TEXT_INPUTS,
+    )
+    _check_end(tokenizer, spec)
+    return spec
+
+
+def tokenizer_kind(family: str, settings: Mapping[str, Any], tokenizer: Tokenizer) -> str:
+    """Return which class of transformers' encodes texts as the model's authors did.
+
+    SigLIP 2 is of the family ``"siglip"`` and often names GemmaTokenizer, which keeps the case.
+    """
+    if family == "siglip":
+        return SIGLIP2 if isinstance(tokenizer.model, models.BPE) else SIGLIP
+    return _class_name(settings) or CLIP
+
+
+def canonical_siglip() -> list[Any]:
+    """Return SigLIP's own normalizers: punctuation is removed, white space collapsed.
+
+    Notes
+    -----
+    Source: ``canonicalize_text`` of big_vision, as transformers' SiglipTokenizer applies it.
+    """
+    punctuation = "".join(f"\\{char}" for char in string.punctuation)
+    return [
+        normalizers.Replace(Regex(f"[{punctuation}]"), ""),
+        normalizers.Replace(Regex(r"\s+"), " "),
+        normalizers.Strip(),
+    ]
+
+
+def _missing_steps(kind: str, tokenizer: Tokenizer) -> list[Any]:
+    """Return what the class does before the file's own normalizer, and the file does not.
+
+    SigLIP's lower-casing is not here but in `TextSpec.lower_case`: it is Python's, which knows
+    the Greek final sigma; that of the tokenizers library does not.
+    """
+    if kind == SIGLIP:
+        with_marks = _normalized(tokenizer, f"a {string.punctuation}b")
+        return canonical_siglip() if with_marks != _normalized(tokenizer, "a b") else []
+    lowers = kind in {CLIP, SIGLIP2}
+    return [normalizers.Lowercase()] if lowers and _keeps_case(tokenizer) else []
+
+
+def _unlisted(settings: Mapping[str, Any], tokenizer: Tokenizer) -> list[str]:
+    """Return special tokens that settings name and the file holds as plain words.
+
+    transformers makes them special: "!" as padding is another token in a text too.
+    """
+    listed = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    named = {_content(settings.get(f"{name}_token")) for name in ("bos", "eos", "pad", "unk")}
+    return sorted(t for t in named - listed if t and tokenizer.token_to_id(t) is not None)
+
+
+def _content(token: Any) -> str | None:
+    """Return a special token as text; a file may give it with its properties."""
+    stated = token.get("content") if isinstance(token, Mapping) else token
+    return None if stated is None else str(stated)
+
+
+def _keeps_case(tokenizer: Tokenizer) -> bool:
+    return _normalized(tokenizer, "Ab") != _normalized(tokenizer, "ab")
+
+
+def _normalized(tokenizer: Tokenizer, text: str) -> str:
+    own = tokenizer.normalizer
+    return text if own is None else str(own.normalize_str(text))
+
+
+def _special_id(
+    name: str,
+    settings: Mapping[str, Any],
+    kind: str,
+    tokenizer: Tokenizer,
+    config: Mapping[str, Any],
+) -> int:
+    content = _content(settings.get(name))
+    if content is None and name == "pad_token":
+        content = (tokenizer.padding or {}).get("pad_token")
+    if content is not None:
+        found = tokenizer.token_to_id(content)
+        if found is None:  # transformers would add it, beyond the encoder's embeddings
+            raise unusable(f"its {name} {content!r} is not in its tokenizer")
+        return int(found)
+    usual = tokenizer.token_to_id(_SPECIAL[kind][name]) if kind in _SPECIAL else None
+    last = token_id(config, f"{name}_id") if usual is None else usual
+    if not isinstance(last, int):
+        raise unusable(f"it does not say what its {name} is")
+    return last
+
+
+def _class_name(settings: Mapping[str, Any]) -> str:
+    return str(settings.get("tokenizer_class") or "").removesuffix("Fast")
+
+
+def _check_end(tokenizer: Tokenizer, spec: TextSpec) -> None:
+    ids = tokenizer.encode("a photo of a cat").ids
     while len(ids) > 1 and ids[-1] == spec.pad_id != spec.eos_id:  # some files pad by themselves
         ids.pop()
     if not ids or ids[-1] != spec.eos_id:
@@ -69,98 +185,3 @@ def _unusable(reason: str) -> ModelInvalidError:
         "another repository.",
         reason=reason,
     )
-
-
-def sentencepiece_tokenizer(path: Path) -> Tokenizer:
-    """Make SigLIP's tokenizer from its ``spiece.model``.
-
-    Lower-casing is not part of it: `TextSpec.lower_case` says whether the text is lowered first.
-
-    Notes
-    -----
-    Source: ``canonicalize_text`` of big_vision (punctuation is removed, white space collapsed) and
-    sentencepiece's own normalization, as transformers' SiglipTokenizer applies both.
-    """
-    try:
-        from sentencepiece import sentencepiece_model_pb2
-    except ImportError as error:
-        raise MissingExtraError(
-            "Exporting this model needs sentencepiece, which is not installed. "
-            "Run: pip install 'datumaro-embed[export]'",
-            name="sentencepiece",
-        ) from error
-    proto = sentencepiece_model_pb2.ModelProto()
-    proto.ParseFromString(path.read_bytes())
-    pieces = [(piece.piece, piece.score) for piece in proto.pieces]
-    fallback = proto.trainer_spec.byte_fallback
-    tokenizer = Tokenizer(
-        models.Unigram(pieces, unk_id=proto.trainer_spec.unk_id, byte_fallback=fallback)
-    )
-    punctuation = "".join(f"\\{char}" for char in string.punctuation)
-    charsmap = proto.normalizer_spec.precompiled_charsmap
-    tokenizer.normalizer = normalizers.Sequence(
-        [
-            normalizers.Replace(Regex(f"[{punctuation}]"), ""),
-            normalizers.Replace(Regex(r"\s+"), " "),
-            normalizers.Strip(),
-            *([normalizers.Precompiled(charsmap)] if charsmap else []),
-            normalizers.Replace(Regex(" {2,}"), " "),
-            normalizers.Strip(),
-        ]
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
-    end = (proto.trainer_spec.eos_piece, proto.trainer_spec.eos_id)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"$A {end[0]}", special_tokens=[end]
-    )
-    tokenizer.add_special_tokens([end[0], proto.trainer_spec.unk_piece])
-    return tokenizer
-
-
-def byte_pair_tokenizer(
-    vocab: Mapping[str, int],
-    merges: Sequence[tuple[str, str]],
-    ends: tuple[str, str],
-    replacements: Mapping[str, str],
-) -> Tokenizer:
-    """Make a tokenizer of CLIP's kind; the text is lowered before it.
-
-    Parameters
-    ----------
-    vocab : mapping of str to int
-    merges : sequence of pairs
-    ends : pair of str
-        The tokens before and after every text.
-    replacements : mapping of str to str
-        Regular expression → what stands for it, before anything else.
-    """
-    start, end = ends
-    model: Any = models.BPE(
-        dict(vocab), list(merges), unk_token=end, end_of_word_suffix="</w>", fuse_unk=False
-    )
-    tokenizer = Tokenizer(model)
-    tokenizer.normalizer = normalizers.Sequence(
-        [
-            *(normalizers.Replace(Regex(old), new) for old, new in replacements.items()),
-            normalizers.NFC(),
-            normalizers.Replace(Regex(r"\s+"), " "),
-        ]
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_WORD), behavior="removed", invert=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{start} $A {end}", special_tokens=[(start, vocab[start]), (end, vocab[end])]
-    )
-    tokenizer.add_special_tokens([start, end])
-    return tokenizer
-
-
-def _check_files(checkpoint: Path, names: Sequence[str]) -> None:
-    """Without its vocabulary, transformers would make an empty tokenizer and say nothing."""
-    for name in names:
-        if not (checkpoint / name).is_file():
-            raise FileNotFoundError(f"no tokenizer.json and no {name}")

@@ -6,20 +6,17 @@ Imports torch, transformers and optimum, and only inside functions.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import (
-    check_image_size,
-    context_length,
-    family_of,
-    image_spec,
-    read_json,
-    read_preprocessor_config,
-    text_spec,
-)
-from .graph import Half, cut_out
+from PIL import Image
+
+from ..models.checkpoint import check_image_size, context_length, family_of, read_json
+from ..models.graph import Half, cut_out
+from ..models.image_settings import read_images
+from ..models.tokenizers import SIGLIP2, complete_tokenizer, tokenizer_kind
 from .tokenizers import write_tokenizer
 from .traced import Traced, check_half, example_inputs, not_exportable, quiet
 
@@ -41,12 +38,14 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
     Both encoders are cut out of one zero-shot model, so that projection and pooling are the
     checkpoint's own.
     """
-    family_of(read_json(folder / "config.json"))
-    preprocessor = read_preprocessor_config(folder)
-    spec = image_spec(preprocessor)
+    stated = read_json(folder / "config.json")
+    family = family_of(stated)
+    preprocessor, spec = read_images(folder, family)
+    check_image_size(stated, spec)
+    context = context_length(stated)
     model, config = _load(folder)
-    check_image_size(config, spec)
-    context = context_length(config)
+    _write_tokenizer(folder, tokenizer_path)
+    text = complete_tokenizer(tokenizer_path, folder, config)
     shapes = {
         "pixel_values": (-1, 3, spec.size_px, spec.size_px),
         "input_ids": (-1, context),
@@ -58,18 +57,53 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
         images = cut_out(whole, "image_embeds", shapes)
         texts = cut_out(whole, "text_embeds", shapes)
     _check(folder, model, images, texts, shapes)
-    _write_tokenizer(folder, tokenizer_path)
     bias = getattr(model, "logit_bias", None)
     return Traced(
-        family=str(config["model_type"]),
+        family=family,
         images=images,
         texts=texts,
         preprocessor=preprocessor,
         image=spec,
-        text=text_spec(folder, config, texts.inputs, read_json(tokenizer_path)),
+        text=replace(text, inputs=texts.inputs),
         logit_scale=float(model.logit_scale.detach().exp().item()),
         logit_bias=0.0 if bias is None else float(bias.detach().item()),
+        reference_tokens=_tokens(folder, family, tokenizer_path, context),
+        reference_pixels=_pixels(folder),
     )
+
+
+def _tokens(
+    folder: Path, family: str, tokenizer_path: Path, context: int
+) -> Callable[[Sequence[str]], Any]:
+    """Return the tokenizer of the model's authors, as transformers has it.
+
+    What AutoTokenizer gives for SigLIP 2 keeps the case, which its training did not.
+    """
+    from tokenizers import Tokenizer
+    from transformers import AutoTokenizer, Siglip2Tokenizer
+
+    kind = tokenizer_kind(family, {}, Tokenizer.from_file(str(tokenizer_path)))
+    made = Siglip2Tokenizer if kind == SIGLIP2 else AutoTokenizer
+    with quiet():
+        try:
+            reference = made.from_pretrained(folder, local_files_only=True)
+        except Exception as error:  # transformers and sentencepiece raise many kinds
+            raise not_exportable(folder.name, f"its tokenizer: {error}") from error
+    options = {"padding": "max_length", "truncation": True, "max_length": context}
+    return lambda texts: reference(list(texts), **options, return_tensors="np")
+
+
+def _pixels(folder: Path) -> Callable[[Image.Image], Any]:
+    from transformers import AutoImageProcessor
+
+    with quiet():
+        try:
+            prepare = AutoImageProcessor.from_pretrained(
+                folder, local_files_only=True, backend="pil"
+            )
+        except Exception as error:
+            raise not_exportable(folder.name, f"its image processor: {error}") from error
+    return lambda image: prepare(image, return_tensors="np")["pixel_values"][0]
 
 
 def _load(folder: Path) -> tuple[Any, dict[str, Any]]:
@@ -79,7 +113,7 @@ def _load(folder: Path) -> tuple[Any, dict[str, Any]]:
 
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a value that is not of its kind: many kinds
         raise not_exportable(folder.name, f"config.json: {error}") from error
     try:
         with quiet():

@@ -8,43 +8,23 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import MissingExtraError, UsageError
+from ..models.checkpoint import licence_of, read_json
+from ..models.manifest import MODEL_FILES, ModelManifest, sha256_file, write_manifest
+from ..models.publish import publish_directory
 from . import from_open_clip, from_transformers
-from .checkpoint import licence_of, read_json
-from .manifest import (
-    MODEL_FILES,
-    ModelManifest,
-    sha256_file,
-    write_manifest,
-)
-from .publish import publish_directory
-from .tokenizers import check_tokenizer
-from .traced import Traced, not_exportable
+from .compare import check_preparation
+from .download import fetch_checkpoint, is_open_clip
+from .traced import Traced
 
 __all__ = ["PRECISIONS", "export_model"]
 
 PRECISIONS = ("fp32", "fp16")
 _NEEDED = ("optimum.intel", "transformers", "torch")
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_WEIGHTS = (
-    *("model*.safetensors", "pytorch_model*.bin"),
-    *("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Checkpoint:
-    """A checkpoint directory on this machine, and what to call it in ``model.json``."""
-
-    folder: Path
-    source: str
-    revision: str
 
 
 def export_model(
@@ -91,7 +71,10 @@ def export_model(
     UsageError
         An unknown precision, a template without ``{}``, or `out_dir` exists.
     ModelInvalidError
-        The checkpoint is not there, incomplete, or not of a family known here.
+        The checkpoint is not there, incomplete, or not of a family known here; or its vectors,
+        tokens or pixels here are not those of its own library.
+    ModelNotFoundError, ModelDownloadError
+        Of a Hugging Face id.
 
     Notes
     -----
@@ -105,9 +88,9 @@ def export_model(
     _check_extra()
     out_dir = Path(out_dir)
     with publish_directory(out_dir, overwrite=overwrite) as fresh:
-        checkpoint = _fetch(source, revision)
+        checkpoint = fetch_checkpoint(source, revision)
         traced = _trace(checkpoint.folder, fresh / "tokenizer.json")
-        check_tokenizer(fresh / "tokenizer.json", traced.text)
+        check_preparation(traced, fresh / "tokenizer.json", checkpoint.source)
         compress = precision == "fp16"
         traced.images.save(fresh / "image_encoder.xml", compress_to_fp16=compress)
         traced.texts.save(fresh / "text_encoder.xml", compress_to_fp16=compress)
@@ -140,8 +123,8 @@ def _copy_notices(checkpoint: Path, fresh: Path) -> None:
 
 
 def _trace(folder: Path, tokenizer_path: Path) -> Traced:
-    own = (folder / from_open_clip.CONFIG_NAME).is_file()
-    if own and "model_type" not in read_json(folder / "config.json"):
+    names = [path.name for path in folder.iterdir()]
+    if is_open_clip(names, read_json(folder / "config.json")):
         return from_open_clip.trace(folder, tokenizer_path)
     return from_transformers.trace(folder, tokenizer_path)
 
@@ -158,28 +141,6 @@ def _check_extra() -> None:
                 "Run: pip install 'datumaro-embed[export]'",
                 name=package,
             )
-
-
-def _fetch(source: str | Path, revision: str | None) -> _Checkpoint:
-    """Return a local checkpoint: a directory as it is, a hub id by download (or from its cache)."""
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        return _Checkpoint(folder, folder.resolve().name, revision or "")
-    if not isinstance(source, str) or not _HUB_ID.fullmatch(source):
-        raise not_exportable(str(source), "no such directory, and not a Hugging Face id")
-    from huggingface_hub import snapshot_download
-
-    patterns = ["*.json", "*.txt", "*.model", "README.md"]
-    try:
-        for weights in _WEIGHTS:
-            fetched = Path(
-                snapshot_download(source, revision=revision, allow_patterns=[*patterns, weights])
-            )
-            if any(fetched.glob(weights)):
-                break
-    except Exception as error:  # offline, no such id, gated: the hub client raises many kinds
-        raise not_exportable(source, f"{type(error).__name__}: {error}") from error
-    return _Checkpoint(fetched, source, fetched.name)
 
 
 def _write_json(path: Path, body: Any) -> None:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
+import textwrap
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from ..errors import ModelInvalidError
+from ..models.graph import Half
+from ..models.manifest import ImageSpec, TextSpec
 from ..vectors import unit_rows
-from .graph import Half
-from .manifest import ImageSpec, TextSpec
 
 __all__ = ["Traced", "check_half", "example_inputs", "not_exportable", "quiet"]
 
@@ -34,6 +36,11 @@ class Traced:
         Content of ``preprocessor_config.json``.
     image, text : ImageSpec, TextSpec
     logit_scale, logit_bias : float
+    reference_tokens : callable
+        Texts → ``input_ids`` (and ``attention_mask``) as the checkpoint's own library makes them,
+        of shape (n_texts, context_length).
+    reference_pixels : callable
+        An RGB image → what the image encoder takes, of shape (3, size_px, size_px).
     """
 
     family: str
@@ -44,6 +51,8 @@ class Traced:
     text: TextSpec
     logit_scale: float
     logit_bias: float
+    reference_tokens: Callable[[Sequence[str]], Mapping[str, Any]]
+    reference_pixels: Callable[[Image.Image], Any]
 
 
 @contextmanager
@@ -105,7 +114,8 @@ def check_half(
 
 
 def not_exportable(source: str, reason: str) -> ModelInvalidError:
-    """Return the error that says why a checkpoint cannot be exported."""
+    """Return the error that says why a checkpoint cannot be exported, in one line."""
+    reason = textwrap.shorten(reason, 600, placeholder=" …")
     return ModelInvalidError(
         f"Cannot export {source}: {reason}. Pass a checkpoint directory of CLIP, SigLIP or "
         "OpenCLIP (configuration, weights, tokenizer) or its hub id.",

@@ -9,21 +9,26 @@ from __future__ import annotations
 import importlib.util
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from ..errors import MissingExtraError
-from .checkpoint import image_spec, read_json
-from .graph import Half, cut_out
-from .manifest import TextSpec
+from ..models.checkpoint import part, read_json
+from ..models.graph import Half, cut_out
+from ..models.image_settings import (
+    OPEN_CLIP_CONFIG,
+    check_agreement,
+    image_spec,
+    open_clip_settings,
+)
+from ..models.manifest import TextSpec
 from .tokenizers import byte_pair_tokenizer
 from .traced import Traced, check_half, example_inputs, not_exportable, quiet
 
-__all__ = ["CONFIG_NAME", "trace"]
-
-CONFIG_NAME = "open_clip_config.json"
-_FILTERS = {"bicubic": 3, "bilinear": 2}
+__all__ = ["trace"]
 
 
 def trace(folder: Path, tokenizer_path: Path) -> Traced:
@@ -43,11 +48,11 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
             "Run: pip install 'datumaro-embed[export]'",
             name="open_clip",
         )
-    config = read_json(folder / CONFIG_NAME)
-    _check_text_config(folder, config.get("model_cfg", {}))
+    _check_text_config(folder, part(read_json(folder / OPEN_CLIP_CONFIG), "model_cfg"))
     model = _load(folder)
-    preprocessor = _preprocessor(folder, model.visual.preprocess_cfg)
-    spec = image_spec(preprocessor)
+    preprocessor = open_clip_settings(model.visual.preprocess_cfg)
+    spec = image_spec(preprocessor, "clip")
+    check_agreement(folder, "clip", OPEN_CLIP_CONFIG, spec)
     context = int(model.context_length)
     eos_id = _write_tokenizer(tokenizer_path)
     shapes = {"pixel_values": (-1, 3, spec.size_px, spec.size_px), "input_ids": (-1, context)}
@@ -68,11 +73,28 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
         text=TextSpec(context, pad_id=0, eos_id=eos_id, lower_case=True, inputs=texts.inputs),
         logit_scale=float(model.logit_scale.detach().exp().item()),
         logit_bias=0.0 if bias is None else float(bias.detach().item()),
+        reference_tokens=_tokens(folder),
+        reference_pixels=_pixels(model),
     )
 
 
+def _tokens(folder: Path) -> Callable[[Sequence[str]], dict[str, Any]]:
+    import open_clip
+
+    with quiet():
+        tokenize = open_clip.get_tokenizer(f"local-dir:{folder}")
+    return lambda texts: {"input_ids": tokenize(list(texts)).numpy()}
+
+
+def _pixels(model: Any) -> Callable[[Image.Image], Any]:
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    transform = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
+    return lambda image: transform(image).numpy()
+
+
 def _check_text_config(folder: Path, config: Mapping[str, Any]) -> None:
-    text = config.get("text_cfg", {})
+    text = part(config, "text_cfg")
     other = text.get("hf_tokenizer_name") or text.get("hf_model_name")
     if other:
         reason = f"its texts go through the tokenizer of {other}"
@@ -90,28 +112,6 @@ def _load(folder: Path) -> Any:
     except Exception as error:  # damaged files surface as many kinds of error
         raise not_exportable(folder.name, f"{type(error).__name__}: {error}") from error
     return model.eval()
-
-
-def _preprocessor(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Say OpenCLIP's preprocessing as a ``preprocessor_config.json``."""
-    height, width = config["size"]
-    mode = config["resize_mode"]
-    if mode not in {"shortest", "squash"} or config["interpolation"] not in _FILTERS:
-        raise not_exportable(folder.name, f"its images are resized by {mode!r}")
-    shortest = mode == "shortest"
-    size = {"height": height, "width": width}
-    return {
-        "do_resize": True,
-        "size": {"shortest_edge": height} if shortest and height == width else size,
-        "resample": _FILTERS[config["interpolation"]],
-        "do_center_crop": shortest,
-        "crop_size": size,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(config["mean"]),
-        "image_std": list(config["std"]),
-    }
 
 
 def _write_tokenizer(target: Path) -> int:

@@ -1,0 +1,117 @@
+"""What an ONNX file says of itself, without a library that reads the weights too.
+
+A model of more than 2 GB keeps its weights in other files. Their names, and those of the outputs,
+are in the graph's file, which is small then: what is wrong shows before the large download.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["OnnxFacts", "read_onnx"]
+
+# Protocol buffers: message → number of a field → the message that it holds. Numbers are those of
+# onnx.proto; what is not here is skipped, the weights with it.
+_MESSAGES = {
+    "model": {7: "graph", 25: "function"},
+    "graph": {1: "node", 5: "tensor", 12: "output", 15: "sparse"},
+    "subgraph": {1: "node", 5: "tensor", 15: "sparse"},
+    "function": {7: "node"},
+    "node": {5: "attribute"},
+    "attribute": {
+        5: "tensor",
+        10: "tensor",
+        6: "subgraph",
+        11: "subgraph",
+        22: "sparse",
+        23: "sparse",
+    },
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {13: "external"},
+}
+_FIXED_BYTES = {1: 8, 5: 4}  # of wire types of fixed length
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxFacts:
+    """What `read_onnx` finds.
+
+    Attributes
+    ----------
+    outputs : tuple of str
+    external : frozenset of str
+        Paths of the files that hold weights, as the graph's file writes them: relative to it.
+    """
+
+    outputs: tuple[str, ...]
+    external: frozenset[str]
+
+
+def read_onnx(path: Path) -> OnnxFacts:
+    """Read the names of a graph's outputs and of the files that hold its weights.
+
+    Raises
+    ------
+    ValueError
+        The file is not ONNX.
+    """
+    outputs: list[str] = []
+    external: set[str] = set()
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as data,
+    ):
+        todo = [("model", 0, len(data))]
+        while todo:
+            message, start, stop = todo.pop()
+            for number, first, end in _fields(data, start, stop):
+                kind = _MESSAGES[message].get(number)
+                if kind == "output":
+                    outputs += _strings(data, first, end).get(1, [])
+                elif kind == "external":
+                    entry = _strings(data, first, end)
+                    external.update(entry.get(2, []) if entry.get(1) == ["location"] else [])
+                elif kind is not None:
+                    todo.append((kind, first, end))
+    return OnnxFacts(tuple(outputs), frozenset(external))
+
+
+def _strings(data: memoryview, start: int, stop: int) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    for number, first, end in _fields(data, start, stop):
+        found.setdefault(number, []).append(bytes(data[first:end]).decode("utf-8", "replace"))
+    return found
+
+
+def _fields(data: memoryview, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+    """Yield number, start and end of every field that has a length."""
+    at = start
+    while at < stop:
+        tag, at = _varint(data, at, stop)
+        if tag & 7 == 2:
+            length, at = _varint(data, at, stop)
+            if at + length > stop:
+                raise ValueError("it is cut off, or not ONNX")
+            yield tag >> 3, at, at + length
+            at += length
+        elif tag & 7 == 0:
+            _, at = _varint(data, at, stop)
+        elif tag & 7 in _FIXED_BYTES:
+            at += _FIXED_BYTES[tag & 7]
+        else:
+            raise ValueError("it is not ONNX")
+
+
+def _varint(data: memoryview, at: int, stop: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < stop and shift < 64:
+        byte = data[at]
+        value |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            return value, at
+    raise ValueError("it is cut off, or not ONNX")
