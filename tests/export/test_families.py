@@ -13,9 +13,9 @@ from parity import check_parity, cosines, drawn_images
 from strings import strings
 
 from datumaro_embed.encoders import ClipEncoder
-from datumaro_embed.encoders.tokenizer import TextTokenizer
 from datumaro_embed.errors import ModelInvalidError
 from datumaro_embed.models import export_model, load_manifest
+from datumaro_embed.models.texts import TextTokenizer
 
 
 def reference_of(kind: str, checkpoint: Path) -> Any:

@@ -14,12 +14,18 @@ import PIL
 from PIL import Image
 
 from ..errors import InferenceError, ModelInvalidError, UsageError
-from ..models import ModelManifest, load_manifest, resolve_model
+from ..models import (
+    ModelFiles,
+    ModelManifest,
+    TextTokenizer,
+    load_manifest,
+    resolve_model,
+)
 from ..vectors import unit_rows
 from .base import Encoder, Float32Array, UInt8Array
-from .engine import Engine, Runtime
+from .engine import Engine
 from .preprocess import preprocess
-from .tokenizer import TextTokenizer
+from .runtime import Runtime
 
 __all__ = ["BATCH_SIZE", "ClipEncoder"]
 
@@ -35,11 +41,16 @@ class ClipEncoder(Encoder):
 
     The image graph has one fixed batch size and a last batch is padded, so a vector does not depend
     on its neighbours: permuted, split and padded batches give equal bits. The text graph is
-    compiled at its first use.
+    compiled at its first use, from files that are verified again.
     """
 
     def __init__(
-        self, model_dir: Path, manifest: ModelManifest, runtime: Runtime, batch_size: int
+        self,
+        model_dir: Path,
+        manifest: ModelManifest,
+        files: ModelFiles,
+        runtime: Runtime,
+        batch_size: int,
     ) -> None:
         self.name = manifest.name
         self.dim = manifest.dim
@@ -48,6 +59,7 @@ class ClipEncoder(Encoder):
         self.fingerprint = manifest.fingerprint
         self.manifest = manifest
         self._model_dir = model_dir
+        self._files = files
         self._runtime = runtime
         side = manifest.image.size_px
         self._images = Engine(
@@ -57,8 +69,10 @@ class ClipEncoder(Encoder):
             dim=manifest.dim,
             image=manifest.image,
             identity=manifest.fingerprint,
+            read=files.read,
         )
-        self._tokenize = TextTokenizer(model_dir / "tokenizer.json", manifest.text)
+        self._tokenize = TextTokenizer(model_dir / "tokenizer.json", manifest.text, files.read)
+        files.verify_unread()
         self._text_engine: Engine | None = None
         self._varies = False
         self._text_lock = threading.Lock()
@@ -100,8 +114,9 @@ class ClipEncoder(Encoder):
             raise UsageError(f"batch size {batch_size} is below 1. Give at least 1.")
         runtime = Runtime(device, precision, streams)
         model_dir = resolve_model(name_or_dir)
-        manifest = load_manifest(model_dir, verify_hashes=verify_hashes)
-        return cls(model_dir, manifest, runtime, batch_size)
+        manifest = load_manifest(model_dir, verify_hashes=False)
+        files = ModelFiles(model_dir, manifest.files, verify=verify_hashes)
+        return cls(model_dir, manifest, files, runtime, batch_size)
 
     @property
     def least_side_px(self) -> int:
@@ -115,6 +130,7 @@ class ClipEncoder(Encoder):
 
     def embed_pixels(self, batches: Iterable[UInt8Array]) -> Iterator[Float32Array]:
         """Embed batches of pixels, several in flight, lazily and in order (see `Encoder`)."""
+        self._files.check()
         checked = ({"pixel_values": self._checked(batch)} for batch in batches)
         return (unit_rows(rows) for rows in self._images.run(checked))
 
@@ -126,6 +142,7 @@ class ClipEncoder(Encoder):
         Texts of like length are computed together, and no longer than they are where the model
         allows it (see `_shorter_texts`): captions cost a fifth of a full context.
         """
+        self._files.check()
         found = np.empty((len(texts), self.dim), np.float32)
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
             block = texts[start : start + _TEXTS_AT_ONCE]
@@ -160,6 +177,12 @@ class ClipEncoder(Encoder):
         n_steps = -(-mask.sum(axis=1) // _LENGTH_STEP)
         lengths: npt.NDArray[np.int64] = np.minimum(n_steps * _LENGTH_STEP, whole)
         return lengths
+
+    def confirm(self) -> None:
+        """Check the model's files, and that the first batches still give the same vectors."""
+        self._files.check()
+        for engine in filter(None, (self._images, self._text_engine)):
+            engine.confirm()
 
     def label_prompt(self, name: str) -> str:
         """Return a label's name in the model's prompt template, with ``_`` read as a space."""
@@ -223,6 +246,7 @@ class ClipEncoder(Encoder):
             dim=self.dim,
             shorter=shorter,
             identity=self.fingerprint,
+            read=self._files.read,
         )
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "ImageSpec",
     "ModelManifest",
     "TextSpec",
+    "invalid_file",
     "load_manifest",
     "sha256_file",
     "write_manifest",
@@ -203,11 +204,11 @@ def load_manifest(model_dir: Path, *, verify_hashes: bool = True) -> ModelManife
     body = _read_json(path)
     if body.get("format") != FORMAT or body.get("format_version") != FORMAT_VERSION:
         found = f"{body.get('format')!r} version {body.get('format_version')!r}"
-        raise _invalid(path, f"it is {found}, not {FORMAT!r} version {FORMAT_VERSION}")
+        raise invalid_file(path, f"it is {found}, not {FORMAT!r} version {FORMAT_VERSION}")
     try:
         manifest = ModelManifest.from_json(body)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise _invalid(path, f"{type(error).__name__}: {error}") from error
+        raise invalid_file(path, f"{type(error).__name__}: {error}") from error
     for name in sorted({*MODEL_FILES, *manifest.files}):
         _check_file(model_dir, name, manifest.files.get(name), verify_hashes)
     return manifest
@@ -231,28 +232,31 @@ def sha256_file(path: Path) -> str:
 def _check_file(model_dir: Path, name: str, sha256: str | None, verify_hashes: bool) -> None:
     path = model_dir / name
     if sha256 is None:
-        raise _invalid(model_dir / MANIFEST_NAME, f"it does not list {name}")
+        raise invalid_file(model_dir / MANIFEST_NAME, f"it does not list {name}")
     if Path(name).name != name:
-        raise _invalid(model_dir / MANIFEST_NAME, f"it lists {name!r}, which is not a file name")
+        raise invalid_file(
+            model_dir / MANIFEST_NAME, f"it lists {name!r}, which is not a file name"
+        )
     if not path.is_file():
-        raise _invalid(path, "the file is missing")
+        raise invalid_file(path, "the file is missing")
     if verify_hashes and sha256_file(path) != sha256:
-        raise _invalid(path, "its sha256 is not the one in model.json")
+        raise invalid_file(path, "its sha256 is not the one in model.json")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise _invalid(path, "the file is missing") from error
+        raise invalid_file(path, "the file is missing") from error
     except (OSError, ValueError) as error:
-        raise _invalid(path, str(error)) from error
+        raise invalid_file(path, str(error)) from error
     if not isinstance(body, dict):
-        raise _invalid(path, "it is not a JSON object")
+        raise invalid_file(path, "it is not a JSON object")
     return body
 
 
-def _invalid(path: Path, reason: str) -> ModelInvalidError:
+def invalid_file(path: Path, reason: str) -> ModelInvalidError:
+    """Return the error that says why a file of a model directory is refused."""
     return ModelInvalidError(
         f"Model file {path} cannot be used: {reason}. "
         "Make the model directory again with `datumaro-embed export-model`.",
