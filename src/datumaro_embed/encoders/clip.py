@@ -18,12 +18,14 @@ from ..models import (
     ModelFiles,
     ModelManifest,
     TextTokenizer,
+    golden_pixels,
+    golden_vector,
     load_manifest,
     resolve_model,
 )
 from ..vectors import unit_rows
 from .base import Encoder, Float32Array, UInt8Array
-from .engine import Engine
+from .engine import Arrays, Engine
 from .preprocess import preprocess
 from .runtime import Runtime
 
@@ -34,6 +36,10 @@ _TEXT_BATCH_SIZE = 16
 _TEXTS_AT_ONCE = 4096
 _LENGTH_STEP = 8
 _SAME_COSINE = 0.999  # bf16 alone gives above 0.9999
+_GOLDEN_COSINES = {"f32": 0.9999, "bf16": 0.999, "f16": 0.999}  # measured: 0.9999999, 0.99994
+_GOLDEN_COSINE_INT8 = 0.98
+
+_Tokens = npt.NDArray[np.int64]
 
 
 class ClipEncoder(Encoder):
@@ -73,6 +79,9 @@ class ClipEncoder(Encoder):
         )
         self._tokenize = TextTokenizer(model_dir / "tokenizer.json", manifest.text, files.read)
         files.verify_unread()
+        if manifest.golden:
+            drawn = {"pixel_values": golden_pixels(side)[None]}
+            self._check_golden(self._images, drawn, manifest.golden.image_vector)
         self._text_engine: Engine | None = None
         self._varies = False
         self._text_lock = threading.Lock()
@@ -160,11 +169,7 @@ class ClipEncoder(Encoder):
             for alike in [np.flatnonzero(lengths == length)]
             for i in range(0, len(alike), _TEXT_BATCH_SIZE)
         ]
-        arrays = {"input_ids": ids, "attention_mask": mask}
-        batches = (
-            {name: arrays[name][group, : lengths[group[0]]] for name in self.manifest.text.inputs}
-            for group in groups
-        )
+        batches = (self._text_batch(ids[group], mask[group], lengths[group[0]]) for group in groups)
         for group, found in zip(groups, engine.run(batches), strict=True):
             rows[group] = found
         return rows
@@ -214,8 +219,39 @@ class ClipEncoder(Encoder):
             if self._text_engine is None:
                 shorter = self._shorter_texts()
                 self._varies = shorter is not None
-                self._text_engine = shorter or self._compile_texts(shorter=False)
+                engine = shorter or self._compile_texts(shorter=False)
+                self._check_golden_text(engine)
+                self._text_engine = engine
             return self._text_engine
+
+    def _check_golden_text(self, engine: Engine) -> None:
+        golden = self.manifest.golden
+        if golden:
+            ids, mask = self._tokenize([golden.text])
+            batch = self._text_batch(ids, mask, self._padded_lengths(mask)[0])
+            self._check_golden(engine, batch, golden.text_vector)
+
+    def _check_golden(self, engine: Engine, batch: Arrays, expected: str) -> None:
+        """Check that an encoder gives the vector of model.json, whatever it was compiled to."""
+        found = unit_rows(engine.run_on_every_stream(batch))[0]
+        cosine = float(found @ unit_rows(golden_vector(expected)[None])[0])
+        facts = engine.describe()
+        limit = _GOLDEN_COSINES.get(facts["precision"], min(_GOLDEN_COSINES.values()))
+        if self.manifest.precision == "int8":
+            limit = _GOLDEN_COSINE_INT8
+        if not cosine >= limit:
+            raise ModelInvalidError(
+                f"The {engine.name} of model {self._model_dir} does not give its golden vector in "
+                f"model.json: cosine {cosine:.4f}, expected {limit} or more (OpenVINO "
+                f"{facts['openvino']}, {facts['device_name']}, {facts['precision']}). Make the "
+                "model directory again, or try `--precision f32` or another `--device`.",
+                path=self._model_dir,
+                cosine=cosine,
+            )
+
+    def _text_batch(self, ids: _Tokens, mask: _Tokens, length: int) -> Arrays:
+        arrays = {"input_ids": ids, "attention_mask": mask}
+        return {name: arrays[name][:, :length] for name in self.manifest.text.inputs}
 
     def _shorter_texts(self) -> Engine | None:
         """Return an engine for texts without their padding, if that gives the same vectors.
@@ -227,9 +263,8 @@ class ClipEncoder(Encoder):
             return None
         ids, mask = self._tokenize(["", "a photo of a cat"])
         length = -(-int(mask.sum(axis=1).max()) // _LENGTH_STEP) * _LENGTH_STEP
-        arrays = {"input_ids": ids, "attention_mask": mask}
-        whole = {name: arrays[name] for name in self.manifest.text.inputs}
-        short = {name: array[:, :length] for name, array in whole.items()}
+        whole = self._text_batch(ids, mask, self.manifest.text.context_length)
+        short = self._text_batch(ids, mask, length)
         try:
             engine = self._compile_texts(shorter=True)
             ours, theirs = (unit_rows(rows) for rows in engine.run([short, whole]))

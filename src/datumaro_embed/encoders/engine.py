@@ -32,7 +32,7 @@ from .runtime import (
     read_graph,
 )
 
-__all__ = ["Engine"]
+__all__ = ["Arrays", "Engine"]
 
 _SAME_COSINE = 0.999  # off the CPU, where one batch may be rounded in two ways
 
@@ -104,7 +104,7 @@ class Engine:
                 "Make the model directory again.",
                 path=path,
             )
-        self._name = path.stem.replace("_", " ")
+        self.name = path.stem.replace("_", " ")
         self.batch_size = next(iter(shapes.values()))[0]
         with mapped_errors(InferenceError, f"OpenVINO cannot run {path.name} on {runtime.device}"):
             facts = {"model": identity, "graph": path.name, "shapes": shapes}
@@ -261,7 +261,7 @@ class Engine:
             else "Run the same command again, with --streams 1 if it fails again"
         )
         return StreamDisagreementError(
-            f"The {self._name} gave other vectors for the same batch on request {number} of "
+            f"The {self.name} gave other vectors for the same batch on request {number} of "
             f"{self.n_streams} {now}: row {', '.join(map(str, rows[:5]))}, lowest cosine "
             f"{lowest:.6f} (OpenVINO {facts['openvino']}, {facts['device_name']}, "
             f"{facts['precision']}, {facts['streams']} streams). {advice}, and please report it.",

@@ -4,6 +4,7 @@ from .catalogue import CATALOGUE, CatalogueEntry
 from .core import openvino_core
 from .export import export_model
 from .files import ModelFiles, read_bytes
+from .golden import golden_pixels, golden_vector
 from .manifest import ImageSpec, ModelManifest, TextSpec, load_manifest, sha256_file
 from .pull import pull_model
 from .resolve import available_models, resolve_model, user_cache_dir
@@ -19,6 +20,8 @@ __all__ = [
     "TextTokenizer",
     "available_models",
     "export_model",
+    "golden_pixels",
+    "golden_vector",
     "load_manifest",
     "openvino_core",
     "pull_model",

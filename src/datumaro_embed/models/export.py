@@ -17,6 +17,7 @@ from typing import Any
 from ..errors import MissingExtraError, UsageError
 from . import from_open_clip, from_transformers
 from .checkpoint import licence_of, read_json
+from .golden import make_golden
 from .manifest import (
     MODEL_FILES,
     ModelManifest,
@@ -126,6 +127,7 @@ def export_model(
             logit_bias=traced.logit_bias,
             prompt_template=prompt_template,
             files={file: sha256_file(fresh / file) for file in MODEL_FILES},
+            golden=make_golden(fresh, traced.image, traced.text),
         )
         write_manifest(fresh, manifest)
         _copy_notices(checkpoint.folder, fresh)

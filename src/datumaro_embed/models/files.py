@@ -57,7 +57,7 @@ class ModelFiles:
             data = read_bytes(path)
         except OSError as error:
             raise self._wrong(path, str(error)) from error
-        if self._verify and hashlib.sha256(memoryview(data)).hexdigest() != self._sums[path.name]:
+        if self._verify and hashlib.sha256(data.data).hexdigest() != self._sums[path.name]:
             raise self._wrong(path, "its sha256 is not the one in model.json")
         self._verified.add(path.name)
         return data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Mapping
@@ -9,11 +10,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from ..errors import ModelInvalidError
 
 __all__ = [
     "MANIFEST_NAME",
     "MODEL_FILES",
+    "Golden",
     "ImageSpec",
     "ModelManifest",
     "TextSpec",
@@ -76,6 +81,16 @@ class ImageSpec:
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0 or self.scale <= 0:
             raise ValueError("mean and std must be three numbers each, std and scale above 0")
 
+    def network_input(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return what the bare graph takes for the pixels of one image.
+
+        Returns
+        -------
+        array of shape (1, 3, size_px, size_px), float32
+        """
+        scaled = (pixels.astype(np.float32) * np.float32(self.scale) - self.mean) / self.std
+        return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None], dtype=np.float32)
+
 
 @dataclass(frozen=True, slots=True)
 class TextSpec:
@@ -106,6 +121,37 @@ class TextSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Golden:
+    """What both encoders give for one input each, in f32 (see golden.py).
+
+    Attributes
+    ----------
+    text : str
+        The text encoder's input; the image encoder's is `golden.golden_pixels`.
+    image_vector, text_vector : str
+        Unit vectors: base64 of `dim` little-endian float16 numbers.
+    """
+
+    text: str
+    image_vector: str
+    text_vector: str
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any], dim: int) -> Golden:
+        """Read what `dataclasses.asdict` gave.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+        """
+        found = cls(**{name: str(body[name]) for name in cls.__slots__})
+        for vector in (found.image_vector, found.text_vector):
+            if len(base64.b64decode(vector, validate=True)) != 2 * dim:
+                raise ValueError(f"a golden vector is not {dim} numbers of float16 in base64")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class ModelManifest:
     """The content of ``model.json``.
 
@@ -130,6 +176,8 @@ class ModelManifest:
         File name → sha256 in hex, of everything in the directory but ``model.json``.
     fidelity : mapping, optional
         Of an INT8 model: how near it is to the model it was made from (see `quantising`).
+    golden : Golden, optional
+        Every directory made here has it; one made by hand may do without.
     """
 
     name: str
@@ -146,6 +194,7 @@ class ModelManifest:
     prompt_template: str
     files: Mapping[str, str]
     fidelity: Mapping[str, Any] | None = None
+    golden: Golden | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -161,6 +210,7 @@ class ModelManifest:
         """Return what ``model.json`` holds."""
         body = {name: getattr(self, name) for name in self.__slots__}
         body.update(image=asdict(self.image), text=asdict(self.text), files=dict(self.files))
+        body["golden"] = asdict(self.golden) if self.golden else None
         return {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -177,13 +227,19 @@ class ModelManifest:
         KeyError, TypeError, ValueError
             A key is missing, or a value cannot be what its name says.
         """
-        fields = {name: body[name] for name in cls.__slots__ if name != "fidelity"}
+        optional = {"fidelity", "golden"}
+        fields = {name: body[name] for name in cls.__slots__ if name not in optional}
         fields["image"] = ImageSpec(**{k: body["image"][k] for k in ImageSpec.__slots__})
         fields["text"] = TextSpec(**{k: body["text"][k] for k in TextSpec.__slots__})
         fields["files"] = {str(k): str(v) for k, v in body["files"].items()}
         if "{}" not in fields["prompt_template"] or int(fields["dim"]) < 1:
             raise ValueError("prompt_template needs {} and dim must be at least 1")
-        return cls(**fields, fidelity=body.get("fidelity"))
+        golden = body.get("golden")
+        return cls(
+            **fields,
+            fidelity=body.get("fidelity"),
+            golden=Golden.from_json(golden, fields["dim"]) if golden is not None else None,
+        )
 
 
 def load_manifest(model_dir: Path, *, verify_hashes: bool = True) -> ModelManifest:

@@ -25,6 +25,7 @@ from .checkpoint import (
     read_preprocessor_config,
     text_spec,
 )
+from .golden import make_golden
 from .graph import Half, cut_out
 from .hub import HubRepo, open_repo
 from .manifest import (
@@ -172,6 +173,7 @@ def _convert(
         logit_bias=entry.logit_bias,
         prompt_template=template,
         files={file: sha256_file(fresh / file) for file in MODEL_FILES},
+        golden=make_golden(fresh, image, text),
     )
     write_manifest(fresh, manifest)
 
