@@ -82,6 +82,7 @@ class ClipEncoder(Encoder):
         if manifest.golden:
             drawn = {"pixel_values": golden_pixels(side)[None]}
             self._check_golden(self._images, drawn, manifest.golden.image_vector)
+        self._text_batch_size = min(batch_size, _TEXT_BATCH_SIZE)
         self._text_engine: Engine | None = None
         self._varies = False
         self._text_lock = threading.Lock()
@@ -106,7 +107,7 @@ class ClipEncoder(Encoder):
         device : str
             OpenVINO's name: ``"CPU"``, ``"GPU"``, ``"NPU"``, ``"AUTO"``, …
         batch_size : int
-            Images in one batch; every batch costs as much as a full one.
+            Images in one batch, and at most so many texts; every batch costs as much as a full one.
         precision : {"auto", "f32", "bf16", "f16"}
             Of arithmetic. By default the device chooses: bf16 where a CPU has it, twice as fast,
             cosine above 0.999 with f32. ``"f32"`` gives nearly the same vectors on every machine.
@@ -164,10 +165,10 @@ class ClipEncoder(Encoder):
         lengths = self._padded_lengths(mask)
         rows = np.empty((len(texts), self.dim), np.float32)
         groups = [
-            alike[i : i + _TEXT_BATCH_SIZE]
+            alike[i : i + self._text_batch_size]
             for length in np.unique(lengths)
             for alike in [np.flatnonzero(lengths == length)]
-            for i in range(0, len(alike), _TEXT_BATCH_SIZE)
+            for i in range(0, len(alike), self._text_batch_size)
         ]
         batches = (self._text_batch(ids[group], mask[group], lengths[group[0]]) for group in groups)
         for group, found in zip(groups, engine.run(batches), strict=True):
@@ -257,11 +258,11 @@ class ClipEncoder(Encoder):
         """Return an engine for texts without their padding, if that gives the same vectors.
 
         CLIP attends backwards only and pools the end token, so padding changes nothing; but a
-        graph may have its length built in, and then fails or gives others. Two texts tell.
+        graph may have its length built in, and then fails or gives others. A text or two tell.
         """
         if self.manifest.family != "clip" or self._runtime.device != "CPU":
             return None
-        ids, mask = self._tokenize(["", "a photo of a cat"])
+        ids, mask = self._tokenize(["a photo of a cat", ""][: self._text_batch_size])
         length = -(-int(mask.sum(axis=1).max()) // _LENGTH_STEP) * _LENGTH_STEP
         whole = self._text_batch(ids, mask, self.manifest.text.context_length)
         short = self._text_batch(ids, mask, length)
@@ -277,7 +278,7 @@ class ClipEncoder(Encoder):
         return Engine(
             self._model_dir / "text_encoder.xml",
             self._runtime,
-            dict.fromkeys(spec.inputs, (_TEXT_BATCH_SIZE, spec.context_length)),
+            dict.fromkeys(spec.inputs, (self._text_batch_size, spec.context_length)),
             dim=self.dim,
             shorter=shorter,
             identity=self.fingerprint,

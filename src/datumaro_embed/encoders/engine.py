@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from ..errors import InferenceError, ModelInvalidError, StreamDisagreementError
+from ..errors import InferenceError, ModelInvalidError
 from ..models import ImageSpec, openvino_core, read_bytes
-from ..vectors import unit_rows
+from .agreement import check_agreement
 from .runtime import (
     Runtime,
     check_device,
@@ -33,8 +33,6 @@ from .runtime import (
 )
 
 __all__ = ["Arrays", "Engine"]
-
-_SAME_COSINE = 0.999  # off the CPU, where one batch may be rounded in two ways
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Rows = npt.NDArray[np.float32]
@@ -123,8 +121,7 @@ class Engine:
         self._lock = threading.Lock()
         self._first: tuple[Arrays, Rows] | None = None  # batch, and what every stream gave for it
         self._first_lock = threading.Lock()
-        self._compared: set[int] = set()  # ids of requests
-        self._is_confirmed = True
+        self._n_run = self._n_confirmed = 0  # batches
 
     def run(self, batches: Iterable[Arrays]) -> Iterator[Rows]:
         """Run batches, several in flight, and yield their outputs in order.
@@ -154,7 +151,7 @@ class Engine:
                     yield rows
                     continue
                 done = self._finish(busy.popleft()) if len(busy) >= self.n_requests else None
-                self._is_confirmed = False
+                self._n_run += 1
                 busy.append(self._start(self._take(), batch))
                 if done is not None:
                     yield done
@@ -164,18 +161,17 @@ class Engine:
             _wait(busy)
 
     def run_on_every_stream(self, batch: Arrays, *, before: Rows | None = None) -> Rows:
-        """Run one batch on as many requests at once as there are streams; all must agree.
+        """Run one batch on every request there is, all at once; all must give the same.
 
         Parameters
         ----------
         batch : mapping of str to array
-        before : array of shape (batch_size, dim), float32, optional
-            What the batch gave earlier; they must agree with it too.
+        before : array of shape (rows of the batch, dim), float32, optional
+            What the batch gave earlier; they must give that.
 
         Returns
         -------
-        array of shape (batch_size, dim), float32
-            Rows beyond the batch's own are those of zeros.
+        array of shape (rows of the batch, dim), float32
 
         Raises
         ------
@@ -183,20 +179,20 @@ class Engine:
 
         Notes
         -----
-        OpenVINO does not say which stream a request is computed on; a free stream takes the next
-        one, so with all started at once each takes one, unless one ends before another has begun.
-        Requests that were not compared yet come first.
+        There are as many requests as streams, or more. OpenVINO does not say which stream computes
+        a request: a free stream takes the next one. Started all at once each stream takes one,
+        unless another is done before it has woken up; a batch takes far longer than that.
         """
         busy: list[_Busy] = []
         try:
-            busy.extend(self._start(request, batch) for request in self._take_to_compare())
+            busy.extend(self._start(request, batch) for request in self._take_all())
             found = [_result(one) for one in busy]
         finally:
             _wait(busy)
             with self._lock:
                 self._idle += (one.request for one in busy)
-        self._compare(found, before)
-        _check_finite(found[0][: _n_rows(batch)])
+        check_agreement(found, before, name=self.name, facts=self.describe())
+        _check_finite(found[0])
         return found[0]
 
     def confirm(self) -> None:
@@ -209,14 +205,15 @@ class Engine:
         InferenceError, StreamDisagreementError
         """
         with self._first_lock:
-            if self._first is not None and not self._is_confirmed:
-                self._is_confirmed = True
+            n_run = self._n_run
+            if self._first is not None and n_run != self._n_confirmed:
                 batch, before = self._first
                 self.run_on_every_stream(batch, before=before)
+                self._n_confirmed = n_run
 
     def describe(self) -> dict[str, Any]:
         """Return device, precision and streams as they really are, JSON-able."""
-        devices = self._devices()
+        devices = [str(device) for device in self._property("EXECUTION_DEVICES", [])]
         precision = self._property("INFERENCE_PRECISION_HINT", "unknown")
         return {
             "device": ",".join(devices),
@@ -234,41 +231,7 @@ class Engine:
                 return None
             kept = {name: rows.copy() for name, rows in batch.items()}
             self._first = kept, self.run_on_every_stream(kept)
-            return self._first[1][: _n_rows(batch)].copy()
-
-    def _compare(self, found: Sequence[Rows], before: Rows | None) -> None:
-        """Raise where one array differs from `before`, or else from the first, and say which."""
-        expected = found[0] if before is None else before
-        is_exact = {device.strip("()") for device in self._devices()} == {"CPU"}
-        for number, rows in enumerate(found, start=1):
-            with np.errstate(invalid="ignore"):  # what is not finite is found later
-                cosines = np.einsum("ij,ij->i", unit_rows(rows), unit_rows(expected))
-            same = (rows.view(np.uint32) == expected.view(np.uint32)).all(axis=1)
-            if not is_exact:
-                same |= cosines >= _SAME_COSINE
-            if not same.all():
-                raise self._disagreement(number, np.flatnonzero(~same), cosines, before is not None)
-
-    def _disagreement(
-        self, number: int, rows: npt.NDArray[np.intp], cosines: Rows, is_later: bool
-    ) -> StreamDisagreementError:
-        facts = self.describe()
-        lowest = float(cosines[rows].min())
-        now = "than it gave at first" if is_later else "than on the first stream"
-        advice = (
-            "Vectors of this run may be wrong: embed again with --restart"
-            if is_later
-            else "Run the same command again, with --streams 1 if it fails again"
-        )
-        return StreamDisagreementError(
-            f"The {self.name} gave other vectors for the same batch on request {number} of "
-            f"{self.n_streams} {now}: row {', '.join(map(str, rows[:5]))}, lowest cosine "
-            f"{lowest:.6f} (OpenVINO {facts['openvino']}, {facts['device_name']}, "
-            f"{facts['precision']}, {facts['streams']} streams). {advice}, and please report it.",
-            rows=rows.tolist(),
-            cosine=lowest,
-            **{name: facts[name] for name in ("streams", "openvino", "device_name", "precision")},
-        )
+            return self._first[1].copy()
 
     def _start(self, request: Any, batch: Arrays) -> _Busy:
         whole = {name: self._padded(name, rows) for name, rows in batch.items()}
@@ -287,7 +250,7 @@ class Engine:
         return whole
 
     def _finish(self, busy: _Busy) -> Rows:
-        rows = _result(busy)[: busy.n_rows]
+        rows = _result(busy)
         with self._lock:
             self._idle.append(busy.request)
         _check_finite(rows)
@@ -299,22 +262,15 @@ class Engine:
                 return self._idle.pop()
         return self._new_request()
 
-    def _take_to_compare(self) -> list[Any]:
-        """Return as many requests as there are streams, those that were not compared yet first."""
+    def _take_all(self) -> list[Any]:
+        """Return every idle request, and new ones where these are fewer than the streams."""
         with self._lock:
-            self._idle.sort(key=lambda request: id(request) in self._compared)
-            taken = self._idle[: self.n_streams]
-            del self._idle[: self.n_streams]
-        taken += [self._new_request() for _ in range(self.n_streams - len(taken))]
-        self._compared.update(map(id, taken))
-        return taken
+            taken, self._idle = self._idle, []
+        return taken + [self._new_request() for _ in range(self.n_streams - len(taken))]
 
     def _new_request(self) -> Any:
         with mapped_errors(InferenceError, "OpenVINO cannot make an inference request"):
             return self._compiled.create_infer_request()
-
-    def _devices(self) -> list[str]:
-        return [str(device) for device in self._property("EXECUTION_DEVICES", [])]
 
     def _property(self, name: str, default: Any) -> Any:
         try:
@@ -336,7 +292,8 @@ def _n_rows(batch: Arrays) -> int:
 def _result(busy: _Busy) -> Rows:
     with mapped_errors(InferenceError, "OpenVINO failed while running a batch"):
         busy.request.wait()
-        return np.array(busy.request.get_output_tensor(0).data, dtype=np.float32)
+        found = busy.request.get_output_tensor(0).data[: busy.n_rows]
+        return np.array(found, dtype=np.float32)
 
 
 def _check_finite(rows: Rows) -> None:
