@@ -37,8 +37,11 @@ def golden_pixels(size_px: int) -> npt.NDArray[np.uint8]:
 
 
 def golden_vector(encoded: str) -> npt.NDArray[np.float32]:
-    """Return a vector of `Golden` as an array of shape (dim,)."""
-    return np.frombuffer(base64.b64decode(encoded), "<f2").astype(np.float32)
+    """Return a vector of `Golden` as a unit array of shape (dim,)."""
+    vector: npt.NDArray[np.float32] = unit_rows(
+        np.frombuffer(base64.b64decode(encoded), "<f2")[None]
+    )[0]
+    return vector
 
 
 def make_golden(model_dir: Path, image: ImageSpec, text: TextSpec) -> Golden:
