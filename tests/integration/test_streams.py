@@ -165,15 +165,15 @@ def test_no_wrong_request_goes_unnoticed(requests: Requests, number: int) -> Non
 
 
 def test_what_it_costs(requests: Requests) -> None:
-    """Batches beyond those of the images; there are twice as many requests as streams."""
+    """Batches beyond those of the images, with two streams."""
     encoder = load()
     assert requests.n_runs == 2  # the golden vector, on both streams
     list(encoder.embed_pixels(batches(encoder, 9)))
     assert requests.n_runs == 2 + 9 + 1
     encoder.confirm()
-    assert requests.n_runs == 2 + 9 + 1 + 4
+    assert requests.n_runs == 2 + 9 + 1 + 2
     encoder.confirm()  # nothing was computed since
-    assert requests.n_runs == 2 + 9 + 1 + 4
+    assert requests.n_runs == 2 + 9 + 1 + 2
 
 
 def test_weights_that_change_in_memory_are_found() -> None:
@@ -205,13 +205,15 @@ def test_a_run_ends_at_its_first_batch_and_nothing_is_tried_again(
     assert not (tmp_path / "e.h5").exists()
 
 
-def test_a_fault_before_sealing_leaves_what_was_committed_and_no_more(tmp_path: Path) -> None:
+def test_a_fault_before_sealing_leaves_what_was_committed_and_no_more(
+    tmp_path: Path, requests: Requests
+) -> None:
     options = EmbedOptions(shard_rows=8)
     encoder = load()
-    engine = encoder._images
-    engine._idle = [Faulty(request, one_bit, n_sound=1) for request in engine._idle]
+    requests.faulty = {number: lambda real: Faulty(real, one_bit) for number in (2, 3)}
     with pytest.raises(StreamDisagreementError, match="--restart"):
         embed_source(source(30), tmp_path / "e.h5", options, encoder=encoder)
+    requests.faulty = {}
     assert not (tmp_path / "e.h5").exists()
 
     said: list[str] = []

@@ -119,6 +119,7 @@ class Engine:
         }
         self._idle: list[Any] = []
         self._lock = threading.Lock()
+        self._compared: set[int] = set()  # ids of requests
         self._first: tuple[Arrays, Rows] | None = None  # batch, and what every stream gave for it
         self._first_lock = threading.Lock()
         self._n_run = self._n_confirmed = 0  # batches
@@ -161,7 +162,7 @@ class Engine:
             _wait(busy)
 
     def run_on_every_stream(self, batch: Arrays, *, before: Rows | None = None) -> Rows:
-        """Run one batch on every request there is, all at once; all must give the same.
+        """Run one batch on as many requests as there are streams, at once; all must give the same.
 
         Parameters
         ----------
@@ -179,13 +180,14 @@ class Engine:
 
         Notes
         -----
-        There are as many requests as streams, or more. OpenVINO does not say which stream computes
-        a request: a free stream takes the next one. Started all at once each stream takes one,
-        unless another is done before it has woken up; a batch takes far longer than that.
+        OpenVINO does not say which stream computes a request: a free stream takes the next one.
+        Started all at once each stream takes one, unless another is done before it has woken up; a
+        batch takes far longer than that. Requests that were never compared go first, so that the
+        first batch and `confirm` together see every request of a run.
         """
         busy: list[_Busy] = []
         try:
-            busy.extend(self._start(request, batch) for request in self._take_all())
+            busy.extend(self._start(request, batch) for request in self._take_to_compare())
             found = [_result(one) for one in busy]
         finally:
             _wait(busy)
@@ -262,11 +264,14 @@ class Engine:
                 return self._idle.pop()
         return self._new_request()
 
-    def _take_all(self) -> list[Any]:
-        """Return every idle request, and new ones where these are fewer than the streams."""
+    def _take_to_compare(self) -> list[Any]:
         with self._lock:
-            taken, self._idle = self._idle, []
-        return taken + [self._new_request() for _ in range(self.n_streams - len(taken))]
+            self._idle.sort(key=lambda request: id(request) in self._compared)
+            taken = self._idle[: self.n_streams]
+            del self._idle[: self.n_streams]
+        taken += [self._new_request() for _ in range(self.n_streams - len(taken))]
+        self._compared.update(map(id, taken))
+        return taken
 
     def _new_request(self) -> Any:
         with mapped_errors(InferenceError, "OpenVINO cannot make an inference request"):
