@@ -72,8 +72,6 @@ def test_making_it_again_gives_the_same_and_no_other_fingerprint(model: Path) ->
     ("other", "match"),
     [
         (lambda vector: np.roll(vector, 1), r"image encoder .* cosine .*expected 0\.9999"),
-        (lambda vector: -vector, "golden vector"),
-        (np.zeros_like, "golden vector"),
         (lambda vector: np.full_like(vector, np.nan), "golden vector"),
     ],
 )

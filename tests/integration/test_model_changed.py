@@ -55,8 +55,9 @@ def longer(model: Path) -> None:
         file.write(b"\n")
 
 
-CHANGES = {
+CHANGES: dict[str, Callable[[Path], None]] = {
     "another model": another_model,
+    "another model, texts compiled": another_model,
     "gone": gone,
     "image weights overwritten": overwritten("image_encoder.bin"),
     "text weights overwritten": overwritten("text_encoder.bin"),
@@ -70,18 +71,16 @@ def pixels(encoder: ClipEncoder) -> Any:
     return np.random.default_rng(0).integers(0, 256, (4, side, side, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_neither_tower_goes_on(model: Path, change: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize("number", range(len(CHANGES)), ids=CHANGES)
+def test_neither_tower_goes_on(model: Path, number: int) -> None:
     encoder = ClipEncoder.load(model, batch_size=4)
-    used = ClipEncoder.load(model, batch_size=4)
-    used.embed_texts(["a cat"])
-    change(model)
-    with pytest.raises(ModelChangedError):
-        used.embed_texts(["a cat"])
+    if number % 2:  # whether its text encoder is compiled by then or not
+        encoder.embed_texts(["a cat"])
+    [*CHANGES.values()][number](model)
     with pytest.raises(ModelChangedError, match=r"not the one that was loaded.*Put the model"):
         encoder.embed_texts(["a cat"])
     with pytest.raises(ModelChangedError):
-        used.embed_images([np.zeros((9, 9, 3), np.uint8)])
+        encoder.embed_images([np.zeros((9, 9, 3), np.uint8)])
     with pytest.raises(ModelChangedError):
         list(encoder.embed_pixels([pixels(encoder)]))
     with pytest.raises(ModelChangedError):

@@ -161,6 +161,19 @@ class Engine:
         finally:
             _wait(busy)
 
+    def run_alone(self, batch: Arrays) -> Rows:
+        """Run one batch and nothing beside it; it does not count as the first.
+
+        Returns
+        -------
+        array of shape (rows of the batch, dim), float32
+
+        Raises
+        ------
+        InferenceError
+        """
+        return self._finish(self._start(self._take(), batch))
+
     def run_on_every_stream(self, batch: Arrays, *, before: Rows | None = None) -> Rows:
         """Run one batch on as many requests as there are streams, at once; all must give the same.
 
