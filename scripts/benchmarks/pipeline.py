@@ -38,8 +38,8 @@ from materials import photographs_folder, vit_b_32_model
 
 from datumaro_embed.adapter import import_dataset
 from datumaro_embed.encoders import BATCH_SIZE, ClipEncoder, resizing_library
-from datumaro_embed.encoders.engine import prepare_graph
 from datumaro_embed.encoders.preprocess import preprocess
+from datumaro_embed.encoders.runtime import prepare_graph
 from datumaro_embed.images import open_image
 from datumaro_embed.models import ImageSpec, load_manifest
 from datumaro_embed.parallel import usable_processors

@@ -19,7 +19,8 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as op
 
-from datumaro_embed.encoders.engine import Engine, Runtime
+from datumaro_embed.encoders.engine import Engine
+from datumaro_embed.encoders.runtime import Runtime
 from datumaro_embed.models import ImageSpec
 from datumaro_embed.models.quantise import quantise_image_encoder
 

@@ -13,10 +13,12 @@ Where callers would expect a builtin (``FileNotFoundError``, ``ImportError``), t
     ├── ModelError
     │   ├── ModelNotFoundError (FileNotFoundError)
     │   ├── ModelInvalidError                 a model directory that is damaged or incomplete
+    │   ├── ModelChangedError                 its files are not those that were loaded any more
     │   ├── ModelDownloadError (OSError)      the hub cannot be reached, or sent something else
     │   ├── ModelFidelityError                quantising would lose more than was allowed
     │   └── DeviceNotFoundError               OpenVINO has no such device here
     ├── InferenceError                        OpenVINO failed while running
+    ├── StreamDisagreementError               OpenVINO gave two answers to the same batch
     ├── ClusterError (ConnectionError)        no Ray cluster, or its workers die again and again
     ├── RunInterruptedError (KeyboardInterrupt)  stopped by the user, all that was done is kept
     ├── StoreError
@@ -49,6 +51,7 @@ __all__ = [
     "ItemFailedError",
     "ItemNotFoundError",
     "MissingExtraError",
+    "ModelChangedError",
     "ModelDownloadError",
     "ModelError",
     "ModelFidelityError",
@@ -69,6 +72,7 @@ __all__ = [
     "StoreReplacedError",
     "StoreUnfinishedError",
     "StoreWriteError",
+    "StreamDisagreementError",
     "UsageError",
 ]
 
@@ -139,6 +143,10 @@ class ModelInvalidError(ModelError):
     """A model directory that is incomplete, damaged or not of a format known here."""
 
 
+class ModelChangedError(ModelError):
+    """Files of a model directory were replaced or changed after they were loaded."""
+
+
 class ModelDownloadError(ModelError, OSError):
     """A model could not be downloaded, or what came is not what the hub lists."""
 
@@ -153,6 +161,22 @@ class DeviceNotFoundError(ModelError):
 
 class InferenceError(DatumaroEmbedError):
     """OpenVINO failed while running a model."""
+
+
+class StreamDisagreementError(DatumaroEmbedError):
+    """The same batch gave different vectors: on two streams, or now and at the first time.
+
+    Not an `InferenceError`: which vectors are wrong is not known, so nothing is tried again.
+
+    Attributes
+    ----------
+    rows : list of int
+        Of the batch: those that differ.
+    cosine : float
+        The lowest between two vectors of a row.
+    streams, openvino, device_name, precision
+        What they were computed with.
+    """
 
 
 class ClusterError(DatumaroEmbedError, ConnectionError):

@@ -18,6 +18,7 @@ from .encoders import ClipEncoder
 from .errors import ModelFidelityError, ModelNotFoundError, UsageError
 from .exporting import export_model
 from .models import load_manifest, resolve_model
+from .models.golden import make_golden
 from .models.manifest import MANIFEST_NAME, MODEL_FILES, sha256_file, write_manifest
 from .models.publish import check_free, publish_directory
 from .models.quantise import check_nncf, quantise_image_encoder
@@ -182,6 +183,7 @@ def quantise_model(
             name=out_dir.name,
             precision="int8",
             files={name: sha256_file(fresh / name) for name in MODEL_FILES},
+            golden=make_golden(fresh, full.manifest.image, full.manifest.text),
         )
         write_manifest(fresh, manifest)
         labels = dataset.categories.labels

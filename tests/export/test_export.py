@@ -17,7 +17,7 @@ from datumaro_embed.errors import (
     ModelDownloadError,
     ModelInvalidError,
     ModelNotFoundError,
-    UsageError,
+    StoreExistsError,
 )
 from datumaro_embed.exporting import export_model
 from datumaro_embed.models import load_manifest
@@ -47,6 +47,7 @@ def test_a_model_directory_is_whole(model_dir: Path, checkpoint: Path) -> None:
     assert manifest.text.eos_id == manifest.text.pad_id != 2
     assert manifest.text.inputs == ("input_ids", "attention_mask")
     assert manifest.logit_scale == pytest.approx(np.exp(2.6592), rel=1e-6)
+    assert manifest.golden is not None
 
 
 def test_no_file_names_this_machine(model_dir: Path, checkpoint: Path) -> None:
@@ -393,7 +394,7 @@ def test_no_such_checkpoint(tmp_path: Path) -> None:
 def test_an_existing_directory_is_kept(checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("mine")
-    with pytest.raises(UsageError, match="exists"):
+    with pytest.raises(StoreExistsError, match="exists"):
         export_model(checkpoint, tmp_path / "out")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["mine"]
     export_model(checkpoint, tmp_path / "out", overwrite=True)

@@ -20,7 +20,7 @@ def test_clip_vit_b_32(tmp_path: Path) -> None:
     image = {"image_size": 224, "patch": 32, "width": 768, "layers": 12}
     text = {**CLIP_TEXT, "text_width": 512, "text_layers": 12}
     checkpoint = write_clip(tmp_path / "vit-b-32", **image, **text, dim=512)
-    check_parity(export_model(checkpoint, tmp_path / "model"), TorchClip(checkpoint))
+    check_parity(export_model(checkpoint, tmp_path / "model"), lambda: TorchClip(checkpoint))
 
 
 def test_clip_vit_l_14_336(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_clip_vit_l_14_336(tmp_path: Path) -> None:
     image = {"image_size": 336, "patch": 14, "width": 1024, "layers": 6}
     text = {**CLIP_TEXT, "text_width": 768, "text_layers": 6}
     checkpoint = write_clip(tmp_path / "vit-l-14-336", **image, **text, dim=768)
-    check_parity(export_model(checkpoint, tmp_path / "model"), TorchClip(checkpoint))
+    check_parity(export_model(checkpoint, tmp_path / "model"), lambda: TorchClip(checkpoint))
 
 
 def test_siglip_base(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_siglip_base(tmp_path: Path) -> None:
 
     true = {"image_size": 224, "width": 768, "layers": 12, "context": 64, "vocab_size": 32000}
     checkpoint = write_siglip(tmp_path / "siglip-base", **true)
-    check_parity(export_model(checkpoint, tmp_path / "model"), TorchSiglip(checkpoint))
+    check_parity(export_model(checkpoint, tmp_path / "model"), lambda: TorchSiglip(checkpoint))
 
 
 def test_open_clip_vit_b_32(tmp_path: Path) -> None:
@@ -53,4 +53,4 @@ def test_open_clip_vit_b_32(tmp_path: Path) -> None:
 
     image = {"image_size": 224, "patch": 32, "width": 768, "layers": 12}
     checkpoint = write_open_clip(tmp_path / "open-clip-b-32", **image, text_width=512, dim=512)
-    check_parity(export_model(checkpoint, tmp_path / "model"), TorchOpenClip(checkpoint))
+    check_parity(export_model(checkpoint, tmp_path / "model"), lambda: TorchOpenClip(checkpoint))

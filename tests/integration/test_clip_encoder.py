@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from datumaro_embed.encoders import ClipEncoder
-from datumaro_embed.encoders.engine import Engine, Runtime
-from datumaro_embed.encoders.tokenizer import TextTokenizer
+from datumaro_embed.encoders.engine import Engine
+from datumaro_embed.encoders.runtime import Runtime
 from datumaro_embed.errors import (
     DeviceNotFoundError,
     InferenceError,
@@ -25,6 +25,7 @@ from datumaro_embed.errors import (
 )
 from datumaro_embed.models import openvino_core, resolve_model
 from datumaro_embed.models.manifest import load_manifest, sha256_file
+from datumaro_embed.models.texts import TextTokenizer
 from support import run
 
 
@@ -196,7 +197,9 @@ def test_damaged_encoders_with_true_hashes(copied: Path, name: str) -> None:
 
 def test_a_dim_that_is_not_the_models(copied: Path) -> None:
     body = json.loads((copied / "model.json").read_text(encoding="utf-8"))
-    (copied / "model.json").write_text(json.dumps({**body, "dim": 7}), encoding="utf-8")
+    (copied / "model.json").write_text(
+        json.dumps({**body, "dim": 7, "golden": None}), encoding="utf-8"
+    )
     with pytest.raises(ModelInvalidError, match=r"model\.json says 7"):
         ClipEncoder.load(copied)
 
@@ -214,8 +217,9 @@ def test_openvinos_errors_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
             self.start_async = lambda: None
             self.wait = broken
 
-    take = Engine._take
-    monkeypatch.setattr(Engine, "_take", lambda self: Request(take(self)))
+    make = Engine._new_request
+    monkeypatch.setattr(Engine, "_new_request", lambda self: Request(make(self)))
+    encoder._images._idle.clear()
     with pytest.raises(InferenceError, match="running a batch: out of luck") as caught:
         list(encoder.embed_pixels([pixels]))
     assert isinstance(caught.value.__cause__, RuntimeError)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from datumaro_embed.encoders import ClipEncoder, compiled
-from datumaro_embed.encoders.engine import Runtime
+from datumaro_embed.encoders.runtime import Runtime
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,8 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from datumaro_embed.encoders.engine import prepare_graph
 from datumaro_embed.encoders.pooling import pool_before_computing
+from datumaro_embed.encoders.runtime import prepare_graph
 from datumaro_embed.models import load_manifest, openvino_core, resolve_model
 
 HUB_ONNX = Path(__file__).parents[1] / "golden/hub/tiny-clip/onnx/vision_model.onnx"

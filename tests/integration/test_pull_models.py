@@ -14,9 +14,9 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from datumaro_embed.encoders import ClipEncoder
-from datumaro_embed.encoders.tokenizer import TextTokenizer
 from datumaro_embed.errors import ModelInvalidError
 from datumaro_embed.models import load_manifest, pull_model
+from datumaro_embed.models.texts import TextTokenizer
 from hub_server import COMMIT, HubServer, clients_of
 from onnx_edit import external, rename_output
 

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from datumaro_embed.encoders.tokenizer import TextTokenizer
 from datumaro_embed.errors import ModelInvalidError
 from datumaro_embed.models import ImageSpec, TextSpec
 from datumaro_embed.models.checkpoint import (
@@ -25,6 +24,7 @@ from datumaro_embed.models.checkpoint import (
 )
 from datumaro_embed.models.image_settings import image_spec, read_images
 from datumaro_embed.models.onnx_files import read_onnx
+from datumaro_embed.models.texts import TextTokenizer
 from datumaro_embed.models.tokenizers import complete_tokenizer
 from onnx_edit import external, rename_output
 

@@ -19,6 +19,8 @@ from datumaro_embed.errors import (
     MissingExtraError,
     ModelInvalidError,
     ModelNotFoundError,
+    OutputFolderError,
+    StoreExistsError,
     UsageError,
 )
 from datumaro_embed.exporting import export_model
@@ -320,6 +322,9 @@ def test_a_folder_without_a_manifest(no_models: Path) -> None:
 
 
 def test_publish(tmp_path: Path) -> None:
+    with pytest.raises(OutputFolderError), publish_directory(tmp_path / "new" / "model"):
+        pytest.fail("nothing may be made")
+    (tmp_path / "new").mkdir()
     with publish_directory(tmp_path / "new" / "model") as fresh:
         (fresh / "file").write_text("1")
         assert not (tmp_path / "new" / "model").exists()
@@ -342,7 +347,7 @@ def test_overwriting_is_asked_for(tmp_path: Path) -> None:
     for content, overwrite in (("one", False), ("two", True)):
         with publish_directory(tmp_path / "model", overwrite=overwrite) as fresh:
             (fresh / content).write_text(content)
-    with pytest.raises(UsageError, match="exists"), publish_directory(tmp_path / "model"):
+    with pytest.raises(StoreExistsError, match="exists"), publish_directory(tmp_path / "model"):
         pytest.fail("nothing may be made")
     assert [p.name for p in (tmp_path / "model").iterdir()] == ["two"]
     assert [p.name for p in tmp_path.iterdir()] == ["model"]

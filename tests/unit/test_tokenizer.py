@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from datumaro_embed.encoders.tokenizer import TextTokenizer
 from datumaro_embed.errors import ModelInvalidError
 from datumaro_embed.models import TextSpec
+from datumaro_embed.models.texts import TextTokenizer
 
 WORDS = ("a", "photo", "of", "cat", "Cat", "dog")
 START, END = len(WORDS) + 1, len(WORDS) + 2

@@ -102,6 +102,19 @@ class Encoder(ABC):
     def provenance(self) -> dict[str, Any]:
         """Return how vectors come about, JSON-able: model, files, device, precision, versions."""
 
+    def confirm(self) -> None:  # noqa: B027 - most encoders have nothing to check
+        """Check that the encoder is still what it was when it was made.
+
+        A run asks when it begins, and again before its rows become a store.
+
+        Raises
+        ------
+        ModelChangedError
+            The files of its model are others now.
+        StreamDisagreementError
+            What it computed first has other vectors now.
+        """
+
     def embed_labels(self, names: Sequence[str]) -> Float32Array:
         """Embed label names through the model's prompt template.
 

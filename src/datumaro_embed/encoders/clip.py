@@ -14,12 +14,20 @@ import PIL
 from PIL import Image
 
 from ..errors import InferenceError, ModelInvalidError, UsageError
-from ..models import ModelManifest, load_manifest, resolve_model
+from ..models import (
+    ModelFiles,
+    ModelManifest,
+    TextTokenizer,
+    golden_pixels,
+    golden_vector,
+    load_manifest,
+    resolve_model,
+)
 from ..vectors import unit_rows
 from .base import Encoder, Float32Array, UInt8Array
-from .engine import Engine, Runtime
+from .engine import Arrays, Engine
 from .preprocess import preprocess
-from .tokenizer import TextTokenizer
+from .runtime import Runtime
 
 __all__ = ["BATCH_SIZE", "ClipEncoder"]
 
@@ -28,6 +36,10 @@ _TEXT_BATCH_SIZE = 16
 _TEXTS_AT_ONCE = 4096
 _LENGTH_STEP = 8
 _SAME_COSINE = 0.999  # bf16 alone gives above 0.9999
+_GOLDEN_COSINES = {"f32": 0.9999, "bf16": 0.999, "f16": 0.999}  # measured: 0.9999999, 0.99994
+_GOLDEN_COSINE_INT8 = 0.98
+
+_Tokens = npt.NDArray[np.int64]
 
 
 class ClipEncoder(Encoder):
@@ -35,11 +47,16 @@ class ClipEncoder(Encoder):
 
     The image graph has one fixed batch size and a last batch is padded, so a vector does not depend
     on its neighbours: permuted, split and padded batches give equal bits. The text graph is
-    compiled at its first use.
+    compiled at its first use, from files that are verified again.
     """
 
     def __init__(
-        self, model_dir: Path, manifest: ModelManifest, runtime: Runtime, batch_size: int
+        self,
+        model_dir: Path,
+        manifest: ModelManifest,
+        files: ModelFiles,
+        runtime: Runtime,
+        batch_size: int,
     ) -> None:
         self.name = manifest.name
         self.dim = manifest.dim
@@ -48,6 +65,7 @@ class ClipEncoder(Encoder):
         self.fingerprint = manifest.fingerprint
         self.manifest = manifest
         self._model_dir = model_dir
+        self._files = files
         self._runtime = runtime
         side = manifest.image.size_px
         self._images = Engine(
@@ -57,8 +75,14 @@ class ClipEncoder(Encoder):
             dim=manifest.dim,
             image=manifest.image,
             identity=manifest.fingerprint,
+            read=files.read,
         )
-        self._tokenize = TextTokenizer(model_dir / "tokenizer.json", manifest.text)
+        self._tokenize = TextTokenizer(model_dir / "tokenizer.json", manifest.text, files.read)
+        files.verify_unread()
+        if manifest.golden:
+            drawn = {"pixel_values": golden_pixels(side)[None]}
+            self._check_golden(self._images, drawn, manifest.golden.image_vector)
+        self._text_batch_size = min(batch_size, _TEXT_BATCH_SIZE)
         self._text_engine: Engine | None = None
         self._varies = False
         self._text_lock = threading.Lock()
@@ -83,7 +107,7 @@ class ClipEncoder(Encoder):
         device : str
             OpenVINO's name: ``"CPU"``, ``"GPU"``, ``"NPU"``, ``"AUTO"``, …
         batch_size : int
-            Images in one batch; every batch costs as much as a full one.
+            Images in one batch, and at most so many texts; every batch costs as much as a full one.
         precision : {"auto", "f32", "bf16", "f16"}
             Of arithmetic. By default the device chooses: bf16 where a CPU has it, twice as fast,
             cosine above 0.999 with f32. ``"f32"`` gives nearly the same vectors on every machine.
@@ -100,8 +124,9 @@ class ClipEncoder(Encoder):
             raise UsageError(f"batch size {batch_size} is below 1. Give at least 1.")
         runtime = Runtime(device, precision, streams)
         model_dir = resolve_model(name_or_dir)
-        manifest = load_manifest(model_dir, verify_hashes=verify_hashes)
-        return cls(model_dir, manifest, runtime, batch_size)
+        manifest = load_manifest(model_dir, verify_hashes=False)
+        files = ModelFiles(model_dir, manifest.files, verify=verify_hashes)
+        return cls(model_dir, manifest, files, runtime, batch_size)
 
     @property
     def least_side_px(self) -> int:
@@ -115,6 +140,7 @@ class ClipEncoder(Encoder):
 
     def embed_pixels(self, batches: Iterable[UInt8Array]) -> Iterator[Float32Array]:
         """Embed batches of pixels, several in flight, lazily and in order (see `Encoder`)."""
+        self._files.check()
         checked = ({"pixel_values": self._checked(batch)} for batch in batches)
         return (unit_rows(rows) for rows in self._images.run(checked))
 
@@ -126,6 +152,7 @@ class ClipEncoder(Encoder):
         Texts of like length are computed together, and no longer than they are where the model
         allows it (see `_shorter_texts`): captions cost a fifth of a full context.
         """
+        self._files.check()
         found = np.empty((len(texts), self.dim), np.float32)
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
             block = texts[start : start + _TEXTS_AT_ONCE]
@@ -138,16 +165,12 @@ class ClipEncoder(Encoder):
         lengths = self._padded_lengths(mask)
         rows = np.empty((len(texts), self.dim), np.float32)
         groups = [
-            alike[i : i + _TEXT_BATCH_SIZE]
+            alike[i : i + self._text_batch_size]
             for length in np.unique(lengths)
             for alike in [np.flatnonzero(lengths == length)]
-            for i in range(0, len(alike), _TEXT_BATCH_SIZE)
+            for i in range(0, len(alike), self._text_batch_size)
         ]
-        arrays = {"input_ids": ids, "attention_mask": mask}
-        batches = (
-            {name: arrays[name][group, : lengths[group[0]]] for name in self.manifest.text.inputs}
-            for group in groups
-        )
+        batches = (self._text_batch(ids[group], mask[group], lengths[group[0]]) for group in groups)
         for group, found in zip(groups, engine.run(batches), strict=True):
             rows[group] = found
         return rows
@@ -160,6 +183,12 @@ class ClipEncoder(Encoder):
         n_steps = -(-mask.sum(axis=1) // _LENGTH_STEP)
         lengths: npt.NDArray[np.int64] = np.minimum(n_steps * _LENGTH_STEP, whole)
         return lengths
+
+    def confirm(self) -> None:
+        """Check the model's files, and that the first batches still give the same vectors."""
+        self._files.check()
+        for engine in filter(None, (self._images, self._text_engine)):
+            engine.confirm()
 
     def label_prompt(self, name: str) -> str:
         """Return a label's name in the model's prompt template, with ``_`` read as a space."""
@@ -191,22 +220,52 @@ class ClipEncoder(Encoder):
             if self._text_engine is None:
                 shorter = self._shorter_texts()
                 self._varies = shorter is not None
-                self._text_engine = shorter or self._compile_texts(shorter=False)
+                engine = shorter or self._compile_texts(shorter=False)
+                self._check_golden_text(engine)
+                self._text_engine = engine
             return self._text_engine
+
+    def _check_golden_text(self, engine: Engine) -> None:
+        golden = self.manifest.golden
+        if golden:
+            ids, mask = self._tokenize([golden.text])
+            batch = self._text_batch(ids, mask, self._padded_lengths(mask)[0])
+            self._check_golden(engine, batch, golden.text_vector)
+
+    def _check_golden(self, engine: Engine, batch: Arrays, expected: str) -> None:
+        """Check that an encoder gives the vector of model.json, whatever it was compiled to."""
+        found = unit_rows(engine.run_alone(batch))[0]
+        cosine = float(found @ golden_vector(expected))
+        facts = engine.describe()
+        limit = _GOLDEN_COSINES.get(facts["precision"], min(_GOLDEN_COSINES.values()))
+        if self.manifest.precision == "int8":
+            limit = _GOLDEN_COSINE_INT8
+        if not cosine >= limit:
+            raise ModelInvalidError(
+                f"The {engine.name} of model {self._model_dir} does not give its golden vector in "
+                f"model.json: cosine {cosine:.4f}, expected {limit} or more (OpenVINO "
+                f"{facts['openvino']}, {facts['device_name']}, {facts['precision']}). Make the "
+                "model directory again, or try `--precision f32` or another `--device`.",
+                path=self._model_dir,
+                cosine=cosine,
+            )
+
+    def _text_batch(self, ids: _Tokens, mask: _Tokens, length: int) -> Arrays:
+        arrays = {"input_ids": ids, "attention_mask": mask}
+        return {name: arrays[name][:, :length] for name in self.manifest.text.inputs}
 
     def _shorter_texts(self) -> Engine | None:
         """Return an engine for texts without their padding, if that gives the same vectors.
 
         CLIP attends backwards only and pools the end token, so padding changes nothing; but a
-        graph may have its length built in, and then fails or gives others. Two texts tell.
+        graph may have its length built in, and then fails or gives others. A text or two tell.
         """
         if self.manifest.family != "clip" or self._runtime.device != "CPU":
             return None
-        ids, mask = self._tokenize(["", "a photo of a cat"])
+        ids, mask = self._tokenize(["a photo of a cat", ""][: self._text_batch_size])
         length = -(-int(mask.sum(axis=1).max()) // _LENGTH_STEP) * _LENGTH_STEP
-        arrays = {"input_ids": ids, "attention_mask": mask}
-        whole = {name: arrays[name] for name in self.manifest.text.inputs}
-        short = {name: array[:, :length] for name, array in whole.items()}
+        whole = self._text_batch(ids, mask, self.manifest.text.context_length)
+        short = self._text_batch(ids, mask, length)
         try:
             engine = self._compile_texts(shorter=True)
             ours, theirs = (unit_rows(rows) for rows in engine.run([short, whole]))
@@ -219,10 +278,11 @@ class ClipEncoder(Encoder):
         return Engine(
             self._model_dir / "text_encoder.xml",
             self._runtime,
-            dict.fromkeys(spec.inputs, (_TEXT_BATCH_SIZE, spec.context_length)),
+            dict.fromkeys(spec.inputs, (self._text_batch_size, spec.context_length)),
             dim=self.dim,
             shorter=shorter,
             identity=self.fingerprint,
+            read=self._files.read,
         )
 
 

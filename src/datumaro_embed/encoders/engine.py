@@ -1,11 +1,16 @@
-"""OpenVINO and nothing else: compile one graph, run batches through it in order."""
+"""One compiled graph: runs batches through it in order, and tells when OpenVINO contradicts itself.
+
+OpenVINO computes batches on several streams, each with a graph of its own, and has once given a
+wrong vector without an error. So the first batch is computed on every stream, and the results are
+compared; `Engine.confirm` compares them with what the same batch gives later.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,65 +18,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import openvino as ov
-from openvino.preprocess import PrePostProcessor
 
-from ..errors import (
-    DatumaroEmbedError,
-    DeviceNotFoundError,
-    InferenceError,
-    ModelInvalidError,
-    UsageError,
+from ..errors import InferenceError, ModelInvalidError
+from ..models import ImageSpec, openvino_core, read_bytes
+from .agreement import check_agreement
+from .runtime import (
+    Runtime,
+    check_device,
+    compile_graph,
+    mapped_errors,
+    openvino_version,
+    prepare_graph,
+    read_graph,
 )
-from ..models import ImageSpec, openvino_core
-from .compiled import cache_folder, cache_key
-from .pooling import pool_before_computing
 
-__all__ = ["PRECISIONS", "Engine", "Runtime", "check_device", "openvino_version", "prepare_graph"]
-
-PRECISIONS = ("auto", "f32", "bf16", "f16")
-_VIRTUAL_DEVICES = {"AUTO", "BATCH", "HETERO", "MULTI"}
+__all__ = ["Arrays", "Engine"]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Runtime:
-    """Where and how graphs run.
-
-    Attributes
-    ----------
-    device : str
-        OpenVINO's name: ``"CPU"``, ``"GPU.0"``, ``"NPU"``, ``"AUTO"``, …
-    precision : str
-        Of arithmetic: one of `PRECISIONS`; ``"auto"`` leaves it to the device.
-    streams : int or None
-        Batches computed at the same time; None leaves it to the device.
-    """
-
-    device: str
-    precision: str
-    streams: int | None
-
-    def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS or (self.streams is not None and self.streams < 1):
-            raise UsageError(
-                f"precision {self.precision!r} must be one of {', '.join(PRECISIONS)} and "
-                f"streams {self.streams} at least 1. Change the one that is not."
-            )
-
-    @property
-    def caches(self) -> bool:
-        """Whether compiled graphs are kept: not for the CPU, which compiles in a second or so."""
-        return self.device != "CPU"
-
-    def properties(self) -> dict[str, Any]:
-        """Return OpenVINO's properties for compiling."""
-        found: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT"}
-        if self.precision != "auto":
-            found["INFERENCE_PRECISION_HINT"] = self.precision
-        if self.streams is not None:
-            found["NUM_STREAMS"] = str(self.streams)
-        return found
+Rows = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +53,7 @@ class Engine:
     Parameters
     ----------
     path : Path
-        Of the IR's ``.xml``.
+        Of the IR's ``.xml``; its weights lie beside it.
     runtime : Runtime
     shapes : mapping of str to shape
         Every input's shape, the batch first. An image encoder's is (batch, height, width, 3).
@@ -101,10 +65,17 @@ class Engine:
         Let the rows of a batch be shorter than `shapes` says, all of them alike.
     identity : str
         The model's fingerprint: allows the compiled graph to be cached (see `Runtime.caches`).
+    read : callable
+        Gives the bytes of both files.
 
     Raises
     ------
-    DeviceNotFoundError, ModelInvalidError, InferenceError
+    DeviceNotFoundError, ModelInvalidError, InferenceError, and what `read` raises
+
+    Notes
+    -----
+    The weights are kept in memory, not mapped: what another program does to the files changes no
+    vector. For ViT-B/32 these are 350 MB of images and 250 MB of texts.
     """
 
     def __init__(
@@ -117,10 +88,12 @@ class Engine:
         image: ImageSpec | None = None,
         identity: str = "",
         shorter: bool = False,
+        read: Callable[[Path], npt.NDArray[np.uint8]] = read_bytes,
     ) -> None:
         check_device(runtime.device)
-        with _mapped(ModelInvalidError, f"OpenVINO cannot read the model file {path}"):
-            model = openvino_core().read_model(path)
+        self._weights = read(path.with_suffix(".bin"))  # of the compiled graph, not of `model` only
+        with mapped_errors(ModelInvalidError, f"OpenVINO cannot read the model file {path}"):
+            model = read_graph(read(path), self._weights)
             model = prepare_graph(model, shapes, image, shorter=shorter)
             found = model.output(0).partial_shape[1].to_string()
         if found != str(dim):
@@ -129,14 +102,16 @@ class Engine:
                 "Make the model directory again.",
                 path=path,
             )
+        self.name = path.stem.replace("_", " ")
         self.batch_size = next(iter(shapes.values()))[0]
-        with _mapped(InferenceError, f"OpenVINO cannot run {path.name} on {runtime.device}"):
+        with mapped_errors(InferenceError, f"OpenVINO cannot run {path.name} on {runtime.device}"):
             facts = {"model": identity, "graph": path.name, "shapes": shapes}
-            self._compiled = _compile(model, runtime, facts)
+            self._compiled = compile_graph(model, runtime, facts)
             # One more batch waits behind each that is computed, so that no stream does: results
             # are taken in order, and whoever takes them shares the processor with the streams.
             optimal = int(self._property("OPTIMAL_NUMBER_OF_INFER_REQUESTS", 1))
-            self.n_requests = max(optimal, 2 * int(self._property("NUM_STREAMS", 1)))
+            self.n_streams = max(1, int(self._property("NUM_STREAMS", 1)))
+            self.n_requests = max(optimal, 2 * self.n_streams)
         self._dtypes = {
             name: port.element_type.to_dtype()
             for port in self._compiled.inputs
@@ -144,8 +119,12 @@ class Engine:
         }
         self._idle: list[Any] = []
         self._lock = threading.Lock()
+        self._compared: set[int] = set()  # ids of requests
+        self._first: tuple[Arrays, Rows] | None = None  # batch, and what every stream gave for it
+        self._first_lock = threading.Lock()
+        self._n_run = self._n_confirmed = 0  # batches
 
-    def run(self, batches: Iterable[Arrays]) -> Iterator[npt.NDArray[np.float32]]:
+    def run(self, batches: Iterable[Arrays]) -> Iterator[Rows]:
         """Run batches, several in flight, and yield their outputs in order.
 
         Parameters
@@ -163,40 +142,119 @@ class Engine:
         ------
         InferenceError
             OpenVINO fails, or a value of the output is not finite.
+        StreamDisagreementError
+            The engine's first batch has other vectors on another stream.
         """
         busy: deque[_Busy] = deque()
         try:
             for batch in batches:
+                if self._first is None and (rows := self._run_first(batch)) is not None:
+                    yield rows
+                    continue
                 done = self._finish(busy.popleft()) if len(busy) >= self.n_requests else None
-                request = self._take()
-                whole = {name: self._padded(name, rows) for name, rows in batch.items()}
-                with _mapped(InferenceError, "OpenVINO cannot start a batch"):
-                    for name, array in whole.items():
-                        request.set_tensor(name, ov.Tensor(array, shared_memory=True))
-                    request.start_async()
-                busy.append(_Busy(request, len(next(iter(batch.values()))), whole))
+                self._n_run += 1
+                busy.append(self._start(self._take(), batch))
                 if done is not None:
                     yield done
             while busy:
                 yield self._finish(busy.popleft())
         finally:
-            for under_way in busy:  # whoever stops early must not free what is still computed on
-                with suppress(Exception):
-                    under_way.request.wait()
+            _wait(busy)
+
+    def run_alone(self, batch: Arrays) -> Rows:
+        """Run one batch and nothing beside it; it does not count as the first.
+
+        Returns
+        -------
+        array of shape (rows of the batch, dim), float32
+
+        Raises
+        ------
+        InferenceError
+        """
+        return self._finish(self._start(self._take(), batch))
+
+    def run_on_every_stream(self, batch: Arrays, *, before: Rows | None = None) -> Rows:
+        """Run one batch on as many requests as there are streams, at once; all must give the same.
+
+        Parameters
+        ----------
+        batch : mapping of str to array
+        before : array of shape (rows of the batch, dim), float32, optional
+            What the batch gave earlier; they must give that.
+
+        Returns
+        -------
+        array of shape (rows of the batch, dim), float32
+
+        Raises
+        ------
+        InferenceError, StreamDisagreementError
+
+        Notes
+        -----
+        OpenVINO does not say which stream computes a request: a free stream takes the next one.
+        Started all at once each stream takes one, unless another is done before it has woken up; a
+        batch takes far longer than that. Requests that were never compared go first, so that the
+        first batch and `confirm` together see every request of a run.
+        """
+        busy: list[_Busy] = []
+        try:
+            busy.extend(self._start(request, batch) for request in self._take_to_compare())
+            found = [_result(one) for one in busy]
+        finally:
+            _wait(busy)
+            with self._lock:
+                self._idle += (one.request for one in busy)
+        check_agreement(found, before, name=self.name, facts=self.describe())
+        _check_finite(found[0])
+        return found[0]
+
+    def confirm(self) -> None:
+        """Check that the first batch still has the vectors that it had, on every stream.
+
+        Nothing is computed where nothing was since it was last compared.
+
+        Raises
+        ------
+        InferenceError, StreamDisagreementError
+        """
+        with self._first_lock:
+            n_run = self._n_run
+            if self._first is not None and n_run != self._n_confirmed:
+                batch, before = self._first
+                self.run_on_every_stream(batch, before=before)
+                self._n_confirmed = n_run
 
     def describe(self) -> dict[str, Any]:
         """Return device, precision and streams as they really are, JSON-able."""
-        devices = [str(d) for d in self._property("EXECUTION_DEVICES", [])]
-        names = [self._device_name(device.strip("()")) for device in devices]
+        devices = [str(device) for device in self._property("EXECUTION_DEVICES", [])]
         precision = self._property("INFERENCE_PRECISION_HINT", "unknown")
         return {
             "device": ",".join(devices),
-            "device_name": ", ".join(names),
+            "device_name": ", ".join(self._device_name(device.strip("()")) for device in devices),
             "precision": getattr(precision, "get_type_name", lambda: str(precision))(),
             "streams": int(self._property("NUM_STREAMS", self.n_requests)),
             "batch_size": self.batch_size,
             "openvino": openvino_version(),
         }
+
+    def _run_first(self, batch: Arrays) -> Rows | None:
+        """Run the engine's first batch and keep it; None where another thread did so meanwhile."""
+        with self._first_lock:
+            if self._first is not None:
+                return None
+            kept = {name: rows.copy() for name, rows in batch.items()}
+            self._first = kept, self.run_on_every_stream(kept)
+            return self._first[1].copy()
+
+    def _start(self, request: Any, batch: Arrays) -> _Busy:
+        whole = {name: self._padded(name, rows) for name, rows in batch.items()}
+        with mapped_errors(InferenceError, "OpenVINO cannot start a batch"):
+            for name, array in whole.items():
+                request.set_tensor(name, ov.Tensor(array, shared_memory=True))
+            request.start_async()
+        return _Busy(request, _n_rows(batch), whole)
 
     def _padded(self, name: str, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return a whole batch of an input's type, which is the array itself where it is one."""
@@ -206,25 +264,30 @@ class Engine:
         whole[: len(rows)] = rows
         return whole
 
-    def _finish(self, busy: _Busy) -> npt.NDArray[np.float32]:
-        with _mapped(InferenceError, "OpenVINO failed while running a batch"):
-            busy.request.wait()
-            found = busy.request.get_output_tensor(0).data[: busy.n_rows]
-            rows = np.array(found, dtype=np.float32)
+    def _finish(self, busy: _Busy) -> Rows:
+        rows = _result(busy)
         with self._lock:
             self._idle.append(busy.request)
-        if not np.isfinite(rows).all():
-            raise InferenceError(
-                "The model gave values that are not finite. Try `--precision f32`, "
-                "or make the model directory again."
-            )
+        _check_finite(rows)
         return rows
 
     def _take(self) -> Any:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
-        with _mapped(InferenceError, "OpenVINO cannot make an inference request"):
+        return self._new_request()
+
+    def _take_to_compare(self) -> list[Any]:
+        with self._lock:
+            self._idle.sort(key=lambda request: id(request) in self._compared)
+            taken = self._idle[: self.n_streams]
+            del self._idle[: self.n_streams]
+        taken += [self._new_request() for _ in range(self.n_streams - len(taken))]
+        self._compared.update(map(id, taken))
+        return taken
+
+    def _new_request(self) -> Any:
+        with mapped_errors(InferenceError, "OpenVINO cannot make an inference request"):
             return self._compiled.create_infer_request()
 
     def _property(self, name: str, default: Any) -> Any:
@@ -240,94 +303,27 @@ class Engine:
             return device
 
 
-def check_device(device: str) -> None:
-    """Check that every device that a name stands for is on this machine.
+def _n_rows(batch: Arrays) -> int:
+    return len(next(iter(batch.values())))
 
-    Raises
-    ------
-    DeviceNotFoundError
-        It lists those that are.
-    """
-    present = list(openvino_core().available_devices)
-    families = {name.partition(".")[0] for name in present} - {"CPU"}
-    head, _, tail = device.partition(":")
-    wanted = tail.split(",") if head in _VIRTUAL_DEVICES else [device]
-    for name in filter(None, (part.partition("(")[0].lstrip("-") for part in wanted)):
-        if name not in present and name.partition(".")[0] not in families:
-            raise DeviceNotFoundError(
-                f"There is no device {name!r} here (present: {', '.join(present) or 'none'}). "
-                "Choose one of these, or AUTO.",
-                device=device,
-                present=present,
-            )
-    if not device or (head in _VIRTUAL_DEVICES - {"AUTO"} and not tail):
-        raise DeviceNotFoundError(
-            f"{device!r} names no device. Choose one of {', '.join(present)}, or AUTO.",
-            device=device,
-            present=present,
+
+def _result(busy: _Busy) -> Rows:
+    with mapped_errors(InferenceError, "OpenVINO failed while running a batch"):
+        busy.request.wait()
+        found = busy.request.get_output_tensor(0).data[: busy.n_rows]
+        return np.array(found, dtype=np.float32)
+
+
+def _check_finite(rows: Rows) -> None:
+    if not np.isfinite(rows).all():
+        raise InferenceError(
+            "The model gave values that are not finite. Try `--precision f32`, "
+            "or make the model directory again."
         )
 
 
-def openvino_version() -> str:
-    """Return OpenVINO's version, build included."""
-    return str(ov.get_version())
-
-
-def prepare_graph(
-    model: Any,
-    shapes: Mapping[str, Sequence[int]],
-    image: ImageSpec | None,
-    *,
-    shorter: bool = False,
-    whole: bool = False,
-) -> Any:
-    """Fix the shapes of a model; for images let it take uint8 pixels, rows of RGB.
-
-    Parameters are those of `Engine`; `model` is consumed. With `whole` an image encoder computes
-    every token to the end, as it was made: for comparison.
-    """
-    if image is None:
-        for_rows = (lambda n: ov.Dimension(1, n)) if shorter else ov.Dimension
-        model.reshape(
-            {name: ov.PartialShape([batch, for_rows(n)]) for name, (batch, n) in shapes.items()}
-        )
-        return model
-    ((name, (batch, height, width, channels)),) = shapes.items()
-    model.reshape({name: [batch, channels, height, width]})
-    if not whole:
-        pool_before_computing(model)
-    graph = PrePostProcessor(model)
-    pixels = graph.input(name)
-    pixels.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
-    pixels.model().set_layout(ov.Layout("NCHW"))
-    steps = pixels.preprocess().convert_element_type(ov.Type.f32)
-    steps.scale(1 / image.scale).mean(list(image.mean)).scale(list(image.std))
-    return graph.build()
-
-
-def _compile(model: Any, runtime: Runtime, facts: Mapping[str, Any]) -> Any:
-    core = openvino_core()
-    properties = runtime.properties()
-    if not runtime.caches or not facts["model"]:
-        return core.compile_model(model, runtime.device, properties)
-    version = {"device": runtime.device, "openvino": openvino_version()}
-    with cache_folder(cache_key({**facts, **properties, **version})) as folder:
-        if folder is not None:
-            properties["CACHE_DIR"] = str(folder)
-        return core.compile_model(model, runtime.device, properties)
-
-
-@contextmanager
-def _mapped(kind: type[DatumaroEmbedError], what: str) -> Iterator[None]:
-    """Raise OpenVINO's errors, which are bare RuntimeErrors, as ours."""
-    try:
-        yield
-    except RuntimeError as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        reason = next((x for x in lines if not x.startswith("Exception from")), "no reason given")
-        advice = (
-            "Make the model directory again."
-            if kind is ModelInvalidError
-            else "Try `--device CPU`, a smaller `--batch-size` or another `--precision`."
-        )
-        raise kind(f"{what}: {reason}. {advice}", reason=str(error)) from error
+def _wait(busy: Iterable[_Busy]) -> None:
+    """Wait for batches whose results nobody wants: what they are computed on must not be freed."""
+    for under_way in busy:
+        with suppress(Exception):
+            under_way.request.wait()

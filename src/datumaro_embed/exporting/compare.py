@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from ..encoders.preprocess import preprocess
-from ..encoders.tokenizer import TextTokenizer
 from ..models.manifest import ImageSpec
+from ..models.texts import TextTokenizer
 from .traced import Traced, not_exportable
 
 __all__ = ["check_preparation"]

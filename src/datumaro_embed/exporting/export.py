@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import MissingExtraError, UsageError
 from ..models.checkpoint import licence_of, read_json
+from ..models.golden import make_golden
 from ..models.manifest import MODEL_FILES, ModelManifest, sha256_file, write_manifest
 from ..models.publish import publish_directory
 from . import from_open_clip, from_transformers
@@ -109,6 +110,7 @@ def export_model(
             logit_bias=traced.logit_bias,
             prompt_template=prompt_template,
             files={file: sha256_file(fresh / file) for file in MODEL_FILES},
+            golden=make_golden(fresh, traced.image, traced.text),
         )
         write_manifest(fresh, manifest)
         _copy_notices(checkpoint.folder, fresh)

@@ -2,20 +2,28 @@
 
 from .catalogue import CATALOGUE, CatalogueEntry
 from .core import openvino_core
+from .files import ModelFiles, read_bytes
+from .golden import golden_pixels, golden_vector
 from .manifest import ImageSpec, ModelManifest, TextSpec, load_manifest, sha256_file
 from .pull import pull_model
 from .resolve import available_models, resolve_model, user_cache_dir
+from .texts import TextTokenizer
 
 __all__ = [
     "CATALOGUE",
     "CatalogueEntry",
     "ImageSpec",
+    "ModelFiles",
     "ModelManifest",
     "TextSpec",
+    "TextTokenizer",
     "available_models",
+    "golden_pixels",
+    "golden_vector",
     "load_manifest",
     "openvino_core",
     "pull_model",
+    "read_bytes",
     "resolve_model",
     "sha256_file",
     "user_cache_dir",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -11,15 +12,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from ..errors import ModelInvalidError
 from .values import choice, mapping, numbers, real, text, whole
 
 __all__ = [
     "MANIFEST_NAME",
     "MODEL_FILES",
+    "Golden",
     "ImageSpec",
     "ModelManifest",
     "TextSpec",
+    "invalid_file",
     "load_manifest",
     "sha256_file",
     "write_manifest",
@@ -91,6 +97,16 @@ class ImageSpec:
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "std", numbers("std", self.std, _MIN_STD, _MAX_PIXEL))
 
+    def network_input(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return what the bare graph takes for the pixels of one image.
+
+        Returns
+        -------
+        array of shape (1, 3, size_px, size_px), float32
+        """
+        scaled = (pixels.astype(np.float32) * np.float32(self.scale) - self.mean) / self.std
+        return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None], dtype=np.float32)
+
 
 @dataclass(frozen=True, slots=True)
 class TextSpec:
@@ -127,6 +143,37 @@ class TextSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Golden:
+    """What both encoders give for one input each, in f32 (see golden.py).
+
+    Attributes
+    ----------
+    text : str
+        The text encoder's input; the image encoder's is `golden.golden_pixels`.
+    image_vector, text_vector : str
+        Unit vectors: base64 of `dim` little-endian float16 numbers.
+    """
+
+    text: str
+    image_vector: str
+    text_vector: str
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any], dim: int) -> Golden:
+        """Read what `dataclasses.asdict` gave.
+
+        Raises
+        ------
+        KeyError, ValueError
+        """
+        found = cls(**{name: text(name, body[name]) for name in cls.__slots__})
+        for vector in (found.image_vector, found.text_vector):
+            if len(base64.b64decode(vector, validate=True)) != 2 * dim:
+                raise ValueError(f"a golden vector is not {dim} numbers of float16 in base64")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class ModelManifest:
     """The content of ``model.json``.
 
@@ -151,6 +198,8 @@ class ModelManifest:
         File name → sha256 in hex, of everything in the directory but ``model.json``.
     fidelity : mapping, optional
         Of an INT8 model: how near it is to the model it was made from (see `quantising`).
+    golden : Golden, optional
+        Every directory made here has it; one made by hand may do without.
     """
 
     name: str
@@ -167,6 +216,7 @@ class ModelManifest:
     prompt_template: str
     files: Mapping[str, str]
     fidelity: Mapping[str, Any] | None = None
+    golden: Golden | None = None
 
     def __post_init__(self) -> None:
         for name in ("name", "source", "revision", "licence", "prompt_template"):
@@ -200,6 +250,7 @@ class ModelManifest:
         """Return what ``model.json`` holds."""
         body = {name: getattr(self, name) for name in self.__slots__}
         body.update(image=asdict(self.image), text=asdict(self.text), files=dict(self.files))
+        body["golden"] = asdict(self.golden) if self.golden else None
         return {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -216,11 +267,15 @@ class ModelManifest:
         KeyError, ValueError
             A key is missing, or a value cannot be what its name says.
         """
-        fields = {name: body[name] for name in cls.__slots__ if name != "fidelity"}
+        optional: dict[str, Any] = {name: body.get(name) for name in ("fidelity", "golden")}
+        fields = {name: body[name] for name in cls.__slots__ if name not in optional}
         for kind, name in ((ImageSpec, "image"), (TextSpec, "text")):
             part = mapping(name, body[name])
             fields[name] = kind(**{k: part[k] for k in kind.__slots__})
-        return cls(**fields, fidelity=body.get("fidelity"))
+        if optional["golden"] is not None:
+            dim = whole("dim", body["dim"], 1, _MAX_DIM)
+            optional["golden"] = Golden.from_json(mapping("golden", optional["golden"]), dim)
+        return cls(**fields, **optional)
 
 
 def load_manifest(model_dir: Path, *, verify_hashes: bool = True) -> ModelManifest:
@@ -241,13 +296,13 @@ def load_manifest(model_dir: Path, *, verify_hashes: bool = True) -> ModelManife
     body = _read_json(path)
     if body.get("format") != FORMAT or body.get("format_version") != FORMAT_VERSION:
         found = " version ".join(reprlib.repr(body.get(k)) for k in ("format", "format_version"))
-        raise _invalid(path, f"it is {found}, not {FORMAT!r} version {FORMAT_VERSION}")
+        raise invalid_file(path, f"it is {found}, not {FORMAT!r} version {FORMAT_VERSION}")
     try:
         manifest = ModelManifest.from_json(body)
     except KeyError as error:
-        raise _invalid(path, f"it has no {error}") from error
+        raise invalid_file(path, f"it has no {error}") from error
     except ValueError as error:
-        raise _invalid(path, str(error)) from error
+        raise invalid_file(path, str(error)) from error
     for name in sorted({*MODEL_FILES, *manifest.files}):
         _check_file(model_dir, name, manifest.files.get(name), verify_hashes)
     return manifest
@@ -271,28 +326,29 @@ def sha256_file(path: Path) -> str:
 def _check_file(model_dir: Path, name: str, sha256: str | None, verify_hashes: bool) -> None:
     path = model_dir / name
     if sha256 is None:
-        raise _invalid(model_dir / MANIFEST_NAME, f"it does not list {name}")
+        raise invalid_file(model_dir / MANIFEST_NAME, f"it does not list {name}")
     if not path.is_file():
-        raise _invalid(path, "the file is missing")
+        raise invalid_file(path, "the file is missing")
     if verify_hashes and sha256_file(path) != sha256:
-        raise _invalid(path, "its sha256 is not the one in model.json")
+        raise invalid_file(path, "its sha256 is not the one in model.json")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _MAX_BYTES:
-            raise _invalid(path, f"it is larger than {_MAX_BYTES >> 20} MiB")
+            raise invalid_file(path, f"it is larger than {_MAX_BYTES >> 20} MiB")
         body = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise _invalid(path, "the file is missing") from error
+        raise invalid_file(path, "the file is missing") from error
     except (OSError, ValueError, RecursionError) as error:  # the last: nested too deep
-        raise _invalid(path, str(error)) from error
+        raise invalid_file(path, str(error)) from error
     if not isinstance(body, dict):
-        raise _invalid(path, "it is not a JSON object")
+        raise invalid_file(path, "it is not a JSON object")
     return body
 
 
-def _invalid(path: Path, reason: str) -> ModelInvalidError:
+def invalid_file(path: Path, reason: str) -> ModelInvalidError:
+    """Return the error that says why a file of a model directory is refused."""
     return ModelInvalidError(
         f"Model file {path} cannot be used: {reason}. "
         "Make the model directory again with `datumaro-embed export-model`.",

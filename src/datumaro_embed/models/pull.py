@@ -24,6 +24,7 @@ from .checkpoint import (
     licence_of,
     read_json,
 )
+from .golden import make_golden
 from .graph import Half, cut_out
 from .hub import HubRepo, open_repo
 from .image_settings import OPEN_CLIP_CONFIG, read_images
@@ -169,6 +170,7 @@ def _convert(
         logit_bias=entry.logit_bias,
         prompt_template=template,
         files={file: sha256_file(fresh / file) for file in MODEL_FILES},
+        golden=make_golden(fresh, image, text),
     )
     write_manifest(fresh, manifest)
 

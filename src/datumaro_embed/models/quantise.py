@@ -66,14 +66,10 @@ def quantise_image_encoder(
     model = openvino_core().read_model(source)
     name = model.input(0).any_name
 
-    def normalised(image: npt.NDArray[np.uint8]) -> dict[str, Any]:
-        scaled = (image.astype(np.float32) * np.float32(spec.scale) - spec.mean) / spec.std
-        return {name: np.ascontiguousarray(scaled.transpose(2, 0, 1)[None], dtype=np.float32)}
-
     with redirect_stdout(io.StringIO()):  # its progress bars
         quantised = nncf.quantize(
             model,
-            nncf.Dataset(pixels, normalised),
+            nncf.Dataset(pixels, lambda image: {name: spec.network_input(image)}),
             model_type=nncf.ModelType.TRANSFORMER,
             subset_size=len(pixels),
             ignored_scope=nncf.IgnoredScope(names=_sensitive(model)),

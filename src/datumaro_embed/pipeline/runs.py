@@ -19,6 +19,7 @@ from ..errors import (
     StoreNotFoundError,
     StoreUnfinishedError,
     StoreWriteError,
+    StreamDisagreementError,
 )
 from ..place import StorePlace
 from ..records import Categories, ItemRecord
@@ -61,7 +62,7 @@ class StoreRun:
 
     Raises
     ------
-    StoreLockedError, ModelMismatchError, StoreWriteError
+    StoreLockedError, ModelMismatchError, StoreWriteError, and those of `Encoder.confirm`
     """
 
     def __init__(
@@ -72,7 +73,9 @@ class StoreRun:
         n_items: int,
         open_run: Callable[..., ShardRun] = ShardRun,
     ) -> None:
+        encoder.confirm()
         self._place = place
+        self._encoder = encoder
         self._opened = ExitStack()
         self._dtype = options.dtype
         self._settings = vector_settings({**encoder.provenance(), "decode": options.decode})
@@ -188,9 +191,14 @@ class StoreRun:
 
     @contextmanager
     def keeping(self, notify: Callable[[str], None]) -> Iterator[None]:
-        """Commit what was embedded where anything but a write goes wrong, and say how to go on."""
+        """Commit what was embedded where something goes wrong, and say how to go on.
+
+        Vectors that contradict each other are not committed, and what is committed stays.
+        """
         try:
             yield
+        except StreamDisagreementError:  # it says itself how to go on
+            raise
         except StoreWriteError:
             self._say_kept(notify, self._run.n_committed)
             raise
@@ -207,7 +215,8 @@ class StoreRun:
             )
 
     def finish(self, provenance: Mapping[str, Any]) -> None:
-        """Make the rows the store."""
+        """Make the rows the store, if the encoder is still what it was."""
+        self._encoder.confirm()
         if self._place.keeps_shards:
             self._run.seal(provenance)
         else:

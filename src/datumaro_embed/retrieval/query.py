@@ -129,7 +129,7 @@ def _load_encoder(store: EmbeddingStore, model: str | None) -> Encoder:
     # The manifest alone tells a wrong model, before a right one is read and compiled.
     manifest = load_manifest(resolve_model(str(name)), verify_hashes=False)
     _refuse_other_model(store, manifest.name, manifest.fingerprint)
-    return ClipEncoder.load(str(name))
+    return ClipEncoder.load(str(name), batch_size=1)  # a batch costs as much as a full one
 
 
 def _refuse_other_model(store: EmbeddingStore, name: str, fingerprint: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from ..errors import ModelInvalidError
-from ..models import TextSpec
+from .files import read_bytes
+from .manifest import TextSpec
 
 __all__ = ["TextTokenizer"]
 
@@ -23,6 +24,8 @@ class TextTokenizer:
     path : Path
         Of ``tokenizer.json``.
     spec : TextSpec
+    read : callable
+        Gives the file's bytes.
 
     Raises
     ------
@@ -30,9 +33,15 @@ class TextTokenizer:
         The file is not a tokenizer, or has no token of a number that `spec` names.
     """
 
-    def __init__(self, path: Path, spec: TextSpec) -> None:
+    def __init__(
+        self,
+        path: Path,
+        spec: TextSpec,
+        read: Callable[[Path], npt.NDArray[np.uint8]] = read_bytes,
+    ) -> None:
+        content = read(path).tobytes()
         try:
-            self._tokenizer = Tokenizer.from_file(str(path))
+            self._tokenizer = Tokenizer.from_buffer(content)
         except Exception as error:  # the library raises bare Exception
             raise ModelInvalidError(
                 f"Model file {path} is not a tokenizer: {error}. Make the model directory again.",

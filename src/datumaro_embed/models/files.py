@@ -1,0 +1,121 @@
+"""The files of a model directory: read and verified as they are used, and recognised later."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ModelChangedError
+from .manifest import invalid_file, sha256_file
+
+__all__ = ["ModelFiles", "read_bytes"]
+
+_State = tuple[int, int, int, int]
+
+
+def read_bytes(path: Path) -> npt.NDArray[np.uint8]:
+    """Return a file's bytes as an array of shape (size,)."""
+    return np.fromfile(path, np.uint8)
+
+
+class ModelFiles:
+    """The files of a model directory as `model.json` lists them, from its loading on.
+
+    What is compiled is read into memory once, and these very bytes are verified: between hashing a
+    file and reading it again it may be replaced, and a mapped file changes with whoever writes to
+    it (measured: a text vector with cosine 0.13, and no error).
+
+    Parameters
+    ----------
+    model_dir : Path
+    sums : mapping of str to str
+        File name → sha256 in hex.
+    verify : bool
+        Compare contents; without it only whether files were replaced after this call.
+    """
+
+    def __init__(self, model_dir: Path, sums: Mapping[str, str], *, verify: bool = True) -> None:
+        self._dir, self._sums, self._verify = model_dir, dict(sums), verify
+        self._states = {name: _state(model_dir / name) for name in sums}
+        self._verified: set[str] = set()
+
+    def read(self, path: Path) -> npt.NDArray[np.uint8]:
+        """Return the content of a file that is listed, verified.
+
+        Raises
+        ------
+        ModelInvalidError
+            It is damaged.
+        ModelChangedError
+            It was sound before.
+        """
+        try:
+            data = read_bytes(path)
+        except OSError as error:
+            raise self._wrong(path, str(error)) from error
+        if self._verify and hashlib.sha256(data.data).hexdigest() != self._sums[path.name]:
+            raise self._wrong(path, "its sha256 is not the one in model.json")
+        self._verified.add(path.name)
+        return data
+
+    def verify_unread(self) -> None:
+        """Verify the files that were not read; about 1 s per 2 GB.
+
+        Raises
+        ------
+        ModelInvalidError
+        """
+        for name in sorted(self._sums.keys() - self._verified):
+            if self._verify and not self._is_sound(name):
+                raise self._wrong(self._dir / name, "its sha256 is not the one in model.json")
+            self._verified.add(name)
+
+    def check(self) -> None:
+        """Check that the files are still those that were loaded; microseconds.
+
+        A file of another inode, size or time of modification is hashed: one that was touched, or
+        replaced by an equal one, is still the same.
+
+        Raises
+        ------
+        ModelChangedError
+        """
+        for name, before in self._states.items():
+            path = self._dir / name
+            now = _state(path)
+            if now == before:
+                continue
+            if now is None or not self._verify or not self._is_sound(name):
+                raise self._changed(path)
+            self._states[name] = now
+
+    def _is_sound(self, name: str) -> bool:
+        try:
+            return sha256_file(self._dir / name) == self._sums[name]
+        except OSError:
+            return False
+
+    def _wrong(self, path: Path, reason: str) -> Exception:
+        is_later = path.name in self._verified
+        return self._changed(path) if is_later else invalid_file(path, reason)
+
+    def _changed(self, path: Path) -> ModelChangedError:
+        return ModelChangedError(
+            f"Model file {path} is not the one that was loaded any more: it was changed, replaced "
+            "or removed meanwhile. Put the model back and run the same command again; or load the "
+            "model anew, if it is another one now.",
+            path=path,
+        )
+
+
+def _state(path: Path) -> _State | None:
+    """Return what tells a file from another one; inode numbers alone are given anew."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
