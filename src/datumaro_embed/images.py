@@ -14,6 +14,7 @@ import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from .pixels import (
-    apply_orientation,
-    array_to_rgb,
-    identify,
-    orientation_of,
-    png_size,
-    quiet_pillow,
-    to_rgb,
-)
+from .depth import UNCHOSEN, DepthRange
+from .formats import UnknownFormatError, identify, png_size
+from .kinds import IMAGE_SUFFIXES, file_kind
+from .pixels import Decoded, decode_array, decode_file, decode_opened, orientation_of, quiet_pillow
 from .records import Status
 
 __all__ = [
+    "IMAGE_SUFFIXES",
     "MAX_BYTES",
     "MAX_PIXELS",
     "ImageInfo",
@@ -112,10 +109,13 @@ class OpenedImage:
     Attributes
     ----------
     info : ImageInfo
+    notes : tuple of str
+        What is unusual about its pixels, as reasons of a `Tally`; known once it is decoded.
     """
 
-    def __init__(self, info: ImageInfo, load: Callable[[int], Image.Image]) -> None:
+    def __init__(self, info: ImageInfo, load: Callable[[int], Decoded]) -> None:
         self.info = info
+        self.notes: tuple[str, ...] = ()
         self._load = load
 
     def decode(self, *, least_side_px: int = 0) -> Image.Image:
@@ -138,7 +138,8 @@ class OpenedImage:
         """
         with quiet_pillow():
             try:
-                return self._load(least_side_px)
+                image, self.notes = self._load(least_side_px)
+                return image
             except MemoryError as error:
                 reason = "not enough memory to decode it"
                 raise ImageProblem(Status.TOO_LARGE, reason, self.info) from error
@@ -152,6 +153,7 @@ def open_image(
     max_pixels: int = MAX_PIXELS,
     max_bytes: int = MAX_BYTES,
     channel_order: str = "rgb",
+    depth_range: DepthRange = UNCHOSEN,
 ) -> OpenedImage:
     """Read an image's bytes, hash and header, and refuse what is too large from these alone.
 
@@ -165,6 +167,8 @@ def open_image(
         Refuse larger files, unread.
     channel_order : {"rgb", "bgr"}
         Of an array; Datumaro's media in memory are ``"bgr"``.
+    depth_range : DepthRange
+        For samples of more than 8 bits.
 
     Raises
     ------
@@ -173,15 +177,17 @@ def open_image(
 
     Notes
     -----
-    Thread-safe. Peak memory once decoded: the file, plus 3 to 8 bytes a pixel.
+    Thread-safe. Peak memory once decoded: the file, plus 3 to 8 bytes a pixel; up to 20 where it
+    has 16-bit colour or is stretched.
     """
     if isinstance(source, np.ndarray):
         array, found = source, _array_info(source)
         _check_pixels(found, max_pixels)
-        return OpenedImage(found, lambda _: array_to_rgb(array, channel_order))
+        return OpenedImage(found, lambda _: decode_array(array, depth_range, channel_order))
     with quiet_pillow():
-        image, info = _open(_read_bytes(source, max_bytes), max_pixels)
-    return OpenedImage(info, lambda least_side_px: _decode(image, info, least_side_px, own=True))
+        data = _read_bytes(source, max_bytes)
+        image, info = _open(data, max_pixels)
+    return OpenedImage(info, partial(decode_file, data, image, info.orientation, depth_range))
 
 
 def read_image(
@@ -190,6 +196,7 @@ def read_image(
     max_pixels: int = MAX_PIXELS,
     max_bytes: int = MAX_BYTES,
     channel_order: str = "rgb",
+    depth_range: DepthRange = UNCHOSEN,
 ) -> tuple[Image.Image, ImageInfo]:
     """Decode an image completely, upright and in RGB.
 
@@ -202,7 +209,11 @@ def read_image(
     info : ImageInfo
     """
     opened = open_image(
-        source, max_pixels=max_pixels, max_bytes=max_bytes, channel_order=channel_order
+        source,
+        max_pixels=max_pixels,
+        max_bytes=max_bytes,
+        channel_order=channel_order,
+        depth_range=depth_range,
     )
     return opened.decode(), opened.info
 
@@ -219,7 +230,7 @@ def read_info(
     return open_image(source, max_pixels=max_pixels, max_bytes=max_bytes).info
 
 
-def upright_rgb(image: Image.Image) -> Image.Image:
+def upright_rgb(image: Image.Image, depth_range: DepthRange = UNCHOSEN) -> Image.Image:
     """Convert an image that Pillow has opened already.
 
     Raises
@@ -229,19 +240,9 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     """
     with quiet_pillow():
         try:
-            return _decode(image, _info(image, b"", bytes(32)))
+            return decode_opened(image, depth_range)
         except Exception as error:  # as in read_image
             raise ImageProblem(Status.UNREADABLE, _reason(error)) from error
-
-
-def _decode(
-    image: Image.Image, info: ImageInfo, least_side_px: int = 0, *, own: bool = False
-) -> Image.Image:
-    if least_side_px > 0:
-        image.draft(None, (least_side_px, least_side_px))
-    rgb = to_rgb(image, own=own)
-    # Pillow turns TIFF upright by itself while decoding it.
-    return rgb if image.format == "TIFF" else apply_orientation(rgb, info.orientation)
 
 
 def _open(data: bytes, max_pixels: int) -> tuple[Image.Image, ImageInfo]:
@@ -253,6 +254,10 @@ def _open(data: bytes, max_pixels: int) -> tuple[Image.Image, ImageInfo]:
     _check_pixels(unknown, max_pixels)
     try:
         image = identify(data)
+    except UnknownFormatError as error:
+        kind = file_kind(data)
+        status = kind.status if kind else Status.UNREADABLE
+        raise ImageProblem(status, kind.reason if kind else str(error), unknown) from error
     except Exception as error:  # as in read_image
         bomb = isinstance(error, Image.DecompressionBombError)
         status = Status.TOO_LARGE if bomb else Status.UNREADABLE

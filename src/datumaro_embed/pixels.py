@@ -3,43 +3,41 @@
 Rules
 -----
 - Colour is CLIP's own rule, ``image.convert("RGB")``: alpha is dropped, not blended.
-- 16-bit samples keep their high byte. Wider integers are shifted until the largest fits in a byte.
-  Floats are 0..255, or 0..1 where none is above 1. Values outside are clipped; NaN is 0.
-- Arrays: uint8 as it is, uint16 its high byte, bool 0 or 255, everything else as above for floats.
+- Samples of more than 8 bits, of files and arrays alike, go by depth.py.
+- A JPEG or PNG file that lacks only its end marker is whole; one that is cut is an error.
 """
 
 from __future__ import annotations
 
 import re
-import struct
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from io import BytesIO
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from .depth import DepthRange
+from .endings import jpeg_has_no_end, png_has_no_end, whole_jpeg
+from .formats import identify
+
 __all__ = [
-    "apply_orientation",
-    "array_to_rgb",
-    "identify",
+    "Decoded",
+    "decode_array",
+    "decode_file",
+    "decode_opened",
     "orientation_of",
-    "png_size",
     "quiet_pillow",
-    "to_rgb",
 ]
 
-# Formats that are pictures and that Pillow decodes by itself: no Ghostscript (EPS), no stubs.
-_FORMATS = (
-    *("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "DIB", "ICO"),
-    *("PCX", "QOI", "SGI", "SUN", "TGA"),
-)
-# What a Pillow plugin raises for "not mine": the errors that Image.open goes on after.
-_NOT_MINE = (SyntaxError, IndexError, TypeError, struct.error)
+# An upright RGB image, decoded, without metadata, and what is unusual about it: reasons of a Tally.
+Decoded = tuple[Image.Image, tuple[str, ...]]
+
+_JPEG = {"JPEG", "MPO"}  # MPO: several JPEGs in one file, the first of which is the image
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -50,76 +48,136 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_FOREIGN = "B" if sys.byteorder == "little" else "L"
 # Premultiplied and palette-with-alpha modes have no direct conversion to RGB in Pillow.
 _BY_WAY_OF = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA"}
+# Pillow's name for 16-bit colour as it lies in the file → one by which the other bytes are taken.
+_OTHER_BYTES = {
+    "LA;16B": "RGBA",
+    **{f"{mode};16B": f"{mode};16L" for mode in ("RGB", "RGBA", "RGBX")},
+    **{f"{mode};16L": f"{mode};16B" for mode in ("RGB", "RGBA", "RGBX")},
+    **{f"{mode};16N": f"{mode};16{_FOREIGN}" for mode in ("RGB", "RGBA", "RGBX")},
+}
 
 
-def png_size(data: bytes) -> tuple[int, int]:
-    """Return the size that a PNG's first chunk declares: a bomb may hold nothing more than that."""
-    if data[:8] != b"\x89PNG\r\n\x1a\n" or data[12:16] != b"IHDR" or len(data) < 24:
-        return 0, 0
-    width, height = struct.unpack(">II", data[16:24])
-    return width, height
-
-
-def identify(data: bytes) -> Image.Image:
-    """Do what ``Image.open`` does, without its bomb check, so that the size is always known.
-
-    Raises
-    ------
-    ValueError, OSError
-        Not an image of a format that is read here, or one whose header is damaged. A plugin may
-        raise nearly anything else on damaged bytes.
-    """
-    Image.init()
-    damage = "not an image, or of a format that is not read here"
-    for name in _FORMATS:
-        factory, accept = Image.OPEN.get(name, (None, None))
-        verdict = factory is not None and (accept is None or accept(data[:16]))
-        if isinstance(verdict, str):
-            damage = verdict
-        elif verdict and factory is not None:
-            try:
-                return factory(BytesIO(data), "")
-            except _NOT_MINE as error:
-                # Without an accept function the plugin was only a guess.
-                damage = damage if accept is None else f"damaged {name}: {error}"
-    raise ValueError(damage)
-
-
-def to_rgb(image: Image.Image, *, own: bool = False) -> Image.Image:
-    """Convert an image of any Pillow mode to RGB; decodes it if that has not happened yet.
+def decode_file(
+    data: bytes, image: Image.Image, orientation: int, depth: DepthRange, least_side_px: int = 0
+) -> Decoded:
+    """Decode a file's image.
 
     Parameters
     ----------
+    data : bytes
+        The file's bytes.
     image : Image.Image
-    own : bool
-        It is nobody else's: where it is RGB already it may be returned itself, uncopied.
-
-    Returns
-    -------
-    Image.Image
-        Mode RGB, without any metadata, so that nothing can rotate it a second time.
+        What `formats.identify` made of them, and nobody else's.
+    orientation : int
+        EXIF, 1 to 8.
+    depth : DepthRange
+        For samples of more than 8 bits.
+    least_side_px : int
+        See `images.OpenedImage.decode`.
 
     Raises
     ------
     ValueError, OSError
-        Pillow cannot convert this mode (LAB without LittleCMS).
+        Damaged or cut data, or a mode that Pillow cannot convert (LAB without LittleCMS).
     """
+    ending = ""
+    if image.format in _JPEG and jpeg_has_no_end(data):
+        whole = whole_jpeg(data, lambda completed: identify(completed).tobytes())
+        if whole is None:
+            raise ValueError("the JPEG file is truncated")
+        data, image, ending = whole, identify(whole), "JPEG files without an end marker"
+    elif image.format == "PNG" and png_has_no_end(data):
+        ending = "PNG files without an end chunk"
+    if least_side_px > 0 and image.format in _JPEG:  # HEIC would give its thumbnail
+        image.draft(None, (least_side_px, least_side_px))
+    rgb, note = _to_rgb(image, depth, data=data)
+    return _upright(rgb, image, orientation), tuple(filter(None, (ending, note)))
+
+
+def decode_opened(image: Image.Image, depth: DepthRange) -> Image.Image:
+    """Decode an image that somebody has opened, and leave it as it is."""
+    return _upright(_to_rgb(image, depth)[0], image, orientation_of(image))
+
+
+def _upright(rgb: Image.Image, image: Image.Image, orientation: int) -> Image.Image:
+    method = _UPRIGHT.get(orientation)
+    # Pillow turns TIFF upright by itself while decoding it.
+    return rgb if method is None or image.format == "TIFF" else rgb.transpose(method)
+
+
+def _to_rgb(image: Image.Image, depth: DepthRange, *, data: bytes = b"") -> tuple[Image.Image, str]:
+    """Convert an image of any mode to RGB, without any metadata that could rotate it again.
+
+    With `data`, the bytes of its file, the image is nobody else's: it may be returned itself,
+    uncopied, and 16-bit colour is read whole, of which Pillow keeps only the high bytes.
+    """
+    note = ""
+    low_bytes = _low_bytes_tile(image) if data else []
     image.load()
-    if own and image.format == "JPEG" and image.mode == "RGB":
-        return _bare(image)
+    if data and image.format == "JPEG" and image.mode == "RGB":
+        return _bare(image), note
     if image.mode.startswith("I") or image.mode == "F":
-        image = Image.fromarray(_to_uint8(_samples(image)))
+        pixels, note = depth.to_uint8(_samples(image))
+        image = Image.fromarray(pixels)
+    elif low_bytes and not depth.needs_only(high := np.asarray(image)[:, :, :3]):
+        pixels, note = depth.to_uint8(_sixteen_bit_colour(high, data, low_bytes))
+        image = Image.fromarray(pixels)
     # Pillow would look for a colour to stand for transparency; dropping alpha needs none.
     if "transparency" in image.info:
-        image = image if own else image.copy()
+        image = image if data else image.copy()
         del image.info["transparency"]
     if image.mode in _BY_WAY_OF:
         image = image.convert(_BY_WAY_OF[image.mode])
     rgb = image.convert("RGB")
     rgb.info = {}
-    return rgb
+    return rgb, note
+
+
+def _samples(image: Image.Image) -> npt.NDArray[Any]:
+    samples = np.asarray(image)
+    # Pillow scales 16-bit PGM to 0..65535 but calls its mode "I", like 32-bit integers.
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        return samples.astype(np.uint16)
+    if image.mode == "I" and image.format == "TIFF" and _is_uint32_tiff(image):
+        return samples.view(np.uint32)
+    return samples
+
+
+def _is_uint32_tiff(image: Image.Image) -> bool:
+    """Tell what Pillow's signed mode "I" does not: what is above 2**31 would be negative in it."""
+    tags = cast("Any", image).tag_v2
+    return tuple(tags.get(258, ())) == (32,) and tuple(tags.get(339, (1,))) == (1,)
+
+
+def _low_bytes_tile(image: Image.Image) -> list[Any]:
+    """Return tiles by which Pillow decodes the low bytes of 16-bit colour as it does the high ones.
+
+    Empty for any other image. Pillow has no mode for 16-bit colour: it unpacks the first or the
+    last byte of each sample, by the byte order that the tile names.
+    """
+    tiles: list[Any] = cast("Any", image).tile if image.format in {"PNG", "TIFF"} else []
+    raw_modes = {tile.args if isinstance(tile.args, str) else tile.args[0] for tile in tiles}
+    if len(raw_modes) != 1 or (other := _OTHER_BYTES.get(raw_modes.pop())) is None:
+        return []
+    return [
+        tile._replace(args=other if isinstance(tile.args, str) else (other, *tile.args[1:]))
+        for tile in tiles
+    ]
+
+
+def _sixteen_bit_colour(
+    high: npt.NDArray[np.uint8], data: bytes, low_bytes: list[Any]
+) -> npt.NDArray[np.uint16]:
+    image = identify(data)
+    cast("Any", image).tile = low_bytes
+    low = np.asarray(image)
+    # Of grey with alpha all four bytes come: high, low, and those of alpha.
+    low = low[:, :, 1:2] if low_bytes[0].args == "RGBA" else low[:, :, :3]
+    samples: npt.NDArray[np.uint16] = np.left_shift(high.astype(np.uint16), 8) | low
+    return samples
 
 
 def _bare(image: Image.Image) -> Image.Image:
@@ -130,13 +188,15 @@ def _bare(image: Image.Image) -> Image.Image:
     return image
 
 
-def array_to_rgb(array: npt.NDArray[Any], channel_order: str = "rgb") -> Image.Image:
+def decode_array(array: npt.NDArray[Any], depth: DepthRange, channel_order: str = "rgb") -> Decoded:
     """Convert an array to an RGB image.
 
     Parameters
     ----------
     array : array of shape (height, width) or (height, width, 1 | 2 | 3 | 4)
         Grey, grey + alpha, colour, colour + alpha; any real dtype.
+    depth : DepthRange
+        For samples of more than 8 bits.
     channel_order : {"rgb", "bgr"}
         Of the three colour channels.
 
@@ -154,8 +214,9 @@ def array_to_rgb(array: npt.NDArray[Any], channel_order: str = "rgb") -> Image.I
     colour = array[:, :, :1] if array.shape[2] < 3 else array[:, :, :3]
     if channel_order == "bgr":
         colour = colour[:, :, ::-1]
-    pixels = np.broadcast_to(_to_uint8(colour), (*array.shape[:2], 3))
-    return Image.fromarray(np.ascontiguousarray(pixels))
+    samples, note = depth.to_uint8(colour)
+    pixels = np.broadcast_to(samples, (*array.shape[:2], 3))
+    return Image.fromarray(np.ascontiguousarray(pixels)), (note,) if note else ()
 
 
 def orientation_of(image: Image.Image, data: bytes = b"") -> int:
@@ -168,6 +229,8 @@ def orientation_of(image: Image.Image, data: bytes = b"") -> int:
         The file's bytes, where known: Pillow decodes a whole PNG to look for trailing EXIF, which
         is spared where no such chunk's name occurs in it.
     """
+    if image.format == "HEIF":  # its decoder has turned it already
+        return 1
     marks = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
     if data and image.format == "PNG" and not any(mark in data for mark in marks):
         return 1
@@ -176,34 +239,6 @@ def orientation_of(image: Image.Image, data: bytes = b"") -> int:
     except Exception:  # damaged metadata raises nearly anything, and must not cost the image
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def apply_orientation(image: Image.Image, orientation: int) -> Image.Image:
-    """Turn an image as stored into an upright one."""
-    method = _UPRIGHT.get(orientation)
-    return image if method is None else image.transpose(method)
-
-
-def _samples(image: Image.Image) -> npt.NDArray[Any]:
-    samples = np.asarray(image)
-    # Pillow scales 16-bit PGM to 0..65535 but calls its mode "I", like 32-bit integers.
-    sixteen = image.mode.startswith("I;16") or image.format == "PPM"
-    return samples.astype(np.uint16) if sixteen and image.mode != "F" else samples
-
-
-def _to_uint8(samples: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    if samples.dtype == np.bool_:
-        samples = np.where(samples, 255, 0)
-    elif samples.dtype == np.uint16:
-        samples = np.right_shift(samples, 8)
-    elif samples.dtype.kind in "ui" and samples.dtype != np.uint8:
-        largest = int(samples.max(initial=0))
-        samples = samples >> next(s for s in (0, 8, 24, 56) if largest >> s <= 255)
-    elif samples.dtype.kind == "f":
-        samples = np.nan_to_num(samples, nan=0.0, posinf=np.inf, neginf=0.0)
-        samples = np.rint(samples * 255.0 if samples.max(initial=0) <= 1 else samples)
-    pixels: npt.NDArray[np.uint8] = np.clip(samples, 0, 255).astype(np.uint8, copy=False)
-    return pixels
 
 
 _QUIET_MODULES = r"PIL(\.|$)"

@@ -129,7 +129,7 @@ class Worker:
         options = self._task.load_options()
         self._encoder = options.load_encoder()
         self._source, self._losses = self._task.load_source()
-        how = vector_settings({**self._encoder.provenance(), "decode": options.decode})
+        how = vector_settings({**self._encoder.provenance(), **options.decoding()})
         return Ready(len(self._source), self._encoder.fingerprint, how)
 
     def embed(self, shard: Shard) -> ShardResult | None:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from ..depth import UNCHOSEN, DepthRange
 from ..errors import ItemFailedError
 from ..images import ImageProblem, read_image, upright_rgb
 
@@ -129,13 +130,17 @@ class Encoder(ABC):
         """Return the text that stands for a label's name."""
         return name
 
-    def embed_images(self, images: Sequence[ImageInput]) -> Float32Array:
+    def embed_images(
+        self, images: Sequence[ImageInput], depth_range: DepthRange = UNCHOSEN
+    ) -> Float32Array:
         """Embed images of any kind.
 
         Parameters
         ----------
         images : sequence of Image.Image, array, path or bytes
             Arrays are RGB (see images.py); decoded one batch at a time, in this thread.
+        depth_range : DepthRange
+            For samples of more than 8 bits; a store's own is ``store.depth_range``.
 
         Returns
         -------
@@ -148,17 +153,22 @@ class Encoder(ABC):
             An image cannot be read; it names the image's index and the reason.
         InferenceError
         """
-        rows = list(self.embed_pixels(self._pixel_batches(images)))
+        rows = list(self.embed_pixels(self._pixel_batches(images, depth_range)))
         return np.concatenate([np.empty((0, self.dim), np.float32), *rows])
 
-    def _pixel_batches(self, images: Sequence[ImageInput]) -> Iterator[UInt8Array]:
+    def _pixel_batches(
+        self, images: Sequence[ImageInput], depth_range: DepthRange
+    ) -> Iterator[UInt8Array]:
         for start in range(0, len(images), self.batch_size):
             stop = min(start + self.batch_size, len(images))
-            yield np.stack([self._pixels(images[i], i) for i in range(start, stop)])
+            yield np.stack([self._pixels(images[i], i, depth_range) for i in range(start, stop)])
 
-    def _pixels(self, image: ImageInput, index: int) -> UInt8Array:
+    def _pixels(self, image: ImageInput, index: int, depth_range: DepthRange) -> UInt8Array:
         try:
-            upright = upright_rgb(image) if isinstance(image, Image.Image) else read_image(image)[0]
+            if isinstance(image, Image.Image):
+                upright = upright_rgb(image, depth_range)
+            else:
+                upright, _ = read_image(image, depth_range=depth_range)
         except ImageProblem as problem:
             raise ItemFailedError(
                 f"Image {index} cannot be embedded: {problem.reason}. Leave it out or repair it.",

@@ -56,6 +56,13 @@ def add_embed_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: %(default)s)",
     )
     parser.add_argument(
+        "--depth-range",
+        metavar="auto|full|LOW:HIGH",
+        help="values of more than 8 bits, as bytes: auto takes the scale that fits each image, "
+        "full that of the type, LOW:HIGH one for all (--depth-range=-9:9 if negative; "
+        "default: auto, and counting the images that full would make dark, flat or clipped)",
+    )
+    parser.add_argument(
         "--captions",
         action="store_true",
         help="embed Caption annotations too, into a store of their own: FILE.captions.h5",

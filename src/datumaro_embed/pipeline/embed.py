@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..adapter import SourceDataset
+from ..depth import DepthRange
 from ..encoders import Encoder
 from ..errors import ItemFailedError
 from ..interrupts import DeferredInterrupts
@@ -230,6 +231,7 @@ def _write_rows(
             encoder,
             workers=workers,
             least_side_px=encoder.least_side_px if options.decode == "fast" else 0,
+            depth_range=DepthRange.parse(options.depth_range),
             find=run.known.find,
             contents=contents,
         )
@@ -260,7 +262,7 @@ def _provenance(
     return {
         **encoder.provenance(),
         "dtype": options.dtype,
-        "decode": options.decode,
+        **options.decoding(),
         "media_root": str(source.root.resolve()),
         "lost_on_import": losses.to_json(),
         "versions": installed_versions(),

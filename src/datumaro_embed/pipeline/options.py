@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ..depth import DepthRange
 from ..encoders import BATCH_SIZE, ClipEncoder
 from ..errors import UsageError
 from ..flags import DEFAULT_MODEL
@@ -37,6 +38,9 @@ class EmbedOptions:
     decode : {"exact", "fast"}
         ``"fast"`` reads large JPEGs at a half, a quarter or an eighth of their size where that is
         still at least the model's: other pixels, nearly the same vectors (docs/performance.md).
+    depth_range : str, optional
+        ``"auto"``, ``"full"`` or ``"LOW:HIGH"``: how samples of more than 8 bits become bytes
+        (docs/image-files.md); otherwise ``"auto"``, and the summary says which images it concerns.
     dtype : {"float16", "float32"}
         Of the vectors on disk.
     on_error : {"record", "fail"}
@@ -60,6 +64,7 @@ class EmbedOptions:
     workers: int | None = None
     streams: int | None = None
     decode: Literal["exact", "fast"] = "exact"
+    depth_range: str | None = None
     dtype: Literal["float16", "float32"] = "float16"
     on_error: OnError = "record"
     follow_symlinks: bool = False
@@ -77,6 +82,7 @@ class EmbedOptions:
                     f"--{flag} must be at least 1, not {value}. Leave it out for the default."
                 )
         _one_of("precision", self.precision, ("auto", "f32", "bf16", "f16"))
+        DepthRange.parse(self.depth_range)
         _one_of("decode", self.decode, ("exact", "fast"))
         _one_of("dtype", self.dtype, ("float16", "float32"))
         _one_of("on-error", self.on_error, ("record", "fail"))
@@ -90,6 +96,10 @@ class EmbedOptions:
             batch_size=self.batch_size or BATCH_SIZE,
             streams=self.streams,
         )
+
+    def decoding(self) -> dict[str, str]:
+        """Return what a provenance says of the way from files to pixels."""
+        return {"decode": self.decode, "depth_range": str(DepthRange.parse(self.depth_range))}
 
     def decoding_threads(self) -> int:
         """Return how many threads decode."""

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..adapter import SourceItem
+from ..depth import DepthRange
 from ..encoders import Encoder
 from ..parallel import Ahead, map_ahead
 from ..records import ItemRecord, Status
@@ -31,6 +32,7 @@ def prepare(
     *,
     workers: int,
     least_side_px: int,
+    depth_range: DepthRange,
     find: Callable[[ItemRecord], npt.NDArray[np.float32] | None],
     contents: Contents,
 ) -> Ahead[ReadItem]:
@@ -40,6 +42,8 @@ def prepare(
     ----------
     least_side_px : int
         See `images.OpenedImage.decode`.
+    depth_range : DepthRange
+        For samples of more than 8 bits.
     find : callable
         The vector that an earlier run has for a whole image; None where there is none.
     contents : Contents
@@ -48,7 +52,7 @@ def prepare(
 
     def read(numbered: tuple[int, SourceItem]) -> ReadItem:
         position, item = numbered
-        opened = open_item(item)
+        opened = open_item(item, depth_range)
         record = opened.record
         if opened.is_readable and opened.is_whole:
             vector = find(record)

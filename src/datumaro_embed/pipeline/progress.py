@@ -130,6 +130,7 @@ def settings_line(encoder: Encoder, options: EmbedOptions) -> str:
         *([f"streams {streams}"] if streams else []),
         f"decoding threads {options.decoding_threads()}",
         f"{options.decode} decoding",
+        *([f"depth range {options.depth_range}"] if options.depth_range else []),
         *([f"resizing by {resizing_library()}"] if isinstance(encoder, ClipEncoder) else []),
         f"vectors as {options.dtype}",
     ]

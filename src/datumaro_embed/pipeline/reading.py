@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
 from ..adapter import EncoderInput, SourceItem, encoder_input
 from ..adapter.media import UnsupportedMediaError
+from ..depth import UNCHOSEN, DepthRange
 from ..geometry import orient_xywh
 from ..images import ImageInfo, ImageProblem, OpenedImage, open_image
 from ..records import ItemRecord, Status
@@ -51,7 +52,8 @@ class OpenedItem:
         Returns
         -------
         record : ItemRecord
-            As before, or with the status and reason why the pixels could not be read.
+            As before and with notes on the pixels, or with the status and reason why they could not
+            be read.
         image : upright RGB image or None
             None exactly where the status is not OK.
         """
@@ -59,17 +61,20 @@ class OpenedItem:
             return self.record, None
         try:
             if self._medium.roi is None:
-                return self.record, self._image.decode(least_side_px=least_side_px)
-            return self.record, _region(self._image, self._medium.roi)
+                image = self._image.decode(least_side_px=least_side_px)
+            else:
+                image = _region(self._image, self._medium.roi)
+            notes = (*self.record.notes, *self._image.notes)
+            return (replace(self.record, notes=notes) if notes else self.record), image
         except ImageProblem as problem:
             return _failed(self._source, problem), None
 
 
-def open_item(source: SourceItem) -> OpenedItem:
+def open_item(source: SourceItem, depth_range: DepthRange = UNCHOSEN) -> OpenedItem:
     """Read bytes, hash, header and annotations of an item."""
     try:
         medium = _checked_input(source)
-        image = open_image(medium.source, channel_order="bgr")
+        image = open_image(medium.source, channel_order="bgr", depth_range=depth_range)
         return OpenedItem(_record(source, medium, image.info), source, medium, image)
     except ImageProblem as problem:
         return OpenedItem(_failed(source, problem), source)

@@ -78,7 +78,7 @@ class StoreRun:
         self._encoder = encoder
         self._opened = ExitStack()
         self._dtype = options.dtype
-        self._settings = vector_settings({**encoder.provenance(), "decode": options.decode})
+        self._settings = vector_settings({**encoder.provenance(), **options.decoding()})
         self._run = open_run(
             place.directory,
             dim=encoder.dim,

@@ -72,7 +72,7 @@ class Thumbnails:
     def _thumbnail(self, item: tuple[int, Path]) -> tuple[int, str | None]:
         row, path = item
         try:
-            image, info = read_image(path)
+            image, info = read_image(path, depth_range=self._store.depth_range)
         except ImageProblem:
             return row, None
         if info.content_sha256 != self._store.content_sha256[row].tobytes():

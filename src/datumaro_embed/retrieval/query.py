@@ -72,7 +72,7 @@ class QueryEmbedder:
         if isinstance(query, Path):
             return self._of_file(query)
         if isinstance(query, Image.Image):
-            return _first(self._encode().embed_images([query]))
+            return _first(self._encode().embed_images([query], self._store.depth_range))
         vector = np.asarray(query)
         if vector.shape != (self._store.dim,):
             raise UsageError(
@@ -97,7 +97,7 @@ class QueryEmbedder:
         if not path.is_file():
             raise UsageError(f"There is no image file '{path}'. Check the path.", path=str(path))
         try:
-            return _first(self._encode().embed_images([path]))
+            return _first(self._encode().embed_images([path], self._store.depth_range))
         except ItemFailedError as error:
             reason = error.facts.get("reason", error)
             raise ItemFailedError(

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from ..depth import DepthRange
 from ..errors import ItemNotFoundError, UsageError
 from ..records import Categories, ItemKey, ItemRecord
 from .alignment import HasKey, rows_for, vectors_for
 from .batches import VectorBatch, iter_batches, to_numpy
 from .lookup import find_row
 from .rows import Keys, RowReader
-from .settings import vector_settings
+from .settings import depth_range_of, vector_settings
 from .verify import problems
 from .views import ColumnViews, StoreInfo
 
@@ -212,6 +213,13 @@ class EmbeddingStore(ColumnViews, ABC):
     def vector_settings(self) -> str:
         """How the vectors were computed, such as ``"f32 on CPU"``; empty where that is unknown."""
         return vector_settings(self.provenance)
+
+    @property
+    def depth_range(self) -> DepthRange:
+        """By which rule samples of more than 8 bits became bytes."""
+        found = self.provenance.get("depth_range")
+        known = found if isinstance(found, str) else depth_range_of(self.vector_settings)
+        return DepthRange.parse(known)
 
     def to_numpy(
         self, *, dtype: str = "float32", embedded_only: bool = False

@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["fits", "stated", "vector_settings"]
+__all__ = ["depth_range_of", "fits", "stated", "vector_settings"]
+
+_DEPTH = ", depth range "
 
 
 def vector_settings(provenance: Mapping[str, Any]) -> str:
@@ -15,7 +17,8 @@ def vector_settings(provenance: Mapping[str, Any]) -> str:
     Parameters
     ----------
     provenance : mapping
-        ``vector_settings`` is taken as it is; else made of ``precision``, ``device``, ``decode``.
+        ``vector_settings`` is taken as it is; else made of ``precision``, ``device``, ``decode``
+        and ``depth_range``.
 
     Returns
     -------
@@ -30,7 +33,14 @@ def vector_settings(provenance: Mapping[str, Any]) -> str:
         return ""
     families = sorted(set(re.findall(r"[A-Za-z]+", device)))  # "GPU.0" and "GPU.1" are one
     decoding = ", fast decoding" if provenance.get("decode") == "fast" else ""
-    return f"{precision} on {'+'.join(families)}{decoding}"
+    depth_range = provenance.get("depth_range", "auto")
+    depth = "" if depth_range == "auto" else f"{_DEPTH}{depth_range}"
+    return f"{precision} on {'+'.join(families)}{decoding}{depth}"
+
+
+def depth_range_of(settings: str) -> str:
+    """Return the depth range that `vector_settings` words."""
+    return settings.partition(_DEPTH)[2] or "auto"
 
 
 def stated(settings: str) -> dict[str, str]:

@@ -1,0 +1,220 @@
+"""Samples of more than 8 bits → bytes: which value becomes black, and which one white.
+
+Rules (docs/image-files.md)
+---------------------------
+``auto``
+    Integers: the scale of 8, 10, 12, 14, 16, 24, 32 or 64 bits, the smallest that holds the image's
+    largest value. Floats: 0..1, or 0..255 where one is above 1. Where that scale would crush the
+    image, or clip it, its own range without the lowest and the highest thousandth of its values: a
+    dead pixel must not decide. Where these two are equal, from its minimum to its maximum.
+``full``
+    Only the scale of the type: 16-bit samples keep their high byte, wider integers are those of 8,
+    16, 32 or 64 bits, floats as above. Values outside are clipped.
+``LOW:HIGH``
+    The same range for all images.
+
+The default is ``auto``, and to note each image that ``full`` would give otherwise. NaN is 0. Every
+step is a single IEEE operation in float64, so the bytes are the same on every machine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from .errors import UsageError
+
+__all__ = ["UNCHOSEN", "DepthRange"]
+
+# Pictures in fewer than 64 of the 256 levels are dark or flat, and their vectors nearly alike.
+_LEAST_LEVELS = 64
+_LARGEST_SHARE_OUTSIDE = 1 / 16  # resampling overshoots by less
+_TRIMMED = 1000  # one value in so many, at either end
+_ROWS_AT_ONCE = 256  # so that float64 never stands beside a whole image
+_FULL_DEPTHS = (8, 16, 32, 64)
+_DEPTHS = (8, 10, 12, 14, 16, 24, 32, 64)
+
+Samples = npt.NDArray[Any]
+UInt8Array = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class DepthRange:
+    """A rule by which samples of more than 8 bits become bytes.
+
+    Attributes
+    ----------
+    rule : {"auto", "full", "window"}
+    low, high : float
+        Of a window: the values that become 0 and 255.
+    chosen : bool
+        Somebody asked for it, and need not be told.
+    """
+
+    rule: str = "auto"
+    low: float = 0.0
+    high: float = 0.0
+    chosen: bool = False
+
+    @classmethod
+    def parse(cls, text: str | None) -> DepthRange:
+        """Read what ``--depth-range`` takes, None where it was not given.
+
+        Raises
+        ------
+        UsageError
+        """
+        if text is None:
+            return UNCHOSEN
+        if text in {"auto", "full"}:
+            return cls(text, chosen=True)
+        low, _, high = text.partition(":")
+        try:
+            window = cls("window", float(low), float(high), chosen=True)
+        except ValueError:
+            window = cls("window")
+        if not (math.isfinite(window.high - window.low) and window.low < window.high):
+            raise UsageError(
+                "--depth-range must be auto, full or two finite numbers LOW:HIGH with LOW < HIGH, "
+                f"such as 0:4095, not {text!r}."
+            )
+        return window
+
+    def __str__(self) -> str:
+        """Return the rule as `parse` reads it, in one spelling."""
+        if self.rule != "window":
+            return self.rule
+        return ":".join(repr(value).removesuffix(".0") for value in (self.low, self.high))
+
+    def needs_only(self, high_bytes: UInt8Array) -> bool:
+        """Tell whether the high bytes of 16-bit samples are what `to_uint8` would return."""
+        if self.rule == "auto":
+            return bool(high_bytes.max() >= 64) and not _is_crushed(high_bytes)
+        return self.rule == "full"
+
+    def to_uint8(self, samples: Samples) -> tuple[UInt8Array, str]:
+        """Map samples to bytes.
+
+        Parameters
+        ----------
+        samples : array of any shape and real dtype
+            uint8 stays as it is, and bool becomes 0 or 255, whatever the rule.
+
+        Returns
+        -------
+        pixels : array of the same shape, uint8
+        note : str
+            Where the rule was not chosen and matters: a reason of a `Tally`; else empty.
+        """
+        samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
+        if samples.dtype == np.bool_:
+            return np.where(samples, np.uint8(255), np.uint8(0)), ""
+        if samples.dtype == np.uint8:
+            return samples, ""
+        if self.rule == "window":
+            return _stretched(samples, self.low, self.high), ""
+        if self.rule == "full":
+            return _on_scale(samples, _full_scale(samples, _FULL_DEPTHS)), ""
+        scale = _full_scale(samples, _DEPTHS)
+        pixels, fact = _on_scale(samples, scale), _uncommon_depth(samples, scale)
+        is_clipped = _is_clipped(samples, scale)
+        if is_clipped or _is_crushed(pixels):
+            low, high = _own_range(samples)
+            if low < high:
+                pixels = _stretched(samples, low, high)
+                fact = _UNSUITED if is_clipped else fact or _UNSUITED
+        return pixels, "" if self.chosen or not fact else f"{_kind(samples)} images {fact}{_ADVICE}"
+
+
+UNCHOSEN = DepthRange()
+
+_UNSUITED = "that are dark, flat or clipped on the scale of their type"
+_ADVICE = ", rescaled (--depth-range auto accepts it, LOW:HIGH gives all one scale)"
+
+
+def _full_scale(samples: Samples, depths: Sequence[int]) -> int:
+    """Return the value that is white on the scale of the type."""
+    if samples.dtype.kind == "f":
+        return 255 if np.any(samples > 1) else 1
+    if samples.dtype == np.uint16 and depths is _FULL_DEPTHS:
+        return 65535
+    largest = int(samples.max(initial=0))
+    return (1 << next(bits for bits in depths if largest >> bits == 0)) - 1
+
+
+def _on_scale(samples: Samples, scale: int) -> UInt8Array:
+    """Map 0 to 0 and the scale to 255, and clip: floats are rounded, of integers bits are cut."""
+    if samples.dtype.kind == "f":
+        samples = np.nan_to_num(samples, nan=0.0, posinf=np.inf, neginf=0.0)
+        samples = np.rint(samples * 255.0 if scale == 1 else samples)
+    else:
+        samples = samples >> (scale.bit_length() - 8)
+    pixels: UInt8Array = np.clip(samples, 0, 255).astype(np.uint8, copy=False)
+    return pixels
+
+
+def _uncommon_depth(samples: Samples, scale: int) -> str:
+    is_full = samples.dtype.kind == "f" or scale == _full_scale(samples, _FULL_DEPTHS)
+    return "" if is_full else f"that use at most {scale.bit_length()} bits"
+
+
+def _kind(samples: Samples) -> str:
+    sizes = {"u": f"{8 * samples.dtype.itemsize}-bit", "f": "floating-point"}
+    return sizes.get(samples.dtype.kind, "integer")
+
+
+def _stretched(samples: Samples, low: float, high: float) -> UInt8Array:
+    """Map low to 0 and high to 255, linearly, and clip."""
+    if samples.dtype == np.uint16:
+        return _linear(np.arange(65536), low, high)[samples]
+    pixels = np.empty(samples.shape, np.uint8)
+    for start in range(0, len(samples), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        pixels[rows] = _linear(samples[rows], low, high)
+    return pixels
+
+
+def _linear(values: Samples, low: float, high: float) -> UInt8Array:
+    # Halves, so that no difference overflows; the quotient comes before the factor for that too.
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        levels = (values.astype(np.float64) * 0.5 - low * 0.5) / (high * 0.5 - low * 0.5)
+        levels = np.nan_to_num(np.rint(levels * 255.0), nan=0.0, posinf=255.0, neginf=0.0)
+    pixels: UInt8Array = np.clip(levels, 0, 255).astype(np.uint8)
+    return pixels
+
+
+def _own_range(samples: Samples) -> tuple[float, float]:
+    values = samples[np.isfinite(samples)] if samples.dtype.kind == "f" else samples.ravel()
+    if not values.size:
+        return 0.0, 0.0
+    trimmed = values.size // _TRIMMED
+    ordered = np.partition(values, (trimmed, values.size - 1 - trimmed))
+    low, high = ordered[trimmed], ordered[-1 - trimmed]
+    if low == high:
+        low, high = values.min(), values.max()
+    return float(low), float(high)
+
+
+def _is_crushed(pixels: UInt8Array) -> bool:
+    """Tell whether nearly all pixels lie within a quarter of the levels."""
+    # Pillow counts a hundred times faster than NumPy sorts.
+    counts = Image.fromarray(pixels.reshape(len(pixels), -1)).histogram()
+    reached = np.cumsum(counts)
+    trimmed = pixels.size // _TRIMMED
+    low, high = np.searchsorted(reached, (trimmed, pixels.size - 1 - trimmed), side="right")
+    return bool(high - low < _LEAST_LEVELS)
+
+
+def _is_clipped(samples: Samples, scale: int) -> bool:
+    """Tell whether more than a sixteenth of the values' range lies outside of the scale."""
+    if samples.dtype.kind == "u" or not np.any((samples < 0) | (samples > scale)):
+        return False
+    low, high = _own_range(samples)
+    outside = max(-low, 0.0) * 0.5 + max(high - scale, 0.0) * 0.5
+    return outside > _LARGEST_SHARE_OUTSIDE * (high * 0.5 - low * 0.5)

@@ -1,0 +1,163 @@
+"""What a file is that is not read as an image: named by its first bytes, with what to do next."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .records import Status
+
+__all__ = ["IMAGE_SUFFIXES", "FileKind", "file_kind", "is_heic"]
+
+# Of files that are pictures, read here or not: what a folder of images holds, in lower case.
+IMAGE_SUFFIXES = frozenset(
+    (
+        *(".apng", ".arw", ".avif", ".avifs", ".bmp", ".bw", ".cr2", ".cr3", ".dcm", ".dib"),
+        *(".dng", ".eps", ".exr", ".gif", ".hdr", ".heic", ".heif", ".hif", ".ico", ".j2c"),
+        *(".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".jxl", ".nef"),
+        *(".orf", ".pbm", ".pcx", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".qoi"),
+        *(".raf", ".ras", ".rgb", ".rgba", ".rw2", ".sgi", ".svg", ".tga", ".tif", ".tiff"),
+        ".webp",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FileKind:
+    """A kind of file.
+
+    Attributes
+    ----------
+    status : Status
+        UNSUPPORTED for pictures and documents of another kind; UNREADABLE for what stands in the
+        place of an image that is missing.
+    reason : str
+        What it is, and what to do next.
+    """
+
+    status: Status
+    reason: str
+
+
+def _foreign(name: str, advice: str = "convert it to PNG or JPEG") -> FileKind:
+    return FileKind(Status.UNSUPPORTED, f"it is {name}; {advice}")
+
+
+def _stand_in(name: str, advice: str) -> FileKind:
+    return FileKind(Status.UNREADABLE, f"it is {name}; {advice}")
+
+
+_RAW = _foreign("a camera RAW file", "develop it to TIFF, PNG or JPEG")
+_VIDEO = _foreign("a video", "extract its frames as images")
+_UNPACK = "unpack it"
+_HEIC = _foreign("a HEIC image", "install the extra heif: pip install 'datumaro-embed[heif]'")
+_AVIF = _foreign("an AVIF image", "install a Pillow that reads AVIF (11.3 or newer, from PyPI)")
+
+# (offset, bytes, kind), the first that fits.
+_MAGIC: tuple[tuple[int, bytes, FileKind], ...] = (
+    (0, b"\xff\x0a", _foreign("a JPEG XL image")),
+    (0, b"\0\0\0\x0cJXL \r\n\x87\n", _foreign("a JPEG XL image")),
+    (128, b"DICM", _foreign("a DICOM file", "convert it to 16-bit PNG or TIFF")),
+    (344, b"n+1\0", _foreign("a NIfTI volume", "convert its slices to 16-bit PNG or TIFF")),
+    (344, b"ni1\0", _foreign("a NIfTI volume", "convert its slices to 16-bit PNG or TIFF")),
+    (0, b"SIMPLE  =", _foreign("a FITS file", "convert it to 16-bit PNG or float TIFF")),
+    (0, b"v/1\x01", _foreign("an OpenEXR image", "convert it to PNG or float TIFF")),
+    (0, b"#?R", _foreign("a Radiance HDR image", "convert it to PNG or float TIFF")),
+    (0, b"8BPS", _foreign("a Photoshop file")),
+    (0, b"II\xbc\x01", _foreign("a JPEG XR image")),
+    (0, b"icns", _foreign("an Apple icon")),
+    (0, b"%PDF-", _foreign("a PDF document", "export its pages as images")),
+    (0, b"%!PS", _foreign("a PostScript file")),
+    (0, b"\xc5\xd0\xd3\xc6", _foreign("a PostScript file")),
+    (0, b"IIRO", _RAW),
+    (0, b"IIRS", _RAW),
+    (0, b"MMOR", _RAW),
+    (0, b"IIU\0", _RAW),
+    (0, b"FUJIFILMCCD-RAW", _RAW),
+    (0, b"FOVb", _RAW),
+    (4, b"moov", _VIDEO),
+    (4, b"mdat", _VIDEO),
+    (4, b"wide", _VIDEO),
+    (0, b"\x1aE\xdf\xa3", _VIDEO),
+    (8, b"AVI LIST", _VIDEO),
+    (0, b"\0\0\x01\xba", _VIDEO),
+    (0, b"FLV\x01", _VIDEO),
+    (8, b"WAVE", _foreign("a sound file", "take it out of the dataset")),
+    (0, b"ID3", _foreign("a sound file", "take it out of the dataset")),
+    (0, b"\x93NUMPY", _foreign("a NumPy array", "save it as PNG or TIFF")),
+    (0, b"\x89HDF\r\n\x1a\n", _foreign("an HDF5 file", "save its images as PNG or TIFF")),
+    (0, b"PK\x03\x04", _foreign("a ZIP archive", _UNPACK)),
+    (0, b"PK\x05\x06", _foreign("a ZIP archive", _UNPACK)),
+    (0, b"\x1f\x8b", _foreign("a gzip file", _UNPACK)),
+    (0, b"BZh", _foreign("a bzip2 file", _UNPACK)),
+    (0, b"\xfd7zXZ\0", _foreign("an xz file", _UNPACK)),
+    (0, b"\x28\xb5\x2f\xfd", _foreign("a Zstandard file", _UNPACK)),
+    (0, b"7z\xbc\xaf\x27\x1c", _foreign("a 7-Zip archive", _UNPACK)),
+    (0, b"Rar!\x1a\x07", _foreign("a RAR archive", _UNPACK)),
+    (257, b"ustar", _foreign("a tar archive", _UNPACK)),
+    # A TIFF that could be read, but only for its preview (CR2, NEF, DNG, ARW): see formats.py.
+    (0, b"II*\0", _RAW),
+    (0, b"MM\0*", _RAW),
+)
+_AGAIN = "fetch the image again"
+# Of text: the beginning, in lower case, and without blanks, comments and <?xml … ?> before it.
+_TEXT: tuple[tuple[str, FileKind], ...] = (
+    (
+        r"version https?://(git-lfs|hawser|git-media)",
+        _stand_in("a git-LFS pointer, not the image", "run git lfs pull"),
+    ),
+    (
+        r"(\.\./)*(\.git)?/annex/objects/",
+        _stand_in("a git-annex pointer, not the image", "run git annex get"),
+    ),
+    (r"<(!doctype )?(\w+:)?svg\b", _foreign("an SVG drawing")),
+    (r"<(!doctype html|html|head|body)\b", _stand_in("an HTML page", _AGAIN)),
+    (r"<[a-z!]", _stand_in("an HTML or XML document", _AGAIN)),
+    (r"[\[{]\s*[\]}\[{\"\d]", _stand_in("JSON text", _AGAIN)),
+    (r"", _stand_in("a text file", _AGAIN)),
+)
+_HEAD_BYTES = 4096
+# Of an ISO base media file (ISO/IEC 14496-12): the first set with one of its brands.
+_BRANDS = (
+    ({b"avif", b"avis"}, _AVIF),
+    ({b"crx "}, _RAW),
+    ({b"jxl "}, _foreign("a JPEG XL image")),
+    ({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}, _HEIC),
+    ({b"mif1", b"mif2", b"msf1"}, _HEIC),
+)
+
+
+def file_kind(data: bytes) -> FileKind | None:
+    """Name what a file is that could not be read as an image; None where nothing is recognised."""
+    if data[4:8] == b"ftyp":
+        return _by_brand(data)
+    for offset, magic, kind in _MAGIC:
+        if data.startswith(magic, offset):
+            return kind
+    if not data.strip(b"\0"):
+        return _stand_in("nothing but zero bytes", _AGAIN)
+    text = _as_text(data)
+    return next((kind for start, kind in _TEXT if text and re.match(start, text)), None)
+
+
+def is_heic(data: bytes) -> bool:
+    """Tell whether a file is of the HEIF family, and not AVIF."""
+    return data[4:8] == b"ftyp" and _by_brand(data) is _HEIC
+
+
+def _by_brand(data: bytes) -> FileKind:
+    """Tell the kinds apart that share one container; the first brand may be a general one."""
+    end = min(int.from_bytes(data[:4], "big"), _HEAD_BYTES)
+    brands = {data[at : at + 4] for at in (8, *range(16, end, 4))}
+    return next((kind for known, kind in _BRANDS if brands & known), _VIDEO)
+
+
+def _as_text(data: bytes) -> str:
+    """Return the beginning of a text in lower case; empty where it is none."""
+    head = data[:_HEAD_BYTES]
+    encoding = "utf-16" if head[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
+    text = head.decode(encoding, "replace").lower()
+    printable = sum(character.isprintable() or character.isspace() for character in text)
+    if printable < 0.95 * len(text) or text.count("\ufffd") > 1:
+        return ""
+    return re.sub(r"^(\s|<!--.*?-->|<\?.*?\?>)+", "", text, flags=re.DOTALL)
