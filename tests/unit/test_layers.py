@@ -14,9 +14,10 @@ SRC = Path(datumaro_embed.__file__).parent
 
 # Top to bottom: a room may import only from rooms above it (and from within itself).
 ORDER = [
+    "escaping",
     "errors",
     "records",
-    "escaping",
+    "logs",
     "tally",
     "vectors",
     "versions",

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +19,7 @@ from datumaro.components.errors import (
 from datumaro.components.importer import ImportErrorPolicy
 
 from ..errors import DatasetReadError
+from ..logs import each_warning_once
 from ..tally import Tally
 from .dataset import SourceDataset
 
@@ -79,7 +76,7 @@ def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedD
         raise DatasetReadError(f"{path}: no such dataset. Check the path.", path=str(path))
     losses = Tally()
     policy = _CountingPolicy(losses)
-    with _each_warning_once():
+    with each_warning_once():
         try:
             dataset = Dataset.import_from(str(path), format_name, error_policy=policy)
         except Exception as error:
@@ -88,26 +85,6 @@ def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedD
     del dataset
     gc.collect()
     return ImportedDataset(source, losses)
-
-
-@contextmanager
-def _each_warning_once() -> Iterator[None]:
-    """Let Datumaro say a thing once, and then how often: it warns of every annotation alike."""
-    said: Counter[str] = Counter()
-
-    def is_first(record: logging.LogRecord) -> bool:
-        said[record.getMessage()] += 1
-        return said[record.getMessage()] == 1
-
-    root = logging.getLogger()  # Datumaro has no logger of its own
-    root.addFilter(is_first)
-    try:
-        yield
-    finally:
-        root.removeFilter(is_first)
-        for message, n_times in said.items():
-            if n_times > 1:
-                root.warning("%s (%d times)", message, n_times)
 
 
 def _split(pathspec: str) -> tuple[Path, str | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
+from ..logs import log
 from ..maintenance import merge_stores
 from ..models import resolve_model
 from ..pipeline import EmbedOptions, EmbedSummary, captions_path, check_place
@@ -31,8 +31,6 @@ __all__ = ["embed_on_ray"]
 
 _SHARDS_PER_WORKER = 4
 
-_log = logging.getLogger("datumaro_embed")
-
 
 def embed_on_ray(
     dataset: str | os.PathLike[str] | Callable[[], IDataset],
@@ -43,7 +41,7 @@ def embed_on_ray(
     address: str | None = None,
     workers_per_node: int = 1,
     progress: bool = True,
-    notify: Callable[[str], None] = _log.info,
+    notify: Callable[[str], None] = log.info,
     **options: Any,
 ) -> EmbedSummary:
     """Embed a dataset on every node of a Ray cluster, into one store.

@@ -10,7 +10,6 @@ memory does not grow with the dataset.
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from ..adapter import SourceDataset
 from ..encoders import Encoder
 from ..errors import ItemFailedError
 from ..interrupts import DeferredInterrupts
+from ..logs import log
 from ..place import StorePlace
 from ..records import ItemRecord, Status
 from ..sharding import Shard
@@ -48,8 +48,6 @@ __all__ = ["EmbedOptions", "check_place", "embed_dataset", "embed_source"]
 
 Vector = npt.NDArray[np.float32]
 _CONTENTS_KEPT = 4096
-
-_log = logging.getLogger("datumaro_embed")
 
 
 def embed_dataset(
@@ -109,7 +107,7 @@ def embed_source(
     losses: Tally | None = None,
     shard: Shard | None = None,
     progress: bool = True,
-    notify: Callable[[str], None] = _log.info,
+    notify: Callable[[str], None] = log.info,
     encoder: Encoder | None = None,
     open_run: Callable[..., ShardRun] = ShardRun,
 ) -> EmbedSummary:

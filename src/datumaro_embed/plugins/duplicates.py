@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,31 +12,34 @@ from datumaro.components.transformer import Transform
 
 from ..duplicates import ACTIONS, Change, check_threshold, find_duplicates, plan_changes
 from ..flags import DEFAULT_THRESHOLD, add_duplicate_arguments
+from ..logs import log
 from ..records import ItemKey
 from ..store import open_store
 from .errors import datum_errors
 from .numbers import Numbers
+from .parsing import plain_help
 
 __all__ = ["ClipDuplicates"]
 
-_log = logging.getLogger("datumaro_embed")
-
 
 class ClipDuplicates(Transform):  # type: ignore[misc]
-    """Tag, drop or move items that show the same, by the vectors of a store.
+    r"""Tag, drop or move items that show the same, by the vectors of a store.
 
-    |n|n
-    One item of each group stays: one that was embedded before one that failed; then of train
-    before val before test before other subsets; then the one with most annotations, then most
-    pixels, then the first by name. The others are tagged
-    (attributes `duplicate_group` and `duplicate_of`), dropped, or moved to its subset, so that no
-    group is in two splits.|n
-    |n
-    Examples:|n
-    - Drop all near-duplicates but one of each group:|n
-    |s|s%(prog)s -- --store embeddings.h5 --action drop|n
-    - End leakage between train, val and test:|n
-    |s|s%(prog)s -- --store embeddings.h5 --action move --across-splits
+    One item of each group stays: one that was embedded before one that failed;
+    then of train before val before test before other subsets; then the one with
+    most annotations, then most pixels, then the first by name. The others are
+    tagged (attributes `duplicate_group` and `duplicate_of`), dropped, or moved to
+    its subset, so that no group is in two splits.
+
+    Drop all near-duplicates but one of each group:
+
+        datum transform -t clip_duplicates -o OUT DATA -- \
+            --store embeddings.h5 --action drop
+
+    End leakage between train, val and test:
+
+        datum transform -t clip_duplicates -o OUT DATA -- \
+            --store embeddings.h5 --action move --across-splits
     """
 
     NAME = "clip_duplicates"
@@ -45,7 +47,7 @@ class ClipDuplicates(Transform):  # type: ignore[misc]
     @classmethod
     def build_cmdline_parser(cls, **kwargs: Any) -> argparse.ArgumentParser:
         """Return the parser of what follows ``--``."""
-        parser: argparse.ArgumentParser = super().build_cmdline_parser(**kwargs)
+        parser: argparse.ArgumentParser = super().build_cmdline_parser(**plain_help(cls) | kwargs)
         parser.add_argument("--store", required=True, metavar="STORE", help="store of this data")
         parser.add_argument(
             "--action", default="tag", choices=ACTIONS, help="(default: %(default)s)"
@@ -100,7 +102,7 @@ class ClipDuplicates(Transform):  # type: ignore[misc]
         report = find_duplicates(self._store, progress=True, **self._find)
         keys = (ItemKey(item.subset, item.id) for item in self._extractor)
         changes = plan_changes(report.groups, self._action, keys)
-        _log.info("clip_duplicates: %d groups, %d items changed", len(report.groups), len(changes))
+        log.info("clip_duplicates: %d groups, %d items changed", len(report.groups), len(changes))
         return changes
 
     def subsets(self) -> Any:

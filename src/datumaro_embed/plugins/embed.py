@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,28 +13,29 @@ from datumaro.components.transformer import Transform
 
 from ..adapter import SourceDataset
 from ..flags import add_embed_arguments
+from ..logs import log
 from ..models import resolve_model
 from ..pipeline import EmbedOptions, check_place, embed_source
 from .errors import datum_errors
+from .parsing import plain_help
 
 __all__ = ["ClipEmbed"]
 
-_log = logging.getLogger("datumaro_embed")
-
 
 class ClipEmbed(Transform):  # type: ignore[misc]
-    """Embed every image with CLIP into an HDF5 store.
+    r"""Embed every image with CLIP into an HDF5 store.
 
-    |n|n
-    Vectors, sizes and normalised annotations are written to the file that --store names. Items
-    pass through unchanged and in order.|n
-    |n
-    Examples:|n
-    - Embed with the small model that comes with the package:|n
-    |s|s%(prog)s -- --store embeddings.h5 --model demo|n
-    |n
-    From Python, transforms are lazy: `dataset.transform("clip_embed", store=...)` embeds when the
-    dataset is next iterated or saved. `datumaro_embed.embed_dataset(dataset, ...)` embeds at once.
+    Vectors, sizes and normalised annotations are written to the file that --store
+    names. Items pass through unchanged and in order.
+
+    Embed with the small model that comes with the package:
+
+        datum transform -t clip_embed -o OUT DATA -- \
+            --store embeddings.h5 --model demo
+
+    From Python, transforms are lazy: `dataset.transform("clip_embed", store=...)`
+    embeds when the dataset is next iterated or saved.
+    `datumaro_embed.embed_dataset(dataset, ...)` embeds at once.
     """
 
     NAME = "clip_embed"
@@ -43,7 +43,7 @@ class ClipEmbed(Transform):  # type: ignore[misc]
     @classmethod
     def build_cmdline_parser(cls, **kwargs: Any) -> argparse.ArgumentParser:
         """Return the parser of what follows ``--``."""
-        parser: argparse.ArgumentParser = super().build_cmdline_parser(**kwargs)
+        parser: argparse.ArgumentParser = super().build_cmdline_parser(**plain_help(cls) | kwargs)
         add_embed_arguments(parser)
         return parser
 
@@ -81,4 +81,4 @@ class ClipEmbed(Transform):  # type: ignore[misc]
         options = EmbedOptions(**self._options)
         source = SourceDataset(self._extractor, follow_symlinks=options.follow_symlinks)
         for line in embed_source(source, self._store, options).lines():
-            _log.info(line)
+            log.info(line)

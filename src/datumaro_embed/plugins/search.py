@@ -15,21 +15,26 @@ from ..records import ItemKey
 from ..retrieval import run_search, search_request
 from ..store import open_store
 from .errors import datum_errors
+from .parsing import plain_help
 
 __all__ = ["ClipSearch"]
 
 
 class ClipSearch(Transform):  # type: ignore[misc]
-    """Keep the items nearest to a query, by the vectors of a store that clip_embed wrote.
+    r"""Keep the items nearest to a query, by the vectors of a store.
 
-    |n|n
-    Items that are not in the store are dropped. Of several queries the mean is searched for.|n
-    |n
-    Examples:|n
-    - Keep the 100 items nearest to a text:|n
-    |s|s%(prog)s -- --store embeddings.h5 --query "a red car" -k 100|n
-    - Keep what looks like one item, but less like a cat:|n
-    |s|s%(prog)s -- --store embeddings.h5 --item train/0001 --not "a cat"
+    Items that are not in the store are dropped. Of several queries the mean is
+    searched for.
+
+    Keep the 100 items nearest to a text:
+
+        datum transform -t clip_search -o OUT DATA -- \
+            --store embeddings.h5 --query "a red car" -k 100
+
+    Keep what looks like one item, but less like a cat:
+
+        datum transform -t clip_search -o OUT DATA -- \
+            --store embeddings.h5 --item train/0001 --not "a cat"
     """
 
     NAME = "clip_search"
@@ -37,7 +42,7 @@ class ClipSearch(Transform):  # type: ignore[misc]
     @classmethod
     def build_cmdline_parser(cls, **kwargs: Any) -> argparse.ArgumentParser:
         """Return the parser of what follows ``--``."""
-        parser: argparse.ArgumentParser = super().build_cmdline_parser(**kwargs)
+        parser: argparse.ArgumentParser = super().build_cmdline_parser(**plain_help(cls) | kwargs)
         parser.add_argument("--store", required=True, metavar="STORE", help="store of this data")
         parser.add_argument(
             "--query", action="append", default=[], metavar="TEXT", help="a text, as typed"
@@ -70,7 +75,6 @@ class ClipSearch(Transform):  # type: ignore[misc]
         subset: Sequence[str] = (),
         split: Sequence[str] = (),
         label: Sequence[str] = (),
-        status: Sequence[str] = (),
         model: str | None = None,
         exact: bool = False,
         from_datum: bool = False,
@@ -88,7 +92,6 @@ class ClipSearch(Transform):  # type: ignore[misc]
             "subset": subset,
             "split": split,
             "label": label,
-            "status": status,
             "model": model,
             "exact": exact,
         }
