@@ -44,6 +44,7 @@ def _begin() -> Callable[[], None]:
 
     def is_first(record: logging.LogRecord) -> bool:
         message = record.getMessage()
+        record.msg, record.args = printable(message), ()
         if record.levelno < logging.WARNING or (
             len(said) >= _MAX_REMEMBERED and message not in said
         ):
@@ -55,7 +56,7 @@ def _begin() -> Callable[[], None]:
         root.removeFilter(is_first)
         for message, n_times in said.items():
             if n_times > 1:
-                root.warning("%s (%d times)", message, n_times)
+                root.warning("%s (%d times)", printable(message), n_times)
 
     root = logging.getLogger()  # Datumaro has no logger of its own
     root.addFilter(is_first)

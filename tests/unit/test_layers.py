@@ -19,6 +19,7 @@ ORDER = [
     "records",
     "logs",
     "tally",
+    "causes",
     "vectors",
     "versions",
     "parallel",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from .output import say
+
 __all__ = ["add_parser"]
 
 
@@ -39,5 +41,5 @@ def _convert(store: Path, to: str, output: Path, **options: bool) -> int:
     from ..store import open_store
 
     with open_store(store) as opened:
-        print("\n".join(convert_store(opened, output, to=to, **options).lines()))
+        say(convert_store(opened, output, to=to, **options).lines())
     return 0

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..flags import add_duplicate_arguments
+from .output import say
 
 __all__ = ["add_parser"]
 
@@ -33,5 +34,5 @@ def _duplicates(store: Path, as_json: bool, csv: Path | None, **flags: Any) -> i
     report = find_duplicates(store, progress=True, **flags)
     if csv is not None:  # first: who reads the print may stop (`| head`)
         write_pairs_csv(report, csv)
-    print(duplicates_json(report) if as_json else "\n".join(duplicates_lines(report)))
+    say(duplicates_json(report).splitlines() if as_json else duplicates_lines(report))
     return 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from .output import say
+
 __all__ = ["add_parser"]
 
 
@@ -26,5 +28,5 @@ def add_parser(commands: Any) -> None:
 def _repair(store: Path, output: str) -> int:
     from ..maintenance import repair_store
 
-    print("\n".join(repair_store(store, output).lines()))
+    say(repair_store(store, output).lines())
     return 0

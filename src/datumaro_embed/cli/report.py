@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..flags import DEFAULT_THRESHOLD
+from .output import say
 
 __all__ = ["add_parser"]
 
@@ -54,5 +55,5 @@ def _report(store: Path, output: Path, **options: Any) -> int:
     from ..store import open_store
 
     with open_store(store) as opened:
-        print("\n".join(write_report(opened, output, ReportOptions(**options)).lines()))
+        say(write_report(opened, output, ReportOptions(**options)).lines())
     return 0

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 from ..flags import add_search_arguments
+from .output import say, tell
 
 __all__ = ["add_parser"]
 
@@ -68,10 +68,10 @@ def _search(
             check_folder(save_to)
             root = media_root_of(opened, media_root)
         result = run_search(opened, plus, options)
-        print(hits_json(result) if as_json else "\n".join(hits_lines(result)))
+        say(hits_json(result).splitlines() if as_json else hits_lines(result))
         if save_to is None or root is None:
             return 0
         problems = list(save_hits(opened, result.hits, save_to, media_root=root))
     for problem in problems:
-        print(f"not copied: {problem}", file=sys.stderr)
+        tell(f"not copied: {problem}")
     return 1 if problems else 0

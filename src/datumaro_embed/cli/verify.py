@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from .output import say
+
 __all__ = ["add_parser"]
 
 _MAX_DIFFERENCES = 50
@@ -26,7 +28,6 @@ def add_parser(commands: Any) -> None:
 
 def _verify(store: Path, dataset: str | None, follow_symlinks: bool) -> int:
     from ..adapter import import_dataset
-    from ..escaping import printable
     from ..store import open_store
     from ..verify import compare_with_dataset
 
@@ -38,10 +39,9 @@ def _verify(store: Path, dataset: str | None, follow_symlinks: bool) -> int:
         if dataset is not None:
             imported = import_dataset(dataset, follow_symlinks=follow_symlinks)
             problems += compare_with_dataset(opened, imported.source)
-        for problem in problems[:_MAX_DIFFERENCES]:
-            print(printable(problem))
+        say(problems[:_MAX_DIFFERENCES])
         if len(problems) > _MAX_DIFFERENCES:
-            print(f"… and {len(problems) - _MAX_DIFFERENCES} more")
+            say([f"… and {len(problems) - _MAX_DIFFERENCES} more"])
         found = f"{len(problems)} differences; {ways}" if problems else "sound"
-        print(f"{opened.n_rows} rows: {found}")
+        say([f"{opened.n_rows} rows: {found}"])
     return 1 if problems else 0

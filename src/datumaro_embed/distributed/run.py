@@ -153,9 +153,8 @@ def _total(store: str | os.PathLike[str], summaries: Sequence[EmbedSummary]) -> 
         losses=summaries[0].losses,
         notes=_joined_tallies([part.notes for part in summaries]),
         seconds=0.0,
-        n_added=sum(part.n_added for part in summaries),
         n_reused=sum(part.n_reused for part in summaries),
-        n_reembedded=sum(part.n_reembedded for part in summaries),
+        n_relabelled=sum(part.n_relabelled for part in summaries),
         n_removed=sum(part.n_removed for part in summaries),
         captions=(captions_path(store), n_captions) if n_captions else None,
     )

@@ -135,7 +135,9 @@ def embed_source(
     encoder = encoder or options.load_encoder()
     with (
         DeferredInterrupts() as interrupts,
-        StoreRun(place, encoder, options, len(source), open_run) as run,
+        StoreRun(
+            place, encoder, options, len(source), open_run, labels=source.categories.labels
+        ) as run,
         Progress(len(source), show=progress) as bar,
     ):
         if options.verbose:
@@ -170,9 +172,8 @@ def embed_source(
         losses=losses,
         notes=bar.notes,
         seconds=time.monotonic() - started,
-        n_added=run.changes.n_added,
         n_reused=run.changes.n_reused,
-        n_reembedded=run.changes.n_reembedded,
+        n_relabelled=run.changes.n_relabelled,
         n_removed=run.changes.n_removed,
         outlook="\n".join(filter(None, outlook)),
         captions=captions,

@@ -171,6 +171,17 @@ class EmbeddingStore(ColumnViews, ABC):
         """
         return self._row_reader.item(row)
 
+    def error(self, row: int) -> str:
+        """Reason why a row has no vector, without decoding the rest of it; empty where it has.
+
+        Raises
+        ------
+        IndexError
+            Out of range.
+        StoreCorruptError
+        """
+        return self._row_reader.error(row)
+
     @property
     def categories(self) -> Categories:
         """Label names and every category type of the dataset."""
