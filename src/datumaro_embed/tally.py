@@ -23,7 +23,7 @@ class Reason:
     examples: tuple[str, ...]
 
 
-@dataclass(slots=True, init=False)
+@dataclass(slots=True, init=False, repr=False)
 class Tally:
     """Counts by reason; picklable and JSON-able, of bounded size for a bounded set of reasons.
 
@@ -56,6 +56,9 @@ class Tally:
     def total(self) -> int:
         """The sum of all counts."""
         return sum(self._counts.values())
+
+    def __repr__(self) -> str:
+        return f"<Tally: {self.total} by {len(self._counts)} reasons>"
 
     def __bool__(self) -> bool:
         return bool(self._counts)

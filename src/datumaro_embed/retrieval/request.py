@@ -51,7 +51,7 @@ def search_request(
 
 
 def _item_key(text: str) -> ItemKey:
-    subset, slash, name = text.partition("/")
-    if not slash or not subset or not name:
-        raise UsageError(f"'{text}' names no item. Write SUBSET/ID, as train/000001.")
-    return ItemKey(subset, name)
+    try:
+        return ItemKey.parse(text)
+    except ValueError as error:
+        raise UsageError(f"'{text}' names no item. Write SUBSET/ID, as train/000001.") from error
