@@ -29,6 +29,8 @@ _KINDS = {
     "validator": "Validator",
 }
 
+_OWN_TRANSFORMS = ("clip_duplicates", "clip_embed", "clip_search")
+
 
 class _Finder:
     """A meta-path finder that stands aside for every module but one, and for that one only once."""
@@ -78,6 +80,20 @@ def _extend(module: "ModuleType") -> None:
 
     register.datumaro_embed_bridge = True  # type: ignore[attr-defined]
     module.Environment._register_builtin_plugins = register
+    if _runs_our_transform(sys.argv):
+        from datumaro_embed.logs import each_warning_once_until_exit
+
+        each_warning_once_until_exit()
+
+
+def _runs_our_transform(words: "list[str]") -> bool:
+    """Tell `datum transform -t clip_*` from any other process.
+
+    Datumaro reads the dataset, and warns of each of its annotations, before it asks for the
+    transform; only the command line tells early enough that the summary would drown.
+    """
+    names = {word.rpartition("=")[2].removeprefix("-t") for word in words}
+    return "transform" in words and not names.isdisjoint(_OWN_TRANSFORMS)
 
 
 def _plugins(known: "set[str]") -> "list[Any]":

@@ -41,6 +41,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .escaping import printable
+
 __all__ = [
     "ClusterError",
     "DatasetReadError",
@@ -78,7 +80,15 @@ __all__ = [
 
 
 class DatumaroEmbedError(Exception):
-    """Root of all errors of this package; ``str(error)`` is one line that says what to do next."""
+    """Root of all errors of this package; ``str(error)`` is one line that says what to do next.
+
+    Attributes
+    ----------
+    message : str
+        The same before control characters in it are escaped.
+    facts : dict
+        What the message is about, by name; each is an attribute too.
+    """
 
     def __init__(self, message: str, **facts: Any) -> None:
         super().__init__(message)
@@ -88,7 +98,7 @@ class DatumaroEmbedError(Exception):
             setattr(self, name, value)
 
     def __str__(self) -> str:
-        return self.message
+        return printable(self.message)  # ids, labels and paths in it are data
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.message, self.facts)

@@ -271,7 +271,7 @@ def _open(data: bytes, max_pixels: int) -> tuple[Image.Image, ImageInfo]:
 
 def _check_pixels(info: ImageInfo, max_pixels: int) -> None:
     if info.width * info.height > max_pixels:
-        reason = f"{info.width} x {info.height} pixels is more than the limit of {max_pixels}"
+        reason = f"too many pixels: {info.width} x {info.height}, the limit is {max_pixels}"
         raise ImageProblem(Status.TOO_LARGE, reason, info)
 
 
@@ -324,7 +324,7 @@ def _check_regular(found: os.stat_result, max_bytes: int) -> None:
 
 
 def _too_many_bytes(found: int, max_bytes: int) -> ImageProblem:
-    return ImageProblem(Status.TOO_LARGE, f"{found} bytes is more than the limit of {max_bytes}")
+    return ImageProblem(Status.TOO_LARGE, f"too many bytes: {found}, the limit is {max_bytes}")
 
 
 def _array_info(array: npt.NDArray[Any]) -> ImageInfo:

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .causes import cause_of
 from .escaping import printable
 from .records import Split, Status
 from .store import EmbeddingStore
 
-__all__ = ["describe", "describe_items"]
+__all__ = ["describe", "describe_failures", "describe_items"]
 
 
 def describe(store: EmbeddingStore) -> Iterator[str]:
@@ -32,7 +33,7 @@ def _facts(store: EmbeddingStore) -> Iterator[str]:
     for (code, split), count in sorted(codes.items()):
         yield f"subset       {store.subset_names[code]} ({Split(split).name.lower()}): {count}"
     for status, count in sorted(Counter(store.statuses.tolist()).items()):
-        yield f"status       {Status(status).name.lower()}: {count}"
+        yield f"status       {_name(status)}: {count}"
     names = store.categories.labels  # none in a run that has not ended
     for label, count in Counter(store.ann_labels.tolist()).most_common():
         name = names[label] if 0 <= label < len(names) else f"label {label}"
@@ -52,3 +53,23 @@ def describe_items(store: EmbeddingStore, n_items: int, *, n_values: int = 6) ->
             f"{record.width}×{record.height}  "
             f"{len(record.annotations)} annotations  ({vector.shape[0]},) [{values} …]  {state}"
         )
+
+
+def describe_failures(store: EmbeddingStore) -> Iterator[str]:
+    """Yield each cause of failures with its count, then each failed item with its reason.
+
+    Notes
+    -----
+    Reads the statuses, keys and reasons of failed rows, and nothing else of any row.
+    """
+    rows = np.flatnonzero(store.statuses != Status.OK).tolist()
+    causes = Counter((int(store.statuses[row]), cause_of(store.error(row))) for row in rows)
+    yield f"failed       {len(rows)} of {store.n_rows} items"
+    for (status, cause), count in causes.most_common():
+        yield printable(f"{count:>6} ×  {_name(status)}: {cause}")
+    for row in rows:
+        yield printable(f"{store.key(row)}  {_name(store.statuses[row])}: {store.error(row)}")
+
+
+def _name(status: int) -> str:
+    return Status(int(status)).name.lower()

@@ -6,8 +6,9 @@ store keeps them. The meaning of each field on disk is in docs/store-format.md.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from enum import IntEnum
 from typing import Any
 
@@ -19,9 +20,30 @@ __all__ = [
     "Hit",
     "ItemKey",
     "ItemRecord",
+    "ShortRepr",
     "Split",
     "Status",
 ]
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxtuple = _SHORT.maxlist = _SHORT.maxdict = 3
+_SHORT.maxstring = _SHORT.maxother = 60
+
+
+class ShortRepr:
+    """Gives a dataclass (with ``repr=False``) a bounded repr: fields beside their defaults, cut."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        shown = []
+        for entry in fields(self):  # type: ignore[arg-type]
+            value, factory = getattr(self, entry.name), entry.default_factory
+            default = entry.default if factory is MISSING else factory()
+            if default is MISSING or value != default:
+                shown.append(f"{entry.name}={_SHORT.repr(value)}")
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 class Status(IntEnum):
@@ -55,9 +77,20 @@ class ItemKey:
     def __str__(self) -> str:
         return f"{self.subset}/{self.id}"
 
+    @classmethod
+    def parse(cls, text: str) -> ItemKey:
+        """Read ``SUBSET/ID``, cut at the first slash; raises `ValueError` where there is none.
 
-@dataclass(frozen=True, slots=True)
-class AnnotationRecord:
+        An id may have slashes of its own. A subset with one takes ``ItemKey(subset, id)``.
+        """
+        subset, slash, item_id = text.partition("/")
+        if not slash:
+            raise ValueError(f"{text!r} is not SUBSET/ID")
+        return cls(subset, item_id)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class AnnotationRecord(ShortRepr):
     """One annotation, normalised: geometry in upright pixels from the top-left corner.
 
     Attributes
@@ -97,8 +130,8 @@ class AnnotationRecord:
     extra: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ItemRecord:
+@dataclass(frozen=True, slots=True, repr=False)
+class ItemRecord(ShortRepr):
     """One item, normalised, without its vector.
 
     Attributes
@@ -138,8 +171,8 @@ class ItemRecord:
     notes: tuple[str, ...] = field(default=(), compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Categories:
+@dataclass(frozen=True, slots=True, repr=False)
+class Categories(ShortRepr):
     """The dataset's label names, in its own order, and every Datumaro category type as JSON.
 
     Attributes
@@ -154,8 +187,8 @@ class Categories:
     full: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+@dataclass(frozen=True, slots=True, repr=False)
+class Hit(ShortRepr):
     """One item that a search found.
 
     Attributes
@@ -180,8 +213,8 @@ class Hit:
     labels: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class DuplicatePair:
+@dataclass(frozen=True, slots=True, repr=False)
+class DuplicatePair(ShortRepr):
     """Two items that show the same.
 
     Attributes
@@ -203,8 +236,8 @@ class DuplicatePair:
     across_splits: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DuplicateGroup:
+@dataclass(frozen=True, slots=True, repr=False)
+class DuplicateGroup(ShortRepr):
     """Items that pairs connect, directly or over others.
 
     Attributes

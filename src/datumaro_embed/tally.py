@@ -11,6 +11,7 @@ from .escaping import printable
 __all__ = ["Reason", "Tally"]
 
 _EXAMPLES_KEPT = 3
+_REASONS_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class Reason:
     examples: tuple[str, ...]
 
 
-@dataclass(slots=True, init=False)
+@dataclass(slots=True, init=False, repr=False)
 class Tally:
     """Counts by reason; picklable and JSON-able, of bounded size for a bounded set of reasons.
 
@@ -56,6 +57,9 @@ class Tally:
         """The sum of all counts."""
         return sum(self._counts.values())
 
+    def __repr__(self) -> str:
+        return f"<Tally: {self.total} by {len(self._counts)} reasons>"
+
     def __bool__(self) -> bool:
         return bool(self._counts)
 
@@ -64,12 +68,16 @@ class Tally:
         for text, count in sorted(self._counts.items(), key=lambda pair: (-pair[1], pair[0])):
             yield Reason(text, count, tuple(self._examples[text]))
 
-    def lines(self, indent: str = "    ") -> Iterator[str]:
-        """Yield one line for each reason: count, reason, examples."""
-        for reason in self:
+    def lines(self, indent: str = "    ", *, times: str = " ") -> Iterator[str]:
+        """Yield one line for each of the first reasons: count, `times`, reason, examples."""
+        reasons = [*self]
+        for reason in reasons[:_REASONS_SHOWN]:
             more = ", …" if reason.count > len(reason.examples) else ""
             shown = f" ({', '.join(reason.examples)}{more})" if reason.examples else ""
-            yield printable(f"{indent}{reason.count} {reason.text}{shown}")
+            yield printable(f"{indent}{reason.count}{times}{reason.text}{shown}")
+        if hidden := reasons[_REASONS_SHOWN:]:
+            n_hidden = sum(reason.count for reason in hidden)
+            yield f"{indent}{n_hidden} more, for {len(hidden)} other reasons"
 
     def to_json(self) -> dict[str, Any]:
         """Return ``{reason: {"count": int, "examples": [str]}}``."""

@@ -172,12 +172,12 @@ def test_the_same_command_again_re_uses_every_vector(tmp_path: Path) -> None:
 
     again = run(*command)
     assert again.returncode == 0
-    assert "1 re-used, 0 added, 0 re-embedded, 0 removed" in again.stdout
+    assert "0 computed, 1 re-used, 0 failed" in again.stdout
     assert "has 1 rows; what is unchanged is kept" in again.stderr
 
     anew = run(*command, "--restart")
     assert anew.returncode == 0
-    assert "re-used" not in anew.stdout
+    assert "1 computed, 0 re-used, 0 failed" in anew.stdout
     with open_store(tmp_path / "e.h5") as store:
         assert store.row_crc32.tolist() == first
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "e.h5"]
@@ -209,7 +209,7 @@ def test_ctrl_c_commits_what_is_embedded_and_says_how_to_go_on(tmp_path: Path) -
     done = run("datumaro-embed", *words)
     assert done.returncode == 0, done.stderr
     assert f"{n_rows:,} rows of an earlier run are kept" in done.stderr
-    assert f"{n_rows} re-used, {1200 - n_rows} added" in done.stdout
+    assert f"{1200 - n_rows} computed, {n_rows} re-used, 0 failed" in done.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "e.h5"]
 
 

@@ -11,7 +11,7 @@ from datumaro.components.dataset import Dataset
 
 from datumaro_embed import Split, Status, open_store
 from datumaro_embed.vectors import unit_rows
-from support import SAMPLE, run
+from support import SAMPLE, run, write_pictures
 
 
 def test_store_has_every_item_sorted_with_unit_vectors(coco_store: Path) -> None:
@@ -152,3 +152,18 @@ def test_error_while_embedding_ends_datum_with_one_line(tmp_path: Path) -> None:
     assert "NOSUCH" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_datumaro_warns_of_a_thing_once_however_often_it_is_wrong(tmp_path: Path) -> None:
+    root = write_pictures(tmp_path / "data", 6, (8, 8))
+    file = root / "annotations" / "instances_train.json"
+    file.write_text(file.read_text().replace('"segmentation"', '"other"'), encoding="utf-8")
+
+    done = datum(tmp_path / "out", "--store", tmp_path / "e.h5", "--model", "demo", source=root)
+
+    assert done.returncode == 0, done.stderr
+    said = [line.partition(": ")[2] for line in done.stderr.splitlines() if "segmentat" in line]
+    assert said == [
+        "Missing annotation field 'segmentation'",
+        "Missing annotation field 'segmentation' (6 times)",
+    ]

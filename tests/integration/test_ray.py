@@ -95,7 +95,7 @@ def test_two_workers_make_the_store_of_one_run(
         assert opened.verify() == []
         assert len(opened.provenance["merged"]) == 5
     again = embed(store, n_shards=2)
-    assert (again.n_reused, again.n_added, again.n_removed) == (N_IMAGES, 0, 0)
+    assert (again.n_reused, again.n_computed, again.n_removed) == (N_IMAGES, 0, 0)
     with open_store(store) as opened:
         assert content(opened) == whole
     assert [path.name for path in tmp_path.iterdir()] == ["e.h5"]

@@ -134,7 +134,6 @@ def test_duplicates_in_three_forms(store: Path, tmp_path: Path) -> None:
         (["search", "{store}", "a", "--label", "cta"], "Nearest: 'cat'"),
         (["search", "{store}", "a", "--subset", "trian"], "Nearest: 'train'"),
         (["search", "{store}", "a", "--split", "valid"], "Nearest: 'val'"),
-        (["search", "{store}", "a", "--status", "missing"], "have no vector"),
         (["search", "{store}", "a", "--not", "a"], "cancel each other out"),
         (["search", "{store}", "--item", "photo_01"], "Write SUBSET/ID"),
         (["search", "{store}", "--item", "train/nope"], "No item 'train/nope'"),

@@ -24,7 +24,6 @@ STORE = memory_store(np.ones((5, 4)), RECORDS)
     ("filters", "rows"),
     [
         (Filters(), [0, 1, 3, 4]),
-        (Filters(statuses=["ok"]), [0, 1, 3, 4]),
         (Filters(subsets=["train"]), [0, 1]),
         (Filters(subsets=["train", "x"]), [0, 1, 4]),
         (Filters(splits=["val"]), [3]),
@@ -47,8 +46,6 @@ def test_rows(filters: Filters, rows: list[int]) -> None:
         (Filters(labels=["zebra"]), "There are: 'cat', 'dog', 'car'."),
         (Filters(subsets=["trian"]), "no subset 'trian' in the store. Nearest: 'train'"),
         (Filters(splits=["valid"]), "no split 'valid' in the store. Nearest: 'val'"),
-        (Filters(statuses=["fine"]), "no status 'fine'"),
-        (Filters(statuses=["ok", "missing"]), "status 'missing' have no vector"),
     ],
 )
 def test_names_that_are_not_there(filters: Filters, message: str) -> None:

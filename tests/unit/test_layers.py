@@ -14,11 +14,13 @@ SRC = Path(datumaro_embed.__file__).parent
 
 # Top to bottom: a room may import only from rooms above it (and from within itself).
 ORDER = [
+    "escaping",
     "errors",
     "records",
     "outputs",
-    "escaping",
+    "logs",
     "tally",
+    "causes",
     "vectors",
     "versions",
     "parallel",

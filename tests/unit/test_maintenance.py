@@ -261,7 +261,7 @@ def test_compacting_changes_no_row(tmp_path: Path) -> None:
         assert store.verify() == []
     assert len(list((target / "shards").iterdir())) == 5
     assert compact_store(target, shard_rows=10).n_after == 4
-    assert embed(target, source(), QuickFiles()).n_added == 0
+    assert embed(target, source(), QuickFiles()).n_computed == 0
     with open_store(target) as store:
         assert content(store) == before
 
@@ -310,7 +310,7 @@ def test_repair_keeps_what_verifies_and_embed_makes_the_rest(tmp_path: Path, nam
         assert repaired.statuses[3] == Status.INFERENCE_FAILED
         assert repaired.categories.labels == ("cat",)
     done = embed(tmp_path / f"new-{name}", source(), QuickFiles())
-    assert done.n_reembedded == 6  # the one, and five that have no image
+    assert (done.n_computed, done.n_failed) == (1, 5)
     with open_store(tmp_path / f"new-{name}") as store:
         assert content(store) == whole
 

@@ -108,7 +108,7 @@ def test_a_device_that_is_gone_ends_the_run_with_its_cause_and_keeps_what_is_emb
     assert not target.exists()
     assert said == [f"8 rows are kept in '{target}.work'; the same command goes on from there."]
     summary = embed_source(source(40), target, EmbedOptions(), encoder=FakeEncoder(batch_size=4))
-    assert (summary.n_reused, summary.n_added) == (8, 32)
+    assert (summary.n_reused, summary.n_computed) == (8, 32)
     assert [path.name for path in target.parent.iterdir()] == ["e.h5"]
 
 
@@ -313,7 +313,7 @@ def test_summary_says_what_failed_and_why(tmp_path: Path) -> None:
     )
     text = "\n".join(summary.lines())
     assert "9 rows in" in text
-    assert "4 embedded, 5 failed" in text
+    assert "4 computed, 0 re-used, 5 failed in" in text
     assert "missing: 5" in text
     assert "train/001, train/002, train/003, …" in text
     assert "lost on import:\n    1 items that Datumaro refuses: bad name (train/7)" in text

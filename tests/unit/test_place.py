@@ -36,7 +36,7 @@ def test_a_path_is_read_as_it_is_written(
 def test_a_store_directory_stays_one_whatever_its_name(tmp_path: Path) -> None:
     embed(f"{tmp_path}/odd.h5/", source(range(3)), QuickFiles())
     assert StorePlace.of(tmp_path / "odd.h5").keeps_shards
-    assert embed(tmp_path / "odd.h5", source(range(4)), QuickFiles()).n_added == 1
+    assert embed(tmp_path / "odd.h5", source(range(4)), QuickFiles()).n_computed == 1
 
 
 @pytest.mark.parametrize("name", ["photos", "photos/", "photos.h5"])

@@ -105,7 +105,7 @@ def test_a_store_and_its_shards_say_how_they_were_computed(target: Path) -> None
 def test_other_settings_re_use_nothing_of_a_finished_store(target: Path) -> None:
     go(target)
     summary, said = go(target, Precise("bf16"))
-    assert (summary.n_reused, summary.n_reembedded) == (0, N_ITEMS)
+    assert (summary.n_reused, summary.n_computed) == (0, WITH_IMAGE)
     assert "made otherwise (this run makes float16 vectors, bf16 on CPU), so all" in said[0]
     with open_store(target) as store:
         assert store.vector_settings == "bf16 on CPU"

@@ -46,3 +46,12 @@ def test_tallies_add_up() -> None:
 def test_an_empty_tally_is_false() -> None:
     assert not Tally()
     assert filled()
+
+
+def test_many_reasons_are_not_all_lines() -> None:
+    tally = Tally()
+    for number in range(30):
+        tally.add(f"kinds of fault {number:02}", count=2)
+    lines = [*tally.lines("")]
+    assert len(lines) == 21
+    assert lines[-1] == "20 more, for 10 other reasons"

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import gc
-import logging
 import os
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -26,6 +22,7 @@ from datumaro.components.errors import (
 from datumaro.components.importer import ImportContext, ImportErrorPolicy
 
 from ..errors import DatasetReadError, EmptyDatasetError
+from ..logs import each_warning_once
 from ..tally import Tally
 from .coco import read_coco
 from .coco_files import COCO_FORMATS
@@ -97,7 +94,7 @@ def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedD
     path, format_name = _split(pathspec)
     _check_readable(path)
     losses = Tally()
-    with _each_warning_once():
+    with each_warning_once():
         try:
             format_name = format_name or detect_format(path)
             if format_name in YOLO_FORMATS:
@@ -173,26 +170,6 @@ def _like(dataset: IDataset, items: list[DatasetItem]) -> Dataset:
         media_type=dataset.media_type(),
         ann_types=set(),
     )
-
-
-@contextmanager
-def _each_warning_once() -> Iterator[None]:
-    """Let Datumaro say a thing once, and then how often: it warns of every annotation alike."""
-    said: Counter[str] = Counter()
-
-    def is_first(record: logging.LogRecord) -> bool:
-        said[record.getMessage()] += 1
-        return said[record.getMessage()] == 1
-
-    root = logging.getLogger()  # Datumaro has no logger of its own
-    root.addFilter(is_first)
-    try:
-        yield
-    finally:
-        root.removeFilter(is_first)
-        for message, n_times in said.items():
-            if n_times > 1:
-                root.warning("%s (%d times)", message, n_times)
 
 
 def _split(pathspec: str) -> tuple[Path, str | None]:

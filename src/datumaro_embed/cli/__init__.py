@@ -7,6 +7,7 @@ to the function that runs it and returns the exit status. Heavy imports stay ins
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ from . import (
     search,
     verify,
 )
+from .output import tell
 
 __all__ = ["main"]
 
@@ -45,19 +47,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Arguments that cannot be parsed end the process with 2, as argparse does.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal or pipe that cannot show every sign
+        sys.stdout.reconfigure(errors="backslashreplace")
     arguments = vars(build_parser().parse_args(argv))
     command: Callable[..., int] = arguments.pop("command")
     try:
         with terminable():
             return command(**arguments)
     except DatumaroEmbedError as error:
-        print(f"datumaro-embed: {error}", file=sys.stderr)
+        tell(f"datumaro-embed: {error}")
         return int(getattr(error, "exit_status", 1))
     except Terminated:
-        print("datumaro-embed: terminated", file=sys.stderr)
+        tell("datumaro-embed: terminated")
         return 143
     except KeyboardInterrupt:
-        print("datumaro-embed: interrupted", file=sys.stderr)
+        tell("datumaro-embed: interrupted")
         return 130
     except BrokenPipeError:  # `datumaro-embed info … | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

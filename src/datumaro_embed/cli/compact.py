@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from .output import say
+
 __all__ = ["add_parser"]
 
 
@@ -25,5 +27,5 @@ def _compact(store: Path) -> int:
     with open_store(store):  # says what it is where it is no store
         pass
     done = compact_store(store)
-    print(f"{done.n_before} shards before, {done.n_after} now")
+    say([f"{done.n_before} shards before, {done.n_after} now"])
     return 0

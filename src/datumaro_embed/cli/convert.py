@@ -7,6 +7,7 @@ from typing import Any
 
 from ..flags import add_partial_argument
 from .opening import opened_store
+from .output import say
 
 __all__ = ["add_parser"]
 
@@ -42,5 +43,5 @@ def _convert(store: Path, to: str, output: Path, partial: bool, **options: bool)
     from ..exports import convert_store
 
     with opened_store(store, partial=partial) as opened:
-        print("\n".join(convert_store(opened, output, to=to, **options).lines()))
+        say(convert_store(opened, output, to=to, **options).lines())
     return 0

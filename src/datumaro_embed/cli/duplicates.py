@@ -7,6 +7,7 @@ from typing import Any
 
 from ..flags import add_duplicate_arguments, add_partial_argument
 from .opening import opened_store
+from .output import say
 
 __all__ = ["add_parser"]
 
@@ -36,5 +37,5 @@ def _duplicates(store: Path, as_json: bool, csv: Path | None, partial: bool, **f
         report = find_duplicates(opened, progress=True, **flags)
     if csv is not None:  # first: who reads the print may stop (`| head`)
         write_pairs_csv(report, csv)
-    print(duplicates_json(report) if as_json else "\n".join(duplicates_lines(report)))
+    say(duplicates_json(report).splitlines() if as_json else duplicates_lines(report))
     return 0

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from ..errors import UsageError
 from ..flags import add_embed_arguments, add_machine_arguments
+from .output import say, tell
 
 __all__ = ["add_parser"]
 
@@ -52,9 +52,9 @@ def _embed(
         chosen,
         losses=imported.losses,
         shard=share,
-        notify=lambda line: print(line, file=sys.stderr),
+        notify=tell,
     )
-    print("\n".join(summary.lines()))
+    say(summary.lines())
     return 0
 
 
@@ -68,8 +68,8 @@ def _embed_on_ray(
         store,
         n_shards=n_shards,
         address=address,
-        notify=lambda line: print(line, file=sys.stderr),
+        notify=tell,
         **options,
     )
-    print("\n".join(summary.lines()))
+    say(summary.lines())
     return 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from .output import say
+
 __all__ = ["add_parser"]
 
 
@@ -56,8 +58,8 @@ def _export_model(
 
     options: dict[str, Any] = {"revision": revision, "overwrite": overwrite}
     if precision == "int8":
-        print("\n".join(export_int8(source, output, **options, **int8).lines()))
+        say(export_int8(source, output, **options, **int8).lines())
     else:
         export_model(source, output, precision=precision, **options)
-    print(output)
+    say([output])
     return 0

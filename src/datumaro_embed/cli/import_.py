@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from .output import say
+
 __all__ = ["add_parser"]
 
 
@@ -47,5 +49,5 @@ def add_parser(commands: Any) -> None:
 def _import(vectors: Path, output: Path, **options: Any) -> int:
     from ..imports import import_vectors
 
-    print("\n".join(import_vectors(vectors, output, **options).lines()))
+    say(import_vectors(vectors, output, **options).lines())
     return 0

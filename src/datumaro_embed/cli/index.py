@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from .output import say
+
 __all__ = ["add_parser"]
 
 
@@ -27,5 +29,5 @@ def _index(store: Path, rebuild: bool) -> int:
     from ..store import open_store
 
     with open_store(store) as opened:
-        print(build_index(opened, rebuild=rebuild, progress=True))
+        say([build_index(opened, rebuild=rebuild, progress=True)])
     return 0

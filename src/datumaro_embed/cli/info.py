@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import StoreUnfinishedError
 from .opening import opened_store
+from .output import say
 
 __all__ = ["add_parser"]
 
@@ -23,13 +24,18 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--items", type=int, default=0, metavar="N", help="also print the first N items and vectors"
     )
+    parser.add_argument(
+        "--failed", action="store_true", help="also print every item that failed, and why"
+    )
     parser.set_defaults(command=_info)
 
 
-def _info(store: Path, items: int) -> int:
-    from ..info import describe, describe_items
+def _info(store: Path, items: int, failed: bool) -> int:
+    from ..info import describe, describe_failures, describe_items
 
     with opened_store(store, partial=True) as opened:
-        for line in (*describe(opened), *describe_items(opened, items)):
-            print(line)
+        say(describe(opened))
+        say(describe_items(opened, items))
+        if failed:
+            say(describe_failures(opened))
         return 0 if opened.complete else StoreUnfinishedError.exit_status

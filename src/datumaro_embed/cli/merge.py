@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from .output import say
+
 __all__ = ["add_parser"]
 
 
@@ -47,5 +49,5 @@ def _merge(stores: list[Path], output: str, on_duplicate: str, replace: bool) ->
     from ..maintenance import merge_stores
 
     summary = merge_stores(stores, output, on_duplicate=on_duplicate, replace=replace)
-    print("\n".join(summary.lines()))
+    say(summary.lines())
     return 0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from .output import tell
 
 if TYPE_CHECKING:
     from ..store import EmbeddingStore
@@ -22,5 +23,5 @@ def opened_store(path: Path, *, partial: bool) -> Iterator[EmbeddingStore]:
     with open_store(path, partial=partial) as store:
         if not store.complete:
             of_all = f" of {store.n_expected:,}" if store.n_expected else ""
-            print(f"{path} is unfinished: {store.n_rows:,}{of_all} rows are read.", file=sys.stderr)
+            tell(f"{path} is unfinished: {store.n_rows:,}{of_all} rows are read.")
         yield store

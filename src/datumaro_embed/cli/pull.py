@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..models.catalogue import CATALOGUE
+from .output import say
 
 __all__ = ["add_parser"]
 
@@ -31,5 +32,5 @@ def add_parser(commands: Any) -> None:
 def _pull(name: str, output: Path | None, **options: Any) -> int:
     from ..models.pull import pull_model
 
-    print(pull_model(name, output, **options))
+    say([pull_model(name, output, **options)])
     return 0

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..flags import add_partial_argument
+from .output import say
 
 __all__ = ["add_parser"]
 
@@ -29,5 +30,5 @@ def add_parser(commands: Any) -> None:
 def _repair(store: Path, output: str, partial: bool) -> int:
     from ..maintenance import repair_store
 
-    print("\n".join(repair_store(store, output, partial=partial).lines()))
+    say(repair_store(store, output, partial=partial).lines())
     return 0

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..flags import DEFAULT_THRESHOLD, add_partial_argument
 from .opening import opened_store
+from .output import say
 
 __all__ = ["add_parser"]
 
@@ -55,5 +56,5 @@ def _report(store: Path, output: Path, partial: bool, **options: Any) -> int:
     from ..report import ReportOptions, write_report
 
     with opened_store(store, partial=partial) as opened:
-        print("\n".join(write_report(opened, output, ReportOptions(**options)).lines()))
+        say(write_report(opened, output, ReportOptions(**options)).lines())
     return 0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 from ..flags import add_partial_argument, add_search_arguments, add_stale_argument
 from .opening import opened_store
+from .output import say, tell
 
 __all__ = ["add_parser"]
 
@@ -62,7 +62,6 @@ def _search(
     skip_stale: bool,
     **flags: Any,
 ) -> int:
-    from ..escaping import printable
     from ..listing import hits_json, hits_lines
     from ..retrieval import check_folder, media_root_of, run_search, save_hits, search_request
 
@@ -73,10 +72,10 @@ def _search(
             check_folder(save_to)
             root = media_root_of(opened, media_root)
         result = run_search(opened, plus, options)
-        print(hits_json(result) if as_json else "\n".join(hits_lines(result)))
+        say(hits_json(result).splitlines() if as_json else hits_lines(result))
         if save_to is None or root is None:
             return 0
         problems = save_hits(opened, result.hits, save_to, media_root=root, skip_stale=skip_stale)
     for problem in problems:
-        print(f"not copied: {printable(problem)}", file=sys.stderr)
+        tell(f"not copied: {problem}")
     return 0

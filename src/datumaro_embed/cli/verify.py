@@ -7,6 +7,7 @@ from typing import Any
 
 from ..flags import add_partial_argument
 from .opening import opened_store
+from .output import say
 
 __all__ = ["add_parser"]
 
@@ -30,7 +31,6 @@ def add_parser(commands: Any) -> None:
 
 def _verify(store: Path, dataset: str | None, follow_symlinks: bool, partial: bool) -> int:
     from ..adapter import import_dataset
-    from ..escaping import printable
     from ..verify import compare_with_dataset
 
     with opened_store(store, partial=partial) as opened:
@@ -41,10 +41,9 @@ def _verify(store: Path, dataset: str | None, follow_symlinks: bool, partial: bo
         if dataset is not None:
             imported = import_dataset(dataset, follow_symlinks=follow_symlinks)
             problems += compare_with_dataset(opened, imported.source)
-        for problem in problems[:_MAX_DIFFERENCES]:
-            print(printable(problem))
+        say(problems[:_MAX_DIFFERENCES])
         if len(problems) > _MAX_DIFFERENCES:
-            print(f"… and {len(problems) - _MAX_DIFFERENCES} more")
+            say([f"… and {len(problems) - _MAX_DIFFERENCES} more"])
         found = f"{len(problems)} differences; {ways}" if problems else "sound"
-        print(f"{opened.n_rows} rows: {found}")
+        say([f"{opened.n_rows} rows: {found}"])
     return 1 if problems else 0

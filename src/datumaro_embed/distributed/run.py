@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
+from ..logs import log
 from ..maintenance import merge_stores
 from ..models import resolve_model
 from ..pipeline import EmbedOptions, EmbedSummary, captions_path, check_place
@@ -31,8 +31,6 @@ __all__ = ["embed_on_ray"]
 
 _SHARDS_PER_WORKER = 4
 
-_log = logging.getLogger("datumaro_embed")
-
 
 def embed_on_ray(
     dataset: str | os.PathLike[str] | Callable[[], IDataset],
@@ -43,7 +41,7 @@ def embed_on_ray(
     address: str | None = None,
     workers_per_node: int = 1,
     progress: bool = True,
-    notify: Callable[[str], None] = _log.info,
+    notify: Callable[[str], None] = log.info,
     **options: Any,
 ) -> EmbedSummary:
     """Embed a dataset on every node of a Ray cluster, into one store.
@@ -155,9 +153,8 @@ def _total(store: str | os.PathLike[str], summaries: Sequence[EmbedSummary]) -> 
         losses=summaries[0].losses,
         notes=_joined_tallies([part.notes for part in summaries]),
         seconds=0.0,
-        n_added=sum(part.n_added for part in summaries),
         n_reused=sum(part.n_reused for part in summaries),
-        n_reembedded=sum(part.n_reembedded for part in summaries),
+        n_relabelled=sum(part.n_relabelled for part in summaries),
         n_removed=sum(part.n_removed for part in summaries),
         captions=(captions_path(store), n_captions) if n_captions else None,
     )

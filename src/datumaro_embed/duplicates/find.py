@@ -27,7 +27,7 @@ MAX_EXACT_ROWS = 200_000
 _ROUNDING = 1e-12  # equal vectors may have a cosine of 1 less one unit in the last place
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class DuplicateReport:
     """What `find_duplicates` found.
 
@@ -55,6 +55,12 @@ class DuplicateReport:
     groups: tuple[DuplicateGroup, ...]
     pairs: tuple[DuplicatePair, ...]
     n_pairs: int
+
+    def __repr__(self) -> str:
+        return (
+            f"<DuplicateReport: {self.n_pairs:,} pairs ({len(self.leaks):,} across splits) in "
+            f"{len(self.groups):,} groups of {self.n_items:,} items, threshold {self.threshold:g}>"
+        )
 
     @property
     def leaks(self) -> tuple[DuplicatePair, ...]:

@@ -32,7 +32,6 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
     add("--subset", **repeat, metavar="NAME", help="only items of this subset")
     add("--split", **repeat, metavar="NAME", help="only items of train, val, test or other")
     add("--label", **repeat, metavar="NAME", help="only items with an annotation of this label")
-    add("--status", **repeat, metavar="NAME", help="only `ok`: other items have no vector")
     add("--model", metavar="MODEL", help="model directory or name (default: the store's own)")
     add("--exact", action="store_true", help="compare every row, even where there is an index")
 

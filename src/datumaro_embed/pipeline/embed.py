@@ -10,7 +10,6 @@ memory does not grow with the dataset.
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from ..depth import DepthRange
 from ..encoders import Encoder
 from ..errors import ItemFailedError
 from ..interrupts import DeferredInterrupts
+from ..logs import log
 from ..place import StorePlace, misdetection
 from ..records import ItemRecord, Status
 from ..sharding import Shard
@@ -49,8 +49,6 @@ __all__ = ["EmbedOptions", "check_place", "embed_dataset", "embed_source"]
 
 Vector = npt.NDArray[np.float32]
 _CONTENTS_KEPT = 4096
-
-_log = logging.getLogger("datumaro_embed")
 
 
 def embed_dataset(
@@ -110,7 +108,7 @@ def embed_source(
     losses: Tally | None = None,
     shard: Shard | None = None,
     progress: bool = True,
-    notify: Callable[[str], None] = _log.info,
+    notify: Callable[[str], None] = log.info,
     encoder: Encoder | None = None,
     open_run: Callable[..., ShardRun] = ShardRun,
 ) -> EmbedSummary:
@@ -141,7 +139,9 @@ def embed_source(
     encoder = encoder or options.load_encoder()
     with (
         DeferredInterrupts() as interrupts,
-        StoreRun(place, encoder, options, len(source), open_run) as run,
+        StoreRun(
+            place, encoder, options, len(source), open_run, labels=source.categories.labels
+        ) as run,
         Progress(len(source), show=progress) as bar,
     ):
         if options.verbose:
@@ -176,9 +176,8 @@ def embed_source(
         losses=losses,
         notes=bar.notes,
         seconds=time.monotonic() - started,
-        n_added=run.changes.n_added,
         n_reused=run.changes.n_reused,
-        n_reembedded=run.changes.n_reembedded,
+        n_relabelled=run.changes.n_relabelled,
         n_removed=run.changes.n_removed,
         outlook="\n".join(filter(None, outlook)),
         captions=captions,

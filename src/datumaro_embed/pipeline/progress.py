@@ -8,7 +8,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..causes import cause_of, detail_of
 from ..encoders import ClipEncoder, Encoder, resizing_library
+from ..escaping import printable
 from ..records import ItemRecord, Status
 from ..tally import Tally
 from .options import EmbedOptions
@@ -16,7 +18,7 @@ from .options import EmbedOptions
 __all__ = ["EmbedSummary", "Progress", "settings_line"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class EmbedSummary:
     """The end of a run.
 
@@ -27,15 +29,18 @@ class EmbedSummary:
     n_items : int
         Rows written, failed ones included.
     failures : mapping of Status to Tally
-        For each status the reasons and the items that failed.
+        For each status the causes and the items that failed.
     losses : Tally
         What of the dataset on disk was not imported, or not completely.
     notes : Tally
         What is wrong with items that have a row all the same (see `ItemRecord.notes`).
     seconds : float
-    n_added, n_reused, n_reembedded, n_removed : int
-        New items; rows whose vector an earlier run had; items that were there and were embedded
-        again; items of the store before that the dataset has no longer.
+    n_reused : int
+        Rows whose vector an earlier run had.
+    n_relabelled : int
+        Of these, rows whose annotations are not those that the store before had.
+    n_removed : int
+        Items of the store before that the dataset has no longer.
     outlook : str
         What is next to do, a line for each store; empty where nothing is.
     captions : (path, number) or None
@@ -48,9 +53,8 @@ class EmbedSummary:
     losses: Tally
     notes: Tally
     seconds: float
-    n_added: int = 0
     n_reused: int = 0
-    n_reembedded: int = 0
+    n_relabelled: int = 0
     n_removed: int = 0
     outlook: str = ""
     captions: tuple[Path, int] | None = None
@@ -60,21 +64,25 @@ class EmbedSummary:
         """Rows without a vector."""
         return sum(reasons.total for reasons in self.failures.values())
 
+    @property
+    def n_computed(self) -> int:
+        """Rows whose vector this run computed: all but those re-used and those that failed."""
+        return self.n_items - self.n_reused - self.n_failed
+
+    def __repr__(self) -> str:
+        return f"<EmbedSummary: {printable(self._counts())}>"
+
     def lines(self) -> list[str]:
         """Say it in plain text, one line each."""
         rate = self.n_items / self.seconds if self.seconds else 0.0
-        lines = [
-            f"{self.n_items} rows in {self.store} ({self.n_items - self.n_failed} embedded, "
-            f"{self.n_failed} failed) in {self.seconds:.1f} s, {rate:.1f} images/s"
-        ]
-        if self.n_reused or self.n_reembedded or self.n_removed:
-            lines.append(
-                f"  {self.n_reused} re-used, {self.n_added} added, "
-                f"{self.n_reembedded} re-embedded, {self.n_removed} removed"
-            )
+        lines = [f"{self._counts()} in {self.seconds:.1f} s, {rate:.1f} images/s"]
+        if self.n_relabelled:
+            lines.append(f"  {self.n_relabelled} of the re-used rows have other annotations now")
+        if self.n_removed:
+            lines.append(f"  {self.n_removed} rows removed, whose items the dataset does not have")
         for status, reasons in sorted(self.failures.items()):
             lines.append(f"  {status.name.lower()}: {reasons.total}")
-            lines.extend(reasons.lines())
+            lines.extend(reasons.lines(times=" × "))
         if self.notes:
             lines.append("  noticed:")
             lines.extend(self.notes.lines())
@@ -83,7 +91,13 @@ class EmbedSummary:
             lines.extend(self.losses.lines())
         if self.captions:
             lines.append(f"  {self.captions[1]} captions in {self.captions[0]}")
-        return [*lines, self.outlook] if self.outlook else lines
+        return [printable(line) for line in (*lines, *self.outlook.splitlines())]
+
+    def _counts(self) -> str:
+        return (
+            f"{self.n_items} rows in {self.store}: {self.n_computed} computed, "
+            f"{self.n_reused} re-used, {self.n_failed} failed"
+        )
 
 
 @dataclass
@@ -112,7 +126,10 @@ class Progress:
         """Count one row as written."""
         self._bar.update()
         if record.status is not Status.OK:
-            self.failures.setdefault(record.status, Tally()).add(record.error, str(record.key))
+            cause = cause_of(record.error)
+            detail = detail_of(record.error, cause)
+            example = f"{record.key}: {detail}" if detail else str(record.key)
+            self.failures.setdefault(record.status, Tally()).add(cause, example)
             n_failed = sum(reasons.total for reasons in self.failures.values())
             self._bar.set_postfix_str(f"{n_failed} failed", refresh=False)
         for note in record.notes:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import StoreCorruptError
-from ..records import ItemKey, ItemRecord, Status
+from ..records import AnnotationRecord, ItemRecord, Status
 from ..store import EmbeddingStore
 
 __all__ = ["Changes", "KnownVectors"]
@@ -73,6 +74,15 @@ def _hashes(store: EmbeddingStore) -> tuple[npt.NDArray[np.uint64], npt.NDArray[
     return hashes, rows
 
 
+def _named(
+    annotations: Sequence[AnnotationRecord], labels: Sequence[str]
+) -> list[tuple[str, AnnotationRecord]]:
+    return [
+        (labels[a.label] if 0 <= a.label < len(labels) else "", replace(a, label=-1))
+        for a in annotations
+    ]
+
+
 class Changes:
     """Counts what became of each item, compared with the finished store that is replaced.
 
@@ -80,28 +90,48 @@ class Changes:
     ----------
     before : EmbeddingStore or None
         The finished store.
+    labels : sequence of str
+        Names of the dataset's labels, which annotations number.
     n_before : int, optional
         How many rows of it are replaced, where not all are.
+
+    Attributes
+    ----------
+    n_reused, n_relabelled : int
+        Rows noted whose vector is re-used; those of them whose annotations have changed.
     """
 
-    def __init__(self, before: EmbeddingStore | None = None, n_before: int | None = None) -> None:
+    def __init__(
+        self,
+        before: EmbeddingStore | None = None,
+        labels: Sequence[str] = (),
+        n_before: int | None = None,
+    ) -> None:
         self._before = before
+        self._labels = tuple(labels)
         self._n_before = len(before) if before is not None and n_before is None else n_before or 0
-        self._n_found = 0
-        self.n_added = self.n_reused = self.n_reembedded = 0
+        self._row = self._n_found = self.n_reused = self.n_relabelled = 0
 
-    def note(self, key: ItemKey, *, reused: bool) -> None:
-        """Count one row."""
-        known = False
-        with suppress(StoreCorruptError):  # only the count of what is added suffers
-            known = self._before is not None and key in self._before
-        self._n_found += known
-        if reused:
-            self.n_reused += 1
-        elif known:
-            self.n_reembedded += 1
-        else:
-            self.n_added += 1
+    def note(self, record: ItemRecord, *, reused: bool) -> None:
+        """Count one row; rows come in ascending order of their keys."""
+        self.n_reused += reused
+        before = self._before
+        if before is None:
+            return
+        with suppress(StoreCorruptError):  # only the counts suffer
+            # Both are in the same order, so the next row is near: no search for each.
+            while self._row < len(before) and before.key(self._row) < record.key:
+                self._row += 1
+            if self._row < len(before) and before.key(self._row) == record.key:
+                self._n_found += 1
+                self.n_relabelled += reused and self._is_relabelled(before, record)
+
+    def _is_relabelled(self, before: EmbeddingStore, record: ItemRecord) -> bool:
+        """Compare by the labels' names: their numbers may change with the categories alone."""
+        old, labels = before.item(self._row), before.categories.labels
+        if labels == self._labels:
+            return old.annotations != record.annotations
+        return _named(old.annotations, labels) != _named(record.annotations, self._labels)
 
     @property
     def n_removed(self) -> int:

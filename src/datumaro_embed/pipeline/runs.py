@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,8 @@ class StoreRun:
         Rows that the store will have.
     open_run : callable
         `ShardRun`, or something that makes one.
+    labels : sequence of str
+        Names of the dataset's labels.
 
     Attributes
     ----------
@@ -72,6 +74,8 @@ class StoreRun:
         options: EmbedOptions,
         n_items: int,
         open_run: Callable[..., ShardRun] = ShardRun,
+        *,
+        labels: Sequence[str] = (),
     ) -> None:
         encoder.confirm()
         self._place = place
@@ -96,7 +100,7 @@ class StoreRun:
             self._before = None if options.restart else self._open_before(encoder)
             self._whole = [] if options.restart else list(self._open_whole(encoder))
             self._check_room(n_items, encoder.dim * np.dtype(options.dtype).itemsize)
-            self.changes = self._changes()
+            self.changes = self._changes(labels)
             self.known = self._known()
         except BaseException:
             self._let_go()
@@ -129,13 +133,13 @@ class StoreRun:
                 _refuse_other_model(store, path, encoder)
                 yield store
 
-    def _changes(self) -> Changes:
+    def _changes(self, labels: Sequence[str]) -> Changes:
         """Compare with the part that is replaced, or with this shard's share of the whole."""
         shard, finished = self._place.shard, [*filter(_is_complete, self._whole)]
         if self._before is not None or shard is None or not finished:
-            return Changes(self._before)
+            return Changes(self._before, labels)
         hashes = finished[0].column("items/key_hash")
-        return Changes(finished[0], int(np.count_nonzero(shard.among(hashes))))
+        return Changes(finished[0], labels, int(np.count_nonzero(shard.among(hashes))))
 
     def _known(self) -> KnownVectors:
         """Vectors of verified shards, and those rows of a finished file whose CRC is right."""
@@ -181,7 +185,7 @@ class StoreRun:
     ) -> None:
         """Add the next row."""
         self._run.append(record, vector, fresh=not reused)
-        self.changes.note(record.key, reused=reused)
+        self.changes.note(record, reused=reused)
 
     def set_categories(
         self, categories: Categories, embedding: npt.NDArray[np.float32] | None

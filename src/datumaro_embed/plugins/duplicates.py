@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,36 +28,41 @@ from ..flags import (
 )
 from ..freshness import fresh_items
 from ..listing import changes_lines, write_changes_csv
+from ..logs import log
 from ..outputs import check_output
 from ..records import ItemKey
 from ..store import open_store
 from .errors import datum_errors
 from .numbers import Numbers
+from .parsing import plain_help
 
 __all__ = ["ClipDuplicates"]
 
-_log = logging.getLogger("datumaro_embed")
 _KEEP_ATTRIBUTES = {"arrow", "datumaro", "datumaro_binary"}
 
 
 class ClipDuplicates(Transform):  # type: ignore[misc]
-    """Set apart, drop, move or tag items that show the same, by the vectors of a store.
+    r"""Set apart, drop, move or tag items that show the same, by the vectors of a store.
 
-    |n|n
-    One item of each group stays: of the split that --keep-split names; then of train before val
-    before test before other subsets; then the one with most annotations, then most pixels, then the
-    first by name. The others are put into the subset `duplicated` (separate), dropped (drop), put
-    into the subset of the one that stays, so that no group is in two splits (move), or get the
-    attributes `duplicate_group` and `duplicate_of` (tag; only in formats that keep them).|n
-    |n
-    Every image is compared with the one that was embedded. Where an item is not in the store, or
-    its image has changed, nothing is written.|n
-    |n
-    Examples:|n
-    - Show what would be dropped:|n
-    |s|s%(prog)s -- --store embeddings.h5 --action drop --dry-run|n
-    - End leakage between train, val and test; what is in test stays:|n
-    |s|s%(prog)s -- --store embeddings.h5 --action drop --across-splits --keep-split test
+    One item of each group stays: of the split that --keep-split names; then of
+    train before val before test before other subsets; then the one with most
+    annotations, then most pixels, then the first by name. The others are put into
+    the subset `duplicated` (separate), dropped (drop), put into the subset of the
+    one that stays, so that no group is in two splits (move), or get the attributes
+    `duplicate_group` and `duplicate_of` (tag; only in formats that keep them).
+
+    Every image is compared with the one that was embedded. Where an item is not in
+    the store, or its image has changed, nothing is written.
+
+    Show what would be dropped:
+
+        datum transform -t clip_duplicates -o OUT DATA -- \
+            --store embeddings.h5 --action drop --dry-run
+
+    End leakage between train, val and test; what is in test stays:
+
+        datum transform -t clip_duplicates -o OUT DATA -- \
+            --store embeddings.h5 --action drop --across-splits --keep-split test
     """
 
     NAME = "clip_duplicates"
@@ -66,7 +70,7 @@ class ClipDuplicates(Transform):  # type: ignore[misc]
     @classmethod
     def build_cmdline_parser(cls, **kwargs: Any) -> argparse.ArgumentParser:
         """Return the parser of what follows ``--``."""
-        parser: argparse.ArgumentParser = super().build_cmdline_parser(**kwargs)
+        parser: argparse.ArgumentParser = super().build_cmdline_parser(**plain_help(cls) | kwargs)
         parser.add_argument("--store", required=True, metavar="STORE", help="store of this data")
         parser.add_argument(
             "--action",
@@ -152,7 +156,7 @@ class ClipDuplicates(Transform):  # type: ignore[misc]
         if self._csv is not None:
             write_changes_csv(changes, self._action, Path(self._csv))
         if not self._dry_run:
-            _log.info("clip_duplicates: %s", summary)
+            log.info("clip_duplicates: %s", summary)
             return changes
         print("\n".join(changes_lines(changes, f"{summary} (a dry run: nothing is written)")))
         if self._from_datum:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -15,29 +14,30 @@ from datumaro.components.transformer import Transform
 
 from ..adapter import SourceDataset, unused_images
 from ..flags import add_embed_arguments
+from ..logs import log
 from ..models import resolve_model
 from ..pipeline import EmbedOptions, check_place, embed_source
 from ..place import misdetection
 from .errors import datum_errors
+from .parsing import plain_help
 
 __all__ = ["ClipEmbed"]
 
-_log = logging.getLogger("datumaro_embed")
-
 
 class ClipEmbed(Transform):  # type: ignore[misc]
-    """Embed every image with CLIP into an HDF5 store.
+    r"""Embed every image with CLIP into an HDF5 store.
 
-    |n|n
-    Vectors, sizes and normalised annotations are written to the file that --store names. Items
-    pass through unchanged and in order.|n
-    |n
-    Examples:|n
-    - Embed with the small model that comes with the package:|n
-    |s|s%(prog)s -- --store embeddings.h5 --model demo|n
-    |n
-    From Python, transforms are lazy: `dataset.transform("clip_embed", store=...)` embeds when the
-    dataset is next iterated or saved. `datumaro_embed.embed_dataset(dataset, ...)` embeds at once.
+    Vectors, sizes and normalised annotations are written to the file that --store
+    names. Items pass through unchanged and in order.
+
+    Embed with the small model that comes with the package:
+
+        datum transform -t clip_embed -o OUT DATA -- \
+            --store embeddings.h5 --model demo
+
+    From Python, transforms are lazy: `dataset.transform("clip_embed", store=...)`
+    embeds when the dataset is next iterated or saved.
+    `datumaro_embed.embed_dataset(dataset, ...)` embeds at once.
     """
 
     NAME = "clip_embed"
@@ -45,7 +45,7 @@ class ClipEmbed(Transform):  # type: ignore[misc]
     @classmethod
     def build_cmdline_parser(cls, **kwargs: Any) -> argparse.ArgumentParser:
         """Return the parser of what follows ``--``."""
-        parser: argparse.ArgumentParser = super().build_cmdline_parser(**kwargs)
+        parser: argparse.ArgumentParser = super().build_cmdline_parser(**plain_help(cls) | kwargs)
         add_embed_arguments(parser)
         return parser
 
@@ -83,17 +83,17 @@ class ClipEmbed(Transform):  # type: ignore[misc]
         options = EmbedOptions(**self._options)
         output = _output_folder() if self._from_datum else None
         if output and (warning := misdetection(self._store, output)):
-            _log.warning(warning)
+            log.warning(warning)
         source = SourceDataset(self._extractor, follow_symlinks=options.follow_symlinks)
         if unused := unused_images(source):
-            _log.warning(
-                "Datumaro has imported no item for %d image files:\n%s\n"
-                "Run `datumaro-embed embed` to embed those that belong to the dataset.",
+            log.warning(
+                "Datumaro has imported no item for %d image files (%s). Run `datumaro-embed embed` "
+                "to embed those that belong to the dataset.",
                 unused.total,
-                "\n".join(unused.lines()),
+                "; ".join(unused.lines("")),
             )
         for line in embed_source(source, self._store, options).lines():
-            _log.info(line)
+            log.info(line)
 
 
 def _output_folder() -> str | None:

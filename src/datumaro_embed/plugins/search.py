@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,28 +12,32 @@ from datumaro.components.transformer import Transform
 
 from ..flags import DEFAULT_K, add_search_arguments, add_stale_argument
 from ..freshness import fresh_items
+from ..logs import log
 from ..records import ItemKey
 from ..retrieval import run_search, search_request
 from ..store import open_store
 from .errors import datum_errors
+from .parsing import plain_help
 
 __all__ = ["ClipSearch"]
 
-_log = logging.getLogger("datumaro_embed")
-
 
 class ClipSearch(Transform):  # type: ignore[misc]
-    """Keep the items nearest to a query, by the vectors of a store that clip_embed wrote.
+    r"""Keep the items nearest to a query, by the vectors of a store.
 
-    |n|n
-    Of several queries the mean is searched for. Every image is compared with the one that was
-    embedded: where an item is not in the store, or its image has changed, nothing is written.|n
-    |n
-    Examples:|n
-    - Keep the 100 items nearest to a text:|n
-    |s|s%(prog)s -- --store embeddings.h5 --query "a red car" -k 100|n
-    - Keep what looks like one item, but less like a cat:|n
-    |s|s%(prog)s -- --store embeddings.h5 --item train/0001 --not "a cat"
+    Of several queries the mean is searched for. Every image is compared with the
+    one that was embedded: where an item is not in the store, or its image has
+    changed, nothing is written.
+
+    Keep the 100 items nearest to a text:
+
+        datum transform -t clip_search -o OUT DATA -- \
+            --store embeddings.h5 --query "a red car" -k 100
+
+    Keep what looks like one item, but less like a cat:
+
+        datum transform -t clip_search -o OUT DATA -- \
+            --store embeddings.h5 --item train/0001 --not "a cat"
     """
 
     NAME = "clip_search"
@@ -42,7 +45,7 @@ class ClipSearch(Transform):  # type: ignore[misc]
     @classmethod
     def build_cmdline_parser(cls, **kwargs: Any) -> argparse.ArgumentParser:
         """Return the parser of what follows ``--``."""
-        parser: argparse.ArgumentParser = super().build_cmdline_parser(**kwargs)
+        parser: argparse.ArgumentParser = super().build_cmdline_parser(**plain_help(cls) | kwargs)
         parser.add_argument("--store", required=True, metavar="STORE", help="store of this data")
         parser.add_argument(
             "--query", action="append", default=[], metavar="TEXT", help="a text, as typed"
@@ -77,7 +80,6 @@ class ClipSearch(Transform):  # type: ignore[misc]
         subset: Sequence[str] = (),
         split: Sequence[str] = (),
         label: Sequence[str] = (),
-        status: Sequence[str] = (),
         model: str | None = None,
         exact: bool = False,
         skip_stale: bool = False,
@@ -96,7 +98,6 @@ class ClipSearch(Transform):  # type: ignore[misc]
             "subset": subset,
             "split": split,
             "label": label,
-            "status": status,
             "model": model,
             "exact": exact,
         }
@@ -121,7 +122,7 @@ class ClipSearch(Transform):  # type: ignore[misc]
             fresh = fresh_items(store, self._extractor, skip_stale=self._skip_stale)
             hits = {hit.key for hit in run_search(store, queries, options).hits}
         kept = fresh & hits
-        _log.info("clip_search: %d of %d items kept", len(kept), len(items))
+        log.info("clip_search: %d of %d items kept", len(kept), len(items))
         return kept
 
     def subsets(self) -> Any:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ..causes import cause_of, detail_of
 from ..records import ItemKey, Split, Status
 from ..store import EmbeddingStore
 
@@ -20,7 +21,7 @@ __all__ = [
     "item_labels",
 ]
 
-_MAX_KEYS_PER_FAILURE = 50
+_MAX_EXAMPLES = 50
 IntArray = npt.NDArray[np.int64]
 
 
@@ -47,12 +48,12 @@ class LabelFact:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Items that failed for one reason; of many only the first keys are kept."""
+    """Items that failed for one cause; of many only the first, each with its own detail."""
 
     status: Status
-    reason: str
+    cause: str
     n_items: int
-    keys: tuple[ItemKey, ...]
+    examples: tuple[tuple[ItemKey, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,15 +154,13 @@ def _labels(store: EmbeddingStore) -> list[LabelFact]:
 
 def _failures(store: EmbeddingStore) -> list[Failure]:
     counts: Counter[tuple[Status, str]] = Counter()
-    keys: dict[tuple[Status, str], list[ItemKey]] = {}
+    examples: dict[tuple[Status, str], list[tuple[ItemKey, str]]] = {}
     for row in np.flatnonzero(store.statuses != Status.OK).tolist():
-        record = store.item(row)
-        cause = (record.status, record.error)
-        counts[cause] += 1
-        first = keys.setdefault(cause, [])
-        if len(first) < _MAX_KEYS_PER_FAILURE:
-            first.append(record.key)
-    return [
-        Failure(status, reason, count, tuple(keys[status, reason]))
-        for (status, reason), count in counts.most_common()
-    ]
+        error = store.error(row)
+        cause = cause_of(error)
+        group = Status(int(store.statuses[row])), cause
+        counts[group] += 1
+        first = examples.setdefault(group, [])
+        if len(first) < _MAX_EXAMPLES:
+            first.append((store.key(row), detail_of(error, cause)))
+    return [Failure(*group, count, tuple(examples[group])) for group, count in counts.most_common()]

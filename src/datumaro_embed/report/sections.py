@@ -225,16 +225,19 @@ def _picture(item: Item) -> str:
 
 
 def failures(facts: Facts) -> str:
-    """List failed items by cause, with reasons."""
+    """List failed items by cause."""
     if not facts.failures:
         return tag("p", "Every item was embedded.", class_="note good")
     parts: list[str] = []
     for failure in facts.failures[:200]:
-        keys = "".join(tag("li", text(key)) for key in failure.keys)
-        if failure.n_items > len(failure.keys):
-            keys += tag("li", f"… and {failure.n_items - len(failure.keys):,} more")
-        cause = tag("strong", text(failure.status.name.lower().replace("_", " ")))
-        summary = f"{failure.n_items:,} × {cause}: {text(failure.reason or 'no reason given')}"
+        keys = "".join(
+            tag("li", text(f"{key}: {detail}" if detail else key))
+            for key, detail in failure.examples
+        )
+        if failure.n_items > len(failure.examples):
+            keys += tag("li", f"… and {failure.n_items - len(failure.examples):,} more")
+        status = tag("strong", text(failure.status.name.lower().replace("_", " ")))
+        summary = f"{failure.n_items:,} × {status}: {text(failure.cause)}"
         parts.append(
             tag(
                 "details",

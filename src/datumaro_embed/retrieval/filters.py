@@ -1,4 +1,4 @@
-"""Which rows of a store a question is about: by subset, split, label and status."""
+"""Which rows of a store a question is about: by subset, split and label."""
 
 from __future__ import annotations
 
@@ -32,14 +32,11 @@ class Filters:
         ``"train"``, ``"val"``, ``"test"`` or ``"other"``.
     labels : sequence of str
         The item has an annotation of this label.
-    statuses : sequence of str
-        ``"ok"``; an item of any other status has no vector.
     """
 
     subsets: Sequence[str] = ()
     splits: Sequence[str] = ()
     labels: Sequence[str] = ()
-    statuses: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for field in fields(self):  # an empty list asks as little as an empty tuple
@@ -59,10 +56,9 @@ def matching_rows(store: EmbeddingStore, filters: Filters = ALL) -> BoolArray:
     Raises
     ------
     UsageError
-        A name that the store does not have, with the nearest ones; a status without vectors.
+        A name that the store does not have, with the nearest ones.
     """
     mask: BoolArray = store.statuses == Status.OK
-    _refuse_failed(filters.statuses)
     if filters.subsets:
         codes = _codes("subset", filters.subsets, store.subset_names)
         mask &= np.isin(store.subset_codes, codes)
@@ -86,17 +82,6 @@ def labels_of_rows(store: EmbeddingStore, rows: Iterable[int]) -> list[tuple[str
         codes = {int(code) for code in store.ann_labels[first:end]}
         found.append(tuple(sorted({names[code] for code in codes if 0 <= code < len(names)})))
     return found
-
-
-def _refuse_failed(statuses: Sequence[str]) -> None:
-    names = [status.name.lower() for status in Status]
-    _codes("status", statuses, names)
-    if failed := [name for name in statuses if name != "ok"]:
-        raise UsageError(
-            f"Items of status {failed[0]!r} have no vector and cannot be found. "
-            "`datumaro-embed info STORE` counts them, with `--items N` it shows why.",
-            status=failed[0],
-        )
 
 
 def _codes(kind: str, wanted: Sequence[str], known: Sequence[str]) -> list[int]:

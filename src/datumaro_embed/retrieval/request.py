@@ -25,7 +25,6 @@ def search_request(
     subset: list[str],
     split: list[str],
     label: list[str],
-    status: list[str],
     model: str | None,
     exact: bool,
 ) -> tuple[list[QueryInput], SearchOptions]:
@@ -44,7 +43,7 @@ def search_request(
     options = SearchOptions(
         k=k,
         minus=(*minus, *map(Path, not_image), *map(_item_key, not_item)),
-        filters=Filters(tuple(subset), tuple(split), tuple(label), tuple(status)),
+        filters=Filters(tuple(subset), tuple(split), tuple(label)),
         model=model,
         exact=exact,
     )
@@ -52,7 +51,7 @@ def search_request(
 
 
 def _item_key(text: str) -> ItemKey:
-    subset, slash, name = text.partition("/")
-    if not slash or not subset or not name:
-        raise UsageError(f"'{text}' names no item. Write SUBSET/ID, as train/000001.")
-    return ItemKey(subset, name)
+    try:
+        return ItemKey.parse(text)
+    except ValueError as error:
+        raise UsageError(f"'{text}' names no item. Write SUBSET/ID, as train/000001.") from error

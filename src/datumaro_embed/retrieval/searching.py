@@ -63,12 +63,16 @@ class SearchOptions:
             raise UsageError(f"k must be at least 1, not {self.k}. Ask for one item or more.")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class SearchResult:
     """Hits, and whether every row was compared (an index may miss some)."""
 
     hits: list[Hit]
     exact: bool
+
+    def __repr__(self) -> str:
+        first = f", first {self.hits[0].key!r}" if self.hits else ""
+        return f"<SearchResult: {len(self.hits)} hits{first}, exact={self.exact}>"
 
 
 def search(

@@ -18,7 +18,7 @@ from ..errors import ItemNotFoundError, UsageError
 from ..records import Categories, ItemKey, ItemRecord
 from .alignment import HasKey, rows_for, vectors_for
 from .batches import VectorBatch, iter_batches, to_numpy
-from .lookup import find_row
+from .lookup import as_key, find_row, near_keys
 from .rows import Keys, RowReader
 from .settings import depth_range_of, vector_settings
 from .verify import problems
@@ -145,28 +145,45 @@ class EmbeddingStore(ColumnViews, ABC):
         """Keys of all rows, in row order, each decoded when it is asked for."""
         return Keys(self._row_reader)
 
-    def row(self, key: ItemKey) -> int:
+    def row(self, key: ItemKey | str) -> int:
         """Row of a key.
+
+        Parameters
+        ----------
+        key : ItemKey or str
+            A string is ``SUBSET/ID`` (see `ItemKey.parse`).
 
         Raises
         ------
         ItemNotFoundError
+            With the nearest keys.
 
         Notes
         -----
         Binary search, as rows are in key order: some 0.1 ms for ten million rows.
         """
-        row = self._find(key)
+        wanted = as_key(key)
+        row = None if wanted is None else self._find(wanted)
         if row is None:
+            near = ", ".join(f"'{other}'" for other in near_keys(self, key))
             raise ItemNotFoundError(
-                f"No item '{key}' in '{self.info.path}'. See `datumaro-embed info --items N`, or "
-                "keys(), for what there is.",
-                key=key,
+                f"No item '{key}' in '{self.info.path}'. "
+                + (f"Nearest: {near}." if near else "A key is SUBSET/ID; keys() gives all."),
+                key=wanted or key,
             )
         return row
 
+    def __getitem__(self, key: ItemKey | str) -> ItemRecord:
+        """Record of the item with this key; see `row` and `item`."""
+        return self.item(self.row(key))
+
+    def __iter__(self) -> Iterator[ItemKey]:
+        """Yield every key in row order, as a mapping of keys to records does."""
+        return iter(self.keys())
+
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, ItemKey) and self._find(key) is not None
+        wanted = as_key(key) if isinstance(key, ItemKey | str) else None
+        return wanted is not None and self._find(wanted) is not None
 
     def _find(self, key: ItemKey) -> int | None:
         return find_row(self.keys(), key)
@@ -181,6 +198,17 @@ class EmbeddingStore(ColumnViews, ABC):
         StoreCorruptError
         """
         return self._row_reader.item(row)
+
+    def error(self, row: int) -> str:
+        """Reason why a row has no vector, without decoding the rest of it; empty where it has.
+
+        Raises
+        ------
+        IndexError
+            Out of range.
+        StoreCorruptError
+        """
+        return self._row_reader.error(row)
 
     @property
     def categories(self) -> Categories:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
-from ..records import ItemKey, Status
+from ..records import ItemKey, ShortRepr, Status
 
 if TYPE_CHECKING:
     from .base import EmbeddingStore
@@ -20,8 +20,8 @@ __all__ = ["VectorBatch", "check_dtype", "check_n_rows", "iter_batches", "to_num
 _DTYPES = ("float16", "float32", "float64")
 
 
-@dataclass(frozen=True, slots=True)
-class VectorBatch:
+@dataclass(frozen=True, slots=True, repr=False)
+class VectorBatch(ShortRepr):
     """Some consecutive rows of a store.
 
     Attributes

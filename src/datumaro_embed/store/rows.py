@@ -71,6 +71,10 @@ class RowReader:
         code = int(self._column("items/subset_code")[row])
         return ItemKey(self.names("subsets")[code], self._text("items/id", row))
 
+    def error(self, row: int) -> str:
+        """Reason why a row has no vector; `IndexError` out of range."""
+        return self._text("items/error", self._checked(row))
+
     def item(self, row: int) -> ItemRecord:
         """Record of a row; `IndexError` out of range."""
         row = self._checked(row)

@@ -320,9 +320,46 @@ class StoreContract(ABC):
             assert [store.key(row) for row in range(150)] == [record.key for record in records]
             assert ItemKey("b", "7") in store
             assert ItemKey("a", "b7") not in store
+            assert "b/7" in store
             assert "7" not in store
+            assert "a/b7" not in store
+            assert store.row("b/7") == store.row(ItemKey("b", "7"))
+            assert store["b/7"] == store.item(store.row("b/7")) == store[ItemKey("b", "7")]
+            assert list(store) == list(store.keys())
             with pytest.raises(ItemNotFoundError, match="a/b7"):
                 store.row(ItemKey("a", "b7"))
+
+    def test_ids_have_slashes_of_their_own(self, path: Path) -> None:
+        records = self.plain("a", "a/b", "a/b/c.jpg", subset="train")
+        with self.sealed(path, records) as store:
+            assert [store.row(f"train/{name}") for name in ("a", "a/b", "a/b/c.jpg")] == [0, 1, 2]
+
+    @pytest.mark.parametrize(
+        ("key", "near"),
+        [
+            ("trian/x1", "train/x1"),
+            ("val/x1.jpg", "val/x1"),
+            ("x1", "train/x1"),
+            (ItemKey("train", "x11"), "train/x1"),
+        ],
+    )
+    def test_a_key_that_is_not_there_names_near_ones(
+        self, path: Path, key: ItemKey | str, near: str
+    ) -> None:
+        records = [*self.plain("x1", "x2", subset="train"), *self.plain("x1", "y", subset="val")]
+        with (
+            self.sealed(path, records) as store,
+            pytest.raises(ItemNotFoundError, match=rf"No item '{key}' in .* Nearest: .*'{near}'"),
+        ):
+            store.row(key)
+
+    def test_a_row_number_is_not_a_key(self, path: Path) -> None:
+        with self.sealed(path, self.plain("a")) as store:
+            number: Any = 0
+            assert number not in store
+            for ask in (store.row, store.__getitem__):
+                with pytest.raises(TypeError, match=r"item\(row\)"):
+                    ask(number)
 
     def test_keys_are_a_sequence(self, path: Path) -> None:
         records = self.plain("a", "b", "c")

@@ -1,0 +1,63 @@
+"""The package's logger, and the warnings of others, each said once; standard library only."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from .escaping import printable
+
+__all__ = ["each_warning_once", "each_warning_once_until_exit", "log"]
+
+_MAX_REMEMBERED = 10_000
+
+
+def _escape(record: logging.LogRecord) -> bool:
+    record.msg, record.args = printable(record.getMessage()), ()
+    return True
+
+
+log = logging.getLogger("datumaro_embed")
+log.addFilter(_escape)
+
+
+@contextmanager
+def each_warning_once() -> Iterator[None]:
+    """Let Datumaro say a thing once, and then how often: it warns of every annotation alike."""
+    end = _begin()
+    try:
+        yield
+    finally:
+        end()
+
+
+def each_warning_once_until_exit() -> None:
+    """Do the same until the process ends."""
+    atexit.register(_begin())
+
+
+def _begin() -> Callable[[], None]:
+    said: Counter[str] = Counter()
+
+    def is_first(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        record.msg, record.args = printable(message), ()
+        if record.levelno < logging.WARNING or (
+            len(said) >= _MAX_REMEMBERED and message not in said
+        ):
+            return True
+        said[message] += 1
+        return said[message] == 1
+
+    def end() -> None:
+        root.removeFilter(is_first)
+        for message, n_times in said.items():
+            if n_times > 1:
+                root.warning("%s (%d times)", printable(message), n_times)
+
+    root = logging.getLogger()  # Datumaro has no logger of its own
+    root.addFilter(is_first)
+    return end
