@@ -15,9 +15,10 @@ _MOST_SEGMENTS = 10_000  # a file may be made of nothing else
 _SCAN = 0xDA
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _ALL_COEFFICIENTS = (1 << 64) - 1
+_RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 # Bits that a decoder would have to take for data. One of them alone may by chance say "nothing
 # more", as an end of block does; all of them do only where nothing more is expected.
-_FILLINGS = tuple(pattern * 4096 for pattern in (b"\x00", b"\x55", b"\xaa", b"\xcc", b"\x7e"))
+_BITS = tuple(byte * 4096 for byte in (b"\x00", b"\x55", b"\xaa", b"\xcc", b"\x7e"))
 
 
 def jpeg_has_no_end(data: bytes) -> bool:
@@ -47,17 +48,33 @@ def whole_jpeg(data: bytes, decode: Callable[[bytes], bytes]) -> bytes | None:
     -----
     A decoder given too few data makes grey of the rest, without an error. But if nothing is
     missing, bits added after the last scan change no pixel, whatever they are. So the file is
-    decoded some six times, which only files without an end marker cost.
+    decoded some ten times, which only files without an end marker cost.
     """
     found = _scans(data)
     if not found or any(known != _ALL_COEFFICIENTS for known in found.values()):
         return None
-    data = _without_padding(data)
+    stripped = _without_padding(data)
+    if _is_complete(stripped, decode):
+        return stripped + _END
+    # Zeros may be data too, of an even image; then every one of them is needed.
+    if data[-1:] == b"\0" and _is_complete(data, decode) and not _is_complete(data[:-1], decode):
+        return data + _END
+    return None
+
+
+def _is_complete(data: bytes, decode: Callable[[bytes], bytes]) -> bool:
+    """Tell whether no bits, added to entropy-coded data, change a pixel."""
     expected = decode(data + _END)
-    for filling in _FILLINGS:
-        if decode(data + filling + _END) != expected:
-            return None
-    return data + _END
+    last = 7
+    for found in _RESTART.finditer(data, data.rfind(bytes((0xFF, _SCAN)))):
+        last = found[1][0] & 7
+    # Bits before the restart marker that comes next would be passed over up to it.
+    restart = bytes((0xFF, 0xD0 | (last + 1) & 7))
+    return all(
+        decode(data + filling + bits + _END) == expected
+        for filling in (b"", restart)
+        for bits in _BITS
+    )
 
 
 def png_has_no_end(data: bytes) -> bool:
