@@ -51,12 +51,12 @@ def hostile_store(folder: Path) -> Path:
     return path
 
 
-def many_points(folder: Path, n_rows: int) -> Path:
-    """Write a store of `n_rows` random vectors in ten clusters, without media."""
+def many_points(folder: Path, n_rows: int, n_labels: int = 10) -> Path:
+    """Write a store of `n_rows` random vectors, a cluster for each label, without media."""
     path = folder / "many.h5"
     rng = np.random.default_rng(0)
-    centres = rng.standard_normal((10, 16))
-    labels = rng.integers(10, size=n_rows)
+    centres = rng.standard_normal((n_labels, 16))
+    labels = rng.integers(n_labels, size=n_rows)
     vectors = centres[labels] + 0.4 * rng.standard_normal((n_rows, 16))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     with create_store(path, dim=16) as writer:
@@ -64,6 +64,6 @@ def many_points(folder: Path, n_rows: int) -> Path:
             annotation = AnnotationRecord("label", label=label)
             key = ItemKey("train", f"{row:07d}")
             writer.append(ItemRecord(key, Split.TRAIN, annotations=(annotation,)), vector)
-        writer.set_categories(Categories(tuple(f"label {number}" for number in range(10))))
+        writer.set_categories(Categories(tuple(f"label {number}" for number in range(n_labels))))
         writer.seal({})
     return path

@@ -175,3 +175,21 @@ def test_many_points_are_drawn_with_webgl(tmp_path: Path, page: Page) -> None:
     lasso_all(page, show(page, report))
     page.wait_for("document.getElementById('count').textContent === '6,000 items'")
     assert [line for line in page.console if "GPU stall" not in line] == []
+
+
+def test_points_of_other_labels_are_on_the_canvas(tmp_path: Path, page: Page) -> None:
+    """24 labels: nine have a colour, and 63 % of 20,000 points are grey rings of WebGL."""
+    report = report_of(many_points(tmp_path, 20_000, n_labels=24), tmp_path)
+    x, y, width, height = show(page, report)
+    page.run(
+        "for (const b of [...document.querySelectorAll('#key button')])"
+        " if (!b.textContent.includes('other labels')) b.click()"
+    )
+    page.wait_for("document.querySelectorAll('#key button[aria-pressed=true]').length === 1")
+    time.sleep(0.5)
+    page.screenshot(tmp_path / "map.png")
+    with Image.open(tmp_path / "map.png") as picture:
+        canvas = picture.convert("RGB").crop((x, y, x + width, y + height))
+    pixels = np.asarray(canvas).astype(int)
+    grey = np.abs(pixels - (0x85, 0x92, 0xA0)).max(axis=2) < 40
+    assert np.count_nonzero(grey) > 5_000

@@ -15,8 +15,8 @@ from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.media import Image
 
 from datumaro_embed.adapter import SourceDataset, import_dataset
-from datumaro_embed.adapter.importing import _each_warning_once
 from datumaro_embed.adapter.items import PackedItems
+from datumaro_embed.logs import each_warning_once
 from datumaro_embed.records import ItemKey, ItemRecord
 from support import SAMPLE
 
@@ -92,7 +92,7 @@ def test_what_cannot_be_pickled_is_kept() -> None:
 
 
 def test_a_warning_of_every_annotation_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING), _each_warning_once():
+    with caplog.at_level(logging.WARNING), each_warning_once():
         for _ in range(5):
             logging.warning("Can't find mask")  # as Datumaro does, which has no logger of its own
         logging.warning("Item 7 is repeated")

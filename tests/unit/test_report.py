@@ -28,6 +28,7 @@ from datumaro_embed import (
 )
 from datumaro_embed.errors import MissingExtraError, StoreExistsError, UsageError
 from datumaro_embed.images import read_info
+from datumaro_embed.report.analysis import Analysis
 from datumaro_embed.report.facts import collect
 from datumaro_embed.report.markup import data_block, tag, text
 from datumaro_embed.report.points import main_labels
@@ -37,6 +38,7 @@ from datumaro_embed.report.thumbnails import SIDE_PX, Thumbnails
 from datumaro_embed.report.typical import isolated, typical
 from datumaro_embed.store import EmbeddingStore, MemoryStores, create_store
 from report_stores import HOSTILE, hostile_store, many_points
+from search_support import item, memory_store
 from support import picture
 
 OUR_TAGS = """
@@ -356,3 +358,21 @@ def test_sizes_in_words() -> None:
     assert "3 items are 640 × 480, the most common size" in html
     assert "1 are of unknown size" in html
     assert 'role="img"' in html
+
+
+def test_many_leaks_leave_room_for_duplicates_within_a_split() -> None:
+    rng = np.random.default_rng(0)
+    vectors, records = [], []
+    for n in range(70):
+        vector = rng.standard_normal(64)
+        other = "train" if n >= 65 else "val"
+        for subset, name in (("train", f"{n:02}a"), (other, f"{n:02}b")):
+            vectors.append(vector / np.linalg.norm(vector))
+            records.append(item(subset, name))
+    order = sorted(range(len(records)), key=lambda row: records[row].key)
+    store = memory_store(np.array(vectors)[order], [records[row] for row in order])
+    shown = Analysis(store, threshold=0.95, with_umap=False).shown
+    assert (len(shown[True]), len(shown[False])) == (60, 5)
+    assert {key.id for group, _ in shown[False] for key in group.keys} == {
+        f"{n}{side}" for n in range(65, 70) for side in "ab"
+    }

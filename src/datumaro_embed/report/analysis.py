@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain, zip_longest
+from itertools import chain, islice, zip_longest
 from typing import Any
 
 import numpy as np
@@ -46,8 +46,9 @@ class Analysis:
         By row of the store.
     groups : tuple of DuplicateGroup
         Those across splits first.
-    group_rows : list of list of int
-        For each of the first groups the rows to show.
+    shown : mapping of bool to list of (DuplicateGroup, list of int)
+        The first groups across splits (True) and the first of the others, each with the rows to
+        show: many leaks leave room for near-duplicates within a split.
     examples : mapping of int to int
         Label → row that shows it best, for the commonest labels.
     """
@@ -62,13 +63,17 @@ class Analysis:
         self.isolated = _of_rows(isolated(vectors, _GALLERY), self.rows)
         self.typical = _of_rows(typical(vectors, _GALLERY), self.rows)
         self.groups = find_duplicates(store, threshold=threshold, progress=True).groups
-        self.group_rows = [_shown_rows(store, group) for group in self.groups[:_SHOWN_GROUPS]]
+        self.shown = {
+            across: [(group, _shown_rows(store, group)) for group in islice(found, _SHOWN_GROUPS)]
+            for across in (True, False)
+            for found in [(g for g in self.groups if g.across_splits is across)]
+        }
         self.examples = _label_examples(store, self.rows, vectors)
 
     @property
     def featured(self) -> list[int]:
         """Rows that the page shows outside of the map."""
-        grouped = chain.from_iterable(self.group_rows)
+        grouped = (row for groups in self.shown.values() for _, rows in groups for row in rows)
         ranked = (*self.isolated.rows.tolist(), *self.typical.rows.tolist())
         return [*ranked, *self.examples.values(), *grouped]
 

@@ -233,8 +233,7 @@ class _Page:
     def _groups_html(self, *, across_splits: bool) -> str:
         shown = [
             (group, [self._item(row) for row in rows])
-            for group, rows in zip(self.found.groups, self.found.group_rows, strict=False)
-            if group.across_splits == across_splits
+            for group, rows in self.found.shown[across_splits]
         ]
         total = sum(group.across_splits == across_splits for group in self.found.groups)
         return sections.duplicates(shown, total)
