@@ -6,7 +6,6 @@ either. So rows are sorted by type, label name and coordinates (to 0.01 px), and
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from datumaro.components import annotation as dm
 from ..geometry import orient_mask
 from ..records import AnnotationRecord, Categories
 from ..rle import Rle
+from ..store.encoding import encode_json
 from .jsonable import jsonable
 from .loading import loads_images
 from .noticing import unreadable_note
@@ -159,4 +159,4 @@ def _extra(annotation: dm.Annotation) -> str:
         for name, value in annotation.as_dict().items()
         if name not in _COMMON_FIELDS
     }
-    return json.dumps(fields, sort_keys=True, ensure_ascii=False)
+    return encode_json(fields).decode("utf-8")

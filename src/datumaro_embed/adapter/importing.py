@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from traceback import extract_tb
 
 from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem, IDataset
@@ -223,6 +224,8 @@ def _explain(path: Path, format_name: str | None, error: Exception) -> str:
     if isinstance(error, UnknownFormatError):
         return f"{path}: Datumaro has no format {format_name!r}. `datum format` lists its formats."
     cause = error.__cause__ if isinstance(error, DatumaroError) and error.__cause__ else error
+    if isinstance(cause, AssertionError) and extract_tb(cause.__traceback__)[-1].name == "add":
+        return f"{path}: two classes are called '{cause}'. Rename one of them."  # LabelCategories
     if isinstance(cause, PermissionError):
         return f"{cause.filename or path}: cannot be read. Check its permissions."
     if isinstance(cause, DatasetNotFoundError):
