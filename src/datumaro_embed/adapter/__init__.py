@@ -3,6 +3,9 @@
 importing.py    PATH[:FORMAT] → SourceDataset, with what Datumaro dropped counted
 dataset.py      a Datumaro dataset → SourceDataset: sorted, split, path-checked
 items.py        its items, as they are or packed
+disk.py         image files on disk against those that items use
+fence.py        the dataset's folder as a limit: what may be opened, where a walk may go
+yolo*.py        YOLO: its description, its images, the lines of its label files
 coco*.py         COCO: which files, one file, its categories, its images and annotations
 same_stem.py    a.jpg beside a.png: an id for each
 voc_images.py   Pascal VOC: the image of each item
@@ -18,6 +21,7 @@ jsonable.py     any attribute value → JSON, losslessly
 """
 
 from .dataset import SourceDataset, SourceItem, split_of
+from .disk import unused_images
 from .importing import ImportedDataset, import_dataset
 from .media import EncoderInput, encoder_input
 
@@ -29,4 +33,5 @@ __all__ = [
     "encoder_input",
     "import_dataset",
     "split_of",
+    "unused_images",
 ]

@@ -7,33 +7,20 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from datumaro.components.dataset_base import DatasetItem
 from datumaro.util.image import IMAGE_EXTENSIONS as DATUMAROS
 
 from ..tally import Tally
-from .dataset import is_split_name
+from .dataset import SourceDataset, is_split_name
 from .fence import Fence, Folder
 from .media import media_file
 
-__all__ = ["count_unused_images", "is_image_name", "is_mask_folder"]
+__all__ = ["count_unused_images", "is_image_name", "is_mask_folder", "unused_images"]
 
-_EXTENSIONS = frozenset(DATUMAROS) | {
-    *(
-        ".apng",
-        ".avif",
-        ".avifs",
-        ".gif",
-        ".heic",
-        ".heif",
-        ".hif",
-        ".jfif",
-        ".jif",
-        ".jxl",
-        ".jxr",
-    ),
-    *(".j2c", ".j2k", ".jpf", ".jpx", ".pjpeg", ".qoi", ".svg", ".wdp"),
-    *(".arw", ".cr2", ".cr3", ".dcm", ".dicom", ".dng", ".nef", ".orf", ".raf", ".rw2"),
-}
+_MORE = (
+    "apng arw avif avifs cr2 cr3 dcm dicom dng gif heic heif hif j2c j2k jfif jif jpf jpx jxl jxr "
+    "nef orf pjpeg qoi raf rw2 svg wdp"
+)
+_EXTENSIONS = frozenset(DATUMAROS) | {f".{extension}" for extension in _MORE.split()}
 _IMAGES = "images"
 _WHOLE = frozenset({"image_dir", "imagenet", "imagenet_with_subset_dirs"})
 _MASK_WORD = (
@@ -54,8 +41,25 @@ def is_mask_folder(name: str) -> bool:
     return _MASK_FOLDER.fullmatch(name) is not None
 
 
+def unused_images(source: SourceDataset) -> Tally:
+    """Count the image files beside those of a dataset that Datumaro has imported itself.
+
+    As `count_unused_images`, from the folder in which all images lie, and where that is ``images``,
+    a split's or both, from the folder above.
+    """
+    root = source.root.absolute()
+    for folder in (root, root.parent):
+        if folder.name.lower() == _IMAGES:
+            root = folder.parent
+    if root != source.root.absolute() and is_split_name(root.name):
+        root = root.parent
+    losses = Tally()
+    count_unused_images((media_file(entry.medium) for entry in source), root, losses)
+    return losses
+
+
 def count_unused_images(
-    items: Iterable[DatasetItem],
+    files: Iterable[str],
     root: Path,
     losses: Tally,
     *,
@@ -71,7 +75,8 @@ def count_unused_images(
 
     Parameters
     ----------
-    items : iterable of DatasetItem
+    files : iterable of str
+        Of items; those that are no images, and empty ones, are left aside.
     root : Path
         The dataset's folder.
     losses : Tally
@@ -87,14 +92,12 @@ def count_unused_images(
     fence = Fence(root, follow_symlinks)
     used = {
         fence.real_path(*os.path.split(os.path.abspath(file)))
-        for item in items
-        if is_image_name(file := media_file(item.media))
+        for file in filter(is_image_name, files)
     }
     if not used or not root.is_dir():
         return
     passed_over, targets = [], set()
-    is_whole = format_name in _WHOLE
-    for folder in _image_folders(fence, used, is_whole=is_whole):
+    for folder in _image_folders(fence, used, is_whole=format_name in _WHOLE):
         images = {
             name: os.path.join(folder.real, name) for name in folder.files if is_image_name(name)
         }
@@ -103,7 +106,7 @@ def count_unused_images(
             target = os.path.realpath(real) if name in folder.links else real
             if real in used:
                 targets.add(target)
-            elif why := _reason(name, taken, is_whole):
+            elif why := _reason(name, taken):
                 passed_over.append((os.path.join(folder.path, name), real, target, why))
     for path, real, target, (reason, beside) in passed_over:
         if real not in targets and target not in used:
@@ -138,7 +141,7 @@ def _top(folder: str, root: str) -> str:
     return folder
 
 
-def _reason(name: str, taken: dict[str, str], is_whole: bool) -> tuple[str, str] | None:
+def _reason(name: str, taken: dict[str, str]) -> tuple[str, str] | None:
     """Return why an image has no item, and what to add to its name; nothing for a mask."""
     stem, extension = os.path.splitext(name)
     if stem in taken:
@@ -148,6 +151,4 @@ def _reason(name: str, taken: dict[str, str], is_whole: bool) -> tuple[str, str]
         return None
     if extension.lower() not in DATUMAROS:
         return "image files of types that Datumaro does not look for", ""
-    if is_whole:
-        return "image files that Datumaro passed over", ""
-    return "image files that no annotation file lists", ""
+    return "image files that no item has", ""

@@ -35,6 +35,7 @@ from .detecting import detect_format
 from .disk import count_unused_images
 from .image_folders import lenient_environment
 from .loading import listing_lost_masks, loads_images
+from .media import media_file
 from .same_stem import split_by_image, with_distinct_ids
 from .unrecognised import found_files
 from .voc_images import with_own_images
@@ -104,8 +105,9 @@ def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedD
                 dataset, root = read_yolo(path, losses, follow_symlinks=follow_symlinks)
             else:
                 dataset, root = _read(path, format_name, losses)
+            files = (media_file(item.media) for item in dataset)
             count_unused_images(
-                dataset, root, losses, format_name=format_name, follow_symlinks=follow_symlinks
+                files, root, losses, format_name=format_name, follow_symlinks=follow_symlinks
             )
         except DatasetReadError:
             raise

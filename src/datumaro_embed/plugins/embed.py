@@ -13,7 +13,7 @@ from typing import Any
 from datumaro.components.dataset_base import DatasetItem, IDataset
 from datumaro.components.transformer import Transform
 
-from ..adapter import SourceDataset
+from ..adapter import SourceDataset, unused_images
 from ..flags import add_embed_arguments
 from ..models import resolve_model
 from ..pipeline import EmbedOptions, check_place, embed_source
@@ -85,6 +85,13 @@ class ClipEmbed(Transform):  # type: ignore[misc]
         if output and (warning := misdetection(self._store, output)):
             _log.warning(warning)
         source = SourceDataset(self._extractor, follow_symlinks=options.follow_symlinks)
+        if unused := unused_images(source):
+            _log.warning(
+                "Datumaro has imported no item for %d image files:\n%s\n"
+                "Run `datumaro-embed embed` to embed those that belong to the dataset.",
+                unused.total,
+                "\n".join(unused.lines()),
+            )
         for line in embed_source(source, self._store, options).lines():
             _log.info(line)
 
