@@ -8,9 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+
+if TYPE_CHECKING:
+    from datumaro_embed.adapter import ImportedDataset
 
 REPO = Path(__file__).parents[1]
 SAMPLE = REPO / "sample_data"
@@ -84,3 +88,34 @@ def write_pictures(
     for number, (name, _) in enumerate(files):
         picture(number, size).save(root / "images" / subset / name)
     return root
+
+
+def assert_all_accounted(
+    root: Path, imported: ImportedDataset, *, without: Iterable[str] = ()
+) -> None:
+    """Check that image files on disk are rows, or are counted among the losses.
+
+    Parameters
+    ----------
+    without : iterable of str
+        Folders, relative to the root, whose images are no images of the dataset: masks, previews.
+    """
+    extensions = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".heic"}
+    extensions |= {".heif", ".avif", ".jxl", ".jp2", ".pgm", ".ppm", ".svg", ".dcm"}
+    on_disk = {
+        str(path.relative_to(root))
+        for path in root.rglob("*")
+        if path.suffix.lower() in extensions
+        and not path.is_dir()
+        and not any(part.startswith((".", "__MACOSX")) for part in path.relative_to(root).parts)
+    }
+    on_disk = {
+        name for name in on_disk if not name.startswith(tuple(f"{each}/" for each in without))
+    }
+    base = imported.source.root
+    rows = [os.path.relpath(base / item.path, root) for item in imported.source if item.path]
+    unused = on_disk - set(rows)
+    reasons = [reason for reason in imported.losses if reason.text.startswith("image files")]
+    assert len(unused) == sum(reason.count for reason in reasons), (unused, reasons)
+    named = {example.split(" beside ")[0] for reason in reasons for example in reason.examples}
+    assert {os.path.relpath(base / name, root) for name in named} <= unused

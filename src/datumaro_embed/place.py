@@ -157,7 +157,10 @@ def is_part_of_store(path: Path) -> bool:
         return path.is_file()
     if suffix in {_WORK, ".parts"} and Path(path.stem).suffix.lower() in SUFFIXES:
         return path.is_dir()
-    return (path / "shards").is_dir() and is_store_directory(path)
+    try:
+        return (path / "shards").is_dir() and is_store_directory(path)
+    except PermissionError as error:
+        raise PermissionError(error.errno, error.strerror, str(path)) from error
 
 
 def _is_store_file(path: Path) -> bool:

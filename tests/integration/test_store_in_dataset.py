@@ -6,6 +6,11 @@ import re
 import shutil
 from pathlib import Path
 
+import pytest
+from datumaro.components.dataset import Dataset
+
+from datumaro_embed.cli import main
+from datumaro_embed.plugins.embed import ClipEmbed
 from support import REPO, SAMPLE, run
 
 
@@ -28,20 +33,25 @@ def test_the_readmes_first_command_and_what_may_follow_it(tmp_path: Path) -> Non
     again = run(*words, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "69 re-used" in again.stderr
-    embedded = run(
-        "datumaro-embed", "embed", "out", "--store", store, "--model", "demo", cwd=tmp_path
-    )
-    assert embedded.returncode == 0, embedded.stderr
 
 
-def test_an_h5_file_in_a_dataset_is_warned_of_and_does_no_harm_here(tmp_path: Path) -> None:
-    shutil.copytree(SAMPLE / "coco", tmp_path / "D")
-    embed = ["datumaro-embed", "embed", "D", "--store", "D/clip.h5", "--model", "demo"]
+def test_an_h5_file_in_a_dataset_is_warned_of_and_does_no_harm_here(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(SAMPLE / "coco", "D")
     for _ in range(2):
-        done = run(*embed, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        assert "Name the store clip.hdf5" in done.stderr
-    transform = ["datum", "transform", "-t", "clip_embed", "--overwrite", "-o", "out", "D:coco"]
-    done = run(*transform, "--", "--store", "out/e.h5", "--model", "demo", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "Name the store e.hdf5" in done.stderr
+        assert main(["embed", "D", "--store", "D/clip.h5", "--model", "demo"]) == 0
+        assert "Name the store clip.hdf5" in capsys.readouterr().err
+    assert main(["verify", "D/clip.h5", "--dataset", "D"]) == 0
+
+    own = ["--", "--store", "out/e.h5", "--model", "demo"]
+    monkeypatch.setattr(
+        "sys.argv", ["datum", "transform", "-t", "clip_embed", "-o", "out", "D", *own]
+    )
+    dataset = Dataset.import_from("D", "coco")
+    list(ClipEmbed(dataset, store="out/e.h5", model="demo", from_datum=True))
+    assert "Name the store e.hdf5" in caplog.text

@@ -269,6 +269,17 @@ def test_what_is_not_there_or_cannot_be_read(tmp_path: Path) -> None:
         import_dataset(f"{SAMPLE / 'coco'}:image_zip")
 
 
+def test_a_class_name_twice_is_named(tmp_path: Path) -> None:
+    exported("datumaro")(tmp_path / "data")
+    (file,) = (tmp_path / "data" / "annotations").glob("*.json")
+    body = json.loads(file.read_text())
+    labels = body["categories"]["label"]["labels"]
+    labels.append(dict(labels[0]))
+    file.write_text(json.dumps(body))
+    with pytest.raises(DatasetReadError, match=r"two classes are called 'cat'\. Rename one"):
+        import_dataset(str(tmp_path / "data"))
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_folder_without_permission(tmp_path: Path) -> None:
     write_imagenet(tmp_path / "data")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +16,7 @@ __all__ = ["Fence", "Folder", "is_within"]
 _LEAVES = "the path leaves the dataset folder"
 _LINKED_OUT = "a link leads out of the dataset folder (--follow-symlinks allows it)"
 _NO_FOLDERS = frozenset({"__MACOSX", "$RECYCLE.BIN", "System Volume Information"})
-_MAX_VISITS = 8  # of one folder, by as many links
+_MAX_BY_LINK = 8  # else folders that link to each other make a walk without end
 
 
 class Folder(NamedTuple):
@@ -55,8 +56,8 @@ class Fence:
         return relative, "" if self._allows(real) else _LINKED_OUT
 
     def relative(self, path: str) -> str:
-        """Return a path relative to the root, with ``/`` between its parts."""
-        return os.path.relpath(path, self.root).replace(os.sep, "/")
+        """Return an absolute path within the root relative to it, ``/`` between its parts."""
+        return path[len(self.root) :].strip(os.sep).replace(os.sep, "/") or "."
 
     def real_path(self, folder: str, name: str) -> str:
         """Return the path of a file without links of folders; the file itself may be one."""
@@ -73,13 +74,13 @@ class Fence:
         losses : Tally
             Where folders are counted that could not be entered.
         """
-        visits: dict[str, int] = {}
-        pending = [(self.root, self._real, frozenset((self._real,)))]
+        by_link: Counter[str] = Counter()
+        pending = [(self.root, self._real, frozenset((self._real,)), False)]
         while pending:
-            path, real, above = pending.pop()
-            visits[real] = visits.get(real, 0) + 1
-            if visits[real] > _MAX_VISITS:
-                losses.add("folders not entered again, as many links lead there", path)
+            path, real, above, is_linked = pending.pop()
+            by_link[real] += is_linked
+            if by_link[real] > _MAX_BY_LINK:
+                losses.add("folders not entered, as many links lead there", self.relative(path))
                 continue
             try:
                 files, links, folders = _scan(path)
@@ -99,7 +100,8 @@ class Fence:
                         self.relative(below),
                     )
                 elif target not in above:
-                    pending.append((below, target, above | {target}))
+                    linked = is_linked or name in links
+                    pending.append((below, target, above | {target}, linked))
 
     def _allows(self, real: str) -> bool:
         return self._follow_symlinks or is_within(real, self._real)

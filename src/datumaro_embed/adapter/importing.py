@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from traceback import extract_tb
 
 from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem, IDataset
@@ -202,6 +203,10 @@ def _explain(path: Path, format_name: str | None, error: Exception) -> str:
     if isinstance(error, UnknownFormatError):
         return f"{path}: Datumaro has no format {format_name!r}. `datum format` lists its formats."
     cause = error.__cause__ if isinstance(error, DatumaroError) and error.__cause__ else error
+    if isinstance(cause, AssertionError) and extract_tb(cause.__traceback__)[-1].name == "add":
+        return f"{path}: two classes are called '{cause}'. Rename one of them."  # LabelCategories
+    if isinstance(cause, PermissionError):
+        return f"{cause.filename or path}: cannot be read. Check its permissions."
     if isinstance(cause, DatasetNotFoundError):
         found = f" Found: {found_files(path)}." if path.is_dir() else ""
         return f"{path}: no {format_name} dataset found here.{found} Check path and format."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any
 
 import yaml
 from datumaro.util.meta_file_util import has_meta_file, parse_meta_file
+from yaml.constructor import ConstructorError
 
 from ..errors import DatasetReadError
 from ..tally import Tally
@@ -55,6 +57,18 @@ class YoloConfig:
     def is_darknet(self) -> bool:
         """Whether it is ``obj.data``, whose lists name every image."""
         return self.file.suffix.lower() == ".data"
+
+
+class _TextLoader(yaml.BaseLoader):
+    """Read all values as text, and refuse a key that stands twice, of which one would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        counts = Counter(str(key.value) for key, _ in node.value)
+        for key, count in counts.most_common(1):
+            if count > 1:
+                raise ConstructorError(None, None, f"{key} stands twice", node.start_mark)
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
 
 
 def find_config(path: Path) -> Path | None:
@@ -133,11 +147,11 @@ def _describes_yolo(file: Path) -> bool:
 
 def _load_yaml(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.load(file.read_text("utf-8-sig"), yaml.BaseLoader)  # noqa: S506
+        content = yaml.load(file.read_text("utf-8-sig"), _TextLoader)  # noqa: S506
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         what = " ".join(str(error).split())
         raise DatasetReadError(
-            f"{file}: this is not YAML ({what}). Correct the file.", path=str(file)
+            f"{file}: it cannot be read as YAML ({what}). Correct the file.", path=str(file)
         ) from error
     if not isinstance(content, dict):
         raise DatasetReadError(

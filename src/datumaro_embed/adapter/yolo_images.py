@@ -102,10 +102,10 @@ class _Finder:
     def with_labels(self) -> Iterator[YoloImage]:
         """Yield images with label files from folders of any name."""
         for folder in self._files:
-            if not is_mask_folder(os.path.basename(folder)):
-                subset = self._subset(self._parts(folder))
+            parts = self._parts(folder)
+            if not any(map(is_mask_folder, parts)):
                 for path in self._images_in(folder):
-                    image = self._image(subset, path)
+                    image = self._image(self._subset(parts), path, os.path.basename(path))
                     if image.label:
                         yield image
 
