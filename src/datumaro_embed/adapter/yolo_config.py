@@ -59,7 +59,7 @@ class YoloConfig:
         return self.file.suffix.lower() == ".data"
 
 
-class _TextLoader(yaml.BaseLoader):
+class _TextLoader(yaml.BaseLoader):  # type: ignore[misc]
     """Read all values as text, and refuse a key that stands twice, of which one would be lost."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
