@@ -28,6 +28,8 @@ Where callers would expect a builtin (``FileNotFoundError``, ``ImportError``), t
     │   └── ModelMismatchError                store and encoder are of different models
     ├── ItemNotFoundError (KeyError)          no such (subset, id) in a store
     └── MissingExtraError (ImportError)       an optional dependency is not installed
+
+    EmbedWarning (UserWarning)                a run ended, and not every item has a vector
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ __all__ = [
     "DatasetReadError",
     "DatumaroEmbedError",
     "DeviceNotFoundError",
+    "EmbedWarning",
     "EmptyDatasetError",
     "InferenceError",
     "ItemFailedError",
@@ -95,6 +98,10 @@ def _rebuild(
 ) -> DatumaroEmbedError:
     """Unpickle: the builtins among the bases would not pass keyword facts on."""
     return cls(message, **facts)
+
+
+class EmbedWarning(UserWarning):
+    """A run ended well, but items failed; ``str(warning)`` counts them."""
 
 
 class UsageError(DatumaroEmbedError, ValueError):

@@ -12,7 +12,15 @@ from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.media import Image, PointCloud, Video
 
-from datumaro_embed import EmbeddingStore, ItemKey, Status, embed_dataset, open_store
+from datumaro_embed import (
+    EmbeddingStore,
+    EmbedSummary,
+    ItemKey,
+    Status,
+    embed_dataset,
+    open_store,
+)
+from datumaro_embed.errors import EmbedWarning
 from hostile.conftest import CASES
 from support import SAMPLE, run, write_coco
 
@@ -132,9 +140,10 @@ def test_paths_of_items_made_in_python_that_leave_the_root(tmp_path: Path, path:
     root.mkdir()
     shutil.copy(SAMPLE / "coco" / "images" / "train" / "photo_01.jpg", tmp_path / "outside.png")
     item = DatasetItem("a", subset="train", media=Image.from_file(path.format(root=root)))
-    with embed_dataset(
-        Dataset.from_iterable([item]), tmp_path / "e.h5", root=root, model="demo"
-    ) as store:
+    dataset = Dataset.from_iterable([item])
+    with pytest.warns(EmbedWarning, match="1 of 1 items failed .*1 unsafe_path"):
+        store = embed_dataset(dataset, tmp_path / "e.h5", root=root, model="demo")
+    with store:
         record = store.item(0)
     assert record.status is Status.UNSAFE_PATH
     assert "leaves the dataset folder" in record.error
@@ -173,7 +182,12 @@ def test_media_that_are_no_image_and_callables_that_raise(tmp_path: Path) -> Non
         DatasetItem(id_, media=medium, annotations=[Bbox(0, 0, 1, 1)])
         for id_, medium in media.items()
     )
-    with embed_dataset(items, tmp_path / "e.h5", model="demo") as store:
+    summaries: list[EmbedSummary] = []
+    with pytest.warns(EmbedWarning, match=r"7 of 8 items failed .*info .*e.h5 --failed` lists"):
+        store = embed_dataset(items, tmp_path / "e.h5", model="demo", on_summary=summaries.append)
+    (summary,) = summaries
+    assert (summary.n_computed, summary.n_failed) == (1, 7)
+    with store:
         found = {store.key(row).id: store.item(row) for row in range(store.n_rows)}
     assert {id_: record.status for id_, record in found.items()} == expected
     assert "camera unplugged" in found["d_raises"].error

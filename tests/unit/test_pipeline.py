@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import io
+import logging
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
@@ -17,13 +20,14 @@ from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.media import Image
 
 from crash.runs import LookingAhead
-from datumaro_embed import Status, open_store
+from datumaro_embed import Status, embed_dataset, open_store
 from datumaro_embed.adapter import SourceDataset
 from datumaro_embed.encoders import FakeEncoder
-from datumaro_embed.errors import InferenceError, ItemFailedError, UsageError
+from datumaro_embed.errors import EmbedWarning, InferenceError, ItemFailedError, UsageError
 from datumaro_embed.flags import add_embed_arguments
 from datumaro_embed.images import read_image
 from datumaro_embed.pipeline import EmbedOptions, embed_source
+from datumaro_embed.pipeline.progress import talk
 from datumaro_embed.tally import Tally
 
 
@@ -274,7 +278,7 @@ def test_verbose_says_which_settings_were_chosen(tmp_path: Path) -> None:
 def test_on_error_fail_names_the_item_and_leaves_nothing_where_it_was_the_first(
     tmp_path: Path,
 ) -> None:
-    with pytest.raises(ItemFailedError, match=r"train/000: .*Mend or remove it") as caught:
+    with pytest.raises(ItemFailedError, match=r"train/000: .*Fix or remove the file") as caught:
         embed_source(
             source(20, {0, 9}),
             tmp_path / "e.h5",
@@ -330,3 +334,37 @@ def test_provenance_names_model_media_root_and_no_fingerprint_depends_on_the_pat
     with open_store(tmp_path / "a" / "e.h5") as a, open_store(tmp_path / "b" / "e.h5") as b:
         assert a.run_fingerprint == b.run_fingerprint == FakeEncoder().fingerprint
         assert a.row_crc32.tolist() == b.row_crc32.tolist()
+
+
+def test_from_python_a_run_says_what_the_command_says(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No terminal here, so the lines are in the log; nothing is printed."""
+    pixels = np.zeros((6, 8, 3), np.uint8)
+    items = [DatasetItem("a", media=Image.from_numpy(pixels)), DatasetItem("b\x1b[2J", media=None)]
+    target, summaries = tmp_path / "e.h5", []
+    with caplog.at_level(logging.INFO, "datumaro_embed"), pytest.warns(EmbedWarning) as warned:
+        embed_dataset(
+            Dataset.from_iterable(items), target, model="demo", on_summary=summaries.append
+        ).close()
+    (summary,) = summaries
+    assert caplog.messages == summary.lines()
+    assert summary.lines()[1:] == [
+        "  unsupported: 1",
+        r"    1 × the item has no image (default/b\x1b[2J)",
+    ]
+    assert [str(warning.message) for warning in warned] == [
+        f"1 of 2 items failed and have no vector (1 unsupported). `datumaro-embed info {target} "
+        "--failed` lists them."
+    ]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_on_a_terminal_the_lines_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is a terminal to tell, and `progress` is asked for."""
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    talk(show=True)("one\x1b[2J")
+    talk(show=False)("two")
+    assert terminal.getvalue() == "one\\x1b[2J\n"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -22,7 +23,7 @@ import numpy.typing as npt
 
 from ..adapter import SourceDataset
 from ..encoders import Encoder
-from ..errors import ItemFailedError
+from ..errors import EmbedWarning, ItemFailedError
 from ..interrupts import DeferredInterrupts
 from ..logs import log
 from ..place import StorePlace
@@ -38,7 +39,7 @@ from .inference import embed_batches
 from .options import EmbedOptions
 from .ordering import OrderedRows
 from .preparing import items_ahead, prepare
-from .progress import EmbedSummary, Progress, settings_line
+from .progress import EmbedSummary, Progress, settings_line, talk
 from .runs import StoreRun
 
 if TYPE_CHECKING:
@@ -57,11 +58,13 @@ def embed_dataset(
     root: str | os.PathLike[str] | None = None,
     progress: bool = True,
     shard: str | None = None,
+    on_summary: Callable[[EmbedSummary], None] | None = None,
     **options: Any,
 ) -> EmbeddingStore:
     """Embed every item of a Datumaro dataset now, and return the open store.
 
     What a store there, or an unfinished run, has of the same images by the same model is re-used.
+    Items that fail are an `EmbedWarning`, and rows without a vector.
 
     Parameters
     ----------
@@ -72,10 +75,13 @@ def embed_dataset(
     root : path, optional
         The dataset's folder, for paths and their checks (see SourceDataset).
     progress : bool
-        Show a bar where stderr is a terminal.
+        Where stderr is a terminal, show a bar and print what the command prints; else the same
+        lines go to the logger ``datumaro_embed``.
     shard : str, optional
         ``"I/N"``: embed only this share of the items, into a part of `store` that is returned
         instead; `merge_stores` joins the parts (docs/distributed.md).
+    on_summary : callable, optional
+        Takes the `EmbedSummary`: counts, failures by cause with examples, notes.
     **options
         Fields of `EmbedOptions`.
 
@@ -90,13 +96,26 @@ def embed_dataset(
         Any of `datumaro_embed.errors`; what was embedded is kept for the next run.
     RunInterruptedError
         Also a KeyboardInterrupt; the same.
+
+    Warns
+    -----
+    EmbedWarning
+        Items failed; the store is whole.
     """
     chosen = EmbedOptions(**options)
     source = SourceDataset(
         dataset, root=Path(root) if root else None, follow_symlinks=chosen.follow_symlinks
     )
     share = None if shard is None else Shard.parse(shard)
-    return open_store(embed_source(source, store, chosen, progress=progress, shard=share).store)
+    say = talk(show=progress)
+    summary = embed_source(source, store, chosen, progress=progress, shard=share, notify=say)
+    for line in summary.lines():
+        say(line)
+    if on_summary is not None:
+        on_summary(summary)
+    if summary.n_failed:
+        warnings.warn(summary.failure_line(), EmbedWarning, stacklevel=2)
+    return open_store(summary.store)
 
 
 def embed_source(
@@ -244,7 +263,7 @@ def _write_rows(
 
 def _item_failed(record: ItemRecord) -> ItemFailedError:
     return ItemFailedError(
-        f"{record.key}: {record.error} ({record.status.name.lower()}). Mend or remove it, "
+        f"{record.key}: {record.error} ({record.status.name.lower()}). Fix or remove the file, "
         "or run with --on-error record.",
         key=record.key,
     )

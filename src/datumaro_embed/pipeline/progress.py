@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,11 +12,12 @@ from tqdm import tqdm
 from ..causes import cause_of, detail_of
 from ..encoders import ClipEncoder, Encoder, resizing_library
 from ..escaping import printable
+from ..logs import log
 from ..records import ItemRecord, Status
 from ..tally import Tally
 from .options import EmbedOptions
 
-__all__ = ["EmbedSummary", "Progress", "settings_line"]
+__all__ = ["EmbedSummary", "Progress", "settings_line", "talk"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -69,6 +71,14 @@ class EmbedSummary:
         """Rows whose vector this run computed: all but those re-used and those that failed."""
         return self.n_items - self.n_reused - self.n_failed
 
+    def failure_line(self) -> str:
+        """Say how many items failed, and where they are listed, in one line."""
+        counts = (f"{tally.total} {s.name.lower()}" for s, tally in sorted(self.failures.items()))
+        return printable(
+            f"{self.n_failed} of {self.n_items} items failed and have no vector "
+            f"({', '.join(counts)}). `datumaro-embed info {self.store} --failed` lists them."
+        )
+
     def __repr__(self) -> str:
         return f"<EmbedSummary: {printable(self._counts())}>"
 
@@ -98,6 +108,15 @@ class EmbedSummary:
             f"{self.n_items} rows in {self.store}: {self.n_computed} computed, "
             f"{self.n_reused} re-used, {self.n_failed} failed"
         )
+
+
+def talk(*, show: bool) -> Callable[[str], None]:
+    """Return what a caller from Python is told lines with: a terminal if there is one, or a log."""
+
+    def tell(line: str) -> None:
+        print(printable(line), file=sys.stderr)
+
+    return tell if show and sys.stderr.isatty() else log.info
 
 
 @dataclass

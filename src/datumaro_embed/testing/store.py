@@ -356,7 +356,8 @@ class StoreContract(ABC):
     def test_a_row_number_is_not_a_key(self, path: Path) -> None:
         with self.sealed(path, self.plain("a")) as store:
             assert 0 not in store
-            for ask in (store.row, store.__getitem__):
+            asked: Any = store
+            for ask in (asked.row, asked.__getitem__):
                 with pytest.raises(TypeError, match=r"item\(row\)"):
                     ask(0)
 
