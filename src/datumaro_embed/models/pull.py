@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelInvalidError, UsageError
-from .catalogue import CATALOGUE, CatalogueEntry
+from .catalogue import CatalogueEntry, entry_of
 from .checkpoint import (
     check_image_size,
     context_length,
@@ -122,7 +122,7 @@ def pull_model(
             f"precision {precision!r} must be one of {_PRECISIONS} and the prompt template "
             f"{prompt_template!r} must hold {{}}. Change the one that does not."
         )
-    entry = CATALOGUE.get(name) or CatalogueEntry(name, None, "")
+    entry = entry_of(name)
     short = name.rpartition("/")[2]
     target = Path(out_dir) if out_dir is not None else user_model_dir() / short
     with publish_directory(target, overwrite=overwrite) as fresh:
