@@ -13,7 +13,8 @@ import pytest
 
 from crash.runs import N_ITEMS, QuickFiles, content, embed, rows, source, visible
 from datumaro_embed.errors import StoreWriteError
-from datumaro_embed.store import open_store
+from datumaro_embed.store import FileSystem, open_store
+from datumaro_embed.store.files import publish
 
 CALLS = (
     "free_bytes",
@@ -178,11 +179,12 @@ def test_a_real_limit_on_file_size(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a file system of 150 KiB."""
+def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """Mount a file system of 150 KiB, or as the parameter says."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=150k", "tmpfs", str(disk)]
+    size = getattr(request, "param", "size=150k")
+    command = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(disk)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
@@ -206,3 +208,16 @@ def test_a_real_small_disk(small_disk: Path) -> None:
     with open_store(target) as store:
         assert len(store) == N_ITEMS
     assert sorted(path.name for path in small_disk.iterdir()) == ["store.h5"]
+
+
+@pytest.mark.parametrize("small_disk", ["nr_inodes=8"], indirect=True)
+@pytest.mark.parametrize("name", ["store.h5", "new/store.h5"])
+def test_a_file_system_without_inodes_is_not_a_full_disk(small_disk: Path, name: str) -> None:
+    for number in range(os.statvfs(small_disk).f_favail):
+        (small_disk / str(number)).touch()
+    with pytest.raises(StoreWriteError, match=r"no inode left .* Remove some files") as caught:
+        publish(small_disk / name, [b"abc"], 3, FileSystem())
+    assert "bytes" not in str(caught.value)
+    (small_disk / "0").unlink()
+    (small_disk / "1").unlink()
+    publish(small_disk / name, [b"abc"], 3, FileSystem())

@@ -195,7 +195,7 @@ def test_faults_of_the_hub(tmp_path: Path, hub: HubServer, name: str, fault: str
 
 
 def test_no_such_repository_and_no_such_revision(tmp_path: Path) -> None:
-    for arguments in (("org/none",), ("org/tiny-clip", "--revision", "v9"), ("no such name",)):
+    for arguments in (("org/none",), ("org/tiny-clip", "--revision", "v9"), ("org/a b",)):
         assert "Check the name" in one_error(pull(*arguments, "-o", tmp_path / "out" / "m"))
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -31,6 +31,7 @@ from datumaro_embed.models import (
     TextSpec,
     available_models,
     load_manifest,
+    pull_model,
     resolve_model,
 )
 from datumaro_embed.models.manifest import MODEL_FILES, sha256_file, write_manifest
@@ -382,3 +383,24 @@ def test_a_copied_model_has_the_same_fingerprint(tmp_path: Path) -> None:
     demo = resolve_model("demo")
     shutil.copytree(demo, tmp_path / "copy")
     assert load_manifest(tmp_path / "copy").fingerprint == load_manifest(demo).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nonsense", r"Give one of clip-vit-base-patch32, .*, OWNER/NAME\.$"),
+        ("CLIP-ViT-B-32", "The nearest is clip-vit-base-patch32"),
+        ("siglip2", "The nearest is siglip"),
+        ("", "OWNER/NAME"),
+        ("/absolute", "OWNER/NAME"),
+        ("org/", "OWNER/NAME"),
+        ("a/b/c", "OWNER/NAME"),
+    ],
+)
+def test_a_name_that_is_no_model_is_refused_without_a_hub(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, words: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(ModelNotFoundError, match=words):
+        pull_model(name, tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []

@@ -390,7 +390,7 @@ def test_no_room_is_said_before_anything_is_embedded(target: Path) -> None:
             return 100
 
     encoder = Counting()
-    with pytest.raises(StoreWriteError, match=r"Disk full .* free 100"):
+    with pytest.raises(StoreWriteError, match=r"Disk full .* 100 are free"):
         embed_source(
             source(),
             target,

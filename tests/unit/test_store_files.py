@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from datumaro_embed.errors import StoreExistsError, StoreWriteError
 from datumaro_embed.records import ItemKey, ItemRecord
 from datumaro_embed.store import FileSystem, create_store, open_store
-from datumaro_embed.store.files import publish
+from datumaro_embed.store.files import publish, write_errors
 
 CALLS = (
     "free_bytes",
@@ -138,8 +139,30 @@ def test_free_space_is_checked_first(tmp_path: Path) -> None:
         def create(self, path: Path) -> int:
             raise AssertionError("nothing may be created")
 
-    with pytest.raises(StoreWriteError, match=r"Disk full .* needs [\d,]+ bytes, free 1,234"):
+    with pytest.raises(StoreWriteError, match=r"Disk full .* bytes and 1,234 are free"):
         fill(tmp_path / "store.h5", Full())
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "Disk full"),
+        (errno.EDQUOT, "quota is used up"),
+        (errno.EFBIG, "takes no file of this size"),
+        (errno.EROFS, "Check the path and its permissions"),
+    ],
+)
+def test_what_is_used_up_is_named_and_what_is_unknown_left_out(number: int, words: str) -> None:
+    with pytest.raises(StoreWriteError, match=words) as caught, write_errors(Path("x.h5")):
+        raise OSError(number, os.strerror(number))
+    assert "x.h5" in str(caught.value)
+    assert not re.search(r"unknown|\b0 bytes|None", str(caught.value))
+
+
+def test_free_space_that_would_do_is_not_the_reason(tmp_path: Path) -> None:
+    full = pytest.raises(StoreWriteError, match=r"it needs 5 bytes\. Free some")
+    with full, write_errors(tmp_path / "x.h5", 5, 1_000):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:

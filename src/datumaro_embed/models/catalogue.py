@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 
-__all__ = ["CATALOGUE", "CatalogueEntry"]
+from ..errors import ModelNotFoundError
+
+__all__ = ["CATALOGUE", "CatalogueEntry", "entry_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +54,24 @@ CATALOGUE = {
         "Apache-2.0",
     ),
 }
+
+
+def entry_of(name: str) -> CatalogueEntry:
+    """Return what `pull` downloads for a short name, or for a repository's id, OWNER/NAME.
+
+    Raises
+    ------
+    ModelNotFoundError
+        It is neither; without asking the hub.
+    """
+    if name in CATALOGUE:
+        return CATALOGUE[name]
+    if name.count("/") == 1 and not name.startswith("/") and not name.endswith("/"):
+        return CatalogueEntry(name, None, "")
+    near = difflib.get_close_matches(name.lower(), CATALOGUE, n=1, cutoff=0.5)
+    nearest = f" The nearest is {near[0]}." if near else ""
+    raise ModelNotFoundError(
+        f"{name!r} is no model that `pull` knows.{nearest} Give one of {', '.join(CATALOGUE)}, or "
+        "the id of a hub repository, OWNER/NAME.",
+        name=name,
+    )

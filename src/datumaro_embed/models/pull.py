@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelInvalidError, UsageError
-from .catalogue import CATALOGUE, CatalogueEntry
+from .catalogue import CatalogueEntry, entry_of
 from .checkpoint import (
     check_dim,
     check_image_size,
@@ -117,7 +117,7 @@ def pull_model(
             f"precision {precision!r} must be one of {_PRECISIONS} and the prompt template "
             f"{prompt_template!r} must hold {{}}. Change the one that does not."
         )
-    entry = CATALOGUE.get(name) or CatalogueEntry(name, None, "")
+    entry = entry_of(name)
     short = name.rpartition("/")[2]
     if out_dir is None:
         user_model_dir().mkdir(parents=True, exist_ok=True)

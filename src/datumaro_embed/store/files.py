@@ -41,7 +41,6 @@ _BLOCKS_TO_HASH = 4
 TEMPORARY_PREFIX, TEMPORARY_SUFFIX = ".datumaro-embed-", ".tmp"
 Buffer = bytes | bytearray | memoryview
 Identity = tuple[int, int, int, int]
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class FileSystem:
@@ -103,19 +102,8 @@ def write_errors(path: Path, needs_bytes: int = 0, free_bytes: int | None = None
     except StoreWriteError:
         raise
     except OSError as error:
-        if error.errno in _DISK_FULL:
-            free = "unknown" if free_bytes is None else f"{free_bytes:,}"
-            message = (
-                f"Disk full ({error.strerror}): '{path}' needs {needs_bytes:,} bytes, free {free}; "
-                "free some space or choose another place."
-            )
-        else:
-            message = (
-                f"Cannot write '{path}': {error.strerror or error}; "
-                "check the path and its permissions, or choose another place."
-            )
         raise StoreWriteError(
-            message,
+            _explain(error, path, needs_bytes, free_bytes),
             path=path,
             os_errno=error.errno,
             needs_bytes=needs_bytes,
@@ -185,6 +173,45 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
             path=os.fspath(path),
         )
     return os.fdopen(descriptor, "rb")
+
+
+def _explain(error: OSError, path: Path, needs_bytes: int, free_bytes: int | None) -> str:
+    """Say what is used up, with the numbers that are known and that explain it."""
+    why = error.strerror or str(error)
+    needs = f"; it needs {needs_bytes:,} bytes" if needs_bytes else ""
+    if error.errno == errno.ENOSPC and _has_no_inode_left(path):
+        return (
+            f"Cannot make '{path}' ({why}): its file system has no inode left for another file. "
+            "Remove some files, or choose another place."
+        )
+    if error.errno == errno.ENOSPC:
+        if free_bytes is not None and free_bytes < needs_bytes:
+            needs += f" and {free_bytes:,} are free"
+        return f"Disk full ({why}) at '{path}'{needs}. Free some space, or choose another place."
+    if error.errno == errno.EDQUOT:
+        return (
+            f"Cannot write '{path}' ({why}): your disk quota is used up{needs}. "
+            "Remove some files, or choose another place."
+        )
+    if error.errno == errno.EFBIG:
+        return (
+            f"Cannot write '{path}' ({why}): the system takes no file of this size{needs}. "
+            "Raise the limit (`ulimit -f`), or choose another place."
+        )
+    return (
+        f"Cannot write '{path}': {why}. "
+        "Check the path and its permissions, or choose another place."
+    )
+
+
+def _has_no_inode_left(path: Path) -> bool:
+    """Ask the file system; one that counts no inodes (such as btrfs) says 0 of 0."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    with suppress(OSError, AttributeError):  # Windows has no statvfs
+        facts = os.statvfs(path)
+        return facts.f_files > 0 and facts.f_favail == 0
+    return False
 
 
 def check_writable(path: Path) -> None:
