@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any, cast
 
@@ -50,21 +51,31 @@ def identify(data: bytes) -> Image.Image:
     damage = ""
     for name in _FORMATS:
         factory, accept = Image.OPEN.get(name, (None, None))
-        verdict = factory is not None and (accept is None or accept(data[:16]))
-        if factory is None or not verdict or isinstance(verdict, str):  # why it cannot
+        if factory is None or not _accepts(accept, data[:16]):
             continue
+        if name == "TIFF" and data[8:10] == b"CR":  # CR2
+            break
         try:
             image: Image.Image = factory(BytesIO(data), "")
         except _NOT_MINE as error:
             # Without an accept function the plugin was only a guess.
             damage = damage if accept is None else _damaged(name, error)
             continue
-        if name == "TIFF" and _is_camera_raw(image, data):
+        if name == "TIFF" and _is_preview(image):
             break
         return image
     if damage:
         raise ValueError(damage)
     raise UnknownFormatError("not an image, or of a format that is not read here")
+
+
+def _accepts(accept: Callable[[bytes], bool | str] | None, head: bytes) -> bool:
+    """Ask a plugin whether a file is its own; without an accept function it must be tried."""
+    try:
+        verdict = accept is None or accept(head)
+    except _NOT_MINE:  # it looks at more bytes than there are
+        return False
+    return bool(verdict) and not isinstance(verdict, str)  # a text says why it cannot
 
 
 def _damaged(name: str, error: Exception) -> str:
@@ -84,8 +95,7 @@ def _open_heic(data: bytes) -> Image.Image:
     return image
 
 
-def _is_camera_raw(image: Image.Image, data: bytes) -> bool:
-    """Tell CR2, NEF, DNG and the like: Pillow would read the preview that is their first page."""
+def _is_preview(image: Image.Image) -> bool:
+    """Tell whether the first page of a TIFF is one of a larger image, as in NEF, DNG and ARW."""
     tags = cast("Any", image).tag_v2
-    is_preview = tags.get(_NEW_SUBFILE_TYPE, 0) & 1
-    return data[8:10] == b"CR" or bool(is_preview and _SUB_IFDS in tags)
+    return bool(tags.get(_NEW_SUBFILE_TYPE, 0) & 1 and _SUB_IFDS in tags)
