@@ -69,6 +69,7 @@ ONLY_IMPORTERS = {
     "faiss": {"exports"},
     "plotly": {"report"},
     "ray": {"distributed"},
+    "pillow_heif": {"formats"},
     "pyarrow": {"encoders", "exports", "imports", "store"},
     "umap": {"report"},
 }
