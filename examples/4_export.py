@@ -12,7 +12,8 @@ from common import folder
 from datumaro_embed import convert_store, import_vectors, open_store, write_report
 
 out = folder() / "exports"
-shutil.rmtree(out, ignore_errors=True)  # exports overwrite nothing
+shutil.rmtree(out, ignore_errors=True)  # exports overwrite nothing …
+out.mkdir()  # … and make no folder of their own accord
 
 with open_store(folder() / "embeddings.h5") as store:
     print("\n".join(convert_store(store, out / "items.parquet", to="parquet").lines()))

@@ -95,7 +95,7 @@ class DepthRange:
     def needs_only(self, high_bytes: UInt8Array) -> bool:
         """Tell whether the high bytes of 16-bit samples are what `to_uint8` would return."""
         if self.rule == "auto":
-            return bool(high_bytes.max() >= 64) and not _is_crushed(high_bytes)
+            return not _is_crushed(high_bytes)  # of 14 bits or fewer, all are
         return self.rule == "full"
 
     def to_uint8(self, samples: Samples) -> tuple[UInt8Array, str]:

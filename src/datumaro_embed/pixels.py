@@ -222,6 +222,8 @@ def decode_array(array: npt.NDArray[Any], depth: DepthRange, channel_order: str 
 def orientation_of(image: Image.Image, data: bytes = b"") -> int:
     """Return the EXIF orientation, 1 to 8; 1 where there is none or it is damaged.
 
+    Plugins settle what a container says of it: AVIF's becomes EXIF, HEIC is turned while decoded.
+
     Parameters
     ----------
     image : Image.Image
@@ -229,8 +231,6 @@ def orientation_of(image: Image.Image, data: bytes = b"") -> int:
         The file's bytes, where known: Pillow decodes a whole PNG to look for trailing EXIF, which
         is spared where no such chunk's name occurs in it.
     """
-    if image.format == "HEIF":  # its decoder has turned it already
-        return 1
     marks = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
     if data and image.format == "PNG" and not any(mark in data for mark in marks):
         return 1

@@ -76,6 +76,7 @@ ONLY_IMPORTERS = {
     "plotly": {"report"},
     "ray": {"distributed"},
     "pycocotools": {"rle"},
+    "pillow_heif": {"formats"},
     "pyarrow": {"encoders", "exports", "imports", "store"},
     "umap": {"report"},
 }

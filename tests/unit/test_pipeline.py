@@ -265,13 +265,13 @@ def test_verbose_says_which_settings_were_chosen(tmp_path: Path) -> None:
     embed_source(
         source(3),
         tmp_path / "e.h5",
-        EmbedOptions(verbose=True, workers=3, decode="fast"),
+        EmbedOptions(verbose=True, workers=3, decode="fast", depth_range="0:4095"),
         encoder=FakeEncoder(batch_size=4),
         notify=said.append,
     )
     assert said == [
         "Settings: device none, precision f32, batch size 4, decoding threads 3, fast decoding, "
-        "vectors as float16."
+        "depth range 0:4095, vectors as float16."
     ]
 
 

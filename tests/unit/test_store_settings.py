@@ -26,6 +26,7 @@ from datumaro_embed.store import (
     vector_settings,
 )
 from datumaro_embed.store.manifest import read_manifest
+from datumaro_embed.store.settings import depth_range_of
 
 WITH_IMAGE = N_ITEMS - 5
 
@@ -78,12 +79,29 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         ({"precision": "f32", "device": "(CPU)"}, "f32 on CPU"),
         ({"precision": "f32", "device": "CPU", "decode": "exact"}, "f32 on CPU"),
         ({"precision": "f32", "device": "CPU", "decode": "fast"}, "f32 on CPU, fast decoding"),
+        ({"precision": "f32", "device": "CPU", "depth_range": "auto"}, "f32 on CPU"),
+        (
+            {"precision": "f32", "device": "CPU", "depth_range": "full"},
+            "f32 on CPU, depth range full",
+        ),
         ({"precision": "f32", "device": "CPU", "vector_settings": "x"}, "x"),
         ({"precision": 32, "device": None}, ""),
     ],
 )
 def test_settings_of_a_provenance(provenance: Mapping[str, Any], settings: str) -> None:
     assert vector_settings(provenance) == settings
+
+
+@pytest.mark.parametrize(
+    ("settings", "depth_range"),
+    [
+        ("", "auto"),
+        ("f32 on CPU, fast decoding", "auto"),
+        ("f32 on CPU, fast decoding, depth range -5:0.25", "-5:0.25"),
+    ],
+)
+def test_settings_tell_the_depth_range(settings: str, depth_range: str) -> None:
+    assert depth_range_of(settings) == depth_range
 
 
 def test_unknown_settings_fit_any_and_others_only_themselves() -> None:

@@ -155,6 +155,7 @@ def _convert(
     check_dim(config, images.dim)
     images.save(fresh / "image_encoder.xml", compress_to_fp16=compress)
     texts.save(fresh / "text_encoder.xml", compress_to_fp16=compress)
+    text = replace(text, inputs=texts.inputs)
     _write_json(fresh / "preprocessor_config.json", preprocessor)
     manifest = ModelManifest(
         name=name,
@@ -165,7 +166,7 @@ def _convert(
         dim=images.dim,
         precision="fp16" if compress else "fp32",
         image=image,
-        text=replace(text, inputs=texts.inputs),
+        text=text,
         logit_scale=entry.logit_scale,
         logit_bias=entry.logit_bias,
         prompt_template=template,
