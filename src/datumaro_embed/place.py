@@ -7,15 +7,18 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import StoreExistsError, UsageError
+from .errors import StoreError, StoreExistsError, StoreForeignError, UsageError
 from .sharding import Parts, Shard, named
-from .store import is_hdf5_file, is_store_directory
+from .store import is_hdf5_file, is_store_directory, open_store
 from .store.files import TEMPORARY_PREFIX, check_writable
 
-__all__ = ["StorePlace"]
+__all__ = ["SUFFIXES", "StorePlace", "is_part_of_store", "misdetection"]
 
-_SUFFIXES = {".h5", ".hdf5"}
+SUFFIXES = {".h5", ".hdf5"}
+"""Of the file that is a store."""
+
 _OWN_ENTRIES = {"lock", "shards"}
+_WORK, _INDEX = ".work", ".usearch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class StorePlace:
         """
         name, path = os.fspath(store), Path(store)
         ends_open = name.endswith(tuple(filter(None, (os.sep, os.altsep))))
-        file_like = path.suffix.lower() in _SUFFIXES and not ends_open
+        file_like = path.suffix.lower() in SUFFIXES and not ends_open
         keeps_shards = not file_like or is_store_directory(path)
         if shard is None:
             return cls(path, keeps_shards)
@@ -58,7 +61,7 @@ class StorePlace:
     @property
     def directory(self) -> Path:
         """Where shards are written: the store itself, or a directory beside the file to be."""
-        return self.target if self.keeps_shards else Path(f"{self.target}.work")
+        return self.target if self.keeps_shards else Path(f"{self.target}{_WORK}")
 
     def outlook(self) -> str:
         """Say, once a part is finished, which others are not, or how to join all; else nothing."""
@@ -106,8 +109,56 @@ class StorePlace:
 
 
 def _merge_command(parts: Parts, whole: StorePlace) -> str:
-    file_like = whole.target.suffix.lower() in _SUFFIXES
+    file_like = whole.target.suffix.lower() in SUFFIXES
     output = f"{whole.target}{os.sep if whole.keeps_shards and file_like else ''}"
     there = any(map(os.path.lexists, (whole.target, whole.directory)))
     words = ["datumaro-embed", "merge", str(parts.folder), "-o", output]
     return shlex.join(words + ["--replace"] * there)
+
+
+def is_part_of_store(path: Path) -> bool:
+    """Tell a store, whole, unfinished or damaged, and its parts and index, from all else.
+
+    Notes
+    -----
+    Opens files and folders only where their names, or what is in them, are those of a store.
+    """
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES and path.is_file():
+        return _is_store_file(path)
+    if suffix == _INDEX or path.name.startswith(TEMPORARY_PREFIX):
+        return path.is_file()
+    if suffix in {_WORK, ".parts"} and Path(path.stem).suffix.lower() in SUFFIXES:
+        return path.is_dir()
+    try:
+        return (path / "shards").is_dir() and is_store_directory(path)
+    except PermissionError as error:
+        raise PermissionError(error.errno, error.strerror, str(path)) from error
+
+
+def _is_store_file(path: Path) -> bool:
+    try:
+        if not is_hdf5_file(path):
+            return False
+        with open_store(path):
+            return True
+    except StoreForeignError as error:
+        return hasattr(error, "found")  # ours, of another version
+    except (OSError, StoreError):
+        return True
+
+
+def misdetection(store: str | os.PathLike[str], folder: str | os.PathLike[str]) -> str:
+    """Say that `datum` will not recognise a dataset for a store in its folder; else nothing.
+
+    Datumaro takes a folder with a file ``*.h5`` for its format nyu_depth_v2. Commands of this
+    package do not.
+    """
+    path = Path(os.path.abspath(store))
+    if path.suffix != ".h5" or str(path.parent) != os.path.abspath(folder):
+        return ""
+    return (
+        f"`datum` takes a folder with an .h5 file in it for the format nyu_depth_v2, so it will "
+        f"not recognise '{folder}'. Name the store {path.with_suffix('.hdf5').name}, or put it "
+        "elsewhere."
+    )

@@ -120,7 +120,9 @@ def test_wrong_geometry_is_kept_counted_and_verified(tmp_path: Path) -> None:
         assert [*compare_with_dataset(store, source)] == []
         assert store.verify() == []
         attributes = [a.attributes for a in store.item(0).annotations if a.type == "label"]
-        assert attributes == [{"score": "nan"}]
+        assert math.isnan(attributes[0]["score"])
+        (extra,) = [a.extra for a in store.item(0).annotations if a.type == "cuboid_3d"]
+        assert json.loads(extra, parse_constant=pytest.fail)["points"][0] == {"$float": "nan"}
     item.annotations[0].points[1] = 5.0
     with open_store(tmp_path / "s.h5") as store:
         assert len([*compare_with_dataset(store, source)]) == 2

@@ -13,6 +13,10 @@ media.py        a Datumaro medium → encoder input: path, bytes or pixels, and 
 annotations.py  Datumaro annotations and categories → records
 noticing.py     the reasons that are counted for annotations that are wrong, or cannot be read
 loading.py      what Datumaro needs to load images and masks in any thread
+detecting.py    which format a folder has, stores of ours in it or not
+unrecognised.py what a folder lacks to have one
+image_folders.py  ImageNet's layout, whatever else lies in it
+voc_masks.py    Pascal VOC: what is wrong with annotations costs them alone
 jsonable.py     any attribute value → JSON, losslessly
 """
 

@@ -9,36 +9,38 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
+from traceback import extract_tb
 
 from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem, IDataset
-from datumaro.components.environment import Environment
 from datumaro.components.errors import (
     AnnotationImportError,
     DatasetImportError,
     DatasetNotFoundError,
     DatumaroError,
     ItemImportError,
-    MultipleFormatsMatchError,
-    NoMatchingFormatsError,
     RepeatedItemError,
     UnknownFormatError,
 )
 from datumaro.components.importer import ImportContext, ImportErrorPolicy
 
-from ..errors import DatasetReadError
+from ..errors import DatasetReadError, EmptyDatasetError
 from ..tally import Tally
 from .coco import read_coco
-from .coco_files import COCO_FORMATS, holds_coco
+from .coco_files import COCO_FORMATS
 from .dataset import SourceDataset
+from .detecting import detect_format
 from .disk import count_unused_images
+from .image_folders import lenient_environment
 from .loading import listing_lost_masks, loads_images
 from .media import media_file
 from .same_stem import split_by_image, with_distinct_ids
+from .unrecognised import found_files
 from .voc_images import with_own_images
-from .voc_masks import count_missing_masks, without_damaged_masks
-from .yolo import YOLO_FORMATS, holds_yolo, read_yolo
+from .voc_masks import count_missing_masks, refused_items, without_damaged_masks
+from .yolo import YOLO_FORMATS, read_yolo
 
 __all__ = ["ImportedDataset", "import_dataset"]
 
@@ -58,8 +60,10 @@ class _CountingPolicy(ImportErrorPolicy):  # type: ignore[misc]
 
     def __init__(self, losses: Tally) -> None:
         self._losses = losses
+        self.refused: list[tuple[str, str]] = []
 
     def _handle_item_error(self, error: ItemImportError) -> None:
+        self.refused.append(error.item_id)
         self._note("item", error)
 
     def _handle_annotation_error(self, error: AnnotationImportError) -> None:
@@ -92,12 +96,11 @@ def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedD
     Datumaro's own dataset is gone when this returns: its items, some 2 KB each, are held packed.
     """
     path, format_name = _split(pathspec)
-    if not path.exists():
-        raise DatasetReadError(f"{path}: no such dataset. Check the path.", path=str(path))
+    _check_readable(path)
     losses = Tally()
     with _each_warning_once():
         try:
-            format_name = format_name or _detected(path)
+            format_name = format_name or detect_format(path)
             if format_name in YOLO_FORMATS:
                 dataset, root = read_yolo(path, losses, follow_symlinks=follow_symlinks)
             else:
@@ -110,27 +113,13 @@ def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedD
             raise
         except Exception as error:
             raise DatasetReadError(_explain(path, format_name, error), path=str(path)) from error
-        source = SourceDataset(dataset, root=root, follow_symlinks=follow_symlinks, packed=True)
+        try:
+            source = SourceDataset(dataset, root=root, follow_symlinks=follow_symlinks, packed=True)
+        except EmptyDatasetError as error:
+            raise EmptyDatasetError(_explain_empty(path, format_name, losses)) from error
     del dataset
     gc.collect()
     return ImportedDataset(source, losses)
-
-
-def _detected(path: Path) -> str:
-    """Return the format; of COCO's many names the one that reads all that belongs together."""
-    if holds_yolo(path) and not holds_coco(path):
-        return "yolo"
-    try:
-        found = [Dataset.detect(str(path))]
-    except MultipleFormatsMatchError as error:
-        if not COCO_FORMATS.keys() >= set(error.formats):
-            raise
-        found = error.formats
-    except NoMatchingFormatsError:
-        if not holds_coco(path):
-            raise
-        return "coco"
-    return "coco" if found[0] in COCO_FORMATS else found[0]
 
 
 def _read(path: Path, format_name: str, losses: Tally) -> tuple[Dataset, Path]:
@@ -141,7 +130,9 @@ def _read(path: Path, format_name: str, losses: Tally) -> tuple[Dataset, Path]:
     try:
         policy = _CountingPolicy(found)
         with listing_lost_masks() as lost_masks:
-            dataset = Dataset.import_from(str(path), format_name, error_policy=policy)
+            dataset = Dataset.import_from(
+                str(path), format_name, env=lenient_environment(), error_policy=policy
+            )
     except DatasetImportError as error:
         if not isinstance(error.__cause__, RepeatedItemError):
             raise
@@ -150,7 +141,9 @@ def _read(path: Path, format_name: str, losses: Tally) -> tuple[Dataset, Path]:
     if format_name in _IMAGENET:
         dataset = _like(dataset, with_distinct_ids(split_by_image(dataset), found))
     elif "voc" in format_name.split("_"):
-        items = with_own_images(without_damaged_masks(dataset, lost_masks), found)
+        sound = without_damaged_masks(dataset, lost_masks)
+        refused = refused_items(path, policy.refused)
+        items = with_own_images(chain(sound, refused), found)
         dataset = _like(dataset, list(items))
         count_missing_masks(path, found)
     for mask in dict.fromkeys(lost_masks):
@@ -161,7 +154,7 @@ def _read(path: Path, format_name: str, losses: Tally) -> tuple[Dataset, Path]:
 
 def _read_repeated(path: Path, format_name: str, losses: Tally) -> Dataset:
     """Import what Datumaro refuses, as two of its items have one id: ``a.jpg`` and ``a.png``."""
-    environment = Environment()
+    environment = lenient_environment()
     context = ImportContext(error_policy=_CountingPolicy(losses))
     extractors = [
         environment.make_extractor(
@@ -211,16 +204,34 @@ def _split(pathspec: str) -> tuple[Path, str | None]:
     return Path(head), tail
 
 
+def _check_readable(path: Path) -> None:
+    if not os.path.lexists(path):
+        raise DatasetReadError(f"{path}: no such dataset. Check the path.", path=str(path))
+    if not os.access(path, os.R_OK | os.X_OK if path.is_dir() else os.R_OK):
+        raise DatasetReadError(
+            f"{path}: cannot be read. Check its permissions, and what it links to.", path=str(path)
+        )
+
+
+def _explain_empty(path: Path, format_name: str, losses: Tally) -> str:
+    found = f" Found: {found_files(path)}." if path.is_dir() else ""
+    lost = f" Lost on import: {'; '.join(losses.lines(''))}." if losses else ""
+    return (
+        f"{path}: read as {format_name}, the dataset has no items.{lost}{found} Check the path and "
+        "the format."
+    )
+
+
 def _explain(path: Path, format_name: str | None, error: Exception) -> str:
-    if isinstance(error, NoMatchingFormatsError):
-        return f"{path}: Datumaro recognises no dataset format here. Name it, as {path}:coco."
-    if isinstance(error, MultipleFormatsMatchError):
-        names = ", ".join(error.formats)
-        return f"{path}: could be any of {names}. Name one, as {path}:{error.formats[0]}."
     if isinstance(error, UnknownFormatError):
         return f"{path}: Datumaro has no format {format_name!r}. `datum format` lists its formats."
     cause = error.__cause__ if isinstance(error, DatumaroError) and error.__cause__ else error
+    if isinstance(cause, AssertionError) and extract_tb(cause.__traceback__)[-1].name == "add":
+        return f"{path}: two classes are called '{cause}'. Rename one of them."  # LabelCategories
+    if isinstance(cause, PermissionError):
+        return f"{cause.filename or path}: cannot be read. Check its permissions."
     if isinstance(cause, DatasetNotFoundError):
-        return f"{path}: no {format_name or 'known'} dataset found here. Check path and format."
+        found = f" Found: {found_files(path)}." if path.is_dir() else ""
+        return f"{path}: no {format_name} dataset found here.{found} Check path and format."
     what = f"{type(cause).__name__}: {cause}".splitlines()[0]
     return f"{path}: Datumaro cannot import this ({what}). Check that `datum stats` reads it."

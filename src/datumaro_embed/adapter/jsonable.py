@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
@@ -18,13 +17,12 @@ def jsonable(value: Any) -> Any:
     """Return ``value`` made of dict, list, str, int, float, bool and None only.
 
     Sets become sorted lists, attrs classes dicts of their public fields, arrays
-    ``{"dtype", "shape", "base64"}``, bytes ``{"base64"}``; anything else becomes its ``repr``, as
-    do NaN and the infinities, for which JSON has no numbers.
+    ``{"dtype", "shape", "base64"}``, bytes ``{"base64"}``; anything else becomes its ``repr``.
     """
     if isinstance(value, Enum):
         return value.name
     if value is None or isinstance(value, bool | int | float | str):
-        return _scalar(value)
+        return value
     if isinstance(value, np.generic):
         return jsonable(value.item())
     if isinstance(value, np.ndarray):
@@ -40,11 +38,6 @@ def jsonable(value: Any) -> Any:
     if attr.has(type(value)):
         return _fields(value)
     return value.__name__ if isinstance(value, type) else repr(value)
-
-
-def _scalar(value: Any) -> Any:
-    no_number = isinstance(value, float) and not math.isfinite(value)
-    return repr(float(value)) if no_number else value
 
 
 def _fields(value: Any) -> dict[str, Any]:

@@ -1,16 +1,19 @@
-"""Masks of Pascal VOC that are damaged or missing, of which Datumaro says nothing."""
+"""What is wrong with Pascal VOC's annotations costs them, not the image that has them."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from datumaro.components.annotation import Mask
 from datumaro.components.dataset_base import DatasetItem
+from datumaro.components.media import Image
 
 from ..tally import Tally
+from .same_stem import images_by_stem
 
-__all__ = ["count_missing_masks", "without_damaged_masks"]
+__all__ = ["count_missing_masks", "refused_items", "without_damaged_masks"]
 
 _CLASSES = "SegmentationClass"
 
@@ -36,6 +39,25 @@ def without_damaged_masks(
             yield item.wrap(annotations=rest)
         else:
             yield item
+
+
+def refused_items(path: Path, refused: Iterable[tuple[str, str]]) -> Iterator[DatasetItem]:
+    """Yield items without annotations for the images whose annotations Datumaro refuses.
+
+    Parameters
+    ----------
+    path : Path
+        The dataset's folder.
+    refused : iterable of (id, subset)
+    """
+    folders = [str(folder) for folder in sorted(path.glob("**/JPEGImages"))]
+    for item_id, subset in dict.fromkeys(refused):
+        for folder in folders:
+            inner, stem = os.path.split(os.path.join(folder, item_id))
+            if names := images_by_stem(inner).get(stem):
+                image = Image.from_file(path=os.path.join(inner, names[0]))
+                yield DatasetItem(item_id, subset=subset, media=image)
+                break
 
 
 def count_missing_masks(path: Path, losses: Tally) -> None:

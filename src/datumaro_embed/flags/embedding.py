@@ -15,7 +15,9 @@ def add_embed_arguments(parser: argparse.ArgumentParser) -> None:
         "--store",
         required=True,
         metavar="FILE.h5|FOLDER/",
-        help="the HDF5 store to write, or a folder that keeps its shards (required)",
+        help="the HDF5 store to write, or a folder that keeps its shards (required); in the folder "
+        "of a dataset name it FILE.hdf5, as `datum` takes a folder with an .h5 file for another "
+        "format",
     )
     parser.add_argument(
         "--model",

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ..adapter import SourceDataset, split_of
 from ..encoders import Encoder
 from ..interrupts import DeferredInterrupts
-from ..place import StorePlace
+from ..place import SUFFIXES, StorePlace
 from ..records import ItemKey, ItemRecord
 from ..sharding import Shard
 from ..store import ShardRun
@@ -36,10 +36,14 @@ _AT_ONCE = 2048
 
 
 def captions_path(store: str | os.PathLike[str]) -> Path:
-    """Return where the captions of a store are: ``X.captions.h5`` for ``X.h5`` and ``X/``."""
+    """Return where the captions of a store are: ``X.captions.h5`` for ``X.h5`` and ``X/``.
+
+    ``X.hdf5`` has ``X.captions.hdf5``.
+    """
     path = Path(store)
-    stem = path.stem if path.suffix.lower() in {".h5", ".hdf5"} else path.name
-    return path.with_name(f"{stem}.captions.h5")
+    if path.suffix.lower() in SUFFIXES:
+        return path.with_name(f"{path.stem}.captions{path.suffix}")
+    return path.with_name(f"{path.name}.captions.h5")
 
 
 def embed_captions(

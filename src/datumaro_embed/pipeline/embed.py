@@ -25,7 +25,7 @@ from ..adapter import SourceDataset
 from ..encoders import Encoder
 from ..errors import ItemFailedError
 from ..interrupts import DeferredInterrupts
-from ..place import StorePlace
+from ..place import StorePlace, misdetection
 from ..records import ItemRecord, Status
 from ..sharding import Shard
 from ..store import EmbeddingStore, ShardRun, open_store
@@ -132,6 +132,9 @@ def embed_source(
     losses = losses or Tally()
     check_place(store, shard, captions=options.captions)
     place = StorePlace.of(store, shard)
+    is_first = shard is None or shard.number == 1
+    if is_first and (warning := misdetection(store, source.root)):
+        notify(warning)
     facts = {"shard": shard.describe(source.keys())} if shard else {}
     source = source.only(shard.holds) if shard else source
     encoder = encoder or options.load_encoder()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ..adapter import SourceDataset, unused_images
 from ..flags import add_embed_arguments
 from ..models import resolve_model
 from ..pipeline import EmbedOptions, check_place, embed_source
+from ..place import misdetection
 from .errors import datum_errors
 
 __all__ = ["ClipEmbed"]
@@ -79,6 +81,9 @@ class ClipEmbed(Transform):  # type: ignore[misc]
 
     def _embed(self) -> None:
         options = EmbedOptions(**self._options)
+        output = _output_folder() if self._from_datum else None
+        if output and (warning := misdetection(self._store, output)):
+            _log.warning(warning)
         source = SourceDataset(self._extractor, follow_symlinks=options.follow_symlinks)
         if unused := unused_images(source):
             _log.warning(
@@ -89,3 +94,12 @@ class ClipEmbed(Transform):  # type: ignore[misc]
             )
         for line in embed_source(source, self._store, options).lines():
             _log.info(line)
+
+
+def _output_folder() -> str | None:
+    """Return where `datum transform` will save the dataset, which it does not tell a transform."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("-o", "--output-dir")
+    known, _ = parser.parse_known_args(sys.argv[1:])
+    output: str | None = known.output_dir
+    return output

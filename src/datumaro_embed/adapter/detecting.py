@@ -1,0 +1,101 @@
+"""Which of Datumaro's formats a folder has: as Datumaro detects it, but for stores of ours in it.
+
+Datumaro takes any folder with an ``.h5`` file for the format nyu_depth_v2, and a folder of images
+for none as soon as anything else lies in it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from datumaro.components.dataset import Dataset
+from datumaro.components.errors import MultipleFormatsMatchError, NoMatchingFormatsError
+
+from ..errors import DatasetReadError
+from ..place import is_part_of_store
+from .coco_files import COCO_FORMATS, holds_coco
+from .image_folders import detect_image_folders, is_image
+from .unrecognised import explain_unrecognised
+from .yolo import holds_yolo
+
+__all__ = ["detect_format"]
+
+
+def detect_format(path: Path) -> str:
+    """Return the name of the format of a dataset.
+
+    Raises
+    ------
+    DatasetReadError
+        None is recognised (which files were looked for, and what was found), or several are.
+    """
+    if holds_yolo(path) and not holds_coco(path):
+        return "yolo"
+    formats = _formats(path)
+    if not formats and holds_coco(path):
+        formats = ["coco"]
+    if not formats:
+        formats = [name] if (name := detect_image_folders(path)) else []
+    if not formats:
+        raise DatasetReadError(explain_unrecognised(path), path=str(path))
+    if len(formats) > 1:
+        names = ", ".join(formats)
+        raise DatasetReadError(
+            f"{path}: could be any of {names}. Name one, as {path}:{formats[0]}.", path=str(path)
+        )
+    return formats[0]
+
+
+def _formats(path: Path) -> list[str]:
+    """Return what Datumaro detects; of names that mean the same, the one that reads most."""
+    with _without_stores(path) as clean:
+        try:
+            formats = [Dataset.detect(str(clean))]
+        except NoMatchingFormatsError:
+            formats = []
+        except MultipleFormatsMatchError as error:
+            formats = list(error.formats)
+    if not formats:
+        return []
+    if COCO_FORMATS.keys() >= set(formats):
+        return ["coco"]
+    if all(name.split("_")[0] == "voc" for name in formats):
+        return ["voc"]
+    if "image_dir" in formats and len(formats) < 3:  # beside imagenet: images without any folder
+        # Datumaro looks into a single folder, and then reads the outer one.
+        return ["image_dir"] if any(is_image(entry.name) for entry in path.iterdir()) else []
+    return formats
+
+
+@contextmanager
+def _without_stores(path: Path) -> Iterator[Path]:
+    """Give a folder as it would be without stores of ours: itself, or links to all else in it."""
+    if not path.is_dir() or not _holds_stores(path):
+        yield path
+        return
+    with TemporaryDirectory(prefix="datumaro-embed-") as temporary:
+        view = Path(temporary, path.resolve().name or "dataset")
+        _link_others(path, view)
+        yield view
+
+
+def _holds_stores(folder: Path) -> bool:
+    entries = list(folder.iterdir())
+    if any(map(is_part_of_store, entries)):
+        return True
+    # Of a single folder Datumaro looks into that.
+    return len(entries) == 1 and entries[0].is_dir() and _holds_stores(entries[0])
+
+
+def _link_others(folder: Path, view: Path) -> None:
+    view.mkdir()
+    entries = [entry for entry in folder.iterdir() if not is_part_of_store(entry)]
+    if len(entries) == 1 and entries[0].is_dir():
+        _link_others(entries[0], view / entries[0].name)
+        return
+    for entry in entries:
+        (view / entry.name).symlink_to(os.path.abspath(entry))

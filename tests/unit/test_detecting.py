@@ -1,0 +1,313 @@
+"""Formats are detected whatever else lies in a folder; and if not, it is said what is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from datumaro.components.dataset import Dataset
+
+from adapter_support import (
+    coco_box,
+    coco_image,
+    described,
+    draw,
+    images_below,
+    write_coco_dataset,
+)
+from datumaro_embed.adapter import SourceDataset, import_dataset
+from datumaro_embed.adapter.annotations import categories_record
+from datumaro_embed.adapter.detecting import detect_format
+from datumaro_embed.encoders import FakeEncoder
+from datumaro_embed.errors import DatasetReadError, EmptyDatasetError
+from datumaro_embed.pipeline import EmbedOptions, captions_path, embed_source
+from datumaro_embed.place import is_part_of_store, misdetection
+from datumaro_embed.sharding import Shard
+from support import SAMPLE
+
+
+def write_coco(root: Path) -> None:
+    write_coco_dataset(root, [coco_image(1, "a.jpg")], [coco_box(1, 1)])
+
+
+def write_yolo(root: Path) -> None:
+    draw(root / "images/train/a.jpg")
+    (root / "labels/train").mkdir(parents=True)
+    (root / "labels/train/a.txt").write_text("0 .5 .5 .2 .2\n")
+    (root / "data.yaml").write_text("names: [cat, dog]\n")
+
+
+def exported(format_name: str) -> Callable[[Path], None]:
+    def write(root: Path) -> None:
+        coco = root.with_name("source")
+        write_coco(coco)
+        Dataset.import_from(str(coco), "coco").export(str(root), format_name, save_media=True)
+        shutil.rmtree(coco)
+
+    return write
+
+
+def write_imagenet(root: Path) -> None:
+    draw(root / "cat/a.jpg", root / "dog/b.jpg")
+
+
+def write_subsets(root: Path) -> None:
+    draw(root / "train/cat/a.jpg", root / "train/dog/b.jpg", root / "val/dog/c.jpg")
+
+
+def write_images(root: Path) -> None:
+    draw(root / "a.jpg", root / "b.jpg")
+
+
+def write_nested(root: Path) -> None:
+    write_coco(root / "inner")
+
+
+WRITERS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "coco": (write_coco, "coco"),
+    "yolo": (write_yolo, "yolo"),
+    "voc": (exported("voc"), "voc"),
+    "datumaro": (exported("datumaro"), "datumaro"),
+    "imagenet": (write_imagenet, "imagenet"),
+    "imagenet with subsets": (write_subsets, "imagenet_with_subset_dirs"),
+    "images": (write_images, "image_dir"),
+    "COCO in a folder alone": (write_nested, "coco"),
+}
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything that this package may leave beside images."""
+    folder = tmp_path_factory.mktemp("stores")
+    source = import_dataset(str(SAMPLE / "yolo")).source
+    encoder, options = FakeEncoder(), EmbedOptions()
+    for name in ("clip.h5", "clip.hdf5", f"kept{os.sep}"):
+        embed_source(source, f"{folder}{os.sep}{name}", options, encoder=encoder)
+    embed_source(source, folder / "p.h5", options, encoder=encoder, shard=Shard(2, 1))
+    (folder / "clip.h5.usearch").write_bytes(b"index")
+    (folder / ".datumaro-embed-1.tmp").write_bytes(b"half")
+    (folder / "cut.h5").write_bytes((folder / "clip.h5").read_bytes()[:5000])
+    shutil.copytree(folder / "kept", folder / "work.h5.work")
+    shutil.copy(folder / "clip.h5", folder / "new.h5")
+    with h5py.File(folder / "new.h5", "r+") as file:
+        file.attrs["format_version"] = 99
+    return folder
+
+
+def contents(root: Path) -> object:
+    source = import_dataset(str(root)).source
+    return source.categories, [(item.key, item.path) for item in source]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_stores_in_a_dataset_change_nothing(name: str, stores: Path, tmp_path: Path) -> None:
+    write, expected = WRITERS[name]
+    root = tmp_path / "data"
+    write(root)
+    assert detect_format(root) == expected
+    before = contents(root)
+    for store in stores.iterdir():
+        assert is_part_of_store(store), store
+        (shutil.copytree if store.is_dir() else shutil.copy)(store, root / store.name)
+    assert detect_format(root) == expected
+    assert contents(root) == before
+
+
+def test_a_dataset_of_hdf5_files_is_still_detected(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "00001.h5", "w") as file:
+        file["rgb"] = np.zeros((3, 8, 8), np.uint8)
+        file["depth"] = np.zeros((8, 8), np.float32)
+    assert detect_format(tmp_path) == "nyu_depth_v2"
+    assert not is_part_of_store(tmp_path / "00001.h5")
+    (tmp_path / "text.h5").write_text("no HDF5")
+    assert not is_part_of_store(tmp_path / "text.h5")
+
+
+CLUTTER = (".DS_Store", "Thumbs.db", "desktop.ini", "._a")
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_clutter_in_every_folder_changes_nothing(name: str, tmp_path: Path) -> None:
+    write, expected = WRITERS[name]
+    root = tmp_path / "data"
+    write(root)
+    before = contents(root)
+    for folder in [root, *(path for path in root.rglob("*") if path.is_dir())]:
+        for clutter in CLUTTER:
+            (folder / clutter).write_bytes(b"\0\0\0\1Bud1")
+    assert detect_format(root) == expected
+    assert contents(root) == before
+
+
+@pytest.mark.parametrize("name", sorted(set(WRITERS) - {"datumaro"}))
+def test_extensions_in_upper_case_are_those_of_images(name: str, tmp_path: Path) -> None:
+    suffix = ".JPEG"
+    write, expected = WRITERS[name]
+    root = tmp_path / "data"
+    write(root)
+    n_items = len(import_dataset(str(root)).source)
+    for path in [*root.rglob("*.jpg")]:
+        path.rename(path.with_suffix(suffix))
+    for path in root.rglob("*.json"):
+        path.write_text(path.read_text().replace(".jpg", suffix))
+    assert detect_format(root) == expected
+    imported = import_dataset(str(root))
+    assert len(imported.source) == n_items == len(images_below(root))
+    assert all((imported.source.root / item.path).is_file() for item in imported.source)
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ([], ["no files"]),
+        (["a/b/x.txt"], ["1 .txt file in a/b/", "image_dir: not images alone"]),
+        (["images/a.jpg", "images/b.jpg"], ["2 .jpg files in images/", "coco: no annotations/*"]),
+        (["images/a.jpg", "conf.yaml"], ["yolo: no data.yaml", "as conf.yaml names no classes"]),
+        (["images/a.jpg", "labels/a.txt"], ["yolo: no data.yaml", "/images:image_dir"]),
+        (["JPEGImages/a.jpg", "Annotations/a.xml"], ["voc: Annotations/*.xml, but no ImageSets"]),
+        (["cat/a.jpg", "dog/b.jpg", "README.txt"], ["as README.txt is none", ":imagenet where"]),
+        (["a.jpg", "notes.md"], ["not only images, as notes.md is none", "data:image_dir for"]),
+        (["annotations/x.json", "images/a.jpg"], ["as annotations/x.json is none"]),
+    ],
+)
+def test_what_is_not_recognised_says_what_was_looked_for(
+    files: list[str], said: list[str], tmp_path: Path
+) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    for name in files:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("{}")
+    with pytest.raises(DatasetReadError) as caught:
+        import_dataset(str(root))
+    for words in [*said, "Looked for: coco: ", "; yolo: ", "; voc: ", "Check the path"]:
+        assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_subsets_of_other_classes_have_the_labels_of_all(tmp_path: Path) -> None:
+    draw(tmp_path / "train/cat/a.jpg", tmp_path / "train/emu/b.jpg")
+    draw(tmp_path / "val/dog/c.jpg", tmp_path / "val/emu/small/d.jpg")
+    imported = import_dataset(str(tmp_path))
+    assert imported.source.categories.labels == ("cat", "dog", "emu", "emu/small")
+    assert described(imported) == {
+        "train/cat:a": [("label", "cat")],
+        "train/emu:b": [("label", "emu")],
+        "val/dog:c": [("label", "dog")],
+        "val/emu/small:d": [("label", "emu/small")],
+    }
+
+
+@pytest.mark.parametrize("format_name", ["imagenet", "imagenet_with_subset_dirs"])
+def test_folders_are_read_as_datumaro_reads_them(format_name: str, tmp_path: Path) -> None:
+    for subset in ("train", "val"):
+        draw(tmp_path / subset / "bb/x.jpg", tmp_path / subset / "a/10/x.jpg")
+        draw(tmp_path / subset / "a/2/y.jpg", tmp_path / subset / "a/b/c/z.jpg")
+    theirs = Dataset.import_from(str(tmp_path), format_name)
+    ours = import_dataset(f"{tmp_path}:{format_name}").source
+    assert ours.categories == categories_record(theirs.categories())
+    expected = {str(item.key): item for item in SourceDataset(theirs, root=tmp_path)}
+    assert [str(item.key) for item in ours] == sorted(expected)
+    for item in ours:
+        assert item.path == expected[str(item.key)].path
+        assert item.record(None, 1, b"") == expected[str(item.key)].record(None, 1, b"")
+
+
+def test_classes_of_one_letter_or_digit(tmp_path: Path) -> None:
+    draw(tmp_path / "A/x.jpg", tmp_path / "b/x.jpg", tmp_path / "7/x.jpg", tmp_path / "10/x.jpg")
+    assert described(import_dataset(str(tmp_path))) == {
+        "default/A/x": [("label", "A")],
+        "default/b/x": [("label", "b")],
+        "default/7:x": [("label", "7")],
+        "default/10:x": [("label", "10")],
+    }
+
+
+def test_the_named_way_works_where_the_format_is_not_recognised(tmp_path: Path) -> None:
+    write_imagenet(tmp_path)
+    (tmp_path / "README.txt").write_text("mine")
+    imported = import_dataset(f"{tmp_path}:imagenet")
+    assert [str(item.key) for item in imported.source] == ["default/cat:a", "default/dog:b"]
+    assert len(import_dataset(f"{tmp_path / 'cat'}:image_dir").source) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a.jpg", "is one image. Name its folder"),
+        ("a.zip", "is an archive. Unpack it"),
+        ("a.json", "has no COCO annotations"),
+        ("a.txt", "is a file. Name the folder"),
+        ("a.h5", "is a file. Name the folder"),
+        ("clip.h5", "is an embedding store. Name the dataset"),
+    ],
+)
+def test_a_file_that_is_no_dataset(name: str, said: str, stores: Path, tmp_path: Path) -> None:
+    if name == "clip.h5":
+        shutil.copy(stores / name, tmp_path)
+    else:
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(DatasetReadError, match=said):
+        import_dataset(str(tmp_path / name))
+
+
+def test_what_is_not_there_or_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(DatasetReadError, match="no such dataset"):
+        import_dataset(str(tmp_path / "none"))
+    (tmp_path / "link").symlink_to(tmp_path / "none")
+    with pytest.raises(DatasetReadError, match="cannot be read"):
+        import_dataset(str(tmp_path / "link"))
+    with pytest.raises(DatasetReadError, match="no format 'nonsense'"):
+        import_dataset(f"{SAMPLE / 'coco'}:nonsense")
+    with pytest.raises(DatasetReadError, match=r"no image_zip dataset found here. Found: \d+ "):
+        import_dataset(f"{SAMPLE / 'coco'}:image_zip")
+
+
+def test_a_class_name_twice_is_named(tmp_path: Path) -> None:
+    exported("datumaro")(tmp_path / "data")
+    (file,) = (tmp_path / "data" / "annotations").glob("*.json")
+    body = json.loads(file.read_text())
+    labels = body["categories"]["label"]["labels"]
+    labels.append(dict(labels[0]))
+    file.write_text(json.dumps(body))
+    with pytest.raises(DatasetReadError, match=r"two classes are called 'cat'\. Rename one"):
+        import_dataset(str(tmp_path / "data"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_without_permission(tmp_path: Path) -> None:
+    write_imagenet(tmp_path / "data")
+    (tmp_path / "data").chmod(0)
+    try:
+        with pytest.raises(DatasetReadError, match=r"cannot be read\. Check its permissions"):
+            import_dataset(str(tmp_path / "data"))
+    finally:
+        (tmp_path / "data").chmod(0o755)
+
+
+def test_an_empty_dataset_says_what_was_lost_and_what_is_there(tmp_path: Path) -> None:
+    write_coco_dataset(tmp_path, [coco_image(1, "a.jpg")])
+    file = tmp_path / "annotations/instances_train.json"
+    body = json.loads(file.read_text())
+    body["images"] = [{"id": 1, "width": 3}, {"id": 2, "file_name": "../x.jpg"}]
+    file.write_text(json.dumps(body))
+    with pytest.raises(EmptyDatasetError) as caught:
+        import_dataset(str(tmp_path))
+    said = str(caught.value)
+    assert "read as coco" in said
+    assert "1 image entries without a file name" in said
+    assert "1 .jpg file in images/train/" in said
+
+
+def test_where_datum_would_be_misled(tmp_path: Path) -> None:
+    assert "Name the store clip.hdf5" in misdetection(tmp_path / "clip.h5", tmp_path)
+    assert misdetection(tmp_path / "clip.hdf5", tmp_path) == ""
+    assert misdetection(tmp_path / "stores" / "clip.h5", tmp_path) == ""
+    assert misdetection(f"{tmp_path}/clip", tmp_path) == ""
+    assert captions_path(tmp_path / "clip.hdf5").name == "clip.captions.hdf5"
