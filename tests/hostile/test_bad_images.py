@@ -74,7 +74,6 @@ def test_on_error_fail_stops_at_the_first_with_exit_1(hostile_coco: Path, tmp_pa
 def test_links_out_of_the_dataset_are_rows_without_a_vector_unless_asked_for(
     tmp_path: Path,
 ) -> None:
-    """In YOLO; of COCO, Datumaro's own importer drops such an image (the test below)."""
     root = Path(shutil.copytree(SAMPLE / "yolo", tmp_path / "yolo"))
     image = root / "images" / "train" / "photo_01.jpg"
     image.rename(tmp_path / "elsewhere.jpg")
@@ -93,19 +92,22 @@ def test_links_out_of_the_dataset_are_rows_without_a_vector_unless_asked_for(
         assert (record.status, record.content_sha256) == (Status.UNSAFE_PATH, bytes(32))
 
 
-def test_a_link_that_datumaro_drops_is_told(tmp_path: Path) -> None:
+def test_a_link_out_of_a_coco_dataset_is_a_row(tmp_path: Path) -> None:
+    """Datumaro's own importer drops such an image."""
     root = write_coco(tmp_path / "data", [("a.jpg", (48, 40)), ("b.jpg", (48, 40))])
     (root / "images" / "train" / "a.jpg").symlink_to("/etc/passwd")
     done = run("datumaro-embed", "embed", root, "--store", tmp_path / "e.h5", "--model", "demo")
     assert done.returncode == 0, done.stderr
-    assert "1 items that Datumaro refuses" in done.stdout
-    assert "train/1: " in done.stdout
+    assert "unsafe_path: 1" in done.stdout
+    with open_store(tmp_path / "e.h5") as store:
+        record = store.item(store.row(ItemKey("train", "a")))
+        assert (record.status, record.content_sha256) == (Status.UNSAFE_PATH, bytes(32))
 
 
 @pytest.mark.parametrize(
     "name", ["../../../../etc/passwd", "/etc/passwd", "x/../../../../etc/passwd"]
 )
-def test_names_that_datumaro_refuses_are_counted_and_told(tmp_path: Path, name: str) -> None:
+def test_names_that_leave_the_dataset_are_counted_and_told(tmp_path: Path, name: str) -> None:
     root = write_coco(tmp_path / "data", [(name, (48, 40)), ("good.jpg", (48, 40))])
     shutil.copy(
         SAMPLE / "coco" / "images" / "train" / "photo_01.jpg",
@@ -117,11 +119,12 @@ def test_names_that_datumaro_refuses_are_counted_and_told(tmp_path: Path, name: 
 
     assert done.returncode == 0, done.stderr
     assert "1 rows" in done.stdout
-    assert "1 items that Datumaro refuses" in done.stdout
+    reason = "image entries whose path leaves the images' folder"
+    assert f"1 {reason} (instances_train.json: {name})" in done.stdout
     with open_store(target) as store:
         assert [key.id for key in store.keys()] == ["good"]
-        lost = store.provenance["lost_on_import"]["items that Datumaro refuses"]
-        assert (lost["count"], lost["examples"][0][:9]) == (1, "train/1: ")
+        lost = store.provenance["lost_on_import"][reason]
+        assert lost == {"count": 1, "examples": [f"instances_train.json: {name}"]}
 
 
 @pytest.mark.parametrize(
