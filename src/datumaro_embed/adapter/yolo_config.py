@@ -27,9 +27,11 @@ _MAX_BYTES = 64 * 2**20
 _MAX_CLASSES = 100_000
 _YAML_SPLITS = ("train", "val", "valid", "validation", "test", "minival")
 _NOT_SPLITS = frozenset({"backup", "classes", "names"})  # of obj.data; any other key is one
-_NAMES_IN = {
-    ".data": re.compile(r"names\s*="),
-    **dict.fromkeys((".yaml", ".yml"), re.compile(r"[\"']?(names|nc)[\"']?\s*:")),
+_NAMES_IN = {  # at the start of a line: deeper they are another setting's
+    ".data": re.compile(rb"^\s*names\s*=", re.MULTILINE),
+    **dict.fromkeys(
+        (".yaml", ".yml"), re.compile(rb"^(\xef\xbb\xbf)?[\"']?(names|nc)[\"']?\s*:", re.MULTILINE)
+    ),
 }
 _ASSIGNED = re.compile(r"\s*(\w+)\s*=\s*(.+)")
 
@@ -138,10 +140,12 @@ def _candidates(folder: Path) -> Iterator[Path]:
 
 def names_classes(file: Path) -> bool:
     """Tell by a glance whether a file names classes; `read_config` may still refuse it."""
-    if file.suffix not in _NAMES_IN:
+    pattern = _NAMES_IN.get(file.suffix.lower())
+    if pattern is None:
         return True
     try:
-        return any(map(_NAMES_IN[file.suffix].match, read_lines(file)))
+        with file.open("rb") as opened:
+            return pattern.search(opened.read(_MAX_BYTES)) is not None
     except OSError:
         return False
 
