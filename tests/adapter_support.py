@@ -95,11 +95,13 @@ def images_below(folder: Path) -> set[str]:
 
 
 def import_all(folder: Path, pathspec: str = "", *, without: Iterable[str] = ()) -> ImportedDataset:
-    """Import a dataset and check that its rows are the images on disk, those in `without` aside."""
+    """Import a dataset and check: image files on disk = rows + losses, which are `without`."""
     imported = import_dataset(pathspec or str(folder))
     files = [os.path.relpath(imported.source.root / item.path, folder) for item in imported.source]
     assert len(files) == len(set(files))
     assert images_below(folder) == {*files, *without}
+    named = sum(loss.count for loss in imported.losses if loss.text.startswith("image files "))
+    assert named == len([*without])
     return imported
 
 

@@ -185,6 +185,7 @@ def test_a_cut_connection_is_taken_up_again(tmp_path: Path, hub: HubServer) -> N
     ],
 )
 def test_faults_of_the_hub(tmp_path: Path, hub: HubServer, name: str, fault: str, why: str) -> None:
+    (tmp_path / "out").mkdir()
     hub.faults[name] = fault
     line = one_error(pull("org/tiny-clip", "-o", tmp_path / "out" / "m"))
     assert why in line
@@ -195,6 +196,7 @@ def test_faults_of_the_hub(tmp_path: Path, hub: HubServer, name: str, fault: str
 
 
 def test_no_such_repository_and_no_such_revision(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
     for arguments in (("org/none",), ("org/tiny-clip", "--revision", "v9"), ("org/a b",)):
         assert "Check the name" in one_error(pull(*arguments, "-o", tmp_path / "out" / "m"))
     assert list((tmp_path / "out").iterdir()) == []
@@ -257,6 +259,7 @@ def another_end(folder: Path) -> None:
 def test_repositories_that_are_no_model(
     tmp_path: Path, hub: HubServer, damage: object, why: str
 ) -> None:
+    (tmp_path / "out").mkdir()
     folder = Path(shutil.copytree(TINY, tmp_path / "repository"))
     assert callable(damage)
     damage(folder)

@@ -63,6 +63,7 @@ def edit(folder: Path, name: str, change: Callable[[dict[str, Any]], Any]) -> No
 
 def refused(hub: HubServer, tmp_path: Path, why: str) -> None:
     """Check that a pull is one error of ours, leaves nothing, and fetched no weights."""
+    (tmp_path / "out").mkdir(exist_ok=True)
     with pytest.raises(ModelInvalidError, match=why) as caught:
         pull_model("org/model", tmp_path / "out" / "m")
     assert "\n" not in str(caught.value)

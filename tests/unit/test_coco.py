@@ -24,8 +24,12 @@ from adapter_support import (
     write_coco_dataset,
     write_document,
 )
+from datumaro_embed import open_store
 from datumaro_embed.adapter import ImportedDataset, SourceDataset, import_dataset
+from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.errors import DatasetReadError
+from datumaro_embed.pipeline import EmbedOptions, embed_source
+from datumaro_embed.records import Status
 from support import SAMPLE
 
 ANNOTATIONS = "annotations/instances_train.json"
@@ -397,6 +401,25 @@ def test_the_official_folder_is_read_whole(tmp_path: Path) -> None:
     ]
 
 
+def test_the_official_folder_is_embedded_with_its_captions(tmp_path: Path) -> None:
+    write_coco_2017(tmp_path / "COCO2017")
+    (tmp_path / "COCO2017/val2017/000000000012.jpg").unlink()
+    imported = import_dataset(str(tmp_path / "COCO2017"))
+    options = EmbedOptions(captions=True, workers=1)
+    summary = embed_source(
+        imported.source, tmp_path / "x.h5", options, losses=imported.losses, encoder=FakeEncoder()
+    )
+    assert summary.captions == (tmp_path / "x.captions.h5", 6)
+    assert {status: reasons.total for status, reasons in summary.failures.items()} == {
+        Status.MISSING: 1
+    }
+    with open_store(tmp_path / "x.h5") as store:
+        item = store.item(0)
+    assert len(item.annotations) == 6
+    # Two objects: the one with keypoints and polygon, and the other box.
+    assert len({a.group for a in item.annotations if a.type != "caption"}) == 2
+
+
 def test_stuff_and_panoptic_annotations_beside_instances_are_named(tmp_path: Path) -> None:
     write_coco_2017(tmp_path)
     for task in ("stuff", "panoptic"):
@@ -421,13 +444,35 @@ def test_one_task_can_be_named(tmp_path: Path) -> None:
         import_dataset(f"{tmp_path}:coco_stuff")
 
 
-def test_keypoints_of_other_objects_bring_their_boxes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "group"), [(9, 9), (1, 2)])
+def test_keypoints_of_another_object_bring_their_box(
+    tmp_path: Path, number: int, group: int
+) -> None:
     root = write_coco_dataset(tmp_path, [coco_image(1, "a.jpg")], [coco_box(1, 1, 1)])
-    other = coco_box(9, 1, 1, bbox=[50, 5, 5, 5], keypoints=KEYPOINTS)
+    other = coco_box(number, 1, 1, bbox=[50, 5, 5, 5], keypoints=KEYPOINTS)
     file = root / "annotations/person_keypoints_train.json"
     write_document(file, [coco_image(1, "a.jpg")], [other], PEOPLE)
-    kinds = [kind for kind, _ in described(import_all(root))["train/a"]]
-    assert kinds == ["bbox", "bbox", "points"]
+    found = records(import_all(root))["train/a"].annotations
+    assert [(a.type, a.group) for a in found] == [("bbox", 1), ("bbox", group), ("points", group)]
+
+
+def test_keypoints_join_a_box_with_attributes_of_its_own(tmp_path: Path) -> None:
+    box = coco_box(1, 1, 1, attributes={"occluded": True}, score=0.5)
+    root = write_coco_dataset(tmp_path, [coco_image(1, "a.jpg")], [box])
+    people = [coco_box(1, 1, 1, keypoints=KEYPOINTS)]
+    file = root / "annotations/person_keypoints_train.json"
+    write_document(file, [coco_image(1, "a.jpg")], people, PEOPLE)
+    found = records(import_all(root))["train/a"].annotations
+    assert [(a.type, a.group) for a in found] == [("bbox", 1), ("points", 1)]
+
+
+def test_files_named_by_task_alone_are_of_one_subset(tmp_path: Path) -> None:
+    draw(tmp_path / "images/a.jpg")
+    images = [coco_image(1, "a.jpg")]
+    write_document(tmp_path / "annotations/instances.json", images, [coco_box(1, 1)])
+    write_document(tmp_path / "annotations/captions.json", images, captions(1, 1))
+    imported = import_all(tmp_path)
+    assert described(imported) == {"default/a": [("bbox", "cat"), ("caption", None)]}
 
 
 LAYOUTS: dict[str, tuple[str, str, str]] = {

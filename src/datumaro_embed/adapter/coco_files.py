@@ -32,6 +32,7 @@ COCO_FORMATS: dict[str, frozenset[CocoTask]] = {
 """Datumaro's names of the formats that are read here, and the tasks that each of them reads."""
 
 _NAMED = re.compile(rf"({'|'.join(task.name for task in CocoTask)})_(.+)")
+_BARE = {task.name for task in CocoTask} - {"labels"}  # labels.json is FiftyOne's, with boxes
 _KINDS = {  # of which Datumaro reads one only
     CocoTask.instances,
     CocoTask.labels,
@@ -172,7 +173,8 @@ def _coco_file(path: Path, dataset: Path) -> CocoFile:
     named = _NAMED.fullmatch(path.stem)
     if named:
         return CocoFile(path, CocoTask[named[1]], named[2], root)
-    return CocoFile(path, None, _subset(path, root, dataset), root)
+    task = CocoTask[path.stem] if path.stem in _BARE else None
+    return CocoFile(path, task, _subset(path, root, dataset), root)
 
 
 def _subset(path: Path, root: Path, dataset: Path) -> str:
