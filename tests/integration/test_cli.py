@@ -44,6 +44,7 @@ def test_info_prints_model_counts_and_vectors(coco_store: Path) -> None:
     with open_store(coco_store) as store:
         for row in (0, 1):
             assert store.key(row).id in done.stdout
+            assert f"  {store.item(row).path}  " in done.stdout
             assert f"{float(store.embeddings([row])[0][0]):+.4f}" in done.stdout
 
 

@@ -123,7 +123,7 @@ def test_a_folder_of_images_with_types_that_datumaro_skips(tmp_path: Path) -> No
     draw(tmp_path / "a.jpg", tmp_path / "x/b.png")
     touch(tmp_path, "c.heic", "with_mask/d.avif", "notes.txt")
     imported = import_dataset(f"{tmp_path}:image_dir")
-    assert lost(imported) == {OTHER_TYPE: 2}
+    assert lost(imported) == {OTHER_TYPE: 2, UNUSED: 1}  # x/b.png: it looks into no folder below
     assert_all_accounted(tmp_path, imported)
 
 
@@ -174,6 +174,21 @@ def test_what_datumaro_has_imported_itself(tmp_path: Path, split_first: bool) ->
     for source in (dataset, items_alone):
         found = unused_images(SourceDataset(source))
         assert [(each.text, each.count) for each in found] == [(UNUSED, 2)]
+
+
+def test_the_transform_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Datumaro has no item for images without a label file; the transform sees its items alone."""
+    draw(*(tmp_path / f"images/train/{name}.jpg" for name in "abc"))
+    (tmp_path / "data.yaml").write_text("names: [cat]\n")
+    (tmp_path / "labels/train").mkdir(parents=True)
+    (tmp_path / "labels/train/a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    dataset = Dataset.import_from(str(tmp_path), "yolo")
+    dataset.transform("clip_embed", store=str(tmp_path / "e.hdf5"), model="demo")
+    assert len([*dataset]) == 1
+    (warning,) = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert "no item for 2 image files" in warning
+    assert "images/train/b.jpg, images/train/c.jpg" in warning
+    assert "datumaro-embed embed" in warning
 
 
 def test_a_walk_ends_whatever_links_there_are(tmp_path: Path) -> None:

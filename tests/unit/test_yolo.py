@@ -9,6 +9,7 @@ import pytest
 
 from adapter_support import described, draw, lost, records
 from datumaro_embed.adapter import ImportedDataset, import_dataset
+from datumaro_embed.adapter.yolo import holds_yolo
 from datumaro_embed.errors import DatasetReadError, EmptyDatasetError
 from support import SAMPLE, assert_all_accounted
 
@@ -405,6 +406,25 @@ def test_nothing_that_describes_it(tmp_path: Path) -> None:
     write(tmp_path / "empty", {"data.yaml": NAMES})
     with pytest.raises(EmptyDatasetError):
         import_dataset(f"{tmp_path / 'empty'}:yolo")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "is_one"),
+    [
+        ("data.yaml", "nc: 2", True),
+        ("data.yaml", "{train: images, val: images}", False),
+        ("data.yaml", "epochs: 3", False),
+        ("coco8.yml", "'names': [cat]", True),
+        ("mkdocs.yml", "nav:\n  names: x", False),
+        ("obj.data", "names = obj.names", True),
+        ("iris.data", "5.1,3.5,1.4,0.2,Iris-setosa", False),
+        ("obj.names", "cat", True),
+    ],
+)
+def test_what_describes_a_yolo_dataset(tmp_path: Path, name: str, text: str, is_one: bool) -> None:
+    write(tmp_path, {name: text, "images/train/a.jpg": None})
+    assert holds_yolo(tmp_path) is is_one
+    assert holds_yolo(tmp_path / name) is (is_one and name != "obj.names")
 
 
 def test_a_folder_that_holds_only_the_dataset_and_the_file_itself(tmp_path: Path) -> None:

@@ -47,13 +47,13 @@ def annotation_record(annotation: dm.Annotation, mask_orientation: int = 1) -> A
     """
     coords = _COORDS.get(type(annotation), lambda _: ())(annotation)
     label = getattr(annotation, "label", None)
-    return AnnotationRecord(
+    record = AnnotationRecord(
         type=annotation.type.name,
-        label=-1 if label is None else _whole(label, 32),
-        ann_id=_whole(annotation.id, 64),
-        group=_whole(annotation.group, 64),
-        object_id=_whole(annotation.object_id, 64),
-        z_order=_whole(getattr(annotation, "z_order", 0), 32),
+        label=-1 if label is None else int(label),
+        ann_id=int(annotation.id),
+        group=int(annotation.group),
+        object_id=int(annotation.object_id),
+        z_order=int(getattr(annotation, "z_order", 0)),
         coords=tuple(float(value) for value in coords),
         rle=_rle(annotation, mask_orientation) if isinstance(annotation, dm.Mask) else "",
         text=annotation.caption if isinstance(annotation, dm.Caption) else "",
@@ -61,6 +61,8 @@ def annotation_record(annotation: dm.Annotation, mask_orientation: int = 1) -> A
         attributes=jsonable(annotation.attributes),
         extra="" if isinstance(annotation, _WHOLE) else _extra(annotation),
     )
+    _check_range(record)
+    return record
 
 
 @loads_images
@@ -109,12 +111,13 @@ def categories_record(categories: Mapping[dm.AnnotationType, dm.Categories]) -> 
     )
 
 
-def _whole(value: Any, bits: int) -> int:
-    """Refuse what the store has no room for."""
-    number = int(value)
-    if not -(2 ** (bits - 1)) <= number < 2 ** (bits - 1):
-        raise ValueError(f"{number} needs more than {bits} bits")
-    return number
+def _check_range(record: AnnotationRecord) -> None:
+    """Refuse numbers that the store has no room for."""
+    ids = record.ann_id, record.group, record.object_id
+    if max(record.label, record.z_order, -record.label, -record.z_order) >= 2**31:
+        raise ValueError("the label or z-order needs more than 32 bits")
+    if max(ids) >= 2**63 or min(ids) < -(2**63):
+        raise ValueError("an id needs more than 64 bits")
 
 
 def _visibility(annotation: dm.Annotation) -> tuple[int, ...]:

@@ -79,7 +79,7 @@ class Fence:
         while pending:
             path, real, above, is_linked = pending.pop()
             by_link[real] += is_linked
-            if by_link[real] > _MAX_BY_LINK:
+            if is_linked and by_link[real] > _MAX_BY_LINK:
                 losses.add("folders not entered, as many links lead there", self.relative(path))
                 continue
             try:

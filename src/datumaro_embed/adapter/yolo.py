@@ -20,7 +20,7 @@ from ..errors import DatasetReadError
 from ..tally import Tally
 from .fence import Fence
 from .same_stem import with_distinct_ids
-from .yolo_config import find_config, read_config
+from .yolo_config import find_config, names_classes, read_config
 from .yolo_images import YoloImage, find_images
 from .yolo_labels import LabelReader
 
@@ -32,7 +32,8 @@ YOLO_FORMATS = frozenset({"roboflow_yolo", "yolo", "yolo_loose", "yolo_strict", 
 
 def holds_yolo(path: Path) -> bool:
     """Tell whether a folder, or the file itself, describes a YOLO dataset."""
-    return find_config(path) is not None
+    file = find_config(path)
+    return file is not None and names_classes(file)
 
 
 def read_yolo(path: Path, losses: Tally, *, follow_symlinks: bool = False) -> tuple[Dataset, Path]:

@@ -21,12 +21,18 @@ from yaml.constructor import ConstructorError
 from ..errors import DatasetReadError
 from ..tally import Tally
 
-__all__ = ["YoloConfig", "find_config", "read_config", "read_lines"]
+__all__ = ["YoloConfig", "find_config", "names_classes", "read_config", "read_lines"]
 
 _MAX_BYTES = 64 * 2**20
 _MAX_CLASSES = 100_000
 _YAML_SPLITS = ("train", "val", "valid", "validation", "test", "minival")
 _NOT_SPLITS = frozenset({"backup", "classes", "names"})  # of obj.data; any other key is one
+_NAMES_IN = {  # at the start of a line: deeper they are another setting's
+    ".data": re.compile(rb"^\s*names\s*=", re.MULTILINE),
+    **dict.fromkeys(
+        (".yaml", ".yml"), re.compile(rb"^(\xef\xbb\xbf)?[\"']?(names|nc)[\"']?\s*:", re.MULTILINE)
+    ),
+}
 _ASSIGNED = re.compile(r"\s*(\w+)\s*=\s*(.+)")
 
 
@@ -59,7 +65,7 @@ class YoloConfig:
         return self.file.suffix.lower() == ".data"
 
 
-class _TextLoader(yaml.BaseLoader):
+class _TextLoader(yaml.BaseLoader):  # type: ignore[misc]
     """Read all values as text, and refuse a key that stands twice, of which one would be lost."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -132,17 +138,21 @@ def _candidates(folder: Path) -> Iterator[Path]:
     yield folder / "obj.names"
 
 
-def _describes_yolo(file: Path) -> bool:
-    """Tell whether a file exists and names classes; `read_config` may still refuse it."""
+def names_classes(file: Path) -> bool:
+    """Tell by a glance whether a file names classes; `read_config` may still refuse it."""
+    pattern = _NAMES_IN.get(file.suffix.lower())
+    if pattern is None:
+        return True
     try:
-        if not file.is_file():
-            return False
-        if file.name in {"data.yaml", "obj.data", "obj.names"}:
-            return True
-        pattern = r"\s*names\s*=" if file.suffix == ".data" else r"names\s*:"
-        return any(re.match(pattern, line) for line in read_lines(file))
+        with file.open("rb") as opened:
+            return pattern.search(opened.read(_MAX_BYTES)) is not None
     except OSError:
         return False
+
+
+def _describes_yolo(file: Path) -> bool:
+    usual = {"data.yaml", "obj.data", "obj.names"}
+    return file.is_file() and (file.name in usual or names_classes(file))
 
 
 def _load_yaml(file: Path) -> dict[str, Any]:
