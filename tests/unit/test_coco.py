@@ -191,6 +191,25 @@ def test_image_entries_that_name_no_file_are_counted(tmp_path: Path) -> None:
     }
 
 
+def test_file_names_as_written_elsewhere(tmp_path: Path) -> None:
+    root = write_coco_dataset(tmp_path, [coco_image(1, n) for n in ("a.jpg", "x/b.jpg", "c.jpg")])
+    names = ["a.jpg", "./a.jpg", "x\\b.jpg", "x/../c.jpg", "q" * 300 + ".jpg", "d\0.jpg", "c.jpg"]
+    write_document(root / ANNOTATIONS, [coco_image(n, name) for n, name in enumerate(names)])
+    imported = import_dataset(str(root))
+    paths = {str(item.key): item.path for item in imported.source}
+    assert paths == {
+        "train/a": "images/train/a.jpg",
+        "train/c": "images/train/c.jpg",
+        "train/d\0": "images/train/d\0.jpg",
+        "train/" + "q" * 300: f"images/train/{'q' * 300}.jpg",
+        "train/x/b": "images/train/x/b.jpg",
+    }
+    assert lost(imported) == {
+        "images listed twice, read as one": 1,
+        "image entries whose path leaves the images' folder": 1,
+    }
+
+
 def test_sizes_that_are_none_are_not_declared(tmp_path: Path) -> None:
     sizes = [(-5, 5), ("96", 64.0), (None, 64), (0, 0), ("wide", 1)]
     names = [f"{n}.jpg" for n in range(len(sizes))]

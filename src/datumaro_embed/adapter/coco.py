@@ -102,26 +102,27 @@ def _read_images(
     losses: Tally,
 ) -> dict[int | str, Listed]:
     """Add an item for each image that no file before has listed; return the images by id."""
-    usable = [entry for entry in entries if _is_usable(entry, file.path.name, losses)]
-    folder = str(find_images_folder(file, dataset, [entry["file_name"] for entry in usable]))
+    where = file.path.name
+    named = [(name, entry) for entry in entries if (name := _file_name(entry, where, losses))]
+    folder = str(find_images_folder(file, dataset, [name for name, _ in named]))
     by_id: dict[int | str, Listed] = {}
     listed: set[str] = set()
-    for entry in usable:
-        name = entry["file_name"]
+    for name, entry in named:
         image_id = as_id(entry.get("id"))
-        item = items.get((file.subset, name))
+        path = os.path.normpath(os.path.join(folder, name))
+        item = items.get((file.subset, path))
         if item is None:
             item = DatasetItem(
                 id=os.path.splitext(name)[0],
                 subset=file.subset,
-                media=Image.from_file(path=os.path.join(folder, name), size=_size(entry)),
+                media=Image.from_file(path=path, size=_size(entry)),
                 annotations=[],
                 attributes={} if image_id is None else {"id": image_id},
             )
-            items[file.subset, name] = item
-        elif name in listed:
-            losses.add("images listed twice, read as one", f"{file.path.name}: {name}")
-        listed.add(name)
+            items[file.subset, path] = item
+        elif path in listed:
+            losses.add("images listed twice, read as one", f"{where}: {name}")
+        listed.add(path)
         if image_id is not None:
             before = by_id.get(image_id)
             is_new = before is None or before.item is item
@@ -129,15 +130,16 @@ def _read_images(
     return by_id
 
 
-def _is_usable(entry: object, where: str, losses: Tally) -> bool:
+def _file_name(entry: object, where: str, losses: Tally) -> str:
+    """Return the path of a listed image below its folder; "" and a loss where there is none."""
     name = entry.get("file_name") if isinstance(entry, dict) else None
     if not isinstance(name, str) or not name:
         losses.add("image entries without a file name", f"{where}: {str(entry)[:80]}")
-        return False
+        return ""
     if contains_unsafe_path_component(name) or os.path.isabs(name):
         losses.add("image entries whose path leaves the images' folder", f"{where}: {name}")
-        return False
-    return True
+        return ""
+    return name.replace("\\", "/")  # written on Windows; Datumaro takes it so too
 
 
 def _size(entry: Document) -> tuple[int, int] | None:

@@ -132,8 +132,8 @@ def find_images_folder(file: CocoFile, dataset: Path, file_names: Sequence[str])
     """
     folders = list(dict.fromkeys(_likely_folders(file, dataset)))
     sample = file_names[:: max(1, len(file_names) // _N_SAMPLED)]
-    # The first of equals: max() keeps it.
-    best = max(folders, key=lambda folder: sum((folder / name).is_file() for name in sample))
+    # The first of equals: max() keeps it. isfile() is False for a name that no file can have.
+    best = max(folders, key=lambda folder: sum(os.path.isfile(folder / name) for name in sample))
     return best if best.is_dir() else file.root
 
 
