@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["csv_cell", "printable"]
+import re
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "'", "\t", "\r", "\n")
+__all__ = ["CSV_ESCAPED_START", "csv_cell", "printable"]
+
+CSV_ESCAPED_START = "[=+@'\t\r\n-]"
+"""Regular expression of the signs before which `csv_cell` puts an apostrophe."""
 
 
 def printable(text: str) -> str:
@@ -13,9 +16,8 @@ def printable(text: str) -> str:
 
 
 def csv_cell(text: str) -> str:
-    """Put an apostrophe before what a spreadsheet would run as a formula, and escape controls.
+    """Put an apostrophe before what a spreadsheet would run as a formula, and before its own kind.
 
-    A reader takes one leading apostrophe away to get the text back.
+    So a reader gets the text back, exactly, who takes one leading apostrophe away.
     """
-    escaped = printable(text)
-    return f"'{escaped}" if text.startswith(_FORMULA_STARTS) else escaped
+    return f"'{text}" if re.match(CSV_ESCAPED_START, text) else text

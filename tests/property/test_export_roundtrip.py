@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -103,3 +104,42 @@ def test_round_trip(
                     ours, theirs = store._optional(path), again._optional(path)
                     assert (ours is None) == (theirs is None), path
                     assert ours is None or ours.tobytes() == theirs.tobytes(), path
+
+
+cells = st.builds(str.__add__, st.sampled_from(["", *"=+-@'\t\r\n\"", "''", "\n="]), texts)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    records=st.lists(
+        st.builds(
+            ItemRecord,
+            key=st.builds(ItemKey, cells, cells),
+            split=st.sampled_from(Split),
+            path=cells,
+            error=cells,
+            status=st.just(Status.MISSING),
+            content_sha256=st.binary(min_size=32, max_size=32),
+            attributes=json_objects,
+        ),
+        min_size=1,
+        max_size=5,
+        unique_by=lambda record: record.key,
+    ).map(lambda records: sorted(records, key=lambda record: record.key))
+)
+def test_csv_gives_texts_back_and_no_cell_is_a_formula(records: list[ItemRecord]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        source, table, back = (Path(folder) / part for part in ("a.h5", "e.csv", "b.h5"))
+        with create_store(source, dim=3) as writer:
+            for record in records:
+                writer.append(record, None)
+            writer.seal({})
+        with open_store(source) as store:
+            convert_store(store, table, to="csv")
+        with table.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                assert not [cell for cell in row.values() if cell[:1] in set("=+-@\t\r\n")]
+        np.save(Path(folder) / "v.npy", np.zeros((len(records), 3), np.float16))
+        import_vectors(Path(folder) / "v.npy", back, ids=table)
+        with open_store(back) as again:
+            assert [again.item(row) for row in range(len(again))] == records

@@ -27,6 +27,7 @@ from datumaro_embed import (
     open_store,
 )
 from datumaro_embed.errors import MissingExtraError, StoreExistsError, StoreWriteError, UsageError
+from datumaro_embed.escaping import csv_cell
 from datumaro_embed.exports import FORMATS, new_path
 from datumaro_embed.store import EmbeddingStore, MemoryStores
 
@@ -209,3 +210,33 @@ def test_wrong_arguments(tmp_path: Path) -> None:
         convert_store(small(), tmp_path / "out", to="xls")
     with pytest.raises(UsageError, match="--vectors is for csv only"):
         convert_store(small(), tmp_path / "out", to="npy", vectors=True)
+
+
+def test_spreadsheets_run_no_cell_of_a_csv(tmp_path: Path) -> None:
+    """Text that begins like a formula gets an apostrophe; numbers, negative ones too, do not."""
+    stores = MemoryStores()
+    with stores.create("s", dim=2, dtype="float32") as writer:
+        for name in ("+1", "=HYPERLINK(1)", "@a", "plain"):
+            boxes = (AnnotationRecord("bbox", 0, coords=(1, 2, 3, 4)),)
+            record = ItemRecord(ItemKey("-s", name), path=f"={name}", annotations=boxes)
+            writer.append(record, np.array([-1.0, 0.0]))
+        writer.set_categories(Categories(("=cmd|' /C calc'!A0",)))
+        writer.seal({})
+    convert_store(stores.open("s"), tmp_path / "e.csv", to="csv", vectors=True)
+    frame = pd.read_csv(tmp_path / "e.csv")
+    assert frame["id"].tolist() == ["'+1", "'=HYPERLINK(1)", "'@a", "plain"]
+    assert set(frame["subset"]) == {"'-s"}
+    assert set(frame["labels"]) == {"'=cmd|' /C calc'!A0"}
+    assert frame["e0"].tolist() == [-1.0] * 4
+
+
+def test_csv_files_of_every_command_escape_alike(tmp_path: Path) -> None:
+    names = sorted(["=1", "\n=x", "a", "'a", "-3", "\x1b=", "ü=", "\r\n", "@", "\t", "+\n"])
+    stores = MemoryStores()
+    with stores.create("s", dim=1) as writer:
+        for name in names:
+            writer.append(ItemRecord(ItemKey("s", name)), np.ones(1))
+        writer.seal({})
+    convert_store(stores.open("s"), tmp_path / "e.csv", to="csv")
+    with (tmp_path / "e.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["id"] for row in csv.DictReader(file)] == list(map(csv_cell, names))

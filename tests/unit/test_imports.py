@@ -194,3 +194,11 @@ def test_an_exported_store_can_be_searched_with_its_model_again(
     with open_store(tmp_path / "s.h5") as store:
         assert store.run_fingerprint == fingerprint
         assert store.row_crc32.tolist() == crc
+
+
+def test_apostrophes_of_a_csv_that_is_not_ours_stay(npy: Path, tmp_path: Path) -> None:
+    ids = tmp_path / "ids.csv"
+    ids.write_text("id,subset\n'tis,a\n'=1,a\n\"two\nlines\",a\n=2,a\n")
+    import_vectors(npy, tmp_path / "s.h5", ids=ids)
+    with open_store(tmp_path / "s.h5") as store:
+        assert {key.id for key in store.keys()} == {"'tis", "'=1", "two\nlines", "=2"}

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
+from ..escaping import CSV_ESCAPED_START
 from ..store import EmbeddingStore
 from ..store.arrow import iter_tables
 
@@ -34,6 +35,17 @@ def _flat(table: pa.Table, dim: int) -> pa.Table:
     joined = pc.binary_join(table["labels"], _LABEL_SEPARATOR)
     flat = table.drop_columns(["annotations", "labels", *(["embedding"] if dim else [])])
     flat = flat.append_column("n_annotations", counts).append_column("labels", joined)
+    for name in (field.name for field in flat.schema if _is_text(field.type)):
+        flat = flat.set_column(flat.schema.get_field_index(name), name, _escaped(flat[name]))
     for index in range(dim):
         flat = flat.append_column(f"e{index}", pc.list_element(table["embedding"], index))
     return flat.replace_schema_metadata()
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _escaped(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Do what `escaping.csv_cell` does; numbers stay as they are, negative ones too."""
+    return pc.replace_substring_regex(texts, f"^({CSV_ESCAPED_START})", r"'\1")

@@ -18,6 +18,11 @@ from ..errors import DatasetReadError, UsageError
 
 __all__ = ["VectorSource", "read_source"]
 
+_TEXTS = (
+    *("id", "subset", "split", "path", "status", "error"),
+    *("content_sha256", "attributes", "labels"),
+)
+_ONLY_OURS = {*_TEXTS, "n_annotations"}
 _VECTOR_NAMES = ("embedding", "embeddings", "vector", "image_embedding")
 
 
@@ -132,12 +137,23 @@ def _read_ids(path: Path) -> pa.Table:
     if path.suffix == ".parquet":
         return pq.read_table(path, partitioning=None)
     if path.suffix == ".csv":
-        text = pa_csv.ConvertOptions(
-            column_types={name: pa.string() for name in ("id", "subset", "path")}
-        )
-        return pa_csv.read_csv(path, convert_options=text)
+        return _read_csv(path)
     lines = path.read_text(encoding="utf-8").split("\n")
     return pa.table({"id": pa.array(lines[:-1] if lines[-1] == "" else lines, pa.string())})
+
+
+def _read_csv(path: Path) -> pa.Table:
+    """Read a CSV; of one that `convert` wrote, take the apostrophes off that it put on."""
+    table = pa_csv.read_csv(
+        path,
+        parse_options=pa_csv.ParseOptions(newlines_in_values=True),
+        convert_options=pa_csv.ConvertOptions(column_types=dict.fromkeys(_TEXTS, pa.string())),
+    )
+    if set(table.column_names) >= _ONLY_OURS:
+        for name in _TEXTS:
+            plain = pc.replace_substring_regex(table[name], "^'", "")
+            table = table.set_column(table.schema.get_field_index(name), name, plain)
+    return table
 
 
 def _checked(values: npt.NDArray[Any], items: pa.Table | None) -> npt.NDArray[np.floating[Any]]:
