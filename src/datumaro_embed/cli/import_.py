@@ -37,10 +37,12 @@ def add_parser(commands: Any) -> None:
         "--subset",
         default="default",
         metavar="NAME",
-        help="of items that name none (default: %(default)s)",
+        help="subset of items that have none (default: %(default)s)",
     )
     parser.add_argument(
-        "--dtype", choices=("float16", "float32"), help="in the store (default: as it comes)"
+        "--dtype",
+        choices=("float16", "float32"),
+        help="type of the vectors in the store (default: that of the input)",
     )
     parser.add_argument("--normalize", action="store_true", help="scale vectors to norm 1")
     parser.set_defaults(command=_import)

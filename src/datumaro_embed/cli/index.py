@@ -20,7 +20,9 @@ def add_parser(commands: Any) -> None:
         "hits; worth it from some hundred thousand items.",
     )
     parser.add_argument("store", type=Path)
-    parser.add_argument("--rebuild", action="store_true", help="even where there is a current one")
+    parser.add_argument(
+        "--rebuild", action="store_true", help="build it again, even where it is up to date"
+    )
     parser.set_defaults(command=_index)
 
 

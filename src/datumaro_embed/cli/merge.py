@@ -29,7 +29,7 @@ def add_parser(commands: Any) -> None:
         "--output",
         required=True,
         metavar="FILE.h5|FOLDER/",
-        help="must not exist, but for --replace",
+        help="the store to write; must not exist, unless --replace is given",
     )
     parser.add_argument(
         "--replace",

@@ -19,9 +19,15 @@ def add_parser(commands: Any) -> None:
         description="Download a model that a hub repository holds as ONNX or OpenVINO IR.",
         epilog=f"Names: {', '.join(CATALOGUE)}.",
     )
-    parser.add_argument("name", metavar="NAME", help="a name from below, or a repository's id")
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="DIR", help="(default: where --model finds NAME)"
+        "name", metavar="NAME", help="a name from below, or the id of a hub repository, OWNER/NAME"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="model directory to make (default: where --model finds NAME)",
     )
     parser.add_argument("--revision", help="branch, tag or commit")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "fp16"))

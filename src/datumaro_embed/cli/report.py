@@ -45,7 +45,8 @@ def add_parser(commands: Any) -> None:
         type=float,
         default=25.0,
         metavar="N",
-        help="most megabytes of the file; pictures are left out to keep it (default: %(default)g)",
+        help="maximum size of the file in megabytes; pictures that would exceed it are left out "
+        "(default: %(default)g)",
     )
     parser.add_argument("--title", help="heading of the page (default: the store's name)")
     add_partial_argument(parser)

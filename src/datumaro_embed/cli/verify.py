@@ -24,7 +24,11 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("store", type=Path)
     parser.add_argument("--dataset", metavar="PATH[:FORMAT]", help="compare with this dataset")
-    parser.add_argument("--follow-symlinks", action="store_true", help="as for `embed`")
+    parser.add_argument(
+        "--follow-symlinks",
+        action="store_true",
+        help="read images that are links leading out of the dataset folder",
+    )
     add_partial_argument(parser)
     parser.set_defaults(command=_verify)
 

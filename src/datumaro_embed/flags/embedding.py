@@ -27,20 +27,23 @@ def add_embed_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device",
         default="CPU",
-        help="OpenVINO device, as CPU, GPU, NPU, AUTO (default: %(default)s)",
+        help="OpenVINO device, such as CPU, GPU, NPU or AUTO (default: %(default)s)",
     )
     parser.add_argument(
         "--precision",
         default="auto",
         choices=("auto", "f32", "bf16", "f16"),
-        help="of the arithmetic; auto: what the device is fastest at, f32: nearly the same vectors "
+        help="inference precision; auto: the fastest of the device, f32: nearly the same vectors "
         "on every machine (default: %(default)s)",
     )
     parser.add_argument(
         "--batch-size", type=int, metavar="N", help="images in one inference (default: 16)"
     )
     parser.add_argument(
-        "--workers", type=int, metavar="N", help="decoding threads (default: one a processor)"
+        "--workers",
+        type=int,
+        metavar="N",
+        help="decoding threads (default: one for each processor)",
     )
     parser.add_argument(
         "--streams",
@@ -74,7 +77,7 @@ def add_embed_arguments(parser: argparse.ArgumentParser) -> None:
         "--dtype",
         default="float16",
         choices=("float16", "float32"),
-        help="of the vectors in the store (default: %(default)s)",
+        help="type of the vectors in the store (default: %(default)s)",
     )
     parser.add_argument(
         "--on-error",

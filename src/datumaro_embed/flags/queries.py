@@ -28,7 +28,13 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
     add("--not", **repeat, dest="minus", metavar="TEXT", help="subtract a text from the query")
     add("--not-image", **repeat, metavar="FILE", help="subtract an image file")
     add("--not-item", **repeat, metavar="SUBSET/ID", help="subtract an item of the store")
-    add("-k", type=int, default=DEFAULT_K, metavar="N", help="most hits (default: %(default)s)")
+    add(
+        "-k",
+        type=int,
+        default=DEFAULT_K,
+        metavar="N",
+        help="maximum number of hits (default: %(default)s)",
+    )
     add("--subset", **repeat, metavar="NAME", help="only items of this subset")
     add("--split", **repeat, metavar="NAME", help="only items of train, val, test or other")
     add("--label", **repeat, metavar="NAME", help="only items with an annotation of this label")
