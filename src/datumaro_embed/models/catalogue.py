@@ -68,7 +68,8 @@ def entry_of(name: str) -> CatalogueEntry:
         return CATALOGUE[name]
     if name.count("/") == 1 and not name.startswith("/") and not name.endswith("/"):
         return CatalogueEntry(name, None, "")
-    near = difflib.get_close_matches(name.lower(), CATALOGUE, n=1, cutoff=0.5)
+    near = [known for known in CATALOGUE if name and known.startswith(name.lower())]
+    near = near or difflib.get_close_matches(name.lower(), CATALOGUE, n=1, cutoff=0.5)
     nearest = f" The nearest is {near[0]}." if near else ""
     raise ModelNotFoundError(
         f"{name!r} is no model that `pull` knows.{nearest} Give one of {', '.join(CATALOGUE)}, or "

@@ -42,7 +42,7 @@ _KEEP_ATTRIBUTES = {"arrow", "datumaro", "datumaro_binary"}
 
 
 class ClipDuplicates(Transform):  # type: ignore[misc]
-    r"""Set apart, drop, move or tag items that show the same, by the vectors of a store.
+    r"""Set apart, drop, move or tag near-duplicates, by the vectors of a store.
 
     One item of each group stays: of the split that --keep-split names; then of
     train before val before test before other subsets; then the one with most
