@@ -166,6 +166,7 @@ def test_a_hub_id_is_downloaded_at_its_revision(copied: Path, tmp_path: Path) ->
 def test_a_failed_download_is_one_error(
     copied: Path, tmp_path: Path, name: str, error: type[Exception], why: str
 ) -> None:
+    (tmp_path / "models").mkdir()
     for other in ("readme", "bare"):
         (tmp_path / other).mkdir()
         (tmp_path / other / "README.md").write_text("# A model")
