@@ -111,12 +111,19 @@ class DepthRange:
         pixels : array of the same shape, uint8
         note : str
             Where the rule was not chosen and matters: a reason of a `Tally`; else empty.
+
+        Raises
+        ------
+        ValueError
+            Every value is NaN or infinite: such images would all be black, and alike.
         """
         samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
         if samples.dtype == np.bool_:
             return np.where(samples, np.uint8(255), np.uint8(0)), ""
         if samples.dtype == np.uint8:
             return samples, ""
+        if samples.dtype.kind == "f" and samples.size and not np.isfinite(samples).any():
+            raise ValueError("no value of the image is finite")
         if self.rule == "window":
             return _stretched(samples, self.low, self.high), ""
         if self.rule == "full":

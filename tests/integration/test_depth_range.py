@@ -178,8 +178,8 @@ def test_what_was_noticed_about_files_comes_to_the_summary(tmp_path: Path) -> No
     summary = embed(root, tmp_path / "e.h5", FakeEncoder())
     lines = "\n".join(summary.lines())
     assert "2 JPEG files without an end marker (train/a, train/b)" in lines
-    assert "1 the JPEG file is truncated (train/c)" in lines
-    assert "1 it is a git-LFS pointer, not the image; run git lfs pull (train/d)" in lines
+    assert "1 × the JPEG file is truncated (train/c)" in lines
+    assert "1 × it is a git-LFS pointer, not the image; run git lfs pull (train/d)" in lines
 
 
 def test_a_wrong_range_is_refused_before_anything_is_read() -> None:

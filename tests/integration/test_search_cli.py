@@ -81,6 +81,11 @@ def test_save_to_tells_what_is_missing(store: Path, tmp_path: Path) -> None:
     words = ["search", store, "--item", "train/photo_01", "-k", "2", "--save-to", tmp_path / "out"]
     done = run("datumaro-embed", *words, "--media-root", tmp_path / "empty")
     assert done.returncode == 1
+    assert "2 of 2 images are not those that were embedded" in done.stderr
+    assert "train/photo_01: there is no file" in done.stderr
+    assert not (tmp_path / "out").exists()
+    done = run("datumaro-embed", *words, "--media-root", tmp_path / "empty", "--skip-stale")
+    assert done.returncode == 0
     assert done.stderr.startswith("not copied: train/photo_01: there is no file")
     assert len(done.stderr.splitlines()) == 2
 
@@ -140,7 +145,7 @@ def test_duplicates_in_three_forms(store: Path, tmp_path: Path) -> None:
         (["search", "{store}", "--image", "{tmp}/nope.png"], "no image file"),
         (["search", "{store}", "--image", "{store}"], "cannot be embedded"),
         (["search", "{store}", "a", "--model", "nope"], "no model 'nope'"),
-        (["search", "{store}", "a", "--save-to", "{sample}"], "not an empty folder"),
+        (["search", "{store}", "a", "--save-to", "{sample}"], "exists. Choose another path"),
         (
             ["search", "{store}", "a", "--save-to", "{tmp}/o", "--media-root", "{tmp}/no"],
             "no folder",

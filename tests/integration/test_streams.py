@@ -230,7 +230,7 @@ def test_a_fault_in_the_first_batch_leaves_what_an_earlier_run_committed(tmp_pat
 
     summary = embed_source(source(30), tmp_path / "e/", options, encoder=sound)
 
-    assert (summary.n_reused, summary.n_added) == (16, 14)
+    assert (summary.n_reused, summary.n_computed) == (16, 14)
     with open_store(tmp_path / "e") as store, open_store(tmp_path / "whole.h5") as whole:
         np.testing.assert_array_equal(store.embeddings(), whole.embeddings())
 

@@ -81,16 +81,16 @@ def test_search_is_brute_force(made: Any, k: int, seed: int, data: Any) -> None:
 
 
 def brute_duplicates(records: list[Any], vectors: np.ndarray, threshold: float) -> Any:
-    """Pairs and connected components, by the definition."""
+    """Pairs and connected components, by the definition; items that failed are in none."""
     pairs = {}
     for i, a in enumerate(records):
         for j in range(i + 1, len(records)):
             b = records[j]
-            both = a.status is Status.OK and b.status is Status.OK
-            same = any(a.content_sha256) and a.content_sha256 == b.content_sha256
-            cosine = float64_cosines(vectors[[j]], vectors[i].astype(np.float64))[0] if both else 0
-            if (both and cosine >= threshold) or (same and not both):
-                pairs[a.key, b.key] = cosine if both else 1.0
+            if a.status is not Status.OK or b.status is not Status.OK:
+                continue
+            cosine = float64_cosines(vectors[[j]], vectors[i].astype(np.float64))[0]
+            if cosine >= threshold:
+                pairs[a.key, b.key] = cosine
     groups: list[set[Any]] = [{record.key} for record in records]
     for a, b in pairs:
         joined = [group for group in groups if a in group or b in group]
@@ -110,7 +110,11 @@ def no_copies(records: list[Any], vectors: np.ndarray) -> bool:
         for r, v in zip(records, vectors, strict=True)
         if r.status is Status.OK
     ]
-    files = [(r.split, r.content_sha256) for r in records if any(r.content_sha256)]
+    files = [
+        (r.split, r.content_sha256)
+        for r in records
+        if any(r.content_sha256) and r.status is Status.OK
+    ]
     return len({*ok}) == len(ok) and len({*files}) == len(files)
 
 

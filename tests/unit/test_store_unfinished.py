@@ -82,3 +82,17 @@ def test_repair_makes_a_store_of_it_on_purpose_only(unfinished: Path, tmp_path: 
         assert store.n_rows == n_rows
     with pytest.raises(StoreUnfinishedError):
         merge_stores([unfinished], tmp_path / "m.h5")
+
+
+def test_the_file_that_a_run_will_publish_stands_for_its_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "store.h5"
+    with pytest.raises(InferenceError):
+        embed(target, source(range(N_ITEMS)), QuickFiles(), encoder=Counting(stop_after=4))
+    assert committed(target) == committed(Path(f"{target}.work"))
+    for command in (["verify"], ["duplicates"], ["info"]):
+        assert cli.main([*command, str(target)]) == 3
+        assert "of 36 rows" in capsys.readouterr().err
+    embed(target, source(range(N_ITEMS)), QuickFiles())
+    assert cli.main(["verify", str(target)]) == 0

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy.typing as npt
 
-from ..errors import StoreExistsError
+from ..errors import StoreExistsError, StoreNotFoundError
 from .base import EmbeddingStore
 from .files import FileSystem, check_writable, open_regular, publish, read_errors
 from .hdf5 import SIGNATURE
 from .reader import SealedStore
-from .sharded import ShardedStore
+from .sharded import ShardedStore, is_store_directory
 from .skeleton import file_blocks, make_skeleton, shapes_of
 from .views import StoreInfo
 from .writer import ColumnWriter
@@ -55,7 +55,15 @@ def open_store(path: str | os.PathLike[str], *, partial: bool = False) -> Embedd
     when a row of theirs is read.
     """
     name = os.fspath(path)
-    return ShardedStore(name, partial=partial) if os.path.isdir(name) else SealedStore(name)
+    if os.path.isdir(name):
+        return ShardedStore(name, partial=partial)
+    try:
+        return SealedStore(name)
+    except StoreNotFoundError:
+        work = Path(f"{name}.work")  # where the run works that will publish the file
+        if not is_store_directory(work):
+            raise
+        return ShardedStore(work, partial=partial)
 
 
 def create_store(

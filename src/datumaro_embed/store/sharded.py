@@ -200,7 +200,8 @@ class ShardedStore(EmbeddingStore):
         of_all = f" of {self.n_expected:,}" if self.n_expected else ""
         return StoreUnfinishedError(
             f"'{self._directory}' is unfinished: {n_rows:,}{of_all} rows are committed. Run the "
-            "same command again to finish it, or read these rows with partial=True (--partial).",
+            "same command again to finish it; commands that read take --partial (partial=True in "
+            "Python) to read these rows.",
             path=str(self._directory),
             n_rows=n_rows,
             n_expected=self.n_expected,
