@@ -29,6 +29,7 @@ from datumaro_embed import (
 from datumaro_embed.errors import MissingExtraError, StoreExistsError, StoreWriteError, UsageError
 from datumaro_embed.escaping import csv_cell
 from datumaro_embed.exports import FORMATS, new_path
+from datumaro_embed.info import describe
 from datumaro_embed.store import EmbeddingStore, MemoryStores
 
 
@@ -240,3 +241,22 @@ def test_csv_files_of_every_command_escape_alike(tmp_path: Path) -> None:
     convert_store(stores.open("s"), tmp_path / "e.csv", to="csv")
     with (tmp_path / "e.csv").open(newline="", encoding="utf-8") as file:
         assert [row["id"] for row in csv.DictReader(file)] == list(map(csv_cell, names))
+
+
+def test_box_outline_and_keypoints_of_one_object_are_one_annotation(tmp_path: Path) -> None:
+    outline = (1.0, 2.0, 11.0, 2.0, 11.0, 22.0)
+    store = small(
+        AnnotationRecord("bbox", 0, group=4, coords=(1, 2, 10, 21)),
+        AnnotationRecord("polygon", 0, group=4, coords=outline),
+        AnnotationRecord("points", 0, group=4, coords=(3, 4), visibility=(2,)),
+        AnnotationRecord("bbox", 1, group=4, coords=(0, 0, 2, 2)),
+        AnnotationRecord("bbox", 0, group=5, coords=(0, 0, 3, 3)),
+        AnnotationRecord("bbox", 0, group=5, coords=(4, 4, 3, 3)),
+    )
+    assert convert_store(store, tmp_path / "c.json", to="coco").skipped == {}
+    whole, *boxes = json.loads((tmp_path / "c.json").read_text())["annotations"]
+    assert whole["bbox"] == [1, 2, 10, 21]  # the given one, not that of the outline
+    assert (whole["area"], whole["segmentation"]) == (100, [list(outline)])
+    assert (whole["keypoints"], whole["num_keypoints"]) == ([3, 4, 2], 1)
+    assert [box["bbox"] for box in boxes] == [[0, 0, 2, 2], [0, 0, 3, 3], [4, 4, 3, 3]]
+    assert "annotations  6 of 3 objects" in list(describe(store))

@@ -21,6 +21,7 @@ from ..store import EmbeddingStore
 __all__ = ["coco_annotations", "write_coco"]
 
 Row = dict[str, Any]
+_TOGETHER = ("bbox", "mask", "points", "polygon")
 
 
 def write_coco(store: EmbeddingStore, path: Path, *, embedded_only: bool) -> dict[str, int]:
@@ -68,28 +69,58 @@ def _image(row: int, item: ItemRecord) -> Row:
 def coco_annotations(
     annotations: Iterable[AnnotationRecord], skipped: Counter[str]
 ) -> Iterator[Row]:
-    """Yield COCO annotations without ids; polygons of one group and label are one instance."""
-    instances: dict[object, list[AnnotationRecord]] = {}
-    for position, annotation in enumerate(annotations):
-        shared = annotation.type == "polygon" and annotation.group != 0
-        key = (annotation.group, annotation.label) if shared else (None, position)
-        instances.setdefault(key, []).append(annotation)
-    for parts in instances.values():
+    """Yield COCO annotations without ids; what shares group and label is one of them."""
+    for parts in _instances(annotations):
         try:
             with np.errstate(all="ignore"):
                 geometry = _geometry(parts)
         except (KeyError, TypeError, ValueError):  # coordinates that are none, a mask that is none
             geometry = None
         if geometry is None or not _is_finite(geometry):  # JSON has no NaN and no infinity
-            skipped[parts[0].type] += 1
+            skipped.update(part.type for part in parts)
             continue
         category = {"category_id": parts[0].label + 1} if parts[0].label >= 0 else {}
         crowd = int(bool(parts[0].attributes.get("is_crowd", False)))
         yield {**category, "iscrowd": crowd, **geometry}
 
 
+def _instances(annotations: Iterable[AnnotationRecord]) -> Iterator[list[AnnotationRecord]]:
+    """Put box, polygons, mask and keypoints of one object together."""
+    found: dict[object, list[AnnotationRecord]] = {}
+    for position, annotation in enumerate(annotations):
+        shared = annotation.type in _TOGETHER and annotation.group != 0
+        key = (annotation.group, annotation.label) if shared else (None, position)
+        found.setdefault(key, []).append(annotation)
+    for parts in found.values():
+        counts = Counter(part.type for part in parts)
+        if all(count == 1 for kind, count in counts.items() if kind != "polygon"):
+            yield parts
+            continue
+        yield from ([part] for part in parts if part.type != "polygon")  # no object has two boxes
+        if polygons := [part for part in parts if part.type == "polygon"]:
+            yield polygons
+
+
 def _geometry(parts: list[AnnotationRecord]) -> Row | None:
-    """Give what COCO says of one instance; None where it has no word for it."""
+    """Give what COCO says of one instance; None where it has no word for it.
+
+    The box is the given one, else that of the outline; the area is the outline's.
+    """
+    kinds = {kind: [part for part in parts if part.type == kind] for kind in _TOGETHER}
+    if sum(map(bool, kinds.values())) < 2:
+        return _of_one_type(parts)
+    geometry: Row = {}
+    for kind in ("points", "bbox", "mask", "polygon"):
+        found = _of_one_type(kinds[kind]) if kinds[kind] else {}
+        if found is None:
+            return None
+        geometry |= found
+    if kinds["bbox"]:
+        geometry["bbox"] = list(kinds["bbox"][0].coords)
+    return geometry
+
+
+def _of_one_type(parts: list[AnnotationRecord]) -> Row | None:
     first = parts[0]
     if first.type == "caption":
         return {"caption": first.text}
