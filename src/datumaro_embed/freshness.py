@@ -71,7 +71,7 @@ def fresh_items(store: EmbeddingStore, dataset: IDataset, *, skip_stale: bool) -
             "these items alone.",
             n_stale=stale.total,
         )
-    _log.warning("%s They are left alone.", differ)
+    _log.warning("%s They are skipped.", differ)
     return fresh
 
 

@@ -142,7 +142,7 @@ def test_stale_items_are_left_alone_on_purpose(
         )
         after = {(item.subset, item.id) for item in dataset}
     assert before - after == dropped
-    assert "They are left alone" in caplog.text
+    assert "They are skipped" in caplog.text
     assert f"{len(dropped)} of {len(before)} items dropped" in caplog.text
     with (tmp_path / "dropped.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -178,7 +178,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
     out = tmp_path / "out"
     done = run("datum", "transform", "-t", "clip_duplicates", "-o", out, data, "--", *own)
     assert done.returncode == 0, done.stderr
-    assert "2 of 5 items dropped (train 1, val 1) (a dry run: nothing is written)" in done.stdout
+    assert "2 of 5 items dropped (train 1, val 1) (a dry run: no dataset is written)" in done.stdout
     assert "train/b  dropped  train/a" in done.stdout
     assert not out.exists()
     assert len((tmp_path / "plan.csv").read_text().splitlines()) == 3

@@ -81,7 +81,7 @@ class ClipDuplicates(Transform):  # type: ignore[misc]
         add_duplicate_arguments(parser)
         add_stale_argument(parser)
         parser.add_argument(
-            "--dry-run", action="store_true", help="print what would be done, and write nothing"
+            "--dry-run", action="store_true", help="print what would be done, and write no dataset"
         )
         parser.add_argument(
             "--csv", type=Path, metavar="FILE", help="write one line for each item that is changed"
@@ -158,7 +158,7 @@ class ClipDuplicates(Transform):  # type: ignore[misc]
         if not self._dry_run:
             log.info("clip_duplicates: %s", summary)
             return changes
-        print("\n".join(changes_lines(changes, f"{summary} (a dry run: nothing is written)")))
+        print("\n".join(changes_lines(changes, f"{summary} (a dry run: no dataset is written)")))
         if self._from_datum:
             raise SystemExit(0)  # `datum` writes what it gets, unless it gets to no end
         return {}
