@@ -180,7 +180,7 @@ def write_csv_rows(path: Path, titles: Sequence[str], rows: Iterable[Sequence[ob
     writer.writerow(titles)
     for row in rows:
         writer.writerow([csv_cell(cell) if isinstance(cell, str) else cell for cell in row])
-    data = text.getvalue().encode()
+    data = text.getvalue().encode("utf-8", "backslashreplace")
     publish(path, [data], len(data), FileSystem())
 
 
