@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,12 +37,15 @@ class StorePlace:
         It is the part of a store that one shard's run writes.
     whole : Path or None
         The store that the parts will be.
+    ends_open : bool
+        The path was written with a separator at its end.
     """
 
     target: Path
     keeps_shards: bool
     shard: Shard | None = None
     whole: Path | None = None
+    ends_open: bool = False
 
     @classmethod
     def of(cls, store: str | os.PathLike[str], shard: Shard | None = None) -> StorePlace:
@@ -56,9 +60,9 @@ class StorePlace:
         file_like = Path(name).suffix.lower() in SUFFIXES and not ends_open
         keeps_shards = not file_like or is_store_directory(path)
         if shard is None:
-            return cls(path, keeps_shards)
+            return cls(path, keeps_shards, ends_open=ends_open)
         part = Parts.of(path).path(shard, keeps_shards=keeps_shards)
-        return cls(part, keeps_shards, shard, path)
+        return cls(part, keeps_shards, shard, path, ends_open)
 
     @property
     def directory(self) -> Path:
@@ -86,8 +90,9 @@ class StorePlace:
         UsageError, StoreExistsError, StoreWriteError
         """
         self._check_name()
+        self._check_suffix()
         if self.whole is not None and self.shard is not None:
-            StorePlace(self.whole, self.keeps_shards).check()
+            StorePlace(self.whole, self.keeps_shards, ends_open=self.ends_open).check()
             Parts.of(self.whole).check(self.shard.count)
         if self.target.is_dir():
             self._check_directory()
@@ -106,6 +111,16 @@ class StorePlace:
             raise UsageError(
                 f"The name of the store has {n_bytes} bytes, and {_MAX_NAME_BYTES} is the limit. "
                 "Choose a shorter name."
+            )
+
+    def _check_suffix(self) -> None:
+        """Refuse a folder that nobody would expect under its name, as ``clip.txt``."""
+        suffix = self.target.suffix
+        meant = self.ends_open or self.shard is not None or self.target.is_dir()
+        if self.keeps_shards and not meant and re.fullmatch(r"\.[A-Za-z][A-Za-z0-9]*", suffix):
+            raise UsageError(
+                f"'{self.target}' ends in {suffix}. Name a file that ends in .h5 or .hdf5, or end "
+                f"the name with '{os.sep}' for a folder of shards."
             )
 
     def _check_directory(self) -> None:

@@ -54,6 +54,14 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, name: str) -> None:
         StorePlace.of(tmp_path / name).check()
 
 
+@pytest.mark.parametrize("name", ["clip.txt", "clip.h5.bak", "clip.parquet"])
+def test_a_name_that_looks_like_another_file_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=r"ends in \.\w+\. Name a file that ends in \.h5"):
+        StorePlace.of(tmp_path / name).check()
+    StorePlace.of(f"{tmp_path / name}/").check()
+    StorePlace.of(tmp_path / "clip-1.5").check()
+
+
 def test_an_empty_folder_may_become_a_store(tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
     embed(tmp_path / "new", source(range(3)), QuickFiles())

@@ -287,6 +287,29 @@ def test_another_dtype_does_not_drop_an_unfinished_run(target: Path) -> None:
     assert go(target, source()).n_reused == 12
 
 
+@pytest.mark.parametrize("options", [{}, {"dtype": "float32"}], ids=["same dtype", "other dtype"])
+def test_a_store_of_other_images_is_replaced_only_by_restart(
+    target: Path, options: dict[str, str]
+) -> None:
+    """Their keys are equal, and not one image is."""
+    go(target, dataset(*(item(i) for i in range(8))))
+    before = {path: path.read_bytes() for path in target.parent.rglob("*") if path.is_file()}
+    other = dataset(*(item(i, seed=100 + i) for i in range(8)))
+    encoder = Counting()
+    with pytest.raises(StoreExistsError, match=r"vectors of 8 images, and none.*--restart"):
+        go(target, other, encoder, **options)
+    assert encoder.n_images == 0
+    assert {p: p.read_bytes() for p in target.parent.rglob("*") if p.is_file()} == before
+    go(target, other, encoder, restart=True, **options)
+    assert encoder.n_images == 8
+
+
+def test_one_image_in_common_is_enough(target: Path) -> None:
+    go(target, dataset(*(item(i) for i in range(200))))
+    other = dataset(*(item(i, seed=1000 + i) for i in range(199)), item(199, "renamed", seed=199))
+    assert go(target, other).n_reused == 1
+
+
 def test_restart_re_uses_nothing(target: Path, whole: dict) -> None:
     go(target, source(range(10)))
     with pytest.raises(InferenceError):

@@ -165,6 +165,7 @@ def embed_source(
     ):
         if options.verbose:
             notify(settings_line(encoder, options))
+        run.refuse_other_images(source)
         for line in run.opening_lines():
             notify(line)
         with run.keeping(notify):

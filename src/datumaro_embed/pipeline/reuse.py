@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 
+from ..adapter import SourceDataset
 from ..errors import StoreCorruptError
+from ..parallel import map_ahead, usable_processors
 from ..records import AnnotationRecord, ItemRecord, Status
 from ..store import EmbeddingStore
+from .reading import read_item_info
 
 __all__ = ["Changes", "KnownVectors"]
 
 Vector = npt.NDArray[np.float32]
+_ITEMS_TO_ASK = 64
 
 
 class KnownVectors:
@@ -51,6 +56,25 @@ class KnownVectors:
 
     def __len__(self) -> int:
         return len(self._hashes)
+
+    def has_any_of(self, source: SourceDataset) -> bool:
+        """Tell whether one image of a dataset is here, by its SHA-256.
+
+        Notes
+        -----
+        Asks a few items from all over the dataset first: it hashes every file only where none is.
+        """
+        every = max(1, len(source) // _ITEMS_TO_ASK)
+        return any(
+            self._is_here(record)
+            for items in (islice(source, 0, None, every), source)
+            for record in map_ahead(read_item_info, items, workers=usable_processors(), ahead=64)
+        )
+
+    def _is_here(self, record: ItemRecord) -> bool:
+        wanted = np.frombuffer(record.content_sha256[:8], dtype="<u8")[0]
+        place = int(np.searchsorted(self._hashes, wanted))
+        return place < len(self) and bool(self._hashes[place] == wanted)
 
     def find(self, record: ItemRecord) -> Vector | None:
         """Return the vector of a whole image, by its SHA-256 and size; None where there is none."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..adapter import SourceDataset
 from ..encoders import Encoder
 from ..errors import (
     DatumaroEmbedError,
@@ -150,6 +151,24 @@ class StoreRun:
             unverified,
             is_sound=lambda store, row: store not in unverified or row_is_sound(store, row),
         )
+
+    def refuse_other_images(self, source: SourceDataset) -> None:
+        """Refuse to replace a store, or an unfinished run, that has no image of the dataset.
+
+        Raises
+        ------
+        StoreExistsError
+        """
+        known = [self.known]
+        if self._before is not None and not self._may_give(self._before):
+            known.append(KnownVectors([self._before]))
+        known = [vectors for vectors in known if len(vectors)]
+        if known and not any(vectors.has_any_of(source) for vectors in known):
+            raise StoreExistsError(
+                f"'{self._place.target}' has vectors of {sum(map(len, known)):,} images, and none "
+                "of them is in this dataset. Choose another path, or add --restart to replace it.",
+                path=str(self._place.target),
+            )
 
     def _may_give(self, store: EmbeddingStore) -> bool:
         """Tell whether the vectors of a store are of this run's type, and computed alike."""
