@@ -12,11 +12,10 @@ from typing import Any
 
 from .duplicates import Change, DuplicateReport
 from .escaping import csv_cell, printable
+from .files import FileSystem, publish
 from .outputs import check_output
 from .records import DuplicateGroup, DuplicatePair, ItemKey, Split
 from .retrieval import SearchResult
-from .store import FileSystem
-from .store.files import publish
 
 __all__ = [
     "changes_lines",

@@ -11,20 +11,17 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from .errors import UsageError
+from .place import SUFFIXES, StorePlace
 from .records import ItemKey
-from .store.encoding import encode_text, key_hash
-from .store.manifest import manifest_path
 
-__all__ = ["Parts", "Shard", "named"]
+__all__ = ["Parts", "Shard", "key_hash", "named", "outlook", "part_path"]
 
 _FORM = re.compile(r"([0-9]{1,5})/([0-9]{1,5})")
 _PART = re.compile(r"([0-9]{1,5})-of-([0-9]{1,5})(\.h5)?")
@@ -81,15 +78,10 @@ class Shard:
 
         Notes
         -----
-        By the store's ``key_hash`` modulo `count`, so shares differ by chance alone: of 200,000
+        By `key_hash` modulo `count`, so shares differ by chance alone: of 200,000
         items in 8 shards each has 25,000 give or take 300. Some 2 µs.
         """
-        return _hash(key) % self.count == self.number - 1
-
-    def among(self, key_hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-        """`holds`, of rows of a store by their ``key_hash``."""
-        ours: npt.NDArray[np.bool_] = key_hashes % np.uint64(self.count) == self.number - 1
-        return ours
+        return key_hash(key) % self.count == self.number - 1
 
     def describe(self, keys: Iterable[ItemKey]) -> dict[str, Any]:
         """Return what a part's provenance says, so that `merge` knows what belongs together.
@@ -101,7 +93,7 @@ class Shard:
         """
         digest, n_items = hashlib.sha256(), 0
         for key in keys:
-            digest.update(_hash(key).to_bytes(8, "little"))
+            digest.update(key_hash(key).to_bytes(8, "little"))
             n_items += 1
         return {
             "number": self.number,
@@ -117,8 +109,19 @@ def named(shards: Sequence[Shard]) -> str:
     return ", ".join(map(str, shards[:_MAX_NAMED])) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _hash(key: ItemKey) -> int:
-    return key_hash(encode_text(key.subset), encode_text(key.id))
+def key_hash(key: ItemKey) -> int:
+    """First 8 bytes of BLAKE2b (digest size 8) over length-prefixed subset and id, as an integer.
+
+    Notes
+    -----
+    Source: RFC 7693. Lengths are 8 bytes, little-endian, so ("ab", "c") and ("a", "bc") differ.
+    """
+    subset, item_id = (text.encode("utf-8", "surrogatepass") for text in (key.subset, key.id))
+    digest = hashlib.blake2b(len(subset).to_bytes(8, "little"), digest_size=8)
+    digest.update(subset)
+    digest.update(len(item_id).to_bytes(8, "little"))
+    digest.update(item_id)
+    return int.from_bytes(digest.digest(), "little")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +141,11 @@ class Parts:
         parts = cls(path)
         return parts if path.is_dir() and parts.found() else None
 
-    def path(self, shard: Shard, *, keeps_shards: bool) -> Path:
+    def path(self, shard: Shard, *, keeps_segments: bool) -> Path:
         """Where the store of one shard is, a file or a directory."""
         width = len(str(shard.count))
         name = f"{shard.number:0{width}}-of-{shard.count}"
-        return self.folder / (name if keeps_shards else f"{name}.h5")
+        return self.folder / (name if keeps_segments else f"{name}.h5")
 
     def found(self) -> dict[Shard, Path]:
         """Every part that is finished or begun (then what is there may be its work alone)."""
@@ -193,4 +196,24 @@ class Parts:
 
 def is_finished(part: Path) -> bool:
     """Tell whether there is a file, or a directory whose run was finished."""
-    return part.is_file() or manifest_path(part, "0", complete=True).is_file()
+    return part.is_file() or (part / "manifest.json").is_file()
+
+
+def part_path(store: str | os.PathLike[str], shard: Shard) -> Path:
+    """Where the run of one shard writes, for the store that the parts will be."""
+    place = StorePlace.of(store)
+    return Parts.of(place.target).path(shard, keeps_segments=place.keeps_segments)
+
+
+def outlook(store: str | os.PathLike[str]) -> str:
+    """Say, once a part is finished, which others are not, or how to join all."""
+    place = StorePlace.of(store)
+    parts = Parts.of(place.target)
+    if missing := parts.missing():
+        return f"{len(missing)} of {missing[0].count} shards are not finished yet: {named(missing)}"
+    file_like = place.target.suffix.lower() in SUFFIXES
+    output = f"{place.target}{os.sep if place.keeps_segments and file_like else ''}"
+    there = any(map(os.path.lexists, (place.target, place.directory)))
+    words = ["datumaro-embed", "merge", str(parts.folder), "-o", output]
+    command = shlex.join(words + ["--replace"] * there)
+    return f"All {len(parts.finished())} shards are finished; join them: {command}"

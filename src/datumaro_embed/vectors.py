@@ -1,13 +1,25 @@
-"""Pure NumPy on embedding vectors: unit norm."""
+"""Embedding vectors: scaled to unit norm, and what kind of vectors a store has."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["unit_rows"]
+from .errors import ModelMismatchError, UsageError
+
+__all__ = ["MAX_DIM", "MAX_TEXT_BYTES", "VECTOR_DTYPES", "VectorKind", "unit_rows"]
 
 FloatArray = npt.NDArray[np.floating]
+
+MAX_DIM = 65_536
+MAX_TEXT_BYTES = 4096
+VECTOR_DTYPES = ("float16", "float32")
+_DEPTH = ", depth range "
 
 
 def unit_rows(vectors: FloatArray) -> npt.NDArray[np.float32]:
@@ -26,3 +38,96 @@ def unit_rows(vectors: FloatArray) -> npt.NDArray[np.float32]:
     unit = np.zeros_like(rows)
     np.divide(rows, norms, out=unit, where=norms > 0)
     return unit
+
+
+@dataclass(frozen=True, slots=True)
+class VectorKind:
+    """What decides whether vectors may stand in one store.
+
+    Attributes
+    ----------
+    dim : int
+        Length of a vector.
+    dtype : {"float16", "float32"}
+        Stored type.
+    fingerprint : str
+        Of the model: equal only where weights, tokenizer and preprocessing are.
+    settings : str
+        How the model computes, such as ``"f32 on CPU"``; empty where nobody knows.
+    model : str
+        Name of the model, for messages.
+
+    Raises
+    ------
+    UsageError
+        Vectors of this kind cannot be stored.
+    """
+
+    dim: int
+    dtype: str = "float16"
+    fingerprint: str = ""
+    settings: str = ""
+    model: str = ""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.dim <= MAX_DIM:
+            raise UsageError(f"dim is {self.dim}; it must be 1 to {MAX_DIM:,}.", dim=self.dim)
+        if self.dtype not in VECTOR_DTYPES:
+            raise UsageError(
+                f"dtype is {self.dtype!r}; choose one of {', '.join(VECTOR_DTYPES)}.",
+                dtype=self.dtype,
+            )
+        for name in ("fingerprint", "settings", "model"):
+            text = getattr(self, name)
+            if len(text.encode("utf-8", "surrogatepass")) > MAX_TEXT_BYTES or "\0" in text:
+                raise UsageError(f"{name} is over {MAX_TEXT_BYTES:,} bytes or holds a NUL.")
+
+    def __str__(self) -> str:
+        settings = f", {self.settings}" if self.settings else ""
+        mark = f" ({self.fingerprint[:12]})" if self.fingerprint else ""
+        return f"{self.dim} x {self.dtype} by {self.model or 'an unknown model'}{mark}{settings}"
+
+    def same_model(self, other: VectorKind) -> bool:
+        """Tell whether both are of one space, so that their vectors may be compared."""
+        return (self.fingerprint, self.dim) == (other.fingerprint, other.dim)
+
+    def fits(self, other: VectorKind) -> bool:
+        """Tell whether vectors of both may stand in one store; unknown settings fit any."""
+        known = self.settings and other.settings
+        return (
+            self.same_model(other)
+            and self.dtype == other.dtype
+            and (not known or self.settings == other.settings)
+        )
+
+    def mismatch(self, place: object, wanted: VectorKind, remedy: str) -> ModelMismatchError:
+        """Word the error for a place that has vectors of this kind where others are wanted."""
+        return ModelMismatchError(
+            f"'{place}' has vectors of another kind: {self}, not {wanted}. {remedy}",
+            path=str(place),
+            stored=self.fingerprint,
+            wanted=wanted.fingerprint,
+        )
+
+    @property
+    def depth_range(self) -> str:
+        """Depth range that the settings name; ``"auto"`` where they name none."""
+        return self.settings.partition(_DEPTH)[2] or "auto"
+
+    @staticmethod
+    def settings_of(provenance: Mapping[str, Any]) -> str:
+        """Word the settings that change the bits of a vector.
+
+        Parameters
+        ----------
+        provenance : mapping
+            ``precision``, ``device``, ``decode`` and ``depth_range`` of an encoder and a run.
+        """
+        precision, device = provenance.get("precision"), provenance.get("device")
+        if not isinstance(precision, str) or not isinstance(device, str):
+            return ""
+        families = sorted(set(re.findall(r"[A-Za-z]+", device)))  # "GPU.0" and "GPU.1" are one
+        decoding = ", fast decoding" if provenance.get("decode") == "fast" else ""
+        depth_range = provenance.get("depth_range", "auto")
+        depth = "" if depth_range == "auto" else f"{_DEPTH}{depth_range}"
+        return f"{precision} on {'+'.join(families)}{decoding}{depth}"

@@ -16,7 +16,7 @@ from datumaro.components import annotation as dm
 from ..geometry import orient_mask
 from ..records import AnnotationRecord, Categories
 from ..rle import Rle
-from ..store.encoding import encode_json
+from ..store.codec import encode_json
 from .jsonable import jsonable
 from .loading import loads_images
 from .noticing import unreadable_note

@@ -16,7 +16,7 @@ from datumaro.components.dataset import Dataset
 from datumaro.components.errors import MultipleFormatsMatchError, NoMatchingFormatsError
 
 from ..errors import DatasetReadError
-from ..place import is_part_of_store
+from ..store import is_part_of_store
 from .coco_files import COCO_FORMATS, holds_coco
 from .image_folders import detect_image_folders, is_image
 from .unrecognised import explain_unrecognised

@@ -26,7 +26,7 @@ from datumaro.plugins.data_formats.imagenet import (
 from datumaro.util.definitions import SUBSET_NAME_BLACKLIST, SUBSET_NAME_WHITELIST
 from datumaro.util.image import IMAGE_EXTENSIONS, find_images
 
-from ..place import is_part_of_store
+from ..store import is_part_of_store
 
 __all__ = ["detect_image_folders", "is_image", "lenient_environment", "walk_own"]
 

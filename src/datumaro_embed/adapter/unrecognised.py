@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from ..place import is_part_of_store
+from ..store import is_part_of_store
 from .image_folders import is_image, walk_own
 
 __all__ = ["explain_unrecognised", "found_files"]

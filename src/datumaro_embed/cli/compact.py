@@ -14,18 +14,19 @@ def add_parser(commands: Any) -> None:
     """Describe the command."""
     parser = commands.add_parser(
         "compact",
-        help="put the small shards of a store directory together",
-        description="Rewrite neighbouring small shards as larger ones; no row changes.",
+        help="join the small segments of a store directory",
+        description="Rewrite neighbouring small segments as larger ones. No row changes.",
     )
     parser.add_argument("store", type=Path)
     parser.set_defaults(command=_compact)
 
 
 def _compact(store: Path) -> int:
-    from ..store import compact_store, open_store
+    from ..maintenance import compact_store
+    from ..store import open_store
 
     with open_store(store):  # says what it is where it is no store
         pass
     done = compact_store(store)
-    say([f"{done.n_before} shards before, {done.n_after} now"])
+    say([f"{done.n_before} segments before, {done.n_after} now"])
     return 0

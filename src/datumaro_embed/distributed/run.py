@@ -18,7 +18,7 @@ from ..models import resolve_model
 from ..pipeline import EmbedOptions, EmbedSummary, captions_path, check_place
 from ..place import StorePlace
 from ..records import Status
-from ..sharding import Parts, Shard
+from ..sharding import Parts, Shard, part_path
 from ..tally import Tally
 from .cluster import connect
 from .crew import Crew
@@ -133,7 +133,7 @@ def _count(place: StorePlace, wanted: int | None, n_workers: int) -> int:
 
 
 def _parts(store: str, shards: Sequence[Shard]) -> list[Path]:
-    return [StorePlace.of(store, shard).target for shard in shards]
+    return [part_path(store, shard) for shard in shards]
 
 
 def _remove_parts(store: str, shards: Sequence[Shard]) -> None:

@@ -9,21 +9,15 @@ import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import numpy.typing as npt
 
 from .. import __version__
 from ..adapter import SourceDataset, import_dataset
 from ..encoders import Encoder
 from ..errors import ClusterError, RunInterruptedError
 from ..pipeline import EmbedOptions, EmbedSummary, embed_source
-from ..records import ItemRecord
 from ..sharding import Shard
-from ..store import ShardRun, vector_settings
 from ..tally import Tally
 
 if TYPE_CHECKING:
@@ -129,8 +123,8 @@ class Worker:
         options = self._task.load_options()
         self._encoder = options.load_encoder()
         self._source, self._losses = self._task.load_source()
-        how = vector_settings({**self._encoder.provenance(), **options.decoding()})
-        return Ready(len(self._source), self._encoder.fingerprint, how)
+        kind = options.vector_kind(self._encoder)
+        return Ready(len(self._source), kind.fingerprint, kind.settings)
 
     def embed(self, shard: Shard) -> ShardResult | None:
         """Embed one shard into its part of the store, or go on with it; None where stopped."""
@@ -147,7 +141,7 @@ class Worker:
                 progress=False,
                 notify=said.append,
                 encoder=self._encoder,
-                open_run=partial(_WatchedRun, before_row=self._count_row),
+                before_row=self._count_row,
             )
         except RunInterruptedError:
             return None
@@ -165,21 +159,3 @@ class Worker:
         if self._stopped.is_set():
             raise RunInterruptedError("Stopped by the driver; nothing is lost.", exit_status=130)
         self._n_rows += 1
-
-
-class _WatchedRun(ShardRun):
-    """Calls back before each row."""
-
-    def __init__(self, *args: Any, before_row: Callable[[], None], **options: Any) -> None:
-        self._before_row = before_row
-        super().__init__(*args, **options)
-
-    def append(
-        self,
-        record: ItemRecord,
-        vector: npt.NDArray[np.floating[Any]] | None,
-        *,
-        fresh: bool = True,
-    ) -> None:
-        self._before_row()
-        super().append(record, vector, fresh=fresh)

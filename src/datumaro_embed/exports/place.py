@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..files import FileSystem, check_writable, write_errors
 from ..outputs import check_output
-from ..store.files import FileSystem, check_writable, write_errors
 
 __all__ = ["new_path"]
 

@@ -92,7 +92,7 @@ def add_embed_arguments(parser: argparse.ArgumentParser) -> None:
         help="read images that are links leading out of the dataset folder",
     )
     parser.add_argument(
-        "--shard-rows",
+        "--commit-rows",
         type=int,
         default=8_192,
         metavar="N",

@@ -13,17 +13,14 @@ import pyarrow as pa
 
 from ..adapter.dataset import split_of
 from ..errors import UsageError
-from ..records import AnnotationRecord, Categories, ItemKey, ItemRecord, Split, Status
+from ..records import Categories, ItemKey, ItemRecord
 from ..store.arrow import METADATA_KEY
-from ..store.encoding import decode_json
+from ..store.codec import decode_json
+from ..store.schema import SCHEMA, Column, Table
 
 __all__ = ["StoreFacts", "item_records", "store_facts"]
 
 Row = dict[str, Any]
-
-_SIZES = ("width", "height")
-_TEXTS = ("path", "error")
-_ANNOTATION_TEXTS = ("type", "rle", "text", "extra")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +30,7 @@ class StoreFacts:
     Attributes
     ----------
     dtype : str
-    run_fingerprint : str
+    run_fingerprint, model, vector_settings : str
     categories : Categories
     label_vectors : array of shape (n_labels, dim), float32; or None
     provenance : dict
@@ -41,6 +38,8 @@ class StoreFacts:
 
     dtype: str
     run_fingerprint: str
+    model: str
+    vector_settings: str
     categories: Categories
     label_vectors: npt.NDArray[np.float32] | None
     provenance: Row
@@ -63,6 +62,8 @@ def store_facts(items: pa.Table, dim: int) -> StoreFacts | None:
         return StoreFacts(
             dtype=str(facts["dtype"]),
             run_fingerprint=str(facts["run_fingerprint"]),
+            model=str(facts["model"]),
+            vector_settings=str(facts["vector_settings"]),
             categories=Categories(tuple(map(str, facts["labels"])), dict(facts["categories"])),
             label_vectors=vectors.reshape(len(facts["labels"]), dim) if len(vectors) else None,
             provenance=dict(facts["provenance"]),
@@ -105,37 +106,43 @@ def item_records(items: pa.Table, subset: str) -> list[ItemRecord]:
 def _record(row: Row, id_column: str, subset: str) -> ItemRecord:
     if row[id_column] is None:
         raise ValueError("no id")
-    digest = row.get("content_sha256") or ""
     named = row.get("subset")
     key = ItemKey(subset if named is None else str(named), str(row[id_column]))
-    return ItemRecord(
-        key=key,
-        split=Split[str(row["split"]).upper()] if row.get("split") else split_of(key.subset),
-        status=Status[str(row.get("status") or "ok").upper()],
-        content_sha256=bytes.fromhex(digest) if digest else bytes(32),
-        attributes=_json(row.get("attributes")),
-        annotations=tuple(_annotation(entry) for entry in row.get("annotations") or ()),
-        **({name: row[name] for name in _SIZES if row.get(name) is not None} | _texts(row, _TEXTS)),
+    fields = _fields(SCHEMA["items"], row, without=("subset", "id"))
+    fields.setdefault("split", split_of(key.subset))
+    fields["annotations"] = tuple(
+        _made(SCHEMA["annotations"], entry) for entry in row.get("annotations") or ()
     )
+    made: ItemRecord = (SCHEMA["items"].record or ItemRecord)(key=key, **fields)
+    return made
 
 
-def _annotation(entry: Row) -> AnnotationRecord:
-    known = {name: entry[name] for name in AnnotationRecord.__dataclass_fields__ if name in entry}
-    known = {name: value for name, value in known.items() if name not in _ANNOTATION_TEXTS}
-    known |= _texts(entry, _ANNOTATION_TEXTS)
-    known["coords"] = tuple(known.get("coords") or ())
-    known["visibility"] = tuple(known.get("visibility") or ())
-    known["attributes"] = _json(known.get("attributes"))
-    return AnnotationRecord(**known)
+def _made(table: Table, row: Row) -> Any:
+    assert table.record is not None
+    return table.record(**_fields(table, row))
 
 
-def _texts(row: Row, names: Sequence[str]) -> Row:
-    found = {name: row[name] for name in names if row.get(name) is not None}
-    for name, value in found.items():
-        if not isinstance(value, str):
-            raise ValueError(f"{name} {value!r} is no text")
-    return found
+def _fields(table: Table, row: Row, without: Sequence[str] = ()) -> Row:
+    """Values of a record, for the columns that the row has."""
+    return {
+        column.name: _value(column, row[column.name])
+        for column in table.columns
+        if column.name not in without
+        and column.kind not in ("vector", "rows")
+        and row.get(column.name) is not None
+    }
 
 
-def _json(text: str | None) -> Row:
-    return decode_json(text.encode()) if text else {}
+def _value(column: Column, value: Any) -> Any:
+    """Turn a cell into a record's value: the inverse of store/arrow.py."""
+    if column.values is not None:
+        return column.values[str(value or column.values(0).name).upper()]
+    if column.kind == "json":
+        return decode_json(value.encode()) if value else {}
+    if column.kind == "digest":
+        return bytes.fromhex(value) if value else bytes(column.size)
+    if column.kind in ("floats", "bytes"):
+        return tuple(value)
+    if column.kind in ("text", "code") and not isinstance(value, str):
+        raise ValueError(f"{column.name} {value!r} is not a text")
+    return value

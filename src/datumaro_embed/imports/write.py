@@ -14,8 +14,8 @@ import numpy.typing as npt
 from ..errors import UsageError
 from ..outputs import check_output
 from ..records import Categories, ItemRecord, Status
-from ..store import create_store
-from ..vectors import unit_rows
+from ..store import Hdf5Stores
+from ..vectors import VectorKind, unit_rows
 from ..versions import installed_versions
 from .rows import StoreFacts, item_records, store_facts
 from .sources import VectorSource, read_source
@@ -89,8 +89,8 @@ def import_vectors(
     chosen = dtype or facts.dtype
     if normalize:
         source = replace(source, vectors=unit_rows(source.vectors))
-    fingerprint = facts.run_fingerprint
-    with create_store(store, dim=dim, dtype=chosen, run_fingerprint=fingerprint) as writer:
+    kind = VectorKind(dim, chosen, facts.run_fingerprint, facts.vector_settings, facts.model)
+    with Hdf5Stores().begin(store, kind, restart=True, n_expected=len(records)) as writer:
         for row in sorted(range(len(records)), key=lambda row: records[row].key):
             writer.append(records[row], _vector(source.vectors[row], records[row]))
         writer.set_categories(facts.categories, facts.label_vectors)
@@ -104,6 +104,8 @@ def _foreign(source: VectorSource, path: Path) -> StoreFacts:
     return StoreFacts(
         dtype=_DTYPES.get(source.vectors.dtype.name, "float32"),
         run_fingerprint=fingerprint,
+        model="imported",
+        vector_settings="",
         categories=Categories(),
         label_vectors=None,
         provenance={"model": {"name": "imported", "source": path.name, "fingerprint": fingerprint}},

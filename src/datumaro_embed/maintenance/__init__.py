@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from .compact import CompactSummary, compact_store
 from .merge import MergeSummary, merge_stores
 from .repair import RepairSummary, repair_store
 
-__all__ = ["MergeSummary", "RepairSummary", "merge_stores", "repair_store"]
+__all__ = [
+    "CompactSummary",
+    "MergeSummary",
+    "RepairSummary",
+    "compact_store",
+    "merge_stores",
+    "repair_store",
+]

@@ -1,4 +1,4 @@
-"""Several stores of one model → one store."""
+"""Several stores of one model → one store, column by column."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ModelMismatchError, StoreCorruptError, UsageError
-from ..records import Categories, ItemKey, ItemRecord, Status
-from ..store import EmbeddingStore, ShardRun, open_store, row_is_sound
+from ..errors import StoreCorruptError, UsageError
+from ..records import Categories, ItemKey
+from ..store import EmbeddingStore, open_store
+from ..store.run import Hdf5Run
 from .output import checked_output, run_like
 from .parts import expand, merged_provenance, refuse_incomplete
 
-__all__ = ["MergeSummary", "merge_stores"]
+__all__ = ["MergeSummary", "copy_rows", "merge_stores"]
 
 _ON_DUPLICATE = ("error", "first", "last")
+Place = tuple[int, int]
+"""Store and row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ def merge_stores(
         In order of rank, for `on_duplicate`. A folder that runs with a shard filled
         (``X.h5.parts``) stands for its parts.
     output : path
-        A file, or a directory that keeps its shards (see `StorePlace`); must not exist, and no
+        A file, or a directory that keeps its segments (see `StorePlace`); must not exist, and no
         unfinished run towards it.
     on_duplicate : {"error", "first", "last"}
         Which store wins where several have the same (subset, id).
@@ -80,109 +83,105 @@ def merge_stores(
     StoreNotFoundError
         Also where parts of a dataset are missing; the message names them.
     StoreCorruptError
-        Also where the checksum of a row is wrong.
+        Also where a checksum is wrong: the rows would get a right one.
     StoreExistsError, StoreWriteError
 
     Notes
     -----
     Labels go by their names: the result has those of all stores, in order of first appearance.
-    Vectors, and rows whose label numbers stay, come out bit for bit. Some 0.1 ms for each row;
-    memory for one shard. Category types other than labels are those of the first store with any.
+    Everything else of a row comes out bit for bit. Memory for one segment. Category types other
+    than labels are those of the first store with any.
     """
     if on_duplicate not in _ON_DUPLICATE:
-        raise UsageError(f"--on-duplicate must be one of {', '.join(_ON_DUPLICATE)}.")
+        raise UsageError(f"on_duplicate must be one of {', '.join(_ON_DUPLICATE)}.")
     place = checked_output(output, replace=replace)
     with ExitStack() as stack:
         opened = [stack.enter_context(open_store(path)) for path in expand(stores)]
-        _refuse_other_models(opened)
-        settings = _common_settings(opened)
+        _refuse_other_kinds(opened)
         refuse_incomplete(opened)
-        first = opened[0]
-        with run_like(
-            *(first, place, "merge"), model=first.model_fact("name"), vector_settings=settings
-        ) as run:
+        for store in opened:
+            _refuse_damage(store)
+        with run_like(opened[0], place, "merge") as run:
             n_items, n_dropped = _write(opened, run, on_duplicate)
             run.set_categories(*_categories(opened))
-            provenance = _provenance(opened)
-            if place.keeps_shards:
-                run.seal(provenance)
-            else:
-                run.publish(place.target, provenance)
+            run.seal(_provenance(opened))
     return MergeSummary(os.fspath(output), n_items, n_dropped)
 
 
-def _common_settings(stores: Sequence[EmbeddingStore]) -> str:
-    """Find how the vectors of all were computed; empty where no store says."""
-    stated = {store.vector_settings: store for store in stores if store.vector_settings}
-    first, *others = stated or [""]
-    for other in others:
-        raise ModelMismatchError(
-            f"'{stated[first].path}' has vectors computed with {first}, and "
-            f"'{stated[other].path}' with {other}; embed one of them again with the options of "
-            "the other.",
-            path=stated[other].path,
-        )
-    return first
-
-
-def _refuse_other_models(stores: Sequence[EmbeddingStore]) -> None:
+def _refuse_other_kinds(stores: Sequence[EmbeddingStore]) -> None:
     if not stores:
-        raise UsageError("There is nothing to merge; name at least one store.")
-    first, *others = stores
-    for other in others:
-        if (other.run_fingerprint, other.dim, other.dtype) != (
-            first.run_fingerprint,
-            first.dim,
-            first.dtype,
-        ):
-            raise ModelMismatchError(
-                f"'{first.path}' has {_vectors_of(first)}, and '{other.path}' has "
-                f"{_vectors_of(other)}; embed one of them again.",
-                path=other.path,
+        raise UsageError("There is nothing to merge. Name at least one store.")
+    known = sorted(stores, key=lambda store: not store.kind.settings)  # unknown settings fit any
+    for other in known[1:]:
+        if not known[0].kind.fits(other.kind):
+            raise other.kind.mismatch(
+                other.path,
+                known[0].kind,
+                f"'{known[0].path}' has the latter. Embed one of them again with the model and "
+                "options of the other.",
             )
 
 
-def _vectors_of(store: EmbeddingStore) -> str:
-    model = store.model_fact("name") or "unknown"
-    return f"{store.dim} x {store.dtype} of the model {model} ({store.run_fingerprint[:12]})"
+def _refuse_damage(store: EmbeddingStore) -> None:
+    if problems := store.verify():
+        raise StoreCorruptError(
+            f"'{store.path}' is damaged ({problems[0]}). Save its sound rows with "
+            "`datumaro-embed repair`, and merge what it makes.",
+            path=store.path,
+            place=problems[0],
+        )
 
 
-def _write(stores: Sequence[EmbeddingStore], run: ShardRun, on_duplicate: str) -> tuple[int, int]:
-    maps = _label_maps(stores)
+def _write(stores: Sequence[EmbeddingStore], run: Hdf5Run, on_duplicate: str) -> tuple[int, int]:
     n_items = n_dropped = 0
-    for key, places in _by_key(stores):
-        if len(places) > 1 and on_duplicate == "error":
-            one, two = (stores[source].path for source, _ in places[:2])
-            raise UsageError(
-                f"'{key}' is in '{one}' and in '{two}'; say --on-duplicate first or last.", key=key
-            )
-        source, row = places[-1] if on_duplicate == "last" else places[0]
-        _refuse_damage(stores[source], row)
-        record = _relabelled(stores[source].item(row), maps[source])
-        vector = stores[source].embeddings([row])[0]
-        run.append(record, vector if record.status is Status.OK else None)
-        n_items, n_dropped = n_items + 1, n_dropped + len(places) - 1
+
+    def chosen() -> Iterator[Place]:
+        nonlocal n_items, n_dropped
+        for key, places in _by_key(stores):
+            if len(places) > 1 and on_duplicate == "error":
+                one, two = (stores[source].path for source, _ in places[:2])
+                raise UsageError(
+                    f"'{key}' is in '{one}' and in '{two}'. Choose which one wins: on_duplicate "
+                    "first or last.",
+                    key=key,
+                )
+            n_items, n_dropped = n_items + 1, n_dropped + len(places) - 1
+            yield places[-1] if on_duplicate == "last" else places[0]
+
+    copy_rows(stores, chosen(), run, _label_maps(stores))
     return n_items, n_dropped
 
 
-def _refuse_damage(store: EmbeddingStore, row: int) -> None:
-    """Refuse a row whose checksum is wrong: it would get a new one, and be sound to all."""
-    if not row_is_sound(store, row):
-        raise StoreCorruptError(
-            f"Row {row} of '{store.path}' is damaged; save the others with `datumaro-embed repair` "
-            "and merge what it makes.",
-            path=store.path,
-            place=f"row {row}",
-        )
-
-
-def _by_key(
+def copy_rows(
     stores: Sequence[EmbeddingStore],
-) -> Iterator[tuple[ItemKey, list[tuple[int, int]]]]:
+    places: Iterator[Place],
+    run: Hdf5Run,
+    labels: Sequence[npt.NDArray[np.int32] | None],
+) -> None:
+    """Copy rows in order of their keys; rows that follow each other go at once.
+
+    Parameters
+    ----------
+    labels : sequence
+        For each store the new number of each label; None where they stay.
+    """
+    source = first = stop = -1
+    for new_source, row in places:
+        if (new_source, row) == (source, stop):
+            stop += 1
+            continue
+        if stop > first:
+            run.extend(stores[source], first, stop, labels=labels[source])
+        source, first, stop = new_source, row, row + 1
+    if stop > first:
+        run.extend(stores[source], first, stop, labels=labels[source])
+
+
+def _by_key(stores: Sequence[EmbeddingStore]) -> Iterator[tuple[ItemKey, list[Place]]]:
     """Yield each key in order, with the stores and rows that have it."""
     entries = heapq.merge(*(_entries(source, store) for source, store in enumerate(stores)))
     current: ItemKey | None = None
-    places: list[tuple[int, int]] = []
+    places: list[Place] = []
     for key, source, row in entries:
         if current is not None and key != current:
             yield current, places
@@ -201,27 +200,13 @@ def _all_labels(stores: Sequence[EmbeddingStore]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for store in stores for name in store.categories.labels))
 
 
-def _label_maps(stores: Sequence[EmbeddingStore]) -> list[dict[int, int]]:
-    """For each store its label numbers that change."""
+def _label_maps(stores: Sequence[EmbeddingStore]) -> list[npt.NDArray[np.int32] | None]:
+    """For each store the new number of each of its labels; None where none changes."""
     places = {name: number for number, name in enumerate(_all_labels(stores))}
-    return [
-        {
-            old: places[name]
-            for old, name in enumerate(store.categories.labels)
-            if places[name] != old
-        }
-        for store in stores
+    maps = [
+        np.array([places[name] for name in store.categories.labels], np.int32) for store in stores
     ]
-
-
-def _relabelled(record: ItemRecord, numbers: Mapping[int, int]) -> ItemRecord:
-    if not any(annotation.label in numbers for annotation in record.annotations):
-        return record
-    annotations = tuple(
-        replace(annotation, label=numbers.get(annotation.label, annotation.label))
-        for annotation in record.annotations
-    )
-    return replace(record, annotations=annotations)
+    return [None if np.array_equal(m, np.arange(len(m))) else m for m in maps]
 
 
 def _categories(

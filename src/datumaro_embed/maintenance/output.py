@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
 
 from ..errors import StoreExistsError
+from ..files import FileSystem
 from ..outputs import check_output
-from ..place import StorePlace
-from ..store import EmbeddingStore, SealedStore, ShardRun
-from ..store.directory import holds_only_leftovers
-from ..store.manifest import LOCK_NAME, SHARD_FOLDER
+from ..place import LOCK_NAME, SEGMENT_FOLDER, StorePlace
+from ..store import EmbeddingStore
+from ..store.hdf5 import Hdf5Part
+from ..store.journal import holds_only_leftovers
+from ..store.run import Hdf5Run
 
 __all__ = ["checked_output", "run_like"]
 
@@ -29,7 +30,7 @@ def checked_output(output: str | os.PathLike[str], *, replace: bool | None = Non
     Raises
     ------
     StoreExistsError
-        A store is there, or shards of a run towards it, and they are not to be replaced.
+        A store is there, or segments of a run towards it, and they are not to be replaced.
     UsageError, StoreWriteError
     """
     place = StorePlace.of(output)
@@ -55,7 +56,7 @@ def checked_output(output: str | os.PathLike[str], *, replace: bool | None = Non
 def _remove_empty(place: StorePlace) -> None:
     """Remove what a run left that had published its file and was killed a moment later."""
     entries = {path.name for path in place.directory.glob("**/*")}
-    if not place.keeps_shards and entries <= {LOCK_NAME, SHARD_FOLDER}:
+    if not place.keeps_segments and entries <= {LOCK_NAME, SEGMENT_FOLDER}:
         with suppress(OSError):
             for entry in place.directory.iterdir():
                 entry.rmdir() if entry.is_dir() else entry.unlink()
@@ -64,30 +65,18 @@ def _remove_empty(place: StorePlace) -> None:
 
 def _uuid_of(place: StorePlace) -> str | None:
     """Identify the file that a run would replace; None where there is none."""
-    if place.keeps_shards or not os.path.lexists(place.target):
+    if place.keeps_segments or not os.path.lexists(place.target):
         return None
-    with SealedStore(place.target) as store:
-        return store.uuid
+    return Hdf5Part(place.target).uuid
 
 
 @contextmanager
-def run_like(
-    store: EmbeddingStore, place: StorePlace, purpose: str, **options: Any
-) -> Iterator[ShardRun]:
+def run_like(store: EmbeddingStore, place: StorePlace, purpose: str) -> Iterator[Hdf5Run]:
     """Begin a store of the same vectors as another; leaves nothing behind where the block fails.
 
     Where the process is killed, `purpose` tells the next run that nothing is lost with the rest.
     """
-    with ShardRun(
-        place.directory,
-        dim=store.dim,
-        dtype=store.dtype.name,
-        run_fingerprint=store.run_fingerprint,
-        restart=True,
-        store=place.target,
-        purpose=purpose,
-        **options,
-    ) as run:
+    with Hdf5Run(place, store.kind, files=FileSystem(), restart=True, purpose=purpose) as run:
         try:
             yield run
         except BaseException:

@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ..errors import (
-    StoreCorruptError,
-    StoreError,
-    StoreForeignError,
-    StoreReplacedError,
-    UsageError,
-)
+from ..errors import StoreCorruptError, StoreError, StoreForeignError, StoreReplacedError
+from ..place import SEGMENT_FOLDER, is_store_directory
 from ..records import Categories, ItemKey, ItemRecord, Status
-from ..store import (
-    EmbeddingStore,
-    SealedStore,
-    ShardedStore,
-    ShardRun,
-    categories_are_sound,
-    fits,
-    is_store_directory,
-    key_is_sound,
-    row_is_sound,
-)
+from ..store import EmbeddingStore, open_store
+from ..store.check import head_is_sound, sound_rows
+from ..store.hdf5 import Hdf5Part
+from .merge import copy_rows
 from .output import checked_output, run_like
 
 __all__ = ["RepairSummary", "repair_store"]
 
-_DAMAGED = "the row was damaged and left out by `repair`; embed again"
+_DAMAGED = "the row is damaged in the store that was repaired"
+_Row = tuple[int, int] | None
+"""Store and row; None where only the key is right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +34,7 @@ class RepairSummary:
     ----------
     store : str
     n_kept : int
-        Rows whose checksum is right, taken over bit for bit.
+        Rows in sound blocks, taken over bit for bit.
     n_marked : int
         Rows of which only the key is right: they have status INFERENCE_FAILED and no content.
     n_lost : int
@@ -95,10 +86,10 @@ def repair_store(
 
     Notes
     -----
-    A row is kept where its CRC-32 is that of its content, and its vector's norm is right. Of the
-    files of a directory every one that opens is used, whether a manifest names it or not, unless
-    its vectors were computed in another way than those of the store; where two have the same item,
-    the one with the sound row, then the newer.
+    Rows are kept by blocks of 1,024 (see docs/store-format.md). Of the files of a directory every
+    one that opens is used, whether a manifest names it or not, unless its vectors are of another
+    kind than those of the store; where two have the same item, the one with the sound row, then the
+    newer.
     """
     place = checked_output(output)
     if not partial:
@@ -109,103 +100,91 @@ def repair_store(
             f"Nothing of '{store}' can be opened: {left_out[0] if left_out else 'no file.'}",
             path=os.fspath(store),
         )
-    head = _best_head(opened)
-    settings = _settings_of(head)
+    head = next((part for part in opened if part.n_rows("items") == 0), opened[0])
     left_out += [
-        f"'{other.path}' was computed with {_settings_of(other)}, and the store with {settings}"
-        for other in opened
-        if not fits(_settings_of(other), settings)
+        f"'{part.path}' holds {part.kind}, and the store {head.kind}"
+        for part in opened
+        if not part.kind.fits(head.kind)
     ]
-    found, n_lost = _best_rows([s for s in opened if fits(_settings_of(s), settings)])
-    with run_like(head, place, "repair", vector_settings=settings) as run:
-        n_kept = sum(_append(run, key, found[key]) for key in sorted(found))
-        categories, labels = _categories_of(head)
-        run.set_categories(categories, labels)
-        provenance = _provenance_of(head) | {"repaired_from": Path(store).name}
-        if place.keeps_shards:
-            run.seal(provenance)
-        else:
-            run.publish(place.target, provenance)
+    parts = [part for part in opened if part.kind.fits(head.kind)]
+    stores = [_store_of(part) for part in parts]
+    found, n_lost = _best_rows(parts, stores)
+    with run_like(_store_of(head), place, "repair") as run:
+        for is_row, keys in groupby(sorted(found), key=lambda key: found[key] is not None):
+            if is_row:
+                copy_rows(stores, _places(found, keys), run, [None] * len(stores))
+                continue
+            for key in keys:
+                lost = ItemRecord(key, status=Status.INFERENCE_FAILED, error=_DAMAGED)
+                run.append(lost, None)
+        run.set_categories(*_categories_of(head))
+        run.seal(_provenance_of(head) | {"repaired_from": Path(store).name})
+    n_kept = sum(row is not None for row in found.values())
     return RepairSummary(os.fspath(output), n_kept, len(found) - n_kept, n_lost, left_out)
+
+
+def _places(found: dict[ItemKey, _Row], keys: Iterator[ItemKey]) -> Iterator[tuple[int, int]]:
+    return (row for key in keys if (row := found[key]) is not None)
+
+
+def _store_of(part: Hdf5Part) -> EmbeddingStore:
+    return EmbeddingStore([part], path=part.path, kind=part.kind, uuid=part.uuid)
 
 
 def _refuse_unfinished(path: Path) -> None:
     """Refuse a run that can go on; of a directory whose manifests are damaged nobody knows."""
     with suppress(StoreCorruptError, StoreForeignError, StoreReplacedError):
         if is_store_directory(path):
-            ShardedStore(path).close()
+            open_store(path).close()
 
 
-_Row = tuple[EmbeddingStore, int] | None
-
-
-def _open_all(path: Path) -> tuple[list[EmbeddingStore], list[str]]:
+def _open_all(path: Path) -> tuple[list[Hdf5Part], list[str]]:
     """Open every file of a store that can be opened, the newest first."""
-    files = sorted((path / "shards").glob("*.h5"), reverse=True) if path.is_dir() else [path]
-    opened: list[EmbeddingStore] = []
+    files = sorted((path / SEGMENT_FOLDER).glob("*.h5"), reverse=True) if path.is_dir() else [path]
+    opened: list[Hdf5Part] = []
     unreadable = []
     for file in files:
         try:
-            opened.append(SealedStore(file))
+            opened.append(Hdf5Part(file))
         except StoreError as error:
             unreadable.append(error.message)
-    kinds = {(store.run_fingerprint, store.dim, store.dtype.name) for store in opened}
-    if len(kinds) > 1:
+    if len({(part.kind.fingerprint, part.kind.dim, part.kind.dtype) for part in opened}) > 1:
         raise StoreCorruptError(
-            f"'{path}' holds files of {len(kinds)} models; move those of others away.",
-            path=str(path),
+            f"'{path}' holds files of several models. Move those of others away.", path=str(path)
         )
     return opened, unreadable
 
 
-def _best_rows(stores: Sequence[EmbeddingStore]) -> tuple[dict[ItemKey, _Row], int]:
+def _best_rows(
+    parts: Sequence[Hdf5Part], stores: Sequence[EmbeddingStore]
+) -> tuple[dict[ItemKey, _Row], int]:
     found: dict[ItemKey, _Row] = {}
     n_lost = 0
-    for store in stores:
+    for source, (part, store) in enumerate(zip(parts, stores, strict=True)):
+        try:
+            rows, keys = sound_rows(part)
+        except StoreCorruptError:
+            n_lost += part.n_rows("items")
+            continue
         for row in range(store.n_rows):
-            if not key_is_sound(store, row):
+            if not keys[row]:
                 n_lost += 1
-                continue
-            key = store.key(row)
-            if row_is_sound(store, row) and found.get(key) is None:
-                found[key] = (store, row)
+            elif rows[row] and found.get(key := store.key(row)) is None:
+                found[key] = (source, row)
             else:
-                found.setdefault(key, None)
+                found.setdefault(store.key(row), None)
     return found, n_lost
 
 
-def _append(run: ShardRun, key: ItemKey, row: _Row) -> bool:
-    """Append the row or its mark; return whether it was the row."""
-    with suppress(StoreCorruptError, UsageError):  # a CRC that is right over a vector that is not
-        if row is not None:
-            record = row[0].item(row[1])
-            vector = row[0].embeddings([row[1]])[0]
-            run.append(record, vector if record.status is Status.OK else None)
-            return True
-    run.append(ItemRecord(key, status=Status.INFERENCE_FAILED, error=_DAMAGED), None)
-    return False
-
-
-def _best_head(stores: Sequence[EmbeddingStore]) -> EmbeddingStore:
-    """Find the file with categories and provenance: the newest without rows, or the only one."""
-    return next((store for store in stores if store.n_rows == 0), stores[0])
-
-
-def _categories_of(head: EmbeddingStore) -> tuple[Categories, Any]:
+def _categories_of(head: Hdf5Part) -> tuple[Categories, Any]:
     with suppress(StoreError):
-        if categories_are_sound(head):
-            return head.categories, head.label_embeddings
+        if head_is_sound(head):
+            store = _store_of(head)
+            return store.categories, store.label_embeddings
     return Categories(), None
 
 
-def _settings_of(store: EmbeddingStore) -> str:
-    """How the vectors of a file were computed; empty where its provenance cannot be read."""
+def _provenance_of(head: Hdf5Part) -> dict[str, Any]:
     with suppress(StoreError):
-        return store.vector_settings
-    return ""
-
-
-def _provenance_of(head: EmbeddingStore) -> dict[str, Any]:
-    with suppress(StoreError):
-        return head.provenance
+        return _store_of(head).provenance
     return {}

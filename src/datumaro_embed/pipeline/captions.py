@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,15 @@ import numpy.typing as npt
 from ..adapter import SourceDataset, split_of
 from ..encoders import Encoder
 from ..interrupts import DeferredInterrupts
-from ..place import SUFFIXES, StorePlace
+from ..place import SUFFIXES
 from ..records import ItemKey, ItemRecord
-from ..sharding import Shard
-from ..store import ShardRun
-from ..store.encoding import encode_text
+from ..sharding import Shard, part_path
+from ..store import Hdf5Stores, StoreBackend
+from ..store.codec import encode_text
+from .keeping import keeping
 from .options import EmbedOptions
 from .progress import Progress
-from .runs import StoreRun
+from .reuse import KnownVectors
 
 __all__ = ["captions_path", "embed_captions"]
 
@@ -55,7 +56,7 @@ def embed_captions(
     provenance: Mapping[str, Any],
     shard: Shard | None = None,
     progress: bool = True,
-    open_run: Callable[..., ShardRun] = ShardRun,
+    backend: StoreBackend | None = None,
 ) -> tuple[Path, int] | None:
     """Embed every Caption annotation; texts that an earlier run embedded are re-used.
 
@@ -79,23 +80,32 @@ def embed_captions(
     captions = sorted(_captions(source), key=lambda record: record.key)
     if not captions and shard is None:
         return None
-    place = StorePlace.of(captions_path(store), shard)
-    place.check()
+    place = captions_path(store)
+    target = part_path(place, shard) if shard else place
+    backend = backend or Hdf5Stores()
     with (
         DeferredInterrupts() as interrupts,
-        StoreRun(place, encoder, options, len(captions), open_run) as run,
+        backend.begin(
+            target,
+            options.vector_kind(encoder),
+            restart=options.restart,
+            n_expected=len(captions),
+            commit_rows=options.commit_rows,
+        ) as run,
         Progress(len(captions), show=progress) as bar,
-        run.keeping(lambda _: None),
+        keeping(run, lambda _: None),
     ):
+        known = KnownVectors(run.earlier)
         remaining = iter(captions)
         while block := list(islice(remaining, _AT_ONCE)):
-            for record, vector, reused in _embedded(block, encoder, run):
+            for record, vector, reused in _embedded(block, encoder, known):
                 run.append(record, vector, reused=reused)
                 bar.note(record)
             interrupts.raise_received()
         run.set_categories(source.categories, None)
-        run.finish({**provenance, "content": "captions"})
-    return place.target, len(captions)
+        encoder.confirm()
+        run.seal({**provenance, "content": "captions"})
+    return Path(target), len(captions)
 
 
 def _captions(source: SourceDataset) -> Iterator[ItemRecord]:
@@ -112,10 +122,10 @@ def _captions(source: SourceDataset) -> Iterator[ItemRecord]:
 
 
 def _embedded(
-    records: Sequence[ItemRecord], encoder: Encoder, run: StoreRun
+    records: Sequence[ItemRecord], encoder: Encoder, known_vectors: KnownVectors
 ) -> Iterator[tuple[ItemRecord, Vector, bool]]:
     """Give each record its vector; equal texts of a block are embedded once."""
-    known = {record.content_sha256: run.known.find(record) for record in records}
+    known = {record.content_sha256: known_vectors.find(record) for record in records}
     new = {
         record.content_sha256: record.annotations[0].text
         for record in records

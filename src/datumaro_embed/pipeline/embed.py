@@ -2,7 +2,7 @@
 
     SourceItem ─threads: hash; known? else decode, resize─▶ ReadItem    preparing.py
                ─batches of pixels─▶ encoder ─▶ vectors                  batches.py, inference.py
-               ─in the items' order─▶ rows ─▶ shards ─▶ store           ordering.py, runs.py
+               ─in the items' order─▶ rows ─▶ store                     ordering.py, store/
 
 One thread of the caller drives everything; the pool decodes a bounded number of items ahead, so
 memory does not grow with the dataset.
@@ -13,8 +13,8 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,29 +24,31 @@ import numpy.typing as npt
 from ..adapter import SourceDataset
 from ..depth import DepthRange
 from ..encoders import Encoder
-from ..errors import EmbedWarning, ItemFailedError
+from ..errors import EmbedWarning, ItemFailedError, StoreExistsError
 from ..interrupts import DeferredInterrupts
 from ..logs import log
-from ..place import StorePlace, misdetection
+from ..place import StorePlace, is_store_directory, misdetection
 from ..records import ItemRecord, Status
-from ..sharding import Shard
-from ..store import EmbeddingStore, ShardRun, open_store
+from ..sharding import Parts, Shard, outlook, part_path
+from ..store import EmbeddingStore, Hdf5Stores, StoreBackend, StoreWriter, open_store
 from ..tally import Tally
+from ..vectors import VectorKind
 from ..versions import installed_versions
 from .batches import MAX_WAITING_ROWS, PixelBatches
 from .captions import captions_path, embed_captions
 from .contents import Contents
 from .inference import embed_batches
+from .keeping import keeping
 from .options import EmbedOptions
 from .ordering import OrderedRows
 from .preparing import items_ahead, prepare
 from .progress import EmbedSummary, Progress, settings_line, talk
-from .runs import StoreRun
+from .reuse import Changes, KnownVectors
 
 if TYPE_CHECKING:
     from datumaro.components.dataset_base import IDataset
 
-__all__ = ["EmbedOptions", "check_place", "embed_dataset", "embed_source"]
+__all__ = ["check_place", "embed_dataset", "embed_source"]
 
 Vector = npt.NDArray[np.float32]
 _CONTENTS_KEPT = 4096
@@ -56,6 +58,8 @@ def embed_dataset(
     dataset: IDataset,
     store: str | os.PathLike[str],
     *,
+    encoder: Encoder | None = None,
+    backend: StoreBackend | None = None,
     root: str | os.PathLike[str] | None = None,
     progress: bool = True,
     shard: str | None = None,
@@ -71,8 +75,12 @@ def embed_dataset(
     ----------
     dataset : datumaro Dataset
     store : path
-        The HDF5 file to write, or a directory that keeps its shards (a path that ends with a
+        The HDF5 file to write, or a directory that keeps its segments (a path that ends with a
         separator or has no suffix ``.h5``); its folder is made where it is missing.
+    encoder : Encoder, optional
+        Used instead of loading the option `model`.
+    backend : StoreBackend, optional
+        Where stores are kept, instead of HDF5 files.
     root : path, optional
         The dataset's folder, for paths and their checks (see SourceDataset).
     progress : bool
@@ -107,16 +115,25 @@ def embed_dataset(
     source = SourceDataset(
         dataset, root=Path(root) if root else None, follow_symlinks=chosen.follow_symlinks
     )
-    share = None if shard is None else Shard.parse(shard)
+    backend = backend or Hdf5Stores()
     say = talk(show=progress)
-    summary = embed_source(source, store, chosen, progress=progress, shard=share, notify=say)
+    summary = embed_source(
+        source,
+        store,
+        chosen,
+        encoder=encoder,
+        backend=backend,
+        progress=progress,
+        shard=None if shard is None else Shard.parse(shard),
+        notify=say,
+    )
     for line in summary.lines():
         say(line)
     if on_summary is not None:
         on_summary(summary)
     if summary.n_failed:
         warnings.warn(summary.failure_line(), EmbedWarning, stacklevel=2)
-    return open_store(summary.store)
+    return backend.open(summary.store)
 
 
 def embed_source(
@@ -129,7 +146,8 @@ def embed_source(
     progress: bool = True,
     notify: Callable[[str], None] = log.info,
     encoder: Encoder | None = None,
-    open_run: Callable[..., ShardRun] = ShardRun,
+    backend: StoreBackend | None = None,
+    before_row: Callable[[], None] = lambda: None,
 ) -> EmbedSummary:
     """Embed a source dataset into a store; see `embed_dataset`.
 
@@ -142,40 +160,62 @@ def embed_source(
     notify : callable
         Takes one line on what is kept of earlier runs, at the beginning and when a run fails.
     encoder : Encoder, optional
-        Instead of loading ``options.model``.
-    open_run : callable
-        Instead of `ShardRun`, for tests.
+        Used instead of loading ``options.model``.
+    backend : StoreBackend, optional
+        `Hdf5Stores` unless given.
+    before_row : callable
+        Called before each row is written; what it raises ends the run.
     """
     started = time.monotonic()
-    losses = losses or Tally()
-    check_place(store, shard, captions=options.captions)
-    place = StorePlace.of(store, shard)
-    is_first = shard is None or shard.number == 1
-    if is_first and (warning := misdetection(store, source.root)):
-        notify(warning)
+    losses, backend = losses or Tally(), backend or Hdf5Stores()
+    check_place(store, shard, captions=options.captions, backend=backend)
+    target = part_path(store, shard) if shard else store
+    if (shard is None or shard.number == 1) and (line := misdetection(store, source.root)):
+        notify(line)
     facts = {"shard": shard.describe(source.keys())} if shard else {}
     source = source.only(shard.holds) if shard else source
     encoder = encoder or options.load_encoder()
+    encoder.confirm()
+    kind = options.vector_kind(encoder)
     with (
         DeferredInterrupts() as interrupts,
-        StoreRun(
-            place, encoder, options, len(source), open_run, labels=source.categories.labels
+        backend.begin(
+            target,
+            kind,
+            restart=options.restart,
+            n_expected=len(source),
+            commit_rows=options.commit_rows,
         ) as run,
+        ExitStack() as opened,
         Progress(len(source), show=progress) as bar,
     ):
         if options.verbose:
             notify(settings_line(encoder, options))
-        run.refuse_other_images(source)
-        for line in run.opening_lines():
+        whole = [] if options.restart else list(_whole_stores(store, shard, kind))
+        for earlier in whole:
+            opened.enter_context(earlier)
+        known = KnownVectors([*run.earlier, *(w for w in whole if w.kind.fits(kind))])
+        changes = _changes(run, whole, shard, source.categories.labels)
+        _refuse_other_images(run, known, source)
+        for line in run.notes:
             notify(line)
-        with run.keeping(notify):
-            _write_rows(source, encoder, run, options, bar, interrupts)
+        with keeping(run, notify):
+
+            def write(record: ItemRecord, vector: Vector | None, reused: bool) -> None:
+                before_row()
+                if record.status is not Status.OK and options.on_error == "fail":
+                    raise _item_failed(record)
+                run.append(record, vector, reused=reused)
+                changes.note(record, reused=reused)
+                bar.note(record)
+
+            _write_rows(source, encoder, known, options, write, interrupts)
             interrupts.raise_received()
             labels = source.categories.labels
             run.set_categories(source.categories, encoder.embed_labels(labels) if labels else None)
-            provenance = _provenance(source, encoder, options, losses) | facts
-            run.finish(provenance)
-    captions, outlook = None, [place.outlook()]
+            encoder.confirm()
+            run.seal(_provenance(source, encoder, options, losses) | facts)
+    captions, outlooks = None, [outlook(store) if shard else ""]
     if options.captions:
         interrupts.raise_received()
         captions = embed_captions(
@@ -183,62 +223,112 @@ def embed_source(
             store,
             encoder,
             options,
-            provenance=provenance,
+            provenance=_provenance(source, encoder, options, losses) | facts,
             shard=shard,
             progress=progress,
-            open_run=open_run,
+            backend=backend,
         )
-        outlook.append(StorePlace.of(captions_path(store), shard).outlook())
+        outlooks.append(outlook(captions_path(store)) if shard else "")
     return EmbedSummary(
-        store=os.fspath(place.target),
+        store=run.target,
         n_items=len(source),
         failures=bar.failures,
         losses=losses,
         notes=bar.notes,
         seconds=time.monotonic() - started,
-        n_reused=run.changes.n_reused,
-        n_relabelled=run.changes.n_relabelled,
-        n_removed=run.changes.n_removed,
-        outlook="\n".join(filter(None, outlook)),
+        n_reused=changes.n_reused,
+        n_relabelled=changes.n_relabelled,
+        n_removed=changes.n_removed,
+        outlook="\n".join(filter(None, outlooks)),
         captions=captions,
     )
 
 
 def check_place(
-    store: str | os.PathLike[str], shard: Shard | None = None, *, captions: bool = False
+    store: str | os.PathLike[str],
+    shard: Shard | None = None,
+    *,
+    captions: bool = False,
+    backend: StoreBackend | None = None,
 ) -> None:
-    """Refuse early a place where a store cannot be written; leaves nothing behind.
+    """Refuse early a path where a store cannot be written; leaves nothing behind.
 
     Parameters
     ----------
     captions : bool
-        Check the place of the captions' store too.
+        Check the path of the captions' store too.
 
     Raises
     ------
     UsageError, StoreExistsError, StoreWriteError
     """
+    backend = backend or Hdf5Stores()
     for path in (store, captions_path(store)) if captions else (store,):
-        StorePlace.of(path, shard).check()
+        backend.check(path)
+        if shard is not None:
+            Parts.of(StorePlace.of(path).target).check(shard.count)
+            backend.check(part_path(path, shard))
+
+
+def _whole_stores(
+    store: str | os.PathLike[str], shard: Shard | None, kind: VectorKind
+) -> Iterator[EmbeddingStore]:
+    """Open what runs without a shard left where the parts will be joined, finished or not."""
+    if shard is None:
+        return
+    place = StorePlace.of(store)
+    for path in dict.fromkeys((place.target, place.directory)):
+        if path.is_file() or is_store_directory(path):
+            whole = open_store(path, partial=True)
+            if not whole.kind.same_model(kind):
+                raise whole.kind.mismatch(
+                    path, kind, "Choose another path, or add --restart to replace it."
+                )
+            yield whole
+
+
+def _changes(
+    run: StoreWriter,
+    whole: Sequence[EmbeddingStore],
+    shard: Shard | None,
+    labels: Sequence[str],
+) -> Changes:
+    """Compare with the store that is replaced, or with this shard's share of the whole."""
+    finished = [store for store in whole if store.complete]
+    if run.before is not None or shard is None or not finished:
+        return Changes(run.before, labels)
+    return Changes(finished[0], labels, sum(map(shard.holds, finished[0].keys())))
+
+
+def _refuse_other_images(run: StoreWriter, known: KnownVectors, source: SourceDataset) -> None:
+    """Refuse to replace a store, or an unfinished run, that has no image of the dataset.
+
+    Raises
+    ------
+    StoreExistsError
+    """
+    groups = [known]
+    if run.before is not None and run.before not in run.earlier:
+        groups.append(KnownVectors([run.before]))  # of another kind: not re-used, but replaced
+    groups = [vectors for vectors in groups if len(vectors)]
+    if groups and not any(vectors.has_any_of(source) for vectors in groups):
+        raise StoreExistsError(
+            f"'{run.target}' has vectors of {sum(map(len, groups)):,} images, and none of them is "
+            "in this dataset. Choose another path, or add --restart to replace it.",
+            path=run.target,
+        )
 
 
 def _write_rows(
     source: SourceDataset,
     encoder: Encoder,
-    run: StoreRun,
+    known: KnownVectors,
     options: EmbedOptions,
-    bar: Progress,
+    write: Callable[[ItemRecord, Vector | None, bool], None],
     interrupts: DeferredInterrupts,
 ) -> None:
-    """Append every row in order: a vector for what could be read, none for what could not."""
+    """Write every row in order: a vector for what could be read, none for what could not."""
     workers = options.decoding_threads()
-
-    def write(record: ItemRecord, vector: Vector | None, reused: bool) -> None:
-        if record.status is not Status.OK and options.on_error == "fail":
-            raise _item_failed(record)
-        run.append(record, vector, reused=reused)
-        bar.note(record)
-
     # All that may be under way at once, and as many as are cheap to keep.
     n_under_way = MAX_WAITING_ROWS + items_ahead(encoder.batch_size, workers)
     contents = Contents(n_under_way + _CONTENTS_KEPT, options.dtype)
@@ -251,7 +341,7 @@ def _write_rows(
             workers=workers,
             least_side_px=encoder.least_side_px if options.decode == "fast" else 0,
             depth_range=DepthRange.parse(options.depth_range),
-            find=run.known.find,
+            find=known.find,
             contents=contents,
         )
     ) as items:

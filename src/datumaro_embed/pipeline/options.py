@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..depth import DepthRange
-from ..encoders import BATCH_SIZE, ClipEncoder
+from ..encoders import BATCH_SIZE, ClipEncoder, Encoder
 from ..errors import UsageError
 from ..flags import DEFAULT_MODEL
 from ..parallel import usable_processors
-from ..store.run import SHARD_ROWS
+from ..store import COMMIT_ROWS
+from ..vectors import VectorKind
 
 __all__ = ["EmbedOptions"]
 
@@ -47,7 +48,7 @@ class EmbedOptions:
         What an unreadable item does: gets a row with its status, or ends the run.
     follow_symlinks : bool
         Read image files that are links leading out of the dataset folder.
-    shard_rows : int
+    commit_rows : int
         A crash loses at most so many rows, or those of one minute.
     captions : bool
         Embed Caption annotations too, into a store of their own (see captions.py).
@@ -68,13 +69,13 @@ class EmbedOptions:
     dtype: Literal["float16", "float32"] = "float16"
     on_error: OnError = "record"
     follow_symlinks: bool = False
-    shard_rows: int = SHARD_ROWS
+    commit_rows: int = COMMIT_ROWS
     restart: bool = False
     captions: bool = False
     verbose: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "workers", "streams", "shard_rows"):
+        for name in ("batch_size", "workers", "streams", "commit_rows"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 flag = name.replace("_", "-")
@@ -96,6 +97,11 @@ class EmbedOptions:
             batch_size=self.batch_size or BATCH_SIZE,
             streams=self.streams,
         )
+
+    def vector_kind(self, encoder: Encoder) -> VectorKind:
+        """Return the kind of vectors that an encoder makes with these options."""
+        settings = VectorKind.settings_of({**encoder.provenance(), **self.decoding()})
+        return VectorKind(encoder.dim, self.dtype, encoder.fingerprint, settings, encoder.name)
 
     def decoding(self) -> dict[str, str]:
         """Return what a provenance says of the way from files to pixels."""

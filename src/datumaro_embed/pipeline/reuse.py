@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
@@ -24,30 +24,23 @@ _ITEMS_TO_ASK = 64
 
 
 class KnownVectors:
-    """Vectors by the SHA-256 of their image, from stores of one model and type.
+    """Vectors by the SHA-256 of their image, from stores of one kind.
 
     Parameters
     ----------
-    *groups : sequences of EmbeddingStore
-    is_sound : callable
-        (store, row) → whether the row may be trusted; asked once for each vector taken.
+    stores : sequence of EmbeddingStore
 
     Notes
     -----
-    Only vectors are re-used, never a row: names, sizes and annotations are read again. A row
-    without a vector is tried again each time. A region of an image has its image's hash, but not
-    its size: it is never asked for, and never given. 24 bytes for each row.
+    Only vectors are re-used, never a row: names, sizes and annotations are read again, and a row is
+    taken only where its checksums are right. A row without a vector is tried again each time. A
+    region of an image has its image's hash, but not its size: it is never asked for, and never
+    given. 24 bytes for each row.
     """
 
-    def __init__(
-        self,
-        *groups: Sequence[EmbeddingStore],
-        is_sound: Callable[[EmbeddingStore, int], bool] = lambda _, __: True,
-    ) -> None:
-        # A store is asked of its group each time: a group may open and close its stores.
-        self._places = [(group, i) for group in groups for i in range(len(group))]
-        self._is_sound = is_sound
-        parts = [_hashes(group[i]) for group, i in self._places]
+    def __init__(self, stores: Sequence[EmbeddingStore]) -> None:
+        self._stores = stores
+        parts = [_hashes(store) for store in stores]
         hashes = np.concatenate([np.zeros(0, np.uint64), *(part[0] for part in parts)])
         order = np.argsort(hashes, kind="stable")
         self._hashes = hashes[order]
@@ -82,11 +75,10 @@ class KnownVectors:
         for place in range(int(np.searchsorted(self._hashes, wanted)), len(self)):
             if self._hashes[place] != wanted:
                 return None
-            group, index = self._places[int(self._place[place])]
-            store, row = group[index], int(self._row[place])
+            store, row = self._stores[int(self._place[place])], int(self._row[place])
             size = int(store.widths[row]), int(store.heights[row])
             same = store.content_sha256[row].tobytes() == record.content_sha256
-            if same and size == (record.width, record.height) and self._is_sound(store, row):
+            if same and size == (record.width, record.height) and store.is_sound(row):
                 return np.asarray(store.embeddings([row])[0], dtype=np.float32)
         return None
 

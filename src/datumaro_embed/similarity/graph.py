@@ -22,8 +22,8 @@ from tqdm import tqdm
 from usearch.index import Index
 
 from ..errors import StoreForeignError, StoreIndexError
+from ..files import FileSystem, open_regular, publish, read_errors
 from ..parallel import usable_processors
-from ..store.files import FileSystem, open_regular, publish, read_errors
 from .cosine import Float64Array, IntArray, VectorArray, best, cosines
 from .exact import unit_queries
 

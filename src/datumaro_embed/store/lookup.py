@@ -1,27 +1,94 @@
-"""From key to row: rows are in ascending key order, so a binary search over the keys themselves."""
+"""From keys to rows and from rows to vectors: binary search, batches, alignment with a dataset."""
 
 from __future__ import annotations
 
 import difflib
 from bisect import bisect_left
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
-from ..records import ItemKey
+import numpy as np
+import numpy.typing as npt
 
-__all__ = ["as_key", "find_row", "near_keys"]
+from ..errors import ItemNotFoundError, UsageError
+from ..records import ItemKey, ShortRepr, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+__all__ = [
+    "HasKey",
+    "Keys",
+    "VectorBatch",
+    "as_key",
+    "check_dtype",
+    "check_n_rows",
+    "find_row",
+    "iter_batches",
+    "near_keys",
+    "rows_for",
+    "to_numpy",
+    "vectors_for",
+]
 
 _NEIGHBOURS = 25
 _SUGGESTIONS = 3
 _LEAST_RATIO = 0.6
+_DTYPES = ("float16", "float32", "float64")
 
 
-class HasKeys(Protocol):
-    """A store, as far as its keys go."""
+class HasKey(Protocol):
+    """An item of a dataset: Datumaro's `DatasetItem`, or anything with these two."""
 
     @property
-    def subset_names(self) -> tuple[str, ...]: ...
-    def keys(self) -> Sequence[ItemKey]: ...
+    def id(self) -> str: ...
+    @property
+    def subset(self) -> str: ...
+
+
+class HasSubsets(Protocol):
+    """A store, as far as `near_keys` asks."""
+
+    @property
+    def subset_names(self) -> Collection[str]: ...
+
+
+class HasVectors(Protocol):
+    """A store, as far as its keys and vectors go."""
+
+    path: str
+    n_rows: int
+
+    @property
+    def dim(self) -> int: ...
+    def key(self, row: int) -> ItemKey: ...
+    def keys(self) -> Keys: ...
+    def column(self, path: str) -> npt.NDArray[Any]: ...
+    def embeddings(self, rows: npt.ArrayLike | slice | None = None) -> npt.NDArray[Any]: ...
+
+
+class Keys(Sequence[ItemKey]):
+    """The keys of a store in row order; each is decoded when it is asked for."""
+
+    def __init__(self, key: Callable[[int], ItemKey], rows: int | range) -> None:
+        self._key = key
+        self._rows = range(rows) if isinstance(rows, int) else rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> ItemKey: ...
+    @overload
+    def __getitem__(self, index: slice) -> Keys: ...
+    def __getitem__(self, index: int | slice) -> ItemKey | Keys:
+        if isinstance(index, slice):
+            return Keys(self._key, self._rows[index])
+        return self._key(self._rows[index])
+
+    def __repr__(self) -> str:
+        return f"<Keys of {len(self):,} items>"
 
 
 def find_row(keys: Sequence[ItemKey], key: ItemKey) -> int | None:
@@ -61,7 +128,7 @@ def as_key(key: object) -> ItemKey | None:
         return None
 
 
-def near_keys(store: HasKeys, key: ItemKey | str) -> list[ItemKey]:
+def near_keys(keys: Keys, key: ItemKey | str, store: HasSubsets) -> list[ItemKey]:
     """Return the most similar ones of few keys: same id elsewhere, and those next in order.
 
     Notes
@@ -70,7 +137,6 @@ def near_keys(store: HasKeys, key: ItemKey | str) -> list[ItemKey]:
     """
     text, named = str(key), as_key(key)
     wanted = named or ItemKey("", text)
-    keys = store.keys()
     rows: set[int] = set()
     for subset in (wanted.subset, *store.subset_names):
         row = bisect_left(keys, ItemKey(subset, wanted.id))
@@ -81,3 +147,128 @@ def near_keys(store: HasKeys, key: ItemKey | str) -> list[ItemKey]:
 
     ranked = sorted(((similarity(keys[row]), keys[row]) for row in sorted(rows)), reverse=True)
     return [other for ratio, other in ranked[:_SUGGESTIONS] if ratio >= _LEAST_RATIO]
+
+
+def rows_for(keys: Sequence[ItemKey], dataset: Iterable[HasKey]) -> npt.NDArray[np.int64]:
+    """Row of every item of a dataset, in its order; -1 where there is none."""
+    found = (find_row(keys, ItemKey(item.subset, item.id)) for item in dataset)
+    return np.array([-1 if row is None else row for row in found], dtype=np.int64)
+
+
+def vectors_for(
+    store: HasVectors, dataset: Iterable[HasKey], *, missing: str = "error"
+) -> npt.NDArray[np.float32]:
+    """Vector of every item: ``zip(dataset, vectors_for(store, dataset))``.
+
+    Parameters
+    ----------
+    store : EmbeddingStore
+    dataset : iterable of items
+        As in `rows_for`.
+    missing : {"error", "zero"}
+        What an item does that the store does not have.
+
+    Returns
+    -------
+    array of shape (n_items, dim), float32
+        In the dataset's order; zero where embedding failed (see `EmbeddingStore.statuses`).
+
+    Raises
+    ------
+    ItemNotFoundError
+        An item is not in the store, such as after its id or subset was changed.
+    """
+    if missing not in {"error", "zero"}:
+        raise UsageError(f"missing is {missing!r}; choose error or zero.", missing=missing)
+    items = list(dataset)
+    rows = rows_for(store.keys(), items)
+    absent = np.flatnonzero(rows < 0)
+    if len(absent) and missing == "error":
+        first = ItemKey(items[absent[0]].subset, items[absent[0]].id)
+        raise ItemNotFoundError(
+            f"{len(absent)} items of the dataset are not in '{store.path}', first '{first}'. "
+            "Embed the dataset again, or pass missing='zero'.",
+            key=first,
+            count=len(absent),
+        )
+    vectors = np.zeros((len(rows), store.dim), dtype=np.float32)
+    vectors[rows >= 0] = store.embeddings(rows[rows >= 0])
+    return vectors
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class VectorBatch(ShortRepr):
+    """Some consecutive rows of a store.
+
+    Attributes
+    ----------
+    rows : array of shape (n,), int64
+    keys : tuple of ItemKey
+    vectors : array of shape (n, dim), float32
+    """
+
+    rows: npt.NDArray[np.int64]
+    keys: tuple[ItemKey, ...]
+    vectors: npt.NDArray[np.float32]
+
+
+def to_numpy(
+    store: HasVectors, *, dtype: str = "float32", embedded_only: bool = False
+) -> npt.NDArray[np.floating[Any]]:
+    """Copy the vectors.
+
+    Parameters
+    ----------
+    store : EmbeddingStore
+    dtype : {"float32", "float16", "float64"}
+    embedded_only : bool
+        Leave out items without a vector; otherwise theirs is zero.
+
+    Returns
+    -------
+    array of shape (n, dim)
+        In row order; norm 1, or zero.
+    """
+    check_dtype(dtype)
+    rows = store.column("items/status") == Status.OK if embedded_only else None
+    return np.array(store.embeddings(rows), dtype=dtype)
+
+
+def iter_batches(
+    store: HasVectors, n_rows: int = 4096, *, embedded_only: bool = False
+) -> Iterator[VectorBatch]:
+    """Yield keys and vectors, `n_rows` at a time, in row order and bounded memory.
+
+    Parameters
+    ----------
+    store : EmbeddingStore
+    n_rows : int
+        Rows in each batch but the last.
+    embedded_only : bool
+        Leave out items without a vector.
+
+    Raises
+    ------
+    UsageError
+        `n_rows` is below 1.
+    """
+    check_n_rows(n_rows)
+    rows = np.arange(store.n_rows)
+    if embedded_only:
+        rows = np.flatnonzero(store.column("items/status") == Status.OK)
+    for start in range(0, len(rows), n_rows):
+        some = rows[start : start + n_rows]
+        keys = tuple(store.key(row) for row in some.tolist())
+        yield VectorBatch(some, keys, np.asarray(store.embeddings(some), dtype=np.float32))
+
+
+def check_dtype(dtype: str) -> None:
+    """Refuse a type that vectors are not given in; raises `UsageError`."""
+    if dtype not in _DTYPES:
+        raise UsageError(f"dtype is {dtype!r}; choose one of {', '.join(_DTYPES)}.", dtype=dtype)
+
+
+def check_n_rows(n_rows: int) -> None:
+    """Refuse a batch of no rows; raises `UsageError`."""
+    if n_rows < 1:
+        raise UsageError(f"n_rows is {n_rows}; give at least 1.", n_rows=n_rows)

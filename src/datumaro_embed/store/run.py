@@ -1,239 +1,420 @@
-"""`ShardRun` writes a store shard by shard: what is committed stays, and the next run goes on.
+"""`Hdf5Stores`: stores as files and directories, and the run that writes one segment by segment.
 
 One commit: build the arrays in memory → temporary file → fsync → rename → fsync of the directory →
-the manifest in the same way. A run over what is there already keeps each shard whose rows all came
-out the same, as it is.
+the manifest in the same way. What is committed stays, and the next run goes on from there: it keeps
+each segment whose rows all came out the same, as it is.
 """
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
-from ..errors import StoreWriteError, UsageError
+from ..errors import (
+    StoreCorruptError,
+    StoreError,
+    StoreExistsError,
+    StoreForeignError,
+    StoreNotFoundError,
+    StoreUnfinishedError,
+    StoreWriteError,
+    UsageError,
+)
+from ..files import (
+    TEMPORARY_PREFIX,
+    FileSystem,
+    Identity,
+    checked_free_bytes,
+    identity_at,
+    publish,
+    write_errors,
+)
+from ..place import (
+    SEGMENT_FOLDER,
+    SUFFIXES,
+    WORK_SUFFIX,
+    StorePlace,
+    is_hdf5_file,
+    is_store_directory,
+)
 from ..records import Categories, ItemRecord
-from .columns import Arrays, ColumnBuilder
-from .directory import RunDirectory
-from .files import FileSystem, write_errors
-from .finish import publish_sealed
-from .kept import earlier_runs, refuse_other_model, refuse_other_writers, same_rows
-from .manifest import Manifest, Part
-from .reader import SealedStore
-from .settings import stated
-from .shards import ShardFiles
-from .union import Union, whole
-from .writer import check_text
-from .writing import StoreWriter
+from ..vectors import VectorKind
+from .backend import COMMIT_ROWS, StoreBackend, StoreWriter
+from .codec import Array, Arrays, ColumnBuilder, head_arrays
+from .hdf5 import Hdf5Part, file_image
+from .journal import (
+    Journal,
+    Manifest,
+    Segment,
+    new_manifest,
+    open_directory,
+    segment_is_sound,
+    segment_store,
+)
+from .schema import array_specs
+from .table import ArrayPart, EmbeddingStore
 
-__all__ = ["SHARD_ROWS", "SHARD_SECONDS", "ShardRun"]
+__all__ = ["COMMIT_SECONDS", "Hdf5Run", "Hdf5Stores", "is_part_of_store", "open_store"]
 
-SHARD_ROWS = 8_192
-SHARD_SECONDS = 60.0
+COMMIT_SECONDS = 60.0
+_MAX_NAMED = 5
 
 
-class ShardRun(StoreWriter):
-    """A run in a store directory; leaving it before it is finished keeps what was committed.
+def open_store(path: str | os.PathLike[str], *, partial: bool = False) -> EmbeddingStore:
+    """Open a store for reading.
 
     Parameters
     ----------
-    directory : Path
-    dim, dtype, run_fingerprint
-        As for `create_store`.
-    vector_settings : str
-        How vectors are computed (see settings.py), kept in the provenance; those of other settings
-        are not taken over.
-    model : str
-        Name of the model, for messages.
-    restart : bool
-        Forget what an unfinished run committed, and keep nothing of a finished store; readers see
-        the finished one until this run is finished.
-    store : Path, optional
-        What messages call it.
-    files : FileSystem, optional
-    writer : str
-        Letters, digits and underscores: of several that fill one directory in turn.
-    shard_rows : int
-    shard_seconds : float
-        A shard is committed when it is full, or so long after its first row.
-    purpose, n_expected
-        As in `Manifest`.
+    path : path of an ``.h5`` file, or of a store directory
+    partial : bool
+        Read the rows that an unfinished run has committed so far; otherwise it is refused.
 
-    Attributes
+    Returns
+    -------
+    EmbeddingStore
+        A context manager; arrays taken from it outlive it.
+
+    Raises
+    ------
+    StoreNotFoundError
+        Nothing there.
+    StoreForeignError
+        Not an embedding store, or one of another major version.
+    StoreCorruptError
+        Damaged, or made to harm: with `path` and `place`.
+    StoreUnfinishedError
+        The run that writes it has not ended.
+    StoreReadError
+        The operating system cannot read it now.
+
+    Notes
+    -----
+    Some 5 ms, whatever the size: a file's columns are memory-mapped, a directory's segments opened
+    when a row of theirs is read.
+    """
+    name = os.fspath(path)
+    if os.path.isdir(name):
+        return open_directory(Path(name), partial=partial)
+    try:
+        part = Hdf5Part(name)
+    except StoreNotFoundError:
+        work = Path(f"{name}{WORK_SUFFIX}")  # where the run works that will publish the file
+        if not is_store_directory(work):
+            raise
+        return open_directory(work, partial=partial)
+    return EmbeddingStore([part], path=name, kind=part.kind, uuid=part.uuid)
+
+
+class Hdf5Stores(StoreBackend):
+    """One HDF5 file for each store, or a directory of them; see docs/store-format.md.
+
+    Parameters
     ----------
-    damaged : list of str
-        Shards whose SHA-256 was wrong; their rows must be made again.
+    files : FileSystem, optional
+        What every write goes through.
+    """
+
+    def __init__(self, files: FileSystem | None = None) -> None:
+        self.files = files or FileSystem()
+
+    def check(self, path: str | os.PathLike[str]) -> None:
+        """See `StoreBackend.check`."""
+        StorePlace.of(path).check()
+
+    def open(self, path: str | os.PathLike[str], *, partial: bool = False) -> EmbeddingStore:
+        """See `open_store`."""
+        return open_store(path, partial=partial)
+
+    def begin(
+        self,
+        path: str | os.PathLike[str],
+        kind: VectorKind,
+        *,
+        restart: bool = False,
+        n_expected: int = 0,
+        commit_rows: int = COMMIT_ROWS,
+        **options: Any,
+    ) -> Hdf5Run:
+        """See `StoreBackend.begin`, and `Hdf5Run` for more options."""
+        return Hdf5Run(
+            StorePlace.of(path),
+            kind,
+            files=self.files,
+            restart=restart,
+            n_expected=n_expected,
+            commit_rows=commit_rows,
+            **options,
+        )
+
+
+class Hdf5Run(StoreWriter):
+    """A run in a store directory; leaving it before it is sealed keeps what was committed.
+
+    Parameters
+    ----------
+    place : StorePlace
+    kind : VectorKind
+    files : FileSystem
+    restart, n_expected, commit_rows
+        As for `StoreBackend.begin`.
+    commit_seconds : float
+        A segment is committed when it is full, or so long after its first row.
+    purpose : str
+        As in `Manifest`.
 
     Raises
     ------
     StoreLockedError
     ModelMismatchError
-        What is there was made by another model; nothing was changed.
-    UsageError
-        The same of an unfinished run's type of vectors, or settings.
+        What is there was made by another model, or an unfinished run computes vectors otherwise;
+        nothing was changed.
     StoreCorruptError, StoreForeignError, StoreWriteError
     """
 
     def __init__(
         self,
-        directory: Path,
+        place: StorePlace,
+        kind: VectorKind,
         *,
-        dim: int,
-        dtype: str = "float16",
-        run_fingerprint: str = "",
-        vector_settings: str = "",
-        model: str = "",
+        files: FileSystem,
         restart: bool = False,
-        store: Path | None = None,
-        files: FileSystem | None = None,
-        writer: str = "0",
-        shard_rows: int = SHARD_ROWS,
-        shard_seconds: float = SHARD_SECONDS,
-        purpose: str = "",
         n_expected: int = 0,
+        commit_rows: int = COMMIT_ROWS,
+        commit_seconds: float = COMMIT_SECONDS,
+        purpose: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        check_text("run_fingerprint", run_fingerprint)
-        check_text("vector_settings", vector_settings)
-        self._new = Manifest(
-            *(uuid.uuid4().hex, model, run_fingerprint, dtype, dim),
-            vector_settings=vector_settings,
-            purpose=purpose,
-            n_expected=n_expected,
-        )
-        self._builder = ColumnBuilder(dim, dtype)
-        self._header: ColumnBuilder | None = ColumnBuilder(dim, dtype)
-        self._place = store or directory
-        self._shard_rows, self._shard_seconds, self._clock = shard_rows, shard_seconds, clock
+        self.target = os.fspath(place.target)
+        self._place, self._kind = place, kind
+        self._commit_rows, self._commit_seconds, self._clock = commit_rows, commit_seconds, clock
+        self._new = new_manifest(uuid.uuid4().hex, kind, purpose=purpose, n_expected=n_expected)
+        self._builder = ColumnBuilder(kind)
         self._began: float | None = None
-        self._sources: tuple[Part, ...] = ()
-        self._keep: deque[Part] = deque()
-        self.damaged: list[str] = []
-        self._directory = RunDirectory(
-            directory, files or FileSystem(), writer=writer, store=store, restart=restart
-        )
+        self._categories = Categories()
+        self._labels: npt.NDArray[np.floating[Any]] | None = None
+        self._keep: deque[Segment] = deque()
+        self._opened: list[EmbeddingStore] = []
+        self._ended = False
+        self._journal = Journal(place.directory, files, store=place.target, restart=restart)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="datumaro-embed-commit")
         self._commit: Future[None] | None = None
-        self._opened: dict[str, SealedStore] = {}
         try:
-            self._begin(restart)
+            self._identity = self._identity_of_target()
+            self._take_over(restart=restart)
+            self._check_room(n_expected)
         except BaseException:
             self.abort()
             raise
 
-    def _begin(self, restart: bool) -> None:
-        directory = self._directory
-        if restart or (directory.unfinished and directory.unfinished.purpose):
-            directory.forget_unfinished()
+    # What is there already -------------------------------------------------------------------
+
+    def _take_over(self, *, restart: bool) -> None:
+        journal, place = self._journal, self._place
+        if restart or (journal.unfinished and journal.unfinished.purpose):
+            journal.forget_unfinished()
         if not restart:
-            refuse_other_model(self._place, self._new, directory.finished, directory.unfinished)
-        refuse_other_writers(self._place, self._new, directory.others())
-        directory.clean()
-        earlier = earlier_runs(directory, self._new, restart=restart)
-        self.damaged.extend(earlier.damaged)
-        self._sources = earlier.sources
-        self._keep.extend(part for part in earlier.rows if part.n_rows)
-        if directory.unfinished:
+            self._refuse_other_vectors(journal.finished, journal.unfinished)
+            self.before = self._open_before()
+        journal.clean()
+        unfinished = journal.unfinished
+        finished = None if restart or not place.keeps_segments else journal.finished
+        if finished and not finished.kind.fits(self._kind):
+            finished = None
+        manifests = [manifest for manifest in (unfinished, finished) if manifest]
+        named = dict.fromkeys(s for m in manifests for s in (*m.segments, *m.spare))
+        damaged = [s for s in named if not segment_is_sound(journal.path, s)]
+        sound = [s for s in named if s not in damaged]
+        self._keep.extend(s for m in manifests[:1] for s in m.segments if s in sound and s.n_rows)
+        if unfinished:
+            spare = tuple(s for s in unfinished.spare if s in sound)
             self._new = replace(
-                directory.unfinished,
-                head=None,
-                shards=(),
-                spare=earlier.spare,
-                n_expected=self._new.n_expected,
+                unfinished, segments=(), spare=spare, head=None, n_expected=self._new.n_expected
+            )
+        self.earlier = []
+        if sound:
+            self.earlier.append(self._own_store(sound))
+        if (
+            self.before is not None
+            and not place.keeps_segments
+            and self.before.kind.fits(self._kind)
+        ):
+            self.earlier.append(self.before)
+        self.notes = list(self._opening_notes(damaged))
+
+    def _refuse_other_vectors(self, finished: Manifest | None, unfinished: Manifest | None) -> None:
+        """Refuse to drop the vectors of another model, or those of a run that has not ended."""
+        if unfinished and not unfinished.kind.fits(self._kind):
+            raise unfinished.kind.mismatch(
+                f"{self.target} (an unfinished run)",
+                self._kind,
+                "Finish that run with its own options first, or add --restart to replace it.",
+            )
+        if finished:
+            self._refuse_other_model(finished.kind)
+
+    def _refuse_other_model(self, kind: VectorKind) -> None:
+        if not kind.same_model(self._kind):
+            raise kind.mismatch(
+                self.target, self._kind, "Choose another path, or add --restart to replace it."
             )
 
-    @property
-    def sources(self) -> ShardFiles:
-        """Shards of earlier runs, verified, of the same model; there for as long as this one."""
-        return self._files(self._sources)
+    def _open_before(self) -> EmbeddingStore | None:
+        """Open the finished store that this run will replace."""
+        try:
+            before = open_store(self.target)
+        except (StoreNotFoundError, StoreUnfinishedError):
+            return None
+        except StoreCorruptError:
+            if self._place.keeps_segments:  # the run takes what is sound
+                return None
+            raise
+        except StoreForeignError:
+            if self._place.keeps_segments and self._journal.finished is None:
+                return None
+            raise
+        self._opened.append(before)
+        self._refuse_other_model(before.kind)
+        return before
 
-    def _files(self, parts: Iterable[Part], **options: Any) -> ShardFiles:
-        places = [(self._directory.path, part, self._new) for part in parts]
-        return ShardFiles(places, self._opened, **options)
+    def _opening_notes(self, damaged: Sequence[Segment]) -> Iterator[str]:
+        if damaged:
+            names = ", ".join(segment.name for segment in damaged[:_MAX_NAMED])
+            yield (
+                f"{len(damaged)} damaged segments are left out, and their items embedded again: "
+                f"{names}"
+            )
+        if self.n_committed:
+            yield f"{self.n_committed:,} rows of an earlier run are kept; going on from there."
+        elif self.before is not None:
+            same = self.before.kind.fits(self._kind)
+            kept = (
+                "unchanged images are not embedded again"
+                if same
+                else f"they are {self.before.kind}, and this run makes {self._kind}, so every "
+                "image is embedded again"
+            )
+            yield f"'{self.target}' has {self.before.n_rows:,} rows; {kept}."
+
+    def _check_room(self, n_expected: int) -> None:
+        """Refuse to begin what cannot end: the vectors must fit, and twice for a file."""
+        row_bytes = self._kind.dim * np.dtype(self._kind.dtype).itemsize
+        rows = max(n_expected - self.n_committed, 0)
+        rows += 0 if self._place.keeps_segments else n_expected
+        checked_free_bytes(self._journal.path / SEGMENT_FOLDER, rows * row_bytes, self.files)
+
+    def _own_store(self, segments: Sequence[Segment], **options: Any) -> EmbeddingStore:
+        """Open segments whose SHA-256 this run has compared, or has made."""
+        store = segment_store(
+            self._journal.path, segments, self._kind, path=self.target, trusted=True, **options
+        )
+        self._opened.append(store)
+        return store
 
     @property
     def files(self) -> FileSystem:
         """The seam that every write goes through."""
-        return self._directory.files
+        return self._journal.files
 
     @property
-    def has_finished_store(self) -> bool:
-        """Whether an earlier run was sealed in the directory."""
-        return self._directory.finished is not None
-
-    @property
-    def n_committed(self) -> int:
+    def n_committed(self) -> int:  # type: ignore[override]
         """Rows that an interruption would not lose, those not yet compared with the dataset too."""
-        return self._new.n_rows + sum(part.n_rows for part in self._keep)
+        return self._new.n_rows + sum(segment.n_rows for segment in self._keep)
+
+    # Rows ------------------------------------------------------------------------------------
 
     def append(
         self,
         record: ItemRecord,
         vector: npt.NDArray[np.floating[Any]] | None,
         *,
-        fresh: bool = True,
+        reused: bool = False,
     ) -> None:
-        """See `StoreWriter.append`.
-
-        Parameters
-        ----------
-        fresh : bool
-            False where the vector was taken from `sources`.
-        """
+        """See `StoreWriter.append`."""
         self._raise_failed_commit()
         self._builder.append(record, vector)
         self._began = self._clock() if self._began is None else self._began
-        if self._keep and fresh and vector is not None:
-            self._demote()
+        if self._keep and vector is not None and not reused:
+            self._demote()  # a new vector: this segment differs, and must be committed in its time
         if self._keep:
             if self._builder.n_rows == self._keep[0].n_rows:
                 self._keep_or_demote()
-        elif (
-            self._builder.n_rows >= self._shard_rows
-            or self._clock() - self._began >= self._shard_seconds
-        ):
+        else:
+            self._commit_if_due()
+
+    def extend(
+        self, store: EmbeddingStore, first: int, stop: int, *, labels: Array | None = None
+    ) -> None:
+        """Add rows of another store as they are; see `ColumnBuilder.extend`."""
+        while first < stop:
+            self._raise_failed_commit()
+            end = min(stop, first + self._commit_rows - self._builder.n_rows)
+            self._builder.extend(store, first, end, labels=labels)
+            self._began = self._clock() if self._began is None else self._began
+            self._commit_if_due()
+            first = end
+
+    def _commit_if_due(self) -> None:
+        late = self._began is not None and self._clock() - self._began >= self._commit_seconds
+        if self._builder.n_rows >= self._commit_rows or (late and self._builder.n_rows):
             self._commit_in_background()
 
     def _keep_or_demote(self) -> None:
-        """At the last row of an old shard: keep it if the rows came out the same."""
-        arrays = self._builder.finish({})
-        old = self._files([self._keep[0]])[0]
-        if not same_rows(arrays, old):
+        """At the last row of an old segment: keep it if the rows came out the same."""
+        new, old = self._built(), self._own_store([self._keep[0]])
+        specs = array_specs().values()
+        # Every value is compared, so that no chance of a checksum is taken.
+        same = all(
+            new.has(spec.path) == old.has(spec.path)
+            and (
+                not new.has(spec.path)
+                or np.array_equal(new.column(spec.path), old.column(spec.path))
+            )
+            for spec in specs
+            if spec.table in ("items", "annotations")
+        )
+        self._opened.pop().close()
+        if not same:
             self._demote()
             return
-        self._new = replace(self._new, shards=(*self._new.shards, self._keep.popleft()))
+        self._new = replace(self._new, segments=(*self._new.segments, self._keep.popleft()))
         self._next_builder()
 
     def _demote(self) -> None:
-        """Shards from here on differ from the dataset: they stay as sources of vectors only."""
-        spare = (*self._new.spare, *(part for part in self._keep))
-        self._new = replace(self._new, spare=spare)
+        """Segments from here on differ from the dataset: they stay as sources of vectors only."""
+        self._new = replace(self._new, spare=(*self._new.spare, *self._keep))
         self._keep.clear()
+
+    def _built(self) -> EmbeddingStore:
+        part = ArrayPart(self._builder.finish(), self._kind, self._new.uuid, self.target)
+        return EmbeddingStore([part], path=self.target, kind=self._kind, uuid=part.uuid)
 
     def _next_builder(self) -> None:
         self._builder = self._builder.successor()
         self._began = None
 
     def _commit_in_background(self) -> None:
-        """Hand the rows over; waits for the commit before it, so at most two shards are held."""
+        """Hand the rows over; waits for the commit before it, so at most two segments are held."""
         self._wait()
-        arrays = self._builder.finish(stated(self._new.vector_settings))
+        built = self._built()
         self._next_builder()
-        self._commit = self._pool.submit(self._commit_shard, arrays)
+        self._commit = self._pool.submit(self._commit_segment, built)
 
-    def _commit_shard(self, arrays: Arrays) -> None:
-        part = self._directory.commit_file(arrays, self._new.run_fingerprint)
-        new = replace(self._new, shards=(*self._new.shards, part))
-        self._directory.save(new)
+    def _commit_segment(self, built: EmbeddingStore) -> None:
+        head = head_arrays(Categories(), None, {}, self._kind.dim)
+        segment = self._journal.commit_file(built, head, uuid.uuid4().hex)
+        new = replace(self._new, segments=(*self._new.segments, segment))
+        self._journal.save(new)
         self._new = new
 
     def _wait(self) -> None:
@@ -242,8 +423,8 @@ class ShardRun(StoreWriter):
             commit.result()
 
     def _raise_failed_commit(self) -> None:
-        if self._header is None:
-            raise UsageError(f"The run in '{self._place}' has ended; make a new one.")
+        if self._ended:
+            raise UsageError(f"The run that writes '{self.target}' has ended. Begin a new one.")
         if self._commit is not None and self._commit.done():
             self._wait()
 
@@ -251,92 +432,75 @@ class ShardRun(StoreWriter):
         self, categories: Categories, embedding: npt.NDArray[np.floating[Any]] | None = None
     ) -> None:
         """See `StoreWriter.set_categories`."""
-        if self._header is not None:
-            self._header.set_categories(categories, embedding)
+        self._raise_failed_commit()
+        head_arrays(categories, embedding, {}, self._kind.dim)
+        self._categories, self._labels = categories, embedding
+
+    # The end ---------------------------------------------------------------------------------
 
     def suspend(self) -> int:
-        """Commit every row that was appended; the next run goes on from there.
-
-        Returns
-        -------
-        int
-            Rows that are committed.
-
-        Raises
-        ------
-        StoreWriteError
-        """
+        """See `StoreWriter.suspend`."""
         self._wait()
-        # While rows still repeat an old shard, that shard has them already.
+        # While rows still repeat an old segment, that segment has them already.
         if self._builder.n_rows and not self._keep:
             self._commit_in_background()
             self._wait()
         return self.n_committed
 
-    def _flush(self) -> None:
-        """Commit the last rows; old shards beyond them are of items that are gone."""
-        self._raise_failed_commit()
-        if self._keep:
-            self._demote()
-        self.suspend()
-
     def seal(self, provenance: Mapping[str, Any]) -> None:
-        """Make these rows the store of the directory: readers see all of them from now on.
+        """See `StoreWriter.seal`.
 
         Raises
         ------
         StoreWriteError
             What was committed stays; the same run again goes on from it.
+        StoreExistsError
+            A file came to the target, or changed, while the run went on.
         """
-        self._flush()
-        head = self._directory.commit_file(self._head_arrays(provenance), self._new.run_fingerprint)
-        self._directory.save(replace(self._new, head=head, spare=(), n_expected=0))
-        self._directory.finish()
+        self._raise_failed_commit()
+        head = head_arrays(self._categories, self._labels, provenance, self._kind.dim)
+        if self._keep:
+            self._demote()  # segments beyond the last row are of items that are gone
+        self.suspend()
+        if self._place.keeps_segments:
+            self._finish_directory(head)
+        else:
+            self._publish_file(head)
         self._end()
 
-    def publish(
-        self,
-        target: Path,
-        provenance: Mapping[str, Any],
-        *,
-        check: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Write all rows as one sealed file at `target`, and remove the directory.
+    def _finish_directory(self, head: Arrays) -> None:
+        empty = EmbeddingStore([self._empty_part()], path="", kind=self._kind, uuid="")
+        segment = self._journal.commit_file(empty, head, uuid.uuid4().hex)
+        self._journal.save(replace(self._new, head=segment, spare=(), n_expected=0))
+        self._journal.finish()
 
-        Parameters
-        ----------
-        check : callable
-            Called just before; raises where the target may not be replaced.
+    def _empty_part(self) -> ArrayPart:
+        return ArrayPart(ColumnBuilder(self._kind).finish(), self._kind, "", self.target)
 
-        Raises
-        ------
-        StoreWriteError
-            Everything committed is still there; the same run again publishes it.
-        """
-        self._flush()
-        if not self._new.shards:  # a shard of the dataset without items: a file without rows
-            self._commit_in_background()
-            self._wait()
-        check()
-        directory = self._directory.path
-        shards = self._files(self._new.shards, max_mapped=1)
-        union = Union(shards, whole([part.n_rows for part in self._new.shards]))
-        head = self._head_arrays(provenance)
-        publish_sealed(
-            *(target, union, head, self._new.run_fingerprint, self.files),
-            store_uuid=self._new.uuid,
-            workspace=directory,
+    def _publish_file(self, head: Arrays) -> None:
+        """Write all rows as one file, and remove the directory."""
+        if self._identity_of_target() != self._identity:
+            raise StoreExistsError(
+                f"'{self.target}' was written by another program meanwhile. Move it away, and run "
+                "the same command again.",
+                path=self.target,
+            )
+        segments = self._new.segments
+        rows = (
+            self._own_store(segments, max_mapped=1)
+            if segments
+            else EmbeddingStore([self._empty_part()], path="", kind=self._kind, uuid="")
         )
+        size_bytes, blocks = file_image(rows, head, self._new.uuid)
+        publish(self._place.target, blocks, size_bytes, self.files, workspace=self._journal.path)
         # A process killed from here on leaves a manifest by which the file is known as its own.
-        self._directory.save(replace(self._new, shards=(), spare=(), n_expected=0))
-        with write_errors(directory):
-            self._directory.clean()
-        self._directory.forget_unfinished()
-        self._end()
+        self._journal.save(replace(self._new, segments=(), spare=(), n_expected=0))
+        with write_errors(self._journal.path):
+            self._journal.clean()
+        self._journal.forget_unfinished()
 
-    def _head_arrays(self, provenance: Mapping[str, Any]) -> Arrays:
-        assert self._header is not None
-        return self._header.finish({**provenance, **stated(self._new.vector_settings)})
+    def _identity_of_target(self) -> Identity | None:
+        return None if self._place.keeps_segments else identity_at(self.target)
 
     def discard(self) -> None:
         """Drop what this run committed too; a finished store in the directory stays.
@@ -347,17 +511,49 @@ class ShardRun(StoreWriter):
         """
         with suppress(StoreWriteError):
             self._wait()
-        self._directory.forget_unfinished()
+        self._journal.forget_unfinished()
 
     def abort(self) -> None:
-        """Drop rows that are not committed and let go of the directory; does nothing twice."""
-        if self._header is not None:
+        """See `StoreWriter.abort`."""
+        if not self._ended:
             self._end()
 
     def _end(self) -> None:
-        self._header = None
-        for store in self._opened.values():
+        self._ended = True
+        for store in self._opened:
             store.close()
         self._opened.clear()
         self._pool.shutdown(wait=True)
-        self._directory.leave()
+        self._journal.leave()
+
+
+def is_part_of_store(path: Path) -> bool:
+    """Tell a store, whole, unfinished or damaged, and its parts and index, from all else.
+
+    Notes
+    -----
+    Opens files and folders only where their names, or what is in them, are those of a store.
+    """
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES and path.is_file():
+        return _is_store_file(path)
+    if suffix == ".usearch" or path.name.startswith(TEMPORARY_PREFIX):
+        return path.is_file()
+    if suffix in {WORK_SUFFIX, ".parts"} and Path(path.stem).suffix.lower() in SUFFIXES:
+        return path.is_dir()
+    try:
+        return (path / SEGMENT_FOLDER).is_dir() and is_store_directory(path)
+    except PermissionError as error:
+        raise PermissionError(error.errno, error.strerror, str(path)) from error
+
+
+def _is_store_file(path: Path) -> bool:
+    try:
+        if is_hdf5_file(path):
+            Hdf5Part(path).close()
+            return True
+        return False
+    except StoreForeignError as error:
+        return hasattr(error, "found")  # ours, of another version
+    except (OSError, StoreError):
+        return True

@@ -1,195 +1,286 @@
-"""The one table of everything a store holds: path, type, shape and meaning of each array.
+"""Everything a store holds, stated once: its tables, their columns and what each may be.
 
-The writer, the guard, the verifier and the table in docs/store-format.md all read it from here.
+Writer, reader, guard, checks, Arrow tables and the specification read it from here. A new column is
+one line in its table and a field of the same name in the record.
 
-Shapes are written in symbols: ``N`` items, ``A`` annotations, ``D`` vector length, ``L`` labels,
-``S`` subsets, ``T`` annotation types; ``*`` is any length. ``N+1`` is an offsets column: the values
-of row i are ``[offsets[i], offsets[i + 1])`` of the array named in ``indexes``.
+Shapes are written in symbols: the name of a table is its number of rows (``items+1``: one more),
+``dim`` the length of a vector, ``*`` any length.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
+from functools import lru_cache
+from typing import Any, Literal
 
 import numpy as np
 
-from ..records import Split, Status
+from ..records import AnnotationRecord, ItemRecord, Split, Status
 
 __all__ = [
     "ATTRIBUTES",
-    "COLUMNS",
-    "EMBEDDING_DTYPES",
+    "BLOCK_ROWS",
     "FORMAT",
     "FORMAT_MINOR",
     "FORMAT_VERSION",
-    "GROUPS",
-    "MAX_ATTRIBUTE_BYTES",
-    "MAX_DIM",
     "MAX_JSON_BYTES",
     "PAGE_BYTES",
     "SCHEMA",
+    "ArraySpec",
     "Column",
+    "Table",
+    "array_specs",
+    "column_arrays",
     "markdown_table",
 ]
 
 FORMAT = "datumaro-embed"
-FORMAT_VERSION = 1
-"""Major version; readers refuse any other."""
+FORMAT_VERSION = 2
+"""Readers refuse any other."""
 FORMAT_MINOR = 0
-"""Readers ignore, unopened, whatever a higher minor version added."""
+"""Readers ignore, unopened, what a higher minor version added."""
 
-EMBEDDING_DTYPES = ("float16", "float32")
+BLOCK_ROWS = 1024
+"""Rows that one checksum of each array covers."""
 PAGE_BYTES = 4096
 """Arrays of at least this size begin at a multiple of it."""
-MAX_DIM = 65_536
+
 MAX_JSON_BYTES = 64 * 2**20
 """Of one JSON value: an item's or annotation's attributes, the categories, the provenance."""
-MAX_ATTRIBUTE_BYTES = 4096
 
-ATTRIBUTES = {
-    "format": "string",
-    "format_version": "int",
-    "format_minor": "int",
-    "complete": "int",
-    "uuid": "string",
-    "run_fingerprint": "string",
-    "n_rows": "int",
-    "n_annotations": "int",
-    "categories_crc32": "int",
-    "provenance_crc32": "int",
+
+ATTRIBUTES: dict[str, type] = {
+    "format": str,
+    "format_version": int,
+    "format_minor": int,
+    "uuid": str,
+    "run_fingerprint": str,
+    "model": str,
+    "vector_settings": str,
 }
-"""Attributes of the root group: name → ``"int"`` (one integer) or ``"string"`` (fixed length)."""
+"""Attributes of the root group: strings of fixed length and single integers."""
+
+Kind = Literal["number", "digest", "code", "text", "json", "floats", "bytes", "vector", "rows"]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One array of a store.
+    """One column of a table.
+
+    Attributes
+    ----------
+    name : str
+    kind : str
+        ``number`` and ``digest`` have values of fixed size; ``code`` is a text from a table of
+        names; ``text``, ``json``, ``floats`` and ``bytes`` have values of any length; ``vector`` is
+        the embedding; ``rows`` are the rows of another table that belong to this one.
+    meaning : str
+        One line for the specification.
+    dtype : str
+        Little-endian NumPy type of a value (of a code, for ``code``).
+    size : int
+        Bytes of a digest.
+    field : str
+        Attribute of the record; `name` unless given.
+    values : IntEnum, optional
+        The only numbers allowed.
+    optional : bool
+        A store may lack the column, and has it where every row has a value.
+    since : int
+        Minor version that added it: files of a lower one lack it.
+    """
+
+    name: str
+    kind: Kind
+    meaning: str
+    dtype: str = "|u1"
+    size: int = 0
+    field: str = ""
+    values: type[IntEnum] | None = None
+    optional: bool = False
+    since: int = 0
+
+    @property
+    def is_ragged(self) -> bool:
+        """Values differ in length: offsets cut them out of one array."""
+        return self.kind in ("text", "json", "floats", "bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of one kind.
+
+    Attributes
+    ----------
+    name : str
+    columns : tuple of Column
+    record : type, optional
+        Dataclass that one row decodes to.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    record: type[Any] | None = None
+
+
+SCHEMA: dict[str, Table] = {
+    table.name: table
+    for table in (
+        Table(
+            "items",
+            (
+                Column("vector", "vector", "unit vector of the image; zero where status is not 0"),
+                Column("subset", "code", "Datumaro's subset", dtype="<u2", field="key.subset"),
+                Column("id", "text", "item id, UTF-8", field="key.id"),
+                Column("split", "number", "role of the subset", values=Split),
+                Column("path", "text", "image path relative to the dataset's root, UTF-8"),
+                Column("width", "number", "upright pixels; 0 unknown", dtype="<u4"),
+                Column("height", "number", "upright pixels; 0 unknown", dtype="<u4"),
+                Column("status", "number", "of the embedding", values=Status),
+                Column("error", "text", "reason where status is not 0, UTF-8"),
+                Column("content_sha256", "digest", "of the image file; zeros if unread", size=32),
+                Column("attributes", "json", "JSON object"),
+                Column("annotations", "rows", "the item's rows of annotations/"),
+            ),
+            ItemRecord,
+        ),
+        Table(
+            "annotations",
+            (
+                Column("type", "code", "Datumaro's type name"),
+                Column("label", "number", "row of labels/; -1 none", dtype="<i4"),
+                Column("ann_id", "number", "as in Datumaro", dtype="<i8"),
+                Column("group", "number", "as in Datumaro; 0 none", dtype="<i8"),
+                Column("object_id", "number", "as in Datumaro; -1 none", dtype="<i8"),
+                Column("z_order", "number", "as in Datumaro", dtype="<i4"),
+                Column("coords", "floats", "upright pixels, see below", dtype="<f8"),
+                Column("rle", "text", "masks: COCO RLE as JSON"),
+                Column("text", "text", "captions, UTF-8"),
+                Column("visibility", "bytes", "points: 0 absent, 1 hidden, 2 visible"),
+                Column("attributes", "json", "JSON object"),
+                Column("extra", "text", "any other type, as JSON"),
+            ),
+            AnnotationRecord,
+        ),
+        Table(
+            "labels",
+            (
+                Column("name", "text", "label name in the dataset's order, UTF-8"),
+                Column("vector", "vector", "unit vector of the label's prompt", optional=True),
+            ),
+        ),
+    )
+}
+
+Role = Literal["rows", "offsets", "values", "names_offsets", "names", "whole"]
+
+
+@dataclass(frozen=True, slots=True)
+class ArraySpec:
+    """One array of a file.
 
     Attributes
     ----------
     path : str
         Inside the file, without the leading slash.
+    table : str
+        Empty for what belongs to no table.
+    column : Column or None
+    role : str
+        ``rows``: one value a row; ``offsets`` and ``values`` of a ragged column; ``names`` (with
+        offsets) of a code; ``whole``: no rows.
     dtypes : tuple of str
-        Little-endian NumPy type strings; more than one only where a store may choose.
     shape : tuple of (str or int)
         Symbols as in the module's docstring.
     meaning : str
-        One line for the specification.
-    required : bool
-    indexes : str
-        Offsets only: the path of the array they cut (``"annotations"``: every column there).
-    below : int or str or None
-        Exclusive upper bound of the values, or the symbol that gives it.
     """
 
     path: str
+    table: str
+    column: Column | None
+    role: Role
     dtypes: tuple[str, ...]
     shape: tuple[str | int, ...]
     meaning: str
-    required: bool = True
-    indexes: str = ""
-    below: int | str | None = None
 
     @property
-    def dtype(self) -> np.dtype[np.generic]:
-        """The type, where there is one only (any column but the item embedding)."""
-        (only,) = self.dtypes
-        return np.dtype(only)
+    def has_rows(self) -> bool:
+        """Its values belong to rows of its table."""
+        return self.role in ("rows", "offsets", "values")
+
+    @property
+    def cuts(self) -> str:
+        """Offsets only: path of the array that they cut, or the name of a table."""
+        if self.column is not None and self.column.kind == "rows":
+            return self.column.name
+        return self.path.removesuffix("_offsets")
 
 
-def _ragged(
-    stem: str, shape: str, meaning: str, *, values: str = "", dtype: str = "|u1"
-) -> tuple[Column, Column]:
-    """Offsets and values of a column whose rows differ in length."""
-    values = values or f"{stem}_bytes"
-    return (
-        Column(f"{stem}_offsets", ("<u8",), (f"{shape}+1",), f"cuts {values}", indexes=values),
-        Column(values, (dtype,), ("*",), meaning),
-    )
+def column_arrays(table: str, column: Column) -> Iterator[ArraySpec]:
+    """Arrays that hold a column."""
+    stem = f"{table}/{column.name}"
+
+    def spec(suffix: str, role: Role, dtype: str, *shape: str | int, meaning: str) -> ArraySpec:
+        return ArraySpec(stem + suffix, table, column, role, (dtype,), shape, meaning)
+
+    if column.kind == "vector":
+        dtypes = ("<f4",) if column.optional else ("<f2", "<f4")
+        yield ArraySpec(stem, table, column, "rows", dtypes, (table, "dim"), column.meaning)
+    elif column.kind == "rows":
+        cuts = f"cuts the rows of {column.name}/"
+        yield spec("_offsets", "offsets", "<u8", f"{table}+1", meaning=cuts)
+    elif column.is_ragged:
+        yield spec("_offsets", "offsets", "<u8", f"{table}+1", meaning=f"cuts {stem}")
+        yield spec("", "values", column.dtype, "*", meaning=column.meaning)
+    else:
+        shape = (table, column.size) if column.size else (table,)
+        yield spec("", "rows", column.dtype, *shape, meaning=_described(column, stem))
+    if column.kind == "code":
+        yield spec("_names_offsets", "names_offsets", "<u8", "*", meaning=f"cuts {stem}_names")
+        yield spec("_names", "names", "|u1", "*", meaning=f"{column.meaning}s, UTF-8")
 
 
-SCHEMA: tuple[Column, ...] = (
-    Column(
-        "items/embedding",
-        ("<f2", "<f4"),
-        ("N", "D"),
-        "unit vectors; zero where status is not 0",
-    ),
-    Column("items/key_hash", ("<u8",), ("N",), "hash of (subset, id)"),
-    *_ragged("items/id", "N", "UTF-8 item ids"),
-    *_ragged("items/path", "N", "UTF-8 image paths, relative to the dataset's root"),
-    *_ragged("items/error", "N", "UTF-8 reasons where status is not 0"),
-    *_ragged("items/attributes", "N", "JSON objects"),
-    Column("items/subset_code", ("<u2",), ("N",), "row of subsets/names", below="S"),
-    Column(
-        "items/split",
-        ("|u1",),
-        ("N",),
-        ", ".join(f"{split.value} {split.name.lower()}" for split in Split),
-        below=len(Split),
-    ),
-    Column(
-        "items/status",
-        ("|u1",),
-        ("N",),
-        ", ".join(f"{status.value} {status.name.lower()}" for status in Status),
-        below=len(Status),
-    ),
-    Column("items/width", ("<u4",), ("N",), "upright pixels; 0 unknown"),
-    Column("items/height", ("<u4",), ("N",), "upright pixels; 0 unknown"),
-    Column("items/content_sha256", ("|u1",), ("N", 32), "of the image file; zeros if unread"),
-    Column("items/row_crc32", ("<u4",), ("N",), "CRC-32 of the whole row, see below"),
-    Column(
-        "items/ann_offsets",
-        ("<u8",),
-        ("N+1",),
-        "cuts the rows of annotations/",
-        indexes="annotations",
-    ),
-    Column("annotations/type", ("|u1",), ("A",), "row of annotation_types/names", below="T"),
-    Column("annotations/label", ("<i4",), ("A",), "row of categories/names; -1 none"),
-    Column("annotations/ann_id", ("<i8",), ("A",), "as in Datumaro"),
-    Column("annotations/group", ("<i8",), ("A",), "as in Datumaro; 0 none"),
-    Column("annotations/object_id", ("<i8",), ("A",), "as in Datumaro; -1 none"),
-    Column("annotations/z_order", ("<i4",), ("A",), "as in Datumaro"),
-    *_ragged(
-        "annotations/coords",
-        "A",
-        "upright pixels, see below",
-        values="annotations/coords",
-        dtype="<f8",
-    ),
-    *_ragged("annotations/rle", "A", "masks: COCO RLE as JSON"),
-    *_ragged("annotations/text", "A", "captions, UTF-8"),
-    *_ragged("annotations/visibility", "A", "points: 0 absent, 1 hidden, 2 visible"),
-    *_ragged("annotations/attributes", "A", "JSON objects"),
-    *_ragged("annotations/extra", "A", "any other type, as JSON"),
-    *_ragged("subsets/names", "S", "UTF-8, in ascending order"),
-    *_ragged("annotation_types/names", "T", "UTF-8 Datumaro type names, by first use"),
-    *_ragged("categories/names", "L", "UTF-8 label names, in the dataset's order"),
-    Column("categories/full", ("|u1",), ("*",), "JSON object: category type → its content"),
-    Column(
-        "categories/embedding",
-        ("<f4",),
-        ("L", "D"),
-        "unit vectors of the label prompts",
-        required=False,
-    ),
-    Column("provenance", ("|u1",), ("*",), "JSON object: how the vectors were made"),
-)
+def _described(column: Column, stem: str) -> str:
+    if column.kind == "code":
+        return f"row of {stem}_names"
+    if column.values is None:
+        return column.meaning
+    named = ", ".join(f"{value.value} {value.name.lower()}" for value in column.values)
+    return f"{column.meaning}: {named}"
 
-COLUMNS: dict[str, Column] = {column.path: column for column in SCHEMA}
-GROUPS: frozenset[str] = frozenset(
-    column.path.split("/")[0] for column in SCHEMA if "/" in column.path
-)
+
+def array_specs() -> Mapping[str, ArraySpec]:
+    """Every array that a file may have, by path, in the order in which files hold them."""
+    return _array_specs(tuple(SCHEMA.values()))
+
+
+@lru_cache
+def _array_specs(tables: tuple[Table, ...]) -> Mapping[str, ArraySpec]:
+    arrays = [a for table in tables for c in table.columns for a in column_arrays(table.name, c)]
+    for name, meaning in (
+        ("categories", "JSON object: category type → its content"),
+        ("provenance", "JSON object: how the vectors were made"),
+        ("arrays", "JSON object: the arrays that each of checksums/ covers, in order"),
+    ):
+        arrays.append(ArraySpec(f"meta/{name}", "", None, "whole", ("|u1",), ("*",), meaning))
+    for table in tables:
+        path, shape = f"checksums/{table.name}", ("*", "*")
+        meaning = f"CRC-32 of each block of {BLOCK_ROWS:,} rows of each array"
+        arrays.append(ArraySpec(path, "", None, "whole", ("<u4",), shape, meaning))
+    meaning = "CRC-32 of each array that has no rows"
+    arrays.append(ArraySpec("checksums/whole", "", None, "whole", ("<u4",), ("*",), meaning))
+    return {array.path: array for array in arrays}
 
 
 def markdown_table() -> str:
     """Render the schema as the table of docs/store-format.md (a test keeps the two equal)."""
     lines = ["| path | type | shape | holds |", "|---|---|---|---|"]
-    for column in SCHEMA:
-        types = " or ".join(np.dtype(name).name for name in column.dtypes)
-        shape = ", ".join(str(size) for size in column.shape)
-        meaning = column.meaning if column.required else f"{column.meaning}; optional"
-        lines.append(f"| `/{column.path}` | {types} | ({shape}) | {meaning} |")
+    for array in array_specs().values():
+        types = " or ".join(np.dtype(name).name for name in array.dtypes)
+        shape = ", ".join(str(size) for size in array.shape)
+        optional = array.column is not None and array.column.optional
+        meaning = f"{array.meaning}; optional" if optional else array.meaning
+        lines.append(f"| `/{array.path}` | {types} | ({shape}) | {meaning} |")
     return "\n".join(lines)

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import StoreForeignError, StoreReadError, StoreWriteError
+from .errors import StoreForeignError, StoreReadError, StoreWriteError
 
 __all__ = [
     "TEMPORARY_PREFIX",

@@ -1,0 +1,100 @@
+"""Small segments of a store directory put together, without a change of any row."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from ..errors import UsageError
+from ..files import FileSystem
+from ..place import SEGMENT_FOLDER
+from ..records import Categories
+from ..store import COMMIT_ROWS
+from ..store.codec import corrupt, head_arrays
+from ..store.journal import Journal, Manifest, Segment, segment_is_sound, segment_store
+
+__all__ = ["CompactSummary", "compact_store"]
+
+
+@dataclass(frozen=True, slots=True)
+class CompactSummary:
+    """What became of the segments.
+
+    Attributes
+    ----------
+    n_before, n_after : int
+        Segments.
+    """
+
+    n_before: int
+    n_after: int
+
+
+def compact_store(
+    directory: Path, *, commit_rows: int = COMMIT_ROWS, files: FileSystem | None = None
+) -> CompactSummary:
+    """Rewrite neighbouring segments that together have at most `commit_rows` rows as one.
+
+    Readers see the store before or the one after; a crash leaves one of them.
+
+    Raises
+    ------
+    UsageError
+        The store is not finished, or is not a directory.
+    StoreCorruptError
+        Also where a segment that would be rewritten has another SHA-256 than the manifest says: its
+        rows would get a right one.
+    StoreLockedError, StoreWriteError
+
+    Notes
+    -----
+    Takes room for a copy of what is rewritten, and memory for one segment.
+    """
+    if not directory.is_dir():
+        raise UsageError(f"'{directory}' is one file already. Only a store directory is compacted.")
+    journal = Journal(directory, files or FileSystem(), store=directory)
+    try:
+        manifest = journal.finished
+        if journal.unfinished and journal.unfinished.purpose:  # of a compaction that was killed
+            journal.forget_unfinished()
+        if manifest is None or journal.unfinished is not None:
+            raise UsageError(f"'{directory}' is not finished. Finish its run first.")
+        groups = list(_groups(manifest.segments, commit_rows))
+        journal.clean()
+        if len(groups) < len(manifest.segments):
+            segments = tuple(_joined(journal, manifest, group) for group in groups)
+            new = replace(manifest, uuid=uuid.uuid4().hex, segments=segments, purpose="compact")
+            journal.save(new)
+            journal.finish()
+        return CompactSummary(len(manifest.segments), len(groups))
+    finally:
+        journal.leave()
+
+
+def _groups(segments: Sequence[Segment], commit_rows: int) -> Iterator[list[Segment]]:
+    """Cut the list so that no group can take the next segment."""
+    numbers, total, number = [], 0, 0
+    for segment in segments:
+        total += segment.n_rows
+        if total > commit_rows and total > segment.n_rows:
+            total, number = segment.n_rows, number + 1
+        numbers.append(number)
+    for _, group in groupby(zip(numbers, segments, strict=True), key=lambda entry: entry[0]):
+        yield [segment for _, segment in group]
+
+
+def _joined(journal: Journal, manifest: Manifest, group: Sequence[Segment]) -> Segment:
+    if len(group) == 1:
+        return group[0]
+    for segment in group:
+        if not segment_is_sound(journal.path, segment):
+            why = "its SHA-256 is not the manifest's (`datumaro-embed repair` saves sound rows)"
+            raise corrupt(str(journal.path), f"{SEGMENT_FOLDER}/{segment.name}", why)
+    with segment_store(journal.path, group, manifest.kind, max_mapped=1) as rows:
+        head = head_arrays(Categories(), None, {}, manifest.dim)  # the store's is a file of its own
+        return journal.commit_file(rows, head, uuid.uuid4().hex)

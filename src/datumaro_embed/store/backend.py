@@ -1,0 +1,280 @@
+"""The contract of a backend: `StoreBackend` opens stores and begins runs, `StoreWriter` is a run.
+
+A reader is an `EmbeddingStore` over parts that the backend makes (`ArrayPart` holds arrays in
+memory). `MemoryStores` is a whole backend, and the shortest example of one;
+`datumaro_embed.testing.StoreContract` tests any.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import StoreExistsError, StoreNotFoundError, UsageError
+from ..records import Categories, ItemRecord
+from ..vectors import VectorKind
+from .codec import Array, Arrays, ColumnBuilder, head_arrays
+from .table import ArrayPart, EmbeddingStore
+
+__all__ = ["COMMIT_ROWS", "MemoryStores", "StoreBackend", "StoreWriter"]
+
+COMMIT_ROWS = 8_192
+
+Path = str | os.PathLike[str]
+Self = TypeVar("Self", bound="StoreWriter")
+
+
+class StoreWriter(ABC):
+    """Takes rows in ascending key order, and makes them a store all at once.
+
+    A context manager: leaving it before `seal` lets go of the place; what was committed stays.
+
+    Attributes
+    ----------
+    target : str
+        Path of the store to be.
+    before : EmbeddingStore or None
+        The finished store that `seal` replaces.
+    earlier : sequence of EmbeddingStore
+        Vectors of the same kind that may be taken over: of `before`, and of a run that did not
+        end. The order of their rows means nothing. Open for as long as the writer.
+    n_committed : int
+        Rows that are safe from a crash, those of an earlier run included.
+    notes : sequence of str
+        What the user should know about what is there, a line each.
+    """
+
+    target: str
+    before: EmbeddingStore | None = None
+    earlier: Sequence[EmbeddingStore] = ()
+    n_committed: int = 0
+    notes: Sequence[str] = ()
+
+    @abstractmethod
+    def append(
+        self,
+        record: ItemRecord,
+        vector: npt.NDArray[np.floating[Any]] | None,
+        *,
+        reused: bool = False,
+    ) -> None:
+        """Add one row.
+
+        Parameters
+        ----------
+        record : ItemRecord
+            Its key above (subset, id) of every row before; strings compare by code point.
+        vector : array of shape (dim,), float32, norm 1 within 1e-3; or None
+            Of float16 for a float16 store, as read from another: within 4e-3. None exactly where
+            the status is not OK: a zero vector is stored.
+        reused : bool
+            The vector is one of `earlier`.
+
+        Raises
+        ------
+        UsageError
+            With `key`, where order, shape, norm or a field's range is wrong. The writer is as
+            before the call and takes further rows.
+        """
+
+    @abstractmethod
+    def set_categories(
+        self, categories: Categories, embedding: npt.NDArray[np.floating[Any]] | None = None
+    ) -> None:
+        """Give the label names, and one vector for each; once, at any time before `seal`.
+
+        Parameters
+        ----------
+        categories : Categories
+        embedding : array of shape (n_labels, dim), float32, rows of norm 1; or None
+
+        Raises
+        ------
+        UsageError
+            Shape or norm is wrong.
+        """
+
+    def suspend(self) -> int:
+        """Commit every row that was appended, if the backend can; the next run goes on from there.
+
+        Returns
+        -------
+        int
+            `n_committed`.
+
+        Raises
+        ------
+        StoreWriteError
+        """
+        return self.n_committed
+
+    @abstractmethod
+    def seal(self, provenance: Mapping[str, Any]) -> None:
+        """Make all rows the store; the writer takes no more.
+
+        Parameters
+        ----------
+        provenance : mapping
+            JSON-able: how the vectors were made.
+
+        Raises
+        ------
+        StoreWriteError
+            The operating system refuses; what was there before is untouched, and the rows are
+            kept: make room and call `seal` again.
+        StoreExistsError
+            Something came into the way since the writer was made.
+        """
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Let go of the place; rows that are not committed are lost. Does nothing twice."""
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.abort()
+
+
+class StoreBackend(ABC):
+    """Where stores are kept."""
+
+    def check(self, path: Path) -> None:  # noqa: B027 - most backends take any name
+        """Refuse a path that cannot become a store; leaves nothing behind.
+
+        Raises
+        ------
+        UsageError, StoreExistsError, StoreWriteError
+        """
+
+    @abstractmethod
+    def open(self, path: Path, *, partial: bool = False) -> EmbeddingStore:
+        """Open a store for reading.
+
+        Parameters
+        ----------
+        partial : bool
+            Read the rows that an unfinished run has committed so far; otherwise it is refused.
+
+        Raises
+        ------
+        StoreNotFoundError, StoreUnfinishedError
+        """
+
+    @abstractmethod
+    def begin(
+        self,
+        path: Path,
+        kind: VectorKind,
+        *,
+        restart: bool = False,
+        n_expected: int = 0,
+        commit_rows: int = COMMIT_ROWS,
+    ) -> StoreWriter:
+        """Begin or go on with a run that makes a store, or replaces one.
+
+        Parameters
+        ----------
+        path : path
+        kind : VectorKind
+        restart : bool
+            Take over nothing that is there, and replace it.
+        n_expected : int
+            Rows to come; 0 where nobody knows.
+        commit_rows : int
+            A crash loses at most so many rows, or those of one minute.
+
+        Raises
+        ------
+        ModelMismatchError
+            What is there has vectors of another model.
+        """
+
+
+class MemoryStores(StoreBackend):
+    """Stores by name, gone with the process."""
+
+    def __init__(self) -> None:
+        self._sealed: dict[str, ArrayPart] = {}
+
+    def open(self, path: Path, *, partial: bool = False) -> EmbeddingStore:  # noqa: ARG002
+        """See `StoreBackend.open`."""
+        part = self._sealed.get(os.fspath(path))
+        if part is None:
+            raise StoreNotFoundError(f"No store '{path}'. Check the name.", path=str(path))
+        return EmbeddingStore([part], path=part.path, kind=part.kind, uuid=part.uuid)
+
+    def begin(
+        self,
+        path: Path,
+        kind: VectorKind,
+        *,
+        restart: bool = False,
+        n_expected: int = 0,  # noqa: ARG002
+        commit_rows: int = COMMIT_ROWS,  # noqa: ARG002
+    ) -> StoreWriter:
+        """See `StoreBackend.begin`."""
+        before = None
+        if not restart and os.fspath(path) in self._sealed:
+            before = self.open(path)
+            if not before.kind.same_model(kind):
+                raise before.kind.mismatch(path, kind, "Choose another name.")
+        return _MemoryWriter(self._sealed, os.fspath(path), kind, before)
+
+
+class _MemoryWriter(StoreWriter):
+    def __init__(
+        self,
+        sealed: dict[str, ArrayPart],
+        path: str,
+        kind: VectorKind,
+        before: EmbeddingStore | None,
+    ) -> None:
+        self._sealed, self.target, self._kind, self.before = sealed, path, kind, before
+        self.earlier = [before] if before is not None and before.kind.fits(kind) else []
+        self._was = sealed.get(path)
+        self._builder: ColumnBuilder | None = ColumnBuilder(kind)
+        self._categories = Categories()
+        self._labels: Array | None = None
+
+    def append(
+        self,
+        record: ItemRecord,
+        vector: npt.NDArray[np.floating[Any]] | None,
+        *,
+        reused: bool = False,  # noqa: ARG002
+    ) -> None:
+        self._open_builder().append(record, vector)
+
+    def set_categories(
+        self, categories: Categories, embedding: npt.NDArray[np.floating[Any]] | None = None
+    ) -> None:
+        self._open_builder()
+        head_arrays(categories, embedding, {}, self._kind.dim)
+        self._categories, self._labels = categories, embedding
+
+    def seal(self, provenance: Mapping[str, Any]) -> None:
+        arrays: Arrays = self._open_builder().finish()
+        if self._sealed.get(self.target) is not self._was:
+            raise StoreExistsError(
+                f"A store '{self.target}' was made meanwhile. Choose another name.",
+                path=self.target,
+            )
+        arrays |= head_arrays(self._categories, self._labels, provenance, self._kind.dim)
+        self._sealed[self.target] = ArrayPart(arrays, self._kind, uuid.uuid4().hex, self.target)
+        self._builder = None
+
+    def abort(self) -> None:
+        self._builder = None
+
+    def _open_builder(self) -> ColumnBuilder:
+        if self._builder is None:
+            raise UsageError(f"The writer of '{self.target}' has ended. Begin a new run.")
+        return self._builder

@@ -1,0 +1,264 @@
+"""Recompute everything in a store that can be recomputed, and list what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice, pairwise
+from typing import Any
+
+import numpy as np
+
+from ..errors import StoreCorruptError
+from ..parallel import usable_processors
+from ..records import Status
+from .codec import STORED_NORM_TOLERANCE, Array
+from .hdf5 import ArrayBlocks, Hdf5Part, crc32
+from .schema import BLOCK_ROWS, SCHEMA, array_specs
+from .table import EmbeddingStore, Part
+
+__all__ = ["MAX_PROBLEMS", "SoundRows", "bad_blocks", "head_is_sound", "problems", "sound_rows"]
+
+MAX_PROBLEMS = 100
+
+
+def problems(store: EmbeddingStore) -> list[str]:
+    """At most `MAX_PROBLEMS` lines; empty where the store is sound."""
+    found = list(islice(_problems(store), MAX_PROBLEMS + 1))
+    if len(found) > MAX_PROBLEMS:
+        found[-1] = f"… and more: only the first {MAX_PROBLEMS} problems are listed"
+    return found
+
+
+def _problems(store: EmbeddingStore) -> Iterator[str]:
+    extra = getattr(store.parts, "problems", None)  # what a directory's manifest says of its files
+    if extra is not None:
+        yield from extra()
+    damaged = False
+    parts = [*store.parts, *([store._head] if store._head is not None else [])]
+    for part in parts:
+        for line in _caught(part_problems, part):
+            damaged = True
+            yield line
+    if not damaged:
+        for check in (_head, _order, _vectors):
+            yield from _caught(check, store)
+
+
+def _caught(check: Callable[..., Iterator[str]], *arguments: Any) -> Iterator[str]:
+    """Run one check; damage that stops it is its last line."""
+    try:
+        yield from check(*arguments)
+    except StoreCorruptError as error:
+        yield error.message
+
+
+# Checksums -------------------------------------------------------------------------------------
+
+
+def part_problems(part: Part) -> Iterator[str]:
+    """Read every array, and compare every block with its checksum."""
+    arrays = [path for path in array_specs() if not path.startswith("checksums/")]
+    unreadable = [line for path in arrays for line in _caught(_readable, part, path)]
+    yield from unreadable
+    if unreadable or not isinstance(part, Hdf5Part):
+        return
+    names = _short(part)
+    for path, table, block in bad_blocks(part):
+        if not table:
+            yield f"{names}{path}: differs from its checksum"
+            continue
+        first, stop = _rows_of(part, table, block)
+        yield f"{names}{path}: rows {first:,} to {stop - 1:,} differ from their checksum"
+
+
+def _short(part: Part) -> str:
+    """Name the file of a part of many."""
+    folder, _, name = part.path.rpartition("/")
+    return f"{name}: " if folder.endswith("segments") else ""
+
+
+def _readable(part: Part, path: str) -> Iterator[str]:
+    part.array(path)
+    return iter(())
+
+
+def bad_blocks(part: Hdf5Part) -> Iterator[tuple[str, str, int]]:
+    """Yield (path, table, block) that differ from their checksum, and arrays without one.
+
+    An array that belongs to no row has an empty table.
+    """
+    covered = part.checksummed()
+    known = {path for paths in covered.values() for path in paths}
+    specs = array_specs()
+    for path in part.layouts:
+        if path not in known and not path.startswith("checksums/"):
+            yield path, "", 0
+    tasks = [
+        (path, table, number)
+        for table, paths in covered.items()
+        for number, path in enumerate(paths)
+        if path in specs and path in part.layouts and (table in SCHEMA or table == "whole")
+    ]
+    with ThreadPoolExecutor(usable_processors()) as pool:
+        for found in pool.map(lambda task: list(_bad_blocks_of(part, *task)), tasks):
+            yield from found
+
+
+def _bad_blocks_of(
+    part: Hdf5Part, path: str, table: str, number: int, only: int | None = None
+) -> Iterator[tuple[str, str, int]]:
+    sums = part.array(f"checksums/{table}")
+    assert sums is not None
+    if table == "whole":
+        values = part.array(path)
+        if number >= len(sums) or values is None or crc32(values) != int(sums[number]):
+            yield path, "", 0
+        return
+    n_blocks = -(-part.n_rows(table) // BLOCK_ROWS)
+    if sums.shape[0] != n_blocks or number >= sums.shape[1]:
+        yield path, "", 0
+        return
+    blocks = ArrayBlocks(part.array)
+    for block in range(n_blocks) if only is None else [only]:
+        if crc32(blocks.block(path, *_rows_of(part, table, block))) != int(sums[block, number]):
+            yield path, table, block
+
+
+def _rows_of(part: Part, table: str, block: int) -> tuple[int, int]:
+    first = block * BLOCK_ROWS
+    return first, min(first + BLOCK_ROWS, part.n_rows(table))
+
+
+class SoundRows:
+    """Which rows of a part are as they were written, a block at a time."""
+
+    def __init__(self, part: Part) -> None:
+        self._part = part
+        self._known: dict[tuple[str, int], bool] = {}
+
+    def __contains__(self, row: int) -> bool:
+        """Compare the blocks of a row and of its annotations; each block is read once."""
+        part = self._part
+        if part.is_trusted or not isinstance(part, Hdf5Part):
+            return True
+        try:
+            offsets = part.array("items/annotations_offsets")
+            assert offsets is not None
+            if not (self._is_sound(part, "whole", 0) and self._is_sound(part, "items", row)):
+                return False
+            first, stop = offsets[row : row + 2].tolist()
+            rows = (*range(first, stop, BLOCK_ROWS), *([stop - 1] if stop > first else []))
+            return all(self._is_sound(part, "annotations", row) for row in rows)
+        except StoreCorruptError:
+            return False
+
+    def _is_sound(self, part: Hdf5Part, table: str, row: int) -> bool:
+        place = (table, row // BLOCK_ROWS)
+        if place not in self._known:
+            self._known[place] = _compare(part, *place)
+        return self._known[place]
+
+
+def _compare(part: Hdf5Part, table: str, block: int) -> bool:
+    """Compare one block of all arrays of a table; of ``whole`` only the names of codes."""
+    covered, specs = part.checksummed().get(table, []), array_specs()
+    if table != "whole" and not {
+        p for p in part.layouts if specs[p].table == table and specs[p].has_rows
+    } <= set(covered):
+        return False
+    return not any(
+        found
+        for number, path in enumerate(covered)
+        if path in part.layouts and (table != "whole" or specs[path].table)
+        for found in _bad_blocks_of(part, path, table, number, only=block)
+    )
+
+
+def sound_rows(part: Hdf5Part) -> tuple[Array, Array]:
+    """Tell for every row whether it is as it was written, and whether its key is.
+
+    Returns
+    -------
+    rows, keys : arrays of shape (n_rows,), bool
+    """
+    n_rows, specs = part.n_rows("items"), array_specs()
+    rows, keys = np.ones(n_rows, bool), np.ones(n_rows, bool)
+    annotations = np.ones(part.n_rows("annotations") + 1, bool)
+    for path, table, block in bad_blocks(part):
+        is_key = path.startswith(("items/id", "items/subset"))
+        if table == "annotations":
+            first, stop = _rows_of(part, table, block)
+            annotations[first:stop] = False
+        elif table == "items":
+            first, stop = _rows_of(part, table, block)
+            rows[first:stop] = False
+            keys[first:stop] &= not is_key
+        elif specs[path].table == "items":
+            rows[:] = False
+            keys[:] &= not is_key
+        elif specs[path].table == "annotations":
+            annotations[:] = False
+    offsets = part.array("items/annotations_offsets")
+    assert offsets is not None
+    n_bad = np.concatenate([[0], np.cumsum(~annotations[:-1])])
+    rows &= n_bad[offsets[1:]] == n_bad[offsets[:-1]]
+    return rows, keys
+
+
+def head_is_sound(part: Part) -> bool:
+    """Compare labels, categories and provenance with their checksums."""
+    if not isinstance(part, Hdf5Part):
+        return True
+    try:
+        bad = {path for path, _, _ in bad_blocks(part)}
+    except StoreCorruptError:
+        return False
+    return not any(path.startswith(("labels/", "meta/")) for path in bad)
+
+
+# Values ----------------------------------------------------------------------------------------
+
+
+def _head(store: EmbeddingStore) -> Iterator[str]:
+    _ = store.categories, store.provenance  # that they decode
+    if list(store.subset_names) != sorted(set(store.subset_names)):
+        yield "items/subset_names: the names are not in ascending order"
+    vectors = store.label_embeddings
+    if vectors is not None:
+        norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+        for label in np.flatnonzero(~(np.abs(norms - 1) <= STORED_NORM_TOLERANCE[4])).tolist():
+            yield f"label {label}: the vector's norm is {norms[label]:.6g} and should be 1"
+
+
+def _order(store: EmbeddingStore) -> Iterator[str]:
+    """Compare each key with the one before; as bytes, which sort as the texts do."""
+    previous: tuple[int, bytes] | None = None
+    for first in range(0, store.n_rows, 64 * BLOCK_ROWS):
+        stop = min(first + 64 * BLOCK_ROWS, store.n_rows)
+        lengths = store.lengths("items/id_offsets", first, stop)
+        data = store.rows("items/id", first, stop).tobytes()
+        ends = np.cumsum(lengths).tolist()
+        ids = [data[a:b] for a, b in pairwise([0, *ends])]
+        keys = list(zip(store.rows("items/subset", first, stop).tolist(), ids, strict=True))
+        for row, key in enumerate(keys, first):
+            if previous is not None and not previous < key:
+                yield f"row {row} ({store.key(row)}): not above the row before it"
+            previous = key
+
+
+def _vectors(store: EmbeddingStore) -> Iterator[str]:
+    tolerance = STORED_NORM_TOLERANCE[store.dtype.itemsize]
+    size = 16 * BLOCK_ROWS
+    for first in range(0, store.n_rows, size):
+        stop = min(first + size, store.n_rows)
+        block = store.rows("items/vector", first, stop).astype(np.float32)
+        norms = np.sqrt(np.einsum("ij,ij->i", block, block, dtype=np.float64))
+        wanted = (store.rows("items/status", first, stop) == Status.OK).astype(np.float64)
+        allowed = np.where(wanted > 0, tolerance, 0.0)
+        for offset in np.flatnonzero(~(np.abs(norms - wanted) <= allowed)).tolist():
+            row = first + offset
+            yield (
+                f"row {row} ({store.key(row)}): the vector's norm is {norms[offset]:.6g} "
+                f"and should be {wanted[offset]:.0f}"
+            )

@@ -1,0 +1,781 @@
+"""A store directory: its manifests, its lock, its segments, and what lies there unnamed.
+
+    X/  lock  manifest.json  next.json  segments/0-000001.h5 …
+
+``manifest.json`` is a finished store, ``next.json`` the run that will replace it; what they do not
+name is not there. Each is one canonical JSON object that carries its own SHA-256, replaced by
+atomic rename.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, overload
+
+import msgspec
+from filelock import FileLock, Timeout
+from msgspec import Meta, Struct
+
+from ..errors import (
+    StoreCorruptError,
+    StoreError,
+    StoreForeignError,
+    StoreLockedError,
+    StoreNotFoundError,
+    StoreReplacedError,
+    StoreUnfinishedError,
+)
+from ..escaping import printable
+from ..files import (
+    TEMPORARY_PREFIX,
+    TEMPORARY_SUFFIX,
+    FileSystem,
+    Identity,
+    identity_at,
+    make_parents,
+    open_regular,
+    publish,
+    read_errors,
+    write_errors,
+)
+from ..place import LOCK_NAME, SEGMENT_FOLDER, manifest_files
+from ..records import ItemKey
+from ..vectors import MAX_DIM, VectorKind
+from .codec import Array, corrupt, decode_json, encode_json
+from .hdf5 import Hdf5Part, file_image
+from .schema import MAX_JSON_BYTES
+from .table import EmbeddingStore, Part
+
+__all__ = [
+    "Journal",
+    "Manifest",
+    "Segment",
+    "SegmentParts",
+    "StoreLock",
+    "holds_only_leftovers",
+    "new_manifest",
+    "open_directory",
+    "open_segment",
+    "read_manifest",
+    "segment_is_sound",
+    "segment_store",
+]
+
+MANIFEST_FORMAT, MANIFEST_VERSION = "datumaro-embed-manifest", 2
+_log = logging.getLogger("datumaro_embed")
+_TRIES = 20
+_MAX_MAPPED = 32
+_BLOCK_BYTES = 4 * 2**20
+_MAX_ORPHANS, _MAX_NAMED = 2, 5
+_OWN_NAME = re.compile(r"0-([0-9]{6,12})\.h5")
+_TEMPORARY = re.compile(
+    rf"{re.escape(TEMPORARY_PREFIX)}[0-9a-f]{{16}}{re.escape(TEMPORARY_SUFFIX)}"
+)
+
+# Manifests -------------------------------------------------------------------------------------
+
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Text = Annotated[str, Meta(max_length=4096)]
+
+
+class Segment(Struct, frozen=True, forbid_unknown_fields=True):
+    """One file of committed rows.
+
+    Attributes
+    ----------
+    name : str
+        ``0-NUMBER.h5``, the number above all that are in the folder.
+    n_rows, n_annotations, n_bytes : int
+    sha256 : str
+        64 hexadecimal digits, of the whole file.
+    first, last : (subset, id)
+        Of its rows; both empty where it has none.
+    """
+
+    name: Annotated[str, Meta(pattern=r"^0-[0-9]{6,12}\.h5$")]
+    n_rows: Count
+    n_annotations: Count
+    n_bytes: Count
+    sha256: Digest
+    first: tuple[str, str] = ("", "")
+    last: tuple[str, str] = ("", "")
+
+
+class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is committed.
+
+    Attributes
+    ----------
+    uuid : str
+        32 hexadecimal digits, new for each run.
+    model, run_fingerprint, dtype, dim, vector_settings
+        As in `VectorKind`; every segment has the same.
+    segments : tuple of Segment
+        In ascending key order.
+    spare : tuple of Segment
+        Of an earlier state of the dataset: vectors to re-use, no rows of the store.
+    head : Segment or None
+        A file without items that holds labels and provenance; present once the run is complete.
+    purpose : str
+        What the run makes where it does not embed: ``"merge"``, ``"repair"`` or ``"compact"``. Its
+        rows are copies, so that whoever comes next may drop an unfinished one.
+    n_expected : int
+        Rows that the store will have; 0 where nobody knows.
+    """
+
+    uuid: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+    model: Text
+    run_fingerprint: Text
+    dtype: Annotated[str, Meta(pattern="^float(16|32)$")]
+    dim: Annotated[int, Meta(ge=1, le=MAX_DIM)]
+    vector_settings: Text = ""
+    segments: tuple[Segment, ...] = ()
+    spare: tuple[Segment, ...] = ()
+    head: Segment | None = None
+    purpose: Text = ""
+    n_expected: Count = 0
+
+    @property
+    def kind(self) -> VectorKind:
+        """What kind of vectors the segments hold."""
+        return VectorKind(
+            *(self.dim, self.dtype, self.run_fingerprint, self.vector_settings, self.model)
+        )
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of all segments."""
+        return sum(segment.n_rows for segment in self.segments)
+
+    @property
+    def files(self) -> tuple[Segment, ...]:
+        """Every file that the manifest names."""
+        return (*self.segments, *self.spare, *([self.head] if self.head else []))
+
+
+def new_manifest(uuid: str, kind: VectorKind, **facts: Any) -> Manifest:
+    """Make a manifest for vectors of a kind."""
+    return Manifest(
+        *(uuid, kind.model, kind.fingerprint, kind.dtype, kind.dim, kind.settings), **facts
+    )
+
+
+def write_manifest(path: Path, manifest: Manifest, files: FileSystem) -> None:
+    """Replace a manifest in one step; raises `StoreWriteError`."""
+    data = _encode(manifest)
+    publish(path, [data], len(data), files)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read and check a manifest; nothing that it names is opened.
+
+    Raises
+    ------
+    FileNotFoundError
+    StoreForeignError
+        Of another format or version, or no regular file.
+    StoreReadError
+    StoreCorruptError
+    """
+    with open_regular(path) as stream, read_errors(path):
+        raw = stream.read(min(os.fstat(stream.fileno()).st_size, MAX_JSON_BYTES) + 1)
+    try:
+        found = decode_json(raw)
+        _check_format(path, found)
+        content = {
+            k: v for k, v in found.items() if k not in ("format", "format_version", "sha256")
+        }
+        manifest = msgspec.convert(content, Manifest)
+        _check_segments(manifest)
+        if raw != _encode(manifest):
+            raise ValueError("its checksum differs from its content")
+    except (ValueError, TypeError, KeyError) as error:
+        raise corrupt(str(path), "manifest", error) from error
+    return manifest
+
+
+def _encode(manifest: Manifest) -> bytes:
+    content: dict[str, Any] = {
+        "format": MANIFEST_FORMAT,
+        "format_version": MANIFEST_VERSION,
+        **msgspec.to_builtins(manifest),
+    }
+    digest = hashlib.sha256(encode_json(content)).hexdigest()
+    return encode_json({**content, "sha256": digest}) + b"\n"
+
+
+def _check_format(path: Path, found: Mapping[str, Any]) -> None:
+    if found.get("format") != MANIFEST_FORMAT or found.get("format_version") != MANIFEST_VERSION:
+        raise StoreForeignError(
+            f"'{path}' is not a manifest of format {MANIFEST_VERSION} "
+            f"(it says {found.get('format')!r}, {found.get('format_version')!r}). "
+            "Embed the dataset again, update datumaro-embed, or check the path.",
+            path=str(path),
+        )
+
+
+def _check_segments(manifest: Manifest) -> None:
+    names = [segment.name for segment in manifest.files]
+    if len(names) != len(set(names)):
+        raise ValueError("a segment is named twice")
+    for before, after in zip(manifest.segments, manifest.segments[1:], strict=False):
+        if not before.last < after.first:
+            raise ValueError(f"{after.name} does not come after {before.name}")
+
+
+# Reading ---------------------------------------------------------------------------------------
+
+
+def open_segment(directory: Path, segment: Segment, kind: VectorKind) -> Hdf5Part:
+    """Open one file and compare it with what the manifest says of it.
+
+    Raises
+    ------
+    StoreCorruptError
+        It is missing, a link, or another file than the one that was committed.
+    StoreForeignError
+    """
+    path = directory / SEGMENT_FOLDER / segment.name
+    place = f"{SEGMENT_FOLDER}/{segment.name}"
+    if path.is_symlink():
+        raise corrupt(str(directory), place, "is a symbolic link")
+    try:
+        part = Hdf5Part(path)
+    except StoreNotFoundError as error:
+        raise corrupt(str(directory), place, "is missing") from error
+    found = (part.n_rows("items"), part.n_rows("annotations"), part.kind)
+    if found != (segment.n_rows, segment.n_annotations, kind) or (
+        path.stat().st_size != segment.n_bytes
+    ):
+        raise corrupt(str(directory), place, "is not the file that the manifest names")
+    if segment.n_rows:
+        store = EmbeddingStore([part], path=part.path, kind=kind, uuid=part.uuid)
+        ends = (store.key(0), store.key(segment.n_rows - 1))
+        if ends != (ItemKey(*segment.first), ItemKey(*segment.last)):
+            raise corrupt(str(directory), place, "holds other items than the manifest says")
+    return part
+
+
+def segment_is_sound(directory: Path, segment: Segment) -> bool:
+    """Compare a file's SHA-256 with the manifest's; a file that is missing is not sound.
+
+    Raises
+    ------
+    StoreReadError
+        The system cannot read it now: nobody knows whether it is sound.
+    """
+    digest = hashlib.sha256()
+    path = directory / SEGMENT_FOLDER / segment.name
+    if path.is_symlink():
+        return False
+    try:
+        with open_regular(path) as stream, read_errors(path):
+            while block := stream.read(_BLOCK_BYTES):
+                digest.update(block)
+    except (FileNotFoundError, NotADirectoryError, StoreForeignError):
+        return False
+    return digest.hexdigest() == segment.sha256
+
+
+class SegmentParts(Sequence[Part]):
+    """Segments as the parts of a store, opened when they are asked for, a few mapped at a time.
+
+    Safe to use from several threads.
+
+    Parameters
+    ----------
+    directory : Path
+    segments : sequence of Segment
+    kind : VectorKind
+    trusted : bool
+        Their SHA-256 was compared.
+    confirm : callable, optional
+        Called with a segment after its file was opened, or could not be: raises where the directory
+        is no longer the one that was read.
+    max_mapped : int
+        How many stay mapped: few for who goes through them in order, as what is mapped and was
+        read counts as the process's memory.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        segments: Sequence[Segment],
+        kind: VectorKind,
+        *,
+        trusted: bool = False,
+        confirm: Callable[[Segment], None] | None = None,
+        max_mapped: int = _MAX_MAPPED,
+    ) -> None:
+        self._directory, self._segments, self._kind = directory, segments, kind
+        self._trusted, self._confirm, self._max_mapped = trusted, confirm, max_mapped
+        self._opened: dict[int, Hdf5Part] = {}
+        self._mapped: OrderedDict[int, None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._segments)
+
+    @overload
+    def __getitem__(self, index: int) -> Part: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Part]: ...
+    def __getitem__(self, index: int | slice) -> Part | list[Part]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        segment = self._segments[index]
+        with self._lock:
+            if index not in self._opened:
+                self._opened[index] = self._open(segment)
+            self._mapped[index] = None
+            self._mapped.move_to_end(index)
+            if len(self._mapped) > self._max_mapped:
+                oldest, _ = self._mapped.popitem(last=False)
+                self._opened[oldest].release()
+            return self._opened[index]
+
+    def _open(self, segment: Segment) -> Hdf5Part:
+        try:
+            part = open_segment(self._directory, segment, self._kind)
+            part.is_trusted = self._trusted
+            return part
+        finally:
+            if self._confirm is not None:
+                self._confirm(segment)
+
+    def problems(self) -> Iterator[str]:
+        """Compare every file's SHA-256 with the manifest's."""
+        for segment in self._segments:
+            if not segment_is_sound(self._directory, segment):
+                yield f"{SEGMENT_FOLDER}/{segment.name}: the SHA-256 is not the manifest's"
+
+    def close(self) -> None:
+        """Release every file."""
+        for part in self._opened.values():
+            part.close()
+        self._opened.clear()
+        self._mapped.clear()
+
+
+def segment_store(
+    directory: Path,
+    segments: Sequence[Segment],
+    kind: VectorKind,
+    *,
+    path: str = "",
+    uuid: str = "",
+    **options: Any,
+) -> EmbeddingStore:
+    """Make a store of some segments of a directory; options as for `SegmentParts`."""
+    return EmbeddingStore(
+        SegmentParts(directory, segments, kind, **options),
+        path=path or str(directory),
+        kind=kind,
+        uuid=uuid,
+        **_facts_of(segments),
+    )
+
+
+def _facts_of(segments: Sequence[Segment]) -> dict[str, Any]:
+    return {
+        "sizes": {
+            "items": [segment.n_rows for segment in segments],
+            "annotations": [segment.n_annotations for segment in segments],
+        },
+        "bounds": [(ItemKey(*s.first), ItemKey(*s.last)) for s in segments],
+    }
+
+
+def open_directory(directory: Path, *, partial: bool = False, path: str = "") -> EmbeddingStore:
+    """Open a store directory, or the rows that a run in it has committed.
+
+    Raises
+    ------
+    StoreForeignError, StoreCorruptError, StoreReadError
+    StoreUnfinishedError
+        Its run has not ended, and `partial` is false.
+    StoreReplacedError
+        It changed again and again while it was being opened.
+    """
+    for is_last in (*[False] * _TRIES, True):
+        try:
+            return _OpenedDirectory(directory, path or str(directory)).store(partial=partial)
+        except (FileNotFoundError, StoreReplacedError) as error:
+            if is_last or isinstance(error, StoreNotFoundError):
+                raise StoreReplacedError(
+                    f"'{directory}' changed {_TRIES} times while it was being opened. Try again.",
+                    path=str(directory),
+                ) from error
+    raise AssertionError
+
+
+class _OpenedDirectory:
+    """One state of a directory, and how to notice that another has taken its place."""
+
+    def __init__(self, directory: Path, path: str) -> None:
+        self._directory, self._path = directory, path
+        self._seen = self._identities()
+        paths = manifest_files(directory)
+        if not paths:
+            raise StoreForeignError(
+                f"'{path}' is a folder without a manifest, and not a store. Name an .h5 file, or a "
+                "store directory.",
+                path=path,
+            )
+        self._manifest = read_manifest(paths[0])
+
+    def store(self, *, partial: bool) -> EmbeddingStore:
+        manifest = self._manifest
+        if manifest.head is None and not partial:
+            raise self._unfinished()
+        parts = SegmentParts(
+            self._directory, manifest.segments, manifest.kind, confirm=self._confirm
+        )
+        head = None
+        if manifest.head is not None:
+            try:
+                head = open_segment(self._directory, manifest.head, manifest.kind)
+            except StoreCorruptError:
+                self._confirm(manifest.head)
+                raise
+        return EmbeddingStore(
+            parts,
+            path=self._path,
+            kind=manifest.kind,
+            uuid=manifest.uuid if manifest.head else self._partial_uuid(),
+            head=head,
+            complete=manifest.head is not None,
+            n_expected=manifest.n_rows if manifest.head else manifest.n_expected,
+            **_facts_of(manifest.segments),
+        )
+
+    def _partial_uuid(self) -> str:
+        """Identify what is committed now: an index of it is stale after the next commit."""
+        digest = hashlib.blake2b(self._manifest.uuid.encode(), digest_size=16)
+        digest.update("".join(s.sha256 for s in self._manifest.segments).encode())
+        return digest.hexdigest()
+
+    def _unfinished(self) -> StoreUnfinishedError:
+        n_rows, n_expected = self._manifest.n_rows, self._manifest.n_expected
+        of_all = f" of {n_expected:,}" if n_expected else ""
+        return StoreUnfinishedError(
+            f"'{self._path}' is unfinished: {n_rows:,}{of_all} rows are committed. Run the same "
+            "command again to finish it; commands that read take --partial (partial=True in "
+            "Python) to read these rows.",
+            path=self._path,
+            n_rows=n_rows,
+            n_expected=n_expected,
+        )
+
+    def _confirm(self, segment: Segment) -> None:
+        """Refuse a file of another store that has taken this one's place, or grown out of it."""
+        found = self._identities()
+        if found == self._seen:
+            return
+        named: set[str] = set()
+        with suppress(StoreForeignError, FileNotFoundError):  # gone, begun anew, or renamed now
+            for path in manifest_files(self._directory):
+                named |= {other.sha256 for other in read_manifest(path).files}
+        if segment.sha256 not in named:
+            raise StoreReplacedError(
+                f"'{self._path}' was replaced while it was open. Open it again.", path=self._path
+            )
+        self._seen = found
+
+    def _identities(self) -> dict[Path, Identity | None]:
+        return {path: identity_at(path) for path in manifest_files(self._directory)}
+
+
+# Writing ---------------------------------------------------------------------------------------
+
+
+class StoreLock:
+    """A lock on a file, taken on construction and never waited for.
+
+    The system releases it when its process dies.
+
+    Parameters
+    ----------
+    path : Path
+        The lock file; made where it is missing, and left there.
+    store : Path
+        For the message.
+
+    Raises
+    ------
+    StoreLockedError
+        Another process, or another writer of this one, holds it.
+    StoreWriteError
+    """
+
+    def __init__(self, path: Path, store: Path) -> None:
+        self._lock = FileLock(str(path), thread_local=False)
+        for _ in range(3):
+            with write_errors(path):
+                self._acquire(store)
+            if path.exists():  # else its last holder removed it after it was opened here
+                return
+            self.release()
+        raise StoreLockedError(f"'{store}' is being finished by another process. Try again.")
+
+    def _acquire(self, store: Path) -> None:
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:  # which is an OSError too
+            raise StoreLockedError(
+                f"Another process is writing '{store}'. Wait until it ends, or choose another "
+                "path.",
+                path=str(store),
+            ) from error
+
+    def release(self) -> None:
+        """Let others write; a file system that cannot unlock does so when the process ends."""
+        try:
+            self._lock.release()
+        except OSError as error:
+            _log.warning("'%s' cannot be unlocked: %s", self._lock.lock_file, error)
+
+
+class Journal:
+    """A run's hold on a store directory, from construction to `leave`.
+
+    Parameters
+    ----------
+    path : Path
+        Made where it is missing.
+    files : FileSystem
+    store : Path
+        What messages call it; another path than `path` where the directory is only worked in.
+    restart : bool
+        Drop damaged manifests.
+
+    Raises
+    ------
+    StoreLockedError
+    StoreCorruptError, StoreForeignError
+        A manifest that is damaged, or of another format.
+    StoreWriteError
+    """
+
+    def __init__(
+        self, path: Path, files: FileSystem, *, store: Path, restart: bool = False
+    ) -> None:
+        self.path, self.files = path, files
+        self._made: list[Path] = []
+        self._named_others: list[str] = []
+        self._is_work = store != path
+        self._published = self._is_work and store.exists()
+        with write_errors(path):
+            make_parents(path, files, self._made)
+        try:
+            self._lock = StoreLock(path / LOCK_NAME, store)
+        except BaseException:  # the lock file may be that of another process
+            with suppress(OSError):
+                for made in reversed(self._made):
+                    files.remove_directory(made)
+            raise
+        try:
+            self._refuse_links()
+            with write_errors(path):
+                for made in self._made:
+                    files.fsync_directory(made.parent)
+            self.finished = self._read("manifest.json", restart=restart)
+            self.unfinished = self._read("next.json", restart=restart)
+            if not restart:
+                self._refuse_orphans()
+        except BaseException:
+            self._remove_if_empty()
+            self._lock.release()
+            raise
+        numbers = [int(m[1]) for name in self._all_names() if (m := _OWN_NAME.fullmatch(name))]
+        self._next_number = 1 + max(numbers, default=0)
+
+    def _read(self, name: str, *, restart: bool) -> Manifest | None:
+        path = self.path / name
+        try:
+            return read_manifest(path)
+        except FileNotFoundError:
+            return None
+        except (StoreCorruptError, StoreForeignError):
+            if not restart:
+                raise
+            self.files.unlink(path)
+            return None
+
+    def _refuse_links(self) -> None:
+        """Refuse to write, and to clean up, where a link leads to a folder of somebody else."""
+        if self._folder.is_symlink():
+            raise StoreForeignError(
+                f"'{self._folder}' is a symbolic link, and a store keeps its segments in a folder "
+                "of its own. Remove the link, or choose another path.",
+                path=str(self._folder),
+            )
+
+    def _refuse_orphans(self) -> None:
+        """Refuse to clean up segments whose manifest somebody lost.
+
+        A crash leaves two such files at most, or any number of them once the file is published.
+        """
+        if self._published:
+            return
+        orphans = [path for path in self._segment_files() if _is_own(path)]
+        if len(orphans) > _MAX_ORPHANS and not manifest_files(self.path):
+            raise StoreCorruptError(
+                f"'{self.path}' has {len(orphans)} segments and no manifest. `datumaro-embed "
+                "repair` saves their rows, --restart drops them.",
+                path=str(self.path),
+                place=SEGMENT_FOLDER,
+            )
+
+    @property
+    def _folder(self) -> Path:
+        return self.path / SEGMENT_FOLDER
+
+    def _all_names(self) -> set[str]:
+        named = {s.name for m in (self.finished, self.unfinished) if m for s in m.files}
+        return named | {path.name for path in self._segment_files()}
+
+    def _segment_files(self) -> list[Path]:
+        return sorted(self._folder.glob("*.h5"))
+
+    def commit_file(self, store: EmbeddingStore, head: Mapping[str, Array], uuid: str) -> Segment:
+        """Write one file into the folder of segments; it counts once a manifest names it.
+
+        Raises
+        ------
+        StoreWriteError
+        """
+        name = f"0-{self._next_number:06d}.h5"
+        self._next_number += 1
+        size_bytes, blocks = file_image(store, head, uuid)
+        digest = publish(self._folder / name, blocks, size_bytes, self.files)
+        ends = [("", "")] * 2
+        if store.n_rows:
+            ends = [(k.subset, k.id) for k in (store.key(0), store.key(store.n_rows - 1))]
+        return Segment(name, store.n_rows, store.n_annotations, size_bytes, digest, *ends)
+
+    def save(self, manifest: Manifest) -> None:
+        """Commit the state of the run under way; raises `StoreWriteError`."""
+        write_manifest(self.path / "next.json", manifest, self.files)
+        self.unfinished = manifest
+
+    def finish(self) -> None:
+        """Make the run under way the store: one rename; then remove what it does not name.
+
+        Raises
+        ------
+        StoreWriteError
+        """
+        finished = self.path / "manifest.json"
+        with write_errors(finished):
+            self.files.replace(self.path / "next.json", finished)
+            self.files.fsync_directory(self.path)
+        self.finished, self.unfinished = self.unfinished, None
+        with suppress(OSError):
+            self.clean()
+
+    def forget_unfinished(self) -> None:
+        """Drop the run under way and its segments; raises `StoreWriteError`."""
+        path = self.path / "next.json"
+        with write_errors(path):
+            if path.exists():
+                self.files.unlink(path)
+                self.files.fsync_directory(self.path)
+            self.unfinished = None
+            self.clean()
+
+    def clean(self) -> None:
+        """Remove temporaries of dead processes and own segments that no manifest names.
+
+        Files of any other name belong to somebody else: they stay, and are named once.
+        """
+        named = {s.name for path in manifest_files(self.path) for s in read_manifest(path).files}
+        for folder in (self.path, self._folder):
+            for path in folder.glob(f"{TEMPORARY_PREFIX}*{TEMPORARY_SUFFIX}"):
+                if _TEMPORARY.fullmatch(path.name):
+                    self.files.unlink(path)
+        others = []
+        for path in self._segment_files():
+            if path.name in named:
+                continue
+            if _is_own(path):
+                self.files.unlink(path)
+            else:
+                others.append(path.name)
+        self._name_others(others)
+
+    def _name_others(self, names: list[str]) -> None:
+        if names and names != self._named_others:
+            self._named_others = names
+            more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+            _log.warning(
+                "'%s' holds files that are no part of the store; they are left alone: %s%s",
+                self._folder,
+                printable(", ".join(names[:_MAX_NAMED])),
+                more,
+            )
+
+    def leave(self) -> None:
+        """Release the lock; where nothing was ever committed, nothing is left behind."""
+        with suppress(OSError, StoreError):
+            if not manifest_files(self.path):
+                self.clean()
+                self._remove_if_empty()
+        self._lock.release()
+
+    def _remove_if_empty(self) -> None:
+        """Remove the directory if it holds a lock at most, and parents that were made for it."""
+        with suppress(OSError):
+            if self._folder.is_dir():
+                self.files.remove_directory(self._folder)
+            if {entry.name for entry in self.path.iterdir()} <= {LOCK_NAME}:
+                with suppress(FileNotFoundError):
+                    self.files.unlink(self.path / LOCK_NAME)
+                if self._is_work or self.path in self._made:
+                    self.files.remove_directory(self.path)
+                for parent in reversed(self._made[:-1]):
+                    self.files.remove_directory(parent)
+
+
+def _is_own(path: Path) -> bool:
+    """Tell whether a run made a file: by its name, and it is no link."""
+    return _OWN_NAME.fullmatch(path.name) is not None and not path.is_symlink()
+
+
+def holds_only_leftovers(directory: Path, published_uuid: str | None = None) -> bool:
+    """Tell whether nothing is lost with a directory: what a killed merge or repair leaves.
+
+    Parameters
+    ----------
+    directory : Path
+    published_uuid : str, optional
+        Of the store that lies where the run was to publish; it must be the run's own.
+
+    Raises
+    ------
+    StoreReadError
+    StoreCorruptError, StoreForeignError
+        A manifest that is damaged, or of another format.
+    """
+    manifests = manifest_files(directory)
+    if any(path.name == "manifest.json" for path in manifests):
+        return False
+    found = [read_manifest(path) for path in manifests]
+    if not all(manifest.purpose for manifest in found):
+        return False
+    if published_uuid and [manifest.uuid for manifest in found] != [published_uuid]:
+        return False
+    known = {LOCK_NAME, SEGMENT_FOLDER, *(path.name for path in manifests)}
+    others = {path.name for path in directory.iterdir()} - known
+    return all(_TEMPORARY.fullmatch(name) for name in others) and (
+        bool(manifests) or len(list((directory / SEGMENT_FOLDER).glob("*.h5"))) <= _MAX_ORPHANS
+    )
