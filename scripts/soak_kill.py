@@ -29,7 +29,8 @@ import numpy as np
 from PIL import Image
 
 from datumaro_embed.models import resolve_model
-from datumaro_embed.store import is_store_directory, open_store
+from datumaro_embed.place import is_store_directory
+from datumaro_embed.store import open_store
 from datumaro_embed.store.schema import SCHEMA
 
 
@@ -49,7 +50,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-n", "--kills", type=int, default=50)
     parser.add_argument("--images", type=int, default=600)
-    parser.add_argument("--shard-rows", type=int, default=32, help="8,192 in real life")
+    parser.add_argument("--commit-rows", type=int, default=32, help="8,192 in real life")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep-shards", action="store_true", help="a store directory, not a file")
     chosen = parser.parse_args()
@@ -63,7 +64,7 @@ def _soak(folder: Path, chosen: argparse.Namespace, rng: random.Random) -> int:
     shutil.copytree(resolve_model("demo"), folder / "model")  # which stays as it is all the while
     name = "store" if chosen.keep_shards else "store.h5"
     reference = folder / "whole" / name
-    process = _start(dataset, reference, chosen.shard_rows)
+    process = _start(dataset, reference, chosen.commit_rows)
     _wait_for_lock(reference, process)
     started = time.monotonic()
     _end(process)
@@ -75,7 +76,7 @@ def _soak(folder: Path, chosen: argparse.Namespace, rng: random.Random) -> int:
         target = folder / f"round-{tally.rounds}" / name
         before = tally.kills
         while tally.kills < chosen.kills:
-            process = _start(dataset, target, chosen.shard_rows)
+            process = _start(dataset, target, chosen.commit_rows)
             _wait_for_lock(target, process)
             try:
                 process.wait(timeout=rng.uniform(0, 0.7) * seconds)
@@ -87,7 +88,7 @@ def _soak(folder: Path, chosen: argparse.Namespace, rng: random.Random) -> int:
                 continue
             _check_ended(process)
             break
-        _end(_start(dataset, target, chosen.shard_rows))
+        _end(_start(dataset, target, chosen.commit_rows))
         same = _content(target) == expected
         alone = [path.name for path in target.parent.iterdir()] == [name]
         tally.rounds += 1
@@ -124,15 +125,15 @@ def _write_dataset(root: Path, n_images: int) -> Path:
     return root
 
 
-def _start(dataset: Path, target: Path, shard_rows: int) -> subprocess.Popen[bytes]:
+def _start(dataset: Path, target: Path, commit_rows: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "datumaro_embed.cli", "embed", f"{dataset}:coco"]
     command += [
         "--store",
         str(target),
         "--model",
         str(dataset.with_name("model")),
-        "--shard-rows",
-        str(shard_rows),
+        "--commit-rows",
+        str(commit_rows),
     ]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from datumaro_embed import AnnotationRecord, Categories, ItemKey, ItemRecord, Split, Status
-from datumaro_embed.store import create_store
+from store_support import create_store
 
 __all__ = ["HOSTILE", "hostile_store", "many_points"]
 

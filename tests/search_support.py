@@ -17,8 +17,9 @@ from datumaro_embed.records import (
     Split,
     Status,
 )
-from datumaro_embed.store import EmbeddingStore, MemoryStores, StoreWriter, create_store, open_store
+from datumaro_embed.store import EmbeddingStore, MemoryStores, StoreWriter, open_store
 from datumaro_embed.vectors import unit_rows
+from store_support import create_store
 
 LABELS = ("cat", "dog", "car")
 SUBSETS = (("test", Split.TEST), ("train", Split.TRAIN), ("val", Split.VAL), ("x", Split.OTHER))

@@ -19,17 +19,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-
-from datumaro_embed.records import AnnotationRecord, Categories, ItemKey, ItemRecord
-from datumaro_embed.store import FileSystem, ShardRun, open_store
 from datumaro_embed.store.columns import Arrays, ColumnBuilder, name_arrays
 from datumaro_embed.store.directory import RunDirectory
 from datumaro_embed.store.finish import publish_sealed
-from datumaro_embed.store.manifest import Manifest
-from datumaro_embed.store.run import SHARD_ROWS
-from datumaro_embed.store.shards import ShardFiles
 from datumaro_embed.store.union import Union, whole
+
+from datumaro_embed.files import FileSystem
+from datumaro_embed.records import AnnotationRecord, Categories, ItemKey, ItemRecord
+from datumaro_embed.store import open_store
+from datumaro_embed.store.journal import Manifest
+from datumaro_embed.store.run import COMMIT_ROWS
 from datumaro_embed.vectors import unit_rows
+from store_support import begin
 
 
 def main() -> int:
@@ -82,13 +83,13 @@ def _arrays(start: int, n_rows: int, dim: int, n_annotations: int = 0, n_coords:
             if not path.endswith("_bytes") and path != "annotations/coords":
                 arrays[path] = np.zeros((length, *array.shape[1:]), array.dtype)
     hashes = rng.integers(0, 256, (n_rows, 32), dtype=np.uint8)
-    arrays |= {"items/embedding": vectors, "items/content_sha256": hashes}
-    arrays["items/ann_offsets"] = offsets(n_rows, n_annotations)
+    arrays |= {"items/vector": vectors, "items/content_sha256": hashes}
+    arrays["items/annotations_offsets"] = offsets(n_rows, n_annotations)
     return arrays | name_arrays("subsets", ["train"]) | name_arrays("annotation_types", ["polygon"])
 
 
 def _seal_speed(folder: Path, n_annotations: int) -> None:
-    arrays = _arrays(0, SHARD_ROWS, 512, n_annotations, n_coords=40)
+    arrays = _arrays(0, COMMIT_ROWS, 512, n_annotations, n_coords=40)
     n_bytes = sum(array.nbytes for array in arrays.values())
     run = RunDirectory(folder / "seal", FileSystem())
     target = folder / "plain"
@@ -121,22 +122,22 @@ def _seal_speed(folder: Path, n_annotations: int) -> None:
 def _append_speed(folder: Path, n_boxes: int) -> None:
     """Take rows as the pipeline does, with their checksums, and commit them."""
     rng = np.random.default_rng(0)
-    vectors = unit_rows(rng.normal(size=(SHARD_ROWS, 512)))
+    vectors = unit_rows(rng.normal(size=(COMMIT_ROWS, 512)))
     boxes = tuple(AnnotationRecord("bbox", label=0, coords=(1, 2, 3, 4)) for _ in range(n_boxes))
     records = [
         ItemRecord(ItemKey("train", f"{n:08}"), path=f"images/{n:08}.jpg", annotations=boxes)
-        for n in range(SHARD_ROWS)
+        for n in range(COMMIT_ROWS)
     ]
     started = time.perf_counter()
-    with ShardRun(folder / "append", dim=512, shard_seconds=1e9) as run:
+    with begin(folder / "append", dim=512, commit_seconds=1e9) as run:
         for record, vector in zip(records, vectors, strict=True):
             run.append(record, vector)
         run.suspend()
         seconds = time.perf_counter() - started
         run.discard()
     print(
-        f"append and commit {SHARD_ROWS:,} rows of {n_boxes} boxes: {seconds:.2f} s, "
-        f"{seconds / SHARD_ROWS * 1e6:.0f} microseconds a row",
+        f"append and commit {COMMIT_ROWS:,} rows of {n_boxes} boxes: {seconds:.2f} s, "
+        f"{seconds / COMMIT_ROWS * 1e6:.0f} microseconds a row",
         flush=True,
     )
 
@@ -151,8 +152,8 @@ def _lookup_speed(folder: Path, n_rows: int, dim: int) -> None:
     directory = folder / "store"
     run = RunDirectory(directory, FileSystem())
     parts = tuple(
-        run.commit_file(_arrays(start, min(SHARD_ROWS, n_rows - start), dim), "f")
-        for start in range(0, n_rows, SHARD_ROWS)
+        run.commit_file(_arrays(start, min(COMMIT_ROWS, n_rows - start), dim), "f")
+        for start in range(0, n_rows, COMMIT_ROWS)
     )
     head = ColumnBuilder(dim)
     head.set_categories(Categories(("thing",)))

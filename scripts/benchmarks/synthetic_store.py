@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datumaro_embed.records import ItemKey, ItemRecord, Split
-from datumaro_embed.store import create_store
+from store_support import create_store
 
 DIM = 512
 CLUSTER_ROWS = 100

@@ -45,7 +45,7 @@ def manifest_files(directory: Path) -> list[Path]:
     try:
         with read_errors(directory):
             names = set(os.listdir(directory))
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # or a path that no file can have
         return []
     return [directory / name for name in _MANIFESTS if name in names]
 

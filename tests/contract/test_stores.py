@@ -5,87 +5,59 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy.typing as npt
 import pytest
 
-from datumaro_embed.errors import StoreExistsError, StoreReplacedError
-from datumaro_embed.records import Status
+from datumaro_embed.errors import StoreReplacedError
 from datumaro_embed.store import (
-    ColumnWriter,
     EmbeddingStore,
+    Hdf5Stores,
     MemoryStores,
-    ShardRun,
-    StoreInfo,
+    StoreBackend,
     StoreWriter,
-    create_store,
-    is_store_directory,
-    open_store,
 )
-from datumaro_embed.store.memory import _MemoryStore
 from datumaro_embed.testing import StoreContract
+from datumaro_embed.vectors import VectorKind
 
 
 class TestSealedFile(StoreContract):
-    def create(self, path: Path, **options: Any) -> StoreWriter:
-        return create_store(path, **options)
-
-    def open(self, path: Path) -> EmbeddingStore:
-        return open_store(path)
+    @pytest.fixture
+    def backend(self) -> StoreBackend:
+        return Hdf5Stores()
 
 
-class _Split(ColumnWriter):
-    """Writes a directory whose shards have two rows each."""
+class TestManyParts(StoreContract):
+    """A directory whose segments have two rows each."""
 
-    def __init__(self, path: Path, *, overwrite: bool = False, **options: Any) -> None:
-        super().__init__(str(path), **options)
-        self._overwrite = overwrite
-        self._refuse_existing()
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        return tmp_path / "made" / "store.h5" / "many"
 
-    def _refuse_existing(self) -> None:
-        if is_store_directory(Path(self._path)) and not self._overwrite:
-            raise StoreExistsError(f"'{self._path}' exists.", path=self._path)
+    @pytest.fixture
+    def backend(self) -> StoreBackend:
+        return Hdf5Stores()
 
-    def _publish(self, arrays: dict[str, npt.NDArray[Any]], info: StoreInfo) -> None:
-        self._refuse_existing()
-        run = ShardRun(
-            Path(self._path),
-            dim=info.dim,
-            dtype=info.dtype.name,
-            run_fingerprint=info.run_fingerprint,
-            shard_rows=2,
-        )
-        with run, _MemoryStore(arrays, info) as rows:
-            for row in range(len(rows)):
-                record = rows.item(row)
-                vector = rows.embeddings([row])[0] if record.status == Status.OK else None
+    def create(self, path: Path, *, restart: bool = False, **kind: Any) -> StoreWriter:
+        return Hdf5Stores().begin(path, VectorKind(**kind), restart=restart, commit_rows=2)
+
+    def test_nothing_is_left_behind(self, path: Path) -> None:  # what was committed is
+        with self.create(path, dim=self.DIM) as run:
+            for record, vector in zip(self.plain("a", "b", "c"), self.vectors(3), strict=True):
                 run.append(record, vector)
-            run.set_categories(rows.categories, rows.label_embeddings)
-            run.seal(rows.provenance)
-
-
-class TestDirectory(StoreContract):
-    def create(self, path: Path, **options: Any) -> StoreWriter:
-        return _Split(path, **options)
-
-    def open(self, path: Path) -> EmbeddingStore:
-        return open_store(path)
+        with self.open_partly(path) as store:
+            assert [key.id for key in store.keys()] == ["a", "b"]
 
     def test_overwriting_on_purpose(self, path: Path) -> None:
-        """Shards that are replaced are removed: who has the store open must open it again."""
         with self.sealed(path, self.plain("a")) as before:
-            with self.sealed(path, self.plain("b", "c"), overwrite=True) as store:
+            with self.sealed(path, self.plain("b", "c"), restart=True) as store:
                 assert [store.key(row).id for row in range(2)] == ["b", "c"]
-            with pytest.raises(StoreReplacedError, match="Open it again"):
+            with pytest.raises(StoreReplacedError):
                 before.item(0)
+
+    def open_partly(self, path: Path) -> EmbeddingStore:
+        return Hdf5Stores().open(path, partial=True)
 
 
 class TestMemory(StoreContract):
-    @pytest.fixture(autouse=True)
-    def place(self) -> None:
-        self.stores = MemoryStores()
-
-    def create(self, path: Path, **options: Any) -> StoreWriter:
-        return self.stores.create(path, **options)
-
-    def open(self, path: Path) -> EmbeddingStore:
-        return self.stores.open(path)
+    @pytest.fixture
+    def backend(self) -> StoreBackend:
+        return MemoryStores()

@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from datumaro_embed.store import FileSystem
-from datumaro_embed.store.encoding import decode_json
+from datumaro_embed.files import FileSystem
+from datumaro_embed.store.codec import decode_json
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ def _same(directory: str) -> str:
 
 def _commits(path: str) -> bool:
     name = os.path.basename(path)
-    return name.endswith(".json") or (name.endswith(".h5") and "shards" not in path)
+    return name.endswith(".json") or (name.endswith(".h5") and "segments" not in path)
 
 
 def _change(entries: dict[str, int | None], call: Call) -> None:
@@ -292,7 +292,7 @@ def n_promised(disk: Disk, n_rows: int) -> int:
         return 0
     if disk.promised_path.endswith(".h5"):
         return n_rows
-    shards: list[dict[str, int]] = decode_json(disk.promised)["shards"]
+    shards: list[dict[str, int]] = decode_json(disk.promised)["segments"]
     return sum(shard["n_rows"] for shard in shards)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,15 @@ from datumaro.components.media import Image
 from datumaro_embed.adapter import SourceDataset
 from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.errors import InferenceError
+from datumaro_embed.files import FileSystem
 from datumaro_embed.pipeline import EmbedOptions, embed_source
 from datumaro_embed.pipeline.progress import EmbedSummary
-from datumaro_embed.store import EmbeddingStore, FileSystem, ShardRun, open_store
-from datumaro_embed.store.schema import SCHEMA
+from datumaro_embed.records import ItemRecord
+from datumaro_embed.store import EmbeddingStore, Hdf5Stores, open_store
+from store_support import row_content
 
 N_ITEMS = 36
-SHARD_ROWS = 3
+COMMIT_ROWS = 3
 
 
 def source(numbers: Iterable[int] = range(N_ITEMS), *, box: float = 1.0) -> SourceDataset:
@@ -106,26 +107,24 @@ def embed(
     return embed_source(
         data,
         target,
-        EmbedOptions(workers=1, shard_rows=SHARD_ROWS, **options),
+        EmbedOptions(workers=1, commit_rows=COMMIT_ROWS, **options),
         progress=False,
         notify=lambda line: None,
         encoder=encoder or FakeEncoder(batch_size=5),
-        open_run=partial(ShardRun, files=files),
+        backend=Hdf5Stores(files),
     )
 
 
-def content(store: EmbeddingStore) -> dict[str, bytes]:
-    """Bytes of every array under items/ and annotations/, and of the tables that they index."""
+content = row_content
+"""Bytes of every array of items and annotations."""
+
+
+def rows(store: EmbeddingStore) -> dict[str, tuple[ItemRecord, bytes]]:
+    """Each item with everything in its row."""
     return {
-        column.path: store.column(column.path).tobytes()
-        for column in SCHEMA
-        if column.path.startswith(("items/", "annotations/", "subsets/", "annotation_types/"))
+        str(store.key(row)): (store.item(row), store.embeddings([row]).tobytes())
+        for row in range(len(store))
     }
-
-
-def rows(store: EmbeddingStore) -> dict[str, int]:
-    """Each item and the checksum of its whole row."""
-    return {str(store.key(row)): int(store.row_crc32[row]) for row in range(len(store))}
 
 
 def visible(target: Path) -> EmbeddingStore | None:

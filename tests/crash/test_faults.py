@@ -13,8 +13,8 @@ import pytest
 
 from crash.runs import N_ITEMS, QuickFiles, content, embed, rows, source, visible
 from datumaro_embed.errors import StoreWriteError
-from datumaro_embed.store import FileSystem, open_store
-from datumaro_embed.store.files import publish
+from datumaro_embed.files import FileSystem, publish
+from datumaro_embed.store import open_store
 
 CALLS = (
     "free_bytes",
@@ -145,7 +145,6 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from crash.runs import embed, source
 from datumaro_embed.errors import StoreWriteError
-from datumaro_embed.store import FileSystem
 if len(sys.argv) > 3:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)

@@ -12,10 +12,12 @@ import pytest
 from crash.lab import Recorder, fingerprint, read_state, states_of, write_state
 from crash.runs import QuickFiles, embed, rows, source
 from datumaro_embed.errors import StoreExistsError
-from datumaro_embed.maintenance import merge_stores, repair_store
+from datumaro_embed.maintenance import compact as compact_module
+from datumaro_embed.maintenance import compact_store, merge_stores, repair_store
+from datumaro_embed.maintenance import output as output_module
 from datumaro_embed.records import ItemKey, ItemRecord
-from datumaro_embed.store import ShardRun, compact_store, open_store, run
-from datumaro_embed.store import compact as compact_module
+from datumaro_embed.store import open_store
+from store_support import begin
 
 Command = Callable[[Path], object]
 
@@ -58,11 +60,11 @@ def test_killed_after_any_call_the_same_command_succeeds_and_cleans_up(
     place = tmp_path / "whole"
     shutil.copytree(before, place)
     recorder = Recorder(place)
-    for module in (run, compact_module):
+    for module in (output_module, compact_module):
         monkeypatch.setattr(module, "FileSystem", lambda: recorder)
     initial = read_state(place)
     command(place)
-    for module in (run, compact_module):
+    for module in (output_module, compact_module):
         monkeypatch.setattr(module, "FileSystem", QuickFiles)
     with open_store(place / output) as store:
         expected = rows(store)
@@ -91,7 +93,7 @@ def test_another_store_is_not_taken_for_ones_own(before: Path, tmp_path: Path) -
     """Leftovers of a merge do not let another one replace a store that somebody made since."""
     shutil.copytree(before, tmp_path / "x")
     root = tmp_path / "x"
-    with ShardRun(root / "old.h5.work", dim=8, purpose="merge", shard_rows=1) as killed:
+    with begin(root / "old.h5", dim=8, restart=True, purpose="merge", commit_rows=1) as killed:
         killed.append(ItemRecord(ItemKey("a", "b")), np.eye(8, dtype=np.float32)[0])
         killed.suspend()
     kept = (root / "old.h5").read_bytes()

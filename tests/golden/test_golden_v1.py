@@ -10,9 +10,10 @@ import h5py
 import numpy as np
 import pytest
 
-from datumaro_embed.store import create_store, open_store
+from datumaro_embed.store import open_store
 from datumaro_embed.store.schema import SCHEMA
 from golden.v1.make_store import CATEGORIES, LABEL_VECTORS, PROVENANCE, RECORDS, VECTORS
+from store_support import create_store
 
 STORE = Path(__file__).parent / "v1" / "store.h5"
 DIRECTORY = STORE.with_suffix("")
@@ -62,12 +63,12 @@ def test_the_directory_has_the_columns_of_the_file() -> None:
 
 
 def test_the_manifest_is_one_json_object_that_names_every_file() -> None:
-    manifest = json.loads((DIRECTORY / "manifest-0.json").read_bytes())
+    manifest = json.loads((DIRECTORY / "manifest.json").read_bytes())
     assert manifest["format"] == "datumaro-embed-manifest"
     assert manifest["format_version"] == 1
-    named = [*manifest["shards"], manifest["head"]]
+    named = [*manifest["segments"], manifest["head"]]
     for part in named:
-        data = (DIRECTORY / "shards" / part["name"]).read_bytes()
+        data = (DIRECTORY / "segments" / part["name"]).read_bytes()
         assert (len(data), hashlib.sha256(data).hexdigest()) == (part["n_bytes"], part["sha256"])
     assert [part["n_rows"] for part in named] == [2, 1, 0]
 
@@ -75,7 +76,7 @@ def test_the_manifest_is_one_json_object_that_names_every_file() -> None:
 def test_plain_h5py_reads_it() -> None:
     with h5py.File(STORE) as file:
         assert file.attrs["format"] == b"datumaro-embed"
-        assert file["items/embedding"][:].tolist() == VECTORS.astype(np.float16).tolist()
+        assert file["items/vector"][:].tolist() == VECTORS.astype(np.float16).tolist()
         cuts, text = file["items/path_offsets"][:], file["items/path_bytes"][:].tobytes()
         assert text[cuts[0] : cuts[1]] == b"train/000001.jpg"
         assert json.loads(file["provenance"][:].tobytes()) == PROVENANCE

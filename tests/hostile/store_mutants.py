@@ -19,7 +19,8 @@ import numpy as np
 
 from datumaro_embed.errors import StoreError
 from datumaro_embed.records import AnnotationRecord, Categories, ItemKey, ItemRecord, Split, Status
-from datumaro_embed.store import EmbeddingStore, ShardRun, create_store, open_store
+from datumaro_embed.store import EmbeddingStore, open_store
+from store_support import begin, create_store
 
 MAX_MEMORY_BYTES = 2 * 2**30
 MAX_SECONDS = 60
@@ -37,7 +38,7 @@ def write_sample(path: Path) -> None:
         AnnotationRecord("caption", text="a cat", attributes={"by": "me"}),
         AnnotationRecord("cuboid_3d", extra='{"position":[1,2,3]}'),
     )
-    make = partial(ShardRun, shard_rows=4) if path.suffix == "" else create_store
+    make = partial(begin, commit_rows=4) if path.suffix == "" else create_store
     with make(path, dim=16, run_fingerprint="f" * 64) as writer:
         for row, vector in enumerate(vectors[:10]):
             failed = row % 5 == 4

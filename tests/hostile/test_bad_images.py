@@ -74,7 +74,7 @@ def test_on_error_fail_stops_at_the_first_with_exit_1(hostile_coco: Path, tmp_pa
     done = run("datumaro-embed", *command)
     assert done.returncode == 1
     kept, error = done.stderr.strip().splitlines()
-    assert kept.startswith("1 row is kept in ")
+    assert kept.startswith("1 row is kept for ")
     assert error.startswith("datumaro-embed: train/b_missing: ")
     assert not target.exists()
 

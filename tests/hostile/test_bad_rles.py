@@ -16,7 +16,8 @@ from datumaro.plugins.data_formats.coco.base import _CocoBase
 
 from datumaro_embed import AnnotationRecord, Categories, ItemKey, ItemRecord, convert_store
 from datumaro_embed.adapter import SourceDataset, import_dataset
-from datumaro_embed.store import create_store, open_store
+from datumaro_embed.store import open_store
+from store_support import create_store
 from support import picture, run
 
 BAD: list[dict[str, Any]] = [

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from datumaro_embed.errors import ModelMismatchError, StoreCorruptError, StoreForeignError
-from datumaro_embed.store import ShardRun, open_store
-from datumaro_embed.store.encoding import decode_json, encode_json
+from datumaro_embed.store import open_store
+from datumaro_embed.store.codec import decode_json, encode_json
 from hostile.store_mutants import content, write_sample
+from store_support import begin
 
 Manifest = dict[str, Any]
 
@@ -32,15 +33,15 @@ def path(sample: Path, tmp_path: Path) -> Path:
 
 def edit(path: Path, change: Callable[[Manifest], object]) -> None:
     """Change the manifest and give it a checksum that is right, as somebody with intent would."""
-    manifest = decode_json((path / "manifest-0.json").read_bytes())
+    manifest = decode_json((path / "manifest.json").read_bytes())
     del manifest["sha256"]
     change(manifest)
     digest = hashlib.sha256(encode_json(manifest)).hexdigest()
-    (path / "manifest-0.json").write_bytes(encode_json({**manifest, "sha256": digest}) + b"\n")
+    (path / "manifest.json").write_bytes(encode_json({**manifest, "sha256": digest}) + b"\n")
 
 
 def part(name: str, value: Any, index: int = 1) -> Callable[[Manifest], object]:
-    return lambda manifest: manifest["shards"][index].__setitem__(name, value)
+    return lambda manifest: manifest["segments"][index].__setitem__(name, value)
 
 
 def field(name: str, value: Any) -> Callable[[Manifest], object]:
@@ -56,22 +57,22 @@ REFUSED: dict[str, tuple[Callable[[Manifest], object], str]] = {
     "hidden": (part("name", ".0-000001.h5"), "no name of a shard"),
     "name that is no text": (part("name", 7), "no text"),
     "twice the same shard": (
-        lambda m: m["shards"].append(dict(m["shards"][0])),
+        lambda m: m["segments"].append(dict(m["segments"][0])),
         "named twice|does not come after",
     ),
-    "a shard as head": (lambda m: m.__setitem__("head", m["shards"][0]), "named twice"),
+    "a shard as head": (lambda m: m.__setitem__("head", m["segments"][0]), "named twice"),
     "negative rows": (part("n_rows", -1), "no count"),
     "rows beyond 64 bits": (part("n_rows", 2**64), "no count"),
     "rows as truth": (part("n_rows", True), "no count"),
     "rows as text": (part("n_rows", "4"), "no count"),
-    "order": (lambda m: m["shards"].reverse(), "does not come after"),
+    "order": (lambda m: m["segments"].reverse(), "does not come after"),
     "overlap": (part("first", {"subset": "train", "id": "000"}), "does not come after"),
     "key of another kind": (part("first", ["train", "004"]), "list|indices|no text"),
     "digest": (part("sha256", "xyz"), "64 hexadecimal digits"),
     "extra field": (field("colour", "red"), "checksum differs"),
     "extra field of a shard": (part("colour", "red"), "checksum differs"),
     "missing field": (lambda m: m.pop("spare"), "spare"),
-    "shards as text": (field("shards", "abc"), "indices|list|string"),
+    "shards as text": (field("segments", "abc"), "indices|list|string"),
     "dim": (field("dim", 0), "cannot be"),
     "dim beyond limits": (field("dim", 10**9), "cannot be"),
     "dtype": (field("dtype", "float64"), "cannot be"),
@@ -88,7 +89,7 @@ def test_a_strange_manifest_is_refused_on_opening(path: Path, name: str) -> None
         open_store(path)
     assert "manifest" in str(caught.value)
     with pytest.raises(StoreCorruptError):
-        ShardRun(path, dim=16, run_fingerprint="f" * 64)
+        begin(path, dim=16, run_fingerprint="f" * 64)
 
 
 LIES: dict[str, tuple[Callable[[Manifest], object], str]] = {
@@ -101,7 +102,7 @@ LIES: dict[str, tuple[Callable[[Manifest], object], str]] = {
     "last key": (part("last", {"subset": "val", "id": "0075"}), "other items"),
     "a shard that is not there": (part("name", "0-000099.h5"), "is missing"),
     "another shard": (
-        lambda m: m["shards"][1].__setitem__("name", "0-000009.h5"),
+        lambda m: m["segments"][1].__setitem__("name", "0-000009.h5"),
         "not the file|other items",
     ),
 }
@@ -110,7 +111,7 @@ LIES: dict[str, tuple[Callable[[Manifest], object], str]] = {
 @pytest.mark.parametrize("name", LIES)
 def test_a_manifest_that_lies_of_a_shard_is_found_when_it_is_read(path: Path, name: str) -> None:
     if name == "another shard":
-        shutil.copy(path / "shards" / "0-000001.h5", path / "shards" / "0-000009.h5")
+        shutil.copy(path / "segments" / "0-000001.h5", path / "segments" / "0-000009.h5")
     change, why = LIES[name]
     edit(path, change)
     with pytest.raises(StoreCorruptError, match=why), open_store(path) as store:
@@ -124,7 +125,7 @@ def test_a_wrong_digest_is_found_by_verify(path: Path) -> None:
 
 
 def test_a_shard_that_is_a_link_is_refused(path: Path, tmp_path: Path) -> None:
-    shard = path / "shards" / "0-000002.h5"
+    shard = path / "segments" / "0-000002.h5"
     shard.rename(tmp_path / "elsewhere.h5")
     shard.symlink_to(tmp_path / "elsewhere.h5")
     with open_store(path) as store, pytest.raises(StoreCorruptError, match="symbolic link"):
@@ -132,7 +133,7 @@ def test_a_shard_that_is_a_link_is_refused(path: Path, tmp_path: Path) -> None:
 
 
 def test_a_shard_of_another_model_is_refused(path: Path, tmp_path: Path) -> None:
-    with ShardRun(path, dim=16, run_fingerprint="f" * 64, writer="b") as run:
+    with begin(path, dim=16, run_fingerprint="f" * 64, writer="b") as run:
         run.seal({})
     manifest = decode_json((path / "manifest-b.json").read_bytes())
     del manifest["sha256"]
@@ -144,7 +145,7 @@ def test_a_shard_of_another_model_is_refused(path: Path, tmp_path: Path) -> None
 
 
 def test_a_huge_manifest_is_not_parsed(path: Path) -> None:
-    with (path / "manifest-0.json").open("r+b") as stream:
+    with (path / "manifest.json").open("r+b") as stream:
         stream.truncate(2**32)
     with pytest.raises(StoreCorruptError, match="over the limit"):
         open_store(path)
@@ -161,7 +162,7 @@ def test_a_huge_manifest_is_not_parsed(path: Path) -> None:
     ],
 )
 def test_other_json_is_refused(path: Path, data: bytes, error: type[Exception]) -> None:
-    (path / "manifest-0.json").write_bytes(data)
+    (path / "manifest.json").write_bytes(data)
     with pytest.raises(error):
         open_store(path)
 

@@ -102,9 +102,9 @@ def _external_link(file: h5py.File) -> None:
 
 
 def _external_storage(file: h5py.File) -> None:
-    del file["items/embedding"]
+    del file["items/vector"]
     outside = [("/etc/passwd", 0, 10 * 16 * 2)]
-    file.create_dataset("items/embedding", (10, 16), "<f2", external=outside)
+    file.create_dataset("items/vector", (10, 16), "<f2", external=outside)
 
 
 def _virtual(file: h5py.File) -> None:
@@ -192,18 +192,18 @@ DECLARATIONS: dict[str, tuple[Callable[[h5py.File], None], str]] = {
         "class|unusual",
     ),
     "embedding of float64": (
-        lambda f: put(f, "items/embedding", np.zeros((10, 16))),
+        lambda f: put(f, "items/vector", np.zeros((10, 16))),
         "type <f8",
     ),
     "chunks": (
-        lambda f: put(f, "items/embedding", np.zeros((10, 16), "<f2"), chunks=(10, 16)),
+        lambda f: put(f, "items/vector", np.zeros((10, 16), "<f2"), chunks=(10, 16)),
         "layout chunked, not contiguous",
     ),
     "compact": (_compact, "layout compact, not contiguous"),
     "rank": (lambda f: put(f, "items/width", np.zeros((10, 1), "<u4")), r"shape \(10, 1\)"),
     "rows": (lambda f: put(f, "items/width", np.zeros(11, "<u4")), r"shape \(11,\)"),
     "no vector at all": (
-        lambda f: put(f, "items/embedding", np.zeros((10, 0), "<f2")),
+        lambda f: put(f, "items/vector", np.zeros((10, 0), "<f2")),
         r"shape \(10, 0\)",
     ),
     "resizable": (
@@ -248,8 +248,8 @@ def test_a_user_block(sample: Path, tmp_path: Path) -> None:
 
 def test_a_vector_array_without_bytes(path: Path) -> None:
     def change(file: h5py.File) -> None:
-        del file["items/embedding"]
-        file.create_dataset("items/embedding", (10, 16), "<f2")
+        del file["items/vector"]
+        file.create_dataset("items/vector", (10, 16), "<f2")
 
     edit(path, change)
     with pytest.raises(StoreCorruptError, match="not all in the file"):
@@ -298,7 +298,7 @@ def test_bad_offsets(path: Path, name: str, index: int, value: int, why: str) ->
 
 
 @pytest.mark.parametrize(
-    "name", ["items/split", "items/status", "items/subset_code", "annotations/type"]
+    "name", ["items/split", "items/status", "items/subset", "annotations/type"]
 )
 def test_codes_out_of_range(path: Path, name: str) -> None:
     edit(path, _set(name, 0, 200))

@@ -15,7 +15,7 @@ import pytest
 
 from datumaro_embed import ItemKey, open_store
 from datumaro_embed.records import AnnotationRecord, ItemRecord
-from datumaro_embed.store import ShardRun
+from store_support import begin, row_content
 from support import REPO, SAMPLE, picture, run, write_coco, write_pictures
 
 
@@ -52,7 +52,7 @@ def test_info_of_a_run_that_has_not_ended_and_of_a_name_that_is_no_utf8(tmp_path
     record = ItemRecord(
         ItemKey("train", "a\udcff\x1b[31m"), annotations=(AnnotationRecord("bbox", label=3),)
     )
-    with ShardRun(tmp_path / "e.h5.work", dim=2) as begun:
+    with begin(tmp_path / "e.h5.work", dim=2) as begun:
         begun.append(record, np.array([0, 1], np.float32))
         begun.suspend()
     done = run("datumaro-embed", "info", tmp_path / "e.h5.work", "--items", "1")
@@ -169,7 +169,7 @@ def test_the_same_command_again_re_uses_every_vector(tmp_path: Path) -> None:
     command = ["datumaro-embed", "embed", root, "--store", tmp_path / "e.h5", "--model", "demo"]
     assert run(*command).returncode == 0
     with open_store(tmp_path / "e.h5") as store:
-        first = store.row_crc32.tolist()
+        first = row_content(store)
 
     again = run(*command)
     assert again.returncode == 0
@@ -180,21 +180,21 @@ def test_the_same_command_again_re_uses_every_vector(tmp_path: Path) -> None:
     assert anew.returncode == 0
     assert "1 computed, 0 re-used, 0 failed" in anew.stdout
     with open_store(tmp_path / "e.h5") as store:
-        assert store.row_crc32.tolist() == first
+        assert row_content(store) == first
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "e.h5"]
 
 
 def test_ctrl_c_commits_what_is_embedded_and_says_how_to_go_on(tmp_path: Path) -> None:
     root = write_pictures(tmp_path / "data", 1200, (64, 48))
     store = tmp_path / "e.h5"
-    words = ["embed", root, "--store", store, "--model", "demo", "--shard-rows", "16"]
+    words = ["embed", root, "--store", store, "--model", "demo", "--commit-rows", "16"]
     process = subprocess.Popen(
         [sys.executable, "-m", "datumaro_embed.cli", *map(str, words)],
         stderr=subprocess.PIPE,
         text=True,
     )
     deadline = time.monotonic() + 120
-    while not (tmp_path / "e.h5.work" / "next-0.json").exists() and time.monotonic() < deadline:
+    while not (tmp_path / "e.h5.work" / "next.json").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
@@ -216,7 +216,7 @@ def test_ctrl_c_commits_what_is_embedded_and_says_how_to_go_on(tmp_path: Path) -
 
 def test_a_directory_of_shards_is_a_store(tmp_path: Path) -> None:
     words = ["embed", SAMPLE / "coco", "--store", f"{tmp_path}/s/", "--model", "demo"]
-    assert run("datumaro-embed", *words, "--shard-rows", "16").returncode == 0
+    assert run("datumaro-embed", *words, "--commit-rows", "16").returncode == 0
     verified = run("datumaro-embed", "verify", tmp_path / "s", "--dataset", SAMPLE / "yolo")
     assert (verified.returncode, verified.stdout) == (0, "69 rows: sound\n")
     assert "ok: 69" in run("datumaro-embed", "info", tmp_path / "s").stdout

@@ -30,13 +30,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_pictures(tmp_path_factory.mktemp("ray") / "data", N_IMAGES, (40, 32))
 
 
-OPTIONS = {"model": "demo", "shard_rows": 4, "batch_size": 4}
+OPTIONS = {"model": "demo", "commit_rows": 4, "batch_size": 4}
 
 
 @pytest.fixture(scope="module")
 def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     store = tmp_path_factory.mktemp("whole") / "e.h5"
-    options = ["--model", "demo", "--shard-rows", "4", "--batch-size", "4"]
+    options = ["--model", "demo", "--commit-rows", "4", "--batch-size", "4"]
     done = run("datumaro-embed", "embed", f"{data}:coco", "--store", store, *options)
     assert done.returncode == 0, done.stderr
     with open_store(store) as opened:
@@ -65,7 +65,7 @@ def embed(data: Path) -> Iterator[Callable[..., EmbedSummary]]:
 
 
 def committed(store: Path) -> bool:
-    return any(Parts.of(store).folder.glob("*.work/next-0.json"))
+    return any(Parts.of(store).folder.glob("*.work/next.json"))
 
 
 def once(condition: Callable[[], bool], action: Callable[[], None]) -> threading.Thread:
@@ -162,7 +162,7 @@ def test_ctrl_c_keeps_what_is_embedded(
 ) -> None:
     store = tmp_path / "store"
     interrupt = once(
-        lambda: any(Parts.of(store).folder.glob("*/next-0.json")),
+        lambda: any(Parts.of(store).folder.glob("*/next.json")),
         lambda: os.kill(os.getpid(), signal.SIGINT),
     )
     with pytest.raises(RunInterruptedError, match="SIGINT"):

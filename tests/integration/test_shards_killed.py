@@ -28,7 +28,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def words(data: Path, store: Path) -> list[str]:
-    options = ["--model", "demo", "--shard-rows", "4", "--batch-size", "4"]
+    options = ["--model", "demo", "--commit-rows", "4", "--batch-size", "4"]
     return ["embed", f"{data}:coco", "--store", str(store), *options]
 
 
@@ -40,7 +40,7 @@ def begin(data: Path, store: Path, number: int) -> subprocess.Popen[str]:
 
 def n_commits(store: Path, number: int) -> int:
     work = Parts.of(store).folder / f"{number}-of-{N_SHARDS}.h5.work"
-    return len(list((work / "shards").glob("*.h5")))
+    return len(list((work / "segments").glob("*.h5")))
 
 
 def test_killed_shards_go_on_and_merge_to_the_store_of_one_run(data: Path, tmp_path: Path) -> None:

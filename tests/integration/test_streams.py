@@ -201,7 +201,7 @@ def test_a_run_ends_at_its_first_batch_and_nothing_is_tried_again(
 def test_a_fault_before_sealing_leaves_what_was_committed_and_no_more(
     tmp_path: Path, requests: Requests
 ) -> None:
-    options = EmbedOptions(shard_rows=8)
+    options = EmbedOptions(commit_rows=8)
     encoder = load()
     requests.faulty = {number: lambda real: Faulty(real, one_bit) for number in (2, 3)}
     with pytest.raises(StreamDisagreementError, match="--restart"):
@@ -217,7 +217,7 @@ def test_a_fault_before_sealing_leaves_what_was_committed_and_no_more(
 
 def test_a_fault_in_the_first_batch_leaves_what_an_earlier_run_committed(tmp_path: Path) -> None:
     """And the same command goes on from there, to the store of a run that was never stopped."""
-    options = EmbedOptions(shard_rows=8)
+    options = EmbedOptions(commit_rows=8)
     sound = load()
     embed_source(source(30), tmp_path / "whole.h5", options, encoder=sound)
     embed_source(source(16), tmp_path / "e/", options, encoder=sound)

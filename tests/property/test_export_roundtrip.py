@@ -24,10 +24,10 @@ from datumaro_embed import (
     import_vectors,
     open_store,
 )
-from datumaro_embed.store import create_store
-from datumaro_embed.store.encoding import encode_json
+from datumaro_embed.store.codec import encode_json
 from datumaro_embed.store.schema import SCHEMA
 from datumaro_embed.vectors import unit_rows
+from store_support import create_store
 
 texts = st.text(max_size=8)
 json_objects = st.dictionaries(

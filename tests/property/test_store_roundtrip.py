@@ -19,9 +19,10 @@ from datumaro_embed.records import (
     Split,
     Status,
 )
-from datumaro_embed.store import EmbeddingStore, MemoryStores, create_store, open_store
-from datumaro_embed.store.encoding import decode_json, decode_text, encode_json, encode_text
+from datumaro_embed.store import EmbeddingStore, MemoryStores, open_store
+from datumaro_embed.store.codec import decode_json, decode_text, encode_json, encode_text
 from datumaro_embed.vectors import unit_rows
+from store_support import create_store
 
 any_text = st.text(st.characters(codec=None, exclude_categories=()), max_size=8)
 valid_text = st.text(max_size=8)

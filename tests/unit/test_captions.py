@@ -21,6 +21,7 @@ from datumaro_embed.errors import RunInterruptedError, StoreExistsError
 from datumaro_embed.maintenance import merge_stores
 from datumaro_embed.pipeline import EmbedOptions, captions_path, embed_source
 from datumaro_embed.sharding import Parts, Shard
+from store_support import row_content
 
 OPTIONS = EmbedOptions(captions=True, workers=2)
 
@@ -102,7 +103,7 @@ def test_captions_of_shards_are_joined_though_some_have_none(tmp_path: Path) -> 
     merge_stores([Parts.of(captions_path(target)).folder], captions_path(target))
     with open_store(captions_path(target)) as ours, open_store(tmp_path / "whole.captions.h5") as a:
         assert [str(key) for key in ours.keys()] == [str(key) for key in a.keys()]
-        assert ours.row_crc32.tolist() == a.row_crc32.tolist()
+        assert row_content(ours) == row_content(a)
         assert ours.n_rows == 1
 
 

@@ -16,7 +16,7 @@ from datumaro_embed import AnnotationRecord, Categories, ItemKey, ItemRecord, St
 from datumaro_embed.cli import main
 from datumaro_embed.errors import DatumaroEmbedError, UsageError
 from datumaro_embed.logs import log
-from datumaro_embed.store import create_store
+from store_support import create_store
 
 HOSTILE = "a\x1b[2J\r\nstore  sound\x07\x9b31m\u202e\u2028end"
 """Clears the screen, begins a line that looks like ours, rings, colours, turns text around."""

@@ -10,8 +10,10 @@ import pytest
 from crash.runs import N_ITEMS, Counting, QuickFiles, content, embed, source
 from datumaro_embed import open_store
 from datumaro_embed.errors import StoreCorruptError
+from datumaro_embed.maintenance import compact_store
 from datumaro_embed.records import ItemKey, ItemRecord, Status
-from datumaro_embed.store import ShardRun, compact_store, run
+from datumaro_embed.store import run
+from store_support import begin
 
 N_FAILED = 5
 
@@ -23,7 +25,7 @@ def store(tmp_path: Path) -> Path:
 
 
 def shards(store: Path) -> list[Path]:
-    return sorted((store / "shards").glob("*.h5"))
+    return sorted((store / "segments").glob("*.h5"))
 
 
 def cut(path: Path) -> None:
@@ -59,13 +61,13 @@ def test_embedding_again_mends_a_finished_store(
 def test_compact_does_not_make_damage_sound(store: Path) -> None:
     flip(shards(store)[0])
     before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
-    with pytest.raises(StoreCorruptError, match=r"shards/.*repair"):
+    with pytest.raises(StoreCorruptError, match=r"segments/.*repair"):
         compact_store(store)
     assert before == {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
 
 
 def test_restart_replaces_a_store_whose_manifest_is_damaged(store: Path, whole: dict) -> None:
-    with (store / "manifest-0.json").open("ab") as stream:
+    with (store / "manifest.json").open("ab") as stream:
         stream.write(b"x")
     with pytest.raises(StoreCorruptError, match="--restart"):
         embed(store, source(), QuickFiles())
@@ -84,17 +86,17 @@ def test_a_json_file_of_somebody_else_is_left_alone(store: Path, whole: dict) ->
     assert (store / "notes.json").read_text() == "{}"
 
 
-def test_an_empty_shard_that_was_not_published_holds_nothing_up(
+def test_a_killed_publication_without_rows_holds_nothing_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(run, "publish_sealed", killed)
-        with pytest.raises(KeyboardInterrupt), ShardRun(tmp_path / "w", dim=2) as empty:
-            empty.publish(tmp_path / "e.h5", {})
-    with ShardRun(tmp_path / "w", dim=2, shard_rows=2, files=QuickFiles()) as again:
+        patched.setattr(run, "file_image", killed)
+        with pytest.raises(KeyboardInterrupt), begin(tmp_path / "e.h5", dim=2) as empty:
+            empty.seal({})
+    with begin(tmp_path / "e.h5", dim=2, commit_rows=2, files=QuickFiles()) as again:
         for number in range(5):
             failed = ItemRecord(ItemKey("", str(number)), status=Status.MISSING, error="gone")
             again.append(failed, None)

@@ -27,8 +27,9 @@ from datumaro_embed.adapter.detecting import detect_format
 from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.errors import DatasetReadError, EmptyDatasetError
 from datumaro_embed.pipeline import EmbedOptions, captions_path, embed_source
-from datumaro_embed.place import is_part_of_store, misdetection
+from datumaro_embed.place import misdetection
 from datumaro_embed.sharding import Shard
+from datumaro_embed.store import is_part_of_store
 from support import SAMPLE
 
 

@@ -188,7 +188,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path, to: str, monkeypatch: pytest.M
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("datumaro_embed.store.files.FileSystem.replace", fail)
+    monkeypatch.setattr("datumaro_embed.files.FileSystem.replace", fail)
     with pytest.raises(StoreWriteError, match="Disk full"):
         convert_store(small(), tmp_path / "out", to=to)
     assert list(tmp_path.iterdir()) == []

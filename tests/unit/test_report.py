@@ -36,9 +36,10 @@ from datumaro_embed.report.projection import pca
 from datumaro_embed.report.sizes import size_chart
 from datumaro_embed.report.thumbnails import SIDE_PX, Thumbnails
 from datumaro_embed.report.typical import isolated, typical
-from datumaro_embed.store import EmbeddingStore, MemoryStores, create_store
+from datumaro_embed.store import EmbeddingStore, MemoryStores
 from report_stores import HOSTILE, hostile_store, many_points
 from search_support import item, memory_store
+from store_support import create_store
 from support import picture
 
 OUR_TAGS = """

@@ -25,12 +25,12 @@ from datumaro_embed.pipeline.contents import Contents
 from datumaro_embed.pipeline.inference import embed_batches
 from datumaro_embed.pipeline.ordering import OrderedRows, ReadItem
 from datumaro_embed.records import ItemKey, ItemRecord
-from datumaro_embed.store import ShardRun
+from datumaro_embed.store import Hdf5Stores
 from support import picture
 
 FEW = 16
 OPTIONS = EmbedOptions(workers=2)
-go = partial(embed_source, progress=False, open_run=partial(ShardRun, files=QuickFiles()))
+go = partial(embed_source, progress=False, backend=Hdf5Stores(QuickFiles()))
 
 
 @pytest.fixture

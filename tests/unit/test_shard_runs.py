@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ from datumaro_embed.maintenance import merge_stores
 from datumaro_embed.pipeline import EmbedOptions, embed_source
 from datumaro_embed.pipeline.progress import EmbedSummary
 from datumaro_embed.sharding import Parts, Shard
-from datumaro_embed.store import ShardRun
+from datumaro_embed.store import Hdf5Stores
 
 N_FAILED = 5
 """Items of `source` without an image: tried again each time."""
@@ -40,12 +39,12 @@ def part(
     return embed_source(
         source(numbers),
         target,
-        EmbedOptions(workers=1, shard_rows=3, **options),
+        EmbedOptions(workers=1, commit_rows=3, **options),
         shard=Shard.parse(shard),
         progress=False,
         notify=lambda line: None,
         encoder=encoder or FakeEncoder(),
-        open_run=partial(ShardRun, files=QuickFiles()),
+        backend=Hdf5Stores(QuickFiles()),
     )
 
 
@@ -175,7 +174,7 @@ def test_vectors_of_an_unfinished_run_without_shards_are_re_used(target: Path, w
         embed_source(
             source(),
             target,
-            EmbedOptions(workers=1, shard_rows=3),
+            EmbedOptions(workers=1, commit_rows=3),
             notify=lambda line: None,
             encoder=Counting(stop_after=3),
         )

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import struct
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from datumaro_embed.errors import UsageError
+from datumaro_embed.pipeline import check_place
 from datumaro_embed.place import StorePlace
 from datumaro_embed.records import ItemKey
-from datumaro_embed.sharding import Parts, Shard
-from datumaro_embed.store.encoding import encode_text, key_hash
+from datumaro_embed.sharding import Parts, Shard, key_hash, outlook, part_path
 
 KEYS = [ItemKey(subset, f"{number:05}") for subset in ("train", "val") for number in range(2000)]
 
@@ -32,11 +33,12 @@ def test_the_division_is_the_same_for_ever() -> None:
     assert owners == [7, 5, 3, 4]
 
 
-def test_rows_are_told_by_the_hash_that_the_store_has() -> None:
-    hashes = [key_hash(encode_text(key.subset), encode_text(key.id)) for key in KEYS]
-    for shard in Shard.all_of(5):
-        found = shard.among(np.array(hashes, dtype=np.uint64))
-        assert found.tolist() == [shard.holds(key) for key in KEYS]
+def test_key_hash_is_blake2b_of_length_prefixed_strings() -> None:
+    framed = struct.pack("<Q", 5) + b"train" + struct.pack("<Q", 3) + "né".encode()
+    digest = hashlib.blake2b(framed, digest_size=8).digest()
+    assert key_hash(ItemKey("train", "né")) == int.from_bytes(digest, "little")
+    assert key_hash(ItemKey("", "")) == 0x0E74_94F9_07A5_5052
+    assert key_hash(ItemKey("ab", "c")) != key_hash(ItemKey("a", "bc"))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,7 @@ def test_a_shard_is_read_as_it_is_written() -> None:
 def test_a_part_lies_beside_the_store_to_be(
     store: str, shard: str, target: str, directory: str, tmp_path: Path
 ) -> None:
-    place = StorePlace.of(f"{tmp_path}/{store}", Shard.parse(shard))
+    place = StorePlace.of(part_path(f"{tmp_path}/{store}", Shard.parse(shard)))
     place.check()
     assert place.target == tmp_path / target
     assert place.directory == tmp_path / directory
@@ -87,8 +89,8 @@ def test_a_part_lies_beside_the_store_to_be(
 def test_a_place_for_the_whole_that_cannot_be_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_bytes(b"x")
-    with pytest.raises(UsageError, match="is a folder and no embedding store"):
-        StorePlace.of(tmp_path / "photos", Shard(2, 1)).check()
+    with pytest.raises(UsageError, match="is a folder and not an embedding store"):
+        check_place(tmp_path / "photos", Shard(2, 1))
 
 
 def test_parts_that_are_finished_begun_and_missing(tmp_path: Path) -> None:
@@ -102,13 +104,12 @@ def test_parts_that_are_finished_begun_and_missing(tmp_path: Path) -> None:
     assert [str(shard) for shard in parts.found()] == ["1/4", "2/4", "3/4"]
     assert [str(shard) for shard in parts.finished()] == ["1/4", "2/4"]
     assert [str(shard) for shard in parts.missing()] == ["3/4", "4/4"]
-    place = StorePlace.of(tmp_path / "e.h5", Shard(4, 1))
-    assert place.outlook() == "2 of 4 shards are not finished yet: 3/4, 4/4"
+    assert outlook(tmp_path / "e.h5") == "2 of 4 shards are not finished yet: 3/4, 4/4"
 
 
 def test_divisions_are_not_mixed(tmp_path: Path) -> None:
     parts = Parts.of(tmp_path / "e.h5")
     (parts.folder / "3-of-4.h5.work").mkdir(parents=True)
-    StorePlace.of(tmp_path / "e.h5", Shard(4, 2)).check()
+    check_place(tmp_path / "e.h5", Shard(4, 2))
     with pytest.raises(UsageError, match="into 4 and 5 shards"):
-        StorePlace.of(tmp_path / "e.h5", Shard(5, 2)).check()
+        check_place(tmp_path / "e.h5", Shard(5, 2))

@@ -11,14 +11,14 @@ import pytest
 
 from datumaro_embed.errors import StoreLockedError
 from datumaro_embed.records import ItemKey, ItemRecord
-from datumaro_embed.store import ShardRun
-from datumaro_embed.store.lock import StoreLock
+from datumaro_embed.store.journal import StoreLock
+from store_support import begin
 from support import SAMPLE, run
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from datumaro_embed.store.lock import StoreLock
+from datumaro_embed.store.journal import StoreLock
 lock = StoreLock(Path(sys.argv[1]), Path("store"))
 print("held", flush=True)
 time.sleep(60)
@@ -49,8 +49,7 @@ def test_two_writers_of_one_process_exclude_each_other(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["store.h5", "store"])
 def test_a_second_embed_changes_not_a_byte(tmp_path: Path, name: str) -> None:
     target = tmp_path / name
-    directory = target if target.suffix == "" else Path(f"{target}.work")
-    with ShardRun(directory, dim=2, shard_rows=1, store=target) as first:
+    with begin(target, dim=2, commit_rows=1) as first:
         for number in range(3):
             first.append(ItemRecord(ItemKey("", str(number))), np.array([0, 1], np.float32))
         first.suspend()
@@ -60,5 +59,5 @@ def test_a_second_embed_changes_not_a_byte(tmp_path: Path, name: str) -> None:
         after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert done.returncode == 1
     assert "Another process is writing" in done.stderr
-    assert len(before) == 5  # three shards, the manifest and the lock
+    assert len(before) == 5  # three segments, the manifest and the lock
     assert after == before

@@ -21,14 +21,15 @@ from datumaro_embed.errors import (
     StoreReadError,
     UsageError,
 )
+from datumaro_embed.maintenance import compact_store
 from datumaro_embed.place import StorePlace
-from datumaro_embed.store import compact_store, open_store
+from datumaro_embed.store import open_store
 
 OTHERS = ("mine.h5", "0-1.h5", "backup-000001.h5", "0-000001.h5.bak", ".datumaro-embed-x.tmp")
 
 
 def shards_of(target: Path) -> Path:
-    return (target if target.suffix == "" else Path(f"{target}.work")) / "shards"
+    return (target if target.suffix == "" else Path(f"{target}.work")) / "segments"
 
 
 @pytest.fixture(params=["store", "store.h5"])
@@ -60,9 +61,9 @@ def test_files_of_others_beside_the_shards_stay_and_are_named(
 
 def test_compact_leaves_files_of_others(tmp_path: Path) -> None:
     embed(tmp_path / "store", source(), QuickFiles())
-    (tmp_path / "store" / "shards" / "mine.h5").write_bytes(b"precious")
+    (tmp_path / "store" / "segments" / "mine.h5").write_bytes(b"precious")
     assert compact_store(tmp_path / "store").n_after == 1
-    assert (tmp_path / "store" / "shards" / "mine.h5").read_bytes() == b"precious"
+    assert (tmp_path / "store" / "segments" / "mine.h5").read_bytes() == b"precious"
 
 
 def test_shards_behind_a_link_are_refused_and_untouched(target: Path, tmp_path: Path) -> None:
@@ -119,15 +120,15 @@ def test_a_manifest_that_cannot_be_read_is_no_missing_one(
 ) -> None:
     target = tmp_path / "store"
     embed(target, source(), QuickFiles())
-    before = sorted(path.name for path in (target / "shards").iterdir())
+    before = sorted(path.name for path in (target / "segments").iterdir())
     monkeypatch.setattr(os, "open", FailingReads(target / "manifest", errno.EACCES))
     for attempt in (lambda: open_store(target), lambda: embed(target, source(), QuickFiles())):
         with pytest.raises(StoreReadError, match="Permission denied"):
             attempt()
-    assert sorted(path.name for path in (target / "shards").iterdir()) == before
+    assert sorted(path.name for path in (target / "segments").iterdir()) == before
 
 
-@pytest.mark.parametrize("name", ["store.h5", "store/manifest-0.json", "store/shards/0-000001.h5"])
+@pytest.mark.parametrize("name", ["store.h5", "store/manifest.json", "store/segments/0-000001.h5"])
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
     embed(tmp_path / "store", source(), QuickFiles())
     (tmp_path / name).unlink(missing_ok=True)

@@ -15,8 +15,10 @@ import pytest
 import crash.readers
 from crash.runs import QuickFiles
 from datumaro_embed.errors import StoreReplacedError
+from datumaro_embed.maintenance import compact_store
 from datumaro_embed.records import ItemKey, ItemRecord
-from datumaro_embed.store import SealedStore, ShardRun, compact_store, create_store, open_store
+from datumaro_embed.store import open_store
+from store_support import begin, create_store
 
 N_ROWS = 6
 VECTOR = np.array([1, 0], np.float32)
@@ -26,12 +28,12 @@ def write(path: Path, width: int) -> Path:
     """Write a store whose items all have one width: equal keys, other content."""
     records = [ItemRecord(ItemKey("train", f"{n}"), width=width) for n in range(N_ROWS)]
     if path.suffix:
-        with create_store(path, dim=2, overwrite=True, files=QuickFiles()) as writer:
+        with create_store(path, dim=2, files=QuickFiles()) as writer:
             for record in records:
                 writer.append(record, VECTOR)
             writer.seal({})
         return path
-    with ShardRun(path, dim=2, shard_rows=2, restart=True, files=QuickFiles()) as run:
+    with begin(path, dim=2, commit_rows=2, restart=True, files=QuickFiles()) as run:
         for record in records:
             run.append(record, VECTOR)
         run.seal({})
@@ -53,9 +55,9 @@ def test_a_directory_that_grew_is_the_same_store(tmp_path: Path) -> None:
     """Another run over it keeps its shards; who has it open reads on."""
     target = write(tmp_path / "a", 1)
     with open_store(target) as store:
-        with ShardRun(target, dim=2, shard_rows=2, files=QuickFiles()) as run:
+        with begin(target, dim=2, commit_rows=2, files=QuickFiles()) as run:
             for n in range(N_ROWS + 2):
-                run.append(ItemRecord(ItemKey("train", f"{n}"), width=1), VECTOR, fresh=False)
+                run.append(ItemRecord(ItemKey("train", f"{n}"), width=1), VECTOR, reused=True)
             run.seal({})
         assert [store.item(row).width for row in range(N_ROWS)] == [1] * N_ROWS
 
@@ -63,9 +65,11 @@ def test_a_directory_that_grew_is_the_same_store(tmp_path: Path) -> None:
 def test_a_file_with_a_used_inode_is_another_file(tmp_path: Path) -> None:
     """Written in place it keeps device and inode, as a new file may after the old one is gone."""
     path = write(tmp_path / "a.h5", 1)
-    store = SealedStore(path)
+    store = open_store(path)
     assert store.item(0).width == 1
-    store.release()
+    (part,) = store.parts
+    part.release()  # type: ignore[attr-defined]
+    store._cache.clear()
     other = write(tmp_path / "b.h5", 2).read_bytes()
     before = path.stat()
     with path.open("r+b") as stream:
@@ -118,7 +122,7 @@ def test_readers_see_whole_stores_while_one_is_published(
     found = ast.literal_eval(reader.communicate()[0])
     expected = {"whole", "replaced while it was read"}
     if publish is _come_and_go:
-        expected.add("not there yet")
+        expected |= {"not there yet", "unfinished"}
     assert found.keys() <= expected, found
     assert found["whole"] > 0
     assert width >= 20

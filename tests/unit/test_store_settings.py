@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from crash.runs import N_ITEMS, QuickFiles, content, source
 from datumaro_embed.encoders import FakeEncoder
-from datumaro_embed.errors import ModelMismatchError, RunInterruptedError, UsageError
-from datumaro_embed.maintenance import merge_stores, repair_store
+from datumaro_embed.errors import ModelMismatchError, RunInterruptedError
+from datumaro_embed.maintenance import compact_store, merge_stores, repair_store
 from datumaro_embed.pipeline import EmbedOptions, embed_source
 from datumaro_embed.pipeline.progress import EmbedSummary
-from datumaro_embed.records import ItemKey, ItemRecord
-from datumaro_embed.store import (
-    ShardRun,
-    compact_store,
-    create_store,
-    fits,
-    open_store,
-    vector_settings,
-)
-from datumaro_embed.store.manifest import read_manifest
-from datumaro_embed.store.settings import depth_range_of
+from datumaro_embed.store import Hdf5Stores, open_store
+from datumaro_embed.vectors import VectorKind
+from store_support import create_store
 
 WITH_IMAGE = N_ITEMS - 5
 
@@ -55,11 +46,11 @@ def go(
     summary = embed_source(
         source(),
         target,
-        EmbedOptions(workers=1, shard_rows=3, **options),
+        EmbedOptions(workers=1, commit_rows=3, **options),
         progress=False,
         notify=said.append,
         encoder=encoder or Precise(),
-        open_run=partial(ShardRun, files=QuickFiles()),
+        backend=Hdf5Stores(QuickFiles()),
     )
     return summary, said
 
@@ -84,12 +75,11 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
             {"precision": "f32", "device": "CPU", "depth_range": "full"},
             "f32 on CPU, depth range full",
         ),
-        ({"precision": "f32", "device": "CPU", "vector_settings": "x"}, "x"),
         ({"precision": 32, "device": None}, ""),
     ],
 )
 def test_settings_of_a_provenance(provenance: Mapping[str, Any], settings: str) -> None:
-    assert vector_settings(provenance) == settings
+    assert VectorKind.settings_of(provenance) == settings
 
 
 @pytest.mark.parametrize(
@@ -101,30 +91,33 @@ def test_settings_of_a_provenance(provenance: Mapping[str, Any], settings: str) 
     ],
 )
 def test_settings_tell_the_depth_range(settings: str, depth_range: str) -> None:
-    assert depth_range_of(settings) == depth_range
+    assert VectorKind(2, settings=settings).depth_range == depth_range
 
 
 def test_unknown_settings_fit_any_and_others_only_themselves() -> None:
-    assert fits("", "f32 on CPU")
-    assert fits("f32 on CPU", "")
-    assert fits("f32 on CPU", "f32 on CPU")
-    assert not fits("f32 on CPU", "bf16 on CPU")
+    unknown, f32, bf16 = (VectorKind(2, settings=s) for s in ("", "f32 on CPU", "bf16 on CPU"))
+    assert unknown.fits(f32)
+    assert f32.fits(unknown)
+    assert f32.fits(f32)
+    assert not f32.fits(bf16)
+    assert not f32.fits(replace(f32, dtype="float32"))
+    assert not f32.fits(replace(f32, fingerprint="other"))
+    assert f32.same_model(bf16)
 
 
-def test_a_store_and_its_shards_say_how_they_were_computed(target: Path) -> None:
+def test_a_store_and_its_segments_say_how_they_were_computed(target: Path) -> None:
     go(target, Precise("bf16"))
     with open_store(target) as store:
         assert store.vector_settings == "bf16 on CPU"
-        assert store.provenance["vector_settings"] == "bf16 on CPU"
-        if target.is_dir():
-            assert {shard.vector_settings for shard in store.shards} == {"bf16 on CPU"}
+        assert {part.kind for part in store.parts} == {store.kind}
 
 
 def test_other_settings_re_use_nothing_of_a_finished_store(target: Path) -> None:
     go(target)
     summary, said = go(target, Precise("bf16"))
     assert (summary.n_reused, summary.n_computed) == (0, WITH_IMAGE)
-    assert "made otherwise (this run makes float16 vectors, bf16 on CPU), so all" in said[0]
+    assert "f32 on CPU, and this run makes" in said[0]
+    assert "bf16 on CPU, so every image is embedded again" in said[0]
     with open_store(target) as store:
         assert store.vector_settings == "bf16 on CPU"
         assert store.verify() == []
@@ -137,10 +130,7 @@ def test_an_unfinished_run_of_other_settings_is_refused_and_stays(target: Path) 
     work = target if target.suffix == "" else Path(f"{target}.work")
     with open_store(work, partial=True) as store:
         assert store.vector_settings == "f32 on CPU"
-    with pytest.raises(
-        UsageError,
-        match=r"computes vectors with f32 on CPU, and this one with bf16 on CPU; .*--restart",
-    ):
+    with pytest.raises(ModelMismatchError, match=r"unfinished run.*f32 on CPU, not .*--restart"):
         go(target, Precise("bf16"))
     assert go(target)[0].n_reused > 0
     go(target, Precise("bf16"), restart=True)
@@ -148,51 +138,25 @@ def test_an_unfinished_run_of_other_settings_is_refused_and_stays(target: Path) 
         assert store.vector_settings == "bf16 on CPU"
 
 
-@pytest.mark.parametrize(("stored", "reused"), [({}, 1), ({"precision": "bf16"}, 0)])
-def test_a_store_from_before_goes_by_its_provenance(
-    tmp_path: Path, stored: dict[str, str], reused: int
-) -> None:
-    """Without `vector_settings`: by precision and device, else its vectors are trusted."""
+def test_vectors_of_unknown_settings_are_trusted(target: Path, tmp_path: Path) -> None:
     encoder = Precise()
     go(tmp_path / "new.h5", encoder)
     with (
         open_store(tmp_path / "new.h5") as new,
-        create_store(
-            tmp_path / "old.h5", dim=encoder.dim, run_fingerprint=encoder.fingerprint
-        ) as old,
+        create_store(target, dim=encoder.dim, run_fingerprint=encoder.fingerprint) as old,
     ):
         for row in range(len(new)):
             record = new.item(row)
             old.append(record, None if record.status else new.embeddings([row])[0])
-        old.seal({**stored, "device": "CPU"} if stored else {})
-    assert go(tmp_path / "old.h5", encoder)[0].n_reused == reused * WITH_IMAGE
-
-
-def test_a_directory_from_before_goes_by_its_provenance(tmp_path: Path) -> None:
-    encoder, target = Precise(), tmp_path / "store"
-    go(target, encoder)
-    with open_store(target) as new:
-        rows = [(new.item(row), new.embeddings([row])[0]) for row in range(len(new))]
-    for stored, reused in (({}, WITH_IMAGE), ({"precision": "bf16", "device": "CPU"}, 0)):
-        with ShardRun(
-            target,
-            dim=encoder.dim,
-            run_fingerprint=encoder.fingerprint,
-            restart=True,
-            files=QuickFiles(),
-        ) as run:
-            for record, vector in rows:
-                run.append(record, None if record.status else vector)
-            run.seal(stored)
-        assert read_manifest(target / "manifest-0.json").vector_settings == ""
-        assert go(target, encoder)[0].n_reused == reused
+        old.seal({})
+    assert go(target, encoder)[0].n_reused == WITH_IMAGE
 
 
 def test_compacting_keeps_the_settings(tmp_path: Path) -> None:
     go(tmp_path / "store")
-    compact_store(tmp_path / "store", shard_rows=10)
+    compact_store(tmp_path / "store", commit_rows=10)
     with open_store(tmp_path / "store") as store:
-        assert {shard.vector_settings for shard in store.shards} == {"f32 on CPU"}
+        assert {part.kind.settings for part in store.parts} == {"f32 on CPU"}
     assert go(tmp_path / "store", Precise("bf16"))[0].n_reused == 0
 
 
@@ -200,25 +164,11 @@ def test_stores_of_other_settings_are_not_merged(tmp_path: Path) -> None:
     for name in ("f32", "bf16"):
         go(tmp_path / f"{name}.h5", Precise(name))
     one, two = tmp_path / "f32.h5", tmp_path / "bf16.h5"
-    with pytest.raises(ModelMismatchError, match=r"f32\.h5' .*f32 on CPU.*bf16\.h5' with bf16 on"):
+    with pytest.raises(ModelMismatchError, match=r"bf16\.h5.*bf16 on CPU, not .*f32 on CPU"):
         merge_stores([one, two], tmp_path / "c.h5", on_duplicate="first")
     merge_stores([one, one], tmp_path / "c.h5", on_duplicate="first")
     with open_store(tmp_path / "c.h5") as merged:
         assert merged.vector_settings == "f32 on CPU"
-
-
-def test_a_second_writer_of_other_settings_is_refused(tmp_path: Path) -> None:
-    make = partial(ShardRun, tmp_path / "store", dim=2, model="m", files=QuickFiles())
-    with make(writer="a", vector_settings="f32 on CPU") as run:
-        run.append(ItemRecord(ItemKey("", "a")), np.array([0, 1], np.float32))
-        run.seal({})
-    with pytest.raises(ModelMismatchError, match=r"of 'm' .2 float16, f32 on CPU., and this run"):
-        make(writer="b", vector_settings="bf16 on CPU")
-    with make(writer="b", vector_settings="f32 on CPU") as run:
-        run.append(ItemRecord(ItemKey("", "b")), np.array([0, 1], np.float32))
-        run.seal({})
-    with open_store(tmp_path / "store") as store:
-        assert len(store) == 2
 
 
 def test_repair_takes_no_shard_of_other_settings(tmp_path: Path) -> None:
@@ -230,7 +180,7 @@ def test_repair_takes_no_shard_of_other_settings(tmp_path: Path) -> None:
     with pytest.raises(RunInterruptedError):
         go(target, Precise("bf16", stop_after=4))
     summary = repair_store(target, tmp_path / "new.h5")
-    assert "computed with bf16 on CPU, and the store with f32 on CPU" in summary.left_out[0]
+    assert "bf16 on CPU, and the store" in summary.left_out[0]
     with open_store(tmp_path / "new.h5") as repaired:
         assert repaired.vector_settings == "f32 on CPU"
         assert content(repaired) == before

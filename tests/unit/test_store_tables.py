@@ -17,6 +17,7 @@ from datumaro_embed import (
 from datumaro_embed.errors import UsageError
 from datumaro_embed.store import EmbeddingStore, MemoryStores
 from datumaro_embed.store.arrow import iter_tables
+from datumaro_embed.vectors import VectorKind
 
 POINTS = AnnotationRecord("points", 1, coords=(1.5, 2.0), visibility=(2,), attributes={"a": 1})
 
@@ -24,7 +25,7 @@ POINTS = AnnotationRecord("points", 1, coords=(1.5, 2.0), visibility=(2,), attri
 @pytest.fixture
 def store() -> EmbeddingStore:
     stores = MemoryStores()
-    with stores.create("s", dim=2, dtype="float16") as writer:
+    with stores.begin("s", VectorKind(2)) as writer:
         writer.append(
             ItemRecord(
                 ItemKey("train", "é"),
@@ -93,7 +94,7 @@ def test_batches(store: EmbeddingStore) -> None:
 
 def test_an_empty_store_has_every_column() -> None:
     stores = MemoryStores()
-    with stores.create("s", dim=3) as writer:
+    with stores.begin("s", VectorKind(3)) as writer:
         writer.seal({})
     table = stores.open("s").to_arrow()
     assert table.num_rows == 0

@@ -4,98 +4,131 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
+from datumaro_embed.errors import StoreCorruptError
 from datumaro_embed.records import AnnotationRecord, Categories, ItemKey, ItemRecord, Status
-from datumaro_embed.store import EmbeddingStore, MemoryStores
-from datumaro_embed.store.schema import SCHEMA
+from datumaro_embed.store import ArrayPart, EmbeddingStore, open_store
+from datumaro_embed.store.schema import array_specs
+from datumaro_embed.vectors import VectorKind
+from store_support import create_store
 
 BOX = AnnotationRecord("bbox", label=0, coords=(1.0, 2.0, 3.0, 4.0), text="t", rle="r", extra="e")
 POINT = AnnotationRecord("points", coords=(1.0, 2.0), visibility=(2,))
+N_ROWS = 2050  # three blocks
 
 
-def make() -> tuple[EmbeddingStore, dict[str, Any]]:
-    """A store of three rows, and its arrays, writable."""
-    stores = MemoryStores()
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("verify") / "s.h5"
     vector = np.array([0.6, 0.8], dtype=np.float32)
-    with stores.create("x", dim=2) as writer:
-        for name in "abc":
-            failed = name == "c"
+    with create_store(path, dim=2) as run:
+        for number in range(N_ROWS):
+            failed = number % 100 == 99
             record = ItemRecord(
-                ItemKey("train", name),
-                path=f"{name}.jpg",
+                ItemKey("train", f"{number:04}"),
+                path=f"{number}.jpg",
                 width=4,
                 height=3,
                 status=Status.MISSING if failed else Status.OK,
                 error="gone" if failed else "",
                 content_sha256=bytes(range(32)),
-                annotations=(BOX, POINT),
+                annotations=(BOX, POINT) if number % 2 else (),
             )
-            writer.append(record, None if failed else vector)
-        writer.set_categories(Categories(("cat",), {"label": {}}), vector[None])
-        writer.seal({"model": "demo"})
-    store = stores.open("x")
-    arrays = store._arrays  # type: ignore[attr-defined]
-    arrays.update({name: array.copy() for name, array in arrays.items()})
-    return store, arrays
+            run.append(record, None if failed else vector)
+        run.set_categories(Categories(("cat",), {"label": {}}), vector[None])
+        run.seal({"model": "demo"})
+    return path
 
 
-def test_a_sound_store() -> None:
-    assert make()[0].verify() == []
+def test_a_sound_store(path: Path) -> None:
+    with open_store(path) as store:
+        assert store.verify() == []
+        assert all(store.is_sound(row) for row in range(N_ROWS))
 
 
-@pytest.mark.parametrize("path", [c.path for c in SCHEMA if not c.path.endswith("offsets")])
-def test_any_changed_value_is_found(path: str) -> None:
-    store, arrays = make()
-    flat = arrays[path].reshape(-1).view(np.uint8)
-    flat[0] ^= 1
-    arrays[path] = flat.view(arrays[path].dtype).reshape(arrays[path].shape)
-    with_problem = _problems_or_error(store)
-    assert with_problem != []
+def flipped(path: Path, tmp_path: Path, array: str, element: int) -> Path:
+    """Change one bit of one element."""
+    data = bytearray(path.read_bytes())
+    with h5py.File(path) as file:
+        dataset = file[array]
+        itemsize = dataset.dtype.itemsize
+        offset = dataset.id.get_offset() + element % dataset.size * itemsize
+    data[offset] ^= 1
+    copy = tmp_path / "flipped.h5"
+    copy.write_bytes(data)
+    return copy
 
 
-def _problems_or_error(store: EmbeddingStore) -> list[str]:
-    # A store in memory has no guard: values that a file's guard refuses surface as errors.
+@pytest.mark.parametrize("element", [0, -1])
+@pytest.mark.parametrize("array", array_specs())
+def test_any_changed_value_is_found(path: Path, tmp_path: Path, array: str, element: int) -> None:
     try:
-        return store.verify()
-    except IndexError as error:
-        return [str(error)]
+        with open_store(flipped(path, tmp_path, array, element)) as store:
+            problems = store.verify()
+    except StoreCorruptError as error:  # what is read when it is opened
+        problems = [str(error)]
+    assert problems != []
+    assert array.startswith("checksums/") or any(array in line for line in problems), problems
+
+
+@pytest.mark.parametrize(
+    ("array", "element", "rows", "sound"),
+    [
+        ("items/width", 1500, "rows 1,024 to 2,047", [0, 2049]),
+        ("items/width", 2049, "rows 2,048 to 2,049", [0, 1500]),
+        ("items/path", -1, "rows 2,048 to 2,049", [0, 1500]),
+        ("annotations/label", 100, "rows 0 to 1,023", [0, 1300]),
+    ],
+)
+def test_damage_is_located_to_a_block(
+    path: Path, tmp_path: Path, array: str, element: int, rows: str, sound: list[int]
+) -> None:
+    with open_store(flipped(path, tmp_path, array, element)) as store:
+        assert store.verify() == [f"{array}: {rows} differ from their checksum"]
+        assert all(store.is_sound(row) for row in sound)
+        assert not all(store.is_sound(row) for row in range(N_ROWS))
+
+
+def in_memory(path: Path) -> tuple[EmbeddingStore, dict[str, Any]]:
+    """The same rows without checksums, and their arrays, writable."""
+    with open_store(path) as store:
+        arrays = {
+            name: store.column(name).copy()
+            for name in array_specs()
+            if not name.startswith("checksums/")
+        }
+    part = ArrayPart(arrays, VectorKind(2), "0" * 32)
+    return EmbeddingStore([part], path="x", kind=part.kind, uuid=part.uuid), arrays
 
 
 @pytest.mark.parametrize(
     ("change", "place"),
     [
-        (lambda a: a["items/width"].__setitem__(1, 5), r"row 1 \(train/b\): row_crc32"),
-        (lambda a: a["items/key_hash"].__setitem__(0, 5), r"row 0 \(train/a\): key_hash"),
-        (lambda a: a["items/embedding"].__setitem__((1, 0), 0), r"row 1 .*norm is 0\.79"),
-        (lambda a: a["items/embedding"].__setitem__((2, 0), 1), r"row 2 .*should be 0"),
-        (lambda a: a["items/embedding"].__setitem__((0, 0), np.nan), r"row 0 .*norm is nan"),
-        (lambda a: a["annotations/coords"].__setitem__(7, 0), r"row 1 \(train/b\): row_crc32"),
-        (lambda a: a["items/id_bytes"].__setitem__(1, ord("a")), r"row 1 .*not above"),
-        (lambda a: a["categories/embedding"].__setitem__((0, 0), 0), "categories: the checksum"),
-        (lambda a: a["provenance"].__setitem__(2, ord("M")), "provenance: the checksum"),
-        (lambda a: a["subsets/names_bytes"].__setitem__(0, ord("T")), "row_crc32"),
-        (lambda a: a["annotation_types/names_bytes"].__setitem__(0, ord("B")), "row_crc32"),
+        (lambda a: a["items/vector"].__setitem__((1, 0), 0), r"row 1 .*norm is 0\.79"),
+        (lambda a: a["items/vector"].__setitem__((99, 0), 1), r"row 99 .*should be 0"),
+        (lambda a: a["items/vector"].__setitem__((0, 0), np.nan), r"row 0 .*norm is nan"),
+        (lambda a: a["items/id"].__setitem__(7, ord("0")), r"row 1 .*not above"),
+        (lambda a: a["labels/vector"].__setitem__((0, 0), 0), r"label 0: .*norm"),
     ],
 )
-def test_the_place_is_named(change: Callable[[dict[str, Any]], None], place: str) -> None:
-    store, arrays = make()
+def test_what_a_writer_must_not_write_is_found_without_checksums(
+    path: Path, change: Callable[[dict[str, Any]], None], place: str
+) -> None:
+    store, arrays = in_memory(path)
+    assert store.verify() == []
     change(arrays)
     assert re.search(place, "\n".join(store.verify()))
 
 
-def test_the_list_is_limited() -> None:
-    stores = MemoryStores()
-    with stores.create("x", dim=1) as writer:
-        for row in range(300):
-            record = ItemRecord(ItemKey("", f"{row:03d}"))
-            writer.append(record, np.ones(1, dtype=np.float32))
-        writer.seal({})
-    store = stores.open("x")
-    store._arrays["items/embedding"] = np.zeros((300, 1), np.float16)  # type: ignore[attr-defined]
+def test_the_list_is_limited(path: Path) -> None:
+    store, arrays = in_memory(path)
+    arrays["items/vector"][:300] = 0
     problems = store.verify()
     assert len(problems) == 101
     assert "first 100" in problems[-1]

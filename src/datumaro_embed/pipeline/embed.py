@@ -196,7 +196,7 @@ def embed_source(
             opened.enter_context(earlier)
         known = KnownVectors([*run.earlier, *(w for w in whole if w.kind.fits(kind))])
         changes = _changes(run, whole, shard, source.categories.labels)
-        _refuse_other_images(run, known, source)
+        _refuse_other_images(run, kind, known, source)
         for line in run.notes:
             notify(line)
         with keeping(run, notify):
@@ -300,7 +300,9 @@ def _changes(
     return Changes(finished[0], labels, sum(map(shard.holds, finished[0].keys())))
 
 
-def _refuse_other_images(run: StoreWriter, known: KnownVectors, source: SourceDataset) -> None:
+def _refuse_other_images(
+    run: StoreWriter, kind: VectorKind, known: KnownVectors, source: SourceDataset
+) -> None:
     """Refuse to replace a store, or an unfinished run, that has no image of the dataset.
 
     Raises
@@ -308,7 +310,7 @@ def _refuse_other_images(run: StoreWriter, known: KnownVectors, source: SourceDa
     StoreExistsError
     """
     groups = [known]
-    if run.before is not None and run.before not in run.earlier:
+    if run.before is not None and not run.before.kind.fits(kind):
         groups.append(KnownVectors([run.before]))  # of another kind: not re-used, but replaced
     groups = [vectors for vectors in groups if len(vectors)]
     if groups and not any(vectors.has_any_of(source) for vectors in groups):

@@ -52,6 +52,7 @@ from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5s, h5t
 __all__ = ["ArrayBlocks", "Hdf5Part", "crc32", "file_image"]
 
 _LIBVER = ("v110", "v110")
+_PIECE_BYTES = 4 * 2**20
 _PIECE_ROWS = 64 * BLOCK_ROWS
 _TRIES = 20
 _JSON_PATHS = ("meta/categories", "meta/provenance", "meta/arrays")
@@ -157,22 +158,28 @@ class _Image:
         end = np.zeros(1, np.uint64)
         if spec.role == "offsets":
             yield end
-        for first, stop in _cuts(self._n_rows(spec.table), _PIECE_ROWS):
+        for first, stop in _cuts(self._n_rows(spec.table), self._rows_at_once(spec)):
             if spec.role == "offsets":
                 lengths = self._store.lengths(spec.path, first, stop)
                 piece: Array = end + np.cumsum(lengths, dtype=np.uint64)
                 end = piece[-1:]
-                bounds = np.arange(stop - first + 1)
             else:
                 piece = np.ascontiguousarray(self._store.rows(spec.path, first, stop))
-                bounds = np.arange(stop - first + 1)
-                if spec.role == "values":
-                    lengths = self._store.lengths(f"{spec.path}_offsets", first, stop)
-                    bounds = np.concatenate([np.zeros(1, np.uint64), np.cumsum(lengths)])
+            bounds = np.arange(stop - first + 1)
+            if spec.role == "values":
+                lengths = self._store.lengths(f"{spec.path}_offsets", first, stop)
+                bounds = np.concatenate([np.zeros(1, np.uint64), np.cumsum(lengths)])
             for number, (a, b) in enumerate(_cuts(stop - first, BLOCK_ROWS)):
                 block = piece[int(bounds[a]) : int(bounds[b])]
                 sums[first // BLOCK_ROWS + number] = crc32(block)
             yield piece
+
+    def _rows_at_once(self, spec: ArraySpec) -> int:
+        """Whole blocks of some megabytes, going by the mean size of a row."""
+        dtype, shape = self.shapes[spec.path]
+        row_bytes = prod(shape) * np.dtype(dtype).itemsize / max(self._n_rows(spec.table), 1)
+        n_blocks = int(_PIECE_BYTES / max(row_bytes, 1) / BLOCK_ROWS)
+        return BLOCK_ROWS * max(1, min(n_blocks, _PIECE_ROWS // BLOCK_ROWS))
 
     def _sums_of(self, table: str) -> Array:
         """Checksums of a table; HDF5 puts small arrays into gaps before what they cover."""

@@ -252,10 +252,9 @@ def open_segment(directory: Path, segment: Segment, kind: VectorKind) -> Hdf5Par
         part = Hdf5Part(path)
     except StoreNotFoundError as error:
         raise corrupt(str(directory), place, "is missing") from error
-    found = (part.n_rows("items"), part.n_rows("annotations"), part.kind)
-    if found != (segment.n_rows, segment.n_annotations, kind) or (
-        path.stat().st_size != segment.n_bytes
-    ):
+    found = (part.n_rows("items"), part.n_rows("annotations"), path.stat().st_size)
+    named = (segment.n_rows, segment.n_annotations, segment.n_bytes)
+    if found != named or not part.kind.fits(kind):
         raise corrupt(str(directory), place, "is not the file that the manifest names")
     if segment.n_rows:
         store = EmbeddingStore([part], path=part.path, kind=kind, uuid=part.uuid)

@@ -27,6 +27,7 @@ from ..errors import (
     StoreExistsError,
     StoreForeignError,
     StoreNotFoundError,
+    StoreReplacedError,
     StoreUnfinishedError,
     StoreWriteError,
     UsageError,
@@ -69,6 +70,7 @@ __all__ = ["COMMIT_SECONDS", "Hdf5Run", "Hdf5Stores", "is_part_of_store", "open_
 
 COMMIT_SECONDS = 60.0
 _MAX_NAMED = 5
+_TRIES = 20
 
 
 def open_store(path: str | os.PathLike[str], *, partial: bool = False) -> EmbeddingStore:
@@ -106,14 +108,20 @@ def open_store(path: str | os.PathLike[str], *, partial: bool = False) -> Embedd
     name = os.fspath(path)
     if os.path.isdir(name):
         return open_directory(Path(name), partial=partial)
-    try:
-        part = Hdf5Part(name)
-    except StoreNotFoundError:
-        work = Path(f"{name}{WORK_SUFFIX}")  # where the run works that will publish the file
-        if not is_store_directory(work):
-            raise
-        return open_directory(work, partial=partial)
-    return EmbeddingStore([part], path=name, kind=part.kind, uuid=part.uuid)
+    work = Path(f"{name}{WORK_SUFFIX}")  # where the run works that will publish the file
+    for is_last in (*[False] * _TRIES, True):
+        try:
+            part = Hdf5Part(name)
+            return EmbeddingStore([part], path=name, kind=part.kind, uuid=part.uuid)
+        except StoreNotFoundError:
+            if not is_store_directory(work):
+                raise
+        try:
+            return open_directory(work, partial=partial)
+        except (StoreForeignError, StoreReplacedError):  # it has published the file since
+            if is_last or is_store_directory(work):
+                raise
+    raise AssertionError
 
 
 class Hdf5Stores(StoreBackend):
@@ -147,8 +155,10 @@ class Hdf5Stores(StoreBackend):
         **options: Any,
     ) -> Hdf5Run:
         """See `StoreBackend.begin`, and `Hdf5Run` for more options."""
+        place = StorePlace.of(path)
+        place.check()
         return Hdf5Run(
-            StorePlace.of(path),
+            place,
             kind,
             files=self.files,
             restart=restart,
@@ -209,6 +219,7 @@ class Hdf5Run(StoreWriter):
         self._journal = Journal(place.directory, files, store=place.target, restart=restart)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="datumaro-embed-commit")
         self._commit: Future[None] | None = None
+        self._pending: EmbeddingStore | None = None
         try:
             self._identity = self._identity_of_target()
             self._take_over(restart=restart)
@@ -406,9 +417,9 @@ class Hdf5Run(StoreWriter):
     def _commit_in_background(self) -> None:
         """Hand the rows over; waits for the commit before it, so at most two segments are held."""
         self._wait()
-        built = self._built()
+        self._pending = self._built()
         self._next_builder()
-        self._commit = self._pool.submit(self._commit_segment, built)
+        self._commit = self._pool.submit(self._commit_segment, self._pending)
 
     def _commit_segment(self, built: EmbeddingStore) -> None:
         head = head_arrays(Categories(), None, {}, self._kind.dim)
@@ -418,9 +429,13 @@ class Hdf5Run(StoreWriter):
         self._new = new
 
     def _wait(self) -> None:
+        """Wait for the commit under way; one that failed before is tried once more."""
         commit, self._commit = self._commit, None
         if commit is not None:
             commit.result()
+        elif self._pending is not None:
+            self._commit_segment(self._pending)
+        self._pending = None
 
     def _raise_failed_commit(self) -> None:
         if self._ended:

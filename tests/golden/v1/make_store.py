@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from datumaro_embed.records import AnnotationRecord, Categories, ItemKey, ItemRecord, Split, Status
-from datumaro_embed.store import ShardRun, StoreWriter, create_store
+from datumaro_embed.store import StoreWriter
+from store_support import begin, create_store
 
 RECORDS = (
     ItemRecord(
@@ -70,7 +71,7 @@ def write(writer: StoreWriter) -> None:
 def main(file: str, directory: str) -> None:
     """Write the file and the directory."""
     write(create_store(file, dim=4, run_fingerprint="golden"))
-    write(ShardRun(Path(directory), dim=4, run_fingerprint="golden", model="demo", shard_rows=2))
+    write(begin(Path(directory), dim=4, run_fingerprint="golden", model="demo", commit_rows=2))
 
 
 if __name__ == "__main__":
