@@ -145,6 +145,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from crash.runs import embed, source
 from datumaro_embed.errors import StoreWriteError
+from datumaro_embed.files import FileSystem
 if len(sys.argv) > 3:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)

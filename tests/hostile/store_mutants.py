@@ -20,6 +20,8 @@ import numpy as np
 from datumaro_embed.errors import StoreError
 from datumaro_embed.records import AnnotationRecord, Categories, ItemKey, ItemRecord, Split, Status
 from datumaro_embed.store import EmbeddingStore, open_store
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # when it runs as a program
 from store_support import begin, create_store
 
 MAX_MEMORY_BYTES = 2 * 2**30

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from datumaro_embed.errors import ModelMismatchError, StoreCorruptError, StoreForeignError
+from datumaro_embed.errors import StoreCorruptError, StoreForeignError
 from datumaro_embed.store import open_store
 from datumaro_embed.store.codec import decode_json, encode_json
 from hostile.store_mutants import content, write_sample
@@ -49,35 +49,35 @@ def field(name: str, value: Any) -> Callable[[Manifest], object]:
 
 
 REFUSED: dict[str, tuple[Callable[[Manifest], object], str]] = {
-    "path traversal": (part("name", "../../../etc/passwd"), "no name of a shard"),
-    "absolute path": (part("name", "/etc/passwd"), "no name of a shard"),
-    "separator": (part("name", "x/0-000001.h5"), "no name of a shard"),
-    "NUL": (part("name", "0-000001.h5\0"), "no name of a shard"),
-    "newline": (part("name", "0-000001.h5\n"), "no name of a shard"),
-    "hidden": (part("name", ".0-000001.h5"), "no name of a shard"),
-    "name that is no text": (part("name", 7), "no text"),
+    "path traversal": (part("name", "../../../etc/passwd"), "regex"),
+    "absolute path": (part("name", "/etc/passwd"), "regex"),
+    "separator": (part("name", "x/0-000001.h5"), "regex"),
+    "NUL": (part("name", "0-000001.h5\0"), "regex"),
+    "newline": (part("name", "0-000001.h5\n"), "regex"),
+    "hidden": (part("name", ".0-000001.h5"), "regex"),
+    "name that is no text": (part("name", 7), "Expected `str`"),
     "twice the same shard": (
         lambda m: m["segments"].append(dict(m["segments"][0])),
         "named twice|does not come after",
     ),
     "a shard as head": (lambda m: m.__setitem__("head", m["segments"][0]), "named twice"),
-    "negative rows": (part("n_rows", -1), "no count"),
-    "rows beyond 64 bits": (part("n_rows", 2**64), "no count"),
-    "rows as truth": (part("n_rows", True), "no count"),
-    "rows as text": (part("n_rows", "4"), "no count"),
+    "negative rows": (part("n_rows", -1), ">= 0"),
+    "rows beyond 64 bits": (part("n_rows", 2**64), "out of range|<="),
+    "rows as truth": (part("n_rows", True), "Expected `int`"),
+    "rows as text": (part("n_rows", "4"), "Expected `int`"),
     "order": (lambda m: m["segments"].reverse(), "does not come after"),
-    "overlap": (part("first", {"subset": "train", "id": "000"}), "does not come after"),
-    "key of another kind": (part("first", ["train", "004"]), "list|indices|no text"),
-    "digest": (part("sha256", "xyz"), "64 hexadecimal digits"),
-    "extra field": (field("colour", "red"), "checksum differs"),
-    "extra field of a shard": (part("colour", "red"), "checksum differs"),
-    "missing field": (lambda m: m.pop("spare"), "spare"),
-    "shards as text": (field("segments", "abc"), "indices|list|string"),
-    "dim": (field("dim", 0), "cannot be"),
-    "dim beyond limits": (field("dim", 10**9), "cannot be"),
-    "dtype": (field("dtype", "float64"), "cannot be"),
-    "uuid": (field("uuid", "x"), "32 hexadecimal digits"),
-    "deep": (field("model", {"a": [[[]]]}), "no text"),
+    "overlap": (part("first", ["train", "000"]), "does not come after"),
+    "key of another kind": (part("first", {"subset": "a", "id": "b"}), "Expected `array`"),
+    "digest": (part("sha256", "xyz"), "regex"),
+    "extra field": (field("colour", "red"), "unknown field"),
+    "extra field of a shard": (part("colour", "red"), "unknown field"),
+    "missing field": (lambda m: m.pop("uuid"), "uuid"),
+    "shards as text": (field("segments", "abc"), "Expected `array`"),
+    "dim": (field("dim", 0), "Expected|regex"),
+    "dim beyond limits": (field("dim", 10**9), "Expected|regex"),
+    "dtype": (field("dtype", "float64"), "Expected|regex"),
+    "uuid": (field("uuid", "x"), "regex"),
+    "deep": (field("model", {"a": [[[]]]}), "Expected `str`"),
 }
 
 
@@ -98,8 +98,8 @@ LIES: dict[str, tuple[Callable[[Manifest], object], str]] = {
     "bytes": (part("n_bytes", 3), "not the file that the manifest names"),
     "dim": (field("dim", 17), "not the file that the manifest names"),
     "fingerprint": (field("run_fingerprint", "g"), "not the file that the manifest names"),
-    "first key": (part("first", {"subset": "train", "id": "0035"}), "other items"),
-    "last key": (part("last", {"subset": "val", "id": "0075"}), "other items"),
+    "first key": (part("first", ["train", "0035"]), "other items"),
+    "last key": (part("last", ["val", "0075"]), "other items"),
     "a shard that is not there": (part("name", "0-000099.h5"), "is missing"),
     "another shard": (
         lambda m: m["segments"][1].__setitem__("name", "0-000009.h5"),
@@ -132,18 +132,6 @@ def test_a_shard_that_is_a_link_is_refused(path: Path, tmp_path: Path) -> None:
         content(store)
 
 
-def test_a_shard_of_another_model_is_refused(path: Path, tmp_path: Path) -> None:
-    with begin(path, dim=16, run_fingerprint="f" * 64, writer="b") as run:
-        run.seal({})
-    manifest = decode_json((path / "manifest-b.json").read_bytes())
-    del manifest["sha256"]
-    manifest["run_fingerprint"] = "g"
-    digest = hashlib.sha256(encode_json(manifest)).hexdigest()
-    (path / "manifest-b.json").write_bytes(encode_json({**manifest, "sha256": digest}) + b"\n")
-    with pytest.raises(ModelMismatchError, match="keep one of them there"):
-        open_store(path)
-
-
 def test_a_huge_manifest_is_not_parsed(path: Path) -> None:
     with (path / "manifest.json").open("r+b") as stream:
         stream.truncate(2**32)
@@ -158,7 +146,7 @@ def test_a_huge_manifest_is_not_parsed(path: Path) -> None:
         (b"{}", StoreForeignError),
         (b"[" * 100_000, StoreCorruptError),
         (b"\xff\xfe", StoreCorruptError),
-        (b'{"format":"datumaro-embed-manifest","format_version":2}', StoreForeignError),
+        (b'{"format":"datumaro-embed-manifest","format_version":1}', StoreForeignError),
     ],
 )
 def test_other_json_is_refused(path: Path, data: bytes, error: type[Exception]) -> None:

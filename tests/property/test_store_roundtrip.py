@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crash.runs import QuickFiles
 from datumaro_embed.records import (
     AnnotationRecord,
     Categories,
@@ -19,10 +20,9 @@ from datumaro_embed.records import (
     Split,
     Status,
 )
-from datumaro_embed.store import EmbeddingStore, MemoryStores, open_store
+from datumaro_embed.store import EmbeddingStore, Hdf5Stores, MemoryStores
 from datumaro_embed.store.codec import decode_json, decode_text, encode_json, encode_text
-from datumaro_embed.vectors import unit_rows
-from store_support import create_store
+from datumaro_embed.vectors import VectorKind, unit_rows
 
 any_text = st.text(st.characters(codec=None, exclude_categories=()), max_size=8)
 valid_text = st.text(max_size=8)
@@ -99,16 +99,13 @@ def test_round_trip(
     vectors = unit_rows(np.random.default_rng(len(records)).normal(size=(len(records), 3)))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "store.h5"
-        stores = MemoryStores()
-        create, open_ = (
-            (stores.create, stores.open) if backend == "memory" else (create_store, open_store)
-        )
-        with create(path, dim=3, dtype=dtype) as writer:
+        stores = MemoryStores() if backend == "memory" else Hdf5Stores(QuickFiles())
+        with stores.begin(path, VectorKind(3, dtype)) as writer:
             for record, vector in zip(records, vectors, strict=True):
                 writer.append(record, vector if record.status == Status.OK else None)
             writer.set_categories(Categories(labels, full))
             writer.seal(provenance)
-        with open_(path) as store:
+        with stores.open(path) as store:
             check(store, records, vectors)
             assert store.categories == Categories(labels, full)
             assert store.provenance == provenance

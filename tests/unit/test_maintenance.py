@@ -166,9 +166,7 @@ def test_provenance_of_others_may_say_anything(tmp_path: Path, strange: dict) ->
 def test_a_damaged_row_is_not_given_a_new_checksum(tmp_path: Path) -> None:
     bad, good = store_of(tmp_path / "1.h5", [1, 2]), store_of(tmp_path / "2.h5", [3])
     damage(bad, VECTORS[2].astype(np.float16).tobytes())
-    with pytest.raises(
-        StoreCorruptError, match=r"1\.h5' is damaged .items/vector: rows 0 to 1 "
-    ):
+    with pytest.raises(StoreCorruptError, match=r"1\.h5' is damaged .items/vector: rows 0 to 1 "):
         merge_stores([bad, good], tmp_path / "c.h5")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1.h5", "2.h5"]
 

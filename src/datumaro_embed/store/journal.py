@@ -83,7 +83,7 @@ _TEMPORARY = re.compile(
 # Manifests -------------------------------------------------------------------------------------
 
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 Text = Annotated[str, Meta(max_length=4096)]
 
 
@@ -101,7 +101,7 @@ class Segment(Struct, frozen=True, forbid_unknown_fields=True):
         Of its rows; both empty where it has none.
     """
 
-    name: Annotated[str, Meta(pattern=r"^0-[0-9]{6,12}\.h5$")]
+    name: Annotated[str, Meta(pattern=r"\A0-[0-9]{6,12}\.h5\Z")]
     n_rows: Count
     n_annotations: Count
     n_bytes: Count
@@ -132,10 +132,10 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
         Rows that the store will have; 0 where nobody knows.
     """
 
-    uuid: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+    uuid: Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
     model: Text
     run_fingerprint: Text
-    dtype: Annotated[str, Meta(pattern="^float(16|32)$")]
+    dtype: Annotated[str, Meta(pattern=r"\Afloat(16|32)\Z")]
     dim: Annotated[int, Meta(ge=1, le=MAX_DIM)]
     vector_settings: Text = ""
     segments: tuple[Segment, ...] = ()

@@ -1,4 +1,4 @@
-"""The file of format 1.0 that was committed with it: it must read like this for ever."""
+"""The file of format 2.0 that was committed with it: it must read like this for ever."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ import numpy as np
 import pytest
 
 from datumaro_embed.store import open_store
-from datumaro_embed.store.schema import SCHEMA
-from golden.v1.make_store import CATEGORIES, LABEL_VECTORS, PROVENANCE, RECORDS, VECTORS
-from store_support import create_store
+from datumaro_embed.store.schema import array_specs
+from golden.v2.make_store import CATEGORIES, KIND, LABEL_VECTORS, PROVENANCE, RECORDS, VECTORS
+from store_support import create_store, row_arrays
 
-STORE = Path(__file__).parent / "v1" / "store.h5"
+STORE = Path(__file__).parent / "v2" / "store.h5"
 DIRECTORY = STORE.with_suffix("")
+CHECKSUMS = [
+    *(2248341523, 1551048118, 4044435853, 867379571, 3125011340, 2896406006, 1249017122),
+    *(2133469716, 3815857911, 3222619559, 853781558, 160883528, 3447176080, 2832830690),
+    *(282728452, 4223825707),
+]
 
 
 def test_the_file_itself_is_unchanged() -> None:
     digest = hashlib.sha256(STORE.read_bytes()).hexdigest()
-    assert digest == "8651873010af0ef890083eb9682d1bcdd758c126ab3a0d5aee3cc4e0e57bec67"
+    assert digest == "04eaab72aba04012c9456e7acc77ac349bcb270895918214086fd9d7b3d1acc9"
 
 
 @pytest.mark.parametrize("path", [STORE, DIRECTORY], ids=["file", "directory"])
@@ -36,36 +41,35 @@ def test_it_reads_as_it_was_written(path: Path) -> None:
         np.testing.assert_array_equal(store.label_embeddings, LABEL_VECTORS)
         assert store.provenance == PROVENANCE
         assert store.run_fingerprint == "golden"
-        assert store.format_version == 1
+        assert store.vector_settings == "f32 on CPU"
+        assert store.kind.model == "demo"
+        assert store.format_version == 2
         assert len(store.uuid) == 32
 
 
 def test_the_uuid() -> None:
     with open_store(STORE) as store:
-        assert store.uuid == "59fc649d619a446ea1e3df06bc4c5bda"
+        assert store.uuid == "89ccd2244a784646aaa3e9d47f924700"
 
 
-def test_hashes_and_checksums() -> None:
+def test_checksums() -> None:
     with open_store(STORE) as store:
-        assert store.row_crc32.tolist() == [2562229197, 3833181801, 463771346]
-        assert store.column("items/key_hash").tolist() == [
-            0xA2E6B1C6AA09A940,
-            0x6C9F1EBF80A395B2,
-            0x9EA88625364057DF,
-        ]
+        sums = store.column("checksums/items")
+        assert sums.shape == (1, 16)
+        assert [int(n) for n in sums[0]] == CHECKSUMS
 
 
 def test_the_directory_has_the_columns_of_the_file() -> None:
     with open_store(STORE) as file, open_store(DIRECTORY) as directory:
-        for column in SCHEMA:
-            np.testing.assert_array_equal(directory.column(column.path), file.column(column.path))
-        assert len(directory.shards) == 2
+        for path in row_arrays():
+            np.testing.assert_array_equal(directory.column(path), file.column(path))
+        assert len(directory.parts) == 2
 
 
 def test_the_manifest_is_one_json_object_that_names_every_file() -> None:
     manifest = json.loads((DIRECTORY / "manifest.json").read_bytes())
     assert manifest["format"] == "datumaro-embed-manifest"
-    assert manifest["format_version"] == 1
+    assert manifest["format_version"] == 2
     named = [*manifest["segments"], manifest["head"]]
     for part in named:
         data = (DIRECTORY / "segments" / part["name"]).read_bytes()
@@ -77,14 +81,14 @@ def test_plain_h5py_reads_it() -> None:
     with h5py.File(STORE) as file:
         assert file.attrs["format"] == b"datumaro-embed"
         assert file["items/vector"][:].tolist() == VECTORS.astype(np.float16).tolist()
-        cuts, text = file["items/path_offsets"][:], file["items/path_bytes"][:].tobytes()
+        cuts, text = file["items/path_offsets"][:], file["items/path"][:].tobytes()
         assert text[cuts[0] : cuts[1]] == b"train/000001.jpg"
-        assert json.loads(file["provenance"][:].tobytes()) == PROVENANCE
+        assert json.loads(file["meta/provenance"][:].tobytes()) == PROVENANCE
 
 
-@pytest.mark.parametrize("path", [column.path for column in SCHEMA])
+@pytest.mark.parametrize("path", array_specs())
 def test_todays_writer_writes_the_same_columns(path: str, tmp_path: Path) -> None:
-    with create_store(tmp_path / "now.h5", dim=4) as writer:
+    with create_store(tmp_path / "now.h5", **KIND) as writer:
         for record, vector in zip(RECORDS, VECTORS, strict=True):
             writer.append(record, vector if vector.any() else None)
         writer.set_categories(CATEGORIES, LABEL_VECTORS)

@@ -1,8 +1,8 @@
-"""Write `store.h5` and `store/`: format 1.0, which every later version must read as it is.
+"""Write `store.h5` and `store/`: format 2.0, which every later version must read as it is.
 
 It was run once and its output is committed. Do not run it again: a later writer's proves nothing.
 
-    python tests/golden/v1/make_store.py tests/golden/v1/store.h5 tests/golden/v1/store
+    python tests/golden/v2/make_store.py tests/golden/v2/store.h5 tests/golden/v2/store
 """
 
 from __future__ import annotations
@@ -56,6 +56,12 @@ RECORDS = (
 VECTORS = np.array([[0.6, 0.8, 0, 0], [0, 0, 0, 0], [0, 0, -1, 0]], dtype=np.float32)
 CATEGORIES = Categories(("cat", "dog"), {"label": {"attributes": ["occluded"]}})
 LABEL_VECTORS = np.array([[1, 0, 0, 0], [0, 0.8, 0.6, 0]], dtype=np.float32)
+KIND = {
+    "dim": 4,
+    "run_fingerprint": "golden",
+    "model": "demo",
+    "vector_settings": "f32 on CPU",
+}
 PROVENANCE = {"model": {"name": "demo"}, "precision": "f32"}
 
 
@@ -70,8 +76,8 @@ def write(writer: StoreWriter) -> None:
 
 def main(file: str, directory: str) -> None:
     """Write the file and the directory."""
-    write(create_store(file, dim=4, run_fingerprint="golden"))
-    write(begin(Path(directory), dim=4, run_fingerprint="golden", model="demo", commit_rows=2))
+    write(create_store(file, **KIND))
+    write(begin(Path(directory), commit_rows=2, **KIND))
 
 
 if __name__ == "__main__":
