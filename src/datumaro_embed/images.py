@@ -24,12 +24,11 @@ from PIL import Image
 
 from .depth import UNCHOSEN, DepthRange
 from .formats import UnknownFormatError, identify, png_size
-from .kinds import IMAGE_SUFFIXES, file_kind
+from .kinds import file_kind
 from .pixels import Decoded, decode_array, decode_file, decode_opened, orientation_of, quiet_pillow
 from .records import Status
 
 __all__ = [
-    "IMAGE_SUFFIXES",
     "MAX_BYTES",
     "MAX_PIXELS",
     "ImageInfo",

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 
 from .records import Status
 
-__all__ = ["IMAGE_SUFFIXES", "FileKind", "file_kind", "is_heic"]
+__all__ = ["IMAGE_SUFFIXES", "FileKind", "file_kind", "is_heic", "is_image_name"]
 
-# Of files that are pictures, read here or not: what a folder of images holds, in lower case.
+# Of files that are pictures, read here or not: every one in a folder of images is an item. They
+# include those that Datumaro looks for.
 IMAGE_SUFFIXES = frozenset(
     (
         *(".apng", ".arw", ".avif", ".avifs", ".bmp", ".bw", ".cr2", ".cr3", ".dcm", ".dib"),
-        *(".dng", ".eps", ".exr", ".gif", ".hdr", ".heic", ".heif", ".hif", ".ico", ".j2c"),
-        *(".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".jxl", ".nef"),
-        *(".orf", ".pbm", ".pcx", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".qoi"),
-        *(".raf", ".ras", ".rgb", ".rgba", ".rw2", ".sgi", ".svg", ".tga", ".tif", ".tiff"),
-        ".webp",
+        *(".dicom", ".dng", ".eps", ".exr", ".gif", ".hdr", ".heic", ".heif", ".hif", ".ico"),
+        *(".j2c", ".j2k", ".jfif", ".jif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg"),
+        *(".jpx", ".jxl", ".jxr", ".nef", ".orf", ".pbm", ".pcx", ".pfm", ".pgm", ".pic"),
+        *(".pjpeg", ".png", ".pnm", ".ppm", ".psd", ".pxm", ".qoi", ".raf", ".ras", ".rgb"),
+        *(".rgba", ".rw2", ".sgi", ".sr", ".svg", ".tga", ".tif", ".tiff", ".wdp", ".webp"),
     )
 )
 
@@ -138,6 +140,11 @@ def file_kind(data: bytes) -> FileKind | None:
         return _stand_in("nothing but zero bytes", _AGAIN)
     text = _as_text(data)
     return next((kind for start, kind in _TEXT if text and re.match(start, text)), None)
+
+
+def is_image_name(name: str) -> bool:
+    """Tell an image file by its extension."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def is_heic(data: bytes) -> bool:
