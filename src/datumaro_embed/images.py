@@ -24,7 +24,7 @@ from PIL import Image
 
 from .depth import UNCHOSEN, DepthRange
 from .formats import UnknownFormatError, identify, png_size
-from .kinds import IMAGE_SUFFIXES, file_kind
+from .kinds import IMAGE_SUFFIXES
 from .pixels import Decoded, decode_array, decode_file, decode_opened, orientation_of, quiet_pillow
 from .records import Status
 
@@ -255,9 +255,7 @@ def _open(data: bytes, max_pixels: int) -> tuple[Image.Image, ImageInfo]:
     try:
         image = identify(data)
     except UnknownFormatError as error:
-        kind = file_kind(data)
-        status = kind.status if kind else Status.UNREADABLE
-        raise ImageProblem(status, kind.reason if kind else str(error), unknown) from error
+        raise ImageProblem(error.kind.status, error.kind.reason, unknown) from error
     except Exception as error:  # as in read_image
         bomb = isinstance(error, Image.DecompressionBombError)
         status = Status.TOO_LARGE if bomb else Status.UNREADABLE
