@@ -56,23 +56,19 @@ class UnknownFormatError(ValueError):
 class _Tiff(TiffImageFile):
     """A TIFF, whether or not Pillow has a mode for its samples."""
 
-    by_opencv = False
-
     def _setup(self) -> None:
         try:
             super()._setup()
+            self.by_opencv = self._facts()[:2] == (2, 8)  # Pillow takes them for unsigned
         except SyntaxError:  # raised for the mode, after the size is known
             self._mode, self.by_opencv = "F", True
-        if self._facts()[:2] == (2, 8):  # Pillow takes them for unsigned
-            self.by_opencv = True
 
     def _facts(self) -> tuple[int, int, int, int]:
         """Return sample format, bits, channels and photometric interpretation; 0 where mixed."""
         tags = self.tag_v2
-        formats, bits = set(tags.get(_SAMPLE_FORMAT, (1,))), set(tags.get(_BITS, (1,)))
-        one_format = formats.pop() if len(formats) == 1 else 0
-        one_size = bits.pop() if len(bits) == 1 else 0
-        return one_format, one_size, tags.get(_CHANNELS, 1), tags.get(_PHOTOMETRIC, 0)
+        kinds, bits = (set(tags.get(tag, (1,))) for tag in (_SAMPLE_FORMAT, _BITS))
+        kind, size = (found.pop() if len(found) == 1 else 0 for found in (kinds, bits))
+        return kind, size, tags.get(_CHANNELS, 1), tags.get(_PHOTOMETRIC, 0)
 
     def check(self) -> None:
         """Raise `UnknownFormatError` for samples that neither Pillow nor OpenCV reads right."""

@@ -178,7 +178,7 @@ def open_image(
     Notes
     -----
     Thread-safe. Peak memory once decoded: the file, plus 3 to 8 bytes a pixel; up to 20 where it
-    has 16-bit colour or is stretched.
+    has 16-bit colour or is stretched, and four times the samples that OpenCV decodes.
     """
     if isinstance(source, np.ndarray):
         array, found = source, _array_info(source)

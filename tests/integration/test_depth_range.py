@@ -190,11 +190,15 @@ def test_what_was_noticed_about_files_comes_to_the_summary(tmp_path: Path) -> No
     (root / "a.jpg").write_bytes(buffer.getvalue()[:-2])
     (root / "b.jpg").write_bytes(buffer.getvalue()[:-2] + b"\0\0")
     (root / "c.jpg").write_bytes(buffer.getvalue()[:900])
+    (root / "e.jpg").write_bytes(buffer.getvalue()[:900] + b"\xff\xd9")
     (root / "d.heic").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
     summary = embed(root, tmp_path / "e.h5", FakeEncoder())
     lines = "\n".join(summary.lines())
     assert "2 JPEG files without an end marker (train/a, train/b)" in lines
     assert "1 × the JPEG file is truncated (train/c)" in lines
+    assert (
+        "1 JPEG files with damaged data: a part of the picture is grey or wrong (train/e" in lines
+    )
     assert "1 × it is a git-LFS pointer, not the image; run git lfs pull (train/d)" in lines
 
 
