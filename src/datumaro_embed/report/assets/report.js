@@ -64,6 +64,7 @@ function categorise(column) {
   hidden = new Set();
 }
 
+const symbolOf = (category) => (n > 20000 ? "circle" : category.symbol);
 function traces() {
   const size = n <= 300 ? 12 : n <= 2000 ? 9 : n <= 8000 ? 6 : n <= 40000 ? 4 : 3;
   const type = data.webgl ? "scattergl" : "scatter";
@@ -74,9 +75,9 @@ function traces() {
     customdata: category.points,
     selectedpoints: chosen ? category.points.flatMap((i, j) => (chosen.has(i) ? [j] : [])) : undefined,
     selected: {marker: {opacity: 1}}, unselected: {marker: {opacity: 0.15}},
-    marker: {color: category.colour || css("--other-point"), symbol: n > 20000 ? "circle" : category.symbol, size,
+    marker: {color: category.colour || css("--other-point"), symbol: symbolOf(category), size,
       opacity: n > 20000 ? 0.65 : 0.88, // An open symbol is its line: without one WebGL draws nothing.
-      line: {width: category.symbol.endsWith("-open") ? 1.5 : n > 2000 ? 0 : 1, color: css("--card")}},
+      line: {width: symbolOf(category).endsWith("-open") ? 1.5 : n > 2000 ? 0 : 1, color: css("--card")}},
   }));
   // Rare categories are drawn last, above common ones.
   return drawn.map((trace, k) => [trace, k]).sort((a, b) => b[0].x.length - a[0].x.length).map(([trace]) => trace);
