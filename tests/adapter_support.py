@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from datumaro.util.image import IMAGE_EXTENSIONS
 from PIL import Image
 
 from datumaro_embed.adapter import ImportedDataset, import_dataset
+from datumaro_embed.kinds import is_image_name
 from datumaro_embed.records import AnnotationRecord, ItemRecord
 
 SIZE = (96, 64)
@@ -87,11 +87,7 @@ def lost(imported: ImportedDataset) -> dict[str, int]:
 
 def images_below(folder: Path) -> set[str]:
     """Return all image files below a folder, relative to it."""
-    return {
-        str(path.relative_to(folder))
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_EXTENSIONS
-    }
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if is_image_name(path.name)}
 
 
 def import_all(folder: Path, pathspec: str = "", *, without: Iterable[str] = ()) -> ImportedDataset:

@@ -18,7 +18,7 @@ from datumaro_embed.records import (
     Status,
 )
 from datumaro_embed.store import EmbeddingStore, MemoryStores, StoreWriter, open_store
-from datumaro_embed.vectors import unit_rows
+from datumaro_embed.vectors import VectorKind, unit_rows
 from store_support import create_store
 
 LABELS = ("cat", "dog", "car")
@@ -41,7 +41,7 @@ def memory_store(
 ) -> EmbeddingStore:
     """Return an open store in memory."""
     stores = MemoryStores()
-    fill(stores.create("m", dim=vectors.shape[1], dtype=dtype), vectors, records)
+    fill(stores.begin("m", VectorKind(vectors.shape[1], dtype)), vectors, records)
     return stores.open("m")
 
 

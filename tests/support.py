@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from datumaro_embed.kinds import is_image_name
+
 if TYPE_CHECKING:
     from datumaro_embed.adapter import ImportedDataset
 
@@ -100,12 +102,10 @@ def assert_all_accounted(
     without : iterable of str
         Folders, relative to the root, whose images are no images of the dataset: masks, previews.
     """
-    extensions = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".heic"}
-    extensions |= {".heif", ".avif", ".jxl", ".jp2", ".pgm", ".ppm", ".svg", ".dcm"}
     on_disk = {
         str(path.relative_to(root))
         for path in root.rglob("*")
-        if path.suffix.lower() in extensions
+        if is_image_name(path.name)
         and not path.is_dir()
         and not any(part.startswith((".", "__MACOSX")) for part in path.relative_to(root).parts)
     }

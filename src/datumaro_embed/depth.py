@@ -3,13 +3,14 @@
 Rules (docs/image-files.md)
 ---------------------------
 ``auto``
-    Integers: the scale of 8, 10, 12, 14, 16, 24, 32 or 64 bits, the smallest that holds the image's
-    largest value. Floats: 0..1, or 0..255 where one is above 1. Where that scale would crush the
-    image, or clip it, its own range without the lowest and the highest thousandth of its values: a
-    dead pixel must not decide. Where these two are equal, from its minimum to its maximum.
+    Integers: the scale of 8, 10, 12, 14, 16 or any larger number of bits, the smallest that holds
+    the image's largest value. Floats: 0..1, or 0..255 where one is above 1. Where that scale would
+    crush the image, or clip it, its own range without the lowest and the highest thousandth of its
+    values: a dead pixel must not decide. Where these are equal, from its minimum to its maximum.
 ``full``
     Only the scale of the type: 16-bit samples keep their high byte, wider integers are those of 8,
     16, 32 or 64 bits, floats as above. Values outside are clipped.
+    Signed types have one bit less: of them, 15, 31 and 63 bits are scales of a type too.
 ``LOW:HIGH``
     The same range for all images.
 
@@ -20,7 +21,6 @@ step is a single IEEE operation in float64, so the bytes are the same on every m
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +37,9 @@ _LEAST_LEVELS = 64
 _LARGEST_SHARE_OUTSIDE = 1 / 16  # resampling overshoots by less
 _TRIMMED = 1000  # one value in so many, at either end
 _ROWS_AT_ONCE = 256  # so that float64 never stands beside a whole image
-_FULL_DEPTHS = (8, 16, 32, 64)
-_DEPTHS = (8, 10, 12, 14, 16, 24, 32, 64)
+# The bits that samples may have been made with, by the kind of their type: "u" or "i".
+_AUTO_BITS = {"u": (8, 10, 12, 14, *range(16, 65)), "i": (8, 10, 12, 14, *range(15, 65))}
+_FULL_BITS = {"u": (8, 16, 32, 64), "i": (8, 15, 16, 31, 32, 63, 64)}
 
 Samples = npt.NDArray[Any]
 UInt8Array = npt.NDArray[np.uint8]
@@ -127,8 +128,8 @@ class DepthRange:
         if self.rule == "window":
             return _stretched(samples, self.low, self.high), ""
         if self.rule == "full":
-            return _on_scale(samples, _full_scale(samples, _FULL_DEPTHS)), ""
-        scale = _full_scale(samples, _DEPTHS)
+            return _on_scale(samples, _scale(samples, _FULL_BITS)), ""
+        scale = _scale(samples, _AUTO_BITS)
         pixels, fact = _on_scale(samples, scale), _uncommon_depth(samples, scale)
         is_clipped = _is_clipped(samples, scale)
         if is_clipped or _is_crushed(pixels):
@@ -145,14 +146,16 @@ _UNSUITED = "that are dark, flat or clipped on the scale of their type"
 _ADVICE = ", rescaled (--depth-range auto accepts it, LOW:HIGH gives all one scale)"
 
 
-def _full_scale(samples: Samples, depths: Sequence[int]) -> int:
-    """Return the value that is white on the scale of the type."""
+def _scale(samples: Samples, bits: dict[str, tuple[int, ...]]) -> int:
+    """Return the value that becomes white where 0 is black."""
     if samples.dtype.kind == "f":
         return 255 if np.any(samples > 1) else 1
-    if samples.dtype == np.uint16 and depths is _FULL_DEPTHS:
+    if samples.dtype == np.int8:
+        return 127
+    if samples.dtype == np.uint16 and bits is _FULL_BITS:
         return 65535
-    largest = int(samples.max(initial=0))
-    return (1 << next(bits for bits in depths if largest >> bits == 0)) - 1
+    needed = int(samples.max(initial=0)).bit_length()
+    return (1 << next(known for known in bits[samples.dtype.kind] if known >= needed)) - 1
 
 
 def _on_scale(samples: Samples, scale: int) -> UInt8Array:
@@ -160,6 +163,8 @@ def _on_scale(samples: Samples, scale: int) -> UInt8Array:
     if samples.dtype.kind == "f":
         samples = np.nan_to_num(samples, nan=0.0, posinf=np.inf, neginf=0.0)
         samples = np.rint(samples * 255.0 if scale == 1 else samples)
+    elif samples.dtype == np.int8:
+        samples = samples.astype(np.int16) << 1
     else:
         samples = samples >> (scale.bit_length() - 8)
     pixels: UInt8Array = np.clip(samples, 0, 255).astype(np.uint8, copy=False)
@@ -167,7 +172,7 @@ def _on_scale(samples: Samples, scale: int) -> UInt8Array:
 
 
 def _uncommon_depth(samples: Samples, scale: int) -> str:
-    is_full = samples.dtype.kind == "f" or scale == _full_scale(samples, _FULL_DEPTHS)
+    is_full = samples.dtype.kind == "f" or scale == _scale(samples, _FULL_BITS)
     return "" if is_full else f"that use at most {scale.bit_length()} bits"
 
 

@@ -1,24 +1,33 @@
-"""JPEG and PNG files that stop before their end: what is whole but for the marker can be used."""
+"""JPEG and PNG files that stop early or lack data: what is whole but for its end can be used."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
-__all__ = ["jpeg_has_no_end", "png_has_no_end", "whole_jpeg"]
+from PIL import Image
+
+__all__ = ["jpeg_has_no_end", "load_jpeg", "png_has_no_end", "whole_jpeg"]
 
 _END = b"\xff\xd9"
 # In entropy-coded data FF is followed by 00 or by a restart marker, or by FF, which is filling.
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_END_MARKER = re.compile(_END)  # searched three times as fast as by bytes.find
 _FILL_BYTES = re.compile(rb"\xff+")
 _MOST_SEGMENTS = 10_000  # a file may be made of nothing else
 _SCAN = 0xDA
-_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_CUT = 0  # no marker: the data stop
+_SEQUENTIAL = {0xC0, 0xC1}  # and Huffman-coded
+_FRAMES = {0xC0, 0xC1, 0xC2, 0xC5, 0xC6, 0xC9, 0xCA, 0xCD, 0xCE}  # all but the lossless
 _ALL_COEFFICIENTS = (1 << 64) - 1
 _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 # Bits that a decoder would have to take for data. One of them alone may by chance say "nothing
 # more", as an end of block does; all of them do only where nothing more is expected.
 _BITS = tuple(byte * 4096 for byte in (b"\x00", b"\x55", b"\xaa", b"\xcc", b"\x7e"))
+# libjpeg looks eight bytes ahead. These decode to little: codes of many ones are the longest.
+_AHEAD = b"\xfe" * 16
+_LAST_BYTES = 32
 
 
 def jpeg_has_no_end(data: bytes) -> bool:
@@ -26,7 +35,42 @@ def jpeg_has_no_end(data: bytes) -> bool:
 
     What is no JPEG, or no marker where one must be, is the decoder's business: False.
     """
-    return data[-2:] != _END and _scans(data) is not None
+    return data[-2:] != _END and _scans(data)[0] == _CUT
+
+
+def load_jpeg(image: Image.Image, data: bytes) -> bool:
+    """Decode a JPEG that has its end marker, and tell whether its data are damaged.
+
+    Parameters
+    ----------
+    image : Image.Image
+        Opened from `data`, and not yet decoded.
+    data : bytes
+        The file's.
+
+    Returns
+    -------
+    bool
+        Data are missing or left over, of which libjpeg's warnings do not reach Pillow: of one
+        sequential scan by where the decoder stops, else by scans that are missing.
+
+    Notes
+    -----
+    The decoder gets all but the last bytes, then these and a few more, then the end marker. Of a
+    whole image it is done after the second part, neither before nor later.
+    """
+    start = _only_scan(data)
+    found_end = _END_MARKER.search(data, start)
+    if start == 0 or found_end is None:
+        image.load()
+        marker, known = _scans(data)
+        return marker == _END[1] and any(found != _ALL_COEFFICIENTS for found in known.values())
+    end = found_end.start()
+    last = max(start, end - _LAST_BYTES)
+    parts = [data[:last], data[last:end].rstrip(b"\xff") + _AHEAD, data[end:]]
+    cast("Any", image).load_read = lambda _: parts.pop(0) if parts else b""
+    image.load()
+    return len(parts) != 1
 
 
 def whole_jpeg(data: bytes, decode: Callable[[bytes], bytes]) -> bytes | None:
@@ -48,9 +92,9 @@ def whole_jpeg(data: bytes, decode: Callable[[bytes], bytes]) -> bytes | None:
     -----
     A decoder given too few data makes grey of the rest, without an error. But if nothing is
     missing, bits added after the last scan change no pixel, whatever they are. So the file is
-    decoded some ten times, which only files without an end marker cost.
+    decoded six times, which only files without an end marker cost.
     """
-    found = _scans(data)
+    found = _scans(data)[1]
     if not found or any(known != _ALL_COEFFICIENTS for known in found.values()):
         return None
     stripped = _without_padding(data)
@@ -68,13 +112,9 @@ def _is_complete(data: bytes, decode: Callable[[bytes], bytes]) -> bool:
     last = 7
     for found in _RESTART.finditer(data, data.rfind(bytes((0xFF, _SCAN)))):
         last = found[1][0] & 7
-    # Bits before the restart marker that comes next would be passed over up to it.
+    # A decoder that expects a restart marker passes over all that comes before it.
     restart = bytes((0xFF, 0xD0 | (last + 1) & 7))
-    return all(
-        decode(data + filling + bits + _END) == expected
-        for filling in (b"", restart)
-        for bits in _BITS
-    )
+    return all(decode(data + bits + restart + bits + _END) == expected for bits in _BITS)
 
 
 def png_has_no_end(data: bytes) -> bool:
@@ -82,30 +122,57 @@ def png_has_no_end(data: bytes) -> bool:
     return data.rfind(b"IEND") < 0
 
 
-def _scans(data: bytes) -> dict[int, int] | None:
-    """Collect the coefficients that each component has in full precision, as bits.
+def _segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
+    """Yield each marker with its segment and where this ends, up to the end marker or `_CUT`.
 
-    None where the end marker comes, or something that is no marker.
+    It stops early at something that is no marker.
     """
-    known: dict[int, int] = {}
     at = 2
     for _ in range(_MOST_SEGMENTS):
         filled = _FILL_BYTES.match(data, at)
-        if filled is None or filled.end() >= len(data):
-            return known if at >= len(data) or filled else None
+        if at >= len(data) or (filled and filled.end() >= len(data)):
+            yield _CUT, b"", at
+            return
+        if filled is None:
+            return
         at = filled.end() + 1
         marker, length = data[at - 1], int.from_bytes(data[at : at + 2], "big")
         segment = data[at + 2 : at + length]
         at += length
+        yield marker, segment, at
         if marker == _END[1]:
-            return None
+            return
+        if marker == _SCAN:
+            following = _NEXT_MARKER.search(data, at)
+            at = following.start() if following else len(data)
+
+
+def _only_scan(data: bytes) -> int:
+    """Return where the data of the one scan of a sequential JPEG begin; 0 of any other JPEG."""
+    components = 0
+    for marker, segment, at in _segments(data):
+        if marker in _SEQUENTIAL:
+            components = len(segment[6::3])
+        if marker == _SCAN:
+            return at if components and segment[:1] == bytes((components,)) else 0
+    return 0
+
+
+def _scans(data: bytes) -> tuple[int | None, dict[int, int]]:
+    """Tell what ends a JPEG, and the coefficients that each component has in full precision.
+
+    The first is `_CUT`, the end marker, or None where something comes that is no marker; the bits
+    of the second are the coefficients.
+    """
+    known: dict[int, int] = {}
+    for marker, segment, _ in _segments(data):
+        if marker in {_CUT, _END[1]}:
+            return marker, known
         if marker in _FRAMES:
             known = dict.fromkeys(segment[6::3], 0)
         if marker == _SCAN:
             _note_scan(segment, known)
-            following = _NEXT_MARKER.search(data, at)
-            at = following.start() if following else len(data)
-    return None
+    return None, {}
 
 
 def _note_scan(segment: bytes, known: dict[int, int]) -> None:
@@ -115,8 +182,8 @@ def _note_scan(segment: bytes, known: dict[int, int]) -> None:
     first, last, precision = segment[-3:]
     if precision & 15 == 0:  # no bits are left for a later scan
         coefficients = ((2 << last) - 1) & ~((1 << first) - 1)
-        for component in segment[1:-3:2]:
-            known[component] = known.get(component, 0) | coefficients
+        for component in known.keys() & set(segment[1:-3:2]):
+            known[component] |= coefficients
 
 
 def _without_padding(data: bytes) -> bytes:

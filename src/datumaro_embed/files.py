@@ -1,6 +1,8 @@
-"""The file-system seam: every write, fsync, rename and unlink of a store goes through `FileSystem`.
+"""Everything that is written appears whole or not at all: the one publisher of the package.
 
-A test (or a crash laboratory) hands in a subclass that records or fails calls.
+`publish` puts a file in place, `new_path` what a library writes by itself (a file or a folder).
+Every call of a store goes through `FileSystem`: a test hands in a subclass that records or fails
+calls. What a killed process leaves is removed by the next one that writes to the same path.
 """
 
 from __future__ import annotations
@@ -11,14 +13,21 @@ import os
 import secrets
 import shutil
 import stat
+import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from .errors import StoreForeignError, StoreReadError, StoreWriteError
+from .outputs import check_output
+
+try:
+    import fcntl
+except ImportError:  # Windows: what a killed process leaves stays
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = [
     "TEMPORARY_PREFIX",
@@ -30,9 +39,11 @@ __all__ = [
     "identity_at",
     "identity_of",
     "make_parents",
+    "new_path",
     "open_regular",
     "publish",
     "read_errors",
+    "workspace",
     "write_errors",
 ]
 
@@ -238,7 +249,7 @@ def publish(
     size_bytes: int,
     files: FileSystem,
     *,
-    workspace: Path | None = None,
+    work: Path | None = None,
 ) -> str:
     """Put a whole file in place: readers see what was there before, or all of it; never a part.
 
@@ -253,8 +264,9 @@ def publish(
     size_bytes : int
         Of all of them.
     files : FileSystem
-    workspace : Path, optional
-        Directory of the temporary file, on the same file system; that of `path` unless given.
+    work : Path, optional
+        Directory of the temporary file, on the same file system, which the caller cleans up after
+        dead processes; a `workspace` unless given.
 
     Returns
     -------
@@ -272,16 +284,17 @@ def publish(
         with write_errors(path, size_bytes):
             make_parents(path.parent, files, made)
         free = checked_free_bytes(path, size_bytes, files)
-        name = f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
-        temporary = (workspace or path.parent) / name
-        try:
-            with write_errors(path, size_bytes, free):
-                digest = _write_file(temporary, blocks, files)
-                files.replace(temporary, path)
-        except BaseException:
-            with suppress(OSError):
-                files.unlink(temporary)
-            raise
+        with nullcontext(work) if work else workspace(path) as folder:
+            name = f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
+            temporary = folder / name
+            try:
+                with write_errors(path, size_bytes, free):
+                    digest = _write_file(temporary, blocks, files)
+                    files.replace(temporary, path)
+            except BaseException:
+                with suppress(OSError):
+                    files.unlink(temporary)
+                raise
     except BaseException:
         with suppress(OSError):
             for directory in reversed(made):
@@ -291,6 +304,110 @@ def publish(
         for directory in dict.fromkeys([path.parent, *(d.parent for d in reversed(made))]):
             files.fsync_directory(directory)
     return digest
+
+
+@contextmanager
+def new_path(
+    out: Path, *, directory: bool = False, replace: bool = False, remedy: str = ""
+) -> Iterator[Path]:
+    """Yield a path beside `out` to write to; it becomes `out` when the block succeeds.
+
+    Parameters
+    ----------
+    out : Path
+        Its folder must exist.
+    directory : bool
+        An empty directory is made at the path yielded; otherwise the block makes a file there.
+    replace : bool
+        A directory may be at `out`, and is replaced (there is an instant without either).
+    remedy : str
+        Flag or parameter that asks for it, for the error.
+
+    Raises
+    ------
+    StoreExistsError
+        Something is at `out`, before or after the block.
+    OutputFolderError
+    StoreWriteError
+        The operating system refused; nothing is left behind.
+    """
+    out = Path(os.path.abspath(out))
+    _check_free(out, replace=replace, remedy=remedy)
+    check_writable(out)
+    files = FileSystem()
+    with workspace(out) as folder:
+        new = folder / "new"
+        with write_errors(out):
+            if directory:
+                new.mkdir()
+            yield new
+            for path in (*new.rglob("*"), new):
+                _sync(path, files)
+        _check_free(out, replace=replace, remedy=remedy)
+        with write_errors(out):
+            if out.is_dir():
+                files.replace(out, folder / "old")
+            files.replace(new, out)
+            files.fsync_directory(out.parent)
+
+
+def _check_free(out: Path, *, replace: bool, remedy: str) -> None:
+    if not (replace and out.is_dir()):
+        check_output(out, remedy=remedy)
+
+
+def _sync(path: Path, files: FileSystem) -> None:
+    if path.is_dir():
+        files.fsync_directory(path)
+        return
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        files.fsync(descriptor)
+    finally:
+        files.close(descriptor)
+
+
+@contextmanager
+def workspace(out: Path) -> Iterator[Path]:
+    """Yield an empty directory beside `out`, removed afterwards.
+
+    Those that killed processes left for the same output are removed first: nobody holds their lock.
+
+    Raises
+    ------
+    StoreWriteError
+    """
+    with write_errors(out):
+        mark = hashlib.blake2b(os.fsencode(out.name), digest_size=4).hexdigest()
+        prefix = f"{TEMPORARY_PREFIX}{mark}-"
+        for left in out.parent.glob(f"{prefix}*{TEMPORARY_SUFFIX}"):
+            if (lock := _lock_directory(left)) is not None:
+                shutil.rmtree(left, ignore_errors=True)
+                os.close(lock)
+        while True:
+            folder = Path(tempfile.mkdtemp(prefix=prefix, suffix=TEMPORARY_SUFFIX, dir=out.parent))
+            if (lock := _lock_directory(folder)) is not None:
+                break
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _lock_directory(folder: Path) -> int | None:
+    """Lock a directory until the descriptor is closed; None where it is locked, or gone by now."""
+    descriptor = os.open(os.devnull if fcntl is None else folder, os.O_RDONLY)
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        folder.stat()  # another process may have taken it for a dead one's
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno in (errno.EWOULDBLOCK, errno.ENOENT):
+            return None
+        raise
+    return descriptor
 
 
 def make_parents(directory: Path, files: FileSystem, made: list[Path]) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Callable
 from io import BytesIO
-from typing import Any, cast
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
-from .kinds import is_heic
+from .kinds import FileKind, file_kind, is_heic
+from .records import Status
 
-__all__ = ["UnknownFormatError", "identify", "png_size"]
+__all__ = ["UnknownFormatError", "identify", "png_size", "samples_of"]
 
 # Formats that are pictures and that Pillow decodes by itself: no Ghostscript (EPS), no stubs.
 _FORMATS = (
@@ -20,7 +25,15 @@ _FORMATS = (
 )
 # What a Pillow plugin raises for "not mine": the errors that Image.open goes on after.
 _NOT_MINE = (SyntaxError, IndexError, TypeError, struct.error)
-_NEW_SUBFILE_TYPE, _SUB_IFDS = 254, 330  # TIFF tags
+# TIFF tags
+_NEW_SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _CHANNELS = 254, 258, 262, 277
+_PLANAR, _SUB_IFDS, _SAMPLE_FORMAT = 284, 330, 339
+_SAMPLE_FORMATS = {1: "unsigned integer", 2: "signed integer", 3: "float"}
+# What OpenCV decodes as it is: sample format and bits; photometric interpretation and channels.
+_OPENCV_SAMPLES = {(3, 32), (3, 64), (2, 16), (2, 32)}
+_OPENCV_COLOURS = {(1, 1), (2, 3), (2, 4)}
+_MOST_SAMPLE_BYTES = 1 << 30
+_opencv_lock = threading.Lock()
 
 
 def png_size(data: bytes) -> tuple[int, int]:
@@ -32,7 +45,71 @@ def png_size(data: bytes) -> tuple[int, int]:
 
 
 class UnknownFormatError(ValueError):
-    """No format that is read here claims the file; `kinds.file_kind` may know it."""
+    """The file is of no format that is read here; `kind` says what it is."""
+
+    def __init__(self, kind: FileKind | None) -> None:
+        reason = "not an image, or of a format that is not read here"
+        self.kind = kind or FileKind(Status.UNREADABLE, reason)
+        super().__init__(self.kind.reason)
+
+
+class _Tiff(TiffImageFile):
+    """A TIFF, whether or not Pillow has a mode for its samples."""
+
+    def _setup(self) -> None:
+        try:
+            super()._setup()
+            self.by_opencv = self._facts()[:2] == (2, 8)  # Pillow takes them for unsigned
+        except SyntaxError:  # raised for the mode, after the size is known
+            self._mode, self.by_opencv = "F", True
+
+    def _facts(self) -> tuple[int, int, int, int]:
+        """Return sample format, bits, channels and photometric interpretation; 0 where mixed."""
+        tags = self.tag_v2
+        kinds, bits = (set(tags.get(tag, (1,))) for tag in (_SAMPLE_FORMAT, _BITS))
+        kind, size = (found.pop() if len(found) == 1 else 0 for found in (kinds, bits))
+        return kind, size, tags.get(_CHANNELS, 1), tags.get(_PHOTOMETRIC, 0)
+
+    def check(self) -> None:
+        """Raise `UnknownFormatError` for samples that neither Pillow nor OpenCV reads right."""
+        kind, bits, channels, colour = self._facts()
+        in_planes = self.tag_v2.get(_PLANAR, 1) == 2 and channels > 1
+        # Of 16-bit planes Pillow has the high bytes alone or, of uncompressed ones, noise.
+        if not self.by_opencv and not (in_planes and bits > 8):
+            return
+        form = _SAMPLE_FORMATS.get(kind, "other")
+        name = f"a TIFF of {channels} x {bits or 'mixed'}-bit {form} samples"
+        if self.width * self.height * channels * bits > 8 * _MOST_SAMPLE_BYTES:
+            reason = f"{name}, {self.width} x {self.height}: more than 1 GiB"
+            raise UnknownFormatError(FileKind(Status.TOO_LARGE, reason))
+        if in_planes:
+            reason = f"it is {name} in separate planes; save it with interleaved channels"
+        elif (kind, bits) in _OPENCV_SAMPLES and (colour, channels) in _OPENCV_COLOURS:
+            return
+        else:
+            reason = f"it is {name}; convert it to 16-bit PNG or 32-bit float TIFF"
+        raise UnknownFormatError(FileKind(Status.UNSUPPORTED, reason))
+
+
+def samples_of(image: Image.Image, data: bytes) -> npt.NDArray[Any] | None:
+    """Decode samples that Pillow has no mode for: upright, colours in the order BGR.
+
+    None for an image that Pillow decodes.
+    """
+    if not isinstance(image, _Tiff) or not image.by_opencv:
+        return None
+    import cv2
+    from cv2.utils import logging
+
+    with _opencv_lock:  # the level of its log is global; it has a line for each unknown tag
+        level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+        try:
+            found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        finally:
+            logging.setLogLevel(level)
+    if found is None or found.shape[:2] != image.size[::-1]:
+        raise ValueError("the TIFF file is truncated or damaged, or OpenCV cannot decompress it")
+    return found
 
 
 def identify(data: bytes) -> Image.Image:
@@ -56,17 +133,19 @@ def identify(data: bytes) -> Image.Image:
         if name == "TIFF" and data[8:10] == b"CR":  # CR2
             break
         try:
-            image: Image.Image = factory(BytesIO(data), "")
+            image: Image.Image = (_Tiff if name == "TIFF" else factory)(BytesIO(data), "")
         except _NOT_MINE as error:
             # Without an accept function the plugin was only a guess.
             damage = damage if accept is None else _damaged(name, error)
             continue
-        if name == "TIFF" and _is_preview(image):
-            break
+        if isinstance(image, _Tiff):
+            if _is_preview(image):
+                break
+            image.check()
         return image
     if damage:
         raise ValueError(damage)
-    raise UnknownFormatError("not an image, or of a format that is not read here")
+    raise UnknownFormatError(file_kind(data))
 
 
 def _accepts(accept: Callable[[bytes], bool | str] | None, head: bytes) -> bool:
@@ -87,7 +166,7 @@ def _open_heic(data: bytes) -> Image.Image:
     try:
         from pillow_heif import HeifImageFile
     except ImportError:
-        raise UnknownFormatError("pillow-heif is not installed") from None
+        raise UnknownFormatError(file_kind(data)) from None
     try:
         image: Image.Image = HeifImageFile(BytesIO(data), "")
     except _NOT_MINE as error:
@@ -95,7 +174,6 @@ def _open_heic(data: bytes) -> Image.Image:
     return image
 
 
-def _is_preview(image: Image.Image) -> bool:
+def _is_preview(image: TiffImageFile) -> bool:
     """Tell whether the first page of a TIFF is one of a larger image, as in NEF, DNG and ARW."""
-    tags = cast("Any", image).tag_v2
-    return bool(tags.get(_NEW_SUBFILE_TYPE, 0) & 1 and _SUB_IFDS in tags)
+    return bool(image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & 1 and _SUB_IFDS in image.tag_v2)

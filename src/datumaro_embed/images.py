@@ -24,12 +24,10 @@ from PIL import Image
 
 from .depth import UNCHOSEN, DepthRange
 from .formats import UnknownFormatError, identify, png_size
-from .kinds import IMAGE_SUFFIXES, file_kind
 from .pixels import Decoded, decode_array, decode_file, decode_opened, orientation_of, quiet_pillow
 from .records import Status
 
 __all__ = [
-    "IMAGE_SUFFIXES",
     "MAX_BYTES",
     "MAX_PIXELS",
     "ImageInfo",
@@ -178,7 +176,7 @@ def open_image(
     Notes
     -----
     Thread-safe. Peak memory once decoded: the file, plus 3 to 8 bytes a pixel; up to 20 where it
-    has 16-bit colour or is stretched.
+    has 16-bit colour or is stretched, and four times the samples that OpenCV decodes.
     """
     if isinstance(source, np.ndarray):
         array, found = source, _array_info(source)
@@ -255,9 +253,7 @@ def _open(data: bytes, max_pixels: int) -> tuple[Image.Image, ImageInfo]:
     try:
         image = identify(data)
     except UnknownFormatError as error:
-        kind = file_kind(data)
-        status = kind.status if kind else Status.UNREADABLE
-        raise ImageProblem(status, kind.reason if kind else str(error), unknown) from error
+        raise ImageProblem(error.kind.status, error.kind.reason, unknown) from error
     except Exception as error:  # as in read_image
         bomb = isinstance(error, Image.DecompressionBombError)
         status = Status.TOO_LARGE if bomb else Status.UNREADABLE

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 
 from .records import Status
 
-__all__ = ["IMAGE_SUFFIXES", "FileKind", "file_kind", "is_heic"]
+__all__ = ["IMAGE_SUFFIXES", "FileKind", "file_kind", "is_heic", "is_image_name"]
 
-# Of files that are pictures, read here or not: what a folder of images holds, in lower case.
+# Of files that are pictures, read here or not: every one in a folder of images is an item. They
+# include those that Datumaro looks for.
 IMAGE_SUFFIXES = frozenset(
     (
         *(".apng", ".arw", ".avif", ".avifs", ".bmp", ".bw", ".cr2", ".cr3", ".dcm", ".dib"),
-        *(".dng", ".eps", ".exr", ".gif", ".hdr", ".heic", ".heif", ".hif", ".ico", ".j2c"),
-        *(".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".jxl", ".nef"),
-        *(".orf", ".pbm", ".pcx", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".qoi"),
-        *(".raf", ".ras", ".rgb", ".rgba", ".rw2", ".sgi", ".svg", ".tga", ".tif", ".tiff"),
-        ".webp",
+        *(".dicom", ".dng", ".eps", ".exr", ".gif", ".hdr", ".heic", ".heif", ".hif", ".ico"),
+        *(".j2c", ".j2k", ".jfif", ".jif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg"),
+        *(".jpx", ".jxl", ".jxr", ".nef", ".orf", ".pbm", ".pcx", ".pfm", ".pgm", ".pic"),
+        *(".pjpeg", ".png", ".pnm", ".ppm", ".psd", ".pxm", ".qoi", ".raf", ".ras", ".rgb"),
+        *(".rgba", ".rw2", ".sgi", ".sr", ".svg", ".tga", ".tif", ".tiff", ".wdp", ".webp"),
     )
 )
 
@@ -49,55 +51,44 @@ def _stand_in(name: str, advice: str) -> FileKind:
 
 _RAW = _foreign("a camera RAW file", "develop it to TIFF, PNG or JPEG")
 _VIDEO = _foreign("a video", "extract its frames as images")
-_UNPACK = "unpack it"
+_JPEG_XL = _foreign("a JPEG XL image")
 _HEIC = _foreign("a HEIC image", "install the extra heif: pip install 'datumaro-embed[heif]'")
 _AVIF = _foreign("an AVIF image", "install a Pillow that reads AVIF (11.3 or newer, from PyPI)")
+_SLICES = "convert its slices to 16-bit PNG or TIFF"
+_UNPACK = "unpack it"
 
-# (offset, bytes, kind), the first that fits.
-_MAGIC: tuple[tuple[int, bytes, FileKind], ...] = (
-    (0, b"\xff\x0a", _foreign("a JPEG XL image")),
-    (0, b"\0\0\0\x0cJXL \r\n\x87\n", _foreign("a JPEG XL image")),
-    (128, b"DICM", _foreign("a DICOM file", "convert it to 16-bit PNG or TIFF")),
-    (344, b"n+1\0", _foreign("a NIfTI volume", "convert its slices to 16-bit PNG or TIFF")),
-    (344, b"ni1\0", _foreign("a NIfTI volume", "convert its slices to 16-bit PNG or TIFF")),
-    (0, b"SIMPLE  =", _foreign("a FITS file", "convert it to 16-bit PNG or float TIFF")),
-    (0, b"v/1\x01", _foreign("an OpenEXR image", "convert it to PNG or float TIFF")),
-    (0, b"#?R", _foreign("a Radiance HDR image", "convert it to PNG or float TIFF")),
-    (0, b"8BPS", _foreign("a Photoshop file")),
-    (0, b"II\xbc\x01", _foreign("a JPEG XR image")),
-    (0, b"icns", _foreign("an Apple icon")),
-    (0, b"%PDF-", _foreign("a PDF document", "export its pages as images")),
-    (0, b"%!PS", _foreign("a PostScript file")),
-    (0, b"\xc5\xd0\xd3\xc6", _foreign("a PostScript file")),
-    (0, b"IIRO", _RAW),
-    (0, b"IIRS", _RAW),
-    (0, b"MMOR", _RAW),
-    (0, b"IIU\0", _RAW),
-    (0, b"FUJIFILMCCD-RAW", _RAW),
-    (0, b"FOVb", _RAW),
-    (4, b"moov", _VIDEO),
-    (4, b"mdat", _VIDEO),
-    (4, b"wide", _VIDEO),
-    (0, b"\x1aE\xdf\xa3", _VIDEO),
-    (8, b"AVI LIST", _VIDEO),
-    (0, b"\0\0\x01\xba", _VIDEO),
-    (0, b"FLV\x01", _VIDEO),
-    (8, b"WAVE", _foreign("a sound file", "take it out of the dataset")),
-    (0, b"ID3", _foreign("a sound file", "take it out of the dataset")),
-    (0, b"\x93NUMPY", _foreign("a NumPy array", "save it as PNG or TIFF")),
-    (0, b"\x89HDF\r\n\x1a\n", _foreign("an HDF5 file", "save its images as PNG or TIFF")),
-    (0, b"PK\x03\x04", _foreign("a ZIP archive", _UNPACK)),
-    (0, b"PK\x05\x06", _foreign("a ZIP archive", _UNPACK)),
-    (0, b"\x1f\x8b", _foreign("a gzip file", _UNPACK)),
-    (0, b"BZh", _foreign("a bzip2 file", _UNPACK)),
-    (0, b"\xfd7zXZ\0", _foreign("an xz file", _UNPACK)),
-    (0, b"\x28\xb5\x2f\xfd", _foreign("a Zstandard file", _UNPACK)),
-    (0, b"7z\xbc\xaf\x27\x1c", _foreign("a 7-Zip archive", _UNPACK)),
-    (0, b"Rar!\x1a\x07", _foreign("a RAR archive", _UNPACK)),
-    (257, b"ustar", _foreign("a tar archive", _UNPACK)),
+# (offset, what may stand there, kind), the first that fits.
+_MAGIC: tuple[tuple[int, tuple[bytes, ...], FileKind], ...] = (
+    (0, (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"), _JPEG_XL),
+    (128, (b"DICM",), _foreign("a DICOM file", "convert it to 16-bit PNG or TIFF")),
+    (344, (b"n+1\0", b"ni1\0"), _foreign("a NIfTI volume", _SLICES)),
+    (0, (b"SIMPLE  =",), _foreign("a FITS file", "convert it to 16-bit PNG or float TIFF")),
+    (0, (b"v/1\x01",), _foreign("an OpenEXR image", "convert it to PNG or float TIFF")),
+    (0, (b"#?R",), _foreign("a Radiance HDR image", "convert it to PNG or float TIFF")),
+    (0, (b"PF\n",), _foreign("a PFM image in colour", "convert it to float TIFF")),
+    (0, (b"8BPS",), _foreign("a Photoshop file")),
+    (0, (b"II\xbc\x01",), _foreign("a JPEG XR image")),
+    (0, (b"icns",), _foreign("an Apple icon")),
+    (0, (b"%PDF-",), _foreign("a PDF document", "export its pages as images")),
+    (0, (b"%!PS", b"\xc5\xd0\xd3\xc6"), _foreign("a PostScript file")),
+    (0, (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW", b"FOVb"), _RAW),
+    (4, (b"moov", b"mdat", b"wide"), _VIDEO),
+    (0, (b"\x1aE\xdf\xa3", b"\0\0\x01\xba", b"FLV\x01"), _VIDEO),
+    (8, (b"AVI LIST",), _VIDEO),
+    (8, (b"WAVE",), _foreign("a sound file", "take it out of the dataset")),
+    (0, (b"ID3",), _foreign("a sound file", "take it out of the dataset")),
+    (0, (b"\x93NUMPY",), _foreign("a NumPy array", "save it as PNG or TIFF")),
+    (0, (b"\x89HDF\r\n\x1a\n",), _foreign("an HDF5 file", "save its images as PNG or TIFF")),
+    (0, (b"PK\x03\x04", b"PK\x05\x06"), _foreign("a ZIP archive", _UNPACK)),
+    (0, (b"\x1f\x8b",), _foreign("a gzip file", _UNPACK)),
+    (0, (b"BZh",), _foreign("a bzip2 file", _UNPACK)),
+    (0, (b"\xfd7zXZ\0",), _foreign("an xz file", _UNPACK)),
+    (0, (b"\x28\xb5\x2f\xfd",), _foreign("a Zstandard file", _UNPACK)),
+    (0, (b"7z\xbc\xaf\x27\x1c",), _foreign("a 7-Zip archive", _UNPACK)),
+    (0, (b"Rar!\x1a\x07",), _foreign("a RAR archive", _UNPACK)),
+    (257, (b"ustar",), _foreign("a tar archive", _UNPACK)),
     # A TIFF that could be read, but only for its preview (CR2, NEF, DNG, ARW): see formats.py.
-    (0, b"II*\0", _RAW),
-    (0, b"MM\0*", _RAW),
+    (0, (b"II*\0", b"MM\0*"), _RAW),
 )
 _AGAIN = "fetch the image again"
 # Of text: the beginning, in lower case, and without blanks, comments and <?xml … ?> before it.
@@ -121,7 +112,7 @@ _HEAD_BYTES = 4096
 _BRANDS = (
     ({b"avif", b"avis"}, _AVIF),
     ({b"crx "}, _RAW),
-    ({b"jxl "}, _foreign("a JPEG XL image")),
+    ({b"jxl "}, _JPEG_XL),
     ({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}, _HEIC),
     ({b"mif1", b"mif2", b"msf1"}, _HEIC),
 )
@@ -131,13 +122,18 @@ def file_kind(data: bytes) -> FileKind | None:
     """Name what a file is that could not be read as an image; None where nothing is recognised."""
     if data[4:8] == b"ftyp":
         return _by_brand(data)
-    for offset, magic, kind in _MAGIC:
-        if data.startswith(magic, offset):
+    for offset, magics, kind in _MAGIC:
+        if data.startswith(magics, offset):
             return kind
     if not data.strip(b"\0"):
         return _stand_in("nothing but zero bytes", _AGAIN)
     text = _as_text(data)
     return next((kind for start, kind in _TEXT if text and re.match(start, text)), None)
+
+
+def is_image_name(name: str) -> bool:
+    """Tell an image file by its extension."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def is_heic(data: bytes) -> bool:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from .escaping import printable
 
-__all__ = ["each_warning_once", "each_warning_once_until_exit", "log"]
+__all__ = ["each_warning_once", "each_warning_once_until_exit", "log", "without_warnings"]
 
 _MAX_REMEMBERED = 10_000
 
@@ -32,6 +32,21 @@ def each_warning_once() -> Iterator[None]:
         yield
     finally:
         end()
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Keep Datumaro's warnings from the log."""
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return record.levelno != logging.WARNING
+
+    root = logging.getLogger()
+    root.addFilter(is_other)
+    try:
+        yield
+    finally:
+        root.removeFilter(is_other)
 
 
 def each_warning_once_until_exit() -> None:

@@ -22,8 +22,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from .depth import DepthRange
-from .endings import jpeg_has_no_end, png_has_no_end, whole_jpeg
-from .formats import identify
+from .endings import jpeg_has_no_end, load_jpeg, png_has_no_end, whole_jpeg
+from .formats import identify, samples_of
 
 __all__ = [
     "Decoded",
@@ -93,6 +93,10 @@ def decode_file(
         ending = "PNG files without an end chunk"
     if least_side_px > 0 and image.format in _JPEG:  # HEIC would give its thumbnail
         image.draft(None, (least_side_px, least_side_px))
+    if (samples := samples_of(image, data)) is not None:
+        return decode_array(samples, depth, "bgr")
+    if image.format in _JPEG and not ending and load_jpeg(image, data):
+        ending = "JPEG files with damaged data: a part of the picture is grey or wrong"
     rgb, note = _to_rgb(image, depth, data=data)
     return _upright(rgb, image, orientation), tuple(filter(None, (ending, note)))
 

@@ -17,11 +17,12 @@ from .adapter import SourceDataset, SourceItem, import_dataset
 from .encoders import ClipEncoder
 from .errors import ModelFidelityError, ModelNotFoundError, UsageError
 from .exporting import export_model
+from .files import new_path
 from .models import load_manifest, resolve_model
 from .models.golden import make_golden
 from .models.manifest import MANIFEST_NAME, MODEL_FILES, sha256_file, write_manifest
-from .models.publish import check_free, publish_directory
 from .models.quantise import check_nncf, quantise_image_encoder
+from .outputs import check_output
 from .parallel import map_ahead, usable_processors
 from .pipeline import read_item
 
@@ -109,7 +110,8 @@ def export_int8(
         "force": force,
         "overwrite": overwrite,
     }
-    check_free(out_dir, overwrite=overwrite)
+    if not (overwrite and out_dir.is_dir()):
+        check_output(out_dir, remedy="--overwrite")
     made = _full_model(source)
     if made is not None:
         return quantise_model(made, dataset, out_dir, **options)
@@ -164,7 +166,7 @@ def quantise_model(
         )
     out_dir = Path(out_dir)
     found = resolve_model(model_dir)
-    with publish_directory(out_dir, overwrite=overwrite) as fresh:
+    with new_path(out_dir, directory=True, replace=overwrite, remedy="--overwrite") as fresh:
         full = ClipEncoder.load(found)
         if full.manifest.precision == "int8":
             raise UsageError(f"{found} is an INT8 model already. Give the full model.")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from datumaro.components.dataset import Dataset
@@ -26,16 +27,29 @@ from datumaro_embed.pipeline.progress import EmbedSummary
 from datumaro_embed.report.thumbnails import Thumbnails
 from support import SAMPLE, run
 
-Pictures = list[np.ndarray[Any, Any]]
-KINDS: dict[str, Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]] = {
-    "10 bits": lambda picture: np.rint(picture * (1023 / 255)).astype(np.uint16),
-    "12 bits": lambda picture: np.rint(picture * (4095 / 255)).astype(np.uint16),
-    "16 bits": lambda picture: picture.astype(np.uint16) * 257,
-    "float": lambda picture: (picture / 255).astype(np.float32),
+Picture = np.ndarray[Any, Any]
+Pictures = list[Picture]
+
+
+def scaled(bits: int, dtype: str = "u2") -> Callable[[Picture], Picture]:
+    return lambda picture: np.rint(picture * ((2**bits - 1) / 255)).astype(dtype)
+
+
+KINDS: dict[str, Callable[[Picture], Picture]] = {
+    **{f"{bits} bits": scaled(bits) for bits in (8, 10, 12, 16)},
+    **{f"{bits} bits, int16": scaled(bits, "i2") for bits in (8, 12, 15)},
+    **{f"{bits} bits, int32": scaled(bits, "i4") for bits in (15, 30, 31)},
+    "int16 around 0": lambda picture: (picture.astype("i2") - 128) * 100,
+    **{f"float{8 * size}": lambda p, n=size: (p / 255).astype(f"f{n}") for size in (4, 8)},
+    **{f"float{8 * size}, 255": lambda p, n=size: p.astype(f"f{n}") for size in (4, 8)},
+    "float32 in colour": lambda picture: np.dstack([picture / 255] * 3).astype("f4"),
+    "float64 in colour": lambda picture: np.dstack([picture.astype("f8")] * 3),
     "kelvin": lambda picture: (273 + picture / 8).astype(np.float32),
     "thermal": lambda picture: 27_000 + picture.astype(np.uint16) * 20,
 }
-WARNS = {"10 bits", "12 bits", "kelvin", "thermal"}
+OF_THEIR_TYPE = {"16 bits", "8 bits, int16", "15 bits, int16", "15 bits, int32"}
+OF_THEIR_TYPE |= {"31 bits, int32"}
+WARNS = {kind for kind in KINDS if not kind.startswith("float")} - OF_THEIR_TYPE
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +65,10 @@ def photographs() -> Pictures:
 def write(root: Path, pictures: Pictures) -> Path:
     root.mkdir()
     for number, samples in enumerate(pictures):
-        suffix = ".tif" if samples.dtype == np.float32 else ".png"
-        Image.fromarray(samples).save(root / f"{number:02}{suffix}")
+        if samples.dtype in {np.dtype("u1"), np.dtype("u2")}:
+            Image.fromarray(samples).save(root / f"{number:02}.png")
+        else:
+            assert cv2.imwrite(str(root / f"{number:02}.tif"), samples)
     return root
 
 
@@ -174,11 +190,15 @@ def test_what_was_noticed_about_files_comes_to_the_summary(tmp_path: Path) -> No
     (root / "a.jpg").write_bytes(buffer.getvalue()[:-2])
     (root / "b.jpg").write_bytes(buffer.getvalue()[:-2] + b"\0\0")
     (root / "c.jpg").write_bytes(buffer.getvalue()[:900])
+    (root / "e.jpg").write_bytes(buffer.getvalue()[:900] + b"\xff\xd9")
     (root / "d.heic").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
     summary = embed(root, tmp_path / "e.h5", FakeEncoder())
     lines = "\n".join(summary.lines())
     assert "2 JPEG files without an end marker (train/a, train/b)" in lines
     assert "1 × the JPEG file is truncated (train/c)" in lines
+    assert (
+        "1 JPEG files with damaged data: a part of the picture is grey or wrong (train/e" in lines
+    )
     assert "1 × it is a git-LFS pointer, not the image; run git lfs pull (train/d)" in lines
 
 

@@ -177,9 +177,12 @@ def test_many_points_are_drawn_with_webgl(tmp_path: Path, page: Page) -> None:
     assert [line for line in page.console if "GPU stall" not in line] == []
 
 
-def test_points_of_other_labels_are_on_the_canvas(tmp_path: Path, page: Page) -> None:
-    """24 labels: nine have a colour, and 63 % of 20,000 points are grey rings of WebGL."""
-    report = report_of(many_points(tmp_path, 20_000, n_labels=24), tmp_path)
+@pytest.mark.parametrize("n_points", [20_000, 20_001])
+def test_points_of_other_labels_are_on_the_canvas(
+    tmp_path: Path, page: Page, n_points: int
+) -> None:
+    """24 labels: nine have a colour; 63 % of the points are grey, rings up to 20,000, then dots."""
+    report = report_of(many_points(tmp_path, n_points, n_labels=24), tmp_path)
     x, y, width, height = show(page, report)
     page.run(
         "for (const b of [...document.querySelectorAll('#key button')])"
@@ -192,4 +195,4 @@ def test_points_of_other_labels_are_on_the_canvas(tmp_path: Path, page: Page) ->
         canvas = picture.convert("RGB").crop((x, y, x + width, y + height))
     pixels = np.asarray(canvas).astype(int)
     grey = np.abs(pixels - (0x85, 0x92, 0xA0)).max(axis=2) < 40
-    assert np.count_nonzero(grey) > 5_000
+    assert np.count_nonzero(grey) > 30_000

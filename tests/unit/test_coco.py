@@ -8,8 +8,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from datumaro.components import annotation as dm
 from datumaro.components.dataset import Dataset
+from datumaro.components.dataset_base import DatasetItem
+from datumaro.components.media import Image
 from pycocotools import mask as coco_mask
 
 from adapter_support import (
@@ -446,12 +450,76 @@ def test_stuff_and_panoptic_annotations_beside_instances_are_named(tmp_path: Pat
     imported = import_all(tmp_path)
     (reason,) = imported.losses
     assert (reason.text, reason.count) == (
-        "annotation files not read beside instances annotations",
+        "annotation files not read beside those of another kind",
         2,
     )
     assert reason.examples[1] == (
         f"annotations/stuff_train2017.json: name {tmp_path}:coco_stuff to read it"
     )
+
+
+MASK = np.pad(np.ones((6, 16), np.uint8), ((3, 55), (4, 76)))
+BOX = dm.Bbox(1, 2, 10, 20, label=0, id=1, group=1)
+OBJECTS: dict[str, list[dm.Annotation]] = {
+    "boxes": [BOX],
+    "polygons": [dm.Polygon(TRIANGLE, label=0, id=1, group=1)],
+    "masks": [dm.Mask(MASK, label=1, id=1, group=1), dm.Bbox(4, 3, 16, 6, label=1, id=2, group=2)],
+    "keypoints": [BOX, dm.Points([1, 2, 3, 4], [2, 2], label=0, id=1, group=1)],
+    "captions": [BOX, dm.Caption("a cat")],
+    "nothing": [],
+}
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_what_datumaro_has_saved_as_coco_is_read_whole(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It writes each object as instances and as stuff, and masks as panoptic segments too."""
+    draw(tmp_path / "a.png")
+    image = Image.from_file(path=str(tmp_path / "a.png"))
+    items = [DatasetItem(s, subset=s, media=image, annotations=OBJECTS[name]) for s in ("a", "b")]
+    points = dm.PointsCategories.from_iterable([(n, ["x", "y"], None) for n in (0, 1)])
+    labels = dm.LabelCategories.from_iterable(["cat", "dog"])
+    both = {dm.AnnotationType.label: labels, dm.AnnotationType.points: points}
+    root = tmp_path / "out"
+    Dataset.from_iterable(items, categories=both).export(str(root), "coco", save_media=True)
+    caplog.clear()
+    imported = import_dataset(str(root))
+    assert lost(imported) == {}
+    assert not caplog.records
+    kinds = {kind for kind, _ in described(imported)["a/a"]}
+    assert {annotation.type.name for annotation in OBJECTS[name]} <= kinds
+
+
+def test_the_sample_saved_as_coco_is_the_sample(tmp_path: Path) -> None:
+    theirs = Dataset.import_from(str(SAMPLE / "coco"), "coco")
+    theirs.export(str(tmp_path), "coco", save_media=True)
+    imported = import_all(tmp_path)
+    assert (tmp_path / "annotations/stuff_val.json").is_file()
+    assert lost(imported) == {}
+    assert described(imported) == described(import_dataset(str(SAMPLE / "coco")))
+
+
+@pytest.mark.parametrize(
+    ("more", "n_lost"),
+    [
+        ({}, 0),
+        ({"bbox": [1, 2, 10, 21]}, 1),
+        ({"category_id": 2}, 1),
+        ({"segmentation": [TRIANGLE]}, 1),
+        ({"keypoints": KEYPOINTS}, 1),
+        ({"image_id": "1"}, 0),
+        ({"image_id": 2}, 1),
+        ({"bbox": "none", "area": None}, 1),
+    ],
+)
+def test_a_file_beside_is_lost_if_it_says_one_thing_more(
+    tmp_path: Path, more: dict[str, Any], n_lost: int
+) -> None:
+    images = [coco_image(1, "a.jpg"), coco_image(2, "b.jpg")]
+    root = write_coco_dataset(tmp_path, images, [coco_box(1, 1), coco_box(2, 1, bbox=[0] * 4)])
+    write_document(root / "annotations/stuff_train.json", images, [coco_box(5, 1) | more])
+    assert sum(lost(import_all(root)).values()) == n_lost
 
 
 def test_one_task_can_be_named(tmp_path: Path) -> None:

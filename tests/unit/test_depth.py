@@ -19,7 +19,8 @@ from PIL import Image
 
 from datumaro_embed.depth import UNCHOSEN, DepthRange
 from datumaro_embed.errors import UsageError
-from datumaro_embed.images import open_image, upright_rgb
+from datumaro_embed.images import ImageProblem, open_image, read_info, upright_rgb
+from datumaro_embed.records import Status
 
 Samples = npt.NDArray[Any]
 
@@ -65,9 +66,45 @@ def tiff(samples: Samples) -> bytes:
     return buffer.getvalue()
 
 
-def colour_tiff(samples: npt.NDArray[np.uint16], compression: int) -> bytes:
+def colour_tiff(samples: Samples, compression: int = 5) -> bytes:
     flags = [cv2.IMWRITE_TIFF_COMPRESSION, compression]
     return bytes(cv2.imencode(".tif", samples[:, :, ::-1], flags)[1])
+
+
+def plain_tiff(
+    samples: Samples, *, orientation: int = 1, planar: int = 1, deflate: bool = False, colour: int
+) -> bytes:
+    """Encode samples of any type; `colour` is the photometric interpretation."""
+    height, width, channels = samples.shape
+    planes = [samples] if planar == 1 else list(np.moveaxis(samples, 2, 0))
+    strips = [zlib.compress(p.tobytes()) if deflate else p.tobytes() for p in planes]
+    kind = {"u": 1, "i": 2, "f": 3, "c": 6}[samples.dtype.kind]
+    values = {
+        256: [width],
+        257: [height],
+        258: [8 * samples.dtype.itemsize] * channels,
+        259: [8 if deflate else 1],
+        262: [colour],
+        273: [0] * len(strips),
+        274: [orientation],
+        277: [channels],
+        278: [height],
+        279: [len(strip) for strip in strips],
+        284: [planar],
+        **({338: [2]} if channels in {2, 4} else {}),
+        339: [kind] * channels,
+    }
+    end = 8 + 2 + 12 * len(values) + 4
+    ends = np.cumsum([end + sum(4 * len(v) for v in values.values()), *values[279]])
+    values[273] = [int(start) for start in ends[:-1]]
+    entries, long = b"", b""
+    for tag, numbers in values.items():
+        field = struct.pack(f"<{len(numbers)}I", *numbers)
+        entries += struct.pack("<HHI", tag, 4, len(numbers))
+        entries += field if len(numbers) == 1 else struct.pack("<I", end + len(long))
+        long += field if len(numbers) > 1 else b""
+    body = b"II*\0" + struct.pack("<IH", 8, len(values)) + entries + bytes(4) + long
+    return body.ljust(int(ends[0]), b"\0") + b"".join(strips)
 
 
 # ------------------------------------------------------------------------------------ bit depths
@@ -92,6 +129,27 @@ def test_an_image_of_few_bits_is_the_eight_bit_image(
 def test_colour_tiff_of_few_bits(bits: int, compression: int) -> None:
     data = colour_tiff(scaled(COLOUR[:, :, :3], bits), compression)
     assert np.array_equal(decoded(data)[0], COLOUR[:, :, :3])
+
+
+SIGNED_BITS = {"i1": [7], "i2": [8, 10, 12, 14, 15]}
+SIGNED_BITS["i4"] = [*SIGNED_BITS["i2"], 16, 20, 24, 28, 31]
+SIGNED_BITS["i8"] = [*SIGNED_BITS["i4"], 32, 48]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bits"), [(dtype, n) for dtype, depths in SIGNED_BITS.items() for n in depths]
+)
+def test_signed_samples_are_as_bright_as_unsigned_ones(dtype: str, bits: int) -> None:
+    colour = COLOUR[:, :, :3]
+    samples = np.rint(colour * ((2**bits - 1) / 255)).astype(dtype)
+    in_files = [tiff(samples[:, :, 0].astype("i4")), colour_tiff(samples)]
+    for source in (samples, samples[:, :, 0], *(in_files if dtype in {"i2", "i4"} else [])):
+        pixels = decoded(source, "auto")[0]
+        is_grey = np.ptp(pixels.astype(int), axis=2).max() == 0
+        gap = np.abs(pixels.astype(int) - (colour[:, :, :1] if is_grey else colour))
+        assert gap.max() <= (1 if bits == 7 else 0)
+    if bits in {7, 15, 31}:
+        assert decoded(samples, "full")[0].max() >= 250
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -245,6 +303,95 @@ def test_unsigned_32_bit_tiff_is_not_taken_for_negative() -> None:
     }
     struct.pack_into("<H", data, entries[339] + 8, 1)  # SampleFormat: unsigned
     assert np.array_equal(decoded(bytes(data))[0][:, :, 0], PICTURE)
+
+
+UPRIGHT = {1: lambda a: a, 3: lambda a: a[::-1, ::-1], 6: lambda a: np.rot90(a, -1)}
+UPRIGHT |= {2: np.fliplr, 4: np.flipud, 5: lambda a: a.transpose(1, 0, 2), 8: np.rot90}
+UPRIGHT[7] = lambda a: np.rot90(a.transpose(1, 0, 2), 2)
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i2", "i4"])
+def test_tiffs_that_pillow_has_no_mode_for(dtype: str, channels: int, orientation: int) -> None:
+    scale = 1 / 255 if dtype[0] == "f" else 7
+    samples = (COLOUR[:40, :, :channels] * scale).astype(dtype)
+    data = plain_tiff(
+        samples, colour=1 if channels == 1 else 2, orientation=orientation, deflate=channels == 3
+    )
+    expected = UPRIGHT[orientation](decoded(samples)[0])
+    pixels, notes = decoded(data)
+    assert np.array_equal(pixels, expected)
+    assert notes == decoded(samples)[1]
+    info = read_info(data)
+    assert (info.width, info.height) == expected.shape[1::-1]
+    assert (info.stored_width, info.stored_height, info.orientation) == (64, 40, orientation)
+    with pytest.raises(ImageProblem) as caught:
+        open_image(data, max_pixels=40 * 64 - 1)
+    assert caught.value.status is Status.TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("dtype", "channels", "colour", "planar", "reason"),
+    [
+        ("f2", 1, 1, 1, "1 x 16-bit float samples; convert it to 16-bit PNG or 32-bit float TIFF"),
+        ("i1", 1, 1, 1, "1 x 8-bit signed integer samples; convert it to"),
+        ("u4", 3, 2, 1, "3 x 32-bit unsigned integer samples; convert it to"),
+        ("f4", 2, 1, 1, "2 x 32-bit float samples; convert it to"),
+        ("c8", 1, 1, 1, "1 x 64-bit other samples; convert it to"),
+        ("f4", 3, 2, 2, "3 x 32-bit float samples in separate planes; save it with interleaved"),
+        ("u2", 3, 2, 2, "3 x 16-bit unsigned integer samples in separate planes; save it with"),
+    ],
+)
+def test_tiffs_that_nobody_reads_right_are_named(
+    dtype: str, channels: int, colour: int, planar: int, reason: str
+) -> None:
+    """Of these, Pillow makes noise of 16-bit planes, and OpenCV of all planes."""
+    samples = COLOUR[:, :, :channels].astype(dtype)
+    for deflate in (False, True):
+        with pytest.raises(ImageProblem) as caught:
+            open_image(plain_tiff(samples, colour=colour, planar=planar, deflate=deflate))
+        assert caught.value.status is Status.UNSUPPORTED
+        assert str(caught.value).startswith(f"it is a TIFF of {reason}")
+        eight_bits = plain_tiff(COLOUR[:, :, :3], colour=2, planar=planar, deflate=deflate)
+        assert np.array_equal(decoded(eight_bits)[0], COLOUR[:, :, :3])
+
+
+@pytest.mark.parametrize("deflate", [False, True])
+def test_a_float_tiff_that_is_cut_or_a_bomb_is_refused(
+    deflate: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = plain_tiff(np.random.default_rng(0).random((64, 64, 3)), colour=2, deflate=deflate)
+    for end in (len(data) - 9, len(data) // 2):
+        with pytest.raises(ImageProblem) as caught:
+            decoded(data[:end])
+        assert caught.value.status is Status.UNREADABLE
+    large = struct.pack("<I", 7_000)  # squared, times 24 bytes: 1.1 GiB
+    bomb = data[:18] + large + data[22:30] + large + data[34:]
+    with pytest.raises(ImageProblem, match="more than 1 GiB") as caught:
+        open_image(bomb)
+    assert caught.value.status is Status.TOO_LARGE
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_pfm(order: str) -> None:
+    """Rows from below; the sign of the scale is the byte order, its size is not applied."""
+    head = f"\n64 64\n{'-' if order == '<' else ''}2.0\n".encode()
+    values = (PICTURE[::-1] / 255).astype(f"{order}f4")
+    assert np.array_equal(decoded(b"Pf" + head + values.tobytes())[0][:, :, 0], PICTURE)
+    with pytest.raises(ImageProblem, match="it is a PFM image in colour; convert it to float TIFF"):
+        open_image(b"PF" + head + values.tobytes() * 3)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_sixteen_bit_colour_is_what_opencv_reads(channels: int) -> None:
+    samples = np.random.default_rng(0).integers(0, 65_536, (40, 30, channels), dtype=np.uint16)
+    order = [2, 1, 0, 3][:channels]
+    for suffix in (".png", ".tif"):
+        data = bytes(cv2.imencode(suffix, samples[:, :, order])[1])
+        for rule in ("0:65535", "30000:30200"):
+            assert np.array_equal(decoded(data, rule)[0], decoded(samples, rule)[0])
 
 
 @given(arrays(np.uint16, (6, 5), elements=st.integers(0, 65_535)))

@@ -82,6 +82,9 @@ WRITERS: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
+BOTH = ("coco", "datumaro", "voc", "yolo")
+
+
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Everything that this package may leave beside images."""
@@ -118,6 +121,37 @@ def test_stores_in_a_dataset_change_nothing(name: str, stores: Path, tmp_path: P
         (shutil.copytree if store.is_dir() else shutil.copy)(store, root / store.name)
     assert detect_format(root) == expected
     assert contents(root) == before
+
+
+@pytest.mark.parametrize(("first", "second"), [(a, b) for a in BOTH for b in BOTH if a < b])
+def test_two_formats_in_one_folder_are_an_error_that_names_both(
+    first: str, second: str, tmp_path: Path
+) -> None:
+    root = tmp_path / "data"
+    for name in (first, second):  # exporting writes beside what is there
+        WRITERS[name][0](tmp_path / name)
+        shutil.copytree(tmp_path / name, root, dirs_exist_ok=True)
+    with pytest.raises(DatasetReadError, match=rf"{root}:{first} or {root}:{second}\."):
+        import_dataset(str(root))
+    for name in (first, second):
+        if {first, second} != {"coco", "datumaro"}:  # of one folder, which Datumaro reads whole
+            assert len(import_dataset(f"{root}:{name}").source) == 1
+
+
+def test_folder_names_that_become_labels_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    draw(tmp_path / "2024/a.jpg", tmp_path / "2025/b.gif", tmp_path / "2025/a.jpg")
+    assert import_dataset(str(tmp_path)).source.categories.labels == ("2024", "2025")
+    assert f"Name {tmp_path}:image_dir to read the images without labels" in caplog.text
+    caplog.clear()
+    assert described(import_dataset(f"{tmp_path}:image_dir")) == {
+        "default/2024/a": [],
+        "default/2025/a": [],
+        "default/2025/b": [],
+    }
+    import_dataset(f"{tmp_path}:imagenet")
+    assert not caplog.records
 
 
 def test_a_dataset_of_hdf5_files_is_still_detected(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from datumaro.components.dataset import Dataset
 
 from adapter_support import coco_box, coco_image, draw, lost, write_coco_dataset, write_document
 from datumaro_embed.adapter import SourceDataset, import_dataset, unused_images
-from datumaro_embed.adapter.disk import count_unused_images, is_image_name, is_mask_folder
+from datumaro_embed.adapter.disk import count_unused_images, is_mask_folder
 from datumaro_embed.adapter.fence import Fence
+from datumaro_embed.kinds import is_image_name
 from datumaro_embed.tally import Tally
 from support import assert_all_accounted
 
@@ -20,9 +21,14 @@ OTHER_TYPE = "image files of types that Datumaro does not look for"
 TWIN = "image files of a name that another has but for the extension"
 
 
+def named(root: Path, files: list[str]) -> list[tuple[str, str]]:
+    """Return files with the ids that items of a flat folder have."""
+    return [(str(root / name) if name else "", Path(name).stem) for name in files]
+
+
 def unused(root: Path, files: list[str], format_name: str = "") -> dict[str, int]:
     losses = Tally()
-    count_unused_images([str(root / name) for name in files], root, losses, format_name=format_name)
+    count_unused_images(named(root, files), root, losses, format_name=format_name)
     return {reason.text: reason.count for reason in losses}
 
 
@@ -53,6 +59,15 @@ def test_image_folders(tmp_path: Path, names: list[str], n_counted: int) -> None
     assert set(found) <= {UNUSED}
 
 
+def test_folders_beside_one_that_an_id_names(tmp_path: Path) -> None:
+    images = [coco_image(1, "cat/a.jpg")]
+    write_document(tmp_path / "annotations/instances_train.json", images)
+    draw(tmp_path / "cat/a.jpg", tmp_path / "dog/b.gif", tmp_path / "masks/a.png")
+    imported = import_dataset(str(tmp_path))
+    assert lost(imported) == {OTHER_TYPE: 1}
+    assert_all_accounted(tmp_path, imported, without=("masks",))
+
+
 def test_splits_beside_each_other(tmp_path: Path) -> None:
     names = ["val2017/a.jpg", "test2017/x/b.jpg", "val_masks/a.png", "validation_masks/a.png"]
     touch(tmp_path, "train2017/a.jpg", *names, "previews/a.jpg")
@@ -69,7 +84,7 @@ def test_types_that_datumaro_does_not_look_for(tmp_path: Path) -> None:
 def test_one_stem_and_two_extensions(tmp_path: Path) -> None:
     touch(tmp_path, "x/a.jpg", "x/a.png", "x/b.png", "y/a.png")
     losses = Tally()
-    count_unused_images([str(tmp_path / "x/a.jpg")], tmp_path, losses)
+    count_unused_images(named(tmp_path, ["x/a.jpg"]), tmp_path, losses)
     assert [(each.text, each.examples) for each in losses] == [
         (TWIN, ("x/a.png beside a.jpg",)),
         (UNUSED, ("x/b.png",)),
@@ -87,8 +102,7 @@ def test_links_are_known_by_what_they_lead_to(tmp_path: Path) -> None:
     used = [f"images/train/{name}.jpg" for name in ("a", "own", "item")]
     assert unused(root, used) == {UNUSED: 1}  # out.jpg
     losses = Tally()
-    files = [str(root / name) for name in used]
-    count_unused_images(files, root, losses, follow_symlinks=True)
+    count_unused_images(named(root, used), root, losses, follow_symlinks=True)
     assert [each.examples for each in losses] == [("images/train/out.jpg", "images/val/d.jpg")]
     (tmp_path / "link").symlink_to(root)
     assert unused(tmp_path / "link", used) == {UNUSED: 1}
@@ -119,11 +133,12 @@ def test_panoptic_masks_are_no_images(tmp_path: Path) -> None:
     assert not [loss for loss in imported.losses if "image files" in loss.text]
 
 
-def test_a_folder_of_images_with_types_that_datumaro_skips(tmp_path: Path) -> None:
+def test_a_folder_of_images_has_every_image_below_it(tmp_path: Path) -> None:
     draw(tmp_path / "a.jpg", tmp_path / "x/b.png")
-    touch(tmp_path, "c.heic", "with_mask/d.avif", "notes.txt")
+    touch(tmp_path, "c.heic", "with_mask/d.avif", "notes.txt", ".cache/e.png")
     imported = import_dataset(f"{tmp_path}:image_dir")
-    assert lost(imported) == {OTHER_TYPE: 2, UNUSED: 1}  # x/b.png: it looks into no folder below
+    assert lost(imported) == {}
+    assert len(imported.source) == 4
     assert_all_accounted(tmp_path, imported)
 
 

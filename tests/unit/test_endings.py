@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from datumaro_embed.records import Status
 from support import SAMPLE, picture
 
 JPEG_NOTE = ("JPEG files without an end marker",)
+DAMAGED_NOTE = ("JPEG files with damaged data: a part of the picture is grey or wrong",)
 PNG_NOTE = ("PNG files without an end chunk",)
 JPEGS: dict[str, dict[str, Any]] = {
     "baseline": {},
@@ -98,6 +100,47 @@ def test_a_photograph_cut_in_half_is_unreadable(tmp_path: Path) -> None:
             assert reason(cut) == "the JPEG file is truncated"
             assert reason(cut + b"\0" * 9_000) == "the JPEG file is truncated"
         assert decoded(data[:-2])[1] == JPEG_NOTE
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("kind", JPEGS)
+def test_a_jpeg_that_lacks_data_before_its_end_has_a_note(kind: str, mode: str) -> None:
+    """libjpeg makes grey of them, without an error. Of a progressive one a scan must be missing."""
+    data = encoded(picture(9, (160, 120)).convert(mode), **JPEGS[kind])
+    whole, notes = decoded(data)
+    assert notes == ()
+    starts = [found.start() for found in re.finditer(b"\xff\xda", data)]
+    ends = range(starts[-1] + 20, len(data) - 8, 97) if len(starts) == 1 else starts[1:]
+    for end in ends:
+        damaged = data[:end] + data[-2:]
+        pixels, notes = decoded(damaged)
+        assert notes == DAMAGED_NOTE
+        assert pixels.shape == whole.shape
+    assert decoded(damaged, least_side_px=30)[1] == DAMAGED_NOTE
+    assert decoded(damaged + data)[1] == DAMAGED_NOTE
+
+
+def test_a_gap_in_a_jpeg_has_a_note() -> None:
+    data = encoded(picture(9, (160, 120)))
+    for start in range(data.rindex(b"\xff\xda") + 20, len(data) - 400, 97):
+        assert decoded(data[:start] + data[start + 300 :])[1] == DAMAGED_NOTE
+        assert decoded(data[:start] + bytes(300) + data[start + 300 :])[1] == DAMAGED_NOTE
+
+
+@pytest.mark.parametrize("trailing", [b"", b"\0" * 99, b"another"])
+def test_data_that_no_part_of_the_picture_needs_have_a_note(trailing: bytes) -> None:
+    """As where bits were lost that made fewer blocks of the data."""
+    data = encoded(picture(9))
+    assert decoded(data[:-2] + b"\x12" * 64 + data[-2:] + trailing)[1] == DAMAGED_NOTE
+    assert decoded(data[:-2] + b"\0\0" + data[-2:] + trailing)[1] == ()  # padding
+
+
+def test_other_images_in_the_file_are_no_damage() -> None:
+    data = encoded(picture(9))
+    assert decoded(data + encoded(picture(10)))[1] == ()
+    buffer = io.BytesIO()
+    picture(9).save(buffer, "MPO", save_all=True, append_images=[picture(10)])
+    assert decoded(buffer.getvalue())[1] == ()
 
 
 @pytest.mark.parametrize("n_scans", range(1, 10))

@@ -28,15 +28,17 @@ from datumaro_embed import (
 )
 from datumaro_embed.errors import MissingExtraError, StoreExistsError, StoreWriteError, UsageError
 from datumaro_embed.escaping import csv_cell
-from datumaro_embed.exports import FORMATS, new_path
+from datumaro_embed.exports import FORMATS
+from datumaro_embed.files import new_path
 from datumaro_embed.info import describe
 from datumaro_embed.store import EmbeddingStore, MemoryStores
+from datumaro_embed.vectors import VectorKind
 
 
 def small(*annotations: AnnotationRecord) -> EmbeddingStore:
     """Two embedded items around a failed one; the first has the annotations."""
     stores = MemoryStores()
-    with stores.create("s", dim=2, dtype="float32") as writer:
+    with stores.begin("s", VectorKind(2, "float32")) as writer:
         first = ItemRecord(
             ItemKey("train", "a"), path="a.jpg", width=10, height=8, annotations=annotations
         )
@@ -216,7 +218,7 @@ def test_wrong_arguments(tmp_path: Path) -> None:
 def test_spreadsheets_run_no_cell_of_a_csv(tmp_path: Path) -> None:
     """Text that begins like a formula gets an apostrophe; numbers, negative ones too, do not."""
     stores = MemoryStores()
-    with stores.create("s", dim=2, dtype="float32") as writer:
+    with stores.begin("s", VectorKind(2, "float32")) as writer:
         for name in ("+1", "=HYPERLINK(1)", "@a", "plain"):
             boxes = (AnnotationRecord("bbox", 0, coords=(1, 2, 3, 4)),)
             record = ItemRecord(ItemKey("-s", name), path=f"={name}", annotations=boxes)
@@ -234,7 +236,7 @@ def test_spreadsheets_run_no_cell_of_a_csv(tmp_path: Path) -> None:
 def test_csv_files_of_every_command_escape_alike(tmp_path: Path) -> None:
     names = sorted(["=1", "\n=x", "a", "'a", "-3", "\x1b=", "ü=", "\r\n", "@", "\t", "+\n"])
     stores = MemoryStores()
-    with stores.create("s", dim=1) as writer:
+    with stores.begin("s", VectorKind(1)) as writer:
         for name in names:
             writer.append(ItemRecord(ItemKey("s", name)), np.ones(1))
         writer.seal({})

@@ -73,6 +73,7 @@ ONLY_IMPORTERS = {
     "numkong": {"similarity"},
     "usearch": {"similarity"},
     "faiss": {"exports"},
+    "jinja2": {"report"},
     "plotly": {"report"},
     "ray": {"distributed"},
     "pycocotools": {"rle"},

@@ -24,6 +24,7 @@ from datumaro_embed.errors import (
     UsageError,
 )
 from datumaro_embed.exporting import export_model
+from datumaro_embed.files import new_path
 from datumaro_embed.models import (
     CATALOGUE,
     ImageSpec,
@@ -35,7 +36,6 @@ from datumaro_embed.models import (
     resolve_model,
 )
 from datumaro_embed.models.manifest import MODEL_FILES, sha256_file, write_manifest
-from datumaro_embed.models.publish import publish_directory
 
 IMAGE = ImageSpec(80, "shortest_side", 80, "bicubic", 1 / 255, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
 TEXT = TextSpec(77, 9, 9, False, ("input_ids", "attention_mask"))
@@ -323,10 +323,10 @@ def test_a_folder_without_a_manifest(no_models: Path) -> None:
 
 
 def test_publish(tmp_path: Path) -> None:
-    with pytest.raises(OutputFolderError), publish_directory(tmp_path / "new" / "model"):
+    with pytest.raises(OutputFolderError), new_path(tmp_path / "new" / "model", directory=True):
         pytest.fail("nothing may be made")
     (tmp_path / "new").mkdir()
-    with publish_directory(tmp_path / "new" / "model") as fresh:
+    with new_path(tmp_path / "new" / "model", directory=True) as fresh:
         (fresh / "file").write_text("1")
         assert not (tmp_path / "new" / "model").exists()
     assert (tmp_path / "new" / "model" / "file").read_text() == "1"
@@ -334,10 +334,10 @@ def test_publish(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_nothing_and_keeps_the_old(tmp_path: Path) -> None:
-    with publish_directory(tmp_path / "model") as fresh:
+    with new_path(tmp_path / "model", directory=True) as fresh:
         (fresh / "file").write_text("old")
     for error in (RuntimeError, KeyboardInterrupt):
-        with suppress(error), publish_directory(tmp_path / "model", overwrite=True) as fresh:
+        with suppress(error), new_path(tmp_path / "model", directory=True, replace=True) as fresh:
             (fresh / "file").write_text("new")
             raise error
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
@@ -346,9 +346,12 @@ def test_a_failure_leaves_nothing_and_keeps_the_old(tmp_path: Path) -> None:
 
 def test_overwriting_is_asked_for(tmp_path: Path) -> None:
     for content, overwrite in (("one", False), ("two", True)):
-        with publish_directory(tmp_path / "model", overwrite=overwrite) as fresh:
+        with new_path(tmp_path / "model", directory=True, replace=overwrite) as fresh:
             (fresh / content).write_text(content)
-    with pytest.raises(StoreExistsError, match="exists"), publish_directory(tmp_path / "model"):
+    with (
+        pytest.raises(StoreExistsError, match="exists"),
+        new_path(tmp_path / "model", directory=True),
+    ):
         pytest.fail("nothing may be made")
     assert [p.name for p in (tmp_path / "model").iterdir()] == ["two"]
     assert [p.name for p in tmp_path.iterdir()] == ["model"]

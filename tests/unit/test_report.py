@@ -29,14 +29,14 @@ from datumaro_embed import (
 from datumaro_embed.errors import MissingExtraError, StoreExistsError, UsageError
 from datumaro_embed.images import read_info
 from datumaro_embed.report.analysis import Analysis
-from datumaro_embed.report.facts import collect
-from datumaro_embed.report.markup import data_block, tag, text
+from datumaro_embed.report.facts import collect, size_facts
+from datumaro_embed.report.page import environment
 from datumaro_embed.report.points import main_labels
 from datumaro_embed.report.projection import pca
-from datumaro_embed.report.sizes import size_chart
-from datumaro_embed.report.thumbnails import SIDE_PX, Thumbnails
+from datumaro_embed.report.thumbnails import SIDE_PX, thumbnails
 from datumaro_embed.report.typical import isolated, typical
 from datumaro_embed.store import EmbeddingStore, MemoryStores
+from datumaro_embed.vectors import VectorKind
 from report_stores import HOSTILE, hostile_store, many_points
 from search_support import item, memory_store
 from store_support import create_store
@@ -115,7 +115,9 @@ def test_the_policy_names_the_scripts_and_allows_no_request(tmp_path: Path) -> N
 
 def test_many_points_need_the_webgl_policy(tmp_path: Path) -> None:
     html = written(many_points(tmp_path, 4_500), tmp_path)
-    assert "&#x27;unsafe-eval&#x27;" in html
+    policy = next(a["content"] for _, a in Outline(html).tags if a.get("http-equiv"))
+    assert policy is not None
+    assert policy.split("; ")[1].endswith(" 'unsafe-eval'")
     assert data_of(html)["webgl"] is True
 
 
@@ -145,9 +147,8 @@ def test_what_the_page_says(coco_store: Path, tmp_path: Path) -> None:
 
 def test_thumbnails_are_small_pictures_of_their_items(coco_store: Path) -> None:
     with open_store(coco_store) as store:
-        thumbnails = Thumbnails(store, store.provenance["media_root"])
-        thumbnails.make([3], 10**6)
-        image = Image.open(BytesIO(b64decode(thumbnails.made[3])))
+        made = dict(thumbnails(store, store.provenance["media_root"], [3]))
+        image = Image.open(BytesIO(b64decode(made[3])))
         item = store.item(3)
     assert max(image.size) == SIDE_PX
     assert image.width / image.height == pytest.approx(item.width / item.height, rel=0.02)
@@ -155,7 +156,7 @@ def test_thumbnails_are_small_pictures_of_their_items(coco_store: Path) -> None:
 
 def store_with_media(root: Path, paths: list[str], **changes: bytes) -> EmbeddingStore:
     stores = MemoryStores()
-    with stores.create("s", dim=2) as writer:
+    with stores.begin("s", VectorKind(2)) as writer:
         for number, path in enumerate(paths):
             real = root / path
             digest = read_info(real).content_sha256 if real.is_file() else bytes(32)
@@ -172,18 +173,15 @@ def test_no_picture_from_outside_the_root(tmp_path: Path) -> None:
         picture(1).save(place)
     (root / "link.png").symlink_to(tmp_path / "out.png")
     paths = ["in.png", "../out.png", str(tmp_path / "out.png"), "link.png", "", "gone.png", "."]
-    thumbnails = Thumbnails(store_with_media(root, paths), root)
-    thumbnails.make(range(len(paths)), 10**6)
-    assert list(thumbnails.made) == [0]
+    made = thumbnails(store_with_media(root, paths), root, range(len(paths)))
+    assert [row for row, _ in made] == [0]
 
 
 def test_no_picture_of_a_file_that_has_changed(tmp_path: Path) -> None:
     picture(1).save(tmp_path / "a.png")
     store = store_with_media(tmp_path, ["a.png"])
     picture(2).save(tmp_path / "a.png")
-    thumbnails = Thumbnails(store, tmp_path)
-    thumbnails.make([0], 10**6)
-    assert thumbnails.made == {}
+    assert list(thumbnails(store, tmp_path, [0])) == []
 
 
 def test_the_file_keeps_its_limit(coco_store: Path, tmp_path: Path) -> None:
@@ -195,8 +193,33 @@ def test_the_file_keeps_its_limit(coco_store: Path, tmp_path: Path) -> None:
     assert 0 < len(data_of(html)["thumbnails"]) < 69  # type: ignore[arg-type]
 
 
+def test_long_names_do_not_break_the_limit(tmp_path: Path) -> None:
+    """The description of a picture comes with it, as often as the page shows it."""
+    path, n_items = tmp_path / "s.h5", 12
+    with create_store(path, dim=2) as writer:
+        for number in range(n_items):
+            picture(number).save(tmp_path / f"{number:02}.png")
+            writer.append(
+                ItemRecord(
+                    ItemKey("a", f"{number:02}"),
+                    path=f"{number:02}.png",
+                    content_sha256=read_info(tmp_path / f"{number:02}.png").content_sha256,
+                    annotations=(AnnotationRecord("label", 0),),
+                ),
+                np.array([1.0, 0.0]),
+            )
+        writer.set_categories(Categories((30_000 * "&",)))
+        writer.seal({})
+    bare = len(written(path, tmp_path, media_root=tmp_path / "none").encode())
+    for room in (50_000, 500_000, 5_000_000):
+        (tmp_path / "report.html").unlink()
+        limit = bare + room
+        html = written(path, tmp_path, media_root=tmp_path, max_mb=limit / 2**20)
+        assert len(html.encode()) <= limit
+
+
 def test_a_limit_below_the_bare_page_is_refused(coco_store: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"--max-mb 1 is too small: .* allow more"):
+    with pytest.raises(UsageError, match=r"--max-mb 1 is too small: .* Pass --max-mb 5 or more"):
         written(coco_store, tmp_path, max_mb=1.0)
     assert list(tmp_path.iterdir()) == []
 
@@ -222,13 +245,17 @@ def test_nothing_is_overwritten(coco_store: Path, tmp_path: Path) -> None:
     assert (tmp_path / "report.html").read_text() == "mine"
 
 
-@pytest.mark.parametrize(("module", "umap_too"), [("plotly.offline", False), ("umap", True)])
+@pytest.mark.parametrize(
+    ("module", "umap_too"), [("jinja2", False), ("plotly.offline", False), ("umap", True)]
+)
 def test_a_missing_extra_says_how_to_get_it(
     coco_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, umap_too: bool
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'datumaro-embed\[report\]'"):
+    command = rf"{module} is not installed. Run: pip install 'datumaro-embed\[report\]'"
+    with pytest.raises(MissingExtraError, match=command):
         written(coco_store, tmp_path, umap=umap_too)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_failures_are_listed_with_reasons_and_not_mapped(tmp_path: Path) -> None:
@@ -262,7 +289,7 @@ def test_tiny_stores_have_a_page(tmp_path: Path, n_ok: int) -> None:
 def test_facts() -> None:
     stores = MemoryStores()
     boxes = tuple(AnnotationRecord("bbox", label, coords=(0, 0, 1, 1)) for label in (1, 1, 0))
-    with stores.create("s", dim=1) as writer:
+    with stores.begin("s", VectorKind(1)) as writer:
         first = ItemRecord(ItemKey("a", "1"), Split.TRAIN, width=4, height=3, annotations=boxes)
         writer.append(first, np.ones(1))
         second = ItemRecord(ItemKey("b", "1"), Split.VAL, width=4, height=3, annotations=boxes[2:])
@@ -272,18 +299,16 @@ def test_facts() -> None:
         writer.seal({})
     with stores.open("s") as store:
         facts = collect(store)
-        assert main_labels(store).tolist() == [1, 0, 65_535]
+    assert main_labels(facts).tolist() == [1, 0, 65_535]
     assert [(label.name, label.n_annotations, label.n_items) for label in facts.labels] == [
         ("x", 2, 2),
         ("y", 2, 1),
         ("unused", 0, 0),
     ]
     assert facts.labels[0].by_split == {Split.TRAIN: 1, Split.VAL: 1}
-    assert [(s.name, s.split, s.n_items) for s in facts.subsets] == [
-        ("a", Split.TRAIN, 1),
-        ("b", Split.VAL, 2),
-    ]
-    assert facts.sizes == {(4, 3): 2}
+    assert facts.subsets == {"a": 1, "b": 2}
+    assert facts.annotation_types == {"bbox": 4}
+    assert (facts.sizes.counts, facts.sizes.n_unknown) == ([(4, 3, 2)], 1)
 
 
 def test_pca_is_the_singular_value_decomposition() -> None:
@@ -348,17 +373,40 @@ def test_isolated_samples_its_references_where_there_are_many(
 
 @pytest.mark.parametrize("value", HOSTILE)
 def test_escaping_round_trips_and_holds(value: str) -> None:
-    assert Outline(tag("p", text(value), title=value)).tags == [("p", {"title": value})]
-    outline = Outline(data_block("d", {value: value}))
+    templates = environment()
+    element = templates.from_string('<p title="{{ value }}">{{ value }}</p>').render(value=value)
+    outline = Outline(element)
+    assert (outline.tags, "".join(outline.words)) == ([("p", {"title": value})], value)
+    block = templates.from_string('<script type="application/json">{{ value|tojson }}</script>')
+    outline = Outline(block.render(value={value: value}))
     assert [name for name, _ in outline.tags] == ["script"]
     assert json.loads("".join(outline.scripts)) == {value: value}
 
 
+def test_no_template_opts_out_of_escaping() -> None:
+    """Our own style and scripts alone are ``safe``; an attribute without quotes has no end."""
+    templates = environment()
+    sources = {
+        name: templates.loader.get_source(templates, name)[0]  # type: ignore[union-attr]
+        for name in templates.list_templates(extensions=["html"])
+    }
+    assert len(sources) > 5
+    unescaped = re.findall(r"\{\{[^}]*\bsafe\b[^}]*\}\}", "".join(sources.values()))
+    assert unescaped == ["{{ style|safe }}", "{{ script|safe }}"]
+    for name, source in sources.items():
+        assert not re.search(r"\w=\{[{%]|autoescape", source), name
+
+
 def test_sizes_in_words() -> None:
-    html = size_chart({(640, 480): 3, (480, 640): 1}, 5)
-    assert "3 items are 640 × 480, the most common size" in html
-    assert "1 are of unknown size" in html
-    assert 'role="img"' in html
+    widths, heights = np.array([[640, 640, 640, 480, 0], [480, 480, 480, 640, 0]])
+    html = environment().get_template("sizes.html").render(sizes=size_facts(widths, heights))
+    outline = Outline(html)
+    words = " ".join(outline.words)
+    assert "2 different sizes: 480 to 640 px wide, 480 to 640 px high" in words
+    assert "The most common size is 640 × 480 (3 items)" in words
+    assert "3 landscape, 1 portrait, 0 square. Unknown size: 1 item." in words
+    assert [a["role"] for name, a in outline.tags if name == "svg"] == ["img"]
+    assert [name for name, _ in outline.tags].count("circle") == 2
 
 
 def test_many_leaks_leave_room_for_duplicates_within_a_split() -> None:

@@ -25,6 +25,7 @@ from datumaro_embed import (
 from datumaro_embed.retrieval.searching import SearchResult
 from datumaro_embed.store import MemoryStores
 from datumaro_embed.tally import Tally
+from datumaro_embed.vectors import VectorKind
 
 LONG = "x" * 5_000
 KEY = ItemKey("train", "0001")
@@ -33,7 +34,7 @@ POLYGON = AnnotationRecord("polygon", coords=tuple(map(float, range(10_000))), t
 
 def duplicates() -> Any:
     stores = MemoryStores()
-    with stores.create("s", dim=2) as writer:
+    with stores.begin("s", VectorKind(2)) as writer:
         for number in range(200):
             key = ItemKey("train", f"{number:04}{'y' * 400}")
             writer.append(ItemRecord(key), np.array([1.0, 0.0]))

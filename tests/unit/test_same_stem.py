@@ -19,7 +19,7 @@ def paths(imported: ImportedDataset) -> dict[str, str]:
 
 
 def test_a_folder_of_images(tmp_path: Path) -> None:
-    names = ["a.jpg", "a.png", "a.JPEG", "b.jpg", "c.TIFF", "c.webp", "a.png.jpg"]
+    names = ["a.jpg", "a.png", "a.JPEG", "b.jpg", "c.TIFF", "c.webp", "a.png.jpg", "b.gif"]
     draw(*(tmp_path / name for name in names))
     imported = import_all(tmp_path, f"{tmp_path}:image_dir")
     assert lost(imported) == {}
@@ -27,7 +27,8 @@ def test_a_folder_of_images(tmp_path: Path) -> None:
         "default/a": "a.JPEG",
         "default/a.jpg": "a.jpg",
         "default/a.png": "a.png.jpg",  # its own id, which comes first
-        "default/b": "b.jpg",
+        "default/b": "b.gif",
+        "default/b.jpg": "b.jpg",
         "default/c": "c.TIFF",
         "default/c.webp": "c.webp",
         "default/a.png.png": "a.png",
@@ -35,7 +36,7 @@ def test_a_folder_of_images(tmp_path: Path) -> None:
 
 
 def test_imagenet(tmp_path: Path) -> None:
-    names = ["cat/a.jpg", "cat/a.png", "cat/b.JPEG", "dog/a.jpg", "7/x.bmp", "7/x.jpg", "7/x.png"]
+    names = ["cat/a.jpg", "cat/a.png", "cat/b.JPEG", "dog/a.jpg", "7/x.gif", "7/x.jpg", "7/x.png"]
     draw(*(tmp_path / name for name in names))
     imported = import_all(tmp_path, f"{tmp_path}:imagenet")
     assert lost(imported) == {}

@@ -17,14 +17,14 @@ from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.media import Image
 from datumaro.plugins.data_formats.coco.format import CocoTask
-from datumaro.util.os_util import contains_unsafe_path_component
 
+from ..errors import DatasetReadError
 from ..tally import Tally
 from .coco_annotations import AnnotationReader, Listed, number_annotations
 from .coco_categories import CocoCategories
-from .coco_document import Document, as_id, read_document
+from .coco_document import Document, as_id, marks, read_document
 from .coco_files import COCO_FORMATS, CocoFile, find_coco_files, find_images_folder
-from .same_stem import with_distinct_ids
+from .same_stem import can_be_id, with_distinct_ids
 
 __all__ = ["read_coco"]
 
@@ -57,22 +57,46 @@ def read_coco(path: Path, format_name: str, losses: Tally) -> tuple[Dataset, Pat
     Holds one parsed file at a time, and takes as long as Datumaro's own importer.
     """
     tasks = COCO_FORMATS[format_name]
-    files = find_coco_files(path, tasks, losses)
+    files, others = find_coco_files(path, tasks, losses)
     is_whole = path.is_dir() and path not in {file.path.parent for file in files}
     root = path if is_whole else files[0].root
     categories = CocoCategories(files[0].root)
     items: dict[tuple[str, str], DatasetItem] = {}
+    held: set[int] = set()
     for file in files:
         document = read_document(file.path)
+        if others:
+            held.update(marks(document, file.subset))
         task = file.task or _task_of(document["annotations"], tasks)
         label_of = categories.labels_of(document["categories"], task, file.path.name, losses)
         images = _read_images(document["images"], file, root, items, losses)
         reader = AnnotationReader(file.path, task, label_of, losses)
         for listed, annotation in _of_images(document["annotations"], images, reader):
             reader.read_into(listed, annotation)
+    for file in others:
+        if not _is_held(file, files, held):
+            where = os.path.relpath(file.path, path).replace(os.sep, "/")
+            task = file.task.name if file.task else ""
+            losses.add(
+                "annotation files not read beside those of another kind",
+                f"{where}: name {path}:coco_{task} to read it",
+            )
     distinct = with_distinct_ids(items.values(), losses)
     dataset = Dataset.from_iterable(distinct, categories=categories.all, ann_types=set())
     return dataset, root
+
+
+def _is_held(other: CocoFile, files: list[CocoFile], held: set[int]) -> bool:
+    """Tell whether a file says nothing that those read do not: no image, and no object.
+
+    Datumaro saves each object as instances, as stuff and, if it is a mask, as a panoptic segment.
+    """
+    if other.path.stat().st_size > sum(file.path.stat().st_size for file in files):
+        return False  # without parsing it
+    try:
+        return all(mark in held for mark in marks(read_document(other.path), other.subset))
+    except DatasetReadError:
+        return False
 
 
 def _task_of(annotations: list[Any], tasks: Collection[CocoTask]) -> CocoTask:
@@ -136,7 +160,7 @@ def _file_name(entry: object, where: str, losses: Tally) -> str:
     if not isinstance(name, str) or not name:
         losses.add("image entries without a file name", f"{where}: {str(entry)[:80]}")
         return ""
-    if contains_unsafe_path_component(name) or os.path.isabs(name):
+    if not can_be_id(name):
         losses.add("image entries whose path leaves the images' folder", f"{where}: {name}")
         return ""
     return name.replace("\\", "/")  # written on Windows; Datumaro takes it so too

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import orjson
 
 from ..errors import DatasetReadError
 
-__all__ = ["as_id", "as_number", "read_document"]
+__all__ = ["as_id", "as_number", "marks", "read_document"]
 
 Document = dict[str, Any]
 
@@ -68,6 +69,43 @@ def as_number(value: object) -> float:
     if isinstance(value, str):
         return float(value)
     raise TypeError(f"{value!r} is not a number")
+
+
+def marks(document: Document, subset: str) -> Iterator[int]:
+    """Yield a number for each image and each object, the same for the same one in another file.
+
+    Objects are the same where image, category, box, area and keypoints are, and both have a shape
+    (a panoptic segment has one) or neither.
+    """
+    names = _texts_by_id(document["images"], "file_name")
+    labels = _texts_by_id(document["categories"], "name")
+    for name in names.values():
+        yield hash((subset, name))
+    for annotation in filter(_is_object, document["annotations"]):
+        segments = annotation.get("segments_info")
+        image = names.get(as_id(annotation.get("image_id")))
+        for part in segments if isinstance(segments, list) else [annotation]:
+            if not isinstance(part, dict):
+                yield hash(repr(part))
+                continue
+            label = labels.get(as_id(part.get("category_id")))
+            shape = part.get("segmentation")
+            box = part.get("bbox") or shape
+            numbers = [*(box if isinstance(box, list) else [box]), part.get("area")]
+            facts = (label, bool(shape or part is not annotation), repr(part.get("keypoints")))
+            yield hash((subset, image, *facts, *map(_rounded, numbers)))
+
+
+def _texts_by_id(entries: list[Any], field: str) -> dict[int | str | None, str]:
+    return {as_id(each.get("id")): str(each.get(field)) for each in filter(_is_object, entries)}
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def _rounded(value: object) -> float | str:
+    return round(value, 2) if isinstance(value, int | float) else repr(value)
 
 
 def _parse(path: Path) -> object:

@@ -21,7 +21,14 @@ from ..errors import DatasetReadError
 from ..tally import Tally
 from .dataset import is_split_name
 
-__all__ = ["COCO_FORMATS", "CocoFile", "find_coco_files", "find_images_folder", "holds_coco"]
+__all__ = [
+    "COCO_FORMATS",
+    "CocoFile",
+    "find_coco_files",
+    "find_images_folder",
+    "holds_coco",
+    "holds_datumaro",
+]
 
 COCO_FORMATS: dict[str, frozenset[CocoTask]] = {
     "coco": frozenset(CocoTask),
@@ -83,7 +90,20 @@ def holds_coco(path: Path) -> bool:
     return path.suffix.lower() == ".json" and _mentions_images(path)
 
 
-def find_coco_files(path: Path, tasks: frozenset[CocoTask], losses: Tally) -> list[CocoFile]:
+def holds_datumaro(path: Path) -> bool:
+    """Tell whether a folder holds Datumaro's own JSON files, which lie where COCO's do."""
+    files = [*path.glob(f"{_ANNOTATIONS}/*.json")]
+    return len(files) <= _MANY and any(
+        not _mentions_images(file)
+        and _mentions(file, b'"items"')
+        and _mentions(file, b'"categories"')
+        for file in files
+    )
+
+
+def find_coco_files(
+    path: Path, tasks: frozenset[CocoTask], losses: Tally
+) -> tuple[list[CocoFile], list[CocoFile]]:
     """Choose the annotation files to read, those with boxes before those with keypoints.
 
     Parameters
@@ -93,7 +113,13 @@ def find_coco_files(path: Path, tasks: frozenset[CocoTask], losses: Tally) -> li
     tasks : set of CocoTask
         Files of other tasks are left alone.
     losses : Tally
-        Where files are counted that are not read though they are of these tasks.
+        Where files are counted that are not read, as another one takes their place.
+
+    Returns
+    -------
+    files : list of CocoFile
+    others : list of CocoFile
+        Of these tasks too, but not to be read beside `files`.
 
     Raises
     ------
@@ -101,7 +127,7 @@ def find_coco_files(path: Path, tasks: frozenset[CocoTask], losses: Tally) -> li
         No file; or two, equally near, of one task and subset.
     """
     if path.is_file():
-        return [_coco_file(path, path.parent)]
+        return [_coco_file(path, path.parent)], []
     found = [file for file in _candidates(path) if file.task is None or file.task in tasks]
     if not found:
         names = "|".join(sorted(task.name for task in tasks))
@@ -117,7 +143,10 @@ def find_coco_files(path: Path, tasks: frozenset[CocoTask], losses: Tally) -> li
             "annotation files not read, as others lie nearer or bear the usual names",
             _relative(file.path, path),
         )
-    return _one_of_each(_of_one_kind(nearest, path, losses), path, losses)
+    kinds = _not_of_one_kind(nearest)
+    files = [file for file in nearest if file.task not in kinds]
+    others = [file for file in nearest if file.task in kinds]
+    return _one_of_each(files, path, losses), others
 
 
 def find_images_folder(file: CocoFile, dataset: Path, file_names: Sequence[str]) -> Path:
@@ -187,36 +216,33 @@ def _subset(path: Path, root: Path, dataset: Path) -> str:
 
 
 def _mentions_images(path: Path) -> bool:
-    """Look for COCO's keys without parsing, as a file may have hundreds of megabytes."""
+    return _mentions(path, b'"images"') and _mentions(path, b'"annotations"', b'"categories"')
+
+
+def _mentions(path: Path, *keys: bytes) -> bool:
+    """Look for one of some keys without parsing, as a file may have hundreds of megabytes."""
     try:
         with (
             path.open("rb") as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
         ):
-            keys = (b'"annotations"', b'"categories"')
-            return content.find(b'"images"') >= 0 and any(content.find(k) >= 0 for k in keys)
+            return any(content.find(key) >= 0 for key in keys)
     except (OSError, ValueError):  # ValueError: the file is empty
         return False
 
 
-def _of_one_kind(files: list[CocoFile], path: Path, losses: Tally) -> list[CocoFile]:
-    """Leave out what Datumaro does not read beside instances: stuff and panoptic annotations.
+def _not_of_one_kind(files: list[CocoFile]) -> set[CocoTask]:
+    """Return what Datumaro does not read beside instances: stuff and panoptic annotations.
 
     Keypoints it leaves out too, but those are of the same objects, and are joined to them here.
     """
     present = {file.task for file in files if file.task is not None} & _KINDS
     if len(present) < 2:
-        return files
+        return set()
     # The first by name, as Datumaro chooses; "instances" is.
     main = min(present, key=lambda task: task.name)
     joined = {main, CocoTask.person_keypoints} if main is CocoTask.instances else {main}
-    for file in files:
-        if file.task is not None and file.task in _KINDS - joined:
-            losses.add(
-                f"annotation files not read beside {main.name} annotations",
-                f"{_relative(file.path, path)}: name {path}:coco_{file.task.name} to read it",
-            )
-    return [file for file in files if file.task not in _KINDS - joined]
+    return present - joined
 
 
 def _one_of_each(files: list[CocoFile], path: Path, losses: Tally) -> list[CocoFile]:

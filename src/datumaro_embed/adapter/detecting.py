@@ -16,9 +16,11 @@ from datumaro.components.dataset import Dataset
 from datumaro.components.errors import MultipleFormatsMatchError, NoMatchingFormatsError
 
 from ..errors import DatasetReadError
+from ..kinds import is_image_name
+from ..logs import without_warnings
 from ..store import is_part_of_store
-from .coco_files import COCO_FORMATS, holds_coco
-from .image_folders import detect_image_folders, is_image
+from .coco_files import COCO_FORMATS, holds_coco, holds_datumaro
+from .image_folders import detect_image_folders
 from .unrecognised import explain_unrecognised
 from .yolo import holds_yolo
 
@@ -33,26 +35,33 @@ def detect_format(path: Path) -> str:
     DatasetReadError
         None is recognised (which files were looked for, and what was found), or several are.
     """
-    if holds_yolo(path) and not holds_coco(path):
-        return "yolo"
-    formats = _formats(path)
-    if not formats and holds_coco(path):
-        formats = ["coco"]
+    held = [name for name, holds in _HOLDS.items() if holds(path)]
+    # Datumaro would take one of two, and not say so.
+    formats = held if held == ["yolo"] or len(held) > 1 else _formats(path) or held
     if not formats:
         formats = [name] if (name := detect_image_folders(path)) else []
     if not formats:
         raise DatasetReadError(explain_unrecognised(path), path=str(path))
     if len(formats) > 1:
-        names = ", ".join(formats)
+        ways = " or ".join(f"{path}:{name}" for name in formats)
         raise DatasetReadError(
-            f"{path}: could be any of {names}. Name one, as {path}:{formats[0]}.", path=str(path)
+            f"{path}: holds what more than one format has ({', '.join(formats)}). "
+            f"Name the one to read: {ways}.",
+            path=str(path),
         )
     return formats[0]
 
 
+def _holds_voc(path: Path) -> bool:
+    return next(path.glob("ImageSets/*/*.txt"), None) is not None
+
+
+_HOLDS = {"coco": holds_coco, "datumaro": holds_datumaro, "voc": _holds_voc, "yolo": holds_yolo}
+
+
 def _formats(path: Path) -> list[str]:
     """Return what Datumaro detects; of names that mean the same, the one that reads most."""
-    with _without_stores(path) as clean:
+    with _without_stores(path) as clean, without_warnings():  # of formats that may not be it
         try:
             formats = [Dataset.detect(str(clean))]
         except NoMatchingFormatsError:
@@ -67,7 +76,7 @@ def _formats(path: Path) -> list[str]:
         return ["voc"]
     if "image_dir" in formats and len(formats) < 3:  # beside imagenet: images without any folder
         # Datumaro looks into a single folder, and then reads the outer one.
-        return ["image_dir"] if any(is_image(entry.name) for entry in path.iterdir()) else []
+        return ["image_dir"] if any(is_image_name(entry.name) for entry in path.iterdir()) else []
     return formats
 
 

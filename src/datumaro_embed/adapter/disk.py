@@ -9,18 +9,15 @@ from pathlib import Path
 
 from datumaro.util.image import IMAGE_EXTENSIONS as DATUMAROS
 
+from ..kinds import is_image_name
 from ..tally import Tally
 from .dataset import SourceDataset, is_split_name
 from .fence import Fence, Folder
 from .media import media_file
+from .same_stem import can_be_id
 
-__all__ = ["count_unused_images", "is_image_name", "is_mask_folder", "unused_images"]
+__all__ = ["count_unused_images", "is_mask_folder", "unused_images"]
 
-_MORE = (
-    "apng arw avif avifs cr2 cr3 dcm dicom dng gif heic heif hif j2c j2k jfif jif jpf jpx jxl jxr "
-    "nef orf pjpeg qoi raf rw2 svg wdp"
-)
-_EXTENSIONS = frozenset(DATUMAROS) | {f".{extension}" for extension in _MORE.split()}
 _IMAGES = "images"
 _WHOLE = frozenset({"image_dir", "imagenet", "imagenet_with_subset_dirs"})
 _MASK_WORD = (
@@ -29,11 +26,6 @@ _MASK_WORD = (
 )
 _MASK_FOLDER = re.compile(rf"(.*[_-])?{_MASK_WORD}([_-].*)?", re.IGNORECASE)
 _MASK_SUFFIX = re.compile(rf"[_.-]{_MASK_WORD}$", re.IGNORECASE)
-
-
-def is_image_name(name: str) -> bool:
-    """Tell an image file by its extension: Datumaro's list, and what else cameras write."""
-    return os.path.splitext(name)[1].lower() in _EXTENSIONS
 
 
 def is_mask_folder(name: str) -> bool:
@@ -54,12 +46,13 @@ def unused_images(source: SourceDataset) -> Tally:
     if root != source.root.absolute() and is_split_name(root.name):
         root = root.parent
     losses = Tally()
-    count_unused_images((media_file(entry.medium) for entry in source), root, losses)
+    files = ((media_file(entry.medium), entry.key.id) for entry in source)
+    count_unused_images(files, root, losses)
     return losses
 
 
 def count_unused_images(
-    files: Iterable[str],
+    files: Iterable[tuple[str, str]],
     root: Path,
     losses: Tally,
     *,
@@ -68,15 +61,15 @@ def count_unused_images(
 ) -> None:
     """Count the image files in the image folders of a dataset that no item has.
 
-    Image folders are those that hold items' images and all below them; of a path that leads through
-    ``images/`` that folder; and folders beside one called ``train`` (``val2017``) whose name says
-    that they are a split too. Folders and files named as masks are (``masks/``, ``a_seg.png``) are
-    not counted.
+    Image folders are those that hold items' images, or that their ids are paths below (of ``cat/a``
+    that of ``cat``), and all below them; of a path that leads through ``images/`` that folder; and
+    folders beside one called ``train`` (``val2017``) whose name says that they are a split too.
+    Folders and files named as masks are (``masks/``, ``a_seg.png``) are not counted.
 
     Parameters
     ----------
-    files : iterable of str
-        Of items; those that are no images, and empty ones, are left aside.
+    files : iterable of (path, item's id)
+        Those that are no images, and empty ones, are left aside.
     root : Path
         The dataset's folder.
     losses : Tally
@@ -90,14 +83,17 @@ def count_unused_images(
     Lists each folder once and opens no file.
     """
     fence = Fence(root, follow_symlinks)
-    used = {
-        fence.real_path(*os.path.split(os.path.abspath(file)))
-        for file in filter(is_image_name, files)
-    }
+    used: set[str] = set()
+    bases: set[str] = set()
+    for file, item_id in files:
+        if is_image_name(file):
+            real = fence.real_path(*os.path.split(os.path.abspath(file)))
+            used.add(real)
+            bases.add(_base(real, item_id))
     if not used or not root.is_dir():
         return
     passed_over, targets = [], set()
-    for folder in _image_folders(fence, used, is_whole=format_name in _WHOLE):
+    for folder in _image_folders(fence, used, bases, is_whole=format_name in _WHOLE):
         images = {
             name: os.path.join(folder.real, name) for name in folder.files if is_image_name(name)
         }
@@ -113,11 +109,20 @@ def count_unused_images(
             losses.add(reason, fence.relative(path) + beside)
 
 
-def _image_folders(fence: Fence, used: set[str], *, is_whole: bool) -> Iterator[Folder]:
+def _base(file: str, item_id: str) -> str:
+    """Return the folder below which an item's id is the path of its file; else the file's own."""
+    stem = os.path.splitext(file)[0]
+    is_path = stem.endswith(os.sep + item_id.replace("/", os.sep))
+    return stem[: -len(item_id) - 1] or os.sep if is_path else os.path.dirname(file)
+
+
+def _image_folders(
+    fence: Fence, used: set[str], bases: set[str], *, is_whole: bool
+) -> Iterator[Folder]:
     """Yield the folders whose image files are counted."""
     root = os.path.realpath(fence.root)
     holders = {os.path.dirname(file) for file in used}
-    tops = {root} if is_whole else {_top(holder, root) for holder in holders}
+    tops = {root} if is_whole else {_top(folder, root) for folder in holders | bases}
     beside_splits = {os.path.dirname(top) for top in tops if is_split_name(os.path.basename(top))}
     within: dict[str, bool] = {}
     for folder in fence.walk(Tally()):
@@ -149,6 +154,8 @@ def _reason(name: str, taken: dict[str, str]) -> tuple[str, str] | None:
         return reason, f" beside {taken[stem]}"
     if _MASK_SUFFIX.search(stem) and _MASK_SUFFIX.sub("", stem) in taken:
         return None
+    if not can_be_id(stem):
+        return "image files whose name cannot be an id", ""
     if extension.lower() not in DATUMAROS:
         return "image files of types that Datumaro does not look for", ""
     return "image files that no item has", ""

@@ -1,7 +1,7 @@
-"""Folders of images, whose names may be labels: ImageNet's layout, and a single folder.
+"""Folders of images, whose names may be labels: ImageNet's layout; and images without labels.
 
-Datumaro recognises and reads them only if no other file is anywhere in them, be it ``.DS_Store`` or
-a store of ours, and recognises no ``.JPG``.
+Datumaro recognises and reads them only if no other file is anywhere in them, be it ``.DS_Store``, a
+``.gif`` or a store of ours, and recognises no ``.JPG``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from datumaro.components.annotation import AnnotationType, Label, LabelCategories
 from datumaro.components.annotation import Categories as DmCategories
+from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.environment import Environment
 from datumaro.components.media import Image
@@ -24,18 +25,18 @@ from datumaro.plugins.data_formats.imagenet import (
     ImagenetWithSubsetDirsImporter,
 )
 from datumaro.util.definitions import SUBSET_NAME_BLACKLIST, SUBSET_NAME_WHITELIST
-from datumaro.util.image import IMAGE_EXTENSIONS, find_images
+from datumaro.util.image import find_images
 
+from ..errors import DatasetReadError
+from ..kinds import IMAGE_SUFFIXES, is_image_name
 from ..store import is_part_of_store
+from ..tally import Tally
+from .fence import Fence
+from .same_stem import can_be_id, with_distinct_ids
 
-__all__ = ["detect_image_folders", "is_image", "lenient_environment", "walk_own"]
+__all__ = ["detect_image_folders", "lenient_environment", "read_images", "walk_own"]
 
 _CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}
-
-
-def is_image(name: str) -> bool:
-    """Tell by its extension, as Datumaro does."""
-    return os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS
 
 
 def walk_own(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
@@ -49,7 +50,7 @@ def detect_image_folders(path: Path) -> str | None:
     """Return the format of folders that hold images and clutter alone; else None."""
     depths, tops = set(), set()
     for parent, folders, files in walk_own(path):
-        if not all(map(is_image, files)):
+        if not all(map(is_image_name, files)):
             return None
         if SUBSET_NAME_BLACKLIST & {name.lower() for name in folders}:  # as of YOLO, unrecognised
             return None
@@ -65,6 +66,21 @@ def detect_image_folders(path: Path) -> str | None:
     return "imagenet_with_subset_dirs" if has_subsets else "imagenet"
 
 
+def read_images(path: Path, losses: Tally, *, follow_symlinks: bool) -> Dataset:
+    """Read every image below a folder, without labels; Datumaro reads the folder's own alone."""
+    if not path.is_dir():
+        raise DatasetReadError(f"{path}: is no folder of images. Name one.", path=str(path))
+    fence = Fence(path, follow_symlinks)
+    items = []
+    for folder in fence.walk(losses):
+        for name in filter(is_image_name, folder.files):
+            file = os.path.join(folder.path, name)
+            item_id = os.path.splitext(fence.relative(file))[0]
+            if can_be_id(item_id):
+                items.append(DatasetItem(item_id, media=Image.from_file(path=file)))
+    return Dataset.from_iterable(with_distinct_ids(items, losses), ann_types=set())
+
+
 def lenient_environment() -> Environment:
     """Datumaro's formats, those of image folders lenient."""
     environment = Environment()
@@ -78,7 +94,7 @@ def lenient_environment() -> Environment:
 def _is_own(folder: str, name: str) -> bool:
     if name.startswith(".") or name.lower() in _CLUTTER:
         return False
-    return is_image(name) or not is_part_of_store(Path(folder, name))
+    return is_image_name(name) or not is_part_of_store(Path(folder, name))
 
 
 class _Importer(ImagenetImporter):  # type: ignore[misc]
@@ -121,7 +137,7 @@ class _Extractor(ImagenetBase):  # type: ignore[misc]
     def _load_items(self, path: str) -> dict[str, DatasetItem]:
         items: dict[str, DatasetItem] = {}
         labels = self._categories[AnnotationType.label]
-        for image in find_images(path, recursive=True):
+        for image in find_images(path, IMAGE_SUFFIXES, recursive=True):
             folder, name = os.path.split(os.path.relpath(image, path))
             separator = "/" if re.fullmatch("[A-Za-z]", folder) else ImagenetPath.SEP_TOKEN
             label = folder or ImagenetPath.IMAGE_DIR_NO_LABEL

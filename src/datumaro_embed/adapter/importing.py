@@ -23,14 +23,14 @@ from datumaro.components.errors import (
 from datumaro.components.importer import ImportContext, ImportErrorPolicy
 
 from ..errors import DatasetReadError, EmptyDatasetError
-from ..logs import each_warning_once
+from ..logs import each_warning_once, log
 from ..tally import Tally
 from .coco import read_coco
 from .coco_files import COCO_FORMATS
 from .dataset import SourceDataset
 from .detecting import detect_format
 from .disk import count_unused_images
-from .image_folders import lenient_environment
+from .image_folders import lenient_environment, read_images
 from .loading import listing_lost_masks, loads_images
 from .media import media_file
 from .same_stem import split_by_image, with_distinct_ids
@@ -97,12 +97,21 @@ def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedD
     losses = Tally()
     with each_warning_once():
         try:
-            format_name = format_name or detect_format(path)
+            if format_name is None:
+                format_name = detect_format(path)
+                if format_name in _IMAGENET:
+                    log.warning(
+                        "%s: read as %s, which takes folder names for labels. Name %s:image_dir "
+                        "to read the images without labels.",
+                        *(path, format_name, path),
+                    )
             if format_name in YOLO_FORMATS:
                 dataset, root = read_yolo(path, losses, follow_symlinks=follow_symlinks)
+            elif format_name == "image_dir":
+                dataset, root = read_images(path, losses, follow_symlinks=follow_symlinks), path
             else:
                 dataset, root = _read(path, format_name, losses)
-            files = (media_file(item.media) for item in dataset)
+            files = ((media_file(item.media), item.id) for item in dataset)
             count_unused_images(
                 files, root, losses, format_name=format_name, follow_symlinks=follow_symlinks
             )

@@ -8,11 +8,20 @@ from itertools import groupby
 
 from datumaro.components import media as dm
 from datumaro.components.dataset_base import DatasetItem
-from datumaro.util.image import IMAGE_EXTENSIONS
 
+from ..kinds import is_image_name
 from ..tally import Tally
 
-__all__ = ["images_by_stem", "split_by_image", "with_distinct_ids"]
+__all__ = ["can_be_id", "images_by_stem", "split_by_image", "with_distinct_ids"]
+
+
+def can_be_id(name: str) -> bool:
+    """Tell whether Datumaro takes a name for an id: one that leads nowhere else, and no drive."""
+    try:
+        DatasetItem(name)
+    except ValueError:
+        return False
+    return True
 
 
 def with_distinct_ids(items: Iterable[DatasetItem], losses: Tally) -> list[DatasetItem]:
@@ -72,9 +81,8 @@ def images_by_stem(folder: str) -> dict[str, list[str]]:
     """Return the names of a folder's image files by their stem, each list sorted."""
     by_stem: dict[str, list[str]] = {}
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
-        stem, extension = os.path.splitext(name)
-        if extension.lower() in IMAGE_EXTENSIONS:
-            by_stem.setdefault(stem, []).append(name)
+        if is_image_name(name):
+            by_stem.setdefault(os.path.splitext(name)[0], []).append(name)
     return by_stem
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+from ..kinds import is_image_name
 from ..store import is_part_of_store
-from .image_folders import is_image, walk_own
+from .image_folders import walk_own
 
 __all__ = ["explain_unrecognised", "found_files"]
 
@@ -70,14 +71,14 @@ def _lacking(path: Path) -> Iterator[str]:
 def _other_files(path: Path) -> Iterator[str]:
     for parent, _, files in islice(walk_own(path), _MAX_FOLDERS):
         for name in files:
-            if not is_image(name):
+            if not is_image_name(name):
                 yield (parent / name).relative_to(path).as_posix()
 
 
 def _folder_of_images(path: Path) -> Path | None:
     """Return the first folder with images."""
     for parent, _, files in islice(walk_own(path), _MAX_FOLDERS):
-        if any(map(is_image, files)):
+        if any(map(is_image_name, files)):
             return parent
     return None
 
@@ -86,7 +87,7 @@ def _explain_file(path: Path) -> str:
     suffix = path.suffix.lower()
     if is_part_of_store(path):
         return f"{path}: is an embedding store. Name the dataset that it was made from."
-    if is_image(path.name):
+    if is_image_name(path.name):
         return f"{path}: is one image. Name its folder, as {path.parent}:image_dir."
     if suffix == ".zip":
         return (

@@ -7,6 +7,7 @@ are written. Here it is read as Ultralytics reads it; ids and arithmetic are Dat
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,12 +15,11 @@ from datumaro.components.annotation import Annotation
 from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.media import Image
-from datumaro.util.os_util import contains_unsafe_path_component
 
 from ..errors import DatasetReadError
 from ..tally import Tally
 from .fence import Fence
-from .same_stem import with_distinct_ids
+from .same_stem import can_be_id, with_distinct_ids
 from .yolo_config import find_config, names_classes, read_config
 from .yolo_images import YoloImage, find_images
 from .yolo_labels import LabelReader
@@ -87,8 +87,7 @@ def _items(
 ) -> Iterator[DatasetItem]:
     for image in images:
         place, unsafe = fence.place(image.path)
-        if contains_unsafe_path_component(image.item_id):
-            losses.add("image files whose name cannot be an id", place)
+        if not can_be_id(image.item_id):  # counted with the files that no item has
             continue
         annotations: list[Annotation] = []
         size = None
@@ -99,7 +98,7 @@ def _items(
             else:
                 readable = None if unsafe else image.path
                 annotations, size = reader.read(image.label, where, readable)
-        else:
+        elif not unsafe and os.path.isfile(image.path):  # else its row has a reason of its own
             losses.add("images without a label file, embedded without annotations", place)
         medium = Image.from_file(path=image.path, size=size)
         yield DatasetItem(image.item_id, subset=image.subset, media=medium, annotations=annotations)

@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 from datumaro.components.dataset_base import DEFAULT_SUBSET_NAME
 
+from ..kinds import is_image_name
 from ..tally import Tally
 from .dataset import is_split_name, split_of
-from .disk import is_image_name, is_mask_folder
+from .disk import is_mask_folder
 from .fence import Fence, is_within
 from .yolo_config import YoloConfig, read_lines
 
@@ -112,13 +113,15 @@ class _Finder:
     def count_labels(self, images: list[YoloImage]) -> None:
         """Count label files that no image has, and those that are several images'."""
         owners: dict[str, str] = {}
+        shared: dict[str, dict[str, None]] = {}
         for image in images:
-            if image.label and owners.setdefault(image.label, image.path) != image.path:
-                both = map(self._fence.relative, (image.label, owners[image.label], image.path))
-                self._losses.add(
-                    "label files that belong to two images, which both have the annotations",
-                    "{}: {}, {}".format(*both),
-                )
+            if image.label and (first := owners.setdefault(image.label, image.path)) != image.path:
+                shared.setdefault(image.label, {first: None})[image.path] = None
+        for label, paths in shared.items():
+            self._losses.add(
+                "label files that belong to several images, which all have the annotations",
+                f"{self._fence.relative(label)}: {', '.join(map(self._fence.relative, paths))}",
+            )
         for folder, names in self._files.items():
             if set(_LABELS) & set(self._parts(folder)):
                 for name in sorted(names):

@@ -11,12 +11,12 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ..files import workspace
 from ..models import sha256_file, user_cache_dir
 
 __all__ = ["MAX_BYTES", "cache_folder", "cache_key"]
@@ -57,19 +57,18 @@ def cache_folder(key: str) -> Iterator[Path | None]:
             os.utime(entry)
         yield entry
         return
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{key[:8]}.", suffix=".tmp", dir=root))
-    except OSError:
-        yield None
-        return
-    try:
+    with ExitStack() as stack:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            fresh = stack.enter_context(workspace(entry)) / "new"
+            fresh.mkdir()
+        except OSError:
+            yield None
+            return
         yield fresh
         with suppress(OSError):  # a full disk must not end a run
             _publish(fresh, entry)
             _prune(root)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _is_whole(entry: Path) -> bool:

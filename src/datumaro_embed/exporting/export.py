@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MissingExtraError, UsageError
+from ..files import new_path
 from ..models.checkpoint import licence_of, read_json
 from ..models.golden import make_golden
 from ..models.manifest import MODEL_FILES, ModelManifest, sha256_file, write_manifest
-from ..models.publish import publish_directory
 from . import from_open_clip, from_transformers
 from .compare import check_preparation
 from .download import fetch_checkpoint, is_open_clip
@@ -88,7 +88,7 @@ def export_model(
         )
     _check_extra()
     out_dir = Path(out_dir)
-    with publish_directory(out_dir, overwrite=overwrite) as fresh:
+    with new_path(out_dir, directory=True, replace=overwrite, remedy="--overwrite") as fresh:
         checkpoint = fetch_checkpoint(source, revision)
         traced = _trace(checkpoint.folder, fresh / "tokenizer.json")
         check_preparation(traced, fresh / "tokenizer.json", checkpoint.source)

@@ -9,6 +9,5 @@ index.py    FAISS (extra `faiss`)
 """
 
 from .convert import FORMATS, ConvertSummary, convert_store
-from .place import new_path
 
-__all__ = ["FORMATS", "ConvertSummary", "convert_store", "new_path"]
+__all__ = ["FORMATS", "ConvertSummary", "convert_store"]

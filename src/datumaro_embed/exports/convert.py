@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UsageError
+from ..files import new_path
 from ..records import Status
 from ..store import EmbeddingStore
 from .arrays import write_arrays
@@ -16,7 +17,6 @@ from .coco import write_coco
 from .flat import write_csv
 from .index import write_faiss
 from .parquet import write_parquet
-from .place import new_path
 
 __all__ = ["FORMATS", "ConvertSummary", "convert_store"]
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelInvalidError, UsageError
+from ..files import new_path
 from .catalogue import CatalogueEntry, entry_of
 from .checkpoint import (
     check_dim,
@@ -38,7 +39,6 @@ from .manifest import (
     write_manifest,
 )
 from .onnx_files import read_onnx
-from .publish import publish_directory
 from .resolve import user_model_dir
 from .tokenizers import complete_tokenizer
 
@@ -123,7 +123,7 @@ def pull_model(
         user_model_dir().mkdir(parents=True, exist_ok=True)
         out_dir = user_model_dir() / short
     target = Path(out_dir)
-    with publish_directory(target, overwrite=overwrite) as fresh:
+    with new_path(target, directory=True, replace=overwrite, remedy="--overwrite") as fresh:
         repo = open_repo(entry.repo_id, revision or entry.revision)
         if {MANIFEST_NAME, *MODEL_FILES} <= set(repo.digests):
             _copy_ours(repo, fresh)

@@ -1,7 +1,8 @@
-"""Everything a report says of a store, found before any of it is drawn."""
+"""All facts and findings of one store, before any of them is drawn."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
 from typing import Any
 
@@ -9,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..duplicates import find_duplicates
-from ..records import DuplicateGroup, Split, Status
+from ..records import DuplicateGroup, ItemKey, Split, Status
 from ..store import EmbeddingStore
-from .facts import collect, item_labels
+from .facts import collect
 from .projection import Projection, pca, umap
 from .typical import Ranked, isolated, typical
 
-__all__ = ["Analysis"]
+__all__ = ["Analysis", "Item"]
 
 MAX_POINTS = 200_000
 _GALLERY = 12
@@ -25,19 +26,22 @@ _EXAMPLES = 60
 IntArray = npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An item of a card; `point` is its index on the map, None where it is not there."""
+
+    row: int
+    key: ItemKey
+    split: Split
+    labels: tuple[str, ...]
+    point: int | None
+
+
 class Analysis:
     """Counts, maps and findings.
 
-    Parameters
-    ----------
-    store : EmbeddingStore
-    threshold : float
-        Of near-duplicates.
-    with_umap : bool
-
     Attributes
     ----------
-    facts : Facts
     rows : array of shape (n_points,), ascending
         Rows with a vector: those on the map.
     maps : list of Projection
@@ -50,77 +54,76 @@ class Analysis:
         The first groups across splits (True) and the first of the others, each with the rows to
         show: many leaks leave room for near-duplicates within a split.
     examples : mapping of int to int
-        Label → row that shows it best, for the commonest labels.
+        Label → row most similar to the mean of the items that have it, for the commonest labels.
     """
 
     def __init__(self, store: EmbeddingStore, *, threshold: float, with_umap: bool) -> None:
-        self._store = store
+        self.store = store
         self.facts = collect(store)
-        self.rows = _point_rows(store)
+        self.rows: IntArray = np.flatnonzero(store.statuses == Status.OK)
+        if len(self.rows) > MAX_POINTS:
+            random = np.random.default_rng(0)
+            self.rows = np.sort(random.choice(self.rows, MAX_POINTS, replace=False))
         vectors = store.embeddings(self.rows)
         self.maps: list[Projection] = [umap(vectors)] if with_umap else []
         self.maps.append(pca(vectors))
-        self.isolated = _of_rows(isolated(vectors, _GALLERY), self.rows)
-        self.typical = _of_rows(typical(vectors, _GALLERY), self.rows)
+        self.isolated = self._by_row(isolated(vectors, _GALLERY))
+        self.typical = self._by_row(typical(vectors, _GALLERY))
         self.groups = find_duplicates(store, threshold=threshold, progress=True).groups
         self.shown = {
-            across: [(group, _shown_rows(store, group)) for group in islice(found, _SHOWN_GROUPS)]
+            across: [(group, self._shown_rows(group)) for group in islice(found, _SHOWN_GROUPS)]
             for across in (True, False)
             for found in [(g for g in self.groups if g.across_splits is across)]
         }
-        self.examples = _label_examples(store, self.rows, vectors)
+        self.examples = self._label_examples(vectors)
+        self._bounds = np.searchsorted(self.facts.item_labels[0], np.arange(store.n_rows + 1))
+
+    def item(self, row: int) -> Item:
+        """Look an item up."""
+        codes = self.facts.item_labels[1][slice(*self._bounds[row : row + 2])].tolist()
+        point = int(np.searchsorted(self.rows, row))
+        return Item(
+            row,
+            self.store.key(row),
+            Split(int(self.store.splits[row])),
+            tuple(self.store.categories.labels[code] for code in codes),
+            point if point < len(self.rows) and self.rows[point] == row else None,
+        )
 
     @property
     def featured(self) -> list[int]:
-        """Rows that the page shows outside of the map."""
+        """Rows that the page shows outside of the map, one entry for each time."""
         grouped = (row for groups in self.shown.values() for _, rows in groups for row in rows)
-        ranked = (*self.isolated.rows.tolist(), *self.typical.rows.tolist())
+        ranked = (*self.isolated.rows, *self.typical.rows)
         return [*ranked, *self.examples.values(), *grouped]
 
     def findings(self) -> IntArray:
         """Code of each point in `points.FINDINGS`: the most serious that holds."""
-        codes = np.zeros(self._store.n_rows, dtype=np.int64)
+        codes = np.zeros(self.store.n_rows, dtype=np.int64)
         codes[self.isolated.rows] = 3
         for group in reversed(self.groups):
-            codes[[self._store.row(key) for key in group.keys]] = 1 if group.across_splits else 2
+            codes[[self.store.row(key) for key in group.keys]] = 1 if group.across_splits else 2
         found: IntArray = codes[self.rows]
         return found
 
-    def spread(self) -> list[int]:
-        """Every row once, in random order: any first part of it is spread over the dataset."""
-        shuffled: list[int] = np.random.default_rng(0).permutation(self.rows).tolist()
-        return shuffled
+    def _by_row(self, ranked: Ranked) -> Ranked:
+        return Ranked(self.rows[ranked.rows].tolist(), ranked.similarities, ranked.note)
 
+    def _shown_rows(self, group: DuplicateGroup) -> list[int]:
+        """First members of each split in turn, so that a leak shows both of its sides."""
+        by_split: dict[Split, list[int]] = {}
+        for key, split in zip(group.keys, group.splits, strict=True):
+            by_split.setdefault(split, []).append(self.store.row(key))
+        turns = chain.from_iterable(zip_longest(*by_split.values()))
+        return [row for row in turns if row is not None][:_SHOWN_MEMBERS]
 
-def _point_rows(store: EmbeddingStore) -> IntArray:
-    rows: IntArray = np.flatnonzero(store.statuses == Status.OK)
-    if len(rows) > MAX_POINTS:
-        rows = np.sort(np.random.default_rng(0).choice(rows, MAX_POINTS, replace=False))
-    return rows
-
-
-def _shown_rows(store: EmbeddingStore, group: DuplicateGroup) -> list[int]:
-    """First members of each split in turn, so that a leak shows both of its sides."""
-    by_split: dict[Split, list[int]] = {}
-    for key, split in zip(group.keys, group.splits, strict=True):
-        by_split.setdefault(split, []).append(store.row(key))
-    turns = chain.from_iterable(zip_longest(*by_split.values()))
-    return [row for row in turns if row is not None][:_SHOWN_MEMBERS]
-
-
-def _of_rows(ranked: Ranked, rows: IntArray) -> Ranked:
-    return Ranked(rows[ranked.rows], ranked.similarities, ranked.note)
-
-
-def _label_examples(
-    store: EmbeddingStore, rows: IntArray, vectors: npt.NDArray[Any], most: int = _EXAMPLES
-) -> dict[int, int]:
-    """For the commonest labels: the row most similar to the mean of the items that have it."""
-    owners, labels = item_labels(store)
-    counts = np.bincount(labels, minlength=1)
-    found = {}
-    for label in np.argsort(-counts, kind="stable")[:most].tolist():
-        mine = np.flatnonzero(np.isin(rows, owners[labels == label], assume_unique=True))
-        if len(mine):
-            found[label] = int(rows[mine[typical(vectors[mine], 1).rows[0]]])
-    return found
+    def _label_examples(self, vectors: npt.NDArray[Any]) -> dict[int, int]:
+        owners, labels, _ = self.facts.item_labels
+        counts = np.bincount(labels, minlength=1)
+        found = {}
+        for label in np.argsort(-counts, kind="stable")[:_EXAMPLES].tolist():
+            mine = np.isin(self.rows, owners[labels == label], assume_unique=True)
+            if mine.any():
+                best = typical(vectors[mine], 1).rows[0]
+                found[label] = int(self.rows[mine][best])
+        return found

@@ -1,9 +1,10 @@
-"""What a dataset is, counted from a store's columns."""
+"""Counts of a store: subsets, labels, annotations, sizes, failures."""
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,32 +13,15 @@ from ..causes import cause_of, detail_of
 from ..records import ItemKey, Split, Status
 from ..store import EmbeddingStore
 
-__all__ = [
-    "Facts",
-    "Failure",
-    "LabelFact",
-    "SubsetFact",
-    "collect",
-    "item_labels",
-]
+__all__ = ["Facts", "Failure", "LabelFact", "SizeFacts", "collect", "size_facts"]
 
 _MAX_EXAMPLES = 50
 IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class SubsetFact:
-    """Items of one subset, and how many of them have no vector."""
-
-    name: str
-    split: Split
-    n_items: int
-    n_failed: int
-
-
-@dataclass(frozen=True, slots=True)
 class LabelFact:
-    """Annotations of one label, in all and by split, and the items that have any."""
+    """Annotations of one label, in total and by split, and the items that have any."""
 
     name: str
     index: int
@@ -47,8 +31,28 @@ class LabelFact:
 
 
 @dataclass(frozen=True, slots=True)
+class SizeFacts:
+    """Image sizes.
+
+    Attributes
+    ----------
+    counts : list of (width, height, n_items)
+        Upright pixels, the most common size first; unknown sizes left out.
+    axis_end : int
+        A round number, at least the longest side.
+    """
+
+    counts: list[tuple[int, int, int]]
+    n_landscape: int
+    n_portrait: int
+    n_square: int
+    n_unknown: int
+    axis_end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
-    """Items that failed for one cause; of many only the first, each with its own detail."""
+    """Items that failed for one cause; `examples` holds the first few, each with its detail."""
 
     status: Status
     cause: str
@@ -62,84 +66,81 @@ class Facts:
 
     Attributes
     ----------
-    sizes : mapping of (width, height) to int
-        Upright pixels → items; unknown sizes left out.
+    subsets, annotation_types : mapping of str to int
+        Name → items, name → annotations.
+    item_labels : tuple of three int64 arrays (n_pairs,)
+        Row, label, number of annotations: each pair of an item and a label of its annotations,
+        ascending by row, then by label.
     labels : tuple of LabelFact
         Most annotations first; labels without any are last.
     """
 
     n_items: int
-    n_embedded: int
-    n_annotations: int
-    subsets: tuple[SubsetFact, ...]
-    labels: tuple[LabelFact, ...]
+    n_failed: int
+    subsets: dict[str, int]
     annotation_types: dict[str, int]
-    sizes: dict[tuple[int, int], int]
+    item_labels: tuple[IntArray, IntArray, IntArray]
+    labels: tuple[LabelFact, ...]
+    sizes: SizeFacts
     failures: tuple[Failure, ...]
 
 
 def collect(store: EmbeddingStore) -> Facts:
     """Count everything; O(n_rows + n_annotations), plus one lookup for each failed item."""
-    codes, counts = np.unique(store.ann_types, return_counts=True)
-    sizes, size_counts = np.unique(
-        np.stack([store.widths, store.heights], axis=1), axis=0, return_counts=True
-    )
+    subsets = np.bincount(store.subset_codes, minlength=len(store.subset_names)).tolist()
+    types = np.bincount(store.ann_types, minlength=len(store.ann_type_names)).tolist()
+    item_labels = _item_labels(store)
     return Facts(
         n_items=store.n_rows,
-        n_embedded=int(np.count_nonzero(store.statuses == Status.OK)),
-        n_annotations=store.n_annotations,
-        subsets=tuple(_subsets(store)),
-        labels=tuple(_labels(store)),
+        n_failed=int(np.count_nonzero(store.statuses != Status.OK)),
+        subsets=dict(zip(store.subset_names, subsets, strict=True)),
         annotation_types={
-            store.ann_type_names[code]: int(count)
-            for code, count in zip(codes, counts, strict=True)
+            name: n for name, n in zip(store.ann_type_names, types, strict=True) if n
         },
-        sizes={
-            (int(width), int(height)): int(count)
-            for (width, height), count in zip(sizes, size_counts, strict=True)
-            if width and height
-        },
+        item_labels=item_labels,
+        labels=tuple(_labels(store, *item_labels)),
+        sizes=size_facts(store.widths, store.heights),
         failures=tuple(_failures(store)),
     )
 
 
-def item_labels(store: EmbeddingStore) -> tuple[IntArray, IntArray]:
-    """Pair items with the labels that they have.
-
-    Returns
-    -------
-    rows, labels : arrays of shape (n_pairs,), int64
-        Each pair once, ascending by row, then by label.
-    """
+def _item_labels(store: EmbeddingStore) -> tuple[IntArray, IntArray, IntArray]:
     labels = store.ann_labels.astype(np.int64)
-    rows = store.ann_rows
     known = (labels >= 0) & (labels < len(store.categories.labels))
     width = max(len(store.categories.labels), 1)
-    pairs = np.unique(rows[known] * width + labels[known])
-    return pairs // width, pairs % width
+    pairs, counts = np.unique(store.ann_rows[known] * width + labels[known], return_counts=True)
+    return pairs // width, pairs % width, counts
 
 
-def _subsets(store: EmbeddingStore) -> list[SubsetFact]:
-    failed = store.statuses != Status.OK
-    found = []
-    for code, name in enumerate(store.subset_names):
-        mine = store.subset_codes == code
-        split = Split(int(store.splits[np.argmax(mine)]))
-        found.append(SubsetFact(name, split, int(mine.sum()), int((mine & failed).sum())))
-    return found
+def size_facts(widths: npt.NDArray[Any], heights: npt.NDArray[Any]) -> SizeFacts:
+    """Count sizes; 0 stands for unknown."""
+    known = (widths > 0) & (heights > 0)
+    pairs = np.stack([widths, heights], axis=1)[known].astype(np.int64)
+    sizes, counts = np.unique(pairs, axis=0, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    surplus = pairs[:, 0] - pairs[:, 1]
+    return SizeFacts(
+        counts=[(*sizes[at].tolist(), int(counts[at])) for at in order],
+        n_landscape=int(np.count_nonzero(surplus > 0)),
+        n_portrait=int(np.count_nonzero(surplus < 0)),
+        n_square=int(np.count_nonzero(surplus == 0)),
+        n_unknown=int(np.count_nonzero(~known)),
+        axis_end=_round_up(int(pairs.max(initial=1))),
+    )
 
 
-def _labels(store: EmbeddingStore) -> list[LabelFact]:
+def _round_up(value: int) -> int:
+    power = 10 ** math.floor(math.log10(value))
+    return next(int(k * power) for k in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if k * power >= value)
+
+
+def _labels(
+    store: EmbeddingStore, rows: IntArray, labels: IntArray, counts: IntArray
+) -> list[LabelFact]:
     names = store.categories.labels
-    if not names:
-        return []
-    known = (store.ann_labels >= 0) & (store.ann_labels < len(names))
-    labels = store.ann_labels[known].astype(np.int64)
-    splits = store.splits[store.ann_rows[known]].astype(np.int64)
     table = np.zeros((len(names), len(Split)), dtype=np.int64)
-    np.add.at(table, (labels, splits), 1)
-    n_items = np.bincount(item_labels(store)[1], minlength=len(names))
-    order = np.argsort(-table.sum(axis=1), kind="stable")
+    np.add.at(table, (labels, store.splits[rows].astype(np.int64)), counts)
+    n_items = np.bincount(labels, minlength=len(names))
     return [
         LabelFact(
             name=names[index],
@@ -148,19 +149,18 @@ def _labels(store: EmbeddingStore) -> list[LabelFact]:
             n_items=int(n_items[index]),
             by_split={split: int(table[index, split]) for split in Split if table[index, split]},
         )
-        for index in order.tolist()
+        for index in np.argsort(-table.sum(axis=1), kind="stable").tolist()
     ]
 
 
 def _failures(store: EmbeddingStore) -> list[Failure]:
-    counts: Counter[tuple[Status, str]] = Counter()
-    examples: dict[tuple[Status, str], list[tuple[ItemKey, str]]] = {}
+    found: dict[tuple[Status, str], list[int]] = {}
     for row in np.flatnonzero(store.statuses != Status.OK).tolist():
-        error = store.error(row)
-        cause = cause_of(error)
-        group = Status(int(store.statuses[row])), cause
-        counts[group] += 1
-        first = examples.setdefault(group, [])
-        if len(first) < _MAX_EXAMPLES:
-            first.append((store.key(row), detail_of(error, cause)))
-    return [Failure(*group, count, tuple(examples[group])) for group, count in counts.most_common()]
+        group = Status(int(store.statuses[row])), cause_of(store.error(row))
+        found.setdefault(group, []).append(row)
+    failures = []
+    for (status, cause), rows in sorted(found.items(), key=lambda pair: -len(pair[1])):
+        first = rows[:_MAX_EXAMPLES]
+        examples = tuple((store.key(row), detail_of(store.error(row), cause)) for row in first)
+        failures.append(Failure(status, cause, len(rows), examples))
+    return failures

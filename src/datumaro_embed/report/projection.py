@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ..errors import MissingExtraError
 
-__all__ = ["Projection", "pca", "umap"]
+__all__ = ["Projection", "missing", "pca", "umap"]
 
 Vectors = npt.NDArray[np.floating[Any]]
 _BLOCK_ROWS = 65_536
@@ -18,15 +18,7 @@ _BLOCK_ROWS = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """A map.
-
-    Attributes
-    ----------
-    name : str
-    note : str
-        What it shows and how much, one sentence.
-    points : array of shape (n, 2), float64
-    """
+    """A map: `points` of shape (n, 2); `note` says what they show, as the end of a sentence."""
 
     name: str
     note: str
@@ -36,38 +28,29 @@ class Projection:
 def pca(vectors: Vectors) -> Projection:
     """Project on the two directions of largest variance.
 
-    Parameters
-    ----------
-    vectors : array of shape (n, dim)
-
-    Returns
-    -------
-    Projection
-        The sign of each axis is fixed by its largest component, so equal input gives equal maps.
-
     Notes
     -----
+    The sign of each axis is fixed by its largest component, so equal input gives equal maps.
     O(n · dim² + dim³) time; memory of one block of rows and a dim × dim matrix.
     """
     n_rows, dim = vectors.shape
     if n_rows == 0:
-        return Projection("PCA", "No item has a vector.", np.zeros((0, 2)))
+        return Projection("PCA", "no item has an embedding.", np.zeros((0, 2)))
     mean = vectors.mean(axis=0, dtype=np.float64)
+    blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, n_rows, _BLOCK_ROWS)]
     scatter = np.zeros((dim, dim))
-    for start in range(0, n_rows, _BLOCK_ROWS):
-        block = vectors[start : start + _BLOCK_ROWS] - mean
+    for rows in blocks:
+        block = vectors[rows] - mean
         scatter += block.T @ block
     variances, axes = np.linalg.eigh(scatter)
     top = axes[:, ::-1][:, :2]
     if dim == 1:
         top = np.hstack([top, np.zeros((1, 1))])
     top = top * np.sign(top[np.argmax(np.abs(top), axis=0), np.arange(2)] + 1e-300)
-    points = np.empty((n_rows, 2))
-    for start in range(0, n_rows, _BLOCK_ROWS):
-        points[start : start + _BLOCK_ROWS] = (vectors[start : start + _BLOCK_ROWS] - mean) @ top
+    points = np.concatenate([(vectors[rows] - mean) @ top for rows in blocks])
     total = float(variances.sum())
     share = float(variances[::-1][:2].sum()) / total if total > 0 else 1.0
-    note = f"The two directions of largest variance, {share:.0%} of it: distances are to scale."
+    note = f"first two principal components, {share:.0%} of the variance; distances are to scale."
     return Projection("PCA", note, points)
 
 
@@ -87,21 +70,26 @@ def umap(vectors: Vectors, *, seed: int = 0) -> Projection:
     try:
         from umap import UMAP
     except ImportError as error:
-        raise MissingExtraError(
-            "umap-learn is not installed. Run: pip install 'datumaro-embed[report]'", extra="report"
-        ) from error
+        raise missing(error) from error
     n_neighbors = min(15, len(vectors) - 1)
     if n_neighbors < 2:
-        return Projection("UMAP", "Too few items.", pca(vectors).points)
-    init = "spectral" if len(vectors) > 50 else "random"
+        note = "too few items for UMAP, so this is the PCA."
+        return Projection("UMAP", note, pca(vectors).points)
     model = UMAP(
         n_neighbors=n_neighbors,
         metric="cosine",
         random_state=seed,
         n_jobs=1,
-        init=init,
+        init="spectral" if len(vectors) > 50 else "random",
         min_dist=0.2,
     )
     points = model.fit_transform(np.asarray(vectors, dtype=np.float32))
-    note = "Neighbours lie together; distances between far groups mean nothing."
+    note = "neighbors stay close; distances between distant groups have no meaning."
     return Projection("UMAP", note, np.asarray(points, dtype=np.float64))
+
+
+def missing(error: ImportError) -> MissingExtraError:
+    """Turn a failed import of a package of the extra `report` into the command that mends it."""
+    return MissingExtraError(
+        f"{error.name} is not installed. Run: pip install 'datumaro-embed[report]'", extra="report"
+    )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 
@@ -14,83 +15,44 @@ from ..images import ImageProblem, read_image
 from ..parallel import map_ahead, usable_processors
 from ..store import EmbeddingStore
 
-__all__ = ["SIDE_PX", "Thumbnails"]
+__all__ = ["SIDE_PX", "thumbnails"]
 
 SIDE_PX = 144
 _QUALITY = 70
-_MARKUP_BYTES = 400  # around it: attributes with the key and some labels, escaped
 
 
-class Thumbnails:
-    """Makes thumbnails of rows until a budget is spent.
+def thumbnails(
+    store: EmbeddingStore, root: str | os.PathLike[str], rows: Iterable[int]
+) -> Generator[tuple[int, str], None, None]:
+    """Yield each row whose image can be used, in order, with a base64 WebP file.
 
-    Parameters
-    ----------
-    store : EmbeddingStore
-    root : path
-        Of the media. An image is used only where its real path lies inside, and its bytes are those
-        that were embedded: a store from elsewhere can so not bring other files into the page.
-
-    Attributes
-    ----------
-    made : mapping of int to str
-        Row → base64 of a WebP file.
+    An image is used only where its real path lies inside of `root`, and its bytes are those that
+    were embedded: a store from elsewhere cannot bring other files into the page.
     """
+    root = os.path.realpath(root)
 
-    def __init__(self, store: EmbeddingStore, root: str | os.PathLike[str]) -> None:
-        self._store = store
-        self._root = os.path.realpath(root)
-        self.made: dict[int, str] = {}
-
-    def make(
-        self, rows: Iterable[int], budget_bytes: int, *, copies: Mapping[int, int] | None = None
-    ) -> None:
-        """Add thumbnails of rows, in order, while they fit into the budget.
-
-        Parameters
-        ----------
-        rows : iterable of int
-        budget_bytes : int
-        copies : mapping of int to int, optional
-            How often a row's picture stands in the page; once unless given.
-        """
-        spent = 0
-        workers = usable_processors()
-        wanted = (
-            (row, path)
-            for row in dict.fromkeys(rows)
-            if row not in self.made and (path := self._path(row)) is not None
-        )
-        for row, encoded in map_ahead(self._thumbnail, wanted, workers=workers, ahead=8 * workers):
-            if encoded is None:
-                continue
-            spent += (len(encoded) + _MARKUP_BYTES) * (copies or {}).get(row, 1)
-            if spent > budget_bytes:
-                break
-            self.made[row] = encoded
-
-    def _thumbnail(self, item: tuple[int, Path]) -> tuple[int, str | None]:
+    def thumbnail(item: tuple[int, Path]) -> tuple[int, str]:
         row, path = item
         try:
-            image, info = read_image(path, depth_range=self._store.depth_range)
+            image, info = read_image(path, depth_range=store.depth_range)
         except ImageProblem:
-            return row, None
-        if info.content_sha256 != self._store.content_sha256[row].tobytes():
-            return row, None
-        return row, _encode(image)
+            return row, ""
+        if info.content_sha256 != store.content_sha256[row].tobytes():
+            return row, ""
+        image.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC, reducing_gap=2.0)
+        stream = BytesIO()
+        image.save(stream, "WEBP", quality=_QUALITY, method=4)
+        return row, b64encode(stream.getvalue()).decode("ascii")
 
-    def _path(self, row: int) -> Path | None:
-        """Where the image lies; None for media in memory and paths that leave the root."""
-        relative = self._store.item(row).path
-        if not relative or "\0" in relative:
-            return None
-        real = os.path.realpath(os.path.join(self._root, relative))
-        inside = real.startswith(self._root.rstrip(os.sep) + os.sep)
-        return Path(real) if inside else None
+    workers = usable_processors()
+    found = ((row, path) for row in rows if (path := _inside(root, store.item(row).path)))
+    with closing(map_ahead(thumbnail, found, workers=workers, ahead=8 * workers)) as pictures:
+        yield from ((row, picture) for row, picture in pictures if picture)
 
 
-def _encode(image: Image.Image) -> str:
-    image.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC, reducing_gap=2.0)
-    stream = BytesIO()
-    image.save(stream, "WEBP", quality=_QUALITY, method=4)
-    return b64encode(stream.getvalue()).decode("ascii")
+def _inside(root: str, relative: str) -> Path | None:
+    """Join the paths; None for media in memory and for a file that lies outside of the root."""
+    if not relative or "\0" in relative:
+        return None
+    real = os.path.realpath(os.path.join(root, relative))
+    return Path(real) if real.startswith(root.rstrip(os.sep) + os.sep) else None

@@ -20,24 +20,15 @@ _NEIGHBOURS = 5
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """Rows in order, and the similarity that put them there; `note` says of what to what."""
+    """Rows in order with the similarity that ranks them; `note` describes the ranking."""
 
-    rows: npt.NDArray[np.int64]
-    similarities: npt.NDArray[np.float32]
+    rows: list[int]
+    similarities: list[float]
     note: str
 
 
-def isolated(vectors: Vectors, k: int, *, seed: int = 0) -> Ranked:
-    """Rank rows by mean similarity to their five nearest others, lowest first.
-
-    Parameters
-    ----------
-    vectors : array of shape (n, dim)
-        Unit rows.
-    k : int
-        At most this many rows.
-    seed : int
-        Of the sample.
+def isolated(vectors: Vectors, k: int) -> Ranked:
+    """Rank at most `k` unit rows by mean similarity to their five nearest others, lowest first.
 
     Notes
     -----
@@ -47,12 +38,12 @@ def isolated(vectors: Vectors, k: int, *, seed: int = 0) -> Ranked:
     n_rows = len(vectors)
     references = np.arange(n_rows)
     if n_rows > _MAX_REFERENCES:
-        chosen = np.random.default_rng(seed).choice(n_rows, _MAX_REFERENCES, replace=False)
-        references = np.sort(chosen)
-    others = np.asarray(vectors[references], dtype=np.float32)
+        random = np.random.default_rng(0)
+        references = np.sort(random.choice(n_rows, _MAX_REFERENCES, replace=False))
     nearest = min(_NEIGHBOURS, len(references) - 1)
     if nearest < 1:
-        return Ranked(np.arange(0), np.zeros(0, np.float32), "Too few items.")
+        return Ranked([], [], "The store has too few embedded items to rank.")
+    others = np.asarray(vectors[references], dtype=np.float32)
     means = np.empty(n_rows, dtype=np.float32)
     for start in range(0, n_rows, _BLOCK_ROWS):
         rows = np.arange(start, min(start + _BLOCK_ROWS, n_rows))
@@ -62,24 +53,18 @@ def isolated(vectors: Vectors, k: int, *, seed: int = 0) -> Ranked:
         block[np.flatnonzero(itself), position[itself]] = -2.0
         means[rows] = np.partition(block, -nearest, axis=1)[:, -nearest:].mean(axis=1)
     order = np.argsort(means, kind="stable")[:k]
-    sampled = f"{_MAX_REFERENCES:,} random items" if n_rows > _MAX_REFERENCES else "all items"
-    note = f"Lowest mean similarity to the {nearest} nearest of {sampled}."
-    return Ranked(order, means[order], note)
+    sample = f" among {_MAX_REFERENCES:,} random items" if n_rows > _MAX_REFERENCES else ""
+    neighbours = f"{nearest} nearest neighbors" if nearest > 1 else "nearest neighbor"
+    note = f"Items with the lowest mean cosine similarity to their {neighbours}{sample}."
+    return Ranked(order.tolist(), means[order].tolist(), note)
 
 
 def typical(vectors: Vectors, k: int) -> Ranked:
-    """Rank rows by similarity to the mean of all rows, highest first.
-
-    Parameters
-    ----------
-    vectors : array of shape (n, dim)
-        Unit rows.
-    k : int
-        At most this many rows.
-    """
+    """Rank at most `k` unit rows by similarity to the mean of all rows, highest first."""
     if not len(vectors):
-        return Ranked(np.arange(0), np.zeros(0, np.float32), "No item has a vector.")
+        return Ranked([], [], "No item has an embedding.")
     centre = unit_rows(vectors.mean(axis=0, dtype=np.float32)[None])[0]
     similarities = vectors.astype(np.float32) @ centre
     order = np.argsort(-similarities, kind="stable")[:k]
-    return Ranked(order, similarities[order], "Highest similarity to the mean of all items.")
+    note = "Items with the highest cosine similarity to the mean embedding."
+    return Ranked(order.tolist(), similarities[order].tolist(), note)

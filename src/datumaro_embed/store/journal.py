@@ -172,7 +172,7 @@ def new_manifest(uuid: str, kind: VectorKind, **facts: Any) -> Manifest:
 def write_manifest(path: Path, manifest: Manifest, files: FileSystem) -> None:
     """Replace a manifest in one step; raises `StoreWriteError`."""
     data = _encode(manifest)
-    publish(path, [data], len(data), files)
+    publish(path, [data], len(data), files, work=path.parent)
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -656,7 +656,7 @@ class Journal:
         name = f"0-{self._next_number:06d}.h5"
         self._next_number += 1
         size_bytes, blocks = file_image(store, head, uuid)
-        digest = publish(self._folder / name, blocks, size_bytes, self.files)
+        digest = publish(self._folder / name, blocks, size_bytes, self.files, work=self.path)
         ends = [("", "")] * 2
         if store.n_rows:
             ends = [(k.subset, k.id) for k in (store.key(0), store.key(store.n_rows - 1))]

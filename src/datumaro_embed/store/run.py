@@ -507,7 +507,7 @@ class Hdf5Run(StoreWriter):
             else EmbeddingStore([self._empty_part()], path="", kind=self._kind, uuid="")
         )
         size_bytes, blocks = file_image(rows, head, self._new.uuid)
-        publish(self._place.target, blocks, size_bytes, self.files, workspace=self._journal.path)
+        publish(self._place.target, blocks, size_bytes, self.files, work=self._journal.path)
         # A process killed from here on leaves a manifest by which the file is known as its own.
         self._journal.save(replace(self._new, segments=(), spare=(), n_expected=0))
         with write_errors(self._journal.path):

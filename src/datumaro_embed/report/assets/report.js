@@ -27,6 +27,7 @@ let map = maps[0], categories = [], hidden = new Set(), current = -1, mode = "la
 
 const keyOf = (i) => data.subset_names[subset[i]] + "/" + data.id[i];
 const labelsOf = (i) => Array.from(labels.subarray(labelOffsets[i], labelOffsets[i + 1]), (c) => data.label_names[c]);
+const counted = (n, one, many) => n.toLocaleString("en") + " " + (n === 1 ? one : many);
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 function element(name, properties = {}, ...children) {
   const made = document.createElement(name);
@@ -63,6 +64,7 @@ function categorise(column) {
   hidden = new Set();
 }
 
+const symbolOf = (category) => (n > 20000 ? "circle" : category.symbol);
 function traces() {
   const size = n <= 300 ? 12 : n <= 2000 ? 9 : n <= 8000 ? 6 : n <= 40000 ? 4 : 3;
   const type = data.webgl ? "scattergl" : "scatter";
@@ -73,9 +75,9 @@ function traces() {
     customdata: category.points,
     selectedpoints: chosen ? category.points.flatMap((i, j) => (chosen.has(i) ? [j] : [])) : undefined,
     selected: {marker: {opacity: 1}}, unselected: {marker: {opacity: 0.15}},
-    marker: {color: category.colour || css("--other-point"), symbol: n > 20000 ? "circle" : category.symbol, size,
+    marker: {color: category.colour || css("--other-point"), symbol: symbolOf(category), size,
       opacity: n > 20000 ? 0.65 : 0.88, // An open symbol is its line: without one WebGL draws nothing.
-      line: {width: category.symbol.endsWith("-open") ? 1.5 : n > 2000 ? 0 : 1, color: css("--card")}},
+      line: {width: symbolOf(category).endsWith("-open") ? 1.5 : n > 2000 ? 0 : 1, color: css("--card")}},
   }));
   // Rare categories are drawn last, above common ones.
   return drawn.map((trace, k) => [trace, k]).sort((a, b) => b[0].x.length - a[0].x.length).map(([trace]) => trace);
@@ -187,10 +189,9 @@ function hover(i) {
 // Selection ------------------------------------------------------------------------------------
 function select(points, {redraw = true} = {}) {
   selected = points;
-  const count = points.length;
-  $("count").textContent = count.toLocaleString("en") + (count === 1 ? " item" : " items");
+  $("count").textContent = counted(points.length, "item", "items");
   $("ids").value = points.map(keyOf).join("\n");
-  $("copy").disabled = $("clear").disabled = count === 0;
+  $("copy").disabled = $("clear").disabled = points.length === 0;
   $("copied").textContent = "";
   $("strip").replaceChildren(...points.filter((i) => data.thumbnails[i]).slice(0, 60).map(picture));
   if (current >= 0) describe(current);
@@ -214,14 +215,14 @@ function find() {
   for (let i = 0; i < n; i++) {
     if (keyOf(i).toLowerCase().includes(words) || labels.subarray(labelOffsets[i], labelOffsets[i + 1]).some((c) => wanted.has(c))) matches.push(i);
   }
-  const all = element("button", {type: "button", textContent: "Select all " + matches.length.toLocaleString("en") + " found"});
+  const all = element("button", {type: "button", textContent: "Select " + counted(matches.length, "match", "matches")});
   all.onclick = () => select(matches);
   const some = matches.slice(0, 40).map((i) => {
     const button = element("button", {type: "button", textContent: keyOf(i)});
     button.onclick = () => show(i);
     return element("li", {}, button);
   });
-  return list.replaceChildren(element("li", {}, matches.length ? all : "Nothing found."), ...some);
+  return list.replaceChildren(element("li", {}, matches.length ? all : "No matches."), ...some);
 }
 
 // Keyboard -------------------------------------------------------------------------------------
@@ -254,8 +255,7 @@ const KEYS = {
 const plot = $("plot");
 if (data.webgl && !document.createElement("canvas").getContext("webgl")) data.webgl = false;
 function note() {
-  const failed = data.n_failed ? " " + data.n_failed.toLocaleString("en") + " failed items have no vector and are listed under Failures." : "";
-  $("map-note").textContent = n.toLocaleString("en") + " items; near ones look alike to the model. " + map.name + ": " + map.note + failed;
+  $("map-note").textContent = counted(n, "item", "items") + ". Items close together have similar embeddings. " + map.name + ": " + map.note;
 }
 $("projection").replaceChildren(...maps.map((m, k) => element("option", {value: k, textContent: m.name})));
 $("projection-box").hidden = maps.length < 2;
