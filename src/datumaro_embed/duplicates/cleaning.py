@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import UsageError
 from ..records import DuplicateGroup, ItemKey
 
-__all__ = ["ACTIONS", "DUPLICATED", "Change", "plan_changes", "plan_summary"]
+__all__ = ["ACTIONS", "DUPLICATED", "Change", "check_action", "plan_changes", "plan_summary"]
 
 ACTIONS = ("separate", "drop", "move", "tag")
 DUPLICATED = "duplicated"
@@ -76,8 +76,7 @@ def plan_changes(
     UsageError
         No such action.
     """
-    if action not in ACTIONS:
-        raise UsageError(f"There is no action {action!r}. Choose {', '.join(ACTIONS)}.")
+    check_action(action)
     known, used = set(keys), {*keys, *taken}
     changes: dict[ItemKey, Change] = {}
     for number, group in enumerate(groups, start=1):
@@ -90,6 +89,12 @@ def plan_changes(
             if change is not None:
                 changes[key] = change
     return changes
+
+
+def check_action(action: str) -> None:
+    """Refuse what is none of `ACTIONS`; raises `UsageError`."""
+    if action not in ACTIONS:
+        raise UsageError(f"There is no action {action!r}. Choose {', '.join(ACTIONS)}.")
 
 
 def plan_summary(changes: Mapping[ItemKey, Change], action: str, n_items: int) -> str:

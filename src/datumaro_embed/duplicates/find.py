@@ -19,7 +19,13 @@ from .describe import are_leaks, describe_groups, describe_pairs
 from .equal import EqualRows, equal_files
 from .grouping import Components, PairKeeper
 
-__all__ = ["DEFAULT_THRESHOLD", "DuplicateReport", "check_threshold", "find_duplicates"]
+__all__ = [
+    "DEFAULT_THRESHOLD",
+    "DuplicateReport",
+    "check_finding",
+    "check_threshold",
+    "find_duplicates",
+]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -108,7 +114,7 @@ def find_duplicates(
     Some 15 s for 100,000 rows of length 512 on two cores, half a minute for a million, by cells.
     Failed items have no vector and are in no group.
     """
-    check_threshold(threshold)
+    check_finding(threshold, keep_split)
     if isinstance(store, EmbeddingStore):
         keep_order = _keep_order(keep_split)
         return _Finder(store, threshold, across_splits, all_pairs, keep_order, progress).report()
@@ -131,6 +137,12 @@ def _keep_order(keep_split: str) -> tuple[Split, ...]:
         raise UsageError(f"keep_split is {keep_split!r}. Choose train, val or test.") from error
     others = (Split.TRAIN, Split.VAL, Split.TEST, Split.OTHER)
     return (wanted, *(split for split in others if split is not wanted))
+
+
+def check_finding(threshold: float, keep_split: str) -> None:
+    """Refuse arguments of `find_duplicates` before anything is read; raises `UsageError`."""
+    check_threshold(threshold)
+    _keep_order(keep_split)
 
 
 def check_threshold(threshold: float) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from ..models import resolve_model
 from ..pipeline import EmbedOptions, check_place, embed_source
 from ..place import misdetection
 from .errors import datum_errors
-from .parsing import plain_help
+from .parsing import datum_folders, plain_help
 
 __all__ = ["ClipEmbed"]
 
@@ -81,8 +80,8 @@ class ClipEmbed(Transform):  # type: ignore[misc]
 
     def _embed(self) -> None:
         options = EmbedOptions(**self._options)
-        output = _output_folder() if self._from_datum else None
-        if output and (warning := misdetection(self._store, output)):
+        folders = datum_folders() if self._from_datum else None
+        if folders and (warning := misdetection(self._store, folders[1])):
             log.warning(warning)
         source = SourceDataset(self._extractor, follow_symlinks=options.follow_symlinks)
         if unused := unused_images(source):
@@ -94,12 +93,3 @@ class ClipEmbed(Transform):  # type: ignore[misc]
             )
         for line in embed_source(source, self._store, options).lines():
             log.info(line)
-
-
-def _output_folder() -> str | None:
-    """Return where `datum transform` will save the dataset, which it does not tell a transform."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("-o", "--output-dir")
-    known, _ = parser.parse_known_args(sys.argv[1:])
-    output: str | None = known.output_dir
-    return output

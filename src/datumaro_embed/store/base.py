@@ -33,6 +33,8 @@ __all__ = ["EmbeddingStore"]
 Self = TypeVar("Self", bound="EmbeddingStore")
 Array = npt.NDArray[Any]
 
+_LISTS_KEYS = "`datumaro-embed info STORE --items N` prints the first N (in Python: store.keys())."
+
 
 class EmbeddingStore(ColumnViews, ABC):
     """Reads a sealed store; a context manager. Row i is always item i, in ascending key order.
@@ -168,7 +170,7 @@ class EmbeddingStore(ColumnViews, ABC):
             near = ", ".join(f"'{other}'" for other in near_keys(self, key))
             raise ItemNotFoundError(
                 f"No item '{key}' in '{self.info.path}'. "
-                + (f"Nearest: {near}." if near else "A key is SUBSET/ID; keys() gives all."),
+                + (f"Nearest: {near}." if near else f"A key is SUBSET/ID. {_LISTS_KEYS}"),
                 key=wanted or key,
             )
         return row
