@@ -67,7 +67,7 @@ def the_kept_one_changed(data: Path) -> str:
 
 def one_more(data: Path) -> str:
     write(data, {**seeds(), ("val", "new"): 9})
-    return "1 items that the store does not know (val/new)"
+    return "1 item that the store does not know (val/new)"
 
 
 def renamed(data: Path) -> str:

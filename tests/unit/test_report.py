@@ -356,7 +356,7 @@ def test_escaping_round_trips_and_holds(value: str) -> None:
 def test_sizes_in_words() -> None:
     html = size_chart({(640, 480): 3, (480, 640): 1}, 5)
     assert "3 items are 640 × 480, the most common size" in html
-    assert "1 are of unknown size" in html
+    assert "1 item is of unknown size" in html
     assert 'role="img"' in html
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..records import DuplicateGroup, ItemKey
+from ..tally import counted
 
 __all__ = ["ACTIONS", "DUPLICATED", "Change", "check_action", "plan_changes", "plan_summary"]
 
@@ -104,7 +105,8 @@ def plan_summary(changes: Mapping[ItemKey, Change], action: str, n_items: int) -
     """
     subsets = Counter(key.subset for key in changes)
     where = ", ".join(f"{name} {count}" for name, count in sorted(subsets.items()))
-    return f"{len(changes)} of {n_items} items {_DONE[action]}" + (f" ({where})" if where else "")
+    done = f"{len(changes):,} of {counted(n_items, 'items')} {_DONE[action]}"
+    return done + (f" ({where})" if where else "")
 
 
 def _keep(group: DuplicateGroup, here: Sequence[ItemKey]) -> ItemKey:

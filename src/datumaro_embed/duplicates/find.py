@@ -15,6 +15,7 @@ from ..records import DuplicateGroup, DuplicatePair, Split
 from ..retrieval import matching_rows
 from ..similarity import PairBlock, likely_pairs, paired_cosines, similar_pairs
 from ..store import EmbeddingStore, open_store
+from ..tally import counted
 from .describe import are_leaks, describe_groups, describe_pairs
 from .equal import EqualRows, equal_files
 from .grouping import Components, PairKeeper
@@ -64,8 +65,9 @@ class DuplicateReport:
 
     def __repr__(self) -> str:
         return (
-            f"<DuplicateReport: {self.n_pairs:,} pairs ({len(self.leaks):,} across splits) in "
-            f"{len(self.groups):,} groups of {self.n_items:,} items, threshold {self.threshold:g}>"
+            f"<DuplicateReport: {counted(self.n_pairs, 'pairs')} ({len(self.leaks):,} across "
+            f"splits) in {counted(len(self.groups), 'groups')} of "
+            f"{counted(self.n_items, 'items')}, threshold {self.threshold:g}>"
         )
 
     @property

@@ -17,6 +17,7 @@ from ..logs import log
 from ..models import resolve_model
 from ..pipeline import EmbedOptions, check_place, embed_source
 from ..place import misdetection
+from ..tally import counted
 from .errors import datum_errors
 from .parsing import datum_folders, plain_help
 
@@ -86,9 +87,9 @@ class ClipEmbed(Transform):  # type: ignore[misc]
         source = SourceDataset(self._extractor, follow_symlinks=options.follow_symlinks)
         if unused := unused_images(source):
             log.warning(
-                "Datumaro has imported no item for %d image files (%s). Run `datumaro-embed embed` "
+                "Datumaro has imported no item for %s (%s). Run `datumaro-embed embed` "
                 "to embed those that belong to the dataset.",
-                unused.total,
+                counted(unused.total, "image files"),
                 "; ".join(unused.lines("")),
             )
         for line in embed_source(source, self._store, options).lines():

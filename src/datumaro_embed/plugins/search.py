@@ -16,6 +16,7 @@ from ..logs import log
 from ..records import ItemKey
 from ..retrieval import run_search, search_request, stale_query
 from ..store import open_store
+from ..tally import counted
 from .errors import datum_errors
 from .parsing import plain_help, refuse_used_output
 
@@ -125,7 +126,7 @@ class ClipSearch(Transform):  # type: ignore[misc]
                     raise stale_query(key)
             found = run_search(store, queries, options, keep=lambda hit: hit.key in fresh)
         kept = {hit.key for hit in found.hits}
-        log.info("clip_search: %d of %d items kept", len(kept), len(items))
+        log.info("clip_search: %d of %s kept", len(kept), counted(len(items), "items"))
         return kept
 
     def subsets(self) -> Any:

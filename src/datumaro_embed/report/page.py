@@ -17,6 +17,7 @@ from ..exports import new_path
 from ..flags import DEFAULT_THRESHOLD
 from ..records import Split
 from ..store import EmbeddingStore
+from ..tally import counted
 from . import sections
 from .analysis import Analysis
 from .facts import item_labels
@@ -81,8 +82,8 @@ class ReportSummary:
     def lines(self) -> list[str]:
         """Say it in plain text."""
         return [
-            f"{self.n_items:,} items in {self.out}: {self.n_points:,} points, "
-            f"{self.n_thumbnails:,} thumbnails, {self.n_bytes / _MEBIBYTE:.1f} MB"
+            f"{counted(self.n_items, 'items')} in {self.out}: {counted(self.n_points, 'points')}, "
+            f"{counted(self.n_thumbnails, 'thumbnails')}, {self.n_bytes / _MEBIBYTE:.1f} MB"
         ]
 
 
@@ -266,8 +267,8 @@ class _Page:
     def _footer(self) -> str:
         words = (
             f"Store {self.store.uuid}, run {self.store.run_fingerprint or 'unknown'}. "
-            f"{len(self.thumbnails.made):,} of {self.store.n_rows:,} items have a picture here. "
-            "This page holds everything it shows and asks nothing of any server. "
+            f"{len(self.thumbnails.made):,} of {counted(self.store.n_rows, 'items')} with a "
+            "picture here. This page holds everything it shows and asks nothing of any server. "
             "Chart library: plotly.js (MIT)."
         )
         return tag("footer", tag("p", text(words)))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..records import DuplicateGroup, ItemKey, Split
+from ..tally import counted
 from .facts import Facts, LabelFact
 from .markup import tag, text
 from .sizes import size_chart
@@ -97,10 +98,10 @@ def labels(facts: Facts, examples: dict[int, Item]) -> str:
     body = _legend(splits) + _label_table(rows[:_SHOWN_LABELS], splits)
     if len(rows) > _SHOWN_LABELS:
         more = _label_table(rows[_SHOWN_LABELS:1000], splits)
-        body += _details(f"{len(rows) - _SHOWN_LABELS:,} more labels", more)
+        body += _details(f"{counted(len(rows) - _SHOWN_LABELS, 'more labels')}", more)
     if unused:
         names = tag("p", ", ".join(map(text, unused[:1000])))
-        body += _details(f"{len(unused):,} labels without any annotation", names)
+        body += _details(f"{counted(len(unused), 'labels')} without any annotation", names)
     return body
 
 
@@ -160,9 +161,8 @@ def duplicates(groups: Sequence[tuple[DuplicateGroup, Sequence[Item]]], total: i
     body = tag("div", body, class_="groups") if body else ""
     if total > len(groups):
         command = tag("code", "datumaro-embed duplicates")
-        body += tag(
-            "p", f"{total - len(groups):,} more groups; {command} lists all.", class_="note"
-        )
+        more = counted(total - len(groups), "more groups")
+        body += tag("p", f"{more}; {command} lists all.", class_="note")
     return body or tag("p", "None found.", class_="note good")
 
 
@@ -170,7 +170,7 @@ def _group(number: int, group: DuplicateGroup, items: Sequence[Item]) -> str:
     badges = [_badge("leak between splits", "bad")] if group.across_splits else []
     badges += [_badge("same bytes", "plain")] if group.identical else []
     badges += [_badge("labels differ", "warn")] if group.conflicting_labels else []
-    heading = tag("h3", f"Group {number}: {len(group.keys):,} items " + "".join(badges))
+    heading = tag("h3", f"Group {number}: {counted(len(group.keys), 'items')} " + "".join(badges))
     low, high = f"{group.min_similarity:.3f}", f"{group.max_similarity:.3f}"
     span = low if low == high else f"{low} to {high}"
     similar = tag("p", f"similarity {span}", class_="note")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ..tally import counted
 from .markup import tag, text
 
 __all__ = ["size_chart"]
@@ -54,13 +55,14 @@ def _words(sizes: Sizes, n_items: int) -> str:
     known = int(counts.sum())
     unknown = n_items - known
     parts = [
-        f"{len(sizes):,} different sizes, from {width.min()} to {width.max()} pixels wide and "
-        f"{height.min()} to {height.max()} high",
-        f"{common[1]:,} items are {common[0][0]} × {common[0][1]}, the most common size",
-        f"{wide:,} items are landscape, {tall:,} portrait, {known - wide - tall:,} square",
+        f"{counted(len(sizes), 'different sizes')}, from {width.min()} to {width.max()} pixels "
+        f"wide and {height.min()} to {height.max()} high",
+        f"{counted(common[1], 'items are')} {common[0][0]} × {common[0][1]}, the most common size",
+        f"{counted(wide, 'items are')} landscape, {tall:,} portrait, "
+        f"{known - wide - tall:,} square",
     ]
     if unknown:
-        parts.append(f"{unknown:,} are of unknown size")
+        parts.append(f"{counted(unknown, 'items are')} of unknown size")
     return ". ".join(parts) + "."
 
 
@@ -89,7 +91,7 @@ def _axes(top: int, scale: float) -> str:
 
 def _circle(size: tuple[int, int], count: int, most: int, scale: float) -> str:
     width, height = size
-    title = tag("title", f"{width} × {height}: {count:,} items")
+    title = tag("title", f"{width} × {height}: {counted(count, 'items')}")
     return tag(
         "circle",
         title,

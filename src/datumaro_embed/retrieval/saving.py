@@ -14,6 +14,7 @@ from ..models.manifest import sha256_file
 from ..outputs import check_output
 from ..records import Hit, ItemKey
 from ..store import EmbeddingStore
+from ..tally import counted
 
 __all__ = ["MediaFiles", "check_folder", "media_root_of", "save_hits"]
 
@@ -178,7 +179,7 @@ def save_hits(
         ) from error
     if problems and not skip_stale:
         raise StaleStoreError(
-            f"{len(problems)} of {len(hits)} images are not those that were embedded: "
+            f"{len(problems)} of {counted(len(hits), 'images')} are not those that were embedded: "
             f"{printable('; '.join(problems[:3]))}. Nothing was copied. Embed the dataset again, "
             "or add --skip-stale to copy the others.",
             n_stale=len(problems),

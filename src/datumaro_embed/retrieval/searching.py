@@ -17,6 +17,7 @@ from ..flags import DEFAULT_K
 from ..records import Hit, ItemKey, Split
 from ..similarity import RowGraph, graph_path, nearest_rows, open_graph
 from ..store import EmbeddingStore, open_store
+from ..tally import counted
 from .filters import ALL, Filters, labels_of_rows, matching_rows
 from .query import SINGLE_QUERY, QueryEmbedder, QueryInput, compose
 
@@ -79,7 +80,7 @@ class SearchResult:
 
     def __repr__(self) -> str:
         first = f", first {self.hits[0].key!r}" if self.hits else ""
-        return f"<SearchResult: {len(self.hits)} hits{first}, exact={self.exact}>"
+        return f"<SearchResult: {counted(len(self.hits), 'hits')}{first}, exact={self.exact}>"
 
 
 def search(

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ..depth import DepthRange
 from ..errors import ItemNotFoundError, UsageError
 from ..records import Categories, ItemKey, ItemRecord
+from ..tally import counted
 from .alignment import HasKey, rows_for, vectors_for
 from .batches import VectorBatch, iter_batches, to_numpy
 from .lookup import as_key, find_row, near_keys
@@ -338,8 +339,8 @@ class EmbeddingStore(ColumnViews, ABC):
     def __repr__(self) -> str:
         info = self.info
         return (
-            f"<{type(self).__name__} '{info.path}': {info.n_rows:,} rows x {info.dim} "
-            f"{info.dtype.name}, {info.n_annotations:,} annotations>"
+            f"<{type(self).__name__} '{info.path}': {counted(info.n_rows, 'rows')} x {info.dim} "
+            f"{info.dtype.name}, {counted(info.n_annotations, 'annotations')}>"
         )
 
 
