@@ -12,6 +12,7 @@ from .errors import StoreError, StoreExistsError, StoreForeignError, UsageError
 from .sharding import Parts, Shard, named
 from .store import is_hdf5_file, is_store_directory, open_store
 from .store.files import TEMPORARY_PREFIX, check_writable
+from .tally import counted
 
 __all__ = ["SUFFIXES", "StorePlace", "is_part_of_store", "misdetection"]
 
@@ -76,9 +77,10 @@ class StorePlace:
         parts = Parts.of(self.whole)
         if missing := parts.missing():
             n_all = missing[0].count
-            return f"{len(missing)} of {n_all} shards are not finished yet: {named(missing)}"
+            of_all = counted(n_all, "shards")
+            return f"{len(missing):,} of {of_all} not finished yet: {named(missing)}"
         return (
-            f"All {len(parts.finished())} shards are finished; join them: "
+            "All shards are finished; join them: "
             f"{_merge_command(parts, StorePlace(self.whole, self.keeps_shards))}"
         )
 

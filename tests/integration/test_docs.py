@@ -45,7 +45,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_example_embed(outputs: dict[str, str]) -> None:
     assert outputs["1_embed.py"].startswith("69 items, ")
     assert "0 failed" in outputs["1_embed.py"]
-    assert "train/photo_08: 1 annotations" in outputs["1_embed.py"]
+    assert "train/photo_08  annotations 1  " in outputs["1_embed.py"]
 
 
 def test_example_search(outputs: dict[str, str]) -> None:

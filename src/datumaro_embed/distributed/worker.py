@@ -24,7 +24,7 @@ from ..pipeline import EmbedOptions, EmbedSummary, embed_source
 from ..records import ItemRecord
 from ..sharding import Shard
 from ..store import ShardRun, vector_settings
-from ..tally import Tally
+from ..tally import Tally, counted
 
 if TYPE_CHECKING:
     from datumaro.components.dataset_base import IDataset
@@ -99,7 +99,7 @@ class Ready:
     vectors: str
 
     def __str__(self) -> str:
-        return f"{self.n_items} items, model {self.model[:12]}, {self.vectors}"
+        return f"{counted(self.n_items, 'items')}, model {self.model[:12]}, {self.vectors}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ..errors import ModelMismatchError, StoreCorruptError, UsageError
 from ..records import Categories, ItemKey, ItemRecord, Status
 from ..store import EmbeddingStore, ShardRun, open_store, row_is_sound
+from ..tally import counted
 from .output import checked_output, run_like
 from .parts import expand, merged_provenance, refuse_incomplete
 
@@ -43,8 +44,8 @@ class MergeSummary:
 
     def lines(self) -> list[str]:
         """Say it in plain text."""
-        dropped = f", {self.n_dropped} duplicates left out" if self.n_dropped else ""
-        return [f"{self.n_items} rows in {self.store}{dropped}"]
+        dropped = f", {counted(self.n_dropped, 'duplicates')} left out" if self.n_dropped else ""
+        return [f"{counted(self.n_items, 'rows')} in {self.store}{dropped}"]
 
 
 def merge_stores(

@@ -28,6 +28,7 @@ from ..store import (
     key_is_sound,
     row_is_sound,
 )
+from ..tally import counted
 from .output import checked_output, run_like
 
 __all__ = ["RepairSummary", "repair_store"]
@@ -66,7 +67,8 @@ class RepairSummary:
         else:
             outlook = "Every row was sound."
         return [
-            f"{self.n_kept} rows kept in {self.store}, {self.n_marked} damaged and marked{lost}",
+            f"{counted(self.n_kept, 'rows')} kept in {self.store}, {self.n_marked:,} damaged and "
+            f"marked{lost}",
             *(f"  left out: {reason}" for reason in self.left_out),
             outlook,
         ]

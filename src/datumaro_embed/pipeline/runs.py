@@ -37,6 +37,7 @@ from ..store import (
     vector_settings,
 )
 from ..store.files import checked_free_bytes
+from ..tally import counted
 from .options import EmbedOptions
 from .reuse import Changes, KnownVectors
 
@@ -186,18 +187,19 @@ class StoreRun:
         """Say what is there already."""
         if self._run.damaged:
             yield (
-                f"{len(self._run.damaged)} damaged shards are left out, their items embedded "
+                f"{counted(len(self._run.damaged), 'damaged shards are')} left out and embedded "
                 f"again: {', '.join(self._run.damaged[:5])}"
             )
         if self._run.n_committed:
-            yield f"{self._run.n_committed:,} rows of an earlier run are kept; going on from there."
+            kept = counted(self._run.n_committed, "rows")
+            yield f"{kept} of an earlier run kept; going on from there."
         else:
             for store in [self._before] if self._before else self._whole:
                 now = f"this run makes {self._dtype} vectors, {self._settings}"
                 kept = f"those vectors were made otherwise ({now}), so all are embedded again"
                 if self._may_give(store):
                     kept = "what is unchanged is kept"
-                yield f"'{store.path}' has {store.n_rows:,} rows; {kept}."
+                yield f"'{store.path}' has {counted(store.n_rows, 'rows')}; {kept}."
 
     def append(
         self, record: ItemRecord, vector: npt.NDArray[np.float32] | None, *, reused: bool
@@ -232,9 +234,9 @@ class StoreRun:
 
     def _say_kept(self, notify: Callable[[str], None], n_rows: int) -> None:
         if n_rows:
-            rows = "1 row is" if n_rows == 1 else f"{n_rows:,} rows are"
             notify(
-                f"{rows} kept in '{self._place.directory}'; the same command goes on from there."
+                f"{counted(n_rows, 'rows are')} kept in '{self._place.directory}'; the same "
+                "command goes on from there."
             )
 
     def finish(self, provenance: Mapping[str, Any]) -> None:

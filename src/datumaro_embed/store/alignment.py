@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ..errors import ItemNotFoundError, UsageError
 from ..records import ItemKey
+from ..tally import counted
 from .lookup import find_row
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def vectors_for(
 
 def _absent(store: EmbeddingStore, first: ItemKey, count: int) -> ItemNotFoundError:
     return ItemNotFoundError(
-        f"{count} items of the dataset are not in '{store.path}', first '{first}'; "
+        f"'{store.path}' lacks {counted(count, 'items')} of the dataset, first '{first}'; "
         "embed the dataset again, or pass missing='zero'.",
         key=first,
         count=count,

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ..depth import DepthRange
 from ..errors import ItemNotFoundError, UsageError
 from ..records import Categories, ItemKey, ItemRecord
+from ..tally import counted
 from .alignment import HasKey, rows_for, vectors_for
 from .batches import VectorBatch, iter_batches, to_numpy
 from .lookup import as_key, find_row, near_keys
@@ -32,6 +33,8 @@ __all__ = ["EmbeddingStore"]
 
 Self = TypeVar("Self", bound="EmbeddingStore")
 Array = npt.NDArray[Any]
+
+_LISTS_KEYS = "`datumaro-embed info STORE --items N` prints the first N (in Python: store.keys())."
 
 
 class EmbeddingStore(ColumnViews, ABC):
@@ -168,7 +171,7 @@ class EmbeddingStore(ColumnViews, ABC):
             near = ", ".join(f"'{other}'" for other in near_keys(self, key))
             raise ItemNotFoundError(
                 f"No item '{key}' in '{self.info.path}'. "
-                + (f"Nearest: {near}." if near else "A key is SUBSET/ID; keys() gives all."),
+                + (f"Nearest: {near}." if near else f"A key is SUBSET/ID. {_LISTS_KEYS}"),
                 key=wanted or key,
             )
         return row
@@ -336,8 +339,8 @@ class EmbeddingStore(ColumnViews, ABC):
     def __repr__(self) -> str:
         info = self.info
         return (
-            f"<{type(self).__name__} '{info.path}': {info.n_rows:,} rows x {info.dim} "
-            f"{info.dtype.name}, {info.n_annotations:,} annotations>"
+            f"<{type(self).__name__} '{info.path}': {counted(info.n_rows, 'rows')} x {info.dim} "
+            f"{info.dtype.name}, {counted(info.n_annotations, 'annotations')}>"
         )
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ..errors import StoreCorruptError, StoreForeignError
 from ..escaping import printable
+from ..tally import counted
 from .files import (
     TEMPORARY_PREFIX,
     TEMPORARY_SUFFIX,
@@ -143,8 +144,8 @@ class RunDirectory:
         orphans = [path for path in self._shard_files() if self._is_own(path)]
         if len(orphans) > _MAX_ORPHANS and not manifest_files(self.path):
             raise StoreCorruptError(
-                f"'{self.path}' has {len(orphans)} shards and no manifest; `datumaro-embed repair` "
-                "saves their rows, --restart drops them.",
+                f"'{self.path}' has {counted(len(orphans), 'shards')} and no manifest; "
+                "`datumaro-embed repair` saves their rows, --restart drops them.",
                 path=str(self.path),
                 place=SHARD_FOLDER,
             )

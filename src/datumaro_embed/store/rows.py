@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ..errors import StoreCorruptError
 from ..records import AnnotationRecord, Categories, ItemKey, ItemRecord, Split, Status
+from ..tally import counted
 from .encoding import decode_json, decode_text
 
 __all__ = ["Keys", "RowReader", "corrupt"]
@@ -186,4 +187,4 @@ class Keys(Sequence[ItemKey]):
         return self._reader.key(self._rows[index])
 
     def __repr__(self) -> str:
-        return f"<Keys of {len(self):,} items>"
+        return f"<Keys of {counted(len(self), 'items')}>"

@@ -22,6 +22,7 @@ from ..errors import (
     StoreUnfinishedError,
 )
 from ..records import Categories, ItemKey, ItemRecord
+from ..tally import progress
 from .base import EmbeddingStore
 from .columns import category_arrays
 from .encoding import encode_json
@@ -197,11 +198,11 @@ class ShardedStore(EmbeddingStore):
 
     def _unfinished(self) -> StoreUnfinishedError:
         n_rows = sum(manifest.n_rows for manifest in self._manifests)
-        of_all = f" of {self.n_expected:,}" if self.n_expected else ""
+        committed = progress(n_rows, self.n_expected)
         return StoreUnfinishedError(
-            f"'{self._directory}' is unfinished: {n_rows:,}{of_all} rows are committed. Run the "
-            "same command again to finish it; commands that read take --partial (partial=True in "
-            "Python) to read these rows.",
+            f"'{self._directory}' is unfinished: {committed} committed. Run the same "
+            "command again to finish it; commands that read take --partial (partial=True "
+            "in Python) to read these rows.",
             path=str(self._directory),
             n_rows=n_rows,
             n_expected=self.n_expected,
