@@ -300,7 +300,7 @@ PHOTOGRAPHS: dict[str, Photograph] = {
     "text": Photograph(
         _SKIMAGE, "text.png", "public domain", "Wikipedia, released into the public domain"
     ),
-    "rocket": Photograph(_SKIMAGE, "rocket.jpg", "public domain", "SpaceX"),
+    "rocket": Photograph(_SKIMAGE, "rocket.jpg", "CC0-1.0", "SpaceX"),
 }
 
 
