@@ -160,8 +160,8 @@ def _check_ended(process: subprocess.Popen[bytes]) -> None:
         raise SystemExit(f"embed ended with {process.returncode}: {errors}")
 
 
-def _content(path: Path) -> dict[str, bytes]:
-    with open_store(path) as store:
+def _content(path: Path, *, partial: bool = False) -> dict[str, bytes]:
+    with open_store(path, partial=partial) as store:
         if problems := store.verify():
             raise SystemExit(f"{path}: {problems[0]}")
         return {
@@ -189,11 +189,12 @@ def _differences(expected: Path, found: Path) -> Iterator[str]:
 def _moment(target: Path) -> str:
     """Tell how far a killed run had come; whatever is there must open and verify."""
     work = target if target.is_dir() else Path(f"{target}.work")
-    if target.is_file() or (target.is_dir() and any(target.glob("manifest-*.json"))):
+    if target.is_file() or any(target.glob("manifest-*.json")):
+        _content(target)
         return "after publishing"
     if not is_store_directory(work):
         return "before the first shard"
-    _content(work)
+    _content(work, partial=True)
     return "between shards"
 
 
