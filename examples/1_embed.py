@@ -19,6 +19,5 @@ with embed_dataset(dataset, folder() / "embeddings.h5", model="demo", restart=Tr
     # Row i of the store is item i by (subset, id); for_dataset follows the dataset's own order.
     vectors = store.for_dataset(dataset)
     for item, vector in list(zip(dataset, vectors, strict=True))[:3]:
-        print(
-            f"{item.subset}/{item.id}: {len(item.annotations)} annotations, {vector[:4].round(3)}"
-        )
+        n_annotations = len(item.annotations)
+        print(f"{item.subset}/{item.id}  annotations {n_annotations}  {vector[:4].round(3)}")

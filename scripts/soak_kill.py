@@ -31,7 +31,7 @@ from PIL import Image
 from datumaro_embed.models import resolve_model
 from datumaro_embed.place import is_store_directory
 from datumaro_embed.store import open_store
-from datumaro_embed.store.schema import SCHEMA
+from datumaro_embed.store.schema import array_specs
 
 
 @dataclass
@@ -52,7 +52,9 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=600)
     parser.add_argument("--commit-rows", type=int, default=32, help="8,192 in real life")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep-shards", action="store_true", help="a store directory, not a file")
+    parser.add_argument(
+        "--keep-segments", action="store_true", help="a store directory, not a file"
+    )
     chosen = parser.parse_args()
     rng = random.Random(chosen.seed)
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
@@ -62,7 +64,7 @@ def main() -> int:
 def _soak(folder: Path, chosen: argparse.Namespace, rng: random.Random) -> int:
     dataset = _write_dataset(folder / "data", chosen.images)
     shutil.copytree(resolve_model("demo"), folder / "model")  # which stays as it is all the while
-    name = "store" if chosen.keep_shards else "store.h5"
+    name = "store" if chosen.keep_segments else "store.h5"
     reference = folder / "whole" / name
     process = _start(dataset, reference, chosen.commit_rows)
     _wait_for_lock(reference, process)
@@ -161,27 +163,29 @@ def _check_ended(process: subprocess.Popen[bytes]) -> None:
         raise SystemExit(f"embed ended with {process.returncode}: {errors}")
 
 
-def _content(path: Path) -> dict[str, bytes]:
-    with open_store(path) as store:
+def _content(path: Path, *, partial: bool = False) -> dict[str, bytes]:
+    with open_store(path, partial=partial) as store:
         if problems := store.verify():
             raise SystemExit(f"{path}: {problems[0]}")
         return {
-            column.path: store.column(column.path).tobytes()
-            for column in SCHEMA
-            if column.path.startswith(("items/", "annotations/"))
+            path: store.column(path).tobytes()
+            for path, spec in array_specs().items()
+            if spec.table in ("items", "annotations")
         }
 
 
 def _differences(expected: Path, found: Path) -> Iterator[str]:
     """Say which columns differ, and in which rows."""
     with open_store(expected) as one, open_store(found) as two:
-        for column in SCHEMA:
-            left, right = one.column(column.path), two.column(column.path)
+        for path in array_specs():
+            if path.startswith("checksums/"):
+                continue
+            left, right = one.column(path), two.column(path)
             if left.shape != right.shape:
-                yield f"  {column.path}: {left.shape} and {right.shape}"
+                yield f"  {path}: {left.shape} and {right.shape}"
             elif left.tobytes() != right.tobytes() and len(left):
                 rows = np.flatnonzero((left != right).reshape(len(left), -1).any(axis=1))
-                yield f"  {column.path}: {len(rows)} rows, first {rows[:8].tolist()}"
+                yield f"  {path}: {len(rows)} rows, first {rows[:8].tolist()}"
         statuses = two.statuses.tolist()
         yield f"  statuses: {Counter(statuses)}; fingerprints: {one.run_fingerprint[:12]}, "
         yield f"  {two.run_fingerprint[:12]}; {two.provenance.get('precision')}"
@@ -190,12 +194,13 @@ def _differences(expected: Path, found: Path) -> Iterator[str]:
 def _moment(target: Path) -> str:
     """Tell how far a killed run had come; whatever is there must open and verify."""
     work = target if target.is_dir() else Path(f"{target}.work")
-    if target.is_file() or (target.is_dir() and any(target.glob("manifest-*.json"))):
+    if target.is_file() or (target / "manifest.json").is_file():
+        _content(target)
         return "after publishing"
     if not is_store_directory(work):
-        return "before the first shard"
-    _content(work)
-    return "between shards"
+        return "before the first segment"
+    _content(work, partial=True)
+    return "between segments"
 
 
 if __name__ == "__main__":

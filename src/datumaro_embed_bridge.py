@@ -80,13 +80,13 @@ def _extend(module: "ModuleType") -> None:
 
     register.datumaro_embed_bridge = True  # type: ignore[attr-defined]
     module.Environment._register_builtin_plugins = register
-    if _runs_our_transform(sys.argv):
+    if runs_our_transform(sys.argv):
         from datumaro_embed.logs import each_warning_once_until_exit
 
         each_warning_once_until_exit()
 
 
-def _runs_our_transform(words: "list[str]") -> bool:
+def runs_our_transform(words: "list[str]") -> bool:
     """Tell `datum transform -t clip_*` from any other process.
 
     Datumaro reads the dataset, and warns of each of its annotations, before it asks for the

@@ -17,7 +17,7 @@ from .parallel import map_ahead, usable_processors
 from .pipeline import read_item_info
 from .records import ItemKey, Status
 from .store import EmbeddingStore
-from .tally import Tally
+from .tally import Tally, counted
 
 if TYPE_CHECKING:
     from datumaro.components.dataset_base import IDataset
@@ -60,11 +60,14 @@ def fresh_items(store: EmbeddingStore, dataset: IDataset, *, skip_stale: bool) -
     name = printable(store.path)
     if not fresh:
         raise StaleStoreError(
-            f"The store '{name}' has none of this dataset's {len(source)} images: {found}. Name "
-            "the store that was made from this dataset, or embed the dataset.",
+            f"The store '{name}' has none of this dataset's {counted(len(source), 'images')}: "
+            f"{found}. Name the store that was made from this dataset, or embed the dataset.",
             n_stale=stale.total,
         )
-    differ = f"{stale.total} of {len(source)} items are not those in the store '{name}': {found}."
+    differ = (
+        f"{stale.total:,} of {counted(len(source), 'items')} are not those in the store "
+        f"'{name}': {found}."
+    )
     if not skip_stale:
         raise StaleStoreError(
             f"{differ} Nothing was written. Embed the dataset again, or add --skip-stale to leave "

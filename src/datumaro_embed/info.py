@@ -11,6 +11,7 @@ from .causes import cause_of
 from .escaping import printable
 from .records import Split, Status
 from .store import EmbeddingStore
+from .tally import counted
 
 __all__ = ["describe", "describe_failures", "describe_items"]
 
@@ -27,7 +28,7 @@ def _facts(store: EmbeddingStore) -> Iterator[str]:
     yield f"fingerprint  {store.run_fingerprint}"
     yield f"ran on       {provenance.get('device')}, {provenance.get('precision')}"
     yield f"embeddings   {store.n_rows} × {store.dim} {store.dtype}"
-    yield f"annotations  {store.n_annotations} of {_count_objects(store)} objects"
+    yield f"annotations  {store.n_annotations} of {counted(_count_objects(store), 'objects')}"
     yield f"created      {provenance.get('created', 'unknown')}"
     codes = Counter(zip(store.subset_codes.tolist(), store.splits.tolist(), strict=True))
     for (code, split), count in sorted(codes.items()):
@@ -60,8 +61,8 @@ def describe_items(store: EmbeddingStore, n_items: int, *, n_values: int = 6) ->
         state = record.status.name.lower() + (f": {record.error}" if record.error else "")
         yield printable(
             f"{row:>6}  {record.key.subset}  {record.key.id}  {record.path or '(no file)'}  "
-            f"{record.width}×{record.height}  "
-            f"{len(record.annotations)} annotations  ({vector.shape[0]},) [{values} …]  {state}"
+            f"{record.width}×{record.height}  {counted(len(record.annotations), 'annotations')}  "
+            f"({vector.shape[0]},) [{values} …]  {state}"
         )
 
 
@@ -74,7 +75,7 @@ def describe_failures(store: EmbeddingStore) -> Iterator[str]:
     """
     rows = np.flatnonzero(store.statuses != Status.OK).tolist()
     causes = Counter((int(store.statuses[row]), cause_of(store.error(row))) for row in rows)
-    yield f"failed       {len(rows)} of {store.n_rows} items"
+    yield f"failed       {len(rows)} of {counted(store.n_rows, 'items')}"
     for (status, cause), count in causes.most_common():
         yield printable(f"{count:>6} ×  {_name(status)}: {cause}")
     for row in rows:

@@ -16,6 +16,7 @@ from .files import FileSystem, publish
 from .outputs import check_output
 from .records import DuplicateGroup, DuplicatePair, ItemKey, Split
 from .retrieval import SearchResult
+from .tally import counted
 
 __all__ = [
     "changes_lines",
@@ -74,17 +75,17 @@ def duplicates_lines(report: DuplicateReport) -> Iterator[str]:
     """Yield what a person must know, leakage first."""
     compared = "every pair compared" if report.all_pairs else "likely pairs compared"
     yield (
-        f"{report.n_items} items, {compared}, threshold {report.threshold:g}: "
-        f"{report.n_pairs} pairs in {len(report.groups)} groups"
+        f"{counted(report.n_items, 'items')}, {compared}, threshold {report.threshold:g}: "
+        f"{counted(report.n_pairs, 'pairs')} in {counted(len(report.groups), 'groups')}"
     )
     if leaks := report.leaks:
         yield ""
         at_least = "" if report.n_pairs == len(report.pairs) else "at least "
-        yield f"LEAKAGE: {at_least}{len(leaks)} pairs across train, val and test"
+        yield f"LEAKAGE: {at_least}{counted(len(leaks), 'pairs')} across train, val and test"
         yield from _pairs_table(leaks)
     if conflicts := [group for group in report.groups if group.conflicting_labels]:
         yield ""
-        yield f"CONFLICTING LABELS in {len(conflicts)} groups"
+        yield f"CONFLICTING LABELS in {counted(len(conflicts), 'groups')}"
         for group in conflicts[:_SHOWN_GROUPS]:
             members = zip(group.keys, group.labels, strict=True)
             yield "  " + "  |  ".join(

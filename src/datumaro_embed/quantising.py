@@ -25,6 +25,7 @@ from .models.quantise import check_nncf, quantise_image_encoder
 from .outputs import check_output
 from .parallel import map_ahead, usable_processors
 from .pipeline import read_item
+from .tally import counted
 
 __all__ = ["Fidelity", "export_int8", "fidelity_of", "quantise_model"]
 
@@ -67,7 +68,7 @@ class Fidelity:
         agreement = self.zero_shot_agreement
         shown = "no labels" if agreement is None else f"{agreement:.4f}"
         return [
-            f"INT8 against the full model, on {self.n_held_out} held-out items "
+            f"INT8 against the full model, on {counted(self.n_held_out, 'held-out items')} "
             f"(calibrated on {self.n_calibration}):",
             f"  cosine, lowest           {self.cosine_min:.4f}",
             f"  cosine, mean             {self.cosine_mean:.4f}",
@@ -239,8 +240,8 @@ def _sample(dataset: SourceDataset, encoder: ClipEncoder, n_wanted: int) -> list
             break
     if len(pixels) < MIN_ITEMS:
         raise UsageError(
-            f"Only {len(pixels)} images of the dataset can be read; INT8 needs {MIN_ITEMS} or "
-            "more, better hundreds. Give a larger dataset."
+            f"Only {counted(len(pixels), 'images')} of the dataset can be read; INT8 needs "
+            f"{MIN_ITEMS} or more, better hundreds. Give a larger dataset."
         )
     return pixels
 

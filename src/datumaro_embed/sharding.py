@@ -20,6 +20,7 @@ from typing import Any
 from .errors import UsageError
 from .place import SUFFIXES, StorePlace
 from .records import ItemKey
+from .tally import counted
 
 __all__ = ["Parts", "Shard", "key_hash", "named", "outlook", "part_path"]
 
@@ -210,10 +211,11 @@ def outlook(store: str | os.PathLike[str]) -> str:
     place = StorePlace.of(store)
     parts = Parts.of(place.target)
     if missing := parts.missing():
-        return f"{len(missing)} of {missing[0].count} shards are not finished yet: {named(missing)}"
+        of_all = counted(missing[0].count, "shards")
+        return f"{len(missing):,} of {of_all} not finished yet: {named(missing)}"
     file_like = place.target.suffix.lower() in SUFFIXES
     output = f"{place.target}{os.sep if place.keeps_segments and file_like else ''}"
     there = any(map(os.path.lexists, (place.target, place.directory)))
     words = ["datumaro-embed", "merge", str(parts.folder), "-o", output]
     command = shlex.join(words + ["--replace"] * there)
-    return f"All {len(parts.finished())} shards are finished; join them: {command}"
+    return f"All shards are finished; join them: {command}"

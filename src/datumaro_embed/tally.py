@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .escaping import printable
 
-__all__ = ["Reason", "Tally"]
+__all__ = ["Reason", "Tally", "counted", "progress"]
 
 _EXAMPLES_KEPT = 3
 _REASONS_SHOWN = 20
+_PLURAL = re.compile("(ies|(?<=x)es|(?<=tch)es|s)(,?)$")
+_VERBS = {"are": "is", "have": "has", "belong": "belongs", "reach": "reaches", "use": "uses"}
+
+
+def counted(count: int, things: str) -> str:
+    """Give ``2 images that are dark`` or ``1 image that is dark``.
+
+    Parameters
+    ----------
+    things : str
+        A plural phrase; its first word in -s is the noun.
+    """
+    words = things.split(" ")
+    noun = next((n for n, word in enumerate(words) if _PLURAL.search(word)), None)
+    if count == 1 and noun is not None:
+        words[noun] = _PLURAL.sub(
+            lambda end: ("y" if end[1] == "ies" else "") + end[2], words[noun]
+        )
+        verb = noun + 1 + (words[noun + 1 : noun + 2] == ["that"])
+        words[verb : verb + 1] = [_VERBS.get(word, word) for word in words[verb : verb + 1]]
+    return f"{count:,} {' '.join(words)}"
+
+
+def progress(count: int, expected: int) -> str:
+    """Give ``5 of 9 rows``, or ``5 rows`` where nobody knows how many there will be."""
+    return f"{count:,} of {counted(expected, 'rows')}" if expected else counted(count, "rows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +85,7 @@ class Tally:
         return sum(self._counts.values())
 
     def __repr__(self) -> str:
-        return f"<Tally: {self.total} by {len(self._counts)} reasons>"
+        return f"<Tally: {self.total} by {counted(len(self._counts), 'reasons')}>"
 
     def __bool__(self) -> bool:
         return bool(self._counts)
@@ -74,10 +101,13 @@ class Tally:
         for reason in reasons[:_REASONS_SHOWN]:
             more = ", …" if reason.count > len(reason.examples) else ""
             shown = f" ({', '.join(reason.examples)}{more})" if reason.examples else ""
-            yield printable(f"{indent}{reason.count}{times}{reason.text}{shown}")
+            said = counted(reason.count, reason.text)
+            if times != " ":  # a cause, not a plural
+                said = f"{reason.count:,}{times}{reason.text}"
+            yield printable(f"{indent}{said}{shown}")
         if hidden := reasons[_REASONS_SHOWN:]:
             n_hidden = sum(reason.count for reason in hidden)
-            yield f"{indent}{n_hidden} more, for {len(hidden)} other reasons"
+            yield f"{indent}{n_hidden:,} more, for {len(hidden)} other reasons"
 
     def to_json(self) -> dict[str, Any]:
         """Return ``{reason: {"count": int, "examples": [str]}}``."""

@@ -40,7 +40,7 @@ def test_tiny_model(model_dir: Path, checkpoint: Path, precision: str, limit: fl
 
 def test_demo_model() -> None:
     if not (DEMO_CHECKPOINT / "config.json").is_file():
-        pytest.skip("models/demo-checkpoint is not here: train it with scripts/train_demo_model.py")
+        pytest.skip("models/demo-checkpoint is not here: train it with scripts/demo_model/train.py")
     for ours, theirs in differences(DEMO, DEMO_CHECKPOINT, "f32"):
         print("demo max |Δ|", np.abs(ours - theirs).max())
         assert np.abs(ours - theirs).max() <= 1e-4

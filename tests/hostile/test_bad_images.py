@@ -21,6 +21,7 @@ from datumaro_embed import (
     open_store,
 )
 from datumaro_embed.errors import EmbedWarning
+from datumaro_embed.tally import counted
 from hostile.conftest import CASES
 from support import SAMPLE, run, write_coco
 
@@ -124,9 +125,9 @@ def test_names_that_datumaro_refuses_are_counted_and_told(tmp_path: Path, name: 
     done = run("datumaro-embed", "embed", root, "--store", target, "--model", "demo")
 
     assert done.returncode == 0, done.stderr
-    assert "1 rows" in done.stdout
+    assert "1 row" in done.stdout
     lost = "image entries whose path leaves the images' folder"
-    assert f"1 {lost} (instances_train.json: {name})" in done.stdout
+    assert f"{counted(1, lost)} (instances_train.json: {name})" in done.stdout
     with open_store(target) as store:
         assert [key.id for key in store.keys()] == ["good"]
         assert store.provenance["lost_on_import"][lost]["count"] == 1
@@ -141,7 +142,7 @@ def test_paths_of_items_made_in_python_that_leave_the_root(tmp_path: Path, path:
     shutil.copy(SAMPLE / "coco" / "images" / "train" / "photo_01.jpg", tmp_path / "outside.png")
     item = DatasetItem("a", subset="train", media=Image.from_file(path.format(root=root)))
     dataset = Dataset.from_iterable([item])
-    with pytest.warns(EmbedWarning, match="1 of 1 items failed .*1 unsafe_path"):
+    with pytest.warns(EmbedWarning, match="1 of 1 item failed .*1 unsafe_path"):
         store = embed_dataset(dataset, tmp_path / "e.h5", root=root, model="demo")
     with store:
         record = store.item(0)

@@ -57,7 +57,7 @@ def test_info_of_a_run_that_has_not_ended_and_of_a_name_that_is_no_utf8(tmp_path
         begun.suspend()
     done = run("datumaro-embed", "info", tmp_path / "e.h5.work", "--items", "1")
     assert done.returncode == 3, done.stderr
-    assert "e.h5.work is unfinished: 1 rows are read" in done.stderr
+    assert "e.h5.work is unfinished: 1 row read" in done.stderr
     assert "label 3: 1" in done.stdout
     assert "a\\udcff\\x1b[31m" in done.stdout
 
@@ -174,7 +174,7 @@ def test_the_same_command_again_re_uses_every_vector(tmp_path: Path) -> None:
     again = run(*command)
     assert again.returncode == 0
     assert "0 computed, 1 re-used, 0 failed" in again.stdout
-    assert "has 1 rows; what is unchanged is kept" in again.stderr
+    assert "has 1 row; what is unchanged is kept" in again.stderr
 
     anew = run(*command, "--restart")
     assert anew.returncode == 0
@@ -209,8 +209,8 @@ def test_ctrl_c_commits_what_is_embedded_and_says_how_to_go_on(tmp_path: Path) -
 
     done = run("datumaro-embed", *words)
     assert done.returncode == 0, done.stderr
-    assert f"{n_rows:,} rows of an earlier run are kept" in done.stderr
-    assert f"{1200 - n_rows} computed, {n_rows} re-used, 0 failed" in done.stdout
+    assert f"{n_rows:,} rows of an earlier run kept" in done.stderr
+    assert f"{1200 - n_rows:,} computed, {n_rows:,} re-used, 0 failed" in done.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "e.h5"]
 
 

@@ -150,7 +150,7 @@ def test_a_killed_actor_is_replaced_and_its_shard_goes_on(
     assert lost.startswith("A worker was lost (")
     assert lost.endswith("is tried again.")
     assert len(found) == 1
-    assert "rows of an earlier run are kept" in found[0]
+    assert "rows of an earlier run kept" in found[0]
     assert 4 <= summary.n_reused < N_IMAGES
     with open_store(store) as opened:
         assert content(opened) == whole

@@ -94,7 +94,7 @@ def test_report_of_the_sample_data(coco_store: Path, tmp_path: Path, page: Page)
 
 def test_the_pictures_of_the_docs_are_made_by_pointing_and_lasso(tmp_path: Path) -> None:
     """The script waits for the item under the pointer and for the ids inside the lasso."""
-    script = REPO / "scripts" / "make_doc_images.py"
+    script = REPO / "scripts" / "docs" / "make_images.py"
     done = run(sys.executable, script, "--pca", "--folder", tmp_path)
     assert done.returncode == 0, done.stderr
     for shown in sorted((REPO / "docs" / "images").glob("report*.webp")):

@@ -11,7 +11,7 @@ from datumaro.components.dataset import Dataset
 
 from datumaro_embed.adapter import SourceDataset
 from datumaro_embed.encoders import FakeEncoder
-from datumaro_embed.errors import StaleStoreError
+from datumaro_embed.errors import StaleStoreError, UsageError
 from datumaro_embed.pipeline import EmbedOptions, embed_source
 from support import picture, run, write_coco
 
@@ -67,7 +67,7 @@ def the_kept_one_changed(data: Path) -> str:
 
 def one_more(data: Path) -> str:
     write(data, {**seeds(), ("val", "new"): 9})
-    return "1 items that the store does not know (val/new)"
+    return "1 item that the store does not know (val/new)"
 
 
 def renamed(data: Path) -> str:
@@ -86,6 +86,10 @@ TRANSFORMS = [
 def everything(root: Path) -> set[tuple[str, str, int]]:
     dataset = Dataset.import_from(str(root), "coco")
     return {(item.subset, item.id, len(item.attributes)) for item in dataset}
+
+
+def files(root: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -162,26 +166,60 @@ def test_a_store_of_nothing_in_the_dataset_is_always_an_error(
     assert message in str(caught.value)
 
 
-def test_search_keeps_no_stale_item(data: Path, store: Path) -> None:
-    one_changed(data)
-    dataset = Dataset.import_from(str(data), "coco")
-    dataset.transform("clip_search", store=str(store), item=["train/c"], k=3, skip_stale=True)
-    kept = {(item.subset, item.id) for item in dataset}
-    assert ("train", "c") not in kept
-    assert len(kept) == 2
+def a_copy_changed(data: Path) -> None:
+    """Of train/a, train/b and val/a, which are equal."""
+    picture(77).save(data / "images" / "train" / "b.png")
+
+
+@pytest.mark.parametrize("minus", [False, True])
+def test_the_next_hits_take_the_places_of_stale_ones(
+    data: Path, store: Path, tmp_path: Path, minus: bool
+) -> None:
+    a_copy_changed(data)
+    out, hits = tmp_path / "out", tmp_path / "hits"
+    own = ["--item", "train/a", "-k", "3", "--skip-stale"]
+    done = run(
+        "datum", "transform", "-t", "clip_search", "-o", out, data, "--", "--store", store, *own
+    )
+    assert done.returncode == 0, done.stderr
+    kept = {(subset, name) for subset, name, _ in everything(out)}
+    assert len(kept) == 3
+    assert ("train", "b") not in kept
+    done = run("datumaro-embed", "search", store, *own, "--save-to", hits)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == (
+        "not copied: train/b: the image's bytes have changed since it was embedded\n"
+    )
+    assert len(list(hits.iterdir())) == len(kept)
+    assert all(f"{subset}/{name}" in done.stdout for subset, name in kept)
+
+    flag = ["--item", "train/a", "--not-item"] if minus else ["--item"]
+    own = [*flag, "train/b", "--skip-stale"]
+    out, hits = tmp_path / "out2", tmp_path / "hits2"
+    for done in (
+        run(
+            "datum", "transform", "-t", "clip_search", "-o", out, data, "--", "--store", store, *own
+        ),
+        run("datumaro-embed", "search", store, *own, "--save-to", hits),
+    ):
+        assert done.returncode == 1
+        assert "'train/b' cannot be a query: the image's bytes have changed" in done.stderr
+    assert not out.exists()
+    assert not hits.exists()
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(
     data: Path, store: Path, tmp_path: Path
 ) -> None:
     own = ["--store", store, "--action", "drop", "--dry-run", "--csv", tmp_path / "plan.csv"]
-    out = tmp_path / "out"
+    out, before = tmp_path / "out", files(data)
     done = run("datum", "transform", "-t", "clip_duplicates", "-o", out, data, "--", *own)
     assert done.returncode == 0, done.stderr
     assert "2 of 5 items dropped (train 1, val 1) (a dry run: no dataset is written)" in done.stdout
     assert "train/b  dropped  train/a" in done.stdout
     assert not out.exists()
     assert len((tmp_path / "plan.csv").read_text().splitlines()) == 3
+    assert files(data) == before
 
 
 def test_a_dry_run_from_python_changes_nothing(data: Path, store: Path, capsys) -> None:
@@ -226,3 +264,67 @@ def test_existing_and_homeless_outputs_are_refused_before_anything_is_done(
         assert message in done.stderr
         assert not out.exists()
     assert (tmp_path / "mine.csv").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["clip_duplicates", "clip_search"])
+@pytest.mark.parametrize("place", ["data", "", ".", "data/new", "used", "link"])
+def test_datum_saves_only_to_a_new_folder_outside_the_dataset(
+    data: Path, store: Path, tmp_path: Path, name: str, place: str
+) -> None:
+    """Datumaro leaves the annotations of a subset that became empty, so its items come back."""
+    shutil.copytree(data, tmp_path / "used")
+    (tmp_path / "link").symlink_to("data")
+    shutil.copy(store, data / "mine.hdf5")
+    before = files(tmp_path)
+    own = ["--action", "drop"] if name == "clip_duplicates" else ["--item", "train/c", "-k", "1"]
+    words = ["transform", "-t", name, "--overwrite", *(["-o", place] if place else []), "data:coco"]
+    done = run("datum", *words, "--", "--store", store, *own, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "lies in the dataset" in done.stderr or "is not empty" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert files(tmp_path) == before
+    assert not (data / "new").exists()
+
+
+def test_datum_saves_to_an_empty_folder(data: Path, store: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    words = ["transform", "-t", "clip_search", "-o", "out", "data:coco", "--", "--store", store]
+    done = run("datum", *words, "--item", "train/c", "-k", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {(subset, name) for subset, name, _ in everything(tmp_path / "out")} == {("train", "c")}
+
+
+@pytest.mark.parametrize("form", ["image_dir", "imagenet"])
+@pytest.mark.parametrize("action", ["separate", "move", "tag"])
+def test_what_the_format_cannot_hold_is_refused_before_images_are_compared(
+    store: Path, tmp_path: Path, form: str, action: str
+) -> None:
+    """The store has none of these images, which would be the other error."""
+    folder = tmp_path / "flat" / ("" if form == "image_dir" else "cats")
+    folder.mkdir(parents=True)
+    picture(50).save(folder / "a.png")
+    own = ["--", "--store", store, "--action", action]
+    words = ["transform", "-t", "clip_duplicates", "-o", "out", f"flat:{form}", *own]
+    done = run("datum", *words, cwd=tmp_path)
+    assert done.returncode == 1
+    lost = "attributes of items" if action == "tag" else "subsets"
+    assert f"The format {form} does not keep {lost}" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"action": "burn"}, "no action 'burn'"),
+        ({"keep_split": "dev"}, "keep_split is 'dev'"),
+        ({"threshold": 2}, "at most 1, not 2"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_images_are_compared(
+    data: Path, store: Path, wrong: dict, message: str
+) -> None:
+    other_images(data)
+    dataset = Dataset.import_from(str(data), "coco")
+    dataset.transform("clip_duplicates", store=str(store), **wrong)
+    with pytest.raises(UsageError, match=message):
+        list(dataset)

@@ -212,7 +212,7 @@ def test_a_fault_before_sealing_leaves_what_was_committed_and_no_more(
     said: list[str] = []
     sound = load()
     embed_source(source(30), tmp_path / "e.h5", options, encoder=sound, notify=said.append)
-    assert said[0].startswith("24 rows of an earlier run are kept")
+    assert said[0].startswith("24 rows of an earlier run kept")
 
 
 def test_a_fault_in_the_first_batch_leaves_what_an_earlier_run_committed(tmp_path: Path) -> None:

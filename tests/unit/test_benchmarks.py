@@ -12,12 +12,12 @@ import pytest
 
 from support import REPO, run
 
-SCRIPTS = REPO / "scripts" / "benchmarks"
+BENCHMARKS = REPO / "benchmarks"
 
 
 @pytest.fixture(autouse=True)
-def scripts_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(SCRIPTS))
+def benchmarks_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
 
 
 def made_results(**rates: list[float]) -> Any:
@@ -100,8 +100,8 @@ def test_a_worker_that_fails_says_why(tmp_path: Path) -> None:
 
 
 def test_batches_are_prepared_in_order_and_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(SCRIPTS / "peers"))
-    from worker import prepared_ahead
+    monkeypatch.syspath_prepend(str(BENCHMARKS / "peers"))
+    from serving import prepared_ahead
 
     files = [Path(str(number)) for number in range(70)]
     batches = list(prepared_ahead(lambda path: int(path.name), files, batch_size=8, threads=3))
@@ -112,7 +112,7 @@ def test_batches_are_prepared_in_order_and_none_is_lost(monkeypatch: pytest.Monk
 def test_the_command_measures_appends_and_writes_table_and_chart(tmp_path: Path) -> None:
     pytest.importorskip("skimage", reason="the extra `drawings` is not installed")
     target = tmp_path / "result.json"
-    command = [sys.executable, SCRIPTS / "throughput.py", "--quick", "--rounds", "1"]
+    command = [sys.executable, BENCHMARKS / "throughput.py", "--quick", "--rounds", "1"]
     command += ["--model", "demo", "--only", "ours f32", "--only", "datumaro 1.11.1"]
     for _ in range(2):
         done = run(*command, "--work", tmp_path / "work", "--append", target)

@@ -336,7 +336,7 @@ def test_an_empty_dataset_says_what_was_lost_and_what_is_there(tmp_path: Path) -
         import_dataset(str(tmp_path))
     said = str(caught.value)
     assert "read as coco" in said
-    assert "1 image entries without a file name" in said
+    assert "1 image entry without a file name" in said
     assert "1 .jpg file in images/train/" in said
 
 

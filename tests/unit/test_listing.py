@@ -60,9 +60,9 @@ def test_hits_as_json() -> None:
 
 def test_leakage_comes_first_and_conflicts_are_pointed_out() -> None:
     lines = list(duplicates_lines(find_duplicates(store())))
-    assert lines[0] == "3 items, every pair compared, threshold 0.95: 1 pairs in 1 groups"
-    assert lines[2] == "LEAKAGE: 1 pairs across train, val and test"
-    assert any(line.startswith("CONFLICTING LABELS in 1 groups") for line in lines)
+    assert lines[0] == "3 items, every pair compared, threshold 0.95: 1 pair in 1 group"
+    assert lines[2] == "LEAKAGE: 1 pair across train, val and test"
+    assert any(line.startswith("CONFLICTING LABELS in 1 group") for line in lines)
     assert all(line.isprintable() for line in lines)
 
 

@@ -178,14 +178,14 @@ def test_a_run_that_did_not_end_is_neither_merged_nor_overwritten(tmp_path: Path
         shards.suspend()
     one = store_of(tmp_path / "1.h5", [1])
     before = {path: path.stat().st_mtime_ns for path in work.rglob("*.*")}
-    with pytest.raises(StoreUnfinishedError, match=r"c\.h5\.work' is unfinished: 1 rows"):
+    with pytest.raises(StoreUnfinishedError, match=r"c\.h5\.work' is unfinished: 1 row committed"):
         merge_stores([work, one], tmp_path / "d.h5")
     with pytest.raises(StoreExistsError, match="holds a run towards"):
         merge_stores([one], tmp_path / "c.h5")
     with pytest.raises(StoreExistsError, match="holds a run towards"):
         repair_store(work, tmp_path / "c.h5")
     assert {path: path.stat().st_mtime_ns for path in work.rglob("*.*")} == before
-    with pytest.raises(StoreUnfinishedError, match=r"c\.h5\.work' is unfinished: 1 rows"):
+    with pytest.raises(StoreUnfinishedError, match=r"c\.h5\.work' is unfinished: 1 row committed"):
         repair_store(work, tmp_path / "e.h5")
     repair_store(work, tmp_path / "e.h5", partial=True)
     with open_store(tmp_path / "e.h5") as saved:
@@ -310,7 +310,7 @@ def test_the_three_commands(tmp_path: Path) -> None:
     merged = run("datumaro-embed", "merge", one, two, "-o", f"{tmp_path / 'm'}/")
     assert (merged.returncode, merged.stdout) == (0, f"3 rows in {tmp_path / 'm'}/\n")
     compacted = run("datumaro-embed", "compact", tmp_path / "m")
-    assert (compacted.returncode, compacted.stdout) == (0, "1 segments before, 1 now\n")
+    assert (compacted.returncode, compacted.stdout) == (0, "1 segment before, 1 now\n")
     shutil.copy(one, tmp_path / "bad.h5")
     damage(tmp_path / "bad.h5", VECTORS[1].astype(np.float16).tobytes())
     assert run("datumaro-embed", "verify", tmp_path / "bad.h5").returncode == 1

@@ -52,4 +52,4 @@ def test_examples_in_help_can_be_parsed(entry) -> None:
     ],
 )
 def test_only_our_transforms_condense_datumaros_warnings(words: list[str], ours: bool) -> None:
-    assert datumaro_embed_bridge._runs_our_transform(words) is ours
+    assert datumaro_embed_bridge.runs_our_transform(words) is ours

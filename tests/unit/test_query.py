@@ -119,15 +119,48 @@ def test_a_store_of_no_known_model_is_still_searched_by_item() -> None:
         ("", UsageError, "A query is empty"),
         (" \n", UsageError, "A query is empty"),
         (np.ones(3), UsageError, "length 16"),
+        (
+            ["a", "b"],
+            UsageError,
+            r"cannot be of type list\. Give a str .*Path .*ItemKey .*length 16; sev",
+        ),
+        ([[1.0], 2.0], UsageError, "cannot be of type list"),
+        (None, UsageError, "cannot be of type NoneType"),
+        (5, UsageError, "cannot be of type int"),
         (np.zeros(16), UsageError, "zero"),
         (Path("nowhere.png"), UsageError, "no image file"),
         (ItemKey("train", "9"), ItemNotFoundError, "No item 'train/9'"),
+        (ItemKey("dev", "xyz" * 9), ItemNotFoundError, "SUBSET/ID. .*info STORE --items N` prints"),
     ],
 )
 def test_wrong_queries(made: Made, query, error, message: str) -> None:
     store, encoder = made
     with pytest.raises(error, match=message):
         search(store, query, encoder=encoder)
+
+
+def test_one_name_is_as_good_as_a_list_of_one(made: Made) -> None:
+    store, encoder = made
+    key = ItemKey("train", "5")
+    one = search(store, "1", k=6, minus=key, subsets="train", splits="train", encoder=encoder)
+    assert one == search(store, "1", k=6, minus=[key], encoder=encoder)
+    assert one != search(store, "1", k=6, encoder=encoder)
+
+
+@pytest.mark.parametrize("by_index", [False, True])
+@pytest.mark.parametrize(("n_stale", "n_found"), [(2, 3), (4, 2), (6, 0)])
+def test_hits_that_are_passed_over_make_room_for_the_next(
+    made: Made, n_stale: int, n_found: int, by_index: bool
+) -> None:
+    store, _ = made
+    if by_index:
+        build_index(store)
+    query = [ItemKey("train", "0")]
+    every = run_search(store, query, SearchOptions(k=6, exact=True)).hits
+    stale = {hit.key for hit in every[:n_stale]}
+    found = run_search(store, query, SearchOptions(k=3), keep=lambda hit: hit.key not in stale)
+    assert [hit.key for hit in found.hits] == [hit.key for hit in every[n_stale:]][:3]
+    assert len(found.hits) == n_found
 
 
 def test_a_file_that_is_no_image_is_named(made: Made, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_reprs_say_what_matters() -> None:
         "status=<Status.MISSING: 1>, error='no such file')"
     )
     assert repr(duplicates()) == (
-        "<DuplicateReport: 199 pairs (0 across splits) in 1 groups of 200 items, threshold 0.95>"
+        "<DuplicateReport: 199 pairs (0 across splits) in 1 group of 200 items, threshold 0.95>"
     )
     summary = EmbedSummary("e.h5", 9, {}, Tally(), Tally(), 1.0, n_reused=4)
     assert repr(summary) == "<EmbedSummary: 9 rows in e.h5: 5 computed, 4 re-used, 0 failed>"

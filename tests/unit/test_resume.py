@@ -384,7 +384,7 @@ def test_a_damaged_shard_is_embedded_again(target: Path, whole: dict) -> None:
     said: list[str] = []
     encoder = Counting()
     embed_source(source(), target, EmbedOptions(), encoder=encoder, notify=said.append)
-    assert "1 damaged segments are left out" in said[0]
+    assert "1 damaged segment is left out" in said[0]
     with open_store(target) as store:
         assert content(store) == whole
 

@@ -71,9 +71,9 @@ def test_merged_parts_are_the_store_of_one_run(target: Path, count: int, whole: 
 
 def test_the_last_part_says_how_to_join_them(target: Path) -> None:
     first, _, last = all_parts(target, 3)
-    assert first.lines()[-1] == "2 of 3 shards are not finished yet: 2/3, 3/3"
+    assert first.lines()[-1] == "2 of 3 shards not finished yet: 2/3, 3/3"
     command = f"datumaro-embed merge {parts_of(target)} -o {target}"
-    assert last.lines()[-1] == f"All 3 shards are finished; join them: {command}"
+    assert last.lines()[-1] == f"All shards are finished; join them: {command}"
     merge_stores([parts_of(target)], target)
     assert part(target, "2/3").lines()[-1].endswith(f"{command} --replace")
 

@@ -104,7 +104,7 @@ def test_parts_that_are_finished_begun_and_missing(tmp_path: Path) -> None:
     assert [str(shard) for shard in parts.found()] == ["1/4", "2/4", "3/4"]
     assert [str(shard) for shard in parts.finished()] == ["1/4", "2/4"]
     assert [str(shard) for shard in parts.missing()] == ["3/4", "4/4"]
-    assert outlook(tmp_path / "e.h5") == "2 of 4 shards are not finished yet: 3/4, 4/4"
+    assert outlook(tmp_path / "e.h5") == "2 of 4 shards not finished yet: 3/4, 4/4"
 
 
 def test_divisions_are_not_mixed(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_on_purpose_it_is_read_as_far_as_it_goes(
     assert len(out.read_text().splitlines()) == n_rows + 1
     assert cli.main(["duplicates", str(unfinished), "--partial"]) == 0
     assert cli.main(["verify", str(unfinished), "--partial"]) == 0
-    assert f"{n_rows} of 36 rows are read" in capsys.readouterr().err
+    assert f"{n_rows} of 36 rows read" in capsys.readouterr().err
 
 
 def test_repair_makes_a_store_of_it_on_purpose_only(unfinished: Path, tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pickle
 
-from datumaro_embed.tally import Tally
+import pytest
+
+from datumaro_embed.tally import Tally, counted
 
 
 def filled() -> Tally:
@@ -18,16 +20,37 @@ def filled() -> Tally:
 
 def test_lines_give_counts_and_at_most_three_examples() -> None:
     assert list(filled().lines("  ")) == [
-        "  2999 annotations without iscrowd",
+        "  2,999 annotations without iscrowd",
         "  5 images without a label file (images/0.jpg, images/1.jpg, images/2.jpg, …)",
-        "  1 boxes outside their image (train/a)",
+        "  1 box outside their image (train/a)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("many", "one"),
+    [
+        ("annotations", "annotation"),
+        ("damaged shards are", "damaged shard is"),
+        ("images listed twice, read as one", "image listed twice, read as one"),
+        ("16-bit images that use at most 9 bits", "16-bit image that uses at most 9 bits"),
+        ("annotations that reach outside the image", "annotation that reaches outside the image"),
+        ("items that the store does not know", "item that the store does not know"),
+        ("items whose id another item has", "item whose id another item has"),
+        ("label lines that are neither boxes", "label line that is neither boxes"),
+        ("image entries without a file name", "image entry without a file name"),
+        ("batches, of boxes", "batch, of boxes"),
+        ("boxes that have no width", "box that has no width"),
+        ("Tiere", "Tiere"),
+    ],
+)
+def test_one_thing_is_singular_and_so_is_its_verb(many: str, one: str) -> None:
+    assert [counted(n, many) for n in (0, 1, 2000)] == [f"0 {many}", f"1 {one}", f"2,000 {many}"]
 
 
 def test_names_cannot_move_the_terminals_cursor() -> None:
     tally = Tally()
     tally.add("images without a label file", "a\x1b[2J\nb")
-    assert list(tally.lines("")) == ["1 images without a label file (a\\x1b[2J\\nb)"]
+    assert list(tally.lines("")) == ["1 image without a label file (a\\x1b[2J\\nb)"]
 
 
 def test_json_and_pickle_keep_everything() -> None:

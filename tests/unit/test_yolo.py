@@ -267,7 +267,7 @@ def test_what_a_list_leaves_out_is_counted_and_what_is_missing_is_a_row(tmp_path
     assert lost(imported) == {
         "image files that no item has": 1,  # b
         "items whose id another item has": 1,
-        "splits of data.yaml that do not exist": 1,
+        "splits of data.yaml not found": 1,
         NO_LABEL: 1,  # c: an image that is missing or unsafe has no other line than its row's
     }
 
@@ -325,7 +325,7 @@ def test_layouts(tmp_path: Path, layout: tuple[str, str, str]) -> None:
     imported = imported_all(write(tmp_path, files), ":yolo")
     assert described(imported) == expected
     lost_now = lost(imported)
-    lost_now.pop("splits of data.yaml that do not exist", None)
+    lost_now.pop("splits of data.yaml not found", None)
     assert not lost_now
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..kinds import is_image_name
 from ..store import is_part_of_store
+from ..tally import counted
 from .image_folders import walk_own
 
 __all__ = ["explain_unrecognised", "found_files"]
@@ -42,7 +43,7 @@ def found_files(path: Path) -> str:
     if not kinds:
         return "no files"
     named = [
-        f"{count} {suffix} file{'s' * (count > 1)}" + (f" in {folder}/" if folder != "." else "")
+        counted(count, f"{suffix} files") + (f" in {folder}/" if folder != "." else "")
         for (suffix, folder), count in kinds.most_common(_KINDS_NAMED)
     ]
     rest = sum(kinds.values()) - sum(count for _, count in kinds.most_common(_KINDS_NAMED))

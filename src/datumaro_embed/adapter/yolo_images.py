@@ -83,7 +83,7 @@ class _Finder:
                     yield from self._of_list(key, file)
                 else:
                     self._losses.add(
-                        f"splits of {self._config.file.name} that do not exist", f"{key}: {text}"
+                        f"splits of {self._config.file.name} not found", f"{key}: {text}"
                     )
         subsets = [self._subset(self._parts(folder), key) for key, folder in folders]
         count = Counter(subsets)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..tally import counted
 from .output import say
 
 __all__ = ["add_parser"]
@@ -28,5 +29,5 @@ def _compact(store: Path) -> int:
     with open_store(store):  # says what it is where it is no store
         pass
     done = compact_store(store)
-    say([f"{done.n_before} segments before, {done.n_after} now"])
+    say([f"{counted(done.n_before, 'segments')} before, {done.n_after} now"])
     return 0

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..tally import progress
 from .output import tell
 
 if TYPE_CHECKING:
@@ -22,6 +23,5 @@ def opened_store(path: Path, *, partial: bool) -> Iterator[EmbeddingStore]:
 
     with open_store(path, partial=partial) as store:
         if not store.complete:
-            of_all = f" of {store.n_expected:,}" if store.n_expected else ""
-            tell(f"{path} is unfinished: {store.n_rows:,}{of_all} rows are read.")
+            tell(f"{path} is unfinished: {progress(store.n_rows, store.n_expected)} read.")
         yield store

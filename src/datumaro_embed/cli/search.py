@@ -63,19 +63,30 @@ def _search(
     **flags: Any,
 ) -> int:
     from ..listing import hits_json, hits_lines
-    from ..retrieval import check_folder, media_root_of, run_search, save_hits, search_request
+    from ..retrieval import (
+        MediaFiles,
+        check_folder,
+        media_root_of,
+        run_search,
+        save_hits,
+        search_request,
+    )
 
     plus, options = search_request(queries, **flags)
     with opened_store(store, partial=partial) as opened:
-        root = None
-        if save_to is not None:
-            check_folder(save_to)
-            root = media_root_of(opened, media_root)
-        result = run_search(opened, plus, options)
-        say(hits_json(result).splitlines() if as_json else hits_lines(result))
-        if save_to is None or root is None:
+        if save_to is None:
+            result = run_search(opened, plus, options)
+            say(hits_json(result).splitlines() if as_json else hits_lines(result))
             return 0
-        problems = save_hits(opened, result.hits, save_to, media_root=root, skip_stale=skip_stale)
-    for problem in problems:
+        check_folder(save_to)
+        root = media_root_of(opened, media_root)
+        files = MediaFiles(opened, root)
+        files.check_queries(options.items(plus))
+        keep = files.is_fresh_hit if skip_stale else None
+        result = run_search(opened, plus, options, keep=keep)
+        files.check_any(result.hits)
+        say(hits_json(result).splitlines() if as_json else hits_lines(result))
+        changed = save_hits(opened, result.hits, save_to, media_root=root, skip_stale=skip_stale)
+    for problem in (*files.lines(), *changed):
         tell(f"not copied: {problem}")
     return 0

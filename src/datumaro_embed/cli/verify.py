@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..flags import add_partial_argument
+from ..tally import counted
 from .opening import opened_store
 from .output import say
 
@@ -48,6 +49,6 @@ def _verify(store: Path, dataset: str | None, follow_symlinks: bool, partial: bo
         say(problems[:_MAX_DIFFERENCES])
         if len(problems) > _MAX_DIFFERENCES:
             say([f"… and {len(problems) - _MAX_DIFFERENCES} more"])
-        found = f"{len(problems)} differences; {ways}" if problems else "sound"
-        say([f"{opened.n_rows} rows: {found}"])
+        found = f"{counted(len(problems), 'differences')}; {ways}" if problems else "sound"
+        say([f"{counted(opened.n_rows, 'rows')}: {found}"])
     return 1 if problems else 0

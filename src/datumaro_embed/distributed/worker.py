@@ -18,7 +18,7 @@ from ..encoders import Encoder
 from ..errors import ClusterError, RunInterruptedError
 from ..pipeline import EmbedOptions, EmbedSummary, embed_source
 from ..sharding import Shard
-from ..tally import Tally
+from ..tally import Tally, counted
 
 if TYPE_CHECKING:
     from datumaro.components.dataset_base import IDataset
@@ -93,7 +93,7 @@ class Ready:
     vectors: str
 
     def __str__(self) -> str:
-        return f"{self.n_items} items, model {self.model[:12]}, {self.vectors}"
+        return f"{counted(self.n_items, 'items')}, model {self.model[:12]}, {self.vectors}"
 
 
 @dataclass(frozen=True, slots=True)

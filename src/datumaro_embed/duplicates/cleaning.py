@@ -9,8 +9,9 @@ from typing import Any
 
 from ..errors import UsageError
 from ..records import DuplicateGroup, ItemKey
+from ..tally import counted
 
-__all__ = ["ACTIONS", "DUPLICATED", "Change", "plan_changes", "plan_summary"]
+__all__ = ["ACTIONS", "DUPLICATED", "Change", "check_action", "plan_changes", "plan_summary"]
 
 ACTIONS = ("separate", "drop", "move", "tag")
 DUPLICATED = "duplicated"
@@ -76,8 +77,7 @@ def plan_changes(
     UsageError
         No such action.
     """
-    if action not in ACTIONS:
-        raise UsageError(f"There is no action {action!r}. Choose {', '.join(ACTIONS)}.")
+    check_action(action)
     known, used = set(keys), {*keys, *taken}
     changes: dict[ItemKey, Change] = {}
     for number, group in enumerate(groups, start=1):
@@ -92,6 +92,12 @@ def plan_changes(
     return changes
 
 
+def check_action(action: str) -> None:
+    """Refuse what is none of `ACTIONS`; raises `UsageError`."""
+    if action not in ACTIONS:
+        raise UsageError(f"There is no action {action!r}. Choose {', '.join(ACTIONS)}.")
+
+
 def plan_summary(changes: Mapping[ItemKey, Change], action: str, n_items: int) -> str:
     """Say how many items of how many are changed, and in which subsets they are.
 
@@ -99,7 +105,8 @@ def plan_summary(changes: Mapping[ItemKey, Change], action: str, n_items: int) -
     """
     subsets = Counter(key.subset for key in changes)
     where = ", ".join(f"{name} {count}" for name, count in sorted(subsets.items()))
-    return f"{len(changes)} of {n_items} items {_DONE[action]}" + (f" ({where})" if where else "")
+    done = f"{len(changes):,} of {counted(n_items, 'items')} {_DONE[action]}"
+    return done + (f" ({where})" if where else "")
 
 
 def _keep(group: DuplicateGroup, here: Sequence[ItemKey]) -> ItemKey:

@@ -15,11 +15,18 @@ from ..records import DuplicateGroup, DuplicatePair, Split
 from ..retrieval import matching_rows
 from ..similarity import PairBlock, likely_pairs, paired_cosines, similar_pairs
 from ..store import EmbeddingStore, open_store
+from ..tally import counted
 from .describe import are_leaks, describe_groups, describe_pairs
 from .equal import EqualRows, equal_files
 from .grouping import Components, PairKeeper
 
-__all__ = ["DEFAULT_THRESHOLD", "DuplicateReport", "check_threshold", "find_duplicates"]
+__all__ = [
+    "DEFAULT_THRESHOLD",
+    "DuplicateReport",
+    "check_finding",
+    "check_threshold",
+    "find_duplicates",
+]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -58,8 +65,9 @@ class DuplicateReport:
 
     def __repr__(self) -> str:
         return (
-            f"<DuplicateReport: {self.n_pairs:,} pairs ({len(self.leaks):,} across splits) in "
-            f"{len(self.groups):,} groups of {self.n_items:,} items, threshold {self.threshold:g}>"
+            f"<DuplicateReport: {counted(self.n_pairs, 'pairs')} ({len(self.leaks):,} across "
+            f"splits) in {counted(len(self.groups), 'groups')} of "
+            f"{counted(self.n_items, 'items')}, threshold {self.threshold:g}>"
         )
 
     @property
@@ -108,7 +116,7 @@ def find_duplicates(
     Some 15 s for 100,000 rows of length 512 on two cores, half a minute for a million, by cells.
     Failed items have no vector and are in no group.
     """
-    check_threshold(threshold)
+    check_finding(threshold, keep_split)
     if isinstance(store, EmbeddingStore):
         keep_order = _keep_order(keep_split)
         return _Finder(store, threshold, across_splits, all_pairs, keep_order, progress).report()
@@ -131,6 +139,12 @@ def _keep_order(keep_split: str) -> tuple[Split, ...]:
         raise UsageError(f"keep_split is {keep_split!r}. Choose train, val or test.") from error
     others = (Split.TRAIN, Split.VAL, Split.TEST, Split.OTHER)
     return (wanted, *(split for split in others if split is not wanted))
+
+
+def check_finding(threshold: float, keep_split: str) -> None:
+    """Refuse arguments of `find_duplicates` before anything is read; raises `UsageError`."""
+    check_threshold(threshold)
+    _keep_order(keep_split)
 
 
 def check_threshold(threshold: float) -> None:

@@ -12,6 +12,7 @@ from ..errors import UsageError
 from ..files import new_path
 from ..records import Status
 from ..store import EmbeddingStore
+from ..tally import counted
 from .arrays import write_arrays
 from .coco import write_coco
 from .flat import write_csv
@@ -47,7 +48,7 @@ class ConvertSummary:
             f"  not expressible in COCO, left out: {count} {kind}"
             for kind, count in sorted(self.skipped.items())
         ]
-        return [f"{self.n_items} items in {self.out}", *left_out]
+        return [f"{counted(self.n_items, 'items')} in {self.out}", *left_out]
 
 
 def convert_store(

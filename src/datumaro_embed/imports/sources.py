@@ -15,6 +15,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from ..errors import DatasetReadError, UsageError
+from ..tally import counted
 
 __all__ = ["VectorSource", "read_source"]
 
@@ -95,8 +96,8 @@ def _read_folder(folder: Path) -> tuple[npt.NDArray[Any], pa.Table]:
     tables = sorted(folder.glob("metadata/*.parquet"), key=_by_number)
     if not arrays or len(arrays) != len(tables):
         raise UsageError(
-            f"'{folder}' has {len(arrays)} files in img_emb and {len(tables)} in metadata; "
-            "give a folder with one for one.",
+            f"'{folder}' has {counted(len(arrays), 'files')} in img_emb and {len(tables)} in "
+            "metadata; give a folder with one for one.",
             path=str(folder),
         )
     items = pa.concat_tables([pq.read_table(path, partitioning=None) for path in tables])
@@ -166,7 +167,8 @@ def _checked(values: npt.NDArray[Any], items: pa.Table | None) -> npt.NDArray[np
         )
     if len(values) != items.num_rows:
         raise UsageError(
-            f"{len(values):,} vectors and {items.num_rows:,} ids; there must be one id for each."
+            f"{counted(len(values), 'vectors')} and {counted(items.num_rows, 'ids')}; there must "
+            "be one id for each."
         )
     if not len(values):
         raise UsageError("There are no vectors; nothing to import.")

@@ -15,6 +15,7 @@ from ..errors import UsageError
 from ..outputs import check_output
 from ..records import Categories, ItemRecord, Status
 from ..store import Hdf5Stores
+from ..tally import counted
 from ..vectors import VectorKind, unit_rows
 from ..versions import installed_versions
 from .rows import StoreFacts, item_records, store_facts
@@ -43,7 +44,8 @@ class ImportSummary:
 
     def lines(self) -> list[str]:
         """Say it in plain text."""
-        return [f"{self.n_items} items in {self.store} ({self.n_items} × {self.dim} {self.dtype})"]
+        shape = f"{self.n_items} × {self.dim} {self.dtype}"
+        return [f"{counted(self.n_items, 'items')} in {self.store} ({shape})"]
 
 
 def import_vectors(

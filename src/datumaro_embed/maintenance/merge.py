@@ -17,6 +17,7 @@ from ..errors import StoreCorruptError, UsageError
 from ..records import Categories, ItemKey
 from ..store import EmbeddingStore, open_store
 from ..store.run import Hdf5Run
+from ..tally import counted
 from .output import checked_output, run_like
 from .parts import expand, merged_provenance, refuse_incomplete
 
@@ -46,8 +47,8 @@ class MergeSummary:
 
     def lines(self) -> list[str]:
         """Say it in plain text."""
-        dropped = f", {self.n_dropped} duplicates left out" if self.n_dropped else ""
-        return [f"{self.n_items} rows in {self.store}{dropped}"]
+        dropped = f", {counted(self.n_dropped, 'duplicates')} left out" if self.n_dropped else ""
+        return [f"{counted(self.n_items, 'rows')} in {self.store}{dropped}"]
 
 
 def merge_stores(

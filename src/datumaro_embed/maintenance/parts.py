@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import StoreNotFoundError, UsageError
 from ..sharding import Parts, Shard, named
 from ..store import EmbeddingStore
+from ..tally import counted
 
 __all__ = ["expand", "merged_provenance", "refuse_incomplete"]
 
@@ -58,9 +59,9 @@ def refuse_incomplete(stores: Sequence[EmbeddingStore]) -> None:
             )
         if other["dataset_keys_sha256"] != first["dataset_keys_sha256"]:
             raise UsageError(
-                f"The dataset had {first['dataset_n_items']} items when '{first_path}' was made "
-                f"and {other['dataset_n_items']}, not the same, when '{path}' was. Run the shards "
-                "again; they re-use what is unchanged."
+                f"The dataset had {counted(first['dataset_n_items'], 'items')} when '{first_path}' "
+                f"was made and {other['dataset_n_items']:,}, not the same, when '{path}' was. Run "
+                "the shards again; they re-use what is unchanged."
             )
     numbers = {part["number"] for part in parts.values()}
     missing = [shard for shard in Shard.all_of(first["count"]) if shard.number not in numbers]

@@ -16,6 +16,7 @@ from ..records import Categories, ItemKey, ItemRecord, Status
 from ..store import EmbeddingStore, open_store
 from ..store.check import head_is_sound, sound_rows
 from ..store.hdf5 import Hdf5Part
+from ..tally import counted
 from .merge import copy_rows
 from .output import checked_output, run_like
 
@@ -57,7 +58,8 @@ class RepairSummary:
         else:
             outlook = "Every row was sound."
         return [
-            f"{self.n_kept} rows kept in {self.store}, {self.n_marked} damaged and marked{lost}",
+            f"{counted(self.n_kept, 'rows')} kept in {self.store}, {self.n_marked:,} damaged and "
+            f"marked{lost}",
             *(f"  left out: {reason}" for reason in self.left_out),
             outlook,
         ]

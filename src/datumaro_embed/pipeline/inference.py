@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from ..encoders import Encoder
 from ..errors import InferenceError
+from ..tally import counted
 from .batches import PixelBatches
 from .reading import one_line
 
@@ -55,8 +56,9 @@ def _stream(encoder: Encoder, batches: PixelBatches) -> Iterator[Answers]:
         yield answers
     if batches.n_unanswered or (batches.n_given == n_before and not batches.ended):
         raise InferenceError(
-            f"Encoder {encoder.name} gave no vectors for {batches.n_unanswered} batches, or took "
-            "none. Check it with datumaro_embed.testing.EncoderContract."
+            f"Encoder {encoder.name} gave no vectors for "
+            f"{counted(batches.n_unanswered, 'batches')}, or took none. Check it with "
+            "datumaro_embed.testing.EncoderContract."
         )
 
 

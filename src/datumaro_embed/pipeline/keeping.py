@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 
 from ..errors import StoreWriteError, StreamDisagreementError
 from ..store import StoreWriter
+from ..tally import counted
 
 __all__ = ["keeping"]
 
@@ -32,5 +33,6 @@ def keeping(run: StoreWriter, notify: Callable[[str], None]) -> Iterator[None]:
 
 def _say_kept(run: StoreWriter, n_rows: int, notify: Callable[[str], None]) -> None:
     if n_rows:
-        rows = "1 row is" if n_rows == 1 else f"{n_rows:,} rows are"
-        notify(f"{rows} kept for '{run.target}'; the same command goes on from there.")
+        notify(
+            f"{counted(n_rows, 'rows are')} kept for '{run.target}'; the same command goes on from there."
+        )

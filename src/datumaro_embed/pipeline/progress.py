@@ -14,7 +14,7 @@ from ..encoders import ClipEncoder, Encoder, resizing_library
 from ..escaping import printable
 from ..logs import log
 from ..records import ItemRecord, Status
-from ..tally import Tally
+from ..tally import Tally, counted
 from .options import EmbedOptions
 
 __all__ = ["EmbedSummary", "Progress", "settings_line", "talk"]
@@ -75,7 +75,7 @@ class EmbedSummary:
         """Say how many items failed, and where they are listed, in one line."""
         counts = (f"{tally.total} {s.name.lower()}" for s, tally in sorted(self.failures.items()))
         return printable(
-            f"{self.n_failed} of {self.n_items} items failed and have no vector "
+            f"{self.n_failed:,} of {counted(self.n_items, 'items')} failed and have no vector "
             f"({', '.join(counts)}). `datumaro-embed info {self.store} --failed` lists them."
         )
 
@@ -89,7 +89,8 @@ class EmbedSummary:
         if self.n_relabelled:
             lines.append(f"  {self.n_relabelled} of the re-used rows have other annotations now")
         if self.n_removed:
-            lines.append(f"  {self.n_removed} rows removed, whose items the dataset does not have")
+            removed = counted(self.n_removed, "rows removed,")
+            lines.append(f"  {removed} whose items the dataset does not have")
         for status, reasons in sorted(self.failures.items()):
             lines.append(f"  {status.name.lower()}: {reasons.total}")
             lines.extend(reasons.lines(times=" × "))
@@ -100,13 +101,13 @@ class EmbedSummary:
             lines.append("  lost on import:")
             lines.extend(self.losses.lines())
         if self.captions:
-            lines.append(f"  {self.captions[1]} captions in {self.captions[0]}")
+            lines.append(f"  {counted(self.captions[1], 'captions')} in {self.captions[0]}")
         return [printable(line) for line in (*lines, *self.outlook.splitlines())]
 
     def _counts(self) -> str:
         return (
-            f"{self.n_items} rows in {self.store}: {self.n_computed} computed, "
-            f"{self.n_reused} re-used, {self.n_failed} failed"
+            f"{counted(self.n_items, 'rows')} in {self.store}: {self.n_computed:,} computed, "
+            f"{self.n_reused:,} re-used, {self.n_failed:,} failed"
         )
 
 

@@ -14,7 +14,8 @@ from ..adapter import format_of
 from ..duplicates import (
     ACTIONS,
     Change,
-    check_threshold,
+    check_action,
+    check_finding,
     find_duplicates,
     plan_changes,
     plan_summary,
@@ -34,11 +35,14 @@ from ..records import ItemKey
 from ..store import open_store
 from .errors import datum_errors
 from .numbers import Numbers
-from .parsing import plain_help
+from .parsing import plain_help, refuse_used_output
 
 __all__ = ["ClipDuplicates"]
 
+_MOVES = {"move", "separate"}
 _KEEP_ATTRIBUTES = {"arrow", "datumaro", "datumaro_binary"}
+_ONE_SUBSET = {"image_dir", "image_zip", "imagenet", "segment_anything"}
+_ONLY = {"default"}  # the subset of a dataset that has none; ImageNet has a layout with subsets too
 
 
 class ClipDuplicates(Transform):  # type: ignore[misc]
@@ -52,7 +56,8 @@ class ClipDuplicates(Transform):  # type: ignore[misc]
     `duplicate_group` and `duplicate_of` (tag; only in formats that keep them).
 
     Every image is compared with the one that was embedded. Where an item is not in
-    the store, or its image has changed, nothing is written.
+    the store, or its image has changed, nothing is written. OUT must be a new or
+    empty folder outside DATA.
 
     Show what would be dropped:
 
@@ -81,7 +86,9 @@ class ClipDuplicates(Transform):  # type: ignore[misc]
         add_duplicate_arguments(parser)
         add_stale_argument(parser)
         parser.add_argument(
-            "--dry-run", action="store_true", help="print what would be done, and write no dataset"
+            "--dry-run",
+            action="store_true",
+            help="print what would be done, and write no dataset; only --csv writes its file",
         )
         parser.add_argument(
             "--csv", type=Path, metavar="FILE", help="write one line for each item that is changed"
@@ -93,9 +100,10 @@ class ClipDuplicates(Transform):  # type: ignore[misc]
         """Parse and check, so that a wrong argument ends `datum` before it does anything."""
         parsed: dict[str, Any] = super().parse_cmdline(args)
         with datum_errors(True):
-            check_threshold(parsed["threshold"])
+            check_finding(parsed["threshold"], parsed["keep_split"])
             if parsed["csv"] is not None:
                 check_output(parsed["csv"])
+            refuse_used_output()
             open_store(parsed["store"]).close()
         return {**parsed, "from_datum": True}
 
@@ -133,8 +141,7 @@ class ClipDuplicates(Transform):  # type: ignore[misc]
         if self._changes is None:
             with datum_errors(self._from_datum):
                 self._changes = self._planned()
-        moves = self._action in ("move", "separate")
-        numbers = Numbers(self._extractor if moves else ())
+        numbers = Numbers(self._extractor if self._action in _MOVES else ())
         for item in self._extractor:
             change = self._changes.get(ItemKey(item.subset, item.id))
             if change is None:
@@ -144,7 +151,7 @@ class ClipDuplicates(Transform):  # type: ignore[misc]
 
     def _planned(self) -> Mapping[ItemKey, Change]:
         """Decide everything, tell it, and only then let the first item go."""
-        self._refuse_lost_tags()
+        self._refuse_impossible()
         keys = [ItemKey(item.subset, item.id) for item in self._extractor]
         if not keys:
             return {}
@@ -163,13 +170,29 @@ class ClipDuplicates(Transform):  # type: ignore[misc]
             raise SystemExit(0)  # `datum` writes what it gets, unless it gets to no end
         return {}
 
-    def _refuse_lost_tags(self) -> None:
-        """Refuse attributes that `datum` would lose as it saves in the format of the source."""
+    def _refuse_impossible(self) -> None:
+        """Refuse wrong arguments, and what `datum` would lose as it saves in the source's format.
+
+        Before any image is compared, as no store makes these right.
+        """
+        check_action(self._action)
+        check_finding(self._find["threshold"], self._find["keep_split"])
+        if self._csv is not None:
+            check_output(self._csv)
         name = format_of(self._extractor) if self._from_datum else None
         if self._action == "tag" and name and name not in _KEEP_ATTRIBUTES:
             raise UsageError(
                 f"The format {name} does not keep attributes of items, so that tags would be lost. "
                 f"Choose another --action, or a dataset in {', '.join(sorted(_KEEP_ATTRIBUTES))}."
+            )
+        if (
+            self._action in _MOVES
+            and name in _ONE_SUBSET
+            and set(self._extractor.subsets()) <= _ONLY
+        ):
+            raise UsageError(
+                f"The format {name} does not keep subsets, so that --action {self._action} would "
+                "do nothing. Choose --action drop, or a dataset in a format with subsets."
             )
 
     def subsets(self) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,9 @@ from ..logs import log
 from ..models import resolve_model
 from ..pipeline import EmbedOptions, check_place, embed_source
 from ..place import misdetection
+from ..tally import counted
 from .errors import datum_errors
-from .parsing import plain_help
+from .parsing import datum_folders, plain_help
 
 __all__ = ["ClipEmbed"]
 
@@ -81,25 +81,16 @@ class ClipEmbed(Transform):  # type: ignore[misc]
 
     def _embed(self) -> None:
         options = EmbedOptions(**self._options)
-        output = _output_folder() if self._from_datum else None
-        if output and (warning := misdetection(self._store, output)):
+        folders = datum_folders() if self._from_datum else None
+        if folders and (warning := misdetection(self._store, folders[1])):
             log.warning(warning)
         source = SourceDataset(self._extractor, follow_symlinks=options.follow_symlinks)
         if unused := unused_images(source):
             log.warning(
-                "Datumaro has imported no item for %d image files (%s). Run `datumaro-embed embed` "
+                "Datumaro has imported no item for %s (%s). Run `datumaro-embed embed` "
                 "to embed those that belong to the dataset.",
-                unused.total,
+                counted(unused.total, "image files"),
                 "; ".join(unused.lines("")),
             )
         for line in embed_source(source, self._store, options).lines():
             log.info(line)
-
-
-def _output_folder() -> str | None:
-    """Return where `datum transform` will save the dataset, which it does not tell a transform."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("-o", "--output-dir")
-    known, _ = parser.parse_known_args(sys.argv[1:])
-    output: str | None = known.output_dir
-    return output

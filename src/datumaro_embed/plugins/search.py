@@ -14,10 +14,11 @@ from ..flags import DEFAULT_K, add_search_arguments, add_stale_argument
 from ..freshness import fresh_items
 from ..logs import log
 from ..records import ItemKey
-from ..retrieval import run_search, search_request
+from ..retrieval import run_search, search_request, stale_query
 from ..store import open_store
+from ..tally import counted
 from .errors import datum_errors
-from .parsing import plain_help
+from .parsing import plain_help, refuse_used_output
 
 __all__ = ["ClipSearch"]
 
@@ -27,7 +28,7 @@ class ClipSearch(Transform):  # type: ignore[misc]
 
     Of several queries the mean is searched for. Every image is compared with the
     one that was embedded: where an item is not in the store, or its image has
-    changed, nothing is written.
+    changed, nothing is written. OUT must be a new or empty folder outside DATA.
 
     Keep the 100 items nearest to a text:
 
@@ -62,6 +63,7 @@ class ClipSearch(Transform):  # type: ignore[misc]
             own = ("store", "skip_stale")
             flags = {name: value for name, value in parsed.items() if name not in own}
             search_request(flags.pop("query"), **flags)
+            refuse_used_output()
             open_store(parsed["store"]).close()
         return {**parsed, "from_datum": True}
 
@@ -71,15 +73,15 @@ class ClipSearch(Transform):  # type: ignore[misc]
         *,
         store: str | Path,
         query: str | Sequence[str] = (),
-        image: Sequence[str] = (),
-        item: Sequence[str] = (),
-        minus: Sequence[str] = (),
-        not_image: Sequence[str] = (),
-        not_item: Sequence[str] = (),
+        image: str | Sequence[str] = (),
+        item: str | Sequence[str] = (),
+        minus: str | Sequence[str] = (),
+        not_image: str | Sequence[str] = (),
+        not_item: str | Sequence[str] = (),
         k: int = DEFAULT_K,
-        subset: Sequence[str] = (),
-        split: Sequence[str] = (),
-        label: Sequence[str] = (),
+        subset: str | Sequence[str] = (),
+        split: str | Sequence[str] = (),
+        label: str | Sequence[str] = (),
         model: str | None = None,
         exact: bool = False,
         skip_stale: bool = False,
@@ -87,20 +89,19 @@ class ClipSearch(Transform):  # type: ignore[misc]
     ) -> None:
         super().__init__(extractor)
         self._store = store
-        self._queries = [query] if isinstance(query, str) else list(query)
-        self._flags: dict[str, Any] = {
+        self._queries = _listed(query)
+        repeated = {
             "image": image,
             "item": item,
             "minus": minus,
             "not_image": not_image,
             "not_item": not_item,
-            "k": k,
             "subset": subset,
             "split": split,
             "label": label,
-            "model": model,
-            "exact": exact,
         }
+        self._flags: dict[str, Any] = {name: _listed(value) for name, value in repeated.items()}
+        self._flags |= {"k": k, "model": model, "exact": exact}
         self._skip_stale = skip_stale
         self._from_datum = from_datum
         self._kept: set[ItemKey] | None = None
@@ -115,16 +116,23 @@ class ClipSearch(Transform):  # type: ignore[misc]
 
     def _found(self) -> set[ItemKey]:
         queries, options = search_request(self._queries, **self._flags)
-        items = [ItemKey(item.subset, item.id) for item in self._extractor]
+        items = {ItemKey(item.subset, item.id) for item in self._extractor}
         if not items:
             return set()
         with open_store(self._store) as store:
             fresh = fresh_items(store, self._extractor, skip_stale=self._skip_stale)
-            hits = {hit.key for hit in run_search(store, queries, options).hits}
-        kept = fresh & hits
-        log.info("clip_search: %d of %d items kept", len(kept), len(items))
+            for key in options.items(queries):
+                if key in store and key in items and key not in fresh:
+                    raise stale_query(key)
+            found = run_search(store, queries, options, keep=lambda hit: hit.key in fresh)
+        kept = {hit.key for hit in found.hits}
+        log.info("clip_search: %d of %s kept", len(kept), counted(len(items), "items"))
         return kept
 
     def subsets(self) -> Any:
         """Give the subsets that are left; counted, for a search may empty one."""
         return super(Transform, self).subsets()
+
+
+def _listed(value: str | Sequence[str]) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)

@@ -20,6 +20,7 @@ from ..errors import UsageError
 from ..files import new_path
 from ..flags import DEFAULT_THRESHOLD
 from ..store import EmbeddingStore
+from ..tally import counted
 from .analysis import Analysis
 from .points import point_data
 from .projection import missing
@@ -77,8 +78,8 @@ class ReportSummary:
     def lines(self) -> list[str]:
         """Format as plain text."""
         return [
-            f"{self.n_items:,} items in {self.out}: {self.n_points:,} points, "
-            f"{self.n_thumbnails:,} thumbnails, {self.n_bytes / _MEBIBYTE:.1f} MB"
+            f"{counted(self.n_items, 'items')} in {self.out}: {counted(self.n_points, 'points')}, "
+            f"{counted(self.n_thumbnails, 'thumbnails')}, {self.n_bytes / _MEBIBYTE:.1f} MB"
         ]
 
 

@@ -4,11 +4,12 @@ from .filters import Filters, labels_of_rows, matching_rows
 from .indexing import build_index
 from .query import compose
 from .request import search_request
-from .saving import check_folder, media_root_of, save_hits
+from .saving import MediaFiles, check_folder, media_root_of, save_hits, stale_query
 from .searching import SearchOptions, SearchResult, run_search, search, search_vectors
 
 __all__ = [
     "Filters",
+    "MediaFiles",
     "SearchOptions",
     "SearchResult",
     "build_index",
@@ -22,4 +23,5 @@ __all__ = [
     "search",
     "search_request",
     "search_vectors",
+    "stale_query",
 ]

@@ -40,7 +40,9 @@ class Filters:
 
     def __post_init__(self) -> None:
         for field in fields(self):  # an empty list asks as little as an empty tuple
-            object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
+            names = getattr(self, field.name)
+            one = (names,) if isinstance(names, str) else tuple(names)
+            object.__setattr__(self, field.name, one)
 
 
 ALL = Filters()

@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import StoreIndexError, UsageError
 from ..similarity import build_graph, graph_path, open_graph, write_graph
 from ..store import EmbeddingStore, open_store
+from ..tally import counted
 from .filters import matching_rows
 
 __all__ = ["build_index"]
@@ -61,7 +62,7 @@ def build_index(
     graph = build_graph(store.embeddings(), rows, progress=progress)
     n_bytes = write_graph(graph, path, uuid=store.uuid, n_rows=store.n_rows)
     seconds = time.monotonic() - started
-    return f"{len(graph)} rows in {path} ({n_bytes / 2**20:.1f} MB, {seconds:.1f} s)"
+    return f"{counted(len(graph), 'rows')} in {path} ({n_bytes / 2**20:.1f} MB, {seconds:.1f} s)"
 
 
 def _is_current(store: EmbeddingStore) -> bool:

@@ -17,9 +17,10 @@ from ..records import ItemKey, Status
 from ..similarity import unit_queries
 from ..store import EmbeddingStore
 
-__all__ = ["QueryEmbedder", "QueryInput", "compose"]
+__all__ = ["SINGLE_QUERY", "QueryEmbedder", "QueryInput", "compose"]
 
 QueryInput = str | Path | Image.Image | ItemKey | npt.NDArray[np.floating[Any]]
+SINGLE_QUERY = (str, Path, Image.Image, ItemKey)
 Float64Array = npt.NDArray[np.float64]
 
 _NO_DIRECTION = 1e-6
@@ -73,7 +74,19 @@ class QueryEmbedder:
             return self._of_file(query)
         if isinstance(query, Image.Image):
             return _first(self._encode().embed_images([query], self._store.depth_range))
-        vector = np.asarray(query)
+        return self._of_vector(query)
+
+    def _of_vector(self, query: object) -> npt.NDArray[Any]:
+        try:
+            vector = np.asarray(query)
+        except ValueError:  # a ragged list
+            vector = np.empty(0, object)
+        if vector.dtype.kind not in "fiu" or vector.ndim == 0:
+            raise UsageError(
+                f"A query cannot be of type {type(query).__name__}. Give a str (a text, as typed), "
+                "a Path or PIL.Image (an image), an ItemKey (an item of the store) or a vector of "
+                f"length {self._store.dim}; several queries as several arguments."
+            )
         if vector.shape != (self._store.dim,):
             raise UsageError(
                 f"A query of shape {vector.shape} does not fit the store. "

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from ..errors import StaleStoreError, StoreWriteError, UsageError
 from ..escaping import printable
 from ..models.manifest import sha256_file
 from ..outputs import check_output
-from ..records import Hit
+from ..records import Hit, ItemKey
 from ..store import EmbeddingStore
+from ..tally import counted
 
-__all__ = ["check_folder", "media_root_of", "save_hits"]
+__all__ = ["MediaFiles", "check_folder", "media_root_of", "save_hits"]
 
 _MAX_NAME = 50
+_CHANGED = "the image's bytes have changed since it was embedded"
 
 
 def media_root_of(store: EmbeddingStore, media_root: str | Path | None = None) -> Path:
@@ -44,6 +47,80 @@ def check_folder(directory: Path) -> None:
     """
     if not (directory.is_dir() and not any(directory.iterdir())):
         check_output(directory)
+
+
+class MediaFiles:
+    """The image files of a store's items, compared with what was embedded; each item once.
+
+    Attributes
+    ----------
+    problems : dict
+        Key → why its image cannot be copied, of the items that were asked for and have one.
+    """
+
+    def __init__(self, store: EmbeddingStore, media_root: Path) -> None:
+        self._store = store
+        self._root = media_root
+        self._fresh: set[ItemKey] = set()
+        self.problems: dict[ItemKey, str] = {}
+
+    def is_fresh(self, key: ItemKey, row: int, path: str) -> bool:
+        """Tell whether an item's file is what was embedded; else note why not."""
+        if key not in self._fresh and key not in self.problems:
+            problem, source = _source(path, self._root)
+            if source is not None:
+                problem = _difference(source, self._store.content_sha256[row].tobytes())
+            if problem:
+                self.problems[key] = problem
+            else:
+                self._fresh.add(key)
+        return key in self._fresh
+
+    def is_fresh_hit(self, hit: Hit) -> bool:
+        """`is_fresh` of a hit."""
+        return self.is_fresh(hit.key, hit.row, hit.path)
+
+    def check_queries(self, keys: Iterable[ItemKey]) -> None:
+        """Refuse to query with an item whose image is another one by now.
+
+        Raises
+        ------
+        StaleStoreError, ItemNotFoundError
+        """
+        for key in keys:
+            row = self._store.row(key)
+            if not self.is_fresh(key, row, self._store.item(row).path):
+                raise stale_query(key, self.problems[key])
+
+    def check_any(self, hits: Sequence[Hit]) -> None:
+        """Refuse to go on where no hit is left because of problems.
+
+        Raises
+        ------
+        StaleStoreError
+        """
+        if self.problems and not hits:
+            raise StaleStoreError(
+                f"None of the images found is what was embedded: {'; '.join(self.lines(3))}. "
+                "Nothing was copied. Embed the dataset again, or give --media-root DIR.",
+                n_stale=len(self.problems),
+            )
+
+    def lines(self, shown: int = 20) -> Iterator[str]:
+        """Yield the first problems, each with its item, and how many more there are."""
+        for key, problem in islice(self.problems.items(), shown):
+            yield printable(f"{key}: {problem}")
+        if len(self.problems) > shown:
+            yield f"{len(self.problems) - shown:,} more"
+
+
+def stale_query(key: ItemKey, problem: str = _CHANGED) -> StaleStoreError:
+    """Return the error for an item that is no longer what its vector shows."""
+    return StaleStoreError(
+        f"'{printable(str(key))}' cannot be a query: {printable(problem)}. Embed the dataset "
+        "again, or query with another item.",
+        n_stale=1,
+    )
 
 
 def save_hits(
@@ -86,7 +163,7 @@ def save_hits(
         directory.mkdir(exist_ok=True)
         width = max(3, len(str(len(hits))))
         for rank, hit in enumerate(hits, start=1):
-            problem, source = _source(hit, media_root)
+            problem, source = _source(hit.path, media_root)
             if source is not None:
                 name = f"{rank:0{width}}_{hit.similarity:.4f}_{_safe(hit.key.id)}{source.suffix}"
                 expected = store.content_sha256[hit.row].tobytes()
@@ -102,7 +179,7 @@ def save_hits(
         ) from error
     if problems and not skip_stale:
         raise StaleStoreError(
-            f"{len(problems)} of {len(hits)} images are not those that were embedded: "
+            f"{len(problems)} of {counted(len(hits), 'images')} are not those that were embedded: "
             f"{printable('; '.join(problems[:3]))}. Nothing was copied. Embed the dataset again, "
             "or add --skip-stale to copy the others.",
             n_stale=len(problems),
@@ -117,13 +194,13 @@ def _remove_copies(directory: Path, *, is_new: bool) -> None:
         directory.rmdir()
 
 
-def _source(hit: Hit, media_root: Path) -> tuple[str, Path | None]:
-    """Find the file of a hit, or why it is not copied."""
-    if not hit.path:
+def _source(name: str, media_root: Path) -> tuple[str, Path | None]:
+    """Find the file of an item, or why it is not copied."""
+    if not name:
         return "the item has no image file", None
     root = media_root.resolve()
     try:
-        path = (root / hit.path).resolve()
+        path = (root / name).resolve()
     except (OSError, ValueError) as error:  # a link that leads to itself; a NUL
         return f"its path cannot be followed ({error})", None
     if not path.is_relative_to(root):
@@ -141,10 +218,18 @@ def _copy(source: Path, target: Path, expected_sha256: bytes) -> str:
         return f"'{source}' cannot be read ({error.strerror})"
     with reader, target.open("xb") as writer:
         shutil.copyfileobj(reader, writer, 1 << 20)
-    if sha256_file(target) == expected_sha256.hex():
-        return ""
-    target.unlink()
-    return "the image's bytes have changed since it was embedded"
+    problem = _difference(target, expected_sha256)
+    if problem:
+        target.unlink()
+    return problem
+
+
+def _difference(path: Path, expected_sha256: bytes) -> str:
+    try:
+        same = sha256_file(path) == expected_sha256.hex()
+    except OSError as error:
+        return f"'{path}' cannot be read ({error.strerror})"
+    return "" if same else _CHANGED
 
 
 def _safe(name: str) -> str:

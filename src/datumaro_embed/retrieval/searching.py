@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from os import PathLike
 from weakref import WeakKeyDictionary
 
@@ -13,11 +14,12 @@ import numpy.typing as npt
 from ..encoders import Encoder
 from ..errors import UsageError
 from ..flags import DEFAULT_K
-from ..records import Hit, Split
+from ..records import Hit, ItemKey, Split
 from ..similarity import RowGraph, graph_path, nearest_rows, open_graph
 from ..store import EmbeddingStore, open_store
+from ..tally import counted
 from .filters import ALL, Filters, labels_of_rows, matching_rows
-from .query import QueryEmbedder, QueryInput, compose
+from .query import SINGLE_QUERY, QueryEmbedder, QueryInput, compose
 
 __all__ = [
     "SearchOptions",
@@ -58,7 +60,13 @@ class SearchOptions:
     model: str | None = None
     exact: bool = False
 
+    def items(self, queries: Sequence[QueryInput]) -> list[ItemKey]:
+        """Return the items among the queries and what hits should be unlike."""
+        return [query for query in (*queries, *self.minus) if isinstance(query, ItemKey)]
+
     def __post_init__(self) -> None:
+        if isinstance(self.minus, SINGLE_QUERY):  # is as good as a list of one
+            object.__setattr__(self, "minus", (self.minus,))
         if self.k < 1:
             raise UsageError(f"k must be at least 1, not {self.k}. Ask for one item or more.")
 
@@ -72,7 +80,7 @@ class SearchResult:
 
     def __repr__(self) -> str:
         first = f", first {self.hits[0].key!r}" if self.hits else ""
-        return f"<SearchResult: {len(self.hits)} hits{first}, exact={self.exact}>"
+        return f"<SearchResult: {counted(len(self.hits), 'hits')}{first}, exact={self.exact}>"
 
 
 def search(
@@ -116,7 +124,8 @@ def search(
     Raises
     ------
     UsageError
-        A query is empty, of the wrong length or cancels out; a filter names what is not there.
+        A query is of another type, empty, of the wrong length or cancels out; a filter names what
+        is not there.
     ItemNotFoundError, ItemFailedError
         An item of the query is not in the store, or has no vector.
     ModelNotFoundError, ModelMismatchError
@@ -142,15 +151,32 @@ def run_search(
     options: SearchOptions,
     *,
     encoder: Encoder | None = None,
+    keep: Callable[[Hit], bool] | None = None,
 ) -> SearchResult:
-    """As `search`, and tell whether an index was used."""
+    """As `search`, and tell whether an index was used.
+
+    Parameters
+    ----------
+    keep : callable, optional
+        Hits for which it is false are passed over; the next ones take their places. It is asked
+        for hits in their order until there are k, for one more than once.
+    """
     if not queries:
         raise UsageError("There is no query. Give a text, an image, an item or a vector.")
     allowed = matching_rows(store, options.filters)
     embed = QueryEmbedder(store, options.model, encoder)
     plus = [embed(query) for query in queries]
     vector = compose(plus, [embed(query) for query in options.minus])
-    return _nearest(store, vector, allowed, options)
+    result = _nearest(store, vector, allowed, options)
+    if keep is None:
+        return result
+    asked = options
+    while True:
+        kept = [*islice(filter(keep, result.hits), options.k)]
+        if len(kept) == options.k or (result.exact and len(result.hits) < asked.k):
+            return SearchResult(kept, result.exact)
+        asked = replace(asked, k=2 * asked.k, exact=True)
+        result = _nearest(store, vector, allowed, asked)
 
 
 def search_vectors(

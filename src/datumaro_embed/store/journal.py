@@ -48,6 +48,7 @@ from ..files import (
 )
 from ..place import LOCK_NAME, SEGMENT_FOLDER, manifest_files
 from ..records import ItemKey
+from ..tally import counted, progress
 from ..vectors import MAX_DIM, VectorKind
 from .codec import Array, corrupt, decode_json, encode_json
 from .hdf5 import Hdf5Part, file_image
@@ -465,9 +466,8 @@ class _OpenedDirectory:
 
     def _unfinished(self) -> StoreUnfinishedError:
         n_rows, n_expected = self._manifest.n_rows, self._manifest.n_expected
-        of_all = f" of {n_expected:,}" if n_expected else ""
         return StoreUnfinishedError(
-            f"'{self._path}' is unfinished: {n_rows:,}{of_all} rows are committed. Run the same "
+            f"'{self._path}' is unfinished: {progress(n_rows, n_expected)} committed. Run the same "
             "command again to finish it; commands that read take --partial (partial=True in "
             "Python) to read these rows.",
             path=self._path,
@@ -629,8 +629,8 @@ class Journal:
         orphans = [path for path in self._segment_files() if _is_own(path)]
         if len(orphans) > _MAX_ORPHANS and not manifest_files(self.path):
             raise StoreCorruptError(
-                f"'{self.path}' has {len(orphans)} segments and no manifest. `datumaro-embed "
-                "repair` saves their rows, --restart drops them.",
+                f"'{self.path}' has {counted(len(orphans), 'segments')} and no manifest. "
+                "`datumaro-embed repair` saves their rows, --restart drops them.",
                 path=str(self.path),
                 place=SEGMENT_FOLDER,
             )

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ..errors import ItemNotFoundError, UsageError
 from ..records import ItemKey, ShortRepr, Status
+from ..tally import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -88,7 +89,7 @@ class Keys(Sequence[ItemKey]):
         return self._key(self._rows[index])
 
     def __repr__(self) -> str:
-        return f"<Keys of {len(self):,} items>"
+        return f"<Keys of {counted(len(self), 'items')}>"
 
 
 def find_row(keys: Sequence[ItemKey], key: ItemKey) -> int | None:
@@ -186,8 +187,8 @@ def vectors_for(
     if len(absent) and missing == "error":
         first = ItemKey(items[absent[0]].subset, items[absent[0]].id)
         raise ItemNotFoundError(
-            f"{len(absent)} items of the dataset are not in '{store.path}', first '{first}'. "
-            "Embed the dataset again, or pass missing='zero'.",
+            f"'{store.path}' lacks {counted(len(absent), 'items')} of the dataset, first "
+            f"'{first}'. Embed the dataset again, or pass missing='zero'.",
             key=first,
             count=len(absent),
         )

@@ -50,6 +50,7 @@ from ..place import (
     is_store_directory,
 )
 from ..records import Categories, ItemRecord
+from ..tally import counted
 from ..vectors import VectorKind
 from .backend import COMMIT_ROWS, StoreBackend, StoreWriter
 from .codec import Array, Arrays, ColumnBuilder, head_arrays
@@ -302,11 +303,12 @@ class Hdf5Run(StoreWriter):
         if damaged:
             names = ", ".join(segment.name for segment in damaged[:_MAX_NAMED])
             yield (
-                f"{len(damaged)} damaged segments are left out, and their items embedded again: "
+                f"{counted(len(damaged), 'damaged segments are')} left out and embedded again: "
                 f"{names}"
             )
         if self.n_committed:
-            yield f"{self.n_committed:,} rows of an earlier run are kept; going on from there."
+            kept = counted(self.n_committed, "rows")
+            yield f"{kept} of an earlier run kept; going on from there."
         elif self.before is not None:
             same = self.before.kind.fits(self._kind)
             kept = (
@@ -315,7 +317,7 @@ class Hdf5Run(StoreWriter):
                 else f"they are {self.before.kind}, and this run makes {self._kind}, so every "
                 "image is embedded again"
             )
-            yield f"'{self.target}' has {self.before.n_rows:,} rows; {kept}."
+            yield f"'{self.target}' has {counted(self.before.n_rows, 'rows')}; {kept}."
 
     def _check_room(self, n_expected: int) -> None:
         """Refuse to begin what cannot end: the vectors must fit, and twice for a file."""

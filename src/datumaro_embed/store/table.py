@@ -19,6 +19,7 @@ import numpy.typing as npt
 from ..depth import DepthRange
 from ..errors import ItemNotFoundError, UsageError
 from ..records import AnnotationRecord, Categories, ItemKey, ItemRecord
+from ..tally import counted
 from ..vectors import VectorKind
 from .codec import Array, Arrays, corrupt, decode_json, decode_rows, decode_text, names_in
 from .lookup import (
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["ArrayPart", "EmbeddingStore", "Part"]
 
 Self = TypeVar("Self", bound="EmbeddingStore")
+_LISTS_KEYS = "`datumaro-embed info STORE --items N` prints the first N (in Python: store.keys())."
 
 
 class Part(ABC):
@@ -582,7 +584,7 @@ class EmbeddingStore:
             near = ", ".join(f"'{other}'" for other in near_keys(self.keys(), key, self))
             raise ItemNotFoundError(
                 f"No item '{key}' in '{self.path}'. "
-                + (f"Nearest: {near}." if near else "A key is SUBSET/ID."),
+                + (f"Nearest: {near}." if near else f"A key is SUBSET/ID. {_LISTS_KEYS}"),
                 key=wanted or key,
             )
         return row
@@ -737,8 +739,8 @@ class EmbeddingStore:
 
     def __repr__(self) -> str:
         return (
-            f"<{type(self).__name__} '{self.path}': {self.n_rows:,} rows x {self.dim} "
-            f"{self.kind.dtype}, {self.n_annotations:,} annotations>"
+            f"<{type(self).__name__} '{self.path}': {counted(self.n_rows, 'rows')} x {self.dim} "
+            f"{self.kind.dtype}, {counted(self.n_annotations, 'annotations')}>"
         )
 
 

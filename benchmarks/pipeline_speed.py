@@ -1,0 +1,267 @@
+#!/usr/bin/env python3
+"""How near the whole pipeline comes to OpenVINO's benchmark_app, and where the rest goes.
+
+    python benchmarks/pipeline_speed.py [--work FOLDER] [--rounds 3] [--runs f32,bf16,int8,…]
+
+Each round embeds the same folder of 640 x 480 JPEGs, from files to a sealed store, and runs
+benchmark_app on the same model (uint8 pixels in, normalisation inside), in turns, so that what else
+the machine does hits both alike. Only ratios count; medians of the rounds are printed.
+
+benchmark_app runs two graphs: the model as it was made, and what our engine makes of it, which
+computes only the token that is pooled and so is faster. The first is what a user would have
+without us. The second says what the pipeline loses, and gives the roof: what is left when nothing
+at all is lost, as decoding one image takes some milliseconds of a core that inference cannot have.
+The arithmetic is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import openvino as ov
+
+from contestants import BENCHMARK_APP_BATCH
+from datumaro_embed.adapter import import_dataset
+from datumaro_embed.encoders import BATCH_SIZE, ClipEncoder, resizing_library
+from datumaro_embed.encoders.preprocess import preprocess
+from datumaro_embed.encoders.runtime import prepare_graph
+from datumaro_embed.images import open_image
+from datumaro_embed.models import ImageSpec, load_manifest
+from datumaro_embed.parallel import usable_processors
+from datumaro_embed.pipeline import EmbedOptions, embed_source
+from machine import WORK, write_result
+from materials import photographs_folder, vit_b_32_model
+
+IMAGES_TIMES = {"f32": 1, "bf16": 2, "int8": 4}  # about the same time for each
+RUNS = ("f32", "bf16", "int8", "bf16-fast", "int8-fast")
+
+
+class Cost(NamedTuple):
+    """Of one image: read, hash and header; decode; resize."""
+
+    opening: float
+    decoding: float
+    resizing: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """A precision, and how images are decoded."""
+
+    name: str
+
+    @property
+    def precision(self) -> str:
+        return self.name.partition("-")[0]
+
+    @property
+    def arithmetic(self) -> str:
+        """Of what an INT8 model leaves in floating point, the default: bf16 where there is any."""
+        return "f32" if self.precision == "f32" else "bf16"
+
+    @property
+    def decode(self) -> Literal["exact", "fast"]:
+        return "fast" if self.name.endswith("-fast") else "exact"
+
+    def model(self, work: Path) -> Path:
+        return vit_b_32_model(work, "int8" if self.precision == "int8" else "fp32")
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", type=Path, default=WORK)
+    parser.add_argument("--images", type=int, default=384, help="in f32; bf16 twice, INT8 4 times")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=6.0, help="of one benchmark_app run")
+    parser.add_argument("--runs", default=",".join(RUNS), help="of " + ", ".join(RUNS))
+    parser.add_argument("--batch-size", type=int, default=None)
+    parser.add_argument("--workers", type=int, default=None)
+    parser.add_argument("--streams", type=int, default=None)
+    parser.add_argument("--out", type=Path, metavar="FILE.json")
+    chosen = parser.parse_args()
+    runs = [Run(name) for name in chosen.runs.split(",")]
+    folder = photographs_folder(chosen.work, 4 * chosen.images)
+    cores = usable_processors()
+    name = ov.Core().get_property("CPU", "FULL_DEVICE_NAME").strip()
+    print(f"{name}, {cores} cores, OpenVINO {ov.__version__}, {chosen.images} images and more")
+    costs: dict[str, list[Cost]] = {run.decode: [] for run in runs}
+    ours: dict[str, list[float]] = {run.name: [] for run in runs}
+    as_made: dict[str, list[float]] = {run.precision: [] for run in runs}
+    limit: dict[str, list[float]] = {run.precision: [] for run in runs}
+    encoders = {run.precision: load(run, chosen) for run in runs}
+    for _ in range(chosen.rounds):
+        for decode, found in costs.items():
+            found.append(decode_cost(folder, decode, cores))
+        for precision in limit:
+            for rates, whole in ((as_made, True), (limit, False)):
+                graph = limit_graph(chosen.work, Run(precision), whole=whole)
+                rates[precision].append(benchmark_app(graph, Run(precision), chosen.seconds))
+            for run in runs:
+                if run.precision == precision:
+                    rate = pipeline_rate(folder, run, encoders[precision], chosen)
+                    ours[run.name].append(rate)
+    decode_ms = {}
+    for decode, found in costs.items():
+        cost = Cost(*np.median(found, axis=0).tolist())
+        decode_ms[decode] = sum(cost)
+        print(
+            f"{decode} decoding, core-ms an image: read, hash and header {cost.opening:.2f}, "
+            f"decode {cost.decoding:.2f}, resize {cost.resizing:.2f}"
+        )
+    facts = {}
+    for run in runs:
+        measured = ours[run.name], as_made[run.precision], limit[run.precision]
+        facts[run.name] = report(run, *measured, decode_ms[run.decode], cores)
+    if chosen.out is not None:
+        write_result(chosen.out, resizing=resizing_library(), runs=facts)
+    return 0
+
+
+def load(run: Run, chosen: argparse.Namespace) -> ClipEncoder:
+    """Load the encoder of a run."""
+    return ClipEncoder.load(
+        run.model(chosen.work),
+        precision=run.arithmetic,
+        batch_size=chosen.batch_size or BATCH_SIZE,
+        streams=chosen.streams,
+    )
+
+
+def pipeline_rate(
+    folder: Path, run: Run, encoder: ClipEncoder, chosen: argparse.Namespace
+) -> float:
+    """Embed the folder into a sealed store, the model loaded already: images a second."""
+    n_images = chosen.images * IMAGES_TIMES[run.precision]
+    wanted = f"{n_images:06}"
+    whole = import_dataset(f"{folder}:image_dir").source
+    source = whole.only(lambda key: Path(key.id).name < wanted)
+    options = EmbedOptions(decode=run.decode, workers=chosen.workers)
+    with tempfile.TemporaryDirectory(prefix="pipeline-") as scratch:
+        started = time.perf_counter()
+        store = Path(scratch) / "e.h5"
+        summary = embed_source(source, store, options, encoder=encoder, progress=False)
+        seconds = time.perf_counter() - started
+    if summary.n_failed or summary.n_items != n_images:
+        raise SystemExit(f"Not every image was embedded: {summary.lines()}")
+    return summary.n_items / seconds
+
+
+def limit_graph(work: Path, run: Run, *, whole: bool = False) -> Path:
+    """Save the graph that our engine compiles: uint8 NHWC pixels in, normalisation inside.
+
+    With `whole` the model computes every token, as it was made.
+    """
+    kind = "int8" if run.precision == "int8" else "fp32"
+    tokens = "all" if whole else "pooled"
+    path = work / f"limit-{kind}-b{BENCHMARK_APP_BATCH}-{tokens}.xml"
+    if not path.exists():
+        model_dir = run.model(work)
+        image = load_manifest(model_dir, verify_hashes=False).image
+        shapes = {"pixel_values": (BENCHMARK_APP_BATCH, image.size_px, image.size_px, 3)}
+        graph = ov.Core().read_model(model_dir / "image_encoder.xml")
+        graph = prepare_graph(graph, shapes, image, whole=whole)
+        ov.save_model(graph, path, compress_to_fp16=False)
+    return path
+
+
+def benchmark_app(graph: Path, run: Run, seconds: float) -> float:
+    """Run OpenVINO's own benchmark: images a second."""
+    program = Path(sys.executable).parent / "benchmark_app"
+    command = [str(program), "-m", str(graph), "-d", "CPU", "-hint", "throughput"]
+    command += ["-infer_precision", run.arithmetic, "-t", str(int(seconds))]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found = re.search(r"Throughput:\s+([\d.]+) FPS", done.stdout)
+    batch = re.search(r"Model batch size:\s+(\d+)", done.stdout)
+    if not found or not batch or int(batch[1]) != BENCHMARK_APP_BATCH:
+        raise SystemExit(f"benchmark_app said something else:\n{done.stdout}")
+    return float(found[1])
+
+
+def decode_cost(folder: Path, decode: str, cores: int) -> Cost:
+    """Milliseconds of one core an image, with all cores at it as in the other measurements."""
+    resizing_library()  # loads it, outside the time
+    model = ClipPixels()
+    least = model.side_px if decode == "fast" else 0
+
+    def one(path: Path) -> list[float]:
+        marks = [time.thread_time()]
+        opened = open_image(path)
+        marks.append(time.thread_time())
+        image = opened.decode(least_side_px=least)
+        marks.append(time.thread_time())
+        model.preprocess(image)
+        marks.append(time.thread_time())
+        return [(b - a) * 1e3 for a, b in pairwise(marks)]
+
+    for _ in range(2):  # the first time only warms up: memory is given back and taken anew
+        with ThreadPoolExecutor(cores) as pool:
+            spent = list(pool.map(one, sorted(folder.iterdir())[:400]))
+    return Cost(*np.mean(spent, axis=0).tolist())
+
+
+class ClipPixels:
+    """CLIP's preprocessing at 224 px, without a model."""
+
+    def __init__(self) -> None:
+        self.side_px = 224
+        spec = ImageSpec(224, "shortest_side", 224, "bicubic", 1 / 255, (0.5,) * 3, (0.5,) * 3)
+        self.preprocess: Callable[..., object] = lambda image: preprocess(image, spec)
+
+
+def report(
+    run: Run,
+    ours: list[float],
+    as_made: list[float],
+    limit: list[float],
+    decode_ms: float,
+    cores: int,
+) -> dict[str, object]:
+    """Print the ratios and the arithmetic of the roof, and return them."""
+    most = statistics.median(limit)
+    of_model, ratio = _ratio(ours, as_made), _ratio(ours, limit)
+    infer_ms = cores * 1e3 / most
+    roof = infer_ms / (decode_ms + infer_ms)
+    print(
+        f"{run.name}: ours {_list(ours)} images/s\n"
+        f"  benchmark_app, the model as made: {_list(as_made)}; ours is {of_model:.3f} of it\n"
+        f"  benchmark_app, the graph we run:  {_list(limit)}; ours is {ratio:.3f} of it\n"
+        f"  roof: {cores} cores / ({decode_ms:.2f} ms decoding + {infer_ms:.2f} ms inference) = "
+        f"{cores * 1e3 / (decode_ms + infer_ms):.1f}/s = {roof:.3f} of the second; "
+        f"ours is {ratio / roof:.3f} of the roof"
+    )
+    return {
+        "images_per_s": ours,
+        "benchmark_app_model_as_made": as_made,
+        "benchmark_app_graph_we_run": limit,
+        "ratio_to_model_as_made": of_model,
+        "ratio_to_graph_we_run": ratio,
+        "roof": roof,
+        "decode_core_ms": decode_ms,
+        "infer_core_ms": infer_ms,
+    }
+
+
+def _ratio(ours: list[float], others: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(ours, others, strict=True))
+
+
+def _list(rates: list[float]) -> str:
+    return " ".join(f"{rate:.1f}" for rate in rates)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
