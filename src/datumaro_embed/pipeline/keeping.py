@@ -33,6 +33,5 @@ def keeping(run: StoreWriter, notify: Callable[[str], None]) -> Iterator[None]:
 
 def _say_kept(run: StoreWriter, n_rows: int, notify: Callable[[str], None]) -> None:
     if n_rows:
-        notify(
-            f"{counted(n_rows, 'rows are')} kept for '{run.target}'; the same command goes on from there."
-        )
+        kept = counted(n_rows, "rows are")
+        notify(f"{kept} kept for '{run.target}'; the same command goes on from there.")

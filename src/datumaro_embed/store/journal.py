@@ -16,6 +16,7 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, overload
@@ -46,6 +47,7 @@ from ..files import (
     read_errors,
     write_errors,
 )
+from ..parallel import usable_processors
 from ..place import LOCK_NAME, SEGMENT_FOLDER, manifest_files
 from ..records import ItemKey
 from ..tally import counted, progress
@@ -353,10 +355,14 @@ class SegmentParts(Sequence[Part]):
                 self._confirm(segment)
 
     def problems(self) -> Iterator[str]:
-        """Compare every file's SHA-256 with the manifest's."""
-        for segment in self._segments:
-            if not segment_is_sound(self._directory, segment):
-                yield f"{SEGMENT_FOLDER}/{segment.name}: the SHA-256 is not the manifest's"
+        """Compare every file's SHA-256 with the manifest's; those that are equal are trusted."""
+        with ThreadPoolExecutor(usable_processors()) as pool:
+            sound = pool.map(lambda s: segment_is_sound(self._directory, s), self._segments)
+            for index, (segment, is_sound) in enumerate(zip(self._segments, sound, strict=True)):
+                if is_sound:
+                    self[index].is_trusted = True
+                else:
+                    yield f"{SEGMENT_FOLDER}/{segment.name}: the SHA-256 is not the manifest's"
 
     def close(self) -> None:
         """Release every file."""
