@@ -52,6 +52,11 @@ class Encoder(ABC):
         """Sides that an image must have so that `preprocess` need not enlarge it."""
         return self.image_size_px
 
+    @property
+    def first_batch_size(self) -> int:
+        """Images that a run's first batch should have: an encoder may check itself in the rest."""
+        return self.batch_size
+
     @abstractmethod
     def preprocess(self, image: Image.Image) -> UInt8Array:
         """Turn an upright RGB image into encoder pixels; called from many threads at once.
