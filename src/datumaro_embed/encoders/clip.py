@@ -212,16 +212,6 @@ class ClipEncoder(Encoder):
             **self._images.describe(),
         }
 
-    def _checked(self, batch: UInt8Array) -> UInt8Array:
-        side = self.image_size_px
-        fits = batch.ndim == 4 and batch.shape[1:] == (side, side, 3)
-        if not fits or batch.dtype != np.uint8 or not 1 <= len(batch) <= self.batch_size:
-            raise UsageError(
-                f"A batch of {batch.dtype} {batch.shape} is not (1 to {self.batch_size}, {side}, "
-                f"{side}, 3) uint8. Use `preprocess` to make batches."
-            )
-        return batch
-
     def _texts(self) -> Engine:
         with self._text_lock:
             if self._text_engine is None:

@@ -183,25 +183,6 @@ class Engine:
         """
         return self._finish(self._start(self._take(), batch))
 
-    def run_together(self, batches: Sequence[Arrays]) -> list[Rows]:
-        """Run as many batches as there are streams, at once; see `check_agreement` for outputs.
-
-        Notes
-        -----
-        OpenVINO does not say which stream computes a request: a free stream takes the next one.
-        Started all at once each stream takes one, unless another is done before it has woken up; a
-        batch takes far longer than that. Requests that were never compared go first, so that the
-        first batch and `confirm` together see every request of a run.
-        """
-        busy: list[_Busy] = []
-        try:
-            busy.extend(map(self._start, self._take_to_compare(), batches))
-            return [_result(one) for one in busy]
-        finally:
-            _wait(busy)
-            with self._lock:
-                self._idle += (one.request for one in busy)
-
     def confirm(self) -> None:
         """Check that the first batch still has the vectors that it had, on every stream.
 
@@ -215,7 +196,7 @@ class Engine:
             n_run = self._n_run
             if self._first is not None and n_run != self._n_confirmed:
                 batch, before = self._first
-                self._compare(self.run_together([batch] * self.n_streams), before)
+                self._compare(self._run_together([batch] * self.n_streams), before)
                 self._n_confirmed = n_run
 
     def describe(self) -> dict[str, Any]:
@@ -244,7 +225,7 @@ class Engine:
                 else:
                     judge(self, self.run_alone(row))
             kept = _joined(parts)
-            found = self.run_together([kept] * self.n_streams)
+            found = self._run_together([kept] * self.n_streams)
             self._compare(found, None)
             if len(parts) > 1:
                 judge(self, found[0][n_rows:])
@@ -284,7 +265,7 @@ class Engine:
         ]
         self._n_run += len(parts)
         found = []
-        for share, vectors in zip(shares, self.run_together(parts), strict=True):
+        for share, vectors in zip(shares, self._run_together(parts), strict=True):
             ours, again = np.split(vectors, [len(share)])
             self._compare([again], before[: len(again)])
             found.append(ours)
@@ -292,6 +273,25 @@ class Engine:
         whole = np.concatenate(found)
         _check_finite(whole)
         yield from np.split(whole, np.cumsum([_n_rows(batch) for batch in batches])[:-1])
+
+    def _run_together(self, batches: Sequence[Arrays]) -> list[Rows]:
+        """Run as many batches as there are streams, at once.
+
+        Notes
+        -----
+        OpenVINO does not say which stream computes a request: a free stream takes the next one.
+        Started all at once each stream takes one, unless another is done before it has woken up; a
+        batch takes far longer than that. Requests that were never compared go first, so that the
+        first batch and `confirm` together see every request of a run.
+        """
+        busy: list[_Busy] = []
+        try:
+            busy.extend(map(self._start, self._take_to_compare(), batches))
+            return [_result(one) for one in busy]
+        finally:
+            _wait(busy)
+            with self._lock:
+                self._idle += (one.request for one in busy)
 
     def _compare(self, found: Sequence[Rows], before: Rows | None) -> None:
         check_agreement(found, before, name=self.name, facts=self.describe())

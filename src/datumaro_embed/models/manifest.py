@@ -243,7 +243,8 @@ class ModelManifest:
             "image": asdict(self.image),
             "text": asdict(self.text),
         }
-        return hashlib.sha256(_canonical(content)).hexdigest()
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``model.json`` holds."""
@@ -354,7 +355,3 @@ def invalid_file(path: Path, reason: str) -> ModelInvalidError:
         path=path,
         reason=reason,
     )
-
-
-def _canonical(content: Any) -> bytes:
-    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
