@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 
-from datumaro_embed.models import sha256_file
+from datumaro_embed.models import ModelManifest, sha256_file
 
 
 def largest_constant(path: Path) -> slice:
@@ -33,4 +34,7 @@ def sign(model: Path, **changes: Any) -> None:
     """Make model.json agree with the files as they are, and change some of it."""
     body = json.loads((model / "model.json").read_text(encoding="utf-8"))
     body["files"] = {name: sha256_file(model / name) for name in body["files"]}
-    (model / "model.json").write_text(json.dumps({**body, **changes}), encoding="utf-8")
+    body.update(changes)
+    with suppress(KeyError, ValueError):  # it has no fingerprint
+        body["fingerprint"] = ModelManifest.from_json(body).fingerprint
+    (model / "model.json").write_text(json.dumps(body), encoding="utf-8")

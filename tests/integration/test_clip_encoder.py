@@ -24,8 +24,9 @@ from datumaro_embed.errors import (
     UsageError,
 )
 from datumaro_embed.models import openvino_core, resolve_model
-from datumaro_embed.models.manifest import load_manifest, sha256_file
+from datumaro_embed.models.manifest import load_manifest
 from datumaro_embed.models.texts import TextTokenizer
+from model_support import sign
 from support import run
 
 
@@ -33,13 +34,6 @@ from support import run
 def copied(tmp_path: Path) -> Path:
     """Give a copy of the demo model to damage."""
     return Path(shutil.copytree(resolve_model("demo"), tmp_path / "copy"))
-
-
-def resign(model_dir: Path) -> None:
-    """Make model.json agree with the files as they are."""
-    body = json.loads((model_dir / "model.json").read_text(encoding="utf-8"))
-    body["files"] = {name: sha256_file(model_dir / name) for name in body["files"]}
-    (model_dir / "model.json").write_text(json.dumps(body), encoding="utf-8")
 
 
 def random_pixels(encoder: ClipEncoder, n_images: int) -> Any:
@@ -190,16 +184,14 @@ def test_a_changed_weight_is_refused(copied: Path) -> None:
 @pytest.mark.parametrize("name", ["image_encoder.xml", "image_encoder.bin", "text_encoder.xml"])
 def test_damaged_encoders_with_true_hashes(copied: Path, name: str) -> None:
     (copied / name).write_bytes((copied / name).read_bytes()[:100])
-    resign(copied)
+    sign(copied)
     with pytest.raises(ModelInvalidError, match="OpenVINO cannot read the model file"):
         ClipEncoder.load(copied).embed_texts(["x"])
 
 
 def test_a_dim_that_is_not_the_models(copied: Path) -> None:
-    body = json.loads((copied / "model.json").read_text(encoding="utf-8"))
-    (copied / "model.json").write_text(
-        json.dumps({**body, "dim": 7, "golden": None}), encoding="utf-8"
-    )
+    seven = "ADwAPAA8ADwAPAA8ADw="
+    sign(copied, dim=7, golden={"text": "a", "image_vector": seven, "text_vector": seven})
     with pytest.raises(ModelInvalidError, match=r"model\.json says 7"):
         ClipEncoder.load(copied)
 
@@ -219,7 +211,6 @@ def test_openvinos_errors_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
 
     make = Engine._new_request
     monkeypatch.setattr(Engine, "_new_request", lambda self: Request(make(self)))
-    encoder._images._idle.clear()
     with pytest.raises(InferenceError, match="running a batch: out of luck") as caught:
         list(encoder.embed_pixels([pixels]))
     assert isinstance(caught.value.__cause__, RuntimeError)

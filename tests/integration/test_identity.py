@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from datumaro_embed.models import load_manifest, resolve_model
-from datumaro_embed.models.manifest import MANIFEST_NAME
 from hub_server import HubServer
+from model_support import sign
 from support import SAMPLE, run
 
 TINY = Path(__file__).parents[1] / "golden" / "hub" / "tiny-clip"
@@ -34,9 +34,8 @@ def other_mean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the demo model with another mean: as near to it as another model can be."""
     folder = tmp_path_factory.mktemp("near") / "near"
     shutil.copytree(resolve_model("demo"), folder)
-    body = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
-    body["image"]["mean"][0] += 0.01
-    (folder / MANIFEST_NAME).write_text(json.dumps(body), encoding="utf-8")
+    image = asdict(load_manifest(folder).image)
+    sign(folder, image={**image, "mean": [0.49, *image["mean"][1:]]})
     assert load_manifest(folder).dim == load_manifest(resolve_model("demo")).dim
     return folder
 

@@ -67,7 +67,6 @@ def test_vectors_are_those_of_transformers(tmp_path: Path) -> None:
     assert (manifest.name, manifest.licence, manifest.dim) == ("tiny-clip", "mit", 16)
     assert (manifest.logit_scale, manifest.logit_bias) == (None, None)
     assert manifest.text.context_length == 24
-    assert manifest.golden is not None  # which loading compares
     encoder = ClipEncoder.load(tmp_path / "m", precision="f32")
     rng = np.random.default_rng(5)
     coarse = rng.integers(0, 256, (6, 5, 7, 3), dtype=np.uint8)

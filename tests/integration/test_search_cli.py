@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from datumaro_embed import ItemKey, open_store, search
+from model_support import sign
 from support import SAMPLE, run
 
 
@@ -188,9 +189,8 @@ def test_another_model_is_refused(store: Path, tmp_path: Path) -> None:
     from datumaro_embed.models import resolve_model
 
     shutil.copytree(resolve_model("demo"), model)
-    manifest = json.loads((model / "model.json").read_text())
-    manifest["name"], manifest["image"]["resample"] = "other", "bilinear"
-    (model / "model.json").write_text(json.dumps(manifest))
+    image = json.loads((model / "model.json").read_text())["image"]
+    sign(model, name="other", image={**image, "resample": "bilinear"})
     done = run("datumaro-embed", "search", store, "a cat", "--model", model)
     assert done.returncode == 1
     assert "are of model demo" in done.stderr

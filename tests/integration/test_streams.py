@@ -7,9 +7,8 @@ of what one request gives.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -49,18 +48,16 @@ CHANGES: dict[str, Change] = {
 
 
 class Faulty:
-    """A request that changes one row of its output, from some use on."""
+    """A request that changes one row of its output."""
 
-    def __init__(self, real: Any, change: Change, *, row: int = ROW, n_sound: int = 0) -> None:
-        self._real, self._change, self._n_sound, self._row = real, change, n_sound, row
+    def __init__(self, real: Any, change: Change, *, row: int = ROW) -> None:
+        self._real, self._change, self._row = real, change, row
         self.set_tensor, self.start_async = real.set_tensor, real.start_async
         self.wait = real.wait
 
     def get_output_tensor(self, index: int) -> ov.Tensor:
         found = self._real.get_output_tensor(index).data.copy()
-        self._n_sound -= 1
-        if self._n_sound < 0:
-            found[self._row] = self._change(found[self._row])
+        found[self._row] = self._change(found[self._row])
         return ov.Tensor(found)
 
 
@@ -69,12 +66,13 @@ class Requests:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.faulty: dict[int, Callable[[Any], Any]] = {}
-        self.n_runs = 0
-        numbers, make = count(), Engine._new_request
+        self.n_made = self.n_runs = 0
+        make = Engine._new_request
 
         def new_request(engine: Engine) -> Any:
             real = make(engine)
-            wrap = self.faulty.get(next(numbers), lambda real: real)
+            wrap = self.faulty.get(self.n_made, lambda real: real)
+            self.n_made += 1
             return Counted(wrap(real), self)
 
         monkeypatch.setattr(Engine, "_new_request", new_request)
@@ -100,10 +98,11 @@ def load(**options: Any) -> ClipEncoder:
     return ClipEncoder.load("demo", batch_size=BATCH, streams=2, **options)
 
 
-def batches(encoder: ClipEncoder, n_batches: int) -> Iterator[Any]:
+def batches(encoder: ClipEncoder, n_batches: int, *, first: int = BATCH, last: int = BATCH) -> Any:
+    """Full batches, but for the sizes of the first and the last."""
     side = encoder.image_size_px
-    for seed in range(n_batches):
-        yield np.random.default_rng(seed).integers(0, 256, (BATCH, side, side, 3), dtype=np.uint8)
+    for seed, size in enumerate([first, *[BATCH] * (n_batches - 2), last][:n_batches]):
+        yield np.random.default_rng(seed).integers(0, 256, (size, side, side, 3), dtype=np.uint8)
 
 
 def source(n_items: int) -> SourceDataset:
@@ -123,13 +122,16 @@ def source(n_items: int) -> SourceDataset:
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_wrong_row_on_one_stream_is_an_error_in_the_first_batch(change: Change) -> None:
+@pytest.mark.parametrize("first", [BATCH - 1, BATCH])
+def test_a_wrong_row_on_one_stream_is_an_error_in_the_first_batch(
+    change: Change, first: int, requests: Requests
+) -> None:
     encoder = load(precision="f32")
-    encoder._images._idle[0] = Faulty(encoder._images._idle[0], change)
+    requests.faulty[1] = lambda real: Faulty(real, change)
     with pytest.raises(
         StreamDisagreementError, match=r"row 2.*OpenVINO 20\d\d.*2 streams"
     ) as caught:
-        next(iter(encoder.embed_pixels(batches(encoder, 3))))
+        next(iter(encoder.embed_pixels(batches(encoder, 3, first=first))))
     assert caught.value.rows == [ROW]
     assert caught.value.openvino in str(caught.value)
     assert caught.value.device_name in str(caught.value)
@@ -139,7 +141,7 @@ def test_a_wrong_row_on_one_stream_is_an_error_in_the_first_batch(change: Change
 
 def test_a_wrong_row_of_the_text_encoder(requests: Requests) -> None:
     encoder = load()
-    requests.faulty[2] = lambda real: Faulty(real, one_bit, row=0)
+    requests.faulty[1] = lambda real: Faulty(real, one_bit, row=0)
     with pytest.raises(StreamDisagreementError, match="text encoder"):
         encoder.embed_texts(["a cat"])
 
@@ -157,16 +159,35 @@ def test_no_wrong_request_goes_unnoticed(requests: Requests, number: int) -> Non
         embed()
 
 
-def test_what_it_costs(requests: Requests) -> None:
+@pytest.mark.parametrize(
+    ("sizes", "n_more"),
+    [
+        ({"first": BATCH - 1, "last": BATCH - 2}, 1),  # as a run gives them
+        ({"first": BATCH - 1, "last": BATCH - 1}, 1 + 2),  # two streams, but one row to spare
+        ({}, 1 + 1 + 2),  # golden vector, first batch on another stream, again on both
+    ],
+)
+def test_what_it_costs(requests: Requests, sizes: dict[str, int], n_more: int) -> None:
     """Batches beyond those of the images, with two streams."""
     encoder = load()
-    assert requests.n_runs == 1  # the golden vector
-    list(encoder.embed_pixels(batches(encoder, 9)))
-    assert requests.n_runs == 1 + 9 + 1
-    encoder.confirm()
-    assert requests.n_runs == 1 + 9 + 1 + 2
-    encoder.confirm()  # nothing was computed since
-    assert requests.n_runs == 1 + 9 + 1 + 2
+    given = list(batches(encoder, 9, **sizes))
+    found = list(encoder.embed_pixels(given))
+    for _ in range(2):  # nothing is computed between
+        encoder.confirm()
+        assert requests.n_runs == 9 + n_more
+    for rows, batch in zip(found, given, strict=True):
+        np.testing.assert_array_equal(rows, *encoder.embed_pixels([batch]))
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_rows_of_the_first_batch_are_compared_in_the_last_ones(
+    requests: Requests, number: int
+) -> None:
+    """Also on requests that did not exist when the first batch was computed."""
+    requests.faulty[number] = lambda real: Faulty(real, one_bit, row=BATCH - 1)
+    encoder = load()
+    with pytest.raises(StreamDisagreementError, match=r"than at first.*--restart"):
+        list(encoder.embed_pixels(batches(encoder, 9, last=1)))
 
 
 def test_weights_that_change_in_memory_are_found() -> None:
@@ -189,42 +210,42 @@ def test_weights_that_change_in_memory_are_found() -> None:
 def test_a_run_ends_at_its_first_batch_and_nothing_is_tried_again(
     tmp_path: Path, requests: Requests
 ) -> None:
-    encoder = load()
-    encoder._images._idle[0] = Faulty(encoder._images._idle[0], one_bit)
-    before = requests.n_runs
+    requests.faulty[1] = lambda real: Faulty(real, one_bit)
     with pytest.raises(StreamDisagreementError):
-        embed_source(source(30), tmp_path / "e.h5", EmbedOptions(), encoder=encoder)
-    assert requests.n_runs - before == 2
+        embed_source(source(30), tmp_path / "e.h5", EmbedOptions(), encoder=load())
+    assert requests.n_runs == 2  # the golden vector is a row of this batch
     assert not (tmp_path / "e.h5").exists()
 
 
+@pytest.mark.parametrize(("n_items", "n_kept"), [(29, 16), (30, 24)])  # in the last batches; after
 def test_a_fault_before_sealing_leaves_what_was_committed_and_no_more(
-    tmp_path: Path, requests: Requests
+    tmp_path: Path, requests: Requests, n_items: int, n_kept: int
 ) -> None:
     options = EmbedOptions(commit_rows=8)
     encoder = load()
-    requests.faulty = {number: lambda real: Faulty(real, one_bit) for number in (2, 3)}
+    requests.faulty = {number: lambda real: Faulty(real, one_bit, row=3) for number in (2, 3)}
     with pytest.raises(StreamDisagreementError, match="--restart"):
-        embed_source(source(30), tmp_path / "e.h5", options, encoder=encoder)
+        embed_source(source(n_items), tmp_path / "e.h5", options, encoder=encoder)
     requests.faulty = {}
     assert not (tmp_path / "e.h5").exists()
 
     said: list[str] = []
     sound = load()
-    embed_source(source(30), tmp_path / "e.h5", options, encoder=sound, notify=said.append)
-    assert said[0].startswith("24 rows of an earlier run kept")
+    embed_source(source(n_items), tmp_path / "e.h5", options, encoder=sound, notify=said.append)
+    assert said[0].startswith(f"{n_kept} rows of an earlier run kept")
 
 
-def test_a_fault_in_the_first_batch_leaves_what_an_earlier_run_committed(tmp_path: Path) -> None:
+def test_a_fault_in_the_first_batch_leaves_what_an_earlier_run_committed(
+    tmp_path: Path, requests: Requests
+) -> None:
     """And the same command goes on from there, to the store of a run that was never stopped."""
     options = EmbedOptions(commit_rows=8)
     sound = load()
     embed_source(source(30), tmp_path / "whole.h5", options, encoder=sound)
     embed_source(source(16), tmp_path / "e/", options, encoder=sound)
-    faulty = load()
-    faulty._images._idle[0] = Faulty(faulty._images._idle[0], one_bit)
+    requests.faulty[requests.n_made] = lambda real: Faulty(real, one_bit)
     with pytest.raises(StreamDisagreementError):
-        embed_source(source(30), tmp_path / "e/", options, encoder=faulty)
+        embed_source(source(30), tmp_path / "e/", options, encoder=load())
     with open_store(tmp_path / "e") as kept:
         assert kept.verify() == []
 

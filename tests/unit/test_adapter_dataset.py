@@ -11,9 +11,10 @@ from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.media import Image as DmImage
 
+from datumaro_embed import embed_dataset
 from datumaro_embed.adapter import SourceDataset
 from datumaro_embed.adapter.dataset import has_relative_boxes, split_of
-from datumaro_embed.errors import DatasetReadError, EmptyDatasetError
+from datumaro_embed.errors import DatasetReadError, EmptyDatasetError, UsageError
 from datumaro_embed.records import ItemKey, Split
 
 
@@ -58,6 +59,18 @@ def test_items_are_sorted_by_subset_and_id() -> None:
 def test_empty_dataset_is_refused() -> None:
     with pytest.raises(EmptyDatasetError, match="no items"):
         SourceDataset(dataset())
+
+
+@pytest.mark.parametrize(
+    "given", ["sample_data/coco", Path("a"), None, [], [item("a")], {}, Dataset], ids=repr
+)
+def test_what_is_no_dataset_is_refused_with_what_to_pass(given: object, tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"is not a Datumaro dataset\. Pass .*import_from"
+    ) as caught:
+        embed_dataset(given, tmp_path / "e.h5", model="none")
+    assert len(str(caught.value)) < 300
+    assert not list(tmp_path.iterdir())
 
 
 def test_one_key_twice_is_refused() -> None:

@@ -8,7 +8,7 @@ import re
 import shutil
 from collections import Counter
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,11 @@ from datumaro_embed.models import (
     pull_model,
     resolve_model,
 )
-from datumaro_embed.models.manifest import MODEL_FILES, sha256_file, write_manifest
+from datumaro_embed.models.manifest import MODEL_FILES, Golden, sha256_file, write_manifest
 
 IMAGE = ImageSpec(80, "shortest_side", 80, "bicubic", 1 / 255, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
 TEXT = TextSpec(77, 9, 9, False, ("input_ids", "attention_mask"))
+GOLDEN = Golden("a cat", "ADwAAAAAAAA=", "ADwAAAAAAAA=")
 
 
 def write_model(folder: Path, **changes: Any) -> ModelManifest:
@@ -60,6 +61,7 @@ def write_model(folder: Path, **changes: Any) -> ModelManifest:
         "logit_bias": 0.0,
         "prompt_template": "a photo of a {}",
         "files": {name: sha256_file(folder / name) for name in MODEL_FILES},
+        "golden": GOLDEN,
     }
     manifest = ModelManifest(**{**facts, **changes})
     write_manifest(folder, manifest)
@@ -153,6 +155,10 @@ def test_a_missing_or_changed_file_is_named(tmp_path: Path, name: str) -> None:
         ({"logit_scale": 1e308}, "logit_scale"),
         ({"logit_bias": float("nan")}, "logit_bias is nan"),
         ({"fidelity": [1]}, "fidelity"),
+        ({"golden": None}, "golden is None, not a JSON object"),
+        ({"fingerprint": "0" * 64}, "its fingerprint is not that of the files and settings"),
+        ({"fingerprint": None}, "its fingerprint is not"),
+        ({"image": {**asdict(IMAGE), "mean": [0, 0, 0]}}, "its fingerprint is not"),
     ],
     ids=str,
 )

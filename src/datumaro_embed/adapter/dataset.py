@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from datumaro.components.annotation import AnnotationType, Caption
 from datumaro.components.annotation import Categories as DmCategories
 from datumaro.components.dataset_base import DatasetItem, IDataset
 
-from ..errors import DatasetReadError, EmptyDatasetError
+from ..errors import DatasetReadError, EmptyDatasetError, UsageError
 from ..geometry import BoxRule, choose_rule, to_upright, upright_size
 from ..records import AnnotationRecord, Categories, ItemKey, ItemRecord, Split, Status
 from .annotations import (
@@ -144,8 +145,8 @@ class SourceDataset:
 
     Raises
     ------
-    EmptyDatasetError, DatasetReadError
-        No items; the same (subset, id) twice.
+    UsageError, EmptyDatasetError, DatasetReadError
+        No dataset; no items; the same (subset, id) twice.
 
     Notes
     -----
@@ -160,6 +161,12 @@ class SourceDataset:
         follow_symlinks: bool = False,
         packed: bool = False,
     ) -> None:
+        if isinstance(dataset, type) or not callable(getattr(dataset, "categories", None)):
+            raise UsageError(
+                f"{reprlib.repr(dataset)} is not a Datumaro dataset. Pass one, such as "
+                "Dataset.import_from(PATH) or Dataset.from_iterable(ITEMS), where "
+                "`from datumaro.components.dataset import Dataset`."
+            )
         categories: Mapping[AnnotationType, DmCategories] = dataset.categories()
         self.categories: Categories = categories_record(categories)
         items = sorted(dataset, key=lambda item: (item.subset, item.id))

@@ -51,27 +51,22 @@ def check_agreement(
         same = (rows.view(np.uint32) == expected.view(np.uint32)).all(axis=1)
         if not is_exact:
             same |= cosines >= _SAME_COSINE
-        if not same.all():
-            than = "on request 1" if before is None else "at first"
-            where = f"request {number} of {len(found)} than {than}"
-            raise _disagreement(name, where, np.flatnonzero(~same), cosines, facts)
-
-
-def _disagreement(
-    name: str, where: str, rows: npt.NDArray[np.intp], cosines: Rows, facts: Mapping[str, Any]
-) -> StreamDisagreementError:
-    lowest = float(cosines[rows].min())
-    advice = (
-        "Vectors of this run may be wrong: embed again with --restart"
-        if where.endswith("first")
-        else "Run the same command again, with --streams 1 if that fails too"
-    )
-    return StreamDisagreementError(
-        f"The {name} gave other vectors for the same batch on {where}: row "
-        f"{', '.join(map(str, rows[:5]))}, lowest cosine {lowest:.6f} (OpenVINO "
-        f"{facts['openvino']}, {facts['device_name']}, {facts['precision']}, {facts['streams']} "
-        f"streams). {advice}, and please report it.",
-        rows=rows.tolist(),
-        cosine=lowest,
-        **{fact: facts[fact] for fact in ("streams", "openvino", "device_name", "precision")},
-    )
+        if same.all():
+            continue
+        wrong = np.flatnonzero(~same)
+        lowest = float(cosines[wrong].min())
+        if before is None:
+            than = "on request 1"
+            advice = "Run the same command again, with --streams 1 if that fails too"
+        else:
+            than = "at first"
+            advice = "Vectors of this run may be wrong: embed again with --restart"
+        raise StreamDisagreementError(
+            f"The {name} gave other vectors for the same batch on request {number} of "
+            f"{len(found)} than {than}: row {', '.join(map(str, wrong[:5]))}, lowest cosine "
+            f"{lowest:.6f} (OpenVINO {facts['openvino']}, {facts['device_name']}, "
+            f"{facts['precision']}, {facts['streams']} streams). {advice}, and please report it.",
+            rows=wrong.tolist(),
+            cosine=lowest,
+            **{fact: facts[fact] for fact in ("streams", "openvino", "device_name", "precision")},
+        )

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..depth import UNCHOSEN, DepthRange
-from ..errors import ItemFailedError
+from ..errors import ItemFailedError, UsageError
 from ..images import ImageProblem, read_image, upright_rgb
 
 __all__ = ["Encoder", "Float32Array", "ImageInput", "UInt8Array"]
@@ -51,6 +51,11 @@ class Encoder(ABC):
     def least_side_px(self) -> int:
         """Sides that an image must have so that `preprocess` need not enlarge it."""
         return self.image_size_px
+
+    @property
+    def first_batch_size(self) -> int:
+        """Images that a run's first batch should have: an encoder may check itself in the rest."""
+        return self.batch_size
 
     @abstractmethod
     def preprocess(self, image: Image.Image) -> UInt8Array:
@@ -155,6 +160,16 @@ class Encoder(ABC):
         """
         rows = list(self.embed_pixels(self._pixel_batches(images, depth_range)))
         return np.concatenate([np.empty((0, self.dim), np.float32), *rows])
+
+    def _checked(self, batch: UInt8Array) -> UInt8Array:
+        side = self.image_size_px
+        fits = batch.ndim == 4 and batch.shape[1:] == (side, side, 3)
+        if not fits or batch.dtype != np.uint8 or not 1 <= len(batch) <= self.batch_size:
+            raise UsageError(
+                f"A batch of {batch.dtype} {batch.shape} is not (1 to {self.batch_size}, {side}, "
+                f"{side}, 3) uint8. Use `preprocess` to make batches."
+            )
+        return batch
 
     def _pixel_batches(
         self, images: Sequence[ImageInput], depth_range: DepthRange

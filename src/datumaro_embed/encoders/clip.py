@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +75,15 @@ class ClipEncoder(Encoder):
             {"pixel_values": (batch_size, side, side, 3)},
             dim=manifest.dim,
             image=manifest.image,
+            golden=(
+                {"pixel_values": golden_pixels(side)[None]},
+                partial(_check_golden, model_dir, manifest, manifest.golden.image_vector),
+            ),
             identity=manifest.fingerprint,
             read=files.read,
         )
         self._tokenize = TextTokenizer(model_dir / "tokenizer.json", manifest.text, files.read)
         files.verify_unread()
-        if manifest.golden:
-            drawn = {"pixel_values": golden_pixels(side)[None]}
-            self._check_golden(self._images, drawn, manifest.golden.image_vector)
         self._text_batch_size = min(batch_size, _TEXT_BATCH_SIZE)
         self._text_engine: Engine | None = None
         self._varies = False
@@ -132,6 +134,11 @@ class ClipEncoder(Encoder):
     def least_side_px(self) -> int:
         """The side that images are resized to; a crop of it may be smaller."""
         return self.manifest.image.resize_px
+
+    @property
+    def first_batch_size(self) -> int:
+        """One row less than a batch: the golden vector's."""
+        return max(1, self.batch_size - 1)
 
     def preprocess(self, image: Image.Image) -> UInt8Array:
         """Resize and crop as the model's own ``preprocessor_config.json`` says."""
@@ -205,50 +212,19 @@ class ClipEncoder(Encoder):
             **self._images.describe(),
         }
 
-    def _checked(self, batch: UInt8Array) -> UInt8Array:
-        side = self.image_size_px
-        fits = batch.ndim == 4 and batch.shape[1:] == (side, side, 3)
-        if not fits or batch.dtype != np.uint8 or not 1 <= len(batch) <= self.batch_size:
-            raise UsageError(
-                f"A batch of {batch.dtype} {batch.shape} is not (1 to {self.batch_size}, {side}, "
-                f"{side}, 3) uint8. Use `preprocess` to make batches."
-            )
-        return batch
-
     def _texts(self) -> Engine:
         with self._text_lock:
             if self._text_engine is None:
                 shorter = self._shorter_texts()
                 self._varies = shorter is not None
                 engine = shorter or self._compile_texts(shorter=False)
-                self._check_golden_text(engine)
+                ids, mask = self._tokenize([self.manifest.golden.text])
+                golden = self._text_batch(ids, mask, self._padded_lengths(mask)[0])
+                expected = self.manifest.golden.text_vector
+                rows = engine.run_alone(golden)
+                _check_golden(self._model_dir, self.manifest, expected, engine, rows)
                 self._text_engine = engine
             return self._text_engine
-
-    def _check_golden_text(self, engine: Engine) -> None:
-        golden = self.manifest.golden
-        if golden:
-            ids, mask = self._tokenize([golden.text])
-            batch = self._text_batch(ids, mask, self._padded_lengths(mask)[0])
-            self._check_golden(engine, batch, golden.text_vector)
-
-    def _check_golden(self, engine: Engine, batch: Arrays, expected: str) -> None:
-        """Check that an encoder gives the vector of model.json, whatever it was compiled to."""
-        found = unit_rows(engine.run_alone(batch))[0]
-        cosine = float(found @ golden_vector(expected))
-        facts = engine.describe()
-        limit = _GOLDEN_COSINES.get(facts["precision"], min(_GOLDEN_COSINES.values()))
-        if self.manifest.precision == "int8":
-            limit = _GOLDEN_COSINE_INT8
-        if not cosine >= limit:
-            raise ModelInvalidError(
-                f"The {engine.name} of model {self._model_dir} does not give its golden vector in "
-                f"model.json: cosine {cosine:.4f}, expected {limit} or more (OpenVINO "
-                f"{facts['openvino']}, {facts['device_name']}, {facts['precision']}). Make the "
-                "model directory again, or try `--precision f32` or another `--device`.",
-                path=self._model_dir,
-                cosine=cosine,
-            )
 
     def _text_batch(self, ids: _Tokens, mask: _Tokens, length: int) -> Arrays:
         arrays = {"input_ids": ids, "attention_mask": mask}
@@ -283,6 +259,26 @@ class ClipEncoder(Encoder):
             shorter=shorter,
             identity=self.fingerprint,
             read=self._files.read,
+        )
+
+
+def _check_golden(
+    model_dir: Path, manifest: ModelManifest, expected: str, engine: Engine, rows: Float32Array
+) -> None:
+    """Check that an encoder gives the vector of model.json, whatever it was compiled to."""
+    cosine = float(unit_rows(rows)[0] @ golden_vector(expected))
+    facts = engine.describe()
+    limit = _GOLDEN_COSINES.get(facts["precision"], min(_GOLDEN_COSINES.values()))
+    if manifest.precision == "int8":
+        limit = _GOLDEN_COSINE_INT8
+    if not cosine >= limit:
+        raise ModelInvalidError(
+            f"The {engine.name} of model {model_dir} does not give its golden vector in "
+            f"model.json: cosine {cosine:.4f}, expected {limit} or more (OpenVINO "
+            f"{facts['openvino']}, {facts['device_name']}, {facts['precision']}). Make the "
+            "model directory again, or try `--precision f32` or another `--device`.",
+            path=model_dir,
+            cosine=cosine,
         )
 
 

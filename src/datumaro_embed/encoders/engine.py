@@ -2,7 +2,8 @@
 
 OpenVINO computes batches on several streams, each with a graph of its own, and has once given a
 wrong vector without an error. So the first batch is computed on every stream, and the results are
-compared; `Engine.confirm` compares them with what the same batch gives later.
+compared. Later they are compared with what the same rows give in rows that the last batches leave
+free, one batch on each stream; or, where none are free, with what `Engine.confirm` computes.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ class Engine:
         Makes the graph take uint8 RGB pixels, and fold scaling, mean and std into it.
     shorter : bool
         Let the rows of a batch be shorter than `shapes` says, all of them alike.
+    golden : arrays and callable, optional
+        A row that is computed with the first batch, and what raises if its vector is wrong.
     identity : str
         The model's fingerprint: allows the compiled graph to be cached (see `Runtime.caches`).
     read : callable
@@ -86,6 +89,7 @@ class Engine:
         *,
         dim: int,
         image: ImageSpec | None = None,
+        golden: tuple[Arrays, Callable[[Engine, Rows], None]] | None = None,
         identity: str = "",
         shorter: bool = False,
         read: Callable[[Path], npt.NDArray[np.uint8]] = read_bytes,
@@ -120,6 +124,7 @@ class Engine:
         self._idle: list[Any] = []
         self._lock = threading.Lock()
         self._compared: set[int] = set()  # ids of requests
+        self._golden = golden
         self._first: tuple[Arrays, Rows] | None = None  # batch, and what every stream gave for it
         self._first_lock = threading.Lock()
         self._n_run = self._n_confirmed = 0  # batches
@@ -131,8 +136,9 @@ class Engine:
         ----------
         batches : iterable of mapping of str to array
             One array for each input, of at most `batch_size` rows; the rest of the batch is zeros,
-            so that there is one shape. At most `n_requests` are taken ahead. A full batch is read
-            where it is, without a copy: it must not be changed before its output is yielded.
+            so that there is one shape. At most `n_requests + n_streams` are taken ahead. A full
+            batch is read where it is, without a copy: it must not be changed before its output is
+            yielded.
 
         Yields
         ------
@@ -143,11 +149,12 @@ class Engine:
         InferenceError
             OpenVINO fails, or a value of the output is not finite.
         StreamDisagreementError
-            The engine's first batch has other vectors on another stream.
+            The engine's first batch has other vectors on another stream, or now.
         """
         busy: deque[_Busy] = deque()
+        last: list[Arrays] = []
         try:
-            for batch in batches:
+            for batch in self._all_but(last, batches):
                 if self._first is None and (rows := self._run_first(batch)) is not None:
                     yield rows
                     continue
@@ -158,6 +165,8 @@ class Engine:
                     yield done
             while busy:
                 yield self._finish(busy.popleft())
+            if last:  # no stream is busy now, so each takes one
+                yield from self._run_last(last)
         finally:
             _wait(busy)
 
@@ -174,42 +183,6 @@ class Engine:
         """
         return self._finish(self._start(self._take(), batch))
 
-    def run_on_every_stream(self, batch: Arrays, *, before: Rows | None = None) -> Rows:
-        """Run one batch on as many requests as there are streams, at once; all must give the same.
-
-        Parameters
-        ----------
-        batch : mapping of str to array
-        before : array of shape (rows of the batch, dim), float32, optional
-            What the batch gave earlier; they must give that.
-
-        Returns
-        -------
-        array of shape (rows of the batch, dim), float32
-
-        Raises
-        ------
-        InferenceError, StreamDisagreementError
-
-        Notes
-        -----
-        OpenVINO does not say which stream computes a request: a free stream takes the next one.
-        Started all at once each stream takes one, unless another is done before it has woken up; a
-        batch takes far longer than that. Requests that were never compared go first, so that the
-        first batch and `confirm` together see every request of a run.
-        """
-        busy: list[_Busy] = []
-        try:
-            busy.extend(self._start(request, batch) for request in self._take_to_compare())
-            found = [_result(one) for one in busy]
-        finally:
-            _wait(busy)
-            with self._lock:
-                self._idle += (one.request for one in busy)
-        check_agreement(found, before, name=self.name, facts=self.describe())
-        _check_finite(found[0])
-        return found[0]
-
     def confirm(self) -> None:
         """Check that the first batch still has the vectors that it had, on every stream.
 
@@ -223,7 +196,7 @@ class Engine:
             n_run = self._n_run
             if self._first is not None and n_run != self._n_confirmed:
                 batch, before = self._first
-                self.run_on_every_stream(batch, before=before)
+                self._compare(self._run_together([batch] * self.n_streams), before)
                 self._n_confirmed = n_run
 
     def describe(self) -> dict[str, Any]:
@@ -244,9 +217,84 @@ class Engine:
         with self._first_lock:
             if self._first is not None:
                 return None
-            kept = {name: rows.copy() for name, rows in batch.items()}
-            self._first = kept, self.run_on_every_stream(kept)
-            return self._first[1].copy()
+            parts, n_rows = [batch], _n_rows(batch)
+            if self._golden is not None:
+                row, judge = self._golden
+                if n_rows < self.batch_size:
+                    parts.append(row)
+                else:
+                    judge(self, self.run_alone(row))
+            kept = _joined(parts)
+            found = self._run_together([kept] * self.n_streams)
+            self._compare(found, None)
+            if len(parts) > 1:
+                judge(self, found[0][n_rows:])
+            _check_finite(found[0])
+            self._first = kept, found[0]
+            return found[0][:n_rows].copy()
+
+    def _all_but(self, last: list[Arrays], batches: Iterable[Arrays]) -> Iterator[Arrays]:
+        """Yield all but the last batches, one for each stream, if these have rows to spare."""
+        held: deque[Arrays] = deque()
+        for batch in batches:
+            held.append(batch)
+            if len(held) > self.n_streams or self._first is None:
+                yield held.popleft()
+        n_spare = sum(self.batch_size - _n_rows(batch) for batch in held)
+        if self._first is not None and len(held) == self.n_streams <= n_spare:
+            alike = (*held, self._first[0])
+            if len({tuple(rows.shape[1:] for rows in batch.values()) for batch in alike}) == 1:
+                last += held
+                return
+        yield from held
+
+    def _run_last(self, batches: Sequence[Arrays]) -> Iterator[Rows]:
+        """Run a batch on each stream, with rows of the first batch in the rows that are free."""
+        assert self._first is not None
+        kept, before = self._first
+        rows = _joined(batches)
+        shares = np.array_split(np.arange(_n_rows(rows)), self.n_streams)
+        parts = [
+            {
+                name: np.concatenate(
+                    [rows[name][share], kept[name][: self.batch_size - len(share)]]
+                )
+                for name in kept
+            }
+            for share in shares
+        ]
+        self._n_run += len(parts)
+        found = []
+        for share, vectors in zip(shares, self._run_together(parts), strict=True):
+            ours, again = np.split(vectors, [len(share)])
+            self._compare([again], before[: len(again)])
+            found.append(ours)
+        self._n_confirmed = self._n_run
+        whole = np.concatenate(found)
+        _check_finite(whole)
+        yield from np.split(whole, np.cumsum([_n_rows(batch) for batch in batches])[:-1])
+
+    def _run_together(self, batches: Sequence[Arrays]) -> list[Rows]:
+        """Run as many batches as there are streams, at once.
+
+        Notes
+        -----
+        OpenVINO does not say which stream computes a request: a free stream takes the next one.
+        Started all at once each stream takes one, unless another is done before it has woken up; a
+        batch takes far longer than that. Requests that were never compared go first, so that the
+        first batch and `confirm` together see every request of a run.
+        """
+        busy: list[_Busy] = []
+        try:
+            busy.extend(map(self._start, self._take_to_compare(), batches))
+            return [_result(one) for one in busy]
+        finally:
+            _wait(busy)
+            with self._lock:
+                self._idle += (one.request for one in busy)
+
+    def _compare(self, found: Sequence[Rows], before: Rows | None) -> None:
+        check_agreement(found, before, name=self.name, facts=self.describe())
 
     def _start(self, request: Any, batch: Arrays) -> _Busy:
         whole = {name: self._padded(name, rows) for name, rows in batch.items()}
@@ -301,6 +349,10 @@ class Engine:
             return str(openvino_core().get_property(device, "FULL_DEVICE_NAME")).strip()
         except RuntimeError:
             return device
+
+
+def _joined(batches: Sequence[Arrays]) -> Arrays:
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
 def _n_rows(batch: Arrays) -> int:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..errors import UsageError
 from .base import Encoder, Float32Array, UInt8Array
 
 __all__ = ["FakeEncoder"]
@@ -45,14 +44,7 @@ class FakeEncoder(Encoder):
 
     def embed_pixels(self, batches: Iterable[UInt8Array]) -> Iterator[Float32Array]:
         """Project each row by itself: one batch in, one out."""
-        side = self.image_size_px
-        for batch in batches:
-            fits = batch.ndim == 4 and batch.shape[1:] == (side, side, 3)
-            if not fits or batch.dtype != np.uint8 or not 1 <= len(batch) <= self.batch_size:
-                raise UsageError(
-                    f"A batch of {batch.dtype} {batch.shape} is not (1 to {self.batch_size}, "
-                    f"{side}, {side}, 3) uint8. Use `preprocess` to make batches."
-                )
+        for batch in map(self._checked, batches):
             yield np.stack([self._project(pixels) for pixels in batch])
 
     def embed_texts(self, texts: Sequence[str]) -> Float32Array:

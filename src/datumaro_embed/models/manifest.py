@@ -196,10 +196,9 @@ class ModelManifest:
         A label's name goes where ``{}`` stands.
     files : mapping of str to str
         File name → sha256 in hex, of everything in the directory but ``model.json``.
+    golden : Golden
     fidelity : mapping, optional
         Of an INT8 model: how near it is to the model it was made from (see `quantising`).
-    golden : Golden, optional
-        Every directory made here has it; one made by hand may do without.
     """
 
     name: str
@@ -215,8 +214,8 @@ class ModelManifest:
     logit_bias: float | None
     prompt_template: str
     files: Mapping[str, str]
+    golden: Golden
     fidelity: Mapping[str, Any] | None = None
-    golden: Golden | None = None
 
     def __post_init__(self) -> None:
         for name in ("name", "source", "revision", "licence", "prompt_template"):
@@ -244,13 +243,14 @@ class ModelManifest:
             "image": asdict(self.image),
             "text": asdict(self.text),
         }
-        return hashlib.sha256(_canonical(content)).hexdigest()
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``model.json`` holds."""
         body = {name: getattr(self, name) for name in self.__slots__}
         body.update(image=asdict(self.image), text=asdict(self.text), files=dict(self.files))
-        body["golden"] = asdict(self.golden) if self.golden else None
+        body["golden"] = asdict(self.golden)
         return {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -267,15 +267,13 @@ class ModelManifest:
         KeyError, ValueError
             A key is missing, or a value cannot be what its name says.
         """
-        optional: dict[str, Any] = {name: body.get(name) for name in ("fidelity", "golden")}
-        fields = {name: body[name] for name in cls.__slots__ if name not in optional}
+        fields = {name: body[name] for name in cls.__slots__ if name != "fidelity"}
         for kind, name in ((ImageSpec, "image"), (TextSpec, "text")):
             part = mapping(name, body[name])
             fields[name] = kind(**{k: part[k] for k in kind.__slots__})
-        if optional["golden"] is not None:
-            dim = whole("dim", body["dim"], 1, _MAX_DIM)
-            optional["golden"] = Golden.from_json(mapping("golden", optional["golden"]), dim)
-        return cls(**fields, **optional)
+        dim = whole("dim", body["dim"], 1, _MAX_DIM)
+        fields["golden"] = Golden.from_json(mapping("golden", body["golden"]), dim)
+        return cls(**fields, fidelity=body.get("fidelity"))
 
 
 def load_manifest(model_dir: Path, *, verify_hashes: bool = True) -> ModelManifest:
@@ -305,6 +303,8 @@ def load_manifest(model_dir: Path, *, verify_hashes: bool = True) -> ModelManife
         raise invalid_file(path, str(error)) from error
     for name in sorted({*MODEL_FILES, *manifest.files}):
         _check_file(model_dir, name, manifest.files.get(name), verify_hashes)
+    if body.get("fingerprint") != manifest.fingerprint:
+        raise invalid_file(path, "its fingerprint is not that of the files and settings it lists")
     return manifest
 
 
@@ -351,11 +351,7 @@ def invalid_file(path: Path, reason: str) -> ModelInvalidError:
     """Return the error that says why a file of a model directory is refused."""
     return ModelInvalidError(
         f"Model file {path} cannot be used: {reason}. "
-        "Make the model directory again with `datumaro-embed export-model`.",
+        "Make the model directory again with `datumaro-embed export-model` or `pull`.",
         path=path,
         reason=reason,
     )
-
-
-def _canonical(content: Any) -> bytes:
-    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()

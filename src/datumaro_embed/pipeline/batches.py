@@ -26,6 +26,8 @@ class PixelBatches(Iterator[Pixels]):
     items : iterator of ReadItem
     rows : OrderedRows
     batch_size, side_px : int
+    first_size : int, optional
+        Of the first batch.
     stop : callable
         Asked after each item: whether no more are wanted.
 
@@ -53,9 +55,11 @@ class PixelBatches(Iterator[Pixels]):
         batch_size: int,
         side_px: int,
         stop: Callable[[], bool],
+        first_size: int | None = None,
     ) -> None:
         self._items, self._rows, self._stop = items, rows, stop
         self._shape = (batch_size, side_px, side_px, 3)
+        self._size = first_size or batch_size  # of the next batch
         self._free: list[Pixels] = []
         self._unanswered: deque[Pixels] = deque()
         self.broke = self.ended = False
@@ -66,7 +70,7 @@ class PixelBatches(Iterator[Pixels]):
             raise StopIteration
         buffer = self._free.pop() if self._free else np.empty(self._shape, np.uint8)
         try:
-            n_rows = self._gather(buffer)
+            n_rows = self._gather(buffer[: self._size])
         except BaseException:
             self.broke = True
             raise
@@ -74,6 +78,7 @@ class PixelBatches(Iterator[Pixels]):
             self._free.append(buffer)
             raise StopIteration
         self.n_given += 1
+        self._size = len(buffer)
         self._unanswered.append(buffer[:n_rows])
         return self._unanswered[-1]
 

@@ -351,6 +351,7 @@ def _write_rows(
             items,
             rows,
             batch_size=encoder.batch_size,
+            first_size=encoder.first_batch_size,
             side_px=encoder.image_size_px,
             stop=lambda: interrupts.received is not None,
         )
