@@ -15,7 +15,7 @@ def add_embed_arguments(parser: argparse.ArgumentParser) -> None:
         "--store",
         required=True,
         metavar="FILE.h5|FOLDER/",
-        help="the HDF5 store to write, or a folder that keeps its shards (required); in the folder "
+        help="the HDF5 store to write, or a store directory (required); in the folder "
         "of a dataset name it FILE.hdf5, as `datum` takes a folder with an .h5 file for another "
         "format",
     )
@@ -96,8 +96,7 @@ def add_embed_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=8_192,
         metavar="N",
-        help="images after which work is committed, if a minute is not over before "
-        "(default: %(default)s)",
+        help="commit after N images or one minute, whichever comes first (default: %(default)s)",
     )
     parser.add_argument(
         "--restart", action="store_true", help="embed everything anew, and re-use nothing"
