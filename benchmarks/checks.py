@@ -15,6 +15,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,7 +61,7 @@ def measured(encoder: ClipEncoder, n_images: int) -> dict[str, float]:
         n_computed += 1
         return start(request, batch)
 
-    engine._start = counted  # type: ignore[method-assign, assignment]
+    engine._start = counted  # type: ignore[method-assign]
     rows = encoder.embed_pixels(batches(encoder, n_images))
     n_all_full = n_images // encoder.batch_size - 2
     seconds = {

@@ -218,6 +218,6 @@ def test_a_file_system_without_inodes_is_not_a_full_disk(small_disk: Path, name:
     with pytest.raises(StoreWriteError, match=r"no inode left .* Remove some files") as caught:
         publish(small_disk / name, [b"abc"], 3, FileSystem())
     assert "bytes" not in str(caught.value)
-    (small_disk / "0").unlink()
-    (small_disk / "1").unlink()
+    for number in range(3):  # the file, the folder of its temporary file, and a parent
+        (small_disk / str(number)).unlink()
     publish(small_disk / name, [b"abc"], 3, FileSystem())

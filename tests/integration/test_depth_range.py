@@ -24,7 +24,7 @@ from datumaro_embed.errors import ModelMismatchError, UsageError
 from datumaro_embed.maintenance import merge_stores
 from datumaro_embed.pipeline import EmbedOptions, embed_source
 from datumaro_embed.pipeline.progress import EmbedSummary
-from datumaro_embed.report.thumbnails import Thumbnails
+from datumaro_embed.report.thumbnails import thumbnails
 from support import SAMPLE, run
 
 Picture = np.ndarray[Any, Any]
@@ -175,9 +175,8 @@ def test_thumbnails_show_what_was_embedded(tmp_path: Path) -> None:
     for rule in ("0:2000", "full"):
         embed(root, tmp_path / "e.h5", FakeEncoder(), depth_range=rule)
         with open_store(tmp_path / "e.h5") as store:
-            thumbnails = Thumbnails(store, root)
-            thumbnails.make([0], 10**6)
-        levels.append(Image.open(io.BytesIO(b64decode(thumbnails.made[0]))).getpixel((9, 9))[0])
+            ((_, picture),) = thumbnails(store, str(root), [0])
+        levels.append(Image.open(io.BytesIO(b64decode(picture))).getpixel((9, 9))[0])
     assert levels[0] > 250
     assert levels[1] < 12
 
