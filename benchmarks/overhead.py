@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -54,9 +54,8 @@ class NullEncoder(Encoder):
     def preprocess(self, image: PillowImage.Image) -> np.ndarray:  # noqa: ARG002
         return self._blank
 
-    def embed_pixels(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        for batch in batches:
-            yield np.tile(self._row, (len(batch), 1))
+    def embed(self, batch: np.ndarray) -> np.ndarray:
+        return np.tile(self._row, (len(batch), 1))
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         return np.tile(self._row, (len(texts), 1))

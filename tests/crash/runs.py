@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.media import Image
 
 from datumaro_embed.adapter import SourceDataset
-from datumaro_embed.encoders import FakeEncoder
+from datumaro_embed.encoders import FakeEncoder, Session
 from datumaro_embed.errors import InferenceError
 from datumaro_embed.files import FileSystem
 from datumaro_embed.pipeline import EmbedOptions, embed_source
@@ -58,31 +57,23 @@ class Counting(FakeEncoder):
         self._stop_after, self._number = stop_after, number
         self._n_batches = 0
 
-    def embed_pixels(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        for vectors in super().embed_pixels(batches):
-            if 0 <= self._stop_after <= self._n_batches and not self._number:
-                raise InferenceError("the device is gone. Plug it in.")
-            if self._n_batches == self._stop_after:
-                signal.raise_signal(self._number)
-            self._n_batches += 1
-            self.n_images += len(vectors)
-            yield vectors
+    def embed(self, batch: np.ndarray) -> np.ndarray:
+        if 0 <= self._stop_after <= self._n_batches and not self._number:
+            raise InferenceError("the device is gone. Plug it in.")
+        if self._n_batches == self._stop_after:
+            signal.raise_signal(self._number)
+        self._n_batches += 1
+        self.n_images += len(batch)
+        return super().embed(batch)
 
 
 class LookingAhead(FakeEncoder):
     """Takes batches three ahead of the one that it answers, as a real encoder does."""
 
-    def embed_pixels(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        ahead: deque[np.ndarray] = deque()
-        for batch in batches:
-            ahead.append(batch)
-            if len(ahead) > 3:
-                yield self._embed(ahead.popleft())
-        yield from map(self._embed, ahead)
-
-    def _embed(self, batch: np.ndarray) -> np.ndarray:
-        (vectors,) = super().embed_pixels([batch])
-        return vectors
+    def session(self) -> Session:
+        session = super().session()
+        session.capacity = 4
+        return session
 
 
 class QuickFiles(FileSystem):

@@ -7,7 +7,7 @@ import io
 import logging
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -94,12 +94,11 @@ class Gone(FakeEncoder):
 
     n_batches = 0
 
-    def embed_pixels(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        for batch in batches:
-            self.n_batches += 1
-            if self.n_batches > 2:
-                raise InferenceError("the device is gone. Plug it in.")
-            yield from super().embed_pixels([batch])
+    def embed(self, batch: np.ndarray) -> np.ndarray:
+        self.n_batches += 1
+        if self.n_batches > 2:
+            raise InferenceError("the device is gone. Plug it in.")
+        return super().embed(batch)
 
 
 def test_a_device_that_is_gone_ends_the_run_with_its_cause_and_keeps_what_is_embedded(
@@ -126,12 +125,12 @@ class Choking(LookingAhead):
         self.nan = nan
         self.sizes: list[int] = []
 
-    def _embed(self, batch: np.ndarray) -> np.ndarray:
+    def embed(self, batch: np.ndarray) -> np.ndarray:
         self.sizes.append(len(batch))
         wrong = [any((row == bad).all() for bad in self.bad) for row in batch]
         if any(wrong) and not self.nan:
             raise InferenceError("it choked. Chew better.")
-        vectors = super()._embed(batch)
+        vectors = super().embed(batch)
         vectors[wrong] = np.nan
         return vectors
 
@@ -159,7 +158,7 @@ def test_a_batch_that_fails_is_tried_item_by_item_once(
             else:
                 assert store.statuses[row] == Status.OK
                 np.testing.assert_array_equal(store.embeddings([row])[0], expected[row])
-    # Each image at most: in its batch, once more in it, and alone.
+    # Each image at most: in its batch, and alone.
     assert encoder.sizes.count(1) <= 4 * len(bad) + 2
 
 
@@ -187,7 +186,7 @@ def test_an_exception_that_is_no_inference_error_ends_the_run(tmp_path: Path) ->
 
 def test_an_encoder_that_takes_no_batch_ends_the_run(tmp_path: Path) -> None:
     class Closed(FakeEncoder):
-        def embed_pixels(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        def embed(self, batch: np.ndarray) -> np.ndarray:
             raise InferenceError("no request can be made. Try another device.")
 
     with pytest.raises(InferenceError, match="no request can be made"):

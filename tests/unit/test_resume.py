@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -109,11 +108,10 @@ def test_a_signal_keeps_every_row_that_was_embedded(target: Path, whole: dict, n
 
 def test_a_second_signal_stops_at_once_and_what_was_committed_stays(target: Path) -> None:
     class Impatient(Counting):
-        def embed_pixels(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-            for vectors in super().embed_pixels(batches):
-                yield vectors
-                if self.n_images >= 8:
-                    signal.raise_signal(signal.SIGINT)
+        def embed(self, batch: np.ndarray) -> np.ndarray:
+            if self.n_images >= 8:
+                signal.raise_signal(signal.SIGINT)
+            return super().embed(batch)
 
     with pytest.raises(KeyboardInterrupt):
         go(target, source(), Impatient())
@@ -322,11 +320,10 @@ def test_restart_re_uses_nothing(target: Path, whole: dict) -> None:
 
 def test_a_second_writer_is_refused_and_a_reader_sees_whole_shards(target: Path) -> None:
     class Nosy(Counting):
-        def embed_pixels(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-            for vectors in super().embed_pixels(batches):
-                yield vectors
-                if self.n_images == 16:
-                    look()
+        def embed(self, batch: np.ndarray) -> np.ndarray:
+            if self.n_images == 16:
+                look()
+            return super().embed(batch)
 
     seen = []
 

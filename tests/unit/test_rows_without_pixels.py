@@ -19,10 +19,9 @@ from datumaro_embed import Status, open_store
 from datumaro_embed.adapter import SourceDataset
 from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.errors import InferenceError, RunInterruptedError
-from datumaro_embed.pipeline import EmbedOptions, batches, embed, embed_source
-from datumaro_embed.pipeline.batches import PixelBatches
+from datumaro_embed.pipeline import EmbedOptions, embed, embed_source
 from datumaro_embed.pipeline.contents import Contents
-from datumaro_embed.pipeline.inference import embed_batches
+from datumaro_embed.pipeline.embed import embed_in_order
 from datumaro_embed.pipeline.ordering import OrderedRows, ReadItem
 from datumaro_embed.records import ItemKey, ItemRecord
 from datumaro_embed.store import Hdf5Stores
@@ -35,8 +34,7 @@ go = partial(embed_source, progress=False, backend=Hdf5Stores(QuickFiles()))
 
 @pytest.fixture
 def few_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "MAX_WAITING_ROWS", FEW)
-    monkeypatch.setattr(embed, "MAX_WAITING_ROWS", FEW)
+    monkeypatch.setattr(embed, "_MAX_WAITING_ROWS", FEW)
     monkeypatch.setattr(embed, "_CONTENTS_KEPT", 0)
 
 
@@ -73,9 +71,7 @@ def test_rows_do_not_pile_up_behind_a_batch_without_an_answer() -> None:
         most = max(most, len(rows))
         return False
 
-    ours = PixelBatches(iter(items), rows, batch_size=4, side_px=side, stop=watched)
-    for answers in embed_batches(encoder, ours):
-        rows.fill(answers)
+    embed_in_order(items, encoder, rows, stop=watched)
     assert written == [str(i) for i in range(300)]
     assert most <= FEW
 
@@ -117,8 +113,8 @@ def test_a_signal_ends_a_run_that_has_nothing_to_embed(tmp_path: Path, readable:
 
 def test_an_encoder_that_takes_nothing_ends_the_run(tmp_path: Path) -> None:
     class Deaf(FakeEncoder):
-        def embed_pixels(self, batches: object) -> object:
-            return iter(())
+        def embed(self, batch: np.ndarray) -> np.ndarray:
+            return np.empty((0, self.dim), np.float32)
 
     with pytest.raises(InferenceError, match="EncoderContract"):
         go(dataset([Image.from_bytes(data=png(0))]), tmp_path / "e.h5", OPTIONS, encoder=Deaf())

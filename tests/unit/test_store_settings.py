@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from crash.runs import N_ITEMS, QuickFiles, content, source
@@ -27,16 +28,16 @@ class Precise(FakeEncoder):
 
     def __init__(self, precision: str = "f32", *, stop_after: int = -1) -> None:
         super().__init__()
-        self._precision, self._stop_after = precision, stop_after
+        self._precision, self._n_left = precision, stop_after
 
     def provenance(self) -> dict[str, Any]:
         return {**super().provenance(), "precision": self._precision, "device": "CPU"}
 
-    def embed_pixels(self, batches: Any) -> Any:
-        for count, vectors in enumerate(super().embed_pixels(batches)):
-            if count == self._stop_after:
-                raise RunInterruptedError("stop. Go on.", exit_status=130)
-            yield vectors
+    def embed(self, batch: np.ndarray) -> np.ndarray:
+        if self._n_left == 0:
+            raise RunInterruptedError("stop. Go on.", exit_status=130)
+        self._n_left -= 1
+        return super().embed(batch)
 
 
 def go(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..adapter import SourceDataset, import_dataset
-from ..encoders import Encoder
+from ..encoders import ImageEncoder
 from ..errors import ClusterError, RunInterruptedError
 from ..pipeline import EmbedOptions, EmbedSummary, embed_source
 from ..sharding import Shard
@@ -114,7 +114,7 @@ class Worker:
         self._task = task
         self._source: SourceDataset | None = None
         self._losses = Tally()
-        self._encoder: Encoder | None = None
+        self._encoder: ImageEncoder | None = None
         self._stopped = threading.Event()
         self._n_rows = 0
 

@@ -1,8 +1,24 @@
 """Encoders: images and texts → unit vectors of one space."""
 
-from .base import Encoder, ImageInput
-from .clip import BATCH_SIZE, ClipEncoder
+from .base import Encoder, ImageEncoder, ImageInput, Session, TextEncoder, texts_of
+from .clip import ClipEncoder
 from .fake import FakeEncoder
+from .families import FAMILIES, load_encoder
+from .images import BATCH_SIZE, OpenVinoImageEncoder
 from .preprocess import resizing_library
 
-__all__ = ["BATCH_SIZE", "ClipEncoder", "Encoder", "FakeEncoder", "ImageInput", "resizing_library"]
+__all__ = [
+    "BATCH_SIZE",
+    "FAMILIES",
+    "ClipEncoder",
+    "Encoder",
+    "FakeEncoder",
+    "ImageEncoder",
+    "ImageInput",
+    "OpenVinoImageEncoder",
+    "Session",
+    "TextEncoder",
+    "load_encoder",
+    "resizing_library",
+    "texts_of",
+]

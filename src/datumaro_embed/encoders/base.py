@@ -1,9 +1,14 @@
-"""The contract of an encoder: pixels and texts in, unit vectors of one space out."""
+"""The contracts of encoders: pixels in, texts in, unit vectors of one space out.
+
+A model may have no texts: `ImageEncoder` is all that embedding, duplicates and outliers need.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +20,74 @@ from ..depth import UNCHOSEN, DepthRange
 from ..errors import ItemFailedError, UsageError
 from ..images import ImageProblem, read_image, upright_rgb
 
-__all__ = ["Encoder", "Float32Array", "ImageInput", "UInt8Array"]
+__all__ = [
+    "Encoder",
+    "Float32Array",
+    "ImageEncoder",
+    "ImageInput",
+    "Session",
+    "TextEncoder",
+    "UInt8Array",
+    "texts_of",
+]
 
 Float32Array = npt.NDArray[np.float32]
 UInt8Array = npt.NDArray[np.uint8]
 ImageInput = Image.Image | npt.NDArray[Any] | str | Path | bytes
 
 
-class Encoder(ABC):
-    """Embeds images and texts into one space of unit vectors.
+class Session:
+    """Batches under way, answered in order. This one computes each batch when it is collected.
 
-    A subclass gives the five attributes and the four abstract methods; `testing.EncoderContract`
-    says what they must do. A vector must not depend on the other rows of its batch.
+    Parameters
+    ----------
+    encoder : ImageEncoder
+
+    Attributes
+    ----------
+    capacity : int
+        Batches to submit before the oldest is collected, so that the device never waits.
+    """
+
+    capacity = 1
+
+    def __init__(self, encoder: ImageEncoder) -> None:
+        self._encoder = encoder
+        self._batches: deque[UInt8Array] = deque()
+
+    def __len__(self) -> int:
+        """Batches that were submitted and not collected yet."""
+        return len(self._batches)
+
+    def submit(self, batch: UInt8Array) -> None:
+        """Take a batch; it must not be changed before its vectors are collected."""
+        self._batches.append(batch)
+
+    def finish(self) -> None:
+        """Say that no batch will be submitted any more."""
+
+    def collect(self) -> Float32Array:
+        """Wait for the vectors of the oldest batch, and forget the batch.
+
+        Raises
+        ------
+        InferenceError
+            This batch failed; those behind it are still under way.
+        StreamDisagreementError
+        """
+        return self._encoder.embed(self._batches.popleft())
+
+    def close(self) -> None:
+        """Wait until nothing reads a submitted batch any more."""
+        self._batches.clear()
+
+
+class ImageEncoder(ABC):
+    """Embeds images into unit vectors.
+
+    A subclass gives the five attributes and the three abstract methods;
+    `testing.EncoderContract` says what they must do. A vector must not depend on the other rows of
+    its batch.
 
     Attributes
     ----------
@@ -36,7 +97,7 @@ class Encoder(ABC):
     image_size_px : int
         Side of the square of pixels that `preprocess` returns.
     batch_size : int
-        Most images in one batch of `embed_pixels`.
+        Most images in one batch.
     fingerprint : str
         64 hex digits: equal only where weights, tokenizer and preprocessing are.
     """
@@ -68,19 +129,18 @@ class Encoder(ABC):
         """
 
     @abstractmethod
-    def embed_pixels(self, batches: Iterable[UInt8Array]) -> Iterator[Float32Array]:
-        """Embed batches of pixels, several in flight, lazily and in order.
+    def embed(self, batch: UInt8Array) -> Float32Array:
+        """Embed one batch of pixels.
 
         Parameters
         ----------
-        batches : iterable of arrays of shape (b, image_size_px, image_size_px, 3), uint8
-            1 ≤ b ≤ batch_size. Only a few batches are taken ahead of the one being yielded. An
-            array may be written over once its vectors were yielded.
+        batch : array of shape (b, image_size_px, image_size_px, 3), uint8
+            1 ≤ b ≤ batch_size.
 
-        Yields
-        ------
+        Returns
+        -------
         array of shape (b, dim), float32
-            Unit rows, one array for each batch.
+            Unit rows, in order.
 
         Raises
         ------
@@ -89,20 +149,23 @@ class Encoder(ABC):
         InferenceError
         """
 
-    @abstractmethod
-    def embed_texts(self, texts: Sequence[str]) -> Float32Array:
-        """Embed texts.
+    def session(self) -> Session:
+        """Begin to embed many batches; an encoder that computes several at a time overrides it."""
+        return Session(self)
 
-        Parameters
-        ----------
-        texts : sequence of str
-            Any length, the empty string included.
+    def embed_pixels(self, batches: Iterable[UInt8Array]) -> Iterator[Float32Array]:
+        """Embed batches of pixels, several under way, lazily and in order; see `embed`.
 
-        Returns
-        -------
-        array of shape (n_texts, dim), float32
-            Unit rows, in order.
+        Only a few batches are taken ahead of the one whose vectors are yielded.
         """
+        with closing(self.session()) as session:
+            for batch in batches:
+                session.submit(self._checked(batch))
+                if len(session) >= session.capacity:
+                    yield session.collect()
+            session.finish()
+            while len(session):
+                yield session.collect()
 
     @abstractmethod
     def provenance(self) -> dict[str, Any]:
@@ -120,20 +183,6 @@ class Encoder(ABC):
         StreamDisagreementError
             What it computed first has other vectors now.
         """
-
-    def embed_labels(self, names: Sequence[str]) -> Float32Array:
-        """Embed label names through the model's prompt template.
-
-        Returns
-        -------
-        array of shape (n_names, dim), float32
-            Unit rows, in order.
-        """
-        return self.embed_texts([self.label_prompt(name) for name in names])
-
-    def label_prompt(self, name: str) -> str:
-        """Return the text that stands for a label's name."""
-        return name
 
     def embed_images(
         self, images: Sequence[ImageInput], depth_range: DepthRange = UNCHOSEN
@@ -192,3 +241,55 @@ class Encoder(ABC):
                 reason=problem.reason,
             ) from problem
         return self.preprocess(upright)
+
+
+class TextEncoder(ABC):
+    """Embeds texts into the space of an `ImageEncoder`'s vectors."""
+
+    @abstractmethod
+    def embed_texts(self, texts: Sequence[str]) -> Float32Array:
+        """Embed texts.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            Any length, the empty string included.
+
+        Returns
+        -------
+        array of shape (n_texts, dim), float32
+            Unit rows, in order.
+        """
+
+    def embed_labels(self, names: Sequence[str]) -> Float32Array:
+        """Embed label names through the model's prompt template.
+
+        Returns
+        -------
+        array of shape (n_names, dim), float32
+            Unit rows, in order.
+        """
+        return self.embed_texts([self.label_prompt(name) for name in names])
+
+    def label_prompt(self, name: str) -> str:
+        """Return the text that stands for a label's name."""
+        return name
+
+
+class Encoder(ImageEncoder, TextEncoder):
+    """Embeds images and texts into one space."""
+
+
+def texts_of(encoder: ImageEncoder) -> Encoder:
+    """Return the encoder where it embeds texts too.
+
+    Raises
+    ------
+    UsageError
+    """
+    if not isinstance(encoder, Encoder):
+        raise UsageError(
+            f"The model {encoder.name} has no text encoder, so it cannot embed a text. Query with "
+            "images, items or vectors, or choose a model with a text encoder."
+        )
+    return encoder

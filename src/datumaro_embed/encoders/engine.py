@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from .runtime import (
     read_graph,
 )
 
-__all__ = ["Arrays", "Engine"]
+__all__ = ["Arrays", "Engine", "Flight"]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Rows = npt.NDArray[np.float32]
@@ -129,46 +129,20 @@ class Engine:
         self._first_lock = threading.Lock()
         self._n_run = self._n_confirmed = 0  # batches
 
+    def flight(self) -> Flight:
+        """Begin to run many batches."""
+        return Flight(self)
+
     def run(self, batches: Iterable[Arrays]) -> Iterator[Rows]:
-        """Run batches, several in flight, and yield their outputs in order.
-
-        Parameters
-        ----------
-        batches : iterable of mapping of str to array
-            One array for each input, of at most `batch_size` rows; the rest of the batch is zeros,
-            so that there is one shape. At most `n_requests + n_streams` are taken ahead. A full
-            batch is read where it is, without a copy: it must not be changed before its output is
-            yielded.
-
-        Yields
-        ------
-        array of shape (rows of the batch, dim), float32
-
-        Raises
-        ------
-        InferenceError
-            OpenVINO fails, or a value of the output is not finite.
-        StreamDisagreementError
-            The engine's first batch has other vectors on another stream, or now.
-        """
-        busy: deque[_Busy] = deque()
-        last: list[Arrays] = []
-        try:
-            for batch in self._all_but(last, batches):
-                if self._first is None and (rows := self._run_first(batch)) is not None:
-                    yield rows
-                    continue
-                done = self._finish(busy.popleft()) if len(busy) >= self.n_requests else None
-                self._n_run += 1
-                busy.append(self._start(self._take(), batch))
-                if done is not None:
-                    yield done
-            while busy:
-                yield self._finish(busy.popleft())
-            if last:  # no stream is busy now, so each takes one
-                yield from self._run_last(last)
-        finally:
-            _wait(busy)
+        """Run batches, several in flight, and yield their outputs in order; see `Flight`."""
+        with closing(Flight(self)) as flight:
+            for batch in batches:
+                flight.submit(batch)
+                if len(flight) >= flight.capacity:
+                    yield flight.collect()
+            flight.finish()
+            while len(flight):
+                yield flight.collect()
 
     def run_alone(self, batch: Arrays) -> Rows:
         """Run one batch and nothing beside it; it does not count as the first.
@@ -233,20 +207,13 @@ class Engine:
             self._first = kept, found[0]
             return found[0][:n_rows].copy()
 
-    def _all_but(self, last: list[Arrays], batches: Iterable[Arrays]) -> Iterator[Arrays]:
-        """Yield all but the last batches, one for each stream, if these have rows to spare."""
-        held: deque[Arrays] = deque()
-        for batch in batches:
-            held.append(batch)
-            if len(held) > self.n_streams or self._first is None:
-                yield held.popleft()
-        n_spare = sum(self.batch_size - _n_rows(batch) for batch in held)
-        if self._first is not None and len(held) == self.n_streams <= n_spare:
-            alike = (*held, self._first[0])
-            if len({tuple(rows.shape[1:] for rows in batch.values()) for batch in alike}) == 1:
-                last += held
-                return
-        yield from held
+    def has_room_for_first(self, batches: Sequence[Arrays]) -> bool:
+        """Tell whether rows of the first batch fit beside these, one row or more on each stream."""
+        n_spare = sum(self.batch_size - _n_rows(batch) for batch in batches)
+        if self._first is None or not len(batches) == self.n_streams <= n_spare:
+            return False
+        alike = (*batches, self._first[0])
+        return len({tuple(rows.shape[1:] for rows in batch.values()) for batch in alike}) == 1
 
     def _run_last(self, batches: Sequence[Arrays]) -> Iterator[Rows]:
         """Run a batch on each stream, with rows of the first batch in the rows that are free."""
@@ -349,6 +316,103 @@ class Engine:
             return str(openvino_core().get_property(device, "FULL_DEVICE_NAME")).strip()
         except RuntimeError:
             return device
+
+
+class Flight:
+    """Batches under way on an engine, answered in order; for one thread.
+
+    The last batches, one for each stream, are held back until `finish`: rows that they leave free
+    compute rows of the first batch again.
+
+    Parameters
+    ----------
+    engine : Engine
+
+    Attributes
+    ----------
+    capacity : int
+        Batches to submit before the oldest is collected, so that no stream waits.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._answers: deque[_Busy | Rows | InferenceError] = deque()
+        self._held: deque[Arrays] = deque()
+        self._last: list[Arrays] = []
+        self.capacity = engine.n_requests + engine.n_streams
+
+    def __len__(self) -> int:
+        return len(self._answers) + len(self._held) + len(self._last)
+
+    def submit(self, batch: Arrays) -> None:
+        """Take a batch.
+
+        Parameters
+        ----------
+        batch : mapping of str to array
+            One array for each input, of at most `batch_size` rows; the rest of the batch is zeros,
+            so that there is one shape. A full batch is read where it is, without a copy: it must
+            not be changed before its output is collected.
+
+        Raises
+        ------
+        StreamDisagreementError
+            The engine's first batch has other vectors on another stream.
+        """
+        self._held.append(batch)
+        while len(self._held) > self._engine.n_streams or (
+            self._held and self._engine._first is None
+        ):
+            self._start(self._held.popleft())
+
+    def finish(self) -> None:
+        """Say that no batch will be submitted any more."""
+        if self._engine.has_room_for_first(self._held):
+            self._last, self._held = list(self._held), deque()
+
+    def collect(self) -> Rows:
+        """Wait for the output of the oldest batch, and forget the batch.
+
+        Returns
+        -------
+        array of shape (rows of the batch, dim), float32
+
+        Raises
+        ------
+        InferenceError
+            OpenVINO fails, or a value of the output is not finite.
+        StreamDisagreementError
+        """
+        if not self._answers and self._last:  # no stream is busy now, so each takes one
+            last, self._last = self._last, []
+            try:
+                self._answers += self._engine._run_last(last)
+            except InferenceError:
+                self._held += last  # which of them it was is seen when each is run by itself
+        while self._held and not self._answers:
+            self._start(self._held.popleft())
+        answer = self._answers.popleft()
+        if isinstance(answer, InferenceError):
+            raise answer
+        return self._engine._finish(answer) if isinstance(answer, _Busy) else answer
+
+    def close(self) -> None:
+        """Wait until no stream reads a batch any more."""
+        _wait([answer for answer in self._answers if isinstance(answer, _Busy)])
+        self._answers.clear()
+        self._held.clear()
+        self._last.clear()
+
+    def _start(self, batch: Arrays) -> None:
+        engine = self._engine
+        try:
+            if engine._first is None and (rows := engine._run_first(batch)) is not None:
+                self._answers.append(rows)
+                return
+            engine._n_run += 1
+            self._answers.append(engine._start(engine._take(), batch))
+        except InferenceError as error:
+            self._answers.append(error)
 
 
 def _joined(batches: Sequence[Arrays]) -> Arrays:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -42,10 +42,9 @@ class FakeEncoder(Encoder):
         side = self.image_size_px
         return np.array(image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR))
 
-    def embed_pixels(self, batches: Iterable[UInt8Array]) -> Iterator[Float32Array]:
-        """Project each row by itself: one batch in, one out."""
-        for batch in map(self._checked, batches):
-            yield np.stack([self._project(pixels) for pixels in batch])
+    def embed(self, batch: UInt8Array) -> Float32Array:
+        """Project each row by itself."""
+        return np.stack([self._project(pixels) for pixels in self._checked(batch)])
 
     def embed_texts(self, texts: Sequence[str]) -> Float32Array:
         """Draw a direction seeded by the text."""

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..adapter import SourceDataset, split_of
-from ..encoders import Encoder
+from ..encoders import Encoder, ImageEncoder, texts_of
 from ..interrupts import DeferredInterrupts
 from ..place import SUFFIXES
 from ..records import ItemKey, ItemRecord
@@ -50,7 +50,7 @@ def captions_path(store: str | os.PathLike[str]) -> Path:
 def embed_captions(
     source: SourceDataset,
     store: str | os.PathLike[str],
-    encoder: Encoder,
+    encoder: ImageEncoder,
     options: EmbedOptions,
     *,
     provenance: Mapping[str, Any],
@@ -77,6 +77,7 @@ def embed_captions(
     -----
     Holds the captions, not their vectors, in memory.
     """
+    texts = texts_of(encoder)
     captions = sorted(_captions(source), key=lambda record: record.key)
     if not captions and shard is None:
         return None
@@ -98,7 +99,7 @@ def embed_captions(
         known = KnownVectors(run.earlier)
         remaining = iter(captions)
         while block := list(islice(remaining, _AT_ONCE)):
-            for record, vector, reused in _embedded(block, encoder, known):
+            for record, vector, reused in _embedded(block, texts, known):
                 run.append(record, vector, reused=reused)
                 bar.note(record)
             interrupts.raise_received()

@@ -1,7 +1,7 @@
 """Dataset → records and vectors → store: batching, order, failures, progress, resume.
 
     SourceItem ─threads: hash; known? else decode, resize─▶ ReadItem    preparing.py
-               ─batches of pixels─▶ encoder ─▶ vectors                  batches.py, inference.py
+               ─batches of pixels─▶ encoder ─▶ vectors                  inference.py
                ─in the items' order─▶ rows ─▶ store                     ordering.py, store/
 
 One thread of the caller drives everything; the pool decodes a bounded number of items ahead, so
@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from ..adapter import SourceDataset
 from ..depth import DepthRange
-from ..encoders import Encoder
+from ..encoders import ImageEncoder, TextEncoder, texts_of
 from ..errors import EmbedWarning, ItemFailedError, StoreExistsError
 from ..interrupts import DeferredInterrupts
 from ..logs import log
@@ -34,13 +34,12 @@ from ..store import EmbeddingStore, Hdf5Stores, StoreBackend, StoreWriter, open_
 from ..tally import Tally
 from ..vectors import VectorKind
 from ..versions import installed_versions
-from .batches import MAX_WAITING_ROWS, PixelBatches
 from .captions import captions_path, embed_captions
 from .contents import Contents
-from .inference import embed_batches
+from .inference import Inference
 from .keeping import keeping
 from .options import EmbedOptions
-from .ordering import OrderedRows
+from .ordering import OrderedRows, ReadItem
 from .preparing import items_ahead, prepare
 from .progress import EmbedSummary, Progress, settings_line, talk
 from .reuse import Changes, KnownVectors
@@ -52,13 +51,15 @@ __all__ = ["check_place", "embed_dataset", "embed_source"]
 
 Vector = npt.NDArray[np.float32]
 _CONTENTS_KEPT = 4096
+# With few images to embed among many rows that need none, rows do not wait for a full batch.
+_MAX_WAITING_ROWS = 4096
 
 
 def embed_dataset(
     dataset: IDataset,
     store: str | os.PathLike[str],
     *,
-    encoder: Encoder | None = None,
+    encoder: ImageEncoder | None = None,
     backend: StoreBackend | None = None,
     root: str | os.PathLike[str] | None = None,
     progress: bool = True,
@@ -145,7 +146,7 @@ def embed_source(
     shard: Shard | None = None,
     progress: bool = True,
     notify: Callable[[str], None] = log.info,
-    encoder: Encoder | None = None,
+    encoder: ImageEncoder | None = None,
     backend: StoreBackend | None = None,
     before_row: Callable[[], None] = lambda: None,
 ) -> EmbedSummary:
@@ -175,6 +176,8 @@ def embed_source(
     facts = {"shard": shard.describe(source.keys())} if shard else {}
     source = source.only(shard.holds) if shard else source
     encoder = encoder or options.load_encoder()
+    if options.captions:
+        texts_of(encoder)  # refused before anything is embedded
     encoder.confirm()
     kind = options.vector_kind(encoder)
     with (
@@ -211,8 +214,7 @@ def embed_source(
 
             _write_rows(source, encoder, known, options, write, interrupts)
             interrupts.raise_received()
-            labels = source.categories.labels
-            run.set_categories(source.categories, encoder.embed_labels(labels) if labels else None)
+            run.set_categories(source.categories, _label_vectors(encoder, source))
             encoder.confirm()
             run.seal(_provenance(source, encoder, options, losses) | facts)
     captions, outlooks = None, [outlook(store) if shard else ""]
@@ -323,7 +325,7 @@ def _refuse_other_images(
 
 def _write_rows(
     source: SourceDataset,
-    encoder: Encoder,
+    encoder: ImageEncoder,
     known: KnownVectors,
     options: EmbedOptions,
     write: Callable[[ItemRecord, Vector | None, bool], None],
@@ -332,32 +334,43 @@ def _write_rows(
     """Write every row in order: a vector for what could be read, none for what could not."""
     workers = options.decoding_threads()
     # All that may be under way at once, and as many as are cheap to keep.
-    n_under_way = MAX_WAITING_ROWS + items_ahead(encoder.batch_size, workers)
+    n_under_way = _MAX_WAITING_ROWS + items_ahead(encoder.batch_size, workers)
     contents = Contents(n_under_way + _CONTENTS_KEPT, options.dtype)
     rows = OrderedRows(write, contents)
+    decoded = prepare(
+        source,
+        encoder,
+        workers=workers,
+        least_side_px=encoder.least_side_px if options.decode == "fast" else 0,
+        depth_range=DepthRange.parse(options.depth_range),
+        find=known.find,
+        contents=contents,
+    )
     # Closed here, whatever happens: the garbage collector is no place to wait for threads.
-    with closing(
-        prepare(
-            source,
-            encoder,
-            workers=workers,
-            least_side_px=encoder.least_side_px if options.decode == "fast" else 0,
-            depth_range=DepthRange.parse(options.depth_range),
-            find=known.find,
-            contents=contents,
-        )
-    ) as items:
-        batches = PixelBatches(
-            items,
-            rows,
-            batch_size=encoder.batch_size,
-            first_size=encoder.first_batch_size,
-            side_px=encoder.image_size_px,
-            stop=lambda: interrupts.received is not None,
-        )
-        with closing(embed_batches(encoder, batches)) as answered:
-            for answers in answered:
-                rows.fill(answers)
+    with closing(decoded) as items:
+        embed_in_order(items, encoder, rows, stop=lambda: interrupts.received is not None)
+
+
+def embed_in_order(
+    items: Iterable[ReadItem], encoder: ImageEncoder, rows: OrderedRows, stop: Callable[[], bool]
+) -> None:
+    """Submit what needs a vector, collect what is computed, write in the order of the items."""
+    with closing(Inference(encoder)) as inference:
+        for item in items:
+            if rows.expect(item) and item.pixels is not None:
+                inference.submit(item.pixels)
+            while inference and (inference.is_full or len(rows) >= _MAX_WAITING_ROWS):
+                rows.fill(inference.collect())
+            if stop():
+                break
+        inference.finish()
+        while inference:
+            rows.fill(inference.collect())
+
+
+def _label_vectors(encoder: ImageEncoder, source: SourceDataset) -> Vector | None:
+    labels = source.categories.labels
+    return encoder.embed_labels(labels) if labels and isinstance(encoder, TextEncoder) else None
 
 
 def _item_failed(record: ItemRecord) -> ItemFailedError:
@@ -369,7 +382,7 @@ def _item_failed(record: ItemRecord) -> ItemFailedError:
 
 
 def _provenance(
-    source: SourceDataset, encoder: Encoder, options: EmbedOptions, losses: Tally
+    source: SourceDataset, encoder: ImageEncoder, options: EmbedOptions, losses: Tally
 ) -> dict[str, Any]:
     return {
         **encoder.provenance(),

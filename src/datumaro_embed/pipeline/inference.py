@@ -1,19 +1,17 @@
-"""Batches → vectors, where a batch that fails is tried again item by item, once."""
+"""Pixels in, vectors out, in order; a batch that fails is tried again image by image."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections import deque
 
 import numpy as np
 import numpy.typing as npt
 
-from ..encoders import Encoder
+from ..encoders import ImageEncoder
 from ..errors import InferenceError
-from ..tally import counted
-from .batches import PixelBatches
 from .reading import one_line
 
-__all__ = ["embed_batches"]
+__all__ = ["Inference"]
 
 Vector = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -22,83 +20,109 @@ Answers = list[Vector | str]
 _GREY = 128
 
 
-def embed_batches(encoder: Encoder, batches: PixelBatches) -> Generator[Answers, None, None]:
-    """Embed batches, several under way, in order.
+class Inference:
+    """Gathers pixels into batches, and keeps several of them under way.
 
-    Yields
-    ------
-    list of array of shape (dim,), float32, or str
-        For each row of a batch its vector, or why it has none.
+    Parameters
+    ----------
+    encoder : ImageEncoder
 
-    Raises
-    ------
-    InferenceError
-        The encoder fails whatever it is given.
+    Notes
+    -----
+    A batch's array is written over once it is answered: memory is that of the batches under way.
     """
-    while not batches.ended:
+
+    def __init__(self, encoder: ImageEncoder) -> None:
+        self._encoder = encoder
+        self._session = encoder.session()
+        side = encoder.image_size_px
+        self._shape = (encoder.batch_size, side, side, 3)
+        self._free: list[Pixels] = []
+        self._batches: deque[Pixels] = deque()
+        self._gathered, self._n_gathered = self._new_array(), 0
+        self._wanted = encoder.first_batch_size
+
+    def __len__(self) -> int:
+        """Images that were submitted and are not answered yet."""
+        return self._n_gathered + sum(map(len, self._batches))
+
+    @property
+    def is_full(self) -> bool:
+        """As much is under way as the encoder computes at once: collect before submitting more."""
+        return len(self._batches) >= self._session.capacity
+
+    def submit(self, pixels: Pixels) -> None:
+        """Take the pixels of one image."""
+        self._gathered[self._n_gathered] = pixels
+        self._n_gathered += 1
+        if self._n_gathered == self._wanted:
+            self._start_batch()
+
+    def finish(self) -> None:
+        """Say that no image will be submitted any more."""
+        self._start_batch()
+        self._session.finish()
+
+    def collect(self) -> Answers:
+        """Wait for the oldest batch; for each of its images its vector, or why it has none.
+
+        Raises
+        ------
+        InferenceError
+            The encoder fails whatever it is given.
+        StreamDisagreementError
+        """
+        if not self._batches:
+            self._start_batch()
+        batch = self._batches[0]
         try:
-            yield from _stream(encoder, batches)
-            continue
+            answers: Answers = list(self._checked(batch, self._session.collect()))
         except InferenceError:
-            if batches.broke or not batches.n_unanswered:
-                raise
-        # The first has probably failed; what was under way behind it is given whole once more.
-        yield _one_by_one(encoder, batches)
-        while batches.n_unanswered:
-            yield _again(encoder, batches)
+            answers = self._one_by_one(batch)
+        self._batches.popleft()
+        if isinstance(batch.base, np.ndarray):
+            self._free.append(batch.base)
+        return answers
 
+    def close(self) -> None:
+        """Wait until nothing reads a batch any more."""
+        self._session.close()
 
-def _stream(encoder: Encoder, batches: PixelBatches) -> Iterator[Answers]:
-    n_before = batches.n_given
-    for vectors in encoder.embed_pixels(batches):
-        answers = _checked(encoder, batches.oldest(), vectors)
-        batches.answered()
-        yield answers
-    if batches.n_unanswered or (batches.n_given == n_before and not batches.ended):
-        raise InferenceError(
-            f"Encoder {encoder.name} gave no vectors for "
-            f"{counted(batches.n_unanswered, 'batches')}, or took none. Check it with "
-            "datumaro_embed.testing.EncoderContract."
-        )
+    def _start_batch(self) -> None:
+        if self._n_gathered:
+            batch = self._gathered[: self._n_gathered]
+            self._gathered, self._n_gathered = self._new_array(), 0
+            self._wanted = len(self._gathered)
+            self._batches.append(batch)
+            self._session.submit(batch)
 
+    def _new_array(self) -> Pixels:
+        return self._free.pop() if self._free else np.empty(self._shape, np.uint8)
 
-def _again(encoder: Encoder, batches: PixelBatches) -> Answers:
-    try:
-        answers = _embed(encoder, batches.oldest())
-    except InferenceError:
-        return _one_by_one(encoder, batches)
-    batches.answered()
-    return answers
+    def _one_by_one(self, batch: Pixels) -> Answers:
+        answers = [self._alone(pixels) for pixels in batch]
+        if all(isinstance(answer, str) for answer in answers):
+            # Is it the images, or the device? A plain one would tell.
+            grey = np.full_like(batch[:1], _GREY)
+            self._checked(grey, self._encoder.embed(grey))
+        return answers
 
+    def _alone(self, pixels: Pixels) -> Vector | str:
+        try:
+            (vector,) = self._checked(pixels[None], self._encoder.embed(pixels[None]))
+            return vector
+        except InferenceError as error:
+            return one_line(str(error))
 
-def _one_by_one(encoder: Encoder, batches: PixelBatches) -> Answers:
-    pixels = batches.oldest()
-    answers = [answer for row in pixels for answer in _alone(encoder, row)]
-    if all(isinstance(answer, str) for answer in answers):
-        # Is it the images, or the device? A plain one would tell.
-        _embed(encoder, np.full_like(pixels[:1], _GREY))
-    batches.answered()
-    return answers
-
-
-def _alone(encoder: Encoder, pixels: Pixels) -> Answers:
-    try:
-        return _embed(encoder, pixels[None])
-    except InferenceError as error:
-        return [one_line(str(error))]
-
-
-def _embed(encoder: Encoder, pixels: Pixels) -> Answers:
-    found = [np.empty((0, encoder.dim), np.float32), *encoder.embed_pixels([pixels])]
-    return _checked(encoder, pixels, np.concatenate(found))
-
-
-def _checked(encoder: Encoder, pixels: Pixels, vectors: npt.NDArray[np.float32]) -> Answers:
-    if vectors.shape != (len(pixels), encoder.dim):
-        raise InferenceError(
-            f"Encoder {encoder.name} gave an array of shape {vectors.shape} for {len(pixels)} "
-            "images. Check it with datumaro_embed.testing.EncoderContract."
-        )
-    if not np.isfinite(vectors).all():
-        raise InferenceError("The model gave values that are not finite. Try `--precision f32`.")
-    return list(vectors)
+    def _checked(self, batch: Pixels, vectors: npt.NDArray[np.float32]) -> list[Vector]:
+        encoder = self._encoder
+        if vectors.shape != (len(batch), encoder.dim):
+            raise InferenceError(
+                f"Encoder {encoder.name} gave an array of shape {vectors.shape} for {len(batch)} "
+                "images. Check it with datumaro_embed.testing.EncoderContract."
+            )
+        if not np.isfinite(vectors).all():
+            raise InferenceError(
+                "The model gave values that are not finite. Try `--precision f32`."
+            )
+        return list(vectors)

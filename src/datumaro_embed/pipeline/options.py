@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..depth import DepthRange
-from ..encoders import BATCH_SIZE, ClipEncoder, Encoder
+from ..encoders import BATCH_SIZE, ImageEncoder, load_encoder
 from ..errors import UsageError
 from ..flags import DEFAULT_MODEL
 from ..parallel import usable_processors
@@ -88,9 +88,9 @@ class EmbedOptions:
         _one_of("dtype", self.dtype, ("float16", "float32"))
         _one_of("on-error", self.on_error, ("record", "fail"))
 
-    def load_encoder(self) -> ClipEncoder:
+    def load_encoder(self) -> ImageEncoder:
         """Load the model for these options."""
-        return ClipEncoder.load(
+        return load_encoder(
             self.model,
             device=self.device,
             precision=self.precision,
@@ -98,7 +98,7 @@ class EmbedOptions:
             streams=self.streams,
         )
 
-    def vector_kind(self, encoder: Encoder) -> VectorKind:
+    def vector_kind(self, encoder: ImageEncoder) -> VectorKind:
         """Return the kind of vectors that an encoder makes with these options."""
         settings = VectorKind.settings_of({**encoder.provenance(), **self.decoding()})
         return VectorKind(encoder.dim, self.dtype, encoder.fingerprint, settings, encoder.name)

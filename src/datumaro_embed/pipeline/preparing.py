@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ..adapter import SourceItem
 from ..depth import DepthRange
-from ..encoders import Encoder
+from ..encoders import ImageEncoder
 from ..parallel import Ahead, map_ahead
 from ..records import ItemRecord, Status
 from .contents import Contents
@@ -28,7 +28,7 @@ def items_ahead(batch_size: int, workers: int) -> int:
 
 def prepare(
     source: Iterable[SourceItem],
-    encoder: Encoder,
+    encoder: ImageEncoder,
     *,
     workers: int,
     least_side_px: int,
@@ -67,7 +67,9 @@ def prepare(
     )
 
 
-def _decoded(opened: OpenedItem, position: int, encoder: Encoder, least_side_px: int) -> ReadItem:
+def _decoded(
+    opened: OpenedItem, position: int, encoder: ImageEncoder, least_side_px: int
+) -> ReadItem:
     record, image = opened.read(least_side_px=least_side_px)
     shares = opened.is_readable and opened.is_whole
     if image is None or record.status is not Status.OK:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..causes import cause_of, detail_of
-from ..encoders import ClipEncoder, Encoder, resizing_library
+from ..encoders import ImageEncoder, OpenVinoImageEncoder, resizing_library
 from ..escaping import printable
 from ..logs import log
 from ..records import ItemRecord, Status
@@ -156,7 +156,7 @@ class Progress:
             self.notes.add(note, str(record.key))
 
 
-def settings_line(encoder: Encoder, options: EmbedOptions) -> str:
+def settings_line(encoder: ImageEncoder, options: EmbedOptions) -> str:
     """Say which settings a run has, those chosen for this machine too."""
     provenance = encoder.provenance()
     streams = provenance.get("streams")
@@ -168,7 +168,11 @@ def settings_line(encoder: Encoder, options: EmbedOptions) -> str:
         f"decoding threads {options.decoding_threads()}",
         f"{options.decode} decoding",
         *([f"depth range {options.depth_range}"] if options.depth_range else []),
-        *([f"resizing by {resizing_library()}"] if isinstance(encoder, ClipEncoder) else []),
+        *(
+            [f"resizing by {resizing_library()}"]
+            if isinstance(encoder, OpenVinoImageEncoder)
+            else []
+        ),
         f"vectors as {options.dtype}",
     ]
     return f"Settings: {', '.join(parts)}."

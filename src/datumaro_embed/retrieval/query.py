@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ..encoders import ClipEncoder, Encoder
+from ..encoders import ImageEncoder, load_encoder, texts_of
 from ..errors import ItemFailedError, ModelMismatchError, UsageError
 from ..models import load_manifest, resolve_model
 from ..records import ItemKey, Status
@@ -57,7 +57,9 @@ def compose(plus: Sequence[npt.ArrayLike], minus: Sequence[npt.ArrayLike] = ()) 
 class QueryEmbedder:
     """Query → vector; the model is loaded when a query first needs it, and only the store's own."""
 
-    def __init__(self, store: EmbeddingStore, model: str | None, encoder: Encoder | None) -> None:
+    def __init__(
+        self, store: EmbeddingStore, model: str | None, encoder: ImageEncoder | None
+    ) -> None:
         self._store = store
         self._model = model
         self._encoder = encoder
@@ -69,7 +71,7 @@ class QueryEmbedder:
         if isinstance(query, str):
             if not query.strip():
                 raise UsageError("A query is empty. Type what to search for.")
-            return _first(self._encode().embed_texts([query]))
+            return _first(texts_of(self._encode()).embed_texts([query]))
         if isinstance(query, Path):
             return self._of_file(query)
         if isinstance(query, Image.Image):
@@ -117,7 +119,7 @@ class QueryEmbedder:
                 f"'{path}' cannot be embedded: {reason}. Give another image.", path=str(path)
             ) from error
 
-    def _encode(self) -> Encoder:
+    def _encode(self) -> ImageEncoder:
         """Return the encoder that made the store, or refuse."""
         if self._encoder is None:
             self._encoder = _load_encoder(self._store, self._model)
@@ -132,7 +134,7 @@ def _first(vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return vector
 
 
-def _load_encoder(store: EmbeddingStore, model: str | None) -> Encoder:
+def _load_encoder(store: EmbeddingStore, model: str | None) -> ImageEncoder:
     name = model or store.model_fact("name")
     if not name:
         raise UsageError(
@@ -142,7 +144,7 @@ def _load_encoder(store: EmbeddingStore, model: str | None) -> Encoder:
     # The manifest alone tells a wrong model, before a right one is read and compiled.
     manifest = load_manifest(resolve_model(str(name)), verify_hashes=False)
     _refuse_other_model(store, manifest.name, manifest.fingerprint)
-    return ClipEncoder.load(str(name), batch_size=1)  # a batch costs as much as a full one
+    return load_encoder(str(name), batch_size=1)  # a batch costs as much as a full one
 
 
 def _refuse_other_model(store: EmbeddingStore, name: str, fingerprint: str) -> None:

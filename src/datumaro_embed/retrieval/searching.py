@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from ..encoders import Encoder
+from ..encoders import ImageEncoder
 from ..errors import UsageError
 from ..flags import DEFAULT_K
 from ..records import Hit, ItemKey, Split
@@ -91,7 +91,7 @@ def search(
     subsets: Sequence[str] = (),
     splits: Sequence[str] = (),
     labels: Sequence[str] = (),
-    encoder: Encoder | None = None,
+    encoder: ImageEncoder | None = None,
     model: str | None = None,
     exact: bool = False,
 ) -> list[Hit]:
@@ -109,7 +109,7 @@ def search(
         What hits should be unlike: the mean of these is subtracted.
     subsets, splits, labels : sequence of str
         See `Filters`.
-    encoder : Encoder, optional
+    encoder : ImageEncoder, optional
         For texts and images; loaded once for many searches. `model` is loaded unless given.
     model : str, optional
         Name or directory; the store's own unless given.
@@ -150,7 +150,7 @@ def run_search(
     queries: Sequence[QueryInput],
     options: SearchOptions,
     *,
-    encoder: Encoder | None = None,
+    encoder: ImageEncoder | None = None,
     keep: Callable[[Hit], bool] | None = None,
 ) -> SearchResult:
     """As `search`, and tell whether an index was used.

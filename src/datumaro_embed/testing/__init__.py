@@ -3,7 +3,7 @@
 Needs pytest: ``pip install "datumaro-embed[test]"``.
 """
 
-from .encoder import EncoderContract
+from .encoder import EncoderContract, ImageEncoderContract
 from .store import StoreContract
 
-__all__ = ["EncoderContract", "StoreContract"]
+__all__ = ["EncoderContract", "ImageEncoderContract", "StoreContract"]

@@ -6,6 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,33 +15,33 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from ..encoders import Encoder, ImageInput
+from ..encoders import Encoder, ImageEncoder, ImageInput, texts_of
 from ..errors import (
     ItemFailedError,
     UsageError,
 )
 
-__all__ = ["EncoderContract"]
+__all__ = ["EncoderContract", "ImageEncoderContract"]
 
 
-class EncoderContract(ABC):
-    """What every encoder must do: subclass it, give `make`, and pytest runs the rest.
+class ImageEncoderContract(ABC):
+    """What every encoder of images must do: subclass it, give `make`, and pytest runs the rest.
 
     Examples
     --------
-    >>> class TestMyEncoder(EncoderContract):
+    >>> class TestMyEncoder(ImageEncoderContract):
     ...     def make(self, batch_size):
     ...         return my_package.MyEncoder(batch_size=batch_size)
     """
 
     @abstractmethod
-    def make(self, batch_size: int) -> Encoder:
+    def make(self, batch_size: int) -> ImageEncoder:
         """Make an encoder of this batch size; always the same model."""
 
-    _made: ClassVar[Encoder]
+    _made: ClassVar[ImageEncoder]
 
     @pytest.fixture
-    def encoder(self) -> Encoder:
+    def encoder(self) -> ImageEncoder:
         """Give an encoder whose batches hold four images; made once for each subclass."""
         cls = type(self)
         if "_made" not in vars(cls):
@@ -48,7 +49,7 @@ class EncoderContract(ABC):
         return cls._made
 
     @pytest.fixture
-    def pixels(self, encoder: Encoder) -> npt.NDArray[np.uint8]:
+    def pixels(self, encoder: ImageEncoder) -> npt.NDArray[np.uint8]:
         """Draw pixels of eleven images: two batches and three."""
         side = encoder.image_size_px
         rng = np.random.default_rng(0)
@@ -62,14 +63,14 @@ class EncoderContract(ABC):
         return (pixels[i : i + size] for i in range(0, len(pixels), size))
 
     def embedded(
-        self, encoder: Encoder, pixels: npt.NDArray[np.uint8], size: int = 4
+        self, encoder: ImageEncoder, pixels: npt.NDArray[np.uint8], size: int = 4
     ) -> npt.NDArray[np.float32]:
         """Embed pixels in batches of `size`."""
         return np.concatenate(list(encoder.embed_pixels(self.batches(pixels, size))))
 
     # Vectors ---------------------------------------------------------------------------------
 
-    def test_attributes(self, encoder: Encoder) -> None:
+    def test_attributes(self, encoder: ImageEncoder) -> None:
         assert encoder.name
         assert encoder.dim > 0
         assert encoder.image_size_px > 0
@@ -78,14 +79,16 @@ class EncoderContract(ABC):
         assert len(bytes.fromhex(encoder.fingerprint)) == 32
         assert self.make(2).fingerprint == encoder.fingerprint
 
-    def test_rows_are_unit_float32(self, encoder: Encoder, pixels: npt.NDArray[np.uint8]) -> None:
-        for rows in (self.embedded(encoder, pixels), encoder.embed_texts(["a cat", "", "x" * 999])):
+    def test_rows_are_unit_float32(
+        self, encoder: ImageEncoder, pixels: npt.NDArray[np.uint8]
+    ) -> None:
+        for rows in (self.embedded(encoder, pixels), encoder.embed(pixels[:3])):
             assert rows.dtype == np.float32
             assert rows.shape[1] == encoder.dim
             np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
 
     def test_one_result_for_each_batch_in_order(
-        self, encoder: Encoder, pixels: npt.NDArray[np.uint8]
+        self, encoder: ImageEncoder, pixels: npt.NDArray[np.uint8]
     ) -> None:
         found = list(encoder.embed_pixels(self.batches(pixels, 4)))
         assert [len(rows) for rows in found] == [4, 4, 3]
@@ -93,7 +96,7 @@ class EncoderContract(ABC):
         np.testing.assert_array_equal(np.concatenate(found), np.concatenate(alone))
 
     def test_a_vector_does_not_depend_on_its_neighbours(
-        self, encoder: Encoder, pixels: npt.NDArray[np.uint8]
+        self, encoder: ImageEncoder, pixels: npt.NDArray[np.uint8]
     ) -> None:
         expected = self.embedded(encoder, pixels)
         order = np.random.default_rng(1).permutation(len(pixels))
@@ -102,12 +105,12 @@ class EncoderContract(ABC):
             np.testing.assert_array_equal(self.embedded(encoder, pixels, size), expected)
 
     def test_different_pixels_give_different_vectors(
-        self, encoder: Encoder, pixels: npt.NDArray[np.uint8]
+        self, encoder: ImageEncoder, pixels: npt.NDArray[np.uint8]
     ) -> None:
         assert len(np.unique(self.embedded(encoder, pixels), axis=0)) == len(pixels)
 
     def test_batches_are_taken_lazily(
-        self, encoder: Encoder, pixels: npt.NDArray[np.uint8]
+        self, encoder: ImageEncoder, pixels: npt.NDArray[np.uint8]
     ) -> None:
         taken = 0
 
@@ -129,7 +132,7 @@ class EncoderContract(ABC):
         np.testing.assert_array_equal(self.embedded(encoder, pixels[:4]), expected)
 
     def test_a_batch_may_be_written_over_once_it_was_answered(
-        self, encoder: Encoder, pixels: npt.NDArray[np.uint8]
+        self, encoder: ImageEncoder, pixels: npt.NDArray[np.uint8]
     ) -> None:
         expected = self.embedded(encoder, pixels)
         given: list[npt.NDArray[np.uint8]] = []
@@ -145,15 +148,29 @@ class EncoderContract(ABC):
             given[number][:] = 0
         np.testing.assert_array_equal(np.concatenate(found), expected)
 
-    def test_no_batches_and_no_texts(self, encoder: Encoder) -> None:
+    def test_no_batches(self, encoder: ImageEncoder) -> None:
         assert list(encoder.embed_pixels(iter(()))) == []
-        for rows in (encoder.embed_images([]), encoder.embed_texts([]), encoder.embed_labels([])):
-            assert rows.shape == (0, encoder.dim)
-            assert rows.dtype == np.float32
+        rows = encoder.embed_images([])
+        assert rows.shape == (0, encoder.dim)
+        assert rows.dtype == np.float32
+
+    def test_a_session_answers_in_order_however_it_is_asked(
+        self, encoder: ImageEncoder, pixels: npt.NDArray[np.uint8]
+    ) -> None:
+        expected = self.embedded(encoder, pixels)
+        for finished_first in (False, True):
+            with closing(encoder.session()) as session:
+                for batch in self.batches(pixels, 3):
+                    session.submit(batch)
+                if finished_first:
+                    session.finish()
+                found = [session.collect() for _ in range(len(session))]
+                assert len(session) == 0
+            np.testing.assert_array_equal(np.concatenate(found), expected)
 
     @pytest.mark.parametrize("change", ["empty", "too many", "float", "side", "no batch", "grey"])
     def test_batches_that_are_refused(
-        self, encoder: Encoder, pixels: npt.NDArray[np.uint8], change: str
+        self, encoder: ImageEncoder, pixels: npt.NDArray[np.uint8], change: str
     ) -> None:
         batch: Any = {
             "empty": pixels[:0],
@@ -167,7 +184,7 @@ class EncoderContract(ABC):
             list(encoder.embed_pixels([batch]))
 
     def test_an_error_of_the_source_comes_through(
-        self, encoder: Encoder, pixels: npt.NDArray[np.uint8]
+        self, encoder: ImageEncoder, pixels: npt.NDArray[np.uint8]
     ) -> None:
         def broken() -> Iterator[npt.NDArray[np.uint8]]:
             yield pixels[:4]
@@ -180,7 +197,7 @@ class EncoderContract(ABC):
     # Images and texts ------------------------------------------------------------------------
 
     @pytest.mark.parametrize("size", [(1, 1), (3, 500), (500, 3), (64, 48), (224, 224)])
-    def test_preprocess(self, encoder: Encoder, size: tuple[int, int]) -> None:
+    def test_preprocess(self, encoder: ImageEncoder, size: tuple[int, int]) -> None:
         found = encoder.preprocess(Image.new("RGB", size, (10, 20, 30)))
         side = encoder.image_size_px
         assert found.shape == (side, side, 3)
@@ -189,7 +206,7 @@ class EncoderContract(ABC):
         assert (found == (10, 20, 30)).all()
 
     def test_images_of_every_kind_are_the_same_image(
-        self, encoder: Encoder, tmp_path: Path
+        self, encoder: ImageEncoder, tmp_path: Path
     ) -> None:
         array = np.random.default_rng(2).integers(0, 256, (30, 40, 3), dtype=np.uint8)
         image = Image.fromarray(array)
@@ -200,24 +217,13 @@ class EncoderContract(ABC):
         assert rows.shape == (5, encoder.dim)
         np.testing.assert_array_equal(rows, rows[:1].repeat(5, axis=0))
 
-    def test_an_unreadable_image_is_named(self, encoder: Encoder, tmp_path: Path) -> None:
+    def test_an_unreadable_image_is_named(self, encoder: ImageEncoder, tmp_path: Path) -> None:
         images: list[ImageInput] = [np.zeros((4, 4, 3), np.uint8), tmp_path / "none.png"]
         with pytest.raises(ItemFailedError, match="Image 1 cannot be embedded"):
             encoder.embed_images(images)
 
-    def test_texts_keep_their_order(self, encoder: Encoder) -> None:
-        texts = [f"text {i}" for i in range(40)] + ["", "🐱", "\ud800", "a\0b", "word " * 500]
-        rows = encoder.embed_texts(texts)
-        np.testing.assert_array_equal(encoder.embed_texts(texts[::-1]), rows[::-1])
-        np.testing.assert_array_equal(encoder.embed_texts(texts[7:8]), rows[7:8])
-
-    def test_labels_are_texts(self, encoder: Encoder) -> None:
-        names = ["cat", "traffic_light"]
-        prompts = [encoder.label_prompt(name) for name in names]
-        np.testing.assert_array_equal(encoder.embed_labels(names), encoder.embed_texts(prompts))
-
     def test_threads_get_the_same_vectors(
-        self, encoder: Encoder, pixels: npt.NDArray[np.uint8]
+        self, encoder: ImageEncoder, pixels: npt.NDArray[np.uint8]
     ) -> None:
         expected = self.embedded(encoder, pixels)
         with ThreadPoolExecutor(4) as pool:
@@ -225,8 +231,35 @@ class EncoderContract(ABC):
         for rows in found:
             np.testing.assert_array_equal(rows, expected)
 
-    def test_provenance_is_json(self, encoder: Encoder) -> None:
+    def test_provenance_is_json(self, encoder: ImageEncoder) -> None:
         facts = json.loads(json.dumps(encoder.provenance()))
         assert facts["model"]["fingerprint"] == encoder.fingerprint
         assert facts["precision"]
         assert facts["device"]
+
+
+class EncoderContract(ImageEncoderContract):
+    """What every encoder of images and texts must do."""
+
+    @pytest.fixture
+    def texts(self, encoder: ImageEncoder) -> Encoder:
+        """Give the encoder, which has texts."""
+        return texts_of(encoder)
+
+    def test_texts_are_unit_float32(self, texts: Encoder) -> None:
+        rows = texts.embed_texts(["a cat", "", "x" * 999])
+        assert (rows.shape, rows.dtype) == ((3, texts.dim), np.dtype(np.float32))
+        np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
+        for rows in (texts.embed_texts([]), texts.embed_labels([])):
+            assert (rows.shape, rows.dtype) == ((0, texts.dim), np.dtype(np.float32))
+
+    def test_texts_keep_their_order(self, texts: Encoder) -> None:
+        words = [f"text {i}" for i in range(40)] + ["", "🐱", "\ud800", "a\0b", "word " * 500]
+        rows = texts.embed_texts(words)
+        np.testing.assert_array_equal(texts.embed_texts(words[::-1]), rows[::-1])
+        np.testing.assert_array_equal(texts.embed_texts(words[7:8]), rows[7:8])
+
+    def test_labels_are_texts(self, texts: Encoder) -> None:
+        names = ["cat", "traffic_light"]
+        prompts = [texts.label_prompt(name) for name in names]
+        np.testing.assert_array_equal(texts.embed_labels(names), texts.embed_texts(prompts))
