@@ -47,7 +47,7 @@ def test_vectors_of_two_precisions_are_never_mixed(tmp_path: Path, name: str) ->
     if not changed:
         pytest.skip(f"this processor computes bf16 as {settings}")
     assert "69 computed, 0 re-used" in said
-    assert "so all are embedded again" in said
+    assert "so every image is embedded again" in said
     assert (first != second).any(axis=1).all()
 
 

@@ -37,7 +37,7 @@ def foreign(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("command", [("report",), ("convert", "--to", "csv")])
 def test_no_store_here(tmp_path: Path, foreign: Path, command: tuple[str, ...]) -> None:
-    for store, words in [(tmp_path / "gone.h5", "gone.h5"), (foreign, "no embedding store")]:
+    for store, words in [(tmp_path / "gone.h5", "gone.h5"), (foreign, "not an embedding store")]:
         name, *flags = command
         done = run("datumaro-embed", name, store, *flags, "-o", tmp_path / "out")
         assert (done.returncode, done.stdout) == (1, "")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
+from datumaro.components.annotation import Bbox, Caption
 from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.media import Image
@@ -27,7 +28,8 @@ from datumaro_embed.errors import EmbedWarning, InferenceError, ItemFailedError,
 from datumaro_embed.flags import add_embed_arguments
 from datumaro_embed.images import read_image
 from datumaro_embed.pipeline import EmbedOptions, embed_source
-from datumaro_embed.pipeline.progress import talk
+from datumaro_embed.pipeline.progress import EmbedSummary, talk
+from datumaro_embed.store import MemoryStores
 from datumaro_embed.tally import Tally
 from store_support import row_content
 
@@ -368,3 +370,37 @@ def test_on_a_terminal_the_lines_are_printed(monkeypatch: pytest.MonkeyPatch) ->
     talk(show=True)("one\x1b[2J")
     talk(show=False)("two")
     assert terminal.getvalue() == "one\\x1b[2J\n"
+
+
+def test_the_whole_pipeline_runs_on_a_backend_in_memory() -> None:
+    """Through the public contract alone: captions, re-use and failures too."""
+    stores, encoder = MemoryStores(), FakeEncoder()
+    labels = Dataset.from_iterable(
+        [
+            DatasetItem(
+                f"{number}",
+                subset="train",
+                media=Image.from_numpy(pixels(number)),
+                annotations=[Caption(f"caption {number}"), Bbox(1, 2, 3, 4, label=0)],
+            )
+            for number in range(9)
+        ],
+        categories=["cat"],
+    )
+    for n_reused in (0, 9):
+        summaries: list[EmbedSummary] = []
+        with embed_dataset(
+            labels,
+            "e",
+            encoder=encoder,
+            backend=stores,
+            captions=True,
+            progress=False,
+            on_summary=summaries.append,
+        ) as store:
+            assert store.n_rows == 9
+            assert store.verify() == []
+            assert store.label_embeddings is not None
+        assert [summary.n_reused for summary in summaries] == [n_reused]
+    with stores.open("e.captions.h5") as captions:
+        assert captions.n_rows == 9

@@ -1,18 +1,18 @@
-"""From keys to rows and from rows to vectors: binary search, batches, alignment with a dataset."""
+"""From keys to rows: binary search among keys that are decoded when they are asked for."""
 
 from __future__ import annotations
 
 import difflib
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from typing import TYPE_CHECKING, Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ItemNotFoundError, UsageError
-from ..records import ItemKey, ShortRepr, Status
+from ..errors import UsageError
+from ..records import ItemKey, ShortRepr
 from ..tally import counted
 
 if TYPE_CHECKING:
@@ -26,11 +26,8 @@ __all__ = [
     "check_dtype",
     "check_n_rows",
     "find_row",
-    "iter_batches",
     "near_keys",
     "rows_for",
-    "to_numpy",
-    "vectors_for",
 ]
 
 _NEIGHBOURS = 25
@@ -53,20 +50,6 @@ class HasSubsets(Protocol):
 
     @property
     def subset_names(self) -> Collection[str]: ...
-
-
-class HasVectors(Protocol):
-    """A store, as far as its keys and vectors go."""
-
-    path: str
-    n_rows: int
-
-    @property
-    def dim(self) -> int: ...
-    def key(self, row: int) -> ItemKey: ...
-    def keys(self) -> Keys: ...
-    def column(self, path: str) -> npt.NDArray[Any]: ...
-    def embeddings(self, rows: npt.ArrayLike | slice | None = None) -> npt.NDArray[Any]: ...
 
 
 class Keys(Sequence[ItemKey]):
@@ -156,47 +139,6 @@ def rows_for(keys: Sequence[ItemKey], dataset: Iterable[HasKey]) -> npt.NDArray[
     return np.array([-1 if row is None else row for row in found], dtype=np.int64)
 
 
-def vectors_for(
-    store: HasVectors, dataset: Iterable[HasKey], *, missing: str = "error"
-) -> npt.NDArray[np.float32]:
-    """Vector of every item: ``zip(dataset, vectors_for(store, dataset))``.
-
-    Parameters
-    ----------
-    store : EmbeddingStore
-    dataset : iterable of items
-        As in `rows_for`.
-    missing : {"error", "zero"}
-        What an item does that the store does not have.
-
-    Returns
-    -------
-    array of shape (n_items, dim), float32
-        In the dataset's order; zero where embedding failed (see `EmbeddingStore.statuses`).
-
-    Raises
-    ------
-    ItemNotFoundError
-        An item is not in the store, such as after its id or subset was changed.
-    """
-    if missing not in {"error", "zero"}:
-        raise UsageError(f"missing is {missing!r}; choose error or zero.", missing=missing)
-    items = list(dataset)
-    rows = rows_for(store.keys(), items)
-    absent = np.flatnonzero(rows < 0)
-    if len(absent) and missing == "error":
-        first = ItemKey(items[absent[0]].subset, items[absent[0]].id)
-        raise ItemNotFoundError(
-            f"'{store.path}' lacks {counted(len(absent), 'items')} of the dataset, first "
-            f"'{first}'. Embed the dataset again, or pass missing='zero'.",
-            key=first,
-            count=len(absent),
-        )
-    vectors = np.zeros((len(rows), store.dim), dtype=np.float32)
-    vectors[rows >= 0] = store.embeddings(rows[rows >= 0])
-    return vectors
-
-
 @dataclass(frozen=True, slots=True, repr=False)
 class VectorBatch(ShortRepr):
     """Some consecutive rows of a store.
@@ -211,56 +153,6 @@ class VectorBatch(ShortRepr):
     rows: npt.NDArray[np.int64]
     keys: tuple[ItemKey, ...]
     vectors: npt.NDArray[np.float32]
-
-
-def to_numpy(
-    store: HasVectors, *, dtype: str = "float32", embedded_only: bool = False
-) -> npt.NDArray[np.floating[Any]]:
-    """Copy the vectors.
-
-    Parameters
-    ----------
-    store : EmbeddingStore
-    dtype : {"float32", "float16", "float64"}
-    embedded_only : bool
-        Leave out items without a vector; otherwise theirs is zero.
-
-    Returns
-    -------
-    array of shape (n, dim)
-        In row order; norm 1, or zero.
-    """
-    check_dtype(dtype)
-    rows = store.column("items/status") == Status.OK if embedded_only else None
-    return np.array(store.embeddings(rows), dtype=dtype)
-
-
-def iter_batches(
-    store: HasVectors, n_rows: int = 4096, *, embedded_only: bool = False
-) -> Iterator[VectorBatch]:
-    """Yield keys and vectors, `n_rows` at a time, in row order and bounded memory.
-
-    Parameters
-    ----------
-    store : EmbeddingStore
-    n_rows : int
-        Rows in each batch but the last.
-    embedded_only : bool
-        Leave out items without a vector.
-
-    Raises
-    ------
-    UsageError
-        `n_rows` is below 1.
-    """
-    check_n_rows(n_rows)
-    rows = np.arange(store.n_rows)
-    if embedded_only:
-        rows = np.flatnonzero(store.column("items/status") == Status.OK)
-    for start in range(0, len(rows), n_rows):
-        some = rows[start : start + n_rows]
-        keys = tuple(store.key(row) for row in some.tolist())
-        yield VectorBatch(some, keys, np.asarray(store.embeddings(some), dtype=np.float32))
 
 
 def check_dtype(dtype: str) -> None:

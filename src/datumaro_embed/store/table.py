@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ..depth import DepthRange
 from ..errors import ItemNotFoundError, UsageError
-from ..records import AnnotationRecord, Categories, ItemKey, ItemRecord
+from ..records import AnnotationRecord, Categories, ItemKey, ItemRecord, Status
 from ..tally import counted
 from ..vectors import VectorKind
 from .codec import Array, Arrays, corrupt, decode_json, decode_rows, decode_text, names_in
@@ -27,12 +27,11 @@ from .lookup import (
     Keys,
     VectorBatch,
     as_key,
+    check_dtype,
+    check_n_rows,
     find_row,
-    iter_batches,
     near_keys,
     rows_for,
-    to_numpy,
-    vectors_for,
 )
 from .schema import FORMAT_VERSION, SCHEMA, ArraySpec, array_specs
 
@@ -499,17 +498,31 @@ class EmbeddingStore:
     def to_numpy(
         self, *, dtype: str = "float32", embedded_only: bool = False
     ) -> npt.NDArray[np.floating[Any]]:
-        """Copy the vectors: (n, dim), in row order, in float16, float32 or float64.
+        """Copy the vectors, (n, dim), in row order.
 
-        `embedded_only` leaves out items without a vector; otherwise theirs is zero.
+        Parameters
+        ----------
+        dtype : {"float32", "float16", "float64"}
+        embedded_only : bool
+            Leave out items without a vector; otherwise theirs is zero.
         """
-        return to_numpy(self, dtype=dtype, embedded_only=embedded_only)
+        check_dtype(dtype)
+        return np.array(
+            self.embeddings(self.statuses == Status.OK if embedded_only else None), dtype=dtype
+        )
 
     def iter_batches(
         self, n_rows: int = 4096, *, embedded_only: bool = False
     ) -> Iterator[VectorBatch]:
         """Yield rows, keys and float32 vectors, `n_rows` at a time, in bounded memory."""
-        return iter_batches(self, n_rows, embedded_only=embedded_only)
+        check_n_rows(n_rows)
+        rows = np.arange(self.n_rows)
+        if embedded_only:
+            rows = np.flatnonzero(self.statuses == Status.OK)
+        for start in range(0, len(rows), n_rows):
+            some = rows[start : start + n_rows]
+            keys = tuple(map(self.key, some.tolist()))
+            yield VectorBatch(some, keys, np.asarray(self.embeddings(some), dtype=np.float32))
 
     def rows_for(self, dataset: Iterable[HasKey]) -> npt.NDArray[np.int64]:
         """Row of each item of a dataset, whole or filtered, in its order; -1 where none."""
@@ -520,9 +533,39 @@ class EmbeddingStore:
     ) -> npt.NDArray[np.float32]:
         """Vector of each item of a dataset, in its order: ``zip(dataset, vectors)``.
 
-        An item that is not here is an `ItemNotFoundError`, or zero with ``missing="zero"``.
+        Parameters
+        ----------
+        dataset : iterable of items
+            A Datumaro dataset, whole or filtered, in any order.
+        missing : {"error", "zero"}
+            What an item does that the store does not have.
+
+        Returns
+        -------
+        array of shape (n_items, dim), float32
+            Zero where embedding failed (see `statuses`).
+
+        Raises
+        ------
+        ItemNotFoundError
+            An item is not in the store, such as after its id or subset was changed.
         """
-        return vectors_for(self, dataset, missing=missing)
+        if missing not in {"error", "zero"}:
+            raise UsageError(f"missing is {missing!r}; choose error or zero.", missing=missing)
+        items = list(dataset)
+        rows = self.rows_for(items)
+        absent = np.flatnonzero(rows < 0)
+        if len(absent) and missing == "error":
+            first = ItemKey(items[absent[0]].subset, items[absent[0]].id)
+            raise ItemNotFoundError(
+                f"'{self.path}' lacks {counted(len(absent), 'items')} of the dataset, first "
+                f"'{first}'. Embed the dataset again, or pass missing='zero'.",
+                key=first,
+                count=len(absent),
+            )
+        vectors = np.zeros((len(rows), self.dim), dtype=np.float32)
+        vectors[rows >= 0] = self.embeddings(rows[rows >= 0])
+        return vectors
 
     def to_arrow(
         self, *, vectors: bool = True, dtype: str = "float32", embedded_only: bool = False
