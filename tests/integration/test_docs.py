@@ -45,6 +45,17 @@ def test_python_shown_in_docs_runs(page: str, tmp_path: Path) -> None:
         assert done.stdout
 
 
+def test_the_extensions_shown_in_docs_keep_the_contracts(tmp_path: Path) -> None:
+    """The page's blocks are one program, and its last one is collected by pytest."""
+    (tmp_path / "sample_data").symlink_to(SAMPLE)
+    markdown = (REPO / "docs" / "extending.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", markdown, flags=re.MULTILINE | re.DOTALL)
+    (tmp_path / "test_mine.py").write_text("\n".join(blocks))
+    done = run(sys.executable, "-m", "pytest", "-q", "test_mine.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout
+
+
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Run the examples in their order in one folder, and return what each printed."""
