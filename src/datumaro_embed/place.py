@@ -109,6 +109,12 @@ class StorePlace:
         self._check_name()
         if self.target.is_dir():
             self._check_directory()
+        elif self.keeps_segments and is_hdf5_file(self.target):
+            raise StoreExistsError(
+                f"'{self.target}' is a file, and the path ends like a folder's. Leave out the last "
+                f"'{os.sep}', or choose another path.",
+                path=str(self.target),
+            )
         elif os.path.lexists(self.target) and (
             self.keeps_segments or not is_hdf5_file(self.target)
         ):

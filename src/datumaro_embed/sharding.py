@@ -210,6 +210,8 @@ def outlook(store: str | os.PathLike[str]) -> str:
     """Say, once a part is finished, which others are not, or how to join all."""
     place = StorePlace.of(store)
     parts = Parts.of(place.target)
+    if not parts.found():  # another backend keeps them
+        return ""
     if missing := parts.missing():
         of_all = counted(missing[0].count, "shards")
         return f"{len(missing):,} of {of_all} not finished yet: {named(missing)}"

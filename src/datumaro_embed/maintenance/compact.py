@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -17,6 +16,8 @@ from ..records import Categories
 from ..store import COMMIT_ROWS
 from ..store.codec import corrupt, head_arrays
 from ..store.journal import Journal, Manifest, Segment, segment_is_sound, segment_store
+from ..store.schema import array_specs
+from .output import refuse_newer
 
 __all__ = ["CompactSummary", "compact_store"]
 
@@ -64,7 +65,7 @@ def compact_store(
             journal.forget_unfinished()
         if manifest is None or journal.unfinished is not None:
             raise UsageError(f"'{directory}' is not finished. Finish its run first.")
-        groups = list(_groups(manifest.segments, commit_rows))
+        groups = list(_groups(directory, manifest, commit_rows))
         journal.clean()
         if len(groups) < len(manifest.segments):
             segments = tuple(_joined(journal, manifest, group) for group in groups)
@@ -76,16 +77,23 @@ def compact_store(
         journal.leave()
 
 
-def _groups(segments: Sequence[Segment], commit_rows: int) -> Iterator[list[Segment]]:
-    """Cut the list so that no group can take the next segment."""
-    numbers, total, number = [], 0, 0
-    for segment in segments:
-        total += segment.n_rows
-        if total > commit_rows and total > segment.n_rows:
-            total, number = segment.n_rows, number + 1
-        numbers.append(number)
-    for _, group in groupby(zip(numbers, segments, strict=True), key=lambda entry: entry[0]):
-        yield [segment for _, segment in group]
+def _groups(directory: Path, manifest: Manifest, commit_rows: int) -> Iterator[list[Segment]]:
+    """Cut the list so that no group can take the next segment, which has the same columns."""
+    with segment_store(directory, manifest.segments, manifest.kind, max_mapped=1) as store:
+        refuse_newer(store)
+        columns = [
+            tuple(spec.path for spec in array_specs().values() if part.array(spec.path) is None)
+            for part in store.parts
+        ]
+    group: list[Segment] = []
+    for number, segment in enumerate(manifest.segments):
+        total = sum(other.n_rows for other in group) + segment.n_rows
+        if group and (total > commit_rows or columns[number] != columns[number - 1]):
+            yield group
+            group = []
+        group.append(segment)
+    if group:
+        yield group
 
 
 def _joined(journal: Journal, manifest: Manifest, group: Sequence[Segment]) -> Segment:

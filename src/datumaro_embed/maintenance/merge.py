@@ -18,7 +18,7 @@ from ..records import Categories, ItemKey
 from ..store import EmbeddingStore, open_store
 from ..store.run import Hdf5Run
 from ..tally import counted
-from .output import checked_output, run_like
+from .output import checked_output, refuse_newer, run_like
 from .parts import expand, merged_provenance, refuse_incomplete
 
 __all__ = ["MergeSummary", "copy_rows", "merge_stores"]
@@ -89,9 +89,9 @@ def merge_stores(
 
     Notes
     -----
-    Labels go by their names: the result has those of all stores, in order of first appearance.
-    Everything else of a row comes out bit for bit. Memory for one segment. Category types other
-    than labels are those of the first store with any.
+    Labels go by their names: the result has those of all stores, in order of first appearance, and
+    a number that names no label becomes -1. Everything else of a row comes out bit for bit. Memory
+    for one segment. Category types other than labels are those of the first store with any.
     """
     if on_duplicate not in _ON_DUPLICATE:
         raise UsageError(f"on_duplicate must be one of {', '.join(_ON_DUPLICATE)}.")
@@ -101,6 +101,7 @@ def merge_stores(
         _refuse_other_kinds(opened)
         refuse_incomplete(opened)
         for store in opened:
+            refuse_newer(store)
             _refuse_damage(store)
         with run_like(opened[0], place, "merge") as run:
             n_items, n_dropped = _write(opened, run, on_duplicate)
@@ -207,7 +208,9 @@ def _label_maps(stores: Sequence[EmbeddingStore]) -> list[npt.NDArray[np.int32] 
     maps = [
         np.array([places[name] for name in store.categories.labels], np.int32) for store in stores
     ]
-    return [None if np.array_equal(m, np.arange(len(m))) else m for m in maps]
+    n_all = len(places)
+    # A number that names no label of its own store must not name one of another.
+    return [None if len(m) == n_all and np.array_equal(m, np.arange(n_all)) else m for m in maps]
 
 
 def _categories(

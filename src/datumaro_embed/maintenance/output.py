@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from ..errors import StoreExistsError
+from ..errors import StoreExistsError, StoreForeignError
 from ..files import FileSystem
 from ..outputs import check_output
 from ..place import LOCK_NAME, SEGMENT_FOLDER, StorePlace
@@ -15,7 +15,7 @@ from ..store.hdf5 import Hdf5Part
 from ..store.journal import holds_only_leftovers
 from ..store.run import Hdf5Run
 
-__all__ = ["checked_output", "run_like"]
+__all__ = ["checked_output", "refuse_newer", "run_like"]
 
 
 def checked_output(output: str | os.PathLike[str], *, replace: bool | None = None) -> StorePlace:
@@ -68,6 +68,21 @@ def _uuid_of(place: StorePlace) -> str | None:
     if place.keeps_segments or not os.path.lexists(place.target):
         return None
     return Hdf5Part(place.target).uuid
+
+
+def refuse_newer(store: EmbeddingStore) -> None:
+    """Refuse to rewrite what a higher minor version wrote: columns unknown here would be lost.
+
+    Raises
+    ------
+    StoreForeignError
+    """
+    if any(isinstance(part, Hdf5Part) and part.is_newer for part in store.parts):
+        raise StoreForeignError(
+            f"'{store.path}' was written by a newer version, and holds columns that this one does "
+            "not know. Update datumaro-embed before you rewrite it.",
+            path=store.path,
+        )
 
 
 @contextmanager

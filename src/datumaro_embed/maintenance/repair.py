@@ -10,15 +10,19 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ..errors import StoreCorruptError, StoreError, StoreForeignError, StoreReplacedError
-from ..place import SEGMENT_FOLDER, is_store_directory
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import StoreCorruptError, StoreError, StoreForeignError, StoreReadError
+from ..place import SEGMENT_FOLDER, WORK_SUFFIX, is_store_directory, manifest_files
 from ..records import Categories, ItemKey, ItemRecord, Status
 from ..store import EmbeddingStore, open_store
-from ..store.check import head_is_sound, sound_rows
+from ..store.check import bad_blocks, sound_rows
 from ..store.hdf5 import Hdf5Part
+from ..store.journal import read_manifest
 from ..tally import counted
 from .merge import copy_rows
-from .output import checked_output, run_like
+from .output import checked_output, refuse_newer, run_like
 
 __all__ = ["RepairSummary", "repair_store"]
 
@@ -41,7 +45,7 @@ class RepairSummary:
     n_lost : int
         Rows whose key is wrong too.
     left_out : sequence of str
-        Files that could not be opened, or whose vectors do not fit, with the reason.
+        What is lost beside rows, and files that could not be opened, with the reason.
     """
 
     store: str
@@ -88,41 +92,48 @@ def repair_store(
 
     Notes
     -----
-    Rows are kept by blocks of 1,024 (see docs/store-format.md). Of the files of a directory every
-    one that opens is used, whether a manifest names it or not, unless its vectors are of another
-    kind than those of the store; where two have the same item, the one with the sound row, then the
-    newer.
+    Rows are kept by blocks of 1,024 (see docs/store-format.md). Of a directory the segments that
+    its manifest names are used; only where no manifest can be read, every file that opens: then,
+    where two have the same item, the one with the sound row, then the newer.
     """
     place = checked_output(output)
-    if not partial:
-        _refuse_unfinished(Path(store))
-    opened, left_out = _open_all(Path(store))
-    if not opened:
-        raise StoreCorruptError(
-            f"Nothing of '{store}' can be opened: {left_out[0] if left_out else 'no file.'}",
-            path=os.fspath(store),
-        )
-    head = next((part for part in opened if part.n_rows("items") == 0), opened[0])
-    left_out += [
-        f"'{part.path}' holds {part.kind}, and the store {head.kind}"
-        for part in opened
-        if not part.kind.fits(head.kind)
+    path = _found(Path(store))
+    segments, head, lost = _segments(path, partial=partial)
+    if head is None and not segments:
+        raise StoreCorruptError(f"Nothing of '{store}' can be opened: {lost[0][1]}", path=str(path))
+    kind = (head or segments[0]).kind
+    lost += [
+        (part.n_rows("items"), f"'{part.path}' holds {part.kind}, and the store {kind}")
+        for part in segments
+        if not part.kind.fits(kind)
     ]
-    parts = [part for part in opened if part.kind.fits(head.kind)]
+    parts = [part for part in segments if part.kind.fits(kind)]
     stores = [_store_of(part) for part in parts]
     found, n_lost = _best_rows(parts, stores)
-    with run_like(_store_of(head), place, "repair") as run:
+    categories, label_vectors, provenance, problems = _head_of(head)
+    # Numbers of labels whose names are lost must not take other names.
+    has_labels = head is not None and not any(p.startswith("label names") for p in problems)
+    labels = None if has_labels else np.full(0, -1, np.int32)
+    for source in stores:
+        refuse_newer(source)
+    with run_like(_store_of(head or parts[0]), place, "repair") as run:
         for is_row, keys in groupby(sorted(found), key=lambda key: found[key] is not None):
             if is_row:
-                copy_rows(stores, _places(found, keys), run, [None] * len(stores))
+                copy_rows(stores, _places(found, keys), run, [labels] * len(stores))
                 continue
             for key in keys:
-                lost = ItemRecord(key, status=Status.INFERENCE_FAILED, error=_DAMAGED)
-                run.append(lost, None)
-        run.set_categories(*_categories_of(head))
-        run.seal(_provenance_of(head) | {"repaired_from": Path(store).name})
+                damaged = ItemRecord(key, status=Status.INFERENCE_FAILED, error=_DAMAGED)
+                run.append(damaged, None)
+        run.set_categories(categories, label_vectors)
+        run.seal(provenance | {"repaired_from": path.name})
     n_kept = sum(row is not None for row in found.values())
-    return RepairSummary(os.fspath(output), n_kept, len(found) - n_kept, n_lost, left_out)
+    return RepairSummary(
+        os.fspath(output),
+        n_kept,
+        len(found) - n_kept,
+        n_lost + sum(n_rows for n_rows, _ in lost),
+        [reason for _, reason in lost] + problems,
+    )
 
 
 def _places(found: dict[ItemKey, _Row], keys: Iterator[ItemKey]) -> Iterator[tuple[int, int]]:
@@ -133,28 +144,52 @@ def _store_of(part: Hdf5Part) -> EmbeddingStore:
     return EmbeddingStore([part], path=part.path, kind=part.kind, uuid=part.uuid)
 
 
-def _refuse_unfinished(path: Path) -> None:
-    """Refuse a run that can go on; of a directory whose manifests are damaged nobody knows."""
-    with suppress(StoreCorruptError, StoreForeignError, StoreReplacedError):
-        if is_store_directory(path):
-            open_store(path).close()
+_Lost = tuple[int, str]
+"""Rows of a file that is left out, and why."""
 
 
-def _open_all(path: Path) -> tuple[list[Hdf5Part], list[str]]:
-    """Open every file of a store that can be opened, the newest first."""
-    files = sorted((path / SEGMENT_FOLDER).glob("*.h5"), reverse=True) if path.is_dir() else [path]
-    opened: list[Hdf5Part] = []
-    unreadable = []
-    for file in files:
-        try:
-            opened.append(Hdf5Part(file))
-        except StoreError as error:
-            unreadable.append(error.message)
-    if len({(part.kind.fingerprint, part.kind.dim, part.kind.dtype) for part in opened}) > 1:
+def _found(path: Path) -> Path:
+    """Return where the store is: for a file that a run will publish, the run's directory."""
+    work = Path(f"{path}{WORK_SUFFIX}")
+    return work if not os.path.lexists(path) and is_store_directory(work) else path
+
+
+def _segments(path: Path, *, partial: bool) -> tuple[list[Hdf5Part], Hdf5Part | None, list[_Lost]]:
+    """Open the files of a store: those with rows, the newest first, and the one of the labels."""
+    if not path.is_dir():
+        part, lost = _opened([(path, 0)])
+        return part, part[0] if part else None, lost
+    folder = path / SEGMENT_FOLDER
+    with suppress(StoreCorruptError, StoreForeignError, FileNotFoundError, IndexError):
+        manifest = read_manifest(manifest_files(path)[0])
+        if manifest.head is None and not partial:
+            open_store(path).close()  # raises what a run that can go on is refused with
+        named = [(folder / s.name, s.n_rows) for s in reversed(manifest.segments)]
+        parts, lost = _opened(named)
+        head, lost_head = _opened([(folder / manifest.head.name, 0)] if manifest.head else [])
+        return parts, head[0] if head else None, lost + lost_head
+    parts, lost = _opened([(file, 0) for file in sorted(folder.glob("*.h5"), reverse=True)])
+    if len({(part.kind.fingerprint, part.kind.dim, part.kind.dtype) for part in parts}) > 1:
         raise StoreCorruptError(
-            f"'{path}' holds files of several models. Move those of others away.", path=str(path)
+            f"'{path}' has no manifest that can be read, and files of several models. Move those "
+            "of others away.",
+            path=str(path),
         )
-    return opened, unreadable
+    head = [part for part in parts if part.n_rows("items") == 0]
+    return [p for p in parts if p not in head], head[0] if head else None, lost
+
+
+def _opened(files: Sequence[tuple[Path, int]]) -> tuple[list[Hdf5Part], list[_Lost]]:
+    parts: list[Hdf5Part] = []
+    lost: list[_Lost] = []
+    for file, n_rows in files:
+        try:
+            parts.append(Hdf5Part(file, checks=False))
+        except StoreReadError:  # nobody knows whether it is damaged
+            raise
+        except StoreError as error:
+            lost.append((n_rows, error.message))
+    return parts, lost
 
 
 def _best_rows(
@@ -163,11 +198,7 @@ def _best_rows(
     found: dict[ItemKey, _Row] = {}
     n_lost = 0
     for source, (part, store) in enumerate(zip(parts, stores, strict=True)):
-        try:
-            rows, keys = sound_rows(part)
-        except StoreCorruptError:
-            n_lost += part.n_rows("items")
-            continue
+        rows, keys = sound_rows(part)
         for row in range(store.n_rows):
             if not keys[row]:
                 n_lost += 1
@@ -178,15 +209,25 @@ def _best_rows(
     return found, n_lost
 
 
-def _categories_of(head: Hdf5Part) -> tuple[Categories, Any]:
-    with suppress(StoreError):
-        if head_is_sound(head):
-            store = _store_of(head)
-            return store.categories, store.label_embeddings
-    return Categories(), None
-
-
-def _provenance_of(head: Hdf5Part) -> dict[str, Any]:
-    with suppress(StoreError):
-        return _store_of(head).provenance
-    return {}
+def _head_of(
+    head: Hdf5Part | None,
+) -> tuple[Categories, npt.NDArray[np.float32] | None, dict[str, Any], list[str]]:
+    """Return labels and provenance where they are as they were written, and what is lost."""
+    if head is None:
+        return Categories(), None, {}, ["labels, categories and provenance: their file is lost"]
+    bad = {path for path, _, _ in bad_blocks(head)}
+    store = _store_of(head)
+    problems: list[str] = []
+    categories, vectors, provenance = Categories(), None, {}
+    if bad.isdisjoint(("labels/name", "labels/name_offsets", "meta/categories")):
+        categories = store.categories
+        vectors = None if "labels/vector" in bad else store.label_embeddings
+    else:
+        problems.append("label names and categories: damaged, so annotations have no labels")
+    if "labels/vector" in bad:
+        problems.append("the labels' vectors: damaged")
+    if "meta/provenance" in bad:
+        problems.append("provenance: damaged")
+    else:
+        provenance = store.provenance
+    return categories, vectors, provenance, problems

@@ -31,7 +31,7 @@ from ..place import StorePlace, is_store_directory, misdetection
 from ..records import ItemRecord, Status
 from ..sharding import Parts, Shard, outlook, part_path
 from ..store import EmbeddingStore, Hdf5Stores, StoreBackend, StoreWriter, open_store
-from ..tally import Tally
+from ..tally import Tally, counted
 from ..vectors import VectorKind
 from ..versions import installed_versions
 from .captions import captions_path, embed_captions
@@ -214,6 +214,11 @@ def embed_source(
 
             _write_rows(source, encoder, known, options, write, interrupts)
             interrupts.raise_received()
+            if known.n_damaged:
+                lost = counted(known.n_damaged, "vectors")
+                notify(
+                    f"{lost} of '{run.target}' damaged (`verify` says where) and computed again."
+                )
             run.set_categories(source.categories, _label_vectors(encoder, source))
             encoder.confirm()
             run.seal(_provenance(source, encoder, options, losses) | facts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 
@@ -30,6 +29,11 @@ class KnownVectors:
     ----------
     stores : sequence of EmbeddingStore
 
+    Attributes
+    ----------
+    n_damaged : int
+        Vectors that were not given, as the checksums of their block are wrong.
+
     Notes
     -----
     Only vectors are re-used, never a row: names, sizes and annotations are read again, and a row is
@@ -40,6 +44,7 @@ class KnownVectors:
 
     def __init__(self, stores: Sequence[EmbeddingStore]) -> None:
         self._stores = stores
+        self.n_damaged = 0
         parts = [_hashes(store) for store in stores]
         hashes = np.concatenate([np.zeros(0, np.uint64), *(part[0] for part in parts)])
         order = np.argsort(hashes, kind="stable")
@@ -78,8 +83,10 @@ class KnownVectors:
             store, row = self._stores[int(self._place[place])], int(self._row[place])
             size = int(store.widths[row]), int(store.heights[row])
             same = store.content_sha256[row].tobytes() == record.content_sha256
-            if same and size == (record.width, record.height) and store.is_sound(row):
-                return np.asarray(store.embeddings([row])[0], dtype=np.float32)
+            if same and size == (record.width, record.height):
+                if store.is_sound(row):
+                    return np.asarray(store.embeddings([row])[0], dtype=np.float32)
+                self.n_damaged += 1
         return None
 
 
@@ -134,13 +141,15 @@ class Changes:
         before = self._before
         if before is None:
             return
-        with suppress(StoreCorruptError):  # only the counts suffer
+        try:
             # Both are in the same order, so the next row is near: no search for each.
             while self._row < len(before) and before.key(self._row) < record.key:
                 self._row += 1
             if self._row < len(before) and before.key(self._row) == record.key:
                 self._n_found += 1
                 self.n_relabelled += reused and self._is_relabelled(before, record)
+        except StoreCorruptError:  # nobody knows what it had
+            self._before, self._n_before, self._n_found = None, 0, 0
 
     def _is_relabelled(self, before: EmbeddingStore, record: ItemRecord) -> bool:
         """Compare by the labels' names: their numbers may change with the categories alone."""

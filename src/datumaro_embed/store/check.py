@@ -17,7 +17,7 @@ from .hdf5 import ArrayBlocks, Hdf5Part, crc32
 from .schema import BLOCK_ROWS, SCHEMA, array_specs
 from .table import EmbeddingStore, Part
 
-__all__ = ["MAX_PROBLEMS", "SoundRows", "bad_blocks", "head_is_sound", "problems", "sound_rows"]
+__all__ = ["MAX_PROBLEMS", "SoundRows", "bad_blocks", "problems", "sound_rows"]
 
 MAX_PROBLEMS = 100
 
@@ -204,17 +204,6 @@ def sound_rows(part: Hdf5Part) -> tuple[Array, Array]:
     n_bad = np.concatenate([[0], np.cumsum(~annotations[:-1])])
     rows &= n_bad[offsets[1:]] == n_bad[offsets[:-1]]
     return rows, keys
-
-
-def head_is_sound(part: Part) -> bool:
-    """Compare labels, categories and provenance with their checksums."""
-    if not isinstance(part, Hdf5Part):
-        return True
-    try:
-        bad = {path for path, _, _ in bad_blocks(part)}
-    except StoreCorruptError:
-        return False
-    return not any(path.startswith(("labels/", "meta/")) for path in bad)
 
 
 # Values ----------------------------------------------------------------------------------------

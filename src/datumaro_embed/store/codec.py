@@ -178,7 +178,9 @@ def _from_plain(value: Any) -> Any:
 def _encoder(column: Column) -> Callable[[Any], bytes]:
     """Return the function from a record's value to the bytes of a row."""
     if column.kind == "number":
-        return struct.Struct(_STRUCTS[column.dtype]).pack
+        pack = struct.Struct(_STRUCTS[column.dtype]).pack
+        allowed = column.values
+        return pack if allowed is None else lambda value: pack(allowed(value))
     encoders: dict[str, Callable[[Any], bytes]] = {
         "text": encode_text,
         "json": encode_json,
@@ -238,6 +240,7 @@ class _TableBuilder:
         self._plain = [c for c in table.columns if c.kind not in ("code", "rows", "vector")]
         self._encoders = [_encoder(column) for column in self._plain]
         self._getters = [_field(column) for column in self._plain]
+        self._coded = [column for column in table.columns if column.kind == "code"]
         self._ragged = {c.name: _Ragged(np.dtype(c.dtype).itemsize) for c in table.columns}
         self._fixed = {c.name: bytearray() for c in table.columns if not c.is_ragged}
 
@@ -262,6 +265,10 @@ class _TableBuilder:
                 raise UsageError(_out_of_range(column, value)) from error
             if column.size and len(row[-1] or b"") != column.size:
                 raise UsageError(f"{column.name} has {len(value)} bytes; it must have 32.")
+        for column in self._coded:
+            value = _field(column)(record)
+            if not isinstance(value, str) and not (value is None and column.optional):
+                raise UsageError(_out_of_range(column, value))
         return row
 
     def coded(self, record: Any) -> dict[str, int]:
@@ -291,7 +298,9 @@ class _TableBuilder:
             else:
                 self._fixed[column.name] += value
         for column in self.table.columns:
-            if column.kind == "code":
+            if column.kind == "code" and column.name not in codes:
+                self._absent.add(column.name)
+            elif column.kind == "code":
                 code = codes[column.name]
                 self._fixed[column.name] += code.to_bytes(np.dtype(column.dtype).itemsize, "little")
             elif column.kind == "rows":
@@ -424,6 +433,8 @@ class ColumnBuilder:
         self._last_key = record.key
 
     def _check_order(self, key: ItemKey) -> None:
+        if not (isinstance(key.subset, str) and isinstance(key.id, str)):
+            raise UsageError(f"The key {key!r} is not made of two texts. Correct it.", key=key)
         last = self._last_key
         if last is None or last < key:
             return
@@ -479,15 +490,15 @@ class ColumnBuilder:
             Of the same kind of vectors; its rows are in ascending order of their keys.
         first, stop : int
         labels : array of integers, optional
-            New number of each label.
+            New number of each label; others become -1.
         """
         if first == stop:
             return
         self._check_order(store.key(first))
 
         def renumbered(old: Array) -> Array:
+            new = np.full_like(old, -1)
             known = (old >= 0) & (old < len(cast(Array, labels)))
-            new = old.copy()
             new[known] = cast(Array, labels)[old[known]]
             return new
 

@@ -162,7 +162,7 @@ class _Image:
             if spec.role == "offsets":
                 lengths = self._store.lengths(spec.path, first, stop)
                 piece: Array = end + np.cumsum(lengths, dtype=np.uint64)
-                end = piece[-1:]
+                whole, end = np.concatenate([end, piece]), piece[-1:]
             else:
                 piece = np.ascontiguousarray(self._store.rows(spec.path, first, stop))
             bounds = np.arange(stop - first + 1)
@@ -170,7 +170,11 @@ class _Image:
                 lengths = self._store.lengths(f"{spec.path}_offsets", first, stop)
                 bounds = np.concatenate([np.zeros(1, np.uint64), np.cumsum(lengths)])
             for number, (a, b) in enumerate(_cuts(stop - first, BLOCK_ROWS)):
-                block = piece[int(bounds[a]) : int(bounds[b])]
+                block = (
+                    whole[a : b + 1]
+                    if spec.role == "offsets"
+                    else piece[int(bounds[a]) : int(bounds[b])]
+                )
                 sums[first // BLOCK_ROWS + number] = crc32(block)
             yield piece
 
@@ -218,12 +222,12 @@ class ArrayBlocks:
         self._array = array
 
     def block(self, path: str, first: int, stop: int) -> Array:
-        """Values of rows `first` to below `stop`; of offsets, the ends of these rows."""
+        """Values of rows `first` to below `stop`; of offsets, where these rows begin and end."""
         role = array_specs()[path].role
         values = self._array(path)
         assert values is not None
         if role == "offsets":
-            return values[first + 1 : stop + 1]
+            return values[first : stop + 1]
         if role == "values":
             bounds = self._array(f"{path}_offsets")
             assert bounds is not None
@@ -676,6 +680,14 @@ class Hdf5Part(Part):
     Parameters
     ----------
     path : str or Path
+    checks : bool
+        Refuse a column with values that cannot be right; otherwise only blocks whose checksum is
+        right may be used.
+
+    Attributes
+    ----------
+    is_newer : bool
+        A higher minor version wrote it: it may hold arrays that nobody here can copy.
 
     Raises
     ------
@@ -688,8 +700,8 @@ class Hdf5Part(Part):
     Opening takes some 5 ms and does not depend on the number of rows.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = str(path)
+    def __init__(self, path: str | Path, *, checks: bool = True) -> None:
+        self.path, self._checks = str(path), checks
         self._cache: dict[str, Array] = {}
         self._bytes: mmap.mmap | None
         for is_last in (*[False] * _TRIES, True):
@@ -723,7 +735,7 @@ class Hdf5Part(Part):
             file.close()
         self._sizes = check_declared(self.path, layout)
         self.layouts = layout.arrays
-        self._has_unknown = bool(layout.strange)
+        self.is_newer = bool(layout.strange) or layout.attributes["format_minor"] != FORMAT_MINOR
         facts: Any = layout.attributes
         self.uuid = facts["uuid"]
         dtype = np.dtype(self.layouts["items/vector"].dtype).name
@@ -732,6 +744,11 @@ class Hdf5Part(Part):
             settings=facts["vector_settings"],
             model=facts["model"],
         )
+
+    @property
+    def n_bytes(self) -> int:
+        """Of the whole file."""
+        return self._size_bytes
 
     def n_rows(self, table: str) -> int:
         """See `Part.n_rows`."""
@@ -742,7 +759,8 @@ class Hdf5Part(Part):
         found = self._cache.get(path)
         if found is None and path in self.layouts:
             found = self._map(self.layouts[path])
-            self._check_values(array_specs()[path], found)
+            if self._checks:
+                self._check_values(array_specs()[path], found)
             self._cache[path] = found
         return found
 
@@ -772,7 +790,7 @@ class Hdf5Part(Part):
         ------
         StoreCorruptError
         """
-        if not self._has_unknown:
+        if not self.is_newer:
             return checksum_order(self.layouts)
         data = self.array("meta/arrays")
         try:

@@ -131,6 +131,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     purpose : str
         What the run makes where it does not embed: ``"merge"``, ``"repair"`` or ``"compact"``. Its
         rows are copies, so that whoever comes next may drop an unfinished one.
+    restarted : bool
+        The run takes nothing over from the finished store; runs that go on with it do not either.
     n_expected : int
         Rows that the store will have; 0 where nobody knows.
     """
@@ -145,6 +147,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     spare: tuple[Segment, ...] = ()
     head: Segment | None = None
     purpose: Text = ""
+    restarted: bool = False
     n_expected: Count = 0
 
     @property
@@ -255,7 +258,7 @@ def open_segment(directory: Path, segment: Segment, kind: VectorKind) -> Hdf5Par
         part = Hdf5Part(path)
     except StoreNotFoundError as error:
         raise corrupt(str(directory), place, "is missing") from error
-    found = (part.n_rows("items"), part.n_rows("annotations"), path.stat().st_size)
+    found = (part.n_rows("items"), part.n_rows("annotations"), part.n_bytes)
     named = (segment.n_rows, segment.n_annotations, segment.n_bytes)
     if found != named or not part.kind.fits(kind):
         raise corrupt(str(directory), place, "is not the file that the manifest names")

@@ -233,13 +233,20 @@ class Hdf5Run(StoreWriter):
 
     def _take_over(self, *, restart: bool) -> None:
         journal, place = self._journal, self._place
-        if restart or (journal.unfinished and journal.unfinished.purpose):
-            journal.forget_unfinished()
-        if not restart:
-            self._refuse_other_vectors(journal.finished, journal.unfinished)
-            self.before = self._open_before()
-        journal.clean()
         unfinished = journal.unfinished
+        goes_on = unfinished is not None and unfinished.restarted and not unfinished.purpose
+        if unfinished and (
+            unfinished.purpose or (restart and not (goes_on and unfinished.kind.fits(self._kind)))
+        ):
+            journal.forget_unfinished()
+            unfinished, goes_on = None, False
+        if not restart:
+            self._refuse_other_vectors(journal.finished, unfinished)
+        restart = restart or goes_on
+        if not restart:
+            self.before = self._open_before()
+        self._new = replace(self._new, restarted=restart)
+        journal.clean()
         finished = None if restart or not place.keeps_segments else journal.finished
         if finished and not finished.kind.fits(self._kind):
             finished = None

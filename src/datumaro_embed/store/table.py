@@ -317,7 +317,12 @@ class EmbeddingStore:
 
     def has(self, path: str) -> bool:
         """Tell whether the store has an array; only optional ones may be absent."""
-        return self._optional(path) is not None
+        self._refuse_closed()
+        spec = array_specs().get(path)
+        if spec is None or spec.column is None or not spec.column.optional:
+            return spec is not None
+        parts = [self._head_part] if spec.table == "labels" else self._parts
+        return all(part is not None and part.array(path) is not None for part in parts)
 
     def _optional(self, path: str) -> Array | None:
         found = self._cache.get(path)
@@ -335,6 +340,8 @@ class EmbeddingStore:
             return None if self._head_part is None else self._head_part.array(spec.path)
         if len(self._parts) == 1:
             return self._parts[0].array(spec.path)
+        if not self.has(spec.path):
+            return None
         if spec.role in ("names", "names_offsets"):
             stem = spec.path.removesuffix("_offsets").removesuffix("_names")
             data = [name.encode("utf-8", "surrogatepass") for name in self.names(stem)]
@@ -345,9 +352,6 @@ class EmbeddingStore:
         if spec.role == "offsets":
             ends = np.cumsum(self.lengths(spec.path, 0, n_rows), dtype="<u8")
             return np.concatenate([np.zeros(1, "<u8"), ends])
-        is_optional = spec.column is not None and spec.column.optional
-        if is_optional and not all(part.array(spec.path) is not None for part in self._parts):
-            return None
         return self.rows(spec.path, 0, n_rows)
 
     def rows(self, path: str, first: int, stop: int) -> Array:
