@@ -17,6 +17,7 @@ from .parallel import map_ahead, usable_processors
 from .pipeline import read_item_info
 from .records import ItemKey, Status
 from .store import EmbeddingStore
+from .store.check import refuse_damage
 from .tally import Tally, counted
 
 if TYPE_CHECKING:
@@ -42,11 +43,14 @@ def fresh_items(store: EmbeddingStore, dataset: IDataset, *, skip_stale: bool) -
     ------
     StaleStoreError
         There are such items and `skip_stale` is false; or no item is left.
+    StoreCorruptError
+        The store does not verify.
 
     Notes
     -----
-    Reads and hashes every image file in threads, decodes none.
+    Reads the whole store, and reads and hashes every image file in threads; decodes none.
     """
+    refuse_damage(store, "Embed the dataset again, which computes what is damaged.")
     source = SourceDataset(dataset, follow_symlinks=True)
     stale, fresh = Tally(), set()
     for key, reason in _checked(store, source):

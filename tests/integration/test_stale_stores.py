@@ -11,8 +11,9 @@ from datumaro.components.dataset import Dataset
 
 from datumaro_embed.adapter import SourceDataset
 from datumaro_embed.encoders import FakeEncoder
-from datumaro_embed.errors import StaleStoreError, UsageError
+from datumaro_embed.errors import StaleStoreError, StoreCorruptError, UsageError
 from datumaro_embed.pipeline import EmbedOptions, embed_source
+from datumaro_embed.store import open_store
 from support import picture, run, write_coco
 
 SUBSETS = {"train": "abc", "val": "ad"}
@@ -328,3 +329,18 @@ def test_wrong_arguments_are_refused_before_images_are_compared(
     dataset.transform("clip_duplicates", store=str(store), **wrong)
     with pytest.raises(UsageError, match=message):
         list(dataset)
+
+
+@pytest.mark.parametrize(("name", "options"), TRANSFORMS)
+def test_nothing_is_done_by_a_damaged_store(
+    data: Path, store: Path, name: str, options: dict
+) -> None:
+    """Two vectors that are equal by damage are no near-duplicates."""
+    with open_store(store) as opened:
+        first, second = (opened.embeddings([row]).tobytes() for row in (0, len(opened) - 1))
+    content = store.read_bytes()
+    store.write_bytes(content.replace(second, first))
+    dataset = Dataset.import_from(str(data), "coco")
+    dataset.transform(name, store=str(store), skip_stale=True, **options)
+    with pytest.raises(StoreCorruptError, match=r"damaged .items/vector"):
+        next(iter(dataset))

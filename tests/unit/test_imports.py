@@ -137,8 +137,8 @@ BAD_TABLES = {
         pa.table({"id": pa.array([], "str"), "embedding": pa.array([], pa.list_(pa.float32()))}),
         "no vectors; nothing to import",
     ),
-    "zero": (pa.table({"id": ["a"], "embedding": [[0.0, 0.0]]}), "norm 0; mend or remove it"),
-    "not a number": (pa.table({"id": ["a"], "embedding": [[np.nan]]}), "norm nan; mend"),
+    "zero": (pa.table({"id": ["a"], "embedding": [[0.0, 0.0]]}), "norm 0; fix or remove it"),
+    "not a number": (pa.table({"id": ["a"], "embedding": [[np.nan]]}), "is not finite. Fix"),
     "no id": (pa.table({"id": [None], "embedding": [[1.0]]}), "Row 0 of the items cannot be read"),
     "status": (
         pa.table({"id": ["a"], "status": ["fine"], "embedding": [[1.0]]}),

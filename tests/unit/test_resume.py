@@ -318,6 +318,36 @@ def test_restart_re_uses_nothing(target: Path, whole: dict) -> None:
         assert content(store) == whole
 
 
+def test_a_killed_restart_goes_on_and_takes_nothing_from_the_old_store(target: Path) -> None:
+    go(target, source())
+    with pytest.raises(InferenceError):
+        go(target, source(), Counting(stop_after=4), restart=True)
+    for options in ({"restart": True}, {}):
+        with pytest.raises(InferenceError):
+            go(target, source(), Counting(stop_after=1), **options)
+    encoder = Counting()
+    summary = go(target, source(), encoder, restart=True)
+    assert summary.n_reused >= 16  # of the restarted runs, and none of the store before them
+    assert summary.n_reused + encoder.n_images == N_ITEMS - 5
+    assert encoder.n_images > 0
+
+
+def test_damage_of_the_store_before_is_said_and_invents_no_removals(tmp_path: Path) -> None:
+    target = tmp_path / "store.h5"
+    go(target, source())
+    with open_store(target) as store:
+        vector = store.embeddings([3]).tobytes()
+    data = bytearray(target.read_bytes())
+    data[data.index(vector)] ^= 1
+    target.write_bytes(data)
+    said: list[str] = []
+    summary = embed_source(
+        source(), target, EmbedOptions(), encoder=FakeEncoder(), notify=said.append
+    )
+    assert summary.n_removed == 0
+    assert any("31 vectors in" in line and "damaged" in line for line in said)
+
+
 def test_a_second_writer_is_refused_and_a_reader_sees_whole_shards(target: Path) -> None:
     class Nosy(Counting):
         def embed(self, batch: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import pytest
 from datumaro_embed import store
 from datumaro_embed.exports import convert_store
 from datumaro_embed.imports import import_vectors
+from datumaro_embed.maintenance import compact_store
 from datumaro_embed.records import ItemKey, ItemRecord
 from datumaro_embed.store import open_store
 from datumaro_embed.store.schema import SCHEMA, Column, array_specs, markdown_table
@@ -72,9 +73,69 @@ def test_a_new_column_is_one_line(
             assert [there.item(row) for row in range(5)] == records
             assert there.verify() == []
             assert there.has("items/sharpness") == rated
+    if name == "s":
+        compact_store(tmp_path / name)
+        with open_store(tmp_path / name) as there:
+            assert len(there.parts) == 1
+            assert [there.item(row) for row in range(5)] == records
     if rated and name == "s.h5":
         data = bytearray((tmp_path / name).read_bytes())
         data[data.index(np.array([0, 0.25, 0.5], "<f4").tobytes()) + 5] ^= 1
         (tmp_path / name).write_bytes(data)
         with open_store(tmp_path / name) as there:
             assert "items/sharpness: rows 0 to 4 differ from their checksum" in there.verify()
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Told(ItemRecord):
+    """An item with a value of every kind that may be absent."""
+
+    note: str | None = None
+    facts: dict | None = None
+    scores: tuple[float, ...] | None = None
+    flags: tuple[int, ...] | None = None
+    camera: str | None = None
+    seen: int | None = None
+
+
+@pytest.mark.parametrize("name", ["s.h5", "s"])
+@pytest.mark.parametrize("told", [range(6), range(0), range(3)], ids=["all", "none", "some"])
+def test_a_column_of_any_kind_may_be_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, told: range
+) -> None:
+    items = SCHEMA["items"]
+    columns = (
+        *items.columns,
+        Column("note", "text", "words", optional=True),
+        Column("facts", "json", "JSON object", optional=True),
+        Column("scores", "floats", "numbers", dtype="<f8", optional=True),
+        Column("flags", "bytes", "bytes", optional=True),
+        Column("camera", "code", "camera", optional=True),
+        Column("seen", "number", "times", dtype="<i4", optional=True),
+    )
+    monkeypatch.setitem(SCHEMA, "items", replace(items, columns=columns, record=Told))
+    values = {
+        "note": "n",
+        "facts": {"a": 1},
+        "scores": (0.5,),
+        "flags": (1, 2),
+        "camera": "left",
+        "seen": -3,
+    }
+    records = [Told(ItemKey("a", f"{n}"), **(values if n in told else {})) for n in range(6)]
+    with create_store(tmp_path / name, dim=2, commit_rows=3) as run:
+        for record in records:
+            run.append(record, np.array([0, 1], np.float32))
+        run.seal({})
+    whole = len(told) == 6
+    with open_store(tmp_path / name) as there:
+        assert there.verify() == []
+        assert [there.has(f"items/{column}") for column in values] == [whole] * 6
+        # Of a directory each segment keeps what all of its rows have.
+        kept = records if whole or name == "s" else [Told(record.key) for record in records]
+        assert [there.item(row) for row in range(6)] == kept
+    if name == "s":
+        compact_store(tmp_path / name)
+        with open_store(tmp_path / name) as there:
+            assert [there.item(row) for row in range(6)] == records
+            assert there.verify() == []

@@ -143,6 +143,8 @@ def _value(column: Column, value: Any) -> Any:
         return bytes.fromhex(value) if value else bytes(column.size)
     if column.kind in ("floats", "bytes"):
         return tuple(value)
+    if column.kind == "number" and isinstance(value, str):
+        return int(value)  # of a column in which another cell is no number
     if column.kind in ("text", "code") and not isinstance(value, str):
         raise ValueError(f"{column.name} {value!r} is not a text")
     return value

@@ -140,7 +140,13 @@ def _read_ids(path: Path) -> pa.Table:
     if path.suffix == ".csv":
         return _read_csv(path)
     lines = path.read_text(encoding="utf-8").split("\n")
-    return pa.table({"id": pa.array(lines[:-1] if lines[-1] == "" else lines, pa.string())})
+    ids = lines[:-1] if lines[-1] == "" else lines
+    if "" in ids:
+        raise UsageError(
+            f"Line {ids.index('') + 1} of '{path}' is empty. Give one id in each line.",
+            path=str(path),
+        )
+    return pa.table({"id": pa.array(ids, pa.string())})
 
 
 def _read_csv(path: Path) -> pa.Table:
@@ -154,6 +160,10 @@ def _read_csv(path: Path) -> pa.Table:
         for name in _TEXTS:
             plain = pc.replace_substring_regex(table[name], "^'", "")
             table = table.set_column(table.schema.get_field_index(name), name, plain)
+    elif "subset" in table.column_names:  # an empty cell names no subset
+        empty = pc.equal(table["subset"], "")
+        named = pc.if_else(empty, pa.scalar(None, pa.string()), table["subset"])
+        table = table.set_column(table.schema.get_field_index("subset"), "subset", named)
     return table
 
 

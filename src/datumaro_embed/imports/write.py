@@ -119,13 +119,14 @@ def _vector(
 ) -> npt.NDArray[np.floating[Any]] | None:
     if record.status is not Status.OK:
         return None
+    if not np.isfinite(vector).all():
+        raise UsageError(
+            f"The vector of '{record.key}' holds a value that is not finite. Fix or remove it.",
+            key=record.key,
+        )
     norm = float(np.linalg.norm(vector.astype(np.float64)))
     if not abs(norm - 1.0) <= 1e-3:
-        advice = (
-            "--normalize scales vectors to norm 1"
-            if np.isfinite(norm) and norm > 0
-            else "mend or remove it"
-        )
+        advice = "--normalize scales vectors to norm 1" if norm > 0 else "fix or remove it"
         raise UsageError(
             f"The vector of '{record.key}' has norm {norm:.6g}; {advice}.", key=record.key
         )

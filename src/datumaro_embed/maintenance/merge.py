@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import StoreCorruptError, UsageError
+from ..errors import UsageError
 from ..records import Categories, ItemKey
 from ..store import EmbeddingStore, open_store
+from ..store.check import refuse_damage
 from ..store.run import Hdf5Run
 from ..tally import counted
 from .output import checked_output, refuse_newer, run_like
@@ -102,7 +103,9 @@ def merge_stores(
         refuse_incomplete(opened)
         for store in opened:
             refuse_newer(store)
-            _refuse_damage(store)
+            refuse_damage(
+                store, "Save its sound rows with `datumaro-embed repair` and merge these."
+            )
         with run_like(opened[0], place, "merge") as run:
             n_items, n_dropped = _write(opened, run, on_duplicate)
             run.set_categories(*_categories(opened))
@@ -122,16 +125,6 @@ def _refuse_other_kinds(stores: Sequence[EmbeddingStore]) -> None:
                 f"'{known[0].path}' has the latter. Embed one of them again with the model and "
                 "options of the other.",
             )
-
-
-def _refuse_damage(store: EmbeddingStore) -> None:
-    if problems := store.verify():
-        raise StoreCorruptError(
-            f"'{store.path}' is damaged ({problems[0]}). Save its sound rows with "
-            "`datumaro-embed repair`, and merge what it makes.",
-            path=store.path,
-            place=problems[0],
-        )
 
 
 def _write(stores: Sequence[EmbeddingStore], run: Hdf5Run, on_duplicate: str) -> tuple[int, int]:

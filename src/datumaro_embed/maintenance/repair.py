@@ -214,7 +214,12 @@ def _head_of(
 ) -> tuple[Categories, npt.NDArray[np.float32] | None, dict[str, Any], list[str]]:
     """Return labels and provenance where they are as they were written, and what is lost."""
     if head is None:
-        return Categories(), None, {}, ["labels, categories and provenance: their file is lost"]
+        return (
+            Categories(),
+            None,
+            {},
+            ["labels, categories and provenance: not written yet, or their file is lost"],
+        )
     bad = {path for path, _, _ in bad_blocks(head)}
     store = _store_of(head)
     problems: list[str] = []

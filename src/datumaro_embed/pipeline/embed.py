@@ -216,9 +216,7 @@ def embed_source(
             interrupts.raise_received()
             if known.n_damaged:
                 lost = counted(known.n_damaged, "vectors")
-                notify(
-                    f"{lost} of '{run.target}' damaged (`verify` says where) and computed again."
-                )
+                notify(f"{lost} in '{run.target}' damaged (see `verify`) and computed again.")
             run.set_categories(source.categories, _label_vectors(encoder, source))
             encoder.confirm()
             run.seal(_provenance(source, encoder, options, losses) | facts)

@@ -17,7 +17,7 @@ from .hdf5 import ArrayBlocks, Hdf5Part, crc32
 from .schema import BLOCK_ROWS, SCHEMA, array_specs
 from .table import EmbeddingStore, Part
 
-__all__ = ["MAX_PROBLEMS", "SoundRows", "bad_blocks", "problems", "sound_rows"]
+__all__ = ["MAX_PROBLEMS", "SoundRows", "bad_blocks", "problems", "refuse_damage", "sound_rows"]
 
 MAX_PROBLEMS = 100
 
@@ -28,6 +28,19 @@ def problems(store: EmbeddingStore) -> list[str]:
     if len(found) > MAX_PROBLEMS:
         found[-1] = f"… and more: only the first {MAX_PROBLEMS} problems are listed"
     return found
+
+
+def refuse_damage(store: EmbeddingStore, remedy: str) -> None:
+    """Refuse a store that does not verify, before rows of it are acted on or copied.
+
+    Raises
+    ------
+    StoreCorruptError
+    """
+    if found := problems(store):
+        raise StoreCorruptError(
+            f"'{store.path}' is damaged ({found[0]}). {remedy}", path=store.path, place=found[0]
+        )
 
 
 def _problems(store: EmbeddingStore) -> Iterator[str]:

@@ -273,12 +273,11 @@ class _TableBuilder:
 
     def coded(self, record: Any) -> dict[str, int]:
         """Give each code of a record its number; raises `UsageError` where a table overflows."""
+        values = {column: _field(column)(record) for column in self._coded}
         return {
-            column.name: self.codes(
-                column, [operator.attrgetter(column.field or column.name)(record)]
-            )[0]
-            for column in self.table.columns
-            if column.kind == "code"
+            column.name: self.codes(column, [value])[0]
+            for column, value in values.items()
+            if value is not None
         }
 
     def append(

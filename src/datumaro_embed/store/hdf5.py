@@ -100,7 +100,7 @@ class _Image:
         }
         self._whole = {path: array for path, array in head.items() if path in specs}
         for spec in specs.values():
-            if spec.role in ("names", "names_offsets"):
+            if spec.role in ("names", "names_offsets") and store.has(spec.path):
                 self._whole[spec.path] = store.column(spec.path)
         self._order = order = checksum_order([*self._rows, *self._whole, "meta/arrays"])
         self._whole["meta/arrays"] = np.frombuffer(encode_json(self._order), np.uint8)

@@ -393,6 +393,8 @@ class StoreContract(ABC):
             {"attributes": {"a": object()}},
             {"attributes": {1: "a"}},
             {"status": Status.MISSING},
+            {"split": 9},
+            {"annotations": (AnnotationRecord(None),)},  # type: ignore[arg-type]
             {"annotations": (AnnotationRecord("bbox", label=2**31),)},
             {"annotations": (AnnotationRecord("points", visibility=(256,)),)},
             {"annotations": (AnnotationRecord("bbox", attributes={"a": b""}),)},
