@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import datumaro_embed
@@ -125,6 +126,27 @@ def test_arrows_point_up() -> None:
             if ours and ORDER.index(parts[1]) > ORDER.index(room):
                 wrong.append(f"{path.relative_to(SRC)} imports {name}")
     assert wrong == []
+
+
+def test_no_import_is_cyclic() -> None:
+    """Not under TYPE_CHECKING either, nor within a function."""
+    names = {
+        ".".join(("datumaro_embed", *path.relative_to(SRC).with_suffix("").parts)): path
+        for path in SRC.rglob("*.py")
+    }
+    modules_ = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    graph = {
+        name: {
+            found
+            for target in imported(path, runtime_only=False)
+            for found in (target, target.rpartition(".")[0])
+            if found in modules_ and found != name
+        }
+        for name, path in modules_.items()
+    }
+    for name, found in graph.items():  # `from .room import thing` needs the thing's module, if any
+        graph[name] = {f for f in found if not any(other.startswith(f"{f}.") for other in found)}
+    list(TopologicalSorter(graph).static_order())
 
 
 def test_heavy_libraries_have_one_importer() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from .backend import COMMIT_ROWS, MemoryStores, StoreBackend, StoreWriter
+from .part import ArrayPart, Part
 from .run import Hdf5Stores, is_part_of_store, open_store
-from .table import ArrayPart, EmbeddingStore, Part
+from .table import EmbeddingStore
 
 __all__ = [
     "COMMIT_ROWS",

@@ -16,8 +16,8 @@ import pyarrow as pa
 from ..records import Status
 from .codec import Array, encode_json
 from .lookup import check_dtype, check_n_rows
+from .part import StoredRows
 from .schema import SCHEMA, Column
-from .table import EmbeddingStore
 
 __all__ = ["METADATA_KEY", "iter_tables"]
 
@@ -26,14 +26,14 @@ METADATA_KEY = b"datumaro_embed"
 
 
 def iter_tables(
-    store: EmbeddingStore,
+    store: StoredRows,
     n_rows: int = 65_536,
     *,
     vectors: bool = True,
     dtype: str = "float32",
     embedded_only: bool = False,
 ) -> Iterator[pa.Table]:
-    """Yield what `EmbeddingStore.to_arrow` gives, at most `n_rows` at a time, at least once."""
+    """Yield what `StoredRows.to_arrow` gives, at most `n_rows` at a time, at least once."""
     check_dtype(dtype)
     check_n_rows(n_rows)
     metadata = {METADATA_KEY: _metadata(store)}
@@ -49,7 +49,7 @@ def iter_tables(
         yield table.filter(ok) if embedded_only else table
 
 
-def _metadata(store: EmbeddingStore) -> bytes:
+def _metadata(store: StoredRows) -> bytes:
     """JSON of what belongs to the store and to no row."""
     labels = store.label_embeddings
     encoded = "" if labels is None else b64encode(labels.astype("<f4").tobytes()).decode("ascii")
@@ -69,7 +69,7 @@ def _metadata(store: EmbeddingStore) -> bytes:
     )
 
 
-def _columns(store: EmbeddingStore, table: str, first: int, stop: int) -> dict[str, pa.Array]:
+def _columns(store: StoredRows, table: str, first: int, stop: int) -> dict[str, pa.Array]:
     """Every column of a table but vectors and rows of other tables."""
     return {
         column.name: _column(store, f"{table}/{column.name}", column, first, stop)
@@ -79,7 +79,7 @@ def _columns(store: EmbeddingStore, table: str, first: int, stop: int) -> dict[s
     }
 
 
-def _column(store: EmbeddingStore, path: str, column: Column, first: int, stop: int) -> pa.Array:
+def _column(store: StoredRows, path: str, column: Column, first: int, stop: int) -> pa.Array:
     values = store.rows(path, first, stop)
     if column.is_ragged:
         lengths = store.lengths(f"{path}_offsets", first, stop)
@@ -96,7 +96,7 @@ def _column(store: EmbeddingStore, path: str, column: Column, first: int, stop: 
     return pa.array(values)
 
 
-def _annotations(store: EmbeddingStore, first: int, stop: int) -> pa.Array:
+def _annotations(store: StoredRows, first: int, stop: int) -> pa.Array:
     """One list of structs for each item, cut from the flat columns without a Python loop."""
     rows = store.annotation_rows(first, stop)
     fields = _columns(store, "annotations", *rows)
@@ -105,17 +105,17 @@ def _annotations(store: EmbeddingStore, first: int, stop: int) -> pa.Array:
     return pa.LargeListArray.from_arrays(pa.array(_bounds(store, first, stop)), structs)
 
 
-def _bounds(store: EmbeddingStore, first: int, stop: int) -> Array:
+def _bounds(store: StoredRows, first: int, stop: int) -> Array:
     lengths = store.lengths("items/annotations_offsets", first, stop)
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
 
 
-def _vectors(store: EmbeddingStore, first: int, stop: int, dtype: str) -> pa.Array:
+def _vectors(store: StoredRows, first: int, stop: int, dtype: str) -> pa.Array:
     values = store.rows("items/vector", first, stop).astype(dtype).reshape(-1)
     return pa.FixedSizeListArray.from_arrays(pa.array(values), store.dim)
 
 
-def _labels(store: EmbeddingStore, first: int, stop: int) -> pa.Array:
+def _labels(store: StoredRows, first: int, stop: int) -> pa.Array:
     """For each item the distinct names of its annotations' labels, in the categories' order."""
     names = store.categories.labels
     labels = store.rows("annotations/label", *store.annotation_rows(first, stop)).astype(np.int64)

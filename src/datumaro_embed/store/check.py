@@ -14,15 +14,15 @@ from ..parallel import usable_processors
 from ..records import Status
 from .codec import STORED_NORM_TOLERANCE, Array
 from .hdf5 import ArrayBlocks, Hdf5Part, crc32
+from .part import Part, StoredRows
 from .schema import BLOCK_ROWS, SCHEMA, array_specs
-from .table import EmbeddingStore, Part
 
 __all__ = ["MAX_PROBLEMS", "SoundRows", "bad_blocks", "problems", "refuse_damage", "sound_rows"]
 
 MAX_PROBLEMS = 100
 
 
-def problems(store: EmbeddingStore) -> list[str]:
+def problems(store: StoredRows) -> list[str]:
     """At most `MAX_PROBLEMS` lines; empty where the store is sound."""
     found = list(islice(_problems(store), MAX_PROBLEMS + 1))
     if len(found) > MAX_PROBLEMS:
@@ -30,7 +30,7 @@ def problems(store: EmbeddingStore) -> list[str]:
     return found
 
 
-def refuse_damage(store: EmbeddingStore, remedy: str) -> None:
+def refuse_damage(store: StoredRows, remedy: str) -> None:
     """Refuse a store that does not verify, before rows of it are acted on or copied.
 
     Raises
@@ -43,12 +43,12 @@ def refuse_damage(store: EmbeddingStore, remedy: str) -> None:
         )
 
 
-def _problems(store: EmbeddingStore) -> Iterator[str]:
+def _problems(store: StoredRows) -> Iterator[str]:
     extra = getattr(store.parts, "problems", None)  # what a directory's manifest says of its files
     if extra is not None:
         yield from extra()
     damaged = False
-    parts = [*store.parts, *([store._head] if store._head is not None else [])]
+    parts = [*store.parts, *([store.head] if store.head is not None else [])]
     for part in parts:
         for line in _caught(part_problems, part):
             damaged = True
@@ -222,9 +222,9 @@ def sound_rows(part: Hdf5Part) -> tuple[Array, Array]:
 # Values ----------------------------------------------------------------------------------------
 
 
-def _head(store: EmbeddingStore) -> Iterator[str]:
+def _head(store: StoredRows) -> Iterator[str]:
     _ = store.categories, store.provenance  # that they decode
-    if list(store.subset_names) != sorted(set(store.subset_names)):
+    if list(names := store.names("items/subset")) != sorted(set(names)):
         yield "items/subset_names: the names are not in ascending order"
     vectors = store.label_embeddings
     if vectors is not None:
@@ -233,7 +233,7 @@ def _head(store: EmbeddingStore) -> Iterator[str]:
             yield f"label {label}: the vector's norm is {norms[label]:.6g} and should be 1"
 
 
-def _order(store: EmbeddingStore) -> Iterator[str]:
+def _order(store: StoredRows) -> Iterator[str]:
     """Compare each key with the one before; as bytes, which sort as the texts do."""
     previous: tuple[int, bytes] | None = None
     for first in range(0, store.n_rows, 64 * BLOCK_ROWS):
@@ -249,7 +249,7 @@ def _order(store: EmbeddingStore) -> Iterator[str]:
             previous = key
 
 
-def _vectors(store: EmbeddingStore) -> Iterator[str]:
+def _vectors(store: StoredRows) -> Iterator[str]:
     size = 4 * BLOCK_ROWS
     spans = [(first, min(first + size, store.n_rows)) for first in range(0, store.n_rows, size)]
     with ThreadPoolExecutor(usable_processors()) as pool:
@@ -261,7 +261,7 @@ def _vectors(store: EmbeddingStore) -> Iterator[str]:
                 )
 
 
-def _bad_norms(store: EmbeddingStore, first: int, stop: int) -> list[tuple[int, float, float]]:
+def _bad_norms(store: StoredRows, first: int, stop: int) -> list[tuple[int, float, float]]:
     block = store.rows("items/vector", first, stop).astype(np.float32)
     norms = np.sqrt(np.einsum("ij,ij->i", block, block))
     wanted = (store.rows("items/status", first, stop) == Status.OK).astype(np.float32)

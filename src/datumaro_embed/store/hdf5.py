@@ -29,6 +29,7 @@ from ..files import Identity, identity_at, identity_of, open_regular, read_error
 from ..place import HDF5_SIGNATURE
 from ..vectors import MAX_DIM, MAX_TEXT_BYTES, VectorKind
 from .codec import Array, corrupt, decode_json, decode_text, encode_json, encode_text
+from .part import Part, StoredRows
 from .schema import (
     ATTRIBUTES,
     BLOCK_ROWS,
@@ -41,7 +42,6 @@ from .schema import (
     ArraySpec,
     array_specs,
 )
-from .table import EmbeddingStore, Part
 
 # No filter plugin may be loaded from a directory; HDF5 reads this once, when it is loaded.
 os.environ.setdefault("HDF5_PLUGIN_PRELOAD", "::")
@@ -62,13 +62,13 @@ _JSON_PATHS = ("meta/categories", "meta/provenance", "meta/arrays")
 
 
 def file_image(
-    store: EmbeddingStore, head: Mapping[str, Array], uuid: str
+    store: StoredRows, head: Mapping[str, Array], uuid: str
 ) -> tuple[int, Iterator[bytes | memoryview]]:
     """Lay out a file that holds all rows of a store.
 
     Parameters
     ----------
-    store : EmbeddingStore
+    store : StoredRows
         Rows of items and annotations.
     head : mapping
         Arrays under ``labels/`` and ``meta/`` (see `codec.head_arrays`).
@@ -88,7 +88,7 @@ def file_image(
 class _Image:
     """Shapes and bytes of every array of a file to be; checksums are made as pieces go by."""
 
-    def __init__(self, store: EmbeddingStore, head: Mapping[str, Array]) -> None:
+    def __init__(self, store: StoredRows, head: Mapping[str, Array]) -> None:
         self._store = store
         specs = array_specs()
         self._rows = {

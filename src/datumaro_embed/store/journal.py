@@ -54,8 +54,9 @@ from ..tally import counted, progress
 from ..vectors import MAX_DIM, VectorKind
 from .codec import Array, corrupt, decode_json, encode_json
 from .hdf5 import Hdf5Part, file_image
+from .part import Part
 from .schema import MAX_JSON_BYTES
-from .table import EmbeddingStore, Part
+from .table import EmbeddingStore
 
 __all__ = [
     "Journal",

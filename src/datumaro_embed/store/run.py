@@ -64,8 +64,9 @@ from .journal import (
     segment_is_sound,
     segment_store,
 )
+from .part import ArrayPart
 from .schema import array_specs
-from .table import ArrayPart, EmbeddingStore
+from .table import EmbeddingStore
 
 __all__ = ["COMMIT_SECONDS", "Hdf5Run", "Hdf5Stores", "is_part_of_store", "open_store"]
 

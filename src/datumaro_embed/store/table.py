@@ -7,7 +7,6 @@ end to end; their codes and offsets are made to fit the whole.
 from __future__ import annotations
 
 import operator
-from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,8 @@ from ..errors import ItemNotFoundError, UsageError
 from ..records import AnnotationRecord, Categories, ItemKey, ItemRecord, Status
 from ..tally import counted
 from ..vectors import VectorKind
-from .codec import Array, Arrays, corrupt, decode_json, decode_rows, decode_text, names_in
+from .check import SoundRows, problems
+from .codec import Array, corrupt, decode_json, decode_rows, decode_text, names_in
 from .lookup import (
     HasKey,
     Keys,
@@ -33,75 +33,17 @@ from .lookup import (
     near_keys,
     rows_for,
 )
+from .part import Part
 from .schema import FORMAT_VERSION, SCHEMA, ArraySpec, array_specs
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from .check import SoundRows
-
-__all__ = ["ArrayPart", "EmbeddingStore", "Part"]
+__all__ = ["EmbeddingStore"]
 
 Self = TypeVar("Self", bound="EmbeddingStore")
 _LISTS_KEYS = "`datumaro-embed info STORE --items N` prints the first N (in Python: store.keys())."
-
-
-class Part(ABC):
-    """Some rows of a store, in memory or mapped from a file.
-
-    Attributes
-    ----------
-    path : str
-        For errors.
-    kind : VectorKind
-    uuid : str
-        32 hexadecimal digits.
-    is_trusted : bool
-        Its bytes were compared with a SHA-256, so that its checksums need not be.
-    """
-
-    path: str
-    kind: VectorKind
-    uuid: str
-    is_trusted = False
-
-    @abstractmethod
-    def array(self, path: str) -> Array | None:
-        """Return one array of the schema; None where it is absent.
-
-        Raises
-        ------
-        StoreCorruptError
-            It cannot be read, or its values cannot be right.
-        """
-
-    @abstractmethod
-    def n_rows(self, table: str) -> int:
-        """Return the number of rows of a table, without reading a column."""
-
-    def close(self) -> None:  # noqa: B027 - memory has nothing to close
-        """Release files; arrays that were handed out stay valid."""
-
-
-class ArrayPart(Part):
-    """A part whose arrays are in memory."""
-
-    def __init__(self, arrays: Arrays, kind: VectorKind, uuid: str, path: str = "memory") -> None:
-        self.path, self.kind, self.uuid = path, kind, uuid
-        self._arrays = arrays
-
-    def array(self, path: str) -> Array | None:
-        """See `Part.array`."""
-        return self._arrays.get(path)
-
-    def n_rows(self, table: str) -> int:
-        """See `Part.n_rows`."""
-        for path, array in self._arrays.items():
-            spec = array_specs()[path]
-            if spec.table == table and spec.role in ("rows", "offsets"):
-                return len(array) - (spec.role == "offsets")
-        return 0
 
 
 class _ColumnView:
@@ -207,6 +149,11 @@ class EmbeddingStore:
     def parts(self) -> Sequence[Part]:
         """What the store consists of, by first key."""
         return self._parts
+
+    @property
+    def head(self) -> Part | None:
+        """The part of labels and provenance, where it is one of its own."""
+        return self._head
 
     @property
     def n_annotations(self) -> int:
@@ -739,8 +686,6 @@ class EmbeddingStore:
 
     def is_sound(self, row: int) -> bool:
         """Compare the blocks of a row with their checksums; each block is read once."""
-        from .check import SoundRows
-
         index, inner = self._place(row)
         if index not in self._sound:
             self._sound[index] = SoundRows(self._parts[index])
@@ -758,8 +703,6 @@ class EmbeddingStore:
         -----
         Reads every byte, at more than 1 GB/s from memory.
         """
-        from .check import problems
-
         return problems(self)
 
     def close(self) -> None:
