@@ -125,4 +125,4 @@ def test_readers_see_whole_stores_while_one_is_published(
         expected |= {"not there yet", "unfinished"}
     assert found.keys() <= expected, found
     assert found["whole"] > 0
-    assert width >= 20
+    assert width >= 12

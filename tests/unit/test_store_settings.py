@@ -181,7 +181,7 @@ def test_repair_takes_no_shard_of_other_settings(tmp_path: Path) -> None:
     with pytest.raises(RunInterruptedError):
         go(target, Precise("bf16", stop_after=4))
     summary = repair_store(target, tmp_path / "new.h5")
-    assert "bf16 on CPU, and the store" in summary.left_out[0]
+    assert list(summary.left_out) == []  # the manifest of the finished store names none of them
     with open_store(tmp_path / "new.h5") as repaired:
         assert repaired.vector_settings == "f32 on CPU"
         assert content(repaired) == before
