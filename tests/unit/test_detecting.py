@@ -138,6 +138,88 @@ def test_two_formats_in_one_folder_are_an_error_that_names_both(
             assert len(import_dataset(f"{root}:{name}").source) == 1
 
 
+@pytest.mark.parametrize("name", WRITERS)
+def test_images_win_over_files_of_another_kind_beside_them(name: str, tmp_path: Path) -> None:
+    write, expected = WRITERS[name]
+    root = tmp_path / "data"
+    write(root)
+    before = contents(root)
+    for file in ("labels.csv", "train.csv", "clip.mp4", "meta.json", "clip.h5", "old.zip"):
+        (root / file).write_text("name,label\na,b\n")
+    if name in ("imagenet", "images"):
+        with pytest.raises(DatasetReadError, match=rf"no dataset format .* {root}:{expected} "):
+            import_dataset(str(root))
+    else:
+        assert detect_format(root) == expected
+        assert contents(root) == before
+
+
+@pytest.mark.parametrize("folder", ["annotations", "."])
+def test_coco_in_files_named_after_splits_wins_over_folders(folder: str, tmp_path: Path) -> None:
+    for number, subset in enumerate(("train", "val")):
+        write_coco_dataset(tmp_path / "made", [coco_image(1, f"{number}.jpg")], [coco_box(1, 1)])
+        draw(tmp_path / "data" / subset / f"{number}.jpg")
+        (tmp_path / "data" / folder).mkdir(exist_ok=True)
+        source = tmp_path / "made/annotations/instances_train.json"
+        shutil.move(source, tmp_path / "data" / folder / f"{subset}.json")
+    found = described(import_dataset(str(tmp_path / "data")))
+    assert list(found) == ["train/0", "val/1"]
+    assert all(annotations for annotations in found.values())
+
+
+BOTH_WAYS = "imagenet or imagenet_with_subset_dirs"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ("bus/a.jpg car/b.jpg train/c.jpg", BOTH_WAYS),
+        ("test/a.jpg control/b.jpg", BOTH_WAYS),
+        ("train/a.jpg", BOTH_WAYS),
+        ("training/cat/a.jpg validation/cat/b.jpg holdout/cat/c.jpg", BOTH_WAYS),
+        ("train/a.jpg val/b.jpg", "imagenet_with_subset_dirs"),
+        ("train/cat/a.jpg valid/cat/b.jpg test/c.jpg d.jpg", "imagenet_with_subset_dirs"),
+        ("train/cat/a.jpg train/dog/b.jpg", "imagenet_with_subset_dirs"),
+        ("train/cat/a.jpg val/cat/b.jpg docs/c.md README.md", "imagenet_with_subset_dirs"),
+        ("bus/train/a.jpg car/test_drive/b.jpg", "imagenet"),
+        ("train/images/a.jpg val/images/b.jpg", None),
+        ("train/cat/a.jpg val/cat/b.jpg val/cat/c.txt", None),
+    ],
+)
+def test_a_folder_called_train_is_a_subset_only_where_it_can_be_no_class(
+    files: str, expected: str | None, tmp_path: Path
+) -> None:
+    for file in files.split():
+        draw(tmp_path / file) if file.endswith(".jpg") else write_text(tmp_path / file)
+    if expected in ("imagenet", "imagenet_with_subset_dirs"):
+        assert detect_format(tmp_path) == expected
+        return
+    names = expected.split(" or ") if expected else []
+    said = " or ".join(f"{tmp_path}:{name}" for name in names) or "no dataset format is recognised"
+    with pytest.raises(DatasetReadError, match=said):
+        import_dataset(str(tmp_path))
+
+
+def write_text(path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("text")
+
+
+def test_subsets_without_labels_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    draw(tmp_path / "train/a.jpg", tmp_path / "val/b.jpg")
+    assert import_dataset(str(tmp_path)).source.categories.labels == ()
+    assert "for subsets: no item has a label" in caplog.text
+    assert f"Name {tmp_path}:imagenet to read them as labels" in caplog.text
+
+
+def test_what_datumaro_cannot_read_says_as_what_and_how_else(tmp_path: Path) -> None:
+    draw(tmp_path / "train/0.png", tmp_path / "trainannot/0.png")
+    (tmp_path / "train.txt").write_text("train/0.png trainannot/0.png\n")
+    said = rf"cannot import this as camvid .*, or name {tmp_path}:image_dir for images"
+    with pytest.raises(DatasetReadError, match=said):
+        import_dataset(str(tmp_path))
+
+
 def test_folder_names_that_become_labels_are_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,7 +1,7 @@
 """Which of Datumaro's formats a folder has: as Datumaro detects it, but for stores of ours in it.
 
-Datumaro takes any folder with an ``.h5`` file for the format nyu_depth_v2, and a folder of images
-for none as soon as anything else lies in it.
+Datumaro takes any folder with an ``.h5`` file for the format nyu_depth_v2, any with a ``.csv`` for
+tabular, and a folder of images for none as soon as anything else lies in it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from datumaro.components.dataset import Dataset
+from datumaro.components.environment import Environment
 from datumaro.components.errors import MultipleFormatsMatchError, NoMatchingFormatsError
 
 from ..errors import DatasetReadError
@@ -20,7 +21,7 @@ from ..kinds import is_image_name
 from ..logs import without_warnings
 from ..store import is_part_of_store
 from .coco_files import COCO_FORMATS, holds_coco, holds_datumaro
-from .image_folders import detect_image_folders
+from .image_folders import detect_image_folders, walk_own
 from .unrecognised import explain_unrecognised
 from .yolo import holds_yolo
 
@@ -38,12 +39,13 @@ def detect_format(path: Path) -> str:
     held = [name for name, holds in _HOLDS.items() if holds(path)]
     # Datumaro would take one of two, and not say so.
     formats = held if held == ["yolo"] or len(held) > 1 else _formats(path) or held
-    if not formats:
-        formats = [name] if (name := detect_image_folders(path)) else []
+    formats = formats or detect_image_folders(path)
     if not formats:
         raise DatasetReadError(explain_unrecognised(path), path=str(path))
     if len(formats) > 1:
         ways = " or ".join(f"{path}:{name}" for name in formats)
+        if "imagenet" in formats:
+            ways += " (where the folders at the top are subsets, not labels)"
         raise DatasetReadError(
             f"{path}: holds what more than one format has ({', '.join(formats)}). "
             f"Name the one to read: {ways}.",
@@ -58,12 +60,26 @@ def _holds_voc(path: Path) -> bool:
 
 _HOLDS = {"coco": holds_coco, "datumaro": holds_datumaro, "voc": _holds_voc, "yolo": holds_yolo}
 
+# detect_image_folders() tells these. Datumaro needs one file for those without images.
+_IMAGE_FOLDERS = {"image_dir", "imagenet", "imagenet_with_subset_dirs"}
+_NO_IMAGES = {"kinetics", "sly_pointcloud", "tabular", "video_frames", "video_keyframes"}
+_IN_CONTAINERS = {"arrow", "cifar", "image_zip", "mnist", "mnist_csv", "nyu_depth_v2"}
+
 
 def _formats(path: Path) -> list[str]:
-    """Return what Datumaro detects; of names that mean the same, the one that reads most."""
+    """Return what Datumaro detects; of names that mean the same, the one that reads most.
+
+    Image files win over formats that have their images in files of another kind.
+    """
+    environment = Environment()
+    if path.is_dir():
+        has_images = any(is_image_name(name) for *_, files in walk_own(path) for name in files)
+        left_out = _IMAGE_FOLDERS | _NO_IMAGES | (_IN_CONTAINERS if has_images else set())
+        for group in environment.importers.extension_groups.values():
+            group[:] = [(name, importer) for name, importer in group if name not in left_out]
     with _without_stores(path) as clean, without_warnings():  # of formats that may not be it
         try:
-            formats = [Dataset.detect(str(clean))]
+            formats = [Dataset.detect(str(clean), env=environment)]
         except NoMatchingFormatsError:
             formats = []
         except MultipleFormatsMatchError as error:
@@ -74,9 +90,6 @@ def _formats(path: Path) -> list[str]:
         return ["coco"]
     if all(name.split("_")[0] == "voc" for name in formats):
         return ["voc"]
-    if "image_dir" in formats and len(formats) < 3:  # beside imagenet: images without any folder
-        # Datumaro looks into a single folder, and then reads the outer one.
-        return ["image_dir"] if any(is_image_name(entry.name) for entry in path.iterdir()) else []
     return formats
 
 

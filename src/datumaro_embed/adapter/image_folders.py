@@ -24,13 +24,14 @@ from datumaro.plugins.data_formats.imagenet import (
     ImagenetPath,
     ImagenetWithSubsetDirsImporter,
 )
-from datumaro.util.definitions import SUBSET_NAME_BLACKLIST, SUBSET_NAME_WHITELIST
+from datumaro.util.definitions import SUBSET_NAME_BLACKLIST
 from datumaro.util.image import find_images
 
 from ..errors import DatasetReadError
 from ..kinds import IMAGE_SUFFIXES, is_image_name
 from ..store import is_part_of_store
 from ..tally import Tally
+from .dataset import is_split_name
 from .fence import Fence
 from .same_stem import can_be_id, with_distinct_ids
 
@@ -46,24 +47,31 @@ def walk_own(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
         yield Path(parent), folders, sorted(name for name in files if _is_own(parent, name))
 
 
-def detect_image_folders(path: Path) -> str | None:
-    """Return the format of folders that hold images and clutter alone; else None."""
-    depths, tops = set(), set()
-    for parent, folders, files in walk_own(path):
-        if not all(map(is_image_name, files)):
-            return None
-        if SUBSET_NAME_BLACKLIST & {name.lower() for name in folders}:  # as of YOLO, unrecognised
-            return None
-        if files:
-            parts = parent.relative_to(path).parts
-            depths.add(len(parts))
-            tops.add(parts[0].lower() if parts else "")
-    if not depths:
-        return None
-    if depths == {0}:
-        return "image_dir"
-    has_subsets = tops <= SUBSET_NAME_WHITELIST and min(depths) > 1
-    return "imagenet_with_subset_dirs" if has_subsets else "imagenet"
+def detect_image_folders(path: Path) -> list[str]:
+    """Return the formats of folders that hold images and clutter alone.
+
+    Both of ImageNet's where a folder called ``train`` may be a class: it lies beside folders that
+    are no split, or alone, without folders in it. Beside splits, folders without images may lie.
+    """
+    tops: set[str] = set()
+    flat: set[str] = set()  # which hold images themselves
+    unlike: set[str] = set()  # which hold more than images
+    for parent, _, files in walk_own(path):
+        top, *below = parent.relative_to(path).parts or ("",)
+        inner = below[:1] if is_split_name(top) else [top]
+        if not all(map(is_image_name, files)) or SUBSET_NAME_BLACKLIST & {*map(str.lower, inner)}:
+            unlike.add(top)
+        if any(map(is_image_name, files)):
+            tops.add(top)
+            flat.update(() if below else (top,))
+    splits = {top for top in tops if is_split_name(top)}
+    if splits and tops - splits <= {""} and (len(splits) > 1 or not splits & flat):
+        return [] if splits & unlike else ["imagenet_with_subset_dirs"]
+    if unlike or not tops:
+        return []
+    if tops == {""}:
+        return ["image_dir"]
+    return ["imagenet", "imagenet_with_subset_dirs"] if splits else ["imagenet"]
 
 
 def read_images(path: Path, losses: Tally, *, follow_symlinks: bool) -> Dataset:

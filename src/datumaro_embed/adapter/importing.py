@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from traceback import extract_tb
 
+from datumaro.components.annotation import AnnotationType
 from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem, IDataset
 from datumaro.components.errors import (
@@ -97,20 +98,17 @@ def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedD
     losses = Tally()
     with each_warning_once():
         try:
+            is_detected = format_name is None
             if format_name is None:
                 format_name = detect_format(path)
-                if format_name in _IMAGENET:
-                    log.warning(
-                        "%s: read as %s, which takes folder names for labels. Name %s:image_dir "
-                        "to read the images without labels.",
-                        *(path, format_name, path),
-                    )
             if format_name in YOLO_FORMATS:
                 dataset, root = read_yolo(path, losses, follow_symlinks=follow_symlinks)
             elif format_name == "image_dir":
                 dataset, root = read_images(path, losses, follow_symlinks=follow_symlinks), path
             else:
                 dataset, root = _read(path, format_name, losses)
+                if format_name in _IMAGENET and is_detected:
+                    _warn_of_labels(path, format_name, dataset)
             files = ((media_file(item.media), item.id) for item in dataset)
             count_unused_images(
                 files, root, losses, format_name=format_name, follow_symlinks=follow_symlinks
@@ -126,6 +124,14 @@ def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedD
     del dataset
     gc.collect()
     return ImportedDataset(source, losses)
+
+
+def _warn_of_labels(path: Path, format_name: str, dataset: Dataset) -> None:
+    if len(dataset.categories()[AnnotationType.label]):
+        meaning = f"labels. Name {path}:image_dir to read the images without labels."
+    else:
+        meaning = f"subsets: no item has a label. Name {path}:imagenet to read them as labels."
+    log.warning("%s: read as %s, which takes folder names for %s", path, format_name, meaning)
 
 
 def _read(path: Path, format_name: str, losses: Tally) -> tuple[Dataset, Path]:
@@ -220,4 +226,6 @@ def _explain(path: Path, format_name: str | None, error: Exception) -> str:
         found = f" Found: {found_files(path)}." if path.is_dir() else ""
         return f"{path}: no {format_name} dataset found here.{found} Check path and format."
     what = f"{type(cause).__name__}: {cause}".splitlines()[0]
-    return f"{path}: Datumaro cannot import this ({what}). Check that `datum stats` reads it."
+    other = f", or name {path}:image_dir for images without annotations" if path.is_dir() else ""
+    what = f"as {format_name} ({what})" if format_name else f"({what})"
+    return f"{path}: Datumaro cannot import this {what}. Check that `datum stats` reads it{other}."
