@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from ..errors import DatasetReadError
+from .fence import read_error
 
 __all__ = ["as_id", "as_number", "marks", "read_document"]
 
@@ -57,13 +58,7 @@ def as_id(value: object) -> int | str | None:
 
 
 def as_number(value: object) -> float:
-    """Return a number that may be written as text.
-
-    Raises
-    ------
-    TypeError, ValueError
-        It is none.
-    """
+    """Return a number that may be written as text; raise TypeError or ValueError for others."""
     if isinstance(value, int | float):
         return value
     if isinstance(value, str):
@@ -77,11 +72,13 @@ def marks(document: Document, subset: str) -> Iterator[int]:
     Objects are the same where image, category, box, area and keypoints are, and both have a shape
     (a panoptic segment has one) or neither.
     """
-    names = _texts_by_id(document["images"], "file_name")
-    labels = _texts_by_id(document["categories"], "name")
+    names, labels = (
+        {as_id(each.get("id")): str(each.get(field)) for each in _objects(document[entries])}
+        for entries, field in (("images", "file_name"), ("categories", "name"))
+    )
     for name in names.values():
         yield hash((subset, name))
-    for annotation in filter(_is_object, document["annotations"]):
+    for annotation in _objects(document["annotations"]):
         segments = annotation.get("segments_info")
         image = names.get(as_id(annotation.get("image_id")))
         for part in segments if isinstance(segments, list) else [annotation]:
@@ -96,12 +93,8 @@ def marks(document: Document, subset: str) -> Iterator[int]:
             yield hash((subset, image, *facts, *map(_rounded, numbers)))
 
 
-def _texts_by_id(entries: list[Any], field: str) -> dict[int | str | None, str]:
-    return {as_id(each.get("id")): str(each.get(field)) for each in filter(_is_object, entries)}
-
-
-def _is_object(value: object) -> bool:
-    return isinstance(value, dict)
+def _objects(entries: list[Any]) -> Iterator[Document]:
+    return (entry for entry in entries if isinstance(entry, dict))
 
 
 def _rounded(value: object) -> float | str:
@@ -132,9 +125,8 @@ def _parse(path: Path) -> object:
 
 
 def _refused(path: Path, what: str) -> DatasetReadError:
-    return DatasetReadError(
-        f"{path}: cannot be read as COCO annotations ({what}). Fix, replace or remove the file.",
-        path=str(path),
+    return read_error(
+        path, f"cannot be read as COCO annotations ({what}). Fix, replace or remove the file."
     )
 
 

@@ -24,15 +24,22 @@ from .annotations import (
     annotation_record,
     canonical_order,
     categories_record,
+    geometry_notes,
+    jsonable,
     read_annotations,
 )
 from .fence import Fence
-from .items import HeldItems, Items, PackedItems
-from .jsonable import jsonable
+from .items import HeldItems, PackedItems
 from .media import media_file
-from .noticing import OTHER_SIZE, geometry_notes
 
-__all__ = ["SourceDataset", "SourceItem", "format_of"]
+__all__ = [
+    "SourceDataset",
+    "SourceItem",
+    "format_of",
+    "has_relative_boxes",
+    "is_split_name",
+    "split_of",
+]
 
 _SPLITS = {
     **dict.fromkeys(("train", "training", "trn"), Split.TRAIN),
@@ -47,8 +54,6 @@ class SourceItem:
 
     Attributes
     ----------
-    key : ItemKey
-    medium : datumaro MediaElement or None
     path : str
         As in ItemRecord.
     unsafe : str
@@ -88,9 +93,7 @@ class SourceItem:
             Pixels as stored in the file; None where the image could not be read.
         orientation : int
             EXIF 1 to 8.
-        content_sha256 : bytes
-            Of the image.
-        status, error
+        content_sha256, status, error
             As in ItemRecord.
         """
         declared = self.declared_size()
@@ -105,7 +108,7 @@ class SourceItem:
         for annotation in annotations:
             notes.extend(geometry_notes(annotation, width, height))
         if stored and declared and declared not in (stored, (width, height)):
-            notes.append(OTHER_SIZE)
+            notes.append("images of another size than the dataset declares")
         attributes: dict[str, Any] = jsonable(self.item.attributes)
         if rule is not None:
             attributes["exif_boxes"] = rule.value
@@ -130,7 +133,7 @@ class SourceItem:
 
 
 class SourceDataset:
-    """Items of a Datumaro dataset in store order, each checked before anything is opened.
+    """Items of a Datumaro dataset in store order; each path is checked before it is opened.
 
     Parameters
     ----------
@@ -141,7 +144,7 @@ class SourceDataset:
     follow_symlinks : bool
         Allow image files that are links leading out of the root.
     packed : bool
-        Keep the items packed, for who lets go of the dataset.
+        Keep the items packed: for a caller who lets go of the dataset.
 
     Raises
     ------
@@ -173,7 +176,7 @@ class SourceDataset:
         _refuse_empty_or_twice(items)
         declared_root = root or getattr(dataset, "data_path", None)
         self.root: Path = Path(declared_root or _common_folder(items))
-        self._items: Items = PackedItems(iter(items)) if packed else HeldItems(items)
+        self._items = (PackedItems if packed else HeldItems)(items)
         self._follow_symlinks = follow_symlinks
         self._relative_boxes = has_relative_boxes(dataset)
 
@@ -229,8 +232,8 @@ def split_of(subset: str) -> Split:
 def format_of(dataset: object) -> str | None:
     """Return the format that a dataset was imported from; None where nothing tells.
 
-    A transform is given the importer's own object, which does not name its format; its class lies
-    in the folder of the format.
+    A transform gets the importer's own object, which does not name its format; its class lies in
+    the folder of the format.
     """
     if own := getattr(dataset, "_format", None):
         return str(own)
@@ -249,14 +252,12 @@ def has_relative_boxes(dataset: object) -> bool:
 
     Datumaro keeps a dataset's format, and a transform's sources, in private attributes only.
     """
-    if "yolo" in str(getattr(dataset, "_format", None)):
-        return True
-    if any(
-        base.__name__ == "YoloLooseBase" or base.__name__ == "YoloStrictBase"
-        for base in type(dataset).__mro__
-    ):
-        return True
-    return any(has_relative_boxes(source) for source in _sources(dataset))
+    bases = {base.__name__ for base in type(dataset).__mro__}
+    return (
+        "yolo" in str(getattr(dataset, "_format", None))
+        or not bases.isdisjoint({"YoloLooseBase", "YoloStrictBase"})
+        or any(map(has_relative_boxes, _sources(dataset)))
+    )
 
 
 def _sources(dataset: object) -> Iterator[object]:

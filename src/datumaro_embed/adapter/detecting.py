@@ -1,4 +1,4 @@
-"""Which of Datumaro's formats a folder has: as Datumaro detects it, but for stores of ours in it.
+"""Which of Datumaro's formats a folder has, whatever stores of ours are in it; or what it lacks.
 
 Datumaro takes any folder with an ``.h5`` file for the format nyu_depth_v2, and a folder of images
 for none as soon as anything else lies in it.
@@ -7,24 +7,29 @@ for none as soon as anything else lies in it.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from datumaro.components.dataset import Dataset
 from datumaro.components.errors import MultipleFormatsMatchError, NoMatchingFormatsError
 
-from ..errors import DatasetReadError
 from ..kinds import is_image_name
 from ..logs import without_warnings
 from ..store import is_part_of_store
+from ..tally import counted
 from .coco_files import COCO_FORMATS, holds_coco, holds_datumaro
-from .image_folders import detect_image_folders
-from .unrecognised import explain_unrecognised
+from .fence import read_error
+from .image_folders import detect_image_folders, walk_own
 from .yolo import holds_yolo
 
-__all__ = ["detect_format"]
+__all__ = ["detect_format", "found_files"]
+
+_MAX_FOLDERS = 10_000
+_KINDS_NAMED = 4
 
 
 def detect_format(path: Path) -> str:
@@ -38,18 +43,34 @@ def detect_format(path: Path) -> str:
     held = [name for name, holds in _HOLDS.items() if holds(path)]
     # Datumaro would take one of two, and not say so.
     formats = held if held == ["yolo"] or len(held) > 1 else _formats(path) or held
-    if not formats:
-        formats = [name] if (name := detect_image_folders(path)) else []
-    if not formats:
-        raise DatasetReadError(explain_unrecognised(path), path=str(path))
     if len(formats) > 1:
         ways = " or ".join(f"{path}:{name}" for name in formats)
-        raise DatasetReadError(
-            f"{path}: holds what more than one format has ({', '.join(formats)}). "
+        raise read_error(
+            path,
+            f"holds what more than one format has ({', '.join(formats)}). "
             f"Name the one to read: {ways}.",
-            path=str(path),
         )
-    return formats[0]
+    found = formats[0] if formats else detect_image_folders(path)
+    if found is None:
+        raise read_error(path, _unrecognised(path) if path.is_dir() else _no_folder(path))
+    return found
+
+
+def found_files(path: Path) -> str:
+    """Say how many files of which kind lie where, the most frequent first."""
+    kinds = Counter(
+        (file.suffix or "other", file.parent.relative_to(path).as_posix())
+        for file in _own_files(path)
+    )
+    if not kinds:
+        return "no files"
+    named = kinds.most_common(_KINDS_NAMED)
+    rest = sum(kinds.values()) - sum(count for _, count in named)
+    parts = [
+        counted(count, f"{suffix} files") + (f" in {folder}/" if folder != "." else "")
+        for (suffix, folder), count in named
+    ]
+    return ", ".join([*parts, *([f"{rest} more"] if rest else [])])
 
 
 def _holds_voc(path: Path) -> bool:
@@ -65,11 +86,9 @@ def _formats(path: Path) -> list[str]:
         try:
             formats = [Dataset.detect(str(clean))]
         except NoMatchingFormatsError:
-            formats = []
+            return []
         except MultipleFormatsMatchError as error:
             formats = list(error.formats)
-    if not formats:
-        return []
     if COCO_FORMATS.keys() >= set(formats):
         return ["coco"]
     if all(name.split("_")[0] == "voc" for name in formats):
@@ -108,3 +127,64 @@ def _link_others(folder: Path, view: Path) -> None:
         return
     for entry in entries:
         (view / entry.name).symlink_to(os.path.abspath(entry))
+
+
+def _own_files(path: Path) -> Iterator[Path]:
+    for parent, _, files in islice(walk_own(path), _MAX_FOLDERS):
+        yield from (parent / name for name in files)
+
+
+def _unrecognised(path: Path) -> str:
+    """Say which file each common format was recognised by, what was found, and what to do."""
+    images = (file.parent for file in _own_files(path) if is_image_name(file.name))
+    folder = next(images, None)
+    ways = [f"{path}:coco"]
+    if folder is not None:
+        ways = [f"{folder}:image_dir for the images of one folder"]
+        if folder != path:
+            ways.insert(0, f"{path}:imagenet where folders name labels")
+    return (
+        f"no dataset format is recognised here. Found: {found_files(path)}. Looked for: "
+        f"{'; '.join(_lacking(path))}. Check the path, or name the format, as {' or '.join(ways)}."
+    )
+
+
+def _lacking(path: Path) -> Iterator[str]:
+    json_file = next(path.rglob("*.json"), None)
+    if json_file is None:
+        yield "coco: no annotations/*.json"
+    else:
+        name = json_file.relative_to(path).as_posix()
+        yield f"coco: no JSON file with images and annotations (as {name} is none)"
+    yaml = next(path.glob("*.y*ml"), None)
+    names = f" (as {yaml.name} names no classes)" if yaml else ""
+    yield f"yolo: no data.yaml, and no obj.data{names}"
+    xml = next(path.glob("Annotations/**/*.xml"), None)
+    yield f"voc: {'Annotations/*.xml, but ' if xml else ''}no ImageSets/*/*.txt"
+    other = next((file for file in _own_files(path) if not is_image_name(file.name)), None)
+    if other is not None:
+        yield f"imagenet: not only images, as {other.relative_to(path).as_posix()} is none"
+        yield "image_dir: not images alone in one folder"
+    else:
+        yield "imagenet: no CLASS/*.jpg, and no train/CLASS/*.jpg"
+        yield "image_dir: no images"
+    yield 'datumaro: no annotations/*.json with "items" and "categories"'
+
+
+def _no_folder(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if is_part_of_store(path):
+        return "is an embedding store. Name the dataset that it was made from."
+    if is_image_name(path.name):
+        return f"is one image. Name its folder, as {path.parent}:image_dir."
+    if suffix == ".zip":
+        return (
+            f"is an archive. Unpack it and name the folder, or {path}:image_zip to embed "
+            "the images in it without annotations."
+        )
+    if suffix == ".json":
+        return (
+            "has no COCO annotations (images, annotations, categories). Name the "
+            "dataset's folder, or the format of the file after a colon."
+        )
+    return "is a file. Name the folder of a dataset."

@@ -9,9 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from ..errors import DatasetReadError
 from ..tally import Tally
 
-__all__ = ["Fence", "Folder", "is_within"]
+__all__ = ["Fence", "Folder", "is_within", "read_error"]
 
 _LEAVES = "the path leaves the dataset folder"
 _LINKED_OUT = "a link leads out of the dataset folder (--follow-symlinks allows it)"
@@ -29,14 +30,7 @@ class Folder(NamedTuple):
 
 
 class Fence:
-    """Tell what lies within a dataset's folder.
-
-    Parameters
-    ----------
-    root : path
-    follow_symlinks : bool
-        Allow links that lead out.
-    """
+    """Tell what lies within a dataset's folder; `follow_symlinks` allows links that lead out."""
 
     def __init__(self, root: str | Path, follow_symlinks: bool = False) -> None:
         self.root = os.path.abspath(root)
@@ -68,11 +62,7 @@ class Fence:
 
         Hidden files and folders are left out, and what an operating system leaves behind. A link to
         a folder is followed where the rule for files allows it, but into no folder that it lies in.
-
-        Parameters
-        ----------
-        losses : Tally
-            Where folders are counted that could not be entered.
+        Folders that cannot be entered are losses.
         """
         by_link: Counter[str] = Counter()
         pending = [(self.root, self._real, frozenset((self._real,)), False)]
@@ -85,9 +75,8 @@ class Fence:
             try:
                 files, links, folders = _scan(path)
             except OSError as error:
-                losses.add(
-                    "folders that cannot be read", f"{self.relative(path)}: {error.strerror}"
-                )
+                what = f"{self.relative(path)}: {error.strerror}"
+                losses.add("folders that cannot be read", what)
                 continue
             yield Folder(path, real, files, links)
             for name in reversed(folders):
@@ -105,6 +94,11 @@ class Fence:
 
     def _allows(self, real: str) -> bool:
         return self._follow_symlinks or is_within(real, self._real)
+
+
+def read_error(path: str | Path, what: str) -> DatasetReadError:
+    """Return the error that says of a path what is wrong with it, and what to do."""
+    return DatasetReadError(f"{path}: {what}", path=str(path))
 
 
 def is_within(path: str, folder: str) -> bool:

@@ -27,11 +27,10 @@ from datumaro.plugins.data_formats.imagenet import (
 from datumaro.util.definitions import SUBSET_NAME_BLACKLIST, SUBSET_NAME_WHITELIST
 from datumaro.util.image import find_images
 
-from ..errors import DatasetReadError
 from ..kinds import IMAGE_SUFFIXES, is_image_name
 from ..store import is_part_of_store
 from ..tally import Tally
-from .fence import Fence
+from .fence import Fence, read_error
 from .same_stem import can_be_id, with_distinct_ids
 
 __all__ = ["detect_image_folders", "lenient_environment", "read_images", "walk_own"]
@@ -58,10 +57,8 @@ def detect_image_folders(path: Path) -> str | None:
             parts = parent.relative_to(path).parts
             depths.add(len(parts))
             tops.add(parts[0].lower() if parts else "")
-    if not depths:
-        return None
-    if depths == {0}:
-        return "image_dir"
+    if depths <= {0}:
+        return "image_dir" if depths else None
     has_subsets = tops <= SUBSET_NAME_WHITELIST and min(depths) > 1
     return "imagenet_with_subset_dirs" if has_subsets else "imagenet"
 
@@ -69,7 +66,7 @@ def detect_image_folders(path: Path) -> str | None:
 def read_images(path: Path, losses: Tally, *, follow_symlinks: bool) -> Dataset:
     """Read every image below a folder, without labels; Datumaro reads the folder's own alone."""
     if not path.is_dir():
-        raise DatasetReadError(f"{path}: is no folder of images. Name one.", path=str(path))
+        raise read_error(path, "is no folder of images. Name one.")
     fence = Fence(path, follow_symlinks)
     items = []
     for folder in fence.walk(losses):
@@ -84,10 +81,10 @@ def read_images(path: Path, losses: Tally, *, follow_symlinks: bool) -> Dataset:
 def lenient_environment() -> Environment:
     """Datumaro's formats, those of image folders lenient."""
     environment = Environment()
-    environment.importers.register(ImagenetImporter.NAME, _Importer)
-    environment.importers.register(ImagenetWithSubsetDirsImporter.NAME, _SubsetsImporter)
-    environment.extractors.register(ImagenetBase.NAME, _Extractor)
-    environment.extractors.register(_SubsetExtractor.NAME, _SubsetExtractor)
+    for importer in (_Importer, _SubsetsImporter):
+        environment.importers.register(importer.NAME, importer)
+    for extractor in (_Extractor, _SubsetExtractor):
+        environment.extractors.register(extractor.NAME, extractor)
     return environment
 
 
@@ -113,13 +110,10 @@ class _SubsetsImporter(ImagenetWithSubsetDirsImporter):  # type: ignore[misc]
     NAME = ImagenetWithSubsetDirsImporter.NAME
 
     def __call__(self, path: str, **extra_params: Any) -> list[dict[str, Any]]:
+        name = _SubsetExtractor.NAME
         return [
-            {
-                "url": str(folder),
-                "format": _SubsetExtractor.NAME,
-                "options": {**extra_params, "subset": folder.name},
-            }
-            for folder in _own_folders(Path(path))
+            {"url": str(at), "format": name, "options": {**extra_params, "subset": at.name}}
+            for at in _own_folders(Path(path))
         ]
 
 

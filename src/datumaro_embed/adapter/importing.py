@@ -28,15 +28,13 @@ from ..tally import Tally
 from .coco import read_coco
 from .coco_files import COCO_FORMATS
 from .dataset import SourceDataset
-from .detecting import detect_format
+from .detecting import detect_format, found_files
 from .disk import count_unused_images
+from .fence import read_error
 from .image_folders import lenient_environment, read_images
-from .loading import listing_lost_masks, loads_images
-from .media import media_file
+from .media import listing_lost_masks, loads_images, media_file
 from .same_stem import split_by_image, with_distinct_ids
-from .unrecognised import found_files
-from .voc_images import with_own_images
-from .voc_masks import count_missing_masks, refused_items, without_damaged_masks
+from .voc import count_missing_masks, refused_items, with_own_images, without_damaged_masks
 from .yolo import YOLO_FORMATS, read_yolo
 
 __all__ = ["ImportedDataset", "import_dataset"]
@@ -46,7 +44,7 @@ _IMAGENET = {"imagenet", "imagenet_with_subset_dirs"}
 
 @dataclass(frozen=True, slots=True)
 class ImportedDataset:
-    """What was imported, and what of the dataset on disk was not, or not completely."""
+    """What was imported, and what of the dataset on disk was lost, wholly or in part."""
 
     source: SourceDataset
     losses: Tally = field(default_factory=Tally)
@@ -61,14 +59,14 @@ class _CountingPolicy(ImportErrorPolicy):  # type: ignore[misc]
 
     def _handle_item_error(self, error: ItemImportError) -> None:
         self.refused.append(error.item_id)
-        self._note("item", error)
+        self._handle_annotation_error(error, "items")
 
-    def _handle_annotation_error(self, error: AnnotationImportError) -> None:
-        self._note("annotation", error)
-
-    def _note(self, kind: str, error: ItemImportError | AnnotationImportError) -> None:
+    def _handle_annotation_error(
+        self, error: ItemImportError | AnnotationImportError, things: str = "annotations"
+    ) -> None:
         item_id, subset = error.item_id
-        self._losses.add(f"{kind}s that Datumaro refuses", f"{subset}/{item_id}: {error.__cause__}")
+        reason = f"{things} that Datumaro refuses"
+        self._losses.add(reason, f"{subset}/{item_id}: {error.__cause__}")
 
 
 @loads_images
@@ -93,7 +91,10 @@ def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedD
     Datumaro's own dataset is gone when this returns: its items, some 2 KB each, are held packed.
     """
     path, format_name = _split(pathspec)
-    _check_readable(path)
+    if not os.path.lexists(path):
+        raise read_error(path, "no such dataset. Check the path.")
+    if not os.access(path, os.R_OK | os.X_OK if path.is_dir() else os.R_OK):
+        raise read_error(path, "cannot be read. Check its permissions, and what it links to.")
     losses = Tally()
     with each_warning_once():
         try:
@@ -122,7 +123,11 @@ def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedD
         try:
             source = SourceDataset(dataset, root=root, follow_symlinks=follow_symlinks, packed=True)
         except EmptyDatasetError as error:
-            raise EmptyDatasetError(_explain_empty(path, format_name, losses)) from error
+            lost = f" Lost on import: {'; '.join(losses.lines(''))}." if losses else ""
+            raise EmptyDatasetError(
+                f"{path}: read as {format_name}, the dataset has no items.{lost}{_found(path)} "
+                "Check the path and the format."
+            ) from error
     del dataset
     gc.collect()
     return ImportedDataset(source, losses)
@@ -190,22 +195,8 @@ def _split(pathspec: str) -> tuple[Path, str | None]:
     return Path(head), tail
 
 
-def _check_readable(path: Path) -> None:
-    if not os.path.lexists(path):
-        raise DatasetReadError(f"{path}: no such dataset. Check the path.", path=str(path))
-    if not os.access(path, os.R_OK | os.X_OK if path.is_dir() else os.R_OK):
-        raise DatasetReadError(
-            f"{path}: cannot be read. Check its permissions, and what it links to.", path=str(path)
-        )
-
-
-def _explain_empty(path: Path, format_name: str, losses: Tally) -> str:
-    found = f" Found: {found_files(path)}." if path.is_dir() else ""
-    lost = f" Lost on import: {'; '.join(losses.lines(''))}." if losses else ""
-    return (
-        f"{path}: read as {format_name}, the dataset has no items.{lost}{found} Check the path and "
-        "the format."
-    )
+def _found(path: Path) -> str:
+    return f" Found: {found_files(path)}." if path.is_dir() else ""
 
 
 def _explain(path: Path, format_name: str | None, error: Exception) -> str:
@@ -217,7 +208,6 @@ def _explain(path: Path, format_name: str | None, error: Exception) -> str:
     if isinstance(cause, PermissionError):
         return f"{cause.filename or path}: cannot be read. Check its permissions."
     if isinstance(cause, DatasetNotFoundError):
-        found = f" Found: {found_files(path)}." if path.is_dir() else ""
-        return f"{path}: no {format_name} dataset found here.{found} Check path and format."
+        return f"{path}: no {format_name} dataset found here.{_found(path)} Check path and format."
     what = f"{type(cause).__name__}: {cause}".splitlines()[0]
     return f"{path}: Datumaro cannot import this ({what}). Check that `datum stats` reads it."

@@ -4,38 +4,26 @@ from __future__ import annotations
 
 import pickle
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
 
 from datumaro.components import media as dm
 from datumaro.components.dataset_base import DatasetItem
 
 from ..records import ItemKey
 
-__all__ = ["HeldItems", "Items", "PackedItems"]
+__all__ = ["HeldItems", "PackedItems"]
 
 _BLOCK = 256
-
-
-class Items(Protocol):
-    """Datumaro items, ascending by key."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[DatasetItem]: ...
-
-    def keys(self) -> Iterator[ItemKey]:
-        """Every item's key."""
-
-    def only(self, wanted: Callable[[ItemKey], bool]) -> Items:
-        """Return those whose key is wanted."""
+_PACKED_MEDIA = {type(None), dm.ImageFromFile}
 
 
 class HeldItems:
-    """References to items that somebody holds anyway."""
+    """Items, ascending by key, that somebody holds anyway."""
 
-    def __init__(self, items: Sequence[DatasetItem]) -> None:
-        self._items = items
+    def __init__(self, items: Iterable[DatasetItem]) -> None:
+        self._items = list(items)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -49,27 +37,25 @@ class HeldItems:
 
     def only(self, wanted: Callable[[ItemKey], bool]) -> HeldItems:
         """Return those whose key is wanted."""
-        return HeldItems([item for item in self._items if wanted(_key(item))])
+        return type(self)(item for item in self if wanted(_key(item)))
 
 
-class PackedItems:
+class PackedItems(HeldItems):
     """Items pickled and compressed by the hundred: some 100 bytes each instead of 2,000.
 
     What cannot be pickled, or has its pixels in memory, stays as it is with its block. An item is
     another object each time; it costs some 30 microseconds to pack and as many to unpack.
     """
 
-    def __init__(self, items: Iterator[DatasetItem]) -> None:
+    def __init__(self, items: Iterable[DatasetItem]) -> None:
         self._blocks: list[bytes | list[DatasetItem]] = []
         self._keys: list[bytes] = []
         self._n_items = 0
-        block: list[DatasetItem] = []
-        for item in items:
-            block.append(item)
-            if len(block) == _BLOCK:
-                self._add(block)
-                block = []
-        self._add(block)
+        rest = iter(items)
+        while block := list(islice(rest, _BLOCK)):
+            self._n_items += len(block)
+            self._keys.append(_packed([(item.subset, item.id) for item in block]))
+            self._blocks.append(_packed_or_held(block))
 
     def __len__(self) -> int:
         return self._n_items
@@ -82,16 +68,6 @@ class PackedItems:
         """Every item's key."""
         for keys in self._keys:
             yield from (ItemKey(subset, item_id) for subset, item_id in _unpacked(keys))
-
-    def only(self, wanted: Callable[[ItemKey], bool]) -> PackedItems:
-        """Return those whose key is wanted."""
-        return PackedItems(item for item in self if wanted(_key(item)))
-
-    def _add(self, block: list[DatasetItem]) -> None:
-        if block:
-            self._n_items += len(block)
-            self._keys.append(_packed([(item.subset, item.id) for item in block]))
-            self._blocks.append(_packed_or_held(block))
 
 
 def _key(item: DatasetItem) -> ItemKey:
@@ -115,6 +91,3 @@ def _unpacked(block: bytes) -> list[Any]:
     """Unpickle what this process has pickled, and nothing else ever wrote."""
     found: list[Any] = pickle.loads(zlib.decompress(block))  # noqa: S301
     return found
-
-
-_PACKED_MEDIA = {type(None), dm.ImageFromFile}
