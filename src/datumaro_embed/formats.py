@@ -40,8 +40,7 @@ def png_size(data: bytes) -> tuple[int, int]:
     """Return the size that a PNG's first chunk declares: a bomb may hold nothing more than that."""
     if data[:8] != b"\x89PNG\r\n\x1a\n" or data[12:16] != b"IHDR" or len(data) < 24:
         return 0, 0
-    width, height = struct.unpack(">II", data[16:24])
-    return width, height
+    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
 
 
 class UnknownFormatError(ValueError):
@@ -92,10 +91,7 @@ class _Tiff(TiffImageFile):
 
 
 def samples_of(image: Image.Image, data: bytes) -> npt.NDArray[Any] | None:
-    """Decode samples that Pillow has no mode for: upright, colours in the order BGR.
-
-    None for an image that Pillow decodes.
-    """
+    """Decode samples that Pillow has no mode for: upright, BGR; None where Pillow decodes them."""
     if not isinstance(image, _Tiff) or not image.by_opencv:
         return None
     import cv2

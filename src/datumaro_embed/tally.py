@@ -20,10 +20,7 @@ _VERBS = {"are": "is", "have": "has", "belong": "belongs", "reach": "reaches", "
 def counted(count: int, things: str) -> str:
     """Give ``2 images that are dark`` or ``1 image that is dark``.
 
-    Parameters
-    ----------
-    things : str
-        A plural phrase; its first word in -s is the noun.
+    `things` is a plural phrase; its first word in -s is the noun.
     """
     words = things.split(" ")
     noun = next((n for n, word in enumerate(words) if _PLURAL.search(word)), None)
@@ -75,8 +72,8 @@ class Tally:
     def update(self, other: Tally) -> None:
         """Add the counts and examples of another tally."""
         for reason in other:
-            self._counts[reason.text] = self._counts.get(reason.text, 0) + reason.count
-            kept = self._examples.setdefault(reason.text, [])
+            self.add(reason.text, count=reason.count)
+            kept = self._examples[reason.text]
             kept.extend(reason.examples[: _EXAMPLES_KEPT - len(kept)])
 
     @property
@@ -101,9 +98,9 @@ class Tally:
         for reason in reasons[:_REASONS_SHOWN]:
             more = ", …" if reason.count > len(reason.examples) else ""
             shown = f" ({', '.join(reason.examples)}{more})" if reason.examples else ""
-            said = counted(reason.count, reason.text)
-            if times != " ":  # a cause, not a plural
-                said = f"{reason.count:,}{times}{reason.text}"
+            is_plural = times == " "  # else a cause
+            text = f"{reason.count:,}{times}{reason.text}"
+            said = counted(reason.count, reason.text) if is_plural else text
             yield printable(f"{indent}{said}{shown}")
         if hidden := reasons[_REASONS_SHOWN:]:
             n_hidden = sum(reason.count for reason in hidden)
