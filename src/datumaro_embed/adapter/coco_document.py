@@ -108,20 +108,15 @@ def _parse(path: Path) -> object:
         raise _refused(path, f"{error.strerror}") from error
     if not content.strip():
         raise _refused(path, "the file is empty")
-    try:
-        return orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        too_deep = "recursion" in str(error).lower()
-        problem: Exception = error
-    if not too_deep:
+    problem: Exception
+    for load in (orjson.loads, json.loads):
         try:
-            return json.loads(content)
-        except RecursionError:
-            too_deep = True
-        except ValueError as error:  # bytes that are no text, too
+            return load(content)
+        except (RecursionError, ValueError) as error:  # bytes that are no text, too
             problem = error
-    what = "nested too deeply" if too_deep else f"not JSON: {problem}"
-    raise _refused(path, what) from problem
+            if "recursion" in str(error).lower():
+                raise _refused(path, "nested too deeply") from error
+    raise _refused(path, f"not JSON: {problem}") from problem
 
 
 def _refused(path: Path, what: str) -> DatasetReadError:

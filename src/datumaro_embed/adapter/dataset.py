@@ -29,17 +29,10 @@ from .annotations import (
     read_annotations,
 )
 from .fence import Fence
-from .items import HeldItems, PackedItems
+from .items import Items
 from .media import media_file
 
-__all__ = [
-    "SourceDataset",
-    "SourceItem",
-    "format_of",
-    "has_relative_boxes",
-    "is_split_name",
-    "split_of",
-]
+__all__ = ["SourceDataset", "SourceItem", "format_of", "is_split_name", "split_of"]
 
 _SPLITS = {
     **dict.fromkeys(("train", "training", "trn"), Split.TRAIN),
@@ -176,7 +169,7 @@ class SourceDataset:
         _refuse_empty_or_twice(items)
         declared_root = root or getattr(dataset, "data_path", None)
         self.root: Path = Path(declared_root or _common_folder(items))
-        self._items = (PackedItems if packed else HeldItems)(items)
+        self._items = Items(items, packed=packed)
         self._follow_symlinks = follow_symlinks
         self._relative_boxes = has_relative_boxes(dataset)
 

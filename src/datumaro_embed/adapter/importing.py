@@ -11,6 +11,7 @@ from traceback import extract_tb
 
 from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem, IDataset
+from datumaro.components.environment import Environment
 from datumaro.components.errors import (
     AnnotationImportError,
     DatasetImportError,
@@ -31,9 +32,9 @@ from .dataset import SourceDataset
 from .detecting import detect_format, found_files
 from .disk import count_unused_images
 from .fence import read_error
-from .image_folders import lenient_environment, read_images
+from .image_folders import read_imagenet, read_images
 from .media import listing_lost_masks, loads_images, media_file
-from .same_stem import split_by_image, with_distinct_ids
+from .same_stem import with_distinct_ids
 from .voc import count_missing_masks, refused_items, with_own_images, without_damaged_masks
 from .yolo import YOLO_FORMATS, read_yolo
 
@@ -106,12 +107,7 @@ def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedD
                         "to read the images without labels.",
                         *(path, format_name, path),
                     )
-            if format_name in YOLO_FORMATS:
-                dataset, root = read_yolo(path, losses, follow_symlinks=follow_symlinks)
-            elif format_name == "image_dir":
-                dataset, root = read_images(path, losses, follow_symlinks=follow_symlinks), path
-            else:
-                dataset, root = _read(path, format_name, losses)
+            dataset, root = _read(path, format_name, losses, follow_symlinks=follow_symlinks)
             files = ((media_file(item.media), item.id) for item in dataset)
             count_unused_images(
                 files, root, losses, format_name=format_name, follow_symlinks=follow_symlinks
@@ -133,25 +129,33 @@ def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedD
     return ImportedDataset(source, losses)
 
 
-def _read(path: Path, format_name: str, losses: Tally) -> tuple[Dataset, Path]:
-    """Return a dataset and its folder: COCO as read here, all else as Datumaro imports it."""
+def _read(
+    path: Path, format_name: str, losses: Tally, *, follow_symlinks: bool
+) -> tuple[Dataset, Path]:
+    """Return a dataset and its folder."""
+    if format_name in YOLO_FORMATS:
+        return read_yolo(path, losses, follow_symlinks=follow_symlinks)
     if format_name in COCO_FORMATS:
         return read_coco(path, format_name, losses)
+    if format_name == "image_dir":
+        return read_images(path, losses, follow_symlinks=follow_symlinks), path
+    if format_name in _IMAGENET:
+        return read_imagenet(path, format_name, losses), path
+    return _read_by_datumaro(path, format_name, losses), path
+
+
+def _read_by_datumaro(path: Path, format_name: str, losses: Tally) -> Dataset:
     found = Tally()
     try:
         policy = _CountingPolicy(found)
         with listing_lost_masks() as lost_masks:
-            dataset = Dataset.import_from(
-                str(path), format_name, env=lenient_environment(), error_policy=policy
-            )
+            dataset = Dataset.import_from(str(path), format_name, error_policy=policy)
     except DatasetImportError as error:
         if not isinstance(error.__cause__, RepeatedItemError):
             raise
         found = Tally()
         dataset = _read_repeated(path, format_name, found)
-    if format_name in _IMAGENET:
-        dataset = _like(dataset, with_distinct_ids(split_by_image(dataset), found))
-    elif "voc" in format_name.split("_"):
+    if "voc" in format_name.split("_"):
         sound = without_damaged_masks(dataset, lost_masks)
         refused = refused_items(path, policy.refused)
         items = with_own_images(chain(sound, refused), found)
@@ -160,12 +164,12 @@ def _read(path: Path, format_name: str, losses: Tally) -> tuple[Dataset, Path]:
     for mask in dict.fromkeys(lost_masks):
         found.add("mask files that cannot be read", os.path.relpath(mask, path))
     losses.update(found)
-    return dataset, path
+    return dataset
 
 
 def _read_repeated(path: Path, format_name: str, losses: Tally) -> Dataset:
     """Import what Datumaro refuses, as two of its items have one id: ``a.jpg`` and ``a.png``."""
-    environment = lenient_environment()
+    environment = Environment()
     context = ImportContext(error_policy=_CountingPolicy(losses))
     extractors = [
         environment.make_extractor(

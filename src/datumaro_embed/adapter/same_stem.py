@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from collections.abc import Iterable
 from itertools import groupby
 
 from datumaro.components import media as dm
@@ -13,7 +12,7 @@ from datumaro.components.dataset_base import DatasetItem
 from ..kinds import is_image_name
 from ..tally import Tally
 
-__all__ = ["can_be_id", "images_by_stem", "split_by_image", "with_distinct_ids"]
+__all__ = ["can_be_id", "images_by_stem", "with_distinct_ids"]
 
 
 def can_be_id(name: str) -> bool:
@@ -48,24 +47,6 @@ def with_distinct_ids(items: Iterable[DatasetItem], losses: Tally) -> list[Datas
             taken.add((subset, new_id))
             distinct.append(item if new_id == item_id else item.wrap(id=new_id))
     return distinct
-
-
-def split_by_image(items: Iterable[DatasetItem]) -> Iterator[DatasetItem]:
-    """Undo what ImageNet's importer makes of ``cat/a.jpg`` and ``cat/a.png``.
-
-    It gives one item with two equal labels and either image; here each image has its own item, all
-    of one id (`with_distinct_ids` tells them apart). Lists each folder once.
-    """
-    list_folder = lru_cache(maxsize=None)(images_by_stem)
-    for item in items:
-        folder, name = os.path.split(_path(item))
-        images = list_folder(folder).get(os.path.splitext(name)[0], ())
-        if len(images) < 2:
-            yield item
-            continue
-        for image in images:
-            media = dm.Image.from_file(path=os.path.join(folder, image))
-            yield item.wrap(media=media, annotations=item.annotations[:1])
 
 
 def images_by_stem(folder: str) -> dict[str, list[str]]:
