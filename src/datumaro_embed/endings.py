@@ -76,7 +76,12 @@ def whole_jpeg(data: bytes, decode: Callable[[bytes], bytes]) -> bytes | None:
     found = _scans(data)[1]
     if not found or any(known != _ALL_COEFFICIENTS for known in found.values()):
         return None
-    stripped = _without_padding(data)
+    # A download that stopped leaves zeros, and half an end marker.
+    stripped = data.rstrip(b"\x00")
+    if stripped[-1:] == b"\xff" and len(stripped) < len(data):
+        stripped = data[: len(stripped) + 1]  # the stuffed byte FF 00
+    else:
+        stripped = stripped.rstrip(b"\xff")
     if _is_complete(stripped, decode):
         return stripped + _END
     # Zeros may be data too, of an even image; then every one of them is needed.
@@ -153,11 +158,3 @@ def _scans(data: bytes) -> tuple[int | None, dict[int, int]]:
                 for component in known.keys() & set(segment[1:-3:2]):
                     known[component] |= ((2 << last) - 1) & ~((1 << first) - 1)
     return None, {}
-
-
-def _without_padding(data: bytes) -> bytes:
-    """Take away zeros, as a download that stopped leaves them, and half an end marker."""
-    stripped = data.rstrip(b"\x00")
-    if stripped[-1:] == b"\xff" and len(stripped) < len(data):
-        return data[: len(stripped) + 1]  # the stuffed byte FF 00
-    return stripped.rstrip(b"\xff")

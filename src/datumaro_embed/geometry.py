@@ -21,6 +21,8 @@ Size = tuple[int, int]
 
 # EXIF 2.32, tag 0x0112, read as stored → upright: 5 to 8 swap x and y, and these mirror then.
 _FLIP_X, _FLIP_Y = (2, 3, 6, 7), (3, 4, 7, 8)
+_MIRRORED = (2, 4, 5, 7)
+_TURNED = {2: 180, 3: 180, 5: 90, 6: 90, 7: -90, 8: -90}  # degrees, clockwise
 
 
 class BoxRule(Enum):
@@ -46,16 +48,11 @@ def choose_rule(
     stored : (width, height)
         Pixels as they lie in the file.
     orientation : int
-        EXIF 1 to 8.
+        EXIF 1 to 8; 1 needs no rule.
     declared : (width, height) or None
         What the dataset itself says, or the size by which its importer multiplied fractions.
     relative : bool
         The format stores fractions of the upright size (YOLO).
-
-    Returns
-    -------
-    BoxRule or None
-        None where there is no rotation and nothing to decide.
 
     Notes
     -----
@@ -110,15 +107,6 @@ def _orient_point(x: float, y: float, stored: Size, orientation: int) -> tuple[f
     return w - x if orientation in _FLIP_X else x, h - y if orientation in _FLIP_Y else y
 
 
-def _orient_angle(degrees: float, orientation: int) -> float:
-    """Turn a clockwise angle with the image."""
-    turned = {3: 180, 6: 90, 8: -90}
-    mirrored = {2: 180, 4: 0, 5: 90, 7: -90}
-    if orientation in mirrored:
-        return (mirrored[orientation] - degrees) % 360
-    return (turned.get(orientation, 0) + degrees) % 360
-
-
 def _orient(
     kind: str, coords: tuple[float, ...], stored: Size, orientation: int
 ) -> tuple[float, ...]:
@@ -127,8 +115,9 @@ def _orient(
         return orient_xywh((x, y, w, h), stored, orientation)
     if kind == "rotated_bbox":
         cx, cy, w, h, degrees = coords
-        centre = _orient_point(cx, cy, stored, orientation)
-        return *centre, w, h, _orient_angle(degrees, orientation)
+        turned = _TURNED.get(orientation, 0)
+        angle = turned - degrees if orientation in _MIRRORED else turned + degrees
+        return *_orient_point(cx, cy, stored, orientation), w, h, angle % 360
     if kind == "ellipse":
         x1, y1, x2, y2 = coords
         x, y, w, h = orient_xywh((x1, y1, x2 - x1, y2 - y1), stored, orientation)

@@ -101,6 +101,7 @@ class ImageProblem(Exception):  # noqa: N818  (a finding about an item, not a fa
         return self.reason
 
 
+@dataclass(slots=True, eq=False)
 class OpenedImage:
     """An image whose bytes and header are read and checked, and whose pixels are not yet.
 
@@ -111,10 +112,9 @@ class OpenedImage:
         What is unusual about its pixels, as reasons of a `Tally`; known once it is decoded.
     """
 
-    def __init__(self, info: ImageInfo, load: Callable[[int], Decoded]) -> None:
-        self.info = info
-        self.notes: tuple[str, ...] = ()
-        self._load = load
+    info: ImageInfo
+    _load: Callable[[int], Decoded]
+    notes: tuple[str, ...] = ()
 
     def decode(self, *, least_side_px: int = 0) -> Image.Image:
         """Decode the pixels, once: upright, mode RGB, holding no file.
@@ -154,10 +154,8 @@ def open_image(
     ----------
     source : str, Path, bytes or array
         A path, a file's bytes, or pixels of shape (height, width[, 1 | 2 | 3 | 4]) (see pixels.py).
-    max_pixels : int
-        Refuse larger images, from the header alone.
-    max_bytes : int
-        Refuse larger files, unread.
+    max_pixels, max_bytes : int
+        Larger images are refused from the header alone, larger files unread.
     channel_order : {"rgb", "bgr"}
         Of an array; Datumaro's media in memory are ``"bgr"``.
     depth_range : DepthRange

@@ -39,24 +39,24 @@ Decoded = tuple[Image.Image, tuple[str, ...]]
 
 _JPEG = {"JPEG", "MPO"}  # MPO: several JPEGs in one file, the first of which is the image
 _ORIENTATION_TAG = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_TURN = Image.Transpose
+_UPRIGHT = {  # by EXIF orientation
+    2: _TURN.FLIP_LEFT_RIGHT,
+    3: _TURN.ROTATE_180,
+    4: _TURN.FLIP_TOP_BOTTOM,
+    5: _TURN.TRANSPOSE,
+    6: _TURN.ROTATE_270,
+    7: _TURN.TRANSVERSE,
+    8: _TURN.ROTATE_90,
 }
-_FOREIGN = "B" if sys.byteorder == "little" else "L"
 # Premultiplied and palette-with-alpha modes have no direct conversion to RGB in Pillow.
 _BY_WAY_OF = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA"}
 # Pillow's name for 16-bit colour as it lies in the file → one by which the other bytes are taken.
-_OTHER_BYTES = {
-    "LA;16B": "RGBA",
-    **{f"{mode};16B": f"{mode};16L" for mode in ("RGB", "RGBA", "RGBX")},
-    **{f"{mode};16L": f"{mode};16B" for mode in ("RGB", "RGBA", "RGBX")},
-    **{f"{mode};16N": f"{mode};16{_FOREIGN}" for mode in ("RGB", "RGBA", "RGBX")},
+_OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+_OTHER_BYTES = {"LA;16B": "RGBA"} | {
+    f"{mode};16{order}": f"{mode};16{other}"
+    for mode in ("RGB", "RGBA", "RGBX")
+    for order, other in _OTHER_ORDER.items()
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .escaping import printable
@@ -47,7 +47,7 @@ class Reason:
     examples: tuple[str, ...]
 
 
-@dataclass(slots=True, init=False, repr=False)
+@dataclass(slots=True, repr=False)
 class Tally:
     """Counts by reason; picklable and JSON-able, of bounded size for a bounded set of reasons.
 
@@ -55,12 +55,8 @@ class Tally:
     what differs from case to case (a file name, a line number) belongs in the example.
     """
 
-    _counts: dict[str, int]
-    _examples: dict[str, list[str]]
-
-    def __init__(self) -> None:
-        self._counts = {}
-        self._examples = {}
+    _counts: dict[str, int] = field(default_factory=dict, init=False)
+    _examples: dict[str, list[str]] = field(default_factory=dict, init=False)
 
     def add(self, reason: str, example: str = "", count: int = 1) -> None:
         """Count a reason once more, or `count` times, and keep the example if it is a new one."""

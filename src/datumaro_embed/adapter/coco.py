@@ -21,7 +21,7 @@ from datumaro.plugins.data_formats.coco.format import CocoTask
 from ..errors import DatasetReadError
 from ..tally import Tally
 from .coco_annotations import AnnotationReader, CocoCategories, Listed, number_annotations
-from .coco_document import Document, as_id, marks, read_document
+from .coco_document import Document, as_id, marks, objects, read_document
 from .coco_files import COCO_FORMATS, CocoFile, find_coco_files, find_images_folder, relative
 from .same_stem import can_be_id, with_distinct_ids
 
@@ -31,12 +31,7 @@ __all__ = ["read_coco"]
 def read_coco(path: Path, format_name: str, losses: Tally) -> tuple[Dataset, Path]:
     """Return a dataset, and the folder in which annotations and images lie.
 
-    Parameters
-    ----------
-    path : Path
-        Its folder, its ``annotations`` folder, or one JSON file.
-    format_name : str
-        One of `COCO_FORMATS`.
+    The path is that of its folder, its ``annotations`` folder, or one JSON file.
 
     Raises
     ------
@@ -91,8 +86,7 @@ def _task_of(annotations: list[Any], tasks: Collection[CocoTask]) -> CocoTask:
     """Infer from the first annotations what a file holds whose name does not say it."""
     if len(tasks) == 1:
         return next(iter(tasks))
-    first = [annotation for annotation in annotations[:100] if isinstance(annotation, dict)]
-    fields = {field for annotation in first for field in annotation}
+    fields = set().union(*objects(annotations[:100]))
     for field, task in (
         ("segments_info", CocoTask.panoptic),
         ("keypoints", CocoTask.person_keypoints),

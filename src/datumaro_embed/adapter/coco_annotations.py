@@ -23,7 +23,7 @@ from datumaro.plugins.data_formats.coco.format import CocoTask
 from datumaro.util.meta_file_util import has_meta_file, parse_meta_file
 
 from ..tally import Tally
-from .coco_document import Document, as_id, as_number
+from .coco_document import Document, as_id, as_number, objects
 
 __all__ = ["AnnotationReader", "CocoCategories", "Listed", "number_annotations"]
 
@@ -107,9 +107,7 @@ def number_annotations(annotations: list[Any], reader: AnnotationReader) -> None
     """Make ids whole and different: Datumaro takes what has one id for parts of one object."""
     seen: set[int] = set()
     without: list[Document] = []
-    for annotation in annotations:
-        if not isinstance(annotation, dict):
-            continue
+    for annotation in objects(annotations):
         number = as_id(annotation.get("id"))
         if not isinstance(number, int) or number in seen:
             without.append(annotation)

@@ -13,7 +13,7 @@ import orjson
 from ..errors import DatasetReadError
 from .fence import read_error
 
-__all__ = ["as_id", "as_number", "marks", "read_document"]
+__all__ = ["Document", "as_id", "as_number", "marks", "objects", "read_document"]
 
 Document = dict[str, Any]
 
@@ -66,6 +66,11 @@ def as_number(value: object) -> float:
     raise TypeError(f"{value!r} is not a number")
 
 
+def objects(entries: list[Any]) -> Iterator[Document]:
+    """Yield the JSON objects of a list; anything may stand among them."""
+    return (entry for entry in entries if isinstance(entry, dict))
+
+
 def marks(document: Document, subset: str) -> Iterator[int]:
     """Yield a number for each image and each object, the same for the same one in another file.
 
@@ -73,12 +78,12 @@ def marks(document: Document, subset: str) -> Iterator[int]:
     (a panoptic segment has one) or neither.
     """
     names, labels = (
-        {as_id(each.get("id")): str(each.get(field)) for each in _objects(document[entries])}
+        {as_id(each.get("id")): str(each.get(field)) for each in objects(document[entries])}
         for entries, field in (("images", "file_name"), ("categories", "name"))
     )
     for name in names.values():
         yield hash((subset, name))
-    for annotation in _objects(document["annotations"]):
+    for annotation in objects(document["annotations"]):
         segments = annotation.get("segments_info")
         image = names.get(as_id(annotation.get("image_id")))
         for part in segments if isinstance(segments, list) else [annotation]:
@@ -91,10 +96,6 @@ def marks(document: Document, subset: str) -> Iterator[int]:
             numbers = [*(box if isinstance(box, list) else [box]), part.get("area")]
             facts = (label, bool(shape or part is not annotation), repr(part.get("keypoints")))
             yield hash((subset, image, *facts, *map(_rounded, numbers)))
-
-
-def _objects(entries: list[Any]) -> Iterator[Document]:
-    return (entry for entry in entries if isinstance(entry, dict))
 
 
 def _rounded(value: object) -> float | str:

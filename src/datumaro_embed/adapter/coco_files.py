@@ -19,7 +19,7 @@ from datumaro.plugins.data_formats.coco.format import CocoTask
 
 from ..tally import Tally
 from .dataset import is_split_name
-from .fence import read_error
+from .fence import is_hidden, read_error
 
 __all__ = [
     "COCO_FORMATS",
@@ -146,16 +146,12 @@ def find_images_folder(file: CocoFile, dataset: Path, file_names: Sequence[str])
 
 def _candidates(folder: Path) -> Iterator[CocoFile]:
     for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
         json_files = [Path(parent, n) for n in names if n.lower().endswith(".json")]
-        for path in sorted(path for path in json_files if not _is_hidden(path.name)):
+        for path in sorted(path for path in json_files if not is_hidden(path.name)):
             file = _coco_file(path, folder)
             if file.is_named or (len(json_files) <= _MANY and _mentions_images(path)):
                 yield file
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
 
 
 def _coco_file(path: Path, dataset: Path) -> CocoFile:

@@ -166,7 +166,14 @@ class SourceDataset:
         categories: Mapping[AnnotationType, DmCategories] = dataset.categories()
         self.categories: Categories = categories_record(categories)
         items = sorted(dataset, key=lambda item: (item.subset, item.id))
-        _refuse_empty_or_twice(items)
+        if not items:
+            raise EmptyDatasetError("The dataset has no items. Check the path and the format.")
+        for first, second in pairwise((item.subset, item.id) for item in items):
+            if first == second:
+                raise DatasetReadError(
+                    f"Two items are called {'/'.join(first)}. Rename one of them "
+                    "(`datum transform -t rename`, or reindex)."
+                )
         declared_root = root or getattr(dataset, "data_path", None)
         self.root: Path = Path(declared_root or _common_folder(items))
         self._items = Items(items, packed=packed)
@@ -194,17 +201,6 @@ class SourceDataset:
             key = ItemKey(item.subset, item.id)
             yield SourceItem(
                 key, item.media, path, unsafe, item, self.categories.labels, self._relative_boxes
-            )
-
-
-def _refuse_empty_or_twice(items: Sequence[DatasetItem]) -> None:
-    if not items:
-        raise EmptyDatasetError("The dataset has no items. Check the path and the format.")
-    for first, second in pairwise(items):
-        if (first.subset, first.id) == (second.subset, second.id):
-            raise DatasetReadError(
-                f"Two items are called {first.subset}/{first.id}. Rename one of them "
-                "(`datum transform -t rename`, or reindex)."
             )
 
 

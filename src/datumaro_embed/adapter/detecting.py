@@ -102,31 +102,23 @@ def _formats(path: Path) -> list[str]:
 @contextmanager
 def _without_stores(path: Path) -> Iterator[Path]:
     """Give a folder as it would be without stores of ours: itself, or links to all else in it."""
-    if not path.is_dir() or not _holds_stores(path):
+    folder, below, has_stores = path, Path(path.resolve().name or "dataset"), False
+    while folder.is_dir():
+        entries = list(folder.iterdir())
+        own = [entry for entry in entries if not is_part_of_store(entry)]
+        has_stores |= len(own) < len(entries)
+        if len(own) != 1 or not own[0].is_dir():
+            break
+        folder, below = own[0], below / own[0].name  # Datumaro looks into a single folder
+    if not has_stores:
         yield path
         return
     with TemporaryDirectory(prefix="datumaro-embed-") as temporary:
-        view = Path(temporary, path.resolve().name or "dataset")
-        _link_others(path, view)
-        yield view
-
-
-def _holds_stores(folder: Path) -> bool:
-    entries = list(folder.iterdir())
-    if any(map(is_part_of_store, entries)):
-        return True
-    # Of a single folder Datumaro looks into that.
-    return len(entries) == 1 and entries[0].is_dir() and _holds_stores(entries[0])
-
-
-def _link_others(folder: Path, view: Path) -> None:
-    view.mkdir()
-    entries = [entry for entry in folder.iterdir() if not is_part_of_store(entry)]
-    if len(entries) == 1 and entries[0].is_dir():
-        _link_others(entries[0], view / entries[0].name)
-        return
-    for entry in entries:
-        (view / entry.name).symlink_to(os.path.abspath(entry))
+        view = Path(temporary, below)
+        view.mkdir(parents=True)
+        for entry in own:
+            (view / entry.name).symlink_to(os.path.abspath(entry))
+        yield Path(temporary, below.parts[0])
 
 
 def _own_files(path: Path) -> Iterator[Path]:

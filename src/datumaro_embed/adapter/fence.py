@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..errors import DatasetReadError
 from ..tally import Tally
 
-__all__ = ["Fence", "Folder", "is_within", "read_error"]
+__all__ = ["Fence", "Folder", "is_hidden", "is_within", "read_error"]
 
 _LEAVES = "the path leaves the dataset folder"
 _LINKED_OUT = "a link leads out of the dataset folder (--follow-symlinks allows it)"
@@ -101,6 +101,11 @@ def read_error(path: str | Path, what: str) -> DatasetReadError:
     return DatasetReadError(f"{path}: {what}", path=str(path))
 
 
+def is_hidden(name: str) -> bool:
+    """Tell a name that begins with a dot, or that an operating system gives to its own."""
+    return name.startswith(".") or name in _NO_FOLDERS
+
+
 def is_within(path: str, folder: str) -> bool:
     """Tell whether an absolute path is a folder or lies below it, by its text alone."""
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
@@ -114,7 +119,7 @@ def _scan(path: str) -> tuple[list[str], frozenset[str], list[str]]:
     files, links, folders = [], set(), []
     with os.scandir(path) as entries:
         for entry in entries:
-            if entry.name.startswith(".") or entry.name in _NO_FOLDERS:
+            if is_hidden(entry.name):
                 continue
             if entry.is_symlink():
                 links.add(entry.name)

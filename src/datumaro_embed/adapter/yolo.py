@@ -46,12 +46,7 @@ def holds_yolo(path: Path) -> bool:
 
 
 def read_yolo(path: Path, losses: Tally, *, follow_symlinks: bool = False) -> tuple[Dataset, Path]:
-    """Return a dataset and its folder.
-
-    Parameters
-    ----------
-    path : Path
-        The dataset's folder, or the file that describes it.
+    """Return a dataset and its folder; the path is that of this, or of the file that describes it.
 
     Raises
     ------

@@ -40,26 +40,13 @@ _ASSIGNED = re.compile(r"\s*(\w+)\s*=\s*(.+)")
 
 @dataclass(frozen=True, slots=True)
 class YoloConfig:
-    """What a YOLO dataset says of itself.
-
-    Attributes
-    ----------
-    file : Path
-    names : tuple of str
-        Class names by class number.
-    splits : mapping of str to list of str
-        For each split the folders and lists of images, as they are written.
-    base : str
-        The folder that these start from, as it is written; empty: the file's own.
-    keypoints : (number, values of each) or None
-        Of a pose dataset.
-    """
+    """What a YOLO dataset says of itself; folders and lists of images are as they are written."""
 
     file: Path
-    names: tuple[str, ...]
-    splits: dict[str, list[str]] = field(default_factory=dict)
-    base: str = ""
-    keypoints: tuple[int, int] | None = None
+    names: tuple[str, ...]  # by class number
+    splits: dict[str, list[str]] = field(default_factory=dict)  # folders and lists of images
+    base: str = ""  # the folder that these start from; empty: the file's own
+    keypoints: tuple[int, int] | None = None  # of a pose dataset: how many, of how many values
 
     @property
     def is_darknet(self) -> bool:
@@ -82,10 +69,7 @@ class _TextLoader(yaml.BaseLoader):  # type: ignore[misc]
 def find_config(path: Path) -> Path | None:
     """Return the file that describes a YOLO dataset; None where there is none.
 
-    Parameters
-    ----------
-    path : Path
-        The dataset's folder, or one that holds nothing but that; or the file itself.
+    The path is that of the dataset's folder, of one that holds nothing but that, or of the file.
     """
     if path.is_file():
         return path if path.suffix.lower() in {*_YAML, ".data"} else None
