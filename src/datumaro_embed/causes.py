@@ -1,4 +1,4 @@
-"""Why items failed: many messages, few causes."""
+"""Group the many messages of failed items by their few causes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JPEG and PNG files that stop early or lack data: what is whole but for its end can be used."""
+"""JPEG and PNG files that stop early or lack data; a file that lacks only its end is usable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file is that is not read as an image: named by its first bytes, with what to do next."""
+"""Name files that are not read as images by their first bytes, and say what to do next."""
 
 from __future__ import annotations
 

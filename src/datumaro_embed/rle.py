@@ -30,7 +30,7 @@ Runs = npt.NDArray[np.int64]
 
 
 class RleError(ValueError):
-    """A run-length encoding that is none."""
+    """An invalid run-length encoding."""
 
 
 @dataclass(frozen=True, slots=True)

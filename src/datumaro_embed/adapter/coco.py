@@ -70,7 +70,7 @@ def read_coco(path: Path, format_name: str, losses: Tally) -> tuple[Dataset, Pat
 
 
 def _is_held(other: CocoFile, files: list[CocoFile], held: set[int]) -> bool:
-    """Tell whether a file says nothing that those read do not: no image, and no object.
+    """Tell whether the files that are read hold every image and object of another file.
 
     Datumaro saves each object as instances, as stuff and, if it is a mask, as a panoptic segment.
     """
@@ -83,7 +83,7 @@ def _is_held(other: CocoFile, files: list[CocoFile], held: set[int]) -> bool:
 
 
 def _task_of(annotations: list[Any], tasks: Collection[CocoTask]) -> CocoTask:
-    """Infer from the first annotations what a file holds whose name does not say it."""
+    """Infer the task of a file from its first annotations, where its name does not say it."""
     if len(tasks) == 1:
         return next(iter(tasks))
     fields = set().union(*objects(annotations[:100]))

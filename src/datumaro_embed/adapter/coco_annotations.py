@@ -1,4 +1,4 @@
-"""COCO categories and annotations → Datumaro's: one by one, what is lost is counted."""
+"""Convert COCO categories and annotations to Datumaro's one by one, and count what is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One COCO JSON file as Python has it, or one sentence that says what is wrong with it."""
+"""Parse one COCO JSON file, or say in one sentence what is wrong with it."""
 
 from __future__ import annotations
 

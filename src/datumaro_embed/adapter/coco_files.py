@@ -1,4 +1,4 @@
-"""Which JSON files of a COCO dataset are read, as what, and in which folder their images lie.
+"""Choose the JSON files of a COCO dataset, the task and subset of each, and its images' folder.
 
 Datumaro reads every ``TASK_SUBSET.json`` below the folder, the last one found of each name, and
 finds images below ``images/`` alone. Here the files nearest to the dataset's folder win, and the
@@ -195,7 +195,7 @@ def _mentions(path: Path, *keys: bytes) -> bool:
 
 
 def _not_of_one_kind(files: list[CocoFile]) -> set[CocoTask]:
-    """Return what Datumaro does not read beside instances: stuff and panoptic annotations.
+    """Return the tasks that Datumaro does not read beside instances: stuff and panoptic.
 
     Keypoints it leaves out too, but those are of the same objects, and are joined to them here.
     """

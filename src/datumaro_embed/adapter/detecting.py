@@ -1,4 +1,4 @@
-"""Which of Datumaro's formats a folder has, whatever stores of ours are in it; or what it lacks.
+"""Detect the format of a folder, ignoring our own stores in it, or say what the folder lacks.
 
 Datumaro takes any folder with an ``.h5`` file for the format nyu_depth_v2, and a folder of images
 for none as soon as anything else lies in it.
@@ -57,7 +57,7 @@ def detect_format(path: Path) -> str:
 
 
 def found_files(path: Path) -> str:
-    """Say how many files of which kind lie where, the most frequent first."""
+    """Count the files by kind and folder, the most frequent first."""
     kinds = Counter(
         (file.suffix or "other", file.parent.relative_to(path).as_posix())
         for file in _own_files(path)

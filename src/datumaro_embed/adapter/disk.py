@@ -1,4 +1,4 @@
-"""Image files on disk against the files that items use: what an importer passed over is counted."""
+"""Compare image files on disk with those that items use, and count what an importer skipped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dataset's folder as a limit: which files may be opened, which folders may be entered."""
+"""The dataset's folder as a limit: the files that may be opened, the folders to walk through."""
 
 from __future__ import annotations
 

@@ -76,14 +76,12 @@ def loads_images(function: Callable[_Arguments, _Result]) -> Callable[_Arguments
     labels.
     """
 
-    def prepared(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
-        dm_image.IMAGE_BACKEND.set(_BACKEND)
-        dm_image.IMAGE_COLOR_CHANNEL.set(dm_image.ImageColorChannel.UNCHANGED)
-        return function(*args, **kwargs)
-
     @wraps(function)
     def run(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
-        return copy_context().run(prepared, *args, **kwargs)
+        context = copy_context()
+        context.run(dm_image.IMAGE_BACKEND.set, _BACKEND)
+        context.run(dm_image.IMAGE_COLOR_CHANNEL.set, dm_image.ImageColorChannel.UNCHANGED)
+        return context.run(function, *args, **kwargs)
 
     return run
 

@@ -1,4 +1,4 @@
-"""What describes a YOLO dataset: ``data.yaml`` (Ultralytics), ``obj.data`` or ``obj.names``.
+"""The file that describes a YOLO dataset: ``data.yaml`` (Ultralytics), ``obj.data``, ``obj.names``.
 
 All values are read as the text that stands there: a class ``no`` is not False, and ``007`` not 7.
 """
@@ -55,7 +55,7 @@ class YoloConfig:
 
 
 class _TextLoader(yaml.BaseLoader):  # type: ignore[misc]
-    """Read all values as text, and refuse a key that stands twice, of which one would be lost."""
+    """Read all values as text, and refuse a key that is written twice: one value would be lost."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         counts = Counter(str(key.value) for key, _ in node.value)

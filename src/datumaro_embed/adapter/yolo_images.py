@@ -1,4 +1,4 @@
-"""The images of a YOLO dataset: which there are, of which subset, with which label file.
+"""The images of a YOLO dataset, each with its subset and its label file.
 
 Images come first, each with the label file that Ultralytics looks for: ``labels/`` in the place of
 the last ``images/`` of its path, else beside it. Ids are paths below the subset's folder without
@@ -244,7 +244,7 @@ class _Finder:
 
 
 def _n_droppable(parts: list[str], n_kept: int, home: str) -> int:
-    """Return how many first parts of a path may say no more than where a dataset once was.
+    """Count the first parts of a path that may only say where the dataset once was.
 
     Never ``images``, the folder above it, or the folder of an image, as ``val/1.jpg`` is not
     ``train/1.jpg``; but always the dataset's own folder, by its name.
