@@ -1,4 +1,4 @@
-"""Why items failed: many messages, few causes."""
+"""Group the many messages of failed items by their few causes."""
 
 from __future__ import annotations
 
@@ -14,16 +14,10 @@ _NUMBER = re.compile(r"(?<![\w-])(0x[0-9a-f]+|\d[\d.,]*(?<![.,]))(?![\w-])")
 
 
 def cause_of(error: str) -> str:
-    """Return the part of an item's error that other items with the same fault have too.
+    """Return the part of an `ItemRecord.error` that other items with the same fault have too.
 
-    Parameters
-    ----------
-    error : str
-        As in `ItemRecord.error`: ``cause: detail``, or a message of another library.
-
-    Notes
-    -----
-    A pure function of the message, so that a store tells the causes that its run told.
+    The error is ``cause: detail``, or a message of another library. Nothing but the message counts,
+    so that a store tells the causes that its run told.
     """
     head = error.partition(": ")[0]
     kept = head if " " in head else error  # not the name of an exception alone

@@ -65,12 +65,7 @@ class DepthRange:
 
     @classmethod
     def parse(cls, text: str | None) -> DepthRange:
-        """Read what ``--depth-range`` takes, None where it was not given.
-
-        Raises
-        ------
-        UsageError
-        """
+        """Read what ``--depth-range`` takes, None where it was not given; raise UsageError."""
         if text is None:
             return UNCHOSEN
         if text in {"auto", "full"}:
@@ -100,7 +95,7 @@ class DepthRange:
         return self.rule == "full"
 
     def to_uint8(self, samples: Samples) -> tuple[UInt8Array, str]:
-        """Map samples to bytes.
+        """Map samples to bytes, and note where a rule matters that nobody chose.
 
         Parameters
         ----------
@@ -111,7 +106,7 @@ class DepthRange:
         -------
         pixels : array of the same shape, uint8
         note : str
-            Where the rule was not chosen and matters: a reason of a `Tally`; else empty.
+            A reason of a `Tally`, or empty.
 
         Raises
         ------
@@ -129,15 +124,20 @@ class DepthRange:
             return _stretched(samples, self.low, self.high), ""
         if self.rule == "full":
             return _on_scale(samples, _scale(samples, _FULL_BITS)), ""
-        scale = _scale(samples, _AUTO_BITS)
-        pixels, fact = _on_scale(samples, scale), _uncommon_depth(samples, scale)
+        scale, kind = _scale(samples, _AUTO_BITS), samples.dtype.kind
+        is_full = kind == "f" or scale == _scale(samples, _FULL_BITS)
+        pixels = _on_scale(samples, scale)
+        fact = "" if is_full else f"that use at most {scale.bit_length()} bits"
         is_clipped = _is_clipped(samples, scale)
         if is_clipped or _is_crushed(pixels):
             low, high = _own_range(samples)
             if low < high:
                 pixels = _stretched(samples, low, high)
                 fact = _UNSUITED if is_clipped else fact or _UNSUITED
-        return pixels, "" if self.chosen or not fact else f"{_kind(samples)} images {fact}{_ADVICE}"
+        if self.chosen or not fact:
+            return pixels, ""
+        sizes = {"u": f"{8 * samples.dtype.itemsize}-bit", "f": "floating-point"}
+        return pixels, f"{sizes.get(kind, 'integer')} images {fact}{_ADVICE}"
 
 
 UNCHOSEN = DepthRange()
@@ -169,16 +169,6 @@ def _on_scale(samples: Samples, scale: int) -> UInt8Array:
         samples = samples >> (scale.bit_length() - 8)
     pixels: UInt8Array = np.clip(samples, 0, 255).astype(np.uint8, copy=False)
     return pixels
-
-
-def _uncommon_depth(samples: Samples, scale: int) -> str:
-    is_full = samples.dtype.kind == "f" or scale == _scale(samples, _FULL_BITS)
-    return "" if is_full else f"that use at most {scale.bit_length()} bits"
-
-
-def _kind(samples: Samples) -> str:
-    sizes = {"u": f"{8 * samples.dtype.itemsize}-bit", "f": "floating-point"}
-    return sizes.get(samples.dtype.kind, "integer")
 
 
 def _stretched(samples: Samples, low: float, high: float) -> UInt8Array:

@@ -1,4 +1,4 @@
-"""JPEG and PNG files that stop early or lack data: what is whole but for its end can be used."""
+"""JPEG and PNG files that stop early or lack data; a file that lacks only its end is usable."""
 
 from __future__ import annotations
 
@@ -39,23 +39,11 @@ def jpeg_has_no_end(data: bytes) -> bool:
 
 
 def load_jpeg(image: Image.Image, data: bytes) -> bool:
-    """Decode a JPEG that has its end marker, and tell whether its data are damaged.
+    """Decode a JPEG, opened from bytes with an end marker, and tell whether its data are damaged.
 
-    Parameters
-    ----------
-    image : Image.Image
-        Opened from `data`, and not yet decoded.
-    data : bytes
-        The file's.
+    Data are missing or left over, and libjpeg's warnings do not reach Pillow: one sequential scan
+    tells it by where the decoder stops, other files by scans that are missing.
 
-    Returns
-    -------
-    bool
-        Data are missing or left over, of which libjpeg's warnings do not reach Pillow: of one
-        sequential scan by where the decoder stops, else by scans that are missing.
-
-    Notes
-    -----
     The decoder gets all but the last bytes, then these and a few more, then the end marker. Of a
     whole image it is done after the second part, neither before nor later.
     """
@@ -76,17 +64,8 @@ def load_jpeg(image: Image.Image, data: bytes) -> bool:
 def whole_jpeg(data: bytes, decode: Callable[[bytes], bytes]) -> bytes | None:
     """Complete a JPEG file that lacks its end marker, if nothing else of it is missing.
 
-    Parameters
-    ----------
-    data : bytes
-        For which `jpeg_has_no_end` is true.
-    decode : callable
-        From a file's bytes to its pixels.
-
-    Returns
-    -------
-    bytes or None
-        With an end marker; None where coefficients of some part of the image are missing.
+    None where coefficients of some part of the image are missing. `decode` makes pixels of a file's
+    bytes.
 
     Notes
     -----
@@ -97,7 +76,12 @@ def whole_jpeg(data: bytes, decode: Callable[[bytes], bytes]) -> bytes | None:
     found = _scans(data)[1]
     if not found or any(known != _ALL_COEFFICIENTS for known in found.values()):
         return None
-    stripped = _without_padding(data)
+    # A download that stopped leaves zeros, and half an end marker.
+    stripped = data.rstrip(b"\x00")
+    if stripped[-1:] == b"\xff" and len(stripped) < len(data):
+        stripped = data[: len(stripped) + 1]  # the stuffed byte FF 00
+    else:
+        stripped = stripped.rstrip(b"\xff")
     if _is_complete(stripped, decode):
         return stripped + _END
     # Zeros may be data too, of an even image; then every one of them is needed.
@@ -109,11 +93,9 @@ def whole_jpeg(data: bytes, decode: Callable[[bytes], bytes]) -> bytes | None:
 def _is_complete(data: bytes, decode: Callable[[bytes], bytes]) -> bool:
     """Tell whether no bits, added to entropy-coded data, change a pixel."""
     expected = decode(data + _END)
-    last = 7
-    for found in _RESTART.finditer(data, data.rfind(bytes((0xFF, _SCAN)))):
-        last = found[1][0] & 7
+    restarts = _RESTART.findall(data, data.rfind(bytes((0xFF, _SCAN))))
     # A decoder that expects a restart marker passes over all that comes before it.
-    restart = bytes((0xFF, 0xD0 | (last + 1) & 7))
+    restart = bytes((0xFF, 0xD0 | (restarts[-1][0] + 1) & 7 if restarts else 0xD0))
     return all(decode(data + bits + restart + bits + _END) == expected for bits in _BITS)
 
 
@@ -170,25 +152,9 @@ def _scans(data: bytes) -> tuple[int | None, dict[int, int]]:
             return marker, known
         if marker in _FRAMES:
             known = dict.fromkeys(segment[6::3], 0)
-        if marker == _SCAN:
-            _note_scan(segment, known)
+        if marker == _SCAN and len(segment) >= 4:
+            first, last, precision = segment[-3:]  # coefficients first to last of its components
+            if precision & 15 == 0:  # no bits are left for a later scan
+                for component in known.keys() & set(segment[1:-3:2]):
+                    known[component] |= ((2 << last) - 1) & ~((1 << first) - 1)
     return None, {}
-
-
-def _note_scan(segment: bytes, known: dict[int, int]) -> None:
-    """Note the coefficients of one scan, those first..last of its components."""
-    if len(segment) < 4:
-        return
-    first, last, precision = segment[-3:]
-    if precision & 15 == 0:  # no bits are left for a later scan
-        coefficients = ((2 << last) - 1) & ~((1 << first) - 1)
-        for component in known.keys() & set(segment[1:-3:2]):
-            known[component] |= coefficients
-
-
-def _without_padding(data: bytes) -> bytes:
-    """Take away zeros, as a download that stopped leaves them, and half an end marker."""
-    stripped = data.rstrip(b"\x00")
-    if stripped[-1:] == b"\xff" and len(stripped) < len(data):
-        return data[: len(stripped) + 1]  # the stuffed byte FF 00
-    return stripped.rstrip(b"\xff")

@@ -40,8 +40,7 @@ def png_size(data: bytes) -> tuple[int, int]:
     """Return the size that a PNG's first chunk declares: a bomb may hold nothing more than that."""
     if data[:8] != b"\x89PNG\r\n\x1a\n" or data[12:16] != b"IHDR" or len(data) < 24:
         return 0, 0
-    width, height = struct.unpack(">II", data[16:24])
-    return width, height
+    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
 
 
 class UnknownFormatError(ValueError):
@@ -82,20 +81,17 @@ class _Tiff(TiffImageFile):
         if self.width * self.height * channels * bits > 8 * _MOST_SAMPLE_BYTES:
             reason = f"{name}, {self.width} x {self.height}: more than 1 GiB"
             raise UnknownFormatError(FileKind(Status.TOO_LARGE, reason))
-        if in_planes:
-            reason = f"it is {name} in separate planes; save it with interleaved channels"
-        elif (kind, bits) in _OPENCV_SAMPLES and (colour, channels) in _OPENCV_COLOURS:
+        is_known = (kind, bits) in _OPENCV_SAMPLES and (colour, channels) in _OPENCV_COLOURS
+        if is_known and not in_planes:
             return
-        else:
-            reason = f"it is {name}; convert it to 16-bit PNG or 32-bit float TIFF"
-        raise UnknownFormatError(FileKind(Status.UNSUPPORTED, reason))
+        advice = "; convert it to 16-bit PNG or 32-bit float TIFF"
+        if in_planes:
+            advice = " in separate planes; save it with interleaved channels"
+        raise UnknownFormatError(FileKind(Status.UNSUPPORTED, f"it is {name}{advice}"))
 
 
 def samples_of(image: Image.Image, data: bytes) -> npt.NDArray[Any] | None:
-    """Decode samples that Pillow has no mode for: upright, colours in the order BGR.
-
-    None for an image that Pillow decodes.
-    """
+    """Decode samples that Pillow has no mode for: upright, BGR; None where Pillow decodes them."""
     if not isinstance(image, _Tiff) or not image.by_opencv:
         return None
     import cv2
@@ -165,10 +161,10 @@ def _open_heic(data: bytes) -> Image.Image:
     """Open by pillow-heif, which is not registered with Pillow: others may not want it there."""
     try:
         from pillow_heif import HeifImageFile
+
+        image: Image.Image = HeifImageFile(BytesIO(data), "")
     except ImportError:
         raise UnknownFormatError(file_kind(data)) from None
-    try:
-        image: Image.Image = HeifImageFile(BytesIO(data), "")
     except _NOT_MINE as error:
         raise ValueError(_damaged("HEIC", error)) from error
     return image

@@ -19,7 +19,10 @@ __all__ = ["BoxRule", "choose_rule", "orient_mask", "orient_xywh", "to_upright",
 
 Size = tuple[int, int]
 
-_POINT_TYPES = frozenset({"polygon", "polyline", "points"})
+# EXIF 2.32, tag 0x0112, read as stored → upright: 5 to 8 swap x and y, and these mirror then.
+_FLIP_X, _FLIP_Y = (2, 3, 6, 7), (3, 4, 7, 8)
+_MIRRORED = (2, 4, 5, 7)
+_TURNED = {2: 180, 3: 180, 5: 90, 6: 90, 7: -90, 8: -90}  # degrees, clockwise
 
 
 class BoxRule(Enum):
@@ -45,16 +48,11 @@ def choose_rule(
     stored : (width, height)
         Pixels as they lie in the file.
     orientation : int
-        EXIF 1 to 8.
+        EXIF 1 to 8; 1 needs no rule.
     declared : (width, height) or None
         What the dataset itself says, or the size by which its importer multiplied fractions.
     relative : bool
         The format stores fractions of the upright size (YOLO).
-
-    Returns
-    -------
-    BoxRule or None
-        None where there is no rotation and nothing to decide.
 
     Notes
     -----
@@ -72,13 +70,16 @@ def to_upright(
     annotation: AnnotationRecord, rule: BoxRule | None, stored: Size, orientation: int
 ) -> AnnotationRecord:
     """Return the annotation in upright pixels; masks are turned by `orient_mask` instead."""
-    if rule is None or rule is BoxRule.DECLARED_UPRIGHT or not annotation.coords:
+    coords = annotation.coords
+    if rule is None or rule is BoxRule.DECLARED_UPRIGHT or not coords:
         return annotation
-    if rule is BoxRule.RELATIVE_TO_UPRIGHT:
-        return replace(annotation, coords=_rescale(annotation.coords, stored, orientation))
-    return replace(
-        annotation, coords=_orient(annotation.type, annotation.coords, stored, orientation)
-    )
+    if rule is BoxRule.ROTATED_WITH_IMAGE:
+        return replace(annotation, coords=_orient(annotation.type, coords, stored, orientation))
+    # Undo a multiplication by the stored size, and multiply by the upright size instead.
+    width, height = upright_size(stored, orientation)
+    scale_x, scale_y = width / stored[0], height / stored[1]
+    scaled = tuple(value for x, y in _pairs(coords) for value in (x * scale_x, y * scale_y))
+    return replace(annotation, coords=scaled)
 
 
 def orient_xywh(
@@ -95,34 +96,15 @@ def orient_mask(mask: npt.NDArray[np.bool_], orientation: int) -> npt.NDArray[np
     """Turn a stored (height, width) array upright, as EXIF orientation says."""
     if orientation >= 5:
         mask = mask.T
-    return mask[
-        :: -1 if orientation in (3, 4, 7, 8) else 1, :: -1 if orientation in (2, 3, 6, 7) else 1
-    ]
+    down, across = (-1 if orientation in flipped else 1 for flipped in (_FLIP_Y, _FLIP_X))
+    return mask[::down, ::across]
 
 
 def _orient_point(x: float, y: float, stored: Size, orientation: int) -> tuple[float, float]:
-    """Move one point; the table is EXIF 2.32, tag 0x0112, read as stored → upright."""
     w, h = stored
     if orientation >= 5:
         x, y, w, h = y, x, h, w
-    return (
-        w - x if orientation in (2, 3, 6, 7) else x,
-        h - y if orientation in (3, 4, 7, 8) else y,
-    )
-
-
-def _orient_angle(degrees: float, orientation: int) -> float:
-    """Turn a clockwise angle with the image."""
-    turned = {
-        2: 180 - degrees,
-        3: degrees + 180,
-        4: -degrees,
-        5: 90 - degrees,
-        6: degrees + 90,
-        7: -90 - degrees,
-        8: degrees - 90,
-    }
-    return turned.get(orientation, degrees) % 360
+    return w - x if orientation in _FLIP_X else x, h - y if orientation in _FLIP_Y else y
 
 
 def _orient(
@@ -133,28 +115,18 @@ def _orient(
         return orient_xywh((x, y, w, h), stored, orientation)
     if kind == "rotated_bbox":
         cx, cy, w, h, degrees = coords
-        return (
-            *_orient_point(cx, cy, stored, orientation),
-            w,
-            h,
-            _orient_angle(degrees, orientation),
-        )
+        turned = _TURNED.get(orientation, 0)
+        angle = turned - degrees if orientation in _MIRRORED else turned + degrees
+        return *_orient_point(cx, cy, stored, orientation), w, h, angle % 360
     if kind == "ellipse":
         x1, y1, x2, y2 = coords
         x, y, w, h = orient_xywh((x1, y1, x2 - x1, y2 - y1), stored, orientation)
         return x, y, x + w, y + h
-    if kind in _POINT_TYPES:
+    if kind in {"polygon", "polyline", "points"}:
         return tuple(
             value for x, y in _pairs(coords) for value in _orient_point(x, y, stored, orientation)
         )
     return coords
-
-
-def _rescale(coords: tuple[float, ...], stored: Size, orientation: int) -> tuple[float, ...]:
-    """Undo a multiplication by the stored size, and multiply by the upright size instead."""
-    width, height = upright_size(stored, orientation)
-    scale_x, scale_y = width / stored[0], height / stored[1]
-    return tuple(value for x, y in _pairs(coords) for value in (x * scale_x, y * scale_y))
 
 
 def _pairs(coords: tuple[float, ...]) -> Iterator[tuple[float, float]]:

@@ -101,6 +101,7 @@ class ImageProblem(Exception):  # noqa: N818  (a finding about an item, not a fa
         return self.reason
 
 
+@dataclass(slots=True, eq=False)
 class OpenedImage:
     """An image whose bytes and header are read and checked, and whose pixels are not yet.
 
@@ -111,24 +112,18 @@ class OpenedImage:
         What is unusual about its pixels, as reasons of a `Tally`; known once it is decoded.
     """
 
-    def __init__(self, info: ImageInfo, load: Callable[[int], Decoded]) -> None:
-        self.info = info
-        self.notes: tuple[str, ...] = ()
-        self._load = load
+    info: ImageInfo
+    _load: Callable[[int], Decoded]
+    notes: tuple[str, ...] = ()
 
     def decode(self, *, least_side_px: int = 0) -> Image.Image:
-        """Decode the pixels, once.
+        """Decode the pixels, once: upright, mode RGB, holding no file.
 
         Parameters
         ----------
         least_side_px : int
             Where positive, a JPEG may come at 1/2, 1/4 or 1/8 of its size, the smallest whose sides
             are both at least so long: several times faster, and not quite the same pixels.
-
-        Returns
-        -------
-        Image.Image
-            Upright, mode RGB, decoded, holding no file.
 
         Raises
         ------
@@ -159,10 +154,8 @@ def open_image(
     ----------
     source : str, Path, bytes or array
         A path, a file's bytes, or pixels of shape (height, width[, 1 | 2 | 3 | 4]) (see pixels.py).
-    max_pixels : int
-        Refuse larger images, from the header alone.
-    max_bytes : int
-        Refuse larger files, unread.
+    max_pixels, max_bytes : int
+        Larger images are refused from the header alone, larger files unread.
     channel_order : {"rgb", "bgr"}
         Of an array; Datumaro's media in memory are ``"bgr"``.
     depth_range : DepthRange
@@ -188,54 +181,19 @@ def open_image(
     return OpenedImage(info, partial(decode_file, data, image, info.orientation, depth_range))
 
 
-def read_image(
-    source: ImageSource,
-    *,
-    max_pixels: int = MAX_PIXELS,
-    max_bytes: int = MAX_BYTES,
-    channel_order: str = "rgb",
-    depth_range: DepthRange = UNCHOSEN,
-) -> tuple[Image.Image, ImageInfo]:
-    """Decode an image completely, upright and in RGB.
-
-    Parameters and errors are those of `open_image`.
-
-    Returns
-    -------
-    image : Image.Image
-        Mode RGB, decoded, holding no file.
-    info : ImageInfo
-    """
-    opened = open_image(
-        source,
-        max_pixels=max_pixels,
-        max_bytes=max_bytes,
-        channel_order=channel_order,
-        depth_range=depth_range,
-    )
+def read_image(source: ImageSource, **options: Any) -> tuple[Image.Image, ImageInfo]:
+    """Decode an image completely, upright and in RGB; options and errors as in `open_image`."""
+    opened = open_image(source, **options)
     return opened.decode(), opened.info
 
 
-def read_info(
-    source: ImageSource, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
-) -> ImageInfo:
-    """Read header and hash only; the pixels may still be damaged.
-
-    Parameters and errors are those of `open_image`.
-    """
-    if isinstance(source, np.ndarray):
-        return _array_info(source)
-    return open_image(source, max_pixels=max_pixels, max_bytes=max_bytes).info
+def read_info(source: ImageSource) -> ImageInfo:
+    """Read header and hash only; the pixels may still be damaged. Errors as in `open_image`."""
+    return _array_info(source) if isinstance(source, np.ndarray) else open_image(source).info
 
 
 def upright_rgb(image: Image.Image, depth_range: DepthRange = UNCHOSEN) -> Image.Image:
-    """Convert an image that Pillow has opened already.
-
-    Raises
-    ------
-    ImageProblem
-        It cannot be decoded or converted.
-    """
+    """Convert an image that Pillow has opened; raise `ImageProblem` where that cannot be done."""
     with quiet_pillow():
         try:
             return decode_opened(image, depth_range)
@@ -262,7 +220,10 @@ def _open(data: bytes, max_pixels: int) -> tuple[Image.Image, ImageInfo]:
     _check_pixels(ImageInfo(width, height, 1, digest), max_pixels)
     if width < 1 or height < 1:
         raise ImageProblem(Status.UNREADABLE, f"it has no pixels ({width} x {height})", unknown)
-    return image, _info(image, data, digest)
+    orientation = orientation_of(image, data)
+    if image.format == "TIFF" and orientation >= 5:  # Pillow gives the upright size here
+        width, height = height, width
+    return image, ImageInfo(width, height, orientation, digest)
 
 
 def _check_pixels(info: ImageInfo, max_pixels: int) -> None:
@@ -271,18 +232,9 @@ def _check_pixels(info: ImageInfo, max_pixels: int) -> None:
         raise ImageProblem(Status.TOO_LARGE, reason, info)
 
 
-def _info(image: Image.Image, data: bytes, digest: bytes) -> ImageInfo:
-    orientation = orientation_of(image, data)
-    width, height = image.size
-    if image.format == "TIFF" and orientation >= 5:  # Pillow gives the upright size here
-        width, height = height, width
-    return ImageInfo(width, height, orientation, digest)
-
-
 def _read_bytes(source: str | Path | bytes, max_bytes: int) -> bytes:
     if isinstance(source, bytes | bytearray | memoryview):
-        if len(source) > max_bytes:
-            raise _too_many_bytes(len(source), max_bytes)
+        _check_bytes(len(source), max_bytes)
         return bytes(source)
     try:
         return _read_regular_file(source, max_bytes)
@@ -305,8 +257,7 @@ def _read_regular_file(path: str | Path, max_bytes: int) -> bytes:
         data = file.read(found.st_size + 1)
         if len(data) > found.st_size:  # it grows, or has no size of its own
             data += file.read(max_bytes + 1 - len(data))
-    if len(data) > max_bytes:
-        raise _too_many_bytes(len(data), max_bytes)
+    _check_bytes(len(data), max_bytes)
     return data
 
 
@@ -315,12 +266,13 @@ def _check_regular(found: os.stat_result, max_bytes: int) -> None:
         raise ImageProblem(Status.UNREADABLE, "it is a directory")
     if not stat.S_ISREG(found.st_mode):
         raise ImageProblem(Status.UNREADABLE, "it is a pipe, socket or device, not a file")
-    if found.st_size > max_bytes:
-        raise _too_many_bytes(found.st_size, max_bytes)
+    _check_bytes(found.st_size, max_bytes)
 
 
-def _too_many_bytes(found: int, max_bytes: int) -> ImageProblem:
-    return ImageProblem(Status.TOO_LARGE, f"too many bytes: {found}, the limit is {max_bytes}")
+def _check_bytes(n_bytes: int, max_bytes: int) -> None:
+    if n_bytes > max_bytes:
+        reason = f"too many bytes: {n_bytes}, the limit is {max_bytes}"
+        raise ImageProblem(Status.TOO_LARGE, reason)
 
 
 def _array_info(array: npt.NDArray[Any]) -> ImageInfo:
@@ -332,5 +284,4 @@ def _array_info(array: npt.NDArray[Any]) -> ImageInfo:
 
 
 def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if text else type(error).__name__
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""What a file is that is not read as an image: named by its first bytes, with what to do next."""
+"""Name files that are not read as images by their first bytes, and say what to do next."""
 
 from __future__ import annotations
 
@@ -28,17 +28,12 @@ IMAGE_SUFFIXES = frozenset(
 class FileKind:
     """A kind of file.
 
-    Attributes
-    ----------
-    status : Status
-        UNSUPPORTED for pictures and documents of another kind; UNREADABLE for what stands in the
-        place of an image that is missing.
-    reason : str
-        What it is, and what to do next.
+    Pictures and documents of another kind are UNSUPPORTED; what stands in the place of an image
+    that is missing is UNREADABLE.
     """
 
     status: Status
-    reason: str
+    reason: str  # what it is, and what to do next
 
 
 def _foreign(name: str, advice: str = "convert it to PNG or JPEG") -> FileKind:
@@ -91,16 +86,12 @@ _MAGIC: tuple[tuple[int, tuple[bytes, ...], FileKind], ...] = (
     (0, (b"II*\0", b"MM\0*"), _RAW),
 )
 _AGAIN = "fetch the image again"
+_LFS = _stand_in("a git-LFS pointer, not the image", "run git lfs pull")
+_ANNEX = _stand_in("a git-annex pointer, not the image", "run git annex get")
 # Of text: the beginning, in lower case, and without blanks, comments and <?xml … ?> before it.
 _TEXT: tuple[tuple[str, FileKind], ...] = (
-    (
-        r"version https?://(git-lfs|hawser|git-media)",
-        _stand_in("a git-LFS pointer, not the image", "run git lfs pull"),
-    ),
-    (
-        r"(\.\./)*(\.git)?/annex/objects/",
-        _stand_in("a git-annex pointer, not the image", "run git annex get"),
-    ),
+    (r"version https?://(git-lfs|hawser|git-media)", _LFS),
+    (r"(\.\./)*(\.git)?/annex/objects/", _ANNEX),
     (r"<(!doctype )?(\w+:)?svg\b", _foreign("an SVG drawing")),
     (r"<(!doctype html|html|head|body)\b", _stand_in("an HTML page", _AGAIN)),
     (r"<[a-z!]", _stand_in("an HTML or XML document", _AGAIN)),

@@ -39,42 +39,36 @@ Decoded = tuple[Image.Image, tuple[str, ...]]
 
 _JPEG = {"JPEG", "MPO"}  # MPO: several JPEGs in one file, the first of which is the image
 _ORIENTATION_TAG = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_TURN = Image.Transpose
+_UPRIGHT = {  # by EXIF orientation
+    2: _TURN.FLIP_LEFT_RIGHT,
+    3: _TURN.ROTATE_180,
+    4: _TURN.FLIP_TOP_BOTTOM,
+    5: _TURN.TRANSPOSE,
+    6: _TURN.ROTATE_270,
+    7: _TURN.TRANSVERSE,
+    8: _TURN.ROTATE_90,
 }
-_FOREIGN = "B" if sys.byteorder == "little" else "L"
 # Premultiplied and palette-with-alpha modes have no direct conversion to RGB in Pillow.
 _BY_WAY_OF = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA"}
 # Pillow's name for 16-bit colour as it lies in the file → one by which the other bytes are taken.
-_OTHER_BYTES = {
-    "LA;16B": "RGBA",
-    **{f"{mode};16B": f"{mode};16L" for mode in ("RGB", "RGBA", "RGBX")},
-    **{f"{mode};16L": f"{mode};16B" for mode in ("RGB", "RGBA", "RGBX")},
-    **{f"{mode};16N": f"{mode};16{_FOREIGN}" for mode in ("RGB", "RGBA", "RGBX")},
+_OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+_OTHER_BYTES = {"LA;16B": "RGBA"} | {
+    f"{mode};16{order}": f"{mode};16{other}"
+    for mode in ("RGB", "RGBA", "RGBX")
+    for order, other in _OTHER_ORDER.items()
 }
 
 
 def decode_file(
     data: bytes, image: Image.Image, orientation: int, depth: DepthRange, least_side_px: int = 0
 ) -> Decoded:
-    """Decode a file's image.
+    """Decode what `formats.identify` made of a file's bytes, and nobody else holds.
 
     Parameters
     ----------
-    data : bytes
-        The file's bytes.
-    image : Image.Image
-        What `formats.identify` made of them, and nobody else's.
     orientation : int
         EXIF, 1 to 8.
-    depth : DepthRange
-        For samples of more than 8 bits.
     least_side_px : int
         See `images.OpenedImage.decode`.
 
@@ -122,7 +116,11 @@ def _to_rgb(image: Image.Image, depth: DepthRange, *, data: bytes = b"") -> tupl
     low_bytes = _low_bytes_tile(image) if data else []
     image.load()
     if data and image.format == "JPEG" and image.mode == "RGB":
-        return _bare(image), note
+        # Stripped in place, as a copy costs as much as the decoding.
+        image.info = {}
+        with suppress(Exception):  # damaged metadata, of which nothing is left then either
+            image.getexif().clear()
+        return image, note
     if image.mode.startswith("I") or image.mode == "F":
         pixels, note = depth.to_uint8(_samples(image))
         image = Image.fromarray(pixels)
@@ -145,15 +143,12 @@ def _samples(image: Image.Image) -> npt.NDArray[Any]:
     # Pillow scales 16-bit PGM to 0..65535 but calls its mode "I", like 32-bit integers.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
         return samples.astype(np.uint16)
-    if image.mode == "I" and image.format == "TIFF" and _is_uint32_tiff(image):
-        return samples.view(np.uint32)
+    if image.mode == "I" and image.format == "TIFF":
+        tags = cast("Any", image).tag_v2
+        # The mode is signed: what is above 2**31 would be negative.
+        if tuple(tags.get(258, ())) == (32,) and tuple(tags.get(339, (1,))) == (1,):
+            return samples.view(np.uint32)
     return samples
-
-
-def _is_uint32_tiff(image: Image.Image) -> bool:
-    """Tell what Pillow's signed mode "I" does not: what is above 2**31 would be negative in it."""
-    tags = cast("Any", image).tag_v2
-    return tuple(tags.get(258, ())) == (32,) and tuple(tags.get(339, (1,))) == (1,)
 
 
 def _low_bytes_tile(image: Image.Image) -> list[Any]:
@@ -184,14 +179,6 @@ def _sixteen_bit_colour(
     return samples
 
 
-def _bare(image: Image.Image) -> Image.Image:
-    """Take the metadata from a decoded image in place: a copy costs as much as the decoding."""
-    image.info = {}
-    with suppress(Exception):  # damaged metadata, of which nothing is left then either
-        image.getexif().clear()
-    return image
-
-
 def decode_array(array: npt.NDArray[Any], depth: DepthRange, channel_order: str = "rgb") -> Decoded:
     """Convert an array to an RGB image.
 
@@ -199,8 +186,6 @@ def decode_array(array: npt.NDArray[Any], depth: DepthRange, channel_order: str 
     ----------
     array : array of shape (height, width) or (height, width, 1 | 2 | 3 | 4)
         Grey, grey + alpha, colour, colour + alpha; any real dtype.
-    depth : DepthRange
-        For samples of more than 8 bits.
     channel_order : {"rgb", "bgr"}
         Of the three colour channels.
 
@@ -227,13 +212,7 @@ def orientation_of(image: Image.Image, data: bytes = b"") -> int:
     """Return the EXIF orientation, 1 to 8; 1 where there is none or it is damaged.
 
     Plugins settle what a container says of it: AVIF's becomes EXIF, HEIC is turned while decoded.
-
-    Parameters
-    ----------
-    image : Image.Image
-    data : bytes
-        The file's bytes, where known: Pillow decodes a whole PNG to look for trailing EXIF, which
-        is spared where no such chunk's name occurs in it.
+    With the file's bytes no PNG is decoded that has no EXIF: Pillow looks for it behind the pixels.
     """
     marks = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
     if data and image.format == "PNG" and not any(mark in data for mark in marks):

@@ -23,13 +23,14 @@ from pycocotools import mask as coco_mask
 __all__ = ["MAX_MASK_PIXELS", "Rle", "RleError"]
 
 MAX_MASK_PIXELS = 2**30  # pycocotools counts in 32 bits; decoded, it is 1 GiB
+_NO_RUNS = "its counts are no run lengths"
 _MAX_GROUPS = 7  # of 5 bits in a run: 32 bits and the sign
 
 Runs = npt.NDArray[np.int64]
 
 
 class RleError(ValueError):
-    """A run-length encoding that is none."""
+    """An invalid run-length encoding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +53,7 @@ class Rle:
     def of(cls, encoded: Any) -> Rle:
         """Check ``{"size": [height, width], "counts": …}``, compressed or a list of runs.
 
-        Raises
-        ------
-        RleError
-
-        Notes
-        -----
-        Some 20 microseconds, compressed.
+        Raises `RleError`. Takes some 20 microseconds, compressed.
         """
         try:
             height, width = (_whole(value) for value in encoded["size"])
@@ -67,12 +62,10 @@ class Rle:
             raise RleError("it has no size and counts") from error
         if height < 1 or width < 1 or height * width > MAX_MASK_PIXELS:
             raise RleError(f"its size is {height} x {width}")
-        if isinstance(counts, str | bytes):
-            counts = counts if isinstance(counts, bytes) else counts.encode("utf-8", "replace")
-            runs, text = _decompressed(counts), counts
-        else:
-            runs = _listed(counts)
-            text = _compressed(runs.tolist())
+        if isinstance(counts, str):
+            counts = counts.encode("utf-8", "replace")
+        runs = _decompressed(counts) if isinstance(counts, bytes) else _listed(counts)
+        text = counts if isinstance(counts, bytes) else _compressed(runs.tolist())
         n_pixels = height * width
         if runs.min() < 0 or runs.max() > n_pixels or runs.sum() != n_pixels:
             raise RleError(f"its runs do not add up to {height} x {width}")
@@ -80,12 +73,7 @@ class Rle:
 
     @classmethod
     def from_json(cls, text: str) -> Rle:
-        """Read and check what `to_json` returned.
-
-        Raises
-        ------
-        RleError
-        """
+        """Read and check what `to_json` returned; raise `RleError`."""
         try:
             return cls.of(json.loads(text))
         except (RecursionError, json.JSONDecodeError) as error:
@@ -93,13 +81,7 @@ class Rle:
 
     @classmethod
     def of_mask(cls, mask: npt.NDArray[np.bool_]) -> Rle:
-        """Encode a (height, width) array.
-
-        Raises
-        ------
-        RleError
-            It has other dimensions, or no pixels.
-        """
+        """Encode a (height, width) array; raise `RleError` for other dimensions, or no pixels."""
         if mask.ndim != 2 or not 1 <= mask.size <= MAX_MASK_PIXELS:
             raise RleError(f"its shape is {mask.shape}")
         height, width = mask.shape
@@ -116,8 +98,7 @@ class Rle:
 
     def box(self) -> list[float]:
         """Return x, y, w, h of the smallest box around them."""
-        found: list[float] = coco_mask.toBbox(self.to_coco()).tolist()
-        return found
+        return [float(value) for value in coco_mask.toBbox(self.to_coco())]
 
     def to_coco(self) -> dict[str, Any]:
         """Return the form that COCO files and pycocotools have."""
@@ -139,11 +120,11 @@ def _decompressed(text: bytes) -> Runs:
     digits = np.frombuffer(text, np.uint8).astype(np.int64) - ord("0")
     ends = np.flatnonzero(digits < 32)  # the last group of each run
     if not digits.size or digits.min() < 0 or digits.max() > 63 or digits[-1] >= 32:
-        raise RleError("its counts are no run lengths")
+        raise RleError(_NO_RUNS)
     starts = np.concatenate(([0], ends[:-1] + 1))
     places = np.arange(digits.size) - np.repeat(starts, ends - starts + 1)
     if places.max() >= _MAX_GROUPS:
-        raise RleError("its counts are no run lengths")
+        raise RleError(_NO_RUNS)
     runs: Runs = np.add.reduceat((digits & 31) << (5 * places), starts)
     runs -= ((digits[ends] & 16) > 0).astype(np.int64) << (5 * (places[ends] + 1))
     np.cumsum(runs[1::2], out=runs[1::2])
@@ -156,7 +137,7 @@ def _listed(counts: Any) -> Runs:
         runs = [_whole(value) for value in counts]
         return np.array(runs or [-1], np.int64)
     except (OverflowError, TypeError, ValueError) as error:
-        raise RleError("its counts are no run lengths") from error
+        raise RleError(_NO_RUNS) from error
 
 
 def _compressed(runs: Sequence[int]) -> bytes:

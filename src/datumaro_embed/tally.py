@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .escaping import printable
@@ -20,10 +20,7 @@ _VERBS = {"are": "is", "have": "has", "belong": "belongs", "reach": "reaches", "
 def counted(count: int, things: str) -> str:
     """Give ``2 images that are dark`` or ``1 image that is dark``.
 
-    Parameters
-    ----------
-    things : str
-        A plural phrase; its first word in -s is the noun.
+    `things` is a plural phrase; its first word in -s is the noun.
     """
     words = things.split(" ")
     noun = next((n for n, word in enumerate(words) if _PLURAL.search(word)), None)
@@ -50,7 +47,7 @@ class Reason:
     examples: tuple[str, ...]
 
 
-@dataclass(slots=True, init=False, repr=False)
+@dataclass(slots=True, repr=False)
 class Tally:
     """Counts by reason; picklable and JSON-able, of bounded size for a bounded set of reasons.
 
@@ -58,12 +55,8 @@ class Tally:
     what differs from case to case (a file name, a line number) belongs in the example.
     """
 
-    _counts: dict[str, int]
-    _examples: dict[str, list[str]]
-
-    def __init__(self) -> None:
-        self._counts = {}
-        self._examples = {}
+    _counts: dict[str, int] = field(default_factory=dict, init=False)
+    _examples: dict[str, list[str]] = field(default_factory=dict, init=False)
 
     def add(self, reason: str, example: str = "", count: int = 1) -> None:
         """Count a reason once more, or `count` times, and keep the example if it is a new one."""
@@ -75,8 +68,8 @@ class Tally:
     def update(self, other: Tally) -> None:
         """Add the counts and examples of another tally."""
         for reason in other:
-            self._counts[reason.text] = self._counts.get(reason.text, 0) + reason.count
-            kept = self._examples.setdefault(reason.text, [])
+            self.add(reason.text, count=reason.count)
+            kept = self._examples[reason.text]
             kept.extend(reason.examples[: _EXAMPLES_KEPT - len(kept)])
 
     @property
@@ -101,9 +94,9 @@ class Tally:
         for reason in reasons[:_REASONS_SHOWN]:
             more = ", …" if reason.count > len(reason.examples) else ""
             shown = f" ({', '.join(reason.examples)}{more})" if reason.examples else ""
-            said = counted(reason.count, reason.text)
-            if times != " ":  # a cause, not a plural
-                said = f"{reason.count:,}{times}{reason.text}"
+            is_plural = times == " "  # else a cause
+            text = f"{reason.count:,}{times}{reason.text}"
+            said = counted(reason.count, reason.text) if is_plural else text
             yield printable(f"{indent}{said}{shown}")
         if hidden := reasons[_REASONS_SHOWN:]:
             n_hidden = sum(reason.count for reason in hidden)

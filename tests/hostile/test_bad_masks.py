@@ -20,7 +20,6 @@ from datumaro.util import image as dm_image
 from PIL import Image
 
 from datumaro_embed.adapter import SourceDataset, import_dataset
-from datumaro_embed.adapter.items import PackedItems
 from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.pipeline import EmbedOptions, EmbedSummary, embed_source
 from datumaro_embed.rle import Rle
@@ -324,7 +323,7 @@ def test_threads_do_not_drop_each_others_masks() -> None:
 def test_lazy_masks_are_packed_and_no_pixel_of_them_is_held(tmp_path: Path) -> None:
     write_panoptic(tmp_path / "data")
     source = import_dataset(f"{tmp_path / 'data'}:coco_panoptic").source
-    assert isinstance(source._items, PackedItems)
+    assert source._items.packed
     (block,) = source._items._blocks
     assert isinstance(block, bytes)
     assert len(block) < UPPER.size

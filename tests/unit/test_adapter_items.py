@@ -15,7 +15,7 @@ from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.media import Image
 
 from datumaro_embed.adapter import SourceDataset, import_dataset
-from datumaro_embed.adapter.items import PackedItems
+from datumaro_embed.adapter.items import Items
 from datumaro_embed.logs import each_warning_once
 from datumaro_embed.records import ItemKey, ItemRecord
 from support import SAMPLE
@@ -75,7 +75,7 @@ def test_packed_items_are_small() -> None:
         )
         for number in range(5000)
     )
-    packed = PackedItems(boxes)
+    packed = Items(boxes, packed=True)
     assert sum(map(sys.getsizeof, [*packed._blocks, *packed._keys])) < 100 * 5000
 
 
@@ -86,9 +86,12 @@ def test_what_cannot_be_pickled_is_kept() -> None:
     pixels = Image.from_numpy(np.zeros((8, 8, 3), np.uint8))
     two = [DatasetItem("a", media=None, annotations=[lazy]), DatasetItem("b", media=pixels)]
     for item in two:
-        (kept,) = PackedItems(iter([item]))
+        (kept,) = Items([item], packed=True)
         assert kept is item
-    assert list(PackedItems(iter(two)).keys()) == [ItemKey("default", "a"), ItemKey("default", "b")]
+    assert list(Items(two, packed=True).keys()) == [
+        ItemKey("default", "a"),
+        ItemKey("default", "b"),
+    ]
 
 
 def test_a_warning_of_every_annotation_is_said_once(caplog: pytest.LogCaptureFixture) -> None:

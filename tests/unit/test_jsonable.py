@@ -9,7 +9,7 @@ from enum import IntEnum
 import numpy as np
 from datumaro.components.annotation import GroupType, LabelCategories
 
-from datumaro_embed.adapter.jsonable import jsonable
+from datumaro_embed.adapter.annotations import jsonable
 
 
 class Colour(IntEnum):

@@ -15,8 +15,7 @@ from datumaro.components.media import Image as DmImage
 
 from datumaro_embed import AnnotationRecord
 from datumaro_embed.adapter import SourceDataset, import_dataset
-from datumaro_embed.adapter.annotations import canonical_order
-from datumaro_embed.adapter.noticing import geometry_notes
+from datumaro_embed.adapter.annotations import canonical_order, geometry_notes
 from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.pipeline import EmbedOptions, embed_source
 from datumaro_embed.store import open_store

@@ -1,39 +1,48 @@
-"""Datumaro annotations and categories → records, in one canonical order.
+"""Datumaro annotations and categories → records, in one canonical order; what is wrong is noted.
 
 COCO's importer yields an item's annotations backwards, YOLO's forwards; order means nothing in
 either. So rows are sorted by type, label name and coordinates (to 0.01 px), and then by id.
+
+Nothing is mended here: a box outside its image may be the dataset's own convention.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import base64
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from enum import Enum
+from itertools import compress
+from math import cos, inf, isfinite, radians, sin
 from typing import Any
 
+import attr
 import numpy as np
 from datumaro.components import annotation as dm
 
 from ..geometry import orient_mask
 from ..records import AnnotationRecord, Categories
-from ..rle import Rle
+from ..rle import Rle, RleError
 from ..store.codec import encode_json
-from .jsonable import jsonable
-from .loading import loads_images
-from .noticing import unreadable_note
+from .media import loads_images
 
-__all__ = ["annotation_record", "canonical_order", "categories_record", "read_annotations"]
+__all__ = [
+    "annotation_record",
+    "canonical_order",
+    "categories_record",
+    "geometry_notes",
+    "jsonable",
+    "read_annotations",
+]
 
 _COORDS: dict[type[dm.Annotation], Callable[[Any], Sequence[float]]] = {
     dm.Bbox: lambda a: (a.x, a.y, a.w, a.h),
     dm.RotatedBbox: lambda a: (a.cx, a.cy, a.w, a.h, a.r),
-    dm.Polygon: lambda a: a.points,
-    dm.PolyLine: lambda a: a.points,
-    dm.Points: lambda a: a.points,
-    dm.Ellipse: lambda a: a.points,
+    **dict.fromkeys((dm.Polygon, dm.PolyLine, dm.Points, dm.Ellipse), lambda a: a.points),
 }
 _WHOLE = (dm.Label, dm.Caption, dm.Mask, *_COORDS)
 _MAX_POLYGONS_PX = 10_000_000
 _COMMON_FIELDS = ("id", "attributes", "group", "object_id", "label", "z_order")
+_ROUNDING_PX = 0.5  # files round coordinates, and some count pixels from 1
 
 
 def annotation_record(annotation: dm.Annotation, mask_orientation: int = 1) -> AnnotationRecord:
@@ -47,6 +56,7 @@ def annotation_record(annotation: dm.Annotation, mask_orientation: int = 1) -> A
     """
     coords = _COORDS.get(type(annotation), lambda _: ())(annotation)
     label = getattr(annotation, "label", None)
+    seen = annotation.visibility if isinstance(annotation, dm.Points) else None
     record = AnnotationRecord(
         type=annotation.type.name,
         label=-1 if label is None else int(label),
@@ -57,11 +67,16 @@ def annotation_record(annotation: dm.Annotation, mask_orientation: int = 1) -> A
         coords=tuple(float(value) for value in coords),
         rle=_rle(annotation, mask_orientation) if isinstance(annotation, dm.Mask) else "",
         text=annotation.caption if isinstance(annotation, dm.Caption) else "",
-        visibility=_visibility(annotation),
+        visibility=tuple(int(value) for value in seen or ()),
         attributes=jsonable(annotation.attributes),
         extra="" if isinstance(annotation, _WHOLE) else _extra(annotation),
     )
-    _check_range(record)
+    # The store has no room for larger numbers.
+    if max(record.label, record.z_order, -record.label, -record.z_order) >= 2**31:
+        raise ValueError("the label or z-order needs more than 32 bits")
+    ids = record.ann_id, record.group, record.object_id
+    if max(ids) >= 2**63 or min(ids) < -(2**63):
+        raise ValueError("an id needs more than 64 bits")
     return record
 
 
@@ -69,22 +84,20 @@ def annotation_record(annotation: dm.Annotation, mask_orientation: int = 1) -> A
 def read_annotations(
     annotations: Iterable[dm.Annotation], convert: Callable[[dm.Annotation], AnnotationRecord]
 ) -> tuple[list[AnnotationRecord], list[str]]:
-    """Convert annotations; one that cannot be read costs nothing but itself.
+    """Convert annotations, and note why each that is lost is lost; it costs nothing but itself.
 
     Masks are loaded here, by Datumaro or by the dataset author's own callable: anything may happen.
-
-    Returns
-    -------
-    records : list of AnnotationRecord
-    notes : list of str
-        For each annotation that is lost, the reason.
     """
     records, notes = [], []
     for annotation in annotations:
         try:
             records.append(convert(annotation))
-        except Exception as error:
-            notes.append(unreadable_note(error))
+        except FileNotFoundError:
+            notes.append("annotations whose mask file does not exist")
+        except RleError:
+            notes.append("masks with an invalid run-length encoding")
+        except Exception:
+            notes.append("annotations that cannot be read")
     return records, notes
 
 
@@ -96,10 +109,37 @@ def canonical_order(
     def key(record: AnnotationRecord) -> tuple[object, ...]:
         name = labels[record.label] if 0 <= record.label < len(labels) else ""
         # NaN, which is neither less nor more than anything, is put last.
-        rounded = tuple(round(xy, 2) if xy == xy else math.inf for xy in record.coords)
+        rounded = tuple(round(xy, 2) if xy == xy else inf for xy in record.coords)
         return record.type, name, rounded, record.text, record.ann_id
 
     return tuple(sorted(records, key=key))
+
+
+def geometry_notes(annotation: AnnotationRecord, width: int, height: int) -> Iterator[str]:
+    """Yield what is wrong with the geometry of an annotation; mostly nothing.
+
+    Parameters
+    ----------
+    width, height : int
+        Of the upright image, pixels; 0 where unknown.
+    """
+    coords = annotation.coords
+    if annotation.rle and width and not annotation.rle.startswith(f'{{"size": [{height}, {width}]'):
+        yield "masks of another size than their image"
+    if not coords:
+        return
+    if not isfinite(sum(coords)):
+        yield "annotations with coordinates that are NaN or infinite"
+        return
+    has_sides = annotation.type in {"bbox", "rotated_bbox"}
+    if has_sides and (coords[2] <= 0 or coords[3] <= 0):
+        yield "boxes of zero or negative width or height"
+    if width:
+        x1, y1, x2, y2 = _hull(annotation)
+        if _is_apart(x1, x2, width) or _is_apart(y1, y2, height):
+            yield "annotations wholly outside the image"
+        elif min(x1, y1) < -_ROUNDING_PX or max(x2 - width, y2 - height) > _ROUNDING_PX:
+            yield "annotations that reach outside the image"
 
 
 def categories_record(categories: Mapping[dm.AnnotationType, dm.Categories]) -> Categories:
@@ -111,19 +151,37 @@ def categories_record(categories: Mapping[dm.AnnotationType, dm.Categories]) -> 
     )
 
 
-def _check_range(record: AnnotationRecord) -> None:
-    """Refuse numbers that the store has no room for."""
-    ids = record.ann_id, record.group, record.object_id
-    if max(record.label, record.z_order, -record.label, -record.z_order) >= 2**31:
-        raise ValueError("the label or z-order needs more than 32 bits")
-    if max(ids) >= 2**63 or min(ids) < -(2**63):
-        raise ValueError("an id needs more than 64 bits")
+def jsonable(value: Any) -> Any:
+    """Return ``value`` made of dict, list, str, int, float, bool and None only, losslessly.
 
-
-def _visibility(annotation: dm.Annotation) -> tuple[int, ...]:
-    if not isinstance(annotation, dm.Points):
-        return ()
-    return tuple(int(value) for value in annotation.visibility or ())
+    Sets become sorted lists, attrs classes dicts of their public fields (Datumaro's private ones
+    are caches of these), arrays ``{"dtype", "shape", "base64"}``, bytes ``{"base64"}``; anything
+    else becomes its ``repr``.
+    """
+    if isinstance(value, Enum):
+        return value.name
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic):
+        return jsonable(value.item())
+    if isinstance(value, np.ndarray):
+        shape = list(value.shape)
+        return {"dtype": value.dtype.str, "shape": shape, **jsonable(value.tobytes())}
+    if isinstance(value, bytes):
+        return {"base64": base64.b64encode(value).decode("ascii")}
+    if isinstance(value, Mapping):
+        return {
+            key.name if isinstance(key, Enum) else str(key): jsonable(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, set | frozenset):
+        return sorted((jsonable(item) for item in value), key=repr)
+    if isinstance(value, list | tuple):
+        return [jsonable(item) for item in value]
+    if attr.has(type(value)):
+        names = [field.name for field in attr.fields(type(value))]
+        return {name: jsonable(getattr(value, name)) for name in names if name[:1] != "_"}
+    return value.__name__ if isinstance(value, type) else repr(value)
 
 
 def _rle(mask: dm.Mask, orientation: int) -> str:
@@ -163,3 +221,27 @@ def _extra(annotation: dm.Annotation) -> str:
         if name not in _COMMON_FIELDS
     }
     return encode_json(fields).decode("utf-8")
+
+
+def _is_apart(low: float, high: float, side: int) -> bool:
+    """Tell whether an interval has nothing in common with [0, side]; a point at an end has."""
+    return (low < 0 and high <= 0) or (high > side and low >= side)
+
+
+def _hull(annotation: AnnotationRecord) -> tuple[float, float, float, float]:
+    """Corners of the box around an annotation: left, top, right, bottom."""
+    coords = annotation.coords
+    if annotation.type == "bbox":
+        x, y, w, h = coords
+        return min(x, x + w), min(y, y + h), max(x, x + w), max(y, y + h)
+    if annotation.type == "rotated_bbox":
+        x, y, w, h, degrees = coords
+        across, along = abs(cos(radians(degrees))), abs(sin(radians(degrees)))
+        half_w = (abs(w) * across + abs(h) * along) / 2
+        half_h = (abs(w) * along + abs(h) * across) / 2
+        return x - half_w, y - half_h, x + half_w, y + half_h
+    xs, ys = coords[0::2], coords[1::2]
+    if annotation.visibility:  # what is absent has no place
+        xs = tuple(compress(xs, annotation.visibility))
+        ys = tuple(compress(ys, annotation.visibility))
+    return min(xs, default=0), min(ys, default=0), max(xs, default=0), max(ys, default=0)

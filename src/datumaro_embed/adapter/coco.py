@@ -20,32 +20,18 @@ from datumaro.plugins.data_formats.coco.format import CocoTask
 
 from ..errors import DatasetReadError
 from ..tally import Tally
-from .coco_annotations import AnnotationReader, Listed, number_annotations
-from .coco_categories import CocoCategories
-from .coco_document import Document, as_id, marks, read_document
-from .coco_files import COCO_FORMATS, CocoFile, find_coco_files, find_images_folder
+from .coco_annotations import AnnotationReader, CocoCategories, Listed, number_annotations
+from .coco_document import Document, as_id, marks, objects, read_document
+from .coco_files import COCO_FORMATS, CocoFile, find_coco_files, find_images_folder, relative
 from .same_stem import can_be_id, with_distinct_ids
 
 __all__ = ["read_coco"]
 
 
 def read_coco(path: Path, format_name: str, losses: Tally) -> tuple[Dataset, Path]:
-    """Read a COCO dataset.
+    """Return a dataset, and the folder in which annotations and images lie.
 
-    Parameters
-    ----------
-    path : Path
-        Its folder, its ``annotations`` folder, or one JSON file.
-    format_name : str
-        One of `COCO_FORMATS`.
-    losses : Tally
-        Where is counted what was not read, or not as it stands in the files.
-
-    Returns
-    -------
-    dataset : datumaro Dataset
-    root : Path
-        The folder in which annotations and images lie.
+    The path is that of its folder, its ``annotations`` folder, or one JSON file.
 
     Raises
     ------
@@ -75,19 +61,16 @@ def read_coco(path: Path, format_name: str, losses: Tally) -> tuple[Dataset, Pat
             reader.read_into(listed, annotation)
     for file in others:
         if not _is_held(file, files, held):
-            where = os.path.relpath(file.path, path).replace(os.sep, "/")
-            task = file.task.name if file.task else ""
-            losses.add(
-                "annotation files not read beside those of another kind",
-                f"{where}: name {path}:coco_{task} to read it",
-            )
+            assert file.task is not None
+            example = f"{relative(file.path, path)}: name {path}:coco_{file.task.name} to read it"
+            losses.add("annotation files not read beside those of another kind", example)
     distinct = with_distinct_ids(items.values(), losses)
     dataset = Dataset.from_iterable(distinct, categories=categories.all, ann_types=set())
     return dataset, root
 
 
 def _is_held(other: CocoFile, files: list[CocoFile], held: set[int]) -> bool:
-    """Tell whether a file says nothing that those read do not: no image, and no object.
+    """Tell whether the files that are read hold every image and object of another file.
 
     Datumaro saves each object as instances, as stuff and, if it is a mask, as a panoptic segment.
     """
@@ -100,11 +83,10 @@ def _is_held(other: CocoFile, files: list[CocoFile], held: set[int]) -> bool:
 
 
 def _task_of(annotations: list[Any], tasks: Collection[CocoTask]) -> CocoTask:
-    """Infer from the first annotations what a file holds whose name does not say it."""
+    """Infer the task of a file from its first annotations, where its name does not say it."""
     if len(tasks) == 1:
         return next(iter(tasks))
-    first = [annotation for annotation in annotations[:100] if isinstance(annotation, dict)]
-    fields = {field for annotation in first for field in annotation}
+    fields = set().union(*objects(annotations[:100]))
     for field, task in (
         ("segments_info", CocoTask.panoptic),
         ("keypoints", CocoTask.person_keypoints),
@@ -189,9 +171,8 @@ def _of_images(
         if image_id is None:
             reader.lose("annotations without an image id", annotation)
         elif listed is None:
-            reader.lose(
-                "annotations of images that are not listed", annotation, f"image {image_id}"
-            )
+            what = f"image {image_id}"
+            reader.lose("annotations of images that are not listed", annotation, what)
         elif listed.item is None:
             reader.lose("annotations of an id that two images have", annotation, f"id {image_id}")
         else:

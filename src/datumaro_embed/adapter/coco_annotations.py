@@ -1,4 +1,4 @@
-"""COCO annotations → Datumaro's, one by one as Datumaro reads them; what is lost is counted."""
+"""Convert COCO categories and annotations to Datumaro's one by one, and count what is lost."""
 
 from __future__ import annotations
 
@@ -8,17 +8,92 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from datumaro.components.annotation import Annotation, Bbox, Points
+from datumaro.components.annotation import (
+    Annotation,
+    AnnotationType,
+    Bbox,
+    Categories,
+    LabelCategories,
+    Points,
+    PointsCategories,
+)
 from datumaro.components.dataset_base import DatasetItem
 from datumaro.plugins.data_formats.coco.base import _CocoBase
 from datumaro.plugins.data_formats.coco.format import CocoTask
+from datumaro.util.meta_file_util import has_meta_file, parse_meta_file
 
 from ..tally import Tally
-from .coco_document import Document, as_id, as_number
+from .coco_document import Document, as_id, as_number, objects
 
-__all__ = ["AnnotationReader", "Listed", "number_annotations"]
+__all__ = ["AnnotationReader", "CocoCategories", "Listed", "number_annotations"]
 
 _PARTS = {"segmentation": "segmentations", "keypoints": "keypoints", "bbox": "boxes"}
+
+
+class CocoCategories:
+    """The labels of all files by name: ids may differ between files, names mean the same in all.
+
+    A ``dataset_meta.json`` of Datumaro's in the folder `root` says the order of labels. Else the
+    order is that of the ids, as in Datumaro.
+
+    Attributes
+    ----------
+    all : dict
+        As a Datumaro dataset has it; grows with `labels_of`.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.all: dict[AnnotationType, Categories] = {}
+        self._by_meta_file: dict[int | str, int | None] = {}
+        if has_meta_file(str(root)):
+            names = parse_meta_file(str(root))
+            self.all[AnnotationType.label] = LabelCategories.from_iterable(names)
+            self._by_meta_file = {index + 1: index for index in range(len(names))}
+
+    def labels_of(
+        self, entries: list[Any], task: CocoTask, where: str, losses: Tally
+    ) -> dict[int | str, int | None]:
+        """Add one file's categories; return labels by id, None where two categories have one id."""
+        if task in {CocoTask.captions, CocoTask.image_info}:
+            return {}
+        labels = self.all.setdefault(AnnotationType.label, LabelCategories())
+        label_of: dict[int | str, int | None] = {}
+        id_of: dict[str, int | str] = {}
+        for category_id, entry in _by_id(entries, where, losses):
+            name, parent = entry.get("name"), entry.get("supercategory")
+            if name is None or name == "":
+                example = f"{where}: {category_id}"
+                losses.add("categories without a name, called by their id", example)
+                name = category_id
+            name = str(name)
+            if id_of.setdefault(name, category_id) != category_id:
+                example = f"{where}: {name}, {id_of[name]} and {category_id}"
+                losses.add("categories of one name, read as one", example)
+            label = labels.find(name)[0]
+            if label is None:
+                label = labels.add(name, parent=parent if isinstance(parent, str) else None)
+            label_of[category_id] = label if label_of.get(category_id, label) == label else None
+            if task is CocoTask.person_keypoints:
+                self._add_keypoints(label, entry)
+        return label_of or dict(self._by_meta_file)
+
+    def _add_keypoints(self, label: int, entry: Document) -> None:
+        points = self.all.setdefault(AnnotationType.points, PointsCategories())
+        if isinstance(entry.get("keypoints"), list):
+            with suppress(TypeError):  # a skeleton that is none
+                joints = entry.get("skeleton") or ()
+                points.add(label, labels=entry["keypoints"], joints=joints)
+
+
+def _by_id(entries: list[Any], where: str, losses: Tally) -> list[tuple[int | str, Document]]:
+    found = []
+    for entry in entries:
+        category_id = as_id(entry.get("id")) if isinstance(entry, dict) else None
+        if category_id is None:
+            losses.add("categories without an id", f"{where}: {str(entry)[:80]}")
+        else:
+            found.append((category_id, entry))
+    return sorted(found, key=lambda pair: (isinstance(pair[0], str), pair[0]))
 
 
 class Listed(NamedTuple):
@@ -32,9 +107,7 @@ def number_annotations(annotations: list[Any], reader: AnnotationReader) -> None
     """Make ids whole and different: Datumaro takes what has one id for parts of one object."""
     seen: set[int] = set()
     without: list[Document] = []
-    for annotation in annotations:
-        if not isinstance(annotation, dict):
-            continue
+    for annotation in objects(annotations):
         number = as_id(annotation.get("id"))
         if not isinstance(number, int) or number in seen:
             without.append(annotation)
@@ -54,8 +127,7 @@ class AnnotationReader(_CocoBase):  # type: ignore[misc]
     def __init__(
         self, path: Path, task: CocoTask, label_of: Mapping[int | str, int | None], losses: Tally
     ) -> None:
-        self.task = task
-        self._task = task
+        self.task = self._task = task
         self._mask_dir = str(path.with_suffix(""))
         self._merge_instance_polygons = False
         self._label_of = label_of
@@ -126,29 +198,28 @@ class AnnotationReader(_CocoBase):  # type: ignore[misc]
     def _get_label_id(self, annotation: Document) -> int | None:
         """As Datumaro's, but 0 may be a category, and without a known one the box remains."""
         category = as_id(annotation.get("category_id"))
-        if category is not None and category in self._label_of:
-            label = self._label_of[category]
-            if label is None:
-                self._unlabelled = "annotations left without a label, as two categories have its id"
-            return label
+        label = self._label_of.get(category) if category is not None else None
+        why = "their category is not declared"
         if category is None:
-            self._unlabelled = "annotations left without a label, as they have no category"
-        elif category != 0:  # undeclared, 0 is COCO's word for no category
-            self._unlabelled = "annotations left without a label, as their category is not declared"
-        return None
+            why = "they have no category"
+        elif category in self._label_of:
+            why = "two categories have its id"
+        elif category == 0:  # undeclared, 0 is COCO's word for no category
+            return None
+        if label is None:
+            self._unlabelled = f"annotations left without a label, as {why}"
+        return label
 
 
 def _mended(annotation: Document) -> Document:
     """Return a copy whose numbers are numbers, where they can be read as such."""
     mended = dict(annotation)
-    for field in ("iscrowd", "score"):
-        if field in mended:
-            try:
-                mended[field] = as_number(mended[field])
-            except (TypeError, ValueError):
-                del mended[field]
-    if "iscrowd" in mended:
-        mended["iscrowd"] = int(bool(mended["iscrowd"]))
+    for field in {"iscrowd", "score"} & mended.keys():
+        try:
+            number = as_number(mended[field])
+            mended[field] = int(bool(number)) if field == "iscrowd" else number
+        except (TypeError, ValueError):
+            del mended[field]
     with suppress(TypeError, ValueError):  # else it is left out
         mended["bbox"] = [as_number(value) for value in mended["bbox"]]
     if not isinstance(mended.get("attributes", {}), dict):

@@ -1,4 +1,4 @@
-"""One COCO JSON file as Python has it, or one sentence that says what is wrong with it."""
+"""Parse one COCO JSON file, or say in one sentence what is wrong with it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 import orjson
 
 from ..errors import DatasetReadError
+from .fence import read_error
 
-__all__ = ["as_id", "as_number", "marks", "read_document"]
+__all__ = ["Document", "as_id", "as_number", "marks", "objects", "read_document"]
 
 Document = dict[str, Any]
 
@@ -57,18 +58,17 @@ def as_id(value: object) -> int | str | None:
 
 
 def as_number(value: object) -> float:
-    """Return a number that may be written as text.
-
-    Raises
-    ------
-    TypeError, ValueError
-        It is none.
-    """
+    """Return a number that may be written as text; raise TypeError or ValueError for others."""
     if isinstance(value, int | float):
         return value
     if isinstance(value, str):
         return float(value)
     raise TypeError(f"{value!r} is not a number")
+
+
+def objects(entries: list[Any]) -> Iterator[Document]:
+    """Yield the JSON objects of a list; anything may stand among them."""
+    return (entry for entry in entries if isinstance(entry, dict))
 
 
 def marks(document: Document, subset: str) -> Iterator[int]:
@@ -77,11 +77,13 @@ def marks(document: Document, subset: str) -> Iterator[int]:
     Objects are the same where image, category, box, area and keypoints are, and both have a shape
     (a panoptic segment has one) or neither.
     """
-    names = _texts_by_id(document["images"], "file_name")
-    labels = _texts_by_id(document["categories"], "name")
+    names, labels = (
+        {as_id(each.get("id")): str(each.get(field)) for each in objects(document[entries])}
+        for entries, field in (("images", "file_name"), ("categories", "name"))
+    )
     for name in names.values():
         yield hash((subset, name))
-    for annotation in filter(_is_object, document["annotations"]):
+    for annotation in objects(document["annotations"]):
         segments = annotation.get("segments_info")
         image = names.get(as_id(annotation.get("image_id")))
         for part in segments if isinstance(segments, list) else [annotation]:
@@ -96,14 +98,6 @@ def marks(document: Document, subset: str) -> Iterator[int]:
             yield hash((subset, image, *facts, *map(_rounded, numbers)))
 
 
-def _texts_by_id(entries: list[Any], field: str) -> dict[int | str | None, str]:
-    return {as_id(each.get("id")): str(each.get(field)) for each in filter(_is_object, entries)}
-
-
-def _is_object(value: object) -> bool:
-    return isinstance(value, dict)
-
-
 def _rounded(value: object) -> float | str:
     return round(value, 2) if isinstance(value, int | float) else repr(value)
 
@@ -115,26 +109,20 @@ def _parse(path: Path) -> object:
         raise _refused(path, f"{error.strerror}") from error
     if not content.strip():
         raise _refused(path, "the file is empty")
-    try:
-        return orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        too_deep = "recursion" in str(error).lower()
-        problem: Exception = error
-    if not too_deep:
+    problem: Exception
+    for load in (orjson.loads, json.loads):
         try:
-            return json.loads(content)
-        except RecursionError:
-            too_deep = True
-        except ValueError as error:  # bytes that are no text, too
+            return load(content)
+        except (RecursionError, ValueError) as error:  # bytes that are no text, too
             problem = error
-    what = "nested too deeply" if too_deep else f"not JSON: {problem}"
-    raise _refused(path, what) from problem
+            if "recursion" in str(error).lower():
+                raise _refused(path, "nested too deeply") from error
+    raise _refused(path, f"not JSON: {problem}") from problem
 
 
 def _refused(path: Path, what: str) -> DatasetReadError:
-    return DatasetReadError(
-        f"{path}: cannot be read as COCO annotations ({what}). Fix, replace or remove the file.",
-        path=str(path),
+    return read_error(
+        path, f"cannot be read as COCO annotations ({what}). Fix, replace or remove the file."
     )
 
 

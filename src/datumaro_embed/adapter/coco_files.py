@@ -1,4 +1,4 @@
-"""Which JSON files of a COCO dataset are read, as what, and in which folder their images lie.
+"""Choose the JSON files of a COCO dataset, the task and subset of each, and its images' folder.
 
 Datumaro reads every ``TASK_SUBSET.json`` below the folder, the last one found of each name, and
 finds images below ``images/`` alone. Here the files nearest to the dataset's folder win, and the
@@ -11,15 +11,15 @@ import mmap
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datumaro.components.dataset_base import DEFAULT_SUBSET_NAME
 from datumaro.plugins.data_formats.coco.format import CocoTask
 
-from ..errors import DatasetReadError
 from ..tally import Tally
 from .dataset import is_split_name
+from .fence import is_hidden, read_error
 
 __all__ = [
     "COCO_FORMATS",
@@ -28,6 +28,7 @@ __all__ = [
     "find_images_folder",
     "holds_coco",
     "holds_datumaro",
+    "relative",
 ]
 
 COCO_FORMATS: dict[str, frozenset[CocoTask]] = {
@@ -51,26 +52,17 @@ _ROBOFLOW = "_annotations.coco.json"
 _ANNOTATIONS = "annotations"
 _MANY = 50  # a folder with more JSON files has one for each image, which is not COCO
 _N_SAMPLED = 50
+_NOT_NEAREST = "annotation files not read, as others lie nearer or bear the usual names"
 
 
 @dataclass(frozen=True, slots=True)
 class CocoFile:
-    """One annotation file.
-
-    Attributes
-    ----------
-    path : Path
-    task : CocoTask or None
-        None where the name does not say it.
-    subset : str
-    root : Path
-        The folder that holds ``annotations/``, else the file's own.
-    """
+    """One annotation file."""
 
     path: Path
-    task: CocoTask | None
+    task: CocoTask | None  # None where the name does not say it
     subset: str
-    root: Path
+    root: Path  # the folder that holds ``annotations/``, else the file's own
 
     @property
     def is_named(self) -> bool:
@@ -104,22 +96,9 @@ def holds_datumaro(path: Path) -> bool:
 def find_coco_files(
     path: Path, tasks: frozenset[CocoTask], losses: Tally
 ) -> tuple[list[CocoFile], list[CocoFile]]:
-    """Choose the annotation files to read, those with boxes before those with keypoints.
+    """Choose the annotation files of some tasks to read, and those not to be read beside them.
 
-    Parameters
-    ----------
-    path : Path
-        The dataset's folder, its ``annotations`` folder, or one JSON file.
-    tasks : set of CocoTask
-        Files of other tasks are left alone.
-    losses : Tally
-        Where files are counted that are not read, as another one takes their place.
-
-    Returns
-    -------
-    files : list of CocoFile
-    others : list of CocoFile
-        Of these tasks too, but not to be read beside `files`.
+    Files with boxes come before those with keypoints. Losses are files whose place another takes.
 
     Raises
     ------
@@ -131,70 +110,54 @@ def find_coco_files(
     found = [file for file in _candidates(path) if file.task is None or file.task in tasks]
     if not found:
         names = "|".join(sorted(task.name for task in tasks))
-        raise DatasetReadError(
-            f"{path}: no COCO annotations found (looked for annotations/({names})_*.json, "
+        raise read_error(
+            path,
+            f"no COCO annotations found (looked for annotations/({names})_*.json, "
             f"*/{_ROBOFLOW} and other JSON files with images). Check the path and the format.",
-            path=str(path),
         )
     best = min(file.rank() for file in found)
     nearest = [file for file in found if file.rank() == best]
     for file in sorted(set(found) - set(nearest), key=lambda file: file.path):
-        losses.add(
-            "annotation files not read, as others lie nearer or bear the usual names",
-            _relative(file.path, path),
-        )
+        losses.add(_NOT_NEAREST, relative(file.path, path))
     kinds = _not_of_one_kind(nearest)
     files = [file for file in nearest if file.task not in kinds]
     others = [file for file in nearest if file.task in kinds]
     return _one_of_each(files, path, losses), others
 
 
-def find_images_folder(file: CocoFile, dataset: Path, file_names: Sequence[str]) -> Path:
-    """Return the folder that holds most of some listed images; without any, Datumaro's choice.
+def relative(path: Path, folder: Path) -> str:
+    """Return a path as losses name it: from a folder, ``/`` between its parts."""
+    return os.path.relpath(path, folder).replace(os.sep, "/")
 
-    Parameters
-    ----------
-    dataset : Path
-        The dataset's folder, where images are looked for besides `file.root`.
-    file_names : sequence of str
-        As the file lists them. Some 50 are looked for.
+
+def find_images_folder(file: CocoFile, dataset: Path, file_names: Sequence[str]) -> Path:
+    """Return the folder that holds most of some 50 listed images; without any, Datumaro's choice.
+
+    Images are looked for below `file.root`, the dataset's folder and beside the file.
     """
-    folders = list(dict.fromkeys(_likely_folders(file, dataset)))
+    below = ("images/{}", "images", "{}/images", "{}", "data", "")
+    folders = [base / place.format(file.subset) for base in (file.root, dataset) for place in below]
+    folders = list(dict.fromkeys([*folders, file.path.parent]))
     sample = file_names[:: max(1, len(file_names) // _N_SAMPLED)]
     # The first of equals: max() keeps it. isfile() is False for a name that no file can have.
     best = max(folders, key=lambda folder: sum(os.path.isfile(folder / name) for name in sample))
     return best if best.is_dir() else file.root
 
 
-def _likely_folders(file: CocoFile, dataset: Path) -> Iterator[Path]:
-    for base in (file.root, dataset):
-        yield base / "images" / file.subset
-        yield base / "images"
-        yield base / file.subset / "images"
-        yield base / file.subset
-        yield base / "data"
-        yield base
-    yield file.path.parent
-
-
 def _candidates(folder: Path) -> Iterator[CocoFile]:
     for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
         json_files = [Path(parent, n) for n in names if n.lower().endswith(".json")]
-        for path in sorted(path for path in json_files if not _is_hidden(path.name)):
+        for path in sorted(path for path in json_files if not is_hidden(path.name)):
             file = _coco_file(path, folder)
             if file.is_named or (len(json_files) <= _MANY and _mentions_images(path)):
                 yield file
 
 
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
-
-
 def _coco_file(path: Path, dataset: Path) -> CocoFile:
     """Read task, subset and root off the place of a file below a dataset's folder."""
     root = path.parent
-    for folder in (path.parent, *path.parent.parents):
+    for folder in path.parents:
         if folder.name == _ANNOTATIONS:
             root = folder.parent
         if folder.name == _ANNOTATIONS or folder == dataset:
@@ -232,7 +195,7 @@ def _mentions(path: Path, *keys: bytes) -> bool:
 
 
 def _not_of_one_kind(files: list[CocoFile]) -> set[CocoTask]:
-    """Return what Datumaro does not read beside instances: stuff and panoptic annotations.
+    """Return the tasks that Datumaro does not read beside instances: stuff and panoptic.
 
     Keypoints it leaves out too, but those are of the same objects, and are joined to them here.
     """
@@ -250,27 +213,16 @@ def _one_of_each(files: list[CocoFile], path: Path, losses: Tally) -> list[CocoF
     chosen: dict[tuple[str, str], CocoFile] = {}
     unnamed = [file for file in files if file.task is None]
     if len({file.subset for file in unnamed}) < len(unnamed):  # a.json and b.json in one folder
-        files = [
-            CocoFile(f.path, f.task, f.path.stem, f.root) if f in unnamed else f for f in files
-        ]
+        files = [f if f.task else replace(f, subset=f.path.stem) for f in files]
     for file in sorted(files, key=lambda file: (len(file.path.parts), file.path)):
         key = (file.task.name if file.task else "", file.subset)
         first = chosen.setdefault(key, file)
         if first is file:
             continue
         if len(first.path.parts) == len(file.path.parts):
-            both = f"{_relative(first.path, path)} and {_relative(file.path, path)}"
-            raise DatasetReadError(
-                f"{path}: {both} both say {file.path.stem}. Name the folder of one of them.",
-                path=str(path),
-            )
-        losses.add(
-            "annotation files not read, as others lie nearer or bear the usual names",
-            _relative(file.path, path),
-        )
+            both = f"{relative(first.path, path)} and {relative(file.path, path)}"
+            what = f"{both} both say {file.path.stem}. Name the folder of one of them."
+            raise read_error(path, what)
+        losses.add(_NOT_NEAREST, relative(file.path, path))
     order = list(CocoTask)  # instances first: keypoints join them
     return sorted(chosen.values(), key=lambda f: order.index(f.task) if f.task else -1)
-
-
-def _relative(path: Path, folder: Path) -> str:
-    return os.path.relpath(path, folder).replace(os.sep, "/")

@@ -24,15 +24,15 @@ from .annotations import (
     annotation_record,
     canonical_order,
     categories_record,
+    geometry_notes,
+    jsonable,
     read_annotations,
 )
 from .fence import Fence
-from .items import HeldItems, Items, PackedItems
-from .jsonable import jsonable
+from .items import Items
 from .media import media_file
-from .noticing import OTHER_SIZE, geometry_notes
 
-__all__ = ["SourceDataset", "SourceItem", "format_of"]
+__all__ = ["SourceDataset", "SourceItem", "format_of", "is_split_name", "split_of"]
 
 _SPLITS = {
     **dict.fromkeys(("train", "training", "trn"), Split.TRAIN),
@@ -47,8 +47,6 @@ class SourceItem:
 
     Attributes
     ----------
-    key : ItemKey
-    medium : datumaro MediaElement or None
     path : str
         As in ItemRecord.
     unsafe : str
@@ -88,9 +86,7 @@ class SourceItem:
             Pixels as stored in the file; None where the image could not be read.
         orientation : int
             EXIF 1 to 8.
-        content_sha256 : bytes
-            Of the image.
-        status, error
+        content_sha256, status, error
             As in ItemRecord.
         """
         declared = self.declared_size()
@@ -105,7 +101,7 @@ class SourceItem:
         for annotation in annotations:
             notes.extend(geometry_notes(annotation, width, height))
         if stored and declared and declared not in (stored, (width, height)):
-            notes.append(OTHER_SIZE)
+            notes.append("images of another size than the dataset declares")
         attributes: dict[str, Any] = jsonable(self.item.attributes)
         if rule is not None:
             attributes["exif_boxes"] = rule.value
@@ -130,7 +126,7 @@ class SourceItem:
 
 
 class SourceDataset:
-    """Items of a Datumaro dataset in store order, each checked before anything is opened.
+    """Items of a Datumaro dataset in store order; each path is checked before it is opened.
 
     Parameters
     ----------
@@ -141,7 +137,7 @@ class SourceDataset:
     follow_symlinks : bool
         Allow image files that are links leading out of the root.
     packed : bool
-        Keep the items packed, for who lets go of the dataset.
+        Keep the items packed: for a caller who lets go of the dataset.
 
     Raises
     ------
@@ -170,10 +166,17 @@ class SourceDataset:
         categories: Mapping[AnnotationType, DmCategories] = dataset.categories()
         self.categories: Categories = categories_record(categories)
         items = sorted(dataset, key=lambda item: (item.subset, item.id))
-        _refuse_empty_or_twice(items)
+        if not items:
+            raise EmptyDatasetError("The dataset has no items. Check the path and the format.")
+        for first, second in pairwise((item.subset, item.id) for item in items):
+            if first == second:
+                raise DatasetReadError(
+                    f"Two items are called {'/'.join(first)}. Rename one of them "
+                    "(`datum transform -t rename`, or reindex)."
+                )
         declared_root = root or getattr(dataset, "data_path", None)
         self.root: Path = Path(declared_root or _common_folder(items))
-        self._items: Items = PackedItems(iter(items)) if packed else HeldItems(items)
+        self._items = Items(items, packed=packed)
         self._follow_symlinks = follow_symlinks
         self._relative_boxes = has_relative_boxes(dataset)
 
@@ -201,17 +204,6 @@ class SourceDataset:
             )
 
 
-def _refuse_empty_or_twice(items: Sequence[DatasetItem]) -> None:
-    if not items:
-        raise EmptyDatasetError("The dataset has no items. Check the path and the format.")
-    for first, second in pairwise(items):
-        if (first.subset, first.id) == (second.subset, second.id):
-            raise DatasetReadError(
-                f"Two items are called {first.subset}/{first.id}. Rename one of them "
-                "(`datum transform -t rename`, or reindex)."
-            )
-
-
 def _common_folder(items: Sequence[DatasetItem]) -> str:
     folders = {os.path.dirname(path) for item in items if (path := media_file(item.media))}
     try:
@@ -229,8 +221,8 @@ def split_of(subset: str) -> Split:
 def format_of(dataset: object) -> str | None:
     """Return the format that a dataset was imported from; None where nothing tells.
 
-    A transform is given the importer's own object, which does not name its format; its class lies
-    in the folder of the format.
+    A transform gets the importer's own object, which does not name its format; its class lies in
+    the folder of the format.
     """
     if own := getattr(dataset, "_format", None):
         return str(own)
@@ -249,14 +241,12 @@ def has_relative_boxes(dataset: object) -> bool:
 
     Datumaro keeps a dataset's format, and a transform's sources, in private attributes only.
     """
-    if "yolo" in str(getattr(dataset, "_format", None)):
-        return True
-    if any(
-        base.__name__ == "YoloLooseBase" or base.__name__ == "YoloStrictBase"
-        for base in type(dataset).__mro__
-    ):
-        return True
-    return any(has_relative_boxes(source) for source in _sources(dataset))
+    bases = {base.__name__ for base in type(dataset).__mro__}
+    return (
+        "yolo" in str(getattr(dataset, "_format", None))
+        or not bases.isdisjoint({"YoloLooseBase", "YoloStrictBase"})
+        or any(map(has_relative_boxes, _sources(dataset)))
+    )
 
 
 def _sources(dataset: object) -> Iterator[object]:

@@ -1,4 +1,4 @@
-"""Which of Datumaro's formats a folder has: as Datumaro detects it, but for stores of ours in it.
+"""Detect the format of a folder, ignoring our own stores in it, or say what the folder lacks.
 
 Datumaro takes any folder with an ``.h5`` file for the format nyu_depth_v2, any with a ``.csv`` for
 tabular, and a folder of images for none as soon as anything else lies in it.
@@ -7,8 +7,10 @@ tabular, and a folder of images for none as soon as anything else lies in it.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,16 +18,19 @@ from datumaro.components.dataset import Dataset
 from datumaro.components.environment import Environment
 from datumaro.components.errors import MultipleFormatsMatchError, NoMatchingFormatsError
 
-from ..errors import DatasetReadError
 from ..kinds import is_image_name
 from ..logs import without_warnings
 from ..store import is_part_of_store
+from ..tally import counted
 from .coco_files import COCO_FORMATS, holds_coco, holds_datumaro
+from .fence import read_error
 from .image_folders import detect_image_folders, walk_own
-from .unrecognised import explain_unrecognised
 from .yolo import holds_yolo
 
-__all__ = ["detect_format"]
+__all__ = ["detect_format", "found_files"]
+
+_MAX_FOLDERS = 10_000
+_KINDS_NAMED = 4
 
 
 def detect_format(path: Path) -> str:
@@ -40,18 +45,35 @@ def detect_format(path: Path) -> str:
     # Datumaro would take one of two, and not say so.
     formats = held if held == ["yolo"] or len(held) > 1 else _formats(path) or held
     formats = formats or detect_image_folders(path)
-    if not formats:
-        raise DatasetReadError(explain_unrecognised(path), path=str(path))
     if len(formats) > 1:
         ways = " or ".join(f"{path}:{name}" for name in formats)
         if "imagenet" in formats:
             ways += " (where the folders at the top are subsets, not labels)"
-        raise DatasetReadError(
-            f"{path}: holds what more than one format has ({', '.join(formats)}). "
+        raise read_error(
+            path,
+            f"holds what more than one format has ({', '.join(formats)}). "
             f"Name the one to read: {ways}.",
-            path=str(path),
         )
+    if not formats:
+        raise read_error(path, _unrecognised(path) if path.is_dir() else _no_folder(path))
     return formats[0]
+
+
+def found_files(path: Path) -> str:
+    """Count the files by kind and folder, the most frequent first."""
+    kinds = Counter(
+        (file.suffix or "other", file.parent.relative_to(path).as_posix())
+        for file in _own_files(path)
+    )
+    if not kinds:
+        return "no files"
+    named = kinds.most_common(_KINDS_NAMED)
+    rest = sum(kinds.values()) - sum(count for _, count in named)
+    parts = [
+        counted(count, f"{suffix} files") + (f" in {folder}/" if folder != "." else "")
+        for (suffix, folder), count in named
+    ]
+    return ", ".join([*parts, *([f"{rest} more"] if rest else [])])
 
 
 def _holds_voc(path: Path) -> bool:
@@ -81,11 +103,9 @@ def _formats(path: Path) -> list[str]:
         try:
             formats = [Dataset.detect(str(clean), env=environment)]
         except NoMatchingFormatsError:
-            formats = []
+            return []
         except MultipleFormatsMatchError as error:
             formats = list(error.formats)
-    if not formats:
-        return []
     if COCO_FORMATS.keys() >= set(formats):
         return ["coco"]
     if all(name.split("_")[0] == "voc" for name in formats):
@@ -96,28 +116,81 @@ def _formats(path: Path) -> list[str]:
 @contextmanager
 def _without_stores(path: Path) -> Iterator[Path]:
     """Give a folder as it would be without stores of ours: itself, or links to all else in it."""
-    if not path.is_dir() or not _holds_stores(path):
+    folder, below, has_stores = path, Path(path.resolve().name or "dataset"), False
+    while folder.is_dir():
+        entries = list(folder.iterdir())
+        own = [entry for entry in entries if not is_part_of_store(entry)]
+        has_stores |= len(own) < len(entries)
+        if len(own) != 1 or not own[0].is_dir():
+            break
+        folder, below = own[0], below / own[0].name  # Datumaro looks into a single folder
+    if not has_stores:
         yield path
         return
     with TemporaryDirectory(prefix="datumaro-embed-") as temporary:
-        view = Path(temporary, path.resolve().name or "dataset")
-        _link_others(path, view)
-        yield view
+        view = Path(temporary, below)
+        view.mkdir(parents=True)
+        for entry in own:
+            (view / entry.name).symlink_to(os.path.abspath(entry))
+        yield Path(temporary, below.parts[0])
 
 
-def _holds_stores(folder: Path) -> bool:
-    entries = list(folder.iterdir())
-    if any(map(is_part_of_store, entries)):
-        return True
-    # Of a single folder Datumaro looks into that.
-    return len(entries) == 1 and entries[0].is_dir() and _holds_stores(entries[0])
+def _own_files(path: Path) -> Iterator[Path]:
+    for parent, _, files in islice(walk_own(path), _MAX_FOLDERS):
+        yield from (parent / name for name in files)
 
 
-def _link_others(folder: Path, view: Path) -> None:
-    view.mkdir()
-    entries = [entry for entry in folder.iterdir() if not is_part_of_store(entry)]
-    if len(entries) == 1 and entries[0].is_dir():
-        _link_others(entries[0], view / entries[0].name)
-        return
-    for entry in entries:
-        (view / entry.name).symlink_to(os.path.abspath(entry))
+def _unrecognised(path: Path) -> str:
+    """Say which file each common format was recognised by, what was found, and what to do."""
+    images = (file.parent for file in _own_files(path) if is_image_name(file.name))
+    folder = next(images, None)
+    ways = [f"{path}:coco"]
+    if folder is not None:
+        ways = [f"{folder}:image_dir for the images of one folder"]
+        if folder != path:
+            ways.insert(0, f"{path}:imagenet where folders name labels")
+    return (
+        f"no dataset format is recognised here. Found: {found_files(path)}. Looked for: "
+        f"{'; '.join(_lacking(path))}. Check the path, or name the format, as {' or '.join(ways)}."
+    )
+
+
+def _lacking(path: Path) -> Iterator[str]:
+    json_file = next(path.rglob("*.json"), None)
+    if json_file is None:
+        yield "coco: no annotations/*.json"
+    else:
+        name = json_file.relative_to(path).as_posix()
+        yield f"coco: no JSON file with images and annotations (as {name} is none)"
+    yaml = next(path.glob("*.y*ml"), None)
+    names = f" (as {yaml.name} names no classes)" if yaml else ""
+    yield f"yolo: no data.yaml, and no obj.data{names}"
+    xml = next(path.glob("Annotations/**/*.xml"), None)
+    yield f"voc: {'Annotations/*.xml, but ' if xml else ''}no ImageSets/*/*.txt"
+    other = next((file for file in _own_files(path) if not is_image_name(file.name)), None)
+    if other is not None:
+        yield f"imagenet: not only images, as {other.relative_to(path).as_posix()} is none"
+        yield "image_dir: not images alone in one folder"
+    else:
+        yield "imagenet: no CLASS/*.jpg, and no train/CLASS/*.jpg"
+        yield "image_dir: no images"
+    yield 'datumaro: no annotations/*.json with "items" and "categories"'
+
+
+def _no_folder(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if is_part_of_store(path):
+        return "is an embedding store. Name the dataset that it was made from."
+    if is_image_name(path.name):
+        return f"is one image. Name its folder, as {path.parent}:image_dir."
+    if suffix == ".zip":
+        return (
+            f"is an archive. Unpack it and name the folder, or {path}:image_zip to embed "
+            "the images in it without annotations."
+        )
+    if suffix == ".json":
+        return (
+            "has no COCO annotations (images, annotations, categories). Name the "
+            "dataset's folder, or the format of the file after a colon."
+        )
+    return "is a file. Name the folder of a dataset."

@@ -1,4 +1,4 @@
-"""Image files on disk against the files that items use: what an importer passed over is counted."""
+"""Compare image files on disk with those that items use, and count what an importer skipped."""
 
 from __future__ import annotations
 
@@ -72,11 +72,8 @@ def count_unused_images(
         Those that are no images, and empty ones, are left aside.
     root : Path
         The dataset's folder.
-    losses : Tally
     format_name : str
         Datumaro's; formats of images alone have images in every folder.
-    follow_symlinks : bool
-        As in `SourceDataset`.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""The dataset's folder as a limit: which files may be opened, which folders may be entered."""
+"""The dataset's folder as a limit: the files that may be opened, the folders to walk through."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from ..errors import DatasetReadError
 from ..tally import Tally
 
-__all__ = ["Fence", "Folder", "is_within"]
+__all__ = ["Fence", "Folder", "is_hidden", "is_within", "read_error"]
 
 _LEAVES = "the path leaves the dataset folder"
 _LINKED_OUT = "a link leads out of the dataset folder (--follow-symlinks allows it)"
@@ -29,14 +30,7 @@ class Folder(NamedTuple):
 
 
 class Fence:
-    """Tell what lies within a dataset's folder.
-
-    Parameters
-    ----------
-    root : path
-    follow_symlinks : bool
-        Allow links that lead out.
-    """
+    """Tell what lies within a dataset's folder; `follow_symlinks` allows links that lead out."""
 
     def __init__(self, root: str | Path, follow_symlinks: bool = False) -> None:
         self.root = os.path.abspath(root)
@@ -68,11 +62,7 @@ class Fence:
 
         Hidden files and folders are left out, and what an operating system leaves behind. A link to
         a folder is followed where the rule for files allows it, but into no folder that it lies in.
-
-        Parameters
-        ----------
-        losses : Tally
-            Where folders are counted that could not be entered.
+        Folders that cannot be entered are losses.
         """
         by_link: Counter[str] = Counter()
         pending = [(self.root, self._real, frozenset((self._real,)), False)]
@@ -85,9 +75,8 @@ class Fence:
             try:
                 files, links, folders = _scan(path)
             except OSError as error:
-                losses.add(
-                    "folders that cannot be read", f"{self.relative(path)}: {error.strerror}"
-                )
+                what = f"{self.relative(path)}: {error.strerror}"
+                losses.add("folders that cannot be read", what)
                 continue
             yield Folder(path, real, files, links)
             for name in reversed(folders):
@@ -107,6 +96,16 @@ class Fence:
         return self._follow_symlinks or is_within(real, self._real)
 
 
+def read_error(path: str | Path, what: str) -> DatasetReadError:
+    """Return the error that says of a path what is wrong with it, and what to do."""
+    return DatasetReadError(f"{path}: {what}", path=str(path))
+
+
+def is_hidden(name: str) -> bool:
+    """Tell a name that begins with a dot, or that an operating system gives to its own."""
+    return name.startswith(".") or name in _NO_FOLDERS
+
+
 def is_within(path: str, folder: str) -> bool:
     """Tell whether an absolute path is a folder or lies below it, by its text alone."""
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
@@ -120,7 +119,7 @@ def _scan(path: str) -> tuple[list[str], frozenset[str], list[str]]:
     files, links, folders = [], set(), []
     with os.scandir(path) as entries:
         for entry in entries:
-            if entry.name.startswith(".") or entry.name in _NO_FOLDERS:
+            if is_hidden(entry.name):
                 continue
             if entry.is_symlink():
                 links.add(entry.name)

@@ -10,32 +10,24 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from datumaro.components.annotation import AnnotationType, Label, LabelCategories
-from datumaro.components.annotation import Categories as DmCategories
 from datumaro.components.dataset import Dataset
-from datumaro.components.dataset_base import DatasetItem
-from datumaro.components.environment import Environment
+from datumaro.components.dataset_base import DEFAULT_SUBSET_NAME, DatasetItem
+from datumaro.components.errors import DatasetNotFoundError
 from datumaro.components.media import Image
-from datumaro.plugins.data_formats.imagenet import (
-    ImagenetBase,
-    ImagenetImporter,
-    ImagenetPath,
-    ImagenetWithSubsetDirsImporter,
-)
+from datumaro.plugins.data_formats.imagenet import ImagenetPath
 from datumaro.util.definitions import SUBSET_NAME_BLACKLIST
 from datumaro.util.image import find_images
 
-from ..errors import DatasetReadError
 from ..kinds import IMAGE_SUFFIXES, is_image_name
 from ..store import is_part_of_store
 from ..tally import Tally
 from .dataset import is_split_name
-from .fence import Fence
+from .fence import Fence, read_error
 from .same_stem import can_be_id, with_distinct_ids
 
-__all__ = ["detect_image_folders", "lenient_environment", "read_images", "walk_own"]
+__all__ = ["detect_image_folders", "read_imagenet", "read_images", "walk_own"]
 
 _CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}
 
@@ -77,7 +69,7 @@ def detect_image_folders(path: Path) -> list[str]:
 def read_images(path: Path, losses: Tally, *, follow_symlinks: bool) -> Dataset:
     """Read every image below a folder, without labels; Datumaro reads the folder's own alone."""
     if not path.is_dir():
-        raise DatasetReadError(f"{path}: is no folder of images. Name one.", path=str(path))
+        raise read_error(path, "is no folder of images. Name one.")
     fence = Fence(path, follow_symlinks)
     items = []
     for folder in fence.walk(losses):
@@ -89,93 +81,44 @@ def read_images(path: Path, losses: Tally, *, follow_symlinks: bool) -> Dataset:
     return Dataset.from_iterable(with_distinct_ids(items, losses), ann_types=set())
 
 
-def lenient_environment() -> Environment:
-    """Datumaro's formats, those of image folders lenient."""
-    environment = Environment()
-    environment.importers.register(ImagenetImporter.NAME, _Importer)
-    environment.importers.register(ImagenetWithSubsetDirsImporter.NAME, _SubsetsImporter)
-    environment.extractors.register(ImagenetBase.NAME, _Extractor)
-    environment.extractors.register(_SubsetExtractor.NAME, _SubsetExtractor)
-    return environment
+def read_imagenet(path: Path, format_name: str, losses: Tally) -> Dataset:
+    """Read images whose folders are labels, below each subset's folder where the format has some.
+
+    Ids are Datumaro's, which begin with the label. But it takes a label of one letter for a drive,
+    and gives images of one stem one item; and its subsets must have the same labels.
+    """
+    if not path.is_dir():
+        raise DatasetNotFoundError(str(path), format_name)
+    roots = {DEFAULT_SUBSET_NAME: path}
+    if format_name == "imagenet_with_subset_dirs":
+        own = (at for at in sorted(path.iterdir()) if at.is_dir() and _is_own(str(path), at.name))
+        roots = {folder.name: folder for folder in own}
+    labels = _labels(roots.values())
+    items = []
+    for subset, root in roots.items():
+        for image in find_images(str(root), IMAGE_SUFFIXES, recursive=True):
+            folder, name = os.path.split(os.path.relpath(image, root))
+            separator = "/" if re.fullmatch("[A-Za-z]", folder) else ImagenetPath.SEP_TOKEN
+            above = folder or ImagenetPath.IMAGE_DIR_NO_LABEL
+            label, _ = labels.find(folder)
+            item = DatasetItem(
+                above + separator + os.path.splitext(name)[0],
+                subset=subset,
+                media=Image.from_file(path=image),
+                annotations=[] if label is None else [Label(label)],
+            )
+            items.append(item)
+    return Dataset.from_iterable(
+        with_distinct_ids(items, losses),
+        categories={AnnotationType.label: labels},
+        ann_types=set(),
+    )
 
 
 def _is_own(folder: str, name: str) -> bool:
     if name.startswith(".") or name.lower() in _CLUTTER:
         return False
     return is_image_name(name) or not is_part_of_store(Path(folder, name))
-
-
-class _Importer(ImagenetImporter):  # type: ignore[misc]
-    """Takes whatever folder it is given; its extractor reads the images alone."""
-
-    NAME = ImagenetImporter.NAME
-
-    @classmethod
-    def contains_only_images(cls, path: str | Path) -> bool:  # noqa: ARG003
-        return True
-
-
-class _SubsetsImporter(ImagenetWithSubsetDirsImporter):  # type: ignore[misc]
-    """Takes every folder of the dataset's own for a subset."""
-
-    NAME = ImagenetWithSubsetDirsImporter.NAME
-
-    def __call__(self, path: str, **extra_params: Any) -> list[dict[str, Any]]:
-        return [
-            {
-                "url": str(folder),
-                "format": _SubsetExtractor.NAME,
-                "options": {**extra_params, "subset": folder.name},
-            }
-            for folder in _own_folders(Path(path))
-        ]
-
-
-class _Extractor(ImagenetBase):  # type: ignore[misc]
-    """Makes no labels of the folders of stores, and reads folders of one letter.
-
-    Datumaro takes the letter for a drive, as an item's id begins with ``A:``, and refuses the item.
-    """
-
-    NAME = ImagenetBase.NAME
-
-    def _load_categories(self, path: str) -> dict[AnnotationType, DmCategories]:
-        return {AnnotationType.label: _labels([Path(path)])}
-
-    def _load_items(self, path: str) -> dict[str, DatasetItem]:
-        items: dict[str, DatasetItem] = {}
-        labels = self._categories[AnnotationType.label]
-        for image in find_images(path, IMAGE_SUFFIXES, recursive=True):
-            folder, name = os.path.split(os.path.relpath(image, path))
-            separator = "/" if re.fullmatch("[A-Za-z]", folder) else ImagenetPath.SEP_TOKEN
-            label = folder or ImagenetPath.IMAGE_DIR_NO_LABEL
-            item_id = label + separator + os.path.splitext(name)[0]
-            if item_id not in items:
-                media = Image.from_file(path=image)
-                items[item_id] = DatasetItem(item_id, subset=self._subset, media=media)
-            index, _ = labels.find(folder)
-            if index is not None:
-                items[item_id].annotations.append(Label(label=index))
-                self._ann_types.add(AnnotationType.label)
-        return items
-
-
-class _SubsetExtractor(_Extractor):
-    """Gives each subset the labels of all, which Datumaro refuses to merge where they differ."""
-
-    NAME = "imagenet_subset"
-
-    def _load_categories(self, path: str) -> dict[AnnotationType, DmCategories]:
-        return {AnnotationType.label: _labels(_own_folders(Path(path).parent))}
-
-
-def _own_folders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, but hidden ones, clutter and stores."""
-    return [
-        entry
-        for entry in sorted(folder.iterdir())
-        if entry.is_dir() and _is_own(str(folder), entry.name)
-    ]
 
 
 def _labels(roots: Iterable[Path]) -> LabelCategories:

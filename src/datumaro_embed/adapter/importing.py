@@ -12,6 +12,7 @@ from traceback import extract_tb
 from datumaro.components.annotation import AnnotationType
 from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem, IDataset
+from datumaro.components.environment import Environment
 from datumaro.components.errors import (
     AnnotationImportError,
     DatasetImportError,
@@ -29,15 +30,13 @@ from ..tally import Tally
 from .coco import read_coco
 from .coco_files import COCO_FORMATS
 from .dataset import SourceDataset
-from .detecting import detect_format
+from .detecting import detect_format, found_files
 from .disk import count_unused_images
-from .image_folders import lenient_environment, read_images
-from .loading import listing_lost_masks, loads_images
-from .media import media_file
-from .same_stem import split_by_image, with_distinct_ids
-from .unrecognised import found_files
-from .voc_images import with_own_images
-from .voc_masks import count_missing_masks, refused_items, without_damaged_masks
+from .fence import read_error
+from .image_folders import read_imagenet, read_images
+from .media import listing_lost_masks, loads_images, media_file
+from .same_stem import with_distinct_ids
+from .voc import count_missing_masks, refused_items, with_own_images, without_damaged_masks
 from .yolo import YOLO_FORMATS, read_yolo
 
 __all__ = ["ImportedDataset", "import_dataset"]
@@ -47,7 +46,7 @@ _IMAGENET = {"imagenet", "imagenet_with_subset_dirs"}
 
 @dataclass(frozen=True, slots=True)
 class ImportedDataset:
-    """What was imported, and what of the dataset on disk was not, or not completely."""
+    """What was imported, and what of the dataset on disk was lost, wholly or in part."""
 
     source: SourceDataset
     losses: Tally = field(default_factory=Tally)
@@ -62,14 +61,14 @@ class _CountingPolicy(ImportErrorPolicy):  # type: ignore[misc]
 
     def _handle_item_error(self, error: ItemImportError) -> None:
         self.refused.append(error.item_id)
-        self._note("item", error)
+        self._handle_annotation_error(error, "items")
 
-    def _handle_annotation_error(self, error: AnnotationImportError) -> None:
-        self._note("annotation", error)
-
-    def _note(self, kind: str, error: ItemImportError | AnnotationImportError) -> None:
+    def _handle_annotation_error(
+        self, error: ItemImportError | AnnotationImportError, things: str = "annotations"
+    ) -> None:
         item_id, subset = error.item_id
-        self._losses.add(f"{kind}s that Datumaro refuses", f"{subset}/{item_id}: {error.__cause__}")
+        reason = f"{things} that Datumaro refuses"
+        self._losses.add(reason, f"{subset}/{item_id}: {error.__cause__}")
 
 
 @loads_images
@@ -94,21 +93,19 @@ def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedD
     Datumaro's own dataset is gone when this returns: its items, some 2 KB each, are held packed.
     """
     path, format_name = _split(pathspec)
-    _check_readable(path)
+    if not os.path.lexists(path):
+        raise read_error(path, "no such dataset. Check the path.")
+    if not os.access(path, os.R_OK | os.X_OK if path.is_dir() else os.R_OK):
+        raise read_error(path, "cannot be read. Check its permissions, and what it links to.")
     losses = Tally()
     with each_warning_once():
         try:
             is_detected = format_name is None
             if format_name is None:
                 format_name = detect_format(path)
-            if format_name in YOLO_FORMATS:
-                dataset, root = read_yolo(path, losses, follow_symlinks=follow_symlinks)
-            elif format_name == "image_dir":
-                dataset, root = read_images(path, losses, follow_symlinks=follow_symlinks), path
-            else:
-                dataset, root = _read(path, format_name, losses)
-                if format_name in _IMAGENET and is_detected:
-                    _warn_of_labels(path, format_name, dataset)
+            dataset, root = _read(path, format_name, losses, follow_symlinks=follow_symlinks)
+            if format_name in _IMAGENET and is_detected:
+                _warn_of_labels(path, format_name, dataset)
             files = ((media_file(item.media), item.id) for item in dataset)
             count_unused_images(
                 files, root, losses, format_name=format_name, follow_symlinks=follow_symlinks
@@ -120,7 +117,11 @@ def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedD
         try:
             source = SourceDataset(dataset, root=root, follow_symlinks=follow_symlinks, packed=True)
         except EmptyDatasetError as error:
-            raise EmptyDatasetError(_explain_empty(path, format_name, losses)) from error
+            lost = f" Lost on import: {'; '.join(losses.lines(''))}." if losses else ""
+            raise EmptyDatasetError(
+                f"{path}: read as {format_name}, the dataset has no items.{lost}{_found(path)} "
+                "Check the path and the format."
+            ) from error
     del dataset
     gc.collect()
     return ImportedDataset(source, losses)
@@ -134,25 +135,33 @@ def _warn_of_labels(path: Path, format_name: str, dataset: Dataset) -> None:
     log.warning("%s: read as %s, which takes folder names for %s", path, format_name, meaning)
 
 
-def _read(path: Path, format_name: str, losses: Tally) -> tuple[Dataset, Path]:
-    """Return a dataset and its folder: COCO as read here, all else as Datumaro imports it."""
+def _read(
+    path: Path, format_name: str, losses: Tally, *, follow_symlinks: bool
+) -> tuple[Dataset, Path]:
+    """Return a dataset and its folder."""
+    if format_name in YOLO_FORMATS:
+        return read_yolo(path, losses, follow_symlinks=follow_symlinks)
     if format_name in COCO_FORMATS:
         return read_coco(path, format_name, losses)
+    if format_name == "image_dir":
+        return read_images(path, losses, follow_symlinks=follow_symlinks), path
+    if format_name in _IMAGENET:
+        return read_imagenet(path, format_name, losses), path
+    return _read_by_datumaro(path, format_name, losses), path
+
+
+def _read_by_datumaro(path: Path, format_name: str, losses: Tally) -> Dataset:
     found = Tally()
     try:
         policy = _CountingPolicy(found)
         with listing_lost_masks() as lost_masks:
-            dataset = Dataset.import_from(
-                str(path), format_name, env=lenient_environment(), error_policy=policy
-            )
+            dataset = Dataset.import_from(str(path), format_name, error_policy=policy)
     except DatasetImportError as error:
         if not isinstance(error.__cause__, RepeatedItemError):
             raise
         found = Tally()
         dataset = _read_repeated(path, format_name, found)
-    if format_name in _IMAGENET:
-        dataset = _like(dataset, with_distinct_ids(split_by_image(dataset), found))
-    elif "voc" in format_name.split("_"):
+    if "voc" in format_name.split("_"):
         sound = without_damaged_masks(dataset, lost_masks)
         refused = refused_items(path, policy.refused)
         items = with_own_images(chain(sound, refused), found)
@@ -161,12 +170,12 @@ def _read(path: Path, format_name: str, losses: Tally) -> tuple[Dataset, Path]:
     for mask in dict.fromkeys(lost_masks):
         found.add("mask files that cannot be read", os.path.relpath(mask, path))
     losses.update(found)
-    return dataset, path
+    return dataset
 
 
 def _read_repeated(path: Path, format_name: str, losses: Tally) -> Dataset:
     """Import what Datumaro refuses, as two of its items have one id: ``a.jpg`` and ``a.png``."""
-    environment = lenient_environment()
+    environment = Environment()
     context = ImportContext(error_policy=_CountingPolicy(losses))
     extractors = [
         environment.make_extractor(
@@ -196,22 +205,8 @@ def _split(pathspec: str) -> tuple[Path, str | None]:
     return Path(head), tail
 
 
-def _check_readable(path: Path) -> None:
-    if not os.path.lexists(path):
-        raise DatasetReadError(f"{path}: no such dataset. Check the path.", path=str(path))
-    if not os.access(path, os.R_OK | os.X_OK if path.is_dir() else os.R_OK):
-        raise DatasetReadError(
-            f"{path}: cannot be read. Check its permissions, and what it links to.", path=str(path)
-        )
-
-
-def _explain_empty(path: Path, format_name: str, losses: Tally) -> str:
-    found = f" Found: {found_files(path)}." if path.is_dir() else ""
-    lost = f" Lost on import: {'; '.join(losses.lines(''))}." if losses else ""
-    return (
-        f"{path}: read as {format_name}, the dataset has no items.{lost}{found} Check the path and "
-        "the format."
-    )
+def _found(path: Path) -> str:
+    return f" Found: {found_files(path)}." if path.is_dir() else ""
 
 
 def _explain(path: Path, format_name: str | None, error: Exception) -> str:
@@ -223,8 +218,7 @@ def _explain(path: Path, format_name: str | None, error: Exception) -> str:
     if isinstance(cause, PermissionError):
         return f"{cause.filename or path}: cannot be read. Check its permissions."
     if isinstance(cause, DatasetNotFoundError):
-        found = f" Found: {found_files(path)}." if path.is_dir() else ""
-        return f"{path}: no {format_name} dataset found here.{found} Check path and format."
+        return f"{path}: no {format_name} dataset found here.{_found(path)} Check path and format."
     what = f"{type(cause).__name__}: {cause}".splitlines()[0]
     other = f", or name {path}:image_dir for images without annotations" if path.is_dir() else ""
     what = f"as {format_name} ({what})" if format_name else f"({what})"

@@ -4,98 +4,55 @@ from __future__ import annotations
 
 import pickle
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice, starmap
+from typing import Any
 
 from datumaro.components import media as dm
 from datumaro.components.dataset_base import DatasetItem
 
 from ..records import ItemKey
 
-__all__ = ["HeldItems", "Items", "PackedItems"]
+__all__ = ["Items"]
 
 _BLOCK = 256
+_PACKED_MEDIA = {type(None), dm.ImageFromFile}
 
 
-class Items(Protocol):
-    """Datumaro items, ascending by key."""
+class Items:
+    """Items, ascending by key, in blocks; packed: some 100 bytes each instead of 2,000.
 
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[DatasetItem]: ...
-
-    def keys(self) -> Iterator[ItemKey]:
-        """Every item's key."""
-
-    def only(self, wanted: Callable[[ItemKey], bool]) -> Items:
-        """Return those whose key is wanted."""
-
-
-class HeldItems:
-    """References to items that somebody holds anyway."""
-
-    def __init__(self, items: Sequence[DatasetItem]) -> None:
-        self._items = items
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __iter__(self) -> Iterator[DatasetItem]:
-        return iter(self._items)
-
-    def keys(self) -> Iterator[ItemKey]:
-        """Every item's key."""
-        return map(_key, self._items)
-
-    def only(self, wanted: Callable[[ItemKey], bool]) -> HeldItems:
-        """Return those whose key is wanted."""
-        return HeldItems([item for item in self._items if wanted(_key(item))])
-
-
-class PackedItems:
-    """Items pickled and compressed by the hundred: some 100 bytes each instead of 2,000.
-
-    What cannot be pickled, or has its pixels in memory, stays as it is with its block. An item is
-    another object each time; it costs some 30 microseconds to pack and as many to unpack.
+    A packed block is pickled and compressed. What cannot be pickled, or has its pixels in memory,
+    stays as it is with its block. A packed item is another object each time; it costs some 30
+    microseconds to pack and as many to unpack.
     """
 
-    def __init__(self, items: Iterator[DatasetItem]) -> None:
+    def __init__(self, items: Iterable[DatasetItem], *, packed: bool) -> None:
+        self.packed = packed
         self._blocks: list[bytes | list[DatasetItem]] = []
-        self._keys: list[bytes] = []
+        self._keys: list[bytes | list[tuple[str, str]]] = []
         self._n_items = 0
-        block: list[DatasetItem] = []
-        for item in items:
-            block.append(item)
-            if len(block) == _BLOCK:
-                self._add(block)
-                block = []
-        self._add(block)
+        rest = iter(items)
+        while block := list(islice(rest, _BLOCK)):
+            self._n_items += len(block)
+            keys = [(item.subset, item.id) for item in block]
+            self._keys.append(_packed(keys) if packed else keys)
+            self._blocks.append(_packed_or_held(block) if packed else block)
 
     def __len__(self) -> int:
         return self._n_items
 
     def __iter__(self) -> Iterator[DatasetItem]:
-        for block in self._blocks:
-            yield from _unpacked(block) if isinstance(block, bytes) else block
+        return chain.from_iterable(map(_unpacked, self._blocks))
 
     def keys(self) -> Iterator[ItemKey]:
         """Every item's key."""
-        for keys in self._keys:
-            yield from (ItemKey(subset, item_id) for subset, item_id in _unpacked(keys))
+        return starmap(ItemKey, chain.from_iterable(map(_unpacked, self._keys)))
 
-    def only(self, wanted: Callable[[ItemKey], bool]) -> PackedItems:
+    def only(self, wanted: Callable[[ItemKey], bool]) -> Items:
         """Return those whose key is wanted."""
-        return PackedItems(item for item in self if wanted(_key(item)))
-
-    def _add(self, block: list[DatasetItem]) -> None:
-        if block:
-            self._n_items += len(block)
-            self._keys.append(_packed([(item.subset, item.id) for item in block]))
-            self._blocks.append(_packed_or_held(block))
-
-
-def _key(item: DatasetItem) -> ItemKey:
-    return ItemKey(item.subset, item.id)
+        chosen = (item for item in self if wanted(ItemKey(item.subset, item.id)))
+        return Items(chosen, packed=self.packed)
 
 
 def _packed_or_held(block: list[DatasetItem]) -> bytes | list[DatasetItem]:
@@ -111,10 +68,9 @@ def _packed(value: object) -> bytes:
     return zlib.compress(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), 1)
 
 
-def _unpacked(block: bytes) -> list[Any]:
+def _unpacked(block: bytes | list[Any]) -> list[Any]:
     """Unpickle what this process has pickled, and nothing else ever wrote."""
+    if isinstance(block, list):
+        return block
     found: list[Any] = pickle.loads(zlib.decompress(block))  # noqa: S301
     return found
-
-
-_PACKED_MEDIA = {type(None), dm.ImageFromFile}

@@ -1,27 +1,52 @@
-"""A Datumaro medium → what the image reader takes: a path, bytes or pixels, and a region of it.
+"""Datumaro's media: what the image reader takes of them, and how Datumaro loads them in any thread.
 
-Files and bytes are never decoded by Datumaro (its OpenCV ignores EXIF and has no guard), only
-pixels that exist in memory alone: NumPy images and video frames.
+Files and bytes are never decoded by Datumaro (its OpenCV ignores EXIF and has no guard), only masks
+and pixels that exist in memory alone: NumPy images and video frames.
+
+Datumaro's loaders read a context variable that is set only where Datumaro was imported (threads do
+not inherit it), keep the last two images in a cache that threads must not share, and have no limit.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
+from functools import wraps
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from datumaro.components import media as dm
+from datumaro.util import image as dm_image
+from datumaro.util import image_cache
 
-from .loading import loads_images
+from ..images import ImageProblem, read_info
+from ..records import Status
 
-__all__ = ["EncoderInput", "UnsupportedMediaError", "encoder_input", "media_file"]
+__all__ = [
+    "EncoderInput",
+    "UnsupportedMediaError",
+    "encoder_input",
+    "listing_lost_masks",
+    "loads_images",
+    "media_file",
+]
 
-Roi = tuple[int, int, int, int]
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
+# As datumaro.util.image chooses.
+_BACKEND = dm_image.ImageBackend.cv2 if find_spec("cv2") else dm_image.ImageBackend.PIL
 # A video's frames share one OpenCV reader, which is not safe to use from several threads.
 _VIDEO_LOCK = threading.Lock()
+
+_lost_masks: ContextVar[list[str] | None] = ContextVar("_lost_masks", default=None)
 
 
 class UnsupportedMediaError(Exception):
@@ -41,7 +66,39 @@ class EncoderInput:
     """
 
     source: Path | bytes | npt.NDArray[np.generic]
-    roi: Roi | None = None
+    roi: tuple[int, int, int, int] | None = None
+
+
+def loads_images(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """Run a function in a context of its own, in which Datumaro loads images as they are stored.
+
+    The caller's own choice of backend or colours does not reach it: a mask read as RGB has other
+    labels.
+    """
+
+    @wraps(function)
+    def run(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        context = copy_context()
+        context.run(dm_image.IMAGE_BACKEND.set, _BACKEND)
+        context.run(dm_image.IMAGE_COLOR_CHANNEL.set, dm_image.ImageColorChannel.UNCHANGED)
+        return context.run(function, *args, **kwargs)
+
+    return run
+
+
+@contextmanager
+def listing_lost_masks() -> Iterator[list[str]]:
+    """Let an importer go on over masks that cannot be loaded, and list their paths.
+
+    Most importers load each mask to see which labels it has, and end at the first damaged one. Here
+    it gets one pixel of 0 for it: an annotation that it makes of that cannot be read later either.
+    """
+    lost: list[str] = []
+    token = _lost_masks.set(lost)
+    try:
+        yield lost
+    finally:
+        _lost_masks.reset(token)
 
 
 @loads_images
@@ -55,7 +112,10 @@ def encoder_input(medium: dm.MediaElement | None) -> EncoderInput:
     FileNotFoundError
         For an image without data.
     """
-    roi = _roi(medium) if isinstance(medium, dm.RoIImage) else None
+    roi = None
+    if isinstance(medium, dm.RoIImage):
+        x, y, w, h = map(int, medium.roi)
+        roi = x, y, w, h
     if isinstance(medium, dm.ImageFromFile | dm.RoIImageFromFile):
         return EncoderInput(Path(medium.path), roi)
     if isinstance(medium, dm.ImageFromBytes | dm.RoIImageFromBytes):
@@ -65,7 +125,9 @@ def encoder_input(medium: dm.MediaElement | None) -> EncoderInput:
             return EncoderInput(_present(medium.data))
     if isinstance(medium, dm.ImageFromNumpy | dm.RoIImageFromNumpy):
         return EncoderInput(_present(medium.data))  # a region is cut out by Datumaro already
-    raise UnsupportedMediaError(_unsupported(medium))
+    if medium is None:
+        raise UnsupportedMediaError("the item has no image")
+    raise UnsupportedMediaError(f"{type(medium).__name__} has no single image to embed")
 
 
 def media_file(medium: dm.MediaElement | None) -> str:
@@ -75,18 +137,60 @@ def media_file(medium: dm.MediaElement | None) -> str:
     return ""
 
 
-def _roi(medium: dm.RoIImage) -> Roi:
-    x, y, w, h = (int(value) for value in medium.roi)
-    return x, y, w, h
-
-
-def _unsupported(medium: dm.MediaElement | None) -> str:
-    if medium is None:
-        return "the item has no image"
-    return f"{type(medium).__name__} has no single image to embed"
-
-
 def _present(data: object) -> bytes | npt.NDArray[np.generic]:
     if not isinstance(data, bytes | np.ndarray):
         raise FileNotFoundError("the image has no data")
     return data
+
+
+class _CacheOfEachThread(image_cache.ImageCache):  # type: ignore[misc]
+    """Datumaro's cache of two images, one for each thread; loads masks itself.
+
+    Shared, threads that read masks of different images drop each other's, so that each is loaded
+    anew for each of its labels; and between finding one and using it, it may be gone.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._local = threading.local()
+
+    @property
+    def items(self) -> OrderedDict[Any, Any]:
+        """The images of this thread."""
+        found: OrderedDict[Any, Any] = self._local.__dict__.setdefault("items", OrderedDict())
+        return found
+
+    def get(self, item_id: Any) -> Any:
+        """Return the image of a lazy image; None has Datumaro load it, as all that is no mask."""
+        lazy = item_id()
+        found = super().get(item_id)
+        if found is not None or lazy._loader is dm_image.load_image:
+            return found
+        try:
+            mask = _load_mask(lazy)
+        except Exception:
+            lost = _lost_masks.get()
+            if lost is None:
+                raise
+            lost.append(str(lazy._path))
+            return np.zeros((1, 1), np.int32)
+        self.push(item_id, mask)
+        return mask
+
+
+def _load_mask(lazy: dm_image.lazy_image) -> Any:
+    """Load a mask, unless its header says that it would fill the memory."""
+    if not isinstance(lazy._path, str):  # bytes
+        return lazy._loader(lazy._path)
+    try:
+        read_info(Path(lazy._path))
+    except ImageProblem as problem:
+        if problem.status is Status.TOO_LARGE:
+            raise
+    try:
+        return lazy._loader(lazy._path)
+    except AttributeError as error:  # what OpenCV could not decode is None
+        raise ValueError(f"{lazy._path}: cannot be decoded") from error
+
+
+image_cache._instance = _CacheOfEachThread(image_cache.ImageCache.get_instance().capacity)

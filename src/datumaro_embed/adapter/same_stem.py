@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import groupby
 
 from datumaro.components import media as dm
@@ -12,7 +12,7 @@ from datumaro.components.dataset_base import DatasetItem
 from ..kinds import is_image_name
 from ..tally import Tally
 
-__all__ = ["can_be_id", "images_by_stem", "split_by_image", "with_distinct_ids"]
+__all__ = ["can_be_id", "images_by_stem", "with_distinct_ids"]
 
 
 def can_be_id(name: str) -> bool:
@@ -27,12 +27,8 @@ def can_be_id(name: str) -> bool:
 def with_distinct_ids(items: Iterable[DatasetItem], losses: Tally) -> list[DatasetItem]:
     """Give the second item of an id its file's extension, so that each image has a row.
 
-    Parameters
-    ----------
-    items : iterable of DatasetItem
-        Their order does not matter: the first is the one whose path sorts first.
-    losses : Tally
-        Where items are counted that have one image, or none, and one id.
+    The first of an id is the one whose path sorts first, whatever their order. Losses are items
+    that have the id and the image of another, or no image.
     """
     ordered = sorted(items, key=lambda item: (item.subset, item.id, _path(item)))
     taken = {(item.subset, item.id) for item in ordered}
@@ -51,30 +47,6 @@ def with_distinct_ids(items: Iterable[DatasetItem], losses: Tally) -> list[Datas
             taken.add((subset, new_id))
             distinct.append(item if new_id == item_id else item.wrap(id=new_id))
     return distinct
-
-
-def split_by_image(items: Iterable[DatasetItem]) -> Iterator[DatasetItem]:
-    """Undo what ImageNet's importer makes of ``cat/a.jpg`` and ``cat/a.png``.
-
-    It gives one item with two equal labels and either image; here each image has its own item, all
-    of one id (`with_distinct_ids` tells them apart).
-
-    Notes
-    -----
-    Lists each folder once.
-    """
-    by_folder: dict[str, dict[str, list[str]]] = {}
-    for item in items:
-        folder, name = os.path.split(_path(item))
-        if folder not in by_folder:
-            by_folder[folder] = images_by_stem(folder)
-        images = by_folder[folder].get(os.path.splitext(name)[0], ())
-        if len(images) < 2:
-            yield item
-            continue
-        for image in images:
-            media = dm.Image.from_file(path=os.path.join(folder, image))
-            yield item.wrap(media=media, annotations=item.annotations[:1])
 
 
 def images_by_stem(folder: str) -> dict[str, list[str]]:

@@ -2,32 +2,41 @@
 
 Datumaro's importer lists label files, not images, drops those whose first line it does not like,
 finds the image of each by its stem in any folder, and takes class names in the order in which they
-are written. Here it is read as Ultralytics reads it; ids and arithmetic are Datumaro's.
+are written. Here the dataset is read as Ultralytics reads it; ids and arithmetic are Datumaro's.
+
+A line of a label file is ``class x y w h`` (centre and size), the same and a confidence, a polygon
+``class x1 y1 x2 y2 x3 y3 …`` (four points are an oriented box too), or a box with keypoints where
+``data.yaml`` has ``kpt_shape``. All are fractions of the upright image.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from math import isfinite
 from pathlib import Path
 
-from datumaro.components.annotation import Annotation
+import imagesize
+from datumaro.components.annotation import Annotation, Bbox, Points, Polygon
 from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.media import Image
 
-from ..errors import DatasetReadError
+from ..images import ImageProblem, read_info
 from ..tally import Tally
-from .fence import Fence
+from .fence import Fence, read_error
 from .same_stem import can_be_id, with_distinct_ids
-from .yolo_config import find_config, names_classes, read_config
+from .yolo_config import YoloConfig, find_config, names_classes, read_config, read_lines
 from .yolo_images import YoloImage, find_images
-from .yolo_labels import LabelReader
 
 __all__ = ["YOLO_FORMATS", "holds_yolo", "read_yolo"]
 
 YOLO_FORMATS = frozenset({"roboflow_yolo", "yolo", "yolo_loose", "yolo_strict", "yolo_ultralytics"})
 """Datumaro's names of the formats that are read here."""
+
+_MAX_PX = 1e18  # sums and squares of less are finite in single precision
+
+Size = tuple[int, int]  # height, width
 
 
 def holds_yolo(path: Path) -> bool:
@@ -37,22 +46,7 @@ def holds_yolo(path: Path) -> bool:
 
 
 def read_yolo(path: Path, losses: Tally, *, follow_symlinks: bool = False) -> tuple[Dataset, Path]:
-    """Read a YOLO dataset.
-
-    Parameters
-    ----------
-    path : Path
-        Its folder, or the file that describes it.
-    losses : Tally
-        Where is counted what was not read, and images without a label file.
-    follow_symlinks : bool
-        As in `SourceDataset`.
-
-    Returns
-    -------
-    dataset : datumaro Dataset
-    root : Path
-        The dataset's folder.
+    """Return a dataset and its folder; the path is that of this, or of the file that describes it.
 
     Raises
     ------
@@ -65,16 +59,15 @@ def read_yolo(path: Path, losses: Tally, *, follow_symlinks: bool = False) -> tu
     """
     file = find_config(path)
     if file is None:
-        raise DatasetReadError(
-            f"{path}: no YOLO dataset found (looked for data.yaml, obj.data and obj.names). "
+        raise read_error(
+            path,
+            "no YOLO dataset found (looked for data.yaml, obj.data and obj.names). "
             "Check the path and the format.",
-            path=str(path),
         )
     root = path if path.is_dir() else path.parent
     config = read_config(file, losses)
     fence = Fence(root, follow_symlinks)
-    images = find_images(config, fence, losses)
-    items = _items(images, fence, LabelReader(config, losses), losses)
+    items = _items(find_images(config, fence, losses), fence, _LabelReader(config, losses), losses)
     dataset = Dataset.from_iterable(
         with_distinct_ids(items, losses), categories=list(config.names), ann_types=set()
     )
@@ -83,7 +76,7 @@ def read_yolo(path: Path, losses: Tally, *, follow_symlinks: bool = False) -> tu
 
 
 def _items(
-    images: list[YoloImage], fence: Fence, reader: LabelReader, losses: Tally
+    images: list[YoloImage], fence: Fence, reader: _LabelReader, losses: Tally
 ) -> Iterator[DatasetItem]:
     for image in images:
         place, unsafe = fence.place(image.path)
@@ -102,3 +95,135 @@ def _items(
             losses.add("images without a label file, embedded without annotations", place)
         medium = Image.from_file(path=image.path, size=size)
         yield DatasetItem(image.item_id, subset=image.subset, media=medium, annotations=annotations)
+
+
+class _BadLineError(Exception):
+    """Why a line is no annotation: a reason, and what it is in this line."""
+
+
+class _LabelReader:
+    """Read label files of one dataset, counting the lines that are no annotations."""
+
+    def __init__(self, config: YoloConfig, losses: Tally) -> None:
+        self._n_classes = len(config.names)
+        self._source = config.file.name
+        self._keypoints = config.keypoints
+        self._losses = losses
+
+    def read(
+        self, file: str, where: str, image: str | None
+    ) -> tuple[list[Annotation], Size | None]:
+        """Return the annotations of a label file, and the size by which they were multiplied.
+
+        Parameters
+        ----------
+        where : str
+            The file's name in examples of losses.
+        image : str or None
+            Opened for its size alone and only where there are lines; None: it may not be opened.
+        """
+        try:
+            lines = [(number, line) for number, line in enumerate(read_lines(file), 1) if line]
+        except OSError as error:
+            what = f"{where}: {error.strerror or error}"
+            self._losses.add("label files that cannot be read", what)
+            return [], None
+        if not lines:
+            return [], None
+        size = _upright_size(image) if image else None
+        if size is None:
+            self._losses.add("label files left out, as the size of their image is unknown", where)
+            return [], None
+        annotations: list[Annotation] = []
+        for index, (number, line) in enumerate(lines):  # the index is Datumaro's id
+            try:
+                annotations.extend(self._parse(line.split(), size, index))
+            except _BadLineError as problem:
+                reason, detail = problem.args
+                self._losses.add(reason, f"{where}:{number}: {detail}")
+        return annotations, size
+
+    def _parse(self, fields: list[str], size: Size, index: int) -> list[Annotation]:
+        values = _numbers(fields)
+        label = self._label(values[0], fields[0])
+        n_values = len(values)
+        if self._keypoints and n_values == 5 + self._keypoints[0] * self._keypoints[1]:
+            return _pose(values, self._keypoints[1], size, label, index)
+        if n_values == 5:
+            return [Bbox(*_box(values, size), label=label, id=index, group=index)]
+        if n_values == 6 and 0 <= values[5] <= 1:
+            more = {"confidence": values[5]}
+            return [Bbox(*_box(values, size), label=label, id=index, group=index, attributes=more)]
+        if n_values >= 7 and n_values % 2:
+            return [Polygon(_pixels(values[1:], size), label=label, id=index, group=index)]
+        raise _BadLineError("label lines that are neither boxes nor polygons", f"{n_values} values")
+
+    def _label(self, value: float, text: str) -> int:
+        if value != int(value):
+            raise _BadLineError("label lines whose class is not a whole number", text)
+        if not 0 <= value < self._n_classes:
+            raise _BadLineError(
+                "label lines of a class that has no name",
+                f"class {int(value)}, and {self._source} names 0 to {self._n_classes - 1}",
+            )
+        return int(value)
+
+
+def _pose(values: list[float], step: int, size: Size, label: int, index: int) -> list[Annotation]:
+    """Return one object's box and keypoints, joined by a group of their own (0 is none)."""
+    keypoints = values[5:]
+    points = [value for at in range(0, len(keypoints), step) for value in keypoints[at : at + 2]]
+    seen = [int(value) for value in keypoints[2::step]] if step == 3 else None
+    if seen is not None and not set(seen) <= {0, 1, 2}:
+        raise _BadLineError("label lines with keypoints of an unknown visibility", seen)
+    return [
+        Bbox(*_box(values, size), label=label, id=index, group=index + 1),
+        Points(_pixels(points, size), seen, label=label, id=index, group=index + 1),
+    ]
+
+
+def _numbers(fields: list[str]) -> list[float]:
+    values = []
+    for text in fields:
+        try:
+            values.append(float(text))
+        except ValueError as error:
+            reason = "label lines with values that are not numbers"
+            raise _BadLineError(reason, text[:40]) from error
+        if not isfinite(values[-1]):
+            raise _BadLineError("label lines with values that are NaN or infinite", text)
+    return values
+
+
+def _box(values: list[float], size: Size) -> list[float]:
+    """Return x, y, w, h in pixels, computed in Datumaro's own order, so that all bits are equal."""
+    x, y, w, h = values[1:5]
+    return _pixels([x - w * 0.5, y - h * 0.5, w, h], size)
+
+
+def _pixels(values: Sequence[float], size: Size) -> list[float]:
+    height, width = size
+    pixels = [value * (height if at % 2 else width) for at, value in enumerate(values)]
+    if not all(abs(value) < _MAX_PX for value in pixels):
+        raise _BadLineError("label lines with values beyond all images", max(values, key=abs))
+    return pixels
+
+
+def _upright_size(path: str) -> Size | None:
+    """Return the size of the upright image, from the header as Datumaro reads it.
+
+    Pillow reads what Datumaro's reader does not know; None where neither knows the size.
+    """
+    try:
+        width, height = imagesize.get(path)
+    except Exception:  # it parses headers without a check
+        width = height = -1
+    if width > 0 and height > 0:
+        return height, width
+    try:
+        info = read_info(path)
+    except ImageProblem as problem:
+        if problem.info is None:
+            return None
+        info = problem.info
+    return (info.height, info.width) if info.width else None

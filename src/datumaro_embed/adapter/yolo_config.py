@@ -1,4 +1,4 @@
-"""What describes a YOLO dataset: ``data.yaml`` (Ultralytics), ``obj.data`` or ``obj.names``.
+"""The file that describes a YOLO dataset: ``data.yaml`` (Ultralytics), ``obj.data``, ``obj.names``.
 
 All values are read as the text that stands there: a class ``no`` is not False, and ``007`` not 7.
 """
@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,20 @@ import yaml
 from datumaro.util.meta_file_util import has_meta_file, parse_meta_file
 from yaml.constructor import ConstructorError
 
-from ..errors import DatasetReadError
 from ..tally import Tally
+from .fence import read_error
 
 __all__ = ["YoloConfig", "find_config", "names_classes", "read_config", "read_lines"]
 
 _MAX_BYTES = 64 * 2**20
 _MAX_CLASSES = 100_000
+_YAML = (".yaml", ".yml")
 _YAML_SPLITS = ("train", "val", "valid", "validation", "test", "minival")
 _NOT_SPLITS = frozenset({"backup", "classes", "names"})  # of obj.data; any other key is one
 _NAMES_IN = {  # at the start of a line: deeper they are another setting's
     ".data": re.compile(rb"^\s*names\s*=", re.MULTILINE),
     **dict.fromkeys(
-        (".yaml", ".yml"), re.compile(rb"^(\xef\xbb\xbf)?[\"']?(names|nc)[\"']?\s*:", re.MULTILINE)
+        _YAML, re.compile(rb"^(\xef\xbb\xbf)?[\"']?(names|nc)[\"']?\s*:", re.MULTILINE)
     ),
 }
 _ASSIGNED = re.compile(r"\s*(\w+)\s*=\s*(.+)")
@@ -38,26 +40,13 @@ _ASSIGNED = re.compile(r"\s*(\w+)\s*=\s*(.+)")
 
 @dataclass(frozen=True, slots=True)
 class YoloConfig:
-    """What a YOLO dataset says of itself.
-
-    Attributes
-    ----------
-    file : Path
-    names : tuple of str
-        Class names by class number.
-    splits : mapping of str to list of str
-        For each split the folders and lists of images, as they are written.
-    base : str
-        The folder that these start from, as it is written; empty: the file's own.
-    keypoints : (number, values of each) or None
-        Of a pose dataset.
-    """
+    """What a YOLO dataset says of itself; folders and lists of images are as they are written."""
 
     file: Path
-    names: tuple[str, ...] = ()
-    splits: dict[str, list[str]] = field(default_factory=dict)
-    base: str = ""
-    keypoints: tuple[int, int] | None = None
+    names: tuple[str, ...]  # by class number
+    splits: dict[str, list[str]] = field(default_factory=dict)  # folders and lists of images
+    base: str = ""  # the folder that these start from; empty: the file's own
+    keypoints: tuple[int, int] | None = None  # of a pose dataset: how many, of how many values
 
     @property
     def is_darknet(self) -> bool:
@@ -66,7 +55,7 @@ class YoloConfig:
 
 
 class _TextLoader(yaml.BaseLoader):  # type: ignore[misc]
-    """Read all values as text, and refuse a key that stands twice, of which one would be lost."""
+    """Read all values as text, and refuse a key that is written twice: one value would be lost."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         counts = Counter(str(key.value) for key, _ in node.value)
@@ -80,20 +69,29 @@ class _TextLoader(yaml.BaseLoader):  # type: ignore[misc]
 def find_config(path: Path) -> Path | None:
     """Return the file that describes a YOLO dataset; None where there is none.
 
-    Parameters
-    ----------
-    path : Path
-        The dataset's folder, or one that holds nothing but that; or the file itself.
+    The path is that of the dataset's folder, of one that holds nothing but that, or of the file.
     """
     if path.is_file():
-        return path if path.suffix.lower() in {".yaml", ".yml", ".data"} else None
-    found = next(filter(_describes_yolo, _candidates(path)), None)
+        return path if path.suffix.lower() in {*_YAML, ".data"} else None
+    found = next(_descriptions(path), None)
     if found is None:
         with suppress(OSError):
             below = [entry for entry in path.iterdir() if entry.is_dir()]
             if len(below) == 1:
-                return next(filter(_describes_yolo, _candidates(below[0])), None)
+                return next(_descriptions(below[0]), None)
     return found
+
+
+def names_classes(file: Path) -> bool:
+    """Tell by a glance whether a file names classes; `read_config` may still refuse it."""
+    pattern = _NAMES_IN.get(file.suffix.lower())
+    if pattern is None:
+        return True
+    try:
+        with file.open("rb") as opened:
+            return pattern.search(opened.read(_MAX_BYTES)) is not None
+    except OSError:
+        return False
 
 
 def read_config(file: Path, losses: Tally) -> YoloConfig:
@@ -104,14 +102,13 @@ def read_config(file: Path, losses: Tally) -> YoloConfig:
     DatasetReadError
         It cannot be read, or does not name the classes.
     """
-    if file.suffix.lower() not in {".yaml", ".yml"}:
+    if file.suffix.lower() not in _YAML:
         return _read_darknet(file, losses)
     content = _load_yaml(file)
-    splits = {key: _texts(content[key]) for key in _YAML_SPLITS if key in content}
     return YoloConfig(
         file,
         _names(content.get("names"), content.get("nc"), file, losses),
-        splits,
+        {key: _texts(content[key]) for key in _YAML_SPLITS if key in content},
         content["path"] if isinstance(content.get("path"), str) else "",
         _keypoints(content.get("kpt_shape")),
     )
@@ -129,30 +126,13 @@ def read_lines(file: str | Path) -> list[str]:
     return [line.strip() for line in content.decode(encoding, errors="replace").splitlines()]
 
 
-def _candidates(folder: Path) -> Iterator[Path]:
-    """Files that may describe a dataset, the likeliest first, in Datumaro's order."""
-    yield folder / "obj.data"
-    yield folder / "data.yaml"
-    for pattern in ("*.data", "*.yaml", "*.yml"):
-        yield from sorted(folder.glob(pattern))
-    yield folder / "obj.names"
-
-
-def names_classes(file: Path) -> bool:
-    """Tell by a glance whether a file names classes; `read_config` may still refuse it."""
-    pattern = _NAMES_IN.get(file.suffix.lower())
-    if pattern is None:
-        return True
-    try:
-        with file.open("rb") as opened:
-            return pattern.search(opened.read(_MAX_BYTES)) is not None
-    except OSError:
-        return False
-
-
-def _describes_yolo(file: Path) -> bool:
-    usual = {"data.yaml", "obj.data", "obj.names"}
-    return file.is_file() and (file.name in usual or names_classes(file))
+def _descriptions(folder: Path) -> Iterator[Path]:
+    """Yield files that describe a dataset, the likeliest first, in Datumaro's order."""
+    usual = [folder / name for name in ("obj.data", "data.yaml", "obj.names")]
+    globs = (sorted(folder.glob(pattern)) for pattern in ("*.data", "*.yaml", "*.yml"))
+    for file in chain(usual[:2], chain.from_iterable(globs), usual[2:]):
+        if file.is_file() and (file in usual or names_classes(file)):
+            yield file
 
 
 def _load_yaml(file: Path) -> dict[str, Any]:
@@ -160,47 +140,37 @@ def _load_yaml(file: Path) -> dict[str, Any]:
         content = yaml.load(file.read_text("utf-8-sig"), _TextLoader)  # noqa: S506
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         what = " ".join(str(error).split())
-        raise DatasetReadError(
-            f"{file}: it cannot be read as YAML ({what}). Correct the file.", path=str(file)
-        ) from error
+        raise read_error(file, f"it cannot be read as YAML ({what}). Correct the file.") from error
     if not isinstance(content, dict):
-        raise DatasetReadError(
-            f"{file}: it says nothing of a dataset. Add names, train and val.", path=str(file)
-        )
+        raise read_error(file, "it says nothing of a dataset. Add names, train and val.")
     return {str(key): value for key, value in content.items()}
 
 
 def _read_darknet(file: Path, losses: Tally) -> YoloConfig:
     """Read ``obj.data``, or an ``obj.names`` that stands alone."""
     if file.suffix.lower() != ".data":
-        return YoloConfig(file, _names(_lines_of_names(file), None, file, losses))
-    matches = filter(None, map(_ASSIGNED.fullmatch, _lines(file)))
+        return YoloConfig(file, _names(_filled_lines(file), None, file, losses))
+    matches = filter(None, map(_ASSIGNED.fullmatch, _filled_lines(file)))
     content = {match[1]: match[2].strip() for match in matches}
     written = content.get("names", "obj.names").replace("\\", "/")
     places = [file.parent / written, file.parent / written.removeprefix("data/")]
     names = next((place for place in places if place.is_file()), None)
     if names is None or not os.path.realpath(names).startswith(os.path.realpath(file.parent)):
-        raise DatasetReadError(
-            f"{file}: the file of class names ({written}) is not in the dataset's folder. "
+        raise read_error(
+            file,
+            f"the file of class names ({written}) is not in the dataset's folder. "
             "Add it, or correct `names =`.",
-            path=str(file),
         )
     splits = {key: [value] for key, value in content.items() if key not in _NOT_SPLITS}
-    return YoloConfig(file, _names(_lines_of_names(names), None, names, losses), splits)
+    return YoloConfig(file, _names(_filled_lines(names), None, names, losses), splits)
 
 
-def _lines(file: Path) -> list[str]:
+def _filled_lines(file: Path) -> list[str]:
     try:
-        return read_lines(file)
+        return [line for line in read_lines(file) if line]
     except OSError as error:
         what = error.strerror or str(error)
-        raise DatasetReadError(
-            f"{file}: it cannot be read ({what}). Check the file.", path=str(file)
-        ) from error
-
-
-def _lines_of_names(file: Path) -> list[str]:
-    return [line for line in _lines(file) if line]
+        raise read_error(file, f"it cannot be read ({what}). Check the file.") from error
 
 
 def _names(raw: object, count: object, file: Path, losses: Tally) -> tuple[str, ...]:
@@ -208,13 +178,9 @@ def _names(raw: object, count: object, file: Path, losses: Tally) -> tuple[str, 
     if has_meta_file(str(file.parent)):  # Datumaro's own, which it prefers
         raw = list(parse_meta_file(str(file.parent)))
     by_number = _numbered(raw, file)
-    n_classes = max(by_number, default=-1) + 1
-    n_classes = max(n_classes, min(_whole(count) or 0, _MAX_CLASSES))
+    n_classes = max(*by_number, min(_whole(count) or 0, _MAX_CLASSES) - 1, -1) + 1
     if not n_classes:
-        raise DatasetReadError(
-            f"{file}: it does not name the classes. Add names, as names: [cat, dog].",
-            path=str(file),
-        )
+        raise read_error(file, "it does not name the classes. Add names, as names: [cat, dog].")
     names: dict[str, None] = {}
     taken = set(by_number.values())
     for number in range(n_classes):
@@ -232,18 +198,16 @@ def _names(raw: object, count: object, file: Path, losses: Tally) -> tuple[str, 
 
 
 def _numbered(raw: object, file: Path) -> dict[int, str]:
-    pairs = (
-        raw.items() if isinstance(raw, dict) else enumerate(raw if isinstance(raw, list) else ())
-    )
+    listed = raw if isinstance(raw, list) else ()
     by_number: dict[int, str] = {}
-    for key, name in pairs:
+    for key, name in raw.items() if isinstance(raw, dict) else enumerate(listed):
         number = key if isinstance(key, int) else _whole(key)
         is_new = number is not None and number < _MAX_CLASSES and number not in by_number
         if number is None or not is_new or not isinstance(name, str):
-            raise DatasetReadError(
-                f"{file}: names has an entry that is no class number with one name "
+            raise read_error(
+                file,
+                f"names has an entry that is no class number with one name "
                 f"({str(key)[:40]}: {str(name)[:40]}). Write it as 0: cat, each number once.",
-                path=str(file),
             )
         by_number[number] = name
     return by_number

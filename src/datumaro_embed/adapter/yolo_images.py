@@ -1,4 +1,4 @@
-"""The images of a YOLO dataset: which there are, of which subset, with which label file.
+"""The images of a YOLO dataset, each with its subset and its label file.
 
 Images come first, each with the label file that Ultralytics looks for: ``labels/`` in the place of
 the last ``images/`` of its path, else beside it. Ids are paths below the subset's folder without
@@ -29,7 +29,7 @@ _NO_LABELS = frozenset({"classes.txt", "notes.txt", "readme.txt", "predefined_cl
 
 
 class YoloImage(NamedTuple):
-    """One image of one subset; `label` is empty where there is no label file."""
+    """One image of one subset; `label` is empty where it has no label file."""
 
     subset: str
     item_id: str
@@ -40,11 +40,8 @@ class YoloImage(NamedTuple):
 def find_images(config: YoloConfig, fence: Fence, losses: Tally) -> list[YoloImage]:
     """Return every image of every split, and those in image folders that are of no split.
 
-    Parameters
-    ----------
-    losses : Tally
-        Where is counted what the description names and the disk has not, and label files that no
-        image has, or several.
+    Losses are what the description names and the disk lacks, and label files that no image has, or
+    several have.
     """
     finder = _Finder(config, fence, losses)
     images = [*finder.of_splits()]
@@ -82,9 +79,8 @@ class _Finder:
                 elif file := self._find(text, self._is_file):
                     yield from self._of_list(key, file)
                 else:
-                    self._losses.add(
-                        f"splits of {self._config.file.name} not found", f"{key}: {text}"
-                    )
+                    reason = f"splits of {self._config.file.name} not found"
+                    self._losses.add(reason, f"{key}: {text}")
         subsets = [self._subset(self._parts(folder), key) for key, folder in folders]
         count = Counter(subsets)
         for subset, (_, folder) in zip(subsets, folders, strict=True):
@@ -144,14 +140,12 @@ class _Finder:
             elif folder := self._find(entry, self._is_folder, here):
                 paths = [*self._images_below(folder)]
             else:
-                paths = [self._absent(entry)]
+                # Where the image should be; its row says that it is missing.
+                at = os.path.join(self._bases[0], entry.replace("\\", "/"))
+                paths = [os.path.normpath(at)]
             for path in paths:
                 self._listed_folders.add(os.path.dirname(path))
                 yield self._image(key, path)
-
-    def _absent(self, entry: str) -> str:
-        """Return where a listed image should be; its row says that it is missing."""
-        return os.path.normpath(os.path.join(self._bases[0], entry.replace("\\", "/")))
 
     def _find(
         self, written: str, is_there: Callable[[str], bool], *bases: str, n_kept: int = 1
@@ -189,9 +183,9 @@ class _Finder:
     def _is_image_folder(self, folder: str) -> bool:
         """Tell ``images/…`` and ``SPLIT/images/…``, not ``runs/images/…``."""
         parts = self._parts(folder)
-        at = [part.lower() for part in parts[:2]]
-        if at[:1] == ["images"] or at[1:] != ["images"]:
-            return at[:1] == ["images"]
+        at = [part.lower() == "images" for part in (*parts, "", "")]
+        if at[0] or not at[1]:
+            return at[0]
         parent = os.path.join(self._bases[0], parts[0])
         has_labels = any(os.path.join(parent, word) in self._files for word in _LABELS[:2])
         return has_labels or is_split_name(parts[0])
@@ -199,13 +193,14 @@ class _Finder:
     def _image(self, subset: str, path: str, item_id: str = "") -> YoloImage:
         folder, name = os.path.split(path)
         stem = os.path.splitext(name)[0]
-        labels = (at for at in self._label_folders(folder) if f"{stem}.txt" in self._files[at])
-        label = next(labels, None)
+        text = f"{stem}.txt"
+        folders = self._label_folders(folder)
+        labels = (os.path.join(at, text) for at in folders if text in self._files[at])
         if item_id:
             item_id = os.path.splitext(item_id)[0].replace(os.sep, "/")
         else:
             item_id = "/".join([*self._rest(folder, subset), stem])
-        return YoloImage(subset, item_id, path, os.path.join(label, f"{stem}.txt") if label else "")
+        return YoloImage(subset, item_id, path, next(labels, ""))
 
     def _rest(self, folder: str, subset: str) -> list[str]:
         """Return the folders that are part of an id: not ``images``, and not the subset's."""
@@ -240,16 +235,16 @@ class _Finder:
         """Return the folders in which label files of a folder's images may lie, in order."""
         parts = os.path.relpath(folder, self._fence.root).split(os.sep)
         at = _last_images(parts)
-        places = [[*parts[:at], word, *parts[at + 1 :]] for word in _LABELS] if at >= 0 else []
-        places.append(parts)
-        if at < 0:
-            places += [[word, *rest] for word in _LABELS for rest in (parts, parts[1:])]
+        if at >= 0:
+            places = [*([*parts[:at], word, *parts[at + 1 :]] for word in _LABELS), parts]
+        else:
+            places = [parts, *([word, *rest] for word in _LABELS for rest in (parts, parts[1:]))]
         paths = (os.path.normpath(os.path.join(self._fence.root, *place)) for place in places)
         return [path for path in paths if path in self._files]
 
 
 def _n_droppable(parts: list[str], n_kept: int, home: str) -> int:
-    """Return how many first parts of a path may say no more than where a dataset once was.
+    """Count the first parts of a path that may only say where the dataset once was.
 
     Never ``images``, the folder above it, or the folder of an image, as ``val/1.jpg`` is not
     ``train/1.jpg``; but always the dataset's own folder, by its name.
@@ -265,8 +260,7 @@ def _n_droppable(parts: list[str], n_kept: int, home: str) -> int:
 
 def _last_images(parts: list[str]) -> int:
     """Return the index of the last ``images``; -1 without one."""
-    found = [index for index, part in enumerate(parts) if part.lower() == "images"]
-    return found[-1] if found else -1
+    return max((at for at, part in enumerate(parts) if part.lower() == "images"), default=-1)
 
 
 def _around_images(parts: list[str]) -> tuple[list[str], list[str]]:
