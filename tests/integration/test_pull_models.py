@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from datumaro_embed.encoders import ClipEncoder
 from datumaro_embed.errors import ModelInvalidError
 from datumaro_embed.models import load_manifest, pull_model
-from datumaro_embed.models.texts import TextTokenizer
+from datumaro_embed.models.tokenizers import TextTokenizer
 from hub_server import COMMIT, HubServer, clients_of
 from onnx_edit import external, rename_output
 
@@ -335,7 +335,7 @@ def another_crop(folder: Path) -> None:
         (no_vision_config, "images of 32 px for an encoder of 224 px"),
         (null_setting, "resample is None, not a whole number"),
         (null_configs, "images of 32 px for an encoder of 224 px"),
-        (null_file, "config.json is not a JSON object"),
+        (null_file, "config.json: it is not a JSON object"),
         (text_for_a_section, "text_config is 'CLIPTextConfig', not a JSON object"),
         (another_processor, "prepared by ConvNextImageProcessor"),
         (unknown_pad_token, r"pad_token '\[PAD\]' is not in its tokenizer"),

@@ -19,13 +19,13 @@ from datumaro_embed.models.checkpoint import (
     check_image_size,
     context_length,
     family_of,
+    image_spec,
     licence_of,
+    read_images,
     read_json,
 )
-from datumaro_embed.models.image_settings import image_spec, read_images
 from datumaro_embed.models.onnx_files import read_onnx
-from datumaro_embed.models.texts import TextTokenizer
-from datumaro_embed.models.tokenizers import complete_tokenizer
+from datumaro_embed.models.tokenizers import TextTokenizer, complete_tokenizer
 from onnx_edit import external, rename_output
 
 TINY = Path(__file__).parents[1] / "golden" / "hub" / "tiny-clip" / "onnx"

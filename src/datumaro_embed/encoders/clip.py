@@ -82,7 +82,9 @@ class ClipEncoder(Encoder):
             identity=manifest.fingerprint,
             read=files.read,
         )
-        self._tokenize = TextTokenizer(model_dir / "tokenizer.json", manifest.text, files.read)
+        assert manifest.text is not None
+        self._text = manifest.text
+        self._tokenize = TextTokenizer(model_dir / "tokenizer.json", self._text, files.read)
         files.verify_unread()
         self._text_batch_size = min(batch_size, _TEXT_BATCH_SIZE)
         self._text_engine: Engine | None = None
@@ -184,7 +186,7 @@ class ClipEncoder(Encoder):
 
     def _padded_lengths(self, mask: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return how many tokens each text is computed with, from its own length alone."""
-        whole = self.manifest.text.context_length
+        whole = self._text.context_length
         if not self._varies:
             return np.full(len(mask), whole)
         n_steps = -(-mask.sum(axis=1) // _LENGTH_STEP)
@@ -228,7 +230,7 @@ class ClipEncoder(Encoder):
 
     def _text_batch(self, ids: _Tokens, mask: _Tokens, length: int) -> Arrays:
         arrays = {"input_ids": ids, "attention_mask": mask}
-        return {name: arrays[name][:, :length] for name in self.manifest.text.inputs}
+        return {name: arrays[name][:, :length] for name in self._text.inputs}
 
     def _shorter_texts(self) -> Engine | None:
         """Return an engine for texts without their padding, if that gives the same vectors.
@@ -240,7 +242,7 @@ class ClipEncoder(Encoder):
             return None
         ids, mask = self._tokenize(["a photo of a cat", ""][: self._text_batch_size])
         length = -(-int(mask.sum(axis=1).max()) // _LENGTH_STEP) * _LENGTH_STEP
-        whole = self._text_batch(ids, mask, self.manifest.text.context_length)
+        whole = self._text_batch(ids, mask, self._text.context_length)
         short = self._text_batch(ids, mask, length)
         try:
             engine = self._compile_texts(shorter=True)
@@ -250,7 +252,7 @@ class ClipEncoder(Encoder):
         return engine if np.einsum("ij,ij->i", ours, theirs).min() >= _SAME_COSINE else None
 
     def _compile_texts(self, *, shorter: bool) -> Engine:
-        spec = self.manifest.text
+        spec = self._text
         return Engine(
             self._model_dir / "text_encoder.xml",
             self._runtime,

@@ -6,19 +6,32 @@ Imports torch, transformers and optimum, and only inside functions.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from ..models.checkpoint import check_image_size, context_length, family_of, read_json
-from ..models.graph import Half, cut_out
-from ..models.image_settings import read_images
+from ..models.checkpoint import (
+    check_image_size,
+    context_length,
+    family_of,
+    read_images,
+    read_json,
+)
+from ..models.graph import cut_out, input_shapes
 from ..models.tokenizers import SIGLIP2, complete_tokenizer, tokenizer_kind
 from .tokenizers import write_tokenizer
-from .traced import Traced, check_half, example_inputs, not_exportable, quiet
+from .traced import (
+    Traced,
+    check_half,
+    example_inputs,
+    logits,
+    not_exportable,
+    quiet,
+    refused,
+)
 
 __all__ = ["trace"]
 
@@ -38,26 +51,29 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
     Both encoders are cut out of one zero-shot model, so that projection and pooling are the
     checkpoint's own.
     """
+    import torch
+
     stated = read_json(folder / "config.json")
     family = family_of(stated)
     preprocessor, spec = read_images(folder, family)
     check_image_size(stated, spec)
     context = context_length(stated)
     model, config = _load(folder)
-    _write_tokenizer(folder, tokenizer_path)
+    with refused(folder, "its tokenizer: "), quiet():
+        write_tokenizer(folder, tokenizer_path)
     text = complete_tokenizer(tokenizer_path, folder, config)
-    shapes = {
-        "pixel_values": (-1, 3, spec.size_px, spec.size_px),
-        "input_ids": (-1, context),
-        "attention_mask": (-1, context),
-    }
+    shapes = input_shapes(spec.size_px, context)
     with tempfile.TemporaryDirectory(prefix="datumaro-embed-") as scratch:
         _export(model, Path(scratch))
         whole = Path(scratch) / "openvino_model.xml"
         images = cut_out(whole, "image_embeds", shapes)
         texts = cut_out(whole, "text_embeds", shapes)
-    _check(folder, model, images, texts, shapes)
-    bias = getattr(model, "logit_bias", None)
+    needed = {name: shapes[name] for name in (*images.inputs, *texts.inputs)}
+    arrays = example_inputs(needed, model.config.text_config.vocab_size)
+    with quiet(), torch.no_grad():
+        rows = model(**{name: torch.from_numpy(array) for name, array in arrays.items()})
+    check_half(images, arrays, rows.image_embeds.numpy(), folder.name)
+    check_half(texts, arrays, rows.text_embeds.numpy(), folder.name)
     return Traced(
         family=family,
         images=images,
@@ -65,8 +81,7 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
         preprocessor=preprocessor,
         image=spec,
         text=replace(text, inputs=texts.inputs),
-        logit_scale=float(model.logit_scale.detach().exp().item()),
-        logit_bias=0.0 if bias is None else float(bias.detach().item()),
+        **logits(model),
         reference_tokens=_tokens(folder, family, tokenizer_path, context),
         reference_pixels=_pixels(folder),
     )
@@ -84,11 +99,8 @@ def _tokens(
 
     kind = tokenizer_kind(family, {}, Tokenizer.from_file(str(tokenizer_path)))
     made = Siglip2Tokenizer if kind == SIGLIP2 else AutoTokenizer
-    with quiet():
-        try:
-            reference = made.from_pretrained(folder, local_files_only=True)
-        except Exception as error:  # transformers and sentencepiece raise many kinds
-            raise not_exportable(folder.name, f"its tokenizer: {error}") from error
+    with refused(folder, "its tokenizer: "), quiet():
+        reference = made.from_pretrained(folder, local_files_only=True)
     options = {"padding": "max_length", "truncation": True, "max_length": context}
     return lambda texts: reference(list(texts), **options, return_tensors="np")
 
@@ -96,13 +108,8 @@ def _tokens(
 def _pixels(folder: Path) -> Callable[[Image.Image], Any]:
     from transformers import AutoImageProcessor
 
-    with quiet():
-        try:
-            prepare = AutoImageProcessor.from_pretrained(
-                folder, local_files_only=True, backend="pil"
-            )
-        except Exception as error:
-            raise not_exportable(folder.name, f"its image processor: {error}") from error
+    with refused(folder, "its image processor: "), quiet():
+        prepare = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
     return lambda image: prepare(image, return_tensors="np")["pixel_values"][0]
 
 
@@ -111,21 +118,16 @@ def _load(folder: Path) -> tuple[Any, dict[str, Any]]:
     import torch
     from transformers import AutoConfig, AutoModelForZeroShotImageClassification
 
-    try:
+    with refused(folder, "config.json: "):
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # a value that is not of its kind: many kinds
-        raise not_exportable(folder.name, f"config.json: {error}") from error
-    try:
-        with quiet():
-            model, loaded = AutoModelForZeroShotImageClassification.from_pretrained(
-                folder,
-                config=config,
-                dtype=torch.float32,
-                local_files_only=True,
-                output_loading_info=True,
-            )
-    except Exception as error:  # damaged weights surface as many kinds of error
-        raise not_exportable(folder.name, f"{type(error).__name__}: {error}") from error
+    with refused(folder), quiet():
+        model, loaded = AutoModelForZeroShotImageClassification.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            local_files_only=True,
+            output_loading_info=True,
+        )
     if loaded["missing_keys"]:  # transformers would go on with random numbers in their place
         missing = ", ".join(sorted(loaded["missing_keys"])[:3])
         raise not_exportable(folder.name, f"its weights lack {missing}")
@@ -140,27 +142,3 @@ def _export(model: Any, scratch: Path) -> None:
         export_from_model(
             model, scratch, task=_TASK, ov_config=OVConfig(dtype="fp32"), stateful=False
         )
-
-
-def _check(
-    folder: Path, model: Any, images: Half, texts: Half, shapes: Mapping[str, Sequence[int]]
-) -> None:
-    """Compare both graphs with torch on two random rows."""
-    import torch
-
-    needed = {name: shapes[name] for name in (*images.inputs, *texts.inputs)}
-    arrays = example_inputs(needed, model.config.text_config.vocab_size)
-    with quiet(), torch.no_grad():
-        rows = model(**{name: torch.from_numpy(array) for name, array in arrays.items()})
-    check_half(images, arrays, rows.image_embeds.numpy(), folder.name)
-    check_half(texts, arrays, rows.text_embeds.numpy(), folder.name)
-
-
-def _write_tokenizer(folder: Path, target: Path) -> None:
-    try:
-        with quiet():
-            write_tokenizer(folder, target)
-    except ImportError:
-        raise
-    except Exception as error:  # transformers and sentencepiece raise many kinds
-        raise not_exportable(folder.name, f"its tokenizer: {error}") from error

@@ -34,7 +34,9 @@ def write_tokenizer(checkpoint: Path, target: Path) -> None:
     elif own.is_file():
         shutil.copyfile(own, target)
     else:
-        _check_files(checkpoint, ("vocab.json", "merges.txt"))
+        for name in ("vocab.json", "merges.txt"):
+            if not (checkpoint / name).is_file():  # transformers would make an empty tokenizer
+                raise FileNotFoundError(f"no tokenizer.json and no {name}")
         from transformers import AutoTokenizer
 
         made = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
@@ -124,10 +126,3 @@ def byte_pair_tokenizer(
     )
     tokenizer.add_special_tokens([start, end])
     return tokenizer
-
-
-def _check_files(checkpoint: Path, names: Sequence[str]) -> None:
-    """Without its vocabulary, transformers would make an empty tokenizer and say nothing."""
-    for name in names:
-        if not (checkpoint / name).is_file():
-            raise FileNotFoundError(f"no tokenizer.json and no {name}")

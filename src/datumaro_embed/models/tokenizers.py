@@ -1,19 +1,22 @@
-"""A model's ``tokenizer.json``: what its loader does beside it, its special tokens, its end."""
+"""Texts → token ids: a model's ``tokenizer.json``, and what its loader does beside it."""
 
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from tokenizers import Regex, Tokenizer, models, normalizers
 
 from ..errors import ModelInvalidError
 from .checkpoint import context_length, family_of, read_json, token_id, unusable
-from .manifest import TEXT_INPUTS, TextSpec
+from .files import read_bytes
+from .manifest import TEXT_INPUTS, TextSpec, checked
 
-__all__ = ["SIGLIP2", "canonical_siglip", "complete_tokenizer", "tokenizer_kind"]
+__all__ = ["SIGLIP2", "TextTokenizer", "canonical_siglip", "complete_tokenizer", "tokenizer_kind"]
 
 CLIP, SIGLIP, SIGLIP2 = "CLIPTokenizer", "SiglipTokenizer", "Siglip2Tokenizer"
 
@@ -24,6 +27,70 @@ _SPECIAL = {
     SIGLIP2: {"pad_token": "<pad>", "eos_token": "<eos>"},
 }
 _PAD_LEFT = {SIGLIP2, "GemmaTokenizer"}  # unless a file says otherwise
+
+
+class TextTokenizer:
+    """Tokenizer of a fixed context length; thread-safe once made.
+
+    Parameters
+    ----------
+    path : Path
+        Of ``tokenizer.json``.
+    spec : TextSpec
+    read : callable
+        Gives the file's bytes.
+
+    Raises
+    ------
+    ModelInvalidError
+        The file is not a tokenizer, or has no token of a number that `spec` names.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        spec: TextSpec,
+        read: Callable[[Path], npt.NDArray[np.uint8]] = read_bytes,
+    ) -> None:
+        content = read(path).tobytes()
+        try:
+            self._tokenizer = Tokenizer.from_buffer(content)
+        except Exception as error:  # the library raises bare Exception
+            raise ModelInvalidError(
+                f"Model file {path} is not a tokenizer: {error}. Make the model directory again.",
+                path=path,
+            ) from error
+        for name in ("pad_id", "eos_id"):
+            if self._tokenizer.id_to_token(getattr(spec, name)) is None:
+                raise ModelInvalidError(
+                    f"Model file {path} has no token of the number {getattr(spec, name)}, which is "
+                    f"{name} in model.json. Make the model directory again.",
+                    path=path,
+                )
+        self._spec = spec
+        self._tokenizer.enable_truncation(spec.context_length)
+        self._tokenizer.enable_padding(length=spec.context_length, pad_id=spec.pad_id)
+
+    def __call__(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Tokenize, cut long texts keeping the end token, pad short ones.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            The empty string is a text too.
+
+        Returns
+        -------
+        input_ids, attention_mask : arrays of shape (n_texts, context_length), int64
+            The mask is 1 where there is a token of the text, 0 where there is padding.
+        """
+        cased = (text.lower() if self._spec.lower_case else text for text in texts)
+        # Lone surrogates, which no UTF-8 text has, are "?": the tokenizer would refuse them.
+        rows = self._tokenizer.encode_batch([t.encode("utf-8", "replace").decode() for t in cased])
+        shape = (len(rows), self._spec.context_length)
+        ids = np.array([row.ids for row in rows], dtype=np.int64).reshape(shape)
+        mask = np.array([row.attention_mask for row in rows], dtype=np.int64).reshape(shape)
+        return ids, mask
 
 
 def complete_tokenizer(path: Path, checkpoint: Path, config: Mapping[str, Any]) -> TextSpec:
@@ -71,14 +138,23 @@ def complete_tokenizer(path: Path, checkpoint: Path, config: Mapping[str, Any]) 
     if steps or specials:
         tokenizer.add_special_tokens(specials)
         tokenizer.save(str(path))
-    spec = TextSpec(
-        context_length=context_length(config),
-        pad_id=_special_id("pad_token", settings, kind, tokenizer, config),
-        eos_id=_special_id("eos_token", settings, kind, tokenizer, config),
-        lower_case=_keeps_case(tokenizer) and bool(settings.get("do_lower_case", kind == SIGLIP)),
-        inputs=TEXT_INPUTS,
-    )
-    _check_end(tokenizer, spec)
+    lowers = _keeps_case(tokenizer) and bool(settings.get("do_lower_case", kind == SIGLIP))
+    facts = {
+        "context_length": context_length(config),
+        "pad_id": _special_id("pad_token", settings, kind, tokenizer, config),
+        "eos_id": _special_id("eos_token", settings, kind, tokenizer, config),
+        "lower_case": lowers,
+        "inputs": TEXT_INPUTS,
+    }
+    try:
+        spec = checked(TextSpec, facts)
+    except ValueError as error:
+        raise _unusable(str(error)) from error
+    ids = tokenizer.encode("a photo of a cat").ids
+    while len(ids) > 1 and ids[-1] == spec.pad_id != spec.eos_id:  # some files pad by themselves
+        ids.pop()
+    if not ids or ids[-1] != spec.eos_id:
+        raise _unusable(f"it ends a text with token {ids[-1:]}, not with {spec.eos_id}")
     return spec
 
 
@@ -169,14 +245,6 @@ def _special_id(
 
 def _class_name(settings: Mapping[str, Any]) -> str:
     return str(settings.get("tokenizer_class") or "").removesuffix("Fast")
-
-
-def _check_end(tokenizer: Tokenizer, spec: TextSpec) -> None:
-    ids = tokenizer.encode("a photo of a cat").ids
-    while len(ids) > 1 and ids[-1] == spec.pad_id != spec.eos_id:  # some files pad by themselves
-        ids.pop()
-    if not ids or ids[-1] != spec.eos_id:
-        raise _unusable(f"it ends a text with token {ids[-1:]}, not with {spec.eos_id}")
 
 
 def _unusable(reason: str) -> ModelInvalidError:
