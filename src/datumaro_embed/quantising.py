@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import logging
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,12 @@ import numpy.typing as npt
 
 from .adapter import SourceDataset, SourceItem, import_dataset
 from .encoders import ClipEncoder
-from .errors import MissingExtraError, ModelFidelityError, ModelNotFoundError, UsageError
+from .errors import ModelFidelityError, ModelNotFoundError, UsageError
 from .exporting import export_model
 from .files import new_path
 from .models import load_manifest, resolve_model
 from .models.graph import openvino_core, save_graph
-from .models.making import make_golden
+from .models.making import make_golden, need_extra
 from .models.manifest import MANIFEST_NAME, ImageSpec, sha256_file, write_manifest
 from .outputs import check_output
 from .parallel import map_ahead, usable_processors
@@ -36,6 +35,7 @@ __all__ = ["Fidelity", "export_int8", "fidelity_of", "quantise_image_encoder", "
 MIN_ITEMS = 20
 _K = 10
 _SEED = 0
+_NNCF = ("Making an INT8 model", "quantise", "nncf")
 
 Pixels = npt.NDArray[np.uint8]
 Vectors = npt.NDArray[np.float32]
@@ -87,11 +87,9 @@ def export_int8(
     out_dir: Path,
     *,
     calibrate: str | None,
-    calibration_items: int = 300,
-    min_recall: float = 0.95,
-    force: bool = False,
     revision: str | None = None,
     overwrite: bool = False,
+    **options: Any,
 ) -> Fidelity:
     """Make an INT8 model of a model directory, a model's name, a checkpoint or a hub id.
 
@@ -99,25 +97,23 @@ def export_int8(
     ----------
     calibrate : str
         ``PATH[:FORMAT]`` of a dataset. None is a UsageError: nothing can stand for one's own data.
-
-    Other parameters and errors are those of `quantise_model` and `exporting.export_model`.
+    options
+        Of `quantise_model`. The others are those of `exporting.export_model`.
     """
     if calibrate is None:
         raise UsageError(
             "INT8 needs images like your own to measure. Name a dataset: "
             "--calibrate DATASET[:FORMAT]."
         )
-    _check_nncf()
+    need_extra(*_NNCF)
     dataset = import_dataset(calibrate).source
-    options: dict[str, Any] = {
-        "calibration_items": calibration_items,
-        "min_recall": min_recall,
-        "force": force,
-        "overwrite": overwrite,
-    }
     if not (overwrite and out_dir.is_dir()):
         check_output(out_dir, remedy="--overwrite")
-    made = _full_model(source)
+    options["overwrite"] = overwrite
+    made = None
+    if not Path(source).is_dir() or (Path(source) / MANIFEST_NAME).is_file():
+        with suppress(ModelNotFoundError):  # it is a hub id
+            made = resolve_model(source)
     if made is not None:
         return quantise_model(made, dataset, out_dir, **options)
     with tempfile.TemporaryDirectory(prefix="datumaro-embed-") as scratch:
@@ -155,7 +151,7 @@ def quantise_model(
 
     Raises
     ------
-    MissingExtraError, UsageError
+    UsageError
     ModelFidelityError
         Too far from the full model; nothing was written.
 
@@ -163,7 +159,7 @@ def quantise_model(
     -----
     Only the image encoder is quantised: texts are few, and stay the full model's own.
     """
-    _check_nncf()
+    need_extra(*_NNCF)
     if calibration_items < 1 or not 0 <= min_recall <= 1:
         raise UsageError(
             f"calibration items {calibration_items} must be at least 1 and the least recall "
@@ -210,18 +206,8 @@ def quantise_model(
 def quantise_image_encoder(
     source: Path, target: Path, pixels: Sequence[Pixels], spec: ImageSpec
 ) -> None:
-    """Write an image encoder with INT8 weights and activations.
+    """Write an image encoder with INT8 weights and activations, which are measured on `pixels`.
 
-    Parameters
-    ----------
-    source, target : Path
-        Of the ``.xml``; the weights lie beside it.
-    pixels : sequence of arrays of shape (size_px, size_px, 3), uint8
-        What activations are measured on.
-    spec : ImageSpec
-
-    Notes
-    -----
     The first layer (patches) and the last (projection) stay as they are: they are a small part of
     the time and most of the loss (recall@10 of one small CLIP 0.945 → 0.964).
     Each image is run once through the full graph, alone: about 20 ms each for ViT-B/32.
@@ -247,36 +233,11 @@ def quantise_image_encoder(
 
 
 def fidelity_of(full: Vectors, quantised: Vectors) -> tuple[float, float, float]:
-    """Return the lowest and the mean cosine, and the recall of the ten nearest neighbours.
-
-    Parameters
-    ----------
-    full, quantised : arrays of shape (n_items, dim), float32
-        Unit rows of the same items.
-    """
+    """Return lowest and mean cosine, and the recall of ten neighbours, of unit rows of items."""
     cosines = np.sum(full * quantised, axis=1)
     nearest, found = _nearest(full), _nearest(quantised)
     kept = [len(set(a) & set(b)) / len(a) for a, b in zip(nearest, found, strict=True)]
     return float(cosines.min()), float(cosines.mean()), float(np.mean(kept))
-
-
-def _check_nncf() -> None:
-    if importlib.util.find_spec("nncf") is None:
-        raise MissingExtraError(
-            "Making an INT8 model needs nncf, which is not installed. "
-            "Run: pip install 'datumaro-embed[quantise]'",
-            name="nncf",
-        )
-
-
-def _full_model(source: str) -> Path | None:
-    """Return the model directory that a path or a name stands for; None for a checkpoint."""
-    if Path(source).is_dir() and not (Path(source) / MANIFEST_NAME).is_file():
-        return None
-    try:
-        return resolve_model(source)
-    except ModelNotFoundError:
-        return None
 
 
 def _sample(dataset: SourceDataset, encoder: ClipEncoder, n_wanted: int) -> list[Pixels]:
@@ -315,13 +276,18 @@ def _compare(
     rows, seconds = _embed(full, held_out)
     rows_int8, seconds_int8 = _embed(quantised, held_out)
     cosine_min, cosine_mean, recall = fidelity_of(rows, rows_int8)
+    agreement = None
+    if len(labels) > 1 and full.manifest.text is not None:
+        prompts = full.embed_labels(labels).T
+        same = np.argmax(rows @ prompts, axis=1) == np.argmax(rows_int8 @ prompts, axis=1)
+        agreement = round(float(np.mean(same)), 6)
     return Fidelity(
         n_calibration=n_calibration,
         n_held_out=len(held_out),
         cosine_min=round(cosine_min, 6),
         cosine_mean=round(cosine_mean, 6),
         recall_at_10=round(recall, 6),
-        zero_shot_agreement=_agreement(full, rows, rows_int8, labels),
+        zero_shot_agreement=agreement,
         speed_ratio=round(seconds / seconds_int8, 3),
     )
 
@@ -334,16 +300,6 @@ def _embed(encoder: ClipEncoder, pixels: Sequence[Pixels]) -> tuple[Vectors, flo
     started = time.perf_counter()
     rows = np.concatenate(list(encoder.embed_pixels(batches)))
     return rows, time.perf_counter() - started
-
-
-def _agreement(
-    encoder: ClipEncoder, full: Vectors, quantised: Vectors, labels: Sequence[str]
-) -> float | None:
-    if len(labels) < 2:
-        return None
-    prompts = encoder.embed_labels(labels)
-    same = np.argmax(full @ prompts.T, axis=1) == np.argmax(quantised @ prompts.T, axis=1)
-    return round(float(np.mean(same)), 6)
 
 
 def _nearest(rows: Vectors) -> npt.NDArray[np.int64]:

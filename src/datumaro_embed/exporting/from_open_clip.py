@@ -6,16 +6,13 @@ Imports torch and open_clip, and only inside functions. A repository of OpenCLIP
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import tempfile
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from ..errors import MissingExtraError
 from ..models.checkpoint import (
     OPEN_CLIP_CONFIG,
     check_agreement,
@@ -25,8 +22,8 @@ from ..models.checkpoint import (
     read_json,
 )
 from ..models.graph import Half, cut_out, input_shapes
+from ..models.making import need_extra
 from ..models.manifest import TextSpec
-from .tokenizers import byte_pair_tokenizer
 from .traced import (
     Traced,
     check_half,
@@ -38,6 +35,9 @@ from .traced import (
 )
 
 __all__ = ["trace"]
+
+# CLIP's own pattern of a word: clip/simple_tokenizer.py of OpenAI's repository.
+_WORD = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 def trace(folder: Path, tokenizer_path: Path) -> Traced:
@@ -51,13 +51,9 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
         It is incomplete, damaged, or of a kind not done here: another text encoder's tokenizer,
         captions (CoCa), images that are padded.
     """
-    if importlib.util.find_spec("open_clip") is None:
-        raise MissingExtraError(
-            "Exporting an OpenCLIP checkpoint needs open_clip, which is not installed. "
-            "Run: pip install 'datumaro-embed[export]'",
-            name="open_clip",
-        )
+    need_extra("Exporting an OpenCLIP checkpoint", "export", "open_clip")
     import open_clip
+    from open_clip.transform import PreprocessCfg, image_transform_v2
 
     config = part(read_json(folder / OPEN_CLIP_CONFIG), "model_cfg")
     text = part(config, "text_cfg")
@@ -78,6 +74,9 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
         _half(folder.name, model, f"encode_{side}", given, shapes[given], f"{side}_embeds")
         for side, given in (("image", "pixel_values"), ("text", "input_ids"))
     )
+    with quiet():
+        tokenize = open_clip.get_tokenizer(f"local-dir:{folder}")
+    transform = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
     return Traced(
         family="open_clip",
         images=images,
@@ -86,28 +85,13 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
         image=spec,
         text=TextSpec(context, pad_id=0, eos_id=eos_id, lower_case=True, inputs=texts.inputs),
         **logits(model),
-        reference_tokens=_tokens(folder),
-        reference_pixels=_pixels(model),
+        reference_tokens=lambda texts: {"input_ids": tokenize(list(texts)).numpy()},
+        reference_pixels=lambda image: transform(image).numpy(),
     )
 
 
-def _tokens(folder: Path) -> Callable[[Sequence[str]], dict[str, Any]]:
-    import open_clip
-
-    with quiet():
-        tokenize = open_clip.get_tokenizer(f"local-dir:{folder}")
-    return lambda texts: {"input_ids": tokenize(list(texts)).numpy()}
-
-
-def _pixels(model: Any) -> Callable[[Image.Image], Any]:
-    from open_clip.transform import PreprocessCfg, image_transform_v2
-
-    transform = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
-    return lambda image: transform(image).numpy()
-
-
 def _write_tokenizer(target: Path) -> int:
-    """Write OpenCLIP's byte-pair tokenizer; return the id of its end token.
+    """Write OpenCLIP's byte-pair tokenizer, without its lower-casing; return its end token.
 
     Notes
     -----
@@ -115,21 +99,40 @@ def _write_tokenizer(target: Path) -> int:
     full-width letters is done here; the repair of wrongly decoded text and of HTML is not.
     """
     import open_clip
+    from ftfy import chardata
 
     own = open_clip.SimpleTokenizer()
     start, end = (own.decoder[i] for i in own.all_special_ids[:2])
-    made = byte_pair_tokenizer(own.encoder, list(own.bpe_ranks), (start, end), _ftfy_replacements())
+    single = {**chardata.LIGATURES, **chardata.WIDTH_MAP}
+    replaced = {re.escape(chr(code)): str(new) for code, new in single.items()}
+    replaced |= {chardata.SINGLE_QUOTE_RE.pattern: "'", chardata.DOUBLE_QUOTE_RE.pattern: '"'}
+    model: Any = models.BPE(
+        dict(own.encoder),
+        list(own.bpe_ranks),
+        unk_token=end,
+        end_of_word_suffix="</w>",
+        fuse_unk=False,
+    )
+    made = Tokenizer(model)
+    made.normalizer = normalizers.Sequence(
+        [
+            *(normalizers.Replace(Regex(old), new) for old, new in replaced.items()),
+            normalizers.NFC(),
+            normalizers.Replace(Regex(r"\s+"), " "),
+        ]
+    )
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_WORD), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    made.post_processor = processors.TemplateProcessing(
+        single=f"{start} $A {end}", special_tokens=[(t, own.encoder[t]) for t in (start, end)]
+    )
+    made.add_special_tokens([start, end])
     made.save(str(target))
     return int(own.eot_token_id)
-
-
-def _ftfy_replacements() -> dict[str, str]:
-    from ftfy import chardata
-
-    single = {**chardata.LIGATURES, **chardata.WIDTH_MAP}
-    found = {re.escape(chr(code)): str(new) for code, new in single.items()}
-    quotes = {chardata.SINGLE_QUOTE_RE.pattern: "'", chardata.DOUBLE_QUOTE_RE.pattern: '"'}
-    return {**found, **quotes}
 
 
 def _half(

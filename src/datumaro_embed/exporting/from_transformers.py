@@ -5,13 +5,14 @@ Imports torch, transformers and optimum, and only inside functions.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from ..models.checkpoint import (
     check_image_size,
@@ -21,8 +22,8 @@ from ..models.checkpoint import (
     read_json,
 )
 from ..models.graph import cut_out, input_shapes
-from ..models.tokenizers import SIGLIP2, complete_tokenizer, tokenizer_kind
-from .tokenizers import write_tokenizer
+from ..models.making import need_extra
+from ..models.tokenizers import SIGLIP2, canonical_siglip, complete_tokenizer, tokenizer_kind
 from .traced import (
     Traced,
     check_half,
@@ -52,6 +53,7 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
     checkpoint's own.
     """
     import torch
+    from transformers import AutoImageProcessor
 
     stated = read_json(folder / "config.json")
     family = family_of(stated)
@@ -60,7 +62,7 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
     context = context_length(stated)
     model, config = _load(folder)
     with refused(folder, "its tokenizer: "), quiet():
-        write_tokenizer(folder, tokenizer_path)
+        _write_tokenizer(folder, tokenizer_path)
     text = complete_tokenizer(tokenizer_path, folder, config)
     shapes = input_shapes(spec.size_px, context)
     with tempfile.TemporaryDirectory(prefix="datumaro-embed-") as scratch:
@@ -74,6 +76,8 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
         rows = model(**{name: torch.from_numpy(array) for name, array in arrays.items()})
     check_half(images, arrays, rows.image_embeds.numpy(), folder.name)
     check_half(texts, arrays, rows.text_embeds.numpy(), folder.name)
+    with refused(folder, "its image processor: "), quiet():
+        prepare = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
     return Traced(
         family=family,
         images=images,
@@ -83,7 +87,7 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
         text=replace(text, inputs=texts.inputs),
         **logits(model),
         reference_tokens=_tokens(folder, family, tokenizer_path, context),
-        reference_pixels=_pixels(folder),
+        reference_pixels=lambda image: prepare(image, return_tensors="np")["pixel_values"][0],
     )
 
 
@@ -94,7 +98,6 @@ def _tokens(
 
     What AutoTokenizer gives for SigLIP 2 keeps the case, which its training did not.
     """
-    from tokenizers import Tokenizer
     from transformers import AutoTokenizer, Siglip2Tokenizer
 
     kind = tokenizer_kind(family, {}, Tokenizer.from_file(str(tokenizer_path)))
@@ -103,14 +106,6 @@ def _tokens(
         reference = made.from_pretrained(folder, local_files_only=True)
     options = {"padding": "max_length", "truncation": True, "max_length": context}
     return lambda texts: reference(list(texts), **options, return_tensors="np")
-
-
-def _pixels(folder: Path) -> Callable[[Image.Image], Any]:
-    from transformers import AutoImageProcessor
-
-    with refused(folder, "its image processor: "), quiet():
-        prepare = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
-    return lambda image: prepare(image, return_tensors="np")["pixel_values"][0]
 
 
 def _load(folder: Path) -> tuple[Any, dict[str, Any]]:
@@ -142,3 +137,61 @@ def _export(model: Any, scratch: Path) -> None:
         export_from_model(
             model, scratch, task=_TASK, ov_config=OVConfig(dtype="fp32"), stateful=False
         )
+
+
+def _write_tokenizer(checkpoint: Path, target: Path) -> None:
+    """Copy a checkpoint's ``tokenizer.json``, or make it from an older form of it.
+
+    ``spiece.model`` goes first: it is what transformers' SiglipTokenizer reads.
+    """
+    own, pieces = checkpoint / "tokenizer.json", checkpoint / "spiece.model"
+    if pieces.is_file():
+        _sentencepiece(pieces).save(str(target))
+    elif own.is_file():
+        shutil.copyfile(own, target)
+    else:
+        for name in ("vocab.json", "merges.txt"):
+            if not (checkpoint / name).is_file():  # transformers would make an empty tokenizer
+                raise FileNotFoundError(f"no tokenizer.json and no {name}")
+        from transformers import AutoTokenizer
+
+        made = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
+        made.backend_tokenizer.save(str(target))
+
+
+def _sentencepiece(path: Path) -> Tokenizer:
+    """Make SigLIP's tokenizer from its ``spiece.model``.
+
+    Lower-casing is not part of it: `TextSpec.lower_case` says whether the text is lowered first.
+
+    Notes
+    -----
+    Source: `canonical_siglip`, then sentencepiece's own normalization, as transformers'
+    SiglipTokenizer applies both.
+    """
+    need_extra("Exporting this model", "export", "sentencepiece", "google.protobuf")
+    from sentencepiece import sentencepiece_model_pb2
+
+    proto = sentencepiece_model_pb2.ModelProto()
+    proto.ParseFromString(path.read_bytes())
+    pieces = [(piece.piece, piece.score) for piece in proto.pieces]
+    fallback = proto.trainer_spec.byte_fallback
+    tokenizer = Tokenizer(
+        models.Unigram(pieces, unk_id=proto.trainer_spec.unk_id, byte_fallback=fallback)
+    )
+    charsmap = proto.normalizer_spec.precompiled_charsmap
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            *canonical_siglip(),
+            *([normalizers.Precompiled(charsmap)] if charsmap else []),
+            normalizers.Replace(Regex(" {2,}"), " "),
+            normalizers.Strip(),
+        ]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    end = (proto.trainer_spec.eos_piece, proto.trainer_spec.eos_id)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"$A {end[0]}", special_tokens=[end]
+    )
+    tokenizer.add_special_tokens([end[0], proto.trainer_spec.unk_piece])
+    return tokenizer

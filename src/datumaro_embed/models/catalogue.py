@@ -12,19 +12,14 @@ __all__ = ["CATALOGUE", "CatalogueEntry", "entry_of"]
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """Where `pull` finds a model.
+    """Where `pull` finds a model, and what its files do not say.
 
     Attributes
     ----------
-    repo_id : str
-        A hub repository that holds both encoders as ONNX.
     revision : str or None
-        The commit that is downloaded. None: whatever ``main`` is; the commit that it was then is
-        recorded in ``model.json``.
+        The commit that is downloaded; None is whatever ``main`` is.
     licence : str
         Of the weights, as their authors published them.
-    logit_scale, logit_bias : float or None
-        Which the ONNX files do not hold; None where it is not known here.
     """
 
     repo_id: str

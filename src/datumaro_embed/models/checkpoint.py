@@ -3,7 +3,7 @@
 Up to three files of one checkpoint say how images are prepared: ``processor_config.json`` and
 ``preprocessor_config.json`` of transformers, and ``open_clip_config.json`` of OpenCLIP. Two that
 disagree are an error, as a loader of each would prepare other pixels, and nothing tells which of
-them the model was trained with.
+them the model was trained with. Whatever cannot be used is a ModelInvalidError (see `unusable`).
 """
 
 from __future__ import annotations
@@ -55,21 +55,11 @@ _ALWAYS = {
     "rescale_factor": 1 / 255,
     "do_normalize": True,
 }
+_CLIP = {"image_mean": _CLIP_MEAN, "image_std": _CLIP_STD, "do_center_crop": True}
+_SIGLIP = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 _DEFAULTS: dict[str, dict[str, Any]] = {
-    "CLIPImageProcessor": {
-        **_ALWAYS,
-        "size": {"shortest_edge": 224},
-        "do_center_crop": True,
-        "crop_size": 224,
-        "image_mean": _CLIP_MEAN,
-        "image_std": _CLIP_STD,
-    },
-    "SiglipImageProcessor": {
-        **_ALWAYS,
-        "size": {"height": 224, "width": 224},
-        "image_mean": [0.5] * 3,
-        "image_std": [0.5] * 3,
-    },
+    "CLIPImageProcessor": {**_ALWAYS, **_CLIP, "size": {"shortest_edge": 224}, "crop_size": 224},
+    "SiglipImageProcessor": {**_ALWAYS, **_SIGLIP, "size": {"height": 224, "width": 224}},
 }
 _PROCESSORS = {"clip": "CLIPImageProcessor", "siglip": "SiglipImageProcessor"}
 
@@ -85,13 +75,7 @@ _SAME = 1e-3  # of mean and deviation, which some files round
 
 
 def family_of(config: Mapping[str, Any]) -> str:
-    """Return the ``model_type`` of a ``config.json``.
-
-    Raises
-    ------
-    ModelInvalidError
-        It is none of `FAMILIES`.
-    """
+    """Return the ``model_type`` of a ``config.json``, one of `FAMILIES`."""
     family = config.get("model_type")
     if family == "siglip2":
         raise unusable("it is a NaFlex model, whose images have no fixed size")
@@ -102,12 +86,7 @@ def family_of(config: Mapping[str, Any]) -> str:
 
 
 def check_image_size(config: Mapping[str, Any], spec: ImageSpec) -> None:
-    """Check that images are prepared at the size that the encoder was trained at.
-
-    Raises
-    ------
-    ModelInvalidError
-    """
+    """Check that images are prepared at the size that the encoder was trained at."""
     trained_px = _tower(config, "vision").get("image_size", _IMAGE_PX)
     if trained_px != spec.size_px:
         raise unusable(f"it prepares images of {spec.size_px} px for an encoder of {trained_px} px")
@@ -118,10 +97,6 @@ def check_dim(config: Mapping[str, Any], dim: int) -> None:
 
     Before its projection an encoder of CLIP has a width of its own, and its vectors compare with
     nothing. SigLIP has no projection.
-
-    Raises
-    ------
-    ModelInvalidError
     """
     wanted = config.get("projection_dim") or _PROJECTION_DIM
     if family_of(config) == "clip" and dim != wanted:
@@ -129,13 +104,7 @@ def check_dim(config: Mapping[str, Any], dim: int) -> None:
 
 
 def context_length(config: Mapping[str, Any]) -> int:
-    """Return how many tokens the text encoder takes.
-
-    Raises
-    ------
-    ModelInvalidError
-        The configuration says something that is no length.
-    """
+    """Return how many tokens the text encoder takes."""
     stated = _tower(config, "text").get("max_position_embeddings")
     return _whole("max_position_embeddings", stated or FAMILIES[family_of(config)], 1, MAX_TOKENS)
 
@@ -160,13 +129,7 @@ def licence_of(checkpoint: Path) -> str:
 
 
 def part(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """Return a section of a configuration; an empty one where it is missing or null.
-
-    Raises
-    ------
-    ModelInvalidError
-        It is something else than a JSON object.
-    """
+    """Return a section of a configuration; an empty one where it is missing or null."""
     value = config.get(key)
     if value is not None and not isinstance(value, Mapping):
         raise unusable(f"{key} is {reprlib.repr(value)}, not a JSON object")
@@ -174,12 +137,7 @@ def part(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; an empty one where there is no file.
-
-    Raises
-    ------
-    ModelInvalidError
-    """
+    """Read a JSON object; an empty one where there is no file."""
     try:
         return read_object(path)
     except FileNotFoundError:
@@ -189,13 +147,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_images(checkpoint: Path, family: str) -> tuple[dict[str, Any], ImageSpec]:
-    """Return the content of the first file that transformers would read, and what it means.
-
-    Raises
-    ------
-    ModelInvalidError
-        There is no such file, it asks for what is not done here, or another file disagrees.
-    """
+    """Return the content of the first file that transformers would read, and what it means."""
     found = list(_transformers_settings(checkpoint))
     if not found:
         raise unusable("the checkpoint has no preprocessor_config.json")
@@ -206,19 +158,18 @@ def read_images(checkpoint: Path, family: str) -> tuple[dict[str, Any], ImageSpe
 
 
 def check_agreement(checkpoint: Path, family: str, name: str, spec: ImageSpec) -> None:
-    """Check that no other file of the checkpoint says something else than `spec`, of file `name`.
-
-    Raises
-    ------
-    ModelInvalidError
-    """
+    """Check that no other file of the checkpoint disagrees with `spec`, of the file `name`."""
     others = {
         other: image_spec(settings, family)
         for other, settings in _transformers_settings(checkpoint)
     }
     if (checkpoint / OPEN_CLIP_CONFIG).is_file():
         config = read_json(checkpoint / OPEN_CLIP_CONFIG)
-        others[OPEN_CLIP_CONFIG] = image_spec(open_clip_settings(_open_clip_file(config)), "clip")
+        stated = part(config, "preprocess_cfg")
+        full = {key: stated.get(key) or value for key, value in _OPEN_CLIP_DEFAULTS.items()}
+        tower = part(part(config, "model_cfg"), "vision_cfg")  # its size is what OpenCLIP takes
+        full["size"] = tower.get("image_size") or _OPEN_CLIP_DEFAULTS["size"]
+        others[OPEN_CLIP_CONFIG] = image_spec(open_clip_settings(full), "clip")
     for other, theirs in others.items():
         if differences := _differences(spec, theirs):
             raise unusable(
@@ -239,14 +190,13 @@ def image_spec(config: Mapping[str, Any], family: str) -> ImageSpec:
         gives it.
     family : str
         ``"clip"`` or ``"siglip"``: whose image processor it is, where `config` does not say.
-
-    Raises
-    ------
-    ModelInvalidError
-        A setting is not of its kind, or asks for something that is not done here (padding, a
-        rectangle, another family's image processor).
     """
-    full = {**_DEFAULTS[_processor(config, family)], **config}
+    stated = config.get("image_processor_type") or config.get("feature_extractor_type")
+    name = str(stated or _PROCESSORS[family])
+    kind = name.removesuffix("Fast").replace("FeatureExtractor", "ImageProcessor")
+    if kind not in _DEFAULTS:
+        raise unusable(f"its images are prepared by {name}, not {' or '.join(_DEFAULTS)}")
+    full = {**_DEFAULTS[kind], **config}
     if full.get("do_pad") or not full["do_resize"]:
         raise unusable("its image processor pads, or does not resize")
     crops = bool(full.get("do_center_crop"))
@@ -283,11 +233,6 @@ def open_clip_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     config : mapping
         ``size`` (a number, or height and width), ``mean``, ``std``, ``interpolation`` and
         ``resize_mode``.
-
-    Raises
-    ------
-    ModelInvalidError
-        It asks for something that is not done here: padding, a filter drawn at random.
     """
     mode, interpolation = config["resize_mode"], config["interpolation"]
     if mode not in ("shortest", "squash") or interpolation not in ("bicubic", "bilinear"):
@@ -324,26 +269,6 @@ def _transformers_settings(checkpoint: Path) -> Iterator[tuple[str, dict[str, An
         yield "processor_config.json", dict(nested)
     if (checkpoint / "preprocessor_config.json").is_file():
         yield "preprocessor_config.json", read_json(checkpoint / "preprocessor_config.json")
-
-
-def _open_clip_file(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the preprocessing that OpenCLIP makes of its file, the size of its image tower."""
-    given = part(config, "preprocess_cfg")
-    tower = part(part(config, "model_cfg"), "vision_cfg")
-    found = {key: given.get(key) or value for key, value in _OPEN_CLIP_DEFAULTS.items()}
-    return {**found, "size": tower.get("image_size") or _OPEN_CLIP_DEFAULTS["size"]}
-
-
-def _processor(config: Mapping[str, Any], family: str) -> str:
-    name = str(
-        config.get("image_processor_type")
-        or config.get("feature_extractor_type")
-        or _PROCESSORS[family]
-    )
-    kind = name.removesuffix("Fast").replace("FeatureExtractor", "ImageProcessor")
-    if kind not in _DEFAULTS:
-        raise unusable(f"its images are prepared by {name}, not {' or '.join(_DEFAULTS)}")
-    return kind
 
 
 def _resize_rule(size: Any) -> tuple[str, Any]:

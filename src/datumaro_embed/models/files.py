@@ -14,8 +14,6 @@ from .manifest import invalid_file, sha256_file
 
 __all__ = ["ModelFiles", "read_bytes"]
 
-_State = tuple[int, int, int, int]
-
 
 def read_bytes(path: Path) -> npt.NDArray[np.uint8]:
     """Return a file's bytes as an array of shape (size,)."""
@@ -63,12 +61,7 @@ class ModelFiles:
         return data
 
     def verify_unread(self) -> None:
-        """Verify the files that were not read; about 1 s per 2 GB.
-
-        Raises
-        ------
-        ModelInvalidError
-        """
+        """Verify the files that were not read, as `read` does; about 1 s per 2 GB."""
         for name in sorted(self._sums.keys() - self._verified):
             if self._verify and not self._is_sound(name):
                 raise self._wrong(self._dir / name, "its sha256 is not the one in model.json")
@@ -79,18 +72,13 @@ class ModelFiles:
 
         A file of another inode, size or time of modification is hashed: one that was touched, or
         replaced by an equal one, is still the same.
-
-        Raises
-        ------
-        ModelChangedError
         """
         for name, before in self._states.items():
-            path = self._dir / name
-            now = _state(path)
+            now = _state(self._dir / name)
             if now == before:
                 continue
             if now is None or not self._verify or not self._is_sound(name):
-                raise self._changed(path)
+                raise self._changed(self._dir / name)
             self._states[name] = now
 
     def _is_sound(self, name: str) -> bool:
@@ -112,7 +100,7 @@ class ModelFiles:
         )
 
 
-def _state(path: Path) -> _State | None:
+def _state(path: Path) -> tuple[int, ...] | None:
     """Return what tells a file from another one; inode numbers alone are given anew."""
     try:
         found = path.stat()

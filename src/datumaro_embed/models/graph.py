@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Half", "cut_out", "input_shapes", "openvino_core", "save_graph"]
+__all__ = ["Half", "cut_out", "input_shapes", "openvino_core", "run_f32", "save_graph"]
 
 # What OpenVINO calls a node that has no name of its own: its type, and a number of this process.
 _NUMBERED = re.compile(r"([A-Za-z0-9]+)_\d+")
@@ -44,36 +44,23 @@ def _core() -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Half:
-    """One encoder: what it takes, the length of what it gives, and its graph.
-
-    Attributes
-    ----------
-    inputs : tuple of str
-        In the order in which they were asked for.
-    dim : int
-    graph : openvino.Model
-    """
+    """One encoder: what it takes, the length of what it gives, and its ``openvino.Model``."""
 
     inputs: tuple[str, ...]
     dim: int
     graph: Any
 
-    def save(self, path: Path, *, compress_to_fp16: bool) -> None:
-        """Write ``.xml`` and ``.bin``."""
-        save_graph(self.graph, path, compress_to_fp16=compress_to_fp16)
-
     def run(self, arrays: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
-        """Run a batch on the CPU in f32; an array for each of `inputs`.
+        """Run a batch (see `run_f32`); of `arrays`, those that are inputs."""
+        return run_f32(self.graph, {name: arrays[name] for name in self.inputs})
 
-        Returns
-        -------
-        array of shape (batch, dim), float32
-            As the graph gives them: not of unit length.
-        """
-        options = {"INFERENCE_PRECISION_HINT": "f32"}
-        compiled = openvino_core().compile_model(self.graph, "CPU", options)
-        rows: npt.NDArray[np.float32] = compiled({name: arrays[name] for name in self.inputs})[0]
-        return rows
+
+def run_f32(graph: Any, arrays: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+    """Return what a graph gives for a batch, on the CPU in f32: rows not of unit length."""
+    options = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino_core().compile_model(graph, "CPU", options)
+    rows: npt.NDArray[np.float32] = compiled(dict(arrays))[0]
+    return rows
 
 
 def input_shapes(size_px: int, context_length: int) -> dict[str, tuple[int, ...]]:

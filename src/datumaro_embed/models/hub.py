@@ -47,10 +47,6 @@ class HubRepo:
         -------
         Path
             In the library's cache: all files of one repository lie in one folder.
-
-        Raises
-        ------
-        ModelNotFoundError, ModelDownloadError
         """
         from huggingface_hub import hf_hub_download
 

@@ -8,6 +8,7 @@ transformations, and not its way through OpenVINO.
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,9 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import UsageError
+from ..errors import MissingExtraError, UsageError
 from ..vectors import unit_rows
-from .graph import Half, openvino_core
+from .graph import Half, openvino_core, run_f32, save_graph
 from .manifest import (
     MODEL_FILES,
     Golden,
@@ -38,6 +39,7 @@ __all__ = [
     "golden_pixels",
     "golden_vector",
     "make_golden",
+    "need_extra",
     "write_model",
 ]
 
@@ -68,17 +70,27 @@ class Encoders:
 
 
 def check_options(precision: str, prompt_template: str) -> None:
-    """Check what a user may choose of a model directory.
-
-    Raises
-    ------
-    UsageError
-    """
+    """Check what a user may choose of a model directory."""
     if precision not in PRECISIONS or "{}" not in prompt_template:
         raise UsageError(
             f"precision {precision!r} must be one of {PRECISIONS} and the prompt template "
             f"{prompt_template!r} must hold {{}}. Change the one that does not."
         )
+
+
+def need_extra(doing: str, extra: str, *packages: str) -> None:
+    """Raise MissingExtraError, with the command that helps, unless packages are installed."""
+    for package in packages:
+        try:
+            found = importlib.util.find_spec(package)
+        except ModuleNotFoundError:  # what a.b is looked for in
+            found = None
+        if found is None:
+            raise MissingExtraError(
+                f"{doing} needs {package.partition('.')[0]}, which is not installed. "
+                f"Run: pip install 'datumaro-embed[{extra}]'",
+                name=package,
+            )
 
 
 def write_model(folder: Path, made: Encoders, *, precision: str, **facts: Any) -> None:
@@ -90,7 +102,7 @@ def write_model(folder: Path, made: Encoders, *, precision: str, **facts: Any) -
         `name`, `source`, `revision`, `licence` and `prompt_template` of the `ModelManifest`.
     """
     for half, name in ((made.images, "image_encoder.xml"), (made.texts, "text_encoder.xml")):
-        half.save(folder / name, compress_to_fp16=precision == "fp16")
+        save_graph(half.graph, folder / name, compress_to_fp16=precision == "fp16")
     preprocessor = json.dumps(made.preprocessor, indent=2, sort_keys=True) + "\n"
     (folder / "preprocessor_config.json").write_text(preprocessor, encoding="utf-8")
     manifest = ModelManifest(
@@ -149,6 +161,5 @@ def make_golden(model_dir: Path, image: ImageSpec, text: TextSpec | None) -> Gol
 def _run(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> str:
     model = openvino_core().read_model(path)
     model.reshape({name: list(array.shape) for name, array in arrays.items()})
-    options = {"INFERENCE_PRECISION_HINT": "f32"}
-    rows = openvino_core().compile_model(model, "CPU", options)(dict(arrays))[0]
-    return base64.b64encode(unit_rows(rows)[0].astype("<f2").tobytes()).decode("ascii")
+    rows = unit_rows(run_f32(model, arrays))
+    return base64.b64encode(rows[0].astype("<f2").tobytes()).decode("ascii")

@@ -57,7 +57,10 @@ def pull_model(
     prompt_template: str = "a photo of a {}",
     overwrite: bool = False,
 ) -> Path:
-    """Download a model and write its directory; published whole or not at all.
+    """Download a model, write its directory, whole or not at all, and return its path.
+
+    Every file is compared with the digest that the hub lists for it. It takes the download's time
+    plus a few seconds; the files stay in huggingface_hub's cache.
 
     Parameters
     ----------
@@ -73,20 +76,6 @@ def pull_model(
         For label names; no repository carries one.
     overwrite : bool
         Replace an existing `out_dir`.
-
-    Returns
-    -------
-    Path
-        `out_dir`.
-
-    Raises
-    ------
-    ModelNotFoundError, ModelDownloadError, ModelInvalidError, UsageError
-
-    Notes
-    -----
-    Every file is compared with the digest that the hub lists for it. Time is the download's, plus
-    a few seconds; the files stay in huggingface_hub's cache.
     """
     check_options(precision, prompt_template)
     entry = entry_of(name)
@@ -179,14 +168,14 @@ def _weights(repo: HubRepo, side: str, outputs: tuple[str, str]) -> list[str]:
         weights = [side.removesuffix(".xml") + ".bin"]
     else:
         try:
-            facts = read_onnx(repo.fetch(side))
+            found, external = read_onnx(repo.fetch(side))
         except ValueError as error:
             raise _unusable(repo, f"{side}: {error}") from error
-        if not set(outputs) & set(facts.outputs):
-            found = ", ".join(facts.outputs)
-            raise _unusable(repo, f"{side} has no output {outputs[0]!r}, only {found}")
+        if not set(outputs) & set(found):
+            names = ", ".join(found)
+            raise _unusable(repo, f"{side} has no output {outputs[0]!r}, only {names}")
         folder = posixpath.dirname(side)
-        weights = [posixpath.normpath(f"{folder}/{name}") for name in sorted(facts.external)]
+        weights = [posixpath.normpath(f"{folder}/{name}") for name in sorted(external)]
         if outside := [name for name in weights if not name.startswith(f"{folder}/")]:
             raise _unusable(repo, f"{side} keeps weights outside its folder: {outside[0]!r}")
     if missing := [name for name in weights if name not in repo.digests]:

@@ -10,30 +10,19 @@ from pathlib import Path
 from ..errors import ModelInvalidError, ModelNotFoundError
 from .manifest import MANIFEST_NAME
 
-__all__ = [
-    "MODELS_VARIABLE",
-    "available_models",
-    "resolve_model",
-    "user_cache_dir",
-    "user_model_dir",
-]
+__all__ = ["available_models", "resolve_model", "user_cache_dir", "user_model_dir"]
 
-MODELS_VARIABLE = "DATUMARO_EMBED_MODELS"
+_VARIABLE = "DATUMARO_EMBED_MODELS"
 
 
 def resolve_model(name_or_dir: str | Path) -> Path:
-    """Find a model directory.
+    """Return a directory with a ``model.json``; nothing else is checked.
 
     Parameters
     ----------
     name_or_dir : str or Path
         A model directory, or a name that is looked for in the folders of `$DATUMARO_EMBED_MODELS`,
         in the user's cache and among the packaged models (``demo``), in that order.
-
-    Returns
-    -------
-    Path
-        A directory with a ``model.json``; nothing else is checked.
 
     Raises
     ------
@@ -46,26 +35,32 @@ def resolve_model(name_or_dir: str | Path) -> Path:
     path = Path(os.path.expanduser(text))
     if (path / MANIFEST_NAME).is_file():
         return path
-    if isinstance(name_or_dir, str) and _is_name(text):
+    is_name = text not in {"", ".", ".."} and not set(text) & {"/", "\\", "\0"}
+    if isinstance(name_or_dir, str) and is_name:
         for folder in _folders():
             if (folder / text / MANIFEST_NAME).is_file():
                 return folder / text
-    if text and not _is_name(text) and path.exists():
+    if text and not is_name and path.exists():
         raise ModelInvalidError(
             f"{text} is not a model directory: it holds no {MANIFEST_NAME}. "
             "Make one with `datumaro-embed export-model CHECKPOINT -o DIR`.",
             path=path,
         )
-    raise _not_found(text)
+    found = ", ".join(available_models()) or "none"
+    raise ModelNotFoundError(
+        f"There is no model {text!r} here (found: {found}). Download one with "
+        "`datumaro-embed pull NAME`, or make one with `datumaro-embed export-model CHECKPOINT "
+        f"-o DIR`, and pass its directory, or the name of one in ${_VARIABLE} or "
+        f"{user_model_dir()}; or try `--model demo`, a small packaged model.",
+        name=text,
+        available=found,
+    )
 
 
 def available_models() -> dict[str, Path]:
     """Return every model that a name finds here: name → directory, sorted by name."""
-    found: dict[str, Path] = {}
-    for folder in _folders():
-        for manifest in folder.glob(f"*/{MANIFEST_NAME}"):
-            found.setdefault(manifest.parent.name, manifest.parent)
-    return dict(sorted(found.items()))
+    paths = [path.parent for folder in _folders() for path in folder.glob(f"*/{MANIFEST_NAME}")]
+    return dict(sorted((path.name, path) for path in {p.name: p for p in reversed(paths)}.values()))
 
 
 def user_model_dir() -> Path:
@@ -83,7 +78,7 @@ def user_cache_dir() -> Path:
 
 
 def _folders() -> Iterator[Path]:
-    listed = os.environ.get(MODELS_VARIABLE, "")
+    listed = os.environ.get(_VARIABLE, "")
     yield from (Path(part).expanduser() for part in listed.split(os.pathsep) if part)
     yield user_model_dir()
     package = Path(__file__).resolve().parents[1]
@@ -91,19 +86,3 @@ def _folders() -> Iterator[Path]:
     # An editable install runs from the source tree, where the packaged models lie beside src/.
     if package.parent.name == "src":
         yield package.parents[1] / "models"
-
-
-def _is_name(text: str) -> bool:
-    return text not in {"", ".", ".."} and not set(text) & {"/", "\\", "\0"}
-
-
-def _not_found(text: str) -> ModelNotFoundError:
-    found = ", ".join(available_models()) or "none"
-    return ModelNotFoundError(
-        f"There is no model {text!r} here (found: {found}). Download one with "
-        "`datumaro-embed pull NAME`, or make one with `datumaro-embed export-model CHECKPOINT "
-        f"-o DIR`, and pass its directory, or the name of one in ${MODELS_VARIABLE} or "
-        f"{user_model_dir()}; or try `--model demo`, a small packaged model.",
-        name=text,
-        available=found,
-    )

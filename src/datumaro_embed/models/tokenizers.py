@@ -39,11 +39,6 @@ class TextTokenizer:
     spec : TextSpec
     read : callable
         Gives the file's bytes.
-
-    Raises
-    ------
-    ModelInvalidError
-        The file is not a tokenizer, or has no token of a number that `spec` names.
     """
 
     def __init__(
@@ -122,7 +117,7 @@ def complete_tokenizer(path: Path, checkpoint: Path, config: Mapping[str, Any]) 
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception
-        raise _unusable(str(error)) from error
+        raise unusable(f"its tokenizer cannot be used: {error}") from error
     settings = {
         **read_json(checkpoint / "special_tokens_map.json"),
         **read_json(checkpoint / "tokenizer_config.json"),
@@ -149,12 +144,12 @@ def complete_tokenizer(path: Path, checkpoint: Path, config: Mapping[str, Any]) 
     try:
         spec = checked(TextSpec, facts)
     except ValueError as error:
-        raise _unusable(str(error)) from error
+        raise unusable(f"its tokenizer cannot be used: {error}") from error
     ids = tokenizer.encode("a photo of a cat").ids
     while len(ids) > 1 and ids[-1] == spec.pad_id != spec.eos_id:  # some files pad by themselves
         ids.pop()
     if not ids or ids[-1] != spec.eos_id:
-        raise _unusable(f"it ends a text with token {ids[-1:]}, not with {spec.eos_id}")
+        raise unusable(f"its tokenizer ends a text with token {ids[-1:]}, not with {spec.eos_id}")
     return spec
 
 
@@ -245,11 +240,3 @@ def _special_id(
 
 def _class_name(settings: Mapping[str, Any]) -> str:
     return str(settings.get("tokenizer_class") or "").removesuffix("Fast")
-
-
-def _unusable(reason: str) -> ModelInvalidError:
-    return ModelInvalidError(
-        f"The tokenizer of this model cannot be used: {reason}. Get a complete checkpoint, or "
-        "another repository.",
-        reason=reason,
-    )
