@@ -7,7 +7,7 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -133,6 +133,8 @@ def quantise_model(
 ) -> Fidelity:
     """Write an INT8 copy of a model directory; published whole or not at all.
 
+    Only the image encoder is quantised: texts are few, and stay the full model's own.
+
     Parameters
     ----------
     model_dir : str or Path
@@ -140,24 +142,14 @@ def quantise_model(
     dataset : SourceDataset
         Readable items, in an order drawn from a fixed seed: the first `calibration_items` (at most
         half) measure activations, as many of the rest are held out for the comparison.
-    out_dir : str or Path
     min_recall : float
-        Refuse where fewer neighbours are kept; `force` writes all the same.
+        Where fewer neighbours are kept, nothing is written but a ModelFidelityError raised, unless
+        `force` is given.
 
     Returns
     -------
     Fidelity
         It is in ``model.json`` too.
-
-    Raises
-    ------
-    UsageError
-    ModelFidelityError
-        Too far from the full model; nothing was written.
-
-    Notes
-    -----
-    Only the image encoder is quantised: texts are few, and stay the full model's own.
     """
     need_extra(*_NNCF)
     if calibration_items < 1 or not 0 <= min_recall <= 1:
@@ -251,7 +243,7 @@ def _sample(dataset: SourceDataset, encoder: ClipEncoder, n_wanted: int) -> list
         return None if image is None else encoder.preprocess(image)
 
     pixels: list[Pixels] = []
-    shuffled: Iterator[SourceItem] = (items[i] for i in order)
+    shuffled = (items[i] for i in order)
     for found in map_ahead(read, shuffled, workers=workers, ahead=4 * workers):
         if found is not None:
             pixels.append(found)

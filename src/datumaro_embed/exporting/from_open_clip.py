@@ -24,15 +24,7 @@ from ..models.checkpoint import (
 from ..models.graph import Half, cut_out, input_shapes
 from ..models.making import need_extra
 from ..models.manifest import TextSpec
-from .traced import (
-    Traced,
-    check_half,
-    example_inputs,
-    logits,
-    not_exportable,
-    quiet,
-    refused,
-)
+from .traced import Traced, check_half, example_inputs, logits, not_exportable, quiet, refused
 
 __all__ = ["trace"]
 
@@ -43,13 +35,7 @@ _WORD = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 def trace(folder: Path, tokenizer_path: Path) -> Traced:
     """Trace a checkpoint and write its ``tokenizer.json``.
 
-    Raises
-    ------
-    MissingExtraError
-        open_clip is not installed.
-    ModelInvalidError
-        It is incomplete, damaged, or of a kind not done here: another text encoder's tokenizer,
-        captions (CoCa), images that are padded.
+    Another text encoder's tokenizer, captions (CoCa) and padded images are a ModelInvalidError.
     """
     need_extra("Exporting an OpenCLIP checkpoint", "export", "open_clip")
     import open_clip

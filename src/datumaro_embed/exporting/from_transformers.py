@@ -14,25 +14,11 @@ from typing import Any
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from ..models.checkpoint import (
-    check_image_size,
-    context_length,
-    family_of,
-    read_images,
-    read_json,
-)
+from ..models.checkpoint import check_image_size, context_length, family_of, read_images, read_json
 from ..models.graph import cut_out, input_shapes
 from ..models.making import need_extra
 from ..models.tokenizers import SIGLIP2, canonical_siglip, complete_tokenizer, tokenizer_kind
-from .traced import (
-    Traced,
-    check_half,
-    example_inputs,
-    logits,
-    not_exportable,
-    quiet,
-    refused,
-)
+from .traced import Traced, check_half, example_inputs, logits, not_exportable, quiet, refused
 
 __all__ = ["trace"]
 
@@ -42,13 +28,6 @@ _TASK = "zero-shot-image-classification"
 def trace(folder: Path, tokenizer_path: Path) -> Traced:
     """Trace a checkpoint and write its ``tokenizer.json``.
 
-    Raises
-    ------
-    ModelInvalidError
-        It is incomplete, damaged, or not of a family known here.
-
-    Notes
-    -----
     Both encoders are cut out of one zero-shot model, so that projection and pooling are the
     checkpoint's own.
     """
@@ -160,14 +139,9 @@ def _write_tokenizer(checkpoint: Path, target: Path) -> None:
 
 
 def _sentencepiece(path: Path) -> Tokenizer:
-    """Make SigLIP's tokenizer from its ``spiece.model``.
+    """Make SigLIP's tokenizer from its ``spiece.model``, without lower-casing.
 
-    Lower-casing is not part of it: `TextSpec.lower_case` says whether the text is lowered first.
-
-    Notes
-    -----
-    Source: `canonical_siglip`, then sentencepiece's own normalization, as transformers'
-    SiglipTokenizer applies both.
+    It applies `canonical_siglip`, then sentencepiece's own normalization, as transformers does.
     """
     need_extra("Exporting this model", "export", "sentencepiece", "google.protobuf")
     from sentencepiece import sentencepiece_model_pb2

@@ -20,7 +20,6 @@ from ..encoders.preprocess import preprocess
 from ..errors import ModelInvalidError
 from ..models.graph import Half
 from ..models.making import Encoders
-from ..models.manifest import ImageSpec
 from ..models.tokenizers import TextTokenizer
 from ..vectors import unit_rows
 
@@ -171,7 +170,11 @@ def check_preparation(traced: Traced, tokenizer: Path, source: str) -> None:
                     f"tokenizer: from token {at} on {mine[at : at + 6].tolist()}, "
                     f"not {other[at : at + 6].tolist()}",
                 )
-    for image in _images():
+    rng = np.random.default_rng(0)
+    for i, (width, height) in enumerate(_SIZES):  # smooth and noisy images
+        shape = (height, width, 3) if i % 2 else (5, 7, 3)
+        noise = Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8))
+        image = noise.resize((width, height), Image.Resampling.BICUBIC)
         off = _levels_apart(image, traced)
         if not off <= _LEVELS:
             raise not_exportable(
@@ -204,21 +207,8 @@ def _levels_apart(image: Image.Image, traced: Traced) -> float:
     ours = preprocess(image, spec).astype(np.float64)
     if ours.shape != theirs.shape:
         return np.inf
-    shifts = product(*(_cuts(side, image, spec) for side in (image.height, image.width)))
     n = spec.size_px
+    cuts = [int(spec.resize_px * side / min(image.size)) - n for side in reversed(image.size)]
+    differs = [spec.resize == "shortest_side" and cut % 4 == 3 for cut in cuts]
+    shifts = product(*(range(1 + differ) for differ in differs))
     return min(float(np.abs(ours[: n - y, : n - x] - theirs[y:, x:]).max()) for y, x in shifts)
-
-
-def _cuts(side: int, image: Image.Image, spec: ImageSpec) -> tuple[int, ...]:
-    """Return by how many pixels two rules of the centre may differ along a side."""
-    cut = int(spec.resize_px * side / min(image.size)) - spec.size_px
-    return (0, 1) if spec.resize == "shortest_side" and cut % 4 == 3 else (0,)
-
-
-def _images() -> Iterator[Image.Image]:
-    """Yield smooth and noisy images of odd sizes."""
-    rng = np.random.default_rng(0)
-    for i, (width, height) in enumerate(_SIZES):
-        shape = (height, width, 3) if i % 2 else (5, 7, 3)
-        noise = Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8))
-        yield noise.resize((width, height), Image.Resampling.BICUBIC)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ModelChangedError
+from ..files import identity_at
 from .manifest import invalid_file, sha256_file
 
 __all__ = ["ModelFiles", "read_bytes"]
@@ -38,7 +39,7 @@ class ModelFiles:
 
     def __init__(self, model_dir: Path, sums: Mapping[str, str], *, verify: bool = True) -> None:
         self._dir, self._sums, self._verify = model_dir, dict(sums), verify
-        self._states = {name: _state(model_dir / name) for name in sums}
+        self._states = {name: identity_at(model_dir / name) for name in sums}
         self._verified: set[str] = set()
 
     def read(self, path: Path) -> npt.NDArray[np.uint8]:
@@ -74,7 +75,7 @@ class ModelFiles:
         replaced by an equal one, is still the same.
         """
         for name, before in self._states.items():
-            now = _state(self._dir / name)
+            now = identity_at(self._dir / name)
             if now == before:
                 continue
             if now is None or not self._verify or not self._is_sound(name):
@@ -98,12 +99,3 @@ class ModelFiles:
             "model anew, if it is another one now.",
             path=path,
         )
-
-
-def _state(path: Path) -> tuple[int, ...] | None:
-    """Return what tells a file from another one; inode numbers alone are given anew."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

@@ -53,14 +53,8 @@ _Positive = Annotated[float, Meta(ge=1e-6, le=1e4)]
 _Logit = Annotated[float, Meta(ge=-1e6, le=1e6)]
 
 _T = TypeVar("_T")
-_WORDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "str": "a string",
-    "bool": "true or false",
-    "object": "a JSON object",
-    "array": "a list",
-}
+_WORDS = {"int": "a whole number", "float": "a number", "str": "a string"}
+_WORDS |= {"bool": "true or false", "object": "a JSON object", "array": "a list"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from ..errors import ModelInvalidError
 from ..files import new_path
-from .catalogue import CatalogueEntry, entry_of
 from .checkpoint import (
     OPEN_CLIP_CONFIG,
     check_dim,
@@ -28,7 +27,7 @@ from .hub import HubRepo, open_repo
 from .making import Encoders, check_options, write_model
 from .manifest import IMAGE_FILES, MANIFEST_NAME, MODEL_FILES, load_manifest
 from .onnx_files import read_onnx
-from .resolve import user_model_dir
+from .resolve import CatalogueEntry, entry_of, user_model_dir
 from .tokenizers import complete_tokenizer
 
 __all__ = ["pull_model"]
@@ -65,7 +64,7 @@ def pull_model(
     Parameters
     ----------
     name : str
-        A short name of `catalogue.CATALOGUE`, or the id of a hub repository.
+        A short name of `resolve.CATALOGUE`, or the id of a hub repository.
     out_dir : str or Path, optional
         The model directory to make; by default one in the user's cache that `name` then finds.
     revision : str, optional

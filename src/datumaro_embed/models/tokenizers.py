@@ -42,10 +42,7 @@ class TextTokenizer:
     """
 
     def __init__(
-        self,
-        path: Path,
-        spec: TextSpec,
-        read: Callable[[Path], npt.NDArray[np.uint8]] = read_bytes,
+        self, path: Path, spec: TextSpec, read: Callable[[Path], npt.NDArray[np.uint8]] = read_bytes
     ) -> None:
         content = read(path).tobytes()
         try:
@@ -133,24 +130,7 @@ def complete_tokenizer(path: Path, checkpoint: Path, config: Mapping[str, Any]) 
     if steps or specials:
         tokenizer.add_special_tokens(specials)
         tokenizer.save(str(path))
-    lowers = _keeps_case(tokenizer) and bool(settings.get("do_lower_case", kind == SIGLIP))
-    facts = {
-        "context_length": context_length(config),
-        "pad_id": _special_id("pad_token", settings, kind, tokenizer, config),
-        "eos_id": _special_id("eos_token", settings, kind, tokenizer, config),
-        "lower_case": lowers,
-        "inputs": TEXT_INPUTS,
-    }
-    try:
-        spec = checked(TextSpec, facts)
-    except ValueError as error:
-        raise unusable(f"its tokenizer cannot be used: {error}") from error
-    ids = tokenizer.encode("a photo of a cat").ids
-    while len(ids) > 1 and ids[-1] == spec.pad_id != spec.eos_id:  # some files pad by themselves
-        ids.pop()
-    if not ids or ids[-1] != spec.eos_id:
-        raise unusable(f"its tokenizer ends a text with token {ids[-1:]}, not with {spec.eos_id}")
-    return spec
+    return _text_spec(kind, settings, tokenizer, config)
 
 
 def tokenizer_kind(family: str, settings: Mapping[str, Any], tokenizer: Tokenizer) -> str:
@@ -216,27 +196,43 @@ def _normalized(tokenizer: Tokenizer, text: str) -> str:
     return text if own is None else str(own.normalize_str(text))
 
 
-def _special_id(
-    name: str,
-    settings: Mapping[str, Any],
-    kind: str,
-    tokenizer: Tokenizer,
-    config: Mapping[str, Any],
-) -> int:
-    content = _content(settings.get(name))
-    if content is None and name == "pad_token":
-        content = (tokenizer.padding or {}).get("pad_token")
-    if content is not None:
-        found = tokenizer.token_to_id(content)
-        if found is None:  # transformers would add it, beyond the encoder's embeddings
-            raise unusable(f"its {name} {content!r} is not in its tokenizer")
-        return int(found)
-    usual = tokenizer.token_to_id(_SPECIAL[kind][name]) if kind in _SPECIAL else None
-    last = token_id(config, f"{name}_id") if usual is None else usual
-    if not isinstance(last, int):
-        raise unusable(f"it does not say what its {name} is")
-    return last
-
-
 def _class_name(settings: Mapping[str, Any]) -> str:
     return str(settings.get("tokenizer_class") or "").removesuffix("Fast")
+
+
+def _text_spec(
+    kind: str, settings: Mapping[str, Any], tokenizer: Tokenizer, config: Mapping[str, Any]
+) -> TextSpec:
+    def special_id(name: str) -> Any:
+        content = _content(settings.get(name))
+        if content is None and name == "pad_token":
+            content = (tokenizer.padding or {}).get("pad_token")
+        if content is None:
+            usual = tokenizer.token_to_id(_SPECIAL[kind][name]) if kind in _SPECIAL else None
+            found = token_id(config, f"{name}_id") if usual is None else usual
+            reason = f"it does not say what its {name} is"
+        else:
+            found = tokenizer.token_to_id(content)  # transformers would add it to the vocabulary
+            reason = f"its {name} {content!r} is not in its tokenizer"
+        if found is None:
+            raise unusable(reason)
+        return found
+
+    lowers = _keeps_case(tokenizer) and bool(settings.get("do_lower_case", kind == SIGLIP))
+    facts = {
+        "context_length": context_length(config),
+        "pad_id": special_id("pad_token"),
+        "eos_id": special_id("eos_token"),
+        "lower_case": lowers,
+        "inputs": TEXT_INPUTS,
+    }
+    try:
+        spec = checked(TextSpec, facts)
+    except ValueError as error:
+        raise unusable(f"its tokenizer cannot be used: {error}") from error
+    ids = tokenizer.encode("a photo of a cat").ids
+    while len(ids) > 1 and ids[-1] == spec.pad_id != spec.eos_id:  # some files pad by themselves
+        ids.pop()
+    if not ids or ids[-1] != spec.eos_id:
+        raise unusable(f"its tokenizer ends a text with token {ids[-1:]}, not with {spec.eos_id}")
+    return spec
