@@ -59,19 +59,10 @@ def export_model(
     ----------
     source : str or Path
         A local checkpoint directory of CLIP, SigLIP or OpenCLIP, or a Hugging Face id.
-    out_dir : str or Path
-        The model directory to make.
-    revision : str, optional
-        Of a Hugging Face id: a branch, tag or commit.
-    precision : {"fp32", "fp16"}
-        Of the stored weights; ``"fp16"`` halves the size. Arithmetic is chosen when loading. (For
-        INT8 see `datumaro_embed.quantising`.)
+    out_dir, revision, precision, prompt_template, overwrite
+        As of `models.pull_model`; for INT8 see `datumaro_embed.quantising`.
     name, source_name, licence : str, optional
         Replace `out_dir`'s name, `source` and the model card's licence in ``model.json``.
-    prompt_template : str
-        For label names; no checkpoint carries one.
-    overwrite : bool
-        Replace an existing `out_dir`.
 
     Raises
     ------

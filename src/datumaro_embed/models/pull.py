@@ -70,7 +70,7 @@ def pull_model(
     revision : str, optional
         Branch, tag or commit, instead of the catalogue's.
     precision : {"fp32", "fp16"}
-        Of the stored weights; ``"fp16"`` halves the size.
+        Of the stored weights; ``"fp16"`` halves the size. Arithmetic is chosen when loading.
     prompt_template : str
         For label names; no repository carries one.
     overwrite : bool

@@ -96,10 +96,8 @@ def resolve_model(name_or_dir: str | Path) -> Path:
 
     Raises
     ------
-    ModelNotFoundError
-        Nothing of that name; the message says how to get one.
-    ModelInvalidError
-        The path exists but holds no ``model.json``.
+    ModelNotFoundError, ModelInvalidError
+        Nothing of that name; or the path exists but holds no ``model.json``.
     """
     text = os.fspath(name_or_dir)
     path = Path(os.path.expanduser(text))

@@ -66,11 +66,6 @@ class TextTokenizer:
     def __call__(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Tokenize, cut long texts keeping the end token, pad short ones.
 
-        Parameters
-        ----------
-        texts : sequence of str
-            The empty string is a text too.
-
         Returns
         -------
         input_ids, attention_mask : arrays of shape (n_texts, context_length), int64
@@ -96,14 +91,14 @@ def complete_tokenizer(path: Path, checkpoint: Path, config: Mapping[str, Any]) 
     path : Path
         Of the ``tokenizer.json``, which is rewritten where a step is missing.
     checkpoint : Path
-        For ``tokenizer_config.json`` and ``special_tokens_map.json``.
+        The folder of ``tokenizer_config.json`` and ``special_tokens_map.json``.
     config : mapping
         Content of ``config.json``.
 
     Returns
     -------
     TextSpec
-        For a text encoder that takes every input; the graph says which it does take.
+        With every input; the graph says which it does take.
 
     Raises
     ------
