@@ -9,7 +9,7 @@ them the model was trained with. Whatever cannot be used is a ModelInvalidError 
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -148,10 +148,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_images(checkpoint: Path, family: str) -> tuple[dict[str, Any], ImageSpec]:
     """Return the content of the first file that transformers would read, and what it means."""
-    found = list(_transformers_settings(checkpoint))
-    if not found:
+    name, settings = next(iter(_image_settings(checkpoint).items()), (OPEN_CLIP_CONFIG, {}))
+    if name == OPEN_CLIP_CONFIG:
         raise unusable("the checkpoint has no preprocessor_config.json")
-    name, settings = found[0]
     spec = image_spec(settings, family)
     check_agreement(checkpoint, family, name, spec)
     return settings, spec
@@ -159,19 +158,8 @@ def read_images(checkpoint: Path, family: str) -> tuple[dict[str, Any], ImageSpe
 
 def check_agreement(checkpoint: Path, family: str, name: str, spec: ImageSpec) -> None:
     """Check that no other file of the checkpoint disagrees with `spec`, of the file `name`."""
-    others = {
-        other: image_spec(settings, family)
-        for other, settings in _transformers_settings(checkpoint)
-    }
-    if (checkpoint / OPEN_CLIP_CONFIG).is_file():
-        config = read_json(checkpoint / OPEN_CLIP_CONFIG)
-        stated = part(config, "preprocess_cfg")
-        full = {key: stated.get(key) or value for key, value in _OPEN_CLIP_DEFAULTS.items()}
-        tower = part(part(config, "model_cfg"), "vision_cfg")  # its size is what OpenCLIP takes
-        full["size"] = tower.get("image_size") or _OPEN_CLIP_DEFAULTS["size"]
-        others[OPEN_CLIP_CONFIG] = image_spec(open_clip_settings(full), "clip")
-    for other, theirs in others.items():
-        if differences := _differences(spec, theirs):
+    for other, settings in _image_settings(checkpoint).items():
+        if differences := _differences(spec, image_spec(settings, family)):
             raise unusable(
                 f"{name} and {other} disagree: {'; '.join(differences)}",
                 "Ask its authors which of them is right, and use a local copy of the checkpoint "
@@ -263,12 +251,21 @@ def unusable(
     )
 
 
-def _transformers_settings(checkpoint: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield what transformers would read, in its order: the processor's nested settings first."""
+def _image_settings(checkpoint: Path) -> dict[str, dict[str, Any]]:
+    """Return what transformers would read, in its order (nested settings first), and OpenCLIP."""
+    found = {}
     if nested := part(read_json(checkpoint / "processor_config.json"), "image_processor"):
-        yield "processor_config.json", dict(nested)
+        found["processor_config.json"] = dict(nested)
     if (checkpoint / "preprocessor_config.json").is_file():
-        yield "preprocessor_config.json", read_json(checkpoint / "preprocessor_config.json")
+        found["preprocessor_config.json"] = read_json(checkpoint / "preprocessor_config.json")
+    if (checkpoint / OPEN_CLIP_CONFIG).is_file():
+        config = read_json(checkpoint / OPEN_CLIP_CONFIG)
+        stated = part(config, "preprocess_cfg")
+        full = {key: stated.get(key) or value for key, value in _OPEN_CLIP_DEFAULTS.items()}
+        tower = part(part(config, "model_cfg"), "vision_cfg")  # its size is what OpenCLIP takes
+        full["size"] = tower.get("image_size") or _OPEN_CLIP_DEFAULTS["size"]
+        found[OPEN_CLIP_CONFIG] = open_clip_settings(full)
+    return found
 
 
 def _resize_rule(size: Any) -> tuple[str, Any]:
