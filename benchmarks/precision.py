@@ -22,7 +22,7 @@ from openvino import opset13 as op
 from datumaro_embed.encoders.engine import Engine
 from datumaro_embed.encoders.runtime import Runtime
 from datumaro_embed.models import ImageSpec
-from datumaro_embed.models.quantise import quantise_image_encoder
+from datumaro_embed.quantising import quantise_image_encoder
 
 BATCH_SIZE = 16
 

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from datumaro_embed.models import ModelManifest, sha256_file
+from datumaro_embed.models.manifest import checked
 
 
 def largest_constant(path: Path) -> slice:
@@ -35,6 +36,6 @@ def sign(model: Path, **changes: Any) -> None:
     body = json.loads((model / "model.json").read_text(encoding="utf-8"))
     body["files"] = {name: sha256_file(model / name) for name in body["files"]}
     body.update(changes)
-    with suppress(KeyError, ValueError):  # it has no fingerprint
-        body["fingerprint"] = ModelManifest.from_json(body).fingerprint
+    with suppress(ValueError):  # it has no fingerprint
+        body["fingerprint"] = checked(ModelManifest, body).fingerprint
     (model / "model.json").write_text(json.dumps(body), encoding="utf-8")

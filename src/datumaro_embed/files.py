@@ -21,7 +21,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import StoreForeignError, StoreReadError, StoreWriteError
+from .errors import DatumaroEmbedError, StoreForeignError, StoreReadError, StoreWriteError
 from .outputs import check_output
 
 try:
@@ -110,7 +110,7 @@ def write_errors(path: Path, needs_bytes: int = 0, free_bytes: int | None = None
     """Turn an `OSError` into a `StoreWriteError` that names path and cause."""
     try:
         yield
-    except StoreWriteError:
+    except DatumaroEmbedError:  # some are an OSError too
         raise
     except OSError as error:
         raise StoreWriteError(

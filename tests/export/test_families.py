@@ -17,7 +17,7 @@ from datumaro_embed.encoders import ClipEncoder
 from datumaro_embed.errors import ModelInvalidError
 from datumaro_embed.exporting import export_model
 from datumaro_embed.models import load_manifest
-from datumaro_embed.models.texts import TextTokenizer
+from datumaro_embed.models.tokenizers import TextTokenizer
 from hub_server import HubServer, clients_of
 
 

@@ -77,7 +77,7 @@ def test_pixels_equal_transformers_where_its_crop_is_torchvisions(model_dir: Pat
 def test_tokens_equal_transformers(model_dir: Path, checkpoint: Path) -> None:
     from transformers import AutoTokenizer
 
-    from datumaro_embed.models.texts import TextTokenizer
+    from datumaro_embed.models.tokenizers import TextTokenizer
 
     spec = load_manifest(model_dir).text
     ours = TextTokenizer(model_dir / "tokenizer.json", spec)(TEXTS)

@@ -25,7 +25,7 @@ from datumaro_embed.errors import (
 )
 from datumaro_embed.models import openvino_core, resolve_model
 from datumaro_embed.models.manifest import load_manifest
-from datumaro_embed.models.texts import TextTokenizer
+from datumaro_embed.models.tokenizers import TextTokenizer
 from model_support import sign
 from support import run
 

@@ -19,7 +19,7 @@ from datumaro_embed.models import (
     load_manifest,
     resolve_model,
 )
-from datumaro_embed.models.golden import make_golden
+from datumaro_embed.models.making import make_golden
 from model_support import other_weights, sign
 
 VECTORS = ("image_vector", "text_vector")

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from datumaro_embed.encoders import ClipEncoder
 from datumaro_embed.errors import ModelInvalidError
 from datumaro_embed.models import load_manifest, pull_model
-from datumaro_embed.models.texts import TextTokenizer
+from datumaro_embed.models.making import make_golden
+from datumaro_embed.models.manifest import IMAGE_FILES, MODEL_FILES, write_manifest
+from datumaro_embed.models.tokenizers import TextTokenizer
 from hub_server import COMMIT, HubServer, clients_of
 from onnx_edit import external, rename_output
 
@@ -72,6 +75,21 @@ def refused(hub: HubServer, tmp_path: Path, why: str) -> None:
 
 def fetched(hub: HubServer) -> set[str]:
     return {r.partition(f"{COMMIT}/")[2] for r in hub.requests if r.startswith("GET")} - {""}
+
+
+def test_a_model_directory_without_a_text_encoder(
+    tmp_path: Path, tiny: Path, hub: HubServer
+) -> None:
+    hub.repositories["org/images"] = ours = Path(shutil.copytree(tiny, tmp_path / "ours"))
+    whole = load_manifest(tiny)
+    golden = make_golden(ours, whole.image, None)
+    files = {name: whole.files[name] for name in IMAGE_FILES}
+    write_manifest(ours, replace(whole, text=None, files=files, golden=golden))
+    for name in set(MODEL_FILES) - set(IMAGE_FILES):
+        (ours / name).unlink()
+    pulled = pull_model("org/images", tmp_path / "m")
+    assert {path.name for path in pulled.iterdir()} == {"model.json", *IMAGE_FILES}
+    assert load_manifest(pulled).golden.image_vector == whole.golden.image_vector
 
 
 # ------------------------------------------------------------------------------------ external data
@@ -335,7 +353,7 @@ def another_crop(folder: Path) -> None:
         (no_vision_config, "images of 32 px for an encoder of 224 px"),
         (null_setting, "resample is None, not a whole number"),
         (null_configs, "images of 32 px for an encoder of 224 px"),
-        (null_file, "config.json is not a JSON object"),
+        (null_file, "config.json: it is not a JSON object"),
         (text_for_a_section, "text_config is 'CLIPTextConfig', not a JSON object"),
         (another_processor, "prepared by ConvNextImageProcessor"),
         (unknown_pad_token, r"pad_token '\[PAD\]' is not in its tokenizer"),

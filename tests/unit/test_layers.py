@@ -66,7 +66,7 @@ ONLY_IMPORTERS = {
     "h5py": {"store"},
     "openvino": {"encoders", "exporting", "models"},
     "huggingface_hub": {"models"},
-    "nncf": {"models"},
+    "nncf": {"quantising"},
     "open_clip": {"exporting"},
     "optimum": {"exporting"},
     "sentencepiece": {"exporting"},

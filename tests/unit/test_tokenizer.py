@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from datumaro_embed.errors import ModelInvalidError
 from datumaro_embed.models import TextSpec
-from datumaro_embed.models.texts import TextTokenizer
+from datumaro_embed.models.tokenizers import TextTokenizer
 
 WORDS = ("a", "photo", "of", "cat", "Cat", "dog")
 START, END = len(WORDS) + 1, len(WORDS) + 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..models.catalogue import CATALOGUE
+from ..models import CATALOGUE
 from .output import say
 
 __all__ = ["add_parser"]

@@ -6,26 +6,37 @@ with the ``export`` extra and are imported inside functions only.
 
 from __future__ import annotations
 
-import importlib.util
-import json
+import re
 import shutil
+from collections.abc import Collection, Iterator, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from ..errors import MissingExtraError, UsageError
 from ..files import new_path
-from ..models.checkpoint import licence_of, read_json
-from ..models.golden import make_golden
-from ..models.manifest import MODEL_FILES, ModelManifest, sha256_file, write_manifest
+from ..models.checkpoint import FAMILIES, OPEN_CLIP_CONFIG, licence_of, read_json
+from ..models.hub import open_repo
+from ..models.making import check_options, need_extra, write_model
 from . import from_open_clip, from_transformers
-from .compare import check_preparation
-from .download import fetch_checkpoint, is_open_clip
-from .traced import Traced
+from .traced import check_preparation, not_exportable
 
-__all__ = ["PRECISIONS", "export_model"]
+__all__ = ["export_model"]
 
-PRECISIONS = ("fp32", "fp16")
-_NEEDED = ("optimum.intel", "transformers", "torch")
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_NOTICES = ("NOTICE*", "LICENSE*", "LICENCE*")
+_SMALL = ("*.json", "*.txt", "*.model", "README.md", *_NOTICES)
+
+# Weights in the order in which each loader looks for them: only what is found first is read.
+# Source: transformers' `PreTrainedModel.from_pretrained`; open_clip's `_find_checkpoint_in_dir`.
+_TRANSFORMERS = (
+    *("model.safetensors", "model-*-of-*.safetensors"),
+    *("pytorch_model.bin", "pytorch_model-*-of-*.bin"),
+)
+_OPEN_CLIP = (
+    *("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors"),
+    *("open_clip_pytorch_model.bin", "open_clip_pytorch_model.pth"),
+    *("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth"),
+)
 
 
 def export_model(
@@ -40,110 +51,89 @@ def export_model(
     prompt_template: str = "a photo of a {}",
     overwrite: bool = False,
 ) -> Path:
-    """Write the model directory of a checkpoint; published whole or not at all.
+    """Write the model directory of a checkpoint, whole or not at all, and return its path.
+
+    It takes about 5 s for a tiny model, 20 s and 3 GB of memory for ViT-B/32.
 
     Parameters
     ----------
     source : str or Path
         A local checkpoint directory of CLIP, SigLIP or OpenCLIP, or a Hugging Face id.
-    out_dir : str or Path
-        The model directory to make.
-    revision : str, optional
-        Of a Hugging Face id: a branch, tag or commit.
-    precision : {"fp32", "fp16"}
-        Of the stored weights; ``"fp16"`` halves the size. Arithmetic is chosen when loading. (For
-        INT8 see `datumaro_embed.quantising`.)
+    out_dir, revision, precision, prompt_template, overwrite
+        As of `models.pull_model`; for INT8 see `datumaro_embed.quantising`.
     name, source_name, licence : str, optional
         Replace `out_dir`'s name, `source` and the model card's licence in ``model.json``.
-    prompt_template : str
-        For label names; no checkpoint carries one.
-    overwrite : bool
-        Replace an existing `out_dir`.
-
-    Returns
-    -------
-    Path
-        `out_dir`.
 
     Raises
     ------
-    MissingExtraError
-        The ``export`` extra is not installed.
-    UsageError
-        An unknown precision, a template without ``{}``, or `out_dir` exists.
+    MissingExtraError, UsageError, ModelNotFoundError, ModelDownloadError
     ModelInvalidError
         The checkpoint is not there, incomplete, or not of a family known here; or its vectors,
         tokens or pixels here are not those of its own library.
-    ModelNotFoundError, ModelDownloadError
-        Of a Hugging Face id.
-
-    Notes
-    -----
-    About 5 s for a tiny model, 20 s and 3 GB of memory for ViT-B/32.
     """
-    if precision not in PRECISIONS or "{}" not in prompt_template:
-        raise UsageError(
-            f"precision {precision!r} must be one of {PRECISIONS} and the prompt template "
-            f"{prompt_template!r} must hold {{}}. Change the one that does not."
-        )
-    _check_extra()
+    check_options(precision, prompt_template)
+    need_extra("Exporting a model", "export", "optimum.intel", "transformers", "torch")
     out_dir = Path(out_dir)
     with new_path(out_dir, directory=True, replace=overwrite, remedy="--overwrite") as fresh:
-        checkpoint = fetch_checkpoint(source, revision)
-        traced = _trace(checkpoint.folder, fresh / "tokenizer.json")
-        check_preparation(traced, fresh / "tokenizer.json", checkpoint.source)
-        compress = precision == "fp16"
-        traced.images.save(fresh / "image_encoder.xml", compress_to_fp16=compress)
-        traced.texts.save(fresh / "text_encoder.xml", compress_to_fp16=compress)
-        _write_json(fresh / "preprocessor_config.json", traced.preprocessor)
-        manifest = ModelManifest(
-            name=name or out_dir.name,
-            source=source_name or checkpoint.source,
-            revision=checkpoint.revision,
-            licence=licence or licence_of(checkpoint.folder),
-            family=traced.family,
-            dim=traced.images.dim,
+        folder, stated_source, commit = _fetch(source, revision)
+        names = [path.name for path in folder.iterdir()]
+        is_open_clip = _is_open_clip(names, read_json(folder / "config.json"))
+        reader = from_open_clip if is_open_clip else from_transformers
+        traced = reader.trace(folder, fresh / "tokenizer.json")
+        check_preparation(traced, fresh / "tokenizer.json", stated_source)
+        write_model(
+            fresh,
+            traced,
             precision=precision,
-            image=traced.image,
-            text=traced.text,
-            logit_scale=traced.logit_scale,
-            logit_bias=traced.logit_bias,
+            name=name or out_dir.name,
+            source=source_name or stated_source,
+            revision=commit,
+            licence=licence or licence_of(folder),
             prompt_template=prompt_template,
-            files={file: sha256_file(fresh / file) for file in MODEL_FILES},
-            golden=make_golden(fresh, traced.image, traced.text),
         )
-        write_manifest(fresh, manifest)
-        _copy_notices(checkpoint.folder, fresh)
+        for pattern in _NOTICES:  # licences and attributions go where the weights go
+            for file in folder.glob(pattern):
+                shutil.copyfile(file, fresh / file.name)
     return out_dir
 
 
-def _copy_notices(checkpoint: Path, fresh: Path) -> None:
-    """Licences and attributions go where the weights go."""
-    for pattern in ("NOTICE*", "LICENSE*", "LICENCE*"):
-        for file in checkpoint.glob(pattern):
-            shutil.copyfile(file, fresh / file.name)
+def _fetch(source: str | Path, revision: str | None) -> tuple[Path, str, str]:
+    """Return a checkpoint's folder, its source and its revision, as ``model.json`` has them.
+
+    A directory is taken as it is, a hub id downloaded or taken from the cache. Of weights, those
+    are downloaded that the checkpoint's own loader would read: beside them may lie others, of
+    another architecture or in another library's names.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder, folder.resolve().name, revision or ""
+    if not isinstance(source, str) or not _HUB_ID.fullmatch(source):
+        raise not_exportable(str(source), "no such directory, and not a Hugging Face id")
+    repo = open_repo(source, revision)
+    top = [name for name in sorted(repo.digests) if "/" not in name]
+    small = [name for name in top if any(fnmatch(name, kind) for kind in _SMALL)]
+    if not {"config.json", OPEN_CLIP_CONFIG} & set(small):
+        raise not_exportable(source, f"it has neither config.json nor {OPEN_CLIP_CONFIG}")
+    folder = repo.fetch_all(small)
+    loader = _OPEN_CLIP if _is_open_clip(top, read_json(folder / "config.json")) else _TRANSFORMERS
+    weights = next(_found(loader, top), None)
+    if weights is None:
+        raise not_exportable(source, f"it has no weights of these names: {', '.join(loader)}")
+    return repo.fetch_all(weights), source, repo.commit
 
 
-def _trace(folder: Path, tokenizer_path: Path) -> Traced:
-    names = [path.name for path in folder.iterdir()]
-    if is_open_clip(names, read_json(folder / "config.json")):
-        return from_open_clip.trace(folder, tokenizer_path)
-    return from_transformers.trace(folder, tokenizer_path)
+def _is_open_clip(names: Collection[str], config: Mapping[str, Any]) -> bool:
+    """Return whether OpenCLIP, not transformers, reads a checkpoint of these files.
+
+    Transformers does where it can: ``config.json`` is of a family known here, and weights have
+    transformers' names.
+    """
+    known = config.get("model_type") in FAMILIES and any(_found(_TRANSFORMERS, names))
+    return OPEN_CLIP_CONFIG in names and not known
 
 
-def _check_extra() -> None:
-    for package in _NEEDED:
-        try:
-            found = importlib.util.find_spec(package)
-        except ModuleNotFoundError:
-            found = None
-        if found is None:
-            raise MissingExtraError(
-                f"Exporting a model needs {package.partition('.')[0]}, which is not installed. "
-                "Run: pip install 'datumaro-embed[export]'",
-                name=package,
-            )
-
-
-def _write_json(path: Path, body: Any) -> None:
-    path.write_text(json.dumps(body, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+def _found(patterns: Collection[str], names: Collection[str]) -> Iterator[list[str]]:
+    """Yield the files of each pattern that has some."""
+    for pattern in patterns:
+        if matching := [name for name in sorted(names) if fnmatch(name, pattern)]:
+            yield matching

@@ -6,64 +6,63 @@ Imports torch and open_clip, and only inside functions. A repository of OpenCLIP
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from ..errors import MissingExtraError
-from ..models.checkpoint import part, read_json
-from ..models.graph import Half, cut_out
-from ..models.image_settings import (
+from ..models.checkpoint import (
     OPEN_CLIP_CONFIG,
     check_agreement,
     image_spec,
     open_clip_settings,
+    part,
+    read_json,
 )
+from ..models.graph import Half, cut_out, input_shapes
+from ..models.making import need_extra
 from ..models.manifest import TextSpec
-from .tokenizers import byte_pair_tokenizer
-from .traced import Traced, check_half, example_inputs, not_exportable, quiet
+from .traced import Traced, check_half, example_inputs, logits, not_exportable, quiet, refused
 
 __all__ = ["trace"]
+
+# CLIP's own pattern of a word: clip/simple_tokenizer.py of OpenAI's repository.
+_WORD = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 def trace(folder: Path, tokenizer_path: Path) -> Traced:
     """Trace a checkpoint and write its ``tokenizer.json``.
 
-    Raises
-    ------
-    MissingExtraError
-        open_clip is not installed.
-    ModelInvalidError
-        It is incomplete, damaged, or of a kind not done here: another text encoder's tokenizer,
-        captions (CoCa), images that are padded.
+    Another text encoder's tokenizer, captions (CoCa) and padded images are a ModelInvalidError.
     """
-    if importlib.util.find_spec("open_clip") is None:
-        raise MissingExtraError(
-            "Exporting an OpenCLIP checkpoint needs open_clip, which is not installed. "
-            "Run: pip install 'datumaro-embed[export]'",
-            name="open_clip",
-        )
-    _check_text_config(folder, part(read_json(folder / OPEN_CLIP_CONFIG), "model_cfg"))
-    model = _load(folder)
+    need_extra("Exporting an OpenCLIP checkpoint", "export", "open_clip")
+    import open_clip
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    config = part(read_json(folder / OPEN_CLIP_CONFIG), "model_cfg")
+    text = part(config, "text_cfg")
+    if other := text.get("hf_tokenizer_name") or text.get("hf_model_name"):
+        reason = f"its texts go through the tokenizer of {other}"
+        raise not_exportable(folder.name, f"{reason}; export the transformers form of this model")
+    if "multimodal_cfg" in config or text.get("tokenizer_kwargs"):
+        raise not_exportable(folder.name, "it is a captioning model, or has its own tokenizer")
+    with refused(folder), quiet():
+        model = open_clip.create_model(f"local-dir:{folder}", require_pretrained=True).eval()
     preprocessor = open_clip_settings(model.visual.preprocess_cfg)
     spec = image_spec(preprocessor, "clip")
     check_agreement(folder, "clip", OPEN_CLIP_CONFIG, spec)
     context = int(model.context_length)
     eos_id = _write_tokenizer(tokenizer_path)
-    shapes = {"pixel_values": (-1, 3, spec.size_px, spec.size_px), "input_ids": (-1, context)}
+    shapes = input_shapes(spec.size_px, context)
     images, texts = (
-        _half(folder.name, model, method, given, shapes, output)
-        for method, given, output in (
-            ("encode_image", "pixel_values", "image_embeds"),
-            ("encode_text", "input_ids", "text_embeds"),
-        )
+        _half(folder.name, model, f"encode_{side}", given, shapes[given], f"{side}_embeds")
+        for side, given in (("image", "pixel_values"), ("text", "input_ids"))
     )
-    bias = getattr(model, "logit_bias", None)
+    with quiet():
+        tokenize = open_clip.get_tokenizer(f"local-dir:{folder}")
+    transform = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
     return Traced(
         family="open_clip",
         images=images,
@@ -71,51 +70,14 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
         preprocessor=preprocessor,
         image=spec,
         text=TextSpec(context, pad_id=0, eos_id=eos_id, lower_case=True, inputs=texts.inputs),
-        logit_scale=float(model.logit_scale.detach().exp().item()),
-        logit_bias=0.0 if bias is None else float(bias.detach().item()),
-        reference_tokens=_tokens(folder),
-        reference_pixels=_pixels(model),
+        **logits(model),
+        reference_tokens=lambda texts: {"input_ids": tokenize(list(texts)).numpy()},
+        reference_pixels=lambda image: transform(image).numpy(),
     )
 
 
-def _tokens(folder: Path) -> Callable[[Sequence[str]], dict[str, Any]]:
-    import open_clip
-
-    with quiet():
-        tokenize = open_clip.get_tokenizer(f"local-dir:{folder}")
-    return lambda texts: {"input_ids": tokenize(list(texts)).numpy()}
-
-
-def _pixels(model: Any) -> Callable[[Image.Image], Any]:
-    from open_clip.transform import PreprocessCfg, image_transform_v2
-
-    transform = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
-    return lambda image: transform(image).numpy()
-
-
-def _check_text_config(folder: Path, config: Mapping[str, Any]) -> None:
-    text = part(config, "text_cfg")
-    other = text.get("hf_tokenizer_name") or text.get("hf_model_name")
-    if other:
-        reason = f"its texts go through the tokenizer of {other}"
-        raise not_exportable(folder.name, f"{reason}; export the transformers form of this model")
-    if "multimodal_cfg" in config or text.get("tokenizer_kwargs"):
-        raise not_exportable(folder.name, "it is a captioning model, or has its own tokenizer")
-
-
-def _load(folder: Path) -> Any:
-    import open_clip
-
-    try:
-        with quiet():
-            model = open_clip.create_model(f"local-dir:{folder}", require_pretrained=True)
-    except Exception as error:  # damaged files surface as many kinds of error
-        raise not_exportable(folder.name, f"{type(error).__name__}: {error}") from error
-    return model.eval()
-
-
 def _write_tokenizer(target: Path) -> int:
-    """Write OpenCLIP's byte-pair tokenizer; return the id of its end token.
+    """Write OpenCLIP's byte-pair tokenizer, without its lower-casing; return its end token.
 
     Notes
     -----
@@ -123,25 +85,44 @@ def _write_tokenizer(target: Path) -> int:
     full-width letters is done here; the repair of wrongly decoded text and of HTML is not.
     """
     import open_clip
+    from ftfy import chardata
 
     own = open_clip.SimpleTokenizer()
     start, end = (own.decoder[i] for i in own.all_special_ids[:2])
-    made = byte_pair_tokenizer(own.encoder, list(own.bpe_ranks), (start, end), _ftfy_replacements())
+    single = {**chardata.LIGATURES, **chardata.WIDTH_MAP}
+    replaced = {re.escape(chr(code)): str(new) for code, new in single.items()}
+    replaced |= {chardata.SINGLE_QUOTE_RE.pattern: "'", chardata.DOUBLE_QUOTE_RE.pattern: '"'}
+    model: Any = models.BPE(
+        dict(own.encoder),
+        list(own.bpe_ranks),
+        unk_token=end,
+        end_of_word_suffix="</w>",
+        fuse_unk=False,
+    )
+    made = Tokenizer(model)
+    made.normalizer = normalizers.Sequence(
+        [
+            *(normalizers.Replace(Regex(old), new) for old, new in replaced.items()),
+            normalizers.NFC(),
+            normalizers.Replace(Regex(r"\s+"), " "),
+        ]
+    )
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_WORD), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    made.post_processor = processors.TemplateProcessing(
+        single=f"{start} $A {end}", special_tokens=[(t, own.encoder[t]) for t in (start, end)]
+    )
+    made.add_special_tokens([start, end])
     made.save(str(target))
     return int(own.eot_token_id)
 
 
-def _ftfy_replacements() -> dict[str, str]:
-    from ftfy import chardata
-
-    single = {**chardata.LIGATURES, **chardata.WIDTH_MAP}
-    found = {re.escape(chr(code)): str(new) for code, new in single.items()}
-    quotes = {chardata.SINGLE_QUOTE_RE.pattern: "'", chardata.DOUBLE_QUOTE_RE.pattern: '"'}
-    return {**found, **quotes}
-
-
 def _half(
-    source: str, model: Any, method: str, given: str, shapes: Mapping[str, Any], output: str
+    source: str, model: Any, method: str, given: str, shape: tuple[int, ...], output: str
 ) -> Half:
     """Trace one of the model's methods, and compare it with torch on two random rows."""
     import openvino as ov
@@ -157,17 +138,17 @@ def _half(
             return rows
 
     kind = torch.float32 if given == "pixel_values" else torch.int64
-    example = torch.zeros((2, *shapes[given][1:]), dtype=kind)
+    example = torch.zeros((2, *shape[1:]), dtype=kind)
     with quiet(), torch.no_grad(), tempfile.TemporaryDirectory(prefix="datumaro-embed-") as scratch:
         graph = ov.convert_model(Encoder(), example_input=example)
         graph.input(0).get_tensor().set_names({given})
         graph.output(0).get_tensor().set_names({output})
-        graph.reshape({given: ov.PartialShape(list(shapes[given]))})
+        graph.reshape({given: ov.PartialShape(list(shape))})
         path = Path(scratch) / "half.xml"
         ov.save_model(graph, path, compress_to_fp16=False)
         del graph
-        half = cut_out(path, output, {given: shapes[given]})
-        arrays = example_inputs({given: shapes[given]}, model.vocab_size)
+        half = cut_out(path, output, {given: shape})
+        arrays = example_inputs({given: shape}, model.vocab_size)
         expected = getattr(model, method)(torch.from_numpy(arrays[given])).numpy()
     check_half(half, arrays, expected, source)
     return half

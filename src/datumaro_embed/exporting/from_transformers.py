@@ -5,20 +5,20 @@ Imports torch, transformers and optimum, and only inside functions.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from ..models.checkpoint import check_image_size, context_length, family_of, read_json
-from ..models.graph import Half, cut_out
-from ..models.image_settings import read_images
-from ..models.tokenizers import SIGLIP2, complete_tokenizer, tokenizer_kind
-from .tokenizers import write_tokenizer
-from .traced import Traced, check_half, example_inputs, not_exportable, quiet
+from ..models.checkpoint import check_image_size, context_length, family_of, read_images, read_json
+from ..models.graph import cut_out, input_shapes
+from ..models.making import need_extra
+from ..models.tokenizers import SIGLIP2, canonical_siglip, complete_tokenizer, tokenizer_kind
+from .traced import Traced, check_half, example_inputs, logits, not_exportable, quiet, refused
 
 __all__ = ["trace"]
 
@@ -28,36 +28,35 @@ _TASK = "zero-shot-image-classification"
 def trace(folder: Path, tokenizer_path: Path) -> Traced:
     """Trace a checkpoint and write its ``tokenizer.json``.
 
-    Raises
-    ------
-    ModelInvalidError
-        It is incomplete, damaged, or not of a family known here.
-
-    Notes
-    -----
     Both encoders are cut out of one zero-shot model, so that projection and pooling are the
     checkpoint's own.
     """
+    import torch
+    from transformers import AutoImageProcessor
+
     stated = read_json(folder / "config.json")
     family = family_of(stated)
     preprocessor, spec = read_images(folder, family)
     check_image_size(stated, spec)
     context = context_length(stated)
     model, config = _load(folder)
-    _write_tokenizer(folder, tokenizer_path)
+    with refused(folder, "its tokenizer: "), quiet():
+        _write_tokenizer(folder, tokenizer_path)
     text = complete_tokenizer(tokenizer_path, folder, config)
-    shapes = {
-        "pixel_values": (-1, 3, spec.size_px, spec.size_px),
-        "input_ids": (-1, context),
-        "attention_mask": (-1, context),
-    }
+    shapes = input_shapes(spec.size_px, context)
     with tempfile.TemporaryDirectory(prefix="datumaro-embed-") as scratch:
         _export(model, Path(scratch))
         whole = Path(scratch) / "openvino_model.xml"
         images = cut_out(whole, "image_embeds", shapes)
         texts = cut_out(whole, "text_embeds", shapes)
-    _check(folder, model, images, texts, shapes)
-    bias = getattr(model, "logit_bias", None)
+    needed = {name: shapes[name] for name in (*images.inputs, *texts.inputs)}
+    arrays = example_inputs(needed, model.config.text_config.vocab_size)
+    with quiet(), torch.no_grad():
+        rows = model(**{name: torch.from_numpy(array) for name, array in arrays.items()})
+    check_half(images, arrays, rows.image_embeds.numpy(), folder.name)
+    check_half(texts, arrays, rows.text_embeds.numpy(), folder.name)
+    with refused(folder, "its image processor: "), quiet():
+        prepare = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
     return Traced(
         family=family,
         images=images,
@@ -65,10 +64,9 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
         preprocessor=preprocessor,
         image=spec,
         text=replace(text, inputs=texts.inputs),
-        logit_scale=float(model.logit_scale.detach().exp().item()),
-        logit_bias=0.0 if bias is None else float(bias.detach().item()),
+        **logits(model),
         reference_tokens=_tokens(folder, family, tokenizer_path, context),
-        reference_pixels=_pixels(folder),
+        reference_pixels=lambda image: prepare(image, return_tensors="np")["pixel_values"][0],
     )
 
 
@@ -79,31 +77,14 @@ def _tokens(
 
     What AutoTokenizer gives for SigLIP 2 keeps the case, which its training did not.
     """
-    from tokenizers import Tokenizer
     from transformers import AutoTokenizer, Siglip2Tokenizer
 
     kind = tokenizer_kind(family, {}, Tokenizer.from_file(str(tokenizer_path)))
     made = Siglip2Tokenizer if kind == SIGLIP2 else AutoTokenizer
-    with quiet():
-        try:
-            reference = made.from_pretrained(folder, local_files_only=True)
-        except Exception as error:  # transformers and sentencepiece raise many kinds
-            raise not_exportable(folder.name, f"its tokenizer: {error}") from error
+    with refused(folder, "its tokenizer: "), quiet():
+        reference = made.from_pretrained(folder, local_files_only=True)
     options = {"padding": "max_length", "truncation": True, "max_length": context}
     return lambda texts: reference(list(texts), **options, return_tensors="np")
-
-
-def _pixels(folder: Path) -> Callable[[Image.Image], Any]:
-    from transformers import AutoImageProcessor
-
-    with quiet():
-        try:
-            prepare = AutoImageProcessor.from_pretrained(
-                folder, local_files_only=True, backend="pil"
-            )
-        except Exception as error:
-            raise not_exportable(folder.name, f"its image processor: {error}") from error
-    return lambda image: prepare(image, return_tensors="np")["pixel_values"][0]
 
 
 def _load(folder: Path) -> tuple[Any, dict[str, Any]]:
@@ -111,21 +92,16 @@ def _load(folder: Path) -> tuple[Any, dict[str, Any]]:
     import torch
     from transformers import AutoConfig, AutoModelForZeroShotImageClassification
 
-    try:
+    with refused(folder, "config.json: "):
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # a value that is not of its kind: many kinds
-        raise not_exportable(folder.name, f"config.json: {error}") from error
-    try:
-        with quiet():
-            model, loaded = AutoModelForZeroShotImageClassification.from_pretrained(
-                folder,
-                config=config,
-                dtype=torch.float32,
-                local_files_only=True,
-                output_loading_info=True,
-            )
-    except Exception as error:  # damaged weights surface as many kinds of error
-        raise not_exportable(folder.name, f"{type(error).__name__}: {error}") from error
+    with refused(folder), quiet():
+        model, loaded = AutoModelForZeroShotImageClassification.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            local_files_only=True,
+            output_loading_info=True,
+        )
     if loaded["missing_keys"]:  # transformers would go on with random numbers in their place
         missing = ", ".join(sorted(loaded["missing_keys"])[:3])
         raise not_exportable(folder.name, f"its weights lack {missing}")
@@ -142,25 +118,54 @@ def _export(model: Any, scratch: Path) -> None:
         )
 
 
-def _check(
-    folder: Path, model: Any, images: Half, texts: Half, shapes: Mapping[str, Sequence[int]]
-) -> None:
-    """Compare both graphs with torch on two random rows."""
-    import torch
+def _write_tokenizer(checkpoint: Path, target: Path) -> None:
+    """Copy a checkpoint's ``tokenizer.json``, or make it from an older form of it.
 
-    needed = {name: shapes[name] for name in (*images.inputs, *texts.inputs)}
-    arrays = example_inputs(needed, model.config.text_config.vocab_size)
-    with quiet(), torch.no_grad():
-        rows = model(**{name: torch.from_numpy(array) for name, array in arrays.items()})
-    check_half(images, arrays, rows.image_embeds.numpy(), folder.name)
-    check_half(texts, arrays, rows.text_embeds.numpy(), folder.name)
+    ``spiece.model`` goes first: it is what transformers' SiglipTokenizer reads.
+    """
+    own, pieces = checkpoint / "tokenizer.json", checkpoint / "spiece.model"
+    if pieces.is_file():
+        _sentencepiece(pieces).save(str(target))
+    elif own.is_file():
+        shutil.copyfile(own, target)
+    else:
+        for name in ("vocab.json", "merges.txt"):
+            if not (checkpoint / name).is_file():  # transformers would make an empty tokenizer
+                raise FileNotFoundError(f"no tokenizer.json and no {name}")
+        from transformers import AutoTokenizer
+
+        made = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
+        made.backend_tokenizer.save(str(target))
 
 
-def _write_tokenizer(folder: Path, target: Path) -> None:
-    try:
-        with quiet():
-            write_tokenizer(folder, target)
-    except ImportError:
-        raise
-    except Exception as error:  # transformers and sentencepiece raise many kinds
-        raise not_exportable(folder.name, f"its tokenizer: {error}") from error
+def _sentencepiece(path: Path) -> Tokenizer:
+    """Make SigLIP's tokenizer from its ``spiece.model``, without lower-casing.
+
+    It applies `canonical_siglip`, then sentencepiece's own normalization, as transformers does.
+    """
+    need_extra("Exporting this model", "export", "sentencepiece", "google.protobuf")
+    from sentencepiece import sentencepiece_model_pb2
+
+    proto = sentencepiece_model_pb2.ModelProto()
+    proto.ParseFromString(path.read_bytes())
+    pieces = [(piece.piece, piece.score) for piece in proto.pieces]
+    fallback = proto.trainer_spec.byte_fallback
+    tokenizer = Tokenizer(
+        models.Unigram(pieces, unk_id=proto.trainer_spec.unk_id, byte_fallback=fallback)
+    )
+    charsmap = proto.normalizer_spec.precompiled_charsmap
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            *canonical_siglip(),
+            *([normalizers.Precompiled(charsmap)] if charsmap else []),
+            normalizers.Replace(Regex(" {2,}"), " "),
+            normalizers.Strip(),
+        ]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    end = (proto.trainer_spec.eos_piece, proto.trainer_spec.eos_id)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"$A {end[0]}", special_tokens=[end]
+    )
+    tokenizer.add_special_tokens([end[0], proto.trainer_spec.unk_piece])
+    return tokenizer

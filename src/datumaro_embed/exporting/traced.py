@@ -1,4 +1,4 @@
-"""What reading a checkpoint gives, whoever reads it; and what its readers share."""
+"""What reading a checkpoint gives, and its comparison with the checkpoint's own library."""
 
 from __future__ import annotations
 
@@ -8,51 +8,73 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from ..encoders.preprocess import preprocess
 from ..errors import ModelInvalidError
 from ..models.graph import Half
-from ..models.manifest import ImageSpec, TextSpec
+from ..models.making import Encoders
+from ..models.tokenizers import TextTokenizer
 from ..vectors import unit_rows
 
-__all__ = ["Traced", "check_half", "example_inputs", "not_exportable", "quiet"]
+__all__ = [
+    "Traced",
+    "check_half",
+    "check_preparation",
+    "example_inputs",
+    "logits",
+    "not_exportable",
+    "quiet",
+    "refused",
+]
 
 _LEAST_COSINE = 0.9999  # torch's f32 and OpenVINO's differ in the seventh digit
+_TEXTS = (
+    "",
+    " ",
+    "a photo of a cat",
+    "A Photo of a CAT, two DOGS & one (red) Ball!",
+    "Don't [stop] {now} <3 http://a.b/c?d=e#f_g state-of-the-art; 50% off: $5.00, 2026-11-23",
+    "tab\tnew\nline  and   blanks ",
+    "naïve CAFÉ Ærøskøbing straße ΑΣΣΟΣ İstanbul e\u0301",
+    "猫の写真 사진 Фотография صورة תמונה ภาพ चित्र 🐈 👩‍👩‍👧 🇩🇰 ½ ² ™ … —",
+    "“Quoted” ‘Single’ ＡＢＣ ﬁne Ⅳ",
+    "A word that comes again " * 60,
+    "x" * 500,
+)
+_SIZES = ((64, 64), (37, 91), (120, 33), (301, 200), (199, 333), (500, 77), (20, 21), (613, 640))
+_LEVELS = 2  # of 255: torchvision's and Pillow's filters round differently
 
 
-@dataclass(frozen=True, slots=True)
-class Traced:
-    """Both encoders of a checkpoint and everything that ``model.json`` says of them.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traced(Encoders):
+    """Both encoders of a checkpoint, and how its own library prepares what they take.
 
     Attributes
     ----------
-    family : str
-    images, texts : Half
-    preprocessor : mapping
-        Content of ``preprocessor_config.json``.
-    image, text : ImageSpec, TextSpec
-    logit_scale, logit_bias : float
     reference_tokens : callable
-        Texts → ``input_ids`` (and ``attention_mask``) as the checkpoint's own library makes them,
-        of shape (n_texts, context_length).
+        Texts → ``input_ids`` (and ``attention_mask``), of shape (n_texts, context_length).
     reference_pixels : callable
         An RGB image → what the image encoder takes, of shape (3, size_px, size_px).
     """
 
-    family: str
-    images: Half
-    texts: Half
-    preprocessor: Mapping[str, Any]
-    image: ImageSpec
-    text: TextSpec
-    logit_scale: float
-    logit_bias: float
     reference_tokens: Callable[[Sequence[str]], Mapping[str, Any]]
     reference_pixels: Callable[[Image.Image], Any]
+
+
+def logits(model: Any) -> dict[str, float]:
+    """Return `logit_scale` and `logit_bias` of a model of torch."""
+    bias = getattr(model, "logit_bias", None)
+    return {
+        "logit_scale": float(model.logit_scale.detach().exp().item()),
+        "logit_bias": 0.0 if bias is None else float(bias.detach().item()),
+    }
 
 
 @contextmanager
@@ -72,6 +94,18 @@ def quiet() -> Iterator[None]:
         logging.disable(disabled)
         transformers_logging.enable_progress_bar()
         transformers_logging.set_verbosity(verbosity)
+
+
+@contextmanager
+def refused(folder: Path, part: str = "") -> Iterator[None]:
+    """Raise as `not_exportable` what torch's libraries raise of damaged files, of many kinds."""
+    try:
+        yield
+    except ImportError:  # an extra that is missing
+        raise
+    except Exception as error:
+        what = part or f"{type(error).__name__}: "
+        raise not_exportable(folder.name, f"{what}{error}") from error
 
 
 def example_inputs(
@@ -113,6 +147,43 @@ def check_half(
         )
 
 
+def check_preparation(traced: Traced, tokenizer: Path, source: str) -> None:
+    """Check that tokens and pixels are those of the library that the checkpoint is for.
+
+    Raises
+    ------
+    ModelInvalidError
+        Others: every vector would be wrong, and nothing would say so.
+    """
+    ours = TextTokenizer(tokenizer, traced.text)(_TEXTS)
+    theirs = traced.reference_tokens(_TEXTS)
+    for name, found in zip(("input_ids", "attention_mask"), ours, strict=True):
+        if name not in traced.text.inputs:
+            continue
+        expected = np.asarray(theirs[name])
+        for text, mine, other in zip(_TEXTS, found, expected, strict=True):
+            if not np.array_equal(mine, other):
+                at = int(np.flatnonzero(mine != other)[0]) if mine.shape == other.shape else 0
+                raise not_exportable(
+                    source,
+                    f"its tokenizer.json makes other {name} of {text[:60]!r} than its library's "
+                    f"tokenizer: from token {at} on {mine[at : at + 6].tolist()}, "
+                    f"not {other[at : at + 6].tolist()}",
+                )
+    rng = np.random.default_rng(0)
+    for i, (width, height) in enumerate(_SIZES):  # smooth and noisy images
+        shape = (height, width, 3) if i % 2 else (5, 7, 3)
+        noise = Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8))
+        image = noise.resize((width, height), Image.Resampling.BICUBIC)
+        off = _levels_apart(image, traced)
+        if not off <= _LEVELS:
+            raise not_exportable(
+                source,
+                f"an image of {image.width} x {image.height} px is prepared otherwise than by its "
+                f"library, up to {off:.0f} of 255 levels apart",
+            )
+
+
 def not_exportable(source: str, reason: str) -> ModelInvalidError:
     """Return the error that says why a checkpoint cannot be exported, in one line."""
     reason = textwrap.shorten(reason, 600, placeholder=" …")
@@ -122,3 +193,22 @@ def not_exportable(source: str, reason: str) -> ModelInvalidError:
         source=source,
         reason=reason,
     )
+
+
+def _levels_apart(image: Image.Image, traced: Traced) -> float:
+    """Return the largest difference of a pixel from the library's, in levels of 8 bits.
+
+    transformers cuts the centre out at (side - size) // 2; torchvision and OpenAI's code, and so
+    ours, at round((side - size) / 2). Where these differ, the library's may lie one pixel before.
+    """
+    spec = traced.image
+    theirs = np.asarray(traced.reference_pixels(image), np.float64).transpose(1, 2, 0)
+    theirs = (theirs * np.array(spec.std) + np.array(spec.mean)) / spec.scale
+    ours = preprocess(image, spec).astype(np.float64)
+    if ours.shape != theirs.shape:
+        return np.inf
+    n = spec.size_px
+    cuts = [int(spec.resize_px * side / min(image.size)) - n for side in reversed(image.size)]
+    differs = [spec.resize == "shortest_side" and cut % 4 == 3 for cut in cuts]
+    shifts = product(*(range(1 + differ) for differ in differs))
+    return min(float(np.abs(ours[: n - y, : n - x] - theirs[y:, x:]).max()) for y, x in shifts)

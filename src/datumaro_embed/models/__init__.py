@@ -1,17 +1,15 @@
 """A model directory: its manifest, how a name finds it, how one is made."""
 
-from .catalogue import CATALOGUE, CatalogueEntry
-from .core import openvino_core
 from .files import ModelFiles, read_bytes
-from .golden import golden_pixels, golden_vector
+from .graph import openvino_core
+from .making import golden_pixels, golden_vector
 from .manifest import ImageSpec, ModelManifest, TextSpec, load_manifest, sha256_file
 from .pull import pull_model
-from .resolve import available_models, resolve_model, user_cache_dir
-from .texts import TextTokenizer
+from .resolve import CATALOGUE, available_models, resolve_model, user_cache_dir
+from .tokenizers import TextTokenizer
 
 __all__ = [
     "CATALOGUE",
-    "CatalogueEntry",
     "ImageSpec",
     "ModelFiles",
     "ModelManifest",

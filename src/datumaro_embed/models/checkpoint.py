@@ -1,26 +1,35 @@
-"""What a Hugging Face checkpoint's ``config.json`` says: read as transformers reads it."""
+"""What a checkpoint's own files say, read as transformers and OpenCLIP read them.
+
+Up to three files of one checkpoint say how images are prepared: ``processor_config.json`` and
+``preprocessor_config.json`` of transformers, and ``open_clip_config.json`` of OpenCLIP. Two that
+disagree are an error, as a loader of each would prepare other pixels, and nothing tells which of
+them the model was trained with. Whatever cannot be used is a ModelInvalidError (see `unusable`).
+"""
 
 from __future__ import annotations
 
-import json
 import reprlib
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..errors import ModelInvalidError
-from .manifest import ImageSpec
-from .values import mapping, whole
+from .manifest import MAX_TOKENS, RESAMPLE_FILTERS, ImageSpec, checked, read_object
 
 __all__ = [
     "FAMILIES",
+    "OPEN_CLIP_CONFIG",
+    "check_agreement",
     "check_dim",
     "check_image_size",
     "context_length",
     "family_of",
+    "image_spec",
     "licence_of",
-    "need",
+    "open_clip_settings",
     "part",
+    "read_images",
     "read_json",
     "token_id",
     "unusable",
@@ -32,15 +41,41 @@ FAMILIES = {"clip": 77, "siglip": 64}
 _IMAGE_PX = 224
 _PROJECTION_DIM = 512
 
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+
+_CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
+_CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
+
+# What transformers' image processors do where a file does not say. Null is no default: it switches
+# a step off, and leaves what a step needs without a value.
+_ALWAYS = {
+    "do_resize": True,
+    "resample": RESAMPLE_FILTERS.index("bicubic"),  # transformers has Pillow's own numbering
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+}
+_CLIP = {"image_mean": _CLIP_MEAN, "image_std": _CLIP_STD, "do_center_crop": True}
+_SIGLIP = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "CLIPImageProcessor": {**_ALWAYS, **_CLIP, "size": {"shortest_edge": 224}, "crop_size": 224},
+    "SiglipImageProcessor": {**_ALWAYS, **_SIGLIP, "size": {"height": 224, "width": 224}},
+}
+_PROCESSORS = {"clip": "CLIPImageProcessor", "siglip": "SiglipImageProcessor"}
+
+# The same of OpenCLIP's PreprocessCfg.
+_OPEN_CLIP_DEFAULTS = {
+    "size": 224,
+    "mean": _CLIP_MEAN,
+    "std": _CLIP_STD,
+    "interpolation": "bicubic",
+    "resize_mode": "shortest",
+}
+_SAME = 1e-3  # of mean and deviation, which some files round
+
 
 def family_of(config: Mapping[str, Any]) -> str:
-    """Return the ``model_type`` of a ``config.json``.
-
-    Raises
-    ------
-    ModelInvalidError
-        It is none of `FAMILIES`.
-    """
+    """Return the ``model_type`` of a ``config.json``, one of `FAMILIES`."""
     family = config.get("model_type")
     if family == "siglip2":
         raise unusable("it is a NaFlex model, whose images have no fixed size")
@@ -51,12 +86,7 @@ def family_of(config: Mapping[str, Any]) -> str:
 
 
 def check_image_size(config: Mapping[str, Any], spec: ImageSpec) -> None:
-    """Check that images are prepared at the size that the encoder was trained at.
-
-    Raises
-    ------
-    ModelInvalidError
-    """
+    """Check that images are prepared at the size that the encoder was trained at."""
     trained_px = _tower(config, "vision").get("image_size", _IMAGE_PX)
     if trained_px != spec.size_px:
         raise unusable(f"it prepares images of {spec.size_px} px for an encoder of {trained_px} px")
@@ -67,10 +97,6 @@ def check_dim(config: Mapping[str, Any], dim: int) -> None:
 
     Before its projection an encoder of CLIP has a width of its own, and its vectors compare with
     nothing. SigLIP has no projection.
-
-    Raises
-    ------
-    ModelInvalidError
     """
     wanted = config.get("projection_dim") or _PROJECTION_DIM
     if family_of(config) == "clip" and dim != wanted:
@@ -78,18 +104,9 @@ def check_dim(config: Mapping[str, Any], dim: int) -> None:
 
 
 def context_length(config: Mapping[str, Any]) -> int:
-    """Return how many tokens the text encoder takes.
-
-    Raises
-    ------
-    ModelInvalidError
-        The configuration says something that is no length.
-    """
+    """Return how many tokens the text encoder takes."""
     stated = _tower(config, "text").get("max_position_embeddings")
-    try:
-        return whole("max_position_embeddings", stated or FAMILIES[family_of(config)], 1, 1 << 14)
-    except ValueError as error:
-        raise unusable(str(error)) from error
+    return _whole("max_position_embeddings", stated or FAMILIES[family_of(config)], 1, MAX_TOKENS)
 
 
 def token_id(config: Mapping[str, Any], name: str) -> Any:
@@ -112,50 +129,117 @@ def licence_of(checkpoint: Path) -> str:
 
 
 def part(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """Return a section of a configuration; an empty one where it is missing or null.
-
-    Raises
-    ------
-    ModelInvalidError
-        It is something else than a JSON object.
-    """
+    """Return a section of a configuration; an empty one where it is missing or null."""
     value = config.get(key)
-    try:
-        return {} if value is None else mapping(key, value)
-    except ValueError as error:
-        raise unusable(str(error)) from error
-
-
-def need(config: Mapping[str, Any], key: str) -> Any:
-    """Return a value that must be there.
-
-    Raises
-    ------
-    ModelInvalidError
-    """
-    value = config.get(key)
-    if value is None:
-        raise unusable(f"its configuration has no {key!r}")
-    return value
+    if value is not None and not isinstance(value, Mapping):
+        raise unusable(f"{key} is {reprlib.repr(value)}, not a JSON object")
+    return value or {}
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; an empty one where there is no file.
-
-    Raises
-    ------
-    ModelInvalidError
-        The file is not a JSON object.
-    """
+    """Read a JSON object; an empty one where there is no file."""
     try:
-        body = json.loads(path.read_text(encoding="utf-8"))
+        return read_object(path)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError) as error:  # the last: nested too deep
+    except ValueError as error:
         raise unusable(f"{path.name}: {error}") from error
-    if not isinstance(body, dict):
-        raise unusable(f"{path.name} is not a JSON object")
-    return body
+
+
+def read_images(checkpoint: Path, family: str) -> tuple[dict[str, Any], ImageSpec]:
+    """Return the content of the first file that transformers would read, and what it means."""
+    name, settings = next(iter(_image_settings(checkpoint).items()), (OPEN_CLIP_CONFIG, {}))
+    if name == OPEN_CLIP_CONFIG:
+        raise unusable("the checkpoint has no preprocessor_config.json")
+    spec = image_spec(settings, family)
+    check_agreement(checkpoint, family, name, spec)
+    return settings, spec
+
+
+def check_agreement(checkpoint: Path, family: str, name: str, spec: ImageSpec) -> None:
+    """Check that no other file of the checkpoint disagrees with `spec`, of the file `name`."""
+    for other, settings in _image_settings(checkpoint).items():
+        if differences := _differences(spec, image_spec(settings, family)):
+            raise unusable(
+                f"{name} and {other} disagree: {'; '.join(differences)}",
+                "Ask its authors which of them is right, and use a local copy of the checkpoint "
+                "without the other file",
+            )
+
+
+def image_spec(config: Mapping[str, Any], family: str) -> ImageSpec:
+    """Read an image processor's settings into an `ImageSpec`.
+
+    Parameters
+    ----------
+    config : mapping
+        Of ``preprocessor_config.json``, in the old form (``size: 224``) or the new
+        (``size: {"shortest_edge": 224}``). What is missing has the value that transformers
+        gives it.
+    family : str
+        ``"clip"`` or ``"siglip"``: whose image processor it is, where `config` does not say.
+    """
+    stated = config.get("image_processor_type") or config.get("feature_extractor_type")
+    name = str(stated or _PROCESSORS[family])
+    kind = name.removesuffix("Fast").replace("FeatureExtractor", "ImageProcessor")
+    if kind not in _DEFAULTS:
+        raise unusable(f"its images are prepared by {name}, not {' or '.join(_DEFAULTS)}")
+    full = {**_DEFAULTS[kind], **config}
+    if full.get("do_pad") or not full["do_resize"]:
+        raise unusable("its image processor pads, or does not resize")
+    crops = bool(full.get("do_center_crop"))
+    for key in ("size", *(["crop_size"] if crops else [])):
+        if full.get(key) is None:
+            raise unusable(f"its configuration has no {key!r}")
+    resize, resize_px = _resize_rule(full["size"])
+    size_px = _square(full["crop_size"]) if crops else resize_px
+    if resize == "shortest_side" and not crops:
+        raise unusable("its image processor keeps the aspect ratio and does not crop")
+    if resize == "stretch" and size_px != resize_px:
+        raise unusable("its image processor stretches to one size and crops to another")
+    normalizes = full["do_normalize"]
+    facts = {
+        "size_px": size_px,
+        "resize": resize,
+        "resize_px": resize_px,
+        "resample": RESAMPLE_FILTERS[_whole("resample", full["resample"], 0, 5)],
+        "scale": full["rescale_factor"] if full["do_rescale"] else 1.0,
+        "mean": full["image_mean"] if normalizes else (0.0, 0.0, 0.0),
+        "std": full["image_std"] if normalizes else (1.0, 1.0, 1.0),
+    }
+    try:
+        return checked(ImageSpec, facts)
+    except ValueError as error:
+        raise unusable(f"of its image processor, {error}") from error
+
+
+def open_clip_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Say OpenCLIP's preprocessing as a ``preprocessor_config.json``.
+
+    Parameters
+    ----------
+    config : mapping
+        ``size`` (a number, or height and width), ``mean``, ``std``, ``interpolation`` and
+        ``resize_mode``.
+    """
+    mode, interpolation = config["resize_mode"], config["interpolation"]
+    if mode not in ("shortest", "squash") or interpolation not in ("bicubic", "bilinear"):
+        raise unusable(f"its images are resized by {mode!r} and {interpolation!r}")
+    side = _square(config["size"])
+    square = {"height": side, "width": side}
+    return {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": side} if mode == "shortest" else square,
+        "resample": RESAMPLE_FILTERS.index(interpolation),
+        "do_center_crop": mode == "shortest",
+        "crop_size": square,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": config["mean"],
+        "image_std": config["std"],
+    }
 
 
 def unusable(
@@ -167,6 +251,54 @@ def unusable(
     )
 
 
+def _image_settings(checkpoint: Path) -> dict[str, dict[str, Any]]:
+    """Return what transformers would read, in its order (nested settings first), and OpenCLIP."""
+    found = {}
+    if nested := part(read_json(checkpoint / "processor_config.json"), "image_processor"):
+        found["processor_config.json"] = dict(nested)
+    if (checkpoint / "preprocessor_config.json").is_file():
+        found["preprocessor_config.json"] = read_json(checkpoint / "preprocessor_config.json")
+    if (checkpoint / OPEN_CLIP_CONFIG).is_file():
+        config = read_json(checkpoint / OPEN_CLIP_CONFIG)
+        stated = part(config, "preprocess_cfg")
+        full = {key: stated.get(key) or value for key, value in _OPEN_CLIP_DEFAULTS.items()}
+        tower = part(part(config, "model_cfg"), "vision_cfg")  # its size is what OpenCLIP takes
+        full["size"] = tower.get("image_size") or _OPEN_CLIP_DEFAULTS["size"]
+        found[OPEN_CLIP_CONFIG] = open_clip_settings(full)
+    return found
+
+
+def _resize_rule(size: Any) -> tuple[str, Any]:
+    """Return the rule and the size in pixels, which `ImageSpec` checks."""
+    if isinstance(size, Mapping):
+        given = {key: value for key, value in size.items() if value is not None}
+        if given.keys() == {"shortest_edge"}:
+            return "shortest_side", given["shortest_edge"]
+    elif isinstance(size, int):
+        return "shortest_side", size
+    return "stretch", _square(size)
+
+
+def _square(size: Any) -> Any:
+    """Return the side of a square, which `ImageSpec` checks."""
+    sides = [size, size] if isinstance(size, int) else size
+    if isinstance(size, Mapping):
+        sides = [size.get("height"), size.get("width")]
+    if not isinstance(sides, list | tuple) or len(sides) != 2 or sides[0] != sides[1]:
+        raise unusable(f"its images are not square: {reprlib.repr(size)}")
+    return sides[0]
+
+
+def _differences(ours: ImageSpec, theirs: ImageSpec) -> list[str]:
+    found = []
+    for key, mine in asdict(ours).items():
+        other = getattr(theirs, key)
+        pairs = zip(mine, other, strict=True) if isinstance(mine, tuple) else [(mine, other)]
+        if not all(a == b or (isinstance(a, float) and abs(a - b) <= _SAME) for a, b in pairs):
+            found.append(f"{key} is {mine!r} against {other!r}")
+    return found
+
+
 def _tower(config: Mapping[str, Any], side: str) -> Mapping[str, Any]:
     """Return the configuration of one encoder.
 
@@ -175,3 +307,10 @@ def _tower(config: Mapping[str, Any], side: str) -> Mapping[str, Any]:
     old = f"{side}_config_dict"
     has_old = config.get("model_type") == "clip" and config.get(old) is not None
     return part(config, old if has_old else f"{side}_config")
+
+
+def _whole(name: str, value: Any, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        found = reprlib.repr(value)
+        raise unusable(f"{name} is {found}, not a whole number from {low} to {high}")
+    return value

@@ -10,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ModelChangedError
+from ..files import identity_at
 from .manifest import invalid_file, sha256_file
 
 __all__ = ["ModelFiles", "read_bytes"]
-
-_State = tuple[int, int, int, int]
 
 
 def read_bytes(path: Path) -> npt.NDArray[np.uint8]:
@@ -40,7 +39,7 @@ class ModelFiles:
 
     def __init__(self, model_dir: Path, sums: Mapping[str, str], *, verify: bool = True) -> None:
         self._dir, self._sums, self._verify = model_dir, dict(sums), verify
-        self._states = {name: _state(model_dir / name) for name in sums}
+        self._states = {name: identity_at(model_dir / name) for name in sums}
         self._verified: set[str] = set()
 
     def read(self, path: Path) -> npt.NDArray[np.uint8]:
@@ -63,12 +62,7 @@ class ModelFiles:
         return data
 
     def verify_unread(self) -> None:
-        """Verify the files that were not read; about 1 s per 2 GB.
-
-        Raises
-        ------
-        ModelInvalidError
-        """
+        """Verify the files that were not read, as `read` does; about 1 s per 2 GB."""
         for name in sorted(self._sums.keys() - self._verified):
             if self._verify and not self._is_sound(name):
                 raise self._wrong(self._dir / name, "its sha256 is not the one in model.json")
@@ -79,18 +73,13 @@ class ModelFiles:
 
         A file of another inode, size or time of modification is hashed: one that was touched, or
         replaced by an equal one, is still the same.
-
-        Raises
-        ------
-        ModelChangedError
         """
         for name, before in self._states.items():
-            path = self._dir / name
-            now = _state(path)
+            now = identity_at(self._dir / name)
             if now == before:
                 continue
             if now is None or not self._verify or not self._is_sound(name):
-                raise self._changed(path)
+                raise self._changed(self._dir / name)
             self._states[name] = now
 
     def _is_sound(self, name: str) -> bool:
@@ -110,12 +99,3 @@ class ModelFiles:
             "model anew, if it is another one now.",
             path=path,
         )
-
-
-def _state(path: Path) -> _State | None:
-    """Return what tells a file from another one; inode numbers alone are given anew."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

@@ -1,58 +1,76 @@
-"""Cut a traced zero-shot model into its encoders; needs OpenVINO only."""
+"""OpenVINO's graphs: the one ``Core`` that reads them, and encoders cut out of a traced model."""
 
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .core import openvino_core
-
-__all__ = ["Half", "cut_out", "number_nodes"]
+__all__ = ["Half", "cut_out", "input_shapes", "openvino_core", "run_f32", "save_graph"]
 
 # What OpenVINO calls a node that has no name of its own: its type, and a number of this process.
 _NUMBERED = re.compile(r"([A-Za-z0-9]+)_\d+")
+_lock = threading.Lock()
+
+
+def openvino_core() -> Any:
+    """Return the ``openvino.Core`` of this process, made at the first call.
+
+    Notes
+    -----
+    There is one for as long as the process lives. The CPU plugin gives the thread that loads it a
+    stack for signals of its own, and on unloading puts back the one that it found (measured with
+    2026.4, `strace -e sigaltstack`). Of two plugins unloaded in the order of loading, the second
+    puts back what the first has freed, and the next Ctrl-C, whose handler runs on that stack, is a
+    segmentation fault.
+    """
+    with _lock:  # `cache` alone calls again for a thread that comes before the first has ended
+        return _core()
+
+
+@cache
+def _core() -> Any:
+    import openvino as ov
+
+    return ov.Core()
 
 
 @dataclass(frozen=True, slots=True)
 class Half:
-    """One encoder: what it takes, the length of what it gives, and its graph.
-
-    Attributes
-    ----------
-    inputs : tuple of str
-        In the order in which they were asked for.
-    dim : int
-    graph : openvino.Model
-    """
+    """One encoder: what it takes, the length of what it gives, and its ``openvino.Model``."""
 
     inputs: tuple[str, ...]
     dim: int
     graph: Any
 
-    def save(self, path: Path, *, compress_to_fp16: bool) -> None:
-        """Write ``.xml`` and ``.bin``; equal models give equal bytes."""
-        import openvino as ov
-
-        ov.save_model(self.graph, path, compress_to_fp16=compress_to_fp16)
-
     def run(self, arrays: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
-        """Run a batch on the CPU in f32; an array for each of `inputs`.
+        """Run a batch (see `run_f32`); of `arrays`, those that are inputs."""
+        return run_f32(self.graph, {name: arrays[name] for name in self.inputs})
 
-        Returns
-        -------
-        array of shape (batch, dim), float32
-            As the graph gives them: not of unit length.
-        """
-        options = {"INFERENCE_PRECISION_HINT": "f32"}
-        compiled = openvino_core().compile_model(self.graph, "CPU", options)
-        rows: npt.NDArray[np.float32] = compiled({name: arrays[name] for name in self.inputs})[0]
-        return rows
+
+def run_f32(graph: Any, arrays: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+    """Return what a graph gives for a batch, on the CPU in f32: rows not of unit length."""
+    options = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino_core().compile_model(graph, "CPU", options)
+    rows: npt.NDArray[np.float32] = compiled(dict(arrays))[0]
+    return rows
+
+
+def input_shapes(size_px: int, context_length: int) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of every input that an encoder may have, for `cut_out`."""
+    tokens = (-1, context_length)
+    return {
+        "pixel_values": (-1, 3, size_px, size_px),
+        "input_ids": tokens,
+        "attention_mask": tokens,
+    }
 
 
 def cut_out(
@@ -90,13 +108,26 @@ def cut_out(
     graph = ov.Model([result], [found[name] for name in names], output)
     graph.output(0).tensor.set_names({output})
     graph.reshape({name: list(shapes[name]) for name in names})
-    number_nodes(graph)
     half = Half(names, int(graph.output(0).partial_shape[1].get_length()), graph)
-    _run_once(half, shapes)
+    # Two rows of ones: shapes that do not fit may show only then.
+    kinds = {port.any_name: port.element_type.to_dtype() for port in graph.inputs}
+    rows = half.run({name: np.ones((2, *shapes[name][1:]), kinds[name]) for name in names})
+    if rows.shape != (2, half.dim) or not np.isfinite(rows).all():
+        raise RuntimeError(
+            f"two rows of ones give {rows.shape}, not finite numbers (2, {half.dim})"
+        )
     return half
 
 
-def number_nodes(graph: Any) -> None:
+def save_graph(graph: Any, path: Path, *, compress_to_fp16: bool) -> None:
+    """Write ``.xml`` and ``.bin``; equal graphs give equal bytes."""
+    import openvino as ov
+
+    _number_nodes(graph)
+    ov.save_model(graph, path, compress_to_fp16=compress_to_fp16)
+
+
+def _number_nodes(graph: Any) -> None:
     """Name nameless nodes by their place in the graph, so that equal graphs are equal files."""
     for i, node in enumerate(graph.get_ordered_ops()):
         if numbered := _NUMBERED.fullmatch(node.get_friendly_name()):
@@ -114,16 +145,6 @@ def _read(path: Path) -> Any:
         return frontend.convert(frontend.load(str(path)))
     except Exception as error:  # a front end has exceptions of its own
         raise RuntimeError(str(error).strip()) from error
-
-
-def _run_once(half: Half, shapes: Mapping[str, Sequence[int]]) -> None:
-    """Run two rows of ones: shapes that do not fit may show only then."""
-    kinds = {port.any_name: port.element_type.to_dtype() for port in half.graph.inputs}
-    rows = half.run({name: np.ones((2, *shapes[name][1:]), kinds[name]) for name in half.inputs})
-    if rows.shape != (2, half.dim) or not np.isfinite(rows).all():
-        raise RuntimeError(
-            f"two rows of ones give {rows.shape}, not finite numbers (2, {half.dim})"
-        )
 
 
 def _ancestors(node: Any) -> set[str]:

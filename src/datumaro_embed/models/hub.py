@@ -16,16 +16,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from ..errors import DatumaroEmbedError, ModelDownloadError, ModelNotFoundError
 from .manifest import sha256_file
 
 __all__ = ["HubRepo", "open_repo"]
 
-
-# One of these is in every repository that is of use.
-_MARKERS = ("config.json", "model.json", "open_clip_config.json")
+_MARKERS = {"config.json", "model.json", "open_clip_config.json"}  # each usable repository has one
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +47,6 @@ class HubRepo:
         -------
         Path
             In the library's cache: all files of one repository lie in one folder.
-
-        Raises
-        ------
-        ModelNotFoundError, ModelDownloadError
         """
         from huggingface_hub import hf_hub_download
 
@@ -64,7 +57,9 @@ class HubRepo:
                 )
             if _digest(path, self.digests[name]) == self.digests[name]:
                 return path
-            _forget(path)
+            for part in (path.resolve(), path):  # damaged: the cache's blob, and the link to it
+                with suppress(OSError):
+                    part.unlink()
         raise ModelDownloadError(
             f"{name} of {self.repo_id} arrived damaged twice: its digest is not the one that the "
             "hub lists. Try again later, or another HF_ENDPOINT.",
@@ -108,48 +103,33 @@ def open_repo(repo_id: str, revision: str | None) -> HubRepo:
     ModelDownloadError
         The hub cannot be reached; or offline and not in the cache.
     """
-    from huggingface_hub import constants
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
+    from huggingface_hub.utils import LocalEntryNotFoundError, disable_progress_bars
 
     if not sys.stderr.isatty():
         disable_progress_bars()
     with _mapped(repo_id, "its list of files"):
         if constants.HF_HUB_OFFLINE:
-            return _cached_repo(repo_id, revision)
-        return _remote_repo(repo_id, revision)
-
-
-def _remote_repo(repo_id: str, revision: str | None) -> HubRepo:
-    from huggingface_hub import HfApi, hf_hub_download
-
-    info = HfApi().model_info(repo_id, revision=revision, files_metadata=True)
-    digests = {
-        str(file.rfilename): str(file.lfs["sha256"] if file.lfs else file.blob_id)
-        for file in info.siblings or ()
-    }
-    for marker in set(_MARKERS) & set(digests):  # asked by its name, so that the cache knows it
-        hf_hub_download(repo_id, marker, revision=revision)
-    return HubRepo(repo_id, str(info.sha), digests)
-
-
-def _cached_repo(repo_id: str, revision: str | None) -> HubRepo:
-    """Read the cache: a file there is a link to a blob that bears its digest as its name."""
-    from huggingface_hub import try_to_load_from_cache
-
-    for marker in _MARKERS:
-        found = try_to_load_from_cache(repo_id, marker, revision=revision)
-        if isinstance(found, str):
-            break
-    else:
-        raise ModelDownloadError(
-            f"{repo_id} is not in the cache, and HF_HUB_OFFLINE forbids to download it. Unset it, "
-            "or copy a model directory from a machine that has one.",
-            repo=repo_id,
-        )
-    snapshot = Path(found).parent
-    files = [path for path in snapshot.rglob("*") if path.is_file()]
-    digests = {path.relative_to(snapshot).as_posix(): path.resolve().name for path in files}
-    return HubRepo(repo_id, snapshot.name, digests)
+            try:
+                snapshot = Path(snapshot_download(repo_id, revision=revision))
+            except LocalEntryNotFoundError as error:
+                raise ModelDownloadError(
+                    f"{repo_id} is not in the cache, and HF_HUB_OFFLINE forbids to download it. "
+                    "Unset it, or copy a model directory from a machine that has one.",
+                    repo=repo_id,
+                ) from error
+            # A file there is a link to a blob that bears its digest as its name.
+            files = [path for path in snapshot.rglob("*") if path.is_file()]
+            names = {path.relative_to(snapshot).as_posix(): path.resolve().name for path in files}
+            return HubRepo(repo_id, snapshot.name, names)
+        info = HfApi().model_info(repo_id, revision=revision, files_metadata=True)
+        digests = {
+            str(file.rfilename): str(file.lfs["sha256"] if file.lfs else file.blob_id)
+            for file in info.siblings or ()
+        }
+        for marker in sorted(_MARKERS & digests.keys())[:1]:  # so that the cache knows `revision`
+            hf_hub_download(repo_id, marker, revision=revision)
+        return HubRepo(repo_id, str(info.sha), digests)
 
 
 def _digest(path: Path, like: str) -> str:
@@ -158,13 +138,6 @@ def _digest(path: Path, like: str) -> str:
         return sha256_file(path)
     data = path.read_bytes()  # small files only: the hub keeps large ones by their sha256
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-
-
-def _forget(path: Path) -> None:
-    """Remove a damaged file from the cache, link and blob."""
-    for part in (path.resolve(), path):
-        with suppress(OSError):
-            part.unlink()
 
 
 @contextmanager
@@ -180,29 +153,28 @@ def _mapped(repo_id: str, what: str) -> Iterator[None]:
     except DatumaroEmbedError:
         raise
     except hub.GatedRepoError as error:
-        reason = "its authors ask for an agreement first. Give it on the hub and set HF_TOKEN"
-        raise _not_found(repo_id, reason) from error
+        raise ModelNotFoundError(
+            f"Cannot get {repo_id}: its authors ask for an agreement first. Give it on the hub and "
+            "set HF_TOKEN.",
+            name=repo_id,
+        ) from error
     except (hub.RepositoryNotFoundError, hub.RevisionNotFoundError, hub.HFValidationError) as error:
-        reason = "no such repository or revision, or a private one. Check the name, or set HF_TOKEN"
-        raise _not_found(repo_id, reason) from error
+        raise ModelNotFoundError(
+            f"Cannot get {repo_id}: no such repository or revision, or a private one. Check the "
+            "name, or set HF_TOKEN.",
+            name=repo_id,
+        ) from error
     except Exception as error:  # the network, the disk, a server that is no hub
+        inner: BaseException = error
+        while inner.__cause__ is not None:  # the hub client wraps its network's errors
+            inner = inner.__cause__
+        first_line = next(iter(str(inner).strip().splitlines()), "")
+        reason = f"{type(inner).__name__}: {first_line}".rstrip(": .")
         raise ModelDownloadError(
-            f"Cannot download {what} of {repo_id}: {_reason(error)}. Check the connection, "
+            f"Cannot download {what} of {repo_id}: {reason}. Check the connection, "
             "HF_ENDPOINT and free disk space, and run it again: it goes on where it stopped.",
             repo=repo_id,
             reason=str(error),
         ) from error
     finally:
         chatter.setLevel(level)
-
-
-def _not_found(repo_id: str, reason: str) -> ModelNotFoundError:
-    return ModelNotFoundError(f"Cannot get {repo_id}: {reason}.", name=repo_id)
-
-
-def _reason(error: BaseException) -> str:
-    """Return the first line of the innermost cause: the hub client wraps its network's errors."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    text: Any = next(iter(str(error).strip().splitlines()), "")
-    return f"{type(error).__name__}: {text}".rstrip(": .")

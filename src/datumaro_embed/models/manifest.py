@@ -7,56 +7,54 @@ import hashlib
 import json
 import re
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
 from ..errors import ModelInvalidError
-from .values import choice, mapping, numbers, real, text, whole
 
 __all__ = [
+    "IMAGE_FILES",
     "MANIFEST_NAME",
     "MODEL_FILES",
     "Golden",
     "ImageSpec",
     "ModelManifest",
     "TextSpec",
+    "checked",
     "invalid_file",
     "load_manifest",
+    "read_object",
     "sha256_file",
     "write_manifest",
 ]
 
 MANIFEST_NAME = "model.json"
-FORMAT = "datumaro-embed-model"
-FORMAT_VERSION = 1
-MODEL_FILES = (
-    "image_encoder.bin",
-    "image_encoder.xml",
-    "preprocessor_config.json",
-    "text_encoder.bin",
-    "text_encoder.xml",
-    "tokenizer.json",
-)
+FORMAT, FORMAT_VERSION = "datumaro-embed-model", 1
+IMAGE_FILES = ("image_encoder.bin", "image_encoder.xml", "preprocessor_config.json")
+TEXT_FILES = ("text_encoder.bin", "text_encoder.xml", "tokenizer.json")
+MODEL_FILES = (*IMAGE_FILES, *TEXT_FILES)
 RESAMPLE_FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
-RESIZE_RULES = ("shortest_side", "stretch")
 TEXT_INPUTS = ("input_ids", "attention_mask")
-FAMILIES = ("clip", "siglip", "open_clip")
-PRECISIONS = ("fp32", "fp16", "int8")
+MAX_TOKENS = 1 << 14
+_MAX_BYTES = 1 << 24
 
 # Several times what any published model has. Beyond them a library aborts or takes all memory.
-_MAX_BYTES = 1 << 24
-_MAX_SIDE_PX = 4096
-_MAX_TOKENS = 1 << 14
-_MAX_TOKEN_ID = (1 << 31) - 1
-_MAX_DIM = 1 << 16
-_MAX_PIXEL = 1e4  # of a scale, mean or deviation, whichever unit pixels are in
-_MIN_STD = 1e-6
-_MAX_LOGIT = 1e6
+_Side = Annotated[int, Meta(ge=1, le=4096)]
+_TokenId = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
+_Pixel = Annotated[float, Meta(ge=-1e4, le=1e4)]  # whichever unit pixels are in
+_Positive = Annotated[float, Meta(ge=1e-6, le=1e4)]
+_Logit = Annotated[float, Meta(ge=-1e6, le=1e6)]
+
+_T = TypeVar("_T")
+_WORDS = {"int": "a whole number", "float": "a number", "str": "a string"}
+_WORDS |= {"bool": "true or false", "object": "a JSON object", "array": "a list"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,23 +77,19 @@ class ImageSpec:
         Of R, G, B, after scaling.
     """
 
-    size_px: int
+    size_px: _Side
     resize: str
-    resize_px: int
+    resize_px: _Side
     resample: str
-    scale: float
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    scale: _Positive
+    mean: tuple[_Pixel, _Pixel, _Pixel]
+    std: tuple[_Positive, _Positive, _Positive]
 
     def __post_init__(self) -> None:
-        choice("resize", self.resize, RESIZE_RULES)
-        choice("resample", self.resample, RESAMPLE_FILTERS)
-        whole("resize_px", self.resize_px, 1, _MAX_SIDE_PX)
-        whole("size_px", self.size_px, 1, self.resize_px)  # what is cut out of the resized image
-        real("scale", self.scale, _MIN_STD, _MAX_PIXEL)
-        mean = numbers("mean", self.mean, -_MAX_PIXEL, _MAX_PIXEL)
-        object.__setattr__(self, "mean", mean)
-        object.__setattr__(self, "std", numbers("std", self.std, _MIN_STD, _MAX_PIXEL))
+        _one_of("resize", self.resize, ("shortest_side", "stretch"))
+        _one_of("resample", self.resample, RESAMPLE_FILTERS)
+        if self.size_px > self.resize_px:
+            raise ValueError(f"size_px is {self.size_px}, not at most resize_px ({self.resize_px})")
 
     def network_input(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return what the bare graph takes for the pixels of one image.
@@ -124,56 +118,36 @@ class TextSpec:
         Of the text encoder: ``"input_ids"`` and, where it has one, ``"attention_mask"``.
     """
 
-    context_length: int
-    pad_id: int
-    eos_id: int
+    context_length: Annotated[int, Meta(ge=1, le=MAX_TOKENS)]
+    pad_id: _TokenId
+    eos_id: _TokenId
     lower_case: bool
     inputs: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        whole("context_length", self.context_length, 1, _MAX_TOKENS)
-        whole("pad_id", self.pad_id, 0, _MAX_TOKEN_ID)
-        whole("eos_id", self.eos_id, 0, _MAX_TOKEN_ID)
-        if not isinstance(self.lower_case, bool):
-            raise ValueError(f"lower_case is {self.lower_case!r}, not true or false")
-        inputs = tuple(self.inputs) if isinstance(self.inputs, list | tuple) else ()
-        if inputs not in (TEXT_INPUTS, TEXT_INPUTS[:1], TEXT_INPUTS[::-1]):
-            raise ValueError(f"inputs must be {' and '.join(TEXT_INPUTS)}, or the first alone")
-        object.__setattr__(self, "inputs", inputs)
+        if self.inputs not in (TEXT_INPUTS, TEXT_INPUTS[:1], TEXT_INPUTS[::-1]):
+            found = reprlib.repr(self.inputs)
+            raise ValueError(f"inputs is {found}, not input_ids alone or with attention_mask")
 
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """What both encoders give for one input each, in f32 (see golden.py).
+    """What the encoders give for one input each, in f32 (see making.py).
 
     Attributes
     ----------
-    text : str
-        The text encoder's input; the image encoder's is `golden.golden_pixels`.
-    image_vector, text_vector : str
-        Unit vectors: base64 of `dim` little-endian float16 numbers.
+    image_vector : str
+        Of `making.golden_pixels`, a unit vector: base64 of `dim` little-endian float16 numbers.
+    text, text_vector : str
+        A text and its vector; both empty in a model without a text encoder.
     """
 
-    text: str
     image_vector: str
-    text_vector: str
-
-    @classmethod
-    def from_json(cls, body: Mapping[str, Any], dim: int) -> Golden:
-        """Read what `dataclasses.asdict` gave.
-
-        Raises
-        ------
-        KeyError, ValueError
-        """
-        found = cls(**{name: text(name, body[name]) for name in cls.__slots__})
-        for vector in (found.image_vector, found.text_vector):
-            if len(base64.b64decode(vector, validate=True)) != 2 * dim:
-                raise ValueError(f"a golden vector is not {dim} numbers of float16 in base64")
-        return found
+    text: str = ""
+    text_vector: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelManifest:
     """The content of ``model.json``.
 
@@ -188,16 +162,18 @@ class ModelManifest:
         Length of an embedding.
     precision : str
         Of the stored weights: ``"fp32"``, ``"fp16"`` or ``"int8"``.
-    image, text : ImageSpec, TextSpec
+    image : ImageSpec
+    text : TextSpec or None
+        None where the model has no text encoder.
     logit_scale, logit_bias : float or None
         similarity × scale + bias is the logit that the model was trained with: of a softmax over
         texts, or (``"siglip"``) of a sigmoid for each. None where the source does not say.
     prompt_template : str
         A label's name goes where ``{}`` stands.
-    files : mapping of str to str
+    files : dict of str to str
         File name → sha256 in hex, of everything in the directory but ``model.json``.
     golden : Golden
-    fidelity : mapping, optional
+    fidelity : dict, optional
         Of an INT8 model: how near it is to the model it was made from (see `quantising`).
     """
 
@@ -206,34 +182,31 @@ class ModelManifest:
     revision: str
     licence: str
     family: str
-    dim: int
+    dim: Annotated[int, Meta(ge=1, le=1 << 16)]
     precision: str
     image: ImageSpec
-    text: TextSpec
-    logit_scale: float | None
-    logit_bias: float | None
+    text: TextSpec | None = None
+    logit_scale: _Logit | None
+    logit_bias: _Logit | None
     prompt_template: str
-    files: Mapping[str, str]
+    files: dict[str, str]
     golden: Golden
-    fidelity: Mapping[str, Any] | None = None
+    fidelity: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("name", "source", "revision", "licence", "prompt_template"):
-            text(name, getattr(self, name))
-        choice("family", self.family, FAMILIES)
-        choice("precision", self.precision, PRECISIONS)
-        whole("dim", self.dim, 1, _MAX_DIM)
-        for name in ("logit_scale", "logit_bias"):
-            if getattr(self, name) is not None:
-                real(name, getattr(self, name), -_MAX_LOGIT, _MAX_LOGIT)
-        for name, sha256 in mapping("files", self.files).items():
-            if not re.fullmatch(r"[\w.-]+", name) or name in {".", ".."}:
-                raise ValueError(f"it lists {reprlib.repr(name)}, which is not a file name")
-            text(f"the sha256 of {name}", sha256)
-        if self.fidelity is not None:
-            mapping("fidelity", self.fidelity)
+        _one_of("family", self.family, ("clip", "siglip", "open_clip"))
+        _one_of("precision", self.precision, ("fp32", "fp16", "int8"))
         if "{}" not in self.prompt_template:
             raise ValueError("prompt_template holds no {}, where a label's name goes")
+        for name in self.files:
+            if not re.fullmatch(r"[\w.-]+", name) or name in {".", ".."}:
+                raise ValueError(f"files lists {reprlib.repr(name)}, which is not a file name")
+        for side in ("image", "text"):
+            vector = getattr(self.golden, f"{side}_vector")
+            if getattr(self, side) is not None and not _is_vector(vector, self.dim):
+                raise ValueError(
+                    f"golden.{side}_vector is not {self.dim} numbers of float16 in base64"
+                )
 
     @property
     def fingerprint(self) -> str:
@@ -241,39 +214,32 @@ class ModelManifest:
         content = {
             "files": sorted(self.files.items()),
             "image": asdict(self.image),
-            "text": asdict(self.text),
+            "text": None if self.text is None else asdict(self.text),
         }
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``model.json`` holds."""
-        body = {name: getattr(self, name) for name in self.__slots__}
-        body.update(image=asdict(self.image), text=asdict(self.text), files=dict(self.files))
-        body["golden"] = asdict(self.golden)
-        return {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "fingerprint": self.fingerprint,
-            **body,
-        }
+        body = asdict(self)
+        if self.text is None:
+            del body["text"], body["golden"]["text"], body["golden"]["text_vector"]
+        header = {"format": FORMAT, "format_version": FORMAT_VERSION}
+        return {**header, "fingerprint": self.fingerprint, **body}
 
-    @classmethod
-    def from_json(cls, body: Mapping[str, Any]) -> ModelManifest:
-        """Read what `to_json` wrote; unknown keys are ignored.
 
-        Raises
-        ------
-        KeyError, ValueError
-            A key is missing, or a value cannot be what its name says.
-        """
-        fields = {name: body[name] for name in cls.__slots__ if name != "fidelity"}
-        for kind, name in ((ImageSpec, "image"), (TextSpec, "text")):
-            part = mapping(name, body[name])
-            fields[name] = kind(**{k: part[k] for k in kind.__slots__})
-        dim = whole("dim", body["dim"], 1, _MAX_DIM)
-        fields["golden"] = Golden.from_json(mapping("golden", body["golden"]), dim)
-        return cls(**fields, fidelity=body.get("fidelity"))
+def checked(kind: type[_T], body: Any) -> _T:
+    """Read JSON values into a dataclass; unknown keys are ignored.
+
+    Raises
+    ------
+    ValueError
+        One sentence that names the field, and says what is wrong with its value.
+    """
+    try:
+        return msgspec.convert(body, kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(_sentence(body, error)) from error
 
 
 def load_manifest(model_dir: Path, *, verify_hashes: bool = True) -> ModelManifest:
@@ -291,18 +257,25 @@ def load_manifest(model_dir: Path, *, verify_hashes: bool = True) -> ModelManife
         Naming the file that is missing, damaged, or of a format not known here.
     """
     path = model_dir / MANIFEST_NAME
-    body = _read_json(path)
-    if body.get("format") != FORMAT or body.get("format_version") != FORMAT_VERSION:
-        found = " version ".join(reprlib.repr(body.get(k)) for k in ("format", "format_version"))
-        raise invalid_file(path, f"it is {found}, not {FORMAT!r} version {FORMAT_VERSION}")
     try:
-        manifest = ModelManifest.from_json(body)
-    except KeyError as error:
-        raise invalid_file(path, f"it has no {error}") from error
+        body = read_object(path)
+        if (body.get("format"), body.get("format_version")) != (FORMAT, FORMAT_VERSION):
+            found = (reprlib.repr(body.get(key)) for key in ("format", "format_version"))
+            found_format = " version ".join(found)
+            raise ValueError(f"it is {found_format}, not {FORMAT!r} version {FORMAT_VERSION}")
+        manifest = checked(ModelManifest, body)
+    except FileNotFoundError as error:
+        raise invalid_file(path, "the file is missing") from error
     except ValueError as error:
         raise invalid_file(path, str(error)) from error
-    for name in sorted({*MODEL_FILES, *manifest.files}):
-        _check_file(model_dir, name, manifest.files.get(name), verify_hashes)
+    needed = IMAGE_FILES if manifest.text is None else MODEL_FILES
+    for name in sorted({*needed, *manifest.files}):
+        if name not in manifest.files:
+            raise invalid_file(path, f"it does not list {name}")
+        if not (model_dir / name).is_file():
+            raise invalid_file(model_dir / name, "the file is missing")
+        if verify_hashes and sha256_file(model_dir / name) != manifest.files[name]:
+            raise invalid_file(model_dir / name, "its sha256 is not the one in model.json")
     if body.get("fingerprint") != manifest.fingerprint:
         raise invalid_file(path, "its fingerprint is not that of the files and settings it lists")
     return manifest
@@ -323,27 +296,26 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _check_file(model_dir: Path, name: str, sha256: str | None, verify_hashes: bool) -> None:
-    path = model_dir / name
-    if sha256 is None:
-        raise invalid_file(model_dir / MANIFEST_NAME, f"it does not list {name}")
-    if not path.is_file():
-        raise invalid_file(path, "the file is missing")
-    if verify_hashes and sha256_file(path) != sha256:
-        raise invalid_file(path, "its sha256 is not the one in model.json")
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a file that holds a JSON object.
 
-
-def _read_json(path: Path) -> dict[str, Any]:
+    Raises
+    ------
+    FileNotFoundError
+    ValueError
+        It cannot be read, is too large, or holds something else.
+    """
     try:
         if path.stat().st_size > _MAX_BYTES:
-            raise invalid_file(path, f"it is larger than {_MAX_BYTES >> 20} MiB")
+            raise ValueError(f"it is larger than {_MAX_BYTES >> 20} MiB")
         body = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise invalid_file(path, "the file is missing") from error
-    except (OSError, ValueError, RecursionError) as error:  # the last: nested too deep
-        raise invalid_file(path, str(error)) from error
+        json.dumps(body, ensure_ascii=False).encode()  # fails for half a surrogate pair
+    except FileNotFoundError:
+        raise
+    except (OSError, RecursionError) as error:  # the last: nested too deep
+        raise ValueError(str(error)) from error
     if not isinstance(body, dict):
-        raise invalid_file(path, "it is not a JSON object")
+        raise ValueError("it is not a JSON object")
     return body
 
 
@@ -355,3 +327,34 @@ def invalid_file(path: Path, reason: str) -> ModelInvalidError:
         path=path,
         reason=reason,
     )
+
+
+def _sentence(body: Any, error: msgspec.ValidationError) -> str:
+    """Say in this package's words what msgspec says as "Expected `int` >= 1 - at `$.dim`"."""
+    problem, _, place = str(error).partition(" - at ")
+    field, bracket, _ = place.rpartition("$")[2].strip("`.").partition("[")
+    if isinstance(error.__cause__, ValueError):  # of a __post_init__: it names its field
+        return f"{field}.{problem}" if field else problem
+    if problem.startswith("Object missing"):
+        return f"{field or 'it'} has no {problem.split('`')[1]!r}"
+    value: Any = body
+    for name in field.split(".") if field else ():
+        value = value[name]
+    wanted = problem.removeprefix("Expected ").partition(", got")[0].replace(" | null", "")
+    wanted = re.sub("`([a-z]+)`", lambda found: _WORDS.get(found[1], found[1]), wanted)
+    if not problem.startswith("Expected"):  # a number that no float holds
+        wanted = "a value in range"
+    link = "with a value that is not" if bracket else "not"
+    return f"{field or 'it'} is {reprlib.repr(value)}, {link} {wanted}"
+
+
+def _one_of(name: str, value: str, choices: Collection[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} is {reprlib.repr(value)}, not one of {', '.join(choices)}")
+
+
+def _is_vector(encoded: str, dim: int) -> bool:
+    try:
+        return len(base64.b64decode(encoded, validate=True)) == 2 * dim
+    except ValueError:
+        return False

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["OnnxFacts", "read_onnx"]
+__all__ = ["read_onnx"]
 
 # Protocol buffers: message → number of a field → the message that it holds. Numbers are those of
 # onnx.proto; what is not here is skipped, the weights with it.
@@ -21,37 +20,22 @@ _MESSAGES = {
     "subgraph": {1: "node", 5: "tensor", 15: "sparse"},
     "function": {7: "node"},
     "node": {5: "attribute"},
-    "attribute": {
-        5: "tensor",
-        10: "tensor",
-        6: "subgraph",
-        11: "subgraph",
-        22: "sparse",
-        23: "sparse",
-    },
+    "attribute": {5: "tensor", 10: "tensor", 6: "subgraph", 11: "subgraph"}
+    | {22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {13: "external"},
 }
 _FIXED_BYTES = {1: 8, 5: 4}  # of wire types of fixed length
 
 
-@dataclass(frozen=True, slots=True)
-class OnnxFacts:
-    """What `read_onnx` finds.
+def read_onnx(path: Path) -> tuple[list[str], set[str]]:
+    """Read what a graph's outputs are called, and which files hold its weights.
 
-    Attributes
-    ----------
-    outputs : tuple of str
-    external : frozenset of str
-        Paths of the files that hold weights, as the graph's file writes them: relative to it.
-    """
-
-    outputs: tuple[str, ...]
-    external: frozenset[str]
-
-
-def read_onnx(path: Path) -> OnnxFacts:
-    """Read the names of a graph's outputs and of the files that hold its weights.
+    Returns
+    -------
+    outputs : list of str
+    external : set of str
+        Paths as the graph's file writes them: relative to it.
 
     Raises
     ------
@@ -77,7 +61,7 @@ def read_onnx(path: Path) -> OnnxFacts:
                     external.update(entry.get(2, []) if entry.get(1) == ["location"] else [])
                 elif kind is not None:
                     todo.append((kind, first, end))
-    return OnnxFacts(tuple(outputs), frozenset(external))
+    return outputs, external
 
 
 def _strings(data: memoryview, start: int, stop: int) -> dict[int, list[str]]:

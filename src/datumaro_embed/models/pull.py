@@ -6,40 +6,28 @@ Three layouts are known: a model directory of ours (``model.json``), optimum-int
 
 from __future__ import annotations
 
-import json
 import posixpath
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from ..errors import ModelInvalidError, UsageError
+from ..errors import ModelInvalidError
 from ..files import new_path
-from .catalogue import CatalogueEntry, entry_of
 from .checkpoint import (
+    OPEN_CLIP_CONFIG,
     check_dim,
     check_image_size,
-    context_length,
     family_of,
     licence_of,
+    read_images,
     read_json,
 )
-from .golden import make_golden
-from .graph import Half, cut_out
+from .graph import Half, cut_out, input_shapes
 from .hub import HubRepo, open_repo
-from .image_settings import OPEN_CLIP_CONFIG, read_images
-from .manifest import (
-    MANIFEST_NAME,
-    MODEL_FILES,
-    ImageSpec,
-    ModelManifest,
-    load_manifest,
-    sha256_file,
-    write_manifest,
-)
+from .making import Encoders, check_options, write_model
+from .manifest import IMAGE_FILES, MANIFEST_NAME, MODEL_FILES, load_manifest
 from .onnx_files import read_onnx
-from .resolve import user_model_dir
+from .resolve import CatalogueEntry, entry_of, user_model_dir
 from .tokenizers import complete_tokenizer
 
 __all__ = ["pull_model"]
@@ -49,26 +37,13 @@ _WELCOME = (
     *("preprocessor_config.json", "processor_config.json", OPEN_CLIP_CONFIG),
     *("tokenizer_config.json", "special_tokens_map.json", "README.md"),
 )
-_PRECISIONS = ("fp32", "fp16")
 _POOLED = {"clip": "", "siglip": "pooler_output"}  # what else an output of vectors may be called
 
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """Where a repository keeps the graphs of both encoders."""
-
-    image: str
-    text: str
-
-    @property
-    def sides(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((self.image, self.text)))
-
-
+# Where a repository keeps the graphs of the image encoder and of the text encoder.
 _LAYOUTS = (
-    _Layout("openvino_model.xml", "openvino_model.xml"),
-    _Layout("openvino/openvino_model.xml", "openvino/openvino_model.xml"),
-    _Layout("onnx/vision_model.onnx", "onnx/text_model.onnx"),
+    ("openvino_model.xml", "openvino_model.xml"),
+    ("openvino/openvino_model.xml", "openvino/openvino_model.xml"),
+    ("onnx/vision_model.onnx", "onnx/text_model.onnx"),
 )
 
 
@@ -81,42 +56,27 @@ def pull_model(
     prompt_template: str = "a photo of a {}",
     overwrite: bool = False,
 ) -> Path:
-    """Download a model and write its directory; published whole or not at all.
+    """Download a model, write its directory, whole or not at all, and return its path.
+
+    Every file is compared with the digest that the hub lists for it. It takes the download's time
+    plus a few seconds; the files stay in huggingface_hub's cache.
 
     Parameters
     ----------
     name : str
-        A short name of `catalogue.CATALOGUE`, or the id of a hub repository.
+        A short name of `resolve.CATALOGUE`, or the id of a hub repository.
     out_dir : str or Path, optional
         The model directory to make; by default one in the user's cache that `name` then finds.
     revision : str, optional
         Branch, tag or commit, instead of the catalogue's.
     precision : {"fp32", "fp16"}
-        Of the stored weights; ``"fp16"`` halves the size.
+        Of the stored weights; ``"fp16"`` halves the size. Arithmetic is chosen when loading.
     prompt_template : str
         For label names; no repository carries one.
     overwrite : bool
         Replace an existing `out_dir`.
-
-    Returns
-    -------
-    Path
-        `out_dir`.
-
-    Raises
-    ------
-    ModelNotFoundError, ModelDownloadError, ModelInvalidError, UsageError
-
-    Notes
-    -----
-    Every file is compared with the digest that the hub lists for it. Time is the download's, plus
-    a few seconds; the files stay in huggingface_hub's cache.
     """
-    if precision not in _PRECISIONS or "{}" not in prompt_template:
-        raise UsageError(
-            f"precision {precision!r} must be one of {_PRECISIONS} and the prompt template "
-            f"{prompt_template!r} must hold {{}}. Change the one that does not."
-        )
+    check_options(precision, prompt_template)
     entry = entry_of(name)
     short = name.rpartition("/")[2]
     if out_dir is None:
@@ -125,89 +85,71 @@ def pull_model(
     target = Path(out_dir)
     with new_path(target, directory=True, replace=overwrite, remedy="--overwrite") as fresh:
         repo = open_repo(entry.repo_id, revision or entry.revision)
-        if {MANIFEST_NAME, *MODEL_FILES} <= set(repo.digests):
-            _copy_ours(repo, fresh)
+        if {MANIFEST_NAME, *IMAGE_FILES} <= repo.digests.keys():
+            for file in (MANIFEST_NAME, *MODEL_FILES):
+                if file in repo.digests:
+                    shutil.copyfile(repo.fetch(file), fresh / file)
+            load_manifest(fresh)
         else:
-            _convert(repo, entry, fresh, short, precision == "fp16", prompt_template)
+            made, licence = _convert(repo, fresh / "tokenizer.json", entry)
+            write_model(
+                fresh,
+                made,
+                precision=precision,
+                name=short,
+                source=repo.repo_id,
+                revision=repo.commit,
+                licence=licence,
+                prompt_template=prompt_template,
+            )
     return target
 
 
-def _copy_ours(repo: HubRepo, fresh: Path) -> None:
-    for name in (MANIFEST_NAME, *MODEL_FILES):
-        shutil.copyfile(repo.fetch(name), fresh / name)
-    load_manifest(fresh)
-
-
-def _convert(
-    repo: HubRepo, entry: CatalogueEntry, fresh: Path, name: str, compress: bool, template: str
-) -> None:
+def _convert(repo: HubRepo, tokenizer: Path, entry: CatalogueEntry) -> tuple[Encoders, str]:
     """Fetch small files first: what is wrong with them shows before the long downloads."""
-    layout = _layout(repo)
-    names = [*_NEEDED, *(n for n in _WELCOME if n in repo.digests)]
-    snapshot = repo.fetch_all(names)
+    graphs = next((pair for pair in _LAYOUTS if {*pair, *_NEEDED} <= repo.digests.keys()), None)
+    if graphs is None:
+        raise ModelInvalidError(
+            f"{repo.repo_id} holds no encoders as ONNX (onnx/vision_model.onnx, "
+            "onnx/text_model.onnx) or OpenVINO IR, with config.json and tokenizer.json. Use "
+            "`datumaro-embed export-model` for a checkpoint of torch.",
+            repo=repo.repo_id,
+        )
+    snapshot = repo.fetch_all([*_NEEDED, *(n for n in _WELCOME if n in repo.digests)])
     config = read_json(snapshot / "config.json")
     family = family_of(config)
     preprocessor, image = read_images(snapshot, family)
     check_image_size(config, image)
-    shutil.copyfile(snapshot / "tokenizer.json", fresh / "tokenizer.json")
-    text = complete_tokenizer(fresh / "tokenizer.json", snapshot, config)
-    images, texts = _halves(repo, layout, config, image)
+    shutil.copyfile(snapshot / "tokenizer.json", tokenizer)
+    text = complete_tokenizer(tokenizer, snapshot, config)
+    shapes = input_shapes(image.size_px, text.context_length)
+    images, texts = _halves(repo, graphs, shapes, _POOLED[family])
     check_dim(config, images.dim)
-    images.save(fresh / "image_encoder.xml", compress_to_fp16=compress)
-    texts.save(fresh / "text_encoder.xml", compress_to_fp16=compress)
-    text = replace(text, inputs=texts.inputs)
-    _write_json(fresh / "preprocessor_config.json", preprocessor)
-    manifest = ModelManifest(
-        name=name,
-        source=repo.repo_id,
-        revision=repo.commit,
-        licence=entry.licence or licence_of(snapshot),
+    made = Encoders(
         family=family,
-        dim=images.dim,
-        precision="fp16" if compress else "fp32",
+        images=images,
+        texts=texts,
+        preprocessor=preprocessor,
         image=image,
-        text=text,
+        text=replace(text, inputs=texts.inputs),
         logit_scale=entry.logit_scale,
         logit_bias=entry.logit_bias,
-        prompt_template=template,
-        files={file: sha256_file(fresh / file) for file in MODEL_FILES},
-        golden=make_golden(fresh, image, text),
     )
-    write_manifest(fresh, manifest)
-
-
-def _layout(repo: HubRepo) -> _Layout:
-    names = set(repo.digests)
-    for layout in _LAYOUTS:
-        if {layout.image, layout.text, *_NEEDED} <= names:
-            return layout
-    raise ModelInvalidError(
-        f"{repo.repo_id} holds no encoders as ONNX (onnx/vision_model.onnx, onnx/text_model.onnx) "
-        "or OpenVINO IR, with config.json and tokenizer.json. Use `datumaro-embed export-model` "
-        "for a checkpoint of torch.",
-        repo=repo.repo_id,
-    )
+    return made, entry.licence or licence_of(snapshot)
 
 
 def _halves(
-    repo: HubRepo, layout: _Layout, config: Mapping[str, Any], image: ImageSpec
+    repo: HubRepo, graphs: tuple[str, str], shapes: dict[str, tuple[int, ...]], alias: str
 ) -> tuple[Half, Half]:
     """Download both graphs with their weights, and cut the encoders out of them."""
-    context = context_length(config)
-    shapes = {
-        "pixel_values": (-1, 3, image.size_px, image.size_px),
-        "input_ids": (-1, context),
-        "attention_mask": (-1, context),
-    }
-    alias = _POOLED[family_of(config)]
-    sides = ((layout.image, "image_embeds"), (layout.text, "text_embeds"))
-    wanted = dict.fromkeys(layout.sides)
-    for side, output in sides:
-        wanted.update(dict.fromkeys(_weights(repo, side, (output, alias))))
+    sides = tuple(zip(graphs, ("image_embeds", "text_embeds"), strict=True))
+    wanted = dict.fromkeys(graphs)
+    for graph, output in sides:
+        wanted.update(dict.fromkeys(_weights(repo, graph, (output, alias))))
     with repo.real_files(wanted) as folder:
         try:
             images, texts = (
-                cut_out(folder / side, output, shapes, alias=alias) for side, output in sides
+                cut_out(folder / graph, output, shapes, alias=alias) for graph, output in sides
             )
         except RuntimeError as error:  # OpenVINO's only kind
             raise _unusable(repo, str(error).strip().splitlines()[-1]) from error
@@ -225,23 +167,19 @@ def _weights(repo: HubRepo, side: str, outputs: tuple[str, str]) -> list[str]:
         weights = [side.removesuffix(".xml") + ".bin"]
     else:
         try:
-            facts = read_onnx(repo.fetch(side))
+            found, external = read_onnx(repo.fetch(side))
         except ValueError as error:
             raise _unusable(repo, f"{side}: {error}") from error
-        if not set(outputs) & set(facts.outputs):
-            found = ", ".join(facts.outputs)
-            raise _unusable(repo, f"{side} has no output {outputs[0]!r}, only {found}")
+        if not set(outputs) & set(found):
+            names = ", ".join(found)
+            raise _unusable(repo, f"{side} has no output {outputs[0]!r}, only {names}")
         folder = posixpath.dirname(side)
-        weights = [posixpath.normpath(f"{folder}/{name}") for name in sorted(facts.external)]
+        weights = [posixpath.normpath(f"{folder}/{name}") for name in sorted(external)]
         if outside := [name for name in weights if not name.startswith(f"{folder}/")]:
             raise _unusable(repo, f"{side} keeps weights outside its folder: {outside[0]!r}")
     if missing := [name for name in weights if name not in repo.digests]:
         raise _unusable(repo, f"{side} needs {missing[0]!r}, which the repository does not hold")
     return weights
-
-
-def _write_json(path: Path, body: Any) -> None:
-    path.write_text(json.dumps(body, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _unusable(repo: HubRepo, reason: str) -> ModelInvalidError:

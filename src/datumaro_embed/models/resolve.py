@@ -1,28 +1,92 @@
-"""From a model's name to its directory: path, environment, user cache, packaged models."""
+"""From a model's name to its directory here, or to the hub repository that `pull` downloads."""
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ModelInvalidError, ModelNotFoundError
 from .manifest import MANIFEST_NAME
 
 __all__ = [
-    "MODELS_VARIABLE",
+    "CATALOGUE",
+    "CatalogueEntry",
     "available_models",
+    "entry_of",
     "resolve_model",
     "user_cache_dir",
     "user_model_dir",
 ]
 
-MODELS_VARIABLE = "DATUMARO_EMBED_MODELS"
+_VARIABLE = "DATUMARO_EMBED_MODELS"
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueEntry:
+    """Where `pull` finds a model, and what its files do not say.
+
+    Attributes
+    ----------
+    revision : str or None
+        The commit that is downloaded; None is whatever ``main`` is.
+    licence : str
+        Of the weights, as their authors published them.
+    """
+
+    repo_id: str
+    revision: str | None
+    licence: str
+    logit_scale: float | None = None
+    logit_bias: float | None = None
+
+
+def _openai(name: str, revision: str | None = None) -> CatalogueEntry:
+    # Source of 100: the CLIP paper (arXiv:2103.00020, section 2.5) clips the scale there, and all
+    # four published models reached it.
+    return CatalogueEntry(f"Xenova/{name}", revision, "MIT", logit_scale=100.0, logit_bias=0.0)
+
+
+CATALOGUE = {
+    "clip-vit-base-patch32": _openai(
+        "clip-vit-base-patch32", "d15189d7028b43f1d3e65039190477f6af591c2a"
+    ),
+    "clip-vit-base-patch16": _openai("clip-vit-base-patch16"),
+    "clip-vit-large-patch14": _openai("clip-vit-large-patch14"),
+    "clip-vit-large-patch14-336": _openai("clip-vit-large-patch14-336"),
+    "siglip-base-patch16-224": CatalogueEntry("Xenova/siglip-base-patch16-224", None, "Apache-2.0"),
+    "siglip2-base-patch16-224": CatalogueEntry(
+        "onnx-community/siglip2-base-patch16-224-ONNX",
+        "ba1f3b0843f24bc5417d38e19c37b287d719b2f4",
+        "Apache-2.0",
+    ),
+}
+
+
+def entry_of(name: str) -> CatalogueEntry:
+    """Return what `pull` downloads for a short name, or for a repository's id, OWNER/NAME.
+
+    Another name is a ModelNotFoundError, without asking the hub.
+    """
+    if name in CATALOGUE:
+        return CATALOGUE[name]
+    if name.count("/") == 1 and not name.startswith("/") and not name.endswith("/"):
+        return CatalogueEntry(name, None, "")
+    near = [known for known in CATALOGUE if name and known.startswith(name.lower())]
+    near = near or difflib.get_close_matches(name.lower(), CATALOGUE, n=1, cutoff=0.5)
+    nearest = f" The nearest is {near[0]}." if near else ""
+    raise ModelNotFoundError(
+        f"{name!r} is no model that `pull` knows.{nearest} Give one of {', '.join(CATALOGUE)}, or "
+        "the id of a hub repository, OWNER/NAME.",
+        name=name,
+    )
 
 
 def resolve_model(name_or_dir: str | Path) -> Path:
-    """Find a model directory.
+    """Return a directory with a ``model.json``; nothing else is checked.
 
     Parameters
     ----------
@@ -30,41 +94,41 @@ def resolve_model(name_or_dir: str | Path) -> Path:
         A model directory, or a name that is looked for in the folders of `$DATUMARO_EMBED_MODELS`,
         in the user's cache and among the packaged models (``demo``), in that order.
 
-    Returns
-    -------
-    Path
-        A directory with a ``model.json``; nothing else is checked.
-
     Raises
     ------
-    ModelNotFoundError
-        Nothing of that name; the message says how to get one.
-    ModelInvalidError
-        The path exists but holds no ``model.json``.
+    ModelNotFoundError, ModelInvalidError
+        Nothing of that name; or the path exists but holds no ``model.json``.
     """
     text = os.fspath(name_or_dir)
     path = Path(os.path.expanduser(text))
     if (path / MANIFEST_NAME).is_file():
         return path
-    if isinstance(name_or_dir, str) and _is_name(text):
+    is_name = text not in {"", ".", ".."} and not set(text) & {"/", "\\", "\0"}
+    if isinstance(name_or_dir, str) and is_name:
         for folder in _folders():
             if (folder / text / MANIFEST_NAME).is_file():
                 return folder / text
-    if text and not _is_name(text) and path.exists():
+    if text and not is_name and path.exists():
         raise ModelInvalidError(
             f"{text} is not a model directory: it holds no {MANIFEST_NAME}. "
             "Make one with `datumaro-embed export-model CHECKPOINT -o DIR`.",
             path=path,
         )
-    raise _not_found(text)
+    found = ", ".join(available_models()) or "none"
+    raise ModelNotFoundError(
+        f"There is no model {text!r} here (found: {found}). Download one with "
+        "`datumaro-embed pull NAME`, or make one with `datumaro-embed export-model CHECKPOINT "
+        f"-o DIR`, and pass its directory, or the name of one in ${_VARIABLE} or "
+        f"{user_model_dir()}; or try `--model demo`, a small packaged model.",
+        name=text,
+        available=found,
+    )
 
 
 def available_models() -> dict[str, Path]:
     """Return every model that a name finds here: name → directory, sorted by name."""
-    found: dict[str, Path] = {}
-    for folder in _folders():
-        for manifest in folder.glob(f"*/{MANIFEST_NAME}"):
-            found.setdefault(manifest.parent.name, manifest.parent)
+    paths = [path.parent for folder in _folders() for path in folder.glob(f"*/{MANIFEST_NAME}")]
+    found = {path.name: path for path in reversed(paths)}  # the first folder's goes first
     return dict(sorted(found.items()))
 
 
@@ -83,7 +147,7 @@ def user_cache_dir() -> Path:
 
 
 def _folders() -> Iterator[Path]:
-    listed = os.environ.get(MODELS_VARIABLE, "")
+    listed = os.environ.get(_VARIABLE, "")
     yield from (Path(part).expanduser() for part in listed.split(os.pathsep) if part)
     yield user_model_dir()
     package = Path(__file__).resolve().parents[1]
@@ -91,19 +155,3 @@ def _folders() -> Iterator[Path]:
     # An editable install runs from the source tree, where the packaged models lie beside src/.
     if package.parent.name == "src":
         yield package.parents[1] / "models"
-
-
-def _is_name(text: str) -> bool:
-    return text not in {"", ".", ".."} and not set(text) & {"/", "\\", "\0"}
-
-
-def _not_found(text: str) -> ModelNotFoundError:
-    found = ", ".join(available_models()) or "none"
-    return ModelNotFoundError(
-        f"There is no model {text!r} here (found: {found}). Download one with "
-        "`datumaro-embed pull NAME`, or make one with `datumaro-embed export-model CHECKPOINT "
-        f"-o DIR`, and pass its directory, or the name of one in ${MODELS_VARIABLE} or "
-        f"{user_model_dir()}; or try `--model demo`, a small packaged model.",
-        name=text,
-        available=found,
-    )

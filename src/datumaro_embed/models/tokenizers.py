@@ -1,19 +1,22 @@
-"""A model's ``tokenizer.json``: what its loader does beside it, its special tokens, its end."""
+"""Texts → token ids: a model's ``tokenizer.json``, and what its loader does beside it."""
 
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from tokenizers import Regex, Tokenizer, models, normalizers
 
 from ..errors import ModelInvalidError
 from .checkpoint import context_length, family_of, read_json, token_id, unusable
-from .manifest import TEXT_INPUTS, TextSpec
+from .files import read_bytes
+from .manifest import TEXT_INPUTS, TextSpec, checked
 
-__all__ = ["SIGLIP2", "canonical_siglip", "complete_tokenizer", "tokenizer_kind"]
+__all__ = ["SIGLIP2", "TextTokenizer", "canonical_siglip", "complete_tokenizer", "tokenizer_kind"]
 
 CLIP, SIGLIP, SIGLIP2 = "CLIPTokenizer", "SiglipTokenizer", "Siglip2Tokenizer"
 
@@ -24,6 +27,57 @@ _SPECIAL = {
     SIGLIP2: {"pad_token": "<pad>", "eos_token": "<eos>"},
 }
 _PAD_LEFT = {SIGLIP2, "GemmaTokenizer"}  # unless a file says otherwise
+
+
+class TextTokenizer:
+    """Tokenizer of a fixed context length; thread-safe once made.
+
+    Parameters
+    ----------
+    path : Path
+        Of ``tokenizer.json``.
+    spec : TextSpec
+    read : callable
+        Gives the file's bytes.
+    """
+
+    def __init__(
+        self, path: Path, spec: TextSpec, read: Callable[[Path], npt.NDArray[np.uint8]] = read_bytes
+    ) -> None:
+        content = read(path).tobytes()
+        try:
+            self._tokenizer = Tokenizer.from_buffer(content)
+        except Exception as error:  # the library raises bare Exception
+            raise ModelInvalidError(
+                f"Model file {path} is not a tokenizer: {error}. Make the model directory again.",
+                path=path,
+            ) from error
+        for name in ("pad_id", "eos_id"):
+            if self._tokenizer.id_to_token(getattr(spec, name)) is None:
+                raise ModelInvalidError(
+                    f"Model file {path} has no token of the number {getattr(spec, name)}, which is "
+                    f"{name} in model.json. Make the model directory again.",
+                    path=path,
+                )
+        self._spec = spec
+        self._tokenizer.enable_truncation(spec.context_length)
+        self._tokenizer.enable_padding(length=spec.context_length, pad_id=spec.pad_id)
+
+    def __call__(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Tokenize, cut long texts keeping the end token, pad short ones.
+
+        Returns
+        -------
+        input_ids, attention_mask : arrays of shape (n_texts, context_length), int64
+            The mask is 1 where there is a token of the text, 0 where there is padding.
+        """
+        cased = (text.lower() if self._spec.lower_case else text for text in texts)
+        # Lone surrogates, which no UTF-8 text has, are "?": the tokenizer would refuse them.
+        rows = self._tokenizer.encode_batch([t.encode("utf-8", "replace").decode() for t in cased])
+        shape = (len(rows), self._spec.context_length)
+        ids = np.array([row.ids for row in rows], dtype=np.int64).reshape(shape)
+        mask = np.array([row.attention_mask for row in rows], dtype=np.int64).reshape(shape)
+        return ids, mask
 
 
 def complete_tokenizer(path: Path, checkpoint: Path, config: Mapping[str, Any]) -> TextSpec:
@@ -37,14 +91,14 @@ def complete_tokenizer(path: Path, checkpoint: Path, config: Mapping[str, Any]) 
     path : Path
         Of the ``tokenizer.json``, which is rewritten where a step is missing.
     checkpoint : Path
-        For ``tokenizer_config.json`` and ``special_tokens_map.json``.
+        The folder of ``tokenizer_config.json`` and ``special_tokens_map.json``.
     config : mapping
         Content of ``config.json``.
 
     Returns
     -------
     TextSpec
-        For a text encoder that takes every input; the graph says which it does take.
+        With every input; the graph says which it does take.
 
     Raises
     ------
@@ -55,7 +109,7 @@ def complete_tokenizer(path: Path, checkpoint: Path, config: Mapping[str, Any]) 
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception
-        raise _unusable(str(error)) from error
+        raise unusable(f"its tokenizer cannot be used: {error}") from error
     settings = {
         **read_json(checkpoint / "special_tokens_map.json"),
         **read_json(checkpoint / "tokenizer_config.json"),
@@ -71,15 +125,7 @@ def complete_tokenizer(path: Path, checkpoint: Path, config: Mapping[str, Any]) 
     if steps or specials:
         tokenizer.add_special_tokens(specials)
         tokenizer.save(str(path))
-    spec = TextSpec(
-        context_length=context_length(config),
-        pad_id=_special_id("pad_token", settings, kind, tokenizer, config),
-        eos_id=_special_id("eos_token", settings, kind, tokenizer, config),
-        lower_case=_keeps_case(tokenizer) and bool(settings.get("do_lower_case", kind == SIGLIP)),
-        inputs=TEXT_INPUTS,
-    )
-    _check_end(tokenizer, spec)
-    return spec
+    return _text_spec(kind, settings, tokenizer, config)
 
 
 def tokenizer_kind(family: str, settings: Mapping[str, Any], tokenizer: Tokenizer) -> str:
@@ -145,43 +191,43 @@ def _normalized(tokenizer: Tokenizer, text: str) -> str:
     return text if own is None else str(own.normalize_str(text))
 
 
-def _special_id(
-    name: str,
-    settings: Mapping[str, Any],
-    kind: str,
-    tokenizer: Tokenizer,
-    config: Mapping[str, Any],
-) -> int:
-    content = _content(settings.get(name))
-    if content is None and name == "pad_token":
-        content = (tokenizer.padding or {}).get("pad_token")
-    if content is not None:
-        found = tokenizer.token_to_id(content)
-        if found is None:  # transformers would add it, beyond the encoder's embeddings
-            raise unusable(f"its {name} {content!r} is not in its tokenizer")
-        return int(found)
-    usual = tokenizer.token_to_id(_SPECIAL[kind][name]) if kind in _SPECIAL else None
-    last = token_id(config, f"{name}_id") if usual is None else usual
-    if not isinstance(last, int):
-        raise unusable(f"it does not say what its {name} is")
-    return last
-
-
 def _class_name(settings: Mapping[str, Any]) -> str:
     return str(settings.get("tokenizer_class") or "").removesuffix("Fast")
 
 
-def _check_end(tokenizer: Tokenizer, spec: TextSpec) -> None:
+def _text_spec(
+    kind: str, settings: Mapping[str, Any], tokenizer: Tokenizer, config: Mapping[str, Any]
+) -> TextSpec:
+    def special_id(name: str) -> Any:
+        content = _content(settings.get(name))
+        if content is None and name == "pad_token":
+            content = (tokenizer.padding or {}).get("pad_token")
+        if content is None:
+            usual = tokenizer.token_to_id(_SPECIAL[kind][name]) if kind in _SPECIAL else None
+            found = token_id(config, f"{name}_id") if usual is None else usual
+            reason = f"it does not say what its {name} is"
+        else:
+            found = tokenizer.token_to_id(content)  # transformers would add it to the vocabulary
+            reason = f"its {name} {content!r} is not in its tokenizer"
+        if found is None:
+            raise unusable(reason)
+        return found
+
+    lowers = _keeps_case(tokenizer) and bool(settings.get("do_lower_case", kind == SIGLIP))
+    facts = {
+        "context_length": context_length(config),
+        "pad_id": special_id("pad_token"),
+        "eos_id": special_id("eos_token"),
+        "lower_case": lowers,
+        "inputs": TEXT_INPUTS,
+    }
+    try:
+        spec = checked(TextSpec, facts)
+    except ValueError as error:
+        raise unusable(f"its tokenizer cannot be used: {error}") from error
     ids = tokenizer.encode("a photo of a cat").ids
     while len(ids) > 1 and ids[-1] == spec.pad_id != spec.eos_id:  # some files pad by themselves
         ids.pop()
     if not ids or ids[-1] != spec.eos_id:
-        raise _unusable(f"it ends a text with token {ids[-1:]}, not with {spec.eos_id}")
-
-
-def _unusable(reason: str) -> ModelInvalidError:
-    return ModelInvalidError(
-        f"The tokenizer of this model cannot be used: {reason}. Get a complete checkpoint, or "
-        "another repository.",
-        reason=reason,
-    )
+        raise unusable(f"its tokenizer ends a text with token {ids[-1:]}, not with {spec.eos_id}")
+    return spec
