@@ -14,6 +14,8 @@ __all__ = ["FAMILIES", "load_encoder"]
 FAMILIES: dict[str, type[OpenVinoImageEncoder]] = {
     "clip": ClipEncoder,
     "siglip": ClipEncoder,
+    "open_clip": ClipEncoder,
+    "image": OpenVinoImageEncoder,
 }
 """Family in model.json → its encoder; a model without a text encoder is loaded for images alone."""
 

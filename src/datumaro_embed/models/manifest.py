@@ -157,7 +157,7 @@ class ModelManifest:
         What users call it; where its weights came from (a hub id or a directory's name), at which
         revision; the licence of the weights.
     family : str
-        ``"clip"``, ``"siglip"`` or ``"open_clip"``.
+        ``"clip"``, ``"siglip"``, ``"open_clip"``, or ``"image"`` for any other encoder of images.
     dim : int
         Length of an embedding.
     precision : str
@@ -194,7 +194,7 @@ class ModelManifest:
     fidelity: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        _one_of("family", self.family, ("clip", "siglip", "open_clip"))
+        _one_of("family", self.family, ("clip", "siglip", "open_clip", "image"))
         _one_of("precision", self.precision, ("fp32", "fp16", "int8"))
         if "{}" not in self.prompt_template:
             raise ValueError("prompt_template holds no {}, where a label's name goes")
