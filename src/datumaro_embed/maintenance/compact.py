@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -17,22 +16,21 @@ from ..records import Categories
 from ..store import COMMIT_ROWS
 from ..store.codec import corrupt, head_arrays
 from ..store.journal import Journal, Manifest, Segment, segment_is_sound, segment_store
+from ..tally import counted
 
 __all__ = ["CompactSummary", "compact_store"]
 
 
 @dataclass(frozen=True, slots=True)
 class CompactSummary:
-    """What became of the segments.
-
-    Attributes
-    ----------
-    n_before, n_after : int
-        Segments.
-    """
+    """How many segments there were and are."""
 
     n_before: int
     n_after: int
+
+    def lines(self) -> list[str]:
+        """Say it in plain text."""
+        return [f"{counted(self.n_before, 'segments')} before, {self.n_after} now"]
 
 
 def compact_store(
@@ -64,7 +62,7 @@ def compact_store(
             journal.forget_unfinished()
         if manifest is None or journal.unfinished is not None:
             raise UsageError(f"'{directory}' is not finished. Finish its run first.")
-        groups = list(_groups(manifest.segments, commit_rows))
+        groups = _groups(manifest.segments, commit_rows)
         journal.clean()
         if len(groups) < len(manifest.segments):
             segments = tuple(_joined(journal, manifest, group) for group in groups)
@@ -76,16 +74,17 @@ def compact_store(
         journal.leave()
 
 
-def _groups(segments: Sequence[Segment], commit_rows: int) -> Iterator[list[Segment]]:
+def _groups(segments: Sequence[Segment], commit_rows: int) -> list[list[Segment]]:
     """Cut the list so that no group can take the next segment."""
-    numbers, total, number = [], 0, 0
+    groups: list[list[Segment]] = []
+    room = 0
     for segment in segments:
-        total += segment.n_rows
-        if total > commit_rows and total > segment.n_rows:
-            total, number = segment.n_rows, number + 1
-        numbers.append(number)
-    for _, group in groupby(zip(numbers, segments, strict=True), key=lambda entry: entry[0]):
-        yield [segment for _, segment in group]
+        if not groups or segment.n_rows > room:
+            groups.append([])
+            room = commit_rows
+        groups[-1].append(segment)
+        room -= segment.n_rows
+    return groups
 
 
 def _joined(journal: Journal, manifest: Manifest, group: Sequence[Segment]) -> Segment:

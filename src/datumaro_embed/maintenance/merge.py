@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -30,16 +32,7 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class MergeSummary:
-    """The end of a merge.
-
-    Attributes
-    ----------
-    store : str
-    n_items : int
-        Rows written.
-    n_dropped : int
-        Rows left out, as another store had the item too.
-    """
+    """Rows written, and rows left out because another store has the item too."""
 
     store: str
     n_items: int
@@ -66,12 +59,12 @@ def merge_stores(
         In order of rank, for `on_duplicate`. A folder that runs with a shard filled
         (``X.h5.parts``) stands for its parts.
     output : path
-        A file, or a directory that keeps its segments (see `StorePlace`); must not exist, and no
-        unfinished run towards it.
+        A file, or a directory that keeps its segments (see `StorePlace`); neither it nor a run
+        towards it may exist.
     on_duplicate : {"error", "first", "last"}
-        Which store wins where several have the same (subset, id).
+        Which store wins if several have the same (subset, id).
     replace : bool
-        A store may be at `output`: it is replaced once all rows are written.
+        Replace a store at `output` once all rows are written.
 
     Raises
     ------
@@ -94,7 +87,7 @@ def merge_stores(
     than labels are those of the first store with any.
     """
     if on_duplicate not in _ON_DUPLICATE:
-        raise UsageError(f"on_duplicate must be one of {', '.join(_ON_DUPLICATE)}.")
+        raise UsageError(f"``on_duplicate`` must be one of {', '.join(_ON_DUPLICATE)}.")
     place = checked_output(output, replace=replace)
     with ExitStack() as stack:
         opened = [stack.enter_context(open_store(path)) for path in expand(stores)]
@@ -105,7 +98,8 @@ def merge_stores(
         with run_like(opened[0], place, "merge") as run:
             n_items, n_dropped = _write(opened, run, on_duplicate)
             run.set_categories(*_categories(opened))
-            run.seal(_provenance(opened))
+            created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            run.seal({**merged_provenance(opened), "created": created})
     return MergeSummary(os.fspath(output), n_items, n_dropped)
 
 
@@ -142,8 +136,8 @@ def _write(stores: Sequence[EmbeddingStore], run: Hdf5Run, on_duplicate: str) ->
             if len(places) > 1 and on_duplicate == "error":
                 one, two = (stores[source].path for source, _ in places[:2])
                 raise UsageError(
-                    f"'{key}' is in '{one}' and in '{two}'. Choose which one wins: on_duplicate "
-                    "first or last.",
+                    f"'{key}' is in '{one}' and in '{two}'. Choose which one wins: "
+                    "``on_duplicate`` first or last.",
                     key=key,
                 )
             n_items, n_dropped = n_items + 1, n_dropped + len(places) - 1
@@ -161,40 +155,27 @@ def copy_rows(
 ) -> None:
     """Copy rows in order of their keys; rows that follow each other go at once.
 
-    Parameters
-    ----------
-    labels : sequence
-        For each store the new number of each label; None where they stay.
+    `labels` has for each store the new number of each label, None where they stay.
     """
     source = first = stop = -1
-    for new_source, row in places:
+    for new_source, row in chain(places, [(-1, -1)]):
         if (new_source, row) == (source, stop):
             stop += 1
             continue
         if stop > first:
             run.extend(stores[source], first, stop, labels=labels[source])
         source, first, stop = new_source, row, row + 1
-    if stop > first:
-        run.extend(stores[source], first, stop, labels=labels[source])
 
 
 def _by_key(stores: Sequence[EmbeddingStore]) -> Iterator[tuple[ItemKey, list[Place]]]:
     """Yield each key in order, with the stores and rows that have it."""
-    entries = heapq.merge(*(_entries(source, store) for source, store in enumerate(stores)))
-    current: ItemKey | None = None
-    places: list[Place] = []
-    for key, source, row in entries:
-        if current is not None and key != current:
-            yield current, places
-            places = []
-        current = key
-        places.append((source, row))
-    if current is not None:
-        yield current, places
 
+    def entries(source: int, store: EmbeddingStore) -> Iterator[tuple[ItemKey, int, int]]:
+        return ((store.key(row), source, row) for row in range(store.n_rows))
 
-def _entries(source: int, store: EmbeddingStore) -> Iterator[tuple[ItemKey, int, int]]:
-    return ((store.key(row), source, row) for row in range(store.n_rows))
+    merged = heapq.merge(*(entries(source, store) for source, store in enumerate(stores)))
+    for key, found in groupby(merged, key=itemgetter(0)):
+        yield key, [(source, row) for _, source, row in found]
 
 
 def _all_labels(stores: Sequence[EmbeddingStore]) -> tuple[str, ...]:
@@ -240,10 +221,3 @@ def _full_labels(
     if not isinstance(full.get("label"), dict) or not named:
         return {}
     return {"label": {**full["label"], "items": [named.get(n, {"name": n}) for n in labels]}}
-
-
-def _provenance(stores: Sequence[EmbeddingStore]) -> dict[str, Any]:
-    return {
-        **merged_provenance(stores),
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }

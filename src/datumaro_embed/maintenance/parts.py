@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,7 @@ _PART_KEYS = {"number", "count", "dataset_n_items", "dataset_keys_sha256"}
 
 
 def expand(stores: Sequence[str | os.PathLike[str]]) -> Iterator[Path]:
-    """Replace each folder of parts by its parts.
-
-    Raises
-    ------
-    StoreNotFoundError
-        Parts are missing; the message names them.
-    UsageError
-        Parts of several divisions.
-    """
+    """Replace each folder of parts by its parts; refuse one that lacks some, or mixes divisions."""
     for path in map(Path, stores):
         parts = Parts.at(path)
         if parts is None:
@@ -38,7 +30,7 @@ def expand(stores: Sequence[str | os.PathLike[str]]) -> Iterator[Path]:
 
 
 def refuse_incomplete(stores: Sequence[EmbeddingStore]) -> None:
-    """Check stores against each other that runs with ``--shard`` wrote; others are no parts.
+    """Check stores that runs with a shard wrote against each other; others are no parts.
 
     Raises
     ------
@@ -75,20 +67,13 @@ def merged_provenance(stores: Sequence[EmbeddingStore]) -> dict[str, Any]:
     A merged store is no part any more, so ``shard`` is only told of each store.
     """
     first = stores[0].provenance
-    return {key: value for key, value in first.items() if key != "shard"} | {
-        "merged": [
-            {"uuid": store.uuid, "n_rows": store.n_rows, **_own(store.provenance, first)}
-            for store in stores
-        ]
-    }
-
-
-def _own(provenance: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: value
-        for key, value in provenance.items()
-        if key in ("created", "shard") or first.get(key) != value
-    }
+    own = ("created", "shard")
+    merged = [
+        {"uuid": store.uuid, "n_rows": store.n_rows}
+        | {k: v for k, v in store.provenance.items() if k in own or first.get(k) != v}
+        for store in stores
+    ]
+    return {key: value for key, value in first.items() if key != "shard"} | {"merged": merged}
 
 
 def _part(store: EmbeddingStore) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
@@ -33,7 +33,6 @@ class RepairSummary:
 
     Attributes
     ----------
-    store : str
     n_kept : int
         Rows in sound blocks, taken over bit for bit.
     n_marked : int
@@ -74,7 +73,7 @@ def repair_store(
     ----------
     store : path of a file or directory
     output : path
-        As for `merge_stores`; must not exist, and no unfinished run towards it.
+        As for `merge_stores`.
     partial : bool
         Make a store of the rows that an unfinished run has committed.
 
@@ -114,19 +113,24 @@ def repair_store(
     with run_like(_store_of(head), place, "repair") as run:
         for is_row, keys in groupby(sorted(found), key=lambda key: found[key] is not None):
             if is_row:
-                copy_rows(stores, _places(found, keys), run, [None] * len(stores))
+                places = (row for key in keys if (row := found[key]) is not None)
+                copy_rows(stores, places, run, [None] * len(stores))
                 continue
             for key in keys:
                 lost = ItemRecord(key, status=Status.INFERENCE_FAILED, error=_DAMAGED)
                 run.append(lost, None)
-        run.set_categories(*_categories_of(head))
-        run.seal(_provenance_of(head) | {"repaired_from": Path(store).name})
+        categories: tuple[Categories, Any] = (Categories(), None)
+        provenance: dict[str, Any] = {}
+        with suppress(StoreError):
+            if head_is_sound(head):
+                sound = _store_of(head)
+                categories = sound.categories, sound.label_embeddings
+        with suppress(StoreError):
+            provenance = _store_of(head).provenance
+        run.set_categories(*categories)
+        run.seal(provenance | {"repaired_from": Path(store).name})
     n_kept = sum(row is not None for row in found.values())
     return RepairSummary(os.fspath(output), n_kept, len(found) - n_kept, n_lost, left_out)
-
-
-def _places(found: dict[ItemKey, _Row], keys: Iterator[ItemKey]) -> Iterator[tuple[int, int]]:
-    return (row for key in keys if (row := found[key]) is not None)
 
 
 def _store_of(part: Hdf5Part) -> EmbeddingStore:
@@ -176,17 +180,3 @@ def _best_rows(
             else:
                 found.setdefault(store.key(row), None)
     return found, n_lost
-
-
-def _categories_of(head: Hdf5Part) -> tuple[Categories, Any]:
-    with suppress(StoreError):
-        if head_is_sound(head):
-            store = _store_of(head)
-            return store.categories, store.label_embeddings
-    return Categories(), None
-
-
-def _provenance_of(head: Hdf5Part) -> dict[str, Any]:
-    with suppress(StoreError):
-        return _store_of(head).provenance
-    return {}

@@ -22,20 +22,14 @@ def build_index(
     rebuild: bool = False,
     progress: bool = False,
 ) -> str:
-    """Write an approximate index beside a store, unless there is a current one.
+    """Write an approximate index beside a store; return one line that says what was done.
 
     Parameters
     ----------
-    store : EmbeddingStore or path
     rebuild : bool
-        Even where there is a current one.
+        Build the index again even if it is up to date.
     progress : bool
         Show a bar where stderr is a terminal.
-
-    Returns
-    -------
-    str
-        One line that says what was done.
 
     Raises
     ------
@@ -54,7 +48,7 @@ def build_index(
             return build_index(opened, rebuild=rebuild, progress=progress)
     path = graph_path(store.path)
     if not rebuild and _is_current(store):
-        return f"{path} is up to date; --rebuild makes it anew"
+        return f"{path} is up to date"
     rows = np.flatnonzero(matching_rows(store))
     if not len(rows):
         raise UsageError(f"No item in '{store.path}' has a vector. There is nothing to index.")

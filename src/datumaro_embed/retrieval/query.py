@@ -27,15 +27,7 @@ _NO_DIRECTION = 1e-6
 
 
 def compose(plus: Sequence[npt.ArrayLike], minus: Sequence[npt.ArrayLike] = ()) -> Float64Array:
-    """Combine queries: the mean of unit vectors, less the mean of those to be unlike.
-
-    Parameters
-    ----------
-    plus, minus : sequence of array of shape (dim,)
-
-    Returns
-    -------
-    array of shape (dim,), float64, norm 1
+    """Combine queries into a unit vector: their mean, less the mean of those to be unlike.
 
     Raises
     ------
@@ -136,8 +128,8 @@ def _load_encoder(store: EmbeddingStore, model: str | None) -> Encoder:
     name = model or store.model_fact("name")
     if not name:
         raise UsageError(
-            f"'{store.path}' does not say which model made it. Name it with --model, or query "
-            "with items."
+            f"'{store.path}' does not say which model made it. Name the ``model``, or query with "
+            "items."
         )
     # The manifest alone tells a wrong model, before a right one is read and compiled.
     manifest = load_manifest(resolve_model(str(name)), verify_hashes=False)
@@ -151,8 +143,8 @@ def _refuse_other_model(store: EmbeddingStore, name: str, fingerprint: str) -> N
     made_by = store.model_fact("name") or "unknown"
     raise ModelMismatchError(
         f"The vectors in '{store.path}' are of model {made_by} ({_short(store.run_fingerprint)}), "
-        f"not of {name} ({_short(fingerprint)}), and cannot be compared. Search with that model "
-        "(--model DIR), or embed again with this one.",
+        f"not of {name} ({_short(fingerprint)}), and cannot be compared. Search with that "
+        "``model``, or embed again with this one.",
         store_fingerprint=store.run_fingerprint,
         model_fingerprint=fingerprint,
     )

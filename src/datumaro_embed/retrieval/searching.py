@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from os import PathLike
+from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -26,6 +27,7 @@ __all__ = [
     "SearchResult",
     "run_search",
     "search",
+    "search_request",
     "search_vectors",
 ]
 
@@ -68,7 +70,7 @@ class SearchOptions:
         if isinstance(self.minus, SINGLE_QUERY):  # is as good as a list of one
             object.__setattr__(self, "minus", (self.minus,))
         if self.k < 1:
-            raise UsageError(f"k must be at least 1, not {self.k}. Ask for one item or more.")
+            raise UsageError(f"``k`` must be at least 1, not {self.k}. Ask for one item or more.")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -81,6 +83,50 @@ class SearchResult:
     def __repr__(self) -> str:
         first = f", first {self.hits[0].key!r}" if self.hits else ""
         return f"<SearchResult: {counted(len(self.hits), 'hits')}{first}, exact={self.exact}>"
+
+
+def search_request(
+    queries: list[str],
+    *,
+    image: list[str],
+    item: list[str],
+    minus: list[str],
+    not_image: list[str],
+    not_item: list[str],
+    k: int,
+    subset: list[str],
+    split: list[str],
+    label: list[str],
+    model: str | None,
+    exact: bool,
+) -> tuple[list[QueryInput], SearchOptions]:
+    """Turn the flags of `flags.add_search_arguments` into queries and options.
+
+    Raises
+    ------
+    UsageError
+        No query, an empty one, a k below 1, or an item that is not SUBSET/ID.
+    """
+    plus: list[QueryInput] = [*queries, *map(Path, image), *map(_item_key, item)]
+    if not plus:
+        raise UsageError("There is no query. Give a text, an ``image`` or an ``item``.")
+    if any(isinstance(query, str) and not query.strip() for query in [*queries, *minus]):
+        raise UsageError("A query is empty. Type what to search for.")
+    options = SearchOptions(
+        k=k,
+        minus=(*minus, *map(Path, not_image), *map(_item_key, not_item)),
+        filters=Filters(tuple(subset), tuple(split), tuple(label)),
+        model=model,
+        exact=exact,
+    )
+    return plus, options
+
+
+def _item_key(text: str) -> ItemKey:
+    try:
+        return ItemKey.parse(text)
+    except ValueError as error:
+        raise UsageError(f"'{text}' names no item. Write SUBSET/ID, as train/000001.") from error
 
 
 def search(
@@ -192,11 +238,6 @@ def search_vectors(
     ----------
     vectors : array of shape (n_queries, dim)
         Of any norm but zero.
-
-    Returns
-    -------
-    list of list of Hit
-        One list for each vector.
     """
     allowed = matching_rows(store, filters)
     rows, similarities = nearest_rows(store.embeddings(), vectors, k, allowed=allowed)
