@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from datumaro.components.dataset_base import DatasetItem, IDataset
-from datumaro.components.transformer import Transform
 
 from ..adapter import format_of
 from ..duplicates import (
@@ -21,21 +20,15 @@ from ..duplicates import (
     plan_summary,
 )
 from ..errors import UsageError
-from ..flags import (
-    DEFAULT_KEEP_SPLIT,
-    DEFAULT_THRESHOLD,
-    add_duplicate_arguments,
-    add_stale_argument,
-)
+from ..flags import DEFAULT_KEEP_SPLIT, DEFAULT_THRESHOLD, add_duplicate_arguments
 from ..freshness import fresh_items
 from ..listing import changes_lines, write_changes_csv
 from ..logs import log
 from ..outputs import check_output
 from ..records import ItemKey
 from ..store import open_store
-from .errors import datum_errors
 from .numbers import Numbers
-from .parsing import plain_help, refuse_used_output
+from .transform import StoreTransform
 
 __all__ = ["ClipDuplicates"]
 
@@ -45,7 +38,7 @@ _ONE_SUBSET = {"image_dir", "image_zip", "imagenet", "segment_anything"}
 _ONLY = {"default"}  # the subset of a dataset that has none; ImageNet has a layout with subsets too
 
 
-class ClipDuplicates(Transform):  # type: ignore[misc]
+class ClipDuplicates(StoreTransform):
     r"""Set apart, drop, move or tag near-duplicates, by the vectors of a store.
 
     One item of each group stays: of the split that --keep-split names; then of
@@ -73,39 +66,32 @@ class ClipDuplicates(Transform):  # type: ignore[misc]
     NAME = "clip_duplicates"
 
     @classmethod
-    def build_cmdline_parser(cls, **kwargs: Any) -> argparse.ArgumentParser:
-        """Return the parser of what follows ``--``."""
-        parser: argparse.ArgumentParser = super().build_cmdline_parser(**plain_help(cls) | kwargs)
-        parser.add_argument("--store", required=True, metavar="STORE", help="store of this data")
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Describe what to find, and what to do with it."""
+        super().add_arguments(parser)
         parser.add_argument(
             "--action",
             default=ACTIONS[0],
             choices=ACTIONS,
-            help="what becomes of the other copies (default: %(default)s)",
+            help="what to do with the other copies (default: %(default)s)",
         )
         add_duplicate_arguments(parser)
-        add_stale_argument(parser)
         parser.add_argument(
             "--dry-run",
             action="store_true",
-            help="print what would be done, and write no dataset; only --csv writes its file",
+            help="print what would change and write no dataset; --csv still writes its file",
         )
         parser.add_argument(
-            "--csv", type=Path, metavar="FILE", help="write one line for each item that is changed"
+            "--csv", type=Path, metavar="FILE", help="write one line per item that changes"
         )
-        return parser
 
     @classmethod
-    def parse_cmdline(cls, args: list[str] | None = None) -> dict[str, Any]:
-        """Parse and check, so that a wrong argument ends `datum` before it does anything."""
-        parsed: dict[str, Any] = super().parse_cmdline(args)
-        with datum_errors(True):
-            check_finding(parsed["threshold"], parsed["keep_split"])
-            if parsed["csv"] is not None:
-                check_output(parsed["csv"])
-            refuse_used_output()
-            open_store(parsed["store"]).close()
-        return {**parsed, "from_datum": True}
+    def check_arguments(cls, parsed: dict[str, Any]) -> None:
+        """Refuse a wrong threshold, split or file."""
+        check_finding(parsed["threshold"], parsed["keep_split"])
+        if parsed["csv"] is not None:
+            check_output(parsed["csv"])
+        super().check_arguments(parsed)
 
     def __init__(
         self,
@@ -122,8 +108,7 @@ class ClipDuplicates(Transform):  # type: ignore[misc]
         csv: str | Path | None = None,
         from_datum: bool = False,
     ) -> None:
-        super().__init__(extractor)
-        self._store = store
+        super().__init__(extractor, store, skip_stale, from_datum)
         self._action = action
         self._find: dict[str, Any] = {
             "threshold": threshold,
@@ -131,15 +116,13 @@ class ClipDuplicates(Transform):  # type: ignore[misc]
             "all_pairs": all_pairs,
             "keep_split": keep_split,
         }
-        self._skip_stale = skip_stale
         self._dry_run = dry_run
         self._csv = csv
-        self._from_datum = from_datum
         self._changes: Mapping[ItemKey, Change] | None = None
 
     def __iter__(self) -> Iterator[DatasetItem]:
         if self._changes is None:
-            with datum_errors(self._from_datum):
+            with self._errors():
                 self._changes = self._planned()
         numbers = Numbers(self._extractor if self._action in _MOVES else ())
         for item in self._extractor:
@@ -183,7 +166,7 @@ class ClipDuplicates(Transform):  # type: ignore[misc]
         if self._action == "tag" and name and name not in _KEEP_ATTRIBUTES:
             raise UsageError(
                 f"The format {name} does not keep attributes of items, so that tags would be lost. "
-                f"Choose another --action, or a dataset in {', '.join(sorted(_KEEP_ATTRIBUTES))}."
+                f"Choose another ``action``, or a dataset in {', '.join(sorted(_KEEP_ATTRIBUTES))}."
             )
         if (
             self._action in _MOVES
@@ -191,13 +174,9 @@ class ClipDuplicates(Transform):  # type: ignore[misc]
             and set(self._extractor.subsets()) <= _ONLY
         ):
             raise UsageError(
-                f"The format {name} does not keep subsets, so that --action {self._action} would "
-                "do nothing. Choose --action drop, or a dataset in a format with subsets."
+                f"The format {name} does not keep subsets, so that ``action`` {self._action} "
+                "would do nothing. Choose ``action`` drop, or a dataset in a format with subsets."
             )
-
-    def subsets(self) -> Any:
-        """Give the subsets that are left; counted, for `drop` and `move` may empty one."""
-        return super(Transform, self).subsets()
 
 
 def _changed(item: DatasetItem, change: Change, numbers: Numbers) -> DatasetItem:

@@ -8,22 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from datumaro.components.dataset_base import DatasetItem, IDataset
-from datumaro.components.transformer import Transform
 
-from ..flags import DEFAULT_K, add_search_arguments, add_stale_argument
+from ..flags import DEFAULT_K, add_search_arguments
 from ..freshness import fresh_items
 from ..logs import log
 from ..records import ItemKey
 from ..retrieval import run_search, search_request, stale_query
 from ..store import open_store
 from ..tally import counted
-from .errors import datum_errors
-from .parsing import plain_help, refuse_used_output
+from .transform import StoreTransform
 
 __all__ = ["ClipSearch"]
 
 
-class ClipSearch(Transform):  # type: ignore[misc]
+class ClipSearch(StoreTransform):
     r"""Keep the items nearest to a query, by the vectors of a store.
 
     Of several queries the mean is searched for. Every image is compared with the
@@ -44,28 +42,20 @@ class ClipSearch(Transform):  # type: ignore[misc]
     NAME = "clip_search"
 
     @classmethod
-    def build_cmdline_parser(cls, **kwargs: Any) -> argparse.ArgumentParser:
-        """Return the parser of what follows ``--``."""
-        parser: argparse.ArgumentParser = super().build_cmdline_parser(**plain_help(cls) | kwargs)
-        parser.add_argument("--store", required=True, metavar="STORE", help="store of this data")
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Describe a search."""
+        super().add_arguments(parser)
         parser.add_argument(
-            "--query", action="append", default=[], metavar="TEXT", help="a text, as typed"
+            "--query", action="append", default=[], metavar="TEXT", help="text to search for"
         )
         add_search_arguments(parser)
-        add_stale_argument(parser)
-        return parser
 
     @classmethod
-    def parse_cmdline(cls, args: list[str] | None = None) -> dict[str, Any]:
-        """Parse and check, so that a wrong argument ends `datum` before it does anything."""
-        parsed: dict[str, Any] = super().parse_cmdline(args)
-        with datum_errors(True):
-            own = ("store", "skip_stale")
-            flags = {name: value for name, value in parsed.items() if name not in own}
-            search_request(flags.pop("query"), **flags)
-            refuse_used_output()
-            open_store(parsed["store"]).close()
-        return {**parsed, "from_datum": True}
+    def check_arguments(cls, parsed: dict[str, Any]) -> None:
+        """Refuse queries that cannot be."""
+        flags = {name: parsed[name] for name in parsed if name not in ("store", "skip_stale")}
+        search_request(flags.pop("query"), **flags)
+        super().check_arguments(parsed)
 
     def __init__(
         self,
@@ -87,28 +77,26 @@ class ClipSearch(Transform):  # type: ignore[misc]
         skip_stale: bool = False,
         from_datum: bool = False,
     ) -> None:
-        super().__init__(extractor)
-        self._store = store
+        super().__init__(extractor, store, skip_stale, from_datum)
         self._queries = _listed(query)
-        repeated = {
-            "image": image,
-            "item": item,
-            "minus": minus,
-            "not_image": not_image,
-            "not_item": not_item,
-            "subset": subset,
-            "split": split,
-            "label": label,
+        self._flags: dict[str, Any] = {
+            "image": _listed(image),
+            "item": _listed(item),
+            "minus": _listed(minus),
+            "not_image": _listed(not_image),
+            "not_item": _listed(not_item),
+            "subset": _listed(subset),
+            "split": _listed(split),
+            "label": _listed(label),
+            "k": k,
+            "model": model,
+            "exact": exact,
         }
-        self._flags: dict[str, Any] = {name: _listed(value) for name, value in repeated.items()}
-        self._flags |= {"k": k, "model": model, "exact": exact}
-        self._skip_stale = skip_stale
-        self._from_datum = from_datum
         self._kept: set[ItemKey] | None = None
 
     def __iter__(self) -> Iterator[DatasetItem]:
         if self._kept is None:
-            with datum_errors(self._from_datum):
+            with self._errors():
                 self._kept = self._found()
         for item in self._extractor:
             if ItemKey(item.subset, item.id) in self._kept:
@@ -128,10 +116,6 @@ class ClipSearch(Transform):  # type: ignore[misc]
         kept = {hit.key for hit in found.hits}
         log.info("clip_search: %d of %s kept", len(kept), counted(len(items), "items"))
         return kept
-
-    def subsets(self) -> Any:
-        """Give the subsets that are left; counted, for a search may empty one."""
-        return super(Transform, self).subsets()
 
 
 def _listed(value: str | Sequence[str]) -> list[str]:
