@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from ..adapter.dataset import split_of
 from ..errors import UsageError
-from ..records import Categories, ItemKey, ItemRecord
+from ..records import AnnotationRecord, Categories, ItemKey, ItemRecord
 from ..store.arrow import METADATA_KEY
 from ..store.codec import decode_json
 from ..store.schema import SCHEMA, Column, Table
@@ -25,16 +25,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class StoreFacts:
-    """What the metadata of one of our own exports says of the store it came from.
-
-    Attributes
-    ----------
-    dtype : str
-    run_fingerprint, model, vector_settings : str
-    categories : Categories
-    label_vectors : array of shape (n_labels, dim), float32; or None
-    provenance : dict
-    """
+    """What the metadata of one of our own exports says of the store it came from."""
 
     dtype: str
     run_fingerprint: str
@@ -46,13 +37,7 @@ class StoreFacts:
 
 
 def store_facts(items: pa.Table, dim: int) -> StoreFacts | None:
-    """Read the schema's metadata; None where the table is no export of ours.
-
-    Raises
-    ------
-    UsageError
-        It is, but damaged.
-    """
+    """Read the schema's metadata; None where the table is no export of ours."""
     raw = (items.schema.metadata or {}).get(METADATA_KEY)
     if raw is None:
         return None
@@ -75,19 +60,9 @@ def store_facts(items: pa.Table, dim: int) -> StoreFacts | None:
 
 
 def item_records(items: pa.Table, subset: str) -> list[ItemRecord]:
-    """Make one record for each row.
+    """Make one record of each row: ``id`` or ``image_path``, and columns of `to_arrow`.
 
-    Parameters
-    ----------
-    items : pyarrow.Table
-        Column ``id`` (or ``image_path`` instead), and any that `EmbeddingStore.to_arrow` gives.
-    subset : str
-        For rows without one.
-
-    Raises
-    ------
-    UsageError
-        No ids, or a value that cannot be.
+    `subset` is for rows without one; a value that cannot be is a `UsageError`.
     """
     column = next((name for name in ("id", "image_path") if name in items.column_names), None)
     if column is None:
@@ -111,15 +86,10 @@ def _record(row: Row, id_column: str, subset: str) -> ItemRecord:
     fields = _fields(SCHEMA["items"], row, without=("subset", "id"))
     fields.setdefault("split", split_of(key.subset))
     fields["annotations"] = tuple(
-        _made(SCHEMA["annotations"], entry) for entry in row.get("annotations") or ()
+        AnnotationRecord(**_fields(SCHEMA["annotations"], entry))
+        for entry in row.get("annotations") or ()
     )
-    made: ItemRecord = (SCHEMA["items"].record or ItemRecord)(key=key, **fields)
-    return made
-
-
-def _made(table: Table, row: Row) -> Any:
-    assert table.record is not None
-    return table.record(**_fields(table, row))
+    return ItemRecord(key=key, **fields)
 
 
 def _fields(table: Table, row: Row, without: Sequence[str] = ()) -> Row:

@@ -28,14 +28,7 @@ _DTYPES = {"float16": "float16", "float32": "float32", "float64": "float32"}
 
 @dataclass(frozen=True, slots=True)
 class ImportSummary:
-    """The end of an import.
-
-    Attributes
-    ----------
-    store : str
-    n_items, dim : int
-    dtype : str
-    """
+    """What an import wrote."""
 
     store: str
     n_items: int
@@ -62,10 +55,12 @@ def import_vectors(
     Parameters
     ----------
     vectors : path
-        ``.npy``, ``.parquet`` or a folder (see sources.py).
-    store : path of the ``.h5`` file to be
+        ``.npy``; ``.parquet`` with a list column ``embedding``; or a folder with ``img_emb/*.npy``
+        and ``metadata/*.parquet``.
+    store : path of the ``.h5`` file to write
     ids : path, optional
-        ``.txt``, ``.csv`` or ``.parquet``; needed for ``.npy``.
+        One id per line (``.txt``), or ``.csv`` / ``.parquet`` with a column ``id``; without it the
+        parquet's own columns are used.
     subset : str
         For items whose table names none.
     dtype : {"float16", "float32"}, optional
@@ -96,7 +91,13 @@ def import_vectors(
         for row in sorted(range(len(records)), key=lambda row: records[row].key):
             writer.append(records[row], _vector(source.vectors[row], records[row]))
         writer.set_categories(facts.categories, facts.label_vectors)
-        writer.seal(_provenance(facts, source, Path(vectors)))
+        imported = {
+            "from": Path(vectors).name,
+            "vectors_sha256": source.digest,
+            "versions": installed_versions(),
+            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        writer.seal({**facts.provenance, "source": "imported", "imported": imported})
     return ImportSummary(str(store), len(records), dim, chosen)
 
 
@@ -122,7 +123,7 @@ def _vector(
     norm = float(np.linalg.norm(vector.astype(np.float64)))
     if not abs(norm - 1.0) <= 1e-3:
         advice = (
-            "--normalize scales vectors to norm 1"
+            "set ``normalize`` to scale vectors to norm 1"
             if np.isfinite(norm) and norm > 0
             else "mend or remove it"
         )
@@ -130,13 +131,3 @@ def _vector(
             f"The vector of '{record.key}' has norm {norm:.6g}; {advice}.", key=record.key
         )
     return vector
-
-
-def _provenance(facts: StoreFacts, source: VectorSource, path: Path) -> dict[str, Any]:
-    imported = {
-        "from": path.name,
-        "vectors_sha256": source.digest,
-        "versions": installed_versions(),
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-    return {**facts.provenance, "source": "imported", "imported": imported}
