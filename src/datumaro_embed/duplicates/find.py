@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from os import PathLike
 
@@ -17,8 +18,7 @@ from ..similarity import PairBlock, likely_pairs, paired_cosines, similar_pairs
 from ..store import EmbeddingStore, open_store
 from ..tally import counted
 from .describe import are_leaks, describe_groups, describe_pairs
-from .equal import EqualRows, equal_files
-from .grouping import Components, PairKeeper
+from .grouping import Components, EqualRows, PairKeeper, equal_files
 
 __all__ = [
     "DEFAULT_THRESHOLD",
@@ -89,7 +89,6 @@ def find_duplicates(
 
     Parameters
     ----------
-    store : EmbeddingStore or path
     threshold : float
         Least cosine of a pair, in (0, 1].
     across_splits : bool
@@ -102,10 +101,6 @@ def find_duplicates(
     progress : bool
         Show a bar where stderr is a terminal.
 
-    Returns
-    -------
-    DuplicateReport
-
     Raises
     ------
     UsageError
@@ -117,17 +112,25 @@ def find_duplicates(
     Failed items have no vector and are in no group.
     """
     check_finding(threshold, keep_split)
-    if isinstance(store, EmbeddingStore):
-        keep_order = _keep_order(keep_split)
-        return _Finder(store, threshold, across_splits, all_pairs, keep_order, progress).report()
-    with open_store(store) as opened:
-        return find_duplicates(
-            opened,
+    with nullcontext(store) if isinstance(store, EmbeddingStore) else open_store(store) as opened:
+        rows = np.flatnonzero(matching_rows(opened))
+        splits = opened.splits.astype(np.int64)
+        every = len(rows) <= MAX_EXACT_ROWS if all_pairs is None else all_pairs
+        components, keeper = Components(opened.n_rows), PairKeeper()
+        for block in _blocks(opened, rows, splits, threshold - _ROUNDING, every, progress):
+            across = are_leaks(splits[block.first], splits[block.second])
+            if across_splits:
+                block, across = block.where(across), across[across]
+            components.join(block)
+            keeper.add(block, across)
+        pairs, n_pairs = keeper.best()
+        return DuplicateReport(
             threshold=threshold,
-            across_splits=across_splits,
-            all_pairs=all_pairs,
-            keep_split=keep_split,
-            progress=progress,
+            n_items=len(rows),
+            all_pairs=every,
+            groups=tuple(describe_groups(opened, components.groups(), _keep_order(keep_split))),
+            pairs=tuple(describe_pairs(opened, pairs)),
+            n_pairs=n_pairs,
         )
 
 
@@ -136,7 +139,7 @@ def _keep_order(keep_split: str) -> tuple[Split, ...]:
     try:
         wanted = Split[keep_split.upper()]
     except KeyError as error:
-        raise UsageError(f"keep_split is {keep_split!r}. Choose train, val or test.") from error
+        raise UsageError(f"``keep_split`` is {keep_split!r}. Choose train, val or test.") from error
     others = (Split.TRAIN, Split.VAL, Split.TEST, Split.OTHER)
     return (wanted, *(split for split in others if split is not wanted))
 
@@ -151,82 +154,30 @@ def check_threshold(threshold: float) -> None:
     """Refuse a threshold that no cosine, or every one, would reach; raises `UsageError`."""
     if not 0 < threshold <= 1:
         raise UsageError(
-            f"The threshold must be above 0 and at most 1, not {threshold}. Try 0.95.",
+            f"``threshold`` must be above 0 and at most 1, not {threshold}. Try 0.95.",
             threshold=threshold,
         )
 
 
-class _Finder:
-    """One run over one store."""
-
-    def __init__(
-        self,
-        store: EmbeddingStore,
-        threshold: float,
-        across_splits: bool,
-        all_pairs: bool | None,
-        keep_order: Sequence[Split],
-        progress: bool,
-    ) -> None:
-        self._store = store
-        self._vectors = store.embeddings()
-        self._threshold = threshold
-        self._limit = threshold - _ROUNDING
-        self._across_only = across_splits
-        self._progress = progress
-        self._rows: IntArray = np.flatnonzero(matching_rows(store))
-        few = len(self._rows) <= MAX_EXACT_ROWS
-        self._all_pairs = few if all_pairs is None else all_pairs
-        self._keep_order = keep_order
-        self._splits = store.splits.astype(np.int64)
-
-    def report(self) -> DuplicateReport:
-        components = Components(self._store.n_rows)
-        keeper = PairKeeper()
-        for block in self._blocks():
-            across = self._across(block.first, block.second)
-            if self._across_only:
-                chosen = PairBlock(
-                    *(block.first[across], block.second[across], block.similarities[across]),
-                    block.n_unlisted,
-                )
-                block, across = chosen, across[across]
-            components.join(block)
-            keeper.add(block, across)
-        pairs, n_pairs = keeper.best()
-        return DuplicateReport(
-            threshold=self._threshold,
-            n_items=len(self._rows),
-            all_pairs=self._all_pairs,
-            groups=tuple(describe_groups(self._store, components.groups(), self._keep_order)),
-            pairs=tuple(describe_pairs(self._store, pairs)),
-            n_pairs=n_pairs,
-        )
-
-    def _blocks(self) -> Iterator[PairBlock]:
-        yield self._equal_bytes()
-        equal = EqualRows(self._vectors, self._rows, self._splits)
-        yield equal.pairs()
-        pairs_of = similar_pairs if self._all_pairs else likely_pairs
-        for block in pairs_of(
-            *(self._vectors, equal.representatives, self._limit),
-            classes=self._splits,
-            progress=self._progress,
-        ):
-            yield block
-            # What stands for others has leaked for all of them.
-            yield from equal.expand(block, self._across(block.first, block.second))
-
-    def _equal_bytes(self) -> PairBlock:
-        """Pair items whose files are equal, and whose vectors say so too.
-
-        Regions of interest of one image have equal files and different vectors. Items without a
-        vector are failures: two empty files, or two error pages of one server, are no duplicates.
-        """
-        first, second = equal_files(self._store.content_sha256, self._rows, self._splits)
-        similarities = paired_cosines(self._vectors, first, second)
-        kept = similarities >= self._limit
-        return PairBlock(first[kept], second[kept], similarities[kept])
-
-    def _across(self, first: IntArray, second: IntArray) -> npt.NDArray[np.bool_]:
-        return are_leaks(self._splits[first], self._splits[second])
+def _blocks(
+    store: EmbeddingStore,
+    rows: IntArray,
+    splits: IntArray,
+    limit: float,
+    every: bool,
+    progress: bool,
+) -> Iterator[PairBlock]:
+    vectors = store.embeddings()
+    # Regions of interest of one image have equal files and different vectors. Items without a
+    # vector are failures: two empty files, or two error pages of one server, are no duplicates.
+    first, second = equal_files(store.content_sha256, rows, splits)
+    similarities = paired_cosines(vectors, first, second)
+    yield PairBlock(first, second, similarities).where(similarities >= limit)
+    equal = EqualRows(vectors, rows, splits)
+    yield equal.pairs()
+    find = similar_pairs if every else likely_pairs
+    found = find(vectors, equal.representatives, limit, classes=splits, progress=progress)
+    for block in found:
+        yield block
+        # What stands for others has leaked for all of them.
+        yield from equal.expand(block, are_leaks(splits[block.first], splits[block.second]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 from os import PathLike
@@ -185,9 +186,7 @@ def search(
     options = SearchOptions(
         k=k, minus=minus, filters=Filters(subsets, splits, labels), model=model, exact=exact
     )
-    if isinstance(store, EmbeddingStore):
-        return run_search(store, queries, options, encoder=encoder).hits
-    with open_store(store) as opened:
+    with nullcontext(store) if isinstance(store, EmbeddingStore) else open_store(store) as opened:
         return run_search(opened, queries, options, encoder=encoder).hits
 
 
