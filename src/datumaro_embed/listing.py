@@ -26,7 +26,6 @@ __all__ = [
     "hits_json",
     "hits_lines",
     "write_changes_csv",
-    "write_csv_rows",
     "write_pairs_csv",
 ]
 
@@ -123,14 +122,14 @@ def changes_lines(changes: Mapping[ItemKey, Change], summary: str) -> Iterator[s
 
 
 def write_changes_csv(changes: Mapping[ItemKey, Change], action: str, path: Path) -> None:
-    """Write one line for each item that changes (`write_csv_rows`)."""
+    """Write one line for each item that changes."""
     titles = ("action", "group", "subset", "id", "new_subset", "new_id", "keep_subset", "keep_id")
     rows = (
         (action, change.group, *astuple(key), *new, *astuple(change.keep))
         for key, change in changes.items()
         for new in [("", "") if change.dropped else astuple(change.key)]
     )
-    write_csv_rows(path, titles, rows)
+    _write_csv(path, titles, rows)
 
 
 def write_pairs_csv(report: DuplicateReport, path: Path) -> None:
@@ -145,10 +144,10 @@ def write_pairs_csv(report: DuplicateReport, path: Path) -> None:
         )
         for pair in report.pairs
     )
-    write_csv_rows(path, titles, rows)
+    _write_csv(path, titles, rows)
 
 
-def write_csv_rows(path: Path, titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def _write_csv(path: Path, titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a table as CSV, whole or not at all; texts that a spreadsheet would run are escaped.
 
     Raises

@@ -9,7 +9,7 @@ from typing import Any
 
 from datumaro.components.dataset_base import DatasetItem, IDataset
 
-from ..flags import DEFAULT_K, add_search_arguments
+from ..flags import add_search_arguments
 from ..freshness import fresh_items
 from ..logs import log
 from ..records import ItemKey
@@ -63,35 +63,13 @@ class ClipSearch(StoreTransform):
         *,
         store: str | Path,
         query: str | Sequence[str] = (),
-        image: str | Sequence[str] = (),
-        item: str | Sequence[str] = (),
-        minus: str | Sequence[str] = (),
-        not_image: str | Sequence[str] = (),
-        not_item: str | Sequence[str] = (),
-        k: int = DEFAULT_K,
-        subset: str | Sequence[str] = (),
-        split: str | Sequence[str] = (),
-        label: str | Sequence[str] = (),
-        model: str | None = None,
-        exact: bool = False,
         skip_stale: bool = False,
         from_datum: bool = False,
+        **options: Any,
     ) -> None:
         super().__init__(extractor, store, skip_stale, from_datum)
-        self._queries = _listed(query)
-        self._flags: dict[str, Any] = {
-            "image": _listed(image),
-            "item": _listed(item),
-            "minus": _listed(minus),
-            "not_image": _listed(not_image),
-            "not_item": _listed(not_item),
-            "subset": _listed(subset),
-            "split": _listed(split),
-            "label": _listed(label),
-            "k": k,
-            "model": model,
-            "exact": exact,
-        }
+        self._query = query
+        self._options = options  # those of `search_request`
         self._kept: set[ItemKey] | None = None
 
     def __iter__(self) -> Iterator[DatasetItem]:
@@ -103,7 +81,7 @@ class ClipSearch(StoreTransform):
                 yield item
 
     def _found(self) -> set[ItemKey]:
-        queries, options = search_request(self._queries, **self._flags)
+        queries, options = search_request(self._query, **self._options)
         items = {ItemKey(item.subset, item.id) for item in self._extractor}
         if not items:
             return set()
@@ -116,7 +94,3 @@ class ClipSearch(StoreTransform):
         kept = {hit.key for hit in found.hits}
         log.info("clip_search: %d of %s kept", len(kept), counted(len(items), "items"))
         return kept
-
-
-def _listed(value: str | Sequence[str]) -> list[str]:
-    return [value] if isinstance(value, str) else list(value)

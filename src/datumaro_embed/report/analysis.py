@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice, zip_longest
 from typing import Any
 
@@ -117,7 +117,7 @@ class Analysis:
         return found
 
     def _by_row(self, ranked: Ranked) -> Ranked:
-        return Ranked(self.rows[ranked.rows].tolist(), ranked.similarities, ranked.note)
+        return replace(ranked, rows=self.rows[ranked.rows].tolist())
 
     def _shown_rows(self, group: DuplicateGroup) -> list[int]:
         """First members of each split in turn, so that a leak shows both of its sides."""

@@ -56,17 +56,20 @@ class QueryEmbedder:
         self._checked = False
 
     def __call__(self, query: QueryInput) -> npt.NDArray[Any]:
+        vector: npt.NDArray[Any]
         if isinstance(query, ItemKey):
-            return self._of_item(query)
-        if isinstance(query, str):
+            (vector,) = self._of_item(query)
+        elif isinstance(query, str):
             if not query.strip():
                 raise UsageError("A query is empty. Type what to search for.")
-            return _first(self._encode().embed_texts([query]))
-        if isinstance(query, Path):
-            return self._of_file(query)
-        if isinstance(query, Image.Image):
-            return _first(self._encode().embed_images([query], self._store.depth_range))
-        return self._of_vector(query)
+            (vector,) = self._encode().embed_texts([query])
+        elif isinstance(query, Path):
+            (vector,) = self._of_file(query)
+        elif isinstance(query, Image.Image):
+            (vector,) = self._encode().embed_images([query], self._store.depth_range)
+        else:
+            vector = self._of_vector(query)
+        return vector
 
     def _of_vector(self, query: object) -> npt.NDArray[Any]:
         try:
@@ -96,13 +99,13 @@ class QueryEmbedder:
                 key=key,
                 status=status,
             )
-        return _first(self._store.embeddings([row]))
+        return self._store.embeddings([row])
 
     def _of_file(self, path: Path) -> npt.NDArray[Any]:
         if not path.is_file():
             raise UsageError(f"There is no image file '{path}'. Check the path.", path=str(path))
         try:
-            return _first(self._encode().embed_images([path], self._store.depth_range))
+            return self._encode().embed_images([path], self._store.depth_range)
         except ItemFailedError as error:
             reason = error.facts.get("reason", error)
             raise ItemFailedError(
@@ -117,11 +120,6 @@ class QueryEmbedder:
             _refuse_other_model(self._store, self._encoder.name, self._encoder.fingerprint)
             self._checked = True
         return self._encoder
-
-
-def _first(vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    vector: npt.NDArray[Any] = vectors[0]
-    return vector
 
 
 def _load_encoder(store: EmbeddingStore, model: str | None) -> Encoder:

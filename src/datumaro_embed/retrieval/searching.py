@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 Float64Array = npt.NDArray[np.float64]
+Texts = str | Sequence[str]
 
 _MAX_GRAPH_K = 1000
 _graphs: WeakKeyDictionary[EmbeddingStore, tuple[tuple[int, int, int], RowGraph]] = (
@@ -87,19 +88,19 @@ class SearchResult:
 
 
 def search_request(
-    queries: list[str],
+    queries: Texts,
     *,
-    image: list[str],
-    item: list[str],
-    minus: list[str],
-    not_image: list[str],
-    not_item: list[str],
-    k: int,
-    subset: list[str],
-    split: list[str],
-    label: list[str],
-    model: str | None,
-    exact: bool,
+    image: Texts = (),
+    item: Texts = (),
+    minus: Texts = (),
+    not_image: Texts = (),
+    not_item: Texts = (),
+    k: int = DEFAULT_K,
+    subset: Texts = (),
+    split: Texts = (),
+    label: Texts = (),
+    model: str | None = None,
+    exact: bool = False,
 ) -> tuple[list[QueryInput], SearchOptions]:
     """Turn the flags of `flags.add_search_arguments` into queries and options.
 
@@ -108,19 +109,28 @@ def search_request(
     UsageError
         No query, an empty one, a k below 1, or an item that is not SUBSET/ID.
     """
-    plus: list[QueryInput] = [*queries, *map(Path, image), *map(_item_key, item)]
+    queries, minus = _listed(queries), _listed(minus)
+    plus: list[QueryInput] = [
+        *queries,
+        *map(Path, _listed(image)),
+        *map(_item_key, _listed(item)),
+    ]
     if not plus:
         raise UsageError("There is no query. Give a text, an ``image`` or an ``item``.")
     if any(isinstance(query, str) and not query.strip() for query in [*queries, *minus]):
         raise UsageError("A query is empty. Type what to search for.")
     options = SearchOptions(
         k=k,
-        minus=(*minus, *map(Path, not_image), *map(_item_key, not_item)),
-        filters=Filters(tuple(subset), tuple(split), tuple(label)),
+        minus=(*minus, *map(Path, _listed(not_image)), *map(_item_key, _listed(not_item))),
+        filters=Filters(subset, split, label),
         model=model,
         exact=exact,
     )
     return plus, options
+
+
+def _listed(texts: Texts) -> Sequence[str]:
+    return [texts] if isinstance(texts, str) else texts
 
 
 def _item_key(text: str) -> ItemKey:
@@ -200,11 +210,8 @@ def run_search(
 ) -> SearchResult:
     """As `search`, and tell whether an index was used.
 
-    Parameters
-    ----------
-    keep : callable, optional
-        Hits for which it is false are passed over; the next ones take their places. It is asked
-        for hits in their order until there are k, for one more than once.
+    Hits for which `keep` is false are passed over; the next ones take their places. It is asked
+    for hits in their order until there are k, for one more than once.
     """
     if not queries:
         raise UsageError("There is no query. Give a text, an image, an item or a vector.")
