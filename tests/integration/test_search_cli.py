@@ -138,7 +138,7 @@ def test_duplicates_in_three_forms(store: Path, tmp_path: Path) -> None:
     ("command", "message"),
     [
         (["search", "{tmp}/nowhere.h5", "a"], "No store at"),
-        (["search", "{foreign}", "a"], "no embedding store"),
+        (["search", "{foreign}", "a"], "not an embedding store"),
         (["search", "{store}"], "There is no query"),
         (["search", "{store}", ""], "A query is empty"),
         (["search", "{store}", "a", "--not", " "], "A query is empty"),
@@ -159,7 +159,7 @@ def test_duplicates_in_three_forms(store: Path, tmp_path: Path) -> None:
         ),
         (["index", "{tmp}/nowhere.h5"], "No store at"),
         (["duplicates", "{tmp}/nowhere.h5"], "No store at"),
-        (["duplicates", "{foreign}"], "no embedding store"),
+        (["duplicates", "{foreign}"], "not an embedding store"),
         (["duplicates", "{store}", "--threshold", "2"], "above 0 and at most 1, not 2"),
         (["duplicates", "{store}", "--threshold", "0"], "above 0 and at most 1, not 0"),
     ],

@@ -150,7 +150,7 @@ class Crew:
         if ready != self._agreed:
             raise ClusterError(
                 f"Nodes differ: one has {self._agreed}, another {ready}. Give every node the same "
-                "dataset and model, and name --precision."
+                "dataset and model, and name the ``precision``."
             )
 
     def _say_that_none_began(self) -> None:

@@ -10,22 +10,24 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, groupby
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import StoreCorruptError, UsageError
+from ..errors import StoreCorruptError, StoreNotFoundError, UsageError
 from ..records import Categories, ItemKey
+from ..sharding import Parts, Shard, named
 from ..store import EmbeddingStore, open_store
 from ..store.run import Hdf5Run
 from ..tally import counted
 from .output import checked_output, run_like
-from .parts import expand, merged_provenance, refuse_incomplete
 
 __all__ = ["MergeSummary", "copy_rows", "merge_stores"]
 
 _ON_DUPLICATE = ("error", "first", "last")
+_PART_KEYS = {"number", "count", "dataset_n_items", "dataset_keys_sha256"}
 Place = tuple[int, int]
 """Store and row."""
 
@@ -90,16 +92,16 @@ def merge_stores(
         raise UsageError(f"``on_duplicate`` must be one of {', '.join(_ON_DUPLICATE)}.")
     place = checked_output(output, replace=replace)
     with ExitStack() as stack:
-        opened = [stack.enter_context(open_store(path)) for path in expand(stores)]
+        opened = [stack.enter_context(open_store(path)) for path in _expand(stores)]
         _refuse_other_kinds(opened)
-        refuse_incomplete(opened)
+        _refuse_incomplete(opened)
         for store in opened:
             _refuse_damage(store)
         with run_like(opened[0], place, "merge") as run:
             n_items, n_dropped = _write(opened, run, on_duplicate)
             run.set_categories(*_categories(opened))
             created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            run.seal({**merged_provenance(opened), "created": created})
+            run.seal({**_merged_provenance(opened), "created": created})
     return MergeSummary(os.fspath(output), n_items, n_dropped)
 
 
@@ -221,3 +223,75 @@ def _full_labels(
     if not isinstance(full.get("label"), dict) or not named:
         return {}
     return {"label": {**full["label"], "items": [named.get(n, {"name": n}) for n in labels]}}
+
+
+def _expand(stores: Sequence[str | os.PathLike[str]]) -> Iterator[Path]:
+    """Replace each folder of parts by its parts; refuse one that lacks some, or mixes divisions."""
+    for path in map(Path, stores):
+        parts = Parts.at(path)
+        if parts is None:
+            yield path
+            continue
+        if missing := parts.missing():
+            raise _incomplete(str(path), missing)
+        yield from parts.finished().values()
+
+
+def _refuse_incomplete(stores: Sequence[EmbeddingStore]) -> None:
+    """Check stores that runs with a shard wrote against each other; others are no parts.
+
+    Raises
+    ------
+    UsageError
+        Of several divisions, or of a dataset that had other items at another time.
+    StoreNotFoundError
+        Parts are missing; the message names them.
+    """
+    parts = {store.path: found for store in stores if (found := _part(store)) is not None}
+    if not parts:
+        return
+    first_path, first = next(iter(parts.items()))
+    for path, other in parts.items():
+        if other["count"] != first["count"]:
+            raise UsageError(
+                f"'{first_path}' is a part of {first['count']} and '{path}' of {other['count']}; "
+                "parts of several divisions have items in common. Merge those of one."
+            )
+        if other["dataset_keys_sha256"] != first["dataset_keys_sha256"]:
+            raise UsageError(
+                f"The dataset had {counted(first['dataset_n_items'], 'items')} when '{first_path}' "
+                f"was made and {other['dataset_n_items']:,}, not the same, when '{path}' was. Run "
+                "the shards again; they re-use what is unchanged."
+            )
+    numbers = {part["number"] for part in parts.values()}
+    missing = [shard for shard in Shard.all_of(first["count"]) if shard.number not in numbers]
+    if missing:
+        raise _incomplete("What is to be merged", missing)
+
+
+def _merged_provenance(stores: Sequence[EmbeddingStore]) -> dict[str, Any]:
+    """Return what the first store says of itself, and of each in what else it differs.
+
+    A merged store is no part any more, so ``shard`` is only told of each store.
+    """
+    first = stores[0].provenance
+    own = ("created", "shard")
+    merged = [
+        {"uuid": store.uuid, "n_rows": store.n_rows}
+        | {k: v for k, v in store.provenance.items() if k in own or first.get(k) != v}
+        for store in stores
+    ]
+    return {key: value for key, value in first.items() if key != "shard"} | {"merged": merged}
+
+
+def _part(store: EmbeddingStore) -> dict[str, Any] | None:
+    found = store.provenance.get("shard")
+    return found if isinstance(found, dict) and found.keys() >= _PART_KEYS else None
+
+
+def _incomplete(what: str, missing: Sequence[Shard]) -> StoreNotFoundError:
+    return StoreNotFoundError(
+        f"{what} lacks the shards {named(missing)}. Run `datumaro-embed embed` with --shard "
+        f"{missing[0]}{' and so on' if len(missing) > 1 else ''}; what is begun goes on.",
+        missing=[str(shard) for shard in missing],
+    )

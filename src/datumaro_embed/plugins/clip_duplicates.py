@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,6 @@ from ..logs import log
 from ..outputs import check_output
 from ..records import ItemKey
 from ..store import open_store
-from .numbers import Numbers
 from .transform import StoreTransform
 
 __all__ = ["ClipDuplicates"]
@@ -124,7 +124,7 @@ class ClipDuplicates(StoreTransform):
         if self._changes is None:
             with self._errors():
                 self._changes = self._planned()
-        numbers = Numbers(self._extractor if self._action in _MOVES else ())
+        numbers = _Numbers(self._extractor if self._action in _MOVES else ())
         for item in self._extractor:
             change = self._changes.get(ItemKey(item.subset, item.id))
             if change is None:
@@ -179,9 +179,52 @@ class ClipDuplicates(StoreTransform):
             )
 
 
-def _changed(item: DatasetItem, change: Change, numbers: Numbers) -> DatasetItem:
+def _changed(item: DatasetItem, change: Change, numbers: _Numbers) -> DatasetItem:
     if change.key.subset != item.subset:
         return item.wrap(
             id=change.key.id, subset=change.key.subset, **numbers.fit(item, change.key.subset)
         )
     return item.wrap(attributes={**item.attributes, **change.attributes})
+
+
+class _Numbers:
+    """Numbers that are unique in a subset (COCO's image and annotation ids), kept so by a move.
+
+    Datumaro's COCO exporter writes them as they are, twice if they are.
+    """
+
+    def __init__(self, items: Iterable[DatasetItem]) -> None:
+        self._images: dict[str, set[int]] = defaultdict(set)
+        self._annotations: dict[str, set[int]] = defaultdict(set)
+        for item in items:
+            if isinstance(number := item.attributes.get("id"), int):
+                self._images[item.subset].add(number)
+            self._annotations[item.subset].update(ann.id for ann in item.annotations)
+        self._next_image = 1 + max((max(used) for used in self._images.values() if used), default=0)
+        self._next_annotation = 1 + max(
+            (max(used) for used in self._annotations.values() if used), default=0
+        )
+
+    def fit(self, item: DatasetItem, subset: str) -> dict[str, Any]:
+        """Give attributes and annotations with which the item can be put into another subset."""
+        attributes = dict(item.attributes)
+        if attributes.get("id") in self._images[subset]:
+            attributes["id"] = self._next_image
+            self._next_image += 1
+        if isinstance(number := attributes.get("id"), int):
+            self._images[subset].add(number)
+        return {"attributes": attributes, "annotations": self._fit_annotations(item, subset)}
+
+    def _fit_annotations(self, item: DatasetItem, subset: str) -> list[Any]:
+        """Renumber all annotations of an item together, so that its groups stay together."""
+        used = self._annotations[subset]
+        numbers = {ann.id for ann in item.annotations if ann.id}
+        renumbered = {}
+        if numbers & used:
+            renumbered = {old: self._next_annotation + n for n, old in enumerate(sorted(numbers))}
+            self._next_annotation += len(numbers)
+        used.update(renumbered.get(number, number) for number in numbers)
+        return [
+            ann.wrap(id=renumbered.get(ann.id, ann.id), group=renumbered.get(ann.group, ann.group))
+            for ann in item.annotations
+        ]

@@ -3,7 +3,7 @@
 from .filters import Filters, labels_of_rows, matching_rows
 from .indexing import build_index
 from .query import compose
-from .saving import check_folder, media_root_of, save_hits, search_files, stale_query
+from .saving import check_folder, media_file, media_root_of, save_hits, search_files, stale_query
 from .searching import (
     SearchOptions,
     SearchResult,
@@ -22,6 +22,7 @@ __all__ = [
     "compose",
     "labels_of_rows",
     "matching_rows",
+    "media_file",
     "media_root_of",
     "run_search",
     "save_hits",

@@ -19,7 +19,14 @@ from ..tally import counted
 from .query import QueryInput
 from .searching import SearchOptions, SearchResult, run_search
 
-__all__ = ["check_folder", "media_root_of", "save_hits", "search_files", "stale_query"]
+__all__ = [
+    "check_folder",
+    "media_file",
+    "media_root_of",
+    "save_hits",
+    "search_files",
+    "stale_query",
+]
 
 _MAX_NAME = 50
 _PROBLEMS_SHOWN = 20
@@ -74,7 +81,7 @@ def search_files(
 
     @cache
     def problem(row: int) -> str:
-        found, source = _source(store.item(row).path, media_root)
+        found, source = media_file(store.item(row).path, media_root)
         return found if source is None else _difference(source, store.content_sha256[row].tobytes())
 
     def is_fresh(hit: Hit) -> bool:
@@ -143,7 +150,7 @@ def save_hits(
         directory.mkdir(exist_ok=True)
         width = max(3, len(str(len(hits))))
         for rank, hit in enumerate(hits, start=1):
-            problem, source = _source(hit.path, media_root)
+            problem, source = media_file(hit.path, media_root)
             if source is not None:
                 name = f"{rank:0{width}}_{hit.similarity:.4f}_{_safe(hit.key.id)}{source.suffix}"
                 expected = store.content_sha256[hit.row].tobytes()
@@ -170,8 +177,8 @@ def save_hits(
     return problems
 
 
-def _source(name: str, media_root: Path) -> tuple[str, Path | None]:
-    """Find the file of an item, or why it is not copied."""
+def media_file(name: str, media_root: Path) -> tuple[str, Path | None]:
+    """Find the file of an item, or why it is not read: nothing outside the media root is."""
     if not name:
         return "the item has no image file", None
     root = media_root.resolve()
