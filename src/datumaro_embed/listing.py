@@ -118,7 +118,7 @@ def changes_lines(changes: Mapping[ItemKey, Change], summary: str) -> Iterator[s
         for key, change in islice(changes.items(), _SHOWN_PAIRS)
     ]
     yield from _table(("group", "item", "becomes", "copy of"), rows, right=(0,))
-    yield from _more(len(changes), _SHOWN_PAIRS)
+    yield from _more(len(changes), _SHOWN_PAIRS, "--csv FILE")
 
 
 def write_changes_csv(changes: Mapping[ItemKey, Change], action: str, path: Path) -> None:
@@ -188,9 +188,9 @@ def _groups_table(groups: Sequence[DuplicateGroup]) -> Iterator[str]:
     yield from _more(len(groups), _SHOWN_GROUPS)
 
 
-def _more(n: int, shown: int) -> Iterator[str]:
+def _more(n: int, shown: int, ways: str = "--json or --csv FILE") -> Iterator[str]:
     if n > shown:
-        yield f"… and {n - shown} more (--json or --csv FILE gives all)"
+        yield f"… and {n - shown} more ({ways} gives all)"
 
 
 def _group_object(group: DuplicateGroup) -> dict[str, Any]:

@@ -55,11 +55,6 @@ def plan_changes(
         Items that may be touched; other members of a group are left out of account.
     taken : iterable of ItemKey
         Further keys that no item may get.
-
-    Returns
-    -------
-    dict
-        Key → its change; no entry for items that stay as they are.
     """
     check_action(action)
     known, used = set(keys), {*keys, *taken}

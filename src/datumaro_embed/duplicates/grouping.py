@@ -107,18 +107,8 @@ def equal_files(
 ) -> tuple[IntArray, IntArray]:
     """Pair rows of equal content hash: each with the first of them, and the first in each split.
 
-    Parameters
-    ----------
-    hashes : array of shape (n_rows, 32)
-        Zero where it is unknown.
-    rows : array of shape (n,)
-        Ascending; those to look at.
-    splits : array of shape (n_rows,)
-
-    Returns
-    -------
-    first, second : arrays of shape (n_pairs,)
-        First below second, each pair once; at most as many as rows, times the splits.
+    `hashes` (n_rows, 32) are zero where unknown; `rows` ascend. Returns the first and second row of
+    each pair, first below second, each once; at most as many as rows, times the splits.
     """
     known = rows[hashes[rows].any(axis=1)]
     whole = np.ascontiguousarray(hashes[known]).view(np.dtype((np.void, hashes.shape[1])))

@@ -21,13 +21,8 @@ __all__ = ["checked_output", "run_like"]
 def checked_output(output: str | os.PathLike[str], *, replace: bool | None = None) -> StorePlace:
     """Return the place of a store that may be written.
 
-    What is there may be replaced where `replace` is true; it is None where the caller cannot.
-
-    Raises
-    ------
-    StoreExistsError
-        A store is there, or segments of a run towards it, and they are not to be replaced.
-    UsageError, StoreWriteError
+    What is there (a store, segments of a run towards it) may be replaced where `replace` is true;
+    it is None where the caller cannot.
     """
     place = StorePlace.of(output)
     place.check()

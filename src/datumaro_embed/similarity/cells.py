@@ -34,12 +34,7 @@ def likely_pairs(
     classes: IntArray | None = None,
     progress: bool = False,
 ) -> Iterator[PairBlock]:
-    """As `pairs.similar_pairs`, but a few pairs may be missed.
-
-    Yields
-    ------
-    PairBlock
-        A pair may come twice, and be counted twice where it is not listed.
+    """As `pairs.similar_pairs`, but a few pairs may be missed, and a pair may come twice.
 
     Notes
     -----

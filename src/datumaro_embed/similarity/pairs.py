@@ -68,7 +68,7 @@ def similar_pairs(
     classes: IntArray | None = None,
     progress: bool = False,
 ) -> Iterator[PairBlock]:
-    """Yield every pair of some rows whose cosine is at least a threshold.
+    """Yield every pair of some rows whose cosine is at least a threshold, once, in any order.
 
     Where nearly all rows are near each other (a fixed camera), only the nearest of each row in each
     class are listed, and what connects the others; the rest is counted.
@@ -83,13 +83,6 @@ def similar_pairs(
         In (0, 1].
     classes : array of shape (n_rows,), optional
         Of each row of `vectors`, such as its split.
-    progress : bool
-        Show a bar where stderr is a terminal.
-
-    Yields
-    ------
-    PairBlock
-        Each pair once, in no particular order.
 
     Notes
     -----
@@ -211,21 +204,9 @@ def chosen_pairs(
 ) -> tuple[IntArray, IntArray]:
     """Choose pairs of a tile: the nearest of each row in each class, and what connects the rest.
 
-    Parameters
-    ----------
-    cosines : array of shape (m, n), float32
-    passing : array of shape (m, n)
-        Pairs to choose from.
-    classes : array of shape (n,)
-        Of the columns.
-    is_square : bool
-        Columns are the same rows again.
-
-    Returns
-    -------
-    i, j : arrays of shape (n_pairs,)
-        Places in the tile. At most 4 for each row and class, and 2 (m + n). They connect whatever
-        `passing` connects.
+    Of the pairs that pass in an (m, n) tile, at most 4 for each row and class of the columns, and
+    2 (m + n), as two arrays of places. They connect whatever `passing` connects. In a square tile
+    the columns are the same rows again.
     """
     parts = [_nearest(cosines, passing & (classes == c)) for c in np.unique(classes)]
     rows, columns = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
