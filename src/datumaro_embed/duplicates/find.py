@@ -112,7 +112,7 @@ def find_duplicates(
     Some 15 s for 100,000 rows of length 512 on two cores, half a minute for a million, by cells.
     Failed items have no vector and are in no group.
     """
-    check_finding(threshold, keep_split)
+    check_finding(threshold=threshold, keep_split=keep_split)
     with nullcontext(store) if isinstance(store, EmbeddingStore) else open_store(store) as opened:
         rows = np.flatnonzero(matching_rows(opened))
         splits = opened.splits.astype(np.int64)
@@ -145,7 +145,9 @@ def _keep_order(keep_split: str) -> tuple[Split, ...]:
     return (wanted, *(split for split in others if split is not wanted))
 
 
-def check_finding(threshold: float, keep_split: str) -> None:
+def check_finding(
+    *, threshold: float = DEFAULT_THRESHOLD, keep_split: str = DEFAULT_KEEP_SPLIT, **_: object
+) -> None:
     """Refuse arguments of `find_duplicates` before anything is read; raises `UsageError`."""
     check_threshold(threshold)
     _keep_order(keep_split)

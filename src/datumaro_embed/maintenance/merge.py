@@ -98,10 +98,12 @@ def merge_stores(
         for store in opened:
             _refuse_damage(store)
         with run_like(opened[0], place, "merge") as run:
-            n_items, n_dropped = _write(opened, run, on_duplicate)
+            chosen = _chosen(opened, on_duplicate)
+            n_items = copy_rows(opened, chosen, run, _label_maps(opened))
             run.set_categories(*_categories(opened))
             created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             run.seal({**_merged_provenance(opened), "created": created})
+        n_dropped = sum(store.n_rows for store in opened) - n_items
     return MergeSummary(os.fspath(output), n_items, n_dropped)
 
 
@@ -129,24 +131,23 @@ def _refuse_damage(store: EmbeddingStore) -> None:
         )
 
 
-def _write(stores: Sequence[EmbeddingStore], run: Hdf5Run, on_duplicate: str) -> tuple[int, int]:
-    n_items = n_dropped = 0
+def _chosen(stores: Sequence[EmbeddingStore], on_duplicate: str) -> Iterator[Place]:
+    """Yield for each key in order the store and row to take."""
 
-    def chosen() -> Iterator[Place]:
-        nonlocal n_items, n_dropped
-        for key, places in _by_key(stores):
-            if len(places) > 1 and on_duplicate == "error":
-                one, two = (stores[source].path for source, _ in places[:2])
-                raise UsageError(
-                    f"'{key}' is in '{one}' and in '{two}'. Choose which one wins: "
-                    "``on_duplicate`` first or last.",
-                    key=key,
-                )
-            n_items, n_dropped = n_items + 1, n_dropped + len(places) - 1
-            yield places[-1] if on_duplicate == "last" else places[0]
+    def entries(source: int, store: EmbeddingStore) -> Iterator[tuple[ItemKey, int, int]]:
+        return ((store.key(row), source, row) for row in range(store.n_rows))
 
-    copy_rows(stores, chosen(), run, _label_maps(stores))
-    return n_items, n_dropped
+    merged = heapq.merge(*(entries(source, store) for source, store in enumerate(stores)))
+    for key, found in groupby(merged, key=itemgetter(0)):
+        places = [(source, row) for _, source, row in found]
+        if len(places) > 1 and on_duplicate == "error":
+            one, two = (stores[source].path for source, _ in places[:2])
+            raise UsageError(
+                f"'{key}' is in '{one}' and in '{two}'. Choose which one wins: ``on_duplicate`` "
+                "first or last.",
+                key=key,
+            )
+        yield places[-1] if on_duplicate == "last" else places[0]
 
 
 def copy_rows(
@@ -154,30 +155,21 @@ def copy_rows(
     places: Iterator[Place],
     run: Hdf5Run,
     labels: Sequence[npt.NDArray[np.int32] | None],
-) -> None:
-    """Copy rows in order of their keys; rows that follow each other go at once.
+) -> int:
+    """Copy rows in order of their keys, those that follow each other at once; return how many.
 
     `labels` has for each store the new number of each label, None where they stay.
     """
-    source = first = stop = -1
+    n_rows, source, first, stop = 0, -1, -1, -1
     for new_source, row in chain(places, [(-1, -1)]):
         if (new_source, row) == (source, stop):
             stop += 1
             continue
         if stop > first:
             run.extend(stores[source], first, stop, labels=labels[source])
+        n_rows += stop - first
         source, first, stop = new_source, row, row + 1
-
-
-def _by_key(stores: Sequence[EmbeddingStore]) -> Iterator[tuple[ItemKey, list[Place]]]:
-    """Yield each key in order, with the stores and rows that have it."""
-
-    def entries(source: int, store: EmbeddingStore) -> Iterator[tuple[ItemKey, int, int]]:
-        return ((store.key(row), source, row) for row in range(store.n_rows))
-
-    merged = heapq.merge(*(entries(source, store) for source, store in enumerate(stores)))
-    for key, found in groupby(merged, key=itemgetter(0)):
-        yield key, [(source, row) for _, source, row in found]
+    return n_rows
 
 
 def _all_labels(stores: Sequence[EmbeddingStore]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from ..duplicates import (
     plan_summary,
 )
 from ..errors import UsageError
-from ..flags import DEFAULT_KEEP_SPLIT, DEFAULT_THRESHOLD, add_duplicate_arguments
+from ..flags import add_duplicate_arguments
 from ..freshness import fresh_items
 from ..listing import changes_lines, write_changes_csv
 from ..logs import log
@@ -88,7 +88,7 @@ class ClipDuplicates(StoreTransform):
     @classmethod
     def check_arguments(cls, parsed: dict[str, Any]) -> None:
         """Refuse a wrong threshold, split or file."""
-        check_finding(parsed["threshold"], parsed["keep_split"])
+        check_finding(**parsed)
         if parsed["csv"] is not None:
             check_output(parsed["csv"])
         super().check_arguments(parsed)
@@ -99,23 +99,15 @@ class ClipDuplicates(StoreTransform):
         *,
         store: str | Path,
         action: str = ACTIONS[0],
-        threshold: float = DEFAULT_THRESHOLD,
-        across_splits: bool = False,
-        all_pairs: bool | None = None,
-        keep_split: str = DEFAULT_KEEP_SPLIT,
         skip_stale: bool = False,
         dry_run: bool = False,
         csv: str | Path | None = None,
         from_datum: bool = False,
+        **options: Any,
     ) -> None:
         super().__init__(extractor, store, skip_stale, from_datum)
         self._action = action
-        self._find: dict[str, Any] = {
-            "threshold": threshold,
-            "across_splits": across_splits,
-            "all_pairs": all_pairs,
-            "keep_split": keep_split,
-        }
+        self._options = options  # those of `find_duplicates`
         self._dry_run = dry_run
         self._csv = csv
         self._changes: Mapping[ItemKey, Change] | None = None
@@ -140,7 +132,7 @@ class ClipDuplicates(StoreTransform):
             return {}
         with open_store(self._store) as store:
             fresh = fresh_items(store, self._extractor, skip_stale=self._skip_stale)
-            groups = find_duplicates(store, progress=True, **self._find).groups
+            groups = find_duplicates(store, progress=True, **self._options).groups
         changes = plan_changes(groups, self._action, fresh, taken=keys)
         summary = plan_summary(changes, self._action, len(keys))
         if self._csv is not None:
@@ -159,7 +151,7 @@ class ClipDuplicates(StoreTransform):
         Before any image is compared, as no store makes these right.
         """
         check_action(self._action)
-        check_finding(self._find["threshold"], self._find["keep_split"])
+        check_finding(**self._options)
         if self._csv is not None:
             check_output(self._csv)
         name = format_of(self._extractor) if self._from_datum else None
