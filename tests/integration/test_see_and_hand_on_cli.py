@@ -37,7 +37,7 @@ def foreign(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("command", [("report",), ("convert", "--to", "csv")])
 def test_no_store_here(tmp_path: Path, foreign: Path, command: tuple[str, ...]) -> None:
-    for store, words in [(tmp_path / "gone.h5", "gone.h5"), (foreign, "no embedding store")]:
+    for store, words in [(tmp_path / "gone.h5", "gone.h5"), (foreign, "not an embedding store")]:
         name, *flags = command
         done = run("datumaro-embed", name, store, *flags, "-o", tmp_path / "out")
         assert (done.returncode, done.stdout) == (1, "")
@@ -69,5 +69,5 @@ def test_vectors_without_ids(tmp_path: Path) -> None:
     done = run("datumaro-embed", "import", tmp_path / "v.npy", "-o", tmp_path / "s.h5")
     assert done.returncode == 1
     assert done.stderr == (
-        "datumaro-embed: An .npy file holds no ids; give them with --ids FILE.\n"
+        "datumaro-embed: An .npy file holds no ids; name their file with --ids.\n"
     )
