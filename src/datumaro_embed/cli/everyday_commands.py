@@ -107,9 +107,9 @@ def _verify(store: Path, dataset: str | None, follow_symlinks: bool, partial: bo
 
     with opened_store(store, partial=partial) as opened:
         problems = opened.verify()
-        ways = f"`datumaro-embed repair {store} -o NEW` saves the rows that are sound"
+        ways = f"run `datumaro-embed repair {store} -o NEW` to save the sound rows"
         if not problems:
-            ways = "the same `embed` command again takes over what has changed"
+            ways = "run the same `embed` command again to update what has changed"
         if dataset is not None:
             imported = import_dataset(dataset, follow_symlinks=follow_symlinks)
             problems += compare_with_dataset(opened, imported.source)

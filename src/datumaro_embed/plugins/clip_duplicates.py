@@ -41,23 +41,27 @@ _ONLY = {"default"}  # the subset of a dataset that has none; ImageNet has a lay
 class ClipDuplicates(StoreTransform):
     r"""Set apart, drop, move or tag near-duplicates, by the vectors of a store.
 
-    One item of each group stays: of the split that --keep-split names; then of
-    train before val before test before other subsets; then the one with most
-    annotations, then most pixels, then the first by name. The others are put into
-    the subset `duplicated` (separate), dropped (drop), put into the subset of the
-    one that stays, so that no group is in two splits (move), or get the attributes
-    `duplicate_group` and `duplicate_of` (tag; only in formats that keep them).
+    One item of each group stays. The order of preference is: the split that
+    --keep-split names, train, val, test, other subsets; then the most annotations,
+    the most pixels, the first name. --action says what happens to the others:
 
-    Every image is compared with the one that was embedded. Where an item is not in
-    the store, or its image has changed, nothing is written. OUT must be a new or
-    empty folder outside DATA.
+    separate  they move to the subset `duplicated`
+    drop      they are dropped
+    move      they move to the subset of the item that stays, so that no group is
+              in two splits
+    tag       they get the attributes `duplicate_group` and `duplicate_of`, in
+              formats that keep attributes
+
+    Every image is compared with the one that was embedded: if an item is not in the
+    store or its image has changed, nothing is written. OUT must be a new or empty
+    folder outside DATA.
 
     Show what would be dropped:
 
         datum transform -t clip_duplicates -o OUT DATA -- \
             --store embeddings.h5 --action drop --dry-run
 
-    End leakage between train, val and test; what is in test stays:
+    Remove leakage between train, val and test, and keep test complete:
 
         datum transform -t clip_duplicates -o OUT DATA -- \
             --store embeddings.h5 --action drop --across-splits --keep-split test

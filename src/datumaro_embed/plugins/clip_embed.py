@@ -25,8 +25,8 @@ __all__ = ["ClipEmbed"]
 class ClipEmbed(DatumTransform):
     r"""Embed every image with CLIP into an HDF5 store.
 
-    Vectors, sizes and normalised annotations are written to the file that --store
-    names. Items pass through unchanged and in order.
+    The file that --store names gets vectors, sizes and normalized annotations.
+    Items pass through unchanged and in order.
 
     Embed with the small model that comes with the package:
 

@@ -24,9 +24,9 @@ __all__ = ["ClipSearch"]
 class ClipSearch(StoreTransform):
     r"""Keep the items nearest to a query, by the vectors of a store.
 
-    Of several queries the mean is searched for. Every image is compared with the
-    one that was embedded: where an item is not in the store, or its image has
-    changed, nothing is written. OUT must be a new or empty folder outside DATA.
+    Several queries are averaged. Every image is compared with the one that was
+    embedded: if an item is not in the store or its image has changed, nothing is
+    written. OUT must be a new or empty folder outside DATA.
 
     Keep the 100 items nearest to a text:
 

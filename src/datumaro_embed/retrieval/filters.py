@@ -24,14 +24,7 @@ _SUGGESTIONS = 5
 class Filters:
     """What an item must be; an empty field asks nothing, several values mean any of them.
 
-    Attributes
-    ----------
-    subsets : sequence of str
-        Names of subsets.
-    splits : sequence of str
-        ``"train"``, ``"val"``, ``"test"`` or ``"other"``.
-    labels : sequence of str
-        The item has an annotation of this label.
+    Splits are ``"train"``, ``"val"``, ``"test"`` or ``"other"``; a label is one of any annotation.
     """
 
     subsets: Sequence[str] = ()
