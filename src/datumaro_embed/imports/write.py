@@ -17,7 +17,7 @@ import pyarrow as pa
 from ..adapter.dataset import split_of
 from ..errors import UsageError
 from ..outputs import check_output
-from ..records import AnnotationRecord, Categories, ItemKey, ItemRecord, Status
+from ..records import Categories, ItemKey, ItemRecord, Status
 from ..store import Hdf5Stores
 from ..store.arrow import METADATA_KEY
 from ..store.codec import decode_json
@@ -203,10 +203,16 @@ def _record(row: Row, id_column: str, subset: str) -> ItemRecord:
     fields = _fields(SCHEMA["items"], row, without=("subset", "id"))
     fields.setdefault("split", split_of(key.subset))
     fields["annotations"] = tuple(
-        AnnotationRecord(**_fields(SCHEMA["annotations"], entry))
+        _made(SCHEMA["annotations"], **_fields(SCHEMA["annotations"], entry))
         for entry in row.get("annotations") or ()
     )
-    return ItemRecord(key=key, **fields)
+    made: ItemRecord = _made(SCHEMA["items"], key=key, **fields)
+    return made
+
+
+def _made(table: Table, **fields: Any) -> Any:
+    assert table.record is not None
+    return table.record(**fields)
 
 
 def _fields(table: Table, row: Row, without: Sequence[str] = ()) -> Row:
