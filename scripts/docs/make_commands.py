@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from datumaro_embed.cli import build_parser
+from datumaro_embed.cli import GROUPS, build_parser
 
 TARGET = Path(__file__).parents[2] / "docs" / "commands.md"
 
@@ -22,19 +22,17 @@ def page() -> str:
     """Return the whole page."""
     parser = build_parser()
     (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    helps = {choice.dest: choice.help for choice in commands._choices_actions}
     lines = [
         "# Commands",
         "",
         "<!-- Made by scripts/docs/make_commands.py; a test compares. -->",
         "",
         "`datumaro-embed COMMAND --help` says the same. Exit status: 0 done, 1 failed with one",
-        "line of why and what to do, 2 wrong usage, 130 or 143 interrupted.",
-        "",
-        "| command | |",
-        "|---|---|",
-        *(f"| [`{name}`](#{name}) | {_cell(helps[name] or '')} |" for name in commands.choices),
+        "line of why and what to do, 2 wrong usage, 3 unfinished store, 130 or 143 interrupted.",
     ]
+    for title, group in GROUPS.items():
+        lines += ["", f"| {title} | |", "|---|---|"]
+        lines += [f"| [`{name}`](#{name}) | {_cell(line)} |" for name, (line, _) in group.items()]
     for name, command in commands.choices.items():
         lines += ["", f"## {name}", "", *_command(name, command)]
     return "\n".join(lines) + "\n"

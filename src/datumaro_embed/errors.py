@@ -1,6 +1,8 @@
 """Every error that datumaro-embed raises on purpose.
 
 Each carries its facts as attributes, pickles, and ends with the sentence that says what to do next.
+A parameter stands between double backticks in the message: Python reads its name (skip_stale), the
+command line its flag (--skip-stale).
 Where callers would expect a builtin (``FileNotFoundError``, ``ImportError``), the class is one too.
 
     DatumaroEmbedError
@@ -41,6 +43,7 @@ Where callers would expect a builtin (``FileNotFoundError``, ``ImportError``), t
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from .escaping import printable
@@ -82,13 +85,16 @@ __all__ = [
 ]
 
 
+_PARAMETER = re.compile("``([a-z_]+)``")
+
+
 class DatumaroEmbedError(Exception):
     """Root of all errors of this package; ``str(error)`` is one line that says what to do next.
 
     Attributes
     ----------
     message : str
-        The same before control characters in it are escaped.
+        The same before parameters are worded and control characters are escaped.
     facts : dict
         What the message is about, by name; each is an attribute too.
     """
@@ -101,10 +107,18 @@ class DatumaroEmbedError(Exception):
             setattr(self, name, value)
 
     def __str__(self) -> str:
-        return printable(self.message)  # ids, labels and paths in it are data
+        return printable(_PARAMETER.sub(r"\1", self.message))  # ids, labels and paths are data
+
+    def with_flags(self) -> str:
+        """Give the message to somebody who types flags: ``skip_stale`` becomes --skip-stale."""
+        return printable(_PARAMETER.sub(lambda found: _flag(found[1]), self.message))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.message, self.facts)
+
+
+def _flag(parameter: str) -> str:
+    return ("-" if len(parameter) == 1 else "--") + parameter.replace("_", "-")
 
 
 def _rebuild(

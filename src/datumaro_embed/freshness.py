@@ -31,13 +31,7 @@ _log = logging.getLogger("datumaro_embed")
 def fresh_items(store: EmbeddingStore, dataset: IDataset, *, skip_stale: bool) -> set[ItemKey]:
     """Return the items of a dataset that are, byte for byte, those that a store embedded.
 
-    Parameters
-    ----------
-    store : EmbeddingStore
-    dataset : datumaro Dataset
-    skip_stale : bool
-        Leave out items that the store does not know, or whose image has other bytes now, with a
-        warning that counts and names them; without it they are an error.
+    With `skip_stale`, others are left out, with a warning that counts and names them.
 
     Raises
     ------
@@ -74,8 +68,8 @@ def fresh_items(store: EmbeddingStore, dataset: IDataset, *, skip_stale: bool) -
     )
     if not skip_stale:
         raise StaleStoreError(
-            f"{differ} Nothing was written. Embed the dataset again, or add --skip-stale to leave "
-            "these items alone.",
+            f"{differ} Nothing was written. Embed the dataset again, or use ``skip_stale`` to "
+            "leave these items alone.",
             n_stale=stale.total,
         )
     _log.warning("%s They are skipped.", differ)

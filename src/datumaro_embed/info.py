@@ -52,12 +52,12 @@ def _count_objects(store: EmbeddingStore) -> int:
     return int(np.count_nonzero(shown & ~grouped) + np.unique(keys, axis=1).shape[1])
 
 
-def describe_items(store: EmbeddingStore, n_items: int, *, n_values: int = 6) -> Iterator[str]:
+def describe_items(store: EmbeddingStore, n_items: int) -> Iterator[str]:
     """Yield subset, id, image path, shape and first values of the first vectors."""
     for row in range(min(n_items, store.n_rows)):
         record = store.item(row)
         vector = np.asarray(store.embeddings([row])[0], dtype=np.float32)
-        values = " ".join(f"{value:+.4f}" for value in vector[:n_values])
+        values = " ".join(f"{value:+.4f}" for value in vector[:6])
         state = record.status.name.lower() + (f": {record.error}" if record.error else "")
         yield printable(
             f"{row:>6}  {record.key.subset}  {record.key.id}  {record.path or '(no file)'}  "
@@ -69,8 +69,6 @@ def describe_items(store: EmbeddingStore, n_items: int, *, n_values: int = 6) ->
 def describe_failures(store: EmbeddingStore) -> Iterator[str]:
     """Yield each cause of failures with its count, then each failed item with its reason.
 
-    Notes
-    -----
     Reads the statuses, keys and reasons of failed rows, and nothing else of any row.
     """
     rows = np.flatnonzero(store.statuses != Status.OK).tolist()

@@ -44,11 +44,6 @@ class DeferredInterrupts:
 
     Does nothing outside of the main thread, where Python allows no handlers, and leaves a signal
     ignored that is ignored (``nohup``).
-
-    Attributes
-    ----------
-    received : int or None
-        Number of the signal.
     """
 
     def __init__(self) -> None:
@@ -67,12 +62,7 @@ class DeferredInterrupts:
             signal.signal(number, handler)
 
     def raise_received(self) -> None:
-        """End a run where a signal asked for it, once what was done is kept.
-
-        Raises
-        ------
-        RunInterruptedError
-        """
+        """End a run where a signal asked for it, once what was done is kept."""
         if self.received is not None:
             raise RunInterruptedError(
                 f"Stopped by {signal.Signals(self.received).name}; nothing is lost.",

@@ -6,7 +6,8 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from .duplicates import Change, DuplicateReport
 from .escaping import csv_cell, printable
 from .files import FileSystem, publish
 from .outputs import check_output
-from .records import DuplicateGroup, DuplicatePair, ItemKey, Split
+from .records import DuplicateGroup, DuplicatePair, ItemKey
 from .retrieval import SearchResult
 from .tally import counted
 
@@ -25,7 +26,6 @@ __all__ = [
     "hits_json",
     "hits_lines",
     "write_changes_csv",
-    "write_csv_rows",
     "write_pairs_csv",
 ]
 
@@ -37,13 +37,7 @@ _SHOWN_MEMBERS = 6
 def hits_lines(result: SearchResult) -> Iterator[str]:
     """Yield a table of hits, best first."""
     rows = [
-        (
-            str(rank),
-            f"{hit.similarity:.4f}",
-            str(hit.key),
-            ", ".join(hit.labels) or "-",
-            hit.path or "-",
-        )
+        (rank, f"{hit.similarity:.4f}", hit.key, ", ".join(hit.labels) or "-", hit.path or "-")
         for rank, hit in enumerate(result.hits, start=1)
     ]
     yield from _table(("rank", "similarity", "item", "labels", "file"), rows, right=(0, 1))
@@ -59,8 +53,7 @@ def hits_json(result: SearchResult) -> str:
         {
             "rank": rank,
             "similarity": hit.similarity,
-            "subset": hit.key.subset,
-            "id": hit.key.id,
+            **asdict(hit.key),
             "row": hit.row,
             "split": hit.split.name.lower(),
             "labels": hit.labels,
@@ -68,7 +61,7 @@ def hits_json(result: SearchResult) -> str:
         }
         for rank, hit in enumerate(result.hits, start=1)
     ]
-    return _dump({"exact": result.exact, "hits": hits})
+    return json.dumps({"exact": result.exact, "hits": hits}, indent=2)
 
 
 def duplicates_lines(report: DuplicateReport) -> Iterator[str]:
@@ -100,74 +93,61 @@ def duplicates_lines(report: DuplicateReport) -> Iterator[str]:
 
 def duplicates_json(report: DuplicateReport) -> str:
     """Give the whole report as one JSON object."""
-    return _dump(
-        {
-            "threshold": report.threshold,
-            "n_items": report.n_items,
-            "all_pairs": report.all_pairs,
-            "n_pairs": report.n_pairs,
-            "n_leaks": len(report.leaks),
-            "groups": [_group_object(group) for group in report.groups],
-            "pairs": [asdict(pair) for pair in report.pairs],
-        }
-    )
+    content = {
+        "threshold": report.threshold,
+        "n_items": report.n_items,
+        "all_pairs": report.all_pairs,
+        "n_pairs": report.n_pairs,
+        "n_leaks": len(report.leaks),
+        "groups": [_group_object(group) for group in report.groups],
+        "pairs": [asdict(pair) for pair in report.pairs],
+    }
+    return json.dumps(content, indent=2)
 
 
 def changes_lines(changes: Mapping[ItemKey, Change], summary: str) -> Iterator[str]:
     """Yield a summary, and a table of the items that change."""
     yield summary
     rows = [
-        (str(change.group), str(key), "dropped" if change.dropped else _becomes(key, change), keep)
-        for key, change in list(changes.items())[:_SHOWN_PAIRS]
-        for keep in [str(change.keep)]
+        (
+            change.group,
+            key,
+            "dropped" if change.dropped else change.key if change.key != key else "tagged",
+            change.keep,
+        )
+        for key, change in islice(changes.items(), _SHOWN_PAIRS)
     ]
     yield from _table(("group", "item", "becomes", "copy of"), rows, right=(0,))
-    yield from _more(len(changes), _SHOWN_PAIRS)
-
-
-def _becomes(key: ItemKey, change: Change) -> str:
-    return str(change.key) if change.key != key else "tagged"
+    yield from _more(len(changes), _SHOWN_PAIRS, "--csv FILE")
 
 
 def write_changes_csv(changes: Mapping[ItemKey, Change], action: str, path: Path) -> None:
-    """Write one line for each item that changes.
-
-    Raises
-    ------
-    StoreExistsError, OutputFolderError, StoreWriteError
-    """
+    """Write one line for each item that changes."""
     titles = ("action", "group", "subset", "id", "new_subset", "new_id", "keep_subset", "keep_id")
     rows = (
-        (action, change.group, *_parts(key), *_new_parts(change), *_parts(change.keep))
+        (action, change.group, *astuple(key), *new, *astuple(change.keep))
         for key, change in changes.items()
+        for new in [("", "") if change.dropped else astuple(change.key)]
     )
-    write_csv_rows(path, titles, rows)
-
-
-def _parts(key: ItemKey) -> tuple[str, str]:
-    return key.subset, key.id
-
-
-def _new_parts(change: Change) -> tuple[str, str]:
-    return ("", "") if change.dropped else _parts(change.key)
+    _write_csv(path, titles, rows)
 
 
 def write_pairs_csv(report: DuplicateReport, path: Path) -> None:
-    """Write one line for each pair, with the number of its group (1, 2, … as in the report).
-
-    Raises
-    ------
-    StoreExistsError, OutputFolderError, StoreWriteError
-    """
-    names = ("group", "similarity", "identical", "across_splits")
-    write_csv_rows(
-        path,
-        [*names, "first_subset", "first_id", "second_subset", "second_id"],
-        _pair_rows(report),
+    """Write one line for each pair, with the number of its group (1, 2, … as in the report)."""
+    groups = {key: n for n, group in enumerate(report.groups, start=1) for key in group.keys}
+    titles = ["group", "similarity", "identical", "across_splits"]
+    titles += ["first_subset", "first_id", "second_subset", "second_id"]
+    rows = (
+        (
+            *(groups[pair.first], pair.similarity, int(pair.identical), int(pair.across_splits)),
+            *(*astuple(pair.first), *astuple(pair.second)),
+        )
+        for pair in report.pairs
     )
+    _write_csv(path, titles, rows)
 
 
-def write_csv_rows(path: Path, titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def _write_csv(path: Path, titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a table as CSV, whole or not at all; texts that a spreadsheet would run are escaped.
 
     Raises
@@ -184,16 +164,9 @@ def write_csv_rows(path: Path, titles: Sequence[str], rows: Iterable[Sequence[ob
     publish(path, [data], len(data), FileSystem())
 
 
-def _pair_rows(report: DuplicateReport) -> Iterator[tuple[object, ...]]:
-    groups = {key: n for n, group in enumerate(report.groups, start=1) for key in group.keys}
-    for pair in report.pairs:
-        facts = (groups[pair.first], pair.similarity, int(pair.identical), int(pair.across_splits))
-        yield (*facts, pair.first.subset, pair.first.id, pair.second.subset, pair.second.id)
-
-
 def _pairs_table(pairs: Sequence[DuplicatePair]) -> Iterator[str]:
     rows = [
-        (f"{p.similarity:.4f}", str(p.first), str(p.second), "same bytes" if p.identical else "")
+        (f"{p.similarity:.4f}", p.first, p.second, "same bytes" if p.identical else "")
         for p in pairs[:_SHOWN_PAIRS]
     ]
     yield from _table(("similarity", "item", "and", ""), rows, right=(0,))
@@ -206,28 +179,18 @@ def _groups_table(groups: Sequence[DuplicateGroup]) -> Iterator[str]:
         others = [str(key) for key in group.keys if key != group.keep]
         shown = ", ".join(others[:_SHOWN_MEMBERS])
         hidden = len(others) - _SHOWN_MEMBERS
-        rows.append(
-            (
-                str(number),
-                str(len(group.keys)),
-                f"{group.min_similarity:.4f}",
-                "+".join(_split_names(group.splits)),
-                str(group.keep),
-                shown + (f" and {hidden} more" if hidden > 0 else ""),
-            )
-        )
+        splits = "+".join(split.name.lower() for split in sorted(set(group.splits)))
+        shown += f" and {hidden} more" if hidden > 0 else ""
+        least = f"{group.min_similarity:.4f}"
+        rows.append((number, len(group.keys), least, splits, group.keep, shown))
     titles = ("group", "items", "least", "splits", "keep", "and")
     yield from _table(titles, rows, right=(0, 1, 2))
     yield from _more(len(groups), _SHOWN_GROUPS)
 
 
-def _more(n: int, shown: int) -> Iterator[str]:
+def _more(n: int, shown: int, ways: str = "--json or --csv FILE") -> Iterator[str]:
     if n > shown:
-        yield f"… and {n - shown} more (--json or --csv FILE gives all)"
-
-
-def _split_names(splits: Iterable[Split]) -> list[str]:
-    return [split.name.lower() for split in sorted(set(splits))]
+        yield f"… and {n - shown} more ({ways} gives all)"
 
 
 def _group_object(group: DuplicateGroup) -> dict[str, Any]:
@@ -240,27 +203,19 @@ def _group_object(group: DuplicateGroup) -> dict[str, Any]:
         "min_similarity": group.min_similarity,
         "max_similarity": group.max_similarity,
         "items": [
-            {**_key_object(key), "split": split.name.lower(), "labels": labels}
+            {**asdict(key), "split": split.name.lower(), "labels": labels}
             for key, split, labels in members
         ],
     }
 
 
-def _key_object(key: ItemKey) -> dict[str, str]:
-    return {"subset": key.subset, "id": key.id}
-
-
-def _dump(content: dict[str, Any]) -> str:
-    return json.dumps(content, indent=2)
-
-
 def _table(
-    titles: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()
+    titles: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[int] = ()
 ) -> Iterator[str]:
     """Align columns; `right` are those whose values end below each other."""
     if not rows:
         return
-    cells = [tuple(titles), *(tuple(map(printable, row)) for row in rows)]
+    cells = [tuple(titles), *(tuple(printable(str(cell)) for cell in row) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         aligned = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import atexit
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from .escaping import printable
 
@@ -27,11 +27,34 @@ log.addFilter(_escape)
 @contextmanager
 def each_warning_once() -> Iterator[None]:
     """Let Datumaro say a thing once, and then how often: it warns of every annotation alike."""
-    end = _begin()
+    said: Counter[str] = Counter()
+
+    def is_first(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        record.msg, record.args = printable(message), ()
+        if record.levelno < logging.WARNING or (
+            len(said) >= _MAX_REMEMBERED and message not in said
+        ):
+            return True
+        said[message] += 1
+        return said[message] == 1
+
+    root = logging.getLogger()  # Datumaro has no logger of its own
+    root.addFilter(is_first)
     try:
         yield
     finally:
-        end()
+        root.removeFilter(is_first)
+        for message, n_times in said.items():
+            if n_times > 1:
+                root.warning("%s (%d times)", printable(message), n_times)
+
+
+def each_warning_once_until_exit() -> None:
+    """Do the same until the process ends."""
+    stack = ExitStack()
+    stack.enter_context(each_warning_once())
+    atexit.register(stack.close)
 
 
 @contextmanager
@@ -47,32 +70,3 @@ def without_warnings() -> Iterator[None]:
         yield
     finally:
         root.removeFilter(is_other)
-
-
-def each_warning_once_until_exit() -> None:
-    """Do the same until the process ends."""
-    atexit.register(_begin())
-
-
-def _begin() -> Callable[[], None]:
-    said: Counter[str] = Counter()
-
-    def is_first(record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        record.msg, record.args = printable(message), ()
-        if record.levelno < logging.WARNING or (
-            len(said) >= _MAX_REMEMBERED and message not in said
-        ):
-            return True
-        said[message] += 1
-        return said[message] == 1
-
-    def end() -> None:
-        root.removeFilter(is_first)
-        for message, n_times in said.items():
-            if n_times > 1:
-                root.warning("%s (%d times)", printable(message), n_times)
-
-    root = logging.getLogger()  # Datumaro has no logger of its own
-    root.addFilter(is_first)
-    return end

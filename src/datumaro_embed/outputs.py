@@ -1,4 +1,4 @@
-"""What every command asks of its output before it works: nothing is there, and its folder is."""
+"""What every command checks before it works: its output does not exist, and its folder does."""
 
 from __future__ import annotations
 
@@ -13,11 +13,7 @@ __all__ = ["check_output"]
 def check_output(path: str | os.PathLike[str], *, remedy: str = "") -> None:
     """Refuse an output that would overwrite something, or whose folder does not exist.
 
-    Parameters
-    ----------
-    path : path of a file or folder to be
-    remedy : str
-        The flag that replaces what is there, for commands that have one.
+    `remedy` is what replaces an existing output, for commands that can.
 
     Raises
     ------
@@ -25,12 +21,8 @@ def check_output(path: str | os.PathLike[str], *, remedy: str = "") -> None:
     """
     path = Path(path)
     if os.path.lexists(path):
-        ways = (
-            f"Choose another path, or replace it with {remedy}."
-            if remedy
-            else ("Choose another path, or remove it.")
-        )
-        raise StoreExistsError(f"'{path}' exists. {ways}", path=str(path))
+        way = f"set {remedy} to replace it" if remedy else "remove it"
+        raise StoreExistsError(f"'{path}' exists. Choose another path, or {way}.", path=str(path))
     if not path.absolute().parent.is_dir():
         raise OutputFolderError(
             f"The folder '{path.parent}' does not exist. Create it, or choose another path.",

@@ -88,13 +88,13 @@ def test_two_workers_make_the_store_of_one_run(
     embed: Callable[..., EmbedSummary], tmp_path: Path, whole: dict
 ) -> None:
     store = tmp_path / "e.h5"
-    summary = embed(store, n_shards=5, workers_per_node=2)
+    summary = embed(store, shards=5, workers_per_node=2)
     assert (summary.n_items, summary.n_failed, summary.store) == (N_IMAGES, 0, str(store))
     with open_store(store) as opened:
         assert content(opened) == whole
         assert opened.verify() == []
         assert len(opened.provenance["merged"]) == 5
-    again = embed(store, n_shards=2)
+    again = embed(store, shards=2)
     assert (again.n_reused, again.n_computed, again.n_removed) == (N_IMAGES, 0, 0)
     with open_store(store) as opened:
         assert content(opened) == whole
@@ -143,7 +143,7 @@ def test_a_killed_actor_is_replaced_and_its_shard_goes_on(
 
     said: list[str] = []
     killer = once(lambda: committed(store), kill)
-    summary = embed(store, dataset=load, root=data, n_shards=2, notify=said.append)
+    summary = embed(store, dataset=load, root=data, shards=2, notify=said.append)
     killer.join()
     assert len(list(workers.iterdir())) == 2
     lost, *found = said
@@ -166,7 +166,7 @@ def test_ctrl_c_keeps_what_is_embedded(
         lambda: os.kill(os.getpid(), signal.SIGINT),
     )
     with pytest.raises(RunInterruptedError, match="SIGINT"):
-        embed(store, n_shards=2, workers_per_node=2)
+        embed(store, shards=2, workers_per_node=2)
     interrupt.join()
     assert not store.exists()
     assert {shard.count for shard in Parts.of(store).found()} == {2}
@@ -182,7 +182,7 @@ def test_an_error_in_a_worker_is_ours(embed: Callable[..., EmbedSummary], tmp_pa
     root = write_coco(tmp_path / "data", [("a.png", (8, 8)), ("b.png", (8, 8))])
     picture(1).save(root / "images" / "train" / "a.png")
     with pytest.raises(ItemFailedError, match=r"train/b: .*run with --on-error record") as caught:
-        embed(tmp_path / "e.h5", dataset=f"{root}:coco", n_shards=1, on_error="fail")
+        embed(tmp_path / "e.h5", dataset=f"{root}:coco", shards=1, on_error="fail")
     assert str(caught.value.key) == "train/b"
     assert not (tmp_path / "e.h5").exists()
 
@@ -190,8 +190,8 @@ def test_an_error_in_a_worker_is_ours(embed: Callable[..., EmbedSummary], tmp_pa
 def test_what_cannot_be_is_refused_before_a_worker_starts(
     embed: Callable[..., EmbedSummary], tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match="--shards must be at least 1, not 0"):
-        embed(tmp_path / "e.h5", n_shards=0)
+    with pytest.raises(UsageError, match="shards must be at least 1, not 0"):
+        embed(tmp_path / "e.h5", shards=0)
     (tmp_path / "e.h5").write_bytes(b"mine")
     with pytest.raises(StoreExistsError):
         embed(tmp_path / "e.h5")

@@ -10,7 +10,7 @@ import pytest
 from datumaro.components.dataset import Dataset
 
 from datumaro_embed.cli import main
-from datumaro_embed.plugins.embed import ClipEmbed
+from datumaro_embed.plugins.clip_embed import ClipEmbed
 from support import REPO, SAMPLE, run
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import logging
+import pickle
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,14 @@ import numpy as np
 import pytest
 
 import datumaro_embed
-from datumaro_embed import AnnotationRecord, Categories, ItemKey, ItemRecord, Status
+from datumaro_embed import (
+    AnnotationRecord,
+    Categories,
+    ItemKey,
+    ItemRecord,
+    Status,
+    find_duplicates,
+)
 from datumaro_embed.cli import main
 from datumaro_embed.errors import DatumaroEmbedError, UsageError
 from datumaro_embed.logs import log
@@ -92,7 +100,24 @@ def test_only_one_module_of_the_command_line_prints() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Name) and node.id == "print"
     }
-    assert printing == {"output.py"}
+    assert printing == {"console.py"}
+
+
+def test_errors_name_parameters_and_the_command_line_flags(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = hostile_store(tmp_path)
+    with pytest.raises(UsageError) as caught:
+        find_duplicates(store, threshold=2)
+    assert str(caught.value) == "threshold must be above 0 and at most 1, not 2. Try 0.95."
+    assert pickle.loads(pickle.dumps(caught.value)).with_flags() == caught.value.with_flags()
+    assert main(["duplicates", str(store), "--threshold", "2"]) == 1
+    assert "datumaro-embed: --threshold must be above 0" in capsys.readouterr().err
+    assert main(["search", str(store), "a", "-k", "0"]) == 1
+    assert "datumaro-embed: -k must be at least 1" in capsys.readouterr().err
+    error = UsageError("Use ``skip_stale``; `code`, ``X y`` and ``a/b`` stay.")
+    assert str(error) == "Use skip_stale; `code`, ``X y`` and ``a/b`` stay."
+    assert error.with_flags() == "Use --skip-stale; `code`, ``X y`` and ``a/b`` stay."
 
 
 def test_errors_and_log_lines_escape_what_they_name(caplog: pytest.LogCaptureFixture) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from datumaro_embed import __version__
 from datumaro_embed.distributed.cluster import address_here, connect
-from datumaro_embed.distributed.run import _plan
+from datumaro_embed.distributed.on_ray import _plan
 from datumaro_embed.distributed.worker import Task, Worker
 from datumaro_embed.errors import ClusterError, MissingExtraError
 from datumaro_embed.pipeline import EmbedOptions

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from datumaro_embed import find_duplicates
-from datumaro_embed.similarity.dense import chosen_pairs
+from datumaro_embed.similarity.pairs import chosen_pairs
 from datumaro_embed.vectors import unit_rows
 from search_support import item, memory_store
 

@@ -211,7 +211,7 @@ def test_what_comes_into_the_way_meanwhile_is_kept(tmp_path: Path) -> None:
 def test_wrong_arguments(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No format 'xls'; choose one of parquet"):
         convert_store(small(), tmp_path / "out", to="xls")
-    with pytest.raises(UsageError, match="--vectors is for csv only"):
+    with pytest.raises(UsageError, match="vectors is for csv only"):
         convert_store(small(), tmp_path / "out", to="npy", vectors=True)
 
 

@@ -86,7 +86,7 @@ def test_normalize(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", 3 * VECTORS)
     (tmp_path / "ids.txt").write_text("a\nb\nc\nd\n")
     arguments = (tmp_path / "v.npy", tmp_path / "s.h5")
-    with pytest.raises(UsageError, match=r"'default/a' has norm 3; --normalize scales"):
+    with pytest.raises(UsageError, match=r"'default/a' has norm 3; set normalize to scale"):
         import_vectors(*arguments, ids=tmp_path / "ids.txt")
     assert not (tmp_path / "s.h5").exists()
     import_vectors(*arguments, ids=tmp_path / "ids.txt", normalize=True)
@@ -173,7 +173,7 @@ def test_tables_that_are_refused(tmp_path: Path, case: str) -> None:
 
 
 def test_files_that_are_refused(npy: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="holds no ids; give them with --ids FILE"):
+    with pytest.raises(UsageError, match="holds no ids; name their file with ids"):
         import_vectors(npy, tmp_path / "s.h5")
     with pytest.raises(DatasetReadError, match="does not exist; check the path"):
         import_vectors(tmp_path / "gone.npy", tmp_path / "s.h5")

@@ -28,13 +28,11 @@ from datumaro_embed import (
 )
 from datumaro_embed.errors import MissingExtraError, StoreExistsError, UsageError
 from datumaro_embed.images import read_info
-from datumaro_embed.report.analysis import Analysis
+from datumaro_embed.report.analysis import Analysis, isolated, typical
 from datumaro_embed.report.facts import collect, size_facts
-from datumaro_embed.report.page import environment
-from datumaro_embed.report.points import main_labels
+from datumaro_embed.report.page import environment, main_labels
 from datumaro_embed.report.projection import pca
 from datumaro_embed.report.thumbnails import SIDE_PX, thumbnails
-from datumaro_embed.report.typical import isolated, typical
 from datumaro_embed.store import EmbeddingStore, MemoryStores
 from datumaro_embed.vectors import VectorKind
 from report_stores import HOSTILE, hostile_store, many_points
@@ -219,7 +217,7 @@ def test_long_names_do_not_break_the_limit(tmp_path: Path) -> None:
 
 
 def test_a_limit_below_the_bare_page_is_refused(coco_store: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"--max-mb 1 is too small: .* Pass --max-mb 5 or more"):
+    with pytest.raises(UsageError, match=r"max_mb 1 is too small: .* Pass max_mb 5 or more"):
         written(coco_store, tmp_path, max_mb=1.0)
     assert list(tmp_path.iterdir()) == []
 
@@ -227,9 +225,9 @@ def test_a_limit_below_the_bare_page_is_refused(coco_store: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"max_mb": float("nan")}, "--max-mb must be"),
-        ({"max_mb": float("inf")}, "--max-mb must be"),
-        ({"max_mb": 0}, "--max-mb must be"),
+        ({"max_mb": float("nan")}, "max_mb must be"),
+        ({"max_mb": float("inf")}, "max_mb must be"),
+        ({"max_mb": 0}, "max_mb must be"),
         ({"threshold": 2.0}, "threshold"),
     ],
 )
@@ -362,7 +360,7 @@ def test_isolated_and_typical() -> None:
 def test_isolated_samples_its_references_where_there_are_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("datumaro_embed.report.typical._MAX_REFERENCES", 20)
+    monkeypatch.setattr("datumaro_embed.report.analysis._MAX_REFERENCES", 20)
     vectors = np.zeros((100, 2))
     vectors[:, 0] = 1
     vectors[55] = [0, 1]

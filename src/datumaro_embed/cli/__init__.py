@@ -1,7 +1,8 @@
-"""`datumaro-embed`: argument parsing; one module for each command, no logic in any.
+"""`datumaro-embed`: argument parsing; no logic in any command.
 
-A command's module has ``add_parser(commands)``, which describes its arguments and sets ``command``
-to the function that runs it and returns the exit status. Heavy imports stay inside that function.
+``COMMANDS`` of each module maps a command's name to its line in ``--help`` and to the function that
+describes its arguments and returns the function that runs it, which returns the exit status. Heavy
+imports stay inside the latter.
 """
 
 from __future__ import annotations
@@ -15,31 +16,16 @@ from collections.abc import Callable, Sequence
 from .. import __version__
 from ..errors import DatumaroEmbedError
 from ..interrupts import Terminated, terminable
-from . import (
-    compact,
-    convert,
-    duplicates,
-    embed,
-    export_model,
-    import_,
-    index,
-    info,
-    merge,
-    pull,
-    repair,
-    report,
-    search,
-    verify,
-)
-from .output import tell
+from . import everyday_commands, model_commands, operator_commands
+from .console import tell
 
-__all__ = ["main"]
+__all__ = ["GROUPS", "build_parser", "main"]
 
-_COMMANDS = (
-    *(embed, info, verify, search, index, duplicates),
-    *(merge, repair, compact),
-    *(report, convert, import_, pull, export_model),
-)
+GROUPS = {
+    "everyday commands": everyday_commands.COMMANDS,
+    "operator tools": operator_commands.COMMANDS,
+    "models": model_commands.COMMANDS,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with terminable():
             return command(**arguments)
     except DatumaroEmbedError as error:
-        tell(f"datumaro-embed: {error}")
+        tell(f"datumaro-embed: {error.with_flags()}")
         return int(getattr(error, "exit_status", 1))
     except Terminated:
         tell("datumaro-embed: terminated")
@@ -69,12 +55,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
+    """Return the parser of all commands; its help lists them by group."""
+    listing = "".join(
+        f"\n\n{title}:\n" + "\n".join(f"  {name:<14}{line}" for name, (line, _) in group.items())
+        for title, group in GROUPS.items()
+    )
     parser = argparse.ArgumentParser(
-        prog="datumaro-embed", description="CLIP embeddings of Datumaro datasets, in HDF5."
+        prog="datumaro-embed",
+        usage="%(prog)s [-h] [--version] COMMAND ...",
+        description=f"CLIP embeddings of Datumaro datasets, in HDF5.{listing}",
+        epilog="`datumaro-embed COMMAND --help` describes one command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in _COMMANDS:
-        module.add_parser(commands)
+    commands = parser.add_subparsers(
+        prog=parser.prog, metavar="COMMAND", required=True, help=argparse.SUPPRESS
+    )
+    for group in GROUPS.values():
+        for name, (_, describe) in group.items():
+            command = commands.add_parser(name)
+            command.set_defaults(command=describe(command))
     return parser

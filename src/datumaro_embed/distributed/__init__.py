@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .run import embed_on_ray
+from .on_ray import embed_on_ray
 
 __all__ = ["embed_on_ray"]

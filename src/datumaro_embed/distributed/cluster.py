@@ -27,12 +27,7 @@ class WorkerLostError(Exception):
 
 
 class Cluster:
-    """A Ray cluster that this process is connected to.
-
-    Parameters
-    ----------
-    ray : module
-    """
+    """A Ray cluster that this process is connected to."""
 
     def __init__(self, ray: Any) -> None:
         self._ray = ray
@@ -68,12 +63,7 @@ class Cluster:
         return found
 
     def result(self, call: Any) -> Any:
-        """Return what a call that has ended returned, or raise what it raised.
-
-        Raises
-        ------
-        WorkerLostError
-        """
+        """Return what a call that has ended returned, or raise what it raised."""
         from ray.exceptions import RayError, RayTaskError
 
         try:
@@ -112,10 +102,7 @@ def address_here() -> str:
 def connect(address: str | None) -> Iterator[Cluster]:
     """Connect to a cluster, or start one of this machine alone that ends with the block.
 
-    Parameters
-    ----------
-    address : str, optional
-        As for ``ray.init``. A connection that this process has already is used, and left open.
+    `address` is as for ``ray.init``. A connection that this process has is used, and left open.
 
     Raises
     ------

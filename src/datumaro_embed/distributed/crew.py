@@ -42,15 +42,9 @@ class Crew:
     """Workers on the nodes of a cluster.
 
     Workers are started on nodes as these come, and take the next shard when they are ready. The
-    shard of a worker that is lost is taken by another, which finds what was committed.
-
-    Parameters
-    ----------
-    cluster : Cluster
-    task : Task
-    workers_per_node : int
-    notify : callable
-        Takes one line on what was lost, and on what a shard's run found of earlier ones.
+    shard of a worker that is lost is taken by another, which finds what was committed. (Ray's own
+    restarts do not suffice: an actor bound to a node that is gone never comes back, one that is not
+    bound has no node's processors to itself, and nobody is told what was lost.)
     """
 
     def __init__(
@@ -71,13 +65,8 @@ class Crew:
     def embed(self, shards: Sequence[Shard], *, progress: bool) -> dict[Shard, ShardResult]:
         """Embed every shard, in no certain order.
 
-        Raises
-        ------
-        RunInterruptedError
-            After a first Ctrl-C or SIGTERM: all that was embedded is committed.
-        ClusterError
-        DatumaroEmbedError
-            Whatever a shard's run raises; the others are stopped, and commit what they have.
+        An error of one shard's run, and a first Ctrl-C or SIGTERM (`RunInterruptedError`), stop the
+        others, which commit what they have.
         """
         self._queue.extend((0.0, shard) for shard in shards)
         bar = tqdm(desc="Embedding", unit="img", disable=None if progress else True)
@@ -106,7 +95,10 @@ class Crew:
             for _ in range(self._workers_per_node - sum(h.node == node for h in self._hands)):
                 if self._n_waiting >= len(self._queue):
                     return
-                self._hire(node, max(1, n_cpus // self._workers_per_node))
+                per_worker = max(1, n_cpus // self._workers_per_node)
+                actor = self._cluster.start(Worker, self._task, node=node, n_cpus=per_worker)
+                self._hands.append(hand := _Hand(actor, node, time.monotonic()))
+                self._calls[actor.prepare.remote()] = hand, None
 
     @property
     def _n_waiting(self) -> int:
@@ -114,12 +106,6 @@ class Crew:
         late = time.monotonic() - _SAY_S
         beginning = (hand for hand, shard in self._calls.values() if shard is None)
         return len(self._idle) + sum(hand.hired_at > late for hand in beginning)
-
-    def _hire(self, node: str, n_cpus: int) -> None:
-        actor = self._cluster.start(Worker, self._task, node=node, n_cpus=n_cpus)
-        hand = _Hand(actor, node, time.monotonic())
-        self._hands.append(hand)
-        self._calls[hand.actor.prepare.remote()] = hand, None
 
     def _assign(self) -> None:
         for _ in range(len(self._queue)):
@@ -164,7 +150,7 @@ class Crew:
         if ready != self._agreed:
             raise ClusterError(
                 f"Nodes differ: one has {self._agreed}, another {ready}. Give every node the same "
-                "dataset and model, and name --precision."
+                "dataset and model, and name the ``precision``."
             )
 
     def _say_that_none_began(self) -> None:

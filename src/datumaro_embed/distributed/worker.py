@@ -28,19 +28,9 @@ __all__ = ["Ready", "ShardResult", "Task", "Worker"]
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What every worker of a run is told; it is pickled.
+    """What every worker of a run is told, as `embed_on_ray` describes it; it is pickled.
 
-    Attributes
-    ----------
-    dataset : str, or callable without arguments
-        ``PATH[:FORMAT]`` that every node can read, or what makes the dataset.
-    root : str or None
-        As for `embed_dataset`, where `dataset` is a callable.
-    store : str
-    options : mapping
-        Fields of `EmbedOptions`: as plain values, for a node may have another version.
-    version : str
-        Of this package, where the driver is.
+    Options are plain values, for a node may have another version of this package.
     """
 
     dataset: str | Callable[[], IDataset]
@@ -50,13 +40,7 @@ class Task:
     version: str = __version__
 
     def load_options(self) -> EmbedOptions:
-        """Make the options.
-
-        Raises
-        ------
-        ClusterError
-            The package has another version here.
-        """
+        """Make the options; refuse another version of this package than where the run began."""
         if self.version != __version__:
             raise ClusterError(
                 f"datumaro-embed is {__version__} on {socket.gethostname()} and {self.version} "
@@ -78,14 +62,7 @@ class Task:
 class Ready:
     """What a worker has read; all workers of a run must have the same.
 
-    Attributes
-    ----------
-    n_items : int
-        Of the whole dataset.
-    model : str
-        Fingerprint.
-    vectors : str
-        How they are computed, as ``"f32 on CPU"``.
+    `model` is a fingerprint, `vectors` says how they are computed, as ``"f32 on CPU"``.
     """
 
     n_items: int

@@ -25,19 +25,9 @@ _DONE = {
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What becomes of one item.
+    """What becomes of one item: its new key, its group (from 1), the copy that stays.
 
-    Attributes
-    ----------
-    key : ItemKey
-        Its key from now on.
-    group : int
-        Number of its group, from 1.
-    keep : ItemKey
-        The copy that stays.
-    dropped : bool
-    attributes : mapping
-        To add to its own.
+    `attributes` are added to its own.
     """
 
     key: ItemKey
@@ -57,7 +47,6 @@ def plan_changes(
 
     Parameters
     ----------
-    groups : sequence of DuplicateGroup
     action : {"separate", "drop", "move", "tag"}
         ``separate`` puts all but the one that stays into the subset ``duplicated``; ``drop`` drops
         them; ``move`` puts them into the subset of the one that stays; ``tag`` adds
@@ -66,16 +55,6 @@ def plan_changes(
         Items that may be touched; other members of a group are left out of account.
     taken : iterable of ItemKey
         Further keys that no item may get.
-
-    Returns
-    -------
-    dict
-        Key → its change; no entry for items that stay as they are.
-
-    Raises
-    ------
-    UsageError
-        No such action.
     """
     check_action(action)
     known, used = set(keys), {*keys, *taken}
@@ -95,7 +74,7 @@ def plan_changes(
 def check_action(action: str) -> None:
     """Refuse what is none of `ACTIONS`; raises `UsageError`."""
     if action not in ACTIONS:
-        raise UsageError(f"There is no action {action!r}. Choose {', '.join(ACTIONS)}.")
+        raise UsageError(f"There is no ``action`` {action!r}. Choose {', '.join(ACTIONS)}.")
 
 
 def plan_summary(changes: Mapping[ItemKey, Change], action: str, n_items: int) -> str:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from os import PathLike
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
 from ..flags import DEFAULT_KEEP_SPLIT, DEFAULT_THRESHOLD
-from ..records import DuplicateGroup, DuplicatePair, Split
-from ..retrieval import matching_rows
+from ..records import DuplicateGroup, DuplicatePair, ItemKey, Split
+from ..retrieval import labels_of_rows, matching_rows
 from ..similarity import PairBlock, likely_pairs, paired_cosines, similar_pairs
 from ..store import EmbeddingStore, open_store
 from ..tally import counted
-from .describe import are_leaks, describe_groups, describe_pairs
-from .equal import EqualRows, equal_files
-from .grouping import Components, PairKeeper
+from .grouping import Components, EqualRows, PairKeeper, equal_files
 
 __all__ = [
     "DEFAULT_THRESHOLD",
@@ -89,7 +90,6 @@ def find_duplicates(
 
     Parameters
     ----------
-    store : EmbeddingStore or path
     threshold : float
         Least cosine of a pair, in (0, 1].
     across_splits : bool
@@ -102,10 +102,6 @@ def find_duplicates(
     progress : bool
         Show a bar where stderr is a terminal.
 
-    Returns
-    -------
-    DuplicateReport
-
     Raises
     ------
     UsageError
@@ -116,18 +112,26 @@ def find_duplicates(
     Some 15 s for 100,000 rows of length 512 on two cores, half a minute for a million, by cells.
     Failed items have no vector and are in no group.
     """
-    check_finding(threshold, keep_split)
-    if isinstance(store, EmbeddingStore):
-        keep_order = _keep_order(keep_split)
-        return _Finder(store, threshold, across_splits, all_pairs, keep_order, progress).report()
-    with open_store(store) as opened:
-        return find_duplicates(
-            opened,
+    check_finding(threshold=threshold, keep_split=keep_split)
+    with nullcontext(store) if isinstance(store, EmbeddingStore) else open_store(store) as opened:
+        rows = np.flatnonzero(matching_rows(opened))
+        splits = opened.splits.astype(np.int64)
+        every = len(rows) <= MAX_EXACT_ROWS if all_pairs is None else all_pairs
+        components, keeper = Components(opened.n_rows), PairKeeper()
+        for block in _blocks(opened, rows, splits, threshold - _ROUNDING, every, progress):
+            across = _are_leaks(splits[block.first], splits[block.second])
+            if across_splits:
+                block, across = block.where(across), across[across]
+            components.join(block)
+            keeper.add(block, across)
+        pairs, n_pairs = keeper.best()
+        return DuplicateReport(
             threshold=threshold,
-            across_splits=across_splits,
-            all_pairs=all_pairs,
-            keep_split=keep_split,
-            progress=progress,
+            n_items=len(rows),
+            all_pairs=every,
+            groups=tuple(_groups(opened, components.groups(), _keep_order(keep_split))),
+            pairs=tuple(_pairs(opened, pairs)),
+            n_pairs=n_pairs,
         )
 
 
@@ -136,12 +140,14 @@ def _keep_order(keep_split: str) -> tuple[Split, ...]:
     try:
         wanted = Split[keep_split.upper()]
     except KeyError as error:
-        raise UsageError(f"keep_split is {keep_split!r}. Choose train, val or test.") from error
+        raise UsageError(f"``keep_split`` is {keep_split!r}. Choose train, val or test.") from error
     others = (Split.TRAIN, Split.VAL, Split.TEST, Split.OTHER)
     return (wanted, *(split for split in others if split is not wanted))
 
 
-def check_finding(threshold: float, keep_split: str) -> None:
+def check_finding(
+    *, threshold: float = DEFAULT_THRESHOLD, keep_split: str = DEFAULT_KEEP_SPLIT, **_: object
+) -> None:
     """Refuse arguments of `find_duplicates` before anything is read; raises `UsageError`."""
     check_threshold(threshold)
     _keep_order(keep_split)
@@ -151,82 +157,98 @@ def check_threshold(threshold: float) -> None:
     """Refuse a threshold that no cosine, or every one, would reach; raises `UsageError`."""
     if not 0 < threshold <= 1:
         raise UsageError(
-            f"The threshold must be above 0 and at most 1, not {threshold}. Try 0.95.",
+            f"``threshold`` must be above 0 and at most 1, not {threshold}. Try 0.95.",
             threshold=threshold,
         )
 
 
-class _Finder:
-    """One run over one store."""
+def _blocks(
+    store: EmbeddingStore,
+    rows: IntArray,
+    splits: IntArray,
+    limit: float,
+    every: bool,
+    progress: bool,
+) -> Iterator[PairBlock]:
+    vectors = store.embeddings()
+    # Regions of interest of one image have equal files and different vectors. Items without a
+    # vector are failures: two empty files, or two error pages of one server, are no duplicates.
+    first, second = equal_files(store.content_sha256, rows, splits)
+    similarities = paired_cosines(vectors, first, second)
+    yield PairBlock(first, second, similarities).where(similarities >= limit)
+    equal = EqualRows(vectors, rows, splits)
+    yield equal.pairs()
+    find = similar_pairs if every else likely_pairs
+    found = find(vectors, equal.representatives, limit, classes=splits, progress=progress)
+    for block in found:
+        yield block
+        # What stands for others has leaked for all of them.
+        yield from equal.expand(block, _are_leaks(splits[block.first], splits[block.second]))
 
-    def __init__(
-        self,
-        store: EmbeddingStore,
-        threshold: float,
-        across_splits: bool,
-        all_pairs: bool | None,
-        keep_order: Sequence[Split],
-        progress: bool,
-    ) -> None:
-        self._store = store
-        self._vectors = store.embeddings()
-        self._threshold = threshold
-        self._limit = threshold - _ROUNDING
-        self._across_only = across_splits
-        self._progress = progress
-        self._rows: IntArray = np.flatnonzero(matching_rows(store))
-        few = len(self._rows) <= MAX_EXACT_ROWS
-        self._all_pairs = few if all_pairs is None else all_pairs
-        self._keep_order = keep_order
-        self._splits = store.splits.astype(np.int64)
 
-    def report(self) -> DuplicateReport:
-        components = Components(self._store.n_rows)
-        keeper = PairKeeper()
-        for block in self._blocks():
-            across = self._across(block.first, block.second)
-            if self._across_only:
-                chosen = PairBlock(
-                    *(block.first[across], block.second[across], block.similarities[across]),
-                    block.n_unlisted,
-                )
-                block, across = chosen, across[across]
-            components.join(block)
-            keeper.add(block, across)
-        pairs, n_pairs = keeper.best()
-        return DuplicateReport(
-            threshold=self._threshold,
-            n_items=len(self._rows),
-            all_pairs=self._all_pairs,
-            groups=tuple(describe_groups(self._store, components.groups(), self._keep_order)),
-            pairs=tuple(describe_pairs(self._store, pairs)),
-            n_pairs=n_pairs,
+def _are_leaks(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Tell which splits of pairs are different ones of train, val and test."""
+    leaks: npt.NDArray[np.bool_] = (one != other) & (one != Split.OTHER) & (other != Split.OTHER)
+    return leaks
+
+
+def _pairs(store: EmbeddingStore, block: PairBlock) -> Iterator[DuplicatePair]:
+    """Yield the record of each pair, in their order."""
+    across = _are_leaks(store.splits[block.first], store.splits[block.second])
+    rows = zip(block.first.tolist(), block.second.tolist(), strict=True)
+    key = lru_cache(maxsize=None)(store.key)  # a row is in many pairs
+    facts = zip(rows, block.similarities.tolist(), across.tolist(), strict=True)
+    for (first, second), similarity, is_across in facts:
+        yield DuplicatePair(
+            first=key(first),
+            second=key(second),
+            similarity=similarity,
+            identical=_same_bytes(store, first, second),
+            across_splits=is_across,
         )
 
-    def _blocks(self) -> Iterator[PairBlock]:
-        yield self._equal_bytes()
-        equal = EqualRows(self._vectors, self._rows, self._splits)
-        yield equal.pairs()
-        pairs_of = similar_pairs if self._all_pairs else likely_pairs
-        for block in pairs_of(
-            *(self._vectors, equal.representatives, self._limit),
-            classes=self._splits,
-            progress=self._progress,
-        ):
-            yield block
-            # What stands for others has leaked for all of them.
-            yield from equal.expand(block, self._across(block.first, block.second))
 
-    def _equal_bytes(self) -> PairBlock:
-        """Pair items whose files are equal, and whose vectors say so too.
+def _groups(
+    store: EmbeddingStore,
+    components: Iterable[tuple[IntArray, float, float]],
+    keep_order: Sequence[Split],
+) -> list[DuplicateGroup]:
+    """Give the record of each component, those across splits first, then the most similar."""
+    groups = [_group(store, *component, keep_order) for component in components]
+    return sorted(groups, key=lambda g: (not g.across_splits, -g.max_similarity, g.keys))
 
-        Regions of interest of one image have equal files and different vectors. Items without a
-        vector are failures: two empty files, or two error pages of one server, are no duplicates.
-        """
-        first, second = equal_files(self._store.content_sha256, self._rows, self._splits)
-        similarities = paired_cosines(self._vectors, first, second)
-        kept = similarities >= self._limit
-        return PairBlock(first[kept], second[kept], similarities[kept])
 
-    def _across(self, first: IntArray, second: IntArray) -> npt.NDArray[np.bool_]:
-        return are_leaks(self._splits[first], self._splits[second])
+def _group(
+    store: EmbeddingStore, rows: IntArray, least: float, most: float, keep_order: Sequence[Split]
+) -> DuplicateGroup:
+    members = rows.tolist()
+    splits = tuple(Split(int(split)) for split in store.splits[rows])
+    labels = tuple(labels_of_rows(store, members))
+    return DuplicateGroup(
+        keep=_keep(store, members, keep_order),
+        keys=tuple(store.key(row) for row in members),
+        splits=splits,
+        labels=labels,
+        min_similarity=least,
+        max_similarity=most,
+        identical=all(_same_bytes(store, members[0], row) for row in members[1:]),
+        across_splits=len({*splits} - {Split.OTHER}) > 1,
+        conflicting_labels=len({names for names in labels if names}) > 1,
+    )
+
+
+def _keep(store: EmbeddingStore, rows: list[int], keep_order: Sequence[Split]) -> ItemKey:
+    """Choose the item that stays: docs/duplicates.md has the order."""
+
+    def preference(row: int) -> tuple[Any, ...]:
+        first, end = map(int, store.ann_offsets[row : row + 2])
+        pixels = int(store.widths[row]) * int(store.heights[row])
+        split = keep_order.index(Split(int(store.splits[row])))
+        return split, first - end, -pixels, row
+
+    return store.key(min(rows, key=preference))
+
+
+def _same_bytes(store: EmbeddingStore, first: int, second: int) -> bool:
+    hashes = store.content_sha256
+    return bool(hashes[first].any()) and bool((hashes[first] == hashes[second]).all())

@@ -1,4 +1,4 @@
-"""Pairs of rows → connected components, and the pairs worth showing; NumPy alone."""
+"""Pairs of rows → connected components and the pairs worth showing; pairs of equal rows."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..similarity import PairBlock
+from ..similarity import PairBlock, collapse_equal
+from ..similarity.cosine import VectorArray
 
-__all__ = ["Components", "PairKeeper", "stars"]
+__all__ = ["Components", "EqualRows", "PairKeeper", "equal_files"]
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -22,12 +23,6 @@ _NO_PAIRS = (*[np.zeros(0, dtype=np.int64)] * 2, np.zeros(0), np.zeros(0, dtype=
 class Components:
     """Connected components of a growing graph (union by least row, in whole arrays).
 
-    Parameters
-    ----------
-    n_rows : int
-
-    Notes
-    -----
     24 bytes for each row, whatever the number of pairs.
     """
 
@@ -98,40 +93,6 @@ class PairKeeper:
         self._waiting = len(kept)
 
 
-def stars(rows: IntArray, classes: IntArray, splits: IntArray) -> tuple[IntArray, IntArray]:
-    """Pair every row with the first row of its class, and the first of its class in each split.
-
-    Parameters
-    ----------
-    rows : array of shape (n,)
-        Ascending.
-    classes : array of shape (n,)
-        Rows with equal numbers are of one class.
-    splits : array of shape (n_rows,)
-        Of every row of the store.
-
-    Returns
-    -------
-    first, second : arrays of shape (n_pairs,)
-        Row numbers, first below second, each pair once. As many as rows, times the splits.
-    """
-    hubs: dict[int, dict[int, int]] = {}
-    order = np.argsort(classes, kind="stable")
-    repeated = order[_repeated(classes[order])]
-    pairs = set()
-    for place in repeated.tolist():
-        hubs.setdefault(int(classes[place]), {}).setdefault(
-            int(splits[rows[place]]), int(rows[place])
-        )
-    for place in repeated.tolist():
-        row = int(rows[place])
-        for hub in hubs[int(classes[place])].values():
-            if hub != row:
-                pairs.add((min(hub, row), max(hub, row)))
-    array = np.array(sorted(pairs), dtype=np.int64).reshape(-1, 2)
-    return array[:, 0], array[:, 1]
-
-
 def _repeated(ordered: IntArray) -> BoolArray:
     """Tell which values of a sorted array stand there more than once."""
     repeated = np.zeros(len(ordered), dtype=bool)
@@ -139,3 +100,68 @@ def _repeated(ordered: IntArray) -> BoolArray:
     repeated[1:] |= same
     repeated[:-1] |= same
     return repeated
+
+
+def equal_files(
+    hashes: npt.NDArray[np.uint8], rows: IntArray, splits: IntArray
+) -> tuple[IntArray, IntArray]:
+    """Pair rows of equal content hash: each with the first of them, and the first in each split.
+
+    `hashes` (n_rows, 32) are zero where unknown; `rows` ascend. Returns the first and second row of
+    each pair, first below second, each once; at most as many as rows, times the splits.
+    """
+    known = rows[hashes[rows].any(axis=1)]
+    whole = np.ascontiguousarray(hashes[known]).view(np.dtype((np.void, hashes.shape[1])))
+    classes = np.unique(whole.reshape(-1), return_inverse=True)[1].reshape(-1)
+    order = np.argsort(classes, kind="stable")
+    order = order[_repeated(classes[order])]
+    members = [*zip(classes[order].tolist(), known[order].tolist(), strict=True)]
+    hubs: dict[int, dict[int, int]] = {}
+    for of, row in members:
+        hubs.setdefault(of, {}).setdefault(int(splits[row]), row)
+    pairs = {
+        (min(hub, row), max(hub, row))
+        for of, row in members
+        for hub in hubs[of].values()
+        if hub != row
+    }
+    array = np.array(sorted(pairs), dtype=np.int64).reshape(-1, 2)
+    return array[:, 0], array[:, 1]
+
+
+class EqualRows:
+    """Rows of one split with equal vectors, and the row that stands for each class."""
+
+    def __init__(self, vectors: VectorArray, rows: IntArray, splits: IntArray) -> None:
+        originals = np.empty(len(rows), dtype=np.int64)
+        for split in np.unique(splits[rows]):
+            here = splits[rows] == split
+            originals[here] = collapse_equal(vectors, rows[here])
+        copies = originals != rows
+        self.representatives: IntArray = rows[~copies]
+        order = np.argsort(originals[copies], kind="stable")
+        self._originals = originals[copies][order]
+        self._copies = rows[copies][order]
+
+    def pairs(self) -> PairBlock:
+        """Pair each copy with what stands for it."""
+        return PairBlock(self._originals, self._copies, np.ones(len(self._copies)))
+
+    def expand(self, block: PairBlock, chosen: npt.NDArray[np.bool_]) -> Iterator[PairBlock]:
+        """Repeat chosen pairs for the copies of either side."""
+        for one, other in ((block.first, block.second), (block.second, block.first)):
+            first, last = (
+                np.searchsorted(self._originals, one[chosen], side=side)
+                for side in ("left", "right")
+            )
+            counts = last - first
+            if not counts.sum():
+                continue
+            places = np.concatenate([np.arange(a, b) for a, b in zip(first, last, strict=True)])
+            copies = self._copies[places]
+            partners = np.repeat(other[chosen], counts)
+            yield PairBlock(
+                np.minimum(copies, partners),
+                np.maximum(copies, partners),
+                np.repeat(block.similarities[chosen], counts),
+            )

@@ -13,42 +13,30 @@ from ..files import new_path
 from ..records import Status
 from ..store import EmbeddingStore
 from ..tally import counted
-from .arrays import write_arrays
-from .coco import write_coco
-from .flat import write_csv
-from .index import write_faiss
-from .parquet import write_parquet
+from .coco_json import write_coco
+from .vector_files import write_csv, write_faiss, write_npy, write_parquet
 
 __all__ = ["FORMATS", "ConvertSummary", "convert_store"]
 
-FORMATS = ("parquet", "npy", "csv", "faiss", "coco")
+_WRITERS = {"parquet": write_parquet, "npy": write_npy, "faiss": write_faiss}
 _FOLDERS = ("npy", "faiss")
+FORMATS = ("parquet", "npy", "csv", "faiss", "coco")
 
 
 @dataclass(frozen=True, slots=True)
 class ConvertSummary:
-    """The end of a conversion.
-
-    Attributes
-    ----------
-    out : str
-    n_items : int
-        Rows written.
-    skipped : mapping of str to int
-        COCO only: annotation type → how many that COCO cannot express.
-    """
+    """Rows written; of COCO, how many annotations of each type it cannot express."""
 
     out: str
     n_items: int
     skipped: dict[str, int]
 
     def lines(self) -> list[str]:
-        """Say it in plain text, one line each."""
-        left_out = [
-            f"  not expressible in COCO, left out: {count} {kind}"
-            for kind, count in sorted(self.skipped.items())
+        """Say it in plain text."""
+        return [
+            f"{counted(self.n_items, 'items')} in {self.out}",
+            *(f"  not expressible in COCO, left out: {n} {k}" for k, n in self.skipped.items()),
         ]
-        return [f"{counted(self.n_items, 'items')} in {self.out}", *left_out]
 
 
 def convert_store(
@@ -63,7 +51,6 @@ def convert_store(
 
     Parameters
     ----------
-    store : EmbeddingStore
     out : path
         A file (parquet, csv, coco) or a directory (npy, faiss) that does not exist.
     to : {"parquet", "npy", "csv", "faiss", "coco"}
@@ -82,18 +69,14 @@ def convert_store(
     if to not in FORMATS:
         raise UsageError(f"No format {to!r}; choose one of {', '.join(FORMATS)}.", to=to)
     if vectors and to != "csv":
-        raise UsageError(f"--vectors is for csv only; leave it out for {to}.", to=to)
+        raise UsageError(f"``vectors`` is for csv only; leave it out for {to}.", to=to)
     skipped: dict[str, int] = {}
     with new_path(Path(out), directory=to in _FOLDERS) as path:
-        if to == "parquet":
-            write_parquet(store, path, embedded_only=embedded_only)
-        elif to == "npy":
-            write_arrays(store, path, embedded_only=embedded_only)
-        elif to == "csv":
+        if to == "csv":
             write_csv(store, path, embedded_only=embedded_only, vectors=vectors)
-        elif to == "faiss":
-            write_faiss(store, path, embedded_only=embedded_only)
-        else:
+        elif to == "coco":
             skipped = write_coco(store, path, embedded_only=embedded_only)
+        else:
+            _WRITERS[to](store, path, embedded_only=embedded_only)
     n_ok = int(np.count_nonzero(store.statuses == Status.OK))
     return ConvertSummary(str(out), n_ok if embedded_only else store.n_rows, skipped)

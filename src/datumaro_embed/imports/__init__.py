@@ -1,8 +1,7 @@
 """Someone's own vectors, or an export of ours → a store with provenance ``imported``.
 
 sources.py  npy, parquet and folders of both → vectors and a table of items
-rows.py     a table of items → records
-write.py    `import_vectors`
+write.py    `import_vectors`: a table of items → records, which go into a store
 """
 
 from .write import ImportSummary, import_vectors

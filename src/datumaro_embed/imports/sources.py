@@ -29,16 +29,7 @@ _VECTOR_NAMES = ("embedding", "embeddings", "vector", "image_embedding")
 
 @dataclass(frozen=True, slots=True)
 class VectorSource:
-    """Vectors and what is known of each, row for row.
-
-    Attributes
-    ----------
-    vectors : array of shape (n, dim), floating
-    items : pyarrow.Table
-        n rows, at least the column ``id``.
-    digest : str
-        Hash of the vectors' values, hexadecimal.
-    """
+    """Vectors of shape (n, dim), a table of n items, and a hash of the vectors' values."""
 
     vectors: npt.NDArray[np.floating[Any]]
     items: pa.Table
@@ -46,16 +37,7 @@ class VectorSource:
 
 
 def read_source(vectors: Path, ids: Path | None) -> VectorSource:
-    """Read vectors and ids.
-
-    Parameters
-    ----------
-    vectors : Path
-        ``.npy``; ``.parquet`` with a list column ``embedding``; or a folder with ``img_emb/*.npy``
-        and ``metadata/*.parquet``.
-    ids : Path, optional
-        One id a line (``.txt``), or ``.csv`` / ``.parquet`` with a column ``id``; without it the
-        parquet's own columns are used.
+    """Read vectors and ids (see `import_vectors`).
 
     Raises
     ------
@@ -68,7 +50,13 @@ def read_source(vectors: Path, ids: Path | None) -> VectorSource:
         if not path.exists():
             raise DatasetReadError(f"'{path}' does not exist; check the path.", path=str(path))
     try:
-        values, items = _read(vectors)
+        items = None
+        if vectors.is_dir():
+            values, items = _read_folder(vectors)
+        elif vectors.suffix == ".parquet":
+            values, items = _split_table(pq.read_table(vectors, partitioning=None))
+        else:
+            values = _load(vectors)
         items = items if ids is None else _read_ids(ids)
     except (OSError, ValueError, EOFError, pa.ArrowException) as error:
         if isinstance(error, UsageError):
@@ -81,14 +69,6 @@ def read_source(vectors: Path, ids: Path | None) -> VectorSource:
     values = _checked(values, items)
     digest = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
     return VectorSource(values, items, digest)
-
-
-def _read(path: Path) -> tuple[npt.NDArray[Any], pa.Table | None]:
-    if path.is_dir():
-        return _read_folder(path)
-    if path.suffix == ".parquet":
-        return _split_table(pq.read_table(path, partitioning=None))
-    return _load(path), None
 
 
 def _read_folder(folder: Path) -> tuple[npt.NDArray[Any], pa.Table]:
@@ -169,7 +149,7 @@ def _read_csv(path: Path) -> pa.Table:
 
 def _checked(values: npt.NDArray[Any], items: pa.Table | None) -> npt.NDArray[np.floating[Any]]:
     if items is None:
-        raise UsageError("An .npy file holds no ids; give them with --ids FILE.")
+        raise UsageError("An .npy file holds no ids; name their file with ``ids``.")
     if values.ndim != 2 or values.dtype.kind != "f":
         raise UsageError(
             f"Vectors are {values.dtype} of shape {values.shape}; they must be floats of shape "

@@ -4,38 +4,38 @@ from __future__ import annotations
 
 import os
 import time
+from base64 import b64decode
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
+from ..adapter.dataset import split_of
 from ..errors import UsageError
 from ..outputs import check_output
-from ..records import Categories, ItemRecord, Status
+from ..records import Categories, ItemKey, ItemRecord, Status
 from ..store import Hdf5Stores
+from ..store.arrow import METADATA_KEY
+from ..store.codec import decode_json
+from ..store.schema import SCHEMA, Column, Table
 from ..tally import counted
 from ..vectors import VectorKind, unit_rows
 from ..versions import installed_versions
-from .rows import StoreFacts, item_records, store_facts
 from .sources import VectorSource, read_source
 
 __all__ = ["ImportSummary", "import_vectors"]
 
+Row = dict[str, Any]
 _DTYPES = {"float16": "float16", "float32": "float32", "float64": "float32"}
 
 
 @dataclass(frozen=True, slots=True)
 class ImportSummary:
-    """The end of an import.
-
-    Attributes
-    ----------
-    store : str
-    n_items, dim : int
-    dtype : str
-    """
+    """What an import wrote."""
 
     store: str
     n_items: int
@@ -62,10 +62,12 @@ def import_vectors(
     Parameters
     ----------
     vectors : path
-        ``.npy``, ``.parquet`` or a folder (see sources.py).
-    store : path of the ``.h5`` file to be
+        ``.npy``; ``.parquet`` with a list column ``embedding``; or a folder with ``img_emb/*.npy``
+        and ``metadata/*.parquet``.
+    store : path of the ``.h5`` file to write
     ids : path, optional
-        ``.txt``, ``.csv`` or ``.parquet``; needed for ``.npy``.
+        One id per line (``.txt``), or ``.csv`` / ``.parquet`` with a column ``id``; without it the
+        parquet's own columns are used.
     subset : str
         For items whose table names none.
     dtype : {"float16", "float32"}, optional
@@ -86,8 +88,8 @@ def import_vectors(
     check_output(store)
     source = read_source(Path(vectors), Path(ids) if ids else None)
     dim = source.vectors.shape[1]
-    facts = store_facts(source.items, dim) or _foreign(source, Path(vectors))
-    records = item_records(source.items, subset)
+    facts = _store_facts(source.items, dim) or _foreign(source, Path(vectors))
+    records = _item_records(source.items, subset)
     chosen = dtype or facts.dtype
     if normalize:
         source = replace(source, vectors=unit_rows(source.vectors))
@@ -96,7 +98,13 @@ def import_vectors(
         for row in sorted(range(len(records)), key=lambda row: records[row].key):
             writer.append(records[row], _vector(source.vectors[row], records[row]))
         writer.set_categories(facts.categories, facts.label_vectors)
-        writer.seal(_provenance(facts, source, Path(vectors)))
+        imported = {
+            "from": Path(vectors).name,
+            "vectors_sha256": source.digest,
+            "versions": installed_versions(),
+            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        writer.seal({**facts.provenance, "source": "imported", "imported": imported})
     return ImportSummary(str(store), len(records), dim, chosen)
 
 
@@ -126,18 +134,111 @@ def _vector(
         )
     norm = float(np.linalg.norm(vector.astype(np.float64)))
     if not abs(norm - 1.0) <= 1e-3:
-        advice = "--normalize scales vectors to norm 1" if norm > 0 else "fix or remove it"
+        advice = "set ``normalize`` to scale vectors to norm 1" if norm > 0 else "fix or remove it"
         raise UsageError(
             f"The vector of '{record.key}' has norm {norm:.6g}; {advice}.", key=record.key
         )
     return vector
 
 
-def _provenance(facts: StoreFacts, source: VectorSource, path: Path) -> dict[str, Any]:
-    imported = {
-        "from": path.name,
-        "vectors_sha256": source.digest,
-        "versions": installed_versions(),
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+@dataclass(frozen=True, slots=True)
+class StoreFacts:
+    """What the metadata of one of our own exports says of the store it came from."""
+
+    dtype: str
+    run_fingerprint: str
+    model: str
+    vector_settings: str
+    categories: Categories
+    label_vectors: npt.NDArray[np.float32] | None
+    provenance: Row
+
+
+def _store_facts(items: pa.Table, dim: int) -> StoreFacts | None:
+    """Read the schema's metadata; None where the table is no export of ours."""
+    raw = (items.schema.metadata or {}).get(METADATA_KEY)
+    if raw is None:
+        return None
+    try:
+        facts = decode_json(raw)
+        vectors = np.frombuffer(b64decode(facts["label_embedding"]), dtype="<f4")
+        return StoreFacts(
+            dtype=str(facts["dtype"]),
+            run_fingerprint=str(facts["run_fingerprint"]),
+            model=str(facts["model"]),
+            vector_settings=str(facts["vector_settings"]),
+            categories=Categories(tuple(map(str, facts["labels"])), dict(facts["categories"])),
+            label_vectors=vectors.reshape(len(facts["labels"]), dim) if len(vectors) else None,
+            provenance=dict(facts["provenance"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"The file's own metadata is damaged ({error!r}); export it again."
+        ) from error
+
+
+def _item_records(items: pa.Table, subset: str) -> list[ItemRecord]:
+    """Make one record of each row: ``id`` or ``image_path``, and columns of `to_arrow`.
+
+    `subset` is for rows without one; a value that cannot be is a `UsageError`.
+    """
+    column = next((name for name in ("id", "image_path") if name in items.column_names), None)
+    if column is None:
+        raise UsageError("The ids have no column `id`; name the one that holds them so.")
+    records = []
+    for number, row in enumerate(items.to_pylist()):
+        try:
+            records.append(_record(row, column, subset))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UsageError(
+                f"Row {number} of the items cannot be read ({error!r}); mend it.", row=number
+            ) from error
+    return records
+
+
+def _record(row: Row, id_column: str, subset: str) -> ItemRecord:
+    if row[id_column] is None:
+        raise ValueError("no id")
+    named = row.get("subset")
+    key = ItemKey(subset if named is None else str(named), str(row[id_column]))
+    fields = _fields(SCHEMA["items"], row, without=("subset", "id"))
+    fields.setdefault("split", split_of(key.subset))
+    fields["annotations"] = tuple(
+        _made(SCHEMA["annotations"], **_fields(SCHEMA["annotations"], entry))
+        for entry in row.get("annotations") or ()
+    )
+    made: ItemRecord = _made(SCHEMA["items"], key=key, **fields)
+    return made
+
+
+def _made(table: Table, **fields: Any) -> Any:
+    assert table.record is not None
+    return table.record(**fields)
+
+
+def _fields(table: Table, row: Row, without: Sequence[str] = ()) -> Row:
+    """Values of a record, for the columns that the row has."""
+    return {
+        column.name: _value(column, row[column.name])
+        for column in table.columns
+        if column.name not in without
+        and column.kind not in ("vector", "rows")
+        and row.get(column.name) is not None
     }
-    return {**facts.provenance, "source": "imported", "imported": imported}
+
+
+def _value(column: Column, value: Any) -> Any:
+    """Turn a cell into a record's value: the inverse of store/arrow.py."""
+    if column.values is not None:
+        return column.values[str(value or column.values(0).name).upper()]
+    if column.kind == "json":
+        return decode_json(value.encode()) if value else {}
+    if column.kind == "digest":
+        return bytes.fromhex(value) if value else bytes(column.size)
+    if column.kind in ("floats", "bytes"):
+        return tuple(value)
+    if column.kind == "number" and isinstance(value, str):
+        return int(value)  # of a column in which another cell is no number
+    if column.kind in ("text", "code") and not isinstance(value, str):
+        raise ValueError(f"{column.name} {value!r} is not a text")
+    return value

@@ -17,6 +17,7 @@ from ..store import COMMIT_ROWS
 from ..store.codec import corrupt, head_arrays
 from ..store.journal import Journal, Manifest, Segment, segment_is_sound, segment_store
 from ..store.schema import array_specs
+from ..tally import counted
 from .output import refuse_newer
 
 __all__ = ["CompactSummary", "compact_store"]
@@ -24,16 +25,14 @@ __all__ = ["CompactSummary", "compact_store"]
 
 @dataclass(frozen=True, slots=True)
 class CompactSummary:
-    """What became of the segments.
-
-    Attributes
-    ----------
-    n_before, n_after : int
-        Segments.
-    """
+    """How many segments there were and are."""
 
     n_before: int
     n_after: int
+
+    def lines(self) -> list[str]:
+        """Say it in plain text."""
+        return [f"{counted(self.n_before, 'segments')} before, {self.n_after} now"]
 
 
 def compact_store(

@@ -8,39 +8,34 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain, groupby
+from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import UsageError
+from ..errors import StoreNotFoundError, UsageError
 from ..records import Categories, ItemKey
+from ..sharding import Parts, Shard, named
 from ..store import EmbeddingStore, open_store
 from ..store.check import refuse_damage
 from ..store.run import Hdf5Run
 from ..tally import counted
 from .output import checked_output, refuse_newer, run_like
-from .parts import expand, merged_provenance, refuse_incomplete
 
 __all__ = ["MergeSummary", "copy_rows", "merge_stores"]
 
 _ON_DUPLICATE = ("error", "first", "last")
+_PART_KEYS = {"number", "count", "dataset_n_items", "dataset_keys_sha256"}
 Place = tuple[int, int]
 """Store and row."""
 
 
 @dataclass(frozen=True, slots=True)
 class MergeSummary:
-    """The end of a merge.
-
-    Attributes
-    ----------
-    store : str
-    n_items : int
-        Rows written.
-    n_dropped : int
-        Rows left out, as another store had the item too.
-    """
+    """Rows written, and rows left out because another store has the item too."""
 
     store: str
     n_items: int
@@ -67,12 +62,12 @@ def merge_stores(
         In order of rank, for `on_duplicate`. A folder that runs with a shard filled
         (``X.h5.parts``) stands for its parts.
     output : path
-        A file, or a directory that keeps its segments (see `StorePlace`); must not exist, and no
-        unfinished run towards it.
+        A file, or a directory that keeps its segments (see `StorePlace`); neither it nor a run
+        towards it may exist.
     on_duplicate : {"error", "first", "last"}
-        Which store wins where several have the same (subset, id).
+        Which store wins if several have the same (subset, id).
     replace : bool
-        A store may be at `output`: it is replaced once all rows are written.
+        Replace a store at `output` once all rows are written.
 
     Raises
     ------
@@ -95,21 +90,24 @@ def merge_stores(
     for one segment. Category types other than labels are those of the first store with any.
     """
     if on_duplicate not in _ON_DUPLICATE:
-        raise UsageError(f"on_duplicate must be one of {', '.join(_ON_DUPLICATE)}.")
+        raise UsageError(f"``on_duplicate`` must be one of {', '.join(_ON_DUPLICATE)}.")
     place = checked_output(output, replace=replace)
     with ExitStack() as stack:
-        opened = [stack.enter_context(open_store(path)) for path in expand(stores)]
+        opened = [stack.enter_context(open_store(path)) for path in _expand(stores)]
         _refuse_other_kinds(opened)
-        refuse_incomplete(opened)
+        _refuse_incomplete(opened)
         for store in opened:
             refuse_newer(store)
             refuse_damage(
                 store, "Save its sound rows with `datumaro-embed repair` and merge these."
             )
         with run_like(opened[0], place, "merge") as run:
-            n_items, n_dropped = _write(opened, run, on_duplicate)
+            chosen = _chosen(opened, on_duplicate)
+            n_items = copy_rows(opened, chosen, run, _label_maps(opened))
             run.set_categories(*_categories(opened))
-            run.seal(_provenance(opened))
+            created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            run.seal({**_merged_provenance(opened), "created": created})
+        n_dropped = sum(store.n_rows for store in opened) - n_items
     return MergeSummary(os.fspath(output), n_items, n_dropped)
 
 
@@ -127,24 +125,23 @@ def _refuse_other_kinds(stores: Sequence[EmbeddingStore]) -> None:
             )
 
 
-def _write(stores: Sequence[EmbeddingStore], run: Hdf5Run, on_duplicate: str) -> tuple[int, int]:
-    n_items = n_dropped = 0
+def _chosen(stores: Sequence[EmbeddingStore], on_duplicate: str) -> Iterator[Place]:
+    """Yield for each key in order the store and row to take."""
 
-    def chosen() -> Iterator[Place]:
-        nonlocal n_items, n_dropped
-        for key, places in _by_key(stores):
-            if len(places) > 1 and on_duplicate == "error":
-                one, two = (stores[source].path for source, _ in places[:2])
-                raise UsageError(
-                    f"'{key}' is in '{one}' and in '{two}'. Choose which one wins: on_duplicate "
-                    "first or last.",
-                    key=key,
-                )
-            n_items, n_dropped = n_items + 1, n_dropped + len(places) - 1
-            yield places[-1] if on_duplicate == "last" else places[0]
+    def entries(source: int, store: EmbeddingStore) -> Iterator[tuple[ItemKey, int, int]]:
+        return ((store.key(row), source, row) for row in range(store.n_rows))
 
-    copy_rows(stores, chosen(), run, _label_maps(stores))
-    return n_items, n_dropped
+    merged = heapq.merge(*(entries(source, store) for source, store in enumerate(stores)))
+    for key, found in groupby(merged, key=itemgetter(0)):
+        places = [(source, row) for _, source, row in found]
+        if len(places) > 1 and on_duplicate == "error":
+            one, two = (stores[source].path for source, _ in places[:2])
+            raise UsageError(
+                f"'{key}' is in '{one}' and in '{two}'. Choose which one wins: ``on_duplicate`` "
+                "first or last.",
+                key=key,
+            )
+        yield places[-1] if on_duplicate == "last" else places[0]
 
 
 def copy_rows(
@@ -152,43 +149,21 @@ def copy_rows(
     places: Iterator[Place],
     run: Hdf5Run,
     labels: Sequence[npt.NDArray[np.int32] | None],
-) -> None:
-    """Copy rows in order of their keys; rows that follow each other go at once.
+) -> int:
+    """Copy rows in order of their keys, those that follow each other at once; return how many.
 
-    Parameters
-    ----------
-    labels : sequence
-        For each store the new number of each label; None where they stay.
+    `labels` has for each store the new number of each label, None where they stay.
     """
-    source = first = stop = -1
-    for new_source, row in places:
+    n_rows, source, first, stop = 0, -1, -1, -1
+    for new_source, row in chain(places, [(-1, -1)]):
         if (new_source, row) == (source, stop):
             stop += 1
             continue
         if stop > first:
             run.extend(stores[source], first, stop, labels=labels[source])
+        n_rows += stop - first
         source, first, stop = new_source, row, row + 1
-    if stop > first:
-        run.extend(stores[source], first, stop, labels=labels[source])
-
-
-def _by_key(stores: Sequence[EmbeddingStore]) -> Iterator[tuple[ItemKey, list[Place]]]:
-    """Yield each key in order, with the stores and rows that have it."""
-    entries = heapq.merge(*(_entries(source, store) for source, store in enumerate(stores)))
-    current: ItemKey | None = None
-    places: list[Place] = []
-    for key, source, row in entries:
-        if current is not None and key != current:
-            yield current, places
-            places = []
-        current = key
-        places.append((source, row))
-    if current is not None:
-        yield current, places
-
-
-def _entries(source: int, store: EmbeddingStore) -> Iterator[tuple[ItemKey, int, int]]:
-    return ((store.key(row), source, row) for row in range(store.n_rows))
+    return n_rows
 
 
 def _all_labels(stores: Sequence[EmbeddingStore]) -> tuple[str, ...]:
@@ -238,8 +213,73 @@ def _full_labels(
     return {"label": {**full["label"], "items": [named.get(n, {"name": n}) for n in labels]}}
 
 
-def _provenance(stores: Sequence[EmbeddingStore]) -> dict[str, Any]:
-    return {
-        **merged_provenance(stores),
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
+def _expand(stores: Sequence[str | os.PathLike[str]]) -> Iterator[Path]:
+    """Replace each folder of parts by its parts; refuse one that lacks some, or mixes divisions."""
+    for path in map(Path, stores):
+        parts = Parts.at(path)
+        if parts is None:
+            yield path
+            continue
+        if missing := parts.missing():
+            raise _incomplete(str(path), missing)
+        yield from parts.finished().values()
+
+
+def _refuse_incomplete(stores: Sequence[EmbeddingStore]) -> None:
+    """Check stores that runs with a shard wrote against each other; others are no parts.
+
+    Raises
+    ------
+    UsageError
+        Of several divisions, or of a dataset that had other items at another time.
+    StoreNotFoundError
+        Parts are missing; the message names them.
+    """
+    parts = {store.path: found for store in stores if (found := _part(store)) is not None}
+    if not parts:
+        return
+    first_path, first = next(iter(parts.items()))
+    for path, other in parts.items():
+        if other["count"] != first["count"]:
+            raise UsageError(
+                f"'{first_path}' is a part of {first['count']} and '{path}' of {other['count']}; "
+                "parts of several divisions have items in common. Merge those of one."
+            )
+        if other["dataset_keys_sha256"] != first["dataset_keys_sha256"]:
+            raise UsageError(
+                f"The dataset had {counted(first['dataset_n_items'], 'items')} when '{first_path}' "
+                f"was made and {other['dataset_n_items']:,}, not the same, when '{path}' was. Run "
+                "the shards again; they re-use what is unchanged."
+            )
+    numbers = {part["number"] for part in parts.values()}
+    missing = [shard for shard in Shard.all_of(first["count"]) if shard.number not in numbers]
+    if missing:
+        raise _incomplete("What is to be merged", missing)
+
+
+def _merged_provenance(stores: Sequence[EmbeddingStore]) -> dict[str, Any]:
+    """Return what the first store says of itself, and of each in what else it differs.
+
+    A merged store is no part any more, so ``shard`` is only told of each store.
+    """
+    first = stores[0].provenance
+    own = ("created", "shard")
+    merged = [
+        {"uuid": store.uuid, "n_rows": store.n_rows}
+        | {k: v for k, v in store.provenance.items() if k in own or first.get(k) != v}
+        for store in stores
+    ]
+    return {key: value for key, value in first.items() if key != "shard"} | {"merged": merged}
+
+
+def _part(store: EmbeddingStore) -> dict[str, Any] | None:
+    found = store.provenance.get("shard")
+    return found if isinstance(found, dict) and found.keys() >= _PART_KEYS else None
+
+
+def _incomplete(what: str, missing: Sequence[Shard]) -> StoreNotFoundError:
+    return StoreNotFoundError(
+        f"{what} lacks the shards {named(missing)}. Run `datumaro-embed embed` with --shard "
+        f"{missing[0]}{' and so on' if len(missing) > 1 else ''}; what is begun goes on.",
+        missing=[str(shard) for shard in missing],
+    )

@@ -21,27 +21,20 @@ __all__ = ["checked_output", "refuse_newer", "run_like"]
 def checked_output(output: str | os.PathLike[str], *, replace: bool | None = None) -> StorePlace:
     """Return the place of a store that may be written.
 
-    Parameters
-    ----------
-    output : path
-    replace : bool, optional
-        What is there may be replaced; None where the command cannot.
-
-    Raises
-    ------
-    StoreExistsError
-        A store is there, or segments of a run towards it, and they are not to be replaced.
-    UsageError, StoreWriteError
+    What is there (a store, segments of a run towards it) may be replaced where `replace` is true;
+    it is None where the caller cannot.
     """
     place = StorePlace.of(output)
     place.check()
     if replace and os.path.lexists(place.target):
         return place
-    if place.directory.is_dir() and holds_only_leftovers(place.directory, _uuid_of(place)):
+    has_file = not place.keeps_segments and os.path.lexists(place.target)
+    uuid = Hdf5Part(place.target).uuid if has_file and place.directory.is_dir() else None
+    if place.directory.is_dir() and holds_only_leftovers(place.directory, uuid):
         return place
     if os.path.lexists(place.target):
         _remove_empty(place)
-    check_output(place.target, remedy="" if replace is None else "--replace")
+    check_output(place.target, remedy="" if replace is None else "``replace``")
     if replace:
         return place
     if os.path.lexists(place.directory):
@@ -61,13 +54,6 @@ def _remove_empty(place: StorePlace) -> None:
             for entry in place.directory.iterdir():
                 entry.rmdir() if entry.is_dir() else entry.unlink()
             place.directory.rmdir()
-
-
-def _uuid_of(place: StorePlace) -> str | None:
-    """Identify the file that a run would replace; None where there is none."""
-    if place.keeps_segments or not os.path.lexists(place.target):
-        return None
-    return Hdf5Part(place.target).uuid
 
 
 def refuse_newer(store: EmbeddingStore) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice, zip_longest
 from typing import Any
 
@@ -12,18 +12,30 @@ import numpy.typing as npt
 from ..duplicates import find_duplicates
 from ..records import DuplicateGroup, ItemKey, Split, Status
 from ..store import EmbeddingStore
+from ..vectors import unit_rows
 from .facts import collect
-from .projection import Projection, pca, umap
-from .typical import Ranked, isolated, typical
+from .projection import Projection, Vectors, pca, umap
 
-__all__ = ["Analysis", "Item"]
+__all__ = ["Analysis", "Item", "isolated", "typical"]
 
 MAX_POINTS = 200_000
 _GALLERY = 12
 _SHOWN_GROUPS = 60
 _SHOWN_MEMBERS = 12
 _EXAMPLES = 60
+_BLOCK_ROWS = 2_048
+_MAX_REFERENCES = 10_000
+_NEIGHBOURS = 5
 IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """Rows in order with the similarity that ranks them; `note` describes the ranking."""
+
+    rows: list[int]
+    similarities: list[float]
+    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +60,6 @@ class Analysis:
         The first is shown first.
     isolated, typical : Ranked
         By row of the store.
-    groups : tuple of DuplicateGroup
-        Those across splits first.
     shown : mapping of bool to list of (DuplicateGroup, list of int)
         The first groups across splits (True) and the first of the others, each with the rows to
         show: many leaks leave room for near-duplicates within a split.
@@ -107,7 +117,7 @@ class Analysis:
         return found
 
     def _by_row(self, ranked: Ranked) -> Ranked:
-        return Ranked(self.rows[ranked.rows].tolist(), ranked.similarities, ranked.note)
+        return replace(ranked, rows=self.rows[ranked.rows].tolist())
 
     def _shown_rows(self, group: DuplicateGroup) -> list[int]:
         """First members of each split in turn, so that a leak shows both of its sides."""
@@ -127,3 +137,46 @@ class Analysis:
                 best = typical(vectors[mine], 1).rows[0]
                 found[label] = int(self.rows[mine][best])
         return found
+
+
+def isolated(vectors: Vectors, k: int) -> Ranked:
+    """Rank at most `k` unit rows by mean similarity to their five nearest others, lowest first.
+
+    Notes
+    -----
+    Exact up to 10,000 rows; above, the others are a random 10,000 of all. O(n · 10,000 · dim) time:
+    about 20 s for 100,000 × 512 on two cores; 80 MB.
+    """
+    n_rows = len(vectors)
+    references = np.arange(n_rows)
+    if n_rows > _MAX_REFERENCES:
+        random = np.random.default_rng(0)
+        references = np.sort(random.choice(n_rows, _MAX_REFERENCES, replace=False))
+    nearest = min(_NEIGHBOURS, len(references) - 1)
+    if nearest < 1:
+        return Ranked([], [], "The store has too few embedded items to rank.")
+    others = np.asarray(vectors[references], dtype=np.float32)
+    means = np.empty(n_rows, dtype=np.float32)
+    for start in range(0, n_rows, _BLOCK_ROWS):
+        rows = np.arange(start, min(start + _BLOCK_ROWS, n_rows))
+        block = np.asarray(vectors[start : rows[-1] + 1], dtype=np.float32) @ others.T
+        position = np.searchsorted(references, rows).clip(max=len(references) - 1)
+        itself = references[position] == rows
+        block[np.flatnonzero(itself), position[itself]] = -2.0
+        means[rows] = np.partition(block, -nearest, axis=1)[:, -nearest:].mean(axis=1)
+    order = np.argsort(means, kind="stable")[:k]
+    sample = f" among {_MAX_REFERENCES:,} random items" if n_rows > _MAX_REFERENCES else ""
+    neighbours = f"{nearest} nearest neighbors" if nearest > 1 else "nearest neighbor"
+    note = f"Items with the lowest mean cosine similarity to their {neighbours}{sample}."
+    return Ranked(order.tolist(), means[order].tolist(), note)
+
+
+def typical(vectors: Vectors, k: int) -> Ranked:
+    """Rank at most `k` unit rows by similarity to the mean of all rows, highest first."""
+    if not len(vectors):
+        return Ranked([], [], "No item has an embedding.")
+    centre = unit_rows(vectors.mean(axis=0, dtype=np.float32)[None])[0]
+    similarities = vectors.astype(np.float32) @ centre
+    order = np.argsort(-similarities, kind="stable")[:k]
+    note = "Items with the highest cosine similarity to the mean embedding."
+    return Ranked(order.tolist(), similarities[order].tolist(), note)

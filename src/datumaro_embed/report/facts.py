@@ -32,14 +32,9 @@ class LabelFact:
 
 @dataclass(frozen=True, slots=True)
 class SizeFacts:
-    """Image sizes.
+    """Image sizes; `counts` has (width, height, n_items) in upright pixels, the commonest first.
 
-    Attributes
-    ----------
-    counts : list of (width, height, n_items)
-        Upright pixels, the most common size first; unknown sizes left out.
-    axis_end : int
-        A round number, at least the longest side.
+    `axis_end` is a round number, at least the longest side.
     """
 
     counts: list[tuple[int, int, int]]
@@ -62,12 +57,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Counts of a store.
+    """Counts of a store: items by subset, annotations by type and label, sizes, failures.
 
     Attributes
     ----------
-    subsets, annotation_types : mapping of str to int
-        Name → items, name → annotations.
     item_labels : tuple of three int64 arrays (n_pairs,)
         Row, label, number of annotations: each pair of an item and a label of its annotations,
         ascending by row, then by label.

@@ -11,28 +11,36 @@ from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..duplicates import check_threshold
 from ..errors import UsageError
 from ..files import new_path
 from ..flags import DEFAULT_THRESHOLD
+from ..records import Split
 from ..store import EmbeddingStore
 from ..tally import counted
 from .analysis import Analysis
-from .points import point_data
-from .projection import missing
+from .facts import Facts
+from .projection import Projection, missing
 from .thumbnails import thumbnails
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["ReportOptions", "ReportSummary", "environment", "write_report"]
+__all__ = ["ReportOptions", "ReportSummary", "environment", "main_labels", "write_report"]
+
+FINDINGS = ("no finding", "leak between splits", "near-duplicate", "isolated")
+"""Names of the codes that `Analysis.findings` returns."""
 
 _MEBIBYTE = 2**20
 _ENTRY_BYTES = 16  # at most, around a picture in the map's data
+_SVG_POINTS = 4_000
+_NO_LABEL = 65_535
+_GRID = 65_535
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +50,7 @@ class ReportOptions:
     Attributes
     ----------
     media_root : path, optional
-        Folder of the images; unless given, the one they were embedded from.
+        Folder of the images; by default the one they were embedded from.
     umap : bool
         Add a UMAP to the PCA map.
     threshold : float
@@ -50,7 +58,7 @@ class ReportOptions:
     max_mb : float
         Most megabytes (2**20 bytes) of the file; thumbnails that would exceed it are left out.
     title : str, optional
-        The store's file name unless given.
+        By default the store's file name.
     """
 
     media_root: Path | None = None
@@ -62,7 +70,7 @@ class ReportOptions:
     def __post_init__(self) -> None:
         check_threshold(self.threshold)
         if not 0 < self.max_mb < math.inf:
-            raise UsageError(f"--max-mb must be above 0 and finite, not {self.max_mb}.")
+            raise UsageError(f"``max_mb`` must be above 0 and finite, not {self.max_mb}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +94,7 @@ class ReportSummary:
 def write_report(
     store: EmbeddingStore, out: str | os.PathLike[str], options: ReportOptions | None = None
 ) -> ReportSummary:
-    """Write one self-contained HTML file about a store.
-
-    Parameters
-    ----------
-    store : EmbeddingStore
-    out : path
-        Must not exist.
-    options : ReportOptions, optional
+    """Write one self-contained HTML file about a store; `out` must not exist.
 
     Raises
     ------
@@ -117,8 +118,8 @@ def write_report(
         if len(html) > options.max_mb * _MEBIBYTE:
             size = len(html) / _MEBIBYTE
             raise UsageError(
-                f"--max-mb {options.max_mb:g} is too small: the page without pictures takes "
-                f"{size:.1f} MB. Pass --max-mb {math.ceil(size)} or more."
+                f"``max_mb`` {options.max_mb:g} is too small: the page without pictures takes "
+                f"{size:.1f} MB. Pass ``max_mb`` {math.ceil(size)} or more."
             )
         path.write_bytes(html)
     return ReportSummary(str(out), store.n_rows, len(found.rows), len(pictures), len(html))
@@ -158,7 +159,7 @@ def _drawing(
 ) -> Callable[[Mapping[int, str]], bytes]:
     """Return what draws the page with some pictures, base64 by row."""
     page = templates.get_template("page.html")
-    points = point_data(found)
+    points = _point_data(found)
     splits = sorted({split for label in found.facts.labels for split in label.by_split})
     facts = {"title": title, "found": found, "facts": found.facts, "splits": splits}
 
@@ -190,3 +191,57 @@ def _pictures(
                 break
             pictures[row] = picture
     return pictures
+
+
+def _point_data(found: Analysis) -> dict[str, Any]:
+    """Describe the points of the map, all but their pictures; numbers as base64 of arrays."""
+    store, rows = found.store, found.rows
+    keys = [store.key(row) for row in rows.tolist()]
+    owners, labels, _ = found.facts.item_labels
+    keep = np.isin(owners, rows) & (labels < _NO_LABEL)
+    owners, labels = owners[keep], labels[keep]
+    return {
+        "webgl": len(rows) > _SVG_POINTS,
+        "id": [key.id for key in keys],
+        "subset": _packed(store.subset_codes[rows], "<u2"),
+        "subset_names": list(store.subset_names),
+        "split": _packed(store.splits[rows], "u1"),
+        "split_names": [split.name.lower() for split in Split],
+        "main_label": _packed(main_labels(found.facts)[rows], "<u2"),
+        "label_offsets": _packed(np.append(np.searchsorted(owners, rows), len(labels)), "<u4"),
+        "labels": _packed(labels, "<u2"),
+        "label_names": list(store.categories.labels[:_NO_LABEL]),
+        "width": _packed(store.widths[rows], "<u4"),
+        "height": _packed(store.heights[rows], "<u4"),
+        "finding": _packed(found.findings(), "u1"),
+        "finding_names": list(FINDINGS),
+        "maps": [_map(projection) for projection in found.maps],
+    }
+
+
+def main_labels(facts: Facts) -> npt.NDArray[np.int64]:
+    """Label that most annotations of each item have, the lower index on a tie; 65,535 for none."""
+    main = np.full(facts.n_items, _NO_LABEL, dtype=np.int64)
+    rows, labels, counts = facts.item_labels
+    order = np.lexsort((-labels, counts))  # the last written wins: most, then lowest
+    order = order[labels[order] < _NO_LABEL]
+    main[rows[order]] = labels[order]
+    return main
+
+
+def _map(projection: Projection) -> dict[str, Any]:
+    """Round to a square grid of 65,536 steps, equal on both axes."""
+    points = projection.points
+    low = points.min(axis=0) if len(points) else np.zeros(2)
+    span = float(np.ptp(points, axis=0).max()) if len(points) else 0.0
+    x, y = np.round((points - low) / (span or 1.0) * _GRID).T
+    return {
+        "name": projection.name,
+        "note": projection.note,
+        "x": _packed(x, "<u2"),
+        "y": _packed(y, "<u2"),
+    }
+
+
+def _packed(values: npt.NDArray[Any], dtype: str) -> str:
+    return b64encode(np.ascontiguousarray(values.astype(dtype)).tobytes()).decode("ascii")

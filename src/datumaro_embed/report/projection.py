@@ -54,13 +54,8 @@ def pca(vectors: Vectors) -> Projection:
     return Projection("PCA", note, points)
 
 
-def umap(vectors: Vectors, *, seed: int = 0) -> Projection:
+def umap(vectors: Vectors) -> Projection:
     """Lay neighbours out together with UMAP.
-
-    Raises
-    ------
-    MissingExtraError
-        umap-learn is not installed.
 
     Notes
     -----
@@ -78,7 +73,7 @@ def umap(vectors: Vectors, *, seed: int = 0) -> Projection:
     model = UMAP(
         n_neighbors=n_neighbors,
         metric="cosine",
-        random_state=seed,
+        random_state=0,
         n_jobs=1,
         init="spectral" if len(vectors) > 50 else "random",
         min_dist=0.2,

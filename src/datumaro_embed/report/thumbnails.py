@@ -13,6 +13,7 @@ from PIL import Image
 
 from ..images import ImageProblem, read_image
 from ..parallel import map_ahead, usable_processors
+from ..retrieval import media_file
 from ..store import EmbeddingStore
 
 __all__ = ["SIDE_PX", "thumbnails"]
@@ -29,7 +30,6 @@ def thumbnails(
     An image is used only where its real path lies inside of `root`, and its bytes are those that
     were embedded: a store from elsewhere cannot bring other files into the page.
     """
-    root = os.path.realpath(root)
 
     def thumbnail(item: tuple[int, Path]) -> tuple[int, str]:
         row, path = item
@@ -45,14 +45,7 @@ def thumbnails(
         return row, b64encode(stream.getvalue()).decode("ascii")
 
     workers = usable_processors()
-    found = ((row, path) for row in rows if (path := _inside(root, store.item(row).path)))
+    files = ((row, media_file(store.item(row).path, Path(root))[1]) for row in rows)
+    found = ((row, path) for row, path in files if path)
     with closing(map_ahead(thumbnail, found, workers=workers, ahead=8 * workers)) as pictures:
         yield from ((row, picture) for row, picture in pictures if picture)
-
-
-def _inside(root: str, relative: str) -> Path | None:
-    """Join the paths; None for media in memory and for a file that lies outside of the root."""
-    if not relative or "\0" in relative:
-        return None
-    real = os.path.realpath(os.path.join(root, relative))
-    return Path(real) if real.startswith(root.rstrip(os.sep) + os.sep) else None

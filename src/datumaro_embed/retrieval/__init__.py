@@ -3,13 +3,18 @@
 from .filters import Filters, labels_of_rows, matching_rows
 from .indexing import build_index
 from .query import compose
-from .request import search_request
-from .saving import MediaFiles, check_folder, media_root_of, save_hits, stale_query
-from .searching import SearchOptions, SearchResult, run_search, search, search_vectors
+from .saving import check_folder, media_file, media_root_of, save_hits, search_files, stale_query
+from .searching import (
+    SearchOptions,
+    SearchResult,
+    run_search,
+    search,
+    search_request,
+    search_vectors,
+)
 
 __all__ = [
     "Filters",
-    "MediaFiles",
     "SearchOptions",
     "SearchResult",
     "build_index",
@@ -17,10 +22,12 @@ __all__ = [
     "compose",
     "labels_of_rows",
     "matching_rows",
+    "media_file",
     "media_root_of",
     "run_search",
     "save_hits",
     "search",
+    "search_files",
     "search_request",
     "search_vectors",
     "stale_query",

@@ -24,14 +24,7 @@ _SUGGESTIONS = 5
 class Filters:
     """What an item must be; an empty field asks nothing, several values mean any of them.
 
-    Attributes
-    ----------
-    subsets : sequence of str
-        Names of subsets.
-    splits : sequence of str
-        ``"train"``, ``"val"``, ``"test"`` or ``"other"``.
-    labels : sequence of str
-        The item has an annotation of this label.
+    Splits are ``"train"``, ``"val"``, ``"test"`` or ``"other"``; a label is one of any annotation.
     """
 
     subsets: Sequence[str] = ()
@@ -49,11 +42,7 @@ ALL = Filters()
 
 
 def matching_rows(store: EmbeddingStore, filters: Filters = ALL) -> BoolArray:
-    """Tell which rows have a vector and pass the filters.
-
-    Returns
-    -------
-    array of shape (n_rows,), bool
+    """Tell which rows have a vector and pass the filters: array of shape (n_rows,), bool.
 
     Raises
     ------
@@ -90,16 +79,18 @@ def _codes(kind: str, wanted: Sequence[str], known: Sequence[str]) -> list[int]:
     """Give every index at which one of the wanted names stands."""
     for name in wanted:
         if name not in known:
-            raise UsageError(_unknown(kind, name, known), name=name)
+            raise UsageError(
+                f"There is no {kind} {name!r} in the store. {_nearest(name, known)}", name=name
+            )
     return [code for code, name in enumerate(known) if name in wanted]
 
 
-def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
+def _nearest(name: str, known: Sequence[str]) -> str:
     by_lower = {other.lower(): other for other in known}
     near = difflib.get_close_matches(name.lower(), by_lower, n=_SUGGESTIONS, cutoff=0.5)
     suggested = ", ".join(repr(by_lower[other]) for other in near)
     if suggested:
-        return f"There is no {kind} {name!r} in the store. Nearest: {suggested}."
+        return f"Nearest: {suggested}."
     some = ", ".join(repr(other) for other in known[:_SUGGESTIONS])
     more = ", …" if len(known) > _SUGGESTIONS else ""
-    return f"There is no {kind} {name!r} in the store. There are: {some or 'none'}{more}."
+    return f"There are: {some or 'none'}{more}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 
 import numpy as np
 
@@ -22,27 +23,10 @@ def build_index(
     rebuild: bool = False,
     progress: bool = False,
 ) -> str:
-    """Write an approximate index beside a store, unless there is a current one.
+    """Write an approximate index beside a store; return one line that says what was done.
 
-    Parameters
-    ----------
-    store : EmbeddingStore or path
-    rebuild : bool
-        Even where there is a current one.
-    progress : bool
-        Show a bar where stderr is a terminal.
-
-    Returns
-    -------
-    str
-        One line that says what was done.
-
-    Raises
-    ------
-    UsageError
-        No item has a vector.
-    StoreWriteError
-        What was there before is untouched.
+    With `rebuild`, it is built again even if it is up to date; `progress` shows a bar on a
+    terminal. Where it cannot be written, what was there before is untouched.
 
     Notes
     -----
@@ -53,8 +37,10 @@ def build_index(
         with open_store(store) as opened:
             return build_index(opened, rebuild=rebuild, progress=progress)
     path = graph_path(store.path)
-    if not rebuild and _is_current(store):
-        return f"{path} is up to date; --rebuild makes it anew"
+    with suppress(StoreIndexError):  # stale or damaged
+        if not rebuild and path.is_file():
+            open_graph(path, uuid=store.uuid, n_rows=store.n_rows, dim=store.dim)
+            return f"{path} is up to date"
     rows = np.flatnonzero(matching_rows(store))
     if not len(rows):
         raise UsageError(f"No item in '{store.path}' has a vector. There is nothing to index.")
@@ -63,14 +49,3 @@ def build_index(
     n_bytes = write_graph(graph, path, uuid=store.uuid, n_rows=store.n_rows)
     seconds = time.monotonic() - started
     return f"{counted(len(graph), 'rows')} in {path} ({n_bytes / 2**20:.1f} MB, {seconds:.1f} s)"
-
-
-def _is_current(store: EmbeddingStore) -> bool:
-    path = graph_path(store.path)
-    try:
-        if path.is_file():
-            open_graph(path, uuid=store.uuid, n_rows=store.n_rows, dim=store.dim)
-            return True
-    except StoreIndexError:
-        pass
-    return False

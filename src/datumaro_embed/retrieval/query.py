@@ -27,15 +27,7 @@ _NO_DIRECTION = 1e-6
 
 
 def compose(plus: Sequence[npt.ArrayLike], minus: Sequence[npt.ArrayLike] = ()) -> Float64Array:
-    """Combine queries: the mean of unit vectors, less the mean of those to be unlike.
-
-    Parameters
-    ----------
-    plus, minus : sequence of array of shape (dim,)
-
-    Returns
-    -------
-    array of shape (dim,), float64, norm 1
+    """Combine queries into a unit vector: their mean, less the mean of those to be unlike.
 
     Raises
     ------
@@ -66,17 +58,20 @@ class QueryEmbedder:
         self._checked = False
 
     def __call__(self, query: QueryInput) -> npt.NDArray[Any]:
+        vector: npt.NDArray[Any]
         if isinstance(query, ItemKey):
-            return self._of_item(query)
-        if isinstance(query, str):
+            (vector,) = self._of_item(query)
+        elif isinstance(query, str):
             if not query.strip():
                 raise UsageError("A query is empty. Type what to search for.")
-            return _first(texts_of(self._encode()).embed_texts([query]))
-        if isinstance(query, Path):
-            return self._of_file(query)
-        if isinstance(query, Image.Image):
-            return _first(self._encode().embed_images([query], self._store.depth_range))
-        return self._of_vector(query)
+            (vector,) = texts_of(self._encode()).embed_texts([query])
+        elif isinstance(query, Path):
+            (vector,) = self._of_file(query)
+        elif isinstance(query, Image.Image):
+            (vector,) = self._encode().embed_images([query], self._store.depth_range)
+        else:
+            vector = self._of_vector(query)
+        return vector
 
     def _of_vector(self, query: object) -> npt.NDArray[Any]:
         try:
@@ -106,13 +101,13 @@ class QueryEmbedder:
                 key=key,
                 status=status,
             )
-        return _first(self._store.embeddings([row]))
+        return self._store.embeddings([row])
 
     def _of_file(self, path: Path) -> npt.NDArray[Any]:
         if not path.is_file():
             raise UsageError(f"There is no image file '{path}'. Check the path.", path=str(path))
         try:
-            return _first(self._encode().embed_images([path], self._store.depth_range))
+            return self._encode().embed_images([path], self._store.depth_range)
         except ItemFailedError as error:
             reason = error.facts.get("reason", error)
             raise ItemFailedError(
@@ -129,17 +124,12 @@ class QueryEmbedder:
         return self._encoder
 
 
-def _first(vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    vector: npt.NDArray[Any] = vectors[0]
-    return vector
-
-
 def _load_encoder(store: EmbeddingStore, model: str | None) -> ImageEncoder:
     name = model or store.model_fact("name")
     if not name:
         raise UsageError(
-            f"'{store.path}' does not say which model made it. Name it with --model, or query "
-            "with items."
+            f"'{store.path}' does not say which model made it. Name the ``model``, or query with "
+            "items."
         )
     # The manifest alone tells a wrong model, before a right one is read and compiled.
     manifest = load_manifest(resolve_model(str(name)), verify_hashes=False)
@@ -153,8 +143,8 @@ def _refuse_other_model(store: EmbeddingStore, name: str, fingerprint: str) -> N
     made_by = store.model_fact("name") or "unknown"
     raise ModelMismatchError(
         f"The vectors in '{store.path}' are of model {made_by} ({_short(store.run_fingerprint)}), "
-        f"not of {name} ({_short(fingerprint)}), and cannot be compared. Search with that model "
-        "(--model DIR), or embed again with this one.",
+        f"not of {name} ({_short(fingerprint)}), and cannot be compared. Search with that "
+        "``model``, or embed again with this one.",
         store_fingerprint=store.run_fingerprint,
         model_fingerprint=fingerprint,
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -15,103 +16,98 @@ from ..outputs import check_output
 from ..records import Hit, ItemKey
 from ..store import EmbeddingStore
 from ..tally import counted
+from .query import QueryInput
+from .searching import SearchOptions, SearchResult, run_search
 
-__all__ = ["MediaFiles", "check_folder", "media_root_of", "save_hits"]
+__all__ = [
+    "check_folder",
+    "media_file",
+    "media_root_of",
+    "save_hits",
+    "search_files",
+    "stale_query",
+]
 
 _MAX_NAME = 50
+_PROBLEMS_SHOWN = 20
 _CHANGED = "the image's bytes have changed since it was embedded"
 
 
 def media_root_of(store: EmbeddingStore, media_root: str | Path | None = None) -> Path:
-    """Folder that the store's paths are relative to, as given or as the store says.
+    """Return the folder that the store's paths are relative to, as given or as the store says.
 
     Raises
     ------
     UsageError
-        It is unknown, or is not there.
+        It is unknown, or does not exist.
     """
     root = media_root or store.media_root
     if not root:
-        raise UsageError("The store does not say where its images lie. Give --media-root DIR.")
+        raise UsageError(
+            "The store does not say where its images lie. Name their folder with ``media_root``."
+        )
     if not Path(root).is_dir():
-        raise UsageError(f"There is no folder '{root}'. Give --media-root DIR.", path=str(root))
+        raise UsageError(
+            f"There is no folder '{root}'. Name the folder of the images with ``media_root``.",
+            path=str(root),
+        )
     return Path(root)
 
 
 def check_folder(directory: Path) -> None:
-    """Refuse a folder that cannot be made; an empty one may be there.
-
-    Raises
-    ------
-    StoreExistsError, OutputFolderError
-    """
+    """Refuse a folder that cannot be made (`outputs.check_output`); an empty one may exist."""
     if not (directory.is_dir() and not any(directory.iterdir())):
         check_output(directory)
 
 
-class MediaFiles:
-    """The image files of a store's items, compared with what was embedded; each item once.
+def search_files(
+    store: EmbeddingStore,
+    queries: Sequence[QueryInput],
+    options: SearchOptions,
+    media_root: Path,
+    *,
+    skip_stale: bool,
+) -> tuple[SearchResult, list[str]]:
+    """As `run_search`, for hits to copy: items of the query must be what was embedded.
 
-    Attributes
-    ----------
-    problems : dict
-        Key → why its image cannot be copied, of the items that were asked for and have one.
+    With `skip_stale`, other items take the places of hits that cannot be copied; the second value
+    has one line for each of those.
+
+    Raises
+    ------
+    StaleStoreError
+        An item of the query has changed, or no hit is left.
     """
 
-    def __init__(self, store: EmbeddingStore, media_root: Path) -> None:
-        self._store = store
-        self._root = media_root
-        self._fresh: set[ItemKey] = set()
-        self.problems: dict[ItemKey, str] = {}
+    @cache
+    def problem(row: int) -> str:
+        found, source = media_file(store.item(row).path, media_root)
+        return found if source is None else _difference(source, store.content_sha256[row].tobytes())
 
-    def is_fresh(self, key: ItemKey, row: int, path: str) -> bool:
-        """Tell whether an item's file is what was embedded; else note why not."""
-        if key not in self._fresh and key not in self.problems:
-            problem, source = _source(path, self._root)
-            if source is not None:
-                problem = _difference(source, self._store.content_sha256[row].tobytes())
-            if problem:
-                self.problems[key] = problem
-            else:
-                self._fresh.add(key)
-        return key in self._fresh
+    def is_fresh(hit: Hit) -> bool:
+        if found := problem(hit.row):
+            problems[hit.key] = found
+        return not found
 
-    def is_fresh_hit(self, hit: Hit) -> bool:
-        """`is_fresh` of a hit."""
-        return self.is_fresh(hit.key, hit.row, hit.path)
+    problems: dict[ItemKey, str] = {}
+    for key in options.items(queries):
+        if found := problem(store.row(key)):
+            raise stale_query(key, found)
+    result = run_search(store, queries, options, keep=is_fresh if skip_stale else None)
+    if problems and not result.hits:
+        raise StaleStoreError(
+            f"None of the images found is what was embedded: {'; '.join(_lines(problems, 3))}. "
+            "Nothing was copied. Embed the dataset again, or name the folder of the images with "
+            "``media_root``.",
+            n_stale=len(problems),
+        )
+    return result, _lines(problems, _PROBLEMS_SHOWN)
 
-    def check_queries(self, keys: Iterable[ItemKey]) -> None:
-        """Refuse to query with an item whose image is another one by now.
 
-        Raises
-        ------
-        StaleStoreError, ItemNotFoundError
-        """
-        for key in keys:
-            row = self._store.row(key)
-            if not self.is_fresh(key, row, self._store.item(row).path):
-                raise stale_query(key, self.problems[key])
-
-    def check_any(self, hits: Sequence[Hit]) -> None:
-        """Refuse to go on where no hit is left because of problems.
-
-        Raises
-        ------
-        StaleStoreError
-        """
-        if self.problems and not hits:
-            raise StaleStoreError(
-                f"None of the images found is what was embedded: {'; '.join(self.lines(3))}. "
-                "Nothing was copied. Embed the dataset again, or give --media-root DIR.",
-                n_stale=len(self.problems),
-            )
-
-    def lines(self, shown: int = 20) -> Iterator[str]:
-        """Yield the first problems, each with its item, and how many more there are."""
-        for key, problem in islice(self.problems.items(), shown):
-            yield printable(f"{key}: {problem}")
-        if len(self.problems) > shown:
-            yield f"{len(self.problems) - shown:,} more"
+def _lines(problems: Mapping[ItemKey, str], shown: int) -> list[str]:
+    first = [printable(f"{key}: {found}") for key, found in islice(problems.items(), shown)]
+    hidden = len(problems) - len(first)
+    return [*first, f"{hidden:,} more"] if hidden else first
 
 
 def stale_query(key: ItemKey, problem: str = _CHANGED) -> StaleStoreError:
@@ -133,14 +129,7 @@ def save_hits(
 ) -> list[str]:
     """Copy the image of each hit to ``RANK_SIMILARITY_ID.EXT`` in a new or empty folder.
 
-    Parameters
-    ----------
-    directory : Path
-        Made where it is missing.
-    media_root : Path
-        No file outside it is read, whatever a path in the store says.
-    skip_stale : bool
-        Copy the other hits where one is no longer what was embedded; without it nothing is kept.
+    No file outside `media_root` is read, whatever a path in the store says.
 
     Returns
     -------
@@ -150,11 +139,9 @@ def save_hits(
 
     Raises
     ------
-    StoreExistsError, OutputFolderError
-        The folder has something in it, or its parent does not exist.
     StaleStoreError
-        A hit cannot be copied, and `skip_stale` is false.
-    StoreWriteError
+        A hit cannot be copied, and `skip_stale` is false; nothing is kept.
+    StoreExistsError, OutputFolderError, StoreWriteError
     """
     check_folder(directory)
     is_new = not directory.exists()
@@ -163,7 +150,7 @@ def save_hits(
         directory.mkdir(exist_ok=True)
         width = max(3, len(str(len(hits))))
         for rank, hit in enumerate(hits, start=1):
-            problem, source = _source(hit.path, media_root)
+            problem, source = media_file(hit.path, media_root)
             if source is not None:
                 name = f"{rank:0{width}}_{hit.similarity:.4f}_{_safe(hit.key.id)}{source.suffix}"
                 expected = store.content_sha256[hit.row].tobytes()
@@ -171,7 +158,10 @@ def save_hits(
             if problem:
                 problems.append(f"{hit.key}: {problem}")
         if problems and not skip_stale:
-            _remove_copies(directory, is_new=is_new)
+            for copy in directory.iterdir():
+                copy.unlink()
+            if is_new:
+                directory.rmdir()
     except OSError as error:
         raise StoreWriteError(
             f"Cannot write '{directory}': {error.strerror or error}. Choose another place.",
@@ -181,21 +171,14 @@ def save_hits(
         raise StaleStoreError(
             f"{len(problems)} of {counted(len(hits), 'images')} are not those that were embedded: "
             f"{printable('; '.join(problems[:3]))}. Nothing was copied. Embed the dataset again, "
-            "or add --skip-stale to copy the others.",
+            "or use ``skip_stale`` to copy the others.",
             n_stale=len(problems),
         )
     return problems
 
 
-def _remove_copies(directory: Path, *, is_new: bool) -> None:
-    for copy in directory.iterdir():
-        copy.unlink()
-    if is_new:
-        directory.rmdir()
-
-
-def _source(name: str, media_root: Path) -> tuple[str, Path | None]:
-    """Find the file of an item, or why it is not copied."""
+def media_file(name: str, media_root: Path) -> tuple[str, Path | None]:
+    """Find the file of an item, or why it is not read: nothing outside the media root is."""
     if not name:
         return "the item has no image file", None
     root = media_root.resolve()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 from os import PathLike
+from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -26,10 +28,12 @@ __all__ = [
     "SearchResult",
     "run_search",
     "search",
+    "search_request",
     "search_vectors",
 ]
 
 Float64Array = npt.NDArray[np.float64]
+Texts = str | Sequence[str]
 
 _MAX_GRAPH_K = 1000
 _graphs: WeakKeyDictionary[EmbeddingStore, tuple[tuple[int, int, int], RowGraph]] = (
@@ -68,7 +72,7 @@ class SearchOptions:
         if isinstance(self.minus, SINGLE_QUERY):  # is as good as a list of one
             object.__setattr__(self, "minus", (self.minus,))
         if self.k < 1:
-            raise UsageError(f"k must be at least 1, not {self.k}. Ask for one item or more.")
+            raise UsageError(f"``k`` must be at least 1, not {self.k}. Ask for one item or more.")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -81,6 +85,59 @@ class SearchResult:
     def __repr__(self) -> str:
         first = f", first {self.hits[0].key!r}" if self.hits else ""
         return f"<SearchResult: {counted(len(self.hits), 'hits')}{first}, exact={self.exact}>"
+
+
+def search_request(
+    queries: Texts,
+    *,
+    image: Texts = (),
+    item: Texts = (),
+    minus: Texts = (),
+    not_image: Texts = (),
+    not_item: Texts = (),
+    k: int = DEFAULT_K,
+    subset: Texts = (),
+    split: Texts = (),
+    label: Texts = (),
+    model: str | None = None,
+    exact: bool = False,
+) -> tuple[list[QueryInput], SearchOptions]:
+    """Turn the flags of `flags.add_search_arguments` into queries and options.
+
+    Raises
+    ------
+    UsageError
+        No query, an empty one, a k below 1, or an item that is not SUBSET/ID.
+    """
+    queries, minus = _listed(queries), _listed(minus)
+    plus: list[QueryInput] = [
+        *queries,
+        *map(Path, _listed(image)),
+        *map(_item_key, _listed(item)),
+    ]
+    if not plus:
+        raise UsageError("There is no query. Give a text, an ``image`` or an ``item``.")
+    if any(isinstance(query, str) and not query.strip() for query in [*queries, *minus]):
+        raise UsageError("A query is empty. Type what to search for.")
+    options = SearchOptions(
+        k=k,
+        minus=(*minus, *map(Path, _listed(not_image)), *map(_item_key, _listed(not_item))),
+        filters=Filters(subset, split, label),
+        model=model,
+        exact=exact,
+    )
+    return plus, options
+
+
+def _listed(texts: Texts) -> Sequence[str]:
+    return [texts] if isinstance(texts, str) else texts
+
+
+def _item_key(text: str) -> ItemKey:
+    try:
+        return ItemKey.parse(text)
+    except ValueError as error:
+        raise UsageError(f"'{text}' names no item. Write SUBSET/ID, as train/000001.") from error
 
 
 def search(
@@ -139,9 +196,7 @@ def search(
     options = SearchOptions(
         k=k, minus=minus, filters=Filters(subsets, splits, labels), model=model, exact=exact
     )
-    if isinstance(store, EmbeddingStore):
-        return run_search(store, queries, options, encoder=encoder).hits
-    with open_store(store) as opened:
+    with nullcontext(store) if isinstance(store, EmbeddingStore) else open_store(store) as opened:
         return run_search(opened, queries, options, encoder=encoder).hits
 
 
@@ -155,11 +210,8 @@ def run_search(
 ) -> SearchResult:
     """As `search`, and tell whether an index was used.
 
-    Parameters
-    ----------
-    keep : callable, optional
-        Hits for which it is false are passed over; the next ones take their places. It is asked
-        for hits in their order until there are k, for one more than once.
+    Hits for which `keep` is false are passed over; the next ones take their places. It is asked
+    for hits in their order until there are k, for one more than once.
     """
     if not queries:
         raise UsageError("There is no query. Give a text, an image, an item or a vector.")
@@ -192,11 +244,6 @@ def search_vectors(
     ----------
     vectors : array of shape (n_queries, dim)
         Of any norm but zero.
-
-    Returns
-    -------
-    list of list of Hit
-        One list for each vector.
     """
     allowed = matching_rows(store, filters)
     rows, similarities = nearest_rows(store.embeddings(), vectors, k, allowed=allowed)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ..parallel import map_ahead, usable_processors
 from .codes import RowCodes, encode_rows
 from .cosine import IntArray, VectorArray
-from .pairs import PairBlock, tile_pairs
+from .pairs import PairBlock, Tile, compared
 
 __all__ = ["likely_pairs"]
 
@@ -34,12 +34,7 @@ def likely_pairs(
     classes: IntArray | None = None,
     progress: bool = False,
 ) -> Iterator[PairBlock]:
-    """As `pairs.similar_pairs`, but a few pairs may be missed.
-
-    Yields
-    ------
-    PairBlock
-        A pair may come twice, and be counted twice where it is not listed.
+    """As `pairs.similar_pairs`, but a few pairs may be missed, and a pair may come twice.
 
     Notes
     -----
@@ -51,21 +46,15 @@ def likely_pairs(
     n_cells = int(visited.max(initial=-1)) + 1
     bar = tqdm(total=n_cells, desc="Comparing", unit="cell", disable=None if progress else True)
 
-    def compare(tile: tuple[IntArray, IntArray, object]) -> PairBlock:
-        return tile_pairs(vectors, rows, codes, *tile, threshold, classes)
-
-    def tiles() -> Iterator[tuple[IntArray, IntArray, object]]:
+    def tiles() -> Iterator[Tile]:
         for members, visitors in _cells(visited, n_cells):
             for columns in _cut(members):
                 packed = codes.pack(columns)
                 yield from ((some, columns, packed) for some in _cut(visitors))
             bar.update()
 
-    workers = usable_processors()
     with bar:
-        for block in map_ahead(compare, tiles(), workers=workers, ahead=2 * workers):
-            if len(block):
-                yield block
+        yield from compared(vectors, rows, codes, tiles(), threshold, classes)
 
 
 def _visited_cells(codes: RowCodes, n: int) -> IntArray:

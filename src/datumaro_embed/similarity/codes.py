@@ -8,7 +8,6 @@ that of the rounded rows by no more than that (Cauchy-Schwarz).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,16 +28,7 @@ SLACK = 1e-4  # of float32 arithmetic on unit rows, generously
 
 @dataclass(frozen=True, slots=True)
 class RowCodes:
-    """Rounded rows.
-
-    Attributes
-    ----------
-    values : array of shape (n, dim), int8
-    errors : array of shape (n,), float32
-        Distance of each unit row from its rounded one.
-    step : float
-        What one whole number stands for.
-    """
+    """Rounded rows: (n, dim) whole numbers of `step` each, and how far each row is from its own."""
 
     values: npt.NDArray[np.int8]
     errors: Float32Array
@@ -74,8 +64,9 @@ def encode_rows(vectors: VectorArray, rows: IntArray) -> RowCodes:
     rotation = np.linalg.qr(normal)[0].astype(np.float32)
     values = np.empty((len(rows), dim), dtype=np.int8)
     errors = np.empty(len(rows), dtype=np.float32)
-    for part, unit in _unit_blocks(vectors, rows):
-        turned = unit @ rotation
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        part = slice(start, start + _BLOCK_ROWS)
+        turned = unit_block(vectors, rows[part]) @ rotation
         rounded = np.clip(np.rint(turned / step), -127, 127)
         values[part] = rounded
         errors[part] = np.linalg.norm(turned - rounded * step, axis=1)
@@ -87,9 +78,3 @@ def unit_block(vectors: VectorArray, rows: IntArray) -> Float32Array:
     block: Float32Array = vectors[rows].astype(np.float32)
     block /= np.sqrt(np.einsum("ij,ij->i", block, block))[:, None]
     return block
-
-
-def _unit_blocks(vectors: VectorArray, rows: IntArray) -> Iterator[tuple[slice, Float32Array]]:
-    for start in range(0, len(rows), _BLOCK_ROWS):
-        part = slice(start, start + _BLOCK_ROWS)
-        yield part, unit_block(vectors, rows[part])

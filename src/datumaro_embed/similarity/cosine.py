@@ -17,18 +17,9 @@ _CHUNK_ROWS = 4096
 
 
 def cosines(vectors: VectorArray, rows: IntArray, unit_query: Float64Array) -> Float64Array:
-    """Cosine of some rows with one unit query.
+    """Cosine of some rows with one unit query: array of shape (n,), in [-1, 1]; 0 for a zero row.
 
-    Parameters
-    ----------
-    vectors : array of shape (n_rows, dim), float16 or float32
-    rows : array of shape (n,)
-    unit_query : array of shape (dim,)
-
-    Returns
-    -------
-    array of shape (n,)
-        In [-1, 1]; 0 for a zero row. Equal rows give equal bits, wherever they lie.
+    Equal rows give equal bits, wherever they lie.
     """
     found = np.empty(len(rows))
     for start in range(0, len(rows), _CHUNK_ROWS):

@@ -7,7 +7,6 @@ with a bound settles it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numkong
@@ -63,7 +62,7 @@ def nearest_rows(
     O(n_rows · n_queries · dim) time in threads, and memory of some 200 MB whatever the size.
     """
     if k < 1:
-        raise UsageError(f"k must be at least 1, not {k}. Ask for one item or more.", k=k)
+        raise UsageError(f"``k`` must be at least 1, not {k}. Ask for one item or more.", k=k)
     unit = unit_queries(queries, vectors.shape[1])
     found = np.ones(len(vectors), dtype=bool) if allowed is None else allowed
     n_allowed = int(np.count_nonzero(found))
@@ -113,7 +112,12 @@ def _from_candidates(
     k = rows.shape[1]
     n_candidates = min(n_allowed, max(2 * k, k + 64))
     stored = unit.astype(vectors.dtype)
-    candidates, rough = _scan(vectors, stored, allowed, n_candidates)
+    starts = range(0, len(unit), _QUERIES_AT_ONCE)
+    parts = [
+        _scan(vectors, stored[start : start + _QUERIES_AT_ONCE], allowed, n_candidates)
+        for start in starts
+    ]
+    candidates, rough = (np.concatenate(part) for part in zip(*parts, strict=True))
     rounded = stored.astype(np.float64)
     rounded /= np.linalg.norm(rounded, axis=1, keepdims=True)
     # A cosine moves by no more than the query does (Cauchy-Schwarz), and by float32 arithmetic.
@@ -132,19 +136,10 @@ def _from_candidates(
 def _scan(
     vectors: VectorArray, queries: VectorArray, allowed: BoolArray, n_candidates: int
 ) -> tuple[IntArray, Float64Array]:
-    """Give the best candidates by float32 arithmetic: two arrays (n_queries, n_candidates)."""
-    parts = [
-        _scan_some(vectors, queries[start : start + _QUERIES_AT_ONCE], allowed, n_candidates)
-        for start in range(0, len(queries), _QUERIES_AT_ONCE)
-    ]
-    rows, distances = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return rows, 1 - distances
+    """Give the best candidates and their cosines by float32 arithmetic, in threads.
 
-
-def _scan_some(
-    vectors: VectorArray, queries: VectorArray, allowed: BoolArray, n_candidates: int
-) -> tuple[IntArray, Float64Array]:
-    """Keep the rows of least distance while blocks of them are compared in threads."""
+    Two arrays of shape (n_queries, n_candidates).
+    """
     packed = numkong.dots_pack(queries)
     n_rows = min(max(_BLOCK_DISTANCES // len(queries), _BLOCK_ROWS[0]), _BLOCK_ROWS[1])
 
@@ -166,7 +161,7 @@ def _scan_some(
             kept = np.argpartition(distances, n_candidates - 1, axis=1)[:, :n_candidates]
             rows = np.take_along_axis(rows, kept, 1)
             distances = np.take_along_axis(distances, kept, 1)
-    return rows, distances
+    return rows, 1 - distances
 
 
 def _distances(
@@ -198,7 +193,11 @@ def _settle(
     """
     k = len(rows)
     slack = 1e-5 + vectors.shape[1] * 2.0**-22
-    for start, rough in _rough_cosines(vectors, unit_query):
+    query = unit_query.astype(np.float32)
+    for start in range(0, len(vectors), _SETTLE_ROWS):
+        block = vectors[start : start + _SETTLE_ROWS].astype(np.float32)
+        norms = np.sqrt(np.einsum("ij,ij->i", block, block))
+        rough = np.divide(block @ query, norms, out=np.zeros_like(norms), where=norms > 0)
         possible = (rough >= similarities[-1] - slack) & allowed[start : start + len(rough)]
         fresh = np.setdiff1d(np.flatnonzero(possible) + start, rows)
         exact = cosines(vectors, fresh, unit_query)
@@ -206,13 +205,3 @@ def _settle(
             np.concatenate([rows, fresh]), np.concatenate([similarities, exact]), k
         )
     return rows, similarities
-
-
-def _rough_cosines(
-    vectors: VectorArray, unit_query: Float64Array
-) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
-    query = unit_query.astype(np.float32)
-    for start in range(0, len(vectors), _SETTLE_ROWS):
-        block = vectors[start : start + _SETTLE_ROWS].astype(np.float32)
-        norms = np.sqrt(np.einsum("ij,ij->i", block, block))
-        yield start, np.divide(block @ query, norms, out=np.zeros_like(norms), where=norms > 0)

@@ -1,12 +1,13 @@
 """All pairs of rows at or above a cosine: those of brute force in float64, far sooner.
 
 Products of the rounded rows (codes.py) rule out nearly all pairs; what is left is computed in full.
+Where nearly every pair is near (a fixed camera, blank pages), few pairs say it all.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,14 +17,18 @@ from tqdm import tqdm
 from ..parallel import map_ahead, usable_processors
 from .codes import SLACK, RowCodes, encode_rows, unit_block
 from .cosine import Float64Array, IntArray, VectorArray, paired_cosines
-from .dense import chosen_pairs
 
-__all__ = ["PairBlock", "collapse_equal", "similar_pairs", "tile_pairs"]
+__all__ = ["PairBlock", "chosen_pairs", "collapse_equal", "compared", "similar_pairs"]
+
+BoolArray = npt.NDArray[np.bool_]
+Tile = tuple[slice | IntArray, slice | IntArray, object]
+"""Places to compare with others, and the codes of the latter, packed."""
 
 _TILE_ROWS = 2048
 _BLOCK_ROWS = 8192
 _MAX_LISTED = 64  # pairs of each row of a tile beyond which not every one is listed
 _DENSE = 0.003  # share of a tile from which one full product is quicker than single pairs
+_NEAREST = 4  # pairs listed for each row and class of a tile in which nearly every pair is near
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,11 @@ class PairBlock:
     def __len__(self) -> int:
         return len(self.first)
 
+    def where(self, chosen: BoolArray) -> PairBlock:
+        """Give the chosen pairs."""
+        columns = self.first[chosen], self.second[chosen], self.similarities[chosen]
+        return PairBlock(*columns, self.n_unlisted)
+
 
 def similar_pairs(
     vectors: VectorArray,
@@ -58,7 +68,7 @@ def similar_pairs(
     classes: IntArray | None = None,
     progress: bool = False,
 ) -> Iterator[PairBlock]:
-    """Yield every pair of some rows whose cosine is at least a threshold.
+    """Yield every pair of some rows whose cosine is at least a threshold, once, in any order.
 
     Where nearly all rows are near each other (a fixed camera), only the nearest of each row in each
     class are listed, and what connects the others; the rest is counted.
@@ -73,13 +83,6 @@ def similar_pairs(
         In (0, 1].
     classes : array of shape (n_rows,), optional
         Of each row of `vectors`, such as its split.
-    progress : bool
-        Show a bar where stderr is a terminal.
-
-    Yields
-    ------
-    PairBlock
-        Each pair once, in no particular order.
 
     Notes
     -----
@@ -88,30 +91,40 @@ def similar_pairs(
     """
     codes = encode_rows(vectors, rows)
     strips = [slice(start, start + _TILE_ROWS) for start in range(0, len(rows), _TILE_ROWS)]
-    bar = tqdm(
-        total=len(strips) * (len(strips) + 1) // 2,
-        desc="Comparing",
-        unit="tile",
-        disable=None if progress else True,
-    )
+    total = len(strips) * (len(strips) + 1) // 2
+    bar = tqdm(total=total, desc="Comparing", unit="tile", disable=None if progress else True)
 
-    def compare(tile: tuple[slice, slice, object]) -> PairBlock:
-        return tile_pairs(vectors, rows, codes, *tile, threshold, classes)
-
-    def tiles() -> Iterator[tuple[slice, slice, object]]:
+    def tiles() -> Iterator[Tile]:
         for number, columns in enumerate(strips, start=1):
             packed = codes.pack(columns)
-            yield from ((strip, columns, packed) for strip in strips[:number])
+            for strip in strips[:number]:
+                yield strip, columns, packed
+                bar.update()
+
+    with bar:
+        yield from compared(vectors, rows, codes, tiles(), threshold, classes)
+
+
+def compared(
+    vectors: VectorArray,
+    rows: IntArray,
+    codes: RowCodes,
+    tiles: Iterable[Tile],
+    threshold: float,
+    classes: IntArray | None,
+) -> Iterator[PairBlock]:
+    """Yield the pairs of some tiles, compared in threads; `codes` are those of `rows`."""
+
+    def compare(tile: Tile) -> PairBlock:
+        return _tile_pairs(vectors, rows, codes, *tile, threshold, classes)
 
     workers = usable_processors()
-    with bar:
-        for block in map_ahead(compare, tiles(), workers=workers, ahead=2 * workers):
-            bar.update()
-            if len(block):
-                yield block
+    for block in map_ahead(compare, tiles, workers=workers, ahead=2 * workers):
+        if len(block):
+            yield block
 
 
-def tile_pairs(
+def _tile_pairs(
     vectors: VectorArray,
     rows: IntArray,
     codes: RowCodes,
@@ -119,26 +132,9 @@ def tile_pairs(
     other: slice | IntArray,
     packed: object,
     threshold: float,
-    classes: IntArray | None = None,
+    classes: IntArray | None,
 ) -> PairBlock:
-    """Compare each of some rows with each of some others.
-
-    Parameters
-    ----------
-    vectors, rows, threshold, classes
-        As in `similar_pairs`.
-    codes : RowCodes
-        Of `rows`.
-    one, other : slice or array of int64
-        Places in `rows`; these may overlap.
-    packed
-        ``codes.pack(other)``.
-
-    Returns
-    -------
-    PairBlock
-        Each pair once.
-    """
+    """Compare each row at one of some places with each at the others, which may overlap."""
     products = codes.products(one, packed)
     close = products >= codes.least_product(one, other, threshold)
     if np.count_nonzero(close) > _DENSE * products.size:
@@ -149,8 +145,7 @@ def tile_pairs(
     i, j = np.nonzero(close)
     first, second = _each_once(rows[one][i], rows[other][j])
     similarities = paired_cosines(vectors, first, second)
-    kept = similarities >= threshold
-    return PairBlock(first[kept], second[kept], similarities[kept])
+    return PairBlock(first, second, similarities).where(similarities >= threshold)
 
 
 def _crowded_pairs(
@@ -185,12 +180,7 @@ def _each_once(one: IntArray, other: IntArray) -> tuple[IntArray, IntArray]:
 
 
 def collapse_equal(vectors: VectorArray, rows: IntArray) -> IntArray:
-    """For each of some rows, the first of them with the very same values.
-
-    Returns
-    -------
-    array of shape (n,), int64
-        Row numbers; a row that is like none before it has its own.
+    """For each of some rows, the number of the first of them with the very same values.
 
     Notes
     -----
@@ -207,3 +197,65 @@ def collapse_equal(vectors: VectorArray, rows: IntArray) -> IntArray:
         if not np.array_equal(vectors[rows[place]], vectors[originals[place]]):
             originals[place] = rows[place]
     return originals
+
+
+def chosen_pairs(
+    cosines: npt.NDArray[np.float32], passing: BoolArray, classes: IntArray, *, is_square: bool
+) -> tuple[IntArray, IntArray]:
+    """Choose pairs of a tile: the nearest of each row in each class, and what connects the rest.
+
+    Of the pairs that pass in an (m, n) tile, at most 4 for each row and class of the columns, and
+    2 (m + n), as two arrays of places. They connect whatever `passing` connects. In a square tile
+    the columns are the same rows again.
+    """
+    parts = [_nearest(cosines, passing & (classes == c)) for c in np.unique(classes)]
+    rows, columns = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    offset = 0 if is_square else passing.shape[0]
+    labels = np.arange(offset + passing.shape[1])
+    new = rows, columns
+    while len(new[0]):
+        _join(labels, new[0], new[1] + offset)
+        apart = labels[: passing.shape[0], None] != labels[None, offset:]
+        apart &= passing
+        new = _one_each(apart, labels[: passing.shape[0]], labels[offset:])
+        rows, columns = np.concatenate([rows, new[0]]), np.concatenate([columns, new[1]])
+    return rows, columns
+
+
+def _one_each(
+    apart: BoolArray, of_rows: IntArray, of_columns: IntArray
+) -> tuple[IntArray, IntArray]:
+    """Choose one pair that leads out of each component (a round of Borůvka's algorithm)."""
+    rows, columns = (np.flatnonzero(apart.any(axis=axis)) for axis in (1, 0))
+    rows = rows[np.unique(of_rows[rows], return_index=True)[1]]
+    columns = columns[np.unique(of_columns[columns], return_index=True)[1]]
+    return (
+        np.concatenate([rows, apart[:, columns].argmax(axis=0)]),
+        np.concatenate([apart[rows].argmax(axis=1), columns]),
+    )
+
+
+def _nearest(cosines: npt.NDArray[np.float32], passing: BoolArray) -> tuple[IntArray, IntArray]:
+    left = np.where(passing, cosines, np.float32(-2))
+    every = np.arange(len(left))
+    rows, columns = [], []
+    for _ in range(_NEAREST):
+        best = left.argmax(axis=1)
+        found = left[every, best] > -2
+        rows.append(every[found])
+        columns.append(best[found])
+        left[every, best] = -2
+    return np.concatenate(rows), np.concatenate(columns)
+
+
+def _join(labels: IntArray, one: IntArray, other: IntArray) -> None:
+    """Give connected places the same label, the least of theirs; in place."""
+    while True:
+        least = np.minimum(labels[one], labels[other])
+        before = labels.copy()
+        for places in (one, other):
+            np.minimum.at(labels, labels[places], least)
+            np.minimum.at(labels, places, least)
+        labels[:] = labels[labels]
+        if np.array_equal(before, labels):
+            return

@@ -43,13 +43,7 @@ _EXPANSION_SEARCH = 256
 
 
 class RowGraph:
-    """Approximate nearest neighbours of the rows of a store.
-
-    Parameters
-    ----------
-    index : usearch Index
-        Its keys are row numbers.
-    """
+    """Approximate nearest neighbours of the rows of a store; the index' keys are row numbers."""
 
     def __init__(self, index: Any) -> None:
         self._index = index
@@ -61,13 +55,7 @@ class RowGraph:
     def nearest_rows(
         self, vectors: VectorArray, queries: npt.ArrayLike, k: int
     ) -> list[tuple[IntArray, Float64Array]]:
-        """As `exact.nearest_rows` without a filter, but some rows may be missed.
-
-        Returns
-        -------
-        list of (rows, similarities)
-            One for each query; may be shorter than k.
-        """
+        """As `exact.nearest_rows` without a filter, but some rows may be missed."""
         unit = unit_queries(queries, vectors.shape[1])
         count = min(2 * k + 16, len(self))
         if not count or not len(unit):
@@ -88,15 +76,7 @@ class RowGraph:
 
 
 def build_graph(vectors: VectorArray, rows: IntArray, *, progress: bool = False) -> RowGraph:
-    """Index some rows.
-
-    Parameters
-    ----------
-    vectors : array of shape (n_rows, dim), float16 or float32
-    rows : array of shape (n,), int64
-        Ascending, none of them zero.
-    progress : bool
-        Show a bar where stderr is a terminal; can be interrupted.
+    """Index some rows, in ascending order and none of them zero; can be interrupted.
 
     Notes
     -----
@@ -229,6 +209,6 @@ def _trailer(path: Path) -> dict[str, Any]:
 def _refused(path: Path, why: str) -> StoreIndexError:
     return StoreIndexError(
         f"The index '{path}' {why}. Make it again with `datumaro-embed index`, "
-        "search with --exact, or delete it.",
+        "search with ``exact``, or delete it.",
         path=str(path),
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from datumaro.components.dataset_base import DatasetItem, IDataset
-from datumaro.components.transformer import Transform
 
 from ..adapter import format_of
 from ..duplicates import (
@@ -21,21 +21,14 @@ from ..duplicates import (
     plan_summary,
 )
 from ..errors import UsageError
-from ..flags import (
-    DEFAULT_KEEP_SPLIT,
-    DEFAULT_THRESHOLD,
-    add_duplicate_arguments,
-    add_stale_argument,
-)
+from ..flags import add_duplicate_arguments
 from ..freshness import fresh_items
 from ..listing import changes_lines, write_changes_csv
 from ..logs import log
 from ..outputs import check_output
 from ..records import ItemKey
 from ..store import open_store
-from .errors import datum_errors
-from .numbers import Numbers
-from .parsing import plain_help, refuse_used_output
+from .transform import StoreTransform
 
 __all__ = ["ClipDuplicates"]
 
@@ -45,26 +38,30 @@ _ONE_SUBSET = {"image_dir", "image_zip", "imagenet", "segment_anything"}
 _ONLY = {"default"}  # the subset of a dataset that has none; ImageNet has a layout with subsets too
 
 
-class ClipDuplicates(Transform):  # type: ignore[misc]
+class ClipDuplicates(StoreTransform):
     r"""Set apart, drop, move or tag near-duplicates, by the vectors of a store.
 
-    One item of each group stays: of the split that --keep-split names; then of
-    train before val before test before other subsets; then the one with most
-    annotations, then most pixels, then the first by name. The others are put into
-    the subset `duplicated` (separate), dropped (drop), put into the subset of the
-    one that stays, so that no group is in two splits (move), or get the attributes
-    `duplicate_group` and `duplicate_of` (tag; only in formats that keep them).
+    One item of each group stays. The order of preference is: the split that
+    --keep-split names, train, val, test, other subsets; then the most annotations,
+    the most pixels, the first name. --action says what happens to the others:
 
-    Every image is compared with the one that was embedded. Where an item is not in
-    the store, or its image has changed, nothing is written. OUT must be a new or
-    empty folder outside DATA.
+    separate  they move to the subset `duplicated`
+    drop      they are dropped
+    move      they move to the subset of the item that stays, so that no group is
+              in two splits
+    tag       they get the attributes `duplicate_group` and `duplicate_of`, in
+              formats that keep attributes
+
+    Every image is compared with the one that was embedded: if an item is not in the
+    store or its image has changed, nothing is written. OUT must be a new or empty
+    folder outside DATA.
 
     Show what would be dropped:
 
         datum transform -t clip_duplicates -o OUT DATA -- \
             --store embeddings.h5 --action drop --dry-run
 
-    End leakage between train, val and test; what is in test stays:
+    Remove leakage between train, val and test, and keep test complete:
 
         datum transform -t clip_duplicates -o OUT DATA -- \
             --store embeddings.h5 --action drop --across-splits --keep-split test
@@ -73,39 +70,32 @@ class ClipDuplicates(Transform):  # type: ignore[misc]
     NAME = "clip_duplicates"
 
     @classmethod
-    def build_cmdline_parser(cls, **kwargs: Any) -> argparse.ArgumentParser:
-        """Return the parser of what follows ``--``."""
-        parser: argparse.ArgumentParser = super().build_cmdline_parser(**plain_help(cls) | kwargs)
-        parser.add_argument("--store", required=True, metavar="STORE", help="store of this data")
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Describe what to find, and what to do with it."""
+        super().add_arguments(parser)
         parser.add_argument(
             "--action",
             default=ACTIONS[0],
             choices=ACTIONS,
-            help="what becomes of the other copies (default: %(default)s)",
+            help="what to do with the other copies (default: %(default)s)",
         )
         add_duplicate_arguments(parser)
-        add_stale_argument(parser)
         parser.add_argument(
             "--dry-run",
             action="store_true",
-            help="print what would be done, and write no dataset; only --csv writes its file",
+            help="print what would change and write no dataset; --csv still writes its file",
         )
         parser.add_argument(
-            "--csv", type=Path, metavar="FILE", help="write one line for each item that is changed"
+            "--csv", type=Path, metavar="FILE", help="write one line per item that changes"
         )
-        return parser
 
     @classmethod
-    def parse_cmdline(cls, args: list[str] | None = None) -> dict[str, Any]:
-        """Parse and check, so that a wrong argument ends `datum` before it does anything."""
-        parsed: dict[str, Any] = super().parse_cmdline(args)
-        with datum_errors(True):
-            check_finding(parsed["threshold"], parsed["keep_split"])
-            if parsed["csv"] is not None:
-                check_output(parsed["csv"])
-            refuse_used_output()
-            open_store(parsed["store"]).close()
-        return {**parsed, "from_datum": True}
+    def check_arguments(cls, parsed: dict[str, Any]) -> None:
+        """Refuse a wrong threshold, split or file."""
+        check_finding(**parsed)
+        if parsed["csv"] is not None:
+            check_output(parsed["csv"])
+        super().check_arguments(parsed)
 
     def __init__(
         self,
@@ -113,35 +103,24 @@ class ClipDuplicates(Transform):  # type: ignore[misc]
         *,
         store: str | Path,
         action: str = ACTIONS[0],
-        threshold: float = DEFAULT_THRESHOLD,
-        across_splits: bool = False,
-        all_pairs: bool | None = None,
-        keep_split: str = DEFAULT_KEEP_SPLIT,
         skip_stale: bool = False,
         dry_run: bool = False,
         csv: str | Path | None = None,
         from_datum: bool = False,
+        **options: Any,
     ) -> None:
-        super().__init__(extractor)
-        self._store = store
+        super().__init__(extractor, store, skip_stale, from_datum)
         self._action = action
-        self._find: dict[str, Any] = {
-            "threshold": threshold,
-            "across_splits": across_splits,
-            "all_pairs": all_pairs,
-            "keep_split": keep_split,
-        }
-        self._skip_stale = skip_stale
+        self._options = options  # those of `find_duplicates`
         self._dry_run = dry_run
         self._csv = csv
-        self._from_datum = from_datum
         self._changes: Mapping[ItemKey, Change] | None = None
 
     def __iter__(self) -> Iterator[DatasetItem]:
         if self._changes is None:
-            with datum_errors(self._from_datum):
+            with self._errors():
                 self._changes = self._planned()
-        numbers = Numbers(self._extractor if self._action in _MOVES else ())
+        numbers = _Numbers(self._extractor if self._action in _MOVES else ())
         for item in self._extractor:
             change = self._changes.get(ItemKey(item.subset, item.id))
             if change is None:
@@ -157,7 +136,7 @@ class ClipDuplicates(Transform):  # type: ignore[misc]
             return {}
         with open_store(self._store) as store:
             fresh = fresh_items(store, self._extractor, skip_stale=self._skip_stale)
-            groups = find_duplicates(store, progress=True, **self._find).groups
+            groups = find_duplicates(store, progress=True, **self._options).groups
         changes = plan_changes(groups, self._action, fresh, taken=keys)
         summary = plan_summary(changes, self._action, len(keys))
         if self._csv is not None:
@@ -176,14 +155,14 @@ class ClipDuplicates(Transform):  # type: ignore[misc]
         Before any image is compared, as no store makes these right.
         """
         check_action(self._action)
-        check_finding(self._find["threshold"], self._find["keep_split"])
+        check_finding(**self._options)
         if self._csv is not None:
             check_output(self._csv)
         name = format_of(self._extractor) if self._from_datum else None
         if self._action == "tag" and name and name not in _KEEP_ATTRIBUTES:
             raise UsageError(
                 f"The format {name} does not keep attributes of items, so that tags would be lost. "
-                f"Choose another --action, or a dataset in {', '.join(sorted(_KEEP_ATTRIBUTES))}."
+                f"Choose another ``action``, or a dataset in {', '.join(sorted(_KEEP_ATTRIBUTES))}."
             )
         if (
             self._action in _MOVES
@@ -191,18 +170,57 @@ class ClipDuplicates(Transform):  # type: ignore[misc]
             and set(self._extractor.subsets()) <= _ONLY
         ):
             raise UsageError(
-                f"The format {name} does not keep subsets, so that --action {self._action} would "
-                "do nothing. Choose --action drop, or a dataset in a format with subsets."
+                f"The format {name} does not keep subsets, so that ``action`` {self._action} "
+                "would do nothing. Choose ``action`` drop, or a dataset in a format with subsets."
             )
 
-    def subsets(self) -> Any:
-        """Give the subsets that are left; counted, for `drop` and `move` may empty one."""
-        return super(Transform, self).subsets()
 
-
-def _changed(item: DatasetItem, change: Change, numbers: Numbers) -> DatasetItem:
+def _changed(item: DatasetItem, change: Change, numbers: _Numbers) -> DatasetItem:
     if change.key.subset != item.subset:
         return item.wrap(
             id=change.key.id, subset=change.key.subset, **numbers.fit(item, change.key.subset)
         )
     return item.wrap(attributes={**item.attributes, **change.attributes})
+
+
+class _Numbers:
+    """Numbers that are unique in a subset (COCO's image and annotation ids), kept so by a move.
+
+    Datumaro's COCO exporter writes them as they are, twice if they are.
+    """
+
+    def __init__(self, items: Iterable[DatasetItem]) -> None:
+        self._images: dict[str, set[int]] = defaultdict(set)
+        self._annotations: dict[str, set[int]] = defaultdict(set)
+        for item in items:
+            if isinstance(number := item.attributes.get("id"), int):
+                self._images[item.subset].add(number)
+            self._annotations[item.subset].update(ann.id for ann in item.annotations)
+        self._next_image = 1 + max((max(used) for used in self._images.values() if used), default=0)
+        self._next_annotation = 1 + max(
+            (max(used) for used in self._annotations.values() if used), default=0
+        )
+
+    def fit(self, item: DatasetItem, subset: str) -> dict[str, Any]:
+        """Give attributes and annotations with which the item can be put into another subset."""
+        attributes = dict(item.attributes)
+        if attributes.get("id") in self._images[subset]:
+            attributes["id"] = self._next_image
+            self._next_image += 1
+        if isinstance(number := attributes.get("id"), int):
+            self._images[subset].add(number)
+        return {"attributes": attributes, "annotations": self._fit_annotations(item, subset)}
+
+    def _fit_annotations(self, item: DatasetItem, subset: str) -> list[Any]:
+        """Renumber all annotations of an item together, so that its groups stay together."""
+        used = self._annotations[subset]
+        numbers = {ann.id for ann in item.annotations if ann.id}
+        renumbered = {}
+        if numbers & used:
+            renumbered = {old: self._next_annotation + n for n, old in enumerate(sorted(numbers))}
+            self._next_annotation += len(numbers)
+        used.update(renumbered.get(number, number) for number in numbers)
+        return [
+            ann.wrap(id=renumbered.get(ann.id, ann.id), group=renumbered.get(ann.group, ann.group))
+            for ann in item.annotations
+        ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
@@ -37,7 +38,7 @@ def embed_on_ray(
     store: str | os.PathLike[str],
     *,
     root: str | os.PathLike[str] | None = None,
-    n_shards: int | None = None,
+    shards: int | None = None,
     address: str | None = None,
     workers_per_node: int = 1,
     progress: bool = True,
@@ -51,13 +52,13 @@ def embed_on_ray(
     dataset : path, or callable without arguments
         ``PATH[:FORMAT]``, or what makes a Datumaro dataset; each worker reads it by itself.
     store : path
-        As for `embed_dataset`. Paths of dataset and store must be the same on every node: a shared
+        As for `embed_dataset`. Dataset and store must have the same path on every node: a shared
         file system.
     root : path, optional
-        As for `embed_dataset`, where `dataset` is a callable.
-    n_shards : int, optional
-        The work is cut into so many parts; by default four a worker, or as many as an unfinished
-        run has.
+        As for `embed_dataset`, if `dataset` is a callable.
+    shards : int, optional
+        Number of parts that the work is cut into; by default four per worker, or as many as an
+        unfinished run has.
     address : str, optional
         As for ``ray.init``: by default ``$RAY_ADDRESS``, else a cluster of this machine, else a new
         one of this machine alone. A connection that this process has is used.
@@ -87,19 +88,22 @@ def embed_on_ray(
     chosen = EmbedOptions(**options)
     place, task = _plan(dataset, store, root, chosen)
     if workers_per_node < 1:
-        raise UsageError("workers_per_node must be at least 1. Leave it out for one.")
+        raise UsageError("``workers_per_node`` must be at least 1. Leave it out for one.")
     with connect(address) as cluster:
-        count = _count(place, n_shards, len(cluster.nodes()) * workers_per_node)
-        shards = Shard.all_of(count)
+        count = _count(place, shards, len(cluster.nodes()) * workers_per_node)
+        every = Shard.all_of(count)
         crew = Crew(cluster, task, workers_per_node=workers_per_node, notify=notify)
-        results = crew.embed(shards, progress=progress)
-    summary = _total(store, [results[shard].summary for shard in shards])
+        results = crew.embed(every, progress=progress)
+    summary = _total(store, [results[shard].summary for shard in every])
     captions = os.fspath(captions_path(task.store))
-    merge_stores(_parts(task.store, shards), task.store, replace=True)
+    merge_stores(_parts(task.store, every), task.store, replace=True)
     if summary.captions:
-        merge_stores(_parts(captions, shards), captions, replace=True)
+        merge_stores(_parts(captions, every), captions, replace=True)
     for target in (captions, task.store):  # the images' last: they say how many shards there are
-        _remove_parts(target, shards)
+        with suppress(OSError):
+            for path in _parts(target, every):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            Parts.of(Path(target)).folder.rmdir()
     return replace(summary, seconds=time.monotonic() - started)
 
 
@@ -125,7 +129,7 @@ def _plan(
 def _count(place: StorePlace, wanted: int | None, n_workers: int) -> int:
     """Choose the number of shards: that of parts which are there, if any."""
     if wanted is not None and wanted < 1:
-        raise UsageError(f"--shards must be at least 1, not {wanted}. Leave it out for a default.")
+        raise UsageError(f"``shards`` must be at least 1, not {wanted}. Leave it out.")
     parts = Parts.of(place.target)
     if wanted is None and parts.found():
         return parts.check()
@@ -136,40 +140,22 @@ def _parts(store: str, shards: Sequence[Shard]) -> list[Path]:
     return [part_path(store, shard) for shard in shards]
 
 
-def _remove_parts(store: str, shards: Sequence[Shard]) -> None:
-    """Remove the parts, which the store has now."""
-    with suppress(OSError):
-        for path in _parts(store, shards):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        Parts.of(Path(store)).folder.rmdir()
-
-
 def _total(store: str | os.PathLike[str], summaries: Sequence[EmbedSummary]) -> EmbedSummary:
     n_captions = sum(part.captions[1] for part in summaries if part.captions)
+    notes, failures = Tally(), defaultdict[Status, Tally](Tally)
+    for part in summaries:
+        notes.update(part.notes)
+        for status, tally in part.failures.items():
+            failures[status].update(tally)
     return EmbedSummary(
         store=os.fspath(store),
         n_items=sum(part.n_items for part in summaries),
-        failures=_joined([part.failures for part in summaries]),
+        failures=dict(sorted(failures.items())),
         losses=summaries[0].losses,
-        notes=_joined_tallies([part.notes for part in summaries]),
+        notes=notes,
         seconds=0.0,
         n_reused=sum(part.n_reused for part in summaries),
         n_relabelled=sum(part.n_relabelled for part in summaries),
         n_removed=sum(part.n_removed for part in summaries),
         captions=(captions_path(store), n_captions) if n_captions else None,
     )
-
-
-def _joined(failures: Sequence[Mapping[Status, Tally]]) -> dict[Status, Tally]:
-    statuses = sorted({status for part in failures for status in part})
-    return {
-        status: _joined_tallies([part[status] for part in failures if status in part])
-        for status in statuses
-    }
-
-
-def _joined_tallies(parts: Sequence[Tally]) -> Tally:
-    joined = Tally()
-    for part in parts:
-        joined.update(part)
-    return joined

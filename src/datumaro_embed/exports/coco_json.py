@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..records import AnnotationRecord, ItemRecord, Status
+from ..records import AnnotationRecord, Status
 from ..rle import Rle
 from ..store import EmbeddingStore
 
@@ -27,10 +27,7 @@ _TOGETHER = ("bbox", "mask", "points", "polygon")
 def write_coco(store: EmbeddingStore, path: Path, *, embedded_only: bool) -> dict[str, int]:
     """Write one file; image id is the row + 1, category id the label's index + 1.
 
-    Returns
-    -------
-    mapping of str to int
-        Annotation type → how many were left out, as COCO has no place for them.
+    Returns how many annotations of each type were left out, as COCO has no place for them.
     """
     skipped: Counter[str] = Counter()
     images: list[Row] = []
@@ -39,7 +36,17 @@ def write_coco(store: EmbeddingStore, path: Path, *, embedded_only: bool) -> dic
         item = store.item(row)
         if embedded_only and item.status is not Status.OK:
             continue
-        images.append(_image(row, item))
+        images.append(
+            {
+                "id": row + 1,
+                "file_name": item.path or item.key.id,
+                "width": item.width,
+                "height": item.height,
+                "subset": item.key.subset,
+                "item_id": item.key.id,
+                "split": item.split.name.lower(),
+            }
+        )
         for annotation in coco_annotations(item.annotations, skipped):
             known = {"id": len(annotations) + 1, "image_id": row + 1}
             annotations.append({**known, **annotation})
@@ -51,19 +58,7 @@ def write_coco(store: EmbeddingStore, path: Path, *, embedded_only: bool) -> dic
         "categories": [{"id": number, "name": name} for number, name in labels],
     }
     path.write_text(json.dumps(content), encoding="utf-8")
-    return dict(skipped)
-
-
-def _image(row: int, item: ItemRecord) -> Row:
-    return {
-        "id": row + 1,
-        "file_name": item.path or item.key.id,
-        "width": item.width,
-        "height": item.height,
-        "subset": item.key.subset,
-        "item_id": item.key.id,
-        "split": item.split.name.lower(),
-    }
+    return dict(sorted(skipped.items()))
 
 
 def coco_annotations(
@@ -130,20 +125,20 @@ def _of_one_type(parts: list[AnnotationRecord]) -> Row | None:
         x, y, w, h = first.coords
         return {"bbox": [x, y, w, h], "area": w * h, "segmentation": []}
     if first.type == "polygon":
-        return _polygons([list(part.coords) for part in parts])
+        outlines = [np.array(part.coords).reshape(-1, 2) for part in parts]
+        return {
+            "bbox": _hull(np.concatenate(outlines)),
+            "area": sum(map(_shoelace, outlines)),
+            "segmentation": [list(part.coords) for part in parts],
+        }
     if first.type == "mask":
-        return _mask(first)
+        rle = Rle.from_json(first.rle)
+        return {"bbox": rle.box(), "area": rle.area(), "segmentation": rle.to_coco()}
     return _keypoints(first) if first.type == "points" else None
 
 
 def _is_finite(geometry: Row) -> bool:
     return bool(np.isfinite([*geometry.get("bbox", ()), geometry.get("area", 0)]).all())
-
-
-def _polygons(polygons: list[list[float]]) -> Row:
-    area = sum(_shoelace(np.array(points).reshape(-1, 2)) for points in polygons)
-    points = np.concatenate([np.array(points).reshape(-1, 2) for points in polygons])
-    return {"bbox": _hull(points), "area": area, "segmentation": polygons}
 
 
 def _shoelace(points: np.ndarray[Any, np.dtype[np.float64]]) -> float:
@@ -156,19 +151,14 @@ def _hull(points: np.ndarray[Any, np.dtype[np.float64]]) -> list[float]:
     return [*low.tolist(), *(high - low).tolist()]
 
 
-def _mask(annotation: AnnotationRecord) -> Row:
-    rle = Rle.from_json(annotation.rle)
-    return {"bbox": rle.box(), "area": rle.area(), "segmentation": rle.to_coco()}
-
-
 def _keypoints(annotation: AnnotationRecord) -> Row:
     points = np.array(annotation.coords).reshape(-1, 2)
     visibility = annotation.visibility or (2,) * len(points)
-    triples = [
-        value
-        for (x, y), seen in zip(points.tolist(), visibility, strict=True)
-        for value in (x, y, seen)
-    ]
+    shown = zip(points.tolist(), visibility, strict=True)
     box = _hull(points)
-    n_seen = sum(seen > 0 for seen in visibility)
-    return {"bbox": box, "area": box[2] * box[3], "keypoints": triples, "num_keypoints": n_seen}
+    return {
+        "bbox": box,
+        "area": box[2] * box[3],
+        "keypoints": [value for (x, y), seen in shown for value in (x, y, seen)],
+        "num_keypoints": sum(seen > 0 for seen in visibility),
+    }

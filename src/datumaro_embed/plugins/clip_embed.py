@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from datumaro.components.dataset_base import DatasetItem, IDataset
-from datumaro.components.transformer import Transform
 
 from ..adapter import SourceDataset, unused_images
 from ..flags import add_embed_arguments
@@ -18,17 +17,16 @@ from ..models import resolve_model
 from ..pipeline import EmbedOptions, check_place, embed_source
 from ..place import misdetection
 from ..tally import counted
-from .errors import datum_errors
-from .parsing import datum_folders, plain_help
+from .transform import DatumTransform, datum_folders
 
 __all__ = ["ClipEmbed"]
 
 
-class ClipEmbed(Transform):  # type: ignore[misc]
+class ClipEmbed(DatumTransform):
     r"""Embed every image with CLIP into an HDF5 store.
 
-    Vectors, sizes and normalised annotations are written to the file that --store
-    names. Items pass through unchanged and in order.
+    The file that --store names gets vectors, sizes and normalized annotations.
+    Items pass through unchanged and in order.
 
     Embed with the small model that comes with the package:
 
@@ -43,39 +41,26 @@ class ClipEmbed(Transform):  # type: ignore[misc]
     NAME = "clip_embed"
 
     @classmethod
-    def build_cmdline_parser(cls, **kwargs: Any) -> argparse.ArgumentParser:
-        """Return the parser of what follows ``--``."""
-        parser: argparse.ArgumentParser = super().build_cmdline_parser(**plain_help(cls) | kwargs)
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Describe the fields of `EmbedOptions`."""
         add_embed_arguments(parser)
-        return parser
 
     @classmethod
-    def parse_cmdline(cls, args: list[str] | None = None) -> dict[str, Any]:
-        """Parse and check, so that a wrong name or path ends `datum` before it does anything."""
-        parsed: dict[str, Any] = super().parse_cmdline(args)
-        options = {name: value for name, value in parsed.items() if name != "store"}
-        with datum_errors(True):
-            chosen = EmbedOptions(**options)
-            resolve_model(chosen.model)
-            check_place(parsed["store"], captions=parsed["captions"])
-        return {**parsed, "from_datum": True}
+    def check_arguments(cls, parsed: dict[str, Any]) -> None:
+        """Refuse a wrong option, model or place."""
+        chosen = EmbedOptions(**{name: parsed[name] for name in parsed if name != "store"})
+        resolve_model(chosen.model)
+        check_place(parsed["store"], captions=chosen.captions)
 
     def __init__(
-        self,
-        extractor: IDataset,
-        *,
-        store: str | Path,
-        from_datum: bool = False,
-        **options: Any,
+        self, extractor: IDataset, *, store: str | Path, from_datum: bool = False, **options: Any
     ) -> None:
-        super().__init__(extractor)
+        super().__init__(extractor, os.fspath(store), from_datum)
         self._length = "parent"
-        self._store = os.fspath(store)
         self._options = options
-        self._from_datum = from_datum
 
     def __iter__(self) -> Iterator[DatasetItem]:
-        with datum_errors(self._from_datum):
+        with self._errors():
             self._embed()
         yield from self._extractor
 

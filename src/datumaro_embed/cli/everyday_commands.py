@@ -1,0 +1,293 @@
+"""`datumaro-embed embed`, `info`, `verify`, `search`, `duplicates`, `report` and `convert`."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..errors import StoreUnfinishedError, UsageError
+from ..flags import (
+    DEFAULT_THRESHOLD,
+    add_duplicate_arguments,
+    add_embed_arguments,
+    add_follow_symlinks_argument,
+    add_machine_arguments,
+    add_output_argument,
+    add_partial_argument,
+    add_search_arguments,
+    add_stale_argument,
+)
+from ..tally import counted
+from .console import opened_store, say, tell
+
+_MAX_DIFFERENCES = 50
+
+
+def _describe_embed(parser: ArgumentParser) -> Callable[..., int]:
+    parser.description = "Embed every item of a dataset into a store."
+    parser.add_argument("dataset", metavar="PATH[:FORMAT]", help="a dataset that Datumaro reads")
+    add_embed_arguments(parser)
+    add_machine_arguments(parser)
+    return _embed
+
+
+def _embed(
+    dataset: str,
+    store: str,
+    *,
+    shard: str | None,
+    ray: str | None,
+    shards: int | None,
+    **options: Any,
+) -> int:
+    if ray is not None:
+        from ..distributed import embed_on_ray
+
+        done = embed_on_ray(dataset, store, shards=shards, address=ray, notify=tell, **options)
+        return say(done.lines())
+    if shards is not None:
+        raise UsageError("``shards`` requires ``ray``. To embed one share, use ``shard`` I/N.")
+
+    from ..adapter import import_dataset
+    from ..models import resolve_model
+    from ..pipeline import EmbedOptions, check_place, embed_source
+    from ..sharding import Shard
+
+    share = None if shard is None else Shard.parse(shard)
+    chosen = EmbedOptions(**options)
+    resolve_model(chosen.model)
+    check_place(store, share, captions=chosen.captions)
+    imported = import_dataset(dataset, follow_symlinks=chosen.follow_symlinks)
+    done = embed_source(
+        imported.source, store, chosen, losses=imported.losses, shard=share, notify=tell
+    )
+    return say(done.lines())
+
+
+def _describe_info(parser: ArgumentParser) -> Callable[..., int]:
+    parser.description = (
+        "Print the model, dimensions and counts by subset, status and label. The exit status is 3 "
+        "if the store is unfinished."
+    )
+    add = parser.add_argument
+    add("store", type=Path)
+    add("--items", type=int, default=0, metavar="N", help="print the first N items and vectors")
+    add("--failed", action="store_true", help="print every item that failed, with its reason")
+    return _info
+
+
+def _info(store: Path, items: int, failed: bool) -> int:
+    from ..info import describe, describe_failures, describe_items
+
+    with opened_store(store, partial=True) as opened:
+        say(describe(opened))
+        say(describe_items(opened, items))
+        if failed:
+            say(describe_failures(opened))
+        return 0 if opened.complete else StoreUnfinishedError.exit_status
+
+
+def _describe_verify(parser: ArgumentParser) -> Callable[..., int]:
+    parser.description = (
+        "Check the checksum of every row and, with --dataset, every item and annotation. The exit "
+        "status is 1 if anything differs."
+    )
+    parser.add_argument("store", type=Path)
+    parser.add_argument("--dataset", metavar="PATH[:FORMAT]", help="compare with this dataset")
+    add_follow_symlinks_argument(parser)
+    add_partial_argument(parser)
+    return _verify
+
+
+def _verify(store: Path, dataset: str | None, follow_symlinks: bool, partial: bool) -> int:
+    from ..adapter import import_dataset
+    from ..verify import compare_with_dataset
+
+    with opened_store(store, partial=partial) as opened:
+        problems = opened.verify()
+        ways = f"run `datumaro-embed repair {store} -o NEW` to save the sound rows"
+        if not problems:
+            ways = "run the same `embed` command again to update what has changed"
+        if dataset is not None:
+            imported = import_dataset(dataset, follow_symlinks=follow_symlinks)
+            problems += compare_with_dataset(opened, imported.source)
+        say(problems[:_MAX_DIFFERENCES])
+        if len(problems) > _MAX_DIFFERENCES:
+            say([f"… and {len(problems) - _MAX_DIFFERENCES} more"])
+        found = f"{counted(len(problems), 'differences')}; {ways}" if problems else "sound"
+        say([f"{counted(opened.n_rows, 'rows')}: {found}"])
+    return 1 if problems else 0
+
+
+def _describe_search(parser: ArgumentParser) -> Callable[..., int]:
+    parser.description = (
+        "Print the items nearest to a query, best first. Several queries are averaged. Texts are "
+        "embedded as typed, with the model that made the store."
+    )
+    add = parser.add_argument
+    add("store", type=Path)
+    add("queries", nargs="*", metavar="QUERY", help="text to search for")
+    add_search_arguments(parser)
+    add("--json", action="store_true", dest="as_json", help="print one JSON object")
+    add("--save-to", type=Path, metavar="DIR", help="copy the images of the hits to a new folder")
+    add("--media-root", type=Path, metavar="DIR", help="folder of the images, if they have moved")
+    add_stale_argument(parser)
+    add_partial_argument(parser)
+    _allow_intermixed(parser)
+    return _search
+
+
+def _allow_intermixed(parser: ArgumentParser) -> None:
+    """Let queries stand before, between and after flags, as `search STORE -k 5 "a cat"`."""
+    plain = parser.parse_known_args
+
+    def parse(*arguments: Any, **named: Any) -> Any:
+        parser.parse_known_args = plain  # type: ignore[method-assign]
+        try:
+            return parser.parse_known_intermixed_args(*arguments, **named)
+        finally:
+            parser.parse_known_args = parse  # type: ignore[method-assign]
+
+    parser.parse_known_args = parse  # type: ignore[method-assign]
+
+
+def _search(
+    store: Path,
+    queries: list[str],
+    as_json: bool,
+    save_to: Path | None,
+    media_root: Path | None,
+    partial: bool,
+    skip_stale: bool,
+    **flags: Any,
+) -> int:
+    from ..listing import hits_json, hits_lines
+    from ..retrieval import (
+        SearchResult,
+        check_folder,
+        media_root_of,
+        run_search,
+        save_hits,
+        search_files,
+        search_request,
+    )
+
+    def show(result: SearchResult) -> int:
+        return say(hits_json(result).splitlines() if as_json else hits_lines(result))
+
+    plus, options = search_request(queries, **flags)
+    with opened_store(store, partial=partial) as opened:
+        if save_to is None:
+            return show(run_search(opened, plus, options))
+        check_folder(save_to)
+        root = media_root_of(opened, media_root)
+        result, problems = search_files(opened, plus, options, root, skip_stale=skip_stale)
+        show(result)
+        problems += save_hits(opened, result.hits, save_to, media_root=root, skip_stale=skip_stale)
+    for problem in problems:
+        tell(f"not copied: {problem}")
+    return 0
+
+
+def _describe_duplicates(parser: ArgumentParser) -> Callable[..., int]:
+    parser.description = (
+        "Print groups of near-duplicate items, starting with groups across train, val and test. "
+        "`datum transform -t clip_duplicates` removes them."
+    )
+    parser.add_argument("store", type=Path)
+    add_duplicate_arguments(parser)
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", dest="as_json", help="print one JSON object")
+    output.add_argument("--csv", type=Path, metavar="FILE", help="write one line per pair")
+    add_partial_argument(parser)
+    return _duplicates
+
+
+def _duplicates(store: Path, as_json: bool, csv: Path | None, partial: bool, **flags: Any) -> int:
+    from ..duplicates import find_duplicates
+    from ..listing import duplicates_json, duplicates_lines, write_pairs_csv
+
+    with opened_store(store, partial=partial) as opened:
+        report = find_duplicates(opened, progress=True, **flags)
+    if csv is not None:  # first: who reads the print may stop (`| head`)
+        write_pairs_csv(report, csv)
+    return say(duplicates_json(report).splitlines() if as_json else duplicates_lines(report))
+
+
+def _describe_report(parser: ArgumentParser) -> Callable[..., int]:
+    parser.description = (
+        "Write one HTML file that needs no network: an overview of the dataset, a map of the "
+        "embeddings, duplicates and leaks, failures. Requires the `report` extra."
+    )
+    add = parser.add_argument
+    add("store", type=Path, help="store file or folder")
+    add_output_argument(parser, "FILE.html")
+    add(
+        "--media-root",
+        type=Path,
+        metavar="DIR",
+        help="folder of the images (default: where they were when they were embedded)",
+    )
+    add("--umap", action="store_true", help="add a UMAP to the PCA map; takes seconds to minutes")
+    add(
+        "--threshold",
+        type=float,
+        default=DEFAULT_THRESHOLD,
+        metavar="COSINE",
+        help="similarity at which two items count as near-duplicates (default: %(default)g)",
+    )
+    add(
+        "--max-mb",
+        type=float,
+        default=25.0,
+        metavar="N",
+        help="maximum file size in megabytes; pictures that would exceed it are left out "
+        "(default: %(default)g)",
+    )
+    add("--title", help="heading of the page (default: name of the store)")
+    add_partial_argument(parser)
+    return _report
+
+
+def _report(store: Path, output: Path, partial: bool, **options: Any) -> int:
+    from ..report import ReportOptions, write_report
+
+    with opened_store(store, partial=partial) as opened:
+        return say(write_report(opened, output, ReportOptions(**options)).lines())
+
+
+def _describe_convert(parser: ArgumentParser) -> Callable[..., int]:
+    parser.description = "Write a store in a format that other tools read. Overwrites nothing."
+    add = parser.add_argument
+    add("store", type=Path, help="store file or folder")
+    add(
+        "--to",
+        required=True,
+        choices=("parquet", "npy", "csv", "faiss", "coco"),
+        help="parquet, csv and coco write a file; npy and faiss (extra `faiss`) a directory",
+    )
+    add_output_argument(parser, "OUT")
+    add("--embedded-only", action="store_true", help="leave out items without a vector")
+    add("--vectors", action="store_true", help="csv only: add one column per dimension")
+    add_partial_argument(parser)
+    return _convert
+
+
+def _convert(store: Path, to: str, output: Path, partial: bool, **options: bool) -> int:
+    from ..exports import convert_store
+
+    with opened_store(store, partial=partial) as opened:
+        return say(convert_store(opened, output, to=to, **options).lines())
+
+
+COMMANDS = {
+    "embed": ("embed a dataset", _describe_embed),
+    "info": ("show what a store contains", _describe_info),
+    "verify": ("check a store, alone or against its dataset", _describe_verify),
+    "search": ("find items by text, image or example", _describe_search),
+    "duplicates": ("find near-duplicates and leakage between splits", _describe_duplicates),
+    "report": ("write an offline HTML page about a store", _describe_report),
+    "convert": ("write a store as parquet, npy, csv, faiss or coco", _describe_convert),
+}

@@ -1,0 +1,122 @@
+"""Parquet, CSV, and folders of vectors with a Parquet file of their items (NumPy, FAISS).
+
+Source of the folders: what `img2dataset` + `clip-retrieval inference` write and `embedding-reader`
+reads, ``img_emb/img_emb_0.npy`` and ``metadata/metadata_0.parquet``, row for row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+from numpy.lib import format as npy
+
+from ..errors import MissingExtraError
+from ..escaping import CSV_ESCAPED_START
+from ..records import Status
+from ..store import EmbeddingStore
+from ..store.arrow import iter_tables
+
+__all__ = ["write_csv", "write_faiss", "write_npy", "write_parquet"]
+
+_BLOCK_ROWS = 65_536
+_LABEL_SEPARATOR = ";"
+
+
+def write_parquet(store: EmbeddingStore, path: Path, *, embedded_only: bool) -> None:
+    """Write every column of `EmbeddingStore.to_arrow`, with float32 vectors.
+
+    Notes
+    -----
+    float32 holds float16 exactly and every reader knows it; about half its size more than needed.
+    """
+    _write_tables(iter_tables(store, embedded_only=embedded_only), path)
+
+
+def write_npy(store: EmbeddingStore, folder: Path, *, embedded_only: bool) -> None:
+    """Fill a folder; vectors keep the stored type."""
+    rows = np.flatnonzero((store.statuses == Status.OK) | (not embedded_only))
+    (folder / "img_emb").mkdir()
+    with (folder / "img_emb" / "img_emb_0.npy").open("xb") as file:
+        shape = (len(rows), store.dim)
+        header = {"descr": store.dtype.str, "fortran_order": False, "shape": shape}
+        npy.write_array_header_1_0(file, header)
+        for start in range(0, len(rows), _BLOCK_ROWS):
+            block = store.embeddings(rows[start : start + _BLOCK_ROWS])
+            file.write(np.ascontiguousarray(block).tobytes())
+    _write_metadata(store, folder, embedded_only=embedded_only)
+
+
+def write_faiss(store: EmbeddingStore, folder: Path, *, embedded_only: bool) -> None:
+    """Write ``image.index`` (exact, inner product: cosine) and the metadata of its rows.
+
+    Notes
+    -----
+    FAISS keeps its own float32 copy in memory: 4 · n_rows · dim bytes.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise MissingExtraError(
+            "FAISS is not installed. Run: pip install 'datumaro-embed[faiss]'", extra="faiss"
+        ) from error
+    index = faiss.IndexFlatIP(store.dim)
+    for batch in store.iter_batches(_BLOCK_ROWS, embedded_only=embedded_only):
+        index.add(np.ascontiguousarray(batch.vectors))
+    faiss.write_index(index, str(folder / "image.index"))
+    _write_metadata(store, folder, embedded_only=embedded_only)
+
+
+def write_csv(store: EmbeddingStore, path: Path, *, embedded_only: bool, vectors: bool) -> None:
+    """Write one line per item; with `vectors` a column ``e0``, ``e1`` … for each dimension."""
+    writer: pa_csv.CSVWriter | None = None
+    try:
+        for table in iter_tables(store, vectors=vectors, embedded_only=embedded_only):
+            flat = _flat(table, store.dim if vectors else 0)
+            writer = writer or pa_csv.CSVWriter(path, flat.schema)
+            writer.write_table(flat)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _write_metadata(store: EmbeddingStore, folder: Path, *, embedded_only: bool) -> None:
+    """Write every column but the vectors; ``image_path`` is what clip-retrieval shows."""
+    (folder / "metadata").mkdir()
+    tables = (
+        table.append_column("image_path", table["path"])
+        for table in iter_tables(store, vectors=False, embedded_only=embedded_only)
+    )
+    _write_tables(tables, folder / "metadata" / "metadata_0.parquet")
+
+
+def _write_tables(tables: Iterable[pa.Table], path: Path) -> None:
+    """Write tables of one schema as the row groups of one file."""
+    writer: pq.ParquetWriter | None = None
+    try:
+        for table in tables:
+            writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _flat(table: pa.Table, dim: int) -> pa.Table:
+    counts = pc.list_value_length(table["annotations"])
+    joined = pc.binary_join(table["labels"], _LABEL_SEPARATOR)
+    flat = table.drop_columns(["annotations", "labels", *(["embedding"] if dim else [])])
+    flat = flat.append_column("n_annotations", counts).append_column("labels", joined)
+    for at, field in enumerate(flat.schema):
+        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
+            # As `escaping.csv_cell` does; numbers stay as they are, negative ones too.
+            escaped = pc.replace_substring_regex(flat[at], f"^({CSV_ESCAPED_START})", r"'\1")
+            flat = flat.set_column(at, field.name, escaped)
+    for index in range(dim):
+        flat = flat.append_column(f"e{index}", pc.list_element(table["embedding"], index))
+    return flat.replace_schema_metadata()

@@ -1,0 +1,197 @@
+"""Flags that commands and Datumaro transforms share, and their defaults; loads nothing heavy."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+DEFAULT_K = 20
+DEFAULT_KEEP_SPLIT = "train"
+DEFAULT_MODEL = "clip-vit-base-patch32"
+DEFAULT_THRESHOLD = 0.95
+
+
+def add_embed_arguments(parser: ArgumentParser) -> None:
+    """Add the embedding flags; their destinations are the fields of `pipeline.EmbedOptions`."""
+    add = parser.add_argument
+    add(
+        "--store",
+        required=True,
+        metavar="FILE.h5|FOLDER/",
+        help="HDF5 store or store directory to write (required); inside a dataset folder, name it "
+        "FILE.hdf5: an .h5 file makes `datum` take the folder for another format",
+    )
+    add(
+        "--model",
+        default=DEFAULT_MODEL,
+        help="model directory or name; `demo` comes with the package (default: %(default)s)",
+    )
+    add(
+        "--device",
+        default="CPU",
+        help="OpenVINO device, such as CPU, GPU, NPU or AUTO (default: %(default)s)",
+    )
+    add(
+        "--precision",
+        default="auto",
+        choices=("auto", "f32", "bf16", "f16"),
+        help="inference precision; auto is the fastest of the device, f32 gives nearly the same "
+        "vectors on every machine (default: %(default)s)",
+    )
+    add("--batch-size", type=int, metavar="N", help="images per inference (default: 16)")
+    add("--workers", type=int, metavar="N", help="decoding threads (default: one per processor)")
+    add(
+        "--streams",
+        type=int,
+        metavar="N",
+        help="batches computed at the same time (default: chosen by the device)",
+    )
+    add(
+        "--decode",
+        default="exact",
+        choices=("exact", "fast"),
+        help="fast reads large JPEGs at reduced size: the pixels differ, the vectors are nearly "
+        "the same (default: %(default)s)",
+    )
+    add(
+        "--depth-range",
+        metavar="auto|full|LOW:HIGH",
+        help="how values of more than 8 bits become bytes: auto scales each image to its own "
+        "values, full scales to the range of the type, LOW:HIGH sets one scale for all images "
+        "(--depth-range=-9:9 if negative; default: auto, and the run counts images that full would "
+        "make dark, flat or clipped)",
+    )
+    add(
+        "--captions",
+        action="store_true",
+        help="also embed Caption annotations, into a separate store: FILE.captions.h5",
+    )
+    add("--verbose", action="store_true", help="print the settings chosen for this machine")
+    add(
+        "--dtype",
+        default="float16",
+        choices=("float16", "float32"),
+        help="type of the vectors in the store (default: %(default)s)",
+    )
+    add(
+        "--on-error",
+        default="record",
+        choices=("record", "fail"),
+        help="what to do with an unreadable item: record its status in the store, or fail and end "
+        "the run (default: %(default)s)",
+    )
+    add_follow_symlinks_argument(parser)
+    add(
+        "--commit-rows",
+        type=int,
+        default=8_192,
+        metavar="N",
+        help="commit after N images or one minute, whichever comes first (default: %(default)s)",
+    )
+    add("--restart", action="store_true", help="embed everything again and reuse nothing")
+
+
+def add_machine_arguments(parser: ArgumentParser) -> None:
+    """Add ``--shard``, ``--ray`` and ``--shards``: work on several machines."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="embed only share I of N, counted from 1, into the folder STORE.parts; "
+        "`merge STORE.parts -o STORE` joins them. For Slurm and CI arrays, use "
+        "--shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT with --array=1-N",
+    )
+    where.add_argument(
+        "--ray",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help="embed on every node of a Ray cluster and join the parts (extra `ray`); without "
+        "ADDRESS, use $RAY_ADDRESS, a cluster on this machine, or a new one on this machine alone",
+    )
+    parser.add_argument(
+        "--shards", type=int, metavar="N", help="with --ray: number of shards (default: 4 per node)"
+    )
+
+
+def add_follow_symlinks_argument(parser: ArgumentParser) -> None:
+    """Add ``--follow-symlinks``."""
+    parser.add_argument(
+        "--follow-symlinks",
+        action="store_true",
+        help="read images that are links to places outside the dataset folder",
+    )
+
+
+def add_output_argument(parser: ArgumentParser, metavar: str, **options: Any) -> None:
+    """Add ``-o`` and ``--output``."""
+    default: dict[str, Any] = {"required": True, "type": Path, "help": "must not exist"}
+    parser.add_argument("-o", "--output", metavar=metavar, **default | options)
+
+
+def add_partial_argument(parser: ArgumentParser) -> None:
+    """Add ``--partial``, with which a command reads an unfinished store on purpose."""
+    parser.add_argument(
+        "--partial",
+        action="store_true",
+        help="read the rows that an unfinished run has committed so far (default: exit status 3)",
+    )
+
+
+def add_search_arguments(parser: ArgumentParser) -> None:
+    """Add the flags of a search; `retrieval.search_request` reads them."""
+    add = parser.add_argument
+    repeat: dict[str, Any] = {"action": "append", "default": []}
+    add("--image", **repeat, metavar="FILE", help="search for items similar to an image file")
+    add("--item", **repeat, metavar="SUBSET/ID", help="search for items similar to a stored item")
+    add("--not", **repeat, dest="minus", metavar="TEXT", help="subtract a text from the query")
+    add("--not-image", **repeat, metavar="FILE", help="subtract an image file from the query")
+    add("--not-item", **repeat, metavar="SUBSET/ID", help="subtract a stored item from the query")
+    add(
+        "-k",
+        type=int,
+        default=DEFAULT_K,
+        metavar="N",
+        help="maximum number of hits (default: %(default)s)",
+    )
+    add("--subset", **repeat, metavar="NAME", help="search only items of this subset")
+    add("--split", **repeat, metavar="NAME", help="search only items of train, val, test or other")
+    add("--label", **repeat, metavar="NAME", help="search only items that have this label")
+    add("--model", metavar="MODEL", help="model directory or name (default: that of the store)")
+    add("--exact", action="store_true", help="compare every row even if there is an index")
+
+
+def add_stale_argument(parser: ArgumentParser) -> None:
+    """Add ``--skip-stale``."""
+    parser.add_argument(
+        "--skip-stale",
+        action="store_true",
+        help="skip items that are not in the store or whose image has changed since (default: "
+        "they are an error and nothing is written)",
+    )
+
+
+def add_duplicate_arguments(parser: ArgumentParser) -> None:
+    """Add the flags of duplicates; their destinations are arguments of `find_duplicates`."""
+    add = parser.add_argument
+    add(
+        "--threshold",
+        type=float,
+        default=DEFAULT_THRESHOLD,
+        metavar="COSINE",
+        help="minimum similarity of a pair, above 0 and at most 1 (default: %(default)s)",
+    )
+    add("--across-splits", action="store_true", help="only pairs across train, val and test")
+    add(
+        "--all-pairs",
+        action="store_const",
+        const=True,
+        help="compare every pair (default: only up to 200,000 items)",
+    )
+    add(
+        "--keep-split",
+        default=DEFAULT_KEEP_SPLIT,
+        choices=("train", "val", "test"),
+        help="split whose copy is kept if a group spans several splits (default: %(default)s)",
+    )

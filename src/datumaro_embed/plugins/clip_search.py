@@ -1,0 +1,96 @@
+"""The Datumaro transform `clip_search`: keeps the items nearest to a query."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from datumaro.components.dataset_base import DatasetItem, IDataset
+
+from ..flags import add_search_arguments
+from ..freshness import fresh_items
+from ..logs import log
+from ..records import ItemKey
+from ..retrieval import run_search, search_request, stale_query
+from ..store import open_store
+from ..tally import counted
+from .transform import StoreTransform
+
+__all__ = ["ClipSearch"]
+
+
+class ClipSearch(StoreTransform):
+    r"""Keep the items nearest to a query, by the vectors of a store.
+
+    Several queries are averaged. Every image is compared with the one that was
+    embedded: if an item is not in the store or its image has changed, nothing is
+    written. OUT must be a new or empty folder outside DATA.
+
+    Keep the 100 items nearest to a text:
+
+        datum transform -t clip_search -o OUT DATA -- \
+            --store embeddings.h5 --query "a red car" -k 100
+
+    Keep what looks like one item, but less like a cat:
+
+        datum transform -t clip_search -o OUT DATA -- \
+            --store embeddings.h5 --item train/0001 --not "a cat"
+    """
+
+    NAME = "clip_search"
+
+    @classmethod
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Describe a search."""
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--query", action="append", default=[], metavar="TEXT", help="text to search for"
+        )
+        add_search_arguments(parser)
+
+    @classmethod
+    def check_arguments(cls, parsed: dict[str, Any]) -> None:
+        """Refuse queries that cannot be."""
+        flags = {name: parsed[name] for name in parsed if name not in ("store", "skip_stale")}
+        search_request(flags.pop("query"), **flags)
+        super().check_arguments(parsed)
+
+    def __init__(
+        self,
+        extractor: IDataset,
+        *,
+        store: str | Path,
+        query: str | Sequence[str] = (),
+        skip_stale: bool = False,
+        from_datum: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(extractor, store, skip_stale, from_datum)
+        self._query = query
+        self._options = options  # those of `search_request`
+        self._kept: set[ItemKey] | None = None
+
+    def __iter__(self) -> Iterator[DatasetItem]:
+        if self._kept is None:
+            with self._errors():
+                self._kept = self._found()
+        for item in self._extractor:
+            if ItemKey(item.subset, item.id) in self._kept:
+                yield item
+
+    def _found(self) -> set[ItemKey]:
+        queries, options = search_request(self._query, **self._options)
+        items = {ItemKey(item.subset, item.id) for item in self._extractor}
+        if not items:
+            return set()
+        with open_store(self._store) as store:
+            fresh = fresh_items(store, self._extractor, skip_stale=self._skip_stale)
+            for key in options.items(queries):
+                if key in store and key in items and key not in fresh:
+                    raise stale_query(key)
+            found = run_search(store, queries, options, keep=lambda hit: hit.key in fresh)
+        kept = {hit.key for hit in found.hits}
+        log.info("clip_search: %d of %s kept", len(kept), counted(len(items), "items"))
+        return kept
