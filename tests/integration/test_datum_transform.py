@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from datumaro.components.dataset import Dataset
+from PIL import Image
 
 from datumaro_embed import Split, Status, open_store
 from datumaro_embed.vectors import unit_rows
@@ -168,3 +169,22 @@ def test_datumaro_warns_of_a_thing_once_however_often_it_is_wrong(tmp_path: Path
         "Missing annotation field 'segmentation'",
         "Missing annotation field 'segmentation' (6 times)",
     ]
+
+
+@pytest.mark.parametrize("place", ["masks/train/a.png", "runs/detect/exp/a.png"])
+def test_another_image_of_the_same_name_is_refused(tmp_path: Path, place: str) -> None:
+    """Datumaro takes the last that it finds; `images/` is what YOLO says."""
+    data = tmp_path / "data"
+    for name in ("images/train/a.jpg", place):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(data / name)
+    (data / "labels/train").mkdir(parents=True)
+    (data / "labels/train/a.txt").write_text("0 .5 .5 .2 .2\n")
+    (data / "data.yaml").write_text("train: images/train\nnames: [cat]\n")
+    (item,) = Dataset.import_from(str(data), "yolo")
+    assert item.media.path == str(data / place)
+    done = datum(tmp_path / "out", "--store", tmp_path / "e.hdf5", "--model", "demo", source=data)
+    assert done.returncode != 0
+    assert f"{data / place}: Datumaro takes it for the image of train/a" in done.stderr
+    assert str(data / "images/train/a.jpg") in done.stderr
+    assert not (tmp_path / "e.hdf5").exists()

@@ -21,7 +21,14 @@ from yaml.constructor import ConstructorError
 from ..errors import DatasetReadError
 from ..tally import Tally
 
-__all__ = ["YoloConfig", "find_config", "names_classes", "read_config", "read_lines"]
+__all__ = [
+    "YoloConfig",
+    "find_config",
+    "names_classes",
+    "other_layout",
+    "read_config",
+    "read_lines",
+]
 
 _MAX_BYTES = 64 * 2**20
 _MAX_CLASSES = 100_000
@@ -94,6 +101,14 @@ def find_config(path: Path) -> Path | None:
             if len(below) == 1:
                 return next(filter(_describes_yolo, _candidates(below[0])), None)
     return found
+
+
+def other_layout(file: Path) -> Path | None:
+    """Return the ``data.yaml`` beside an ``obj.data``, or the reverse; None without one."""
+    is_darknet = file.suffix.lower() == ".data"
+    others = filter(_describes_yolo, _candidates(file.parent))
+    suffixes = {".yaml", ".yml"} if is_darknet else {".data"}
+    return next((other for other in others if other.suffix.lower() in suffixes), None)
 
 
 def read_config(file: Path, losses: Tally) -> YoloConfig:

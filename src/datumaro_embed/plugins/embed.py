@@ -11,7 +11,7 @@ from typing import Any
 from datumaro.components.dataset_base import DatasetItem, IDataset
 from datumaro.components.transformer import Transform
 
-from ..adapter import SourceDataset, unused_images
+from ..adapter import SourceDataset, refuse_stand_ins, unused_images
 from ..flags import add_embed_arguments
 from ..logs import log
 from ..models import resolve_model
@@ -85,6 +85,7 @@ class ClipEmbed(Transform):  # type: ignore[misc]
         if folders and (warning := misdetection(self._store, folders[1])):
             log.warning(warning)
         source = SourceDataset(self._extractor, follow_symlinks=options.follow_symlinks)
+        refuse_stand_ins(source)
         if unused := unused_images(source):
             log.warning(
                 "Datumaro has imported no item for %s (%s). Run `datumaro-embed embed` "
