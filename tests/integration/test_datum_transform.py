@@ -8,9 +8,11 @@ import h5py
 import numpy as np
 import pytest
 from datumaro.components.dataset import Dataset
-from PIL import Image
+from datumaro.components.dataset_base import DatasetItem
+from datumaro.components.media import Image as DmImage
 
 from datumaro_embed import Split, Status, open_store
+from datumaro_embed.errors import DatasetReadError
 from datumaro_embed.vectors import unit_rows
 from store_support import row_content
 from support import SAMPLE, run, write_pictures
@@ -171,20 +173,22 @@ def test_datumaro_warns_of_a_thing_once_however_often_it_is_wrong(tmp_path: Path
     ]
 
 
-@pytest.mark.parametrize("place", ["masks/train/a.png", "runs/detect/exp/a.png"])
+@pytest.mark.parametrize("place", ["masks/train/a.png", "runs/train/a.jpg"])
 def test_another_image_of_the_same_name_is_refused(tmp_path: Path, place: str) -> None:
-    """Datumaro takes the last that it finds; `images/` is what YOLO says."""
-    data = tmp_path / "data"
-    for name in ("images/train/a.jpg", place):
-        (data / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 8)).save(data / name)
-    (data / "labels/train").mkdir(parents=True)
-    (data / "labels/train/a.txt").write_text("0 .5 .5 .2 .2\n")
-    (data / "data.yaml").write_text("train: images/train\nnames: [cat]\n")
-    (item,) = Dataset.import_from(str(data), "yolo")
-    assert item.media.path == str(data / place)
-    done = datum(tmp_path / "out", "--store", tmp_path / "e.hdf5", "--model", "demo", source=data)
-    assert done.returncode != 0
-    assert f"{data / place}: Datumaro takes it for the image of train/a" in done.stderr
-    assert str(data / "images/train/a.jpg") in done.stderr
-    assert not (tmp_path / "e.hdf5").exists()
+    """Datumaro's YOLO importer takes whichever it finds last; here the wrong one."""
+    right, wrong = tmp_path / "images/train/a.jpg", tmp_path / place
+    for file in (right, wrong):
+        file.parent.mkdir(parents=True)
+        DmImage.from_numpy(np.zeros((8, 8, 3), np.uint8)).save(str(file))
+    (tmp_path / "data.yaml").write_text("train: images/train\nnames: [cat]\n")
+    for file in (wrong, right):
+        item = DatasetItem("a", subset="train", media=DmImage.from_file(path=str(file)))
+        dataset = Dataset.from_iterable([item], categories=["cat"])
+        dataset.transform("clip_embed", store=str(tmp_path / "e.hdf5"), model="demo")
+        if file == right:
+            assert len([*dataset]) == 1
+        else:
+            with pytest.raises(DatasetReadError, match="for the image of train/a") as caught:
+                list(dataset)
+            assert str(right) in str(caught.value)
+            assert str(wrong) in str(caught.value)

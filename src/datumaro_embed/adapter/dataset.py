@@ -7,7 +7,7 @@ import re
 import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from .fence import Fence
 from .items import HeldItems, Items, PackedItems
 from .jsonable import jsonable
 from .media import media_file
-from .noticing import OTHER_SIZE, geometry_notes
+from .noticing import OTHER_SIZE, UNDECLARED_LABEL, geometry_notes
 
 __all__ = ["SourceDataset", "SourceItem", "format_of"]
 
@@ -102,8 +102,11 @@ class SourceItem:
             self.item.annotations,
             lambda each: to_upright(annotation_record(each, turned), rule, size, orientation),
         )
-        for annotation in annotations:
+        for index, annotation in enumerate(annotations):
             notes.extend(geometry_notes(annotation, width, height))
+            if 0 < len(self.labels) <= annotation.label:
+                annotations[index] = replace(annotation, label=-1)
+                notes.append(UNDECLARED_LABEL)
         if stored and declared and declared not in (stored, (width, height)):
             notes.append(OTHER_SIZE)
         attributes: dict[str, Any] = jsonable(self.item.attributes)

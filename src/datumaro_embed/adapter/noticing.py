@@ -12,9 +12,10 @@ from math import cos, isfinite, radians, sin
 from ..records import AnnotationRecord
 from ..rle import RleError
 
-__all__ = ["OTHER_SIZE", "geometry_notes", "unreadable_note"]
+__all__ = ["OTHER_SIZE", "UNDECLARED_LABEL", "geometry_notes", "unreadable_note"]
 
 OTHER_SIZE = "images of another size than the dataset declares"
+UNDECLARED_LABEL = "annotations of a class that the dataset does not declare, stored without it"
 _MISSING_MASK = "annotations whose mask file does not exist"
 _BAD_RLE = "masks with an invalid run-length encoding"
 _UNREADABLE = "annotations that cannot be read"

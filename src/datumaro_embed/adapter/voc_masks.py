@@ -6,7 +6,8 @@ import os
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from datumaro.components.annotation import Mask
+from datumaro.components.annotation import AnnotationType, Mask
+from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.media import Image
 
@@ -18,13 +19,12 @@ __all__ = ["count_missing_masks", "refused_items", "without_damaged_masks"]
 _CLASSES = "SegmentationClass"
 
 
-def without_damaged_masks(
-    items: Iterable[DatasetItem], lost_masks: Collection[str]
-) -> Iterator[DatasetItem]:
-    """Take from items the objects whose labels stand in a mask of classes that cannot be read.
+def without_damaged_masks(dataset: Dataset, lost_masks: Collection[str]) -> Iterator[DatasetItem]:
+    """Take from items the masks whose labels cannot be read, or are none: Datumaro keeps both.
 
     Parameters
     ----------
+    dataset : datumaro Dataset
     lost_masks : collection of str
         Paths of the masks that cannot be read.
     """
@@ -33,12 +33,15 @@ def without_damaged_masks(
         for path in map(Path, lost_masks)
         if _CLASSES in path.parts
     }
-    for item in items:
-        if item.id in damaged:
-            rest = [each for each in item.annotations if not isinstance(each, Mask)]
-            yield item.wrap(annotations=rest)
-        else:
-            yield item
+    n_labels = len(dataset.categories()[AnnotationType.label])
+    for item in dataset:
+        rest = [
+            each
+            for each in item.annotations
+            if not isinstance(each, Mask)
+            or (item.id not in damaged and (each.label is None or each.label < n_labels))
+        ]
+        yield item if len(rest) == len(item.annotations) else item.wrap(annotations=rest)
 
 
 def refused_items(path: Path, refused: Iterable[tuple[str, str]]) -> Iterator[DatasetItem]:
