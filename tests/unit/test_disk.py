@@ -46,7 +46,7 @@ def touch(root: Path, *names: str) -> Path:
         (["images/train/b.jpg", "images/train/x/c.JPEG", "images/test/d.png", "images/e.bmp"], 4),
         (["other/b.jpg", "b.jpg", "masks/train/a.png", "runs/train/a.jpg"], 3),
         (["images/masks/a.png", "images/train_masks/a.png", "images/SegmentationClass/a.png"], 0),
-        (["trainannot/a.png", "gtFine/train/a.png"], 0),
+        (["trainannot/a.png", "gtFine/train/a.png", "GTLeft/a.png", "SemSeg/a.png"], 0),
         ([".hidden.jpg", "images/.cache/b.jpg", "images/__MACOSX/b.jpg", "images/Thumbs.db"], 0),
         (["images/train/._b.jpg", "images/.DS_Store", "images/a.txt", "images/b"], 0),
         (["images/train/a_seg.png", "images/train/a_parts_1.png", "images/train/a-mask.png"], 0),

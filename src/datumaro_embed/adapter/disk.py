@@ -22,7 +22,8 @@ _IMAGES = "images"
 _WHOLE = frozenset({"image_dir", "imagenet", "imagenet_with_subset_dirs"})
 _MASK_WORD = (
     r"(masks?|mattes?|seg|segmentations?(class|object)?(aug|raw)?|panoptic|semantic|instances?|"
-    r"annot(ation)?s?|labels?(ids)?|instanceids|ground_?truth|gt(fine|coarse)?|depth|parts?_?\d*)"
+    r"annot(ation)?s?|labels?(ids)?|instanceids|ground_?truth|gt(fine|coarse|left|right|txt)?|"
+    r"sem_?seg|depth|parts?_?\d*)"
 )
 _MASK_FOLDER = re.compile(rf"(.*[_-]|train|val|test)?{_MASK_WORD}([_-].*)?", re.IGNORECASE)
 _MASK_SUFFIX = re.compile(rf"[_.-]{_MASK_WORD}$", re.IGNORECASE)
