@@ -173,22 +173,30 @@ def test_datumaro_warns_of_a_thing_once_however_often_it_is_wrong(tmp_path: Path
     ]
 
 
-@pytest.mark.parametrize("place", ["masks/train/a.png", "runs/train/a.jpg"])
-def test_another_image_of_the_same_name_is_refused(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("place", ["masks/train/a.png", "runs/a.jpg"])
+@pytest.mark.parametrize("alone", [False, True])
+def test_another_image_of_the_same_name_is_refused(tmp_path: Path, place: str, alone: bool) -> None:
     """Datumaro's YOLO importer takes whichever it finds last; here the wrong one."""
-    right, wrong = tmp_path / "images/train/a.jpg", tmp_path / place
-    for file in (right, wrong):
-        file.parent.mkdir(parents=True)
+    other, right, wrong = (
+        tmp_path / name for name in ("images/b.jpg", "images/train/a.jpg", place)
+    )
+    for file in (other, right, wrong):
+        file.parent.mkdir(parents=True, exist_ok=True)
         DmImage.from_numpy(np.zeros((8, 8, 3), np.uint8)).save(str(file))
     (tmp_path / "data.yaml").write_text("train: images/train\nnames: [cat]\n")
     for file in (wrong, right):
-        item = DatasetItem("a", subset="train", media=DmImage.from_file(path=str(file)))
-        dataset = Dataset.from_iterable([item], categories=["cat"])
+        items = [
+            DatasetItem(each.stem, subset="train", media=DmImage.from_file(path=str(each)))
+            for each in ([file] if alone else [file, other])
+        ]
+        dataset = Dataset.from_iterable(items, categories=["cat"])
         dataset.transform("clip_embed", store=str(tmp_path / "e.hdf5"), model="demo")
-        if file == right:
-            assert len([*dataset]) == 1
-        else:
-            with pytest.raises(DatasetReadError, match="for the image of train/a") as caught:
-                list(dataset)
-            assert str(right) in str(caught.value)
-            assert str(wrong) in str(caught.value)
+        # Nothing leads from an item in runs/ alone to the dataset.
+        if file == right or (alone and place == "runs/a.jpg"):
+            assert len([*dataset]) == len(items)
+            (tmp_path / "e.hdf5").unlink()
+            continue
+        with pytest.raises(DatasetReadError, match="for the image of train/a") as caught:
+            list(dataset)
+        assert str(right) in str(caught.value)
+        assert str(wrong) in str(caught.value)

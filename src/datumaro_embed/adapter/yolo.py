@@ -18,7 +18,8 @@ from datumaro.components.media import Image
 
 from ..errors import DatasetReadError
 from ..tally import Tally
-from .dataset import SourceDataset
+from .dataset import SourceDataset, is_split_name
+from .disk import is_mask_folder
 from .fence import Fence
 from .media import media_file
 from .same_stem import can_be_id, with_distinct_ids
@@ -100,11 +101,15 @@ def refuse_stand_ins(source: SourceDataset) -> None:
     ------
     DatasetReadError
     """
-    root = source.root.absolute()
-    folders = (root, *root.parents[:2])  # the root may be images/train
-    file = next(filter(None, map(find_config, folders)), None)
-    if file is None or not names_classes(file):
-        return
+    folder = source.root.absolute()  # images/train where all items lie there
+    while not holds_yolo(folder):
+        if not (
+            folder.name == "images" or is_split_name(folder.name) or is_mask_folder(folder.name)
+        ):
+            return
+        folder = folder.parent
+    file = find_config(folder)
+    assert file is not None
     try:
         images = find_images(read_config(file, Tally()), Fence(file.parent), Tally())
     except DatasetReadError:  # which Datumaro has read
