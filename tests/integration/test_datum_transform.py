@@ -8,8 +8,11 @@ import h5py
 import numpy as np
 import pytest
 from datumaro.components.dataset import Dataset
+from datumaro.components.dataset_base import DatasetItem
+from datumaro.components.media import Image as DmImage
 
 from datumaro_embed import Split, Status, open_store
+from datumaro_embed.errors import DatasetReadError
 from datumaro_embed.vectors import unit_rows
 from store_support import row_content
 from support import SAMPLE, run, write_pictures
@@ -168,3 +171,32 @@ def test_datumaro_warns_of_a_thing_once_however_often_it_is_wrong(tmp_path: Path
         "Missing annotation field 'segmentation'",
         "Missing annotation field 'segmentation' (6 times)",
     ]
+
+
+@pytest.mark.parametrize("place", ["masks/train/a.png", "runs/a.jpg"])
+@pytest.mark.parametrize("alone", [False, True])
+def test_another_image_of_the_same_name_is_refused(tmp_path: Path, place: str, alone: bool) -> None:
+    """Datumaro's YOLO importer takes whichever it finds last; here the wrong one."""
+    other, right, wrong = (
+        tmp_path / name for name in ("images/b.jpg", "images/train/a.jpg", place)
+    )
+    for file in (other, right, wrong):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        DmImage.from_numpy(np.zeros((8, 8, 3), np.uint8)).save(str(file))
+    (tmp_path / "data.yaml").write_text("train: images/train\nnames: [cat]\n")
+    for file in (wrong, right):
+        items = [
+            DatasetItem(each.stem, subset="train", media=DmImage.from_file(path=str(each)))
+            for each in ([file] if alone else [file, other])
+        ]
+        dataset = Dataset.from_iterable(items, categories=["cat"])
+        dataset.transform("clip_embed", store=str(tmp_path / "e.hdf5"), model="demo")
+        # Nothing leads from an item in runs/ alone to the dataset.
+        if file == right or (alone and place == "runs/a.jpg"):
+            assert len([*dataset]) == len(items)
+            (tmp_path / "e.hdf5").unlink()
+            continue
+        with pytest.raises(DatasetReadError, match="for the image of train/a") as caught:
+            list(dataset)
+        assert str(right) in str(caught.value)
+        assert str(wrong) in str(caught.value)

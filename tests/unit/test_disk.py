@@ -42,10 +42,11 @@ def touch(root: Path, *names: str) -> Path:
 @pytest.mark.parametrize(
     ("names", "n_counted"),
     [
-        # Below, beside and above a folder that holds items' images.
+        # Wherever they lie.
         (["images/train/b.jpg", "images/train/x/c.JPEG", "images/test/d.png", "images/e.bmp"], 4),
-        (["other/b.jpg", "b.jpg", "masks/train/a.png", "runs/train/a.jpg"], 0),
+        (["other/b.jpg", "b.jpg", "masks/train/a.png", "runs/train/a.jpg"], 3),
         (["images/masks/a.png", "images/train_masks/a.png", "images/SegmentationClass/a.png"], 0),
+        (["trainannot/a.png", "gtFine/train/a.png", "GTLeft/a.png", "SemSeg/a.png"], 0),
         ([".hidden.jpg", "images/.cache/b.jpg", "images/__MACOSX/b.jpg", "images/Thumbs.db"], 0),
         (["images/train/._b.jpg", "images/.DS_Store", "images/a.txt", "images/b"], 0),
         (["images/train/a_seg.png", "images/train/a_parts_1.png", "images/train/a-mask.png"], 0),
@@ -71,7 +72,13 @@ def test_folders_beside_one_that_an_id_names(tmp_path: Path) -> None:
 def test_splits_beside_each_other(tmp_path: Path) -> None:
     names = ["val2017/a.jpg", "test2017/x/b.jpg", "val_masks/a.png", "validation_masks/a.png"]
     touch(tmp_path, "train2017/a.jpg", *names, "previews/a.jpg")
-    assert unused(tmp_path, ["train2017/a.jpg"]) == {UNUSED: 2}
+    assert unused(tmp_path, ["train2017/a.jpg"]) == {UNUSED: 3}
+    assert unused(tmp_path, ["train2017/a.jpg"], "yolo") == {UNUSED: 5}  # which has no masks
+
+
+def test_a_folder_around_items_is_none_of_masks(tmp_path: Path) -> None:
+    touch(tmp_path, "masks/1/a.jpg", "masks/2/b.jpg", "masks/1/mask/a.png")
+    assert unused(tmp_path, ["masks/1/a.jpg"]) == {UNUSED: 1}
 
 
 def test_types_that_datumaro_does_not_look_for(tmp_path: Path) -> None:
@@ -86,8 +93,8 @@ def test_one_stem_and_two_extensions(tmp_path: Path) -> None:
     losses = Tally()
     count_unused_images(named(tmp_path, ["x/a.jpg"]), tmp_path, losses)
     assert [(each.text, each.examples) for each in losses] == [
+        (UNUSED, ("x/b.png", "y/a.png")),
         (TWIN, ("x/a.png beside a.jpg",)),
-        (UNUSED, ("x/b.png",)),
     ]
 
 
@@ -119,8 +126,8 @@ def test_coco_with_images_that_it_does_not_list(tmp_path: Path) -> None:
     draw(tmp_path / "images/train/b.jpg", tmp_path / "images/test/c.jpg", tmp_path / "extra/d.jpg")
     touch(tmp_path, "images/train/e.heic", "annotations/panoptic_train/a.png")
     imported = import_dataset(str(tmp_path))
-    assert lost(imported) == {UNUSED: 2, OTHER_TYPE: 1}
-    assert_all_accounted(tmp_path, imported, without=("extra", "annotations"))
+    assert lost(imported) == {UNUSED: 3, OTHER_TYPE: 1}
+    assert_all_accounted(tmp_path, imported, without=("annotations",))
 
 
 def test_panoptic_masks_are_no_images(tmp_path: Path) -> None:
@@ -188,7 +195,7 @@ def test_what_datumaro_has_imported_itself(tmp_path: Path, split_first: bool) ->
     assert len(dataset) == 1
     for source in (dataset, items_alone):
         found = unused_images(SourceDataset(source))
-        assert [(each.text, each.count) for each in found] == [(UNUSED, 2)]
+        assert [(each.text, each.count) for each in found] == [(UNUSED, 3)]
 
 
 def test_the_transform_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -12,10 +12,11 @@ from datumaro.components import annotation as dm
 from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.media import Image as DmImage
+from PIL import Image
 
 from datumaro_embed import AnnotationRecord
 from datumaro_embed.adapter import SourceDataset, import_dataset
-from datumaro_embed.adapter.annotations import canonical_order, geometry_notes
+from datumaro_embed.adapter.annotations import UNDECLARED_LABEL, canonical_order, geometry_notes
 from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.pipeline import EmbedOptions, embed_source
 from datumaro_embed.store import open_store
@@ -145,3 +146,34 @@ def test_coco_boxes_that_are_no_numbers_do_not_end_a_run(value: str, tmp_path: P
     assert summary.notes or imported.losses
     with open_store(tmp_path / "s.h5") as store:
         assert [*compare_with_dataset(store, import_dataset(f"{tmp_path}:coco").source)] == []
+
+
+@pytest.mark.parametrize(
+    ("categories", "labels", "notes"),
+    [(["cat"], [-1, -1, 0], (UNDECLARED_LABEL,)), ([], [-1, 0, 7], ())],
+)
+def test_a_class_that_is_not_declared_costs_an_annotation_its_label(
+    categories: list[str], labels: list[int], notes: tuple[str, ...]
+) -> None:
+    boxes = [dm.Bbox(1, 2, 3, 4, label=label) for label in (0, 7, None)]
+    media = DmImage.from_numpy(np.zeros((9, 9, 3), np.uint8))
+    item = DatasetItem("a", media=media, annotations=boxes)
+    (found,) = SourceDataset(Dataset.from_iterable([item], categories=categories))
+    record = found.record((9, 9), 1, b"")
+    assert sorted(each.label for each in record.annotations) == labels
+    assert record.notes == notes
+
+
+def test_a_mask_of_voc_has_declared_classes_alone(tmp_path: Path) -> None:
+    """Datumaro says that it refuses class 200, and keeps it; 15 is a person."""
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (tmp_path / folder).mkdir(parents=True)
+    picture(1, (8, 8)).save(tmp_path / "JPEGImages/a.jpg")
+    mask = Image.fromarray(np.repeat(np.array([[15, 200]], np.uint8), 4, axis=0))
+    mask.save(tmp_path / "SegmentationClass/a.png")
+    (tmp_path / "ImageSets/Segmentation/train.txt").write_text("a\n")
+    imported = import_dataset(f"{tmp_path}:voc_segmentation")
+    (item,) = imported.source
+    assert [each.label for each in item.record(None, 1, b"").annotations] == [15]
+    (loss,) = imported.losses
+    assert (loss.text, loss.count) == ("annotations that Datumaro refuses", 1)

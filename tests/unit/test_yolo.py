@@ -17,7 +17,8 @@ LINE = "0 .5 .5 .2 .2\n"
 NAMES = "names: [cat, dog]\n"
 CAT = ("bbox", "cat")
 DOG = ("bbox", "dog")
-NO_LABEL = "images without a label file, embedded without annotations"
+NO_LABEL = "images without a label file, stored without annotations"
+UNUSED = "image files that no item has"
 
 
 def write(root: Path, files: dict[str, str | None]) -> Path:
@@ -31,9 +32,9 @@ def write(root: Path, files: dict[str, str | None]) -> Path:
     return root
 
 
-def imported_all(root: Path, suffix: str = "", *, without: tuple[str, ...] = ()) -> ImportedDataset:
+def imported_all(root: Path, suffix: str = "") -> ImportedDataset:
     imported = import_dataset(f"{root}{suffix}")
-    assert_all_accounted(root, imported, without=without)
+    assert_all_accounted(root, imported)
     return imported
 
 
@@ -145,10 +146,47 @@ def test_the_image_under_images_is_the_one(tmp_path: Path) -> None:
     ]
     labels = {f"labels/train/{name}.txt": LINE for name in "ab"}
     write(tmp_path, {"data.yaml": NAMES, **dict.fromkeys(pictures), **labels})
-    without = ("masks", "preview", "runs", "labels", "train")
-    imported = imported_all(tmp_path, without=without)
+    imported = imported_all(tmp_path)
     assert paths(imported) == {"train/a": "images/train/a.png", "train/b": "images/train/b.jpg"}
-    assert not imported.losses
+    assert lost(imported) == {UNUSED: 6}
+
+
+def test_what_the_description_leaves_out_is_no_row(tmp_path: Path) -> None:
+    """Of a subset that it defines, and outside the folder that it names as ``path:``."""
+    folders = ["images/train", "images/val", "images/test"]
+    write(tmp_path, {f"{base}{at}/a.jpg": None for base in ("", "other/") for at in folders})
+    text = "train: images/train\nval: images/train\n" + NAMES
+    write(tmp_path, {"data.yaml": text, "labels/val/a.txt": LINE})
+    here = {
+        "train/a": "images/train/a.jpg",
+        "val/a": "images/train/a.jpg",
+        "test/a": "images/test/a.jpg",
+    }
+    imported = imported_all(tmp_path)
+    assert paths(imported) == here
+    assert lost(imported) == {NO_LABEL: 3, UNUSED: 4, "label files that no item has": 1}
+    write(tmp_path, {"data.yaml": "path: other\n" + text})
+    imported = imported_all(tmp_path)
+    assert paths(imported) == {key: f"other/{path}" for key, path in here.items()}
+    assert lost(imported)[UNUSED] == 4
+
+
+def test_two_layouts_in_one_folder_are_an_error_that_names_both(tmp_path: Path) -> None:
+    """As `datum transform --overwrite` leaves them; either file can be named."""
+    files = {
+        "data.yaml": "train: images/train\n" + NAMES,
+        **dict.fromkeys(["images/train/a.jpg", "obj_train_data/b.jpg"]),
+        "obj.data": "train = data/train.txt\nnames = data/obj.names\n",
+        "obj.names": "cat\n",
+        "train.txt": "data/obj_train_data/b.jpg\n",
+    }
+    write(tmp_path, files)
+    with pytest.raises(DatasetReadError, match=r"obj\.data and data\.yaml describe two YOLO"):
+        import_dataset(str(tmp_path))
+    for name, item_id in (("data.yaml", "train/a"), ("obj.data", "train/b")):
+        imported = import_dataset(str(tmp_path / name))
+        assert list(paths(imported)) == [item_id]
+        assert lost(imported)[UNUSED] == 1
 
 
 def test_images_of_one_label_file_are_all_named(tmp_path: Path) -> None:
@@ -251,7 +289,7 @@ def test_what_a_list_leaves_out_is_counted_and_what_is_missing_is_a_row(tmp_path
         "train.txt": "./images/a.jpg\n./images/lost.jpg\n./images/a.jpg\n",
         "val.txt": "./images/a.jpg\n/etc/passwd.jpg\n../up.jpg\n",
     }
-    imported = imported_all(write(tmp_path, files), without=("other",))
+    imported = imported_all(write(tmp_path, files))
     assert described(imported) == {
         "train/a": [CAT],
         "train/lost": [],
@@ -265,7 +303,7 @@ def test_what_a_list_leaves_out_is_counted_and_what_is_missing_is_a_row(tmp_path
         "val/up",
     }
     assert lost(imported) == {
-        "image files that no item has": 1,  # b
+        UNUSED: 2,  # b, d
         "items whose id another item has": 1,
         "splits of data.yaml not found": 1,
         NO_LABEL: 1,  # c: an image that is missing or unsafe has no other line than its row's
@@ -348,7 +386,7 @@ def test_labels_without_an_image_are_counted(tmp_path: Path) -> None:
     }
     imported = imported_all(write(tmp_path, files))
     assert [(loss.text, loss.count, loss.examples) for loss in imported.losses] == [
-        ("label files without an image", 2, ("labels/train/b.txt", "labels/train/c.txt"))
+        ("label files that no item has", 2, ("labels/train/b.txt", "labels/train/c.txt"))
     ]
 
 
@@ -374,7 +412,7 @@ def test_darknet(tmp_path: Path, prefix: str) -> None:
     }
     assert lost(imported) == {
         NO_LABEL: 2,
-        "image files that no item has": 1,
+        UNUSED: 1,
         "label lines of a class that has no name": 1,
         "label lines with values that are not numbers": 1,
     }
@@ -393,10 +431,10 @@ def test_images_that_are_nowhere_near_images(tmp_path: Path) -> None:
         "labels/train/a.txt": LINE,
         **dict.fromkeys(["photos/train/a.jpg", "photos/train/b.jpg", "masks/train/a.png"]),
     }
-    imported = imported_all(write(tmp_path, files), ":yolo", without=("masks",))
+    imported = imported_all(write(tmp_path, files), ":yolo")
     assert described(imported) == {"train/a": [CAT]}
     assert paths(imported) == {"train/a": "photos/train/a.jpg"}
-    assert lost(imported) == {"image files that no item has": 1}
+    assert lost(imported) == {UNUSED: 2}
 
 
 def test_nothing_that_describes_it(tmp_path: Path) -> None:
@@ -435,10 +473,11 @@ def test_a_folder_that_holds_only_the_dataset_and_the_file_itself(tmp_path: Path
 
 
 def test_a_name_that_cannot_be_an_id_costs_one_image_and_is_counted_once(tmp_path: Path) -> None:
-    files = {"data.yaml": NAMES, "images/train/a.jpg": None, "images/train/c:x.jpg": None}
+    names = ["a", "c:x", "back\\slash"]
+    files = {"data.yaml": NAMES, **{f"images/train/{name}.jpg": None for name in names}}
     imported = imported_all(write(tmp_path, files))
     assert list(paths(imported)) == ["train/a"]
-    assert lost(imported) == {"image files whose name cannot be an id": 1, NO_LABEL: 1}
+    assert lost(imported) == {"image files whose name cannot be an id": 2, NO_LABEL: 1}
 
 
 def test_images_that_cannot_be_read_keep_their_rows(tmp_path: Path) -> None:

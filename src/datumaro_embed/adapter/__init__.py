@@ -19,6 +19,7 @@ from .dataset import SourceDataset, SourceItem, format_of, split_of
 from .disk import unused_images
 from .importing import ImportedDataset, import_dataset
 from .media import EncoderInput, encoder_input
+from .yolo import refuse_stand_ins
 
 __all__ = [
     "EncoderInput",
@@ -28,6 +29,7 @@ __all__ = [
     "encoder_input",
     "format_of",
     "import_dataset",
+    "refuse_stand_ins",
     "split_of",
     "unused_images",
 ]

@@ -26,6 +26,7 @@ from ..store.codec import encode_json
 from .media import loads_images
 
 __all__ = [
+    "UNDECLARED_LABEL",
     "annotation_record",
     "canonical_order",
     "categories_record",
@@ -33,6 +34,8 @@ __all__ = [
     "jsonable",
     "read_annotations",
 ]
+
+UNDECLARED_LABEL = "annotations of a class that the dataset does not declare, stored without it"
 
 _COORDS: dict[type[dm.Annotation], Callable[[Any], Sequence[float]]] = {
     dm.Bbox: lambda a: (a.x, a.y, a.w, a.h),

@@ -142,10 +142,11 @@ def _file_name(entry: object, where: str, losses: Tally) -> str:
     if not isinstance(name, str) or not name:
         losses.add("image entries without a file name", f"{where}: {str(entry)[:80]}")
         return ""
-    if not can_be_id(name):
+    path = name.replace("\\", "/")  # written on Windows; Datumaro takes it so too
+    if not can_be_id(path):
         losses.add("image entries whose path leaves the images' folder", f"{where}: {name}")
         return ""
-    return name.replace("\\", "/")  # written on Windows; Datumaro takes it so too
+    return path
 
 
 def _size(entry: Document) -> tuple[int, int] | None:

@@ -7,7 +7,7 @@ import re
 import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from ..errors import DatasetReadError, EmptyDatasetError, UsageError
 from ..geometry import BoxRule, choose_rule, to_upright, upright_size
 from ..records import AnnotationRecord, Categories, ItemKey, ItemRecord, Split, Status
 from .annotations import (
+    UNDECLARED_LABEL,
     annotation_record,
     canonical_order,
     categories_record,
@@ -98,8 +99,11 @@ class SourceItem:
             self.item.annotations,
             lambda each: to_upright(annotation_record(each, turned), rule, size, orientation),
         )
-        for annotation in annotations:
+        for index, annotation in enumerate(annotations):
             notes.extend(geometry_notes(annotation, width, height))
+            if 0 < len(self.labels) <= annotation.label:
+                annotations[index] = replace(annotation, label=-1)
+                notes.append(UNDECLARED_LABEL)
         if stored and declared and declared not in (stored, (width, height)):
             notes.append("images of another size than the dataset declares")
         attributes: dict[str, Any] = jsonable(self.item.attributes)

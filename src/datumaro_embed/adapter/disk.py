@@ -22,9 +22,10 @@ _IMAGES = "images"
 _WHOLE = frozenset({"image_dir", "imagenet", "imagenet_with_subset_dirs"})
 _MASK_WORD = (
     r"(masks?|mattes?|seg|segmentations?(class|object)?(aug|raw)?|panoptic|semantic|instances?|"
-    r"annot(ation)?s?|labels?(ids)?|instanceids|ground_?truth|gt(fine|coarse)?|depth|parts?_?\d*)"
+    r"annot(ation)?s?|labels?(ids)?|instanceids|ground_?truth|gt(fine|coarse|left|right|txt)?|"
+    r"sem_?seg|depth|parts?_?\d*)"
 )
-_MASK_FOLDER = re.compile(rf"(.*[_-])?{_MASK_WORD}([_-].*)?", re.IGNORECASE)
+_MASK_FOLDER = re.compile(rf"(.*[_-]|train|val|test)?{_MASK_WORD}([_-].*)?", re.IGNORECASE)
 _MASK_SUFFIX = re.compile(rf"[_.-]{_MASK_WORD}$", re.IGNORECASE)
 
 
@@ -59,12 +60,11 @@ def count_unused_images(
     format_name: str = "",
     follow_symlinks: bool = False,
 ) -> None:
-    """Count the image files in the image folders of a dataset that no item has.
+    """Count the image files in the folder of a dataset that no item has.
 
-    Image folders are those that hold items' images, or that their ids are paths below (of ``cat/a``
-    that of ``cat``), and all below them; of a path that leads through ``images/`` that folder; and
-    folders beside one called ``train`` (``val2017``) whose name says that they are a split too.
-    Folders and files named as masks are (``masks/``, ``a_seg.png``) are not counted.
+    Masks are not counted in formats whose annotations may be images: a folder with the name of
+    masks (``masks/``) that holds no item's image, and a file with the name of an item's mask
+    (``a_seg.png`` beside ``a.jpg``).
 
     Parameters
     ----------
@@ -73,24 +73,25 @@ def count_unused_images(
     root : Path
         The dataset's folder.
     format_name : str
-        Datumaro's; formats of images alone have images in every folder.
+        Datumaro's.
+    follow_symlinks : bool
+        As in `SourceDataset`.
 
     Notes
     -----
     Lists each folder once and opens no file.
     """
     fence = Fence(root, follow_symlinks)
-    used: set[str] = set()
-    bases: set[str] = set()
-    for file, item_id in files:
-        if is_image_name(file):
-            real = fence.real_path(*os.path.split(os.path.abspath(file)))
-            used.add(real)
-            bases.add(_base(real, item_id))
+    used = {
+        fence.real_path(*os.path.split(os.path.abspath(file)))
+        for file, _ in files
+        if is_image_name(file)
+    }
     if not used or not root.is_dir():
         return
+    has_masks = format_name not in _WHOLE and "yolo" not in format_name
     passed_over, targets = [], set()
-    for folder in _image_folders(fence, used, bases, is_whole=format_name in _WHOLE):
+    for folder in _without_masks(fence, used) if has_masks else fence.walk(Tally()):
         images = {
             name: os.path.join(folder.real, name) for name in folder.files if is_image_name(name)
         }
@@ -106,41 +107,20 @@ def count_unused_images(
             losses.add(reason, fence.relative(path) + beside)
 
 
-def _base(file: str, item_id: str) -> str:
-    """Return the folder below which an item's id is the path of its file; else the file's own."""
-    stem = os.path.splitext(file)[0]
-    is_path = stem.endswith(os.sep + item_id.replace("/", os.sep))
-    return stem[: -len(item_id) - 1] or os.sep if is_path else os.path.dirname(file)
-
-
-def _image_folders(
-    fence: Fence, used: set[str], bases: set[str], *, is_whole: bool
-) -> Iterator[Folder]:
-    """Yield the folders whose image files are counted."""
-    root = os.path.realpath(fence.root)
-    holders = {os.path.dirname(file) for file in used}
-    tops = {root} if is_whole else {_top(folder, root) for folder in holders | bases}
-    beside_splits = {os.path.dirname(top) for top in tops if is_split_name(os.path.basename(top))}
-    within: dict[str, bool] = {}
+def _without_masks(fence: Fence, used: set[str]) -> Iterator[Folder]:
+    """Yield all folders but those of masks, and all below these."""
+    holders: set[str] = set()
+    for path in {os.path.dirname(file) for file in used}:
+        while path not in holders:
+            holders.add(path)
+            path = os.path.dirname(path)
+    masks: set[str] = set()
     for folder in fence.walk(Tally()):
         parent, name = os.path.split(folder.path)
-        is_one = folder.real in tops or folder.real in holders
-        # A class of images may be called "with_mask".
-        if not is_one and (is_whole or not is_mask_folder(name)):
-            is_beside = os.path.dirname(folder.real) in beside_splits and is_split_name(name)
-            is_one = is_beside or within.get(parent, False)
-        within[folder.path] = is_one
-        if is_one:
+        if folder.real not in holders and (parent in masks or is_mask_folder(name)):
+            masks.add(folder.path)
+        else:
             yield folder
-
-
-def _top(folder: str, root: str) -> str:
-    """Return the image folder that a folder is part of: up to ``images``, or a split's name."""
-    parts = os.path.relpath(folder, root).split(os.sep)
-    for number, part in enumerate(parts, start=1):
-        if part.lower() == _IMAGES or is_split_name(part):
-            return os.path.join(root, *parts[:number])
-    return folder
 
 
 def _reason(name: str, taken: dict[str, str]) -> tuple[str, str] | None:

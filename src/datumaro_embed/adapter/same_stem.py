@@ -18,10 +18,9 @@ __all__ = ["can_be_id", "images_by_stem", "with_distinct_ids"]
 def can_be_id(name: str) -> bool:
     """Tell whether Datumaro takes a name for an id: one that leads nowhere else, and no drive."""
     try:
-        DatasetItem(name)
+        return bool(DatasetItem(name).id == name)  # a backslash would become a slash
     except ValueError:
         return False
-    return True
 
 
 def with_distinct_ids(items: Iterable[DatasetItem], losses: Tally) -> list[DatasetItem]:

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from datumaro.components.annotation import Mask
+from datumaro.components.annotation import AnnotationType, Mask
+from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.media import Image, ImageFromFile
 
@@ -50,20 +51,29 @@ def with_own_images(items: Iterable[DatasetItem], losses: Tally) -> Iterator[Dat
         yield item.wrap(media=Image.from_file(path=own[0], size=size))
 
 
-def without_damaged_masks(
-    items: Iterable[DatasetItem], lost_masks: Collection[str]
-) -> Iterator[DatasetItem]:
-    """Take from items the objects whose labels stand in a mask of classes that cannot be read."""
+def without_damaged_masks(dataset: Dataset, lost_masks: Collection[str]) -> Iterator[DatasetItem]:
+    """Take from items the masks whose labels cannot be read or do not exist; Datumaro keeps both.
+
+    Parameters
+    ----------
+    dataset : datumaro Dataset
+    lost_masks : collection of str
+        Paths of the masks that cannot be read.
+    """
     damaged = {
         Path(*path.parts[path.parts.index(_CLASSES) + 1 :]).with_suffix("").as_posix()
         for path in map(Path, lost_masks)
         if _CLASSES in path.parts
     }
-    for item in items:
-        if item.id in damaged:
-            rest = [each for each in item.annotations if not isinstance(each, Mask)]
-            item = item.wrap(annotations=rest)
-        yield item
+    n_labels = len(dataset.categories()[AnnotationType.label])
+    for item in dataset:
+        rest = [
+            each
+            for each in item.annotations
+            if not isinstance(each, Mask)
+            or (item.id not in damaged and (each.label is None or each.label < n_labels))
+        ]
+        yield item if len(rest) == len(item.annotations) else item.wrap(annotations=rest)
 
 
 def refused_items(path: Path, refused: Iterable[tuple[str, str]]) -> Iterator[DatasetItem]:

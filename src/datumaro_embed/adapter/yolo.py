@@ -22,14 +22,25 @@ from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.media import Image
 
+from ..errors import DatasetReadError
 from ..images import ImageProblem, read_info
 from ..tally import Tally
+from .dataset import SourceDataset, is_split_name
+from .disk import is_mask_folder
 from .fence import Fence, read_error
+from .media import media_file
 from .same_stem import can_be_id, with_distinct_ids
-from .yolo_config import YoloConfig, find_config, names_classes, read_config, read_lines
+from .yolo_config import (
+    YoloConfig,
+    find_config,
+    names_classes,
+    other_layout,
+    read_config,
+    read_lines,
+)
 from .yolo_images import YoloImage, find_images
 
-__all__ = ["YOLO_FORMATS", "holds_yolo", "read_yolo"]
+__all__ = ["YOLO_FORMATS", "holds_yolo", "read_yolo", "refuse_stand_ins"]
 
 YOLO_FORMATS = frozenset({"roboflow_yolo", "yolo", "yolo_loose", "yolo_strict", "yolo_ultralytics"})
 """Datumaro's names of the formats that are read here."""
@@ -51,7 +62,7 @@ def read_yolo(path: Path, losses: Tally, *, follow_symlinks: bool = False) -> tu
     Raises
     ------
     DatasetReadError
-        Nothing describes the dataset, or the description cannot be read.
+        Nothing describes the dataset, two layouts do, or the description cannot be read.
 
     Notes
     -----
@@ -64,6 +75,12 @@ def read_yolo(path: Path, losses: Tally, *, follow_symlinks: bool = False) -> tu
             "no YOLO dataset found (looked for data.yaml, obj.data and obj.names). "
             "Check the path and the format.",
         )
+    if path.is_dir() and (rival := other_layout(file)):
+        raise read_error(
+            path,
+            f"{file.name} and {rival.name} describe two YOLO datasets. Name the one to read: "
+            f"{file} or {rival}.",
+        )
     root = path if path.is_dir() else path.parent
     config = read_config(file, losses)
     fence = Fence(root, follow_symlinks)
@@ -73,6 +90,44 @@ def read_yolo(path: Path, losses: Tally, *, follow_symlinks: bool = False) -> tu
     )
     dataset._format = "yolo"  # which says what boxes are relative to
     return dataset, root
+
+
+def refuse_stand_ins(source: SourceDataset) -> None:
+    """Refuse items to which Datumaro has given another image of the same name.
+
+    Its YOLO importer looks for the image of a label file by its stem in every folder, and takes
+    ``masks/train/a.png`` for ``images/train/a.jpg``.
+
+    Raises
+    ------
+    DatasetReadError
+    """
+    folder = source.root.absolute()  # images/train where all items lie there
+    while not holds_yolo(folder):
+        if not (
+            folder.name == "images" or is_split_name(folder.name) or is_mask_folder(folder.name)
+        ):
+            return
+        folder = folder.parent
+    file = find_config(folder)
+    assert file is not None
+    try:
+        images = find_images(read_config(file, Tally()), Fence(file.parent), Tally())
+    except DatasetReadError:  # which Datumaro has read
+        return
+    paths = {os.path.abspath(media_file(entry.medium)): entry.key for entry in source}
+    unused: dict[str, list[YoloImage]] = {}
+    for image in images:
+        if image.path not in paths:
+            unused.setdefault(Path(image.path).stem, []).append(image)
+    for path in sorted(paths.keys() - {image.path for image in images}):
+        key = paths[path]
+        for image in sorted(unused.get(Path(path).stem, ()), key=lambda i: i.subset != key.subset):
+            raise read_error(
+                path,
+                f"Datumaro takes it for the image of {key}, which is {image.path}. Move it out of "
+                f"{file.parent}, or run `datumaro-embed embed`, which reads the other.",
+            )
 
 
 def _items(
@@ -92,7 +147,7 @@ def _items(
                 readable = None if unsafe else image.path
                 annotations, size = reader.read(image.label, where, readable)
         elif not unsafe and os.path.isfile(image.path):  # else its row has a reason of its own
-            losses.add("images without a label file, embedded without annotations", place)
+            losses.add("images without a label file, stored without annotations", place)
         medium = Image.from_file(path=image.path, size=size)
         yield DatasetItem(image.item_id, subset=image.subset, media=medium, annotations=annotations)
 

@@ -22,7 +22,14 @@ from yaml.constructor import ConstructorError
 from ..tally import Tally
 from .fence import read_error
 
-__all__ = ["YoloConfig", "find_config", "names_classes", "read_config", "read_lines"]
+__all__ = [
+    "YoloConfig",
+    "find_config",
+    "names_classes",
+    "other_layout",
+    "read_config",
+    "read_lines",
+]
 
 _MAX_BYTES = 64 * 2**20
 _MAX_CLASSES = 100_000
@@ -92,6 +99,14 @@ def names_classes(file: Path) -> bool:
             return pattern.search(opened.read(_MAX_BYTES)) is not None
     except OSError:
         return False
+
+
+def other_layout(file: Path) -> Path | None:
+    """Return the ``data.yaml`` beside an ``obj.data``, or the reverse; None without one."""
+    is_darknet = file.suffix.lower() == ".data"
+    suffixes = set(_YAML) if is_darknet else {".data"}
+    others = _descriptions(file.parent)
+    return next((other for other in others if other.suffix.lower() in suffixes), None)
 
 
 def read_config(file: Path, losses: Tally) -> YoloConfig:

@@ -38,15 +38,18 @@ class YoloImage(NamedTuple):
 
 
 def find_images(config: YoloConfig, fence: Fence, losses: Tally) -> list[YoloImage]:
-    """Return every image of every split, and those in image folders that are of no split.
+    """Return every image of every split, and of image folders that are another subset.
 
-    Losses are what the description names and the disk lacks, and label files that no image has, or
-    several have.
+    Parameters
+    ----------
+    losses : Tally
+        Where is counted what the description names and the disk has not, and label files that no
+        item has, or several.
     """
     finder = _Finder(config, fence, losses)
     images = [*finder.of_splits()]
     if not config.is_darknet:
-        images.extend(finder.of_no_split({image.path for image in images}))
+        images.extend(finder.of_no_split(images))
     if not images:
         images.extend(finder.with_labels())
     finder.count_labels(images)
@@ -88,13 +91,17 @@ class _Finder:
                 alone = os.path.relpath(path, folder) if count[subset] == 1 else ""
                 yield self._image(subset, path, alone)
 
-    def of_no_split(self, known: set[str]) -> Iterator[YoloImage]:
-        """Yield the other images of image folders, but for those that a list has left out."""
+    def of_no_split(self, images: list[YoloImage]) -> Iterator[YoloImage]:
+        """Yield the other images of image folders whose subset the description does not define."""
+        known = {image.path for image in images}
+        subsets = {image.subset for image in images}
         for folder in self._files:
-            if self._is_image_folder(folder) and folder not in self._listed_folders:
+            subset = self._subset(self._parts(folder))
+            is_other = subset not in subsets and folder not in self._listed_folders
+            if is_other and self._is_image_folder(folder):
                 for path in self._images_in(folder):
                     if path not in known:
-                        yield self._image(self._subset(self._parts(folder)), path)
+                        yield self._image(subset, path)
 
     def with_labels(self) -> Iterator[YoloImage]:
         """Yield images with label files from folders of any name."""
@@ -107,7 +114,7 @@ class _Finder:
                         yield image
 
     def count_labels(self, images: list[YoloImage]) -> None:
-        """Count label files that no image has, and those that are several images'."""
+        """Count label files that no item has, and those that are several images'."""
         owners: dict[str, str] = {}
         shared: dict[str, dict[str, None]] = {}
         for image in images:
@@ -124,7 +131,7 @@ class _Finder:
                     path = os.path.join(folder, name)
                     is_label = name.endswith(".txt") and name.lower() not in _NO_LABELS
                     if is_label and path not in owners:
-                        self._losses.add("label files without an image", self._fence.relative(path))
+                        self._losses.add("label files that no item has", self._fence.relative(path))
 
     def _of_list(self, key: str, file: str) -> Iterator[YoloImage]:
         try:
@@ -181,7 +188,9 @@ class _Finder:
             yield os.path.join(folder, name)
 
     def _is_image_folder(self, folder: str) -> bool:
-        """Tell ``images/…`` and ``SPLIT/images/…``, not ``runs/images/…``."""
+        """Tell ``images/…`` and ``SPLIT/images/…`` below ``path:``, not ``runs/images/…``."""
+        if not is_within(folder, self._bases[0]):
+            return False
         parts = self._parts(folder)
         at = [part.lower() == "images" for part in (*parts, "", "")]
         if at[0] or not at[1]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from datumaro.components.dataset_base import DatasetItem, IDataset
 
-from ..adapter import SourceDataset, unused_images
+from ..adapter import SourceDataset, refuse_stand_ins, unused_images
 from ..flags import add_embed_arguments
 from ..logs import log
 from ..models import resolve_model
@@ -70,6 +70,7 @@ class ClipEmbed(DatumTransform):
         if folders and (warning := misdetection(self._store, folders[1])):
             log.warning(warning)
         source = SourceDataset(self._extractor, follow_symlinks=options.follow_symlinks)
+        refuse_stand_ins(source)
         if unused := unused_images(source):
             log.warning(
                 "Datumaro has imported no item for %s (%s). Run `datumaro-embed embed` "
