@@ -1,4 +1,4 @@
-"""Embed a Datumaro dataset, and line the vectors up with its items.
+"""Embed a Datumaro dataset and match the vectors to its items.
 
 python examples/1_embed.py [--folder DIR]
 """
@@ -16,7 +16,7 @@ with embed_dataset(dataset, folder() / "embeddings.h5", model="demo", restart=Tr
     print(f"{len(store)} items, {store.dim} dimensions, {store.dtype}")
     print(f"{(store.statuses != 0).sum()} failed")
 
-    # Row i of the store is item i by (subset, id); for_dataset follows the dataset's own order.
+    # Store rows are sorted by (subset, id); for_dataset returns vectors in the dataset's order.
     vectors = store.for_dataset(dataset)
     for item, vector in list(zip(dataset, vectors, strict=True))[:3]:
         n_annotations = len(item.annotations)

@@ -1,4 +1,4 @@
-"""Search by text, by picture and by example, in the store of 1_embed.py.
+"""Search the store of 1_embed.py by text, by image and by example item.
 
 python examples/2_search.py [--folder DIR]
 """

@@ -1,4 +1,4 @@
-"""Find near-duplicates and leaks with the store of 1_embed.py, drop them, export what is left.
+"""Find near-duplicates and leaks in the store of 1_embed.py, drop them and export the rest.
 
 python examples/3_clean.py [--folder DIR]
 """

@@ -1,4 +1,4 @@
-"""Hand the store of 1_embed.py on: Parquet, NumPy, a report, and back again.
+"""Export the store of 1_embed.py to Parquet, NumPy and a report, and import it again.
 
 python examples/4_export.py [--folder DIR]
 """
@@ -12,8 +12,8 @@ from common import folder
 from datumaro_embed import convert_store, import_vectors, open_store, write_report
 
 out = folder() / "exports"
-shutil.rmtree(out, ignore_errors=True)  # exports overwrite nothing …
-out.mkdir()  # … and make no folder of their own accord
+shutil.rmtree(out, ignore_errors=True)  # exports do not overwrite files
+out.mkdir()  # or create parent folders
 
 with open_store(folder() / "embeddings.h5") as store:
     print("\n".join(convert_store(store, out / "items.parquet", to="parquet").lines()))
