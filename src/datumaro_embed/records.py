@@ -12,14 +12,21 @@ from dataclasses import MISSING, dataclass, field, fields
 from enum import IntEnum
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 __all__ = [
     "AnnotationRecord",
+    "CaptionRecord",
     "Categories",
+    "CropShape",
     "DuplicateGroup",
     "DuplicatePair",
     "Hit",
     "ItemKey",
     "ItemRecord",
+    "ObjectRecord",
+    "ObjectStatus",
     "ShortRepr",
     "Split",
     "Status",
@@ -65,6 +72,36 @@ class Split(IntEnum):
     TRAIN = 1
     VAL = 2
     TEST = 3
+
+
+class ObjectStatus(IntEnum):
+    """What became of an object's crop. OK and WHOLE_IMAGE have a vector, the others none."""
+
+    OK = 0
+    WHOLE_IMAGE = 1
+    NO_BOX = 2
+    OUTSIDE = 3
+    TOO_SMALL = 4
+    CROWD = 5
+    NO_IMAGE = 6
+    INFERENCE_FAILED = 7
+
+    @property
+    def has_vector(self) -> bool:
+        """Whether objects of this status have a vector."""
+        return self in (ObjectStatus.OK, ObjectStatus.WHOLE_IMAGE)
+
+
+class CropShape(IntEnum):
+    """What is embedded of an object's box, once its margin is added.
+
+    SQUARE extends the shorter side with what is around the box, STRETCH resizes the box to a
+    square, PAD adds gray to the shorter side.
+    """
+
+    SQUARE = 0
+    STRETCH = 1
+    PAD = 2
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -131,6 +168,61 @@ class AnnotationRecord(ShortRepr):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class ObjectRecord(ShortRepr):
+    """One object of an item: the annotations of one group and label, or one alone.
+
+    Attributes
+    ----------
+    label : int
+        Index into ``Categories.labels``; -1 where there is none.
+    box : tuple of 4 float
+        x, y, w, h in upright pixels: the given bbox, else the hull of what is visible; zeros where
+        the annotations have no geometry.
+    area : float
+        Square pixels: as the dataset gives it, else of the mask, the polygons or the box.
+    status : ObjectStatus
+    crop : tuple of 4 int
+        x1, y1, x2, y2 of the pixels that were cut, x2 and y2 excluded; zeros without a vector.
+    shape : CropShape
+    annotations : tuple of int
+        Its annotations, by their place among those of the item.
+    vector : array of shape (dim,) or None
+        Unit vector of the crop; None exactly where the status has none. Not compared.
+    """
+
+    label: int = -1
+    box: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
+    area: float = 0.0
+    status: ObjectStatus = ObjectStatus.OK
+    crop: tuple[int, ...] = (0, 0, 0, 0)
+    shape: CropShape = CropShape.SQUARE
+    annotations: tuple[int, ...] = ()
+    vector: npt.NDArray[np.floating[Any]] | None = field(default=None, compare=False)
+
+    @property
+    def has_vector(self) -> bool:
+        """Whether its status has a vector."""
+        return self.status.has_vector
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class CaptionRecord(ShortRepr):
+    """One caption of an item.
+
+    Attributes
+    ----------
+    annotation : int
+        The annotation with its text, by its place among those of the item.
+    vector : array of shape (dim,)
+        Unit vector of the text. Not compared.
+    """
+
+    annotation: int
+    vector: npt.NDArray[np.floating[Any]] | None = field(default=None, compare=False)
+    has_vector = True
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class ItemRecord(ShortRepr):
     """One item, normalised, without its vector.
 
@@ -153,6 +245,10 @@ class ItemRecord(ShortRepr):
         JSON-able item attributes.
     annotations : tuple of AnnotationRecord
         In canonical order (see adapter).
+    objects : tuple of ObjectRecord, or None
+        In the order of their first annotations; None where objects are not embedded.
+    captions : tuple of CaptionRecord, or None
+        In the order of their annotations; None where captions are not embedded.
     notes : tuple of str
         What is wrong with the item although it has a row: reasons of a `Tally`. A run counts them
         in its summary; they are not stored and not compared.
@@ -168,6 +264,8 @@ class ItemRecord(ShortRepr):
     content_sha256: bytes = bytes(32)
     attributes: Mapping[str, Any] = field(default_factory=dict)
     annotations: tuple[AnnotationRecord, ...] = ()
+    objects: tuple[ObjectRecord, ...] | None = None
+    captions: tuple[CaptionRecord, ...] | None = None
     notes: tuple[str, ...] = field(default=(), compare=False)
 
 

@@ -98,7 +98,7 @@ def _column(store: StoredRows, path: str, column: Column, first: int, stop: int)
 
 def _annotations(store: StoredRows, first: int, stop: int) -> pa.Array:
     """One list of structs for each item, cut from the flat columns without a Python loop."""
-    rows = store.annotation_rows(first, stop)
+    rows = store.child_rows("annotations", first, stop)
     fields = _columns(store, "annotations", *rows)
     names = _names_of(store.categories.labels, store.rows("annotations/label", *rows))
     structs = pa.StructArray.from_arrays([*fields.values(), names], [*fields, "label_name"])
@@ -118,7 +118,8 @@ def _vectors(store: StoredRows, first: int, stop: int, dtype: str) -> pa.Array:
 def _labels(store: StoredRows, first: int, stop: int) -> pa.Array:
     """For each item the distinct names of its annotations' labels, in the categories' order."""
     names = store.categories.labels
-    labels = store.rows("annotations/label", *store.annotation_rows(first, stop)).astype(np.int64)
+    rows = store.child_rows("annotations", first, stop)
+    labels = store.rows("annotations/label", *rows).astype(np.int64)
     bounds = _bounds(store, first, stop)
     owners = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
     known = (labels >= 0) & (labels < len(names))

@@ -11,15 +11,16 @@ import numpy as np
 
 from ..errors import StoreCorruptError
 from ..parallel import usable_processors
-from ..records import Status
+from ..records import ObjectStatus, Status
 from .codec import STORED_NORM_TOLERANCE, Array
 from .hdf5 import ArrayBlocks, Hdf5Part, crc32
 from .part import Part, StoredRows
-from .schema import BLOCK_ROWS, SCHEMA, array_specs
+from .schema import BLOCK_ROWS, SCHEMA, array_specs, child_tables
 
 __all__ = ["MAX_PROBLEMS", "SoundRows", "bad_blocks", "problems", "refuse_damage", "sound_rows"]
 
 MAX_PROBLEMS = 100
+_HIGHEST_WITH_VECTOR = {"items": Status.OK, "objects": ObjectStatus.WHOLE_IMAGE}
 
 
 def problems(store: StoredRows) -> list[str]:
@@ -151,18 +152,19 @@ class SoundRows:
         self._known: dict[tuple[str, int], bool] = {}
 
     def __contains__(self, row: int) -> bool:
-        """Compare the blocks of a row and of its annotations; each block is read once."""
+        """Compare the blocks of a row and of all that belongs to it; each block is read once."""
         part = self._part
         if part.is_trusted or not isinstance(part, Hdf5Part):
             return True
         try:
-            offsets = part.array("items/annotations_offsets")
-            assert offsets is not None
             if not (self._is_sound(part, "whole", 0) and self._is_sound(part, "items", row)):
                 return False
-            first, stop = offsets[row : row + 2].tolist()
-            rows = (*range(first, stop, BLOCK_ROWS), *([stop - 1] if stop > first else []))
-            return all(self._is_sound(part, "annotations", row) for row in rows)
+            for table, offsets in _offsets(part):
+                first, stop = offsets[row : row + 2].tolist()
+                rows = (*range(first, stop, BLOCK_ROWS), *([stop - 1] if stop > first else []))
+                if not all(self._is_sound(part, table, row) for row in rows):
+                    return False
+            return True
         except StoreCorruptError:
             return False
 
@@ -197,12 +199,12 @@ def sound_rows(part: Hdf5Part) -> tuple[Array, Array]:
     """
     n_rows, specs = part.n_rows("items"), array_specs()
     rows, keys = np.ones(n_rows, bool), np.ones(n_rows, bool)
-    annotations = np.ones(part.n_rows("annotations") + 1, bool)
+    children = {table: np.ones(part.n_rows(table), bool) for table, _ in _offsets(part)}
     for path, table, block in bad_blocks(part):
         is_key = path.startswith(("items/id", "items/subset"))
-        if table == "annotations":
+        if table in children:
             first, stop = _rows_of(part, table, block)
-            annotations[first:stop] = False
+            children[table][first:stop] = False
         elif table == "items":
             first, stop = _rows_of(part, table, block)
             rows[first:stop] = False
@@ -210,13 +212,20 @@ def sound_rows(part: Hdf5Part) -> tuple[Array, Array]:
         elif specs[path].table == "items":
             rows[:] = False
             keys[:] &= not is_key
-        elif specs[path].table == "annotations":
-            annotations[:] = False
-    offsets = part.array("items/annotations_offsets")
-    assert offsets is not None
-    n_bad = np.concatenate([[0], np.cumsum(~annotations[:-1])])
-    rows &= n_bad[offsets[1:]] == n_bad[offsets[:-1]]
+        elif specs[path].table in children:
+            children[specs[path].table][:] = False
+    for table, offsets in _offsets(part):
+        n_bad = np.concatenate([[0], np.cumsum(~children[table])])
+        rows &= n_bad[offsets[1:]] == n_bad[offsets[:-1]]
     return rows, keys
+
+
+def _offsets(part: Part) -> Iterator[tuple[str, Array]]:
+    """Yield each table whose rows belong to items, and the offsets that cut it."""
+    for table in child_tables():
+        offsets = part.array(f"items/{table}_offsets")
+        if offsets is not None:
+            yield table, offsets
 
 
 # Values ----------------------------------------------------------------------------------------
@@ -251,20 +260,28 @@ def _order(store: StoredRows) -> Iterator[str]:
 
 def _vectors(store: StoredRows) -> Iterator[str]:
     size = 4 * BLOCK_ROWS
-    spans = [(first, min(first + size, store.n_rows)) for first in range(0, store.n_rows, size)]
+    spans = [
+        (table, first, min(first + size, store.count(table)))
+        for table in ("items", "objects", "captions")
+        for first in range(0, store.count(table), size)
+    ]
     with ThreadPoolExecutor(usable_processors()) as pool:
-        for found in pool.map(lambda span: _bad_norms(store, *span), spans):
+        for (table, *_), found in zip(
+            spans, pool.map(lambda span: _bad_norms(store, *span), spans), strict=True
+        ):
             for row, norm, wanted in found:
-                yield (
-                    f"row {row} ({store.key(row)}): the vector's norm is {norm:.6g} and should be "
-                    f"{wanted:.0f}"
-                )
+                name = f"row {row} ({store.key(row)})" if table == "items" else f"{table} {row}"
+                yield f"{name}: the vector's norm is {norm:.6g} and should be {wanted:.0f}"
 
 
-def _bad_norms(store: StoredRows, first: int, stop: int) -> list[tuple[int, float, float]]:
-    block = store.rows("items/vector", first, stop).astype(np.float32)
+def _bad_norms(
+    store: StoredRows, table: str, first: int, stop: int
+) -> list[tuple[int, float, float]]:
+    block = store.rows(f"{table}/vector", first, stop).astype(np.float32)
     norms = np.sqrt(np.einsum("ij,ij->i", block, block))
-    wanted = (store.rows("items/status", first, stop) == Status.OK).astype(np.float32)
+    wanted = np.ones(stop - first, np.float32)
+    if f"{table}/status" in array_specs():
+        wanted[store.rows(f"{table}/status", first, stop) > _HIGHEST_WITH_VECTOR[table]] = 0
     allowed = np.where(wanted > 0, STORED_NORM_TOLERANCE[store.dtype.itemsize], 0)
     bad = np.flatnonzero(~(np.abs(norms - wanted) <= allowed)).tolist()
     return [(first + row, float(norms[row]), float(wanted[row])) for row in bad]

@@ -11,8 +11,9 @@ import math
 import operator
 import struct
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from enum import IntEnum
 from itertools import pairwise
 from typing import Any, cast
 
@@ -22,7 +23,7 @@ import numpy.typing as npt
 from ..errors import StoreCorruptError, UsageError
 from ..records import Categories, ItemKey, ItemRecord, Status
 from ..vectors import VectorKind
-from .schema import MAX_JSON_BYTES, SCHEMA, Column, Table
+from .schema import MAX_JSON_BYTES, SCHEMA, Column, Table, child_tables
 
 __all__ = [
     "STORED_NORM_TOLERANCE",
@@ -50,7 +51,7 @@ NORM_TOLERANCE = 1e-3
 STORED_NORM_TOLERANCE = {2: 4e-3, 4: 2e-3}
 """By item size in bytes: what a writer accepts, plus rounding."""
 _FLOAT_KEY = "$float"
-_STRUCTS = {"|u1": "<B", "<u2": "<H", "<u4": "<I", "<i4": "<i", "<i8": "<q", "<f4": "<f"}
+_STRUCTS = {"|u1": "B", "<u2": "H", "<u4": "I", "<i4": "i", "<i8": "q", "<f4": "f", "<f8": "d"}
 
 
 def corrupt(path: str, place: str, why: object) -> StoreCorruptError:
@@ -178,13 +179,16 @@ def _from_plain(value: Any) -> Any:
 def _encoder(column: Column) -> Callable[[Any], bytes]:
     """Return the function from a record's value to the bytes of a row."""
     if column.kind == "number":
-        pack = struct.Struct(_STRUCTS[column.dtype]).pack
+        pack = struct.Struct(f"<{column.size or 1}{_STRUCTS[column.dtype]}").pack
         allowed = column.values
+        if column.size:
+            return lambda values: pack(*values)
         return pack if allowed is None else lambda value: pack(allowed(value))
     encoders: dict[str, Callable[[Any], bytes]] = {
         "text": encode_text,
         "json": encode_json,
         "floats": lambda value: array("d", value).tobytes(),
+        "ints": lambda value: array("I", value).tobytes(),
         "bytes": bytes,
         "digest": bytes,
     }
@@ -197,6 +201,7 @@ def _decoder(column: Column) -> Callable[[Array], Any]:
         "text": lambda data: decode_text(data.data),
         "json": lambda data: decode_json(data.data),
         "floats": lambda data: tuple(data.tolist()),
+        "ints": lambda data: tuple(data.tolist()),
         "bytes": lambda data: tuple(data.tolist()),
     }
     return decoders[column.kind]
@@ -240,6 +245,7 @@ class _TableBuilder:
         self._plain = [c for c in table.columns if c.kind not in ("code", "rows", "vector")]
         self._encoders = [_encoder(column) for column in self._plain]
         self._getters = [_field(column) for column in self._plain]
+        self.has_vectors = any(column.kind == "vector" for column in table.columns)
         self._coded = [column for column in table.columns if column.kind == "code"]
         self._ragged = {c.name: _Ragged(np.dtype(c.dtype).itemsize) for c in table.columns}
         self._fixed = {c.name: bytearray() for c in table.columns if not c.is_ragged}
@@ -263,7 +269,7 @@ class _TableBuilder:
                 if isinstance(error, UsageError):
                     raise
                 raise UsageError(_out_of_range(column, value)) from error
-            if column.size and len(row[-1] or b"") != column.size:
+            if column.kind == "digest" and len(row[-1] or b"") != column.size:
                 raise UsageError(f"{column.name} has {len(value)} bytes; it must have 32.")
         for column in self._coded:
             value = _field(column)(record)
@@ -286,7 +292,7 @@ class _TableBuilder:
         codes: Mapping[str, int],
         *,
         vector: bytes = b"",
-        n_children: int = 0,
+        n_children: Mapping[str, int | None] | None = None,
     ) -> None:
         """Keep a row that `encode` and `codes` have passed."""
         for column, value in zip(self._plain, encoded, strict=True):
@@ -303,8 +309,11 @@ class _TableBuilder:
                 code = codes[column.name]
                 self._fixed[column.name] += code.to_bytes(np.dtype(column.dtype).itemsize, "little")
             elif column.kind == "rows":
+                n_rows = n_children[column.name] if n_children else None
+                if n_rows is None:
+                    self._absent.add(column.name)
                 ends = self._ragged[column.name].ends
-                ends.append(ends[-1] + n_children)
+                ends.append(ends[-1] + (n_rows or 0))
             elif column.kind == "vector":
                 self._fixed[column.name] += vector
         self.n_rows += 1
@@ -314,7 +323,7 @@ class _TableBuilder:
         table = self.table.name
         for column in self.table.columns:
             stem = f"{table}/{column.name}"
-            if column.optional and not store.has(stem):
+            if column.optional and not store.has(_presence(stem, column)):
                 self._absent.add(column.name)
             elif column.kind == "rows":
                 lengths = store.lengths(f"{stem}_offsets", first, stop)
@@ -351,11 +360,15 @@ class _TableBuilder:
         table.update({name: len(table) + i for i, name in enumerate(new)})
         return [table[name] for name in names]
 
+    def lacks(self, column: Column) -> bool:
+        """Tell whether rows have no value of a column, so that the column is not written."""
+        return column.name in self._absent or (column.optional and not self.n_rows)
+
     def arrays(self, vector_shape: tuple[int, np.dtype[Any]]) -> Arrays:
         arrays: Arrays = {}
         for column in self.table.columns:
             stem = f"{self.table.name}/{column.name}"
-            if column.name in self._absent:
+            if self.lacks(column):
                 continue
             if column.kind == "rows":
                 offsets = np.frombuffer(self._ragged[column.name].ends, np.uint64)
@@ -375,6 +388,11 @@ class _TableBuilder:
                     ragged.append(encode_text(name))
                 arrays |= ragged.arrays(f"{stem}_names")
         return arrays
+
+
+def _presence(stem: str, column: Column) -> str:
+    """Return the array by which a store has a column."""
+    return f"{stem}_offsets" if column.kind == "rows" else stem
 
 
 def _field(column: Column) -> Callable[[Any], Any]:
@@ -408,8 +426,9 @@ class ColumnBuilder:
         self.kind = kind
         self._dtype = np.dtype(kind.dtype).newbyteorder("<")
         self._items = _TableBuilder(SCHEMA["items"])
-        self._annotations = _TableBuilder(SCHEMA["annotations"])
+        self._children = {name: _TableBuilder(SCHEMA[name]) for name in child_tables()}
         self._last_key: ItemKey | None = None
+        self._tables: frozenset[str] | None = None
 
     @property
     def n_rows(self) -> int:
@@ -419,7 +438,7 @@ class ColumnBuilder:
     def successor(self) -> ColumnBuilder:
         """Return an empty builder for the rows that follow these."""
         follower = ColumnBuilder(self.kind)
-        follower._last_key = self._last_key
+        follower._last_key, follower._tables = self._last_key, self._tables
         return follower
 
     def append(self, record: ItemRecord, vector: npt.NDArray[np.floating[Any]] | None) -> None:
@@ -446,24 +465,46 @@ class ColumnBuilder:
 
     def _append(self, record: ItemRecord, vector: npt.NDArray[np.floating[Any]] | None) -> None:
         # Everything that can fail comes before anything is kept.
-        vector_bytes = self._vector_bytes(record, vector)
+        vector_bytes = self._vector_bytes(record.status, record.status == Status.OK, vector)
         item = self._items.encode(record)
-        annotations = [self._annotations.encode(entry) for entry in record.annotations]
-        codes = [self._annotations.coded(entry) for entry in record.annotations]
+        entries = {name: getattr(record, name) for name in self._children}
+        n_rows = {
+            name: None if found is None and SCHEMA[name].optional else len(found)
+            for name, found in entries.items()
+        }
+        tables = self._checked_tables(name for name, n in n_rows.items() if n is not None)
+        rows = [
+            (table, table.encode(entry), table.coded(entry), self._child_vector(table, entry))
+            for name, table in self._children.items()
+            for entry in entries[name] or ()
+        ]
         subset = self._items.coded(record)
 
-        self._items.append(item, subset, vector=vector_bytes, n_children=len(annotations))
-        for annotation, code in zip(annotations, codes, strict=True):
-            self._annotations.append(annotation, code)
+        self._tables = tables
+        self._items.append(item, subset, vector=vector_bytes, n_children=n_rows)
+        for table, encoded, codes, vector_bytes in rows:
+            table.append(encoded, codes, vector=vector_bytes)
+
+    def _checked_tables(self, names: Iterable[str]) -> frozenset[str]:
+        """Check that rows have the same tables as those before."""
+        tables = frozenset(names)
+        for name in sorted(tables ^ (tables if self._tables is None else self._tables)):
+            raise UsageError(f"Some items have {name} and others have not. Give all items {name}.")
+        return tables
+
+    def _child_vector(self, table: _TableBuilder, entry: Any) -> bytes:
+        if not table.has_vectors:
+            return b""
+        status = getattr(entry, "status", Status.OK)
+        return self._vector_bytes(status, entry.has_vector, entry.vector)
 
     def _vector_bytes(
-        self, record: ItemRecord, vector: npt.NDArray[np.floating[Any]] | None
+        self, status: IntEnum, has_vector: bool, vector: npt.NDArray[np.floating[Any]] | None
     ) -> bytes:
-        failed = record.status != Status.OK
-        if failed != (vector is None):
+        if has_vector != (vector is not None):
             raise UsageError(
-                f"Status {record.status.name} {'takes no' if failed else 'needs a'} vector. "
-                "Pass None exactly where the status is not OK."
+                f"Status {status.name} {'needs a' if has_vector else 'takes no'} vector. "
+                "Pass None exactly where the status has no vector."
             )
         if vector is None:
             return bytes(self.kind.dim * self._dtype.itemsize)
@@ -501,16 +542,25 @@ class ColumnBuilder:
             new[known] = cast(Array, labels)[old[known]]
             return new
 
-        convert = {} if labels is None else {"annotations/label": renumbered}
+        convert = {} if labels is None else {f"{name}/label": renumbered for name in self._children}
+        there = [name for name in self._children if store.has(f"items/{name}_offsets")]
+        self._tables = self._checked_tables(there)
         self._items.extend(store, first, stop, {})
-        start, end = store.annotation_rows(first, stop)
-        self._annotations.extend(store, start, end, convert)
+        for name in there:
+            start, end = store.child_rows(name, first, stop)
+            self._children[name].extend(store, start, end, convert)
         self._last_key = store.key(stop - 1)
 
     def finish(self) -> Arrays:
-        """Every array of items and annotations; they share the builder's memory: append no more."""
-        arrays = self._items.arrays((self.kind.dim, self._dtype))
-        arrays |= self._annotations.arrays((0, self._dtype))
+        """Every array of items and their tables; they share the builder's memory: append no more.
+
+        A table is left out where an item has no value for it.
+        """
+        shape = (self.kind.dim, self._dtype)
+        arrays = self._items.arrays(shape)
+        for name, table in self._children.items():
+            if f"items/{name}_offsets" in arrays:
+                arrays |= table.arrays(shape)
         return arrays
 
 
@@ -621,6 +671,8 @@ def decode_rows(
             columns[field] = [value.tobytes() for value in values]
         elif column.values is not None:
             columns[field] = [column.values(value) for value in values.tolist()]
+        elif column.size:
+            columns[field] = list(map(tuple, values.tolist()))
         else:
             columns[field] = values.tolist()
     for values_of_row in zip(*columns.values(), strict=True):

@@ -40,7 +40,9 @@ from .schema import (
     PAGE_BYTES,
     SCHEMA,
     ArraySpec,
+    Table,
     array_specs,
+    column_arrays,
 )
 
 # No filter plugin may be loaded from a directory; HDF5 reads this once, when it is loaded.
@@ -69,7 +71,7 @@ def file_image(
     Parameters
     ----------
     store : StoredRows
-        Rows of items and annotations.
+        Rows of items and of their tables.
     head : mapping
         Arrays under ``labels/`` and ``meta/`` (see `codec.head_arrays`).
     uuid : str
@@ -96,7 +98,7 @@ class _Image:
             for spec in specs.values()
             if spec.has_rows
             and spec.table != "labels"
-            and not (spec.column and spec.column.optional and not store.has(spec.path))
+            and not (spec.optional and not store.has(spec.path))
         }
         self._whole = {path: array for path, array in head.items() if path in specs}
         for spec in specs.values():
@@ -106,7 +108,9 @@ class _Image:
         self._whole["meta/arrays"] = np.frombuffer(encode_json(self._order), np.uint8)
         self._sums: dict[str, Array] = {}
         self._summed: set[str] = set()
-        for table in SCHEMA:
+        for table in order:
+            if table == "whole":
+                continue
             n_rows = self._n_rows(table)
             n_blocks = -(-n_rows // BLOCK_ROWS)
             self._sums[table] = np.zeros((n_blocks, len(order[table])), "<u4")
@@ -114,13 +118,15 @@ class _Image:
         self.shapes = {path: self._shape(path) for path in specs if self._is_present(path)}
 
     def _is_present(self, path: str) -> bool:
-        return path in self._rows or path in self._whole or path.startswith("checksums/")
+        if path.startswith("checksums/"):
+            return path.split("/")[1] in self._sums
+        return path in self._rows or path in self._whole
 
     def _n_rows(self, table: str) -> int:
         if table == "labels":
             offsets = self._whole.get("labels/name_offsets")
             return 0 if offsets is None else len(offsets) - 1
-        return self._store.n_rows if table == "items" else self._store.n_annotations
+        return self._store.count(table)
 
     def _shape(self, path: str) -> tuple[str, tuple[int, ...]]:
         if path.startswith("checksums/"):
@@ -212,7 +218,8 @@ def checksum_order(paths: Iterable[str]) -> dict[str, list[str]]:
     for path in sorted(paths):
         if not path.startswith("checksums/"):
             order[specs[path].table if specs[path].has_rows else "whole"].append(path)
-    return order
+    absent = [table.name for table in SCHEMA.values() if table.optional and not order[table.name]]
+    return {table: covered for table, covered in order.items() if table not in absent}
 
 
 class ArrayBlocks:
@@ -587,9 +594,30 @@ def check_declared(path: str, layout: FileLayout) -> dict[str, int]:
         array, column = layout.arrays.get(spec.path), spec.column
         if array is not None:
             _check_array(path, spec, array, layout.size_bytes, sizes)
-        elif column is None or not (column.optional or column.since > minor):
+        elif not (spec.optional or (column is not None and column.since > minor)):
             raise corrupt(path, spec.path, "is missing")
+    for table in SCHEMA.values():
+        if table.optional:
+            _check_table(path, table, layout, minor, sizes)
     return sizes
+
+
+def _check_table(
+    path: str, table: Table, layout: FileLayout, minor: int, sizes: dict[str, int]
+) -> None:
+    """Check that an optional table is there with every column, or not at all."""
+    rows = f"items/{table.name}_offsets"
+    needed = [rows, f"checksums/{table.name}"]
+    for column in table.columns:
+        if not column.optional and column.since <= minor:
+            needed.extend(array.path for array in column_arrays(table.name, column))
+    missing = [place for place in needed if place not in layout.arrays]
+    if missing and len(missing) < len(needed):
+        raise corrupt(path, missing[0], "is missing")
+    sizes.setdefault(table.name, 0)
+    vector = layout.arrays.get(f"{table.name}/vector")
+    if vector is not None and vector.dtype != layout.arrays["items/vector"].dtype:
+        raise corrupt(path, f"{table.name}/vector", "its type is not that of items/vector")
 
 
 def _check_attributes(path: str, layout: FileLayout) -> int:

@@ -55,7 +55,7 @@ from ..vectors import MAX_DIM, VectorKind
 from .codec import Array, corrupt, decode_json, encode_json
 from .hdf5 import Hdf5Part, file_image
 from .part import Part
-from .schema import MAX_JSON_BYTES
+from .schema import MAX_JSON_BYTES, child_tables
 from .table import EmbeddingStore
 
 __all__ = [
@@ -98,7 +98,9 @@ class Segment(Struct, frozen=True, forbid_unknown_fields=True):
     ----------
     name : str
         ``0-NUMBER.h5``, the number above all that are in the folder.
-    n_rows, n_annotations, n_bytes : int
+    n_rows, n_bytes : int
+    children : tuple of (str, int)
+        Each table whose rows belong to items, and how many the file has.
     sha256 : str
         64 hexadecimal digits, of the whole file.
     first, last : (subset, id)
@@ -107,7 +109,7 @@ class Segment(Struct, frozen=True, forbid_unknown_fields=True):
 
     name: Annotated[str, Meta(pattern=r"\A0-[0-9]{6,12}\.h5\Z")]
     n_rows: Count
-    n_annotations: Count
+    children: tuple[tuple[str, Count], ...]
     n_bytes: Count
     sha256: Digest
     first: tuple[str, str] = ("", "")
@@ -231,6 +233,8 @@ def _check_format(path: Path, found: Mapping[str, Any]) -> None:
 
 
 def _check_segments(manifest: Manifest) -> None:
+    if len({frozenset(dict(segment.children)) for segment in manifest.segments}) > 1:
+        raise ValueError("the segments do not all have the same tables")
     names = [segment.name for segment in manifest.files]
     if len(names) != len(set(names)):
         raise ValueError("a segment is named twice")
@@ -259,8 +263,8 @@ def open_segment(directory: Path, segment: Segment, kind: VectorKind) -> Hdf5Par
         part = Hdf5Part(path)
     except StoreNotFoundError as error:
         raise corrupt(str(directory), place, "is missing") from error
-    found = (part.n_rows("items"), part.n_rows("annotations"), part.n_bytes)
-    named = (segment.n_rows, segment.n_annotations, segment.n_bytes)
+    found = (part.n_rows("items"), _children(part), part.n_bytes)
+    named = (segment.n_rows, segment.children, segment.n_bytes)
     if found != named or not part.kind.fits(kind):
         raise corrupt(str(directory), place, "is not the file that the manifest names")
     if segment.n_rows:
@@ -269,6 +273,12 @@ def open_segment(directory: Path, segment: Segment, kind: VectorKind) -> Hdf5Par
         if ends != (ItemKey(*segment.first), ItemKey(*segment.last)):
             raise corrupt(str(directory), place, "holds other items than the manifest says")
     return part
+
+
+def _children(part: Hdf5Part) -> tuple[tuple[str, int], ...]:
+    """Return each table of a file whose rows belong to items, and how many it has."""
+    tables = (t for t in child_tables() if f"items/{t}_offsets" in part.layouts)
+    return tuple((table, part.n_rows(table)) for table in tables)
 
 
 def segment_is_sound(directory: Path, segment: Segment) -> bool:
@@ -399,7 +409,10 @@ def _facts_of(segments: Sequence[Segment]) -> dict[str, Any]:
     return {
         "sizes": {
             "items": [segment.n_rows for segment in segments],
-            "annotations": [segment.n_annotations for segment in segments],
+            **{
+                table: [dict(segment.children).get(table, 0) for segment in segments]
+                for table in child_tables()
+            },
         },
         "bounds": [(ItemKey(*s.first), ItemKey(*s.last)) for s in segments],
     }
@@ -670,7 +683,9 @@ class Journal:
         ends = [("", "")] * 2
         if store.n_rows:
             ends = [(k.subset, k.id) for k in (store.key(0), store.key(store.n_rows - 1))]
-        return Segment(name, store.n_rows, store.n_annotations, size_bytes, digest, *ends)
+        tables = (t for t in child_tables() if store.has(f"items/{t}_offsets"))
+        children = tuple((table, store.count(table)) for table in tables)
+        return Segment(name, store.n_rows, children, size_bytes, digest, *ends)
 
     def save(self, manifest: Manifest) -> None:
         """Commit the state of the run under way; raises `StoreWriteError`."""

@@ -65,7 +65,7 @@ from .journal import (
     segment_store,
 )
 from .part import ArrayPart
-from .schema import array_specs
+from .schema import array_specs, child_tables
 from .table import EmbeddingStore
 
 __all__ = ["COMMIT_SECONDS", "Hdf5Run", "Hdf5Stores", "is_part_of_store", "open_store"]
@@ -402,7 +402,7 @@ class Hdf5Run(StoreWriter):
                 or np.array_equal(new.column(spec.path), old.column(spec.path))
             )
             for spec in specs
-            if spec.table in ("items", "annotations")
+            if spec.table in ("items", *child_tables())
         )
         self._opened.pop().close()
         if not same:

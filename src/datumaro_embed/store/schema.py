@@ -10,14 +10,23 @@ Shapes are written in symbols: the name of a table is its number of rows (``item
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 
-from ..records import AnnotationRecord, ItemRecord, Split, Status
+from ..records import (
+    AnnotationRecord,
+    CaptionRecord,
+    CropShape,
+    ItemRecord,
+    ObjectRecord,
+    ObjectStatus,
+    Split,
+    Status,
+)
 
 __all__ = [
     "ATTRIBUTES",
@@ -32,6 +41,7 @@ __all__ = [
     "Column",
     "Table",
     "array_specs",
+    "child_tables",
     "column_arrays",
     "markdown_table",
 ]
@@ -62,7 +72,9 @@ ATTRIBUTES: dict[str, type] = {
 }
 """Attributes of the root group: strings of fixed length and single integers."""
 
-Kind = Literal["number", "digest", "code", "text", "json", "floats", "bytes", "vector", "rows"]
+Kind = Literal[
+    "number", "digest", "code", "text", "json", "floats", "ints", "bytes", "vector", "rows"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +86,14 @@ class Column:
     name : str
     kind : str
         ``number`` and ``digest`` have values of fixed size; ``code`` is a text from a table of
-        names; ``text``, ``json``, ``floats`` and ``bytes`` have values of any length; ``vector`` is
-        the embedding; ``rows`` are the rows of another table that belong to this one.
+        names; ``text``, ``json``, ``floats``, ``ints`` and ``bytes`` have values of any length;
+        ``vector`` is the embedding; ``rows`` are the rows of another table that belong to this one.
     meaning : str
         One line for the specification.
     dtype : str
         Little-endian NumPy type of a value (of a code, for ``code``).
     size : int
-        Bytes of a digest.
+        Bytes of a digest; numbers of a row, where it has several.
     field : str
         Attribute of the record; `name` unless given.
     values : IntEnum, optional
@@ -105,7 +117,7 @@ class Column:
     @property
     def is_ragged(self) -> bool:
         """Values differ in length: offsets cut them out of one array."""
-        return self.kind in ("text", "json", "floats", "bytes")
+        return self.kind in ("text", "json", "floats", "ints", "bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +130,14 @@ class Table:
     columns : tuple of Column
     record : type, optional
         Dataclass that one row decodes to.
+    optional : bool
+        A store may lack the table, and has it where every item has a value for it.
     """
 
     name: str
     columns: tuple[Column, ...]
     record: type[Any] | None = None
+    optional: bool = False
 
 
 SCHEMA: dict[str, Table] = {
@@ -143,6 +158,8 @@ SCHEMA: dict[str, Table] = {
                 Column("content_sha256", "digest", "of the image file; zeros if unread", size=32),
                 Column("attributes", "json", "JSON object"),
                 Column("annotations", "rows", "the item's rows of annotations/"),
+                Column("objects", "rows", "the item's rows of objects/", optional=True),
+                Column("captions", "rows", "the item's rows of captions/", optional=True),
             ),
             ItemRecord,
         ),
@@ -163,6 +180,30 @@ SCHEMA: dict[str, Table] = {
                 Column("extra", "text", "any other type, as JSON"),
             ),
             AnnotationRecord,
+        ),
+        Table(
+            "objects",
+            (
+                Column("vector", "vector", "unit vector of the crop; zero where it has none"),
+                Column("label", "number", "row of labels/; -1 none", dtype="<i4"),
+                Column("box", "number", "x, y, w, h; upright pixels", dtype="<f8", size=4),
+                Column("area", "number", "square pixels", dtype="<f8"),
+                Column("status", "number", "of the crop", values=ObjectStatus),
+                Column("crop", "number", "x1, y1, x2, y2; pixels cut", dtype="<i4", size=4),
+                Column("shape", "number", "of the crop", values=CropShape),
+                Column("annotations", "ints", "its annotations of the item, from 0", dtype="<u4"),
+            ),
+            ObjectRecord,
+            optional=True,
+        ),
+        Table(
+            "captions",
+            (
+                Column("vector", "vector", "unit vector of the text"),
+                Column("annotation", "number", "of the item's annotations, from 0", dtype="<u4"),
+            ),
+            CaptionRecord,
+            optional=True,
         ),
         Table(
             "labels",
@@ -195,6 +236,8 @@ class ArraySpec:
     shape : tuple of (str or int)
         Symbols as in the module's docstring.
     meaning : str
+    optional : bool
+        A file may lack it: its column, or its whole table, is optional.
     """
 
     path: str
@@ -204,6 +247,7 @@ class ArraySpec:
     dtypes: tuple[str, ...]
     shape: tuple[str | int, ...]
     meaning: str
+    optional: bool = False
 
     @property
     def has_rows(self) -> bool:
@@ -251,6 +295,11 @@ def _described(column: Column, stem: str) -> str:
     return f"{column.meaning}: {named}"
 
 
+def child_tables() -> tuple[str, ...]:
+    """Tables whose rows belong to items."""
+    return tuple(column.name for column in SCHEMA["items"].columns if column.kind == "rows")
+
+
 def array_specs() -> Mapping[str, ArraySpec]:
     """Every array that a file may have, by path, in the order in which files hold them."""
     return _array_specs(tuple(SCHEMA.values()))
@@ -258,7 +307,12 @@ def array_specs() -> Mapping[str, ArraySpec]:
 
 @lru_cache
 def _array_specs(tables: tuple[Table, ...]) -> Mapping[str, ArraySpec]:
-    arrays = [a for table in tables for c in table.columns for a in column_arrays(table.name, c)]
+    arrays = [
+        replace(array, optional=table.optional or column.optional)
+        for table in tables
+        for column in table.columns
+        for array in column_arrays(table.name, column)
+    ]
     for name, meaning in (
         ("categories", "JSON object: category type → its content"),
         ("provenance", "JSON object: how the vectors were made"),
@@ -268,7 +322,8 @@ def _array_specs(tables: tuple[Table, ...]) -> Mapping[str, ArraySpec]:
     for table in tables:
         path, shape = f"checksums/{table.name}", ("*", "*")
         meaning = f"CRC-32 of each block of {BLOCK_ROWS:,} rows of each array"
-        arrays.append(ArraySpec(path, "", None, "whole", ("<u4",), shape, meaning))
+        spec = ArraySpec(path, "", None, "whole", ("<u4",), shape, meaning, optional=table.optional)
+        arrays.append(spec)
     meaning = "CRC-32 of each array that has no rows"
     arrays.append(ArraySpec("checksums/whole", "", None, "whole", ("<u4",), ("*",), meaning))
     return {array.path: array for array in arrays}
@@ -280,7 +335,6 @@ def markdown_table() -> str:
     for array in array_specs().values():
         types = " or ".join(np.dtype(name).name for name in array.dtypes)
         shape = ", ".join(str(size) for size in array.shape)
-        optional = array.column is not None and array.column.optional
-        meaning = f"{array.meaning}; optional" if optional else array.meaning
+        meaning = f"{array.meaning}; optional" if array.optional else array.meaning
         lines.append(f"| `/{array.path}` | {types} | ({shape}) | {meaning} |")
     return "\n".join(lines)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ..depth import DepthRange
 from ..errors import ItemNotFoundError, UsageError
-from ..records import AnnotationRecord, Categories, ItemKey, ItemRecord, Status
+from ..records import Categories, ItemKey, ItemRecord, Status
 from ..tally import counted
 from ..vectors import VectorKind
 from .check import SoundRows, problems
@@ -34,7 +34,7 @@ from .lookup import (
     rows_for,
 )
 from .part import Part
-from .schema import FORMAT_VERSION, SCHEMA, ArraySpec, array_specs
+from .schema import FORMAT_VERSION, SCHEMA, ArraySpec, array_specs, child_tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,7 +158,11 @@ class EmbeddingStore:
     @property
     def n_annotations(self) -> int:
         """Number of annotations of all items."""
-        return int(self._starts_of("annotations")[-1])
+        return self.count("annotations")
+
+    def count(self, table: str) -> int:
+        """Number of rows of a table of items, or of what belongs to them; 0 where it is absent."""
+        return int(self._starts_of(table)[-1])
 
     @property
     def dim(self) -> int:
@@ -266,10 +270,11 @@ class EmbeddingStore:
         """Tell whether the store has an array; only optional ones may be absent."""
         self._refuse_closed()
         spec = array_specs().get(path)
-        if spec is None or spec.column is None or not spec.column.optional:
+        if spec is None or not spec.optional:
             return spec is not None
         parts = [self._head_part] if spec.table == "labels" else self._parts
-        return all(part is not None and part.array(path) is not None for part in parts)
+        found = (part is not None and part.array(path) is not None for part in parts)
+        return len(parts) > 0 and all(found)
 
     def _optional(self, path: str) -> Array | None:
         found = self._cache.get(path)
@@ -316,14 +321,13 @@ class EmbeddingStore:
         ]
         return np.concatenate([np.zeros(0, np.uint64), *pieces])
 
-    def annotation_rows(self, first: int, stop: int) -> tuple[int, int]:
-        """First annotation of some rows of items, and the one after the last."""
+    def child_rows(self, table: str, first: int, stop: int) -> tuple[int, int]:
+        """First row of a table that belongs to some items, and the one after the last."""
         spans = list(self._spans("items", first, stop))
         if not spans:
             return 0, 0
         (i, a, _), (j, _, b) = spans[0], spans[-1]
-        starts = self._starts_of("annotations")
-        offsets = "items/annotations_offsets"
+        starts, offsets = self._starts_of(table), f"items/{table}_offsets"
         return (
             int(starts[i]) + int(self._array(i, offsets)[a]),
             int(starts[j]) + int(self._array(j, offsets)[b]),
@@ -619,10 +623,13 @@ class EmbeddingStore:
         part = self._parts[index]
         with self._values_of(part, f"row {row}"):
             (fields,) = self._decoded(index, "items", inner, inner + 1)
-            first, stop = self._array(index, "items/annotations_offsets")[inner : inner + 2]
-            annotations = self._decoded(index, "annotations", int(first), int(stop))
-            make = SCHEMA["annotations"].record or AnnotationRecord
-            fields["annotations"] = tuple(make(**values) for values in annotations)
+            for name in child_tables():
+                offsets = part.array(f"items/{name}_offsets")
+                if offsets is not None:
+                    first, stop = offsets[inner : inner + 2].tolist()
+                    make: Any = SCHEMA[name].record
+                    rows = self._decoded(index, name, first, stop)
+                    fields[name] = tuple(make(**values) for values in rows)
             fields["key"] = ItemKey(fields.pop("key.subset"), fields.pop("key.id"))
             record: ItemRecord = (SCHEMA["items"].record or ItemRecord)(**fields)
             return record
