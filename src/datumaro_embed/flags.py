@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, BooleanOptionalAction
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +62,38 @@ def add_embed_arguments(parser: ArgumentParser) -> None:
         "(--depth-range=-9:9 if negative; default: auto, and the run counts images that full would "
         "make dark, flat or clipped)",
     )
+    kept = "(default: if the store has them already)"
+    add(
+        "--objects",
+        action=BooleanOptionalAction,
+        help=f"also embed a crop of every object, into the table `objects` of the store {kept}",
+    )
+    add(
+        "--object-margin",
+        type=float,
+        default=0.1,
+        metavar="SHARE",
+        help="added on each side of an object's box, as a share of its longer side "
+        "(default: %(default)s)",
+    )
+    add(
+        "--object-shape",
+        default="square",
+        choices=("square", "stretch", "pad"),
+        help="how a crop becomes square: with more of the image, by stretching it, or with gray "
+        "(default: %(default)s)",
+    )
+    add(
+        "--min-object-px",
+        type=int,
+        default=16,
+        metavar="PX",
+        help="objects whose longer side is shorter get no vector (default: %(default)s)",
+    )
     add(
         "--captions",
-        action="store_true",
-        help="also embed Caption annotations, into a separate store: FILE.captions.h5",
+        action=BooleanOptionalAction,
+        help=f"also embed Caption annotations, into the table `captions` of the store {kept}",
     )
     add("--verbose", action="store_true", help="print the settings chosen for this machine")
     add(

@@ -6,7 +6,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from typing import TypeVar
 
 __all__ = ["Ahead", "map_ahead", "usable_processors"]
@@ -16,7 +15,12 @@ _Result = TypeVar("_Result")
 
 
 def map_ahead(
-    function: Callable[[_Item], _Result], items: Iterable[_Item], *, workers: int, ahead: int
+    function: Callable[[_Item], _Result],
+    items: Iterable[_Item],
+    *,
+    workers: int,
+    ahead: int,
+    weigh: Callable[[_Item], int] | None = None,
 ) -> Ahead[_Result]:
     """Yield ``function(item)`` for each item, in order.
 
@@ -26,6 +30,8 @@ def map_ahead(
         Threads.
     ahead : int
         At most this many items are taken from ``items`` before the oldest result is.
+    weigh : callable, optional
+        How many items more an item counts as.
 
     Notes
     -----
@@ -33,7 +39,7 @@ def map_ahead(
     way is waited for and the rest cancelled. Whoever may stop before the end, and needs the threads
     to be idle then, uses ``contextlib.closing``.
     """
-    return Ahead(function, items, workers=workers, ahead=ahead)
+    return Ahead(function, items, workers=workers, ahead=ahead, weigh=weigh)
 
 
 class Ahead(Iterator[_Result]):
@@ -46,25 +52,34 @@ class Ahead(Iterator[_Result]):
         *,
         workers: int,
         ahead: int,
+        weigh: Callable[[_Item], int] | None,
     ) -> None:
         pool = self._pool = ThreadPoolExecutor(workers, thread_name_prefix="datumaro-embed")
-        self._submitted = (pool.submit(function, item) for item in items)
-        self._pending: deque[Future[_Result]] = deque()
-        self._ahead = ahead
+        weight = weigh or (lambda _: 0)
+        self._submitted = ((pool.submit(function, item), 1 + weight(item)) for item in items)
+        self._pending: deque[tuple[Future[_Result], int]] = deque()
+        self._free = ahead
 
     def __next__(self) -> _Result:
         try:
-            self._submit(self._ahead - len(self._pending))
-            result = next(iter(self._pending)).result()
+            self._submit()
+            future, weight = next(iter(self._pending))
+            result = future.result()
             self._pending.popleft()
-            self._submit(1)
+            self._free += weight
+            self._submit()
         except BaseException:  # the end too
             self.close()
             raise
         return result
 
-    def _submit(self, count: int) -> None:
-        self._pending.extend(islice(self._submitted, count))
+    def _submit(self) -> None:
+        while self._free > 0:
+            submitted = next(self._submitted, None)
+            if submitted is None:
+                return
+            self._pending.append(submitted)
+            self._free -= submitted[1]
 
     def close(self) -> None:
         """Wait for what is under way, and cancel the rest."""

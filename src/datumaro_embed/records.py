@@ -10,10 +10,11 @@ import reprlib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 __all__ = [
     "AnnotationRecord",
@@ -46,6 +47,8 @@ class ShortRepr:
     def __repr__(self) -> str:
         shown = []
         for entry in fields(self):  # type: ignore[arg-type]
+            if not entry.repr:
+                continue
             value, factory = getattr(self, entry.name), entry.default_factory
             default = entry.default if factory is MISSING else factory()
             if default is MISSING or value != default:
@@ -197,7 +200,7 @@ class ObjectRecord(ShortRepr):
     crop: tuple[int, ...] = (0, 0, 0, 0)
     shape: CropShape = CropShape.SQUARE
     annotations: tuple[int, ...] = ()
-    vector: npt.NDArray[np.floating[Any]] | None = field(default=None, compare=False)
+    vector: npt.NDArray[np.floating[Any]] | None = field(default=None, compare=False, repr=False)
 
     @property
     def has_vector(self) -> bool:
@@ -218,7 +221,7 @@ class CaptionRecord(ShortRepr):
     """
 
     annotation: int
-    vector: npt.NDArray[np.floating[Any]] | None = field(default=None, compare=False)
+    vector: npt.NDArray[np.floating[Any]] | None = field(default=None, compare=False, repr=False)
     has_vector = True
 
 

@@ -30,6 +30,7 @@ ORDER = [
     "interrupts",
     "geometry",
     "rle",
+    "objects",
     "depth",
     "endings",
     "kinds",

@@ -11,8 +11,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
-from itertools import compress
-from math import cos, inf, isfinite, radians, sin
+from math import inf, isfinite
 from typing import Any
 
 import attr
@@ -20,6 +19,7 @@ import numpy as np
 from datumaro.components import annotation as dm
 
 from ..geometry import orient_mask
+from ..objects import hull
 from ..records import AnnotationRecord, Categories
 from ..rle import Rle, RleError
 from ..store.codec import encode_json
@@ -137,8 +137,9 @@ def geometry_notes(annotation: AnnotationRecord, width: int, height: int) -> Ite
     has_sides = annotation.type in {"bbox", "rotated_bbox"}
     if has_sides and (coords[2] <= 0 or coords[3] <= 0):
         yield "boxes of zero or negative width or height"
-    if width:
-        x1, y1, x2, y2 = _hull(annotation)
+    corners = hull(annotation)
+    if width and corners:
+        x1, y1, x2, y2 = corners
         if _is_apart(x1, x2, width) or _is_apart(y1, y2, height):
             yield "annotations wholly outside the image"
         elif min(x1, y1) < -_ROUNDING_PX or max(x2 - width, y2 - height) > _ROUNDING_PX:
@@ -229,22 +230,3 @@ def _extra(annotation: dm.Annotation) -> str:
 def _is_apart(low: float, high: float, side: int) -> bool:
     """Tell whether an interval has nothing in common with [0, side]; a point at an end has."""
     return (low < 0 and high <= 0) or (high > side and low >= side)
-
-
-def _hull(annotation: AnnotationRecord) -> tuple[float, float, float, float]:
-    """Corners of the box around an annotation: left, top, right, bottom."""
-    coords = annotation.coords
-    if annotation.type == "bbox":
-        x, y, w, h = coords
-        return min(x, x + w), min(y, y + h), max(x, x + w), max(y, y + h)
-    if annotation.type == "rotated_bbox":
-        x, y, w, h, degrees = coords
-        across, along = abs(cos(radians(degrees))), abs(sin(radians(degrees)))
-        half_w = (abs(w) * across + abs(h) * along) / 2
-        half_h = (abs(w) * along + abs(h) * across) / 2
-        return x - half_w, y - half_h, x + half_w, y + half_h
-    xs, ys = coords[0::2], coords[1::2]
-    if annotation.visibility:  # what is absent has no place
-        xs = tuple(compress(xs, annotation.visibility))
-        ys = tuple(compress(ys, annotation.visibility))
-    return min(xs, default=0), min(ys, default=0), max(xs, default=0), max(ys, default=0)

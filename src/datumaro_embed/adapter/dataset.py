@@ -62,6 +62,11 @@ class SourceItem:
     labels: tuple[str, ...]
     relative_boxes: bool
 
+    @property
+    def n_annotations(self) -> int:
+        """Number of its annotations, none of them read."""
+        return len(self.item.annotations)
+
     def declared_size(self) -> tuple[int, int] | None:
         """Width and height as the dataset says, the image unopened; None where it says nothing."""
         medium = self.medium

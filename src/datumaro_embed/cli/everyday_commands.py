@@ -58,7 +58,7 @@ def _embed(
     share = None if shard is None else Shard.parse(shard)
     chosen = EmbedOptions(**options)
     resolve_model(chosen.model)
-    check_place(store, share, captions=chosen.captions)
+    check_place(store, share)
     imported = import_dataset(dataset, follow_symlinks=chosen.follow_symlinks)
     done = embed_source(
         imported.source, store, chosen, losses=imported.losses, shard=share, notify=tell

@@ -16,7 +16,7 @@ from ..errors import UsageError
 from ..logs import log
 from ..maintenance import merge_stores
 from ..models import resolve_model
-from ..pipeline import EmbedOptions, EmbedSummary, captions_path, check_place
+from ..pipeline import EmbedOptions, EmbedSummary, TableSummary, check_place
 from ..place import StorePlace
 from ..records import Status
 from ..sharding import Parts, Shard, part_path
@@ -95,15 +95,11 @@ def embed_on_ray(
         crew = Crew(cluster, task, workers_per_node=workers_per_node, notify=notify)
         results = crew.embed(every, progress=progress)
     summary = _total(store, [results[shard].summary for shard in every])
-    captions = os.fspath(captions_path(task.store))
     merge_stores(_parts(task.store, every), task.store, replace=True)
-    if summary.captions:
-        merge_stores(_parts(captions, every), captions, replace=True)
-    for target in (captions, task.store):  # the images' last: they say how many shards there are
-        with suppress(OSError):
-            for path in _parts(target, every):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-            Parts.of(Path(target)).folder.rmdir()
+    with suppress(OSError):
+        for path in _parts(task.store, every):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        Parts.of(Path(task.store)).folder.rmdir()
     return replace(summary, seconds=time.monotonic() - started)
 
 
@@ -120,7 +116,7 @@ def _plan(
     spec = os.path.abspath(dataset) if isinstance(dataset, str | os.PathLike) else dataset
     separator = os.sep if os.fspath(store).endswith(os.sep) else ""
     target = os.path.abspath(store) + separator
-    check_place(target, captions=options.captions)
+    check_place(target)
     place = StorePlace.of(target)
     plain = {field.name: getattr(options, field.name) for field in fields(options)}
     return place, Task(spec, os.path.abspath(root) if root else None, target, plain)
@@ -141,7 +137,6 @@ def _parts(store: str, shards: Sequence[Shard]) -> list[Path]:
 
 
 def _total(store: str | os.PathLike[str], summaries: Sequence[EmbedSummary]) -> EmbedSummary:
-    n_captions = sum(part.captions[1] for part in summaries if part.captions)
     notes, failures = Tally(), defaultdict[Status, Tally](Tally)
     for part in summaries:
         notes.update(part.notes)
@@ -157,5 +152,6 @@ def _total(store: str | os.PathLike[str], summaries: Sequence[EmbedSummary]) -> 
         n_reused=sum(part.n_reused for part in summaries),
         n_relabelled=sum(part.n_relabelled for part in summaries),
         n_removed=sum(part.n_removed for part in summaries),
-        captions=(captions_path(store), n_captions) if n_captions else None,
+        objects=TableSummary.total([part.objects for part in summaries]),
+        captions=TableSummary.total([part.captions for part in summaries]),
     )

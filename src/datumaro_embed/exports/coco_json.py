@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..objects import group_annotations
 from ..records import AnnotationRecord, Status
 from ..rle import Rle
 from ..store import EmbeddingStore
@@ -62,10 +63,14 @@ def write_coco(store: EmbeddingStore, path: Path, *, embedded_only: bool) -> dic
 
 
 def coco_annotations(
-    annotations: Iterable[AnnotationRecord], skipped: Counter[str]
+    annotations: Sequence[AnnotationRecord], skipped: Counter[str]
 ) -> Iterator[Row]:
     """Yield COCO annotations without ids; what shares group and label is one of them."""
-    for parts in _instances(annotations):
+    objects = group_annotations(annotations)
+    in_objects = {place for places in objects for place in places}
+    others = [[place] for place in range(len(annotations)) if place not in in_objects]
+    for places in sorted([*objects, *others]):
+        parts = [annotations[place] for place in places]
         try:
             with np.errstate(all="ignore"):
                 geometry = _geometry(parts)
@@ -77,23 +82,6 @@ def coco_annotations(
         category = {"category_id": parts[0].label + 1} if parts[0].label >= 0 else {}
         crowd = int(bool(parts[0].attributes.get("is_crowd", False)))
         yield {**category, "iscrowd": crowd, **geometry}
-
-
-def _instances(annotations: Iterable[AnnotationRecord]) -> Iterator[list[AnnotationRecord]]:
-    """Put box, polygons, mask and keypoints of one object together."""
-    found: dict[object, list[AnnotationRecord]] = {}
-    for position, annotation in enumerate(annotations):
-        shared = annotation.type in _TOGETHER and annotation.group != 0
-        key = (annotation.group, annotation.label) if shared else (None, position)
-        found.setdefault(key, []).append(annotation)
-    for parts in found.values():
-        counts = Counter(part.type for part in parts)
-        if all(count == 1 for kind, count in counts.items() if kind != "polygon"):
-            yield parts
-            continue
-        yield from ([part] for part in parts if part.type != "polygon")  # no object has two boxes
-        if polygons := [part for part in parts if part.type == "polygon"]:
-            yield polygons
 
 
 def _geometry(parts: list[AnnotationRecord]) -> Row | None:

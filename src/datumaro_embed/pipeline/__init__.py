@@ -1,15 +1,14 @@
 """Dataset → vectors → store: reading, batching, order, failures, resume, re-use, progress."""
 
-from .captions import captions_path
 from .embed import check_place, embed_dataset, embed_source
 from .options import EmbedOptions
-from .progress import EmbedSummary
+from .progress import EmbedSummary, TableSummary
 from .reading import read_item, read_item_info
 
 __all__ = [
     "EmbedOptions",
     "EmbedSummary",
-    "captions_path",
+    "TableSummary",
     "check_place",
     "embed_dataset",
     "embed_source",

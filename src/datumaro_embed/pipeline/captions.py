@@ -1,139 +1,69 @@
-"""Captions → text vectors, in a store of their own beside that of the images.
-
-A caption is an item there: id ``IMAGE_ID#N``, the N-th caption of its image, from 0. So the store
-is searched, merged, resumed and re-used as any other, and a reader needs to know nothing new.
-"""
+"""Captions get their vectors a block of rows at a time, on the way to the store."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from ..adapter import SourceDataset, split_of
-from ..encoders import Encoder, ImageEncoder, texts_of
-from ..interrupts import DeferredInterrupts
-from ..place import SUFFIXES
-from ..records import ItemKey, ItemRecord
-from ..sharding import Shard, part_path
-from ..store import Hdf5Stores, StoreBackend
-from ..store.codec import encode_text
-from .keeping import keeping
-from .options import EmbedOptions
-from .progress import Progress
-from .reuse import KnownVectors
+from ..encoders import Encoder
+from ..records import ItemRecord
+from .ordering import ReadItem
 
-__all__ = ["captions_path", "embed_captions"]
+__all__ = ["CaptionedRows"]
 
 Vector = npt.NDArray[np.float32]
+Write = Callable[[ItemRecord, Vector | None, ReadItem], None]
 
-_AT_ONCE = 2048
-
-
-def captions_path(store: str | os.PathLike[str]) -> Path:
-    """Return where the captions of a store are: ``X.captions.h5`` for ``X.h5`` and ``X/``.
-
-    ``X.hdf5`` has ``X.captions.hdf5``.
-    """
-    path = Path(store)
-    if path.suffix.lower() in SUFFIXES:
-        return path.with_name(f"{path.stem}.captions{path.suffix}")
-    return path.with_name(f"{path.name}.captions.h5")
+_TEXTS_AT_ONCE = 512
+_MAX_ROWS = 1024
 
 
-def embed_captions(
-    source: SourceDataset,
-    store: str | os.PathLike[str],
-    encoder: ImageEncoder,
-    options: EmbedOptions,
-    *,
-    provenance: Mapping[str, Any],
-    shard: Shard | None = None,
-    progress: bool = True,
-    backend: StoreBackend | None = None,
-) -> tuple[Path, int] | None:
-    """Embed every Caption annotation; texts that an earlier run embedded are re-used.
+class CaptionedRows:
+    """Passes rows on in order, with the vectors of their captions.
 
     Parameters
     ----------
-    source : SourceDataset
-        Of this shard, where there is one.
-    store : path
-        Of the images.
-
-    Returns
-    -------
-    (path, number of captions) or None
-        None where the dataset has no captions; nothing is written then. A shard without captions
-        has an empty part, so that the parts can be joined.
+    write : callable
+        As for `OrderedRows`.
+    encoder : Encoder or None
+        None where captions are not embedded: rows pass at once.
 
     Notes
     -----
-    Holds the captions, not their vectors, in memory.
+    Equal texts of a block are embedded once. Holds at most 1,024 rows.
     """
-    texts = texts_of(encoder)
-    captions = sorted(_captions(source), key=lambda record: record.key)
-    if not captions and shard is None:
-        return None
-    place = captions_path(store)
-    target = part_path(place, shard) if shard else place
-    backend = backend or Hdf5Stores()
-    with (
-        DeferredInterrupts() as interrupts,
-        backend.begin(
-            target,
-            options.vector_kind(encoder),
-            restart=options.restart,
-            n_expected=len(captions),
-            commit_rows=options.commit_rows,
-        ) as run,
-        Progress(len(captions), show=progress) as bar,
-        keeping(run, lambda _: None),
-    ):
-        known = KnownVectors(run.earlier)
-        remaining = iter(captions)
-        while block := list(islice(remaining, _AT_ONCE)):
-            for record, vector, reused in _embedded(block, texts, known):
-                run.append(record, vector, reused=reused)
-                bar.note(record)
-            interrupts.raise_received()
-        run.set_categories(source.categories, None)
-        encoder.confirm()
-        run.seal({**provenance, "content": "captions"})
-    return Path(target), len(captions)
 
+    def __init__(self, write: Write, encoder: Encoder | None) -> None:
+        self._write, self._encoder = write, encoder
+        self._rows: list[tuple[ItemRecord, Vector | None, ReadItem]] = []
+        self._texts: dict[str, None] = {}
 
-def _captions(source: SourceDataset) -> Iterator[ItemRecord]:
-    for item in source:
-        for number, annotation in enumerate(item.captions()):
-            yield ItemRecord(
-                key=ItemKey(item.key.subset, f"{item.key.id}#{number}"),
-                split=split_of(item.key.subset),
-                path=item.path,
-                content_sha256=hashlib.sha256(encode_text(annotation.text)).digest(),
-                attributes={"image": item.key.id, "caption": annotation.text},
-                annotations=(annotation,),
+    def append(self, record: ItemRecord, vector: Vector | None, item: ReadItem) -> None:
+        """Take the next row."""
+        if self._encoder is None:
+            self._write(record, vector, item)
+            return
+        self._rows.append((record, vector, item))
+        for caption in record.captions or ():
+            if caption.vector is None:
+                self._texts[record.annotations[caption.annotation].text] = None
+        if len(self._texts) >= _TEXTS_AT_ONCE or len(self._rows) >= _MAX_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Embed the texts that wait, and pass their rows on."""
+        if not self._rows or self._encoder is None:
+            return
+        vectors = dict(zip(self._texts, self._encoder.embed_texts(list(self._texts)), strict=True))
+        rows, self._rows, self._texts = self._rows, [], {}
+        for record, vector, item in rows:
+            captions = tuple(
+                caption
+                if caption.vector is not None
+                else replace(caption, vector=vectors[record.annotations[caption.annotation].text])
+                for caption in record.captions or ()
             )
-
-
-def _embedded(
-    records: Sequence[ItemRecord], encoder: Encoder, known_vectors: KnownVectors
-) -> Iterator[tuple[ItemRecord, Vector, bool]]:
-    """Give each record its vector; equal texts of a block are embedded once."""
-    known = {record.content_sha256: known_vectors.find(record) for record in records}
-    new = {
-        record.content_sha256: record.annotations[0].text
-        for record in records
-        if known[record.content_sha256] is None
-    }
-    fresh = dict(zip(new, encoder.embed_texts(list(new.values())), strict=True))
-    for record in records:
-        vector = known[record.content_sha256]
-        reused = vector is not None
-        yield record, fresh[record.content_sha256] if vector is None else vector, reused
+            self._write(replace(record, captions=captions), vector, item)

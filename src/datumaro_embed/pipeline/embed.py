@@ -34,14 +34,14 @@ from ..store import EmbeddingStore, Hdf5Stores, StoreBackend, StoreWriter, open_
 from ..tally import Tally, counted
 from ..vectors import VectorKind
 from ..versions import installed_versions
-from .captions import captions_path, embed_captions
+from .captions import CaptionedRows
 from .contents import Contents
 from .inference import Inference
 from .keeping import keeping
 from .options import EmbedOptions
 from .ordering import OrderedRows, ReadItem
 from .preparing import items_ahead, prepare
-from .progress import EmbedSummary, Progress, settings_line, talk
+from .progress import EmbedSummary, Progress, TableSummary, settings_line, talk
 from .reuse import Changes, KnownVectors
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def embed_source(
     """
     started = time.monotonic()
     losses, backend = losses or Tally(), backend or Hdf5Stores()
-    check_place(store, shard, captions=options.captions, backend=backend)
+    check_place(store, shard, backend=backend)
     target = part_path(store, shard) if shard else store
     if (shard is None or shard.number == 1) and (line := misdetection(store, source.root)):
         notify(line)
@@ -198,42 +198,36 @@ def embed_source(
         for earlier in whole:
             opened.enter_context(earlier)
         known = KnownVectors([*run.earlier, *(w for w in whole if w.kind.fits(kind))])
+        tables = _tables(options, [run.before, *run.earlier, *whole], notify)
+        texts = texts_of(encoder) if "captions" in tables else None
+        objects = TableSummary() if "objects" in tables else None
+        captions = TableSummary() if "captions" in tables else None
         changes = _changes(run, whole, shard, source.categories.labels)
         _refuse_other_images(run, kind, known, source)
         for line in run.notes:
             notify(line)
         with keeping(run, notify):
 
-            def write(record: ItemRecord, vector: Vector | None, reused: bool) -> None:
+            def write(record: ItemRecord, vector: Vector | None, item: ReadItem) -> None:
                 before_row()
                 if record.status is not Status.OK and options.on_error == "fail":
                     raise _item_failed(record)
-                run.append(record, vector, reused=reused)
-                changes.note(record, reused=reused)
+                run.append(record, vector, reused=item.is_reused and not item.n_new)
+                changes.note(record, reused=item.is_reused)
+                _count(record, item, objects, captions)
                 bar.note(record)
 
-            _write_rows(source, encoder, known, options, write, interrupts)
+            rows = CaptionedRows(write, texts)
+            _write_rows(source, encoder, known, options, tables, rows.append, interrupts)
+            rows.flush()
             interrupts.raise_received()
             if known.n_damaged:
                 lost = counted(known.n_damaged, "vectors")
                 notify(f"{lost} in '{run.target}' damaged (see `verify`) and computed again.")
             run.set_categories(source.categories, _label_vectors(encoder, source))
             encoder.confirm()
+            facts |= {"objects": options.object_options.to_json()} if objects else {}
             run.seal(_provenance(source, encoder, options, losses) | facts)
-    captions, outlooks = None, [outlook(store) if shard else ""]
-    if options.captions:
-        interrupts.raise_received()
-        captions = embed_captions(
-            source,
-            store,
-            encoder,
-            options,
-            provenance=_provenance(source, encoder, options, losses) | facts,
-            shard=shard,
-            progress=progress,
-            backend=backend,
-        )
-        outlooks.append(outlook(captions_path(store)) if shard else "")
     return EmbedSummary(
         store=run.target,
         n_items=len(source),
@@ -244,7 +238,8 @@ def embed_source(
         n_reused=changes.n_reused,
         n_relabelled=changes.n_relabelled,
         n_removed=changes.n_removed,
-        outlook="\n".join(filter(None, outlooks)),
+        outlook=outlook(store) if shard else "",
+        objects=objects,
         captions=captions,
     )
 
@@ -253,26 +248,33 @@ def check_place(
     store: str | os.PathLike[str],
     shard: Shard | None = None,
     *,
-    captions: bool = False,
     backend: StoreBackend | None = None,
 ) -> None:
     """Refuse early a path where a store cannot be written; leaves nothing behind.
-
-    Parameters
-    ----------
-    captions : bool
-        Check the path of the captions' store too.
 
     Raises
     ------
     UsageError, StoreExistsError, StoreWriteError
     """
     backend = backend or Hdf5Stores()
-    for path in (store, captions_path(store)) if captions else (store,):
-        backend.check(path)
-        if shard is not None:
-            Parts.of(StorePlace.of(path).target).check(shard.count)
-            backend.check(part_path(path, shard))
+    backend.check(store)
+    if shard is not None:
+        Parts.of(StorePlace.of(store).target).check(shard.count)
+        backend.check(part_path(store, shard))
+
+
+def _tables(
+    options: EmbedOptions, stores: Iterable[EmbeddingStore | None], notify: Callable[[str], None]
+) -> frozenset[str]:
+    """Return which tables the store will have: those asked for, and those that it has."""
+    wanted = {"objects": options.objects, "captions": options.captions}
+    tables = {name for name, is_wanted in wanted.items() if is_wanted}
+    found = [store for store in stores if store is not None]
+    for name, is_wanted in wanted.items():
+        if is_wanted is None and any(store.has(f"items/{name}_offsets") for store in found):
+            notify(f"The store has {name}, so they are embedded too; --no-{name} drops them.")
+            tables.add(name)
+    return frozenset(tables)
 
 
 def _whole_stores(
@@ -331,7 +333,8 @@ def _write_rows(
     encoder: ImageEncoder,
     known: KnownVectors,
     options: EmbedOptions,
-    write: Callable[[ItemRecord, Vector | None, bool], None],
+    tables: frozenset[str],
+    write: Callable[[ItemRecord, Vector | None, ReadItem], None],
     interrupts: DeferredInterrupts,
 ) -> None:
     """Write every row in order: a vector for what could be read, none for what could not."""
@@ -346,8 +349,10 @@ def _write_rows(
         workers=workers,
         least_side_px=encoder.least_side_px if options.decode == "fast" else 0,
         depth_range=DepthRange.parse(options.depth_range),
-        find=known.find,
+        known=known,
         contents=contents,
+        objects=options.object_options if "objects" in tables else None,
+        captions="captions" in tables,
     )
     # Closed here, whatever happens: the garbage collector is no place to wait for threads.
     with closing(decoded) as items:
@@ -360,15 +365,36 @@ def embed_in_order(
     """Submit what needs a vector, collect what is computed, write in the order of the items."""
     with closing(Inference(encoder)) as inference:
         for item in items:
-            if rows.expect(item) and item.pixels is not None:
-                inference.submit(item.pixels)
-            while inference and (inference.is_full or len(rows) >= _MAX_WAITING_ROWS):
+            for pixels in rows.expect(item):
+                inference.submit(pixels)
+                while inference.is_full:
+                    rows.fill(inference.collect())
+            while inference and len(rows) >= _MAX_WAITING_ROWS:
                 rows.fill(inference.collect())
             if stop():
                 break
         inference.finish()
         while inference:
             rows.fill(inference.collect())
+
+
+def _count(
+    record: ItemRecord,
+    item: ReadItem,
+    objects: TableSummary | None,
+    captions: TableSummary | None,
+) -> None:
+    """Count what became of an item's objects and captions."""
+    for number, one in enumerate(record.objects or () if objects else ()):
+        assert objects is not None
+        objects.n_computed += one.vector is not None and number in item.crops
+        objects.n_reused += one.vector is not None and number not in item.crops
+        if one.vector is None:
+            objects.without_vector[one.status.name.lower().replace("_", " ")] += 1
+    if captions:
+        n_new = sum(caption.vector is None for caption in item.record.captions or ())
+        captions.n_computed += n_new
+        captions.n_reused += len(record.captions or ()) - n_new
 
 
 def _label_vectors(encoder: ImageEncoder, source: SourceDataset) -> Vector | None:

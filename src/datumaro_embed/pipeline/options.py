@@ -9,7 +9,9 @@ from ..depth import DepthRange
 from ..encoders import BATCH_SIZE, ImageEncoder, load_encoder
 from ..errors import UsageError
 from ..flags import DEFAULT_MODEL
+from ..objects import ObjectOptions
 from ..parallel import usable_processors
+from ..records import CropShape
 from ..store import COMMIT_ROWS
 from ..vectors import VectorKind
 
@@ -50,8 +52,14 @@ class EmbedOptions:
         Read image files that are links leading out of the dataset folder.
     commit_rows : int
         A crash loses at most so many rows, or those of one minute.
-    captions : bool
-        Embed Caption annotations too, into a store of their own (see captions.py).
+    objects : bool, optional
+        Embed a crop of every object too, into the table ``objects``; otherwise where the store has
+        that table.
+    object_margin, object_shape, min_object_px
+        See `ObjectOptions`; the shape is ``"square"``, ``"stretch"`` or ``"pad"``.
+    captions : bool, optional
+        Embed Caption annotations too, into the table ``captions``; otherwise where the store has
+        that table.
     verbose : bool
         Say which settings were chosen.
     restart : bool
@@ -71,7 +79,11 @@ class EmbedOptions:
     follow_symlinks: bool = False
     commit_rows: int = COMMIT_ROWS
     restart: bool = False
-    captions: bool = False
+    objects: bool | None = None
+    object_margin: float = 0.1
+    object_shape: Literal["square", "stretch", "pad"] = "square"
+    min_object_px: int = 16
+    captions: bool | None = None
     verbose: bool = False
 
     def __post_init__(self) -> None:
@@ -87,6 +99,8 @@ class EmbedOptions:
         _one_of("decode", self.decode, ("exact", "fast"))
         _one_of("dtype", self.dtype, ("float16", "float32"))
         _one_of("on-error", self.on_error, ("record", "fail"))
+        _one_of("object-shape", self.object_shape, tuple(s.name.lower() for s in CropShape))
+        _ = self.object_options
 
     def load_encoder(self) -> ImageEncoder:
         """Load the model for these options."""
@@ -102,6 +116,12 @@ class EmbedOptions:
         """Return the kind of vectors that an encoder makes with these options."""
         settings = VectorKind.settings_of({**encoder.provenance(), **self.decoding()})
         return VectorKind(encoder.dim, self.dtype, encoder.fingerprint, settings, encoder.name)
+
+    @property
+    def object_options(self) -> ObjectOptions:
+        """How objects are cut out."""
+        shape = CropShape[self.object_shape.upper()]
+        return ObjectOptions(self.object_margin, shape, self.min_object_px)
 
     def decoding(self) -> dict[str, str]:
         """Return what a provenance says of the way from files to pixels."""

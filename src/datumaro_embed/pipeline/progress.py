@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -18,6 +18,43 @@ from ..tally import Tally, counted
 from .options import EmbedOptions
 
 __all__ = ["EmbedSummary", "Progress", "settings_line", "talk"]
+
+
+@dataclass(slots=True)
+class TableSummary:
+    """What became of the objects, or the captions, of all items.
+
+    Attributes
+    ----------
+    n_computed, n_reused : int
+    without_vector : Counter
+        Reason (the status in words) → number.
+    """
+
+    n_computed: int = 0
+    n_reused: int = 0
+    without_vector: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def total(cls, parts: Sequence[TableSummary | None]) -> TableSummary | None:
+        """Add several up; None where none is there."""
+        found = [part for part in parts if part is not None]
+        if not found:
+            return None
+        return cls(
+            sum(part.n_computed for part in found),
+            sum(part.n_reused for part in found),
+            sum((part.without_vector for part in found), Counter()),
+        )
+
+    def line(self, name: str) -> str:
+        """Say it in one line."""
+        n_rows = self.n_computed + self.n_reused + self.without_vector.total()
+        text = f"{counted(n_rows, name)}: {self.n_computed:,} computed, {self.n_reused:,} reused"
+        if self.without_vector:
+            reasons = (f"{count:,} {why}" for why, count in self.without_vector.most_common())
+            text += f", {self.without_vector.total():,} without a vector ({', '.join(reasons)})"
+        return text
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -45,8 +82,8 @@ class EmbedSummary:
         Items of the store before that the dataset has no longer.
     outlook : str
         What is next to do, a line for each store; empty where nothing is.
-    captions : (path, number) or None
-        Where the captions are and how many; None where none were embedded.
+    objects, captions : TableSummary or None
+        None where they were not embedded.
     """
 
     store: str
@@ -59,7 +96,8 @@ class EmbedSummary:
     n_relabelled: int = 0
     n_removed: int = 0
     outlook: str = ""
-    captions: tuple[Path, int] | None = None
+    objects: TableSummary | None = None
+    captions: TableSummary | None = None
 
     @property
     def n_failed(self) -> int:
@@ -100,8 +138,9 @@ class EmbedSummary:
         if self.losses:
             lines.append("  lost on import:")
             lines.extend(self.losses.lines())
-        if self.captions:
-            lines.append(f"  {counted(self.captions[1], 'captions')} in {self.captions[0]}")
+        for name, table in (("objects", self.objects), ("captions", self.captions)):
+            if table is not None:
+                lines.append(f"  {table.line(name)}")
         return [printable(line) for line in (*lines, *self.outlook.splitlines())]
 
     def _counts(self) -> str:

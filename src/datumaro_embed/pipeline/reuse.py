@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ..adapter import SourceDataset
 from ..errors import StoreCorruptError
 from ..parallel import map_ahead, usable_processors
-from ..records import AnnotationRecord, ItemRecord, Status
+from ..records import AnnotationRecord, ItemRecord, ObjectRecord, Status
 from ..store import EmbeddingStore
 from .reading import read_item_info
 
@@ -76,18 +76,52 @@ class KnownVectors:
 
     def find(self, record: ItemRecord) -> Vector | None:
         """Return the vector of a whole image, by its SHA-256 and size; None where there is none."""
+        for store, row in self._rows_of(record):
+            if store.is_sound(row):
+                return np.asarray(store.embeddings([row])[0], dtype=np.float32)
+            self.n_damaged += 1
+        return None
+
+    def with_children(self, record: ItemRecord) -> ItemRecord:
+        """Give a whole image's objects and captions the vectors that are known.
+
+        An object's is known where the same pixels of the same image were cut in the same way, a
+        caption's where the same image has the same text.
+        """
+        if not record.objects and not record.captions:
+            return record
+        crops: dict[object, Vector] = {}
+        texts: dict[str, Vector] = {}
+        for store, row in self._rows_of(record):
+            if store.is_sound(row):
+                old = store.item(row)
+                crops |= {_cut_of(o): o.vector for o in old.objects or () if o.vector is not None}
+                texts |= {
+                    old.annotations[caption.annotation].text: caption.vector
+                    for caption in old.captions or ()
+                    if caption.vector is not None
+                }
+        objects, captions = record.objects, record.captions
+        if objects and crops:
+            objects = tuple(replace(one, vector=crops.get(_cut_of(one))) for one in objects)
+        if captions and texts:
+            captions = tuple(
+                replace(one, vector=texts.get(record.annotations[one.annotation].text))
+                for one in captions
+            )
+        return replace(record, objects=objects, captions=captions)
+
+    def _rows_of(self, record: ItemRecord) -> Iterator[tuple[EmbeddingStore, int]]:
+        """Yield store and row of a whole image, by its SHA-256 and size."""
         wanted = np.frombuffer(record.content_sha256[:8], dtype="<u8")[0]
         for place in range(int(np.searchsorted(self._hashes, wanted)), len(self)):
             if self._hashes[place] != wanted:
-                return None
+                return
             store, row = self._stores[int(self._place[place])], int(self._row[place])
             size = int(store.widths[row]), int(store.heights[row])
             same = store.content_sha256[row].tobytes() == record.content_sha256
             if same and size == (record.width, record.height):
-                if store.is_sound(row):
-                    return np.asarray(store.embeddings([row])[0], dtype=np.float32)
-                self.n_damaged += 1
-        return None
+                yield store, row
 
 
 def _hashes(store: EmbeddingStore) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
@@ -95,6 +129,11 @@ def _hashes(store: EmbeddingStore) -> tuple[npt.NDArray[np.uint64], npt.NDArray[
     rows = np.flatnonzero(store.statuses == Status.OK)
     hashes = np.ascontiguousarray(store.content_sha256[rows, :8]).view("<u8").reshape(-1)
     return hashes, rows
+
+
+def _cut_of(one: ObjectRecord) -> object:
+    """What of an image is embedded; None where nothing is."""
+    return (one.crop, one.shape) if one.status.has_vector else None
 
 
 def _named(

@@ -50,7 +50,7 @@ class ClipEmbed(DatumTransform):
         """Refuse a wrong option, model or place."""
         chosen = EmbedOptions(**{name: parsed[name] for name in parsed if name != "store"})
         resolve_model(chosen.model)
-        check_place(parsed["store"], captions=chosen.captions)
+        check_place(parsed["store"])
 
     def __init__(
         self, extractor: IDataset, *, store: str | Path, from_datum: bool = False, **options: Any

@@ -652,7 +652,7 @@ def decode_rows(
     columns: dict[str, list[Any]] = {}
     for column in SCHEMA[table].columns:
         stem, field = f"{table}/{column.name}", column.field or column.name
-        if column.kind in ("rows", "vector"):
+        if column.kind == "rows" or (column.kind == "vector" and table == "items"):
             continue
         values = array(stem)
         if values is None:
@@ -667,16 +667,21 @@ def decode_rows(
         if column.kind == "code":
             table_of_names = names(stem)
             columns[field] = [table_of_names[code] for code in values.tolist()]
-        elif column.kind == "digest":
-            columns[field] = [value.tobytes() for value in values]
-        elif column.values is not None:
-            columns[field] = [column.values(value) for value in values.tolist()]
-        elif column.size:
-            columns[field] = list(map(tuple, values.tolist()))
         else:
-            columns[field] = values.tolist()
+            columns[field] = _fixed_values(column, values)
     for values_of_row in zip(*columns.values(), strict=True):
         yield dict(zip(columns, values_of_row, strict=True))
+
+
+def _fixed_values(column: Column, values: Array) -> list[Any]:
+    """Decode values of fixed size."""
+    if column.kind == "vector":
+        return [vector if vector.any() else None for vector in values]
+    if column.kind == "digest":
+        return [value.tobytes() for value in values]
+    if column.values is not None:
+        return [column.values(value) for value in values.tolist()]
+    return list(map(tuple, values.tolist())) if column.size else values.tolist()
 
 
 @contextmanager

@@ -1,0 +1,260 @@
+"""Objects of an item: which annotations show one object, its box, and the pixels to embed of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil, cos, floor, isfinite, pi, radians, sin
+
+from PIL import Image
+
+from .errors import UsageError
+from .records import AnnotationRecord, CropShape, ItemRecord, ObjectRecord, ObjectStatus, Status
+from .rle import Rle, RleError
+
+__all__ = ["ObjectOptions", "cut", "group_annotations", "hull", "objects_of"]
+
+Box = tuple[float, float, float, float]
+
+_SHOWN = frozenset(("bbox", "ellipse", "mask", "points", "polygon", "polyline", "rotated_bbox"))
+_ROUNDING_PX = 1.0
+_GRAY = (128, 128, 128)
+_NO_BOX = (0.0, 0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectOptions:
+    """How an object is cut out of its image.
+
+    Attributes
+    ----------
+    margin : float
+        Added on each side of the box, as a share of its longer side; clamped to the image.
+    shape : CropShape
+        What becomes of a crop that is not square.
+    min_px : int
+        Objects whose box has a shorter longer side get no vector.
+    """
+
+    margin: float = 0.1
+    shape: CropShape = CropShape.SQUARE
+    min_px: int = 16
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.margin <= 10:
+            raise UsageError(f"``object_margin`` must be 0 to 10, not {self.margin}.")
+        if self.min_px < 1:
+            raise UsageError(f"``min_object_px`` must be at least 1, not {self.min_px}.")
+
+    def to_json(self) -> dict[str, float | str]:
+        """Return what a provenance says of them."""
+        shape = self.shape.name.lower()
+        return {"margin": self.margin, "shape": shape, "min_px": self.min_px}
+
+
+def group_annotations(annotations: Sequence[AnnotationRecord]) -> list[list[int]]:
+    """Return for each object the places of its annotations, in order of the first of each.
+
+    Annotations of one group (not 0) and label are one object, unless it would have two boxes, masks
+    or sets of keypoints: these are objects of their own then. Labels and captions show none.
+    """
+    found: dict[object, list[int]] = {}
+    for place, annotation in enumerate(annotations):
+        if annotation.type in _SHOWN:
+            shared = annotation.group != 0
+            key = (annotation.group, annotation.label) if shared else (None, place)
+            found.setdefault(key, []).append(place)
+    return sorted(piece for places in found.values() for piece in _split(annotations, places))
+
+
+def _split(annotations: Sequence[AnnotationRecord], places: list[int]) -> Iterator[list[int]]:
+    counts = Counter(annotations[place].type for place in places)
+    if all(count == 1 for kind, count in counts.items() if kind not in ("polygon", "polyline")):
+        yield places
+        return
+    yield from ([place] for place in places if annotations[place].type != "polygon")
+    if polygons := [place for place in places if annotations[place].type == "polygon"]:
+        yield polygons
+
+
+def objects_of(record: ItemRecord, options: ObjectOptions) -> tuple[ObjectRecord, ...]:
+    """Return the objects of an item, without vectors: those to embed have status OK.
+
+    Parameters
+    ----------
+    record : ItemRecord
+        Complete.
+    options : ObjectOptions
+
+    Returns
+    -------
+    tuple of ObjectRecord
+        In order of their first annotations.
+    """
+    return tuple(
+        _object(record, places, options) for places in group_annotations(record.annotations)
+    )
+
+
+def _object(record: ItemRecord, places: list[int], options: ObjectOptions) -> ObjectRecord:
+    parts = [record.annotations[place] for place in places]
+    box = _box(parts)
+    status = _status(parts, box, record, options)
+    crop = (0, 0, 0, 0)
+    if status.has_vector:
+        crop = _crop(box, (record.width, record.height), options)
+    return ObjectRecord(
+        label=parts[0].label,
+        box=box,
+        area=_area(parts, box),
+        status=status,
+        crop=crop,
+        shape=options.shape,
+        annotations=tuple(places),
+    )
+
+
+def _status(
+    parts: Sequence[AnnotationRecord], box: Box, record: ItemRecord, options: ObjectOptions
+) -> ObjectStatus:
+    x, y, w, h = box
+    if not (isfinite(x + y + w + h) and w > 0 and h > 0):
+        return ObjectStatus.NO_BOX
+    if any(part.attributes.get("is_crowd") for part in parts):
+        return ObjectStatus.CROWD
+    if record.status is not Status.OK:
+        return ObjectStatus.NO_IMAGE
+    x1, y1, x2, y2 = _clamped(box, record.width, record.height)
+    if x1 >= x2 or y1 >= y2:
+        return ObjectStatus.OUTSIDE
+    if max(x2 - x1, y2 - y1) < options.min_px:
+        return ObjectStatus.TOO_SMALL
+    apart = x1, y1, record.width - x2, record.height - y2
+    return ObjectStatus.WHOLE_IMAGE if max(apart) <= _ROUNDING_PX else ObjectStatus.OK
+
+
+def _clamped(box: Box, width: int, height: int) -> Box:
+    x, y, w, h = box
+    return max(x, 0.0), max(y, 0.0), min(x + w, float(width)), min(y + h, float(height))
+
+
+# Pixels ----------------------------------------------------------------------------------------
+
+
+def _crop(box: Box, size: tuple[int, int], options: ObjectOptions) -> tuple[int, int, int, int]:
+    """Return the pixels to cut: x1, y1, x2, y2, whole and inside the image."""
+    x1, y1, x2, y2 = _clamped(box, *size)
+    margin = options.margin * max(x2 - x1, y2 - y1)
+    across = _grown(x1 - margin, x2 + margin, size[0])
+    down = _grown(y1 - margin, y2 + margin, size[1])
+    if options.shape is CropShape.SQUARE:
+        side = max(across[1] - across[0], down[1] - down[0])
+        across, down = _widened(across, side, size[0]), _widened(down, side, size[1])
+    return across[0], down[0], across[1], down[1]
+
+
+def _grown(low: float, high: float, limit: int) -> tuple[int, int]:
+    """Return whole pixels that hold an interval, inside the image."""
+    return max(floor(low), 0), min(ceil(high), limit)
+
+
+def _widened(interval: tuple[int, int], length: int, limit: int) -> tuple[int, int]:
+    """Return an interval of a length around another, moved to lie inside the image."""
+    if length >= limit:
+        return 0, limit
+    low = (interval[0] + interval[1] - length) // 2
+    low = min(max(low, 0), limit - length)
+    return low, low + length
+
+
+def cut(image: Image.Image, found: ObjectRecord, side_px: int) -> Image.Image:
+    """Cut an object out of its upright RGB image, as a square.
+
+    Parameters
+    ----------
+    image : Image.Image
+    found : ObjectRecord
+        With a crop.
+    side_px : int
+        Of the square that a crop is stretched to, where its shape is STRETCH.
+
+    Notes
+    -----
+    A crop of shape SQUARE that the image is too small for is padded with gray.
+    """
+    crop = image.crop(found.crop)  # type: ignore[arg-type]
+    if crop.width == crop.height:
+        return crop
+    if found.shape is CropShape.STRETCH:
+        return crop.resize((side_px, side_px), Image.Resampling.BICUBIC)
+    side = max(crop.size)
+    square = Image.new("RGB", (side, side), _GRAY)
+    square.paste(crop, ((side - crop.width) // 2, (side - crop.height) // 2))
+    return square
+
+
+# Geometry --------------------------------------------------------------------------------------
+
+
+def _box(parts: Sequence[AnnotationRecord]) -> Box:
+    """Return the given box, else the hull of what is visible; zeros where nothing is."""
+    for part in parts:
+        if part.type == "bbox":
+            return part.coords[0], part.coords[1], part.coords[2], part.coords[3]
+    corners = [found for part in parts if (found := hull(part)) is not None]
+    if not corners:
+        return _NO_BOX
+    x1, y1 = (min(corner[i] for corner in corners) for i in (0, 1))
+    x2, y2 = (max(corner[i] for corner in corners) for i in (2, 3))
+    return x1, y1, x2 - x1, y2 - y1
+
+
+def hull(annotation: AnnotationRecord) -> Box | None:
+    """Return the corners of the box around an annotation: left, top, right, bottom.
+
+    Keypoints that are absent do not count. None where nothing is shown.
+    """
+    coords = annotation.coords
+    if annotation.type == "mask":
+        try:
+            x, y, w, h = Rle.from_json(annotation.rle).box()
+        except RleError:
+            return None
+        return (x, y, x + w, y + h) if w and h else None
+    if annotation.type == "bbox":
+        x, y, w, h = coords
+        return min(x, x + w), min(y, y + h), max(x, x + w), max(y, y + h)
+    if annotation.type == "rotated_bbox":
+        x, y, w, h, degrees = coords
+        across, along = abs(cos(radians(degrees))), abs(sin(radians(degrees)))
+        half_w = (abs(w) * across + abs(h) * along) / 2
+        half_h = (abs(w) * along + abs(h) * across) / 2
+        return x - half_w, y - half_h, x + half_w, y + half_h
+    seen = annotation.visibility or (1,) * (len(coords) // 2)
+    xs = [x for x, is_seen in zip(coords[0::2], seen, strict=False) if is_seen]
+    ys = [y for y, is_seen in zip(coords[1::2], seen, strict=False) if is_seen]
+    return (min(xs), min(ys), max(xs), max(ys)) if xs else None
+
+
+def _area(parts: Sequence[AnnotationRecord], box: Box) -> float:
+    """Return the area of the mask, else of the polygons, else of the box."""
+    masks = [part for part in parts if part.type == "mask"]
+    polygons = [part.coords for part in parts if part.type == "polygon"]
+    try:
+        if masks:
+            return Rle.from_json(masks[0].rle).area()
+    except RleError:
+        pass
+    if polygons:
+        return sum(_shoelace(coords) for coords in polygons)
+    if parts[0].type == "rotated_bbox":
+        return abs(parts[0].coords[2] * parts[0].coords[3])
+    area = box[2] * box[3]
+    return area * pi / 4 if parts[0].type == "ellipse" else area
+
+
+def _shoelace(coords: Sequence[float]) -> float:
+    xs, ys = coords[0::2], coords[1::2]
+    following = zip((*xs[1:], *xs[:1]), (*ys[1:], *ys[:1]), strict=True)
+    return abs(sum(x * v - u * y for x, y, (u, v) in zip(xs, ys, following, strict=True))) / 2
