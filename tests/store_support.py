@@ -8,7 +8,7 @@ from typing import Any
 from datumaro_embed.files import FileSystem
 from datumaro_embed.store import EmbeddingStore, Hdf5Stores
 from datumaro_embed.store.run import Hdf5Run
-from datumaro_embed.store.schema import array_specs
+from datumaro_embed.store.schema import array_specs, child_tables
 from datumaro_embed.vectors import VectorKind
 
 __all__ = ["begin", "create_store", "row_arrays", "row_content"]
@@ -35,11 +35,12 @@ def create_store(path: Path | str, **options: Any) -> Hdf5Run:
     return begin(path, restart=True, **options)
 
 
-def row_arrays() -> list[str]:
-    """Paths of every array of items and annotations."""
-    return [path for path, spec in array_specs().items() if spec.table in ("items", "annotations")]
+def row_arrays(store: EmbeddingStore) -> list[str]:
+    """Paths of every array of items, and of the tables of theirs, that a store has."""
+    tables = ("items", *child_tables())
+    return [path for path, s in array_specs().items() if s.table in tables and store.has(path)]
 
 
 def row_content(store: EmbeddingStore) -> dict[str, bytes]:
-    """Bytes of every array of items and annotations."""
-    return {path: store.column(path).tobytes() for path in row_arrays()}
+    """Bytes of every array of items, and of the tables of theirs."""
+    return {path: store.column(path).tobytes() for path in row_arrays(store)}

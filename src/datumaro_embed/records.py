@@ -26,6 +26,7 @@ __all__ = [
     "Hit",
     "ItemKey",
     "ItemRecord",
+    "ObjectKey",
     "ObjectRecord",
     "ObjectStatus",
     "ShortRepr",
@@ -51,7 +52,8 @@ class ShortRepr:
                 continue
             value, factory = getattr(self, entry.name), entry.default_factory
             default = entry.default if factory is MISSING else factory()
-            if default is MISSING or value != default:
+            same = value is default or (entry.compare and value == default)
+            if default is MISSING or not same:
                 shown.append(f"{entry.name}={_SHORT.repr(value)}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
@@ -66,6 +68,11 @@ class Status(IntEnum):
     TOO_LARGE = 4
     INFERENCE_FAILED = 5
     UNSAFE_PATH = 6
+
+    @property
+    def has_vector(self) -> bool:
+        """Whether items of this status have a vector."""
+        return self is Status.OK
 
 
 class Split(IntEnum):
@@ -127,6 +134,25 @@ class ItemKey:
         if not slash:
             raise ValueError(f"{text!r} is not SUBSET/ID")
         return cls(subset, item_id)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ObjectKey:
+    """Identity of an object, or of a caption: its item, and which of the item's it is, from 0."""
+
+    item: ItemKey
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.item}#{self.number}"
+
+    @classmethod
+    def parse(cls, text: str) -> ObjectKey:
+        """Read ``SUBSET/ID#N``, cut at the last ``#``; raises `ValueError` where it is not that."""
+        item, _, number = text.rpartition("#")
+        if not ("/" in item and number.isascii() and number.isdigit()):
+            raise ValueError(f"{text!r} is not SUBSET/ID#N")
+        return cls(ItemKey.parse(item), int(number))
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -12,21 +12,36 @@ import pytest
 
 from datumaro_embed.store import open_store
 from datumaro_embed.store.schema import array_specs
-from golden.v2.make_store import CATEGORIES, KIND, LABEL_VECTORS, PROVENANCE, RECORDS, VECTORS
+from golden.v2.make_store import (
+    CATEGORIES,
+    CHILD_VECTORS,
+    KIND,
+    LABEL_VECTORS,
+    PROVENANCE,
+    RECORDS,
+    VECTORS,
+)
 from store_support import create_store, row_arrays
 
 STORE = Path(__file__).parent / "v2" / "store.h5"
 DIRECTORY = STORE.with_suffix("")
-CHECKSUMS = [
-    *(1019832222, 1551048118, 1272622592, 867379571, 3125011340, 375929467, 1249017122),
-    *(2133469716, 1505411450, 3222619559, 2284336059, 160883528, 3447176080, 2832830690),
-    *(282728452, 4223825707),
-]
+CHECKSUMS = {
+    "items": [
+        *(1019832222, 1551048118, 1272622592, 4209877381, 867379571, 3125011340, 375929467),
+        *(1249017122, 2133469716, 1505411450, 95730620, 3222619559, 2284336059, 160883528),
+        *(3447176080, 2832830690, 282728452, 4223825707),
+    ],
+    "objects": [
+        *(1306961641, 2867783840, 3869924326, 2149047420, 3411056504, 2844319735, 1945071741),
+        *(1186256614, 1903697793),
+    ],
+    "captions": [2921744459, 3547253545],
+}
 
 
 def test_the_file_itself_is_unchanged() -> None:
     digest = hashlib.sha256(STORE.read_bytes()).hexdigest()
-    assert digest == "257173692a7c08c76bf80d5c3604f1f5fb176d889bbfc937acdc57f68a0c4ee5"
+    assert digest == "17623e3fcc17b9fa909335bcb72668572f67d0fa74f4a4c35f7493d794cb203d"
 
 
 @pytest.mark.parametrize("path", [STORE, DIRECTORY], ids=["file", "directory"])
@@ -37,6 +52,9 @@ def test_it_reads_as_it_was_written(path: Path) -> None:
         assert [store.row(record.key) for record in RECORDS] == [0, 1, 2]
         np.testing.assert_array_equal(store.embeddings(), VECTORS.astype(np.float16))
         assert store.dtype == np.float16
+        stored = CHILD_VECTORS.astype(np.float16)
+        np.testing.assert_array_equal(store.objects.vectors, [stored[0], [0] * 4])
+        np.testing.assert_array_equal(store.captions.vectors, stored[1:])
         assert store.categories == CATEGORIES
         np.testing.assert_array_equal(store.label_embeddings, LABEL_VECTORS)
         assert store.provenance == PROVENANCE
@@ -49,19 +67,18 @@ def test_it_reads_as_it_was_written(path: Path) -> None:
 
 def test_the_uuid() -> None:
     with open_store(STORE) as store:
-        assert store.uuid == "fd854832c7bd4a349014f4935acaae3f"
+        assert store.uuid == "392ee626e6ef4f288c049bec17395bae"
 
 
 def test_checksums() -> None:
     with open_store(STORE) as store:
-        sums = store.column("checksums/items")
-        assert sums.shape == (1, 16)
-        assert [int(n) for n in sums[0]] == CHECKSUMS
+        for table, expected in CHECKSUMS.items():
+            assert store.column(f"checksums/{table}").tolist() == [expected]
 
 
 def test_the_directory_has_the_columns_of_the_file() -> None:
     with open_store(STORE) as file, open_store(DIRECTORY) as directory:
-        for path in row_arrays():
+        for path in row_arrays(file):
             np.testing.assert_array_equal(directory.column(path), file.column(path))
         assert len(directory.parts) == 2
 

@@ -101,7 +101,7 @@ def test_round_trip(
                 assert again.run_fingerprint == "run"
                 assert again.provenance["source"] == "imported"
                 assert again.dtype == store.dtype
-                for path in (*row_arrays(), "labels/name", "labels/vector", "meta/categories"):
+                for path in (*row_arrays(store), "labels/name", "labels/vector", "meta/categories"):
                     ours, theirs = store._optional(path), again._optional(path)
                     assert (ours is None) == (theirs is None), path
                     assert ours is None or ours.tobytes() == theirs.tobytes(), path

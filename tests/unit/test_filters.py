@@ -7,7 +7,7 @@ import pytest
 
 from datumaro_embed.errors import UsageError
 from datumaro_embed.records import Status
-from datumaro_embed.retrieval.filters import Filters, labels_of_rows, matching_rows
+from datumaro_embed.retrieval.filters import Filters, matching_rows
 from search_support import item, memory_store
 
 RECORDS = [
@@ -63,4 +63,4 @@ def test_a_store_without_labels_says_so() -> None:
 
 
 def test_labels_of_rows() -> None:
-    assert labels_of_rows(STORE, [1, 3, 4]) == [("car", "dog"), ("car",), ()]
+    assert [STORE.labels_of(row) for row in (1, 3, 4)] == [("car", "dog"), ("car",), ()]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ..errors import UsageError
 from ..flags import DEFAULT_KEEP_SPLIT, DEFAULT_THRESHOLD
 from ..records import DuplicateGroup, DuplicatePair, ItemKey, Split
-from ..retrieval import labels_of_rows, matching_rows
+from ..retrieval import matching_rows
 from ..similarity import PairBlock, likely_pairs, paired_cosines, similar_pairs
 from ..store import EmbeddingStore, open_store
 from ..tally import counted
@@ -223,7 +223,7 @@ def _group(
 ) -> DuplicateGroup:
     members = rows.tolist()
     splits = tuple(Split(int(split)) for split in store.splits[rows])
-    labels = tuple(labels_of_rows(store, members))
+    labels = tuple(map(store.labels_of, members))
     return DuplicateGroup(
         keep=_keep(store, members, keep_order),
         keys=tuple(store.key(row) for row in members),

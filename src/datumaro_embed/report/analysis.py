@@ -86,17 +86,15 @@ class Analysis:
             for found in [(g for g in self.groups if g.across_splits is across)]
         }
         self.examples = self._label_examples(vectors)
-        self._bounds = np.searchsorted(self.facts.item_labels[0], np.arange(store.n_rows + 1))
 
     def item(self, row: int) -> Item:
         """Look an item up."""
-        codes = self.facts.item_labels[1][slice(*self._bounds[row : row + 2])].tolist()
         point = int(np.searchsorted(self.rows, row))
         return Item(
             row,
             self.store.key(row),
             Split(int(self.store.splits[row])),
-            tuple(self.store.categories.labels[code] for code in codes),
+            self.store.labels_of(row),
             point if point < len(self.rows) and self.rows[point] == row else None,
         )
 

@@ -1,6 +1,6 @@
 """Search: filters, queries of text, images and items, the index, copies of what was found."""
 
-from .filters import Filters, labels_of_rows, matching_rows
+from .filters import Filters, matching_rows
 from .indexing import build_index
 from .query import compose
 from .saving import check_folder, media_file, media_root_of, save_hits, search_files, stale_query
@@ -20,7 +20,6 @@ __all__ = [
     "build_index",
     "check_folder",
     "compose",
-    "labels_of_rows",
     "matching_rows",
     "media_file",
     "media_root_of",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -13,7 +13,7 @@ from ..errors import UsageError
 from ..records import Split, Status
 from ..store import EmbeddingStore
 
-__all__ = ["ALL", "Filters", "labels_of_rows", "matching_rows"]
+__all__ = ["ALL", "Filters", "matching_rows"]
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -57,22 +57,8 @@ def matching_rows(store: EmbeddingStore, filters: Filters = ALL) -> BoolArray:
         names = [split.name.lower() for split in Split]
         mask &= np.isin(store.splits, _codes("split", filters.splits, names))
     if filters.labels:
-        codes = _codes("label", filters.labels, store.categories.labels)
-        labelled = np.zeros(store.n_rows, dtype=bool)
-        labelled[store.ann_rows[np.isin(store.ann_labels, codes)]] = True
-        mask &= labelled
+        mask &= store.items.labelled(_codes("label", filters.labels, store.categories.labels))
     return mask
-
-
-def labels_of_rows(store: EmbeddingStore, rows: Iterable[int]) -> list[tuple[str, ...]]:
-    """Names of the labels of each row's annotations, ascending, each once."""
-    names = store.categories.labels
-    found = []
-    for row in rows:
-        first, end = map(int, store.ann_offsets[row : row + 2])
-        codes = {int(code) for code in store.ann_labels[first:end]}
-        found.append(tuple(sorted({names[code] for code in codes if 0 <= code < len(names)})))
-    return found
 
 
 def _codes(kind: str, wanted: Sequence[str], known: Sequence[str]) -> list[int]:

@@ -20,7 +20,7 @@ from ..records import Hit, ItemKey, Split
 from ..similarity import RowGraph, graph_path, nearest_rows, open_graph
 from ..store import EmbeddingStore, open_store
 from ..tally import counted
-from .filters import ALL, Filters, labels_of_rows, matching_rows
+from .filters import ALL, Filters, matching_rows
 from .query import SINGLE_QUERY, QueryEmbedder, QueryInput, compose
 
 __all__ = [
@@ -285,9 +285,8 @@ def _graph_of(store: EmbeddingStore) -> RowGraph | None:
 def _hits(
     store: EmbeddingStore, rows: npt.NDArray[np.int64], similarities: Float64Array
 ) -> list[Hit]:
-    labels = labels_of_rows(store, rows)
     hits = []
-    for row, similarity, names in zip(rows.tolist(), similarities.tolist(), labels, strict=True):
-        record = store.item(row)
+    for row, similarity in zip(rows.tolist(), similarities.tolist(), strict=True):
+        record, names = store.item(row), store.labels_of(row)
         hits.append(Hit(record.key, row, similarity, Split(record.split), record.path, names))
     return hits

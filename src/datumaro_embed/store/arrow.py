@@ -1,8 +1,9 @@
 """A store as Arrow tables.
 
-Columns: those of the items (texts for codes and enumerations, hexadecimal digests, JSON), the
-distinct label names, the annotations as a list of structs, and ``embedding`` as a fixed-size list.
-Row i of the table is row i of the store.
+Columns of items: their own (texts for codes and enumerations, hexadecimal digests, JSON), the
+distinct label names, ``embedding`` as a fixed-size list, and a list of structs for each table whose
+rows belong to items. Tables of objects and captions have the same structs as rows, with the keys of
+their items. Row i of a table is row i of the store's.
 """
 
 from __future__ import annotations
@@ -13,11 +14,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from ..records import Status
 from .codec import Array, encode_json
-from .lookup import check_dtype, check_n_rows
+from .lookup import check_dtype, check_n_rows, label_counts
 from .part import StoredRows
-from .schema import SCHEMA, Column
+from .schema import SCHEMA, Column, array_specs, child_tables, status_has_vector
 
 __all__ = ["METADATA_KEY", "iter_tables"]
 
@@ -29,33 +29,79 @@ def iter_tables(
     store: StoredRows,
     n_rows: int = 65_536,
     *,
+    of: str = "items",
     vectors: bool = True,
     dtype: str = "float32",
     embedded_only: bool = False,
 ) -> Iterator[pa.Table]:
-    """Yield what `StoredRows.to_arrow` gives, at most `n_rows` at a time, at least once."""
+    """Yield what `VectorTable.to_arrow` gives, at most `n_rows` at a time, at least once."""
     check_dtype(dtype)
     check_n_rows(n_rows)
-    metadata = {METADATA_KEY: _metadata(store)}
-    for first in range(0, max(store.n_rows, 1), n_rows):
-        stop = min(first + n_rows, store.n_rows)
-        columns = _columns(store, "items", first, stop)
-        columns["labels"] = _labels(store, first, stop)
-        columns["annotations"] = _annotations(store, first, stop)
-        if vectors:
-            columns["embedding"] = _vectors(store, first, stop, dtype)
-        table = pa.table(columns, metadata=metadata)
-        ok = pa.array(store.rows("items/status", first, stop) == Status.OK)
-        yield table.filter(ok) if embedded_only else table
+    metadata = {METADATA_KEY: _metadata(store, of)}
+    has_vector = status_has_vector(of)
+    for first in range(0, max(store.count(of), 1), n_rows):
+        stop = min(first + n_rows, store.count(of))
+        columns = _items if of == "items" else _children
+        found = columns(store, of, first, stop, dtype if vectors else "")
+        table = pa.table(found, metadata=metadata)
+        if embedded_only and f"{of}/status" in array_specs():
+            table = table.filter(pa.array(has_vector[store.rows(f"{of}/status", first, stop)]))
+        yield table
 
 
-def _metadata(store: StoredRows) -> bytes:
+def _items(store: StoredRows, of: str, first: int, stop: int, dtype: str) -> dict[str, pa.Array]:
+    columns = _columns(store, of, first, stop)
+    columns["labels"] = _labels(store, first, stop)
+    for table in child_tables():
+        if store.has_table(table) and (dtype or table == "annotations"):
+            columns[table] = _lists(store, table, first, stop, dtype)
+    if dtype:
+        columns["embedding"] = _vectors(store, of, first, stop, dtype)
+    return columns
+
+
+def _children(store: StoredRows, of: str, first: int, stop: int, dtype: str) -> dict[str, pa.Array]:
+    """One row for each object or caption, with the key of its item."""
+    a, z = (store.owner(of, first)[0], store.owner(of, stop - 1)[0] + 1) if stop > first else (0, 0)
+    starts = store.child_rows(of, a, z)[0] + _bounds(store, of, a, z)
+    rows = np.arange(first, stop)
+    owners = np.searchsorted(starts, rows, side="right") - 1
+    keys = [column for column in SCHEMA["items"].columns if column.name in ("subset", "id")]
+    columns = {
+        column.name: _column(store, f"items/{column.name}", column, a, z).take(pa.array(owners))
+        for column in keys
+    }
+    columns["number"] = pa.array(rows - starts[owners])
+    if of == "captions":
+        inner = _bounds(store, "annotations", a, z)[owners]
+        inner += store.rows("captions/annotation", first, stop)
+        (text,) = (column for column in SCHEMA["annotations"].columns if column.name == "text")
+        texts = _column(store, "annotations/text", text, *store.child_rows("annotations", a, z))
+        columns["text"] = texts.take(pa.array(inner))
+    return columns | _fields(store, of, first, stop, dtype)
+
+
+def _fields(
+    store: StoredRows, table: str, first: int, stop: int, dtype: str
+) -> dict[str, pa.Array]:
+    """Every column of rows that belong to items, the name of the label, and the vector."""
+    fields = _columns(store, table, first, stop)
+    if "label" in fields:
+        labels = store.rows(f"{table}/label", first, stop)
+        fields["label_name"] = _names_of(store.categories.labels, labels)
+    if dtype and f"{table}/vector" in array_specs():
+        fields["embedding"] = _vectors(store, table, first, stop, dtype)
+    return fields
+
+
+def _metadata(store: StoredRows, of: str) -> bytes:
     """JSON of what belongs to the store and to no row."""
     labels = store.label_embeddings
     encoded = "" if labels is None else b64encode(labels.astype("<f4").tobytes()).decode("ascii")
     return encode_json(
         {
             "version": 2,
+            "of": of,
             "dtype": store.kind.dtype,
             "dim": store.dim,
             "run_fingerprint": store.kind.fingerprint,
@@ -91,42 +137,41 @@ def _column(store: StoredRows, path: str, column: Column, first: int, stop: int)
         return _names_of(store.names(path), values)
     if column.kind == "digest":
         return pa.array([value.tobytes().hex() for value in values], pa.string())
+    if column.size:
+        return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), column.size)
     if column.values is not None:
         return _names_of([value.name.lower() for value in column.values], values)
     return pa.array(values)
 
 
-def _annotations(store: StoredRows, first: int, stop: int) -> pa.Array:
+def _lists(store: StoredRows, table: str, first: int, stop: int, dtype: str) -> pa.Array:
     """One list of structs for each item, cut from the flat columns without a Python loop."""
-    rows = store.child_rows("annotations", first, stop)
-    fields = _columns(store, "annotations", *rows)
-    names = _names_of(store.categories.labels, store.rows("annotations/label", *rows))
-    structs = pa.StructArray.from_arrays([*fields.values(), names], [*fields, "label_name"])
-    return pa.LargeListArray.from_arrays(pa.array(_bounds(store, first, stop)), structs)
+    fields = _fields(store, table, *store.child_rows(table, first, stop), dtype)
+    structs = pa.StructArray.from_arrays([*fields.values()], [*fields])
+    return pa.LargeListArray.from_arrays(pa.array(_bounds(store, table, first, stop)), structs)
 
 
-def _bounds(store: StoredRows, first: int, stop: int) -> Array:
-    lengths = store.lengths("items/annotations_offsets", first, stop)
+def _bounds(store: StoredRows, table: str, first: int, stop: int) -> Array:
+    lengths = store.lengths(f"items/{table}_offsets", first, stop)
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
 
 
-def _vectors(store: StoredRows, first: int, stop: int, dtype: str) -> pa.Array:
-    values = store.rows("items/vector", first, stop).astype(dtype).reshape(-1)
+def _vectors(store: StoredRows, table: str, first: int, stop: int, dtype: str) -> pa.Array:
+    values = store.rows(f"{table}/vector", first, stop).astype(dtype).reshape(-1)
     return pa.FixedSizeListArray.from_arrays(pa.array(values), store.dim)
 
 
 def _labels(store: StoredRows, first: int, stop: int) -> pa.Array:
-    """For each item the distinct names of its annotations' labels, in the categories' order."""
+    """For each item what `EmbeddingStore.labels_of` gives."""
     names = store.categories.labels
-    rows = store.child_rows("annotations", first, stop)
-    labels = store.rows("annotations/label", *rows).astype(np.int64)
-    bounds = _bounds(store, first, stop)
-    owners = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
-    known = (labels >= 0) & (labels < len(names))
-    width = max(len(names), 1)
-    pairs = np.unique(owners[known] * width + labels[known])
-    offsets = np.searchsorted(pairs // width, np.arange(len(bounds)))
-    return pa.LargeListArray.from_arrays(pa.array(offsets), _names_of(names, pairs % width))
+    rows, labels, _ = label_counts(store, first, stop)
+    ascending = sorted(set(names))
+    places = {name: rank for rank, name in enumerate(ascending)}
+    ranks = np.array([places[name] for name in names], np.int64)
+    width = max(len(ascending), 1)
+    pairs = np.unique(rows * width + ranks[labels])
+    offsets = np.searchsorted(pairs // width, np.arange(stop - first + 1))
+    return pa.LargeListArray.from_arrays(pa.array(offsets), _names_of(ascending, pairs % width))
 
 
 def _texts(bounds: Array, data: Array) -> pa.Array:

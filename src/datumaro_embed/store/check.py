@@ -11,16 +11,14 @@ import numpy as np
 
 from ..errors import StoreCorruptError
 from ..parallel import usable_processors
-from ..records import ObjectStatus, Status
 from .codec import STORED_NORM_TOLERANCE, Array
 from .hdf5 import ArrayBlocks, Hdf5Part, crc32
 from .part import Part, StoredRows
-from .schema import BLOCK_ROWS, SCHEMA, array_specs, child_tables
+from .schema import BLOCK_ROWS, SCHEMA, array_specs, child_tables, status_has_vector
 
 __all__ = ["MAX_PROBLEMS", "SoundRows", "bad_blocks", "problems", "refuse_damage", "sound_rows"]
 
 MAX_PROBLEMS = 100
-_HIGHEST_WITH_VECTOR = {"items": Status.OK, "objects": ObjectStatus.WHOLE_IMAGE}
 
 
 def problems(store: StoredRows) -> list[str]:
@@ -281,7 +279,7 @@ def _bad_norms(
     norms = np.sqrt(np.einsum("ij,ij->i", block, block))
     wanted = np.ones(stop - first, np.float32)
     if f"{table}/status" in array_specs():
-        wanted[store.rows(f"{table}/status", first, stop) > _HIGHEST_WITH_VECTOR[table]] = 0
+        wanted[~status_has_vector(table)[store.rows(f"{table}/status", first, stop)]] = 0
     allowed = np.where(wanted > 0, STORED_NORM_TOLERANCE[store.dtype.itemsize], 0)
     bad = np.flatnonzero(~(np.abs(norms - wanted) <= allowed)).tolist()
     return [(first + row, float(norms[row]), float(wanted[row])) for row in bad]

@@ -406,6 +406,7 @@ def segment_store(
 
 
 def _facts_of(segments: Sequence[Segment]) -> dict[str, Any]:
+    named = [{table for table, _ in segment.children} for segment in segments]
     return {
         "sizes": {
             "items": [segment.n_rows for segment in segments],
@@ -415,6 +416,7 @@ def _facts_of(segments: Sequence[Segment]) -> dict[str, Any]:
             },
         },
         "bounds": [(ItemKey(*s.first), ItemKey(*s.last)) for s in segments],
+        "tables": set.intersection(*named) if named else set(),
     }
 
 

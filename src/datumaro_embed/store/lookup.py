@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ..errors import UsageError
 from ..records import ItemKey, ShortRepr
 from ..tally import counted
+from .part import StoredRows
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -26,9 +27,12 @@ __all__ = [
     "check_dtype",
     "check_n_rows",
     "find_row",
+    "label_counts",
     "near_keys",
     "rows_for",
 ]
+
+IntArray = npt.NDArray[np.int64]
 
 _NEIGHBOURS = 25
 _SUGGESTIONS = 3
@@ -137,6 +141,25 @@ def rows_for(keys: Sequence[ItemKey], dataset: Iterable[HasKey]) -> npt.NDArray[
     """Row of every item of a dataset, in its order; -1 where there is none."""
     found = (find_row(keys, ItemKey(item.subset, item.id)) for item in dataset)
     return np.array([-1 if row is None else row for row in found], dtype=np.int64)
+
+
+def label_counts(store: StoredRows, first: int, stop: int) -> tuple[IntArray, IntArray, IntArray]:
+    """Count the labels of some items' annotations.
+
+    Returns
+    -------
+    rows, labels, counts : arrays of shape (n_pairs,), int64
+        Each pair of an item, counted from `first`, and a label that it has: ascending.
+    """
+    n_labels = len(store.categories.labels)
+    spans = store.lengths("items/annotations_offsets", first, stop).astype(np.int64)
+    owners = np.repeat(np.arange(stop - first), spans)
+    rows = store.child_rows("annotations", first, stop)
+    labels = store.rows("annotations/label", *rows).astype(np.int64)
+    known = (labels >= 0) & (labels < n_labels)
+    width = max(n_labels, 1)
+    pairs, counts = np.unique(owners[known] * width + labels[known], return_counts=True)
+    return pairs // width, pairs % width, counts
 
 
 @dataclass(frozen=True, slots=True, repr=False)

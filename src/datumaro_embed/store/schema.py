@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from ..records import (
     AnnotationRecord,
@@ -44,6 +45,7 @@ __all__ = [
     "child_tables",
     "column_arrays",
     "markdown_table",
+    "status_has_vector",
 ]
 
 FORMAT = "datumaro-embed"
@@ -298,6 +300,13 @@ def _described(column: Column, stem: str) -> str:
 def child_tables() -> tuple[str, ...]:
     """Tables whose rows belong to items."""
     return tuple(column.name for column in SCHEMA["items"].columns if column.kind == "rows")
+
+
+def status_has_vector(table: str) -> npt.NDArray[np.bool_]:
+    """For each status of a table whether its rows have a vector; one, true, where none has any."""
+    statuses = [c.values for c in SCHEMA[table].columns if c.name == "status" and c.values]
+    known: list[Any] = [status for values in statuses for status in values]
+    return np.array([status.has_vector for status in known] or [True])
 
 
 def array_specs() -> Mapping[str, ArraySpec]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -35,6 +35,7 @@ from .lookup import (
 )
 from .part import Part
 from .schema import FORMAT_VERSION, SCHEMA, ArraySpec, array_specs, child_tables
+from .tables import CaptionTable, ItemTable, LabelTable, ObjectTable, VectorTable, table_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,6 +78,8 @@ class EmbeddingStore:
         Table → rows of each part, where they are known without opening the parts.
     bounds : sequence of (ItemKey, ItemKey), optional
         First and last key of each part.
+    tables : collection of str, optional
+        Tables of rows that belong to items and that every part has.
     complete : bool
         Its run has ended.
     n_expected : int, optional
@@ -125,13 +128,14 @@ class EmbeddingStore:
         head: Part | None = None,
         sizes: Mapping[str, Sequence[int]] | None = None,
         bounds: Sequence[tuple[ItemKey, ItemKey]] | None = None,
+        tables: Collection[str] | None = None,
         complete: bool = True,
         n_expected: int | None = None,
     ) -> None:
         self.path, self.kind, self.uuid, self.complete = path, kind, uuid, complete
         self._parts = parts
         self._head = head
-        self._bounds = bounds
+        self._bounds, self._tables = bounds, tables
         self._sizes = dict(sizes or {})
         self._starts: dict[str, npt.NDArray[np.int64]] = {}
         self._cache: dict[str, Array] = {}
@@ -245,6 +249,42 @@ class EmbeddingStore:
         found = self.provenance.get("depth_range")
         return DepthRange.parse(found if isinstance(found, str) else self.kind.depth_range)
 
+    # Tables --------------------------------------------------------------------------------------
+
+    def has_table(self, name: str) -> bool:
+        """Tell whether the store has a table; ``objects`` and ``captions`` may be absent."""
+        return name not in child_tables() or self.has(f"items/{name}_offsets")
+
+    def table(self, name: str) -> VectorTable:
+        """Table by its name: ``"items"``, ``"objects"``, ``"captions"`` or ``"labels"``.
+
+        Raises
+        ------
+        UsageError
+            No such table, or the store lacks it (see `has_table`).
+        """
+        return table_of(self, name)
+
+    @property
+    def items(self) -> ItemTable:
+        """The items."""
+        return ItemTable(self)
+
+    @property
+    def objects(self) -> ObjectTable:
+        """The objects; raises `UsageError` where they were not embedded."""
+        return cast(ObjectTable, self.table("objects"))
+
+    @property
+    def captions(self) -> CaptionTable:
+        """The captions; raises `UsageError` where they were not embedded."""
+        return cast(CaptionTable, self.table("captions"))
+
+    @property
+    def labels(self) -> LabelTable:
+        """The label names."""
+        return LabelTable(self)
+
     # Columns -------------------------------------------------------------------------------------
 
     def column(self, path: str) -> Array:
@@ -272,6 +312,9 @@ class EmbeddingStore:
         spec = array_specs().get(path)
         if spec is None or not spec.optional:
             return spec is not None
+        table = spec.cuts if spec.column and spec.column.kind == "rows" else spec.table
+        if self._tables is not None and table in child_tables():
+            return table in self._tables
         parts = [self._head_part] if spec.table == "labels" else self._parts
         found = (part is not None and part.array(path) is not None for part in parts)
         return len(parts) > 0 and all(found)
@@ -332,6 +375,31 @@ class EmbeddingStore:
             int(starts[i]) + int(self._array(i, offsets)[a]),
             int(starts[j]) + int(self._array(j, offsets)[b]),
         )
+
+    def owner(self, table: str, row: int) -> tuple[int, int]:
+        """Item of a row of a table, and which of the item's it is, from 0; raises `IndexError`."""
+        index, inner = self._place(row, table)
+        offsets = self._array(index, f"items/{table}_offsets")
+        item = int(np.searchsorted(offsets, np.uint64(inner), side="right")) - 1
+        return int(self._starts_of("items")[index]) + item, inner - int(offsets[item])
+
+    def gather(self, path: str, rows: npt.ArrayLike | slice | None = None) -> Array:
+        """Values of some rows, or of all, of an array with one for each; see `embeddings`."""
+        if rows is None:
+            return self.column(path)
+        if len(self._parts) == 1 or path in self._cache:
+            index = rows if isinstance(rows, slice) else np.atleast_1d(_row_array(rows))
+            return _read_only(self.column(path)[index])
+        spec = array_specs()[path]
+        numbers = _row_numbers(rows, self.count(spec.table))
+        starts = self._starts_of(spec.table)
+        places = np.searchsorted(starts, numbers, side="right") - 1
+        empty = self._empty(spec)
+        values = np.empty((len(numbers), *empty.shape[1:]), empty.dtype)
+        for place in np.unique(places).tolist():
+            here = places == place
+            values[here] = self._array(place, path)[numbers[here] - starts[place]]
+        return _read_only(values)
 
     def names(self, stem: str) -> tuple[str, ...]:
         """All names of a code, such as ``"items/subset"``, by first use."""
@@ -434,21 +502,7 @@ class EmbeddingStore:
         All rows and slices of a sealed file are views of it, without a copy; a gather copies n
         rows. A directory's are copied.
         """
-        if rows is None:
-            return self.column("items/vector")
-        if len(self._parts) == 1 or "items/vector" in self._cache:
-            index = rows if isinstance(rows, slice) else np.atleast_1d(_row_array(rows))
-            return _read_only(self.column("items/vector")[index])
-        return _read_only(self._gathered(_row_numbers(rows, self.n_rows)))
-
-    def _gathered(self, rows: npt.NDArray[np.int64]) -> Array:
-        vectors = np.empty((len(rows), self.dim), self.dtype)
-        starts = self._starts_of("items")
-        places = np.searchsorted(starts, rows, side="right") - 1
-        for index in np.unique(places).tolist():
-            here = places == index
-            vectors[here] = self._array(index, "items/vector")[rows[here] - starts[index]]
-        return vectors
+        return self.gather("items/vector", rows)
 
     def to_numpy(
         self, *, dtype: str = "float32", embedded_only: bool = False
@@ -627,12 +681,48 @@ class EmbeddingStore:
                 offsets = part.array(f"items/{name}_offsets")
                 if offsets is not None:
                     first, stop = offsets[inner : inner + 2].tolist()
-                    make: Any = SCHEMA[name].record
-                    rows = self._decoded(index, name, first, stop)
-                    fields[name] = tuple(make(**values) for values in rows)
+                    fields[name] = tuple(self._records(index, name, first, stop))
             fields["key"] = ItemKey(fields.pop("key.subset"), fields.pop("key.id"))
             record: ItemRecord = (SCHEMA["items"].record or ItemRecord)(**fields)
             return record
+
+    def record(self, table: str, row: int) -> Any:
+        """Decode the record of a row of a table that belongs to an item, with its vector.
+
+        Raises
+        ------
+        IndexError
+            Out of range.
+        StoreCorruptError
+        """
+        index, inner = self._place(row, table)
+        with self._values_of(self._parts[index], f"{table} {row}"):
+            return next(self._records(index, table, inner, inner + 1))
+
+    def _records(self, index: int, table: str, first: int, stop: int) -> Iterator[Any]:
+        make: Any = SCHEMA[table].record
+        rows = self._decoded(index, table, first, stop)
+        if f"{table}/vector" not in array_specs():
+            yield from (make(**values) for values in rows)
+            return
+        vectors = _read_only(self._array(index, f"{table}/vector")[first:stop])
+        for values, vector in zip(rows, vectors, strict=True):
+            has_vector = values["status"].has_vector if "status" in values else True
+            yield make(**values, vector=vector if has_vector else None)
+
+    def labels_of(self, row: int) -> tuple[str, ...]:
+        """Names of the labels of an item's annotations, ascending, each once.
+
+        Raises
+        ------
+        IndexError
+            Out of range.
+        StoreCorruptError
+        """
+        self._place(row)
+        labels = self.rows("annotations/label", *self.child_rows("annotations", row, row + 1))
+        names = self.categories.labels  # none in a run that has not ended
+        return tuple(sorted({names[n] for n in set(labels.tolist()) if 0 <= n < len(names)}))
 
     def error(self, row: int) -> str:
         """Reason why a row has no vector, without decoding the rest of it; empty where it has.
@@ -663,15 +753,16 @@ class EmbeddingStore:
             self._names[cached] = names_in(self._getter(self._parts[index]), f"{stem}_names")
         return self._names[cached]
 
-    def _place(self, row: int) -> tuple[int, int]:
-        """Part of a row, and the row in it."""
+    def _place(self, row: int, table: str = "items") -> tuple[int, int]:
+        """Part of a row of a table, and the row in it."""
         self._refuse_closed()
-        row = operator.index(row)
-        if not 0 <= row < self.n_rows:
-            raise IndexError(f"row {row} is out of range; the store has {self.n_rows:,} rows")
+        row, n_rows = operator.index(row), self.count(table)
+        if not 0 <= row < n_rows:
+            what = "rows" if table == "items" else table
+            raise IndexError(f"row {row} is out of range; the store has {n_rows:,} {what}")
         if len(self._parts) == 1:
             return 0, row
-        starts = self._starts_of("items")
+        starts = self._starts_of(table)
         index = int(np.searchsorted(starts, row, side="right")) - 1
         return index, row - int(starts[index])
 

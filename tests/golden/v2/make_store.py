@@ -12,10 +12,22 @@ from pathlib import Path
 
 import numpy as np
 
-from datumaro_embed.records import AnnotationRecord, Categories, ItemKey, ItemRecord, Split, Status
+from datumaro_embed.records import (
+    AnnotationRecord,
+    CaptionRecord,
+    Categories,
+    CropShape,
+    ItemKey,
+    ItemRecord,
+    ObjectRecord,
+    ObjectStatus,
+    Split,
+    Status,
+)
 from datumaro_embed.store import StoreWriter
 from store_support import begin, create_store
 
+CHILD_VECTORS = np.array([[0, 1, 0, 0], [0, 0, 0.6, -0.8]], dtype=np.float32)
 RECORDS = (
     ItemRecord(
         key=ItemKey("train", "000001"),
@@ -42,6 +54,25 @@ RECORDS = (
             AnnotationRecord("caption", text="a cat\non a mat 🐱"),
             AnnotationRecord("cuboid_3d", extra='{"position":[1,2,3]}'),
         ),
+        objects=(
+            ObjectRecord(
+                label=1,
+                box=(10.5, 20.25, 30.0, 40.0),
+                area=1200.5,
+                crop=(7, 17, 44, 64),
+                shape=CropShape.PAD,
+                annotations=(0, 3),
+                vector=CHILD_VECTORS[0],
+            ),
+            ObjectRecord(
+                label=0,
+                box=(0.0, 0.0, 1.0, 1.0),
+                area=0.5,
+                status=ObjectStatus.TOO_SMALL,
+                annotations=(1,),
+            ),
+        ),
+        captions=(CaptionRecord(4, CHILD_VECTORS[1]),),
     ),
     ItemRecord(
         key=ItemKey("train", "caf\udce9"),
@@ -50,8 +81,10 @@ RECORDS = (
         status=Status.UNREADABLE,
         error="the image is cut short",
         content_sha256=bytes(32),
+        objects=(),
+        captions=(),
     ),
-    ItemRecord(key=ItemKey("val", ""), split=Split.VAL, width=1, height=1),
+    ItemRecord(ItemKey("val", ""), split=Split.VAL, width=1, height=1, objects=(), captions=()),
 )
 VECTORS = np.array([[0.6, 0.8, 0, 0], [0, 0, 0, 0], [0, 0, -1, 0]], dtype=np.float32)
 CATEGORIES = Categories(("cat", "dog"), {"label": {"attributes": ["occluded"]}})

@@ -1,0 +1,369 @@
+"""The tables of a store whose rows have vectors: items, objects, captions and label names.
+
+All answer the same questions, so that what works on one table works on any (``--of``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ItemNotFoundError, UsageError
+from ..records import CaptionRecord, ItemKey, ItemRecord, ObjectKey, ObjectRecord
+from ..tally import counted
+from .codec import Array, decode_text
+from .lookup import check_dtype, label_counts
+from .part import StoredRows
+from .schema import status_has_vector
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["CaptionTable", "ItemTable", "LabelTable", "ObjectTable", "VectorTable", "table_of"]
+
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+
+
+class VectorTable:
+    """Rows of one table. Arrays are read-only; those of a sealed file are mapped and not copied.
+
+    Attributes
+    ----------
+    name : str
+        ``"items"``, ``"objects"``, ``"captions"`` or ``"labels"``.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, store: StoredRows) -> None:
+        self._store = store
+
+    def __len__(self) -> int:
+        return self._store.count(self.name)
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(self)
+
+    @property
+    def vectors(self) -> Array | None:
+        """(n_rows, dim), the stored type; zero where `has_vector` is false. See `embeddings`."""
+        return self._store.column(f"{self.name}/vector")
+
+    def embeddings(self, rows: npt.ArrayLike | slice | None = None) -> Array:
+        """Vectors of some rows, or of all; see `EmbeddingStore.embeddings`."""
+        return self._store.gather(f"{self.name}/vector", rows)
+
+    @property
+    def statuses(self) -> Array:
+        """(n_rows,) uint8: values of `Status` or `ObjectStatus`; zeros where all have a vector."""
+        return self._store.column(f"{self.name}/status")
+
+    @property
+    def has_vector(self) -> BoolArray:
+        """(n_rows,) bool: which rows have a vector."""
+        found: BoolArray = status_has_vector(self.name)[self.statuses]
+        return found
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of all labels of the store; numbers of labels index them."""
+        return self._store.categories.labels
+
+    def labels_of(self, row: int) -> tuple[str, ...]:
+        """Names of the labels of a row, ascending, each once."""
+        return self._store.labels_of(row)
+
+    def labelled(self, labels: Iterable[int]) -> BoolArray:
+        """(n_rows,) bool: which rows have one of some labels, by number."""
+        raise NotImplementedError
+
+    @property
+    def item_rows(self) -> IntArray:
+        """(n_rows,) int64: the row of each row's item; made anew at each call."""
+        raise NotImplementedError
+
+    def of(self, item_row: int) -> range:
+        """Rows that belong to an item; raises `IndexError`."""
+        self._store.key(item_row)
+        return range(*self._store.child_rows(self.name, item_row, item_row + 1))
+
+    def key(self, row: int) -> Any:
+        """What a row is called; raises `IndexError` out of range."""
+        raise NotImplementedError
+
+    def to_arrow(
+        self, *, vectors: bool = True, dtype: str = "float32", embedded_only: bool = False
+    ) -> pa.Table:
+        """Convert every column, one row each, with ``embedding`` as a fixed-size list."""
+        import pyarrow as pa  # only who asks for tables waits for it
+
+        from .arrow import iter_tables
+
+        tables = iter_tables(
+            self._store, of=self.name, vectors=vectors, dtype=dtype, embedded_only=embedded_only
+        )
+        return pa.concat_tables(list(tables))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of '{self._store.path}': {counted(len(self), 'rows')}>"
+
+
+class ItemTable(VectorTable):
+    """The items; what `EmbeddingStore` itself has of them."""
+
+    name = "items"
+
+    def labelled(self, labels: Iterable[int]) -> BoolArray:
+        """See `VectorTable.labelled`: of any annotation."""
+        found = np.isin(self._store.column("annotations/label"), list(labels))
+        n_before = np.concatenate([np.zeros(1, np.int64), np.cumsum(found)])
+        offsets = self._store.column("items/annotations_offsets")
+        mask: BoolArray = n_before[offsets[1:]] > n_before[offsets[:-1]]
+        return mask
+
+    def label_counts(self) -> tuple[IntArray, IntArray, IntArray]:
+        """Item row, label and number of annotations of each pair, ascending by row and label."""
+        return label_counts(self._store, 0, len(self))
+
+    @property
+    def item_rows(self) -> IntArray:
+        """(n_rows,) int64: each row itself."""
+        return np.arange(len(self))
+
+    def of(self, item_row: int) -> range:
+        """See `VectorTable.of`: the row itself."""
+        self._store.key(item_row)
+        return range(item_row, item_row + 1)
+
+    def key(self, row: int) -> ItemKey:
+        """Key of an item; raises `IndexError` out of range."""
+        return self._store.key(row)
+
+    def row(self, key: ItemKey | str) -> int:
+        """Row of a key; see `EmbeddingStore.row`."""
+        return self._store.row(key)
+
+    def record(self, row: int) -> ItemRecord:
+        """Decode a row; see `EmbeddingStore.item`."""
+        return self._store.item(row)
+
+
+class _ChildTable(VectorTable):
+    """Rows that belong to items, in the order of their items."""
+
+    @property
+    def item_rows(self) -> IntArray:
+        """(n_rows,) int64: the row of each row's item; made anew at each call."""
+        n_items = self._store.n_rows
+        lengths = self._store.lengths(f"items/{self.name}_offsets", 0, n_items)
+        return np.repeat(np.arange(n_items), lengths.astype(np.int64))
+
+    def key(self, row: int) -> ObjectKey:
+        """Key of a row: its item, and which of the item's it is; raises `IndexError`."""
+        item_row, number = self._store.owner(self.name, row)
+        return ObjectKey(self._store.key(item_row), number)
+
+    def row(self, key: ObjectKey | str) -> int:
+        """Row of a key, or of ``SUBSET/ID#N``; raises `ItemNotFoundError`."""
+        try:
+            wanted = ObjectKey.parse(key) if isinstance(key, str) else key
+        except ValueError as error:
+            raise ItemNotFoundError(f"{error}, such as train/x#0.", key=key) from error
+        rows = self.of(self._store.row(wanted.item))
+        if not 0 <= wanted.number < len(rows):
+            raise ItemNotFoundError(
+                f"Item '{wanted.item}' has {counted(len(rows), self.name)} in "
+                f"'{self._store.path}', numbered from 0, and no number {wanted.number}.",
+                key=wanted,
+            )
+        return rows[wanted.number]
+
+    @property
+    def labels(self) -> Array:
+        """(n_rows,) integers: the number of each row's label; -1 none."""
+        raise NotImplementedError
+
+    def labels_of(self, row: int) -> tuple[str, ...]:
+        """Name of the label of a row, where it has one."""
+        label, names = self.record(row).label, self.label_names
+        return (names[label],) if 0 <= label < len(names) else ()
+
+    def labelled(self, labels: Iterable[int]) -> BoolArray:
+        """See `VectorTable.labelled`."""
+        return np.isin(self.labels, list(labels))
+
+    def record(self, row: int) -> Any:
+        """Decode a row, with its vector; raises `IndexError` out of range."""
+        return self._store.record(self.name, row)
+
+
+class ObjectTable(_ChildTable):
+    """The objects: what annotations of one group and label show together, or one alone."""
+
+    name = "objects"
+
+    def record(self, row: int) -> ObjectRecord:
+        """Decode a row, with its vector; raises `IndexError` out of range."""
+        found: ObjectRecord = super().record(row)
+        return found
+
+    @property
+    def labels(self) -> Array:
+        """(n_rows,) int32: the number of each object's label; -1 none."""
+        return self._store.column("objects/label")
+
+    @property
+    def boxes(self) -> Array:
+        """(n_rows, 4) float64: x, y, w, h in upright pixels."""
+        return self._store.column("objects/box")
+
+    @property
+    def areas(self) -> Array:
+        """(n_rows,) float64: square pixels."""
+        return self._store.column("objects/area")
+
+
+class CaptionTable(_ChildTable):
+    """The captions: one row for each annotation of the type."""
+
+    name = "captions"
+
+    def record(self, row: int) -> CaptionRecord:
+        """Decode a row, with its vector; raises `IndexError` out of range."""
+        found: CaptionRecord = super().record(row)
+        return found
+
+    @property
+    def statuses(self) -> Array:
+        """(n_rows,) uint8: zeros, as every caption has a vector."""
+        return np.zeros(len(self), np.uint8)
+
+    @property
+    def annotation_rows(self) -> IntArray:
+        """(n_rows,) int64: the row of each caption's annotation; made anew at each call."""
+        starts = self._store.column("items/annotations_offsets").astype(np.int64)
+        return starts[self.item_rows] + self._store.column("captions/annotation")
+
+    @property
+    def labels(self) -> Array:
+        """(n_rows,) int32: labels of the annotations; -1 none."""
+        labels: Array = self._store.column("annotations/label")[self.annotation_rows]
+        return labels
+
+    def labels_of(self, row: int) -> tuple[str, ...]:
+        """Name of the label of a row's annotation, where it has one."""
+        label, names = self._annotation(row).label, self.label_names
+        return (names[label],) if 0 <= label < len(names) else ()
+
+    @property
+    def texts(self) -> list[str]:
+        """Text of each caption; made anew at each call."""
+        rows = self.annotation_rows
+        bounds = self._store.column("annotations/text_offsets")
+        data = self._store.column("annotations/text")
+        ends = zip(bounds[rows].tolist(), bounds[rows + 1].tolist(), strict=True)
+        return [decode_text(data[first:stop].data) for first, stop in ends]
+
+    def text(self, row: int) -> str:
+        """Text of one caption; raises `IndexError` out of range."""
+        return str(self._annotation(row).text)
+
+    def _annotation(self, row: int) -> Any:
+        item_row, _ = self._store.owner(self.name, row)
+        first, _ = self._store.child_rows("annotations", item_row, item_row + 1)
+        return self._store.record("annotations", first + self.record(row).annotation)
+
+
+class LabelTable(VectorTable):
+    """The label names, in the dataset's order. They belong to no item."""
+
+    name = "labels"
+
+    def __len__(self) -> int:
+        return len(self.label_names)
+
+    @property
+    def vectors(self) -> Array | None:
+        """(n_labels, dim) float32: of the labels' prompts; None where they are not embedded."""
+        return self._store.label_embeddings
+
+    def embeddings(self, rows: npt.ArrayLike | slice | None = None) -> Array:
+        """Vectors of some labels, or of all; raises `UsageError` where there are none."""
+        vectors = self.vectors
+        if vectors is None:
+            raise UsageError(
+                f"'{self._store.path}' has no vectors of labels. Embed the dataset with a model "
+                "that has a text encoder."
+            )
+        index = slice(None) if rows is None else rows
+        found: Array = vectors[index if isinstance(index, slice) else np.atleast_1d(index)]
+        return found
+
+    @property
+    def statuses(self) -> Array:
+        """(n_rows,) uint8: zeros."""
+        return np.zeros(len(self), np.uint8)
+
+    @property
+    def has_vector(self) -> BoolArray:
+        """(n_rows,) bool: all, or none."""
+        return np.full(len(self), self.vectors is not None)
+
+    @property
+    def labels(self) -> IntArray:
+        """(n_rows,) int64: each row itself."""
+        return np.arange(len(self))
+
+    def labelled(self, labels: Iterable[int]) -> BoolArray:
+        """See `VectorTable.labelled`."""
+        return np.isin(self.labels, list(labels))
+
+    def labels_of(self, row: int) -> tuple[str, ...]:
+        """Name of a label."""
+        return (self.key(row),)
+
+    def key(self, row: int) -> str:
+        """Name of a label; raises `IndexError` out of range."""
+        return self.label_names[range(len(self))[row]]
+
+    def to_arrow(
+        self, *, vectors: bool = True, dtype: str = "float32", embedded_only: bool = False
+    ) -> pa.Table:
+        """Convert to one table of names and vectors."""
+        import pyarrow as pa
+
+        check_dtype(dtype)
+        columns: dict[str, Any] = {"name": pa.array(self.label_names, pa.string())}
+        found = self.vectors
+        if vectors and found is not None:
+            flat = pa.array(found.astype(dtype).reshape(-1))
+            columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, found.shape[1])
+        return pa.table(columns).slice(length=0 if embedded_only and found is None else None)
+
+
+_TABLES = {table.name: table for table in (ItemTable, ObjectTable, CaptionTable, LabelTable)}
+
+
+def table_of(store: StoredRows, name: str) -> VectorTable:
+    """Give a table by its name.
+
+    Raises
+    ------
+    UsageError
+        No such table, or the store lacks it.
+    """
+    if name not in _TABLES:
+        raise UsageError(f"No table {name!r}. Choose one of {', '.join(_TABLES)}.", name=name)
+    if not store.has_table(name):
+        raise UsageError(
+            f"'{store.path}' has no {name}. Embed the dataset with --{name}.",
+            path=store.path,
+            name=name,
+        )
+    return _TABLES[name](store)
