@@ -652,7 +652,7 @@ def decode_rows(
     columns: dict[str, list[Any]] = {}
     for column in SCHEMA[table].columns:
         stem, field = f"{table}/{column.name}", column.field or column.name
-        if column.kind == "rows" or (column.kind == "vector" and table == "items"):
+        if column.kind in ("rows", "vector"):
             continue
         values = array(stem)
         if values is None:
@@ -675,8 +675,6 @@ def decode_rows(
 
 def _fixed_values(column: Column, values: Array) -> list[Any]:
     """Decode values of fixed size."""
-    if column.kind == "vector":
-        return [vector if vector.any() else None for vector in values]
     if column.kind == "digest":
         return [value.tobytes() for value in values]
     if column.values is not None:
