@@ -107,7 +107,7 @@ def encode_json(value: Mapping[str, Any]) -> bytes:
     data = text.encode("utf-8", "backslashreplace")
     if len(data) > MAX_JSON_BYTES:
         raise UsageError(
-            f"A JSON value has {len(data):,} bytes, and the limit is {MAX_JSON_BYTES:,}. "
+            f"A JSON value has {len(data):,} bytes; the limit is {MAX_JSON_BYTES:,}. "
             "Move the data out of the attributes."
         )
     return data
@@ -346,7 +346,8 @@ class _TableBuilder:
         new = [name for name in dict.fromkeys(names) if name not in table]
         if len(table) + len(new) > limit:
             raise UsageError(
-                f"{self.table.name}/{column.name} has more than {limit:,} values. Merge some."
+                f"{self.table.name}/{column.name} has more than {limit:,} distinct values. Merge "
+                "some of them."
             )
         table.update({name: len(table) + i for i, name in enumerate(new)})
         return [table[name] for name in names]
@@ -433,7 +434,7 @@ class ColumnBuilder:
 
     def _check_order(self, key: ItemKey) -> None:
         if not (isinstance(key.subset, str) and isinstance(key.id, str)):
-            raise UsageError(f"The key {key!r} is not made of two texts. Correct it.", key=key)
+            raise UsageError(f"The subset and id of the key {key!r} must be strings.", key=key)
         last = self._last_key
         if last is None or last < key:
             return
@@ -463,7 +464,7 @@ class ColumnBuilder:
         if failed != (vector is None):
             raise UsageError(
                 f"Status {record.status.name} {'takes no' if failed else 'needs a'} vector. "
-                "Pass None exactly where the status is not OK."
+                "Pass a vector if the status is OK, None otherwise."
             )
         if vector is None:
             return bytes(self.kind.dim * self._dtype.itemsize)
@@ -550,7 +551,7 @@ def unit_vectors(
     """
     if rows.shape != (n_rows, dim):
         raise UsageError(
-            f"Vectors have shape {rows.shape}, and the store needs {(n_rows, dim)}. "
+            f"Vectors have shape {rows.shape}; the store needs {(n_rows, dim)}. "
             "Use one model for one store.",
             shape=rows.shape,
         )
