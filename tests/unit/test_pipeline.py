@@ -309,7 +309,7 @@ def test_options_that_mean_nothing_are_refused(wrong: dict, message: str) -> Non
 
 def test_summary_says_what_failed_and_why(tmp_path: Path) -> None:
     losses = Tally()
-    losses.add("items that Datumaro refuses: bad name", "train/7")
+    losses.add("items that Datumaro rejects: bad name", "train/7")
     summary = embed_source(
         source(9, {1, 2, 3, 4, 5}),
         tmp_path / "e.h5",
@@ -322,7 +322,7 @@ def test_summary_says_what_failed_and_why(tmp_path: Path) -> None:
     assert "4 computed, 0 reused, 5 failed in" in text
     assert "missing: 5" in text
     assert "train/001, train/002, train/003, …" in text
-    assert "lost on import:\n    1 item that Datumaro refuses: bad name (train/7)" in text
+    assert "lost on import:\n    1 item that Datumaro rejects: bad name (train/7)" in text
     with open_store(tmp_path / "e.h5") as store:
         assert store.provenance["lost_on_import"] == losses.to_json()
         assert store.provenance["versions"]["h5py"]
