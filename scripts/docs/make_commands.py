@@ -27,8 +27,9 @@ def page() -> str:
         "",
         "<!-- Made by scripts/docs/make_commands.py; a test compares. -->",
         "",
-        "`datumaro-embed COMMAND --help` says the same. Exit status: 0 done, 1 failed with one",
-        "line of why and what to do, 2 wrong usage, 3 unfinished store, 130 or 143 interrupted.",
+        "`datumaro-embed COMMAND --help` prints the same text. Exit status: 0 done, 1 failed (one",
+        "line gives the cause and the next step), 2 wrong usage, 3 unfinished store, 130 or 143",
+        "interrupted.",
     ]
     for title, group in GROUPS.items():
         lines += ["", f"| {title} | |", "|---|---|"]

@@ -19,8 +19,8 @@ def add_embed_arguments(parser: ArgumentParser) -> None:
         "--store",
         required=True,
         metavar="FILE.h5|FOLDER/",
-        help="HDF5 store or store directory to write (required); inside a dataset folder, name it "
-        "FILE.hdf5: an .h5 file makes `datum` take the folder for another format",
+        help="HDF5 store or store directory to write (required); inside a dataset's folder, use "
+        "the suffix .hdf5: `datum` mistakes a folder with an .h5 file for another format",
     )
     add(
         "--model",
@@ -36,8 +36,8 @@ def add_embed_arguments(parser: ArgumentParser) -> None:
         "--precision",
         default="auto",
         choices=("auto", "f32", "bf16", "f16"),
-        help="inference precision; auto is the fastest of the device, f32 gives nearly the same "
-        "vectors on every machine (default: %(default)s)",
+        help="inference precision; auto: the device's fastest, f32: nearly the same vectors on "
+        "every machine (default: %(default)s)",
     )
     add("--batch-size", type=int, metavar="N", help="images per inference (default: 16)")
     add("--workers", type=int, metavar="N", help="decoding threads (default: one per processor)")
@@ -45,22 +45,22 @@ def add_embed_arguments(parser: ArgumentParser) -> None:
         "--streams",
         type=int,
         metavar="N",
-        help="batches computed at the same time (default: chosen by the device)",
+        help="batches to compute in parallel (default: chosen by the device)",
     )
     add(
         "--decode",
         default="exact",
         choices=("exact", "fast"),
-        help="fast reads large JPEGs at reduced size: the pixels differ, the vectors are nearly "
-        "the same (default: %(default)s)",
+        help="fast: decode large JPEGs at reduced size; the pixels differ, but the vectors are "
+        "nearly the same (default: %(default)s)",
     )
     add(
         "--depth-range",
         metavar="auto|full|LOW:HIGH",
-        help="how values of more than 8 bits become bytes: auto scales each image to its own "
-        "values, full scales to the range of the type, LOW:HIGH sets one scale for all images "
-        "(--depth-range=-9:9 if negative; default: auto, and the run counts images that full would "
-        "make dark, flat or clipped)",
+        help="how to scale values of more than 8 bits to bytes: auto uses the range of values in "
+        "each image, full the range of the type, LOW:HIGH this range for all images (if LOW is "
+        "negative, write --depth-range=-9:9). The default is auto, and the run also counts images "
+        "that full would make dark, flat or clipped",
     )
     kept = "(default: if the store has them already)"
     add(
@@ -106,8 +106,8 @@ def add_embed_arguments(parser: ArgumentParser) -> None:
         "--on-error",
         default="record",
         choices=("record", "fail"),
-        help="what to do with an unreadable item: record its status in the store, or fail and end "
-        "the run (default: %(default)s)",
+        help="record: give an unreadable item a row with its status; fail: end the run (default: "
+        "%(default)s)",
     )
     add_follow_symlinks_argument(parser)
     add(
@@ -136,7 +136,8 @@ def add_machine_arguments(parser: ArgumentParser) -> None:
         const="",
         metavar="ADDRESS",
         help="embed on every node of a Ray cluster and join the parts (extra `ray`); without "
-        "ADDRESS, use $RAY_ADDRESS, a cluster on this machine, or a new one on this machine alone",
+        "ADDRESS: $RAY_ADDRESS, else a cluster that runs on this machine, else a new one on this "
+        "machine only",
     )
     parser.add_argument(
         "--shards", type=int, metavar="N", help="with --ray: number of shards (default: 4 per node)"
@@ -148,7 +149,7 @@ def add_follow_symlinks_argument(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--follow-symlinks",
         action="store_true",
-        help="read images that are links to places outside the dataset folder",
+        help="read images through symbolic links that lead out of the dataset folder",
     )
 
 
@@ -187,7 +188,7 @@ def add_search_arguments(parser: ArgumentParser) -> None:
     add("--split", **repeat, metavar="NAME", help="search only items of train, val, test or other")
     add("--label", **repeat, metavar="NAME", help="search only items that have this label")
     add("--model", metavar="MODEL", help="model directory or name (default: that of the store)")
-    add("--exact", action="store_true", help="compare every row even if there is an index")
+    add("--exact", action="store_true", help="compare every row, even if an index exists")
 
 
 def add_stale_argument(parser: ArgumentParser) -> None:
@@ -195,8 +196,8 @@ def add_stale_argument(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--skip-stale",
         action="store_true",
-        help="skip items that are not in the store or whose image has changed since (default: "
-        "they are an error and nothing is written)",
+        help="skip items that are not in the store or whose image has changed; without this flag "
+        "they are an error and nothing is written",
     )
 
 
@@ -215,7 +216,7 @@ def add_duplicate_arguments(parser: ArgumentParser) -> None:
         "--all-pairs",
         action="store_const",
         const=True,
-        help="compare every pair (default: only up to 200,000 items)",
+        help="compare every pair (always done up to 200,000 items)",
     )
     add(
         "--keep-split",

@@ -34,7 +34,7 @@ UPPER[5:20, 3:30] = LOWER[22:35, 4:40] = True
 
 MISSING = "annotations whose mask file does not exist"
 UNREADABLE = "annotations that cannot be read"
-OTHER_SIZE = "masks of another size than their image"
+OTHER_SIZE = "masks whose size differs from the image"
 FILES = "mask files that cannot be read"
 
 
@@ -207,7 +207,7 @@ def test_objects_of_a_damaged_class_mask_get_no_label(tmp_path: Path) -> None:
     assert {labels[a.label] for name in "cdef" for a in found[name]} == {"cat", "dog"}
     lost = counts(imported.losses)
     assert lost[FILES] == 1
-    assert lost["images listed for segmentation without a mask of classes"] == 1
+    assert lost["images listed for segmentation without a class mask"] == 1
 
 
 def test_datum_transform_embeds_masks_that_are_loaded_lazily(tmp_path: Path) -> None:

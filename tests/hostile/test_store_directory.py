@@ -98,12 +98,12 @@ LIES: dict[str, tuple[Callable[[Manifest], object], str]] = {
     "bytes": (part("n_bytes", 3), "not the file that the manifest names"),
     "dim": (field("dim", 17), "not the file that the manifest names"),
     "fingerprint": (field("run_fingerprint", "g"), "not the file that the manifest names"),
-    "first key": (part("first", ["train", "0035"]), "other items"),
-    "last key": (part("last", ["val", "0075"]), "other items"),
+    "first key": (part("first", ["train", "0035"]), "does not hold the items"),
+    "last key": (part("last", ["val", "0075"]), "does not hold the items"),
     "a shard that is not there": (part("name", "0-000099.h5"), "is missing"),
     "another shard": (
         lambda m: m["segments"][1].__setitem__("name", "0-000009.h5"),
-        "not the file|other items",
+        "not the file|does not hold the items",
     ),
 }
 

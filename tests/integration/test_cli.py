@@ -173,12 +173,12 @@ def test_the_same_command_again_re_uses_every_vector(tmp_path: Path) -> None:
 
     again = run(*command)
     assert again.returncode == 0
-    assert "0 computed, 1 re-used, 0 failed" in again.stdout
+    assert "0 computed, 1 reused, 0 failed" in again.stdout
     assert "has 1 row; unchanged images are not embedded again" in again.stderr
 
     anew = run(*command, "--restart")
     assert anew.returncode == 0
-    assert "1 computed, 0 re-used, 0 failed" in anew.stdout
+    assert "1 computed, 0 reused, 0 failed" in anew.stdout
     with open_store(tmp_path / "e.h5") as store:
         assert row_content(store) == first
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "e.h5"]
@@ -199,7 +199,7 @@ def test_ctrl_c_commits_what_is_embedded_and_says_how_to_go_on(tmp_path: Path) -
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
-    assert "the same command goes on from there" in errors
+    assert "Run the same command again to continue." in errors
     assert "Stopped by SIGINT; nothing is lost" in errors
     assert not store.exists()
     with open_store(tmp_path / "e.h5.work", partial=True) as so_far:
@@ -209,8 +209,8 @@ def test_ctrl_c_commits_what_is_embedded_and_says_how_to_go_on(tmp_path: Path) -
 
     done = run("datumaro-embed", *words)
     assert done.returncode == 0, done.stderr
-    assert f"{n_rows:,} rows of an earlier run kept" in done.stderr
-    assert f"{1200 - n_rows:,} computed, {n_rows:,} re-used, 0 failed" in done.stdout
+    assert f"{n_rows:,} rows are kept from an earlier run" in done.stderr
+    assert f"{1200 - n_rows:,} computed, {n_rows:,} reused, 0 failed" in done.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "e.h5"]
 
 

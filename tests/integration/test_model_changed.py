@@ -210,6 +210,6 @@ def test_a_model_that_is_replaced_in_a_run_costs_nothing(tmp_path: Path, model: 
     shutil.rmtree(model)
     model.with_name("old").rename(model)
     embed_source(source(40), target, EmbedOptions(model=str(model)), notify=said.append)
-    assert said[0].startswith("40 rows of an earlier run kept")
+    assert said[0].startswith("40 rows are kept from an earlier run")
     with open_store(target) as store:
         assert store.n_rows == 40

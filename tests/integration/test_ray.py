@@ -150,7 +150,7 @@ def test_a_killed_actor_is_replaced_and_its_shard_goes_on(
     assert lost.startswith("A worker was lost (")
     assert lost.endswith("is tried again.")
     assert len(found) == 1
-    assert "rows of an earlier run kept" in found[0]
+    assert "rows are kept from an earlier run" in found[0]
     assert 4 <= summary.n_reused < N_IMAGES
     with open_store(store) as opened:
         assert content(opened) == whole
@@ -181,7 +181,7 @@ def test_ctrl_c_keeps_what_is_embedded(
 def test_an_error_in_a_worker_is_ours(embed: Callable[..., EmbedSummary], tmp_path: Path) -> None:
     root = write_coco(tmp_path / "data", [("a.png", (8, 8)), ("b.png", (8, 8))])
     picture(1).save(root / "images" / "train" / "a.png")
-    with pytest.raises(ItemFailedError, match=r"train/b: .*run with --on-error record") as caught:
+    with pytest.raises(ItemFailedError, match=r"train/b: .*run with on_error record") as caught:
         embed(tmp_path / "e.h5", dataset=f"{root}:coco", shards=1, on_error="fail")
     assert str(caught.value.key) == "train/b"
     assert not (tmp_path / "e.h5").exists()

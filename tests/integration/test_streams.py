@@ -232,7 +232,7 @@ def test_a_fault_before_sealing_leaves_what_was_committed_and_no_more(
     said: list[str] = []
     sound = load()
     embed_source(source(n_items), tmp_path / "e.h5", options, encoder=sound, notify=said.append)
-    assert said[0].startswith(f"{n_kept} rows of an earlier run kept")
+    assert said[0].startswith(f"{n_kept} rows are kept from an earlier run")
 
 
 def test_a_fault_in_the_first_batch_leaves_what_an_earlier_run_committed(

@@ -131,7 +131,7 @@ def test_two_images_of_one_id_are_two_rows(tmp_path: Path) -> None:
     root = write_coco_dataset(tmp_path, images, [coco_box(1, 1), coco_box(2, 2, 2)])
     imported = import_all(root)
     assert described(imported) == {"train/a": [], "train/b": [], "train/c": [("bbox", "dog")]}
-    assert lost(imported) == {"annotations of an id that two images have": 1}
+    assert lost(imported) == {"annotations whose image id two images share": 1}
 
 
 def test_an_image_listed_twice_is_one_row_with_all_annotations(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_category_zero_keeps_its_label(tmp_path: Path) -> None:
         (
             [{"id": 1, "name": 7}, {"id": 2, "name": "7"}],
             {1: "7", 2: "7"},
-            "categories of one name",
+            "categories with the same name",
         ),
         ([{"id": 5}, {"id": 6, "name": ""}], {5: "5", 6: "6"}, "categories without a name"),
         ([{"id": 1, "name": "cat"}] * 2, {1: "cat"}, None),
@@ -269,9 +269,9 @@ def test_labels_are_the_names_of_the_categories(
 @pytest.mark.parametrize(
     ("category", "reason"),
     [
-        (1, "as two categories have its id"),
-        (77, "as their category is not declared"),
-        (None, "as they have no category"),
+        (1, "two categories have the id"),
+        (77, "category not declared"),
+        (None, "no category"),
     ],
 )
 def test_a_box_of_unknown_category_remains(tmp_path: Path, category: Any, reason: str) -> None:
@@ -280,7 +280,7 @@ def test_a_box_of_unknown_category_remains(tmp_path: Path, category: Any, reason
     root = write_coco_dataset(tmp_path, [coco_image(1, "a.jpg")], boxes, categories)
     imported = import_all(root)
     assert sorted(described(imported)["train/a"], key=str) == [("bbox", "cow"), ("bbox", None)]
-    assert lost(imported) == {f"annotations left without a label, {reason}": 1}
+    assert lost(imported) == {f"annotations left without a label: {reason}": 1}
 
 
 def test_categories_that_differ_between_subsets_go_by_name(tmp_path: Path) -> None:
@@ -374,7 +374,7 @@ def test_objects_of_one_id_stay_two_objects(tmp_path: Path) -> None:
     imported = import_all(write_coco_dataset(tmp_path, [coco_image(1, "a.jpg")], boxes))
     groups = {(a.group, a.label) for a in records(imported)["train/a"].annotations}
     assert groups == {(3, 0), (1, 1)}
-    assert lost(imported) == {"annotations numbered anew, as another has their id": 1}
+    assert lost(imported) == {"annotations with a duplicate id, renumbered": 1}
 
 
 # --- which files -------------------------------------------------------------------------------
@@ -450,7 +450,7 @@ def test_stuff_and_panoptic_annotations_beside_instances_are_named(tmp_path: Pat
     imported = import_all(tmp_path)
     (reason,) = imported.losses
     assert (reason.text, reason.count) == (
-        "annotation files not read beside those of another kind",
+        "annotation files of another task, not read",
         2,
     )
     assert reason.examples[1] == (
@@ -662,7 +662,9 @@ def test_other_json_files_are_no_annotations(
 def test_two_files_equally_near_are_an_error(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write_coco_dataset(tmp_path / name, [coco_image(1, "1.jpg")], [coco_box(1, 1)])
-    message = r"one/annotations/instances_train.json and two/.*json both .*Name the folder of one"
+    message = (
+        r"one/annotations/instances_train.json and two/.*json have the same name.*Pass the folder"
+    )
     with pytest.raises(DatasetReadError, match=message):
         import_dataset(str(tmp_path))
     assert len(import_all(tmp_path / "one").source) == 1

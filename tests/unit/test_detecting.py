@@ -147,7 +147,9 @@ def test_images_win_over_files_of_another_kind_beside_them(name: str, tmp_path: 
     for file in ("labels.csv", "train.csv", "clip.mp4", "meta.json", "clip.h5", "old.zip"):
         (root / file).write_text("name,label\na,b\n")
     if name in ("imagenet", "images"):
-        with pytest.raises(DatasetReadError, match=rf"no dataset format .* {root}:{expected} "):
+        with pytest.raises(
+            DatasetReadError, match=rf"no known dataset format .* {root}:{expected} "
+        ):
             import_dataset(str(root))
     else:
         assert detect_format(root) == expected
@@ -195,7 +197,7 @@ def test_a_folder_called_train_is_a_subset_only_where_it_can_be_no_class(
         assert detect_format(tmp_path) == expected
         return
     names = expected.split(" or ") if expected else []
-    said = " or ".join(f"{tmp_path}:{name}" for name in names) or "no dataset format is recognised"
+    said = " or ".join(f"{tmp_path}:{name}" for name in names) or "no known dataset format"
     with pytest.raises(DatasetReadError, match=said):
         import_dataset(str(tmp_path))
 
@@ -208,7 +210,7 @@ def write_text(path: Path) -> None:
 def test_subsets_without_labels_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     draw(tmp_path / "train/a.jpg", tmp_path / "val/b.jpg")
     assert import_dataset(str(tmp_path)).source.categories.labels == ()
-    assert "for subsets: no item has a label" in caplog.text
+    assert "as subsets: no item has a label" in caplog.text
     assert f"Name {tmp_path}:imagenet to read them as labels" in caplog.text
 
 
@@ -283,14 +285,14 @@ def test_extensions_in_upper_case_are_those_of_images(name: str, tmp_path: Path)
     ("files", "said"),
     [
         ([], ["no files"]),
-        (["a/b/x.txt"], ["1 .txt file in a/b/", "image_dir: not images alone"]),
+        (["a/b/x.txt"], ["1 .txt file in a/b/", "image_dir: not only images"]),
         (["images/a.jpg", "images/b.jpg"], ["2 .jpg files in images/", "coco: no annotations/*"]),
-        (["images/a.jpg", "conf.yaml"], ["yolo: no data.yaml", "as conf.yaml names no classes"]),
+        (["images/a.jpg", "conf.yaml"], ["yolo: no data.yaml", "(conf.yaml names no classes)"]),
         (["images/a.jpg", "labels/a.txt"], ["yolo: no data.yaml", "/images:image_dir"]),
         (["JPEGImages/a.jpg", "Annotations/a.xml"], ["voc: Annotations/*.xml, but no ImageSets"]),
-        (["cat/a.jpg", "dog/b.jpg", "README.txt"], ["as README.txt is none", ":imagenet where"]),
-        (["a.jpg", "notes.md"], ["not only images, as notes.md is none", "data:image_dir for"]),
-        (["annotations/x.json", "images/a.jpg"], ["as annotations/x.json is none"]),
+        (["cat/a.jpg", "dog/b.jpg", "README.txt"], ["(README.txt is not one)", ":imagenet where"]),
+        (["a.jpg", "notes.md"], ["not only images (notes.md is not one)", "data:image_dir for"]),
+        (["annotations/x.json", "images/a.jpg"], ["(annotations/x.json is not one)"]),
     ],
 )
 def test_what_is_not_recognised_says_what_was_looked_for(
@@ -357,7 +359,7 @@ def test_the_named_way_works_where_the_format_is_not_recognised(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("a.jpg", "is one image. Name its folder"),
+        ("a.jpg", "is a single image. Name its folder"),
         ("a.zip", "is an archive. Unpack it"),
         ("a.json", "has no COCO annotations"),
         ("a.txt", "is a file. Name the folder"),

@@ -16,9 +16,9 @@ from datumaro_embed.kinds import is_image_name
 from datumaro_embed.tally import Tally
 from support import assert_all_accounted
 
-UNUSED = "image files that no item has"
+UNUSED = "image files without an item"
 OTHER_TYPE = "image files of types that Datumaro does not look for"
-TWIN = "image files of a name that another has but for the extension"
+TWIN = "image files whose name differs from another only in the extension"
 
 
 def named(root: Path, files: list[str]) -> list[tuple[str, str]]:
@@ -225,7 +225,7 @@ def test_a_walk_ends_whatever_links_there_are(tmp_path: Path) -> None:
     walked = list(Fence(tmp_path).walk(losses))
     assert len(walked) <= 1 + 6 + 6 * 8
     assert {folder.path for folder in walked} >= {str(folder) for folder in folders}
-    assert {loss.text for loss in losses} == {"folders not entered, as many links lead there"}
+    assert {loss.text for loss in losses} == {"folders skipped because too many links lead there"}
 
 
 def test_folders_that_cannot_be_read_are_counted(tmp_path: Path) -> None:

@@ -286,7 +286,7 @@ def test_shards_without_a_manifest_are_not_cleaned_up_by_a_run(tmp_path: Path) -
     target = tmp_path / "store"
     embed(target, source(), QuickFiles())
     (target / "manifest.json").unlink()
-    with pytest.raises(StoreCorruptError, match=r"has 13 segments and no manifest\. .*repair"):
+    with pytest.raises(StoreCorruptError, match=r"has 13 segments but no manifest\. .*repair"):
         embed(target, source(), QuickFiles())
     assert len(list((target / "segments").iterdir())) == 13
     assert embed(target, source(), QuickFiles(), restart=True).n_reused == 0

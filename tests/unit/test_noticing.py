@@ -27,10 +27,10 @@ NAN, INF = math.nan, math.inf
 
 NO_AREA = "boxes of zero or negative width or height"
 BEYOND = "annotations that reach outside the image"
-OUTSIDE = "annotations wholly outside the image"
+OUTSIDE = "annotations entirely outside the image"
 NOT_FINITE = "annotations with coordinates that are NaN or infinite"
-MASK_SIZE = "masks of another size than their image"
-OTHER_SIZE = "images of another size than the dataset declares"
+MASK_SIZE = "masks whose size differs from the image"
+OTHER_SIZE = "images whose size differs from the declared one"
 
 
 @pytest.mark.parametrize(
@@ -176,4 +176,4 @@ def test_a_mask_of_voc_has_declared_classes_alone(tmp_path: Path) -> None:
     (item,) = imported.source
     assert [each.label for each in item.record(None, 1, b"").annotations] == [15]
     (loss,) = imported.losses
-    assert (loss.text, loss.count) == ("annotations that Datumaro refuses", 1)
+    assert (loss.text, loss.count) == ("annotations that Datumaro rejects", 1)

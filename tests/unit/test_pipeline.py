@@ -112,7 +112,7 @@ def test_a_device_that_is_gone_ends_the_run_with_its_cause_and_keeps_what_is_emb
             source(40), target, EmbedOptions(), encoder=Gone(batch_size=4), notify=said.append
         )
     assert not target.exists()
-    assert said == [f"8 rows are kept for '{target}'; the same command goes on from there."]
+    assert said == [f"8 rows are kept for '{target}'. Run the same command again to continue."]
     summary = embed_source(source(40), target, EmbedOptions(), encoder=FakeEncoder(batch_size=4))
     assert (summary.n_reused, summary.n_computed) == (8, 32)
     assert [path.name for path in target.parent.iterdir()] == ["e.h5"]
@@ -294,12 +294,12 @@ def test_on_error_fail_names_the_item_and_leaves_nothing_where_it_was_the_first(
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"batch_size": 0}, "--batch-size must be at least 1, not 0"),
-        ({"workers": -1}, "--workers must be at least 1"),
-        ({"streams": 0}, "--streams must be at least 1"),
-        ({"decode": "quick"}, "--decode must be exact or fast"),
-        ({"dtype": "int8"}, "--dtype must be float16 or float32"),
-        ({"on_error": "skip"}, "--on-error must be record or fail"),
+        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
+        ({"workers": -1}, "workers must be at least 1"),
+        ({"streams": 0}, "streams must be at least 1"),
+        ({"decode": "quick"}, "decode must be exact or fast"),
+        ({"dtype": "int8"}, "dtype must be float16 or float32"),
+        ({"on_error": "skip"}, "on_error must be record or fail"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(wrong: dict, message: str) -> None:
@@ -309,7 +309,7 @@ def test_options_that_mean_nothing_are_refused(wrong: dict, message: str) -> Non
 
 def test_summary_says_what_failed_and_why(tmp_path: Path) -> None:
     losses = Tally()
-    losses.add("items that Datumaro refuses: bad name", "train/7")
+    losses.add("items that Datumaro rejects: bad name", "train/7")
     summary = embed_source(
         source(9, {1, 2, 3, 4, 5}),
         tmp_path / "e.h5",
@@ -319,10 +319,10 @@ def test_summary_says_what_failed_and_why(tmp_path: Path) -> None:
     )
     text = "\n".join(summary.lines())
     assert "9 rows in" in text
-    assert "4 computed, 0 re-used, 5 failed in" in text
+    assert "4 computed, 0 reused, 5 failed in" in text
     assert "missing: 5" in text
     assert "train/001, train/002, train/003, …" in text
-    assert "lost on import:\n    1 item that Datumaro refuses: bad name (train/7)" in text
+    assert "lost on import:\n    1 item that Datumaro rejects: bad name (train/7)" in text
     with open_store(tmp_path / "e.h5") as store:
         assert store.provenance["lost_on_import"] == losses.to_json()
         assert store.provenance["versions"]["h5py"]
@@ -394,13 +394,13 @@ def test_the_whole_pipeline_runs_on_a_backend_in_memory() -> None:
             "e",
             encoder=encoder,
             backend=stores,
+            objects=True,
             captions=True,
+            min_object_px=1,
             progress=False,
             on_summary=summaries.append,
         ) as store:
-            assert store.n_rows == 9
+            assert (store.n_rows, store.count("objects"), store.count("captions")) == (9, 9, 9)
             assert store.verify() == []
             assert store.label_embeddings is not None
         assert [summary.n_reused for summary in summaries] == [n_reused]
-    with stores.open("e.captions.h5") as captions:
-        assert captions.n_rows == 9

@@ -83,7 +83,7 @@ def test_reprs_say_what_matters() -> None:
         "<DuplicateReport: 199 pairs (0 across splits) in 1 group of 200 items, threshold 0.95>"
     )
     summary = EmbedSummary("e.h5", 9, {}, Tally(), Tally(), 1.0, n_reused=4)
-    assert repr(summary) == "<EmbedSummary: 9 rows in e.h5: 5 computed, 4 re-used, 0 failed>"
+    assert repr(summary) == "<EmbedSummary: 9 rows in e.h5: 5 computed, 4 reused, 0 failed>"
 
 
 def test_repr_of_an_open_store(coco_store: Path) -> None:

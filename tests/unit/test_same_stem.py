@@ -143,5 +143,5 @@ def test_one_file_is_one_item() -> None:
         ("train", "a.jpg", "/y/a.jpg"),
     ]
     assert {reason.text: reason.count for reason in losses} == {
-        "items whose id another item has": 3
+        "items with the id of another item": 3
     }

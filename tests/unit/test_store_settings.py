@@ -117,7 +117,7 @@ def test_other_settings_re_use_nothing_of_a_finished_store(target: Path) -> None
     go(target)
     summary, said = go(target, Precise("bf16"))
     assert (summary.n_reused, summary.n_computed) == (0, WITH_IMAGE)
-    assert "f32 on CPU, and this run makes" in said[0]
+    assert "f32 on CPU, but this run makes" in said[0]
     assert "bf16 on CPU, so every image is embedded again" in said[0]
     with open_store(target) as store:
         assert store.vector_settings == "bf16 on CPU"
@@ -131,7 +131,7 @@ def test_an_unfinished_run_of_other_settings_is_refused_and_stays(target: Path) 
     work = target if target.suffix == "" else Path(f"{target}.work")
     with open_store(work, partial=True) as store:
         assert store.vector_settings == "f32 on CPU"
-    with pytest.raises(ModelMismatchError, match=r"unfinished run.*f32 on CPU, not .*--restart"):
+    with pytest.raises(ModelMismatchError, match=r"unfinished run.*f32 on CPU, not .*use restart"):
         go(target, Precise("bf16"))
     assert go(target)[0].n_reused > 0
     go(target, Precise("bf16"), restart=True)

@@ -18,7 +18,7 @@ NAMES = "names: [cat, dog]\n"
 CAT = ("bbox", "cat")
 DOG = ("bbox", "dog")
 NO_LABEL = "images without a label file, stored without annotations"
-UNUSED = "image files that no item has"
+UNUSED = "image files without an item"
 
 
 def write(root: Path, files: dict[str, str | None]) -> Path:
@@ -89,9 +89,9 @@ def test_utf_16_as_windows_writes_it(tmp_path: Path) -> None:
         ("0,.5,.5,.2,.2\n", "not numbers", ":1: 0,.5", 0),
         ("0 nan .5 .2 .2\n", "NaN or infinite", ":1: nan", 0),
         ("0 .5 .5 1e999 .2\n", "NaN or infinite", ":1: 1e999", 0),
-        ("0 .5 .5 1e300 .2\n", "beyond all images", ":1: ", 0),
-        (LINE + "\n7 .5 .5 .2 .2\n", "no name", ":3: class 7, and data.yaml names 0 to 1", 1),
-        ("-1 .5 .5 .2 .2\n", "no name", ":1: class -1", 0),
+        ("0 .5 .5 1e300 .2\n", "far outside the image", ":1: ", 0),
+        (LINE + "\n7 .5 .5 .2 .2\n", "unnamed class", ":3: class 7, but data.yaml names 0 to 1", 1),
+        ("-1 .5 .5 .2 .2\n", "unnamed class", ":1: class -1", 0),
         ("1.5 .5 .5 .2 .2\n", "not a whole number", ":1: 1.5", 0),
     ],
 )
@@ -135,7 +135,7 @@ def test_a_pose_is_a_box_and_its_points(tmp_path: Path) -> None:
     assert points.coords == pytest.approx((38.4, 25.6, 57.6, 38.4))
     assert points.visibility == (2, 1)
     assert first.group == points.group != 0
-    assert lost(imported) == {"label lines with keypoints of an unknown visibility": 1}
+    assert lost(imported) == {"label lines with an unknown keypoint visibility": 1}
 
 
 def test_the_image_under_images_is_the_one(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_what_the_description_leaves_out_is_no_row(tmp_path: Path) -> None:
     }
     imported = imported_all(tmp_path)
     assert paths(imported) == here
-    assert lost(imported) == {NO_LABEL: 3, UNUSED: 4, "label files that no item has": 1}
+    assert lost(imported) == {NO_LABEL: 3, UNUSED: 4, "label files without an item": 1}
     write(tmp_path, {"data.yaml": "path: other\n" + text})
     imported = imported_all(tmp_path)
     assert paths(imported) == {key: f"other/{path}" for key, path in here.items()}
@@ -195,7 +195,7 @@ def test_images_of_one_label_file_are_all_named(tmp_path: Path) -> None:
     imported = imported_all(tmp_path)
     assert described(imported) == {f"train/{name}": [CAT] for name in ("a", "a.jpg", "a.png")}
     (loss,) = imported.losses
-    assert loss.text == "label files that belong to several images, which all have the annotations"
+    assert loss.text == "label files that belong to several images, which all get the annotations"
     assert loss.count == 1
     assert loss.examples == (f"labels/train/a.txt: {', '.join(sorted(pictures))}",)
 
@@ -232,15 +232,15 @@ def test_class_names_go_by_their_keys(
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("names: {cat: 0}", "Write it as 0: cat"),
-        ("names: {-1: cat}", "Write it as 0: cat"),
-        ("names: {999999999999: cat}", "Write it as 0: cat"),
-        ("names: [[cat]]", "Write it as 0: cat"),
-        ("names: {0: cat, '0': dog}", "0 stands twice"),
+        ("names: {cat: 0}", "Write entries as 0: cat"),
+        ("names: {-1: cat}", "Write entries as 0: cat"),
+        ("names: {999999999999: cat}", "Write entries as 0: cat"),
+        ("names: [[cat]]", "Write entries as 0: cat"),
+        ("names: {0: cat, '0': dog}", "0 appears twice"),
         ("names: cat", "does not name the classes"),
         ("train: images", "does not name the classes"),
         ("names: [cat", "cannot be read as YAML"),
-        ("- cat", "says nothing of a dataset"),
+        ("- cat", "does not describe a dataset"),
         ("names: &a [*a]", "cannot be read as YAML"),
         ("[" * 1200, "cannot be read as YAML"),
     ],
@@ -304,7 +304,7 @@ def test_what_a_list_leaves_out_is_counted_and_what_is_missing_is_a_row(tmp_path
     }
     assert lost(imported) == {
         UNUSED: 2,  # b, d
-        "items whose id another item has": 1,
+        "items with the id of another item": 1,
         "splits of data.yaml not found": 1,
         NO_LABEL: 1,  # c: an image that is missing or unsafe has no other line than its row's
     }
@@ -386,7 +386,7 @@ def test_labels_without_an_image_are_counted(tmp_path: Path) -> None:
     }
     imported = imported_all(write(tmp_path, files))
     assert [(loss.text, loss.count, loss.examples) for loss in imported.losses] == [
-        ("label files that no item has", 2, ("labels/train/b.txt", "labels/train/c.txt"))
+        ("label files without an item", 2, ("labels/train/b.txt", "labels/train/c.txt"))
     ]
 
 
@@ -413,7 +413,7 @@ def test_darknet(tmp_path: Path, prefix: str) -> None:
     assert lost(imported) == {
         NO_LABEL: 2,
         UNUSED: 1,
-        "label lines of a class that has no name": 1,
+        "label lines with an unnamed class": 1,
         "label lines with values that are not numbers": 1,
     }
 
@@ -490,7 +490,7 @@ def test_images_that_cannot_be_read_keep_their_rows(tmp_path: Path) -> None:
     }
     imported = imported_all(write(tmp_path, files))
     assert described(imported) == {"train/a": [], "train/b": [], "train/c": []}
-    assert lost(imported) == {"label files left out, as the size of their image is unknown": 3}
+    assert lost(imported) == {"label files left out because the image size is unknown": 3}
 
 
 def test_links_out_of_the_dataset(tmp_path: Path) -> None:

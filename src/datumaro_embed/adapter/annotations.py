@@ -35,7 +35,7 @@ __all__ = [
     "read_annotations",
 ]
 
-UNDECLARED_LABEL = "annotations of a class that the dataset does not declare, stored without it"
+UNDECLARED_LABEL = "annotations with an undeclared class, stored without a label"
 
 _COORDS: dict[type[dm.Annotation], Callable[[Any], Sequence[float]]] = {
     dm.Bbox: lambda a: (a.x, a.y, a.w, a.h),
@@ -128,7 +128,7 @@ def geometry_notes(annotation: AnnotationRecord, width: int, height: int) -> Ite
     """
     coords = annotation.coords
     if annotation.rle and width and not annotation.rle.startswith(f'{{"size": [{height}, {width}]'):
-        yield "masks of another size than their image"
+        yield "masks whose size differs from the image"
     if not coords:
         return
     if not isfinite(sum(coords)):
@@ -141,7 +141,7 @@ def geometry_notes(annotation: AnnotationRecord, width: int, height: int) -> Ite
     if width and corners:
         x1, y1, x2, y2 = corners
         if _is_apart(x1, x2, width) or _is_apart(y1, y2, height):
-            yield "annotations wholly outside the image"
+            yield "annotations entirely outside the image"
         elif min(x1, y1) < -_ROUNDING_PX or max(x2 - width, y2 - height) > _ROUNDING_PX:
             yield "annotations that reach outside the image"
 
@@ -213,7 +213,7 @@ def _encoded(mask: dm.RleMask) -> Any:
         return parts[0]
     # Merging takes memory as the polygons' length; and NaN is compared with nothing.
     if not sum(float(np.abs(points).sum()) for points in parts) < _MAX_POLYGONS_PX:
-        raise ValueError("the polygons are too large, or no numbers")
+        raise ValueError("the polygons are too large, or not numbers")
     return mask.rle
 
 

@@ -63,7 +63,7 @@ def read_coco(path: Path, format_name: str, losses: Tally) -> tuple[Dataset, Pat
         if not _is_held(file, files, held):
             assert file.task is not None
             example = f"{relative(file.path, path)}: name {path}:coco_{file.task.name} to read it"
-            losses.add("annotation files not read beside those of another kind", example)
+            losses.add("annotation files of another task, not read", example)
     distinct = with_distinct_ids(items.values(), losses)
     dataset = Dataset.from_iterable(distinct, categories=categories.all, ann_types=set())
     return dataset, root
@@ -175,6 +175,6 @@ def _of_images(
             what = f"image {image_id}"
             reader.lose("annotations of images that are not listed", annotation, what)
         elif listed.item is None:
-            reader.lose("annotations of an id that two images have", annotation, f"id {image_id}")
+            reader.lose("annotations whose image id two images share", annotation, f"id {image_id}")
         else:
             yield listed, annotation

@@ -63,12 +63,12 @@ class CocoCategories:
             name, parent = entry.get("name"), entry.get("supercategory")
             if name is None or name == "":
                 example = f"{where}: {category_id}"
-                losses.add("categories without a name, called by their id", example)
+                losses.add("categories without a name, named by their id", example)
                 name = category_id
             name = str(name)
             if id_of.setdefault(name, category_id) != category_id:
                 example = f"{where}: {name}, {id_of[name]} and {category_id}"
-                losses.add("categories of one name, read as one", example)
+                losses.add("categories with the same name, merged", example)
             label = labels.find(name)[0]
             if label is None:
                 label = labels.add(name, parent=parent if isinstance(parent, str) else None)
@@ -112,7 +112,7 @@ def number_annotations(annotations: list[Any], reader: AnnotationReader) -> None
         if not isinstance(number, int) or number in seen:
             without.append(annotation)
             if number in seen:
-                reader.lose("annotations numbered anew, as another has their id", annotation)
+                reader.lose("annotations with a duplicate id, renumbered", annotation)
         else:
             seen.add(number)
             annotation["id"] = number
@@ -170,7 +170,7 @@ class AnnotationReader(_CocoBase):  # type: ignore[misc]
             if annotation.get(field) is None:
                 annotation[field] = default
         if any(isinstance(value, str) for value in annotation["bbox"]):
-            raise TypeError("text in the box")  # which Datumaro would add up as text
+            raise TypeError("the box contains text")  # which Datumaro would add up as text
         if self.task is CocoTask.person_keypoints:
             self._task = self.task if annotation.get("keypoints") else CocoTask.instances
         self._load_annotations(annotation, info, found)
@@ -199,15 +199,15 @@ class AnnotationReader(_CocoBase):  # type: ignore[misc]
         """As Datumaro's, but 0 may be a category, and without a known one the box remains."""
         category = as_id(annotation.get("category_id"))
         label = self._label_of.get(category) if category is not None else None
-        why = "their category is not declared"
+        why = "category not declared"
         if category is None:
-            why = "they have no category"
+            why = "no category"
         elif category in self._label_of:
-            why = "two categories have its id"
+            why = "two categories have the id"
         elif category == 0:  # undeclared, 0 is COCO's word for no category
             return None
         if label is None:
-            self._unlabelled = f"annotations left without a label, as {why}"
+            self._unlabelled = f"annotations left without a label: {why}"
         return label
 
 

@@ -37,7 +37,7 @@ def read_document(path: Path) -> Document:
     document = _parse(path)
     if not isinstance(document, dict) or "images" not in document:
         kind = f"a JSON {_kind(document)}" if not isinstance(document, dict) else "JSON"
-        raise _refused(path, f"{kind} without a list of images, which is not COCO")
+        raise _refused(path, f"{kind} without a list of images, so not COCO")
     for name in ("images", "annotations", "categories"):
         if document.get(name) is None:
             document[name] = []

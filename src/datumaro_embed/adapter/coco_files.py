@@ -52,7 +52,7 @@ _ROBOFLOW = "_annotations.coco.json"
 _ANNOTATIONS = "annotations"
 _MANY = 50  # a folder with more JSON files has one for each image, which is not COCO
 _N_SAMPLED = 50
-_NOT_NEAREST = "annotation files not read, as others lie nearer or bear the usual names"
+_NOT_NEAREST = "annotation files not read: others have standard names or are closer to the root"
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +221,7 @@ def _one_of_each(files: list[CocoFile], path: Path, losses: Tally) -> list[CocoF
             continue
         if len(first.path.parts) == len(file.path.parts):
             both = f"{relative(first.path, path)} and {relative(file.path, path)}"
-            what = f"{both} both say {file.path.stem}. Name the folder of one of them."
+            what = f"{both} have the same name. Pass the folder of one of them."
             raise read_error(path, what)
         losses.add(_NOT_NEAREST, relative(file.path, path))
     order = list(CocoTask)  # instances first: keypoints join them

@@ -110,7 +110,7 @@ class SourceItem:
                 annotations[index] = replace(annotation, label=-1)
                 notes.append(UNDECLARED_LABEL)
         if stored and declared and declared not in (stored, (width, height)):
-            notes.append("images of another size than the dataset declares")
+            notes.append("images whose size differs from the declared one")
         attributes: dict[str, Any] = jsonable(self.item.attributes)
         if rule is not None:
             attributes["exif_boxes"] = rule.value
@@ -169,8 +169,8 @@ class SourceDataset:
         if isinstance(dataset, type) or not callable(getattr(dataset, "categories", None)):
             raise UsageError(
                 f"{reprlib.repr(dataset)} is not a Datumaro dataset. Pass one, such as "
-                "Dataset.import_from(PATH) or Dataset.from_iterable(ITEMS), where "
-                "`from datumaro.components.dataset import Dataset`."
+                "Dataset.import_from(PATH) or Dataset.from_iterable(ITEMS) "
+                "(`from datumaro.components.dataset import Dataset`)."
             )
         categories: Mapping[AnnotationType, DmCategories] = dataset.categories()
         self.categories: Categories = categories_record(categories)

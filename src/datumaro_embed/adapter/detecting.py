@@ -48,11 +48,10 @@ def detect_format(path: Path) -> str:
     if len(formats) > 1:
         ways = " or ".join(f"{path}:{name}" for name in formats)
         if "imagenet" in formats:
-            ways += " (where the folders at the top are subsets, not labels)"
+            ways += " (for top-level folders that are subsets, not labels)"
         raise read_error(
             path,
-            f"holds what more than one format has ({', '.join(formats)}). "
-            f"Name the one to read: {ways}.",
+            f"fits more than one format ({', '.join(formats)}). Name the one to read: {ways}.",
         )
     if not formats:
         raise read_error(path, _unrecognised(path) if path.is_dir() else _no_folder(path))
@@ -150,8 +149,8 @@ def _unrecognised(path: Path) -> str:
         if folder != path:
             ways.insert(0, f"{path}:imagenet where folders name labels")
     return (
-        f"no dataset format is recognised here. Found: {found_files(path)}. Looked for: "
-        f"{'; '.join(_lacking(path))}. Check the path, or name the format, as {' or '.join(ways)}."
+        f"no known dataset format here. Found: {found_files(path)}. Looked for: "
+        f"{'; '.join(_lacking(path))}. Check the path, or name the format: {' or '.join(ways)}."
     )
 
 
@@ -161,16 +160,16 @@ def _lacking(path: Path) -> Iterator[str]:
         yield "coco: no annotations/*.json"
     else:
         name = json_file.relative_to(path).as_posix()
-        yield f"coco: no JSON file with images and annotations (as {name} is none)"
+        yield f"coco: no JSON file with images and annotations ({name} is not one)"
     yaml = next(path.glob("*.y*ml"), None)
-    names = f" (as {yaml.name} names no classes)" if yaml else ""
+    names = f" ({yaml.name} names no classes)" if yaml else ""
     yield f"yolo: no data.yaml, and no obj.data{names}"
     xml = next(path.glob("Annotations/**/*.xml"), None)
     yield f"voc: {'Annotations/*.xml, but ' if xml else ''}no ImageSets/*/*.txt"
     other = next((file for file in _own_files(path) if not is_image_name(file.name)), None)
     if other is not None:
-        yield f"imagenet: not only images, as {other.relative_to(path).as_posix()} is none"
-        yield "image_dir: not images alone in one folder"
+        yield f"imagenet: not only images ({other.relative_to(path).as_posix()} is not one)"
+        yield "image_dir: not only images in one folder"
     else:
         yield "imagenet: no CLASS/*.jpg, and no train/CLASS/*.jpg"
         yield "image_dir: no images"
@@ -182,7 +181,7 @@ def _no_folder(path: Path) -> str:
     if is_part_of_store(path):
         return "is an embedding store. Name the dataset that it was made from."
     if is_image_name(path.name):
-        return f"is one image. Name its folder, as {path.parent}:image_dir."
+        return f"is a single image. Name its folder: {path.parent}:image_dir."
     if suffix == ".zip":
         return (
             f"is an archive. Unpack it and name the folder, or {path}:image_zip to embed "

@@ -127,7 +127,7 @@ def _reason(name: str, taken: dict[str, str]) -> tuple[str, str] | None:
     """Return why an image has no item, and what to add to its name; nothing for a mask."""
     stem, extension = os.path.splitext(name)
     if stem in taken:
-        reason = "image files of a name that another has but for the extension"
+        reason = "image files whose name differs from another only in the extension"
         return reason, f" beside {taken[stem]}"
     if _MASK_SUFFIX.search(stem) and _MASK_SUFFIX.sub("", stem) in taken:
         return None
@@ -135,4 +135,4 @@ def _reason(name: str, taken: dict[str, str]) -> tuple[str, str] | None:
         return "image files whose name cannot be an id", ""
     if extension.lower() not in DATUMAROS:
         return "image files of types that Datumaro does not look for", ""
-    return "image files that no item has", ""
+    return "image files without an item", ""

@@ -70,7 +70,7 @@ class Fence:
             path, real, above, is_linked = pending.pop()
             by_link[real] += is_linked
             if is_linked and by_link[real] > _MAX_BY_LINK:
-                losses.add("folders not entered, as many links lead there", self.relative(path))
+                losses.add("folders skipped because too many links lead there", self.relative(path))
                 continue
             try:
                 files, links, folders = _scan(path)

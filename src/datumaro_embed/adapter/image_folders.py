@@ -69,7 +69,7 @@ def detect_image_folders(path: Path) -> list[str]:
 def read_images(path: Path, losses: Tally, *, follow_symlinks: bool) -> Dataset:
     """Read every image below a folder, without labels; Datumaro reads the folder's own alone."""
     if not path.is_dir():
-        raise read_error(path, "is no folder of images. Name one.")
+        raise read_error(path, "is not a folder of images. Name one.")
     fence = Fence(path, follow_symlinks)
     items = []
     for folder in fence.walk(losses):

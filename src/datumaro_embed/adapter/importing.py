@@ -67,7 +67,7 @@ class _CountingPolicy(ImportErrorPolicy):  # type: ignore[misc]
         self, error: ItemImportError | AnnotationImportError, things: str = "annotations"
     ) -> None:
         item_id, subset = error.item_id
-        reason = f"{things} that Datumaro refuses"
+        reason = f"{things} that Datumaro rejects"
         self._losses.add(reason, f"{subset}/{item_id}: {error.__cause__}")
 
 
@@ -132,7 +132,7 @@ def _warn_of_labels(path: Path, format_name: str, dataset: Dataset) -> None:
         meaning = f"labels. Name {path}:image_dir to read the images without labels."
     else:
         meaning = f"subsets: no item has a label. Name {path}:imagenet to read them as labels."
-    log.warning("%s: read as %s, which takes folder names for %s", path, format_name, meaning)
+    log.warning("%s: read as %s, which uses folder names as %s", path, format_name, meaning)
 
 
 def _read(
@@ -218,7 +218,9 @@ def _explain(path: Path, format_name: str | None, error: Exception) -> str:
     if isinstance(cause, PermissionError):
         return f"{cause.filename or path}: cannot be read. Check its permissions."
     if isinstance(cause, DatasetNotFoundError):
-        return f"{path}: no {format_name} dataset found here.{_found(path)} Check path and format."
+        return (
+            f"{path}: no {format_name} dataset found here.{_found(path)} Check the path and format."
+        )
     what = f"{type(cause).__name__}: {cause}".splitlines()[0]
     other = f", or name {path}:image_dir for images without annotations" if path.is_dir() else ""
     what = f"as {format_name} ({what})" if format_name else f"({what})"

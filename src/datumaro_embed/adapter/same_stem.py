@@ -37,7 +37,7 @@ def with_distinct_ids(items: Iterable[DatasetItem], losses: Tally) -> list[Datas
         for item in same:
             path = _path(item)
             if images and (path in images or not path):
-                losses.add("items whose id another item has", f"{subset}/{item_id}: {path}")
+                losses.add("items with the id of another item", f"{subset}/{item_id}: {path}")
                 continue
             new_id = item_id
             while images and (subset, new_id) in taken:

@@ -89,7 +89,7 @@ def refused_items(path: Path, refused: Iterable[tuple[str, str]]) -> Iterator[Da
 
 
 def count_missing_masks(path: Path, losses: Tally) -> None:
-    """Count images listed for segmentation without a mask of classes, where others have one.
+    """Count images listed for segmentation without a class mask, where others have one.
 
     Datumaro refuses the whole item then if it has a mask of objects.
     """
@@ -101,4 +101,4 @@ def count_missing_masks(path: Path, losses: Tally) -> None:
         if len(missing) < len(listed):  # a test set has none
             for name in missing:
                 example = f"{listing.stem}/{name}"
-                losses.add("images listed for segmentation without a mask of classes", example)
+                losses.add("images listed for segmentation without a class mask", example)

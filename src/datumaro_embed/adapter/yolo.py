@@ -125,8 +125,8 @@ def refuse_stand_ins(source: SourceDataset) -> None:
         for image in sorted(unused.get(Path(path).stem, ()), key=lambda i: i.subset != key.subset):
             raise read_error(
                 path,
-                f"Datumaro takes it for the image of {key}, which is {image.path}. Move it out of "
-                f"{file.parent}, or run `datumaro-embed embed`, which reads the other.",
+                f"Datumaro uses it as the image of {key}, but that is {image.path}. Move it out of "
+                f"{file.parent}, or run `datumaro-embed embed`, which reads the right one.",
             )
 
 
@@ -187,7 +187,7 @@ class _LabelReader:
             return [], None
         size = _upright_size(image) if image else None
         if size is None:
-            self._losses.add("label files left out, as the size of their image is unknown", where)
+            self._losses.add("label files left out because the image size is unknown", where)
             return [], None
         annotations: list[Annotation] = []
         for index, (number, line) in enumerate(lines):  # the index is Datumaro's id
@@ -218,8 +218,8 @@ class _LabelReader:
             raise _BadLineError("label lines whose class is not a whole number", text)
         if not 0 <= value < self._n_classes:
             raise _BadLineError(
-                "label lines of a class that has no name",
-                f"class {int(value)}, and {self._source} names 0 to {self._n_classes - 1}",
+                "label lines with an unnamed class",
+                f"class {int(value)}, but {self._source} names 0 to {self._n_classes - 1}",
             )
         return int(value)
 
@@ -230,7 +230,7 @@ def _pose(values: list[float], step: int, size: Size, label: int, index: int) ->
     points = [value for at in range(0, len(keypoints), step) for value in keypoints[at : at + 2]]
     seen = [int(value) for value in keypoints[2::step]] if step == 3 else None
     if seen is not None and not set(seen) <= {0, 1, 2}:
-        raise _BadLineError("label lines with keypoints of an unknown visibility", seen)
+        raise _BadLineError("label lines with an unknown keypoint visibility", seen)
     return [
         Bbox(*_box(values, size), label=label, id=index, group=index + 1),
         Points(_pixels(points, size), seen, label=label, id=index, group=index + 1),
@@ -260,7 +260,7 @@ def _pixels(values: Sequence[float], size: Size) -> list[float]:
     height, width = size
     pixels = [value * (height if at % 2 else width) for at, value in enumerate(values)]
     if not all(abs(value) < _MAX_PX for value in pixels):
-        raise _BadLineError("label lines with values beyond all images", max(values, key=abs))
+        raise _BadLineError("label lines with values far outside the image", max(values, key=abs))
     return pixels
 
 

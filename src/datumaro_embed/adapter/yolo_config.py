@@ -68,7 +68,7 @@ class _TextLoader(yaml.BaseLoader):  # type: ignore[misc]
         counts = Counter(str(key.value) for key, _ in node.value)
         for key, count in counts.most_common(1):
             if count > 1:
-                raise ConstructorError(None, None, f"{key} stands twice", node.start_mark)
+                raise ConstructorError(None, None, f"{key} appears twice", node.start_mark)
         found: dict[Any, Any] = super().construct_mapping(node, deep)
         return found
 
@@ -157,7 +157,7 @@ def _load_yaml(file: Path) -> dict[str, Any]:
         what = " ".join(str(error).split())
         raise read_error(file, f"it cannot be read as YAML ({what}). Correct the file.") from error
     if not isinstance(content, dict):
-        raise read_error(file, "it says nothing of a dataset. Add names, train and val.")
+        raise read_error(file, "it does not describe a dataset. Add names, train and val.")
     return {str(key): value for key, value in content.items()}
 
 
@@ -195,7 +195,7 @@ def _names(raw: object, count: object, file: Path, losses: Tally) -> tuple[str, 
     by_number = _numbered(raw, file)
     n_classes = max(*by_number, min(_whole(count) or 0, _MAX_CLASSES) - 1, -1) + 1
     if not n_classes:
-        raise read_error(file, "it does not name the classes. Add names, as names: [cat, dog].")
+        raise read_error(file, "it does not name the classes. Add them, as in names: [cat, dog].")
     names: dict[str, None] = {}
     taken = set(by_number.values())
     for number in range(n_classes):
@@ -203,7 +203,7 @@ def _names(raw: object, count: object, file: Path, losses: Tally) -> tuple[str, 
         if not name:
             reason, name = "classes without a name", f"class_{number}"
         elif name in names:
-            reason, name = "classes of a name that another class has", f"{name}_{number}"
+            reason, name = "classes with the name of another class", f"{name}_{number}"
         while reason and (name in names or name in taken):
             name += "_"
         if reason:
@@ -221,8 +221,8 @@ def _numbered(raw: object, file: Path) -> dict[int, str]:
         if number is None or not is_new or not isinstance(name, str):
             raise read_error(
                 file,
-                f"names has an entry that is no class number with one name "
-                f"({str(key)[:40]}: {str(name)[:40]}). Write it as 0: cat, each number once.",
+                f"names has an entry that is not a class number and its name "
+                f"({str(key)[:40]}: {str(name)[:40]}). Write entries as 0: cat, each number once.",
             )
         by_number[number] = name
     return by_number

@@ -114,7 +114,7 @@ class _Finder:
                         yield image
 
     def count_labels(self, images: list[YoloImage]) -> None:
-        """Count label files that no item has, and those that are several images'."""
+        """Count label files without an item, and those that are several images'."""
         owners: dict[str, str] = {}
         shared: dict[str, dict[str, None]] = {}
         for image in images:
@@ -122,7 +122,7 @@ class _Finder:
                 shared.setdefault(image.label, {first: None})[image.path] = None
         for label, paths in shared.items():
             self._losses.add(
-                "label files that belong to several images, which all have the annotations",
+                "label files that belong to several images, which all get the annotations",
                 f"{self._fence.relative(label)}: {', '.join(map(self._fence.relative, paths))}",
             )
         for folder, names in self._files.items():
@@ -131,7 +131,7 @@ class _Finder:
                     path = os.path.join(folder, name)
                     is_label = name.endswith(".txt") and name.lower() not in _NO_LABELS
                     if is_label and path not in owners:
-                        self._losses.add("label files that no item has", self._fence.relative(path))
+                        self._losses.add("label files without an item", self._fence.relative(path))
 
     def _of_list(self, key: str, file: str) -> Iterator[YoloImage]:
         try:

@@ -72,7 +72,7 @@ def _describe_info(parser: ArgumentParser) -> Callable[..., int]:
         "if the store is unfinished."
     )
     add = parser.add_argument
-    add("store", type=Path)
+    add("store", type=Path, help="store file or folder")
     add("--items", type=int, default=0, metavar="N", help="print the first N items and vectors")
     add("--failed", action="store_true", help="print every item that failed, with its reason")
     return _info
@@ -91,10 +91,10 @@ def _info(store: Path, items: int, failed: bool) -> int:
 
 def _describe_verify(parser: ArgumentParser) -> Callable[..., int]:
     parser.description = (
-        "Check the checksum of every row and, with --dataset, every item and annotation. The exit "
+        "Check all checksums; with --dataset also compare every item and annotation. The exit "
         "status is 1 if anything differs."
     )
-    parser.add_argument("store", type=Path)
+    parser.add_argument("store", type=Path, help="store file or folder")
     parser.add_argument("--dataset", metavar="PATH[:FORMAT]", help="compare with this dataset")
     add_follow_symlinks_argument(parser)
     add_partial_argument(parser)
@@ -107,7 +107,7 @@ def _verify(store: Path, dataset: str | None, follow_symlinks: bool, partial: bo
 
     with opened_store(store, partial=partial) as opened:
         problems = opened.verify()
-        ways = f"run `datumaro-embed repair {store} -o NEW` to save the sound rows"
+        ways = f"run `datumaro-embed repair {store} -o NEW` to save the intact rows"
         if not problems:
             ways = "run the same `embed` command again to update what has changed"
         if dataset is not None:
@@ -123,11 +123,11 @@ def _verify(store: Path, dataset: str | None, follow_symlinks: bool, partial: bo
 
 def _describe_search(parser: ArgumentParser) -> Callable[..., int]:
     parser.description = (
-        "Print the items nearest to a query, best first. Several queries are averaged. Texts are "
-        "embedded as typed, with the model that made the store."
+        "Print the items nearest to a query, best first. Several queries are combined "
+        "by their mean. Texts are embedded as typed, with the model that made the store."
     )
     add = parser.add_argument
-    add("store", type=Path)
+    add("store", type=Path, help="store file or folder")
     add("queries", nargs="*", metavar="QUERY", help="text to search for")
     add_search_arguments(parser)
     add("--json", action="store_true", dest="as_json", help="print one JSON object")
@@ -193,10 +193,10 @@ def _search(
 
 def _describe_duplicates(parser: ArgumentParser) -> Callable[..., int]:
     parser.description = (
-        "Print groups of near-duplicate items, starting with groups across train, val and test. "
+        "Print groups of near-identical items, those across train, val and test first. "
         "`datum transform -t clip_duplicates` removes them."
     )
-    parser.add_argument("store", type=Path)
+    parser.add_argument("store", type=Path, help="store file or folder")
     add_duplicate_arguments(parser)
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", dest="as_json", help="print one JSON object")
@@ -219,7 +219,7 @@ def _duplicates(store: Path, as_json: bool, csv: Path | None, partial: bool, **f
 def _describe_report(parser: ArgumentParser) -> Callable[..., int]:
     parser.description = (
         "Write one HTML file that needs no network: an overview of the dataset, a map of the "
-        "embeddings, duplicates and leaks, failures. Requires the `report` extra."
+        "embeddings, duplicates, leaks and failures. Requires the `report` extra."
     )
     add = parser.add_argument
     add("store", type=Path, help="store file or folder")
@@ -228,7 +228,7 @@ def _describe_report(parser: ArgumentParser) -> Callable[..., int]:
         "--media-root",
         type=Path,
         metavar="DIR",
-        help="folder of the images (default: where they were when they were embedded)",
+        help="folder of the images (default: the folder that they were embedded from)",
     )
     add("--umap", action="store_true", help="add a UMAP to the PCA map; takes seconds to minutes")
     add(
@@ -266,7 +266,7 @@ def _describe_convert(parser: ArgumentParser) -> Callable[..., int]:
         "--to",
         required=True,
         choices=("parquet", "npy", "csv", "faiss", "coco"),
-        help="parquet, csv and coco write a file; npy and faiss (extra `faiss`) a directory",
+        help="parquet, csv and coco write a file, npy and faiss (extra `faiss`) a directory",
     )
     add_output_argument(parser, "OUT")
     add("--embedded-only", action="store_true", help="leave out items without a vector")

@@ -13,7 +13,7 @@ from .console import say
 
 
 def _describe_pull(parser: ArgumentParser) -> Callable[..., int]:
-    parser.description = "Download a model that a hub repository offers as ONNX or OpenVINO IR."
+    parser.description = "Download a model that a hub repository provides as ONNX or OpenVINO IR."
     parser.epilog = f"Names: {', '.join(CATALOGUE)}."
     add = parser.add_argument
     add("name", metavar="NAME", help="a name from the list below, or a hub repository, OWNER/NAME")
@@ -21,10 +21,15 @@ def _describe_pull(parser: ArgumentParser) -> Callable[..., int]:
         parser,
         "DIR",
         required=False,
-        help="model directory to create (default: where --model finds NAME)",
+        help="model directory to create (default: the one that `--model NAME` looks in)",
     )
     add("--revision", help="branch, tag or commit")
-    add("--precision", default="fp32", choices=("fp32", "fp16"))
+    add(
+        "--precision",
+        default="fp32",
+        choices=("fp32", "fp16"),
+        help="precision of the weights (default: %(default)s)",
+    )
     add("--overwrite", action="store_true", help="replace DIR")
     return _pull
 
@@ -48,26 +53,31 @@ def _describe_export_model(parser: ArgumentParser) -> Callable[..., int]:
     )
     add_output_argument(parser, "DIR", help="model directory to create")
     add("--revision", help="revision of a Hugging Face id")
-    add("--precision", default="fp32", choices=("fp32", "fp16", "int8"))
+    add(
+        "--precision",
+        default="fp32",
+        choices=("fp32", "fp16", "int8"),
+        help="precision of the weights (default: %(default)s)",
+    )
     add("--overwrite", action="store_true", help="replace DIR")
     add = parser.add_argument_group("with --precision int8").add_argument
-    add("--calibrate", metavar="PATH[:FORMAT]", help="dataset to measure activations on (required)")
+    add("--calibrate", metavar="PATH[:FORMAT]", help="dataset to calibrate on (required)")
     add(
         "--calibration-items",
         type=int,
         default=300,
         metavar="N",
-        help="number of items to measure (default: %(default)s)",
+        help="number of images to calibrate on (default: %(default)s)",
     )
     add(
         "--min-recall",
         type=float,
         default=0.95,
         metavar="R",
-        help="refuse a model that keeps a smaller share of the ten nearest neighbors "
+        help="minimum share of the ten nearest neighbors that the INT8 model must keep "
         "(default: %(default)s)",
     )
-    add("--force", action="store_true", help="write the model even if its recall is lower")
+    add("--force", action="store_true", help="write the model even if it keeps a smaller share")
     return _export_model
 
 

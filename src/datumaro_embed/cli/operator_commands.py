@@ -21,7 +21,7 @@ def _describe_merge(parser: ArgumentParser) -> Callable[..., int]:
         type=Path,
         nargs="+",
         metavar="STORE",
-        help="a store, or a folder STORE.parts that runs with --shard have filled",
+        help="a store, or a folder STORE.parts that runs with --shard have written",
     )
     add_output_argument(parser, _STORE, type=str, help="store to write; see --replace")
     add(
@@ -46,10 +46,10 @@ def _merge(stores: list[Path], output: str, **options: Any) -> int:
 
 def _describe_repair(parser: ArgumentParser) -> Callable[..., int]:
     parser.description = (
-        "Write a new store with every row whose checksum is right, and mark the other rows so that "
-        "`embed` embeds them again. The damaged store is not changed."
+        "Write a new store with every block of 1,024 rows whose checksums are right, and mark the "
+        "other rows for `embed` to compute again. The damaged store is not changed."
     )
-    parser.add_argument("store", type=Path)
+    parser.add_argument("store", type=Path, help="damaged store file or folder")
     add_output_argument(parser, _STORE, type=str)
     add_partial_argument(parser)
     return _repair
@@ -62,8 +62,8 @@ def _repair(store: Path, output: str, partial: bool) -> int:
 
 
 def _describe_compact(parser: ArgumentParser) -> Callable[..., int]:
-    parser.description = "Rewrite small neighboring segments as larger ones. No row changes."
-    parser.add_argument("store", type=Path)
+    parser.description = "Join neighboring small segments into larger ones. No row changes."
+    parser.add_argument("store", type=Path, help="store folder")
     return _compact
 
 
@@ -77,11 +77,11 @@ def _compact(store: Path) -> int:
 
 def _describe_index(parser: ArgumentParser) -> Callable[..., int]:
     parser.description = (
-        "Write an approximate index (HNSW) next to the store, as STORE.usearch. `search` uses it "
-        "for queries without filters and up to 1,000 hits. It pays off from a few hundred thousand "
-        "items."
+        "Write an approximate index (HNSW) next to the store, as STORE.usearch. If it exists, "
+        "`search` uses it for queries without filters and up to 1,000 hits. Useful from a few "
+        "hundred thousand items."
     )
-    parser.add_argument("store", type=Path)
+    parser.add_argument("store", type=Path, help="store file or folder")
     parser.add_argument(
         "--rebuild", action="store_true", help="build the index again even if it is up to date"
     )
@@ -95,7 +95,7 @@ def _index(store: Path, rebuild: bool) -> int:
 
 
 def _describe_import(parser: ArgumentParser) -> Callable[..., int]:
-    parser.description = "Make a store from vectors and ids, or from the output of `convert`."
+    parser.description = "Make a store from vectors and ids, or from a `convert` output."
     add = parser.add_argument
     add(
         "vectors",
@@ -115,7 +115,7 @@ def _describe_import(parser: ArgumentParser) -> Callable[..., int]:
         "--subset",
         default="default",
         metavar="NAME",
-        help="subset of items that name none (default: %(default)s)",
+        help="subset of items without one (default: %(default)s)",
     )
     add(
         "--dtype",
@@ -134,7 +134,7 @@ def _import(vectors: Path, output: Path, **options: Any) -> int:
 
 COMMANDS = {
     "merge": ("join stores of the same model", _describe_merge),
-    "repair": ("save the sound rows of a damaged store", _describe_repair),
+    "repair": ("write the intact rows of a damaged store to a new store", _describe_repair),
     "compact": ("join the small segments of a store directory", _describe_compact),
     "index": ("speed up searches of a large store", _describe_index),
     "import": ("make a store from existing vectors", _describe_import),

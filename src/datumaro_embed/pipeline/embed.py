@@ -222,8 +222,8 @@ def embed_source(
             rows.flush()
             interrupts.raise_received()
             if known.n_damaged:
-                lost = counted(known.n_damaged, "vectors")
-                notify(f"{lost} in '{run.target}' damaged (see `verify`) and computed again.")
+                lost = counted(known.n_damaged, "damaged vectors")
+                notify(f"Computed {lost} of '{run.target}' again.")
             run.set_categories(source.categories, _label_vectors(encoder, source))
             encoder.confirm()
             facts |= {"objects": options.object_options.to_json()} if objects else {}
@@ -289,7 +289,7 @@ def _whole_stores(
             whole = open_store(path, partial=True)
             if not whole.kind.same_model(kind):
                 raise whole.kind.mismatch(
-                    path, kind, "Choose another path, or add --restart to replace it."
+                    path, kind, "Choose another path, or use ``restart`` to replace it."
                 )
             yield whole
 
@@ -322,8 +322,8 @@ def _refuse_other_images(
     groups = [vectors for vectors in groups if len(vectors)]
     if groups and not any(vectors.has_any_of(source) for vectors in groups):
         raise StoreExistsError(
-            f"'{run.target}' has vectors of {sum(map(len, groups)):,} images, and none of them is "
-            "in this dataset. Choose another path, or add --restart to replace it.",
+            f"'{run.target}' has vectors of {sum(map(len, groups)):,} images, but none of them is "
+            "in this dataset. Choose another path, or use ``restart`` to replace it.",
             path=run.target,
         )
 
@@ -405,7 +405,7 @@ def _label_vectors(encoder: ImageEncoder, source: SourceDataset) -> Vector | Non
 def _item_failed(record: ItemRecord) -> ItemFailedError:
     return ItemFailedError(
         f"{record.key}: {record.error} ({record.status.name.lower()}). Fix or remove the file, "
-        "or run with --on-error record.",
+        "or run with ``on_error`` record.",
         key=record.key,
     )
 

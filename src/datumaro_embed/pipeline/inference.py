@@ -118,11 +118,11 @@ class Inference:
         encoder = self._encoder
         if vectors.shape != (len(batch), encoder.dim):
             raise InferenceError(
-                f"Encoder {encoder.name} gave an array of shape {vectors.shape} for {len(batch)} "
-                "images. Check it with datumaro_embed.testing.EncoderContract."
+                f"Encoder {encoder.name} returned an array of shape {vectors.shape} for "
+                f"{len(batch)} images. Check it with datumaro_embed.testing.EncoderContract."
             )
         if not np.isfinite(vectors).all():
             raise InferenceError(
-                "The model gave values that are not finite. Try `--precision f32`."
+                "The model returned values that are not finite. Try `--precision f32`."
             )
         return list(vectors)

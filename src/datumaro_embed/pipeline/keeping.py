@@ -34,4 +34,4 @@ def keeping(run: StoreWriter, notify: Callable[[str], None]) -> Iterator[None]:
 def _say_kept(run: StoreWriter, n_rows: int, notify: Callable[[str], None]) -> None:
     if n_rows:
         kept = counted(n_rows, "rows are")
-        notify(f"{kept} kept for '{run.target}'; the same command goes on from there.")
+        notify(f"{kept} kept for '{run.target}'. Run the same command again to continue.")

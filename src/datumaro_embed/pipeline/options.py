@@ -90,16 +90,15 @@ class EmbedOptions:
         for name in ("batch_size", "workers", "streams", "commit_rows"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                flag = name.replace("_", "-")
                 raise UsageError(
-                    f"--{flag} must be at least 1, not {value}. Leave it out for the default."
+                    f"``{name}`` must be at least 1, not {value}. Leave it out for the default."
                 )
         _one_of("precision", self.precision, ("auto", "f32", "bf16", "f16"))
         DepthRange.parse(self.depth_range)
         _one_of("decode", self.decode, ("exact", "fast"))
         _one_of("dtype", self.dtype, ("float16", "float32"))
-        _one_of("on-error", self.on_error, ("record", "fail"))
-        _one_of("object-shape", self.object_shape, tuple(s.name.lower() for s in CropShape))
+        _one_of("on_error", self.on_error, ("record", "fail"))
+        _one_of("object_shape", self.object_shape, tuple(s.name.lower() for s in CropShape))
         _ = self.object_options
 
     def load_encoder(self) -> ImageEncoder:
@@ -132,6 +131,6 @@ class EmbedOptions:
         return self.workers or usable_processors()
 
 
-def _one_of(flag: str, value: str, allowed: tuple[str, ...]) -> None:
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise UsageError(f"--{flag} must be {' or '.join(allowed)}, not {value!r}.")
+        raise UsageError(f"``{name}`` must be {' or '.join(allowed)}, not {value!r}.")

@@ -125,10 +125,10 @@ class EmbedSummary:
         rate = self.n_items / self.seconds if self.seconds else 0.0
         lines = [f"{self._counts()} in {self.seconds:.1f} s, {rate:.1f} images/s"]
         if self.n_relabelled:
-            lines.append(f"  {self.n_relabelled} of the re-used rows have other annotations now")
+            lines.append(f"  {counted(self.n_relabelled, 'reused rows have')} changed annotations")
         if self.n_removed:
-            removed = counted(self.n_removed, "rows removed,")
-            lines.append(f"  {removed} whose items the dataset does not have")
+            removed = counted(self.n_removed, "rows removed")
+            lines.append(f"  {removed}: no longer in the dataset")
         for status, reasons in sorted(self.failures.items()):
             lines.append(f"  {status.name.lower()}: {reasons.total}")
             lines.extend(reasons.lines(times=" × "))
@@ -146,7 +146,7 @@ class EmbedSummary:
     def _counts(self) -> str:
         return (
             f"{counted(self.n_items, 'rows')} in {self.store}: {self.n_computed:,} computed, "
-            f"{self.n_reused:,} re-used, {self.n_failed:,} failed"
+            f"{self.n_reused:,} reused, {self.n_failed:,} failed"
         )
 
 

@@ -111,7 +111,7 @@ def _region(opened: OpenedImage, roi: tuple[int, int, int, int]) -> Image.Image:
         for value in orient_xywh(roi, (info.stored_width, info.stored_height), info.orientation)
     )
     if w <= 0 or h <= 0 or x < 0 or y < 0 or x + w > image.width or y + h > image.height:
-        raise ImageProblem(Status.UNREADABLE, "the region of interest leaves the image", info=info)
+        raise ImageProblem(Status.UNREADABLE, "the region of interest exceeds the image", info=info)
     return image.crop((x, y, x + w, y + h))
 
 

@@ -265,7 +265,7 @@ class _MemoryWriter(StoreWriter):
         arrays: Arrays = self._open_builder().finish()
         if self._sealed.get(self.target) is not self._was:
             raise StoreExistsError(
-                f"A store '{self.target}' was made meanwhile. Choose another name.",
+                f"Another run has made the store '{self.target}'. Choose another name.",
                 path=self.target,
             )
         arrays |= head_arrays(self._categories, self._labels, provenance, self._kind.dim)
@@ -277,5 +277,5 @@ class _MemoryWriter(StoreWriter):
 
     def _open_builder(self) -> ColumnBuilder:
         if self._builder is None:
-            raise UsageError(f"The writer of '{self.target}' has ended. Begin a new run.")
+            raise UsageError(f"The writer of '{self.target}' has ended. Start a new run.")
         return self._builder

@@ -252,7 +252,7 @@ def _order(store: StoredRows) -> Iterator[str]:
         keys = list(zip(store.rows("items/subset", first, stop).tolist(), ids, strict=True))
         for row, key in enumerate(keys, first):
             if previous is not None and not previous < key:
-                yield f"row {row} ({store.key(row)}): not above the row before it"
+                yield f"row {row} ({store.key(row)}): its key is not above the previous row's"
             previous = key
 
 

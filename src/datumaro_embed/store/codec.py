@@ -108,7 +108,7 @@ def encode_json(value: Mapping[str, Any]) -> bytes:
     data = text.encode("utf-8", "backslashreplace")
     if len(data) > MAX_JSON_BYTES:
         raise UsageError(
-            f"A JSON value has {len(data):,} bytes, and the limit is {MAX_JSON_BYTES:,}. "
+            f"A JSON value has {len(data):,} bytes; the limit is {MAX_JSON_BYTES:,}. "
             "Move the data out of the attributes."
         )
     return data
@@ -355,7 +355,8 @@ class _TableBuilder:
         new = [name for name in dict.fromkeys(names) if name not in table]
         if len(table) + len(new) > limit:
             raise UsageError(
-                f"{self.table.name}/{column.name} has more than {limit:,} values. Merge some."
+                f"{self.table.name}/{column.name} has more than {limit:,} distinct values. Merge "
+                "some of them."
             )
         table.update({name: len(table) + i for i, name in enumerate(new)})
         return [table[name] for name in names]
@@ -452,7 +453,7 @@ class ColumnBuilder:
 
     def _check_order(self, key: ItemKey) -> None:
         if not (isinstance(key.subset, str) and isinstance(key.id, str)):
-            raise UsageError(f"The key {key!r} is not made of two texts. Correct it.", key=key)
+            raise UsageError(f"The subset and id of the key {key!r} must be strings.", key=key)
         last = self._last_key
         if last is None or last < key:
             return
@@ -504,7 +505,7 @@ class ColumnBuilder:
         if has_vector != (vector is not None):
             raise UsageError(
                 f"Status {status.name} {'needs a' if has_vector else 'takes no'} vector. "
-                "Pass None exactly where the status has no vector."
+                "Pass None if the status has no vector, a vector otherwise."
             )
         if vector is None:
             return bytes(self.kind.dim * self._dtype.itemsize)
@@ -600,7 +601,7 @@ def unit_vectors(
     """
     if rows.shape != (n_rows, dim):
         raise UsageError(
-            f"Vectors have shape {rows.shape}, and the store needs {(n_rows, dim)}. "
+            f"Vectors have shape {rows.shape}; the store needs {(n_rows, dim)}. "
             "Use one model for one store.",
             shape=rows.shape,
         )

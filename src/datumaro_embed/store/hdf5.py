@@ -585,10 +585,10 @@ def check_declared(path: str, layout: FileLayout) -> dict[str, int]:
         raise corrupt(path, "/", "the file has a user block")
     if layout.strange and minor == FORMAT_MINOR:
         place, what = next(iter(layout.strange.items()))
-        raise corrupt(path, place, f"stores have no such thing ({what})")
+        raise corrupt(path, place, f"stores have no such object ({what})")
     specs = array_specs()
     for place in specs.keys() & layout.strange.keys():
-        raise corrupt(path, place, f"should be an array and is {layout.strange[place]}")
+        raise corrupt(path, place, f"should be an array but is {layout.strange[place]}")
     sizes: dict[str, int] = {}
     for spec in specs.values():
         array, column = layout.arrays.get(spec.path), spec.column
@@ -625,7 +625,7 @@ def _check_attributes(path: str, layout: FileLayout) -> int:
     found = layout.attributes.get("format")
     if found != FORMAT:
         raise StoreForeignError(
-            f"'{path}' is an HDF5 file and not an embedding store (its attribute format is "
+            f"'{path}' is an HDF5 file but not an embedding store (its attribute format is "
             f"{found!r}). Check the path.",
             path=path,
         )
@@ -638,7 +638,7 @@ def _check_attributes(path: str, layout: FileLayout) -> int:
             else "Update datumaro-embed."
         )
         raise StoreForeignError(
-            f"'{path}' is of format {version}, and this version reads format {FORMAT_VERSION}. "
+            f"'{path}' has format {version}, but this version reads format {FORMAT_VERSION}. "
             f"{remedy}",
             path=path,
             found=version,
@@ -664,15 +664,15 @@ def _check_array(
             raise corrupt(path, spec.path, why)
 
     require(array.dtype in spec.dtypes, f"type {array.dtype}, not {' or '.join(spec.dtypes)}")
-    require(array.n_external == 0, "its bytes lie in another file")
+    require(array.n_external == 0, "its data is in another file")
     _check_shape(path, spec, array, sizes)
     require(array.layout == "contiguous", f"layout {array.layout}, not contiguous")
-    require(not array.filters, f"filters {array.filters}, and none are allowed")
-    require(array.n_bytes <= size_bytes, f"{array.n_bytes:,} bytes cannot come from this file")
+    require(not array.filters, f"filters {array.filters}, but none are allowed")
+    require(array.n_bytes <= size_bytes, f"{array.n_bytes:,} bytes exceed the file's size")
     there = array.offset is not None and array.storage_bytes == array.n_bytes
     require(
         not array.n_bytes or (there and (array.offset or 0) + array.n_bytes <= size_bytes),
-        "its bytes are not all in the file",
+        "part of its data is missing from the file",
     )
     if spec.path in _JSON_PATHS:
         require(array.n_bytes <= MAX_JSON_BYTES, f"JSON of {array.n_bytes:,} bytes is too large")
@@ -824,7 +824,7 @@ class Hdf5Part(Part):
         try:
             found = decode_json(data.data if data is not None else b"")
             if not all(isinstance(p, str) for paths in found.values() for p in paths):
-                raise TypeError("a path is not a text")
+                raise TypeError("a path is not a string")
         except (ValueError, TypeError) as error:
             raise corrupt(self.path, "meta/arrays", error) from error
         return found
@@ -883,6 +883,7 @@ def _map_file(path: str) -> tuple[mmap.mmap, Identity]:
             path=path,
         ) from error
     raise StoreForeignError(
-        f"'{path}' does not begin as an HDF5 file and is not an embedding store. Check the path.",
+        f"'{path}' does not start like an HDF5 file, so it is not an embedding store. "
+        "Check the path.",
         path=path,
     )

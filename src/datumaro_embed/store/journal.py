@@ -226,7 +226,7 @@ def _check_format(path: Path, found: Mapping[str, Any]) -> None:
     if found.get("format") != MANIFEST_FORMAT or found.get("format_version") != MANIFEST_VERSION:
         raise StoreForeignError(
             f"'{path}' is not a manifest of format {MANIFEST_VERSION} "
-            f"(it says {found.get('format')!r}, {found.get('format_version')!r}). "
+            f"(it has {found.get('format')!r}, {found.get('format_version')!r}). "
             "Embed the dataset again, update datumaro-embed, or check the path.",
             path=str(path),
         )
@@ -271,7 +271,7 @@ def open_segment(directory: Path, segment: Segment, kind: VectorKind) -> Hdf5Par
         store = EmbeddingStore([part], path=part.path, kind=kind, uuid=part.uuid)
         ends = (store.key(0), store.key(segment.n_rows - 1))
         if ends != (ItemKey(*segment.first), ItemKey(*segment.last)):
-            raise corrupt(str(directory), place, "holds other items than the manifest says")
+            raise corrupt(str(directory), place, "does not hold the items that the manifest lists")
     return part
 
 
@@ -376,7 +376,7 @@ class SegmentParts(Sequence[Part]):
                 if is_sound:
                     self[index].is_trusted = True
                 else:
-                    yield f"{SEGMENT_FOLDER}/{segment.name}: the SHA-256 is not the manifest's"
+                    yield f"{SEGMENT_FOLDER}/{segment.name}: its SHA-256 differs from the manifest"
 
     def close(self) -> None:
         """Release every file."""
@@ -452,8 +452,8 @@ class _OpenedDirectory:
         paths = manifest_files(directory)
         if not paths:
             raise StoreForeignError(
-                f"'{path}' is a folder without a manifest, and not a store. Name an .h5 file, or a "
-                "store directory.",
+                f"'{path}' is a folder without a manifest, so it is not a store. Name an .h5 file, "
+                "or a store directory.",
                 path=path,
             )
         self._manifest = read_manifest(paths[0])
@@ -493,8 +493,8 @@ class _OpenedDirectory:
         n_rows, n_expected = self._manifest.n_rows, self._manifest.n_expected
         return StoreUnfinishedError(
             f"'{self._path}' is unfinished: {progress(n_rows, n_expected)} committed. Run the same "
-            "command again to finish it; commands that read take --partial (partial=True in "
-            "Python) to read these rows.",
+            "command again to finish it. To read these rows of an unfinished store, use "
+            "``partial``.",
             path=self._path,
             n_rows=n_rows,
             n_expected=n_expected,
@@ -639,8 +639,8 @@ class Journal:
         """Refuse to write, and to clean up, where a link leads to a folder of somebody else."""
         if self._folder.is_symlink():
             raise StoreForeignError(
-                f"'{self._folder}' is a symbolic link, and a store keeps its segments in a folder "
-                "of its own. Remove the link, or choose another path.",
+                f"'{self._folder}' is a symbolic link, but a store needs a real folder for its "
+                "segments. Remove the link, or choose another path.",
                 path=str(self._folder),
             )
 
@@ -654,8 +654,8 @@ class Journal:
         orphans = [path for path in self._segment_files() if _is_own(path)]
         if len(orphans) > _MAX_ORPHANS and not manifest_files(self.path):
             raise StoreCorruptError(
-                f"'{self.path}' has {counted(len(orphans), 'segments')} and no manifest. "
-                "`datumaro-embed repair` saves their rows, --restart drops them.",
+                f"'{self.path}' has {counted(len(orphans), 'segments')} but no manifest. "
+                "Save their rows with `datumaro-embed repair`, or discard them with ``restart``.",
                 path=str(self.path),
                 place=SEGMENT_FOLDER,
             )
@@ -744,7 +744,7 @@ class Journal:
             self._named_others = names
             more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
             _log.warning(
-                "'%s' holds files that are no part of the store; they are left alone: %s%s",
+                "'%s' contains files that do not belong to the store; they are left alone: %s%s",
                 self._folder,
                 printable(", ".join(names[:_MAX_NAMED])),
                 more,

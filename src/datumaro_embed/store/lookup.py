@@ -109,7 +109,9 @@ def as_key(key: object) -> ItemKey | None:
     if isinstance(key, ItemKey):
         return key
     if not isinstance(key, str):
-        raise TypeError(f"a key is an ItemKey or 'SUBSET/ID', not {key!r}; item(row) takes a row")
+        raise TypeError(
+            f"a key is an ItemKey or 'SUBSET/ID', not {key!r}; item(row) takes a row number"
+        )
     try:
         return ItemKey.parse(key)
     except ValueError:

@@ -278,7 +278,7 @@ class Hdf5Run(StoreWriter):
             raise unfinished.kind.mismatch(
                 f"{self.target} (an unfinished run)",
                 self._kind,
-                "Finish that run with its own options first, or add --restart to replace it.",
+                "Finish that run with its own options first, or use ``restart`` to replace it.",
             )
         if finished:
             self._refuse_other_model(finished.kind)
@@ -286,7 +286,7 @@ class Hdf5Run(StoreWriter):
     def _refuse_other_model(self, kind: VectorKind) -> None:
         if not kind.same_model(self._kind):
             raise kind.mismatch(
-                self.target, self._kind, "Choose another path, or add --restart to replace it."
+                self.target, self._kind, "Choose another path, or use ``restart`` to replace it."
             )
 
     def _open_before(self) -> EmbeddingStore | None:
@@ -315,14 +315,14 @@ class Hdf5Run(StoreWriter):
                 f"{names}"
             )
         if self.n_committed:
-            kept = counted(self.n_committed, "rows")
-            yield f"{kept} of an earlier run kept; going on from there."
+            kept = counted(self.n_committed, "rows are")
+            yield f"{kept} kept from an earlier run, which continues now."
         elif self.before is not None:
             same = self.before.kind.fits(self._kind)
             kept = (
                 "unchanged images are not embedded again"
                 if same
-                else f"they are {self.before.kind}, and this run makes {self._kind}, so every "
+                else f"they are {self.before.kind}, but this run makes {self._kind}, so every "
                 "image is embedded again"
             )
             yield f"'{self.target}' has {counted(self.before.n_rows, 'rows')}; {kept}."
@@ -449,7 +449,7 @@ class Hdf5Run(StoreWriter):
 
     def _raise_failed_commit(self) -> None:
         if self._ended:
-            raise UsageError(f"The run that writes '{self.target}' has ended. Begin a new one.")
+            raise UsageError(f"The run that writes '{self.target}' has ended. Start a new one.")
         if self._commit is not None and self._commit.done():
             self._wait()
 
@@ -506,8 +506,8 @@ class Hdf5Run(StoreWriter):
         """Write all rows as one file, and remove the directory."""
         if self._identity_of_target() != self._identity:
             raise StoreExistsError(
-                f"'{self.target}' was written by another program meanwhile. Move it away, and run "
-                "the same command again.",
+                f"Another program has written '{self.target}' during this run. Move that away, "
+                "and run the same command again.",
                 path=self.target,
             )
         segments = self._new.segments

@@ -153,11 +153,11 @@ SCHEMA: dict[str, Table] = {
                 Column("id", "text", "item id, UTF-8", field="key.id"),
                 Column("split", "number", "role of the subset", values=Split),
                 Column("path", "text", "image path relative to the dataset's root, UTF-8"),
-                Column("width", "number", "upright pixels; 0 unknown", dtype="<u4"),
-                Column("height", "number", "upright pixels; 0 unknown", dtype="<u4"),
-                Column("status", "number", "of the embedding", values=Status),
+                Column("width", "number", "in upright pixels; 0 if unknown", dtype="<u4"),
+                Column("height", "number", "in upright pixels; 0 if unknown", dtype="<u4"),
+                Column("status", "number", "status of the embedding", values=Status),
                 Column("error", "text", "reason where status is not 0, UTF-8"),
-                Column("content_sha256", "digest", "of the image file; zeros if unread", size=32),
+                Column("content_sha256", "digest", "SHA-256 of the file; zeros if unread", size=32),
                 Column("attributes", "json", "JSON object"),
                 Column("annotations", "rows", "the item's rows of annotations/"),
                 Column("objects", "rows", "the item's rows of objects/", optional=True),
@@ -169,31 +169,31 @@ SCHEMA: dict[str, Table] = {
             "annotations",
             (
                 Column("type", "code", "Datumaro's type name"),
-                Column("label", "number", "row of labels/; -1 none", dtype="<i4"),
+                Column("label", "number", "row in labels/; -1 if none", dtype="<i4"),
                 Column("ann_id", "number", "as in Datumaro", dtype="<i8"),
-                Column("group", "number", "as in Datumaro; 0 none", dtype="<i8"),
-                Column("object_id", "number", "as in Datumaro; -1 none", dtype="<i8"),
+                Column("group", "number", "as in Datumaro; 0 if none", dtype="<i8"),
+                Column("object_id", "number", "as in Datumaro; -1 if none", dtype="<i8"),
                 Column("z_order", "number", "as in Datumaro", dtype="<i4"),
                 Column("coords", "floats", "upright pixels, see below", dtype="<f8"),
                 Column("rle", "text", "masks: COCO RLE as JSON"),
                 Column("text", "text", "captions, UTF-8"),
                 Column("visibility", "bytes", "points: 0 absent, 1 hidden, 2 visible"),
                 Column("attributes", "json", "JSON object"),
-                Column("extra", "text", "any other type, as JSON"),
+                Column("extra", "text", "annotations of other types, as JSON"),
             ),
             AnnotationRecord,
         ),
         Table(
             "objects",
             (
-                Column("vector", "vector", "unit vector of the crop; zero where it has none"),
-                Column("label", "number", "row of labels/; -1 none", dtype="<i4"),
-                Column("box", "number", "x, y, w, h; upright pixels", dtype="<f8", size=4),
+                Column("vector", "vector", "unit vector of the crop; zero if the status has none"),
+                Column("label", "number", "row in labels/; -1 if none", dtype="<i4"),
+                Column("box", "number", "x, y, w, h in upright pixels", dtype="<f8", size=4),
                 Column("area", "number", "square pixels", dtype="<f8"),
-                Column("status", "number", "of the crop", values=ObjectStatus),
-                Column("crop", "number", "x1, y1, x2, y2; pixels cut", dtype="<i4", size=4),
-                Column("shape", "number", "of the crop", values=CropShape),
-                Column("annotations", "ints", "its annotations of the item, from 0", dtype="<u4"),
+                Column("status", "number", "status of the crop", values=ObjectStatus),
+                Column("crop", "number", "x1, y1, x2, y2 in pixels", dtype="<i4", size=4),
+                Column("shape", "number", "shape of the crop", values=CropShape),
+                Column("annotations", "ints", "which of the item's annotations, from 0", dtype="<u4"),
             ),
             ObjectRecord,
             optional=True,
@@ -202,7 +202,7 @@ SCHEMA: dict[str, Table] = {
             "captions",
             (
                 Column("vector", "vector", "unit vector of the text"),
-                Column("annotation", "number", "of the item's annotations, from 0", dtype="<u4"),
+                Column("annotation", "number", "which of the item's annotations, from 0", dtype="<u4"),
             ),
             CaptionRecord,
             optional=True,
@@ -275,22 +275,24 @@ def column_arrays(table: str, column: Column) -> Iterator[ArraySpec]:
         dtypes = ("<f4",) if column.optional else ("<f2", "<f4")
         yield ArraySpec(stem, table, column, "rows", dtypes, (table, "dim"), column.meaning)
     elif column.kind == "rows":
-        cuts = f"cuts the rows of {column.name}/"
+        cuts = f"offsets into the rows of {column.name}/"
         yield spec("_offsets", "offsets", "<u8", f"{table}+1", meaning=cuts)
     elif column.is_ragged:
-        yield spec("_offsets", "offsets", "<u8", f"{table}+1", meaning=f"cuts {stem}")
+        yield spec("_offsets", "offsets", "<u8", f"{table}+1", meaning=f"offsets into {stem}")
         yield spec("", "values", column.dtype, "*", meaning=column.meaning)
     else:
         shape = (table, column.size) if column.size else (table,)
         yield spec("", "rows", column.dtype, *shape, meaning=_described(column, stem))
     if column.kind == "code":
-        yield spec("_names_offsets", "names_offsets", "<u8", "*", meaning=f"cuts {stem}_names")
+        yield spec(
+            "_names_offsets", "names_offsets", "<u8", "*", meaning=f"offsets into {stem}_names"
+        )
         yield spec("_names", "names", "|u1", "*", meaning=f"{column.meaning}s, UTF-8")
 
 
 def _described(column: Column, stem: str) -> str:
     if column.kind == "code":
-        return f"row of {stem}_names"
+        return f"row in {stem}_names"
     if column.values is None:
         return column.meaning
     named = ", ".join(f"{value.value} {value.name.lower()}" for value in column.values)

@@ -92,7 +92,8 @@ class EmbeddingStore:
     heights = _ColumnView("items/height", "(n_rows,) uint32: upright pixels, 0 unknown.")
     subset_codes = _ColumnView("items/subset", "(n_rows,) uint16: index into `subset_names`.")
     content_sha256 = _ColumnView(
-        "items/content_sha256", "(n_rows, 32) uint8: of the image; zeros where it was not read."
+        "items/content_sha256",
+        "(n_rows, 32) uint8: SHA-256 of the image; zeros if it was not read.",
     )
     ann_offsets = _ColumnView(
         "items/annotations_offsets",
@@ -567,8 +568,8 @@ class EmbeddingStore:
         if len(absent) and missing == "error":
             first = ItemKey(items[absent[0]].subset, items[absent[0]].id)
             raise ItemNotFoundError(
-                f"'{self.path}' lacks {counted(len(absent), 'items')} of the dataset, first "
-                f"'{first}'. Embed the dataset again, or pass missing='zero'.",
+                f"'{self.path}' does not contain {counted(len(absent), 'items')} of the dataset, "
+                f"such as '{first}'. Embed the dataset again, or pass missing='zero'.",
                 key=first,
                 count=len(absent),
             )
