@@ -30,8 +30,6 @@ from PIL import Image
 
 from .errors import UsageError
 
-__all__ = ["UNCHOSEN", "DepthRange"]
-
 # Pictures in fewer than 64 of the 256 levels are dark or flat, and their vectors nearly alike.
 _LEAST_LEVELS = 64
 _LARGEST_SHARE_OUTSIDE = 1 / 16  # resampling overshoots by less

@@ -8,8 +8,6 @@ from typing import Any, cast
 
 from PIL import Image
 
-__all__ = ["jpeg_has_no_end", "load_jpeg", "png_has_no_end", "whole_jpeg"]
-
 _END = b"\xff\xd9"
 # In entropy-coded data FF is followed by 00 or by a restart marker, or by FF, which is filling.
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")

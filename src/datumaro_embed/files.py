@@ -29,24 +29,6 @@ try:
 except ImportError:  # Windows: what a killed process leaves stays
     fcntl = None  # type: ignore[assignment]
 
-__all__ = [
-    "TEMPORARY_PREFIX",
-    "TEMPORARY_SUFFIX",
-    "FileSystem",
-    "Identity",
-    "check_writable",
-    "checked_free_bytes",
-    "identity_at",
-    "identity_of",
-    "make_parents",
-    "new_path",
-    "open_regular",
-    "publish",
-    "read_errors",
-    "workspace",
-    "write_errors",
-]
-
 _BLOCK_BYTES = 4 * 2**20
 _BLOCKS_TO_HASH = 4
 TEMPORARY_PREFIX, TEMPORARY_SUFFIX = ".datumaro-embed-", ".tmp"

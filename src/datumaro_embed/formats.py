@@ -16,8 +16,6 @@ from PIL.TiffImagePlugin import TiffImageFile
 from .kinds import FileKind, file_kind, is_heic
 from .records import Status
 
-__all__ = ["UnknownFormatError", "identify", "png_size", "samples_of"]
-
 # Formats that are pictures and that Pillow decodes by itself: no Ghostscript (EPS), no stubs.
 _FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "DIB", "ICO"),

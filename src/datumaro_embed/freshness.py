@@ -23,8 +23,6 @@ from .tally import Tally, counted
 if TYPE_CHECKING:
     from datumaro.components.dataset_base import IDataset
 
-__all__ = ["fresh_items"]
-
 _log = logging.getLogger("datumaro_embed")
 
 

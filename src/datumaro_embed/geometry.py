@@ -15,8 +15,6 @@ import numpy.typing as npt
 
 from .records import AnnotationRecord
 
-__all__ = ["BoxRule", "choose_rule", "orient_mask", "orient_xywh", "to_upright", "upright_size"]
-
 Size = tuple[int, int]
 
 # EXIF 2.32, tag 0x0112, read as stored → upright: 5 to 8 swap x and y, and these mirror then.

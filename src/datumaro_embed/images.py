@@ -27,19 +27,6 @@ from .formats import UnknownFormatError, identify, png_size
 from .pixels import Decoded, decode_array, decode_file, decode_opened, orientation_of, quiet_pillow
 from .records import Status
 
-__all__ = [
-    "MAX_BYTES",
-    "MAX_PIXELS",
-    "ImageInfo",
-    "ImageProblem",
-    "ImageSource",
-    "OpenedImage",
-    "open_image",
-    "read_image",
-    "read_info",
-    "upright_rgb",
-]
-
 ImageSource = str | Path | bytes | npt.NDArray[Any]
 
 MAX_PIXELS = 178_956_970  # where Pillow's own guard refuses

@@ -13,8 +13,6 @@ from .records import Split, Status
 from .store import EmbeddingStore
 from .tally import counted
 
-__all__ = ["describe", "describe_failures", "describe_items"]
-
 
 def describe(store: EmbeddingStore) -> Iterator[str]:
     """Yield the model, dimensions and counts by subset, status and label."""

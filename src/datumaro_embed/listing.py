@@ -19,16 +19,6 @@ from .records import DuplicateGroup, DuplicatePair, ItemKey
 from .retrieval import SearchResult
 from .tally import counted
 
-__all__ = [
-    "changes_lines",
-    "duplicates_json",
-    "duplicates_lines",
-    "hits_json",
-    "hits_lines",
-    "write_changes_csv",
-    "write_pairs_csv",
-]
-
 _SHOWN_PAIRS = 20
 _SHOWN_GROUPS = 20
 _SHOWN_MEMBERS = 6

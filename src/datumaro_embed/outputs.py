@@ -7,8 +7,6 @@ from pathlib import Path
 
 from .errors import OutputFolderError, StoreExistsError
 
-__all__ = ["check_output"]
-
 
 def check_output(path: str | os.PathLike[str], *, remedy: str = "") -> None:
     """Refuse an output that would overwrite something, or whose folder does not exist.

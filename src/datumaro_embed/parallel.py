@@ -9,8 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-__all__ = ["Ahead", "map_ahead", "usable_processors"]
-
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 

@@ -25,15 +25,6 @@ from .depth import DepthRange
 from .endings import jpeg_has_no_end, load_jpeg, png_has_no_end, whole_jpeg
 from .formats import identify, samples_of
 
-__all__ = [
-    "Decoded",
-    "decode_array",
-    "decode_file",
-    "decode_opened",
-    "orientation_of",
-    "quiet_pillow",
-]
-
 # An upright RGB image, decoded, without metadata, and what is unusual about it: reasons of a Tally.
 Decoded = tuple[Image.Image, tuple[str, ...]]
 

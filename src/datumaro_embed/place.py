@@ -10,19 +10,6 @@ from pathlib import Path
 from .errors import StoreExistsError, UsageError
 from .files import TEMPORARY_PREFIX, check_writable, open_regular, read_errors
 
-__all__ = [
-    "HDF5_SIGNATURE",
-    "LOCK_NAME",
-    "SEGMENT_FOLDER",
-    "SUFFIXES",
-    "WORK_SUFFIX",
-    "StorePlace",
-    "is_hdf5_file",
-    "is_store_directory",
-    "manifest_files",
-    "misdetection",
-]
-
 SUFFIXES = {".h5", ".hdf5"}
 """Of the file that is a store."""
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"

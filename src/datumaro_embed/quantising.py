@@ -30,8 +30,6 @@ from .parallel import map_ahead, usable_processors
 from .pipeline import read_item
 from .tally import counted
 
-__all__ = ["Fidelity", "export_int8", "fidelity_of", "quantise_image_encoder", "quantise_model"]
-
 MIN_ITEMS = 20
 _K = 10
 _SEED = 0

@@ -12,20 +12,6 @@ from dataclasses import MISSING, dataclass, field, fields
 from enum import IntEnum
 from typing import Any
 
-__all__ = [
-    "AnnotationRecord",
-    "Categories",
-    "DuplicateGroup",
-    "DuplicatePair",
-    "Hit",
-    "ItemKey",
-    "ItemRecord",
-    "ShortRepr",
-    "Split",
-    "Status",
-]
-
-
 _SHORT = reprlib.Repr()
 _SHORT.maxtuple = _SHORT.maxlist = _SHORT.maxdict = 3
 _SHORT.maxstring = _SHORT.maxother = 60

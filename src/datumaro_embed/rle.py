@@ -20,8 +20,6 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
-__all__ = ["MAX_MASK_PIXELS", "Rle", "RleError"]
-
 MAX_MASK_PIXELS = 2**30  # pycocotools counts in 32 bits; decoded, it is 1 GiB
 _NO_RUNS = "its counts are no run lengths"
 _MAX_GROUPS = 7  # of 5 bits in a run: 32 bits and the sign

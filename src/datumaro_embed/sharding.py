@@ -22,8 +22,6 @@ from .place import SUFFIXES, StorePlace
 from .records import ItemKey
 from .tally import counted
 
-__all__ = ["Parts", "Shard", "key_hash", "named", "outlook", "part_path"]
-
 _FORM = re.compile(r"([0-9]{1,5})/([0-9]{1,5})")
 _PART = re.compile(r"([0-9]{1,5})-of-([0-9]{1,5})(\.h5)?")
 _SUFFIX = ".parts"

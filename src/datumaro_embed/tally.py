@@ -9,8 +9,6 @@ from typing import Any
 
 from .escaping import printable
 
-__all__ = ["Reason", "Tally", "counted", "progress"]
-
 _EXAMPLES_KEPT = 3
 _REASONS_SHOWN = 20
 _PLURAL = re.compile("(ies|(?<=x)es|(?<=tch)es|s)(,?)$")

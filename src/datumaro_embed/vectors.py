@@ -12,8 +12,6 @@ import numpy.typing as npt
 
 from .errors import ModelMismatchError, UsageError
 
-__all__ = ["MAX_DIM", "MAX_TEXT_BYTES", "VECTOR_DTYPES", "VectorKind", "unit_rows"]
-
 FloatArray = npt.NDArray[np.floating]
 
 MAX_DIM = 65_536

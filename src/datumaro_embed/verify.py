@@ -10,8 +10,6 @@ from .pipeline import read_item_info
 from .records import AnnotationRecord, ItemKey, ItemRecord
 from .store import EmbeddingStore
 
-__all__ = ["BOX_TOLERANCE_PX", "compare_with_dataset"]
-
 BOX_TOLERANCE_PX = 0.01
 
 

@@ -25,16 +25,6 @@ from ..rle import Rle, RleError
 from ..store.codec import encode_json
 from .media import loads_images
 
-__all__ = [
-    "UNDECLARED_LABEL",
-    "annotation_record",
-    "canonical_order",
-    "categories_record",
-    "geometry_notes",
-    "jsonable",
-    "read_annotations",
-]
-
 UNDECLARED_LABEL = "annotations of a class that the dataset does not declare, stored without it"
 
 _COORDS: dict[type[dm.Annotation], Callable[[Any], Sequence[float]]] = {

@@ -25,8 +25,6 @@ from .coco_document import Document, as_id, marks, objects, read_document
 from .coco_files import COCO_FORMATS, CocoFile, find_coco_files, find_images_folder, relative
 from .same_stem import can_be_id, with_distinct_ids
 
-__all__ = ["read_coco"]
-
 
 def read_coco(path: Path, format_name: str, losses: Tally) -> tuple[Dataset, Path]:
     """Return a dataset, and the folder in which annotations and images lie.

@@ -13,8 +13,6 @@ import orjson
 from ..errors import DatasetReadError
 from .fence import read_error
 
-__all__ = ["Document", "as_id", "as_number", "marks", "objects", "read_document"]
-
 Document = dict[str, Any]
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})")

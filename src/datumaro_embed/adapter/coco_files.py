@@ -21,16 +21,6 @@ from ..tally import Tally
 from .dataset import is_split_name
 from .fence import is_hidden, read_error
 
-__all__ = [
-    "COCO_FORMATS",
-    "CocoFile",
-    "find_coco_files",
-    "find_images_folder",
-    "holds_coco",
-    "holds_datumaro",
-    "relative",
-]
-
 COCO_FORMATS: dict[str, frozenset[CocoTask]] = {
     "coco": frozenset(CocoTask),
     "roboflow_coco": frozenset((CocoTask.instances, CocoTask.person_keypoints)),

@@ -33,8 +33,6 @@ from .fence import Fence
 from .items import Items
 from .media import media_file
 
-__all__ = ["SourceDataset", "SourceItem", "format_of", "is_split_name", "split_of"]
-
 _SPLITS = {
     **dict.fromkeys(("train", "training", "trn"), Split.TRAIN),
     **dict.fromkeys(("val", "valid", "validation", "dev", "minival"), Split.VAL),

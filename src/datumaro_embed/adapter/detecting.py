@@ -27,8 +27,6 @@ from .fence import read_error
 from .image_folders import detect_image_folders, walk_own
 from .yolo import holds_yolo
 
-__all__ = ["detect_format", "found_files"]
-
 _MAX_FOLDERS = 10_000
 _KINDS_NAMED = 4
 

@@ -16,8 +16,6 @@ from .fence import Fence, Folder
 from .media import media_file
 from .same_stem import can_be_id
 
-__all__ = ["count_unused_images", "is_mask_folder", "unused_images"]
-
 _IMAGES = "images"
 _WHOLE = frozenset({"image_dir", "imagenet", "imagenet_with_subset_dirs"})
 _MASK_WORD = (

@@ -39,8 +39,6 @@ from .same_stem import with_distinct_ids
 from .voc import count_missing_masks, refused_items, with_own_images, without_damaged_masks
 from .yolo import YOLO_FORMATS, read_yolo
 
-__all__ = ["ImportedDataset", "import_dataset"]
-
 _IMAGENET = {"imagenet", "imagenet_with_subset_dirs"}
 
 

@@ -29,15 +29,6 @@ from datumaro.util import image_cache
 from ..images import ImageProblem, read_info
 from ..records import Status
 
-__all__ = [
-    "EncoderInput",
-    "UnsupportedMediaError",
-    "encoder_input",
-    "listing_lost_masks",
-    "loads_images",
-    "media_file",
-]
-
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 

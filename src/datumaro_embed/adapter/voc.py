@@ -15,8 +15,6 @@ from datumaro.components.media import Image, ImageFromFile
 from ..tally import Tally
 from .same_stem import images_by_stem
 
-__all__ = ["count_missing_masks", "refused_items", "with_own_images", "without_damaged_masks"]
-
 _CLASSES = "SegmentationClass"
 _IMAGES = os.sep + "JPEGImages" + os.sep
 

@@ -40,8 +40,6 @@ from .yolo_config import (
 )
 from .yolo_images import YoloImage, find_images
 
-__all__ = ["YOLO_FORMATS", "holds_yolo", "read_yolo", "refuse_stand_ins"]
-
 YOLO_FORMATS = frozenset({"roboflow_yolo", "yolo", "yolo_loose", "yolo_strict", "yolo_ultralytics"})
 """Datumaro's names of the formats that are read here."""
 

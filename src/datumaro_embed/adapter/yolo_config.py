@@ -22,15 +22,6 @@ from yaml.constructor import ConstructorError
 from ..tally import Tally
 from .fence import read_error
 
-__all__ = [
-    "YoloConfig",
-    "find_config",
-    "names_classes",
-    "other_layout",
-    "read_config",
-    "read_lines",
-]
-
 _MAX_BYTES = 64 * 2**20
 _MAX_CLASSES = 100_000
 _YAML = (".yaml", ".yml")

@@ -17,8 +17,6 @@ from ..sharding import Shard
 from .cluster import Cluster, WorkerLostError
 from .worker import Ready, ShardResult, Task, Worker
 
-__all__ = ["Crew"]
-
 _TICK_S = 0.5
 _RECRUIT_S = 5.0
 _AGAIN_S = 2.0

@@ -28,8 +28,6 @@ from .worker import Task
 if TYPE_CHECKING:
     from datumaro.components.dataset_base import IDataset
 
-__all__ = ["embed_on_ray"]
-
 _SHARDS_PER_WORKER = 4
 
 

@@ -21,14 +21,6 @@ from ..store import EmbeddingStore, open_store
 from ..tally import counted
 from .grouping import Components, EqualRows, PairKeeper, equal_files
 
-__all__ = [
-    "DEFAULT_THRESHOLD",
-    "DuplicateReport",
-    "check_finding",
-    "check_threshold",
-    "find_duplicates",
-]
-
 IntArray = npt.NDArray[np.int64]
 
 MAX_EXACT_ROWS = 200_000

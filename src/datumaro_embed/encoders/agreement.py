@@ -11,8 +11,6 @@ import numpy.typing as npt
 from ..errors import StreamDisagreementError
 from ..vectors import unit_rows
 
-__all__ = ["check_agreement"]
-
 _SAME_COSINE = 0.999  # off the CPU, where one batch may be rounded in two ways
 
 Rows = npt.NDArray[np.float32]

@@ -20,17 +20,6 @@ from ..depth import UNCHOSEN, DepthRange
 from ..errors import ItemFailedError, UsageError
 from ..images import ImageProblem, read_image, upright_rgb
 
-__all__ = [
-    "Encoder",
-    "Float32Array",
-    "ImageEncoder",
-    "ImageInput",
-    "Session",
-    "TextEncoder",
-    "UInt8Array",
-    "texts_of",
-]
-
 Float32Array = npt.NDArray[np.float32]
 UInt8Array = npt.NDArray[np.uint8]
 ImageInput = Image.Image | npt.NDArray[Any] | str | Path | bytes

@@ -18,8 +18,6 @@ from .engine import Arrays, Engine
 from .images import OpenVinoImageEncoder, check_golden
 from .runtime import Runtime
 
-__all__ = ["ClipEncoder"]
-
 _TEXT_BATCH_SIZE = 16
 _TEXTS_AT_ONCE = 4096
 _LENGTH_STEP = 8

@@ -19,8 +19,6 @@ from typing import Any
 from ..files import workspace
 from ..models import sha256_file, user_cache_dir
 
-__all__ = ["MAX_BYTES", "cache_folder", "cache_key"]
-
 MAX_BYTES = 4 * 2**30
 _SUMS = "sha256.json"
 

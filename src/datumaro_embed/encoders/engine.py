@@ -33,8 +33,6 @@ from .runtime import (
     read_graph,
 )
 
-__all__ = ["Arrays", "Engine", "Flight"]
-
 Arrays = Mapping[str, npt.NDArray[Any]]
 Rows = npt.NDArray[np.float32]
 

@@ -11,8 +11,6 @@ from PIL import Image
 
 from .base import Encoder, Float32Array, UInt8Array
 
-__all__ = ["FakeEncoder"]
-
 
 class FakeEncoder(Encoder):
     """A vector is a seeded random projection of the pixels; texts go by their hash.

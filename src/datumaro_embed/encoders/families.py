@@ -9,8 +9,6 @@ from ..models import load_manifest, resolve_model
 from .clip import ClipEncoder
 from .images import OpenVinoImageEncoder
 
-__all__ = ["FAMILIES", "load_encoder"]
-
 FAMILIES: dict[str, type[OpenVinoImageEncoder]] = {
     "clip": ClipEncoder,
     "siglip": ClipEncoder,

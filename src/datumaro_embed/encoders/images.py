@@ -26,8 +26,6 @@ from .engine import Engine
 from .preprocess import preprocess
 from .runtime import Runtime
 
-__all__ = ["BATCH_SIZE", "OpenVinoImageEncoder", "check_golden"]
-
 BATCH_SIZE = 16
 Self = TypeVar("Self", bound="OpenVinoImageEncoder")
 

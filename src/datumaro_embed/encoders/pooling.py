@@ -19,8 +19,6 @@ from typing import Any
 import numpy as np
 from openvino import opset13 as ops
 
-__all__ = ["pool_before_computing"]
-
 _Axes = list[int | None]  # one for each input: where one token is enough, or None for everything
 
 

@@ -13,8 +13,6 @@ from PIL import Image
 
 from ..models import ImageSpec
 
-__all__ = ["preprocess", "resizing_library"]
-
 _Size = tuple[int, int]
 _Box = tuple[int, int, int, int]
 _Resize = Callable[[Image.Image, _Size, _Box, Image.Resampling], npt.NDArray[np.uint8]]

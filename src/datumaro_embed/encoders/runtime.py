@@ -22,17 +22,6 @@ from ..models import ImageSpec, openvino_core
 from .compiled import cache_folder, cache_key
 from .pooling import pool_before_computing
 
-__all__ = [
-    "PRECISIONS",
-    "Runtime",
-    "check_device",
-    "compile_graph",
-    "mapped_errors",
-    "openvino_version",
-    "prepare_graph",
-    "read_graph",
-]
-
 PRECISIONS = ("auto", "f32", "bf16", "f16")
 _VIRTUAL_DEVICES = {"AUTO", "BATCH", "HETERO", "MULTI"}
 

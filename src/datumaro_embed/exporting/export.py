@@ -20,8 +20,6 @@ from ..models.making import check_options, need_extra, write_model
 from . import from_open_clip, from_transformers
 from .traced import check_preparation, not_exportable
 
-__all__ = ["export_model"]
-
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _NOTICES = ("NOTICE*", "LICENSE*", "LICENCE*")
 _SMALL = ("*.json", "*.txt", "*.model", "README.md", *_NOTICES)

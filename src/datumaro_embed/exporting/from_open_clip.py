@@ -26,8 +26,6 @@ from ..models.making import need_extra
 from ..models.manifest import TextSpec
 from .traced import Traced, check_half, example_inputs, logits, not_exportable, quiet, refused
 
-__all__ = ["trace"]
-
 # CLIP's own pattern of a word: clip/simple_tokenizer.py of OpenAI's repository.
 _WORD = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 

@@ -20,8 +20,6 @@ from ..models.making import need_extra
 from ..models.tokenizers import SIGLIP2, canonical_siglip, complete_tokenizer, tokenizer_kind
 from .traced import Traced, check_half, example_inputs, logits, not_exportable, quiet, refused
 
-__all__ = ["trace"]
-
 _TASK = "zero-shot-image-classification"
 
 

@@ -23,17 +23,6 @@ from ..models.making import Encoders
 from ..models.tokenizers import TextTokenizer
 from ..vectors import unit_rows
 
-__all__ = [
-    "Traced",
-    "check_half",
-    "check_preparation",
-    "example_inputs",
-    "logits",
-    "not_exportable",
-    "quiet",
-    "refused",
-]
-
 _LEAST_COSINE = 0.9999  # torch's f32 and OpenVINO's differ in the seventh digit
 _TEXTS = (
     "",

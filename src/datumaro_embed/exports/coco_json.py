@@ -18,8 +18,6 @@ from ..records import AnnotationRecord, Status
 from ..rle import Rle
 from ..store import EmbeddingStore
 
-__all__ = ["coco_annotations", "write_coco"]
-
 Row = dict[str, Any]
 _TOGETHER = ("bbox", "mask", "points", "polygon")
 

@@ -16,8 +16,6 @@ from ..tally import counted
 from .coco_json import write_coco
 from .vector_files import write_csv, write_faiss, write_npy, write_parquet
 
-__all__ = ["FORMATS", "ConvertSummary", "convert_store"]
-
 _WRITERS = {"parquet": write_parquet, "npy": write_npy, "faiss": write_faiss}
 _FOLDERS = ("npy", "faiss")
 FORMATS = ("parquet", "npy", "csv", "faiss", "coco")

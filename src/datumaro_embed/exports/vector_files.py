@@ -22,8 +22,6 @@ from ..records import Status
 from ..store import EmbeddingStore
 from ..store.arrow import iter_tables
 
-__all__ = ["write_csv", "write_faiss", "write_npy", "write_parquet"]
-
 _BLOCK_ROWS = 65_536
 _LABEL_SEPARATOR = ";"
 

@@ -17,8 +17,6 @@ import pyarrow.parquet as pq
 from ..errors import DatasetReadError, UsageError
 from ..tally import counted
 
-__all__ = ["VectorSource", "read_source"]
-
 _TEXTS = (
     *("id", "subset", "split", "path", "status", "error"),
     *("content_sha256", "attributes", "labels"),

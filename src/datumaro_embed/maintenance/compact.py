@@ -20,8 +20,6 @@ from ..store.schema import array_specs
 from ..tally import counted
 from .output import refuse_newer
 
-__all__ = ["CompactSummary", "compact_store"]
-
 
 @dataclass(frozen=True, slots=True)
 class CompactSummary:

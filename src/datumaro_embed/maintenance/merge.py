@@ -25,8 +25,6 @@ from ..store.run import Hdf5Run
 from ..tally import counted
 from .output import checked_output, refuse_newer, run_like
 
-__all__ = ["MergeSummary", "copy_rows", "merge_stores"]
-
 _ON_DUPLICATE = ("error", "first", "last")
 _PART_KEYS = {"number", "count", "dataset_n_items", "dataset_keys_sha256"}
 Place = tuple[int, int]

@@ -24,8 +24,6 @@ from ..tally import counted
 from .merge import copy_rows
 from .output import checked_output, refuse_newer, run_like
 
-__all__ = ["RepairSummary", "repair_store"]
-
 _DAMAGED = "the row is damaged in the store that was repaired"
 _Row = tuple[int, int] | None
 """Store and row; None where only the key is right."""

@@ -13,8 +13,6 @@ from ..errors import ModelChangedError
 from ..files import identity_at
 from .manifest import invalid_file, sha256_file
 
-__all__ = ["ModelFiles", "read_bytes"]
-
 
 def read_bytes(path: Path) -> npt.NDArray[np.uint8]:
     """Return a file's bytes as an array of shape (size,)."""

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Half", "cut_out", "input_shapes", "openvino_core", "run_f32", "save_graph"]
-
 # What OpenVINO calls a node that has no name of its own: its type, and a number of this process.
 _NUMBERED = re.compile(r"([A-Za-z0-9]+)_\d+")
 _lock = threading.Lock()

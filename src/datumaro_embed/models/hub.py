@@ -20,8 +20,6 @@ from tempfile import TemporaryDirectory
 from ..errors import DatumaroEmbedError, ModelDownloadError, ModelNotFoundError
 from .manifest import sha256_file
 
-__all__ = ["HubRepo", "open_repo"]
-
 _MARKERS = {"config.json", "model.json", "open_clip_config.json"}  # each usable repository has one
 
 

@@ -32,17 +32,6 @@ from .manifest import (
 )
 from .tokenizers import TextTokenizer
 
-__all__ = [
-    "PRECISIONS",
-    "Encoders",
-    "check_options",
-    "golden_pixels",
-    "golden_vector",
-    "make_golden",
-    "need_extra",
-    "write_model",
-]
-
 PRECISIONS = ("fp32", "fp16")
 _TEXT = "a photo of a cat"
 

@@ -19,22 +19,6 @@ from msgspec import Meta
 
 from ..errors import ModelInvalidError
 
-__all__ = [
-    "IMAGE_FILES",
-    "MANIFEST_NAME",
-    "MODEL_FILES",
-    "Golden",
-    "ImageSpec",
-    "ModelManifest",
-    "TextSpec",
-    "checked",
-    "invalid_file",
-    "load_manifest",
-    "read_object",
-    "sha256_file",
-    "write_manifest",
-]
-
 MANIFEST_NAME = "model.json"
 FORMAT, FORMAT_VERSION = "datumaro-embed-model", 1
 IMAGE_FILES = ("image_encoder.bin", "image_encoder.xml", "preprocessor_config.json")

@@ -10,8 +10,6 @@ import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["read_onnx"]
-
 # Protocol buffers: message → number of a field → the message that it holds. Numbers are those of
 # onnx.proto; what is not here is skipped, the weights with it.
 _MESSAGES = {

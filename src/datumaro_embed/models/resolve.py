@@ -12,16 +12,6 @@ from pathlib import Path
 from ..errors import ModelInvalidError, ModelNotFoundError
 from .manifest import MANIFEST_NAME
 
-__all__ = [
-    "CATALOGUE",
-    "CatalogueEntry",
-    "available_models",
-    "entry_of",
-    "resolve_model",
-    "user_cache_dir",
-    "user_model_dir",
-]
-
 _VARIABLE = "DATUMARO_EMBED_MODELS"
 
 

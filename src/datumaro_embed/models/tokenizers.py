@@ -16,8 +16,6 @@ from .checkpoint import context_length, family_of, read_json, token_id, unusable
 from .files import read_bytes
 from .manifest import TEXT_INPUTS, TextSpec, checked
 
-__all__ = ["SIGLIP2", "TextTokenizer", "canonical_siglip", "complete_tokenizer", "tokenizer_kind"]
-
 CLIP, SIGLIP, SIGLIP2 = "CLIPTokenizer", "SiglipTokenizer", "Siglip2Tokenizer"
 
 # The special tokens that each has in transformers where no file names them.

@@ -16,8 +16,6 @@ from ..vectors import unit_rows
 from .facts import collect
 from .projection import Projection, Vectors, pca, umap
 
-__all__ = ["Analysis", "Item", "isolated", "typical"]
-
 MAX_POINTS = 200_000
 _GALLERY = 12
 _SHOWN_GROUPS = 60

@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from ..errors import MissingExtraError
 
-__all__ = ["Projection", "missing", "pca", "umap"]
-
 Vectors = npt.NDArray[np.floating[Any]]
 _BLOCK_ROWS = 65_536
 

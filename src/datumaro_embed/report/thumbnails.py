@@ -16,8 +16,6 @@ from ..parallel import map_ahead, usable_processors
 from ..retrieval import media_file
 from ..store import EmbeddingStore
 
-__all__ = ["SIDE_PX", "thumbnails"]
-
 SIDE_PX = 144
 _QUALITY = 70
 

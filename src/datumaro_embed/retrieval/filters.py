@@ -13,8 +13,6 @@ from ..errors import UsageError
 from ..records import Split, Status
 from ..store import EmbeddingStore
 
-__all__ = ["ALL", "Filters", "labels_of_rows", "matching_rows"]
-
 BoolArray = npt.NDArray[np.bool_]
 
 _SUGGESTIONS = 5

@@ -17,8 +17,6 @@ from ..records import ItemKey, Status
 from ..similarity import unit_queries
 from ..store import EmbeddingStore
 
-__all__ = ["SINGLE_QUERY", "QueryEmbedder", "QueryInput", "compose"]
-
 QueryInput = str | Path | Image.Image | ItemKey | npt.NDArray[np.floating[Any]]
 SINGLE_QUERY = (str, Path, Image.Image, ItemKey)
 Float64Array = npt.NDArray[np.float64]

@@ -19,15 +19,6 @@ from ..tally import counted
 from .query import QueryInput
 from .searching import SearchOptions, SearchResult, run_search
 
-__all__ = [
-    "check_folder",
-    "media_file",
-    "media_root_of",
-    "save_hits",
-    "search_files",
-    "stale_query",
-]
-
 _MAX_NAME = 50
 _PROBLEMS_SHOWN = 20
 _CHANGED = "the image's bytes have changed since it was embedded"

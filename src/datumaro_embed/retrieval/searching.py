@@ -23,15 +23,6 @@ from ..tally import counted
 from .filters import ALL, Filters, labels_of_rows, matching_rows
 from .query import SINGLE_QUERY, QueryEmbedder, QueryInput, compose
 
-__all__ = [
-    "SearchOptions",
-    "SearchResult",
-    "run_search",
-    "search",
-    "search_request",
-    "search_vectors",
-]
-
 Float64Array = npt.NDArray[np.float64]
 Texts = str | Sequence[str]
 

@@ -18,8 +18,6 @@ from .codes import RowCodes, encode_rows
 from .cosine import IntArray, VectorArray
 from .pairs import PairBlock, Tile, compared
 
-__all__ = ["likely_pairs"]
-
 _TILE_ROWS = 2048
 _BLOCK_ROWS = 8192
 _N_VISITED = 12

@@ -17,8 +17,6 @@ import numpy.typing as npt
 
 from .cosine import IntArray, VectorArray
 
-__all__ = ["RowCodes", "encode_rows", "unit_block"]
-
 Float32Array = npt.NDArray[np.float32]
 
 _BLOCK_ROWS = 8192

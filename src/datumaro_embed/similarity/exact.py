@@ -17,8 +17,6 @@ from ..errors import UsageError
 from ..parallel import map_ahead, usable_processors
 from .cosine import Float64Array, IntArray, VectorArray, best, cosines
 
-__all__ = ["nearest_rows", "unit_queries"]
-
 BoolArray = npt.NDArray[np.bool_]
 
 _QUERIES_AT_ONCE = 128

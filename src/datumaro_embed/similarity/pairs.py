@@ -18,8 +18,6 @@ from ..parallel import map_ahead, usable_processors
 from .codes import SLACK, RowCodes, encode_rows, unit_block
 from .cosine import Float64Array, IntArray, VectorArray, paired_cosines
 
-__all__ = ["PairBlock", "chosen_pairs", "collapse_equal", "compared", "similar_pairs"]
-
 BoolArray = npt.NDArray[np.bool_]
 Tile = tuple[slice | IntArray, slice | IntArray, object]
 """Places to compare with others, and the codes of the latter, packed."""

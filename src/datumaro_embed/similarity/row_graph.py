@@ -27,8 +27,6 @@ from ..parallel import usable_processors
 from .cosine import Float64Array, IntArray, VectorArray, best, cosines
 from .exact import unit_queries
 
-__all__ = ["RowGraph", "build_graph", "graph_path", "open_graph", "write_graph"]
-
 _FORMAT = "datumaro-embed-index"
 _FORMAT_VERSION = 2
 _MAGIC = b"DTMEMBIX"
