@@ -131,9 +131,7 @@ def identity_of(found: os.stat_result) -> Identity:
 def identity_at(path: str | os.PathLike[str]) -> Identity | None:
     """Return the identity of what is at a path; None where nothing is.
 
-    Raises
-    ------
-    StoreReadError
+    Raises `StoreReadError`.
     """
     try:
         with read_errors(path):
@@ -240,12 +238,10 @@ def publish(
 
     Parameters
     ----------
-    path : Path
     blocks : iterable of buffers
         The bytes, end to end; only a few blocks are held at once.
     size_bytes : int
         Of all of them.
-    files : FileSystem
     work : Path, optional
         Directory of the temporary file, on the same file system, which the caller cleans up after
         dead processes; a `workspace` unless given.
@@ -354,10 +350,7 @@ def workspace(out: Path) -> Iterator[Path]:
     """Yield an empty directory beside `out`, removed afterwards.
 
     Those that killed processes left for the same output are removed first: nobody holds their lock.
-
-    Raises
-    ------
-    StoreWriteError
+    Raises `StoreWriteError`.
     """
     with write_errors(out):
         mark = hashlib.blake2b(os.fsencode(out.name), digest_size=4).hexdigest()

@@ -94,7 +94,6 @@ class OpenedImage:
 
     Attributes
     ----------
-    info : ImageInfo
     notes : tuple of str
         What is unusual about its pixels, as reasons of a `Tally`; known once it is decoded.
     """
@@ -104,17 +103,13 @@ class OpenedImage:
     notes: tuple[str, ...] = ()
 
     def decode(self, *, least_side_px: int = 0) -> Image.Image:
-        """Decode the pixels, once: upright, mode RGB, holding no file.
+        """Decode the pixels, once: upright, mode RGB, holding no file; raises `ImageProblem`.
 
         Parameters
         ----------
         least_side_px : int
             Where positive, a JPEG may come at 1/2, 1/4 or 1/8 of its size, the smallest whose sides
             are both at least so long: several times faster, and not quite the same pixels.
-
-        Raises
-        ------
-        ImageProblem
         """
         with quiet_pillow():
             try:

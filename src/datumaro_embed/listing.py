@@ -140,9 +140,7 @@ def write_pairs_csv(report: DuplicateReport, path: Path) -> None:
 def _write_csv(path: Path, titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a table as CSV, whole or not at all; texts that a spreadsheet would run are escaped.
 
-    Raises
-    ------
-    StoreExistsError, OutputFolderError, StoreWriteError
+    Raises `StoreExistsError`, `OutputFolderError`, `StoreWriteError`.
     """
     check_output(path)
     text = io.StringIO()

@@ -89,9 +89,7 @@ class StorePlace:
     def check(self) -> None:
         """Refuse early what cannot become a store; leaves nothing behind.
 
-        Raises
-        ------
-        UsageError, StoreExistsError, StoreWriteError
+        Raises `UsageError`, `StoreExistsError`, `StoreWriteError`.
         """
         self._check_name()
         if self.target.is_dir():

@@ -50,12 +50,7 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """Read ``"I/N"``.
-
-        Raises
-        ------
-        UsageError
-        """
+        """Read ``"I/N"``; raises `UsageError`."""
         found = _FORM.fullmatch(text.strip())
         if found is None:
             raise UsageError(
@@ -162,7 +157,7 @@ class Parts:
         return {shard: path for shard, path in self.found().items() if is_finished(path)}
 
     def check(self, count: int | None = None) -> int:
-        """Refuse parts of several divisions, which have items in common.
+        """Refuse parts of several divisions, which have items in common; raises `UsageError`.
 
         Parameters
         ----------
@@ -173,10 +168,6 @@ class Parts:
         -------
         int
             The number of shards.
-
-        Raises
-        ------
-        UsageError
         """
         counts = {shard.count for shard in self.found()} | ({count} if count else set())
         if len(counts) > 1:

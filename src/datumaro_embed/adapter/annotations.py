@@ -43,7 +43,6 @@ def annotation_record(annotation: dm.Annotation, mask_orientation: int = 1) -> A
 
     Parameters
     ----------
-    annotation : datumaro Annotation
     mask_orientation : int
         EXIF orientation to turn a mask by; 1 leaves it.
     """

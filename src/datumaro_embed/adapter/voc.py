@@ -54,7 +54,6 @@ def without_damaged_masks(dataset: Dataset, lost_masks: Collection[str]) -> Iter
 
     Parameters
     ----------
-    dataset : datumaro Dataset
     lost_masks : collection of str
         Paths of the masks that cannot be read.
     """

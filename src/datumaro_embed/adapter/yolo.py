@@ -94,11 +94,7 @@ def refuse_stand_ins(source: SourceDataset) -> None:
     """Refuse items to which Datumaro has given another image of the same name.
 
     Its YOLO importer looks for the image of a label file by its stem in every folder, and takes
-    ``masks/train/a.png`` for ``images/train/a.jpg``.
-
-    Raises
-    ------
-    DatasetReadError
+    ``masks/train/a.png`` for ``images/train/a.jpg``. Raises `DatasetReadError`.
     """
     folder = source.root.absolute()  # images/train where all items lie there
     while not holds_yolo(folder):

@@ -101,10 +101,7 @@ def connect(address: str | None) -> Iterator[Cluster]:
     """Connect to a cluster, or start one of this machine alone that ends with the block.
 
     `address` is as for ``ray.init``. A connection that this process has is used, and left open.
-
-    Raises
-    ------
-    MissingExtraError, ClusterError
+    Raises `MissingExtraError`, `ClusterError`.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)

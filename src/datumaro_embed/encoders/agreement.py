@@ -21,6 +21,8 @@ def check_agreement(
 ) -> None:
     """Compare the outputs of several requests for one batch: bit by bit on the CPU.
 
+    Raises `StreamDisagreementError`.
+
     Parameters
     ----------
     found : arrays of shape (n_rows, dim), float32
@@ -31,10 +33,6 @@ def check_agreement(
         Of the encoder.
     facts : mapping
         Of `Engine.describe`.
-
-    Raises
-    ------
-    StreamDisagreementError
 
     Notes
     -----

@@ -28,10 +28,6 @@ ImageInput = Image.Image | npt.NDArray[Any] | str | Path | bytes
 class Session:
     """Batches under way, answered in order. This one computes each batch when it is collected.
 
-    Parameters
-    ----------
-    encoder : ImageEncoder
-
     Attributes
     ----------
     capacity : int
@@ -270,12 +266,7 @@ class Encoder(ImageEncoder, TextEncoder):
 
 
 def texts_of(encoder: ImageEncoder) -> Encoder:
-    """Return the encoder where it embeds texts too.
-
-    Raises
-    ------
-    UsageError
-    """
+    """Return the encoder where it embeds texts too; raises `UsageError`."""
     if not isinstance(encoder, Encoder):
         raise UsageError(
             f"The model {encoder.name} has no text encoder, so it cannot embed a text. Query with "

@@ -53,7 +53,6 @@ class Engine:
     ----------
     path : Path
         Of the IR's ``.xml``; its weights lie beside it.
-    runtime : Runtime
     shapes : mapping of str to shape
         Every input's shape, the batch first. An image encoder's is (batch, height, width, 3).
     dim : int
@@ -145,13 +144,11 @@ class Engine:
     def run_alone(self, batch: Arrays) -> Rows:
         """Run one batch and nothing beside it; it does not count as the first.
 
+        Raises `InferenceError`.
+
         Returns
         -------
         array of shape (rows of the batch, dim), float32
-
-        Raises
-        ------
-        InferenceError
         """
         return self._finish(self._start(self._take(), batch))
 
@@ -159,10 +156,7 @@ class Engine:
         """Check that the first batch still has the vectors that it had, on every stream.
 
         Nothing is computed where nothing was since it was last compared.
-
-        Raises
-        ------
-        InferenceError, StreamDisagreementError
+        Raises `InferenceError`, `StreamDisagreementError`.
         """
         with self._first_lock:
             n_run = self._n_run
@@ -321,10 +315,6 @@ class Flight:
 
     The last batches, one for each stream, are held back until `finish`: rows that they leave free
     compute rows of the first batch again.
-
-    Parameters
-    ----------
-    engine : Engine
 
     Attributes
     ----------

@@ -17,7 +17,6 @@ class FakeEncoder(Encoder):
 
     Parameters
     ----------
-    dim, image_size_px, batch_size : int
     seed : int
         Another seed is another model, with another fingerprint.
     """

@@ -32,7 +32,6 @@ def preprocess(image: Image.Image, spec: ImageSpec) -> npt.NDArray[np.uint8]:
     ----------
     image : Image.Image
         Upright, mode RGB.
-    spec : ImageSpec
 
     Returns
     -------

@@ -57,9 +57,7 @@ def _remove_empty(place: StorePlace) -> None:
 def refuse_newer(store: EmbeddingStore) -> None:
     """Refuse to rewrite what a higher minor version wrote: columns unknown here would be lost.
 
-    Raises
-    ------
-    StoreForeignError
+    Raises `StoreForeignError`.
     """
     if any(isinstance(part, Hdf5Part) and part.is_newer for part in store.parts):
         raise StoreForeignError(

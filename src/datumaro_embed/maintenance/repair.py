@@ -35,7 +35,6 @@ class RepairSummary:
 
     Attributes
     ----------
-    store : str
     n_kept : int
         Rows in sound blocks, taken over bit for bit.
     n_marked : int

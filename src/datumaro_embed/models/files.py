@@ -28,7 +28,6 @@ class ModelFiles:
 
     Parameters
     ----------
-    model_dir : Path
     sums : mapping of str to str
         File name → sha256 in hex.
     verify : bool

@@ -29,7 +29,6 @@ class HubRepo:
 
     Attributes
     ----------
-    repo_id, commit : str
     digests : mapping of str to str
         File name → sha256 in hex (64 digits), or the git blob's sha1 (40) of a small file.
     """

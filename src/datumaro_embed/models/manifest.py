@@ -146,7 +146,6 @@ class ModelManifest:
         Length of an embedding.
     precision : str
         Of the stored weights: ``"fp32"``, ``"fp16"`` or ``"int8"``.
-    image : ImageSpec
     text : TextSpec or None
         None where the model has no text encoder.
     logit_scale, logit_bias : float or None
@@ -156,7 +155,6 @@ class ModelManifest:
         A label's name goes where ``{}`` stands.
     files : dict of str to str
         File name → sha256 in hex, of everything in the directory but ``model.json``.
-    golden : Golden
     fidelity : dict, optional
         Of an INT8 model: how near it is to the model it was made from (see `quantising`).
     """
@@ -231,7 +229,6 @@ def load_manifest(model_dir: Path, *, verify_hashes: bool = True) -> ModelManife
 
     Parameters
     ----------
-    model_dir : Path
     verify_hashes : bool
         Hash every file (about 1 s per 2 GB); without it only their presence is checked.
 

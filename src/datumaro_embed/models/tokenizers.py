@@ -34,7 +34,6 @@ class TextTokenizer:
     ----------
     path : Path
         Of ``tokenizer.json``.
-    spec : TextSpec
     read : callable
         Gives the file's bytes.
     """

@@ -42,7 +42,6 @@ class SearchOptions:
         At most this many hits.
     minus : sequence of QueryInput
         What hits should be unlike: the mean of these is subtracted from the mean of the queries.
-    filters : Filters
     model : str, optional
         Name or directory of the model for texts and images; that of the store unless given.
     exact : bool

@@ -80,9 +80,7 @@ def nearest_rows(
 def unit_queries(queries: npt.ArrayLike, dim: int) -> Float64Array:
     """Check queries and scale them to norm 1: array of shape (n_queries, dim), float64.
 
-    Raises
-    ------
-    UsageError
+    Raises `UsageError`.
     """
     array = np.asarray(queries, dtype=np.float64)
     if array.ndim != 2 or array.shape[1] != dim:

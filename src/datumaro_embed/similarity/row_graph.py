@@ -111,9 +111,7 @@ def write_graph(
 ) -> int:
     """Publish an index file, whole or not at all, bound to a store; return its bytes.
 
-    Raises
-    ------
-    StoreWriteError
+    Raises `StoreWriteError`.
     """
     image = graph.image()
     facts = {
