@@ -13,10 +13,8 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def map_ahead(
-    function: Callable[[_Item], _Result], items: Iterable[_Item], *, workers: int, ahead: int
-) -> Ahead[_Result]:
-    """Yield ``function(item)`` for each item, in order.
+class Ahead(Iterator[_Result]):
+    """``function(item)`` for each item, in order.
 
     Parameters
     ----------
@@ -31,11 +29,6 @@ def map_ahead(
     way is waited for and the rest cancelled. Whoever may stop before the end, and needs the threads
     to be idle then, uses ``contextlib.closing``.
     """
-    return Ahead(function, items, workers=workers, ahead=ahead)
-
-
-class Ahead(Iterator[_Result]):
-    """What `map_ahead` returns."""
 
     def __init__(
         self,
@@ -74,6 +67,10 @@ class Ahead(Iterator[_Result]):
         # Not `close`: the garbage collector may come in any thread at any moment, as in one that is
         # just starting and holds the lock that joining another one takes.
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+map_ahead = Ahead
+"""Called as `map` is."""
 
 
 def usable_processors() -> int:

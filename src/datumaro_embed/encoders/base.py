@@ -66,6 +66,17 @@ class Session:
         """Wait until nothing reads a submitted batch any more."""
         self._batches.clear()
 
+    def run(self, batches: Iterable[Any]) -> Iterator[Float32Array]:
+        """Answer batches lazily and in order, several under way, then close."""
+        with closing(self):
+            for batch in batches:
+                self.submit(batch)
+                if len(self) >= self.capacity:
+                    yield self.collect()
+            self.finish()
+            while len(self):
+                yield self.collect()
+
 
 class ImageEncoder(ABC):
     """Embeds images into unit vectors.
@@ -143,14 +154,7 @@ class ImageEncoder(ABC):
 
         Only a few batches are taken ahead of the one whose vectors are yielded.
         """
-        with closing(self.session()) as session:
-            for batch in batches:
-                session.submit(self._checked(batch))
-                if len(session) >= session.capacity:
-                    yield session.collect()
-            session.finish()
-            while len(session):
-                yield session.collect()
+        yield from self.session().run(map(self._checked, batches))
 
     @abstractmethod
     def provenance(self) -> dict[str, Any]:

@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InferenceError, ModelInvalidError
-from ..models import ModelFiles, ModelManifest, TextTokenizer
-from ..vectors import unit_rows
+from ..models import ModelFiles, ModelManifest, TextTokenizer, load_manifest, resolve_model
 from .base import Encoder, Float32Array
 from .engine import Arrays, Engine
 from .images import OpenVinoImageEncoder, check_golden
@@ -66,7 +65,7 @@ class ClipEncoder(OpenVinoImageEncoder, Encoder):
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
             block = texts[start : start + _TEXTS_AT_ONCE]
             found[start : start + len(block)] = self._embed_block(block)
-        return unit_rows(found)
+        return found
 
     def _embed_block(self, texts: Sequence[str]) -> Float32Array:
         engine = self._texts()
@@ -137,7 +136,7 @@ class ClipEncoder(OpenVinoImageEncoder, Encoder):
         short = self._text_batch(ids, mask, length)
         try:
             engine = self._compile_texts(shorter=True)
-            ours, theirs = (unit_rows(rows) for rows in engine.run([short, whole]))
+            ours, theirs = engine.run([short, whole])
         except (InferenceError, ModelInvalidError):
             return None
         return engine if np.einsum("ij,ij->i", ours, theirs).min() >= _SAME_COSINE else None
@@ -153,3 +152,36 @@ class ClipEncoder(OpenVinoImageEncoder, Encoder):
             identity=self.fingerprint,
             read=self._files.read,
         )
+
+
+FAMILIES: dict[str, type[OpenVinoImageEncoder]] = {
+    "clip": ClipEncoder,
+    "siglip": ClipEncoder,
+    "open_clip": ClipEncoder,
+    "image": OpenVinoImageEncoder,
+}
+"""Family in model.json → its encoder; a model without a text encoder is loaded for images alone."""
+
+
+def load_encoder(name_or_dir: str | Path, **options: Any) -> OpenVinoImageEncoder:
+    """Load a model directory with the class of its family.
+
+    Parameters
+    ----------
+    name_or_dir : str or Path
+        A directory, or a name (see `models.resolve_model`).
+    **options
+        As for `OpenVinoImageEncoder.load`.
+
+    Returns
+    -------
+    OpenVinoImageEncoder
+        A `TextEncoder` too where the model has a text encoder.
+
+    Raises
+    ------
+    ModelNotFoundError, ModelInvalidError, DeviceNotFoundError, UsageError, InferenceError
+    """
+    manifest = load_manifest(resolve_model(name_or_dir), verify_hashes=False)
+    family = FAMILIES[manifest.family] if manifest.text is not None else OpenVinoImageEncoder
+    return family.load(name_or_dir, **options)

@@ -65,7 +65,10 @@ def cache_folder(key: str) -> Iterator[Path | None]:
             return
         yield fresh
         with suppress(OSError):  # a full disk must not end a run
-            _publish(fresh, entry)
+            if sums := _sums(fresh):
+                (fresh / _SUMS).write_text(json.dumps(sums), encoding="utf-8")
+                shutil.rmtree(entry, ignore_errors=True)  # damaged, or another process' just now
+                fresh.rename(entry)
             _prune(root)
 
 
@@ -80,14 +83,6 @@ def _is_whole(entry: Path) -> bool:
 def _sums(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.iterdir() if path.name != _SUMS)
     return {path.name: sha256_file(path) for path in files}
-
-
-def _publish(fresh: Path, entry: Path) -> None:
-    sums = _sums(fresh)
-    if sums:
-        (fresh / _SUMS).write_text(json.dumps(sums), encoding="utf-8")
-        shutil.rmtree(entry, ignore_errors=True)  # damaged, or of another process just now
-        fresh.rename(entry)
 
 
 def _prune(root: Path) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,9 @@ import openvino as ov
 
 from ..errors import InferenceError, ModelInvalidError
 from ..models import ImageSpec, openvino_core, read_bytes
+from ..vectors import unit_rows
 from .agreement import check_agreement
+from .base import Session
 from .runtime import (
     Runtime,
     check_device,
@@ -64,7 +66,7 @@ class Engine:
     golden : arrays and callable, optional
         A row that is computed with the first batch, and what raises if its vector is wrong.
     identity : str
-        The model's fingerprint: allows the compiled graph to be cached (see `Runtime.caches`).
+        The model's fingerprint: allows the compiled graph to be cached (see `compile_graph`).
     read : callable
         Gives the bytes of both files.
 
@@ -126,20 +128,9 @@ class Engine:
         self._first_lock = threading.Lock()
         self._n_run = self._n_confirmed = 0  # batches
 
-    def flight(self) -> Flight:
-        """Begin to run many batches."""
-        return Flight(self)
-
     def run(self, batches: Iterable[Arrays]) -> Iterator[Rows]:
-        """Run batches, several in flight, and yield their outputs in order; see `Flight`."""
-        with closing(Flight(self)) as flight:
-            for batch in batches:
-                flight.submit(batch)
-                if len(flight) >= flight.capacity:
-                    yield flight.collect()
-            flight.finish()
-            while len(flight):
-                yield flight.collect()
+        """Yield the unit rows of batches, in order, several under way; see `Flight`."""
+        return Flight(self, lambda batch: batch).run(batches)
 
     def run_alone(self, batch: Arrays) -> Rows:
         """Run one batch and nothing beside it; it does not count as the first.
@@ -310,20 +301,18 @@ class Engine:
             return device
 
 
-class Flight:
-    """Batches under way on an engine, answered in order; for one thread.
+class Flight(Session):
+    """Batches under way on an engine, answered in order by unit rows; for one thread.
 
     The last batches, one for each stream, are held back until `finish`: rows that they leave free
-    compute rows of the first batch again.
-
-    Attributes
-    ----------
-    capacity : int
-        Batches to submit before the oldest is collected, so that no stream waits.
+    compute rows of the first batch again. `take` makes the engine's arrays of a batch: one for each
+    input, of at most `batch_size` rows, the rest of which is zeros, so that there is one shape. A
+    full batch is read where it is, without a copy.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, take: Callable[[Any], Arrays]) -> None:
         self._engine = engine
+        self._take = take
         self._answers: deque[_Busy | Rows | InferenceError] = deque()
         self._held: deque[Arrays] = deque()
         self._last: list[Arrays] = []
@@ -332,45 +321,18 @@ class Flight:
     def __len__(self) -> int:
         return len(self._answers) + len(self._held) + len(self._last)
 
-    def submit(self, batch: Arrays) -> None:
-        """Take a batch.
-
-        Parameters
-        ----------
-        batch : mapping of str to array
-            One array for each input, of at most `batch_size` rows; the rest of the batch is zeros,
-            so that there is one shape. A full batch is read where it is, without a copy: it must
-            not be changed before its output is collected.
-
-        Raises
-        ------
-        StreamDisagreementError
-            The engine's first batch has other vectors on another stream.
-        """
-        self._held.append(batch)
+    def submit(self, batch: Any) -> None:
+        self._held.append(self._take(batch))
         while len(self._held) > self._engine.n_streams or (
             self._held and self._engine._first is None
         ):
             self._start(self._held.popleft())
 
     def finish(self) -> None:
-        """Say that no batch will be submitted any more."""
         if self._engine.has_room_for_first(self._held):
             self._last, self._held = list(self._held), deque()
 
     def collect(self) -> Rows:
-        """Wait for the output of the oldest batch, and forget the batch.
-
-        Returns
-        -------
-        array of shape (rows of the batch, dim), float32
-
-        Raises
-        ------
-        InferenceError
-            OpenVINO fails, or a value of the output is not finite.
-        StreamDisagreementError
-        """
         if not self._answers and self._last:  # no stream is busy now, so each takes one
             last, self._last = self._last, []
             try:
@@ -382,10 +344,10 @@ class Flight:
         answer = self._answers.popleft()
         if isinstance(answer, InferenceError):
             raise answer
-        return self._engine._finish(answer) if isinstance(answer, _Busy) else answer
+        rows = self._engine._finish(answer) if isinstance(answer, _Busy) else answer
+        return unit_rows(rows)
 
     def close(self) -> None:
-        """Wait until no stream reads a batch any more."""
         _wait([answer for answer in self._answers if isinstance(answer, _Busy)])
         self._answers.clear()
         self._held.clear()

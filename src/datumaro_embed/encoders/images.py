@@ -22,7 +22,7 @@ from ..models import (
 )
 from ..vectors import unit_rows
 from .base import Float32Array, ImageEncoder, Session, UInt8Array
-from .engine import Engine
+from .engine import Engine, Flight
 from .preprocess import preprocess
 from .runtime import Runtime
 
@@ -139,7 +139,7 @@ class OpenVinoImageEncoder(ImageEncoder):
     def session(self) -> Session:
         """See `ImageEncoder.session`; as many batches are under way as the device takes."""
         self._files.check()
-        return _Flight(self)
+        return Flight(self._images, lambda pixels: {"pixel_values": self._checked(pixels)})
 
     def engines(self) -> Iterable[Engine]:
         """Every graph that computes vectors of this encoder."""
@@ -160,30 +160,6 @@ class OpenVinoImageEncoder(ImageEncoder):
             "requested_precision": self._runtime.precision,
             **self._images.describe(),
         }
-
-
-class _Flight(Session):
-    """A session on the engine of the images."""
-
-    def __init__(self, encoder: OpenVinoImageEncoder) -> None:
-        self._checked = encoder._checked
-        self._flight = encoder._images.flight()
-        self.capacity = self._flight.capacity
-
-    def __len__(self) -> int:
-        return len(self._flight)
-
-    def submit(self, batch: UInt8Array) -> None:
-        self._flight.submit({"pixel_values": self._checked(batch)})
-
-    def finish(self) -> None:
-        self._flight.finish()
-
-    def collect(self) -> Float32Array:
-        return unit_rows(self._flight.collect())
-
-    def close(self) -> None:
-        self._flight.close()
 
 
 def check_golden(

@@ -51,11 +51,6 @@ class Runtime:
                 f"streams {self.streams} at least 1. Change the one that is not."
             )
 
-    @property
-    def caches(self) -> bool:
-        """Whether compiled graphs are kept: not for the CPU, which compiles in a second or so."""
-        return self.device != "CPU"
-
     def properties(self) -> dict[str, Any]:
         """Return OpenVINO's properties for compiling."""
         found: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT"}
@@ -142,10 +137,10 @@ def prepare_graph(
 
 
 def compile_graph(model: Any, runtime: Runtime, facts: Mapping[str, Any]) -> Any:
-    """Compile a graph, from the cache where the device has one; `facts` tell it from others."""
+    """Compile a graph, from the cache but for the CPU; `facts` tell it from others."""
     core = openvino_core()
     properties = runtime.properties()
-    if not runtime.caches or not facts["model"]:
+    if runtime.device == "CPU" or not facts["model"]:  # which compiles in a second or so
         return core.compile_model(model, runtime.device, properties)
     version = {"device": runtime.device, "openvino": openvino_version()}
     with cache_folder(cache_key({**facts, **properties, **version})) as folder:
