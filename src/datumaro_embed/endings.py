@@ -97,11 +97,6 @@ def _is_complete(data: bytes, decode: Callable[[bytes], bytes]) -> bool:
     return all(decode(data + bits + restart + bits + _END) == expected for bits in _BITS)
 
 
-def png_has_no_end(data: bytes) -> bool:
-    """Tell whether a PNG file lacks its last chunk."""
-    return data.rfind(b"IEND") < 0
-
-
 def _segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
     """Yield each marker with its segment and where this ends, up to the end marker or `_CUT`.
 

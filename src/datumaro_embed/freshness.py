@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from .adapter import SourceDataset
 from .errors import StaleStoreError
 from .escaping import printable
-from .parallel import map_ahead, usable_processors
+from .parallel import map_ahead
 from .pipeline import read_item_info
 from .records import ItemKey, Status
 from .store import EmbeddingStore
@@ -76,8 +76,7 @@ def fresh_items(store: EmbeddingStore, dataset: IDataset, *, skip_stale: bool) -
 
 def _checked(store: EmbeddingStore, source: SourceDataset) -> Iterator[tuple[ItemKey, str]]:
     """Yield each item of the dataset, and why it is not the store's; empty where it is."""
-    workers = usable_processors()
-    for record in map_ahead(read_item_info, source, workers=workers, ahead=4 * workers):
+    for record in map_ahead(read_item_info, source):
         if record.key not in store:
             yield record.key, "items that the store does not know"
             continue

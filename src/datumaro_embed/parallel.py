@@ -18,10 +18,11 @@ class Ahead(Iterator[_Result]):
 
     Parameters
     ----------
-    workers : int
-        Threads.
-    ahead : int
-        At most this many items are taken from ``items`` before the oldest result is.
+    workers : int, optional
+        Threads; by default one for each processor.
+    ahead : int, optional
+        At most this many items are taken from ``items`` before the oldest result is; by default
+        four for each thread.
 
     Notes
     -----
@@ -35,13 +36,14 @@ class Ahead(Iterator[_Result]):
         function: Callable[[_Item], _Result],
         items: Iterable[_Item],
         *,
-        workers: int,
-        ahead: int,
+        workers: int | None = None,
+        ahead: int | None = None,
     ) -> None:
+        workers = workers or usable_processors()
         pool = self._pool = ThreadPoolExecutor(workers, thread_name_prefix="datumaro-embed")
         self._submitted = (pool.submit(function, item) for item in items)
         self._pending: deque[Future[_Result]] = deque()
-        self._ahead = ahead
+        self._ahead = ahead or 4 * workers
 
     def __next__(self) -> _Result:
         try:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from .depth import DepthRange
-from .endings import jpeg_has_no_end, load_jpeg, png_has_no_end, whole_jpeg
+from .endings import jpeg_has_no_end, load_jpeg, whole_jpeg
 from .formats import identify, samples_of
 
 # An upright RGB image, decoded, without metadata, and what is unusual about it: reasons of a Tally.
@@ -74,7 +74,7 @@ def decode_file(
         if whole is None:
             raise ValueError("the JPEG file is truncated")
         data, image, ending = whole, identify(whole), "JPEG files without an end marker"
-    elif image.format == "PNG" and png_has_no_end(data):
+    elif image.format == "PNG" and data.rfind(b"IEND") < 0:
         ending = "PNG files without an end chunk"
     if least_side_px > 0 and image.format in _JPEG:  # HEIC would give its thumbnail
         image.draft(None, (least_side_px, least_side_px))

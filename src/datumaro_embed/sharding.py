@@ -153,8 +153,12 @@ class Parts:
         }
 
     def finished(self) -> dict[Shard, Path]:
-        """The parts that are whole."""
-        return {shard: path for shard, path in self.found().items() if is_finished(path)}
+        """The parts that are whole: a file, or a directory whose run was finished."""
+        return {
+            shard: path
+            for shard, path in self.found().items()
+            if path.is_file() or (path / "manifest.json").is_file()
+        }
 
     def check(self, count: int | None = None) -> int:
         """Refuse parts of several divisions, which have items in common; raises `UsageError`.
@@ -182,11 +186,6 @@ class Parts:
         """Shards that are not finished, of a folder with parts."""
         finished = self.finished()
         return [shard for shard in Shard.all_of(self.check()) if shard not in finished]
-
-
-def is_finished(part: Path) -> bool:
-    """Tell whether there is a file, or a directory whose run was finished."""
-    return part.is_file() or (part / "manifest.json").is_file()
 
 
 def part_path(store: str | os.PathLike[str], shard: Shard) -> Path:

@@ -49,6 +49,12 @@ def annotation_record(annotation: dm.Annotation, mask_orientation: int = 1) -> A
     coords = _COORDS.get(type(annotation), lambda _: ())(annotation)
     label = getattr(annotation, "label", None)
     seen = annotation.visibility if isinstance(annotation, dm.Points) else None
+    rest = {} if isinstance(annotation, _WHOLE) else annotation.as_dict()  # of cuboids, tables …
+    rest = {
+        name.lstrip("_"): jsonable(value)
+        for name, value in rest.items()
+        if name not in _COMMON_FIELDS
+    }
     record = AnnotationRecord(
         type=annotation.type.name,
         label=-1 if label is None else int(label),
@@ -61,7 +67,7 @@ def annotation_record(annotation: dm.Annotation, mask_orientation: int = 1) -> A
         text=annotation.caption if isinstance(annotation, dm.Caption) else "",
         visibility=tuple(int(value) for value in seen or ()),
         attributes=jsonable(annotation.attributes),
-        extra="" if isinstance(annotation, _WHOLE) else _extra(annotation),
+        extra="" if isinstance(annotation, _WHOLE) else encode_json(rest).decode("utf-8"),
     )
     # The store has no room for larger numbers.
     if max(record.label, record.z_order, -record.label, -record.z_order) >= 2**31:
@@ -203,16 +209,6 @@ def _encoded(mask: dm.RleMask) -> Any:
     if not sum(float(np.abs(points).sum()) for points in parts) < _MAX_POLYGONS_PX:
         raise ValueError("the polygons are too large, or no numbers")
     return mask.rle
-
-
-def _extra(annotation: dm.Annotation) -> str:
-    """Everything that has no column of its own (cuboids, depth maps, tables …) as JSON."""
-    fields = {
-        name.lstrip("_"): jsonable(value)
-        for name, value in annotation.as_dict().items()
-        if name not in _COMMON_FIELDS
-    }
-    return encode_json(fields).decode("utf-8")
 
 
 def _is_apart(low: float, high: float, side: int) -> bool:

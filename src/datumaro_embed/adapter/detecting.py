@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -74,11 +74,12 @@ def found_files(path: Path) -> str:
     return ", ".join([*parts, *([f"{rest} more"] if rest else [])])
 
 
-def _holds_voc(path: Path) -> bool:
-    return next(path.glob("ImageSets/*/*.txt"), None) is not None
-
-
-_HOLDS = {"coco": holds_coco, "datumaro": holds_datumaro, "voc": _holds_voc, "yolo": holds_yolo}
+_HOLDS: dict[str, Callable[[Path], bool]] = {
+    "coco": holds_coco,
+    "datumaro": holds_datumaro,
+    "voc": lambda path: any(path.glob("ImageSets/*/*.txt")),
+    "yolo": holds_yolo,
+}
 
 # detect_image_folders() tells these. Datumaro needs one file for those without images.
 _IMAGE_FOLDERS = {"image_dir", "imagenet", "imagenet_with_subset_dirs"}

@@ -110,7 +110,14 @@ def read_config(file: Path, losses: Tally) -> YoloConfig:
     """
     if file.suffix.lower() not in _YAML:
         return _read_darknet(file, losses)
-    content = _load_yaml(file)
+    try:
+        content = yaml.load(file.read_text("utf-8-sig"), _TextLoader)  # noqa: S506
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        what = " ".join(str(error).split())
+        raise read_error(file, f"it cannot be read as YAML ({what}). Correct the file.") from error
+    if not isinstance(content, dict):
+        raise read_error(file, "it says nothing of a dataset. Add names, train and val.")
+    content = {str(key): value for key, value in content.items()}
     return YoloConfig(
         file,
         _names(content.get("names"), content.get("nc"), file, losses),
@@ -139,17 +146,6 @@ def _descriptions(folder: Path) -> Iterator[Path]:
     for file in chain(usual[:2], chain.from_iterable(globs), usual[2:]):
         if file.is_file() and (file in usual or names_classes(file)):
             yield file
-
-
-def _load_yaml(file: Path) -> dict[str, Any]:
-    try:
-        content = yaml.load(file.read_text("utf-8-sig"), _TextLoader)  # noqa: S506
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        what = " ".join(str(error).split())
-        raise read_error(file, f"it cannot be read as YAML ({what}). Correct the file.") from error
-    if not isinstance(content, dict):
-        raise read_error(file, "it says nothing of a dataset. Add names, train and val.")
-    return {str(key): value for key, value in content.items()}
 
 
 def _read_darknet(file: Path, losses: Tally) -> YoloConfig:

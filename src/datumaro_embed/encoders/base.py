@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -196,7 +197,9 @@ class ImageEncoder(ABC):
             An image cannot be read; it names the image's index and the reason.
         InferenceError
         """
-        rows = list(self.embed_pixels(self._pixel_batches(images, depth_range)))
+        pixels = (self._pixels(image, i, depth_range) for i, image in enumerate(images))
+        batches = iter(lambda: [*islice(pixels, self.batch_size)], [])
+        rows = list(self.embed_pixels(map(np.stack, batches)))
         return np.concatenate([np.empty((0, self.dim), np.float32), *rows])
 
     def _checked(self, batch: UInt8Array) -> UInt8Array:
@@ -208,13 +211,6 @@ class ImageEncoder(ABC):
                 f"{side}, 3) uint8. Use `preprocess` to make batches."
             )
         return batch
-
-    def _pixel_batches(
-        self, images: Sequence[ImageInput], depth_range: DepthRange
-    ) -> Iterator[UInt8Array]:
-        for start in range(0, len(images), self.batch_size):
-            stop = min(start + self.batch_size, len(images))
-            yield np.stack([self._pixels(images[i], i, depth_range) for i in range(start, stop)])
 
     def _pixels(self, image: ImageInput, index: int, depth_range: DepthRange) -> UInt8Array:
         try:

@@ -32,7 +32,6 @@ from .runtime import (
     mapped_errors,
     openvino_version,
     prepare_graph,
-    read_graph,
 )
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -94,9 +93,12 @@ class Engine:
         read: Callable[[Path], npt.NDArray[np.uint8]] = read_bytes,
     ) -> None:
         check_device(runtime.device)
-        self._weights = read(path.with_suffix(".bin"))  # of the compiled graph, not of `model` only
+        self._weights = read(path.with_suffix(".bin"))
         with mapped_errors(ModelInvalidError, f"OpenVINO cannot read the model file {path}"):
-            model = read_graph(read(path), self._weights)
+            text = read(path).tobytes().decode("utf-8", "replace")
+            # Constants, of what is compiled too, stay where they are: the array must live as long.
+            weights = ov.Tensor(self._weights, shared_memory=True)
+            model = openvino_core().read_model(text, weights)
             model = prepare_graph(model, shapes, image, shorter=shorter)
             found = model.output(0).partial_shape[1].to_string()
         if found != str(dim):
@@ -190,14 +192,6 @@ class Engine:
             self._first = kept, found[0]
             return found[0][:n_rows].copy()
 
-    def has_room_for_first(self, batches: Sequence[Arrays]) -> bool:
-        """Tell whether rows of the first batch fit beside these, one row or more on each stream."""
-        n_spare = sum(self.batch_size - _n_rows(batch) for batch in batches)
-        if self._first is None or not len(batches) == self.n_streams <= n_spare:
-            return False
-        alike = (*batches, self._first[0])
-        return len({tuple(rows.shape[1:] for rows in batch.values()) for batch in alike}) == 1
-
     def _run_last(self, batches: Sequence[Arrays]) -> Iterator[Rows]:
         """Run a batch on each stream, with rows of the first batch in the rows that are free."""
         assert self._first is not None
@@ -234,9 +228,15 @@ class Engine:
         batch takes far longer than that. Requests that were never compared go first, so that the
         first batch and `confirm` together see every request of a run.
         """
+        with self._lock:
+            self._idle.sort(key=lambda request: id(request) in self._compared)
+            taken = self._idle[: self.n_streams]
+            del self._idle[: self.n_streams]
+        taken += [self._new_request() for _ in range(self.n_streams - len(taken))]
+        self._compared.update(map(id, taken))
         busy: list[_Busy] = []
         try:
-            busy.extend(map(self._start, self._take_to_compare(), batches))
+            busy.extend(map(self._start, taken, batches))
             return [_result(one) for one in busy]
         finally:
             _wait(busy)
@@ -274,15 +274,6 @@ class Engine:
             if self._idle:
                 return self._idle.pop()
         return self._new_request()
-
-    def _take_to_compare(self) -> list[Any]:
-        with self._lock:
-            self._idle.sort(key=lambda request: id(request) in self._compared)
-            taken = self._idle[: self.n_streams]
-            del self._idle[: self.n_streams]
-        taken += [self._new_request() for _ in range(self.n_streams - len(taken))]
-        self._compared.update(map(id, taken))
-        return taken
 
     def _new_request(self) -> Any:
         with mapped_errors(InferenceError, "OpenVINO cannot make an inference request"):
@@ -329,8 +320,13 @@ class Flight(Session):
             self._start(self._held.popleft())
 
     def finish(self) -> None:
-        if self._engine.has_room_for_first(self._held):
-            self._last, self._held = list(self._held), deque()
+        engine, held = self._engine, list(self._held)
+        n_spare = sum(engine.batch_size - _n_rows(batch) for batch in held)
+        if engine._first is None or not len(held) == engine.n_streams <= n_spare:
+            return  # no room for a row of the first batch on each stream
+        alike = (*held, engine._first[0])
+        if len({tuple(rows.shape[1:] for rows in batch.values()) for batch in alike}) == 1:
+            self._last, self._held = held, deque()
 
     def collect(self) -> Rows:
         if not self._answers and self._last:  # no stream is busy now, so each takes one

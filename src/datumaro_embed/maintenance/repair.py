@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
@@ -116,7 +116,12 @@ def repair_store(
     with run_like(_store_of(head or parts[0]), place, "repair") as run:
         for is_row, keys in groupby(sorted(found), key=lambda key: found[key] is not None):
             if is_row:
-                copy_rows(stores, _places(found, keys), run, [labels] * len(stores))
+                copy_rows(
+                    stores,
+                    (row for key in keys if (row := found[key]) is not None),
+                    run,
+                    [labels] * len(stores),
+                )
                 continue
             for key in keys:
                 damaged = ItemRecord(key, status=Status.INFERENCE_FAILED, error=_DAMAGED)
@@ -131,10 +136,6 @@ def repair_store(
         n_lost + sum(n_rows for n_rows, _ in lost),
         [reason for _, reason in lost] + problems,
     )
-
-
-def _places(found: dict[ItemKey, _Row], keys: Iterator[ItemKey]) -> Iterator[tuple[int, int]]:
-    return (row for key in keys if (row := found[key]) is not None)
 
 
 def _store_of(part: Hdf5Part) -> EmbeddingStore:

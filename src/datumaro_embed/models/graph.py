@@ -6,7 +6,6 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy.typing as npt
 # What OpenVINO calls a node that has no name of its own: its type, and a number of this process.
 _NUMBERED = re.compile(r"([A-Za-z0-9]+)_\d+")
 _lock = threading.Lock()
+_cores: list[Any] = []
 
 
 def openvino_core() -> Any:
@@ -29,15 +29,12 @@ def openvino_core() -> Any:
     puts back what the first has freed, and the next Ctrl-C, whose handler runs on that stack, is a
     segmentation fault.
     """
-    with _lock:  # `cache` alone calls again for a thread that comes before the first has ended
-        return _core()
-
-
-@cache
-def _core() -> Any:
     import openvino as ov
 
-    return ov.Core()
+    with _lock:
+        if not _cores:
+            _cores.append(ov.Core())
+        return _cores[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +118,10 @@ def save_graph(graph: Any, path: Path, *, compress_to_fp16: bool) -> None:
     """Write ``.xml`` and ``.bin``; equal graphs give equal bytes."""
     import openvino as ov
 
-    _number_nodes(graph)
-    ov.save_model(graph, path, compress_to_fp16=compress_to_fp16)
-
-
-def _number_nodes(graph: Any) -> None:
-    """Name nameless nodes by their place in the graph, so that equal graphs are equal files."""
-    for i, node in enumerate(graph.get_ordered_ops()):
+    for i, node in enumerate(graph.get_ordered_ops()):  # nameless nodes by their place
         if numbered := _NUMBERED.fullmatch(node.get_friendly_name()):
             node.set_friendly_name(f"{numbered[1]}_{i}")
+    ov.save_model(graph, path, compress_to_fp16=compress_to_fp16)
 
 
 def _read(path: Path) -> Any:

@@ -115,24 +115,21 @@ class QueryEmbedder:
     def _encode(self) -> ImageEncoder:
         """Return the encoder that made the store, or refuse."""
         if self._encoder is None:
-            self._encoder = _load_encoder(self._store, self._model)
+            name = self._model or self._store.model_fact("name")
+            if not name:
+                raise UsageError(
+                    f"'{self._store.path}' does not say which model made it. Name the ``model``, "
+                    "or query with items."
+                )
+            # The manifest alone tells a wrong model, before a right one is read and compiled.
+            manifest = load_manifest(resolve_model(str(name)), verify_hashes=False)
+            _refuse_other_model(self._store, manifest.name, manifest.fingerprint)
+            # A batch costs as much as a full one.
+            self._encoder = load_encoder(str(name), batch_size=1)
         if not self._checked:
             _refuse_other_model(self._store, self._encoder.name, self._encoder.fingerprint)
             self._checked = True
         return self._encoder
-
-
-def _load_encoder(store: EmbeddingStore, model: str | None) -> ImageEncoder:
-    name = model or store.model_fact("name")
-    if not name:
-        raise UsageError(
-            f"'{store.path}' does not say which model made it. Name the ``model``, or query with "
-            "items."
-        )
-    # The manifest alone tells a wrong model, before a right one is read and compiled.
-    manifest = load_manifest(resolve_model(str(name)), verify_hashes=False)
-    _refuse_other_model(store, manifest.name, manifest.fingerprint)
-    return load_encoder(str(name), batch_size=1)  # a batch costs as much as a full one
 
 
 def _refuse_other_model(store: EmbeddingStore, name: str, fingerprint: str) -> None:

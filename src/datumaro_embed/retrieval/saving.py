@@ -143,7 +143,9 @@ def save_hits(
         for rank, hit in enumerate(hits, start=1):
             problem, source = media_file(hit.path, media_root)
             if source is not None:
-                name = f"{rank:0{width}}_{hit.similarity:.4f}_{_safe(hit.key.id)}{source.suffix}"
+                # Letters, digits and ._- of an id stay.
+                safe = re.sub(r"[^\w.-]+", "_", hit.key.id)[-_MAX_NAME:].lstrip(".") or "item"
+                name = f"{rank:0{width}}_{hit.similarity:.4f}_{safe}{source.suffix}"
                 expected = store.content_sha256[hit.row].tobytes()
                 problem = _copy(source, directory / name, expected)
             if problem:
@@ -204,8 +206,3 @@ def _difference(path: Path, expected_sha256: bytes) -> str:
     except OSError as error:
         return f"'{path}' cannot be read ({error.strerror})"
     return "" if same else _CHANGED
-
-
-def _safe(name: str) -> str:
-    """Make a file name of an id: letters, digits and ``._-`` stay."""
-    return re.sub(r"[^\w.-]+", "_", name)[-_MAX_NAME:].lstrip(".") or "item"
