@@ -95,6 +95,9 @@ class DepthRange:
     def to_uint8(self, samples: Samples) -> tuple[UInt8Array, str]:
         """Map samples to bytes, and note where a rule matters that nobody chose.
 
+        Raises `ValueError`: every value is NaN or infinite: such images would all be black, and
+        alike.
+
         Parameters
         ----------
         samples : array of any shape and real dtype
@@ -105,11 +108,6 @@ class DepthRange:
         pixels : array of the same shape, uint8
         note : str
             A reason of a `Tally`, or empty.
-
-        Raises
-        ------
-        ValueError
-            Every value is NaN or infinite: such images would all be black, and alike.
         """
         samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
         if samples.dtype == np.bool_:

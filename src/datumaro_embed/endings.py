@@ -65,8 +65,6 @@ def whole_jpeg(data: bytes, decode: Callable[[bytes], bytes]) -> bytes | None:
     None where coefficients of some part of the image are missing. `decode` makes pixels of a file's
     bytes.
 
-    Notes
-    -----
     A decoder given too few data makes grey of the rest, without an error. But if nothing is
     missing, bits added after the last scan change no pixel, whatever they are. So the file is
     decoded six times, which only files without an end marker cost.

@@ -143,13 +143,8 @@ def identity_at(path: str | os.PathLike[str]) -> Identity | None:
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     """Open a regular file for reading; a pipe or device is refused, not waited for.
 
-    Raises
-    ------
-    FileNotFoundError
-        Also for a path that no file can have.
-    StoreForeignError
-        It is no regular file.
-    StoreReadError
+    Raises `FileNotFoundError`: also for a path that no file can have; `StoreForeignError`: it is no
+    regular file; `StoreReadError`.
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
@@ -208,10 +203,8 @@ def _has_no_inode_left(path: Path) -> bool:
 def check_writable(path: Path) -> None:
     """Refuse early a place where no file can be made; leaves nothing behind.
 
-    Raises
-    ------
-    StoreWriteError
-        Where the nearest existing parent is no directory, or may not be written.
+    Raises `StoreWriteError`: where the nearest existing parent is no directory, or may not be
+    written.
     """
     with write_errors(path):
         parent = path.parent
@@ -236,6 +229,10 @@ def publish(
     Free space is checked, then: temporary file, write, fsync, rename over the target, fsync of the
     directory. Missing parent directories are made, and removed on failure.
 
+    Raises `StoreWriteError`: what was there before is untouched and nothing else is left, unless
+    the failure was in the very last step, after which the new file is in place but may not survive
+    a power loss.
+
     Parameters
     ----------
     blocks : iterable of buffers
@@ -250,12 +247,6 @@ def publish(
     -------
     str
         SHA-256 of the file, hexadecimal.
-
-    Raises
-    ------
-    StoreWriteError
-        What was there before is untouched and nothing else is left, unless the failure was in the
-        very last step, after which the new file is in place but may not survive a power loss.
     """
     made: list[Path] = []
     try:
@@ -290,6 +281,9 @@ def new_path(
 ) -> Iterator[Path]:
     """Yield a path beside `out` to write to; it becomes `out` when the block succeeds.
 
+    Raises `StoreExistsError`: something is at `out`, before or after the block;
+    `OutputFolderError`; `StoreWriteError`: the operating system refused; nothing is left behind.
+
     Parameters
     ----------
     out : Path
@@ -300,14 +294,6 @@ def new_path(
         A directory may be at `out`, and is replaced (there is an instant without either).
     remedy : str
         Flag or parameter that asks for it, for the error.
-
-    Raises
-    ------
-    StoreExistsError
-        Something is at `out`, before or after the block.
-    OutputFolderError
-    StoreWriteError
-        The operating system refused; nothing is left behind.
     """
     out = Path(os.path.abspath(out))
     _check_free(out, replace=replace, remedy=remedy)

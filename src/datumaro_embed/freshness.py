@@ -31,15 +31,9 @@ def fresh_items(store: EmbeddingStore, dataset: IDataset, *, skip_stale: bool) -
 
     With `skip_stale`, others are left out, with a warning that counts and names them.
 
-    Raises
-    ------
-    StaleStoreError
-        There are such items and `skip_stale` is false; or no item is left.
-    StoreCorruptError
-        The store does not verify.
+    Raises `StaleStoreError`: there are such items and `skip_stale` is false; or no item is left;
+    `StoreCorruptError`: the store does not verify.
 
-    Notes
-    -----
     Reads the whole store, and reads and hashes every image file in threads; decodes none.
     """
     refuse_damage(store, "Embed the dataset again, which computes what is damaged.")

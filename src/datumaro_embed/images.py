@@ -132,6 +132,11 @@ def open_image(
 ) -> OpenedImage:
     """Read an image's bytes, hash and header, and refuse what is too large from these alone.
 
+    Raises `ImageProblem`: with the status, the reason, and what is known of the image.
+
+    Thread-safe. Peak memory once decoded: the file, plus 3 to 8 bytes a pixel; up to 20 where it
+    has 16-bit colour or is stretched, and four times the samples that OpenCV decodes.
+
     Parameters
     ----------
     source : str, Path, bytes or array
@@ -142,16 +147,6 @@ def open_image(
         Of an array; Datumaro's media in memory are ``"bgr"``.
     depth_range : DepthRange
         For samples of more than 8 bits.
-
-    Raises
-    ------
-    ImageProblem
-        With the status, the reason, and what is known of the image.
-
-    Notes
-    -----
-    Thread-safe. Peak memory once decoded: the file, plus 3 to 8 bytes a pixel; up to 20 where it
-    has 16-bit colour or is stretched, and four times the samples that OpenCV decodes.
     """
     if isinstance(source, np.ndarray):
         array, found = source, _array_info(source)

@@ -16,6 +16,10 @@ _Result = TypeVar("_Result")
 class Ahead(Iterator[_Result]):
     """``function(item)`` for each item, in order.
 
+    An exception in ``function`` is raised where its result would have been yielded; what is under
+    way is waited for and the rest cancelled. Whoever may stop before the end, and needs the threads
+    to be idle then, uses ``contextlib.closing``.
+
     Parameters
     ----------
     workers : int, optional
@@ -23,12 +27,6 @@ class Ahead(Iterator[_Result]):
     ahead : int, optional
         At most this many items are taken from ``items`` before the oldest result is; by default
         four for each thread.
-
-    Notes
-    -----
-    An exception in ``function`` is raised where its result would have been yielded; what is under
-    way is waited for and the rest cancelled. Whoever may stop before the end, and needs the threads
-    to be idle then, uses ``contextlib.closing``.
     """
 
     def __init__(

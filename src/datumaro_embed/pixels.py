@@ -56,17 +56,15 @@ def decode_file(
 ) -> Decoded:
     """Decode what `formats.identify` made of a file's bytes, and nobody else holds.
 
+    Raises `ValueError`, `OSError`: damaged or cut data, or a mode that Pillow cannot convert (LAB
+    without LittleCMS).
+
     Parameters
     ----------
     orientation : int
         EXIF, 1 to 8.
     least_side_px : int
         See `images.OpenedImage.decode`.
-
-    Raises
-    ------
-    ValueError, OSError
-        Damaged or cut data, or a mode that Pillow cannot convert (LAB without LittleCMS).
     """
     ending = ""
     if image.format in _JPEG and jpeg_has_no_end(data):
@@ -173,17 +171,14 @@ def _sixteen_bit_colour(
 def decode_array(array: npt.NDArray[Any], depth: DepthRange, channel_order: str = "rgb") -> Decoded:
     """Convert an array to an RGB image.
 
+    Raises `ValueError`: another shape, a dtype that is not of real numbers, or no pixels.
+
     Parameters
     ----------
     array : array of shape (height, width) or (height, width, 1 | 2 | 3 | 4)
         Grey, grey + alpha, colour, colour + alpha; any real dtype.
     channel_order : {"rgb", "bgr"}
         Of the three colour channels.
-
-    Raises
-    ------
-    ValueError
-        Another shape, a dtype that is not of real numbers, or no pixels.
     """
     if array.ndim == 2:
         array = array[:, :, None]

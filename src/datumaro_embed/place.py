@@ -24,10 +24,7 @@ _FILE_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*")
 def manifest_files(directory: Path) -> list[Path]:
     """Return the manifests in a directory: of the finished store, and of a run under way.
 
-    Raises
-    ------
-    StoreReadError
-        The directory cannot be listed.
+    Raises `StoreReadError`: the directory cannot be listed.
     """
     try:
         with read_errors(directory):
@@ -141,10 +138,7 @@ class StorePlace:
 def _without_links(name: str) -> Path:
     """Follow links, so that a store has one place and one lock however it is reached.
 
-    Raises
-    ------
-    UsageError
-        No file can have this path.
+    Raises `UsageError`: no file can have this path.
     """
     try:
         real = os.path.realpath(name)

@@ -32,10 +32,7 @@ _MAX_NAMED = 10
 class Shard:
     """One of `count` shares of the items of any dataset, `number` from 1 to `count`.
 
-    Raises
-    ------
-    UsageError
-        `number` is not one of them.
+    Raises `UsageError`: `number` is not one of them.
     """
 
     count: int
@@ -70,8 +67,6 @@ class Shard:
     def holds(self, key: ItemKey) -> bool:
         """Tell whether an item is of this shard: the same on every machine, for ever.
 
-        Notes
-        -----
         By `key_hash` modulo `count`, so shares differ by chance alone: of 200,000
         items in 8 shards each has 25,000 give or take 300. Some 2 µs.
         """
@@ -106,8 +101,6 @@ def named(shards: Sequence[Shard]) -> str:
 def key_hash(key: ItemKey) -> int:
     """First 8 bytes of BLAKE2b (digest size 8) over length-prefixed subset and id, as an integer.
 
-    Notes
-    -----
     Source: RFC 7693. Lengths are 8 bytes, little-endian, so ("ab", "c") and ("a", "bc") differ.
     """
     subset, item_id = (text.encode("utf-8", "surrogatepass") for text in (key.subset, key.id))

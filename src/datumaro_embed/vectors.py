@@ -42,6 +42,8 @@ def unit_rows(vectors: FloatArray) -> npt.NDArray[np.float32]:
 class VectorKind:
     """What decides whether vectors may stand in one store.
 
+    Raises `UsageError`: vectors of this kind cannot be stored.
+
     Attributes
     ----------
     dim : int
@@ -54,11 +56,6 @@ class VectorKind:
         How the model computes, such as ``"f32 on CPU"``; empty where nobody knows.
     model : str
         Name of the model, for messages.
-
-    Raises
-    ------
-    UsageError
-        Vectors of this kind cannot be stored.
     """
 
     dim: int

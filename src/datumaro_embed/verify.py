@@ -20,8 +20,6 @@ def compare_with_dataset(store: EmbeddingStore, source: SourceDataset) -> Iterat
     the same data in another format shows no difference; ids, groups and attributes, which
     formats keep or lose, are not.
 
-    Notes
-    -----
     Reads and hashes every image file, decodes none.
     """
     seen: set[ItemKey] = set()

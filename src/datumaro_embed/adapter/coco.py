@@ -31,13 +31,9 @@ def read_coco(path: Path, format_name: str, losses: Tally) -> tuple[Dataset, Pat
 
     The path is that of its folder, its ``annotations`` folder, or one JSON file.
 
-    Raises
-    ------
-    DatasetReadError
-        No annotations here, two files that contradict each other, or a file that is not COCO.
+    Raises `DatasetReadError`: no annotations here, two files that contradict each other, or a file
+    that is not COCO.
 
-    Notes
-    -----
     Holds one parsed file at a time, and takes as long as Datumaro's own importer.
     """
     tasks = COCO_FORMATS[format_name]

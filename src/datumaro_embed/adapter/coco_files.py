@@ -90,10 +90,7 @@ def find_coco_files(
 
     Files with boxes come before those with keypoints. Losses are files whose place another takes.
 
-    Raises
-    ------
-    DatasetReadError
-        No file; or two, equally near, of one task and subset.
+    Raises `DatasetReadError`: no file; or two, equally near, of one task and subset.
     """
     if path.is_file():
         return [_coco_file(path, path.parent)], []

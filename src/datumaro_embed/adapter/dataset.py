@@ -130,6 +130,11 @@ class SourceItem:
 class SourceDataset:
     """Items of a Datumaro dataset in store order; each path is checked before it is opened.
 
+    Raises `UsageError`, `EmptyDatasetError`, `DatasetReadError`: no dataset; no items; the same
+    (subset, id) twice.
+
+    Holds one reference to each item (Datumaro holds the items themselves); no image is opened.
+
     Parameters
     ----------
     dataset : datumaro Dataset, or anything with its items, categories and media
@@ -140,15 +145,6 @@ class SourceDataset:
         Allow image files that are links leading out of the root.
     packed : bool
         Keep the items packed: for a caller who lets go of the dataset.
-
-    Raises
-    ------
-    UsageError, EmptyDatasetError, DatasetReadError
-        No dataset; no items; the same (subset, id) twice.
-
-    Notes
-    -----
-    Holds one reference to each item (Datumaro holds the items themselves); no image is opened.
     """
 
     def __init__(

@@ -34,10 +34,8 @@ _KINDS_NAMED = 4
 def detect_format(path: Path) -> str:
     """Return the name of the format of a dataset.
 
-    Raises
-    ------
-    DatasetReadError
-        None is recognised (which files were looked for, and what was found), or several are.
+    Raises `DatasetReadError`: none is recognised (which files were looked for, and what was found),
+    or several are.
     """
     held = [name for name, holds in _HOLDS.items() if holds(path)]
     # Datumaro would take one of two, and not say so.

@@ -64,6 +64,8 @@ def count_unused_images(
     masks (``masks/``) that holds no item's image, and a file with the name of an item's mask
     (``a_seg.png`` beside ``a.jpg``).
 
+    Lists each folder once and opens no file.
+
     Parameters
     ----------
     files : iterable of (path, item's id)
@@ -74,10 +76,6 @@ def count_unused_images(
         Datumaro's.
     follow_symlinks : bool
         As in `SourceDataset`.
-
-    Notes
-    -----
-    Lists each folder once and opens no file.
     """
     fence = Fence(root, follow_symlinks)
     used = {

@@ -96,12 +96,8 @@ def listing_lost_masks() -> Iterator[list[str]]:
 def encoder_input(medium: dm.MediaElement | None) -> EncoderInput:
     """Bridge one Datumaro medium to encoder input.
 
-    Raises
-    ------
-    UnsupportedMediaError
-        For anything but image files, bytes, NumPy images, video frames and regions of these.
-    FileNotFoundError
-        For an image without data.
+    Raises `UnsupportedMediaError`: for anything but image files, bytes, NumPy images, video frames
+    and regions of these; `FileNotFoundError`: for an image without data.
     """
     roi = None
     if isinstance(medium, dm.RoIImage):

@@ -57,13 +57,9 @@ def holds_yolo(path: Path) -> bool:
 def read_yolo(path: Path, losses: Tally, *, follow_symlinks: bool = False) -> tuple[Dataset, Path]:
     """Return a dataset and its folder; the path is that of this, or of the file that describes it.
 
-    Raises
-    ------
-    DatasetReadError
-        Nothing describes the dataset, two layouts do, or the description cannot be read.
+    Raises `DatasetReadError`: nothing describes the dataset, two layouts do, or the description
+    cannot be read.
 
-    Notes
-    -----
     Lists each folder once; opens label files, and of images with labels the header.
     """
     file = find_config(path)

@@ -103,10 +103,7 @@ def other_layout(file: Path) -> Path | None:
 def read_config(file: Path, losses: Tally) -> YoloConfig:
     """Read the file that `find_config` found.
 
-    Raises
-    ------
-    DatasetReadError
-        It cannot be read, or does not name the classes.
+    Raises `DatasetReadError`: it cannot be read, or does not name the classes.
     """
     if file.suffix.lower() not in _YAML:
         return _read_darknet(file, losses)

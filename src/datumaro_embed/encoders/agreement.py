@@ -23,6 +23,9 @@ def check_agreement(
 
     Raises `StreamDisagreementError`.
 
+    On a CPU the number of threads of a stream changes no bit (measured with 1, 2 and 4 streams of
+    2 threads, in f32 and bf16), so streams of unlike cores should agree too.
+
     Parameters
     ----------
     found : arrays of shape (n_rows, dim), float32
@@ -33,11 +36,6 @@ def check_agreement(
         Of the encoder.
     facts : mapping
         Of `Engine.describe`.
-
-    Notes
-    -----
-    On a CPU the number of threads of a stream changes no bit (measured with 1, 2 and 4 streams of
-    2 threads, in f32 and bf16), so streams of unlike cores should agree too.
     """
     expected = found[0] if before is None else before
     is_exact = facts["device"].strip("()") == "CPU"

@@ -55,11 +55,8 @@ class Session:
     def collect(self) -> Float32Array:
         """Wait for the vectors of the oldest batch, and forget the batch.
 
-        Raises
-        ------
-        InferenceError
-            This batch failed; those behind it are still under way.
-        StreamDisagreementError
+        Raises `InferenceError`: this batch failed; those behind it are still under way;
+        `StreamDisagreementError`.
         """
         return self._encoder.embed(self._batches.popleft())
 

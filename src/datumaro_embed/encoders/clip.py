@@ -166,6 +166,9 @@ FAMILIES: dict[str, type[OpenVinoImageEncoder]] = {
 def load_encoder(name_or_dir: str | Path, **options: Any) -> OpenVinoImageEncoder:
     """Load a model directory with the class of its family.
 
+    Raises `ModelNotFoundError`, `ModelInvalidError`, `DeviceNotFoundError`, `UsageError`,
+    `InferenceError`.
+
     Parameters
     ----------
     name_or_dir : str or Path
@@ -177,10 +180,6 @@ def load_encoder(name_or_dir: str | Path, **options: Any) -> OpenVinoImageEncode
     -------
     OpenVinoImageEncoder
         A `TextEncoder` too where the model has a text encoder.
-
-    Raises
-    ------
-    ModelNotFoundError, ModelInvalidError, DeviceNotFoundError, UsageError, InferenceError
     """
     manifest = load_manifest(resolve_model(name_or_dir), verify_hashes=False)
     family = FAMILIES[manifest.family] if manifest.text is not None else OpenVinoImageEncoder

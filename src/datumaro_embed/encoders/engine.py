@@ -50,6 +50,11 @@ class _Busy:
 class Engine:
     """One compiled graph of a fixed batch size; safe to use from many threads.
 
+    Raises `DeviceNotFoundError`, `ModelInvalidError`, `InferenceError`, and what `read` raises.
+
+    The weights are kept in memory, not mapped: what another program does to the files changes no
+    vector. For ViT-B/32 these are 350 MB of images and 250 MB of texts.
+
     Parameters
     ----------
     path : Path
@@ -68,15 +73,6 @@ class Engine:
         The model's fingerprint: allows the compiled graph to be cached (see `compile_graph`).
     read : callable
         Gives the bytes of both files.
-
-    Raises
-    ------
-    DeviceNotFoundError, ModelInvalidError, InferenceError, and what `read` raises
-
-    Notes
-    -----
-    The weights are kept in memory, not mapped: what another program does to the files changes no
-    vector. For ViT-B/32 these are 350 MB of images and 250 MB of texts.
     """
 
     def __init__(
@@ -221,8 +217,6 @@ class Engine:
     def _run_together(self, batches: Sequence[Arrays]) -> list[Rows]:
         """Run as many batches as there are streams, at once.
 
-        Notes
-        -----
         OpenVINO does not say which stream computes a request: a free stream takes the next one.
         Started all at once each stream takes one, unless another is done before it has woken up; a
         batch takes far longer than that. Requests that were never compared go first, so that the

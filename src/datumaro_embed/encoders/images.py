@@ -85,6 +85,9 @@ class OpenVinoImageEncoder(ImageEncoder):
     ) -> Self:
         """Load a model directory and compile its image encoder.
 
+        Raises `ModelNotFoundError`, `ModelInvalidError`, `DeviceNotFoundError`, `UsageError`,
+        `InferenceError`.
+
         Parameters
         ----------
         name_or_dir : str or Path
@@ -101,10 +104,6 @@ class OpenVinoImageEncoder(ImageEncoder):
             Batches computed at the same time; by default the device's choice.
         verify_hashes : bool
             Check every file against ``model.json``: about 1 s per 2 GB.
-
-        Raises
-        ------
-        ModelNotFoundError, ModelInvalidError, DeviceNotFoundError, UsageError, InferenceError
         """
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}. Give at least 1.")

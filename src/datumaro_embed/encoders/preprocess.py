@@ -28,6 +28,13 @@ _MAX_RATIO = 128
 def preprocess(image: Image.Image, spec: ImageSpec) -> npt.NDArray[np.uint8]:
     """Resize and crop as OpenAI's CLIP does: torchvision's Resize and CenterCrop on a PIL image.
 
+    Thread-safe; the GIL is released. Pixels equal torchvision's on the same version of Pillow, with
+    numba installed (the extra ``fast``) or without: see `resizing_library`. It takes 0.3 s to load
+    (1 s the first time, to compile), so the first images do without.
+    Where one side is over 128 times the other, only the part that the crop keeps is resized: the
+    same filter at the same places, but rounding between the two passes may differ.
+    Source: torchvision.transforms.functional `_compute_resized_output_size` and `center_crop`.
+
     Parameters
     ----------
     image : Image.Image
@@ -37,15 +44,6 @@ def preprocess(image: Image.Image, spec: ImageSpec) -> npt.NDArray[np.uint8]:
     -------
     array of shape (size_px, size_px, 3), uint8
         RGB, C-contiguous. Scaling, mean and std are applied inside the compiled graph.
-
-    Notes
-    -----
-    Thread-safe; the GIL is released. Pixels equal torchvision's on the same version of Pillow, with
-    numba installed (the extra ``fast``) or without: see `resizing_library`. It takes 0.3 s to load
-    (1 s the first time, to compile), so the first images do without.
-    Where one side is over 128 times the other, only the part that the crop keeps is resized: the
-    same filter at the same places, but rounding between the two passes may differ.
-    Source: torchvision.transforms.functional `_compute_resized_output_size` and `center_crop`.
     """
     size = spec.size_px
     short, long = sorted(image.size)

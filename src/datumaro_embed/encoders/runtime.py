@@ -56,6 +56,11 @@ class Runtime:
                 f"streams {self.streams} at least 1. Change the one that is not."
             )
 
+    @property
+    def caches(self) -> bool:
+        """Whether compiled graphs are kept: not for the CPU, which compiles in a second or so."""
+        return self.device != "CPU"
+
     def properties(self) -> dict[str, Any]:
         """Return OpenVINO's properties for compiling."""
         found: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT"}
@@ -69,10 +74,7 @@ class Runtime:
 def check_device(device: str) -> None:
     """Check that every device that a name stands for is on this machine.
 
-    Raises
-    ------
-    DeviceNotFoundError
-        It lists those that are.
+    Raises `DeviceNotFoundError`: it lists those that are.
     """
     present = list(openvino_core().available_devices)
     families = {name.partition(".")[0] for name in present} - {"CPU"}
@@ -135,7 +137,7 @@ def compile_graph(model: Any, runtime: Runtime, facts: Mapping[str, Any]) -> Any
     """Compile a graph, from the cache but for the CPU; `facts` tell it from others."""
     core = openvino_core()
     properties = runtime.properties()
-    if runtime.device == "CPU" or not facts["model"]:  # which compiles in a second or so
+    if not runtime.caches or not facts["model"]:
         return core.compile_model(model, runtime.device, properties)
     version = {"device": runtime.device, "openvino": openvino_version()}
     with cache_folder({**facts, **properties, **version}) as folder:
@@ -148,6 +150,12 @@ def compile_graph(model: Any, runtime: Runtime, facts: Mapping[str, Any]) -> Any
 def cache_folder(facts: Mapping[str, Any]) -> Iterator[Path | None]:
     """Yield OpenVINO's ``CACHE_DIR`` for one compilation.
 
+    OpenVINO does not check what it loads: a flipped bit in a cached model gives other vectors and
+    no error (measured with 2026.4 on CPU). So an entry is used only while its files have the sha256
+    that they were written with, and it is published by one rename.
+    Least recently used entries are removed beyond `MAX_BYTES`. Any number of processes may use the
+    cache at the same time.
+
     Parameters
     ----------
     facts : mapping
@@ -158,14 +166,6 @@ def cache_folder(facts: Mapping[str, Any]) -> Iterator[Path | None]:
     Path or None
         A folder with the entry, an empty one that becomes the entry when the block succeeds, or
         None where the cache cannot be written.
-
-    Notes
-    -----
-    OpenVINO does not check what it loads: a flipped bit in a cached model gives other vectors and
-    no error (measured with 2026.4 on CPU). So an entry is used only while its files have the sha256
-    that they were written with, and it is published by one rename.
-    Least recently used entries are removed beyond `MAX_BYTES`. Any number of processes may use the
-    cache at the same time.
     """
     root = user_cache_dir() / "compiled"
     told = json.dumps(facts, sort_keys=True, default=str)

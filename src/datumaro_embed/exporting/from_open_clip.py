@@ -77,8 +77,6 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
 def _write_tokenizer(target: Path) -> int:
     """Write OpenCLIP's byte-pair tokenizer, without its lower-casing; return its end token.
 
-    Notes
-    -----
     Of ftfy, which OpenCLIP runs over every text, the replacement of curly quotes, ligatures and
     full-width letters is done here; the repair of wrongly decoded text and of HTML is not.
     """

@@ -30,8 +30,6 @@ _LABEL_SEPARATOR = ";"
 def write_parquet(store: EmbeddingStore, path: Path, *, embedded_only: bool) -> None:
     """Write every column of `EmbeddingStore.to_arrow`, with float32 vectors.
 
-    Notes
-    -----
     float32 holds float16 exactly and every reader knows it; about half its size more than needed.
     """
     tables = iter_tables(store, embedded_only=embedded_only)
@@ -55,8 +53,6 @@ def write_npy(store: EmbeddingStore, folder: Path, *, embedded_only: bool) -> No
 def write_faiss(store: EmbeddingStore, folder: Path, *, embedded_only: bool) -> None:
     """Write ``image.index`` (exact, inner product: cosine) and the metadata of its rows.
 
-    Notes
-    -----
     FAISS keeps its own float32 copy in memory: 4 · n_rows · dim bytes.
     """
     try:

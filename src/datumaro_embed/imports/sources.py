@@ -37,12 +37,8 @@ class VectorSource:
 def read_source(vectors: Path, ids: Path | None) -> VectorSource:
     """Read vectors and ids (see `import_vectors`).
 
-    Raises
-    ------
-    DatasetReadError
-        A file is missing or cannot be read.
-    UsageError
-        The parts do not fit together.
+    Raises `DatasetReadError`: a file is missing or cannot be read; `UsageError`: the parts do not
+    fit together.
     """
     for path in (vectors, *([ids] if ids else [])):
         if not path.exists():

@@ -40,17 +40,10 @@ def compact_store(
 
     Readers see the store before or the one after; a crash leaves one of them.
 
-    Raises
-    ------
-    UsageError
-        The store is not finished, or is not a directory.
-    StoreCorruptError
-        Also where a segment that would be rewritten has another SHA-256 than the manifest says: its
-        rows would get a right one.
-    StoreLockedError, StoreWriteError
+    Raises `UsageError`: the store is not finished, or is not a directory; `StoreCorruptError`: also
+    where a segment that would be rewritten has another SHA-256 than the manifest says: its rows
+    would get a right one; `StoreLockedError`, `StoreWriteError`.
 
-    Notes
-    -----
     Takes room for a copy of what is rewritten, and memory for one segment.
     """
     if not directory.is_dir():

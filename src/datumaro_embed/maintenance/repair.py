@@ -71,6 +71,13 @@ def repair_store(
 ) -> RepairSummary:
     """Write a sound store of what verifies; the damaged one is not touched.
 
+    Raises `StoreUnfinishedError`: the run that writes the store has not ended, and `partial` is
+    false; `StoreCorruptError`: nothing of it can be opened; `StoreExistsError`, `StoreWriteError`.
+
+    Rows are kept by blocks of 1,024 (see docs/store-format.md). Of a directory the segments that
+    its manifest names are used; only where no manifest can be read, every file that opens: then,
+    where two have the same item, the one with the sound row, then the newer.
+
     Parameters
     ----------
     store : path of a file or directory
@@ -78,20 +85,6 @@ def repair_store(
         As for `merge_stores`; must not exist, and no unfinished run towards it.
     partial : bool
         Make a store of the rows that an unfinished run has committed.
-
-    Raises
-    ------
-    StoreUnfinishedError
-        The run that writes the store has not ended, and `partial` is false.
-    StoreCorruptError
-        Nothing of it can be opened.
-    StoreExistsError, StoreWriteError
-
-    Notes
-    -----
-    Rows are kept by blocks of 1,024 (see docs/store-format.md). Of a directory the segments that
-    its manifest names are used; only where no manifest can be read, every file that opens: then,
-    where two have the same item, the one with the sound row, then the newer.
     """
     place = checked_output(output)
     path = _found(Path(store))

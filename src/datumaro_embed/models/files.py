@@ -42,12 +42,7 @@ class ModelFiles:
     def read(self, path: Path) -> npt.NDArray[np.uint8]:
         """Return the content of a file that is listed, verified.
 
-        Raises
-        ------
-        ModelInvalidError
-            It is damaged.
-        ModelChangedError
-            It was sound before.
+        Raises `ModelInvalidError`: it is damaged; `ModelChangedError`: it was sound before.
         """
         try:
             data = read_bytes(path)

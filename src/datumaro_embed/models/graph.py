@@ -21,8 +21,6 @@ _cores: list[Any] = []
 def openvino_core() -> Any:
     """Return the ``openvino.Core`` of this process, made at the first call.
 
-    Notes
-    -----
     There is one for as long as the process lives. The CPU plugin gives the thread that loads it a
     stack for signals of its own, and on unloading puts back the one that it found (measured with
     2026.4, `strace -e sigaltstack`). Of two plugins unloaded in the order of loading, the second
@@ -73,6 +71,8 @@ def cut_out(
 ) -> Half:
     """Return the part of a model that computes one output.
 
+    Raises `RuntimeError`: the file is damaged, has no such output, or does not take these shapes.
+
     Parameters
     ----------
     path : Path
@@ -83,11 +83,6 @@ def cut_out(
         Of the inputs that it may depend on; -1 is any length. Those that it does not are left out.
     alias : str
         What the output is called in models that have none called `output`.
-
-    Raises
-    ------
-    RuntimeError
-        The file is damaged, has no such output, or does not take these shapes.
     """
     import openvino as ov
 

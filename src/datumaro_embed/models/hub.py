@@ -93,12 +93,8 @@ class HubRepo:
 def open_repo(repo_id: str, revision: str | None) -> HubRepo:
     """List a repository's files at a revision, by the network or from the cache where offline.
 
-    Raises
-    ------
-    ModelNotFoundError
-        No such repository or revision, or no access to it.
-    ModelDownloadError
-        The hub cannot be reached; or offline and not in the cache.
+    Raises `ModelNotFoundError`: no such repository or revision, or no access to it;
+    `ModelDownloadError`: the hub cannot be reached; or offline and not in the cache.
     """
     from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
     from huggingface_hub.utils import LocalEntryNotFoundError, disable_progress_bars

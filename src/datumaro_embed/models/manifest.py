@@ -213,10 +213,7 @@ class ModelManifest:
 def checked(kind: type[_T], body: Any) -> _T:
     """Read JSON values into a dataclass; unknown keys are ignored.
 
-    Raises
-    ------
-    ValueError
-        One sentence that names the field, and says what is wrong with its value.
+    Raises `ValueError`: one sentence that names the field, and says what is wrong with its value.
     """
     try:
         return msgspec.convert(body, kind)
@@ -227,15 +224,13 @@ def checked(kind: type[_T], body: Any) -> _T:
 def load_manifest(model_dir: Path, *, verify_hashes: bool = True) -> ModelManifest:
     """Read ``model.json`` and check that the directory is complete and unchanged.
 
+    Raises `ModelInvalidError`: naming the file that is missing, damaged, or of a format not known
+    here.
+
     Parameters
     ----------
     verify_hashes : bool
         Hash every file (about 1 s per 2 GB); without it only their presence is checked.
-
-    Raises
-    ------
-    ModelInvalidError
-        Naming the file that is missing, damaged, or of a format not known here.
     """
     path = model_dir / MANIFEST_NAME
     try:
@@ -280,11 +275,8 @@ def sha256_file(path: Path) -> str:
 def read_object(path: Path) -> dict[str, Any]:
     """Read a file that holds a JSON object.
 
-    Raises
-    ------
-    FileNotFoundError
-    ValueError
-        It cannot be read, is too large, or holds something else.
+    Raises `FileNotFoundError`; `ValueError`: it cannot be read, is too large, or holds something
+    else.
     """
     try:
         if path.stat().st_size > _MAX_BYTES:

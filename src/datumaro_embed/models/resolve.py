@@ -78,16 +78,14 @@ def entry_of(name: str) -> CatalogueEntry:
 def resolve_model(name_or_dir: str | Path) -> Path:
     """Return a directory with a ``model.json``; nothing else is checked.
 
+    Raises `ModelNotFoundError`, `ModelInvalidError`: nothing of that name; or the path exists but
+    holds no ``model.json``.
+
     Parameters
     ----------
     name_or_dir : str or Path
         A model directory, or a name that is looked for in the folders of `$DATUMARO_EMBED_MODELS`,
         in the user's cache and among the packaged models (``demo``), in that order.
-
-    Raises
-    ------
-    ModelNotFoundError, ModelInvalidError
-        Nothing of that name; or the path exists but holds no ``model.json``.
     """
     text = os.fspath(name_or_dir)
     path = Path(os.path.expanduser(text))

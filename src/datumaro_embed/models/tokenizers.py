@@ -83,6 +83,10 @@ def complete_tokenizer(path: Path, checkpoint: Path, config: Mapping[str, Any]) 
     transformers lower-cases texts, and removes SigLIP's punctuation, in code: the file of a
     checkpoint may do neither, and texts that are not in lower case would get other vectors.
 
+    Raises `ModelInvalidError`: it is no tokenizer, pads on the left, lacks a special token, or does
+    not end a text with the end token, as every family here does: vectors would be wrong and nothing
+    would say so.
+
     Parameters
     ----------
     path : Path
@@ -96,12 +100,6 @@ def complete_tokenizer(path: Path, checkpoint: Path, config: Mapping[str, Any]) 
     -------
     TextSpec
         With every input; the graph says which it does take.
-
-    Raises
-    ------
-    ModelInvalidError
-        It is no tokenizer, pads on the left, lacks a special token, or does not end a text with
-        the end token, as every family here does: vectors would be wrong and nothing would say so.
     """
     try:
         tokenizer = Tokenizer.from_file(str(path))
@@ -138,8 +136,6 @@ def tokenizer_kind(family: str, settings: Mapping[str, Any], tokenizer: Tokenize
 def canonical_siglip() -> list[Any]:
     """Return SigLIP's own normalizers: punctuation is removed, white space collapsed.
 
-    Notes
-    -----
     Source: ``canonicalize_text`` of big_vision, as transformers' SiglipTokenizer applies it.
     """
     punctuation = "".join(f"\\{char}" for char in string.punctuation)

@@ -42,10 +42,7 @@ ALL = Filters()
 def matching_rows(store: EmbeddingStore, filters: Filters = ALL) -> BoolArray:
     """Tell which rows have a vector and pass the filters: array of shape (n_rows,), bool.
 
-    Raises
-    ------
-    UsageError
-        A name that the store does not have, with the nearest ones.
+    Raises `UsageError`: a name that the store does not have, with the nearest ones.
     """
     mask: BoolArray = store.statuses == Status.OK
     if filters.subsets:

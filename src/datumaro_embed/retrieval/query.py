@@ -27,10 +27,7 @@ _NO_DIRECTION = 1e-6
 def compose(plus: Sequence[npt.ArrayLike], minus: Sequence[npt.ArrayLike] = ()) -> Float64Array:
     """Combine queries into a unit vector: their mean, less the mean of those to be unlike.
 
-    Raises
-    ------
-    UsageError
-        Nothing to search for, or nothing is left.
+    Raises `UsageError`: nothing to search for, or nothing is left.
     """
     if not len(plus):
         raise UsageError("There is no query. Give a text, an image, an item or a vector.")

@@ -27,10 +27,7 @@ _CHANGED = "the image's bytes have changed since it was embedded"
 def media_root_of(store: EmbeddingStore, media_root: str | Path | None = None) -> Path:
     """Return the folder that the store's paths are relative to, as given or as the store says.
 
-    Raises
-    ------
-    UsageError
-        It is unknown, or does not exist.
+    Raises `UsageError`: it is unknown, or does not exist.
     """
     root = media_root or store.media_root
     if not root:
@@ -64,10 +61,7 @@ def search_files(
     With `skip_stale`, other items take the places of hits that cannot be copied; the second value
     has one line for each of those.
 
-    Raises
-    ------
-    StaleStoreError
-        An item of the query has changed, or no hit is left.
+    Raises `StaleStoreError`: an item of the query has changed, or no hit is left.
     """
 
     @cache
@@ -122,17 +116,14 @@ def save_hits(
 
     No file outside `media_root` is read, whatever a path in the store says.
 
+    Raises `StaleStoreError`: a hit cannot be copied, and `skip_stale` is false; nothing is kept;
+    `StoreExistsError`, `OutputFolderError`, `StoreWriteError`.
+
     Returns
     -------
     list of str
         One line for each hit that was not copied: it has no file, the file is gone, lies outside
         the root, or has changed since it was embedded.
-
-    Raises
-    ------
-    StaleStoreError
-        A hit cannot be copied, and `skip_stale` is false; nothing is kept.
-    StoreExistsError, OutputFolderError, StoreWriteError
     """
     check_folder(directory)
     is_new = not directory.exists()

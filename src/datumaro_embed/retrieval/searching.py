@@ -94,10 +94,7 @@ def search_request(
 ) -> tuple[list[QueryInput], SearchOptions]:
     """Turn the flags of `flags.add_search_arguments` into queries and options.
 
-    Raises
-    ------
-    UsageError
-        No query, an empty one, a k below 1, or an item that is not SUBSET/ID.
+    Raises `UsageError`: no query, an empty one, a k below 1, or an item that is not SUBSET/ID.
     """
     queries, minus = _listed(queries), _listed(minus)
     plus: list[QueryInput] = [

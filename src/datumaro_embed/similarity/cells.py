@@ -34,8 +34,6 @@ def likely_pairs(
 ) -> Iterator[PairBlock]:
     """As `pairs.similar_pairs`, but a few pairs may be missed, and a pair may come twice.
 
-    Notes
-    -----
     O(n^1.5 · dim) time: half a minute for a million rows of length 512 on two cores. Memory: some
     800 bytes for each such row.
     """

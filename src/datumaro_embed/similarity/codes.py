@@ -52,8 +52,6 @@ class RowCodes:
 def encode_rows(vectors: VectorArray, rows: IntArray) -> RowCodes:
     """Round some rows, none of them zero.
 
-    Notes
-    -----
     Memory: dim + 4 bytes for each row. Some 2 s for 100,000 rows of length 512.
     """
     dim = vectors.shape[1]

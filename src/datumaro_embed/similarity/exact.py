@@ -32,6 +32,10 @@ def nearest_rows(
 ) -> tuple[IntArray, Float64Array]:
     """Rows of highest cosine similarity to each query.
 
+    Raises `UsageError`: k below 1; queries of another length, zero or not finite.
+
+    O(n_rows · n_queries · dim) time in threads, and memory of some 200 MB whatever the size.
+
     Parameters
     ----------
     vectors : array of shape (n_rows, dim), float16 or float32
@@ -49,15 +53,6 @@ def nearest_rows(
         Descending similarity, ties in ascending row order; n is the lesser of k and the number of
         allowed rows. Equal to brute force in float64 over the stored values.
     similarities : array of shape (n_queries, n), float64, in [-1, 1]
-
-    Raises
-    ------
-    UsageError
-        k below 1; queries of another length, zero or not finite.
-
-    Notes
-    -----
-    O(n_rows · n_queries · dim) time in threads, and memory of some 200 MB whatever the size.
     """
     if k < 1:
         raise UsageError(f"``k`` must be at least 1, not {k}. Ask for one item or more.", k=k)

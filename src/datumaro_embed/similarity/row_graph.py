@@ -76,8 +76,6 @@ class RowGraph:
 def build_graph(vectors: VectorArray, rows: IntArray, *, progress: bool = False) -> RowGraph:
     """Index some rows, in ascending order and none of them zero; can be interrupted.
 
-    Notes
-    -----
     Minutes for a million rows of length 512. The index holds int8 copies, which measured as good
     as float16 in half the space and time; memory: dim + 300 bytes for each row. The first rows are
     added by one thread: several, in a graph that is all but empty, left rows that no search found.
@@ -134,13 +132,8 @@ def write_graph(
 def open_graph(path: Path, *, uuid: str, n_rows: int, dim: int) -> RowGraph:
     """View an index file from disk.
 
-    Raises
-    ------
-    StoreIndexError
-        Damaged, or of another store or an earlier state of this one.
+    Raises `StoreIndexError`: damaged, or of another store or an earlier state of this one.
 
-    Notes
-    -----
     The whole file is read once, some 40 ms for a million rows of length 512: USearch follows what
     a damaged file says, to other rows or to addresses that are nobody's. The checksum finds damage
     and no forgery: an index is a cache to be made where it is used, not a file to take from others.
