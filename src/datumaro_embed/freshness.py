@@ -7,7 +7,6 @@ ids easily, and an image may have changed since it was embedded.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from .adapter import SourceDataset
@@ -39,11 +38,17 @@ def fresh_items(store: EmbeddingStore, dataset: IDataset, *, skip_stale: bool) -
     refuse_damage(store, "Embed the dataset again, which computes what is damaged.")
     source = SourceDataset(dataset, follow_symlinks=True)
     stale, fresh = Tally(), set()
-    for key, reason in _checked(store, source):
-        if reason:
-            stale.add(reason, str(key))
+    for record in map_ahead(read_item_info, source):
+        if record.key not in store:
+            stale.add("items that the store does not know", str(record.key))
+            continue
+        row = store.row(record.key)
+        embedded = store.content_sha256[row].tobytes()
+        # An item that failed has no vector, and nothing is done by it.
+        if embedded != record.content_sha256 and store.statuses[row] == Status.OK:
+            stale.add("images whose bytes have changed since", str(record.key))
         else:
-            fresh.add(key)
+            fresh.add(record.key)
     if not stale:
         return fresh
     found = "; ".join(line.strip() for line in stale.lines())
@@ -66,16 +71,3 @@ def fresh_items(store: EmbeddingStore, dataset: IDataset, *, skip_stale: bool) -
         )
     _log.warning("%s They are skipped.", differ)
     return fresh
-
-
-def _checked(store: EmbeddingStore, source: SourceDataset) -> Iterator[tuple[ItemKey, str]]:
-    """Yield each item of the dataset, and why it is not the store's; empty where it is."""
-    for record in map_ahead(read_item_info, source):
-        if record.key not in store:
-            yield record.key, "items that the store does not know"
-            continue
-        row = store.row(record.key)
-        embedded = store.content_sha256[row].tobytes()
-        # An item that failed has no vector, and nothing is done by it.
-        differs = embedded != record.content_sha256 and store.statuses[row] == Status.OK
-        yield record.key, "images whose bytes have changed since" if differs else ""

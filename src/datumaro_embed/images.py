@@ -214,26 +214,22 @@ def _read_bytes(source: str | Path | bytes, max_bytes: int) -> bytes:
         _check_bytes(len(source), max_bytes)
         return bytes(source)
     try:
-        return _read_regular_file(source, max_bytes)
+        # Opening a pipe waits for its other end for ever; opening a device may do something.
+        _check_regular(os.stat(source), max_bytes)
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        with open(os.open(source, flags), "rb") as file:
+            found = os.fstat(file.fileno())  # it may have been swapped meanwhile
+            _check_regular(found, max_bytes)
+            # As much as there is: Python takes memory for all that is asked for, and with 512 MB
+            # taken and given back, reading and decoding a photograph took half as long again.
+            data = file.read(found.st_size + 1)
+            if len(data) > found.st_size:  # it grows, or has no size of its own
+                data += file.read(max_bytes + 1 - len(data))
     except OSError as error:
         status = Status.MISSING if error.errno in _MISSING else Status.UNREADABLE
         raise ImageProblem(status, (error.strerror or "cannot be read").lower()) from error
     except ValueError as error:  # a NUL or a lone surrogate in the path
         raise ImageProblem(Status.MISSING, "the path cannot be a file's") from error
-
-
-def _read_regular_file(path: str | Path, max_bytes: int) -> bytes:
-    # Opening a pipe would wait for its other end for ever, and opening a device may do something.
-    _check_regular(os.stat(path), max_bytes)
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    with open(os.open(path, flags), "rb") as file:
-        found = os.fstat(file.fileno())  # it may have been swapped meanwhile
-        _check_regular(found, max_bytes)
-        # As much as there is: Python takes memory for all that is asked for, and with 512 MB taken
-        # and given back, reading and decoding a photograph took half as long again.
-        data = file.read(found.st_size + 1)
-        if len(data) > found.st_size:  # it grows, or has no size of its own
-            data += file.read(max_bytes + 1 - len(data))
     _check_bytes(len(data), max_bytes)
     return data
 

@@ -63,25 +63,19 @@ class ClipEncoder(OpenVinoImageEncoder, Encoder):
         self._files.check()
         found = np.empty((len(texts), self.dim), np.float32)
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
-            block = texts[start : start + _TEXTS_AT_ONCE]
-            found[start : start + len(block)] = self._embed_block(block)
+            engine = self._texts()
+            ids, mask = self._tokenize(texts[start : start + _TEXTS_AT_ONCE])
+            lengths = self._padded_lengths(mask)
+            groups = [
+                alike[i : i + self._text_batch_size]
+                for length in np.unique(lengths)
+                for alike in [np.flatnonzero(lengths == length)]
+                for i in range(0, len(alike), self._text_batch_size)
+            ]
+            batches = (self._text_batch(ids[g], mask[g], lengths[g[0]]) for g in groups)
+            for group, rows in zip(groups, engine.run(batches), strict=True):
+                found[start + group] = rows
         return found
-
-    def _embed_block(self, texts: Sequence[str]) -> Float32Array:
-        engine = self._texts()
-        ids, mask = self._tokenize(texts)
-        lengths = self._padded_lengths(mask)
-        rows = np.empty((len(texts), self.dim), np.float32)
-        groups = [
-            alike[i : i + self._text_batch_size]
-            for length in np.unique(lengths)
-            for alike in [np.flatnonzero(lengths == length)]
-            for i in range(0, len(alike), self._text_batch_size)
-        ]
-        batches = (self._text_batch(ids[group], mask[group], lengths[group[0]]) for group in groups)
-        for group, found in zip(groups, engine.run(batches), strict=True):
-            rows[group] = found
-        return rows
 
     def _padded_lengths(self, mask: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return how many tokens each text is computed with, from its own length alone."""

@@ -33,9 +33,7 @@ class CompactSummary:
         return [f"{counted(self.n_before, 'segments')} before, {self.n_after} now"]
 
 
-def compact_store(
-    directory: Path, *, commit_rows: int = COMMIT_ROWS, files: FileSystem | None = None
-) -> CompactSummary:
+def compact_store(directory: Path, *, commit_rows: int = COMMIT_ROWS) -> CompactSummary:
     """Rewrite neighbouring segments that together have at most `commit_rows` rows as one.
 
     Readers see the store before or the one after; a crash leaves one of them.
@@ -48,7 +46,7 @@ def compact_store(
     """
     if not directory.is_dir():
         raise UsageError(f"'{directory}' is one file already. Only a store directory is compacted.")
-    journal = Journal(directory, files or FileSystem(), store=directory)
+    journal = Journal(directory, FileSystem(), store=directory)
     try:
         manifest = journal.finished
         if journal.unfinished and journal.unfinished.purpose:  # of a compaction that was killed

@@ -80,7 +80,11 @@ def collect(store: EmbeddingStore) -> Facts:
     """Count everything; O(n_rows + n_annotations), plus one lookup for each failed item."""
     subsets = np.bincount(store.subset_codes, minlength=len(store.subset_names)).tolist()
     types = np.bincount(store.ann_types, minlength=len(store.ann_type_names)).tolist()
-    item_labels = _item_labels(store)
+    annotated = store.ann_labels.astype(np.int64)
+    known = (annotated >= 0) & (annotated < len(store.categories.labels))
+    width = max(len(store.categories.labels), 1)
+    pairs, counts = np.unique(store.ann_rows[known] * width + annotated[known], return_counts=True)
+    item_labels = pairs // width, pairs % width, counts
     return Facts(
         n_items=store.n_rows,
         n_failed=int(np.count_nonzero(store.statuses != Status.OK)),
@@ -93,14 +97,6 @@ def collect(store: EmbeddingStore) -> Facts:
         sizes=size_facts(store.widths, store.heights),
         failures=tuple(_failures(store)),
     )
-
-
-def _item_labels(store: EmbeddingStore) -> tuple[IntArray, IntArray, IntArray]:
-    labels = store.ann_labels.astype(np.int64)
-    known = (labels >= 0) & (labels < len(store.categories.labels))
-    width = max(len(store.categories.labels), 1)
-    pairs, counts = np.unique(store.ann_rows[known] * width + labels[known], return_counts=True)
-    return pairs // width, pairs % width, counts
 
 
 def size_facts(widths: npt.NDArray[Any], heights: npt.NDArray[Any]) -> SizeFacts:

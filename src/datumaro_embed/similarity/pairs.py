@@ -112,36 +112,23 @@ def compared(
     """Yield the pairs of some tiles, compared in threads; `codes` are those of `rows`."""
 
     def compare(tile: Tile) -> PairBlock:
-        return _tile_pairs(vectors, rows, codes, *tile, threshold, classes)
+        one, other, packed = tile  # places, which may overlap
+        products = codes.products(one, packed)
+        close = products >= codes.least_product(one, other, threshold)
+        if np.count_nonzero(close) > _DENSE * products.size:
+            full = unit_block(vectors, rows[one]) @ unit_block(vectors, rows[other]).T
+            close = full >= threshold - SLACK
+            if np.count_nonzero(close) > _MAX_LISTED * sum(close.shape):
+                return _crowded_pairs(vectors, rows[one], rows[other], full, threshold, classes)
+        i, j = np.nonzero(close)
+        first, second = _each_once(rows[one][i], rows[other][j])
+        similarities = paired_cosines(vectors, first, second)
+        return PairBlock(first, second, similarities).where(similarities >= threshold)
 
     workers = usable_processors()
     for block in map_ahead(compare, tiles, workers=workers, ahead=2 * workers):
         if len(block):
             yield block
-
-
-def _tile_pairs(
-    vectors: VectorArray,
-    rows: IntArray,
-    codes: RowCodes,
-    one: slice | IntArray,
-    other: slice | IntArray,
-    packed: object,
-    threshold: float,
-    classes: IntArray | None,
-) -> PairBlock:
-    """Compare each row at one of some places with each at the others, which may overlap."""
-    products = codes.products(one, packed)
-    close = products >= codes.least_product(one, other, threshold)
-    if np.count_nonzero(close) > _DENSE * products.size:
-        full = unit_block(vectors, rows[one]) @ unit_block(vectors, rows[other]).T
-        close = full >= threshold - SLACK
-        if np.count_nonzero(close) > _MAX_LISTED * sum(close.shape):
-            return _crowded_pairs(vectors, rows[one], rows[other], full, threshold, classes)
-    i, j = np.nonzero(close)
-    first, second = _each_once(rows[one][i], rows[other][j])
-    similarities = paired_cosines(vectors, first, second)
-    return PairBlock(first, second, similarities).where(similarities >= threshold)
 
 
 def _crowded_pairs(

@@ -67,11 +67,6 @@ class RowGraph:
             for rows in [np.unique(found[: int(n)])]
         ]
 
-    def image(self) -> bytearray:
-        """Return the bytes of USearch's own file."""
-        saved: bytearray = self._index.save()
-        return saved
-
 
 def build_graph(vectors: VectorArray, rows: IntArray, *, progress: bool = False) -> RowGraph:
     """Index some rows, in ascending order and none of them zero; can be interrupted.
@@ -104,14 +99,12 @@ def graph_path(store_path: str | os.PathLike[str]) -> Path:
     return Path(f"{Path(store_path)}.usearch")
 
 
-def write_graph(
-    graph: RowGraph, path: Path, *, uuid: str, n_rows: int, files: FileSystem | None = None
-) -> int:
+def write_graph(graph: RowGraph, path: Path, *, uuid: str, n_rows: int) -> int:
     """Publish an index file, whole or not at all, bound to a store; return its bytes.
 
     Raises `StoreWriteError`.
     """
-    image = graph.image()
+    image: bytearray = graph._index.save()
     facts = {
         "format": _FORMAT,
         "format_version": _FORMAT_VERSION,
@@ -125,7 +118,7 @@ def write_graph(
     trailer = json.dumps(facts, sort_keys=True).encode()
     tail = trailer + len(trailer).to_bytes(8, "little") + _MAGIC
     n_bytes = len(image) + len(tail)
-    publish(path, [image, tail], n_bytes, files or FileSystem())
+    publish(path, [image, tail], n_bytes, FileSystem())
     return n_bytes
 
 
