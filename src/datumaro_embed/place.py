@@ -49,21 +49,11 @@ def is_hdf5_file(path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class StorePlace:
-    """A store to write.
+    """A store to write."""
 
-    Attributes
-    ----------
-    target : Path
-        The sealed file, or the directory.
-    keeps_segments : bool
-        The store stays a directory.
-    ends_open : bool
-        The path was written with a separator at its end.
-    """
-
-    target: Path
-    keeps_segments: bool
-    ends_open: bool = False
+    target: Path  # the sealed file, or the directory
+    keeps_segments: bool  # the store stays a directory
+    ends_open: bool = False  # the path was written with a separator at its end
 
     @classmethod
     def of(cls, store: str | os.PathLike[str]) -> StorePlace:

@@ -42,20 +42,12 @@ _SPLITS = {
 
 @dataclass(frozen=True, slots=True)
 class SourceItem:
-    """One item before its image is read.
-
-    Attributes
-    ----------
-    path : str
-        As in ItemRecord.
-    unsafe : str
-        Why the path may not be opened; empty where it may.
-    """
+    """One item before its image is read."""
 
     key: ItemKey
     medium: dm.MediaElement | None
-    path: str
-    unsafe: str
+    path: str  # as in ItemRecord
+    unsafe: str  # why the path may not be opened; empty where it may
     item: DatasetItem
     labels: tuple[str, ...]
     relative_boxes: bool

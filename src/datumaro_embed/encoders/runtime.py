@@ -33,21 +33,11 @@ _VIRTUAL_DEVICES = {"AUTO", "BATCH", "HETERO", "MULTI"}
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Where and how graphs run.
+    """Where and how graphs run."""
 
-    Attributes
-    ----------
-    device : str
-        OpenVINO's name: ``"CPU"``, ``"GPU.0"``, ``"NPU"``, ``"AUTO"``, …
-    precision : str
-        Of arithmetic: one of `PRECISIONS`; ``"auto"`` leaves it to the device.
-    streams : int or None
-        Batches computed at the same time; None leaves it to the device.
-    """
-
-    device: str
-    precision: str
-    streams: int | None
+    device: str  # OpenVINO's name: ``"CPU"``, ``"GPU.0"``, ``"NPU"``, ``"AUTO"``, …
+    precision: str  # of arithmetic: one of `PRECISIONS`; ``"auto"`` leaves it to the device
+    streams: int | None  # batches computed at the same time; None leaves it to the device
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS or (self.streams is not None and self.streams < 1):

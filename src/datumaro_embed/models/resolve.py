@@ -17,19 +17,11 @@ _VARIABLE = "DATUMARO_EMBED_MODELS"
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """Where `pull` finds a model, and what its files do not say.
-
-    Attributes
-    ----------
-    revision : str or None
-        The commit that is downloaded; None is whatever ``main`` is.
-    licence : str
-        Of the weights, as their authors published them.
-    """
+    """Where `pull` finds a model, and what its files do not say."""
 
     repo_id: str
-    revision: str | None
-    licence: str
+    revision: str | None  # the commit that is downloaded; None is whatever ``main`` is
+    licence: str  # of the weights, as their authors published them
     logit_scale: float | None = None
     logit_bias: float | None = None
 
