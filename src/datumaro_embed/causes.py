@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["cause_of", "detail_of"]
-
 _MAX_DETAIL = 120
 # What differs from item to item: bracketed and quoted parts, and numbers that stand alone.
 _BRACKETED = re.compile(r"(?:^|\s+)(\([^()]*\)|<[^<>]*>|\[[^\[\]]*\])")

@@ -30,8 +30,6 @@ from PIL import Image
 
 from .errors import UsageError
 
-__all__ = ["UNCHOSEN", "DepthRange"]
-
 # Pictures in fewer than 64 of the 256 levels are dark or flat, and their vectors nearly alike.
 _LEAST_LEVELS = 64
 _LARGEST_SHARE_OUTSIDE = 1 / 16  # resampling overshoots by less
@@ -97,6 +95,9 @@ class DepthRange:
     def to_uint8(self, samples: Samples) -> tuple[UInt8Array, str]:
         """Map samples to bytes, and note where a rule matters that nobody chose.
 
+        Raises `ValueError`: every value is NaN or infinite: such images would all be black, and
+        alike.
+
         Parameters
         ----------
         samples : array of any shape and real dtype
@@ -107,11 +108,6 @@ class DepthRange:
         pixels : array of the same shape, uint8
         note : str
             A reason of a `Tally`, or empty.
-
-        Raises
-        ------
-        ValueError
-            Every value is NaN or infinite: such images would all be black, and alike.
         """
         samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
         if samples.dtype == np.bool_:

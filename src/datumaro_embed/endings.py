@@ -8,8 +8,6 @@ from typing import Any, cast
 
 from PIL import Image
 
-__all__ = ["jpeg_has_no_end", "load_jpeg", "png_has_no_end", "whole_jpeg"]
-
 _END = b"\xff\xd9"
 # In entropy-coded data FF is followed by 00 or by a restart marker, or by FF, which is filling.
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
@@ -67,8 +65,6 @@ def whole_jpeg(data: bytes, decode: Callable[[bytes], bytes]) -> bytes | None:
     None where coefficients of some part of the image are missing. `decode` makes pixels of a file's
     bytes.
 
-    Notes
-    -----
     A decoder given too few data makes grey of the rest, without an error. But if nothing is
     missing, bits added after the last scan change no pixel, whatever they are. So the file is
     decoded six times, which only files without an end marker cost.
@@ -97,11 +93,6 @@ def _is_complete(data: bytes, decode: Callable[[bytes], bytes]) -> bool:
     # A decoder that expects a restart marker passes over all that comes before it.
     restart = bytes((0xFF, 0xD0 | (restarts[-1][0] + 1) & 7 if restarts else 0xD0))
     return all(decode(data + bits + restart + bits + _END) == expected for bits in _BITS)
-
-
-def png_has_no_end(data: bytes) -> bool:
-    """Tell whether a PNG file lacks its last chunk."""
-    return data.rfind(b"IEND") < 0
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:

@@ -44,6 +44,7 @@ Where callers would expect a builtin (``FileNotFoundError``, ``ImportError``), t
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 from .escaping import printable
@@ -114,18 +115,12 @@ class DatumaroEmbedError(Exception):
         return printable(_PARAMETER.sub(lambda found: _flag(found[1]), self.message))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.message, self.facts)
+        # The builtins among the bases would not pass keyword facts on.
+        return partial(type(self), self.message, **self.facts), ()
 
 
 def _flag(parameter: str) -> str:
     return ("-" if len(parameter) == 1 else "--") + parameter.replace("_", "-")
-
-
-def _rebuild(
-    cls: type[DatumaroEmbedError], message: str, facts: dict[str, Any]
-) -> DatumaroEmbedError:
-    """Unpickle: the builtins among the bases would not pass keyword facts on."""
-    return cls(message, **facts)
 
 
 class EmbedWarning(UserWarning):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["CSV_ESCAPED_START", "csv_cell", "printable"]
-
 CSV_ESCAPED_START = "[=+@'\t\r\n-]"
 """Regular expression of the signs before which `csv_cell` puts an apostrophe."""
 

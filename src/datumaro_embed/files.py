@@ -29,24 +29,6 @@ try:
 except ImportError:  # Windows: what a killed process leaves stays
     fcntl = None  # type: ignore[assignment]
 
-__all__ = [
-    "TEMPORARY_PREFIX",
-    "TEMPORARY_SUFFIX",
-    "FileSystem",
-    "Identity",
-    "check_writable",
-    "checked_free_bytes",
-    "identity_at",
-    "identity_of",
-    "make_parents",
-    "new_path",
-    "open_regular",
-    "publish",
-    "read_errors",
-    "workspace",
-    "write_errors",
-]
-
 _BLOCK_BYTES = 4 * 2**20
 _BLOCKS_TO_HASH = 4
 TEMPORARY_PREFIX, TEMPORARY_SUFFIX = ".datumaro-embed-", ".tmp"
@@ -149,9 +131,7 @@ def identity_of(found: os.stat_result) -> Identity:
 def identity_at(path: str | os.PathLike[str]) -> Identity | None:
     """Return the identity of what is at a path; None where nothing is.
 
-    Raises
-    ------
-    StoreReadError
+    Raises `StoreReadError`.
     """
     try:
         with read_errors(path):
@@ -163,13 +143,8 @@ def identity_at(path: str | os.PathLike[str]) -> Identity | None:
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     """Open a regular file for reading; a pipe or device is refused, not waited for.
 
-    Raises
-    ------
-    FileNotFoundError
-        Also for a path that no file can have.
-    StoreForeignError
-        It is no regular file.
-    StoreReadError
+    Raises `FileNotFoundError`: also for a path that no file can have; `StoreForeignError`: it is no
+    regular file; `StoreReadError`.
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
@@ -228,10 +203,8 @@ def _has_no_inode_left(path: Path) -> bool:
 def check_writable(path: Path) -> None:
     """Refuse early a place where no file can be made; leaves nothing behind.
 
-    Raises
-    ------
-    StoreWriteError
-        Where the nearest existing parent is no directory, or may not be written.
+    Raises `StoreWriteError`: where the nearest existing parent is no directory, or may not be
+    written.
     """
     with write_errors(path):
         parent = path.parent
@@ -256,14 +229,16 @@ def publish(
     Free space is checked, then: temporary file, write, fsync, rename over the target, fsync of the
     directory. Missing parent directories are made, and removed on failure.
 
+    Raises `StoreWriteError`: what was there before is untouched and nothing else is left, unless
+    the failure was in the very last step, after which the new file is in place but may not survive
+    a power loss.
+
     Parameters
     ----------
-    path : Path
     blocks : iterable of buffers
         The bytes, end to end; only a few blocks are held at once.
     size_bytes : int
         Of all of them.
-    files : FileSystem
     work : Path, optional
         Directory of the temporary file, on the same file system, which the caller cleans up after
         dead processes; a `workspace` unless given.
@@ -272,12 +247,6 @@ def publish(
     -------
     str
         SHA-256 of the file, hexadecimal.
-
-    Raises
-    ------
-    StoreWriteError
-        What was there before is untouched and nothing else is left, unless the failure was in the
-        very last step, after which the new file is in place but may not survive a power loss.
     """
     made: list[Path] = []
     try:
@@ -312,6 +281,9 @@ def new_path(
 ) -> Iterator[Path]:
     """Yield a path beside `out` to write to; it becomes `out` when the block succeeds.
 
+    Raises `StoreExistsError`: something is at `out`, before or after the block;
+    `OutputFolderError`; `StoreWriteError`: the operating system refused; nothing is left behind.
+
     Parameters
     ----------
     out : Path
@@ -322,14 +294,6 @@ def new_path(
         A directory may be at `out`, and is replaced (there is an instant without either).
     remedy : str
         Flag or parameter that asks for it, for the error.
-
-    Raises
-    ------
-    StoreExistsError
-        Something is at `out`, before or after the block.
-    OutputFolderError
-    StoreWriteError
-        The operating system refused; nothing is left behind.
     """
     out = Path(os.path.abspath(out))
     _check_free(out, replace=replace, remedy=remedy)
@@ -372,10 +336,7 @@ def workspace(out: Path) -> Iterator[Path]:
     """Yield an empty directory beside `out`, removed afterwards.
 
     Those that killed processes left for the same output are removed first: nobody holds their lock.
-
-    Raises
-    ------
-    StoreWriteError
+    Raises `StoreWriteError`.
     """
     with write_errors(out):
         mark = hashlib.blake2b(os.fsencode(out.name), digest_size=4).hexdigest()

@@ -16,8 +16,6 @@ from PIL.TiffImagePlugin import TiffImageFile
 from .kinds import FileKind, file_kind, is_heic
 from .records import Status
 
-__all__ = ["UnknownFormatError", "identify", "png_size", "samples_of"]
-
 # Formats that are pictures and that Pillow decodes by itself: no Ghostscript (EPS), no stubs.
 _FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "DIB", "ICO"),
@@ -135,7 +133,8 @@ def identify(data: bytes) -> Image.Image:
             damage = damage if accept is None else _damaged(name, error)
             continue
         if isinstance(image, _Tiff):
-            if _is_preview(image):
+            tags = image.tag_v2
+            if tags.get(_NEW_SUBFILE_TYPE, 0) & 1 and _SUB_IFDS in tags:  # of NEF, DNG and ARW
                 break
             image.check()
         return image
@@ -168,8 +167,3 @@ def _open_heic(data: bytes) -> Image.Image:
     except _NOT_MINE as error:
         raise ValueError(_damaged("HEIC", error)) from error
     return image
-
-
-def _is_preview(image: TiffImageFile) -> bool:
-    """Tell whether the first page of a TIFF is one of a larger image, as in NEF, DNG and ARW."""
-    return bool(image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & 1 and _SUB_IFDS in image.tag_v2)

@@ -7,13 +7,12 @@ ids easily, and an image may have changed since it was embedded.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from .adapter import SourceDataset
 from .errors import StaleStoreError
 from .escaping import printable
-from .parallel import map_ahead, usable_processors
+from .parallel import map_ahead
 from .pipeline import read_item_info
 from .records import ItemKey, Status
 from .store import EmbeddingStore
@@ -23,8 +22,6 @@ from .tally import Tally, counted
 if TYPE_CHECKING:
     from datumaro.components.dataset_base import IDataset
 
-__all__ = ["fresh_items"]
-
 _log = logging.getLogger("datumaro_embed")
 
 
@@ -33,25 +30,25 @@ def fresh_items(store: EmbeddingStore, dataset: IDataset, *, skip_stale: bool) -
 
     With `skip_stale`, others are left out, with a warning that counts and names them.
 
-    Raises
-    ------
-    StaleStoreError
-        There are such items and `skip_stale` is false; or no item is left.
-    StoreCorruptError
-        The store does not verify.
+    Raises `StaleStoreError`: there are such items and `skip_stale` is false; or no item is left;
+    `StoreCorruptError`: the store does not verify.
 
-    Notes
-    -----
     Reads the whole store, and reads and hashes every image file in threads; decodes none.
     """
     refuse_damage(store, "Embed the dataset again, which computes what is damaged.")
     source = SourceDataset(dataset, follow_symlinks=True)
     stale, fresh = Tally(), set()
-    for key, reason in _checked(store, source):
-        if reason:
-            stale.add(reason, str(key))
+    for record in map_ahead(read_item_info, source):
+        if record.key not in store:
+            stale.add("items that the store does not know", str(record.key))
+            continue
+        row = store.row(record.key)
+        embedded = store.content_sha256[row].tobytes()
+        # An item that failed has no vector, and nothing is done by it.
+        if embedded != record.content_sha256 and store.statuses[row] == Status.OK:
+            stale.add("images whose bytes have changed since", str(record.key))
         else:
-            fresh.add(key)
+            fresh.add(record.key)
     if not stale:
         return fresh
     found = "; ".join(line.strip() for line in stale.lines())
@@ -74,17 +71,3 @@ def fresh_items(store: EmbeddingStore, dataset: IDataset, *, skip_stale: bool) -
         )
     _log.warning("%s They are skipped.", differ)
     return fresh
-
-
-def _checked(store: EmbeddingStore, source: SourceDataset) -> Iterator[tuple[ItemKey, str]]:
-    """Yield each item of the dataset, and why it is not the store's; empty where it is."""
-    workers = usable_processors()
-    for record in map_ahead(read_item_info, source, workers=workers, ahead=4 * workers):
-        if record.key not in store:
-            yield record.key, "items that the store does not know"
-            continue
-        row = store.row(record.key)
-        embedded = store.content_sha256[row].tobytes()
-        # An item that failed has no vector, and nothing is done by it.
-        differs = embedded != record.content_sha256 and store.statuses[row] == Status.OK
-        yield record.key, "images whose bytes have changed since" if differs else ""

@@ -15,8 +15,6 @@ import numpy.typing as npt
 
 from .records import AnnotationRecord
 
-__all__ = ["BoxRule", "choose_rule", "orient_mask", "orient_xywh", "to_upright", "upright_size"]
-
 Size = tuple[int, int]
 
 # EXIF 2.32, tag 0x0112, read as stored → upright: 5 to 8 swap x and y, and these mirror then.
@@ -43,6 +41,9 @@ def choose_rule(
 ) -> BoxRule | None:
     """Decide what the boxes of one image refer to.
 
+    Datumaro takes a YOLO image's size from the `imagesize` package, which honours EXIF since 2.0:
+    the boxes are upright then, and only with an older one must the multiplication be undone.
+
     Parameters
     ----------
     stored : (width, height)
@@ -53,11 +54,6 @@ def choose_rule(
         What the dataset itself says, or the size by which its importer multiplied fractions.
     relative : bool
         The format stores fractions of the upright size (YOLO).
-
-    Notes
-    -----
-    Datumaro takes a YOLO image's size from the `imagesize` package, which honours EXIF since 2.0:
-    the boxes are upright then, and only with an older one must the multiplication be undone.
     """
     if orientation == 1:
         return None

@@ -27,19 +27,6 @@ from .formats import UnknownFormatError, identify, png_size
 from .pixels import Decoded, decode_array, decode_file, decode_opened, orientation_of, quiet_pillow
 from .records import Status
 
-__all__ = [
-    "MAX_BYTES",
-    "MAX_PIXELS",
-    "ImageInfo",
-    "ImageProblem",
-    "ImageSource",
-    "OpenedImage",
-    "open_image",
-    "read_image",
-    "read_info",
-    "upright_rgb",
-]
-
 ImageSource = str | Path | bytes | npt.NDArray[Any]
 
 MAX_PIXELS = 178_956_970  # where Pillow's own guard refuses
@@ -107,7 +94,6 @@ class OpenedImage:
 
     Attributes
     ----------
-    info : ImageInfo
     notes : tuple of str
         What is unusual about its pixels, as reasons of a `Tally`; known once it is decoded.
     """
@@ -117,17 +103,13 @@ class OpenedImage:
     notes: tuple[str, ...] = ()
 
     def decode(self, *, least_side_px: int = 0) -> Image.Image:
-        """Decode the pixels, once: upright, mode RGB, holding no file.
+        """Decode the pixels, once: upright, mode RGB, holding no file; raises `ImageProblem`.
 
         Parameters
         ----------
         least_side_px : int
             Where positive, a JPEG may come at 1/2, 1/4 or 1/8 of its size, the smallest whose sides
             are both at least so long: several times faster, and not quite the same pixels.
-
-        Raises
-        ------
-        ImageProblem
         """
         with quiet_pillow():
             try:
@@ -150,6 +132,11 @@ def open_image(
 ) -> OpenedImage:
     """Read an image's bytes, hash and header, and refuse what is too large from these alone.
 
+    Raises `ImageProblem`: with the status, the reason, and what is known of the image.
+
+    Thread-safe. Peak memory once decoded: the file, plus 3 to 8 bytes a pixel; up to 20 where it
+    has 16-bit colour or is stretched, and four times the samples that OpenCV decodes.
+
     Parameters
     ----------
     source : str, Path, bytes or array
@@ -160,16 +147,6 @@ def open_image(
         Of an array; Datumaro's media in memory are ``"bgr"``.
     depth_range : DepthRange
         For samples of more than 8 bits.
-
-    Raises
-    ------
-    ImageProblem
-        With the status, the reason, and what is known of the image.
-
-    Notes
-    -----
-    Thread-safe. Peak memory once decoded: the file, plus 3 to 8 bytes a pixel; up to 20 where it
-    has 16-bit colour or is stretched, and four times the samples that OpenCV decodes.
     """
     if isinstance(source, np.ndarray):
         array, found = source, _array_info(source)
@@ -237,26 +214,22 @@ def _read_bytes(source: str | Path | bytes, max_bytes: int) -> bytes:
         _check_bytes(len(source), max_bytes)
         return bytes(source)
     try:
-        return _read_regular_file(source, max_bytes)
+        # Opening a pipe waits for its other end for ever; opening a device may do something.
+        _check_regular(os.stat(source), max_bytes)
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        with open(os.open(source, flags), "rb") as file:
+            found = os.fstat(file.fileno())  # it may have been swapped meanwhile
+            _check_regular(found, max_bytes)
+            # As much as there is: Python takes memory for all that is asked for, and with 512 MB
+            # taken and given back, reading and decoding a photograph took half as long again.
+            data = file.read(found.st_size + 1)
+            if len(data) > found.st_size:  # it grows, or has no size of its own
+                data += file.read(max_bytes + 1 - len(data))
     except OSError as error:
         status = Status.MISSING if error.errno in _MISSING else Status.UNREADABLE
         raise ImageProblem(status, (error.strerror or "cannot be read").lower()) from error
     except ValueError as error:  # a NUL or a lone surrogate in the path
         raise ImageProblem(Status.MISSING, "the path cannot be a file's") from error
-
-
-def _read_regular_file(path: str | Path, max_bytes: int) -> bytes:
-    # Opening a pipe would wait for its other end for ever, and opening a device may do something.
-    _check_regular(os.stat(path), max_bytes)
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    with open(os.open(path, flags), "rb") as file:
-        found = os.fstat(file.fileno())  # it may have been swapped meanwhile
-        _check_regular(found, max_bytes)
-        # As much as there is: Python takes memory for all that is asked for, and with 512 MB taken
-        # and given back, reading and decoding a photograph took half as long again.
-        data = file.read(found.st_size + 1)
-        if len(data) > found.st_size:  # it grows, or has no size of its own
-            data += file.read(max_bytes + 1 - len(data))
     _check_bytes(len(data), max_bytes)
     return data
 

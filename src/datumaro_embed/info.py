@@ -1,4 +1,4 @@
-"""What is in a store, in plain text: the lines of `datumaro-embed info`."""
+"""What is in a store, in plain text, not escaped yet: the lines of `datumaro-embed info`."""
 
 from __future__ import annotations
 
@@ -8,20 +8,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from .causes import cause_of
-from .escaping import printable
 from .records import Split, Status
 from .store import EmbeddingStore
 from .tally import counted
 
-__all__ = ["describe", "describe_failures", "describe_items"]
-
 
 def describe(store: EmbeddingStore) -> Iterator[str]:
     """Yield the model, dimensions and counts by subset, status and label."""
-    return map(printable, _facts(store))
-
-
-def _facts(store: EmbeddingStore) -> Iterator[str]:
     provenance = store.provenance
     yield f"store        {store.path}"
     yield f"model        {store.model_fact('name')} from {store.model_fact('source')}"
@@ -59,7 +52,7 @@ def describe_items(store: EmbeddingStore, n_items: int) -> Iterator[str]:
         vector = np.asarray(store.embeddings([row])[0], dtype=np.float32)
         values = " ".join(f"{value:+.4f}" for value in vector[:6])
         state = record.status.name.lower() + (f": {record.error}" if record.error else "")
-        yield printable(
+        yield (
             f"{row:>6}  {record.key.subset}  {record.key.id}  {record.path or '(no file)'}  "
             f"{record.width}×{record.height}  {counted(len(record.annotations), 'annotations')}  "
             f"({vector.shape[0]},) [{values} …]  {state}"
@@ -75,9 +68,9 @@ def describe_failures(store: EmbeddingStore) -> Iterator[str]:
     causes = Counter((int(store.statuses[row]), cause_of(store.error(row))) for row in rows)
     yield f"failed       {len(rows)} of {counted(store.n_rows, 'items')}"
     for (status, cause), count in causes.most_common():
-        yield printable(f"{count:>6} ×  {_name(status)}: {cause}")
+        yield f"{count:>6} ×  {_name(status)}: {cause}"
     for row in rows:
-        yield printable(f"{store.key(row)}  {_name(store.statuses[row])}: {store.error(row)}")
+        yield f"{store.key(row)}  {_name(store.statuses[row])}: {store.error(row)}"
 
 
 def _name(status: int) -> str:

@@ -11,8 +11,6 @@ from typing import Any
 
 from .errors import RunInterruptedError
 
-__all__ = ["DeferredInterrupts", "Terminated", "terminable"]
-
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from .records import Status
 
-__all__ = ["IMAGE_SUFFIXES", "FileKind", "file_kind", "is_heic", "is_image_name"]
-
 # Of files that are pictures, read here or not: every one in a folder of images is an item. They
 # include those that Datumaro looks for.
 IMAGE_SUFFIXES = frozenset(

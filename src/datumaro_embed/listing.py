@@ -9,25 +9,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .duplicates import Change, DuplicateReport
 from .escaping import csv_cell, printable
 from .files import FileSystem, publish
 from .outputs import check_output
-from .records import DuplicateGroup, DuplicatePair, ItemKey
+from .records import DuplicateGroup, ItemKey
 from .retrieval import SearchResult
 from .tally import counted
 
-__all__ = [
-    "changes_lines",
-    "duplicates_json",
-    "duplicates_lines",
-    "hits_json",
-    "hits_lines",
-    "write_changes_csv",
-    "write_pairs_csv",
-]
+if TYPE_CHECKING:
+    from .duplicates import Change, DuplicateReport
 
 _SHOWN_PAIRS = 20
 _SHOWN_GROUPS = 20
@@ -75,7 +67,12 @@ def duplicates_lines(report: DuplicateReport) -> Iterator[str]:
         yield ""
         at_least = "" if report.n_pairs == len(report.pairs) else "at least "
         yield f"LEAKAGE: {at_least}{counted(len(leaks), 'pairs')} across train, val and test"
-        yield from _pairs_table(leaks)
+        rows = [
+            (f"{p.similarity:.4f}", p.first, p.second, "same bytes" if p.identical else "")
+            for p in leaks[:_SHOWN_PAIRS]
+        ]
+        yield from _table(("similarity", "item", "and", ""), rows, right=(0,))
+        yield from _more(len(leaks), _SHOWN_PAIRS)
     if conflicts := [group for group in report.groups if group.conflicting_labels]:
         yield ""
         yield f"CONFLICTING LABELS in {counted(len(conflicts), 'groups')}"
@@ -150,9 +147,7 @@ def write_pairs_csv(report: DuplicateReport, path: Path) -> None:
 def _write_csv(path: Path, titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a table as CSV, whole or not at all; texts that a spreadsheet would run are escaped.
 
-    Raises
-    ------
-    StoreExistsError, OutputFolderError, StoreWriteError
+    Raises `StoreExistsError`, `OutputFolderError`, `StoreWriteError`.
     """
     check_output(path)
     text = io.StringIO()
@@ -162,15 +157,6 @@ def _write_csv(path: Path, titles: Sequence[str], rows: Iterable[Sequence[object
         writer.writerow([csv_cell(cell) if isinstance(cell, str) else cell for cell in row])
     data = text.getvalue().encode("utf-8", "backslashreplace")
     publish(path, [data], len(data), FileSystem())
-
-
-def _pairs_table(pairs: Sequence[DuplicatePair]) -> Iterator[str]:
-    rows = [
-        (f"{p.similarity:.4f}", p.first, p.second, "same bytes" if p.identical else "")
-        for p in pairs[:_SHOWN_PAIRS]
-    ]
-    yield from _table(("similarity", "item", "and", ""), rows, right=(0,))
-    yield from _more(len(pairs), _SHOWN_PAIRS)
 
 
 def _groups_table(groups: Sequence[DuplicateGroup]) -> Iterator[str]:

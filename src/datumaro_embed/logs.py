@@ -10,8 +10,6 @@ from contextlib import ExitStack, contextmanager
 
 from .escaping import printable
 
-__all__ = ["each_warning_once", "each_warning_once_until_exit", "log", "without_warnings"]
-
 _MAX_REMEMBERED = 10_000
 
 

@@ -7,17 +7,12 @@ from pathlib import Path
 
 from .errors import OutputFolderError, StoreExistsError
 
-__all__ = ["check_output"]
-
 
 def check_output(path: str | os.PathLike[str], *, remedy: str = "") -> None:
     """Refuse an output that would overwrite something, or whose folder does not exist.
 
     `remedy` is what replaces an existing output, for commands that can.
-
-    Raises
-    ------
-    StoreExistsError, OutputFolderError
+    Raises `StoreExistsError`, `OutputFolderError`.
     """
     path = Path(path)
     if os.path.lexists(path):

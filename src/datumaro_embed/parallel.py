@@ -8,57 +8,42 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-__all__ = ["Ahead", "map_ahead", "usable_processors"]
-
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def map_ahead(
-    function: Callable[[_Item], _Result],
-    items: Iterable[_Item],
-    *,
-    workers: int,
-    ahead: int,
-    weigh: Callable[[_Item], int] | None = None,
-) -> Ahead[_Result]:
-    """Yield ``function(item)`` for each item, in order.
+class Ahead(Iterator[_Result]):
+    """``function(item)`` for each item, in order.
 
-    Parameters
-    ----------
-    workers : int
-        Threads.
-    ahead : int
-        At most this many items are taken from ``items`` before the oldest result is.
-    weigh : callable, optional
-        How many items more an item counts as.
-
-    Notes
-    -----
     An exception in ``function`` is raised where its result would have been yielded; what is under
     way is waited for and the rest cancelled. Whoever may stop before the end, and needs the threads
     to be idle then, uses ``contextlib.closing``.
+
+    Parameters
+    ----------
+    workers : int, optional
+        Threads; by default one for each processor.
+    ahead : int, optional
+        At most this many items are taken from ``items`` before the oldest result is; by default
+        four for each thread.
+    weigh : callable, optional
+        How many more items an item counts as.
     """
-    return Ahead(function, items, workers=workers, ahead=ahead, weigh=weigh)
-
-
-class Ahead(Iterator[_Result]):
-    """What `map_ahead` returns."""
 
     def __init__(
         self,
         function: Callable[[_Item], _Result],
         items: Iterable[_Item],
         *,
-        workers: int,
-        ahead: int,
-        weigh: Callable[[_Item], int] | None,
+        workers: int | None = None,
+        ahead: int | None = None,
+        weigh: Callable[[_Item], int] = lambda _: 0,
     ) -> None:
+        workers = workers or usable_processors()
         pool = self._pool = ThreadPoolExecutor(workers, thread_name_prefix="datumaro-embed")
-        weight = weigh or (lambda _: 0)
-        self._submitted = ((pool.submit(function, item), 1 + weight(item)) for item in items)
+        self._submitted = ((pool.submit(function, item), 1 + weigh(item)) for item in items)
         self._pending: deque[tuple[Future[_Result], int]] = deque()
-        self._free = ahead
+        self._free = ahead or 4 * workers
 
     def __next__(self) -> _Result:
         try:
@@ -74,10 +59,7 @@ class Ahead(Iterator[_Result]):
         return result
 
     def _submit(self) -> None:
-        while self._free > 0:
-            submitted = next(self._submitted, None)
-            if submitted is None:
-                return
+        while self._free > 0 and (submitted := next(self._submitted, None)):
             self._pending.append(submitted)
             self._free -= submitted[1]
 
@@ -91,6 +73,10 @@ class Ahead(Iterator[_Result]):
         # Not `close`: the garbage collector may come in any thread at any moment, as in one that is
         # just starting and holds the lock that joining another one takes.
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+map_ahead = Ahead
+"""Called as `map` is."""
 
 
 def usable_processors() -> int:

@@ -22,17 +22,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from .depth import DepthRange
-from .endings import jpeg_has_no_end, load_jpeg, png_has_no_end, whole_jpeg
+from .endings import jpeg_has_no_end, load_jpeg, whole_jpeg
 from .formats import identify, samples_of
-
-__all__ = [
-    "Decoded",
-    "decode_array",
-    "decode_file",
-    "decode_opened",
-    "orientation_of",
-    "quiet_pillow",
-]
 
 # An upright RGB image, decoded, without metadata, and what is unusual about it: reasons of a Tally.
 Decoded = tuple[Image.Image, tuple[str, ...]]
@@ -65,17 +56,15 @@ def decode_file(
 ) -> Decoded:
     """Decode what `formats.identify` made of a file's bytes, and nobody else holds.
 
+    Raises `ValueError`, `OSError`: damaged or cut data, or a mode that Pillow cannot convert (LAB
+    without LittleCMS).
+
     Parameters
     ----------
     orientation : int
         EXIF, 1 to 8.
     least_side_px : int
         See `images.OpenedImage.decode`.
-
-    Raises
-    ------
-    ValueError, OSError
-        Damaged or cut data, or a mode that Pillow cannot convert (LAB without LittleCMS).
     """
     ending = ""
     if image.format in _JPEG and jpeg_has_no_end(data):
@@ -83,7 +72,7 @@ def decode_file(
         if whole is None:
             raise ValueError("the JPEG file is truncated")
         data, image, ending = whole, identify(whole), "JPEG files without an end marker"
-    elif image.format == "PNG" and png_has_no_end(data):
+    elif image.format == "PNG" and data.rfind(b"IEND") < 0:
         ending = "PNG files without an end chunk"
     if least_side_px > 0 and image.format in _JPEG:  # HEIC would give its thumbnail
         image.draft(None, (least_side_px, least_side_px))
@@ -182,17 +171,14 @@ def _sixteen_bit_colour(
 def decode_array(array: npt.NDArray[Any], depth: DepthRange, channel_order: str = "rgb") -> Decoded:
     """Convert an array to an RGB image.
 
+    Raises `ValueError`: another shape, a dtype that is not of real numbers, or no pixels.
+
     Parameters
     ----------
     array : array of shape (height, width) or (height, width, 1 | 2 | 3 | 4)
         Grey, grey + alpha, colour, colour + alpha; any real dtype.
     channel_order : {"rgb", "bgr"}
         Of the three colour channels.
-
-    Raises
-    ------
-    ValueError
-        Another shape, a dtype that is not of real numbers, or no pixels.
     """
     if array.ndim == 2:
         array = array[:, :, None]

@@ -10,19 +10,6 @@ from pathlib import Path
 from .errors import StoreExistsError, UsageError
 from .files import TEMPORARY_PREFIX, check_writable, open_regular, read_errors
 
-__all__ = [
-    "HDF5_SIGNATURE",
-    "LOCK_NAME",
-    "SEGMENT_FOLDER",
-    "SUFFIXES",
-    "WORK_SUFFIX",
-    "StorePlace",
-    "is_hdf5_file",
-    "is_store_directory",
-    "manifest_files",
-    "misdetection",
-]
-
 SUFFIXES = {".h5", ".hdf5"}
 """Of the file that is a store."""
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -37,10 +24,7 @@ _FILE_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*")
 def manifest_files(directory: Path) -> list[Path]:
     """Return the manifests in a directory: of the finished store, and of a run under way.
 
-    Raises
-    ------
-    StoreReadError
-        The directory cannot be listed.
+    Raises `StoreReadError`: the directory cannot be listed.
     """
     try:
         with read_errors(directory):
@@ -65,21 +49,11 @@ def is_hdf5_file(path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class StorePlace:
-    """A store to write.
+    """A store to write."""
 
-    Attributes
-    ----------
-    target : Path
-        The sealed file, or the directory.
-    keeps_segments : bool
-        The store stays a directory.
-    ends_open : bool
-        The path was written with a separator at its end.
-    """
-
-    target: Path
-    keeps_segments: bool
-    ends_open: bool = False
+    target: Path  # the sealed file, or the directory
+    keeps_segments: bool  # the store stays a directory
+    ends_open: bool = False  # the path was written with a separator at its end
 
     @classmethod
     def of(cls, store: str | os.PathLike[str]) -> StorePlace:
@@ -102,9 +76,7 @@ class StorePlace:
     def check(self) -> None:
         """Refuse early what cannot become a store; leaves nothing behind.
 
-        Raises
-        ------
-        UsageError, StoreExistsError, StoreWriteError
+        Raises `UsageError`, `StoreExistsError`, `StoreWriteError`.
         """
         self._check_name()
         if self.target.is_dir():
@@ -156,10 +128,7 @@ class StorePlace:
 def _without_links(name: str) -> Path:
     """Follow links, so that a store has one place and one lock however it is reached.
 
-    Raises
-    ------
-    UsageError
-        No file can have this path.
+    Raises `UsageError`: no file can have this path.
     """
     try:
         real = os.path.realpath(name)

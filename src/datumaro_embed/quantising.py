@@ -26,11 +26,9 @@ from .models.graph import openvino_core, save_graph
 from .models.making import make_golden, need_extra
 from .models.manifest import MANIFEST_NAME, ImageSpec, sha256_file, write_manifest
 from .outputs import check_output
-from .parallel import map_ahead, usable_processors
+from .parallel import map_ahead
 from .pipeline import read_item
 from .tally import counted
-
-__all__ = ["Fidelity", "export_int8", "fidelity_of", "quantise_image_encoder", "quantise_model"]
 
 MIN_ITEMS = 20
 _K = 10
@@ -236,7 +234,6 @@ def _sample(dataset: SourceDataset, encoder: ClipEncoder, n_wanted: int) -> list
     """Read the pixels of randomly chosen readable items."""
     items = list(dataset)
     order = np.random.default_rng(_SEED).permutation(len(items))
-    workers = usable_processors()
 
     def read(item: SourceItem) -> Pixels | None:
         image = read_item(item)[1]
@@ -244,7 +241,7 @@ def _sample(dataset: SourceDataset, encoder: ClipEncoder, n_wanted: int) -> list
 
     pixels: list[Pixels] = []
     shuffled = (items[i] for i in order)
-    for found in map_ahead(read, shuffled, workers=workers, ahead=4 * workers):
+    for found in map_ahead(read, shuffled):
         if found is not None:
             pixels.append(found)
         if len(pixels) == n_wanted:

@@ -16,25 +16,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = [
-    "AnnotationRecord",
-    "CaptionRecord",
-    "Categories",
-    "CropShape",
-    "DuplicateGroup",
-    "DuplicatePair",
-    "Hit",
-    "ItemKey",
-    "ItemRecord",
-    "ObjectKey",
-    "ObjectRecord",
-    "ObjectStatus",
-    "ShortRepr",
-    "Split",
-    "Status",
-]
-
-
 _SHORT = reprlib.Repr()
 _SHORT.maxtuple = _SHORT.maxlist = _SHORT.maxdict = 3
 _SHORT.maxstring = _SHORT.maxother = 60

@@ -12,15 +12,12 @@ on it is the difference from the run two before.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
-
-__all__ = ["MAX_MASK_PIXELS", "Rle", "RleError"]
 
 MAX_MASK_PIXELS = 2**30  # pycocotools counts in 32 bits; decoded, it is 1 GiB
 _NO_RUNS = "its counts are no run lengths"
@@ -65,11 +62,13 @@ class Rle:
         if isinstance(counts, str):
             counts = counts.encode("utf-8", "replace")
         runs = _decompressed(counts) if isinstance(counts, bytes) else _listed(counts)
-        text = counts if isinstance(counts, bytes) else _compressed(runs.tolist())
         n_pixels = height * width
         if runs.min() < 0 or runs.max() > n_pixels or runs.sum() != n_pixels:
             raise RleError(f"its runs do not add up to {height} x {width}")
-        return cls(height, width, text.decode("ascii"))
+        if not isinstance(counts, bytes):
+            sound = {"size": [height, width], "counts": runs.tolist()}
+            counts = coco_mask.frPyObjects(sound, height, width)["counts"]
+        return cls(height, width, counts.decode("ascii"))
 
     @classmethod
     def from_json(cls, text: str) -> Rle:
@@ -138,15 +137,3 @@ def _listed(counts: Any) -> Runs:
         return np.array(runs or [-1], np.int64)
     except (OverflowError, TypeError, ValueError) as error:
         raise RleError(_NO_RUNS) from error
-
-
-def _compressed(runs: Sequence[int]) -> bytes:
-    text = bytearray()
-    for place, run in enumerate(runs):
-        rest = run - runs[place - 2] if place > 2 else run
-        more = True
-        while more:
-            group, rest = rest & 31, rest >> 5
-            more = rest != (-1 if group & 16 else 0)
-            text.append(group + 32 * more + ord("0"))
-    return bytes(text)

@@ -22,8 +22,6 @@ from .place import SUFFIXES, StorePlace
 from .records import ItemKey
 from .tally import counted
 
-__all__ = ["Parts", "Shard", "key_hash", "named", "outlook", "part_path"]
-
 _FORM = re.compile(r"([0-9]{1,5})/([0-9]{1,5})")
 _PART = re.compile(r"([0-9]{1,5})-of-([0-9]{1,5})(\.h5)?")
 _SUFFIX = ".parts"
@@ -34,10 +32,7 @@ _MAX_NAMED = 10
 class Shard:
     """One of `count` shares of the items of any dataset, `number` from 1 to `count`.
 
-    Raises
-    ------
-    UsageError
-        `number` is not one of them.
+    Raises `UsageError`: `number` is not one of them.
     """
 
     count: int
@@ -52,12 +47,7 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """Read ``"I/N"``.
-
-        Raises
-        ------
-        UsageError
-        """
+        """Read ``"I/N"``; raises `UsageError`."""
         found = _FORM.fullmatch(text.strip())
         if found is None:
             raise UsageError(
@@ -77,8 +67,6 @@ class Shard:
     def holds(self, key: ItemKey) -> bool:
         """Tell whether an item is of this shard: the same on every machine, for ever.
 
-        Notes
-        -----
         By `key_hash` modulo `count`, so shares differ by chance alone: of 200,000
         items in 8 shards each has 25,000 give or take 300. Some 2 µs.
         """
@@ -113,8 +101,6 @@ def named(shards: Sequence[Shard]) -> str:
 def key_hash(key: ItemKey) -> int:
     """First 8 bytes of BLAKE2b (digest size 8) over length-prefixed subset and id, as an integer.
 
-    Notes
-    -----
     Source: RFC 7693. Lengths are 8 bytes, little-endian, so ("ab", "c") and ("a", "bc") differ.
     """
     subset, item_id = (text.encode("utf-8", "surrogatepass") for text in (key.subset, key.id))
@@ -160,11 +146,15 @@ class Parts:
         }
 
     def finished(self) -> dict[Shard, Path]:
-        """The parts that are whole."""
-        return {shard: path for shard, path in self.found().items() if is_finished(path)}
+        """The parts that are whole: a file, or a directory whose run was finished."""
+        return {
+            shard: path
+            for shard, path in self.found().items()
+            if path.is_file() or (path / "manifest.json").is_file()
+        }
 
     def check(self, count: int | None = None) -> int:
-        """Refuse parts of several divisions, which have items in common.
+        """Refuse parts of several divisions, which have items in common; raises `UsageError`.
 
         Parameters
         ----------
@@ -175,10 +165,6 @@ class Parts:
         -------
         int
             The number of shards.
-
-        Raises
-        ------
-        UsageError
         """
         counts = {shard.count for shard in self.found()} | ({count} if count else set())
         if len(counts) > 1:
@@ -193,11 +179,6 @@ class Parts:
         """Shards that are not finished, of a folder with parts."""
         finished = self.finished()
         return [shard for shard in Shard.all_of(self.check()) if shard not in finished]
-
-
-def is_finished(part: Path) -> bool:
-    """Tell whether there is a file, or a directory whose run was finished."""
-    return part.is_file() or (part / "manifest.json").is_file()
 
 
 def part_path(store: str | os.PathLike[str], shard: Shard) -> Path:

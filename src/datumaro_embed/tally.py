@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from .escaping import printable
-
-__all__ = ["Reason", "Tally", "counted", "progress"]
 
 _EXAMPLES_KEPT = 3
 _REASONS_SHOWN = 20
@@ -105,12 +103,3 @@ class Tally:
     def to_json(self) -> dict[str, Any]:
         """Return ``{reason: {"count": int, "examples": [str]}}``."""
         return {r.text: {"count": r.count, "examples": list(r.examples)} for r in self}
-
-    @classmethod
-    def from_json(cls, body: Mapping[str, Any]) -> Tally:
-        """Read what `to_json` returned."""
-        tally = cls()
-        for text, facts in body.items():
-            tally._counts[str(text)] = int(facts["count"])
-            tally._examples[str(text)] = [str(example) for example in facts["examples"]]
-        return tally

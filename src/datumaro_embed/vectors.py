@@ -12,8 +12,6 @@ import numpy.typing as npt
 
 from .errors import ModelMismatchError, UsageError
 
-__all__ = ["MAX_DIM", "MAX_TEXT_BYTES", "VECTOR_DTYPES", "VectorKind", "unit_rows"]
-
 FloatArray = npt.NDArray[np.floating]
 
 MAX_DIM = 65_536
@@ -44,30 +42,14 @@ def unit_rows(vectors: FloatArray) -> npt.NDArray[np.float32]:
 class VectorKind:
     """What decides whether vectors may stand in one store.
 
-    Attributes
-    ----------
-    dim : int
-        Length of a vector.
-    dtype : {"float16", "float32"}
-        Stored type.
-    fingerprint : str
-        Of the model: equal only where weights, tokenizer and preprocessing are.
-    settings : str
-        How the model computes, such as ``"f32 on CPU"``; empty where nobody knows.
-    model : str
-        Name of the model, for messages.
-
-    Raises
-    ------
-    UsageError
-        Vectors of this kind cannot be stored.
+    Raises `UsageError`: vectors of this kind cannot be stored.
     """
 
-    dim: int
-    dtype: str = "float16"
-    fingerprint: str = ""
-    settings: str = ""
-    model: str = ""
+    dim: int  # length of a vector
+    dtype: str = "float16"  # {"float16", "float32"}: stored type
+    fingerprint: str = ""  # of the model: equal only where weights, tokenizer and preprocessing are
+    settings: str = ""  # how the model computes, such as ``"f32 on CPU"``; empty where nobody knows
+    model: str = ""  # name of the model, for messages
 
     def __post_init__(self) -> None:
         if not 1 <= self.dim <= MAX_DIM:

@@ -5,32 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from .adapter import SourceDataset
-from .parallel import map_ahead, usable_processors
+from .parallel import map_ahead
 from .pipeline import read_item_info
 from .records import AnnotationRecord, ItemKey, ItemRecord
 from .store import EmbeddingStore
 
-__all__ = ["BOX_TOLERANCE_PX", "compare_with_dataset"]
-
 BOX_TOLERANCE_PX = 0.01
 
 
-def compare_with_dataset(
-    store: EmbeddingStore, source: SourceDataset, *, workers: int | None = None
-) -> Iterator[str]:
+def compare_with_dataset(store: EmbeddingStore, source: SourceDataset) -> Iterator[str]:
     """Yield one line for each difference in keys, content hashes, sizes, splits and annotations.
 
     Annotations are compared by type, label name, geometry (within 0.01 px), mask and text, so that
     the same data in another format shows no difference; ids, groups and attributes, which
     formats keep or lose, are not.
 
-    Notes
-    -----
     Reads and hashes every image file, decodes none.
     """
     seen: set[ItemKey] = set()
-    workers = workers or usable_processors()
-    for record in map_ahead(read_item_info, source, workers=workers, ahead=4 * workers):
+    for record in map_ahead(read_item_info, source):
         seen.add(record.key)
         if record.key not in store:
             yield f"{record.key}: in the dataset, not in the store"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datumaro_embed.encoders import ClipEncoder, compiled
+from datumaro_embed.encoders import ClipEncoder, runtime
 from datumaro_embed.encoders.runtime import Runtime
 
 
@@ -88,7 +88,7 @@ def test_old_entries_make_room(cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ClipEncoder.load("demo", batch_size=1)
     (old,) = cache.iterdir()
     os.utime(old, (1, 1))
-    monkeypatch.setattr(compiled, "MAX_BYTES", int(1.5 * blobs(cache)[0].stat().st_size))
+    monkeypatch.setattr(runtime, "MAX_BYTES", int(1.5 * blobs(cache)[0].stat().st_size))
     ClipEncoder.load("demo", batch_size=2)
     assert [p for p in cache.iterdir() if p == old] == []
     assert len(list(cache.iterdir())) == 1

@@ -168,7 +168,7 @@ def test_weights_in_memory_give_the_bits_of_mapped_ones() -> None:
             prepare_graph(model, shapes, manifest.image), "CPU", runtime.properties()
         )
         drawn = np.random.default_rng(0).integers(0, 256, shapes["pixel_values"], dtype=np.uint8)
-        (ours,) = engine.run([{"pixel_values": drawn}])
+        ours = engine.run_alone({"pixel_values": drawn})
         np.testing.assert_array_equal(ours, mapped({"pixel_values": drawn})[0])
 
 

@@ -25,16 +25,6 @@ from ..rle import Rle, RleError
 from ..store.codec import encode_json
 from .media import loads_images
 
-__all__ = [
-    "UNDECLARED_LABEL",
-    "annotation_record",
-    "canonical_order",
-    "categories_record",
-    "geometry_notes",
-    "jsonable",
-    "read_annotations",
-]
-
 UNDECLARED_LABEL = "annotations with an undeclared class, stored without a label"
 
 _COORDS: dict[type[dm.Annotation], Callable[[Any], Sequence[float]]] = {
@@ -53,13 +43,18 @@ def annotation_record(annotation: dm.Annotation, mask_orientation: int = 1) -> A
 
     Parameters
     ----------
-    annotation : datumaro Annotation
     mask_orientation : int
         EXIF orientation to turn a mask by; 1 leaves it.
     """
     coords = _COORDS.get(type(annotation), lambda _: ())(annotation)
     label = getattr(annotation, "label", None)
     seen = annotation.visibility if isinstance(annotation, dm.Points) else None
+    rest = {} if isinstance(annotation, _WHOLE) else annotation.as_dict()  # of cuboids, tables …
+    rest = {
+        name.lstrip("_"): jsonable(value)
+        for name, value in rest.items()
+        if name not in _COMMON_FIELDS
+    }
     record = AnnotationRecord(
         type=annotation.type.name,
         label=-1 if label is None else int(label),
@@ -72,7 +67,7 @@ def annotation_record(annotation: dm.Annotation, mask_orientation: int = 1) -> A
         text=annotation.caption if isinstance(annotation, dm.Caption) else "",
         visibility=tuple(int(value) for value in seen or ()),
         attributes=jsonable(annotation.attributes),
-        extra="" if isinstance(annotation, _WHOLE) else _extra(annotation),
+        extra="" if isinstance(annotation, _WHOLE) else encode_json(rest).decode("utf-8"),
     )
     # The store has no room for larger numbers.
     if max(record.label, record.z_order, -record.label, -record.z_order) >= 2**31:
@@ -215,16 +210,6 @@ def _encoded(mask: dm.RleMask) -> Any:
     if not sum(float(np.abs(points).sum()) for points in parts) < _MAX_POLYGONS_PX:
         raise ValueError("the polygons are too large, or not numbers")
     return mask.rle
-
-
-def _extra(annotation: dm.Annotation) -> str:
-    """Everything that has no column of its own (cuboids, depth maps, tables …) as JSON."""
-    fields = {
-        name.lstrip("_"): jsonable(value)
-        for name, value in annotation.as_dict().items()
-        if name not in _COMMON_FIELDS
-    }
-    return encode_json(fields).decode("utf-8")
 
 
 def _is_apart(low: float, high: float, side: int) -> bool:

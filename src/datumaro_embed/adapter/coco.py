@@ -25,21 +25,15 @@ from .coco_document import Document, as_id, marks, objects, read_document
 from .coco_files import COCO_FORMATS, CocoFile, find_coco_files, find_images_folder, relative
 from .same_stem import can_be_id, with_distinct_ids
 
-__all__ = ["read_coco"]
-
 
 def read_coco(path: Path, format_name: str, losses: Tally) -> tuple[Dataset, Path]:
     """Return a dataset, and the folder in which annotations and images lie.
 
     The path is that of its folder, its ``annotations`` folder, or one JSON file.
 
-    Raises
-    ------
-    DatasetReadError
-        No annotations here, two files that contradict each other, or a file that is not COCO.
+    Raises `DatasetReadError`: no annotations here, two files that contradict each other, or a file
+    that is not COCO.
 
-    Notes
-    -----
     Holds one parsed file at a time, and takes as long as Datumaro's own importer.
     """
     tasks = COCO_FORMATS[format_name]

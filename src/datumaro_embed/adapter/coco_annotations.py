@@ -25,8 +25,6 @@ from datumaro.util.meta_file_util import has_meta_file, parse_meta_file
 from ..tally import Tally
 from .coco_document import Document, as_id, as_number, objects
 
-__all__ = ["AnnotationReader", "CocoCategories", "Listed", "number_annotations"]
-
 _PARTS = {"segmentation": "segmentations", "keypoints": "keypoints", "bbox": "boxes"}
 
 

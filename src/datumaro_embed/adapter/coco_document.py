@@ -13,8 +13,6 @@ import orjson
 from ..errors import DatasetReadError
 from .fence import read_error
 
-__all__ = ["Document", "as_id", "as_number", "marks", "objects", "read_document"]
-
 Document = dict[str, Any]
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
@@ -24,13 +22,8 @@ _LARGEST = 2**63 - 1
 def read_document(path: Path) -> Document:
     """Parse a file; ``images``, ``annotations`` and ``categories`` are lists afterwards.
 
-    Raises
-    ------
-    DatasetReadError
-        Not JSON, or not COCO.
+    Raises `DatasetReadError`: not JSON, or not COCO.
 
-    Notes
-    -----
     NaN and infinity, a byte order mark and UTF-16 are read, though JSON has none of them: MATLAB,
     Excel and Python's own json module write them.
     """

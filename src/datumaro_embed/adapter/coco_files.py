@@ -21,16 +21,6 @@ from ..tally import Tally
 from .dataset import is_split_name
 from .fence import is_hidden, read_error
 
-__all__ = [
-    "COCO_FORMATS",
-    "CocoFile",
-    "find_coco_files",
-    "find_images_folder",
-    "holds_coco",
-    "holds_datumaro",
-    "relative",
-]
-
 COCO_FORMATS: dict[str, frozenset[CocoTask]] = {
     "coco": frozenset(CocoTask),
     "roboflow_coco": frozenset((CocoTask.instances, CocoTask.person_keypoints)),
@@ -100,10 +90,7 @@ def find_coco_files(
 
     Files with boxes come before those with keypoints. Losses are files whose place another takes.
 
-    Raises
-    ------
-    DatasetReadError
-        No file; or two, equally near, of one task and subset.
+    Raises `DatasetReadError`: no file; or two, equally near, of one task and subset.
     """
     if path.is_file():
         return [_coco_file(path, path.parent)], []

@@ -33,8 +33,6 @@ from .fence import Fence
 from .items import Items
 from .media import media_file
 
-__all__ = ["SourceDataset", "SourceItem", "format_of", "is_split_name", "split_of"]
-
 _SPLITS = {
     **dict.fromkeys(("train", "training", "trn"), Split.TRAIN),
     **dict.fromkeys(("val", "valid", "validation", "dev", "minival"), Split.VAL),
@@ -44,20 +42,12 @@ _SPLITS = {
 
 @dataclass(frozen=True, slots=True)
 class SourceItem:
-    """One item before its image is read.
-
-    Attributes
-    ----------
-    path : str
-        As in ItemRecord.
-    unsafe : str
-        Why the path may not be opened; empty where it may.
-    """
+    """One item before its image is read."""
 
     key: ItemKey
     medium: dm.MediaElement | None
-    path: str
-    unsafe: str
+    path: str  # as in ItemRecord
+    unsafe: str  # why the path may not be opened; empty where it may
     item: DatasetItem
     labels: tuple[str, ...]
     relative_boxes: bool
@@ -137,6 +127,11 @@ class SourceItem:
 class SourceDataset:
     """Items of a Datumaro dataset in store order; each path is checked before it is opened.
 
+    Raises `UsageError`, `EmptyDatasetError`, `DatasetReadError`: no dataset; no items; the same
+    (subset, id) twice.
+
+    Holds one reference to each item (Datumaro holds the items themselves); no image is opened.
+
     Parameters
     ----------
     dataset : datumaro Dataset, or anything with its items, categories and media
@@ -147,15 +142,6 @@ class SourceDataset:
         Allow image files that are links leading out of the root.
     packed : bool
         Keep the items packed: for a caller who lets go of the dataset.
-
-    Raises
-    ------
-    UsageError, EmptyDatasetError, DatasetReadError
-        No dataset; no items; the same (subset, id) twice.
-
-    Notes
-    -----
-    Holds one reference to each item (Datumaro holds the items themselves); no image is opened.
     """
 
     def __init__(

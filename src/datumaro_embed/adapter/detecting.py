@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -27,8 +27,6 @@ from .fence import read_error
 from .image_folders import detect_image_folders, walk_own
 from .yolo import holds_yolo
 
-__all__ = ["detect_format", "found_files"]
-
 _MAX_FOLDERS = 10_000
 _KINDS_NAMED = 4
 
@@ -36,10 +34,8 @@ _KINDS_NAMED = 4
 def detect_format(path: Path) -> str:
     """Return the name of the format of a dataset.
 
-    Raises
-    ------
-    DatasetReadError
-        None is recognised (which files were looked for, and what was found), or several are.
+    Raises `DatasetReadError`: none is recognised (which files were looked for, and what was found),
+    or several are.
     """
     held = [name for name, holds in _HOLDS.items() if holds(path)]
     # Datumaro would take one of two, and not say so.
@@ -75,11 +71,12 @@ def found_files(path: Path) -> str:
     return ", ".join([*parts, *([f"{rest} more"] if rest else [])])
 
 
-def _holds_voc(path: Path) -> bool:
-    return next(path.glob("ImageSets/*/*.txt"), None) is not None
-
-
-_HOLDS = {"coco": holds_coco, "datumaro": holds_datumaro, "voc": _holds_voc, "yolo": holds_yolo}
+_HOLDS: dict[str, Callable[[Path], bool]] = {
+    "coco": holds_coco,
+    "datumaro": holds_datumaro,
+    "voc": lambda path: any(path.glob("ImageSets/*/*.txt")),
+    "yolo": holds_yolo,
+}
 
 # detect_image_folders() tells these. Datumaro needs one file for those without images.
 _IMAGE_FOLDERS = {"image_dir", "imagenet", "imagenet_with_subset_dirs"}

@@ -16,8 +16,6 @@ from .fence import Fence, Folder
 from .media import media_file
 from .same_stem import can_be_id
 
-__all__ = ["count_unused_images", "is_mask_folder", "unused_images"]
-
 _IMAGES = "images"
 _WHOLE = frozenset({"image_dir", "imagenet", "imagenet_with_subset_dirs"})
 _MASK_WORD = (
@@ -66,6 +64,8 @@ def count_unused_images(
     masks (``masks/``) that holds no item's image, and a file with the name of an item's mask
     (``a_seg.png`` beside ``a.jpg``).
 
+    Lists each folder once and opens no file.
+
     Parameters
     ----------
     files : iterable of (path, item's id)
@@ -76,10 +76,6 @@ def count_unused_images(
         Datumaro's.
     follow_symlinks : bool
         As in `SourceDataset`.
-
-    Notes
-    -----
-    Lists each folder once and opens no file.
     """
     fence = Fence(root, follow_symlinks)
     used = {

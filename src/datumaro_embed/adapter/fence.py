@@ -12,8 +12,6 @@ from typing import NamedTuple
 from ..errors import DatasetReadError
 from ..tally import Tally
 
-__all__ = ["Fence", "Folder", "is_hidden", "is_within", "read_error"]
-
 _LEAVES = "the path leaves the dataset folder"
 _LINKED_OUT = "a link leads out of the dataset folder (--follow-symlinks allows it)"
 _NO_FOLDERS = frozenset({"__MACOSX", "$RECYCLE.BIN", "System Volume Information"})

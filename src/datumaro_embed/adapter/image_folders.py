@@ -27,8 +27,6 @@ from .dataset import is_split_name
 from .fence import Fence, read_error
 from .same_stem import can_be_id, with_distinct_ids
 
-__all__ = ["detect_image_folders", "read_imagenet", "read_images", "walk_own"]
-
 _CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}
 
 

@@ -39,8 +39,6 @@ from .same_stem import with_distinct_ids
 from .voc import count_missing_masks, refused_items, with_own_images, without_damaged_masks
 from .yolo import YOLO_FORMATS, read_yolo
 
-__all__ = ["ImportedDataset", "import_dataset"]
-
 _IMAGENET = {"imagenet", "imagenet_with_subset_dirs"}
 
 
@@ -75,22 +73,17 @@ class _CountingPolicy(ImportErrorPolicy):  # type: ignore[misc]
 def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedDataset:
     """Import a dataset as ``datum`` would, but lenient: a bad item does not end the import.
 
+    Raises `DatasetReadError`: no such path, no such format, or a dataset that Datumaro cannot read
+    at all; `EmptyDatasetError`.
+
+    Datumaro's own dataset is gone when this returns: its items, some 2 KB each, are held packed.
+
     Parameters
     ----------
     pathspec : str
         ``PATH`` (the format is detected) or ``PATH:FORMAT``.
     follow_symlinks : bool
         As in `SourceDataset`.
-
-    Raises
-    ------
-    DatasetReadError
-        No such path, no such format, or a dataset that Datumaro cannot read at all.
-    EmptyDatasetError
-
-    Notes
-    -----
-    Datumaro's own dataset is gone when this returns: its items, some 2 KB each, are held packed.
     """
     path, format_name = _split(pathspec)
     if not os.path.lexists(path):

@@ -13,8 +13,6 @@ from datumaro.components.dataset_base import DatasetItem
 
 from ..records import ItemKey
 
-__all__ = ["Items"]
-
 _BLOCK = 256
 _PACKED_MEDIA = {type(None), dm.ImageFromFile}
 

@@ -29,15 +29,6 @@ from datumaro.util import image_cache
 from ..images import ImageProblem, read_info
 from ..records import Status
 
-__all__ = [
-    "EncoderInput",
-    "UnsupportedMediaError",
-    "encoder_input",
-    "listing_lost_masks",
-    "loads_images",
-    "media_file",
-]
-
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
@@ -105,12 +96,8 @@ def listing_lost_masks() -> Iterator[list[str]]:
 def encoder_input(medium: dm.MediaElement | None) -> EncoderInput:
     """Bridge one Datumaro medium to encoder input.
 
-    Raises
-    ------
-    UnsupportedMediaError
-        For anything but image files, bytes, NumPy images, video frames and regions of these.
-    FileNotFoundError
-        For an image without data.
+    Raises `UnsupportedMediaError`: for anything but image files, bytes, NumPy images, video frames
+    and regions of these; `FileNotFoundError`: for an image without data.
     """
     roi = None
     if isinstance(medium, dm.RoIImage):

@@ -12,8 +12,6 @@ from datumaro.components.dataset_base import DatasetItem
 from ..kinds import is_image_name
 from ..tally import Tally
 
-__all__ = ["can_be_id", "images_by_stem", "with_distinct_ids"]
-
 
 def can_be_id(name: str) -> bool:
     """Tell whether Datumaro takes a name for an id: one that leads nowhere else, and no drive."""

@@ -15,8 +15,6 @@ from datumaro.components.media import Image, ImageFromFile
 from ..tally import Tally
 from .same_stem import images_by_stem
 
-__all__ = ["count_missing_masks", "refused_items", "with_own_images", "without_damaged_masks"]
-
 _CLASSES = "SegmentationClass"
 _IMAGES = os.sep + "JPEGImages" + os.sep
 
@@ -56,7 +54,6 @@ def without_damaged_masks(dataset: Dataset, lost_masks: Collection[str]) -> Iter
 
     Parameters
     ----------
-    dataset : datumaro Dataset
     lost_masks : collection of str
         Paths of the masks that cannot be read.
     """

@@ -40,8 +40,6 @@ from .yolo_config import (
 )
 from .yolo_images import YoloImage, find_images
 
-__all__ = ["YOLO_FORMATS", "holds_yolo", "read_yolo", "refuse_stand_ins"]
-
 YOLO_FORMATS = frozenset({"roboflow_yolo", "yolo", "yolo_loose", "yolo_strict", "yolo_ultralytics"})
 """Datumaro's names of the formats that are read here."""
 
@@ -59,13 +57,9 @@ def holds_yolo(path: Path) -> bool:
 def read_yolo(path: Path, losses: Tally, *, follow_symlinks: bool = False) -> tuple[Dataset, Path]:
     """Return a dataset and its folder; the path is that of this, or of the file that describes it.
 
-    Raises
-    ------
-    DatasetReadError
-        Nothing describes the dataset, two layouts do, or the description cannot be read.
+    Raises `DatasetReadError`: nothing describes the dataset, two layouts do, or the description
+    cannot be read.
 
-    Notes
-    -----
     Lists each folder once; opens label files, and of images with labels the header.
     """
     file = find_config(path)
@@ -96,11 +90,7 @@ def refuse_stand_ins(source: SourceDataset) -> None:
     """Refuse items to which Datumaro has given another image of the same name.
 
     Its YOLO importer looks for the image of a label file by its stem in every folder, and takes
-    ``masks/train/a.png`` for ``images/train/a.jpg``.
-
-    Raises
-    ------
-    DatasetReadError
+    ``masks/train/a.png`` for ``images/train/a.jpg``. Raises `DatasetReadError`.
     """
     folder = source.root.absolute()  # images/train where all items lie there
     while not holds_yolo(folder):

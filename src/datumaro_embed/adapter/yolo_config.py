@@ -22,15 +22,6 @@ from yaml.constructor import ConstructorError
 from ..tally import Tally
 from .fence import read_error
 
-__all__ = [
-    "YoloConfig",
-    "find_config",
-    "names_classes",
-    "other_layout",
-    "read_config",
-    "read_lines",
-]
-
 _MAX_BYTES = 64 * 2**20
 _MAX_CLASSES = 100_000
 _YAML = (".yaml", ".yml")
@@ -112,14 +103,18 @@ def other_layout(file: Path) -> Path | None:
 def read_config(file: Path, losses: Tally) -> YoloConfig:
     """Read the file that `find_config` found.
 
-    Raises
-    ------
-    DatasetReadError
-        It cannot be read, or does not name the classes.
+    Raises `DatasetReadError`: it cannot be read, or does not name the classes.
     """
     if file.suffix.lower() not in _YAML:
         return _read_darknet(file, losses)
-    content = _load_yaml(file)
+    try:
+        content = yaml.load(file.read_text("utf-8-sig"), _TextLoader)  # noqa: S506
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        what = " ".join(str(error).split())
+        raise read_error(file, f"it cannot be read as YAML ({what}). Correct the file.") from error
+    if not isinstance(content, dict):
+        raise read_error(file, "it does not describe a dataset. Add names, train and val.")
+    content = {str(key): value for key, value in content.items()}
     return YoloConfig(
         file,
         _names(content.get("names"), content.get("nc"), file, losses),
@@ -148,17 +143,6 @@ def _descriptions(folder: Path) -> Iterator[Path]:
     for file in chain(usual[:2], chain.from_iterable(globs), usual[2:]):
         if file.is_file() and (file in usual or names_classes(file)):
             yield file
-
-
-def _load_yaml(file: Path) -> dict[str, Any]:
-    try:
-        content = yaml.load(file.read_text("utf-8-sig"), _TextLoader)  # noqa: S506
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        what = " ".join(str(error).split())
-        raise read_error(file, f"it cannot be read as YAML ({what}). Correct the file.") from error
-    if not isinstance(content, dict):
-        raise read_error(file, "it does not describe a dataset. Add names, train and val.")
-    return {str(key): value for key, value in content.items()}
 
 
 def _read_darknet(file: Path, losses: Tally) -> YoloConfig:

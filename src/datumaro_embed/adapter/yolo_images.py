@@ -22,8 +22,6 @@ from .disk import is_mask_folder
 from .fence import Fence, is_within
 from .yolo_config import YoloConfig, read_lines
 
-__all__ = ["YoloImage", "find_images"]
-
 _LABELS = ("labels", "Labels", "annotations", "Annotations")  # the last two only Datumaro knows
 _NO_LABELS = frozenset({"classes.txt", "notes.txt", "readme.txt", "predefined_classes.txt"})
 

@@ -35,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal or pipe that cannot show every sign
         sys.stdout.reconfigure(errors="backslashreplace")
-    arguments = vars(build_parser().parse_args(argv))
+    words = sys.argv[1:] if argv is None else argv
+    arguments = vars(build_parser(*words[:1]).parse_args(words))
     command: Callable[..., int] = arguments.pop("command")
     try:
         with terminable():
@@ -54,8 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands; its help lists them by group."""
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of all commands, or of one; its help lists them by group."""
     listing = "".join(
         f"\n\n{title}:\n" + "\n".join(f"  {name:<14}{line}" for name, (line, _) in group.items())
         for title, group in GROUPS.items()
@@ -74,5 +75,6 @@ def build_parser() -> argparse.ArgumentParser:
     for group in GROUPS.values():
         for name, (_, describe) in group.items():
             command = commands.add_parser(name)
-            command.set_defaults(command=describe(command))
+            if only in (None, name):
+                command.set_defaults(command=describe(command))
     return parser

@@ -17,8 +17,6 @@ from ..tally import progress
 if TYPE_CHECKING:
     from ..store import EmbeddingStore
 
-__all__ = ["opened_store", "say", "tell"]
-
 
 def say(lines: Iterable[object], file: TextIO | None = None) -> int:
     """Print each line, its control characters escaped; return the exit status of success."""

@@ -14,8 +14,6 @@ from typing import Any
 
 from ..errors import ClusterError, DatumaroEmbedError, MissingExtraError
 
-__all__ = ["Cluster", "WorkerLostError", "address_here", "connect"]
-
 # Read when Ray is imported or started: no usage report, and no warning on GPUs (none is used).
 _ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
@@ -103,10 +101,7 @@ def connect(address: str | None) -> Iterator[Cluster]:
     """Connect to a cluster, or start one of this machine alone that ends with the block.
 
     `address` is as for ``ray.init``. A connection that this process has is used, and left open.
-
-    Raises
-    ------
-    MissingExtraError, ClusterError
+    Raises `MissingExtraError`, `ClusterError`.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)

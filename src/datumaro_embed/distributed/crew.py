@@ -17,8 +17,6 @@ from ..sharding import Shard
 from .cluster import Cluster, WorkerLostError
 from .worker import Ready, ShardResult, Task, Worker
 
-__all__ = ["Crew"]
-
 _TICK_S = 0.5
 _RECRUIT_S = 5.0
 _AGAIN_S = 2.0
@@ -78,7 +76,13 @@ class Crew:
                     for call in self._cluster.ended([*self._calls], timeout_s=_TICK_S):
                         self._settle(call, bar)
                     self._show(bar)
-                    self._say_that_none_began()
+                    if self._agreed is None and time.monotonic() >= self._say_at:
+                        self._say_at = float("inf")  # Ray does not say it
+                        self._notify(
+                            f"No worker is ready after {_SAY_S:.0f} s: a large dataset or model is "
+                            "being read, or other jobs have the nodes' processors (`ray status` "
+                            "tells)."
+                        )
                     interrupts.raise_received()
             finally:
                 self._dismiss()
@@ -151,15 +155,6 @@ class Crew:
             raise ClusterError(
                 f"Nodes differ: one has {self._agreed}, another {ready}. Give every node the same "
                 "dataset and model, and name the ``precision``."
-            )
-
-    def _say_that_none_began(self) -> None:
-        """Say once what Ray does not: that it waits for processors that others have."""
-        if self._agreed is None and time.monotonic() >= self._say_at:
-            self._say_at = float("inf")
-            self._notify(
-                f"No worker is ready after {_SAY_S:.0f} s: a large dataset or model is being read, "
-                "or other jobs have the nodes' processors (`ray status` tells)."
             )
 
     def _again(self, shard: Shard | None, error: Exception) -> None:

@@ -28,8 +28,6 @@ from .worker import Task
 if TYPE_CHECKING:
     from datumaro.components.dataset_base import IDataset
 
-__all__ = ["embed_on_ray"]
-
 _SHARDS_PER_WORKER = 4
 
 
@@ -46,6 +44,10 @@ def embed_on_ray(
     **options: Any,
 ) -> EmbedSummary:
     """Embed a dataset on every node of a Ray cluster, into one store.
+
+    Raises `MissingExtraError`, `ClusterError`; `RunInterruptedError`: also a KeyboardInterrupt;
+    what was embedded is kept, and the same call goes on; `DatumaroEmbedError`: any of
+    `datumaro_embed.errors`; the same.
 
     Parameters
     ----------
@@ -75,14 +77,6 @@ def embed_on_ray(
     -------
     EmbedSummary
         Of the whole; the store has the bytes that one machine would have written.
-
-    Raises
-    ------
-    MissingExtraError, ClusterError
-    RunInterruptedError
-        Also a KeyboardInterrupt; what was embedded is kept, and the same call goes on.
-    DatumaroEmbedError
-        Any of `datumaro_embed.errors`; the same.
     """
     started = time.monotonic()
     chosen = EmbedOptions(**options)

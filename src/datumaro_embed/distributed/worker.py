@@ -23,8 +23,6 @@ from ..tally import Tally, counted
 if TYPE_CHECKING:
     from datumaro.components.dataset_base import IDataset
 
-__all__ = ["Ready", "ShardResult", "Task", "Worker"]
-
 
 @dataclass(frozen=True, slots=True)
 class Task:

@@ -11,8 +11,6 @@ from ..errors import UsageError
 from ..records import DuplicateGroup, ItemKey
 from ..tally import counted
 
-__all__ = ["ACTIONS", "DUPLICATED", "Change", "check_action", "plan_changes", "plan_summary"]
-
 ACTIONS = ("separate", "drop", "move", "tag")
 DUPLICATED = "duplicated"
 _DONE = {

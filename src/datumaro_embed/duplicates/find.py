@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,14 +20,6 @@ from ..similarity import PairBlock, likely_pairs, paired_cosines, similar_pairs
 from ..store import EmbeddingStore, open_store
 from ..tally import counted
 from .grouping import Components, EqualRows, PairKeeper, equal_files
-
-__all__ = [
-    "DEFAULT_THRESHOLD",
-    "DuplicateReport",
-    "check_finding",
-    "check_threshold",
-    "find_duplicates",
-]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -125,11 +117,15 @@ def find_duplicates(
             components.join(block)
             keeper.add(block, across)
         pairs, n_pairs = keeper.best()
+        order = _keep_order(keep_split)
+        groups = (_group(opened, *component, order) for component in components.groups())
         return DuplicateReport(
             threshold=threshold,
             n_items=len(rows),
             all_pairs=every,
-            groups=tuple(_groups(opened, components.groups(), _keep_order(keep_split))),
+            groups=tuple(
+                sorted(groups, key=lambda g: (not g.across_splits, -g.max_similarity, g.keys))
+            ),
             pairs=tuple(_pairs(opened, pairs)),
             n_pairs=n_pairs,
         )
@@ -206,16 +202,6 @@ def _pairs(store: EmbeddingStore, block: PairBlock) -> Iterator[DuplicatePair]:
             identical=_same_bytes(store, first, second),
             across_splits=is_across,
         )
-
-
-def _groups(
-    store: EmbeddingStore,
-    components: Iterable[tuple[IntArray, float, float]],
-    keep_order: Sequence[Split],
-) -> list[DuplicateGroup]:
-    """Give the record of each component, those across splits first, then the most similar."""
-    groups = [_group(store, *component, keep_order) for component in components]
-    return sorted(groups, key=lambda g: (not g.across_splits, -g.max_similarity, g.keys))
 
 
 def _group(

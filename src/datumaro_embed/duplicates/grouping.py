@@ -11,8 +11,6 @@ import numpy.typing as npt
 from ..similarity import PairBlock, collapse_equal
 from ..similarity.cosine import VectorArray
 
-__all__ = ["Components", "EqualRows", "PairKeeper", "equal_files"]
-
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 

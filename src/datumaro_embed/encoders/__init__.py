@@ -1,9 +1,8 @@
 """Encoders: images and texts → unit vectors of one space."""
 
 from .base import Encoder, ImageEncoder, ImageInput, Session, TextEncoder, texts_of
-from .clip import ClipEncoder
+from .clip import FAMILIES, ClipEncoder, load_encoder
 from .fake import FakeEncoder
-from .families import FAMILIES, load_encoder
 from .images import BATCH_SIZE, OpenVinoImageEncoder
 from .preprocess import resizing_library
 

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,6 @@ from ..depth import UNCHOSEN, DepthRange
 from ..errors import ItemFailedError, UsageError
 from ..images import ImageProblem, read_image, upright_rgb
 
-__all__ = [
-    "Encoder",
-    "Float32Array",
-    "ImageEncoder",
-    "ImageInput",
-    "Session",
-    "TextEncoder",
-    "UInt8Array",
-    "texts_of",
-]
-
 Float32Array = npt.NDArray[np.float32]
 UInt8Array = npt.NDArray[np.uint8]
 ImageInput = Image.Image | npt.NDArray[Any] | str | Path | bytes
@@ -38,10 +28,6 @@ ImageInput = Image.Image | npt.NDArray[Any] | str | Path | bytes
 
 class Session:
     """Batches under way, answered in order. This one computes each batch when it is collected.
-
-    Parameters
-    ----------
-    encoder : ImageEncoder
 
     Attributes
     ----------
@@ -69,17 +55,25 @@ class Session:
     def collect(self) -> Float32Array:
         """Wait for the vectors of the oldest batch, and forget the batch.
 
-        Raises
-        ------
-        InferenceError
-            This batch failed; those behind it are still under way.
-        StreamDisagreementError
+        Raises `InferenceError`: this batch failed; those behind it are still under way;
+        `StreamDisagreementError`.
         """
         return self._encoder.embed(self._batches.popleft())
 
     def close(self) -> None:
         """Wait until nothing reads a submitted batch any more."""
         self._batches.clear()
+
+    def run(self, batches: Iterable[Any]) -> Iterator[Float32Array]:
+        """Answer batches lazily and in order, several under way, then close."""
+        with closing(self):
+            for batch in batches:
+                self.submit(batch)
+                if len(self) >= self.capacity:
+                    yield self.collect()
+            self.finish()
+            while len(self):
+                yield self.collect()
 
 
 class ImageEncoder(ABC):
@@ -158,14 +152,7 @@ class ImageEncoder(ABC):
 
         Only a few batches are taken ahead of the one whose vectors are yielded.
         """
-        with closing(self.session()) as session:
-            for batch in batches:
-                session.submit(self._checked(batch))
-                if len(session) >= session.capacity:
-                    yield session.collect()
-            session.finish()
-            while len(session):
-                yield session.collect()
+        yield from self.session().run(map(self._checked, batches))
 
     @abstractmethod
     def provenance(self) -> dict[str, Any]:
@@ -207,7 +194,9 @@ class ImageEncoder(ABC):
             An image cannot be read; it names the image's index and the reason.
         InferenceError
         """
-        rows = list(self.embed_pixels(self._pixel_batches(images, depth_range)))
+        pixels = (self._pixels(image, i, depth_range) for i, image in enumerate(images))
+        batches = iter(lambda: [*islice(pixels, self.batch_size)], [])
+        rows = list(self.embed_pixels(map(np.stack, batches)))
         return np.concatenate([np.empty((0, self.dim), np.float32), *rows])
 
     def _checked(self, batch: UInt8Array) -> UInt8Array:
@@ -219,13 +208,6 @@ class ImageEncoder(ABC):
                 f"{side}, 3) uint8. Use `preprocess` to make batches."
             )
         return batch
-
-    def _pixel_batches(
-        self, images: Sequence[ImageInput], depth_range: DepthRange
-    ) -> Iterator[UInt8Array]:
-        for start in range(0, len(images), self.batch_size):
-            stop = min(start + self.batch_size, len(images))
-            yield np.stack([self._pixels(images[i], i, depth_range) for i in range(start, stop)])
 
     def _pixels(self, image: ImageInput, index: int, depth_range: DepthRange) -> UInt8Array:
         try:
@@ -281,12 +263,7 @@ class Encoder(ImageEncoder, TextEncoder):
 
 
 def texts_of(encoder: ImageEncoder) -> Encoder:
-    """Return the encoder where it embeds texts too.
-
-    Raises
-    ------
-    UsageError
-    """
+    """Return the encoder where it embeds texts too; raises `UsageError`."""
     if not isinstance(encoder, Encoder):
         raise UsageError(
             f"The model {encoder.name} has no text encoder, so it cannot embed a text. Query with "

@@ -11,14 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InferenceError, ModelInvalidError
-from ..models import ModelFiles, ModelManifest, TextTokenizer
-from ..vectors import unit_rows
+from ..models import ModelFiles, ModelManifest, TextTokenizer, load_manifest, resolve_model
 from .base import Encoder, Float32Array
 from .engine import Arrays, Engine
 from .images import OpenVinoImageEncoder, check_golden
 from .runtime import Runtime
-
-__all__ = ["ClipEncoder"]
 
 _TEXT_BATCH_SIZE = 16
 _TEXTS_AT_ONCE = 4096
@@ -66,25 +63,19 @@ class ClipEncoder(OpenVinoImageEncoder, Encoder):
         self._files.check()
         found = np.empty((len(texts), self.dim), np.float32)
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
-            block = texts[start : start + _TEXTS_AT_ONCE]
-            found[start : start + len(block)] = self._embed_block(block)
-        return unit_rows(found)
-
-    def _embed_block(self, texts: Sequence[str]) -> Float32Array:
-        engine = self._texts()
-        ids, mask = self._tokenize(texts)
-        lengths = self._padded_lengths(mask)
-        rows = np.empty((len(texts), self.dim), np.float32)
-        groups = [
-            alike[i : i + self._text_batch_size]
-            for length in np.unique(lengths)
-            for alike in [np.flatnonzero(lengths == length)]
-            for i in range(0, len(alike), self._text_batch_size)
-        ]
-        batches = (self._text_batch(ids[group], mask[group], lengths[group[0]]) for group in groups)
-        for group, found in zip(groups, engine.run(batches), strict=True):
-            rows[group] = found
-        return rows
+            engine = self._texts()
+            ids, mask = self._tokenize(texts[start : start + _TEXTS_AT_ONCE])
+            lengths = self._padded_lengths(mask)
+            groups = [
+                alike[i : i + self._text_batch_size]
+                for length in np.unique(lengths)
+                for alike in [np.flatnonzero(lengths == length)]
+                for i in range(0, len(alike), self._text_batch_size)
+            ]
+            batches = (self._text_batch(ids[g], mask[g], lengths[g[0]]) for g in groups)
+            for group, rows in zip(groups, engine.run(batches), strict=True):
+                found[start + group] = rows
+        return found
 
     def _padded_lengths(self, mask: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return how many tokens each text is computed with, from its own length alone."""
@@ -139,7 +130,7 @@ class ClipEncoder(OpenVinoImageEncoder, Encoder):
         short = self._text_batch(ids, mask, length)
         try:
             engine = self._compile_texts(shorter=True)
-            ours, theirs = (unit_rows(rows) for rows in engine.run([short, whole]))
+            ours, theirs = engine.run([short, whole])
         except (InferenceError, ModelInvalidError):
             return None
         return engine if np.einsum("ij,ij->i", ours, theirs).min() >= _SAME_COSINE else None
@@ -155,3 +146,35 @@ class ClipEncoder(OpenVinoImageEncoder, Encoder):
             identity=self.fingerprint,
             read=self._files.read,
         )
+
+
+FAMILIES: dict[str, type[OpenVinoImageEncoder]] = {
+    "clip": ClipEncoder,
+    "siglip": ClipEncoder,
+    "open_clip": ClipEncoder,
+    "image": OpenVinoImageEncoder,
+}
+"""Family in model.json → its encoder; a model without a text encoder is loaded for images alone."""
+
+
+def load_encoder(name_or_dir: str | Path, **options: Any) -> OpenVinoImageEncoder:
+    """Load a model directory with the class of its family.
+
+    Raises `ModelNotFoundError`, `ModelInvalidError`, `DeviceNotFoundError`, `UsageError`,
+    `InferenceError`.
+
+    Parameters
+    ----------
+    name_or_dir : str or Path
+        A directory, or a name (see `models.resolve_model`).
+    **options
+        As for `OpenVinoImageEncoder.load`.
+
+    Returns
+    -------
+    OpenVinoImageEncoder
+        A `TextEncoder` too where the model has a text encoder.
+    """
+    manifest = load_manifest(resolve_model(name_or_dir), verify_hashes=False)
+    family = FAMILIES[manifest.family] if manifest.text is not None else OpenVinoImageEncoder
+    return family.load(name_or_dir, **options)

@@ -11,15 +11,12 @@ from PIL import Image
 
 from .base import Encoder, Float32Array, UInt8Array
 
-__all__ = ["FakeEncoder"]
-
 
 class FakeEncoder(Encoder):
     """A vector is a seeded random projection of the pixels; texts go by their hash.
 
     Parameters
     ----------
-    dim, image_size_px, batch_size : int
     seed : int
         Another seed is another model, with another fingerprint.
     """

@@ -22,11 +22,9 @@ from ..models import (
 )
 from ..vectors import unit_rows
 from .base import Float32Array, ImageEncoder, Session, UInt8Array
-from .engine import Engine
+from .engine import Engine, Flight
 from .preprocess import preprocess
 from .runtime import Runtime
-
-__all__ = ["BATCH_SIZE", "OpenVinoImageEncoder", "check_golden"]
 
 BATCH_SIZE = 16
 Self = TypeVar("Self", bound="OpenVinoImageEncoder")
@@ -87,6 +85,9 @@ class OpenVinoImageEncoder(ImageEncoder):
     ) -> Self:
         """Load a model directory and compile its image encoder.
 
+        Raises `ModelNotFoundError`, `ModelInvalidError`, `DeviceNotFoundError`, `UsageError`,
+        `InferenceError`.
+
         Parameters
         ----------
         name_or_dir : str or Path
@@ -103,10 +104,6 @@ class OpenVinoImageEncoder(ImageEncoder):
             Batches computed at the same time; by default the device's choice.
         verify_hashes : bool
             Check every file against ``model.json``: about 1 s per 2 GB.
-
-        Raises
-        ------
-        ModelNotFoundError, ModelInvalidError, DeviceNotFoundError, UsageError, InferenceError
         """
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}. Give at least 1.")
@@ -141,7 +138,7 @@ class OpenVinoImageEncoder(ImageEncoder):
     def session(self) -> Session:
         """See `ImageEncoder.session`; as many batches are under way as the device takes."""
         self._files.check()
-        return _Flight(self)
+        return Flight(self._images, lambda pixels: {"pixel_values": self._checked(pixels)})
 
     def engines(self) -> Iterable[Engine]:
         """Every graph that computes vectors of this encoder."""
@@ -162,30 +159,6 @@ class OpenVinoImageEncoder(ImageEncoder):
             "requested_precision": self._runtime.precision,
             **self._images.describe(),
         }
-
-
-class _Flight(Session):
-    """A session on the engine of the images."""
-
-    def __init__(self, encoder: OpenVinoImageEncoder) -> None:
-        self._checked = encoder._checked
-        self._flight = encoder._images.flight()
-        self.capacity = self._flight.capacity
-
-    def __len__(self) -> int:
-        return len(self._flight)
-
-    def submit(self, batch: UInt8Array) -> None:
-        self._flight.submit({"pixel_values": self._checked(batch)})
-
-    def finish(self) -> None:
-        self._flight.finish()
-
-    def collect(self) -> Float32Array:
-        return unit_rows(self._flight.collect())
-
-    def close(self) -> None:
-        self._flight.close()
 
 
 def check_golden(

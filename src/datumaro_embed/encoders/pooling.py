@@ -19,8 +19,6 @@ from typing import Any
 import numpy as np
 from openvino import opset13 as ops
 
-__all__ = ["pool_before_computing"]
-
 _Axes = list[int | None]  # one for each input: where one token is enough, or None for everything
 
 
@@ -84,7 +82,7 @@ def _shortened(model: Any, pool: Any, axis: int) -> dict[str, _Shortened]:
                 if any(needed is not None for needed in inputs):
                     found[name] = _Shortened(node, wanted, inputs)
         for value, needed in zip(node.input_values(), inputs, strict=True):
-            asked.setdefault(_name(value), []).append(needed)
+            asked.setdefault((value.get_node().get_name(), value.get_index()), []).append(needed)
     return found
 
 
@@ -191,10 +189,6 @@ _RULES: dict[str, Callable[[Any, int], _Axes]] = {
 def _is_static(node: Any) -> bool:
     values = [*node.input_values(), *node.outputs()]
     return all(value.get_partial_shape().is_static for value in values)
-
-
-def _name(value: Any) -> tuple[str, int]:
-    return value.get_node().get_name(), value.get_index()
 
 
 def _shape(node: Any, i: int) -> list[int]:

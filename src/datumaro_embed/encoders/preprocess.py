@@ -13,8 +13,6 @@ from PIL import Image
 
 from ..models import ImageSpec
 
-__all__ = ["preprocess", "resizing_library"]
-
 _Size = tuple[int, int]
 _Box = tuple[int, int, int, int]
 _Resize = Callable[[Image.Image, _Size, _Box, Image.Resampling], npt.NDArray[np.uint8]]
@@ -30,25 +28,22 @@ _MAX_RATIO = 128
 def preprocess(image: Image.Image, spec: ImageSpec) -> npt.NDArray[np.uint8]:
     """Resize and crop as OpenAI's CLIP does: torchvision's Resize and CenterCrop on a PIL image.
 
-    Parameters
-    ----------
-    image : Image.Image
-        Upright, mode RGB.
-    spec : ImageSpec
-
-    Returns
-    -------
-    array of shape (size_px, size_px, 3), uint8
-        RGB, C-contiguous. Scaling, mean and std are applied inside the compiled graph.
-
-    Notes
-    -----
     Thread-safe; the GIL is released. Pixels equal torchvision's on the same version of Pillow, with
     numba installed (the extra ``fast``) or without: see `resizing_library`. It takes 0.3 s to load
     (1 s the first time, to compile), so the first images do without.
     Where one side is over 128 times the other, only the part that the crop keeps is resized: the
     same filter at the same places, but rounding between the two passes may differ.
     Source: torchvision.transforms.functional `_compute_resized_output_size` and `center_crop`.
+
+    Parameters
+    ----------
+    image : Image.Image
+        Upright, mode RGB.
+
+    Returns
+    -------
+    array of shape (size_px, size_px, 3), uint8
+        RGB, C-contiguous. Scaling, mean and std are applied inside the compiled graph.
     """
     size = spec.size_px
     short, long = sorted(image.size)

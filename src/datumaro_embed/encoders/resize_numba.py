@@ -20,8 +20,6 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
-__all__ = ["FILTERS", "resize_and_crop"]
-
 FILTERS = {Image.Resampling.BILINEAR: 1, Image.Resampling.BICUBIC: 2}
 """How many pixels on either side a filter takes where nothing is made smaller."""
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import openvino as ov
 from openvino.preprocess import PrePostProcessor
 
@@ -18,42 +21,23 @@ from ..errors import (
     ModelInvalidError,
     UsageError,
 )
-from ..models import ImageSpec, openvino_core
-from .compiled import cache_folder, cache_key
+from ..files import workspace
+from ..models import ImageSpec, openvino_core, sha256_file, user_cache_dir
 from .pooling import pool_before_computing
 
-__all__ = [
-    "PRECISIONS",
-    "Runtime",
-    "check_device",
-    "compile_graph",
-    "mapped_errors",
-    "openvino_version",
-    "prepare_graph",
-    "read_graph",
-]
-
 PRECISIONS = ("auto", "f32", "bf16", "f16")
+MAX_BYTES = 4 * 2**30
+_SUMS = "sha256.json"
 _VIRTUAL_DEVICES = {"AUTO", "BATCH", "HETERO", "MULTI"}
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Where and how graphs run.
+    """Where and how graphs run."""
 
-    Attributes
-    ----------
-    device : str
-        OpenVINO's name: ``"CPU"``, ``"GPU.0"``, ``"NPU"``, ``"AUTO"``, …
-    precision : str
-        Of arithmetic: one of `PRECISIONS`; ``"auto"`` leaves it to the device.
-    streams : int or None
-        Batches computed at the same time; None leaves it to the device.
-    """
-
-    device: str
-    precision: str
-    streams: int | None
+    device: str  # OpenVINO's name: ``"CPU"``, ``"GPU.0"``, ``"NPU"``, ``"AUTO"``, …
+    precision: str  # of arithmetic: one of `PRECISIONS`; ``"auto"`` leaves it to the device
+    streams: int | None  # batches computed at the same time; None leaves it to the device
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS or (self.streams is not None and self.streams < 1):
@@ -80,10 +64,7 @@ class Runtime:
 def check_device(device: str) -> None:
     """Check that every device that a name stands for is on this machine.
 
-    Raises
-    ------
-    DeviceNotFoundError
-        It lists those that are.
+    Raises `DeviceNotFoundError`: it lists those that are.
     """
     present = list(openvino_core().available_devices)
     families = {name.partition(".")[0] for name in present} - {"CPU"}
@@ -108,16 +89,6 @@ def check_device(device: str) -> None:
 def openvino_version() -> str:
     """Return OpenVINO's version, build included."""
     return str(ov.get_version())
-
-
-def read_graph(xml: npt.NDArray[np.uint8], weights: npt.NDArray[np.uint8]) -> Any:
-    """Return the model of an IR's two files as they lie in memory.
-
-    Its constants, and those of what is compiled from it, stay where they are in `weights`: the
-    array must live as long as both.
-    """
-    text = xml.tobytes().decode("utf-8", "replace")
-    return openvino_core().read_model(text, ov.Tensor(weights, shared_memory=True))
 
 
 def prepare_graph(
@@ -153,16 +124,85 @@ def prepare_graph(
 
 
 def compile_graph(model: Any, runtime: Runtime, facts: Mapping[str, Any]) -> Any:
-    """Compile a graph, from the cache where the device has one; `facts` tell it from others."""
+    """Compile a graph, from the cache but for the CPU; `facts` tell it from others."""
     core = openvino_core()
     properties = runtime.properties()
     if not runtime.caches or not facts["model"]:
         return core.compile_model(model, runtime.device, properties)
     version = {"device": runtime.device, "openvino": openvino_version()}
-    with cache_folder(cache_key({**facts, **properties, **version})) as folder:
+    with cache_folder({**facts, **properties, **version}) as folder:
         if folder is not None:
             properties["CACHE_DIR"] = str(folder)
         return core.compile_model(model, runtime.device, properties)
+
+
+@contextmanager
+def cache_folder(facts: Mapping[str, Any]) -> Iterator[Path | None]:
+    """Yield OpenVINO's ``CACHE_DIR`` for one compilation.
+
+    OpenVINO does not check what it loads: a flipped bit in a cached model gives other vectors and
+    no error (measured with 2026.4 on CPU). So an entry is used only while its files have the sha256
+    that they were written with, and it is published by one rename.
+    Least recently used entries are removed beyond `MAX_BYTES`. Any number of processes may use the
+    cache at the same time.
+
+    Parameters
+    ----------
+    facts : mapping
+        Equal only where model, device, options and version are.
+
+    Yields
+    ------
+    Path or None
+        A folder with the entry, an empty one that becomes the entry when the block succeeds, or
+        None where the cache cannot be written.
+    """
+    root = user_cache_dir() / "compiled"
+    told = json.dumps(facts, sort_keys=True, default=str)
+    entry = root / hashlib.sha256(told.encode()).hexdigest()
+    if _is_whole(entry):
+        with suppress(OSError):
+            os.utime(entry)
+        yield entry
+        return
+    with ExitStack() as stack:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            fresh = stack.enter_context(workspace(entry)) / "new"
+            fresh.mkdir()
+        except OSError:
+            yield None
+            return
+        yield fresh
+        with suppress(OSError):  # a full disk must not end a run
+            if sums := _sums(fresh):
+                (fresh / _SUMS).write_text(json.dumps(sums), encoding="utf-8")
+                shutil.rmtree(entry, ignore_errors=True)  # damaged, or another process' just now
+                fresh.rename(entry)
+            _prune(root)
+
+
+def _is_whole(entry: Path) -> bool:
+    try:
+        sums = json.loads((entry / _SUMS).read_text(encoding="utf-8"))
+        return bool(sums) and sums == _sums(entry)
+    except (OSError, ValueError):
+        return False
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.iterdir() if path.name != _SUMS)
+    return {path.name: sha256_file(path) for path in files}
+
+
+def _prune(root: Path) -> None:
+    entries = [path for path in root.iterdir() if not path.name.startswith(".")]
+    entries.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    total = 0
+    for entry in entries:
+        total += sum(file.stat().st_size for file in entry.iterdir())
+        if total > MAX_BYTES:
+            shutil.rmtree(entry, ignore_errors=True)
 
 
 @contextmanager

@@ -20,8 +20,6 @@ from ..models.making import check_options, need_extra, write_model
 from . import from_open_clip, from_transformers
 from .traced import check_preparation, not_exportable
 
-__all__ = ["export_model"]
-
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _NOTICES = ("NOTICE*", "LICENSE*", "LICENCE*")
 _SMALL = ("*.json", "*.txt", "*.model", "README.md", *_NOTICES)
@@ -55,6 +53,10 @@ def export_model(
 
     It takes about 5 s for a tiny model, 20 s and 3 GB of memory for ViT-B/32.
 
+    Raises `MissingExtraError`, `UsageError`, `ModelNotFoundError`, `ModelDownloadError`;
+    `ModelInvalidError`: the checkpoint is not there, incomplete, or not of a family known here; or
+    its vectors, tokens or pixels here are not those of its own library.
+
     Parameters
     ----------
     source : str or Path
@@ -63,13 +65,6 @@ def export_model(
         As of `models.pull_model`; for INT8 see `datumaro_embed.quantising`.
     name, source_name, licence : str, optional
         Replace `out_dir`'s name, `source` and the model card's licence in ``model.json``.
-
-    Raises
-    ------
-    MissingExtraError, UsageError, ModelNotFoundError, ModelDownloadError
-    ModelInvalidError
-        The checkpoint is not there, incomplete, or not of a family known here; or its vectors,
-        tokens or pixels here are not those of its own library.
     """
     check_options(precision, prompt_template)
     need_extra("Exporting a model", "export", "optimum.intel", "transformers", "torch")

@@ -26,8 +26,6 @@ from ..models.making import need_extra
 from ..models.manifest import TextSpec
 from .traced import Traced, check_half, example_inputs, logits, not_exportable, quiet, refused
 
-__all__ = ["trace"]
-
 # CLIP's own pattern of a word: clip/simple_tokenizer.py of OpenAI's repository.
 _WORD = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
@@ -79,8 +77,6 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
 def _write_tokenizer(target: Path) -> int:
     """Write OpenCLIP's byte-pair tokenizer, without its lower-casing; return its end token.
 
-    Notes
-    -----
     Of ftfy, which OpenCLIP runs over every text, the replacement of curly quotes, ligatures and
     full-width letters is done here; the repair of wrongly decoded text and of HTML is not.
     """

@@ -23,17 +23,6 @@ from ..models.making import Encoders
 from ..models.tokenizers import TextTokenizer
 from ..vectors import unit_rows
 
-__all__ = [
-    "Traced",
-    "check_half",
-    "check_preparation",
-    "example_inputs",
-    "logits",
-    "not_exportable",
-    "quiet",
-    "refused",
-]
-
 _LEAST_COSINE = 0.9999  # torch's f32 and OpenVINO's differ in the seventh digit
 _TEXTS = (
     "",
@@ -132,10 +121,8 @@ def check_half(
 ) -> None:
     """Check an encoder's graph against what torch gives for the same arrays.
 
-    Raises
-    ------
-    ModelInvalidError
-        Other vectors: the tracer went wrong, and a search would too, without a word.
+    Raises `ModelInvalidError`: other vectors: the tracer went wrong, and a search would too,
+    without a word.
     """
     found = unit_rows(half.run(arrays))
     cosine = float(np.einsum("ij,ij->i", found, unit_rows(expected)).min())
@@ -150,10 +137,7 @@ def check_half(
 def check_preparation(traced: Traced, tokenizer: Path, source: str) -> None:
     """Check that tokens and pixels are those of the library that the checkpoint is for.
 
-    Raises
-    ------
-    ModelInvalidError
-        Others: every vector would be wrong, and nothing would say so.
+    Raises `ModelInvalidError`: others: every vector would be wrong, and nothing would say so.
     """
     ours = TextTokenizer(tokenizer, traced.text)(_TEXTS)
     theirs = traced.reference_tokens(_TEXTS)

@@ -19,8 +19,6 @@ from ..records import AnnotationRecord, Status
 from ..rle import Rle
 from ..store import EmbeddingStore
 
-__all__ = ["coco_annotations", "write_coco"]
-
 Row = dict[str, Any]
 _TOGETHER = ("bbox", "mask", "points", "polygon")
 
@@ -76,7 +74,8 @@ def coco_annotations(
                 geometry = _geometry(parts)
         except (KeyError, TypeError, ValueError):  # coordinates that are none, a mask that is none
             geometry = None
-        if geometry is None or not _is_finite(geometry):  # JSON has no NaN and no infinity
+        numbers = [*geometry.get("bbox", ()), geometry.get("area", 0)] if geometry else []
+        if geometry is None or not np.isfinite(numbers).all():  # JSON has no NaN and no infinity
             skipped.update(part.type for part in parts)
             continue
         category = {"category_id": parts[0].label + 1} if parts[0].label >= 0 else {}
@@ -123,10 +122,6 @@ def _of_one_type(parts: list[AnnotationRecord]) -> Row | None:
         rle = Rle.from_json(first.rle)
         return {"bbox": rle.box(), "area": rle.area(), "segmentation": rle.to_coco()}
     return _keypoints(first) if first.type == "points" else None
-
-
-def _is_finite(geometry: Row) -> bool:
-    return bool(np.isfinite([*geometry.get("bbox", ()), geometry.get("area", 0)]).all())
 
 
 def _shoelace(points: np.ndarray[Any, np.dtype[np.float64]]) -> float:

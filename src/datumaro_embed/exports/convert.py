@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +17,14 @@ from ..tally import counted
 from .coco_json import write_coco
 from .vector_files import write_csv, write_faiss, write_npy, write_parquet
 
-__all__ = ["FORMATS", "ConvertSummary", "convert_store"]
-
-_WRITERS = {"parquet": write_parquet, "npy": write_npy, "faiss": write_faiss}
-_FOLDERS = ("npy", "faiss")
-FORMATS = ("parquet", "npy", "csv", "faiss", "coco")
+_WRITERS: dict[str, Callable[..., dict[str, int] | None]] = {
+    "parquet": write_parquet,
+    "npy": write_npy,
+    "csv": write_csv,
+    "faiss": write_faiss,
+    "coco": write_coco,
+}
+FORMATS = tuple(_WRITERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +74,8 @@ def convert_store(
         raise UsageError(f"No format {to!r}; choose one of {', '.join(FORMATS)}.", to=to)
     if vectors and to != "csv":
         raise UsageError(f"``vectors`` is for csv only; leave it out for {to}.", to=to)
-    skipped: dict[str, int] = {}
-    with new_path(Path(out), directory=to in _FOLDERS) as path:
-        if to == "csv":
-            write_csv(store, path, embedded_only=embedded_only, vectors=vectors)
-        elif to == "coco":
-            skipped = write_coco(store, path, embedded_only=embedded_only)
-        else:
-            _WRITERS[to](store, path, embedded_only=embedded_only)
+    options = {"embedded_only": embedded_only} | ({"vectors": vectors} if to == "csv" else {})
+    with new_path(Path(out), directory=to in ("npy", "faiss")) as path:
+        skipped = _WRITERS[to](store, path, **options) or {}
     n_ok = int(np.count_nonzero(store.statuses == Status.OK))
     return ConvertSummary(str(out), n_ok if embedded_only else store.n_rows, skipped)

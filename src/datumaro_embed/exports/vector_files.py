@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,8 +23,6 @@ from ..records import Status
 from ..store import EmbeddingStore
 from ..store.arrow import iter_tables
 
-__all__ = ["write_csv", "write_faiss", "write_npy", "write_parquet"]
-
 _BLOCK_ROWS = 65_536
 _LABEL_SEPARATOR = ";"
 
@@ -31,11 +30,10 @@ _LABEL_SEPARATOR = ";"
 def write_parquet(store: EmbeddingStore, path: Path, *, embedded_only: bool) -> None:
     """Write every column of `EmbeddingStore.to_arrow`, with float32 vectors.
 
-    Notes
-    -----
     float32 holds float16 exactly and every reader knows it; about half its size more than needed.
     """
-    _write_tables(iter_tables(store, embedded_only=embedded_only), path)
+    tables = iter_tables(store, embedded_only=embedded_only)
+    _write_tables(tables, path, pq.ParquetWriter, compression="zstd")
 
 
 def write_npy(store: EmbeddingStore, folder: Path, *, embedded_only: bool) -> None:
@@ -55,8 +53,6 @@ def write_npy(store: EmbeddingStore, folder: Path, *, embedded_only: bool) -> No
 def write_faiss(store: EmbeddingStore, folder: Path, *, embedded_only: bool) -> None:
     """Write ``image.index`` (exact, inner product: cosine) and the metadata of its rows.
 
-    Notes
-    -----
     FAISS keeps its own float32 copy in memory: 4 · n_rows · dim bytes.
     """
     try:
@@ -74,15 +70,9 @@ def write_faiss(store: EmbeddingStore, folder: Path, *, embedded_only: bool) -> 
 
 def write_csv(store: EmbeddingStore, path: Path, *, embedded_only: bool, vectors: bool) -> None:
     """Write one line per item; with `vectors` a column ``e0``, ``e1`` … for each dimension."""
-    writer: pa_csv.CSVWriter | None = None
-    try:
-        for table in iter_tables(store, vectors=vectors, embedded_only=embedded_only):
-            flat = _flat(table, store.dim if vectors else 0)
-            writer = writer or pa_csv.CSVWriter(path, flat.schema)
-            writer.write_table(flat)
-    finally:
-        if writer is not None:
-            writer.close()
+    tables = iter_tables(store, vectors=vectors, embedded_only=embedded_only)
+    flat = (_flat(table, store.dim if vectors else 0) for table in tables)
+    _write_tables(flat, path, pa_csv.CSVWriter)
 
 
 def _write_metadata(store: EmbeddingStore, folder: Path, *, embedded_only: bool) -> None:
@@ -92,15 +82,16 @@ def _write_metadata(store: EmbeddingStore, folder: Path, *, embedded_only: bool)
         table.append_column("image_path", table["path"])
         for table in iter_tables(store, vectors=False, embedded_only=embedded_only)
     )
-    _write_tables(tables, folder / "metadata" / "metadata_0.parquet")
+    path = folder / "metadata" / "metadata_0.parquet"
+    _write_tables(tables, path, pq.ParquetWriter, compression="zstd")
 
 
-def _write_tables(tables: Iterable[pa.Table], path: Path) -> None:
-    """Write tables of one schema as the row groups of one file."""
-    writer: pq.ParquetWriter | None = None
+def _write_tables(tables: Iterable[pa.Table], path: Path, make: type, **options: Any) -> None:
+    """Write tables of one schema as one file, of Parquet with a row group each."""
+    writer: Any = None
     try:
         for table in tables:
-            writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
+            writer = writer or make(path, table.schema, **options)
             writer.write_table(table)
     finally:
         if writer is not None:

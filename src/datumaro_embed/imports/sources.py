@@ -17,8 +17,6 @@ import pyarrow.parquet as pq
 from ..errors import DatasetReadError, UsageError
 from ..tally import counted
 
-__all__ = ["VectorSource", "read_source"]
-
 _TEXTS = (
     *("id", "subset", "split", "path", "status", "error"),
     *("content_sha256", "attributes", "labels"),
@@ -39,12 +37,8 @@ class VectorSource:
 def read_source(vectors: Path, ids: Path | None) -> VectorSource:
     """Read vectors and ids (see `import_vectors`).
 
-    Raises
-    ------
-    DatasetReadError
-        A file is missing or cannot be read.
-    UsageError
-        The parts do not fit together.
+    Raises `DatasetReadError`: a file is missing or cannot be read; `UsageError`: the parts do not
+    fit together.
     """
     for path in (vectors, *([ids] if ids else [])):
         if not path.exists():

@@ -27,8 +27,6 @@ from ..vectors import VectorKind, unit_rows
 from ..versions import installed_versions
 from .sources import VectorSource, read_source
 
-__all__ = ["ImportSummary", "import_vectors"]
-
 Row = dict[str, Any]
 _DTYPES = {"float16": "float16", "float32": "float32", "float64": "float32"}
 

@@ -20,8 +20,6 @@ from ..store.schema import array_specs
 from ..tally import counted
 from .output import refuse_newer
 
-__all__ = ["CompactSummary", "compact_store"]
-
 
 @dataclass(frozen=True, slots=True)
 class CompactSummary:
@@ -35,29 +33,20 @@ class CompactSummary:
         return [f"{counted(self.n_before, 'segments')} before, {self.n_after} now"]
 
 
-def compact_store(
-    directory: Path, *, commit_rows: int = COMMIT_ROWS, files: FileSystem | None = None
-) -> CompactSummary:
+def compact_store(directory: Path, *, commit_rows: int = COMMIT_ROWS) -> CompactSummary:
     """Rewrite neighbouring segments that together have at most `commit_rows` rows as one.
 
     Readers see the store before or the one after; a crash leaves one of them.
 
-    Raises
-    ------
-    UsageError
-        The store is not finished, or is not a directory.
-    StoreCorruptError
-        Also where a segment that would be rewritten has another SHA-256 than the manifest says: its
-        rows would get a right one.
-    StoreLockedError, StoreWriteError
+    Raises `UsageError`: the store is not finished, or is not a directory; `StoreCorruptError`: also
+    where a segment that would be rewritten has another SHA-256 than the manifest says: its rows
+    would get a right one; `StoreLockedError`, `StoreWriteError`.
 
-    Notes
-    -----
     Takes room for a copy of what is rewritten, and memory for one segment.
     """
     if not directory.is_dir():
         raise UsageError(f"'{directory}' is one file already. Only a store directory is compacted.")
-    journal = Journal(directory, files or FileSystem(), store=directory)
+    journal = Journal(directory, FileSystem(), store=directory)
     try:
         manifest = journal.finished
         if journal.unfinished and journal.unfinished.purpose:  # of a compaction that was killed

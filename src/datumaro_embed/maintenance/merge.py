@@ -25,8 +25,6 @@ from ..store.run import Hdf5Run
 from ..tally import counted
 from .output import checked_output, refuse_newer, run_like
 
-__all__ = ["MergeSummary", "copy_rows", "merge_stores"]
-
 _ON_DUPLICATE = ("error", "first", "last")
 _PART_KEYS = {"number", "count", "dataset_n_items", "dataset_keys_sha256"}
 Place = tuple[int, int]
@@ -56,6 +54,16 @@ def merge_stores(
 ) -> MergeSummary:
     """Join stores of the same model.
 
+    Raises `ModelMismatchError`: models, lengths or types of the vectors differ, or the settings
+    that computed them; `UsageError`: an item is in two stores, and neither is to win; parts that do
+    not belong together; `StoreUnfinishedError`: a run that did not end; `StoreNotFoundError`: also
+    where parts of a dataset are missing; the message names them; `StoreCorruptError`: also where a
+    checksum is wrong: the rows would get a right one; `StoreExistsError`, `StoreWriteError`.
+
+    Labels go by their names: the result has those of all stores, in order of first appearance, and
+    a number that names no label becomes -1. Everything else of a row comes out bit for bit. Memory
+    for one segment. Category types other than labels are those of the first store with any.
+
     Parameters
     ----------
     stores : sequence of paths
@@ -68,26 +76,6 @@ def merge_stores(
         Which store wins if several have the same (subset, id).
     replace : bool
         Replace a store at `output` once all rows are written.
-
-    Raises
-    ------
-    ModelMismatchError
-        Models, lengths or types of the vectors differ, or the settings that computed them.
-    UsageError
-        An item is in two stores, and neither is to win; parts that do not belong together.
-    StoreUnfinishedError
-        A run that did not end.
-    StoreNotFoundError
-        Also where parts of a dataset are missing; the message names them.
-    StoreCorruptError
-        Also where a checksum is wrong: the rows would get a right one.
-    StoreExistsError, StoreWriteError
-
-    Notes
-    -----
-    Labels go by their names: the result has those of all stores, in order of first appearance, and
-    a number that names no label becomes -1. Everything else of a row comes out bit for bit. Memory
-    for one segment. Category types other than labels are those of the first store with any.
     """
     if on_duplicate not in _ON_DUPLICATE:
         raise UsageError(f"``on_duplicate`` must be one of {', '.join(_ON_DUPLICATE)}.")
@@ -228,12 +216,8 @@ def _expand(stores: Sequence[str | os.PathLike[str]]) -> Iterator[Path]:
 def _refuse_incomplete(stores: Sequence[EmbeddingStore]) -> None:
     """Check stores that runs with a shard wrote against each other; others are no parts.
 
-    Raises
-    ------
-    UsageError
-        Of several divisions, or of a dataset that had other items at another time.
-    StoreNotFoundError
-        Parts are missing; the message names them.
+    Raises `UsageError`: of several divisions, or of a dataset that had other items at another time;
+    `StoreNotFoundError`: parts are missing; the message names them.
     """
     parts = {store.path: found for store in stores if (found := _part(store)) is not None}
     if not parts:

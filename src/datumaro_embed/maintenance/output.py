@@ -15,8 +15,6 @@ from ..store.hdf5 import Hdf5Part
 from ..store.journal import holds_only_leftovers
 from ..store.run import Hdf5Run
 
-__all__ = ["checked_output", "refuse_newer", "run_like"]
-
 
 def checked_output(output: str | os.PathLike[str], *, replace: bool | None = None) -> StorePlace:
     """Return the place of a store that may be written.
@@ -59,9 +57,7 @@ def _remove_empty(place: StorePlace) -> None:
 def refuse_newer(store: EmbeddingStore) -> None:
     """Refuse to rewrite what a higher minor version wrote: columns unknown here would be lost.
 
-    Raises
-    ------
-    StoreForeignError
+    Raises `StoreForeignError`.
     """
     if any(isinstance(part, Hdf5Part) and part.is_newer for part in store.parts):
         raise StoreForeignError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
@@ -24,8 +24,6 @@ from ..tally import counted
 from .merge import copy_rows
 from .output import checked_output, refuse_newer, run_like
 
-__all__ = ["RepairSummary", "repair_store"]
-
 _DAMAGED = "the row is damaged in the store that was repaired"
 _Row = tuple[int, int] | None
 """Store and row; None where only the key is right."""
@@ -37,7 +35,6 @@ class RepairSummary:
 
     Attributes
     ----------
-    store : str
     n_kept : int
         Rows in sound blocks, taken over bit for bit.
     n_marked : int
@@ -74,6 +71,13 @@ def repair_store(
 ) -> RepairSummary:
     """Write a sound store of what verifies; the damaged one is not touched.
 
+    Raises `StoreUnfinishedError`: the run that writes the store has not ended, and `partial` is
+    false; `StoreCorruptError`: nothing of it can be opened; `StoreExistsError`, `StoreWriteError`.
+
+    Rows are kept by blocks of 1,024 (see docs/store-format.md). Of a directory the segments that
+    its manifest names are used; only where no manifest can be read, every file that opens: then,
+    where two have the same item, the one with the sound row, then the newer.
+
     Parameters
     ----------
     store : path of a file or directory
@@ -81,20 +85,6 @@ def repair_store(
         As for `merge_stores`; must not exist, and no unfinished run towards it.
     partial : bool
         Make a store of the rows that an unfinished run has committed.
-
-    Raises
-    ------
-    StoreUnfinishedError
-        The run that writes the store has not ended, and `partial` is false.
-    StoreCorruptError
-        Nothing of it can be opened.
-    StoreExistsError, StoreWriteError
-
-    Notes
-    -----
-    Rows are kept by blocks of 1,024 (see docs/store-format.md). Of a directory the segments that
-    its manifest names are used; only where no manifest can be read, every file that opens: then,
-    where two have the same item, the one with the sound row, then the newer.
     """
     place = checked_output(output)
     path = _found(Path(store))
@@ -119,7 +109,12 @@ def repair_store(
     with run_like(_store_of(head or parts[0]), place, "repair") as run:
         for is_row, keys in groupby(sorted(found), key=lambda key: found[key] is not None):
             if is_row:
-                copy_rows(stores, _places(found, keys), run, [labels] * len(stores))
+                copy_rows(
+                    stores,
+                    (row for key in keys if (row := found[key]) is not None),
+                    run,
+                    [labels] * len(stores),
+                )
                 continue
             for key in keys:
                 damaged = ItemRecord(key, status=Status.INFERENCE_FAILED, error=_DAMAGED)
@@ -134,10 +129,6 @@ def repair_store(
         n_lost + sum(n_rows for n_rows, _ in lost),
         [reason for _, reason in lost] + problems,
     )
-
-
-def _places(found: dict[ItemKey, _Row], keys: Iterator[ItemKey]) -> Iterator[tuple[int, int]]:
-    return (row for key in keys if (row := found[key]) is not None)
 
 
 def _store_of(part: Hdf5Part) -> EmbeddingStore:

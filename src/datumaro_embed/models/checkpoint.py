@@ -17,24 +17,6 @@ from typing import Any
 from ..errors import ModelInvalidError
 from .manifest import MAX_TOKENS, RESAMPLE_FILTERS, ImageSpec, checked, read_object
 
-__all__ = [
-    "FAMILIES",
-    "OPEN_CLIP_CONFIG",
-    "check_agreement",
-    "check_dim",
-    "check_image_size",
-    "context_length",
-    "family_of",
-    "image_spec",
-    "licence_of",
-    "open_clip_settings",
-    "part",
-    "read_images",
-    "read_json",
-    "token_id",
-    "unusable",
-]
-
 # What transformers' configuration classes give where config.json, which holds only what differs
 # from them, has no max_position_embeddings.
 FAMILIES = {"clip": 77, "siglip": 64}

@@ -13,8 +13,6 @@ from ..errors import ModelChangedError
 from ..files import identity_at
 from .manifest import invalid_file, sha256_file
 
-__all__ = ["ModelFiles", "read_bytes"]
-
 
 def read_bytes(path: Path) -> npt.NDArray[np.uint8]:
     """Return a file's bytes as an array of shape (size,)."""
@@ -30,7 +28,6 @@ class ModelFiles:
 
     Parameters
     ----------
-    model_dir : Path
     sums : mapping of str to str
         File name → sha256 in hex.
     verify : bool
@@ -45,12 +42,7 @@ class ModelFiles:
     def read(self, path: Path) -> npt.NDArray[np.uint8]:
         """Return the content of a file that is listed, verified.
 
-        Raises
-        ------
-        ModelInvalidError
-            It is damaged.
-        ModelChangedError
-            It was sound before.
+        Raises `ModelInvalidError`: it is damaged; `ModelChangedError`: it was sound before.
         """
         try:
             data = read_bytes(path)

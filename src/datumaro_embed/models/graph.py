@@ -6,40 +6,33 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Half", "cut_out", "input_shapes", "openvino_core", "run_f32", "save_graph"]
-
 # What OpenVINO calls a node that has no name of its own: its type, and a number of this process.
 _NUMBERED = re.compile(r"([A-Za-z0-9]+)_\d+")
 _lock = threading.Lock()
+_cores: list[Any] = []
 
 
 def openvino_core() -> Any:
     """Return the ``openvino.Core`` of this process, made at the first call.
 
-    Notes
-    -----
     There is one for as long as the process lives. The CPU plugin gives the thread that loads it a
     stack for signals of its own, and on unloading puts back the one that it found (measured with
     2026.4, `strace -e sigaltstack`). Of two plugins unloaded in the order of loading, the second
     puts back what the first has freed, and the next Ctrl-C, whose handler runs on that stack, is a
     segmentation fault.
     """
-    with _lock:  # `cache` alone calls again for a thread that comes before the first has ended
-        return _core()
-
-
-@cache
-def _core() -> Any:
     import openvino as ov
 
-    return ov.Core()
+    with _lock:
+        if not _cores:
+            _cores.append(ov.Core())
+        return _cores[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +71,8 @@ def cut_out(
 ) -> Half:
     """Return the part of a model that computes one output.
 
+    Raises `RuntimeError`: the file is damaged, has no such output, or does not take these shapes.
+
     Parameters
     ----------
     path : Path
@@ -88,11 +83,6 @@ def cut_out(
         Of the inputs that it may depend on; -1 is any length. Those that it does not are left out.
     alias : str
         What the output is called in models that have none called `output`.
-
-    Raises
-    ------
-    RuntimeError
-        The file is damaged, has no such output, or does not take these shapes.
     """
     import openvino as ov
 
@@ -123,15 +113,10 @@ def save_graph(graph: Any, path: Path, *, compress_to_fp16: bool) -> None:
     """Write ``.xml`` and ``.bin``; equal graphs give equal bytes."""
     import openvino as ov
 
-    _number_nodes(graph)
-    ov.save_model(graph, path, compress_to_fp16=compress_to_fp16)
-
-
-def _number_nodes(graph: Any) -> None:
-    """Name nameless nodes by their place in the graph, so that equal graphs are equal files."""
-    for i, node in enumerate(graph.get_ordered_ops()):
+    for i, node in enumerate(graph.get_ordered_ops()):  # nameless nodes by their place
         if numbered := _NUMBERED.fullmatch(node.get_friendly_name()):
             node.set_friendly_name(f"{numbered[1]}_{i}")
+    ov.save_model(graph, path, compress_to_fp16=compress_to_fp16)
 
 
 def _read(path: Path) -> Any:

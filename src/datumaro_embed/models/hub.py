@@ -20,8 +20,6 @@ from tempfile import TemporaryDirectory
 from ..errors import DatumaroEmbedError, ModelDownloadError, ModelNotFoundError
 from .manifest import sha256_file
 
-__all__ = ["HubRepo", "open_repo"]
-
 _MARKERS = {"config.json", "model.json", "open_clip_config.json"}  # each usable repository has one
 
 
@@ -31,7 +29,6 @@ class HubRepo:
 
     Attributes
     ----------
-    repo_id, commit : str
     digests : mapping of str to str
         File name → sha256 in hex (64 digits), or the git blob's sha1 (40) of a small file.
     """
@@ -96,12 +93,8 @@ class HubRepo:
 def open_repo(repo_id: str, revision: str | None) -> HubRepo:
     """List a repository's files at a revision, by the network or from the cache where offline.
 
-    Raises
-    ------
-    ModelNotFoundError
-        No such repository or revision, or no access to it.
-    ModelDownloadError
-        The hub cannot be reached; or offline and not in the cache.
+    Raises `ModelNotFoundError`: no such repository or revision, or no access to it;
+    `ModelDownloadError`: the hub cannot be reached; or offline and not in the cache.
     """
     from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
     from huggingface_hub.utils import LocalEntryNotFoundError, disable_progress_bars

@@ -32,17 +32,6 @@ from .manifest import (
 )
 from .tokenizers import TextTokenizer
 
-__all__ = [
-    "PRECISIONS",
-    "Encoders",
-    "check_options",
-    "golden_pixels",
-    "golden_vector",
-    "make_golden",
-    "need_extra",
-    "write_model",
-]
-
 PRECISIONS = ("fp32", "fp16")
 _TEXT = "a photo of a cat"
 
@@ -143,10 +132,7 @@ def golden_vector(encoded: str) -> npt.NDArray[np.float32]:
 def make_golden(model_dir: Path, image: ImageSpec, text: TextSpec | None) -> Golden:
     """Compute the golden vectors of a model directory's files: about 2 s for ViT-B/32.
 
-    Raises
-    ------
-    RuntimeError
-        OpenVINO's own.
+    Raises `RuntimeError`: OpenVINO's own.
     """
     pixels = image.network_input(golden_pixels(image.size_px))
     image_vector = _run(model_dir / "image_encoder.xml", {"pixel_values": pixels})

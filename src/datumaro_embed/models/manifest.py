@@ -19,22 +19,6 @@ from msgspec import Meta
 
 from ..errors import ModelInvalidError
 
-__all__ = [
-    "IMAGE_FILES",
-    "MANIFEST_NAME",
-    "MODEL_FILES",
-    "Golden",
-    "ImageSpec",
-    "ModelManifest",
-    "TextSpec",
-    "checked",
-    "invalid_file",
-    "load_manifest",
-    "read_object",
-    "sha256_file",
-    "write_manifest",
-]
-
 MANIFEST_NAME = "model.json"
 FORMAT, FORMAT_VERSION = "datumaro-embed-model", 1
 IMAGE_FILES = ("image_encoder.bin", "image_encoder.xml", "preprocessor_config.json")
@@ -162,7 +146,6 @@ class ModelManifest:
         Length of an embedding.
     precision : str
         Of the stored weights: ``"fp32"``, ``"fp16"`` or ``"int8"``.
-    image : ImageSpec
     text : TextSpec or None
         None where the model has no text encoder.
     logit_scale, logit_bias : float or None
@@ -172,7 +155,6 @@ class ModelManifest:
         A label's name goes where ``{}`` stands.
     files : dict of str to str
         File name → sha256 in hex, of everything in the directory but ``model.json``.
-    golden : Golden
     fidelity : dict, optional
         Of an INT8 model: how near it is to the model it was made from (see `quantising`).
     """
@@ -231,10 +213,7 @@ class ModelManifest:
 def checked(kind: type[_T], body: Any) -> _T:
     """Read JSON values into a dataclass; unknown keys are ignored.
 
-    Raises
-    ------
-    ValueError
-        One sentence that names the field, and says what is wrong with its value.
+    Raises `ValueError`: one sentence that names the field, and says what is wrong with its value.
     """
     try:
         return msgspec.convert(body, kind)
@@ -245,16 +224,13 @@ def checked(kind: type[_T], body: Any) -> _T:
 def load_manifest(model_dir: Path, *, verify_hashes: bool = True) -> ModelManifest:
     """Read ``model.json`` and check that the directory is complete and unchanged.
 
+    Raises `ModelInvalidError`: naming the file that is missing, damaged, or of a format not known
+    here.
+
     Parameters
     ----------
-    model_dir : Path
     verify_hashes : bool
         Hash every file (about 1 s per 2 GB); without it only their presence is checked.
-
-    Raises
-    ------
-    ModelInvalidError
-        Naming the file that is missing, damaged, or of a format not known here.
     """
     path = model_dir / MANIFEST_NAME
     try:
@@ -299,11 +275,8 @@ def sha256_file(path: Path) -> str:
 def read_object(path: Path) -> dict[str, Any]:
     """Read a file that holds a JSON object.
 
-    Raises
-    ------
-    FileNotFoundError
-    ValueError
-        It cannot be read, is too large, or holds something else.
+    Raises `FileNotFoundError`; `ValueError`: it cannot be read, is too large, or holds something
+    else.
     """
     try:
         if path.stat().st_size > _MAX_BYTES:

@@ -10,8 +10,6 @@ import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["read_onnx"]
-
 # Protocol buffers: message → number of a field → the message that it holds. Numbers are those of
 # onnx.proto; what is not here is skipped, the weights with it.
 _MESSAGES = {
@@ -31,16 +29,13 @@ _FIXED_BYTES = {1: 8, 5: 4}  # of wire types of fixed length
 def read_onnx(path: Path) -> tuple[list[str], set[str]]:
     """Read what a graph's outputs are called, and which files hold its weights.
 
+    Raises `ValueError`: the file is not ONNX.
+
     Returns
     -------
     outputs : list of str
     external : set of str
         Paths as the graph's file writes them: relative to it.
-
-    Raises
-    ------
-    ValueError
-        The file is not ONNX.
     """
     outputs: list[str] = []
     external: set[str] = set()

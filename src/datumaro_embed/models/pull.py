@@ -30,8 +30,6 @@ from .onnx_files import read_onnx
 from .resolve import CatalogueEntry, entry_of, user_model_dir
 from .tokenizers import complete_tokenizer
 
-__all__ = ["pull_model"]
-
 _NEEDED = ("config.json", "tokenizer.json")
 _WELCOME = (
     *("preprocessor_config.json", "processor_config.json", OPEN_CLIP_CONFIG),

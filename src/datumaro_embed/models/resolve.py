@@ -12,34 +12,16 @@ from pathlib import Path
 from ..errors import ModelInvalidError, ModelNotFoundError
 from .manifest import MANIFEST_NAME
 
-__all__ = [
-    "CATALOGUE",
-    "CatalogueEntry",
-    "available_models",
-    "entry_of",
-    "resolve_model",
-    "user_cache_dir",
-    "user_model_dir",
-]
-
 _VARIABLE = "DATUMARO_EMBED_MODELS"
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """Where `pull` finds a model, and what its files do not say.
-
-    Attributes
-    ----------
-    revision : str or None
-        The commit that is downloaded; None is whatever ``main`` is.
-    licence : str
-        Of the weights, as their authors published them.
-    """
+    """Where `pull` finds a model, and what its files do not say."""
 
     repo_id: str
-    revision: str | None
-    licence: str
+    revision: str | None  # the commit that is downloaded; None is whatever ``main`` is
+    licence: str  # of the weights, as their authors published them
     logit_scale: float | None = None
     logit_bias: float | None = None
 
@@ -88,16 +70,14 @@ def entry_of(name: str) -> CatalogueEntry:
 def resolve_model(name_or_dir: str | Path) -> Path:
     """Return a directory with a ``model.json``; nothing else is checked.
 
+    Raises `ModelNotFoundError`, `ModelInvalidError`: nothing of that name; or the path exists but
+    holds no ``model.json``.
+
     Parameters
     ----------
     name_or_dir : str or Path
         A model directory, or a name that is looked for in the folders of `$DATUMARO_EMBED_MODELS`,
         in the user's cache and among the packaged models (``demo``), in that order.
-
-    Raises
-    ------
-    ModelNotFoundError, ModelInvalidError
-        Nothing of that name; or the path exists but holds no ``model.json``.
     """
     text = os.fspath(name_or_dir)
     path = Path(os.path.expanduser(text))

@@ -16,8 +16,6 @@ from .checkpoint import context_length, family_of, read_json, token_id, unusable
 from .files import read_bytes
 from .manifest import TEXT_INPUTS, TextSpec, checked
 
-__all__ = ["SIGLIP2", "TextTokenizer", "canonical_siglip", "complete_tokenizer", "tokenizer_kind"]
-
 CLIP, SIGLIP, SIGLIP2 = "CLIPTokenizer", "SiglipTokenizer", "Siglip2Tokenizer"
 
 # The special tokens that each has in transformers where no file names them.
@@ -36,7 +34,6 @@ class TextTokenizer:
     ----------
     path : Path
         Of ``tokenizer.json``.
-    spec : TextSpec
     read : callable
         Gives the file's bytes.
     """
@@ -86,6 +83,10 @@ def complete_tokenizer(path: Path, checkpoint: Path, config: Mapping[str, Any]) 
     transformers lower-cases texts, and removes SigLIP's punctuation, in code: the file of a
     checkpoint may do neither, and texts that are not in lower case would get other vectors.
 
+    Raises `ModelInvalidError`: it is no tokenizer, pads on the left, lacks a special token, or does
+    not end a text with the end token, as every family here does: vectors would be wrong and nothing
+    would say so.
+
     Parameters
     ----------
     path : Path
@@ -99,12 +100,6 @@ def complete_tokenizer(path: Path, checkpoint: Path, config: Mapping[str, Any]) 
     -------
     TextSpec
         With every input; the graph says which it does take.
-
-    Raises
-    ------
-    ModelInvalidError
-        It is no tokenizer, pads on the left, lacks a special token, or does not end a text with
-        the end token, as every family here does: vectors would be wrong and nothing would say so.
     """
     try:
         tokenizer = Tokenizer.from_file(str(path))
@@ -141,8 +136,6 @@ def tokenizer_kind(family: str, settings: Mapping[str, Any], tokenizer: Tokenize
 def canonical_siglip() -> list[Any]:
     """Return SigLIP's own normalizers: punctuation is removed, white space collapsed.
 
-    Notes
-    -----
     Source: ``canonicalize_text`` of big_vision, as transformers' SiglipTokenizer applies it.
     """
     punctuation = "".join(f"\\{char}" for char in string.punctuation)

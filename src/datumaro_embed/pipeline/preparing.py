@@ -101,7 +101,7 @@ def prepare(
         enumerate(source),
         workers=workers,
         ahead=items_ahead(encoder.batch_size, workers) * (1 if objects is None else _OBJECTS),
-        weigh=None if objects is None else lambda numbered: numbered[1].n_annotations,
+        weigh=lambda numbered: 0 if objects is None else numbered[1].n_annotations,
     )
 
 

@@ -30,8 +30,6 @@ from ..records import ItemKey
 from ..store import open_store
 from .transform import StoreTransform
 
-__all__ = ["ClipDuplicates"]
-
 _MOVES = {"move", "separate"}
 _KEEP_ATTRIBUTES = {"arrow", "datumaro", "datumaro_binary"}
 _ONE_SUBSET = {"image_dir", "image_zip", "imagenet", "segment_anything"}

@@ -19,8 +19,6 @@ from ..place import misdetection
 from ..tally import counted
 from .transform import DatumTransform, datum_folders
 
-__all__ = ["ClipEmbed"]
-
 
 class ClipEmbed(DatumTransform):
     r"""Embed every image with CLIP into an HDF5 store.

@@ -18,8 +18,6 @@ from ..store import open_store
 from ..tally import counted
 from .transform import StoreTransform
 
-__all__ = ["ClipSearch"]
-
 
 class ClipSearch(StoreTransform):
     r"""Keep the items nearest to a query, by the vectors of a store.

@@ -22,8 +22,6 @@ from ..errors import DatumaroEmbedError, OutputFolderError
 from ..flags import add_stale_argument
 from ..store import open_store
 
-__all__ = ["DatumTransform", "StoreTransform", "datum_folders"]
-
 
 class DatumTransform(Transform):  # type: ignore[misc]
     """A transform with a command line; `from_datum` tells it from a call in Python."""

@@ -16,8 +16,6 @@ from ..vectors import unit_rows
 from .facts import collect
 from .projection import Projection, Vectors, pca, umap
 
-__all__ = ["Analysis", "Item", "isolated", "typical"]
-
 MAX_POINTS = 200_000
 _GALLERY = 12
 _SHOWN_GROUPS = 60
@@ -140,8 +138,6 @@ class Analysis:
 def isolated(vectors: Vectors, k: int) -> Ranked:
     """Rank at most `k` unit rows by mean similarity to their five nearest others, lowest first.
 
-    Notes
-    -----
     Exact up to 10,000 rows; above, the others are a random 10,000 of all. O(n · 10,000 · dim) time:
     about 20 s for 100,000 × 512 on two cores; 80 MB.
     """

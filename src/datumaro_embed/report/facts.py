@@ -13,8 +13,6 @@ from ..causes import cause_of, detail_of
 from ..records import ItemKey, Split, Status
 from ..store import EmbeddingStore
 
-__all__ = ["Facts", "Failure", "LabelFact", "SizeFacts", "collect", "size_facts"]
-
 _MAX_EXAMPLES = 50
 IntArray = npt.NDArray[np.int64]
 

@@ -31,8 +31,6 @@ from .thumbnails import thumbnails
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["ReportOptions", "ReportSummary", "environment", "main_labels", "write_report"]
-
 FINDINGS = ("no finding", "leak between splits", "near-duplicate", "isolated")
 """Names of the codes that `Analysis.findings` returns."""
 

@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from ..errors import MissingExtraError
 
-__all__ = ["Projection", "missing", "pca", "umap"]
-
 Vectors = npt.NDArray[np.floating[Any]]
 _BLOCK_ROWS = 65_536
 
@@ -28,8 +26,6 @@ class Projection:
 def pca(vectors: Vectors) -> Projection:
     """Project on the two directions of largest variance.
 
-    Notes
-    -----
     The sign of each axis is fixed by its largest component, so equal input gives equal maps.
     O(n · dim² + dim³) time; memory of one block of rows and a dim × dim matrix.
     """
@@ -57,8 +53,6 @@ def pca(vectors: Vectors) -> Projection:
 def umap(vectors: Vectors) -> Projection:
     """Lay neighbours out together with UMAP.
 
-    Notes
-    -----
     About 10 s to compile, then some minutes for 100,000 rows. Seeded, so equal input gives equal
     maps on one machine. Source: McInnes, Healy & Melville, 2018.
     """

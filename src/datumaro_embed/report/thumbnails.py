@@ -12,11 +12,9 @@ from pathlib import Path
 from PIL import Image
 
 from ..images import ImageProblem, read_image
-from ..parallel import map_ahead, usable_processors
+from ..parallel import map_ahead
 from ..retrieval import media_file
 from ..store import EmbeddingStore
-
-__all__ = ["SIDE_PX", "thumbnails"]
 
 SIDE_PX = 144
 _QUALITY = 70
@@ -44,8 +42,7 @@ def thumbnails(
         image.save(stream, "WEBP", quality=_QUALITY, method=4)
         return row, b64encode(stream.getvalue()).decode("ascii")
 
-    workers = usable_processors()
     files = ((row, media_file(store.item(row).path, Path(root))[1]) for row in rows)
     found = ((row, path) for row, path in files if path)
-    with closing(map_ahead(thumbnail, found, workers=workers, ahead=8 * workers)) as pictures:
+    with closing(map_ahead(thumbnail, found)) as pictures:
         yield from ((row, picture) for row, picture in pictures if picture)

@@ -13,8 +13,6 @@ from ..errors import UsageError
 from ..records import Split, Status
 from ..store import EmbeddingStore
 
-__all__ = ["ALL", "Filters", "matching_rows"]
-
 BoolArray = npt.NDArray[np.bool_]
 
 _SUGGESTIONS = 5
@@ -44,10 +42,7 @@ ALL = Filters()
 def matching_rows(store: EmbeddingStore, filters: Filters = ALL) -> BoolArray:
     """Tell which rows have a vector and pass the filters: array of shape (n_rows,), bool.
 
-    Raises
-    ------
-    UsageError
-        A name that the store does not have, with the nearest ones.
+    Raises `UsageError`: a name that the store does not have, with the nearest ones.
     """
     mask: BoolArray = store.statuses == Status.OK
     if filters.subsets:

@@ -14,8 +14,6 @@ from ..store import EmbeddingStore, open_store
 from ..tally import counted
 from .filters import matching_rows
 
-__all__ = ["build_index"]
-
 
 def build_index(
     store: EmbeddingStore | str | os.PathLike[str],

@@ -17,8 +17,6 @@ from ..records import ItemKey, Status
 from ..similarity import unit_queries
 from ..store import EmbeddingStore
 
-__all__ = ["SINGLE_QUERY", "QueryEmbedder", "QueryInput", "compose"]
-
 QueryInput = str | Path | Image.Image | ItemKey | npt.NDArray[np.floating[Any]]
 SINGLE_QUERY = (str, Path, Image.Image, ItemKey)
 Float64Array = npt.NDArray[np.float64]
@@ -29,10 +27,7 @@ _NO_DIRECTION = 1e-6
 def compose(plus: Sequence[npt.ArrayLike], minus: Sequence[npt.ArrayLike] = ()) -> Float64Array:
     """Combine queries into a unit vector: their mean, less the mean of those to be unlike.
 
-    Raises
-    ------
-    UsageError
-        Nothing to search for, or nothing is left.
+    Raises `UsageError`: nothing to search for, or nothing is left.
     """
     if not len(plus):
         raise UsageError("There is no query. Give a text, an image, an item or a vector.")
@@ -117,24 +112,21 @@ class QueryEmbedder:
     def _encode(self) -> ImageEncoder:
         """Return the encoder that made the store, or refuse."""
         if self._encoder is None:
-            self._encoder = _load_encoder(self._store, self._model)
+            name = self._model or self._store.model_fact("name")
+            if not name:
+                raise UsageError(
+                    f"'{self._store.path}' does not say which model made it. Name the ``model``, "
+                    "or query with items."
+                )
+            # The manifest alone tells a wrong model, before a right one is read and compiled.
+            manifest = load_manifest(resolve_model(str(name)), verify_hashes=False)
+            _refuse_other_model(self._store, manifest.name, manifest.fingerprint)
+            # A batch costs as much as a full one.
+            self._encoder = load_encoder(str(name), batch_size=1)
         if not self._checked:
             _refuse_other_model(self._store, self._encoder.name, self._encoder.fingerprint)
             self._checked = True
         return self._encoder
-
-
-def _load_encoder(store: EmbeddingStore, model: str | None) -> ImageEncoder:
-    name = model or store.model_fact("name")
-    if not name:
-        raise UsageError(
-            f"'{store.path}' does not say which model made it. Name the ``model``, or query with "
-            "items."
-        )
-    # The manifest alone tells a wrong model, before a right one is read and compiled.
-    manifest = load_manifest(resolve_model(str(name)), verify_hashes=False)
-    _refuse_other_model(store, manifest.name, manifest.fingerprint)
-    return load_encoder(str(name), batch_size=1)  # a batch costs as much as a full one
 
 
 def _refuse_other_model(store: EmbeddingStore, name: str, fingerprint: str) -> None:

@@ -19,15 +19,6 @@ from ..tally import counted
 from .query import QueryInput
 from .searching import SearchOptions, SearchResult, run_search
 
-__all__ = [
-    "check_folder",
-    "media_file",
-    "media_root_of",
-    "save_hits",
-    "search_files",
-    "stale_query",
-]
-
 _MAX_NAME = 50
 _PROBLEMS_SHOWN = 20
 _CHANGED = "the image's bytes have changed since it was embedded"
@@ -36,10 +27,7 @@ _CHANGED = "the image's bytes have changed since it was embedded"
 def media_root_of(store: EmbeddingStore, media_root: str | Path | None = None) -> Path:
     """Return the folder that the store's paths are relative to, as given or as the store says.
 
-    Raises
-    ------
-    UsageError
-        It is unknown, or does not exist.
+    Raises `UsageError`: it is unknown, or does not exist.
     """
     root = media_root or store.media_root
     if not root:
@@ -73,10 +61,7 @@ def search_files(
     With `skip_stale`, other items take the places of hits that cannot be copied; the second value
     has one line for each of those.
 
-    Raises
-    ------
-    StaleStoreError
-        An item of the query has changed, or no hit is left.
+    Raises `StaleStoreError`: an item of the query has changed, or no hit is left.
     """
 
     @cache
@@ -131,17 +116,14 @@ def save_hits(
 
     No file outside `media_root` is read, whatever a path in the store says.
 
+    Raises `StaleStoreError`: a hit cannot be copied, and `skip_stale` is false; nothing is kept;
+    `StoreExistsError`, `OutputFolderError`, `StoreWriteError`.
+
     Returns
     -------
     list of str
         One line for each hit that was not copied: it has no file, the file is gone, lies outside
         the root, or has changed since it was embedded.
-
-    Raises
-    ------
-    StaleStoreError
-        A hit cannot be copied, and `skip_stale` is false; nothing is kept.
-    StoreExistsError, OutputFolderError, StoreWriteError
     """
     check_folder(directory)
     is_new = not directory.exists()
@@ -152,7 +134,9 @@ def save_hits(
         for rank, hit in enumerate(hits, start=1):
             problem, source = media_file(hit.path, media_root)
             if source is not None:
-                name = f"{rank:0{width}}_{hit.similarity:.4f}_{_safe(hit.key.id)}{source.suffix}"
+                # Letters, digits and ._- of an id stay.
+                safe = re.sub(r"[^\w.-]+", "_", hit.key.id)[-_MAX_NAME:].lstrip(".") or "item"
+                name = f"{rank:0{width}}_{hit.similarity:.4f}_{safe}{source.suffix}"
                 expected = store.content_sha256[hit.row].tobytes()
                 problem = _copy(source, directory / name, expected)
             if problem:
@@ -213,8 +197,3 @@ def _difference(path: Path, expected_sha256: bytes) -> str:
     except OSError as error:
         return f"'{path}' cannot be read ({error.strerror})"
     return "" if same else _CHANGED
-
-
-def _safe(name: str) -> str:
-    """Make a file name of an id: letters, digits and ``._-`` stay."""
-    return re.sub(r"[^\w.-]+", "_", name)[-_MAX_NAME:].lstrip(".") or "item"

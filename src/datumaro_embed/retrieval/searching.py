@@ -23,15 +23,6 @@ from ..tally import counted
 from .filters import ALL, Filters, matching_rows
 from .query import SINGLE_QUERY, QueryEmbedder, QueryInput, compose
 
-__all__ = [
-    "SearchOptions",
-    "SearchResult",
-    "run_search",
-    "search",
-    "search_request",
-    "search_vectors",
-]
-
 Float64Array = npt.NDArray[np.float64]
 Texts = str | Sequence[str]
 
@@ -51,7 +42,6 @@ class SearchOptions:
         At most this many hits.
     minus : sequence of QueryInput
         What hits should be unlike: the mean of these is subtracted from the mean of the queries.
-    filters : Filters
     model : str, optional
         Name or directory of the model for texts and images; that of the store unless given.
     exact : bool
@@ -104,10 +94,7 @@ def search_request(
 ) -> tuple[list[QueryInput], SearchOptions]:
     """Turn the flags of `flags.add_search_arguments` into queries and options.
 
-    Raises
-    ------
-    UsageError
-        No query, an empty one, a k below 1, or an item that is not SUBSET/ID.
+    Raises `UsageError`: no query, an empty one, a k below 1, or an item that is not SUBSET/ID.
     """
     queries, minus = _listed(queries), _listed(minus)
     plus: list[QueryInput] = [

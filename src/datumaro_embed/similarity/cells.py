@@ -18,8 +18,6 @@ from .codes import RowCodes, encode_rows
 from .cosine import IntArray, VectorArray
 from .pairs import PairBlock, Tile, compared
 
-__all__ = ["likely_pairs"]
-
 _TILE_ROWS = 2048
 _BLOCK_ROWS = 8192
 _N_VISITED = 12
@@ -36,8 +34,6 @@ def likely_pairs(
 ) -> Iterator[PairBlock]:
     """As `pairs.similar_pairs`, but a few pairs may be missed, and a pair may come twice.
 
-    Notes
-    -----
     O(n^1.5 · dim) time: half a minute for a million rows of length 512 on two cores. Memory: some
     800 bytes for each such row.
     """

@@ -17,8 +17,6 @@ import numpy.typing as npt
 
 from .cosine import IntArray, VectorArray
 
-__all__ = ["RowCodes", "encode_rows", "unit_block"]
-
 Float32Array = npt.NDArray[np.float32]
 
 _BLOCK_ROWS = 8192
@@ -54,8 +52,6 @@ class RowCodes:
 def encode_rows(vectors: VectorArray, rows: IntArray) -> RowCodes:
     """Round some rows, none of them zero.
 
-    Notes
-    -----
     Memory: dim + 4 bytes for each row. Some 2 s for 100,000 rows of length 512.
     """
     dim = vectors.shape[1]

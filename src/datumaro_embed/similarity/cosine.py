@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Float64Array", "IntArray", "VectorArray", "best", "cosines", "paired_cosines"]
-
 Float64Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 VectorArray = npt.NDArray[np.floating[Any]]

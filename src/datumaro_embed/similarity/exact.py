@@ -17,8 +17,6 @@ from ..errors import UsageError
 from ..parallel import map_ahead, usable_processors
 from .cosine import Float64Array, IntArray, VectorArray, best, cosines
 
-__all__ = ["nearest_rows", "unit_queries"]
-
 BoolArray = npt.NDArray[np.bool_]
 
 _QUERIES_AT_ONCE = 128
@@ -33,6 +31,10 @@ def nearest_rows(
     vectors: VectorArray, queries: npt.ArrayLike, k: int, *, allowed: BoolArray | None = None
 ) -> tuple[IntArray, Float64Array]:
     """Rows of highest cosine similarity to each query.
+
+    Raises `UsageError`: k below 1; queries of another length, zero or not finite.
+
+    O(n_rows · n_queries · dim) time in threads, and memory of some 200 MB whatever the size.
 
     Parameters
     ----------
@@ -51,15 +53,6 @@ def nearest_rows(
         Descending similarity, ties in ascending row order; n is the lesser of k and the number of
         allowed rows. Equal to brute force in float64 over the stored values.
     similarities : array of shape (n_queries, n), float64, in [-1, 1]
-
-    Raises
-    ------
-    UsageError
-        k below 1; queries of another length, zero or not finite.
-
-    Notes
-    -----
-    O(n_rows · n_queries · dim) time in threads, and memory of some 200 MB whatever the size.
     """
     if k < 1:
         raise UsageError(f"``k`` must be at least 1, not {k}. Ask for one item or more.", k=k)
@@ -71,20 +64,32 @@ def nearest_rows(
     similarities = np.zeros((len(unit), k))
     if not k or not len(unit):
         return rows, similarities
-    unsettled = _from_candidates(vectors, unit, found, n_allowed, rows, similarities)
-    for query in unsettled:
-        rows[query], similarities[query] = _settle(
-            vectors, unit[query], found, rows[query], similarities[query]
-        )
+    n_candidates = min(n_allowed, max(2 * k, k + 64))
+    stored = unit.astype(vectors.dtype)
+    parts = [
+        _scan(vectors, stored[start : start + _QUERIES_AT_ONCE], found, n_candidates)
+        for start in range(0, len(unit), _QUERIES_AT_ONCE)
+    ]
+    candidates, rough = (np.concatenate(part) for part in zip(*parts, strict=True))
+    rounded = stored.astype(np.float64)
+    rounded /= np.linalg.norm(rounded, axis=1, keepdims=True)
+    # A cosine moves by no more than the query does (Cauchy-Schwarz), and by float32 arithmetic.
+    bounds = np.linalg.norm(rounded - unit, axis=1) + 1e-5 + vectors.shape[1] * 2.0**-23
+    for query, bound in enumerate(bounds):
+        exact = cosines(vectors, candidates[query], unit[query])
+        ranked = best(candidates[query], exact, k)
+        sure = ranked[1][-1] > rough[query].min() + bound
+        as_bounded = np.abs(exact - rough[query]).max() <= bound
+        if n_candidates < n_allowed and not (sure and as_bounded):
+            ranked = _settle(vectors, unit[query], found, *ranked)
+        rows[query], similarities[query] = ranked
     return rows, similarities
 
 
 def unit_queries(queries: npt.ArrayLike, dim: int) -> Float64Array:
     """Check queries and scale them to norm 1: array of shape (n_queries, dim), float64.
 
-    Raises
-    ------
-    UsageError
+    Raises `UsageError`.
     """
     array = np.asarray(queries, dtype=np.float64)
     if array.ndim != 2 or array.shape[1] != dim:
@@ -98,39 +103,6 @@ def unit_queries(queries: npt.ArrayLike, dim: int) -> Float64Array:
     norms[np.abs(norms - 1) < _ULPS] = 1  # what is of norm 1 already keeps its bits
     unit: Float64Array = array / norms
     return unit
-
-
-def _from_candidates(
-    vectors: VectorArray,
-    unit: Float64Array,
-    allowed: BoolArray,
-    n_allowed: int,
-    rows: IntArray,
-    similarities: Float64Array,
-) -> list[int]:
-    """Fill the results from a scan's candidates; return the queries that these do not settle."""
-    k = rows.shape[1]
-    n_candidates = min(n_allowed, max(2 * k, k + 64))
-    stored = unit.astype(vectors.dtype)
-    starts = range(0, len(unit), _QUERIES_AT_ONCE)
-    parts = [
-        _scan(vectors, stored[start : start + _QUERIES_AT_ONCE], allowed, n_candidates)
-        for start in starts
-    ]
-    candidates, rough = (np.concatenate(part) for part in zip(*parts, strict=True))
-    rounded = stored.astype(np.float64)
-    rounded /= np.linalg.norm(rounded, axis=1, keepdims=True)
-    # A cosine moves by no more than the query does (Cauchy-Schwarz), and by float32 arithmetic.
-    bounds = np.linalg.norm(rounded - unit, axis=1) + 1e-5 + vectors.shape[1] * 2.0**-23
-    unsettled = []
-    for query, bound in enumerate(bounds):
-        exact = cosines(vectors, candidates[query], unit[query])
-        rows[query], similarities[query] = best(candidates[query], exact, k)
-        sure = similarities[query, -1] > rough[query].min() + bound
-        as_bounded = np.abs(exact - rough[query]).max() <= bound
-        if n_candidates < n_allowed and not (sure and as_bounded):
-            unsettled.append(query)
-    return unsettled
 
 
 def _scan(

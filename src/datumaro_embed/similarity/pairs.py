@@ -18,8 +18,6 @@ from ..parallel import map_ahead, usable_processors
 from .codes import SLACK, RowCodes, encode_rows, unit_block
 from .cosine import Float64Array, IntArray, VectorArray, paired_cosines
 
-__all__ = ["PairBlock", "chosen_pairs", "collapse_equal", "compared", "similar_pairs"]
-
 BoolArray = npt.NDArray[np.bool_]
 Tile = tuple[slice | IntArray, slice | IntArray, object]
 """Places to compare with others, and the codes of the latter, packed."""
@@ -73,6 +71,9 @@ def similar_pairs(
     Where nearly all rows are near each other (a fixed camera), only the nearest of each row in each
     class are listed, and what connects the others; the rest is counted.
 
+    O(n² · dim) products of int8 in threads: some ten seconds for 100,000 rows of length 512 on two
+    cores. Memory: dim bytes for each row, and some 100 MB.
+
     Parameters
     ----------
     vectors : array of shape (n_rows, dim), float16 or float32
@@ -83,11 +84,6 @@ def similar_pairs(
         In (0, 1].
     classes : array of shape (n_rows,), optional
         Of each row of `vectors`, such as its split.
-
-    Notes
-    -----
-    O(n² · dim) products of int8 in threads: some ten seconds for 100,000 rows of length 512 on two
-    cores. Memory: dim bytes for each row, and some 100 MB.
     """
     codes = encode_rows(vectors, rows)
     strips = [slice(start, start + _TILE_ROWS) for start in range(0, len(rows), _TILE_ROWS)]
@@ -116,36 +112,23 @@ def compared(
     """Yield the pairs of some tiles, compared in threads; `codes` are those of `rows`."""
 
     def compare(tile: Tile) -> PairBlock:
-        return _tile_pairs(vectors, rows, codes, *tile, threshold, classes)
+        one, other, packed = tile  # places, which may overlap
+        products = codes.products(one, packed)
+        close = products >= codes.least_product(one, other, threshold)
+        if np.count_nonzero(close) > _DENSE * products.size:
+            full = unit_block(vectors, rows[one]) @ unit_block(vectors, rows[other]).T
+            close = full >= threshold - SLACK
+            if np.count_nonzero(close) > _MAX_LISTED * sum(close.shape):
+                return _crowded_pairs(vectors, rows[one], rows[other], full, threshold, classes)
+        i, j = np.nonzero(close)
+        first, second = _each_once(rows[one][i], rows[other][j])
+        similarities = paired_cosines(vectors, first, second)
+        return PairBlock(first, second, similarities).where(similarities >= threshold)
 
     workers = usable_processors()
     for block in map_ahead(compare, tiles, workers=workers, ahead=2 * workers):
         if len(block):
             yield block
-
-
-def _tile_pairs(
-    vectors: VectorArray,
-    rows: IntArray,
-    codes: RowCodes,
-    one: slice | IntArray,
-    other: slice | IntArray,
-    packed: object,
-    threshold: float,
-    classes: IntArray | None,
-) -> PairBlock:
-    """Compare each row at one of some places with each at the others, which may overlap."""
-    products = codes.products(one, packed)
-    close = products >= codes.least_product(one, other, threshold)
-    if np.count_nonzero(close) > _DENSE * products.size:
-        full = unit_block(vectors, rows[one]) @ unit_block(vectors, rows[other]).T
-        close = full >= threshold - SLACK
-        if np.count_nonzero(close) > _MAX_LISTED * sum(close.shape):
-            return _crowded_pairs(vectors, rows[one], rows[other], full, threshold, classes)
-    i, j = np.nonzero(close)
-    first, second = _each_once(rows[one][i], rows[other][j])
-    similarities = paired_cosines(vectors, first, second)
-    return PairBlock(first, second, similarities).where(similarities >= threshold)
 
 
 def _crowded_pairs(
@@ -182,8 +165,6 @@ def _each_once(one: IntArray, other: IntArray) -> tuple[IntArray, IntArray]:
 def collapse_equal(vectors: VectorArray, rows: IntArray) -> IntArray:
     """For each of some rows, the number of the first of them with the very same values.
 
-    Notes
-    -----
     One hash a row, about 2 s for a million; equality is checked, not assumed from the hash.
     """
     hashes = np.empty(len(rows), dtype=np.uint64)

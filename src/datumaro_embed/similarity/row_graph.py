@@ -27,8 +27,6 @@ from ..parallel import usable_processors
 from .cosine import Float64Array, IntArray, VectorArray, best, cosines
 from .exact import unit_queries
 
-__all__ = ["RowGraph", "build_graph", "graph_path", "open_graph", "write_graph"]
-
 _FORMAT = "datumaro-embed-index"
 _FORMAT_VERSION = 2
 _MAGIC = b"DTMEMBIX"
@@ -69,17 +67,10 @@ class RowGraph:
             for rows in [np.unique(found[: int(n)])]
         ]
 
-    def image(self) -> bytearray:
-        """Return the bytes of USearch's own file."""
-        saved: bytearray = self._index.save()
-        return saved
-
 
 def build_graph(vectors: VectorArray, rows: IntArray, *, progress: bool = False) -> RowGraph:
     """Index some rows, in ascending order and none of them zero; can be interrupted.
 
-    Notes
-    -----
     Minutes for a million rows of length 512. The index holds int8 copies, which measured as good
     as float16 in half the space and time; memory: dim + 300 bytes for each row. The first rows are
     added by one thread: several, in a graph that is all but empty, left rows that no search found.
@@ -108,16 +99,12 @@ def graph_path(store_path: str | os.PathLike[str]) -> Path:
     return Path(f"{Path(store_path)}.usearch")
 
 
-def write_graph(
-    graph: RowGraph, path: Path, *, uuid: str, n_rows: int, files: FileSystem | None = None
-) -> int:
+def write_graph(graph: RowGraph, path: Path, *, uuid: str, n_rows: int) -> int:
     """Publish an index file, whole or not at all, bound to a store; return its bytes.
 
-    Raises
-    ------
-    StoreWriteError
+    Raises `StoreWriteError`.
     """
-    image = graph.image()
+    image: bytearray = graph._index.save()
     facts = {
         "format": _FORMAT,
         "format_version": _FORMAT_VERSION,
@@ -131,20 +118,15 @@ def write_graph(
     trailer = json.dumps(facts, sort_keys=True).encode()
     tail = trailer + len(trailer).to_bytes(8, "little") + _MAGIC
     n_bytes = len(image) + len(tail)
-    publish(path, [image, tail], n_bytes, files or FileSystem())
+    publish(path, [image, tail], n_bytes, FileSystem())
     return n_bytes
 
 
 def open_graph(path: Path, *, uuid: str, n_rows: int, dim: int) -> RowGraph:
     """View an index file from disk.
 
-    Raises
-    ------
-    StoreIndexError
-        Damaged, or of another store or an earlier state of this one.
+    Raises `StoreIndexError`: damaged, or of another store or an earlier state of this one.
 
-    Notes
-    -----
     The whole file is read once, some 40 ms for a million rows of length 512: USearch follows what
     a damaged file says, to other rows or to addresses that are nobody's. The checksum finds damage
     and no forgery: an index is a cache to be made where it is used, not a file to take from others.

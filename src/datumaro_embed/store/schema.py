@@ -193,7 +193,7 @@ SCHEMA: dict[str, Table] = {
                 Column("status", "number", "status of the crop", values=ObjectStatus),
                 Column("crop", "number", "x1, y1, x2, y2 in pixels", dtype="<i4", size=4),
                 Column("shape", "number", "shape of the crop", values=CropShape),
-                Column("annotations", "ints", "which of the item's annotations, from 0", dtype="<u4"),
+                Column("annotations", "ints", "places among the item's annotations", dtype="<u4"),
             ),
             ObjectRecord,
             optional=True,
@@ -202,7 +202,7 @@ SCHEMA: dict[str, Table] = {
             "captions",
             (
                 Column("vector", "vector", "unit vector of the text"),
-                Column("annotation", "number", "which of the item's annotations, from 0", dtype="<u4"),
+                Column("annotation", "number", "place among the item's annotations", dtype="<u4"),
             ),
             CaptionRecord,
             optional=True,

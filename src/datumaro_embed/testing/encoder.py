@@ -21,8 +21,6 @@ from ..errors import (
     UsageError,
 )
 
-__all__ = ["EncoderContract", "ImageEncoderContract"]
-
 
 class ImageEncoderContract(ABC):
     """What every encoder of images must do: subclass it, give `make`, and pytest runs the rest.

@@ -25,8 +25,6 @@ from ..store import EmbeddingStore, StoreBackend, StoreWriter
 from ..store.schema import SCHEMA, array_specs
 from ..vectors import VectorKind, unit_rows
 
-__all__ = ["StoreContract"]
-
 
 class StoreContract(ABC):
     """What every backend must do: subclass it, give `backend`, and pytest runs the rest.
