@@ -19,8 +19,16 @@ from datumaro_embed.errors import InferenceError
 from datumaro_embed.files import FileSystem
 from datumaro_embed.pipeline import EmbedOptions, embed_source
 from datumaro_embed.pipeline.progress import EmbedSummary
-from datumaro_embed.records import ItemRecord
+from datumaro_embed.records import (
+    AnnotationRecord,
+    CaptionRecord,
+    Categories,
+    ItemKey,
+    ItemRecord,
+    ObjectRecord,
+)
 from datumaro_embed.store import EmbeddingStore, Hdf5Stores, open_store
+from datumaro_embed.vectors import VectorKind, unit_rows
 from store_support import row_content
 
 N_ITEMS = 36
@@ -106,14 +114,45 @@ def embed(
     )
 
 
+def write_tables(
+    target: Path | str, files: FileSystem, *, n_items: int = N_ITEMS, box: float = 1.0
+) -> None:
+    """As a run that embeds an object, but for every fifth item, and a caption of each item."""
+    kind = VectorKind(8, fingerprint="tables")
+    with Hdf5Stores(files).begin(target, kind, commit_rows=COMMIT_ROWS) as run:
+        known = {key for store in run.earlier for key in store.keys()}
+        for number in range(n_items):
+            vectors = unit_rows(np.random.default_rng((number, int(box))).normal(size=(2, 8)))
+            item = unit_rows(np.random.default_rng(number).normal(size=(1, 8)))[0]
+            record = ItemRecord(
+                ItemKey("train" if number < 20 else "val", f"{number:03}"),
+                annotations=(
+                    AnnotationRecord("bbox", 0, coords=(box, 1.0, 2.0, 3.0)),
+                    AnnotationRecord("caption", text=f"number {number}"),
+                ),
+                objects=(
+                    ObjectRecord(0, (box, 1.0, 2.0, 3.0), annotations=(0,), vector=vectors[0]),
+                )[: number % 5],
+                captions=(CaptionRecord(1, vectors[1]),),
+            )
+            run.append(record, item, reused=record.key in known)
+        run.set_categories(Categories(("cat",)))
+        run.seal({})
+
+
 content = row_content
-"""Bytes of every array of items and annotations."""
+"""Bytes of every array of items, and of the tables of theirs."""
 
 
 def rows(store: EmbeddingStore) -> dict[str, tuple[ItemRecord, bytes]]:
-    """Each item with everything in its row."""
+    """Each item with everything in its row, and the vectors of its objects and captions."""
+    names = filter(store.has_table, ("items", "objects", "captions"))
+    tables = [store.table(name) for name in names]
     return {
-        str(store.key(row)): (store.item(row), store.embeddings([row]).tobytes())
+        str(store.key(row)): (
+            store.item(row),
+            b"".join(table.embeddings(list(table.of(row))).tobytes() for table in tables),
+        )
         for row in range(len(store))
     }
 

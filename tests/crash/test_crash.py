@@ -20,12 +20,24 @@ from crash.lab import (
     states_of,
     write_state,
 )
-from crash.runs import N_ITEMS, QuickFiles, content, embed, rows, source, visible
+from crash.runs import N_ITEMS, QuickFiles, content, embed, rows, source, visible, write_tables
 from datumaro_embed.errors import StoreError
+from datumaro_embed.files import FileSystem
 from datumaro_embed.store import open_store
 
 FULL = {"every": 1, "n_losses": 4}
 QUICK = {"every": 29, "n_losses": 1}
+
+
+NAMES = ["file", "directory", "file again", "directory again", "file with tables again"]
+NAMES += ["directory with tables", "directory with tables again"]
+
+
+def write_source(
+    target: Path, files: FileSystem, *, n_items: int = N_ITEMS, box: float = 1.0
+) -> None:
+    """Embed with the pipeline."""
+    embed(target, source(range(n_items), box=box), files)
 
 
 class Scenario:
@@ -38,13 +50,14 @@ class Scenario:
         place.mkdir(parents=True)
         self.target = "store.h5" if name.startswith("file") else "store"
         self.before: dict[str, int] | None = None
+        self._write = write_tables if "tables" in name else write_source
         if name.endswith("again"):
-            embed(place / self.target, source(range(N_ITEMS - 4), box=9.0), QuickFiles())
+            self._write(place / self.target, QuickFiles(), n_items=N_ITEMS - 4, box=9.0)
             with open_store(place / self.target) as store:
                 self.before = rows(store)
         self.initial = read_state(place)
         recorder = files(place)
-        embed(place / self.target, source(), recorder)
+        self._write(place / self.target, recorder)
         self.calls: list[Call] = recorder.calls
         with open_store(place / self.target) as store:
             self.after, self.content = rows(store), content(store)
@@ -90,14 +103,14 @@ class Scenario:
             if self.before is not None:
                 assert there == self.after, "neither the store before nor the one after"
         assert self.before is not None or len(there) >= promised, "committed rows were lost"
-        embed(target, source(), QuickFiles())
+        self._write(target, QuickFiles())
         with open_store(target) as resumed:
             assert resumed.verify() == []
             assert content(resumed) == self.content, "the resumed store differs"
         assert {path.name for path in target.parent.iterdir()} == {target.name}
 
 
-@pytest.mark.parametrize("name", ["file", "directory", "file again", "directory again"])
+@pytest.mark.parametrize("name", NAMES)
 def test_every_crash_is_survived(tmp_path: Path, name: str) -> None:
     scenario = Scenario(tmp_path, name)
     assert sum(call.name == "rename" for call in scenario.calls) >= 24
@@ -107,7 +120,7 @@ def test_every_crash_is_survived(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["file", "directory", "file again", "directory again"])
+@pytest.mark.parametrize("name", NAMES)
 def test_every_crash_is_survived_in_full(tmp_path: Path, name: str) -> None:
     kinds, found = Scenario(tmp_path, name).problems(**FULL)
     print(name, dict(kinds))

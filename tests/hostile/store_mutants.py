@@ -18,7 +18,17 @@ from typing import Any
 import numpy as np
 
 from datumaro_embed.errors import StoreError
-from datumaro_embed.records import AnnotationRecord, Categories, ItemKey, ItemRecord, Split, Status
+from datumaro_embed.records import (
+    AnnotationRecord,
+    CaptionRecord,
+    Categories,
+    ItemKey,
+    ItemRecord,
+    ObjectRecord,
+    ObjectStatus,
+    Split,
+    Status,
+)
 from datumaro_embed.store import EmbeddingStore, open_store
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # when it runs as a program
@@ -40,6 +50,10 @@ def write_sample(path: Path) -> None:
         AnnotationRecord("caption", text="a cat", attributes={"by": "me"}),
         AnnotationRecord("cuboid_3d", extra='{"position":[1,2,3]}'),
     )
+    objects = (
+        ObjectRecord(0, (1.0, 2.0, 3.0, 4.0), 12.0, annotations=(0,), vector=vectors[0]),
+        ObjectRecord(1, status=ObjectStatus.TOO_SMALL, annotations=(1,)),
+    )
     make = partial(begin, commit_rows=4) if path.suffix == "" else create_store
     with make(path, dim=16, run_fingerprint="f" * 64) as writer:
         for row, vector in enumerate(vectors[:10]):
@@ -55,6 +69,8 @@ def write_sample(path: Path) -> None:
                 content_sha256=rng.bytes(32),
                 attributes={"n": row},
                 annotations=annotations[: row % 6],
+                objects=objects[: min(row % 6, 2)],
+                captions=(CaptionRecord(3, vector),) if row % 6 > 3 else (),
             )
             writer.append(record, None if failed else vector)
         writer.set_categories(Categories(("cat", "dog"), {"label": {}}), vectors[10:])
@@ -68,7 +84,7 @@ def content(store: EmbeddingStore) -> list[Any]:
         store.run_fingerprint,
         store.uuid,
         [store.item(row) for row in range(len(store))],
-        store.embeddings().tobytes(),
+        *(store.table(name).embeddings().tobytes() for name in ("items", "objects", "captions")),
         store.categories,
         None if labels is None else labels.tobytes(),
         store.provenance,

@@ -55,7 +55,7 @@ def read_all(path: Path) -> list[Any]:
 def test_the_sample_is_sound(sample: Path) -> None:
     with open_store(sample) as store:
         assert store.verify() == []
-        assert len(content(store)) == 7
+        assert len(content(store)) == 9
 
 
 # Not ours -----------------------------------------------------------------------------------------
@@ -177,6 +177,34 @@ DECLARATIONS: dict[str, tuple[Callable[[h5py.File], None], str]] = {
         "meta/provenance",
     ),
     "a missing column": (lambda f: f.__delitem__("items/width"), "items/width.*missing"),
+    "an optional table without one of its columns": (
+        lambda f: f.__delitem__("objects/box"),
+        "objects/box.*missing",
+    ),
+    "an optional table without its checksums": (
+        lambda f: f.__delitem__("checksums/captions"),
+        "checksums/captions.*missing",
+    ),
+    "an optional table that belongs to no item": (
+        lambda f: f.__delitem__("items/objects_offsets"),
+        "items/objects_offsets.*missing",
+    ),
+    "nothing but an empty group of an optional table": (
+        lambda f: [f.__delitem__(f"objects/{name}") for name in [*f["objects"]]] and None,
+        "objects/vector.*missing",
+    ),
+    "vectors of two types": (
+        lambda f: put(f, "objects/vector", np.zeros(f["objects/vector"].shape, "<f4")),
+        "objects/vector.*type is not that of items/vector",
+    ),
+    "vectors of two lengths": (
+        lambda f: put(f, "captions/vector", np.zeros((len(f["captions/vector"]), 8), "<f2")),
+        r"captions/vector.*shape",
+    ),
+    "rows of objects": (
+        lambda f: put(f, "objects/label", np.zeros(1, "<i4")),
+        r"objects/label.*shape",
+    ),
     "unknown attribute": (_number("colour", 1), "colour"),
     "attribute missing": (lambda f: f.attrs.__delitem__("uuid"), "uuid.*missing"),
     "attribute of another kind": (_number("uuid", 3), "uuid.*not str"),
@@ -296,7 +324,11 @@ def test_bad_offsets(path: Path, name: str, index: int, value: int, why: str) ->
 
 
 @pytest.mark.parametrize(
-    "name", ["items/split", "items/status", "items/subset", "annotations/type"]
+    "name",
+    [
+        *("items/split", "items/status", "items/subset", "annotations/type"),
+        *("objects/status", "objects/shape"),
+    ],
 )
 def test_codes_out_of_range(path: Path, name: str) -> None:
     edit(path, _set(name, 0, 200))

@@ -30,6 +30,7 @@ from datumaro_embed.errors import (
 )
 from datumaro_embed.pipeline import EmbedOptions, embed_source
 from datumaro_embed.pipeline.progress import EmbedSummary
+from datumaro_embed.records import ItemKey, ItemRecord, ObjectRecord
 from datumaro_embed.store import Hdf5Stores
 from store_support import begin
 
@@ -45,6 +46,29 @@ def go(
         encoder=encoder or FakeEncoder(),
         backend=Hdf5Stores(QuickFiles()),
     )
+
+
+def test_segments_are_kept_up_to_the_object_that_changed(tmp_path: Path) -> None:
+    """An object's vector, and nothing else, differs in the second half of the store."""
+
+    def write(n_same: int) -> tuple[list[str], dict[str, bytes]]:
+        with begin(tmp_path / "s", dim=4, commit_rows=2) as run:
+            for number in range(8):
+                unit = np.eye(4, dtype=np.float32)[int(number >= n_same)]
+                child = ObjectRecord(vector=unit)
+                record = ItemRecord(ItemKey("", str(number)), objects=(child,))
+                run.append(record, np.eye(4, dtype=np.float32)[2], reused=True)
+            run.seal({})
+        with open_store(tmp_path / "s") as store:
+            assert store.verify() == []
+            return [Path(part.path).name for part in store.parts], content(store)
+
+    names, first = write(8)
+    assert write(8) == (names, first)
+    changed_names, changed = write(5)
+    assert changed_names[:2] == names[:2]
+    assert not {*changed_names[2:]} & {*names}
+    assert {path for path in first if first[path] != changed[path]} == {"objects/vector"}
 
 
 # Going on -----------------------------------------------------------------------------------------

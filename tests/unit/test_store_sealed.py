@@ -17,7 +17,14 @@ from datumaro_embed.errors import (
     StoreReadError,
     StoreReplacedError,
 )
-from datumaro_embed.records import AnnotationRecord, Categories, ItemKey, ItemRecord
+from datumaro_embed.records import (
+    AnnotationRecord,
+    CaptionRecord,
+    Categories,
+    ItemKey,
+    ItemRecord,
+    ObjectRecord,
+)
 from datumaro_embed.store import hdf5, open_store
 from datumaro_embed.store.schema import array_specs
 from store_support import create_store
@@ -29,7 +36,13 @@ def fill(path: Path, n_rows: int, dim: int = 512) -> None:
     with create_store(path, dim=dim) as writer:
         for row in range(n_rows):
             box = AnnotationRecord("bbox", coords=(float(row), 0.0, 1.0, 1.0))
-            writer.append(ItemRecord(ItemKey("", f"{row:06d}"), annotations=(box,)), vector)
+            record = ItemRecord(
+                ItemKey("", f"{row:06d}"),
+                annotations=(box,),
+                objects=(ObjectRecord(annotations=(0,), vector=vector),),
+                captions=(CaptionRecord(0, vector),),
+            )
+            writer.append(record, vector)
         writer.set_categories(Categories(("a",)), vector[None])
         writer.seal({"b": 1, "a": 2})
 

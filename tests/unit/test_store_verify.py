@@ -12,7 +12,16 @@ import numpy as np
 import pytest
 
 from datumaro_embed.errors import StoreCorruptError
-from datumaro_embed.records import AnnotationRecord, Categories, ItemKey, ItemRecord, Status
+from datumaro_embed.records import (
+    AnnotationRecord,
+    CaptionRecord,
+    Categories,
+    ItemKey,
+    ItemRecord,
+    ObjectRecord,
+    ObjectStatus,
+    Status,
+)
 from datumaro_embed.store import ArrayPart, EmbeddingStore, open_store
 from datumaro_embed.store.schema import array_specs
 from datumaro_embed.vectors import VectorKind
@@ -39,6 +48,11 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 error="gone" if failed else "",
                 content_sha256=bytes(range(32)),
                 annotations=(BOX, POINT) if number % 2 else (),
+                objects=(
+                    ObjectRecord(0, (1.0, 2.0, 3.0, 4.0), 12.0, annotations=(0,), vector=vector),
+                    ObjectRecord(status=ObjectStatus.NO_BOX, annotations=(1,)),
+                )[: 2 * (number % 2)],
+                captions=(CaptionRecord(1, vector),) if number % 2 else (),
             )
             run.append(record, None if failed else vector)
         run.set_categories(Categories(("cat",), {"label": {}}), vector[None])
@@ -84,6 +98,8 @@ def test_any_changed_value_is_found(path: Path, tmp_path: Path, array: str, elem
         ("items/width", 2049, "rows 2,048 to 2,049", [0, 1500]),
         ("items/path", -1, "rows 2,048 to 2,049", [0, 1500]),
         ("annotations/label", 100, "rows 0 to 1,023", [0, 1300]),
+        ("objects/box", 400, "rows 0 to 1,023", [0, 1300]),
+        ("captions/vector", -1, "rows 1,024 to 1,024", [0, 2048]),
     ],
 )
 def test_damage_is_located_to_a_block(
@@ -115,6 +131,11 @@ def in_memory(path: Path) -> tuple[EmbeddingStore, dict[str, Any]]:
         (lambda a: a["items/vector"].__setitem__((0, 0), np.nan), r"row 0 .*norm is nan"),
         (lambda a: a["items/id"].__setitem__(7, ord("0")), r"row 1 .*not above"),
         (lambda a: a["labels/vector"].__setitem__((0, 0), 0), r"label 0: .*norm"),
+        (lambda a: a["objects/vector"].__setitem__((2, 0), 0), r"train/0003#0.*norm is 0\.79"),
+        (lambda a: a["objects/vector"].__setitem__((1, 0), 1), r"train/0001#1.*should be 0"),
+        (lambda a: a["captions/vector"].__setitem__((1, 0), 0), r"train/0003#0.*norm"),
+        (lambda a: a["objects/annotations"].__setitem__(1, 2), r"train/0001#1.*annotation 2"),
+        (lambda a: a["captions/annotation"].__setitem__(1, 9), r"train/0003#0.*annotation 9"),
     ],
 )
 def test_what_a_writer_must_not_write_is_found_without_checksums(

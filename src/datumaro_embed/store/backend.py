@@ -70,12 +70,14 @@ class StoreWriter(ABC):
         Parameters
         ----------
         record : ItemRecord
-            Its key above (subset, id) of every row before; strings compare by code point.
+            Its key above (subset, id) of every row before; strings compare by code point. Either
+            all rows have `objects` (`captions`) or none has; each brings its vector, under the
+            same rules.
         vector : array of shape (dim,), float32, norm 1 within 1e-3; or None
             Of float16 for a float16 store, as read from another: within 4e-3. None exactly where
             the status is not OK: a zero vector is stored.
         reused : bool
-            The vector is one of `earlier`.
+            Every vector of the row is one of `earlier`.
 
         Raises
         ------

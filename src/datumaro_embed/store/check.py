@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import StoreCorruptError
 from ..parallel import usable_processors
+from ..records import ObjectKey
 from .codec import STORED_NORM_TOLERANCE, Array
 from .hdf5 import ArrayBlocks, Hdf5Part, crc32
 from .part import Part, StoredRows
@@ -53,7 +54,7 @@ def _problems(store: StoredRows) -> Iterator[str]:
             damaged = True
             yield line
     if not damaged:
-        for check in (_head, _order, _vectors):
+        for check in (_head, _order, _vectors, _references):
             yield from _caught(check, store)
 
 
@@ -268,8 +269,35 @@ def _vectors(store: StoredRows) -> Iterator[str]:
             spans, pool.map(lambda span: _bad_norms(store, *span), spans), strict=True
         ):
             for row, norm, wanted in found:
-                name = f"row {row} ({store.key(row)})" if table == "items" else f"{table} {row}"
+                name = _named(store, table, row)
                 yield f"{name}: the vector's norm is {norm:.6g} and should be {wanted:.0f}"
+
+
+def _named(store: StoredRows, table: str, row: int) -> str:
+    if table == "items":
+        return f"row {row} ({store.key(row)})"
+    item_row, number = store.owner(table, row)
+    return f"{table} row {row} ({ObjectKey(store.key(item_row), number)})"
+
+
+def _references(store: StoredRows) -> Iterator[str]:
+    """Compare the annotations that objects and captions name with those that their items have."""
+    n_annotations = store.lengths("items/annotations_offsets", 0, store.n_rows)
+    for table, path in (("objects", "objects/annotations"), ("captions", "captions/annotation")):
+        if not store.has_table(table):
+            continue
+        n_rows = store.count(table)
+        sizes = store.lengths(f"items/{table}_offsets", 0, store.n_rows).astype(np.int64)
+        limits = np.repeat(n_annotations, sizes)
+        rows = np.arange(n_rows)
+        if table == "objects":
+            rows = np.repeat(rows, store.lengths(f"{path}_offsets", 0, n_rows).astype(np.int64))
+        numbers = store.rows(path, 0, n_rows)
+        for at in np.flatnonzero(numbers >= limits[rows]).tolist():
+            yield (
+                f"{_named(store, table, rows[at])}: names annotation {numbers[at]} of "
+                f"{limits[rows[at]]}"
+            )
 
 
 def _bad_norms(

@@ -365,7 +365,7 @@ class Hdf5Run(StoreWriter):
         self._raise_failed_commit()
         self._builder.append(record, vector)
         self._began = self._clock() if self._began is None else self._began
-        if self._keep and vector is not None and not reused:
+        if self._keep and not reused and (vector is not None or _has_child_vectors(record)):
             self._demote()  # a new vector: this segment differs, and must be committed in its time
         if self._keep:
             if self._builder.n_rows == self._keep[0].n_rows:
@@ -550,6 +550,11 @@ class Hdf5Run(StoreWriter):
         self._opened.clear()
         self._pool.shutdown(wait=True)
         self._journal.leave()
+
+
+def _has_child_vectors(record: ItemRecord) -> bool:
+    children = (*(record.objects or ()), *(record.captions or ()))
+    return any(child.vector is not None for child in children)
 
 
 def is_part_of_store(path: Path) -> bool:

@@ -20,7 +20,19 @@ from ..errors import (
     StoreNotFoundError,
     UsageError,
 )
-from ..records import AnnotationRecord, Categories, ItemKey, ItemRecord, Split, Status
+from ..records import (
+    AnnotationRecord,
+    CaptionRecord,
+    Categories,
+    CropShape,
+    ItemKey,
+    ItemRecord,
+    ObjectKey,
+    ObjectRecord,
+    ObjectStatus,
+    Split,
+    Status,
+)
 from ..store import EmbeddingStore, StoreBackend, StoreWriter
 from ..store.schema import SCHEMA, array_specs
 from ..vectors import VectorKind, unit_rows
@@ -82,9 +94,9 @@ class StoreContract(ABC):
         """Make records that have a key and nothing else."""
         return [ItemRecord(ItemKey(subset, item_id)) for item_id in ids]
 
-    @staticmethod
-    def full() -> ItemRecord:
-        """Make a record that has a value in every field, as its annotations have."""
+    def full(self) -> ItemRecord:
+        """Make a record that has a value in every field, as its annotations and objects have."""
+        one, two = self.vectors(2, seed=9)
         return ItemRecord(
             key=ItemKey("train", "scene/7"),
             split=Split.TRAIN,
@@ -109,6 +121,20 @@ class StoreContract(ABC):
                 AnnotationRecord("points", coords=(1.0, 2.0, 3.0, 4.0), visibility=(0, 2)),
                 AnnotationRecord("cuboid_3d", extra='{"position":[1,2,3]}'),
             ),
+            objects=(
+                ObjectRecord(
+                    label=2,
+                    box=(0.1, -2.0, 1e300, 4.0),
+                    area=0.25,
+                    status=ObjectStatus.WHOLE_IMAGE,
+                    crop=(-1, 0, 2**31 - 1, 4),
+                    shape=CropShape.STRETCH,
+                    annotations=(0, 3),
+                    vector=one,
+                ),
+                ObjectRecord(status=ObjectStatus.CROWD, annotations=(1,)),
+            ),
+            captions=(CaptionRecord(2, two),),
         )
 
     # What is read is what was written -----------------------------------------------------------
@@ -118,6 +144,14 @@ class StoreContract(ABC):
             assert store.item(0) == self.full()
             assert (store.n_rows, len(store), store.n_annotations) == (1, 1, 5)
             assert store.verify() == []
+            for child in ("objects", "captions"):
+                stored, given = getattr(store.item(0), child), getattr(self.full(), child)
+                for found, expected in zip(stored, given, strict=True):
+                    assert (found.vector is None) == (expected.vector is None)
+                    if expected.vector is not None:
+                        np.testing.assert_array_equal(
+                            found.vector, expected.vector.astype(np.float16)
+                        )
 
     @pytest.mark.parametrize(
         "text",
@@ -213,11 +247,11 @@ class StoreContract(ABC):
     # Columns --------------------------------------------------------------------------------------
 
     def test_columns_follow_the_schema(self, path: Path) -> None:
-        records = [self.full(), *self.plain("a", "b", subset="val")]
-        sizes = {"items": 3, "annotations": 5, "labels": 0, "dim": self.DIM}
+        records = [self.full(), *self.with_children("a", "b", subset="val")]
+        sizes = {"items": 3, "annotations": 7, "objects": 4, "captions": 1, "dim": self.DIM}
         with self.sealed(path, records) as store:
             for spec in array_specs().values():
-                if spec.table not in ("items", "annotations"):
+                if spec.table not in sizes:
                     continue
                 array = store.column(spec.path)
                 expected = [_length(symbol, sizes) for symbol in spec.shape]
@@ -229,7 +263,8 @@ class StoreContract(ABC):
                 assert not array.flags.writeable, spec.path
 
     def test_named_columns(self, path: Path) -> None:
-        other = ItemRecord(ItemKey("val", "a"), split=Split.VAL, width=4, height=3)
+        other = ItemRecord(ItemKey("val", "a"), Split.VAL, width=4, height=3)
+        other = replace(other, objects=(), captions=())
         with self.sealed(path, [self.full(), other]) as store:
             assert store.subset_names == ("train", "val")
             assert store.subset_codes.tolist() == [0, 1]
@@ -247,6 +282,108 @@ class StoreContract(ABC):
             assert store.ann_z_orders.tolist() == [-1, 0, 0, 0, 0]
             assert store.ann_coords_offsets.tolist() == [0, 4, 4, 4, 8, 8]
             assert store.ann_coords[:2].tolist() == [0.1, -2.0]
+
+    # Objects and captions -------------------------------------------------------------------------
+
+    def with_children(self, *ids: str, subset: str = "train") -> list[ItemRecord]:
+        """Make records with a box each, as one object, and no caption."""
+        return [
+            replace(
+                record,
+                annotations=(AnnotationRecord("bbox", coords=(float(number), 0.0, 1.0, 2.0)),),
+                objects=(
+                    ObjectRecord(box=(float(number), 0.0, 1.0, 2.0), annotations=(0,), vector=v),
+                ),
+                captions=(),
+            )
+            for number, (record, v) in enumerate(
+                zip(self.plain(*ids, subset=subset), self.vectors(len(ids), seed=5), strict=True)
+            )
+        ]
+
+    def test_tables(self, path: Path) -> None:
+        labels = self.vectors(3, seed=7)
+        with self.create(path, dim=self.DIM) as writer:
+            for record in (self.full(), *self.with_children("x", "y", "z")):
+                writer.append(record, self.vectors(1)[0])
+            writer.set_categories(Categories(("cat", "dog", "ape")), labels)
+            writer.seal({})
+        with self.open(path) as store:
+            scene = ItemKey("train", "scene/7")
+            assert [store.has_table(name) for name in SCHEMA] == [True] * len(SCHEMA)
+            assert [len(store.table(n)) for n in ("items", "objects", "captions", "labels")] == [
+                *(4, 5, 1, 3)
+            ]
+            assert [store.items.key(3), store.labels.key(2)] == [ItemKey("train", "z"), "ape"]
+            keys = [store.objects.key(row) for row in range(5)]
+            assert keys[:3] == [
+                *(ObjectKey(scene, 0), ObjectKey(scene, 1), ObjectKey(ItemKey("train", "x"), 0))
+            ]
+            assert [store.objects.row(str(key)) for key in keys] == list(range(5))
+            assert store.captions.key(0) == ObjectKey(scene, 0)
+            assert [list(store.objects.of(row)) for row in range(4)] == [[0, 1], [2], [3], [4]]
+            assert [len(store.captions.of(row)) for row in range(4)] == [1, 0, 0, 0]
+            assert store.objects.item_rows.tolist() == [0, 0, 1, 2, 3]
+            assert store.objects.statuses.tolist() == [1, 5, 0, 0, 0]
+            assert store.objects.has_vector.tolist() == [True, False, True, True, True]
+            assert store.objects.labels.tolist() == [2, -1, -1, -1, -1]
+            assert store.objects.boxes[4].tolist() == [2.0, 0.0, 1.0, 2.0]
+            assert store.objects.areas.tolist() == [0.25, 0, 0, 0, 0]
+            assert store.objects.record(0) == self.full().objects[0]  # type: ignore[index]
+            given = self.vectors(3, seed=5).astype(np.float16)
+            np.testing.assert_array_equal(store.objects.embeddings([4, 2]), given[[2, 0]])
+            np.testing.assert_array_equal(store.objects.vectors[2:], given)
+            np.testing.assert_array_equal(store.labels.embeddings([1]), labels[[1]])
+            assert store.captions.texts == [store.captions.text(0)] == ["a “cat”\n\0on a mat"]
+            for table in (store.items, store.objects):
+                assert [table.labels_of(row) for row in range(2)] == [("ape",), ()]
+                assert np.flatnonzero(table.labelled([2])).tolist() == [0]
+            assert store.labels_of(0) == ("ape",)
+            for table in (store.items, store.objects, store.captions, store.labels):
+                with pytest.raises(IndexError):
+                    table.key(len(table))
+                assert table.to_arrow().num_rows == len(table)
+            with pytest.raises(ItemNotFoundError, match="has 2 objects.* no number 2"):
+                store.objects.row("train/scene/7#2")
+            with pytest.raises(ItemNotFoundError, match=r"is not SUBSET/ID#N, such as train/x#0\."):
+                store.objects.row("train/scene/7")
+
+    @pytest.mark.parametrize("child", ["objects", "captions"])
+    def test_tables_that_are_absent(self, path: Path, child: str) -> None:
+        with self.sealed(path, self.plain("a")) as store:
+            assert not store.has_table(child)
+            assert getattr(store.item(0), child) is None
+            for ask in (lambda: getattr(store, child), lambda: store.table(child)):
+                with pytest.raises(UsageError, match=f"has no {child}. Embed .* --{child}"):
+                    ask()
+            with pytest.raises(UsageError, match="Choose one of items, objects"):
+                store.table("boxes")
+
+    def test_tables_without_rows(self, path: Path) -> None:
+        records = [replace(record, objects=(), captions=()) for record in self.plain("a", "b")]
+        with self.sealed(path, records) as store:
+            assert [store.item(row) for row in range(2)] == records
+            for table in (store.objects, store.captions):
+                assert len(table) == len(table.of(1)) == len(table.item_rows) == 0
+                assert table.embeddings().shape == table.embeddings([]).shape == (0, self.DIM)
+                assert table.to_arrow().num_rows == 0
+            assert store.verify() == []
+
+    @pytest.mark.parametrize("child", ["objects", "captions"])
+    def test_either_all_items_have_a_table_or_none(self, path: Path, child: str) -> None:
+        without, *others = self.with_children("a", "b", "c")
+        without = replace(without, **{child: None})
+        vector = self.vectors(1)[0]
+        for wrong, right in ((without, others), (others[0], [without])):
+            with self.create(path, dim=self.DIM, restart=True) as writer:
+                writer.append(replace(wrong, key=ItemKey("train", "_")), vector)
+                for record in right:
+                    with pytest.raises(UsageError, match=f"Some items have {child} .*others"):
+                        writer.append(record, vector)
+                writer.append(replace(wrong, key=ItemKey("train", "d")), vector)
+                writer.seal({})
+            with self.open(path) as store:
+                assert [key.id for key in store.keys()] == ["_", "d"]
 
     def test_equal_records_give_equal_columns(self, path: Path) -> None:
         with (
@@ -396,18 +533,26 @@ class StoreContract(ABC):
             {"annotations": (AnnotationRecord("bbox", label=2**31),)},
             {"annotations": (AnnotationRecord("points", visibility=(256,)),)},
             {"annotations": (AnnotationRecord("bbox", attributes={"a": b""}),)},
+            {"objects": (ObjectRecord(),)},
+            {"objects": (ObjectRecord(status=ObjectStatus.CROWD, vector=np.array([1.0])),)},
+            {"objects": (ObjectRecord(vector=np.full(8, 0.36, np.float32)),)},
+            {"objects": (ObjectRecord(box=(1.0,), status=ObjectStatus.CROWD),)},
+            {"objects": (ObjectRecord(status=8, vector=None),)},  # type: ignore[arg-type]
+            {"objects": (ObjectRecord(annotations=(-1,), status=ObjectStatus.CROWD),)},
+            {"captions": (CaptionRecord(0),)},
+            {"captions": (CaptionRecord(-1, np.eye(8, dtype=np.float32)[0]),)},
         ],
         ids=lambda change: str(next(iter(change.items())))[:40],
     )
     def test_a_refused_row_changes_nothing(self, path: Path, change: dict[str, Any]) -> None:
         vector = self.vectors(1)[0]
-        key = ItemKey("train", "b")
+        key, (first, sound) = ItemKey("train", "b"), self.with_children("a", "b")
         with self.create(path, dim=self.DIM) as writer:
-            writer.append(self.plain("a")[0], vector)
-            with pytest.raises(UsageError) as caught:
-                writer.append(replace(ItemRecord(key), **change), vector)
+            writer.append(first, vector)
+            with pytest.raises(UsageError, match=r"^(?!.*Some items have)") as caught:
+                writer.append(replace(sound, **change), vector)
             assert caught.value.key == key  # type: ignore[attr-defined]
-            writer.append(ItemRecord(key), vector)
+            writer.append(sound, vector)
             writer.seal({})
         with self.open(path) as store:
             assert list(store.keys()) == [ItemKey("train", "a"), key]
