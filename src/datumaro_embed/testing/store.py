@@ -343,7 +343,7 @@ class StoreContract(ABC):
                 with pytest.raises(IndexError):
                     table.key(len(table))
                 assert table.to_arrow().num_rows == len(table)
-            with pytest.raises(ItemNotFoundError, match="has 2 objects.* no number 2"):
+            with pytest.raises(ItemNotFoundError, match=r"has 2 objects.* no number 2"):
                 store.objects.row("train/scene/7#2")
             with pytest.raises(ItemNotFoundError, match=r"is not SUBSET/ID#N, such as train/x#0\."):
                 store.objects.row("train/scene/7")
