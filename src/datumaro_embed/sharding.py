@@ -105,9 +105,7 @@ def key_hash(key: ItemKey) -> int:
     """
     subset, item_id = (text.encode("utf-8", "surrogatepass") for text in (key.subset, key.id))
     digest = hashlib.blake2b(len(subset).to_bytes(8, "little"), digest_size=8)
-    digest.update(subset)
-    digest.update(len(item_id).to_bytes(8, "little"))
-    digest.update(item_id)
+    digest.update(subset + len(item_id).to_bytes(8, "little") + item_id)
     return int.from_bytes(digest.digest(), "little")
 
 

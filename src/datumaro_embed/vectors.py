@@ -75,12 +75,8 @@ class VectorKind:
 
     def fits(self, other: VectorKind) -> bool:
         """Tell whether vectors of both may stand in one store; unknown settings fit any."""
-        known = self.settings and other.settings
-        return (
-            self.same_model(other)
-            and self.dtype == other.dtype
-            and (not known or self.settings == other.settings)
-        )
+        known = {self.settings, other.settings} - {""}
+        return self.same_model(other) and self.dtype == other.dtype and len(known) < 2
 
     def mismatch(self, place: object, wanted: VectorKind, remedy: str) -> ModelMismatchError:
         """Word the error for a place that has vectors of this kind where others are wanted."""

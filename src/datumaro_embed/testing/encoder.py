@@ -198,8 +198,7 @@ class ImageEncoderContract(ABC):
     def test_preprocess(self, encoder: ImageEncoder, size: tuple[int, int]) -> None:
         found = encoder.preprocess(Image.new("RGB", size, (10, 20, 30)))
         side = encoder.image_size_px
-        assert found.shape == (side, side, 3)
-        assert found.dtype == np.uint8
+        assert (found.shape, found.dtype) == ((side, side, 3), np.dtype(np.uint8))
         assert found.flags.c_contiguous
         assert (found == (10, 20, 30)).all()
 
