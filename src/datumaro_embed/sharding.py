@@ -75,10 +75,7 @@ class Shard:
     def describe(self, keys: Iterable[ItemKey]) -> dict[str, Any]:
         """Return what a part's provenance says, so that `merge` knows what belongs together.
 
-        Parameters
-        ----------
-        keys : iterable of ItemKey
-            Of the whole dataset, ascending.
+        `keys`: of the whole dataset, ascending.
         """
         digest, n_items = hashlib.sha256(), 0
         for key in keys:

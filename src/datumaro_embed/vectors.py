@@ -96,10 +96,8 @@ class VectorKind:
     def settings_of(provenance: Mapping[str, Any]) -> str:
         """Word the settings that change the bits of a vector.
 
-        Parameters
-        ----------
-        provenance : mapping
-            ``precision``, ``device``, ``decode`` and ``depth_range`` of an encoder and a run.
+        `provenance`: ``precision``, ``device``, ``decode`` and ``depth_range`` of an encoder and a
+        run.
         """
         precision, device = provenance.get("precision"), provenance.get("device")
         if not isinstance(precision, str) or not isinstance(device, str):
