@@ -14,12 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from ..errors import (
-    ItemNotFoundError,
-    ModelMismatchError,
-    StoreNotFoundError,
-    UsageError,
-)
+from ..errors import ItemNotFoundError, ModelMismatchError, StoreNotFoundError, UsageError
 from ..records import AnnotationRecord, Categories, ItemKey, ItemRecord, Split, Status
 from ..store import EmbeddingStore, StoreBackend, StoreWriter
 from ..store.schema import SCHEMA, array_specs
