@@ -306,7 +306,11 @@ def new_path(
                 new.mkdir()
             yield new
             for path in (*new.rglob("*"), new):
-                _sync(path, files)
+                if path.is_dir():
+                    files.fsync_directory(path)
+                    continue
+                with path.open("r+b") as file:
+                    files.fsync(file.fileno())
         _check_free(out, replace=replace, remedy=remedy)
         with write_errors(out):
             if out.is_dir():
@@ -318,17 +322,6 @@ def new_path(
 def _check_free(out: Path, *, replace: bool, remedy: str) -> None:
     if not (replace and out.is_dir()):
         check_output(out, remedy=remedy)
-
-
-def _sync(path: Path, files: FileSystem) -> None:
-    if path.is_dir():
-        files.fsync_directory(path)
-        return
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        files.fsync(descriptor)
-    finally:
-        files.close(descriptor)
 
 
 @contextmanager
@@ -409,7 +402,11 @@ def _write_file(path: Path, blocks: Iterable[Buffer], files: FileSystem) -> str:
                 if len(waiting) == _BLOCKS_TO_HASH:
                     waiting.popleft().result()
                 waiting.append(hasher.submit(digest.update, block))
-                _write_all(descriptor, block, files)
+                rest = memoryview(block).cast("B")
+                while rest:
+                    if (written := files.write(descriptor, rest)) <= 0:
+                        raise OSError(errno.EIO, "the system wrote no byte and gave no reason")
+                    rest = rest[written:]
             files.fsync(descriptor)
         for hashed in waiting:
             hashed.result()
@@ -419,15 +416,6 @@ def _write_file(path: Path, blocks: Iterable[Buffer], files: FileSystem) -> str:
         raise
     files.close(descriptor)
     return digest.hexdigest()
-
-
-def _write_all(descriptor: int, block: Buffer, files: FileSystem) -> None:
-    rest = memoryview(block).cast("B")
-    while rest:
-        written = files.write(descriptor, rest)
-        if written <= 0:
-            raise OSError(errno.EIO, "the system wrote no byte and gave no reason")
-        rest = rest[written:]
 
 
 def _joined(blocks: Iterable[Buffer]) -> Iterator[Buffer]:

@@ -105,11 +105,9 @@ class OpenedImage:
     def decode(self, *, least_side_px: int = 0) -> Image.Image:
         """Decode the pixels, once: upright, mode RGB, holding no file; raises `ImageProblem`.
 
-        Parameters
-        ----------
-        least_side_px : int
-            Where positive, a JPEG may come at 1/2, 1/4 or 1/8 of its size, the smallest whose sides
-            are both at least so long: several times faster, and not quite the same pixels.
+        `least_side_px`: where positive, a JPEG may come at 1/2, 1/4 or 1/8 of its size, the
+        smallest whose sides are both at least so long: several times faster, and not quite the same
+        pixels.
         """
         with quiet_pillow():
             try:

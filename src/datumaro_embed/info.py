@@ -21,7 +21,14 @@ def describe(store: EmbeddingStore) -> Iterator[str]:
     yield f"fingerprint  {store.run_fingerprint}"
     yield f"ran on       {provenance.get('device')}, {provenance.get('precision')}"
     yield f"embeddings   {store.n_rows} × {store.dim} {store.dtype}"
-    yield f"annotations  {store.n_annotations} of {counted(_count_objects(store), 'objects')}"
+    # Annotations of one item, group and label are one object.
+    no_objects = [n for n, name in enumerate(store.ann_type_names) if name in ("label", "caption")]
+    shown = ~np.isin(store.ann_types, no_objects)
+    grouped = shown & (store.ann_groups != 0)
+    together = (store.ann_rows, store.ann_groups, store.ann_labels.astype(np.int64))
+    keys = np.stack([values[grouped] for values in together])
+    n_objects = int(np.count_nonzero(shown & ~grouped) + np.unique(keys, axis=1).shape[1])
+    yield f"annotations  {store.n_annotations} of {counted(n_objects, 'objects')}"
     yield f"created      {provenance.get('created', 'unknown')}"
     codes = Counter(zip(store.subset_codes.tolist(), store.splits.tolist(), strict=True))
     for (code, split), count in sorted(codes.items()):
@@ -33,16 +40,6 @@ def describe(store: EmbeddingStore) -> Iterator[str]:
         name = names[label] if 0 <= label < len(names) else f"label {label}"
         name = name if label >= 0 else "(no label)"
         yield f"label        {name}: {count}"
-
-
-def _count_objects(store: EmbeddingStore) -> int:
-    """Count what is shown: annotations of one item, group and label are one object."""
-    no_objects = [n for n, name in enumerate(store.ann_type_names) if name in ("label", "caption")]
-    shown = ~np.isin(store.ann_types, no_objects)
-    grouped = shown & (store.ann_groups != 0)
-    together = (store.ann_rows, store.ann_groups, store.ann_labels.astype(np.int64))
-    keys = np.stack([values[grouped] for values in together])
-    return int(np.count_nonzero(shown & ~grouped) + np.unique(keys, axis=1).shape[1])
 
 
 def describe_items(store: EmbeddingStore, n_items: int) -> Iterator[str]:

@@ -116,7 +116,13 @@ def file_kind(data: bytes) -> FileKind | None:
             return kind
     if not data.strip(b"\0"):
         return _stand_in("nothing but zero bytes", _AGAIN)
-    text = _as_text(data)
+    head = data[:_HEAD_BYTES]
+    encoding = "utf-16" if head[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
+    text = head.decode(encoding, "replace").lower()
+    printable = sum(character.isprintable() or character.isspace() for character in text)
+    if printable < 0.95 * len(text) or text.count("\ufffd") > 1:
+        return None
+    text = re.sub(r"^(\s|<!--.*?-->|<\?.*?\?>)+", "", text, flags=re.DOTALL)
     return next((kind for start, kind in _TEXT if text and re.match(start, text)), None)
 
 
@@ -135,14 +141,3 @@ def _by_brand(data: bytes) -> FileKind:
     end = min(int.from_bytes(data[:4], "big"), _HEAD_BYTES)
     brands = {data[at : at + 4] for at in (8, *range(16, end, 4))}
     return next((kind for known, kind in _BRANDS if brands & known), _VIDEO)
-
-
-def _as_text(data: bytes) -> str:
-    """Return the beginning of a text in lower case; empty where it is none."""
-    head = data[:_HEAD_BYTES]
-    encoding = "utf-16" if head[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
-    text = head.decode(encoding, "replace").lower()
-    printable = sum(character.isprintable() or character.isspace() for character in text)
-    if printable < 0.95 * len(text) or text.count("\ufffd") > 1:
-        return ""
-    return re.sub(r"^(\s|<!--.*?-->|<\?.*?\?>)+", "", text, flags=re.DOTALL)

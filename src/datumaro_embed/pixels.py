@@ -59,12 +59,7 @@ def decode_file(
     Raises `ValueError`, `OSError`: damaged or cut data, or a mode that Pillow cannot convert (LAB
     without LittleCMS).
 
-    Parameters
-    ----------
-    orientation : int
-        EXIF, 1 to 8.
-    least_side_px : int
-        See `images.OpenedImage.decode`.
+    `orientation`: EXIF, 1 to 8; `least_side_px`: see `images.OpenedImage.decode`.
     """
     ending = ""
     if image.format in _JPEG and jpeg_has_no_end(data):

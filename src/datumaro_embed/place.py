@@ -80,7 +80,15 @@ class StorePlace:
         """
         self._check_name()
         if self.target.is_dir():
-            self._check_directory()
+            ours = is_store_directory(self.target) or all(
+                path.name in (LOCK_NAME, SEGMENT_FOLDER) or path.name.startswith(TEMPORARY_PREFIX)
+                for path in self.target.iterdir()
+            )
+            if not (self.keeps_segments and ours):
+                raise UsageError(
+                    f"'{self.target}' is a folder and not an embedding store. Name a file in it, "
+                    f"as {self.target / 'clip.h5'}, or a new folder."
+                )
         elif self.keeps_segments and is_hdf5_file(self.target):
             raise StoreExistsError(
                 f"'{self.target}' is a file, and the path ends like a folder's. Leave out the last "
@@ -111,17 +119,6 @@ class StorePlace:
             raise UsageError(
                 f"'{self.target}' ends in {suffix}. Name a file that ends in .h5 or .hdf5, or end "
                 f"the name with '{os.sep}' for a store directory."
-            )
-
-    def _check_directory(self) -> None:
-        ours = is_store_directory(self.target) or all(
-            path.name in (LOCK_NAME, SEGMENT_FOLDER) or path.name.startswith(TEMPORARY_PREFIX)
-            for path in self.target.iterdir()
-        )
-        if not (self.keeps_segments and ours):
-            raise UsageError(
-                f"'{self.target}' is a folder and not an embedding store. Name a file in it, as "
-                f"{self.target / 'clip.h5'}, or a new folder."
             )
 
 

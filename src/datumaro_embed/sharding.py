@@ -75,10 +75,7 @@ class Shard:
     def describe(self, keys: Iterable[ItemKey]) -> dict[str, Any]:
         """Return what a part's provenance says, so that `merge` knows what belongs together.
 
-        Parameters
-        ----------
-        keys : iterable of ItemKey
-            Of the whole dataset, ascending.
+        `keys`: of the whole dataset, ascending.
         """
         digest, n_items = hashlib.sha256(), 0
         for key in keys:
@@ -105,9 +102,7 @@ def key_hash(key: ItemKey) -> int:
     """
     subset, item_id = (text.encode("utf-8", "surrogatepass") for text in (key.subset, key.id))
     digest = hashlib.blake2b(len(subset).to_bytes(8, "little"), digest_size=8)
-    digest.update(subset)
-    digest.update(len(item_id).to_bytes(8, "little"))
-    digest.update(item_id)
+    digest.update(subset + len(item_id).to_bytes(8, "little") + item_id)
     return int.from_bytes(digest.digest(), "little")
 
 

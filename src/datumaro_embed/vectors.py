@@ -75,12 +75,8 @@ class VectorKind:
 
     def fits(self, other: VectorKind) -> bool:
         """Tell whether vectors of both may stand in one store; unknown settings fit any."""
-        known = self.settings and other.settings
-        return (
-            self.same_model(other)
-            and self.dtype == other.dtype
-            and (not known or self.settings == other.settings)
-        )
+        known = {self.settings, other.settings} - {""}
+        return self.same_model(other) and self.dtype == other.dtype and len(known) < 2
 
     def mismatch(self, place: object, wanted: VectorKind, remedy: str) -> ModelMismatchError:
         """Word the error for a place that has vectors of this kind where others are wanted."""
@@ -100,10 +96,8 @@ class VectorKind:
     def settings_of(provenance: Mapping[str, Any]) -> str:
         """Word the settings that change the bits of a vector.
 
-        Parameters
-        ----------
-        provenance : mapping
-            ``precision``, ``device``, ``decode`` and ``depth_range`` of an encoder and a run.
+        `provenance`: ``precision``, ``device``, ``decode`` and ``depth_range`` of an encoder and a
+        run.
         """
         precision, device = provenance.get("precision"), provenance.get("device")
         if not isinstance(precision, str) or not isinstance(device, str):

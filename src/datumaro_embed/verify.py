@@ -38,10 +38,7 @@ def compare_with_dataset(store: EmbeddingStore, source: SourceDataset) -> Iterat
 
 
 def _differences(
-    stored: ItemRecord,
-    found: ItemRecord,
-    stored_labels: Sequence[str],
-    found_labels: Sequence[str],
+    stored: ItemRecord, found: ItemRecord, stored_labels: Sequence[str], found_labels: Sequence[str]
 ) -> Iterator[str]:
     if stored.content_sha256 != found.content_sha256:
         yield "the image's bytes have changed"

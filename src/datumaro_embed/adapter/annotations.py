@@ -41,10 +41,7 @@ _ROUNDING_PX = 0.5  # files round coordinates, and some count pixels from 1
 def annotation_record(annotation: dm.Annotation, mask_orientation: int = 1) -> AnnotationRecord:
     """Convert one annotation; its coordinates stay as Datumaro has them.
 
-    Parameters
-    ----------
-    mask_orientation : int
-        EXIF orientation to turn a mask by; 1 leaves it.
+    `mask_orientation`: EXIF orientation to turn a mask by; 1 leaves it.
     """
     coords = _COORDS.get(type(annotation), lambda _: ())(annotation)
     label = getattr(annotation, "label", None)
@@ -116,10 +113,7 @@ def canonical_order(
 def geometry_notes(annotation: AnnotationRecord, width: int, height: int) -> Iterator[str]:
     """Yield what is wrong with the geometry of an annotation; mostly nothing.
 
-    Parameters
-    ----------
-    width, height : int
-        Of the upright image, pixels; 0 where unknown.
+    `width`, `height`: of the upright image, pixels; 0 where unknown.
     """
     coords = annotation.coords
     if annotation.rle and width and not annotation.rle.startswith(f'{{"size": [{height}, {width}]'):

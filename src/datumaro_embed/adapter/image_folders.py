@@ -107,9 +107,7 @@ def read_imagenet(path: Path, format_name: str, losses: Tally) -> Dataset:
             )
             items.append(item)
     return Dataset.from_iterable(
-        with_distinct_ids(items, losses),
-        categories={AnnotationType.label: labels},
-        ann_types=set(),
+        with_distinct_ids(items, losses), categories={AnnotationType.label: labels}, ann_types=set()
     )
 
 

@@ -153,7 +153,16 @@ def _read_by_datumaro(path: Path, format_name: str, losses: Tally) -> Dataset:
         if not isinstance(error.__cause__, RepeatedItemError):
             raise
         found = Tally()
-        dataset = _read_repeated(path, format_name, found)
+        # Two items have one id, as of a.jpg and a.png.
+        environment = Environment()
+        context = ImportContext(error_policy=_CountingPolicy(found))
+        extractors = [
+            environment.make_extractor(
+                source["format"], source["url"], **source.get("options", {}), ctx=context
+            )
+            for source in environment.make_importer(format_name)(str(path))
+        ]
+        dataset = _like(extractors[0], with_distinct_ids(chain(*extractors), found))
     if "voc" in format_name.split("_"):
         sound = without_damaged_masks(dataset, lost_masks)
         refused = refused_items(path, policy.refused)
@@ -164,20 +173,6 @@ def _read_by_datumaro(path: Path, format_name: str, losses: Tally) -> Dataset:
         found.add("mask files that cannot be read", os.path.relpath(mask, path))
     losses.update(found)
     return dataset
-
-
-def _read_repeated(path: Path, format_name: str, losses: Tally) -> Dataset:
-    """Import what Datumaro refuses, as two of its items have one id: ``a.jpg`` and ``a.png``."""
-    environment = Environment()
-    context = ImportContext(error_policy=_CountingPolicy(losses))
-    extractors = [
-        environment.make_extractor(
-            source["format"], source["url"], **source.get("options", {}), ctx=context
-        )
-        for source in environment.make_importer(format_name)(str(path))
-    ]
-    items = (item for extractor in extractors for item in extractor)
-    return _like(extractors[0], with_distinct_ids(items, losses))
 
 
 def _like(dataset: IDataset, items: list[DatasetItem]) -> Dataset:

@@ -52,10 +52,7 @@ def with_own_images(items: Iterable[DatasetItem], losses: Tally) -> Iterator[Dat
 def without_damaged_masks(dataset: Dataset, lost_masks: Collection[str]) -> Iterator[DatasetItem]:
     """Take from items the masks whose labels cannot be read or do not exist; Datumaro keeps both.
 
-    Parameters
-    ----------
-    lost_masks : collection of str
-        Paths of the masks that cannot be read.
+    `lost_masks`: paths of the masks that cannot be read.
     """
     damaged = {
         Path(*path.parts[path.parts.index(_CLASSES) + 1 :]).with_suffix("").as_posix()

@@ -38,11 +38,8 @@ class YoloImage(NamedTuple):
 def find_images(config: YoloConfig, fence: Fence, losses: Tally) -> list[YoloImage]:
     """Return every image of every split, and of image folders that are another subset.
 
-    Parameters
-    ----------
-    losses : Tally
-        Where is counted what the description names and the disk has not, and label files that no
-        item has, or several.
+    `losses`: where is counted what the description names and the disk has not, and label files that
+    no item has, or several.
     """
     finder = _Finder(config, fence, losses)
     images = [*finder.of_splits()]

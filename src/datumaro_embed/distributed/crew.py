@@ -162,7 +162,7 @@ class Crew:
         if self._losses[shard] > _MAX_LOSSES:
             raise ClusterError(
                 f"Workers were lost {self._losses[shard]} times over {shard or 'reading the data'} "
-                f"({error}). Look at the nodes' memory; the same command goes on.",
+                f"({error}). Look at the nodes' memory; the same command goes on."
             ) from error
         if shard is not None:
             self._queue.append((time.monotonic() + _AGAIN_S, shard))

@@ -56,6 +56,7 @@ def plan_changes(
     """
     check_action(action)
     known, used = set(keys), {*keys, *taken}
+    wanted = DUPLICATED if action == "separate" else ""  # subset of what does not stay
     changes: dict[ItemKey, Change] = {}
     for number, group in enumerate(groups, start=1):
         here = [key for key in group.keys if key in known]
@@ -63,9 +64,14 @@ def plan_changes(
             continue
         keep = _keep(group, here)
         for key in here:
-            change = _change(key, keep, number, action, used)
-            if change is not None:
-                changes[key] = change
+            stays = key == keep
+            if action == "tag":
+                own = {"duplicate_group": number} | ({} if stays else {"duplicate_of": str(keep)})
+                changes[key] = Change(key, number, keep, attributes=own)
+            elif action == "drop" and not stays:
+                changes[key] = Change(key, number, keep, dropped=True)
+            elif not stays and key.subset != (subset := wanted or keep.subset):
+                changes[key] = Change(_free(key, subset, used), number, keep)
     return changes
 
 
@@ -92,21 +98,6 @@ def _keep(group: DuplicateGroup, here: Sequence[ItemKey]) -> ItemKey:
         return group.keep
     splits = dict(zip(group.keys, group.splits, strict=True))
     return min(here, key=lambda key: (splits[key] is not splits[group.keep], key))
-
-
-def _change(
-    key: ItemKey, keep: ItemKey, number: int, action: str, used: set[ItemKey]
-) -> Change | None:
-    stays = key == keep
-    if action == "tag":
-        own = {} if stays else {"duplicate_of": str(keep)}
-        return Change(key, number, keep, attributes={"duplicate_group": number, **own})
-    if action == "drop":
-        return None if stays else Change(key, number, keep, dropped=True)
-    subset = DUPLICATED if action == "separate" else keep.subset
-    if stays or key.subset == subset:
-        return None
-    return Change(_free(key, subset, used), number, keep)
 
 
 def _free(key: ItemKey, subset: str, used: set[ItemKey]) -> ItemKey:

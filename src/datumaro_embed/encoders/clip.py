@@ -87,7 +87,6 @@ class ClipEncoder(OpenVinoImageEncoder, Encoder):
         return lengths
 
     def engines(self) -> Iterable[Engine]:
-        """See `OpenVinoImageEncoder.engines`."""
         return filter(None, (self._images, self._text_engine))
 
     def label_prompt(self, name: str) -> str:
@@ -95,7 +94,6 @@ class ClipEncoder(OpenVinoImageEncoder, Encoder):
         return self.manifest.prompt_template.replace("{}", " ".join(name.replace("_", " ").split()))
 
     def provenance(self) -> dict[str, Any]:
-        """See `ImageEncoder.provenance`."""
         return {**super().provenance(), "prompt_template": self.manifest.prompt_template}
 
     def _texts(self) -> Engine:

@@ -15,10 +15,7 @@ from .base import Encoder, Float32Array, UInt8Array
 class FakeEncoder(Encoder):
     """A vector is a seeded random projection of the pixels; texts go by their hash.
 
-    Parameters
-    ----------
-    seed : int
-        Another seed is another model, with another fingerprint.
+    `seed`: another seed is another model, with another fingerprint.
     """
 
     name = "fake"

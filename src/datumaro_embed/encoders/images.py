@@ -131,7 +131,6 @@ class OpenVinoImageEncoder(ImageEncoder):
         return preprocess(upright, self.manifest.image)
 
     def embed(self, batch: UInt8Array) -> Float32Array:
-        """See `ImageEncoder.embed`."""
         (rows,) = self.embed_pixels([batch])
         return rows
 

@@ -45,25 +45,21 @@ def pool_before_computing(model: Any) -> int:
         How many operations are computed for one token from now on.
     """
     n_shortened = 0
-    for pool in filter(_takes_one_token, model.get_ordered_ops()):
-        axis, token = _constant(pool, 2) % len(_shape(pool, 0)), _constant(pool, 1)
-        found = _shortened(model, pool, axis)
+    for pool in model.get_ordered_ops():
+        if pool.get_type_name() != "Gather" or not _is_static(pool):
+            continue
+        token, axis, shape = _constant(pool, 1), _constant(pool, 2), _shape(pool, 0)
+        is_scalar = token is not None and axis is not None and len(shape) == 3
+        if not is_scalar or pool.get_attributes()["batch_dims"] or axis % 3 != 1 or shape[1] < 2:
+            continue
+        found = _shortened(model, pool, 1)
         for one in found.values():
-            _shorten(one, token % _shape(pool, 0)[axis], found)
+            _shorten(one, token % shape[1], found)
         if found:
             pool.input(1).replace_source_output(_number(0))
             model.validate_nodes_and_infer_types()
         n_shortened += len(found)
     return n_shortened
-
-
-def _takes_one_token(node: Any) -> bool:
-    if node.get_type_name() != "Gather" or not _is_static(node):
-        return False
-    token, axis, shape = _constant(node, 1), _constant(node, 2), _shape(node, 0)
-    if token is None or axis is None or len(shape) != 3 or node.get_attributes()["batch_dims"]:
-        return False
-    return axis % 3 == 1 and shape[1] > 1
 
 
 def _shortened(model: Any, pool: Any, axis: int) -> dict[str, _Shortened]:

@@ -28,15 +28,18 @@ _ROWS = 16  # turned at a time
 _STRIP_BYTES = 8 << 20  # of a larger image are looked at at a time
 
 _Words = npt.NDArray[np.uint32]
+_Bytes = npt.NDArray[np.uint8]
+_Ints = npt.NDArray[np.int64]
+_Weights = npt.NDArray[np.int32]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class _Taps(NamedTuple):
     """Output i is made of ``n_taps[i]`` inputs from ``first[i]`` on, with ``weights[i]``."""
 
-    first: npt.NDArray[np.int64]
-    n_taps: npt.NDArray[np.int64]
-    weights: npt.NDArray[np.int32]
+    first: _Ints
+    n_taps: _Ints
+    weights: _Weights
 
 
 def resize_and_crop(
@@ -44,7 +47,7 @@ def resize_and_crop(
     size: tuple[int, int],
     box: tuple[int, int, int, int],
     resample: Image.Resampling,
-) -> npt.NDArray[np.uint8]:
+) -> _Bytes:
     """Return the pixels of ``image.resize(size, resample).crop(box)``.
 
     Parameters
@@ -121,13 +124,7 @@ def _inlined(function: _Function) -> _Function:
 
 @_compiled("void(int64, int64, int64, int64, int64[::1], int64[::1], int32[:, ::1])")
 def _fill(
-    n_in: int,
-    n_out: int,
-    start: int,
-    support: int,
-    first: npt.NDArray[np.int64],
-    n_taps: npt.NDArray[np.int64],
-    weights: npt.NDArray[np.int32],
+    n_in: int, n_out: int, start: int, support: int, first: _Ints, n_taps: _Ints, weights: _Weights
 ) -> None:
     """Fill in taps, in the order of Pillow's own sums: its `precompute_coeffs`."""
     scale = n_in / n_out
@@ -157,12 +154,7 @@ def _fill(
 
 @_inlined
 def _weigh(
-    rows: npt.NDArray[np.uint8],
-    first: int,
-    n_taps: int,
-    weights: npt.NDArray[np.int32],
-    n: int,
-    sums: npt.NDArray[np.int32],
+    rows: _Bytes, first: int, n_taps: int, weights: _Weights, n: int, sums: _Weights
 ) -> None:
     """Add up rows from `first` on, each times its weight: three at a time, as sums are memory."""
     for j in range(n):
@@ -180,7 +172,7 @@ def _weigh(
 
 
 @_inlined
-def _to_bytes(n: int, sums: npt.NDArray[np.int32], out: npt.NDArray[np.uint8]) -> None:
+def _to_bytes(n: int, sums: _Weights, out: _Bytes) -> None:
     for j in range(n):
         out[j] = min(max(sums[j] >> _BITS, 0), 255)
 
@@ -189,11 +181,7 @@ def _to_bytes(n: int, sums: npt.NDArray[np.int32], out: npt.NDArray[np.uint8]) -
     "void(Array(uint32, 2, 'C', True), int64[::1], int64[::1], int32[:, ::1], uint32[:, ::1])"
 )
 def _resize_across(
-    image: _Words,
-    first: npt.NDArray[np.int64],
-    n_taps: npt.NDArray[np.int64],
-    weights: npt.NDArray[np.int32],
-    out: _Words,
+    image: _Words, first: _Ints, n_taps: _Ints, weights: _Weights, out: _Words
 ) -> None:
     start, stop = first[0], first[-1] + n_taps[-1]
     turned = np.zeros((stop - start, _ROWS), np.uint32)
@@ -213,11 +201,7 @@ def _resize_across(
 
 @_compiled("void(uint8[:, ::1], int64[::1], int64[::1], int32[:, ::1], uint8[:, ::1])")
 def _resize_down(
-    image: npt.NDArray[np.uint8],
-    first: npt.NDArray[np.int64],
-    n_taps: npt.NDArray[np.int64],
-    weights: npt.NDArray[np.int32],
-    out: npt.NDArray[np.uint8],
+    image: _Bytes, first: _Ints, n_taps: _Ints, weights: _Weights, out: _Bytes
 ) -> None:
     n = image.shape[1]
     sums, pixels = np.empty(n, np.int32), np.empty(n, np.uint8)

@@ -15,12 +15,7 @@ from typing import Any
 import openvino as ov
 from openvino.preprocess import PrePostProcessor
 
-from ..errors import (
-    DatumaroEmbedError,
-    DeviceNotFoundError,
-    ModelInvalidError,
-    UsageError,
-)
+from ..errors import DatumaroEmbedError, DeviceNotFoundError, ModelInvalidError, UsageError
 from ..files import workspace
 from ..models import ImageSpec, openvino_core, sha256_file, user_cache_dir
 from .pooling import pool_before_computing

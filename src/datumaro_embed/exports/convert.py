@@ -36,7 +36,6 @@ class ConvertSummary:
     skipped: dict[str, int]
 
     def lines(self) -> list[str]:
-        """Say it in plain text."""
         return [
             f"{counted(self.n_items, 'items')} in {self.out}",
             *(f"  not expressible in COCO, left out: {n} {k}" for k, n in self.skipped.items()),

@@ -41,7 +41,6 @@ class ImportSummary:
     dtype: str
 
     def lines(self) -> list[str]:
-        """Say it in plain text."""
         shape = f"{self.n_items} × {self.dim} {self.dtype}"
         return [f"{counted(self.n_items, 'items')} in {self.store} ({shape})"]
 

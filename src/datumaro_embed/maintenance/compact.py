@@ -29,7 +29,6 @@ class CompactSummary:
     n_after: int
 
     def lines(self) -> list[str]:
-        """Say it in plain text."""
         return [f"{counted(self.n_before, 'segments')} before, {self.n_after} now"]
 
 

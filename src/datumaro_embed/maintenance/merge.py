@@ -40,7 +40,6 @@ class MergeSummary:
     n_dropped: int
 
     def lines(self) -> list[str]:
-        """Say it in plain text."""
         dropped = f", {counted(self.n_dropped, 'duplicates')} left out" if self.n_dropped else ""
         return [f"{counted(self.n_items, 'rows')} in {self.store}{dropped}"]
 

@@ -52,7 +52,6 @@ class RepairSummary:
     left_out: Sequence[str]
 
     def lines(self) -> list[str]:
-        """Say it in plain text."""
         lost = f", {self.n_lost} lost with their names" if self.n_lost else ""
         if self.n_marked or self.n_lost or self.left_out:
             outlook = f"`datumaro-embed embed DATASET --store {self.store}` embeds what is missing."

@@ -198,11 +198,8 @@ def image_spec(config: Mapping[str, Any], family: str) -> ImageSpec:
 def open_clip_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Say OpenCLIP's preprocessing as a ``preprocessor_config.json``.
 
-    Parameters
-    ----------
-    config : mapping
-        ``size`` (a number, or height and width), ``mean``, ``std``, ``interpolation`` and
-        ``resize_mode``.
+    `config`: ``size`` (a number, or height and width), ``mean``, ``std``, ``interpolation`` and
+    ``resize_mode``.
     """
     mode, interpolation = config["resize_mode"], config["interpolation"]
     if mode not in ("shortest", "squash") or interpolation not in ("bicubic", "bilinear"):

@@ -58,12 +58,9 @@ def run_f32(graph: Any, arrays: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[n
 
 def input_shapes(size_px: int, context_length: int) -> dict[str, tuple[int, ...]]:
     """Return the shapes of every input that an encoder may have, for `cut_out`."""
-    tokens = (-1, context_length)
-    return {
-        "pixel_values": (-1, 3, size_px, size_px),
-        "input_ids": tokens,
-        "attention_mask": tokens,
-    }
+    pixels = (-1, 3, size_px, size_px)
+    tokens = dict.fromkeys(("input_ids", "attention_mask"), (-1, context_length))
+    return {"pixel_values": pixels, **tokens}
 
 
 def cut_out(

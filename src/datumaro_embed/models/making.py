@@ -85,10 +85,7 @@ def need_extra(doing: str, extra: str, *packages: str) -> None:
 def write_model(folder: Path, made: Encoders, *, precision: str, **facts: Any) -> None:
     """Write a model directory; its ``tokenizer.json`` is there already.
 
-    Parameters
-    ----------
-    facts : str
-        `name`, `source`, `revision`, `licence` and `prompt_template` of the `ModelManifest`.
+    `facts`: `name`, `source`, `revision`, `licence` and `prompt_template` of the `ModelManifest`.
     """
     for half, name in ((made.images, "image_encoder.xml"), (made.texts, "text_encoder.xml")):
         save_graph(half.graph, folder / name, compress_to_fp16=precision == "fp16")

@@ -227,10 +227,8 @@ def load_manifest(model_dir: Path, *, verify_hashes: bool = True) -> ModelManife
     Raises `ModelInvalidError`: naming the file that is missing, damaged, or of a format not known
     here.
 
-    Parameters
-    ----------
-    verify_hashes : bool
-        Hash every file (about 1 s per 2 GB); without it only their presence is checked.
+    `verify_hashes`: hash every file (about 1 s per 2 GB); without it only their presence is
+    checked.
     """
     path = model_dir / MANIFEST_NAME
     try:

@@ -73,11 +73,9 @@ def resolve_model(name_or_dir: str | Path) -> Path:
     Raises `ModelNotFoundError`, `ModelInvalidError`: nothing of that name; or the path exists but
     holds no ``model.json``.
 
-    Parameters
-    ----------
-    name_or_dir : str or Path
-        A model directory, or a name that is looked for in the folders of `$DATUMARO_EMBED_MODELS`,
-        in the user's cache and among the packaged models (``demo``), in that order.
+    `name_or_dir`: a model directory, or a name that is looked for in the folders of
+    `$DATUMARO_EMBED_MODELS`, in the user's cache and among the packaged models (``demo``), in that
+    order.
     """
     text = os.fspath(name_or_dir)
     path = Path(os.path.expanduser(text))

@@ -30,12 +30,7 @@ _PAD_LEFT = {SIGLIP2, "GemmaTokenizer"}  # unless a file says otherwise
 class TextTokenizer:
     """Tokenizer of a fixed context length; thread-safe once made.
 
-    Parameters
-    ----------
-    path : Path
-        Of ``tokenizer.json``.
-    read : callable
-        Gives the file's bytes.
+    `path`: of ``tokenizer.json``; `read`: gives the file's bytes.
     """
 
     def __init__(

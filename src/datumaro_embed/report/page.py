@@ -82,7 +82,6 @@ class ReportSummary:
     n_bytes: int
 
     def lines(self) -> list[str]:
-        """Format as plain text."""
         return [
             f"{counted(self.n_items, 'items')} in {self.out}: {counted(self.n_points, 'points')}, "
             f"{counted(self.n_thumbnails, 'thumbnails')}, {self.n_bytes / _MEBIBYTE:.1f} MB"

@@ -16,10 +16,7 @@ from .filters import matching_rows
 
 
 def build_index(
-    store: EmbeddingStore | str | os.PathLike[str],
-    *,
-    rebuild: bool = False,
-    progress: bool = False,
+    store: EmbeddingStore | str | os.PathLike[str], *, rebuild: bool = False, progress: bool = False
 ) -> str:
     """Write an approximate index beside a store; return one line that says what was done.
 

@@ -55,7 +55,16 @@ class QueryEmbedder:
     def __call__(self, query: QueryInput) -> npt.NDArray[Any]:
         vector: npt.NDArray[Any]
         if isinstance(query, ItemKey):
-            (vector,) = self._of_item(query)
+            row = self._store.row(query)
+            status = Status(int(self._store.statuses[row]))
+            if status is not Status.OK:
+                raise ItemFailedError(
+                    f"{query} has no vector ({status.name.lower()}: {self._store.error(row)}). "
+                    "Query with another item.",
+                    key=query,
+                    status=status,
+                )
+            (vector,) = self._store.embeddings([row])
         elif isinstance(query, str):
             if not query.strip():
                 raise UsageError("A query is empty. Type what to search for.")
@@ -85,18 +94,6 @@ class QueryEmbedder:
                 f"Give a vector of length {self._store.dim}."
             )
         return vector
-
-    def _of_item(self, key: ItemKey) -> npt.NDArray[Any]:
-        row = self._store.row(key)
-        status = Status(int(self._store.statuses[row]))
-        if status is not Status.OK:
-            raise ItemFailedError(
-                f"{key} has no vector ({status.name.lower()}: {self._store.item(row).error}). "
-                "Query with another item.",
-                key=key,
-                status=status,
-            )
-        return self._store.embeddings([row])
 
     def _of_file(self, path: Path) -> npt.NDArray[Any]:
         if not path.is_file():

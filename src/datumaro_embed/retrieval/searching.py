@@ -97,11 +97,7 @@ def search_request(
     Raises `UsageError`: no query, an empty one, a k below 1, or an item that is not SUBSET/ID.
     """
     queries, minus = _listed(queries), _listed(minus)
-    plus: list[QueryInput] = [
-        *queries,
-        *map(Path, _listed(image)),
-        *map(_item_key, _listed(item)),
-    ]
+    plus: list[QueryInput] = [*queries, *map(Path, _listed(image)), *map(_item_key, _listed(item))]
     if not plus:
         raise UsageError("There is no query. Give a text, an ``image`` or an ``item``.")
     if any(isinstance(query, str) and not query.strip() for query in [*queries, *minus]):
@@ -219,11 +215,7 @@ def run_search(
 
 
 def search_vectors(
-    store: EmbeddingStore,
-    vectors: npt.ArrayLike,
-    *,
-    k: int = DEFAULT_K,
-    filters: Filters = ALL,
+    store: EmbeddingStore, vectors: npt.ArrayLike, *, k: int = DEFAULT_K, filters: Filters = ALL
 ) -> list[list[Hit]]:
     """Find the items nearest to each of many vectors, exactly, in one pass over the store.
 

@@ -43,10 +43,13 @@ def likely_pairs(
     bar = tqdm(total=n_cells, desc="Comparing", unit="cell", disable=None if progress else True)
 
     def tiles() -> Iterator[Tile]:
-        for members, visitors in _cells(visited, n_cells):
-            for columns in _cut(members):
+        order = np.argsort(visited.reshape(-1), kind="stable")
+        ends = np.searchsorted(visited.reshape(-1)[order], np.arange(n_cells + 1))
+        for start, end in pairwise(ends.tolist()):
+            places, rank = np.divmod(order[start:end], visited.shape[1])  # members are of rank 0
+            for columns in _cut(places[rank == 0]):
                 packed = codes.pack(columns)
-                yield from ((some, columns, packed) for some in _cut(visitors))
+                yield from ((some, columns, packed) for some in _cut(places))
             bar.update()
 
     with bar:
@@ -70,16 +73,6 @@ def _visited_cells(codes: RowCodes, n: int) -> IntArray:
     blocks = map_ahead(nearest, range(0, n, _BLOCK_ROWS), workers=workers, ahead=workers + 1)
     empty = np.zeros((0, count), dtype=np.int32)
     return np.concatenate([empty, *(block.astype(np.int32) for block in blocks)])
-
-
-def _cells(visited: IntArray, n_cells: int) -> Iterator[tuple[IntArray, IntArray]]:
-    """Yield for each cell the places of its members, and of members and visitors."""
-    count = visited.shape[1]
-    order = np.argsort(visited.reshape(-1), kind="stable")
-    ends = np.searchsorted(visited.reshape(-1)[order], np.arange(n_cells + 1))
-    for start, end in pairwise(ends.tolist()):
-        places, rank = np.divmod(order[start:end], count)
-        yield places[rank == 0], places
 
 
 def _cut(places: IntArray) -> Iterator[IntArray]:

@@ -16,10 +16,10 @@ import pytest
 from PIL import Image
 
 from ..encoders import Encoder, ImageEncoder, ImageInput, texts_of
-from ..errors import (
-    ItemFailedError,
-    UsageError,
-)
+from ..errors import ItemFailedError, UsageError
+
+Pixels = npt.NDArray[np.uint8]
+Vectors = npt.NDArray[np.float32]
 
 
 class ImageEncoderContract(ABC):
@@ -47,7 +47,7 @@ class ImageEncoderContract(ABC):
         return cls._made
 
     @pytest.fixture
-    def pixels(self, encoder: ImageEncoder) -> npt.NDArray[np.uint8]:
+    def pixels(self, encoder: ImageEncoder) -> Pixels:
         """Draw pixels of eleven images: two batches and three."""
         side = encoder.image_size_px
         rng = np.random.default_rng(0)
@@ -56,13 +56,11 @@ class ImageEncoderContract(ABC):
     # Helpers ---------------------------------------------------------------------------------
 
     @staticmethod
-    def batches(pixels: npt.NDArray[np.uint8], size: int) -> Iterator[npt.NDArray[np.uint8]]:
+    def batches(pixels: Pixels, size: int) -> Iterator[Pixels]:
         """Cut pixels into batches of `size`, the last one shorter."""
         return (pixels[i : i + size] for i in range(0, len(pixels), size))
 
-    def embedded(
-        self, encoder: ImageEncoder, pixels: npt.NDArray[np.uint8], size: int = 4
-    ) -> npt.NDArray[np.float32]:
+    def embedded(self, encoder: ImageEncoder, pixels: Pixels, size: int = 4) -> Vectors:
         """Embed pixels in batches of `size`."""
         return np.concatenate(list(encoder.embed_pixels(self.batches(pixels, size))))
 
@@ -77,16 +75,14 @@ class ImageEncoderContract(ABC):
         assert len(bytes.fromhex(encoder.fingerprint)) == 32
         assert self.make(2).fingerprint == encoder.fingerprint
 
-    def test_rows_are_unit_float32(
-        self, encoder: ImageEncoder, pixels: npt.NDArray[np.uint8]
-    ) -> None:
+    def test_rows_are_unit_float32(self, encoder: ImageEncoder, pixels: Pixels) -> None:
         for rows in (self.embedded(encoder, pixels), encoder.embed(pixels[:3])):
             assert rows.dtype == np.float32
             assert rows.shape[1] == encoder.dim
             np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
 
     def test_one_result_for_each_batch_in_order(
-        self, encoder: ImageEncoder, pixels: npt.NDArray[np.uint8]
+        self, encoder: ImageEncoder, pixels: Pixels
     ) -> None:
         found = list(encoder.embed_pixels(self.batches(pixels, 4)))
         assert [len(rows) for rows in found] == [4, 4, 3]
@@ -94,7 +90,7 @@ class ImageEncoderContract(ABC):
         np.testing.assert_array_equal(np.concatenate(found), np.concatenate(alone))
 
     def test_a_vector_does_not_depend_on_its_neighbours(
-        self, encoder: ImageEncoder, pixels: npt.NDArray[np.uint8]
+        self, encoder: ImageEncoder, pixels: Pixels
     ) -> None:
         expected = self.embedded(encoder, pixels)
         order = np.random.default_rng(1).permutation(len(pixels))
@@ -103,16 +99,14 @@ class ImageEncoderContract(ABC):
             np.testing.assert_array_equal(self.embedded(encoder, pixels, size), expected)
 
     def test_different_pixels_give_different_vectors(
-        self, encoder: ImageEncoder, pixels: npt.NDArray[np.uint8]
+        self, encoder: ImageEncoder, pixels: Pixels
     ) -> None:
         assert len(np.unique(self.embedded(encoder, pixels), axis=0)) == len(pixels)
 
-    def test_batches_are_taken_lazily(
-        self, encoder: ImageEncoder, pixels: npt.NDArray[np.uint8]
-    ) -> None:
+    def test_batches_are_taken_lazily(self, encoder: ImageEncoder, pixels: Pixels) -> None:
         taken = 0
 
-        def endless() -> Iterator[npt.NDArray[np.uint8]]:
+        def endless() -> Iterator[Pixels]:
             nonlocal taken
             while True:
                 taken += 1
@@ -130,12 +124,12 @@ class ImageEncoderContract(ABC):
         np.testing.assert_array_equal(self.embedded(encoder, pixels[:4]), expected)
 
     def test_a_batch_may_be_written_over_once_it_was_answered(
-        self, encoder: ImageEncoder, pixels: npt.NDArray[np.uint8]
+        self, encoder: ImageEncoder, pixels: Pixels
     ) -> None:
         expected = self.embedded(encoder, pixels)
-        given: list[npt.NDArray[np.uint8]] = []
+        given: list[Pixels] = []
 
-        def batches() -> Iterator[npt.NDArray[np.uint8]]:
+        def batches() -> Iterator[Pixels]:
             for batch in self.batches(pixels, 4):
                 given.append(batch.copy())
                 yield given[-1]
@@ -153,7 +147,7 @@ class ImageEncoderContract(ABC):
         assert rows.dtype == np.float32
 
     def test_a_session_answers_in_order_however_it_is_asked(
-        self, encoder: ImageEncoder, pixels: npt.NDArray[np.uint8]
+        self, encoder: ImageEncoder, pixels: Pixels
     ) -> None:
         expected = self.embedded(encoder, pixels)
         for finished_first in (False, True):
@@ -168,7 +162,7 @@ class ImageEncoderContract(ABC):
 
     @pytest.mark.parametrize("change", ["empty", "too many", "float", "side", "no batch", "grey"])
     def test_batches_that_are_refused(
-        self, encoder: ImageEncoder, pixels: npt.NDArray[np.uint8], change: str
+        self, encoder: ImageEncoder, pixels: Pixels, change: str
     ) -> None:
         batch: Any = {
             "empty": pixels[:0],
@@ -182,9 +176,9 @@ class ImageEncoderContract(ABC):
             list(encoder.embed_pixels([batch]))
 
     def test_an_error_of_the_source_comes_through(
-        self, encoder: ImageEncoder, pixels: npt.NDArray[np.uint8]
+        self, encoder: ImageEncoder, pixels: Pixels
     ) -> None:
-        def broken() -> Iterator[npt.NDArray[np.uint8]]:
+        def broken() -> Iterator[Pixels]:
             yield pixels[:4]
             raise KeyError("mine")
 
@@ -198,8 +192,7 @@ class ImageEncoderContract(ABC):
     def test_preprocess(self, encoder: ImageEncoder, size: tuple[int, int]) -> None:
         found = encoder.preprocess(Image.new("RGB", size, (10, 20, 30)))
         side = encoder.image_size_px
-        assert found.shape == (side, side, 3)
-        assert found.dtype == np.uint8
+        assert (found.shape, found.dtype) == ((side, side, 3), np.dtype(np.uint8))
         assert found.flags.c_contiguous
         assert (found == (10, 20, 30)).all()
 
@@ -220,9 +213,7 @@ class ImageEncoderContract(ABC):
         with pytest.raises(ItemFailedError, match="Image 1 cannot be embedded"):
             encoder.embed_images(images)
 
-    def test_threads_get_the_same_vectors(
-        self, encoder: ImageEncoder, pixels: npt.NDArray[np.uint8]
-    ) -> None:
+    def test_threads_get_the_same_vectors(self, encoder: ImageEncoder, pixels: Pixels) -> None:
         expected = self.embedded(encoder, pixels)
         with ThreadPoolExecutor(4) as pool:
             found = list(pool.map(lambda _: self.embedded(encoder, pixels), range(8)))

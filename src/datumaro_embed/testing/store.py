@@ -241,8 +241,7 @@ class StoreContract(ABC):
             assert store.path == str(path)
             assert store.run_fingerprint == "f" * 64
             assert store.format_version == 2
-            assert len(store.uuid) == 32
-            assert int(store.uuid, 16) >= 0
+            assert len(bytes.fromhex(store.uuid)) == 16
 
     # Columns --------------------------------------------------------------------------------------
 
