@@ -44,7 +44,7 @@ def fresh_items(store: EmbeddingStore, dataset: IDataset, *, skip_stale: bool) -
     -----
     Reads the whole store, and reads and hashes every image file in threads; decodes none.
     """
-    refuse_damage(store, "Embed the dataset again, which computes what is damaged.")
+    refuse_damage(store, "Embed the dataset again to replace the damaged rows.")
     source = SourceDataset(dataset, follow_symlinks=True)
     stale, fresh = Tally(), set()
     for key, reason in _checked(store, source):
@@ -63,7 +63,7 @@ def fresh_items(store: EmbeddingStore, dataset: IDataset, *, skip_stale: bool) -
             n_stale=stale.total,
         )
     differ = (
-        f"{stale.total:,} of {counted(len(source), 'items')} are not those in the store "
+        f"{stale.total:,} of {counted(len(source), 'items')} do not match the store "
         f"'{name}': {found}."
     )
     if not skip_stale:
@@ -81,10 +81,10 @@ def _checked(store: EmbeddingStore, source: SourceDataset) -> Iterator[tuple[Ite
     workers = usable_processors()
     for record in map_ahead(read_item_info, source, workers=workers, ahead=4 * workers):
         if record.key not in store:
-            yield record.key, "items that the store does not know"
+            yield record.key, "items that are not in the store"
             continue
         row = store.row(record.key)
         embedded = store.content_sha256[row].tobytes()
         # An item that failed has no vector, and nothing is done by it.
         differs = embedded != record.content_sha256 and store.statuses[row] == Status.OK
-        yield record.key, "images whose bytes have changed since" if differs else ""
+        yield record.key, "images whose bytes have changed since embedding" if differs else ""

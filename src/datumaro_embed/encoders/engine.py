@@ -433,7 +433,7 @@ def _result(busy: _Busy) -> Rows:
 def _check_finite(rows: Rows) -> None:
     if not np.isfinite(rows).all():
         raise InferenceError(
-            "The model gave values that are not finite. Try `--precision f32`, "
+            "The model returned values that are not finite. Try `--precision f32`, "
             "or make the model directory again."
         )
 
