@@ -75,8 +75,8 @@ class DepthRange:
             window = cls("window")
         if not (math.isfinite(window.high - window.low) and window.low < window.high):
             raise UsageError(
-                "--depth-range must be auto, full or two finite numbers LOW:HIGH with LOW < HIGH, "
-                f"such as 0:4095, not {text!r}."
+                "``depth_range`` must be auto, full or two finite numbers LOW:HIGH with LOW < "
+                f"HIGH, such as 0:4095, not {text!r}."
             )
         return window
 
@@ -115,7 +115,7 @@ class DepthRange:
         if samples.dtype == np.uint8:
             return samples, ""
         if samples.dtype.kind == "f" and samples.size and not np.isfinite(samples).any():
-            raise ValueError("no value of the image is finite")
+            raise ValueError("the image has no finite value")
         if self.rule == "window":
             return _stretched(samples, self.low, self.high), ""
         if self.rule == "full":
@@ -138,8 +138,8 @@ class DepthRange:
 
 UNCHOSEN = DepthRange()
 
-_UNSUITED = "that are dark, flat or clipped on the scale of their type"
-_ADVICE = ", rescaled (--depth-range auto accepts it, LOW:HIGH gives all one scale)"
+_UNSUITED = "that are dark, flat or clipped on the full scale of their type"
+_ADVICE = ", rescaled (--depth-range auto accepts this, LOW:HIGH sets one scale for all)"
 
 
 def _scale(samples: Samples, bits: dict[str, tuple[int, ...]]) -> int:

@@ -116,8 +116,8 @@ def read_errors(path: str | os.PathLike[str]) -> Iterator[None]:
         raise
     except OSError as error:
         raise StoreReadError(
-            f"Cannot read '{path}': {error.strerror or error}. The content may be whole; check the "
-            "device, the permissions and the limit of open files, and run the command again.",
+            f"Cannot read '{path}': {error.strerror or error}. The content may be intact. Check "
+            "the device, the permissions and the limit of open files, and run the command again.",
             path=os.fspath(path),
             os_errno=error.errno,
         ) from error
@@ -151,7 +151,7 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
         with read_errors(path):
             descriptor = os.open(path, flags)
     except ValueError as error:  # a NUL or a lone surrogate
-        raise FileNotFoundError(errno.ENOENT, "no file can have this path") from error
+        raise FileNotFoundError(errno.ENOENT, "the path is not valid") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise StoreForeignError(
@@ -167,7 +167,7 @@ def _explain(error: OSError, path: Path, needs_bytes: int, free_bytes: int | Non
     needs = f"; it needs {needs_bytes:,} bytes" if needs_bytes else ""
     if error.errno == errno.ENOSPC and _has_no_inode_left(path):
         return (
-            f"Cannot make '{path}' ({why}): its file system has no inode left for another file. "
+            f"Cannot create '{path}' ({why}): its file system has no free inodes. "
             "Remove some files, or choose another place."
         )
     if error.errno == errno.ENOSPC:
@@ -181,7 +181,7 @@ def _explain(error: OSError, path: Path, needs_bytes: int, free_bytes: int | Non
         )
     if error.errno == errno.EFBIG:
         return (
-            f"Cannot write '{path}' ({why}): the system takes no file of this size{needs}. "
+            f"Cannot write '{path}' ({why}): the file is too large for the system{needs}. "
             "Raise the limit (`ulimit -f`), or choose another place."
         )
     return (
@@ -211,7 +211,7 @@ def check_writable(path: Path) -> None:
         while not os.path.lexists(parent) and parent != parent.parent:
             parent = parent.parent
         if not parent.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, f"'{parent}' is no directory")
+            raise NotADirectoryError(errno.ENOTDIR, f"'{parent}' is not a directory")
         if not os.access(parent, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, f"no permission to write in '{parent}'")
 

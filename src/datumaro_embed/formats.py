@@ -45,7 +45,7 @@ class UnknownFormatError(ValueError):
     """The file is of no format that is read here; `kind` says what it is."""
 
     def __init__(self, kind: FileKind | None) -> None:
-        reason = "not an image, or of a format that is not read here"
+        reason = "not an image, or in an unsupported format"
         self.kind = kind or FileKind(Status.UNREADABLE, reason)
         super().__init__(self.kind.reason)
 
@@ -153,7 +153,7 @@ def _accepts(accept: Callable[[bytes], bool | str] | None, head: bytes) -> bool:
 
 
 def _damaged(name: str, error: Exception) -> str:
-    return f"damaged {name}, or of a rare kind that is not read here: {error}"
+    return f"damaged {name}, or of an unsupported kind: {error}"
 
 
 def _open_heic(data: bytes) -> Image.Image:

@@ -35,18 +35,18 @@ def fresh_items(store: EmbeddingStore, dataset: IDataset, *, skip_stale: bool) -
 
     Reads the whole store, and reads and hashes every image file in threads; decodes none.
     """
-    refuse_damage(store, "Embed the dataset again, which computes what is damaged.")
+    refuse_damage(store, "Embed the dataset again to replace the damaged rows.")
     source = SourceDataset(dataset, follow_symlinks=True)
     stale, fresh = Tally(), set()
     for record in map_ahead(read_item_info, source):
         if record.key not in store:
-            stale.add("items that the store does not know", str(record.key))
+            stale.add("items that are not in the store", str(record.key))
             continue
         row = store.row(record.key)
         embedded = store.content_sha256[row].tobytes()
         # An item that failed has no vector, and nothing is done by it.
         if embedded != record.content_sha256 and store.statuses[row] == Status.OK:
-            stale.add("images whose bytes have changed since", str(record.key))
+            stale.add("images whose bytes have changed since embedding", str(record.key))
         else:
             fresh.add(record.key)
     if not stale:
@@ -60,7 +60,7 @@ def fresh_items(store: EmbeddingStore, dataset: IDataset, *, skip_stale: bool) -
             n_stale=stale.total,
         )
     differ = (
-        f"{stale.total:,} of {counted(len(source), 'items')} are not those in the store "
+        f"{stale.total:,} of {counted(len(source), 'items')} do not match the store "
         f"'{name}': {found}."
     )
     if not skip_stale:

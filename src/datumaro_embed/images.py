@@ -227,7 +227,7 @@ def _read_bytes(source: str | Path | bytes, max_bytes: int) -> bytes:
         status = Status.MISSING if error.errno in _MISSING else Status.UNREADABLE
         raise ImageProblem(status, (error.strerror or "cannot be read").lower()) from error
     except ValueError as error:  # a NUL or a lone surrogate in the path
-        raise ImageProblem(Status.MISSING, "the path cannot be a file's") from error
+        raise ImageProblem(Status.MISSING, "the path is not a valid file path") from error
     _check_bytes(len(data), max_bytes)
     return data
 

@@ -58,7 +58,7 @@ _MAGIC: tuple[tuple[int, tuple[bytes, ...], FileKind], ...] = (
     (0, (b"SIMPLE  =",), _foreign("a FITS file", "convert it to 16-bit PNG or float TIFF")),
     (0, (b"v/1\x01",), _foreign("an OpenEXR image", "convert it to PNG or float TIFF")),
     (0, (b"#?R",), _foreign("a Radiance HDR image", "convert it to PNG or float TIFF")),
-    (0, (b"PF\n",), _foreign("a PFM image in colour", "convert it to float TIFF")),
+    (0, (b"PF\n",), _foreign("a PFM image in color", "convert it to float TIFF")),
     (0, (b"8BPS",), _foreign("a Photoshop file")),
     (0, (b"II\xbc\x01",), _foreign("a JPEG XR image")),
     (0, (b"icns",), _foreign("an Apple icon")),

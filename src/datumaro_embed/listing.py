@@ -34,7 +34,7 @@ def hits_lines(result: SearchResult) -> Iterator[str]:
     ]
     yield from _table(("rank", "similarity", "item", "labels", "file"), rows, right=(0, 1))
     if not result.hits:
-        yield "no item passes the filters"
+        yield "no item matches the filters"
     if not result.exact:
         yield "(by the index, which may miss some; --exact compares every row)"
 
@@ -176,7 +176,7 @@ def _groups_table(groups: Sequence[DuplicateGroup]) -> Iterator[str]:
 
 def _more(n: int, shown: int, ways: str = "--json or --csv FILE") -> Iterator[str]:
     if n > shown:
-        yield f"… and {n - shown} more ({ways} gives all)"
+        yield f"… and {n - shown} more (use {ways} to list all)"
 
 
 def _group_object(group: DuplicateGroup) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def decode_file(
     if (samples := samples_of(image, data)) is not None:
         return decode_array(samples, depth, "bgr")
     if image.format in _JPEG and not ending and load_jpeg(image, data):
-        ending = "JPEG files with damaged data: a part of the picture is grey or wrong"
+        ending = "JPEG files with damaged data: part of the picture is gray or wrong"
     rgb, note = _to_rgb(image, depth, data=data)
     return _upright(rgb, image, orientation), tuple(filter(None, (ending, note)))
 

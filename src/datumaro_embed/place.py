@@ -86,20 +86,20 @@ class StorePlace:
             )
             if not (self.keeps_segments and ours):
                 raise UsageError(
-                    f"'{self.target}' is a folder and not an embedding store. Name a file in it, "
-                    f"as {self.target / 'clip.h5'}, or a new folder."
+                    f"'{self.target}' is a folder but not an embedding store. Name a file in it, "
+                    f"such as {self.target / 'clip.h5'}, or a new folder."
                 )
         elif self.keeps_segments and is_hdf5_file(self.target):
             raise StoreExistsError(
-                f"'{self.target}' is a file, and the path ends like a folder's. Leave out the last "
-                f"'{os.sep}', or choose another path.",
+                f"'{self.target}' is a file, but the path ends like that of a folder. Leave out "
+                f"the last '{os.sep}', or choose another path.",
                 path=str(self.target),
             )
         elif os.path.lexists(self.target) and (
             self.keeps_segments or not is_hdf5_file(self.target)
         ):
             raise StoreExistsError(
-                f"'{self.target}' exists and is not an embedding store, so it is not replaced. "
+                f"'{self.target}' exists but is not an embedding store, so it is not replaced. "
                 "Remove it, or choose another path.",
                 path=str(self.target),
             )
@@ -110,7 +110,7 @@ class StorePlace:
         n_bytes = len(os.fsencode(self.target.name))
         if n_bytes > _MAX_NAME_BYTES:
             raise UsageError(
-                f"The name of the store has {n_bytes} bytes, and {_MAX_NAME_BYTES} is the limit. "
+                f"The name of the store has {n_bytes} bytes; the limit is {_MAX_NAME_BYTES}. "
                 "Choose a shorter name."
             )
         suffix = self.target.suffix
@@ -144,7 +144,7 @@ def misdetection(store: str | os.PathLike[str], folder: str | os.PathLike[str]) 
     if path.suffix != ".h5" or str(path.parent) != os.path.abspath(folder):
         return ""
     return (
-        f"`datum` takes a folder with an .h5 file in it for the format nyu_depth_v2, so it will "
-        f"not recognise '{folder}'. Name the store {path.with_suffix('.hdf5').name}, or put it "
-        "elsewhere."
+        f"`datum` mistakes a folder that contains an .h5 file for the format nyu_depth_v2, so it "
+        f"will not recognize '{folder}'. Name the store {path.with_suffix('.hdf5').name}, or put "
+        "it elsewhere."
     )

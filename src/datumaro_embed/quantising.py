@@ -74,7 +74,7 @@ class Fidelity:
             f"(calibrated on {self.n_calibration}):",
             f"  cosine, lowest           {self.cosine_min:.4f}",
             f"  cosine, mean             {self.cosine_mean:.4f}",
-            f"  recall@{_K} of neighbours  {self.recall_at_10:.4f}",
+            f"  recall@{_K} of neighbors   {self.recall_at_10:.4f}",
             f"  zero-shot agreement      {shown}",
             f"  speed, INT8 : full       {self.speed_ratio:.2f}",
         ]
@@ -100,8 +100,8 @@ def export_int8(
     """
     if calibrate is None:
         raise UsageError(
-            "INT8 needs images like your own to measure. Name a dataset: "
-            "--calibrate DATASET[:FORMAT]."
+            "INT8 calibration needs a dataset of images like yours. Name it: "
+            "``calibrate`` DATASET[:FORMAT]."
         )
     need_extra(*_NNCF)
     dataset = import_dataset(calibrate).source
@@ -152,15 +152,15 @@ def quantise_model(
     need_extra(*_NNCF)
     if calibration_items < 1 or not 0 <= min_recall <= 1:
         raise UsageError(
-            f"calibration items {calibration_items} must be at least 1 and the least recall "
-            f"{min_recall} between 0 and 1. Change the one that is not."
+            f"``calibration_items`` is {calibration_items} and must be at least 1; ``min_recall`` "
+            f"is {min_recall} and must be between 0 and 1. Change the wrong one."
         )
     out_dir = Path(out_dir)
     found = resolve_model(model_dir)
     with new_path(out_dir, directory=True, replace=overwrite, remedy="--overwrite") as fresh:
         full = ClipEncoder.load(found)
         if full.manifest.precision == "int8":
-            raise UsageError(f"{found} is an INT8 model already. Give the full model.")
+            raise UsageError(f"{found} is already an INT8 model. Use the full model.")
         pixels = _sample(dataset, full, 2 * calibration_items)
         n_calibration = min(calibration_items, len(pixels) // 2)
         for name in full.manifest.files:
@@ -183,9 +183,9 @@ def quantise_model(
         fidelity = _compare(full, ClipEncoder.load(fresh), pixels, n_calibration, labels)
         if fidelity.recall_at_10 < min_recall and not force:
             raise ModelFidelityError(
-                f"INT8 keeps {fidelity.recall_at_10:.3f} of the {_K} nearest neighbours, below "
-                f"--min-recall {min_recall}; nothing was written. Calibrate on more items like "
-                "your own, lower --min-recall, or --force.",
+                f"INT8 keeps {fidelity.recall_at_10:.3f} of the {_K} nearest neighbors, below "
+                f"``min_recall`` {min_recall}; nothing was written. Calibrate on more images like "
+                "yours, lower ``min_recall``, or use ``force``.",
                 fidelity=asdict(fidelity),
             )
         write_manifest(fresh, replace(manifest, fidelity=asdict(fidelity)))
@@ -248,8 +248,8 @@ def _sample(dataset: SourceDataset, encoder: ClipEncoder, n_wanted: int) -> list
             break
     if len(pixels) < MIN_ITEMS:
         raise UsageError(
-            f"Only {counted(len(pixels), 'images')} of the dataset can be read; INT8 needs "
-            f"{MIN_ITEMS} or more, better hundreds. Give a larger dataset."
+            f"Only {counted(len(pixels), 'images')} of the dataset can be read; INT8 needs at "
+            f"least {MIN_ITEMS}, and preferably hundreds. Use a larger dataset."
         )
     return pixels
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 MAX_MASK_PIXELS = 2**30  # pycocotools counts in 32 bits; decoded, it is 1 GiB
-_NO_RUNS = "its counts are no run lengths"
+_NO_RUNS = "its counts are not run lengths"
 _MAX_GROUPS = 7  # of 5 bits in a run: 32 bits and the sign
 
 Runs = npt.NDArray[np.int64]
@@ -76,7 +76,7 @@ class Rle:
         try:
             return cls.of(json.loads(text))
         except (RecursionError, json.JSONDecodeError) as error:
-            raise RleError("it is no JSON") from error
+            raise RleError("it is not JSON") from error
 
     @classmethod
     def of_mask(cls, mask: npt.NDArray[np.bool_]) -> Rle:

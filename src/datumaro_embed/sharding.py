@@ -41,8 +41,8 @@ class Shard:
     def __post_init__(self) -> None:
         if not 1 <= self.number <= self.count:
             raise UsageError(
-                f"--shard {self}: shards are counted from 1 to N, as 1/8 to 8/8 "
-                "(in Slurm: --array=1-8)."
+                f"``shard`` is {self}, but shards are numbered from 1 to N, such as 1/8 to 8/8. In "
+                "Slurm, use --array=1-8."
             )
 
     @classmethod
@@ -51,8 +51,8 @@ class Shard:
         found = _FORM.fullmatch(text.strip())
         if found is None:
             raise UsageError(
-                f"--shard must be I/N, as 2/8 for the second of eight, not {text!r}. Check the "
-                "variables that it is made of."
+                f"``shard`` must be I/N, such as 2/8 for the second of eight, not {text!r}. Check "
+                "the variables in it."
             )
         return cls(int(found[2]), int(found[1]))
 
@@ -165,8 +165,8 @@ class Parts:
         if len(counts) > 1:
             several = " and ".join(map(str, sorted(counts)))
             raise UsageError(
-                f"'{self.folder}' would mix parts of divisions into {several} shards. Keep to the "
-                "number of shards that is there, or remove the folder."
+                f"'{self.folder}' would mix parts of runs with {several} shards. Use the number of "
+                "shards that the folder already has, or remove the folder."
             )
         return counts.pop()
 
@@ -190,10 +190,10 @@ def outlook(store: str | os.PathLike[str]) -> str:
         return ""
     if missing := parts.missing():
         of_all = counted(missing[0].count, "shards")
-        return f"{len(missing):,} of {of_all} not finished yet: {named(missing)}"
+        return f"{len(missing):,} of {of_all} are not finished yet: {named(missing)}"
     file_like = place.target.suffix.lower() in SUFFIXES
     output = f"{place.target}{os.sep if place.keeps_segments and file_like else ''}"
     there = any(map(os.path.lexists, (place.target, place.directory)))
     words = ["datumaro-embed", "merge", str(parts.folder), "-o", output]
     command = shlex.join(words + ["--replace"] * there)
-    return f"All shards are finished; join them: {command}"
+    return f"All shards are finished. Join them: {command}"

@@ -62,7 +62,7 @@ class VectorKind:
         for name in ("fingerprint", "settings", "model"):
             text = getattr(self, name)
             if len(text.encode("utf-8", "surrogatepass")) > MAX_TEXT_BYTES or "\0" in text:
-                raise UsageError(f"{name} is over {MAX_TEXT_BYTES:,} bytes or holds a NUL.")
+                raise UsageError(f"{name} is over {MAX_TEXT_BYTES:,} bytes or contains a NUL.")
 
     def __str__(self) -> str:
         settings = f", {self.settings}" if self.settings else ""

@@ -159,7 +159,7 @@ def test_a_hub_id_is_downloaded_at_its_revision(copied: Path, tmp_path: Path) ->
         ("org/none", ModelNotFoundError, "Check the name"),
         ("org/model", ModelDownloadError, "Check the connection"),
         ("org/readme", ModelInvalidError, "neither config.json nor open_clip_config.json"),
-        ("org/bare", ModelInvalidError, "no weights of these names: model.safetensors"),
+        ("org/bare", ModelInvalidError, "no weights with these names: model.safetensors"),
     ],
 )
 def test_a_failed_download_is_one_error(
@@ -330,11 +330,11 @@ def test_crops_that_transformers_cuts_one_pixel_elsewhere(
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"resample": "bilinear"}, "prepared otherwise than by its library"),
-        ({"resize": "stretch"}, "prepared otherwise than by its library"),
-        ({"mean": (0.5, 0.5, 0.5)}, "prepared otherwise than by its library"),
-        ({"resize_px": 90}, "prepared otherwise than by its library"),
-        ({"scale": 1.0}, "prepared otherwise than by its library"),
+        ({"resample": "bilinear"}, "prepared differently from its library"),
+        ({"resize": "stretch"}, "prepared differently from its library"),
+        ({"mean": (0.5, 0.5, 0.5)}, "prepared differently from its library"),
+        ({"resize_px": 90}, "prepared differently from its library"),
+        ({"scale": 1.0}, "prepared differently from its library"),
     ],
     ids=str,
 )

@@ -112,7 +112,7 @@ def datum(out: Path, *own: str | Path, source: str | Path = SAMPLE / "coco"):
         (["--store", "{tmp}/e.h5", "--model", "no-such-model"], "no-such-model"),
         (["--store", "{tmp}/e.h5"], "clip-vit-base-patch32"),
         (["--store", "{tmp}", "--model", "demo"], "is a folder"),
-        (["--store", "{tmp}/file/e.h5", "--model", "demo"], "no directory"),
+        (["--store", "{tmp}/file/e.h5", "--model", "demo"], "not a directory"),
         (["--store", "{tmp}/e.h5", "--model", "demo", "--batch-size", "0"], "--batch-size must be"),
         (["--store", "{tmp}/file", "--model", "demo"], "exists"),
     ],
@@ -196,7 +196,7 @@ def test_another_image_of_the_same_name_is_refused(tmp_path: Path, place: str, a
             assert len([*dataset]) == len(items)
             (tmp_path / "e.hdf5").unlink()
             continue
-        with pytest.raises(DatasetReadError, match="for the image of train/a") as caught:
+        with pytest.raises(DatasetReadError, match="as the image of train/a") as caught:
             list(dataset)
         assert str(right) in str(caught.value)
         assert str(wrong) in str(caught.value)

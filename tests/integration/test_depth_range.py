@@ -195,7 +195,7 @@ def test_what_was_noticed_about_files_comes_to_the_summary(tmp_path: Path) -> No
     lines = "\n".join(summary.lines())
     assert "2 JPEG files without an end marker (train/a, train/b)" in lines
     assert "1 × the JPEG file is truncated (train/c)" in lines
-    assert "1 JPEG file with damaged data: a part of the picture is grey or wrong (train/e" in lines
+    assert "1 JPEG file with damaged data: part of the picture is gray or wrong (train/e" in lines
     assert "1 × it is a git-LFS pointer, not the image; run git lfs pull (train/d)" in lines
 
 

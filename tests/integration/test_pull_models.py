@@ -147,9 +147,9 @@ def test_a_file_system_without_hard_links(
 @pytest.mark.parametrize(
     ("location", "why"),
     [
-        ("gone.onnx_data", "needs 'onnx/gone.onnx_data', which the repository does not hold"),
+        ("gone.onnx_data", "needs 'onnx/gone.onnx_data', which is not in the repository"),
         ("../outside.bin", "keeps weights outside its folder: 'outside.bin'"),
-        ("/etc/hostname", "needs 'onnx/etc/hostname', which the repository does not hold"),
+        ("/etc/hostname", "needs 'onnx/etc/hostname', which is not in the repository"),
     ],
 )
 def test_weights_that_cannot_be_had_are_no_long_download(
@@ -168,7 +168,7 @@ def test_ir_without_its_weights_is_no_download(
     tmp_path: Path, repository: Path, hub: HubServer
 ) -> None:
     (repository / "openvino_model.xml").write_text("<net/>")
-    refused(hub, tmp_path, "needs 'openvino_model.bin', which the repository does not hold")
+    refused(hub, tmp_path, "needs 'openvino_model.bin', which is not in the repository")
     assert "openvino_model.xml" not in fetched(hub)
 
 

@@ -69,5 +69,5 @@ def test_vectors_without_ids(tmp_path: Path) -> None:
     done = run("datumaro-embed", "import", tmp_path / "v.npy", "-o", tmp_path / "s.h5")
     assert done.returncode == 1
     assert done.stderr == (
-        "datumaro-embed: An .npy file holds no ids; name their file with --ids.\n"
+        "datumaro-embed: An .npy file holds no ids. Name the file with the ids: --ids.\n"
     )

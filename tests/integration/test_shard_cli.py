@@ -12,8 +12,8 @@ from support import SAMPLE, run
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (["--shard", "0/3"], 1, "--shard 0/3: shards are counted from 1 to N"),
-        (["--shard", "4/3"], 1, "--shard 4/3: shards are counted from 1 to N"),
+        (["--shard", "0/3"], 1, "--shard is 0/3, but shards are numbered from 1 to N"),
+        (["--shard", "4/3"], 1, "--shard is 4/3, but shards are numbered from 1 to N"),
         (["--shard", "/"], 1, "--shard must be I/N"),
         (["--shard", ""], 1, "--shard must be I/N"),
         (["--shards", "4"], 1, "--shards requires --ray"),

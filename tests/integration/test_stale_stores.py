@@ -58,24 +58,24 @@ def other_images(data: Path) -> str:
 
 def one_changed(data: Path) -> str:
     picture(77).save(data / "images" / "train" / "c.png")
-    return "1 of 5 items are not those in the store"
+    return "1 of 5 items do not match the store"
 
 
 def the_kept_one_changed(data: Path) -> str:
     picture(77).save(data / "images" / "train" / "a.png")
-    return "1 of 5 items are not those in the store"
+    return "1 of 5 items do not match the store"
 
 
 def one_more(data: Path) -> str:
     write(data, {**seeds(), ("val", "new"): 9})
-    return "1 item that the store does not know (val/new)"
+    return "1 item that is not in the store (val/new)"
 
 
 def renamed(data: Path) -> str:
     content = seeds()
     shutil.rmtree(data)
     write(data, {(subset, f"new_{name}"): seed for (subset, name), seed in content.items()})
-    return "none of this dataset's 5 images: 5 items that the store does not know"
+    return "none of this dataset's 5 images: 5 items that are not in the store"
 
 
 CHANGES = [other_images, one_changed, the_kept_one_changed, one_more, renamed]
@@ -281,7 +281,7 @@ def test_datum_saves_only_to_a_new_folder_outside_the_dataset(
     words = ["transform", "-t", name, "--overwrite", *(["-o", place] if place else []), "data:coco"]
     done = run("datum", *words, "--", "--store", store, *own, cwd=tmp_path)
     assert done.returncode == 1
-    assert "lies in the dataset" in done.stderr or "is not empty" in done.stderr
+    assert "is inside the dataset" in done.stderr or "is not empty" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert files(tmp_path) == before
     assert not (data / "new").exists()

@@ -32,7 +32,7 @@ def test_the_readmes_first_command_and_what_may_follow_it(tmp_path: Path) -> Non
     assert verified.stdout == "69 rows: sound\n"
     again = run(*words, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert "69 re-used" in again.stderr
+    assert "69 reused" in again.stderr
 
 
 def test_an_h5_file_in_a_dataset_is_warned_of_and_does_no_harm_here(

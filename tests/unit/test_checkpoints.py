@@ -263,7 +263,7 @@ def test_open_clip_that_disagrees(
     with pytest.raises(ModelInvalidError, match=what) as caught:
         read_images(tmp_path, "clip")
     assert "preprocessor_config.json and open_clip_config.json disagree" in str(caught.value)
-    assert "without the other file" in str(caught.value)
+    assert "without the other one" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -380,7 +380,7 @@ def test_pfm(order: str) -> None:
     head = f"\n64 64\n{'-' if order == '<' else ''}2.0\n".encode()
     values = (PICTURE[::-1] / 255).astype(f"{order}f4")
     assert np.array_equal(decoded(b"Pf" + head + values.tobytes())[0][:, :, 0], PICTURE)
-    with pytest.raises(ImageProblem, match="it is a PFM image in colour; convert it to float TIFF"):
+    with pytest.raises(ImageProblem, match="it is a PFM image in color; convert it to float TIFF"):
         open_image(b"PF" + head + values.tobytes() * 3)
 
 
@@ -451,5 +451,5 @@ def test_a_pgm_states_its_depth(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("rule", ["auto", "full", "0:1"])
 def test_an_image_without_a_finite_value_is_no_black_one(value: float, rule: str) -> None:
-    with pytest.raises(ValueError, match="no value of the image is finite"):
+    with pytest.raises(ValueError, match="the image has no finite value"):
         DepthRange.parse(rule).to_uint8(np.full((4, 5), value, np.float32))

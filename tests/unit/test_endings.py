@@ -17,7 +17,7 @@ from datumaro_embed.records import Status
 from support import SAMPLE, picture
 
 JPEG_NOTE = ("JPEG files without an end marker",)
-DAMAGED_NOTE = ("JPEG files with damaged data: a part of the picture is grey or wrong",)
+DAMAGED_NOTE = ("JPEG files with damaged data: part of the picture is gray or wrong",)
 PNG_NOTE = ("PNG files without an end chunk",)
 JPEGS: dict[str, dict[str, Any]] = {
     "baseline": {},

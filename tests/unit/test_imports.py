@@ -109,7 +109,7 @@ def test_a_pickle_is_never_loaded(tmp_path: Path) -> None:
 
 
 BAD_IDS = {
-    "too few": ("a\nb\n", "4 vectors and 2 ids; there must be one id for each"),
+    "too few": ("a\nb\n", "4 vectors and 2 ids; each vector needs one id"),
     "twice": ("a\nb\na\nc\n", "Item 'default/a' appears twice"),
 }
 
@@ -135,7 +135,7 @@ BAD_TABLES = {
     "integers": (pa.table({"id": ["a"], "embedding": [[1, 0]]}), "must be floats"),
     "empty": (
         pa.table({"id": pa.array([], "str"), "embedding": pa.array([], pa.list_(pa.float32()))}),
-        "no vectors; nothing to import",
+        "no vectors to import",
     ),
     "zero": (pa.table({"id": ["a"], "embedding": [[0.0, 0.0]]}), "norm 0; fix or remove it"),
     "not a number": (pa.table({"id": ["a"], "embedding": [[np.nan]]}), "is not finite. Fix"),
@@ -173,9 +173,9 @@ def test_tables_that_are_refused(tmp_path: Path, case: str) -> None:
 
 
 def test_files_that_are_refused(npy: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="holds no ids; name their file with ids"):
+    with pytest.raises(UsageError, match=r"holds no ids. Name the file with the ids"):
         import_vectors(npy, tmp_path / "s.h5")
-    with pytest.raises(DatasetReadError, match="does not exist; check the path"):
+    with pytest.raises(DatasetReadError, match=r"does not exist. Check the path"):
         import_vectors(tmp_path / "gone.npy", tmp_path / "s.h5")
     (tmp_path / "bad.parquet").write_bytes(b"not parquet")
     with pytest.raises(DatasetReadError, match=r"cannot be read"):

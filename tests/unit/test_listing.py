@@ -37,7 +37,7 @@ def test_hits_are_aligned_and_one_line_each() -> None:
     assert len({line.index("cat" if "cat" in line else "dog") for line in lines[1:3]}) == 1
     assert "--exact" in lines[4]
     assert all(line.isprintable() for line in lines)
-    assert list(hits_lines(SearchResult([], exact=True))) == ["no item passes the filters"]
+    assert list(hits_lines(SearchResult([], exact=True))) == ["no item matches the filters"]
 
 
 def test_hits_as_json() -> None:

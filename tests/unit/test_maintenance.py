@@ -180,9 +180,9 @@ def test_a_run_that_did_not_end_is_neither_merged_nor_overwritten(tmp_path: Path
     before = {path: path.stat().st_mtime_ns for path in work.rglob("*.*")}
     with pytest.raises(StoreUnfinishedError, match=r"c\.h5\.work' is unfinished: 1 row committed"):
         merge_stores([work, one], tmp_path / "d.h5")
-    with pytest.raises(StoreExistsError, match="holds a run towards"):
+    with pytest.raises(StoreExistsError, match="holds an unfinished run"):
         merge_stores([one], tmp_path / "c.h5")
-    with pytest.raises(StoreExistsError, match="holds a run towards"):
+    with pytest.raises(StoreExistsError, match="holds an unfinished run"):
         repair_store(work, tmp_path / "c.h5")
     assert {path: path.stat().st_mtime_ns for path in work.rglob("*.*")} == before
     with pytest.raises(StoreUnfinishedError, match=r"c\.h5\.work' is unfinished: 1 row committed"):

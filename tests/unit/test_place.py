@@ -43,7 +43,7 @@ def test_a_store_directory_stays_one_whatever_its_name(tmp_path: Path) -> None:
 def test_a_folder_of_something_else_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     (tmp_path / name / "cat.jpg").write_bytes(b"x")
-    with pytest.raises(UsageError, match=r"is a folder and not an embedding store. Name a file"):
+    with pytest.raises(UsageError, match=r"is a folder but not an embedding store. Name a file"):
         StorePlace.of(f"{tmp_path}/{name}").check()
 
 

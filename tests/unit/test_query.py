@@ -213,7 +213,7 @@ def test_a_stale_index_is_an_error_until_it_is_made_again(made: Made, tmp_path: 
     with other:
         build_index(other)
         graph_path(other.path).rename(graph_path(store.path))
-    with pytest.raises(StoreIndexError, match="is of another store"):
+    with pytest.raises(StoreIndexError, match="belongs to another store"):
         search(store, np.ones(16))
     assert search(store, np.ones(16), exact=True)
     assert search(store, np.ones(16), splits=["train"])  # a filtered search needs no index

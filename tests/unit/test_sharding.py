@@ -44,10 +44,10 @@ def test_key_hash_is_blake2b_of_length_prefixed_strings() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("0/8", r"--shard 0/8: shards are counted from 1 to N"),
-        ("9/8", r"--shard 9/8: shards are counted from 1 to N.*--array=1-8"),
+        ("0/8", r"shard is 0/8, but shards are numbered from 1 to N"),
+        ("9/8", r"shard is 9/8, but shards are numbered from 1 to N.*--array=1-8"),
         ("1/0", "counted from 1"),
-        ("", "must be I/N, as 2/8 for the second of eight, not ''"),
+        ("", "must be I/N, such as 2/8 for the second of eight, not ''"),
         ("/", "Check the variables"),
         ("3", "must be I/N"),
         ("-1/8", "must be I/N"),
@@ -89,7 +89,7 @@ def test_a_part_lies_beside_the_store_to_be(
 def test_a_place_for_the_whole_that_cannot_be_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_bytes(b"x")
-    with pytest.raises(UsageError, match="is a folder and not an embedding store"):
+    with pytest.raises(UsageError, match="is a folder but not an embedding store"):
         check_place(tmp_path / "photos", Shard(2, 1))
 
 

@@ -150,7 +150,7 @@ def test_free_space_is_checked_first(tmp_path: Path) -> None:
     [
         (errno.ENOSPC, "Disk full"),
         (errno.EDQUOT, "quota is used up"),
-        (errno.EFBIG, "takes no file of this size"),
+        (errno.EFBIG, "too large for the system"),
         (errno.EROFS, "Check the path and its permissions"),
     ],
 )

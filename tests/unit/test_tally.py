@@ -34,7 +34,7 @@ def test_lines_give_counts_and_at_most_three_examples() -> None:
         ("images listed twice, read as one", "image listed twice, read as one"),
         ("16-bit images that use at most 9 bits", "16-bit image that uses at most 9 bits"),
         ("annotations that reach outside the image", "annotation that reaches outside the image"),
-        ("items that the store does not know", "item that the store does not know"),
+        ("items that are not in the store", "item that is not in the store"),
         ("items with the id of another item", "item with the id of another item"),
         ("label lines that are neither boxes", "label line that is neither boxes"),
         ("image entries without a file name", "image entry without a file name"),

@@ -128,7 +128,7 @@ class Crew:
             result = self._cluster.result(call)
         except WorkerLostError as error:
             self._hands.remove(hand)
-            self._notify(f"A worker was lost ({error}); {shard or 'its node'} is tried again.")
+            self._notify(f"A worker was lost ({error}); retrying {shard or 'its node'}.")
             self._again(shard, error)
             return
         except StoreLockedError as error:  # by a worker that is lost, but not dead yet
@@ -153,8 +153,8 @@ class Crew:
         self._agreed = self._agreed or ready
         if ready != self._agreed:
             raise ClusterError(
-                f"Nodes differ: one has {self._agreed}, another {ready}. Give every node the same "
-                "dataset and model, and name the ``precision``."
+                f"Nodes differ: one has {self._agreed}, another has {ready}. Give every node the "
+                "same dataset and model, and set ``precision``."
             )
 
     def _again(self, shard: Shard | None, error: Exception) -> None:
@@ -162,7 +162,7 @@ class Crew:
         if self._losses[shard] > _MAX_LOSSES:
             raise ClusterError(
                 f"Workers were lost {self._losses[shard]} times over {shard or 'reading the data'} "
-                f"({error}). Look at the nodes' memory; the same command goes on."
+                f"({error}). Check the nodes' memory. The same command continues the run."
             ) from error
         if shard is not None:
             self._queue.append((time.monotonic() + _AGAIN_S, shard))

@@ -119,7 +119,9 @@ def _plan(
 def _count(place: StorePlace, wanted: int | None, n_workers: int) -> int:
     """Choose the number of shards: that of parts which are there, if any."""
     if wanted is not None and wanted < 1:
-        raise UsageError(f"``shards`` must be at least 1, not {wanted}. Leave it out.")
+        raise UsageError(
+            f"``shards`` must be at least 1, not {wanted}. Leave it out for the default."
+        )
     parts = Parts.of(place.target)
     if wanted is None and parts.found():
         return parts.check()

@@ -41,7 +41,7 @@ class Task:
         """Make the options; refuse another version of this package than where the run began."""
         if self.version != __version__:
             raise ClusterError(
-                f"datumaro-embed is {__version__} on {socket.gethostname()} and {self.version} "
+                f"datumaro-embed is {__version__} on {socket.gethostname()}, but {self.version} "
                 "where the run was started. Install the same version on every node."
             )
         return EmbedOptions(**self.options)

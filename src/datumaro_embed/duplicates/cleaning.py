@@ -16,7 +16,7 @@ DUPLICATED = "duplicated"
 _DONE = {
     "separate": f"moved to the subset '{DUPLICATED}'",
     "drop": "dropped",
-    "move": "moved to the subset of the copy that stays",
+    "move": "moved to the subset of the copy that is kept",
     "tag": "tagged",
 }
 

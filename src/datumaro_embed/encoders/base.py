@@ -217,7 +217,7 @@ class ImageEncoder(ABC):
                 upright, _ = read_image(image, depth_range=depth_range)
         except ImageProblem as problem:
             raise ItemFailedError(
-                f"Image {index} cannot be embedded: {problem.reason}. Leave it out or repair it.",
+                f"Image {index} cannot be embedded: {problem.reason}. Leave it out or fix it.",
                 index=index,
                 status=problem.status,
                 reason=problem.reason,

@@ -258,12 +258,12 @@ class Engine:
             lowest = float(cosines[wrong].min())
             if before is None:
                 than = "on request 1"
-                advice = "Run the same command again, with --streams 1 if that fails too"
+                advice = "Run the same command again; if that fails too, use ``streams`` 1"
             else:
                 than = "at first"
-                advice = "Vectors of this run may be wrong: embed again with --restart"
+                advice = "Vectors of this run may be wrong: embed again with ``restart``"
             raise StreamDisagreementError(
-                f"The {self.name} gave other vectors for the same batch on request {number} of "
+                f"For the same batch, the {self.name} gave other vectors on request {number} of "
                 f"{len(found)} than {than}: row {', '.join(map(str, wrong[:5]))}, lowest cosine "
                 f"{lowest:.6f} (OpenVINO {facts['openvino']}, {facts['device_name']}, "
                 f"{facts['precision']}, {facts['streams']} streams). {advice}, "
@@ -409,7 +409,7 @@ def _result(busy: _Busy) -> Rows:
 def _check_finite(rows: Rows) -> None:
     if not np.isfinite(rows).all():
         raise InferenceError(
-            "The model gave values that are not finite. Try `--precision f32`, "
+            "The model returned values that are not finite. Try `--precision f32`, "
             "or make the model directory again."
         )
 

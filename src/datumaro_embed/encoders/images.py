@@ -171,10 +171,10 @@ def check_golden(
         limit = _GOLDEN_COSINE_INT8
     if not cosine >= limit:
         raise ModelInvalidError(
-            f"The {engine.name} of model {model_dir} does not give its golden vector in "
+            f"The {engine.name} of model {model_dir} does not reproduce the golden vector in "
             f"model.json: cosine {cosine:.4f}, expected {limit} or more (OpenVINO "
             f"{facts['openvino']}, {facts['device_name']}, {facts['precision']}). Make the "
-            "model directory again, or try `--precision f32` or another `--device`.",
+            "model directory again, or try ``precision`` f32 or another ``device``.",
             path=model_dir,
             cosine=cosine,
         )

@@ -37,8 +37,8 @@ class Runtime:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS or (self.streams is not None and self.streams < 1):
             raise UsageError(
-                f"precision {self.precision!r} must be one of {', '.join(PRECISIONS)} and "
-                f"streams {self.streams} at least 1. Change the one that is not."
+                f"``precision`` is {self.precision!r} and must be one of {', '.join(PRECISIONS)}; "
+                f"``streams`` is {self.streams} and must be at least 1. Change the wrong one."
             )
 
     @property
@@ -75,7 +75,7 @@ def check_device(device: str) -> None:
             )
     if not device or (head in _VIRTUAL_DEVICES - {"AUTO"} and not tail):
         raise DeviceNotFoundError(
-            f"{device!r} names no device. Choose one of {', '.join(present)}, or AUTO.",
+            f"{device!r} does not name a device. Choose one of {', '.join(present)}, or AUTO.",
             device=device,
             present=present,
         )

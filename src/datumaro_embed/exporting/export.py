@@ -103,7 +103,7 @@ def _fetch(source: str | Path, revision: str | None) -> tuple[Path, str, str]:
     if folder.is_dir():
         return folder, folder.resolve().name, revision or ""
     if not isinstance(source, str) or not _HUB_ID.fullmatch(source):
-        raise not_exportable(str(source), "no such directory, and not a Hugging Face id")
+        raise not_exportable(str(source), "it is neither a directory nor a Hugging Face id")
     repo = open_repo(source, revision)
     top = [name for name in sorted(repo.digests) if "/" not in name]
     small = [name for name in top if any(fnmatch(name, kind) for kind in _SMALL)]
@@ -113,7 +113,7 @@ def _fetch(source: str | Path, revision: str | None) -> tuple[Path, str, str]:
     loader = _OPEN_CLIP if _is_open_clip(top, read_json(folder / "config.json")) else _TRANSFORMERS
     weights = next(_found(loader, top), None)
     if weights is None:
-        raise not_exportable(source, f"it has no weights of these names: {', '.join(loader)}")
+        raise not_exportable(source, f"it has no weights with these names: {', '.join(loader)}")
     return repo.fetch_all(weights), source, repo.commit
 
 

@@ -42,7 +42,7 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
     config = part(read_json(folder / OPEN_CLIP_CONFIG), "model_cfg")
     text = part(config, "text_cfg")
     if other := text.get("hf_tokenizer_name") or text.get("hf_model_name"):
-        reason = f"its texts go through the tokenizer of {other}"
+        reason = f"it uses the tokenizer of {other}"
         raise not_exportable(folder.name, f"{reason}; export the transformers form of this model")
     if "multimodal_cfg" in config or text.get("tokenizer_kwargs"):
         raise not_exportable(folder.name, "it is a captioning model, or has its own tokenizer")

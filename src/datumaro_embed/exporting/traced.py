@@ -130,7 +130,7 @@ def check_half(
         raise not_exportable(
             source,
             f"its traced {'/'.join(half.inputs)} encoder gives other vectors than torch (cosine "
-            f"{cosine:.4f}); try once more, and other versions of torch and optimum-intel",
+            f"{cosine:.4f}); try again, or try other versions of torch and optimum-intel",
         )
 
 
@@ -163,8 +163,8 @@ def check_preparation(traced: Traced, tokenizer: Path, source: str) -> None:
         if not off <= _LEVELS:
             raise not_exportable(
                 source,
-                f"an image of {image.width} x {image.height} px is prepared otherwise than by its "
-                f"library, up to {off:.0f} of 255 levels apart",
+                f"an image of {image.width} x {image.height} px is prepared differently from its "
+                f"library: values differ by up to {off:.0f} of 255",
             )
 
 

@@ -42,7 +42,7 @@ def read_source(vectors: Path, ids: Path | None) -> VectorSource:
     """
     for path in (vectors, *([ids] if ids else [])):
         if not path.exists():
-            raise DatasetReadError(f"'{path}' does not exist; check the path.", path=str(path))
+            raise DatasetReadError(f"'{path}' does not exist. Check the path.", path=str(path))
     try:
         items = None
         if vectors.is_dir():
@@ -57,7 +57,7 @@ def read_source(vectors: Path, ids: Path | None) -> VectorSource:
             raise
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise DatasetReadError(
-            f"'{vectors}' or its ids cannot be read ({first}); give .npy or .parquet vectors.",
+            f"'{vectors}' or its ids cannot be read ({first}). Use .npy or .parquet vectors.",
             path=str(vectors),
         ) from error
     values = _checked(values, items)
@@ -70,8 +70,8 @@ def _read_folder(folder: Path) -> tuple[npt.NDArray[Any], pa.Table]:
     tables = sorted(folder.glob("metadata/*.parquet"), key=_by_number)
     if not arrays or len(arrays) != len(tables):
         raise UsageError(
-            f"'{folder}' has {counted(len(arrays), 'files')} in img_emb and {len(tables)} in "
-            "metadata; give a folder with one for one.",
+            f"'{folder}' has {counted(len(arrays), 'files')} in img_emb, but {len(tables)} in "
+            "metadata. The folder needs one metadata file per vector file.",
             path=str(folder),
         )
     items = pa.concat_tables([pq.read_table(path, partitioning=None) for path in tables])
@@ -86,7 +86,7 @@ def _by_number(path: Path) -> tuple[int, str]:
 def _load(path: Path) -> npt.NDArray[Any]:
     loaded: npt.NDArray[Any] = np.load(path, allow_pickle=False, mmap_mode="r")
     if not isinstance(loaded, np.ndarray):
-        raise UsageError(f"'{path}' holds no single array; save it with numpy.save.")
+        raise UsageError(f"'{path}' does not hold a single array. Save it with numpy.save.")
     return loaded
 
 
@@ -94,16 +94,18 @@ def _split_table(table: pa.Table) -> tuple[npt.NDArray[Any], pa.Table]:
     name = next((name for name in _VECTOR_NAMES if name in table.column_names), None)
     if name is None:
         raise UsageError(
-            f"The parquet file has no column {' or '.join(_VECTOR_NAMES)}; "
-            "rename yours to embedding."
+            f"The parquet file has no column {' or '.join(_VECTOR_NAMES)}. "
+            "Rename the column with the vectors to embedding."
         )
     column = table[name].combine_chunks()
     lists = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
     if not (lists or pa.types.is_fixed_size_list(column.type)) or column.null_count:
-        raise UsageError(f"Column {name} must hold a list of numbers in every row; fill the gaps.")
+        raise UsageError(f"Column {name} must hold a list of numbers in every row. Fill the gaps.")
     lengths = pc.unique(pc.list_value_length(column)).to_pylist()
     if len(lengths) > 1:
-        raise UsageError(f"Lists of column {name} differ in length; use one model for all.")
+        raise UsageError(
+            f"The lists in column {name} differ in length. Use the same model for all."
+        )
     flat = column.flatten().to_numpy(zero_copy_only=False)
     return flat.reshape(len(column), *(lengths or [0])), table.drop_columns([name])
 
@@ -117,7 +119,7 @@ def _read_ids(path: Path) -> pa.Table:
     ids = lines[:-1] if lines[-1] == "" else lines
     if "" in ids:
         raise UsageError(
-            f"Line {ids.index('') + 1} of '{path}' is empty. Give one id in each line.",
+            f"Line {ids.index('') + 1} of '{path}' is empty. Put one id in each line.",
             path=str(path),
         )
     return pa.table({"id": pa.array(ids, pa.string())})
@@ -143,7 +145,7 @@ def _read_csv(path: Path) -> pa.Table:
 
 def _checked(values: npt.NDArray[Any], items: pa.Table | None) -> npt.NDArray[np.floating[Any]]:
     if items is None:
-        raise UsageError("An .npy file holds no ids; name their file with ``ids``.")
+        raise UsageError("An .npy file holds no ids. Name the file with the ids: ``ids``.")
     if values.ndim != 2 or values.dtype.kind != "f":
         raise UsageError(
             f"Vectors are {values.dtype} of shape {values.shape}; they must be floats of shape "
@@ -151,9 +153,9 @@ def _checked(values: npt.NDArray[Any], items: pa.Table | None) -> npt.NDArray[np
         )
     if len(values) != items.num_rows:
         raise UsageError(
-            f"{counted(len(values), 'vectors')} and {counted(items.num_rows, 'ids')}; there must "
-            "be one id for each."
+            f"{counted(len(values), 'vectors')} and {counted(items.num_rows, 'ids')}; each vector "
+            "needs one id."
         )
     if not len(values):
-        raise UsageError("There are no vectors; nothing to import.")
+        raise UsageError("There are no vectors to import.")
     return values

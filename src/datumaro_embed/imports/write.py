@@ -170,7 +170,7 @@ def _store_facts(items: pa.Table, dim: int) -> StoreFacts | None:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
-            f"The file's own metadata is damaged ({error!r}); export it again."
+            f"The file's own metadata is damaged ({error!r}). Export it again."
         ) from error
 
 
@@ -181,14 +181,16 @@ def _item_records(items: pa.Table, subset: str) -> list[ItemRecord]:
     """
     column = next((name for name in ("id", "image_path") if name in items.column_names), None)
     if column is None:
-        raise UsageError("The ids have no column `id`; name the one that holds them so.")
+        raise UsageError(
+            "The table of ids has no column `id`. Rename the column that holds them to `id`."
+        )
     records = []
     for number, row in enumerate(items.to_pylist()):
         try:
             records.append(_record(row, column, subset))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UsageError(
-                f"Row {number} of the items cannot be read ({error!r}); mend it.", row=number
+                f"Row {number} of the items cannot be read ({error!r}). Fix the row.", row=number
             ) from error
     return records
 
@@ -237,5 +239,5 @@ def _value(column: Column, value: Any) -> Any:
     if column.kind == "number" and isinstance(value, str):
         return int(value)  # of a column in which another cell is no number
     if column.kind in ("text", "code") and not isinstance(value, str):
-        raise ValueError(f"{column.name} {value!r} is not a text")
+        raise ValueError(f"{column.name} {value!r} is not a string")
     return value

@@ -44,7 +44,9 @@ def compact_store(directory: Path, *, commit_rows: int = COMMIT_ROWS) -> Compact
     Takes room for a copy of what is rewritten, and memory for one segment.
     """
     if not directory.is_dir():
-        raise UsageError(f"'{directory}' is one file already. Only a store directory is compacted.")
+        raise UsageError(
+            f"'{directory}' is already a single file. Only store directories can be compacted."
+        )
     journal = Journal(directory, FileSystem(), store=directory)
     try:
         manifest = journal.finished
@@ -88,7 +90,9 @@ def _joined(journal: Journal, manifest: Manifest, group: Sequence[Segment]) -> S
         return group[0]
     for segment in group:
         if not segment_is_sound(journal.path, segment):
-            why = "its SHA-256 is not the manifest's (`datumaro-embed repair` saves sound rows)"
+            why = (
+                "its SHA-256 differs from the manifest (`datumaro-embed repair` saves intact rows)"
+            )
             raise corrupt(str(journal.path), f"{SEGMENT_FOLDER}/{segment.name}", why)
     with segment_store(journal.path, group, manifest.kind, max_mapped=1) as rows:
         head = head_arrays(Categories(), None, {}, manifest.dim)  # the store's is a file of its own

@@ -86,7 +86,7 @@ def merge_stores(
         for store in opened:
             refuse_newer(store)
             refuse_damage(
-                store, "Save its sound rows with `datumaro-embed repair` and merge these."
+                store, "Save its intact rows with `datumaro-embed repair`, and merge the result."
             )
         with run_like(opened[0], place, "merge") as run:
             chosen = _chosen(opened, on_duplicate)
@@ -107,8 +107,8 @@ def _refuse_other_kinds(stores: Sequence[EmbeddingStore]) -> None:
             raise other.kind.mismatch(
                 other.path,
                 known[0].kind,
-                f"'{known[0].path}' has the latter. Embed one of them again with the model and "
-                "options of the other.",
+                f"'{known[0].path}' has the second kind. Embed one of them again with the model "
+                "and options of the other.",
             )
 
 
@@ -124,8 +124,8 @@ def _chosen(stores: Sequence[EmbeddingStore], on_duplicate: str) -> Iterator[Pla
         if len(places) > 1 and on_duplicate == "error":
             one, two = (stores[source].path for source, _ in places[:2])
             raise UsageError(
-                f"'{key}' is in '{one}' and in '{two}'. Choose which one wins: ``on_duplicate`` "
-                "first or last.",
+                f"'{key}' is both in '{one}' and in '{two}'. Choose which one wins with "
+                "``on_duplicate`` first or last.",
                 key=key,
             )
         yield places[-1] if on_duplicate == "last" else places[0]
@@ -225,19 +225,20 @@ def _refuse_incomplete(stores: Sequence[EmbeddingStore]) -> None:
     for path, other in parts.items():
         if other["count"] != first["count"]:
             raise UsageError(
-                f"'{first_path}' is a part of {first['count']} and '{path}' of {other['count']}; "
-                "parts of several divisions have items in common. Merge those of one."
+                f"'{first_path}' is one of {first['count']} shards, but '{path}' is one of "
+                f"{other['count']}, so they have items in common. Merge shards of one run."
             )
         if other["dataset_keys_sha256"] != first["dataset_keys_sha256"]:
             raise UsageError(
-                f"The dataset had {counted(first['dataset_n_items'], 'items')} when '{first_path}' "
-                f"was made and {other['dataset_n_items']:,}, not the same, when '{path}' was. Run "
-                "the shards again; they re-use what is unchanged."
+                f"The dataset changed between '{first_path}' "
+                f"({counted(first['dataset_n_items'], 'items')}) and '{path}' "
+                f"({other['dataset_n_items']:,}). Run the shards again; they reuse the vectors of "
+                "unchanged images."
             )
     numbers = {part["number"] for part in parts.values()}
     missing = [shard for shard in Shard.all_of(first["count"]) if shard.number not in numbers]
     if missing:
-        raise _incomplete("What is to be merged", missing)
+        raise _incomplete("The merge", missing)
 
 
 def _merged_provenance(stores: Sequence[EmbeddingStore]) -> dict[str, Any]:
@@ -263,6 +264,6 @@ def _part(store: EmbeddingStore) -> dict[str, Any] | None:
 def _incomplete(what: str, missing: Sequence[Shard]) -> StoreNotFoundError:
     return StoreNotFoundError(
         f"{what} lacks the shards {named(missing)}. Run `datumaro-embed embed` with --shard "
-        f"{missing[0]}{' and so on' if len(missing) > 1 else ''}; what is begun goes on.",
+        f"{missing[0]}{' and so on' if len(missing) > 1 else ''}; runs that have begun continue.",
         missing=[str(shard) for shard in missing],
     )

@@ -37,8 +37,8 @@ def checked_output(output: str | os.PathLike[str], *, replace: bool | None = Non
         return place
     if os.path.lexists(place.directory):
         raise StoreExistsError(
-            f"'{place.directory}' holds a run towards '{output}' that did not end; let it end or "
-            "remove it, or choose another path.",
+            f"'{place.directory}' holds an unfinished run for '{output}'. Finish it, remove it, or "
+            "choose another path.",
             path=str(place.directory),
         )
     return place
@@ -61,8 +61,8 @@ def refuse_newer(store: EmbeddingStore) -> None:
     """
     if any(isinstance(part, Hdf5Part) and part.is_newer for part in store.parts):
         raise StoreForeignError(
-            f"'{store.path}' was written by a newer version, and holds columns that this one does "
-            "not know. Update datumaro-embed before you rewrite it.",
+            f"'{store.path}' was written by a newer version and has columns that this version "
+            "does not know. Update datumaro-embed before you rewrite it.",
             path=store.path,
         )
 

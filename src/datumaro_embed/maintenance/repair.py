@@ -24,7 +24,7 @@ from ..tally import counted
 from .merge import copy_rows
 from .output import checked_output, refuse_newer, run_like
 
-_DAMAGED = "the row is damaged in the store that was repaired"
+_DAMAGED = "the row was damaged in the store before its repair"
 _Row = tuple[int, int] | None
 """Store and row; None where only the key is right."""
 
@@ -52,11 +52,13 @@ class RepairSummary:
     left_out: Sequence[str]
 
     def lines(self) -> list[str]:
-        lost = f", {self.n_lost} lost with their names" if self.n_lost else ""
+        lost = f", {self.n_lost} lost with their ids" if self.n_lost else ""
         if self.n_marked or self.n_lost or self.left_out:
-            outlook = f"`datumaro-embed embed DATASET --store {self.store}` embeds what is missing."
+            outlook = (
+                f"`datumaro-embed embed DATASET --store {self.store}` embeds the missing rows."
+            )
         else:
-            outlook = "Every row was sound."
+            outlook = "Every row was intact."
         return [
             f"{counted(self.n_kept, 'rows')} kept in {self.store}, {self.n_marked:,} damaged and "
             f"marked{lost}",
@@ -92,7 +94,7 @@ def repair_store(
         raise StoreCorruptError(f"Nothing of '{store}' can be opened: {lost[0][1]}", path=str(path))
     kind = (head or segments[0]).kind
     lost += [
-        (part.n_rows("items"), f"'{part.path}' holds {part.kind}, and the store {kind}")
+        (part.n_rows("items"), f"'{part.path}' holds {part.kind}, but the store {kind}")
         for part in segments
         if not part.kind.fits(kind)
     ]
@@ -161,8 +163,8 @@ def _segments(path: Path, *, partial: bool) -> tuple[list[Hdf5Part], Hdf5Part | 
     parts, lost = _opened([(file, 0) for file in sorted(folder.glob("*.h5"), reverse=True)])
     if len({(part.kind.fingerprint, part.kind.dim, part.kind.dtype) for part in parts}) > 1:
         raise StoreCorruptError(
-            f"'{path}' has no manifest that can be read, and files of several models. Move those "
-            "of others away.",
+            f"'{path}' has no readable manifest, and files of several models. Keep the files of "
+            "one model.",
             path=str(path),
         )
     head = [part for part in parts if part.n_rows("items") == 0]

@@ -82,7 +82,7 @@ def check_dim(config: Mapping[str, Any], dim: int) -> None:
     """
     wanted = config.get("projection_dim") or _PROJECTION_DIM
     if family_of(config) == "clip" and dim != wanted:
-        raise unusable(f"its vectors have {dim} numbers, not the {wanted} of its projection_dim")
+        raise unusable(f"its vectors have {dim} numbers, but its projection_dim is {wanted}")
 
 
 def context_length(config: Mapping[str, Any]) -> int:
@@ -144,8 +144,8 @@ def check_agreement(checkpoint: Path, family: str, name: str, spec: ImageSpec) -
         if differences := _differences(spec, image_spec(settings, family)):
             raise unusable(
                 f"{name} and {other} disagree: {'; '.join(differences)}",
-                "Ask its authors which of them is right, and use a local copy of the checkpoint "
-                "without the other file",
+                "Ask the authors which file is right, and use a local copy of the checkpoint "
+                "without the other one",
             )
 
 
@@ -192,7 +192,7 @@ def image_spec(config: Mapping[str, Any], family: str) -> ImageSpec:
     try:
         return checked(ImageSpec, facts)
     except ValueError as error:
-        raise unusable(f"of its image processor, {error}") from error
+        raise unusable(f"in its image processor, {error}") from error
 
 
 def open_clip_settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,7 +222,7 @@ def open_clip_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unusable(
-    reason: str, advice: str = "Check that it is a CLIP or SigLIP checkpoint and complete"
+    reason: str, advice: str = "Check that it is a complete CLIP or SigLIP checkpoint"
 ) -> ModelInvalidError:
     """Return the error that says why a checkpoint cannot be used, and what to do."""
     return ModelInvalidError(
@@ -274,7 +274,7 @@ def _differences(ours: ImageSpec, theirs: ImageSpec) -> list[str]:
         other = getattr(theirs, key)
         pairs = zip(mine, other, strict=True) if isinstance(mine, tuple) else [(mine, other)]
         if not all(a == b or (isinstance(a, float) and abs(a - b) <= _SAME) for a, b in pairs):
-            found.append(f"{key} is {mine!r} against {other!r}")
+            found.append(f"{key} is {mine!r} in one and {other!r} in the other")
     return found
 
 

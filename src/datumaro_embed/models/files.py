@@ -86,8 +86,7 @@ class ModelFiles:
 
     def _changed(self, path: Path) -> ModelChangedError:
         return ModelChangedError(
-            f"Model file {path} is not the one that was loaded any more: it was changed, replaced "
-            "or removed meanwhile. Put the model back and run the same command again; or load the "
-            "model anew, if it is another one now.",
+            f"Model file {path} is no longer the one that was loaded: it was changed, replaced or "
+            "removed. Put the model back and run the same command again, or load the new model.",
             path=path,
         )

@@ -58,8 +58,8 @@ class HubRepo:
                 with suppress(OSError):
                     part.unlink()
         raise ModelDownloadError(
-            f"{name} of {self.repo_id} arrived damaged twice: its digest is not the one that the "
-            "hub lists. Try again later, or another HF_ENDPOINT.",
+            f"{name} of {self.repo_id} arrived damaged twice: its digest differs from the one that "
+            "the hub lists. Try again later, or use another HF_ENDPOINT.",
             repo=self.repo_id,
             name=name,
         )
@@ -107,7 +107,7 @@ def open_repo(repo_id: str, revision: str | None) -> HubRepo:
                 snapshot = Path(snapshot_download(repo_id, revision=revision))
             except LocalEntryNotFoundError as error:
                 raise ModelDownloadError(
-                    f"{repo_id} is not in the cache, and HF_HUB_OFFLINE forbids to download it. "
+                    f"{repo_id} is not in the cache, and HF_HUB_OFFLINE forbids the download. "
                     "Unset it, or copy a model directory from a machine that has one.",
                     repo=repo_id,
                 ) from error
@@ -147,14 +147,14 @@ def _mapped(repo_id: str, what: str) -> Iterator[None]:
         raise
     except hub.GatedRepoError as error:
         raise ModelNotFoundError(
-            f"Cannot get {repo_id}: its authors ask for an agreement first. Give it on the hub and "
-            "set HF_TOKEN.",
+            f"Cannot get {repo_id}: its authors require an agreement first. Accept it on the hub, "
+            "and set HF_TOKEN.",
             name=repo_id,
         ) from error
     except (hub.RepositoryNotFoundError, hub.RevisionNotFoundError, hub.HFValidationError) as error:
         raise ModelNotFoundError(
-            f"Cannot get {repo_id}: no such repository or revision, or a private one. Check the "
-            "name, or set HF_TOKEN.",
+            f"Cannot get {repo_id}: the repository or revision does not exist or is private. "
+            "Check the name, or set HF_TOKEN.",
             name=repo_id,
         ) from error
     except Exception as error:  # the network, the disk, a server that is no hub
@@ -165,7 +165,7 @@ def _mapped(repo_id: str, what: str) -> Iterator[None]:
         reason = f"{type(inner).__name__}: {first_line}".rstrip(": .")
         raise ModelDownloadError(
             f"Cannot download {what} of {repo_id}: {reason}. Check the connection, "
-            "HF_ENDPOINT and free disk space, and run it again: it goes on where it stopped.",
+            "HF_ENDPOINT and free disk space, and run the command again: it resumes the download.",
             repo=repo_id,
             reason=str(error),
         ) from error

@@ -62,8 +62,8 @@ def check_options(precision: str, prompt_template: str) -> None:
     """Check what a user may choose of a model directory."""
     if precision not in PRECISIONS or "{}" not in prompt_template:
         raise UsageError(
-            f"precision {precision!r} must be one of {PRECISIONS} and the prompt template "
-            f"{prompt_template!r} must hold {{}}. Change the one that does not."
+            f"``precision`` is {precision!r} and must be one of {', '.join(PRECISIONS)}; the "
+            f"prompt template is {prompt_template!r} and must contain {{}}. Change the wrong one."
         )
 
 

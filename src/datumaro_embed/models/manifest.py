@@ -73,7 +73,7 @@ class ImageSpec:
         _one_of("resize", self.resize, ("shortest_side", "stretch"))
         _one_of("resample", self.resample, RESAMPLE_FILTERS)
         if self.size_px > self.resize_px:
-            raise ValueError(f"size_px is {self.size_px}, not at most resize_px ({self.resize_px})")
+            raise ValueError(f"size_px is {self.size_px}, more than resize_px ({self.resize_px})")
 
     def network_input(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return what the bare graph takes for the pixels of one image.
@@ -111,7 +111,7 @@ class TextSpec:
     def __post_init__(self) -> None:
         if self.inputs not in (TEXT_INPUTS, TEXT_INPUTS[:1], TEXT_INPUTS[::-1]):
             found = reprlib.repr(self.inputs)
-            raise ValueError(f"inputs is {found}, not input_ids alone or with attention_mask")
+            raise ValueError(f"inputs is {found}, not input_ids with or without attention_mask")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ class ModelManifest:
         _one_of("family", self.family, ("clip", "siglip", "open_clip", "image"))
         _one_of("precision", self.precision, ("fp32", "fp16", "int8"))
         if "{}" not in self.prompt_template:
-            raise ValueError("prompt_template holds no {}, where a label's name goes")
+            raise ValueError("prompt_template has no {}, the place of a label's name")
         for name in self.files:
             if not re.fullmatch(r"[\w.-]+", name) or name in {".", ".."}:
                 raise ValueError(f"files lists {reprlib.repr(name)}, which is not a file name")

@@ -108,9 +108,9 @@ def _convert(repo: HubRepo, tokenizer: Path, entry: CatalogueEntry) -> tuple[Enc
     graphs = next((pair for pair in _LAYOUTS if {*pair, *_NEEDED} <= repo.digests.keys()), None)
     if graphs is None:
         raise ModelInvalidError(
-            f"{repo.repo_id} holds no encoders as ONNX (onnx/vision_model.onnx, "
+            f"{repo.repo_id} has no encoders as ONNX (onnx/vision_model.onnx, "
             "onnx/text_model.onnx) or OpenVINO IR, with config.json and tokenizer.json. Use "
-            "`datumaro-embed export-model` for a checkpoint of torch.",
+            "`datumaro-embed export-model` for a torch checkpoint.",
             repo=repo.repo_id,
         )
     snapshot = repo.fetch_all([*_NEEDED, *(n for n in _WELCOME if n in repo.digests)])
@@ -152,7 +152,9 @@ def _halves(
         except RuntimeError as error:  # OpenVINO's only kind
             raise _unusable(repo, str(error).strip().splitlines()[-1]) from error
     if images.dim != texts.dim or not images.inputs or not texts.inputs:
-        raise _unusable(repo, f"images have {images.dim} numbers and texts {texts.dim}")
+        raise _unusable(
+            repo, f"image vectors have {images.dim} numbers, but text vectors {texts.dim}"
+        )
     return images, texts
 
 
@@ -176,7 +178,7 @@ def _weights(repo: HubRepo, side: str, outputs: tuple[str, str]) -> list[str]:
         if outside := [name for name in weights if not name.startswith(f"{folder}/")]:
             raise _unusable(repo, f"{side} keeps weights outside its folder: {outside[0]!r}")
     if missing := [name for name in weights if name not in repo.digests]:
-        raise _unusable(repo, f"{side} needs {missing[0]!r}, which the repository does not hold")
+        raise _unusable(repo, f"{side} needs {missing[0]!r}, which is not in the repository")
     return weights
 
 

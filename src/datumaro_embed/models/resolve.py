@@ -61,8 +61,8 @@ def entry_of(name: str) -> CatalogueEntry:
     near = near or difflib.get_close_matches(name.lower(), CATALOGUE, n=1, cutoff=0.5)
     nearest = f" The nearest is {near[0]}." if near else ""
     raise ModelNotFoundError(
-        f"{name!r} is no model that `pull` knows.{nearest} Give one of {', '.join(CATALOGUE)}, or "
-        "the id of a hub repository, OWNER/NAME.",
+        f"{name!r} is not a model that `pull` knows.{nearest} Use one of {', '.join(CATALOGUE)}, "
+        "or the id of a hub repository, OWNER/NAME.",
         name=name,
     )
 
@@ -88,7 +88,7 @@ def resolve_model(name_or_dir: str | Path) -> Path:
                 return folder / text
     if text and not is_name and path.exists():
         raise ModelInvalidError(
-            f"{text} is not a model directory: it holds no {MANIFEST_NAME}. "
+            f"{text} is not a model directory: it has no {MANIFEST_NAME}. "
             "Make one with `datumaro-embed export-model CHECKPOINT -o DIR`.",
             path=path,
         )
@@ -96,8 +96,8 @@ def resolve_model(name_or_dir: str | Path) -> Path:
     raise ModelNotFoundError(
         f"There is no model {text!r} here (found: {found}). Download one with "
         "`datumaro-embed pull NAME`, or make one with `datumaro-embed export-model CHECKPOINT "
-        f"-o DIR`, and pass its directory, or the name of one in ${_VARIABLE} or "
-        f"{user_model_dir()}; or try `--model demo`, a small packaged model.",
+        f"-o DIR`. Then pass its directory, or its name if it is in ${_VARIABLE} or "
+        f"{user_model_dir()}. Or try `--model demo`, a small packaged model.",
         name=text,
         available=found,
     )

@@ -47,7 +47,7 @@ class TextTokenizer:
         for name in ("pad_id", "eos_id"):
             if self._tokenizer.id_to_token(getattr(spec, name)) is None:
                 raise ModelInvalidError(
-                    f"Model file {path} has no token of the number {getattr(spec, name)}, which is "
+                    f"Model file {path} has no token {getattr(spec, name)}, which is "
                     f"{name} in model.json. Make the model directory again.",
                     path=path,
                 )

@@ -81,7 +81,7 @@ class ClipDuplicates(StoreTransform):
         parser.add_argument(
             "--dry-run",
             action="store_true",
-            help="print what would change and write no dataset; --csv still writes its file",
+            help="print what would change, but write no dataset; --csv still writes its file",
         )
         parser.add_argument(
             "--csv", type=Path, metavar="FILE", help="write one line per item that changes"
@@ -159,7 +159,7 @@ class ClipDuplicates(StoreTransform):
         name = format_of(self._extractor) if self._from_datum else None
         if self._action == "tag" and name and name not in _KEEP_ATTRIBUTES:
             raise UsageError(
-                f"The format {name} does not keep attributes of items, so that tags would be lost. "
+                f"The format {name} does not keep attributes of items, so tags would be lost. "
                 f"Choose another ``action``, or a dataset in {', '.join(sorted(_KEEP_ATTRIBUTES))}."
             )
         if (
@@ -168,7 +168,7 @@ class ClipDuplicates(StoreTransform):
             and set(self._extractor.subsets()) <= _ONLY
         ):
             raise UsageError(
-                f"The format {name} does not keep subsets, so that ``action`` {self._action} "
+                f"The format {name} does not keep subsets, so ``action`` {self._action} "
                 "would do nothing. Choose ``action`` drop, or a dataset in a format with subsets."
             )
 

@@ -71,7 +71,7 @@ class ClipEmbed(DatumTransform):
         refuse_stand_ins(source)
         if unused := unused_images(source):
             log.warning(
-                "Datumaro has imported no item for %s (%s). Run `datumaro-embed embed` "
+                "Datumaro imported no item for %s (%s). Run `datumaro-embed embed` "
                 "to embed those that belong to the dataset.",
                 counted(unused.total, "image files"),
                 "; ".join(unused.lines("")),

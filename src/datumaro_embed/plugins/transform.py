@@ -132,7 +132,7 @@ def _refuse_used_output() -> None:
     source, out = (Path(os.path.realpath(folder)) for folder in folders)
     used = os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir()))
     if used or out.is_relative_to(source if source.is_dir() else source.parent):
-        what = "is not empty" if used else f"lies in the dataset '{folders[0]}'"
+        what = "is not empty" if used else f"is inside the dataset '{folders[0]}'"
         raise OutputFolderError(
             f"The output folder '{folders[1]}' {what}. Items that this transform leaves out or "
             "moves could stay there, even with --overwrite, so nothing was written. Choose a new "

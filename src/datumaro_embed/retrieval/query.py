@@ -30,7 +30,7 @@ def compose(plus: Sequence[npt.ArrayLike], minus: Sequence[npt.ArrayLike] = ()) 
     Raises `UsageError`: nothing to search for, or nothing is left.
     """
     if not len(plus):
-        raise UsageError("There is no query. Give a text, an image, an item or a vector.")
+        raise UsageError("There is no query. Pass a text, an image, an item or a vector.")
     dim = len(np.atleast_1d(plus[0]))
     combined: Float64Array = unit_queries(np.stack([np.asarray(v) for v in plus]), dim).mean(axis=0)
     if len(minus):

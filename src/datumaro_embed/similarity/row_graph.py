@@ -133,7 +133,7 @@ def open_graph(path: Path, *, uuid: str, n_rows: int, dim: int) -> RowGraph:
     """
     facts = _trailer(path)
     if facts.get("store_uuid") != uuid or facts.get("n_rows") != n_rows:
-        raise _refused(path, "is of another store, or of an earlier state of this one")
+        raise _refused(path, "belongs to another store, or to an earlier state of this one")
     with open_regular(path) as stream, read_errors(path):
         mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     if _checksum(memoryview(mapped)[: facts["index_bytes"]]) != facts.get("checksum"):
@@ -143,7 +143,7 @@ def open_graph(path: Path, *, uuid: str, n_rows: int, dim: int) -> RowGraph:
     except Exception as error:  # USearch raises RuntimeError and ValueError, from C++
         raise _refused(path, f"is damaged ({error})") from error
     if index is None or index.ndim != dim or len(index) != facts.get("n_indexed"):
-        raise _refused(path, "is damaged (its header and its trailer do not agree)")
+        raise _refused(path, "is damaged (its header and trailer disagree)")
     return RowGraph(index)
 
 
@@ -172,7 +172,7 @@ def _trailer(path: Path) -> dict[str, Any]:
             stream.seek(max(0, size - _MAX_TRAILER_BYTES))
             tail = stream.read()
     except (FileNotFoundError, StoreForeignError) as error:
-        raise _refused(path, "is no file") from error
+        raise _refused(path, "is not a file") from error
     length = int.from_bytes(tail[-16:-8], "little")
     if len(tail) < 16 or tail[-8:] != _MAGIC or length > len(tail) - 16:
         raise _refused(path, "is no index of this version")
@@ -184,7 +184,7 @@ def _trailer(path: Path) -> dict[str, Any]:
     if not known or facts.get("format_version") != _FORMAT_VERSION:
         raise _refused(path, "is no index of this version")
     if facts.get("index_bytes") != size - length - 16:
-        raise _refused(path, "is damaged (it has another size than it says)")
+        raise _refused(path, "is damaged (its size differs from the recorded size)")
     return dict(facts)
 
 
