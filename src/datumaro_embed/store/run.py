@@ -553,7 +553,7 @@ class Hdf5Run(StoreWriter):
 
 
 def _has_child_vectors(record: ItemRecord) -> bool:
-    children = (*(record.objects or ()), *(record.captions or ()))
+    children: tuple[Any, ...] = (*(record.objects or ()), *(record.captions or ()))
     return any(child.vector is not None for child in children)
 
 

@@ -331,14 +331,15 @@ class StoreContract(ABC):
             assert store.objects.record(0) == self.full().objects[0]  # type: ignore[index]
             given = self.vectors(3, seed=5).astype(np.float16)
             np.testing.assert_array_equal(store.objects.embeddings([4, 2]), given[[2, 0]])
-            np.testing.assert_array_equal(store.objects.vectors[2:], given)
+            np.testing.assert_array_equal(store.column("objects/vector")[2:], given)
             np.testing.assert_array_equal(store.labels.embeddings([1]), labels[[1]])
             assert store.captions.texts == [store.captions.text(0)] == ["a “cat”\n\0on a mat"]
-            for table in (store.items, store.objects):
+            tables: tuple[Any, ...] = (store.items, store.objects, store.captions, store.labels)
+            for table in tables[:2]:
                 assert [table.labels_of(row) for row in range(2)] == [("ape",), ()]
                 assert np.flatnonzero(table.labelled([2])).tolist() == [0]
             assert store.labels_of(0) == ("ape",)
-            for table in (store.items, store.objects, store.captions, store.labels):
+            for table in tables:
                 with pytest.raises(IndexError):
                     table.key(len(table))
                 assert table.to_arrow().num_rows == len(table)
@@ -371,7 +372,8 @@ class StoreContract(ABC):
     @pytest.mark.parametrize("child", ["objects", "captions"])
     def test_either_all_items_have_a_table_or_none(self, path: Path, child: str) -> None:
         without, *others = self.with_children("a", "b", "c")
-        without = replace(without, **{child: None})
+        absent: dict[str, Any] = {child: None}
+        without = replace(without, **absent)
         vector = self.vectors(1)[0]
         for wrong, right in ((without, others), (others[0], [without])):
             with self.create(path, dim=self.DIM, restart=True) as writer:
