@@ -266,13 +266,6 @@ def test_a_loader_that_fails_costs_its_own_annotation(load: Callable[[], object]
     assert len(record.notes) == 1
 
 
-def test_captions_load_no_mask() -> None:
-    calls = []
-    (item,) = lazily(lambda: calls.append(1))
-    assert item.captions() == ()
-    assert calls == []
-
-
 def test_masks_are_read_alike_in_every_thread_and_under_every_choice_of_colours(
     tmp_path: Path,
 ) -> None:

@@ -118,11 +118,10 @@ def test_captions_are_joined_too(embed: Callable[..., EmbedSummary], tmp_path: P
         )
 
     summary = embed(tmp_path / "e.h5", dataset=dataset, captions=True)
-    assert summary.captions == (tmp_path / "e.captions.h5", 1)
-    with open_store(tmp_path / "e.h5") as images, open_store(tmp_path / "e.captions.h5") as store:
-        assert (images.n_rows, store.n_rows) == (12, 1)
-        assert store.item(0).attributes["caption"] == "the only one"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["e.captions.h5", "e.h5"]
+    assert (summary.captions.n_computed, summary.captions.n_reused) == (1, 0)
+    with open_store(tmp_path / "e.h5") as store:
+        assert (store.n_rows, store.captions.texts) == (12, ["the only one"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["e.h5"]
 
 
 def test_a_killed_actor_is_replaced_and_its_shard_goes_on(

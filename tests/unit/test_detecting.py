@@ -26,7 +26,7 @@ from datumaro_embed.adapter.annotations import categories_record
 from datumaro_embed.adapter.detecting import detect_format
 from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.errors import DatasetReadError, EmptyDatasetError
-from datumaro_embed.pipeline import EmbedOptions, captions_path, embed_source
+from datumaro_embed.pipeline import EmbedOptions, embed_source
 from datumaro_embed.place import misdetection
 from datumaro_embed.sharding import Shard
 from datumaro_embed.store import is_part_of_store
@@ -429,4 +429,3 @@ def test_where_datum_would_be_misled(tmp_path: Path) -> None:
     assert misdetection(tmp_path / "clip.hdf5", tmp_path) == ""
     assert misdetection(tmp_path / "stores" / "clip.h5", tmp_path) == ""
     assert misdetection(f"{tmp_path}/clip", tmp_path) == ""
-    assert captions_path(tmp_path / "clip.hdf5").name == "clip.captions.hdf5"

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from datumaro.components import media as dm
-from datumaro.components.annotation import AnnotationType, Caption
+from datumaro.components.annotation import AnnotationType
 from datumaro.components.annotation import Categories as DmCategories
 from datumaro.components.dataset_base import DatasetItem, IDataset
 
 from ..errors import DatasetReadError, EmptyDatasetError, UsageError
 from ..geometry import BoxRule, choose_rule, to_upright, upright_size
-from ..records import AnnotationRecord, Categories, ItemKey, ItemRecord, Split, Status
+from ..records import Categories, ItemKey, ItemRecord, Split, Status
 from .annotations import (
     UNDECLARED_LABEL,
     annotation_record,
@@ -117,11 +117,6 @@ class SourceItem:
             annotations=canonical_order(annotations, self.labels),
             notes=tuple(notes),
         )
-
-    def captions(self) -> tuple[AnnotationRecord, ...]:
-        """Return the Caption annotations alone, in canonical order; no mask is loaded for them."""
-        captions = (each for each in self.item.annotations if isinstance(each, Caption))
-        return canonical_order(read_annotations(captions, annotation_record)[0], self.labels)
 
 
 class SourceDataset:
