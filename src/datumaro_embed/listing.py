@@ -13,8 +13,7 @@ from typing import Any
 
 from .duplicates import Change, DuplicateReport
 from .escaping import csv_cell, printable
-from .files import FileSystem, publish
-from .outputs import check_output
+from .files import FileSystem, check_output, publish
 from .records import DuplicateGroup, DuplicatePair, ItemKey
 from .retrieval import SearchResult
 from .tally import counted
