@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .escaping import csv_cell, printable
-from .files import FileSystem, publish
-from .outputs import check_output
+from .files import FileSystem, check_output, publish
 from .records import DuplicateGroup, ItemKey
 from .retrieval import SearchResult
 from .tally import counted

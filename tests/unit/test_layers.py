@@ -18,7 +18,6 @@ ORDER = [
     "escaping",
     "errors",
     "records",
-    "outputs",
     "files",
     "logs",
     "tally",

@@ -16,9 +16,8 @@ import pyarrow as pa
 
 from ..adapter.dataset import split_of
 from ..errors import UsageError
-from ..outputs import check_output
+from ..maintenance.output import checked_output, run_for
 from ..records import Categories, ItemKey, ItemRecord, Status
-from ..store import Hdf5Stores
 from ..store.arrow import METADATA_KEY
 from ..store.codec import decode_json
 from ..store.schema import SCHEMA, Column, Table
@@ -82,7 +81,7 @@ def import_vectors(
     for bit. Vectors of unknown origin get a run fingerprint of their own, so that no model's text
     queries are compared with them by mistake.
     """
-    check_output(store)
+    place = checked_output(store)
     source = read_source(Path(vectors), Path(ids) if ids else None)
     dim = source.vectors.shape[1]
     facts = _store_facts(source.items, dim) or _foreign(source, Path(vectors))
@@ -91,7 +90,7 @@ def import_vectors(
     if normalize:
         source = replace(source, vectors=unit_rows(source.vectors))
     kind = VectorKind(dim, chosen, facts.run_fingerprint, facts.vector_settings, facts.model)
-    with Hdf5Stores().begin(store, kind, restart=True, n_expected=len(records)) as writer:
+    with run_for("import", place, kind) as writer:
         for row in sorted(range(len(records)), key=lambda row: records[row].key):
             writer.append(records[row], _vector(source.vectors[row], records[row]))
         writer.set_categories(facts.categories, facts.label_vectors)

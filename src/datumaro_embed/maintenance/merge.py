@@ -23,7 +23,7 @@ from ..store import EmbeddingStore, open_store
 from ..store.check import refuse_damage
 from ..store.run import Hdf5Run
 from ..tally import counted
-from .output import checked_output, refuse_newer, run_like
+from .output import checked_output, refuse_newer, run_for
 
 _ON_DUPLICATE = ("error", "first", "last")
 _PART_KEYS = {"number", "count", "dataset_n_items", "dataset_keys_sha256"}
@@ -88,7 +88,7 @@ def merge_stores(
             refuse_damage(
                 store, "Save its intact rows with `datumaro-embed repair`, and merge the result."
             )
-        with run_like(opened[0], place, "merge") as run:
+        with run_for("merge", place, opened[0].kind) as run:
             chosen = _chosen(opened, on_duplicate)
             n_items = copy_rows(opened, chosen, run, _label_maps(opened))
             run.set_categories(*_categories(opened))

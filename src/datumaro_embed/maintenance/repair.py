@@ -22,7 +22,7 @@ from ..store.hdf5 import Hdf5Part
 from ..store.journal import read_manifest
 from ..tally import counted
 from .merge import copy_rows
-from .output import checked_output, refuse_newer, run_like
+from .output import checked_output, refuse_newer, run_for
 
 _DAMAGED = "the row was damaged in the store before its repair"
 _Row = tuple[int, int] | None
@@ -107,7 +107,7 @@ def repair_store(
     labels = None if has_labels else np.full(0, -1, np.int32)
     for source in stores:
         refuse_newer(source)
-    with run_like(_store_of(head or parts[0]), place, "repair") as run:
+    with run_for("repair", place, kind) as run:
         for is_row, keys in groupby(sorted(found), key=lambda key: found[key] is not None):
             if is_row:
                 copy_rows(

@@ -21,11 +21,11 @@ from ..duplicates import (
     plan_summary,
 )
 from ..errors import UsageError
+from ..files import check_output
 from ..flags import add_duplicate_arguments
 from ..freshness import fresh_items
 from ..listing import changes_lines, write_changes_csv
 from ..logs import log
-from ..outputs import check_output
 from ..records import ItemKey
 from ..store import open_store
 from .transform import StoreTransform

@@ -9,10 +9,10 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 
-from ..errors import StaleStoreError, StoreWriteError, UsageError
+from ..errors import StaleStoreError, UsageError
 from ..escaping import printable
+from ..files import check_output, new_path
 from ..models.manifest import sha256_file
-from ..outputs import check_output
 from ..records import Hit, ItemKey
 from ..store import EmbeddingStore
 from ..tally import counted
@@ -43,7 +43,7 @@ def media_root_of(store: EmbeddingStore, media_root: str | Path | None = None) -
 
 
 def check_folder(directory: Path) -> None:
-    """Refuse a folder that cannot be made (`outputs.check_output`); an empty one may exist."""
+    """Refuse a folder that cannot be made (`check_output`); an empty one may exist."""
     if not (directory.is_dir() and not any(directory.iterdir())):
         check_output(directory)
 
@@ -126,10 +126,8 @@ def save_hits(
         the root, or has changed since it was embedded.
     """
     check_folder(directory)
-    is_new = not directory.exists()
     problems = []
-    try:
-        directory.mkdir(exist_ok=True)
+    with new_path(directory, directory=True, replace=True) as folder:
         width = max(3, len(str(len(hits))))
         for rank, hit in enumerate(hits, start=1):
             problem, source = media_file(hit.path, media_root)
@@ -138,26 +136,17 @@ def save_hits(
                 safe = re.sub(r"[^\w.-]+", "_", hit.key.id)[-_MAX_NAME:].lstrip(".") or "item"
                 name = f"{rank:0{width}}_{hit.similarity:.4f}_{safe}{source.suffix}"
                 expected = store.content_sha256[hit.row].tobytes()
-                problem = _copy(source, directory / name, expected)
+                problem = _copy(source, folder / name, expected)
             if problem:
                 problems.append(f"{hit.key}: {problem}")
         if problems and not skip_stale:
-            for copy in directory.iterdir():
-                copy.unlink()
-            if is_new:
-                directory.rmdir()
-    except OSError as error:
-        raise StoreWriteError(
-            f"Cannot write '{directory}': {error.strerror or error}. Choose another place.",
-            path=str(directory),
-        ) from error
-    if problems and not skip_stale:
-        raise StaleStoreError(
-            f"{len(problems)} of {counted(len(hits), 'images')} are not those that were embedded: "
-            f"{printable('; '.join(problems[:3]))}. Nothing was copied. Embed the dataset again, "
-            "or use ``skip_stale`` to copy the others.",
-            n_stale=len(problems),
-        )
+            raise StaleStoreError(
+                f"{len(problems)} of {counted(len(hits), 'images')} are not those that were "
+                f"embedded: {printable('; '.join(problems[:3]))}. Nothing was copied. Embed the "
+                "dataset again, or use ``skip_stale`` to copy the others.",
+                n_stale=len(problems),
+            )
+        check_folder(directory)  # another program may have filled it meanwhile
     return problems
 
 
