@@ -200,7 +200,7 @@ def test_another_width_than_the_projections(
     tmp_path: Path, repository: Path, hub: HubServer, projection_dim: int | None
 ) -> None:
     edit(repository, "config.json", lambda c: c.update(projection_dim=projection_dim))
-    refused(hub, tmp_path, f"16 numbers, not the {projection_dim or 512} of its projection_dim")
+    refused(hub, tmp_path, f"16 numbers, but its projection_dim is {projection_dim or 512}")
 
 
 # ------------------------------------------------------------------------------------------ SigLIP
