@@ -358,7 +358,7 @@ def another_crop(folder: Path) -> None:
         (another_processor, "prepared by ConvNextImageProcessor"),
         (unknown_pad_token, r"pad_token '\[PAD\]' is not in its tokenizer"),
         (squash, "open_clip_config.json disagree: resize is"),
-        (another_crop, "preprocessor_config.json disagree: resize_px is 36 against 32"),
+        (another_crop, "preprocessor_config.json disagree: resize_px is 36 in one and 32"),
     ],
 )
 def test_what_cannot_be_read_is_one_sentence_before_the_graphs(
