@@ -150,7 +150,7 @@ BAD_TABLES = {
     "no ids": (pa.table({"embedding": [[1.0, 0.0]]}), "no column `id`"),
     "ragged": (ragged(), "differ in length"),
     "no numbers": (pa.table({"id": ["a"], "embedding": ["x"]}), "must hold a list of numbers"),
-    "a gap": (pa.table({"id": ["a", "b"], "embedding": [[1.0], None]}), "fill the gaps"),
+    "a gap": (pa.table({"id": ["a", "b"], "embedding": [[1.0], None]}), "Fill the gaps"),
     "integers": (pa.table({"id": ["a"], "embedding": [[1, 0]]}), "must be floats"),
     "empty": (
         pa.table({"id": pa.array([], "str"), "embedding": pa.array([], pa.list_(pa.float32()))}),

@@ -124,7 +124,7 @@ def _chosen(stores: Sequence[EmbeddingStore], on_duplicate: str) -> Iterator[Pla
         if len(places) > 1 and on_duplicate == "error":
             one, two = (stores[source].path for source, _ in places[:2])
             raise UsageError(
-                f"'{key}' is both in '{one}' and in '{two}'. Choose which one wins with "
+                f"'{key}' is in both '{one}' and '{two}'. Choose which one wins with "
                 "``on_duplicate`` first or last.",
                 key=key,
             )
