@@ -15,12 +15,16 @@ import datumaro_embed_bridge
 
 from .records import (
     AnnotationRecord,
+    CaptionRecord,
     Categories,
     DuplicateGroup,
     DuplicatePair,
     Hit,
     ItemKey,
     ItemRecord,
+    ObjectKey,
+    ObjectRecord,
+    ObjectStatus,
     Split,
     Status,
 )
@@ -39,6 +43,7 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "AnnotationRecord",
+    "CaptionRecord",
     "Categories",
     "ClipEncoder",
     "DuplicateGroup",
@@ -50,6 +55,9 @@ __all__ = [
     "Hit",
     "ItemKey",
     "ItemRecord",
+    "ObjectKey",
+    "ObjectRecord",
+    "ObjectStatus",
     "ReportOptions",
     "Split",
     "Status",
