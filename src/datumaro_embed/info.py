@@ -9,7 +9,7 @@ import numpy as np
 
 from .causes import cause_of
 from .escaping import printable
-from .records import Split, Status
+from .records import ObjectStatus, Split, Status
 from .store import EmbeddingStore
 from .tally import counted
 
@@ -29,12 +29,20 @@ def _facts(store: EmbeddingStore) -> Iterator[str]:
     yield f"ran on       {provenance.get('device')}, {provenance.get('precision')}"
     yield f"embeddings   {store.n_rows} × {store.dim} {store.dtype}"
     yield f"annotations  {store.n_annotations} of {counted(_count_objects(store), 'objects')}"
+    if store.has_table("objects"):
+        yield f"objects      {len(store.objects)}, {int(store.objects.has_vector.sum())} embedded"
+    if store.has_table("captions"):
+        yield f"captions     {len(store.captions)} embedded"
     yield f"created      {provenance.get('created', 'unknown')}"
     codes = Counter(zip(store.subset_codes.tolist(), store.splits.tolist(), strict=True))
     for (code, split), count in sorted(codes.items()):
         yield f"subset       {store.subset_names[code]} ({Split(split).name.lower()}): {count}"
     for status, count in sorted(Counter(store.statuses.tolist()).items()):
         yield f"status       {_name(status)}: {count}"
+    statuses = store.objects.statuses if store.has_table("objects") else np.zeros(0, np.uint8)
+    for status, count in enumerate(np.bincount(statuses).tolist()):
+        if count:
+            yield f"object       {ObjectStatus(status).name.lower()}: {count}"
     names = store.categories.labels  # none in a run that has not ended
     for label, count in Counter(store.ann_labels.tolist()).most_common():
         name = names[label] if 0 <= label < len(names) else f"label {label}"
@@ -44,6 +52,8 @@ def _facts(store: EmbeddingStore) -> Iterator[str]:
 
 def _count_objects(store: EmbeddingStore) -> int:
     """Count what is shown: annotations of one item, group and label are one object."""
+    if store.has_table("objects"):
+        return len(store.objects)
     no_objects = [n for n, name in enumerate(store.ann_type_names) if name in ("label", "caption")]
     shown = ~np.isin(store.ann_types, no_objects)
     grouped = shown & (store.ann_groups != 0)

@@ -334,18 +334,20 @@ class StoreContract(ABC):
             assert store.objects.record(0) == self.full().objects[0]  # type: ignore[index]
             given = self.vectors(3, seed=5).astype(np.float16)
             np.testing.assert_array_equal(store.objects.embeddings([4, 2]), given[[2, 0]])
-            np.testing.assert_array_equal(store.objects.vectors[2:], given)
+            np.testing.assert_array_equal(store.objects.embeddings()[2:], given)
             np.testing.assert_array_equal(store.labels.embeddings([1]), labels[[1]])
             assert store.captions.texts == [store.captions.text(0)] == ["a “cat”\n\0on a mat"]
-            for table in (store.items, store.objects):
-                assert [table.labels_of(row) for row in range(2)] == [("ape",), ()]
-                assert np.flatnonzero(table.labelled([2])).tolist() == [0]
+            for name in ("items", "objects"):
+                labelled = np.flatnonzero(store.table(name).labelled([2]))
+                assert labelled.tolist() == [0]
+                found = [store.table(name).labels_of(row) for row in range(2)]
+                assert found == [("ape",), ()]
             assert store.labels_of(0) == ("ape",)
             for table in (store.items, store.objects, store.captions, store.labels):
                 with pytest.raises(IndexError):
                     table.key(len(table))
                 assert table.to_arrow().num_rows == len(table)
-            with pytest.raises(ItemNotFoundError, match="has 2 objects.* no number 2"):
+            with pytest.raises(ItemNotFoundError, match=r"has 2 objects.* no number 2"):
                 store.objects.row("train/scene/7#2")
             with pytest.raises(ItemNotFoundError, match=r"is not SUBSET/ID#N, such as train/x#0\."):
                 store.objects.row("train/scene/7")
@@ -374,7 +376,8 @@ class StoreContract(ABC):
     @pytest.mark.parametrize("child", ["objects", "captions"])
     def test_either_all_items_have_a_table_or_none(self, path: Path, child: str) -> None:
         without, *others = self.with_children("a", "b", "c")
-        without = replace(without, **{child: None})
+        absent: dict[str, Any] = {child: None}
+        without = replace(without, **absent)
         vector = self.vectors(1)[0]
         for wrong, right in ((without, others), (others[0], [without])):
             with self.create(path, dim=self.DIM, restart=True) as writer:
