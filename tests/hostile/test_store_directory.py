@@ -94,7 +94,10 @@ def test_a_strange_manifest_is_refused_on_opening(path: Path, name: str) -> None
 
 LIES: dict[str, tuple[Callable[[Manifest], object], str]] = {
     "rows": (part("n_rows", 3), "not the file that the manifest names"),
-    "annotations": (part("children", [["annotations", 3]]), "not the file that the manifest names"),
+    "annotations": (
+        part("children", [["annotations", 3], ["objects", 3], ["captions", 0]]),
+        "not the file that the manifest names",
+    ),
     "bytes": (part("n_bytes", 3), "not the file that the manifest names"),
     "dim": (field("dim", 17), "not the file that the manifest names"),
     "fingerprint": (field("run_fingerprint", "g"), "not the file that the manifest names"),
