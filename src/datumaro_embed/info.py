@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from .causes import cause_of
-from .records import Split, Status
+from .records import ObjectStatus, Split, Status
 from .store import EmbeddingStore
 from .tally import counted
 
@@ -29,12 +29,20 @@ def describe(store: EmbeddingStore) -> Iterator[str]:
     keys = np.stack([values[grouped] for values in together])
     n_objects = int(np.count_nonzero(shown & ~grouped) + np.unique(keys, axis=1).shape[1])
     yield f"annotations  {store.n_annotations} of {counted(n_objects, 'objects')}"
+    if store.has_table("objects"):
+        yield f"objects      {len(store.objects)}, {int(store.objects.has_vector.sum())} embedded"
+    if store.has_table("captions"):
+        yield f"captions     {len(store.captions)} embedded"
     yield f"created      {provenance.get('created', 'unknown')}"
     codes = Counter(zip(store.subset_codes.tolist(), store.splits.tolist(), strict=True))
     for (code, split), count in sorted(codes.items()):
         yield f"subset       {store.subset_names[code]} ({Split(split).name.lower()}): {count}"
     for status, count in sorted(Counter(store.statuses.tolist()).items()):
         yield f"status       {_name(status)}: {count}"
+    statuses = store.objects.statuses if store.has_table("objects") else np.zeros(0, np.uint8)
+    for status, count in enumerate(np.bincount(statuses).tolist()):
+        if count:
+            yield f"object       {ObjectStatus(status).name.lower()}: {count}"
     names = store.categories.labels  # none in a run that has not ended
     for label, count in Counter(store.ann_labels.tolist()).most_common():
         name = names[label] if 0 <= label < len(names) else f"label {label}"

@@ -269,13 +269,19 @@ def _describe_convert(parser: ArgumentParser) -> Callable[..., int]:
         help="parquet, csv and coco write a file, npy and faiss (extra `faiss`) a directory",
     )
     add_output_argument(parser, "OUT")
-    add("--embedded-only", action="store_true", help="leave out items without a vector")
+    add(
+        "--of",
+        default="items",
+        choices=("items", "objects", "captions"),
+        help="parquet, npy and faiss: what one row is (default: %(default)s)",
+    )
+    add("--embedded-only", action="store_true", help="leave out rows without a vector")
     add("--vectors", action="store_true", help="csv only: add one column per dimension")
     add_partial_argument(parser)
     return _convert
 
 
-def _convert(store: Path, to: str, output: Path, partial: bool, **options: bool) -> int:
+def _convert(store: Path, to: str, output: Path, partial: bool, **options: Any) -> int:
     from ..exports import convert_store
 
     with opened_store(store, partial=partial) as opened:

@@ -22,6 +22,7 @@ from ..sharding import Parts, Shard, named
 from ..store import EmbeddingStore, open_store
 from ..store.check import refuse_damage
 from ..store.run import Hdf5Run
+from ..store.schema import optional_tables
 from ..tally import counted
 from .output import checked_output, refuse_newer, run_for
 
@@ -82,6 +83,7 @@ def merge_stores(
     with ExitStack() as stack:
         opened = [stack.enter_context(open_store(path)) for path in _expand(stores)]
         _refuse_other_kinds(opened)
+        _refuse_other_tables(opened)
         _refuse_incomplete(opened)
         for store in opened:
             refuse_newer(store)
@@ -110,6 +112,20 @@ def _refuse_other_kinds(stores: Sequence[EmbeddingStore]) -> None:
                 f"'{known[0].path}' has the second kind. Embed one of them again with the model "
                 "and options of the other.",
             )
+
+
+def _refuse_other_tables(stores: Sequence[EmbeddingStore]) -> None:
+    found: dict[tuple[str, ...], str] = {}
+    for store in stores:
+        if store.n_rows:  # a store without items has no table of theirs, and fits any
+            found.setdefault(tuple(filter(store.has_table, optional_tables())), store.path)
+    if len(found) > 1:
+        neither = f"no {' and no '.join(optional_tables())}"
+        named = ", ".join(f"'{path}' has {' and '.join(t) or neither}" for t, path in found.items())
+        raise UsageError(
+            f"The stores do not have the same tables: {named}. Embed the datasets with the same "
+            "of --objects and --captions."
+        )
 
 
 def _chosen(stores: Sequence[EmbeddingStore], on_duplicate: str) -> Iterator[Place]:

@@ -5,7 +5,7 @@ All answer the same questions, so that what works on one table works on any (``-
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -103,12 +103,18 @@ class VectorTable:
         """Convert every column, one row each, with ``embedding`` as a fixed-size list."""
         import pyarrow as pa  # only who asks for tables waits for it
 
+        tables = self.iter_arrow(vectors=vectors, dtype=dtype, embedded_only=embedded_only)
+        return pa.concat_tables(list(tables))
+
+    def iter_arrow(
+        self, *, vectors: bool = True, dtype: str = "float32", embedded_only: bool = False
+    ) -> Iterator[pa.Table]:
+        """Yield what `to_arrow` gives, some rows at a time, at least once."""
         from .arrow import iter_tables
 
-        tables = iter_tables(
+        return iter_tables(
             self._store, of=self.name, vectors=vectors, dtype=dtype, embedded_only=embedded_only
         )
-        return pa.concat_tables(list(tables))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of '{self._store.path}': {counted(len(self), 'rows')}>"
@@ -345,6 +351,10 @@ class LabelTable(VectorTable):
             flat = pa.array(found.astype(dtype).reshape(-1))
             columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, found.shape[1])
         return pa.table(columns).slice(length=0 if embedded_only and found is None else None)
+
+    def iter_arrow(self, **options: Any) -> Iterator[pa.Table]:
+        """Yield what `to_arrow` gives."""
+        yield self.to_arrow(**options)
 
 
 _TABLES = {table.name: table for table in (ItemTable, ObjectTable, CaptionTable, LabelTable)}
