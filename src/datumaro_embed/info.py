@@ -21,13 +21,7 @@ def describe(store: EmbeddingStore) -> Iterator[str]:
     yield f"fingerprint  {store.run_fingerprint}"
     yield f"ran on       {provenance.get('device')}, {provenance.get('precision')}"
     yield f"embeddings   {store.n_rows} × {store.dim} {store.dtype}"
-    # Annotations of one item, group and label are one object.
-    no_objects = [n for n, name in enumerate(store.ann_type_names) if name in ("label", "caption")]
-    shown = ~np.isin(store.ann_types, no_objects)
-    grouped = shown & (store.ann_groups != 0)
-    together = (store.ann_rows, store.ann_groups, store.ann_labels.astype(np.int64))
-    keys = np.stack([values[grouped] for values in together])
-    n_objects = int(np.count_nonzero(shown & ~grouped) + np.unique(keys, axis=1).shape[1])
+    n_objects = len(store.objects) if store.has_table("objects") else _count_objects(store)
     yield f"annotations  {store.n_annotations} of {counted(n_objects, 'objects')}"
     if store.has_table("objects"):
         yield f"objects      {len(store.objects)}, {int(store.objects.has_vector.sum())} embedded"
@@ -48,6 +42,16 @@ def describe(store: EmbeddingStore) -> Iterator[str]:
         name = names[label] if 0 <= label < len(names) else f"label {label}"
         name = name if label >= 0 else "(no label)"
         yield f"label        {name}: {count}"
+
+
+def _count_objects(store: EmbeddingStore) -> int:
+    """Count what is shown: annotations of one item, group and label are one object."""
+    no_objects = [n for n, name in enumerate(store.ann_type_names) if name in ("label", "caption")]
+    shown = ~np.isin(store.ann_types, no_objects)
+    grouped = shown & (store.ann_groups != 0)
+    together = (store.ann_rows, store.ann_groups, store.ann_labels.astype(np.int64))
+    keys = np.stack([values[grouped] for values in together])
+    return int(np.count_nonzero(shown & ~grouped) + np.unique(keys, axis=1).shape[1])
 
 
 def describe_items(store: EmbeddingStore, n_items: int) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +13,9 @@ from ..tally import counted
 from .coco_json import write_coco
 from .vector_files import write_csv, write_faiss, write_npy, write_parquet
 
-_WRITERS: dict[str, Callable[..., dict[str, int] | None]] = {
-    "parquet": write_parquet,
-    "npy": write_npy,
-    "csv": write_csv,
-    "faiss": write_faiss,
-    "coco": write_coco,
-}
-FORMATS = tuple(_WRITERS)
+_OF_TABLES = {"parquet": write_parquet, "npy": write_npy, "faiss": write_faiss}
+_OF_ITEMS = {"csv": write_csv, "coco": write_coco}
+FORMATS = (*_OF_TABLES, *_OF_ITEMS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +69,8 @@ def convert_store(
         raise UsageError(f"No format {to!r}; choose one of {', '.join(FORMATS)}.", to=to)
     if vectors and to != "csv":
         raise UsageError(f"``vectors`` is for csv only; leave it out for {to}.", to=to)
-    if of != "items" and to not in _WRITERS:
-        raise UsageError(f"{to} is of items only. Choose one of {', '.join(_WRITERS)}.", to=to)
+    if of != "items" and to not in _OF_TABLES:
+        raise UsageError(f"{to} is of items only. Choose one of {', '.join(_OF_TABLES)}.", to=to)
     table = store.table(of)
     skipped: dict[str, int] = {}
     with new_path(Path(out), directory=to in ("npy", "faiss")) as path:
@@ -85,6 +79,6 @@ def convert_store(
         elif to == "coco":
             skipped = write_coco(store, path, embedded_only=embedded_only)
         else:
-            _WRITERS[to](table, path, embedded_only=embedded_only)
+            _OF_TABLES[to](table, path, embedded_only=embedded_only)
     n_rows = int(table.has_vector.sum()) if embedded_only else len(table)
     return ConvertSummary(str(out), n_rows, skipped, of)
