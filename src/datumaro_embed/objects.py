@@ -239,7 +239,11 @@ def hull(annotation: AnnotationRecord) -> Box | None:
 
 
 def _area(parts: Sequence[AnnotationRecord], box: Box) -> float:
-    """Return the area of the mask, else of the polygons, else of the box."""
+    """Return the given area, else that of the mask, of the polygons or of the box."""
+    for part in parts:
+        given = part.attributes.get("area")
+        if isinstance(given, int | float):
+            return float(given)
     masks = [part for part in parts if part.type == "mask"]
     polygons = [part.coords for part in parts if part.type == "polygon"]
     try:

@@ -128,3 +128,58 @@ def test_the_transform_embeds_objects_too(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     with open_store(tmp_path / "s.h5") as store:
         assert (len(store.objects), len(store.captions)) == (218, 0)
+
+
+ANNOTATIONS = [
+    {"bbox": [1, 2, 10, 20], "area": 200, "segmentation": [[1, 2, 11, 2, 11, 22]]},
+    {"bbox": [10, 10, 30, 30], "area": 900, "segmentation": []},
+    {
+        "bbox": [40, 10, 30, 30],
+        "area": 777,
+        "segmentation": [[40, 10, 70, 10, 70, 40], [41, 12, 50, 12, 50, 20]],
+    },
+    {
+        "bbox": [0, 0, 96, 64],
+        "area": 3000,
+        "iscrowd": 1,
+        "segmentation": {"size": [64, 96], "counts": [0, 3000, 3144]},
+    },
+    {
+        "bbox": [20, 20, 30, 40],
+        "area": 600,
+        "segmentation": [],
+        "keypoints": [21, 22, 2, 40, 41, 1, 0, 0, 0],
+        "num_keypoints": 2,
+    },
+]
+
+
+def test_coco_comes_back_object_by_object(tmp_path: Path) -> None:
+    """Box and polygon, polygons, RLE of a crowd, keypoints; boxes and areas as they were given."""
+    folder = tmp_path / "d"
+    (folder / "images" / "train").mkdir(parents=True)
+    (folder / "annotations").mkdir()
+    Image.effect_noise((96, 64), 50).convert("RGB").save(folder / "images" / "train" / "1.jpg")
+    names = {"keypoints": ["nose", "left", "right"], "skeleton": [[1, 2], [2, 3]]}
+    given = [
+        {"id": 3 * n + 1, "image_id": 1, "category_id": 1, "iscrowd": 0} | fields
+        for n, fields in enumerate(ANNOTATIONS)
+    ]
+    content = {
+        "images": [{"id": 1, "file_name": "1.jpg", "width": 96, "height": 64}],
+        "annotations": given,
+        "categories": [{"id": 1, "name": "person", **names}],
+    }
+    file = folder / "annotations" / "person_keypoints_train.json"
+    file.write_text(json.dumps(content))
+    said = embed(folder, tmp_path / "s.h5")
+    assert "5 objects: 4 computed, 0 reused, 1 without a vector (1 crowd)" in said
+    out = tmp_path / "out.json"
+    assert run("datumaro-embed", "convert", tmp_path / "s.h5", "--to", "coco", "-o", out)
+    found = json.loads(out.read_text())
+    assert found["categories"] == content["categories"]
+    back = sorted(found["annotations"], key=lambda annotation: annotation["id"])
+    for annotation in back:
+        if annotation["iscrowd"]:  # compressed
+            annotation["segmentation"]["counts"] = [0, 3000, 3144]
+    assert back == given
