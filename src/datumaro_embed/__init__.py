@@ -21,6 +21,7 @@ from .records import (
     Hit,
     ItemKey,
     ItemRecord,
+    ObjectKey,
     Split,
     Status,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "Hit",
     "ItemKey",
     "ItemRecord",
+    "ObjectKey",
     "ReportOptions",
     "Split",
     "Status",
