@@ -263,7 +263,7 @@ def test_groups_are_those_of_brute_force(
     """Equal and near vectors in any mixture of items: what connects objects of different items."""
     monkeypatch.setattr(duplicates_module, "MAX_EXACT_ROWS", 0 if big else 1000)
     rng = np.random.default_rng(seed)
-    bases = np.eye(6)[rng.integers(0, 6, 8)] + rng.normal(0, 0.08, (8, 6))  # some near each other
+    bases = np.eye(6)[np.arange(8) // 2] + rng.normal(0, 0.07, (8, 6))  # near in pairs, or not
     records, vectors, owners, splits = [], [], [], []
     for n in range(9):
         subset = ("train", "val", "x")[n // 3]
@@ -295,7 +295,20 @@ def test_groups_are_those_of_brute_force(
     for group in report.groups:
         inside = [made.objects.row(k) for k in group.keys]
         all_of_it = (unit @ unit.T)[np.ix_(inside, inside)][linked[np.ix_(inside, inside)]]
-        assert group.max_similarity == pytest.approx(all_of_it.max())
+        seen = group.min_similarity, group.max_similarity
+        assert seen == pytest.approx((all_of_it.min(), all_of_it.max()))
+
+
+def test_what_is_near_a_sibling_is_near_its_copies() -> None:
+    size = {"size": (40, 30)}
+    one = boxed(item("train", "a", **size), (0, X), (0, X + 0.1 * Y), captions=None)
+    two = boxed(item("train", "b", **size), (0, X), captions=None)
+    report = find_duplicates(memory_store(np.ones((2, 4)), [one, two]), of="objects")
+    (group,) = report.groups
+    assert [str(k) for k in group.keys] == ["train/a#0", "train/a#1", "train/b#0"]
+    assert group.min_similarity == pytest.approx(1 / np.sqrt(1.01), abs=1e-3)
+    pairs = [f"{pair.first} {pair.second}" for pair in report.pairs]
+    assert pairs == ["train/a#0 train/b#0", "train/a#1 train/b#0"]
 
 
 def test_a_scene_of_siblings_is_no_group() -> None:
