@@ -82,7 +82,7 @@ def test_duplicates_as_json() -> None:
     assert (content["n_pairs"], content["n_leaks"], len(content["groups"])) == (1, 1, 1)
     (group,) = content["groups"]
     assert group["keep"] == {"subset": "train", "id": EVIL}
-    assert [entry["split"] for entry in group["items"]] == ["train", "val"]
+    assert [entry["split"] for entry in group["members"]] == ["train", "val"]
     assert content["pairs"][0]["second"] == {"subset": "val", "id": "b"}
 
 

@@ -22,7 +22,7 @@ from ..duplicates import (
 )
 from ..errors import UsageError
 from ..files import check_output
-from ..flags import add_duplicate_arguments
+from ..flags import DEFAULT_TABLE, add_duplicate_arguments
 from ..freshness import fresh_items
 from ..listing import changes_lines, write_changes_csv
 from ..logs import log
@@ -153,6 +153,11 @@ class ClipDuplicates(StoreTransform):
         Before any image is compared, as no store makes these right.
         """
         check_action(self._action)
+        if self._options.get("of", DEFAULT_TABLE) != DEFAULT_TABLE:
+            raise UsageError(
+                f"clip_duplicates changes items, not {self._options['of']}. Leave out ``of``, or "
+                "print their duplicates with `datumaro-embed duplicates`."
+            )
         check_finding(**self._options)
         if self._csv is not None:
             check_output(self._csv)
