@@ -26,8 +26,8 @@ class ClipSearch(StoreTransform):
     embedded: if an item is not in the store or its image has changed, nothing is
     written. OUT must be a new or empty folder outside DATA.
 
-    With --of objects or captions, an item stays if one of its objects or captions is
-    found; -k counts these.
+    With --of objects or captions, an item stays if one of its objects or captions
+    is found; -k counts these.
 
     Keep the 100 items nearest to a text:
 
