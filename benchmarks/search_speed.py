@@ -22,7 +22,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,21 +139,20 @@ def run_objects(path: Path, options: argparse.Namespace) -> int:
     code = f"from pathlib import Path; from synthetic_store import make_object_store; {maker}"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent)
     store_mb = path.stat().st_size / 2**20
-    opening = [timed(lambda: open_store(path).close()) for _ in range(5)]
-    clocks, processors = zip(*opening, strict=True)
-    measured = {"open, s": report("open", list(clocks), list(processors))}
+    clock, processor = zip(
+        *(timed(lambda: open_store(path).close()) for _ in range(5)), strict=True
+    )
+    measured = {"open, s": report("open", list(clock), list(processor))}
     rng = np.random.default_rng(1)
     with open_store(path) as store:
         few = store.objects.embeddings(rng.integers(0, options.objects, options.queries))
         few = few.astype(np.float32) + 0.02 * rng.standard_normal(few.shape, dtype=np.float32)
-        clock, processor = timed(lambda: search(store, few[0], k=K, of="objects"))
-        report("first query, pages from disk", [clock], [processor])
+        find = functools.partial(search, store, k=K, of="objects")
+        first = timed(lambda: find(few[0]))
+        report("first query, pages from disk", [first[0]], [first[1]])
         for name, own in FILTERS.items():
-            measured[f"one query, {name}, s"] = measure(
-                f"one query, {name}",
-                partial(search, store, k=K, of="objects", **own),
-                few,
-            )
+            query = functools.partial(find, **own)
+            measured[f"one query, {name}, s"] = measure(f"one query, {name}", query, few)
     status = Path("/proc/self/status").read_text()
     peak_mb = int(status.split("VmHWM:")[1].split()[0]) / 1024
     print(f"VmHWM {peak_mb:,.0f} MB = store {store_mb:,.0f} MB + {peak_mb - store_mb:,.0f} MB")

@@ -126,8 +126,8 @@ def _write_dataset(root: Path, n_images: int) -> Path:
         small.resize((320, 240), Image.Resampling.BICUBIC).save(folder / name)
         images.append({"id": number + 1, "file_name": name, "width": 320, "height": 240})
         for n in range(number % 4):
-            box: dict[str, Any] = {"id": 4 * number + n + 1, "image_id": number + 1, "category_id": 1}
-            box |= {"iscrowd": 0, "bbox": [1.5 + 60 * n, 2, 30, 40], "area": 1200}
+            box: dict[str, Any] = {"id": 4 * number + n + 1, "image_id": number + 1}
+            box |= {"category_id": 1, "iscrowd": 0, "bbox": [1.5 + 60 * n, 2, 30, 40], "area": 1200}
             boxes.append(box | {"segmentation": []})
     content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "thing"}]}
     (root / "annotations" / "instances_train.json").write_text(json.dumps(content))

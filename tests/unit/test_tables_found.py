@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from datumaro.components.dataset import Dataset
+from datumaro.components.dataset_base import DatasetItem
+from datumaro.components.media import Image as DmImage
 from PIL import Image, ImageOps
 
 from datumaro_embed import ItemKey, ObjectKey, find_duplicates, search, search_vectors
@@ -21,6 +23,7 @@ from datumaro_embed.errors import (
     StaleStoreError,
     UsageError,
 )
+from datumaro_embed.freshness import fresh_items
 from datumaro_embed.listing import (
     duplicates_json,
     duplicates_lines,
@@ -35,6 +38,7 @@ from datumaro_embed.records import (
     CropShape,
     ItemRecord,
     ObjectStatus,
+    Status,
 )
 from datumaro_embed.retrieval import (
     Filters,
@@ -376,3 +380,19 @@ def test_a_crop_of_another_image_is_never_saved(tmp_path: Path, store: Embedding
     )
     assert "is a region of its file" in problem
     assert list((tmp_path / "o").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "is_fresh"), [(Status.UNREADABLE, True), (Status.INFERENCE_FAILED, False)]
+)
+def test_an_item_without_a_vector_is_stale_where_its_objects_may_have_one(
+    tmp_path: Path, status: Status, is_fresh: bool
+) -> None:
+    for name in "ab":
+        picture(ord(name)).save(tmp_path / f"{name}.png")
+    sha = hashlib.sha256((tmp_path / "a.png").read_bytes()).digest()
+    records = [item("default", "a", sha=sha), item("default", "b", sha=sha, status=status)]
+    items = (DatasetItem(n, media=DmImage.from_file(str(tmp_path / f"{n}.png"))) for n in "ab")
+    dataset = Dataset.from_iterable(list(items))
+    fresh = fresh_items(memory_store(np.ones((2, 2)), records), dataset, skip_stale=True)
+    assert (ItemKey("default", "b") in fresh) is is_fresh
