@@ -62,12 +62,17 @@ class Faulty:
 
 
 class Requests:
-    """Counts the requests that engines make, and what they run; the n-th may be faulty."""
+    """Counts the requests of an engine, and what they run; the n-th of each graph may be faulty."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.faulty: dict[int, Callable[[Any], Any]] = {}
-        self.n_made = self.n_runs = 0
-        make = Engine._new_request
+        self.n_made = self.n_runs = self.n_compiled = 0
+        make, compile_graph = Engine._new_request, Engine._compile
+
+        def compile_again(engine: Engine) -> None:
+            self.n_made = 0
+            self.n_compiled += 1
+            compile_graph(engine)
 
         def new_request(engine: Engine) -> Any:
             real = make(engine)
@@ -76,6 +81,7 @@ class Requests:
             return Counted(wrap(real), self)
 
         monkeypatch.setattr(Engine, "_new_request", new_request)
+        monkeypatch.setattr(Engine, "_compile", compile_again)
 
 
 class Counted:
@@ -137,6 +143,27 @@ def test_a_wrong_row_on_one_stream_is_an_error_in_the_first_batch(
     assert caught.value.device_name in str(caught.value)
     assert not isinstance(caught.value, InferenceError)
     assert pickle.loads(pickle.dumps(caught.value)).rows == [ROW]
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_graph_that_was_compiled_wrongly_is_compiled_again(
+    change: Change, number: int, requests: Requests, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All requests of the first graph's stream are faulty; none of the next one is."""
+
+    def once(real: Any) -> Any:
+        return Faulty(real, change) if requests.n_compiled == 1 else real
+
+    encoder = load(precision="f32")
+    requests.faulty[number] = once
+    found = list(encoder.embed_pixels(batches(encoder, 5)))
+    assert requests.n_compiled == 2
+    assert "image encoder wrongly" in caplog.text
+    requests.faulty = {}
+    sound = load(precision="f32")
+    for rows, expected in zip(found, sound.embed_pixels(batches(sound, 5)), strict=True):
+        np.testing.assert_array_equal(rows, expected)
 
 
 def test_a_wrong_row_of_the_text_encoder(requests: Requests) -> None:
@@ -213,7 +240,7 @@ def test_a_run_ends_at_its_first_batch_and_nothing_is_tried_again(
     requests.faulty[1] = lambda real: Faulty(real, one_bit)
     with pytest.raises(StreamDisagreementError):
         embed_source(source(30), tmp_path / "e.h5", EmbedOptions(), encoder=load())
-    assert requests.n_runs == 2  # the golden vector is a row of this batch
+    assert requests.n_runs == 2 * 2  # compiled twice; the golden vector is a row of the batch
     assert not (tmp_path / "e.h5").exists()
 
 
@@ -243,7 +270,7 @@ def test_a_fault_in_the_first_batch_leaves_what_an_earlier_run_committed(
     sound = load()
     embed_source(source(30), tmp_path / "whole.h5", options, encoder=sound)
     embed_source(source(16), tmp_path / "e/", options, encoder=sound)
-    requests.faulty[requests.n_made] = lambda real: Faulty(real, one_bit)
+    requests.faulty[0] = lambda real: Faulty(real, one_bit)
     with pytest.raises(StreamDisagreementError):
         embed_source(source(30), tmp_path / "e/", options, encoder=load())
     with open_store(tmp_path / "e") as kept:

@@ -1,13 +1,15 @@
 """One compiled graph: runs batches through it in order, and tells when OpenVINO contradicts itself.
 
-OpenVINO computes batches on several streams, each with a graph of its own, and has once given a
-wrong vector without an error. So the first batch is computed on every stream, and the results are
-compared. Later they are compared with what the same rows give in rows that the last batches leave
-free, one batch on each stream; or, where none are free, with what `Engine.confirm` computes.
+OpenVINO computes batches on several streams, each with a graph of its own, and now and then one of
+them gives wrong vectors without an error. So the first batch is computed on every stream, and the
+results are compared; where they differ the graph is compiled once more. Later they are compared
+with what the same rows give in rows that the last batches leave free, one batch on each stream; or,
+where none are free, with what `Engine.confirm` computes.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,6 +37,7 @@ from .runtime import (
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Rows = npt.NDArray[np.float32]
+_log = logging.getLogger("datumaro_embed")
 _SAME_COSINE = 0.999  # off the CPU, where one batch may be rounded in two ways
 
 
@@ -89,42 +92,54 @@ class Engine:
         read: Callable[[Path], npt.NDArray[np.uint8]] = read_bytes,
     ) -> None:
         check_device(runtime.device)
+        self.name = path.stem.replace("_", " ")
+        self.batch_size = next(iter(shapes.values()))[0]
         self._weights = read(path.with_suffix(".bin"))
         with mapped_errors(ModelInvalidError, f"OpenVINO cannot read the model file {path}"):
             text = read(path).tobytes().decode("utf-8", "replace")
-            # Constants, of what is compiled too, stay where they are: the array must live as long.
-            weights = ov.Tensor(self._weights, shared_memory=True)
-            model = openvino_core().read_model(text, weights)
-            model = prepare_graph(model, shapes, image, shorter=shorter)
-            found = model.output(0).partial_shape[1].to_string()
-        if found != str(dim):
-            raise ModelInvalidError(
-                f"Model file {path} gives vectors of length {found}, but model.json says {dim}. "
-                "Make the model directory again.",
-                path=path,
-            )
-        self.name = path.stem.replace("_", " ")
-        self.batch_size = next(iter(shapes.values()))[0]
-        with mapped_errors(InferenceError, f"OpenVINO cannot run {path.name} on {runtime.device}"):
+
+        def make() -> Any:
+            with mapped_errors(ModelInvalidError, f"OpenVINO cannot read the model file {path}"):
+                # Constants, compiled ones too, stay where they are: the array must live as long.
+                weights = ov.Tensor(self._weights, shared_memory=True)
+                model = openvino_core().read_model(text, weights)
+                model = prepare_graph(model, shapes, image, shorter=shorter)
+                found = model.output(0).partial_shape[1].to_string()
+            if found != str(dim):
+                raise ModelInvalidError(
+                    f"Model file {path} gives vectors of length {found}, but model.json says {dim}."
+                    " Make the model directory again.",
+                    path=path,
+                )
             facts = {"model": identity, "graph": path.name, "shapes": shapes}
-            self._compiled = compile_graph(model, runtime, facts)
-            # One more batch waits behind each that is computed, so that no stream does: results
-            # are taken in order, and whoever takes them shares the processor with the streams.
-            optimal = int(self._property("OPTIMAL_NUMBER_OF_INFER_REQUESTS", 1))
-            self.n_streams = max(1, int(self._property("NUM_STREAMS", 1)))
-            self.n_requests = max(optimal, 2 * self.n_streams)
+            cannot_run = f"OpenVINO cannot run {path.name} on {runtime.device}"
+            with mapped_errors(InferenceError, cannot_run):
+                return compile_graph(model, runtime, facts)
+
+        self._make = make
+        self._lock = threading.Lock()
+        self._golden = golden
+        self._first: tuple[Arrays, Rows] | None = None  # batch, and what every stream gave for it
+        self._first_lock = threading.Lock()
+        self._n_run = self._n_confirmed = 0  # batches
+        self._compile()
+
+    def _compile(self) -> None:
+        """Compile the graph; an earlier one and its requests go first."""
+        self._compiled: Any = None
+        self._idle: list[Any] = []
+        self._compared: set[int] = set()  # ids of requests
+        self._compiled = self._make()
+        # One more batch waits behind each that is computed, so that no stream does: results are
+        # taken in order, and whoever takes them shares the processor with the streams.
+        optimal = int(self._property("OPTIMAL_NUMBER_OF_INFER_REQUESTS", 1))
+        self.n_streams = max(1, int(self._property("NUM_STREAMS", 1)))
+        self.n_requests = max(optimal, 2 * self.n_streams)
         self._dtypes = {
             name: port.element_type.to_dtype()
             for port in self._compiled.inputs
             for name in port.names
         }
-        self._idle: list[Any] = []
-        self._lock = threading.Lock()
-        self._compared: set[int] = set()  # ids of requests
-        self._golden = golden
-        self._first: tuple[Arrays, Rows] | None = None  # batch, and what every stream gave for it
-        self._first_lock = threading.Lock()
-        self._n_run = self._n_confirmed = 0  # batches
 
     def run(self, batches: Iterable[Arrays]) -> Iterator[Rows]:
         """Yield the unit rows of batches, in order, several under way; see `Flight`."""
@@ -172,21 +187,38 @@ class Engine:
         with self._first_lock:
             if self._first is not None:
                 return None
-            parts, n_rows = [batch], _n_rows(batch)
-            if self._golden is not None:
-                row, judge = self._golden
-                if n_rows < self.batch_size:
-                    parts.append(row)
-                else:
-                    judge(self, self.run_alone(row))
-            kept = _joined(parts)
-            found = self._run_together([kept] * self.n_streams)
-            self._compare(found, None)
-            if len(parts) > 1:
-                judge(self, found[0][n_rows:])
-            _check_finite(found[0])
-            self._first = kept, found[0]
-            return found[0][:n_rows].copy()
+            try:
+                kept, rows = self._checked_first(batch)
+            except (StreamDisagreementError, ModelInvalidError) as error:
+                # Seen with OpenVINO 2026.4 on a busy CPU, once in thousands of compilations: all
+                # vectors of one stream are wrong, and right when the graph is compiled again.
+                self._compile()
+                kept, rows = self._checked_first(batch)
+                _log.warning(
+                    "OpenVINO compiled the %s wrongly; it is compiled again, and now its vectors "
+                    "are right. What was found: %s",
+                    self.name,
+                    error,
+                )
+            self._first = kept, rows
+            return rows[: _n_rows(batch)].copy()
+
+    def _checked_first(self, batch: Arrays) -> tuple[Arrays, Rows]:
+        """Run a batch, and the golden row, on every stream; return what ran, and its rows."""
+        parts, n_rows = [batch], _n_rows(batch)
+        if self._golden is not None:
+            row, judge = self._golden
+            if n_rows < self.batch_size:
+                parts.append(row)
+            else:
+                judge(self, self.run_alone(row))
+        kept = _joined(parts)
+        found = self._run_together([kept] * self.n_streams)
+        self._compare(found, None)
+        if len(parts) > 1:
+            judge(self, found[0][n_rows:])
+        _check_finite(found[0])
+        return kept, found[0]
 
     def _run_last(self, batches: Sequence[Arrays]) -> Iterator[Rows]:
         """Run a batch on each stream, with rows of the first batch in the rows that are free."""
