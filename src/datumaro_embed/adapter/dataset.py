@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
@@ -19,7 +18,7 @@ from datumaro.components.dataset_base import DatasetItem, IDataset
 
 from ..errors import DatasetReadError, EmptyDatasetError, UsageError
 from ..geometry import BoxRule, choose_rule, to_upright, upright_size
-from ..records import Categories, ItemKey, ItemRecord, Split, Status
+from ..records import Categories, ItemKey, ItemRecord, Status, split_of
 from .annotations import (
     UNDECLARED_LABEL,
     annotation_record,
@@ -32,12 +31,6 @@ from .annotations import (
 from .fence import Fence
 from .items import Items
 from .media import media_file
-
-_SPLITS = {
-    **dict.fromkeys(("train", "training", "trn"), Split.TRAIN),
-    **dict.fromkeys(("val", "valid", "validation", "dev", "minival"), Split.VAL),
-    **dict.fromkeys(("test", "testing"), Split.TEST),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,12 +195,6 @@ def _common_folder(items: Sequence[DatasetItem]) -> str:
         return "."
 
 
-def split_of(subset: str) -> Split:
-    """Role of a subset by the first word of its name: ``train2017`` → TRAIN, ``valid`` → VAL."""
-    word = re.match(r"[a-z]+", subset.lower())
-    return _SPLITS.get(word.group(), Split.OTHER) if word else Split.OTHER
-
-
 def format_of(dataset: object) -> str | None:
     """Return the format that a dataset was imported from; None where nothing tells.
 
@@ -219,11 +206,6 @@ def format_of(dataset: object) -> str | None:
     _, _, below = type(dataset).__module__.partition("plugins.data_formats.")
     found = (format_of(source) for source in _sources(dataset))
     return below.split(".")[0] or next(filter(None, found), None)
-
-
-def is_split_name(name: str) -> bool:
-    """Tell ``train`` and ``val2017``, not ``test_drive``."""
-    return bool(re.fullmatch("[A-Za-z]+[0-9]*", name)) and split_of(name) is not Split.OTHER
 
 
 def has_relative_boxes(dataset: object) -> bool:

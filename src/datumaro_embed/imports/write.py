@@ -14,10 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ..adapter.dataset import split_of
 from ..errors import UsageError
 from ..outputs import check_output
-from ..records import Categories, ItemKey, ItemRecord, Status
+from ..records import Categories, ItemKey, ItemRecord, Status, split_of
 from ..store import Hdf5Stores
 from ..store.arrow import METADATA_KEY
 from ..store.codec import decode_json
