@@ -13,7 +13,7 @@ from datumaro.components.media import Image as DmImage
 
 from datumaro_embed import embed_dataset
 from datumaro_embed.adapter import SourceDataset
-from datumaro_embed.adapter.dataset import has_relative_boxes, split_of
+from datumaro_embed.adapter.dataset import has_relative_boxes
 from datumaro_embed.errors import DatasetReadError, EmptyDatasetError, UsageError
 from datumaro_embed.records import ItemKey, Split
 

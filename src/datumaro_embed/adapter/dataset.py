@@ -17,8 +17,10 @@ from datumaro.components.annotation import Categories as DmCategories
 from datumaro.components.dataset_base import DatasetItem, IDataset
 
 from ..errors import DatasetReadError, EmptyDatasetError, UsageError
+from ..experimental import is_experimental
 from ..geometry import BoxRule, choose_rule, to_upright, upright_size
 from ..records import Categories, ItemKey, ItemRecord, Status, split_of
+from ..tally import Tally
 from .annotations import (
     UNDECLARED_LABEL,
     annotation_record,
@@ -28,6 +30,7 @@ from .annotations import (
     jsonable,
     read_annotations,
 )
+from .experimental import ExperimentalItems
 from .fence import Fence
 from .items import Items
 from .media import media_file
@@ -122,7 +125,8 @@ class SourceDataset:
 
     Parameters
     ----------
-    dataset : datumaro Dataset, or anything with its items, categories and media
+    dataset : datumaro Dataset, legacy or experimental, or anything with its items, categories and
+        media
     root : path, optional
         No image may lie outside. Without it Datumaro's own record of where the dataset came from is
         used, else the longest folder that all image files share.
@@ -134,12 +138,16 @@ class SourceDataset:
 
     def __init__(
         self,
-        dataset: IDataset,
+        dataset: Any,
         *,
         root: Path | None = None,
         follow_symlinks: bool = False,
         packed: bool = False,
     ) -> None:
+        self.losses = Tally()
+        if is_experimental(dataset):
+            dataset = ExperimentalItems(dataset, str(root or ""))
+            self.losses = dataset.losses
         if isinstance(dataset, type) or not callable(getattr(dataset, "categories", None)):
             raise UsageError(
                 f"{reprlib.repr(dataset)} is not a Datumaro dataset. Pass one, such as "

@@ -30,6 +30,7 @@ from .lookup import (
     check_dtype,
     check_n_rows,
     find_row,
+    keys_of,
     near_keys,
     rows_for,
 )
@@ -536,7 +537,10 @@ class EmbeddingStore:
 
     def rows_for(self, dataset: Iterable[HasKey]) -> npt.NDArray[np.int64]:
         """Row of each item of a dataset, whole or filtered, in its order; -1 where none."""
-        return rows_for(self.keys(), dataset)
+        return self._rows_for(keys_of(dataset, self.media_root))
+
+    def _rows_for(self, wanted: list[tuple[ItemKey, str]]) -> npt.NDArray[np.int64]:
+        return rows_for(self.keys(), wanted, lambda row: self.item(row).path)
 
     def for_dataset(
         self, dataset: Iterable[HasKey], *, missing: str = "error"
@@ -546,7 +550,7 @@ class EmbeddingStore:
         Parameters
         ----------
         dataset : iterable of items
-            A Datumaro dataset, whole or filtered, in any order.
+            A Datumaro dataset, legacy or experimental, whole or filtered, in any order.
         missing : {"error", "zero"}
             What an item does that the store does not have.
 
@@ -562,11 +566,11 @@ class EmbeddingStore:
         """
         if missing not in {"error", "zero"}:
             raise UsageError(f"missing is {missing!r}; choose error or zero.", missing=missing)
-        items = list(dataset)
-        rows = self.rows_for(items)
+        wanted = keys_of(dataset, self.media_root)
+        rows = self._rows_for(wanted)
         absent = np.flatnonzero(rows < 0)
         if len(absent) and missing == "error":
-            first = ItemKey(items[absent[0]].subset, items[absent[0]].id)
+            first = wanted[absent[0]][0]
             raise ItemNotFoundError(
                 f"'{self.path}' does not contain {counted(len(absent), 'items')} of the dataset, "
                 f"such as '{first}'. Embed the dataset again, or pass missing='zero'.",
