@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from datumaro_embed.records import ItemKey, ItemRecord, Split
+from datumaro_embed.records import (
+    AnnotationRecord,
+    Categories,
+    ItemKey,
+    ItemRecord,
+    ObjectRecord,
+    Split,
+)
 from datumaro_embed.store import Hdf5Stores
 from datumaro_embed.vectors import VectorKind
 
 DIM = 512
 CLUSTER_ROWS = 100
+OBJECTS_PER_ITEM = 7
 NOISE = 0.6  # within a cluster the cosine is about 1 / (1 + NOISE²) = 0.74
 COPY_NOISE = 0.2  # a planted copy has a cosine of about 0.98 with its original
 BLOCK_ROWS = 20_000
@@ -38,6 +47,27 @@ def make_store(path: Path, n_rows: int) -> None:
             writer.append(ItemRecord(key, split=split), vector)
         writer.seal({"source": "synthetic"})
     print(f"made {path}: {n_rows:,} rows × {DIM} in {time.monotonic() - started:.0f} s")
+
+
+def make_object_store(path: Path, n_objects: int) -> None:
+    """Write a store of 7 objects an item, each with a vector and one of 80 labels."""
+    if path.exists():
+        return
+    vectors, box = _vectors(n_objects, 1), (10.0, 20.0, 30.0, 40.0)
+    n_items = n_objects // OBJECTS_PER_ITEM
+    with Hdf5Stores().begin(path, VectorKind(DIM), n_expected=n_items) as writer:
+        writer.set_categories(Categories(tuple(f"label {n}" for n in range(80))))
+        for n in range(n_items):
+            labels = [(n + m) % 80 for m in range(OBJECTS_PER_ITEM)]
+            objects = tuple(
+                ObjectRecord(label, box, 1200.0, annotations=(m,), vector=next(vectors))
+                for m, label in enumerate(labels)
+            )
+            annotations = tuple(AnnotationRecord("bbox", label, coords=box) for label in labels)
+            key, path_ = ItemKey("train", f"{n:08}"), f"images/{n:08}.jpg"
+            record = ItemRecord(key, Split.TRAIN, path_, 640, 480, annotations=annotations)
+            writer.append(replace(record, objects=objects), objects[0].vector)
+        writer.seal({"source": "synthetic"})
 
 
 def queries(vectors: npt.NDArray[np.float16], n_queries: int) -> npt.NDArray[np.float32]:

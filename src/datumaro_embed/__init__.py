@@ -15,12 +15,16 @@ import datumaro_embed_bridge
 
 from .records import (
     AnnotationRecord,
+    CaptionRecord,
     Categories,
     DuplicateGroup,
     DuplicatePair,
     Hit,
     ItemKey,
     ItemRecord,
+    ObjectKey,
+    ObjectRecord,
+    ObjectStatus,
     Split,
     Status,
 )
@@ -40,6 +44,7 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "AnnotationRecord",
+    "CaptionRecord",
     "Categories",
     "ClipEncoder",
     "DuplicateGroup",
@@ -51,6 +56,9 @@ __all__ = [
     "Hit",
     "ItemKey",
     "ItemRecord",
+    "ObjectKey",
+    "ObjectRecord",
+    "ObjectStatus",
     "ReportOptions",
     "Split",
     "Status",

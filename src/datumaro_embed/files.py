@@ -21,8 +21,14 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import DatumaroEmbedError, StoreForeignError, StoreReadError, StoreWriteError
-from .outputs import check_output
+from .errors import (
+    DatumaroEmbedError,
+    OutputFolderError,
+    StoreExistsError,
+    StoreForeignError,
+    StoreReadError,
+    StoreWriteError,
+)
 
 try:
     import fcntl
@@ -200,6 +206,28 @@ def _has_no_inode_left(path: Path) -> bool:
     return False
 
 
+def check_output(path: str | os.PathLike[str], *, remedy: str = "") -> None:
+    """Refuse an output that would overwrite something, or whose folder does not exist.
+
+    Every command checks this before it works. `remedy` is what replaces an existing output, for
+    commands that can. What a process left that was killed once its output was there is removed.
+
+    Raises
+    ------
+    StoreExistsError, OutputFolderError
+    """
+    path = Path(path)
+    if os.path.lexists(path):
+        remove_leftovers(path)
+        way = f"set {remedy} to replace it" if remedy else "remove it"
+        raise StoreExistsError(f"'{path}' exists. Choose another path, or {way}.", path=str(path))
+    if not path.absolute().parent.is_dir():
+        raise OutputFolderError(
+            f"The folder '{path.parent}' does not exist. Create it, or choose another path.",
+            path=str(path),
+        )
+
+
 def check_writable(path: Path) -> None:
     """Refuse early a place where no file can be made; leaves nothing behind.
 
@@ -331,15 +359,10 @@ def workspace(out: Path) -> Iterator[Path]:
     Those that killed processes left for the same output are removed first: nobody holds their lock.
     Raises `StoreWriteError`.
     """
+    remove_leftovers(out)
     with write_errors(out):
-        mark = hashlib.blake2b(os.fsencode(out.name), digest_size=4).hexdigest()
-        prefix = f"{TEMPORARY_PREFIX}{mark}-"
-        for left in out.parent.glob(f"{prefix}*{TEMPORARY_SUFFIX}"):
-            if (lock := _lock_directory(left)) is not None:
-                shutil.rmtree(left, ignore_errors=True)
-                os.close(lock)
         while True:
-            folder = Path(tempfile.mkdtemp(prefix=prefix, suffix=TEMPORARY_SUFFIX, dir=out.parent))
+            folder = Path(tempfile.mkdtemp(TEMPORARY_SUFFIX, _prefix(out), out.parent))
             if (lock := _lock_directory(folder)) is not None:
                 break
     try:
@@ -347,6 +370,20 @@ def workspace(out: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+
+
+def remove_leftovers(out: Path) -> None:
+    """Remove the workspaces that killed processes left for an output, where that is allowed."""
+    for left in out.parent.glob(f"{_prefix(out)}*{TEMPORARY_SUFFIX}"):
+        with suppress(OSError):
+            if (lock := _lock_directory(left)) is not None:
+                shutil.rmtree(left, ignore_errors=True)
+                os.close(lock)
+
+
+def _prefix(out: Path) -> str:
+    mark = hashlib.blake2b(os.fsencode(out.name), digest_size=4).hexdigest()
+    return f"{TEMPORARY_PREFIX}{mark}-"
 
 
 def _lock_directory(folder: Path) -> int | None:

@@ -10,6 +10,8 @@ DEFAULT_K = 20
 DEFAULT_KEEP_SPLIT = "train"
 DEFAULT_MODEL = "clip-vit-base-patch32"
 DEFAULT_THRESHOLD = 0.95
+DEFAULT_TABLE = "items"
+TABLES = (DEFAULT_TABLE, "objects", "captions")
 
 
 def add_embed_arguments(parser: ArgumentParser) -> None:
@@ -172,11 +174,20 @@ def add_search_arguments(parser: ArgumentParser) -> None:
     """Add the flags of a search; `retrieval.search_request` reads them."""
     add = parser.add_argument
     repeat: dict[str, Any] = {"action": "append", "default": []}
-    add("--image", **repeat, metavar="FILE", help="search for items similar to an image file")
-    add("--item", **repeat, metavar="SUBSET/ID", help="search for items similar to a stored item")
+    add_table_argument(parser, "find items, objects or captions")
+    add("--image", **repeat, metavar="FILE", help="search for what is similar to an image file")
+    add("--item", **repeat, metavar="SUBSET/ID", help="search for what is similar to a stored item")
+    add(
+        "--object",
+        **repeat,
+        metavar="SUBSET/ID#N",
+        help="search for what is similar to object N (from 0) of an item, or with --of captions to "
+        "its caption N; `--item SUBSET/ID --object N` is the same",
+    )
     add("--not", **repeat, dest="minus", metavar="TEXT", help="subtract a text from the query")
     add("--not-image", **repeat, metavar="FILE", help="subtract an image file from the query")
     add("--not-item", **repeat, metavar="SUBSET/ID", help="subtract a stored item from the query")
+    add("--not-object", **repeat, metavar="SUBSET/ID#N", help="subtract an object from the query")
     add(
         "-k",
         type=int,
@@ -186,9 +197,21 @@ def add_search_arguments(parser: ArgumentParser) -> None:
     )
     add("--subset", **repeat, metavar="NAME", help="search only items of this subset")
     add("--split", **repeat, metavar="NAME", help="search only items of train, val, test or other")
-    add("--label", **repeat, metavar="NAME", help="search only items that have this label")
+    add(
+        "--label",
+        **repeat,
+        metavar="NAME",
+        help="search only items that have this label, or with --of objects, objects of this label",
+    )
     add("--model", metavar="MODEL", help="model directory or name (default: that of the store)")
     add("--exact", action="store_true", help="compare every row, even if an index exists")
+
+
+def add_table_argument(parser: ArgumentParser, what: str) -> None:
+    """Add ``--of``."""
+    parser.add_argument(
+        "--of", default=DEFAULT_TABLE, choices=TABLES, help=f"{what} (default: %(default)s)"
+    )
 
 
 def add_stale_argument(parser: ArgumentParser) -> None:

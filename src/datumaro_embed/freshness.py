@@ -22,6 +22,7 @@ from .tally import Tally, counted
 if TYPE_CHECKING:
     from datumaro.components.dataset_base import IDataset
 
+_READ = (Status.OK, Status.INFERENCE_FAILED)  # the latter may have objects with vectors
 _log = logging.getLogger("datumaro_embed")
 
 
@@ -44,8 +45,8 @@ def fresh_items(store: EmbeddingStore, dataset: IDataset, *, skip_stale: bool) -
             continue
         row = store.row(record.key)
         embedded = store.content_sha256[row].tobytes()
-        # An item that failed has no vector, and nothing is done by it.
-        if embedded != record.content_sha256 and store.statuses[row] == Status.OK:
+        # Of an image that could not be read there is no vector, and nothing is done by it.
+        if embedded != record.content_sha256 and store.statuses[row] in _READ:
             stale.add("images whose bytes have changed since embedding", str(record.key))
         else:
             fresh.add(record.key)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from .causes import cause_of
-from .records import Split, Status
+from .records import ObjectStatus, Split, Status
 from .store import EmbeddingStore
 from .tally import counted
 
@@ -21,25 +21,37 @@ def describe(store: EmbeddingStore) -> Iterator[str]:
     yield f"fingerprint  {store.run_fingerprint}"
     yield f"ran on       {provenance.get('device')}, {provenance.get('precision')}"
     yield f"embeddings   {store.n_rows} × {store.dim} {store.dtype}"
-    # Annotations of one item, group and label are one object.
-    no_objects = [n for n, name in enumerate(store.ann_type_names) if name in ("label", "caption")]
-    shown = ~np.isin(store.ann_types, no_objects)
-    grouped = shown & (store.ann_groups != 0)
-    together = (store.ann_rows, store.ann_groups, store.ann_labels.astype(np.int64))
-    keys = np.stack([values[grouped] for values in together])
-    n_objects = int(np.count_nonzero(shown & ~grouped) + np.unique(keys, axis=1).shape[1])
+    n_objects = len(store.objects) if store.has_table("objects") else _count_objects(store)
     yield f"annotations  {store.n_annotations} of {counted(n_objects, 'objects')}"
+    if store.has_table("objects"):
+        yield f"objects      {len(store.objects)}, {int(store.objects.has_vector.sum())} embedded"
+    if store.has_table("captions"):
+        yield f"captions     {len(store.captions)} embedded"
     yield f"created      {provenance.get('created', 'unknown')}"
     codes = Counter(zip(store.subset_codes.tolist(), store.splits.tolist(), strict=True))
     for (code, split), count in sorted(codes.items()):
         yield f"subset       {store.subset_names[code]} ({Split(split).name.lower()}): {count}"
     for status, count in sorted(Counter(store.statuses.tolist()).items()):
         yield f"status       {_name(status)}: {count}"
+    statuses = store.objects.statuses if store.has_table("objects") else np.zeros(0, np.uint8)
+    for status, count in enumerate(np.bincount(statuses).tolist()):
+        if count:
+            yield f"object       {ObjectStatus(status).name.lower()}: {count}"
     names = store.categories.labels  # none in a run that has not ended
     for label, count in Counter(store.ann_labels.tolist()).most_common():
         name = names[label] if 0 <= label < len(names) else f"label {label}"
         name = name if label >= 0 else "(no label)"
         yield f"label        {name}: {count}"
+
+
+def _count_objects(store: EmbeddingStore) -> int:
+    """Count what is shown: annotations of one item, group and label are one object."""
+    no_objects = [n for n, name in enumerate(store.ann_type_names) if name in ("label", "caption")]
+    shown = ~np.isin(store.ann_types, no_objects)
+    grouped = shown & (store.ann_groups != 0)
+    together = (store.ann_rows, store.ann_groups, store.ann_labels.astype(np.int64))
+    keys = np.stack([values[grouped] for values in together])
+    return int(np.count_nonzero(shown & ~grouped) + np.unique(keys, axis=1).shape[1])
 
 
 def describe_items(store: EmbeddingStore, n_items: int) -> Iterator[str]:

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .escaping import csv_cell, printable
-from .files import FileSystem, publish
-from .outputs import check_output
-from .records import DuplicateGroup, ItemKey
+from .files import FileSystem, check_output, publish
+from .records import DuplicateGroup, ItemKey, ObjectKey, RowKey
 from .retrieval import SearchResult
 from .tally import counted
 
@@ -24,17 +23,25 @@ if TYPE_CHECKING:
 _SHOWN_PAIRS = 20
 _SHOWN_GROUPS = 20
 _SHOWN_MEMBERS = 6
+_COLUMNS = {"items": ("labels",), "objects": ("label", "box"), "captions": ("label", "text")}
+"""What is shown of the hits in each table: names of attributes of `Hit`."""
 
 
 def hits_lines(result: SearchResult) -> Iterator[str]:
     """Yield a table of hits, best first."""
     rows = [
-        (rank, f"{hit.similarity:.4f}", hit.key, ", ".join(hit.labels) or "-", hit.path or "-")
+        (
+            *(rank, f"{hit.similarity:.4f}", hit.key),
+            *(_cell(getattr(hit, name)) for name in _COLUMNS[result.of]),
+            hit.path or "-",
+        )
         for rank, hit in enumerate(result.hits, start=1)
     ]
-    yield from _table(("rank", "similarity", "item", "labels", "file"), rows, right=(0, 1))
+    one = result.of.removesuffix("s")
+    titles = ("rank", "similarity", one, *_COLUMNS[result.of], "file")
+    yield from _table(titles, rows, right=(0, 1))
     if not result.hits:
-        yield "no item matches the filters"
+        yield f"no {one} matches the filters"
     if not result.exact:
         yield "(by the index, which may miss some; --exact compares every row)"
 
@@ -45,22 +52,35 @@ def hits_json(result: SearchResult) -> str:
         {
             "rank": rank,
             "similarity": hit.similarity,
-            **asdict(hit.key),
+            **_key_fields(hit.key),
             "row": hit.row,
             "split": hit.split.name.lower(),
-            "labels": hit.labels,
+            **{name: getattr(hit, name) for name in _COLUMNS[result.of]},
             "path": hit.path,
         }
         for rank, hit in enumerate(result.hits, start=1)
     ]
-    return json.dumps({"exact": result.exact, "hits": hits}, indent=2)
+    return json.dumps({"of": result.of, "exact": result.exact, "hits": hits}, indent=2)
+
+
+def _cell(value: str | Sequence[object]) -> str:
+    """Give a text, names or numbers as one cell."""
+    if not isinstance(value, str):
+        value = ", ".join(f"{n:.6g}" if isinstance(n, float) else str(n) for n in value)
+    return value or "-"
+
+
+def _key_fields(key: RowKey) -> dict[str, Any]:
+    """Give a key's subset and id, and the number that an object or a caption has."""
+    number = {"number": key.number} if isinstance(key, ObjectKey) else {}
+    return {"subset": key.subset, "id": key.id, **number}
 
 
 def duplicates_lines(report: DuplicateReport) -> Iterator[str]:
     """Yield what a person must know, leakage first."""
     compared = "every pair compared" if report.all_pairs else "likely pairs compared"
     yield (
-        f"{counted(report.n_items, 'items')}, {compared}, threshold {report.threshold:g}: "
+        f"{counted(report.n_rows, report.of)}, {compared}, threshold {report.threshold:g}: "
         f"{counted(report.n_pairs, 'pairs')} in {counted(len(report.groups), 'groups')}"
     )
     if leaks := report.leaks:
@@ -71,7 +91,8 @@ def duplicates_lines(report: DuplicateReport) -> Iterator[str]:
             (f"{p.similarity:.4f}", p.first, p.second, "same bytes" if p.identical else "")
             for p in leaks[:_SHOWN_PAIRS]
         ]
-        yield from _table(("similarity", "item", "and", ""), rows, right=(0,))
+        titles = ("similarity", report.of.removesuffix("s"), "and", "")
+        yield from _table(titles, rows, right=(0,))
         yield from _more(len(leaks), _SHOWN_PAIRS)
     if conflicts := [group for group in report.groups if group.conflicting_labels]:
         yield ""
@@ -85,19 +106,23 @@ def duplicates_lines(report: DuplicateReport) -> Iterator[str]:
         yield from _more(len(conflicts), _SHOWN_GROUPS)
     if report.groups:
         yield ""
-        yield from _groups_table(report.groups)
+        yield from _groups_table(report)
 
 
 def duplicates_json(report: DuplicateReport) -> str:
     """Give the whole report as one JSON object."""
     content = {
         "threshold": report.threshold,
-        "n_items": report.n_items,
+        "of": report.of,
+        "n_rows": report.n_rows,
         "all_pairs": report.all_pairs,
         "n_pairs": report.n_pairs,
         "n_leaks": len(report.leaks),
         "groups": [_group_object(group) for group in report.groups],
-        "pairs": [asdict(pair) for pair in report.pairs],
+        "pairs": [
+            asdict(p) | {"first": _key_fields(p.first), "second": _key_fields(p.second)}
+            for p in report.pairs
+        ],
     }
     return json.dumps(content, indent=2)
 
@@ -131,13 +156,22 @@ def write_changes_csv(changes: Mapping[ItemKey, Change], action: str, path: Path
 
 def write_pairs_csv(report: DuplicateReport, path: Path) -> None:
     """Write one line for each pair, with the number of its group (1, 2, … as in the report)."""
-    groups = {key: n for n, group in enumerate(report.groups, start=1) for key in group.keys}
+    own = {"items": (), "objects": ("number", "label", *"xywh"), "captions": ("number", "text")}
+    groups: dict[RowKey, int] = {}
+    cells: dict[RowKey, list[object]] = {}
+    for number, group in enumerate(report.groups, start=1):
+        for key, names, facts in zip(group.keys, group.labels, group.facts, strict=True):
+            known = {"label": ", ".join(names), **_key_fields(key), **facts}
+            known |= zip("xywh", facts.get("box", ()), strict=False)
+            groups[key] = number
+            cells[key] = [known[title] for title in ("subset", "id", *own[report.of])]
     titles = ["group", "similarity", "identical", "across_splits"]
-    titles += ["first_subset", "first_id", "second_subset", "second_id"]
+    for side in ("first", "second"):
+        titles += [f"{side}_{title}" for title in ("subset", "id", *own[report.of])]
     rows = (
         (
             *(groups[pair.first], pair.similarity, int(pair.identical), int(pair.across_splits)),
-            *(*astuple(pair.first), *astuple(pair.second)),
+            *(*cells[pair.first], *cells[pair.second]),
         )
         for pair in report.pairs
     )
@@ -159,8 +193,8 @@ def _write_csv(path: Path, titles: Sequence[str], rows: Iterable[Sequence[object
     publish(path, [data], len(data), FileSystem())
 
 
-def _groups_table(groups: Sequence[DuplicateGroup]) -> Iterator[str]:
-    rows = []
+def _groups_table(report: DuplicateReport) -> Iterator[str]:
+    rows, groups = [], report.groups
     for number, group in enumerate(groups[:_SHOWN_GROUPS], start=1):
         others = [str(key) for key in group.keys if key != group.keep]
         shown = ", ".join(others[:_SHOWN_MEMBERS])
@@ -169,7 +203,7 @@ def _groups_table(groups: Sequence[DuplicateGroup]) -> Iterator[str]:
         shown += f" and {hidden} more" if hidden > 0 else ""
         least = f"{group.min_similarity:.4f}"
         rows.append((number, len(group.keys), least, splits, group.keep, shown))
-    titles = ("group", "items", "least", "splits", "keep", "and")
+    titles = ("group", report.of, "least", "splits", "keep", "and")
     yield from _table(titles, rows, right=(0, 1, 2))
     yield from _more(len(groups), _SHOWN_GROUPS)
 
@@ -180,17 +214,17 @@ def _more(n: int, shown: int, ways: str = "--json or --csv FILE") -> Iterator[st
 
 
 def _group_object(group: DuplicateGroup) -> dict[str, Any]:
-    members = zip(group.keys, group.splits, group.labels, strict=True)
+    members = zip(group.keys, group.splits, group.labels, group.facts, strict=True)
     return {
-        "keep": asdict(group.keep),
+        "keep": _key_fields(group.keep),
         "identical": group.identical,
         "across_splits": group.across_splits,
         "conflicting_labels": group.conflicting_labels,
         "min_similarity": group.min_similarity,
         "max_similarity": group.max_similarity,
-        "items": [
-            {**asdict(key), "split": split.name.lower(), "labels": labels}
-            for key, split, labels in members
+        "members": [
+            {**_key_fields(key), "split": split.name.lower(), "labels": labels, **facts}
+            for key, split, labels, facts in members
         ],
     }
 

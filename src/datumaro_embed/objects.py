@@ -19,6 +19,7 @@ Box = tuple[float, float, float, float]
 
 _SHOWN = frozenset(("bbox", "ellipse", "mask", "points", "polygon", "polyline", "rotated_bbox"))
 _ROUNDING_PX = 1.0
+_FORMAT_PX = 0.023  # COCO and YOLO of one dataset differ by 0.01; odd, as few boxes end there
 _GRAY = (128, 128, 128)
 _NO_BOX = (0.0, 0.0, 0.0, 0.0)
 
@@ -155,8 +156,8 @@ def _crop(box: Box, size: tuple[int, int], options: ObjectOptions) -> tuple[int,
 
 
 def _grown(low: float, high: float, limit: int) -> tuple[int, int]:
-    """Return whole pixels that hold an interval, inside the image."""
-    return max(floor(low), 0), min(ceil(high), limit)
+    """Return whole pixels that hold an interval, up to what formats round, inside the image."""
+    return max(floor(low + _FORMAT_PX), 0), min(ceil(high - _FORMAT_PX), limit)
 
 
 def _widened(interval: tuple[int, int], length: int, limit: int) -> tuple[int, int]:
@@ -238,7 +239,11 @@ def hull(annotation: AnnotationRecord) -> Box | None:
 
 
 def _area(parts: Sequence[AnnotationRecord], box: Box) -> float:
-    """Return the area of the mask, else of the polygons, else of the box."""
+    """Return the given area, else that of the mask, of the polygons or of the box."""
+    for part in parts:
+        given = part.attributes.get("area")
+        if isinstance(given, int | float):
+            return float(given)
     masks = [part for part in parts if part.type == "mask"]
     polygons = [part.coords for part in parts if part.type == "polygon"]
     try:

@@ -20,12 +20,11 @@ from .adapter import SourceDataset, SourceItem, import_dataset
 from .encoders import ClipEncoder
 from .errors import ModelFidelityError, ModelNotFoundError, UsageError
 from .exporting import export_model
-from .files import new_path
+from .files import check_output, new_path
 from .models import load_manifest, resolve_model
 from .models.graph import openvino_core, save_graph
 from .models.making import make_golden, need_extra
 from .models.manifest import MANIFEST_NAME, ImageSpec, sha256_file, write_manifest
-from .outputs import check_output
 from .parallel import map_ahead
 from .pipeline import read_item
 from .tally import counted

@@ -124,6 +124,11 @@ class ItemKey:
     def __str__(self) -> str:
         return f"{self.subset}/{self.id}"
 
+    @property
+    def item(self) -> ItemKey:
+        """The key itself: keys of every table have an `item`, a `subset` and an `id`."""
+        return self
+
     @classmethod
     def parse(cls, text: str) -> ItemKey:
         """Read ``SUBSET/ID``, cut at the first slash; raises `ValueError` where there is none.
@@ -146,6 +151,16 @@ class ObjectKey:
     def __str__(self) -> str:
         return f"{self.item}#{self.number}"
 
+    @property
+    def subset(self) -> str:
+        """Subset of its item."""
+        return self.item.subset
+
+    @property
+    def id(self) -> str:
+        """Id of its item."""
+        return self.item.id
+
     @classmethod
     def parse(cls, text: str) -> ObjectKey:
         """Read ``SUBSET/ID#N``, cut at the last ``#``; raises `ValueError` where it is not that."""
@@ -153,6 +168,10 @@ class ObjectKey:
         if not ("/" in item and number.isascii() and number.isdigit()):
             raise ValueError(f"{text!r} is not SUBSET/ID#N")
         return cls(ItemKey.parse(item), int(number))
+
+
+RowKey = ItemKey | ObjectKey
+"""What a row is called: an item, or an object or a caption of one."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -297,6 +316,11 @@ class ItemRecord(ShortRepr):
     captions: tuple[CaptionRecord, ...] | None = None
     notes: tuple[str, ...] = field(default=(), compare=False)
 
+    @property
+    def has_vector(self) -> bool:
+        """Whether its status has a vector."""
+        return self.status.has_vector
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Categories(ShortRepr):
@@ -316,48 +340,62 @@ class Categories(ShortRepr):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Hit(ShortRepr):
-    """One item that a search found.
+    """One item, object or caption that a search found.
 
     Attributes
     ----------
-    key : ItemKey
+    key : ItemKey or ObjectKey
+        Of an object or a caption: its item is ``key.item``, and which of the item's it is,
+        ``key.number``.
     row : int
-        In the store that was searched.
+        In the table that was searched.
     similarity : float
         Cosine with the query, in [-1, 1]; higher is closer.
     split : Split
     path : str
         Of the image, as in `ItemRecord`.
     labels : tuple of str
-        Names of the labels of its annotations, ascending, each once.
+        Names of the labels of its annotations, ascending, each once; of an object, its own label.
+    box : tuple of 4 float, or None
+        Of an object: x, y, w, h in upright pixels.
+    text : str or None
+        Of a caption.
     """
 
-    key: ItemKey
+    key: RowKey
     row: int
     similarity: float
     split: Split = Split.OTHER
     path: str = ""
     labels: tuple[str, ...] = ()
+    box: tuple[float, ...] | None = None
+    text: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The label of an object or a caption; empty where it has none."""
+        return ", ".join(self.labels)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DuplicatePair(ShortRepr):
-    """Two items that show the same.
+    """Two items that show the same; or two objects or captions of different items.
 
     Attributes
     ----------
-    first, second : ItemKey
+    first, second : ItemKey or ObjectKey
         In ascending order.
     similarity : float
         Cosine of their vectors, in [-1, 1].
     identical : bool
-        Their image files are equal, byte for byte.
+        Their image files are equal, byte for byte; of objects, the crops too; of captions, the
+        texts.
     across_splits : bool
         Both are in train, val or test, and not in the same one.
     """
 
-    first: ItemKey
-    second: ItemKey
+    first: RowKey
+    second: RowKey
     similarity: float
     identical: bool = False
     across_splits: bool = False
@@ -365,15 +403,15 @@ class DuplicatePair(ShortRepr):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DuplicateGroup(ShortRepr):
-    """Items that pairs connect, directly or over others.
+    """Items, objects or captions that pairs connect, directly or over others.
 
     Attributes
     ----------
-    keep : ItemKey
+    keep : ItemKey or ObjectKey
         The one that stays where the others are dropped: of the wanted split, else of train before
         val before test before others; then the one with most annotations, then most pixels, then
         the lowest key.
-    keys : tuple of ItemKey
+    keys : tuple of ItemKey or ObjectKey
         All of them, ascending.
     splits : tuple of Split
         Of each key.
@@ -382,15 +420,17 @@ class DuplicateGroup(ShortRepr):
     min_similarity, max_similarity : float
         Of the pairs that connect them.
     identical : bool
-        All image files are equal, byte for byte.
+        Each pair of them is identical (see `DuplicatePair`).
     across_splits : bool
         There are members in more than one of train, val and test.
     conflicting_labels : bool
         Members that have labels do not all have the same.
+    facts : tuple of mapping
+        Of each key: ``{"box": (x, y, w, h)}`` of an object, ``{"text": str}`` of a caption.
     """
 
-    keep: ItemKey
-    keys: tuple[ItemKey, ...]
+    keep: RowKey
+    keys: tuple[RowKey, ...]
     splits: tuple[Split, ...]
     labels: tuple[tuple[str, ...], ...]
     min_similarity: float
@@ -398,3 +438,4 @@ class DuplicateGroup(ShortRepr):
     identical: bool = False
     across_splits: bool = False
     conflicting_labels: bool = False
+    facts: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from .adapter import SourceDataset
+from .objects import ObjectOptions, objects_of
 from .parallel import map_ahead
 from .pipeline import read_item_info
 from .records import AnnotationRecord, ItemKey, ItemRecord
 from .store import EmbeddingStore
+from .tally import counted
 
 BOX_TOLERANCE_PX = 0.01
 
 
 def compare_with_dataset(store: EmbeddingStore, source: SourceDataset) -> Iterator[str]:
     """Yield one line for each difference in keys, content hashes, sizes, splits and annotations.
+
+    Where the store has objects, they are compared by label name, box and number of annotations.
 
     Annotations are compared by type, label name, geometry (within 0.01 px), mask and text, so that
     the same data in another format shows no difference; ids, groups and attributes, which
@@ -30,6 +35,8 @@ def compare_with_dataset(store: EmbeddingStore, source: SourceDataset) -> Iterat
             continue
         stored = store.item(store.row(record.key))
         labels = (store.categories.labels, source.categories.labels)
+        if stored.objects is not None:
+            record = replace(record, objects=objects_of(record, ObjectOptions()))
         for difference in _differences(stored, record, *labels):
             yield f"{record.key}: {difference}"
     for key in store.keys():
@@ -49,10 +56,9 @@ def _differences(
         )
     if stored.split != found.split:
         yield f"split {stored.split.name} in the store, {found.split.name} in the dataset"
-    missing = [_Shape(annotation, stored_labels) for annotation in stored.annotations]
+    missing = [*_shapes(stored, stored_labels, objects=found.objects is not None)]
     added = []
-    for annotation in found.annotations:
-        shape = _Shape(annotation, found_labels)
+    for shape in _shapes(found, found_labels, objects=True):
         match = next((other for other in missing if other.same(shape)), None)
         if match is None:
             added.append(shape)
@@ -60,6 +66,14 @@ def _differences(
             missing.remove(match)
     yield from (f"{shape} in the store, not in the dataset" for shape in missing)
     yield from (f"{shape} in the dataset, not in the store" for shape in added)
+
+
+def _shapes(item: ItemRecord, labels: Sequence[str], *, objects: bool) -> Iterator[_Shape]:
+    for annotation in item.annotations:
+        yield _Shape(annotation, labels)
+    for entry in (item.objects or ()) if objects else ():
+        what = f"object of {counted(len(entry.annotations), 'annotations')}"
+        yield _Shape(AnnotationRecord(what, entry.label, coords=entry.box), labels)
 
 
 class _Shape:

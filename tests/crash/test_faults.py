@@ -215,7 +215,7 @@ def test_a_real_small_disk(small_disk: Path) -> None:
 def test_a_file_system_without_inodes_is_not_a_full_disk(small_disk: Path, name: str) -> None:
     for number in range(os.statvfs(small_disk).f_favail):
         (small_disk / str(number)).touch()
-    with pytest.raises(StoreWriteError, match=r"no free inodes. Remove some files") as caught:
+    with pytest.raises(StoreWriteError, match=r"no free inodes\. Remove some files") as caught:
         publish(small_disk / name, [b"abc"], 3, FileSystem())
     assert "bytes" not in str(caught.value)
     for number in range(3):  # the file, the folder of its temporary file, and a parent

@@ -1,8 +1,11 @@
-"""`merge`, `repair` and `compact`, killed after any call: the same command again succeeds."""
+"""A command killed after any call: the same command again succeeds and leaves nothing."""
 
 from __future__ import annotations
 
+import platform
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,6 +90,26 @@ def test_killed_after_any_call_the_same_command_succeeds_and_cleans_up(
         assert names(root) == left, (kind, number)
         assert shard_names(root / output) == shard_names(place / output) or name == "compact"
     assert len(seen) > 15
+
+
+@pytest.mark.skipif(
+    (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="ptrace, calls by number"
+)
+@pytest.mark.parametrize(
+    ("commands", "options"),
+    [
+        (["index", "convert to csv", "search --save-to"], ["--how", "kill", "EIO", "--every", "3"]),
+        (["import of npy", "convert to faiss"], ["--every", "11"]),
+        pytest.param([], ["--how", "kill", "torn"], marks=pytest.mark.slow),
+        pytest.param([], ["--how", "ENOSPC", "EIO+"], marks=pytest.mark.slow),
+    ],
+)
+def test_killed_at_any_system_call(tmp_path: Path, commands: list[str], options: list[str]) -> None:
+    program = [sys.executable, str(Path(__file__).with_name("kills.py")), str(tmp_path), *options]
+    program += ["--commands", *commands] if commands else []
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_another_store_is_not_taken_for_ones_own(before: Path, tmp_path: Path) -> None:

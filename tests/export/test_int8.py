@@ -91,7 +91,7 @@ def test_too_far_is_refused_and_nothing_is_written(source: SourceDataset, tmp_pa
 def test_what_cannot_be_quantised(
     int8: tuple[Path, Fidelity], source: SourceDataset, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match="INT8 model already"):
+    with pytest.raises(UsageError, match="already an INT8 model"):
         quantise_model(int8[0], source, tmp_path / "out")
     few = source.only(set(list(source.keys())[:10]).__contains__)
     with pytest.raises(UsageError, match="better hundreds"):

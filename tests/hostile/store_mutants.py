@@ -1,9 +1,10 @@
 """Flip bits, cut and overwrite a store, and say what a reader made of each mutant.
 
-Run as a program, with limits on memory and time, so that a crash of HDF5 itself, a hang or a bomb
-would be seen as one: ``python tests/hostile/store_mutants.py file|directory FOLDER N SEED`` changes
-one file of a store N times and prints one line for each: ``refused``, ``found``, ``harmless``, or
-``LIED`` where the content differs and nobody noticed.
+Run as a program, with limits on memory and time, so that a crash of HDF5 or USearch itself, a hang
+or a bomb would be seen as one: ``python tests/hostile/store_mutants.py LAYOUT FOLDER N SEED``, with
+LAYOUT ``file``, ``directory`` or ``index``, changes one file of a store, or its index, N times and
+prints one line for each: ``refused``, ``found``, ``harmless``, or ``LIED`` where the content (the
+hits of an index) differs and nobody noticed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from datumaro_embed.errors import StoreError
+from datumaro_embed.errors import StoreError, StoreIndexError
 from datumaro_embed.records import (
     AnnotationRecord,
     CaptionRecord,
@@ -29,13 +30,16 @@ from datumaro_embed.records import (
     Split,
     Status,
 )
+from datumaro_embed.similarity import build_graph, open_graph, write_graph
 from datumaro_embed.store import EmbeddingStore, open_store
+from datumaro_embed.vectors import unit_rows
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # when it runs as a program
 from store_support import begin, create_store
 
 MAX_MEMORY_BYTES = 2 * 2**30
 MAX_SECONDS = 60
+VECTORS = unit_rows(np.random.default_rng(0).normal(size=(300, 16))).astype(np.float16)
 
 
 def write_sample(path: Path) -> None:
@@ -119,6 +123,26 @@ def judge(path: Path, expected: list[Any]) -> str:
         return "refused" if str(path) in str(error) else "LIED"
 
 
+def write_index(path: Path) -> None:
+    """Write an index of some vectors."""
+    write_graph(build_graph(VECTORS, np.arange(len(VECTORS))), path, uuid="u", n_rows=len(VECTORS))
+
+
+def hits(path: Path) -> list[Any]:
+    """Search for some of the vectors, by their index."""
+    graph = open_graph(path, uuid="u", n_rows=len(VECTORS), dim=VECTORS.shape[1])
+    found = graph.nearest_rows(VECTORS, VECTORS[:20], 10)
+    return [(rows.tolist(), cosines.tolist()) for rows, cosines in found]
+
+
+def judge_index(path: Path, expected: list[Any]) -> str:
+    """What became of one mutant of an index."""
+    try:
+        return "harmless" if hits(path) == expected else "LIED"
+    except StoreIndexError as error:
+        return "refused" if str(path) in str(error) else "LIED"
+
+
 def limit() -> None:
     """Let a bomb fail; the data are a few KiB, and the libraries' own needs come to some 400 MB."""
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
@@ -126,10 +150,14 @@ def limit() -> None:
 
 def main(layout: str, folder: Path, count: int, seed: int) -> None:
     """Judge `count` mutants."""
-    sample = folder / ("sample.h5" if layout == "file" else "sample")
-    write_sample(sample)
-    with open_store(sample) as store:
-        expected = content(store)
+    sample = folder / ("sample" if layout == "directory" else "sample.h5")
+    if layout == "index":
+        write_index(sample)
+        expected = hits(sample)
+    else:
+        write_sample(sample)
+        with open_store(sample) as store:
+            expected = content(store)
     files = sorted(path for path in (sample, *sample.rglob("*")) if path.is_file())
     whole = {path: path.read_bytes() for path in files if path.name != "lock"}
     rng = np.random.default_rng(seed)
@@ -138,7 +166,7 @@ def main(layout: str, folder: Path, count: int, seed: int) -> None:
         signal.alarm(MAX_SECONDS)  # which ends the process
         path = list(whole)[int(rng.integers(len(whole)))]
         path.write_bytes(mutate(whole[path], rng))
-        print(judge(sample, expected), flush=True)
+        print((judge_index if layout == "index" else judge)(sample, expected), flush=True)
         path.write_bytes(whole[path])
 
 

@@ -371,7 +371,7 @@ def test_a_file_cut_anywhere_is_refused(sample: Path, tmp_path: Path) -> None:
             open_store(path)
 
 
-@pytest.mark.parametrize("layout", ["file", "directory"])
+@pytest.mark.parametrize("layout", ["file", "directory", "index"])
 def test_no_mutant_goes_unnoticed(tmp_path: Path, layout: str) -> None:
     program = Path(__file__).with_name("store_mutants.py")
     command = [sys.executable, str(program), layout, str(tmp_path), str(MUTANTS), "0"]
@@ -381,7 +381,7 @@ def test_no_mutant_goes_unnoticed(tmp_path: Path, layout: str) -> None:
     assert verdicts.total() == MUTANTS
     assert verdicts["LIED"] == 0
     assert verdicts["refused"] > 0
-    assert verdicts["found"] > 0
+    assert verdicts["found"] > 0 or layout == "index"
 
 
 def test_no_plugin_directory_is_searched() -> None:

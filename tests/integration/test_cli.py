@@ -136,7 +136,10 @@ def test_verify_finds_a_changed_byte_of_the_store(coco_store: Path, tmp_path: Pa
     ("command", "message"),
     [
         (["embed", "{tmp}/nowhere", "--store", "{tmp}/e.h5", "--model", "demo"], "no such dataset"),
-        (["embed", "{tmp}/empty", "--store", "{tmp}/e.h5", "--model", "demo"], "no known dataset"),
+        (
+            ["embed", "{tmp}/empty", "--store", "{tmp}/e.h5", "--model", "demo"],
+            "no known dataset format",
+        ),
         (["embed", "{sample}:nonsense", "--store", "{tmp}/e.h5", "--model", "demo"], "'nonsense'"),
         (["embed", "{sample}:voc", "--store", "{tmp}/e.h5", "--model", "demo"], "voc"),
         (["embed", "{tmp}/none", "--store", "{tmp}/e.h5", "--model", "demo"], "no items"),

@@ -200,7 +200,7 @@ def test_another_width_than_the_projections(
     tmp_path: Path, repository: Path, hub: HubServer, projection_dim: int | None
 ) -> None:
     edit(repository, "config.json", lambda c: c.update(projection_dim=projection_dim))
-    refused(hub, tmp_path, f"16 numbers, not the {projection_dim or 512} of its projection_dim")
+    refused(hub, tmp_path, f"16 numbers, but its projection_dim is {projection_dim or 512}")
 
 
 # ------------------------------------------------------------------------------------------ SigLIP
@@ -358,7 +358,7 @@ def another_crop(folder: Path) -> None:
         (another_processor, "prepared by ConvNextImageProcessor"),
         (unknown_pad_token, r"pad_token '\[PAD\]' is not in its tokenizer"),
         (squash, "open_clip_config.json disagree: resize is"),
-        (another_crop, "preprocessor_config.json disagree: resize_px is 36 against 32"),
+        (another_crop, "preprocessor_config.json disagree: resize_px is 36 in one and 32"),
     ],
 )
 def test_what_cannot_be_read_is_one_sentence_before_the_graphs(

@@ -76,6 +76,6 @@ def test_the_leak_is_closed(coco_store: Path, tmp_path: Path, action: str) -> No
     assert again.returncode == 0, again.stderr
     report = find_duplicates(tmp_path / "e.h5")
     assert report.leaks == ()
-    assert report.n_items == (69 if action == "move" else 67)
+    assert report.n_rows == (69 if action == "move" else 67)
     assert len(report.groups) == (2 if action == "move" else 0)
-    assert len(Dataset.import_from(str(out), "coco")) == report.n_items
+    assert len(Dataset.import_from(str(out), "coco")) == report.n_rows

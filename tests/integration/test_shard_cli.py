@@ -41,8 +41,8 @@ def test_shards_of_the_sample_are_merged_as_the_last_one_says(
         )
         assert done.returncode == 0, done.stderr
     last = done.stdout.splitlines()[-1]
-    said, command = last.split("join them: ")
-    assert said == "All shards are finished; "
+    said, command = last.split("Join them: ")
+    assert said == "All shards are finished. "
     assert run(*command.split(), cwd=tmp_path).stdout == "69 rows in e.h5\n"
     verified = run("datumaro-embed", "verify", tmp_path / "e.h5", "--dataset", SAMPLE / "coco")
     assert verified.stdout == "69 rows: sound\n"

@@ -186,7 +186,7 @@ def test_rows_of_the_first_batch_are_compared_in_the_last_ones(
     """Also on requests that did not exist when the first batch was computed."""
     requests.faulty[number] = lambda real: Faulty(real, one_bit, row=BATCH - 1)
     encoder = load()
-    with pytest.raises(StreamDisagreementError, match=r"than at first.*--restart"):
+    with pytest.raises(StreamDisagreementError, match=r"than at first.*with restart"):
         list(encoder.embed_pixels(batches(encoder, 9, last=1)))
 
 
@@ -200,7 +200,7 @@ def test_weights_that_change_in_memory_are_found() -> None:
     table = largest_constant(resolve_model("demo") / "text_encoder.xml")
     encoder._text_engine._weights[table] ^= 0x10
     assert np.abs(encoder.embed_texts(texts) - before).max() > 0.001
-    with pytest.raises(StreamDisagreementError, match=r"text encoder.*than at first.*--restart"):
+    with pytest.raises(StreamDisagreementError, match=r"text encoder.*than at first.*with restart"):
         encoder.confirm()
 
 
@@ -224,7 +224,7 @@ def test_a_fault_before_sealing_leaves_what_was_committed_and_no_more(
     options = EmbedOptions(commit_rows=8)
     encoder = load()
     requests.faulty = {number: lambda real: Faulty(real, one_bit, row=3) for number in (2, 3)}
-    with pytest.raises(StreamDisagreementError, match="--restart"):
+    with pytest.raises(StreamDisagreementError, match="with restart"):
         embed_source(source(n_items), tmp_path / "e.h5", options, encoder=encoder)
     requests.faulty = {}
     assert not (tmp_path / "e.h5").exists()

@@ -24,6 +24,7 @@ from datumaro_embed import (
     import_vectors,
     open_store,
 )
+from datumaro_embed.records import CaptionRecord, CropShape, ObjectRecord, ObjectStatus
 from datumaro_embed.store.codec import encode_json
 from datumaro_embed.vectors import unit_rows
 from store_support import create_store, row_arrays
@@ -60,6 +61,28 @@ items = st.builds(
     attributes=json_objects,
     annotations=st.lists(annotations, max_size=3).map(tuple),
 )
+objects = st.builds(
+    ObjectRecord,
+    label=st.integers(-1, 4),
+    box=st.tuples(*[st.floats()] * 4),
+    area=st.floats(),
+    status=st.sampled_from(ObjectStatus),
+    crop=st.tuples(*[st.integers(-(2**31), 2**31 - 1)] * 4),
+    shape=st.sampled_from(CropShape),
+)
+
+
+def with_tables(record: ItemRecord, entries: list[ObjectRecord]) -> ItemRecord:
+    """Add objects, each of all annotations, and a caption for each."""
+    count, unit = len(record.annotations), np.array([0, 0.6, 0.8], np.float32)
+    made = [
+        replace(e, annotations=tuple(range(count)), vector=unit if e.has_vector else None)
+        for e in entries
+    ]
+    captions = tuple(CaptionRecord(n, unit[::-1].copy()) for n in range(count))
+    return replace(record, objects=tuple(made), captions=captions)
+
+
 tables = st.lists(items, min_size=1, max_size=5, unique_by=lambda record: record.key).map(
     lambda records: sorted(records, key=lambda record: record.key)
 )
@@ -73,6 +96,7 @@ tables = st.lists(items, min_size=1, max_size=5, unique_by=lambda record: record
     full=json_objects,
     provenance=json_objects,
     dtype=st.sampled_from(["float16", "float32"]),
+    entries=st.none() | st.lists(objects, max_size=3),
 )
 def test_round_trip(
     to: str,
@@ -82,7 +106,10 @@ def test_round_trip(
     full: dict[str, Any],
     provenance: dict[str, Any],
     dtype: str,
+    entries: list[ObjectRecord] | None,
 ) -> None:
+    if entries is not None and to == "parquet":
+        records = [with_tables(record, entries[i % 2 :]) for i, record in enumerate(records)]
     rng = np.random.default_rng(len(records))
     vectors = unit_rows(rng.normal(size=(len(records), 3)))
     label_vectors = unit_rows(rng.normal(size=(len(labels), 3))) if labels else None

@@ -29,7 +29,7 @@ def test_items_that_are_not_in_the_store(coco_store: Path) -> None:
     keys = [ItemKey("train", "photo_01"), ItemKey("train", "other"), ItemKey("", "x")]
     with open_store(coco_store) as store:
         assert store.rows_for(keys).tolist() == [0, -1, -1]
-        with pytest.raises(ItemNotFoundError, match=r"2 items .* first 'train/other'") as caught:
+        with pytest.raises(ItemNotFoundError, match=r"2 items .* such as 'train/other'") as caught:
             store.for_dataset(keys)
         assert caught.value.count == 2
         vectors = store.for_dataset(keys, missing="zero")

@@ -116,7 +116,7 @@ def test_vectors_of_clip_are_projected() -> None:
     check_dim({"model_type": "clip"}, 512)
     check_dim({"model_type": "siglip"}, 768)
     for config in ({"projection_dim": 512}, {"projection_dim": None}, {}):
-        with pytest.raises(ModelInvalidError, match="768 numbers, not the 512"):
+        with pytest.raises(ModelInvalidError, match="768 numbers, but its projection_dim is 512"):
             check_dim({"model_type": "clip", **config}, 768)
 
 
@@ -244,12 +244,20 @@ def test_open_clip_that_agrees(tmp_path: Path, change: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("tower", "preprocess", "what"),
     [
-        ({}, {"resize_mode": "squash"}, "resize is 'shortest_side' against 'stretch'"),
-        ({}, {"interpolation": "bilinear"}, "resample is 'bicubic' against 'bilinear'"),
+        (
+            {},
+            {"resize_mode": "squash"},
+            "resize is 'shortest_side' in one and 'stretch' in the other",
+        ),
+        (
+            {},
+            {"interpolation": "bilinear"},
+            "resample is 'bicubic' in one and 'bilinear' in the other",
+        ),
         ({}, {"mean": [0.5] * 3}, "mean is"),
         ({}, {"std": None}, "std is"),
-        ({"image_size": 336}, {}, "size_px is 224 against 336; resize_px"),
-        ({"image_size": [196, 196]}, {}, "size_px is 224 against 196"),
+        ({"image_size": 336}, {}, "size_px is 224 in one and 336 in the other; resize_px"),
+        ({"image_size": [196, 196]}, {}, "size_px is 224 in one and 196"),
     ],
     ids=str,
 )

@@ -45,7 +45,7 @@ def test_a_report_from_end_to_end() -> None:
 
     report = find_duplicates(memory_store(vectors, records))
 
-    assert (report.n_items, report.all_pairs, report.n_pairs) == (5, True, 2)
+    assert (report.n_rows, report.all_pairs, report.n_pairs) == (5, True, 2)
     pairs = [(str(p.first), str(p.second), p.identical, p.across_splits) for p in report.pairs]
     assert pairs == [
         ("test/a", "train/b", False, True),

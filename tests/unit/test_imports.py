@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from datumaro_embed import ItemKey, Split, convert_store, import_vectors, open_store
+from datumaro_embed import ItemKey, ItemRecord, Split, convert_store, import_vectors, open_store
 from datumaro_embed.errors import (
     DatasetReadError,
     DatumaroEmbedError,
@@ -18,7 +18,7 @@ from datumaro_embed.errors import (
 )
 from datumaro_embed.store.arrow import METADATA_KEY
 from datumaro_embed.vectors import unit_rows
-from store_support import row_content
+from store_support import begin, row_content
 
 VECTORS = unit_rows(np.random.default_rng(0).standard_normal((4, 6)))
 
@@ -101,6 +101,25 @@ def test_nothing_is_overwritten(npy: Path, tmp_path: Path) -> None:
         import_vectors(npy, tmp_path / "s.h5", ids=tmp_path / "ids.txt")
 
 
+def test_rows_of_a_run_that_did_not_end_are_not_dropped(npy: Path, tmp_path: Path) -> None:
+    with begin(tmp_path / "s.h5", dim=6, commit_rows=1) as run:
+        run.append(ItemRecord(ItemKey("train", "a")), VECTORS[0])
+        run.suspend()
+    with pytest.raises(StoreExistsError, match="holds an unfinished run for"):
+        import_vectors(npy, tmp_path / "s.h5", ids=tmp_path / "not-looked-at.txt")
+    with open_store(tmp_path / "s.h5.work", partial=True) as store:
+        assert len(store) == 1
+
+
+def test_an_import_that_fails_leaves_nothing(npy: Path, tmp_path: Path) -> None:
+    np.save(npy, VECTORS * [[1], [1], [1], [2]])
+    ids = tmp_path / "ids.txt"
+    ids.write_text("a\nb\nc\nd\n")
+    with pytest.raises(UsageError, match="has norm 2"):
+        import_vectors(npy, tmp_path / "s.h5", ids=ids)
+    assert {path.name for path in tmp_path.iterdir()} == {npy.name, ids.name}
+
+
 def test_a_pickle_is_never_loaded(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     (tmp_path / "ids.txt").write_text("a\n")
@@ -131,7 +150,7 @@ BAD_TABLES = {
     "no ids": (pa.table({"embedding": [[1.0, 0.0]]}), "no column `id`"),
     "ragged": (ragged(), "differ in length"),
     "no numbers": (pa.table({"id": ["a"], "embedding": ["x"]}), "must hold a list of numbers"),
-    "a gap": (pa.table({"id": ["a", "b"], "embedding": [[1.0], None]}), "fill the gaps"),
+    "a gap": (pa.table({"id": ["a", "b"], "embedding": [[1.0], None]}), "Fill the gaps"),
     "integers": (pa.table({"id": ["a"], "embedding": [[1, 0]]}), "must be floats"),
     "empty": (
         pa.table({"id": pa.array([], "str"), "embedding": pa.array([], pa.list_(pa.float32()))}),

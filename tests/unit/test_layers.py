@@ -19,7 +19,6 @@ ORDER = [
     "errors",
     "records",
     "experimental",
-    "outputs",
     "files",
     "logs",
     "tally",

@@ -74,7 +74,7 @@ def test_long_reports_are_cut_and_say_so() -> None:
         duplicates_lines(find_duplicates(memory_store(vectors, records), threshold=0.9999))
     )
     assert lines[0].endswith("50 pairs in 50 groups")
-    assert lines[-1] == "… and 30 more (--json or --csv FILE gives all)"
+    assert lines[-1] == "… and 30 more (use --json or --csv FILE to list all)"
 
 
 def test_duplicates_as_json() -> None:
@@ -82,7 +82,7 @@ def test_duplicates_as_json() -> None:
     assert (content["n_pairs"], content["n_leaks"], len(content["groups"])) == (1, 1, 1)
     (group,) = content["groups"]
     assert group["keep"] == {"subset": "train", "id": EVIL}
-    assert [entry["split"] for entry in group["items"]] == ["train", "val"]
+    assert [entry["split"] for entry in group["members"]] == ["train", "val"]
     assert content["pairs"][0]["second"] == {"subset": "val", "id": "b"}
 
 

@@ -92,7 +92,7 @@ def test_labels_go_by_name(tmp_path: Path) -> None:
 def test_duplicates(tmp_path: Path, wins: str, label: int) -> None:
     one = store_of(tmp_path / "1.h5", [1, 2], labels=("cat", "dog"), label=0)
     two = store_of(tmp_path / "2.h5", [2, 3], labels=("cat", "dog"), label=1)
-    with pytest.raises(UsageError, match=r"'a/02' is in .*1\.h5' and in .*2\.h5'"):
+    with pytest.raises(UsageError, match=r"'a/02' is in both .*1\.h5' and .*2\.h5'"):
         merge_stores([one, two], tmp_path / "c.h5")
     assert not (tmp_path / "c.h5").exists()
     assert not (tmp_path / "c.h5.work").exists()
@@ -224,7 +224,7 @@ def test_an_unfinished_store_is_not_compacted(tmp_path: Path) -> None:
 
 
 def test_a_file_is_not_compacted(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="one file already"):
+    with pytest.raises(UsageError, match="already a single file"):
         compact_store(store_of(tmp_path / "1.h5", [1]))
 
 

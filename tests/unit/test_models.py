@@ -350,7 +350,7 @@ def test_no_such_model_says_how_to_get_one(no_models: Path, name: str) -> None:
 
 def test_a_folder_without_a_manifest(no_models: Path) -> None:
     (no_models / "a" / "b").mkdir(parents=True)
-    with pytest.raises(ModelInvalidError, match=r"holds no model\.json"):
+    with pytest.raises(ModelInvalidError, match=r"has no model\.json"):
         resolve_model("a/b")
 
 
@@ -406,7 +406,7 @@ def test_exporting_without_the_extra_names_the_command(
 
 @pytest.mark.parametrize("options", [{"precision": "int3"}, {"prompt_template": "a photo"}])
 def test_export_options_that_mean_nothing(tmp_path: Path, options: dict[str, str]) -> None:
-    with pytest.raises(UsageError, match="Change the one"):
+    with pytest.raises(UsageError, match="Change the wrong one"):
         export_model("x", tmp_path / "out", **options)
 
 
@@ -426,7 +426,7 @@ def test_a_copied_model_has_the_same_fingerprint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("nonsense", r"Give one of clip-vit-base-patch32, .*, OWNER/NAME\.$"),
+        ("nonsense", r"Use one of clip-vit-base-patch32, .*, OWNER/NAME\.$"),
         ("CLIP-ViT-B-32", "The nearest is clip-vit-base-patch32"),
         ("siglip2", "The nearest is siglip"),
         ("", "OWNER/NAME"),

@@ -49,7 +49,7 @@ def test_the_table() -> None:
 
 
 def test_int8_needs_a_dataset(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--calibrate"):
+    with pytest.raises(UsageError, match="calibrate DATASET"):
         export_int8("demo", tmp_path / "out", calibrate=None)
 
 
@@ -67,6 +67,6 @@ def test_options_that_mean_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(quantising, "need_extra", lambda *names: None)
-    with pytest.raises(UsageError, match="Change the one"):
+    with pytest.raises(UsageError, match="Change the wrong one"):
         export_int8("demo", tmp_path / "out", calibrate=str(SAMPLE / "coco"), **options)
     assert list(tmp_path.iterdir()) == []

@@ -46,7 +46,7 @@ def test_key_hash_is_blake2b_of_length_prefixed_strings() -> None:
     [
         ("0/8", r"shard is 0/8, but shards are numbered from 1 to N"),
         ("9/8", r"shard is 9/8, but shards are numbered from 1 to N.*--array=1-8"),
-        ("1/0", "counted from 1"),
+        ("1/0", "numbered from 1"),
         ("", "must be I/N, such as 2/8 for the second of eight, not ''"),
         ("/", "Check the variables"),
         ("3", "must be I/N"),
@@ -104,12 +104,12 @@ def test_parts_that_are_finished_begun_and_missing(tmp_path: Path) -> None:
     assert [str(shard) for shard in parts.found()] == ["1/4", "2/4", "3/4"]
     assert [str(shard) for shard in parts.finished()] == ["1/4", "2/4"]
     assert [str(shard) for shard in parts.missing()] == ["3/4", "4/4"]
-    assert outlook(tmp_path / "e.h5") == "2 of 4 shards not finished yet: 3/4, 4/4"
+    assert outlook(tmp_path / "e.h5") == "2 of 4 shards are not finished yet: 3/4, 4/4"
 
 
 def test_divisions_are_not_mixed(tmp_path: Path) -> None:
     parts = Parts.of(tmp_path / "e.h5")
     (parts.folder / "3-of-4.h5.work").mkdir(parents=True)
     check_place(tmp_path / "e.h5", Shard(4, 2))
-    with pytest.raises(UsageError, match="into 4 and 5 shards"):
+    with pytest.raises(UsageError, match="with 4 and 5 shards"):
         check_place(tmp_path / "e.h5", Shard(5, 2))

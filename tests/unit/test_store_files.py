@@ -179,7 +179,7 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_parent_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(StoreWriteError, match="no directory"):
+    with pytest.raises(StoreWriteError, match="not a directory"):
         create_store(tmp_path / "file" / "deep" / "store.h5", dim=2)
 
 

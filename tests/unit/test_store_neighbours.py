@@ -102,7 +102,7 @@ def test_an_error_of_the_system_is_no_damage(
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     failing = FailingReads(folder, number)
     monkeypatch.setattr(os, "open", failing)
-    with pytest.raises(StoreReadError, match="may be whole"):
+    with pytest.raises(StoreReadError, match="may be intact"):
         embed(target, source(), QuickFiles())
     with pytest.raises(StoreReadError), open_store(folder.parent, partial=True) as store:
         store.verify()

@@ -147,7 +147,7 @@ def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(StoreReadError, match=r"Permission denied.*may be whole"):
+    with pytest.raises(StoreReadError, match=r"Permission denied.*may be intact"):
         open_store(tmp_path / "x.h5")
 
 

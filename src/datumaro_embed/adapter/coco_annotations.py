@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from itertools import count
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from datumaro.components.annotation import (
     LabelCategories,
     Points,
     PointsCategories,
+    Polygon,
 )
 from datumaro.components.dataset_base import DatasetItem
 from datumaro.plugins.data_formats.coco.base import _CocoBase
@@ -150,6 +152,7 @@ class AnnotationReader(_CocoBase):  # type: ignore[misc]
             found = self._read_in_part(annotation, listed.info)
         if found and self._unlabelled:
             self.lose(self._unlabelled, annotation)
+        _keep_area(found, annotation.get("area"))
         present = listed.item.annotations
         if found and self.task is CocoTask.person_keypoints:
             found = _joined(found, present)
@@ -207,6 +210,16 @@ class AnnotationReader(_CocoBase):  # type: ignore[misc]
         if label is None:
             self._unlabelled = f"annotations left without a label: {why}"
         return label
+
+
+def _keep_area(found: list[Annotation], area: object) -> None:
+    """Keep the area that is given where it is not that of the geometry: Datumaro drops it."""
+    shapes = [one for one in found if isinstance(one, Polygon)]
+    shapes = shapes or [one for one in found if isinstance(one, Bbox)]
+    if not shapes or isinstance(area, bool) or not isinstance(area, int | float):
+        return
+    if isfinite(area) and abs(area - sum(one.get_area() for one in shapes)) > max(1, area / 100):
+        shapes[0].attributes["area"] = float(area)
 
 
 def _mended(annotation: Document) -> Document:

@@ -18,6 +18,7 @@ from ..flags import (
     add_partial_argument,
     add_search_arguments,
     add_stale_argument,
+    add_table_argument,
 )
 from ..tally import counted
 from .console import opened_store, say, tell
@@ -123,15 +124,21 @@ def _verify(store: Path, dataset: str | None, follow_symlinks: bool, partial: bo
 
 def _describe_search(parser: ArgumentParser) -> Callable[..., int]:
     parser.description = (
-        "Print the items nearest to a query, best first. Several queries are combined "
-        "by their mean. Texts are embedded as typed, with the model that made the store."
+        "Print the items, objects or captions nearest to a query, best first. Several queries "
+        "are combined by their mean. Texts are embedded as typed, with the model that made the "
+        "store."
     )
     add = parser.add_argument
     add("store", type=Path, help="store file or folder")
     add("queries", nargs="*", metavar="QUERY", help="text to search for")
     add_search_arguments(parser)
     add("--json", action="store_true", dest="as_json", help="print one JSON object")
-    add("--save-to", type=Path, metavar="DIR", help="copy the images of the hits to a new folder")
+    add(
+        "--save-to",
+        type=Path,
+        metavar="DIR",
+        help="copy the images of the hits (of objects: their crops, as PNG) to a new folder",
+    )
     add("--media-root", type=Path, metavar="DIR", help="folder of the images, if they have moved")
     add_stale_argument(parser)
     add_partial_argument(parser)
@@ -194,9 +201,11 @@ def _search(
 def _describe_duplicates(parser: ArgumentParser) -> Callable[..., int]:
     parser.description = (
         "Print groups of near-identical items, those across train, val and test first. "
-        "`datum transform -t clip_duplicates` removes them."
+        "`datum transform -t clip_duplicates` removes them. Two objects, or captions, of one item "
+        "are never a pair."
     )
     parser.add_argument("store", type=Path, help="store file or folder")
+    add_table_argument(parser, "compare items, objects or captions")
     add_duplicate_arguments(parser)
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", dest="as_json", help="print one JSON object")
@@ -269,13 +278,19 @@ def _describe_convert(parser: ArgumentParser) -> Callable[..., int]:
         help="parquet, csv and coco write a file, npy and faiss (extra `faiss`) a directory",
     )
     add_output_argument(parser, "OUT")
-    add("--embedded-only", action="store_true", help="leave out items without a vector")
+    add(
+        "--of",
+        default="items",
+        choices=("items", "objects", "captions"),
+        help="parquet, npy and faiss: what one row is (default: %(default)s)",
+    )
+    add("--embedded-only", action="store_true", help="leave out rows without a vector")
     add("--vectors", action="store_true", help="csv only: add one column per dimension")
     add_partial_argument(parser)
     return _convert
 
 
-def _convert(store: Path, to: str, output: Path, partial: bool, **options: bool) -> int:
+def _convert(store: Path, to: str, output: Path, partial: bool, **options: Any) -> int:
     from ..exports import convert_store
 
     with opened_store(store, partial=partial) as opened:
@@ -286,7 +301,7 @@ COMMANDS = {
     "embed": ("embed a dataset", _describe_embed),
     "info": ("show what a store contains", _describe_info),
     "verify": ("check a store, alone or against its dataset", _describe_verify),
-    "search": ("find items by text, image or example", _describe_search),
+    "search": ("find items or objects by text, image or example", _describe_search),
     "duplicates": ("find near-duplicates and leakage between splits", _describe_duplicates),
     "report": ("write an offline HTML page about a store", _describe_report),
     "convert": ("write a store as parquet, npy, csv, faiss or coco", _describe_convert),

@@ -59,7 +59,7 @@ def plan_changes(
     wanted = DUPLICATED if action == "separate" else ""  # subset of what does not stay
     changes: dict[ItemKey, Change] = {}
     for number, group in enumerate(groups, start=1):
-        here = [key for key in group.keys if key in known]
+        here = [key.item for key in group.keys if key in known]
         if len(here) < 2:
             continue
         keep = _keep(group, here)
@@ -95,7 +95,7 @@ def plan_summary(changes: Mapping[ItemKey, Change], action: str, n_items: int) -
 def _keep(group: DuplicateGroup, here: Sequence[ItemKey]) -> ItemKey:
     """Choose the copy that stays: that of the report, else one of its split."""
     if group.keep in here:
-        return group.keep
+        return group.keep.item
     splits = dict(zip(group.keys, group.splits, strict=True))
     return min(here, key=lambda key: (splits[key] is not splits[group.keep], key))
 

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
-from ..flags import DEFAULT_KEEP_SPLIT, DEFAULT_THRESHOLD
-from ..records import DuplicateGroup, DuplicatePair, ItemKey, Split
-from ..retrieval import matching_rows
+from ..flags import DEFAULT_KEEP_SPLIT, DEFAULT_TABLE, DEFAULT_THRESHOLD
+from ..records import DuplicateGroup, DuplicatePair, RowKey, Split
+from ..retrieval import matching_rows, table_to_search
 from ..similarity import PairBlock, likely_pairs, paired_cosines, similar_pairs
-from ..store import EmbeddingStore, open_store
+from ..store import EmbeddingStore, VectorTable, open_store
 from ..tally import counted
 from .grouping import Components, EqualRows, PairKeeper, equal_files
 
@@ -34,10 +34,10 @@ class DuplicateReport:
     Attributes
     ----------
     threshold : float
-    n_items : int
-        Items compared: those with a vector.
+    n_rows : int
+        Items, objects or captions compared: those with a vector.
     all_pairs : bool
-        Every pair was compared; else only items of neighbouring cells (`similarity.cells`).
+        Every pair was compared; else only rows of neighbouring cells (`similarity.cells`).
     groups : tuple of DuplicateGroup
         Those across splits first, then by descending similarity.
     pairs : tuple of DuplicatePair
@@ -47,20 +47,22 @@ class DuplicateReport:
     n_pairs : int
         More than ``len(pairs)`` where there were too many to list: where nearly all items are near
         each other, the nearest of each are listed. About this many where `all_pairs` is false.
+    of : {"items", "objects", "captions"}
     """
 
     threshold: float
-    n_items: int
+    n_rows: int
     all_pairs: bool
     groups: tuple[DuplicateGroup, ...]
     pairs: tuple[DuplicatePair, ...]
     n_pairs: int
+    of: str = DEFAULT_TABLE
 
     def __repr__(self) -> str:
         return (
             f"<DuplicateReport: {counted(self.n_pairs, 'pairs')} ({len(self.leaks):,} across "
             f"splits) in {counted(len(self.groups), 'groups')} of "
-            f"{counted(self.n_items, 'items')}, threshold {self.threshold:g}>"
+            f"{counted(self.n_rows, self.of)}, threshold {self.threshold:g}>"
         )
 
     @property
@@ -76,9 +78,10 @@ def find_duplicates(
     across_splits: bool = False,
     all_pairs: bool | None = None,
     keep_split: str = DEFAULT_KEEP_SPLIT,
+    of: str = DEFAULT_TABLE,
     progress: bool = False,
 ) -> DuplicateReport:
-    """Find items that show the same.
+    """Find items, objects or captions that show or say the same.
 
     Parameters
     ----------
@@ -87,48 +90,85 @@ def find_duplicates(
     across_splits : bool
         Only pairs of items in different ones of train, val and test.
     all_pairs : bool, optional
-        Compare every pair; by default up to 200,000 items. Above, only items of neighbouring cells
+        Compare every pair; by default up to 200,000 rows. Above, only rows of neighbouring cells
         are compared, which misses a pair now and then.
     keep_split : {"train", "val", "test"}
         Which copy of a group in several splits stays (see `DuplicateGroup.keep`).
+    of : {"items", "objects", "captions"}
+        What to compare. Objects (captions) of one item, such as overlapping boxes, are no pair.
     progress : bool
         Show a bar where stderr is a terminal.
 
     Raises
     ------
     UsageError
-        The threshold is not in (0, 1], or there is no such split.
+        The threshold is not in (0, 1], or there is no such split or table.
 
     Notes
     -----
     Some 15 s for 100,000 rows of length 512 on two cores, half a minute for a million, by cells.
-    Failed items have no vector and are in no group.
+    What failed has no vector and is in no group.
     """
     check_finding(threshold=threshold, keep_split=keep_split)
     with nullcontext(store) if isinstance(store, EmbeddingStore) else open_store(store) as opened:
-        rows = np.flatnonzero(matching_rows(opened))
-        splits = opened.splits.astype(np.int64)
+        table = table_to_search(opened, of)
+        rows = np.flatnonzero(matching_rows(opened, of=of))
+        found = _Rows(table, rows, table.spread(opened.splits.astype(np.int64)), table.item_rows)
         every = len(rows) <= MAX_EXACT_ROWS if all_pairs is None else all_pairs
-        components, keeper = Components(opened.n_rows), PairKeeper()
-        for block in _blocks(opened, rows, splits, threshold - _ROUNDING, every, progress):
-            across = _are_leaks(splits[block.first], splits[block.second])
+        components, keeper = Components(len(table)), PairKeeper()
+        for block in _blocks(found, threshold - _ROUNDING, every, progress):
+            across = found.are_leaks(block)
             if across_splits:
                 block, across = block.where(across), across[across]
-            components.join(block)
-            keeper.add(block, across)
+            apart = ~found.are_siblings(block)
+            components.join(block, apart)  # siblings are equal, or equal to what is a pair
+            keeper.add(block.where(apart), across[apart])
         pairs, n_pairs = keeper.best()
         order = _keep_order(keep_split)
-        groups = (_group(opened, *component, order) for component in components.groups())
+        groups = (
+            _group(opened, found, *component, order)
+            for component in components.groups()
+            if len(np.unique(found.items[component[0]])) > 1
+        )
         return DuplicateReport(
             threshold=threshold,
-            n_items=len(rows),
+            n_rows=len(rows),
             all_pairs=every,
             groups=tuple(
                 sorted(groups, key=lambda g: (not g.across_splits, -g.max_similarity, g.keys))
             ),
-            pairs=tuple(_pairs(opened, pairs)),
+            pairs=tuple(_pairs(found, pairs)),
             n_pairs=n_pairs,
+            of=of,
         )
+
+
+class _Rows:
+    """What is compared: a table, some of its rows; the split, item and content of every row."""
+
+    def __init__(
+        self, table: VectorTable, rows: IntArray, splits: IntArray, items: IntArray
+    ) -> None:
+        self.table, self.rows, self.splits, self.items = table, rows, splits, items
+        self.contents = table.contents()
+
+    def are_leaks(self, block: PairBlock) -> npt.NDArray[np.bool_]:
+        """Tell which pairs are in different ones of train, val and test."""
+        one, other = self.splits[block.first], self.splits[block.second]
+        leaks: npt.NDArray[np.bool_] = (
+            (one != other) & (one != Split.OTHER) & (other != Split.OTHER)
+        )
+        return leaks
+
+    def are_siblings(self, block: PairBlock) -> npt.NDArray[np.bool_]:
+        """Tell which pairs are of one item."""
+        siblings: npt.NDArray[np.bool_] = self.items[block.first] == self.items[block.second]
+        return siblings
+
+    def same_bytes(self, first: int, second: int) -> bool:
+        """Tell whether the same was embedded, and is known."""
+        one, other = self.contents[first], self.contents[second]
+        return bool(one.any()) and bool((one == other).all())
 
 
 def _keep_order(keep_split: str) -> tuple[Split, ...]:
@@ -158,83 +198,76 @@ def check_threshold(threshold: float) -> None:
         )
 
 
-def _blocks(
-    store: EmbeddingStore,
-    rows: IntArray,
-    splits: IntArray,
-    limit: float,
-    every: bool,
-    progress: bool,
-) -> Iterator[PairBlock]:
-    vectors = store.embeddings()
+def _blocks(found: _Rows, limit: float, every: bool, progress: bool) -> Iterator[PairBlock]:
+    vectors, rows, splits = found.table.embeddings(), found.rows, found.splits
     # Regions of interest of one image have equal files and different vectors. Items without a
     # vector are failures: two empty files, or two error pages of one server, are no duplicates.
-    first, second = equal_files(store.content_sha256, rows, splits)
+    first, second = equal_files(found.contents, rows, splits)
     similarities = paired_cosines(vectors, first, second)
     yield PairBlock(first, second, similarities).where(similarities >= limit)
     equal = EqualRows(vectors, rows, splits)
     yield equal.pairs()
     find = similar_pairs if every else likely_pairs
-    found = find(vectors, equal.representatives, limit, classes=splits, progress=progress)
-    for block in found:
+    owners = equal.owners(found.items)
+    options: dict[str, Any] = {"classes": splits, "owners": owners, "progress": progress}
+    for block in find(vectors, equal.representatives, limit, **options):
         yield block
-        # What stands for others has leaked for all of them.
-        yield from equal.expand(block, _are_leaks(splits[block.first], splits[block.second]))
+        # What stands for others has leaked for all of them, and what of one item stands for others
+        # is a pair of theirs.
+        yield from equal.expand(block, found.are_leaks(block) | found.are_siblings(block))
 
 
-def _are_leaks(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Tell which splits of pairs are different ones of train, val and test."""
-    leaks: npt.NDArray[np.bool_] = (one != other) & (one != Split.OTHER) & (other != Split.OTHER)
-    return leaks
-
-
-def _pairs(store: EmbeddingStore, block: PairBlock) -> Iterator[DuplicatePair]:
+def _pairs(found: _Rows, block: PairBlock) -> Iterator[DuplicatePair]:
     """Yield the record of each pair, in their order."""
-    across = _are_leaks(store.splits[block.first], store.splits[block.second])
     rows = zip(block.first.tolist(), block.second.tolist(), strict=True)
-    key = lru_cache(maxsize=None)(store.key)  # a row is in many pairs
-    facts = zip(rows, block.similarities.tolist(), across.tolist(), strict=True)
+    key = lru_cache(maxsize=None)(found.table.key)  # a row is in many pairs
+    facts = zip(rows, block.similarities.tolist(), found.are_leaks(block).tolist(), strict=True)
     for (first, second), similarity, is_across in facts:
         yield DuplicatePair(
             first=key(first),
             second=key(second),
             similarity=similarity,
-            identical=_same_bytes(store, first, second),
+            identical=found.same_bytes(first, second),
             across_splits=is_across,
         )
 
 
 def _group(
-    store: EmbeddingStore, rows: IntArray, least: float, most: float, keep_order: Sequence[Split]
+    store: EmbeddingStore,
+    found: _Rows,
+    rows: IntArray,
+    least: float,
+    most: float,
+    keep_order: Sequence[Split],
 ) -> DuplicateGroup:
-    members = rows.tolist()
-    splits = tuple(Split(int(split)) for split in store.splits[rows])
-    labels = tuple(map(store.labels_of, members))
+    members, table = rows.tolist(), found.table
+    splits = tuple(Split(int(split)) for split in found.splits[rows])
+    labels = tuple(map(table.labels_of, members))
     return DuplicateGroup(
-        keep=_keep(store, members, keep_order),
-        keys=tuple(store.key(row) for row in members),
+        keep=_keep(store, found, members, keep_order),
+        keys=tuple(map(table.key, members)),
         splits=splits,
         labels=labels,
         min_similarity=least,
         max_similarity=most,
-        identical=all(_same_bytes(store, members[0], row) for row in members[1:]),
+        identical=all(found.same_bytes(members[0], row) for row in members[1:]),
         across_splits=len({*splits} - {Split.OTHER}) > 1,
         conflicting_labels=len({names for names in labels if names}) > 1,
+        facts=tuple(map(table.facts, members)),
     )
 
 
-def _keep(store: EmbeddingStore, rows: list[int], keep_order: Sequence[Split]) -> ItemKey:
-    """Choose the item that stays: docs/duplicates.md has the order."""
+def _keep(
+    store: EmbeddingStore, found: _Rows, rows: list[int], keep_order: Sequence[Split]
+) -> RowKey:
+    """Choose the one that stays, by its item: docs/duplicates.md has the order."""
 
     def preference(row: int) -> tuple[Any, ...]:
-        first, end = map(int, store.ann_offsets[row : row + 2])
-        pixels = int(store.widths[row]) * int(store.heights[row])
-        split = keep_order.index(Split(int(store.splits[row])))
+        item = int(found.items[row])
+        first, end = map(int, store.ann_offsets[item : item + 2])
+        pixels = int(store.widths[item]) * int(store.heights[item])
+        split = keep_order.index(Split(int(found.splits[row])))
         return split, first - end, -pixels, row
 
-    return store.key(min(rows, key=preference))
-
-
-def _same_bytes(store: EmbeddingStore, first: int, second: int) -> bool:
-    hashes = store.content_sha256
-    return bool(hashes[first].any()) and bool((hashes[first] == hashes[second]).all())
+    key: RowKey = found.table.key(min(rows, key=preference))
+    return key

@@ -29,10 +29,11 @@ class Components:
         self._least = np.full(n_rows, np.inf)
         self._most = np.full(n_rows, -np.inf)
 
-    def join(self, block: PairBlock) -> None:
-        """Connect the rows of each pair."""
-        np.minimum.at(self._least, block.first, block.similarities)
-        np.maximum.at(self._most, block.first, block.similarities)
+    def join(self, block: PairBlock, counted: BoolArray | None = None) -> None:
+        """Connect the rows of each pair; only similarities of those counted are remembered."""
+        seen = block if counted is None else block.where(counted)
+        np.minimum.at(self._least, seen.first, seen.similarities)
+        np.maximum.at(self._most, seen.first, seen.similarities)
         one, other = block.first, block.second
         while len(one):
             one, other = self._roots(one), self._roots(other)
@@ -140,6 +141,16 @@ class EqualRows:
         order = np.argsort(originals[copies], kind="stable")
         self._originals = originals[copies][order]
         self._copies = rows[copies][order]
+
+    def owners(self, owners: IntArray) -> IntArray:
+        """Give what stands for rows of several owners, and so for pairs of theirs, one of its own.
+
+        Returns an array as `owners`, (n_rows,), of numbers at least 0.
+        """
+        several = owners[self._originals] != owners[self._copies]
+        found = owners.copy()
+        found[self._originals[several]] = len(owners) + self._originals[several]
+        return found
 
     def pairs(self) -> PairBlock:
         """Pair each copy with what stands for it."""

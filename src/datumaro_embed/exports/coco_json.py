@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..objects import group_annotations
-from ..records import AnnotationRecord, Status
+from ..records import AnnotationRecord, Categories, ItemRecord, ObjectStatus, Status
 from ..rle import Rle
 from ..store import EmbeddingStore
 
@@ -46,24 +46,53 @@ def write_coco(store: EmbeddingStore, path: Path, *, embedded_only: bool) -> dic
                 "split": item.split.name.lower(),
             }
         )
-        for annotation in coco_annotations(item.annotations, skipped):
-            known = {"id": len(annotations) + 1, "image_id": row + 1}
-            annotations.append({**known, **annotation})
-    labels = enumerate(store.categories.labels, start=1)
+        found = _of_item(item, skipped)
+        annotations.extend({"image_id": row + 1, **annotation} for annotation in found)
+    ids = [annotation["id"] for annotation in annotations]
+    if min(ids, default=1) < 1 or len(set(ids)) < len(ids):
+        for number, annotation in enumerate(annotations, start=1):
+            annotation["id"] = number
     content = {
         "info": {"description": "written by datumaro-embed: boxes in upright pixels"},
         "images": images,
         "annotations": annotations,
-        "categories": [{"id": number, "name": name} for number, name in labels],
+        "categories": list(_categories(store.categories)),
     }
     path.write_text(json.dumps(content), encoding="utf-8")
     return dict(sorted(skipped.items()))
 
 
+def _categories(categories: Categories) -> Iterator[Row]:
+    """Yield each label, with its keypoints and their skeleton where it has some."""
+    points = _part(_part(categories.full, "points"), "items")
+    for label, name in enumerate(categories.labels):
+        known = _part(points, str(label))
+        fields = {"keypoints": known.get("labels"), "skeleton": known.get("joints")}
+        found = {field: value for field, value in fields.items() if value}
+        yield {"id": label + 1, "name": name, **found}
+
+
+def _part(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = content.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _of_item(item: ItemRecord, skipped: Counter[str]) -> Iterator[Row]:
+    """Yield one annotation for each object, where they are known, and what belongs to none."""
+    rest = dict(enumerate(item.annotations))
+    for entry in item.objects or ():
+        parts = [rest.pop(number) for number in entry.annotations if number in rest]
+        found = list(coco_annotations(parts, skipped))
+        if len(found) == 1 and "bbox" in found[0] and entry.status is not ObjectStatus.NO_BOX:
+            found[0] |= {"bbox": list(entry.box), "area": entry.area}
+        yield from found
+    yield from coco_annotations(list(rest.values()), skipped)
+
+
 def coco_annotations(
     annotations: Sequence[AnnotationRecord], skipped: Counter[str]
 ) -> Iterator[Row]:
-    """Yield COCO annotations without ids; what shares group and label is one of them."""
+    """Yield COCO annotations; what shares group and label is one of them."""
     objects = group_annotations(annotations)
     in_objects = {place for places in objects for place in places}
     others = [[place] for place in range(len(annotations)) if place not in in_objects]
@@ -80,7 +109,7 @@ def coco_annotations(
             continue
         category = {"category_id": parts[0].label + 1} if parts[0].label >= 0 else {}
         crowd = int(bool(parts[0].attributes.get("is_crowd", False)))
-        yield {**category, "iscrowd": crowd, **geometry}
+        yield {"id": parts[0].ann_id, **category, "iscrowd": crowd, **geometry}
 
 
 def _geometry(parts: list[AnnotationRecord]) -> Row | None:

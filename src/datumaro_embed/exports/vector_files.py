@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
@@ -19,38 +20,38 @@ from numpy.lib import format as npy
 
 from ..errors import MissingExtraError
 from ..escaping import CSV_ESCAPED_START
-from ..records import Status
 from ..store import EmbeddingStore
-from ..store.arrow import iter_tables
+from ..store.tables import VectorTable
 
 _BLOCK_ROWS = 65_536
 _LABEL_SEPARATOR = ";"
 
 
-def write_parquet(store: EmbeddingStore, path: Path, *, embedded_only: bool) -> None:
-    """Write every column of `EmbeddingStore.to_arrow`, with float32 vectors.
+def write_parquet(table: VectorTable, path: Path, *, embedded_only: bool) -> None:
+    """Write every column of `VectorTable.to_arrow`, with float32 vectors.
 
     float32 holds float16 exactly and every reader knows it; about half its size more than needed.
     """
-    tables = iter_tables(store, embedded_only=embedded_only)
+    tables = table.iter_arrow(embedded_only=embedded_only)
     _write_tables(tables, path, pq.ParquetWriter, compression="zstd")
 
 
-def write_npy(store: EmbeddingStore, folder: Path, *, embedded_only: bool) -> None:
+def write_npy(table: VectorTable, folder: Path, *, embedded_only: bool) -> None:
     """Fill a folder; vectors keep the stored type."""
-    rows = np.flatnonzero((store.statuses == Status.OK) | (not embedded_only))
+    rows = _rows(table, embedded_only=embedded_only)
+    vectors = table.embeddings([])
     (folder / "img_emb").mkdir()
     with (folder / "img_emb" / "img_emb_0.npy").open("xb") as file:
-        shape = (len(rows), store.dim)
-        header = {"descr": store.dtype.str, "fortran_order": False, "shape": shape}
+        shape = (len(rows), vectors.shape[1])
+        header = {"descr": vectors.dtype.str, "fortran_order": False, "shape": shape}
         npy.write_array_header_1_0(file, header)
         for start in range(0, len(rows), _BLOCK_ROWS):
-            block = store.embeddings(rows[start : start + _BLOCK_ROWS])
+            block = table.embeddings(rows[start : start + _BLOCK_ROWS])
             file.write(np.ascontiguousarray(block).tobytes())
-    _write_metadata(store, folder, embedded_only=embedded_only)
+    _write_metadata(table, folder, embedded_only=embedded_only)
 
 
-def write_faiss(store: EmbeddingStore, folder: Path, *, embedded_only: bool) -> None:
+def write_faiss(table: VectorTable, folder: Path, *, embedded_only: bool) -> None:
     """Write ``image.index`` (exact, inner product: cosine) and the metadata of its rows.
 
     FAISS keeps its own float32 copy in memory: 4 · n_rows · dim bytes.
@@ -61,26 +62,32 @@ def write_faiss(store: EmbeddingStore, folder: Path, *, embedded_only: bool) -> 
         raise MissingExtraError(
             "FAISS is not installed. Run: pip install 'datumaro-embed[faiss]'", extra="faiss"
         ) from error
-    index = faiss.IndexFlatIP(store.dim)
-    for batch in store.iter_batches(_BLOCK_ROWS, embedded_only=embedded_only):
-        index.add(np.ascontiguousarray(batch.vectors))
+    index = faiss.IndexFlatIP(table.embeddings([]).shape[1])
+    rows = _rows(table, embedded_only=embedded_only)
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        block = table.embeddings(rows[start : start + _BLOCK_ROWS])
+        index.add(np.ascontiguousarray(block, np.float32))
     faiss.write_index(index, str(folder / "image.index"))
-    _write_metadata(store, folder, embedded_only=embedded_only)
+    _write_metadata(table, folder, embedded_only=embedded_only)
 
 
 def write_csv(store: EmbeddingStore, path: Path, *, embedded_only: bool, vectors: bool) -> None:
     """Write one line per item; with `vectors` a column ``e0``, ``e1`` … for each dimension."""
-    tables = iter_tables(store, vectors=vectors, embedded_only=embedded_only)
+    tables = store.items.iter_arrow(vectors=vectors, embedded_only=embedded_only)
     flat = (_flat(table, store.dim if vectors else 0) for table in tables)
     _write_tables(flat, path, pa_csv.CSVWriter)
 
 
-def _write_metadata(store: EmbeddingStore, folder: Path, *, embedded_only: bool) -> None:
+def _rows(table: VectorTable, *, embedded_only: bool) -> npt.NDArray[np.int64]:
+    return np.flatnonzero(table.has_vector) if embedded_only else np.arange(len(table))
+
+
+def _write_metadata(table: VectorTable, folder: Path, *, embedded_only: bool) -> None:
     """Write every column but the vectors; ``image_path`` is what clip-retrieval shows."""
     (folder / "metadata").mkdir()
     tables = (
-        table.append_column("image_path", table["path"])
-        for table in iter_tables(store, vectors=False, embedded_only=embedded_only)
+        rows.append_column("image_path", rows["path"])
+        for rows in table.iter_arrow(vectors=False, embedded_only=embedded_only)
     )
     path = folder / "metadata" / "metadata_0.parquet"
     _write_tables(tables, path, pq.ParquetWriter, compression="zstd")
@@ -101,7 +108,8 @@ def _write_tables(tables: Iterable[pa.Table], path: Path, make: type, **options:
 def _flat(table: pa.Table, dim: int) -> pa.Table:
     counts = pc.list_value_length(table["annotations"])
     joined = pc.binary_join(table["labels"], _LABEL_SEPARATOR)
-    flat = table.drop_columns(["annotations", "labels", *(["embedding"] if dim else [])])
+    lists = ("annotations", "objects", "captions", "labels", "embedding")
+    flat = table.drop_columns([name for name in lists if name in table.column_names])
     flat = flat.append_column("n_annotations", counts).append_column("labels", joined)
     for at, field in enumerate(flat.schema):
         if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):

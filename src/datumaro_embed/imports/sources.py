@@ -70,8 +70,8 @@ def _read_folder(folder: Path) -> tuple[npt.NDArray[Any], pa.Table]:
     tables = sorted(folder.glob("metadata/*.parquet"), key=_by_number)
     if not arrays or len(arrays) != len(tables):
         raise UsageError(
-            f"'{folder}' has {counted(len(arrays), 'files')} in img_emb, but {len(tables)} in "
-            "metadata. The folder needs one metadata file per vector file.",
+            f"'{folder}' has {counted(len(arrays), 'files')} in img_emb and {len(tables)} in "
+            "metadata. It needs one metadata file per vector file.",
             path=str(folder),
         )
     items = pa.concat_tables([pq.read_table(path, partitioning=None) for path in tables])

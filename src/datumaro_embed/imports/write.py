@@ -7,20 +7,29 @@ import time
 from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..errors import UsageError
-from ..outputs import check_output
-from ..records import Categories, ItemKey, ItemRecord, Status, split_of
-from ..store import Hdf5Stores
+from ..maintenance.output import checked_output, run_for
+from ..records import (
+    CaptionRecord,
+    Categories,
+    ItemKey,
+    ItemRecord,
+    ObjectRecord,
+    Status,
+    split_of,
+)
 from ..store.arrow import METADATA_KEY
 from ..store.codec import decode_json
-from ..store.schema import SCHEMA, Column, Table
+from ..store.schema import SCHEMA, Column, Table, optional_tables
 from ..tally import counted
 from ..vectors import VectorKind, unit_rows
 from ..versions import installed_versions
@@ -77,20 +86,33 @@ def import_vectors(
 
     Notes
     -----
-    An export of a whole store comes back exactly: vectors, items, annotations and categories, bit
-    for bit. Vectors of unknown origin get a run fingerprint of their own, so that no model's text
-    queries are compared with them by mistake.
+    A parquet file of a whole store comes back exactly: vectors, items, annotations, objects,
+    captions and categories, bit for bit. Folders (npy) have no objects and captions. Vectors of
+    unknown origin get a run fingerprint of their own, so that no model's text queries are compared
+    with them by mistake.
     """
-    check_output(store)
+    place = checked_output(store)
     source = read_source(Path(vectors), Path(ids) if ids else None)
     dim = source.vectors.shape[1]
-    facts = _store_facts(source.items, dim) or _foreign(source, Path(vectors))
-    records = _item_records(source.items, subset)
+    ours = _store_facts(source.items, dim)
+    if ours and ours.of != "items":
+        raise UsageError(f"'{vectors}' holds {ours.of}. Import the items of the store instead.")
+    facts = ours or _foreign(source, Path(vectors))
+    children: dict[str, list[Any]] = {
+        name: _children(source.items[name], SCHEMA[name], dim)
+        for name in optional_tables()
+        if ours and name in source.items.column_names
+    }
+    items = source.items.drop_columns([*children])
+    records = [
+        replace(record, **{name: found[row] for name, found in children.items()})
+        for row, record in enumerate(_item_records(items, subset))
+    ]
     chosen = dtype or facts.dtype
     if normalize:
         source = replace(source, vectors=unit_rows(source.vectors))
     kind = VectorKind(dim, chosen, facts.run_fingerprint, facts.vector_settings, facts.model)
-    with Hdf5Stores().begin(store, kind, restart=True, n_expected=len(records)) as writer:
+    with run_for("import", place, kind) as writer:
         for row in sorted(range(len(records)), key=lambda row: records[row].key):
             writer.append(records[row], _vector(source.vectors[row], records[row]))
         writer.set_categories(facts.categories, facts.label_vectors)
@@ -148,6 +170,7 @@ class StoreFacts:
     categories: Categories
     label_vectors: npt.NDArray[np.float32] | None
     provenance: Row
+    of: str = "items"
 
 
 def _store_facts(items: pa.Table, dim: int) -> StoreFacts | None:
@@ -166,6 +189,7 @@ def _store_facts(items: pa.Table, dim: int) -> StoreFacts | None:
             categories=Categories(tuple(map(str, facts["labels"])), dict(facts["categories"])),
             label_vectors=vectors.reshape(len(facts["labels"]), dim) if len(vectors) else None,
             provenance=dict(facts["provenance"]),
+            of=str(facts.get("of", "items")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
@@ -209,6 +233,25 @@ def _record(row: Row, id_column: str, subset: str) -> ItemRecord:
     return made
 
 
+def _children(
+    column: pa.ChunkedArray, table: Table, dim: int
+) -> list[tuple[ObjectRecord | CaptionRecord, ...]]:
+    """Rows of a table for each item, from a column of lists of structs."""
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
+    structs = pa.chunked_array([chunk.flatten() for chunk in column.chunks]).combine_chunks()
+    names = [field.name for field in structs.type if field.name != "embedding"]
+    vectors = structs.field("embedding").flatten().to_numpy(zero_copy_only=False)
+    vectors = vectors.reshape(-1, dim)
+    rows = pa.table([structs.field(name) for name in names], names).to_pylist()
+    made = [_made(table, **_fields(table, row)) for row in rows]
+    found = [
+        replace(record, vector=vector if record.has_vector else None)
+        for record, vector in zip(made, vectors, strict=True)
+    ]
+    ends = np.cumsum([0, *lengths]).tolist()
+    return [tuple(found[first:stop]) for first, stop in pairwise(ends)]
+
+
 def _made(table: Table, **fields: Any) -> Any:
     assert table.record is not None
     return table.record(**fields)
@@ -233,7 +276,7 @@ def _value(column: Column, value: Any) -> Any:
         return decode_json(value.encode()) if value else {}
     if column.kind == "digest":
         return bytes.fromhex(value) if value else bytes(column.size)
-    if column.kind in ("floats", "bytes"):
+    if column.size or column.kind in ("floats", "ints", "bytes"):
         return tuple(value)
     if column.kind == "number" and isinstance(value, str):
         return int(value)  # of a column in which another cell is no number

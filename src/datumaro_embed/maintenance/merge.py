@@ -22,8 +22,9 @@ from ..sharding import Parts, Shard, named
 from ..store import EmbeddingStore, open_store
 from ..store.check import refuse_damage
 from ..store.run import Hdf5Run
+from ..store.schema import optional_tables
 from ..tally import counted
-from .output import checked_output, refuse_newer, run_like
+from .output import checked_output, refuse_newer, run_for
 
 _ON_DUPLICATE = ("error", "first", "last")
 _PART_KEYS = {"number", "count", "dataset_n_items", "dataset_keys_sha256"}
@@ -82,13 +83,14 @@ def merge_stores(
     with ExitStack() as stack:
         opened = [stack.enter_context(open_store(path)) for path in _expand(stores)]
         _refuse_other_kinds(opened)
+        _refuse_other_tables(opened)
         _refuse_incomplete(opened)
         for store in opened:
             refuse_newer(store)
             refuse_damage(
                 store, "Save its intact rows with `datumaro-embed repair`, and merge the result."
             )
-        with run_like(opened[0], place, "merge") as run:
+        with run_for("merge", place, opened[0].kind) as run:
             chosen = _chosen(opened, on_duplicate)
             n_items = copy_rows(opened, chosen, run, _label_maps(opened))
             run.set_categories(*_categories(opened))
@@ -112,6 +114,20 @@ def _refuse_other_kinds(stores: Sequence[EmbeddingStore]) -> None:
             )
 
 
+def _refuse_other_tables(stores: Sequence[EmbeddingStore]) -> None:
+    found: dict[tuple[str, ...], str] = {}
+    for store in stores:
+        if store.n_rows:  # a store without items has no table of theirs, and fits any
+            found.setdefault(tuple(filter(store.has_table, optional_tables())), store.path)
+    if len(found) > 1:
+        neither = f"no {' and no '.join(optional_tables())}"
+        named = ", ".join(f"'{path}' has {' and '.join(t) or neither}" for t, path in found.items())
+        raise UsageError(
+            f"The stores do not have the same tables: {named}. Embed the datasets with the same "
+            "of --objects and --captions."
+        )
+
+
 def _chosen(stores: Sequence[EmbeddingStore], on_duplicate: str) -> Iterator[Place]:
     """Yield for each key in order the store and row to take."""
 
@@ -124,7 +140,7 @@ def _chosen(stores: Sequence[EmbeddingStore], on_duplicate: str) -> Iterator[Pla
         if len(places) > 1 and on_duplicate == "error":
             one, two = (stores[source].path for source, _ in places[:2])
             raise UsageError(
-                f"'{key}' is both in '{one}' and in '{two}'. Choose which one wins with "
+                f"'{key}' is in both '{one}' and '{two}'. Choose which one wins with "
                 "``on_duplicate`` first or last.",
                 key=key,
             )

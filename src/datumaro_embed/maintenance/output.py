@@ -1,4 +1,4 @@
-"""Where `merge` and `repair` write: nothing that is there is lost, and no half of a store stays."""
+"""Where `merge`, `repair` and `import` write: nothing is lost, and no half of a store stays."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from ..errors import StoreExistsError, StoreForeignError
-from ..files import FileSystem
-from ..outputs import check_output
+from ..files import FileSystem, check_output
 from ..place import LOCK_NAME, SEGMENT_FOLDER, StorePlace
 from ..store import EmbeddingStore
 from ..store.hdf5 import Hdf5Part
 from ..store.journal import holds_only_leftovers
 from ..store.run import Hdf5Run
+from ..vectors import VectorKind
 
 
 def checked_output(output: str | os.PathLike[str], *, replace: bool | None = None) -> StorePlace:
@@ -68,12 +68,12 @@ def refuse_newer(store: EmbeddingStore) -> None:
 
 
 @contextmanager
-def run_like(store: EmbeddingStore, place: StorePlace, purpose: str) -> Iterator[Hdf5Run]:
-    """Begin a store of the same vectors as another; leaves nothing behind where the block fails.
+def run_for(purpose: str, place: StorePlace, kind: VectorKind) -> Iterator[Hdf5Run]:
+    """Begin a store of vectors that are there already; leaves nothing behind where the block fails.
 
-    Where the process is killed, `purpose` tells the next run that nothing is lost with the rest.
+    If the process is killed, `purpose` tells the next run that nothing is lost with the rest.
     """
-    with Hdf5Run(place, store.kind, files=FileSystem(), restart=True, purpose=purpose) as run:
+    with Hdf5Run(place, kind, files=FileSystem(), restart=True, purpose=purpose) as run:
         try:
             yield run
         except BaseException:

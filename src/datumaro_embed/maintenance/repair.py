@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ from ..store import EmbeddingStore, open_store
 from ..store.check import bad_blocks, sound_rows
 from ..store.hdf5 import Hdf5Part
 from ..store.journal import read_manifest
+from ..store.schema import optional_tables
 from ..tally import counted
 from .merge import copy_rows
-from .output import checked_output, refuse_newer, run_like
+from .output import checked_output, refuse_newer, run_for
 
 _DAMAGED = "the row was damaged in the store before its repair"
 _Row = tuple[int, int] | None
@@ -107,7 +108,9 @@ def repair_store(
     labels = None if has_labels else np.full(0, -1, np.int32)
     for source in stores:
         refuse_newer(source)
-    with run_like(_store_of(head or parts[0]), place, "repair") as run:
+    there = [name for name in optional_tables() if any(s.has_table(name) for s in stores)]
+    tables: dict[str, Any] = dict.fromkeys(there, ())
+    with run_for("repair", place, kind) as run:
         for is_row, keys in groupby(sorted(found), key=lambda key: found[key] is not None):
             if is_row:
                 copy_rows(
@@ -119,7 +122,7 @@ def repair_store(
                 continue
             for key in keys:
                 damaged = ItemRecord(key, status=Status.INFERENCE_FAILED, error=_DAMAGED)
-                run.append(damaged, None)
+                run.append(replace(damaged, **tables), None)
         run.set_categories(categories, label_vectors)
         run.seal(provenance | {"repaired_from": path.name})
     n_kept = sum(row is not None for row in found.values())

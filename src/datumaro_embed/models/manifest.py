@@ -73,7 +73,7 @@ class ImageSpec:
         _one_of("resize", self.resize, ("shortest_side", "stretch"))
         _one_of("resample", self.resample, RESAMPLE_FILTERS)
         if self.size_px > self.resize_px:
-            raise ValueError(f"size_px is {self.size_px}, more than resize_px ({self.resize_px})")
+            raise ValueError(f"size_px is {self.size_px}, not at most resize_px ({self.resize_px})")
 
     def network_input(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return what the bare graph takes for the pixels of one image.

@@ -21,11 +21,11 @@ from ..duplicates import (
     plan_summary,
 )
 from ..errors import UsageError
-from ..flags import add_duplicate_arguments
+from ..files import check_output
+from ..flags import DEFAULT_TABLE, add_duplicate_arguments
 from ..freshness import fresh_items
 from ..listing import changes_lines, write_changes_csv
 from ..logs import log
-from ..outputs import check_output
 from ..records import ItemKey
 from ..store import open_store
 from .transform import StoreTransform
@@ -153,6 +153,11 @@ class ClipDuplicates(StoreTransform):
         Before any image is compared, as no store makes these right.
         """
         check_action(self._action)
+        if self._options.get("of", DEFAULT_TABLE) != DEFAULT_TABLE:
+            raise UsageError(
+                f"clip_duplicates changes items, not {self._options['of']}. Leave out ``of``, or "
+                "print their duplicates with `datumaro-embed duplicates`."
+            )
         check_finding(**self._options)
         if self._csv is not None:
             check_output(self._csv)

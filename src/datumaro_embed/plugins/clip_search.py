@@ -1,4 +1,4 @@
-"""The Datumaro transform `clip_search`: keeps the items nearest to a query."""
+"""The Datumaro transform `clip_search`: keeps the items that a search finds."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ class ClipSearch(StoreTransform):
     embedded: if an item is not in the store or its image has changed, nothing is
     written. OUT must be a new or empty folder outside DATA.
 
+    With --of objects or captions, an item stays if one of its objects or captions
+    is found; -k counts these.
+
     Keep the 100 items nearest to a text:
 
         datum transform -t clip_search -o OUT DATA -- \
@@ -35,6 +38,11 @@ class ClipSearch(StoreTransform):
 
         datum transform -t clip_search -o OUT DATA -- \
             --store embeddings.h5 --item train/0001 --not "a cat"
+
+    Keep the items that hold the 100 objects nearest to a text:
+
+        datum transform -t clip_search -o OUT DATA -- \
+            --store embeddings.h5 --of objects --query "a red car" -k 100
     """
 
     NAME = "clip_search"
@@ -88,7 +96,10 @@ class ClipSearch(StoreTransform):
             for key in options.items(queries):
                 if key in store and key in items and key not in fresh:
                     raise stale_query(key)
-            found = run_search(store, queries, options, keep=lambda hit: hit.key in fresh)
-        kept = {hit.key for hit in found.hits}
-        log.info("clip_search: %d of %s kept", len(kept), counted(len(items), "items"))
+            found = run_search(store, queries, options, keep=lambda hit: hit.key.item in fresh)
+        kept = {hit.key.item for hit in found.hits}
+        hits = counted(len(found.hits), found.of)
+        log.info(
+            "clip_search: %s found, %d of %s kept", hits, len(kept), counted(len(items), "items")
+        )
         return kept

@@ -108,7 +108,9 @@ class Analysis:
         codes = np.zeros(self.store.n_rows, dtype=np.int64)
         codes[self.isolated.rows] = 3
         for group in reversed(self.groups):
-            codes[[self.store.row(key) for key in group.keys]] = 1 if group.across_splits else 2
+            codes[[self.store.row(key.item) for key in group.keys]] = (
+                1 if group.across_splits else 2
+            )
         found: IntArray = codes[self.rows]
         return found
 
@@ -119,7 +121,7 @@ class Analysis:
         """First members of each split in turn, so that a leak shows both of its sides."""
         by_split: dict[Split, list[int]] = {}
         for key, split in zip(group.keys, group.splits, strict=True):
-            by_split.setdefault(split, []).append(self.store.row(key))
+            by_split.setdefault(split, []).append(self.store.row(key.item))
         turns = chain.from_iterable(zip_longest(*by_split.values()))
         return [row for row in turns if row is not None][:_SHOWN_MEMBERS]
 

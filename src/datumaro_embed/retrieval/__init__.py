@@ -1,6 +1,6 @@
-"""Search: filters, queries of text, images and items, the index, copies of what was found."""
+"""Search: filters; queries of texts, images and rows; the index; copies of what was found."""
 
-from .filters import Filters, matching_rows
+from .filters import Filters, matching_rows, table_to_search
 from .indexing import build_index
 from .query import compose
 from .saving import check_folder, media_file, media_root_of, save_hits, search_files, stale_query
@@ -30,4 +30,5 @@ __all__ = [
     "search_request",
     "search_vectors",
     "stale_query",
+    "table_to_search",
 ]

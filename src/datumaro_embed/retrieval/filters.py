@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
-from ..records import Split, Status
-from ..store import EmbeddingStore
+from ..flags import DEFAULT_TABLE, TABLES
+from ..records import Split
+from ..store import EmbeddingStore, VectorTable
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -20,9 +21,10 @@ _SUGGESTIONS = 5
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What an item must be; an empty field asks nothing, several values mean any of them.
+    """What a row or its item must be; an empty field asks nothing, several values mean any of them.
 
-    Splits are ``"train"``, ``"val"``, ``"test"`` or ``"other"``; a label is one of any annotation.
+    Splits are ``"train"``, ``"val"``, ``"test"`` or ``"other"``; a label is one of
+    any annotation of an item, or that of the object itself.
     """
 
     subsets: Sequence[str] = ()
@@ -39,20 +41,30 @@ class Filters:
 ALL = Filters()
 
 
-def matching_rows(store: EmbeddingStore, filters: Filters = ALL) -> BoolArray:
+def table_to_search(store: EmbeddingStore, of: str) -> VectorTable:
+    """Give a table of rows that belong to items; raises `UsageError` where there is none."""
+    if of not in TABLES:
+        raise UsageError(f"``of`` is {of!r}. Choose {', '.join(TABLES)}.", of=of)
+    return store.table(of)
+
+
+def matching_rows(
+    store: EmbeddingStore, filters: Filters = ALL, of: str = DEFAULT_TABLE
+) -> BoolArray:
     """Tell which rows have a vector and pass the filters: array of shape (n_rows,), bool.
 
-    Raises `UsageError`: a name that the store does not have, with the nearest ones.
+    Raises `UsageError`: a table or a name that the store does not have, with the nearest names.
     """
-    mask: BoolArray = store.statuses == Status.OK
+    table = table_to_search(store, of)
+    mask = table.has_vector
     if filters.subsets:
         codes = _codes("subset", filters.subsets, store.subset_names)
-        mask &= np.isin(store.subset_codes, codes)
+        mask &= table.spread(np.isin(store.subset_codes, codes))
     if filters.splits:
         names = [split.name.lower() for split in Split]
-        mask &= np.isin(store.splits, _codes("split", filters.splits, names))
+        mask &= table.spread(np.isin(store.splits, _codes("split", filters.splits, names)))
     if filters.labels:
-        mask &= store.items.labelled(_codes("label", filters.labels, store.categories.labels))
+        mask &= table.labelled(_codes("label", filters.labels, table.label_names))
     return mask
 
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 import numpy as np
 
 from ..errors import StoreIndexError, UsageError
+from ..files import remove_leftovers
 from ..similarity import build_graph, graph_path, open_graph, write_graph
 from ..store import EmbeddingStore, open_store
 from ..tally import counted
@@ -35,6 +36,7 @@ def build_index(
     with suppress(StoreIndexError):  # stale or damaged
         if not rebuild and path.is_file():
             open_graph(path, uuid=store.uuid, n_rows=store.n_rows, dim=store.dim)
+            remove_leftovers(path)
             return f"{path} is up to date"
     rows = np.flatnonzero(matching_rows(store))
     if not len(rows):

@@ -1,4 +1,4 @@
-"""From a query (a text, an image, an item, a vector, or several of them) to one vector."""
+"""From a query (a text, an image, a row of the store, a vector, or several) to one vector."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from PIL import Image
 from ..encoders import ImageEncoder, load_encoder, texts_of
 from ..errors import ItemFailedError, ModelMismatchError, UsageError
 from ..models import load_manifest, resolve_model
-from ..records import ItemKey, Status
+from ..records import ItemKey, ObjectKey, RowKey
 from ..similarity import unit_queries
-from ..store import EmbeddingStore
+from ..store import EmbeddingStore, VectorTable
 
-QueryInput = str | Path | Image.Image | ItemKey | npt.NDArray[np.floating[Any]]
-SINGLE_QUERY = (str, Path, Image.Image, ItemKey)
+QueryInput = str | Path | Image.Image | RowKey | npt.NDArray[np.floating[Any]]
+SINGLE_QUERY = (str, Path, Image.Image, ItemKey, ObjectKey)
 Float64Array = npt.NDArray[np.float64]
 
 _NO_DIRECTION = 1e-6
@@ -45,9 +45,10 @@ class QueryEmbedder:
     """Query → vector; the model is loaded when a query first needs it, and only the store's own."""
 
     def __init__(
-        self, store: EmbeddingStore, model: str | None, encoder: ImageEncoder | None
+        self, store: EmbeddingStore, of: str, model: str | None, encoder: ImageEncoder | None
     ) -> None:
         self._store = store
+        self._numbered = "captions" if of == "captions" else "objects"  # what a number counts
         self._model = model
         self._encoder = encoder
         self._checked = False
@@ -55,16 +56,9 @@ class QueryEmbedder:
     def __call__(self, query: QueryInput) -> npt.NDArray[Any]:
         vector: npt.NDArray[Any]
         if isinstance(query, ItemKey):
-            row = self._store.row(query)
-            status = Status(int(self._store.statuses[row]))
-            if status is not Status.OK:
-                raise ItemFailedError(
-                    f"{query} has no vector ({status.name.lower()}: {self._store.error(row)}). "
-                    "Query with another item.",
-                    key=query,
-                    status=status,
-                )
-            (vector,) = self._store.embeddings([row])
+            (vector,) = self._of_row(self._store.items, query)
+        elif isinstance(query, ObjectKey):
+            (vector,) = self._of_row(self._store.table(self._numbered), query)
         elif isinstance(query, str):
             if not query.strip():
                 raise UsageError("A query is empty. Type what to search for.")
@@ -85,8 +79,9 @@ class QueryEmbedder:
         if vector.dtype.kind not in "fiu" or vector.ndim == 0:
             raise UsageError(
                 f"A query cannot be of type {type(query).__name__}. Give a str (a text, as typed), "
-                "a Path or PIL.Image (an image), an ItemKey (an item of the store) or a vector of "
-                f"length {self._store.dim}; several queries as several arguments."
+                "a Path or PIL.Image (an image), an ItemKey or ObjectKey (an item or object of the "
+                f"store) or a vector of length {self._store.dim}; several queries as several "
+                "arguments."
             )
         if vector.shape != (self._store.dim,):
             raise UsageError(
@@ -94,6 +89,18 @@ class QueryEmbedder:
                 f"Give a vector of length {self._store.dim}."
             )
         return vector
+
+    def _of_row(self, table: VectorTable, key: RowKey) -> npt.NDArray[Any]:
+        row = table.row(key)
+        found = table.record(row)
+        if not found.has_vector:
+            why = ": ".join(filter(None, (found.status.name.lower(), getattr(found, "error", ""))))
+            raise ItemFailedError(
+                f"{key} has no vector ({why}). Query with another one of the {table.name}.",
+                key=key,
+                status=found.status,
+            )
+        return table.embeddings([row])
 
     def _of_file(self, path: Path) -> npt.NDArray[Any]:
         if not path.is_file():

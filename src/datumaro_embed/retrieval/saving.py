@@ -9,11 +9,13 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 
-from ..errors import StaleStoreError, StoreWriteError, UsageError
+from ..errors import StaleStoreError, UsageError
 from ..escaping import printable
+from ..files import check_output, new_path
+from ..images import ImageProblem, open_image
 from ..models.manifest import sha256_file
-from ..outputs import check_output
-from ..records import Hit, ItemKey
+from ..objects import cut
+from ..records import Hit, ItemKey, RowKey
 from ..store import EmbeddingStore
 from ..tally import counted
 from .query import QueryInput
@@ -43,7 +45,7 @@ def media_root_of(store: EmbeddingStore, media_root: str | Path | None = None) -
 
 
 def check_folder(directory: Path) -> None:
-    """Refuse a folder that cannot be made (`outputs.check_output`); an empty one may exist."""
+    """Refuse a folder that cannot be made (`check_output`); an empty one may exist."""
     if not (directory.is_dir() and not any(directory.iterdir())):
         check_output(directory)
 
@@ -70,11 +72,11 @@ def search_files(
         return found if source is None else _difference(source, store.content_sha256[row].tobytes())
 
     def is_fresh(hit: Hit) -> bool:
-        if found := problem(hit.row):
+        if found := problem(store.row(hit.key.item)):
             problems[hit.key] = found
         return not found
 
-    problems: dict[ItemKey, str] = {}
+    problems: dict[RowKey, str] = {}
     for key in options.items(queries):
         if found := problem(store.row(key)):
             raise stale_query(key, found)
@@ -89,7 +91,7 @@ def search_files(
     return result, _lines(problems, _PROBLEMS_SHOWN)
 
 
-def _lines(problems: Mapping[ItemKey, str], shown: int) -> list[str]:
+def _lines(problems: Mapping[RowKey, str], shown: int) -> list[str]:
     first = [printable(f"{key}: {found}") for key, found in islice(problems.items(), shown)]
     hidden = len(problems) - len(first)
     return [*first, f"{hidden:,} more"] if hidden else first
@@ -114,7 +116,8 @@ def save_hits(
 ) -> list[str]:
     """Copy the image of each hit to ``RANK_SIMILARITY_ID.EXT`` in a new or empty folder.
 
-    No file outside `media_root` is read, whatever a path in the store says.
+    Of an object, its crop is saved as it was embedded, as ``RANK_SIMILARITY_ID_N.png``. No file
+    outside `media_root` is read, whatever a path in the store says.
 
     Raises `StaleStoreError`: a hit cannot be copied, and `skip_stale` is false; nothing is kept;
     `StoreExistsError`, `OutputFolderError`, `StoreWriteError`.
@@ -126,38 +129,30 @@ def save_hits(
         the root, or has changed since it was embedded.
     """
     check_folder(directory)
-    is_new = not directory.exists()
     problems = []
-    try:
-        directory.mkdir(exist_ok=True)
+    with new_path(directory, directory=True, replace=True) as folder:
         width = max(3, len(str(len(hits))))
         for rank, hit in enumerate(hits, start=1):
             problem, source = media_file(hit.path, media_root)
             if source is not None:
                 # Letters, digits and ._- of an id stay.
-                safe = re.sub(r"[^\w.-]+", "_", hit.key.id)[-_MAX_NAME:].lstrip(".") or "item"
-                name = f"{rank:0{width}}_{hit.similarity:.4f}_{safe}{source.suffix}"
-                expected = store.content_sha256[hit.row].tobytes()
-                problem = _copy(source, directory / name, expected)
+                name = str(hit.key).removeprefix(f"{hit.key.subset}/")
+                safe = re.sub(r"[^\w.-]+", "_", name)[-_MAX_NAME:].lstrip(".") or "item"
+                target = folder / f"{rank:0{width}}_{hit.similarity:.4f}_{safe}{source.suffix}"
+                expected = store.content_sha256[store.row(hit.key.item)].tobytes()
+                problem = _copy(source, target, expected)
+                if hit.box is not None and not problem:
+                    problem = _crop(store, hit, target)
             if problem:
                 problems.append(f"{hit.key}: {problem}")
         if problems and not skip_stale:
-            for copy in directory.iterdir():
-                copy.unlink()
-            if is_new:
-                directory.rmdir()
-    except OSError as error:
-        raise StoreWriteError(
-            f"Cannot write '{directory}': {error.strerror or error}. Choose another place.",
-            path=str(directory),
-        ) from error
-    if problems and not skip_stale:
-        raise StaleStoreError(
-            f"{len(problems)} of {counted(len(hits), 'images')} are not those that were embedded: "
-            f"{printable('; '.join(problems[:3]))}. Nothing was copied. Embed the dataset again, "
-            "or use ``skip_stale`` to copy the others.",
-            n_stale=len(problems),
-        )
+            raise StaleStoreError(
+                f"{len(problems)} of {counted(len(hits), 'images')} are not those that were "
+                f"embedded: {printable('; '.join(problems[:3]))}. Nothing was copied. Embed the "
+                "dataset again, or use ``skip_stale`` to copy the others.",
+                n_stale=len(problems),
+            )
+        check_folder(directory)  # another program may have filled it meanwhile
     return problems
 
 
@@ -189,6 +184,23 @@ def _copy(source: Path, target: Path, expected_sha256: bytes) -> str:
     if problem:
         target.unlink()
     return problem
+
+
+def _crop(store: EmbeddingStore, hit: Hit, path: Path) -> str:
+    """Replace the copy of an image by the pixels of one object, as PNG; else say why not."""
+    item, found = store[hit.key.item], store.objects.record(hit.row)
+    preprocessing = store.provenance.get("preprocessing", {})
+    try:
+        image = open_image(path, depth_range=store.depth_range).decode()
+    except ImageProblem as problem:
+        return f"it cannot be decoded ({problem})"
+    finally:
+        path.unlink()
+    if image.size != (item.width, item.height):
+        return "the item is a region of its file, and the store does not say which"
+    crop = cut(image, found, preprocessing.get("resize_px", max(image.size)))
+    crop.save(path.with_name(f"{path.name.removesuffix(path.suffix)}.png"))
+    return ""
 
 
 def _difference(path: Path, expected_sha256: bytes) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -15,18 +15,19 @@ import numpy.typing as npt
 
 from ..encoders import ImageEncoder
 from ..errors import UsageError
-from ..flags import DEFAULT_K
-from ..records import Hit, ItemKey, Split
+from ..flags import DEFAULT_K, DEFAULT_TABLE
+from ..records import Hit, ItemKey, ObjectKey, Split
 from ..similarity import RowGraph, graph_path, nearest_rows, open_graph
-from ..store import EmbeddingStore, open_store
+from ..store import EmbeddingStore, VectorTable, open_store
 from ..tally import counted
-from .filters import ALL, Filters, matching_rows
+from .filters import ALL, Filters, matching_rows, table_to_search
 from .query import SINGLE_QUERY, QueryEmbedder, QueryInput, compose
 
 Float64Array = npt.NDArray[np.float64]
 Texts = str | Sequence[str]
 
 _MAX_GRAPH_K = 1000
+_INDEXED = "items"
 _graphs: WeakKeyDictionary[EmbeddingStore, tuple[tuple[int, int, int], RowGraph]] = (
     WeakKeyDictionary()
 )
@@ -46,6 +47,8 @@ class SearchOptions:
         Name or directory of the model for texts and images; that of the store unless given.
     exact : bool
         Compare with every row even where there is an index.
+    of : {"items", "objects", "captions"}
+        The table to search.
     """
 
     k: int = DEFAULT_K
@@ -53,16 +56,18 @@ class SearchOptions:
     filters: Filters = ALL
     model: str | None = None
     exact: bool = False
+    of: str = DEFAULT_TABLE
 
     def items(self, queries: Sequence[QueryInput]) -> list[ItemKey]:
-        """Return the items among the queries and what hits should be unlike."""
-        return [query for query in (*queries, *self.minus) if isinstance(query, ItemKey)]
+        """Return the items of the queries and of what hits should be unlike."""
+        each = (*queries, *self.minus)
+        return [query.item for query in each if isinstance(query, ItemKey | ObjectKey)]
 
     def __post_init__(self) -> None:
         if isinstance(self.minus, SINGLE_QUERY):  # is as good as a list of one
             object.__setattr__(self, "minus", (self.minus,))
         if self.k < 1:
-            raise UsageError(f"``k`` must be at least 1, not {self.k}. Ask for one item or more.")
+            raise UsageError(f"``k`` must be at least 1, not {self.k}. Ask for one hit or more.")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -71,6 +76,7 @@ class SearchResult:
 
     hits: list[Hit]
     exact: bool
+    of: str = DEFAULT_TABLE
 
     def __repr__(self) -> str:
         first = f", first {self.hits[0].key!r}" if self.hits else ""
@@ -82,32 +88,44 @@ def search_request(
     *,
     image: Texts = (),
     item: Texts = (),
+    object: Texts = (),  # noqa: A002 - the name of its flag
     minus: Texts = (),
     not_image: Texts = (),
     not_item: Texts = (),
+    not_object: Texts = (),
     k: int = DEFAULT_K,
     subset: Texts = (),
     split: Texts = (),
     label: Texts = (),
     model: str | None = None,
     exact: bool = False,
+    of: str = DEFAULT_TABLE,
 ) -> tuple[list[QueryInput], SearchOptions]:
     """Turn the flags of `flags.add_search_arguments` into queries and options.
 
     Raises `UsageError`: no query, an empty one, a k below 1, or an item that is not SUBSET/ID.
     """
     queries, minus = _listed(queries), _listed(minus)
-    plus: list[QueryInput] = [*queries, *map(Path, _listed(image)), *map(_item_key, _listed(item))]
+    plus: list[QueryInput] = [
+        *queries,
+        *map(Path, _listed(image)),
+        *_keys(_listed(item), _listed(object)),
+    ]
     if not plus:
-        raise UsageError("There is no query. Give a text, an ``image`` or an ``item``.")
+        raise UsageError("There is no query. Give a text, an ``image``, an ``item`` or ``object``.")
     if any(isinstance(query, str) and not query.strip() for query in [*queries, *minus]):
         raise UsageError("A query is empty. Type what to search for.")
     options = SearchOptions(
         k=k,
-        minus=(*minus, *map(Path, _listed(not_image)), *map(_item_key, _listed(not_item))),
+        minus=[
+            *minus,
+            *map(Path, _listed(not_image)),
+            *_keys(_listed(not_item), _listed(not_object)),
+        ],
         filters=Filters(subset, split, label),
         model=model,
         exact=exact,
+        of=of,
     )
     return plus, options
 
@@ -116,11 +134,22 @@ def _listed(texts: Texts) -> Sequence[str]:
     return [texts] if isinstance(texts, str) else texts
 
 
-def _item_key(text: str) -> ItemKey:
-    try:
-        return ItemKey.parse(text)
-    except ValueError as error:
-        raise UsageError(f"'{text}' names no item. Write SUBSET/ID, as train/000001.") from error
+def _keys(items: Sequence[str], objects: Sequence[str]) -> Iterator[ItemKey | ObjectKey]:
+    """Read SUBSET/ID and SUBSET/ID#N; one item and the number N alone are an object of it."""
+    if len(items) == len(objects) == 1 and objects[0].isascii() and objects[0].isdigit():
+        items, objects = [], [f"{items[0]}#{objects[0]}"]
+    for text in items:
+        try:
+            yield ItemKey.parse(text)
+        except ValueError as error:
+            raise UsageError(f"'{text}' names no item. Write SUBSET/ID, as train/1.") from error
+    for text in objects:
+        try:
+            yield ObjectKey.parse(text)
+        except ValueError as error:
+            raise UsageError(
+                f"'{text}' names no object. Write SUBSET/ID#N, as train/1#0."
+            ) from error
 
 
 def search(
@@ -134,15 +163,17 @@ def search(
     encoder: ImageEncoder | None = None,
     model: str | None = None,
     exact: bool = False,
+    of: str = DEFAULT_TABLE,
 ) -> list[Hit]:
-    """Find the items nearest to a query.
+    """Find the items, objects or captions nearest to a query.
 
     Parameters
     ----------
     store : EmbeddingStore or path
-    *queries : str, Path, Image.Image, ItemKey or array of shape (dim,)
-        A text (as typed, no prompt is added), an image file, an upright image, an item of the store
-        or a vector. Of several, the mean of their unit vectors is searched for.
+    *queries : str, Path, Image.Image, ItemKey, ObjectKey or array of shape (dim,)
+        A text (as typed, no prompt is added), an image file, an upright image, an item of the
+        store, an object (where `of` is captions: a caption) or a vector. Of several, the mean of
+        their unit vectors is searched for.
     k : int
         At most this many hits.
     minus : sequence of the same kinds
@@ -155,17 +186,19 @@ def search(
         Name or directory; the store's own unless given.
     exact : bool
         Compare with every row even where there is an index (see docs/search.md).
+    of : {"items", "objects", "captions"}
+        What to find. Objects and captions have no index: every one is compared.
 
     Returns
     -------
     list of Hit
-        Descending similarity, ties in row order; items without a vector are never among them.
+        Descending similarity, ties in row order; rows without a vector are never among them.
 
     Raises
     ------
     UsageError
         A query is of another type, empty, of the wrong length or cancels out; a filter names what
-        is not there.
+        is not there; the store has no such table.
     ItemNotFoundError, ItemFailedError
         An item of the query is not in the store, or has no vector.
     ModelNotFoundError, ModelMismatchError
@@ -176,9 +209,8 @@ def search(
     Below 0.1 s for a million rows of length 512 on two cores; with an index, once it is open for
     this store, a few ms.
     """
-    options = SearchOptions(
-        k=k, minus=minus, filters=Filters(subsets, splits, labels), model=model, exact=exact
-    )
+    filters = Filters(subsets, splits, labels)
+    options = SearchOptions(k=k, minus=minus, filters=filters, model=model, exact=exact, of=of)
     with nullcontext(store) if isinstance(store, EmbeddingStore) else open_store(store) as opened:
         return run_search(opened, queries, options, encoder=encoder).hits
 
@@ -198,8 +230,8 @@ def run_search(
     """
     if not queries:
         raise UsageError("There is no query. Give a text, an image, an item or a vector.")
-    allowed = matching_rows(store, options.filters)
-    embed = QueryEmbedder(store, options.model, encoder)
+    allowed = matching_rows(store, options.filters, options.of)
+    embed = QueryEmbedder(store, options.of, options.model, encoder)
     plus = [embed(query) for query in queries]
     vector = compose(plus, [embed(query) for query in options.minus])
     result = _nearest(store, vector, allowed, options)
@@ -209,24 +241,29 @@ def run_search(
     while True:
         kept = [*islice(filter(keep, result.hits), options.k)]
         if len(kept) == options.k or (result.exact and len(result.hits) < asked.k):
-            return SearchResult(kept, result.exact)
+            return replace(result, hits=kept)
         asked = replace(asked, k=2 * asked.k, exact=True)
         result = _nearest(store, vector, allowed, asked)
 
 
 def search_vectors(
-    store: EmbeddingStore, vectors: npt.ArrayLike, *, k: int = DEFAULT_K, filters: Filters = ALL
+    store: EmbeddingStore,
+    vectors: npt.ArrayLike,
+    *,
+    k: int = DEFAULT_K,
+    filters: Filters = ALL,
+    of: str = DEFAULT_TABLE,
 ) -> list[list[Hit]]:
-    """Find the items nearest to each of many vectors, exactly, in one pass over the store.
+    """Find what is nearest to each of many vectors, exactly, in one pass over a table.
 
     Parameters
     ----------
     vectors : array of shape (n_queries, dim)
         Of any norm but zero.
     """
-    allowed = matching_rows(store, filters)
-    rows, similarities = nearest_rows(store.embeddings(), vectors, k, allowed=allowed)
-    return [_hits(store, *found) for found in zip(rows, similarities, strict=True)]
+    allowed, table = matching_rows(store, filters, of), table_to_search(store, of)
+    rows, similarities = nearest_rows(table.embeddings(), vectors, k, allowed=allowed)
+    return [_hits(store, table, *found) for found in zip(rows, similarities, strict=True)]
 
 
 def _nearest(
@@ -235,14 +272,15 @@ def _nearest(
     allowed: npt.NDArray[np.bool_],
     options: SearchOptions,
 ) -> SearchResult:
-    """Ask the index where it can answer: one that exists, no filter, not very many hits."""
-    asks_all = options.filters == ALL and options.k <= _MAX_GRAPH_K
+    """Ask the index where it can answer: of items, if there is one; no filter, not many hits."""
+    table = table_to_search(store, options.of)
+    asks_all = options.filters == ALL and options.k <= _MAX_GRAPH_K and options.of == _INDEXED
     graph = _graph_of(store) if asks_all and not options.exact else None
     if graph is not None:
-        found = graph.nearest_rows(store.embeddings(), vector[None], options.k)[0]
-        return SearchResult(_hits(store, *found), exact=False)
-    rows, similarities = nearest_rows(store.embeddings(), vector[None], options.k, allowed=allowed)
-    return SearchResult(_hits(store, rows[0], similarities[0]), exact=True)
+        found = graph.nearest_rows(table.embeddings(), vector[None], options.k)[0]
+        return SearchResult(_hits(store, table, *found), False, options.of)
+    rows, similarities = nearest_rows(table.embeddings(), vector[None], options.k, allowed=allowed)
+    return SearchResult(_hits(store, table, rows[0], similarities[0]), True, options.of)
 
 
 def _graph_of(store: EmbeddingStore) -> RowGraph | None:
@@ -262,10 +300,14 @@ def _graph_of(store: EmbeddingStore) -> RowGraph | None:
 
 
 def _hits(
-    store: EmbeddingStore, rows: npt.NDArray[np.int64], similarities: Float64Array
+    store: EmbeddingStore,
+    table: VectorTable,
+    rows: npt.NDArray[np.int64],
+    similarities: Float64Array,
 ) -> list[Hit]:
     hits = []
     for row, similarity in zip(rows.tolist(), similarities.tolist(), strict=True):
-        record, names = store.item(row), store.labels_of(row)
-        hits.append(Hit(record.key, row, similarity, Split(record.split), record.path, names))
+        item = store.item(table.item_row(row))
+        shown = Split(item.split), item.path, table.labels_of(row)
+        hits.append(Hit(table.key(row), row, similarity, *shown, **table.facts(row)))
     return hits

@@ -30,6 +30,7 @@ def likely_pairs(
     threshold: float,
     *,
     classes: IntArray | None = None,
+    owners: IntArray | None = None,
     progress: bool = False,
 ) -> Iterator[PairBlock]:
     """As `pairs.similar_pairs`, but a few pairs may be missed, and a pair may come twice.
@@ -53,7 +54,7 @@ def likely_pairs(
             bar.update()
 
     with bar:
-        yield from compared(vectors, rows, codes, tiles(), threshold, classes)
+        yield from compared(vectors, rows, codes, tiles(), threshold, classes, owners)
 
 
 def _visited_cells(codes: RowCodes, n: int) -> IntArray:

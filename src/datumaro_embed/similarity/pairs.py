@@ -64,6 +64,7 @@ def similar_pairs(
     threshold: float,
     *,
     classes: IntArray | None = None,
+    owners: IntArray | None = None,
     progress: bool = False,
 ) -> Iterator[PairBlock]:
     """Yield every pair of some rows whose cosine is at least a threshold, once, in any order.
@@ -84,6 +85,8 @@ def similar_pairs(
         In (0, 1].
     classes : array of shape (n_rows,), optional
         Of each row of `vectors`, such as its split.
+    owners : array of shape (n_rows,), optional
+        Of each row of `vectors`, such as its item: rows of one owner are no pair.
     """
     codes = encode_rows(vectors, rows)
     strips = [slice(start, start + _TILE_ROWS) for start in range(0, len(rows), _TILE_ROWS)]
@@ -98,7 +101,7 @@ def similar_pairs(
                 bar.update()
 
     with bar:
-        yield from compared(vectors, rows, codes, tiles(), threshold, classes)
+        yield from compared(vectors, rows, codes, tiles(), threshold, classes, owners)
 
 
 def compared(
@@ -108,8 +111,10 @@ def compared(
     tiles: Iterable[Tile],
     threshold: float,
     classes: IntArray | None,
+    owners: IntArray | None,
 ) -> Iterator[PairBlock]:
     """Yield the pairs of some tiles, compared in threads; `codes` are those of `rows`."""
+    of = np.arange(len(vectors)) if owners is None else owners
 
     def compare(tile: Tile) -> PairBlock:
         one, other, packed = tile  # places, which may overlap
@@ -119,9 +124,9 @@ def compared(
             full = unit_block(vectors, rows[one]) @ unit_block(vectors, rows[other]).T
             close = full >= threshold - SLACK
             if np.count_nonzero(close) > _MAX_LISTED * sum(close.shape):
-                return _crowded_pairs(vectors, rows[one], rows[other], full, threshold, classes)
+                return _crowded_pairs(vectors, rows[one], rows[other], full, threshold, classes, of)
         i, j = np.nonzero(close)
-        first, second = _each_once(rows[one][i], rows[other][j])
+        first, second = _each_once(rows[one][i], rows[other][j], of)
         similarities = paired_cosines(vectors, first, second)
         return PairBlock(first, second, similarities).where(similarities >= threshold)
 
@@ -138,25 +143,26 @@ def _crowded_pairs(
     full: npt.NDArray[np.float32],
     threshold: float,
     classes: IntArray | None,
+    owners: IntArray,
 ) -> PairBlock:
     """List some pairs of a tile that has very many; what is near the threshold is computed."""
     passing = full >= threshold + SLACK
     i, j = np.nonzero((full >= threshold - SLACK) & ~passing)
     passing[i, j] = paired_cosines(vectors, one[i], other[j]) >= threshold
-    passing &= one[:, None] != other[None, :]
+    passing &= owners[one][:, None] != owners[other][None, :]
     is_square = np.array_equal(one, other)
     of_columns = np.zeros(len(other), np.int64) if classes is None else classes[other]
     i, j = chosen_pairs(full, passing, of_columns, is_square=is_square)
-    first, second = _each_once(one[i], other[j])
+    first, second = _each_once(one[i], other[j], owners)
     n_passing = int(np.count_nonzero(passing)) // (2 if is_square else 1)
     similarities = paired_cosines(vectors, first, second)
     # In two lists of rows that overlap a pair may pass twice.
     return PairBlock(first, second, similarities, max(0, n_passing - len(first)))
 
 
-def _each_once(one: IntArray, other: IntArray) -> tuple[IntArray, IntArray]:
-    """Order each pair, leave out those of a row with itself, and keep one of each."""
-    apart = one != other
+def _each_once(one: IntArray, other: IntArray, owners: IntArray) -> tuple[IntArray, IntArray]:
+    """Order each pair, leave out those of one owner, and keep one of each."""
+    apart = owners[one] != owners[other]
     one, other = one[apart], other[apart]
     pairs = np.unique(np.minimum(one, other) << 32 | np.maximum(one, other))  # rows: below 2**32
     return pairs >> 32, pairs & (2**32 - 1)

@@ -6,6 +6,7 @@ from .backend import COMMIT_ROWS, MemoryStores, StoreBackend, StoreWriter
 from .part import ArrayPart, Part
 from .run import Hdf5Stores, is_part_of_store, open_store
 from .table import EmbeddingStore
+from .tables import VectorTable
 
 __all__ = [
     "COMMIT_ROWS",
@@ -16,6 +17,7 @@ __all__ = [
     "Part",
     "StoreBackend",
     "StoreWriter",
+    "VectorTable",
     "is_part_of_store",
     "open_store",
 ]

@@ -17,7 +17,14 @@ import pyarrow as pa
 from .codec import Array, encode_json
 from .lookup import check_dtype, check_n_rows, label_counts
 from .part import StoredRows
-from .schema import SCHEMA, Column, array_specs, child_tables, status_has_vector
+from .schema import (
+    SCHEMA,
+    Column,
+    array_specs,
+    child_tables,
+    optional_tables,
+    status_has_vector,
+)
 
 __all__ = ["METADATA_KEY", "iter_tables"]
 
@@ -25,17 +32,25 @@ METADATA_KEY = b"datumaro_embed"
 """Where an Arrow schema keeps what no column holds: categories, provenance, fingerprint."""
 
 
+_VECTORS = 65_536
+
+
 def iter_tables(
     store: StoredRows,
-    n_rows: int = 65_536,
+    n_rows: int = 0,
     *,
     of: str = "items",
     vectors: bool = True,
     dtype: str = "float32",
     embedded_only: bool = False,
 ) -> Iterator[pa.Table]:
-    """Yield what `VectorTable.to_arrow` gives, at most `n_rows` at a time, at least once."""
+    """Yield what `VectorTable.to_arrow` gives, at least once.
+
+    At most `n_rows` at a time, or, where it is 0, as many as have 65,536 vectors.
+    """
     check_dtype(dtype)
+    nested = sum(map(store.count, optional_tables())) if of == "items" and vectors else 0
+    n_rows = n_rows or max(1, _VECTORS * store.count(of) // max(1, store.count(of) + nested))
     check_n_rows(n_rows)
     metadata = {METADATA_KEY: _metadata(store, of)}
     has_vector = status_has_vector(of)
@@ -61,12 +76,13 @@ def _items(store: StoredRows, of: str, first: int, stop: int, dtype: str) -> dic
 
 
 def _children(store: StoredRows, of: str, first: int, stop: int, dtype: str) -> dict[str, pa.Array]:
-    """One row for each object or caption, with the key of its item."""
+    """One row for each object or caption, with the key and the path of its item."""
     a, z = (store.owner(of, first)[0], store.owner(of, stop - 1)[0] + 1) if stop > first else (0, 0)
     starts = store.child_rows(of, a, z)[0] + _bounds(store, of, a, z)
     rows = np.arange(first, stop)
     owners = np.searchsorted(starts, rows, side="right") - 1
-    keys = [column for column in SCHEMA["items"].columns if column.name in ("subset", "id")]
+    named = ("subset", "id", "path")
+    keys = [column for column in SCHEMA["items"].columns if column.name in named]
     columns = {
         column.name: _column(store, f"items/{column.name}", column, a, z).take(pa.array(owners))
         for column in keys

@@ -132,8 +132,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     head : Segment or None
         A file without items that holds labels and provenance; present once the run is complete.
     purpose : str
-        What the run makes where it does not embed: ``"merge"``, ``"repair"`` or ``"compact"``. Its
-        rows are copies, so that whoever comes next may drop an unfinished one.
+        What the run makes where it does not embed: ``"merge"``, ``"repair"``, ``"compact"`` or
+        ``"import"``. Its rows are copies, so that whoever comes next may drop an unfinished one.
     restarted : bool
         The run takes nothing over from the finished store; runs that go on with it do not either.
     n_expected : int
@@ -778,7 +778,7 @@ def _is_own(path: Path) -> bool:
 
 
 def holds_only_leftovers(directory: Path, published_uuid: str | None = None) -> bool:
-    """Tell whether nothing is lost with a directory: what a killed merge or repair leaves.
+    """Tell whether nothing is lost with a directory: what a killed merge, repair or import leaves.
 
     Parameters
     ----------

@@ -553,8 +553,8 @@ class Hdf5Run(StoreWriter):
 
 
 def _has_child_vectors(record: ItemRecord) -> bool:
-    children: tuple[Any, ...] = (*(record.objects or ()), *(record.captions or ()))
-    return any(child.vector is not None for child in children)
+    objects, captions = record.objects or (), record.captions or ()
+    return len(captions) > 0 or any(entry.vector is not None for entry in objects)
 
 
 def is_part_of_store(path: Path) -> bool:

@@ -45,6 +45,7 @@ __all__ = [
     "child_tables",
     "column_arrays",
     "markdown_table",
+    "optional_tables",
     "status_has_vector",
 ]
 
@@ -302,6 +303,11 @@ def _described(column: Column, stem: str) -> str:
 def child_tables() -> tuple[str, ...]:
     """Tables whose rows belong to items."""
     return tuple(column.name for column in SCHEMA["items"].columns if column.kind == "rows")
+
+
+def optional_tables() -> tuple[str, ...]:
+    """Tables whose rows belong to items, and that a store may lack."""
+    return tuple(name for name in child_tables() if SCHEMA[name].optional)
 
 
 def status_has_vector(table: str) -> npt.NDArray[np.bool_]:

@@ -5,7 +5,8 @@ All answer the same questions, so that what works on one table works on any (``-
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -86,7 +87,23 @@ class VectorTable:
     @property
     def item_rows(self) -> IntArray:
         """(n_rows,) int64: the row of each row's item; made anew at each call."""
+        return self.spread(np.arange(self._store.n_rows))
+
+    def item_row(self, row: int) -> int:
+        """Row of a row's item; raises `IndexError` out of range."""
         raise NotImplementedError
+
+    def spread(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Give each row the value of its item: (n_items, …) to (n_rows, …)."""
+        raise NotImplementedError
+
+    def contents(self) -> npt.NDArray[np.uint8]:
+        """(n_rows, n) uint8: equal where the same was embedded; zeros where nothing is known."""
+        raise NotImplementedError
+
+    def facts(self, row: int) -> dict[str, Any]:  # noqa: ARG002
+        """What tells a row from others of its item, as fields of `Hit`."""
+        return {}
 
     def of(self, item_row: int) -> range:
         """Rows that belong to an item; raises `IndexError`."""
@@ -97,18 +114,32 @@ class VectorTable:
         """What a row is called; raises `IndexError` out of range."""
         raise NotImplementedError
 
+    def row(self, key: Any) -> int:
+        """Row of a key; raises `ItemNotFoundError`."""
+        raise NotImplementedError
+
+    def record(self, row: int) -> Any:
+        """Decode a row; raises `IndexError` out of range."""
+        raise NotImplementedError
+
     def to_arrow(
         self, *, vectors: bool = True, dtype: str = "float32", embedded_only: bool = False
     ) -> pa.Table:
         """Convert every column, one row each, with ``embedding`` as a fixed-size list."""
         import pyarrow as pa  # only who asks for tables waits for it
 
+        tables = self.iter_arrow(vectors=vectors, dtype=dtype, embedded_only=embedded_only)
+        return pa.concat_tables(list(tables))
+
+    def iter_arrow(
+        self, *, vectors: bool = True, dtype: str = "float32", embedded_only: bool = False
+    ) -> Iterator[pa.Table]:
+        """Yield what `to_arrow` gives, some rows at a time, at least once."""
         from .arrow import iter_tables
 
-        tables = iter_tables(
+        return iter_tables(
             self._store, of=self.name, vectors=vectors, dtype=dtype, embedded_only=embedded_only
         )
-        return pa.concat_tables(list(tables))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of '{self._store.path}': {counted(len(self), 'rows')}>"
@@ -131,10 +162,17 @@ class ItemTable(VectorTable):
         """Item row, label and number of annotations of each pair, ascending by row and label."""
         return label_counts(self._store, 0, len(self))
 
-    @property
-    def item_rows(self) -> IntArray:
-        """(n_rows,) int64: each row itself."""
-        return np.arange(len(self))
+    def item_row(self, row: int) -> int:
+        """See `VectorTable.item_row`: the row itself."""
+        return range(len(self))[row]
+
+    def spread(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """See `VectorTable.spread`: the values themselves."""
+        return values
+
+    def contents(self) -> npt.NDArray[np.uint8]:
+        """See `VectorTable.contents`: SHA-256 of the images."""
+        return self._store.column("items/content_sha256")
 
     def of(self, item_row: int) -> range:
         """See `VectorTable.of`: the row itself."""
@@ -157,12 +195,14 @@ class ItemTable(VectorTable):
 class _ChildTable(VectorTable):
     """Rows that belong to items, in the order of their items."""
 
-    @property
-    def item_rows(self) -> IntArray:
-        """(n_rows,) int64: the row of each row's item; made anew at each call."""
-        n_items = self._store.n_rows
-        lengths = self._store.lengths(f"items/{self.name}_offsets", 0, n_items)
-        return np.repeat(np.arange(n_items), lengths.astype(np.int64))
+    def item_row(self, row: int) -> int:
+        """See `VectorTable.item_row`."""
+        return self._store.owner(self.name, row)[0]
+
+    def spread(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """See `VectorTable.spread`."""
+        lengths = self._store.lengths(f"items/{self.name}_offsets", 0, self._store.n_rows)
+        return np.repeat(values, lengths.astype(np.int64), axis=0)
 
     def key(self, row: int) -> ObjectKey:
         """Key of a row: its item, and which of the item's it is; raises `IndexError`."""
@@ -218,6 +258,16 @@ class ObjectTable(_ChildTable):
         """(n_rows,) int32: the number of each object's label; -1 none."""
         return self._store.column("objects/label")
 
+    def contents(self) -> npt.NDArray[np.uint8]:
+        """See `VectorTable.contents`: SHA-256 of the images, and the crops."""
+        shas = self.spread(self._store.column("items/content_sha256"))
+        crops = np.ascontiguousarray(self._store.column("objects/crop")).view(np.uint8)
+        return np.hstack([shas, crops]) * shas.any(axis=1, keepdims=True)
+
+    def facts(self, row: int) -> dict[str, Any]:
+        """See `VectorTable.facts`."""
+        return {"box": self.record(row).box}
+
     @property
     def boxes(self) -> Array:
         """(n_rows, 4) float64: x, y, w, h in upright pixels."""
@@ -269,6 +319,16 @@ class CaptionTable(_ChildTable):
         data = self._store.column("annotations/text")
         ends = zip(bounds[rows].tolist(), bounds[rows + 1].tolist(), strict=True)
         return [decode_text(data[first:stop].data) for first, stop in ends]
+
+    def contents(self) -> npt.NDArray[np.uint8]:
+        """See `VectorTable.contents`: SHA-256 of the texts."""
+        texts = (text.encode("utf-8", "surrogatepass") for text in self.texts)
+        digests = b"".join(hashlib.sha256(text).digest() for text in texts)
+        return np.frombuffer(digests, np.uint8).reshape(-1, 32)
+
+    def facts(self, row: int) -> dict[str, Any]:
+        """See `VectorTable.facts`."""
+        return {"text": self.text(row)}
 
     def text(self, row: int) -> str:
         """Text of one caption; raises `IndexError` out of range."""
@@ -345,6 +405,10 @@ class LabelTable(VectorTable):
             flat = pa.array(found.astype(dtype).reshape(-1))
             columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, found.shape[1])
         return pa.table(columns).slice(length=0 if embedded_only and found is None else None)
+
+    def iter_arrow(self, **options: Any) -> Iterator[pa.Table]:
+        """Yield what `to_arrow` gives."""
+        yield self.to_arrow(**options)
 
 
 _TABLES = {table.name: table for table in (ItemTable, ObjectTable, CaptionTable, LabelTable)}

@@ -331,13 +331,15 @@ class StoreContract(ABC):
             assert store.objects.record(0) == self.full().objects[0]  # type: ignore[index]
             given = self.vectors(3, seed=5).astype(np.float16)
             np.testing.assert_array_equal(store.objects.embeddings([4, 2]), given[[2, 0]])
-            np.testing.assert_array_equal(store.column("objects/vector")[2:], given)
+            np.testing.assert_array_equal(store.objects.embeddings()[2:], given)
             np.testing.assert_array_equal(store.labels.embeddings([1]), labels[[1]])
             assert store.captions.texts == [store.captions.text(0)] == ["a “cat”\n\0on a mat"]
+            for name in ("items", "objects"):
+                labelled = np.flatnonzero(store.table(name).labelled([2]))
+                assert labelled.tolist() == [0]
+                found = [store.table(name).labels_of(row) for row in range(2)]
+                assert found == [("ape",), ()]
             tables: tuple[Any, ...] = (store.items, store.objects, store.captions, store.labels)
-            for table in tables[:2]:
-                assert [table.labels_of(row) for row in range(2)] == [("ape",), ()]
-                assert np.flatnonzero(table.labelled([2])).tolist() == [0]
             assert store.labels_of(0) == ("ape",)
             for table in tables:
                 with pytest.raises(IndexError):

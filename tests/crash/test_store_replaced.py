@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -105,11 +106,14 @@ def _compact(path: Path, width: int) -> None:
         ("s.h5", _come_and_go),
     ],
 )
+@pytest.mark.parametrize(
+    ("n_opens", "seconds"), [(1500, 3), pytest.param(20_000, 600, marks=pytest.mark.slow)]
+)
 def test_readers_see_whole_stores_while_one_is_published(
-    tmp_path: Path, name: str, publish: object
+    tmp_path: Path, name: str, publish: Callable[[Path, int], None], n_opens: int, seconds: int
 ) -> None:
     path = write(tmp_path / name, 7)
-    script = [sys.executable, crash.readers.__file__, path, "1500", "3"]
+    script = [sys.executable, crash.readers.__file__, path, n_opens, seconds]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     reader = subprocess.Popen(
         list(map(str, script)), stdout=subprocess.PIPE, text=True, env=environment
@@ -123,6 +127,7 @@ def test_readers_see_whole_stores_while_one_is_published(
     expected = {"whole", "replaced while it was read"}
     if publish is _come_and_go:
         expected |= {"not there yet", "unfinished"}
+    print(name, publish.__name__, width - 8, "publications:", found)
     assert found.keys() <= expected, found
     assert found["whole"] > 0
     assert width >= 12

@@ -1,0 +1,249 @@
+"""What commands make of the tables of a store that belong to its items."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from adapter_support import SIZE, coco_image, import_all, records, write_coco_dataset
+from crash.runs import QuickFiles, write_tables
+from datumaro_embed import ItemKey, ItemRecord, convert_store, import_vectors, open_store
+from datumaro_embed.errors import UsageError
+from datumaro_embed.info import describe
+from datumaro_embed.maintenance import compact_store, merge_stores, repair_store
+from datumaro_embed.objects import ObjectOptions, objects_of
+from datumaro_embed.pipeline import read_item_info
+from datumaro_embed.records import AnnotationRecord, Categories, ObjectRecord, ObjectStatus
+from datumaro_embed.rle import Rle
+from datumaro_embed.store import MemoryStores
+from datumaro_embed.store.schema import BLOCK_ROWS
+from datumaro_embed.vectors import VectorKind
+from datumaro_embed.verify import compare_with_dataset
+from store_support import begin, create_store, row_content
+
+UNIT = np.array([0.6, 0.8], np.float32)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """36 items with a caption each and, but for every fifth, an object."""
+    write_tables(tmp_path / "s", QuickFiles())
+    return tmp_path / "s"
+
+
+def test_a_parquet_of_items_brings_objects_and_captions_back(store: Path, tmp_path: Path) -> None:
+    with open_store(store) as opened:
+        summary = convert_store(opened, tmp_path / "i.parquet", to="parquet")
+        assert summary.lines() == [f"36 items in {tmp_path / 'i.parquet'}"]
+        before = row_content(opened)
+    import_vectors(tmp_path / "i.parquet", tmp_path / "back.h5")
+    with open_store(tmp_path / "back.h5") as back:
+        assert row_content(back) == before
+
+
+@pytest.mark.parametrize(("of", "n_rows"), [("objects", 28), ("captions", 36)])
+def test_a_file_for_each_table(store: Path, tmp_path: Path, of: str, n_rows: int) -> None:
+    with open_store(store) as opened:
+        table = opened.table(of)
+        summary = convert_store(opened, tmp_path / "t.parquet", to="parquet", of=of)
+        assert summary.lines() == [f"{n_rows} {of} in {tmp_path / 't.parquet'}"]
+        convert_store(opened, tmp_path / "npy", to="npy", of=of, embedded_only=True)
+        for to in ("csv", "coco"):
+            with pytest.raises(UsageError, match=f"{to} is of items only"):
+                convert_store(opened, tmp_path / to, to=to, of=of)
+        vectors = table.embeddings()
+        keys = [(key.item.subset, key.item.id, key.number) for key in map(table.key, range(n_rows))]
+    rows = pq.read_table(tmp_path / "t.parquet").to_pylist()
+    assert [(row["subset"], row["id"], row["number"]) for row in rows] == keys
+    np.testing.assert_array_equal([row["embedding"] for row in rows], vectors)
+    np.testing.assert_array_equal(np.load(tmp_path / "npy/img_emb/img_emb_0.npy"), vectors)
+    assert rows[1]["label_name" if of == "objects" else "text"] in ("cat", "number 1")
+    for exported in ("t.parquet", "npy"):
+        with pytest.raises(UsageError, match=f"holds {of}. Import the items"):
+            import_vectors(tmp_path / exported, tmp_path / "x.h5")
+
+
+def test_merge_renumbers_labels_of_objects(tmp_path: Path) -> None:
+    for name, labels in (("a", ("dog", "cat")), ("b", ("cat", "ape"))):
+        with create_store(tmp_path / f"{name}.h5", dim=2) as run:
+            made = ObjectRecord(label=0, vector=UNIT)
+            run.append(ItemRecord(ItemKey("", name), objects=(made, replace(made, label=7))), UNIT)
+            run.set_categories(Categories(labels))
+            run.seal({})
+    create_store(tmp_path / "none.h5", dim=2).seal({})  # has no items, and so no table
+    merge_stores([tmp_path / f"{name}.h5" for name in ("a", "none", "b")], tmp_path / "m.h5")
+    with open_store(tmp_path / "m.h5") as merged:
+        assert merged.verify() == []
+        assert merged.objects.labels.tolist() == [0, -1, 1, -1]
+        assert [merged.objects.labels_of(row) for row in range(4)] == [("dog",), (), ("cat",), ()]
+        np.testing.assert_array_equal(merged.objects.vectors, [UNIT.astype(np.float16)] * 4)
+
+
+def test_stores_with_other_tables_are_not_merged(store: Path, tmp_path: Path) -> None:
+    with begin(tmp_path / "plain.h5", dim=8, run_fingerprint="tables") as run:
+        run.append(ItemRecord(ItemKey("z", "z")), np.eye(8, dtype=np.float32)[0])
+        run.seal({})
+    with pytest.raises(UsageError, match=r"s' has objects and captions, .*has no objects and no"):
+        merge_stores([store, tmp_path / "plain.h5"], tmp_path / "m.h5")
+    assert not (tmp_path / "m.h5").exists()
+
+
+def test_merge_and_compact_keep_every_byte(store: Path, tmp_path: Path) -> None:
+    with open_store(store) as opened:
+        before = row_content(opened)
+    merge_stores([store], tmp_path / "m.h5")
+    assert compact_store(store).n_after == 1
+    for path in (store, tmp_path / "m.h5"):
+        with open_store(path) as found:
+            assert found.verify() == []
+            assert row_content(found) == before
+
+
+def test_repair_marks_the_items_of_damaged_objects(tmp_path: Path) -> None:
+    n_items = 3 * BLOCK_ROWS // 2
+    with create_store(tmp_path / "s.h5", dim=2) as run:
+        for number in range(n_items):
+            made = (ObjectRecord(box=(float(number), 0.0, 1.0, 1.0), vector=UNIT),)
+            run.append(ItemRecord(ItemKey("", f"{number:05}"), objects=made, captions=()), UNIT)
+        run.seal({})
+    data = (tmp_path / "s.h5").read_bytes()
+    wrong = data.replace(np.float64(n_items - 1).tobytes(), np.float64(-1).tobytes(), 1)
+    assert wrong != data
+    (tmp_path / "s.h5").write_bytes(wrong)
+    summary = repair_store(tmp_path / "s.h5", tmp_path / "r.h5")
+    assert (summary.n_kept, summary.n_marked) == (BLOCK_ROWS, n_items - BLOCK_ROWS)
+    with open_store(tmp_path / "r.h5") as repaired:
+        assert repaired.verify() == []
+        assert len(repaired.objects) == BLOCK_ROWS
+        assert repaired.item(n_items - 1).objects == repaired.item(n_items - 1).captions == ()
+
+
+def test_info(store: Path) -> None:
+    with open_store(store) as opened:
+        lines = list(describe(opened))
+    assert "annotations  72 of 28 objects" in lines
+    assert "objects      28, 28 embedded" in lines
+    assert "captions     36 embedded" in lines
+    assert "object       ok: 28" in lines
+
+
+# COCO ---------------------------------------------------------------------------------------------
+
+
+def coco_objects() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Images and objects in every form that COCO has; boxes and areas are not those of outlines."""
+    mask = np.zeros((SIZE[1], SIZE[0]), bool)
+    mask[5:20, 6:30] = True
+    rle = Rle.of_mask(mask).to_coco()
+    polygons = [[10.0, 10, 20, 10, 20, 20.5], [30.0, 30, 40, 30, 40, 40]]
+    forms: list[dict[str, Any]] = [
+        {"segmentation": polygons, "bbox": [9.5, 10.0, 31.0, 31.25], "area": 77.5},
+        {"segmentation": rle, "bbox": [6.0, 5.0, 25.0, 15.0], "area": 350.0},
+        {"segmentation": rle, "bbox": [5.0, 5.0, 25.0, 15.0], "area": 351.0, "iscrowd": 1},
+        {"segmentation": [], "bbox": [1.0, 2.0, 10.0, 20.0], "area": 123.0},
+    ]
+    objects = [
+        {"id": 100 + n, "image_id": n % 2 + 1, "category_id": n % 2 + 1, "iscrowd": 0, **form}
+        for n, form in enumerate([*forms, *forms[:1]])
+    ]
+    return [coco_image(1, "a.jpg"), coco_image(2, "b.jpg")], objects
+
+
+@pytest.mark.parametrize("keypoints", [False, True])
+def test_coco_gives_back_exactly_the_objects(tmp_path: Path, keypoints: bool) -> None:
+    images, objects = coco_objects()
+    categories: list[dict[str, Any]] = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    write_coco_dataset(tmp_path / "d", images, objects, categories)
+    if keypoints:
+        categories = [{**c, "keypoints": ["l", "r"], "skeleton": [[1, 2]]} for c in categories]
+        for entry in objects:
+            entry |= {"keypoints": [3.5, 4.0, 2, 0.0, 0.0, 0], "num_keypoints": 1}
+        content = {"images": images, "annotations": objects, "categories": categories}
+        (tmp_path / "d/annotations/person_keypoints_train.json").write_text(json.dumps(content))
+        (tmp_path / "d/annotations/instances_train.json").unlink()
+    imported = import_all(tmp_path / "d")
+    given = {entry["id"]: entry for entry in objects}
+    with create_store(tmp_path / "s.h5", dim=2) as run:
+        for record in sorted(records(imported).values(), key=lambda record: record.key):
+            together = defaultdict(list)
+            for number, annotation in enumerate(record.annotations):
+                together[annotation.group].append(number)
+            made = [
+                ObjectRecord(
+                    given[group]["category_id"] - 1,
+                    tuple(given[group]["bbox"]),
+                    given[group]["area"],
+                    ObjectStatus.CROWD if given[group]["iscrowd"] else ObjectStatus.OK,
+                    annotations=tuple(numbers),
+                    vector=None if given[group]["iscrowd"] else UNIT,
+                )
+                for group, numbers in together.items()
+            ]
+            run.append(replace(record, objects=tuple(made), content_sha256=bytes(32)), UNIT)
+        run.set_categories(imported.source.categories)
+        run.seal({})
+    with open_store(tmp_path / "s.h5") as store:
+        assert convert_store(store, tmp_path / "c.json", to="coco").skipped == {}
+    written = json.loads((tmp_path / "c.json").read_text())
+    found = {entry["id"]: entry for entry in written["annotations"]}
+    assert len(written["annotations"]) == len(objects)
+    assert found == given
+    assert written["categories"] == categories
+
+
+def test_coco_loses_no_part_of_an_object_that_coco_cannot_say(tmp_path: Path) -> None:
+    """Two masks, two boxes and a caption: what is no one annotation stays several."""
+    rle = Rle.of_mask(np.ones((2, 2), bool)).to_json()
+    annotations = (
+        *(AnnotationRecord("mask", 0, group=1, rle=rle),) * 2,
+        AnnotationRecord("polyline", 0, coords=(0.0, 0.0, 1.0, 1.0)),
+        AnnotationRecord("caption", text="x"),
+    )
+    stores = MemoryStores()
+    with stores.begin("s", VectorKind(2)) as run:
+        no_vector = ObjectRecord(0, status=ObjectStatus.NO_BOX)
+        made = (replace(no_vector, annotations=(0, 1)), replace(no_vector, annotations=(2,)))
+        run.append(ItemRecord(ItemKey("", "a"), annotations=annotations, objects=made), UNIT)
+        run.set_categories(Categories(("cat",)))
+        run.seal({})
+    summary = convert_store(stores.open("s"), tmp_path / "c.json", to="coco")
+    assert summary.skipped == {"polyline": 1}
+    found = json.loads((tmp_path / "c.json").read_text())["annotations"]
+    assert [entry["id"] for entry in found] == [1, 2, 3]
+    assert [entry.get("caption", entry.get("area")) for entry in found] == [4, 4, "x"]
+
+
+# verify --dataset ---------------------------------------------------------------------------------
+
+
+def test_objects_are_compared_with_those_of_the_dataset(tmp_path: Path) -> None:
+    images, objects = coco_objects()
+    write_coco_dataset(tmp_path / "d", images, objects)
+    imported = import_all(tmp_path / "d")
+
+    def differences(change: dict[str, Any]) -> list[str]:
+        with create_store(tmp_path / "s.h5", dim=2) as run:
+            for item in sorted(imported.source, key=lambda item: item.key):
+                record = read_item_info(item)
+                given = {"status": ObjectStatus.OK, "vector": UNIT} | change
+                found = objects_of(record, ObjectOptions())
+                made = [replace(one, **given) for one in found]
+                run.append(replace(record, objects=tuple(made)), UNIT)
+            run.set_categories(imported.source.categories)
+            run.seal({})
+        with open_store(tmp_path / "s.h5") as store:
+            return list(compare_with_dataset(store, imported.source))
+
+    assert differences({}) == []
+    assert differences({"area": 7.0}) == []
+    for change in ({"label": -1}, {"box": (0.0, 0.0, 1.0, 1.0)}, {"annotations": (0, 1)}):
+        found = differences(change)
+        assert len(found) >= 4
+        assert all("object of " in line for line in found)
