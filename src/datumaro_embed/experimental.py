@@ -6,50 +6,21 @@ Imports neither that nor polars: where nobody has imported them, no dataset is o
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from .errors import DatasetReadError
 from .records import ItemKey, Split, is_split_name, split_of
 
-__all__ = ["MEDIA_FIELDS", "Samples", "field_names", "frame", "is_experimental", "read_samples"]
+__all__ = ["Samples", "field_names", "frame", "is_experimental", "items_of"]
 
-MEDIA_FIELDS = (
-    "ImagePathField",
-    "MediaPathField",
-    "VideoFramePathField",
-    "ImageBytesField",
-    "ImageField",
-    "ImageCallableField",
-)
-_IMAGE_FOLDERS = {"images", "jpegimages", "default", "unassigned", "obj_data"} | {
-    f"obj_{name}_data" for name in ("train", "valid", "test")
-}
+_PATHS = ("ImagePathField", "MediaPathField", "VideoFramePathField")
+_IMAGE_FOLDER = re.compile("images|jpegimages|default|unassigned|obj_((train|valid|test)_)?data")
 _SUBSETS = {"TRAINING": "train", "VALIDATION": "val", "TESTING": "test", "UNASSIGNED": "default"}
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """What the samples of a dataset are called, in its order.
-
-    Attributes
-    ----------
-    keys : list of ItemKey
-    paths : list of str
-        Files of images and videos; empty where a sample has none.
-    frames : list of int or None
-        Frames of videos.
-    root : str
-        The dataset's folder as the paths tell it; empty where there are none.
-    """
-
-    keys: list[ItemKey]
-    paths: list[str]
-    frames: list[int | None]
-    root: str
 
 
 def is_experimental(dataset: object) -> bool:
@@ -59,13 +30,11 @@ def is_experimental(dataset: object) -> bool:
 
 
 def field_names(dataset: Any, *kinds: str, semantic: str | None = None) -> list[str]:
-    """Names of the fields of some classes, in the order of the classes and of the schema."""
-    fields = {name: info.field for name, info in dataset.schema.attributes.items()}
+    """Names of the fields of some classes, in the order of the schema."""
     return [
         name
-        for kind in kinds
-        for name, field in fields.items()
-        if type(field).__name__ == kind and semantic in (None, field.semantic)
+        for name, info in dataset.schema.attributes.items()
+        if type(info.field).__name__ in kinds and semantic in (None, info.field.semantic)
     ]
 
 
@@ -74,55 +43,83 @@ def frame(dataset: Any, names: Iterable[str]) -> Any:
     names = list(names)
     transforms = dataset._transforms
     table = dataset.df if transforms is None else transforms.apply(names)
-    wanted = dict.fromkeys(
-        column
-        for name in names
-        for column in dataset.schema.attributes[name].field.to_polars_schema(name)
-        if column in table.columns
-    )
-    return table.select(list(wanted))
+    fields = dataset.schema.attributes
+    wanted = [column for name in names for column in fields[name].field.to_polars_schema(name)]
+    return table.select([column for column in wanted if column in table.columns])
 
 
-def read_samples(dataset: Any, root: str = "") -> Samples:
-    """Name the samples as Datumaro's importers name items: SUBSET, and path below its folder.
+class Samples:
+    """Samples of a dataset, named as Datumaro's importers name items: SUBSET, and path below it.
 
-    A string field with the semantic ``id`` is the id. Without it and without a path, the number
-    field ``image_id`` is, or else the place in the dataset.
+    A string field with the semantic ``id`` is the id instead, and the only one without a path.
 
     Parameters
     ----------
     dataset : datumaro.experimental Dataset
     root : path, optional
-        The dataset's folder, which may lie anywhere now. Without it a dataset that has images of
-        one nested folder only cannot tell that folder from its own.
+        The dataset's folder. Without it a dataset that has images of one nested folder only cannot
+        tell that folder from its own.
+
+    Attributes
+    ----------
+    keys : list of ItemKey
+        In the dataset's order.
+    paths : list of str
+        Files of images and videos; empty where a sample has none.
+    frames : list of int or None
+        Frames of videos.
+    root : str
+        The dataset's folder, given or as the paths tell it; empty where there are none.
     """
-    media = field_names(dataset, *MEDIA_FIELDS[:3])[:1]
-    subset = field_names(dataset, "SubsetField")[:1]
-    given = field_names(dataset, "StringField", semantic="id")
-    number = field_names(dataset, "NumericField", semantic="image_id")
-    table = frame(dataset, [*media, *subset, *given, *number])
 
-    def column(names: list[str], suffix: str = "") -> list[Any]:
-        found = [name + suffix for name in names if name + suffix in table.columns]
-        return list(table[found[0]].to_list()) if found else [None] * len(dataset)
+    def __init__(self, dataset: Any, root: str = "") -> None:
+        media = field_names(dataset, *_PATHS)[:1]
+        subset = field_names(dataset, "SubsetField")[:1]
+        own = field_names(dataset, "StringField", semantic="id")[:1]
+        table = frame(dataset, [*media, *subset, *own])
 
-    paths = [str(path or "") for path in column(media)]
-    frames = column(media, "_frame_index")
-    common, prefix = _folders(paths, root)
+        def column(names: list[str], suffix: str = "") -> list[Any]:
+            found = [name + suffix for name in names if name + suffix in table.columns]
+            return list(table[found[0]].to_list()) if found else [None] * len(dataset)
+
+        self.paths = [str(path or "") for path in column(media)]
+        self.frames: list[int | None] = column(media, "_frame_index")
+        self._common, self._prefix = _folders(self.paths, root)
+        above = Path(self._common).parts[: len(Path(self._common).parts) - len(self._prefix)]
+        self.root = root or (str(Path(*above)) if above else "")
+        rows = zip(column(subset), column(own), self.paths, self.frames, strict=True)
+        self.keys = [self._key(place, *row) for place, row in enumerate(rows)]
+
+    def _key(self, place: int, subset: str | None, own: str | None, path: str, at: Any) -> ItemKey:
+        if own is None and not path:
+            raise DatasetReadError(
+                f"Sample {place} has neither a path nor an id. Add a field "
+                "`string_field(semantic='id')` to the dataset."
+            )
+        below = Path(os.path.relpath(os.path.abspath(path), self._common)).parts if path else ()
+        named, inner = _subset_and_inner((*self._prefix, *below[:-1]), subset or "UNASSIGNED")
+        if own is not None:
+            return ItemKey(named, own)
+        stem = os.path.splitext(below[-1])[0] if at is None else f"{below[-1]}#{at:06}"
+        return ItemKey(named, "/".join((*inner, stem)))
+
+
+def items_of(dataset: Any, root: str, path_of: Callable[[ItemKey], str | None]) -> list[Any]:
+    """Return the items of a legacy dataset, or the keys of samples: each has a subset and an id.
+
+    The second image of a stem, such as ``a.png`` beside ``a.jpg``, is the item ``a.png``. A sample
+    is named by its path alone, so the paths in the store tell: `path_of` a key is None where there
+    is no such item.
+    """
+    if not is_experimental(dataset):
+        return list(dataset)
+    samples = Samples(dataset, root)
     keys = []
-    ids = zip(column(given), column(number), strict=True)
-    for place, (path, at, name, (own, image_id)) in enumerate(
-        zip(paths, frames, column(subset), ids, strict=True)
-    ):
-        below = Path(os.path.relpath(os.path.abspath(path), common)).parts if path else ()
-        folders = (*prefix, *below[:-1])
-        named, inner = _subset_and_inner(folders, "default" if name is None else str(name))
-        file = below[-1] if below else ""
-        stem = os.path.splitext(file)[0] if at is None else f"{file}#{at:06}"
-        found = "/".join((*inner, stem)) if path else str(place if image_id is None else image_id)
-        keys.append(ItemKey(named, found if own is None else str(own)))
-    above = Path(common).parts[: len(Path(common).parts) - len(prefix)] if common else ()
-    return Samples(keys, paths, frames, str(Path(*above)) if above else "")
+    for key, path in zip(samples.keys, samples.paths, strict=True):
+        second = ItemKey(key.subset, key.id + os.path.splitext(path)[1])
+        is_second = os.path.basename(path_of(second) or "") == os.path.basename(path) != ""
+        keys.append(second if is_second else key)
+    return keys
 
 
 def _folders(paths: list[str], root: str) -> tuple[str, tuple[str, ...]]:
@@ -131,11 +128,10 @@ def _folders(paths: list[str], root: str) -> tuple[str, tuple[str, ...]]:
         common = os.path.commonpath({os.path.dirname(os.path.abspath(p)) for p in paths if p})
     except ValueError:  # no files at all, or on several drives
         return "", ()
-    if root:
-        for folder in (Path(common), Path(os.path.realpath(common))):
-            for base in (os.path.abspath(root), os.path.realpath(root)):
-                if folder.is_relative_to(base):
-                    return common, folder.relative_to(base).parts
+    for folder in (Path(common), Path(os.path.realpath(common))) if root else ():
+        for base in (os.path.abspath(root), os.path.realpath(root)):
+            if folder.is_relative_to(base):
+                return common, folder.relative_to(base).parts
     run = takewhile(lambda part: _is_marker(part, None), reversed(Path(common).parts))
     return common, tuple(run)[::-1]
 
@@ -145,17 +141,17 @@ def _subset_and_inner(folders: tuple[str, ...], subset: str) -> tuple[str, tuple
 
     ``images/train2017/a`` of TRAINING is ``train2017`` and ``a``.
     """
-    known = _SUBSETS.get(subset)
-    split = split_of(known or "")
-    marks = [_is_marker(part, split) or part == subset for part in folders]
+    name = _SUBSETS.get(subset, subset)
+    split = split_of(name)
+    marks = [_is_marker(part, split) or part == name for part in folders]
     first = marks.index(True) if True in marks else 0
-    end = first + sum(1 for _ in takewhile(bool, marks[first:]))
-    spelled = [part for part in folders[first:end] if known and _is_split(part, split)]
-    return (spelled or [known or subset])[-1], folders[end:]
+    run = folders[first : first + len(list(takewhile(bool, marks[first:])))]
+    spelled = [part for part in run if subset in _SUBSETS and _is_split(part, split)]
+    return [name, *spelled][-1], folders[first + len(run) :]
 
 
 def _is_marker(part: str, split: Split | None) -> bool:
-    return part.lower() in _IMAGE_FOLDERS or _is_split(part, split)
+    return bool(_IMAGE_FOLDER.fullmatch(part.lower())) or _is_split(part, split)
 
 
 def _is_split(part: str, split: Split | None) -> bool:

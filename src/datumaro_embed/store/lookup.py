@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
-from ..experimental import is_experimental, read_samples
 from ..records import ItemKey, ShortRepr
 from ..tally import counted
 from .part import StoredRows
@@ -29,7 +27,6 @@ __all__ = [
     "check_dtype",
     "check_n_rows",
     "find_row",
-    "keys_of",
     "label_counts",
     "near_keys",
     "rows_for",
@@ -142,30 +139,10 @@ def near_keys(keys: Keys, key: ItemKey | str, store: HasSubsets) -> list[ItemKey
     return [other for ratio, other in ranked[:_SUGGESTIONS] if ratio >= _LEAST_RATIO]
 
 
-def keys_of(dataset: Iterable[HasKey], root: str) -> list[tuple[ItemKey, str]]:
-    """Key of each item of a dataset, and a sample's file; `root` is as of `read_samples`."""
-    if not is_experimental(dataset):
-        return [(ItemKey(item.subset, item.id), "") for item in dataset]
-    samples = read_samples(dataset, root)
-    return list(zip(samples.keys, map(os.path.basename, samples.paths), strict=True))
-
-
-def rows_for(
-    keys: Sequence[ItemKey], wanted: Iterable[tuple[ItemKey, str]], path_of: Callable[[int], str]
-) -> IntArray:
-    """Row of each key; -1 where there is none.
-
-    The second image of a stem, such as ``a.png`` beside ``a.jpg``, is the item ``a.png``. A sample
-    is named by its path alone, so where both items are, their paths tell.
-    """
-    rows = []
-    for key, file in wanted:
-        row, suffix = find_row(keys, key), os.path.splitext(file)[1]
-        second = find_row(keys, ItemKey(key.subset, key.id + suffix)) if suffix else None
-        if second is not None and os.path.basename(path_of(second)) == file:
-            row = second
-        rows.append(-1 if row is None else row)
-    return np.array(rows, dtype=np.int64)
+def rows_for(keys: Sequence[ItemKey], dataset: Iterable[HasKey]) -> npt.NDArray[np.int64]:
+    """Row of every item of a dataset, in its order; -1 where there is none."""
+    found = (find_row(keys, ItemKey(item.subset, item.id)) for item in dataset)
+    return np.array([-1 if row is None else row for row in found], dtype=np.int64)
 
 
 def label_counts(store: StoredRows, first: int, stop: int) -> tuple[IntArray, IntArray, IntArray]:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ..depth import DepthRange
 from ..errors import ItemNotFoundError, UsageError
+from ..experimental import items_of
 from ..records import Categories, ItemKey, ItemRecord, Status
 from ..tally import counted
 from ..vectors import VectorKind
@@ -30,7 +31,6 @@ from .lookup import (
     check_dtype,
     check_n_rows,
     find_row,
-    keys_of,
     near_keys,
     rows_for,
 )
@@ -537,10 +537,14 @@ class EmbeddingStore:
 
     def rows_for(self, dataset: Iterable[HasKey]) -> npt.NDArray[np.int64]:
         """Row of each item of a dataset, whole or filtered, in its order; -1 where none."""
-        return self._rows_for(keys_of(dataset, self.media_root))
+        return rows_for(self.keys(), self._items_of(dataset))
 
-    def _rows_for(self, wanted: list[tuple[ItemKey, str]]) -> npt.NDArray[np.int64]:
-        return rows_for(self.keys(), wanted, lambda row: self.item(row).path)
+    def _items_of(self, dataset: Iterable[HasKey]) -> list[HasKey]:
+        def path_of(key: ItemKey) -> str | None:
+            row = self._find(key)
+            return None if row is None else self.item(row).path
+
+        return items_of(dataset, self.media_root, path_of)
 
     def for_dataset(
         self, dataset: Iterable[HasKey], *, missing: str = "error"
@@ -566,11 +570,11 @@ class EmbeddingStore:
         """
         if missing not in {"error", "zero"}:
             raise UsageError(f"missing is {missing!r}; choose error or zero.", missing=missing)
-        wanted = keys_of(dataset, self.media_root)
-        rows = self._rows_for(wanted)
+        items = self._items_of(dataset)
+        rows = self.rows_for(items)
         absent = np.flatnonzero(rows < 0)
         if len(absent) and missing == "error":
-            first = wanted[absent[0]][0]
+            first = ItemKey(items[absent[0]].subset, items[absent[0]].id)
             raise ItemNotFoundError(
                 f"'{self.path}' does not contain {counted(len(absent), 'items')} of the dataset, "
                 f"such as '{first}'. Embed the dataset again, or pass missing='zero'.",
