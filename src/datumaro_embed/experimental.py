@@ -16,9 +16,9 @@ from typing import Any
 from .errors import DatasetReadError
 from .records import ItemKey, Split, is_split_name, split_of
 
-__all__ = ["Samples", "field_names", "frame", "is_experimental", "items_of"]
+__all__ = ["PATH_FIELDS", "Samples", "field_names", "frame", "is_experimental", "items_of"]
 
-_PATHS = ("ImagePathField", "MediaPathField", "VideoFramePathField")
+PATH_FIELDS = ("ImagePathField", "MediaPathField", "VideoFramePathField")
 _IMAGE_FOLDER = re.compile("images|jpegimages|default|unassigned|obj_((train|valid|test)_)?data")
 _SUBSETS = {"TRAINING": "train", "VALIDATION": "val", "TESTING": "test", "UNASSIGNED": "default"}
 
@@ -51,8 +51,6 @@ def frame(dataset: Any, names: Iterable[str]) -> Any:
 class Samples:
     """Samples of a dataset, named as Datumaro's importers name items: SUBSET, and path below it.
 
-    A string field with the semantic ``id`` is the id instead, and the only one without a path.
-
     Parameters
     ----------
     dataset : datumaro.experimental Dataset
@@ -65,41 +63,38 @@ class Samples:
     keys : list of ItemKey
         In the dataset's order.
     paths : list of str
-        Files of images and videos; empty where a sample has none.
+        Files of images and videos.
     frames : list of int or None
         Frames of videos.
     root : str
-        The dataset's folder, given or as the paths tell it; empty where there are none.
+        The dataset's folder, given or as the paths tell it.
     """
 
     def __init__(self, dataset: Any, root: str = "") -> None:
-        media = field_names(dataset, *_PATHS)[:1]
+        media = field_names(dataset, *PATH_FIELDS)[:1]
         subset = field_names(dataset, "SubsetField")[:1]
-        own = field_names(dataset, "StringField", semantic="id")[:1]
-        table = frame(dataset, [*media, *subset, *own])
+        table = frame(dataset, [*media, *subset])
 
         def column(names: list[str], suffix: str = "") -> list[Any]:
             found = [name + suffix for name in names if name + suffix in table.columns]
             return list(table[found[0]].to_list()) if found else [None] * len(dataset)
 
-        self.paths = [str(path or "") for path in column(media)]
+        paths = column(media)
+        if None in paths:
+            raise DatasetReadError(
+                f"Sample {paths.index(None)} of the dataset has no path to an image. Save its "
+                "image to a file, and give the dataset an `image_path_field`."
+            )
+        self.paths: list[str] = paths
         self.frames: list[int | None] = column(media, "_frame_index")
         self._common, self._prefix = _folders(self.paths, root)
         above = Path(self._common).parts[: len(Path(self._common).parts) - len(self._prefix)]
         self.root = root or (str(Path(*above)) if above else "")
-        rows = zip(column(subset), column(own), self.paths, self.frames, strict=True)
-        self.keys = [self._key(place, *row) for place, row in enumerate(rows)]
+        self.keys = list(map(self._key, column(subset), self.paths, self.frames))
 
-    def _key(self, place: int, subset: str | None, own: str | None, path: str, at: Any) -> ItemKey:
-        if own is None and not path:
-            raise DatasetReadError(
-                f"Sample {place} has neither a path nor an id. Add a field "
-                "`string_field(semantic='id')` to the dataset."
-            )
-        below = Path(os.path.relpath(os.path.abspath(path), self._common)).parts if path else ()
+    def _key(self, subset: str | None, path: str, at: int | None) -> ItemKey:
+        below = Path(os.path.relpath(os.path.abspath(path), self._common)).parts
         named, inner = _subset_and_inner((*self._prefix, *below[:-1]), subset or "UNASSIGNED")
-        if own is not None:
-            return ItemKey(named, own)
         stem = os.path.splitext(below[-1])[0] if at is None else f"{below[-1]}#{at:06}"
         return ItemKey(named, "/".join((*inner, stem)))
 
@@ -117,7 +112,7 @@ def items_of(dataset: Any, root: str, path_of: Callable[[ItemKey], str | None]) 
     keys = []
     for key, path in zip(samples.keys, samples.paths, strict=True):
         second = ItemKey(key.subset, key.id + os.path.splitext(path)[1])
-        is_second = os.path.basename(path_of(second) or "") == os.path.basename(path) != ""
+        is_second = os.path.basename(path_of(second) or "") == os.path.basename(path)
         keys.append(second if is_second else key)
     return keys
 

@@ -1,7 +1,7 @@
 """Datasets of `datumaro.experimental` → items as the legacy importers give them; vectors → fields.
 
-Datumaro's own converter to the legacy format loses subsets, ids, label names, keypoints, captions
-and images in memory, and takes every box for corners. Nothing here imports polars before it has
+Datumaro's own converter to the legacy format loses subsets, ids, label names, keypoints, captions,
+and takes every box for corners. Nothing here imports polars before it has
 such a dataset.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from datumaro.components import media as dm_media
 from datumaro.components.dataset_base import DatasetItem
 
 from ..errors import DatasetReadError, ItemNotFoundError, UsageError
-from ..experimental import Samples, field_names, frame, is_experimental
+from ..experimental import PATH_FIELDS, Samples, field_names, frame, is_experimental
 from ..tally import Tally, counted
 from .same_stem import with_distinct_ids
 
@@ -31,13 +30,14 @@ __all__ = ["ExperimentalItems", "add_embeddings"]
 
 Row = Mapping[str, Any]
 
-_MASKS = ("InstanceMaskField", "InstanceMaskCallableField")
 _FACTS = ("NumericField", "BoolField", "StringField")
-_PIXELS = ("ImageBytesField", "ImageCallableField", "ImageField")
-_ELSEWHERE: tuple[str, ...] = (*_FACTS, *_PIXELS, "CaptionField", "ImageInfoField", "ImagePathField")
-_ELSEWHERE += ("MediaInfoField", "MediaPathField", "SubsetField", "TensorField")
-_ELSEWHERE += ("VideoFramePathField", "VideoInfoField")
-_NAMES = {"areas": "area", "iscrowd": "is_crowd", "image_id": "id"}  # as the legacy importers have them
+_ELSEWHERE = {*_FACTS, "CaptionField", "ImageInfoField", "MediaInfoField", "SubsetField"}
+_ELSEWHERE |= {*PATH_FIELDS, "TensorField", "VideoInfoField"}
+_NAMES = {
+    "areas": "area",
+    "iscrowd": "is_crowd",
+    "image_id": "id",
+}  # as the legacy importers have them
 _BOX_TOLERANCE_PX = 0.1  # crops are whole pixels
 _XYWH: dict[str, Callable[..., tuple[float, ...]]] = {
     "x1y1x2y2": lambda x1, y1, x2, y2: (x1, y1, x2 - x1, y2 - y1),
@@ -94,14 +94,13 @@ class ExperimentalItems:
         self.losses = Tally()
         self._shapes: dict[str, list[str]] = defaultdict(list)  # by semantic
         self._facts: list[str] = []
-        self._pixels = field_names(dataset, *_PIXELS)[:1]
         self._parents: dict[str, str] = {}  # of every label
         self._labels: dict[str, list[int]] = {}
         for name, field in self._fields.items():
             kind = type(field).__name__
             if _is_shape(field):
                 self._shapes[field.semantic].append(name)
-            elif kind in _FACTS and field.semantic not in ("id", "caption_group_ids"):
+            elif kind in _FACTS and field.semantic != "caption_group_ids":
                 self._facts.append(name)
             elif kind == "LabelField" and not (field.is_list and field.multi_label):
                 found = _label_parents(dataset.schema.get_categories_for_field(name))
@@ -122,11 +121,10 @@ class ExperimentalItems:
 
     def _items(self) -> Iterator[DatasetItem]:
         shapes = [name for names in self._shapes.values() for name in names]
-        shapes = [name for name in shapes if type(self._fields[name]).__name__ not in _MASKS]
         names = [*shapes, *self._facts, *self._labels, *self._captions, *self._info]
         rows = frame(self._dataset, names).iter_rows(named=True) if names else ({},) * len(self)
         for place, (row, key) in enumerate(zip(rows, self._samples.keys, strict=True)):
-            annotations, attributes = self._annotations(row, place)
+            annotations, attributes = self._annotations(row)
             annotations.extend(self._whole_image(row))
             medium = self._medium(row, place)
             try:
@@ -138,34 +136,15 @@ class ExperimentalItems:
     def __len__(self) -> int:
         return len(self._samples.keys)
 
-    def _medium(self, row: Row, place: int) -> dm_media.MediaElement | None:
+    def _medium(self, row: Row, place: int) -> dm_media.MediaElement:
         path, at = self._samples.paths[place], self._samples.frames[place]
-        if path and at is not None:
+        if at is not None:
             return dm_media.VideoFrame(dm_media.Video(path), at)
-        if path:
-            info = row[self._info[0]] if self._info else None
-            size = (info["height"], info["width"]) if info else (0, 0)
-            return dm_media.Image.from_file(path=path, size=size if min(size) > 0 else None)
-        if not self._pixels:
-            return None
-        if type(self._fields[self._pixels[0]]).__name__ == "ImageBytesField":
-            return dm_media.Image.from_bytes(data=partial(self._value, self._pixels[0], place))
-        return dm_media.Image.from_numpy(data=partial(self._bgr, place))
+        info = row[self._info[0]] if self._info else None
+        size = (info["height"], info["width"]) if info else (0, 0)
+        return dm_media.Image.from_file(path=path, size=size if min(size) > 0 else None)
 
-    def _value(self, name: str, place: int) -> Any:
-        found = getattr(self._dataset[place], name)
-        return found() if callable(found) else found
-
-    def _bgr(self, place: int) -> npt.NDArray[np.generic]:
-        field = self._fields[self._pixels[0]]
-        pixels: npt.NDArray[np.generic] = np.asarray(self._value(self._pixels[0], place))
-        if pixels.ndim == 3 and getattr(field, "channels_first", False):
-            pixels = pixels.transpose(1, 2, 0)
-        if pixels.ndim == 3 and pixels.shape[2] > 2 and field.format.upper().startswith("RGB"):
-            pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
-        return pixels
-
-    def _annotations(self, row: Row, place: int) -> tuple[list[dm.Annotation], dict[str, Any]]:
+    def _annotations(self, row: Row) -> tuple[list[dm.Annotation], dict[str, Any]]:
         """Return the shapes of a sample, the fields of one object in one group, and other facts.
 
         A field belongs to the objects where it has as many values as they have labels. COCO's
@@ -176,7 +155,7 @@ class ExperimentalItems:
         group = 1
         for semantic, names in self._shapes.items():
             labels = self._labels_of(row, semantic)
-            made = {name: self._made(name, row, place, len(labels)) for name in names}
+            made = {name: self._made(name, row[name] or [], len(labels)) for name in names}
             n_objects = len(labels) or max(map(len, made.values()))
             lists = {k: v for k, v in facts.items() if isinstance(v, list) and len(v) == n_objects}
             facts = {k: v for k, v in facts.items() if k not in lists}
@@ -215,22 +194,14 @@ class ExperimentalItems:
             texts = row[name] if isinstance(row[name], list) else [row[name]]
             yield from (dm.Caption(text) for text in texts if text is not None)
 
-    def _made(
-        self, name: str, row: Row, place: int, n_labels: int
-    ) -> Sequence[dm.Annotation | None]:
+    def _made(self, name: str, values: Sequence[Any], n_labels: int) -> list[dm.Annotation | None]:
         """Annotations of one field, without label; None where an object has none in it."""
         field, kind = self._fields[name], type(self._fields[name]).__name__
-        if kind in _MASKS:
-            return [dm.Mask(partial(self._mask, name, place, n)) for n in range(n_labels)]
-        values = row[name] or []
         if kind == "KeypointsField":
             names = self._dataset.schema.get_categories_for_field(name)
             size = len(names or ()) or max(1, len(values) // max(1, n_labels))
             values = [values[start : start + size] for start in range(0, len(values), size)]
         return [_SHAPES[kind][1](getattr(field, "format", ""), value) for value in values]
-
-    def _mask(self, name: str, place: int, number: int) -> npt.NDArray[np.bool_]:
-        return np.asarray(self._value(name, place)[number], dtype=np.bool_)
 
 
 def add_embeddings(
@@ -344,10 +315,8 @@ def _field(dataset: Any, name: str) -> Any:
 
 def _is_shape(field: Any) -> bool:
     """Tell whether a field has shapes of a format that is read: not fractions of the image."""
-    kind = type(field).__name__
-    formats = _SHAPES[kind][0] if kind in _SHAPES else ()
-    fits = getattr(field, "format", "") in formats and not field.normalize
-    return kind in _MASKS or fits
+    formats = _SHAPES.get(type(field).__name__, ((), None))[0]
+    return getattr(field, "format", "") in formats and not field.normalize
 
 
 def _label_parents(categories: Any) -> dict[str, str]:
