@@ -8,13 +8,12 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
-from itertools import takewhile
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from .errors import DatasetReadError
-from .records import ItemKey, Split, is_split_name, split_of
+from .records import ItemKey, is_split_name, split_of
 
 __all__ = ["PATH_FIELDS", "Samples", "field_names", "frame", "is_experimental", "items_of"]
 
@@ -112,7 +111,9 @@ def items_of(dataset: Any, root: str, path_of: Callable[[ItemKey], str | None]) 
     keys = []
     for key, path in zip(samples.keys, samples.paths, strict=True):
         second = ItemKey(key.subset, key.id + os.path.splitext(path)[1])
-        is_second = os.path.basename(path_of(second) or "") == os.path.basename(path)
+        is_second = os.path.basename(path_of(second) or "") == os.path.basename(
+            path
+        ) and os.path.join(root, path_of(key) or "") != os.path.realpath(path)
         keys.append(second if is_second else key)
     return keys
 
@@ -127,8 +128,7 @@ def _folders(paths: list[str], root: str) -> tuple[str, tuple[str, ...]]:
         for base in (os.path.abspath(root), os.path.realpath(root)):
             if folder.is_relative_to(base):
                 return common, folder.relative_to(base).parts
-    run = takewhile(lambda part: _is_marker(part, None), reversed(Path(common).parts))
-    return common, tuple(run)[::-1]
+    return common, tuple(_run(Path(common).parts[::-1], is_split_name))[::-1]
 
 
 def _subset_and_inner(folders: tuple[str, ...], subset: str) -> tuple[str, tuple[str, ...]]:
@@ -137,17 +137,23 @@ def _subset_and_inner(folders: tuple[str, ...], subset: str) -> tuple[str, tuple
     ``images/train2017/a`` of TRAINING is ``train2017`` and ``a``.
     """
     name = _SUBSETS.get(subset, subset)
-    split = split_of(name)
-    marks = [_is_marker(part, split) or part == name for part in folders]
-    first = marks.index(True) if True in marks else 0
-    run = folders[first : first + len(list(takewhile(bool, marks[first:])))]
-    spelled = [part for part in run if subset in _SUBSETS and _is_split(part, split)]
-    return [name, *spelled][-1], folders[first + len(run) :]
+
+    def is_own(part: str) -> bool:
+        known = subset in _SUBSETS and is_split_name(part)
+        return part == name or (known and split_of(part) is split_of(name))
+
+    starts = (first for first in range(len(folders)) if _run(folders[first:], is_own))
+    first = next(starts, 0)
+    run = _run(folders[first:], is_own)
+    return [name, *filter(is_own, run)][-1], folders[first + len(run) :]
 
 
-def _is_marker(part: str, split: Split | None) -> bool:
-    return bool(_IMAGE_FOLDER.fullmatch(part.lower())) or _is_split(part, split)
-
-
-def _is_split(part: str, split: Split | None) -> bool:
-    return is_split_name(part) and split in (None, split_of(part))
+def _run(folders: Sequence[str], is_subset: Callable[[str], bool]) -> list[str]:
+    """First folders that are a folder of images or a subset's, one of each at most."""
+    run: dict[bool, str] = {}
+    for part in folders:
+        kind = is_subset(part)
+        if kind in run or not (kind or _IMAGE_FOLDER.fullmatch(part.lower())):
+            break
+        run[kind] = part
+    return list(run.values())

@@ -298,7 +298,7 @@ def _with_tensors(dataset: Any, added: Mapping[str, tuple[str, list[Any]]]) -> A
     for name, (semantic, values) in added.items():
         field = tensor_field(pl.Float32(), semantic=semantic)
         attributes[name] = AttributeInfo(type=np.ndarray | None, field=field)
-        flat = [None if value is None else value.ravel() for value in values]
+        flat = [None if value is None else pl.Series(value.ravel()) for value in values]
         shapes = [None if value is None else value.shape for value in values]
         table = table.with_columns(
             pl.Series(column, content, dtype=dtype)
