@@ -30,6 +30,7 @@ from .records import (
 )
 
 if TYPE_CHECKING:
+    from .adapter.experimental import add_embeddings
     from .duplicates import DuplicateReport, find_duplicates
     from .encoders import ClipEncoder, Encoder
     from .exports import convert_store
@@ -61,6 +62,7 @@ __all__ = [
     "ReportOptions",
     "Split",
     "Status",
+    "add_embeddings",
     "build_index",
     "convert_store",
     "embed_dataset",
@@ -73,6 +75,7 @@ __all__ = [
 ]
 
 _LAZY = {
+    "add_embeddings": "adapter.experimental",
     "ClipEncoder": "encoders",
     "DuplicateReport": "duplicates",
     "EmbedSummary": "pipeline",

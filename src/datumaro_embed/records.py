@@ -6,6 +6,7 @@ store keeps them. The meaning of each field on disk is in docs/store-format.md.
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -63,6 +64,24 @@ class Split(IntEnum):
     TRAIN = 1
     VAL = 2
     TEST = 3
+
+
+_SPLITS = {
+    **dict.fromkeys(("train", "training", "trn"), Split.TRAIN),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "minival"), Split.VAL),
+    **dict.fromkeys(("test", "testing"), Split.TEST),
+}
+
+
+def split_of(subset: str) -> Split:
+    """Role of a subset by the first word of its name: ``train2017`` → TRAIN, ``valid`` → VAL."""
+    word = re.match(r"[a-z]+", subset.lower())
+    return _SPLITS.get(word.group(), Split.OTHER) if word else Split.OTHER
+
+
+def is_split_name(name: str) -> bool:
+    """Tell ``train`` and ``val2017``, not ``test_drive``."""
+    return bool(re.fullmatch("[A-Za-z]+[0-9]*", name)) and split_of(name) is not Split.OTHER
 
 
 class ObjectStatus(IntEnum):

@@ -31,10 +31,17 @@ def test_every_path_of_a_script_or_benchmark_exists() -> None:
     assert gone == []
 
 
-@pytest.mark.parametrize("page", ["coming-from-explore-prune.md", "distributed.md", "exports.md"])
-def test_python_shown_in_docs_runs(page: str, tmp_path: Path) -> None:
-    if page == "distributed.md":
-        pytest.importorskip("ray", reason="the extra `ray` is not installed")
+@pytest.mark.parametrize(
+    ("page", "extra"),
+    [
+        ("coming-from-explore-prune.md", "datumaro"),
+        ("distributed.md", "ray"),
+        ("experimental.md", "polars"),
+        ("exports.md", "datumaro"),
+    ],
+)
+def test_python_shown_in_docs_runs(page: str, extra: str, tmp_path: Path) -> None:
+    pytest.importorskip(extra, reason=f"{extra} is not installed")
     (tmp_path / "sample_data").symlink_to(SAMPLE)
     markdown = (REPO / "docs" / page).read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", markdown, flags=re.MULTILINE | re.DOTALL)

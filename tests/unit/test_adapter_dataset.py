@@ -13,9 +13,9 @@ from datumaro.components.media import Image as DmImage
 
 from datumaro_embed import embed_dataset
 from datumaro_embed.adapter import SourceDataset
-from datumaro_embed.adapter.dataset import has_relative_boxes, split_of
+from datumaro_embed.adapter.dataset import has_relative_boxes
 from datumaro_embed.errors import DatasetReadError, EmptyDatasetError, UsageError
-from datumaro_embed.records import ItemKey, Split
+from datumaro_embed.records import ItemKey, Split, split_of
 
 
 def item(id_: str, subset: str = "train", path: str | None = None, **kwargs) -> DatasetItem:

@@ -1,6 +1,6 @@
 """Datumaro items, categories and annotations → records; beside plugins/, all that uses Datumaro."""
 
-from .dataset import SourceDataset, SourceItem, format_of, split_of
+from .dataset import SourceDataset, SourceItem, format_of
 from .disk import unused_images
 from .importing import ImportedDataset, import_dataset
 from .media import EncoderInput, encoder_input
@@ -15,6 +15,5 @@ __all__ = [
     "format_of",
     "import_dataset",
     "refuse_stand_ins",
-    "split_of",
     "unused_images",
 ]

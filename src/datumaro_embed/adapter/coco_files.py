@@ -17,8 +17,8 @@ from pathlib import Path
 from datumaro.components.dataset_base import DEFAULT_SUBSET_NAME
 from datumaro.plugins.data_formats.coco.format import CocoTask
 
+from ..records import is_split_name
 from ..tally import Tally
-from .dataset import is_split_name
 from .fence import is_hidden, read_error
 
 COCO_FORMATS: dict[str, frozenset[CocoTask]] = {

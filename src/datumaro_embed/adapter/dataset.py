@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
@@ -18,8 +17,10 @@ from datumaro.components.annotation import Categories as DmCategories
 from datumaro.components.dataset_base import DatasetItem, IDataset
 
 from ..errors import DatasetReadError, EmptyDatasetError, UsageError
+from ..experimental import is_experimental
 from ..geometry import BoxRule, choose_rule, to_upright, upright_size
-from ..records import Categories, ItemKey, ItemRecord, Split, Status
+from ..records import Categories, ItemKey, ItemRecord, Status, split_of
+from ..tally import Tally
 from .annotations import (
     UNDECLARED_LABEL,
     annotation_record,
@@ -29,15 +30,10 @@ from .annotations import (
     jsonable,
     read_annotations,
 )
+from .experimental import ExperimentalItems
 from .fence import Fence
 from .items import Items
 from .media import media_file
-
-_SPLITS = {
-    **dict.fromkeys(("train", "training", "trn"), Split.TRAIN),
-    **dict.fromkeys(("val", "valid", "validation", "dev", "minival"), Split.VAL),
-    **dict.fromkeys(("test", "testing"), Split.TEST),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +125,8 @@ class SourceDataset:
 
     Parameters
     ----------
-    dataset : datumaro Dataset, or anything with its items, categories and media
+    dataset : datumaro Dataset, legacy or experimental, or anything with its items, categories and
+        media
     root : path, optional
         No image may lie outside. Without it Datumaro's own record of where the dataset came from is
         used, else the longest folder that all image files share.
@@ -141,12 +138,16 @@ class SourceDataset:
 
     def __init__(
         self,
-        dataset: IDataset,
+        dataset: Any,
         *,
         root: Path | None = None,
         follow_symlinks: bool = False,
         packed: bool = False,
     ) -> None:
+        self.losses = Tally()
+        if is_experimental(dataset):
+            dataset = ExperimentalItems(dataset, str(root or ""))
+            self.losses = dataset.losses
         if isinstance(dataset, type) or not callable(getattr(dataset, "categories", None)):
             raise UsageError(
                 f"{reprlib.repr(dataset)} is not a Datumaro dataset. Pass one, such as "
@@ -202,12 +203,6 @@ def _common_folder(items: Sequence[DatasetItem]) -> str:
         return "."
 
 
-def split_of(subset: str) -> Split:
-    """Role of a subset by the first word of its name: ``train2017`` → TRAIN, ``valid`` → VAL."""
-    word = re.match(r"[a-z]+", subset.lower())
-    return _SPLITS.get(word.group(), Split.OTHER) if word else Split.OTHER
-
-
 def format_of(dataset: object) -> str | None:
     """Return the format that a dataset was imported from; None where nothing tells.
 
@@ -219,11 +214,6 @@ def format_of(dataset: object) -> str | None:
     _, _, below = type(dataset).__module__.partition("plugins.data_formats.")
     found = (format_of(source) for source in _sources(dataset))
     return below.split(".")[0] or next(filter(None, found), None)
-
-
-def is_split_name(name: str) -> bool:
-    """Tell ``train`` and ``val2017``, not ``test_drive``."""
-    return bool(re.fullmatch("[A-Za-z]+[0-9]*", name)) and split_of(name) is not Split.OTHER
 
 
 def has_relative_boxes(dataset: object) -> bool:

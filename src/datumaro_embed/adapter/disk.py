@@ -10,8 +10,9 @@ from pathlib import Path
 from datumaro.util.image import IMAGE_EXTENSIONS as DATUMAROS
 
 from ..kinds import is_image_name
+from ..records import is_split_name
 from ..tally import Tally
-from .dataset import SourceDataset, is_split_name
+from .dataset import SourceDataset
 from .fence import Fence, Folder
 from .media import media_file
 from .same_stem import can_be_id

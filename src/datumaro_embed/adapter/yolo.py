@@ -24,8 +24,9 @@ from datumaro.components.media import Image
 
 from ..errors import DatasetReadError
 from ..images import ImageProblem, read_info
+from ..records import is_split_name
 from ..tally import Tally
-from .dataset import SourceDataset, is_split_name
+from .dataset import SourceDataset
 from .disk import is_mask_folder
 from .fence import Fence, read_error
 from .media import media_file

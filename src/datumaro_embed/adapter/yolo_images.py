@@ -16,8 +16,8 @@ from typing import NamedTuple
 from datumaro.components.dataset_base import DEFAULT_SUBSET_NAME
 
 from ..kinds import is_image_name
+from ..records import is_split_name, split_of
 from ..tally import Tally
-from .dataset import is_split_name, split_of
 from .disk import is_mask_folder
 from .fence import Fence, is_within
 from .yolo_config import YoloConfig, read_lines

@@ -16,10 +16,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..adapter.dataset import split_of
 from ..errors import UsageError
 from ..maintenance.output import checked_output, run_for
-from ..records import CaptionRecord, Categories, ItemKey, ItemRecord, ObjectRecord, Status
+from ..records import (
+    CaptionRecord,
+    Categories,
+    ItemKey,
+    ItemRecord,
+    ObjectRecord,
+    Status,
+    split_of,
+)
 from ..store.arrow import METADATA_KEY
 from ..store.codec import decode_json
 from ..store.schema import SCHEMA, Column, Table, optional_tables

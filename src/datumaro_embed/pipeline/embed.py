@@ -56,7 +56,7 @@ _MAX_WAITING_ROWS = 4096
 
 
 def embed_dataset(
-    dataset: IDataset,
+    dataset: IDataset | Any,
     store: str | os.PathLike[str],
     *,
     encoder: ImageEncoder | None = None,
@@ -75,6 +75,7 @@ def embed_dataset(
     Parameters
     ----------
     dataset : datumaro Dataset
+        Legacy, or of `datumaro.experimental` (docs/experimental.md).
     store : path
         The HDF5 file to write, or a directory that keeps its segments (a path that ends with a
         separator or has no suffix ``.h5``); its folder is made where it is missing.
@@ -122,6 +123,7 @@ def embed_dataset(
         source,
         store,
         chosen,
+        losses=source.losses,
         encoder=encoder,
         backend=backend,
         progress=progress,

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ..depth import DepthRange
 from ..errors import ItemNotFoundError, UsageError
+from ..experimental import items_of
 from ..records import Categories, ItemKey, ItemRecord, Status
 from ..tally import counted
 from ..vectors import VectorKind
@@ -536,7 +537,14 @@ class EmbeddingStore:
 
     def rows_for(self, dataset: Iterable[HasKey]) -> npt.NDArray[np.int64]:
         """Row of each item of a dataset, whole or filtered, in its order; -1 where none."""
-        return rows_for(self.keys(), dataset)
+        return rows_for(self.keys(), self._items_of(dataset))
+
+    def _items_of(self, dataset: Iterable[HasKey]) -> list[HasKey]:
+        def path_of(key: ItemKey) -> str | None:
+            row = self._find(key)
+            return None if row is None else self.item(row).path
+
+        return items_of(dataset, self.media_root, path_of)
 
     def for_dataset(
         self, dataset: Iterable[HasKey], *, missing: str = "error"
@@ -546,7 +554,7 @@ class EmbeddingStore:
         Parameters
         ----------
         dataset : iterable of items
-            A Datumaro dataset, whole or filtered, in any order.
+            A Datumaro dataset, legacy or experimental, whole or filtered, in any order.
         missing : {"error", "zero"}
             What an item does that the store does not have.
 
@@ -562,7 +570,7 @@ class EmbeddingStore:
         """
         if missing not in {"error", "zero"}:
             raise UsageError(f"missing is {missing!r}; choose error or zero.", missing=missing)
-        items = list(dataset)
+        items = self._items_of(dataset)
         rows = self.rows_for(items)
         absent = np.flatnonzero(rows < 0)
         if len(absent) and missing == "error":

@@ -1,0 +1,325 @@
+"""Datasets of `datumaro.experimental` → items as the legacy importers give them; vectors → fields.
+
+Datumaro's own converter to the legacy format loses subsets, ids, label names, keypoints, captions,
+and takes every box for corners. Nothing here imports polars before it has
+such a dataset.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from datumaro.components import annotation as dm
+from datumaro.components import media as dm_media
+from datumaro.components.dataset_base import DatasetItem
+
+from ..errors import DatasetReadError, ItemNotFoundError, UsageError
+from ..experimental import PATH_FIELDS, Samples, field_names, frame, is_experimental
+from ..tally import Tally, counted
+from .same_stem import with_distinct_ids
+
+if TYPE_CHECKING:
+    from ..store import EmbeddingStore
+
+__all__ = ["ExperimentalItems", "add_embeddings"]
+
+Row = Mapping[str, Any]
+
+_FACTS = ("NumericField", "BoolField", "StringField")
+_ELSEWHERE = {*_FACTS, "CaptionField", "ImageInfoField", "MediaInfoField", "SubsetField"}
+_ELSEWHERE |= {*PATH_FIELDS, "TensorField", "VideoInfoField"}
+_NAMES = {
+    "areas": "area",
+    "iscrowd": "is_crowd",
+    "image_id": "id",
+}  # as the legacy importers have them
+_BOX_TOLERANCE_PX = 0.1  # crops are whole pixels
+_XYWH: dict[str, Callable[..., tuple[float, ...]]] = {
+    "x1y1x2y2": lambda x1, y1, x2, y2: (x1, y1, x2 - x1, y2 - y1),
+    "xyxy": lambda x1, y1, x2, y2: (x1, y1, x2 - x1, y2 - y1),
+    "xywh": lambda x, y, w, h: (x, y, w, h),
+    "cxcywh": lambda x, y, w, h: (x - w / 2, y - h / 2, w, h),
+}
+
+
+def _ellipse(form: str, value: Sequence[float]) -> dm.Ellipse:
+    x, y, w, h = _XYWH[form](*value)
+    return dm.Ellipse(x, y, x + w, y + h)
+
+
+def _polygon(_: str, points: Sequence[Sequence[float]]) -> dm.Polygon | None:
+    return dm.Polygon([c for point in points for c in point]) if len(points) > 2 else None
+
+
+def _points(_: str, points: Sequence[Sequence[float]]) -> dm.Points:
+    return dm.Points([c for x, y, _ in points for c in (x, y)], [int(seen) for *_, seen in points])
+
+
+_SHAPES: dict[str, tuple[set[str], Callable[[str, Any], dm.Annotation | None]]] = {
+    "BBoxField": (set(_XYWH), lambda form, value: dm.Bbox(*_XYWH[form](*value))),
+    "EllipseField": (set(_XYWH), _ellipse),
+    "RotatedBBoxField": ({"cxcywhr"}, lambda _, v: dm.RotatedBbox(*v[:4], math.degrees(v[4]))),
+    "PolygonField": ({"xy"}, _polygon),
+    "KeypointsField": ({""}, _points),
+}
+
+
+class ExperimentalItems:
+    """An experimental dataset with the items, categories and media of a legacy one.
+
+    Parameters
+    ----------
+    dataset : datumaro.experimental Dataset
+    root : path, optional
+        As `Samples` takes it.
+
+    Attributes
+    ----------
+    data_path : str
+        The dataset's folder.
+    losses : Tally
+        Fields that have no counterpart, and samples that have another's image.
+    """
+
+    def __init__(self, dataset: Any, root: str = "") -> None:
+        self._dataset = dataset
+        self._fields = {name: info.field for name, info in dataset.schema.attributes.items()}
+        self._samples = Samples(dataset, root)
+        self.data_path = self._samples.root
+        self.losses = Tally()
+        self._shapes: dict[str, list[str]] = defaultdict(list)  # by semantic
+        self._facts: list[str] = []
+        self._parents: dict[str, str] = {}  # of every label
+        self._labels: dict[str, list[int]] = {}
+        for name, field in self._fields.items():
+            kind = type(field).__name__
+            if _is_shape(field):
+                self._shapes[field.semantic].append(name)
+            elif kind in _FACTS and field.semantic != "caption_group_ids":
+                self._facts.append(name)
+            elif kind == "LabelField" and not (field.is_list and field.multi_label):
+                found = _label_parents(dataset.schema.get_categories_for_field(name))
+                self._parents.update(found)
+                self._labels[name] = [list(self._parents).index(label) for label in found]
+            elif kind not in _ELSEWHERE:
+                self.losses.add("fields that are not read", name)
+        self._captions = field_names(dataset, "CaptionField")
+        self._info = field_names(dataset, "ImageInfoField")[:1]
+
+    def categories(self) -> dict[dm.AnnotationType, dm.Categories]:
+        """Label names of all label fields."""
+        labels = dm.LabelCategories.from_iterable(self._parents.items())
+        return {dm.AnnotationType.label: labels}
+
+    def __iter__(self) -> Iterator[DatasetItem]:
+        return iter(with_distinct_ids(self._items(), self.losses))
+
+    def _items(self) -> Iterator[DatasetItem]:
+        shapes = [name for names in self._shapes.values() for name in names]
+        names = [*shapes, *self._facts, *self._labels, *self._captions, *self._info]
+        rows = frame(self._dataset, names).iter_rows(named=True) if names else ({},) * len(self)
+        for place, (row, key) in enumerate(zip(rows, self._samples.keys, strict=True)):
+            annotations, attributes = self._annotations(row)
+            annotations.extend(self._whole_image(row))
+            medium = self._medium(row, place)
+            try:
+                item = DatasetItem(key.id, subset=key.subset, media=medium)
+            except ValueError as error:
+                raise DatasetReadError(f"Sample {place} cannot be called {key}: {error}") from error
+            yield item.wrap(annotations=annotations, attributes=attributes)
+
+    def __len__(self) -> int:
+        return len(self._samples.keys)
+
+    def _medium(self, row: Row, place: int) -> dm_media.MediaElement:
+        path, at = self._samples.paths[place], self._samples.frames[place]
+        if at is not None:
+            return dm_media.VideoFrame(dm_media.Video(path), at)
+        info = row[self._info[0]] if self._info else None
+        size = (info["height"], info["width"]) if info else (0, 0)
+        return dm_media.Image.from_file(path=path, size=size if min(size) > 0 else None)
+
+    def _annotations(self, row: Row) -> tuple[list[dm.Annotation], dict[str, Any]]:
+        """Return the shapes of a sample, the fields of one object in one group, and other facts.
+
+        A field belongs to the objects where it has as many values as they have labels. COCO's
+        keypoints come from another file than its boxes, and need not be as many.
+        """
+        found: list[dm.Annotation] = []
+        facts = {name: row[name] for name in self._facts if row[name] is not None}
+        group = 1
+        for semantic, names in self._shapes.items():
+            labels = self._labels_of(row, semantic)
+            made = {name: self._made(name, row[name] or [], len(labels)) for name in names}
+            n_objects = len(labels) or max(map(len, made.values()))
+            lists = {k: v for k, v in facts.items() if isinstance(v, list) and len(v) == n_objects}
+            facts = {k: v for k, v in facts.items() if k not in lists}
+            for shapes in made.values():
+                for number, shape in enumerate(shapes):
+                    if shape is not None and len(shapes) == n_objects:
+                        shape.label = labels[number] if labels else None
+                        shape.group = group + number
+                        shape.attributes = {self._fact(k): v[number] for k, v in lists.items()}
+                found.extend(shape for shape in shapes if shape is not None)
+            group += n_objects
+        return found, {self._fact(name): value for name, value in facts.items()}
+
+    def _fact(self, name: str) -> str:
+        return _NAMES.get(self._fields[name].semantic, name)
+
+    def _labels_of(self, row: Row, semantic: str) -> list[int | None]:
+        """Labels of the objects of a semantic, one each."""
+        for name in self._labels:
+            if self._fields[name].is_list and self._fields[name].semantic == semantic:
+                return self._numbers(name, row[name])
+        return []
+
+    def _numbers(self, name: str, value: Any) -> list[int | None]:
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        numbers = self._labels[name]
+        return [numbers[v] if v is not None and v < len(numbers) else v for v in values]
+
+    def _whole_image(self, row: Row) -> Iterator[dm.Annotation]:
+        """Labels that belong to no shape, and captions."""
+        for name in self._labels:
+            field = self._fields[name]
+            if not (field.is_list and field.semantic in self._shapes):
+                yield from map(dm.Label, self._numbers(name, row[name]))
+        for name in self._captions:
+            texts = row[name] if isinstance(row[name], list) else [row[name]]
+            yield from (dm.Caption(text) for text in texts if text is not None)
+
+    def _made(self, name: str, values: Sequence[Any], n_labels: int) -> list[dm.Annotation | None]:
+        """Annotations of one field, without label; None where an object has none in it."""
+        field, kind = self._fields[name], type(self._fields[name]).__name__
+        if kind == "KeypointsField":
+            names = self._dataset.schema.get_categories_for_field(name)
+            size = len(names or ()) or max(1, len(values) // max(1, n_labels))
+            values = [values[start : start + size] for start in range(0, len(values), size)]
+        return [_SHAPES[kind][1](getattr(field, "format", ""), value) for value in values]
+
+
+def add_embeddings(
+    dataset: Any, store: EmbeddingStore, *, name: str = "embedding", missing: str = "error"
+) -> Any:
+    """Return an experimental dataset with the vectors of a store as tensor fields.
+
+    Parameters
+    ----------
+    dataset : datumaro.experimental Dataset
+        Whole or filtered, in any order; it stays as it is.
+    store : EmbeddingStore
+    name : str
+        The new field of shape (dim,), semantic ``embedding``; None where the store has no vector of
+        the item. A store with objects adds ``object_NAME`` of shape (n, dim): row i belongs to
+        ``bboxes[i]``, zero where the object has no vector. A dataset without boxes gets the rows of
+        the store's objects.
+    missing : {"error", "null"}
+        What a sample does that the store does not have, or one with another box than the store's.
+
+    Raises
+    ------
+    UsageError
+        Not an experimental dataset.
+    ItemNotFoundError
+        A sample, or a box of it, is not in the store.
+    """
+    if not is_experimental(dataset):
+        raise UsageError("add_embeddings takes a dataset of datumaro.experimental.")
+    if missing not in {"error", "null"}:
+        raise UsageError(f"missing is {missing!r}; choose error or null.", missing=missing)
+    rows = store.rows_for(dataset)
+    known = (rows >= 0) & store.items.has_vector[rows] if store.n_rows else rows >= 0
+    vectors = store.for_dataset(dataset, missing="zero")
+    added = {name: ("embedding", [v if k else None for v, k in zip(vectors, known, strict=True)])}
+    absent = np.flatnonzero(rows < 0).tolist()
+    if store.has_table("objects"):
+        of_boxes = _of_boxes(dataset, store, rows.tolist())
+        added[f"object_{name}"] = ("object_embedding", of_boxes)
+        absent = [place for place, found in enumerate(of_boxes) if found is None]
+    if absent and missing == "error":
+        key = Samples(dataset, store.media_root).keys[absent[0]]
+        raise ItemNotFoundError(
+            f"'{store.path}' does not contain {counted(len(absent), 'samples')} of the dataset or "
+            f"a box of theirs, such as '{key}'. Embed the dataset again, or pass missing='null'.",
+            key=key,
+            count=len(absent),
+        )
+    return _with_tensors(dataset, added)
+
+
+def _of_boxes(
+    dataset: Any, store: EmbeddingStore, rows: Sequence[int]
+) -> list[npt.NDArray[np.float32] | None]:
+    """Vectors of each sample's boxes, found by their place in the image."""
+    fields = [n for n in field_names(dataset, "BBoxField") if _is_shape(_field(dataset, n))][:1]
+    given = frame(dataset, fields)[fields[0]].to_list() if fields else [None] * len(rows)
+    objects, all_boxes = store.objects, store.objects.boxes
+    found: list[npt.NDArray[np.float32] | None] = []
+    for row, values in zip(rows, given, strict=True):
+        own = objects.of(row) if row >= 0 else range(0)
+        vectors = np.asarray(objects.embeddings(slice(own.start, own.stop)), np.float32)
+        if row >= 0 and fields:
+            to_xywh = _XYWH[_field(dataset, fields[0]).format]
+            boxes = np.array([to_xywh(*value) for value in values or ()]).reshape(-1, 4)
+            stored = np.vstack([all_boxes[own.start : own.stop], np.full((1, 4), np.inf)])
+            apart = np.abs(boxes[:, None] - stored).max(axis=2)
+            vectors = np.vstack([vectors, np.zeros((1, store.dim), np.float32)])
+            vectors = vectors[apart.argmin(axis=1)]
+            is_known = (apart.min(axis=1) <= _BOX_TOLERANCE_PX) | (boxes[:, 2:].min(axis=1) <= 0)
+            found.append(vectors if is_known.all() else None)
+        else:
+            found.append(vectors if row >= 0 else None)
+    return found
+
+
+def _with_tensors(dataset: Any, added: Mapping[str, tuple[str, list[Any]]]) -> Any:
+    """Return a dataset with more fields; one of the same name or semantic is replaced."""
+    import polars as pl
+    from datumaro.experimental import AttributeInfo, Dataset, Schema
+    from datumaro.experimental.fields import tensor_field
+
+    replaced = [
+        n
+        for semantic, _ in added.values()
+        for n in field_names(dataset, "TensorField", semantic=semantic)
+    ]
+    attributes = {
+        name: info
+        for name, info in dataset.schema.attributes.items()
+        if name not in (*added, *replaced)
+    }
+    table = frame(dataset, attributes)
+    for name, (semantic, values) in added.items():
+        field = tensor_field(pl.Float32(), semantic=semantic)
+        attributes[name] = AttributeInfo(type=np.ndarray | None, field=field)
+        flat = [None if value is None else pl.Series(value.ravel()) for value in values]
+        shapes = [None if value is None else value.shape for value in values]
+        table = table.with_columns(
+            pl.Series(column, content, dtype=dtype)
+            for (column, dtype), content in zip(
+                field.to_polars_schema(name).items(), (flat, shapes), strict=True
+            )
+        )
+    return Dataset.from_dataframe(table, dataset.dtype, schema=Schema(attributes=attributes))
+
+
+def _field(dataset: Any, name: str) -> Any:
+    return dataset.schema.attributes[name].field
+
+
+def _is_shape(field: Any) -> bool:
+    """Tell whether a field has shapes of a format that is read: not fractions of the image."""
+    formats = _SHAPES.get(type(field).__name__, ((), None))[0]
+    return getattr(field, "format", "") in formats and not field.normalize
+
+
+def _label_parents(categories: Any) -> dict[str, str]:
+    """Return the label names of flat or hierarchical categories, each with its parent or ``""``."""
+    items: Any = getattr(categories, "items", None) or getattr(categories, "labels", ())
+    return {getattr(i, "name", i): getattr(i, "parent", "") for i in items}
