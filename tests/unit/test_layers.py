@@ -36,6 +36,7 @@ ORDER = [
     "formats",
     "pixels",
     "images",
+    "video",
     "models",
     "encoders",
     "exporting",
