@@ -208,9 +208,7 @@ def _check_pixels(info: ImageInfo, max_pixels: int) -> None:
         raise ImageProblem(Status.TOO_LARGE, reason, info)
 
 
-def _read_bytes(
-    source: str | Path | bytes, max_bytes: int, n_wanted: int | None = None
-) -> bytes:
+def _read_bytes(source: str | Path | bytes, max_bytes: int, n_wanted: int | None = None) -> bytes:
     if isinstance(source, bytes | bytearray | memoryview):
         _check_bytes(len(source), max_bytes)
         return bytes(source)

@@ -66,7 +66,7 @@ class Videos:
                 self._expected.popitem(last=False)
 
     def read(self, path: str, frame: int) -> Frame:
-        """Decode a frame: upright pixels of shape (height, width, 3), BGR; raises `ImageProblem`."""
+        """Decode a frame: upright pixels, (height, width, 3), BGR; raises `ImageProblem`."""
         with self._lock:
             decoder = self._decoders.setdefault(path, _Decoder(path, self._is_expected))
             self._decoders.move_to_end(path)
@@ -134,22 +134,22 @@ class _Decoder:
 
 
 def frame_counts(path: str) -> tuple[int, int]:
-    """Count the frames of a video, without decoding any; and return what its header says of it.
+    """Count the frames of a video by decoding it, and return how many its header says there are.
 
     Raises `ImageProblem`: it cannot be opened.
 
-    The first is the number of its packets: a header may lie, or be that of a file that was cut off.
-    The second is at most 0 where the header says nothing.
+    Neither the header tells, which may be that of a file that was cut off, nor the number of
+    packets, some of which a damaged file or an MP4 that was trimmed does not show. The second is at
+    most 0 where the header says nothing.
     """
     import cv2
 
     capture = open_video(path)
     said = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    capture.set(cv2.CAP_PROP_FORMAT, -1)  # packets as they are
-    n_packets = 0
+    n_frames = 0
     while capture.grab():
-        n_packets += 1
-    return n_packets, said
+        n_frames += 1
+    return n_frames, said
 
 
 def open_video(path: str) -> Any:

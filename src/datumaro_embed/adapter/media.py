@@ -108,7 +108,7 @@ def encoder_input(medium: dm.MediaElement | None, videos: Videos | None = None) 
     if isinstance(medium, dm.ImageFromBytes | dm.RoIImageFromBytes):
         return EncoderInput(_present(medium.bytes), roi)
     if isinstance(medium, dm.VideoFrame):
-        return EncoderInput((videos or Videos()).read(medium.path, medium.index))
+        return EncoderInput((videos or Videos()).read(str(medium.path), medium.index))
     if isinstance(medium, dm.ImageFromNumpy | dm.RoIImageFromNumpy):
         return EncoderInput(_present(medium.data))  # a region is cut out by Datumaro already
     if medium is None:

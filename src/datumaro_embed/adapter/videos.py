@@ -9,7 +9,6 @@ from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DEFAULT_SUBSET_NAME, DatasetItem
 from datumaro.components.media import Video, VideoFrame
 
-from ..images import ImageProblem
 from ..kinds import is_video_name
 from ..parallel import map_ahead
 from ..tally import Tally
@@ -39,7 +38,7 @@ def read_videos(
     def count(file: str) -> tuple[int, int]:
         try:
             return (1, 1) if fence.place(file)[1] else frame_counts(file)
-        except ImageProblem:
+        except Exception:  # OpenCV may raise nearly anything; reading the frame tells why
             return 1, 1
 
     items = []
