@@ -155,8 +155,8 @@ def frame_counts(path: str) -> tuple[int, int]:
 def open_video(path: str) -> Any:
     """Open a video at its first frame; raises `ImageProblem`.
 
-    What is no video by its first bytes is refused: FFmpeg follows lists of other files and
-    addresses, which may lead anywhere.
+    Text is refused, as all that is no video by its first bytes: FFmpeg follows lists of other files
+    and addresses.
     """
     head = read_head(Path(path))
     if not head:
@@ -164,8 +164,6 @@ def open_video(path: str) -> Any:
     kind = file_kind(head)
     if kind is not None and kind is not VIDEO:
         raise ImageProblem(kind.status, kind.reason)
-    if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"#EXTM3U", b"ffconcat", b"v=0")):
-        raise ImageProblem(Status.UNREADABLE, "it is a list of other files, not a video")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # rows say what is wrong
     import cv2
     from cv2.utils import logging
