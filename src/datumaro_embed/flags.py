@@ -113,6 +113,13 @@ def add_embed_arguments(parser: ArgumentParser) -> None:
     )
     add_follow_symlinks_argument(parser)
     add(
+        "--every",
+        type=int,
+        default=1,
+        metavar="N",
+        help="of each video, embed only frames 0, N, 2N and so on (default: every frame)",
+    )
+    add(
         "--commit-rows",
         type=int,
         default=8_192,

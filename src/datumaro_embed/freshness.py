@@ -37,7 +37,7 @@ def fresh_items(store: EmbeddingStore, dataset: IDataset, *, skip_stale: bool) -
     Reads the whole store, and reads and hashes every image file in threads; decodes none.
     """
     refuse_damage(store, "Embed the dataset again to replace the damaged rows.")
-    source = SourceDataset(dataset, follow_symlinks=True)
+    source = SourceDataset(dataset, follow_symlinks=True, every=store.every)
     stale, fresh = Tally(), set()
     for record in map_ahead(read_item_info, source):
         if record.key not in store:

@@ -12,6 +12,7 @@ import errno
 import hashlib
 import os
 import stat
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -207,7 +208,7 @@ def _check_pixels(info: ImageInfo, max_pixels: int) -> None:
         raise ImageProblem(Status.TOO_LARGE, reason, info)
 
 
-def _read_bytes(source: str | Path | bytes, max_bytes: int) -> bytes:
+def _read_bytes(source: str | Path | bytes, max_bytes: int, n_wanted: int | None = None) -> bytes:
     if isinstance(source, bytes | bytearray | memoryview):
         _check_bytes(len(source), max_bytes)
         return bytes(source)
@@ -218,6 +219,8 @@ def _read_bytes(source: str | Path | bytes, max_bytes: int) -> bytes:
         with open(os.open(source, flags), "rb") as file:
             found = os.fstat(file.fileno())  # it may have been swapped meanwhile
             _check_regular(found, max_bytes)
+            if n_wanted is not None:
+                return file.read(n_wanted)
             # As much as there is: Python takes memory for all that is asked for, and with 512 MB
             # taken and given back, reading and decoding a photograph took half as long again.
             data = file.read(found.st_size + 1)
@@ -230,6 +233,11 @@ def _read_bytes(source: str | Path | bytes, max_bytes: int) -> bytes:
         raise ImageProblem(Status.MISSING, "the path is not a valid file path") from error
     _check_bytes(len(data), max_bytes)
     return data
+
+
+def read_head(path: Path, n_bytes: int = 4096) -> bytes:
+    """Read the beginning of a file of any size; raises `ImageProblem`."""
+    return _read_bytes(path, sys.maxsize, n_bytes)
 
 
 def _check_regular(found: os.stat_result, max_bytes: int) -> None:

@@ -20,6 +20,14 @@ IMAGE_SUFFIXES = frozenset(
         *(".rgba", ".rw2", ".sgi", ".sr", ".svg", ".tga", ".tif", ".tiff", ".wdp", ".webp"),
     )
 )
+# As Datumaro has them, and .m4v.
+VIDEO_SUFFIXES = frozenset(
+    (
+        *(".3g2", ".3gp", ".asf", ".avi", ".divx", ".evo", ".f4v", ".flv", ".m2p", ".m2ts"),
+        *(".m4v", ".mk3d", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mxf", ".ogg", ".ogv"),
+        *(".ogx", ".ps", ".qt", ".rmvb", ".ts", ".vob", ".webm", ".wmv"),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +51,7 @@ def _stand_in(name: str, advice: str) -> FileKind:
 
 
 _RAW = _foreign("a camera RAW file", "develop it to TIFF, PNG or JPEG")
-_VIDEO = _foreign("a video", "extract its frames as images")
+VIDEO = _foreign("a video", "extract its frames as images")
 _JPEG_XL = _foreign("a JPEG XL image")
 _HEIC = _foreign("a HEIC image", "install the extra heif: pip install 'datumaro-embed[heif]'")
 _AVIF = _foreign("an AVIF image", "install a Pillow that reads AVIF (11.3 or newer, from PyPI)")
@@ -65,9 +73,9 @@ _MAGIC: tuple[tuple[int, tuple[bytes, ...], FileKind], ...] = (
     (0, (b"%PDF-",), _foreign("a PDF document", "export its pages as images")),
     (0, (b"%!PS", b"\xc5\xd0\xd3\xc6"), _foreign("a PostScript file")),
     (0, (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW", b"FOVb"), _RAW),
-    (4, (b"moov", b"mdat", b"wide"), _VIDEO),
-    (0, (b"\x1aE\xdf\xa3", b"\0\0\x01\xba", b"FLV\x01"), _VIDEO),
-    (8, (b"AVI LIST",), _VIDEO),
+    (4, (b"moov", b"mdat", b"wide"), VIDEO),
+    (0, (b"\x1aE\xdf\xa3", b"\0\0\x01\xba", b"FLV\x01"), VIDEO),
+    (8, (b"AVI LIST",), VIDEO),
     (8, (b"WAVE",), _foreign("a sound file", "take it out of the dataset")),
     (0, (b"ID3",), _foreign("a sound file", "take it out of the dataset")),
     (0, (b"\x93NUMPY",), _foreign("a NumPy array", "save it as PNG or TIFF")),
@@ -131,6 +139,11 @@ def is_image_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
+def is_video_name(name: str) -> bool:
+    """Tell a video file by its extension."""
+    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
+
+
 def is_heic(data: bytes) -> bool:
     """Tell whether a file is of the HEIF family, and not AVIF."""
     return data[4:8] == b"ftyp" and _by_brand(data) is _HEIC
@@ -140,4 +153,4 @@ def _by_brand(data: bytes) -> FileKind:
     """Tell the kinds apart that share one container; the first brand may be a general one."""
     end = min(int.from_bytes(data[:4], "big"), _HEAD_BYTES)
     brands = {data[at : at + 4] for at in (8, *range(16, end, 4))}
-    return next((kind for known, kind in _BRANDS if brands & known), _VIDEO)
+    return next((kind for known, kind in _BRANDS if brands & known), VIDEO)

@@ -279,15 +279,16 @@ class ItemRecord(ShortRepr):
     key : ItemKey
     split : Split
     path : str
-        Of the image, relative to the dataset's root, ``/`` between parts; empty for media in
-        memory.
+        Of the image, relative to the dataset's root, ``/`` between parts; of a frame,
+        ``clip.mp4#000120``; empty for media in memory.
     width, height : int
         Upright pixels; 0 where unknown.
     status : Status
     error : str
         Why, in one line, where status is not OK; else empty.
     content_sha256 : bytes
-        32 bytes: of the image file's bytes (of pixels, shape and dtype for media in memory);
+        32 bytes: of the image file's bytes (of pixels, shape and dtype for frames and media in
+        memory);
         32 zero bytes where there was nothing to read.
     attributes : mapping
         JSON-able item attributes.

@@ -37,6 +37,7 @@ ORDER = [
     "formats",
     "pixels",
     "images",
+    "video",
     "models",
     "encoders",
     "exporting",

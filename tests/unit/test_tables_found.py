@@ -192,7 +192,7 @@ def test_hits_are_told(store: EmbeddingStore) -> None:
     titles, line = hits_lines(result("objects"))
     assert titles.split() == ["rank", "similarity", "object", "label", "box", "file"]
     assert line.split(maxsplit=3) == ["1", "1.0000", "train/a#1", "dog    1, 2, 4, 2  a.png"]
-    assert list(hits_lines(result("objects", labels="car"))) == ["no object passes the filters"]
+    assert list(hits_lines(result("objects", labels="car"))) == ["no object matches the filters"]
     assert list(hits_lines(result("captions")))[1].split() == [
         "1",
         "1.0000",

@@ -21,6 +21,7 @@ from ..experimental import is_experimental
 from ..geometry import BoxRule, choose_rule, to_upright, upright_size
 from ..records import Categories, ItemKey, ItemRecord, Status, split_of
 from ..tally import Tally
+from ..video import Videos, frame_path
 from .annotations import (
     UNDECLARED_LABEL,
     annotation_record,
@@ -47,6 +48,7 @@ class SourceItem:
     item: DatasetItem
     labels: tuple[str, ...]
     relative_boxes: bool
+    videos: Videos
 
     @property
     def n_annotations(self) -> int:
@@ -134,6 +136,8 @@ class SourceDataset:
         Allow image files that are links leading out of the root.
     packed : bool
         Keep the items packed: for a caller who lets go of the dataset.
+    every : int
+        Of videos, only the frames whose number is a multiple of this.
     """
 
     def __init__(
@@ -143,6 +147,7 @@ class SourceDataset:
         root: Path | None = None,
         follow_symlinks: bool = False,
         packed: bool = False,
+        every: int = 1,
     ) -> None:
         self.losses = Tally()
         if is_experimental(dataset):
@@ -157,6 +162,8 @@ class SourceDataset:
         categories: Mapping[AnnotationType, DmCategories] = dataset.categories()
         self.categories: Categories = categories_record(categories)
         items = sorted(dataset, key=lambda item: (item.subset, item.id))
+        if every > 1:
+            items = [item for item in items if _frame_of(item) % every == 0]
         if not items:
             raise EmptyDatasetError("The dataset has no items. Check the path and the format.")
         for first, second in pairwise((item.subset, item.id) for item in items):
@@ -186,13 +193,21 @@ class SourceDataset:
 
     def __iter__(self) -> Iterator[SourceItem]:
         fence = Fence(self.root, self._follow_symlinks)
+        labels, videos = self.categories.labels, Videos()
         for item in self._items:
             file = media_file(item.media)
             path, unsafe = fence.place(file) if file else ("", "")
+            if isinstance(item.media, dm.VideoFrame):
+                path = frame_path(path, item.media.index)
+                videos.expect(file, item.media.index)
             key = ItemKey(item.subset, item.id)
             yield SourceItem(
-                key, item.media, path, unsafe, item, self.categories.labels, self._relative_boxes
+                *(key, item.media, path, unsafe, item, labels, self._relative_boxes, videos)
             )
+
+
+def _frame_of(item: DatasetItem) -> int:
+    return item.media.index if isinstance(item.media, dm.VideoFrame) else 0
 
 
 def _common_folder(items: Sequence[DatasetItem]) -> str:

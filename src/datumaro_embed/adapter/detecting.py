@@ -18,7 +18,7 @@ from datumaro.components.dataset import Dataset
 from datumaro.components.environment import Environment
 from datumaro.components.errors import MultipleFormatsMatchError, NoMatchingFormatsError
 
-from ..kinds import is_image_name
+from ..kinds import is_image_name, is_video_name
 from ..logs import without_warnings
 from ..store import is_part_of_store
 from ..tally import counted
@@ -40,7 +40,7 @@ def detect_format(path: Path) -> str:
     held = [name for name, holds in _HOLDS.items() if holds(path)]
     # Datumaro would take one of two, and not say so.
     formats = held if held == ["yolo"] or len(held) > 1 else _formats(path) or held
-    formats = formats or detect_image_folders(path)
+    formats = formats or detect_image_folders(path) or (["videos"] if _is_videos(path) else [])
     if len(formats) > 1:
         ways = " or ".join(f"{path}:{name}" for name in formats)
         if "imagenet" in formats:
@@ -52,6 +52,14 @@ def detect_format(path: Path) -> str:
     if not formats:
         raise read_error(path, _unrecognised(path) if path.is_dir() else _no_folder(path))
     return formats[0]
+
+
+def _is_videos(path: Path) -> bool:
+    """Tell a video, and a folder that holds videos and clutter alone."""
+    if path.is_dir():
+        names = [name for *_, files in walk_own(path) for name in files]
+        return bool(names) and all(map(is_video_name, names))
+    return is_video_name(path.name)
 
 
 def found_files(path: Path) -> str:
@@ -141,6 +149,8 @@ def _unrecognised(path: Path) -> str:
     images = (file.parent for file in _own_files(path) if is_image_name(file.name))
     folder = next(images, None)
     ways = [f"{path}:coco"]
+    if any(is_video_name(file.name) for file in _own_files(path)):
+        ways = [f"{path}:videos for the frames of its videos"]
     if folder is not None:
         ways = [f"{folder}:image_dir for the images of one folder"]
         if folder != path:
@@ -167,6 +177,7 @@ def _lacking(path: Path) -> Iterator[str]:
     if other is not None:
         yield f"imagenet: not only images ({other.relative_to(path).as_posix()} is not one)"
         yield "image_dir: not only images in one folder"
+        yield "videos: not only videos"
     else:
         yield "imagenet: no CLASS/*.jpg, and no train/CLASS/*.jpg"
         yield "image_dir: no images"

@@ -36,6 +36,7 @@ from .fence import read_error
 from .image_folders import read_imagenet, read_images
 from .media import listing_lost_masks, loads_images, media_file
 from .same_stem import with_distinct_ids
+from .videos import read_videos
 from .voc import count_missing_masks, refused_items, with_own_images, without_damaged_masks
 from .yolo import YOLO_FORMATS, read_yolo
 
@@ -70,7 +71,9 @@ class _CountingPolicy(ImportErrorPolicy):  # type: ignore[misc]
 
 
 @loads_images
-def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedDataset:
+def import_dataset(
+    pathspec: str, *, follow_symlinks: bool = False, every: int = 1
+) -> ImportedDataset:
     """Import a dataset as ``datum`` would, but lenient: a bad item does not end the import.
 
     Raises `DatasetReadError`: no such path, no such format, or a dataset that Datumaro cannot read
@@ -82,7 +85,7 @@ def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedD
     ----------
     pathspec : str
         ``PATH`` (the format is detected) or ``PATH:FORMAT``.
-    follow_symlinks : bool
+    follow_symlinks, every
         As in `SourceDataset`.
     """
     path, format_name = _split(pathspec)
@@ -96,7 +99,12 @@ def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedD
             is_detected = format_name is None
             if format_name is None:
                 format_name = detect_format(path)
-            dataset, root = _read(path, format_name, losses, follow_symlinks=follow_symlinks)
+            if format_name == "videos" or (format_name == "video_frames" and path.is_dir()):
+                dataset, root = read_videos(
+                    path, losses, follow_symlinks=follow_symlinks, every=every
+                )
+            else:
+                dataset, root = _read(path, format_name, losses, follow_symlinks=follow_symlinks)
             if format_name in _IMAGENET and is_detected:
                 _warn_of_labels(path, format_name, dataset)
             files = ((media_file(item.media), item.id) for item in dataset)
@@ -108,7 +116,9 @@ def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedD
         except Exception as error:
             raise DatasetReadError(_explain(path, format_name, error), path=str(path)) from error
         try:
-            source = SourceDataset(dataset, root=root, follow_symlinks=follow_symlinks, packed=True)
+            source = SourceDataset(
+                dataset, root=root, follow_symlinks=follow_symlinks, packed=True, every=every
+            )
         except EmptyDatasetError as error:
             lost = f" Lost on import: {'; '.join(losses.lines(''))}." if losses else ""
             raise EmptyDatasetError(

@@ -14,7 +14,7 @@ from datumaro.components.dataset_base import DatasetItem
 from ..records import ItemKey
 
 _BLOCK = 256
-_PACKED_MEDIA = {type(None), dm.ImageFromFile}
+_PACKED_MEDIA = {type(None), dm.ImageFromFile, dm.VideoFrame}
 
 
 class Items:

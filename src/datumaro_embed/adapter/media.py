@@ -1,7 +1,7 @@
 """Datumaro's media: what the image reader takes of them, and how Datumaro loads them in any thread.
 
-Files and bytes are never decoded by Datumaro (its OpenCV ignores EXIF and has no guard), only masks
-and pixels that exist in memory alone: NumPy images and video frames.
+Files, bytes and videos are never decoded by Datumaro (its OpenCV ignores EXIF and has no guard),
+only masks and pixels that exist in memory alone: NumPy images.
 
 Datumaro's loaders read a context variable that is set only where Datumaro was imported (threads do
 not inherit it), keep the last two images in a cache that threads must not share, and have no limit.
@@ -28,14 +28,13 @@ from datumaro.util import image_cache
 
 from ..images import ImageProblem, read_info
 from ..records import Status
+from ..video import Videos
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 # As datumaro.util.image chooses.
 _BACKEND = dm_image.ImageBackend.cv2 if find_spec("cv2") else dm_image.ImageBackend.PIL
-# A video's frames share one OpenCV reader, which is not safe to use from several threads.
-_VIDEO_LOCK = threading.Lock()
 
 _lost_masks: ContextVar[list[str] | None] = ContextVar("_lost_masks", default=None)
 
@@ -93,11 +92,12 @@ def listing_lost_masks() -> Iterator[list[str]]:
 
 
 @loads_images
-def encoder_input(medium: dm.MediaElement | None) -> EncoderInput:
-    """Bridge one Datumaro medium to encoder input.
+def encoder_input(medium: dm.MediaElement | None, videos: Videos | None = None) -> EncoderInput:
+    """Bridge one Datumaro medium to encoder input; `videos` decode the frames of one pass.
 
     Raises `UnsupportedMediaError`: for anything but image files, bytes, NumPy images, video frames
-    and regions of these; `FileNotFoundError`: for an image without data.
+    and regions of these; `FileNotFoundError`: for an image without data; `ImageProblem`: for a
+    frame that cannot be decoded.
     """
     roi = None
     if isinstance(medium, dm.RoIImage):
@@ -108,12 +108,13 @@ def encoder_input(medium: dm.MediaElement | None) -> EncoderInput:
     if isinstance(medium, dm.ImageFromBytes | dm.RoIImageFromBytes):
         return EncoderInput(_present(medium.bytes), roi)
     if isinstance(medium, dm.VideoFrame):
-        with _VIDEO_LOCK:
-            return EncoderInput(_present(medium.data))
+        return EncoderInput((videos or Videos()).read(str(medium.path), medium.index))
     if isinstance(medium, dm.ImageFromNumpy | dm.RoIImageFromNumpy):
         return EncoderInput(_present(medium.data))  # a region is cut out by Datumaro already
     if medium is None:
         raise UnsupportedMediaError("the item has no image")
+    if isinstance(medium, dm.Video):
+        raise UnsupportedMediaError("Video has no single image to embed; use items of its frames")
     raise UnsupportedMediaError(f"{type(medium).__name__} has no single image to embed")
 
 

@@ -60,7 +60,7 @@ def _embed(
     chosen = EmbedOptions(**options)
     resolve_model(chosen.model)
     check_place(store, share)
-    imported = import_dataset(dataset, follow_symlinks=chosen.follow_symlinks)
+    imported = import_dataset(dataset, follow_symlinks=chosen.follow_symlinks, every=chosen.every)
     done = embed_source(
         imported.source, store, chosen, losses=imported.losses, shard=share, notify=tell
     )
@@ -112,7 +112,7 @@ def _verify(store: Path, dataset: str | None, follow_symlinks: bool, partial: bo
         if not problems:
             ways = "run the same `embed` command again to update what has changed"
         if dataset is not None:
-            imported = import_dataset(dataset, follow_symlinks=follow_symlinks)
+            imported = import_dataset(dataset, follow_symlinks=follow_symlinks, every=opened.every)
             problems += compare_with_dataset(opened, imported.source)
         say(problems[:_MAX_DIFFERENCES])
         if len(problems) > _MAX_DIFFERENCES:

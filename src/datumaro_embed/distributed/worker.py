@@ -48,11 +48,15 @@ class Task:
 
     def load_source(self) -> tuple[SourceDataset, Tally]:
         """Import the dataset; also what the import lost."""
-        links = self.load_options().follow_symlinks
+        options = self.load_options()
+        chosen: dict[str, Any] = {
+            "follow_symlinks": options.follow_symlinks,
+            "every": options.every,
+        }
         if not isinstance(self.dataset, str):
             root = Path(self.root) if self.root else None
-            return SourceDataset(self.dataset(), root=root, follow_symlinks=links), Tally()
-        imported = import_dataset(self.dataset, follow_symlinks=links)
+            return SourceDataset(self.dataset(), root=root, **chosen), Tally()
+        imported = import_dataset(self.dataset, **chosen)
         return imported.source, imported.losses
 
 

@@ -19,7 +19,8 @@ from ..retrieval import matching_rows, table_to_search
 from ..similarity import PairBlock, likely_pairs, paired_cosines, similar_pairs
 from ..store import EmbeddingStore, VectorTable, open_store
 from ..tally import counted
-from .grouping import Components, EqualRows, PairKeeper, equal_files
+from ..video import split_frame_path
+from .grouping import Components, EqualRows, NearestFrames, PairKeeper, equal_files
 
 IntArray = npt.NDArray[np.int64]
 
@@ -43,7 +44,8 @@ class DuplicateReport:
     pairs : tuple of DuplicatePair
         Those across splits first, then by descending similarity. Of items in one split whose
         vectors are equal, the first stands for the others in pairs with third items; where it
-        leaks, each of them is paired too.
+        leaks, each of them is paired too. Of the frames of one video, each is paired with the
+        earlier one that is most like it, in its own split and in another.
     n_pairs : int
         More than ``len(pairs)`` where there were too many to list: where nearly all items are near
         each other, the nearest of each are listed. About this many where `all_pairs` is false.
@@ -113,16 +115,26 @@ def find_duplicates(
     with nullcontext(store) if isinstance(store, EmbeddingStore) else open_store(store) as opened:
         table = table_to_search(opened, of)
         rows = np.flatnonzero(matching_rows(opened, of=of))
-        found = _Rows(table, rows, table.spread(opened.splits.astype(np.int64)), table.item_rows)
+        found = _Rows(
+            table,
+            rows,
+            table.spread(opened.splits.astype(np.int64)),
+            table.item_rows,
+            _videos(opened)[table.item_rows],
+        )
         every = len(rows) <= MAX_EXACT_ROWS if all_pairs is None else all_pairs
         components, keeper = Components(len(table)), PairKeeper()
+        frames = NearestFrames(len(table))
         for block in _blocks(found, threshold - _ROUNDING, every, progress):
             across = found.are_leaks(block)
             if across_splits:
                 block, across = block.where(across), across[across]
             apart = ~found.are_siblings(block)
             components.join(block, apart)  # siblings are equal, or equal to what is a pair
-            keeper.add(block.where(apart), across[apart])
+            within = apart & found.are_frames(block)
+            frames.add(block.where(within), across[within])
+            keeper.add(block.where(apart & ~within), across[apart & ~within])
+        keeper.add(*frames.pairs())
         pairs, n_pairs = keeper.best()
         order = _keep_order(keep_split)
         groups = (
@@ -144,12 +156,18 @@ def find_duplicates(
 
 
 class _Rows:
-    """What is compared: a table, some of its rows; the split, item and content of every row."""
+    """What is compared: a table, some of its rows; split, item, video, content of every row."""
 
     def __init__(
-        self, table: VectorTable, rows: IntArray, splits: IntArray, items: IntArray
+        self,
+        table: VectorTable,
+        rows: IntArray,
+        splits: IntArray,
+        items: IntArray,
+        videos: IntArray,
     ) -> None:
         self.table, self.rows, self.splits, self.items = table, rows, splits, items
+        self.videos = videos  # -1: none
         self.contents = table.contents()
 
     def are_leaks(self, block: PairBlock) -> npt.NDArray[np.bool_]:
@@ -165,10 +183,29 @@ class _Rows:
         siblings: npt.NDArray[np.bool_] = self.items[block.first] == self.items[block.second]
         return siblings
 
+    def are_frames(self, block: PairBlock) -> npt.NDArray[np.bool_]:
+        """Tell which pairs are of one video."""
+        one, other = self.videos[block.first], self.videos[block.second]
+        frames: npt.NDArray[np.bool_] = (one == other) & (one >= 0)
+        return frames
+
     def same_bytes(self, first: int, second: int) -> bool:
         """Tell whether the same was embedded, and is known."""
         one, other = self.contents[first], self.contents[second]
         return bool(one.any()) and bool((one == other).all())
+
+
+def _videos(store: EmbeddingStore) -> IntArray:
+    """Number the video that each item is a frame of; -1 where it is none."""
+    text = store.column("items/path")
+    found = np.full(len(store), -1)
+    if np.any(text == ord("#")):
+        ends, numbers = store.column("items/path_offsets").tolist(), dict[str, int]()
+        for row, path in enumerate(map(bytes, map(text.__getitem__, map(slice, ends, ends[1:])))):
+            video, frame = split_frame_path(path.decode("utf-8", "surrogatepass"))
+            if frame is not None:
+                found[row] = numbers.setdefault(video, len(numbers))
+    return found
 
 
 def _keep_order(keep_split: str) -> tuple[Split, ...]:

@@ -92,6 +92,32 @@ class PairKeeper:
         self._waiting = len(kept)
 
 
+class NearestFrames:
+    """Of pairs of frames of one video, each frame with the earlier one that is most like it.
+
+    One in its own split and one in another. 32 bytes for each row.
+    """
+
+    def __init__(self, n_rows: int) -> None:
+        self._first = np.full((2, n_rows), -1)
+        self._best = np.full((2, n_rows), -np.inf)
+
+    def add(self, block: PairBlock, across: BoolArray) -> None:
+        """Take some pairs."""
+        places = across.astype(np.int64), block.second
+        better = block.similarities > self._best[places]
+        block, places = block.where(better), (places[0][better], places[1][better])
+        order = np.lexsort((-block.first, block.similarities))  # where places repeat, the last wins
+        places = places[0][order], places[1][order]
+        self._first[places], self._best[places] = block.first[order], block.similarities[order]
+
+    def pairs(self) -> tuple[PairBlock, BoolArray]:
+        """Return the pairs, and which are across splits."""
+        across, second = np.nonzero(self._first >= 0)
+        places = across, second
+        return PairBlock(self._first[places], second, self._best[places]), across.astype(bool)
+
+
 def _repeated(ordered: IntArray) -> BoolArray:
     """Tell which values of a sorted array stand there more than once."""
     repeated = np.zeros(len(ordered), dtype=bool)

@@ -115,7 +115,10 @@ def embed_dataset(
     """
     chosen = EmbedOptions(**options)
     source = SourceDataset(
-        dataset, root=Path(root) if root else None, follow_symlinks=chosen.follow_symlinks
+        dataset,
+        root=Path(root) if root else None,
+        follow_symlinks=chosen.follow_symlinks,
+        every=chosen.every,
     )
     backend = backend or Hdf5Stores()
     say = talk(show=progress)
@@ -419,6 +422,7 @@ def _provenance(
         **encoder.provenance(),
         "dtype": options.dtype,
         **options.decoding(),
+        **({"every": options.every} if options.every > 1 else {}),
         "media_root": str(source.root.resolve()),
         "lost_on_import": losses.to_json(),
         "versions": installed_versions(),

@@ -50,6 +50,8 @@ class EmbedOptions:
         What an unreadable item does: gets a row with its status, or ends the run.
     follow_symlinks : bool
         Read image files that are links leading out of the dataset folder.
+    every : int
+        Of videos, only the frames whose number is a multiple of this.
     commit_rows : int
         A crash loses at most so many rows, or those of one minute.
     objects : bool, optional
@@ -77,6 +79,7 @@ class EmbedOptions:
     dtype: Literal["float16", "float32"] = "float16"
     on_error: OnError = "record"
     follow_symlinks: bool = False
+    every: int = 1
     commit_rows: int = COMMIT_ROWS
     restart: bool = False
     objects: bool | None = None
@@ -87,7 +90,7 @@ class EmbedOptions:
     verbose: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "workers", "streams", "commit_rows"):
+        for name in ("batch_size", "workers", "streams", "commit_rows", "every"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(

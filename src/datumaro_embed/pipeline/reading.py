@@ -95,7 +95,9 @@ def _checked_input(source: SourceItem) -> EncoderInput:
     if source.unsafe:
         raise ImageProblem(Status.UNSAFE_PATH, source.unsafe)
     try:
-        return encoder_input(source.medium)
+        return encoder_input(source.medium, source.videos)
+    except ImageProblem:
+        raise
     except UnsupportedMediaError as error:
         raise ImageProblem(Status.UNSUPPORTED, str(error)) from error
     except FileNotFoundError as error:

@@ -67,7 +67,9 @@ class ClipEmbed(DatumTransform):
         folders = datum_folders() if self._from_datum else None
         if folders and (warning := misdetection(self._store, folders[1])):
             log.warning(warning)
-        source = SourceDataset(self._extractor, follow_symlinks=options.follow_symlinks)
+        source = SourceDataset(
+            self._extractor, follow_symlinks=options.follow_symlinks, every=options.every
+        )
         refuse_stand_ins(source)
         if unused := unused_images(source):
             log.warning(

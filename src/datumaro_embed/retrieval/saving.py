@@ -12,12 +12,13 @@ from pathlib import Path
 from ..errors import StaleStoreError, UsageError
 from ..escaping import printable
 from ..files import check_output, new_path
-from ..images import ImageProblem, open_image
+from ..images import ImageProblem, open_image, read_image, read_info
 from ..models.manifest import sha256_file
 from ..objects import cut
 from ..records import Hit, ItemKey, RowKey
 from ..store import EmbeddingStore
 from ..tally import counted
+from ..video import Frame, Videos, split_frame_path
 from .query import QueryInput
 from .searching import SearchOptions, SearchResult, run_search
 
@@ -68,7 +69,7 @@ def search_files(
 
     @cache
     def problem(row: int) -> str:
-        found, source = media_file(store.item(row).path, media_root)
+        found, source = _source(store.item(row).path, media_root, videos)
         return found if source is None else _difference(source, store.content_sha256[row].tobytes())
 
     def is_fresh(hit: Hit) -> bool:
@@ -77,6 +78,7 @@ def search_files(
         return not found
 
     problems: dict[RowKey, str] = {}
+    videos = Videos()
     for key in options.items(queries):
         if found := problem(store.row(key)):
             raise stale_query(key, found)
@@ -117,7 +119,7 @@ def save_hits(
     """Copy the image of each hit to ``RANK_SIMILARITY_ID.EXT`` in a new or empty folder.
 
     Of an object, its crop is saved as it was embedded, as ``RANK_SIMILARITY_ID_N.png``. No file
-    outside `media_root` is read, whatever a path in the store says.
+    outside `media_root` is read, whatever a path in the store says. Frames of videos are PNG.
 
     Raises `StaleStoreError`: a hit cannot be copied, and `skip_stale` is false; nothing is kept;
     `StoreExistsError`, `OutputFolderError`, `StoreWriteError`.
@@ -129,16 +131,21 @@ def save_hits(
         the root, or has changed since it was embedded.
     """
     check_folder(directory)
-    problems = []
+    problems, videos = [], Videos()
+    for hit in hits:
+        name, frame = split_frame_path(hit.path)
+        if frame is not None and (video := media_file(name, media_root)[1]):
+            videos.expect(str(video), frame)
     with new_path(directory, directory=True, replace=True) as folder:
         width = max(3, len(str(len(hits))))
         for rank, hit in enumerate(hits, start=1):
-            problem, source = media_file(hit.path, media_root)
+            problem, source = _source(hit.path, media_root, videos)
             if source is not None:
                 # Letters, digits and ._- of an id stay.
                 name = str(hit.key).removeprefix(f"{hit.key.subset}/")
                 safe = re.sub(r"[^\w.-]+", "_", name)[-_MAX_NAME:].lstrip(".") or "item"
-                target = folder / f"{rank:0{width}}_{hit.similarity:.4f}_{safe}{source.suffix}"
+                target = folder / f"{rank:0{width}}_{hit.similarity:.4f}_{safe}"
+                target = Path(f"{target}{source.suffix if isinstance(source, Path) else '.png'}")
                 expected = store.content_sha256[store.row(hit.key.item)].tobytes()
                 problem = _copy(source, target, expected)
                 if hit.box is not None and not problem:
@@ -172,8 +179,25 @@ def media_file(name: str, media_root: Path) -> tuple[str, Path | None]:
     return "", path
 
 
-def _copy(source: Path, target: Path, expected_sha256: bytes) -> str:
-    """Copy a file whose bytes are those that were embedded; else say why not, and leave nothing."""
+def _source(name: str, media_root: Path, videos: Videos) -> tuple[str, Path | Frame | None]:
+    """Find the file, or decode the frame, of an item; or say why it is not read."""
+    path, frame = split_frame_path(name)
+    problem, file = media_file(path, media_root)
+    if file is None or frame is None:
+        return problem, file
+    try:
+        return "", videos.read(str(file), frame)
+    except ImageProblem as error:
+        return f"the frame cannot be decoded ({error})", None
+
+
+def _copy(source: Path | Frame, target: Path, expected_sha256: bytes) -> str:
+    """Copy an image that is the one that was embedded; else say why not, and leave nothing."""
+    if not isinstance(source, Path):
+        problem = _difference(source, expected_sha256)
+        if not problem:
+            read_image(source, channel_order="bgr")[0].save(target)
+        return problem
     try:
         reader = source.open("rb")
     except OSError as error:
@@ -203,7 +227,9 @@ def _crop(store: EmbeddingStore, hit: Hit, path: Path) -> str:
     return ""
 
 
-def _difference(path: Path, expected_sha256: bytes) -> str:
+def _difference(path: Path | Frame, expected_sha256: bytes) -> str:
+    if not isinstance(path, Path):
+        return "" if read_info(path).content_sha256 == expected_sha256 else _CHANGED
     try:
         same = sha256_file(path) == expected_sha256.hex()
     except OSError as error:

@@ -251,6 +251,12 @@ class EmbeddingStore:
         found = self.provenance.get("depth_range")
         return DepthRange.parse(found if isinstance(found, str) else self.kind.depth_range)
 
+    @property
+    def every(self) -> int:
+        """Of videos, every how many frames were embedded, as provenance has it."""
+        found = self.provenance.get("every")
+        return found if isinstance(found, int) and found > 0 else 1
+
     # Tables --------------------------------------------------------------------------------------
 
     def has_table(self, name: str) -> bool:
