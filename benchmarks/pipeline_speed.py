@@ -2,6 +2,7 @@
 """How near the whole pipeline comes to OpenVINO's benchmark_app, and where the rest goes.
 
     python benchmarks/pipeline_speed.py [--work FOLDER] [--rounds 3] [--runs f32,bf16,int8,…]
+                                        [--boxes 7]
 
 Each round embeds the same folder of 640 x 480 JPEGs, from files to a sealed store, and runs
 benchmark_app on the same model (uint8 pixels in, normalisation inside), in turns, so that what else
@@ -11,7 +12,8 @@ benchmark_app runs two graphs: the model as it was made, and what our engine mak
 computes only the token that is pooled and so is faster. The first is what a user would have
 without us. The second says what the pipeline loses, and gives the roof: what is left when nothing
 at all is lost, as decoding one image takes some milliseconds of a core that inference cannot have.
-The arithmetic is printed.
+The arithmetic is printed. With `--boxes` each image has so many boxes and `--objects` is on; a
+rate is then vectors a second, of images and crops.
 """
 
 from __future__ import annotations
@@ -32,9 +34,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import openvino as ov
+from datumaro.components.annotation import Bbox
+from datumaro.components.dataset import Dataset
+from datumaro.components.dataset_base import DatasetItem
+from datumaro.components.media import Image
 
 from contestants import BENCHMARK_APP_BATCH
-from datumaro_embed.adapter import import_dataset
+from datumaro_embed.adapter import SourceDataset
 from datumaro_embed.encoders import BATCH_SIZE, ClipEncoder, resizing_library
 from datumaro_embed.encoders.preprocess import preprocess
 from datumaro_embed.encoders.runtime import prepare_graph
@@ -88,6 +94,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=6.0, help="of one benchmark_app run")
     parser.add_argument("--runs", default=",".join(RUNS), help="of " + ", ".join(RUNS))
+    parser.add_argument("--boxes", type=int, default=0, metavar="N", help="objects of an image")
     parser.add_argument("--batch-size", type=int, default=None)
     parser.add_argument("--workers", type=int, default=None)
     parser.add_argument("--streams", type=int, default=None)
@@ -145,19 +152,36 @@ def pipeline_rate(
     folder: Path, run: Run, encoder: ClipEncoder, chosen: argparse.Namespace
 ) -> float:
     """Embed the folder into a sealed store, the model loaded already: images a second."""
-    n_images = chosen.images * IMAGES_TIMES[run.precision]
-    wanted = f"{n_images:06}"
-    whole = import_dataset(f"{folder}:image_dir").source
-    source = whole.only(lambda key: Path(key.id).name < wanted)
-    options = EmbedOptions(decode=run.decode, workers=chosen.workers)
+    n_images = chosen.images * IMAGES_TIMES[run.precision] // (1 + chosen.boxes)
+    source = SourceDataset(with_boxes(folder, n_images, chosen.boxes))
+    options = EmbedOptions(
+        decode=run.decode, workers=chosen.workers, objects=True if chosen.boxes else None
+    )
     with tempfile.TemporaryDirectory(prefix="pipeline-") as scratch:
         started = time.perf_counter()
         store = Path(scratch) / "e.h5"
         summary = embed_source(source, store, options, encoder=encoder, progress=False)
         seconds = time.perf_counter() - started
-    if summary.n_failed or summary.n_items != n_images:
-        raise SystemExit(f"Not every image was embedded: {summary.lines()}")
-    return summary.n_items / seconds
+    n_crops = 0 if summary.objects is None else summary.objects.n_computed
+    whole = (summary.n_items, n_crops) == (n_images, n_images * chosen.boxes)
+    if summary.n_failed or not whole:
+        raise SystemExit(f"Not every image and box was embedded: {summary.lines()}")
+    return float(summary.n_items * (1 + chosen.boxes) / seconds)
+
+
+def with_boxes(folder: Path, n_images: int, n_boxes: int) -> Dataset:
+    """Give each of the first images some boxes of 80 to 320 pixels, at random."""
+    rng = np.random.default_rng(0)
+    items = []
+    for path in sorted(folder.iterdir())[:n_images]:
+        sides = rng.integers(80, 321, (n_boxes, 2))
+        corners = rng.random((n_boxes, 2)) * ((640, 480) - sides)
+        boxes = [
+            Bbox(*corner, *side, label=0, id=k + 1, group=k + 1)
+            for k, (corner, side) in enumerate(zip(corners.round(), sides, strict=True))
+        ]
+        items.append(DatasetItem(path.stem, media=Image.from_file(str(path)), annotations=boxes))
+    return Dataset.from_iterable(items, categories=["thing"])
 
 
 def limit_graph(work: Path, run: Run, *, whole: bool = False) -> Path:
