@@ -113,7 +113,7 @@ class Plan:
         """Write one line for each row that is carried out."""
         titles = ("line", "action", "group", "subset", "id", "object", "label", "box")
         rows = []
-        for key, change in sorted(self.changes.items()):
+        for _, change in sorted(self.changes.items()):
             new = ("", "") if change.dropped else (change.key.subset, change.key.id)
             for row in change.rows:
                 cells = dict(zip(COLUMNS, row.cells(), strict=True)) | {"line": row.line or ""}
@@ -205,14 +205,7 @@ def plan_changes(
     StaleStoreError
         Rows do not match the dataset: the item or object is not there, or not the same.
     """
-    acting: dict[ItemKey, list[Finding]] = defaultdict(list)
-    for row in findings:
-        if act(row)[0] not in ("", "review"):
-            acting[row.key].append(row)
-    for rows in acting.values():
-        _refuse_contradictions(rows)
-        rows[:] = [row for row in rows if act(row)[0] != "keep"]
-    acting = {key: rows for key, rows in acting.items() if rows}
+    acting = _acting(findings)
     added = _new_labels(acting.values(), source.categories.labels, allowed=new_labels)
     plan = Plan(len(source), new_labels=added)
     used = set(source.keys())
@@ -222,7 +215,7 @@ def plan_changes(
     for key, sha, record in _facts(source, acting, contents):
         change = Change(key)
         for row in acting[key]:
-            reason = _stale(row, sha, record) or _carry_out(row, change, record, source, used)
+            reason = _stale(row, sha) or _carry_out(row, change, record, source, used)
             if reason:
                 plan.refused.add(reason, _where(row))
         if change.dropped:  # and its objects with it
@@ -296,6 +289,18 @@ def _done(row: Finding) -> str:
     return f"{things} dropped" if verb == "drop" else f"{things} moved to the subset '{name}'"
 
 
+def _acting(findings: Findings) -> dict[ItemKey, list[Finding]]:
+    """Give the rows that change something, by item; raises `UsageError`."""
+    found: dict[ItemKey, list[Finding]] = defaultdict(list)
+    for row in findings:
+        if act(row)[0] not in ("", "review"):
+            found[row.key].append(row)
+    for rows in found.values():
+        _refuse_contradictions(rows)
+        rows[:] = [row for row in rows if act(row)[0] != "keep"]
+    return {key: rows for key, rows in found.items() if rows}
+
+
 def _refuse_contradictions(rows: Sequence[Finding]) -> None:
     """Refuse two rows of one item, or of one object, that cannot both be carried out."""
     decided: dict[tuple[Any, ...], tuple[str, Finding]] = {}
@@ -361,7 +366,7 @@ def _facts(
         yield record.key, record.content_sha256, record
 
 
-def _stale(row: Finding, sha: bytes, record: ItemRecord | None) -> str:
+def _stale(row: Finding, sha: bytes) -> str:
     """Say why a row's item or object is not the one that the row was made of; else nothing."""
     if not row.content_sha256 and any(sha):
         return "rows without a content_sha256"

@@ -183,7 +183,7 @@ class Findings(Sequence[Finding]):
     def read(cls, path: str | os.PathLike[str]) -> Findings:
         """Read a file: Parquet, or CSV as this package or a spreadsheet writes it.
 
-        Raises `UsageError`: no such file, or one that is not a table of findings; it names the line.
+        Raises `UsageError`, which names the line: no such file, or no table of findings.
         """
         where = Path(path)
         try:

@@ -23,7 +23,8 @@ class ClipApply(FindingsTransform):
     outside DATA. `datumaro-embed apply` does the same, writes any format, and
     compares the written dataset with the plan.
 
-        datum transform -t clip_apply -o OUT DATA -- --findings findings.csv
+        datum transform -t clip_apply -o OUT DATA -- \
+            --findings findings.csv
     """
 
     NAME = "clip_apply"

@@ -9,6 +9,7 @@ from typing import Any
 
 from datumaro.components.dataset_base import IDataset
 
+from ..adapter import SourceDataset
 from ..duplicates import check_finding, find_duplicates
 from ..errors import UsageError
 from ..flags import DEFAULT_TABLE, add_duplicate_arguments, add_plan_arguments
@@ -105,8 +106,19 @@ class ClipDuplicates(StoreTransform):
             )
         check_finding(**self._options)
 
+    def _example(self, source: SourceDataset) -> str:
+        if self._action == "drop":
+            return ""
+        if self._action == "tag":
+            return "attribute duplicate_group=1"
+        subsets = sorted({key.subset for key in source.keys()})
+        return f"subset {subsets[-1] if self._action == 'move' and subsets[1:] else 'duplicated'}"
+
     def _actions(
-        self, store: EmbeddingStore, keys: Collection[ItemKey], fresh: set[ItemKey]
+        self,
+        store: EmbeddingStore,
+        keys: Collection[ItemKey],  # noqa: ARG002
+        fresh: set[ItemKey],
     ) -> Iterator[tuple[ItemKey, int, str]]:
         """Say what becomes of the members of each group; stale ones are left out of account."""
         groups = find_duplicates(store, progress=True, **self._options).groups

@@ -112,6 +112,10 @@ class FindingsTransform(DatumTransform):
     def _check(self) -> None:
         """Refuse wrong arguments, before any image is read."""
 
+    def _example(self, source: SourceDataset) -> str:  # noqa: ARG002
+        """Return an action such as all will be, by which a format is refused early."""
+        return ""
+
     def _find(self, source: SourceDataset) -> tuple[Findings, Mapping[ItemKey, bytes] | None]:
         """Return findings with their actions, and the contents of items where they are known."""
         raise NotImplementedError
@@ -143,16 +147,21 @@ class FindingsTransform(DatumTransform):
             source = SourceDataset(self._extractor, follow_symlinks=True)
         except EmptyDatasetError:  # another transform has left nothing
             return Plan(0)
-        findings, contents = self._find(source)
+        if action := self._example(source):  # before all images are compared
+            key = next(source.keys())
+            first = source.only(lambda each: each == key)
+            contents = {key: bytes(32)}
+            row = Finding(subset=key.subset, id=key.id, action=action)
+            self._refuse_lost(first, plan_changes(Findings([row]), first, contents=contents))
+        findings, known = self._find(source)
         plan = plan_changes(
             findings,
             source,
             skip_stale=self._skip_stale,
             new_labels=self._new_labels,
-            contents=contents,
+            contents=known,
         )
-        if self._from_datum and (form := format_of(self._extractor)):
-            self._refuse_lost(source, plan, form)
+        self._refuse_lost(source, plan)
         if self._plan_file is not None:
             plan.write_csv(self._plan_file)
         if not self._dry_run:
@@ -163,9 +172,11 @@ class FindingsTransform(DatumTransform):
             raise SystemExit(0)  # `datum` writes what it gets, unless it gets to no end
         return Plan(len(source))
 
-    @staticmethod
-    def _refuse_lost(source: SourceDataset, plan: Plan, form: str) -> None:
+    def _refuse_lost(self, source: SourceDataset, plan: Plan) -> None:
         """Refuse what `datum` would lose of the changes, as it saves in the source's format."""
+        form = format_of(self._extractor) if self._from_datum else None
+        if form is None:
+            return
         kept = {key: change.key for key, change in plan.changes.items() if not change.dropped}
         before = source.only(kept.__contains__)
         if len(before):
