@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .escaping import csv_cell, printable
+from .escaping import csv_cell, printable, sheet_cell
 from .files import FileSystem, check_output, publish
 from .records import DuplicateGroup, ObjectKey, RowKey
 from .retrieval import SearchResult
@@ -154,19 +155,24 @@ def write_csv(
     path: Path,
     titles: Sequence[str],
     rows: Iterable[Sequence[object]],
-    escape: Callable[[str], str] = csv_cell,
+    *,
+    for_sheets: bool = False,
 ) -> None:
     """Write a table as CSV, whole or not at all; texts that a spreadsheet would run are escaped.
+
+    With `for_sheets`, `sheet_cell` escapes, and a mark tells a spreadsheet of UTF-8 where it must.
 
     Raises `StoreExistsError`, `OutputFolderError`, `StoreWriteError`.
     """
     check_output(path)
-    text = io.StringIO()
+    text, escape = io.StringIO(), sheet_cell if for_sheets else csv_cell
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(titles)
     for row in rows:
         writer.writerow([escape(cell) if isinstance(cell, str) else cell for cell in row])
     data = text.getvalue().encode("utf-8", "backslashreplace")
+    if for_sheets and not data.isascii():
+        data = codecs.BOM_UTF8 + data
     publish(path, [data], len(data), FileSystem())
 
 

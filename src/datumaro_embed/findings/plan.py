@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..adapter import SourceDataset, with_label
 from ..errors import StaleStoreError, UsageError
-from ..escaping import printable, sheet_cell
+from ..escaping import printable
 from ..listing import table_lines, write_csv
 from ..logs import log
 from ..objects import ObjectOptions, objects_of
@@ -118,7 +118,7 @@ class Plan:
             for row in change.rows:
                 cells = dict(zip(COLUMNS, row.cells(), strict=True)) | {"line": row.line or ""}
                 rows.append((*(cells[title] for title in titles), *new, row.reason))
-        write_csv(path, (*titles, "new_subset", "new_id", "reason"), rows, sheet_cell)
+        write_csv(path, (*titles, "new_subset", "new_id", "reason"), rows, for_sheets=True)
 
     def items(self, items: Iterable[DatasetItem], labels: Sequence[str]) -> Iterator[DatasetItem]:
         """Yield what becomes of Datumaro's items, of which `items` is iterated twice.
@@ -285,7 +285,7 @@ def _done(row: Finding) -> str:
     if verb == "label":
         return f"{things} relabeled"
     if verb == "attribute":
-        return f"{things} tagged"
+        return f"{things} tagged {name.partition('=')[0]!r}"
     return f"{things} dropped" if verb == "drop" else f"{things} moved to the subset '{name}'"
 
 

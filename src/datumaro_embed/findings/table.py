@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from ..escaping import from_sheet_cell, sheet_cell
+from ..escaping import from_sheet_cell
 from ..files import FileSystem, publish, read_errors
 from ..listing import write_csv
 from ..records import ItemKey, RowKey, ShortRepr
@@ -166,7 +166,7 @@ class Findings(Sequence[Finding]):
 
         Raises `StoreExistsError`, `OutputFolderError`, `StoreWriteError`.
         """
-        write_csv(Path(path), COLUMNS, (row.cells() for row in self), sheet_cell)
+        write_csv(Path(path), COLUMNS, (row.cells() for row in self), for_sheets=True)
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write the file for programs; raises as `to_csv` does."""
