@@ -7,7 +7,7 @@ import io
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +78,9 @@ class Finding(ShortRepr):
     model: str = ""
     line: int = field(default=0, compare=False)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "box", tuple(round(float(value), 2) for value in self.box))
+
     @property
     def key(self) -> ItemKey:
         """The item."""
@@ -97,8 +100,8 @@ class Finding(ShortRepr):
 
     def cells(self) -> tuple[Any, ...]:
         """Give the row as the file has it: None is an empty cell."""
-        box = " ".join(f"{round(value, 2):.12g}" for value in self.box)
-        return astuple(replace(self, box=box))[:-1]  # type: ignore[arg-type]
+        box = " ".join(f"{value:.12g}" for value in self.box)
+        return tuple(box if name == "box" else getattr(self, name) for name in COLUMNS)
 
 
 COLUMNS = tuple(entry.name for entry in fields(Finding))[:-1]
@@ -246,9 +249,7 @@ def _csv_rows(data: bytes, path: Path) -> Iterator[Finding]:
                 yield _finding(dict(known), f"{path}, line {line}", line)
     except csv.Error as error:
         line = reader.line_num + skipped
-        raise UsageError(
-            f"{path}, line {line}: not sound CSV ({error}). Mend this line."
-        ) from error
+        raise UsageError(f"{path}, line {line}: not CSV ({error}). Mend this line.") from error
 
 
 def _check_columns(found: Sequence[str], path: Path) -> None:
@@ -269,9 +270,7 @@ def _finding(cells: dict[str, Any], where: str, line: int) -> Finding:
             if name != "value" and number is not None:
                 number = int(number) if number == int(number) else None
             if name == "object" and number is None and value not in (None, ""):
-                raise UsageError(
-                    f"{where}: object {value!r} is not a whole number. Mend this cell."
-                )
+                raise UsageError(f"{where}: object {value!r} is no whole number. Mend this cell.")
             values[name] = number
         elif name == "box":
             values[name] = tuple(_number(part) for part in (value or "").split())
