@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from datumaro.components.annotation import Label, Mask
 from datumaro.components.dataset import Dataset
@@ -17,6 +19,7 @@ from ..logs import each_warning_once
 from .coco_files import COCO_FORMATS
 from .dataset import SourceDataset
 from .media import loads_images
+from .yolo_writing import write_yolo
 
 
 def as_dataset(source: SourceDataset) -> Dataset:
@@ -26,60 +29,97 @@ def as_dataset(source: SourceDataset) -> Dataset:
     )
 
 
+Given = dict[str, dict[int, dict[str, object]]]  # by subset and id of an annotation
+
+
 @loads_images
 def write_dataset(source: SourceDataset, form: str, folder: Path) -> None:
     """Write a dataset and its images into an empty folder; files of images are copied.
 
     Raises `DatasetWriteError`: Datumaro's exporter refuses the dataset.
     """
-    dataset, masks = as_dataset(source), set[tuple[str, int]]()
-    if form in COCO_FORMATS:
-        masks = {(item.subset, each.id) for item in dataset for each in _single_masks(item)}
-        dataset = as_dataset(source.changed(map(_as_crowds, dataset))) if masks else dataset
+    if form == "yolo_ultralytics" and write_yolo(source, folder):
+        return
+    given: Given = {}
     try:
         with each_warning_once():
-            dataset.export(str(folder), form, save_media=True)
+            for part, options in _parts(source, form, given):
+                part.export(str(folder), form, save_media=True, **options)
     except Exception as error:
-        cause: BaseException = error
-        where = ""
-        while isinstance(cause, DatumaroError) and cause.__cause__ is not None:
-            if isinstance(cause, ItemExportError):
-                where = f" ({'/'.join(reversed(cause.item_id))})"
-            cause = cause.__cause__
-        said = " ".join(f"{type(cause).__name__}: {cause}".split())
-        raise DatasetWriteError(f"Datumaro's exporter of {form} ends with {said}{where}") from error
-    for subset in {subset for subset, _ in masks}:
+        raise DatasetWriteError(
+            f"Datumaro's exporter of {form} ends with {_cause(error)}"
+        ) from error
+    for left in folder.glob("annotations/__*.tmp"):  # whose removal has failed
+        left.unlink()
+    for subset in given:
         for path in (folder / "annotations").glob(f"*_{subset}.json"):
-            _mark_single_masks(path, {number for name, number in masks if name == subset})
+            _restore(path, given[subset])
 
 
-# Datumaro writes a COCO mask as polygons, which are not the same, or else as a crowd.
+def _parts(
+    source: SourceDataset, form: str, given: Given
+) -> Iterator[tuple[Dataset, dict[str, Any]]]:
+    """Yield what is written by one exporter, and its options."""
+    if form not in COCO_FORMATS:
+        yield as_dataset(source), {}
+        return
+    # One subset at a time: Datumaro gives images of one name in two subsets one number.
+    subsets: dict[str, list[DatasetItem]] = defaultdict(list)
+    for item in source.items():
+        subsets[item.subset].append(_for_coco(item, given))
+    for items in subsets.values():
+        part = as_dataset(source.changed(items))
+        yield part, {"tasks": _coco_tasks(part)} if form == "coco" else {}
 
 
-def _single_masks(item: DatasetItem) -> Iterator[Mask]:
+def _cause(error: BaseException) -> str:
+    """Say what ended an exporter, and at which item."""
+    where = ""
+    while isinstance(error, DatumaroError) and error.__cause__ is not None:
+        if isinstance(error, ItemExportError):
+            where = f" ({'/'.join(reversed(error.item_id))})"
+        error = error.__cause__
+    if isinstance(error, AttributeError) and error.__context__:  # one while it reports one
+        error = error.__context__
+    return " ".join(f"{type(error).__name__}: {error}{where}".split())
+
+
+def _coco_tasks(dataset: Dataset) -> list[str]:
+    """Name the files that a dataset needs: Datumaro writes all kinds, and fails at some."""
+    found = {each.type.name for item in dataset for each in item.annotations}
+    tasks = {"points": "person_keypoints", "caption": "captions", "label": "labels"}
+    named = [task for kind, task in tasks.items() if kind in found]
+    return ["instances", *named] if found - set(tasks) or not named else named
+
+
+def _for_coco(item: DatasetItem, given: Given) -> DatasetItem:
+    """Prepare an item for Datumaro's exporter of COCO, and note what to restore of it.
+
+    It writes masks as polygons, which are not the same, or else as crowds; and areas anew.
+    """
+    own: dict[int, dict[str, object]] = defaultdict(dict)
     for each in item.annotations:
-        if isinstance(each, Mask) and each.id and not each.attributes.get("is_crowd"):
-            yield each
+        if each.id and "area" in each.attributes:
+            own[each.id]["area"] = each.attributes["area"]
+        if each.id and isinstance(each, Mask) and not each.attributes.get("is_crowd"):
+            own[each.id]["iscrowd"] = 0
+    if not own:
+        return item
+    given.setdefault(item.subset, {}).update(own)
+    annotations = []
+    for each in item.annotations:
+        attributes = {key: value for key, value in each.attributes.items() if key != "area"}
+        crowd = {"is_crowd": True} if "iscrowd" in own.get(each.id, ()) else {}
+        annotations.append(each.wrap(attributes=attributes | crowd))
+    return item.wrap(annotations=annotations)
 
 
-def _as_crowds(item: DatasetItem) -> DatasetItem:
-    numbers = {each.id for each in _single_masks(item)}
-    return item.wrap(
-        annotations=[
-            each.wrap(attributes={**each.attributes, "is_crowd": True})
-            if each.id in numbers
-            else each
-            for each in item.annotations
-        ]
-    )
-
-
-def _mark_single_masks(path: Path, numbers: set[int]) -> None:
+def _restore(path: Path, given: dict[int, dict[str, object]]) -> None:
     content = json.loads(path.read_bytes())
     for entry in content["annotations"]:
         for each in entry.get("segments_info", [entry]):
-            if each.get("id") in numbers and "iscrowd" in each:
-                each["iscrowd"] = 0
+            known = given.get(each.get("id"), {})
+            each |= {key: value for key, value in known.items() if key in each}
     path.write_text(json.dumps(content), encoding="utf-8")
 
 

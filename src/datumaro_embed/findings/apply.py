@@ -10,6 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..adapter import SourceDataset, as_dataset, check_format, import_dataset, write_dataset
 from ..errors import (
     DatasetReadError,
@@ -18,8 +20,9 @@ from ..errors import (
     OutputFolderError,
     UsageError,
 )
-from ..files import check_output, new_path
-from ..objects import ObjectOptions, objects_of
+from ..files import check_output, new_path, workspace
+from ..logs import without_warnings
+from ..objects import ObjectOptions, hull, objects_of
 from ..parallel import map_ahead
 from ..pipeline import read_item_info
 from ..records import ItemRecord
@@ -142,7 +145,7 @@ def apply_to_path(
     target = changed(source, plan)
     if not len(target):
         raise UsageError("The findings drop every item, so there is no dataset to write.")
-    refuse_lost(target, form)
+    refuse_lost(target, form, beside=out)
     planned = [*plan.lines(source)]
     if imported.losses:
         planned.append("of the dataset, Datumaro does not read, and OUT will not have:")
@@ -167,33 +170,49 @@ def changed(source: SourceDataset, plan: Plan) -> SourceDataset:
     return source.changed(plan.items(list(source.items()), labels), plan.new_labels)
 
 
-def refuse_lost(target: SourceDataset, form: str, before: SourceDataset | None = None) -> None:
+def refuse_lost(
+    target: SourceDataset,
+    form: str,
+    *,
+    before: SourceDataset | None = None,
+    beside: Path | None = None,
+) -> None:
     """Refuse a format that cannot hold a dataset: a few items of each sort are written and read.
 
-    With `before`, the same items unchanged, only what these do not lose either counts.
+    With `before`, the same items unchanged, only what these do not lose either counts. The few are
+    written beside a path, else where the system has temporary files.
 
     Raises `DatasetWriteError`, which names formats that can.
     """
-    wrong = _lost(target, form)
+    wrong = _lost(target, form, beside)
     if before is not None and wrong:
-        wrong = [line for line in wrong if line not in set(_lost(before, form))]
+        names = {*target.categories.labels}
+        lost_anyway = {_sort_of_loss(line, names) for line in _lost(before, form, beside)}
+        wrong = [line for line in wrong if _sort_of_loss(line, names) not in lost_anyway]
     if wrong:
-        able = [name for name in _FORMATS if name != form and not _lost(target, name)]
+        able = [name for name in _FORMATS if name != form and not _lost(target, name, beside)]
         raise _not_held(form, wrong, able)
+
+
+def _sort_of_loss(line: str, labels: set[str]) -> str:
+    """Give what two items have in common that lose the same: neither key nor label."""
+    for name in labels:
+        line = line.replace(repr(name), "")
+    return line.partition(": ")[2]
 
 
 def _not_held(form: str, wrong: list[str], able: Iterable[str] = ()) -> DatasetWriteError:
     shown = "; ".join(wrong[:_SHOWN])
     more = f" … and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
     names = ", ".join(able)
-    ways = f"Formats that can: {names}." if names else "Drop or change these items first."
+    ways = f"Formats that can: {names}. Or drop these items" if names else "Drop these items"
     return DatasetWriteError(
         f"The format {form} cannot hold this dataset as planned: {shown}{more}. Nothing was "
-        f"written. {ways}"
+        f"written. {ways}."
     )
 
 
-def _lost(target: SourceDataset, form: str) -> list[str]:
+def _lost(target: SourceDataset, form: str, beside: Path | None) -> list[str]:
     """Say what a format loses of one item of each sort."""
     chosen: dict[object, DatasetItem] = {}
     for item in target.items():
@@ -201,7 +220,10 @@ def _lost(target: SourceDataset, form: str) -> list[str]:
             chosen.setdefault(_sort_of(item), item)
     few = target.changed(chosen.values())
     try:
-        with TemporaryDirectory(prefix="datumaro-embed-") as folder:
+        place = (
+            TemporaryDirectory(prefix="datumaro-embed-") if beside is None else workspace(beside)
+        )
+        with place as folder, without_warnings():
             write_dataset(few, form, Path(folder))
             return [*_differences(few, Path(folder), form)]
     except DatasetWriteError as error:
@@ -235,9 +257,7 @@ def _differences(
     both = (map_ahead(read_item_info, each.only(common.__contains__)) for each in (expected, found))
     labels = expected.categories.labels, found.categories.labels
     for one, other in zip(*both, strict=True):
-        first, second = (
-            replace(record, objects=objects_of(record, ObjectOptions())) for record in (one, other)
-        )
+        first, second = map(_plain, (one, other))
         words = "in the plan", "in the output"
         for line in differences(first, second, *labels, *words, tolerance_px=_ROUNDING_PX):
             yield f"{one.key}: {line}"
@@ -247,6 +267,28 @@ def _differences(
             counts["objects"] += len(first.objects or ())
     if counts is not None:
         counts["labels"] = len(labels[0])
+
+
+def _plain(record: ItemRecord) -> ItemRecord:
+    """Give a record with its objects, without boxes that only say what an outline says too."""
+    derived = set()
+    for entry in objects_of(record, ObjectOptions()):
+        parts = {place: record.annotations[place] for place in entry.annotations}
+        outlines = [one for one in parts.values() if one.type in ("polygon", "mask")]
+        corners = [found for one in outlines if (found := hull(one)) is not None]
+        if corners:
+            low = [min(corner[i] for corner in corners) for i in (0, 1)]
+            high = [max(corner[i] for corner in corners) for i in (2, 3)]
+            box = (*low, high[0] - low[0], high[1] - low[1])
+            derived |= {
+                place
+                for place, one in parts.items()
+                if one.type == "bbox"
+                and np.allclose(one.coords, box, rtol=0, atol=2 * _ROUNDING_PX)
+            }
+    kept = (one for place, one in enumerate(record.annotations) if place not in derived)
+    plain = replace(record, annotations=tuple(kept))
+    return replace(plain, objects=objects_of(plain, ObjectOptions()))
 
 
 def _lost_attributes(

@@ -499,6 +499,8 @@ class _Numbers:
 
     def _fit_annotations(self, item: DatasetItem, subset: str) -> list[Any]:
         """Renumber all annotations of an item together, so that its groups stay together."""
+        if "id" not in item.attributes:  # not of COCO
+            return list(item.annotations)
         used = self._annotations[subset]
         numbers = {ann.id for ann in item.annotations if ann.id}
         renumbered = {}

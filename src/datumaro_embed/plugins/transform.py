@@ -182,7 +182,7 @@ class FindingsTransform(DatumTransform):
         if len(before):
             new = set(kept.values())
             target = changed(source, plan).only(new.__contains__)
-            refuse_lost(target, form, before)
+            refuse_lost(target, form, before=before)
 
 
 class StoreTransform(FindingsTransform):
