@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import errno
+import hashlib
 import itertools
 import os
 import shutil
@@ -35,8 +36,9 @@ from crash.runs import QuickFiles, embed, rows, source
 from datumaro_embed import cli, exports, imports, maintenance, report, retrieval  # noqa: F401
 from datumaro_embed.adapter import SourceDataset
 from datumaro_embed.errors import StoreNotFoundError, StoreUnfinishedError
+from datumaro_embed.findings import Finding, Findings
 from datumaro_embed.store import open_store
-from support import picture
+from support import picture, write_pictures
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "merge": ("merge a.h5 b.h5 -o out.h5", "out.h5"),
@@ -58,6 +60,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "search --save-to": ("search pictures.h5 --item train/1 --save-to out -k 3", "out"),
     "search into a folder": ("search pictures.h5 --item train/1 --save-to empty -k 3", "empty"),
     "merge and replace": ("merge a.h5 b.h5 -o old.h5 --replace", "old.h5"),
+    "apply": ("apply findings.csv data:coco -o out", "out"),
     "duplicates --csv": ("duplicates a.h5 --threshold 0.1 --csv out.csv", "out.csv"),
 }
 
@@ -263,6 +266,10 @@ def make_stores(root: Path) -> Path:
         items.append(DatasetItem(str(number), subset="train", media=Image.from_file(str(path))))
     pictures = SourceDataset(Dataset.from_iterable(items), root=root / "pictures")
     embed(root / "pictures.h5", pictures, QuickFiles())
+    write_pictures(root / "data", 3, (48, 40))
+    sha = hashlib.sha256((root / "data/images/train/00001.png").read_bytes()).hexdigest()
+    row = Finding(subset="train", id="00001", action="drop", content_sha256=sha)
+    Findings([row]).to_csv(root / "findings.csv")
     for name in ("dir", "bad"):
         embed(root / name, source(range(12)), QuickFiles())
     segment = min((root / "bad" / "segments").iterdir())

@@ -100,6 +100,7 @@ def test_killed_after_any_call_the_same_command_succeeds_and_cleans_up(
     [
         (["index", "convert to csv", "search --save-to"], ["--how", "kill", "EIO", "--every", "3"]),
         (["import of npy", "convert to faiss"], ["--every", "11"]),
+        (["apply"], ["--every", "23"]),
         pytest.param([], ["--how", "kill", "torn"], marks=pytest.mark.slow),
         pytest.param([], ["--how", "ENOSPC", "EIO+"], marks=pytest.mark.slow),
     ],

@@ -143,7 +143,7 @@ def test_stale_items_are_left_alone_on_purpose(
             store=str(store),
             action="drop",
             skip_stale=True,
-            csv=tmp_path / "dropped.csv",
+            plan=tmp_path / "dropped.csv",
         )
         after = {(item.subset, item.id) for item in dataset}
     assert before - after == dropped
@@ -216,8 +216,9 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
     out, before = tmp_path / "out", files(data)
     done = run("datum", "transform", "-t", "clip_duplicates", "-o", out, data, "--", *own)
     assert done.returncode == 0, done.stderr
-    assert "2 of 5 items dropped (train 1, val 1) (a dry run: no dataset is written)" in done.stdout
-    assert "train/b  dropped  train/a" in done.stdout
+    assert "2 of 5 items dropped (train 1, val 1)" in done.stdout
+    assert "a dry run: no dataset is written" in done.stdout
+    assert "train              3      2" in done.stdout
     assert not out.exists()
     assert len((tmp_path / "plan.csv").read_text().splitlines()) == 3
     assert files(data) == before
@@ -238,7 +239,8 @@ def test_datum_refuses_a_tag_that_the_format_would_lose(
     own = ["--store", store, "--action", "tag"]
     done = run("datum", "transform", "-t", "clip_duplicates", "-o", out, data, "--", *own)
     assert done.returncode == 1
-    assert "The format coco does not keep attributes of items" in done.stderr
+    assert "the attribute 'duplicate_group' of the item is lost" in done.stderr
+    assert "Formats that can: datumaro. Or drop" in done.stderr
     assert not out.exists()
     Dataset.import_from(str(data), "coco").export(
         str(tmp_path / "kept"), "datumaro", save_media=True
@@ -246,7 +248,8 @@ def test_datum_refuses_a_tag_that_the_format_would_lose(
     kept = tmp_path / "kept"
     done = run("datum", "transform", "-t", "clip_duplicates", "-o", out, kept, "--", *own)
     assert done.returncode == 0, done.stderr
-    assert "3 of 5 items tagged (train 2, val 1)" in done.stderr
+    assert "3 of 5 items tagged 'duplicate_group' (train 2, val 1)" in done.stderr
+    assert "2 of 5 items tagged 'duplicate_of' (train 1, val 1)" in done.stderr
     tagged = {
         item.id for item in Dataset.import_from(str(out)) if "duplicate_of" in item.attributes
     }
@@ -308,8 +311,7 @@ def test_what_the_format_cannot_hold_is_refused_before_images_are_compared(
     words = ["transform", "-t", "clip_duplicates", "-o", "out", f"flat:{form}", *own]
     done = run("datum", *words, cwd=tmp_path)
     assert done.returncode == 1
-    lost = "attributes of items" if action == "tag" else "subsets"
-    assert f"The format {form} does not keep {lost}" in done.stderr
+    assert f"The format {form} cannot hold this dataset as planned" in done.stderr
     assert not (tmp_path / "out").exists()
 
 

@@ -140,7 +140,14 @@ def _items(
         elif not unsafe and os.path.isfile(image.path):  # else its row has a reason of its own
             losses.add("images without a label file, stored without annotations", place)
         medium = Image.from_file(path=image.path, size=size)
+        medium.label_file = image.label  # for who writes the same lines again
         yield DatasetItem(image.item_id, subset=image.subset, media=medium, annotations=annotations)
+
+
+def line_number(annotation: Annotation) -> int | None:
+    """Return the number of the line that an annotation was read from, among those not empty."""
+    is_read = isinstance(annotation, Bbox | Polygon | Points)
+    return int(annotation.id) if is_read else None
 
 
 class _BadLineError(Exception):

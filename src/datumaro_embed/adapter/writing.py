@@ -1,0 +1,138 @@
+"""Datumaro items → a dataset on disk, by Datumaro's own exporters."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from datumaro.components.annotation import Label, Mask
+from datumaro.components.dataset import Dataset
+from datumaro.components.dataset_base import DatasetItem
+from datumaro.components.environment import Environment
+from datumaro.components.errors import DatumaroError, ItemExportError
+
+from ..errors import DatasetWriteError, UsageError
+from ..logs import each_warning_once
+from .coco_files import COCO_FORMATS
+from .dataset import SourceDataset
+from .media import loads_images
+from .yolo_writing import write_yolo
+
+
+def as_dataset(source: SourceDataset) -> Dataset:
+    """Give Datumaro's own class, which holds the items."""
+    return Dataset.from_iterable(
+        list(source.items()), categories=dict(source.declared), ann_types=set()
+    )
+
+
+Given = dict[str, dict[int, dict[str, object]]]  # by subset and id of an annotation
+
+
+@loads_images
+def write_dataset(source: SourceDataset, form: str, folder: Path) -> None:
+    """Write a dataset and its images into an empty folder; files of images are copied.
+
+    Raises `DatasetWriteError`: Datumaro's exporter refuses the dataset.
+    """
+    if form == "yolo_ultralytics" and write_yolo(source, folder):
+        return
+    given: Given = {}
+    try:
+        with each_warning_once():
+            for part, options in _parts(source, form, given):
+                part.export(str(folder), form, save_media=True, **options)
+    except Exception as error:
+        raise DatasetWriteError(
+            f"Datumaro's exporter of {form} ends with {_cause(error)}"
+        ) from error
+    for left in folder.glob("annotations/__*.tmp"):  # whose removal has failed
+        left.unlink()
+    for subset in given:
+        for path in (folder / "annotations").glob(f"*_{subset}.json"):
+            _restore(path, given[subset])
+
+
+def _parts(
+    source: SourceDataset, form: str, given: Given
+) -> Iterator[tuple[Dataset, dict[str, Any]]]:
+    """Yield what is written by one exporter, and its options."""
+    if form not in COCO_FORMATS:
+        yield as_dataset(source), {}
+        return
+    # One subset at a time: Datumaro gives images of one name in two subsets one number.
+    subsets: dict[str, list[DatasetItem]] = defaultdict(list)
+    for item in source.items():
+        subsets[item.subset].append(_for_coco(item, given))
+    for items in subsets.values():
+        part = as_dataset(source.changed(items))
+        yield part, {"tasks": _coco_tasks(part)} if form == "coco" else {}
+
+
+def _cause(error: BaseException) -> str:
+    """Say what ended an exporter, and at which item."""
+    where = ""
+    while isinstance(error, DatumaroError) and error.__cause__ is not None:
+        if isinstance(error, ItemExportError):
+            where = f" ({'/'.join(reversed(error.item_id))})"
+        error = error.__cause__
+    if isinstance(error, AttributeError) and error.__context__:  # one while it reports one
+        error = error.__context__
+    return " ".join(f"{type(error).__name__}: {error}{where}".split())
+
+
+def _coco_tasks(dataset: Dataset) -> list[str]:
+    """Name the files that a dataset needs: Datumaro writes all kinds, and fails at some."""
+    found = {each.type.name for item in dataset for each in item.annotations}
+    tasks = {"points": "person_keypoints", "caption": "captions", "label": "labels"}
+    named = [task for kind, task in tasks.items() if kind in found]
+    return ["instances", *named] if found - set(tasks) or not named else named
+
+
+def _for_coco(item: DatasetItem, given: Given) -> DatasetItem:
+    """Prepare an item for Datumaro's exporter of COCO, and note what to restore of it.
+
+    It writes masks as polygons, which are not the same, or else as crowds; and areas anew.
+    """
+    own: dict[int, dict[str, object]] = defaultdict(dict)
+    for each in item.annotations:
+        if each.id and "area" in each.attributes:
+            own[each.id]["area"] = each.attributes["area"]
+        if each.id and isinstance(each, Mask) and not each.attributes.get("is_crowd"):
+            own[each.id]["iscrowd"] = 0
+    if not own:
+        return item
+    given.setdefault(item.subset, {}).update(own)
+    annotations = []
+    for each in item.annotations:
+        attributes = {key: value for key, value in each.attributes.items() if key != "area"}
+        crowd = {"is_crowd": True} if "iscrowd" in own.get(each.id, ()) else {}
+        annotations.append(each.wrap(attributes=attributes | crowd))
+    return item.wrap(annotations=annotations)
+
+
+def _restore(path: Path, given: dict[int, dict[str, object]]) -> None:
+    content = json.loads(path.read_bytes())
+    for entry in content["annotations"]:
+        for each in entry.get("segments_info", [entry]):
+            known = given.get(each.get("id"), {})
+            each |= {key: value for key, value in known.items() if key in each}
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def check_format(form: str) -> None:
+    """Refuse a format that Datumaro cannot write; raises `UsageError`."""
+    known = sorted(Environment().exporters)
+    if form not in known:
+        raise UsageError(
+            f"Datumaro cannot write the format {form!r}. Choose another ``format``: "
+            f"{', '.join(known)}."
+        )
+
+
+def with_label(item: DatasetItem, label: int) -> DatasetItem:
+    """Give an item another annotation: a label of the whole image."""
+    return item.wrap(annotations=[*item.annotations, Label(label)])

@@ -1,0 +1,157 @@
+"""Items that failed, and boxes that cannot be right or are there twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..findings import Finding, Findings
+from ..records import ObjectStatus, RowKey, Status
+from ..store import EmbeddingStore
+
+FloatArray = npt.NDArray[np.float64]
+
+SAME_BOX, NEAR_BOX = 0.99, 0.9
+"""Least intersection over union of two boxes that are the same, or hardly differ."""
+HUGE_SHARE = 0.98
+"""Share of its image from which a box is huge."""
+_MAX_OUTSIDE = 0.05  # share of a box; less is drawn like that, or rounded
+_BROKEN = {
+    ObjectStatus.NO_BOX: ("the box has no width or no height", "drop"),
+    ObjectStatus.OUTSIDE: ("the box lies outside the image", "drop"),
+}
+
+
+def failures(store: EmbeddingStore) -> Findings:
+    """Give a finding for each item that has no vector; the reason is the store's."""
+    rows = np.flatnonzero(store.statuses != Status.OK).tolist()
+    return _ranked(
+        _finding(
+            store,
+            store.key(row),
+            row,
+            kind="failed",
+            measure="status",
+            suggestion="drop",
+            reason=f"{Status(int(store.statuses[row])).name.lower()}: {store.error(row)}",
+        )
+        for row in rows
+    )
+
+
+def odd_boxes(store: EmbeddingStore) -> Findings:
+    """Give findings of objects whose box is empty, outside, huge, or another object's as well.
+
+    The most certain have the first ranks. Raises `UsageError`: the store has no objects.
+    """
+    objects = store.table("objects")
+    boxes = np.asarray(store.objects.boxes, dtype=np.float64)
+    sizes = objects.spread(np.stack([store.widths, store.heights], axis=1)).astype(np.float64)
+    items, labels, statuses = objects.item_rows, store.objects.labels, objects.statuses
+    found: list[tuple[int, str, float, str, str]] = []
+    for status, (reason, suggestion) in _BROKEN.items():
+        found += (
+            (row, status.name.lower(), 1.0, suggestion, reason)
+            for row in np.flatnonzero(statuses == status).tolist()
+        )
+    inside, outside = _shares(boxes, sizes)
+    usable = ~np.isin(statuses, [*_BROKEN, ObjectStatus.CROWD])
+    for row in np.flatnonzero(usable & (outside > _MAX_OUTSIDE)).tolist():
+        share = float(outside[row])
+        found.append((row, "outside", share, "review", f"{share:.0%} of the box is outside"))
+    for row in np.flatnonzero(usable & (inside >= HUGE_SHARE)).tolist():
+        share = float(inside[row])
+        found.append((row, "share", share, "review", f"the box is {share:.0%} of the image"))
+    for first, second, overlap in _pairs(boxes, items, usable):
+        same_label = labels[first] == labels[second]
+        of = f"object {objects.key(first).number} of label '{', '.join(objects.labels_of(first))}'"
+        how = "is that of" if overlap >= SAME_BOX else "hardly differs from that of"
+        suggestion = "drop" if same_label and overlap >= SAME_BOX else "review"
+        found.append((second, "iou", overlap, suggestion, f"the box {how} {of}"))
+    order = ("drop", "review")
+    found.sort(key=lambda each: (order.index(each[3]), -each[2], each[0]))
+    return _ranked(
+        replace(
+            _finding(store, objects.key(row), int(items[row])),
+            label=", ".join(objects.labels_of(row)),
+            box=tuple(boxes[row].tolist()),
+            measure=measure,
+            value=round(value, 6),
+            suggestion=suggestion,
+            reason=reason,
+        )
+        for row, measure, value, suggestion, reason in found
+    )
+
+
+def _finding(
+    store: EmbeddingStore, key: RowKey, row: int, kind: str = "box", **values: Any
+) -> Finding:
+    sha = store.content_sha256[row]
+    return Finding.of(
+        kind,
+        key,
+        content_sha256=sha.tobytes().hex() if sha.any() else "",
+        store=store.uuid,
+        model=store.run_fingerprint,
+        **values,
+    )
+
+
+def _ranked(rows: Iterator[Finding] | Any) -> Findings:
+    return Findings(replace(row, rank=rank) for rank, row in enumerate(rows, start=1))
+
+
+def _shares(boxes: FloatArray, sizes: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Give the share of the image that a box takes, and the share of the box outside it."""
+    with np.errstate(all="ignore"):
+        low = np.clip(boxes[:, :2], 0, sizes)
+        high = np.clip(boxes[:, :2] + boxes[:, 2:], 0, sizes)
+        within = np.prod(high - low, axis=1)
+        image, own = np.prod(sizes, axis=1), np.prod(boxes[:, 2:], axis=1)
+        inside = np.where(image > 0, within / image, 0.0)
+        outside = np.where((image > 0) & (own > 0), 1 - within / own, 0.0)
+    return np.nan_to_num(inside), np.nan_to_num(outside)
+
+
+def _pairs(
+    boxes: FloatArray, items: npt.NDArray[np.int64], usable: npt.NDArray[np.bool_]
+) -> Iterator[tuple[int, int, float]]:
+    """Yield objects of one item whose boxes nearly coincide: each with the first one like it.
+
+    Boxes that coincide have their left sides near each other: sorted by these, each is compared
+    with the next ones until none of an item is near any more.
+    """
+    rows = np.flatnonzero(usable)
+    rows = rows[np.lexsort((rows, boxes[rows, 0], items[rows]))]
+    best: dict[int, tuple[int, float]] = {}
+    for step in range(1, len(rows)):
+        first, second = rows[:-step], rows[step:]
+        # Boxes whose left sides are apart by more than a tenth of their width overlap less.
+        near = (items[first] == items[second]) & (
+            boxes[second, 0] - boxes[first, 0] <= (1 - NEAR_BOX) * boxes[first, 2]
+        )
+        if not near.any():
+            break
+        first, second = first[near], second[near]
+        overlaps = _overlaps(boxes[first], boxes[second])
+        for at in np.flatnonzero(overlaps >= NEAR_BOX).tolist():
+            one, other = sorted((int(first[at]), int(second[at])))
+            overlap = float(overlaps[at])
+            if other not in best or best[other][1] < overlap:
+                best[other] = (one, overlap)
+    for other, (one, overlap) in sorted(best.items()):
+        yield one, other, overlap
+
+
+def _overlaps(first: FloatArray, second: FloatArray) -> FloatArray:
+    low = np.maximum(first[:, :2], second[:, :2])
+    high = np.minimum(first[:, :2] + first[:, 2:], second[:, :2] + second[:, 2:])
+    both = np.prod(np.clip(high - low, 0, None), axis=1)
+    areas = np.prod(first[:, 2:], axis=1) + np.prod(second[:, 2:], axis=1)
+    overlaps: FloatArray = both / np.maximum(areas - both, 1e-12)
+    return overlaps

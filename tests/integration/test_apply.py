@@ -1,0 +1,302 @@
+"""`datumaro-embed apply` and the transform `clip_apply`: real processes on COCO and YOLO."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pycocotools.mask as coco_mask
+import pytest
+import yaml
+from datumaro.components.dataset import Dataset
+
+from datumaro_embed.adapter import SourceDataset
+from datumaro_embed.findings import Finding, Findings
+from datumaro_embed.pipeline import read_item_info
+from support import picture, run
+
+NAMES = {"train": ("000", "sub/b", "c"), "val": ("000", "d")}
+SIZE = (120, 100)
+YOLO_LINES = (
+    "0 0.512345 0.5 0.25 0.123457",
+    "1 0.1 0.1 0.9 0.123457 0.9 0.9 0.1 0.876543",
+    "1 0.3 0.3 0.1 0.1",
+)
+
+
+def images(root: Path) -> None:
+    for subset, names in NAMES.items():
+        for number, name in enumerate(names):
+            path = root / "images" / subset / f"{name}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture(number + 10 * len(subset), SIZE).save(path)
+
+
+def coco(root: Path, *, masks: bool = True) -> Path:
+    """Boxes, outlines, masks of one and of a crowd, attributes, captions; ids with gaps."""
+    images(root)
+    (root / "annotations").mkdir()
+    pixels = np.zeros(SIZE[::-1], np.uint8, order="F")
+    pixels[10:30, 20:60] = 1
+    rle = coco_mask.encode(pixels)
+    mask = {"size": rle["size"], "counts": rle["counts"].decode()}
+    counts = [20 * 100 + 10, *([20, 80] * 40)][:-1]
+    crowd = {"size": rle["size"], "counts": [*counts, 12000 - sum(counts)]}
+    outline = [[3.5, 4.25, 23.7, 4.25, 23.7, 36.35, 3.5, 36.35]]
+    shapes: list[dict[str, Any]] = [
+        {"bbox": [3.5, 4.25, 20.2, 32.1], "segmentation": outline},
+        {"bbox": [20, 10, 40, 20], "segmentation": mask},
+        {"bbox": [20, 10, 40, 20], "segmentation": crowd, "iscrowd": 1},
+        {"bbox": [50, 50, 20.25, 30], "attributes": {"occluded": True, "n": 3}},
+    ]
+    shapes = shapes if masks else [shapes[0], shapes[3]]
+    categories = [{"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}]
+    for subset, names in NAMES.items():
+        listed, found, captions = [], [], []
+        for number, name in enumerate(names, start=1):
+            listed.append(
+                {"id": number * 10, "file_name": f"{name}.jpg", "width": 120, "height": 100}
+            )
+            captions.append({"id": 900 + number, "image_id": number * 10, "caption": f"a {name}"})
+            for shape in shapes:
+                own = {"id": len(found) + 1, "image_id": number * 10, "category_id": 3}
+                found.append({"iscrowd": 0, "area": 800, "segmentation": [], **own, **shape})
+        content = {"images": listed, "annotations": found, "categories": categories}
+        (root / "annotations" / f"instances_{subset}.json").write_text(json.dumps(content))
+        content = {"images": listed, "annotations": captions, "categories": []}
+        (root / "annotations" / f"captions_{subset}.json").write_text(json.dumps(content))
+    return root
+
+
+def yolo(root: Path) -> Path:
+    images(root)
+    for subset, names in NAMES.items():
+        for name in names[: 2 if subset == "train" else 1]:  # the last has no label file
+            path = root / "labels" / subset / f"{name}.txt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("\n".join(YOLO_LINES) + "\n")
+    content = {"train": "images/train", "val": "images/val", "names": {0: "cat", 1: "dog"}}
+    (root / "data.yaml").write_text(yaml.safe_dump(content))
+    return root
+
+
+def finding(root: Path, action: str, key: str, **values: Any) -> Finding:
+    subset, _, name = key.partition("/")
+    path = root / "images" / subset / f"{name}.jpg"
+    sha = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
+    values = {"content_sha256": sha, **values}
+    return Finding("quality", subset=subset, id=name, action=action, **values)
+
+
+def act(tmp_path: Path, *rows: Finding) -> Path:
+    path = tmp_path / "findings.csv"
+    Findings(rows).to_csv(path)
+    return path
+
+
+def usual(root: Path, **first: Any) -> list[Finding]:
+    """Drop an item, move one, and drop, relabel an object of another."""
+    return [
+        finding(root, "drop", "train/c"),
+        finding(root, "subset val", "train/000"),
+        finding(root, "label dog", "train/sub/b", **first),
+    ]
+
+
+COCO_OBJECT = {"object": 3, "label": "cat", "box": (50, 50, 20.25, 30)}
+YOLO_OBJECT = {"object": 0, "label": "cat", "box": (46.48, 43.83, 30, 12.35)}
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+def facts(root: Path, form: str) -> dict[str, Any]:
+    """What Datumaro reads, annotations in canonical order, ids left out."""
+    source = SourceDataset(Dataset.import_from(str(root), form))
+    return {
+        str(record.key): [
+            (one.type, one.label, np.round(one.coords, 2).tolist(), one.rle, one.text,
+             {name: value for name, value in one.attributes.items() if name != "area"})
+            for one in record.annotations
+        ]
+        for record in map(read_item_info, source)
+    }  # fmt: skip
+
+
+def test_coco_is_written_exactly(tmp_path: Path) -> None:
+    data, out = coco(tmp_path / "data"), tmp_path / "out"
+    path = act(tmp_path, *usual(data, **COCO_OBJECT))
+    before = files(data)
+    done = run("datumaro-embed", "apply", path, data, "-o", out)
+    assert "equal to the plan: 4 items, 16 objects, 2 labels" in done.stdout
+    assert done.returncode == 0, done.stderr
+    assert files(data) == before
+    pictures = {name: data_ for name, data_ in files(out).items() if name.startswith("images")}
+    assert pictures.pop("images/val/000_train.jpg") == before["images/train/000.jpg"]
+    assert set(pictures) == {"images/train/sub/b.jpg", "images/val/000.jpg", "images/val/d.jpg"}
+    assert all(before[name] == data_ for name, data_ in pictures.items())
+    old, new = facts(data, "coco"), facts(out, "coco")
+    expected = {key: old[key] for key in ("train/sub/b", "val/000", "val/d")}
+    expected["val/000_train"] = old["train/000"]
+    changed = [n for n, one in enumerate(new["train/sub/b"]) if one[1] == 1]
+    assert len(changed) == 1
+    at = changed[0]
+    assert new["train/sub/b"][at][2] == [50, 50, 20.25, 30]
+    moved = new.pop("train/sub/b"), expected.pop("train/sub/b")
+    strip = [sorted(map(repr, [(one[0], 0, *one[2:]) for one in found if one[0] != "caption"]))
+             for found in moved]  # fmt: skip
+    assert strip[0] == strip[1]
+    assert new == expected
+    content = json.loads((out / "annotations" / "instances_val.json").read_text())
+    assert sorted(each["iscrowd"] for each in content["annotations"]) == [0] * 9 + [1] * 3
+    assert len({each["id"] for each in content["annotations"]}) == 12
+
+
+def test_the_transform_does_the_same(tmp_path: Path) -> None:
+    data, out = coco(tmp_path / "data", masks=False), tmp_path / "out"
+    rows = usual(data, **COCO_OBJECT | {"object": 1})
+    words = ["transform", "-t", "clip_apply", "-o", out, f"{data}:coco", "--"]
+    done = run("datum", *words, "--findings", act(tmp_path, *rows))
+    assert done.returncode == 0, done.stderr
+    assert "1 of 5 items dropped (train 1)" in done.stderr
+    done = run("datumaro-embed", "apply", tmp_path / "findings.csv", data, "-o", tmp_path / "own")
+    assert done.returncode == 0, done.stderr
+    assert facts(out, "coco") == facts(tmp_path / "own", "coco")
+
+
+def test_yolo_keeps_every_line_to_the_last_digit(tmp_path: Path) -> None:
+    data, out = yolo(tmp_path / "data"), tmp_path / "out"
+    (data / "images" / "val" / "broken.jpg").write_bytes(b"no image")
+    rows = [*usual(data, **YOLO_OBJECT), finding(data, "drop", "val/000", **YOLO_OBJECT)]
+    path = act(tmp_path, *rows)
+    before = files(data)
+    done = run("datumaro-embed", "apply", path, data, "-o", out)
+    assert done.returncode == 0, done.stderr
+    assert "equal to the plan: 5 items, 8 objects, 2 labels" in done.stdout
+    expected = {name: data_ for name, data_ in before.items() if name.startswith("images")}
+    expected["images/val/000_train.jpg"] = expected.pop("images/train/000.jpg")
+    del expected["images/train/c.jpg"]
+    lines = [f"{line}\n" for line in YOLO_LINES]
+    expected["labels/val/000_train.txt"] = "".join(lines).encode()
+    expected["labels/val/000.txt"] = "".join(lines[1:]).encode()
+    expected["labels/train/sub/b.txt"] = "".join(["1" + lines[0][1:], *lines[1:]]).encode()
+    found = files(out)
+    described = yaml.safe_load(found.pop("data.yaml"))
+    assert found == expected
+    assert described == {
+        "train": "images/train", "val": "images/val", "names": {0: "cat", 1: "dog"},
+    }  # fmt: skip
+    assert files(data) == before
+
+
+def test_poses_keep_their_keypoints(tmp_path: Path) -> None:
+    data, out = yolo(tmp_path / "data"), tmp_path / "out"
+    content = yaml.safe_load((data / "data.yaml").read_text()) | {"kpt_shape": [2, 3]}
+    (data / "data.yaml").write_text(yaml.safe_dump(content))
+    line = "0 0.5 0.5 0.25 0.123457 0.4 0.45 2 0.512345 0.5 0\n"
+    for path in data.rglob("*.txt"):
+        path.write_text(line * 2)
+    done = run(
+        "datumaro-embed", "apply", act(tmp_path, finding(data, "drop", "train/c")), data,
+        "-o", out,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert {path.read_text() for path in (out / "labels").rglob("*.txt")} == {line * 2}
+    assert yaml.safe_load((out / "data.yaml").read_text())["kpt_shape"] == [2, 3]
+
+
+def test_another_format_is_read_back_too(tmp_path: Path) -> None:
+    data = yolo(tmp_path / "data")
+    path = act(tmp_path, *usual(data, **YOLO_OBJECT))
+    for form in ("coco", "voc", "datumaro"):
+        out = tmp_path / form
+        done = run("datumaro-embed", "apply", path, data, "-o", out, "-f", form)
+        assert done.returncode == (1 if form == "voc" else 0), done.stderr
+        assert out.exists() is (form != "voc")
+    # Pascal VOC has no outlines.
+    done = run("datumaro-embed", "apply", path, data, "-o", tmp_path / "voc", "-f", "voc")
+    assert "The format voc cannot hold this dataset as planned" in done.stderr
+    assert "Formats that can: coco, datumaro, yolo_ultralytics." in done.stderr
+
+
+def test_a_dry_run_prints_and_writes_the_plan_alone(tmp_path: Path) -> None:
+    data, out, plan = coco(tmp_path / "data"), tmp_path / "out", tmp_path / "plan.csv"
+    path = act(tmp_path, *usual(data, **COCO_OBJECT))
+    done = run("datumaro-embed", "apply", path, data, "-o", out, "--dry-run", "--plan", plan)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "1 of 5 items dropped (train 1); 1 of 5 items moved to the subset 'val' (train 1); "
+        "1 object relabeled (train 1)",
+        "subset  items before  after",
+        "train              3      1",
+        "val                2      3",
+        "label  annotations before  after",
+        "cat                    35     27",
+        "dog                     0      1",
+        "a dry run: no dataset is written",
+    ]
+    lines = plan.read_text().splitlines()
+    assert lines[0] == "line,action,group,subset,id,object,label,box,new_subset,new_id,reason"
+    assert "2,subset val,,train,'000,,,,val,000_train," in lines
+    assert len(lines) == 4
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("way", ["apply", "clip_apply"])
+def test_what_coco_cannot_hold_is_refused(tmp_path: Path, way: str) -> None:
+    data, out = coco(tmp_path / "data"), tmp_path / "out"
+    path = act(tmp_path, finding(data, "attribute seen=1", "val/d"))
+    words = ["datumaro-embed", "apply", path, data, "-o", out]
+    if way == "clip_apply":
+        words = ["datum", "transform", "-t", way, "-o", out, f"{data}:coco", "--"]
+        words += ["--findings", path]
+    done = run(*words)
+    assert done.returncode == 1
+    assert "val/d: the attribute 'seen' of the item is lost" in done.stderr
+    assert "Formats that can: datumaro" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("way", ["apply", "clip_apply"])
+def test_stale_rows_are_an_error_unless_skipped(tmp_path: Path, way: str) -> None:
+    data, out = coco(tmp_path / "data"), tmp_path / "out"
+    rows = [*usual(data, **COCO_OBJECT), finding(data, "drop", "train/gone")]
+    path = act(tmp_path, *rows)
+    picture(99, SIZE).save(data / "images" / "train" / "c.jpg")
+    words = ["datumaro-embed", "apply", path, data, "-o", out]
+    if way == "clip_apply":
+        words = ["datum", "transform", "-t", way, "-o", out, f"{data}:coco", "--"]
+        words += ["--findings", path]
+    done = run(*words)
+    assert done.returncode == 1
+    assert "2 of 4 findings do not match the dataset" in done.stderr
+    assert "1 row whose image has changed since the finding was made" in done.stderr
+    assert "(line 2 (train/c))" in done.stderr.replace("line 3 (train/c)", "line 2 (train/c)")
+    assert not out.exists()
+    if way == "apply":
+        done = run(*words, "--skip-stale")
+        assert done.returncode == 0, done.stderr
+        assert "2 rows of the findings do not act" in done.stdout
+        assert (out / "images" / "train" / "c.jpg").exists()
+
+
+def test_places_that_are_taken_or_inside_are_refused(tmp_path: Path) -> None:
+    data = coco(tmp_path / "data")
+    path = act(tmp_path, *usual(data, **COCO_OBJECT))
+    before = files(tmp_path)
+    for out, message in (
+        (data / "new", "is inside the dataset"),
+        (data, "exists. Choose another path"),
+        (tmp_path / "no" / "out", "does not exist"),
+    ):
+        done = run("datumaro-embed", "apply", path, data, "-o", out)
+        assert done.returncode == 1
+        assert message in done.stderr
+    done = run("datumaro-embed", "apply", path, data, "-o", tmp_path / "out", "-f", "nope")
+    assert "Datumaro cannot write the format 'nope'. Choose another --format" in done.stderr
+    assert files(tmp_path) == before
