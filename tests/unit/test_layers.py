@@ -36,6 +36,7 @@ ORDER = [
     "formats",
     "pixels",
     "images",
+    "signatures",
     "models",
     "encoders",
     "exporting",
