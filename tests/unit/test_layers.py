@@ -38,6 +38,7 @@ ORDER = [
     "pixels",
     "images",
     "video",
+    "signatures",
     "models",
     "encoders",
     "exporting",

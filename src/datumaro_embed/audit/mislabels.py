@@ -1,0 +1,282 @@
+"""Labels that are likely wrong: rows whose neighbours, and whose look, speak for another label.
+
+Each row is compared with references (references.py) of other groups, in the small whole numbers of
+similarity/codes.py, whose cosines are off by 0.001. Three things speak for a label: its share of
+the ten nearest references; the mean cosine of its three nearest ones; and, where there are vectors
+of the labels' names, the cosine to that of the label (zero-shot). A row is suspicious by how much
+more speaks for another label than for its own, and less so where it resembles nothing at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..similarity.codes import encode_rows, unit_block
+from ..similarity.cosine import VectorArray
+from ..vectors import unit_rows
+from .references import MAX_REFERENCES, IntArray, SameGroup, in_blocks, reference_places
+
+Float64Array = npt.NDArray[np.float64]
+Judged = tuple[npt.NDArray[Any], ...]
+
+NEIGHBOURS = 10
+SUSPICIOUS = 0.7  # from this score on, a label counts as wrong: as many as were planted, within 10 %
+_NEAREST = 3  # of each label
+_WEIGHT_NEAREST, _WEIGHT_ZERO_SHOT = 0.5, 0.25  # in deviations, beside a share of 0 to 1
+_SHARPNESS = 4.0  # neighbours count by exp(cosine * this / deviation)
+_TYPICAL = 10.0  # the tenth of the rows that resemble their labels least count as strangers
+_LEANS = 0.2  # share of the neighbours that has the other label of a systematic mistake
+_LEAST_SYSTEMATIC = (3, 0.05)  # rows, and share of the label's rows
+_SAME_OBJECT = 0.9  # cosine of one object in two copies of a picture
+_SAMPLE = 4096  # rows that tell what is usual
+_UNSEEN = np.int32(-(2**30))
+
+
+@dataclass(frozen=True, slots=True)
+class Systematic:
+    """A mistake that a label has often: many of its rows look like another label.
+
+    Attributes
+    ----------
+    label, suggestion : int
+    places : array of int64
+        Which rows, as numbers of `Mislabels`' arrays.
+    share : float
+        Of the rows of the label.
+    """
+
+    label: int
+    suggestion: int
+    places: IntArray
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mislabels:
+    """What was found, as arrays of one element for each row that was judged, in their order.
+
+    Attributes
+    ----------
+    scores : float64
+        How much speaks against the label; above 0 another label is likelier, and 1 is much. -inf
+        where no other group has the label, so that nothing can be said.
+    suggestions : int64
+        The likeliest other label; -1 where there is none.
+    agreement : float64
+        Share of the neighbours that have the row's label, weighted by nearness.
+    variety : float64
+        Entropy of the neighbours' labels in nats: high among rows that nothing resembles.
+    systematic : list of Systematic
+        Most rows first.
+    """
+
+    scores: Float64Array
+    suggestions: IntArray
+    agreement: Float64Array
+    variety: Float64Array
+    systematic: list[Systematic]
+
+    @property
+    def ranked(self) -> IntArray:
+        """Places of the rows for which another label is likelier, the most suspicious first."""
+        order = np.argsort(-self.scores, kind="stable")
+        return order[self.scores[order] > 0]
+
+    @property
+    def n_wrong(self) -> int:
+        """About how many labels are wrong."""
+        return int(np.count_nonzero(self.scores >= SUSPICIOUS))
+
+
+def find_mislabels(
+    vectors: VectorArray,
+    rows: IntArray,
+    labels: IntArray,
+    groups: IntArray,
+    label_vectors: npt.NDArray[np.float32] | None = None,
+    *,
+    n_references: int = MAX_REFERENCES,
+    progress: bool = False,
+) -> Mislabels:
+    """Judge the labels of some rows: objects, or items that have one label each.
+
+    O(n · min(n, n_references) · dim) time in threads, in whole numbers; memory: dim bytes for each
+    row, and some 300 MB.
+
+    Parameters
+    ----------
+    vectors : array of shape (n_rows, dim), float16 or float32
+        Rows of norm 1 within 1e-3; may be a memory map.
+    rows : array of shape (n,), int64
+        Ascending; the rows to judge, none of them zero.
+    labels, groups : arrays of shape (n,), int64
+        Label of each row, from 0; and its group, such as the item, or the proven duplicates of the
+        item: rows of a group are no neighbours.
+    label_vectors : array of shape (n_labels, dim), optional
+        Of the labels' names.
+    """
+    used, own = np.unique(labels, return_inverse=True)
+    references = reference_places(own, n_references)
+    bounds = np.searchsorted(own[references], np.arange(len(used) + 1))
+    codes = encode_rows(vectors, rows)
+    packed = codes.pack(references)
+    same = SameGroup(groups, references)
+    zero_shot = None if label_vectors is None else _ZeroShot(vectors, rows, label_vectors[used])
+
+    def products(block: slice) -> npt.NDArray[np.int32]:
+        found = codes.products(block, packed)
+        found[same.pairs(block)] = _UNSEEN
+        return found
+
+    some = codes.products(np.linspace(0, len(rows) - 1, min(len(rows), 256)).astype(int), packed)
+    unit = 1 / max(float(some.std()), 1.0)  # makes products deviations
+
+    def judge(block: slice) -> Judged:
+        mine = own[block]
+        every = np.arange(len(mine))
+        found = codes.products(block, packed)
+        found[same.pairs(block)] = _UNSEEN
+        nearest = [_mean_of_best(found[:, a:b]) for a, b in pairwise(bounds.tolist())]
+        to_labels = np.stack(nearest, axis=1) * unit
+        votes = _votes(found, own[references], len(used), _SHARPNESS * unit)
+        evidence = votes + _WEIGHT_NEAREST * to_labels
+        leaning = votes.copy()
+        if zero_shot is not None:
+            named = zero_shot(block)
+            evidence += _WEIGHT_ZERO_SHOT * named
+            leaning *= named == named.max(axis=1, keepdims=True)
+        for_own = evidence[every, mine]
+        evidence[every, mine] = leaning[every, mine] = -np.inf
+        best, leans = evidence.argmax(axis=1), leaning.argmax(axis=1)
+        with np.errstate(invalid="ignore"):  # -inf less -inf, where nothing has either label
+            margin = evidence[every, best] - for_own
+        shares = np.where(votes > 0, votes, 1)
+        return (
+            margin,
+            best,
+            to_labels[every, best],
+            to_labels[every, mine],
+            votes[every, mine],
+            -(shares * np.log(shares)).sum(axis=1),
+            np.where(leaning[every, leans] >= _LEANS, leans, -1),
+        )
+
+    blocks = in_blocks(judge, len(rows), what="Judging labels", progress=progress)
+    columns = [np.concatenate(parts) for parts in zip(*blocks, strict=True)] or [np.zeros(0)] * 7
+    margin, best, to_best, to_own, agreement, variety, leans = columns
+    judged = np.isfinite(margin)
+    typical = np.searchsorted(np.sort(to_own[judged]), to_best) / max(1, np.count_nonzero(judged))
+    scores = np.where(margin > 0, margin * np.minimum(1, _TYPICAL * typical), margin)
+    return Mislabels(
+        scores=np.where(judged, scores, -np.inf),
+        suggestions=np.where(judged, used[best.astype(np.int64)], -1),
+        agreement=agreement,
+        variety=variety,
+        systematic=_systematic(own, leans.astype(np.int64), used, mutual=zero_shot is None),
+    )
+
+
+def _mean_of_best(found: npt.NDArray[np.int32]) -> Float64Array:
+    """Mean of the greatest few of each row that are seen; -inf where none is."""
+    n = min(_NEAREST, found.shape[1])
+    best = np.partition(found, found.shape[1] - n, axis=1)[:, -n:]
+    seen = best > _UNSEEN
+    sums = np.where(seen, best, 0).sum(axis=1)
+    counts = seen.sum(axis=1)
+    return np.where(counts, sums / np.maximum(counts, 1), -np.inf)
+
+
+def _votes(
+    found: npt.NDArray[np.int32], labels: IntArray, n_labels: int, sharpness: float
+) -> Float64Array:
+    """Share of each label among the nearest references of each row, weighted by nearness."""
+    n = min(NEIGHBOURS, found.shape[1])
+    least = np.partition(found, found.shape[1] - n, axis=1)[:, -n]
+    rows, places = np.nonzero(found >= np.maximum(least, _UNSEEN + 1)[:, None])
+    weights = np.exp(sharpness * (found[rows, places] - found.max(axis=1)[rows]))
+    counts = np.bincount(rows * n_labels + labels[places], weights, len(found) * n_labels)
+    votes: Float64Array = counts.reshape(len(found), n_labels)
+    return votes / np.maximum(votes.sum(axis=1, keepdims=True), 1e-12)
+
+
+class _ZeroShot:
+    """Cosines to the names of labels, both centred, in deviations."""
+
+    def __init__(
+        self, vectors: VectorArray, rows: IntArray, label_vectors: npt.NDArray[np.float32]
+    ) -> None:
+        self._vectors, self._rows = vectors, rows
+        some = rows[np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).astype(np.int64)]
+        self._mean = unit_block(vectors, some).mean(axis=0)
+        names = unit_rows(label_vectors)
+        self._names = unit_rows(names - names.mean(axis=0))
+        self._scale = 1.0
+        self._scale = 1 / max(float(self._cosines(some).std()), 1e-6)
+
+    def _cosines(self, rows: IntArray) -> npt.NDArray[np.float32]:
+        return unit_rows(unit_block(self._vectors, rows) - self._mean) @ self._names.T * self._scale
+
+    def __call__(self, block: slice) -> npt.NDArray[np.float32]:
+        return self._cosines(self._rows[block])
+
+
+def _systematic(
+    own: IntArray, leans: IntArray, used: IntArray, *, mutual: bool
+) -> list[Systematic]:
+    """List pairs of labels where many rows of the one lean to the other.
+
+    Without the labels' names nothing tells which of two labels that mix is wrong: with `mutual`,
+    only pairs are listed that lean to each other, and from the one that leans more.
+    """
+    sizes = np.bincount(own, minlength=len(used))
+    pairs, counts = np.unique(np.stack([own, leans])[:, leans >= 0], axis=1, return_counts=True)
+    found = {(a, b): n for (a, b), n in zip(pairs.T.tolist(), counts.tolist(), strict=True)}
+    few, little = _LEAST_SYSTEMATIC
+
+    def share(a: int, b: int) -> float:
+        n = found.get((a, b), 0)
+        return n / int(sizes[a]) if n >= max(few, little * sizes[a]) else 0.0
+
+    chosen = [
+        Systematic(int(used[a]), int(used[b]), np.flatnonzero((own == a) & (leans == b)), share(a, b))
+        for a, b in found
+        if share(a, b) and (not mutual or 0 < share(b, a) <= share(a, b))
+    ]
+    return sorted(chosen, key=lambda one: (-len(one.places), one.label, one.suggestion))
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """One object, or picture, in two copies, with two labels: places of the rows and their cosine."""
+
+    first: int
+    second: int
+    cosine: float
+
+
+def find_conflicts(
+    vectors: VectorArray, rows: IntArray, labels: IntArray, items: IntArray, groups: IntArray
+) -> list[Conflict]:
+    """Find what has different labels in proven duplicates; see `find_mislabels`, and `items`: of each row.
+
+    Two rows of two items of one group are the same object where each is the other's nearest.
+    """
+    conflicts = []
+    order = np.argsort(groups, kind="stable")
+    for places in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
+        if len(places) < 2 or len(np.unique(labels[places])) < 2:
+            continue
+        unit = unit_block(vectors, rows[places])
+        cosines = unit @ unit.T
+        cosines[items[places, None] == items[places]] = -2
+        for i, j in zip(*np.nonzero(np.triu(cosines >= _SAME_OBJECT)), strict=True):
+            of_i, of_j = (items[places] == items[places[n]] for n in (i, j))
+            mutual = cosines[i, j] == cosines[i, of_j].max() == cosines[of_i, j].max()
+            if mutual and labels[places[i]] != labels[places[j]]:
+                conflicts.append(Conflict(int(places[i]), int(places[j]), float(cosines[i, j])))
+    return sorted(conflicts, key=lambda one: (-one.cosine, one.first, one.second))

@@ -1,0 +1,68 @@
+"""Rows that stand for all rows: what every row is compared with, so that time grows linearly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from ..parallel import map_ahead, usable_processors
+
+IntArray = npt.NDArray[np.int64]
+_Result = TypeVar("_Result")
+
+MAX_REFERENCES = 16_384
+_BLOCK_ROWS = 512
+
+
+def reference_places(labels: IntArray, n_most: int = MAX_REFERENCES) -> IntArray:
+    """Choose at most `n_most` places, evenly from each label, common labels shortened first.
+
+    Ascending by label, then place. All places where they are no more than `n_most`.
+    """
+    order = np.argsort(labels, kind="stable")
+    counts = np.unique(labels, return_counts=True)[1]
+    least, most = 1, int(counts.max(initial=1))
+    while least < most:  # the greatest number of each label that fits
+        middle = (least + most + 1) // 2
+        fits = np.minimum(counts, middle).sum() <= n_most
+        least, most = (middle, most) if fits else (least, middle - 1)
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    chosen = [
+        start + np.linspace(0, count - 1, min(count, least)).round().astype(np.int64)
+        for start, count in zip(starts.tolist(), counts.tolist(), strict=True)
+    ]
+    return order[np.concatenate([*chosen, np.zeros(0, np.int64)])]
+
+
+class SameGroup:
+    """Pairs of a row and a reference that belong to one group, so that they are not compared."""
+
+    def __init__(self, groups: IntArray, references: IntArray) -> None:
+        self._groups = groups
+        self._order = np.argsort(groups[references], kind="stable")
+        self._sorted = groups[references][self._order]
+
+    def pairs(self, rows: slice) -> tuple[IntArray, IntArray]:
+        """Number of the row within the slice, and of the reference, of each such pair."""
+        first, last = (
+            np.searchsorted(self._sorted, self._groups[rows], side) for side in ("left", "right")
+        )
+        counts = last - first
+        numbers = np.repeat(np.arange(len(counts)), counts)
+        within = np.arange(len(numbers)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return numbers, self._order[first[numbers] + within]
+
+
+def in_blocks(
+    function: Callable[[slice], _Result], n: int, *, what: str, progress: bool
+) -> Iterator[_Result]:
+    """Call a function for each block of rows, in threads; results come in order."""
+    workers = usable_processors()
+    blocks = (slice(i, min(i + _BLOCK_ROWS, n)) for i in range(0, n, _BLOCK_ROWS))
+    results = map_ahead(function, blocks, workers=workers, ahead=workers + 1)
+    total = -(-n // _BLOCK_ROWS)
+    yield from tqdm(results, total=total, desc=what, disable=None if progress else True)

@@ -1,0 +1,150 @@
+"""Upright RGB pixels → a small signature and statistics, by which images are compared and judged.
+
+Both are computed once, from the pixels that are decoded for embedding.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "SIGNATURE_BYTES",
+    "SIGNATURE_SIDE",
+    "STATISTICS",
+    "describe",
+    "signature",
+    "statistics",
+]
+
+UInt8Array = npt.NDArray[np.uint8]
+Float32Array = npt.NDArray[np.float32]
+
+SIGNATURE_SIDE = 32
+SIGNATURE_BYTES = SIGNATURE_SIDE * SIGNATURE_SIDE * 3
+STATISTICS = (
+    "p01",  # percentiles of the gray levels, 0 to 255
+    "p05",
+    "p50",
+    "p95",
+    "p99",
+    "mean",  # of the gray levels
+    "deviation",
+    "entropy",  # of the gray levels' histogram, in bits
+    "commonest",  # share of the pixels that have the commonest gray level
+    "channel_difference",  # mean of largest less smallest channel of a pixel of the signature
+    "sharpness",  # of the strongest edges: step between neighbours by range nearby; 1 is sharp
+    "edges",  # share of the pixels with a step of 32 levels or more
+    "noise",  # deviation of the noise, in gray levels, robust to edges
+)
+"""Names of the numbers of `statistics`, in order."""
+
+_LEAST_SIDE_PX = 224  # images are halved while both sides stay as long
+_STRONGEST = 0.005
+_NOISE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)  # blind to planes and edges
+_NOISE_LEVELS = 0.6745 * 6  # median of the filter's absolute answer to noise of one level
+
+
+def signature(rgb: UInt8Array) -> UInt8Array:
+    """Squash an image to 32 x 32 pixels: (3072,) uint8, rows of pixels of R, G, B.
+
+    The shape is not in it: it goes with the image's width and height.
+
+    Parameters
+    ----------
+    rgb : array of shape (height, width, 3), uint8
+    """
+    import cv2
+
+    side = (SIGNATURE_SIDE, SIGNATURE_SIDE)
+    return np.asarray(cv2.resize(rgb, side, interpolation=cv2.INTER_AREA)).reshape(-1)
+
+
+def statistics(rgb: UInt8Array) -> Float32Array:
+    """Measure an image: the numbers that `STATISTICS` names, float32.
+
+    Parameters
+    ----------
+    rgb : array of shape (height, width, 3), uint8
+
+    Notes
+    -----
+    An image with both sides of 448 pixels or more is measured at a half, a quarter, … of its size.
+    """
+    return describe(rgb)[1]
+
+
+def describe(rgb: UInt8Array) -> tuple[UInt8Array, Float32Array]:
+    """Return `signature` and `statistics` of one image."""
+    import cv2
+
+    height, width = rgb.shape[:2]
+    factor = 1
+    while min(height, width) // (2 * factor) >= _LEAST_SIDE_PX:
+        factor *= 2
+    if factor > 1:
+        size = (width // factor, height // factor)
+        rgb = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
+    squashed = signature(rgb)
+    gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    counts = _histogram(gray)
+    share = counts / counts.sum()
+    levels = np.arange(256)
+    mean = float(share @ levels)
+    seen = share[share > 0]
+    colors = squashed.reshape(-1, 3)
+    spread = colors.max(axis=1) - colors.min(axis=1)
+    numbers = (
+        *_percentiles(share, (0.01, 0.05, 0.5, 0.95, 0.99)),
+        mean,
+        float(share @ (levels - mean) ** 2) ** 0.5,
+        -float(seen @ np.log2(seen)),
+        float(share.max()),
+        float(spread.mean()),
+        *_edges(gray),
+        _noise(gray),
+    )
+    return squashed, np.array(numbers, np.float32)
+
+
+def _histogram(gray: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    import cv2
+
+    return cv2.calcHist([gray], [0], None, [256], [0, 256]).ravel().astype(np.float64)
+
+
+def _percentiles(share: npt.NDArray[np.float64], wanted: Sequence[float]) -> list[float]:
+    return np.searchsorted(np.cumsum(share), np.array(wanted) - 1e-9).astype(float).tolist()
+
+
+def _edges(gray: npt.NDArray[Any]) -> tuple[float, float]:
+    """Return the sharpness of the strongest edges, and how many of the pixels are edges."""
+    import cv2
+
+    if min(gray.shape) < 3:
+        return 0.0, 0.0
+    across = cv2.absdiff(gray[1:-1, 2:], gray[1:-1, :-2])
+    down = cv2.absdiff(gray[2:, 1:-1], gray[:-2, 1:-1])
+    step = cv2.max(across, down)
+    above = np.cumsum(_histogram(step)[::-1])[::-1]  # how many steps are at least so high
+    least = int(np.count_nonzero(above >= max(1.0, _STRONGEST * step.size))) - 1
+    near = np.ones((9, 9), np.uint8)
+    places = np.nonzero(step >= max(least, 1))
+    if not len(places[0]):
+        return 0.0, 0.0
+    high, low = cv2.dilate(gray, near)[1:-1, 1:-1], cv2.erode(gray, near)[1:-1, 1:-1]
+    extent = high[places].astype(np.float32) - low[places] + 4
+    return float((step[places] / extent).mean()), float(above[32] / step.size)
+
+
+def _noise(gray: npt.NDArray[Any]) -> float:
+    import cv2
+
+    answer = cv2.convertScaleAbs(cv2.filter2D(gray, cv2.CV_16S, _NOISE))
+    share = _histogram(answer)
+    return _percentiles(share / share.sum(), (0.5,))[0] / _NOISE_LEVELS
