@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ..signatures import SIGNATURE_SIDE
 
-__all__ = ["LONGEST_PX", "Map", "Proof", "gates", "likely_maps", "prove"]
+__all__ = ["GRAY", "LONGEST_PX", "Map", "Proof", "gates", "likely_maps", "prove"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -30,7 +30,7 @@ _TURNS = 8  # quarter turns counterclockwise, and from 4 on those of the mirrore
 _LEAST_WHOLE, _LEAST_WINDOW, _LEAST_COLOURS = 0.72, 0.70, 0.85
 _LEAST_COVER = 0.28  # of a picture, by what is cut out of it
 _SCALES = 0.97 * 0.93 ** np.arange(9)
-_GRAY = np.array([0.299, 0.587, 0.114], np.float32)
+GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 _COMPARED_PX = 160
 _GRID = 16  # blocks along each side
 _SATURATED = 6
@@ -124,7 +124,7 @@ def gates(signatures: Array, first: Array, second: Array) -> tuple[Array, Floats
 def _small_grays(signatures: Array) -> Floats:
     half = SIGNATURE_SIDE // 2
     pixels = signatures.reshape(-1, half, 2, half, 2, 3).mean(axis=(2, 4), dtype=np.float32)
-    gray = pixels @ _GRAY
+    gray = pixels @ GRAY
     gray -= gray.mean(axis=(1, 2), keepdims=True)
     norms = np.linalg.norm(gray, axis=(1, 2), keepdims=True)
     result: Floats = gray / np.maximum(norms, 1e-3)
@@ -254,6 +254,10 @@ def prove(
         if seen is None or seen.correlation < 0.75:
             continue
         kind = _kind_of(seen, _stretch(matrix, *shape))
+        if kind is None and _is_other_text(seen):
+            return None  # it lies right, and no finer map changes that
+        if motion == "warped" and seen.cover < 0.85:
+            return None
         if kind == "picture" or (kind == "overlap" and motion == "affine"):
             how = tuple(_changes(seen, found, sizes, motion, kind))
             return Proof(kind, how, round(max(seen.correlation, 0.0), 4))
@@ -308,14 +312,23 @@ def _kind_of(seen: _Comparison, stretch: float) -> Kind | None:
     if seen.cover < _LEAST_COVER and seen.inside < 0.97:
         return None
     is_same = seen.correlation >= 0.9 and seen.detail >= 0.6
+    if is_whole and _is_other_text(seen):
+        return None
     if not is_whole:  # parts are more often alike than whole pictures
         is_same = seen.correlation >= 0.975 and seen.detail >= 0.85 and stretch <= 1.03
         is_same |= seen.correlation >= 0.985 and seen.detail >= 0.93 and seen.share_off(12) < 0.01
+        is_same &= seen.shift < 2.5 or seen.texture >= 0.8
     if is_same and seen.share_off(12) <= 0.02 and seen.share_off(20) <= 0.005:
         if contained >= 0.99:
             return "picture"
         return "overlap" if contained >= 0.5 and seen.detail >= 0.8 else None
     return "picture" if is_whole and contained >= 0.99 and _is_overlaid(seen) else None
+
+
+def _is_other_text(seen: _Comparison) -> bool:
+    """Tell two pages of text, or two plots, that are alike but for details."""
+    is_near = min(seen.inside, seen.cover) > 0.97 and abs(seen.gain - 1) < 0.05
+    return is_near and seen.share_off(12) <= 0.02 and seen.least_detail < 0.8
 
 
 def _is_overlaid(seen: _Comparison) -> bool:
@@ -372,6 +385,8 @@ class _Comparison:
     chroma: float
     deviation: float
     texture: float  # share of the blocks that have any
+    shift: float  # largest median difference of a channel, before gain and offset
+    least_detail: float  # as `detail`, of the block where it is least, among those with much of it
     blocks: Floats  # mean difference of each block of the grid; -1 outside
 
     def share_off(self, levels: float) -> float:
@@ -430,8 +445,9 @@ def _compared(small: Array, large: Array, matrix: Array) -> _Comparison | None:
     colourful = [float((p.max(axis=1) - p.min(axis=1)).mean()) for p in some]
     is_gray = min(colourful) < 2.5 and max(colourful) > 5
     if is_gray:
-        one, other = (np.dstack([p @ _GRAY] * 3) for p in (one, other))
+        one, other = (np.dstack([p @ GRAY] * 3) for p in (one, other))
         some = [p[every][chosen] for p in (one, other)]
+    shift = float(np.abs(np.median(some[0] - some[1], axis=0)).max())
     y, z = (_mean(p) for p in (one, other))
     free = _free(*some)
     if some[1][free].std() < some[0][free].std():  # to more contrast: there, values may be cut off
@@ -464,6 +480,8 @@ def _compared(small: Array, large: Array, matrix: Array) -> _Comparison | None:
         chroma=float(chroma[inside].mean()),
         deviation=float(min(y[inside].std(), z[inside].std())),
         texture=float((spread[counted] > 3).mean()) if counted.any() else 0.0,
+        shift=shift,
+        least_detail=_least_detail(*fine, inside),
         blocks=np.where(counted, off, -1).astype(np.float32),
     )
 
@@ -497,6 +515,15 @@ def _fitted(x: Array, y: Array) -> tuple[float, float]:
 
 def _blocks(values: Array, n: int) -> Floats:
     return np.asarray(cv2.resize(values, (n, n), interpolation=cv2.INTER_AREA))
+
+
+def _least_detail(one: Array, other: Array, inside: Array) -> float:
+    """Correlate what is fine in blocks of an eighth of the side; 1 where there is not much of it."""
+    n = min(8, *(side // 4 for side in one.shape))
+    a, b, ab = (_blocks(v * inside, n) for v in (one * one, other * other, one * other))
+    rich = np.minimum(a, b) > 64
+    rich |= np.maximum(a, b) > 256
+    return float((ab[rich] / np.sqrt(a[rich] * b[rich] + 1)).min()) if rich.any() else 1.0
 
 
 def _correlation(a: Array, b: Array) -> float:
