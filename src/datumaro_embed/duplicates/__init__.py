@@ -1,5 +1,21 @@
 """Near-duplicates and leakage: finding the pairs, and grouping them."""
 
-from .find import DuplicateReport, check_finding, check_threshold, find_duplicates
+from .find import (
+    DuplicateReport,
+    check_finding,
+    check_threshold,
+    find_duplicates,
+    keep_order,
+    kept_item,
+)
+from .grouping import equal_files
 
-__all__ = ["DuplicateReport", "check_finding", "check_threshold", "find_duplicates"]
+__all__ = [
+    "DuplicateReport",
+    "check_finding",
+    "check_threshold",
+    "equal_files",
+    "find_duplicates",
+    "keep_order",
+    "kept_item",
+]
