@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .duplicates import DuplicateReport, find_duplicates
     from .encoders import ClipEncoder, Encoder
     from .exports import convert_store
+    from .findings import Finding, Findings, apply_findings
     from .imports import import_vectors
     from .pipeline import EmbedSummary, embed_dataset
     from .report import ReportOptions, write_report
@@ -52,6 +53,8 @@ __all__ = [
     "EmbedSummary",
     "EmbeddingStore",
     "Encoder",
+    "Finding",
+    "Findings",
     "Hit",
     "ItemKey",
     "ItemRecord",
@@ -61,6 +64,7 @@ __all__ = [
     "ReportOptions",
     "Split",
     "Status",
+    "apply_findings",
     "build_index",
     "convert_store",
     "embed_dataset",
@@ -78,7 +82,10 @@ _LAZY = {
     "EmbedSummary": "pipeline",
     "EmbeddingStore": "store",
     "Encoder": "encoders",
+    "Finding": "findings",
+    "Findings": "findings",
     "ReportOptions": "report",
+    "apply_findings": "findings",
     "build_index": "retrieval",
     "convert_store": "exports",
     "embed_dataset": "pipeline",

@@ -31,7 +31,9 @@ def test_every_path_of_a_script_or_benchmark_exists() -> None:
     assert gone == []
 
 
-@pytest.mark.parametrize("page", ["coming-from-explore-prune.md", "distributed.md", "exports.md"])
+@pytest.mark.parametrize(
+    "page", ["coming-from-explore-prune.md", "distributed.md", "exports.md", "findings.md"]
+)
 def test_python_shown_in_docs_runs(page: str, tmp_path: Path) -> None:
     if page == "distributed.md":
         pytest.importorskip("ray", reason="the extra `ray` is not installed")
