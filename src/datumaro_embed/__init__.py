@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .duplicates import DuplicateReport, find_duplicates
     from .encoders import ClipEncoder, Encoder
     from .exports import convert_store
+    from .findings import Finding, Findings, apply_findings
     from .imports import import_vectors
     from .pipeline import EmbedSummary, embed_dataset
     from .report import ReportOptions, write_report
@@ -53,6 +54,8 @@ __all__ = [
     "EmbedSummary",
     "EmbeddingStore",
     "Encoder",
+    "Finding",
+    "Findings",
     "Hit",
     "ItemKey",
     "ItemRecord",
@@ -63,6 +66,7 @@ __all__ = [
     "Split",
     "Status",
     "add_embeddings",
+    "apply_findings",
     "build_index",
     "convert_store",
     "embed_dataset",
@@ -81,7 +85,10 @@ _LAZY = {
     "EmbedSummary": "pipeline",
     "EmbeddingStore": "store",
     "Encoder": "encoders",
+    "Finding": "findings",
+    "Findings": "findings",
     "ReportOptions": "report",
+    "apply_findings": "findings",
     "build_index": "retrieval",
     "convert_store": "exports",
     "embed_dataset": "pipeline",

@@ -33,7 +33,8 @@ def sheet_cell(text: str) -> str:
     a truth value (``000123``, ``1e5``, ``mar-1``, ``true``). Control characters become ``\n`` or
     ``\x1b``, a backslash two. `from_sheet_cell` gives the text back.
     """
-    escaped = "".join(printable(c) if c != "\\" else "\\\\" for c in text)
+    escaped = text.replace("\\", "\\\\")
+    escaped = escaped if escaped.isprintable() else printable(escaped)
     words = re.findall(r"[^\W\d_]+", escaped.lower())
     is_number = any(c.isdigit() for c in escaped) or words in (["true"], ["false"])
     if is_number and all(word in _MARKS or word.startswith(_MONTHS) for word in words):

@@ -9,6 +9,10 @@ from typing import Any
 DEFAULT_K = 20
 DEFAULT_KEEP_SPLIT = "train"
 DEFAULT_MODEL = "clip-vit-base-patch32"
+AUDIT_KINDS = (
+    *("failed", "leak", "duplicate", "mislabel", "systematic", "conflict"),
+    *("outlier", "quality", "box"),
+)
 DEFAULT_THRESHOLD = 0.95
 DEFAULT_TABLE = "items"
 TABLES = (DEFAULT_TABLE, "objects", "captions")

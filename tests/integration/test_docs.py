@@ -38,6 +38,7 @@ def test_every_path_of_a_script_or_benchmark_exists() -> None:
         ("distributed.md", "ray"),
         ("experimental.md", "polars"),
         ("exports.md", "datumaro"),
+        ("findings.md", "datumaro"),
     ],
 )
 def test_python_shown_in_docs_runs(page: str, extra: str, tmp_path: Path) -> None:

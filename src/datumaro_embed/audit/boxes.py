@@ -29,7 +29,7 @@ _BROKEN = {
 def failures(store: EmbeddingStore) -> Findings:
     """Give a finding for each item that has no vector; the reason is the store's."""
     rows = np.flatnonzero(store.statuses != Status.OK).tolist()
-    return _ranked(
+    return ranked(
         _finding(
             store,
             store.key(row),
@@ -74,7 +74,7 @@ def odd_boxes(store: EmbeddingStore) -> Findings:
         found.append((second, "iou", overlap, suggestion, f"the box {how} {of}"))
     order = ("drop", "review")
     found.sort(key=lambda each: (order.index(each[3]), -each[2], each[0]))
-    return _ranked(
+    return ranked(
         replace(
             _finding(store, objects.key(row), int(items[row])),
             label=", ".join(objects.labels_of(row)),
@@ -102,7 +102,7 @@ def _finding(
     )
 
 
-def _ranked(rows: Iterator[Finding] | Any) -> Findings:
+def ranked(rows: Iterator[Finding] | Any) -> Findings:
     return Findings(replace(row, rank=rank) for rank, row in enumerate(rows, start=1))
 
 

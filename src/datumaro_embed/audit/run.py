@@ -1,0 +1,327 @@
+"""Everything that is wrong with a dataset, from its store: one list of findings."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import UsageError
+from ..findings import Finding, Findings
+from ..flags import AUDIT_KINDS
+from ..records import Split, Status
+from ..store import EmbeddingStore, VectorTable, open_store
+from .boxes import failures, odd_boxes, ranked
+from .copies import Copies, CopyGroup, find_copies
+from .mislabels import SUSPICIOUS, Mislabels, find_conflicts, find_mislabels
+from .outliers import (
+    find_outliers,
+    isolation,
+    label_distances,
+    least_of_items,
+    texture,
+    texture_distances,
+)
+from .quality import KINDS, measure_quality
+
+__all__ = ["audit"]
+
+Array = npt.NDArray[Any]
+
+_OUTLIERS_SHOWN = 0.02  # of the items are listed
+_LEAST_OUTLIERS = 20
+_MEANING = {
+    "texture": "its tones, edges and colors are unlike those of all others",
+    "isolation": "no other image is near it",
+    "blandness": "the model sees nothing particular in it",
+    "label": "its objects are unlike others of their labels",
+    "variety": "what is near it has many different labels",
+}
+
+
+def audit(
+    store: EmbeddingStore | str | PathLike[str],
+    *,
+    only: Iterable[str] = (),
+    media_root: str | Path | None = None,
+    keep_split: str | None = None,
+    progress: bool = False,
+) -> Findings:
+    """Find what is wrong with a dataset; nothing acts until a row's `action` is filled.
+
+    Parameters
+    ----------
+    store : EmbeddingStore or path
+    only : iterable of str
+        Kinds of findings, of `AUDIT_KINDS`; all unless given.
+    media_root : path, optional
+        Folder of the images, if it has moved: copies are proven on their pixels.
+    keep_split : {"train", "val", "test"}, optional
+        Which copy stays where copies are in several splits. Unless given, that of test or else of
+        val stays, and no item of these is suggested to be dropped.
+    progress : bool
+        Show bars where stderr is a terminal.
+
+    Raises
+    ------
+    UsageError
+        No such kind, folder or split.
+
+    Notes
+    -----
+    Some milliseconds for each item: linear in items and objects.
+    """
+    kinds = list(only) or list(AUDIT_KINDS)
+    for kind in kinds:
+        if kind not in AUDIT_KINDS:
+            raise UsageError(
+                f"There is no kind of finding {kind!r}. Choose of {', '.join(AUDIT_KINDS)}."
+            )
+    with nullcontext(store) if isinstance(store, EmbeddingStore) else open_store(store) as opened:
+        run = _Audit(opened, media_root, keep_split, progress)
+        parts: list[tuple[Sequence[str], Callable[[], Iterable[Finding]]]] = [
+            (("failed",), lambda: failures(opened)),
+            (("leak", "duplicate"), run.copies_found),
+            (("mislabel", "systematic"), run.mislabels),
+            (("conflict",), run.conflicts),
+            (("outlier",), run.outliers),
+            (("quality",), run.quality),
+            (("box",), lambda: odd_boxes(opened) if opened.has_table("objects") else ()),
+        ]
+        found = [row for made, find in parts if {*made} & {*kinds} for row in find()]
+        return Findings(row for row in found if row.kind in kinds)
+
+
+class _Audit:
+    """One store, and what several kinds of findings need."""
+
+    def __init__(
+        self,
+        store: EmbeddingStore,
+        media_root: str | Path | None,
+        keep_split: str | None,
+        progress: bool,
+    ) -> None:
+        self._store, self._media_root, self._progress = store, media_root, progress
+        self._keep_split = keep_split
+        self._items = np.flatnonzero(store.statuses == Status.OK)
+
+    @cached_property
+    def copies(self) -> Copies:
+        return find_copies(
+            self._store,
+            media_root=self._media_root,
+            keep_split=self._keep_split or "test",
+            progress=self._progress,
+        )
+
+    @cached_property
+    def item_groups(self) -> npt.NDArray[np.int64]:
+        """Number each item's group of copies: the first row of it."""
+        groups = np.arange(self._store.n_rows)
+        for group in self.copies.groups:
+            groups[list(group.rows)] = group.rows[0]
+        return groups
+
+    @cached_property
+    def labelled(self) -> tuple[VectorTable, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """What has one label each: the table, rows and labels. Objects, or else whole items."""
+        store = self._store
+        if store.has_table("objects"):
+            table: VectorTable = store.objects
+            labels = np.asarray(store.objects.labels, np.int64)
+            return table, *_chosen(labels, table.has_vector & (labels >= 0))
+        rows, numbers, _ = store.items.label_counts()
+        single = np.bincount(rows, minlength=store.n_rows) == 1
+        labels = np.full(store.n_rows, -1)
+        labels[rows] = numbers
+        return store.items, *_chosen(labels, single & (store.statuses == Status.OK))
+
+    @cached_property
+    def judged(self) -> Mislabels:
+        table, rows, labels = self.labelled
+        return find_mislabels(
+            table.embeddings(),
+            rows,
+            labels,
+            self.item_groups[table.item_rows[rows]],
+            self._store.label_embeddings,
+            progress=self._progress,
+        )
+
+    def copies_found(self) -> Iterator[Finding]:
+        """Yield leaks and duplicates, group by group; the most certain group first."""
+        proofs = {(p.first, p.second): p.proof for p in self.copies.pairs}
+
+        def score(group: CopyGroup) -> tuple[float, int]:
+            own = [proofs[a, b] for a in group.rows for b in group.rows if (a, b) in proofs]
+            return -max(proof.score for proof in own), group.rows[0]
+
+        ranks = defaultdict[str, int](int)
+        for number, group in enumerate(sorted(self.copies.groups, key=score), start=1):
+            kind = "leak" if group.across_splits else "duplicate"
+            ranks[kind] += 1
+            keep = self._store.key(group.keep)
+            for row in group.rows:
+                pair = proofs.get((min(row, group.keep), max(row, group.keep)))
+                how = "a copy of" if pair is None else _HOW[pair.kind].format(", ".join(pair.how))
+                spared = self._keep_split is None and self._store.splits[row] in _EVALUATED
+                yield self._finding(
+                    self._store.items,
+                    row,
+                    kind=kind,
+                    group=number,
+                    rank=ranks[kind],
+                    measure="correlation",
+                    value=None if pair is None else round(pair.score, 4),
+                    suggestion="keep" if row == group.keep else "review" if spared else "drop",
+                    reason="stays" if row == group.keep else f"{how.strip()} {keep}",
+                )
+
+    def mislabels(self) -> Iterator[Finding]:
+        """Yield labels that are likely wrong, and mistakes that a label has often."""
+        table, rows, _ = self.labelled
+        names, judged = self._store.categories.labels, self.judged
+        for rank, place in enumerate(judged.ranked.tolist(), start=1):
+            score, other = float(judged.scores[place]), names[judged.suggestions[place]]
+            yield self._finding(
+                table,
+                int(rows[place]),
+                kind="mislabel",
+                rank=rank,
+                measure="evidence",
+                value=round(score, 4),
+                suggestion=f"label {other}" if score >= SUSPICIOUS else "review",
+                reason=f"looks like '{other}'; {judged.agreement[place]:.0%} of what is near it "
+                "has its label",
+            )
+        for rank, mistake in enumerate(judged.systematic, start=1):
+            label, other = names[mistake.label], names[mistake.suggestion]
+            for place in mistake.places.tolist():
+                yield self._finding(
+                    table,
+                    int(rows[place]),
+                    kind="systematic",
+                    group=rank,
+                    rank=rank,
+                    measure="share",
+                    value=round(mistake.share, 4),
+                    suggestion=f"label {other}",
+                    reason=f"one of {len(mistake.places):,} of '{label}' that look like '{other}'",
+                )
+
+    def conflicts(self) -> Iterator[Finding]:
+        """Yield what has two labels in two copies of one picture."""
+        table, rows, labels = self.labelled
+        items = table.item_rows[rows]
+        found = find_conflicts(table.embeddings(), rows, labels, items, self.item_groups[items])
+        names = self._store.categories.labels
+        for rank, pair in enumerate(found, start=1):
+            for one, other in ((pair.first, pair.second), (pair.second, pair.first)):
+                yield self._finding(
+                    table,
+                    int(rows[one]),
+                    kind="conflict",
+                    group=rank,
+                    rank=rank,
+                    measure="cosine",
+                    value=round(pair.cosine, 4),
+                    suggestion="review",
+                    reason=f"'{names[labels[other]]}' in a copy, {table.key(int(rows[other]))}",
+                )
+
+    def outliers(self) -> Iterator[Finding]:
+        """Yield the strangest items, by all that is known of them."""
+        store, items = self._store, self._items
+        if not len(items):
+            return
+        groups = self.item_groups[items]
+        apart, bland = isolation(
+            store.embeddings(), items, groups, progress=self._progress
+        )
+        measures = {"isolation": apart, "blandness": bland}
+        if store.has("items/signature") and store.has("items/statistics"):
+            numbers = texture(
+                np.asarray(store.column("items/signature"))[items],
+                np.asarray(store.column("items/statistics"))[items],
+            )
+            measures["texture"] = texture_distances(numbers, groups)
+        table, rows, labels = self.labelled
+        if len(rows):
+            of = table.item_rows[rows]
+            far = label_distances(table.embeddings(), rows, labels)
+            for name, values in (("label", far), ("variety", self.judged.variety)):
+                measures[name] = least_of_items(values, of, store.n_rows)[items]
+        found = find_outliers(**measures)
+        n_shown = max(_LEAST_OUTLIERS, round(_OUTLIERS_SHOWN * len(items)))
+        for rank, place in enumerate(found.ranked[:n_shown].tolist(), start=1):
+            yield self._finding(
+                store.items,
+                int(items[place]),
+                kind="outlier",
+                rank=rank,
+                measure="rarity",
+                value=round(float(found.scores[place]), 4),
+                suggestion="review",
+                reason=_MEANING[found.strangest(place)],
+            )
+
+    def quality(self) -> Iterator[Finding]:
+        """Yield images that are dark, blurry, …: of each sort the worst first."""
+        store, items = self._store, self._items
+        if not store.has("items/statistics"):
+            return
+        sizes = np.stack([store.widths, store.heights], axis=1)[items]
+        statistics = np.asarray(store.column("items/statistics"))[items]
+        for sort, judged in measure_quality(statistics, sizes).items():
+            named = np.flatnonzero(judged.named)
+            order = named[np.argsort(-judged.values[named], kind="stable")]
+            for rank, place in enumerate(order.tolist(), start=1):
+                yield self._finding(
+                    store.items,
+                    int(items[place]),
+                    kind="quality",
+                    rank=rank,
+                    measure=sort,
+                    value=round(abs(float(judged.values[place])), 4),
+                    suggestion="review",
+                    reason=f"{sort.replace('_', ' ')}: {KINDS[sort][1]}",
+                )
+
+    def _finding(self, table: VectorTable, row: int, *, kind: str, **values: Any) -> Finding:
+        item_row = table.item_row(row)
+        sha = self._store.content_sha256[item_row]
+        if table.name == "objects":
+            values["label"] = ", ".join(table.labels_of(row))
+            values["box"] = table.facts(row)["box"]
+        return Finding.of(
+            kind,
+            table.key(row),
+            content_sha256=sha.tobytes().hex() if sha.any() else "",
+            store=self._store.uuid,
+            model=self._store.run_fingerprint,
+            **values,
+        )
+
+
+_EVALUATED = (Split.TEST, Split.VAL)
+_HOW = {
+    "bytes": "the same file as",
+    "pixels": "the same pixels as",
+    "picture": "the same picture, {}, as",
+    "overlap": "overlaps",
+}
+
+
+def _chosen(
+    labels: npt.NDArray[np.int64], mask: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    rows = np.flatnonzero(mask)
+    return rows, labels[rows]
