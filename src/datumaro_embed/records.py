@@ -278,6 +278,10 @@ class ItemRecord(ShortRepr):
         In the order of their first annotations; None where objects are not embedded.
     captions : tuple of CaptionRecord, or None
         In the order of their annotations; None where captions are not embedded.
+    signature : bytes or None
+        3,072 bytes: what the image looks like (see signatures.py); None where unknown.
+    statistics : tuple of float, or None
+        Of the image, float32: those that `signatures.STATISTICS` names; None where unknown.
     notes : tuple of str
         What is wrong with the item although it has a row: reasons of a `Tally`. A run counts them
         in its summary; they are not stored and not compared.
@@ -295,6 +299,8 @@ class ItemRecord(ShortRepr):
     annotations: tuple[AnnotationRecord, ...] = ()
     objects: tuple[ObjectRecord, ...] | None = None
     captions: tuple[CaptionRecord, ...] | None = None
+    signature: bytes | None = None
+    statistics: tuple[float, ...] | None = None
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property

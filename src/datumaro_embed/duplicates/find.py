@@ -124,7 +124,7 @@ def find_duplicates(
             components.join(block, apart)  # siblings are equal, or equal to what is a pair
             keeper.add(block.where(apart), across[apart])
         pairs, n_pairs = keeper.best()
-        order = _keep_order(keep_split)
+        order = keep_order(keep_split)
         groups = (
             _group(opened, found, *component, order)
             for component in components.groups()
@@ -171,7 +171,7 @@ class _Rows:
         return bool(one.any()) and bool((one == other).all())
 
 
-def _keep_order(keep_split: str) -> tuple[Split, ...]:
+def keep_order(keep_split: str) -> tuple[Split, ...]:
     """Splits by which the copy that stays is chosen, the wanted one first."""
     try:
         wanted = Split[keep_split.upper()]
@@ -186,7 +186,7 @@ def check_finding(
 ) -> None:
     """Refuse arguments of `find_duplicates` before anything is read; raises `UsageError`."""
     check_threshold(threshold)
-    _keep_order(keep_split)
+    keep_order(keep_split)
 
 
 def check_threshold(threshold: float) -> None:
@@ -260,14 +260,27 @@ def _group(
 def _keep(
     store: EmbeddingStore, found: _Rows, rows: list[int], keep_order: Sequence[Split]
 ) -> RowKey:
-    """Choose the one that stays, by its item: docs/duplicates.md has the order."""
+    """Choose the one that stays, by its item."""
+    items = found.items[rows].tolist()
+    chosen = kept_item(store, items, keep_order)
+    key: RowKey = found.table.key(rows[items.index(chosen)])
+    return key
+
+
+def kept_item(store: EmbeddingStore, rows: Sequence[int], keep_order: Sequence[Split]) -> int:
+    """Choose the item that stays of some: docs/duplicates.md has the order.
+
+    Parameters
+    ----------
+    rows : sequence of int
+        Of items, ascending.
+    keep_order : sequence of Split
+        See `keep_order`.
+    """
 
     def preference(row: int) -> tuple[Any, ...]:
-        item = int(found.items[row])
-        first, end = map(int, store.ann_offsets[item : item + 2])
-        pixels = int(store.widths[item]) * int(store.heights[item])
-        split = keep_order.index(Split(int(found.splits[row])))
-        return split, first - end, -pixels, row
+        first, end = map(int, store.ann_offsets[row : row + 2])
+        pixels = int(store.widths[row]) * int(store.heights[row])
+        return keep_order.index(Split(int(store.splits[row]))), first - end, -pixels, row
 
-    key: RowKey = found.table.key(min(rows, key=preference))
-    return key
+    return min(rows, key=preference)

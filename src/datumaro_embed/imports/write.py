@@ -267,6 +267,8 @@ def _value(column: Column, value: Any) -> Any:
         return column.values[str(value or column.values(0).name).upper()]
     if column.kind == "json":
         return decode_json(value.encode()) if value else {}
+    if column.kind == "digest" and isinstance(value, bytes):
+        return value
     if column.kind == "digest":
         return bytes.fromhex(value) if value else bytes(column.size)
     if column.size or column.kind in ("floats", "ints", "bytes"):

@@ -24,6 +24,8 @@ class _Content:
     status: Status = Status.OK
     error: str = ""
     vector: npt.NDArray[np.floating] | None = None
+    signature: bytes | None = None
+    statistics: tuple[float, ...] | None = None
 
 
 class Contents:
@@ -40,7 +42,7 @@ class Contents:
     -----
     Threads ask `is_first` in any order, so a later item may claim an image before an earlier one
     comes; the earlier one takes the claim over, and `is_twin` settles it once both are there. A
-    region of an image has its image's hash and must not come here. About ``dim * itemsize + 300``
+    region of an image has its image's hash and must not come here. About ``dim * itemsize + 3,500``
     bytes for each image.
     """
 
@@ -71,6 +73,7 @@ class Contents:
             content = self._known.get(record.content_sha256)
             if content is not None:
                 content.status, content.error = record.status, record.error
+                content.signature, content.statistics = record.signature, record.statistics
                 content.vector = None if vector is None else vector.astype(self._dtype)
 
     def of_twin(self, record: ItemRecord) -> tuple[ItemRecord, Vector | None]:
@@ -78,4 +81,10 @@ class Contents:
         with self._lock:
             content = self._known[record.content_sha256]
         vector = None if content.vector is None else content.vector.astype(np.float32)
-        return replace(record, status=content.status, error=content.error), vector
+        return replace(
+            record,
+            status=content.status,
+            error=content.error,
+            signature=content.signature,
+            statistics=content.statistics,
+        ), vector

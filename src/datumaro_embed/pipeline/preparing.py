@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+import numpy as np
+
 from ..adapter import SourceItem
 from ..depth import DepthRange
 from ..encoders import ImageEncoder
 from ..objects import ObjectOptions, cut, objects_of
 from ..parallel import Ahead, map_ahead
 from ..records import CaptionRecord, ItemRecord, Status
+from ..signatures import describe
 from .contents import Contents
 from .ordering import Pixels, ReadItem
 from .reading import OpenedItem, open_item
@@ -67,7 +70,8 @@ def prepare(
         shares = opened.is_readable and opened.is_whole
         read_item = ReadItem(record, position, shares=shares)
         if shares:
-            vector, record = known.find(record), known.with_children(record)
+            vector = known.find(record)
+            record = known.with_signature(known.with_children(record))
             is_twin = vector is None and not contents.is_first(record.content_sha256, position)
             read_item = ReadItem(record, position, None, vector, is_twin=is_twin)
             read_item = replace(read_item, shares=vector is None and not is_twin)
@@ -94,6 +98,11 @@ def prepare(
         crops = {n: encoder.preprocess(cut(image, found[n], side_px)) for n in wanted}
         pixels: Pixels | None = encoder.preprocess(image) if needs_pixels else None
         record = replace(item.record, notes=read.notes)
+        if record.signature is None:
+            signature, statistics = describe(np.asarray(image))
+            record = replace(
+                record, signature=signature.tobytes(), statistics=tuple(statistics.tolist())
+            )
         return replace(item, record=record, pixels=pixels, crops=crops)
 
     return map_ahead(

@@ -82,6 +82,14 @@ class KnownVectors:
             self.n_damaged += 1
         return None
 
+    def with_signature(self, record: ItemRecord) -> ItemRecord:
+        """Give a whole image the signature and statistics that are known."""
+        for store, row in self._rows_of(record):
+            if store.has("items/signature") and store.is_sound(row):
+                old = store.item(row)
+                return replace(record, signature=old.signature, statistics=old.statistics)
+        return record
+
     def with_children(self, record: ItemRecord) -> ItemRecord:
         """Give a whole image's objects and captions the vectors that are known.
 

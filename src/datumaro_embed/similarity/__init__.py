@@ -3,6 +3,7 @@
 from .cells import likely_pairs
 from .cosine import paired_cosines
 from .exact import nearest_rows, unit_queries
+from .neighbours import neighbours
 from .pairs import PairBlock, collapse_equal, similar_pairs
 from .row_graph import RowGraph, build_graph, graph_path, open_graph, write_graph
 
@@ -14,6 +15,7 @@ __all__ = [
     "graph_path",
     "likely_pairs",
     "nearest_rows",
+    "neighbours",
     "open_graph",
     "paired_cosines",
     "similar_pairs",

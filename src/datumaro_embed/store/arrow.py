@@ -65,7 +65,7 @@ def iter_tables(
 
 
 def _items(store: StoredRows, of: str, first: int, stop: int, dtype: str) -> dict[str, pa.Array]:
-    columns = _columns(store, of, first, stop)
+    columns = _columns(store, of, first, stop, with_filled=bool(dtype))
     columns["labels"] = _labels(store, first, stop)
     for table in child_tables():
         if store.has_table(table) and (dtype or table == "annotations"):
@@ -131,13 +131,16 @@ def _metadata(store: StoredRows, of: str) -> bytes:
     )
 
 
-def _columns(store: StoredRows, table: str, first: int, stop: int) -> dict[str, pa.Array]:
+def _columns(
+    store: StoredRows, table: str, first: int, stop: int, *, with_filled: bool = True
+) -> dict[str, pa.Array]:
     """Every column of a table but vectors and rows of other tables."""
     return {
         column.name: _column(store, f"{table}/{column.name}", column, first, stop)
         for column in SCHEMA[table].columns
         if column.kind not in ("vector", "rows")
         and not (column.optional and not store.has(f"{table}/{column.name}"))
+        and (with_filled or not column.is_filled)
     }
 
 
@@ -151,6 +154,11 @@ def _column(store: StoredRows, path: str, column: Column, first: int, stop: int)
         return pa.LargeListArray.from_arrays(pa.array(bounds), pa.array(values))
     if column.kind == "code":
         return _names_of(store.names(path), values)
+    if column.kind == "digest" and column.is_filled:
+        data = pa.py_buffer(np.ascontiguousarray(values))
+        return pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(column.size), stop - first, [None, data]
+        )
     if column.kind == "digest":
         return pa.array([value.tobytes().hex() for value in values], pa.string())
     if column.size:

@@ -13,6 +13,7 @@ import struct
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import IntEnum
 from itertools import pairwise
 from typing import Any, cast
@@ -242,6 +243,7 @@ class _TableBuilder:
         self.n_rows = 0
         self.names = names or {c.name: {} for c in table.columns if c.kind == "code"}
         self._absent: set[str] = set()
+        self._given: set[str] = set()  # of filled columns
         self._plain = [c for c in table.columns if c.kind not in ("code", "rows", "vector")]
         self._encoders = [_encoder(column) for column in self._plain]
         self._getters = [_field(column) for column in self._plain]
@@ -270,7 +272,7 @@ class _TableBuilder:
                     raise
                 raise UsageError(_out_of_range(column, value)) from error
             if column.kind == "digest" and len(row[-1] or b"") != column.size:
-                raise UsageError(f"{column.name} has {len(value)} bytes; it must have 32.")
+                raise UsageError(f"{column.name} has {len(value)} bytes; it must have {column.size}.")
         for column in self._coded:
             value = _field(column)(record)
             if not isinstance(value, str) and not (value is None and column.optional):
@@ -296,12 +298,15 @@ class _TableBuilder:
     ) -> None:
         """Keep a row that `encode` and `codes` have passed."""
         for column, value in zip(self._plain, encoded, strict=True):
-            if value is None:
+            if value is None and column.is_filled:
+                self._fixed[column.name] += bytes(column.size * np.dtype(column.dtype).itemsize)
+            elif value is None:
                 self._absent.add(column.name)
             elif column.is_ragged:
                 self._ragged[column.name].append(value)
             else:
                 self._fixed[column.name] += value
+                self._given.add(column.name)
         for column in self.table.columns:
             if column.kind == "code" and column.name not in codes:
                 self._absent.add(column.name)
@@ -324,7 +329,11 @@ class _TableBuilder:
         for column in self.table.columns:
             stem = f"{table}/{column.name}"
             if column.optional and not store.has(_presence(stem, column)):
-                self._absent.add(column.name)
+                if column.is_filled:
+                    size = column.size * np.dtype(column.dtype).itemsize
+                    self._fixed[column.name] += bytes(size * (stop - first))
+                else:
+                    self._absent.add(column.name)
             elif column.kind == "rows":
                 lengths = store.lengths(f"{stem}_offsets", first, stop)
                 self._ragged[column.name].extend(lengths, np.zeros(0, np.uint8))
@@ -338,6 +347,7 @@ class _TableBuilder:
                 elif stem in convert:
                     values = convert[stem](values)
                 self._fixed[column.name] += np.ascontiguousarray(values).tobytes()
+                self._given.add(column.name)
         self.n_rows += stop - first
 
     def _recoded(self, column: Column, codes: Array, names: Sequence[str]) -> Array:
@@ -363,6 +373,8 @@ class _TableBuilder:
 
     def lacks(self, column: Column) -> bool:
         """Tell whether rows have no value of a column, so that the column is not written."""
+        if column.is_filled:
+            return column.name not in self._given
         return column.name in self._absent or (column.optional and not self.n_rows)
 
     def arrays(self, vector_shape: tuple[int, np.dtype[Any]]) -> Arrays:
@@ -676,6 +688,10 @@ def decode_rows(
 
 def _fixed_values(column: Column, values: Array) -> list[Any]:
     """Decode values of fixed size."""
+    if column.is_filled:
+        known = values.any(axis=1).tolist()
+        found = _fixed_values(replace(column, optional=False), values)
+        return [value if is_known else None for value, is_known in zip(found, known, strict=True)]
     if column.kind == "digest":
         return [value.tobytes() for value in values]
     if column.values is not None:

@@ -28,6 +28,7 @@ from ..records import (
     Split,
     Status,
 )
+from ..signatures import SIGNATURE_BYTES, STATISTICS
 
 __all__ = [
     "ATTRIBUTES",
@@ -102,7 +103,8 @@ class Column:
     values : IntEnum, optional
         The only numbers allowed.
     optional : bool
-        A store may lack the column, and has it where every row has a value.
+        A store may lack the column. One whose values are of fixed size it has where any row has a
+        value, and zeros are where a row has none; any other, where every row has a value.
     since : int
         Minor version that added it: files of a lower one lack it.
     """
@@ -121,6 +123,11 @@ class Column:
     def is_ragged(self) -> bool:
         """Values differ in length: offsets cut them out of one array."""
         return self.kind in ("text", "json", "floats", "ints", "bytes")
+
+    @property
+    def is_filled(self) -> bool:
+        """Rows without a value have zeros."""
+        return self.optional and self.kind in ("number", "digest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +167,21 @@ SCHEMA: dict[str, Table] = {
                 Column("error", "text", "reason where status is not 0, UTF-8"),
                 Column("content_sha256", "digest", "SHA-256 of the file; zeros if unread", size=32),
                 Column("attributes", "json", "JSON object"),
+                Column(
+                    "signature",
+                    "digest",
+                    "the image squashed to 32 x 32 pixels, R, G, B; zeros if unknown",
+                    size=SIGNATURE_BYTES,
+                    optional=True,
+                ),
+                Column(
+                    "statistics",
+                    "number",
+                    f"of the image: {', '.join(STATISTICS)}; zeros if unknown",
+                    dtype="<f4",
+                    size=len(STATISTICS),
+                    optional=True,
+                ),
                 Column("annotations", "rows", "the item's rows of annotations/"),
                 Column("objects", "rows", "the item's rows of objects/", optional=True),
                 Column("captions", "rows", "the item's rows of captions/", optional=True),

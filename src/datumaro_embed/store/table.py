@@ -318,7 +318,8 @@ class EmbeddingStore:
             return table in self._tables
         parts = [self._head_part] if spec.table == "labels" else self._parts
         found = (part is not None and part.array(path) is not None for part in parts)
-        return len(parts) > 0 and all(found)
+        is_enough = any if spec.column is not None and spec.column.is_filled else all
+        return len(parts) > 0 and is_enough(found)
 
     def _optional(self, path: str) -> Array | None:
         found = self._cache.get(path)
@@ -399,7 +400,7 @@ class EmbeddingStore:
         values = np.empty((len(numbers), *empty.shape[1:]), empty.dtype)
         for place in np.unique(places).tolist():
             here = places == place
-            values[here] = self._array(place, path)[numbers[here] - starts[place]]
+            values[here] = self._filled(place, spec)[numbers[here] - starts[place]]
         return _read_only(values)
 
     def names(self, stem: str) -> tuple[str, ...]:
@@ -414,7 +415,7 @@ class EmbeddingStore:
         return self._names[stem]
 
     def _piece(self, spec: ArraySpec, index: int, first: int, stop: int) -> Array:
-        values = self._array(index, spec.path)
+        values = self._filled(index, spec)
         if spec.role == "values":
             bounds = self._array(index, f"{spec.path}_offsets")
             return values[int(bounds[first]) : int(bounds[stop])]
@@ -432,6 +433,14 @@ class EmbeddingStore:
             same = np.array_equal(table, np.arange(len(table)))
             self._codes[stem, index] = None if same else table
         return self._codes[stem, index]
+
+    def _filled(self, index: int, spec: ArraySpec) -> Array:
+        """Return an array of a part; zeros where only other parts have it."""
+        part = self._parts[index]
+        if spec.column is not None and spec.column.is_filled and part.array(spec.path) is None:
+            one = np.zeros((1, spec.column.size), spec.column.dtype)
+            return np.broadcast_to(one, (part.n_rows(spec.table), spec.column.size))
+        return self._array(index, spec.path)
 
     def _empty(self, spec: ArraySpec) -> Array:
         if spec.column is not None and spec.column.kind == "vector":

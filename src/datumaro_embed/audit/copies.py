@@ -1,0 +1,397 @@
+"""Copies in a store: candidates by vectors and signatures, pairs proven on pixels, groups of them.
+
+A group is a clique: each of its members is proven to be a copy of every other one. Pictures that
+only overlap, as frames of a film do, are pairs of their own kind, and in no group.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from ..duplicates import equal_files, keep_order, kept_item
+from ..flags import DEFAULT_KEEP_SPLIT
+from ..images import ImageProblem, open_image
+from ..parallel import map_ahead
+from ..records import ItemKey, Split, Status
+from ..retrieval import media_file, media_root_of
+from ..signatures import SIGNATURE_BYTES, signature
+from ..similarity import neighbours, paired_cosines
+from ..store import EmbeddingStore, open_store
+from .proof import GRAY, LONGEST_PX, Map, Proof, gates, likely_maps, prove
+
+__all__ = ["Copies", "CopyGroup", "CopyPair", "find_copies"]
+
+Array = npt.NDArray[Any]
+Pair = tuple[int, int]
+_Found = list[tuple[Pair, Any]]
+
+_PAIRS_AT_ONCE = 64
+_NEAREST_SHAPES = 2
+_PICTURES_KEPT = 1024  # of at most 200 KB
+_TRIED = 3  # pairs of an item that are looked at pixel by pixel, the likeliest
+_CHECKED = 24  # pairs that tell whether two groups are one
+
+
+@dataclass(frozen=True, slots=True)
+class CopyPair:
+    """Two items, one a copy of the other.
+
+    Attributes
+    ----------
+    first, second : int
+        Rows of items, ascending.
+    proof : Proof
+    similarity : float
+        Cosine of their vectors.
+    across_splits : bool
+        They are in different ones of train, val and test.
+    """
+
+    first: int
+    second: int
+    proof: Proof
+    similarity: float
+    across_splits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CopyGroup:
+    """Items that are copies of each other.
+
+    Attributes
+    ----------
+    rows : tuple of int
+        Of items, ascending.
+    keep : int
+        The one that stays where the others are dropped (see `DuplicateGroup.keep`).
+    across_splits : bool
+        They are in more than one of train, val and test.
+    """
+
+    rows: tuple[int, ...]
+    keep: int
+    across_splits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """What `find_copies` found.
+
+    Attributes
+    ----------
+    pairs : tuple of CopyPair
+        By rows. Of items with equal pixels, the first stands for the others in other pairs.
+    groups : tuple of CopyGroup
+        By rows; pairs that only overlap are in none.
+    n_candidates : int
+        Pairs that were looked at.
+    unread : tuple of ItemKey
+        Items with a vector whose image could not be read now, and which can be proven nothing but
+        equal files.
+    """
+
+    pairs: tuple[CopyPair, ...]
+    groups: tuple[CopyGroup, ...]
+    n_candidates: int
+    unread: tuple[ItemKey, ...]
+
+    @property
+    def leaks(self) -> tuple[CopyPair, ...]:
+        """Pairs across splits that do not only overlap."""
+        return tuple(p for p in self.pairs if p.across_splits and p.proof.kind != "overlap")
+
+
+def find_copies(
+    store: EmbeddingStore | str | PathLike[str],
+    *,
+    k: int = 5,
+    media_root: str | Path | None = None,
+    keep_split: str | None = None,
+    progress: bool = False,
+) -> Copies:
+    """Find items that show the same picture, and prove it on their pixels.
+
+    Parameters
+    ----------
+    k : int
+        Nearest items, by vectors, that each item is compared with.
+    media_root : path, optional
+        Folder of the images; by default where the store says.
+    keep_split : {"train", "val", "test"}, optional
+        Which copy of a group in several splits stays; train unless given.
+    progress : bool
+        Show bars where stderr is a terminal.
+
+    Raises
+    ------
+    UsageError
+        There is no such folder or split.
+    """
+    order = keep_order(keep_split or DEFAULT_KEEP_SPLIT)
+    with nullcontext(store) if isinstance(store, EmbeddingStore) else open_store(store) as opened:
+        search = _Search(opened, media_root_of(opened, media_root), progress)
+        proofs = search.proofs(k)
+        groups = _cliques(proofs, search.proof)
+        splits = opened.splits
+
+        def across(rows: Iterable[int]) -> bool:
+            return len({int(splits[row]) for row in rows} - {int(Split.OTHER)}) > 1
+
+        pairs = np.array(sorted(proofs), np.int64).reshape(-1, 2)
+        cosines = paired_cosines(opened.embeddings(), pairs[:, 0], pairs[:, 1])
+        return Copies(
+            tuple(
+                CopyPair(a, b, proofs[a, b], float(cosine), across((a, b)))
+                for (a, b), cosine in zip(pairs.tolist(), cosines, strict=True)
+            ),
+            tuple(
+                CopyGroup(tuple(rows), kept_item(opened, rows, order), across(rows))
+                for rows in groups
+            ),
+            search.n_candidates,
+            tuple(map(opened.key, sorted(search.pictures.unread))),
+        )
+
+
+class _Search:
+    """Pairs of a store's items, from candidates to proofs."""
+
+    def __init__(self, store: EmbeddingStore, root: Path, progress: bool) -> None:
+        self._store, self._progress = store, progress
+        self.pictures = _Pictures(store, root)
+        self.n_candidates = 0
+        self._rows = np.flatnonzero(store.statuses == Status.OK)
+        self._sizes = list(zip(store.widths.tolist(), store.heights.tolist(), strict=True))
+        self._signatures = self._all_signatures()
+
+    def proofs(self, k: int) -> dict[Pair, Proof]:
+        """Prove what can be proven of all candidates."""
+        found = dict.fromkeys(self._equal_files(), Proof("bytes"))
+        copies = {b for _, b in found}  # the first of equal files stands for the others
+        pairs = [pair for pair in self._candidates(k) if not copies.intersection(pair)]
+        self.n_candidates = len(pairs) + len(found)
+        maps = dict(_likeliest(self._mapped(pairs, self._coarse, "signatures")))
+        prove_some = self._mapped(sorted(maps), lambda some: self._prove(some, maps), "pixels")
+        return found | dict(prove_some)
+
+    def proof(self, pair: Pair) -> Proof | None:
+        """Prove one pair."""
+        maps = dict(self._coarse([pair]))
+        return dict(self._prove([*maps], maps)).get(pair)
+
+    def _mapped(
+        self, pairs: Sequence[Pair], function: Callable[[list[Pair]], _Found], title: str
+    ) -> Iterator[tuple[Pair, Any]]:
+        """Call a function of pairs in threads, some pairs at a time."""
+        starts = range(0, len(pairs), _PAIRS_AT_ONCE)
+        jobs = (list(pairs[start : start + _PAIRS_AT_ONCE]) for start in starts)
+        bar = tqdm(total=len(pairs), desc=title, disable=None if self._progress else True)
+        with bar, closing(map_ahead(function, jobs)) as results:
+            for found in results:
+                yield from found
+                bar.update(min(_PAIRS_AT_ONCE, bar.total - bar.n))
+
+    def _coarse(self, pairs: list[Pair]) -> _Found:
+        """Give the maps of pairs that have any, by their signatures."""
+        first, second = np.array(pairs, np.int64).T
+        turns, wholes, windows = gates(self._signatures, first, second)
+        facts = zip(pairs, turns.tolist(), wholes.tolist(), windows.tolist(), strict=True)
+        found = [
+            ((a, b), [*likely_maps(self._signatures[a], self._signatures[b], self._size(a, b), g)])
+            for (a, b), *gate in facts
+            for g in [(gate[0], gate[1], *gate[2])]
+        ]
+        return [(pair, maps) for pair, maps in found if maps]
+
+    def _prove(self, pairs: list[Pair], maps: Mapping[Pair, list[Map]]) -> _Found:
+        found: _Found = []
+        for a, b in pairs:
+            pictures = self.pictures.small(a), self.pictures.small(b)
+            if pictures[0] is None or pictures[1] is None:
+                continue
+            proofs = (prove(*pictures, self._size(a, b), one) for one in maps[a, b])
+            proof = max(filter(None, proofs), key=lambda p: p.kind == "picture", default=None)
+            if proof is not None:
+                is_same = not proof.how and self._sizes[a] == self._sizes[b]
+                is_same = is_same and self.pictures.are_equal(a, b)
+                found.append(((a, b), Proof("pixels") if is_same else proof))
+        return found
+
+    def _size(self, a: int, b: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        return self._sizes[a], self._sizes[b]
+
+    def _equal_files(self) -> list[Pair]:
+        """Pair items of equal files with the first of them; regions of one image are not equal."""
+        hashes = self._store.content_sha256
+        splits = np.zeros(len(hashes), np.int64)
+        first, second = equal_files(hashes, self._rows, splits)
+        cosines = paired_cosines(self._store.embeddings(), first, second)
+        same = (cosines > 0.999).tolist()
+        return [pair for pair, ok in zip(_pairs(first, second), same, strict=True) if ok]
+
+    def _candidates(self, k: int) -> list[Pair]:
+        """Pair each item with the nearest by vectors and by gray levels, however turned."""
+        rows = self._rows[self._signatures[self._rows].any(axis=1)]
+        found = set()
+        shapes = _turnless(self._signatures)
+        textured = rows[np.abs(shapes[rows]).sum(axis=1) > 0]
+        vectors = self._store.embeddings()
+        for some, places, n in ((vectors, rows, k), (shapes, textured, _NEAREST_SHAPES)):
+            near = neighbours(some, places, n, progress=self._progress)
+            one, other = np.repeat(places, near.shape[1]), near.reshape(-1)
+            known = other >= 0
+            one, other = one[known], other[known]
+            found.update(_pairs(np.minimum(one, other), np.maximum(one, other)))
+        return sorted(found)
+
+    def _all_signatures(self) -> Array:
+        """Give the signature of every item; what the store lacks is computed from the image."""
+        store = self._store
+        has = store.has("items/signature")
+        found = np.array(store.column("items/signature")) if has else _no_signatures(len(store))
+        missing = self._rows[~found[self._rows].any(axis=1)]
+        pictures = map_ahead(self.pictures.small, missing.tolist())
+        bar = tqdm(pictures, "images", len(missing), disable=None if self._progress else True)
+        for row, picture in zip(missing.tolist(), bar, strict=True):
+            if picture is not None:
+                found[row] = signature(picture)
+        return found
+
+
+def _pairs(first: Array, second: Array) -> list[Pair]:
+    return list(zip(first.tolist(), second.tolist(), strict=True))
+
+
+def _no_signatures(n_rows: int) -> Array:
+    return np.zeros((n_rows, SIGNATURE_BYTES), np.uint8)
+
+
+def _likeliest(found: Iterable[tuple[Pair, list[Map]]]) -> Iterator[tuple[Pair, list[Map]]]:
+    """Keep pairs that are among the likeliest few of one of their items: frames have many."""
+    n_tried: Counter[int] = Counter()
+    for (a, b), maps in sorted(found, key=lambda f: (-max(m.score for m in f[1]), f[0])):
+        if min(n_tried[a], n_tried[b]) < _TRIED:
+            yield (a, b), maps
+        n_tried.update((a, b))
+
+
+def _turnless(signatures: Array) -> npt.NDArray[np.float32]:
+    """Describe 8 x 8 gray levels so that a turned or mirrored picture has the same: (n, 64).
+
+    Cells that a turn exchanges are sorted; zero where there is nothing to see.
+    """
+    side = 8
+    shapes = np.empty((len(signatures), side * side), np.float32)
+    y, x = np.mgrid[:side, :side]
+    y, x = np.minimum(y, side - 1 - y), np.minimum(x, side - 1 - x)
+    orbits = (np.minimum(x, y) * side + np.maximum(x, y)).reshape(-1)
+    order = np.argsort(orbits, kind="stable")
+    cuts = np.flatnonzero(np.diff(orbits[order])) + 1
+    for start in range(0, len(signatures), 4096):
+        some = signatures[start : start + 4096].reshape(-1, side, 4, side, 4, 3)
+        gray = some.mean(axis=(2, 4), dtype=np.float32) @ GRAY
+        cells = gray.reshape(len(some), -1)[:, order]
+        cells = np.concatenate([np.sort(c, axis=1) for c in np.split(cells, cuts, axis=1)], axis=1)
+        cells -= cells.mean(axis=1, keepdims=True)
+        norms = np.linalg.norm(cells, axis=1, keepdims=True)
+        shapes[start : start + 4096] = np.where(norms > 8, cells / np.maximum(norms, 8), 0)
+    return shapes
+
+
+def _cliques(
+    proofs: Mapping[Pair, Proof], prove_pair: Callable[[Pair], Proof | None]
+) -> list[list[int]]:
+    """Group rows so that all of a group are proven copies of each other."""
+    members: dict[int, list[int]] = {}
+    group_of: dict[int, int] = {}
+    known: dict[Pair, bool] = {pair: p.kind != "overlap" for pair, p in proofs.items()}
+    firsts: dict[int, int] = {}  # of what is equal: copies of one are copies of the other
+
+    def are_copies(a: int, b: int) -> bool:
+        pair = (min(a, b), max(a, b))
+        if pair not in known:
+            proof = prove_pair(pair)
+            known[pair] = proof is not None and proof.kind != "overlap"
+        return known[pair]
+
+    ranks = {"bytes": 0, "pixels": 1, "picture": 2, "overlap": 3}
+    for (a, b), proof in sorted(proofs.items(), key=lambda p: (ranks[p[1].kind], -p[1].score, p)):
+        if proof.kind == "overlap":
+            break
+        if proof.kind != "picture":
+            firsts[b] = firsts.get(a, a)
+        one, other = (group_of.setdefault(row, row) for row in (a, b))
+        if one == other:
+            continue
+        groups = [members.setdefault(group, [group]) for group in (one, other)]
+        distinct = [list(dict.fromkeys(firsts.get(row, row) for row in g)) for g in groups]
+        if proof.kind == "picture":
+            pairs = [(x, y) for x in distinct[0] for y in distinct[1] if x != y]
+            step = max(1, len(pairs) // _CHECKED)
+            if not all(are_copies(x, y) for x, y in pairs[::step]):
+                continue
+        for row in members.pop(other):
+            group_of[row] = one
+            members[one].append(row)
+    return sorted(sorted(rows) for rows in members.values() if len(rows) > 1)
+
+
+class _Pictures:
+    """Decoded images of a store's items; the latest are remembered. For many threads."""
+
+    def __init__(self, store: EmbeddingStore, root: Path) -> None:
+        self._store, self._root = store, root
+        self._kept: OrderedDict[int, Array | None] = OrderedDict()
+        self._lock = Lock()
+        self.unread: set[int] = set()
+
+    def small(self, row: int) -> Array | None:
+        """Decode an item's image, at most `LONGEST_PX` long; None where that is impossible."""
+        with self._lock:
+            if row in self._kept:
+                self._kept.move_to_end(row)
+                return self._kept[row]
+        picture = self._decoded(row, LONGEST_PX // 2)
+        if picture is not None:
+            h, w = picture.shape[:2]
+            scale = LONGEST_PX / max(h, w)
+            if scale < 1:
+                size = (max(round(w * scale), 1), max(round(h * scale), 1))
+                picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+        with self._lock:
+            self._kept[row] = picture
+            if len(self._kept) > _PICTURES_KEPT:
+                self._kept.popitem(last=False)
+        return picture
+
+    def are_equal(self, a: int, b: int) -> bool:
+        """Compare all pixels of two images."""
+        one, other = (self._decoded(row, 0) for row in (a, b))
+        return one is not None and other is not None and np.array_equal(one, other)
+
+    def _decoded(self, row: int, least_side_px: int) -> Array | None:
+        store = self._store
+        _, path = media_file(store.item(row).path, self._root)
+        size = int(store.widths[row]), int(store.heights[row])
+        try:
+            if path is None:
+                raise ImageProblem(Status.MISSING, "no file")
+            opened = open_image(path, channel_order="bgr", depth_range=store.depth_range)
+            if (opened.info.width, opened.info.height) != size:
+                raise ImageProblem(Status.UNREADABLE, "a region, or another image")
+            return np.asarray(opened.decode(least_side_px=least_side_px))
+        except ImageProblem:
+            self.unread.add(row)
+            return None

@@ -1,0 +1,532 @@
+"""Two pictures → whether one is a copy of the other, and what was done to it.
+
+Three sieves, each finer and slower: numbers of all pairs at once (`gates`), signatures of a pair
+(`likely_maps`), pixels (`prove`). The last alone proves. A map takes places of the first picture to
+places of the second, each as shares of width and height: it does not depend on their sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ..signatures import SIGNATURE_SIDE
+
+__all__ = ["GRAY", "LONGEST_PX", "Map", "Proof", "gates", "likely_maps", "prove"]
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
+Kind = Literal["bytes", "pixels", "picture", "overlap"]
+
+LONGEST_PX = 256
+"""Pixels of a picture to prove need not be more."""
+
+_TURNS = 8  # quarter turns counterclockwise, and from 4 on those of the mirrored picture
+_LEAST_WHOLE, _LEAST_WINDOW, _LEAST_COLOURS = 0.72, 0.70, 0.85
+_LEAST_COVER = 0.28  # of a picture, by what is cut out of it
+_SCALES = 0.97 * 0.93 ** np.arange(9)
+GRAY = np.array([0.299, 0.587, 0.114], np.float32)
+_COMPARED_PX = 160
+_GRID = 16  # blocks along each side
+_SATURATED = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """That one picture is a copy of another.
+
+    Attributes
+    ----------
+    kind : {"bytes", "pixels", "picture", "overlap"}
+        Equal files; equal pixels; the same picture, changed; parts of one scene or film, of which
+        neither picture holds the other.
+    how : tuple of str
+        What was changed: ``mirrored``, ``rotated``, ``cropped``, ``resized``, ``recompressed``,
+        ``gray``, ``brightness``, ``overlaid``, ``warped``.
+    score : float
+        Correlation of the pixels, in [0, 1].
+    """
+
+    kind: Kind
+    how: tuple[str, ...] = ()
+    score: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """Where the first picture, turned, may lie in the second, or the second in the first.
+
+    Attributes
+    ----------
+    turn : int
+        Of the smaller picture: counterclockwise quarter turns; 4 more where it is mirrored before.
+    start : array of shape (3, 3)
+        Places of the smaller picture, turned, to places of the larger: as first guessed.
+    matrix : array of shape (3, 3)
+        The same, aligned.
+    swapped : bool
+        The second picture is the smaller one.
+    score : float
+        Correlation of the signatures.
+    """
+
+    turn: int
+    start: Array
+    matrix: Array
+    swapped: bool = False
+    score: float = 0.0
+
+
+# All pairs at once ------------------------------------------------------------------------------
+
+
+def gates(signatures: Array, first: Array, second: Array) -> tuple[Array, Floats, Floats]:
+    """Compare signatures of pairs.
+
+    Parameters
+    ----------
+    signatures : array of shape (n, 3072), uint8
+    first, second : arrays of shape (m,), int
+        Rows of `signatures`.
+
+    Returns
+    -------
+    turns : (m,) int
+        Turn of the first picture by which it is most like the second.
+    wholes : (m,) float32
+        Their correlation then.
+    windows : (m, 2) float32
+        Share of the colours of the first (second) picture that are also in the other one.
+    """
+    used, places = np.unique(np.concatenate([first, second]), return_inverse=True)
+    one, other = np.split(places.reshape(-1), 2)
+    some = np.ascontiguousarray(signatures[used])
+    gray, colours = _small_grays(some), _colours(some)
+    correlations = np.stack(
+        [
+            np.einsum("nij,nij->n", _turned_all(gray, turn)[one], gray[other])
+            for turn in range(_TURNS)
+        ]
+    )
+    shared = [
+        np.minimum(colours[a], colours[b] / _LEAST_COVER).sum(axis=1)
+        for a, b in ((one, other), (other, one))
+    ]
+    turns = correlations.argmax(axis=0)
+    return turns, correlations.max(axis=0), np.stack(shared, axis=1)
+
+
+def _small_grays(signatures: Array) -> Floats:
+    half = SIGNATURE_SIDE // 2
+    pixels = signatures.reshape(-1, half, 2, half, 2, 3).mean(axis=(2, 4), dtype=np.float32)
+    gray = pixels @ GRAY
+    gray -= gray.mean(axis=(1, 2), keepdims=True)
+    norms = np.linalg.norm(gray, axis=(1, 2), keepdims=True)
+    result: Floats = gray / np.maximum(norms, 1e-3)
+    return result
+
+
+def _turned_all(pictures: Array, turn: int) -> Array:
+    return np.rot90(pictures[:, :, ::-1] if turn >= 4 else pictures, turn % 4, axes=(1, 2))
+
+
+def _colours(signatures: Array) -> Floats:
+    """Share of each of 8 x 8 x 8 colours, smoothed."""
+    n = len(signatures)
+    cells = (signatures.reshape(n, -1, 3) >> 5).astype(np.int64)
+    codes = cells @ np.array([64, 8, 1]) + 512 * np.arange(n)[:, None]
+    counts = np.bincount(codes.reshape(-1), minlength=512 * n).reshape(n, 8, 8, 8)
+    shares = counts.astype(np.float32) / SIGNATURE_SIDE**2
+    for axis in (1, 2, 3):
+        along = np.moveaxis(shares, axis, 1)
+        wide = np.concatenate([along[:, :1], along, along[:, -1:]], axis=1)
+        blurred = wide[:, :-2] / 4 + along / 2 + wide[:, 2:] / 4
+        shares = np.moveaxis(blurred, 1, axis)
+    return np.ascontiguousarray(shares).reshape(n, 512)
+
+
+# Signatures of a pair ---------------------------------------------------------------------------
+
+
+def likely_maps(
+    first: Array,
+    second: Array,
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+    gate: tuple[int, float, float, float],
+) -> Iterator[Map]:
+    """Yield how one picture may be a copy of the other, the whole before windows.
+
+    Parameters
+    ----------
+    first, second : arrays of shape (3072,), uint8
+        Signatures.
+    sizes : pair of (width, height)
+    gate : turn, whole, and both windows
+        Of `gates`.
+    """
+    turn, whole, *windows = gate
+    pictures = [p.reshape(SIGNATURE_SIDE, SIGNATURE_SIDE, 3) for p in (first, second)]
+    if whole >= _LEAST_WHOLE:
+        found = _refined(_turned(pictures[0], turn), pictures[1], Map(turn, np.eye(3), np.eye(3)))
+        if found is not None:
+            yield found
+    for swapped in (False, True):
+        if windows[swapped] < _LEAST_COLOURS:
+            continue
+        small, large = pictures[swapped], pictures[not swapped]
+        place = _search(small, large, sizes[swapped], sizes[not swapped])
+        if place is not None:
+            found = _refined(_turned(small, place.turn), large, place)
+            if found is not None:
+                yield replace(found, swapped=swapped)
+
+
+def _turned(picture: Array, turn: int) -> Array:
+    return np.ascontiguousarray(_turned_all(picture[None], turn)[0])
+
+
+def _search(
+    small: Array, large: Array, small_size: tuple[int, int], large_size: tuple[int, int]
+) -> Map | None:
+    """Find the window of the large picture that is most like the small one, or its mirror image."""
+    ratios = small_size[0] / large_size[0], small_size[1] / large_size[1]
+    longest = max(ratios)
+    as_given = [longest] if 0.4 < longest < 1 else []  # cut out, and not resized
+    best, where = _LEAST_WINDOW, None
+    for scale in (*_SCALES, *as_given):
+        w, h = (round(SIGNATURE_SIDE * scale * ratio / longest) for ratio in ratios)
+        if min(w, h) < 10 or w * h < _LEAST_COVER * SIGNATURE_SIDE**2:
+            continue
+        part = cv2.resize(small, (w, h), interpolation=cv2.INTER_AREA)
+        for turn, picture in ((0, part), (4, part[:, ::-1])):
+            scores = cv2.matchTemplate(large, picture, cv2.TM_CCOEFF_NORMED)
+            _, score, _, (x, y) = cv2.minMaxLoc(scores)
+            if best < score <= 1.001:
+                side = float(SIGNATURE_SIDE)
+                matrix = np.array([[w, 0, x], [0, h, y], [0, 0, side]]) / side
+                best, where = score, Map(turn, matrix, matrix)
+    return where
+
+
+def _refined(small: Array, large: Array, start: Map) -> Map | None:
+    """Align two signatures; None where they are not alike then."""
+    small = _resized(small, *(np.diag(start.start)[:2] * SIGNATURE_SIDE))
+    best: Map | None = None
+    least = 0.80
+    for matrix in (start.start, _aligned(small, large, start.start, cv2.MOTION_AFFINE, 30)):
+        seen = None if matrix is None else _compared(small, large, matrix)
+        if matrix is not None and seen is not None and seen.correlation >= least:
+            if seen.share_off(20) <= 0.15:
+                best = replace(start, matrix=matrix, score=seen.correlation)
+                least = seen.correlation
+    return best
+
+
+# Pixels -----------------------------------------------------------------------------------------
+
+
+def prove(
+    first: Array, second: Array, sizes: tuple[tuple[int, int], tuple[int, int]], found: Map
+) -> Proof | None:
+    """Judge by the pixels of two pictures whether one is a copy of the other.
+
+    Parameters
+    ----------
+    first, second : arrays of shape (height, width, 3), uint8
+        Upright RGB, the longer side `LONGEST_PX` where it has as many.
+    sizes : pair of (width, height)
+        Of the images themselves.
+    found : Map
+        One of `likely_maps`.
+    """
+    pictures = (second, first) if found.swapped else (first, second)
+    small, large = _turned(pictures[0], found.turn), pictures[1]
+    small, large = _at_one_scale(small, large, found.matrix)
+    shape = sizes if not found.swapped else sizes[::-1]
+    shape = (shape[0][:: -1 if found.turn % 2 else 1], shape[1])
+    for matrix, motion in _finer(small, large, found):
+        seen = _compared(small, large, matrix)
+        if seen is None or seen.correlation < 0.75:
+            continue
+        kind = _kind_of(seen, _stretch(matrix, *shape))
+        if kind is None and _is_other_text(seen):
+            return None  # it lies right, and no finer map changes that
+        if motion == "warped" and seen.cover < 0.85:
+            return None
+        if kind == "picture" or (kind == "overlap" and motion == "affine"):
+            how = tuple(_changes(seen, found, sizes, motion, kind))
+            return Proof(kind, how, round(max(seen.correlation, 0.0), 4))
+    return None
+
+
+def _finer(small: Array, large: Array, found: Map) -> Iterator[tuple[Array, str]]:
+    """Yield maps, and how each was found, from coarse to fine."""
+    yield found.start, "guess"
+    if found.matrix is not found.start:
+        yield found.matrix, "signature"
+    affine = _aligned(small, large, found.matrix, cv2.MOTION_AFFINE, 20)
+    if affine is None:
+        return
+    yield affine, "affine"
+    free = _aligned(small, large, affine, cv2.MOTION_HOMOGRAPHY, 20)
+    if free is not None and abs(np.linalg.det(free) / np.linalg.det(affine) - 1) < 0.15:
+        yield free, "warped"
+
+
+def _stretch(matrix: Array, small: tuple[int, ...], large: tuple[int, ...]) -> float:
+    """Return by how much more one direction is stretched than the other, in pixels of the images."""
+    linear = np.diag(large) @ matrix[:2, :2] @ np.diag([1 / n for n in small])
+    values = np.linalg.svd(linear, compute_uv=False)
+    return float(values[0] / max(values[1], 1e-9))
+
+
+def _at_one_scale(small: Array, large: Array, matrix: Array) -> tuple[Array, Array]:
+    """Bring both pictures to the same scale, that of the coarser one or less."""
+    step = np.sqrt(abs(np.linalg.det(_pixel_matrix(matrix, small, large)[:2, :2])))
+    longest = max(small.shape[:2])
+    shrink = min(_COMPARED_PX / longest, step, 1.0)
+    return tuple(
+        _resized(picture, picture.shape[1] * scale, picture.shape[0] * scale)
+        for picture, scale in ((small, shrink), (large, min(shrink / step, 1.0)))
+    )
+
+
+def _resized(picture: Array, width: float, height: float) -> Array:
+    w, h = (max(round(n), 8) for n in (width, height))
+    if (h, w) == picture.shape[:2]:
+        return picture
+    return np.asarray(cv2.resize(picture, (w, h), interpolation=cv2.INTER_AREA))
+
+
+def _kind_of(seen: _Comparison, stretch: float) -> Kind | None:
+    """Decide, from how the pictures differ."""
+    if seen.deviation < 3 or seen.texture < 0.04 or seen.cover > 1.08 or seen.chroma > 5:
+        return None
+    contained = max(seen.inside, seen.cover)
+    is_whole = min(seen.inside, seen.cover) > 0.97
+    if seen.cover < _LEAST_COVER and seen.inside < 0.97:
+        return None
+    is_same = seen.correlation >= 0.9 and seen.detail >= 0.6
+    if is_whole and _is_other_text(seen):
+        return None
+    if not is_whole:  # parts are more often alike than whole pictures
+        is_same = seen.correlation >= 0.975 and seen.detail >= 0.85 and stretch <= 1.03
+        is_same |= seen.correlation >= 0.985 and seen.detail >= 0.93 and seen.share_off(12) < 0.01
+        is_same &= seen.shift < 2.5 or seen.texture >= 0.8
+    if is_same and seen.share_off(12) <= 0.02 and seen.share_off(20) <= 0.005:
+        if contained >= 0.99:
+            return "picture"
+        return "overlap" if contained >= 0.5 and seen.detail >= 0.8 else None
+    return "picture" if is_whole and contained >= 0.99 and _is_overlaid(seen) else None
+
+
+def _is_other_text(seen: _Comparison) -> bool:
+    """Tell two pages of text, or two plots, that are alike but for details."""
+    is_near = min(seen.inside, seen.cover) > 0.97 and abs(seen.gain - 1) < 0.05
+    return is_near and seen.share_off(12) <= 0.02 and seen.least_detail < 0.8
+
+
+def _is_overlaid(seen: _Comparison) -> bool:
+    """Tell whether all that differs is small and near the edges: a logo, a date, a frame line."""
+    band = seen.blocks.copy()
+    margin = 3
+    inner = band[margin:-margin, margin:-margin]
+    return bool(
+        inner.size
+        and (inner > 10).sum() <= 1
+        and seen.share_off(12) <= 0.05
+        and (band[band >= 0] > 5).mean() <= 0.12
+    )
+
+
+def _changes(
+    seen: _Comparison,
+    found: Map,
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+    motion: str,
+    kind: Kind,
+) -> Iterator[str]:
+    """Name what was done."""
+    if found.turn >= 4:
+        yield "mirrored"
+    if found.turn % 4:
+        yield "rotated"
+    is_whole = min(seen.inside, seen.cover) > 0.9
+    if kind == "picture" and not is_whole:
+        yield "cropped"
+    if kind == "picture" and is_whole and sorted(sizes[0]) != sorted(sizes[1]):
+        yield "resized"
+    if seen.is_gray:
+        yield "gray"
+    elif abs(seen.gain - 1) > 0.08 or abs(seen.offset) > 10:
+        yield "brightness"
+    if motion == "warped":
+        yield motion
+    if seen.share_off(12) > 0.02:
+        yield "overlaid"
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """How a picture differs from the part of another that it should be a copy of."""
+
+    correlation: float
+    detail: float  # correlation of what is finer than some pixels
+    inside: float  # share of the smaller picture that lies in the larger
+    cover: float  # share of the larger that the smaller covers
+    gain: float
+    offset: float
+    is_gray: bool  # one of them only
+    chroma: float
+    deviation: float
+    texture: float  # share of the blocks that have any
+    shift: float  # largest median difference of a channel, before gain and offset
+    least_detail: float  # as `detail`, of the block where it is least, among those with much of it
+    blocks: Floats  # mean difference of each block of the grid; -1 outside
+
+    def share_off(self, levels: float) -> float:
+        return float((self.blocks > levels).sum() / max((self.blocks >= 0).sum(), 1))
+
+
+_CENTRES = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # pixel 0 has its centre at 0.5
+
+
+def _pixel_matrix(matrix: Array, small: Array, large: Array) -> Array:
+    """Turn a map of shares into one of pixels."""
+    sizes = [np.diag([p.shape[1], p.shape[0], 1.0]) @ np.eye(3) for p in (small, large)]
+    to_share = np.linalg.inv(sizes[0]) @ _CENTRES
+    result: Array = np.linalg.inv(_CENTRES) @ sizes[1] @ matrix @ to_share
+    return result / result[2, 2]
+
+
+def _share_matrix(matrix: Array, small: Array, large: Array) -> Array:
+    """Invert `_pixel_matrix`."""
+    sizes = [np.diag([p.shape[1], p.shape[0], 1.0]) for p in (small, large)]
+    to_pixel = np.linalg.inv(_CENTRES) @ sizes[0]
+    result: Array = np.linalg.inv(sizes[1]) @ _CENTRES @ matrix @ to_pixel
+    return result / result[2, 2]
+
+
+def _aligned(small: Array, large: Array, matrix: Array, motion: int, steps: int) -> Array | None:
+    """Improve a map by ECC; None where it does not converge."""
+    start = _pixel_matrix(matrix, small, large).astype(np.float32)
+    is_affine = motion == cv2.MOTION_AFFINE
+    grays = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (small, large)]
+    until = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, steps, 3e-4)
+    try:
+        start = np.ascontiguousarray(start[:2] if is_affine else start)
+        _, found = cv2.findTransformECC(*grays, start, motion, until, None, 3)
+    except cv2.error:
+        return None
+    full = np.vstack([found, [0, 0, 1]]) if is_affine else found
+    return _share_matrix(full.astype(np.float64), small, large)
+
+
+def _compared(small: Array, large: Array, matrix: Array) -> _Comparison | None:
+    """Compare a picture with the part of another where a map takes it; None where that is little."""
+    h, w = small.shape[:2]
+    pixels = _pixel_matrix(matrix, small, large)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    whole = np.full(large.shape[:2], 255, np.uint8)
+    seen = cv2.warpPerspective(large, pixels, (w, h), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    inside = cv2.warpPerspective(whole, pixels, (w, h), flags=flags) > 127
+    if inside.mean() < 0.3:
+        return None
+    sigma = 0.6 if max(h, w) <= SIGNATURE_SIDE else 1.0
+    one, other = (cv2.GaussianBlur(p, (0, 0), sigma).astype(np.float32) for p in (small, seen))
+    every = (slice(None, None, max(h // 40, 1)), slice(None, None, max(w // 40, 1)))
+    chosen = inside[every]
+    some = [p[every][chosen] for p in (one, other)]  # enough to fit few numbers to
+    colourful = [float((p.max(axis=1) - p.min(axis=1)).mean()) for p in some]
+    is_gray = min(colourful) < 2.5 and max(colourful) > 5
+    if is_gray:
+        one, other = (np.dstack([p @ GRAY] * 3) for p in (one, other))
+        some = [p[every][chosen] for p in (one, other)]
+    shift = float(np.abs(np.median(some[0] - some[1], axis=0)).max())
+    y, z = (_mean(p) for p in (one, other))
+    free = _free(*some)
+    if some[1][free].std() < some[0][free].std():  # to more contrast: there, values may be cut off
+        one, other, some = other, one, some[::-1]
+    gain, offset = _fitted(some[0][free], some[1][free])
+    expected = gain * one + offset
+    difference = other - np.clip(expected, 0, 255)
+    if gain > 1.05:  # near the cut, the mean of what is cut is not the cut mean
+        near = (np.maximum(other, expected) > 232) | (np.minimum(other, expected) < 12)
+        less = np.sign(difference) * np.maximum(np.abs(difference) - 20, 0)
+        difference = np.where(near, less, difference)
+    difference /= max(gain, 1)
+    mean = _mean(difference)
+    chroma = _mean(np.abs(difference - mean[..., None]))
+    n = min(_GRID, h // 2, w // 2)
+    cover = _blocks(inside.astype(np.float32), n)
+    spread = np.sqrt(np.maximum(_blocks(y * y, n) - _blocks(y, n) ** 2, 0))
+    off = _blocks((np.abs(mean) + chroma) * inside, n) / np.maximum(cover, 1e-3)
+    off = np.maximum(off - 0.15 * spread, 0)  # edges differ by how they were sampled
+    fine = [p - cv2.GaussianBlur(p, (0, 0), 4.0) for p in (y, z)]
+    counted = cover > 0.6
+    return _Comparison(
+        correlation=_correlation(y[inside], z[inside]),
+        detail=_correlation(fine[0][inside], fine[1][inside]),
+        inside=float(inside.mean()),
+        cover=abs(float(np.linalg.det(matrix[:2, :2]))) * float(inside.mean()),
+        gain=gain,
+        offset=offset,
+        is_gray=is_gray,
+        chroma=float(chroma[inside].mean()),
+        deviation=float(min(y[inside].std(), z[inside].std())),
+        texture=float((spread[counted] > 3).mean()) if counted.any() else 0.0,
+        shift=shift,
+        least_detail=_least_detail(*fine, inside),
+        blocks=np.where(counted, off, -1).astype(np.float32),
+    )
+
+
+def _mean(pixels: Array) -> Floats:
+    """Mean of the channels: (height, width, 3) → (height, width)."""
+    return np.asarray(cv2.transform(pixels, np.full((1, 3), 1 / 3, np.float32)))
+
+
+def _free(one: Array, other: Array) -> Array:
+    """Tell which values are not cut off, where these are not too few."""
+    low, high = _SATURATED, 255 - _SATURATED
+    free: Array = (np.minimum(one, other) > low) & (np.maximum(one, other) < high)
+    return free if free.mean() > 0.05 else np.ones(one.shape, bool)
+
+
+def _fitted(x: Array, y: Array) -> tuple[float, float]:
+    """Fit one gain and offset for all channels, without what differs most."""
+    kept = np.ones(len(x), bool)
+    gain, offset = 1.0, 0.0
+    for _ in range(3):
+        a, b = x[kept], y[kept]
+        spread = float(a.var())
+        gain = float(((a - a.mean()) * (b - b.mean())).mean()) / spread if spread > 1e-3 else 1.0
+        gain = min(max(gain, 0.5), 3.0)
+        offset = float(b.mean() - gain * a.mean())
+        off = np.abs(y - gain * x - offset)
+        kept = off <= np.quantile(off, 0.85) + 1
+    return gain, offset
+
+
+def _blocks(values: Array, n: int) -> Floats:
+    return np.asarray(cv2.resize(values, (n, n), interpolation=cv2.INTER_AREA))
+
+
+def _least_detail(one: Array, other: Array, inside: Array) -> float:
+    """Correlate what is fine in blocks of an eighth of the side; 1 where there is not much of it."""
+    n = min(8, *(side // 4 for side in one.shape))
+    a, b, ab = (_blocks(v * inside, n) for v in (one * one, other * other, one * other))
+    rich = np.minimum(a, b) > 64
+    rich |= np.maximum(a, b) > 256
+    return float((ab[rich] / np.sqrt(a[rich] * b[rich] + 1)).min()) if rich.any() else 1.0
+
+
+def _correlation(a: Array, b: Array) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum()) / norm if norm > 0 else 0.0
