@@ -219,7 +219,8 @@ class _ZeroShot:
         self._scale = 1 / max(float(self._cosines(some).std()), 1e-6)
 
     def _cosines(self, rows: IntArray) -> npt.NDArray[np.float32]:
-        return unit_rows(unit_block(self._vectors, rows) - self._mean) @ self._names.T * self._scale
+        seen = unit_block(self._vectors, rows, self._mean)
+        return seen @ self._names.T * np.float32(self._scale)
 
     def __call__(self, block: slice) -> npt.NDArray[np.float32]:
         return self._cosines(self._rows[block])

@@ -58,7 +58,7 @@ class SameGroup:
 
 
 def in_blocks(
-    function: Callable[[slice], _Result], n: int, *, what: str, progress: bool
+    function: Callable[[slice], _Result], n: int, *, what: str = "", progress: bool = False
 ) -> Iterator[_Result]:
     """Call a function for each block of rows, in threads; results come in order."""
     workers = usable_processors()

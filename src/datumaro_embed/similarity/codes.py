@@ -49,8 +49,10 @@ class RowCodes:
         return math.floor((threshold - SLACK - a - b - a * b) / self.step**2)
 
 
-def encode_rows(vectors: VectorArray, rows: IntArray) -> RowCodes:
-    """Round some rows, none of them zero.
+def encode_rows(
+    vectors: VectorArray, rows: IntArray, origin: Float32Array | None = None
+) -> RowCodes:
+    """Round some rows, none of them zero; see `unit_block`.
 
     Memory: dim + 4 bytes for each row. Some 2 s for 100,000 rows of length 512.
     """
@@ -62,15 +64,23 @@ def encode_rows(vectors: VectorArray, rows: IntArray) -> RowCodes:
     errors = np.empty(len(rows), dtype=np.float32)
     for start in range(0, len(rows), _BLOCK_ROWS):
         part = slice(start, start + _BLOCK_ROWS)
-        turned = unit_block(vectors, rows[part]) @ rotation
+        turned = unit_block(vectors, rows[part], origin) @ rotation
         rounded = np.clip(np.rint(turned / step), -127, 127)
         values[part] = rounded
         errors[part] = np.linalg.norm(turned - rounded * step, axis=1)
     return RowCodes(values, errors, step)
 
 
-def unit_block(vectors: VectorArray, rows: IntArray) -> Float32Array:
-    """Copy some rows, none of them zero, scaled to norm 1: array of shape (n, dim), float32."""
+def unit_block(
+    vectors: VectorArray, rows: IntArray, origin: Float32Array | None = None
+) -> Float32Array:
+    """Copy some rows, none of them zero, scaled to norm 1: array of shape (n, dim), float32.
+
+    With `origin`, as seen from there: what it leaves of the unit rows, scaled again; zero stays.
+    """
     block: Float32Array = vectors[rows].astype(np.float32)
     block /= np.sqrt(np.einsum("ij,ij->i", block, block))[:, None]
+    if origin is not None:
+        block -= origin
+        block /= np.maximum(np.sqrt(np.einsum("ij,ij->i", block, block)), 1e-6)[:, None]
     return block
