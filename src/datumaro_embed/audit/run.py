@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import cached_property
@@ -16,9 +16,10 @@ import numpy.typing as npt
 from ..errors import UsageError
 from ..findings import Finding, Findings
 from ..flags import AUDIT_KINDS
+from ..listing import table_lines
 from ..records import Split, Status
 from ..store import EmbeddingStore, VectorTable, open_store
-from .boxes import failures, odd_boxes, ranked
+from .boxes import failures, odd_boxes
 from .copies import Copies, CopyGroup, find_copies
 from .mislabels import SUSPICIOUS, Mislabels, find_conflicts, find_mislabels
 from .outliers import (
@@ -31,12 +32,13 @@ from .outliers import (
 )
 from .quality import KINDS, measure_quality
 
-__all__ = ["audit"]
+__all__ = ["audit", "audit_lines"]
 
 Array = npt.NDArray[Any]
 
 _OUTLIERS_SHOWN = 0.02  # of the items are listed
 _LEAST_OUTLIERS = 20
+_SHOWN = 3
 _MEANING = {
     "texture": "its tones, edges and colors are unlike those of all others",
     "isolation": "no other image is near it",
@@ -97,6 +99,28 @@ def audit(
         ]
         found = [row for made, find in parts if {*made} & {*kinds} for row in find()]
         return Findings(row for row in found if row.kind in kinds)
+
+
+def audit_lines(findings: Findings) -> Iterator[str]:
+    """Yield a table of the kinds: how many, how many suggestions act, and three examples."""
+    rows = []
+    for kind in AUDIT_KINDS:
+        found = [row for row in findings if row.kind == kind]
+        if not found:
+            continue
+        acting = Counter(
+            row.suggestion.partition(" ")[0]
+            for row in found
+            if row.suggestion not in ("review", "keep")
+        )
+        shown = [row for row in found if row.suggestion != "keep"][:_SHOWN]
+        acts = ", ".join(f"{name} {count:,}" for name, count in sorted(acting.items()))
+        for row in shown:
+            first = (kind, f"{len(found):,}", acts or "review") if row is shown[0] else ("", "", "")
+            rows.append((*first, row.name, row.reason))
+    yield from table_lines(("kind", "findings", "suggested", "such as", "reason"), rows, right=(1,))
+    if not rows:
+        yield "no findings"
 
 
 class _Audit:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import StoreUnfinishedError, UsageError
 from ..flags import (
+    AUDIT_KINDS,
     DEFAULT_THRESHOLD,
     add_apply_arguments,
     add_duplicate_arguments,
@@ -321,12 +322,64 @@ def _convert(store: Path, to: str, output: Path, partial: bool, **options: Any) 
         return say(convert_store(opened, output, to=to, **options).lines())
 
 
+def _describe_audit(parser: ArgumentParser) -> Callable[..., int]:
+    parser.description = (
+        "Find what is wrong with a dataset: items that failed, copies and leaks (proven on their "
+        "pixels), wrong labels, outliers, bad images and odd boxes. Prints a table; --output "
+        "writes every finding. Nothing is changed: fill in the column `action`, then run `apply`."
+    )
+    add = parser.add_argument
+    add("store", type=Path, help="store file or folder")
+    add(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="findings file to write: CSV, or Parquet if the name ends in .parquet",
+    )
+    add(
+        "--only",
+        action="append",
+        default=[],
+        choices=AUDIT_KINDS,
+        help="find only this kind; repeat for several",
+    )
+    add("--accept", action="store_true", help="copy each suggestion to the column `action`")
+    add(
+        "--keep-split",
+        choices=("train", "val", "test"),
+        help="which copy stays where copies are in several splits (default: that of test, then "
+        "val; no item of these is suggested to be dropped)",
+    )
+    add("--media-root", type=Path, metavar="DIR", help="folder of the images, if they have moved")
+    add_partial_argument(parser)
+    return _audit
+
+
+def _audit(store: Path, output: Path | None, accept: bool, partial: bool, **options: Any) -> int:
+    from ..audit import audit, audit_lines
+    from ..files import check_output
+
+    if output is not None:
+        check_output(output)
+    with opened_store(store, partial=partial) as opened:
+        found = audit(opened, progress=True, **options)
+    say(audit_lines(found))
+    if output is not None:
+        chosen = found.accept() if accept else found
+        write = chosen.to_parquet if output.suffix == ".parquet" else chosen.to_csv
+        write(output)
+        say([f"{counted(len(found), 'findings')} in {output}"])
+    return 0
+
+
 COMMANDS = {
     "embed": ("embed a dataset", _describe_embed),
     "info": ("show what a store contains", _describe_info),
     "verify": ("check a store, alone or against its dataset", _describe_verify),
     "search": ("find items or objects by text, image or example", _describe_search),
     "duplicates": ("find near-duplicates and leakage between splits", _describe_duplicates),
+    "audit": ("find copies, leaks, wrong labels, outliers and bad images", _describe_audit),
     "apply": ("drop, relabel and move what a findings file says", _describe_apply),
     "report": ("write an offline HTML page about a store", _describe_report),
     "convert": ("write a store as parquet, npy, csv, faiss or coco", _describe_convert),
