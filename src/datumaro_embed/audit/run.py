@@ -67,7 +67,7 @@ def audit(
         Folder of the images, if it has moved: copies are proven on their pixels.
     keep_split : {"train", "val", "test"}, optional
         Which copy stays where copies are in several splits. Unless given, that of test or else of
-        val stays, and no item of these is suggested to be dropped.
+        val stays, and no test item is suggested to be dropped.
     progress : bool
         Show bars where stderr is a terminal.
 
@@ -196,7 +196,7 @@ class _Audit:
             for row in group.rows:
                 pair = proofs.get((min(row, group.keep), max(row, group.keep)))
                 how = "a copy of" if pair is None else _HOW[pair.kind].format(", ".join(pair.how))
-                spared = self._keep_split is None and self._store.splits[row] in _EVALUATED
+                spared = self._keep_split is None and self._store.splits[row] == Split.TEST
                 yield self._finding(
                     self._store.items,
                     row,
@@ -335,7 +335,6 @@ class _Audit:
         )
 
 
-_EVALUATED = (Split.TEST, Split.VAL)
 _HOW = {
     "bytes": "the same file as",
     "pixels": "the same pixels as",

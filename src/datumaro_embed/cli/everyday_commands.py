@@ -349,7 +349,7 @@ def _describe_audit(parser: ArgumentParser) -> Callable[..., int]:
         "--keep-split",
         choices=("train", "val", "test"),
         help="which copy stays where copies are in several splits (default: that of test, then "
-        "val; no item of these is suggested to be dropped)",
+        "val; no test item is suggested to be dropped)",
     )
     add("--media-root", type=Path, metavar="DIR", help="folder of the images, if they have moved")
     add_partial_argument(parser)
