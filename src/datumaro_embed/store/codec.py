@@ -298,7 +298,7 @@ class _TableBuilder:
     ) -> None:
         """Keep a row that `encode` and `codes` have passed."""
         for column, value in zip(self._plain, encoded, strict=True):
-            if value is None and column.is_filled:
+            if value is None and column.filled:
                 self._fixed[column.name] += bytes(column.size * np.dtype(column.dtype).itemsize)
             elif value is None:
                 self._absent.add(column.name)
@@ -329,7 +329,7 @@ class _TableBuilder:
         for column in self.table.columns:
             stem = f"{table}/{column.name}"
             if column.optional and not store.has(_presence(stem, column)):
-                if column.is_filled:
+                if column.filled:
                     size = column.size * np.dtype(column.dtype).itemsize
                     self._fixed[column.name] += bytes(size * (stop - first))
                 else:
@@ -373,7 +373,7 @@ class _TableBuilder:
 
     def lacks(self, column: Column) -> bool:
         """Tell whether rows have no value of a column, so that the column is not written."""
-        if column.is_filled:
+        if column.filled:
             return column.name not in self._given
         return column.name in self._absent or (column.optional and not self.n_rows)
 
@@ -688,9 +688,9 @@ def decode_rows(
 
 def _fixed_values(column: Column, values: Array) -> list[Any]:
     """Decode values of fixed size."""
-    if column.is_filled:
+    if column.filled:
         known = values.any(axis=1).tolist()
-        found = _fixed_values(replace(column, optional=False), values)
+        found = _fixed_values(replace(column, filled=False), values)
         return [value if is_known else None for value, is_known in zip(found, known, strict=True)]
     if column.kind == "digest":
         return [value.tobytes() for value in values]
