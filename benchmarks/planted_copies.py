@@ -221,8 +221,9 @@ def found_kinds(files: list[Path], each: int, seed: int) -> dict[str, tuple[int,
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "images"
         folder.mkdir()
+        chosen = rng.choice(np.array(files), (len(KINDS), each), replace=False)
         for number, copied in enumerate(KINDS.values()):
-            for place, file in enumerate(rng.choice(np.array(files), each, replace=False)):
+            for place, file in enumerate(chosen[number]):
                 picture = Image.open(file).convert("RGB")
                 stem = f"{number:02}_{place:03}"
                 (folder / f"{stem}_a.jpg").write_bytes(file.read_bytes())
@@ -232,15 +233,29 @@ def found_kinds(files: list[Path], each: int, seed: int) -> dict[str, tuple[int,
         with embed_dataset(dataset, Path(name) / "s.h5", model="demo", root=folder) as store:
             found = find_copies(store, progress=True)
             ids = [key.id for key in store.keys()]
+            similar = store.embeddings().astype(np.float32)
+        together = Counter(
+            name
+            for g in found.groups
+            for name in {ids[r][:6] for r in g.rows}
+            if f"{name}_a" in (members := {ids[r] for r in g.rows}) and f"{name}_b" in members
+        )
+        hows = {
+            ids[p.first][:6]: " ".join((p.proof.kind, *p.proof.how))
+            for p in found.pairs
+            if ids[p.first][:6] == ids[p.second][:6]
+        }
         for number, kind in enumerate(KINDS):
-            proofs = {
-                ids[pair.first]: " ".join((pair.proof.kind, *pair.proof.how))
-                for pair in found.pairs
-                if ids[pair.first][:6] == ids[pair.second][:6]
-                and ids[pair.first].startswith(f"{number:02}_")
-            }
-            hows = Counter(how for how in proofs.values() if not how.startswith("overlap"))
-            counts[kind] = sum(hows.values()), hows
+            names = [name for name in together if name.startswith(f"{number:02}_")]
+            counts[kind] = len(names), Counter(hows.get(name, "by others") for name in names)
+            cosines = [
+                float(
+                    similar[ids.index(f"{number:02}_{i:03}_a")]
+                    @ similar[ids.index(f"{number:02}_{i:03}_b")]
+                )
+                for i in range(each)
+            ]
+            print(kind, "cosines", np.percentile(cosines, (0, 5, 50)).round(2), file=sys.stderr)
     return counts
 
 

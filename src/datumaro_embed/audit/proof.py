@@ -388,7 +388,7 @@ class _Comparison:
     deviation: float
     texture: float  # share of the blocks that have any
     shift: float  # largest median difference of a channel, before gain and offset
-    least_detail: float  # as `detail`, of the block where it is least, among those with much of it
+    least_detail: float  # as `detail`, of the inner block where it is least, if it has much of it
     blocks: Floats  # mean difference of each block of the grid; -1 outside
 
     def share_off(self, levels: float) -> float:
@@ -521,9 +521,11 @@ def _blocks(values: Array, n: int) -> Floats:
 
 
 def _least_detail(one: Array, other: Array, inside: Array) -> float:
-    """Correlate what is fine in each of 8 x 8 blocks; 1 where there is not much of it."""
+    """Correlate what is fine in each of the inner ones of 8 x 8 blocks; 1 where there is little."""
     n = min(8, *(side // 4 for side in one.shape))
-    a, b, ab = (_blocks(v * inside, n) for v in (one * one, other * other, one * other))
+    inner = slice(n // 4, n - n // 4)
+    products = one * one, other * other, one * other
+    a, b, ab = (_blocks(v * inside, n)[inner, inner] for v in products)
     rich = np.minimum(a, b) > 64
     rich |= np.maximum(a, b) > 256
     return float((ab[rich] / np.sqrt(a[rich] * b[rich] + 1)).min()) if rich.any() else 1.0
