@@ -49,6 +49,7 @@ ORDER = [
     "flags",
     "retrieval",
     "duplicates",
+    "audit",
     "listing",
     "exports",
     "adapter",
