@@ -62,7 +62,8 @@ def signature(rgb: UInt8Array) -> UInt8Array:
     import cv2
 
     side = (SIGNATURE_SIDE, SIGNATURE_SIDE)
-    return np.asarray(cv2.resize(rgb, side, interpolation=cv2.INTER_AREA)).reshape(-1)
+    small = cv2.resize(rgb, side, interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8).reshape(-1)
 
 
 def statistics(rgb: UInt8Array) -> Float32Array:
@@ -119,7 +120,8 @@ def _histogram(gray: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 
 
 def _percentiles(share: npt.NDArray[np.float64], wanted: Sequence[float]) -> list[float]:
-    return np.searchsorted(np.cumsum(share), np.array(wanted) - 1e-9).astype(float).tolist()
+    found = np.searchsorted(np.cumsum(share), np.array(wanted) - 1e-9)
+    return [float(level) for level in found]
 
 
 def _edges(gray: npt.NDArray[Any]) -> tuple[float, float]:

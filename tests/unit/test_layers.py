@@ -47,6 +47,7 @@ ORDER = [
     "flags",
     "retrieval",
     "duplicates",
+    "audit",
     "listing",
     "exports",
     "adapter",

@@ -25,6 +25,7 @@ from datumaro_embed.records import (
     ItemRecord,
     ObjectRecord,
 )
+from datumaro_embed.signatures import SIGNATURE_BYTES, STATISTICS
 from datumaro_embed.store import hdf5, open_store
 from datumaro_embed.store.schema import array_specs
 from store_support import create_store
@@ -41,6 +42,8 @@ def fill(path: Path, n_rows: int, dim: int = 512) -> None:
                 annotations=(box,),
                 objects=(ObjectRecord(annotations=(0,), vector=vector),),
                 captions=(CaptionRecord(0, vector),),
+                signature=bytes([1]) * SIGNATURE_BYTES,
+                statistics=(0.5,) * len(STATISTICS),
             )
             writer.append(record, vector)
         writer.set_categories(Categories(("a",)), vector[None])

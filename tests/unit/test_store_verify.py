@@ -22,6 +22,7 @@ from datumaro_embed.records import (
     ObjectStatus,
     Status,
 )
+from datumaro_embed.signatures import SIGNATURE_BYTES, STATISTICS
 from datumaro_embed.store import ArrayPart, EmbeddingStore, open_store
 from datumaro_embed.store.schema import array_specs
 from datumaro_embed.vectors import VectorKind
@@ -53,6 +54,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     ObjectRecord(status=ObjectStatus.NO_BOX, annotations=(1,)),
                 )[: 2 * (number % 2)],
                 captions=(CaptionRecord(1, vector),) if number % 2 else (),
+                signature=bytes([number % 255 + 1]) * SIGNATURE_BYTES,
+                statistics=(0.5,) * len(STATISTICS),
             )
             run.append(record, None if failed else vector)
         run.set_categories(Categories(("cat",), {"label": {}}), vector[None])

@@ -218,10 +218,10 @@ class _Search:
     def _prove(self, pairs: list[Pair], maps: Mapping[Pair, list[Map]]) -> _Found:
         found: _Found = []
         for a, b in pairs:
-            pictures = self.pictures.small(a), self.pictures.small(b)
-            if pictures[0] is None or pictures[1] is None:
+            first, second = self.pictures.small(a), self.pictures.small(b)
+            if first is None or second is None:
                 continue
-            proofs = (prove(*pictures, self._size(a, b), one) for one in maps[a, b])
+            proofs = (prove(first, second, self._size(a, b), one) for one in maps[a, b])
             proof = max(filter(None, proofs), key=lambda p: p.kind == "picture", default=None)
             if proof is not None:
                 is_same = not proof.how and self._sizes[a] == self._sizes[b]

@@ -147,7 +147,7 @@ def _colours(signatures: Array) -> Floats:
         wide = np.concatenate([along[:, :1], along, along[:, -1:]], axis=1)
         blurred = wide[:, :-2] / 4 + along / 2 + wide[:, 2:] / 4
         shares = np.moveaxis(blurred, 1, axis)
-    return np.ascontiguousarray(shares).reshape(n, 512)
+    return np.asarray(shares.reshape(n, 512), np.float32)
 
 
 # Signatures of a pair ---------------------------------------------------------------------------
@@ -220,10 +220,11 @@ def _refined(small: Array, large: Array, start: Map) -> Map | None:
     least = 0.80
     for matrix in (start.start, _aligned(small, large, start.start, cv2.MOTION_AFFINE, 30)):
         seen = None if matrix is None else _compared(small, large, matrix)
-        if matrix is not None and seen is not None and seen.correlation >= least:
-            if seen.share_off(20) <= 0.15:
-                best = replace(start, matrix=matrix, score=seen.correlation)
-                least = seen.correlation
+        if matrix is None or seen is None or seen.share_off(20) > 0.15:
+            continue
+        if seen.correlation >= least:
+            best = replace(start, matrix=matrix, score=seen.correlation)
+            least = seen.correlation
     return best
 
 
@@ -247,8 +248,8 @@ def prove(
     pictures = (second, first) if found.swapped else (first, second)
     small, large = _turned(pictures[0], found.turn), pictures[1]
     small, large = _at_one_scale(small, large, found.matrix)
-    shape = sizes if not found.swapped else sizes[::-1]
-    shape = (shape[0][:: -1 if found.turn % 2 else 1], shape[1])
+    size, other = sizes[found.swapped], sizes[not found.swapped]
+    shape = (size[::-1] if found.turn % 2 else size), other
     for matrix, motion in _finer(small, large, found):
         seen = _compared(small, large, matrix)
         if seen is None or seen.correlation < 0.75:
@@ -279,7 +280,7 @@ def _finer(small: Array, large: Array, found: Map) -> Iterator[tuple[Array, str]
 
 
 def _stretch(matrix: Array, small: tuple[int, ...], large: tuple[int, ...]) -> float:
-    """Return by how much more one direction is stretched than the other, in pixels of the images."""
+    """Return how much more one direction is stretched than the other, in the images' pixels."""
     linear = np.diag(large) @ matrix[:2, :2] @ np.diag([1 / n for n in small])
     values = np.linalg.svd(linear, compute_uv=False)
     return float(values[0] / max(values[1], 1e-9))
@@ -290,10 +291,11 @@ def _at_one_scale(small: Array, large: Array, matrix: Array) -> tuple[Array, Arr
     step = np.sqrt(abs(np.linalg.det(_pixel_matrix(matrix, small, large)[:2, :2])))
     longest = max(small.shape[:2])
     shrink = min(_COMPARED_PX / longest, step, 1.0)
-    return tuple(
+    small, large = (
         _resized(picture, picture.shape[1] * scale, picture.shape[0] * scale)
         for picture, scale in ((small, shrink), (large, min(shrink / step, 1.0)))
     )
+    return small, large
 
 
 def _resized(picture: Array, width: float, height: float) -> Array:
@@ -398,18 +400,18 @@ _CENTRES = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # pixel 0 has its ce
 
 def _pixel_matrix(matrix: Array, small: Array, large: Array) -> Array:
     """Turn a map of shares into one of pixels."""
-    sizes = [np.diag([p.shape[1], p.shape[0], 1.0]) @ np.eye(3) for p in (small, large)]
+    sizes = [np.diag([p.shape[1], p.shape[0], 1.0]) for p in (small, large)]
     to_share = np.linalg.inv(sizes[0]) @ _CENTRES
-    result: Array = np.linalg.inv(_CENTRES) @ sizes[1] @ matrix @ to_share
-    return result / result[2, 2]
+    result = np.linalg.inv(_CENTRES) @ sizes[1] @ matrix @ to_share
+    return np.asarray(result / result[2, 2])
 
 
 def _share_matrix(matrix: Array, small: Array, large: Array) -> Array:
     """Invert `_pixel_matrix`."""
     sizes = [np.diag([p.shape[1], p.shape[0], 1.0]) for p in (small, large)]
     to_pixel = np.linalg.inv(_CENTRES) @ sizes[0]
-    result: Array = np.linalg.inv(sizes[1]) @ _CENTRES @ matrix @ to_pixel
-    return result / result[2, 2]
+    result = np.linalg.inv(sizes[1]) @ _CENTRES @ matrix @ to_pixel
+    return np.asarray(result / result[2, 2])
 
 
 def _aligned(small: Array, large: Array, matrix: Array, motion: int, steps: int) -> Array | None:
@@ -418,9 +420,10 @@ def _aligned(small: Array, large: Array, matrix: Array, motion: int, steps: int)
     is_affine = motion == cv2.MOTION_AFFINE
     grays = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (small, large)]
     until = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, steps, 3e-4)
+    no_mask: Any = None
     try:
         start = np.ascontiguousarray(start[:2] if is_affine else start)
-        _, found = cv2.findTransformECC(*grays, start, motion, until, None, 3)
+        _, found = cv2.findTransformECC(grays[0], grays[1], start, motion, until, no_mask, 3)
     except cv2.error:
         return None
     full = np.vstack([found, [0, 0, 1]]) if is_affine else found
@@ -428,7 +431,7 @@ def _aligned(small: Array, large: Array, matrix: Array, motion: int, steps: int)
 
 
 def _compared(small: Array, large: Array, matrix: Array) -> _Comparison | None:
-    """Compare a picture with the part of another where a map takes it; None where that is little."""
+    """Compare a picture with where a map takes it in another; None where that is mostly outside."""
     h, w = small.shape[:2]
     pixels = _pixel_matrix(matrix, small, large)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -481,7 +484,7 @@ def _compared(small: Array, large: Array, matrix: Array) -> _Comparison | None:
         deviation=float(min(y[inside].std(), z[inside].std())),
         texture=float((spread[counted] > 3).mean()) if counted.any() else 0.0,
         shift=shift,
-        least_detail=_least_detail(*fine, inside),
+        least_detail=_least_detail(fine[0], fine[1], inside),
         blocks=np.where(counted, off, -1).astype(np.float32),
     )
 
@@ -518,7 +521,7 @@ def _blocks(values: Array, n: int) -> Floats:
 
 
 def _least_detail(one: Array, other: Array, inside: Array) -> float:
-    """Correlate what is fine in blocks of an eighth of the side; 1 where there is not much of it."""
+    """Correlate what is fine in each of 8 x 8 blocks; 1 where there is not much of it."""
     n = min(8, *(side // 4 for side in one.shape))
     a, b, ab = (_blocks(v * inside, n) for v in (one * one, other * other, one * other))
     rich = np.minimum(a, b) > 64

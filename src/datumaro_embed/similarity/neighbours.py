@@ -14,9 +14,7 @@ _QUERIES_AT_ONCE = 2048
 _BLOCK_ROWS = 4096
 
 
-def neighbours(
-    vectors: VectorArray, rows: IntArray, k: int, *, progress: bool = False
-) -> IntArray:
+def neighbours(vectors: VectorArray, rows: IntArray, k: int, *, progress: bool = False) -> IntArray:
     """Find the k rows of highest cosine to each of some rows, itself left out.
 
     Rows are rounded to 8 bits, so that of rows that are about equally near another may be taken.

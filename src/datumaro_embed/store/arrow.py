@@ -140,7 +140,7 @@ def _columns(
         for column in SCHEMA[table].columns
         if column.kind not in ("vector", "rows")
         and not (column.optional and not store.has(f"{table}/{column.name}"))
-        and (with_filled or not column.is_filled)
+        and (with_filled or not column.filled)
     }
 
 
@@ -154,7 +154,7 @@ def _column(store: StoredRows, path: str, column: Column, first: int, stop: int)
         return pa.LargeListArray.from_arrays(pa.array(bounds), pa.array(values))
     if column.kind == "code":
         return _names_of(store.names(path), values)
-    if column.kind == "digest" and column.is_filled:
+    if column.kind == "digest" and column.filled:
         data = pa.py_buffer(np.ascontiguousarray(values))
         return pa.FixedSizeBinaryArray.from_buffers(
             pa.binary(column.size), stop - first, [None, data]

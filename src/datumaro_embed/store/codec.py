@@ -243,7 +243,6 @@ class _TableBuilder:
         self.n_rows = 0
         self.names = names or {c.name: {} for c in table.columns if c.kind == "code"}
         self._absent: set[str] = set()
-        self._given: set[str] = set()  # of filled columns
         self._plain = [c for c in table.columns if c.kind not in ("code", "rows", "vector")]
         self._encoders = [_encoder(column) for column in self._plain]
         self._getters = [_field(column) for column in self._plain]
@@ -263,7 +262,7 @@ class _TableBuilder:
         for column, get, encode in zip(self._plain, self._getters, self._encoders, strict=True):
             value = get(record)
             if value is None and column.optional:
-                row.append(None)
+                row.append(_zeros(column) if column.filled else None)
                 continue
             try:
                 row.append(encode(value))
@@ -272,7 +271,9 @@ class _TableBuilder:
                     raise
                 raise UsageError(_out_of_range(column, value)) from error
             if column.kind == "digest" and len(row[-1] or b"") != column.size:
-                raise UsageError(f"{column.name} has {len(value)} bytes; it must have {column.size}.")
+                raise UsageError(
+                    f"{column.name} has {len(value)} bytes; it must have {column.size}."
+                )
         for column in self._coded:
             value = _field(column)(record)
             if not isinstance(value, str) and not (value is None and column.optional):
@@ -298,15 +299,12 @@ class _TableBuilder:
     ) -> None:
         """Keep a row that `encode` and `codes` have passed."""
         for column, value in zip(self._plain, encoded, strict=True):
-            if value is None and column.is_filled:
-                self._fixed[column.name] += bytes(column.size * np.dtype(column.dtype).itemsize)
-            elif value is None:
+            if value is None:
                 self._absent.add(column.name)
             elif column.is_ragged:
                 self._ragged[column.name].append(value)
             else:
                 self._fixed[column.name] += value
-                self._given.add(column.name)
         for column in self.table.columns:
             if column.kind == "code" and column.name not in codes:
                 self._absent.add(column.name)
@@ -329,9 +327,8 @@ class _TableBuilder:
         for column in self.table.columns:
             stem = f"{table}/{column.name}"
             if column.optional and not store.has(_presence(stem, column)):
-                if column.is_filled:
-                    size = column.size * np.dtype(column.dtype).itemsize
-                    self._fixed[column.name] += bytes(size * (stop - first))
+                if column.filled:
+                    self._fixed[column.name] += _zeros(column) * (stop - first)
                 else:
                     self._absent.add(column.name)
             elif column.kind == "rows":
@@ -347,7 +344,6 @@ class _TableBuilder:
                 elif stem in convert:
                     values = convert[stem](values)
                 self._fixed[column.name] += np.ascontiguousarray(values).tobytes()
-                self._given.add(column.name)
         self.n_rows += stop - first
 
     def _recoded(self, column: Column, codes: Array, names: Sequence[str]) -> Array:
@@ -373,8 +369,8 @@ class _TableBuilder:
 
     def lacks(self, column: Column) -> bool:
         """Tell whether rows have no value of a column, so that the column is not written."""
-        if column.is_filled:
-            return column.name not in self._given
+        if column.filled:
+            return not np.frombuffer(self._fixed[column.name], np.uint8).any()
         return column.name in self._absent or (column.optional and not self.n_rows)
 
     def arrays(self, vector_shape: tuple[int, np.dtype[Any]]) -> Arrays:
@@ -410,6 +406,10 @@ def _presence(stem: str, column: Column) -> str:
 
 def _field(column: Column) -> Callable[[Any], Any]:
     return operator.attrgetter(column.field or column.name)
+
+
+def _zeros(column: Column) -> bytes:
+    return bytes(column.size * np.dtype(column.dtype).itemsize)
 
 
 def _out_of_range(column: Column, value: object) -> str:
@@ -688,9 +688,9 @@ def decode_rows(
 
 def _fixed_values(column: Column, values: Array) -> list[Any]:
     """Decode values of fixed size."""
-    if column.is_filled:
-        known = values.any(axis=1).tolist()
-        found = _fixed_values(replace(column, optional=False), values)
+    if column.filled:
+        known: list[bool] = (values != 0).any(axis=1).tolist()
+        found = _fixed_values(replace(column, filled=False), values)
         return [value if is_known else None for value, is_known in zip(found, known, strict=True)]
     if column.kind == "digest":
         return [value.tobytes() for value in values]

@@ -103,8 +103,10 @@ class Column:
     values : IntEnum, optional
         The only numbers allowed.
     optional : bool
-        A store may lack the column. One whose values are of fixed size it has where any row has a
-        value, and zeros are where a row has none; any other, where every row has a value.
+        A store may lack the column, and has it where every row has a value.
+    filled : bool
+        Of an optional column of several numbers or bytes: a store has it where any row has a value,
+        and rows without one have zeros.
     since : int
         Minor version that added it: files of a lower one lack it.
     """
@@ -117,17 +119,13 @@ class Column:
     field: str = ""
     values: type[IntEnum] | None = None
     optional: bool = False
+    filled: bool = False
     since: int = 0
 
     @property
     def is_ragged(self) -> bool:
         """Values differ in length: offsets cut them out of one array."""
         return self.kind in ("text", "json", "floats", "ints", "bytes")
-
-    @property
-    def is_filled(self) -> bool:
-        """Rows without a value have zeros."""
-        return self.optional and self.kind in ("number", "digest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +171,7 @@ SCHEMA: dict[str, Table] = {
                     "the image squashed to 32 x 32 pixels, R, G, B; zeros if unknown",
                     size=SIGNATURE_BYTES,
                     optional=True,
+                    filled=True,
                 ),
                 Column(
                     "statistics",
@@ -181,6 +180,7 @@ SCHEMA: dict[str, Table] = {
                     dtype="<f4",
                     size=len(STATISTICS),
                     optional=True,
+                    filled=True,
                 ),
                 Column("annotations", "rows", "the item's rows of annotations/"),
                 Column("objects", "rows", "the item's rows of objects/", optional=True),

@@ -318,7 +318,7 @@ class EmbeddingStore:
             return table in self._tables
         parts = [self._head_part] if spec.table == "labels" else self._parts
         found = (part is not None and part.array(path) is not None for part in parts)
-        is_enough = any if spec.column is not None and spec.column.is_filled else all
+        is_enough = any if spec.column is not None and spec.column.filled else all
         return len(parts) > 0 and is_enough(found)
 
     def _optional(self, path: str) -> Array | None:
@@ -437,7 +437,7 @@ class EmbeddingStore:
     def _filled(self, index: int, spec: ArraySpec) -> Array:
         """Return an array of a part; zeros where only other parts have it."""
         part = self._parts[index]
-        if spec.column is not None and spec.column.is_filled and part.array(spec.path) is None:
+        if spec.column is not None and spec.column.filled and part.array(spec.path) is None:
             one = np.zeros((1, spec.column.size), spec.column.dtype)
             return np.broadcast_to(one, (part.n_rows(spec.table), spec.column.size))
         return self._array(index, spec.path)
