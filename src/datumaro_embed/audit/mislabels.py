@@ -25,7 +25,7 @@ Float64Array = npt.NDArray[np.float64]
 Judged = tuple[npt.NDArray[Any], ...]
 
 NEIGHBOURS = 10
-SUSPICIOUS = 0.7  # from this score on, a label counts as wrong: as many as were planted, within 10 %
+SUSPICIOUS = 1.0  # from this score on, a label counts as wrong: as many as were planted, within 10 %
 _NEAREST = 3  # of each label
 _WEIGHT_NEAREST, _WEIGHT_ZERO_SHOT = 0.5, 0.25  # in deviations, beside a share of 0 to 1
 _SHARPNESS = 4.0  # neighbours count by exp(cosine * this / deviation)

@@ -11,16 +11,16 @@ from ..signatures import STATISTICS
 
 Float64Array = npt.NDArray[np.float64]
 
-KINDS = {  # kind → value from which on a picture is named (sign: the more, the worse), and its name
-    "dark": (-90.0, "p99 of the gray levels"),
-    "bright": (160.0, "p05 of the gray levels"),
-    "blurry": (-0.35, "sharpness of the edges"),
-    "uninformative": (-4.0, "entropy of the gray levels, in bits"),
-    "uniform": (-8.0, "deviation of the gray levels"),
-    "noisy": (6.0, "noise, in gray levels"),
-    "odd_shape": (1.0, "aspect, as log ratio to the usual"),
-    "odd_size": (1.2, "side, as log ratio to the usual"),
-    "gray": (-2.0, "difference of the color channels"),
+KINDS = {  # kind → what is measured, and from which value on a picture is named
+    "dark": ("-p99 of the gray levels", -90.0),
+    "bright": ("p01 of the gray levels", 150.0),
+    "blurry": ("-sharpness of the edges", -0.5),
+    "uninformative": ("-(log of the gray levels' deviation + a quarter of their entropy)", -3.0),
+    "uniform": ("-deviation of the gray levels", -6.0),
+    "noisy": ("noise in gray levels", 6.0),
+    "odd_shape": ("log ratio of the aspect to the usual one", 1.1),
+    "odd_size": ("log ratio of the side to the usual one", 1.2),
+    "gray": ("-difference of the color channels", -2.0),
 }
 _STYLE = 1 / 3  # share of the pictures from which on a kind is how the dataset looks
 
@@ -47,19 +47,19 @@ def measure_quality(
     """
     of = dict(zip(STATISTICS, statistics.T.astype(np.float64), strict=True))
     width, height = np.maximum(sizes, 1).T.astype(np.float64)
-    shape, side = np.log(width / height), np.log(width * height) / 2
+    shape, side = np.abs(np.log(width / height)), np.log(width * height) / 2
     values = {
         "dark": -of["p99"],
-        "bright": of["p05"],
+        "bright": of["p01"],
         "blurry": -of["sharpness"],
-        "uninformative": -of["entropy"],
+        "uninformative": -(np.log1p(of["deviation"]) + of["entropy"] / 4),
         "uniform": -of["deviation"],
         "noisy": of["noise"],
-        "odd_shape": np.abs(shape),
+        "odd_shape": np.maximum(shape - np.median(shape), 0),
         "odd_size": np.abs(side - np.median(side)),
         "gray": -of["channel_difference"],
     }
-    return {kind: Quality(values[kind], _named(values[kind], KINDS[kind][0])) for kind in KINDS}
+    return {kind: Quality(values[kind], _named(values[kind], KINDS[kind][1])) for kind in KINDS}
 
 
 def _named(values: Float64Array, least: float) -> npt.NDArray[np.bool_]:
