@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from planted_labels import load
 
 from datumaro_embed import open_store
 from datumaro_embed.audit.mislabels import find_mislabels
@@ -28,6 +27,7 @@ from datumaro_embed.audit.outliers import (
     texture_distances,
 )
 from datumaro_embed.signatures import describe
+from planted_labels import load
 
 _FIRST = (20, 30, 40)
 

@@ -1,7 +1,23 @@
-"""What is wrong with a dataset, as findings: arrays of a store in, rows out."""
+"""What is wrong with a dataset, as findings; where it takes proof, from its images too."""
 
 from .boxes import failures, odd_boxes
-from .copies import Copies, find_copies
+from .copies import Copies, CopyGroup, CopyPair, find_copies
+from .proof import LONGEST_PX, Map, Proof, gates, likely_maps, prove
 from .run import audit, audit_lines
 
-__all__ = ["Copies", "audit", "audit_lines", "failures", "find_copies", "odd_boxes"]
+__all__ = [
+    "LONGEST_PX",
+    "Copies",
+    "CopyGroup",
+    "CopyPair",
+    "Map",
+    "Proof",
+    "audit",
+    "audit_lines",
+    "failures",
+    "find_copies",
+    "gates",
+    "likely_maps",
+    "odd_boxes",
+    "prove",
+]

@@ -30,7 +30,7 @@ from .outliers import (
     texture,
     texture_distances,
 )
-from .quality import KINDS, measure_quality
+from .quality import measure_quality
 
 __all__ = ["audit", "audit_lines"]
 
@@ -316,7 +316,7 @@ class _Audit:
                     measure=sort,
                     value=round(abs(float(judged.values[place])), 4),
                     suggestion="review",
-                    reason=f"{sort.replace('_', ' ')}: {KINDS[sort][1]}",
+                    reason=_FAULTS[sort],
                 )
 
     def _finding(self, table: VectorTable, row: int, *, kind: str, **values: Any) -> Finding:
@@ -335,6 +335,17 @@ class _Audit:
         )
 
 
+_FAULTS = {
+    "dark": "even its brightest parts are dark",
+    "bright": "even its darkest parts are bright",
+    "blurry": "its sharpest edges are blurred",
+    "uninformative": "there is little to see in it",
+    "uniform": "it is nearly one color",
+    "noisy": "it is noisy",
+    "odd_shape": "it is much longer or narrower than the others",
+    "odd_size": "it is much larger or smaller than the others",
+    "gray": "it is gray, and most others have colors",
+}
 _HOW = {
     "bytes": "the same file as",
     "pixels": "the same pixels as",
