@@ -129,15 +129,16 @@ def _pairs(
     rows = np.flatnonzero(usable)
     rows = rows[np.lexsort((rows, boxes[rows, 0], items[rows]))]
     best: dict[int, tuple[int, float]] = {}
-    for step in range(1, len(rows)):
-        first, second = rows[:-step], rows[step:]
+    active, step = np.arange(len(rows)), 0
+    while len(active):
+        step += 1
+        active = active[active + step < len(rows)]
+        first, second = rows[active], rows[active + step]
         # Boxes whose left sides are apart by more than a tenth of their width overlap less.
         near = (items[first] == items[second]) & (
             boxes[second, 0] - boxes[first, 0] <= (1 - NEAR_BOX) * boxes[first, 2]
         )
-        if not near.any():
-            break
-        first, second = first[near], second[near]
+        active, first, second = active[near], first[near], second[near]
         overlaps = _overlaps(boxes[first], boxes[second])
         for at in np.flatnonzero(overlaps >= NEAR_BOX).tolist():
             one, other = sorted((int(first[at]), int(second[at])))
