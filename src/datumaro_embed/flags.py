@@ -9,6 +9,7 @@ from typing import Any
 DEFAULT_K = 20
 DEFAULT_KEEP_SPLIT = "train"
 DEFAULT_MODEL = "clip-vit-base-patch32"
+DEFAULT_LEAST_RELEVANCE = 3.0
 AUDIT_KINDS = (
     *("failed", "leak", "duplicate", "mislabel", "systematic", "conflict"),
     *("outlier", "quality", "box"),
@@ -213,6 +214,13 @@ def add_search_arguments(parser: ArgumentParser) -> None:
         **repeat,
         metavar="NAME",
         help="search only items that have this label, or with --of objects, objects of this label",
+    )
+    add(
+        "--min-relevance",
+        type=float,
+        metavar="X",
+        help="leave out hits of a text that are less relevant than X deviations above the "
+        "background; 4 leaves nothing of most texts without meaning",
     )
     add("--model", metavar="MODEL", help="model directory or name (default: that of the store)")
     add("--exact", action="store_true", help="compare every row, even if an index exists")

@@ -4,6 +4,7 @@ from .boxes import failures, odd_boxes
 from .copies import Copies, CopyGroup, CopyPair, find_copies
 from .proof import LONGEST_PX, Map, Proof, gates, likely_maps, prove
 from .run import audit, audit_lines
+from .zero_shot import label_findings
 
 __all__ = [
     "LONGEST_PX",
@@ -17,6 +18,7 @@ __all__ = [
     "failures",
     "find_copies",
     "gates",
+    "label_findings",
     "likely_maps",
     "odd_boxes",
     "prove",

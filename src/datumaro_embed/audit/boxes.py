@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..findings import Finding, Findings
-from ..records import ObjectStatus, RowKey, Status
+from ..findings import Findings
+from ..records import ObjectStatus, Status
 from ..store import EmbeddingStore
+from .rows import finding, ranked
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -30,9 +29,9 @@ def failures(store: EmbeddingStore) -> Findings:
     """Give a finding for each item that has no vector; the reason is the store's."""
     rows = np.flatnonzero(store.statuses != Status.OK).tolist()
     return ranked(
-        _finding(
+        finding(
             store,
-            store.key(row),
+            store.items,
             row,
             kind="failed",
             measure="status",
@@ -75,10 +74,11 @@ def odd_boxes(store: EmbeddingStore) -> Findings:
     order = ("drop", "review")
     found.sort(key=lambda each: (order.index(each[3]), -each[2], each[0]))
     return ranked(
-        replace(
-            _finding(store, objects.key(row), int(items[row])),
-            label=", ".join(objects.labels_of(row)),
-            box=tuple(boxes[row].tolist()),
+        finding(
+            store,
+            objects,
+            row,
+            kind="box",
             measure=measure,
             value=round(value, 6),
             suggestion=suggestion,
@@ -86,24 +86,6 @@ def odd_boxes(store: EmbeddingStore) -> Findings:
         )
         for row, measure, value, suggestion, reason in found
     )
-
-
-def _finding(
-    store: EmbeddingStore, key: RowKey, row: int, kind: str = "box", **values: Any
-) -> Finding:
-    sha = store.content_sha256[row]
-    return Finding.of(
-        kind,
-        key,
-        content_sha256=sha.tobytes().hex() if sha.any() else "",
-        store=store.uuid,
-        model=store.run_fingerprint,
-        **values,
-    )
-
-
-def ranked(rows: Iterator[Finding] | Any) -> Findings:
-    return Findings(replace(row, rank=rank) for rank, row in enumerate(rows, start=1))
 
 
 def _shares(boxes: FloatArray, sizes: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -31,6 +31,7 @@ from .outliers import (
     texture_distances,
 )
 from .quality import measure_quality
+from .rows import finding
 
 __all__ = ["audit", "audit_lines"]
 
@@ -320,19 +321,7 @@ class _Audit:
                 )
 
     def _finding(self, table: VectorTable, row: int, *, kind: str, **values: Any) -> Finding:
-        item_row = table.item_row(row)
-        sha = self._store.content_sha256[item_row]
-        if table.name == "objects":
-            values["label"] = ", ".join(table.labels_of(row))
-            values["box"] = table.facts(row)["box"]
-        return Finding.of(
-            kind,
-            table.key(row),
-            content_sha256=sha.tobytes().hex() if sha.any() else "",
-            store=self._store.uuid,
-            model=self._store.run_fingerprint,
-            **values,
-        )
+        return finding(self._store, table, row, kind=kind, **values)
 
 
 _FAULTS = {

@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import StoreUnfinishedError, UsageError
 from ..flags import (
     AUDIT_KINDS,
+    DEFAULT_LEAST_RELEVANCE,
     DEFAULT_THRESHOLD,
     add_apply_arguments,
     add_duplicate_arguments,
@@ -366,11 +367,57 @@ def _audit(store: Path, output: Path | None, accept: bool, partial: bool, **opti
         found = audit(opened, progress=True, **options)
     say(audit_lines(found))
     if output is not None:
-        chosen = found.accept() if accept else found
-        write = chosen.to_parquet if output.suffix == ".parquet" else chosen.to_csv
-        write(output)
+        (found.accept() if accept else found).write(output)
         say([f"{counted(len(found), 'findings')} in {output}"])
     return 0
+
+
+def _describe_label(parser: ArgumentParser) -> Callable[..., int]:
+    parser.description = (
+        "Suggest a label for every item or object that has none, by the label name whose vector is "
+        "nearest, and write the findings. `apply` carries out what the column `action` says."
+    )
+    add = parser.add_argument
+    add("store", type=Path, help="store file or folder")
+    names = parser.add_mutually_exclusive_group(required=True)
+    names.add_argument("--labels", metavar="A,B,C", help="label names to choose from")
+    names.add_argument("--labels-file", type=Path, metavar="FILE", help="one label name a line")
+    add("--of", default="items", choices=("items", "objects"), help="what to label")
+    add_output_argument(parser, "FILE")
+    add("--accept", action="store_true", help="copy each suggestion to the column `action`")
+    add("--relabel", action="store_true", help="label what has a label already, too")
+    add(
+        "--min-relevance",
+        type=float,
+        default=DEFAULT_LEAST_RELEVANCE,
+        metavar="X",
+        help="suggest a label from this relevance on, else a review (default: %(default)s)",
+    )
+    add("--model", metavar="MODEL", help="model directory or name (default: that of the store)")
+    add_partial_argument(parser)
+    return _label
+
+
+def _label(
+    store: Path,
+    labels: str | None,
+    labels_file: Path | None,
+    output: Path,
+    accept: bool,
+    partial: bool,
+    **options: Any,
+) -> int:
+    from ..audit import label_findings
+    from ..files import check_output
+
+    check_output(output)
+    names = labels_file or (labels or "").split(",")
+    with opened_store(store, partial=partial) as opened:
+        found = label_findings(opened, names, **options)
+    (found.accept() if accept else found).write(output)
+    sure = sum(row.suggestion != "review" for row in found)
+    return say([f"{counted(len(found), 'findings')} in {output}: {sure:,} with a label, "
+                f"{len(found) - sure:,} to review"])
 
 
 COMMANDS = {
@@ -380,6 +427,7 @@ COMMANDS = {
     "search": ("find items or objects by text, image or example", _describe_search),
     "duplicates": ("find near-duplicates and leakage between splits", _describe_duplicates),
     "audit": ("find copies, leaks, wrong labels, outliers and bad images", _describe_audit),
+    "label": ("suggest labels by their names (zero-shot)", _describe_label),
     "apply": ("drop, relabel and move what a findings file says", _describe_apply),
     "report": ("write an offline HTML page about a store", _describe_report),
     "convert": ("write a store as parquet, npy, csv, faiss or coco", _describe_convert),

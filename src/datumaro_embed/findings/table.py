@@ -164,6 +164,11 @@ class Findings(Sequence[Finding]):
         """Convert to a data frame; an empty number is NaN."""
         return self.to_arrow().to_pandas()
 
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write Parquet if the name ends in ``.parquet``, else CSV; see these."""
+        is_parquet = Path(path).suffix == ".parquet"
+        (self.to_parquet if is_parquet else self.to_csv)(path)
+
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write the file for people; a spreadsheet may open it and save it again.
 

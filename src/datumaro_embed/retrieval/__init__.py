@@ -1,8 +1,9 @@
 """Search: filters; queries of texts, images and rows; the index; copies of what was found."""
 
+from .background import Relevance
 from .filters import Filters, matching_rows, table_to_search
 from .indexing import build_index
-from .query import compose
+from .query import QueryEmbedder, compose
 from .saving import check_folder, media_file, media_root_of, save_hits, search_files, stale_query
 from .searching import (
     SearchOptions,
@@ -15,6 +16,8 @@ from .searching import (
 
 __all__ = [
     "Filters",
+    "QueryEmbedder",
+    "Relevance",
     "SearchOptions",
     "SearchResult",
     "build_index",

@@ -62,7 +62,7 @@ class QueryEmbedder:
         elif isinstance(query, str):
             if not query.strip():
                 raise UsageError("A query is empty. Type what to search for.")
-            (vector,) = texts_of(self._encode()).embed_texts([query])
+            (vector,) = self.texts([query])
         elif isinstance(query, Path):
             (vector,) = self._of_file(query)
         elif isinstance(query, Image.Image):
@@ -70,6 +70,14 @@ class QueryEmbedder:
         else:
             vector = self._of_vector(query)
         return vector
+
+    def texts(self, texts: list[str]) -> npt.NDArray[Any]:
+        """Embed texts: (n, dim), of norm 1."""
+        return texts_of(self._encode()).embed_texts(texts)
+
+    def labels(self, names: list[str]) -> npt.NDArray[Any]:
+        """Embed label names through the model's prompt: (n, dim), of norm 1."""
+        return texts_of(self._encode()).embed_labels(names)
 
     def _of_vector(self, query: object) -> npt.NDArray[Any]:
         try:

@@ -20,6 +20,7 @@ from ..records import Hit, ItemKey, ObjectKey, Split
 from ..similarity import RowGraph, graph_path, nearest_rows, open_graph
 from ..store import EmbeddingStore, VectorTable, open_store
 from ..tally import counted
+from .background import Relevance
 from .filters import ALL, Filters, matching_rows, table_to_search
 from .query import SINGLE_QUERY, QueryEmbedder, QueryInput, compose
 
@@ -49,6 +50,8 @@ class SearchOptions:
         Compare with every row even where there is an index.
     of : {"items", "objects", "captions"}
         The table to search.
+    min_relevance : float, optional
+        Leave out hits less relevant than this (see `background.Relevance`); queries are texts.
     """
 
     k: int = DEFAULT_K
@@ -57,6 +60,7 @@ class SearchOptions:
     model: str | None = None
     exact: bool = False
     of: str = DEFAULT_TABLE
+    min_relevance: float | None = None
 
     def items(self, queries: Sequence[QueryInput]) -> list[ItemKey]:
         """Return the items of the queries and of what hits should be unlike."""
@@ -100,6 +104,7 @@ def search_request(
     model: str | None = None,
     exact: bool = False,
     of: str = DEFAULT_TABLE,
+    min_relevance: float | None = None,
 ) -> tuple[list[QueryInput], SearchOptions]:
     """Turn the flags of `flags.add_search_arguments` into queries and options.
 
@@ -126,6 +131,7 @@ def search_request(
         model=model,
         exact=exact,
         of=of,
+        min_relevance=min_relevance,
     )
     return plus, options
 
@@ -164,6 +170,7 @@ def search(
     model: str | None = None,
     exact: bool = False,
     of: str = DEFAULT_TABLE,
+    min_relevance: float | None = None,
 ) -> list[Hit]:
     """Find the items, objects or captions nearest to a query.
 
@@ -188,6 +195,9 @@ def search(
         Compare with every row even where there is an index (see docs/search.md).
     of : {"items", "objects", "captions"}
         What to find. Objects and captions have no index: every one is compared.
+    min_relevance : float, optional
+        Leave out hits that are less relevant; about 4 leaves nothing of most texts that mean
+        nothing (docs/search.md). Only for texts.
 
     Returns
     -------
@@ -210,7 +220,15 @@ def search(
     this store, a few ms.
     """
     filters = Filters(subsets, splits, labels)
-    options = SearchOptions(k=k, minus=minus, filters=filters, model=model, exact=exact, of=of)
+    options = SearchOptions(
+        k=k,
+        minus=minus,
+        filters=filters,
+        model=model,
+        exact=exact,
+        of=of,
+        min_relevance=min_relevance,
+    )
     with nullcontext(store) if isinstance(store, EmbeddingStore) else open_store(store) as opened:
         return run_search(opened, queries, options, encoder=encoder).hits
 
@@ -234,6 +252,12 @@ def run_search(
     embed = QueryEmbedder(store, options.of, options.model, encoder)
     plus = [embed(query) for query in queries]
     vector = compose(plus, [embed(query) for query in options.minus])
+    if options.min_relevance is not None:
+        if not all(isinstance(query, str) for query in queries):
+            raise UsageError("``min_relevance`` is for texts. Leave out the other queries, or it.")
+        vectors = table_to_search(store, options.of).embeddings()
+        relevance = Relevance(embed.texts, vectors, np.flatnonzero(allowed)).of(compose(plus))
+        allowed &= relevance >= options.min_relevance
     result = _nearest(store, vector, allowed, options)
     if keep is None:
         return result
@@ -274,7 +298,7 @@ def _nearest(
 ) -> SearchResult:
     """Ask the index where it can answer: of items, if there is one; no filter, not many hits."""
     table = table_to_search(store, options.of)
-    asks_all = options.filters == ALL and options.k <= _MAX_GRAPH_K and options.of == _INDEXED
+    asks_all = options.filters == ALL and options.min_relevance is None and options.k <= _MAX_GRAPH_K and options.of == _INDEXED
     graph = _graph_of(store) if asks_all and not options.exact else None
     if graph is not None:
         found = graph.nearest_rows(table.embeddings(), vector[None], options.k)[0]

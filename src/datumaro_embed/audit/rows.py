@@ -1,0 +1,34 @@
+"""Rows of a store → rows of findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from ..findings import Finding, Findings
+from ..store import EmbeddingStore, VectorTable
+
+__all__ = ["finding", "ranked"]
+
+
+def finding(
+    store: EmbeddingStore, table: VectorTable, row: int, *, kind: str, **values: Any
+) -> Finding:
+    """Make a finding of an item or an object: what it is, and the bytes that it was found in."""
+    sha = store.content_sha256[table.item_row(row)]
+    if table.name == "objects":
+        values |= {"label": ", ".join(table.labels_of(row)), "box": table.facts(row)["box"]}
+    return Finding.of(
+        kind,
+        table.key(row),
+        content_sha256=sha.tobytes().hex() if sha.any() else "",
+        store=store.uuid,
+        model=store.run_fingerprint,
+        **values,
+    )
+
+
+def ranked(rows: Iterable[Finding]) -> Findings:
+    """Give the first row rank 1, the next one 2, …"""
+    return Findings(replace(row, rank=rank) for rank, row in enumerate(rows, start=1))

