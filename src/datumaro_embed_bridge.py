@@ -29,7 +29,7 @@ _KINDS = {
     "validator": "Validator",
 }
 
-_OWN_TRANSFORMS = ("clip_apply", "clip_duplicates", "clip_embed", "clip_search")
+_OWN_TRANSFORMS = tuple(f"clip_{name}" for name in ("apply", "duplicates", "embed", "label", "search", "select"))
 
 
 class _Finder:

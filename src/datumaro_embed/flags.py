@@ -226,6 +226,23 @@ def add_search_arguments(parser: ArgumentParser) -> None:
     add("--exact", action="store_true", help="compare every row, even if an index exists")
 
 
+def add_label_arguments(parser: ArgumentParser) -> None:
+    """Add the flags of zero-shot labels; `audit.label_findings` reads them."""
+    names = parser.add_mutually_exclusive_group(required=True)
+    names.add_argument("--labels", default="", metavar="A,B,C", help="label names to choose from")
+    names.add_argument("--labels-file", type=Path, metavar="FILE", help="one label name a line")
+    add = parser.add_argument
+    add(
+        "--min-relevance",
+        type=float,
+        default=DEFAULT_LEAST_RELEVANCE,
+        metavar="X",
+        help="label from this relevance on: deviations above texts that say nothing (default: "
+        "%(default)s)",
+    )
+    add("--model", metavar="MODEL", help="model directory or name (default: that of the store)")
+
+
 def add_table_argument(parser: ArgumentParser, what: str) -> None:
     """Add ``--of``."""
     parser.add_argument(

@@ -30,5 +30,5 @@ def finding(
 
 
 def ranked(rows: Iterable[Finding]) -> Findings:
-    """Give the first row rank 1, the next one 2, …"""
+    """Give the first row rank 1, the next one 2 and so on."""
     return Findings(replace(row, rank=rank) for rank, row in enumerate(rows, start=1))

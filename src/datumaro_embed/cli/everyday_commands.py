@@ -10,12 +10,12 @@ from typing import Any
 from ..errors import StoreUnfinishedError, UsageError
 from ..flags import (
     AUDIT_KINDS,
-    DEFAULT_LEAST_RELEVANCE,
     DEFAULT_THRESHOLD,
     add_apply_arguments,
     add_duplicate_arguments,
     add_embed_arguments,
     add_follow_symlinks_argument,
+    add_label_arguments,
     add_machine_arguments,
     add_output_argument,
     add_partial_argument,
@@ -379,28 +379,18 @@ def _describe_label(parser: ArgumentParser) -> Callable[..., int]:
     )
     add = parser.add_argument
     add("store", type=Path, help="store file or folder")
-    names = parser.add_mutually_exclusive_group(required=True)
-    names.add_argument("--labels", metavar="A,B,C", help="label names to choose from")
-    names.add_argument("--labels-file", type=Path, metavar="FILE", help="one label name a line")
+    add_label_arguments(parser)
     add("--of", default="items", choices=("items", "objects"), help="what to label")
     add_output_argument(parser, "FILE")
     add("--accept", action="store_true", help="copy each suggestion to the column `action`")
     add("--relabel", action="store_true", help="label what has a label already, too")
-    add(
-        "--min-relevance",
-        type=float,
-        default=DEFAULT_LEAST_RELEVANCE,
-        metavar="X",
-        help="suggest a label from this relevance on, else a review (default: %(default)s)",
-    )
-    add("--model", metavar="MODEL", help="model directory or name (default: that of the store)")
     add_partial_argument(parser)
     return _label
 
 
 def _label(
     store: Path,
-    labels: str | None,
+    labels: str,
     labels_file: Path | None,
     output: Path,
     accept: bool,
@@ -411,7 +401,7 @@ def _label(
     from ..files import check_output
 
     check_output(output)
-    names = labels_file or (labels or "").split(",")
+    names = labels_file or labels.split(",")
     with opened_store(store, partial=partial) as opened:
         found = label_findings(opened, names, **options)
     (found.accept() if accept else found).write(output)
