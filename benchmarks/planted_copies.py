@@ -233,29 +233,22 @@ def found_kinds(files: list[Path], each: int, seed: int) -> dict[str, tuple[int,
         with embed_dataset(dataset, Path(name) / "s.h5", model="demo", root=folder) as store:
             found = find_copies(store, progress=True)
             ids = [key.id for key in store.keys()]
-            similar = store.embeddings().astype(np.float32)
-        together = Counter(
-            name
-            for g in found.groups
-            for name in {ids[r][:6] for r in g.rows}
-            if f"{name}_a" in (members := {ids[r] for r in g.rows}) and f"{name}_b" in members
-        )
+        together: Counter[str] = Counter()
+        for group in found.groups:
+            members = {ids[row] for row in group.rows}
+            names = {name[:6] for name in members}
+            together.update(name for name in names if {f"{name}_a", f"{name}_b"} <= members)
         hows = {
-            ids[p.first][:6]: " ".join((p.proof.kind, *p.proof.how))
-            for p in found.pairs
-            if ids[p.first][:6] == ids[p.second][:6]
+            ids[pair.first][:6]: " ".join((pair.proof.kind, *pair.proof.how))
+            for pair in found.pairs
+            if ids[pair.first][:6] == ids[pair.second][:6]
         }
         for number, kind in enumerate(KINDS):
-            names = [name for name in together if name.startswith(f"{number:02}_")]
-            counts[kind] = len(names), Counter(hows.get(name, "by others") for name in names)
-            cosines = [
-                float(
-                    similar[ids.index(f"{number:02}_{i:03}_a")]
-                    @ similar[ids.index(f"{number:02}_{i:03}_b")]
-                )
-                for i in range(each)
-            ]
-            print(kind, "cosines", np.percentile(cosines, (0, 5, 50)).round(2), file=sys.stderr)
+            chosen_ids = [name for name in together if name.startswith(f"{number:02}_")]
+            counts[kind] = (
+                len(chosen_ids),
+                Counter(hows.get(name, "by others") for name in chosen_ids),
+            )
     return counts
 
 

@@ -27,7 +27,7 @@ LONGEST_PX = 256
 """Pixels of a picture to prove need not be more."""
 
 _TURNS = 8  # quarter turns counterclockwise, and from 4 on those of the mirrored picture
-_LEAST_WHOLE, _LEAST_WINDOW, _LEAST_COLOURS = 0.72, 0.70, 0.85
+_LEAST_WHOLE, _LEAST_WINDOW, _LEAST_COLOURS = 0.72, 0.70, 0.93
 _LEAST_COVER = 0.28  # of a picture, by what is cut out of it
 _SCALES = 0.97 * 0.93 ** np.arange(9)
 GRAY = np.array([0.299, 0.587, 0.114], np.float32)
