@@ -1,7 +1,9 @@
 """Planted strangers that the audit finds, with and without labels, beside fastdup.
 
     python benchmarks/planted_outliers.py /tmp/planted5 /tmp/p5.h5
-    VENV/bin/python benchmarks/peers/fastdup_outliers.py /tmp/planted5    # pip install fastdup
+    VENV/bin/python benchmarks/peers/fastdup_outliers.py /tmp/planted5
+
+VENV: a virtual environment with fastdup.
 
 Dataset, truth (``outlier``: image id, what it is) and store as in planted_labels.py.
 """
@@ -15,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from planted_labels import load
 
 from datumaro_embed import open_store
 from datumaro_embed.audit.mislabels import find_mislabels
@@ -28,6 +29,7 @@ from datumaro_embed.audit.outliers import (
     texture_distances,
 )
 from datumaro_embed.signatures import describe
+from planted_labels import load
 
 _FIRST = (20, 30, 40)
 
