@@ -1,7 +1,9 @@
 """Planted wrong labels that the audit finds, beside cleanlab on the same vectors.
 
     python benchmarks/planted_labels.py /tmp/planted5 /tmp/p5.h5 [--also N] [--vectors /tmp/p5.npz]
-    VENV/bin/python benchmarks/peers/datalab_labels.py /tmp/p5.npz    # pip install "cleanlab[datalab]"
+    VENV/bin/python benchmarks/peers/datalab_labels.py /tmp/p5.npz
+
+VENV: a virtual environment with cleanlab[datalab].
 
 The store is made by ``datumaro-embed embed DATASET:coco --store STORE --objects``; the dataset lies
 beside its DATASET_truth.json (``label``: image id, split, …, right name, wrong name). ``--also``
@@ -29,7 +31,8 @@ def load(dataset: Path, store_path: Path) -> dict[str, Any]:
     """Read vectors of objects, and what is right and planted."""
     truth = json.loads(Path(f"{dataset}_truth.json").read_text())
     wrong = {
-        (name, new.replace("-", " ")): old.replace("-", " ") for name, *_, old, new in truth["label"]
+        (name, new.replace("-", " ")): old.replace("-", " ")
+        for name, *_, old, new in truth["label"]
     }
     with open_store(store_path) as store:
         objects = store.objects

@@ -1,7 +1,9 @@
 """Planted strangers that the audit finds, with and without labels, beside fastdup.
 
     python benchmarks/planted_outliers.py /tmp/planted5 /tmp/p5.h5
-    VENV/bin/python benchmarks/peers/fastdup_outliers.py /tmp/planted5    # pip install fastdup
+    VENV/bin/python benchmarks/peers/fastdup_outliers.py /tmp/planted5
+
+VENV: a virtual environment with fastdup.
 
 Dataset, truth (``outlier``: image id, what it is) and store as in planted_labels.py.
 """

@@ -1,8 +1,10 @@
 """How well statistics of pixels tell bad pictures, beside cleanvision.
 
     python benchmarks/quality.py make /tmp/planted5 /tmp/bad
-    VENV/bin/python benchmarks/peers/cleanvision_scores.py /tmp/bad /tmp/bad.csv   # pip install cleanvision
+    VENV/bin/python benchmarks/peers/cleanvision_scores.py /tmp/bad /tmp/bad.csv
     python benchmarks/quality.py score /tmp/bad [/tmp/bad.csv]
+
+VENV: a virtual environment with cleanvision.
 
 ``make`` copies the readable pictures of a planted dataset (shared drawings, see planted_labels.py)
 that are no planted outliers to ``good``, and 60 of them to a folder for each kind, made bad.
@@ -53,7 +55,7 @@ def _blur(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
         return picture.filter(ImageFilter.GaussianBlur(rng.uniform(1.2, 3)))
     pixels = np.asarray(picture).astype(np.float32)  # moved while it was taken
     length = int(rng.integers(6, 13))
-    moved = sum(np.roll(pixels, shift, axis=1) for shift in range(length)) / length
+    moved = np.mean([np.roll(pixels, shift, axis=1) for shift in range(length)], axis=0)
     return Image.fromarray(moved[:, length:].astype(np.uint8))
 
 
@@ -86,7 +88,7 @@ def _strip(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 def _scale(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     factor = rng.uniform(0.08, 0.2) if rng.random() < 0.5 else rng.uniform(4, 6)
-    return picture.resize([max(8, int(side * factor)) for side in picture.size])  # type: ignore[arg-type]
+    return picture.resize([max(8, int(side * factor)) for side in picture.size])
 
 
 def _decolor(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -157,7 +159,12 @@ def _figures(
     auroc = above.mean() / 2 / len(good)
     least = good[int(np.ceil(0.98 * len(good))) - 1]
     at_two = (values[bad] > least).mean()
-    return [f"{auroc:.3f}", f"{at_two:.0%}", f"{named[bad].mean():.0%}", f"{named[~bad].mean():.1%}"]
+    return [
+        f"{auroc:.3f}",
+        f"{at_two:.0%}",
+        f"{named[bad].mean():.0%}",
+        f"{named[~bad].mean():.1%}",
+    ]
 
 
 def _peer_scores(
@@ -182,8 +189,11 @@ def main() -> None:
     parser.add_argument("part", choices=["make", "score"])
     parser.add_argument("paths", type=Path, nargs="+")
     options = parser.parse_args()
-    first, *second = options.paths
-    make(first, second[0]) if options.part == "make" else score(first, second[0] if second else None)
+    first, second = [*options.paths, None][:2]
+    if options.part == "make":
+        make(first, second)
+    else:
+        score(first, second)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,18 @@ from cleanvision import Imagelab
 
 folder, out = Path(sys.argv[1]), sys.argv[2]
 good = [str(file) for file in sorted((folder / "good").glob("*.jpg"))]
-tables = []
+tables: list[pd.DataFrame] = []
 for kind in sorted(path for path in folder.iterdir() if path.name != "good"):
     lab = Imagelab(filepaths=good + [str(file) for file in sorted(kind.glob("*.jpg"))])
-    wanted = ("dark", "light", "blurry", "low_information", "odd_aspect_ratio", "odd_size", "grayscale")
+    wanted = (
+        "dark",
+        "light",
+        "blurry",
+        "low_information",
+        "odd_aspect_ratio",
+        "odd_size",
+        "grayscale",
+    )
     lab.find_issues({issue: {} for issue in wanted}, n_jobs=2, verbose=False)
     table = lab.issues
     table.insert(0, "file", [str(Path(file).relative_to(folder)) for file in table.index])

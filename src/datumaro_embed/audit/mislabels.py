@@ -25,11 +25,11 @@ Float64Array = npt.NDArray[np.float64]
 Judged = tuple[npt.NDArray[Any], ...]
 
 NEIGHBOURS = 10
-SUSPICIOUS = 1.0  # from this score on, a label counts as wrong: as many as were planted, within 10 %
+SUSPICIOUS = 1.0  # from this score on, a label counts as wrong: within 10 % of those planted
 _NEAREST = 3  # of each label
 _WEIGHT_NEAREST, _WEIGHT_ZERO_SHOT = 0.5, 0.25  # in deviations, beside a share of 0 to 1
 _SHARPNESS = 4.0  # neighbours count by exp(cosine * this / deviation)
-_TYPICAL = 10.0  # the tenth of the rows that resemble their labels least count as strangers
+_TYPICAL = 0.1  # what resembles a label less than all but this share of the label's own is strange
 _LEANS = 0.2  # share of the neighbours that has the other label of a systematic mistake
 _LEAST_SYSTEMATIC = (3, 0.05)  # rows, and share of the label's rows
 _SAME_OBJECT = 0.9  # cosine of one object in two copies of a picture
@@ -121,17 +121,15 @@ def find_mislabels(
         Of the labels' names.
     """
     used, own = np.unique(labels, return_inverse=True)
+    if not len(rows):
+        nothing = np.zeros(0)
+        return Mislabels(nothing, own, nothing, nothing, [])
     references = reference_places(own, n_references)
     bounds = np.searchsorted(own[references], np.arange(len(used) + 1))
     codes = encode_rows(vectors, rows)
     packed = codes.pack(references)
     same = SameGroup(groups, references)
     zero_shot = None if label_vectors is None else _ZeroShot(vectors, rows, label_vectors[used])
-
-    def products(block: slice) -> npt.NDArray[np.int32]:
-        found = codes.products(block, packed)
-        found[same.pairs(block)] = _UNSEEN
-        return found
 
     some = codes.products(np.linspace(0, len(rows) - 1, min(len(rows), 256)).astype(int), packed)
     unit = 1 / max(float(some.std()), 1.0)  # makes products deviations
@@ -167,13 +165,14 @@ def find_mislabels(
         )
 
     blocks = in_blocks(judge, len(rows), what="Judging labels", progress=progress)
-    columns = [np.concatenate(parts) for parts in zip(*blocks, strict=True)] or [np.zeros(0)] * 7
+    columns = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     margin, best, to_best, to_own, agreement, variety, leans = columns
     judged = np.isfinite(margin)
-    typical = np.searchsorted(np.sort(to_own[judged]), to_best) / max(1, np.count_nonzero(judged))
-    scores = np.where(margin > 0, margin * np.minimum(1, _TYPICAL * typical), margin)
+    margin = np.where(judged, margin, -np.inf)
+    typical = np.quantile(to_own[judged], _TYPICAL) if judged.any() else 0.0
+    strange = np.minimum(0, to_best - typical)  # in deviations
     return Mislabels(
-        scores=np.where(judged, scores, -np.inf),
+        scores=margin * np.where(margin > 0, np.exp(strange), 1),
         suggestions=np.where(judged, used[best.astype(np.int64)], -1),
         agreement=agreement,
         variety=variety,
@@ -199,9 +198,13 @@ def _votes(
     least = np.partition(found, found.shape[1] - n, axis=1)[:, -n]
     rows, places = np.nonzero(found >= np.maximum(least, _UNSEEN + 1)[:, None])
     weights = np.exp(sharpness * (found[rows, places] - found.max(axis=1)[rows]))
-    counts = np.bincount(rows * n_labels + labels[places], weights, len(found) * n_labels)
-    votes: Float64Array = counts.reshape(len(found), n_labels)
-    return votes / np.maximum(votes.sum(axis=1, keepdims=True), 1e-12)
+    shape = (len(found), n_labels)
+    votes = np.bincount(
+        np.ravel_multi_index((rows, labels[places]), shape), weights, len(found) * n_labels
+    )
+    votes = votes.reshape(shape)
+    shares: Float64Array = votes / np.maximum(votes.sum(axis=1, keepdims=True), 1e-12)
+    return shares
 
 
 class _ZeroShot:
@@ -244,8 +247,9 @@ def _systematic(
         return n / int(sizes[a]) if n >= max(few, little * sizes[a]) else 0.0
 
     chosen = [
-        Systematic(int(used[a]), int(used[b]), np.flatnonzero((own == a) & (leans == b)), share(a, b))
+        Systematic(int(used[a]), int(used[b]), places, share(a, b))
         for a, b in found
+        for places in [np.flatnonzero((own == a) & (leans == b))]
         if share(a, b) and (not mutual or 0 < share(b, a) <= share(a, b))
     ]
     return sorted(chosen, key=lambda one: (-len(one.places), one.label, one.suggestion))
@@ -253,7 +257,7 @@ def _systematic(
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """One object, or picture, in two copies, with two labels: places of the rows and their cosine."""
+    """One object, or picture, in two copies with two labels: places of the rows, their cosine."""
 
     first: int
     second: int
@@ -263,9 +267,9 @@ class Conflict:
 def find_conflicts(
     vectors: VectorArray, rows: IntArray, labels: IntArray, items: IntArray, groups: IntArray
 ) -> list[Conflict]:
-    """Find what has different labels in proven duplicates; see `find_mislabels`, and `items`: of each row.
+    """Find what has different labels in proven duplicates; see `find_mislabels`.
 
-    Two rows of two items of one group are the same object where each is the other's nearest.
+    Two rows of two `items` of one group are the same object where each is the other's nearest.
     """
     conflicts = []
     order = np.argsort(groups, kind="stable")

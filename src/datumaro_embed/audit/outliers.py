@@ -62,11 +62,12 @@ class Outliers:
 
 def find_outliers(**measures: npt.NDArray[np.floating]) -> Outliers:
     """Combine measures of the same rows, by name; NaN counts as usual."""
-    scores, ranks = 0.0, {}
+    scores: Float64Array | float = 0.0
+    ranks = {}
     for name, values in measures.items():
         known = np.isfinite(values)
         less = np.searchsorted(np.sort(values[known]), values, "left")
-        ranks[name] = np.where(known, less / max(1, np.count_nonzero(known)), np.nan)
+        ranks[name] = np.where(known, less / max(1, int(known.sum())), np.nan)
         rarity = np.where(known, -np.log1p(-np.where(known, ranks[name], 0)), 1.0)
         scores = scores + _WEIGHTS.get(name, 1.0) * rarity
     return Outliers(np.asarray(scores), ranks)
@@ -136,6 +137,8 @@ def isolation(
     O(n · min(n, n_references) · dim) time in threads, in whole numbers. Parameters as those of
     `mislabels.find_mislabels`.
     """
+    if not len(rows):
+        return np.zeros(0), np.zeros(0)
     some = rows[np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).astype(np.int64)]
     mean = unit_block(vectors, some).mean(axis=0)
     codes = encode_rows(vectors, rows, mean)
@@ -146,13 +149,13 @@ def isolation(
         found = -codes.products(block, packed)
         found[same.pairs(block)] = -_UNSEEN
         least = _least(found, _NEAREST_VECTORS)
-        apart = 1 + codes.step**2 * _mean(least, least < -_UNSEEN)
+        apart = 1 + codes.step**2 * _mean(least, np.less(least, -_UNSEEN))
         bland = -np.linalg.norm(unit_block(vectors, rows[block]) - mean, axis=1)
         return apart, bland.astype(np.float64)
 
-    blocks = list(in_blocks(judge, len(rows), what="Looking for outliers", progress=progress))
-    apart, bland = zip(*blocks, strict=True) if blocks else ((), ())
-    return np.concatenate([np.zeros(0), *apart]), np.concatenate([np.zeros(0), *bland])
+    blocks = in_blocks(judge, len(rows), what="Looking for outliers", progress=progress)
+    apart, bland = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    return apart, bland
 
 
 def _least(found: npt.NDArray[np.generic], n: int) -> npt.NDArray[np.generic]:
@@ -167,7 +170,7 @@ def _mean(values: npt.NDArray[np.generic], seen: npt.NDArray[np.bool_]) -> Float
 
 
 def label_distances(vectors: VectorArray, rows: IntArray, labels: IntArray) -> Float64Array:
-    """Cosine distance of each row to the mean of its label's vectors; the label's own row counts."""
+    """Distance of each row to the mean of its label's vectors, of which it is one: 1 - product."""
     own = np.unique(labels, return_inverse=True)[1]
     sums = np.zeros((int(own.max(initial=-1)) + 1, vectors.shape[1]))
     blocks = [slice(i, i + _BLOCK_ROWS) for i in range(0, len(rows), _BLOCK_ROWS)]

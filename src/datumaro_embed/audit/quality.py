@@ -15,11 +15,11 @@ KINDS = {  # kind → what is measured, and from which value on a picture is nam
     "dark": ("-p99 of the gray levels", -90.0),
     "bright": ("p01 of the gray levels", 150.0),
     "blurry": ("-sharpness of the edges", -0.5),
-    "uninformative": ("-(log of the gray levels' deviation + a quarter of their entropy)", -3.0),
+    "uninformative": ("-(log of the gray levels' deviation + a quarter of their entropy)", -2.95),
     "uniform": ("-deviation of the gray levels", -6.0),
     "noisy": ("noise in gray levels", 6.0),
     "odd_shape": ("log ratio of the aspect to the usual one", 1.1),
-    "odd_size": ("log ratio of the side to the usual one", 1.2),
+    "odd_size": ("log ratio of the side to the usual one", 1.1),
     "gray": ("-difference of the color channels", -2.0),
 }
 _STYLE = 1 / 3  # share of the pictures from which on a kind is how the dataset looks

@@ -30,12 +30,13 @@ def reference_places(labels: IntArray, n_most: int = MAX_REFERENCES) -> IntArray
         middle = (least + most + 1) // 2
         fits = np.minimum(counts, middle).sum() <= n_most
         least, most = (middle, most) if fits else (least, middle - 1)
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    starts = np.cumsum(counts) - counts
     chosen = [
         start + np.linspace(0, count - 1, min(count, least)).round().astype(np.int64)
         for start, count in zip(starts.tolist(), counts.tolist(), strict=True)
     ]
-    return order[np.concatenate([*chosen, np.zeros(0, np.int64)])]
+    places: IntArray = order[np.concatenate([*chosen, np.zeros(0, np.int64)])]
+    return places
 
 
 class SameGroup:
