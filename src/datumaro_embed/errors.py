@@ -11,6 +11,7 @@ Where callers would expect a builtin (``FileNotFoundError``, ``ImportError``), t
     ├── StaleStoreError                       a store of other images than the dataset's
     ├── EmptyDatasetError                     nothing to embed
     ├── DatasetReadError                      Datumaro cannot import the dataset
+    ├── DatasetWriteError                     the format asked for cannot hold the dataset
     ├── ItemFailedError                       an item failed, and --on-error fail was asked for
     ├── ModelError
     │   ├── ModelNotFoundError (FileNotFoundError)
@@ -52,6 +53,7 @@ from .escaping import printable
 __all__ = [
     "ClusterError",
     "DatasetReadError",
+    "DatasetWriteError",
     "DatumaroEmbedError",
     "DeviceNotFoundError",
     "EmbedWarning",
@@ -151,6 +153,10 @@ class EmptyDatasetError(DatumaroEmbedError):
 
 class DatasetReadError(DatumaroEmbedError):
     """Datumaro cannot import the dataset at all."""
+
+
+class DatasetWriteError(DatumaroEmbedError):
+    """The format asked for cannot hold the dataset, or the written one is not the same."""
 
 
 class ItemFailedError(DatumaroEmbedError):

@@ -224,6 +224,39 @@ def add_stale_argument(parser: ArgumentParser) -> None:
     )
 
 
+def add_apply_arguments(parser: ArgumentParser) -> None:
+    """Add the flags of acting on findings."""
+    add = parser.add_argument
+    add(
+        "--skip-stale",
+        action="store_true",
+        help="leave out rows that do not match the dataset: the image, object, label or box is "
+        "missing or has changed; without this flag they are an error and nothing is written",
+    )
+    add(
+        "--new-labels",
+        action="store_true",
+        help="allow `label NAME` with a label that the dataset does not have yet",
+    )
+    add_plan_arguments(parser)
+
+
+def add_plan_arguments(parser: ArgumentParser, *names: str) -> None:
+    """Add ``--dry-run`` and ``--plan``; `names`: older ones of the latter."""
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print what would change, but write no dataset; --plan still writes its file",
+    )
+    parser.add_argument(
+        "--plan",
+        *names,
+        type=Path,
+        metavar="FILE",
+        help="write one CSV line for each change",
+    )
+
+
 def add_duplicate_arguments(parser: ArgumentParser) -> None:
     """Add the flags of duplicates; their destinations are arguments of `find_duplicates`."""
     add = parser.add_argument

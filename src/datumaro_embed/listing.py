@@ -5,20 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .escaping import csv_cell, printable
 from .files import FileSystem, check_output, publish
-from .records import DuplicateGroup, ItemKey, ObjectKey, RowKey
+from .records import DuplicateGroup, ObjectKey, RowKey
 from .retrieval import SearchResult
 from .tally import counted
 
 if TYPE_CHECKING:
-    from .duplicates import Change, DuplicateReport
+    from .duplicates import DuplicateReport
 
 _SHOWN_PAIRS = 20
 _SHOWN_GROUPS = 20
@@ -39,7 +38,7 @@ def hits_lines(result: SearchResult) -> Iterator[str]:
     ]
     one = result.of.removesuffix("s")
     titles = ("rank", "similarity", one, *_COLUMNS[result.of], "file")
-    yield from _table(titles, rows, right=(0, 1))
+    yield from table_lines(titles, rows, right=(0, 1))
     if not result.hits:
         yield f"no {one} matches the filters"
     if not result.exact:
@@ -92,7 +91,7 @@ def duplicates_lines(report: DuplicateReport) -> Iterator[str]:
             for p in leaks[:_SHOWN_PAIRS]
         ]
         titles = ("similarity", report.of.removesuffix("s"), "and", "")
-        yield from _table(titles, rows, right=(0,))
+        yield from table_lines(titles, rows, right=(0,))
         yield from _more(len(leaks), _SHOWN_PAIRS)
     if conflicts := [group for group in report.groups if group.conflicting_labels]:
         yield ""
@@ -127,33 +126,6 @@ def duplicates_json(report: DuplicateReport) -> str:
     return json.dumps(content, indent=2)
 
 
-def changes_lines(changes: Mapping[ItemKey, Change], summary: str) -> Iterator[str]:
-    """Yield a summary, and a table of the items that change."""
-    yield summary
-    rows = [
-        (
-            change.group,
-            key,
-            "dropped" if change.dropped else change.key if change.key != key else "tagged",
-            change.keep,
-        )
-        for key, change in islice(changes.items(), _SHOWN_PAIRS)
-    ]
-    yield from _table(("group", "item", "becomes", "copy of"), rows, right=(0,))
-    yield from _more(len(changes), _SHOWN_PAIRS, "--csv FILE")
-
-
-def write_changes_csv(changes: Mapping[ItemKey, Change], action: str, path: Path) -> None:
-    """Write one line for each item that changes."""
-    titles = ("action", "group", "subset", "id", "new_subset", "new_id", "keep_subset", "keep_id")
-    rows = (
-        (action, change.group, *astuple(key), *new, *astuple(change.keep))
-        for key, change in changes.items()
-        for new in [("", "") if change.dropped else astuple(change.key)]
-    )
-    _write_csv(path, titles, rows)
-
-
 def write_pairs_csv(report: DuplicateReport, path: Path) -> None:
     """Write one line for each pair, with the number of its group (1, 2, … as in the report)."""
     own = {"items": (), "objects": ("number", "label", *"xywh"), "captions": ("number", "text")}
@@ -175,10 +147,15 @@ def write_pairs_csv(report: DuplicateReport, path: Path) -> None:
         )
         for pair in report.pairs
     )
-    _write_csv(path, titles, rows)
+    write_csv(path, titles, rows)
 
 
-def _write_csv(path: Path, titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def write_csv(
+    path: Path,
+    titles: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    escape: Callable[[str], str] = csv_cell,
+) -> None:
     """Write a table as CSV, whole or not at all; texts that a spreadsheet would run are escaped.
 
     Raises `StoreExistsError`, `OutputFolderError`, `StoreWriteError`.
@@ -188,7 +165,7 @@ def _write_csv(path: Path, titles: Sequence[str], rows: Iterable[Sequence[object
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(titles)
     for row in rows:
-        writer.writerow([csv_cell(cell) if isinstance(cell, str) else cell for cell in row])
+        writer.writerow([escape(cell) if isinstance(cell, str) else cell for cell in row])
     data = text.getvalue().encode("utf-8", "backslashreplace")
     publish(path, [data], len(data), FileSystem())
 
@@ -204,7 +181,7 @@ def _groups_table(report: DuplicateReport) -> Iterator[str]:
         least = f"{group.min_similarity:.4f}"
         rows.append((number, len(group.keys), least, splits, group.keep, shown))
     titles = ("group", report.of, "least", "splits", "keep", "and")
-    yield from _table(titles, rows, right=(0, 1, 2))
+    yield from table_lines(titles, rows, right=(0, 1, 2))
     yield from _more(len(groups), _SHOWN_GROUPS)
 
 
@@ -229,7 +206,7 @@ def _group_object(group: DuplicateGroup) -> dict[str, Any]:
     }
 
 
-def _table(
+def table_lines(
     titles: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[int] = ()
 ) -> Iterator[str]:
     """Align columns; `right` are those whose values end below each other."""

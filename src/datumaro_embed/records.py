@@ -300,6 +300,8 @@ class ItemRecord(ShortRepr):
     notes : tuple of str
         What is wrong with the item although it has a row: reasons of a `Tally`. A run counts them
         in its summary; they are not stored and not compared.
+    places : tuple of int
+        Of each annotation, its place among those of the dataset's item; not stored, not compared.
     """
 
     key: ItemKey
@@ -315,6 +317,7 @@ class ItemRecord(ShortRepr):
     objects: tuple[ObjectRecord, ...] | None = None
     captions: tuple[CaptionRecord, ...] | None = None
     notes: tuple[str, ...] = field(default=(), compare=False)
+    places: tuple[int, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def has_vector(self) -> bool:

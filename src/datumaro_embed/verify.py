@@ -37,35 +37,42 @@ def compare_with_dataset(store: EmbeddingStore, source: SourceDataset) -> Iterat
         labels = (store.categories.labels, source.categories.labels)
         if stored.objects is not None:
             record = replace(record, objects=objects_of(record, ObjectOptions()))
-        for difference in _differences(stored, record, *labels):
+        for difference in differences(stored, record, *labels):
             yield f"{record.key}: {difference}"
     for key in store.keys():
         if key not in seen:
             yield f"{key}: in the store, not in the dataset"
 
 
-def _differences(
-    stored: ItemRecord, found: ItemRecord, stored_labels: Sequence[str], found_labels: Sequence[str]
+def differences(
+    stored: ItemRecord,
+    found: ItemRecord,
+    stored_labels: Sequence[str],
+    found_labels: Sequence[str],
+    first: str = "in the store",
+    second: str = "in the dataset",
+    tolerance_px: float = BOX_TOLERANCE_PX,
 ) -> Iterator[str]:
+    """Yield what `compare_with_dataset` says of one item; `first` and `second` name the two."""
     if stored.content_sha256 != found.content_sha256:
         yield "the image's bytes have changed"
     elif (stored.width, stored.height) != (found.width, found.height):
         yield (
-            f"size {stored.width} × {stored.height} in the store, "
-            f"{found.width} × {found.height} in the dataset"
+            f"size {stored.width} × {stored.height} {first}, "
+            f"{found.width} × {found.height} {second}"
         )
     if stored.split != found.split:
-        yield f"split {stored.split.name} in the store, {found.split.name} in the dataset"
+        yield f"split {stored.split.name} {first}, {found.split.name} {second}"
     missing = [*_shapes(stored, stored_labels, objects=found.objects is not None)]
     added = []
     for shape in _shapes(found, found_labels, objects=True):
-        match = next((other for other in missing if other.same(shape)), None)
+        match = next((other for other in missing if other.same(shape, tolerance_px)), None)
         if match is None:
             added.append(shape)
         else:
             missing.remove(match)
-    yield from (f"{shape} in the store, not in the dataset" for shape in missing)
-    yield from (f"{shape} in the dataset, not in the store" for shape in added)
+    yield from (f"{shape} {first}, not {second}" for shape in missing)
+    yield from (f"{shape} {second}, not {first}" for shape in added)
 
 
 def _shapes(item: ItemRecord, labels: Sequence[str], *, objects: bool) -> Iterator[_Shape]:
@@ -92,9 +99,9 @@ class _Shape:
         )
         self._coords = annotation.coords
 
-    def same(self, other: _Shape) -> bool:
+    def same(self, other: _Shape, tolerance_px: float) -> bool:
         return self._fixed == other._fixed and all(
-            a == b or abs(a - b) <= BOX_TOLERANCE_PX or (a != a and b != b)  # infinite, NaN
+            a == b or abs(a - b) <= tolerance_px or (a != a and b != b)  # infinite, NaN
             for a, b in zip(self._coords, other._coords, strict=True)
         )
 

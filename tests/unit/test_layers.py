@@ -56,8 +56,9 @@ ORDER = [
     "quantising",
     "report",
     "info",
-    "freshness",
     "verify",
+    "findings",
+    "audit",
     "plugins",
     "cli",
     "testing",
@@ -82,7 +83,7 @@ ONLY_IMPORTERS = {
     "ray": {"distributed"},
     "pycocotools": {"rle"},
     "pillow_heif": {"formats"},
-    "pyarrow": {"encoders", "exports", "imports", "store"},
+    "pyarrow": {"encoders", "exports", "findings", "imports", "store"},
     "umap": {"report"},
 }
 

@@ -1,9 +1,11 @@
 """Datumaro items, categories and annotations → records; beside plugins/, all that uses Datumaro."""
 
+from .annotations import with_labels
 from .dataset import SourceDataset, SourceItem, format_of
 from .disk import unused_images
 from .importing import ImportedDataset, import_dataset
 from .media import EncoderInput, encoder_input
+from .writing import as_dataset, check_format, with_label, write_dataset
 from .yolo import refuse_stand_ins
 
 __all__ = [
@@ -11,9 +13,14 @@ __all__ = [
     "ImportedDataset",
     "SourceDataset",
     "SourceItem",
+    "as_dataset",
+    "check_format",
     "encoder_input",
     "format_of",
     "import_dataset",
     "refuse_stand_ins",
     "unused_images",
+    "with_label",
+    "with_labels",
+    "write_dataset",
 ]

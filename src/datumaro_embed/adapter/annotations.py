@@ -78,15 +78,18 @@ def annotation_record(annotation: dm.Annotation, mask_orientation: int = 1) -> A
 @loads_images
 def read_annotations(
     annotations: Iterable[dm.Annotation], convert: Callable[[dm.Annotation], AnnotationRecord]
-) -> tuple[list[AnnotationRecord], list[str]]:
-    """Convert annotations, and note why each that is lost is lost; it costs nothing but itself.
+) -> tuple[dict[int, AnnotationRecord], list[str]]:
+    """Convert annotations, by their place, and note why each that is lost is lost.
+
+    A lost one costs nothing but itself.
 
     Masks are loaded here, by Datumaro or by the dataset author's own callable: anything may happen.
     """
-    records, notes = [], []
-    for annotation in annotations:
+    records: dict[int, AnnotationRecord] = {}
+    notes = []
+    for place, annotation in enumerate(annotations):
         try:
-            records.append(convert(annotation))
+            records[place] = convert(annotation)
         except FileNotFoundError:
             notes.append("annotations whose mask file does not exist")
         except RleError:
@@ -142,6 +145,19 @@ def categories_record(categories: Mapping[dm.AnnotationType, dm.Categories]) -> 
         labels=tuple(category.name for category in labels),
         full={kind.name: jsonable(content) for kind, content in categories.items()},
     )
+
+
+def with_labels(
+    categories: Mapping[dm.AnnotationType, dm.Categories], names: Sequence[str]
+) -> Mapping[dm.AnnotationType, dm.Categories]:
+    """Give a dataset's categories with further labels at their end."""
+    if not names:
+        return categories
+    known = categories.get(dm.AnnotationType.label, dm.LabelCategories())
+    found = dm.LabelCategories.from_iterable(
+        [*((each.name, each.parent, each.attributes) for each in known), *names]
+    )
+    return {**categories, dm.AnnotationType.label: found}
 
 
 def jsonable(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import reprlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -29,6 +29,7 @@ from .annotations import (
     geometry_notes,
     jsonable,
     read_annotations,
+    with_labels,
 )
 from .experimental import ExperimentalItems
 from .fence import Fence
@@ -90,16 +91,18 @@ class SourceItem:
             self.item.annotations,
             lambda each: to_upright(annotation_record(each, turned), rule, size, orientation),
         )
-        for index, annotation in enumerate(annotations):
+        for place, annotation in annotations.items():
             notes.extend(geometry_notes(annotation, width, height))
             if 0 < len(self.labels) <= annotation.label:
-                annotations[index] = replace(annotation, label=-1)
+                annotations[place] = replace(annotation, label=-1)
                 notes.append(UNDECLARED_LABEL)
         if stored and declared and declared not in (stored, (width, height)):
             notes.append("images whose size differs from the declared one")
         attributes: dict[str, Any] = jsonable(self.item.attributes)
         if rule is not None:
             attributes["exif_boxes"] = rule.value
+        place_of = {id(record): place for place, record in annotations.items()}
+        ordered = canonical_order(annotations.values(), self.labels)
         return ItemRecord(
             key=self.key,
             split=split_of(self.key.subset),
@@ -110,8 +113,9 @@ class SourceItem:
             error=error,
             content_sha256=content_sha256,
             attributes=attributes,
-            annotations=canonical_order(annotations, self.labels),
+            annotations=ordered,
             notes=tuple(notes),
+            places=tuple(place_of[id(record)] for record in ordered),
         )
 
 
@@ -154,8 +158,8 @@ class SourceDataset:
                 "Dataset.import_from(PATH) or Dataset.from_iterable(ITEMS) "
                 "(`from datumaro.components.dataset import Dataset`)."
             )
-        categories: Mapping[AnnotationType, DmCategories] = dataset.categories()
-        self.categories: Categories = categories_record(categories)
+        self.declared: Mapping[AnnotationType, DmCategories] = dataset.categories()
+        self.categories: Categories = categories_record(self.declared)
         items = sorted(dataset, key=lambda item: (item.subset, item.id))
         if not items:
             raise EmptyDatasetError("The dataset has no items. Check the path and the format.")
@@ -183,6 +187,21 @@ class SourceDataset:
         part = copy(self)
         part._items = self._items.only(wanted)
         return part
+
+    def changed(
+        self, items: Iterable[DatasetItem], new_labels: Sequence[str] = ()
+    ) -> SourceDataset:
+        """Return a dataset of other items made of these, with further labels; the root stays."""
+        part = copy(self)
+        ordered = sorted(items, key=lambda item: (item.subset, item.id))
+        part._items = Items(ordered, packed=self._items.packed)
+        part.declared = with_labels(self.declared, new_labels)
+        part.categories = categories_record(part.declared)
+        return part
+
+    def items(self) -> Iterator[DatasetItem]:
+        """Datumaro's items."""
+        return iter(self._items)
 
     def __iter__(self) -> Iterator[SourceItem]:
         fence = Fence(self.root, self._follow_symlinks)

@@ -38,6 +38,7 @@ from .media import listing_lost_masks, loads_images, media_file
 from .same_stem import with_distinct_ids
 from .voc import count_missing_masks, refused_items, with_own_images, without_damaged_masks
 from .yolo import YOLO_FORMATS, read_yolo
+from .yolo_config import find_config
 
 _IMAGENET = {"imagenet", "imagenet_with_subset_dirs"}
 
@@ -48,6 +49,7 @@ class ImportedDataset:
 
     source: SourceDataset
     losses: Tally = field(default_factory=Tally)
+    form: str = ""  # its format, by the name under which Datumaro writes it
 
 
 class _CountingPolicy(ImportErrorPolicy):  # type: ignore[misc]
@@ -117,7 +119,10 @@ def import_dataset(pathspec: str, *, follow_symlinks: bool = False) -> ImportedD
             ) from error
     del dataset
     gc.collect()
-    return ImportedDataset(source, losses)
+    if format_name in YOLO_FORMATS:
+        file = find_config(path)
+        format_name = "yolo" if file and file.suffix == ".data" else "yolo_ultralytics"
+    return ImportedDataset(source, losses, format_name)
 
 
 def _warn_of_labels(path: Path, format_name: str, dataset: Dataset) -> None:

@@ -1,4 +1,4 @@
-"""`datumaro-embed embed`, `info`, `verify`, `search`, `duplicates`, `report` and `convert`."""
+"""`embed`, `info`, `verify`, `search`, `duplicates`, `apply`, `report` and `convert`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import StoreUnfinishedError, UsageError
 from ..flags import (
     DEFAULT_THRESHOLD,
+    add_apply_arguments,
     add_duplicate_arguments,
     add_embed_arguments,
     add_follow_symlinks_argument,
@@ -225,6 +226,29 @@ def _duplicates(store: Path, as_json: bool, csv: Path | None, partial: bool, **f
     return say(duplicates_json(report).splitlines() if as_json else duplicates_lines(report))
 
 
+def _describe_apply(parser: ArgumentParser) -> Callable[..., int]:
+    parser.description = (
+        "Carry out the column `action` of a findings file (drop, keep, label NAME, subset NAME) "
+        "and write the changed dataset to a new folder. A row acts only if its image and object "
+        "are those of the finding. The written dataset is read back and compared with the plan. "
+        "The source dataset is not changed."
+    )
+    add = parser.add_argument
+    add("findings", type=Path, help="findings file, CSV or Parquet")
+    add("dataset", metavar="DATASET[:FORMAT]", help="a dataset that Datumaro reads")
+    add_output_argument(parser, "OUT")
+    add("-f", "--format", dest="form", help="format to write (default: that of the dataset)")
+    add_apply_arguments(parser)
+    add_follow_symlinks_argument(parser)
+    return _apply
+
+
+def _apply(findings: Path, dataset: str, output: Path, plan: Path | None, **options: Any) -> int:
+    from ..findings import apply_to_path
+
+    return say(apply_to_path(dataset, findings, output, plan_file=plan, **options).lines())
+
+
 def _describe_report(parser: ArgumentParser) -> Callable[..., int]:
     parser.description = (
         "Write one HTML file that needs no network: an overview of the dataset, a map of the "
@@ -303,6 +327,7 @@ COMMANDS = {
     "verify": ("check a store, alone or against its dataset", _describe_verify),
     "search": ("find items or objects by text, image or example", _describe_search),
     "duplicates": ("find near-duplicates and leakage between splits", _describe_duplicates),
+    "apply": ("drop, relabel and move what a findings file says", _describe_apply),
     "report": ("write an offline HTML page about a store", _describe_report),
     "convert": ("write a store as parquet, npy, csv, faiss or coco", _describe_convert),
 }

@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from datumaro.components.dataset_base import DatasetItem, IDataset
+from datumaro.components.dataset_base import IDataset
 
-from ..adapter import format_of
-from ..duplicates import (
-    ACTIONS,
-    Change,
-    check_action,
-    check_finding,
-    find_duplicates,
-    plan_changes,
-    plan_summary,
-)
+from ..adapter import SourceDataset
+from ..duplicates import check_finding, find_duplicates
 from ..errors import UsageError
-from ..files import check_output
-from ..flags import DEFAULT_TABLE, add_duplicate_arguments
-from ..freshness import fresh_items
-from ..listing import changes_lines, write_changes_csv
-from ..logs import log
-from ..records import ItemKey
-from ..store import open_store
+from ..flags import DEFAULT_TABLE, add_duplicate_arguments, add_plan_arguments
+from ..records import DuplicateGroup, ItemKey
+from ..store import EmbeddingStore
 from .transform import StoreTransform
 
-_MOVES = {"move", "separate"}
-_KEEP_ATTRIBUTES = {"arrow", "datumaro", "datumaro_binary"}
-_ONE_SUBSET = {"image_dir", "image_zip", "imagenet", "segment_anything"}
-_ONLY = {"default"}  # the subset of a dataset that has none; ImageNet has a layout with subsets too
+ACTIONS = ("separate", "drop", "move", "tag")
 
 
 class ClipDuplicates(StoreTransform):
@@ -78,21 +62,12 @@ class ClipDuplicates(StoreTransform):
             help="what to do with the other copies (default: %(default)s)",
         )
         add_duplicate_arguments(parser)
-        parser.add_argument(
-            "--dry-run",
-            action="store_true",
-            help="print what would change, but write no dataset; --csv still writes its file",
-        )
-        parser.add_argument(
-            "--csv", type=Path, metavar="FILE", help="write one line per item that changes"
-        )
+        add_plan_arguments(parser, "--csv")
 
     @classmethod
     def check_arguments(cls, parsed: dict[str, Any]) -> None:
         """Refuse a wrong threshold, split or file."""
         check_finding(**parsed)
-        if parsed["csv"] is not None:
-            check_output(parsed["csv"])
         super().check_arguments(parsed)
 
     def __init__(
@@ -103,127 +78,72 @@ class ClipDuplicates(StoreTransform):
         action: str = ACTIONS[0],
         skip_stale: bool = False,
         dry_run: bool = False,
-        csv: str | Path | None = None,
+        plan: str | Path | None = None,
         from_datum: bool = False,
         **options: Any,
     ) -> None:
-        super().__init__(extractor, store, skip_stale, from_datum)
+        super().__init__(
+            extractor,
+            store,
+            skip_stale=skip_stale,
+            dry_run=dry_run,
+            plan=plan,
+            from_datum=from_datum,
+        )
         self._action = action
         self._options = options  # those of `find_duplicates`
-        self._dry_run = dry_run
-        self._csv = csv
-        self._changes: Mapping[ItemKey, Change] | None = None
 
-    def __iter__(self) -> Iterator[DatasetItem]:
-        if self._changes is None:
-            with self._errors():
-                self._changes = self._planned()
-        numbers = _Numbers(self._extractor if self._action in _MOVES else ())
-        for item in self._extractor:
-            change = self._changes.get(ItemKey(item.subset, item.id))
-            if change is None:
-                yield item
-            elif not change.dropped:
-                yield _changed(item, change, numbers)
-
-    def _planned(self) -> Mapping[ItemKey, Change]:
-        """Decide everything, tell it, and only then let the first item go."""
-        self._refuse_impossible()
-        keys = [ItemKey(item.subset, item.id) for item in self._extractor]
-        if not keys:
-            return {}
-        with open_store(self._store) as store:
-            fresh = fresh_items(store, self._extractor, skip_stale=self._skip_stale)
-            groups = find_duplicates(store, progress=True, **self._options).groups
-        changes = plan_changes(groups, self._action, fresh, taken=keys)
-        summary = plan_summary(changes, self._action, len(keys))
-        if self._csv is not None:
-            write_changes_csv(changes, self._action, Path(self._csv))
-        if not self._dry_run:
-            log.info("clip_duplicates: %s", summary)
-            return changes
-        print("\n".join(changes_lines(changes, f"{summary} (a dry run: no dataset is written)")))
-        if self._from_datum:
-            raise SystemExit(0)  # `datum` writes what it gets, unless it gets to no end
-        return {}
-
-    def _refuse_impossible(self) -> None:
-        """Refuse wrong arguments, and what `datum` would lose as it saves in the source's format.
-
-        Before any image is compared, as no store makes these right.
-        """
-        check_action(self._action)
+    def _check(self) -> None:
+        """Refuse wrong arguments before any image is compared, as no store makes these right."""
+        if self._action not in ACTIONS:
+            raise UsageError(
+                f"There is no ``action`` {self._action!r}. Choose {', '.join(ACTIONS)}."
+            )
         if self._options.get("of", DEFAULT_TABLE) != DEFAULT_TABLE:
             raise UsageError(
                 f"clip_duplicates changes items, not {self._options['of']}. Leave out ``of``, or "
                 "print their duplicates with `datumaro-embed duplicates`."
             )
         check_finding(**self._options)
-        if self._csv is not None:
-            check_output(self._csv)
-        name = format_of(self._extractor) if self._from_datum else None
-        if self._action == "tag" and name and name not in _KEEP_ATTRIBUTES:
-            raise UsageError(
-                f"The format {name} does not keep attributes of items, so tags would be lost. "
-                f"Choose another ``action``, or a dataset in {', '.join(sorted(_KEEP_ATTRIBUTES))}."
-            )
-        if (
-            self._action in _MOVES
-            and name in _ONE_SUBSET
-            and set(self._extractor.subsets()) <= _ONLY
-        ):
-            raise UsageError(
-                f"The format {name} does not keep subsets, so ``action`` {self._action} "
-                "would do nothing. Choose ``action`` drop, or a dataset in a format with subsets."
-            )
+
+    def _example(self, source: SourceDataset) -> str:
+        if self._action == "drop":
+            return ""
+        if self._action == "tag":
+            return "attribute duplicate_group=1"
+        subsets = sorted({key.subset for key in source.keys()})
+        return f"subset {subsets[-1] if self._action == 'move' and subsets[1:] else 'duplicated'}"
+
+    def _actions(
+        self,
+        store: EmbeddingStore,
+        keys: Collection[ItemKey],  # noqa: ARG002
+        fresh: set[ItemKey],
+    ) -> Iterator[tuple[ItemKey, int, str]]:
+        """Say what becomes of the members of each group; stale ones are left out of account."""
+        groups = find_duplicates(store, progress=True, **self._options).groups
+        for number, group in enumerate(groups, start=1):
+            here = [key.item for key in group.keys if key in fresh]
+            if len(here) < 2:
+                continue
+            keep = _keep(group, here)
+            for key in here:
+                if self._action == "tag":
+                    yield key, number, f"attribute duplicate_group={number}"
+                    if key != keep:
+                        yield key, number, f"attribute duplicate_of={keep}"
+                elif key == keep:
+                    yield key, number, "keep"
+                elif self._action == "drop":
+                    yield key, number, "drop"
+                else:
+                    subset = keep.subset if self._action == "move" else "duplicated"
+                    yield key, number, f"subset {subset}"
 
 
-def _changed(item: DatasetItem, change: Change, numbers: _Numbers) -> DatasetItem:
-    if change.key.subset != item.subset:
-        return item.wrap(
-            id=change.key.id, subset=change.key.subset, **numbers.fit(item, change.key.subset)
-        )
-    return item.wrap(attributes={**item.attributes, **change.attributes})
-
-
-class _Numbers:
-    """Numbers that are unique in a subset (COCO's image and annotation ids), kept so by a move.
-
-    Datumaro's COCO exporter writes them as they are, twice if they are.
-    """
-
-    def __init__(self, items: Iterable[DatasetItem]) -> None:
-        self._images: dict[str, set[int]] = defaultdict(set)
-        self._annotations: dict[str, set[int]] = defaultdict(set)
-        for item in items:
-            if isinstance(number := item.attributes.get("id"), int):
-                self._images[item.subset].add(number)
-            self._annotations[item.subset].update(ann.id for ann in item.annotations)
-        self._next_image = 1 + max((max(used) for used in self._images.values() if used), default=0)
-        self._next_annotation = 1 + max(
-            (max(used) for used in self._annotations.values() if used), default=0
-        )
-
-    def fit(self, item: DatasetItem, subset: str) -> dict[str, Any]:
-        """Give attributes and annotations with which the item can be put into another subset."""
-        attributes = dict(item.attributes)
-        if attributes.get("id") in self._images[subset]:
-            attributes["id"] = self._next_image
-            self._next_image += 1
-        if isinstance(number := attributes.get("id"), int):
-            self._images[subset].add(number)
-        return {"attributes": attributes, "annotations": self._fit_annotations(item, subset)}
-
-    def _fit_annotations(self, item: DatasetItem, subset: str) -> list[Any]:
-        """Renumber all annotations of an item together, so that its groups stay together."""
-        used = self._annotations[subset]
-        numbers = {ann.id for ann in item.annotations if ann.id}
-        renumbered = {}
-        if numbers & used:
-            renumbered = {old: self._next_annotation + n for n, old in enumerate(sorted(numbers))}
-            self._next_annotation += len(numbers)
-        used.update(renumbered.get(number, number) for number in numbers)
-        return [
-            ann.wrap(id=renumbered.get(ann.id, ann.id), group=renumbered.get(ann.group, ann.group))
-            for ann in item.annotations
-        ]
+def _keep(group: DuplicateGroup, here: Sequence[ItemKey]) -> ItemKey:
+    """Choose the copy that stays: that of the report, else one of its split."""
+    if group.keep in here:
+        return group.keep.item
+    splits = dict(zip(group.keys, group.splits, strict=True))
+    return min(here, key=lambda key: (splits[key] is not splits[group.keep], key))

@@ -53,7 +53,8 @@ class ClipEmbed(DatumTransform):
     def __init__(
         self, extractor: IDataset, *, store: str | Path, from_datum: bool = False, **options: Any
     ) -> None:
-        super().__init__(extractor, os.fspath(store), from_datum)
+        super().__init__(extractor, from_datum)
+        self._store = os.fspath(store)
         self._length = "parent"
         self._options = options
 

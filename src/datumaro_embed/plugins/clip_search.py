@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from datumaro.components.dataset_base import DatasetItem, IDataset
+from datumaro.components.dataset_base import IDataset
 
 from ..flags import add_search_arguments
-from ..freshness import fresh_items
 from ..logs import log
 from ..records import ItemKey
 from ..retrieval import run_search, search_request, stale_query
-from ..store import open_store
+from ..store import EmbeddingStore
 from ..tally import counted
 from .transform import StoreTransform
 
@@ -73,33 +72,23 @@ class ClipSearch(StoreTransform):
         from_datum: bool = False,
         **options: Any,
     ) -> None:
-        super().__init__(extractor, store, skip_stale, from_datum)
+        super().__init__(extractor, store, skip_stale=skip_stale, from_datum=from_datum)
         self._query = query
         self._options = options  # those of `search_request`
-        self._kept: set[ItemKey] | None = None
 
-    def __iter__(self) -> Iterator[DatasetItem]:
-        if self._kept is None:
-            with self._errors():
-                self._kept = self._found()
-        for item in self._extractor:
-            if ItemKey(item.subset, item.id) in self._kept:
-                yield item
-
-    def _found(self) -> set[ItemKey]:
+    def _actions(
+        self, store: EmbeddingStore, keys: Collection[ItemKey], fresh: set[ItemKey]
+    ) -> Iterator[tuple[ItemKey, None, str]]:
+        """Keep the hits and drop the rest; stale items are no hits."""
         queries, options = search_request(self._query, **self._options)
-        items = {ItemKey(item.subset, item.id) for item in self._extractor}
-        if not items:
-            return set()
-        with open_store(self._store) as store:
-            fresh = fresh_items(store, self._extractor, skip_stale=self._skip_stale)
-            for key in options.items(queries):
-                if key in store and key in items and key not in fresh:
-                    raise stale_query(key)
-            found = run_search(store, queries, options, keep=lambda hit: hit.key.item in fresh)
+        for key in options.items(queries):
+            if key in store and key in keys and key not in fresh:
+                raise stale_query(key)
+        found = run_search(store, queries, options, keep=lambda hit: hit.key.item in fresh)
         kept = {hit.key.item for hit in found.hits}
         hits = counted(len(found.hits), found.of)
         log.info(
-            "clip_search: %s found, %d of %s kept", hits, len(kept), counted(len(items), "items")
+            "clip_search: %s found, %d of %s kept", hits, len(kept), counted(len(keys), "items")
         )
-        return kept
+        for key in keys:
+            yield key, None, "keep" if key in kept else "drop"

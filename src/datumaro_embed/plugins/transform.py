@@ -6,29 +6,45 @@ import argparse
 import inspect
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from datumaro.cli.__main__ import make_parser
 from datumaro.cli.util.errors import CliException
-from datumaro.components.dataset_base import IDataset
+from datumaro.components.annotation import AnnotationType
+from datumaro.components.dataset_base import CategoriesInfo, DatasetItem, IDataset
 from datumaro.components.transformer import Transform
 
 from datumaro_embed_bridge import runs_our_transform
 
-from ..errors import DatumaroEmbedError, OutputFolderError
+from ..adapter import SourceDataset, format_of, with_labels
+from ..errors import DatumaroEmbedError, EmptyDatasetError, OutputFolderError
+from ..escaping import printable
+from ..files import check_output
+from ..findings import (
+    Finding,
+    Findings,
+    Plan,
+    changed,
+    fresh_items,
+    plan_changes,
+    refuse_lost,
+)
 from ..flags import add_stale_argument
-from ..store import open_store
+from ..logs import log
+from ..parallel import map_ahead
+from ..pipeline import read_item_info
+from ..records import ItemKey
+from ..store import EmbeddingStore, open_store
 
 
 class DatumTransform(Transform):  # type: ignore[misc]
     """A transform with a command line; `from_datum` tells it from a call in Python."""
 
-    def __init__(self, extractor: IDataset, store: str | Path, from_datum: bool) -> None:
+    def __init__(self, extractor: IDataset, from_datum: bool) -> None:
         super().__init__(extractor)
-        self._store = store
         self._from_datum = from_datum
 
     @classmethod
@@ -68,14 +84,113 @@ class DatumTransform(Transform):  # type: ignore[misc]
         return _datum_errors(self._from_datum)
 
 
-class StoreTransform(DatumTransform):
-    """A transform that picks or changes items by what a store knows of them."""
+class FindingsTransform(DatumTransform):
+    """A transform that carries out findings; each kind says where these come from."""
 
     def __init__(
-        self, extractor: IDataset, store: str | Path, skip_stale: bool, from_datum: bool
+        self,
+        extractor: IDataset,
+        *,
+        skip_stale: bool = False,
+        new_labels: bool = False,
+        dry_run: bool = False,
+        plan: str | Path | None = None,
+        from_datum: bool = False,
     ) -> None:
-        super().__init__(extractor, store, from_datum)
-        self._skip_stale = skip_stale
+        super().__init__(extractor, from_datum)
+        self._skip_stale, self._new_labels, self._dry_run = skip_stale, new_labels, dry_run
+        self._plan_file = None if plan is None else Path(plan)
+        self._plan: Plan | None = None
+
+    @classmethod
+    def check_arguments(cls, parsed: dict[str, Any]) -> None:
+        """Refuse an output folder that is in use."""
+        if (plan := parsed.get("plan")) is not None:
+            check_output(plan)
+        _refuse_used_output()
+
+    def _check(self) -> None:
+        """Refuse wrong arguments, before any image is read."""
+
+    def _example(self, source: SourceDataset) -> str:  # noqa: ARG002
+        """Return an action such as all will be, by which a format is refused early."""
+        return ""
+
+    def _find(self, source: SourceDataset) -> tuple[Findings, Mapping[ItemKey, bytes] | None]:
+        """Return findings with their actions, and the contents of items where they are known."""
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[DatasetItem]:
+        plan = self._planned()
+        labels = self.categories().get(AnnotationType.label, ())
+        yield from plan.items(self._extractor, [each.name for each in labels])
+
+    def categories(self) -> CategoriesInfo:
+        """Give the dataset's categories, with the labels that the findings add."""
+        known = self._extractor.categories()
+        return with_labels(known, self._planned().new_labels) if self._new_labels else known
+
+    def subsets(self) -> Any:
+        """Give the subsets that are left; counted, for the transform may empty one."""
+        return super(Transform, self).subsets()
+
+    def _planned(self) -> Plan:
+        if self._plan is None:
+            with self._errors():
+                self._plan = self._make_plan()
+        return self._plan
+
+    def _make_plan(self) -> Plan:
+        """Decide everything, tell it, and only then let the first item go."""
+        self._check()
+        try:
+            source = SourceDataset(self._extractor, follow_symlinks=True)
+        except EmptyDatasetError:  # another transform has left nothing
+            return Plan(0)
+        if action := self._example(source):  # before all images are compared
+            key = next(source.keys())
+            first = source.only(lambda each: each == key)
+            contents = {key: bytes(32)}
+            row = Finding(subset=key.subset, id=key.id, action=action)
+            self._refuse_lost(first, plan_changes(Findings([row]), first, contents=contents))
+        findings, known = self._find(source)
+        plan = plan_changes(
+            findings,
+            source,
+            skip_stale=self._skip_stale,
+            new_labels=self._new_labels,
+            contents=known,
+        )
+        self._refuse_lost(source, plan)
+        if self._plan_file is not None:
+            plan.write_csv(self._plan_file)
+        if not self._dry_run:
+            log.info("%s: %s", self.NAME, plan.summary())
+            return plan
+        print("\n".join(map(printable, [*plan.lines(source), "a dry run: no dataset is written"])))
+        if self._from_datum:
+            raise SystemExit(0)  # `datum` writes what it gets, unless it gets to no end
+        return Plan(len(source))
+
+    def _refuse_lost(self, source: SourceDataset, plan: Plan) -> None:
+        """Refuse what `datum` would lose of the changes, as it saves in the source's format."""
+        form = format_of(self._extractor) if self._from_datum else None
+        if form is None:
+            return
+        kept = {key: change.key for key, change in plan.changes.items() if not change.dropped}
+        before = source.only(kept.__contains__)
+        if len(before):
+            new = set(kept.values())
+            target = changed(source, plan).only(new.__contains__)
+            refuse_lost(target, form, before)
+
+
+class StoreTransform(FindingsTransform):
+    """A transform that picks or changes items by what a store knows of them."""
+
+    def __init__(self, extractor: IDataset, store: str | Path, **options: Any) -> None:
+        super().__init__(extractor, **options)
+        self._store = store
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
@@ -88,12 +203,34 @@ class StoreTransform(DatumTransform):
     @classmethod
     def check_arguments(cls, parsed: dict[str, Any]) -> None:
         """Refuse an output folder that is in use, and a store that cannot be opened."""
-        _refuse_used_output()
+        super().check_arguments(parsed)
         open_store(parsed["store"]).close()
 
-    def subsets(self) -> Any:
-        """Give the subsets that are left; counted, for the transform may empty one."""
-        return super(Transform, self).subsets()
+    def _find(self, source: SourceDataset) -> tuple[Findings, Mapping[ItemKey, bytes]]:
+        records = map_ahead(read_item_info, source)
+        contents = {record.key: record.content_sha256 for record in records}
+        with open_store(self._store) as store:
+            fresh = fresh_items(store, contents, skip_stale=self._skip_stale)
+            facts = {"store": store.uuid, "model": store.run_fingerprint}
+            actions = self._actions(store, contents, fresh)
+            rows = (
+                Finding.of(
+                    self.NAME,
+                    key,
+                    group=group,
+                    action=action,
+                    content_sha256=contents[key].hex() if any(contents[key]) else "",
+                    **facts,
+                )
+                for key, group, action in actions
+            )
+            return Findings(rows), contents
+
+    def _actions(
+        self, store: EmbeddingStore, keys: Collection[ItemKey], fresh: set[ItemKey]
+    ) -> Iterable[tuple[ItemKey, int | None, str]]:
+        """Say what becomes of items; those that are not `fresh` are unknown to the store."""
+        raise NotImplementedError
 
 
 @contextmanager

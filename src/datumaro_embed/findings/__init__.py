@@ -1,0 +1,18 @@
+"""What an analysis found, one row each; a person fills in ``action``, and one function acts."""
+
+from .apply import ApplySummary, apply_findings, apply_to_path, changed, refuse_lost
+from .plan import Plan, fresh_items, plan_changes
+from .table import Finding, Findings
+
+__all__ = [
+    "ApplySummary",
+    "Finding",
+    "Findings",
+    "Plan",
+    "apply_findings",
+    "apply_to_path",
+    "changed",
+    "fresh_items",
+    "plan_changes",
+    "refuse_lost",
+]

@@ -1,0 +1,279 @@
+"""Carry out a plan: write the changed dataset beside the output, read it back, put it in place."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from ..adapter import SourceDataset, as_dataset, check_format, import_dataset, write_dataset
+from ..errors import (
+    DatasetReadError,
+    DatasetWriteError,
+    EmptyDatasetError,
+    OutputFolderError,
+    UsageError,
+)
+from ..files import check_output, new_path
+from ..objects import ObjectOptions, objects_of
+from ..parallel import map_ahead
+from ..pipeline import read_item_info
+from ..records import ItemRecord
+from ..tally import counted
+from ..verify import differences
+from .plan import Plan, plan_changes
+from .table import Findings
+
+if TYPE_CHECKING:
+    from datumaro.components.dataset import Dataset
+    from datumaro.components.dataset_base import DatasetItem, IDataset
+
+_FORMATS = ("coco", "datumaro", "imagenet_with_subset_dirs", "voc", "yolo_ultralytics")
+_ROUNDING_PX = 0.025  # as formats round
+_SHOWN = 3
+_MAX_PROBED = 500
+_KEPT_BY_NONE = {"exif_boxes", "id"}  # a note of ours, and COCO's own number
+
+
+@dataclass(frozen=True, slots=True)
+class ApplySummary:
+    """What `apply_to_path` did.
+
+    Attributes
+    ----------
+    plan : Plan
+    verified : str
+        What of the written dataset was read back and compared; empty after a dry run.
+    planned : tuple of str
+        The plan, for people.
+    """
+
+    plan: Plan
+    verified: str
+    planned: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        """Yield the plan, and what was verified."""
+        yield from self.planned
+        yield self.verified or "a dry run: no dataset is written"
+
+
+def apply_findings(
+    dataset: IDataset,
+    findings: Findings | str | os.PathLike[str],
+    *,
+    skip_stale: bool = False,
+    new_labels: bool = False,
+) -> Dataset:
+    """Carry out the actions of a findings file on a Datumaro dataset.
+
+    Parameters
+    ----------
+    dataset : datumaro Dataset
+        It is not changed.
+    findings : Findings or path
+        Only rows with an action act, if the item's image has the bytes of ``content_sha256``, and
+        the object its number, label and box.
+    skip_stale : bool
+        Leave out rows that do not match the dataset; without it they are an error.
+    new_labels : bool
+        Allow ``label NAME`` with a label that the dataset does not declare.
+
+    Returns
+    -------
+    datumaro Dataset
+        Without what was dropped, with what was changed. Export it to a new folder.
+
+    Raises
+    ------
+    UsageError
+        No such file; an action that is none; rows that contradict each other.
+    StaleStoreError
+        Rows do not match the dataset.
+    """
+    rows = findings if isinstance(findings, Findings) else Findings.read(findings)
+    source = SourceDataset(dataset, follow_symlinks=True)
+    plan = plan_changes(rows, source, skip_stale=skip_stale, new_labels=new_labels)
+    return as_dataset(changed(source, plan))
+
+
+def apply_to_path(
+    pathspec: str,
+    findings: Path,
+    out: Path,
+    *,
+    form: str | None = None,
+    dry_run: bool = False,
+    plan_file: Path | None = None,
+    follow_symlinks: bool = False,
+    **options: Any,
+) -> ApplySummary:
+    """Read a dataset from disk, carry out findings and write it to a new folder.
+
+    Raises as `apply_findings`; `DatasetReadError`; `DatasetWriteError`: the format cannot hold the
+    dataset, or what was read back is not the same, and nothing is at `out`; `StoreExistsError`,
+    `OutputFolderError`, `StoreWriteError`: the output cannot be made.
+
+    Parameters
+    ----------
+    pathspec : str
+        ``PATH`` or ``PATH:FORMAT``.
+    form : str, optional
+        Format to write; by default that of the dataset.
+    plan_file : Path, optional
+        File for one line per change.
+    options
+        As in `plan_changes`.
+    """
+    rows = Findings.read(findings)
+    check_output(out)
+    if plan_file is not None:
+        check_output(plan_file)
+    imported = import_dataset(pathspec, follow_symlinks=follow_symlinks)
+    source = imported.source
+    _refuse_inside(out, source.root)
+    form = form or imported.form
+    check_format(form)
+    plan = plan_changes(rows, source, **options)
+    target = changed(source, plan)
+    if not len(target):
+        raise UsageError("The findings drop every item, so there is no dataset to write.")
+    refuse_lost(target, form)
+    planned = [*plan.lines(source)]
+    if imported.losses:
+        planned.append("of the dataset, Datumaro does not read, and OUT will not have:")
+        planned += imported.losses.lines()
+    if plan_file is not None:
+        plan.write_csv(plan_file)
+    if dry_run:
+        return ApplySummary(plan, "", tuple(planned))
+    with new_path(out, directory=True) as folder:
+        write_dataset(target, form, folder)
+        counts: Counter[str] = Counter()
+        if wrong := [*_differences(target, folder, form, counts)]:
+            raise _not_held(form, wrong)
+    done = ", ".join(counted(counts[what], what) for what in ("items", "objects", "labels"))
+    verified = f"'{out}' ({form}) is written, read back by Datumaro and equal to the plan: {done}"
+    return ApplySummary(plan, verified, tuple(planned))
+
+
+def changed(source: SourceDataset, plan: Plan) -> SourceDataset:
+    """Give a dataset as a plan leaves it."""
+    labels = (*source.categories.labels, *plan.new_labels)
+    return source.changed(plan.items(list(source.items()), labels), plan.new_labels)
+
+
+def refuse_lost(target: SourceDataset, form: str, before: SourceDataset | None = None) -> None:
+    """Refuse a format that cannot hold a dataset: a few items of each sort are written and read.
+
+    With `before`, the same items unchanged, only what these do not lose either counts.
+
+    Raises `DatasetWriteError`, which names formats that can.
+    """
+    wrong = _lost(target, form)
+    if before is not None and wrong:
+        wrong = [line for line in wrong if line not in set(_lost(before, form))]
+    if wrong:
+        able = [name for name in _FORMATS if name != form and not _lost(target, name)]
+        raise _not_held(form, wrong, able)
+
+
+def _not_held(form: str, wrong: list[str], able: Iterable[str] = ()) -> DatasetWriteError:
+    shown = "; ".join(wrong[:_SHOWN])
+    more = f" … and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+    names = ", ".join(able)
+    ways = f"Formats that can: {names}." if names else "Drop or change these items first."
+    return DatasetWriteError(
+        f"The format {form} cannot hold this dataset as planned: {shown}{more}. Nothing was "
+        f"written. {ways}"
+    )
+
+
+def _lost(target: SourceDataset, form: str) -> list[str]:
+    """Say what a format loses of one item of each sort."""
+    chosen: dict[object, DatasetItem] = {}
+    for item in target.items():
+        if len(chosen) < _MAX_PROBED:
+            chosen.setdefault(_sort_of(item), item)
+    few = target.changed(chosen.values())
+    try:
+        with TemporaryDirectory(prefix="datumaro-embed-") as folder:
+            write_dataset(few, form, Path(folder))
+            return [*_differences(few, Path(folder), form)]
+    except DatasetWriteError as error:
+        return [error.message]
+
+
+def _sort_of(item: DatasetItem) -> object:
+    """Give what two items have in common of which a format loses the same."""
+    sorts: dict[object, set[object]] = {}
+    for place, each in enumerate(item.annotations):
+        names = tuple(sorted(name for name, value in each.attributes.items() if value))
+        has_label = getattr(each, "label", None) is not None
+        sorts.setdefault(each.group or -place, set()).add((each.type, has_label, names))
+    groups = frozenset(map(frozenset, sorts.values()))
+    return item.subset, type(item.media), groups, frozenset(item.attributes), "/" in item.id
+
+
+def _differences(
+    expected: SourceDataset, folder: Path, form: str, counts: Counter[str] | None = None
+) -> Iterator[str]:
+    """Read a written dataset back, and yield what is not as expected; count what was compared."""
+    try:
+        found = import_dataset(f"{folder}:{form}").source
+    except (DatasetReadError, EmptyDatasetError) as error:
+        yield str(error)
+        return
+    here, there = set(expected.keys()), set(found.keys())
+    yield from (f"{key}: not in the output" for key in sorted(here - there))
+    yield from (f"{key}: in the output, not in the plan" for key in sorted(there - here))
+    common = here & there
+    both = (map_ahead(read_item_info, each.only(common.__contains__)) for each in (expected, found))
+    labels = expected.categories.labels, found.categories.labels
+    for one, other in zip(*both, strict=True):
+        first, second = (
+            replace(record, objects=objects_of(record, ObjectOptions())) for record in (one, other)
+        )
+        words = "in the plan", "in the output"
+        for line in differences(first, second, *labels, *words, tolerance_px=_ROUNDING_PX):
+            yield f"{one.key}: {line}"
+        yield from (f"{one.key}: {line}" for line in _lost_attributes(one, other, labels))
+        if counts is not None:
+            counts["items"] += 1
+            counts["objects"] += len(first.objects or ())
+    if counts is not None:
+        counts["labels"] = len(labels[0])
+
+
+def _lost_attributes(
+    one: ItemRecord, other: ItemRecord, labels: tuple[tuple[str, ...], tuple[str, ...]]
+) -> Iterator[str]:
+    """Yield attributes that are not there; of others, formats have their own defaults."""
+    for name, value in one.attributes.items():
+        if name not in _KEPT_BY_NONE and value and other.attributes.get(name) != value:
+            yield f"the attribute {name!r} of the item is lost"
+    names = {name for each in one.annotations for name in each.attributes} | {"is_crowd"}
+
+    def shown(record: ItemRecord, known: tuple[str, ...]) -> Counter[tuple[str, ...]]:
+        return Counter(
+            (each.type, known[each.label] if 0 <= each.label < len(known) else "", name, str(value))
+            for each in record.annotations
+            for name, value in each.attributes.items()
+            if value and name in names
+        )
+
+    for kind, label, name, _ in shown(one, labels[0]) - shown(other, labels[1]):
+        yield f"the attribute {name!r} of a {kind} {label!r} is lost"
+    for kind, label, name, _ in shown(other, labels[1]) - shown(one, labels[0]):
+        yield f"a {kind} {label!r} gets the attribute {name!r}"
+
+
+def _refuse_inside(out: Path, root: Path) -> None:
+    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(root)):
+        raise OutputFolderError(
+            f"'{out}' is inside the dataset '{root}'. Choose a folder outside it.", path=str(out)
+        )

@@ -1,0 +1,290 @@
+"""The findings file: one row for each finding, as CSV for people or Parquet for many rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UsageError
+from ..escaping import from_sheet_cell, sheet_cell
+from ..files import FileSystem, publish, read_errors
+from ..listing import write_csv
+from ..records import ItemKey, RowKey, ShortRepr
+from ..tally import counted
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+_DELIMITERS = ",;\t"
+_NEEDED = ("subset", "id", "object", "label", "box", "action", "content_sha256")
+_BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Finding(ShortRepr):
+    """One row; the fields but the last are the columns of the file, in their order.
+
+    Attributes
+    ----------
+    kind : str
+        ``failed``, ``duplicate``, ``mislabel``, ``quality``, …
+    group : int or None
+        The same number in rows that belong together.
+    subset, id : str
+        The item.
+    object : int or None
+        Number of the object in its item; None for the item itself.
+    label, box
+        The object's, when the finding was made: its label's name, and x, y, w, h in upright pixels.
+    measure, value
+        What was measured, by name, and its value.
+    rank : int or None
+        1 is the most suspicious of its kind.
+    suggestion, action : str
+        ``drop``, ``keep``, ``label NAME``, ``subset NAME``, ``attribute NAME=VALUE`` or ``review``.
+        Only the action is carried out, and only where it is not empty.
+    reason : str
+        One sentence.
+    content_sha256 : str
+        Of the image file when the finding was made, hexadecimal.
+    store, model : str
+        The store's uuid and the model's fingerprint.
+    line : int
+        Of the file that the row was read from; 0 of no file.
+    """
+
+    kind: str = ""
+    group: int | None = None
+    subset: str = ""
+    id: str = ""
+    object: int | None = None
+    label: str = ""
+    box: tuple[float, ...] = ()
+    measure: str = ""
+    value: float | None = None
+    rank: int | None = None
+    suggestion: str = ""
+    action: str = ""
+    reason: str = ""
+    content_sha256: str = ""
+    store: str = ""
+    model: str = ""
+    line: int = field(default=0, compare=False)
+
+    @property
+    def key(self) -> ItemKey:
+        """The item."""
+        return ItemKey(self.subset, self.id)
+
+    @property
+    def name(self) -> str:
+        """The item, or the object, as a message calls it."""
+        return f"{self.key}" if self.object is None else f"{self.key}#{self.object}"
+
+    @classmethod
+    def of(cls, kind: str, key: RowKey, **values: Any) -> Finding:
+        """Make a row of an item or an object."""
+        return cls(
+            kind, subset=key.subset, id=key.id, object=getattr(key, "number", None), **values
+        )
+
+    def cells(self) -> tuple[Any, ...]:
+        """Give the row as the file has it: None is an empty cell."""
+        box = " ".join(f"{round(value, 2):.12g}" for value in self.box)
+        return astuple(replace(self, box=box))[:-1]  # type: ignore[arg-type]
+
+
+COLUMNS = tuple(entry.name for entry in fields(Finding))[:-1]
+
+
+class Findings(Sequence[Finding]):
+    """Rows, sorted by kind, rank, group and item: the same rows give the same file."""
+
+    def __init__(self, rows: Iterable[Finding] = ()) -> None:
+        self._rows = sorted(rows, key=_order)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._rows[index]
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self._rows)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Findings) and self._rows == other._rows
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        kinds = dict.fromkeys(row.kind for row in self)
+        return f"<Findings: {counted(len(self), 'rows')} of {', '.join(kinds) or 'no kind'}>"
+
+    def filter(self, where: Callable[[Finding], bool] | None = None, **values: Any) -> Findings:
+        """Give the rows with these values: ``filter(kind="leak")``, ``filter(lambda row: …)``."""
+        return Findings(
+            row
+            for row in self
+            if (where is None or where(row))
+            and all(getattr(row, name) == value for name, value in values.items())
+        )
+
+    def accept(self) -> Findings:
+        """Copy each suggestion to the action."""
+        return Findings(replace(row, action=row.suggestion) for row in self)
+
+    def to_arrow(self) -> pa.Table:
+        """Convert to one table."""
+        import pyarrow as pa  # only who asks for tables waits for it
+
+        types = dict.fromkeys(COLUMNS, pa.string()) | {"value": pa.float64()}
+        types |= dict.fromkeys(("group", "object", "rank"), pa.int64())
+        columns = zip(*(row.cells() for row in self), strict=True) if len(self) else [()] * 16
+        return pa.table(
+            {
+                name: pa.array(
+                    map(_arrow_text, cells) if types[name] == pa.string() else cells
+                ).cast(types[name])
+                for name, cells in zip(COLUMNS, columns, strict=True)
+            }
+        )
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Convert to a data frame; an empty number is NaN."""
+        return self.to_arrow().to_pandas()
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write the file for people; a spreadsheet may open it and save it again.
+
+        Raises `StoreExistsError`, `OutputFolderError`, `StoreWriteError`.
+        """
+        write_csv(Path(path), COLUMNS, (row.cells() for row in self), sheet_cell)
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Write the file for programs; raises as `to_csv` does."""
+        import pyarrow.parquet as pq
+
+        from ..files import check_output
+
+        check_output(Path(path))
+        content = io.BytesIO()
+        pq.write_table(self.to_arrow(), content)
+        publish(Path(path), [content.getvalue()], content.tell(), FileSystem())
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Findings:
+        """Read a file: Parquet, or CSV as this package or a spreadsheet writes it.
+
+        Raises `UsageError`, which names the line: no such file, or no table of findings.
+        """
+        where = Path(path)
+        try:
+            with read_errors(where):
+                data = where.read_bytes()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise UsageError(f"No findings file at '{where}'. Check the path.") from error
+        if data[:4] == b"PAR1":
+            return cls(_parquet_rows(data, where))
+        return cls(_csv_rows(data, where))
+
+
+def _order(row: Finding) -> tuple[Any, ...]:
+    """Sort: what is missing comes last, and no two different rows are equal."""
+    numbers = (math.inf if n is None else n for n in (row.rank, row.group))
+    rest = tuple("" if cell is None else str(cell) for cell in row.cells())
+    number = -1 if row.object is None else row.object
+    return row.kind, *numbers, row.subset, row.id, number, *rest
+
+
+def _arrow_text(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()  # a lone surrogate
+
+
+def _parquet_rows(data: bytes, path: Path) -> Iterator[Finding]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(io.BytesIO(data))
+    except (pa.ArrowException, OSError) as error:
+        raise UsageError(f"'{path}' is not sound Parquet ({error}). Write it again.") from error
+    _check_columns(table.column_names, path)
+    for number, row in enumerate(table.to_pylist(), start=1):
+        yield _finding(row, f"{path}, row {number}", number)
+
+
+def _csv_rows(data: bytes, path: Path) -> Iterator[Finding]:
+    try:
+        text = data.decode(_BOMS.get(data[:2], "utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"'{path}' is not UTF-8. Save it as CSV with the encoding UTF-8 (`CSV UTF-8`)."
+        ) from error
+    skipped = 0
+    if text[:4].lower() == "sep=":
+        _, _, text = text.partition("\n")
+        skipped = 1
+    header = text.partition("\n")[0]
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=max(_DELIMITERS, key=header.count), strict=True
+    )
+    try:
+        titles = [title.strip().lower() for title in next(reader, [])]
+        _check_columns(titles, path)
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                line = reader.line_num + skipped
+                known = zip(titles, map(from_sheet_cell, cells), strict=False)
+                yield _finding(dict(known), f"{path}, line {line}", line)
+    except csv.Error as error:
+        line = reader.line_num + skipped
+        raise UsageError(
+            f"{path}, line {line}: not sound CSV ({error}). Mend this line."
+        ) from error
+
+
+def _check_columns(found: Sequence[str], path: Path) -> None:
+    if missing := [name for name in _NEEDED if name not in found]:
+        raise UsageError(
+            f"'{path}' has no column {', '.join(missing)}, so it is not a findings file. Its "
+            f"columns are: {', '.join(COLUMNS)}."
+        )
+
+
+def _finding(cells: dict[str, Any], where: str, line: int) -> Finding:
+    values: dict[str, Any] = {name: cells.get(name) for name in COLUMNS}
+    for name in COLUMNS:
+        value = values[name]
+        if name in ("group", "object", "rank", "value"):
+            # Of these only `object` decides what is done; a spreadsheet may write 3.0 or 3,0.
+            number = _number(value)
+            if name != "value" and number is not None:
+                number = int(number) if number == int(number) else None
+            if name == "object" and number is None and value not in (None, ""):
+                raise UsageError(
+                    f"{where}: object {value!r} is not a whole number. Mend this cell."
+                )
+            values[name] = number
+        elif name == "box":
+            values[name] = tuple(_number(part) for part in (value or "").split())
+            if None in values[name] or len(values[name]) not in (0, 4):
+                raise UsageError(f"{where}: box {value!r} is not four numbers: x y w h.")
+        else:
+            values[name] = value or ""
+    return Finding(**values, line=line)
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value.strip().replace(",", ".") if isinstance(value, str) else value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
