@@ -11,6 +11,7 @@ DEFAULT_KEEP_SPLIT = "train"
 DEFAULT_MODEL = "clip-vit-base-patch32"
 DEFAULT_THRESHOLD = 0.95
 DEFAULT_TABLE = "items"
+SELECTIONS = ("diverse", "coverage", "typical", "uncertain-by-label")
 TABLES = (DEFAULT_TABLE, "objects", "captions")
 
 

@@ -13,6 +13,7 @@ import pytest
 from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.media import Image as DmImage
+from datumaro_embed.freshness import fresh_items
 from PIL import Image, ImageOps
 
 from datumaro_embed import ItemKey, ObjectKey, find_duplicates, search, search_vectors
@@ -23,7 +24,6 @@ from datumaro_embed.errors import (
     StaleStoreError,
     UsageError,
 )
-from datumaro_embed.freshness import fresh_items
 from datumaro_embed.listing import (
     duplicates_json,
     duplicates_lines,
