@@ -29,7 +29,7 @@ _KINDS = {
     "validator": "Validator",
 }
 
-_OWN_TRANSFORMS = ("clip_apply", "clip_duplicates", "clip_embed", "clip_search")
+_OWN_TRANSFORMS = ("clip_apply", "clip_duplicates", "clip_embed", "clip_search", "clip_select")
 
 
 class _Finder:

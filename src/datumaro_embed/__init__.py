@@ -31,6 +31,7 @@ from .records import (
 
 if TYPE_CHECKING:
     from .adapter.experimental import add_embeddings
+    from .audit.selection import Selection, select
     from .duplicates import DuplicateReport, find_duplicates
     from .encoders import ClipEncoder, Encoder
     from .exports import convert_store
@@ -60,6 +61,7 @@ __all__ = [
     "ObjectRecord",
     "ObjectStatus",
     "ReportOptions",
+    "Selection",
     "Split",
     "Status",
     "add_embeddings",
@@ -71,6 +73,7 @@ __all__ = [
     "open_store",
     "search",
     "search_vectors",
+    "select",
     "write_report",
 ]
 
@@ -82,6 +85,7 @@ _LAZY = {
     "EmbeddingStore": "store",
     "Encoder": "encoders",
     "ReportOptions": "report",
+    "Selection": "audit.selection",
     "build_index": "retrieval",
     "convert_store": "exports",
     "embed_dataset": "pipeline",
@@ -90,6 +94,7 @@ _LAZY = {
     "open_store": "store",
     "search": "retrieval",
     "search_vectors": "retrieval",
+    "select": "audit.selection",
     "write_report": "report",
 }
 

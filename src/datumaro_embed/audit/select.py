@@ -100,7 +100,9 @@ def select_per_label(
     taken, found = given, []
     for label in sorted(np.flatnonzero(n_known).tolist(), key=lambda code: (n_known[code], code)):
         members = rows[codes == label]
-        before, left = (np.intersect1d(members, some) for some in (taken, np.setdiff1d(pool, taken)))
+        before, left = (
+            np.intersect1d(members, some) for some in (taken, np.setdiff1d(pool, taken))
+        )
         k = count(int(n_known[label])) - len(before)
         if k > 0 and len(left):
             chosen = select_rows(vectors, k, pool=left, given=before, labels=labels, **options)
@@ -130,32 +132,24 @@ def label_entropy(
 
     Of more than 16,384 labelled rows, so many are compared, evenly spaced.
     """
-    labelled, starts, counts = np.unique(labels[0], return_index=True, return_counts=True)
-    places = _evenly(len(labelled), _MAX_REFERENCES)
-    references, starts, counts = labelled[places], starts[places], counts[places]
+    references = np.unique(labels[0])
+    references = references[_evenly(len(references), _MAX_REFERENCES)]
     entropy = np.zeros(len(rows))
     if not len(references):
         return entropy
+    known = np.isin(labels[0], references)
+    shares = np.zeros((len(references), int(labels[1].max()) + 1))
+    shares[np.searchsorted(references, labels[0][known]), labels[1][known]] = 1
+    shares /= shares.sum(axis=1, keepdims=True)
     table = np.asarray(vectors[references])
-    n_labels = int(labels[1].max()) + 1
-    bar = tqdm(total=len(rows), desc="Comparing", unit="row", disable=None if progress else True)
-    for start in range(0, len(rows), _BLOCK_ROWS):
+    blocks = range(0, len(rows), _BLOCK_ROWS)
+    for start in tqdm(blocks, "Comparing", disable=None if progress else True):
         some = rows[start : start + _BLOCK_ROWS]
         near, _ = nearest_rows(table, vectors[some], _N_NEIGHBOURS + 1)
-        own = references[near] == some[:, None]
-        near = np.take_along_axis(near, np.argsort(own, axis=1, kind="stable"), 1)
-        near = near[:, : min(_N_NEIGHBOURS, max(1, near.shape[1] - 1))].reshape(-1)
-        which = np.repeat(np.repeat(np.arange(len(some)), len(near) // len(some)), counts[near])
-        within = np.arange(len(which)) - np.repeat(np.cumsum(counts[near]) - counts[near], counts[near])
-        codes = labels[1][np.repeat(starts[near], counts[near]) + within]
-        shares = np.bincount(
-            which * n_labels + codes,
-            np.repeat(1 / counts[near], counts[near]),
-            len(some) * n_labels,
-        ).reshape(len(some), n_labels)
-        entropy[start : start + len(some)] = entropy_bits(shares)
-        bar.update(len(some))
-    bar.close()
+        is_own = references[near] == some[:, None]
+        near = np.take_along_axis(near, np.argsort(is_own, axis=1, kind="stable"), 1)
+        counts = sum(shares[near[:, n]] for n in range(min(_N_NEIGHBOURS, near.shape[1])))
+        entropy[start : start + len(some)] = entropy_bits(counts)
     return entropy.round(9)  # equal shares, added in another order, are equal
 
 
@@ -298,7 +292,9 @@ class _Reached:
         limit = np.maximum(self._nearest[rows] - self._slack, best - 2 * self._slack)
         i, j = np.nonzero(products >= limit[:, None])
         if len(i) > 4 * len(rows):  # a fixed camera: all are equally near but for rounding
-            exact = block[nearer].astype(np.float64) @ self._centres[first:stop].T.astype(np.float64)
+            exact = block[nearer].astype(np.float64) @ self._centres[first:stop].T.astype(
+                np.float64
+            )
             i, j = np.nonzero(exact >= exact.max(axis=1, keepdims=True) - 2.0**-22)
         cosines = paired_cosines(self._vectors, self._rows[rows[i]], self._numbers[first + j])
         np.maximum.at(self._nearest, rows[i], cosines)
@@ -328,12 +324,16 @@ def _coverage(
     return chosen[order], gains[order]
 
 
-def _cells(vectors: VectorArray, pool: IntArray, given: IntArray) -> Iterator[tuple[IntArray, IntArray]]:
+def _cells(
+    vectors: VectorArray, pool: IntArray, given: IntArray
+) -> Iterator[tuple[IntArray, IntArray]]:
     """Yield the rows nearest to each of some leaders, and what is given among them."""
     leaders = pool[_evenly(len(pool), 2 * len(pool) // CELL_ROWS)]
     centres = unit_block(vectors, leaders).T
     of_pool, of_given = (
-        np.concatenate([_NONE, *((block @ centres).argmax(axis=1) for block in _blocks(vectors, rows))])
+        np.concatenate(
+            [_NONE, *((block @ centres).argmax(axis=1) for block in _blocks(vectors, rows))]
+        )
         for rows in (pool, given)
     )
     order = np.argsort(of_pool, kind="stable")
