@@ -286,14 +286,12 @@ def add_duplicate_arguments(parser: ArgumentParser) -> None:
 def add_select_arguments(parser: ArgumentParser) -> None:
     """Add the flags of a selection; their destinations are arguments of `audit.select`."""
     many = parser.add_mutually_exclusive_group(required=True)
-    many.add_argument(
-        "-k", type=int, metavar="N", help="number of items to choose; with --per-label: of each"
-    )
+    many.add_argument("-k", type=int, metavar="N", help="number of items to choose")
     many.add_argument(
         "--fraction",
         type=float,
         metavar="F",
-        help="share of the items to choose, above 0 and at most 1; with --per-label: of each",
+        help="share of the items to choose, above 0 and at most 1",
     )
     many.add_argument(
         "--until",
@@ -314,8 +312,8 @@ def add_select_arguments(parser: ArgumentParser) -> None:
     add(
         "--per-label",
         action="store_true",
-        help="choose items of each label, rare labels first; an item with several labels counts "
-        "for each, and items without a label are not chosen",
+        help="choose as evenly from the labels as possible; an item with several labels counts for "
+        "each, and items without a label are not chosen",
     )
     repeat: dict[str, Any] = {"action": "append", "default": [], "metavar": "SUBSET"}
     add("--given", **repeat, help="items of this subset count as chosen already")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -22,7 +22,7 @@ Pairs = tuple[IntArray, IntArray]
 """Row and label of each pair that belongs together, ascending; a row may have several labels."""
 
 MAX_EXACT_ROWS = 20_000  # of facility location: every row is compared with every one
-CELL_ROWS = 2048
+CELL_ROWS = 4096
 _SAME = 1 - 1e-6  # a row this similar to a chosen one adds nothing
 _TIE = 1e-9  # share by which two gains differ that are equal but for rounding
 _BLOCK_ROWS = 2048
@@ -79,40 +79,41 @@ def select_rows(
 
 def select_per_label(
     vectors: VectorArray,
-    count: Callable[[int], int],
-    labels: Pairs,
+    k: int | None,
     *,
+    labels: Pairs,
     pool: IntArray,
     given: IntArray = _NONE,
     **options: Any,
 ) -> Chosen:
-    """Choose rows of each label, rare labels first; what has several labels counts for each.
+    """Choose `k` rows, as evenly from the labels as can be; options are those of `select_rows`.
 
-    Parameters
-    ----------
-    count : callable
-        How many rows of a label to choose, by how many it has in the pool and given.
-    options
-        As in `select_rows`.
+    Each label in turn, rare ones first, gets a row if it has fewer than others: the next of those
+    that `select_rows` chooses among the rows of the label. A row counts for each of its labels.
     """
     rows, codes = labels
     n_known = np.bincount(codes[np.isin(rows, pool) | np.isin(rows, given)])
-    taken, found = given, []
-    for label in sorted(np.flatnonzero(n_known).tolist(), key=lambda code: (n_known[code], code)):
-        members = rows[codes == label]
-        before, left = (
-            np.intersect1d(members, some) for some in (taken, np.setdiff1d(pool, taken))
-        )
-        k = count(int(n_known[label])) - len(before)
-        if k > 0 and len(left):
-            chosen = select_rows(vectors, k, pool=left, given=before, labels=labels, **options)
-            taken = np.union1d(taken, chosen[0])
-            found.append((np.arange(len(chosen[0])), *chosen))
-    if not found:
-        return _NONE, np.zeros(0)
-    number, chosen_rows, values = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    order = np.argsort(number, kind="stable")  # one of each label, then another of each
-    return chosen_rows[order], values[order]
+    n_chosen = np.bincount(codes[np.isin(rows, given)], minlength=len(n_known))
+    order = sorted(np.flatnonzero(n_known).tolist(), key=lambda code: (n_known[code], code))
+    queues: dict[int, Iterator[tuple[int, float]]] = {}
+    for label in order:
+        own, before = (np.intersect1d(rows[codes == label], some) for some in (pool, given))
+        found = select_rows(vectors, k, pool=own, given=before, labels=labels, **options)
+        queues[label] = zip(found[0].tolist(), found[1].tolist(), strict=True)
+    most, chosen = len(pool) if k is None else k, dict[int, float]()
+    level = 0
+    while queues and len(chosen) < most:
+        level += 1
+        for label in [label for label in queues if n_chosen[label] < level]:
+            row, value = next((pair for pair in queues[label] if pair[0] not in chosen), (-1, 0.0))
+            if row < 0:
+                del queues[label]
+            elif n_chosen[label] < level and len(chosen) < most:
+                chosen[row] = value
+                n_chosen[
+                    codes[np.searchsorted(rows, row) : np.searchsorted(rows, row, "right")]
+                ] += 1
+    return np.array([*chosen], np.int64), np.array([*chosen.values()])
 
 
 def typicality(vectors: VectorArray, rows: IntArray) -> Float64Array:
@@ -148,8 +149,8 @@ def label_entropy(
         near, _ = nearest_rows(table, vectors[some], _N_NEIGHBOURS + 1)
         is_own = references[near] == some[:, None]
         near = np.take_along_axis(near, np.argsort(is_own, axis=1, kind="stable"), 1)
-        counts = sum(shares[near[:, n]] for n in range(min(_N_NEIGHBOURS, near.shape[1])))
-        entropy[start : start + len(some)] = entropy_bits(counts)
+        counts = [shares[near[:, n]] for n in range(min(_N_NEIGHBOURS, near.shape[1]))]
+        entropy[start : start + len(some)] = entropy_bits(np.sum(counts, axis=0))
     return entropy.round(9)  # equal shares, added in another order, are equal
 
 
@@ -238,7 +239,8 @@ class _Reached:
         ):
             self._centres[start : start + len(block)] = block
         self._n_active = max(4096, len(rows) // 64)
-        self._active, self._least_other = _NONE, -np.inf
+        self._active, self._block = _NONE, self._centres[:0]  # the farthest rows
+        self._least_other = -np.inf  # of all others
 
     def add(self, row: int) -> None:
         """Add a centre; what may be farthest is brought up to date."""
@@ -306,21 +308,19 @@ def _coverage(
     """Facility location, by lazy greedy: exact up to 20,000 rows.
 
     Above, so many rows at equal steps stand for all, if each chosen row has 8 of them; else each
-    cell of some 2,000 rows near each other gets its share of `k`.
+    cell of at most 4,096 rows near each other is taken alone, and the greatest gains of all are
+    chosen.
     """
     if len(pool) > MAX_EXACT_ROWS:
         n_used = MAX_EXACT_ROWS if 8 * k <= MAX_EXACT_ROWS else max(MAX_EXACT_ROWS + 1, 256 * k)
         pool = pool[_evenly(len(pool), n_used)]
     cells = [(pool, given)] if len(pool) <= MAX_EXACT_ROWS else [*_cells(vectors, pool, given)]
-    ends = np.cumsum([0, *(len(rows) for rows, _ in cells)])
-    shares = np.diff((ends * k + len(pool) // 2) // len(pool))
-    bar = tqdm(total=k, desc="Choosing", disable=None if progress else True)
     found = []
-    for (rows, before), share in zip(cells, shares.tolist(), strict=True):
-        found.append(_facilities(vectors, rows, before, share, bar))
-    bar.close()
+    for rows, before in tqdm(cells, "Choosing", disable=None if progress else True):
+        most = k if len(cells) == 1 else min(len(rows), 2 * k * len(rows) // len(pool) + 8)
+        found.append(_facilities(vectors, rows, before, most))
     chosen, gains = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    order = np.lexsort((chosen, -gains)) if len(cells) > 1 else slice(None)
+    order = np.argsort(-gains, kind="stable")[:k] if len(cells) > 1 else slice(None)
     return chosen[order], gains[order]
 
 
@@ -344,8 +344,8 @@ def _cells(
             yield part, before
 
 
-def _facilities(vectors: VectorArray, rows: IntArray, given: IntArray, k: int, bar: Any) -> Chosen:
-    """Choose, each time, the row of greatest gain; a gain only falls, so that an old one bounds it."""
+def _facilities(vectors: VectorArray, rows: IntArray, given: IntArray, k: int) -> Chosen:
+    """Choose the row of greatest gain each time; a gain only falls, so an old one is a bound."""
     if not k:
         return _NONE, np.zeros(0)
     unit = np.concatenate([block.astype(np.float64) for block in _blocks(vectors, rows)])
@@ -353,14 +353,17 @@ def _facilities(vectors: VectorArray, rows: IntArray, given: IntArray, k: int, b
     every = unit @ unit.T if len(rows) <= CELL_ROWS else None
 
     def columns(places: IntArray) -> Float64Array:
-        return unit @ unit[places].T if every is None else every[:, places]
+        found: Float64Array = unit @ unit[places].T if every is None else every[:, places]
+        return found
 
     def gains_of(places: IntArray) -> Float64Array:
-        return np.maximum(columns(places) - reached[:, None], 0).sum(axis=0)
+        more: Float64Array = np.maximum(columns(places) - reached[:, None], 0).sum(axis=0)
+        return more
 
     starts = range(0, len(rows), 512)
     gains = np.concatenate([gains_of(np.arange(n, min(n + 512, len(rows)))) for n in starts])
-    chosen, values = [], []
+    chosen: list[int] = []
+    values = []
     fresh = np.ones(len(rows), bool)
     while len(chosen) < k:
         while True:
@@ -378,5 +381,4 @@ def _facilities(vectors: VectorArray, rows: IntArray, given: IntArray, k: int, b
         np.maximum(reached, columns(np.array([place]))[:, 0], out=reached)
         fresh[:] = False
         gains[place], fresh[place] = -1, True
-        bar.update()
     return rows[chosen], np.array(values)

@@ -63,10 +63,10 @@ class Selection:
         given = f" ({counted(self.n_given, 'items')} given)" if self.n_given else ""
         yield f"{len(self.rows):,} of {counted(self.n_pool, 'items')} chosen{given}"
         titles = ("", *self.figures[0][1])
-        figures = [
+        cells = [
             (name, *(f"{value:.4f}" for value in values.values())) for name, values in self.figures
         ]
-        yield from table_lines(titles, figures, right=(1, 2, 3))
+        yield from table_lines(titles, cells, right=(1, 2, 3))
         shown = [
             (row.rank, "-" if row.value is None else f"{row.value:.4f}", row.key)
             for row in self.findings[:_SHOWN_ROWS]
@@ -102,7 +102,7 @@ def select(
     by : {"diverse", "coverage", "typical", "uncertain-by-label"}
         See `audit.select.select_rows`.
     per_label : bool
-        Choose so many items, or this share, of each label.
+        Choose as evenly from the labels as can be; what has no label is not chosen.
     given : names of subsets
         Their items count as chosen already.
     subsets : names of subsets
@@ -127,17 +127,19 @@ def select(
             )
         vectors, places = opened.embeddings(), np.flatnonzero(pool)
         rows, codes, _ = opened.items.label_counts()
-        labels = rows[usable[rows]], codes[usable[rows]]
-
-        def count(n: int) -> int:
-            return n if until else k or max(1, round((fraction or 1) * n))
-
-        options: dict[str, Any] = {"by": by, "given": np.flatnonzero(before), "labels": labels}
-        options |= {"pool": places, "until": until, "progress": progress}
-        if per_label:
-            chosen, values = select_per_label(vectors, count, **options)
-        else:
-            chosen, values = select_rows(vectors, count(len(places)), **options)
+        rows, codes = rows[usable[rows]], codes[usable[rows]]
+        if fraction is not None:
+            k = max(1, round(fraction * len(places)))
+        chosen, values = (select_per_label if per_label else select_rows)(
+            vectors,
+            k,
+            by=by,
+            pool=places,
+            given=np.flatnonzero(before),
+            labels=(rows, codes),
+            until=until,
+            progress=progress,
+        )
         if not len(chosen):
             raise UsageError("Nothing to choose: no label has an item that is not given yet.")
         measure, reason = _REASONS[by]
@@ -164,8 +166,8 @@ def select(
         sets = {"chosen": chosen, "random": random}
         if before.any():
             sets = {"given": chosen[:0], **sets}
-        figures = (
-            (name, _figures(vectors, seen, np.union1d(np.flatnonzero(before), some), labels))
+        told = (
+            (name, figures(vectors, seen, np.union1d(np.flatnonzero(before), some), (rows, codes)))
             for name, some in sets.items()
         )
         return Selection(
@@ -174,7 +176,7 @@ def select(
             Findings(findings),
             len(places),
             int(before.sum()),
-            tuple(figures),
+            tuple(told),
         )
 
 
@@ -200,12 +202,13 @@ def check_selection(
         raise UsageError(f"``until`` requires ``by`` diverse, not {by}. Use ``k`` or ``fraction``.")
 
 
-def _figures(
+def figures(
     vectors: npt.NDArray[Any],
     rows: npt.NDArray[np.int64],
     chosen: npt.NDArray[np.int64],
     labels: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
 ) -> dict[str, float]:
+    """Say how far some rows are from the nearest chosen one, and how even its labels are."""
     reached = nearest_chosen(vectors, rows, chosen)
     counts = np.bincount(labels[1][np.isin(labels[0], chosen)], minlength=1)
     return {

@@ -1,4 +1,4 @@
-"""The Datumaro transform `clip_select`: puts items that stand for all into a subset of their own."""
+"""The Datumaro transform `clip_select`: moves items that stand for all to a subset."""
 
 from __future__ import annotations
 
@@ -55,25 +55,10 @@ class ClipSelect(StoreTransform):
         check_selection(**parsed)
         super().check_arguments(parsed)
 
-    def __init__(
-        self,
-        extractor: IDataset,
-        *,
-        store: str | Path,
-        skip_stale: bool = False,
-        dry_run: bool = False,
-        plan: str | Path | None = None,
-        from_datum: bool = False,
-        **options: Any,
-    ) -> None:
-        super().__init__(
-            extractor,
-            store,
-            skip_stale=skip_stale,
-            dry_run=dry_run,
-            plan=plan,
-            from_datum=from_datum,
-        )
+    def __init__(self, extractor: IDataset, *, store: str | Path, **options: Any) -> None:
+        acting = ("skip_stale", "dry_run", "plan", "from_datum")
+        own = {name: options.pop(name) for name in acting if name in options}
+        super().__init__(extractor, store, **own)
         self._options = options  # those of `select`
 
     def _check(self) -> None:
