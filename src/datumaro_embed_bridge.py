@@ -29,7 +29,9 @@ _KINDS = {
     "validator": "Validator",
 }
 
-_OWN_TRANSFORMS = tuple(f"clip_{name}" for name in ("apply", "duplicates", "embed", "label", "search", "select"))
+_OWN_TRANSFORMS = tuple(
+    f"clip_{name}" for name in ("apply", "duplicates", "embed", "label", "search", "select")
+)
 
 
 class _Finder:

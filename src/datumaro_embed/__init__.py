@@ -31,6 +31,7 @@ from .records import (
 
 if TYPE_CHECKING:
     from .adapter.experimental import add_embeddings
+    from .audit.selection import Selection, select
     from .duplicates import DuplicateReport, find_duplicates
     from .encoders import ClipEncoder, Encoder
     from .exports import convert_store
@@ -63,6 +64,7 @@ __all__ = [
     "ObjectRecord",
     "ObjectStatus",
     "ReportOptions",
+    "Selection",
     "Split",
     "Status",
     "add_embeddings",
@@ -75,6 +77,7 @@ __all__ = [
     "open_store",
     "search",
     "search_vectors",
+    "select",
     "write_report",
 ]
 
@@ -89,6 +92,7 @@ _LAZY = {
     "Findings": "findings",
     "ReportOptions": "report",
     "apply_findings": "findings",
+    "Selection": "audit.selection",
     "build_index": "retrieval",
     "convert_store": "exports",
     "embed_dataset": "pipeline",
@@ -97,6 +101,7 @@ _LAZY = {
     "open_store": "store",
     "search": "retrieval",
     "search_vectors": "retrieval",
+    "select": "audit.selection",
     "write_report": "report",
 }
 

@@ -16,6 +16,7 @@ AUDIT_KINDS = (
 )
 DEFAULT_THRESHOLD = 0.95
 DEFAULT_TABLE = "items"
+SELECTIONS = ("diverse", "coverage", "typical", "uncertain-by-label")
 TABLES = (DEFAULT_TABLE, "objects", "captions")
 
 
@@ -316,3 +317,40 @@ def add_duplicate_arguments(parser: ArgumentParser) -> None:
         choices=("train", "val", "test"),
         help="split whose copy is kept if a group spans several splits (default: %(default)s)",
     )
+
+
+def add_select_arguments(parser: ArgumentParser) -> None:
+    """Add the flags of a selection; their destinations are arguments of `audit.select`."""
+    many = parser.add_mutually_exclusive_group(required=True)
+    many.add_argument("-k", type=int, metavar="N", help="number of items to choose")
+    many.add_argument(
+        "--fraction",
+        type=float,
+        metavar="F",
+        help="share of the items to choose, above 0 and at most 1",
+    )
+    many.add_argument(
+        "--until",
+        type=float,
+        metavar="COSINE",
+        help="--by diverse: choose until every item is at least this similar to a chosen one",
+    )
+    add = parser.add_argument
+    add(
+        "--by",
+        default=SELECTIONS[0],
+        choices=SELECTIONS,
+        help="diverse: each time the item farthest from what is chosen (k-center); coverage: the "
+        "item that most raises the mean similarity of all items to the nearest chosen one "
+        "(facility location); typical: nearest to the mean; uncertain-by-label: highest entropy of "
+        "the labels of the 16 nearest items (default: %(default)s)",
+    )
+    add(
+        "--per-label",
+        action="store_true",
+        help="choose as evenly from the labels as possible; an item with several labels counts for "
+        "each, and items without a label are not chosen",
+    )
+    repeat: dict[str, Any] = {"action": "append", "default": [], "metavar": "SUBSET"}
+    add("--given", **repeat, help="items of this subset count as chosen already")
+    add("--subset", **repeat, dest="subsets", help="choose only items of this subset")

@@ -20,6 +20,7 @@ from ..flags import (
     add_output_argument,
     add_partial_argument,
     add_search_arguments,
+    add_select_arguments,
     add_stale_argument,
     add_table_argument,
 )
@@ -251,6 +252,41 @@ def _apply(findings: Path, dataset: str, output: Path, plan: Path | None, **opti
     return say(apply_to_path(dataset, findings, output, plan_file=plan, **options).lines())
 
 
+def _describe_select(parser: ArgumentParser) -> Callable[..., int]:
+    parser.description = (
+        "Choose items that stand for all, by their vectors: what to label, to look at or to train "
+        "on. Prints how well they cover the others, beside as many random items."
+    )
+    add = parser.add_argument
+    add("store", type=Path, help="store file or folder")
+    add_select_arguments(parser)
+    add(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write a findings file (CSV, or Parquet by the suffix .parquet) that suggests the "
+        "subset `sample` for each chosen item",
+    )
+    add("--accept", action="store_true", help="copy the suggestions to `action`, for `apply`")
+    add_partial_argument(parser)
+    return _select
+
+
+def _select(store: Path, output: Path | None, accept: bool, partial: bool, **options: Any) -> int:
+    from ..audit.selection import select
+    from ..files import check_output
+
+    if output is not None:
+        check_output(output)
+    with opened_store(store, partial=partial) as opened:
+        found = select(opened, progress=True, **options)
+    if output is not None:
+        findings = found.findings.accept() if accept else found.findings
+        (findings.to_parquet if output.suffix == ".parquet" else findings.to_csv)(output)
+    return say(found.lines())
+
+
 def _describe_report(parser: ArgumentParser) -> Callable[..., int]:
     parser.description = (
         "Write one HTML file that needs no network: an overview of the dataset, a map of the "
@@ -418,6 +454,7 @@ COMMANDS = {
     "duplicates": ("find near-duplicates and leakage between splits", _describe_duplicates),
     "audit": ("find copies, leaks, wrong labels, outliers and bad images", _describe_audit),
     "label": ("suggest labels by their names (zero-shot)", _describe_label),
+    "select": ("choose items that stand for all", _describe_select),
     "apply": ("drop, relabel and move what a findings file says", _describe_apply),
     "report": ("write an offline HTML page about a store", _describe_report),
     "convert": ("write a store as parquet, npy, csv, faiss or coco", _describe_convert),
