@@ -28,7 +28,7 @@ from datumaro import Dataset
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from datumaro_embed import embed_dataset, open_store
-from datumaro_embed.audit import LONGEST_PX, Proof, find_copies, gates, likely_maps, prove
+from datumaro_embed.auditing import LONGEST_PX, Proof, find_copies, gates, likely_maps, prove
 from datumaro_embed.parallel import map_ahead
 from datumaro_embed.signatures import signature
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from datumaro_embed import open_store
-from datumaro_embed.audit.mislabels import find_mislabels
+from datumaro_embed.auditing.mislabels import find_mislabels
 
 _FIRST = (30, 40, 60)
 

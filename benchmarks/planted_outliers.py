@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image
 
 from datumaro_embed import open_store
-from datumaro_embed.audit.mislabels import find_mislabels
-from datumaro_embed.audit.outliers import (
+from datumaro_embed.auditing.mislabels import find_mislabels
+from datumaro_embed.auditing.outliers import (
     find_outliers,
     isolation,
     label_distances,

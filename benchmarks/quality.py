@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from datumaro_embed.audit.quality import KINDS, measure_quality
+from datumaro_embed.auditing.quality import KINDS, measure_quality
 from datumaro_embed.signatures import statistics
 
 _EACH = 60

@@ -21,9 +21,9 @@ import numpy.typing as npt
 
 from datumaro_embed import open_store
 from datumaro_embed import select as select_store
-from datumaro_embed.audit import select
-from datumaro_embed.audit.select import nearest_chosen, select_rows
-from datumaro_embed.audit.selection import figures
+from datumaro_embed.auditing import select
+from datumaro_embed.auditing.select import nearest_chosen, select_rows
+from datumaro_embed.auditing.selection import figures
 from private_memory import PrivateMemory
 from synthetic_store import BLOCK_ROWS, CLUSTER_ROWS, DIM, NOISE
 

@@ -31,7 +31,8 @@ from .records import (
 
 if TYPE_CHECKING:
     from .adapter.experimental import add_embeddings
-    from .audit.selection import Selection, select
+    from .auditing import audit, label_findings
+    from .auditing.selection import Selection, select
     from .duplicates import DuplicateReport, find_duplicates
     from .encoders import ClipEncoder, Encoder
     from .exports import convert_store
@@ -69,11 +70,13 @@ __all__ = [
     "Status",
     "add_embeddings",
     "apply_findings",
+    "audit",
     "build_index",
     "convert_store",
     "embed_dataset",
     "find_duplicates",
     "import_vectors",
+    "label_findings",
     "open_store",
     "search",
     "search_vectors",
@@ -92,7 +95,9 @@ _LAZY = {
     "Findings": "findings",
     "ReportOptions": "report",
     "apply_findings": "findings",
-    "Selection": "audit.selection",
+    "audit": "auditing",
+    "label_findings": "auditing",
+    "Selection": "auditing.selection",
     "build_index": "retrieval",
     "convert_store": "exports",
     "embed_dataset": "pipeline",
@@ -101,7 +106,7 @@ _LAZY = {
     "open_store": "store",
     "search": "retrieval",
     "search_vectors": "retrieval",
-    "select": "audit.selection",
+    "select": "auditing.selection",
     "write_report": "report",
 }
 

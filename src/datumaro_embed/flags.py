@@ -228,7 +228,7 @@ def add_search_arguments(parser: ArgumentParser) -> None:
 
 
 def add_label_arguments(parser: ArgumentParser) -> None:
-    """Add the flags of zero-shot labels; `audit.label_findings` reads them."""
+    """Add the flags of zero-shot labels; `auditing.label_findings` reads them."""
     names = parser.add_mutually_exclusive_group(required=True)
     names.add_argument("--labels", default="", metavar="A,B,C", help="label names to choose from")
     names.add_argument("--labels-file", type=Path, metavar="FILE", help="one label name a line")
@@ -320,7 +320,7 @@ def add_duplicate_arguments(parser: ArgumentParser) -> None:
 
 
 def add_select_arguments(parser: ArgumentParser) -> None:
-    """Add the flags of a selection; their destinations are arguments of `audit.select`."""
+    """Add the flags of a selection; their destinations are arguments of `auditing.select`."""
     many = parser.add_mutually_exclusive_group(required=True)
     many.add_argument("-k", type=int, metavar="N", help="number of items to choose")
     many.add_argument(

@@ -11,7 +11,7 @@ from datumaro import Dataset
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from datumaro_embed import embed_dataset, open_store
-from datumaro_embed.audit import Proof, find_copies, gates, likely_maps, prove
+from datumaro_embed.auditing import Proof, find_copies, gates, likely_maps, prove
 from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.maintenance import merge_stores
 from datumaro_embed.records import ItemKey, ItemRecord

@@ -22,7 +22,7 @@ from datumaro.components.media import Image
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datumaro_embed.audit import failures, odd_boxes
+from datumaro_embed.auditing import failures, odd_boxes
 from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.errors import EmbedWarning, StaleStoreError, UsageError
 from datumaro_embed.escaping import from_sheet_cell, sheet_cell

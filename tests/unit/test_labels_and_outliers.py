@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from datumaro_embed.audit.mislabels import Conflict, Mislabels, find_conflicts, find_mislabels
-from datumaro_embed.audit.outliers import (
+from datumaro_embed.auditing.mislabels import Conflict, Mislabels, find_conflicts, find_mislabels
+from datumaro_embed.auditing.outliers import (
     find_outliers,
     isolation,
     label_distances,
@@ -17,8 +17,8 @@ from datumaro_embed.audit.outliers import (
     texture,
     texture_distances,
 )
-from datumaro_embed.audit.quality import KINDS, measure_quality
-from datumaro_embed.audit.references import SameGroup, reference_places
+from datumaro_embed.auditing.quality import KINDS, measure_quality
+from datumaro_embed.auditing.references import SameGroup, reference_places
 from datumaro_embed.signatures import STATISTICS, describe
 
 PHOTOS = sorted((Path(__file__).parents[2] / "sample_data" / "coco").rglob("*.jpg"))

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from datumaro_embed import EmbeddingStore, ItemKey, Status, select
-from datumaro_embed.audit.select import (
+from datumaro_embed.auditing.select import (
     label_entropy,
     nearest_chosen,
     select_per_label,
@@ -122,8 +122,8 @@ def test_coverage_of_many_rows_loses_little(k: int, monkeypatch: pytest.MonkeyPa
 
     exact = mean(select_rows(vectors, k, by="coverage")[0])
     random = mean(np.random.default_rng(0).choice(3000, k, replace=False))
-    monkeypatch.setattr("datumaro_embed.audit.select.MAX_EXACT_ROWS", 1000)
-    monkeypatch.setattr("datumaro_embed.audit.select.CELL_ROWS", 500)
+    monkeypatch.setattr("datumaro_embed.auditing.select.MAX_EXACT_ROWS", 1000)
+    monkeypatch.setattr("datumaro_embed.auditing.select.CELL_ROWS", 500)
     rows, gains = select_rows(vectors, k, by="coverage")
     assert len(set(rows.tolist())) == k
     assert (np.diff(gains) <= 0).all()

@@ -274,7 +274,7 @@ def _describe_select(parser: ArgumentParser) -> Callable[..., int]:
 
 
 def _select(store: Path, output: Path | None, accept: bool, partial: bool, **options: Any) -> int:
-    from ..audit.selection import select
+    from ..auditing.selection import select
     from ..files import check_output
 
     if output is not None:
@@ -394,7 +394,7 @@ def _describe_audit(parser: ArgumentParser) -> Callable[..., int]:
 
 
 def _audit(store: Path, output: Path | None, accept: bool, partial: bool, **options: Any) -> int:
-    from ..audit import audit, audit_lines
+    from ..auditing import audit, audit_lines
     from ..files import check_output
 
     if output is not None:
@@ -433,7 +433,7 @@ def _label(
     partial: bool,
     **options: Any,
 ) -> int:
-    from ..audit import label_findings
+    from ..auditing import label_findings
     from ..files import check_output
 
     check_output(output)
@@ -442,8 +442,12 @@ def _label(
         found = label_findings(opened, names, **options)
     (found.accept() if accept else found).write(output)
     sure = sum(row.suggestion != "review" for row in found)
-    return say([f"{counted(len(found), 'findings')} in {output}: {sure:,} with a label, "
-                f"{len(found) - sure:,} to review"])
+    return say(
+        [
+            f"{counted(len(found), 'findings')} in {output}: {sure:,} with a label, "
+            f"{len(found) - sure:,} to review"
+        ]
+    )
 
 
 COMMANDS = {

@@ -9,7 +9,7 @@ from typing import Any
 
 from datumaro.components.dataset_base import IDataset
 
-from ..audit.zero_shot import label_findings
+from ..auditing.zero_shot import label_findings
 from ..flags import add_label_arguments
 from ..records import ItemKey
 from ..store import EmbeddingStore

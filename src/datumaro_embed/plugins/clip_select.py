@@ -11,7 +11,7 @@ import numpy as np
 from datumaro.components.dataset_base import IDataset
 
 from ..adapter import SourceDataset
-from ..audit.selection import SAMPLE, check_selection, select
+from ..auditing.selection import SAMPLE, check_selection, select
 from ..flags import add_plan_arguments, add_select_arguments
 from ..records import ItemKey
 from ..store import EmbeddingStore

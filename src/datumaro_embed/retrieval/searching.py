@@ -298,7 +298,8 @@ def _nearest(
 ) -> SearchResult:
     """Ask the index where it can answer: of items, if there is one; no filter, not many hits."""
     table = table_to_search(store, options.of)
-    asks_all = options.filters == ALL and options.min_relevance is None and options.k <= _MAX_GRAPH_K and options.of == _INDEXED
+    asks_all = options.filters == ALL and options.min_relevance is None
+    asks_all = asks_all and options.k <= _MAX_GRAPH_K and options.of == _INDEXED
     graph = _graph_of(store) if asks_all and not options.exact else None
     if graph is not None:
         found = graph.nearest_rows(table.embeddings(), vector[None], options.k)[0]

@@ -100,7 +100,7 @@ def select(
         One of them: how many items; which share of the items; or, by ``"diverse"``, the cosine with
         a chosen item that every item is to have.
     by : {"diverse", "coverage", "typical", "uncertain-by-label"}
-        See `audit.select.select_rows`.
+        See `auditing.select.select_rows`.
     per_label : bool
         Choose as evenly from the labels as can be; what has no label is not chosen.
     given : names of subsets

@@ -268,9 +268,7 @@ class _Audit:
         if not len(items):
             return
         groups = self.item_groups[items]
-        apart, bland = isolation(
-            store.embeddings(), items, groups, progress=self._progress
-        )
+        apart, bland = isolation(store.embeddings(), items, groups, progress=self._progress)
         measures = {"isolation": apart, "blandness": bland}
         if store.has("items/signature") and store.has("items/statistics"):
             numbers = texture(
