@@ -36,7 +36,7 @@ def main() -> int:
         _write(out / f"{name}.csv", ("id",), [(row.id,) for row in findings.filter(kind=kind)])
     with open_store(store_path) as store:
         labels = []
-        for row in findings.filter(kind="mislabel"):
+        for row in findings.filter(lambda row: row.kind == "mislabel" and row.object is not None):
             record = store.objects.record(store.objects.row(ObjectKey(row.key, row.object)))
             item = store.item(store.row(row.key))
             ids = [item.annotations[place].ann_id for place in record.annotations]

@@ -220,8 +220,8 @@ def add_search_arguments(parser: ArgumentParser) -> None:
         "--min-relevance",
         type=float,
         metavar="X",
-        help="leave out hits of a text that are less relevant than X deviations above the "
-        "background; 4 leaves nothing of most texts without meaning",
+        help="leave out hits of a text that are less than X deviations above what texts without "
+        "meaning have; 3 to 4 leaves nothing of most of these",
     )
     add("--model", metavar="MODEL", help="model directory or name (default: that of the store)")
     add("--exact", action="store_true", help="compare every row, even if an index exists")

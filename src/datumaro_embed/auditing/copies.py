@@ -21,7 +21,6 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from ..duplicates import equal_files, keep_order, kept_item
-from ..flags import DEFAULT_KEEP_SPLIT
 from ..images import ImageProblem, open_image
 from ..parallel import map_ahead
 from ..records import ItemKey, Split, Status
@@ -37,6 +36,7 @@ Array = npt.NDArray[Any]
 Pair = tuple[int, int]
 _Found = list[tuple[Pair, Any]]
 
+_EVALUATED_FIRST = (Split.TEST, Split.VAL, Split.TRAIN, Split.OTHER)
 _PAIRS_AT_ONCE = 64
 _NEAREST_SHAPES, _NEAREST_PALETTES = 2, 4
 _PICTURES_KEPT = 1024  # of at most 200 KB
@@ -130,7 +130,7 @@ def find_copies(
     media_root : path, optional
         Folder of the images; by default where the store says.
     keep_split : {"train", "val", "test"}, optional
-        Which copy of a group in several splits stays; train unless given.
+        Which copy of a group in several splits stays; unless given that of test, else of val.
     progress : bool
         Show bars where stderr is a terminal.
 
@@ -139,7 +139,7 @@ def find_copies(
     UsageError
         There is no such folder or split.
     """
-    order = keep_order(keep_split or DEFAULT_KEEP_SPLIT)
+    order = keep_order(keep_split) if keep_split else _EVALUATED_FIRST
     with nullcontext(store) if isinstance(store, EmbeddingStore) else open_store(store) as opened:
         search = _Search(opened, media_root_of(opened, media_root), progress)
         proofs = search.proofs(k)

@@ -30,6 +30,7 @@ from .outliers import (
     texture,
     texture_distances,
 )
+from .proof import Proof
 from .quality import measure_quality
 from .rows import finding
 
@@ -143,7 +144,7 @@ class _Audit:
         return find_copies(
             self._store,
             media_root=self._media_root,
-            keep_split=self._keep_split or "test",
+            keep_split=self._keep_split,
             progress=self._progress,
         )
 
@@ -196,7 +197,6 @@ class _Audit:
             keep = self._store.key(group.keep)
             for row in group.rows:
                 pair = proofs.get((min(row, group.keep), max(row, group.keep)))
-                how = "a copy of" if pair is None else _HOW[pair.kind].format(", ".join(pair.how))
                 spared = self._keep_split is None and self._store.splits[row] == Split.TEST
                 yield self._finding(
                     self._store.items,
@@ -207,7 +207,7 @@ class _Audit:
                     measure="correlation",
                     value=None if pair is None else round(pair.score, 4),
                     suggestion="keep" if row == group.keep else "review" if spared else "drop",
-                    reason="stays" if row == group.keep else f"{how.strip()} {keep}",
+                    reason="stays" if row == group.keep else f"{_how(pair)} {keep}",
                 )
 
     def mislabels(self) -> Iterator[Finding]:
@@ -283,7 +283,8 @@ class _Audit:
             for name, values in (("label", far), ("variety", self.judged.variety)):
                 measures[name] = least_of_items(values, of, store.n_rows)[items]
         found = find_outliers(**measures)
-        n_shown = max(_LEAST_OUTLIERS, round(_OUTLIERS_SHOWN * len(items)))
+        few = min(_LEAST_OUTLIERS, len(items) // 10)
+        n_shown = max(few, round(_OUTLIERS_SHOWN * len(items)))
         for rank, place in enumerate(found.ranked[:n_shown].tolist(), start=1):
             yield self._finding(
                 store.items,
@@ -333,12 +334,15 @@ _FAULTS = {
     "odd_size": "it is much larger or smaller than the others",
     "gray": "it is gray, and most others have colors",
 }
-_HOW = {
-    "bytes": "the same file as",
-    "pixels": "the same pixels as",
-    "picture": "the same picture, {}, as",
-    "overlap": "overlaps",
-}
+_HOW = {"bytes": "the same file as", "pixels": "the same pixels as"}
+
+
+def _how(proof: Proof | None) -> str:
+    """Say what a copy is to the one that stays; no proof is known where both equal a third."""
+    if proof is None:
+        return "the same picture as"
+    changed = f", {', '.join(proof.how)}, as" if proof.how else " as"
+    return _HOW.get(proof.kind, f"the same picture{changed}")
 
 
 def _chosen(

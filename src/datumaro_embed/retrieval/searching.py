@@ -196,8 +196,8 @@ def search(
     of : {"items", "objects", "captions"}
         What to find. Objects and captions have no index: every one is compared.
     min_relevance : float, optional
-        Leave out hits that are less relevant; about 4 leaves nothing of most texts that mean
-        nothing (docs/search.md). Only for texts.
+        Leave out hits that are less relevant; 3 to 4 leaves nothing of most texts without meaning
+        (docs/search.md). Only for texts.
 
     Returns
     -------
