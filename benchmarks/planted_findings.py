@@ -36,8 +36,9 @@ def main() -> int:
         _write(out / f"{name}.csv", ("id",), [(row.id,) for row in findings.filter(kind=kind)])
     with open_store(store_path) as store:
         labels = []
-        for row in findings.filter(lambda row: row.kind == "mislabel" and row.object is not None):
-            record = store.objects.record(store.objects.row(ObjectKey(row.key, row.object)))
+        for row in findings.filter(kind="mislabel"):
+            number = row.object or 0
+            record = store.objects.record(store.objects.row(ObjectKey(row.key, number)))
             item = store.item(store.row(row.key))
             ids = [item.annotations[place].ann_id for place in record.annotations]
             labels.append((row.id, ids[0], row.suggestion.removeprefix("label ")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +25,7 @@ from ..logs import without_warnings
 from ..objects import ObjectOptions, hull, objects_of
 from ..parallel import map_ahead
 from ..pipeline import read_item_info
-from ..records import ItemRecord
+from ..records import ItemKey, ItemRecord
 from ..tally import counted
 from ..verify import differences
 from .plan import Plan, plan_changes
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _FORMATS = ("coco", "datumaro", "imagenet_with_subset_dirs", "voc", "yolo_ultralytics")
 _ROUNDING_PX = 0.025  # as formats round
 _SHOWN = 3
+_NOT_THERE = "not in the output"
 _MAX_PROBED = 500
 _KEPT_BY_NONE = {"exif_boxes", "id"}  # a note of ours, and COCO's own number
 
@@ -175,12 +176,14 @@ def refuse_lost(
     form: str,
     *,
     before: SourceDataset | None = None,
+    relabeled: Collection[ItemKey] = (),
     beside: Path | None = None,
 ) -> None:
     """Refuse a format that cannot hold a dataset: a few items of each sort are written and read.
 
-    With `before`, the same items unchanged, only what these do not lose either counts. The few are
-    written beside a path, else where the system has temporary files.
+    With `before`, the same items unchanged, only what these do not lose either counts; but items of
+    `relabeled` must be read back. The few are written beside a path, else where the system has
+    temporary files.
 
     Raises `DatasetWriteError`, which names formats that can.
     """
@@ -188,7 +191,10 @@ def refuse_lost(
     if before is not None and wrong:
         names = {*target.categories.labels}
         lost_anyway = {_sort_of_loss(line, names) for line in _lost(before, form, beside)}
-        wrong = [line for line in wrong if _sort_of_loss(line, names) not in lost_anyway]
+        lost = {f"{key}: {_NOT_THERE}" for key in relabeled}
+        wrong = [
+            line for line in wrong if line in lost or _sort_of_loss(line, names) not in lost_anyway
+        ]
     if wrong:
         able = [name for name in _FORMATS if name != form and not _lost(target, name, beside)]
         raise _not_held(form, wrong, able)
@@ -251,7 +257,7 @@ def _differences(
         yield str(error)
         return
     here, there = set(expected.keys()), set(found.keys())
-    yield from (f"{key}: not in the output" for key in sorted(here - there))
+    yield from (f"{key}: {_NOT_THERE}" for key in sorted(here - there))
     yield from (f"{key}: in the output, not in the plan" for key in sorted(there - here))
     common = here & there
     both = (map_ahead(read_item_info, each.only(common.__contains__)) for each in (expected, found))

@@ -182,7 +182,8 @@ class FindingsTransform(DatumTransform):
         if len(before):
             new = set(kept.values())
             target = changed(source, plan).only(new.__contains__)
-            refuse_lost(target, form, before=before)
+            others = (c for c in plan.changes.values() if c.labels or c.added or c.attributes)
+            refuse_lost(target, form, before=before, relabeled={c.key for c in others})
 
 
 class StoreTransform(FindingsTransform):

@@ -1,0 +1,165 @@
+"""`audit`, `apply` what is accepted and `audit` again; `label`; `search --min-relevance`."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from datumaro.components.annotation import AnnotationType
+from datumaro.components.dataset import Dataset
+from PIL import Image, ImageOps
+
+from datumaro_embed import Findings, ItemKey, audit, label_findings, open_store, search
+from datumaro_embed.auditing import audit_lines
+from datumaro_embed.errors import UsageError
+from datumaro_embed.flags import AUDIT_KINDS
+from support import SAMPLE, run
+
+CROPPED, MIRRORED, EMPTY = "scene_030", "scene_031", "scene_020"
+SOURCES = {CROPPED: "scene_005", MIRRORED: "scene_010"}
+
+
+def embedded(dataset: Path, store: Path) -> Path:
+    command = ("datumaro-embed", "embed", f"{dataset}:coco", "--store", store, "--model", "demo")
+    done = run(*command, "--objects")
+    assert done.returncode == 0, done.stderr
+    return store
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample with two changed copies, an empty file and what it has anyway: two leaks."""
+    root = tmp_path_factory.mktemp("planted")
+    shutil.copytree(SAMPLE / "coco", root / "data")
+    train = {path.stem: path for path in (root / "data/images").rglob("*") if path.is_file()}
+    with Image.open(train[SOURCES[CROPPED]]) as image:
+        width, height = image.size
+        image.crop((width // 8, height // 8, width, height)).save(train[CROPPED])
+    with Image.open(train[SOURCES[MIRRORED]]) as image:
+        ImageOps.mirror(image).save(train[MIRRORED])
+    train[EMPTY].write_bytes(b"")
+    embedded(root / "data", root / "s.h5")
+    return root
+
+
+def test_what_was_planted_is_found_and_gone_after_apply(planted: Path, tmp_path: Path) -> None:
+    file = tmp_path / "findings.csv"
+    done = run("datumaro-embed", "audit", planted / "s.h5", "-o", file, "--accept")
+    assert done.returncode == 0, done.stderr
+    found = Findings.read(file)
+    groups: dict[int | None, set[str]] = {}
+    for row in found:
+        if row.kind in ("leak", "duplicate"):
+            groups.setdefault(row.group, set()).add(row.id)
+    pairs = [{"photo_02", "photo_06"}, {"scene_012", "scene_041"}]
+    pairs += [{copy, source} for copy, source in SOURCES.items()]
+    assert sorted(map(sorted, groups.values())) == sorted(map(sorted, pairs))
+    reasons = {row.id: row.reason for row in found if row.suggestion == "drop"}
+    assert "empty" in reasons[EMPTY]
+    changes = [reasons.get(copy) or reasons[source] for copy, source in SOURCES.items()]
+    assert "cropped" in changes[0]
+    assert "mirrored" in changes[1]
+    assert {row.subset for row in found.filter(kind="leak", suggestion="drop")} == {"train"}
+    assert len(list(audit_lines(found))) == len(done.stdout.splitlines()) - 1
+    assert found == audit(planted / "s.h5").accept()
+
+    out = tmp_path / "clean"
+    done = run("datumaro-embed", "apply", file, f"{planted / 'data'}:coco", "-o", out)
+    assert done.returncode == 0, done.stderr
+    again = audit(embedded(out, tmp_path / "again.h5"), only=["leak", "duplicate", "failed"])
+    assert len(again) == 0
+
+
+def test_only_some_kinds(planted: Path, tmp_path: Path) -> None:
+    for only in (["failed"], ["quality", "outlier"], ["mislabel"]):
+        assert {row.kind for row in audit(planted / "s.h5", only=only)} <= set(only)
+    with pytest.raises(UsageError, match=r"no kind of finding 'leaks'\. Choose of failed, leak"):
+        audit(planted / "s.h5", only=["leaks"])
+    file = tmp_path / "f.parquet"
+    done = run("datumaro-embed", "audit", planted / "s.h5", "--only", "failed", "-o", file)
+    assert done.returncode == 0, done.stderr
+    assert [row.id for row in Findings.read(file)] == [EMPTY]
+    done = run("datumaro-embed", "audit", planted / "s.h5", "-o", file)
+    assert done.returncode == 1
+    assert "f.parquet" in done.stderr
+
+
+def test_the_copy_of_the_wanted_split_stays(planted: Path) -> None:
+    found = audit(planted / "s.h5", only=["leak"], keep_split="train")
+    assert {row.subset for row in found if row.suggestion == "drop"} == {"val"}
+
+
+def test_a_store_without_signatures_objects_or_images_is_audited_as_far_as_it_goes(
+    planted: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    found = audit(planted / "s.h5", media_root=moved)
+    kinds = {row.kind for row in found}
+    assert {"failed", "outlier"} <= kinds <= set(AUDIT_KINDS)
+    assert not kinds & {"leak", "duplicate"}  # of changed copies nothing is proven
+
+
+def test_labels_by_name(planted: Path, tmp_path: Path) -> None:
+    with open_store(planted / "s.h5") as store:
+        names = list(store.categories.labels)
+        assert len(label_findings(store, names, of="objects")) == 0  # all have a label
+        found = label_findings(store, names, of="objects", relabel=True)
+        assert len(found) == int(store.objects.has_vector.sum())
+    sure = [row for row in found if row.suggestion != "review"]
+    right = [row for row in sure if row.suggestion == f"label {row.label}"]
+    assert len(sure) > 30
+    assert len(right) > 0.8 * len(sure)
+    assert [row.rank for row in found] == list(range(1, len(found) + 1))
+    listed = tmp_path / "names.txt"
+    listed.write_text("\n".join(names), encoding="utf-8")
+    command = ("datumaro-embed", "label", planted / "s.h5", "--of", "objects", "--relabel")
+    done = run(*command, "--labels-file", listed, "-o", tmp_path / "l.csv", "--accept")
+    assert done.returncode == 0, done.stderr
+    assert Findings.read(tmp_path / "l.csv") == found.accept()
+    for labels, said in (("cat", "two or more"), ("cat,,dog", "two or more")):
+        done = run(*command, "--labels", labels, "-o", tmp_path / "no.csv")
+        assert (done.returncode, said in done.stderr) == (1, True), done.stderr
+
+
+def test_clip_label_labels_what_has_no_label(tmp_path: Path) -> None:
+    """And refuses a format that cannot hold labels."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for path in sorted((SAMPLE / "coco/images/train").glob("scene_00*"))[:3]:
+        shutil.copy(path, data)
+    command = ("datumaro-embed", "embed", f"{data}:image_dir", "--store", tmp_path / "s.h5")
+    assert run(*command, "--model", "demo").returncode == 0
+    own = ["--", "--store", tmp_path / "s.h5", "--labels", "an animal,a vehicle"]
+    sure = label_findings(tmp_path / "s.h5", own[-1].split(","), min_relevance=-9)
+    sure = sure.filter(lambda row: row.suggestion != "review")
+    assert sure
+    out = tmp_path / "out"
+    transform = ("datum", "transform", "-t", "clip_label", "-o", out, f"{data}:image_dir", *own)
+    done = run(*transform, "--min-relevance", "-9")
+    assert done.returncode != 0
+    assert "The format image_dir cannot hold" in done.stderr
+    assert not out.exists()
+    dataset = Dataset.import_from(str(data), "image_dir")
+    names = {"store": str(tmp_path / "s.h5"), "labels": own[-1], "min_relevance": -9.0}
+    dataset.transform("clip_label", **names)
+    labels = [each.name for each in dataset.categories()[AnnotationType.label]]
+    assert labels == sorted(labels)
+    found = {item.id: [labels[one.label] for one in item.annotations] for item in dataset}
+    assert {id_: names for id_, names in found.items() if names} == {
+        row.id: [row.suggestion.removeprefix("label ")] for row in sure
+    }
+
+
+@pytest.mark.parametrize("of", ["items", "objects"])
+def test_texts_without_meaning_find_nothing_relevant(planted: Path, of: str) -> None:
+    for text in ("qwertyuiop zxcv", "lorem ipsum dolor sit amet", "tax return form 1040"):
+        assert search(planted / "s.h5", text, of=of, min_relevance=3) == []
+    for text in ("a cat", "a pizza"):
+        found = search(planted / "s.h5", text, of="objects", k=5, min_relevance=3)
+        every = search(planted / "s.h5", text, of="objects", k=1000)
+        assert found == [hit for hit in every if hit in found]
+        assert found
+    with pytest.raises(UsageError, match=r"min_relevance.*is for texts"):
+        search(planted / "s.h5", ItemKey("train", "scene_002"), min_relevance=3)
