@@ -221,8 +221,9 @@ def found_kinds(files: list[Path], each: int, seed: int) -> dict[str, tuple[int,
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "images"
         folder.mkdir()
+        chosen = rng.choice(np.array(files), (len(KINDS), each), replace=False)
         for number, copied in enumerate(KINDS.values()):
-            for place, file in enumerate(rng.choice(np.array(files), each, replace=False)):
+            for place, file in enumerate(chosen[number]):
                 picture = Image.open(file).convert("RGB")
                 stem = f"{number:02}_{place:03}"
                 (folder / f"{stem}_a.jpg").write_bytes(file.read_bytes())
@@ -232,15 +233,22 @@ def found_kinds(files: list[Path], each: int, seed: int) -> dict[str, tuple[int,
         with embed_dataset(dataset, Path(name) / "s.h5", model="demo", root=folder) as store:
             found = find_copies(store, progress=True)
             ids = [key.id for key in store.keys()]
+        together: Counter[str] = Counter()
+        for group in found.groups:
+            members = {ids[row] for row in group.rows}
+            names = {name[:6] for name in members}
+            together.update(name for name in names if {f"{name}_a", f"{name}_b"} <= members)
+        hows = {
+            ids[pair.first][:6]: " ".join((pair.proof.kind, *pair.proof.how))
+            for pair in found.pairs
+            if ids[pair.first][:6] == ids[pair.second][:6]
+        }
         for number, kind in enumerate(KINDS):
-            proofs = {
-                ids[pair.first]: " ".join((pair.proof.kind, *pair.proof.how))
-                for pair in found.pairs
-                if ids[pair.first][:6] == ids[pair.second][:6]
-                and ids[pair.first].startswith(f"{number:02}_")
-            }
-            hows = Counter(how for how in proofs.values() if not how.startswith("overlap"))
-            counts[kind] = sum(hows.values()), hows
+            chosen_ids = [name for name in together if name.startswith(f"{number:02}_")]
+            counts[kind] = (
+                len(chosen_ids),
+                Counter(hows.get(name, "by others") for name in chosen_ids),
+            )
     return counts
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "SIGNATURE_SIDE",
     "STATISTICS",
     "describe",
+    "shrinking",
     "signature",
     "statistics",
 ]
@@ -80,14 +81,20 @@ def statistics(rgb: UInt8Array) -> Float32Array:
     return describe(rgb)[1]
 
 
+def shrinking(width: int, height: int) -> int:
+    """Return by how much (1, 2, 4, …) an image is shrunk before it is measured."""
+    factor = 1
+    while min(height, width) // (2 * factor) >= _LEAST_SIDE_PX:
+        factor *= 2
+    return factor
+
+
 def describe(rgb: UInt8Array) -> tuple[UInt8Array, Float32Array]:
     """Return `signature` and `statistics` of one image."""
     import cv2
 
     height, width = rgb.shape[:2]
-    factor = 1
-    while min(height, width) // (2 * factor) >= _LEAST_SIDE_PX:
-        factor *= 2
+    factor = shrinking(width, height)
     if factor > 1:
         size = (width // factor, height // factor)
         rgb = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
@@ -135,13 +142,13 @@ def _edges(gray: npt.NDArray[Any]) -> tuple[float, float]:
     step = cv2.max(across, down)
     above = np.cumsum(_histogram(step)[::-1])[::-1]  # how many steps are at least so high
     least = int(np.count_nonzero(above >= max(1.0, _STRONGEST * step.size))) - 1
-    near = np.ones((9, 9), np.uint8)
-    places = np.nonzero(step >= max(least, 1))
-    if not len(places[0]):
+    if least < 1:
         return 0.0, 0.0
-    high, low = cv2.dilate(gray, near)[1:-1, 1:-1], cv2.erode(gray, near)[1:-1, 1:-1]
-    extent = high[places].astype(np.float32) - low[places] + 4
-    return float((step[places] / extent).mean()), float(above[32] / step.size)
+    near = np.ones((9, 9), np.uint8)
+    extent = cv2.add(cv2.subtract(cv2.dilate(gray, near), cv2.erode(gray, near)), np.array([4.0]))
+    share = cv2.divide(step, extent[1:-1, 1:-1], dtype=cv2.CV_32F)
+    strongest = cv2.inRange(step, np.array([least]), np.array([255]))
+    return float(cv2.mean(share, strongest)[0]), float(above[32] / step.size)
 
 
 def _noise(gray: npt.NDArray[Any]) -> float:

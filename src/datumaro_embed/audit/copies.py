@@ -38,7 +38,7 @@ Pair = tuple[int, int]
 _Found = list[tuple[Pair, Any]]
 
 _PAIRS_AT_ONCE = 64
-_NEAREST_SHAPES = 2
+_NEAREST_SHAPES, _NEAREST_PALETTES = 2, 4
 _PICTURES_KEPT = 1024  # of at most 200 KB
 _TRIED = 3  # pairs of an item that are looked at pixel by pixel, the likeliest
 _CHECKED = 24  # pairs that tell whether two groups are one
@@ -242,13 +242,21 @@ class _Search:
         return [pair for pair, ok in zip(_pairs(first, second), same, strict=True) if ok]
 
     def _candidates(self, k: int) -> list[Pair]:
-        """Pair each item with the nearest by vectors and by gray levels, however turned."""
+        """Pair each item with the nearest by vectors, by gray levels, and by colours.
+
+        What is turned or gray may be far by vectors, what is cut out or shown on a page too.
+        """
         rows = self._rows[self._signatures[self._rows].any(axis=1)]
         found = set()
         shapes = _turnless(self._signatures)
         textured = rows[np.abs(shapes[rows]).sum(axis=1) > 0]
         vectors = self._store.embeddings()
-        for some, places, n in ((vectors, rows, k), (shapes, textured, _NEAREST_SHAPES)):
+        palettes = _palettes(self._signatures)
+        for some, places, n in (
+            (vectors, rows, k),
+            (shapes, textured, _NEAREST_SHAPES),
+            (palettes, rows, _NEAREST_PALETTES),
+        ):
             near = neighbours(some, places, n, progress=self._progress)
             one, other = np.repeat(places, near.shape[1]), near.reshape(-1)
             known = other >= 0
@@ -308,6 +316,24 @@ def _turnless(signatures: Array) -> npt.NDArray[np.float32]:
         norms = np.linalg.norm(cells, axis=1, keepdims=True)
         shapes[start : start + 4096] = np.where(norms > 8, cells / np.maximum(norms, 8), 0)
     return shapes
+
+
+def _palettes(signatures: Array) -> npt.NDArray[np.float32]:
+    """Describe which colours a picture has, hardly by how much of it: (n, 256).
+
+    What is cut out of a picture has most of its colours; so has a page that shows it.
+    """
+    n_colours, dim, step = 16**3, 256, 1024
+    turn = np.random.default_rng(0).standard_normal((n_colours, dim)).astype(np.float32)
+    palettes = np.empty((len(signatures), dim), np.float32)
+    for start in range(0, len(signatures), step):
+        cells = signatures[start : start + step].reshape(-1, SIGNATURE_BYTES // 3, 3) >> 4
+        codes = cells.astype(np.int64) @ np.array([256, 16, 1])
+        codes += n_colours * np.arange(len(codes))[:, None]
+        counts = np.bincount(codes.reshape(-1), minlength=n_colours * len(codes))
+        shares = (counts.reshape(-1, n_colours) / codes.shape[1]).astype(np.float32)
+        palettes[start : start + step] = np.power(shares, 0.15) @ turn
+    return palettes
 
 
 def _cliques(

@@ -27,7 +27,7 @@ LONGEST_PX = 256
 """Pixels of a picture to prove need not be more."""
 
 _TURNS = 8  # quarter turns counterclockwise, and from 4 on those of the mirrored picture
-_LEAST_WHOLE, _LEAST_WINDOW, _LEAST_COLOURS = 0.72, 0.70, 0.85
+_LEAST_WHOLE, _LEAST_WINDOW, _LEAST_COLOURS = 0.72, 0.70, 0.93
 _LEAST_COVER = 0.28  # of a picture, by what is cut out of it
 _SCALES = 0.97 * 0.93 ** np.arange(9)
 GRAY = np.array([0.299, 0.587, 0.114], np.float32)
@@ -309,7 +309,7 @@ def _kind_of(seen: _Comparison, stretch: float) -> Kind | None:
     """Decide, from how the pictures differ."""
     if seen.deviation < 3 or seen.texture < 0.04 or seen.cover > 1.08 or seen.chroma > 5:
         return None
-    contained = max(seen.inside, seen.cover)
+    contained = max(seen.inside, seen.cover if seen.cover <= 1.02 else 0.0)
     is_whole = min(seen.inside, seen.cover) > 0.97
     if seen.cover < _LEAST_COVER and seen.inside < 0.97:
         return None
@@ -321,7 +321,7 @@ def _kind_of(seen: _Comparison, stretch: float) -> Kind | None:
         is_same |= seen.correlation >= 0.985 and seen.detail >= 0.93 and seen.share_off(12) < 0.01
         is_same &= seen.shift < 2.5 or seen.texture >= 0.8
     if is_same and seen.share_off(12) <= 0.02 and seen.share_off(20) <= 0.005:
-        if contained >= 0.99:
+        if contained >= (0.99 if is_whole else 0.998):
             return "picture"
         return "overlap" if contained >= 0.5 and seen.detail >= 0.8 else None
     return "picture" if is_whole and contained >= 0.99 and _is_overlaid(seen) else None
@@ -388,7 +388,7 @@ class _Comparison:
     deviation: float
     texture: float  # share of the blocks that have any
     shift: float  # largest median difference of a channel, before gain and offset
-    least_detail: float  # as `detail`, of the block where it is least, among those with much of it
+    least_detail: float  # as `detail`, of the inner block where it is least, if it has much of it
     blocks: Floats  # mean difference of each block of the grid; -1 outside
 
     def share_off(self, levels: float) -> float:
@@ -521,9 +521,11 @@ def _blocks(values: Array, n: int) -> Floats:
 
 
 def _least_detail(one: Array, other: Array, inside: Array) -> float:
-    """Correlate what is fine in each of 8 x 8 blocks; 1 where there is not much of it."""
+    """Correlate what is fine in each of the inner ones of 8 x 8 blocks; 1 where there is little."""
     n = min(8, *(side // 4 for side in one.shape))
-    a, b, ab = (_blocks(v * inside, n) for v in (one * one, other * other, one * other))
+    inner = slice(n // 4, n - n // 4)
+    products = one * one, other * other, one * other
+    a, b, ab = (_blocks(v * inside, n)[inner, inner] for v in products)
     rich = np.minimum(a, b) > 64
     rich |= np.maximum(a, b) > 256
     return float((ab[rich] / np.sqrt(a[rich] * b[rich] + 1)).min()) if rich.any() else 1.0

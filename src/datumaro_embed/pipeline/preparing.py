@@ -16,7 +16,7 @@ from ..encoders import ImageEncoder
 from ..objects import ObjectOptions, cut, objects_of
 from ..parallel import Ahead, map_ahead
 from ..records import CaptionRecord, ItemRecord, Status
-from ..signatures import describe
+from ..signatures import describe, shrinking
 from .contents import Contents
 from .ordering import Pixels, ReadItem
 from .reading import OpenedItem, open_item
@@ -99,7 +99,9 @@ def prepare(
         pixels: Pixels | None = encoder.preprocess(image) if needs_pixels else None
         record = replace(item.record, notes=read.notes)
         if record.signature is None:
-            signature, statistics = describe(np.asarray(image))
+            factor = shrinking(*image.size)  # Pillow shrinks sooner than it copies what is large
+            small = image.reduce(factor) if factor > 2 else image
+            signature, statistics = describe(np.asarray(small))
             record = replace(
                 record, signature=signature.tobytes(), statistics=tuple(statistics.tolist())
             )

@@ -1,0 +1,261 @@
+"""Copies: what is proven, what is not, and the groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datumaro import Dataset
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
+
+from datumaro_embed import embed_dataset, open_store
+from datumaro_embed.audit import Proof, find_copies, gates, likely_maps, prove
+from datumaro_embed.encoders import FakeEncoder
+from datumaro_embed.maintenance import merge_stores
+from datumaro_embed.records import ItemKey, ItemRecord
+from datumaro_embed.signatures import STATISTICS, describe, signature, statistics
+from datumaro_embed.similarity import neighbours
+from store_support import create_store
+
+Picture = Image.Image
+
+
+def noise(seed: int, size: tuple[int, int] = (240, 180), cells: int = 12) -> Picture:
+    """Coloured clouds: a picture with something everywhere."""
+    values = np.random.default_rng(seed).integers(30, 226, (cells, cells, 3)).astype(np.uint8)
+    return Image.fromarray(values).resize(size, Image.Resampling.BICUBIC)
+
+
+def scene(seed: int, at: tuple[int, int] = (60, 40), fill: str = "red") -> Picture:
+    """A thing before clouds."""
+    picture = noise(seed)
+    ImageDraw.Draw(picture).ellipse((*at, at[0] + 70, at[1] + 60), fill, "black", 3)
+    return picture
+
+
+def text(seed: int) -> Picture:
+    numbers = np.random.default_rng(seed)
+    page = Image.new("RGB", (240, 180), "white")
+    draw = ImageDraw.Draw(page)
+    for y in range(4, 170, 12):
+        draw.text((6, y), f"sum {numbers.integers(1e6)} of {numbers.integers(1e6)}", "black")
+    return page
+
+
+def judged(first: Picture, second: Picture) -> Proof | None:
+    """What the three sieves say of a pair."""
+    pixels = [np.asarray(picture.convert("RGB")) for picture in (first, second)]
+    signatures = np.stack([signature(one) for one in pixels])
+    turns, wholes, windows = gates(signatures, np.array([0]), np.array([1]))
+    gate = int(turns[0]), float(wholes[0]), float(windows[0, 0]), float(windows[0, 1])
+    sizes = first.size, second.size
+    proofs = (
+        prove(pixels[0], pixels[1], sizes, found) for found in likely_maps(*signatures, sizes, gate)
+    )
+    return next((proof for proof in proofs if proof), None)
+
+
+def stamped(picture: Picture) -> Picture:
+    copy = picture.copy()
+    ImageDraw.Draw(copy).rectangle((190, 164, 235, 176), "white")
+    return copy
+
+
+def on_a_page(picture: Picture) -> Picture:
+    page = Image.new("RGB", (360, 290), "white")
+    page.paste(picture, (70, 60))
+    return page
+
+
+COPIES: dict[str, tuple[Callable[[Picture], Picture], str]] = {
+    "same": (lambda p: p, ""),
+    "mirrored": (ImageOps.mirror, "mirrored"),
+    "rotated": (lambda p: p.rotate(90, expand=True), "rotated"),
+    "upside down": (lambda p: p.rotate(180), "rotated"),
+    "smaller": (lambda p: p.resize((120, 90), Image.Resampling.LANCZOS), "resized"),
+    "cropped": (lambda p: p.crop((30, 20, 215, 160)), "cropped"),
+    "framed": (lambda p: ImageOps.expand(p, 24, "navy"), "cropped"),
+    "on a page": (on_a_page, "cropped"),
+    "darker": (lambda p: ImageEnhance.Brightness(p).enhance(0.7), "brightness"),
+    "brighter": (lambda p: ImageEnhance.Brightness(p).enhance(1.3), "brightness"),
+    "gray": (lambda p: p.convert("L").convert("RGB"), "gray"),
+    "stamped": (stamped, "overlaid"),
+}
+
+
+@pytest.mark.parametrize("name", COPIES)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_copy_is_proven_and_named(name: str, swapped: bool) -> None:
+    change, how = COPIES[name]
+    pair = scene(1), change(scene(1))
+    proof = judged(*(pair[::-1] if swapped else pair))
+    assert proof is not None
+    assert proof.kind == "picture"
+    assert proof.how == ((how,) if how else ())
+    assert proof.score > 0.8
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (scene(1), scene(2)),  # the same thing elsewhere
+        (scene(1), scene(1, at=(120, 70))),  # it moved
+        (scene(1), scene(1, fill="blue")),  # another thing
+        (scene(1), noise(1)),  # nothing there
+        (text(1), text(2)),  # two pages
+        (Image.new("RGB", (90, 90), "gray"), Image.new("RGB", (90, 90), "gray")),  # nothing to see
+    ],
+    ids=["elsewhere", "moved", "other thing", "taken away", "text", "flat"],
+)
+def test_what_is_only_alike_is_not_proven(first: Picture, second: Picture) -> None:
+    assert judged(first, second) is None
+
+
+def test_pictures_that_overlap_are_a_kind_of_their_own() -> None:
+    wide = noise(3, (300, 180), cells=16)
+    proof = judged(wide.crop((0, 0, 240, 180)), wide.crop((60, 0, 300, 180)))
+    assert proof is None or proof.kind == "overlap"
+    proof = judged(wide.crop((0, 0, 288, 180)), wide.crop((12, 0, 300, 180)))
+    assert proof is not None
+    assert proof.kind == "overlap"
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_neighbours_are_those_of_brute_force(k: int) -> None:
+    vectors = np.random.default_rng(0).standard_normal((300, 16)).astype(np.float32)
+    rows = np.arange(0, 300, 2)
+    products = vectors[rows] @ vectors[rows].T
+    products /= np.linalg.norm(vectors[rows], axis=1)[:, None] * np.linalg.norm(
+        vectors[rows], axis=1
+    )
+    np.fill_diagonal(products, -2)
+    found = neighbours(vectors, rows, k)
+    exact = rows[np.argsort(-products, axis=1)[:, :k]]
+    assert np.mean([len({*a} & {*b}) / k for a, b in zip(found, exact, strict=True)]) > 0.95
+    assert (neighbours(vectors, np.arange(2), 5)[:, 1:] == -1).all()
+    assert neighbours(vectors, np.arange(0), 5).shape == (0, 5)
+
+
+# Signatures and statistics -----------------------------------------------------------------------
+
+
+def test_statistics_say_what_they_name() -> None:
+    half = np.zeros((100, 200, 3), np.uint8)
+    half[:, 100:] = (200, 100, 0)
+    found = dict(zip(STATISTICS, statistics(half).tolist(), strict=True))
+    gray = 119  # of the orange half
+    assert (found["p01"], found["p99"]) == (0, gray)
+    assert found["mean"] == pytest.approx(gray / 2)
+    assert found["entropy"] == pytest.approx(1)
+    assert found["commonest"] == 0.5
+    assert found["channel_difference"] == pytest.approx(100)
+    assert found["noise"] == 0
+    assert found["sharpness"] > 0.9
+    noisy = np.random.default_rng(0).normal(128, 5, (200, 200, 1)).repeat(3, 2).astype(np.uint8)
+    assert dict(zip(STATISTICS, statistics(noisy), strict=True))["noise"] == pytest.approx(5, 0.15)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (1, 500), (3, 2), (40, 30), (1000, 900)])
+def test_every_size_has_a_signature(size: tuple[int, int]) -> None:
+    pixels = np.full((*size, 3), 77, np.uint8)
+    found, numbers = describe(pixels)
+    assert found.shape == (3072,)
+    assert (found == 77).all()
+    assert np.isfinite(numbers).all()
+    assert numbers.dtype == np.float32
+
+
+# Stores ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Pictures, their copies in val, and two pictures that are alone."""
+    for name, picture in {
+        "train/a": scene(1),
+        "train/b": scene(2),
+        "train/c": noise(5),
+        "train/a2": scene(1),
+        "val/a_small": scene(1).resize((120, 90), Image.Resampling.LANCZOS),
+        "val/a_gray": scene(1).convert("L").convert("RGB"),
+        "val/b_mirrored": ImageOps.mirror(scene(2)),
+        "val/d": noise(6),
+    }.items():
+        path = tmp_path / "images" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path)
+    picture = tmp_path / "images" / "train" / "a2.png"
+    with Image.open(picture) as there:  # other bytes, the same pixels
+        there.save(picture, compress_level=1)
+    return tmp_path / "images"
+
+
+def embed(folder: Path, store: Path, **options: object):
+    dataset = Dataset.import_from(str(folder), "imagenet_with_subset_dirs")
+    return embed_dataset(
+        dataset, store, encoder=FakeEncoder(), root=folder, progress=False, **options
+    )
+
+
+def test_copies_of_a_store(folder: Path, tmp_path: Path) -> None:
+    with embed(folder, tmp_path / "s.h5") as store:
+        ids = [key.id.split(":")[-1] for key in store.keys()]
+        found = find_copies(store, k=7)
+        groups = {tuple(sorted(ids[row] for row in group.rows)) for group in found.groups}
+        assert groups == {("a", "a2", "a_gray", "a_small"), ("b", "b_mirrored")}
+        kinds = {(ids[p.first], ids[p.second]): p.proof.kind for p in found.pairs}
+        assert kinds["a", "a2"] == "pixels"
+        assert kinds["b", "b_mirrored"] == "picture"
+        assert found.unread == ()
+        # Without signatures in the store, they are made from the images.
+        (folder / "val" / "d.png").unlink()
+    with create_store(tmp_path / "bare.h5", dim=4) as run:
+        for row, key in enumerate(store_keys(tmp_path / "s.h5")):
+            run.append(key, np.eye(4, dtype=np.float32)[row % 4])
+        run.seal({"media_root": str(folder)})
+    with open_store(tmp_path / "bare.h5") as bare:
+        assert not bare.has("items/signature")
+        again = find_copies(bare, k=7)
+        assert {p.rows for p in again.groups} == {p.rows for p in found.groups}
+        assert [key.id.split(":")[-1] for key in again.unread] == ["d"]
+
+
+def store_keys(path: Path) -> list[ItemRecord]:
+    from dataclasses import replace
+
+    with open_store(path) as store:
+        records = [store.item(row) for row in range(len(store))]
+    return [replace(r, signature=None, statistics=None, annotations=()) for r in records]
+
+
+def test_signatures_are_kept_with_their_vectors(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "s.h5"
+    with embed(folder, path) as store:
+        first = store.column("items/signature").copy()
+        numbers = store.column("items/statistics").copy()
+        assert (first != 0).any(axis=1).all()
+    noise(9).save(folder / "val" / "e.png")
+    with embed(folder, path) as store:  # all but one are re-used, and decoded no more
+        rows = [row for row, key in enumerate(store.keys()) if not key.id.endswith("e")]
+        assert np.array_equal(store.column("items/signature")[rows], first)
+        assert np.array_equal(store.column("items/statistics")[rows], numbers)
+        assert store.item(0).signature == first[0].tobytes()
+        assert store.verify() == []
+
+
+@pytest.mark.parametrize("name", ["merged.h5", "merged"])
+def test_a_store_without_signatures_joins_one_with(tmp_path: Path, name: str) -> None:
+    vector = np.array([0, 1], np.float32)
+    known = ItemRecord(ItemKey("", "a"), signature=b"\1" * 3072, statistics=(0.5,) * 13)
+    for file, record in (("a.h5", known), ("b.h5", ItemRecord(ItemKey("", "b")))):
+        with create_store(tmp_path / file, dim=2) as run:
+            run.append(record, vector)
+            run.seal({})
+    with open_store(tmp_path / "b.h5") as store:
+        assert not store.has("items/signature")
+    merge_stores([tmp_path / "a.h5", tmp_path / "b.h5"], tmp_path / name)
+    with open_store(tmp_path / name) as store:
+        assert [store.item(row) for row in range(2)] == [known, ItemRecord(ItemKey("", "b"))]
+        assert store.gather("items/statistics", [1, 0]).sum(axis=1).tolist() == [0, 6.5]
