@@ -309,7 +309,7 @@ def _kind_of(seen: _Comparison, stretch: float) -> Kind | None:
     """Decide, from how the pictures differ."""
     if seen.deviation < 3 or seen.texture < 0.04 or seen.cover > 1.08 or seen.chroma > 5:
         return None
-    contained = max(seen.inside, seen.cover)
+    contained = max(seen.inside, seen.cover if seen.cover <= 1.02 else 0.0)
     is_whole = min(seen.inside, seen.cover) > 0.97
     if seen.cover < _LEAST_COVER and seen.inside < 0.97:
         return None
@@ -321,7 +321,7 @@ def _kind_of(seen: _Comparison, stretch: float) -> Kind | None:
         is_same |= seen.correlation >= 0.985 and seen.detail >= 0.93 and seen.share_off(12) < 0.01
         is_same &= seen.shift < 2.5 or seen.texture >= 0.8
     if is_same and seen.share_off(12) <= 0.02 and seen.share_off(20) <= 0.005:
-        if contained >= 0.99:
+        if contained >= (0.99 if is_whole else 0.998):
             return "picture"
         return "overlap" if contained >= 0.5 and seen.detail >= 0.8 else None
     return "picture" if is_whole and contained >= 0.99 and _is_overlaid(seen) else None

@@ -19,7 +19,7 @@ KINDS = {  # kind → what is measured, and from which value on a picture is nam
     "uniform": ("-deviation of the gray levels", -6.0),
     "noisy": ("noise in gray levels", 6.0),
     "odd_shape": ("log ratio of the aspect to the usual one", 1.1),
-    "odd_size": ("log ratio of the side to the usual one", 1.1),
+    "odd_size": ("log ratio of the side to the usual one", 0.9),
     "gray": ("-difference of the color channels", -2.0),
 }
 _STYLE = 1 / 3  # share of the pictures from which on a kind is how the dataset looks
