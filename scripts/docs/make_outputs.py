@@ -1,4 +1,4 @@
-"""Run the commands that docs/search.md and docs/duplicates.md show, and write what they print.
+"""Run the commands that docs/audit.md, duplicates.md and search.md show, and write what they print.
 
     python scripts/docs/make_outputs.py
 
@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 REPO = Path(__file__).parents[2]
-PAGES = ("search.md", "duplicates.md")
+PAGES = ("audit.md", "duplicates.md", "search.md")
 _BLOCK = re.compile(r"(?<=^```shell-session\n).*?(?=^```$)", flags=re.MULTILINE | re.DOTALL)
 
 
