@@ -319,7 +319,7 @@ def _kind_of(seen: _Comparison, stretch: float) -> Kind | None:
     if not is_whole:  # parts are more often alike than whole pictures
         is_same = seen.correlation >= 0.975 and seen.detail >= 0.85 and stretch <= 1.03
         is_same |= seen.correlation >= 0.985 and seen.detail >= 0.93 and seen.share_off(12) < 0.01
-        is_same &= seen.shift < 2.5 or seen.texture >= 0.8
+        is_same &= (seen.shift < 2.5 and seen.plain_off < 3.5) or seen.texture >= 0.8
     if is_same and seen.share_off(12) <= 0.02 and seen.share_off(20) <= 0.005:
         if contained >= (0.99 if is_whole else 0.998):
             return "picture"
@@ -388,6 +388,7 @@ class _Comparison:
     deviation: float
     texture: float  # share of the blocks that have any
     shift: float  # largest median difference of a channel, before gain and offset
+    plain_off: float  # difference of most of the blocks that have no texture
     least_detail: float  # as `detail`, of the inner block where it is least, if it has much of it
     blocks: Floats  # mean difference of each block of the grid; -1 outside
 
@@ -469,7 +470,8 @@ def _compared(small: Array, large: Array, matrix: Array) -> _Comparison | None:
     cover = _blocks(inside.astype(np.float32), n)
     spread = np.sqrt(np.maximum(_blocks(y * y, n) - _blocks(y, n) ** 2, 0))
     off = _blocks((np.abs(mean) + chroma) * inside, n) / np.maximum(cover, 1e-3)
-    off = np.maximum(off - 0.15 * spread, 0)  # edges differ by how they were sampled
+    plain = off[(cover > 0.99) & (spread < 3)]
+    off = np.maximum(off - 0.2 * spread, 0)  # edges differ by how they were sampled
     fine = [p - cv2.GaussianBlur(p, (0, 0), 4.0) for p in (y, z)]
     counted = cover > 0.6
     return _Comparison(
@@ -484,6 +486,7 @@ def _compared(small: Array, large: Array, matrix: Array) -> _Comparison | None:
         deviation=float(min(y[inside].std(), z[inside].std())),
         texture=float((spread[counted] > 3).mean()) if counted.any() else 0.0,
         shift=shift,
+        plain_off=float(np.quantile(plain, 0.9)) if len(plain) > 3 else 0.0,
         least_detail=_least_detail(fine[0], fine[1], inside),
         blocks=np.where(counted, off, -1).astype(np.float32),
     )
