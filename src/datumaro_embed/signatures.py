@@ -41,12 +41,14 @@ STATISTICS = (
     "channel_difference",  # mean of largest less smallest channel of a pixel of the signature
     "sharpness",  # of the strongest edges: step between neighbours by range nearby; 1 is sharp
     "edges",  # share of the pixels with a step of 32 levels or more
+    "flat",  # share of the pixels with a step of 3 levels or less
     "noise",  # deviation of the noise, in gray levels, robust to edges
 )
 """Names of the numbers of `statistics`, in order."""
 
 _LEAST_SIDE_PX = 224  # images are halved while both sides stay as long
 _STRONGEST = 0.005
+_FEW_EDGES = 8
 _NOISE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)  # blind to planes and edges
 _NOISE_LEVELS = 0.6745 * 6  # median of the filter's absolute answer to noise of one level
 
@@ -131,29 +133,43 @@ def _percentiles(share: npt.NDArray[np.float64], wanted: Sequence[float]) -> lis
     return [float(level) for level in found]
 
 
-def _edges(gray: npt.NDArray[Any]) -> tuple[float, float]:
-    """Return the sharpness of the strongest edges, and how many of the pixels are edges."""
+def _edges(gray: npt.NDArray[Any]) -> tuple[float, float, float]:
+    """Return sharpness, and the shares of the pixels that are edges and that are flat.
+
+    The sharpness is the lesser of that across and that down: a picture that moved while it was
+    taken is sharp one way. A direction that has next to no edges does not count.
+    """
     import cv2
 
     if min(gray.shape) < 3:
-        return 0.0, 0.0
+        return 0.0, 0.0, 1.0
     across = cv2.absdiff(gray[1:-1, 2:], gray[1:-1, :-2])
     down = cv2.absdiff(gray[2:, 1:-1], gray[:-2, 1:-1])
-    step = cv2.max(across, down)
-    above = np.cumsum(_histogram(step)[::-1])[::-1]  # how many steps are at least so high
-    least = int(np.count_nonzero(above >= max(1.0, _STRONGEST * step.size))) - 1
-    if least < 1:
-        return 0.0, 0.0
     near = np.ones((9, 9), np.uint8)
-    extent = cv2.add(cv2.subtract(cv2.dilate(gray, near), cv2.erode(gray, near)), np.array([4.0]))
-    share = cv2.divide(step, extent[1:-1, 1:-1], dtype=cv2.CV_32F)
-    strongest = cv2.inRange(step, np.array([least]), np.array([255]))
-    return float(cv2.mean(share, strongest)[0]), float(above[32] / step.size)
+    least, most = cv2.erode(gray, near)[1:-1, 1:-1], cv2.dilate(gray, near)[1:-1, 1:-1]
+    strongest = [(_strongest(step), step) for step in (across, down)]
+    level = max(strongest[0][0], strongest[1][0])
+    ratios = []
+    for lowest, step in strongest:
+        if lowest > level / _FEW_EDGES:
+            places = np.divmod(np.flatnonzero(step >= lowest), step.shape[1])
+            ratios.append(float((step[places] / (most[places] - least[places] + 4.0)).mean()))
+    larger = cv2.max(across, down)
+    shares = (np.count_nonzero(larger >= 32), np.count_nonzero(larger < 4))
+    return min(ratios, default=0.0), *(float(n / larger.size) for n in shares)
+
+
+def _strongest(step: UInt8Array) -> int:
+    """Return the level that the strongest steps reach; 0 where there are none."""
+    above = np.cumsum(_histogram(step)[::-1])[::-1]  # how many steps are at least so high
+    return max(0, int(np.count_nonzero(above >= max(1.0, _STRONGEST * step.size))) - 1)
 
 
 def _noise(gray: npt.NDArray[Any]) -> float:
     import cv2
 
-    answer = cv2.convertScaleAbs(cv2.filter2D(gray, cv2.CV_16S, _NOISE))
+    height = len(gray)  # of which the middle half tells enough
+    answer = cv2.filter2D(gray[height // 4 : height - height // 4], cv2.CV_16S, _NOISE)
+    answer = cv2.convertScaleAbs(answer)
     share = _histogram(answer)
     return _percentiles(share / share.sum(), (0.5,))[0] / _NOISE_LEVELS
