@@ -155,11 +155,11 @@ def _edges(gray: npt.NDArray[Any]) -> tuple[float, float, float]:
             places = np.divmod(np.flatnonzero(step >= lowest), step.shape[1])
             ratios.append(float((step[places] / (most[places] - least[places] + 4.0)).mean()))
     larger = cv2.max(across, down)
-    shares = (np.count_nonzero(larger >= 32), np.count_nonzero(larger < 4))
-    return min(ratios, default=0.0), *(float(n / larger.size) for n in shares)
+    edges, flat = (float(np.count_nonzero(m) / larger.size) for m in (larger >= 32, larger < 4))
+    return min(ratios, default=0.0), edges, flat
 
 
-def _strongest(step: UInt8Array) -> int:
+def _strongest(step: npt.NDArray[Any]) -> int:
     """Return the level that the strongest steps reach; 0 where there are none."""
     above = np.cumsum(_histogram(step)[::-1])[::-1]  # how many steps are at least so high
     return max(0, int(np.count_nonzero(above >= max(1.0, _STRONGEST * step.size))) - 1)

@@ -21,10 +21,10 @@ Chosen = tuple[IntArray, Float64Array]
 Pairs = tuple[IntArray, IntArray]
 """Row and label of each pair that belongs together, ascending; a row may have several labels."""
 
-MAX_EXACT_ROWS = 20_000  # of facility location: every row is compared with every one
+MAX_EXACT_ROWS = 16_000  # of facility location: 1 GB of cosines
 CELL_ROWS = 4096
 _SAME = 1 - 1e-6  # a row this similar to a chosen one adds nothing
-_TIE = 1e-9  # share by which two gains differ that are equal but for rounding
+_TIE = 1e-6  # two gains nearer than this, absolute and relative, are equal but for rounding
 _BLOCK_ROWS = 2048
 _CHUNK_CENTRES = 1024
 _EVALUATED = 32
@@ -305,14 +305,14 @@ class _Reached:
 def _coverage(
     vectors: VectorArray, k: int, pool: IntArray, given: IntArray, progress: bool
 ) -> Chosen:
-    """Facility location, by lazy greedy: exact up to 20,000 rows.
+    """Facility location, by lazy greedy: exact up to 16,000 rows.
 
-    Above, so many rows at equal steps stand for all, if each chosen row has 8 of them; else each
+    Above, so many rows at equal steps stand for all, if each chosen row has 32 of them; else each
     cell of at most 4,096 rows near each other is taken alone, and the greatest gains of all are
     chosen.
     """
     if len(pool) > MAX_EXACT_ROWS:
-        n_used = MAX_EXACT_ROWS if 8 * k <= MAX_EXACT_ROWS else max(MAX_EXACT_ROWS + 1, 256 * k)
+        n_used = MAX_EXACT_ROWS if 32 * k <= MAX_EXACT_ROWS else max(MAX_EXACT_ROWS + 1, 256 * k)
         pool = pool[_evenly(len(pool), n_used)]
     cells = [(pool, given)] if len(pool) <= MAX_EXACT_ROWS else [*_cells(vectors, pool, given)]
     found = []
@@ -348,17 +348,14 @@ def _facilities(vectors: VectorArray, rows: IntArray, given: IntArray, k: int) -
     """Choose the row of greatest gain each time; a gain only falls, so an old one is a bound."""
     if not k:
         return _NONE, np.zeros(0)
-    unit = np.concatenate([block.astype(np.float64) for block in _blocks(vectors, rows)])
-    reached = nearest_chosen(vectors, rows, given, 0.0).astype(np.float64)
-    every = unit @ unit.T if len(rows) <= CELL_ROWS else None
-
-    def columns(places: IntArray) -> Float64Array:
-        found: Float64Array = unit @ unit[places].T if every is None else every[:, places]
-        return found
+    unit = np.concatenate([*_blocks(vectors, rows)])
+    every = unit @ unit.T
+    reached = nearest_chosen(vectors, rows, given, 0.0)
 
     def gains_of(places: IntArray) -> Float64Array:
-        more: Float64Array = np.maximum(columns(places) - reached[:, None], 0).sum(axis=0)
-        return more
+        more = np.maximum(every[places] - reached, 0)
+        gains: Float64Array = more.sum(axis=1, dtype=np.float64)
+        return gains
 
     starts = range(0, len(rows), 512)
     gains = np.concatenate([gains_of(np.arange(n, min(n + 512, len(rows)))) for n in starts])
@@ -367,7 +364,7 @@ def _facilities(vectors: VectorArray, rows: IntArray, given: IntArray, k: int) -
     fresh = np.ones(len(rows), bool)
     while len(chosen) < k:
         while True:
-            limit = gains.max() * (1 - _TIE)
+            limit = gains.max() - _TIE * (1 + gains.max())
             stale = np.flatnonzero((gains >= limit) & ~fresh)
             if not len(stale):
                 break
@@ -378,7 +375,7 @@ def _facilities(vectors: VectorArray, rows: IntArray, given: IntArray, k: int) -
         place = int(np.flatnonzero(gains >= limit)[0])
         chosen.append(place)
         values.append(gains[place])
-        np.maximum(reached, columns(np.array([place]))[:, 0], out=reached)
+        np.maximum(reached, every[place], out=reached)
         fresh[:] = False
         gains[place], fresh[place] = -1, True
     return rows[chosen], np.array(values)
