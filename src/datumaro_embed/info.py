@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from .causes import cause_of
+from .objects import ObjectOptions
 from .records import ObjectStatus, Split, Status
 from .store import EmbeddingStore
 from .tally import counted
@@ -25,6 +26,8 @@ def describe(store: EmbeddingStore) -> Iterator[str]:
     yield f"annotations  {store.n_annotations} of {counted(n_objects, 'objects')}"
     if store.has_table("objects"):
         yield f"objects      {len(store.objects)}, {int(store.objects.has_vector.sum())} embedded"
+        if crops := ObjectOptions.of(provenance):
+            yield f"crops        {crops}"
     if store.has_table("captions"):
         yield f"captions     {len(store.captions)} embedded"
     yield f"created      {provenance.get('created', 'unknown')}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, cos, floor, isfinite, pi, radians, sin
+from typing import Any
 
 from PIL import Image
 
@@ -43,10 +44,24 @@ class ObjectOptions:
     min_px: int = 16
 
     def __post_init__(self) -> None:
-        if not 0 <= self.margin <= 10:
-            raise UsageError(f"``object_margin`` must be 0 to 10, not {self.margin}.")
-        if self.min_px < 1:
-            raise UsageError(f"``min_object_px`` must be at least 1, not {self.min_px}.")
+        margin, min_px = self.margin, self.min_px
+        if isinstance(margin, bool) or not (isinstance(margin, int | float) and 0 <= margin <= 10):
+            raise UsageError(f"``object_margin`` must be 0 to 10, not {margin}.")
+        if type(min_px) is not int or min_px < 1:
+            raise UsageError(f"``min_object_px`` must be at least 1, not {min_px}.")
+
+    def __str__(self) -> str:
+        shape = self.shape.name.lower()
+        return f"margin {self.margin:g}, {shape}, at least {self.min_px} px"
+
+    @classmethod
+    def of(cls, provenance: Mapping[str, Any]) -> ObjectOptions | None:
+        """Return those that a provenance names; None where it names none."""
+        try:
+            known = provenance["objects"]
+            return cls(known["margin"], CropShape[known["shape"].upper()], known["min_px"])
+        except (AttributeError, KeyError, TypeError, UsageError):
+            return None
 
     def to_json(self) -> dict[str, float | str]:
         """Return what a provenance says of them."""
@@ -129,7 +144,7 @@ def _status(
     x1, y1, x2, y2 = _clamped(box, record.width, record.height)
     if x1 >= x2 or y1 >= y2:
         return ObjectStatus.OUTSIDE
-    if max(x2 - x1, y2 - y1) < options.min_px:
+    if max(x2 - x1, y2 - y1) < options.min_px - _FORMAT_PX:
         return ObjectStatus.TOO_SMALL
     apart = x1, y1, record.width - x2, record.height - y2
     return ObjectStatus.WHOLE_IMAGE if max(apart) <= _ROUNDING_PX else ObjectStatus.OK

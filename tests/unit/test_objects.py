@@ -17,6 +17,7 @@ from datumaro_embed import open_store
 from datumaro_embed.adapter import SourceDataset
 from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.errors import InferenceError, RunInterruptedError, UsageError
+from datumaro_embed.info import describe
 from datumaro_embed.objects import ObjectOptions, cut, group_annotations, objects_of
 from datumaro_embed.pipeline import EmbedOptions, embed_source
 from datumaro_embed.records import (
@@ -272,14 +273,37 @@ def test_only_what_changed_is_computed_again(tmp_path: Path, name: str, change, 
         assert there.verify() == []
 
 
-def test_other_settings_compute_anew_and_the_image_is_reused(tmp_path: Path) -> None:
+def test_other_settings_compute_anew_and_are_kept(tmp_path: Path) -> None:
     embed(usual(), tmp_path / "s.h5")
-    for options in ({"object_shape": "pad"}, {"object_margin": 0.3}):
+    for options, n in (({"object_shape": "pad"}, 43), ({"object_margin": 0.3}, 43), ({}, 0)):
         summary = embed(usual(), tmp_path / "s.h5", **options)
-        assert (summary.n_reused, summary.objects.n_computed) == (23, 43)
+        assert (summary.n_reused, summary.objects.n_computed) == (23, n)
     with open_store(tmp_path / "s.h5") as store:
-        wanted = {"margin": 0.3, "shape": "square", "min_px": 16}
+        wanted = {"margin": 0.3, "shape": "pad", "min_px": 16}
         assert store.provenance["objects"] == wanted
+        assert "crops        margin 0.3, pad, at least 16 px" in describe(store)
+
+
+@pytest.mark.parametrize("objects", [None, False])
+@pytest.mark.parametrize(
+    "option", [{"object_margin": 0.0}, {"object_shape": "pad"}, {"min_object_px": 9}]
+)
+def test_settings_of_objects_require_objects(tmp_path: Path, objects: bool | None, option) -> None:
+    with pytest.raises(UsageError, match=f"{next(iter(option))} requires objects"):
+        embed(usual(), tmp_path / "s.h5", objects=objects, **option)
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        *({"objects": "yes"}, {"captions": 2}, {"object_margin": True}, {"object_margin": "1"}),
+        *({"min_object_px": True}, {"min_object_px": 1.5}),
+    ],
+)
+def test_options_of_another_type(option: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match=f"^{next(iter(option))} must be "):
+        EmbedOptions(**option)
 
 
 def test_a_store_keeps_its_objects_unless_they_are_dropped(tmp_path: Path) -> None:

@@ -15,11 +15,12 @@ import pytest
 from adapter_support import SIZE, coco_image, import_all, records, write_coco_dataset
 from crash.runs import QuickFiles, write_tables
 from datumaro_embed import ItemKey, ItemRecord, convert_store, import_vectors, open_store
+from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.errors import UsageError
 from datumaro_embed.info import describe
 from datumaro_embed.maintenance import compact_store, merge_stores, repair_store
 from datumaro_embed.objects import ObjectOptions, objects_of
-from datumaro_embed.pipeline import read_item_info
+from datumaro_embed.pipeline import EmbedOptions, embed_source, read_item_info
 from datumaro_embed.records import AnnotationRecord, Categories, ObjectRecord, ObjectStatus
 from datumaro_embed.rle import Rle
 from datumaro_embed.store import MemoryStores
@@ -29,6 +30,7 @@ from datumaro_embed.verify import compare_with_dataset
 from store_support import begin, create_store, row_content
 
 UNIT = np.array([0.6, 0.8], np.float32)
+OPTIONS = ObjectOptions(min_px=25)
 
 
 @pytest.fixture
@@ -93,6 +95,15 @@ def test_stores_with_other_tables_are_not_merged(store: Path, tmp_path: Path) ->
     with pytest.raises(UsageError, match=r"s' has objects and captions, .*has no objects and no"):
         merge_stores([store, tmp_path / "plain.h5"], tmp_path / "m.h5")
     assert not (tmp_path / "m.h5").exists()
+
+
+def test_stores_whose_crops_differ_are_not_merged(tmp_path: Path) -> None:
+    for name, crops in (("a", OPTIONS), ("b", replace(OPTIONS, margin=0.3))):
+        with create_store(tmp_path / name, dim=2) as run:
+            run.append(ItemRecord(ItemKey("", name), objects=()), UNIT)
+            run.seal({"objects": crops.to_json()})
+    with pytest.raises(UsageError, match=r"a' has margin 0.1, .*b' has margin 0.3, square, at l"):
+        merge_stores([tmp_path / "a", tmp_path / "b"], tmp_path / "m.h5")
 
 
 def test_merge_and_compact_keep_every_byte(store: Path, tmp_path: Path) -> None:
@@ -232,18 +243,35 @@ def test_objects_are_compared_with_those_of_the_dataset(tmp_path: Path) -> None:
         with create_store(tmp_path / "s.h5", dim=2) as run:
             for item in sorted(imported.source, key=lambda item: item.key):
                 record = read_item_info(item)
-                given = {"status": ObjectStatus.OK, "vector": UNIT} | change
-                found = objects_of(record, ObjectOptions())
-                made = [replace(one, **given) for one in found]
+                found = objects_of(record, OPTIONS)
+                made = [replace(o, vector=UNIT if o.has_vector else None) for o in found]
+                made = [replace(one, **change) for one in made]
                 run.append(replace(record, objects=tuple(made)), UNIT)
             run.set_categories(imported.source.categories)
-            run.seal({})
+            run.seal({"objects": OPTIONS.to_json()})
         with open_store(tmp_path / "s.h5") as store:
             return list(compare_with_dataset(store, imported.source))
 
     assert differences({}) == []
-    assert differences({"area": 7.0}) == []
-    for change in ({"label": -1}, {"box": (0.0, 0.0, 1.0, 1.0)}, {"annotations": (0, 1)}):
+    for change in (
+        *({"label": -1}, {"box": (0.0, 0.0, 1.0, 1.0)}, {"annotations": (0, 1)}, {"area": 7.0}),
+        {"status": ObjectStatus.OUTSIDE, "vector": None},
+    ):
         found = differences(change)
         assert len(found) >= 4
         assert all("object of " in line for line in found)
+
+
+@pytest.mark.parametrize(
+    "change", [{"iscrowd": 1}, {"area": 5.0}, {"attributes": {"x": 1}}, {"score": 0.5}]
+)
+def test_what_changes_an_annotation_is_a_difference(tmp_path: Path, change: dict[str, Any]) -> None:
+    images, objects = coco_objects()
+    write_coco_dataset(tmp_path / "d", images, objects)
+    options = EmbedOptions(objects=True)
+    embed_source(import_all(tmp_path / "d").source, tmp_path / "s.h5", options, encoder=FakeEncoder())
+    objects[3] |= change
+    write_coco_dataset(tmp_path / "e", images, objects)
+    with open_store(tmp_path / "s.h5") as store:
+        assert list(compare_with_dataset(store, import_all(tmp_path / "d").source)) == []
+        assert len(list(compare_with_dataset(store, import_all(tmp_path / "e").source))) >= 2

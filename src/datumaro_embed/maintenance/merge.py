@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import StoreNotFoundError, UsageError
+from ..objects import ObjectOptions
 from ..records import Categories, ItemKey
 from ..sharding import Parts, Shard, named
 from ..store import EmbeddingStore, open_store
@@ -84,6 +85,7 @@ def merge_stores(
         opened = [stack.enter_context(open_store(path)) for path in _expand(stores)]
         _refuse_other_kinds(opened)
         _refuse_other_tables(opened)
+        _refuse_other_crops(opened)
         _refuse_incomplete(opened)
         for store in opened:
             refuse_newer(store)
@@ -125,6 +127,20 @@ def _refuse_other_tables(stores: Sequence[EmbeddingStore]) -> None:
         raise UsageError(
             f"The stores do not have the same tables: {named}. Embed the datasets with the same "
             "of --objects and --captions."
+        )
+
+
+def _refuse_other_crops(stores: Sequence[EmbeddingStore]) -> None:
+    found: dict[ObjectOptions, str] = {}
+    for store in stores:
+        crops = ObjectOptions.of(store.provenance)  # None: unknown, fits any
+        if crops and store.n_rows:
+            found.setdefault(crops, store.path)
+    if len(found) > 1:
+        named = ", ".join(f"'{path}' has {crops}" for crops, path in found.items())
+        raise UsageError(
+            f"The objects of the stores are cut out differently: {named}. Embed the datasets with "
+            "the same --object-margin, --object-shape and --min-object-px."
         )
 
 
