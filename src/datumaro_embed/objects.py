@@ -14,7 +14,7 @@ from .errors import UsageError
 from .records import AnnotationRecord, CropShape, ItemRecord, ObjectRecord, ObjectStatus, Status
 from .rle import Rle, RleError
 
-__all__ = ["ObjectOptions", "cut", "group_annotations", "hull", "objects_of"]
+__all__ = ["ObjectOptions", "cut", "group_annotations", "hull", "objects_of", "outlined_area"]
 
 Box = tuple[float, float, float, float]
 
@@ -267,11 +267,16 @@ def _area(parts: Sequence[AnnotationRecord], box: Box) -> float:
     except RleError:
         pass
     if polygons:
-        return sum(_shoelace(coords) for coords in polygons)
+        return outlined_area(polygons)
     if parts[0].type == "rotated_bbox":
         return abs(parts[0].coords[2] * parts[0].coords[3])
     area = box[2] * box[3]
     return area * pi / 4 if parts[0].type == "ellipse" else area
+
+
+def outlined_area(polygons: Sequence[Sequence[float]]) -> float:
+    """Return the sum of the areas of polygons: x, y of each corner."""
+    return sum(map(_shoelace, polygons))
 
 
 def _shoelace(coords: Sequence[float]) -> float:

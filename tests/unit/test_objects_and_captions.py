@@ -227,8 +227,7 @@ def test_coco_loses_no_part_of_an_object_that_coco_cannot_say(tmp_path: Path) ->
     summary = convert_store(stores.open("s"), tmp_path / "c.json", to="coco")
     assert summary.skipped == {"polyline": 1}
     found = json.loads((tmp_path / "c.json").read_text())["annotations"]
-    assert [entry["id"] for entry in found] == [1, 2, 3]
-    assert [entry.get("caption", entry.get("area")) for entry in found] == [4, 4, "x"]
+    assert [(entry["id"], entry["area"]) for entry in found] == [(1, 4), (2, 4)]
 
 
 # verify --dataset ---------------------------------------------------------------------------------
@@ -269,9 +268,72 @@ def test_what_changes_an_annotation_is_a_difference(tmp_path: Path, change: dict
     images, objects = coco_objects()
     write_coco_dataset(tmp_path / "d", images, objects)
     options = EmbedOptions(objects=True)
-    embed_source(import_all(tmp_path / "d").source, tmp_path / "s.h5", options, encoder=FakeEncoder())
+    embed_source(
+        import_all(tmp_path / "d").source, tmp_path / "s.h5", options, encoder=FakeEncoder()
+    )
     objects[3] |= change
     write_coco_dataset(tmp_path / "e", images, objects)
     with open_store(tmp_path / "s.h5") as store:
         assert list(compare_with_dataset(store, import_all(tmp_path / "d").source)) == []
         assert len(list(compare_with_dataset(store, import_all(tmp_path / "e").source))) >= 2
+
+
+@pytest.mark.parametrize("objects", [False, True])
+def test_coco_comes_back_as_it_was_given(tmp_path: Path, objects: bool) -> None:
+    """Ids, numbers, attributes and captions; an id that is given twice is another one, and said."""
+    images = [coco_image(40, "a.jpg"), coco_image(7, "b.jpg")]
+    categories = [
+        {"id": 3, "name": "cat", "supercategory": "animal"},
+        {"id": 90, "name": "dog", "keypoints": ["x", "y"], "skeleton": [[1, 2]]},
+    ]
+    of = {"image_id": 40, "category_id": 3, "iscrowd": 0}
+    outline = [[10.123, 10.4567, 20.1, 10.3, 20.2, 20.5]]
+    given: list[dict[str, Any]] = [
+        {"id": 5, "bbox": [5.3, 5.7, 33.21, 44.9], "area": 1491.129, "segmentation": []},
+        {"id": 12, "bbox": [10.1, 10.3, 9.123456789, 9.9], "area": 50.7, "segmentation": outline},
+        {"id": 9, "bbox": [0.1, 0.2, 0.3, 0.7], "area": 0.21, "segmentation": [], "score": 0.5},
+        {"id": 8, "bbox": [1.0, 2.0, 3.0, 4.0], "area": 12.0, "segmentation": []},
+        {"id": 8, "bbox": [1.0, 2.0, 5.0, 4.0], "area": 20.0, "segmentation": []},
+    ]
+    given[2] |= {"attributes": {"occluded": True, "tags": [1, "x"]}, "category_id": 90}
+    given[2] |= {"keypoints": [0.123456, 0.5, 2, 0.0, 0.0, 0], "num_keypoints": 1}
+    given = [of | entry for entry in given]
+    texts = [{"id": n, "image_id": 7, "caption": text} for n, text in ((5, "a cat"), (6, "ü"))]
+    write_coco_dataset(tmp_path / "d", images, given, categories)
+    captions = {"images": images, "annotations": texts, "categories": []}
+    (tmp_path / "d/annotations/captions_train.json").write_text(json.dumps(captions))
+    options = EmbedOptions(objects=objects)
+    imported = import_all(tmp_path / "d")
+    embed_source(imported.source, tmp_path / "s.h5", options, encoder=FakeEncoder())
+    with open_store(tmp_path / "s.h5") as store:
+        summary = convert_store(store, tmp_path / "instances_x.json", to="coco")
+    assert f"  captions in {tmp_path / 'captions_x.json'}" in summary.lines()
+    written = json.loads((tmp_path / "instances_x.json").read_text())
+    found = {tuple(entry["bbox"]): entry for entry in written["annotations"]}
+    assert found.keys() == {tuple(entry["bbox"]) for entry in given}
+    for entry in given[:3]:
+        assert found[tuple(entry["bbox"])] == entry
+    assert {found[tuple(entry["bbox"])]["id"] for entry in given[3:]} == {8, 1}
+    assert written["categories"] == categories
+    assert [image["id"] for image in written["images"]] == [40, 7]
+    back = json.loads((tmp_path / "captions_x.json").read_text())
+    assert sorted(back["annotations"], key=lambda entry: entry["id"]) == texts
+
+
+def test_ids_that_are_taken_are_given_anew_and_counted(tmp_path: Path) -> None:
+    box = AnnotationRecord("bbox", 0, ann_id=3, coords=(0.0, 0.0, 2.0, 2.0))
+    stores = MemoryStores()
+    with stores.begin("s", VectorKind(2)) as run:
+        for name in ("a", "b"):
+            made = (box, replace(box, ann_id=0), replace(box, ann_id=ord(name)))
+            run.append(ItemRecord(ItemKey("", name), attributes={"id": 1}, annotations=made), UNIT)
+        run.set_categories(Categories(("cat",)))
+        run.seal({})
+    summary = convert_store(stores.open("s"), tmp_path / "c.json", to="coco")
+    content = json.loads((tmp_path / "c.json").read_text())
+    found = [(entry["image_id"], entry["id"]) for entry in content["annotations"]]
+    assert found == [(1, 3), (1, 1), (1, 97), (2, 2), (2, 4), (2, 98)]
+    assert summary.lines()[1:] == [
+        "  annotation ids that were given twice, renumbered: 1",
+        "  image ids that were given twice, renumbered: 1",
+    ]
