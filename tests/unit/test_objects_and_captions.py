@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -117,23 +118,30 @@ def test_merge_and_compact_keep_every_byte(store: Path, tmp_path: Path) -> None:
             assert row_content(found) == before
 
 
-def test_repair_marks_the_items_of_damaged_objects(tmp_path: Path) -> None:
+def test_repair_keeps_the_items_of_damaged_objects(tmp_path: Path) -> None:
     n_items = 3 * BLOCK_ROWS // 2
     with create_store(tmp_path / "s.h5", dim=2) as run:
         for number in range(n_items):
-            made = (ObjectRecord(box=(float(number), 0.0, 1.0, 1.0), vector=UNIT),)
-            run.append(ItemRecord(ItemKey("", f"{number:05}"), objects=made, captions=()), UNIT)
-        run.seal({})
-    data = (tmp_path / "s.h5").read_bytes()
-    wrong = data.replace(np.float64(n_items - 1).tobytes(), np.float64(-1).tobytes(), 1)
-    assert wrong != data
-    (tmp_path / "s.h5").write_bytes(wrong)
+            coords = (float(number), 0.0, 40.0, 40.0)
+            box = (AnnotationRecord("bbox", coords=coords),)
+            record = ItemRecord(ItemKey("", f"{number:05}"), width=9999, height=99, annotations=box)
+            made = (replace(objects_of(record, OPTIONS)[0], vector=UNIT),)
+            run.append(replace(record, objects=made, captions=()), UNIT)
+        run.seal({"objects": OPTIONS.to_json()})
+    data = bytearray((tmp_path / "s.h5").read_bytes())
+    with h5py.File(tmp_path / "s.h5") as file:
+        data[file["objects/vector"].id.get_offset() + file["objects/vector"].nbytes - 1] ^= 1
+    (tmp_path / "s.h5").write_bytes(data)
     summary = repair_store(tmp_path / "s.h5", tmp_path / "r.h5")
-    assert (summary.n_kept, summary.n_marked) == (BLOCK_ROWS, n_items - BLOCK_ROWS)
-    with open_store(tmp_path / "r.h5") as repaired:
+    n_partly = n_items - BLOCK_ROWS
+    assert (summary.n_kept, summary.n_marked, summary.n_partly) == (n_items, 0, n_partly)
+    assert f"  {n_partly} rows kept without damaged objects or captions" in summary.lines()
+    with open_store(tmp_path / "s.h5") as before, open_store(tmp_path / "r.h5") as repaired:
         assert repaired.verify() == []
-        assert len(repaired.objects) == BLOCK_ROWS
-        assert repaired.item(n_items - 1).objects == repaired.item(n_items - 1).captions == ()
+        assert repaired.items.vectors.tobytes() == before.items.vectors.tobytes()
+        assert repaired.objects.boxes.tobytes() == before.objects.boxes.tobytes()
+        assert int(repaired.objects.has_vector.sum()) == BLOCK_ROWS
+        assert repaired.item(n_items - 1).objects[0].status is ObjectStatus.INFERENCE_FAILED
 
 
 def test_info(store: Path) -> None:

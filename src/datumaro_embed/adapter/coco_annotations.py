@@ -35,11 +35,13 @@ _WITH_KEYPOINTS = (CocoTask.instances, CocoTask.person_keypoints)
 _PARTS = {"segmentation": "segmentations", "keypoints": "keypoints", "bbox": "boxes"}
 
 
-@attr.attrs(slots=True, order=False)
-class _GivenCategory(LabelCategories.Category):  # type: ignore[misc]
-    """A label with the id that its category has."""
-
-    coco_id: int | None = attr.ib(default=None)
+_GivenCategory = attr.make_class(  # a label with the id of its category
+    "_GivenCategory",
+    {"coco_id": attr.ib(default=None)},
+    bases=(LabelCategories.Category,),
+    slots=True,
+    order=False,
+)
 
 
 class CocoCategories:

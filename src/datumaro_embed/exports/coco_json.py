@@ -58,8 +58,8 @@ def write_coco(
         for found in _of_item(item, skipped):
             if (label := found.pop("label", -1)) >= 0:
                 found["category_id"] = categories[label]["id"]
-            file = texts if "caption" in found else annotations
-            file.append({"image_id": len(images) - 1, **found})
+            kind = texts if "caption" in found else annotations
+            kind.append({"image_id": len(images) - 1, **found})
     _number(images, 0, renumbered, "image")
     info = {"description": "written by datumaro-embed: boxes in upright pixels"}
     for file, entries, kinds in ((path, annotations, categories), (captions, texts, [])):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from ..depth import DepthRange
 from ..encoders import BATCH_SIZE, ImageEncoder, load_encoder
@@ -127,7 +127,8 @@ class EmbedOptions:
     def object_options(self, kept: ObjectOptions | None = None) -> ObjectOptions:
         """Return how objects are cut out: what is not chosen is as in the store."""
         shape = CropShape[self.object_shape.upper()] if self.object_shape else None
-        given = {"margin": self.object_margin, "shape": shape, "min_px": self.min_object_px}
+        margin, min_px = self.object_margin, self.min_object_px
+        given: dict[str, Any] = {"margin": margin, "shape": shape, "min_px": min_px}
         chosen = {name: value for name, value in given.items() if value is not None}
         return replace(kept or ObjectOptions(), **chosen)
 
