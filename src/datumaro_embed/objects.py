@@ -18,7 +18,12 @@ __all__ = ["ObjectOptions", "cut", "group_annotations", "hull", "objects_of", "o
 
 Box = tuple[float, float, float, float]
 
-_SHOWN = frozenset(("bbox", "ellipse", "mask", "points", "polygon", "polyline", "rotated_bbox"))
+_SHOWN = frozenset(
+    (
+        *("bbox", "cuboid_2d", "cuboid_3d", "ellipse", "mask"),
+        *("points", "polygon", "polyline", "rotated_bbox"),
+    )
+)
 _ROUNDING_PX = 1.0
 _FORMAT_PX = 0.023  # COCO and YOLO of one dataset differ by 0.01; odd, as few boxes end there
 _GRAY = (128, 128, 128)
@@ -160,10 +165,10 @@ def _clamped(box: Box, width: int, height: int) -> Box:
 
 def _crop(box: Box, size: tuple[int, int], options: ObjectOptions) -> tuple[int, int, int, int]:
     """Return the pixels to cut: x1, y1, x2, y2, whole and inside the image."""
-    x1, y1, x2, y2 = _clamped(box, *size)
-    margin = options.margin * max(x2 - x1, y2 - y1)
-    across = _grown(x1 - margin, x2 + margin, size[0])
-    down = _grown(y1 - margin, y2 + margin, size[1])
+    x, y, w, h = box
+    margin = options.margin * max(w, h)
+    across = _grown(x - margin, x + w + margin, size[0])
+    down = _grown(y - margin, y + h + margin, size[1])
     if options.shape is CropShape.SQUARE:
         side = max(across[1] - across[0], down[1] - down[0])
         across, down = _widened(across, side, size[0]), _widened(down, side, size[1])
@@ -172,7 +177,7 @@ def _crop(box: Box, size: tuple[int, int], options: ObjectOptions) -> tuple[int,
 
 def _grown(low: float, high: float, limit: int) -> tuple[int, int]:
     """Return whole pixels that hold an interval, up to what formats round, inside the image."""
-    return max(floor(low + _FORMAT_PX), 0), min(ceil(high - _FORMAT_PX), limit)
+    return floor(max(low + _FORMAT_PX, 0)), ceil(min(high - _FORMAT_PX, limit))
 
 
 def _widened(interval: tuple[int, int], length: int, limit: int) -> tuple[int, int]:

@@ -151,6 +151,7 @@ def test_info(store: Path) -> None:
     assert "objects      28, 28 embedded" in lines
     assert "captions     36 embedded" in lines
     assert "object       ok: 28" in lines
+    assert "label        cat: 28 objects, 36 annotations" in lines
 
 
 # COCO ---------------------------------------------------------------------------------------------

@@ -132,7 +132,11 @@ def coco_annotations(
     in_objects = {place for places in objects for place in places}
     others = [[place] for place in range(len(annotations)) if place not in in_objects]
     for places in sorted([*objects, *others]):
-        parts = [annotations[place] for place in places]
+        found = [annotations[place] for place in places]
+        parts = [part for part in found if part.type in (*_TOGETHER, "caption")]
+        skipped.update(part.type for part in found if part not in parts)
+        if not parts:
+            continue
         try:
             with np.errstate(all="ignore"):
                 geometry = _geometry(parts)

@@ -83,9 +83,7 @@ def merge_stores(
     place = checked_output(output, replace=replace)
     with ExitStack() as stack:
         opened = [stack.enter_context(open_store(path)) for path in _expand(stores)]
-        _refuse_other_kinds(opened)
-        _refuse_other_tables(opened)
-        _refuse_other_crops(opened)
+        refuse_unlike(opened)
         _refuse_incomplete(opened)
         for store in opened:
             refuse_newer(store)
@@ -100,6 +98,13 @@ def merge_stores(
             run.seal({**_merged_provenance(opened), "created": created})
         n_dropped = sum(store.n_rows for store in opened) - n_items
     return MergeSummary(os.fspath(output), n_items, n_dropped)
+
+
+def refuse_unlike(stores: Sequence[EmbeddingStore]) -> None:
+    """Refuse stores that are not made alike: `ModelMismatchError`, `UsageError`."""
+    _refuse_other_kinds(stores)
+    _refuse_other_tables(stores)
+    _refuse_other_crops(stores)
 
 
 def _refuse_other_kinds(stores: Sequence[EmbeddingStore]) -> None:

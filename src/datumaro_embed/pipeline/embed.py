@@ -24,9 +24,17 @@ import numpy.typing as npt
 from ..adapter import SourceDataset
 from ..depth import DepthRange
 from ..encoders import Encoder, ImageEncoder, TextEncoder, texts_of
-from ..errors import EmbedWarning, ItemFailedError, StoreExistsError, UsageError
+from ..errors import (
+    EmbedWarning,
+    ItemFailedError,
+    ModelMismatchError,
+    StoreError,
+    StoreExistsError,
+    UsageError,
+)
 from ..interrupts import DeferredInterrupts
 from ..logs import log
+from ..maintenance import refuse_unlike
 from ..objects import ObjectOptions
 from ..place import StorePlace, is_store_directory, misdetection
 from ..records import ItemRecord, Status
@@ -203,11 +211,12 @@ def embed_source(
         whole = [] if options.restart else list(_whole_stores(store, shard, kind))
         for earlier in whole:
             opened.enter_context(earlier)
-        known = KnownVectors([*run.earlier, *(w for w in whole if w.kind.fits(kind))])
         stores = [store for store in (run.before, *run.earlier, *whole) if store is not None]
         tables = _tables(options, stores, notify)
         crops = _crops(options, stores) if "objects" in tables else None
         texts = texts_of(encoder) if "captions" in tables else None
+        fitting = [*run.earlier, *(w for w in whole if w.kind.fits(kind))]
+        known = KnownVectors(fitting, captions=texts is not None)
         objects = TableSummary() if "objects" in tables else None
         captions = TableSummary() if "captions" in tables else None
         changes = _changes(run, whole, shard, source.categories.labels)
@@ -246,10 +255,27 @@ def embed_source(
         n_reused=changes.n_reused,
         n_relabelled=changes.n_relabelled,
         n_removed=changes.n_removed,
-        outlook=outlook(store) if shard else "",
+        outlook=_outlook(store, shard) if shard else "",
         objects=objects,
         captions=captions,
     )
+
+
+def _outlook(store: str | os.PathLike[str], shard: Shard) -> str:
+    """Say which shards are not finished, how to join all, or why that is not possible."""
+    finished = Parts.of(StorePlace.of(store).target).finished()
+    paths = [path for other, path in finished.items() if other != shard][:1]
+    with ExitStack() as opened:
+        try:  # others were compared with each other when they were finished
+            paths = [finished[shard], *paths] if shard in finished else []
+            stores = [opened.enter_context(open_store(path)) for path in paths]
+            if stores:
+                refuse_unlike(stores)
+        except (ModelMismatchError, UsageError) as error:
+            return f"`merge` will refuse these shards. {error.message}"
+        except StoreError:
+            pass  # `merge` says it
+    return outlook(store)
 
 
 def check_place(

@@ -280,12 +280,12 @@ class EmbeddingStore:
 
     @property
     def objects(self) -> ObjectTable:
-        """The objects; raises `UsageError` where they were not embedded."""
+        """The objects; raises `NoTableError` where they were not embedded."""
         return cast(ObjectTable, self.table("objects"))
 
     @property
     def captions(self) -> CaptionTable:
-        """The captions; raises `UsageError` where they were not embedded."""
+        """The captions; raises `NoTableError` where they were not embedded."""
         return cast(CaptionTable, self.table("captions"))
 
     @property
