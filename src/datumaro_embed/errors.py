@@ -7,7 +7,8 @@ Where callers would expect a builtin (``FileNotFoundError``, ``ImportError``), t
 
     DatumaroEmbedError
     ├── UsageError (ValueError)               an argument cannot mean anything
-    │   └── OutputFolderError (FileNotFoundError)  the folder of an output does not exist
+    │   ├── OutputFolderError (FileNotFoundError)  the folder of an output does not exist
+    │   └── NoTableError (AttributeError)     a store without objects, captions or vectors of labels
     ├── StaleStoreError                       a store of other images than the dataset's
     ├── EmptyDatasetError                     nothing to embed
     ├── DatasetReadError                      Datumaro cannot import the dataset
@@ -69,6 +70,7 @@ __all__ = [
     "ModelInvalidError",
     "ModelMismatchError",
     "ModelNotFoundError",
+    "NoTableError",
     "OutputFolderError",
     "RunInterruptedError",
     "StaleStoreError",
@@ -135,6 +137,10 @@ class UsageError(DatumaroEmbedError, ValueError):
 
 class OutputFolderError(UsageError, FileNotFoundError):
     """The folder of an output does not exist, and nobody asked to make it."""
+
+
+class NoTableError(UsageError, AttributeError):
+    """A store lacks a table, or a table lacks what was asked of it: ``hasattr`` is false."""
 
 
 class StaleStoreError(DatumaroEmbedError):

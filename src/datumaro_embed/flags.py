@@ -79,24 +79,22 @@ def add_embed_arguments(parser: ArgumentParser) -> None:
     add(
         "--object-margin",
         type=float,
-        default=0.1,
         metavar="SHARE",
         help="added on each side of an object's box, as a share of its longer side "
-        "(default: %(default)s)",
+        "(default: as in the store, else 0.1)",
     )
     add(
         "--object-shape",
-        default="square",
         choices=("square", "stretch", "pad"),
         help="how a crop becomes square: with more of the image, by stretching it, or with gray "
-        "(default: %(default)s)",
+        "(default: as in the store, else square)",
     )
     add(
         "--min-object-px",
         type=int,
-        default=16,
         metavar="PX",
-        help="objects whose longer side is shorter get no vector (default: %(default)s)",
+        help="objects whose longer side is shorter get no vector (default: as in the store, else "
+        "16)",
     )
     add(
         "--captions",

@@ -118,7 +118,7 @@ def _orient(
         x1, y1, x2, y2 = coords
         x, y, w, h = orient_xywh((x1, y1, x2 - x1, y2 - y1), stored, orientation)
         return x, y, x + w, y + h
-    if kind in {"polygon", "polyline", "points"}:
+    if kind in {"polygon", "polyline", "points", "cuboid_2d"}:
         return tuple(
             value for x, y in _pairs(coords) for value in _orient_point(x, y, stored, orientation)
         )

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from .causes import cause_of
+from .objects import ObjectOptions
 from .records import ObjectStatus, Split, Status
 from .store import EmbeddingStore
 from .tally import counted
@@ -21,10 +22,12 @@ def describe(store: EmbeddingStore) -> Iterator[str]:
     yield f"fingerprint  {store.run_fingerprint}"
     yield f"ran on       {provenance.get('device')}, {provenance.get('precision')}"
     yield f"embeddings   {store.n_rows} × {store.dim} {store.dtype}"
-    n_objects = len(store.objects) if store.has_table("objects") else _count_objects(store)
-    yield f"annotations  {store.n_annotations} of {counted(n_objects, 'objects')}"
+    n_shown = len(store.objects) if store.has_table("objects") else _count_objects(store)
+    yield f"annotations  {store.n_annotations} of {counted(n_shown, 'objects')}"
     if store.has_table("objects"):
         yield f"objects      {len(store.objects)}, {int(store.objects.has_vector.sum())} embedded"
+        if crops := ObjectOptions.of(provenance):
+            yield f"crops        {crops}"
     if store.has_table("captions"):
         yield f"captions     {len(store.captions)} embedded"
     yield f"created      {provenance.get('created', 'unknown')}"
@@ -38,10 +41,13 @@ def describe(store: EmbeddingStore) -> Iterator[str]:
         if count:
             yield f"object       {ObjectStatus(status).name.lower()}: {count}"
     names = store.categories.labels  # none in a run that has not ended
+    of_objects = store.objects.labels.tolist() if store.has_table("objects") else []
+    n_objects = Counter(of_objects)
     for label, count in Counter(store.ann_labels.tolist()).most_common():
         name = names[label] if 0 <= label < len(names) else f"label {label}"
         name = name if label >= 0 else "(no label)"
-        yield f"label        {name}: {count}"
+        shown = [counted(n_objects[label], "objects")] if of_objects else []
+        yield f"label        {name}: {', '.join([*shown, counted(count, 'annotations')])}"
 
 
 def _count_objects(store: EmbeddingStore) -> int:

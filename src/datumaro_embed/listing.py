@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _SHOWN_PAIRS = 20
 _SHOWN_GROUPS = 20
 _SHOWN_MEMBERS = 6
+_MAX_CELL = 80
 _COLUMNS = {"items": ("labels",), "objects": ("label", "box"), "captions": ("label", "text")}
 """What is shown of the hits in each table: names of attributes of `Hit`."""
 
@@ -65,6 +66,8 @@ def hits_json(result: SearchResult) -> str:
 
 def _cell(value: str | Sequence[object]) -> str:
     """Give a text, names or numbers as one cell."""
+    if isinstance(value, str) and len(value) > _MAX_CELL:
+        value = f"{value[: _MAX_CELL - 1]}…"
     if not isinstance(value, str):
         value = ", ".join(f"{n:.6g}" if isinstance(n, float) else str(n) for n in value)
     return value or "-"

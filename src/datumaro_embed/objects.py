@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, cos, floor, isfinite, pi, radians, sin
+from typing import Any
 
 from PIL import Image
 
@@ -13,11 +14,16 @@ from .errors import UsageError
 from .records import AnnotationRecord, CropShape, ItemRecord, ObjectRecord, ObjectStatus, Status
 from .rle import Rle, RleError
 
-__all__ = ["ObjectOptions", "cut", "group_annotations", "hull", "objects_of"]
+__all__ = ["ObjectOptions", "cut", "group_annotations", "hull", "objects_of", "outlined_area"]
 
 Box = tuple[float, float, float, float]
 
-_SHOWN = frozenset(("bbox", "ellipse", "mask", "points", "polygon", "polyline", "rotated_bbox"))
+_SHOWN = frozenset(
+    (
+        *("bbox", "cuboid_2d", "cuboid_3d", "ellipse", "mask"),
+        *("points", "polygon", "polyline", "rotated_bbox"),
+    )
+)
 _ROUNDING_PX = 1.0
 _FORMAT_PX = 0.023  # COCO and YOLO of one dataset differ by 0.01; odd, as few boxes end there
 _GRAY = (128, 128, 128)
@@ -43,10 +49,24 @@ class ObjectOptions:
     min_px: int = 16
 
     def __post_init__(self) -> None:
-        if not 0 <= self.margin <= 10:
-            raise UsageError(f"``object_margin`` must be 0 to 10, not {self.margin}.")
-        if self.min_px < 1:
-            raise UsageError(f"``min_object_px`` must be at least 1, not {self.min_px}.")
+        margin, min_px = self.margin, self.min_px
+        if isinstance(margin, bool) or not (isinstance(margin, int | float) and 0 <= margin <= 10):
+            raise UsageError(f"``object_margin`` must be 0 to 10, not {margin}.")
+        if type(min_px) is not int or min_px < 1:
+            raise UsageError(f"``min_object_px`` must be at least 1, not {min_px}.")
+
+    def __str__(self) -> str:
+        shape = self.shape.name.lower()
+        return f"margin {self.margin:g}, {shape}, at least {self.min_px} px"
+
+    @classmethod
+    def of(cls, provenance: Mapping[str, Any]) -> ObjectOptions | None:
+        """Return those that a provenance names; None where it names none."""
+        try:
+            known = provenance["objects"]
+            return cls(known["margin"], CropShape[known["shape"].upper()], known["min_px"])
+        except (AttributeError, KeyError, TypeError, UsageError):
+            return None
 
     def to_json(self) -> dict[str, float | str]:
         """Return what a provenance says of them."""
@@ -129,7 +149,7 @@ def _status(
     x1, y1, x2, y2 = _clamped(box, record.width, record.height)
     if x1 >= x2 or y1 >= y2:
         return ObjectStatus.OUTSIDE
-    if max(x2 - x1, y2 - y1) < options.min_px:
+    if max(x2 - x1, y2 - y1) < options.min_px - _FORMAT_PX:
         return ObjectStatus.TOO_SMALL
     apart = x1, y1, record.width - x2, record.height - y2
     return ObjectStatus.WHOLE_IMAGE if max(apart) <= _ROUNDING_PX else ObjectStatus.OK
@@ -145,10 +165,10 @@ def _clamped(box: Box, width: int, height: int) -> Box:
 
 def _crop(box: Box, size: tuple[int, int], options: ObjectOptions) -> tuple[int, int, int, int]:
     """Return the pixels to cut: x1, y1, x2, y2, whole and inside the image."""
-    x1, y1, x2, y2 = _clamped(box, *size)
-    margin = options.margin * max(x2 - x1, y2 - y1)
-    across = _grown(x1 - margin, x2 + margin, size[0])
-    down = _grown(y1 - margin, y2 + margin, size[1])
+    x, y, w, h = box
+    margin = options.margin * max(w, h)
+    across = _grown(x - margin, x + w + margin, size[0])
+    down = _grown(y - margin, y + h + margin, size[1])
     if options.shape is CropShape.SQUARE:
         side = max(across[1] - across[0], down[1] - down[0])
         across, down = _widened(across, side, size[0]), _widened(down, side, size[1])
@@ -157,7 +177,7 @@ def _crop(box: Box, size: tuple[int, int], options: ObjectOptions) -> tuple[int,
 
 def _grown(low: float, high: float, limit: int) -> tuple[int, int]:
     """Return whole pixels that hold an interval, up to what formats round, inside the image."""
-    return max(floor(low + _FORMAT_PX), 0), min(ceil(high - _FORMAT_PX), limit)
+    return floor(max(low + _FORMAT_PX, 0)), ceil(min(high - _FORMAT_PX, limit))
 
 
 def _widened(interval: tuple[int, int], length: int, limit: int) -> tuple[int, int]:
@@ -252,11 +272,16 @@ def _area(parts: Sequence[AnnotationRecord], box: Box) -> float:
     except RleError:
         pass
     if polygons:
-        return sum(_shoelace(coords) for coords in polygons)
+        return outlined_area(polygons)
     if parts[0].type == "rotated_bbox":
         return abs(parts[0].coords[2] * parts[0].coords[3])
     area = box[2] * box[3]
     return area * pi / 4 if parts[0].type == "ellipse" else area
+
+
+def outlined_area(polygons: Sequence[Sequence[float]]) -> float:
+    """Return the sum of the areas of polygons: x, y of each corner."""
+    return sum(map(_shoelace, polygons))
 
 
 def _shoelace(coords: Sequence[float]) -> float:

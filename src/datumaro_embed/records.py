@@ -188,7 +188,7 @@ class AnnotationRecord(ShortRepr):
         As in Datumaro (group 0: none; object_id -1: none).
     coords : tuple of float
         Pixels. bbox: x, y, w, h. rotated_bbox: cx, cy, w, h, angle in degrees. polygon, polyline,
-        points, ellipse: x, y, …
+        points, ellipse, cuboid_2d: x, y, …
     rle : str
         Masks only: COCO's compressed RLE as JSON ``{"size": [h, w], "counts": str}``.
     text : str

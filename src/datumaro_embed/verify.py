@@ -9,21 +9,22 @@ from .adapter import SourceDataset
 from .objects import ObjectOptions, objects_of
 from .parallel import map_ahead
 from .pipeline import read_item_info
-from .records import AnnotationRecord, ItemKey, ItemRecord
+from .records import AnnotationRecord, ItemKey, ItemRecord, ObjectStatus
 from .store import EmbeddingStore
 from .tally import counted
 
 BOX_TOLERANCE_PX = 0.01
+_CUT = (ObjectStatus.OK, ObjectStatus.WHOLE_IMAGE, ObjectStatus.INFERENCE_FAILED)
+_AREA_TOLERANCE = 0.01  # as a share: many formats do not keep areas
 
 
 def compare_with_dataset(store: EmbeddingStore, source: SourceDataset) -> Iterator[str]:
     """Yield one line for each difference in keys, content hashes, sizes, splits and annotations.
 
-    Where the store has objects, they are compared by label name, box and number of annotations.
-
-    Annotations are compared by type, label name, geometry (within 0.01 px), mask and text, so that
-    the same data in another format shows no difference; ids, groups and attributes, which
-    formats keep or lose, are not.
+    Annotations are compared by type, label name, geometry (within 0.01 px), mask, text and
+    attributes, other than those that are false and ``area``. Objects, where the store has some, are
+    compared by status, label name, box, area (within 1 %) and number of annotations. So most data
+    shows no difference in another format; ids and groups are not compared.
 
     Reads and hashes every image file, decodes none.
     """
@@ -36,7 +37,9 @@ def compare_with_dataset(store: EmbeddingStore, source: SourceDataset) -> Iterat
         stored = store.item(store.row(record.key))
         labels = (store.categories.labels, source.categories.labels)
         if stored.objects is not None:
-            record = replace(record, objects=objects_of(record, ObjectOptions()))
+            crops = ObjectOptions.of(store.provenance) or ObjectOptions()
+            like = replace(record, status=stored.status)  # an image is not decoded here
+            record = replace(record, objects=objects_of(like, crops))
         for difference in differences(stored, record, *labels):
             yield f"{record.key}: {difference}"
     for key in store.keys():
@@ -79,15 +82,20 @@ def _shapes(item: ItemRecord, labels: Sequence[str], *, objects: bool) -> Iterat
     for annotation in item.annotations:
         yield _Shape(annotation, labels)
     for entry in (item.objects or ()) if objects else ():
-        what = f"object of {counted(len(entry.annotations), 'annotations')}"
-        yield _Shape(AnnotationRecord(what, entry.label, coords=entry.box), labels)
+        why = "" if entry.status in _CUT else f"{entry.status.name.lower().replace('_', ' ')} "
+        what = f"{why}object of {counted(len(entry.annotations), 'annotations')}"
+        yield _Shape(AnnotationRecord(what, entry.label, coords=entry.box), labels, entry.area)
 
 
 class _Shape:
     """What is compared of an annotation, printable."""
 
-    def __init__(self, annotation: AnnotationRecord, labels: Sequence[str]) -> None:
+    def __init__(
+        self, annotation: AnnotationRecord, labels: Sequence[str], area: float = 0.0
+    ) -> None:
         known = 0 <= annotation.label < len(labels)
+        given = annotation.attributes.items()
+        self._attributes = {name: value for name, value in given if value and name != "area"}
         self._fixed = (
             annotation.type,
             labels[annotation.label] if known else "",
@@ -98,9 +106,13 @@ class _Shape:
             len(annotation.coords),
         )
         self._coords = annotation.coords
+        self._area = area
 
     def same(self, other: _Shape, tolerance_px: float) -> bool:
-        return self._fixed == other._fixed and all(
+        apart = abs(self._area - other._area)
+        if (self._fixed, self._attributes) != (other._fixed, other._attributes):
+            return False
+        return not apart > max(1.0, _AREA_TOLERANCE * self._area) and all(
             a == b or abs(a - b) <= tolerance_px or (a != a and b != b)  # infinite, NaN
             for a, b in zip(self._coords, other._coords, strict=True)
         )
@@ -109,6 +121,7 @@ class _Shape:
         kind, label, *_ = self._fixed
         coords = ", ".join(f"{value:.2f}" for value in self._coords[:8])
         more = ", …" if len(self._coords) > 8 else ""
-        return " ".join(
-            part for part in (str(kind), repr(label) if label else "", f"[{coords}{more}]") if part
-        )
+        parts = [str(kind), repr(label) if label else "", f"[{coords}{more}]"]
+        parts += [f"area {self._area:g}"] if self._area else []
+        parts += [f"{name}={value!r}" for name, value in self._attributes.items()]
+        return " ".join(filter(None, parts))

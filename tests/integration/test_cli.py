@@ -40,7 +40,7 @@ def test_info_prints_model_counts_and_vectors(coco_store: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "train (train): 48" in done.stdout
     assert "ok: 69" in done.stdout
-    assert "label        cat: 4" in done.stdout
+    assert "label        cat: 4 annotations" in done.stdout
     with open_store(coco_store) as store:
         for row in (0, 1):
             assert store.key(row).id in done.stdout

@@ -70,12 +70,13 @@ def test_captions_are_rows_of_the_same_store(tmp_path: Path, name: str) -> None:
                 np.testing.assert_array_equal(caption.vector, expected)
 
 
-def test_captions_of_the_same_image_are_reused(tmp_path: Path) -> None:
+def test_captions_of_the_same_text_are_reused(tmp_path: Path) -> None:
     encoder = Counting()
     for texts, n_new, counts in (
         ({"a": ["x", "y", "x"]}, 2, (3, 0)),
-        ({"a": ["y", "z"], "b": ["x"]}, 2, (2, 1)),
+        ({"a": ["y", "z"], "b": ["x"]}, 1, (1, 2)),
         ({"a": ["y", "z"], "b": ["x"]}, 0, (0, 3)),
+        ({"a": [], "new image": ["y", "x"]}, 0, (0, 2)),
     ):
         encoder.n_texts = 0
         summary = embed_source(captioned(texts), tmp_path / "e.h5", OPTIONS, encoder=encoder)

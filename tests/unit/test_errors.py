@@ -27,6 +27,7 @@ def test_error_survives_pickling_with_its_facts(cls: type[errors.DatumaroEmbedEr
 def test_docstring_draws_every_class_and_only_these() -> None:
     drawn = set(re.findall(r"\b[A-Z]\w+(?:Error|Warning)\b", errors.__doc__ or ""))
     builtins = {
+        "AttributeError",
         "ConnectionError",
         "FileNotFoundError",
         "FileExistsError",

@@ -134,10 +134,11 @@ def test_coco_is_read_by_pycocotools(coco_store: Path, tmp_path: Path) -> None:
     coco = COCO(out)
     assert len(coco.imgs) == 69
     assert len(coco.anns) == 218
-    for row, item in enumerate(items):
-        boxes = sorted(tuple(a["bbox"]) for a in coco.loadAnns(coco.getAnnIds(row + 1)))
+    for item in items:
+        found = coco.loadAnns(coco.getAnnIds(item.attributes["id"]))
+        boxes = sorted(tuple(a["bbox"]) for a in found)
         assert boxes == sorted(annotation.coords for annotation in item.annotations)
-        assert coco.imgs[row + 1]["width"] == item.width
+        assert coco.imgs[item.attributes["id"]]["width"] == item.width
     assert tuple(category["name"] for category in coco.cats.values()) == labels
 
 
@@ -167,12 +168,13 @@ def test_coco_geometry(tmp_path: Path) -> None:
     assert summary.skipped == {"ellipse": 1, "bbox": 2, "polygon": 2, "points": 1, "mask": 2}
     assert "not expressible in COCO, left out: 1 ellipse" in "\n".join(summary.lines())
     content = json.loads((tmp_path / "c.json").read_text())
-    masked, polygons, points, caption = content["annotations"]
+    masked, polygons, points = content["annotations"]
+    (caption,) = json.loads((tmp_path / "captions_c.json").read_text())["annotations"]
     assert (masked["bbox"], masked["area"], masked["iscrowd"]) == ([3, 2, 4, 3], 12, 1)
     assert (polygons["area"], polygons["bbox"]) == (4.5, [1, 1, 5, 5])
     assert polygons["segmentation"] == [list(square), list(other)]
     assert (points["keypoints"], points["num_keypoints"]) == ([1, 2, 2, 4, 6, 0], 1)
-    assert caption["caption"] == "a <b>"
+    assert caption == {"image_id": 1, "id": 1, "caption": "a <b>"}
     assert [image["item_id"] for image in content["images"]] == ["a", "b", "c"]
 
 

@@ -17,6 +17,7 @@ from datumaro_embed.listing import (
     hits_lines,
     write_pairs_csv,
 )
+from datumaro_embed.records import Hit, ItemKey
 from datumaro_embed.retrieval import SearchResult
 from search_support import item, memory_store
 
@@ -38,6 +39,13 @@ def test_hits_are_aligned_and_one_line_each() -> None:
     assert "--exact" in lines[4]
     assert all(line.isprintable() for line in lines)
     assert list(hits_lines(SearchResult([], exact=True))) == ["no item matches the filters"]
+
+
+def test_long_captions_are_cut() -> None:
+    hits = [Hit(ItemKey("a", "b"), 0, 0.5, text="x " * 300)]
+    found = SearchResult(hits, exact=True, of="captions")
+    assert [*hits_lines(found)][1].split("  ")[-2] == "x " * 39 + "x…"
+    assert json.loads(hits_json(found))["hits"][0]["text"] == "x " * 300
 
 
 def test_hits_as_json() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from datumaro.components.annotation import Bbox, Mask, Points, Polygon
+from datumaro.components.annotation import Bbox, Cuboid2D, Cuboid3d, Mask, Points, Polygon
 from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.media import Image as DmImage
@@ -15,8 +15,11 @@ from PIL import Image
 
 from datumaro_embed import open_store
 from datumaro_embed.adapter import SourceDataset
+from datumaro_embed.adapter.annotations import annotation_record
 from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.errors import InferenceError, RunInterruptedError, UsageError
+from datumaro_embed.geometry import BoxRule, to_upright
+from datumaro_embed.info import describe
 from datumaro_embed.objects import ObjectOptions, cut, group_annotations, objects_of
 from datumaro_embed.pipeline import EmbedOptions, embed_source
 from datumaro_embed.records import (
@@ -79,6 +82,26 @@ def test_the_box_is_the_given_one_else_the_hull_of_what_is_visible() -> None:
     assert (with_box.box, with_box.area) == ((8, 9, 40, 45), 400)
     assert (without.box, without.area) == ((10, 10, 20, 40), 400)
     assert keypoints.box == (20, 20, 20, 40)
+
+
+def test_the_box_of_a_cuboid() -> None:
+    corners = [(10, 20), (12, 8), (40, 9), (39, 21), (11, 50), (38, 52), (37, 60), (9, 59)]
+    cuboids = [Cuboid2D(corners, label=0, y_3d=1.5), Cuboid3d([1, 2, 3], label=1)]
+    records = [annotation_record(cuboid) for cuboid in cuboids]
+    flat, solid = found(*records)
+    assert (flat.box, flat.status) == ((9, 8, 31, 52), ObjectStatus.OK)
+    assert solid.status is ObjectStatus.NO_BOX
+    assert '"y_3d":1.5' in records[0].extra
+    turned = to_upright(records[0], BoxRule.ROTATED_WITH_IMAGE, (100, 80), 3)
+    assert turned.coords[:2] == (90, 60)
+
+
+def test_the_margin_is_of_the_given_box() -> None:
+    options = {"margin": 0.1, "shape": CropShape.PAD}
+    (one,) = found(box(-80, 20, 100, 30), **options)
+    assert one.crop == (0, 10, 30, 60)
+    (huge,) = found(box(0, 0, 1e308, 20), margin=10)
+    assert huge.crop == (0, 0, 100, 80)
 
 
 def test_the_box_of_a_mask() -> None:
@@ -272,14 +295,37 @@ def test_only_what_changed_is_computed_again(tmp_path: Path, name: str, change, 
         assert there.verify() == []
 
 
-def test_other_settings_compute_anew_and_the_image_is_reused(tmp_path: Path) -> None:
+def test_other_settings_compute_anew_and_are_kept(tmp_path: Path) -> None:
     embed(usual(), tmp_path / "s.h5")
-    for options in ({"object_shape": "pad"}, {"object_margin": 0.3}):
+    for options, n in (({"object_shape": "pad"}, 43), ({"object_margin": 0.3}, 43), ({}, 0)):
         summary = embed(usual(), tmp_path / "s.h5", **options)
-        assert (summary.n_reused, summary.objects.n_computed) == (23, 43)
+        assert (summary.n_reused, summary.objects.n_computed) == (23, n)
     with open_store(tmp_path / "s.h5") as store:
-        wanted = {"margin": 0.3, "shape": "square", "min_px": 16}
+        wanted = {"margin": 0.3, "shape": "pad", "min_px": 16}
         assert store.provenance["objects"] == wanted
+        assert "crops        margin 0.3, pad, at least 16 px" in describe(store)
+
+
+@pytest.mark.parametrize("objects", [None, False])
+@pytest.mark.parametrize(
+    "option", [{"object_margin": 0.0}, {"object_shape": "pad"}, {"min_object_px": 9}]
+)
+def test_settings_of_objects_require_objects(tmp_path: Path, objects: bool | None, option) -> None:
+    with pytest.raises(UsageError, match=f"{next(iter(option))} requires objects"):
+        embed(usual(), tmp_path / "s.h5", objects=objects, **option)
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        *({"objects": "yes"}, {"captions": 2}, {"object_margin": True}, {"object_margin": "1"}),
+        *({"min_object_px": True}, {"min_object_px": 1.5}),
+    ],
+)
+def test_options_of_another_type(option: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match=f"^{next(iter(option))} must be "):
+        EmbedOptions(**option)
 
 
 def test_a_store_keeps_its_objects_unless_they_are_dropped(tmp_path: Path) -> None:

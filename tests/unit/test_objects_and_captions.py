@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -15,11 +16,12 @@ import pytest
 from adapter_support import SIZE, coco_image, import_all, records, write_coco_dataset
 from crash.runs import QuickFiles, write_tables
 from datumaro_embed import ItemKey, ItemRecord, convert_store, import_vectors, open_store
+from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.errors import UsageError
 from datumaro_embed.info import describe
 from datumaro_embed.maintenance import compact_store, merge_stores, repair_store
 from datumaro_embed.objects import ObjectOptions, objects_of
-from datumaro_embed.pipeline import read_item_info
+from datumaro_embed.pipeline import EmbedOptions, embed_source, read_item_info
 from datumaro_embed.records import AnnotationRecord, Categories, ObjectRecord, ObjectStatus
 from datumaro_embed.rle import Rle
 from datumaro_embed.store import MemoryStores
@@ -29,6 +31,7 @@ from datumaro_embed.verify import compare_with_dataset
 from store_support import begin, create_store, row_content
 
 UNIT = np.array([0.6, 0.8], np.float32)
+OPTIONS = ObjectOptions(min_px=25)
 
 
 @pytest.fixture
@@ -95,6 +98,15 @@ def test_stores_with_other_tables_are_not_merged(store: Path, tmp_path: Path) ->
     assert not (tmp_path / "m.h5").exists()
 
 
+def test_stores_whose_crops_differ_are_not_merged(tmp_path: Path) -> None:
+    for name, crops in (("a", OPTIONS), ("b", replace(OPTIONS, margin=0.3))):
+        with create_store(tmp_path / name, dim=2) as run:
+            run.append(ItemRecord(ItemKey("", name), objects=()), UNIT)
+            run.seal({"objects": crops.to_json()})
+    with pytest.raises(UsageError, match=r"a' has margin 0.1, .*b' has margin 0.3, square, at l"):
+        merge_stores([tmp_path / "a", tmp_path / "b"], tmp_path / "m.h5")
+
+
 def test_merge_and_compact_keep_every_byte(store: Path, tmp_path: Path) -> None:
     with open_store(store) as opened:
         before = row_content(opened)
@@ -106,23 +118,30 @@ def test_merge_and_compact_keep_every_byte(store: Path, tmp_path: Path) -> None:
             assert row_content(found) == before
 
 
-def test_repair_marks_the_items_of_damaged_objects(tmp_path: Path) -> None:
+def test_repair_keeps_the_items_of_damaged_objects(tmp_path: Path) -> None:
     n_items = 3 * BLOCK_ROWS // 2
     with create_store(tmp_path / "s.h5", dim=2) as run:
         for number in range(n_items):
-            made = (ObjectRecord(box=(float(number), 0.0, 1.0, 1.0), vector=UNIT),)
-            run.append(ItemRecord(ItemKey("", f"{number:05}"), objects=made, captions=()), UNIT)
-        run.seal({})
-    data = (tmp_path / "s.h5").read_bytes()
-    wrong = data.replace(np.float64(n_items - 1).tobytes(), np.float64(-1).tobytes(), 1)
-    assert wrong != data
-    (tmp_path / "s.h5").write_bytes(wrong)
+            coords = (float(number), 0.0, 40.0, 40.0)
+            box = (AnnotationRecord("bbox", coords=coords),)
+            record = ItemRecord(ItemKey("", f"{number:05}"), width=9999, height=99, annotations=box)
+            made = (replace(objects_of(record, OPTIONS)[0], vector=UNIT),)
+            run.append(replace(record, objects=made, captions=()), UNIT)
+        run.seal({"objects": OPTIONS.to_json()})
+    data = bytearray((tmp_path / "s.h5").read_bytes())
+    with h5py.File(tmp_path / "s.h5") as file:
+        data[file["objects/vector"].id.get_offset() + file["objects/vector"].nbytes - 1] ^= 1
+    (tmp_path / "s.h5").write_bytes(data)
     summary = repair_store(tmp_path / "s.h5", tmp_path / "r.h5")
-    assert (summary.n_kept, summary.n_marked) == (BLOCK_ROWS, n_items - BLOCK_ROWS)
-    with open_store(tmp_path / "r.h5") as repaired:
+    n_partly = n_items - BLOCK_ROWS
+    assert (summary.n_kept, summary.n_marked, summary.n_partly) == (n_items, 0, n_partly)
+    assert f"  {n_partly} rows kept without damaged objects or captions" in summary.lines()
+    with open_store(tmp_path / "s.h5") as before, open_store(tmp_path / "r.h5") as repaired:
         assert repaired.verify() == []
-        assert len(repaired.objects) == BLOCK_ROWS
-        assert repaired.item(n_items - 1).objects == repaired.item(n_items - 1).captions == ()
+        assert repaired.items.vectors.tobytes() == before.items.vectors.tobytes()
+        assert repaired.objects.boxes.tobytes() == before.objects.boxes.tobytes()
+        assert int(repaired.objects.has_vector.sum()) == BLOCK_ROWS
+        assert repaired.item(n_items - 1).objects[0].status is ObjectStatus.INFERENCE_FAILED
 
 
 def test_info(store: Path) -> None:
@@ -132,6 +151,7 @@ def test_info(store: Path) -> None:
     assert "objects      28, 28 embedded" in lines
     assert "captions     36 embedded" in lines
     assert "object       ok: 28" in lines
+    assert "label        cat: 28 objects, 36 annotations" in lines
 
 
 # COCO ---------------------------------------------------------------------------------------------
@@ -216,8 +236,7 @@ def test_coco_loses_no_part_of_an_object_that_coco_cannot_say(tmp_path: Path) ->
     summary = convert_store(stores.open("s"), tmp_path / "c.json", to="coco")
     assert summary.skipped == {"polyline": 1}
     found = json.loads((tmp_path / "c.json").read_text())["annotations"]
-    assert [entry["id"] for entry in found] == [1, 2, 3]
-    assert [entry.get("caption", entry.get("area")) for entry in found] == [4, 4, "x"]
+    assert [(entry["id"], entry["area"]) for entry in found] == [(1, 4), (2, 4)]
 
 
 # verify --dataset ---------------------------------------------------------------------------------
@@ -232,18 +251,98 @@ def test_objects_are_compared_with_those_of_the_dataset(tmp_path: Path) -> None:
         with create_store(tmp_path / "s.h5", dim=2) as run:
             for item in sorted(imported.source, key=lambda item: item.key):
                 record = read_item_info(item)
-                given = {"status": ObjectStatus.OK, "vector": UNIT} | change
-                found = objects_of(record, ObjectOptions())
-                made = [replace(one, **given) for one in found]
+                found = objects_of(record, OPTIONS)
+                made = [replace(o, vector=UNIT if o.has_vector else None) for o in found]
+                made = [replace(one, **change) for one in made]
                 run.append(replace(record, objects=tuple(made)), UNIT)
             run.set_categories(imported.source.categories)
-            run.seal({})
+            run.seal({"objects": OPTIONS.to_json()})
         with open_store(tmp_path / "s.h5") as store:
             return list(compare_with_dataset(store, imported.source))
 
     assert differences({}) == []
-    assert differences({"area": 7.0}) == []
-    for change in ({"label": -1}, {"box": (0.0, 0.0, 1.0, 1.0)}, {"annotations": (0, 1)}):
+    for change in (
+        *({"label": -1}, {"box": (0.0, 0.0, 1.0, 1.0)}, {"annotations": (0, 1)}, {"area": 7.0}),
+        {"status": ObjectStatus.OUTSIDE, "vector": None},
+    ):
         found = differences(change)
         assert len(found) >= 4
         assert all("object of " in line for line in found)
+
+
+@pytest.mark.parametrize(
+    "change", [{"iscrowd": 1}, {"area": 5.0}, {"attributes": {"x": 1}}, {"score": 0.5}]
+)
+def test_what_changes_an_annotation_is_a_difference(tmp_path: Path, change: dict[str, Any]) -> None:
+    images, objects = coco_objects()
+    write_coco_dataset(tmp_path / "d", images, objects)
+    options = EmbedOptions(objects=True)
+    embed_source(
+        import_all(tmp_path / "d").source, tmp_path / "s.h5", options, encoder=FakeEncoder()
+    )
+    objects[3] |= change
+    write_coco_dataset(tmp_path / "e", images, objects)
+    with open_store(tmp_path / "s.h5") as store:
+        assert list(compare_with_dataset(store, import_all(tmp_path / "d").source)) == []
+        assert len(list(compare_with_dataset(store, import_all(tmp_path / "e").source))) >= 2
+
+
+@pytest.mark.parametrize("objects", [False, True])
+def test_coco_comes_back_as_it_was_given(tmp_path: Path, objects: bool) -> None:
+    """Ids, numbers, attributes and captions; an id that is given twice is another one, and said."""
+    images = [coco_image(40, "a.jpg"), coco_image(7, "b.jpg")]
+    categories = [
+        {"id": 3, "name": "cat", "supercategory": "animal"},
+        {"id": 90, "name": "dog", "keypoints": ["x", "y"], "skeleton": [[1, 2]]},
+    ]
+    of = {"image_id": 40, "category_id": 3, "iscrowd": 0}
+    outline = [[10.123, 10.4567, 20.1, 10.3, 20.2, 20.5]]
+    given: list[dict[str, Any]] = [
+        {"id": 5, "bbox": [5.3, 5.7, 33.21, 44.9], "area": 1491.129, "segmentation": []},
+        {"id": 12, "bbox": [10.1, 10.3, 9.123456789, 9.9], "area": 50.7, "segmentation": outline},
+        {"id": 9, "bbox": [0.1, 0.2, 0.3, 0.7], "area": 0.21, "segmentation": [], "score": 0.5},
+        {"id": 8, "bbox": [1.0, 2.0, 3.0, 4.0], "area": 12.0, "segmentation": []},
+        {"id": 8, "bbox": [1.0, 2.0, 5.0, 4.0], "area": 20.0, "segmentation": []},
+    ]
+    given[2] |= {"attributes": {"occluded": True, "tags": [1, "x"]}, "category_id": 90}
+    given[2] |= {"keypoints": [0.123456, 0.5, 2, 0.0, 0.0, 0], "num_keypoints": 1}
+    given = [of | entry for entry in given]
+    texts = [{"id": n, "image_id": 7, "caption": text} for n, text in ((5, "a cat"), (6, "ü"))]
+    write_coco_dataset(tmp_path / "d", images, given, categories)
+    captions = {"images": images, "annotations": texts, "categories": []}
+    (tmp_path / "d/annotations/captions_train.json").write_text(json.dumps(captions))
+    options = EmbedOptions(objects=objects)
+    imported = import_all(tmp_path / "d")
+    embed_source(imported.source, tmp_path / "s.h5", options, encoder=FakeEncoder())
+    with open_store(tmp_path / "s.h5") as store:
+        summary = convert_store(store, tmp_path / "instances_x.json", to="coco")
+    assert f"  captions in {tmp_path / 'captions_x.json'}" in summary.lines()
+    written = json.loads((tmp_path / "instances_x.json").read_text())
+    found = {tuple(entry["bbox"]): entry for entry in written["annotations"]}
+    assert found.keys() == {tuple(entry["bbox"]) for entry in given}
+    for entry in given[:3]:
+        assert found[tuple(entry["bbox"])] == entry
+    assert {found[tuple(entry["bbox"])]["id"] for entry in given[3:]} == {8, 1}
+    assert written["categories"] == categories
+    assert [image["id"] for image in written["images"]] == [40, 7]
+    back = json.loads((tmp_path / "captions_x.json").read_text())
+    assert sorted(back["annotations"], key=lambda entry: entry["id"]) == texts
+
+
+def test_ids_that_are_taken_are_given_anew_and_counted(tmp_path: Path) -> None:
+    box = AnnotationRecord("bbox", 0, ann_id=3, coords=(0.0, 0.0, 2.0, 2.0))
+    stores = MemoryStores()
+    with stores.begin("s", VectorKind(2)) as run:
+        for name in ("a", "b"):
+            made = (box, replace(box, ann_id=0), replace(box, ann_id=ord(name)))
+            run.append(ItemRecord(ItemKey("", name), attributes={"id": 1}, annotations=made), UNIT)
+        run.set_categories(Categories(("cat",)))
+        run.seal({})
+    summary = convert_store(stores.open("s"), tmp_path / "c.json", to="coco")
+    content = json.loads((tmp_path / "c.json").read_text())
+    found = [(entry["image_id"], entry["id"]) for entry in content["annotations"]]
+    assert found == [(1, 3), (1, 1), (1, 97), (2, 2), (2, 4), (2, 98)]
+    assert summary.lines()[1:] == [
+        "  annotation ids that were given twice, renumbered: 1",
+        "  image ids that were given twice, renumbered: 1",
+    ]

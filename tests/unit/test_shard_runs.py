@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def part(
     shard: str,
     numbers: Iterable[int] = range(N_ITEMS),
     encoder: FakeEncoder | None = None,
-    **options: bool,
+    **options: Any,
 ) -> EmbedSummary:
     return embed_source(
         source(numbers),
@@ -76,6 +77,23 @@ def test_the_last_part_says_how_to_join_them(target: Path) -> None:
     assert last.lines()[-1] == f"All shards are finished. Join them: {command}"
     merge_stores([parts_of(target)], target)
     assert part(target, "2/3").lines()[-1].endswith(f"{command} --replace")
+
+
+def test_a_part_that_does_not_fit_the_others_says_so(target: Path) -> None:
+    lines = [
+        part(target, shard, objects=objects, **options).lines()[-1]
+        for shard, objects, options in (
+            ("1/3", True, {}),
+            ("2/3", None, {}),
+            ("2/3", True, {"object_margin": 0.5}),
+            ("2/3", True, {"object_margin": 0.1}),
+            ("3/3", True, {}),
+        )
+    ]
+    assert lines[1].startswith("`merge` will refuse these shards. The stores do not have the same")
+    assert lines[2].startswith("`merge` will refuse these shards. The objects of the stores are c")
+    assert "not finished yet: 3/3" in lines[3]
+    assert "Join them" in lines[4]
 
 
 def test_a_directory_with_the_name_of_a_file_is_merged_to_one(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from datumaro_embed import (
     Split,
     Status,
 )
-from datumaro_embed.errors import UsageError
+from datumaro_embed.errors import NoTableError, UsageError
 from datumaro_embed.store import EmbeddingStore, MemoryStores
 from datumaro_embed.store.arrow import iter_tables
 from datumaro_embed.vectors import VectorKind
@@ -76,6 +76,20 @@ def test_to_pandas(store: EmbeddingStore) -> None:
     frame = store.to_pandas()
     np.testing.assert_array_equal(np.stack(frame["embedding"]), store.to_numpy())
     assert frame["width"].tolist() == [4, 0, 0]
+
+
+def test_a_table_that_is_absent_is_no_attribute(store: EmbeddingStore) -> None:
+    assert not hasattr(store, "objects")
+    assert getattr(store, "captions", None) is None
+    with pytest.raises(NoTableError, match=r"s' has no objects\. Embed the dataset with --objects"):
+        _ = store.objects
+
+
+def test_labels_belong_to_no_item(store: EmbeddingStore) -> None:
+    labels = store.labels
+    for ask in (lambda: labels.of(0), lambda: labels.item_row(0), lambda: labels.item_rows):
+        with pytest.raises(NoTableError, match="Labels belong to no item"):
+            ask()
 
 
 def test_parts_make_the_whole(store: EmbeddingStore) -> None:

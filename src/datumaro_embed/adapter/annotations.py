@@ -27,12 +27,22 @@ from .media import loads_images
 
 UNDECLARED_LABEL = "annotations with an undeclared class, stored without a label"
 
+
+@attr.attrs(slots=True, init=False, order=False)
+class GivenBbox(dm.Bbox):  # type: ignore[misc]
+    """A box with the numbers of its file: Datumaro rounds them, and keeps x + w instead of w."""
+
+    given: tuple[float, ...] = attr.ib(default=(), kw_only=True)
+
+
 _COORDS: dict[type[dm.Annotation], Callable[[Any], Sequence[float]]] = {
     dm.Bbox: lambda a: (a.x, a.y, a.w, a.h),
+    GivenBbox: lambda a: a.given,
     dm.RotatedBbox: lambda a: (a.cx, a.cy, a.w, a.h, a.r),
+    dm.Cuboid2D: lambda a: [xy for corner in a.points for xy in corner],
     **dict.fromkeys((dm.Polygon, dm.PolyLine, dm.Points, dm.Ellipse), lambda a: a.points),
 }
-_WHOLE = (dm.Label, dm.Caption, dm.Mask, *_COORDS)
+_WHOLE = (dm.Label, dm.Caption, dm.Mask, *(_COORDS.keys() - {dm.Cuboid2D}))
 _MAX_POLYGONS_PX = 10_000_000
 _COMMON_FIELDS = ("id", "attributes", "group", "object_id", "label", "z_order")
 _ROUNDING_PX = 0.5  # files round coordinates, and some count pixels from 1

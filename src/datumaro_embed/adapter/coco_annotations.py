@@ -9,12 +9,14 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import attr
 from datumaro.components.annotation import (
     Annotation,
     AnnotationType,
     Bbox,
     Categories,
     LabelCategories,
+    Mask,
     Points,
     PointsCategories,
     Polygon,
@@ -24,10 +26,22 @@ from datumaro.plugins.data_formats.coco.base import _CocoBase
 from datumaro.plugins.data_formats.coco.format import CocoTask
 from datumaro.util.meta_file_util import has_meta_file, parse_meta_file
 
+from ..objects import outlined_area
 from ..tally import Tally
+from .annotations import GivenBbox
 from .coco_document import Document, as_id, as_number, objects
 
+_WITH_KEYPOINTS = (CocoTask.instances, CocoTask.person_keypoints)
 _PARTS = {"segmentation": "segmentations", "keypoints": "keypoints", "bbox": "boxes"}
+
+
+_GivenCategory = attr.make_class(  # a label with the id of its category
+    "_GivenCategory",
+    {"coco_id": attr.ib(default=None)},
+    bases=(LabelCategories.Category,),
+    slots=True,
+    order=False,
+)
 
 
 class CocoCategories:
@@ -72,8 +86,14 @@ class CocoCategories:
             label = labels.find(name)[0]
             if label is None:
                 label = labels.add(name, parent=parent if isinstance(parent, str) else None)
+                if isinstance(category_id, int):
+                    known = labels.items[label]
+                    labels.items[label] = _GivenCategory(
+                        known.name, known.parent, coco_id=category_id
+                    )
             label_of[category_id] = label if label_of.get(category_id, label) == label else None
-            if task is CocoTask.person_keypoints:
+            shows = task is CocoTask.instances and bool(entry.get("keypoints"))
+            if shows or task is CocoTask.person_keypoints:
                 self._add_keypoints(label, entry)
         return label_of or dict(self._by_meta_file)
 
@@ -167,14 +187,30 @@ class AnnotationReader(_CocoBase):  # type: ignore[misc]
                 segment.setdefault("iscrowd", 0)
             self._load_panoptic_ann(annotation, found)
             return found
-        for field, default in (("iscrowd", 0), ("segmentation", []), ("bbox", [])):
+        empty = {"iscrowd": 0, "segmentation": [], "bbox": [], "attributes": {}}
+        for field, default in empty.items():
             if annotation.get(field) is None:
                 annotation[field] = default
-        if any(isinstance(value, str) for value in annotation["bbox"]):
+        box = annotation["bbox"]
+        if any(isinstance(value, str) for value in box):
             raise TypeError("the box contains text")  # which Datumaro would add up as text
-        if self.task is CocoTask.person_keypoints:
-            self._task = self.task if annotation.get("keypoints") else CocoTask.instances
-        self._load_annotations(annotation, info, found)
+        if box and len(box) != 4:
+            raise ValueError(f"the box has {len(box)} numbers, not 4")
+        if self.task in _WITH_KEYPOINTS:
+            with_keypoints = CocoTask.person_keypoints
+            self._task = with_keypoints if annotation.get("keypoints") else CocoTask.instances
+        if self.task not in (*_WITH_KEYPOINTS, CocoTask.stuff):
+            self._load_annotations(annotation, info, found)
+            return found
+        self._load_annotations({**annotation, "bbox": []}, info, found)
+        _give_back(found, annotation)
+        if box:
+            fields = {"id": annotation["id"], "group": annotation["id"]}
+            fields |= {
+                "attributes": annotation["attributes"],
+                "label": self._get_label_id(annotation),
+            }
+            found.append(GivenBbox(*box, given=tuple(map(float, box)), **fields))
         return found
 
     def _read_in_part(self, annotation: Document, info: Document) -> list[Annotation]:
@@ -212,14 +248,28 @@ class AnnotationReader(_CocoBase):  # type: ignore[misc]
         return label
 
 
+def _give_back(found: list[Annotation], annotation: Document) -> None:
+    """Put the numbers of the file into outlines and keypoints: Datumaro rounds them."""
+    outlines = iter(annotation["segmentation"])
+    for part in found:
+        if isinstance(part, Polygon):
+            part.points = [float(value) for value in next(outlines)]
+        elif isinstance(part, Points):
+            numbers = annotation["keypoints"]
+            pairs = zip(numbers[::3], numbers[1::3], strict=True)
+            part.points = [float(value) for pair in pairs for value in pair]
+
+
 def _keep_area(found: list[Annotation], area: object) -> None:
     """Keep the area that is given where it is not that of the geometry: Datumaro drops it."""
-    shapes = [one for one in found if isinstance(one, Polygon)]
-    shapes = shapes or [one for one in found if isinstance(one, Bbox)]
-    if not shapes or isinstance(area, bool) or not isinstance(area, int | float):
+    if not found or isinstance(area, bool) or not isinstance(area, int | float):
         return
-    if isfinite(area) and abs(area - sum(one.get_area() for one in shapes)) > max(1, area / 100):
-        shapes[0].attributes["area"] = float(area)
+    outlines = [part.points for part in found if isinstance(part, Polygon)]
+    boxes = [part.given for part in found if isinstance(part, GivenBbox)]
+    has_mask = any(isinstance(part, Mask) for part in found)
+    known = outlined_area(outlines) if outlines else boxes[0][2] * boxes[0][3] if boxes else None
+    if isfinite(area) and (has_mask or area != known):
+        found[0].attributes["area"] = float(area)
 
 
 def _mended(annotation: Document) -> Document:
@@ -248,7 +298,9 @@ def _joined(found: list[Annotation], present: list[Annotation]) -> list[Annotati
         return found
     boxes = {_box_and_label(part) for part in found if isinstance(part, Bbox)}
     if not boxes or any(isinstance(o, Bbox) and _box_and_label(o) in boxes for o in same):
-        return [part for part in found if isinstance(part, Points)]
+        known = [(o.points, o.visibility) for o in same if isinstance(o, Points)]
+        points = (part for part in found if isinstance(part, Points))
+        return [part for part in points if (part.points, part.visibility) not in known]
     free = max(other.id for other in present) + 1
     return [part.wrap(id=free, group=free) for part in found]
 

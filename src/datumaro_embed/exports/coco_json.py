@@ -2,6 +2,7 @@
 
 Source: the COCO data format (images, annotations, categories; boxes x, y, w, h in pixels from the
 top-left; masks as compressed RLE). Images carry ``subset``, ``item_id`` and ``split`` besides.
+Captions are in a file of their own, as their annotations have no category.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..objects import group_annotations
+from ..objects import group_annotations, hull, outlined_area
 from ..records import AnnotationRecord, Categories, ItemRecord, ObjectStatus, Status
 from ..rle import Rle
 from ..store import EmbeddingStore
@@ -23,21 +25,28 @@ Row = dict[str, Any]
 _TOGETHER = ("bbox", "mask", "points", "polygon")
 
 
-def write_coco(store: EmbeddingStore, path: Path, *, embedded_only: bool) -> dict[str, int]:
-    """Write one file; image id is the row + 1, category id the label's index + 1.
+def write_coco(
+    store: EmbeddingStore, path: Path, captions: Path | None, *, embedded_only: bool
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Write a file of the instances, and one of the captions; ids are as given where they can be.
 
-    Returns how many annotations of each type were left out, as COCO has no place for them.
+    Returns how many annotations of each type were left out, as COCO has no place for them; and how
+    many ids of each kind were given twice, and have another number now.
     """
     skipped: Counter[str] = Counter()
+    renumbered: Counter[str] = Counter()
     images: list[Row] = []
     annotations: list[Row] = []
+    texts: list[Row] = []
+    categories = list(_categories(store.categories))
+    _number(categories, 0, renumbered, "category")
     for row in range(store.n_rows):
         item = store.item(row)
         if embedded_only and item.status is not Status.OK:
             continue
         images.append(
             {
-                "id": row + 1,
+                "id": item.attributes.get("id"),
                 "file_name": item.path or item.key.id,
                 "width": item.width,
                 "height": item.height,
@@ -46,30 +55,56 @@ def write_coco(store: EmbeddingStore, path: Path, *, embedded_only: bool) -> dic
                 "split": item.split.name.lower(),
             }
         )
-        found = _of_item(item, skipped)
-        annotations.extend({"image_id": row + 1, **annotation} for annotation in found)
-    ids = [annotation["id"] for annotation in annotations]
-    if min(ids, default=1) < 1 or len(set(ids)) < len(ids):
-        for number, annotation in enumerate(annotations, start=1):
-            annotation["id"] = number
-    content = {
-        "info": {"description": "written by datumaro-embed: boxes in upright pixels"},
-        "images": images,
-        "annotations": annotations,
-        "categories": list(_categories(store.categories)),
-    }
-    path.write_text(json.dumps(content), encoding="utf-8")
-    return dict(sorted(skipped.items()))
+        for found in _of_item(item, skipped):
+            if (label := found.pop("label", -1)) >= 0:
+                found["category_id"] = categories[label]["id"]
+            kind = texts if "caption" in found else annotations
+            kind.append({"image_id": len(images) - 1, **found})
+    _number(images, 0, renumbered, "image")
+    info = {"description": "written by datumaro-embed: boxes in upright pixels"}
+    for file, entries, kinds in ((path, annotations, categories), (captions, texts, [])):
+        if file is None:
+            continue
+        _number(entries, 1, renumbered, "annotation")
+        for entry in entries:
+            entry["image_id"] = images[entry["image_id"]]["id"]
+        content = {"info": info, "images": images, "annotations": entries, "categories": kinds}
+        file.write_text(json.dumps(content), encoding="utf-8")
+    return dict(sorted(skipped.items())), dict(sorted(renumbered.items()))
+
+
+def _number(entries: Sequence[Row], least: int, renumbered: Counter[str], kind: str) -> None:
+    """Keep ids that are whole numbers, not too low and not taken; number the rest."""
+    kept: set[int] = set()
+    others: list[Row] = []
+    for entry in entries:
+        number = entry["id"]
+        if type(number) is int and number >= least and number not in kept:
+            kept.add(number)
+        else:
+            others.append(entry)
+            renumbered.update([kind] if number in kept else ())
+    free = (number for number in count(1) if number not in kept)
+    for entry, number in zip(others, free, strict=False):
+        entry["id"] = number
 
 
 def _categories(categories: Categories) -> Iterator[Row]:
     """Yield each label, with its keypoints and their skeleton where it has some."""
     points = _part(_part(categories.full, "points"), "items")
+    listed = _part(categories.full, "label").get("items")
+    entries = [e for e in listed if isinstance(e, dict)] if isinstance(listed, list) else []
+    known = {entry.get("name"): entry for entry in entries}
     for label, name in enumerate(categories.labels):
-        known = _part(points, str(label))
-        fields = {"keypoints": known.get("labels"), "skeleton": known.get("joints")}
+        fact = known.get(name, {})
+        shown = _part(points, str(label))
+        fields = {
+            "supercategory": fact.get("parent"),
+            "keypoints": shown.get("labels"),
+            "skeleton": shown.get("joints"),
+        }
         found = {field: value for field, value in fields.items() if value}
-        yield {"id": label + 1, "name": name, **found}
+        yield {"id": fact.get("coco_id"), "name": name, **found}
 
 
 def _part(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -97,7 +132,11 @@ def coco_annotations(
     in_objects = {place for places in objects for place in places}
     others = [[place] for place in range(len(annotations)) if place not in in_objects]
     for places in sorted([*objects, *others]):
-        parts = [annotations[place] for place in places]
+        found = [annotations[place] for place in places]
+        parts = [part for part in found if part.type in (*_TOGETHER, "caption")]
+        skipped.update(part.type for part in found if part not in parts)
+        if not parts:
+            continue
         try:
             with np.errstate(all="ignore"):
                 geometry = _geometry(parts)
@@ -107,9 +146,27 @@ def coco_annotations(
         if geometry is None or not np.isfinite(numbers).all():  # JSON has no NaN and no infinity
             skipped.update(part.type for part in parts)
             continue
-        category = {"category_id": parts[0].label + 1} if parts[0].label >= 0 else {}
-        crowd = int(bool(parts[0].attributes.get("is_crowd", False)))
-        yield {"id": parts[0].ann_id, **category, "iscrowd": crowd, **geometry}
+        own = {"id": parts[0].ann_id, "label": parts[0].label}
+        if "caption" in geometry:
+            yield {**own, **geometry}
+        else:
+            yield {**own, **geometry, **_attributes(parts)}
+
+
+def _attributes(parts: Sequence[AnnotationRecord]) -> Row:
+    """Give the fields that attributes become."""
+    given: dict[str, Any] = {}
+    for part in reversed(parts):
+        given |= part.attributes
+    if given:  # JSON has no NaN
+        given = json.loads(json.dumps(given), parse_constant=lambda _: None)
+    fields = {"iscrowd": int(bool(given.pop("is_crowd", False)))}
+    fields |= {name: given.pop(name) for name in ("area", "score") if _is_number(given.get(name))}
+    return fields | ({"attributes": given} if given else {})
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _geometry(parts: list[AnnotationRecord]) -> Row | None:
@@ -144,18 +201,13 @@ def _of_one_type(parts: list[AnnotationRecord]) -> Row | None:
         outlines = [np.array(part.coords).reshape(-1, 2) for part in parts]
         return {
             "bbox": _hull(np.concatenate(outlines)),
-            "area": sum(map(_shoelace, outlines)),
+            "area": outlined_area([part.coords for part in parts]),
             "segmentation": [list(part.coords) for part in parts],
         }
     if first.type == "mask":
         rle = Rle.from_json(first.rle)
         return {"bbox": rle.box(), "area": rle.area(), "segmentation": rle.to_coco()}
     return _keypoints(first) if first.type == "points" else None
-
-
-def _shoelace(points: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-    x, y = points.T
-    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
 
 
 def _hull(points: np.ndarray[Any, np.dtype[np.float64]]) -> list[float]:
@@ -167,7 +219,8 @@ def _keypoints(annotation: AnnotationRecord) -> Row:
     points = np.array(annotation.coords).reshape(-1, 2)
     visibility = annotation.visibility or (2,) * len(points)
     shown = zip(points.tolist(), visibility, strict=True)
-    box = _hull(points)
+    x1, y1, x2, y2 = hull(annotation) or (0.0, 0.0, 0.0, 0.0)
+    box = [x1, y1, x2 - x1, y2 - y1]
     return {
         "bbox": box,
         "area": box[2] * box[3],

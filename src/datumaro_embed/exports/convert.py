@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from ..errors import UsageError
 from ..files import new_path
@@ -14,23 +17,39 @@ from .coco_json import write_coco
 from .vector_files import write_csv, write_faiss, write_npy, write_parquet
 
 _OF_TABLES = {"parquet": write_parquet, "npy": write_npy, "faiss": write_faiss}
-_OF_ITEMS = {"csv": write_csv, "coco": write_coco}
-FORMATS = (*_OF_TABLES, *_OF_ITEMS)
+FORMATS = (*_OF_TABLES, "csv", "coco")
 
 
 @dataclass(frozen=True, slots=True)
 class ConvertSummary:
-    """Rows written, and of which table; of COCO, what annotations of each type it left out."""
+    """Rows written, and of which table.
+
+    Attributes
+    ----------
+    skipped : dict
+        COCO: how many annotations of each type are left out.
+    renumbered : dict
+        COCO: how many ids of images, categories and annotations were given twice.
+    captions : str
+        COCO: the file of the captions; empty where there are none.
+    """
 
     out: str
     n_items: int
     skipped: dict[str, int]
     of: str = "items"
+    renumbered: dict[str, int] = field(default_factory=dict)
+    captions: str = ""
 
     def lines(self) -> list[str]:
         return [
             f"{counted(self.n_items, self.of)} in {self.out}",
+            *([f"  captions in {self.captions}"] if self.captions else []),
             *(f"  not expressible in COCO, left out: {n} {k}" for k, n in self.skipped.items()),
+            *(
+                f"  {k} ids that were given twice, renumbered: {n}"
+                for k, n in self.renumbered.items()
+            ),
         ]
 
 
@@ -48,7 +67,9 @@ def convert_store(
     Parameters
     ----------
     out : path
-        A file (parquet, csv, coco) or a directory (npy, faiss) that does not exist.
+        A file (parquet, csv, coco) or a directory (npy, faiss) that does not exist. Of coco,
+        captions are written beside it: to ``captions_X.json`` for ``X.json`` or
+        ``instances_X.json``.
     to : {"parquet", "npy", "csv", "faiss", "coco"}
     of : {"items", "objects", "captions"}
         What one row is; for parquet, npy and faiss. A parquet of items holds their objects and
@@ -73,12 +94,25 @@ def convert_store(
         raise UsageError(f"{to} is of items only. Choose one of {', '.join(_OF_TABLES)}.", to=to)
     table = store.table(of)
     skipped: dict[str, int] = {}
-    with new_path(Path(out), directory=to in ("npy", "faiss")) as path:
+    renumbered: dict[str, int] = {}
+    beside = Path(out).with_name(f"captions_{Path(out).name.removeprefix('instances_')}")
+    has_captions = to == "coco" and _has_captions(store)
+    with (
+        new_path(beside) if has_captions else nullcontext() as captions,
+        new_path(Path(out), directory=to in ("npy", "faiss")) as path,
+    ):
         if to == "csv":
             write_csv(store, path, embedded_only=embedded_only, vectors=vectors)
         elif to == "coco":
-            skipped = write_coco(store, path, embedded_only=embedded_only)
+            found = write_coco(store, path, captions, embedded_only=embedded_only)
+            skipped, renumbered = found
         else:
             _OF_TABLES[to](table, path, embedded_only=embedded_only)
     n_rows = int(table.has_vector.sum()) if embedded_only else len(table)
-    return ConvertSummary(str(out), n_rows, skipped, of)
+    where = str(beside) if has_captions else ""
+    return ConvertSummary(str(out), n_rows, skipped, of, renumbered, where)
+
+
+def _has_captions(store: EmbeddingStore) -> bool:
+    codes = [n for n, name in enumerate(store.ann_type_names) if name == "caption"]
+    return bool(np.isin(store.ann_types, codes).any())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .compact import CompactSummary, compact_store
-from .merge import MergeSummary, merge_stores
+from .merge import MergeSummary, merge_stores, refuse_unlike
 from .repair import RepairSummary, repair_store
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "RepairSummary",
     "compact_store",
     "merge_stores",
+    "refuse_unlike",
     "repair_store",
 ]

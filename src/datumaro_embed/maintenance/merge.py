@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import StoreNotFoundError, UsageError
+from ..objects import ObjectOptions
 from ..records import Categories, ItemKey
 from ..sharding import Parts, Shard, named
 from ..store import EmbeddingStore, open_store
@@ -82,8 +83,7 @@ def merge_stores(
     place = checked_output(output, replace=replace)
     with ExitStack() as stack:
         opened = [stack.enter_context(open_store(path)) for path in _expand(stores)]
-        _refuse_other_kinds(opened)
-        _refuse_other_tables(opened)
+        refuse_unlike(opened)
         _refuse_incomplete(opened)
         for store in opened:
             refuse_newer(store)
@@ -98,6 +98,13 @@ def merge_stores(
             run.seal({**_merged_provenance(opened), "created": created})
         n_dropped = sum(store.n_rows for store in opened) - n_items
     return MergeSummary(os.fspath(output), n_items, n_dropped)
+
+
+def refuse_unlike(stores: Sequence[EmbeddingStore]) -> None:
+    """Refuse stores that are not made alike: `ModelMismatchError`, `UsageError`."""
+    _refuse_other_kinds(stores)
+    _refuse_other_tables(stores)
+    _refuse_other_crops(stores)
 
 
 def _refuse_other_kinds(stores: Sequence[EmbeddingStore]) -> None:
@@ -125,6 +132,20 @@ def _refuse_other_tables(stores: Sequence[EmbeddingStore]) -> None:
         raise UsageError(
             f"The stores do not have the same tables: {named}. Embed the datasets with the same "
             "of --objects and --captions."
+        )
+
+
+def _refuse_other_crops(stores: Sequence[EmbeddingStore]) -> None:
+    found: dict[ObjectOptions, str] = {}
+    for store in stores:
+        crops = ObjectOptions.of(store.provenance)  # None: unknown, fits any
+        if crops and store.n_rows:
+            found.setdefault(crops, store.path)
+    if len(found) > 1:
+        named = ", ".join(f"'{path}' has {crops}" for crops, path in found.items())
+        raise UsageError(
+            f"The objects of the stores are cut out differently: {named}. Embed the datasets with "
+            "the same --object-margin, --object-shape and --min-object-px."
         )
 
 

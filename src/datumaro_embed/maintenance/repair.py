@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import StoreCorruptError, StoreError, StoreForeignError, StoreReadError
+from ..objects import ObjectOptions, objects_of
 from ..place import SEGMENT_FOLDER, WORK_SUFFIX, is_store_directory, manifest_files
-from ..records import Categories, ItemKey, ItemRecord, Status
+from ..records import Categories, ItemKey, ItemRecord, ObjectStatus, Status
 from ..store import EmbeddingStore, open_store
 from ..store.check import bad_blocks, sound_rows
 from ..store.hdf5 import Hdf5Part
@@ -26,8 +27,8 @@ from .merge import copy_rows
 from .output import checked_output, refuse_newer, run_for
 
 _DAMAGED = "the row was damaged in the store before its repair"
-_Row = tuple[int, int] | None
-"""Store and row; None where only the key is right."""
+_Row = tuple[int, int, bool] | None
+"""Store, row and whether all of it is right; None where only the key is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,9 @@ class RepairSummary:
     ----------
     n_kept : int
         Rows in sound blocks, taken over bit for bit.
+    n_partly : int
+        Of them, rows without the vectors of their objects, or without their captions: those were
+        damaged, and the next run computes them again.
     n_marked : int
         Rows of which only the key is right: they have status INFERENCE_FAILED and no content.
     n_lost : int
@@ -51,19 +55,23 @@ class RepairSummary:
     n_marked: int
     n_lost: int
     left_out: Sequence[str]
+    n_partly: int = 0
 
     def lines(self) -> list[str]:
         lost = f", {self.n_lost} lost with their ids" if self.n_lost else ""
-        if self.n_marked or self.n_lost or self.left_out:
-            outlook = (
-                f"`datumaro-embed embed DATASET --store {self.store}` embeds the missing rows."
-            )
+        if self.n_marked or self.n_lost or self.left_out or self.n_partly:
+            outlook = f"`datumaro-embed embed DATASET --store {self.store}` embeds what is missing."
         else:
             outlook = "Every row was intact."
         return [
             f"{counted(self.n_kept, 'rows')} kept in {self.store}, {self.n_marked:,} damaged and "
             f"marked{lost}",
             *(f"  left out: {reason}" for reason in self.left_out),
+            *(
+                [f"  {counted(self.n_partly, 'rows')} kept without damaged objects or captions"]
+                if self.n_partly
+                else []
+            ),
             outlook,
         ]
 
@@ -110,17 +118,18 @@ def repair_store(
         refuse_newer(source)
     there = [name for name in optional_tables() if any(s.has_table(name) for s in stores)]
     tables: dict[str, Any] = dict.fromkeys(there, ())
+    crops = ObjectOptions.of(provenance) or ObjectOptions()
     with run_for("repair", place, kind) as run:
-        for is_row, keys in groupby(sorted(found), key=lambda key: found[key] is not None):
-            if is_row:
-                copy_rows(
-                    stores,
-                    (row for key in keys if (row := found[key]) is not None),
-                    run,
-                    [labels] * len(stores),
-                )
+        for is_whole, keys in groupby(sorted(found), key=lambda key: _is_whole(found[key])):
+            rows = [(key, found[key]) for key in keys]
+            if is_whole:
+                places = (row[:2] for _, row in rows if row is not None)
+                copy_rows(stores, places, run, [labels] * len(stores))
                 continue
-            for key in keys:
+            for key, row in rows:
+                if row is not None:
+                    run.append(*_without_children(stores[row[0]], row[1], crops, has_labels))
+                    continue
                 damaged = ItemRecord(key, status=Status.INFERENCE_FAILED, error=_DAMAGED)
                 run.append(replace(damaged, **tables), None)
         run.set_categories(categories, label_vectors)
@@ -132,7 +141,30 @@ def repair_store(
         len(found) - n_kept,
         n_lost + sum(n_rows for n_rows, _ in lost),
         [reason for _, reason in lost] + problems,
+        n_partly=sum(row is not None and not row[2] for row in found.values()),
     )
+
+
+def _is_whole(row: _Row) -> bool:
+    return row is not None and row[2]
+
+
+def _without_children(
+    store: EmbeddingStore, row: int, crops: ObjectOptions, has_labels: bool
+) -> tuple[ItemRecord, npt.NDArray[Any] | None]:
+    """Return an item and its vector, with objects as its annotations say, and no captions."""
+    record = store.item(row, without=optional_tables())
+    if not has_labels:
+        unnamed = (replace(annotation, label=-1) for annotation in record.annotations)
+        record = replace(record, annotations=tuple(unnamed))
+    if store.has_table("objects"):
+        gone: dict[str, Any] = {"status": ObjectStatus.INFERENCE_FAILED, "crop": (0, 0, 0, 0)}
+        made = objects_of(record, crops)
+        objects = tuple(replace(o, **gone) if o.has_vector else o for o in made)
+        record = replace(record, objects=objects)
+    if store.has_table("captions"):
+        record = replace(record, captions=())
+    return record, store.embeddings([row])[0] if record.has_vector else None
 
 
 def _store_of(part: Hdf5Part) -> EmbeddingStore:
@@ -193,14 +225,16 @@ def _best_rows(
     found: dict[ItemKey, _Row] = {}
     n_lost = 0
     for source, (part, store) in enumerate(zip(parts, stores, strict=True)):
-        rows, keys = sound_rows(part)
+        rows, bodies, keys = sound_rows(part)
         for row in range(store.n_rows):
             if not keys[row]:
                 n_lost += 1
-            elif rows[row] and found.get(key := store.key(row)) is None:
-                found[key] = (source, row)
-            else:
-                found.setdefault(store.key(row), None)
+                continue
+            key = store.key(row)
+            new = (source, row, bool(rows[row])) if bodies[row] else None
+            known = found.setdefault(key, new)
+            if new is not None and (known is None or (new[2] and not known[2])):
+                found[key] = new
     return found, n_lost
 
 

@@ -23,10 +23,19 @@ import numpy.typing as npt
 
 from ..adapter import SourceDataset
 from ..depth import DepthRange
-from ..encoders import ImageEncoder, TextEncoder, texts_of
-from ..errors import EmbedWarning, ItemFailedError, StoreExistsError
+from ..encoders import Encoder, ImageEncoder, TextEncoder, texts_of
+from ..errors import (
+    EmbedWarning,
+    ItemFailedError,
+    ModelMismatchError,
+    StoreError,
+    StoreExistsError,
+    UsageError,
+)
 from ..interrupts import DeferredInterrupts
 from ..logs import log
+from ..maintenance import refuse_unlike
+from ..objects import ObjectOptions
 from ..place import StorePlace, is_store_directory, misdetection
 from ..records import ItemRecord, Status
 from ..sharding import Parts, Shard, outlook, part_path
@@ -202,9 +211,12 @@ def embed_source(
         whole = [] if options.restart else list(_whole_stores(store, shard, kind))
         for earlier in whole:
             opened.enter_context(earlier)
-        known = KnownVectors([*run.earlier, *(w for w in whole if w.kind.fits(kind))])
-        tables = _tables(options, [run.before, *run.earlier, *whole], notify)
+        stores = [store for store in (run.before, *run.earlier, *whole) if store is not None]
+        tables = _tables(options, stores, notify)
+        crops = _crops(options, stores) if "objects" in tables else None
         texts = texts_of(encoder) if "captions" in tables else None
+        fitting = [*run.earlier, *(w for w in whole if w.kind.fits(kind))]
+        known = KnownVectors(fitting, captions=texts is not None)
         objects = TableSummary() if "objects" in tables else None
         captions = TableSummary() if "captions" in tables else None
         changes = _changes(run, whole, shard, source.categories.labels)
@@ -223,7 +235,7 @@ def embed_source(
                 bar.note(record)
 
             rows = CaptionedRows(write, texts)
-            _write_rows(source, encoder, known, options, tables, rows.append, interrupts)
+            _write_rows(source, encoder, known, options, crops, texts, rows.append, interrupts)
             rows.flush()
             interrupts.raise_received()
             if known.n_damaged:
@@ -231,7 +243,7 @@ def embed_source(
                 notify(f"Computed {lost} of '{run.target}' again.")
             run.set_categories(source.categories, _label_vectors(encoder, source))
             encoder.confirm()
-            facts |= {"objects": options.object_options.to_json()} if objects else {}
+            facts |= {"objects": crops.to_json()} if crops else {}
             run.seal(_provenance(source, encoder, options, losses) | facts)
     return EmbedSummary(
         store=run.target,
@@ -243,10 +255,27 @@ def embed_source(
         n_reused=changes.n_reused,
         n_relabelled=changes.n_relabelled,
         n_removed=changes.n_removed,
-        outlook=outlook(store) if shard else "",
+        outlook=_outlook(store, shard) if shard else "",
         objects=objects,
         captions=captions,
     )
+
+
+def _outlook(store: str | os.PathLike[str], shard: Shard) -> str:
+    """Say which shards are not finished, how to join all, or why that is not possible."""
+    finished = Parts.of(StorePlace.of(store).target).finished()
+    paths = [path for other, path in finished.items() if other != shard][:1]
+    with ExitStack() as opened:
+        try:  # others were compared with each other when they were finished
+            paths = [finished[shard], *paths] if shard in finished else []
+            stores = [opened.enter_context(open_store(path)) for path in paths]
+            if stores:
+                refuse_unlike(stores)
+        except (ModelMismatchError, UsageError) as error:
+            return f"`merge` will refuse these shards. {error.message}"
+        except StoreError:
+            pass  # `merge` says it
+    return outlook(store)
 
 
 def check_place(
@@ -269,17 +298,31 @@ def check_place(
 
 
 def _tables(
-    options: EmbedOptions, stores: Iterable[EmbeddingStore | None], notify: Callable[[str], None]
+    options: EmbedOptions, stores: Sequence[EmbeddingStore], notify: Callable[[str], None]
 ) -> frozenset[str]:
-    """Return which tables the store will have: those asked for, and those that it has."""
+    """Return which tables the store will have: those asked for, and those that it has.
+
+    Raises
+    ------
+    UsageError
+        Settings of objects are given, but there are none.
+    """
     wanted = {"objects": options.objects, "captions": options.captions}
     tables = {name for name, is_wanted in wanted.items() if is_wanted}
-    found = [store for store in stores if store is not None]
     for name, is_wanted in wanted.items():
-        if is_wanted is None and any(store.has(f"items/{name}_offsets") for store in found):
+        if is_wanted is None and any(store.has(f"items/{name}_offsets") for store in stores):
             notify(f"The store has {name}, so they are embedded too; --no-{name} drops them.")
             tables.add(name)
+    for name in ("object_margin", "object_shape", "min_object_px"):
+        if "objects" not in tables and getattr(options, name) is not None:
+            raise UsageError(f"``{name}`` requires ``objects``: this run embeds no objects.")
     return frozenset(tables)
+
+
+def _crops(options: EmbedOptions, stores: Sequence[EmbeddingStore]) -> ObjectOptions:
+    """Return how objects are cut out: as chosen, else as in the store."""
+    kept = (ObjectOptions.of(store.provenance) for store in stores if store.complete)
+    return options.object_options(next(filter(None, kept), None))
 
 
 def _whole_stores(
@@ -338,7 +381,8 @@ def _write_rows(
     encoder: ImageEncoder,
     known: KnownVectors,
     options: EmbedOptions,
-    tables: frozenset[str],
+    crops: ObjectOptions | None,
+    texts: Encoder | None,
     write: Callable[[ItemRecord, Vector | None, ReadItem], None],
     interrupts: DeferredInterrupts,
 ) -> None:
@@ -356,8 +400,8 @@ def _write_rows(
         depth_range=DepthRange.parse(options.depth_range),
         known=known,
         contents=contents,
-        objects=options.object_options if "objects" in tables else None,
-        captions="captions" in tables,
+        objects=crops,
+        captions=texts is not None,
     )
     # Closed here, whatever happens: the garbage collector is no place to wait for threads.
     with closing(decoded) as items:

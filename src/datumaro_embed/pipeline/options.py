@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from ..depth import DepthRange
 from ..encoders import BATCH_SIZE, ImageEncoder, load_encoder
@@ -58,7 +58,8 @@ class EmbedOptions:
         Embed a crop of every object too, into the table ``objects``; otherwise where the store has
         that table.
     object_margin, object_shape, min_object_px
-        See `ObjectOptions`; the shape is ``"square"``, ``"stretch"`` or ``"pad"``.
+        See `ObjectOptions`; the shape is ``"square"``, ``"stretch"`` or ``"pad"``. Otherwise those
+        that the store has.
     captions : bool, optional
         Embed Caption annotations too, into the table ``captions``; otherwise where the store has
         that table.
@@ -83,9 +84,9 @@ class EmbedOptions:
     commit_rows: int = COMMIT_ROWS
     restart: bool = False
     objects: bool | None = None
-    object_margin: float = 0.1
-    object_shape: Literal["square", "stretch", "pad"] = "square"
-    min_object_px: int = 16
+    object_margin: float | None = None
+    object_shape: Literal["square", "stretch", "pad"] | None = None
+    min_object_px: int | None = None
     captions: bool | None = None
     verbose: bool = False
 
@@ -101,8 +102,12 @@ class EmbedOptions:
         _one_of("decode", self.decode, ("exact", "fast"))
         _one_of("dtype", self.dtype, ("float16", "float32"))
         _one_of("on_error", self.on_error, ("record", "fail"))
-        _one_of("object_shape", self.object_shape, tuple(s.name.lower() for s in CropShape))
-        _ = self.object_options
+        if self.object_shape is not None:
+            _one_of("object_shape", self.object_shape, tuple(s.name.lower() for s in CropShape))
+        for name in ("objects", "captions"):
+            if (value := getattr(self, name)) not in (None, True, False):
+                raise UsageError(f"``{name}`` must be True, False or None, not {value!r}.")
+        self.object_options()
 
     def load_encoder(self) -> ImageEncoder:
         """Load the model for these options."""
@@ -119,11 +124,13 @@ class EmbedOptions:
         settings = VectorKind.settings_of({**encoder.provenance(), **self.decoding()})
         return VectorKind(encoder.dim, self.dtype, encoder.fingerprint, settings, encoder.name)
 
-    @property
-    def object_options(self) -> ObjectOptions:
-        """How objects are cut out."""
-        shape = CropShape[self.object_shape.upper()]
-        return ObjectOptions(self.object_margin, shape, self.min_object_px)
+    def object_options(self, kept: ObjectOptions | None = None) -> ObjectOptions:
+        """Return how objects are cut out: what is not chosen is as in the store."""
+        shape = CropShape[self.object_shape.upper()] if self.object_shape else None
+        margin, min_px = self.object_margin, self.min_object_px
+        given: dict[str, Any] = {"margin": margin, "shape": shape, "min_px": min_px}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        return replace(kept or ObjectOptions(), **chosen)
 
     def decoding(self) -> dict[str, str]:
         """Return what a provenance says of the way from files to pixels."""

@@ -71,7 +71,7 @@ def prepare(
         read_item = ReadItem(record, position, shares=shares)
         if shares:
             vector = known.find(record)
-            record = known.with_signature(known.with_children(record))
+            record = known.with_signature(known.with_objects(record))
             is_twin = vector is None and not contents.is_first(record.content_sha256, position)
             read_item = ReadItem(record, position, None, vector, is_twin=is_twin)
             read_item = replace(read_item, shares=vector is None and not is_twin)
@@ -86,6 +86,7 @@ def prepare(
         if captions:
             places = (n for n, a in enumerate(record.annotations) if a.type == "caption")
             record = replace(record, captions=tuple(map(CaptionRecord, places)))
+            record = known.with_captions(record)
         return record
 
     def _decoded(opened: OpenedItem, item: ReadItem, needs_pixels: bool) -> ReadItem:

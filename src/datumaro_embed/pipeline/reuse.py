@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..adapter import SourceDataset
-from ..errors import StoreCorruptError
+from ..errors import NoTableError, StoreCorruptError
 from ..parallel import map_ahead, usable_processors
 from ..records import AnnotationRecord, ItemRecord, ObjectRecord, Status
 from ..store import EmbeddingStore
@@ -28,6 +28,8 @@ class KnownVectors:
     Parameters
     ----------
     stores : sequence of EmbeddingStore
+    captions : bool
+        Captions are asked for too; 16 bytes for each.
 
     Attributes
     ----------
@@ -42,7 +44,7 @@ class KnownVectors:
     given. 24 bytes for each row.
     """
 
-    def __init__(self, stores: Sequence[EmbeddingStore]) -> None:
+    def __init__(self, stores: Sequence[EmbeddingStore], *, captions: bool = False) -> None:
         self._stores = stores
         self.n_damaged = 0
         parts = [_hashes(store) for store in stores]
@@ -51,6 +53,11 @@ class KnownVectors:
         self._hashes = hashes[order]
         self._row = np.concatenate([np.zeros(0, np.int64), *(part[1] for part in parts)])[order]
         self._place = np.repeat(np.arange(len(parts)), [len(part[1]) for part in parts])[order]
+        texts = [_texts(store) if captions else np.zeros(0, np.int64) for store in stores]
+        self._first_caption = np.cumsum([0, *map(len, texts)])
+        hashes = np.concatenate([np.zeros(0, np.int64), *texts])
+        self._caption = np.argsort(hashes, kind="stable")
+        self._texts = hashes[self._caption]
 
     def __len__(self) -> int:
         return len(self._hashes)
@@ -90,34 +97,42 @@ class KnownVectors:
                 return replace(record, signature=old.signature, statistics=old.statistics)
         return record
 
-    def with_children(self, record: ItemRecord) -> ItemRecord:
-        """Give a whole image's objects and captions the vectors that are known.
+    def with_objects(self, record: ItemRecord) -> ItemRecord:
+        """Give a whole image's objects the vectors that are known.
 
-        An object's is known where the same pixels of the same image were cut in the same way, a
-        caption's where the same image has the same text.
+        One is known where the same pixels of the same image were cut in the same way.
         """
-        if not record.objects and not record.captions:
+        if not record.objects:
             return record
         crops: dict[object, Vector] = {}
-        texts: dict[str, Vector] = {}
         for store, row in self._rows_of(record):
             if store.is_sound(row):
-                old = store.item(row)
+                old = store.item(row, without=("annotations", "captions"))
                 crops |= {_cut_of(o): o.vector for o in old.objects or () if o.vector is not None}
-                texts |= {
-                    old.annotations[caption.annotation].text: caption.vector
-                    for caption in old.captions or ()
-                    if caption.vector is not None
-                }
-        objects, captions = record.objects, record.captions
-        if objects and crops:
-            objects = tuple(replace(one, vector=crops.get(_cut_of(one))) for one in objects)
-        if captions and texts:
-            captions = tuple(
-                replace(one, vector=texts.get(record.annotations[one.annotation].text))
-                for one in captions
-            )
-        return replace(record, objects=objects, captions=captions)
+        objects = (replace(one, vector=crops.get(_cut_of(one))) for one in record.objects)
+        return replace(record, objects=tuple(objects))
+
+    def with_captions(self, record: ItemRecord) -> ItemRecord:
+        """Give an item's captions the vectors that are known, of any item with the same text."""
+        if not record.captions:
+            return record
+        captions = (
+            replace(one, vector=self._of_text(record.annotations[one.annotation].text))
+            for one in record.captions
+        )
+        return replace(record, captions=tuple(captions))
+
+    def _of_text(self, text: str) -> Vector | None:
+        wanted = hash(text)
+        for place in range(int(np.searchsorted(self._texts, wanted)), len(self._texts)):
+            if self._texts[place] != wanted:
+                break
+            number = int(self._caption[place])
+            index = int(np.searchsorted(self._first_caption, number, side="right")) - 1
+            captions, row = self._stores[index].captions, number - int(self._first_caption[index])
+            if self._stores[index].is_sound(captions.item_row(row)) and captions.text(row) == text:
+                return np.asarray(captions.record(row).vector, np.float32)
+        return None
 
     def _rows_of(self, record: ItemRecord) -> Iterator[tuple[EmbeddingStore, int]]:
         """Yield store and row of a whole image, by its SHA-256 and size."""
@@ -137,6 +152,14 @@ def _hashes(store: EmbeddingStore) -> tuple[npt.NDArray[np.uint64], npt.NDArray[
     rows = np.flatnonzero(store.statuses == Status.OK)
     hashes = np.ascontiguousarray(store.content_sha256[rows, :8]).view("<u8").reshape(-1)
     return hashes, rows
+
+
+def _texts(store: EmbeddingStore) -> npt.NDArray[np.int64]:
+    """Hash of the text of each caption, for this process; none where they cannot be read."""
+    try:
+        return np.array([hash(t) for t in store.captions.texts], np.int64)
+    except (NoTableError, StoreCorruptError):
+        return np.zeros(0, np.int64)
 
 
 def _cut_of(one: ObjectRecord) -> object:

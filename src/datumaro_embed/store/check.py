@@ -15,7 +15,14 @@ from ..records import ObjectKey
 from .codec import STORED_NORM_TOLERANCE, Array
 from .hdf5 import ArrayBlocks, Hdf5Part, crc32
 from .part import Part, StoredRows
-from .schema import BLOCK_ROWS, SCHEMA, array_specs, child_tables, status_has_vector
+from .schema import (
+    BLOCK_ROWS,
+    SCHEMA,
+    array_specs,
+    child_tables,
+    optional_tables,
+    status_has_vector,
+)
 
 __all__ = ["MAX_PROBLEMS", "SoundRows", "bad_blocks", "problems", "refuse_damage", "sound_rows"]
 
@@ -189,12 +196,14 @@ def _compare(part: Hdf5Part, table: str, block: int) -> bool:
     )
 
 
-def sound_rows(part: Hdf5Part) -> tuple[Array, Array]:
-    """Tell for every row whether it is as it was written, and whether its key is.
+def sound_rows(part: Hdf5Part) -> tuple[Array, Array, Array]:
+    """Tell for every row whether it is as it was written.
+
+    Bodies: without its rows of optional tables. Keys: its key alone.
 
     Returns
     -------
-    rows, keys : arrays of shape (n_rows,), bool
+    rows, bodies, keys : arrays of shape (n_rows,), bool
     """
     n_rows, specs = part.n_rows("items"), array_specs()
     rows, keys = np.ones(n_rows, bool), np.ones(n_rows, bool)
@@ -213,10 +222,13 @@ def sound_rows(part: Hdf5Part) -> tuple[Array, Array]:
             keys[:] &= not is_key
         elif specs[path].table in children:
             children[specs[path].table][:] = False
+    bodies = rows.copy()
     for table, offsets in _offsets(part):
         n_bad = np.concatenate([[0], np.cumsum(~children[table])])
-        rows &= n_bad[offsets[1:]] == n_bad[offsets[:-1]]
-    return rows, keys
+        sound = n_bad[offsets[1:]] == n_bad[offsets[:-1]]
+        rows &= sound
+        bodies &= sound | (table in optional_tables())
+    return rows, bodies, keys
 
 
 def _offsets(part: Part) -> Iterator[tuple[str, Array]]:

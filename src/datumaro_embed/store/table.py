@@ -280,12 +280,12 @@ class EmbeddingStore:
 
     @property
     def objects(self) -> ObjectTable:
-        """The objects; raises `UsageError` where they were not embedded."""
+        """The objects; raises `NoTableError` where they were not embedded."""
         return cast(ObjectTable, self.table("objects"))
 
     @property
     def captions(self) -> CaptionTable:
-        """The captions; raises `UsageError` where they were not embedded."""
+        """The captions; raises `NoTableError` where they were not embedded."""
         return cast(CaptionTable, self.table("captions"))
 
     @property
@@ -688,8 +688,14 @@ class EmbeddingStore:
         row = find_row(self.keys()[start:stop], key)
         return None if row is None else start + row
 
-    def item(self, row: int) -> ItemRecord:
+    def item(self, row: int, *, without: Collection[str] = ()) -> ItemRecord:
         """Decode the record of a row with its annotations, equal to the one appended.
+
+        Parameters
+        ----------
+        row : int
+        without : collection of str
+            Tables whose rows are not read: ``"annotations"``, ``"objects"``, ``"captions"``.
 
         Raises
         ------
@@ -703,7 +709,7 @@ class EmbeddingStore:
             (fields,) = self._decoded(index, "items", inner, inner + 1)
             for name in child_tables():
                 offsets = part.array(f"items/{name}_offsets")
-                if offsets is not None:
+                if offsets is not None and name not in without:
                     first, stop = offsets[inner : inner + 2].tolist()
                     fields[name] = tuple(self._records(index, name, first, stop))
             fields["key"] = ItemKey(fields.pop("key.subset"), fields.pop("key.id"))

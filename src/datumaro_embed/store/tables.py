@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ItemNotFoundError, UsageError
+from ..errors import ItemNotFoundError, NoTableError, UsageError
 from ..records import CaptionRecord, ItemKey, ItemRecord, ObjectKey, ObjectRecord
 from ..tally import counted
 from .codec import Array, decode_text
@@ -375,6 +375,18 @@ class LabelTable(VectorTable):
         """(n_rows,) bool: all, or none."""
         return np.full(len(self), self.vectors is not None)
 
+    def item_row(self, row: int) -> int:  # noqa: ARG002
+        """Raise `NoTableError`: a label belongs to no item."""
+        raise NoTableError("Labels belong to no item. Use labels_of(row) of the items.")
+
+    def spread(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:  # noqa: ARG002
+        """Raise `NoTableError`: a label belongs to no item."""
+        raise NoTableError("Labels belong to no item. Use labels_of(row) of the items.")
+
+    def of(self, item_row: int) -> range:  # noqa: ARG002
+        """Raise `NoTableError`: a label belongs to no item."""
+        raise NoTableError("Labels belong to no item. Use labels_of(row) of the items.")
+
     @property
     def labels(self) -> IntArray:
         """(n_rows,) int64: each row itself."""
@@ -420,12 +432,14 @@ def table_of(store: StoredRows, name: str) -> VectorTable:
     Raises
     ------
     UsageError
-        No such table, or the store lacks it.
+        No such table.
+    NoTableError
+        The store lacks it.
     """
     if name not in _TABLES:
         raise UsageError(f"No table {name!r}. Choose one of {', '.join(_TABLES)}.", name=name)
     if not store.has_table(name):
-        raise UsageError(
+        raise NoTableError(
             f"'{store.path}' has no {name}. Embed the dataset with --{name}.",
             path=store.path,
             name=name,
