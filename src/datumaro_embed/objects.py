@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, cos, floor, isfinite, pi, radians, sin
+from operator import mul
 from typing import Any
 
 from PIL import Image
@@ -286,5 +287,6 @@ def outlined_area(polygons: Sequence[Sequence[float]]) -> float:
 
 def _shoelace(coords: Sequence[float]) -> float:
     xs, ys = coords[0::2], coords[1::2]
-    following = zip((*xs[1:], *xs[:1]), (*ys[1:], *ys[:1]), strict=True)
-    return abs(sum(x * v - u * y for x, y, (u, v) in zip(xs, ys, following, strict=True))) / 2
+    down = sum(map(mul, xs, (*ys[1:], *ys[:1])))
+    up = sum(map(mul, ys, (*xs[1:], *xs[:1])))
+    return float(abs(down - up)) / 2

@@ -105,6 +105,12 @@ def test_stores_whose_crops_differ_are_not_merged(tmp_path: Path) -> None:
             run.seal({"objects": crops.to_json()})
     with pytest.raises(UsageError, match=r"a' has margin 0.1, .*b' has margin 0.3, square, at l"):
         merge_stores([tmp_path / "a", tmp_path / "b"], tmp_path / "m.h5")
+    with create_store(tmp_path / "unknown", dim=2) as run:
+        run.append(ItemRecord(ItemKey("", "c"), objects=()), UNIT)
+        run.seal({})
+    merge_stores([tmp_path / "unknown", tmp_path / "b"], tmp_path / "m.h5")
+    with open_store(tmp_path / "m.h5") as merged:
+        assert ObjectOptions.of(merged.provenance) == replace(OPTIONS, margin=0.3)
 
 
 def test_merge_and_compact_keep_every_byte(store: Path, tmp_path: Path) -> None:

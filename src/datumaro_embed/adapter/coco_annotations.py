@@ -253,7 +253,7 @@ def _give_back(found: list[Annotation], annotation: Document) -> None:
     outlines = iter(annotation["segmentation"])
     for part in found:
         if isinstance(part, Polygon):
-            part.points = [float(value) for value in next(outlines)]
+            part.points = [*map(float, next(outlines))]
         elif isinstance(part, Points):
             numbers = annotation["keypoints"]
             pairs = zip(numbers[::3], numbers[1::3], strict=True)

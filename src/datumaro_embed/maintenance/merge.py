@@ -283,7 +283,8 @@ def _merged_provenance(stores: Sequence[EmbeddingStore]) -> dict[str, Any]:
 
     A merged store is no part any more, so ``shard`` is only told of each store.
     """
-    first = stores[0].provenance
+    crops = next(filter(None, (ObjectOptions.of(store.provenance) for store in stores)), None)
+    first = stores[0].provenance | ({"objects": crops.to_json()} if crops else {})
     own = ("created", "shard")
     merged = [
         {"uuid": store.uuid, "n_rows": store.n_rows}

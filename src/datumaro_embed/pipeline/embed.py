@@ -311,7 +311,8 @@ def _tables(
     tables = {name for name, is_wanted in wanted.items() if is_wanted}
     for name, is_wanted in wanted.items():
         if is_wanted is None and any(store.has(f"items/{name}_offsets") for store in stores):
-            notify(f"The store has {name}, so they are embedded too; --no-{name} drops them.")
+            how = f" ({_crops(options, stores)})" if name == "objects" else ""
+            notify(f"The store has {name}, so they are embedded too{how}; --no-{name} drops them.")
             tables.add(name)
     for name in ("object_margin", "object_shape", "min_object_px"):
         if "objects" not in tables and getattr(options, name) is not None:
