@@ -175,7 +175,7 @@ def _crowded_pairs(
         i, j = np.nonzero(passing & (np.abs(full - np.float32(level)) <= _FLOAT32))
         exact = paired_cosines(vectors, one[i], other[j]) >= level - ROUNDING
         far = np.count_nonzero(values > np.float32(level)) - np.count_nonzero(full[i, j] > level)
-        counts.append(far + np.count_nonzero(exact))
+        counts.append(int(far) + int(np.count_nonzero(exact)))
     similarities = paired_cosines(vectors, first, second)
     unlisted = np.array(counts) // (2 if is_square else 1) - counts_at(similarities)
     # In two lists of rows that overlap a pair may pass twice.
