@@ -32,6 +32,7 @@ from .records import (
 if TYPE_CHECKING:
     from .adapter.experimental import add_embeddings
     from .auditing import audit, label_findings
+    from .auditing.compare import Comparison, compare
     from .auditing.selection import Selection, select
     from .duplicates import DuplicateReport, find_duplicates
     from .encoders import ClipEncoder, Encoder
@@ -50,6 +51,7 @@ __all__ = [
     "CaptionRecord",
     "Categories",
     "ClipEncoder",
+    "Comparison",
     "DuplicateGroup",
     "DuplicatePair",
     "DuplicateReport",
@@ -72,6 +74,7 @@ __all__ = [
     "apply_findings",
     "audit",
     "build_index",
+    "compare",
     "convert_store",
     "embed_dataset",
     "find_duplicates",
@@ -96,6 +99,8 @@ _LAZY = {
     "ReportOptions": "report",
     "apply_findings": "findings",
     "audit": "auditing",
+    "Comparison": "auditing.compare",
+    "compare": "auditing.compare",
     "label_findings": "auditing",
     "Selection": "auditing.selection",
     "build_index": "retrieval",

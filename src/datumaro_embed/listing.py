@@ -86,6 +86,9 @@ def duplicates_lines(report: DuplicateReport) -> Iterator[str]:
         f"{counted(report.n_rows, report.of)}, {compared}, threshold {report.threshold:g}: "
         f"{counted(report.n_pairs, 'pairs')} in {counted(len(report.groups), 'groups')}"
     )
+    if report.n_pairs_at:
+        levels = " / ".join(f"{level:.2f}" for level in report.n_pairs_at)
+        yield f"pairs at {levels}: {' / '.join(f'{n:,}' for n in report.n_pairs_at.values())}"
     if leaks := report.leaks:
         yield ""
         at_least = "" if report.n_pairs == len(report.pairs) else "at least "
@@ -120,6 +123,7 @@ def duplicates_json(report: DuplicateReport) -> str:
         "n_rows": report.n_rows,
         "all_pairs": report.all_pairs,
         "n_pairs": report.n_pairs,
+        "n_pairs_at": {f"{level:.2f}": n for level, n in report.n_pairs_at.items()},
         "n_leaks": len(report.leaks),
         "groups": [_group_object(group) for group in report.groups],
         "pairs": [

@@ -1,7 +1,8 @@
-"""`audit`, `apply` what is accepted and `audit` again; `label`; `search --min-relevance`."""
+"""`audit`, `apply` what is accepted and `audit` again; `compare`; `label`; `search --min-relevance`."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -163,3 +164,34 @@ def test_texts_without_meaning_find_nothing_relevant(planted: Path, of: str) -> 
         assert found
     with pytest.raises(UsageError, match=r"min_relevance.*is for texts"):
         search(planted / "s.h5", ItemKey("train", "scene_002"), min_relevance=3)
+
+
+def test_compare_before_and_after(tmp_path: Path) -> None:
+    """A COCO dataset, relabeled and with a mirrored image: what `compare` writes, `apply` drops."""
+    for name in ("before", "after"):
+        shutil.copytree(SAMPLE / "coco", tmp_path / name)
+    images = {path.stem: path for path in (tmp_path / "after/images").rglob("*.*")}
+    with Image.open(images["scene_010"]) as image:
+        ImageOps.mirror(image).save(images["scene_031"])
+    document = next((tmp_path / "after/annotations").glob("*train*.json"))
+    content = json.loads(document.read_text())
+    first, other = content["annotations"][0], content["categories"]
+    first["category_id"] = next(c["id"] for c in other if c["id"] != first["category_id"])
+    document.write_text(json.dumps(content))
+    for name in ("before", "after"):
+        embedded(tmp_path / name, tmp_path / f"{name}.h5")
+    file = tmp_path / "f.csv"
+    command = ("datumaro-embed", "compare", tmp_path / "before.h5", tmp_path / "after.h5")
+    done = run(*command, "-o", file, "--accept")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "69 items in A, 69 items in B, 68 unchanged"
+    assert "labels drifted (objects)" in done.stdout
+    found = Findings.read(file)
+    assert {(row.kind, row.id) for row in found.filter(action="drop")} == {("copy", "scene_031")}
+    (relabeled,) = found.filter(kind="relabeled")
+    assert relabeled.reason.count(" → ") == 2
+    done = run("datumaro-embed", "apply", file, f"{tmp_path / 'after'}:coco", "-o", tmp_path / "o")
+    assert done.returncode == 0, done.stderr
+    assert "1 of 69 items dropped" in done.stdout
+    done = run(*command, "-o", file)
+    assert (done.returncode, "f.csv" in done.stderr) == (1, True)

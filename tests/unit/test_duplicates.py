@@ -175,14 +175,29 @@ def test_a_bounded_number_of_pairs_is_kept_the_worst_leaks_first() -> None:
         block = PairBlock(np.arange(4) + 10 * n, np.arange(4) + 1000, rng.random(4))
         keeper.add(block, np.arange(4) == n - 3)
         keeper.add(block, np.arange(4) == n - 3)
-    pairs, n_pairs = keeper.best()
-    assert n_pairs >= 40
+    pairs, counts = keeper.best()
+    assert counts[0] >= 40
     across = [
         (int(a), int(b)) in {(30, 1000), (41, 1001), (52, 1002), (63, 1003)}
         for a, b in zip(pairs.first, pairs.second, strict=True)
     ]
     assert across == [True, True, True]
     assert (np.diff(pairs.similarities) <= 0).all()
+
+
+def test_pairs_are_counted_at_each_level_even_where_they_are_not_listed(monkeypatch) -> None:
+    angles = np.sort(np.random.default_rng(0).uniform(0, 0.4, 600))
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    store = memory_store(vectors, [item("train", f"{n:03}") for n in range(600)], "float32")
+    unit = store.embeddings().astype(float)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    cosines = (unit @ unit.T)[np.triu_indices(600, 1)]
+    for limit in (100_000, 1000):
+        monkeypatch.setattr(PairKeeper.__init__, "__defaults__", (limit,))
+        for threshold, levels in ((0.96, (0.97, 0.98, 0.99)), (0.99, (0.99,))):
+            report = find_duplicates(store, threshold=threshold)
+            assert len(report.pairs) < report.n_pairs == (cosines >= threshold).sum()
+            assert report.n_pairs_at == {at: (cosines >= at).sum() for at in levels}
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,8 @@ def test_hits_as_json() -> None:
 def test_leakage_comes_first_and_conflicts_are_pointed_out() -> None:
     lines = list(duplicates_lines(find_duplicates(store())))
     assert lines[0] == "3 items, every pair compared, threshold 0.95: 1 pair in 1 group"
-    assert lines[2] == "LEAKAGE: 1 pair across train, val and test"
+    assert lines[1] == "pairs at 0.95 / 0.97 / 0.98 / 0.99: 1 / 1 / 1 / 1"
+    assert lines[3] == "LEAKAGE: 1 pair across train, val and test"
     assert any(line.startswith("CONFLICTING LABELS in 1 group") for line in lines)
     assert all(line.isprintable() for line in lines)
 
@@ -82,11 +83,13 @@ def test_long_reports_are_cut_and_say_so() -> None:
         duplicates_lines(find_duplicates(memory_store(vectors, records), threshold=0.9999))
     )
     assert lines[0].endswith("50 pairs in 50 groups")
+    assert lines[1] == ""  # no level is at or above the threshold
     assert lines[-1] == "… and 30 more (use --json or --csv FILE to list all)"
 
 
 def test_duplicates_as_json() -> None:
     content = json.loads(duplicates_json(find_duplicates(store())))
+    assert content["n_pairs_at"] == dict.fromkeys(("0.95", "0.97", "0.98", "0.99"), 1)
     assert (content["n_pairs"], content["n_leaks"], len(content["groups"])) == (1, 1, 1)
     (group,) = content["groups"]
     assert group["keep"] == {"subset": "train", "id": EVIL}

@@ -11,8 +11,10 @@ import pytest
 
 from datumaro_embed.errors import StoreIndexError, UsageError
 from datumaro_embed.similarity import (
+    LEVELS,
     build_graph,
     collapse_equal,
+    counts_at,
     graph_path,
     likely_pairs,
     nearest_rows,
@@ -149,7 +151,12 @@ def test_pairs_equal_brute_force(dim: int, kind: str) -> None:
     found = [pair for b in blocks for pair in zip(b.first.tolist(), b.second.tolist(), strict=True)]
     assert len(found) == len(set(found))
     expected = brute_pairs(stored, rows, threshold)
-    n_unlisted = sum(block.n_unlisted for block in blocks)
+    unlisted = sum(block.unlisted for block in blocks)
+    n_unlisted = int(unlisted[0])
+    listed = np.concatenate([block.similarities for block in blocks])
+    for n_more, count, level in zip(unlisted[1:], counts_at(listed)[1:], LEVELS, strict=True):
+        if level >= threshold:
+            assert n_more + count == len(brute_pairs(stored, rows, level))
     assert set(found) == expected if not n_unlisted else set(found) < expected
     assert len(found) + n_unlisted == len(expected) > 50
     assert (n_unlisted > 0) == (kind == "dense" and dim > 3)

@@ -6,10 +6,12 @@ only overlap, as frames of a film do, are pairs of their own kind, and in no gro
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from itertools import accumulate
 from os import PathLike
 from pathlib import Path
 from threading import Lock
@@ -98,8 +100,8 @@ class Copies:
     n_candidates : int
         Pairs that were looked at.
     unread : tuple of ItemKey
-        Items with a vector whose image could not be read now, and which can be proven nothing but
-        equal files.
+        Items with a vector whose image could not be read now or has changed since, and which can be
+        proven nothing but equal files.
     """
 
     pairs: tuple[CopyPair, ...]
@@ -141,7 +143,7 @@ def find_copies(
     """
     order = keep_order(keep_split) if keep_split else _EVALUATED_FIRST
     with nullcontext(store) if isinstance(store, EmbeddingStore) else open_store(store) as opened:
-        search = _Search(opened, media_root_of(opened, media_root), progress)
+        search = CopySearch([opened], [media_root_of(opened, media_root)], progress=progress)
         proofs = search.proofs(k)
         groups = _cliques(proofs, search.proof)
         splits = opened.splits
@@ -161,20 +163,48 @@ def find_copies(
                 for rows in groups
             ),
             search.n_candidates,
-            tuple(map(opened.key, sorted(search.pictures.unread))),
+            tuple(search.unread()),
         )
 
 
-class _Search:
-    """Pairs of a store's items, from candidates to proofs."""
+class CopySearch:
+    """Pairs of items of one store, or of one and another, from candidates to proofs.
 
-    def __init__(self, store: EmbeddingStore, root: Path, progress: bool) -> None:
-        self._store, self._progress = store, progress
-        self.pictures = _Pictures(store, root)
+    Rows of the second store follow those of the first, as one table. `skipped`: rows to leave out.
+    """
+
+    def __init__(
+        self,
+        stores: Sequence[EmbeddingStore],
+        roots: Sequence[Path],
+        *,
+        skipped: Iterable[int] = (),
+        progress: bool = False,
+    ) -> None:
+        self._stores, self._progress = stores, progress
+        self.pictures = _Pictures(stores, roots)
         self.n_candidates = 0
-        self._rows = np.flatnonzero(store.statuses == Status.OK)
-        self._sizes = list(zip(store.widths.tolist(), store.heights.tolist(), strict=True))
+        self.vectors = _joined([store.embeddings() for store in stores])
+        self._hashes = _joined([store.content_sha256 for store in stores])
+        self._sides = np.repeat(np.arange(len(stores)), [len(store) for store in stores])
+        known = _joined([store.statuses for store in stores]) == Status.OK
+        known[list(skipped)] = False
+        self._rows = np.flatnonzero(known)
+        sizes = np.concatenate([np.stack([s.widths, s.heights], axis=1) for s in stores])
+        self._sizes: list[tuple[int, int]] = list(map(tuple, sizes.tolist()))
         self._signatures = self._all_signatures()
+
+    def rows_of(self, side: int, rows: Array | None = None) -> Array:
+        """Give those of some rows, or of all that are compared, that are of one store."""
+        rows = self._rows if rows is None else rows
+        found: Array = rows[self._sides[rows] == side]
+        return found
+
+    def unread(self) -> Iterator[ItemKey]:
+        """Yield the items whose image could not be read, or is another one now."""
+        for row in sorted(self.pictures.unread):
+            store, _, own = self.pictures.place(row)
+            yield store.key(own)
 
     def proofs(self, k: int) -> dict[Pair, Proof]:
         """Prove what can be proven of all candidates."""
@@ -234,10 +264,11 @@ class _Search:
 
     def _equal_files(self) -> list[Pair]:
         """Pair items of equal files with the first of them; regions of one image are not equal."""
-        hashes = self._store.content_sha256
-        splits = np.zeros(len(hashes), np.int64)
-        first, second = equal_files(hashes, self._rows, splits)
-        cosines = paired_cosines(self._store.embeddings(), first, second)
+        first, second = equal_files(self._hashes, self._rows, self._sides)
+        if len(self._stores) > 1:
+            across = self._sides[first] != self._sides[second]
+            first, second = first[across], second[across]
+        cosines = paired_cosines(self.vectors, first, second)
         same = (cosines > 0.999).tolist()
         return [pair for pair, ok in zip(_pairs(first, second), same, strict=True) if ok]
 
@@ -250,25 +281,33 @@ class _Search:
         found = set()
         shapes = _turnless(self._signatures)
         textured = rows[np.abs(shapes[rows]).sum(axis=1) > 0]
-        vectors = self._store.embeddings()
         palettes = _palettes(self._signatures)
         for some, places, n in (
-            (vectors, rows, k),
+            (self.vectors, rows, k),
             (shapes, textured, _NEAREST_SHAPES),
             (palettes, rows, _NEAREST_PALETTES),
         ):
-            near = neighbours(some, places, n, progress=self._progress)
-            one, other = np.repeat(places, near.shape[1]), near.reshape(-1)
-            known = other >= 0
-            one, other = one[known], other[known]
-            found.update(_pairs(np.minimum(one, other), np.maximum(one, other)))
+            one_side, other_side = places, places
+            if len(self._stores) > 1:
+                one_side, other_side = (self.rows_of(side, places) for side in (0, 1))
+            ways = {0: (one_side, other_side), len(self._stores) - 1: (other_side, one_side)}
+            for queries, among in ways.values():
+                near = neighbours(some, queries, n, among=among, progress=self._progress)
+                one, other = np.repeat(queries, near.shape[1]), near.reshape(-1)
+                known = other >= 0
+                one, other = one[known], other[known]
+                found.update(_pairs(np.minimum(one, other), np.maximum(one, other)))
         return sorted(found)
 
     def _all_signatures(self) -> Array:
         """Give the signature of every item; what the store lacks is computed from the image."""
-        store = self._store
-        has = store.has("items/signature")
-        found = np.array(store.column("items/signature")) if has else _no_signatures(len(store))
+        parts = [
+            store.column("items/signature")
+            if store.has("items/signature")
+            else np.zeros((len(store), SIGNATURE_BYTES), np.uint8)
+            for store in self._stores
+        ]
+        found = np.concatenate(parts)
         missing = self._rows[~found[self._rows].any(axis=1)]
         pictures = map_ahead(self.pictures.small, missing.tolist())
         bar = tqdm(pictures, "images", len(missing), disable=None if self._progress else True)
@@ -282,8 +321,8 @@ def _pairs(first: Array, second: Array) -> list[Pair]:
     return list(zip(first.tolist(), second.tolist(), strict=True))
 
 
-def _no_signatures(n_rows: int) -> Array:
-    return np.zeros((n_rows, SIGNATURE_BYTES), np.uint8)
+def _joined(arrays: Sequence[Array]) -> Array:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _likeliest(found: Iterable[tuple[Pair, list[Map]]]) -> Iterator[tuple[Pair, list[Map]]]:
@@ -375,13 +414,19 @@ def _cliques(
 
 
 class _Pictures:
-    """Decoded images of a store's items; the latest are remembered. For many threads."""
+    """Decoded images of the items of stores; the latest are remembered. For many threads."""
 
-    def __init__(self, store: EmbeddingStore, root: Path) -> None:
-        self._store, self._root = store, root
+    def __init__(self, stores: Sequence[EmbeddingStore], roots: Sequence[Path]) -> None:
+        self._stores, self._roots = stores, roots
+        self._ends = list(accumulate(map(len, stores)))
         self._kept: OrderedDict[int, Array | None] = OrderedDict()
         self._lock = Lock()
         self.unread: set[int] = set()
+
+    def place(self, row: int) -> tuple[EmbeddingStore, Path, int]:
+        """Give the store of a row, its folder, and the row in it."""
+        side = bisect_right(self._ends, row)
+        return self._stores[side], self._roots[side], row - (self._ends[side - 1] if side else 0)
 
     def small(self, row: int) -> Array | None:
         """Decode an item's image, at most `LONGEST_PX` long; None where that is impossible."""
@@ -408,15 +453,17 @@ class _Pictures:
         return one is not None and other is not None and np.array_equal(one, other)
 
     def _decoded(self, row: int, least_side_px: int) -> Array | None:
-        store = self._store
-        _, path = media_file(store.item(row).path, self._root)
-        size = int(store.widths[row]), int(store.heights[row])
+        store, root, own = self.place(row)
+        _, path = media_file(store.item(own).path, root)
+        size, sha = (int(store.widths[own]), int(store.heights[own])), store.content_sha256[own]
         try:
             if path is None:
                 raise ImageProblem(Status.MISSING, "no file")
             opened = open_image(path, channel_order="bgr", depth_range=store.depth_range)
             if (opened.info.width, opened.info.height) != size:
                 raise ImageProblem(Status.UNREADABLE, "a region, or another image")
+            if sha.any() and opened.info.content_sha256 != sha.tobytes():
+                raise ImageProblem(Status.UNREADABLE, "another image")
             return np.asarray(opened.decode(least_side_px=least_side_px))
         except ImageProblem:
             self.unread.add(row)

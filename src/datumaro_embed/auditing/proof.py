@@ -34,6 +34,7 @@ GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 _COMPARED_PX = 160
 _GRID = 16  # blocks along each side
 _SATURATED = 6
+_NAMES = {"bytes": "the same file as", "pixels": "the same pixels as"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,11 @@ class Proof:
     kind: Kind
     how: tuple[str, ...] = ()
     score: float = 1.0
+
+    def __str__(self) -> str:
+        """Say what a picture is: ``the same picture, mirrored, as``."""
+        changed = f", {', '.join(self.how)}, as" if self.how else " as"
+        return _NAMES.get(self.kind, f"the same picture{changed}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,6 @@ from .outliers import (
     texture,
     texture_distances,
 )
-from .proof import Proof
 from .quality import measure_quality
 from .rows import finding
 
@@ -103,10 +102,10 @@ def audit(
         return Findings(row for row in found if row.kind in kinds)
 
 
-def audit_lines(findings: Findings) -> Iterator[str]:
+def audit_lines(findings: Findings, kinds: Iterable[str] = AUDIT_KINDS) -> Iterator[str]:
     """Yield a table of the kinds: how many, how many suggestions act, and three examples."""
     rows = []
-    for kind in AUDIT_KINDS:
+    for kind in kinds:
         found = [row for row in findings if row.kind == kind]
         if not found:
             continue
@@ -207,7 +206,9 @@ class _Audit:
                     measure="correlation",
                     value=None if pair is None else round(pair.score, 4),
                     suggestion="keep" if row == group.keep else "review" if spared else "drop",
-                    reason="stays" if row == group.keep else f"{_how(pair)} {keep}",
+                    reason="stays"
+                    if row == group.keep
+                    else f"{pair or 'the same picture as'} {keep}",  # both may equal a third
                 )
 
     def mislabels(self) -> Iterator[Finding]:
@@ -334,15 +335,6 @@ _FAULTS = {
     "odd_size": "it is much larger or smaller than the others",
     "gray": "it is gray, and most others have colors",
 }
-_HOW = {"bytes": "the same file as", "pixels": "the same pixels as"}
-
-
-def _how(proof: Proof | None) -> str:
-    """Say what a copy is to the one that stays; no proof is known where both equal a third."""
-    if proof is None:
-        return "the same picture as"
-    changed = f", {', '.join(proof.how)}, as" if proof.how else " as"
-    return _HOW.get(proof.kind, f"the same picture{changed}")
 
 
 def _chosen(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, BooleanOptionalAction
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import StoreUnfinishedError, UsageError
 from ..flags import (
@@ -26,6 +26,9 @@ from ..flags import (
 )
 from ..tally import counted
 from .console import opened_store, say, tell
+
+if TYPE_CHECKING:
+    from ..findings import Findings
 
 _MAX_DIFFERENCES = 50
 
@@ -367,13 +370,7 @@ def _describe_audit(parser: ArgumentParser) -> Callable[..., int]:
     )
     add = parser.add_argument
     add("store", type=Path, help="store file or folder")
-    add(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help="findings file to write: CSV, or Parquet if the name ends in .parquet",
-    )
+    _add_findings_arguments(parser)
     add(
         "--only",
         action="append",
@@ -381,7 +378,6 @@ def _describe_audit(parser: ArgumentParser) -> Callable[..., int]:
         choices=AUDIT_KINDS,
         help="find only this kind; repeat for several",
     )
-    add("--accept", action="store_true", help="copy each suggestion to the column `action`")
     add(
         "--keep-split",
         choices=("train", "val", "test"),
@@ -402,10 +398,65 @@ def _audit(store: Path, output: Path | None, accept: bool, partial: bool, **opti
     with opened_store(store, partial=partial) as opened:
         found = audit(opened, progress=True, **options)
     say(audit_lines(found))
+    return _write_findings(found, output, accept)
+
+
+def _add_findings_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="findings file to write: CSV, or Parquet if the name ends in .parquet",
+    )
+    parser.add_argument(
+        "--accept", action="store_true", help="copy each suggestion to the column `action`"
+    )
+
+
+def _write_findings(found: Findings, output: Path | None, accept: bool) -> int:
     if output is not None:
         (found.accept() if accept else found).write(output)
         say([f"{counted(len(found), 'findings')} in {output}"])
     return 0
+
+
+def _describe_compare(parser: ArgumentParser) -> Callable[..., int]:
+    parser.description = (
+        "Compare two stores of one model: items of B that are copies of items of A (proven on "
+        "their pixels), items of B unlike all of A, and labels whose vectors have drifted. If both "
+        "have the same keys, also items that were added, removed, changed or relabeled. Nothing is "
+        "changed: fill in the column `action`, then run `apply` on the dataset of B."
+    )
+    add = parser.add_argument
+    add("first", metavar="A", type=Path, help="store file or folder, such as the training set")
+    add("second", metavar="B", type=Path, help="store file or folder, such as new images")
+    _add_findings_arguments(parser)
+    add(
+        "--same-keys",
+        action=BooleanOptionalAction,
+        help="A and B are one dataset before and after: an item of the same key and bytes is no "
+        "copy (default: if half of the smaller store's keys are in the other)",
+    )
+    for side in "ab":
+        help_ = f"folder of the images of {side.upper()}, if they have moved"
+        add(f"--media-root-{side}", type=Path, metavar="DIR", help=help_)
+    add_partial_argument(parser)
+    return _compare
+
+
+def _compare(
+    first: Path, second: Path, output: Path | None, accept: bool, partial: bool, **options: Any
+) -> int:
+    from ..auditing.compare import compare
+    from ..files import check_output
+
+    if output is not None:
+        check_output(output)
+    with opened_store(first, partial=partial) as a, opened_store(second, partial=partial) as b:
+        found = compare(a, b, progress=True, **options)
+    say(found.lines())
+    return _write_findings(found.findings, output, accept)
 
 
 def _describe_label(parser: ArgumentParser) -> Callable[..., int]:
@@ -457,6 +508,7 @@ COMMANDS = {
     "search": ("find items or objects by text, image or example", _describe_search),
     "duplicates": ("find near-duplicates and leakage between splits", _describe_duplicates),
     "audit": ("find copies, leaks, wrong labels, outliers and bad images", _describe_audit),
+    "compare": ("find copies, new items and changes between two stores", _describe_compare),
     "label": ("suggest labels by their names (zero-shot)", _describe_label),
     "select": ("choose items that stand for all", _describe_select),
     "apply": ("drop, relabel and move what a findings file says", _describe_apply),

@@ -16,7 +16,14 @@ from ..errors import UsageError
 from ..flags import DEFAULT_KEEP_SPLIT, DEFAULT_TABLE, DEFAULT_THRESHOLD
 from ..records import DuplicateGroup, DuplicatePair, RowKey, Split
 from ..retrieval import matching_rows, table_to_search
-from ..similarity import PairBlock, likely_pairs, paired_cosines, similar_pairs
+from ..similarity import (
+    LEVELS,
+    ROUNDING,
+    PairBlock,
+    likely_pairs,
+    paired_cosines,
+    similar_pairs,
+)
 from ..store import EmbeddingStore, VectorTable, open_store
 from ..tally import counted
 from ..video import split_frame_path
@@ -25,7 +32,6 @@ from .grouping import Components, EqualRows, NearestFrames, PairKeeper, equal_fi
 IntArray = npt.NDArray[np.int64]
 
 MAX_EXACT_ROWS = 200_000
-_ROUNDING = 1e-12  # equal vectors may have a cosine of 1 less one unit in the last place
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -49,6 +55,8 @@ class DuplicateReport:
     n_pairs : int
         More than ``len(pairs)`` where there were too many to list: where nearly all items are near
         each other, the nearest of each are listed. About this many where `all_pairs` is false.
+    n_pairs_at : dict of float to int
+        The same at 0.95, 0.97, 0.98 and 0.99, as far as these are not below the threshold.
     of : {"items", "objects", "captions"}
     """
 
@@ -58,6 +66,7 @@ class DuplicateReport:
     groups: tuple[DuplicateGroup, ...]
     pairs: tuple[DuplicatePair, ...]
     n_pairs: int
+    n_pairs_at: dict[float, int]
     of: str = DEFAULT_TABLE
 
     def __repr__(self) -> str:
@@ -125,7 +134,7 @@ def find_duplicates(
         every = len(rows) <= MAX_EXACT_ROWS if all_pairs is None else all_pairs
         components, keeper = Components(len(table)), PairKeeper()
         frames = NearestFrames(len(table))
-        for block in _blocks(found, threshold - _ROUNDING, every, progress):
+        for block in _blocks(found, threshold - ROUNDING, every, progress):
             across = found.are_leaks(block)
             if across_splits:
                 block, across = block.where(across), across[across]
@@ -135,7 +144,7 @@ def find_duplicates(
             frames.add(block.where(within), across[within])
             keeper.add(block.where(apart & ~within), across[apart & ~within])
         keeper.add(*frames.pairs())
-        pairs, n_pairs = keeper.best()
+        pairs, counts = keeper.best()
         order = keep_order(keep_split)
         groups = (
             _group(opened, found, *component, order)
@@ -150,7 +159,12 @@ def find_duplicates(
                 sorted(groups, key=lambda g: (not g.across_splits, -g.max_similarity, g.keys))
             ),
             pairs=tuple(_pairs(found, pairs)),
-            n_pairs=n_pairs,
+            n_pairs=int(counts[0]),
+            n_pairs_at={
+                level: int(count)
+                for level, count in zip(LEVELS, counts[1:], strict=True)
+                if level >= threshold
+            },
             of=of,
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..similarity import PairBlock, collapse_equal
+from ..similarity import LEVELS, PairBlock, collapse_equal, counts_at
 from ..similarity.cosine import VectorArray
 
 IntArray = npt.NDArray[np.int64]
@@ -65,21 +65,21 @@ class PairKeeper:
         self._max_pairs = max_pairs
         self._parts: list[tuple[npt.NDArray[Any], ...]] = []
         self._waiting = 0
-        self._dropped = 0
+        self._dropped = np.zeros(1 + len(LEVELS), np.int64)
 
     def add(self, block: PairBlock, across: BoolArray) -> None:
         """Take some pairs."""
         self._parts.append((block.first, block.second, block.similarities, across))
         self._waiting += len(block)
-        self._dropped += block.n_unlisted
+        self._dropped += block.unlisted
         if self._waiting > 2 * self._max_pairs:
             self._compact()
 
-    def best(self) -> tuple[PairBlock, int]:
-        """Give the pairs kept, each once, in their order of importance, and how many there were."""
+    def best(self) -> tuple[PairBlock, IntArray]:
+        """Give the pairs kept, each once, in their order of importance, and `counts_at` of all."""
         self._compact()
         first, second, similarities, _ = self._parts[0]
-        return PairBlock(first, second, similarities), len(first) + self._dropped
+        return PairBlock(first, second, similarities), counts_at(similarities) + self._dropped
 
     def _compact(self) -> None:
         columns = zip(_NO_PAIRS, *self._parts, strict=True)
@@ -87,7 +87,7 @@ class PairKeeper:
         once = np.unique(first * 2**32 + second, return_index=True)[1]  # rows are below 2**32
         order = np.lexsort((second[once], first[once], -similarities[once], ~across[once]))
         kept = once[order][: self._max_pairs]
-        self._dropped += len(once) - len(kept)
+        self._dropped += counts_at(similarities[once[order][self._max_pairs :]])
         self._parts = [(first[kept], second[kept], similarities[kept], across[kept])]
         self._waiting = len(kept)
 

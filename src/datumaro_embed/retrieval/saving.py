@@ -27,7 +27,9 @@ _PROBLEMS_SHOWN = 20
 _CHANGED = "the image's bytes have changed since it was embedded"
 
 
-def media_root_of(store: EmbeddingStore, media_root: str | Path | None = None) -> Path:
+def media_root_of(
+    store: EmbeddingStore, media_root: str | Path | None = None, parameter: str = "media_root"
+) -> Path:
     """Return the folder that the store's paths are relative to, as given or as the store says.
 
     Raises `UsageError`: it is unknown, or does not exist.
@@ -35,11 +37,12 @@ def media_root_of(store: EmbeddingStore, media_root: str | Path | None = None) -
     root = media_root or store.media_root
     if not root:
         raise UsageError(
-            "The store does not say where its images lie. Name their folder with ``media_root``."
+            f"The store '{store.path}' does not say where its images lie. Name their folder with "
+            f"``{parameter}``."
         )
     if not Path(root).is_dir():
         raise UsageError(
-            f"There is no folder '{root}'. Name the folder of the images with ``media_root``.",
+            f"There is no folder '{root}'. Name the folder of the images with ``{parameter}``.",
             path=str(root),
         )
     return Path(root)

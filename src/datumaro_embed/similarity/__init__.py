@@ -4,14 +4,17 @@ from .cells import likely_pairs
 from .cosine import paired_cosines
 from .exact import nearest_rows, unit_queries
 from .neighbours import neighbours
-from .pairs import PairBlock, collapse_equal, similar_pairs
+from .pairs import LEVELS, ROUNDING, PairBlock, collapse_equal, counts_at, similar_pairs
 from .row_graph import RowGraph, build_graph, graph_path, open_graph, write_graph
 
 __all__ = [
+    "LEVELS",
+    "ROUNDING",
     "PairBlock",
     "RowGraph",
     "build_graph",
     "collapse_equal",
+    "counts_at",
     "graph_path",
     "likely_pairs",
     "nearest_rows",

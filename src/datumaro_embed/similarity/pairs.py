@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +22,15 @@ BoolArray = npt.NDArray[np.bool_]
 Tile = tuple[slice | IntArray, slice | IntArray, object]
 """Places to compare with others, and the codes of the latter, packed."""
 
+LEVELS = (0.95, 0.97, 0.98, 0.99)
+"""Cosines at which pairs are counted."""
+ROUNDING = 1e-12  # equal vectors may have a cosine of 1 less one unit in the last place
+
 _TILE_ROWS = 2048
 _BLOCK_ROWS = 8192
 _MAX_LISTED = 64  # pairs of each row of a tile beyond which not every one is listed
 _DENSE = 0.003  # share of a tile from which one full product is quicker than single pairs
+_FLOAT32 = 3e-6  # more than the error of one product of unit rows
 _NEAREST = 4  # pairs listed for each row and class of a tile in which nearly every pair is near
 
 
@@ -39,15 +44,15 @@ class PairBlock:
         Row numbers, first below second.
     similarities : float64
         Cosine.
-    n_unlisted : int
-        Further pairs at or above the threshold. The rows of each are connected by pairs that are
-        listed.
+    unlisted : array of shape (1 + len(LEVELS),), int64
+        Further pairs at or above the threshold, and at or above each level. The rows of each are
+        connected by pairs that are listed.
     """
 
     first: IntArray
     second: IntArray
     similarities: Float64Array
-    n_unlisted: int = 0
+    unlisted: IntArray = field(default_factory=lambda: np.zeros(1 + len(LEVELS), np.int64))
 
     def __len__(self) -> int:
         return len(self.first)
@@ -55,7 +60,13 @@ class PairBlock:
     def where(self, chosen: BoolArray) -> PairBlock:
         """Give the chosen pairs."""
         columns = self.first[chosen], self.second[chosen], self.similarities[chosen]
-        return PairBlock(*columns, self.n_unlisted)
+        return PairBlock(*columns, self.unlisted)
+
+
+def counts_at(similarities: Float64Array) -> IntArray:
+    """Count pairs: all, and those at or above each of `LEVELS`."""
+    at = (np.count_nonzero(similarities >= level - ROUNDING) for level in LEVELS)
+    return np.array([len(similarities), *at])
 
 
 def similar_pairs(
@@ -154,10 +165,21 @@ def _crowded_pairs(
     of_columns = np.zeros(len(other), np.int64) if classes is None else classes[other]
     i, j = chosen_pairs(full, passing, of_columns, is_square=is_square)
     first, second = _each_once(one[i], other[j], owners)
-    n_passing = int(np.count_nonzero(passing)) // (2 if is_square else 1)
+    values = full[passing]
+    least, most = values.min(initial=2), values.max(initial=-2)
+    counts = [len(values)]
+    for level in LEVELS:
+        if least > level + _FLOAT32 or most < level - _FLOAT32:
+            counts.append(len(values) * int(least > level))
+            continue
+        i, j = np.nonzero(passing & (np.abs(full - np.float32(level)) <= _FLOAT32))
+        exact = paired_cosines(vectors, one[i], other[j]) >= level - ROUNDING
+        far = np.count_nonzero(values > np.float32(level)) - np.count_nonzero(full[i, j] > level)
+        counts.append(int(far) + int(np.count_nonzero(exact)))
     similarities = paired_cosines(vectors, first, second)
+    unlisted = np.array(counts) // (2 if is_square else 1) - counts_at(similarities)
     # In two lists of rows that overlap a pair may pass twice.
-    return PairBlock(first, second, similarities, max(0, n_passing - len(first)))
+    return PairBlock(first, second, similarities, np.maximum(0, unlisted))
 
 
 def _each_once(one: IntArray, other: IntArray, owners: IntArray) -> tuple[IntArray, IntArray]:
