@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from datumaro_embed.adapter import ImportedDataset, import_dataset
+from datumaro_embed.adapter import ImportedDataset, SourceDataset, import_dataset
 from datumaro_embed.kinds import is_image_name
 from datumaro_embed.records import AnnotationRecord, ItemRecord
 
@@ -103,3 +105,19 @@ def import_all(folder: Path, pathspec: str = "", *, without: Iterable[str] = ())
 
 def _label(annotation: AnnotationRecord, labels: tuple[str, ...]) -> str | None:
     return labels[annotation.label] if annotation.label >= 0 else None
+
+
+def as_datumaro(source: SourceDataset) -> tuple[dict[str, Any], list[ItemRecord]]:
+    """Give categories without their ids and annotations without their areas, all rounded."""
+    full = copy.deepcopy(dict(source.categories.full))
+    for entry in full.get("label", {}).get("items", ()):
+        entry.pop("coco_id", None)
+    found = []
+    for record in (item.record(None, 1, b"") for item in source):
+        for annotation in record.annotations:
+            annotation.attributes.pop("area", None)
+        rounded = (
+            replace(a, coords=tuple(round(xy, 2) for xy in a.coords)) for a in record.annotations
+        )
+        found.append(replace(record, annotations=tuple(rounded)))
+    return full, found

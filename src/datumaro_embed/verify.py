@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -95,7 +96,8 @@ class _Shape:
     ) -> None:
         known = 0 <= annotation.label < len(labels)
         given = annotation.attributes.items()
-        self._attributes = {name: value for name, value in given if value and name != "area"}
+        said = {name: value for name, value in given if value and name != "area"}
+        self._attributes = {name: json.dumps(said[name], sort_keys=True) for name in sorted(said)}
         self._fixed = (
             annotation.type,
             labels[annotation.label] if known else "",
@@ -123,5 +125,5 @@ class _Shape:
         more = ", …" if len(self._coords) > 8 else ""
         parts = [str(kind), repr(label) if label else "", f"[{coords}{more}]"]
         parts += [f"area {self._area:g}"] if self._area else []
-        parts += [f"{name}={value!r}" for name, value in self._attributes.items()]
+        parts += [f"{name}={value}" for name, value in self._attributes.items()]
         return " ".join(filter(None, parts))

@@ -1,4 +1,4 @@
-"""`audit`, `apply` what is accepted and `audit` again; `compare`; `label`; `search --min-relevance`."""
+"""`audit`, `apply` what is accepted, `audit` again; `compare`; `label`; `search`."""
 
 from __future__ import annotations
 

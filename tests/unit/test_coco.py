@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from pycocotools import mask as coco_mask
 
 from adapter_support import (
     CATEGORIES,
+    as_datumaro,
     coco_box,
     coco_image,
     described,
@@ -35,7 +34,7 @@ from datumaro_embed.adapter import ImportedDataset, SourceDataset, import_datase
 from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.errors import DatasetReadError
 from datumaro_embed.pipeline import EmbedOptions, embed_source
-from datumaro_embed.records import ItemRecord, Status
+from datumaro_embed.records import Status
 from support import SAMPLE
 
 ANNOTATIONS = "annotations/instances_train.json"
@@ -84,22 +83,6 @@ def captions(image: int, n_captions: int) -> list[dict[str, Any]]:
         {"id": 100 + image * 10 + number, "image_id": image, "caption": f"caption {number}"}
         for number in range(n_captions)
     ]
-
-
-def as_datumaro(source: SourceDataset) -> tuple[dict[str, Any], list[ItemRecord]]:
-    """Give categories without their ids and annotations without their areas, all rounded."""
-    full = copy.deepcopy(dict(source.categories.full))
-    for entry in full.get("label", {}).get("items", ()):
-        entry.pop("coco_id", None)
-    found = []
-    for record in (item.record(None, 1, b"") for item in source):
-        for annotation in record.annotations:
-            annotation.attributes.pop("area", None)
-        rounded = (
-            replace(a, coords=tuple(round(xy, 2) for xy in a.coords)) for a in record.annotations
-        )
-        found.append(replace(record, annotations=tuple(rounded)))
-    return full, found
 
 
 @pytest.mark.parametrize(

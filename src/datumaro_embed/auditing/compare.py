@@ -367,5 +367,5 @@ def _drift(first: VectorTable, second: VectorTable) -> Iterator[LabelDrift]:
     greatest = deviations.max(axis=0)
     p_values = (greatest >= deviations[:, :1]).mean(axis=1)
     for n in np.lexsort((-found[:, 0], p_values)).tolist():
-        expected = float(found[n, 1:].mean())
-        yield LabelDrift(*facts[n], float(found[n, 0]), expected, float(p_values[n]))
+        (name, n_rows), (distance, *others) = facts[n], found[n].tolist()
+        yield LabelDrift(name, n_rows, distance, float(np.mean(others)), float(p_values[n]))

@@ -33,6 +33,7 @@ from ..records import (
     Split,
     Status,
 )
+from ..signatures import STATISTICS
 from ..store import EmbeddingStore, StoreBackend, StoreWriter
 from ..store.schema import SCHEMA, array_specs
 from ..vectors import VectorKind, unit_rows
@@ -104,6 +105,8 @@ class StoreContract(ABC):
             width=640,
             height=2**32 - 1,
             content_sha256=bytes(range(32)),
+            signature=bytes(range(256)) * 12,
+            statistics=tuple(number / 4 for number in range(len(STATISTICS))),
             attributes={"b": [1, None, {"c": 2.5}], "a": "ü"},
             annotations=(
                 AnnotationRecord(
