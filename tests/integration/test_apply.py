@@ -16,7 +16,7 @@ from datumaro.components.dataset import Dataset
 from datumaro_embed.adapter import SourceDataset
 from datumaro_embed.findings import Finding, Findings
 from datumaro_embed.pipeline import read_item_info
-from support import picture, run
+from support import SAMPLE, picture, run
 
 NAMES = {"train": ("000", "sub/b", "c"), "val": ("000", "d")}
 SIZE = (120, 100)
@@ -300,3 +300,20 @@ def test_places_that_are_taken_or_inside_are_refused(tmp_path: Path) -> None:
     done = run("datumaro-embed", "apply", path, data, "-o", tmp_path / "out", "-f", "nope")
     assert "Datumaro cannot write the format 'nope'. Choose another --format" in done.stderr
     assert files(tmp_path) == before
+
+
+def test_what_is_not_changed_keeps_every_digit(tmp_path: Path) -> None:
+    """Boxes and areas of COCO, which Datumaro rounds to two decimals and computes anew."""
+    Findings().to_csv(tmp_path / "none.csv")
+    done = run("datumaro-embed", "apply", tmp_path / "none.csv", SAMPLE / "coco", "-o",
+               tmp_path / "out")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for name in ("instances_train.json", "instances_val.json"):
+        before, after = (
+            {
+                entry["id"]: (entry["bbox"], entry["area"])
+                for entry in json.loads((root / "annotations" / name).read_text())["annotations"]
+            }
+            for root in (SAMPLE / "coco", tmp_path / "out")
+        )
+        assert before == after

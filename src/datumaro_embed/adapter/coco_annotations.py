@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 from math import isfinite
@@ -264,12 +264,17 @@ def _keep_area(found: list[Annotation], area: object) -> None:
     """Keep the area that is given where it is not that of the geometry: Datumaro drops it."""
     if not found or isinstance(area, bool) or not isinstance(area, int | float):
         return
-    outlines = [part.points for part in found if isinstance(part, Polygon)]
-    boxes = [part.given for part in found if isinstance(part, GivenBbox)]
-    has_mask = any(isinstance(part, Mask) for part in found)
-    known = outlined_area(outlines) if outlines else boxes[0][2] * boxes[0][3] if boxes else None
-    if isfinite(area) and (has_mask or area != known):
+    if isfinite(area) and area != drawn_area(found):
         found[0].attributes["area"] = float(area)
+
+
+def drawn_area(parts: Sequence[Annotation]) -> float | None:
+    """Return the area of what the annotations of one object draw; None where a mask tells."""
+    outlines = [part.points for part in parts if isinstance(part, Polygon)]
+    boxes = [part.given for part in parts if isinstance(part, GivenBbox)]
+    if any(isinstance(part, Mask) for part in parts):
+        return None
+    return outlined_area(outlines) if outlines else boxes[0][2] * boxes[0][3] if boxes else None
 
 
 def _mended(annotation: Document) -> Document:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from datumaro.components.annotation import Label, Mask
+from datumaro.components.annotation import Annotation, Caption, Label, Mask
 from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.environment import Environment
@@ -16,6 +16,8 @@ from datumaro.components.errors import DatumaroError, ItemExportError
 
 from ..errors import DatasetWriteError, UsageError
 from ..logs import each_warning_once
+from .annotations import GivenBbox
+from .coco_annotations import drawn_area
 from .coco_files import COCO_FORMATS
 from .dataset import SourceDataset
 from .media import loads_images
@@ -95,14 +97,14 @@ def _coco_tasks(dataset: Dataset) -> list[str]:
 def _for_coco(item: DatasetItem, given: Given) -> DatasetItem:
     """Prepare an item for Datumaro's exporter of COCO, and note what to restore of it.
 
-    It writes masks as polygons, which are not the same, or else as crowds; and areas anew.
+    It writes masks as polygons, which are not the same, or else as crowds; areas anew, and numbers
+    with two decimals.
     """
-    own: dict[int, dict[str, object]] = defaultdict(dict)
+    parts: dict[int, list[Annotation]] = defaultdict(list)
     for each in item.annotations:
-        if each.id and "area" in each.attributes:
-            own[each.id]["area"] = each.attributes["area"]
-        if each.id and isinstance(each, Mask) and not each.attributes.get("is_crowd"):
-            own[each.id]["iscrowd"] = 0
+        if each.id and not isinstance(each, Label | Caption):
+            parts[each.id].append(each)
+    own = {number: _as_given(found) for number, found in parts.items()}
     if not own:
         return item
     given.setdefault(item.subset, {}).update(own)
@@ -112,6 +114,21 @@ def _for_coco(item: DatasetItem, given: Given) -> DatasetItem:
         crowd = {"is_crowd": True} if "iscrowd" in own.get(each.id, ()) else {}
         annotations.append(each.wrap(attributes=attributes | crowd))
     return item.wrap(annotations=annotations)
+
+
+def _as_given(parts: list[Annotation]) -> dict[str, object]:
+    """Give the fields of one object in a COCO file as they were read."""
+    found: dict[str, object] = {}
+    areas = [each.attributes["area"] for each in parts if "area" in each.attributes]
+    area = areas[0] if areas else drawn_area(parts)
+    if area is not None:
+        found["area"] = area
+    for each in parts:
+        if isinstance(each, GivenBbox):
+            found["bbox"] = list(each.given)
+        if isinstance(each, Mask) and not each.attributes.get("is_crowd"):
+            found["iscrowd"] = 0
+    return found
 
 
 def _restore(path: Path, given: dict[int, dict[str, object]]) -> None:
