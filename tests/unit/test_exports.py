@@ -31,6 +31,7 @@ from datumaro_embed.escaping import csv_cell
 from datumaro_embed.exports import FORMATS
 from datumaro_embed.files import new_path
 from datumaro_embed.info import describe
+from datumaro_embed.signatures import SIGNATURE_BYTES, STATISTICS
 from datumaro_embed.store import EmbeddingStore, MemoryStores
 from datumaro_embed.vectors import VectorKind
 
@@ -40,7 +41,13 @@ def small(*annotations: AnnotationRecord) -> EmbeddingStore:
     stores = MemoryStores()
     with stores.begin("s", VectorKind(2, "float32")) as writer:
         first = ItemRecord(
-            ItemKey("train", "a"), path="a.jpg", width=10, height=8, annotations=annotations
+            ItemKey("train", "a"),
+            path="a.jpg",
+            width=10,
+            height=8,
+            signature=b"\1" * SIGNATURE_BYTES,
+            statistics=(0.5,) * len(STATISTICS),
+            annotations=annotations,
         )
         writer.append(first, np.array([1.0, 0.0]))
         writer.append(ItemRecord(ItemKey("train", "b"), status=Status.MISSING, error="no"), None)

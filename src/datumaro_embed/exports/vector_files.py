@@ -108,8 +108,9 @@ def _write_tables(tables: Iterable[pa.Table], path: Path, make: type, **options:
 def _flat(table: pa.Table, dim: int) -> pa.Table:
     counts = pc.list_value_length(table["annotations"])
     joined = pc.binary_join(table["labels"], _LABEL_SEPARATOR)
-    lists = ("annotations", "objects", "captions", "labels", "embedding")
-    flat = table.drop_columns([name for name in lists if name in table.column_names])
+    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    left_out = [each.name for each in table.schema if any(kind(each.type) for kind in kinds)]
+    flat = table.drop_columns([*left_out, *{"signature"} & set(table.column_names)])
     flat = flat.append_column("n_annotations", counts).append_column("labels", joined)
     for at, field in enumerate(flat.schema):
         if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
