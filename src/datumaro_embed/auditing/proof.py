@@ -34,7 +34,9 @@ _STEP = 0.93
 _SCALES = 0.97 * _STEP ** np.arange(9)
 GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 _COMPARED_PX = 160
+_LEAST_ROUGH = 0.55
 _FAR_OFF = 18.0  # levels
+_SURE = 0.995
 _GRID = 16  # blocks along each side
 _SATURATED = 6
 
@@ -126,8 +128,10 @@ def gates(signatures: Array, first: Array, second: Array) -> tuple[Array, Floats
 
 def _small_grays(signatures: Array) -> Floats:
     half = SIGNATURE_SIDE // 2
-    pixels = signatures.reshape(-1, half, 2, half, 2, 3).mean(axis=(2, 4), dtype=np.float32)
-    gray = pixels @ GRAY
+    gray = cv2.cvtColor(signatures.reshape(-1, SIGNATURE_SIDE, 3), cv2.COLOR_RGB2GRAY)
+    size = half, len(gray) // 2
+    gray = cv2.resize(gray.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    gray = gray.reshape(-1, half, half)
     gray -= gray.mean(axis=(1, 2), keepdims=True)
     norms = np.linalg.norm(gray, axis=(1, 2), keepdims=True)
     result: Floats = gray / np.maximum(norms, 1e-3)
@@ -200,9 +204,9 @@ def _search(
     ratios = small_size[0] / large_size[0], small_size[1] / large_size[1]
     longest = max(ratios)
     as_given = [longest] if 0.4 < longest < 1 else []  # cut out, and not resized
-    rough = [_halved(cv2.cvtColor(p, cv2.COLOR_RGB2GRAY)) for p in (small, large)]
-    scale, turn, score = _best_window(*rough, _SCALES[1::2], (0, 4), ratios)[:3]
-    if score < _LEAST_WINDOW:
+    rough = [_halved(p) for p in (small, large)]
+    scale, turn, score = _best_window(*rough, _SCALES[::2], (0, 4), ratios)[:3]
+    if score < _LEAST_ROUGH:
         return None
     near = (*(scale * _STEP ** np.array([-1, -0.5, 0, 0.5, 1])), *as_given)
     scale, turn, score, matrix = _best_window(small, large, near, (turn,), ratios)
@@ -247,13 +251,15 @@ def _refined(small: Array, large: Array, start: Map) -> Map | None:
         return None
     best: Map | None = None
     least = 0.80
-    for matrix in (start.start, _aligned(small, large, start.start, cv2.MOTION_AFFINE, 30)):
-        seen = None if matrix is None else _compared(small, large, matrix)
-        if matrix is None or seen is None or seen.share_off(20) > 0.15:
-            continue
-        if seen.correlation >= least:
+    matrix: Array | None = start.start
+    while matrix is not None:
+        seen = _compared(small, large, matrix)
+        if seen is not None and seen.share_off(20) <= 0.15 and seen.correlation >= least:
             best = replace(start, matrix=matrix, score=seen.correlation)
             least = seen.correlation
+        if matrix is not start.start or least > _SURE or (seen is not None and _lies_right(seen)):
+            break
+        matrix = _aligned(small, large, matrix, cv2.MOTION_AFFINE, 30)
     return best
 
 
@@ -301,8 +307,8 @@ def prove(
         if seen is None or seen.correlation < 0.75:
             continue
         kind = _kind_of(seen, _stretch(matrix, *shape))
-        if kind is None and _is_other_text(seen):
-            return None  # it lies right, and no finer map changes that
+        if kind is None and (_is_other_text(seen) or _lies_right(seen)):
+            return None  # no finer map changes that
         if motion == "warped" and seen.cover < 0.85:
             return None
         if kind == "picture" or (kind == "overlap" and motion == "affine"):
@@ -377,6 +383,13 @@ def _is_other_text(seen: _Comparison) -> bool:
     """Tell two pages of text, or two plots, that are alike but for details."""
     is_near = min(seen.inside, seen.cover) > 0.97 and abs(seen.gain - 1) < 0.05
     return is_near and seen.share_off(12) <= 0.02 and seen.least_detail < 0.8
+
+
+def _lies_right(seen: _Comparison) -> bool:
+    """Tell two frames of a camera that stands: most of what has texture does not differ."""
+    textured = seen.blocks[(seen.blocks >= 0) & (seen.spread > 3)]
+    is_near = min(seen.inside, seen.cover) > 0.97 and seen.texture > 0.4
+    return is_near and bool(np.quantile(textured, 0.6) < 1.5) and seen.share_off(20) > 0.01
 
 
 def _is_overlaid(seen: _Comparison) -> bool:
@@ -596,7 +609,9 @@ def _fitted(x: Array, y: Array) -> tuple[float, float]:
         offset = mean_b - gain * mean_a
         if not last:
             off = np.abs(y - gain * x - offset)
-            kept = off <= np.partition(off, int(0.85 * (len(off) - 1)))[int(0.85 * (len(off) - 1))] + 1
+            kept = (
+                off <= np.partition(off, int(0.85 * (len(off) - 1)))[int(0.85 * (len(off) - 1))] + 1
+            )
             a, b = x[kept], y[kept]
     return gain, offset
 
