@@ -609,9 +609,8 @@ def _fitted(x: Array, y: Array) -> tuple[float, float]:
         offset = mean_b - gain * mean_a
         if not last:
             off = np.abs(y - gain * x - offset)
-            kept = (
-                off <= np.partition(off, int(0.85 * (len(off) - 1)))[int(0.85 * (len(off) - 1))] + 1
-            )
+            place = int(0.85 * (len(off) - 1))
+            kept = off <= np.partition(off, place)[place] + 1
             a, b = x[kept], y[kept]
     return gain, offset
 
