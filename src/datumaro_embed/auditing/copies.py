@@ -364,14 +364,15 @@ def _palettes(signatures: Array) -> npt.NDArray[np.float32]:
     """
     n_colours, dim, step = 16**3, 256, 1024
     turn = np.random.default_rng(0).standard_normal((n_colours, dim)).astype(np.float32)
+    n_cells = SIGNATURE_BYTES // 3
+    weights = np.linspace(0, 1, n_cells + 1, dtype=np.float32) ** 0.15
     palettes = np.empty((len(signatures), dim), np.float32)
     for start in range(0, len(signatures), step):
-        cells = signatures[start : start + step].reshape(-1, SIGNATURE_BYTES // 3, 3) >> 4
-        codes = cells.astype(np.int64) @ np.array([256, 16, 1])
+        cells = (signatures[start : start + step].reshape(-1, n_cells, 3) >> 4).astype(np.int64)
+        codes = cells[..., 0] << 8 | cells[..., 1] << 4 | cells[..., 2]
         codes += n_colours * np.arange(len(codes))[:, None]
         counts = np.bincount(codes.reshape(-1), minlength=n_colours * len(codes))
-        shares = (counts.reshape(-1, n_colours) / codes.shape[1]).astype(np.float32)
-        palettes[start : start + step] = np.power(shares, 0.15) @ turn
+        palettes[start : start + step] = weights[counts.reshape(-1, n_colours)] @ turn
     return palettes
 
 

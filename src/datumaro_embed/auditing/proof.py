@@ -7,8 +7,9 @@ places of the second, each as shares of width and height: it does not depend on 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import cv2
@@ -27,11 +28,15 @@ LONGEST_PX = 256
 """Pixels of a picture to prove need not be more."""
 
 _TURNS = 8  # quarter turns counterclockwise, and from 4 on those of the mirrored picture
-_LEAST_WHOLE, _LEAST_WINDOW, _LEAST_COLOURS = 0.72, 0.70, 0.93
+_LEAST_WHOLE, _LEAST_WINDOW, _LEAST_COLOURS = 0.72, 0.70, 0.97
 _LEAST_COVER = 0.28  # of a picture, by what is cut out of it
-_SCALES = 0.97 * 0.93 ** np.arange(9)
+_STEP = 0.93
+_SCALES = 0.97 * _STEP ** np.arange(9)
 GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 _COMPARED_PX = 160
+_LEAST_ROUGH = 0.55
+_FAR_OFF = 18.0  # levels
+_SURE = 0.995
 _GRID = 16  # blocks along each side
 _SATURATED = 6
 _NAMES = {"bytes": "the same file as", "pixels": "the same pixels as"}
@@ -129,8 +134,10 @@ def gates(signatures: Array, first: Array, second: Array) -> tuple[Array, Floats
 
 def _small_grays(signatures: Array) -> Floats:
     half = SIGNATURE_SIDE // 2
-    pixels = signatures.reshape(-1, half, 2, half, 2, 3).mean(axis=(2, 4), dtype=np.float32)
-    gray = pixels @ GRAY
+    gray = cv2.cvtColor(signatures.reshape(-1, SIGNATURE_SIDE, 3), cv2.COLOR_RGB2GRAY)
+    size = half, len(gray) // 2
+    gray = cv2.resize(gray.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    gray = gray.reshape(-1, half, half)
     gray -= gray.mean(axis=(1, 2), keepdims=True)
     norms = np.linalg.norm(gray, axis=(1, 2), keepdims=True)
     result: Floats = gray / np.maximum(norms, 1e-3)
@@ -203,35 +210,80 @@ def _search(
     ratios = small_size[0] / large_size[0], small_size[1] / large_size[1]
     longest = max(ratios)
     as_given = [longest] if 0.4 < longest < 1 else []  # cut out, and not resized
-    best, where = _LEAST_WINDOW, None
-    for scale in (*_SCALES, *as_given):
-        w, h = (round(SIGNATURE_SIDE * scale * ratio / longest) for ratio in ratios)
-        if min(w, h) < 10 or w * h < _LEAST_COVER * SIGNATURE_SIDE**2:
+    rough = [_halved(p) for p in (small, large)]
+    scale, turn, score = _best_window(*rough, _SCALES[::2], (0, 4), ratios)[:3]
+    if score < _LEAST_ROUGH:
+        return None
+    near = (*(scale * _STEP ** np.array([-1, -0.5, 0, 0.5, 1])), *as_given)
+    scale, turn, score, matrix = _best_window(small, large, near, (turn,), ratios)
+    return Map(turn, matrix, matrix) if score > _LEAST_WINDOW else None
+
+
+def _best_window(
+    small: Array,
+    large: Array,
+    scales: Iterable[float],
+    turns: Sequence[int],
+    ratios: tuple[float, float],
+) -> tuple[float, int, float, Array]:
+    """Return scale, turn, correlation and map of the best place at some scales."""
+    side = len(large)
+    best = (1.0, 0, -1.0, np.eye(3))
+    for scale in scales:
+        w, h = (min(round(side * scale * ratio / max(ratios)), side) for ratio in ratios)
+        if min(w, h) < side * 10 / SIGNATURE_SIDE or w * h < _LEAST_COVER * side**2:
             continue
         part = cv2.resize(small, (w, h), interpolation=cv2.INTER_AREA)
-        for turn, picture in ((0, part), (4, part[:, ::-1])):
+        for turn in turns:
+            picture = cv2.flip(part, 1) if turn else part
             scores = cv2.matchTemplate(large, picture, cv2.TM_CCOEFF_NORMED)
             _, score, _, (x, y) = cv2.minMaxLoc(scores)
-            if best < score <= 1.001:
-                side = float(SIGNATURE_SIDE)
+            if best[2] < score <= 1.001:
                 matrix = np.array([[w, 0, x], [0, h, y], [0, 0, side]]) / side
-                best, where = score, Map(turn, matrix, matrix)
-    return where
+                best = scale, turn, score, matrix
+    return best
+
+
+def _halved(picture: Array) -> Array:
+    half = SIGNATURE_SIDE // 2
+    return np.asarray(cv2.resize(picture, (half, half), interpolation=cv2.INTER_AREA))
 
 
 def _refined(small: Array, large: Array, start: Map) -> Map | None:
     """Align two signatures; None where they are not alike then."""
-    small = _resized(small, *(np.diag(start.start)[:2] * SIGNATURE_SIDE))
+    (w, _, x), (_, h, y) = (start.start[:2] * SIGNATURE_SIDE).round().astype(int)
+    small = _resized(small, w, h)
+    if not _have_same_colours(small, large[y : y + h, x : x + w]):
+        return None
     best: Map | None = None
     least = 0.80
-    for matrix in (start.start, _aligned(small, large, start.start, cv2.MOTION_AFFINE, 30)):
-        seen = None if matrix is None else _compared(small, large, matrix)
-        if matrix is None or seen is None or seen.share_off(20) > 0.15:
-            continue
-        if seen.correlation >= least:
+    matrix: Array | None = start.start
+    while matrix is not None:
+        seen = _compared(small, large, matrix)
+        if seen is not None and seen.share_off(20) <= 0.15 and seen.correlation >= least:
             best = replace(start, matrix=matrix, score=seen.correlation)
             least = seen.correlation
+        if matrix is not start.start or least > _SURE or (seen is not None and _lies_right(seen)):
+            break
+        matrix = _aligned(small, large, matrix, cv2.MOTION_AFFINE, 30)
     return best
+
+
+def _have_same_colours(one: Array, other: Array) -> bool:
+    """Tell whether two pictures may be alike where they are seen from afar: far cheaper."""
+    n = 4
+    cells = [
+        cv2.resize(p, (n, n), interpolation=cv2.INTER_AREA).reshape(-1, 3).astype(np.float32)
+        for p in (one, other)
+    ]
+    if _is_one_gray(*cells):
+        cells = [p @ GRAY[:, None] for p in cells]
+    cells.sort(key=lambda p: float(p.std()))
+    a, b = (p - p.mean() for p in cells)
+    product, square = float((a * b).sum()), float((a * a).sum())
+    gain = min(max(product / max(square, 1.0), 0.5), 3.0)
+    off = np.abs(b - gain * a).mean(axis=1) / max(gain, 1)
+    return product > 0.7 * float(np.sqrt(square * (b * b).sum())) and np.median(off) < _FAR_OFF
 
 
 # Pixels -----------------------------------------------------------------------------------------
@@ -261,8 +313,8 @@ def prove(
         if seen is None or seen.correlation < 0.75:
             continue
         kind = _kind_of(seen, _stretch(matrix, *shape))
-        if kind is None and _is_other_text(seen):
-            return None  # it lies right, and no finer map changes that
+        if kind is None and (_is_other_text(seen) or _lies_right(seen)):
+            return None  # no finer map changes that
         if motion == "warped" and seen.cover < 0.85:
             return None
         if kind == "picture" or (kind == "overlap" and motion == "affine"):
@@ -339,6 +391,13 @@ def _is_other_text(seen: _Comparison) -> bool:
     return is_near and seen.share_off(12) <= 0.02 and seen.least_detail < 0.8
 
 
+def _lies_right(seen: _Comparison) -> bool:
+    """Tell two frames of a camera that stands: most of what has texture does not differ."""
+    textured = seen.blocks[(seen.blocks >= 0) & (seen.spread > 3)]
+    is_near = min(seen.inside, seen.cover) > 0.97 and seen.texture > 0.4
+    return is_near and bool(np.quantile(textured, 0.6) < 1.5) and seen.share_off(20) > 0.01
+
+
 def _is_overlaid(seen: _Comparison) -> bool:
     """Tell whether all that differs is small and near the edges: a logo, a date, a frame line."""
     band = seen.blocks.copy()
@@ -379,24 +438,68 @@ def _changes(
         yield "overlaid"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Comparison:
     """How a picture differs from the part of another that it should be a copy of."""
 
-    correlation: float
-    detail: float  # correlation of what is finer than some pixels
-    inside: float  # share of the smaller picture that lies in the larger
-    cover: float  # share of the larger that the smaller covers
+    grays: tuple[Floats, Floats]
+    within: npt.NDArray[np.bool_]  # what lies in the larger picture
+    matrix: Array
     gain: float
     offset: float
     is_gray: bool  # one of them only
-    chroma: float
-    deviation: float
-    texture: float  # share of the blocks that have any
+    differences: Floats  # of the colours, beside that of the mean
+    spread: Floats  # deviation of the grays of each block
     shift: float  # largest median difference of a channel, before gain and offset
-    plain_off: float  # difference of most of the blocks that have no texture
-    least_detail: float  # as `detail`, of the inner block where it is least, if it has much of it
+    plain: Floats  # difference of each of the blocks that have no texture
     blocks: Floats  # mean difference of each block of the grid; -1 outside
+
+    @cached_property
+    def inside(self) -> float:
+        """Share of the smaller picture that lies in the larger."""
+        return float(self.within.mean())
+
+    @property
+    def cover(self) -> float:
+        """Share of the larger picture that the smaller covers."""
+        return abs(float(np.linalg.det(self.matrix[:2, :2]))) * self.inside
+
+    @cached_property
+    def correlation(self) -> float:
+        return _correlation(*(p[self.within] for p in self.grays))
+
+    @cached_property
+    def detail(self) -> float:
+        """Correlation of what is finer than some pixels."""
+        return _correlation(*(p[self.within] for p in self.fine))
+
+    @cached_property
+    def fine(self) -> list[Floats]:
+        return [p - cv2.GaussianBlur(p, (0, 0), 4.0) for p in self.grays]
+
+    @cached_property
+    def chroma(self) -> float:
+        return float(self.differences[self.within].mean())
+
+    @cached_property
+    def deviation(self) -> float:
+        return min(float(p[self.within].std()) for p in self.grays)
+
+    @cached_property
+    def texture(self) -> float:
+        """Share of the blocks that have any."""
+        counted = self.blocks >= 0
+        return float((self.spread[counted] > 3).mean()) if counted.any() else 0.0
+
+    @cached_property
+    def plain_off(self) -> float:
+        """Difference of most of the blocks that have no texture."""
+        return float(np.quantile(self.plain, 0.9)) if len(self.plain) > 3 else 0.0
+
+    @cached_property
+    def least_detail(self) -> float:
+        """As `detail`, of the inner block where it is least, if it has much of it."""
+        return _least_detail(*self.fine, self.within)
 
     def share_off(self, levels: float) -> float:
         return float((self.blocks > levels).sum() / max((self.blocks >= 0).sum(), 1))
@@ -452,8 +555,7 @@ def _compared(small: Array, large: Array, matrix: Array) -> _Comparison | None:
     every = (slice(None, None, max(h // 40, 1)), slice(None, None, max(w // 40, 1)))
     chosen = inside[every]
     some = [p[every][chosen] for p in (one, other)]  # enough to fit few numbers to
-    colourful = [float((p.max(axis=1) - p.min(axis=1)).mean()) for p in some]
-    is_gray = min(colourful) < 2.5 and max(colourful) > 5
+    is_gray = _is_one_gray(*some)
     if is_gray:
         one, other = (np.dstack([p @ GRAY] * 3) for p in (one, other))
         some = [p[every][chosen] for p in (one, other)]
@@ -478,24 +580,15 @@ def _compared(small: Array, large: Array, matrix: Array) -> _Comparison | None:
     off = _blocks((np.abs(mean) + chroma) * inside, n) / np.maximum(cover, 1e-3)
     plain = off[(cover > 0.99) & (spread < 3)]
     off = np.maximum(off - 0.2 * spread, 0)  # edges differ by how they were sampled
-    fine = [p - cv2.GaussianBlur(p, (0, 0), 4.0) for p in (y, z)]
-    counted = cover > 0.6
-    return _Comparison(
-        correlation=_correlation(y[inside], z[inside]),
-        detail=_correlation(fine[0][inside], fine[1][inside]),
-        inside=float(inside.mean()),
-        cover=abs(float(np.linalg.det(matrix[:2, :2]))) * float(inside.mean()),
-        gain=gain,
-        offset=offset,
-        is_gray=is_gray,
-        chroma=float(chroma[inside].mean()),
-        deviation=float(min(y[inside].std(), z[inside].std())),
-        texture=float((spread[counted] > 3).mean()) if counted.any() else 0.0,
-        shift=shift,
-        plain_off=float(np.quantile(plain, 0.9)) if len(plain) > 3 else 0.0,
-        least_detail=_least_detail(fine[0], fine[1], inside),
-        blocks=np.where(counted, off, -1).astype(np.float32),
-    )
+    blocks = np.where(cover > 0.6, off, -1).astype(np.float32)
+    facts = gain, offset, is_gray, chroma, spread, shift, plain, blocks
+    return _Comparison((y, z), inside, matrix, *facts)
+
+
+def _is_one_gray(*pixels: Array) -> bool:
+    """Tell whether one of two lists of pixels has colours, and the other has none."""
+    colourful = [float(np.ptp(p, axis=1).mean()) for p in pixels]
+    return min(colourful) < 2.5 and max(colourful) > 5
 
 
 def _mean(pixels: Array) -> Floats:
@@ -512,16 +605,19 @@ def _free(one: Array, other: Array) -> Array:
 
 def _fitted(x: Array, y: Array) -> tuple[float, float]:
     """Fit one gain and offset for all channels, without what differs most."""
-    kept = np.ones(len(x), bool)
-    gain, offset = 1.0, 0.0
-    for _ in range(3):
-        a, b = x[kept], y[kept]
-        spread = float(a.var())
-        gain = float(((a - a.mean()) * (b - b.mean())).mean()) / spread if spread > 1e-3 else 1.0
+    a, b = x, y
+    for last in (False, False, True):
+        mean_a, mean_b = float(a.mean()), float(b.mean())
+        away = a - mean_a
+        spread = float((away * away).mean())
+        gain = float((away * (b - mean_b)).mean()) / spread if spread > 1e-3 else 1.0
         gain = min(max(gain, 0.5), 3.0)
-        offset = float(b.mean() - gain * a.mean())
-        off = np.abs(y - gain * x - offset)
-        kept = off <= np.quantile(off, 0.85) + 1
+        offset = mean_b - gain * mean_a
+        if not last:
+            off = np.abs(y - gain * x - offset)
+            place = int(0.85 * (len(off) - 1))
+            kept = off <= np.partition(off, place)[place] + 1
+            a, b = x[kept], y[kept]
     return gain, offset
 
 

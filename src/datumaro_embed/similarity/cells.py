@@ -39,7 +39,7 @@ def likely_pairs(
     800 bytes for each such row.
     """
     codes = encode_rows(vectors, rows)
-    visited = _visited_cells(codes, len(rows))
+    visited = visited_cells(codes, len(rows), _N_VISITED)
     n_cells = int(visited.max(initial=-1)) + 1
     bar = tqdm(total=n_cells, desc="Comparing", unit="cell", disable=None if progress else True)
 
@@ -57,12 +57,12 @@ def likely_pairs(
         yield from compared(vectors, rows, codes, tiles(), threshold, classes, owners)
 
 
-def _visited_cells(codes: RowCodes, n: int) -> IntArray:
+def visited_cells(codes: RowCodes, n: int, n_visited: int) -> IntArray:
     """Cells of the leaders nearest to each row, its own first: array of shape (n, n_visited)."""
     n_cells = min(n, int(_CELLS_PER_ROOT * np.sqrt(n)) + 1)
     leaders = np.sort(np.random.default_rng(0).choice(n, n_cells, replace=False))
     packed = codes.pack(leaders)
-    count = min(_N_VISITED, n_cells)
+    count = min(n_visited, n_cells)
 
     def nearest(start: int) -> IntArray:
         products = codes.products(slice(start, start + _BLOCK_ROWS), packed)
