@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from datumaro.components.annotation import AnnotationType
+from datumaro.components.annotation import AnnotationType, Label
 from datumaro.components.dataset import Dataset
+from datumaro.components.dataset_base import DatasetItem
+from datumaro.components.media import Image as DmImage
 from PIL import Image, ImageOps
 
-from datumaro_embed import Findings, ItemKey, audit, label_findings, open_store, search
+from datumaro_embed import (
+    Findings,
+    ItemKey,
+    apply_findings,
+    audit,
+    embed_dataset,
+    label_findings,
+    open_store,
+    search,
+)
 from datumaro_embed.auditing import audit_lines
-from datumaro_embed.errors import UsageError
+from datumaro_embed.errors import EmbedWarning, UsageError
 from datumaro_embed.flags import AUDIT_KINDS
-from support import SAMPLE, run
+from support import SAMPLE, picture, run
 
 CROPPED, MIRRORED, EMPTY = "scene_030", "scene_031", "scene_020"
 SOURCES = {CROPPED: "scene_005", MIRRORED: "scene_010"}
@@ -195,3 +207,83 @@ def test_compare_before_and_after(tmp_path: Path) -> None:
     assert "1 of 69 items dropped" in done.stdout
     done = run(*command, "-o", file)
     assert (done.returncode, "f.csv" in done.stderr) == (1, True)
+
+
+def test_suggestions_agree_and_spare_what_a_model_is_judged_by(tmp_path: Path) -> None:
+    """Whole images with one label each: a copy with another label, a copy, failures."""
+    images = tmp_path / "images"
+    images.mkdir()
+    drawn = {f"{label}{n}": picture(40 * n + len(label), (64, 48)) for label in ("aa", "b")
+             for n in range(6)}  # fmt: skip
+    items = []
+    for name, image in drawn.items():
+        items.append((name, "train", name.rstrip("0123456789"), image))
+    items += [("copy", "train", "aa", drawn["aa0"]), ("other", "train", "b", drawn["aa1"])]
+    items += [("leak", "test", "b", drawn["b0"]), ("twin", "test", "b", drawn["b0"])]
+    rows = []
+    for name, subset, label, image in items:
+        image.save(images / f"{name}.png")
+        rows.append((name, subset, label))
+    for subset in ("train", "test"):
+        (images / f"bad_{subset}.png").write_bytes(b"")
+        rows.append((f"bad_{subset}", subset, "b"))
+    dataset = Dataset.from_iterable(
+        [
+            DatasetItem(
+                name,
+                subset=subset,
+                media=DmImage.from_file(str(images / f"{name}.png")),
+                annotations=[Label(("aa", "b").index(label))],
+            )
+            for name, subset, label in rows
+        ],
+        categories=["aa", "b"],
+    )
+    with pytest.warns(EmbedWarning):
+        embed_dataset(dataset, tmp_path / "s.h5", model="demo").close()
+    found = audit(tmp_path / "s.h5")
+    suggested = {
+        row.id: row.suggestion for row in found if row.kind in ("leak", "duplicate", "failed")
+    }
+    assert suggested["bad_train"] == "drop"
+    assert suggested["bad_test"] == "review"
+    assert "drop" in {suggested["copy"], suggested["aa0"]}
+    assert {suggested["other"], suggested["aa1"]} == {"keep", "review"}
+    assert {suggested["leak"], suggested["twin"]} == {"keep", "review"}
+    assert suggested["b0"] == "drop"
+    of_labels = [row for row in found if row.kind in ("mislabel", "systematic", "conflict")]
+    assert all(row.label in ("aa", "b") for row in of_labels)
+    changed = apply_findings(dataset, found.accept())  # no two of them contradict each other
+    assert len(changed) == len(dataset) - sum(value == "drop" for value in suggested.values())
+    every = audit(tmp_path / "s.h5", keep_split="train", only=["failed"])
+    assert {row.suggestion for row in every} == {"drop"}
+
+
+def test_clip_label_refuses_coco_which_loses_labels_beside_boxes(tmp_path: Path) -> None:
+    data, store = tmp_path / "data", tmp_path / "s.h5"
+    shutil.copytree(SAMPLE / "coco", data)
+    file = data / "annotations/instances_val.json"
+    document = json.loads(file.read_text())
+    first = {entry["image_id"] for entry in document["annotations"][:6]}
+    kept = [entry for entry in document["annotations"] if entry["image_id"] not in first]
+    file.write_text(json.dumps({**document, "annotations": kept}))
+    embedded(data, store)
+    words = ["pizza", "rocket", "dog"]
+    sure = label_findings(store, words, min_relevance=-9)
+    assert any(row.suggestion != "review" for row in sure)
+    own = ["--", "--store", store, "--labels", ",".join(words), "--min-relevance", "-9"]
+    done = run("datum", "transform", "-t", "clip_label", "-o", tmp_path / "out", data, *own)
+    assert done.returncode != 0
+    assert "The format coco cannot hold" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_row_with_a_box_and_no_object_acts_on_nothing(planted: Path, tmp_path: Path) -> None:
+    found = [row for row in audit(planted / "s.h5", only=["mislabel"]) if row.object is not None]
+    lost = Findings([replace(found[0], object=None, action="drop")])
+    lost.to_csv(tmp_path / "lost.csv")
+    done = run("datumaro-embed", "apply", tmp_path / "lost.csv", planted / "data", "-o",
+               tmp_path / "out")  # fmt: skip
+    assert done.returncode == 1
+    assert "line 2" in done.stderr
+    assert "no number in the column 'object'" in done.stderr

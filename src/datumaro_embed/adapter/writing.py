@@ -35,17 +35,22 @@ Given = dict[str, dict[int, dict[str, object]]]  # by subset and id of an annota
 
 
 @loads_images
-def write_dataset(source: SourceDataset, form: str, folder: Path) -> None:
+def write_dataset(
+    source: SourceDataset, form: str, folder: Path, *, as_datum: bool = False
+) -> None:
     """Write a dataset and its images into an empty folder; files of images are copied.
+
+    With `as_datum` it is what `datum` itself would write, with what that loses.
 
     Raises `DatasetWriteError`: Datumaro's exporter refuses the dataset.
     """
-    if form == "yolo_ultralytics" and write_yolo(source, folder):
+    if not as_datum and form == "yolo_ultralytics" and write_yolo(source, folder):
         return
     given: Given = {}
     try:
         with each_warning_once():
-            for part, options in _parts(source, form, given):
+            parts = [(as_dataset(source), {})] if as_datum else _parts(source, form, given)
+            for part, options in parts:
                 part.export(str(folder), form, save_media=True, **options)
     except Exception as error:
         raise DatasetWriteError(

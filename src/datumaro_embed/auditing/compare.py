@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ..findings import Finding, Findings
 from ..listing import table_lines
+from ..records import Split
 from ..retrieval import media_root_of
 from ..similarity import neighbours, paired_cosines
 from ..similarity.codes import unit_block
@@ -228,6 +229,7 @@ class _Pair:
         groups: dict[int, int] = {}
         for rank, (other, one) in enumerate(best.items(), start=1):
             proof = proofs[one, other]
+            split = self._b.splits[other - len(self._a)]
             yield self._finding(
                 other - len(self._a),
                 "copy",
@@ -236,7 +238,7 @@ class _Pair:
                 rank=rank,
                 measure="correlation",
                 value=round(proof.score, 4),
-                suggestion="drop",
+                suggestion="review" if split == Split.TEST else "drop",
             )
 
     def _novel(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -17,8 +18,10 @@ from ..errors import UsageError
 from ..findings import Finding, Findings
 from ..flags import AUDIT_KINDS
 from ..listing import table_lines
-from ..records import Split, Status
+from ..logs import log
+from ..records import Split, Status, split_of
 from ..store import EmbeddingStore, VectorTable, open_store
+from ..tally import counted
 from .boxes import failures, odd_boxes
 from .copies import Copies, CopyGroup, find_copies
 from .mislabels import SUSPICIOUS, Mislabels, find_conflicts, find_mislabels
@@ -99,7 +102,8 @@ def audit(
             (("box",), lambda: odd_boxes(opened) if opened.has_table("objects") else ()),
         ]
         found = [row for made, find in parts if {*made} & {*kinds} for row in find()]
-        return Findings(row for row in found if row.kind in kinds)
+        chosen = [row for row in found if row.kind in kinds]
+        return Findings(_agreed(chosen, spare_test=keep_split is None))
 
 
 def audit_lines(findings: Findings, kinds: Iterable[str] = AUDIT_KINDS) -> Iterator[str]:
@@ -124,6 +128,18 @@ def audit_lines(findings: Findings, kinds: Iterable[str] = AUDIT_KINDS) -> Itera
         yield "no findings"
 
 
+def _agreed(rows: list[Finding], *, spare_test: bool) -> Iterator[Finding]:
+    """Let no two suggestions contradict each other, and none drop what a model is judged by."""
+    dropped = {row.key for row in rows if row.suggestion == "drop" and row.object is None}
+    for row in rows:
+        is_item = row.object is None
+        if row.suggestion == "drop" and is_item:
+            spared = spare_test and split_of(row.subset) == Split.TEST
+        else:
+            spared = row.key in dropped and row.suggestion not in ("keep", "review")
+        yield replace(row, suggestion="review") if spared else row
+
+
 class _Audit:
     """One store, and what several kinds of findings need."""
 
@@ -140,12 +156,20 @@ class _Audit:
 
     @cached_property
     def copies(self) -> Copies:
-        return find_copies(
+        found = find_copies(
             self._store,
             media_root=self._media_root,
             keep_split=self._keep_split,
             progress=self._progress,
         )
+        if found.unread:
+            log.warning(
+                "%s cannot be read, or have changed since they were embedded, such as %s: they "
+                "count as copies only of equal files.",
+                counted(len(found.unread), "images"),
+                found.unread[0],
+            )
+        return found
 
     @cached_property
     def item_groups(self) -> npt.NDArray[np.int64]:
@@ -189,6 +213,7 @@ class _Audit:
             own = [proofs[a, b] for a in group.rows for b in group.rows if (a, b) in proofs]
             return -max(proof.score for proof in own), group.rows[0]
 
+        labels = self._labels_of_items()
         ranks = defaultdict[str, int](int)
         for number, group in enumerate(sorted(self.copies.groups, key=score), start=1):
             kind = "leak" if group.across_splits else "duplicate"
@@ -196,7 +221,12 @@ class _Audit:
             keep = self._store.key(group.keep)
             for row in group.rows:
                 pair = proofs.get((min(row, group.keep), max(row, group.keep)))
-                spared = self._keep_split is None and self._store.splits[row] == Split.TEST
+                differs = len({*labels.get(row, ()), *labels.get(group.keep, ())}) > 1
+                suggestion, reason = "keep", "stays"
+                if row != group.keep:
+                    suggestion = "review" if differs else "drop"
+                    reason = f"{pair or 'the same picture as'} {keep}"  # both may equal a third
+                    reason += ", but with another label" if differs else ""
                 yield self._finding(
                     self._store.items,
                     row,
@@ -205,11 +235,16 @@ class _Audit:
                     rank=ranks[kind],
                     measure="correlation",
                     value=None if pair is None else round(pair.score, 4),
-                    suggestion="keep" if row == group.keep else "review" if spared else "drop",
-                    reason="stays"
-                    if row == group.keep
-                    else f"{pair or 'the same picture as'} {keep}",  # both may equal a third
+                    suggestion=suggestion,
+                    reason=reason,
                 )
+
+    def _labels_of_items(self) -> dict[int, tuple[int, ...]]:
+        """Give the label of each item that has one, where the dataset labels whole images."""
+        table, rows, labels = self.labelled
+        if table.name != "items":
+            return {}
+        return {row: (label,) for row, label in zip(rows.tolist(), labels.tolist(), strict=True)}
 
     def mislabels(self) -> Iterator[Finding]:
         """Yield labels that are likely wrong, and mistakes that a label has often."""
@@ -239,7 +274,7 @@ class _Audit:
                     rank=rank,
                     measure="share",
                     value=round(mistake.share, 4),
-                    suggestion=f"label {other}",
+                    suggestion="review",
                     reason=f"one of {len(mistake.places):,} of '{label}' that look like '{other}'",
                 )
 
@@ -321,9 +356,12 @@ class _Audit:
                 )
 
     def _finding(self, table: VectorTable, row: int, *, kind: str, **values: Any) -> Finding:
+        if table.name == "items" and kind in _OF_LABELS:
+            values["label"] = ", ".join(table.labels_of(row))
         return finding(self._store, table, row, kind=kind, **values)
 
 
+_OF_LABELS = ("mislabel", "systematic", "conflict")
 _FAULTS = {
     "dark": "even its brightest parts are dark",
     "bright": "even its darkest parts are bright",

@@ -181,16 +181,19 @@ def refuse_lost(
 ) -> None:
     """Refuse a format that cannot hold a dataset: a few items of each sort are written and read.
 
-    With `before`, the same items unchanged, only what these do not lose either counts; but items of
+    With `before`, the same items unchanged, `datum` writes them itself, and only what these do not
+    lose either counts; but items of
     `relabeled` must be read back. The few are written beside a path, else where the system has
     temporary files.
 
     Raises `DatasetWriteError`, which names formats that can.
     """
-    wrong = _lost(target, form, beside)
+    as_datum = before is not None
+    wrong = _lost(target, form, beside, as_datum=as_datum)
     if before is not None and wrong:
         names = {*target.categories.labels}
-        lost_anyway = {_sort_of_loss(line, names) for line in _lost(before, form, beside)}
+        anyway = _lost(before, form, beside, as_datum=as_datum)
+        lost_anyway = {_sort_of_loss(line, names) for line in anyway}
         lost = {f"{key}: {_NOT_THERE}" for key in relabeled}
         wrong = [
             line for line in wrong if line in lost or _sort_of_loss(line, names) not in lost_anyway
@@ -218,7 +221,9 @@ def _not_held(form: str, wrong: list[str], able: Iterable[str] = ()) -> DatasetW
     )
 
 
-def _lost(target: SourceDataset, form: str, beside: Path | None) -> list[str]:
+def _lost(
+    target: SourceDataset, form: str, beside: Path | None, *, as_datum: bool = False
+) -> list[str]:
     """Say what a format loses of one item of each sort."""
     chosen: dict[object, DatasetItem] = {}
     for item in target.items():
@@ -230,7 +235,7 @@ def _lost(target: SourceDataset, form: str, beside: Path | None) -> list[str]:
             TemporaryDirectory(prefix="datumaro-embed-") if beside is None else workspace(beside)
         )
         with place as folder, without_warnings():
-            write_dataset(few, form, Path(folder))
+            write_dataset(few, form, Path(folder), as_datum=as_datum)
             return [*_differences(few, Path(folder), form)]
     except DatasetWriteError as error:
         return [error.message]

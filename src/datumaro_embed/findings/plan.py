@@ -294,6 +294,11 @@ def _acting(findings: Findings) -> dict[ItemKey, list[Finding]]:
     found: dict[ItemKey, list[Finding]] = defaultdict(list)
     for row in findings:
         if act(row)[0] not in ("", "review"):
+            if row.box and row.object is None:
+                raise UsageError(
+                    f"{_where(row)} has a box and no number in the column 'object', so it is not "
+                    "clear what it acts on. Fill in the number, or empty the box."
+                )
             found[row.key].append(row)
     for rows in found.values():
         _refuse_contradictions(rows)

@@ -177,13 +177,11 @@ class FindingsTransform(DatumTransform):
         form = format_of(self._extractor) if self._from_datum else None
         if form is None:
             return
-        kept = {key: change.key for key, change in plan.changes.items() if not change.dropped}
-        before = source.only(kept.__contains__)
-        if len(before):
-            new = set(kept.values())
-            target = changed(source, plan).only(new.__contains__)
+        if any(not change.dropped for change in plan.changes.values()):
+            # What is not changed, too: Datumaro writes labels only if there is nothing else.
             others = (c for c in plan.changes.values() if c.labels or c.added or c.attributes)
-            refuse_lost(target, form, before=before, relabeled={c.key for c in others})
+            relabeled = {change.key for change in others}
+            refuse_lost(changed(source, plan), form, before=source, relabeled=relabeled)
 
 
 class StoreTransform(FindingsTransform):
