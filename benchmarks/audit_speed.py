@@ -57,16 +57,21 @@ def make(options: argparse.Namespace) -> int:
     found = _written(folder / "pictures", lambda n: part(files, n))
     for n_items in SIZES:
         _store(folder / f"{n_items}.h5", folder / "pictures", n_items, _items(found, n_items))
+    _camera(folder, files)
+    return 0
+
+
+def _camera(folder: Path, files: list[Path]) -> None:
     tiles = [cv2.resize(_read(files, n), (240, 180)) for n in range(4)]
     scene = np.vstack([np.hstack(tiles[:2]), np.hstack(tiles[2:])])
     frames = _written(folder / "frames", lambda n: frame(scene, n))
     rng = np.random.default_rng(1)
     base = rng.standard_normal(DIM)
     drift = np.cumsum(rng.standard_normal((N_PICTURES, DIM)) * 0.003, axis=0)
-    vectors = (base + drift + 0.1 * rng.standard_normal((N_PICTURES, DIM))).astype(np.float32)
+    vectors = base + drift + 0.1 * rng.standard_normal((N_PICTURES, DIM))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     items = zip(range(N_PICTURES), frames, vectors, strict=True)
     _store(folder / "camera.h5", folder / "frames", 0, items)
-    return 0
 
 
 def part(files: list[Path], n: int) -> UInt8Array:
