@@ -205,7 +205,8 @@ def _search(
     longest = max(ratios)
     as_given = [longest] if 0.4 < longest < 1 else []  # cut out, and not resized
     rough = [_halved(p) for p in (small, large)]
-    scale, turn, score = _best_window(*rough, _SCALES[::2], (0, 4), ratios)[:3]
+    scales = (*_SCALES[::2], *as_given)
+    scale, turn, score = _best_window(rough[0], rough[1], scales, (0, 4), ratios)[:3]
     if score < _LEAST_ROUGH:
         return None
     near = (*(scale * _STEP ** np.array([-1, -0.5, 0, 0.5, 1])), *as_given)
@@ -493,7 +494,7 @@ class _Comparison:
     @cached_property
     def least_detail(self) -> float:
         """As `detail`, of the inner block where it is least, if it has much of it."""
-        return _least_detail(*self.fine, self.within)
+        return _least_detail(self.fine[0], self.fine[1], self.within)
 
     def share_off(self, levels: float) -> float:
         return float((self.blocks > levels).sum() / max((self.blocks >= 0).sum(), 1))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
 from ..parallel import map_ahead, usable_processors
