@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -95,8 +94,7 @@ def frame(scene: UInt8Array, n: int) -> UInt8Array:
     for k, colour in ((1, (200, 60, 40)), (2, (40, 90, 200))):
         centre = 240 + 190 * np.sin(n * 0.011 * k + k), 180 + 130 * np.cos(n * 0.017 * k)
         cv2.circle(picture, tuple(int(v) for v in centre), 30, colour, -1)
-    clipped: UInt8Array = np.clip(picture, 0, 255).astype(np.uint8)
-    return clipped
+    return np.asarray(np.clip(picture, 0, 255), np.uint8)
 
 
 def _read(files: list[Path], n: int) -> UInt8Array:
@@ -120,7 +118,7 @@ def _written(folder: Path, picture: Callable[[int], UInt8Array]) -> list[Describ
 def _items(found: list[Described], n_items: int) -> Iterator[tuple[int, Described, Vector]]:
     """Yield the picture of each item, what it is described by, and its vector."""
     rng = np.random.default_rng(0)
-    originals: list[Any] = []
+    originals: list[tuple[int, Described, Vector]] = []
     for n, (_, vector) in enumerate(clustered(n_items, n_items // 100)):
         if n % 100 == 99:
             place, described, original = originals[int(rng.integers(len(originals)))]

@@ -210,8 +210,9 @@ def _search(
     ratios = small_size[0] / large_size[0], small_size[1] / large_size[1]
     longest = max(ratios)
     as_given = [longest] if 0.4 < longest < 1 else []  # cut out, and not resized
-    rough = _halved(small), _halved(large)
-    scale, turn, score = _best_window(rough[0], rough[1], _SCALES[::2], (0, 4), ratios)[:3]
+    rough = [_halved(p) for p in (small, large)]
+    scales = (*_SCALES[::2], *as_given)
+    scale, turn, score = _best_window(rough[0], rough[1], scales, (0, 4), ratios)[:3]
     if score < _LEAST_ROUGH:
         return None
     near = (*(scale * _STEP ** np.array([-1, -0.5, 0, 0.5, 1])), *as_given)
