@@ -181,7 +181,7 @@ def with_boxes(folder: Path, n_images: int, n_boxes: int) -> Dataset:
             for k, (corner, side) in enumerate(zip(corners.round(), sides, strict=True))
         ]
         items.append(DatasetItem(path.stem, media=Image.from_file(str(path)), annotations=boxes))
-    return Dataset.from_iterable(items, categories=["thing"])
+    return Dataset.from_iterable(items, categories=["thing"] if n_boxes else [])
 
 
 def limit_graph(work: Path, run: Run, *, whole: bool = False) -> Path:
