@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -287,3 +288,9 @@ def test_a_row_with_a_box_and_no_object_acts_on_nothing(planted: Path, tmp_path:
     assert done.returncode == 1
     assert "line 2" in done.stderr
     assert "no number in the column 'object'" in done.stderr
+
+
+def test_the_file_is_written_though_nobody_reads_the_print(planted: Path, tmp_path: Path) -> None:
+    words = f"{sys.executable} -m datumaro_embed.cli audit {planted / 's.h5'} -o f.csv | true"
+    run("bash", "-c", words, cwd=tmp_path)
+    assert len(Findings.read(tmp_path / "f.csv")) > 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, BooleanOptionalAction
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -397,8 +397,7 @@ def _audit(store: Path, output: Path | None, accept: bool, partial: bool, **opti
         check_output(output)
     with opened_store(store, partial=partial) as opened:
         found = audit(opened, progress=True, **options)
-    say(audit_lines(found))
-    return _write_findings(found, output, accept)
+    return _tell_findings(found, audit_lines(found), output, accept)
 
 
 def _add_findings_arguments(parser: ArgumentParser) -> None:
@@ -414,11 +413,11 @@ def _add_findings_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def _write_findings(found: Findings, output: Path | None, accept: bool) -> int:
-    if output is not None:
+def _tell_findings(found: Findings, lines: Iterable[str], output: Path | None, accept: bool) -> int:
+    if output is not None:  # first: who reads the print may stop (`| head`)
         (found.accept() if accept else found).write(output)
-        say([f"{counted(len(found), 'findings')} in {output}"])
-    return 0
+    say(lines)
+    return say([] if output is None else [f"{counted(len(found), 'findings')} in {output}"])
 
 
 def _describe_compare(parser: ArgumentParser) -> Callable[..., int]:
@@ -455,8 +454,7 @@ def _compare(
         check_output(output)
     with opened_store(first, partial=partial) as a, opened_store(second, partial=partial) as b:
         found = compare(a, b, progress=True, **options)
-    say(found.lines())
-    return _write_findings(found.findings, output, accept)
+    return _tell_findings(found.findings, found.lines(), output, accept)
 
 
 def _describe_label(parser: ArgumentParser) -> Callable[..., int]:
