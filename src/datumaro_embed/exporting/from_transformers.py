@@ -30,8 +30,6 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
     checkpoint's own.
     """
     import torch
-    from optimum.exporters.openvino.convert import export_from_model
-    from optimum.intel import OVConfig
     from transformers import AutoImageProcessor
 
     stated = read_json(folder / "config.json")
@@ -45,10 +43,7 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
     text = complete_tokenizer(tokenizer_path, folder, config)
     shapes = input_shapes(spec.size_px, context)
     with tempfile.TemporaryDirectory(prefix="datumaro-embed-") as scratch:
-        with quiet():
-            export_from_model(
-                model, scratch, task=_TASK, ov_config=OVConfig(dtype="fp32"), stateful=False
-            )
+        _export(model, Path(scratch))
         whole = Path(scratch) / "openvino_model.xml"
         images = cut_out(whole, "image_embeds", shapes)
         texts = cut_out(whole, "text_embeds", shapes)
@@ -109,6 +104,16 @@ def _load(folder: Path) -> tuple[Any, dict[str, Any]]:
         missing = ", ".join(sorted(loaded["missing_keys"])[:3])
         raise not_exportable(folder.name, f"its weights lack {missing}")
     return model.eval(), config.to_dict()
+
+
+def _export(model: Any, scratch: Path) -> None:
+    from optimum.exporters.openvino.convert import export_from_model
+    from optimum.intel import OVConfig
+
+    with quiet():
+        export_from_model(
+            model, scratch, task=_TASK, ov_config=OVConfig(dtype="fp32"), stateful=False
+        )
 
 
 def _write_tokenizer(checkpoint: Path, target: Path) -> None:
