@@ -243,7 +243,7 @@ def test_transformers_weights_go_first_where_they_are(
     [
         ({"size": {"height": 64, "width": 64}, "do_center_crop": False}, "resize is"),
         ({"resample": 2}, "resample is"),
-        ({"size": 72}, "resize_px is 64 against 72"),
+        ({"size": 72}, "resize_px is 64 in one and 72 in the other"),
     ],
     ids=str,
 )
