@@ -41,6 +41,16 @@ def yolo_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _transformed(tmp_path_factory.mktemp("yolo"), "yolo")
 
 
+@pytest.fixture(scope="session")
+def objects_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the store of sample_data/coco with its objects and captions."""
+    path = tmp_path_factory.mktemp("objects") / "e.h5"
+    words = ["embed", SAMPLE / "coco", "--store", path, "--model", "demo", "--objects"]
+    done = run("datumaro-embed", *words, "--captions")
+    assert done.returncode == 0, done.stderr
+    return path
+
+
 def _transformed(folder: Path, name: str) -> Path:
     out = folder / "out"
     store = out / "embeddings.h5"

@@ -1,7 +1,8 @@
-"""Stores for the tests of the report: hostile strings, and many points."""
+"""Stores for the tests of pages: hostile strings, many points; and a page's tags and text."""
 
 from __future__ import annotations
 
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from datumaro_embed import AnnotationRecord, Categories, ItemKey, ItemRecord, Split, Status
 from store_support import create_store
 
-__all__ = ["HOSTILE", "hostile_store", "many_points"]
+__all__ = ["HOSTILE", "OUR_TAGS", "Outline", "hostile_store", "many_points"]
 
 HOSTILE = (
     "<script>window.pwned = 1</script>",
@@ -22,6 +23,38 @@ HOSTILE = (
     "\u2028\u2029\u202e",
 )
 """Names that would run, or break the page, where one place forgot to escape."""
+
+OUR_TAGS = """
+html head meta title style body a header p h1 dl div dt dd nav ul li main section h2 h3 noscript
+label select option button input aside span textarea table thead tbody tr th td article figure
+figcaption img details summary strong code script svg path text circle footer
+"""
+
+
+class Outline(HTMLParser):
+    """Tags, attributes and text of a page, as a browser's tokenizer sees them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.scripts: list[str] = []
+        self._inside = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "script":
+            self.scripts.append(data)
+        elif self._inside != "style":
+            self.words.append(data)
 
 
 def hostile_store(folder: Path) -> Path:

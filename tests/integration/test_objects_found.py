@@ -14,13 +14,9 @@ from datumaro_embed import ClipEncoder, ItemKey, ObjectKey, open_store, search
 from support import SAMPLE, run
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("objects") / "e.h5"
-    words = ["embed", SAMPLE / "coco", "--store", path, "--model", "demo", "--objects"]
-    done = run("datumaro-embed", *words, "--captions")
-    assert done.returncode == 0, done.stderr
-    return path
+@pytest.fixture
+def store(objects_store: Path) -> Path:
+    return objects_store
 
 
 def test_objects_of_a_label_are_found_by_its_name(

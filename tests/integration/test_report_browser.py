@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from chromium import EXECUTABLE, Page, open_page
-from datumaro_embed import ReportOptions, open_store, write_report
+from datumaro_embed import Findings, ReportOptions, open_store, write_report
 from report_stores import HOSTILE, hostile_store, many_points
 from support import REPO, run
 
@@ -196,3 +196,40 @@ def test_points_of_other_labels_are_on_the_canvas(
     pixels = np.asarray(canvas).astype(int)
     grey = np.abs(pixels - (0x85, 0x92, 0xA0)).max(axis=2) < 40
     assert np.count_nonzero(grey) > 30_000
+
+
+def test_boxes_of_findings_are_drawn_over_their_pictures(
+    objects_store: Path, tmp_path: Path, page: Page
+) -> None:
+    """A label that is wrong, in a box that is red in the page; the kept copy beside its copy."""
+    found, out = tmp_path / "f.csv", tmp_path / "findings.html"
+    done = run("datumaro-embed", "audit", objects_store, "-o", found, "--html", out)
+    assert done.returncode == 0, done.stderr
+    page.go(out.as_uri())
+    row = Findings.read(found).filter(lambda row: row.kind == "leak" and row.suggestion == "drop")[
+        0
+    ]
+    page.run("document.getElementById('leak').scrollIntoView({behavior: 'instant'})")
+    shown = page.run(
+        "[...document.querySelectorAll('#leak .group')].map(group =>"
+        " [...group.querySelectorAll('svg use')].map(use => use.getBBox().width))"
+    )
+    assert [len(widths) for widths in shown] == [2] * len(
+        Findings.read(found).filter(kind="leak", suggestion="keep")
+    )
+    with open_store(objects_store) as store:
+        assert store.widths[store.row(row.key)] in shown[0]
+    page.screenshot(tmp_path / "page.png", full=True)
+    places = page.run("""[...document.querySelectorAll('#mislabel svg:first-child rect')].map(
+    rect => {
+      const box = rect.getBoundingClientRect();
+      return [box.left + scrollX, box.top + scrollY, box.width, box.height];
+    })""")
+    with Image.open(tmp_path / "page.png") as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    assert len(places) == len(Findings.read(found).filter(kind="mislabel"))
+    for x, y, _, height in places:
+        edge = pixels[round(y + height / 2), round(x) - 2 : round(x) + 3]
+        assert np.abs(edge - (255, 43, 214)).sum(axis=1).min() < 90
+    assert page.console == []
+    assert [url for url in page.requests if not url.startswith("data:")] == [out.as_uri()]

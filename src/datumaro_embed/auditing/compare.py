@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -19,7 +18,7 @@ from ..records import Split
 from ..retrieval import media_root_of
 from ..similarity import neighbours, paired_cosines
 from ..similarity.codes import unit_block
-from ..store import EmbeddingStore, VectorTable, open_store
+from ..store import EmbeddingStore, VectorTable, using_store
 from ..tally import counted
 from .copies import CopySearch, Pair
 from .proof import Proof
@@ -161,11 +160,7 @@ def compare(
     UsageError
         There is no such folder.
     """
-    with ExitStack() as stack:
-        a, b = (
-            store if isinstance(store, EmbeddingStore) else stack.enter_context(open_store(store))
-            for store in (first, second)
-        )
+    with using_store(first) as a, using_store(second) as b:
         if not a.kind.same_model(b.kind):
             raise b.kind.mismatch(
                 b.path,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import accumulate
 from os import PathLike
@@ -29,7 +29,7 @@ from ..records import ItemKey, Split, Status
 from ..retrieval import media_file, media_root_of
 from ..signatures import SIGNATURE_BYTES, signature
 from ..similarity import neighbours, paired_cosines
-from ..store import EmbeddingStore, open_store
+from ..store import EmbeddingStore, using_store
 from .proof import GRAY, LONGEST_PX, Map, Proof, gates, likely_maps, prove
 
 __all__ = ["Copies", "CopyGroup", "CopyPair", "find_copies"]
@@ -142,7 +142,7 @@ def find_copies(
         There is no such folder or split.
     """
     order = keep_order(keep_split) if keep_split else _EVALUATED_FIRST
-    with nullcontext(store) if isinstance(store, EmbeddingStore) else open_store(store) as opened:
+    with using_store(store) as opened:
         search = CopySearch([opened], [media_root_of(opened, media_root)], progress=progress)
         proofs = search.proofs(k)
         groups = _cliques(proofs, search.proof)

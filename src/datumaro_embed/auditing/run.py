@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from os import PathLike
@@ -20,7 +19,7 @@ from ..flags import AUDIT_KINDS
 from ..listing import table_lines
 from ..logs import log
 from ..records import Split, Status, split_of
-from ..store import EmbeddingStore, VectorTable, open_store
+from ..store import EmbeddingStore, VectorTable, using_store
 from ..tally import counted
 from .boxes import failures, odd_boxes
 from .copies import Copies, CopyGroup, find_copies
@@ -90,7 +89,7 @@ def audit(
             raise UsageError(
                 f"There is no kind of finding {kind!r}. Choose of {', '.join(AUDIT_KINDS)}."
             )
-    with nullcontext(store) if isinstance(store, EmbeddingStore) else open_store(store) as opened:
+    with using_store(store) as opened:
         run = _Audit(opened, media_root, keep_split, progress)
         parts: list[tuple[Sequence[str], Callable[[], Iterable[Finding]]]] = [
             (("failed",), lambda: failures(opened)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -17,7 +16,7 @@ from ..flags import SELECTIONS
 from ..listing import table_lines
 from ..records import ItemKey
 from ..retrieval import Filters, matching_rows
-from ..store import EmbeddingStore, open_store
+from ..store import EmbeddingStore, using_store
 from ..tally import counted
 from .select import entropy_bits, nearest_chosen, select_per_label, select_rows
 
@@ -116,7 +115,7 @@ def select(
         Impossible arguments, a subset that there is not, or nothing to choose from.
     """
     check_selection(k=k, fraction=fraction, until=until, by=by)
-    with nullcontext(store) if isinstance(store, EmbeddingStore) else open_store(store) as opened:
+    with using_store(store) as opened:
         usable = matching_rows(opened) & (True if allowed is None else allowed)
         before = usable & (matching_rows(opened, Filters(subsets=given)) if given else False)
         pool = usable & matching_rows(opened, Filters(subsets=subsets)) & ~before

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from os import PathLike
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from ..files import read_errors
 from ..findings import Findings
 from ..flags import DEFAULT_LEAST_RELEVANCE
 from ..retrieval import QueryEmbedder, Relevance, matching_rows
-from ..store import EmbeddingStore, VectorTable, open_store
+from ..store import EmbeddingStore, VectorTable, using_store
 from .rows import finding, ranked
 
 __all__ = ["label_findings"]
@@ -70,7 +69,7 @@ def label_findings(
     names = [name.strip() for name in given]
     if len(names) < 2 or len(set(names)) < len(names) or not all(names):
         raise UsageError("``labels`` must be two or more different names.")
-    with nullcontext(store) if isinstance(store, EmbeddingStore) else open_store(store) as opened:
+    with using_store(store) as opened:
         table = opened.table(of)
         allowed = matching_rows(opened, of=of)
         if not relabel:

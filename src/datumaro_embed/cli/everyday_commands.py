@@ -372,6 +372,13 @@ def _describe_audit(parser: ArgumentParser) -> Callable[..., int]:
     add("store", type=Path, help="store file or folder")
     _add_findings_arguments(parser)
     add(
+        "--html",
+        type=Path,
+        metavar="FILE.html",
+        help="also write one page with the first findings of each kind and their pictures (extra "
+        "`report`)",
+    )
+    add(
         "--only",
         action="append",
         default=[],
@@ -389,15 +396,29 @@ def _describe_audit(parser: ArgumentParser) -> Callable[..., int]:
     return _audit
 
 
-def _audit(store: Path, output: Path | None, accept: bool, partial: bool, **options: Any) -> int:
+def _audit(
+    store: Path,
+    output: Path | None,
+    html: Path | None,
+    accept: bool,
+    partial: bool,
+    media_root: Path | None,
+    **options: Any,
+) -> int:
     from ..auditing import audit, audit_lines
     from ..files import check_output
+    from ..report import templates
 
-    if output is not None:
-        check_output(output)
+    for path in filter(None, (output, html)):
+        check_output(path)
+    if html is not None:
+        templates()  # raises before the audit what is not installed
     with opened_store(store, partial=partial) as opened:
-        found = audit(opened, progress=True, **options)
-    return _tell_findings(found, audit_lines(found), output, accept)
+        found = audit(opened, progress=True, media_root=media_root, **options)
+        found = found.accept() if accept else found
+        if html is not None:
+            found.to_html(html, opened, media_root=media_root)
+    return _tell_findings(found, audit_lines(found), output)
 
 
 def _add_findings_arguments(parser: ArgumentParser) -> None:
@@ -413,9 +434,9 @@ def _add_findings_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def _tell_findings(found: Findings, lines: Iterable[str], output: Path | None, accept: bool) -> int:
+def _tell_findings(found: Findings, lines: Iterable[str], output: Path | None) -> int:
     if output is not None:  # first: who reads the print may stop (`| head`)
-        (found.accept() if accept else found).write(output)
+        found.write(output)
     say(lines)
     return say([] if output is None else [f"{counted(len(found), 'findings')} in {output}"])
 
@@ -454,7 +475,8 @@ def _compare(
         check_output(output)
     with opened_store(first, partial=partial) as a, opened_store(second, partial=partial) as b:
         found = compare(a, b, progress=True, **options)
-    return _tell_findings(found.findings, found.lines(), output, accept)
+    rows = found.findings.accept() if accept else found.findings
+    return _tell_findings(rows, found.lines(), output)
 
 
 def _describe_label(parser: ArgumentParser) -> Callable[..., int]:

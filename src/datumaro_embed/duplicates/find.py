@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from os import PathLike
@@ -24,7 +23,7 @@ from ..similarity import (
     paired_cosines,
     similar_pairs,
 )
-from ..store import EmbeddingStore, VectorTable, open_store
+from ..store import EmbeddingStore, VectorTable, using_store
 from ..tally import counted
 from ..video import split_frame_path
 from .grouping import Components, EqualRows, NearestFrames, PairKeeper, equal_files
@@ -121,7 +120,7 @@ def find_duplicates(
     What failed has no vector and is in no group.
     """
     check_finding(threshold=threshold, keep_split=keep_split)
-    with nullcontext(store) if isinstance(store, EmbeddingStore) else open_store(store) as opened:
+    with using_store(store) as opened:
         table = table_to_search(opened, of)
         rows = np.flatnonzero(matching_rows(opened, of=of))
         found = _Rows(

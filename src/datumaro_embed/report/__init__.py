@@ -4,6 +4,7 @@ The modules gather facts and findings; the Jinja2 templates in ``assets`` draw t
 sheet and the script beside them. `page.write_report` puts all of it into one file.
 """
 
-from .page import ReportOptions, ReportSummary, write_report
+from .page import ReportOptions, ReportSummary, templates, write_report
+from .thumbnails import thumbnails
 
-__all__ = ["ReportOptions", "ReportSummary", "write_report"]
+__all__ = ["ReportOptions", "ReportSummary", "templates", "thumbnails", "write_report"]

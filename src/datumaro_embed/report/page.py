@@ -106,10 +106,10 @@ def write_report(
     Of more than 200,000 embedded items a random 200,000 are on the map and ranked.
     """
     options = options or ReportOptions()
-    templates = environment()
+    pages = environment()
     with new_path(Path(out)) as path:
         found = Analysis(store, threshold=options.threshold, with_umap=options.umap)
-        draw = _drawing(found, options.title or Path(store.path).name, templates)
+        draw = _drawing(found, options.title or Path(store.path).name, pages)
         pictures = _pictures(found, options, draw)
         html = draw(pictures)
         if len(html) > options.max_mb * _MEBIBYTE:
@@ -122,11 +122,13 @@ def write_report(
     return ReportSummary(str(out), store.n_rows, len(found.rows), len(pictures), len(html))
 
 
-def environment() -> Environment:
-    """Load templates, style and scripts: a value is escaped unless a template says ``safe``."""
+def templates() -> Environment:
+    """Load templates and style: a value is escaped unless a template says ``safe``.
+
+    Raises `MissingExtraError`: jinja2 is not installed.
+    """
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
-        from plotly.offline import get_plotlyjs
     except ImportError as error:
         raise missing(error) from error
     loader = PackageLoader(__package__, "assets")
@@ -137,7 +139,20 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style, program = (loader.get_source(loaded, name)[0] for name in ("report.css", "report.js"))
+    loaded.globals["style"] = loader.get_source(loaded, "report.css")[0]
+    loaded.filters |= {"count": "{:,}".format, "items": lambda n: f"{n:,} item{'s' * (n != 1)}"}
+    return loaded
+
+
+def environment() -> Environment:
+    """Load `templates`, and the scripts of the map."""
+    loaded = templates()
+    try:
+        from plotly.offline import get_plotlyjs
+    except ImportError as error:
+        raise missing(error) from error
+    assert loaded.loader
+    program = loaded.loader.get_source(loaded, "report.js")[0]
     # Inside a script element, strings must not end it (HTML standard, "restrictions for contents").
     scripts = [
         source.replace("</script", "<\\/script").replace("<!--", "<\\!--")
@@ -145,17 +160,16 @@ def environment() -> Environment:
     ]
     digests = (b64encode(sha256(source.encode()).digest()).decode() for source in scripts)
     hashes = [f"'sha256-{digest}'" for digest in digests]
-    loaded.globals |= {"style": style, "scripts": scripts, "hashes": hashes}
-    loaded.filters |= {"count": "{:,}".format, "items": lambda n: f"{n:,} item{'s' * (n != 1)}"}
+    loaded.globals |= {"scripts": scripts, "hashes": hashes}
     loaded.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     return loaded
 
 
 def _drawing(
-    found: Analysis, title: str, templates: Environment
+    found: Analysis, title: str, pages: Environment
 ) -> Callable[[Mapping[int, str]], bytes]:
     """Return what draws the page with some pictures, base64 by row."""
-    page = templates.get_template("page.html")
+    page = pages.get_template("page.html")
     points = _point_data(found)
     splits = sorted({split for label in found.facts.labels for split in label.by_split})
     facts = {"title": title, "found": found, "facts": found.facts, "splits": splits}

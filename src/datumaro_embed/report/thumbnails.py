@@ -21,7 +21,11 @@ _QUALITY = 70
 
 
 def thumbnails(
-    store: EmbeddingStore, root: str | os.PathLike[str], rows: Iterable[int]
+    store: EmbeddingStore,
+    root: str | os.PathLike[str],
+    rows: Iterable[int],
+    *,
+    side_px: int = SIDE_PX,
 ) -> Generator[tuple[int, str], None, None]:
     """Yield each row whose image can be used, in order, with a base64 WebP file.
 
@@ -37,7 +41,7 @@ def thumbnails(
             return row, ""
         if info.content_sha256 != store.content_sha256[row].tobytes():
             return row, ""
-        image.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC, reducing_gap=2.0)
+        image.thumbnail((side_px, side_px), Image.Resampling.BICUBIC, reducing_gap=2.0)
         stream = BytesIO()
         image.save(stream, "WEBP", quality=_QUALITY, method=4)
         return row, b64encode(stream.getvalue()).decode("ascii")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 from os import PathLike
@@ -18,7 +17,7 @@ from ..errors import UsageError
 from ..flags import DEFAULT_K, DEFAULT_TABLE
 from ..records import Hit, ItemKey, ObjectKey, Split
 from ..similarity import RowGraph, graph_path, nearest_rows, open_graph
-from ..store import EmbeddingStore, VectorTable, open_store
+from ..store import EmbeddingStore, VectorTable, using_store
 from ..tally import counted
 from .background import Relevance
 from .filters import ALL, Filters, matching_rows, table_to_search
@@ -229,7 +228,7 @@ def search(
         of=of,
         min_relevance=min_relevance,
     )
-    with nullcontext(store) if isinstance(store, EmbeddingStore) else open_store(store) as opened:
+    with using_store(store) as opened:
         return run_search(opened, queries, options, encoder=encoder).hits
 
 

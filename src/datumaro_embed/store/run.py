@@ -13,7 +13,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,14 @@ from .part import ArrayPart
 from .schema import array_specs, child_tables
 from .table import EmbeddingStore
 
-__all__ = ["COMMIT_SECONDS", "Hdf5Run", "Hdf5Stores", "is_part_of_store", "open_store"]
+__all__ = [
+    "COMMIT_SECONDS",
+    "Hdf5Run",
+    "Hdf5Stores",
+    "is_part_of_store",
+    "open_store",
+    "using_store",
+]
 
 COMMIT_SECONDS = 60.0
 _MAX_NAMED = 5
@@ -124,6 +131,16 @@ def open_store(path: str | os.PathLike[str], *, partial: bool = False) -> Embedd
             if is_last or is_store_directory(work):
                 raise
     raise AssertionError
+
+
+@contextmanager
+def using_store(store: EmbeddingStore | str | os.PathLike[str]) -> Iterator[EmbeddingStore]:
+    """Open the store at a path, and close it; an open store is given as it is and stays open."""
+    if isinstance(store, EmbeddingStore):
+        yield store
+        return
+    with open_store(store) as opened:
+        yield opened
 
 
 class Hdf5Stores(StoreBackend):
