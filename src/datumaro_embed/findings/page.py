@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,7 +14,7 @@ from ..files import new_path
 from ..flags import AUDIT_KINDS
 from ..report import templates, thumbnails
 from ..store import EmbeddingStore, using_store
-from .table import Finding, Findings
+from .finding import Finding
 
 _MAX_MEMBERS = 12  # of a group
 _SIDE_PX = 320
@@ -47,7 +47,7 @@ class Section:
 
 
 def write_page(
-    findings: Findings,
+    findings: Sequence[Finding],
     path: str | os.PathLike[str],
     store: EmbeddingStore | str | os.PathLike[str],
     *,
@@ -84,7 +84,7 @@ def _is_of(row: Finding, store: EmbeddingStore) -> bool:
     )
 
 
-def _sections(findings: Findings, max_shown: int) -> Iterator[Section]:
+def _sections(findings: Sequence[Finding], max_shown: int) -> Iterator[Section]:
     kinds = dict.fromkeys(row.kind for row in findings)
     for kind in sorted(kinds, key=lambda kind: (kind not in AUDIT_KINDS, _place(kind))):
         rows = [row for row in findings if row.kind == kind]

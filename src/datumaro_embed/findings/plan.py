@@ -21,7 +21,8 @@ from ..records import ItemKey, ItemRecord, ObjectRecord, Status
 from ..store import EmbeddingStore
 from ..store.check import refuse_damage
 from ..tally import Tally, counted
-from .table import COLUMNS, Finding, Findings
+from .finding import COLUMNS, Finding
+from .table import Findings
 
 if TYPE_CHECKING:
     from datumaro.components.dataset_base import DatasetItem
