@@ -172,6 +172,19 @@ def add_output_argument(parser: ArgumentParser, metavar: str, **options: Any) ->
     parser.add_argument("-o", "--output", metavar=metavar, **default | options)
 
 
+def add_findings_arguments(parser: ArgumentParser, *, required: bool = False) -> None:
+    """Add ``--output`` and ``--accept`` of an analysis."""
+    add_output_argument(
+        parser,
+        "FILE",
+        required=required,
+        help="findings file to write: CSV, or Parquet if the name ends in .parquet",
+    )
+    parser.add_argument(
+        "--accept", action="store_true", help="copy each suggestion to the column `action`"
+    )
+
+
 def add_partial_argument(parser: ArgumentParser) -> None:
     """Add ``--partial``, with which a command reads an unfinished store on purpose."""
     parser.add_argument(

@@ -15,7 +15,15 @@ from .errors import UsageError
 from .records import AnnotationRecord, CropShape, ItemRecord, ObjectRecord, ObjectStatus, Status
 from .rle import Rle, RleError
 
-__all__ = ["ObjectOptions", "cut", "group_annotations", "hull", "objects_of", "outlined_area"]
+__all__ = [
+    "ObjectOptions",
+    "box_of",
+    "cut",
+    "group_annotations",
+    "hull",
+    "objects_of",
+    "outlined_area",
+]
 
 Box = tuple[float, float, float, float]
 
@@ -121,7 +129,7 @@ def objects_of(record: ItemRecord, options: ObjectOptions) -> tuple[ObjectRecord
 
 def _object(record: ItemRecord, places: list[int], options: ObjectOptions) -> ObjectRecord:
     parts = [record.annotations[place] for place in places]
-    box = _box(parts)
+    box = box_of(parts)
     status = _status(parts, box, record, options)
     crop = (0, 0, 0, 0)
     if status.has_vector:
@@ -219,7 +227,7 @@ def cut(image: Image.Image, found: ObjectRecord, side_px: int) -> Image.Image:
 # Geometry --------------------------------------------------------------------------------------
 
 
-def _box(parts: Sequence[AnnotationRecord]) -> Box:
+def box_of(parts: Sequence[AnnotationRecord]) -> Box:
     """Return the given box, else the hull of what is visible; zeros where nothing is."""
     for part in parts:
         if part.type == "bbox":

@@ -314,12 +314,7 @@ class _Pair:
 
 def _labelled(table: VectorTable) -> tuple[IntArray, npt.NDArray[np.str_]]:
     """Rows of a table and the names of their labels; rows of several labels come several times."""
-    if table.name == "items":
-        rows, labels, _ = table.label_counts()  # type: ignore[attr-defined]
-    else:
-        labels = np.asarray(table.labels, np.int64)  # type: ignore[attr-defined]
-        rows = np.flatnonzero(labels >= 0)
-        labels = labels[rows]
+    rows, labels = table.label_pairs()
     known = table.has_vector[rows]
     return rows[known], np.array(table.label_names, object)[labels[known]]
 

@@ -182,15 +182,11 @@ class _Audit:
     def labelled(self) -> tuple[VectorTable, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """What has one label each: the table, rows and labels. Objects, or else whole items."""
         store = self._store
-        if store.has_table("objects"):
-            table: VectorTable = store.objects
-            labels = np.asarray(store.objects.labels, np.int64)
-            return table, *_chosen(labels, table.has_vector & (labels >= 0))
-        rows, numbers, _ = store.items.label_counts()
-        single = np.bincount(rows, minlength=store.n_rows) == 1
-        labels = np.full(store.n_rows, -1)
-        labels[rows] = numbers
-        return store.items, *_chosen(labels, single & (store.statuses == Status.OK))
+        table: VectorTable = store.objects if store.has_table("objects") else store.items
+        rows, labels = table.label_pairs()
+        single = np.bincount(rows, minlength=len(table)) == 1
+        chosen = (single & table.has_vector)[rows]
+        return table, rows[chosen], labels[chosen]
 
     @cached_property
     def judged(self) -> Mislabels:
@@ -372,10 +368,3 @@ _FAULTS = {
     "odd_size": "it is much larger or smaller than the others",
     "gray": "it is gray, and most others have colors",
 }
-
-
-def _chosen(
-    labels: npt.NDArray[np.int64], mask: npt.NDArray[np.bool_]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    rows = np.flatnonzero(mask)
-    return rows, labels[rows]

@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
-from ..findings import Finding, Findings
+from ..findings import Findings
 from ..flags import SELECTIONS
 from ..listing import table_lines
 from ..records import ItemKey
 from ..retrieval import Filters, matching_rows
 from ..store import EmbeddingStore, using_store
 from ..tally import counted
+from .rows import finding
 from .select import entropy_bits, nearest_chosen, select_per_label, select_rows
 
 SAMPLE = "sample"
@@ -125,7 +126,7 @@ def select(
                 "choose from and not given. Leave out ``given`` or ``subset``."
             )
         vectors, places = opened.embeddings(), np.flatnonzero(pool)
-        rows, codes, _ = opened.items.label_counts()
+        rows, codes = opened.items.label_pairs()
         rows, codes = rows[usable[rows]], codes[usable[rows]]
         if fraction is not None:
             k = max(1, round(fraction * len(places)))
@@ -143,17 +144,16 @@ def select(
             raise UsageError("Nothing to choose: no label has an item that is not given yet.")
         measure, reason = _REASONS[by]
         findings = (
-            Finding.of(
-                "selected",
-                opened.key(row),
+            finding(
+                opened,
+                opened.items,
+                row,
+                kind="selected",
                 measure=measure,
                 value=None if np.isnan(value) else round(value, 6),
                 rank=rank,
                 suggestion=f"subset {SAMPLE}",
                 reason=reason,
-                content_sha256=opened.content_sha256[row].tobytes().hex(),
-                store=opened.uuid,
-                model=opened.run_fingerprint,
             )
             for rank, (row, value) in enumerate(
                 zip(chosen.tolist(), values.tolist(), strict=True), start=1

@@ -82,7 +82,7 @@ def label_findings(
         sure = np.full(len(rows), -np.inf, np.float32)
         for number in np.unique(best[:, 0]).tolist():
             mine = best[:, 0] == number
-            sure[mine] = relevance.of(prompts[number])[rows[mine]]
+            sure[mine] = relevance.at(prompts[number], rows[mine])
         order = np.argsort(-sure, kind="stable")
         return ranked(
             finding(

@@ -14,6 +14,7 @@ from ..flags import (
     add_apply_arguments,
     add_duplicate_arguments,
     add_embed_arguments,
+    add_findings_arguments,
     add_follow_symlinks_argument,
     add_label_arguments,
     add_machine_arguments,
@@ -263,15 +264,7 @@ def _describe_select(parser: ArgumentParser) -> Callable[..., int]:
     add = parser.add_argument
     add("store", type=Path, help="store file or folder")
     add_select_arguments(parser)
-    add(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help="write a findings file (CSV, or Parquet by the suffix .parquet) that suggests the "
-        "subset `sample` for each chosen item",
-    )
-    add("--accept", action="store_true", help="copy the suggestions to `action`, for `apply`")
+    add_findings_arguments(parser)
     add_partial_argument(parser)
     return _select
 
@@ -284,10 +277,7 @@ def _select(store: Path, output: Path | None, accept: bool, partial: bool, **opt
         check_output(output)
     with opened_store(store, partial=partial) as opened:
         found = select(opened, progress=True, **options)
-    if output is not None:
-        findings = found.findings.accept() if accept else found.findings
-        (findings.to_parquet if output.suffix == ".parquet" else findings.to_csv)(output)
-    return say(found.lines())
+    return _tell_findings(found.findings, found.lines(), output, accept)
 
 
 def _describe_report(parser: ArgumentParser) -> Callable[..., int]:
@@ -370,7 +360,7 @@ def _describe_audit(parser: ArgumentParser) -> Callable[..., int]:
     )
     add = parser.add_argument
     add("store", type=Path, help="store file or folder")
-    _add_findings_arguments(parser)
+    add_findings_arguments(parser)
     add(
         "--html",
         type=Path,
@@ -415,28 +405,14 @@ def _audit(
         templates()  # raises before the audit what is not installed
     with opened_store(store, partial=partial) as opened:
         found = audit(opened, progress=True, media_root=media_root, **options)
-        found = found.accept() if accept else found
         if html is not None:
-            found.to_html(html, opened, media_root=media_root)
-    return _tell_findings(found, audit_lines(found), output)
+            (found.accept() if accept else found).to_html(html, opened, media_root=media_root)
+    return _tell_findings(found, audit_lines(found), output, accept)
 
 
-def _add_findings_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help="findings file to write: CSV, or Parquet if the name ends in .parquet",
-    )
-    parser.add_argument(
-        "--accept", action="store_true", help="copy each suggestion to the column `action`"
-    )
-
-
-def _tell_findings(found: Findings, lines: Iterable[str], output: Path | None) -> int:
+def _tell_findings(found: Findings, lines: Iterable[str], output: Path | None, accept: bool) -> int:
     if output is not None:  # first: who reads the print may stop (`| head`)
-        found.write(output)
+        (found.accept() if accept else found).write(output)
     say(lines)
     return say([] if output is None else [f"{counted(len(found), 'findings')} in {output}"])
 
@@ -451,7 +427,7 @@ def _describe_compare(parser: ArgumentParser) -> Callable[..., int]:
     add = parser.add_argument
     add("first", metavar="A", type=Path, help="store file or folder, such as the training set")
     add("second", metavar="B", type=Path, help="store file or folder, such as new images")
-    _add_findings_arguments(parser)
+    add_findings_arguments(parser)
     add(
         "--same-keys",
         action=BooleanOptionalAction,
@@ -475,8 +451,7 @@ def _compare(
         check_output(output)
     with opened_store(first, partial=partial) as a, opened_store(second, partial=partial) as b:
         found = compare(a, b, progress=True, **options)
-    rows = found.findings.accept() if accept else found.findings
-    return _tell_findings(rows, found.lines(), output)
+    return _tell_findings(found.findings, found.lines(), output, accept)
 
 
 def _describe_label(parser: ArgumentParser) -> Callable[..., int]:
@@ -488,8 +463,7 @@ def _describe_label(parser: ArgumentParser) -> Callable[..., int]:
     add("store", type=Path, help="store file or folder")
     add_label_arguments(parser)
     add("--of", default="items", choices=("items", "objects"), help="what to label")
-    add_output_argument(parser, "FILE")
-    add("--accept", action="store_true", help="copy each suggestion to the column `action`")
+    add_findings_arguments(parser, required=True)
     add("--relabel", action="store_true", help="label what has a label already, too")
     add_partial_argument(parser)
     return _label
@@ -511,14 +485,9 @@ def _label(
     names = labels_file or labels.split(",")
     with opened_store(store, partial=partial) as opened:
         found = label_findings(opened, names, **options)
-    (found.accept() if accept else found).write(output)
     sure = sum(row.suggestion != "review" for row in found)
-    return say(
-        [
-            f"{counted(len(found), 'findings')} in {output}: {sure:,} with a label, "
-            f"{len(found) - sure:,} to review"
-        ]
-    )
+    lines = [f"{sure:,} with a label, {len(found) - sure:,} to review"]
+    return _tell_findings(found, lines, output, accept)
 
 
 COMMANDS = {

@@ -22,7 +22,7 @@ from ..errors import (
 )
 from ..files import check_output, new_path, workspace
 from ..logs import without_warnings
-from ..objects import ObjectOptions, hull, objects_of
+from ..objects import ObjectOptions, box_of, objects_of
 from ..parallel import map_ahead
 from ..pipeline import read_item_info
 from ..records import ItemKey, ItemRecord
@@ -148,6 +148,8 @@ def apply_to_path(
         raise UsageError("The findings drop every item, so there is no dataset to write.")
     refuse_lost(target, form, beside=out)
     planned = [*plan.lines(source)]
+    if not any(row.action.strip() for row in rows):
+        planned.append("no finding has an action: fill in the column `action` of the findings file")
     if imported.losses:
         planned.append("of the dataset, Datumaro does not read, and OUT will not have:")
         planned += imported.losses.lines()
@@ -286,16 +288,12 @@ def _plain(record: ItemRecord) -> ItemRecord:
     for entry in objects_of(record, ObjectOptions()):
         parts = {place: record.annotations[place] for place in entry.annotations}
         outlines = [one for one in parts.values() if one.type in ("polygon", "mask")]
-        corners = [found for one in outlines if (found := hull(one)) is not None]
-        if corners:
-            low = [min(corner[i] for corner in corners) for i in (0, 1)]
-            high = [max(corner[i] for corner in corners) for i in (2, 3)]
-            box = (*low, high[0] - low[0], high[1] - low[1])
+        if outlines:
             derived |= {
                 place
                 for place, one in parts.items()
                 if one.type == "bbox"
-                and np.allclose(one.coords, box, rtol=0, atol=2 * _ROUNDING_PX)
+                and np.allclose(one.coords, box_of(outlines), rtol=0, atol=2 * _ROUNDING_PX)
             }
     kept = (one for place, one in enumerate(record.annotations) if place not in derived)
     plain = replace(record, annotations=tuple(kept))

@@ -7,7 +7,7 @@ tell what nothing looks like.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -57,11 +57,15 @@ class Relevance:
     def of(self, query: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """(n_rows,) float32: the relevance of every row to a unit vector; O(n_rows · dim)."""
         found = np.full(len(self._vectors), -np.inf, np.float32)
-        text = np.asarray(query, np.float32) - self._mean
-        for rows in self._blocks():
-            found[rows] = np.asarray(self._vectors[rows], np.float32) @ text / self._deviation
+        found[self._rows] = self.at(query, self._rows)
         return found
 
-    def _blocks(self) -> Iterator[npt.NDArray[np.int64]]:
-        for start in range(0, len(self._rows), _BLOCK_ROWS):
-            yield self._rows[start : start + _BLOCK_ROWS]
+    def at(self, query: npt.ArrayLike, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """(n,) float32: the relevance of some rows to a unit vector; O(n · dim)."""
+        text = np.asarray(query, np.float32) - self._mean
+        found = np.empty(len(rows), np.float32)
+        for start in range(0, len(rows), _BLOCK_ROWS):
+            block = slice(start, start + _BLOCK_ROWS)
+            vectors = np.asarray(self._vectors[rows[block]], np.float32)
+            found[block] = vectors @ text / self._deviation
+        return found

@@ -84,6 +84,10 @@ class VectorTable:
         """(n_rows,) bool: which rows have one of some labels, by number."""
         raise NotImplementedError
 
+    def label_pairs(self) -> tuple[IntArray, IntArray]:
+        """Row and label of each pair, ascending, each once; an item may have several labels."""
+        raise NotImplementedError
+
     @property
     def item_rows(self) -> IntArray:
         """(n_rows,) int64: the row of each row's item; made anew at each call."""
@@ -157,6 +161,10 @@ class ItemTable(VectorTable):
         offsets = self._store.column("items/annotations_offsets")
         mask: BoolArray = n_before[offsets[1:]] > n_before[offsets[:-1]]
         return mask
+
+    def label_pairs(self) -> tuple[IntArray, IntArray]:
+        """See `VectorTable.label_pairs`: of any annotation."""
+        return self.label_counts()[:2]
 
     def label_counts(self) -> tuple[IntArray, IntArray, IntArray]:
         """Item row, label and number of annotations of each pair, ascending by row and label."""
@@ -237,6 +245,12 @@ class _ChildTable(VectorTable):
     def labelled(self, labels: Iterable[int]) -> BoolArray:
         """See `VectorTable.labelled`."""
         return np.isin(self.labels, list(labels))
+
+    def label_pairs(self) -> tuple[IntArray, IntArray]:
+        """See `VectorTable.label_pairs`: a row has one label at most."""
+        labels = np.asarray(self.labels, np.int64)
+        rows = np.flatnonzero((labels >= 0) & (labels < len(self.label_names)))
+        return rows, labels[rows]
 
     def record(self, row: int) -> Any:
         """Decode a row, with its vector; raises `IndexError` out of range."""
