@@ -11,7 +11,7 @@ DEFAULT_KEEP_SPLIT = "train"
 DEFAULT_MODEL = "clip-vit-base-patch32"
 DEFAULT_LEAST_RELEVANCE = 3.0
 AUDIT_KINDS = (
-    *("failed", "leak", "duplicate", "mislabel", "systematic", "conflict"),
+    *("failed", "leak", "duplicate", "mislabel", "systematic", "conflict", "odd_pair"),
     *("outlier", "quality", "box"),
 )
 DEFAULT_THRESHOLD = 0.95

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from datumaro_embed import ObjectKey, open_store
+from datumaro_embed.auditing import label_pairs
+from datumaro_embed.auditing.label_pairs import odd_pairs
 from datumaro_embed.auditing.mislabels import Conflict, Mislabels, find_conflicts, find_mislabels
 from datumaro_embed.auditing.outliers import (
     find_outliers,
@@ -20,6 +24,8 @@ from datumaro_embed.auditing.outliers import (
 from datumaro_embed.auditing.quality import KINDS, measure_quality
 from datumaro_embed.auditing.references import SameGroup, reference_places
 from datumaro_embed.signatures import STATISTICS, describe
+from datumaro_embed.store import EmbeddingStore
+from search_support import item, memory_store
 
 PHOTOS = sorted((Path(__file__).parents[2] / "sample_data" / "coco").rglob("*.jpg"))
 DIM, N_LABELS = 64, 5
@@ -217,3 +223,50 @@ def test_a_bad_picture_is_named_among_photographs(kind: str) -> None:
     assert not alike.named.any()
     unknown = np.full((1, len(STATISTICS)), np.nan, np.float32)
     assert not measure_quality(unknown, sizes[:1])[kind].named.any()
+
+
+def labelled_items(sets: list[tuple[int, ...]]) -> EmbeddingStore:
+    """Items with these labels of the whole image."""
+    records = [item("train", f"{n:05}", *labels) for n, labels in enumerate(sets)]
+    return memory_store(np.ones((len(sets), 2)), records)
+
+
+def test_labels_that_are_together_once_are_odd_if_both_are_frequent() -> None:
+    """Forty are expected together; a copy of the picture counts with it."""
+    sets = [(0, 2)] * 40 + [(1, 2)] * 40 + [(0,)] * 40 + [(1,)] * 40 + [(0, 1), (0, 1, 2)]
+    store = labelled_items(sets)
+    groups = np.arange(len(sets))
+    assert [*odd_pairs(store, groups)] == []  # twice, in two pictures
+    groups[-1] = groups[-2]
+    one, other = odd_pairs(store, groups)
+    assert (one.kind, one.group, one.suggestion) == ("odd_pair", 1, "review")
+    assert (one.id, one.label, other.id, other.label) == ("00160", "cat", "00160", "dog")
+    assert one.value == pytest.approx(81 * 81 / 161, abs=1e-3)
+    assert "'cat' and 'dog' are together in no other item; 41 are expected" in one.reason
+
+
+def test_pairs_of_independent_or_rare_labels_are_not_odd() -> None:
+    random = np.random.default_rng(0)
+    chances = np.array([0.4, 0.3, 0.01])
+    sets = [tuple(np.flatnonzero(random.random(3) < chances).tolist()) for _ in range(2000)]
+    assert [*odd_pairs(labelled_items(sets), np.arange(len(sets)))] == []
+    assert [*odd_pairs(labelled_items([()] * 3), np.arange(3))] == []
+
+
+def test_odd_pairs_name_the_objects(objects_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(label_pairs, "_CHANCE", 1e9)  # every pair that is in one item alone
+    with open_store(objects_store) as store:
+        found = [*odd_pairs(store, np.arange(len(store)))]
+        sets = [{*store.labels_of(row)} for row in range(len(store))]
+        for row in found:
+            record = store.objects.record(store.objects.row(ObjectKey(row.key, row.object)))
+            assert row.label == store.categories.labels[record.label]
+            assert row.box == tuple(round(value, 2) for value in record.box)
+    named = [{row.label for row in found if row.group == n} for n in {row.group for row in found}]
+    once = [
+        {a, b}
+        for a, b in combinations(sorted(set.union(*sets)), 2)
+        if sum({a, b} <= one for one in sets) == 1
+    ]
+    assert sorted(map(sorted, named)) == sorted(map(sorted, once))
+    assert len(once) > 20

@@ -47,6 +47,7 @@ def odd_pairs(store: EmbeddingStore, groups: IntArray) -> Iterator[Finding]:
                 table if own else store.items,
                 own[0] if own else item,
                 kind="odd_pair",
+                label=names[label],
                 group=rank,
                 rank=rank,
                 measure="expected",

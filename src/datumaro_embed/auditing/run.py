@@ -23,6 +23,7 @@ from ..store import EmbeddingStore, VectorTable, using_store
 from ..tally import counted
 from .boxes import failures, odd_boxes
 from .copies import Copies, CopyGroup, find_copies
+from .label_pairs import odd_pairs
 from .mislabels import SUSPICIOUS, Mislabels, find_conflicts, find_mislabels
 from .outliers import (
     find_outliers,
@@ -96,6 +97,7 @@ def audit(
             (("leak", "duplicate"), run.copies_found),
             (("mislabel", "systematic"), run.mislabels),
             (("conflict",), run.conflicts),
+            (("odd_pair",), lambda: odd_pairs(opened, run.item_groups)),
             (("outlier",), run.outliers),
             (("quality",), run.quality),
             (("box",), lambda: odd_boxes(opened) if opened.has_table("objects") else ()),
