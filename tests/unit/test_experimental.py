@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,21 @@ import pytest
 from datumaro.components import annotation as dm
 from datumaro.components.dataset import Dataset as LegacyDataset
 
-from datumaro_embed import EmbeddingStore, add_embeddings, embed_dataset, find_duplicates, search
+from datumaro_embed import (
+    EmbeddingStore,
+    Finding,
+    Findings,
+    ObjectKey,
+    add_embeddings,
+    apply_findings,
+    embed_dataset,
+    find_duplicates,
+    search,
+)
 from datumaro_embed.adapter import SourceDataset
 from datumaro_embed.adapter.experimental import ExperimentalItems
 from datumaro_embed.encoders import FakeEncoder
-from datumaro_embed.errors import DatasetReadError, ItemNotFoundError, UsageError
+from datumaro_embed.errors import DatasetReadError, DatasetWriteError, ItemNotFoundError, UsageError
 from support import SAMPLE, picture, write_coco
 
 experimental = pytest.importorskip("datumaro.experimental", reason="no extra `experimental`")
@@ -255,3 +267,131 @@ print(len(store.for_dataset(dataset)))
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.stdout == "69\n", done.stderr
+
+
+def objects_of_items(dataset: Any) -> dict[str, list[tuple[str, tuple[float, ...]]]]:
+    """Label and box of each object, by item."""
+    source = SourceDataset(dataset)
+    names = source.categories.labels
+    return {
+        f"{item.key}": [
+            (names[one.label], tuple(one.get_bbox()))
+            for one in item.item.annotations
+            if one.type is dm.AnnotationType.bbox
+        ]
+        for item in source
+    }
+
+
+def test_findings_change_samples(both: Any, tmp_path: Path) -> None:
+    dataset, store, _ = both
+    before = objects_of_items(dataset)
+    crowded = [row for row in range(len(store)) if len(store.objects.of(row)) >= 3]
+    gone, moved, kept, changed = crowded[:4]
+
+    def of(row: int, action: str, number: int | None = None) -> Finding:
+        key = store.key(row)
+        values: dict[str, Any] = {"content_sha256": store.content_sha256[row].tobytes().hex()}
+        if number is not None:
+            at = store.objects.of(row)[number]
+            (label,) = store.objects.labels_of(at)
+            values |= {"label": label, "box": store.objects.record(at).box}
+            key = ObjectKey(key, number)
+        return Finding.of("x", key, action=action, **values)
+
+    found = Findings([
+        of(gone, "drop"), of(moved, "subset val"), of(kept, "keep"),
+        of(changed, "label pizza", 0), of(changed, "drop", 1),
+    ])  # fmt: skip
+    after = apply_findings(dataset, found)
+    assert type(after) is type(dataset)
+    assert len(after) == len(dataset) - 1
+    left = objects_of_items(after)
+    names = {row: f"{store.key(row)}" for row in crowded}
+    (new,) = left.keys() - before.keys()
+    assert new.startswith("val/")
+    assert before.keys() - left.keys() == {names[gone], names[moved]}
+    assert left[new] == before[names[moved]]
+    relabeled, dropped = (
+        tuple(store.objects.record(at).box) for at in store.objects.of(changed)[:2]
+    )
+    assert left[names[changed]] == [
+        ("pizza" if box == relabeled else label, box)
+        for label, box in before[names[changed]]
+        if box != dropped
+    ]
+    assert len(left[names[changed]]) == len(before[names[changed]]) - 1
+    same = left.keys() - {new, names[changed]}
+    assert {name: left[name] for name in same} == {name: before[name] for name in same}
+    assert objects_of_items(dataset) == before  # which stays as it is
+
+    experimental.export_dataset(after, tmp_path / "out")
+    again = objects_of_items(experimental.import_dataset(tmp_path / "out"))
+    assert sorted(map(sorted, again.values())) == sorted(map(sorted, left.values()))
+
+
+@pytest.mark.parametrize(
+    ("action", "new_labels", "message"),
+    [
+        ("subset sample", False, "cannot hold the subset 'sample' of train/"),
+        ("attribute a=1", False, "cannot hold the attribute 'a' of train/"),
+        ("label pizza", False, "cannot hold a label of the whole image of train/"),
+        ("label new", True, "cannot hold a label of the whole image of train/"),
+    ],
+)
+def test_what_a_schema_cannot_hold_is_an_error(
+    both: Any, action: str, new_labels: bool, message: str
+) -> None:
+    dataset, store, _ = both
+    sha = store.content_sha256[0].tobytes().hex()
+    found = Findings([Finding.of("x", store.key(0), action=action, content_sha256=sha)])
+    with pytest.raises(DatasetWriteError, match=message):
+        apply_findings(dataset, found, new_labels=new_labels)
+
+
+def test_a_new_label_of_an_object_and_a_field_beside_the_objects_are_errors(both: Any) -> None:
+    dataset, store, _ = both
+    row = next(row for row in range(len(store)) if len(store.objects.of(row)))
+    at = store.objects.of(row)[0]
+    finding = Finding.of(
+        "x",
+        ObjectKey(store.key(row), 0),
+        action="label new",
+        label=store.objects.labels_of(at)[0],
+        box=store.objects.record(at).box,
+        content_sha256=store.content_sha256[row].tobytes().hex(),
+    )
+    with pytest.raises(
+        DatasetWriteError, match="cannot hold the label 'new' in the field 'labels'"
+    ):
+        apply_findings(dataset, Findings([finding]), new_labels=True)
+    with_vectors = add_embeddings(dataset, store)
+    dropped = Findings([replace(finding, action="drop")])
+    with pytest.raises(DatasetWriteError, match="fewer objects beside its field 'embedding'"):
+        apply_findings(with_vectors, dropped)
+
+
+def test_labels_of_whole_images_are_replaced_and_added(tmp_path: Path) -> None:
+    files = [f"{number}.png" for number in range(3)]
+    for number, name in enumerate(files):
+        picture(number).save(tmp_path / name)
+
+    fields = experimental.fields
+
+    class Labeled(experimental.Sample):  # type: ignore[name-defined, misc]
+        image: str = fields.image_path_field()
+        label: int | None = fields.label_field()
+        subset: experimental.fields.Subset = fields.subset_field()
+
+    names = experimental.categories.LabelCategories(labels=("cat", "dog"))
+    dataset = experimental.Dataset(Labeled, categories={"label": names})
+    subset = fields.Subset.TRAINING
+    for name, label in zip(files, (0, 1, None), strict=True):
+        dataset.append(Labeled(image=str(tmp_path / name), label=label, subset=subset))
+    shas = [hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in files]
+    found = Findings([
+        Finding("x", None, "train", "0", None, "cat", action="label dog", content_sha256=shas[0]),
+        Finding("x", None, "train", "2", action="label cat", content_sha256=shas[2]),
+    ])  # fmt: skip
+    after = apply_findings(dataset, found)
+    assert [sample.label for sample in after] == [1, 1, 0]

@@ -5,6 +5,7 @@ from .dataset import SourceDataset, SourceItem, format_of
 from .disk import unused_images
 from .importing import ImportedDataset, import_dataset
 from .media import EncoderInput, encoder_input
+from .samples import changed_samples
 from .writing import as_dataset, check_format, with_label, write_dataset
 from .yolo import refuse_stand_ins
 
@@ -14,6 +15,7 @@ __all__ = [
     "SourceDataset",
     "SourceItem",
     "as_dataset",
+    "changed_samples",
     "check_format",
     "encoder_input",
     "format_of",

@@ -136,6 +136,43 @@ class ExperimentalItems:
     def __len__(self) -> int:
         return len(self._samples.keys)
 
+    @property
+    def images(self) -> list[tuple[str, int | None]]:
+        """File, and frame, of each sample."""
+        return list(zip(self._samples.paths, self._samples.frames, strict=True))
+
+    def label_fields(self, *, of_objects: bool) -> dict[str, list[str]]:
+        """Fields of labels, of objects or of whole images, each with the names of its numbers."""
+        names = list(self._parents)
+        return {
+            field: [names[number] for number in numbers]
+            for field, numbers in self._labels.items()
+            if self._is_of_objects(field) is of_objects
+        }
+
+    def fields_of_objects(self, row: Row) -> tuple[int, list[str], list[str]]:
+        """Give the number of a sample's objects, the fields that have as many, and doubtful ones.
+
+        All zero or empty where a sample may have objects of several semantics.
+        """
+        if len(self._shapes) != 1:
+            return 0, [], []
+        ((semantic, shapes),) = self._shapes.items()
+        n_labels = len(self._labels_of(row, semantic))
+        lengths = {name: len(self._made(name, row[name] or [], n_labels)) for name in shapes}
+        n_objects = n_labels or max(lengths.values())
+        others = {name: row[name] for name in (*self._facts, *self._labels)}
+        lengths |= {name: len(value) for name, value in others.items() if isinstance(value, list)}
+        of_objects = [name for name, length in lengths.items() if length == n_objects]
+        known = {*lengths, *self._captions, *others}
+        kinds = {name: type(field).__name__ for name, field in self._fields.items()}
+        doubtful = [
+            name
+            for name, kind in kinds.items()
+            if name not in known and (kind == "TensorField" or kind not in _ELSEWHERE)
+        ]
+        return n_objects, of_objects, [name for name in doubtful if row.get(name) is not None]
+
     def _medium(self, row: Row, place: int) -> dm_media.MediaElement:
         path, at = self._samples.paths[place], self._samples.frames[place]
         if at is not None:
@@ -187,12 +224,15 @@ class ExperimentalItems:
     def _whole_image(self, row: Row) -> Iterator[dm.Annotation]:
         """Labels that belong to no shape, and captions."""
         for name in self._labels:
-            field = self._fields[name]
-            if not (field.is_list and field.semantic in self._shapes):
+            if not self._is_of_objects(name):
                 yield from map(dm.Label, self._numbers(name, row[name]))
         for name in self._captions:
             texts = row[name] if isinstance(row[name], list) else [row[name]]
             yield from (dm.Caption(text) for text in texts if text is not None)
+
+    def _is_of_objects(self, name: str) -> bool:
+        field = self._fields[name]
+        return bool(field.is_list and field.semantic in self._shapes)
 
     def _made(self, name: str, values: Sequence[Any], n_labels: int) -> list[dm.Annotation | None]:
         """Annotations of one field, without label; None where an object has none in it."""

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..adapter import SourceDataset, as_dataset, check_format, import_dataset, write_dataset
+from ..adapter import (
+    SourceDataset,
+    as_dataset,
+    changed_samples,
+    check_format,
+    import_dataset,
+    write_dataset,
+)
 from ..errors import (
     DatasetReadError,
     DatasetWriteError,
@@ -20,6 +27,7 @@ from ..errors import (
     OutputFolderError,
     UsageError,
 )
+from ..experimental import is_experimental
 from ..files import check_output, new_path, workspace
 from ..logs import without_warnings
 from ..objects import ObjectOptions, box_of, objects_of
@@ -32,8 +40,7 @@ from .plan import Plan, plan_changes
 from .table import Findings
 
 if TYPE_CHECKING:
-    from datumaro.components.dataset import Dataset
-    from datumaro.components.dataset_base import DatasetItem, IDataset
+    from datumaro.components.dataset_base import DatasetItem
 
 _FORMATS = ("coco", "datumaro", "imagenet_with_subset_dirs", "voc", "yolo_ultralytics")
 _ROUNDING_PX = 0.025  # as formats round
@@ -67,17 +74,17 @@ class ApplySummary:
 
 
 def apply_findings(
-    dataset: IDataset,
+    dataset: Any,
     findings: Findings | str | os.PathLike[str],
     *,
     skip_stale: bool = False,
     new_labels: bool = False,
-) -> Dataset:
+) -> Any:
     """Carry out the actions of a findings file on a Datumaro dataset.
 
     Parameters
     ----------
-    dataset : datumaro Dataset
+    dataset : datumaro Dataset, legacy or experimental
         It is not changed.
     findings : Findings or path
         Only rows with an action act, if the item's image has the bytes of ``content_sha256``, and
@@ -89,7 +96,7 @@ def apply_findings(
 
     Returns
     -------
-    datumaro Dataset
+    datumaro Dataset, of the same kind
         Without what was dropped, with what was changed. Export it to a new folder.
 
     Raises
@@ -98,10 +105,14 @@ def apply_findings(
         No such file; an action that is none; rows that contradict each other.
     StaleStoreError
         Rows do not match the dataset.
+    DatasetWriteError
+        The fields of an experimental dataset cannot hold a change, such as a new label.
     """
     rows = findings if isinstance(findings, Findings) else Findings.read(findings)
     source = SourceDataset(dataset, follow_symlinks=True)
     plan = plan_changes(rows, source, skip_stale=skip_stale, new_labels=new_labels)
+    if is_experimental(dataset):
+        return changed_samples(dataset, plan.changes)
     return as_dataset(changed(source, plan))
 
 
