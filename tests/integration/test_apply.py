@@ -308,6 +308,7 @@ def test_what_is_not_changed_keeps_every_digit(tmp_path: Path) -> None:
     done = run("datumaro-embed", "apply", tmp_path / "none.csv", SAMPLE / "coco", "-o",
                tmp_path / "out")  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert "no finding has an action: fill in the column `action`" in done.stdout
     for name in ("instances_train.json", "instances_val.json"):
         before, after = (
             {

@@ -87,7 +87,7 @@ def test_what_was_planted_is_found_and_gone_after_apply(planted: Path, tmp_path:
 
 def test_only_some_kinds(planted: Path, tmp_path: Path) -> None:
     for only in (["failed"], ["quality", "outlier"], ["mislabel"]):
-        assert {row.kind for row in audit(planted / "s.h5", only=only)} <= set(only)
+        assert {row.kind for row in audit(planted / "s.h5", only=only)} == set(only)
     with pytest.raises(UsageError, match=r"no kind of finding 'leaks'\. Choose of failed, leak"):
         audit(planted / "s.h5", only=["leaks"])
     file = tmp_path / "f.parquet"
@@ -253,7 +253,7 @@ def test_suggestions_agree_and_spare_what_a_model_is_judged_by(tmp_path: Path) -
     assert {suggested["leak"], suggested["twin"]} == {"keep", "review"}
     assert suggested["b0"] == "drop"
     of_labels = [row for row in found if row.kind in ("mislabel", "systematic", "conflict")]
-    assert all(row.label in ("aa", "b") for row in of_labels)
+    assert {row.label for row in of_labels} == {"aa", "b"}
     changed = apply_findings(dataset, found.accept())  # no two of them contradict each other
     assert len(changed) == len(dataset) - sum(value == "drop" for value in suggested.values())
     every = audit(tmp_path / "s.h5", keep_split="train", only=["failed"])
