@@ -294,7 +294,7 @@ def invalid_file(path: Path, reason: str) -> ModelInvalidError:
     """Return the error that says why a file of a model directory is refused."""
     return ModelInvalidError(
         f"Model file {path} cannot be used: {reason}. "
-        "Make the model directory again with `datumaro-embed export-model` or `pull`.",
+        "Recreate the model directory with `datumaro-embed export-model` or `pull`.",
         path=path,
         reason=reason,
     )

@@ -41,14 +41,14 @@ class TextTokenizer:
             self._tokenizer = Tokenizer.from_buffer(content)
         except Exception as error:  # the library raises bare Exception
             raise ModelInvalidError(
-                f"Model file {path} is not a tokenizer: {error}. Make the model directory again.",
+                f"Model file {path} is not a tokenizer: {error}. Recreate the model directory.",
                 path=path,
             ) from error
         for name in ("pad_id", "eos_id"):
             if self._tokenizer.id_to_token(getattr(spec, name)) is None:
                 raise ModelInvalidError(
                     f"Model file {path} has no token {getattr(spec, name)}, which is "
-                    f"{name} in model.json. Make the model directory again.",
+                    f"{name} in model.json. Recreate the model directory.",
                     path=path,
                 )
         self._spec = spec
