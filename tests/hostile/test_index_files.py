@@ -25,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 
 def refuse(path: Path) -> str:
     with pytest.raises(
-        StoreIndexError, match="Make it again with `datumaro-embed index`"
+        StoreIndexError, match="Build it again with `datumaro-embed index`"
     ) as caught:
         open_graph(path, uuid="u", n_rows=300, dim=16)
     assert "\n" not in str(caught.value)
