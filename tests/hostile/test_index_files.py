@@ -48,7 +48,7 @@ def test_cut_short(path: Path, share: float) -> None:
 )
 def test_not_ours(path: Path, data: bytes) -> None:
     path.write_bytes(data)
-    assert "no index of this version" in refuse(path)
+    assert "not an index of this version" in refuse(path)
 
 
 def test_bytes_added_or_taken_away(path: Path) -> None:
