@@ -455,7 +455,7 @@ def test_stuff_and_panoptic_annotations_beside_instances_are_named(tmp_path: Pat
         2,
     )
     assert reason.examples[1] == (
-        f"annotations/stuff_train2017.json: name {tmp_path}:coco_stuff to read it"
+        f"annotations/stuff_train2017.json: use {tmp_path}:coco_stuff to read it"
     )
 
 

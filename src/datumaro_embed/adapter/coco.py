@@ -56,7 +56,7 @@ def read_coco(path: Path, format_name: str, losses: Tally) -> tuple[Dataset, Pat
     for file in others:
         if not _is_held(file, files, held):
             assert file.task is not None
-            example = f"{relative(file.path, path)}: name {path}:coco_{file.task.name} to read it"
+            example = f"{relative(file.path, path)}: use {path}:coco_{file.task.name} to read it"
             losses.add("annotation files of another task, not read", example)
     distinct = with_distinct_ids(items.values(), losses)
     dataset = Dataset.from_iterable(distinct, categories=categories.all, ann_types=set())

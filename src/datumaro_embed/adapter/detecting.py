@@ -47,7 +47,7 @@ def detect_format(path: Path) -> str:
             ways += " (for top-level folders that are subsets, not labels)"
         raise read_error(
             path,
-            f"fits more than one format ({', '.join(formats)}). Name the one to read: {ways}.",
+            f"fits more than one format ({', '.join(formats)}). Choose one: {ways}.",
         )
     if not formats:
         raise read_error(path, _unrecognised(path) if path.is_dir() else _no_folder(path))
@@ -157,7 +157,7 @@ def _unrecognised(path: Path) -> str:
             ways.insert(0, f"{path}:imagenet where folders name labels")
     return (
         f"no known dataset format here. Found: {found_files(path)}. Looked for: "
-        f"{'; '.join(_lacking(path))}. Check the path, or name the format: {' or '.join(ways)}."
+        f"{'; '.join(_lacking(path))}. Check the path, or give the format: {' or '.join(ways)}."
     )
 
 
@@ -187,17 +187,17 @@ def _lacking(path: Path) -> Iterator[str]:
 def _no_folder(path: Path) -> str:
     suffix = path.suffix.lower()
     if is_part_of_store(path):
-        return "is an embedding store. Name the dataset that it was made from."
+        return "is an embedding store. Give the path of its dataset."
     if is_image_name(path.name):
-        return f"is a single image. Name its folder: {path.parent}:image_dir."
+        return f"is a single image. Use its folder: {path.parent}:image_dir."
     if suffix == ".zip":
         return (
-            f"is an archive. Unpack it and name the folder, or {path}:image_zip to embed "
+            f"is an archive. Unpack it and use the folder, or use {path}:image_zip to embed "
             "the images in it without annotations."
         )
     if suffix == ".json":
         return (
-            "has no COCO annotations (images, annotations, categories). Name the "
-            "dataset's folder, or the format of the file after a colon."
+            "has no COCO annotations (images, annotations, categories). Use the "
+            "dataset's folder, or add the format of the file after a colon."
         )
-    return "is a file. Name the folder of a dataset."
+    return "is a file. Give the path of a dataset's folder."

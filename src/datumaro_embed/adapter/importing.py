@@ -138,9 +138,9 @@ def import_dataset(
 
 def _warn_of_labels(path: Path, format_name: str, dataset: Dataset) -> None:
     if len(dataset.categories()[AnnotationType.label]):
-        meaning = f"labels. Name {path}:image_dir to read the images without labels."
+        meaning = f"labels. Use {path}:image_dir to read the images without labels."
     else:
-        meaning = f"subsets: no item has a label. Name {path}:imagenet to read them as labels."
+        meaning = f"subsets: no item has a label. Use {path}:imagenet to read them as labels."
     log.warning("%s: read as %s, which uses folder names as %s", path, format_name, meaning)
 
 
@@ -226,6 +226,6 @@ def _explain(path: Path, format_name: str | None, error: Exception) -> str:
             f"{path}: no {format_name} dataset found here.{_found(path)} Check the path and format."
         )
     what = f"{type(cause).__name__}: {cause}".splitlines()[0]
-    other = f", or name {path}:image_dir for images without annotations" if path.is_dir() else ""
+    other = f", or use {path}:image_dir for images without annotations" if path.is_dir() else ""
     what = f"as {format_name} ({what})" if format_name else f"({what})"
     return f"{path}: Datumaro cannot import this {what}. Check that `datum stats` reads it{other}."

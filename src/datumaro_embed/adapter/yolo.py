@@ -73,7 +73,7 @@ def read_yolo(path: Path, losses: Tally, *, follow_symlinks: bool = False) -> tu
     if path.is_dir() and (rival := other_layout(file)):
         raise read_error(
             path,
-            f"{file.name} and {rival.name} describe two YOLO datasets. Name the one to read: "
+            f"{file.name} and {rival.name} describe two YOLO datasets. Choose one: "
             f"{file} or {rival}.",
         )
     root = path if path.is_dir() else path.parent

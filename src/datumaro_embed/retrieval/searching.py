@@ -148,13 +148,15 @@ def _keys(items: Sequence[str], objects: Sequence[str]) -> Iterator[ItemKey | Ob
         try:
             yield ItemKey.parse(text)
         except ValueError as error:
-            raise UsageError(f"'{text}' is not an item. Write SUBSET/ID, as in train/1.") from error
+            raise UsageError(
+                f"'{text}' is not an item key. Write SUBSET/ID, as in train/1."
+            ) from error
     for text in objects:
         try:
             yield ObjectKey.parse(text)
         except ValueError as error:
             raise UsageError(
-                f"'{text}' is not an object. Write SUBSET/ID#N, as in train/1#0."
+                f"'{text}' is not an object key. Write SUBSET/ID#N, as in train/1#0."
             ) from error
 
 
