@@ -217,7 +217,7 @@ def test_subsets_without_labels_are_told(tmp_path: Path, caplog: pytest.LogCaptu
 def test_what_datumaro_cannot_read_says_as_what_and_how_else(tmp_path: Path) -> None:
     draw(tmp_path / "train/0.png", tmp_path / "trainannot/0.png")
     (tmp_path / "train.txt").write_text("train/0.png trainannot/0.png\n")
-    said = rf"cannot import this as camvid .*, or name {tmp_path}:image_dir for images"
+    said = rf"cannot import this as camvid .*, or use {tmp_path}:image_dir for images"
     with pytest.raises(DatasetReadError, match=said):
         import_dataset(str(tmp_path))
 
