@@ -261,8 +261,8 @@ def report(
     roof = infer_ms / (decode_ms + infer_ms)
     print(
         f"{run.name}: ours {_list(ours)} images/s\n"
-        f"  benchmark_app, the model as made: {_list(as_made)}; ours is {of_model:.3f} of it\n"
-        f"  benchmark_app, the graph we run:  {_list(limit)}; ours is {ratio:.3f} of it\n"
+        f"  benchmark_app, original graph: {_list(as_made)}; ours is {of_model:.3f} of it\n"
+        f"  benchmark_app, pooled graph:   {_list(limit)}; ours is {ratio:.3f} of it\n"
         f"  roof: {cores} cores / ({decode_ms:.2f} ms decoding + {infer_ms:.2f} ms inference) = "
         f"{cores * 1e3 / (decode_ms + infer_ms):.1f}/s = {roof:.3f} of the second; "
         f"ours is {ratio / roof:.3f} of the roof"

@@ -1,8 +1,8 @@
 """CLIP embeddings of Datumaro datasets, in HDF5.
 
 ``embed_dataset`` writes a store, ``open_store`` reads one, ``ClipEncoder.load`` gives the model
-itself. Importing this package registers its plugins with Datumaro and loads none of OpenVINO, h5py
-and Datumaro; the names below do so on first use.
+itself. Importing this package registers its plugins with Datumaro but loads neither OpenVINO, h5py
+nor Datumaro; the names below load them on first use.
 """
 
 from __future__ import annotations
@@ -117,14 +117,14 @@ _LAZY = {
 
 datumaro_embed_bridge.install()
 
-# When they are imported, OpenVINO and NNCF report it over the network, from a process that they
-# fork off a thread, which is not safe with threads. Without this package they do neither.
-# (Where it has been imported already it stays.)
+# OpenVINO and NNCF report their import over the network, from a process that they fork in a
+# thread, which is unsafe in a threaded program. They do neither if they cannot import this package.
+# (An openvino_telemetry that is already imported stays.)
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the room of a public name when it is first asked for (PEP 562)."""
+    """Import the subpackage of a public name on first use (PEP 562)."""
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f".{_LAZY[name]}", __name__), name)

@@ -1,21 +1,22 @@
-"""Samples of more than 8 bits → bytes: which value becomes black, and which one white.
+"""Scale samples of more than 8 bits to bytes: choose the values that become black and white.
 
 Rules (docs/image-files.md)
 ---------------------------
 ``auto``
-    Integers: the scale of 8, 10, 12, 14, 16 or any larger number of bits, the smallest that holds
-    the image's largest value. Floats: 0..1, or 0..255 where one is above 1. Where that scale would
-    crush the image, or clip it, its own range without the lowest and the highest thousandth of its
-    values: a dead pixel must not decide. Where these are equal, from its minimum to its maximum.
+    Integers: the smallest scale of 8, 10, 12, 14, 16 or more bits that holds the image's largest
+    value. Floats: 0..1, or 0..255 if a value is above 1. If that scale would crush or clip the
+    image, its own range is used, without the lowest and highest thousandth of its values, so that
+    one dead pixel does not set the range. If these two are equal, the range is minimum to maximum.
 ``full``
-    Only the scale of the type: 16-bit samples keep their high byte, wider integers are those of 8,
-    16, 32 or 64 bits, floats as above. Values outside are clipped.
-    Signed types have one bit less: of them, 15, 31 and 63 bits are scales of a type too.
+    The scale of the type: 16-bit samples keep their high byte, wider integers use the smallest of
+    8, 16, 32 or 64 bits that holds them, floats as above. Values outside are clipped.
+    Signed types have one bit less, so 15, 31 and 63 bits are scales of a type too.
 ``LOW:HIGH``
     The same range for all images.
 
-The default is ``auto``, and to note each image that ``full`` would give otherwise. NaN is 0. Every
-step is a single IEEE operation in float64, so the bytes are the same on every machine.
+The default is ``auto`` plus a note for each image that ``full`` would scale differently. NaN
+becomes 0. Every step is a single IEEE operation in float64, so the bytes are the same on every
+machine.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ from PIL import Image
 
 from .errors import UsageError
 
-# Pictures in fewer than 64 of the 256 levels are dark or flat, and their vectors nearly alike.
+# Images that use fewer than 64 of the 256 levels are dark or flat; their vectors are nearly equal.
 _LEAST_LEVELS = 64
 _LARGEST_SHARE_OUTSIDE = 1 / 16  # resampling overshoots by less
-_TRIMMED = 1000  # one value in so many, at either end
-_ROWS_AT_ONCE = 256  # so that float64 never stands beside a whole image
-# The bits that samples may have been made with, by the kind of their type: "u" or "i".
+_TRIMMED = 1000  # one value in 1000 is ignored at either end
+_ROWS_AT_ONCE = 256  # limits memory: a whole image is never copied to float64
+# Bit depths that a camera or scanner may have used, by the dtype's kind: "u" or "i".
 _AUTO_BITS = {"u": (8, 10, 12, 14, *range(16, 65)), "i": (8, 10, 12, 14, *range(15, 65))}
 _FULL_BITS = {"u": (8, 16, 32, 64), "i": (8, 15, 16, 31, 32, 63, 64)}
 
@@ -45,15 +46,15 @@ UInt8Array = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class DepthRange:
-    """A rule by which samples of more than 8 bits become bytes.
+    """Rule that scales samples of more than 8 bits to bytes.
 
     Attributes
     ----------
     rule : {"auto", "full", "window"}
     low, high : float
-        Of a window: the values that become 0 and 255.
+        Values that become 0 and 255; only for "window".
     chosen : bool
-        Somebody asked for it, and need not be told.
+        The user set it, so `to_uint8` returns no note.
     """
 
     rule: str = "auto"
@@ -63,7 +64,7 @@ class DepthRange:
 
     @classmethod
     def parse(cls, text: str | None) -> DepthRange:
-        """Read what ``--depth-range`` takes, None where it was not given; raise UsageError."""
+        """Parse a value of ``--depth-range``; None: not given. Raises `UsageError`."""
         if text is None:
             return UNCHOSEN
         if text in {"auto", "full"}:
@@ -81,33 +82,32 @@ class DepthRange:
         return window
 
     def __str__(self) -> str:
-        """Return the rule as `parse` reads it, in one spelling."""
+        """Return the canonical text of the rule, which `parse` reads."""
         if self.rule != "window":
             return self.rule
         return ":".join(repr(value).removesuffix(".0") for value in (self.low, self.high))
 
     def needs_only(self, high_bytes: UInt8Array) -> bool:
-        """Tell whether the high bytes of 16-bit samples are what `to_uint8` would return."""
+        """Tell whether `to_uint8` would return the high bytes of 16-bit samples unchanged."""
         if self.rule == "auto":
-            return not _is_crushed(high_bytes)  # of 14 bits or fewer, all are
+            return not _is_crushed(high_bytes)  # those of 14-bit samples and fewer always are
         return self.rule == "full"
 
     def to_uint8(self, samples: Samples) -> tuple[UInt8Array, str]:
-        """Map samples to bytes, and note where a rule matters that nobody chose.
+        """Scale samples to bytes; return a note if the user chose no rule and the rule matters.
 
-        Raises `ValueError`: every value is NaN or infinite: such images would all be black, and
-        alike.
+        Raises `ValueError` if every value is NaN or infinite; such images would all be black.
 
         Parameters
         ----------
         samples : array of any shape and real dtype
-            uint8 stays as it is, and bool becomes 0 or 255, whatever the rule.
+            With any rule, uint8 is unchanged and bool becomes 0 or 255.
 
         Returns
         -------
         pixels : array of the same shape, uint8
         note : str
-            A reason of a `Tally`, or empty.
+            Reason for a `Tally`; may be empty.
         """
         samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
         if samples.dtype == np.bool_:
@@ -143,7 +143,7 @@ _ADVICE = ", rescaled (--depth-range auto accepts this, LOW:HIGH sets one scale 
 
 
 def _scale(samples: Samples, bits: dict[str, tuple[int, ...]]) -> int:
-    """Return the value that becomes white where 0 is black."""
+    """Return the value that becomes white; 0 becomes black."""
     if samples.dtype.kind == "f":
         return 255 if np.any(samples > 1) else 1
     if samples.dtype == np.int8:
@@ -155,7 +155,7 @@ def _scale(samples: Samples, bits: dict[str, tuple[int, ...]]) -> int:
 
 
 def _on_scale(samples: Samples, scale: int) -> UInt8Array:
-    """Map 0 to 0 and the scale to 255, and clip: floats are rounded, of integers bits are cut."""
+    """Map 0 to 0 and `scale` to 255, and clip; floats are rounded, integers lose low bits."""
     if samples.dtype.kind == "f":
         samples = np.nan_to_num(samples, nan=0.0, posinf=np.inf, neginf=0.0)
         samples = np.rint(samples * 255.0 if scale == 1 else samples)
@@ -179,7 +179,7 @@ def _stretched(samples: Samples, low: float, high: float) -> UInt8Array:
 
 
 def _linear(values: Samples, low: float, high: float) -> UInt8Array:
-    # Halves, so that no difference overflows; the quotient comes before the factor for that too.
+    # Halving each term and dividing before multiplying keep every step from overflowing.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         levels = (values.astype(np.float64) * 0.5 - low * 0.5) / (high * 0.5 - low * 0.5)
         levels = np.nan_to_num(np.rint(levels * 255.0), nan=0.0, posinf=255.0, neginf=0.0)
@@ -210,7 +210,7 @@ def _is_crushed(pixels: UInt8Array) -> bool:
 
 
 def _is_clipped(samples: Samples, scale: int) -> bool:
-    """Tell whether more than a sixteenth of the values' range lies outside of the scale."""
+    """Tell whether more than 1/16 of the range of values lies outside the scale."""
     if samples.dtype.kind == "u" or not np.any((samples < 0) | (samples > scale)):
         return False
     low, high = _own_range(samples)

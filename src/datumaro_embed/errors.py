@@ -1,37 +1,37 @@
 """Every error that datumaro-embed raises on purpose.
 
-Each carries its facts as attributes, pickles, and ends with the sentence that says what to do next.
-A parameter stands between double backticks in the message: Python reads its name (skip_stale), the
-command line its flag (--skip-stale).
-Where callers would expect a builtin (``FileNotFoundError``, ``ImportError``), the class is one too.
+Each carries its facts as attributes, can be pickled, and ends with a sentence that says what to do
+next. A message puts parameters between double backticks: Python shows the name (skip_stale), the
+command line the flag (--skip-stale).
+A class also inherits the builtin that callers expect (``FileNotFoundError``, ``ImportError``).
 
     DatumaroEmbedError
-    ├── UsageError (ValueError)               an argument cannot mean anything
+    ├── UsageError (ValueError)               an argument is invalid
     │   ├── OutputFolderError (FileNotFoundError)  the folder of an output does not exist
     │   └── NoTableError (AttributeError)     a store without objects, captions or vectors of labels
-    ├── StaleStoreError                       a store of other images than the dataset's
+    ├── StaleStoreError                       the dataset's images are not those in the store
     ├── EmptyDatasetError                     nothing to embed
     ├── DatasetReadError                      Datumaro cannot import the dataset
-    ├── DatasetWriteError                     the format asked for cannot hold the dataset
-    ├── ItemFailedError                       an item failed, and --on-error fail was asked for
+    ├── DatasetWriteError                     the output format cannot hold the dataset
+    ├── ItemFailedError                       an item failed, with --on-error fail
     ├── ModelError
     │   ├── ModelNotFoundError (FileNotFoundError)
     │   ├── ModelInvalidError                 a model directory that is damaged or incomplete
-    │   ├── ModelChangedError                 its files are not those that were loaded any more
+    │   ├── ModelChangedError                 its files changed after they were loaded
     │   ├── ModelDownloadError (OSError)      the hub cannot be reached, or sent something else
-    │   ├── ModelFidelityError                quantising would lose more than was allowed
-    │   └── DeviceNotFoundError               OpenVINO has no such device here
+    │   ├── ModelFidelityError                quantization would lose more than allowed
+    │   └── DeviceNotFoundError               OpenVINO has no such device on this machine
     ├── InferenceError                        OpenVINO failed while running
     ├── StreamDisagreementError               OpenVINO gave two answers to the same batch
-    ├── ClusterError (ConnectionError)        no Ray cluster, or its workers die again and again
-    ├── RunInterruptedError (KeyboardInterrupt)  stopped by the user, all that was done is kept
+    ├── ClusterError (ConnectionError)        no Ray cluster, or its workers die repeatedly
+    ├── RunInterruptedError (KeyboardInterrupt)  stopped by the user; finished work is kept
     ├── StoreError
     │   ├── StoreNotFoundError (FileNotFoundError)
     │   ├── StoreExistsError (FileExistsError)
     │   ├── StoreWriteError (OSError)         disk full, no permission, …
-    │   ├── StoreReadError (OSError)          the system cannot read it now; that is no damage
+    │   ├── StoreReadError (OSError)          the system cannot read it now; it may be intact
     │   ├── StoreUnfinishedError              a run has not ended; some rows are missing
-    │   ├── StoreReplacedError                another store came to its place while it was open
+    │   ├── StoreReplacedError                another store replaced it while it was open
     │   ├── StoreLockedError                  another process is writing it
     │   ├── StoreCorruptError                 ours, but damaged
     │   ├── StoreForeignError                 not ours, or of a newer format
@@ -99,9 +99,9 @@ class DatumaroEmbedError(Exception):
     Attributes
     ----------
     message : str
-        The same before parameters are worded and control characters are escaped.
+        The raw text: parameters between double backticks, control characters not escaped.
     facts : dict
-        What the message is about, by name; each is an attribute too.
+        Values behind the message, by name; each is an attribute too.
     """
 
     def __init__(self, message: str, **facts: Any) -> None:
@@ -115,11 +115,11 @@ class DatumaroEmbedError(Exception):
         return printable(_PARAMETER.sub(r"\1", self.message))  # ids, labels and paths are data
 
     def with_flags(self) -> str:
-        """Give the message to somebody who types flags: ``skip_stale`` becomes --skip-stale."""
+        """Return the message for the command line: ``skip_stale`` becomes --skip-stale."""
         return printable(_PARAMETER.sub(lambda found: _flag(found[1]), self.message))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The builtins among the bases would not pass keyword facts on.
+        # Builtin base classes would drop the keyword facts.
         return partial(type(self), self.message, **self.facts), ()
 
 
@@ -128,28 +128,28 @@ def _flag(parameter: str) -> str:
 
 
 class EmbedWarning(UserWarning):
-    """A run ended well, but items failed; ``str(warning)`` counts them."""
+    """A run finished, but items failed; ``str(warning)`` gives their number."""
 
 
 class UsageError(DatumaroEmbedError, ValueError):
-    """An argument that cannot mean anything: a wrong flag, size or combination."""
+    """An argument is invalid: a wrong flag, size or combination."""
 
 
 class OutputFolderError(UsageError, FileNotFoundError):
-    """The folder of an output does not exist, and nobody asked to make it."""
+    """The folder of an output does not exist."""
 
 
 class NoTableError(UsageError, AttributeError):
-    """A store lacks a table, or a table lacks what was asked of it: ``hasattr`` is false."""
+    """A store lacks a table, or a table lacks an attribute; ``hasattr`` then returns False."""
 
 
 class StaleStoreError(DatumaroEmbedError):
-    """A store that does not hold the dataset's images as they are now: nothing was done by it.
+    """A store does not match the dataset's current images; nothing was written.
 
     Attributes
     ----------
     n_stale : int
-        Items that the store does not know, or whose bytes differ.
+        Number of items that are not in the store or whose bytes differ.
     """
 
 
@@ -162,7 +162,7 @@ class DatasetReadError(DatumaroEmbedError):
 
 
 class DatasetWriteError(DatumaroEmbedError):
-    """The format asked for cannot hold the dataset, or the written one is not the same."""
+    """The output format cannot hold the dataset, or the written dataset differs from it."""
 
 
 class ItemFailedError(DatumaroEmbedError):
@@ -178,7 +178,7 @@ class ModelNotFoundError(ModelError, FileNotFoundError):
 
 
 class ModelInvalidError(ModelError):
-    """A model directory that is incomplete, damaged or not of a format known here."""
+    """A model directory is incomplete, damaged or in an unknown format."""
 
 
 class ModelChangedError(ModelError):
@@ -186,11 +186,11 @@ class ModelChangedError(ModelError):
 
 
 class ModelDownloadError(ModelError, OSError):
-    """A model could not be downloaded, or what came is not what the hub lists."""
+    """A model could not be downloaded, or the download differs from what the hub lists."""
 
 
 class ModelFidelityError(ModelError):
-    """A quantised model is further from the full one than was allowed; nothing was written."""
+    """A quantized model is less accurate than allowed; nothing was written."""
 
 
 class DeviceNotFoundError(ModelError):
@@ -202,27 +202,27 @@ class InferenceError(DatumaroEmbedError):
 
 
 class StreamDisagreementError(DatumaroEmbedError):
-    """The same batch gave different vectors: on two streams, or now and at the first time.
+    """The same batch gave different vectors: on two streams, or at two times.
 
-    Not an `InferenceError`: which vectors are wrong is not known, so nothing is tried again.
+    Not an `InferenceError`, which is retried: nobody knows which of the vectors are wrong.
 
     Attributes
     ----------
     rows : list of int
-        Of the batch: those that differ.
+        Rows of the batch that differ.
     cosine : float
-        The lowest between two vectors of a row.
+        Lowest cosine similarity between the two vectors of a row.
     streams, openvino, device_name, precision
-        What they were computed with.
+        Settings and versions of the inference.
     """
 
 
 class ClusterError(DatumaroEmbedError, ConnectionError):
-    """A Ray cluster cannot be reached, or loses its workers again and again."""
+    """A Ray cluster cannot be reached, or loses its workers repeatedly."""
 
 
 class RunInterruptedError(DatumaroEmbedError, KeyboardInterrupt):
-    """The user stopped a run; what was embedded is kept, and the same command goes on.
+    """The user stopped a run; finished rows are kept, and the same command continues it.
 
     Attributes
     ----------
@@ -240,19 +240,19 @@ class StoreNotFoundError(StoreError, FileNotFoundError):
 
 
 class StoreExistsError(StoreError, FileExistsError):
-    """Something that would be overwritten is in the way."""
+    """The output exists already."""
 
 
 class StoreWriteError(StoreError, OSError):
-    """The operating system refused a write; what was there before is untouched."""
+    """The operating system refused a write; the existing files are unchanged."""
 
 
 class StoreReadError(StoreError, OSError):
-    """The operating system cannot read a file now, which says nothing about its content."""
+    """The operating system cannot read a file now; the file may be intact."""
 
 
 class StoreUnfinishedError(StoreError):
-    """A store whose run has not ended: rows are missing, and nobody asked to read it so.
+    """The run that writes a store has not ended, so rows are missing.
 
     Attributes
     ----------
@@ -264,27 +264,27 @@ class StoreUnfinishedError(StoreError):
 
 
 class StoreReplacedError(StoreError):
-    """Another store came to the place of one that is open; open it again."""
+    """Another store replaced an open one; open it again."""
 
 
 class StoreLockedError(StoreError):
-    """Another process is writing the store; not a byte of it was changed."""
+    """Another process is writing the store; nothing was changed."""
 
 
 class StoreCorruptError(StoreError):
-    """A store of ours that is damaged: refused as a whole, with the place named."""
+    """A datumaro-embed store is damaged; the message names the place, and no row is read."""
 
 
 class StoreForeignError(StoreError):
-    """A file that is not an embedding store, or one of a newer format."""
+    """A file is not an embedding store, or is one of a newer format."""
 
 
 class StoreIndexError(StoreError):
-    """A search index that is damaged, or of another store than the one it lies beside."""
+    """A search index is damaged, or was built from another store."""
 
 
 class ModelMismatchError(StoreError):
-    """The vectors of a store were made by another model than the one in hand."""
+    """The vectors of a store come from another model than the given one."""
 
 
 class ItemNotFoundError(DatumaroEmbedError, KeyError):
@@ -292,4 +292,4 @@ class ItemNotFoundError(DatumaroEmbedError, KeyError):
 
 
 class MissingExtraError(DatumaroEmbedError, ImportError):
-    """An optional dependency is missing; the message carries the exact pip command."""
+    """An optional dependency is missing; the message gives the exact pip command."""

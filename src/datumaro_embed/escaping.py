@@ -1,22 +1,22 @@
-"""Names from a dataset are data: escaped before a terminal or a spreadsheet gets them."""
+"""Escape names from a dataset before they reach a terminal or a spreadsheet."""
 
 from __future__ import annotations
 
 import re
 
 CSV_ESCAPED_START = "[=+@'\t\r\n-]"
-"""Regular expression of the signs before which `csv_cell` puts an apostrophe."""
+"""Regular expression of the first characters before which `csv_cell` puts an apostrophe."""
 
 
 def printable(text: str) -> str:
-    """Escape what could move a terminal's cursor or end a line."""
+    """Escape characters that could move a terminal's cursor or end a line."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def csv_cell(text: str) -> str:
-    """Put an apostrophe before what a spreadsheet would run as a formula, and before its own kind.
+    """Put an apostrophe before text that a spreadsheet would run, or that has an apostrophe there.
 
-    So a reader gets the text back, exactly, who takes one leading apostrophe away.
+    A reader restores the text exactly by removing one leading apostrophe.
     """
     return f"'{text}" if re.match(CSV_ESCAPED_START, text) else text
 
@@ -27,11 +27,11 @@ _ESCAPE = re.compile(r"\\(\\|[nrt]|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
 
 
 def sheet_cell(text: str) -> str:
-    r"""Escape a text so that a spreadsheet shows it and saves it again as it is.
+    r"""Escape a text so that a spreadsheet shows and saves it unchanged.
 
-    As `csv_cell`; an apostrophe also stands before what a spreadsheet takes for a number, a date or
-    a truth value (``000123``, ``1e5``, ``mar-1``, ``true``). Control characters become ``\n`` or
-    ``\x1b``, a backslash two. `from_sheet_cell` gives the text back.
+    Like `csv_cell`, with an apostrophe also before text that a spreadsheet takes for a number, a
+    date or a boolean (``000123``, ``1e5``, ``mar-1``, ``true``). Control characters become ``\n``
+    or ``\x1b``, and a backslash becomes two. `from_sheet_cell` restores the text.
     """
     escaped = text.replace("\\", "\\\\")
     escaped = escaped if escaped.isprintable() else printable(escaped)
@@ -43,7 +43,7 @@ def sheet_cell(text: str) -> str:
 
 
 def from_sheet_cell(cell: str) -> str:
-    """Give the text that `sheet_cell` escaped; one typed by hand stays as it is."""
+    """Restore a text that `sheet_cell` escaped; text typed by hand is unchanged."""
     return _ESCAPE.sub(
         lambda found: found[0].encode().decode("unicode_escape"), cell.removeprefix("'")
     )

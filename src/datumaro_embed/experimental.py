@@ -1,6 +1,7 @@
-"""Keys of `datumaro.experimental` datasets, whose samples have a path, a subset and no id.
+"""Keys of `datumaro.experimental` datasets, whose samples have a path and a subset but no id.
 
-Imports neither that nor polars: where nobody has imported them, no dataset is of that kind.
+This module imports neither `datumaro.experimental` nor polars: a dataset can only be of that kind
+if the caller has imported them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def is_experimental(dataset: object) -> bool:
 
 
 def field_names(dataset: Any, *kinds: str, semantic: str | None = None) -> list[str]:
-    """Names of the fields of some classes, in the order of the schema."""
+    """Return the names of the fields of these classes, in schema order."""
     return [
         name
         for name, info in dataset.schema.attributes.items()
@@ -38,7 +39,7 @@ def field_names(dataset: Any, *kinds: str, semantic: str | None = None) -> list[
 
 
 def frame(dataset: Any, names: Iterable[str]) -> Any:
-    """Columns of some fields, all that belong to them: a polars data frame."""
+    """Return all columns of some fields, as a polars data frame."""
     names = list(names)
     transforms = dataset._transforms
     table = dataset.df if transforms is None else transforms.apply(names)
@@ -48,14 +49,14 @@ def frame(dataset: Any, names: Iterable[str]) -> Any:
 
 
 class Samples:
-    """Samples of a dataset, named as Datumaro's importers name items: SUBSET, and path below it.
+    """Samples of a dataset, named like items of Datumaro's importers: SUBSET and path below it.
 
     Parameters
     ----------
     dataset : datumaro.experimental Dataset
     root : path, optional
-        The dataset's folder. Without it a dataset that has images of one nested folder only cannot
-        tell that folder from its own.
+        The dataset's folder. Give it if all images are in one nested folder, which would otherwise
+        be taken for the dataset's folder.
 
     Attributes
     ----------
@@ -66,7 +67,7 @@ class Samples:
     frames : list of int or None
         Frames of videos.
     root : str
-        The dataset's folder, given or as the paths tell it.
+        The dataset's folder, as given or as found from the paths.
     """
 
     def __init__(self, dataset: Any, root: str = "") -> None:
@@ -101,9 +102,9 @@ class Samples:
 def items_of(dataset: Any, root: str, path_of: Callable[[ItemKey], str | None]) -> list[Any]:
     """Return the items of a legacy dataset, or the keys of samples: each has a subset and an id.
 
-    The second image of a stem, such as ``a.png`` beside ``a.jpg``, is the item ``a.png``. A sample
-    is named by its path alone, so the paths in the store tell: `path_of` a key is None where there
-    is no such item.
+    If two images share a stem, such as ``a.jpg`` and ``a.png``, the second is the item ``a.png``.
+    Only the paths in the store show which one is second: `path_of` returns an item's path, or None
+    if the store has no such item.
     """
     if not is_experimental(dataset):
         return list(dataset)
@@ -119,7 +120,7 @@ def items_of(dataset: Any, root: str, path_of: Callable[[ItemKey], str | None]) 
 
 
 def _folders(paths: list[str], root: str) -> tuple[str, tuple[str, ...]]:
-    """Return the folder that all files share, and which of its last parts are the dataset's."""
+    """Return the common folder of all files, and its last parts that lie in the dataset."""
     try:
         common = os.path.commonpath({os.path.dirname(os.path.abspath(p)) for p in paths if p})
     except ValueError:  # no files at all, or on several drives
@@ -134,7 +135,7 @@ def _folders(paths: list[str], root: str) -> tuple[str, tuple[str, ...]]:
 def _subset_and_inner(folders: tuple[str, ...], subset: str) -> tuple[str, tuple[str, ...]]:
     """Return the subset's name, as its folder spells it, and the folders below that folder.
 
-    ``images/train2017/a`` of TRAINING is ``train2017`` and ``a``.
+    Example: ``images/train2017/a`` with subset TRAINING gives ``train2017`` and ``a``.
     """
     name = _SUBSETS.get(subset, subset)
 
@@ -149,7 +150,7 @@ def _subset_and_inner(folders: tuple[str, ...], subset: str) -> tuple[str, tuple
 
 
 def _run(folders: Sequence[str], is_subset: Callable[[str], bool]) -> list[str]:
-    """First folders that are a folder of images or a subset's, one of each at most."""
+    """Return the leading folders that name an image folder or a subset, at most one of each."""
     run: dict[bool, str] = {}
     for part in folders:
         kind = is_subset(part)

@@ -1,4 +1,4 @@
-"""Flags that commands and Datumaro transforms share, and their defaults; loads nothing heavy."""
+"""Flags of commands and Datumaro transforms, and their defaults; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -86,15 +86,15 @@ def add_embed_arguments(parser: ArgumentParser) -> None:
     add(
         "--object-shape",
         choices=("square", "stretch", "pad"),
-        help="how a crop becomes square: with more of the image, by stretching it, or with gray "
-        "(default: as in the store, else square)",
+        help="how a crop becomes square: square takes more of the image, stretch resizes, pad adds "
+        "gray (default: as in the store, else square)",
     )
     add(
         "--min-object-px",
         type=int,
         metavar="PX",
-        help="objects whose longer side is shorter get no vector (default: as in the store, else "
-        "16)",
+        help="minimum longer side of an object; smaller objects get no vector (default: as in the "
+        "store, else 16)",
     )
     add(
         "--captions",
@@ -121,7 +121,7 @@ def add_embed_arguments(parser: ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="of each video, embed only frames 0, N, 2N and so on (default: every frame)",
+        help="embed only frames 0, N, 2N and so on of each video (default: every frame)",
     )
     add(
         "--commit-rows",
@@ -186,7 +186,7 @@ def add_findings_arguments(parser: ArgumentParser, *, required: bool = False) ->
 
 
 def add_partial_argument(parser: ArgumentParser) -> None:
-    """Add ``--partial``, with which a command reads an unfinished store on purpose."""
+    """Add ``--partial``, which allows a command to read an unfinished store."""
     parser.add_argument(
         "--partial",
         action="store_true",
@@ -199,14 +199,14 @@ def add_search_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     repeat: dict[str, Any] = {"action": "append", "default": []}
     add_table_argument(parser, "find items, objects or captions")
-    add("--image", **repeat, metavar="FILE", help="search for what is similar to an image file")
-    add("--item", **repeat, metavar="SUBSET/ID", help="search for what is similar to a stored item")
+    add("--image", **repeat, metavar="FILE", help="add an image file to the query")
+    add("--item", **repeat, metavar="SUBSET/ID", help="add a stored item to the query")
     add(
         "--object",
         **repeat,
         metavar="SUBSET/ID#N",
-        help="search for what is similar to object N (from 0) of an item, or with --of captions to "
-        "its caption N; `--item SUBSET/ID --object N` is the same",
+        help="add object N (from 0) of an item to the query, or with --of captions its caption N; "
+        "`--item SUBSET/ID --object N` is the same",
     )
     add("--not", **repeat, dest="minus", metavar="TEXT", help="subtract a text from the query")
     add("--not-image", **repeat, metavar="FILE", help="subtract an image file from the query")
@@ -231,8 +231,8 @@ def add_search_arguments(parser: ArgumentParser) -> None:
         "--min-relevance",
         type=float,
         metavar="X",
-        help="leave out hits of a text that are less than X deviations above what texts without "
-        "meaning have; 3 to 4 leaves nothing of most of these",
+        help="for a text query, leave out hits less than X standard deviations more similar to it "
+        "than to meaningless texts; with 3 to 4, most meaningless queries have no hits",
     )
     add("--model", metavar="MODEL", help="model directory or name (default: that of the store)")
     add("--exact", action="store_true", help="compare every row, even if an index exists")
@@ -242,15 +242,17 @@ def add_label_arguments(parser: ArgumentParser) -> None:
     """Add the flags of zero-shot labels; `auditing.label_findings` reads them."""
     names = parser.add_mutually_exclusive_group(required=True)
     names.add_argument("--labels", default="", metavar="A,B,C", help="label names to choose from")
-    names.add_argument("--labels-file", type=Path, metavar="FILE", help="one label name a line")
+    names.add_argument(
+        "--labels-file", type=Path, metavar="FILE", help="file with one label name per line"
+    )
     add = parser.add_argument
     add(
         "--min-relevance",
         type=float,
         default=DEFAULT_LEAST_RELEVANCE,
         metavar="X",
-        help="label from this relevance on: deviations above texts that say nothing (default: "
-        "%(default)s)",
+        help="minimum relevance of a label: standard deviations by which it is more similar than "
+        "meaningless texts (default: %(default)s)",
     )
     add("--model", metavar="MODEL", help="model directory or name (default: that of the store)")
 
@@ -273,7 +275,7 @@ def add_stale_argument(parser: ArgumentParser) -> None:
 
 
 def add_apply_arguments(parser: ArgumentParser) -> None:
-    """Add the flags of acting on findings."""
+    """Add the flags of commands that apply findings."""
     add = parser.add_argument
     add(
         "--skip-stale",
@@ -290,7 +292,7 @@ def add_apply_arguments(parser: ArgumentParser) -> None:
 
 
 def add_plan_arguments(parser: ArgumentParser, *names: str) -> None:
-    """Add ``--dry-run`` and ``--plan``; `names`: older ones of the latter."""
+    """Add ``--dry-run`` and ``--plan``; `names` are other names of ``--plan``."""
     parser.add_argument(
         "--dry-run",
         action="store_true",
@@ -351,17 +353,18 @@ def add_select_arguments(parser: ArgumentParser) -> None:
         "--by",
         default=SELECTIONS[0],
         choices=SELECTIONS,
-        help="diverse: each time the item farthest from what is chosen (k-center); coverage: the "
-        "item that most raises the mean similarity of all items to the nearest chosen one "
-        "(facility location); typical: nearest to the mean; uncertain-by-label: highest entropy of "
-        "the labels of the 16 nearest items (default: %(default)s)",
+        help="diverse: choose the item farthest from the chosen ones, and repeat (k-center); "
+        "coverage: choose the item that most raises the mean similarity of all items to the "
+        "nearest chosen one, and repeat (facility location); typical: nearest to the mean; "
+        "uncertain-by-label: highest entropy of the labels of the 16 nearest items (default: "
+        "%(default)s)",
     )
     add(
         "--per-label",
         action="store_true",
-        help="choose as evenly from the labels as possible; an item with several labels counts for "
-        "each, and items without a label are not chosen",
+        help="balance the choice across labels as evenly as possible; an item with several labels "
+        "counts for each, and items without a label are not chosen",
     )
     repeat: dict[str, Any] = {"action": "append", "default": [], "metavar": "SUBSET"}
-    add("--given", **repeat, help="items of this subset count as chosen already")
+    add("--given", **repeat, help="treat the items of this subset as already chosen")
     add("--subset", **repeat, dest="subsets", help="choose only items of this subset")

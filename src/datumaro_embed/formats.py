@@ -1,4 +1,4 @@
-"""The image formats that are read, and what Pillow is asked about them."""
+"""Identify image files and open them with Pillow, OpenCV or pillow-heif."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from PIL.TiffImagePlugin import TiffImageFile
 from .kinds import FileKind, file_kind, is_heic
 from .records import Status
 
-# Formats that are pictures and that Pillow decodes by itself: no Ghostscript (EPS), no stubs.
+# Raster formats that Pillow decodes without other programs: no Ghostscript (EPS), no stubs.
 _FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "DIB", "ICO"),
     *("PCX", "QOI", "SGI", "SUN", "TGA"),
 )
-# What a Pillow plugin raises for "not mine": the errors that Image.open goes on after.
+# Errors by which a Pillow plugin rejects a file; Image.open then tries the next plugin.
 _NOT_MINE = (SyntaxError, IndexError, TypeError, struct.error)
 # TIFF tags
 _NEW_SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _CHANNELS = 254, 258, 262, 277
 _PLANAR, _SUB_IFDS, _SAMPLE_FORMAT = 284, 330, 339
 _SAMPLE_FORMATS = {1: "unsigned integer", 2: "signed integer", 3: "float"}
-# What OpenCV decodes as it is: sample format and bits; photometric interpretation and channels.
+# What OpenCV decodes unchanged: (sample format, bits) and (photometric interpretation, channels).
 _OPENCV_SAMPLES = {(3, 32), (3, 64), (2, 16), (2, 32)}
 _OPENCV_COLOURS = {(1, 1), (2, 3), (2, 4)}
 _MOST_SAMPLE_BYTES = 1 << 30
@@ -35,14 +35,14 @@ _opencv_lock = threading.Lock()
 
 
 def png_size(data: bytes) -> tuple[int, int]:
-    """Return the size that a PNG's first chunk declares: a bomb may hold nothing more than that."""
+    """Return the (width, height) in a PNG's first chunk, which may be all that a bomb contains."""
     if data[:8] != b"\x89PNG\r\n\x1a\n" or data[12:16] != b"IHDR" or len(data) < 24:
         return 0, 0
     return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
 
 
 class UnknownFormatError(ValueError):
-    """The file is of no format that is read here; `kind` says what it is."""
+    """The file's format is not supported; `kind` names it."""
 
     def __init__(self, kind: FileKind | None) -> None:
         reason = "not an image, or in an unsupported format"
@@ -51,27 +51,27 @@ class UnknownFormatError(ValueError):
 
 
 class _Tiff(TiffImageFile):
-    """A TIFF, whether or not Pillow has a mode for its samples."""
+    """A TIFF whose samples Pillow may have no mode for."""
 
     def _setup(self) -> None:
         try:
             super()._setup()
-            self.by_opencv = self._facts()[:2] == (2, 8)  # Pillow takes them for unsigned
-        except SyntaxError:  # raised for the mode, after the size is known
+            self.by_opencv = self._facts()[:2] == (2, 8)  # Pillow reads signed bytes as unsigned
+        except SyntaxError:  # Pillow has no mode for the samples; it has read the size by then
             self._mode, self.by_opencv = "F", True
 
     def _facts(self) -> tuple[int, int, int, int]:
-        """Return sample format, bits, channels and photometric interpretation; 0 where mixed."""
+        """Return sample format, bits, channels and photometric interpretation; 0: mixed."""
         tags = self.tag_v2
         kinds, bits = (set(tags.get(tag, (1,))) for tag in (_SAMPLE_FORMAT, _BITS))
         kind, size = (found.pop() if len(found) == 1 else 0 for found in (kinds, bits))
         return kind, size, tags.get(_CHANNELS, 1), tags.get(_PHOTOMETRIC, 0)
 
     def check(self) -> None:
-        """Raise `UnknownFormatError` for samples that neither Pillow nor OpenCV reads right."""
+        """Raise `UnknownFormatError` if neither Pillow nor OpenCV reads the samples correctly."""
         kind, bits, channels, colour = self._facts()
         in_planes = self.tag_v2.get(_PLANAR, 1) == 2 and channels > 1
-        # Of 16-bit planes Pillow has the high bytes alone or, of uncompressed ones, noise.
+        # Pillow reads only the high bytes of 16-bit planes, and noise if they are uncompressed.
         if not self.by_opencv and not (in_planes and bits > 8):
             return
         form = _SAMPLE_FORMATS.get(kind, "other")
@@ -89,13 +89,13 @@ class _Tiff(TiffImageFile):
 
 
 def samples_of(image: Image.Image, data: bytes) -> npt.NDArray[Any] | None:
-    """Decode samples that Pillow has no mode for: upright, BGR; None where Pillow decodes them."""
+    """Decode samples that Pillow has no mode for: upright, BGR; None if Pillow decodes them."""
     if not isinstance(image, _Tiff) or not image.by_opencv:
         return None
     import cv2
     from cv2.utils import logging
 
-    with _opencv_lock:  # the level of its log is global; it has a line for each unknown tag
+    with _opencv_lock:  # OpenCV logs a line for each unknown tag, and its log level is global
         level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
         try:
             found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -107,16 +107,16 @@ def samples_of(image: Image.Image, data: bytes) -> npt.NDArray[Any] | None:
 
 
 def identify(data: bytes) -> Image.Image:
-    """Do what ``Image.open`` does, without its bomb check, so that the size is always known.
+    """Open an image like ``Image.open``, without its bomb check, so that its size is always known.
 
     Raises
     ------
     UnknownFormatError
-        Nothing that is read here; a camera's RAW file is one, though it has the form of a TIFF.
+        The format is not supported. This includes camera RAW files, although they are TIFFs.
     ValueError, OSError
         An image whose header is damaged. A plugin may raise nearly anything else on such bytes.
     """
-    if is_heic(data):  # before Pillow's AVIF plugin, which claims the brand that both may have
+    if is_heic(data):  # first, as Pillow's AVIF plugin claims a brand that both formats use
         return _open_heic(data)
     Image.init()
     damage = ""
@@ -144,12 +144,12 @@ def identify(data: bytes) -> Image.Image:
 
 
 def _accepts(accept: Callable[[bytes], bool | str] | None, head: bytes) -> bool:
-    """Ask a plugin whether a file is its own; without an accept function it must be tried."""
+    """Ask a plugin whether it can open a file; True if it has no accept function."""
     try:
         verdict = accept is None or accept(head)
-    except _NOT_MINE:  # it looks at more bytes than there are
+    except _NOT_MINE:  # the file is shorter than the plugin expects
         return False
-    return bool(verdict) and not isinstance(verdict, str)  # a text says why it cannot
+    return bool(verdict) and not isinstance(verdict, str)  # a str says why it cannot open it
 
 
 def _damaged(name: str, error: Exception) -> str:
@@ -157,7 +157,7 @@ def _damaged(name: str, error: Exception) -> str:
 
 
 def _open_heic(data: bytes) -> Image.Image:
-    """Open by pillow-heif, which is not registered with Pillow: others may not want it there."""
+    """Open with pillow-heif, without registering it with Pillow for the whole process."""
     try:
         from pillow_heif import HeifImageFile
 

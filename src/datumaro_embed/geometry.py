@@ -1,7 +1,7 @@
-"""Annotation geometry brought into upright pixels: EXIF rotation and the three rules for boxes.
+"""Convert annotation geometry to upright pixels: EXIF rotation and the three rules for boxes.
 
-An image may be stored rotated, with an EXIF tag that says how to turn it. What a dataset's boxes
-mean then depends on the dataset (see `choose_rule`); here all become pixels of the upright image.
+An image may be stored rotated, with an EXIF tag that says how to turn it. Datasets differ in
+whether their boxes refer to the stored or the upright image (see `choose_rule`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .records import AnnotationRecord
 
 Size = tuple[int, int]
 
-# EXIF 2.32, tag 0x0112, read as stored → upright: 5 to 8 swap x and y, and these mirror then.
+# EXIF 2.32, tag 0x0112, from stored to upright: 5 to 8 swap x and y; then these flip an axis.
 _FLIP_X, _FLIP_Y = (2, 3, 6, 7), (3, 4, 7, 8)
 _MIRRORED = (2, 4, 5, 7)
 _TURNED = {2: 180, 3: 180, 5: 90, 6: 90, 7: -90, 8: -90}  # degrees, clockwise
@@ -41,17 +41,17 @@ def choose_rule(
 ) -> BoxRule | None:
     """Decide what the boxes of one image refer to.
 
-    Datumaro takes a YOLO image's size from the `imagesize` package, which honours EXIF since 2.0:
-    the boxes are upright then, and only with an older one must the multiplication be undone.
+    Datumaro takes a YOLO image's size from the `imagesize` package. Since 2.0 it applies EXIF, so
+    the boxes are upright; with an older version, the multiplication must be undone.
 
     Parameters
     ----------
     stored : (width, height)
-        Pixels as they lie in the file.
+        Pixels of the image as stored.
     orientation : int
         EXIF 1 to 8; 1 needs no rule.
     declared : (width, height) or None
-        What the dataset itself says, or the size by which its importer multiplied fractions.
+        Size in the dataset, or the size by which its importer multiplied fractions.
     relative : bool
         The format stores fractions of the upright size (YOLO).
     """
@@ -65,7 +65,7 @@ def choose_rule(
 def to_upright(
     annotation: AnnotationRecord, rule: BoxRule | None, stored: Size, orientation: int
 ) -> AnnotationRecord:
-    """Return the annotation in upright pixels; masks are turned by `orient_mask` instead."""
+    """Return the annotation in upright pixels; for masks use `orient_mask`."""
     coords = annotation.coords
     if rule is None or rule is BoxRule.DECLARED_UPRIGHT or not coords:
         return annotation
@@ -81,7 +81,7 @@ def to_upright(
 def orient_xywh(
     box: tuple[float, float, float, float], stored: Size, orientation: int
 ) -> tuple[float, float, float, float]:
-    """Turn a box (x, y, w, h) of the stored image into one of the upright image."""
+    """Convert a box (x, y, w, h) from the stored image to the upright image."""
     x, y, w, h = box
     x1, y1 = _orient_point(x, y, stored, orientation)
     x2, y2 = _orient_point(x + w, y + h, stored, orientation)
@@ -89,7 +89,7 @@ def orient_xywh(
 
 
 def orient_mask(mask: npt.NDArray[np.bool_], orientation: int) -> npt.NDArray[np.bool_]:
-    """Turn a stored (height, width) array upright, as EXIF orientation says."""
+    """Turn a stored (height, width) mask upright by its EXIF orientation."""
     if orientation >= 5:
         mask = mask.T
     down, across = (-1 if orientation in flipped else 1 for flipped in (_FLIP_Y, _FLIP_X))

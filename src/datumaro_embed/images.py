@@ -1,9 +1,9 @@
-"""Any image → upright RGB: the one guard on image input.
+"""Read any image as upright RGB, and check it.
 
-Every file, buffer and array that becomes an encoder's input passes through here, and everything
-that can be wrong with it becomes one `ImageProblem` with a status and a reason. The first frame of
-an animation is the image; the EXIF orientation is applied; colour follows pixels.py. Whether a path
-may be read at all (does it leave the dataset?) is the adapter's question, not this module's.
+Every file, buffer and array that an encoder gets passes through this module, which reports each
+fault as an `ImageProblem` with a status and a reason. It takes the first frame of an animation,
+applies the EXIF orientation, and converts colors with pixels.py. The adapter, not this module,
+checks whether a path leaves the dataset.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .records import Status
 
 ImageSource = str | Path | bytes | npt.NDArray[Any]
 
-MAX_PIXELS = 178_956_970  # where Pillow's own guard refuses
+MAX_PIXELS = 178_956_970  # Pillow's limit for decompression bombs
 MAX_BYTES = 512 * 2**20
 
 _MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL}
@@ -38,7 +38,7 @@ _MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL}
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What an image file's header and bytes say.
+    """Size, orientation and hash of an image file.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class ImageInfo:
     orientation : int
         EXIF, 1 to 8; 1 is upright.
     content_sha256 : bytes
-        32 bytes: of the file's bytes; for an array of its dtype, shape and values.
+        32 bytes: SHA-256 of the file's bytes, or of an array's dtype, shape and values.
     """
 
     stored_width: int
@@ -76,7 +76,7 @@ class ImageProblem(Exception):  # noqa: N818  (a finding about an item, not a fa
     reason : str
         One line, without any path.
     info : ImageInfo or None
-        Where the bytes could be read: their hash, and the size where the header gave one.
+        Hash, and the size if the header has one; None if the bytes could not be read.
     """
 
     def __init__(self, status: Status, reason: str, info: ImageInfo | None = None) -> None:
@@ -91,12 +91,12 @@ class ImageProblem(Exception):  # noqa: N818  (a finding about an item, not a fa
 
 @dataclass(slots=True, eq=False)
 class OpenedImage:
-    """An image whose bytes and header are read and checked, and whose pixels are not yet.
+    """An image whose bytes and header are checked, but whose pixels are not decoded yet.
 
     Attributes
     ----------
     notes : tuple of str
-        What is unusual about its pixels, as reasons of a `Tally`; known once it is decoded.
+        What is unusual about its pixels, as reasons for a `Tally`; set by `decode`.
     """
 
     info: ImageInfo
@@ -104,11 +104,11 @@ class OpenedImage:
     notes: tuple[str, ...] = ()
 
     def decode(self, *, least_side_px: int = 0) -> Image.Image:
-        """Decode the pixels, once: upright, mode RGB, holding no file; raises `ImageProblem`.
+        """Decode to upright RGB; the image holds no file open. Raises `ImageProblem`.
 
-        `least_side_px`: where positive, a JPEG may come at 1/2, 1/4 or 1/8 of its size, the
-        smallest whose sides are both at least so long: several times faster, and not quite the same
-        pixels.
+        Call this once. `least_side_px`: if positive, decode a JPEG at the smallest of 1/2, 1/4 and
+        1/8 of its size whose sides are both at least this long: several times faster, with slightly
+        different pixels.
         """
         with quiet_pillow():
             try:
@@ -129,23 +129,23 @@ def open_image(
     channel_order: str = "rgb",
     depth_range: DepthRange = UNCHOSEN,
 ) -> OpenedImage:
-    """Read an image's bytes, hash and header, and refuse what is too large from these alone.
+    """Read an image's bytes and header and hash them; refuse images that are too large.
 
-    Raises `ImageProblem`: with the status, the reason, and what is known of the image.
+    Raises `ImageProblem` with the status, the reason and the `ImageInfo` known so far.
 
-    Thread-safe. Peak memory once decoded: the file, plus 3 to 8 bytes a pixel; up to 20 where it
-    has 16-bit colour or is stretched, and four times the samples that OpenCV decodes.
+    Thread-safe. Peak memory of decoding: the file plus 3 to 8 bytes per pixel, or up to 20 for
+    16-bit color and rescaled images; four times the samples for images that OpenCV decodes.
 
     Parameters
     ----------
     source : str, Path, bytes or array
         A path, a file's bytes, or pixels of shape (height, width[, 1 | 2 | 3 | 4]) (see pixels.py).
     max_pixels, max_bytes : int
-        Larger images are refused from the header alone, larger files unread.
+        Larger images are refused before decoding, larger files before reading.
     channel_order : {"rgb", "bgr"}
-        Of an array; Datumaro's media in memory are ``"bgr"``.
+        Channel order of an array; Datumaro's in-memory media are ``"bgr"``.
     depth_range : DepthRange
-        For samples of more than 8 bits.
+        Scaling of samples of more than 8 bits.
     """
     if isinstance(source, np.ndarray):
         array, found = source, _array_info(source)
@@ -169,7 +169,7 @@ def read_info(source: ImageSource) -> ImageInfo:
 
 
 def upright_rgb(image: Image.Image, depth_range: DepthRange = UNCHOSEN) -> Image.Image:
-    """Convert an image that Pillow has opened; raise `ImageProblem` where that cannot be done."""
+    """Convert an image that Pillow has opened; raises `ImageProblem`."""
     with quiet_pillow():
         try:
             return decode_opened(image, depth_range)
@@ -178,7 +178,7 @@ def upright_rgb(image: Image.Image, depth_range: DepthRange = UNCHOSEN) -> Image
 
 
 def _open(data: bytes, max_pixels: int) -> tuple[Image.Image, ImageInfo]:
-    """Find the format and read the header; refuse by size before any pixel is decoded."""
+    """Identify the format and read the header; check the size before any pixel is decoded."""
     digest = hashlib.sha256(data).digest()
     unknown = ImageInfo(*png_size(data), 1, digest)
     if not data:
@@ -197,7 +197,7 @@ def _open(data: bytes, max_pixels: int) -> tuple[Image.Image, ImageInfo]:
     if width < 1 or height < 1:
         raise ImageProblem(Status.UNREADABLE, f"it has no pixels ({width} x {height})", unknown)
     orientation = orientation_of(image, data)
-    if image.format == "TIFF" and orientation >= 5:  # Pillow gives the upright size here
+    if image.format == "TIFF" and orientation >= 5:  # Pillow returns the upright size of a TIFF
         width, height = height, width
     return image, ImageInfo(width, height, orientation, digest)
 
@@ -213,18 +213,18 @@ def _read_bytes(source: str | Path | bytes, max_bytes: int, n_wanted: int | None
         _check_bytes(len(source), max_bytes)
         return bytes(source)
     try:
-        # Opening a pipe waits for its other end for ever; opening a device may do something.
+        # Opening a pipe would wait forever for its other end; opening a device may have an effect.
         _check_regular(os.stat(source), max_bytes)
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         with open(os.open(source, flags), "rb") as file:
-            found = os.fstat(file.fileno())  # it may have been swapped meanwhile
+            found = os.fstat(file.fileno())  # another file may have replaced it
             _check_regular(found, max_bytes)
             if n_wanted is not None:
                 return file.read(n_wanted)
-            # As much as there is: Python takes memory for all that is asked for, and with 512 MB
-            # taken and given back, reading and decoding a photograph took half as long again.
+            # Ask for no more than the size: Python allocates what is asked for. Allocating and
+            # freeing 512 MB made reading and decoding a photo take 1.5 times as long.
             data = file.read(found.st_size + 1)
-            if len(data) > found.st_size:  # it grows, or has no size of its own
+            if len(data) > found.st_size:  # the file grows, or reports no size
                 data += file.read(max_bytes + 1 - len(data))
     except OSError as error:
         status = Status.MISSING if error.errno in _MISSING else Status.UNREADABLE

@@ -1,4 +1,4 @@
-"""What is in a store, in plain text, not escaped yet: the lines of `datumaro-embed info`."""
+"""Plain-text lines of `datumaro-embed info`; control characters are not escaped yet."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def describe(store: EmbeddingStore) -> Iterator[str]:
     for status, count in enumerate(np.bincount(statuses).tolist()):
         if count:
             yield f"object       {ObjectStatus(status).name.lower()}: {count}"
-    names = store.categories.labels  # none in a run that has not ended
+    names = store.categories.labels  # empty until the run has ended
     of_objects = store.objects.labels.tolist() if store.has_table("objects") else []
     n_objects = Counter(of_objects)
     for label, count in Counter(store.ann_labels.tolist()).most_common():
@@ -51,7 +51,7 @@ def describe(store: EmbeddingStore) -> Iterator[str]:
 
 
 def _count_objects(store: EmbeddingStore) -> int:
-    """Count what is shown: annotations of one item, group and label are one object."""
+    """Count the objects: annotations of one item, group and label are one object."""
     no_objects = [n for n, name in enumerate(store.ann_type_names) if name in ("label", "caption")]
     shown = ~np.isin(store.ann_types, no_objects)
     grouped = shown & (store.ann_groups != 0)
@@ -77,7 +77,7 @@ def describe_items(store: EmbeddingStore, n_items: int) -> Iterator[str]:
 def describe_failures(store: EmbeddingStore) -> Iterator[str]:
     """Yield each cause of failures with its count, then each failed item with its reason.
 
-    Reads the statuses, keys and reasons of failed rows, and nothing else of any row.
+    Reads only the statuses, and the keys and reasons of failed rows.
     """
     rows = np.flatnonzero(store.statuses != Status.OK).tolist()
     causes = Counter((int(store.statuses[row]), cause_of(store.error(row))) for row in rows)

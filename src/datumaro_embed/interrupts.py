@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: granted between two rows where vectors are made, at once elsewhere."""
+"""Ctrl-C and SIGTERM: while embedding, they take effect between two rows; elsewhere at once."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived: what is under way is undone on the way out, as after Ctrl-C."""
+    """SIGTERM arrived; unfinished work is undone, as after Ctrl-C."""
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """While entered, SIGTERM raises `Terminated` in the main thread, unless it is ignored."""
+    """Inside, SIGTERM raises `Terminated` in the main thread, unless SIGTERM is ignored."""
 
     def terminate(*_: object) -> None:
         raise Terminated
@@ -38,10 +38,10 @@ def terminable() -> Iterator[None]:
 
 
 class DeferredInterrupts:
-    """While entered, the first SIGINT or SIGTERM is only noted; a second one interrupts at once.
+    """Inside, the first SIGINT or SIGTERM is only recorded; a second one interrupts at once.
 
-    Does nothing outside of the main thread, where Python allows no handlers, and leaves a signal
-    ignored that is ignored (``nohup``).
+    Has no effect outside the main thread, where Python allows no handlers. A signal that is ignored
+    (``nohup``) stays ignored.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class DeferredInterrupts:
             signal.signal(number, handler)
 
     def raise_received(self) -> None:
-        """End a run where a signal asked for it, once what was done is kept."""
+        """Raise `RunInterruptedError` if a signal was received; call it once the rows are kept."""
         if self.received is not None:
             raise RunInterruptedError(
                 f"Stopped by {signal.Signals(self.received).name}; nothing is lost.",

@@ -1,4 +1,4 @@
-"""Name files that are not read as images by their first bytes, and say what to do next."""
+"""Identify files that cannot be read as images by their first bytes, and say what to do next."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from .records import Status
 
-# Of files that are pictures, read here or not: every one in a folder of images is an item. They
-# include those that Datumaro looks for.
+# Every file in an image folder with one of these suffixes is an item, whether or not it can be
+# read. The set includes all suffixes that Datumaro looks for.
 IMAGE_SUFFIXES = frozenset(
     (
         *(".apng", ".arw", ".avif", ".avifs", ".bmp", ".bw", ".cr2", ".cr3", ".dcm", ".dib"),
@@ -20,7 +20,7 @@ IMAGE_SUFFIXES = frozenset(
         *(".rgba", ".rw2", ".sgi", ".sr", ".svg", ".tga", ".tif", ".tiff", ".wdp", ".webp"),
     )
 )
-# As Datumaro has them, and .m4v.
+# Datumaro's list plus .m4v
 VIDEO_SUFFIXES = frozenset(
     (
         *(".3g2", ".3gp", ".asf", ".avi", ".divx", ".evo", ".f4v", ".flv", ".m2p", ".m2ts"),
@@ -32,10 +32,10 @@ VIDEO_SUFFIXES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class FileKind:
-    """A kind of file.
+    """Kind of a file that is not a readable image.
 
-    Pictures and documents of another kind are UNSUPPORTED; what stands in the place of an image
-    that is missing is UNREADABLE.
+    Other formats are UNSUPPORTED. Placeholders for a missing image, such as a git-LFS pointer or
+    an error page, are UNREADABLE.
     """
 
     status: Status
@@ -58,7 +58,7 @@ _AVIF = _foreign("an AVIF image", "install a Pillow that reads AVIF (11.3 or new
 _SLICES = "convert its slices to 16-bit PNG or TIFF"
 _UNPACK = "unpack it"
 
-# (offset, what may stand there, kind), the first that fits.
+# (offset, possible bytes there, kind); the first match counts
 _MAGIC: tuple[tuple[int, tuple[bytes, ...], FileKind], ...] = (
     (0, (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"), _JPEG_XL),
     (128, (b"DICM",), _foreign("a DICOM file", "convert it to 16-bit PNG or TIFF")),
@@ -76,8 +76,8 @@ _MAGIC: tuple[tuple[int, tuple[bytes, ...], FileKind], ...] = (
     (4, (b"moov", b"mdat", b"wide"), VIDEO),
     (0, (b"\x1aE\xdf\xa3", b"\0\0\x01\xba", b"FLV\x01"), VIDEO),
     (8, (b"AVI LIST",), VIDEO),
-    (8, (b"WAVE",), _foreign("a sound file", "take it out of the dataset")),
-    (0, (b"ID3",), _foreign("a sound file", "take it out of the dataset")),
+    (8, (b"WAVE",), _foreign("a sound file", "remove it from the dataset")),
+    (0, (b"ID3",), _foreign("a sound file", "remove it from the dataset")),
     (0, (b"\x93NUMPY",), _foreign("a NumPy array", "save it as PNG or TIFF")),
     (0, (b"\x89HDF\r\n\x1a\n",), _foreign("an HDF5 file", "save its images as PNG or TIFF")),
     (0, (b"PK\x03\x04", b"PK\x05\x06"), _foreign("a ZIP archive", _UNPACK)),
@@ -88,13 +88,13 @@ _MAGIC: tuple[tuple[int, tuple[bytes, ...], FileKind], ...] = (
     (0, (b"7z\xbc\xaf\x27\x1c",), _foreign("a 7-Zip archive", _UNPACK)),
     (0, (b"Rar!\x1a\x07",), _foreign("a RAR archive", _UNPACK)),
     (257, (b"ustar",), _foreign("a tar archive", _UNPACK)),
-    # A TIFF that could be read, but only for its preview (CR2, NEF, DNG, ARW): see formats.py.
+    # CR2, NEF, DNG and ARW are TIFFs of which only the preview could be read (see formats.py).
     (0, (b"II*\0", b"MM\0*"), _RAW),
 )
 _AGAIN = "fetch the image again"
 _LFS = _stand_in("a git-LFS pointer, not the image", "run git lfs pull")
 _ANNEX = _stand_in("a git-annex pointer, not the image", "run git annex get")
-# Of text: the beginning, in lower case, and without blanks, comments and <?xml … ?> before it.
+# Start of a text file, in lower case, after leading blanks, comments and <?xml … ?>.
 _TEXT: tuple[tuple[str, FileKind], ...] = (
     (r"version https?://(git-lfs|hawser|git-media)", _LFS),
     (r"(\.\./)*(\.git)?/annex/objects/", _ANNEX),
@@ -105,7 +105,7 @@ _TEXT: tuple[tuple[str, FileKind], ...] = (
     (r"", _stand_in("a text file", _AGAIN)),
 )
 _HEAD_BYTES = 4096
-# Of an ISO base media file (ISO/IEC 14496-12): the first set with one of its brands.
+# Brands of an ISO base media file (ISO/IEC 14496-12); the first set that has one of them counts.
 _BRANDS = (
     ({b"avif", b"avis"}, _AVIF),
     ({b"crx "}, _RAW),
@@ -116,7 +116,7 @@ _BRANDS = (
 
 
 def file_kind(data: bytes) -> FileKind | None:
-    """Name what a file is that could not be read as an image; None where nothing is recognised."""
+    """Identify a file that could not be read as an image; None if it is not recognized."""
     if data[4:8] == b"ftyp":
         return _by_brand(data)
     for offset, magics, kind in _MAGIC:
@@ -135,22 +135,22 @@ def file_kind(data: bytes) -> FileKind | None:
 
 
 def is_image_name(name: str) -> bool:
-    """Tell an image file by its extension."""
+    """Tell whether a file name has an image extension."""
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def is_video_name(name: str) -> bool:
-    """Tell a video file by its extension."""
+    """Tell whether a file name has a video extension."""
     return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
 
 
 def is_heic(data: bytes) -> bool:
-    """Tell whether a file is of the HEIF family, and not AVIF."""
+    """Tell whether a file is HEIC or another HEIF image, but not AVIF."""
     return data[4:8] == b"ftyp" and _by_brand(data) is _HEIC
 
 
 def _by_brand(data: bytes) -> FileKind:
-    """Tell the kinds apart that share one container; the first brand may be a general one."""
+    """Identify a kind by all brands of its container; the first one may be generic."""
     end = min(int.from_bytes(data[:4], "big"), _HEAD_BYTES)
     brands = {data[at : at + 4] for at in (8, *range(16, end, 4))}
     return next((kind for known, kind in _BRANDS if brands & known), VIDEO)

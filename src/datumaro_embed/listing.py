@@ -25,7 +25,7 @@ _SHOWN_GROUPS = 20
 _SHOWN_MEMBERS = 6
 _MAX_CELL = 80
 _COLUMNS = {"items": ("labels",), "objects": ("label", "box"), "captions": ("label", "text")}
-"""What is shown of the hits in each table: names of attributes of `Hit`."""
+"""Attributes of `Hit` that are columns of each table."""
 
 
 def hits_lines(result: SearchResult) -> Iterator[str]:
@@ -44,11 +44,11 @@ def hits_lines(result: SearchResult) -> Iterator[str]:
     if not result.hits:
         yield f"no {one} matches the filters"
     if not result.exact:
-        yield "(by the index, which may miss some; --exact compares every row)"
+        yield "(the index may miss some hits; --exact compares every row)"
 
 
 def hits_json(result: SearchResult) -> str:
-    """Give the hits as one JSON object."""
+    """Return the hits as one JSON object."""
     hits = [
         {
             "rank": rank,
@@ -65,7 +65,7 @@ def hits_json(result: SearchResult) -> str:
 
 
 def _cell(value: str | Sequence[object]) -> str:
-    """Give a text, names or numbers as one cell."""
+    """Return a text, names or numbers as one cell."""
     if isinstance(value, str) and len(value) > _MAX_CELL:
         value = f"{value[: _MAX_CELL - 1]}…"
     if not isinstance(value, str):
@@ -74,13 +74,13 @@ def _cell(value: str | Sequence[object]) -> str:
 
 
 def _key_fields(key: RowKey) -> dict[str, Any]:
-    """Give a key's subset and id, and the number that an object or a caption has."""
+    """Return a key's subset and id, and the number of an object or caption."""
     number = {"number": key.number} if isinstance(key, ObjectKey) else {}
     return {"subset": key.subset, "id": key.id, **number}
 
 
 def duplicates_lines(report: DuplicateReport) -> Iterator[str]:
-    """Yield what a person must know, leakage first."""
+    """Yield the report for people: counts, leakage, label conflicts, groups."""
     compared = "every pair compared" if report.all_pairs else "likely pairs compared"
     yield (
         f"{counted(report.n_rows, report.of)}, {compared}, threshold {report.threshold:g}: "
@@ -116,7 +116,7 @@ def duplicates_lines(report: DuplicateReport) -> Iterator[str]:
 
 
 def duplicates_json(report: DuplicateReport) -> str:
-    """Give the whole report as one JSON object."""
+    """Return the whole report as one JSON object."""
     content = {
         "threshold": report.threshold,
         "of": report.of,
@@ -165,9 +165,9 @@ def write_csv(
     *,
     for_sheets: bool = False,
 ) -> None:
-    """Write a table as CSV, whole or not at all; texts that a spreadsheet would run are escaped.
+    """Write a table as CSV, whole or not at all; text that a spreadsheet would run is escaped.
 
-    With `for_sheets`, `sheet_cell` escapes, and a mark tells a spreadsheet of UTF-8 where it must.
+    With `for_sheets`, `sheet_cell` escapes the cells, and non-ASCII files start with a UTF-8 mark.
 
     Raises `StoreExistsError`, `OutputFolderError`, `StoreWriteError`.
     """
@@ -222,7 +222,7 @@ def _group_object(group: DuplicateGroup) -> dict[str, Any]:
 def table_lines(
     titles: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[int] = ()
 ) -> Iterator[str]:
-    """Align columns; `right` are those whose values end below each other."""
+    """Yield the lines of an aligned table; the columns in `right` are right-aligned."""
     if not rows:
         return
     cells = [tuple(titles), *(tuple(printable(str(cell)) for cell in row) for row in rows)]

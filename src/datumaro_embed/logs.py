@@ -1,4 +1,4 @@
-"""The package's logger, and the warnings of others, each said once; standard library only."""
+"""The package's logger, and filters for Datumaro's warnings; standard library only."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log.addFilter(_escape)
 
 @contextmanager
 def each_warning_once() -> Iterator[None]:
-    """Let Datumaro say a thing once, and then how often: it warns of every annotation alike."""
+    """Show each of Datumaro's warnings once, and its count at the end; most repeat many times."""
     said: Counter[str] = Counter()
 
     def is_first(record: logging.LogRecord) -> bool:
@@ -49,7 +49,7 @@ def each_warning_once() -> Iterator[None]:
 
 
 def each_warning_once_until_exit() -> None:
-    """Do the same until the process ends."""
+    """Enter `each_warning_once` until the process ends."""
     stack = ExitStack()
     stack.enter_context(each_warning_once())
     atexit.register(stack.close)

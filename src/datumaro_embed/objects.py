@@ -1,4 +1,4 @@
-"""Objects of an item: which annotations show one object, its box, and the pixels to embed of it."""
+"""Objects of an item: which annotations form an object, its box, and its crop to embed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ _SHOWN = frozenset(
     )
 )
 _ROUNDING_PX = 1.0
-_FORMAT_PX = 0.023  # COCO and YOLO of one dataset differ by 0.01; odd, as few boxes end there
+# COCO and YOLO versions of one dataset differ by 0.01 px. The number is odd so that few boxes end
+# just there.
+_FORMAT_PX = 0.023
 _GRAY = (128, 128, 128)
 _NO_BOX = (0.0, 0.0, 0.0, 0.0)
 
@@ -48,9 +50,9 @@ class ObjectOptions:
     margin : float
         Added on each side of the box, as a share of its longer side; clamped to the image.
     shape : CropShape
-        What becomes of a crop that is not square.
+        How a crop becomes square.
     min_px : int
-        Objects whose box has a shorter longer side get no vector.
+        Objects whose box has a longer side below this get no vector.
     """
 
     margin: float = 0.1
@@ -70,7 +72,7 @@ class ObjectOptions:
 
     @classmethod
     def of(cls, provenance: Mapping[str, Any]) -> ObjectOptions | None:
-        """Return those that a provenance names; None where it names none."""
+        """Read the options from a provenance; None if it has none."""
         try:
             known = provenance["objects"]
             return cls(known["margin"], CropShape[known["shape"].upper()], known["min_px"])
@@ -78,16 +80,17 @@ class ObjectOptions:
             return None
 
     def to_json(self) -> dict[str, float | str]:
-        """Return what a provenance says of them."""
+        """Return the options as a provenance stores them."""
         shape = self.shape.name.lower()
         return {"margin": self.margin, "shape": shape, "min_px": self.min_px}
 
 
 def group_annotations(annotations: Sequence[AnnotationRecord]) -> list[list[int]]:
-    """Return for each object the places of its annotations, in order of the first of each.
+    """Return the indices of each object's annotations; objects are in order of their first one.
 
-    Annotations of one group (not 0) and label are one object, unless it would have two boxes, masks
-    or sets of keypoints: these are objects of their own then. Labels and captions show none.
+    Annotations with the same group (not 0) and label form one object. If that object would have
+    two boxes, masks or sets of keypoints, each of these is an object of its own. Labels and
+    captions belong to no object.
     """
     found: dict[object, list[int]] = {}
     for place, annotation in enumerate(annotations):
@@ -109,18 +112,9 @@ def _split(annotations: Sequence[AnnotationRecord], places: list[int]) -> Iterat
 
 
 def objects_of(record: ItemRecord, options: ObjectOptions) -> tuple[ObjectRecord, ...]:
-    """Return the objects of an item, without vectors: those to embed have status OK.
+    """Return an item's objects without vectors, in order of their first annotations.
 
-    Parameters
-    ----------
-    record : ItemRecord
-        Complete.
-    options : ObjectOptions
-
-    Returns
-    -------
-    tuple of ObjectRecord
-        In order of their first annotations.
+    `record` must be complete (size and status). Objects to embed have status OK.
     """
     return tuple(
         _object(record, places, options) for places in group_annotations(record.annotations)
@@ -173,7 +167,7 @@ def _clamped(box: Box, width: int, height: int) -> Box:
 
 
 def _crop(box: Box, size: tuple[int, int], options: ObjectOptions) -> tuple[int, int, int, int]:
-    """Return the pixels to cut: x1, y1, x2, y2, whole and inside the image."""
+    """Return the crop as whole pixels inside the image: x1, y1, x2, y2."""
     x, y, w, h = box
     margin = options.margin * max(w, h)
     across = _grown(x - margin, x + w + margin, size[0])
@@ -185,12 +179,12 @@ def _crop(box: Box, size: tuple[int, int], options: ObjectOptions) -> tuple[int,
 
 
 def _grown(low: float, high: float, limit: int) -> tuple[int, int]:
-    """Return whole pixels that hold an interval, up to what formats round, inside the image."""
+    """Round an interval outward to whole pixels inside the image, ignoring rounding of formats."""
     return floor(max(low + _FORMAT_PX, 0)), ceil(min(high - _FORMAT_PX, limit))
 
 
 def _widened(interval: tuple[int, int], length: int, limit: int) -> tuple[int, int]:
-    """Return an interval of a length around another, moved to lie inside the image."""
+    """Widen an interval to `length` pixels around its center, shifted to lie inside the image."""
     if length >= limit:
         return 0, limit
     low = (interval[0] + interval[1] - length) // 2
@@ -199,19 +193,19 @@ def _widened(interval: tuple[int, int], length: int, limit: int) -> tuple[int, i
 
 
 def cut(image: Image.Image, found: ObjectRecord, side_px: int) -> Image.Image:
-    """Cut an object out of its upright RGB image, as a square.
+    """Crop an object from its upright RGB image, as a square.
 
     Parameters
     ----------
     image : Image.Image
     found : ObjectRecord
-        With a crop.
+        An object with a crop.
     side_px : int
-        Of the square that a crop is stretched to, where its shape is STRETCH.
+        Side of the square to which a crop of shape STRETCH is resized.
 
     Notes
     -----
-    A crop of shape SQUARE that the image is too small for is padded with gray.
+    A crop of shape SQUARE is padded with gray if the image is too small for the square.
     """
     crop = image.crop(found.crop)  # type: ignore[arg-type]
     if crop.width == crop.height:
@@ -228,7 +222,7 @@ def cut(image: Image.Image, found: ObjectRecord, side_px: int) -> Image.Image:
 
 
 def box_of(parts: Sequence[AnnotationRecord]) -> Box:
-    """Return the given box, else the hull of what is visible; zeros where nothing is."""
+    """Return the first bbox, else the hull of the visible geometry; zeros if there is none."""
     for part in parts:
         if part.type == "bbox":
             return part.coords[0], part.coords[1], part.coords[2], part.coords[3]
@@ -241,9 +235,9 @@ def box_of(parts: Sequence[AnnotationRecord]) -> Box:
 
 
 def hull(annotation: AnnotationRecord) -> Box | None:
-    """Return the corners of the box around an annotation: left, top, right, bottom.
+    """Return the box around an annotation: left, top, right, bottom.
 
-    Keypoints that are absent do not count. None where nothing is shown.
+    Absent keypoints are ignored. None if the annotation has no geometry.
     """
     coords = annotation.coords
     if annotation.type == "mask":
@@ -268,7 +262,7 @@ def hull(annotation: AnnotationRecord) -> Box | None:
 
 
 def _area(parts: Sequence[AnnotationRecord], box: Box) -> float:
-    """Return the given area, else that of the mask, of the polygons or of the box."""
+    """Return the area in the dataset, else the area of the mask, the polygons or the box."""
     for part in parts:
         given = part.attributes.get("area")
         if isinstance(given, int | float):
@@ -289,7 +283,7 @@ def _area(parts: Sequence[AnnotationRecord], box: Box) -> float:
 
 
 def outlined_area(polygons: Sequence[Sequence[float]]) -> float:
-    """Return the sum of the areas of polygons: x, y of each corner."""
+    """Return the summed area of polygons, each given as x, y of its corners."""
     return sum(map(_shoelace, polygons))
 
 

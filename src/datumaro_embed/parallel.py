@@ -1,4 +1,4 @@
-"""`map` in threads with results in order and a bounded number of items ahead."""
+"""A threaded `map` with ordered results and a bounded number of items in progress."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ _Result = TypeVar("_Result")
 
 
 class Ahead(Iterator[_Result]):
-    """``function(item)`` for each item, in order.
+    """Iterator of ``function(item)`` for each item, in order, computed in threads.
 
-    An exception in ``function`` is raised where its result would have been yielded; what is under
-    way is waited for and the rest cancelled. Whoever may stop before the end, and needs the threads
-    to be idle then, uses ``contextlib.closing``.
+    An exception in ``function`` is raised in place of its result; running calls are waited for and
+    the others canceled. Use ``contextlib.closing`` to stop early and wait for the threads.
 
     Parameters
     ----------
     workers : int, optional
         Threads; by default one for each processor.
     ahead : int, optional
-        At most this many items are taken from ``items`` before the oldest result is; by default
-        four for each thread.
+        Maximum number of items taken from ``items`` before the oldest result is taken; by default
+        four per thread.
     weigh : callable, optional
-        How many more items an item counts as.
+        Number of additional items that an item counts for.
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class Ahead(Iterator[_Result]):
             self._pending.popleft()
             self._free += weight
             self._submit()
-        except BaseException:  # the end too
+        except BaseException:  # StopIteration too
             self.close()
             raise
         return result
@@ -64,21 +63,21 @@ class Ahead(Iterator[_Result]):
             self._free -= submitted[1]
 
     def close(self) -> None:
-        """Wait for what is under way, and cancel the rest."""
+        """Wait for running calls, and cancel the others."""
         self._submitted.close()
         self._pending.clear()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def __del__(self) -> None:
-        # Not `close`: the garbage collector may come in any thread at any moment, as in one that is
-        # just starting and holds the lock that joining another one takes.
+        # Not `close`: the garbage collector may run this in any thread, even in one that is
+        # starting and holds the lock that joining a thread needs.
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 map_ahead = Ahead
-"""Called as `map` is."""
+"""Called like `map`."""
 
 
 def usable_processors() -> int:
-    """Processors that this process may run on."""
+    """Return the number of processors that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

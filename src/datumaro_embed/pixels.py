@@ -1,10 +1,10 @@
-"""Pillow, and the rules by which pixels of any kind become upright 8-bit RGB.
+"""Convert the pixels of any image to upright 8-bit RGB.
 
 Rules
 -----
-- Colour is CLIP's own rule, ``image.convert("RGB")``: alpha is dropped, not blended.
-- Samples of more than 8 bits, of files and arrays alike, go by depth.py.
-- A JPEG or PNG file that lacks only its end marker is whole; one that is cut is an error.
+- Colors are converted as in CLIP, by ``image.convert("RGB")``: alpha is dropped, not blended.
+- depth.py scales samples of more than 8 bits, in files and arrays.
+- A JPEG or PNG file that lacks only its end marker is read; a truncated one is an error.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .depth import DepthRange
 from .endings import jpeg_has_no_end, load_jpeg, whole_jpeg
 from .formats import identify, samples_of
 
-# An upright RGB image, decoded, without metadata, and what is unusual about it: reasons of a Tally.
+# Decoded upright RGB image without metadata, and what is unusual about it: reasons for a Tally.
 Decoded = tuple[Image.Image, tuple[str, ...]]
 
 _JPEG = {"JPEG", "MPO"}  # MPO: several JPEGs in one file, the first of which is the image
@@ -42,7 +42,7 @@ _UPRIGHT = {  # by EXIF orientation
 }
 # Premultiplied and palette-with-alpha modes have no direct conversion to RGB in Pillow.
 _BY_WAY_OF = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA"}
-# Pillow's name for 16-bit colour as it lies in the file → one by which the other bytes are taken.
+# Pillow's raw mode of 16-bit color → the raw mode that reads the other byte of each sample.
 _OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 _OTHER_BYTES = {"LA;16B": "RGBA"} | {
     f"{mode};16{order}": f"{mode};16{other}"
@@ -54,10 +54,10 @@ _OTHER_BYTES = {"LA;16B": "RGBA"} | {
 def decode_file(
     data: bytes, image: Image.Image, orientation: int, depth: DepthRange, least_side_px: int = 0
 ) -> Decoded:
-    """Decode what `formats.identify` made of a file's bytes, and nobody else holds.
+    """Decode an image that `formats.identify` opened; `image` may be changed and returned.
 
-    Raises `ValueError`, `OSError`: damaged or cut data, or a mode that Pillow cannot convert (LAB
-    without LittleCMS).
+    Raises `ValueError`, `OSError`: damaged or truncated data, or a mode that Pillow cannot convert
+    (LAB without LittleCMS).
 
     `orientation`: EXIF, 1 to 8; `least_side_px`: see `images.OpenedImage.decode`.
     """
@@ -80,7 +80,7 @@ def decode_file(
 
 
 def decode_opened(image: Image.Image, depth: DepthRange) -> Image.Image:
-    """Decode an image that somebody has opened, and leave it as it is."""
+    """Decode an image that the caller has opened, without changing it."""
     return _upright(_to_rgb(image, depth)[0], image, orientation_of(image))
 
 
@@ -93,16 +93,16 @@ def _upright(rgb: Image.Image, image: Image.Image, orientation: int) -> Image.Im
 def _to_rgb(image: Image.Image, depth: DepthRange, *, data: bytes = b"") -> tuple[Image.Image, str]:
     """Convert an image of any mode to RGB, without any metadata that could rotate it again.
 
-    With `data`, the bytes of its file, the image is nobody else's: it may be returned itself,
-    uncopied, and 16-bit colour is read whole, of which Pillow keeps only the high bytes.
+    With `data`, the bytes of its file, the image may be changed and returned without a copy, and
+    16-bit color keeps both bytes; Pillow alone reads only the high ones.
     """
     note = ""
     low_bytes = _low_bytes_tile(image) if data else []
     image.load()
     if data and image.format == "JPEG" and image.mode == "RGB":
-        # Stripped in place, as a copy costs as much as the decoding.
+        # Remove metadata in place, as a copy takes as long as the decoding.
         image.info = {}
-        with suppress(Exception):  # damaged metadata, of which nothing is left then either
+        with suppress(Exception):  # damaged metadata, which this removes too
             image.getexif().clear()
         return image, note
     if image.mode.startswith("I") or image.mode == "F":
@@ -111,7 +111,7 @@ def _to_rgb(image: Image.Image, depth: DepthRange, *, data: bytes = b"") -> tupl
     elif low_bytes and not depth.needs_only(high := np.asarray(image)[:, :, :3]):
         pixels, note = depth.to_uint8(_sixteen_bit_colour(high, data, low_bytes))
         image = Image.fromarray(pixels)
-    # Pillow would look for a colour to stand for transparency; dropping alpha needs none.
+    # Remove the transparent color, for which Pillow would search although alpha is dropped.
     if "transparency" in image.info:
         image = image if data else image.copy()
         del image.info["transparency"]
@@ -129,17 +129,17 @@ def _samples(image: Image.Image) -> npt.NDArray[Any]:
         return samples.astype(np.uint16)
     if image.mode == "I" and image.format == "TIFF":
         tags = cast("Any", image).tag_v2
-        # The mode is signed: what is above 2**31 would be negative.
+        # The mode is signed, so values from 2**31 up would be negative.
         if tuple(tags.get(258, ())) == (32,) and tuple(tags.get(339, (1,))) == (1,):
             return samples.view(np.uint32)
     return samples
 
 
 def _low_bytes_tile(image: Image.Image) -> list[Any]:
-    """Return tiles by which Pillow decodes the low bytes of 16-bit colour as it does the high ones.
+    """Return tiles with which Pillow decodes the low bytes of 16-bit color; else an empty list.
 
-    Empty for any other image. Pillow has no mode for 16-bit colour: it unpacks the first or the
-    last byte of each sample, by the byte order that the tile names.
+    Pillow has no mode for 16-bit color: it unpacks the first or the last byte of each sample,
+    depending on the byte order in the tile.
     """
     tiles: list[Any] = cast("Any", image).tile if image.format in {"PNG", "TIFF"} else []
     raw_modes = {tile.args if isinstance(tile.args, str) else tile.args[0] for tile in tiles}
@@ -157,7 +157,7 @@ def _sixteen_bit_colour(
     image = identify(data)
     cast("Any", image).tile = low_bytes
     low = np.asarray(image)
-    # Of grey with alpha all four bytes come: high, low, and those of alpha.
+    # Gray with alpha comes as four bytes: high and low byte of gray, then of alpha.
     low = low[:, :, 1:2] if low_bytes[0].args == "RGBA" else low[:, :, :3]
     samples: npt.NDArray[np.uint16] = np.left_shift(high.astype(np.uint16), 8) | low
     return samples
@@ -166,14 +166,14 @@ def _sixteen_bit_colour(
 def decode_array(array: npt.NDArray[Any], depth: DepthRange, channel_order: str = "rgb") -> Decoded:
     """Convert an array to an RGB image.
 
-    Raises `ValueError`: another shape, a dtype that is not of real numbers, or no pixels.
+    Raises `ValueError` for another shape, a dtype that is not real, or no pixels.
 
     Parameters
     ----------
     array : array of shape (height, width) or (height, width, 1 | 2 | 3 | 4)
-        Grey, grey + alpha, colour, colour + alpha; any real dtype.
+        Gray, gray + alpha, color or color + alpha; any real dtype.
     channel_order : {"rgb", "bgr"}
-        Of the three colour channels.
+        Order of the three color channels.
     """
     if array.ndim == 2:
         array = array[:, :, None]
@@ -190,17 +190,18 @@ def decode_array(array: npt.NDArray[Any], depth: DepthRange, channel_order: str 
 
 
 def orientation_of(image: Image.Image, data: bytes = b"") -> int:
-    """Return the EXIF orientation, 1 to 8; 1 where there is none or it is damaged.
+    """Return the EXIF orientation, 1 to 8; 1 if there is none or it is damaged.
 
-    Plugins settle what a container says of it: AVIF's becomes EXIF, HEIC is turned while decoded.
-    With the file's bytes no PNG is decoded that has no EXIF: Pillow looks for it behind the pixels.
+    Plugins apply a container's own rotation: Pillow turns AVIF's into EXIF, and pillow-heif rotates
+    HEIC while decoding. Give `data`, the file's bytes, so that a PNG without EXIF need not be
+    decoded: Pillow would look for EXIF after the pixels.
     """
     marks = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
     if data and image.format == "PNG" and not any(mark in data for mark in marks):
         return 1
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # damaged metadata raises nearly anything, and must not cost the image
+    except Exception:  # damaged metadata raises nearly anything; the image is still good
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
@@ -212,10 +213,10 @@ _quiet_depth = 0
 
 @contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Ignore Pillow's warnings (damaged EXIF, bombs, APNG) while any thread is in here.
+    """Ignore Pillow's warnings (damaged EXIF, bombs, APNG) while any thread is inside.
 
-    ``warnings.catch_warnings`` is not thread-safe; one filter, put in by the first thread and taken
-    out by the last, is.
+    ``warnings.catch_warnings`` is not thread-safe, so the first thread to enter adds one filter and
+    the last one to leave removes it.
     """
     global _quiet_depth
     with _quiet_lock:

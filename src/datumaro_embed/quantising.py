@@ -1,4 +1,4 @@
-"""An INT8 model from a full one, calibrated on a dataset and compared with it on held-out items."""
+"""Make an INT8 model, calibrate it on a dataset, and compare it with the full model."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ Vectors = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Fidelity:
-    """How near a quantised model is to the full one, on items that calibrated nothing.
+    """How closely an INT8 model matches the full model, on items not used for calibration.
 
     Attributes
     ----------
     n_calibration, n_held_out : int
-        Items.
+        Number of items.
     cosine_min, cosine_mean : float
-        Between the two vectors of an item.
+        Cosine between the two vectors of an item.
     recall_at_10 : float
-        How many of an item's ten nearest neighbours are still among its ten nearest.
+        Share of an item's ten nearest neighbors that are still among its ten nearest.
     zero_shot_agreement : float or None
-        For how many items the nearest label is the same; None with fewer than two labels.
+        Share of items with the same nearest label; None with fewer than two labels.
     speed_ratio : float
-        Images a second, quantised by full, on this machine.
+        Images per second on this machine, INT8 / full.
     """
 
     n_calibration: int
@@ -65,7 +65,7 @@ class Fidelity:
     speed_ratio: float
 
     def lines(self) -> list[str]:
-        """Say it as a table in plain text."""
+        """Return a plain-text table."""
         agreement = self.zero_shot_agreement
         shown = "no labels" if agreement is None else f"{agreement:.4f}"
         return [
@@ -93,13 +93,13 @@ def export_int8(
     Parameters
     ----------
     calibrate : str
-        ``PATH[:FORMAT]`` of a dataset. None is a UsageError: nothing can stand for one's own data.
+        ``PATH[:FORMAT]`` of a dataset; None raises `UsageError`, as there is no default data.
     options
-        Of `quantise_model`. The others are those of `exporting.export_model`.
+        Passed to `quantise_model`. See `exporting.export_model` for the other arguments.
     """
     if calibrate is None:
         raise UsageError(
-            "INT8 calibration needs a dataset of images like yours. Name it: "
+            "INT8 calibration needs a dataset of images like yours. Give it with "
             "``calibrate`` DATASET[:FORMAT]."
         )
     need_extra(*_NNCF)
@@ -109,7 +109,7 @@ def export_int8(
     options["overwrite"] = overwrite
     made = None
     if not Path(source).is_dir() or (Path(source) / MANIFEST_NAME).is_file():
-        with suppress(ModelNotFoundError):  # it is a hub id
+        with suppress(ModelNotFoundError):  # `source` is a hub id
             made = resolve_model(source)
     if made is not None:
         return quantise_model(made, dataset, out_dir, **options)
@@ -128,25 +128,25 @@ def quantise_model(
     force: bool = False,
     overwrite: bool = False,
 ) -> Fidelity:
-    """Write an INT8 copy of a model directory; published whole or not at all.
+    """Write an INT8 copy of a model directory, whole or not at all.
 
-    Only the image encoder is quantised: texts are few, and stay the full model's own.
+    Only the image encoder becomes INT8; the text encoder is copied, as texts are few.
 
     Parameters
     ----------
     model_dir : str or Path
-        A model directory or name, of full precision.
+        A full-precision model directory or name.
     dataset : SourceDataset
-        Readable items, in an order drawn from a fixed seed: the first `calibration_items` (at most
-        half) measure activations, as many of the rest are held out for the comparison.
+        Its readable items are shuffled with a fixed seed: the first `calibration_items` (at most
+        half) calibrate, and up to as many others are held out for the comparison.
     min_recall : float
-        Where fewer neighbours are kept, nothing is written but a ModelFidelityError raised, unless
-        `force` is given.
+        With a lower recall@10, nothing is written and ModelFidelityError is raised, unless `force`
+        is set.
 
     Returns
     -------
     Fidelity
-        It is in ``model.json`` too.
+        Also written to ``model.json``.
     """
     need_extra(*_NNCF)
     if calibration_items < 1 or not 0 <= min_recall <= 1:
@@ -159,7 +159,7 @@ def quantise_model(
     with new_path(out_dir, directory=True, replace=overwrite, remedy="--overwrite") as fresh:
         full = ClipEncoder.load(found)
         if full.manifest.precision == "int8":
-            raise UsageError(f"{found} is already an INT8 model. Use the full model.")
+            raise UsageError(f"{found} is already an INT8 model. Use the full-precision model.")
         pixels = _sample(dataset, full, 2 * calibration_items)
         n_calibration = min(calibration_items, len(pixels) // 2)
         for name in full.manifest.files:
@@ -195,11 +195,11 @@ def quantise_model(
 def quantise_image_encoder(
     source: Path, target: Path, pixels: Sequence[Pixels], spec: ImageSpec
 ) -> None:
-    """Write an image encoder with INT8 weights and activations, which are measured on `pixels`.
+    """Write an image encoder with INT8 weights and activations, calibrated on `pixels`.
 
-    The first layer (patches) and the last (projection) stay as they are: they are a small part of
-    the time and most of the loss (recall@10 of one small CLIP 0.945 → 0.964).
-    Each image is run once through the full graph, alone: about 20 ms each for ViT-B/32.
+    The first layer (patches) and the last (projection) keep full precision: they take little time
+    but cause most of the loss (recall@10 of one small CLIP 0.945 → 0.964).
+    Each image runs through the full graph once, in a batch of 1: about 20 ms for ViT-B/32.
     Equal inputs give equal files.
     """
     import nncf
@@ -210,7 +210,7 @@ def quantise_image_encoder(
     nodes = model.get_ordered_ops()
     first = [n.get_friendly_name() for n in nodes if n.get_type_name() == "Convolution"]
     last = [n.get_friendly_name() for n in nodes if n.get_type_name() == "MatMul"][-1:]
-    with redirect_stdout(io.StringIO()):  # its progress bars
+    with redirect_stdout(io.StringIO()):  # hides NNCF's progress bars
         quantised = nncf.quantize(
             model,
             nncf.Dataset(pixels, lambda image: {name: spec.network_input(image)}),
@@ -222,7 +222,7 @@ def quantise_image_encoder(
 
 
 def fidelity_of(full: Vectors, quantised: Vectors) -> tuple[float, float, float]:
-    """Return lowest and mean cosine, and the recall of ten neighbours, of unit rows of items."""
+    """Return minimum cosine, mean cosine and recall@10; both arrays hold one unit row per item."""
     cosines = np.sum(full * quantised, axis=1)
     nearest, found = _nearest(full), _nearest(quantised)
     kept = [len(set(a) & set(b)) / len(a) for a, b in zip(nearest, found, strict=True)]
@@ -281,7 +281,7 @@ def _compare(
 
 
 def _embed(encoder: ClipEncoder, pixels: Sequence[Pixels]) -> tuple[Vectors, float]:
-    """Embed, and say how long it took once warm."""
+    """Return the vectors, and the seconds that embedding took after a warm-up."""
     size = encoder.batch_size
     batches = [np.stack(pixels[i : i + size]) for i in range(0, len(pixels), size)]
     list(encoder.embed_pixels(batches[:2]))

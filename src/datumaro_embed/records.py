@@ -1,7 +1,7 @@
-"""What crosses rooms: frozen records of items, annotations and categories, free of any library.
+"""Frozen records of items, annotations, categories, hits and duplicates, shared by all modules.
 
-The adapter makes them from Datumaro, the pipeline completes them with what the image says, the
-store keeps them. The meaning of each field on disk is in docs/store-format.md.
+The adapter makes them from Datumaro's objects, the pipeline adds what it reads from the image, and
+the store keeps them. docs/store-format.md describes each field on disk.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SHORT.maxstring = _SHORT.maxother = 60
 
 
 class ShortRepr:
-    """Gives a dataclass (with ``repr=False``) a bounded repr: fields beside their defaults, cut."""
+    """Gives a dataclass (``repr=False``) a short repr: only fields that are not the default."""
 
     __slots__ = ()
 
@@ -41,7 +41,7 @@ class ShortRepr:
 
 
 class Status(IntEnum):
-    """What became of an item; every value but OK leaves a zero vector and a reason in ``error``."""
+    """Result for an item; with any value but OK, the vector is zero and ``error`` says why."""
 
     OK = 0
     MISSING = 1
@@ -58,7 +58,7 @@ class Status(IntEnum):
 
 
 class Split(IntEnum):
-    """The role that a subset's name gives it (``train2017`` → TRAIN, ``valid`` → VAL)."""
+    """Role of a subset, found from its name (``train2017`` → TRAIN, ``valid`` → VAL)."""
 
     OTHER = 0
     TRAIN = 1
@@ -74,18 +74,18 @@ _SPLITS = {
 
 
 def split_of(subset: str) -> Split:
-    """Role of a subset by the first word of its name: ``train2017`` → TRAIN, ``valid`` → VAL."""
+    """Return a subset's role by the first word of its name: ``train2017`` → TRAIN."""
     word = re.match(r"[a-z]+", subset.lower())
     return _SPLITS.get(word.group(), Split.OTHER) if word else Split.OTHER
 
 
 def is_split_name(name: str) -> bool:
-    """Tell ``train`` and ``val2017``, not ``test_drive``."""
+    """Tell whether a name is a split's, like ``train`` and ``val2017`` but not ``test_drive``."""
     return bool(re.fullmatch("[A-Za-z]+[0-9]*", name)) and split_of(name) is not Split.OTHER
 
 
 class ObjectStatus(IntEnum):
-    """What became of an object's crop. OK and WHOLE_IMAGE have a vector, the others none."""
+    """Result for an object's crop. OK and WHOLE_IMAGE have a vector, the others none."""
 
     OK = 0
     WHOLE_IMAGE = 1
@@ -103,10 +103,10 @@ class ObjectStatus(IntEnum):
 
 
 class CropShape(IntEnum):
-    """What is embedded of an object's box, once its margin is added.
+    """How an object's box, with its margin, becomes a square crop.
 
-    SQUARE extends the shorter side with what is around the box, STRETCH resizes the box to a
-    square, PAD adds gray to the shorter side.
+    SQUARE extends the shorter side with more of the image, STRETCH resizes the box to a square, PAD
+    adds gray to the shorter side.
     """
 
     SQUARE = 0
@@ -126,14 +126,14 @@ class ItemKey:
 
     @property
     def item(self) -> ItemKey:
-        """The key itself: keys of every table have an `item`, a `subset` and an `id`."""
+        """The key itself; keys of every table have an `item`, a `subset` and an `id`."""
         return self
 
     @classmethod
     def parse(cls, text: str) -> ItemKey:
-        """Read ``SUBSET/ID``, cut at the first slash; raises `ValueError` where there is none.
+        """Parse ``SUBSET/ID``, split at the first slash; raises `ValueError` if there is none.
 
-        An id may have slashes of its own. A subset with one takes ``ItemKey(subset, id)``.
+        The id may contain slashes. If the subset contains one, use ``ItemKey(subset, id)``.
         """
         subset, slash, item_id = text.partition("/")
         if not slash:
@@ -143,7 +143,7 @@ class ItemKey:
 
 @dataclass(frozen=True, slots=True, order=True)
 class ObjectKey:
-    """Identity of an object, or of a caption: its item, and which of the item's it is, from 0."""
+    """Identity of an object or caption: its item, and its number within the item, from 0."""
 
     item: ItemKey
     number: int
@@ -163,7 +163,7 @@ class ObjectKey:
 
     @classmethod
     def parse(cls, text: str) -> ObjectKey:
-        """Read ``SUBSET/ID#N``, cut at the last ``#``; raises `ValueError` where it is not that."""
+        """Parse ``SUBSET/ID#N``, split at the last ``#``; raises `ValueError` for other text."""
         item, _, number = text.rpartition("#")
         if not ("/" in item and number.isascii() and number.isdigit()):
             raise ValueError(f"{text!r} is not SUBSET/ID#N")
@@ -171,19 +171,19 @@ class ObjectKey:
 
 
 RowKey = ItemKey | ObjectKey
-"""What a row is called: an item, or an object or a caption of one."""
+"""Key of a row: an item, an object or a caption."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class AnnotationRecord(ShortRepr):
-    """One annotation, normalised: geometry in upright pixels from the top-left corner.
+    """One annotation, normalized: geometry in upright pixels from the top-left corner.
 
     Attributes
     ----------
     type : str
         Datumaro's type name (``"bbox"``, ``"polygon"``, ``"caption"`` …), never its number.
     label : int
-        Index into ``Categories.labels``; -1 where there is none.
+        Index into ``Categories.labels``; -1 if there is none.
     ann_id, group, object_id, z_order : int
         As in Datumaro (group 0: none; object_id -1: none).
     coords : tuple of float
@@ -198,7 +198,7 @@ class AnnotationRecord(ShortRepr):
     attributes : mapping
         JSON-able; as in Datumaro.
     extra : str
-        Any other type, losslessly, as JSON; empty for the types above.
+        The whole annotation as JSON if it is of another type; else empty.
     """
 
     type: str
@@ -217,25 +217,25 @@ class AnnotationRecord(ShortRepr):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ObjectRecord(ShortRepr):
-    """One object of an item: the annotations of one group and label, or one alone.
+    """One object of an item: a single annotation, or all annotations of one group and label.
 
     Attributes
     ----------
     label : int
-        Index into ``Categories.labels``; -1 where there is none.
+        Index into ``Categories.labels``; -1 if there is none.
     box : tuple of 4 float
-        x, y, w, h in upright pixels: the given bbox, else the hull of what is visible; zeros where
-        the annotations have no geometry.
+        x, y, w, h in upright pixels: the bbox, else the hull of the visible geometry; zeros if the
+        annotations have no geometry.
     area : float
-        Square pixels: as the dataset gives it, else of the mask, the polygons or the box.
+        Square pixels: the area in the dataset, else of the mask, the polygons or the box.
     status : ObjectStatus
     crop : tuple of 4 int
-        x1, y1, x2, y2 of the pixels that were cut, x2 and y2 excluded; zeros without a vector.
+        x1, y1, x2, y2 of the crop in pixels, x2 and y2 excluded; zeros without a vector.
     shape : CropShape
     annotations : tuple of int
-        Its annotations, by their place among those of the item.
+        Indices of its annotations in the item.
     vector : array of shape (dim,) or None
-        Unit vector of the crop; None exactly where the status has none. Not compared.
+        Unit vector of the crop; None if and only if the status has none. Ignored by ``==``.
     """
 
     label: int = -1
@@ -260,9 +260,9 @@ class CaptionRecord(ShortRepr):
     Attributes
     ----------
     annotation : int
-        The annotation with its text, by its place among those of the item.
+        Index of its annotation in the item.
     vector : array of shape (dim,)
-        Unit vector of the text. Not compared.
+        Unit vector of the text. Ignored by ``==``.
     """
 
     annotation: int
@@ -272,41 +272,40 @@ class CaptionRecord(ShortRepr):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ItemRecord(ShortRepr):
-    """One item, normalised, without its vector.
+    """One item, normalized, without its vector.
 
     Attributes
     ----------
     key : ItemKey
     split : Split
     path : str
-        Of the image, relative to the dataset's root, ``/`` between parts; of a frame,
-        ``clip.mp4#000120``; empty for media in memory.
+        Image path relative to the dataset's root, with ``/`` between parts; ``clip.mp4#000120`` for
+        a frame; empty for media in memory.
     width, height : int
-        Upright pixels; 0 where unknown.
+        Upright pixels; 0 if unknown.
     status : Status
     error : str
-        Why, in one line, where status is not OK; else empty.
+        Reason in one line if the status is not OK; else empty.
     content_sha256 : bytes
-        32 bytes: of the image file's bytes (of pixels, shape and dtype for frames and media in
-        memory);
-        32 zero bytes where there was nothing to read.
+        32 bytes: SHA-256 of the image file, or of pixels, shape and dtype for frames and media in
+        memory; all zero if nothing could be read.
     attributes : mapping
         JSON-able item attributes.
     annotations : tuple of AnnotationRecord
         In canonical order (see adapter).
     objects : tuple of ObjectRecord, or None
-        In the order of their first annotations; None where objects are not embedded.
+        In the order of their first annotations; None if objects are not embedded.
     captions : tuple of CaptionRecord, or None
-        In the order of their annotations; None where captions are not embedded.
+        In the order of their annotations; None if captions are not embedded.
     signature : bytes or None
-        3,072 bytes: what the image looks like (see signatures.py); None where unknown.
+        3,072 bytes that describe the image's look (see signatures.py); None if unknown.
     statistics : tuple of float, or None
-        Of the image, float32: those that `signatures.STATISTICS` names; None where unknown.
+        The image's values of `signatures.STATISTICS`, float32; None if unknown.
     notes : tuple of str
-        What is wrong with the item although it has a row: reasons of a `Tally`. A run counts them
-        in its summary; they are not stored and not compared.
+        Faults of the item that do not prevent a row, as reasons for a `Tally`. A run counts them in
+        its summary; they are not stored, and ``==`` ignores them.
     places : tuple of int
-        Of each annotation, its place among those of the dataset's item; not stored, not compared.
+        Index of each annotation in the dataset's item; not stored, and ``==`` ignores it.
     """
 
     key: ItemKey
@@ -334,14 +333,14 @@ class ItemRecord(ShortRepr):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Categories(ShortRepr):
-    """The dataset's label names, in its own order, and every Datumaro category type as JSON.
+    """The dataset's label names in its own order, and all Datumaro categories as JSON.
 
     Attributes
     ----------
     labels : tuple of str
-        ``AnnotationRecord.label`` indexes this.
+        Label names; ``AnnotationRecord.label`` is an index into this tuple.
     full : mapping
-        JSON-able: category type name → its content, lossless.
+        Category type name → its lossless content, JSON-able.
     """
 
     labels: tuple[str, ...] = ()
@@ -355,21 +354,20 @@ class Hit(ShortRepr):
     Attributes
     ----------
     key : ItemKey or ObjectKey
-        Of an object or a caption: its item is ``key.item``, and which of the item's it is,
-        ``key.number``.
+        For an object or caption, ``key.item`` is its item and ``key.number`` its number in it.
     row : int
-        In the table that was searched.
+        Row in the table that was searched.
     similarity : float
         Cosine with the query, in [-1, 1]; higher is closer.
     split : Split
     path : str
-        Of the image, as in `ItemRecord`.
+        Image path, as in `ItemRecord`.
     labels : tuple of str
-        Names of the labels of its annotations, ascending, each once; of an object, its own label.
+        Sorted unique label names of an item's annotations, or the label of an object or caption.
     box : tuple of 4 float, or None
-        Of an object: x, y, w, h in upright pixels.
+        An object's x, y, w, h in upright pixels.
     text : str or None
-        Of a caption.
+        A caption's text.
     """
 
     key: RowKey
@@ -383,13 +381,13 @@ class Hit(ShortRepr):
 
     @property
     def label(self) -> str:
-        """The label of an object or a caption; empty where it has none."""
+        """Label of an object or caption; empty if it has none."""
         return ", ".join(self.labels)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DuplicatePair(ShortRepr):
-    """Two items that show the same; or two objects or captions of different items.
+    """Two duplicate items, or two duplicate objects or captions of different items.
 
     Attributes
     ----------
@@ -398,10 +396,10 @@ class DuplicatePair(ShortRepr):
     similarity : float
         Cosine of their vectors, in [-1, 1].
     identical : bool
-        Their image files are equal, byte for byte; of objects, the crops too; of captions, the
-        texts.
+        Items: their image files are equal, byte for byte. Objects: the crops are equal too.
+        Captions: the texts are equal.
     across_splits : bool
-        Both are in train, val or test, and not in the same one.
+        They are in two different splits of train, val and test.
     """
 
     first: RowKey
@@ -413,30 +411,30 @@ class DuplicatePair(ShortRepr):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DuplicateGroup(ShortRepr):
-    """Items, objects or captions that pairs connect, directly or over others.
+    """Items, objects or captions connected by pairs, directly or through other members.
 
     Attributes
     ----------
     keep : ItemKey or ObjectKey
-        The one that stays where the others are dropped: of the wanted split, else of train before
-        val before test before others; then the one with most annotations, then most pixels, then
-        the lowest key.
+        Member to keep when the others are dropped. Order of preference: the requested split, then
+        train, val, test and others; most annotations; most pixels; the lowest key.
     keys : tuple of ItemKey or ObjectKey
-        All of them, ascending.
+        All members, ascending.
     splits : tuple of Split
-        Of each key.
+        Split of each member.
     labels : tuple of tuple of str
-        Of each key: names of the labels of its annotations, ascending, each once.
+        Sorted unique label names of each member.
     min_similarity, max_similarity : float
-        Of the pairs that connect them.
+        Range over the pairs that connect the members.
     identical : bool
-        Each pair of them is identical (see `DuplicatePair`).
+        Every pair of members is identical (see `DuplicatePair`).
     across_splits : bool
-        There are members in more than one of train, val and test.
+        Members are in more than one of train, val and test.
     conflicting_labels : bool
-        Members that have labels do not all have the same.
+        Not all members that have labels have the same ones.
     facts : tuple of mapping
-        Of each key: ``{"box": (x, y, w, h)}`` of an object, ``{"text": str}`` of a caption.
+        Facts of each member: ``{"box": (x, y, w, h)}`` of an object, ``{"text": str}`` of a
+        caption.
     """
 
     keep: RowKey

@@ -1,12 +1,13 @@
 """COCO's run-length encodings of masks, checked before pycocotools sees them.
 
-pycocotools is C and trusts what it gets: a size of [0, 0] divides by zero and ends the process,
-runs that do not fill the mask leave uninitialised memory in it. This module is its only caller.
+pycocotools is C code that does not check its input: a size of [0, 0] divides by zero and ends the
+process, and runs that do not fill the mask leave uninitialized memory in it. Only this module calls
+it.
 
-Source: maskApi.c of the COCO API (rleToString, rleFrString). A mask is runs of 0 and 1 by turns,
-down the columns; compressed, each run is a number of 5-bit groups, the lowest first, one character
-each from ``0`` (48) on, with bit 5 set where more follow, and sign-extended; from the fourth run
-on it is the difference from the run two before.
+Source: maskApi.c of the COCO API (rleToString, rleFrString). A mask is a list of runs, alternating
+0 and 1, down the columns. Compressed, each run is a sign-extended number in groups of 5 bits,
+lowest first, one character per group, counted from ``0`` (48), with bit 5 set if another group
+follows. From the fourth run on, the number is the difference from the run two before.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pycocotools import mask as coco_mask
 
 MAX_MASK_PIXELS = 2**30  # pycocotools counts in 32 bits; decoded, it is 1 GiB
 _NO_RUNS = "its counts are not run lengths"
-_MAX_GROUPS = 7  # of 5 bits in a run: 32 bits and the sign
+_MAX_GROUPS = 7  # 5-bit groups in a run: 32 bits and the sign
 
 Runs = npt.NDArray[np.int64]
 
@@ -32,7 +33,7 @@ class RleError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Rle:
-    """A sound, compressed run-length encoding.
+    """A valid, compressed run-length encoding.
 
     Attributes
     ----------
@@ -50,7 +51,7 @@ class Rle:
     def of(cls, encoded: Any) -> Rle:
         """Check ``{"size": [height, width], "counts": …}``, compressed or a list of runs.
 
-        Raises `RleError`. Takes some 20 microseconds, compressed.
+        Raises `RleError`. Takes about 20 µs if compressed.
         """
         try:
             height, width = (_whole(value) for value in encoded["size"])
@@ -72,7 +73,7 @@ class Rle:
 
     @classmethod
     def from_json(cls, text: str) -> Rle:
-        """Read and check what `to_json` returned; raise `RleError`."""
+        """Parse and check the output of `to_json`; raises `RleError`."""
         try:
             return cls.of(json.loads(text))
         except (RecursionError, json.JSONDecodeError) as error:
@@ -80,7 +81,7 @@ class Rle:
 
     @classmethod
     def of_mask(cls, mask: npt.NDArray[np.bool_]) -> Rle:
-        """Encode a (height, width) array; raise `RleError` for other dimensions, or no pixels."""
+        """Encode a (height, width) array; raises `RleError` for another shape or no pixels."""
         if mask.ndim != 2 or not 1 <= mask.size <= MAX_MASK_PIXELS:
             raise RleError(f"its shape is {mask.shape}")
         height, width = mask.shape
@@ -96,15 +97,15 @@ class Rle:
         return float(coco_mask.area(self.to_coco()))
 
     def box(self) -> list[float]:
-        """Return x, y, w, h of the smallest box around them."""
+        """Return x, y, w, h of the smallest box around the set pixels."""
         return [float(value) for value in coco_mask.toBbox(self.to_coco())]
 
     def to_coco(self) -> dict[str, Any]:
-        """Return the form that COCO files and pycocotools have."""
+        """Return the dict that COCO files and pycocotools use."""
         return {"size": [self.height, self.width], "counts": self.counts}
 
     def to_json(self) -> str:
-        """Return that form as JSON."""
+        """Return the dict of `to_coco` as JSON."""
         return json.dumps(self.to_coco())
 
 

@@ -1,9 +1,9 @@
-"""``--shard I/N``: which items fall to which of N runs, and where each of them writes.
+"""``--shard I/N``: which of N runs embeds an item, and where each run writes.
 
     X.h5.parts/  1-of-3.h5  2-of-3.h5.work/  3-of-3.h5
 
-A run of a shard is an ordinary run over a part of the items, with a store, a lock and a resume of
-its own. `maintenance.merge_stores` joins the parts.
+The run of a shard is an ordinary run over some of the items, with its own store and lock; it can
+be resumed. `maintenance.merge_stores` joins the parts.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _MAX_NAMED = 10
 
 @dataclass(frozen=True, slots=True, order=True)
 class Shard:
-    """One of `count` shares of the items of any dataset, `number` from 1 to `count`.
+    """Share `number` of `count` of a dataset's items.
 
-    Raises `UsageError`: `number` is not one of them.
+    Raises `UsageError` unless `number` is 1 to `count`.
     """
 
     count: int
@@ -52,30 +52,30 @@ class Shard:
         if found is None:
             raise UsageError(
                 f"``shard`` must be I/N, such as 2/8 for the second of eight, not {text!r}. Check "
-                "the variables in it."
+                "the shell variables in it."
             )
         return cls(int(found[2]), int(found[1]))
 
     @classmethod
     def all_of(cls, count: int) -> list[Shard]:
-        """Every shard of a division."""
+        """Return shards 1 to `count`."""
         return [cls(count, number) for number in range(1, count + 1)]
 
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
 
     def holds(self, key: ItemKey) -> bool:
-        """Tell whether an item is of this shard: the same on every machine, for ever.
+        """Tell whether this shard has an item; the answer is the same on every machine and version.
 
-        By `key_hash` modulo `count`, so shares differ by chance alone: of 200,000
-        items in 8 shards each has 25,000 give or take 300. Some 2 µs.
+        Uses `key_hash` modulo `count`, so shards differ in size only by chance: with 200,000 items
+        in 8 shards, each has 25,000 ± 300. Takes about 2 µs.
         """
         return key_hash(key) % self.count == self.number - 1
 
     def describe(self, keys: Iterable[ItemKey]) -> dict[str, Any]:
-        """Return what a part's provenance says, so that `merge` knows what belongs together.
+        """Return the provenance of a part, from which `merge` finds the parts that belong together.
 
-        `keys`: of the whole dataset, ascending.
+        `keys` are the keys of the whole dataset, ascending.
         """
         digest, n_items = hashlib.sha256(), 0
         for key in keys:
@@ -90,13 +90,13 @@ class Shard:
 
 
 def named(shards: Sequence[Shard]) -> str:
-    """Word a list of shards, shortened where it is long."""
+    """Return a list of shards as text, shortened if it is long."""
     rest = len(shards) - _MAX_NAMED
     return ", ".join(map(str, shards[:_MAX_NAMED])) + (f" and {rest} more" if rest > 0 else "")
 
 
 def key_hash(key: ItemKey) -> int:
-    """First 8 bytes of BLAKE2b (digest size 8) over length-prefixed subset and id, as an integer.
+    """Return BLAKE2b (digest size 8) of the length-prefixed subset and id, as an integer.
 
     Source: RFC 7693. Lengths are 8 bytes, little-endian, so ("ab", "c") and ("a", "bc") differ.
     """
@@ -108,29 +108,29 @@ def key_hash(key: ItemKey) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The folder beside a store to be, in which each shard has a store of its own."""
+    """Folder beside the future store, with one store per shard."""
 
     folder: Path
 
     @classmethod
     def of(cls, store: Path) -> Parts:
-        """Where the parts of a store are."""
+        """Return the parts folder of a store."""
         return cls(Path(f"{store}{_SUFFIX}"))
 
     @classmethod
     def at(cls, path: Path) -> Parts | None:
-        """Tell whether a path is such a folder."""
+        """Return the `Parts` at a path; None if it is not a parts folder."""
         parts = cls(path)
         return parts if path.is_dir() and parts.found() else None
 
     def path(self, shard: Shard, *, keeps_segments: bool) -> Path:
-        """Where the store of one shard is, a file or a directory."""
+        """Return the path of one shard's store, a file or a directory."""
         width = len(str(shard.count))
         name = f"{shard.number:0{width}}-of-{shard.count}"
         return self.folder / (name if keeps_segments else f"{name}.h5")
 
     def found(self) -> dict[Shard, Path]:
-        """Every part that is finished or begun (then what is there may be its work alone)."""
+        """Return all started parts; an unfinished one may have only a .work folder."""
         names = os.listdir(self.folder) if self.folder.is_dir() else []
         matches = (_PART.fullmatch(name.removesuffix(".work")) for name in names)
         found = {(int(m[2]), int(m[1])): self.folder / m[0] for m in matches if m}
@@ -141,7 +141,7 @@ class Parts:
         }
 
     def finished(self) -> dict[Shard, Path]:
-        """The parts that are whole: a file, or a directory whose run was finished."""
+        """Return the finished parts: a file, or a directory whose run has ended."""
         return {
             shard: path
             for shard, path in self.found().items()
@@ -149,17 +149,9 @@ class Parts:
         }
 
     def check(self, count: int | None = None) -> int:
-        """Refuse parts of several divisions, which have items in common; raises `UsageError`.
+        """Return the number of shards; raise `UsageError` if parts have different ones.
 
-        Parameters
-        ----------
-        count : int, optional
-            Of the run to be.
-
-        Returns
-        -------
-        int
-            The number of shards.
+        Such parts would share items. `count` is the number of shards of the run to start, if any.
         """
         counts = {shard.count for shard in self.found()} | ({count} if count else set())
         if len(counts) > 1:
@@ -171,22 +163,22 @@ class Parts:
         return counts.pop()
 
     def missing(self) -> Sequence[Shard]:
-        """Shards that are not finished, of a folder with parts."""
+        """Return the shards without a finished part; the folder must have parts."""
         finished = self.finished()
         return [shard for shard in Shard.all_of(self.check()) if shard not in finished]
 
 
 def part_path(store: str | os.PathLike[str], shard: Shard) -> Path:
-    """Where the run of one shard writes, for the store that the parts will be."""
+    """Return the path that the run of one shard writes, given the path of the joined store."""
     place = StorePlace.of(store)
     return Parts.of(place.target).path(shard, keeps_segments=place.keeps_segments)
 
 
 def outlook(store: str | os.PathLike[str]) -> str:
-    """Say, once a part is finished, which others are not, or how to join all."""
+    """Return a line for the end of a shard's run: the unfinished shards, or how to join all."""
     place = StorePlace.of(store)
     parts = Parts.of(place.target)
-    if not parts.found():  # another backend keeps them
+    if not parts.found():  # another storage backend keeps the parts
         return ""
     if missing := parts.missing():
         of_all = counted(missing[0].count, "shards")

@@ -1,4 +1,4 @@
-"""Counts by reason, each with its first examples: what a run lost, noticed or could not do."""
+"""Count what a run dropped, noticed or could not do, by reason, with examples."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _VERBS = {"are": "is", "have": "has", "belong": "belongs", "reach": "reaches", "
 
 
 def counted(count: int, things: str) -> str:
-    """Give ``2 images that are dark`` or ``1 image that is dark``.
+    """Return a count with its noun: ``2 images that are dark`` or ``1 image that is dark``.
 
-    `things` is a plural phrase; its first word in -s is the noun.
+    `things` is a plural phrase; its first word that ends in -s is the noun.
     """
     words = things.split(" ")
     noun = next((n for n, word in enumerate(words) if _PLURAL.search(word)), None)
@@ -32,13 +32,13 @@ def counted(count: int, things: str) -> str:
 
 
 def progress(count: int, expected: int) -> str:
-    """Give ``5 of 9 rows``, or ``5 rows`` where nobody knows how many there will be."""
+    """Return ``5 of 9 rows``, or ``5 rows`` if the total is unknown (0)."""
     return f"{count:,} of {counted(expected, 'rows')}" if expected else counted(count, "rows")
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One reason, how often it applied, and the first examples of it."""
+    """One reason, its count, and its first examples."""
 
     text: str
     count: int
@@ -47,17 +47,17 @@ class Reason:
 
 @dataclass(slots=True, repr=False)
 class Tally:
-    """Counts by reason; picklable and JSON-able, of bounded size for a bounded set of reasons.
+    """Counts by reason; picklable and JSON-able, with few examples per reason.
 
-    A reason is a plural phrase that reads after its count, such as ``images without a label file``;
-    what differs from case to case (a file name, a line number) belongs in the example.
+    A reason is a plural phrase to follow its count, such as ``images without a label file``. Put
+    details of a case (a file name, a line number) in the example, so that reasons stay few.
     """
 
     _counts: dict[str, int] = field(default_factory=dict, init=False)
     _examples: dict[str, list[str]] = field(default_factory=dict, init=False)
 
     def add(self, reason: str, example: str = "", count: int = 1) -> None:
-        """Count a reason once more, or `count` times, and keep the example if it is a new one."""
+        """Add `count` to a reason, and keep the example if it is new."""
         self._counts[reason] = self._counts.get(reason, 0) + count
         kept = self._examples.setdefault(reason, [])
         if example and example not in kept and len(kept) < _EXAMPLES_KEPT:
@@ -92,7 +92,7 @@ class Tally:
         for reason in reasons[:_REASONS_SHOWN]:
             more = ", …" if reason.count > len(reason.examples) else ""
             shown = f" ({', '.join(reason.examples)}{more})" if reason.examples else ""
-            is_plural = times == " "  # else a cause
+            is_plural = times == " "  # otherwise the reason is a cause of failures
             text = f"{reason.count:,}{times}{reason.text}"
             said = counted(reason.count, reason.text) if is_plural else text
             yield printable(f"{indent}{said}{shown}")

@@ -1,4 +1,4 @@
-"""Embedding vectors: scaled to unit norm, and what kind of vectors a store has."""
+"""Scale vectors to unit norm, and check that vectors may share a store."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def unit_rows(vectors: FloatArray) -> npt.NDArray[np.float32]:
 
 @dataclass(frozen=True, slots=True)
 class VectorKind:
-    """What decides whether vectors may stand in one store.
+    """Properties that decide whether vectors may share a store.
 
-    Raises `UsageError`: vectors of this kind cannot be stored.
+    Raises `UsageError` if vectors of this kind cannot be stored.
     """
 
     dim: int  # length of a vector
     dtype: str = "float16"  # {"float16", "float32"}: stored type
-    fingerprint: str = ""  # of the model: equal only where weights, tokenizer and preprocessing are
-    settings: str = ""  # how the model computes, such as ``"f32 on CPU"``; empty where nobody knows
+    fingerprint: str = ""  # hash of the model's weights, tokenizer and preprocessing
+    settings: str = ""  # inference settings, such as ``"f32 on CPU"``; empty if unknown
     model: str = ""  # name of the model, for messages
 
     def __post_init__(self) -> None:
@@ -70,16 +70,16 @@ class VectorKind:
         return f"{self.dim} x {self.dtype} by {self.model or 'an unknown model'}{mark}{settings}"
 
     def same_model(self, other: VectorKind) -> bool:
-        """Tell whether both are of one space, so that their vectors may be compared."""
+        """Tell whether both come from one model, so that their vectors may be compared."""
         return (self.fingerprint, self.dim) == (other.fingerprint, other.dim)
 
     def fits(self, other: VectorKind) -> bool:
-        """Tell whether vectors of both may stand in one store; unknown settings fit any."""
+        """Tell whether vectors of both may share a store; unknown settings fit any."""
         known = {self.settings, other.settings} - {""}
         return self.same_model(other) and self.dtype == other.dtype and len(known) < 2
 
     def mismatch(self, place: object, wanted: VectorKind, remedy: str) -> ModelMismatchError:
-        """Word the error for a place that has vectors of this kind where others are wanted."""
+        """Return the error for a store that has vectors of this kind instead of `wanted`."""
         return ModelMismatchError(
             f"'{place}' has vectors of another kind: {self}, not {wanted}. {remedy}",
             path=str(place),
@@ -89,20 +89,19 @@ class VectorKind:
 
     @property
     def depth_range(self) -> str:
-        """Depth range that the settings name; ``"auto"`` where they name none."""
+        """Depth range in the settings, else ``"auto"``."""
         return self.settings.partition(_DEPTH)[2] or "auto"
 
     @staticmethod
     def settings_of(provenance: Mapping[str, Any]) -> str:
-        """Word the settings that change the bits of a vector.
+        """Return the settings that change the bits of a vector, as text.
 
-        `provenance`: ``precision``, ``device``, ``decode`` and ``depth_range`` of an encoder and a
-        run.
+        They are ``precision``, ``device``, ``decode`` and ``depth_range`` of `provenance`.
         """
         precision, device = provenance.get("precision"), provenance.get("device")
         if not isinstance(precision, str) or not isinstance(device, str):
             return ""
-        families = sorted(set(re.findall(r"[A-Za-z]+", device)))  # "GPU.0" and "GPU.1" are one
+        families = sorted(set(re.findall(r"[A-Za-z]+", device)))  # GPU.0 and GPU.1 are both GPU
         decoding = ", fast decoding" if provenance.get("decode") == "fast" else ""
         depth_range = provenance.get("depth_range", "auto")
         depth = "" if depth_range == "auto" else f"{_DEPTH}{depth_range}"

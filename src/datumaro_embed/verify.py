@@ -1,4 +1,4 @@
-"""Compare a store with the dataset it was made from, item by item."""
+"""Compare a store with its dataset, item by item."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def compare_with_dataset(store: EmbeddingStore, source: SourceDataset) -> Iterat
     """Yield one line for each difference in keys, content hashes, sizes, splits and annotations.
 
     Annotations are compared by type, label name, geometry (within 0.01 px), mask, text and
-    attributes, other than those that are false and ``area``. Objects, where the store has some, are
-    compared by status, label name, box, area (within 1 %) and number of annotations. So most data
-    shows no difference in another format; ids and groups are not compared.
+    attributes, except ``area`` and attributes with a false value. If the store has objects, they
+    are compared by status, label name, box, area (within 1 %) and number of annotations. Ids and
+    groups are not compared, so most data shows no difference in another format.
 
-    Reads and hashes every image file, decodes none.
+    Reads and hashes every image file but decodes none.
     """
     seen: set[ItemKey] = set()
     for record in map_ahead(read_item_info, source):
@@ -39,7 +39,7 @@ def compare_with_dataset(store: EmbeddingStore, source: SourceDataset) -> Iterat
         labels = (store.categories.labels, source.categories.labels)
         if stored.objects is not None:
             crops = ObjectOptions.of(store.provenance) or ObjectOptions()
-            like = replace(record, status=stored.status)  # an image is not decoded here
+            like = replace(record, status=stored.status)  # images are not decoded here
             record = replace(record, objects=objects_of(like, crops))
         for difference in differences(stored, record, *labels):
             yield f"{record.key}: {difference}"
@@ -57,7 +57,7 @@ def differences(
     second: str = "in the dataset",
     tolerance_px: float = BOX_TOLERANCE_PX,
 ) -> Iterator[str]:
-    """Yield what `compare_with_dataset` says of one item; `first` and `second` name the two."""
+    """Yield the differences of one item; `first` and `second` are words for the two sources."""
     if stored.content_sha256 != found.content_sha256:
         yield "the image's bytes have changed"
     elif (stored.width, stored.height) != (found.width, found.height):
@@ -89,7 +89,7 @@ def _shapes(item: ItemRecord, labels: Sequence[str], *, objects: bool) -> Iterat
 
 
 class _Shape:
-    """What is compared of an annotation, printable."""
+    """The compared properties of an annotation, printable."""
 
     def __init__(
         self, annotation: AnnotationRecord, labels: Sequence[str], area: float = 0.0

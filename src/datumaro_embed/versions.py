@@ -1,4 +1,4 @@
-"""Versions of what took part in a run, for the provenance."""
+"""Versions of the packages that a run uses, for the provenance."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PACKAGES = (
 
 
 def installed_versions() -> dict[str, str]:
-    """Package name → version, with Python's own; packages that are absent are left out."""
+    """Return package name → version, including Python; missing packages are left out."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

@@ -1,8 +1,7 @@
-"""Frames of videos by their number, decoded in order by one decoder for each video.
+"""Read video frames by number; each video is decoded in order by one decoder.
 
-A frame's number is its place among the frames that can be decoded, from 0, as Datumaro counts. No
-frame is looked up by seeking: with variable frame rates, B-frames and damaged files, OpenCV then
-gives another one.
+A frame's number counts the decodable frames from 0, as in Datumaro. There is no seeking, as
+OpenCV's seek returns another frame with variable frame rates, B-frames and damaged files.
 """
 
 from __future__ import annotations
@@ -28,29 +27,29 @@ if TYPE_CHECKING:
 
 Frame = npt.NDArray[np.uint8]
 
-_MAX_OPEN = 16  # videos: cameras that were recorded together take turns
-_MAX_KEPT = 32  # frames: threads that ask for them at once come in any order
+_MAX_OPEN = 16  # open videos: items of several cameras may alternate
+_MAX_KEPT = 32  # frames kept per video: threads ask for them in any order
 _MAX_EXPECTED = 16_384
 _log_lock = threading.Lock()
 
 
 def frame_path(video: str, frame: int) -> str:
-    """Return what a frame is called: ``clip.mp4#000120``."""
+    """Return the name of a frame, such as ``clip.mp4#000120``."""
     return f"{video}#{frame:06d}"
 
 
 def split_frame_path(path: str) -> tuple[str, int | None]:
-    """Return the video and the number of a frame; the path itself and None for an image."""
+    """Return the video and frame number of a frame's name; for an image, its path and None."""
     found = re.fullmatch(r"(.+)#(\d{6,18})", path, re.DOTALL)
     return (found[1], int(found[2])) if found else (path, None)
 
 
 class Videos:
-    """Decoders for one pass over the frames of any videos; thread-safe.
+    """Decoders for one pass over the frames of several videos; thread-safe.
 
-    Frames that are asked for in ascending order cost one pass over their video, also where threads
-    ask a little out of order, if all were announced by `expect` before. Asking for an earlier frame
-    decodes the video again from its beginning.
+    Reading frames in ascending order decodes a video once, even if threads read them slightly out
+    of order, provided that `expect` announced them. Reading an earlier frame decodes the video
+    again from its beginning.
     """
 
     def __init__(self) -> None:
@@ -59,7 +58,7 @@ class Videos:
         self._expected: OrderedDict[tuple[str, int], None] = OrderedDict()
 
     def expect(self, path: str, frame: int) -> None:
-        """Say that a frame will be asked for, so that it is kept where later ones come first."""
+        """Announce that a frame will be read, so that it is kept if later ones are read first."""
         with self._lock:
             self._expected[path, frame] = None
             if len(self._expected) > _MAX_EXPECTED:
@@ -75,13 +74,13 @@ class Videos:
         return decoder.read(frame)
 
     def _is_expected(self, path: str, frame: int) -> bool:
-        """Tell whether a frame that is decoded will be asked for; each is told once."""
+        """Tell whether a decoded frame was announced, and forget the announcement."""
         with self._lock:
             return self._expected.pop((path, frame), self) is None
 
 
 class _Decoder:
-    """Decodes one video forwards, and keeps the expected frames that it passes."""
+    """Decodes one video forward, and keeps announced frames until they are read."""
 
     def __init__(self, path: str, is_expected: Callable[[str, int], bool]) -> None:
         self._path, self._is_expected = path, is_expected
@@ -134,13 +133,13 @@ class _Decoder:
 
 
 def frame_counts(path: str) -> tuple[int, int]:
-    """Count the frames of a video by decoding it, and return how many its header says there are.
+    """Return the number of frames counted by decoding a video, and the number in its header.
 
-    Raises `ImageProblem`: it cannot be opened.
+    Raises `ImageProblem` if the video cannot be opened.
 
-    Neither the header tells, which may be that of a file that was cut off, nor the number of
-    packets, some of which a damaged file or an MP4 that was trimmed does not show. The second is at
-    most 0 where the header says nothing.
+    Only decoding gives the number of frames: the header of a truncated file counts lost frames, and
+    not every packet of a damaged or trimmed file gives a frame. The header's number is 0 or less if
+    the header has none.
     """
     import cv2
 
@@ -155,8 +154,8 @@ def frame_counts(path: str) -> tuple[int, int]:
 def open_video(path: str) -> Any:
     """Open a video at its first frame; raises `ImageProblem`.
 
-    Text is refused, as all that is no video by its first bytes: FFmpeg follows lists of other files
-    and addresses.
+    Refuses text and all other files whose first bytes are not a video's: FFmpeg would open the
+    files and addresses that a playlist names.
     """
     head = read_head(Path(path))
     if not head:
@@ -164,7 +163,7 @@ def open_video(path: str) -> Any:
     kind = file_kind(head)
     if kind is not None and kind is not VIDEO:
         raise ImageProblem(kind.status, kind.reason)
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # rows say what is wrong
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the row's error says what is wrong
     import cv2
     from cv2.utils import logging
 

@@ -273,7 +273,7 @@ def squash_beside(folder: Path) -> None:
         (text_for_a_number, "config.json"),
         (another_processor, "prepared by ViTImageProcessor"),
         (unknown_pad_token, "is not in its tokenizer"),
-        (another_pattern, "makes other input_ids of"),
+        (another_pattern, "gives other input_ids for"),
         (squash_beside, "open_clip_config.json disagree: resize is"),
     ],
 )

@@ -184,7 +184,7 @@ def test_pieces_that_sentencepiece_splits_otherwise(
         bos_id=-1,
         minloglevel=2,
     )
-    with pytest.raises(ModelInvalidError, match="makes other input_ids of"):
+    with pytest.raises(ModelInvalidError, match="gives other input_ids for"):
         export_model(checkpoint, tmp_path / "model")
 
 

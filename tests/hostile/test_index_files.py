@@ -25,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 
 def refuse(path: Path) -> str:
     with pytest.raises(
-        StoreIndexError, match="Make it again with `datumaro-embed index`"
+        StoreIndexError, match="Build it again with `datumaro-embed index`"
     ) as caught:
         open_graph(path, uuid="u", n_rows=300, dim=16)
     assert "\n" not in str(caught.value)
@@ -48,7 +48,7 @@ def test_cut_short(path: Path, share: float) -> None:
 )
 def test_not_ours(path: Path, data: bytes) -> None:
     path.write_bytes(data)
-    assert "no index of this version" in refuse(path)
+    assert "not an index of this version" in refuse(path)
 
 
 def test_bytes_added_or_taken_away(path: Path) -> None:

@@ -80,8 +80,8 @@ def test_save_to_copies_the_right_files(store: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("own", "message"),
     [
-        (["a cat"], "2 of 2 images are not those that were embedded"),
-        (["a cat", "--skip-stale"], "None of the images found is what was embedded"),
+        (["a cat"], "2 of 2 images cannot be copied"),
+        (["a cat", "--skip-stale"], "None of the images found can be copied"),
         (["--item", "train/photo_01"], "'train/photo_01' cannot be a query: there is no file"),
     ],
 )

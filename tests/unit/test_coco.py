@@ -132,7 +132,7 @@ def test_two_images_of_one_id_are_two_rows(tmp_path: Path) -> None:
     root = write_coco_dataset(tmp_path, images, [coco_box(1, 1), coco_box(2, 2, 2)])
     imported = import_all(root)
     assert described(imported) == {"train/a": [], "train/b": [], "train/c": [("bbox", "dog")]}
-    assert lost(imported) == {"annotations whose image id two images share": 1}
+    assert lost(imported) == {"annotations whose image id belongs to two images": 1}
 
 
 def test_an_image_listed_twice_is_one_row_with_all_annotations(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_labels_are_the_names_of_the_categories(
 @pytest.mark.parametrize(
     ("category", "reason"),
     [
-        (1, "two categories have the id"),
+        (1, "two categories have this id"),
         (77, "category not declared"),
         (None, "no category"),
     ],
@@ -455,7 +455,7 @@ def test_stuff_and_panoptic_annotations_beside_instances_are_named(tmp_path: Pat
         2,
     )
     assert reason.examples[1] == (
-        f"annotations/stuff_train2017.json: name {tmp_path}:coco_stuff to read it"
+        f"annotations/stuff_train2017.json: use {tmp_path}:coco_stuff to read it"
     )
 
 

@@ -211,13 +211,13 @@ def test_subsets_without_labels_are_told(tmp_path: Path, caplog: pytest.LogCaptu
     draw(tmp_path / "train/a.jpg", tmp_path / "val/b.jpg")
     assert import_dataset(str(tmp_path)).source.categories.labels == ()
     assert "as subsets: no item has a label" in caplog.text
-    assert f"Name {tmp_path}:imagenet to read them as labels" in caplog.text
+    assert f"Use {tmp_path}:imagenet to read them as labels" in caplog.text
 
 
 def test_what_datumaro_cannot_read_says_as_what_and_how_else(tmp_path: Path) -> None:
     draw(tmp_path / "train/0.png", tmp_path / "trainannot/0.png")
     (tmp_path / "train.txt").write_text("train/0.png trainannot/0.png\n")
-    said = rf"cannot import this as camvid .*, or name {tmp_path}:image_dir for images"
+    said = rf"cannot import this as camvid .*, or use {tmp_path}:image_dir for images"
     with pytest.raises(DatasetReadError, match=said):
         import_dataset(str(tmp_path))
 
@@ -227,7 +227,7 @@ def test_folder_names_that_become_labels_are_told(
 ) -> None:
     draw(tmp_path / "2024/a.jpg", tmp_path / "2025/b.gif", tmp_path / "2025/a.jpg")
     assert import_dataset(str(tmp_path)).source.categories.labels == ("2024", "2025")
-    assert f"Name {tmp_path}:image_dir to read the images without labels" in caplog.text
+    assert f"Use {tmp_path}:image_dir to read the images without labels" in caplog.text
     caplog.clear()
     assert described(import_dataset(f"{tmp_path}:image_dir")) == {
         "default/2024/a": [],
@@ -359,12 +359,12 @@ def test_the_named_way_works_where_the_format_is_not_recognised(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("a.jpg", "is a single image. Name its folder"),
+        ("a.jpg", "is a single image. Use its folder"),
         ("a.zip", "is an archive. Unpack it"),
         ("a.json", "has no COCO annotations"),
-        ("a.txt", "is a file. Name the folder"),
-        ("a.h5", "is a file. Name the folder"),
-        ("clip.h5", "is an embedding store. Name the dataset"),
+        ("a.txt", "is a file. Give the path of a dataset's folder"),
+        ("a.h5", "is a file. Give the path of a dataset's folder"),
+        ("clip.h5", "is an embedding store. Give the path of its dataset"),
     ],
 )
 def test_a_file_that_is_no_dataset(name: str, said: str, stores: Path, tmp_path: Path) -> None:

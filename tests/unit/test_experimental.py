@@ -128,7 +128,7 @@ def test_samples_and_boxes_that_the_store_lacks(both: Any, tmp_path: Path) -> No
         pl.Series("bboxes", [*moved, *first[1:]], dtype=dataset.df.schema["bboxes"])
     )
     other = experimental.Dataset.from_dataframe(changed, dataset.dtype, schema=dataset.schema)
-    with pytest.raises(ItemNotFoundError, match="1 sample of the dataset or a box"):
+    with pytest.raises(ItemNotFoundError, match="1 sample of the dataset, or one of"):
         add_embeddings(other, store)
     null = add_embeddings(other, store, missing="null")
     assert null[0].object_embedding is None

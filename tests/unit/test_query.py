@@ -109,7 +109,7 @@ def test_the_model_of_the_store_is_looked_for(made: Made) -> None:
 def test_a_store_of_no_known_model_is_still_searched_by_item() -> None:
     store = memory_store(np.eye(3), [item("train", name) for name in "abc"])
     assert search(store, ItemKey("train", "b"), k=1)[0].key.id == "b"
-    with pytest.raises(UsageError, match="does not say which model made it"):
+    with pytest.raises(UsageError, match="does not record its model"):
         search(store, "a text")
 
 
@@ -222,7 +222,7 @@ def test_a_stale_index_is_an_error_until_it_is_made_again(made: Made, tmp_path: 
     spoilt = tmp_path / "spoilt"
     spoilt.write_bytes(b"not an index")
     spoilt.replace(graph_path(store.path))  # after one was used: it is looked at again
-    with pytest.raises(StoreIndexError, match="no index of this version"):
+    with pytest.raises(StoreIndexError, match="not an index of this version"):
         search(store, np.ones(16))
 
 

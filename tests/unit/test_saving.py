@@ -117,7 +117,7 @@ def test_one_changed_file_is_an_error_and_nothing_is_copied(
 
 def test_the_media_root_is_the_stores_own_unless_given(root: Path) -> None:
     store = store_of("sub/a.jpg")
-    with pytest.raises(UsageError, match="does not say where its images lie"):
+    with pytest.raises(UsageError, match="does not record the folder of its images"):
         media_root_of(store)
     assert media_root_of(store, root) == root
     with pytest.raises(UsageError, match="no folder 'nowhere'"):

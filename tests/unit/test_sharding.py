@@ -48,7 +48,7 @@ def test_key_hash_is_blake2b_of_length_prefixed_strings() -> None:
         ("9/8", r"shard is 9/8, but shards are numbered from 1 to N.*--array=1-8"),
         ("1/0", "numbered from 1"),
         ("", "must be I/N, such as 2/8 for the second of eight, not ''"),
-        ("/", "Check the variables"),
+        ("/", "Check the shell variables"),
         ("3", "must be I/N"),
         ("-1/8", "must be I/N"),
         ("1/8/2", "must be I/N"),

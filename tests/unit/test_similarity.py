@@ -257,7 +257,7 @@ def test_index_of_another_store_is_refused(clustered: np.ndarray, tmp_path: Path
     path = tmp_path / "e.h5.usearch"
     write_graph(build_graph(clustered, np.arange(10)), path, uuid="u", n_rows=3000)
     for facts in ({"uuid": "v", "n_rows": 3000}, {"uuid": "u", "n_rows": 2999}):
-        with pytest.raises(StoreIndexError, match="Make it again with `datumaro-embed index`"):
+        with pytest.raises(StoreIndexError, match="Build it again with `datumaro-embed index`"):
             open_graph(path, dim=32, **facts)
     with pytest.raises(StoreIndexError, match="disagree"):
         open_graph(path, uuid="u", n_rows=3000, dim=31)

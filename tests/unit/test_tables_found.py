@@ -173,9 +173,9 @@ def test_objects_are_named_as_flags(flags: dict, queries: list) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"object": ["3"]}, "'3' names no object. Write SUBSET/ID#N"),
-        ({"item": ["a/b", "a/c"], "object": ["3"]}, "'3' names no object"),
-        ({"item": ["a"], "object": ["3"]}, "'a#3' names no object"),
+        ({"object": ["3"]}, "'3' is not an object key. Write SUBSET/ID#N"),
+        ({"item": ["a/b", "a/c"], "object": ["3"]}, "'3' is not an object key"),
+        ({"item": ["a"], "object": ["3"]}, "'a#3' is not an object key"),
     ],
 )
 def test_objects_that_are_not_named(flags: dict, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Datumaro items, categories and annotations → records; beside plugins/, all that uses Datumaro."""
+"""Convert Datumaro's items, categories and annotations to records; only plugins/ also uses it."""
 
 from .annotations import with_labels
 from .dataset import SourceDataset, SourceItem, format_of

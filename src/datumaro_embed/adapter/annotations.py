@@ -1,9 +1,9 @@
-"""Datumaro annotations and categories → records, in one canonical order; what is wrong is noted.
+"""Convert Datumaro annotations and categories to records in a canonical order, and note faults.
 
-COCO's importer yields an item's annotations backwards, YOLO's forwards; order means nothing in
-either. So rows are sorted by type, label name and coordinates (to 0.01 px), and then by id.
+COCO's importer yields an item's annotations backward and YOLO's forward; the order has no meaning
+in either. So rows are sorted by type, label name, coordinates (to 0.01 px) and id.
 
-Nothing is mended here: a box outside its image may be the dataset's own convention.
+This module repairs nothing: a box outside its image may be a convention of the dataset.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ UNDECLARED_LABEL = "annotations with an undeclared class, stored without a label
 
 @attr.attrs(slots=True, init=False, order=False)
 class GivenBbox(dm.Bbox):  # type: ignore[misc]
-    """A box with the numbers of its file: Datumaro rounds them, and keeps x + w instead of w."""
+    """A box with the numbers of its file; Datumaro rounds them and keeps x + w instead of w."""
 
     given: tuple[float, ...] = attr.ib(default=(), kw_only=True)
 
@@ -49,14 +49,14 @@ _ROUNDING_PX = 0.5  # files round coordinates, and some count pixels from 1
 
 
 def annotation_record(annotation: dm.Annotation, mask_orientation: int = 1) -> AnnotationRecord:
-    """Convert one annotation; its coordinates stay as Datumaro has them.
+    """Convert one annotation; its coordinates are unchanged.
 
-    `mask_orientation`: EXIF orientation to turn a mask by; 1 leaves it.
+    `mask_orientation`: EXIF orientation by which a mask is turned; 1: not turned.
     """
     coords = _COORDS.get(type(annotation), lambda _: ())(annotation)
     label = getattr(annotation, "label", None)
     seen = annotation.visibility if isinstance(annotation, dm.Points) else None
-    rest = {} if isinstance(annotation, _WHOLE) else annotation.as_dict()  # of cuboids, tables …
+    rest = {} if isinstance(annotation, _WHOLE) else annotation.as_dict()  # cuboids, tables …
     rest = {
         name.lstrip("_"): jsonable(value)
         for name, value in rest.items()
@@ -76,7 +76,7 @@ def annotation_record(annotation: dm.Annotation, mask_orientation: int = 1) -> A
         attributes=jsonable(annotation.attributes),
         extra="" if isinstance(annotation, _WHOLE) else encode_json(rest).decode("utf-8"),
     )
-    # The store has no room for larger numbers.
+    # The store cannot hold larger numbers.
     if max(record.label, record.z_order, -record.label, -record.z_order) >= 2**31:
         raise ValueError("the label or z-order needs more than 32 bits")
     ids = record.ann_id, record.group, record.object_id
@@ -89,11 +89,9 @@ def annotation_record(annotation: dm.Annotation, mask_orientation: int = 1) -> A
 def read_annotations(
     annotations: Iterable[dm.Annotation], convert: Callable[[dm.Annotation], AnnotationRecord]
 ) -> tuple[dict[int, AnnotationRecord], list[str]]:
-    """Convert annotations, by their place, and note why each that is lost is lost.
+    """Convert annotations, by index; drop each that fails, and note why.
 
-    A lost one costs nothing but itself.
-
-    Masks are loaded here, by Datumaro or by the dataset author's own callable: anything may happen.
+    This loads masks, by Datumaro or a callable in the dataset, so it may raise any error.
     """
     records: dict[int, AnnotationRecord] = {}
     notes = []
@@ -112,11 +110,11 @@ def read_annotations(
 def canonical_order(
     records: Iterable[AnnotationRecord], labels: Sequence[str]
 ) -> tuple[AnnotationRecord, ...]:
-    """Sort one item's annotations so that every format of the same data gives the same rows."""
+    """Sort one item's annotations so that the same data in any format gives the same rows."""
 
     def key(record: AnnotationRecord) -> tuple[object, ...]:
         name = labels[record.label] if 0 <= record.label < len(labels) else ""
-        # NaN, which is neither less nor more than anything, is put last.
+        # NaN cannot be ordered, so it comes last.
         rounded = tuple(round(xy, 2) if xy == xy else inf for xy in record.coords)
         return record.type, name, rounded, record.text, record.ann_id
 
@@ -124,9 +122,9 @@ def canonical_order(
 
 
 def geometry_notes(annotation: AnnotationRecord, width: int, height: int) -> Iterator[str]:
-    """Yield what is wrong with the geometry of an annotation; mostly nothing.
+    """Yield the faults of an annotation's geometry.
 
-    `width`, `height`: of the upright image, pixels; 0 where unknown.
+    `width`, `height`: pixels of the upright image; 0 if unknown.
     """
     coords = annotation.coords
     if annotation.rle and width and not annotation.rle.startswith(f'{{"size": [{height}, {width}]'):
@@ -149,7 +147,7 @@ def geometry_notes(annotation: AnnotationRecord, width: int, height: int) -> Ite
 
 
 def categories_record(categories: Mapping[dm.AnnotationType, dm.Categories]) -> Categories:
-    """Convert a dataset's categories: label names in its own order, and all of it as JSON."""
+    """Convert a dataset's categories: label names in its own order, and the whole as JSON."""
     labels = categories.get(dm.AnnotationType.label, ())
     return Categories(
         labels=tuple(category.name for category in labels),
@@ -160,7 +158,7 @@ def categories_record(categories: Mapping[dm.AnnotationType, dm.Categories]) -> 
 def with_labels(
     categories: Mapping[dm.AnnotationType, dm.Categories], names: Sequence[str]
 ) -> Mapping[dm.AnnotationType, dm.Categories]:
-    """Give a dataset's categories with further labels at their end."""
+    """Return a dataset's categories with more labels at the end."""
     if not names:
         return categories
     known = categories.get(dm.AnnotationType.label, dm.LabelCategories())
@@ -171,11 +169,11 @@ def with_labels(
 
 
 def jsonable(value: Any) -> Any:
-    """Return ``value`` made of dict, list, str, int, float, bool and None only, losslessly.
+    """Convert a value to dict, list, str, int, float, bool and None, losslessly.
 
     Sets become sorted lists, attrs classes dicts of their public fields (Datumaro's private ones
-    are caches of these), arrays ``{"dtype", "shape", "base64"}``, bytes ``{"base64"}``; anything
-    else becomes its ``repr``.
+    are caches of these), arrays ``{"dtype", "shape", "base64"}``, bytes ``{"base64"}``; any other
+    object becomes its ``repr``.
     """
     if isinstance(value, Enum):
         return value.name
@@ -204,7 +202,7 @@ def jsonable(value: Any) -> Any:
 
 
 def _rle(mask: dm.Mask, orientation: int) -> str:
-    """COCO's compressed RLE as JSON."""
+    """Return a mask as COCO's compressed RLE in JSON."""
     if isinstance(mask, dm.RleMask):
         rle = Rle.of(_encoded(mask))
         if orientation == 1:
@@ -216,9 +214,9 @@ def _rle(mask: dm.Mask, orientation: int) -> str:
 
 
 def _encoded(mask: dm.RleMask) -> Any:
-    """What an RLE mask was made of, before Datumaro gives it to pycocotools unchecked.
+    """Return the source of an RLE mask, before Datumaro passes it to pycocotools unchecked.
 
-    Its COCO importer keeps runs that are not compressed, and polygons that are one mask, as a
+    Datumaro's COCO importer keeps uncompressed runs, and several polygons of one mask, as a
     callable that merges them.
     """
     parts = getattr(mask._rle, "segmentation", None)
@@ -226,12 +224,12 @@ def _encoded(mask: dm.RleMask) -> Any:
         return mask.rle
     if isinstance(parts[0], Mapping):
         return parts[0]
-    # Merging takes memory as the polygons' length; and NaN is compared with nothing.
+    # Merging takes memory in proportion to the polygons' length; `not <` also refuses NaN.
     if not sum(float(np.abs(points).sum()) for points in parts) < _MAX_POLYGONS_PX:
         raise ValueError("the polygons are too large, or not numbers")
     return mask.rle
 
 
 def _is_apart(low: float, high: float, side: int) -> bool:
-    """Tell whether an interval has nothing in common with [0, side]; a point at an end has."""
+    """Tell whether an interval lies outside [0, side]; a single point at an end does not."""
     return (low < 0 and high <= 0) or (high > side and low >= side)

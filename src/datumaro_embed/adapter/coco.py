@@ -1,9 +1,9 @@
-"""COCO datasets → Datumaro items: Datumaro's own reading of each annotation, and less is lost.
+"""Read COCO datasets as Datumaro items, with fewer losses than Datumaro's importer.
 
-Datumaro's importer keeps one of two images of one id, takes category 0 for none, refuses ids that
-are text, drops annotations that lack a field it does not need, and reads one kind of annotation
-only. Here its reading of single annotations is kept (what it gives for sound files is equal, and
-tested), and all around it is done here, in one pass over each file.
+Datumaro's importer keeps only one of two images with the same id, treats category 0 as none,
+refuses text ids, drops annotations that lack a field it does not need, and reads only one kind of
+annotation. This module uses Datumaro's code for single annotations (tests check that valid files
+give the same result) and does everything else itself, in one pass over each file.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from .same_stem import can_be_id, with_distinct_ids
 
 
 def read_coco(path: Path, format_name: str, losses: Tally) -> tuple[Dataset, Path]:
-    """Return a dataset, and the folder in which annotations and images lie.
+    """Return a dataset, and the folder that holds its annotations and images.
 
-    The path is that of its folder, its ``annotations`` folder, or one JSON file.
+    `path` is the dataset's folder, its ``annotations`` folder, or one JSON file.
 
-    Raises `DatasetReadError`: no annotations here, two files that contradict each other, or a file
-    that is not COCO.
+    Raises `DatasetReadError`: no annotations, two files that contradict each other, or a file that
+    is not COCO.
 
-    Holds one parsed file at a time, and takes as long as Datumaro's own importer.
+    Holds one parsed file at a time, and takes as long as Datumaro's importer.
     """
     tasks = COCO_FORMATS[format_name]
     files, others = find_coco_files(path, tasks, losses)
@@ -56,7 +56,7 @@ def read_coco(path: Path, format_name: str, losses: Tally) -> tuple[Dataset, Pat
     for file in others:
         if not _is_held(file, files, held):
             assert file.task is not None
-            example = f"{relative(file.path, path)}: name {path}:coco_{file.task.name} to read it"
+            example = f"{relative(file.path, path)}: use {path}:coco_{file.task.name} to read it"
             losses.add("annotation files of another task, not read", example)
     distinct = with_distinct_ids(items.values(), losses)
     dataset = Dataset.from_iterable(distinct, categories=categories.all, ann_types=set())
@@ -64,12 +64,12 @@ def read_coco(path: Path, format_name: str, losses: Tally) -> tuple[Dataset, Pat
 
 
 def _is_held(other: CocoFile, files: list[CocoFile], held: set[int]) -> bool:
-    """Tell whether the files that are read hold every image and object of another file.
+    """Tell whether the files to read hold every image and object of another file.
 
     Datumaro saves each object as instances, as stuff and, if it is a mask, as a panoptic segment.
     """
     if other.path.stat().st_size > sum(file.path.stat().st_size for file in files):
-        return False  # without parsing it
+        return False  # it cannot be held; no need to parse it
     try:
         return all(mark in held for mark in marks(read_document(other.path), other.subset))
     except DatasetReadError:
@@ -77,7 +77,7 @@ def _is_held(other: CocoFile, files: list[CocoFile], held: set[int]) -> bool:
 
 
 def _task_of(annotations: list[Any], tasks: Collection[CocoTask]) -> CocoTask:
-    """Infer the task of a file from its first annotations, where its name does not say it."""
+    """Infer the task of a file from its first annotations; its name does not show it."""
     if len(tasks) == 1:
         return next(iter(tasks))
     fields = set().union(*objects(annotations[:100]))
@@ -101,7 +101,7 @@ def _read_images(
     items: dict[tuple[str, str], DatasetItem],
     losses: Tally,
 ) -> dict[int | str, Listed]:
-    """Add an item for each image that no file before has listed; return the images by id."""
+    """Add an item for each image that no earlier file has listed; return the images by id."""
     where = file.path.name
     named = [(name, entry) for entry in entries if (name := _file_name(entry, where, losses))]
     folder = str(find_images_folder(file, dataset, [name for name, _ in named]))
@@ -131,12 +131,12 @@ def _read_images(
 
 
 def _file_name(entry: object, where: str, losses: Tally) -> str:
-    """Return the path of a listed image below its folder; "" and a loss where there is none."""
+    """Return the path of a listed image below its folder; if there is none, "" and a loss."""
     name = entry.get("file_name") if isinstance(entry, dict) else None
     if not isinstance(name, str) or not name:
         losses.add("image entries without a file name", f"{where}: {str(entry)[:80]}")
         return ""
-    path = name.replace("\\", "/")  # written on Windows; Datumaro takes it so too
+    path = name.replace("\\", "/")  # written on Windows; Datumaro replaces it too
     if not can_be_id(path):
         losses.add("image entries whose path leaves the images' folder", f"{where}: {name}")
         return ""
@@ -153,7 +153,7 @@ def _size(entry: Document) -> tuple[int, int] | None:
 def _of_images(
     annotations: list[Any], images: Mapping[int | str, Listed], reader: AnnotationReader
 ) -> Iterator[tuple[Listed, Document]]:
-    """Yield each annotation with its image, last first as Datumaro does, and let go of it."""
+    """Yield each annotation with its image, last first like Datumaro, and remove it."""
     if reader.task is not CocoTask.panoptic:
         number_annotations(annotations, reader)
     while annotations:
@@ -169,6 +169,7 @@ def _of_images(
             what = f"image {image_id}"
             reader.lose("annotations of images that are not listed", annotation, what)
         elif listed.item is None:
-            reader.lose("annotations whose image id two images share", annotation, f"id {image_id}")
+            what = f"id {image_id}"
+            reader.lose("annotations whose image id belongs to two images", annotation, what)
         else:
             yield listed, annotation

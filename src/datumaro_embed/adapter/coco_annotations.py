@@ -1,4 +1,4 @@
-"""Convert COCO categories and annotations to Datumaro's one by one, and count what is lost."""
+"""Convert single COCO categories and annotations to Datumaro's, and count losses."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ _GivenCategory = attr.make_class(  # a label with the id of its category
 
 
 class CocoCategories:
-    """The labels of all files by name: ids may differ between files, names mean the same in all.
+    """The labels of all files, by name: a label's id may differ between files.
 
-    A ``dataset_meta.json`` of Datumaro's in the folder `root` says the order of labels. Else the
-    order is that of the ids, as in Datumaro.
+    Labels are in the order of Datumaro's ``dataset_meta.json`` in `root`, else in the order of
+    ids, as in Datumaro.
 
     Attributes
     ----------
     all : dict
-        As a Datumaro dataset has it; grows with `labels_of`.
+        Categories of the Datumaro dataset; `labels_of` adds to them.
     """
 
     def __init__(self, root: Path) -> None:
@@ -67,7 +67,7 @@ class CocoCategories:
     def labels_of(
         self, entries: list[Any], task: CocoTask, where: str, losses: Tally
     ) -> dict[int | str, int | None]:
-        """Add one file's categories; return labels by id, None where two categories have one id."""
+        """Add one file's categories; return labels by id, None if two categories share the id."""
         if task in {CocoTask.captions, CocoTask.image_info}:
             return {}
         labels = self.all.setdefault(AnnotationType.label, LabelCategories())
@@ -100,7 +100,7 @@ class CocoCategories:
     def _add_keypoints(self, label: int, entry: Document) -> None:
         points = self.all.setdefault(AnnotationType.points, PointsCategories())
         if isinstance(entry.get("keypoints"), list):
-            with suppress(TypeError):  # a skeleton that is none
+            with suppress(TypeError):  # an invalid skeleton
                 joints = entry.get("skeleton") or ()
                 points.add(label, labels=entry["keypoints"], joints=joints)
 
@@ -117,14 +117,14 @@ def _by_id(entries: list[Any], where: str, losses: Tally) -> list[tuple[int | st
 
 
 class Listed(NamedTuple):
-    """An image as one file lists it; without an item where two images have its id."""
+    """An image as one file lists it; `item` is None if two images have its id."""
 
     item: DatasetItem | None
     info: Document
 
 
 def number_annotations(annotations: list[Any], reader: AnnotationReader) -> None:
-    """Make ids whole and different: Datumaro takes what has one id for parts of one object."""
+    """Make ids unique integers: Datumaro treats annotations with one id as parts of one object."""
     seen: set[int] = set()
     without: list[Document] = []
     for annotation in objects(annotations):
@@ -142,7 +142,7 @@ def number_annotations(annotations: list[Any], reader: AnnotationReader) -> None
 
 
 class AnnotationReader(_CocoBase):  # type: ignore[misc]
-    """Datumaro's reading of one annotation, without its reading of files."""
+    """Reads one annotation with Datumaro's code, without reading files."""
 
     def __init__(
         self, path: Path, task: CocoTask, label_of: Mapping[int | str, int | None], losses: Tally
@@ -156,13 +156,13 @@ class AnnotationReader(_CocoBase):  # type: ignore[misc]
         self._unlabelled = ""
 
     def lose(self, reason: str, annotation: Document, detail: object = "") -> None:
-        """Count what one annotation lost."""
+        """Count a loss of one annotation."""
         number = annotation.get("id")
         parts = (f"annotation {number}" if number is not None else "", str(detail))
         self._losses.add(reason, f"{self._where}: {', '.join(filter(None, parts))}")
 
     def read_into(self, listed: Listed, annotation: Document) -> None:
-        """Add to an item what can be read of one annotation, and count the rest."""
+        """Add the readable parts of one annotation to its item, and count the others."""
         assert listed.item is not None
         try:
             found = self._read(annotation, listed.info)
@@ -179,7 +179,7 @@ class AnnotationReader(_CocoBase):  # type: ignore[misc]
         present.extend(found)
 
     def _read(self, annotation: Document, info: Document) -> list[Annotation]:
-        """Read a whole annotation, or raise what Datumaro raises."""
+        """Read a whole annotation; raises any error of Datumaro's."""
         self._unlabelled = ""
         found: list[Annotation] = []
         if self.task is CocoTask.panoptic:
@@ -193,7 +193,7 @@ class AnnotationReader(_CocoBase):  # type: ignore[misc]
                 annotation[field] = default
         box = annotation["bbox"]
         if any(isinstance(value, str) for value in box):
-            raise TypeError("the box contains text")  # which Datumaro would add up as text
+            raise TypeError("the box contains text")  # Datumaro would concatenate it
         if box and len(box) != 4:
             raise ValueError(f"the box has {len(box)} numbers, not 4")
         if self.task in _WITH_KEYPOINTS:
@@ -214,7 +214,7 @@ class AnnotationReader(_CocoBase):  # type: ignore[misc]
         return found
 
     def _read_in_part(self, annotation: Document, info: Document) -> list[Annotation]:
-        """Read an annotation with its types mended, and if need be without one of its parts."""
+        """Read an annotation with its types repaired, if necessary without one of its parts."""
         mended = _mended(annotation)
         problem: Exception | None = None
         for part in (None, *_PARTS):
@@ -233,15 +233,15 @@ class AnnotationReader(_CocoBase):  # type: ignore[misc]
         return []
 
     def _get_label_id(self, annotation: Document) -> int | None:
-        """As Datumaro's, but 0 may be a category, and without a known one the box remains."""
+        """Override Datumaro's: 0 may be a category, and an unknown category keeps the box."""
         category = as_id(annotation.get("category_id"))
         label = self._label_of.get(category) if category is not None else None
         why = "category not declared"
         if category is None:
             why = "no category"
         elif category in self._label_of:
-            why = "two categories have the id"
-        elif category == 0:  # undeclared, 0 is COCO's word for no category
+            why = "two categories have this id"
+        elif category == 0:  # if undeclared, 0 means no category in COCO
             return None
         if label is None:
             self._unlabelled = f"annotations left without a label: {why}"
@@ -249,7 +249,7 @@ class AnnotationReader(_CocoBase):  # type: ignore[misc]
 
 
 def _give_back(found: list[Annotation], annotation: Document) -> None:
-    """Put the numbers of the file into outlines and keypoints: Datumaro rounds them."""
+    """Replace Datumaro's rounded polygon and keypoint coordinates with those of the file."""
     outlines = iter(annotation["segmentation"])
     for part in found:
         if isinstance(part, Polygon):
@@ -261,7 +261,7 @@ def _give_back(found: list[Annotation], annotation: Document) -> None:
 
 
 def _keep_area(found: list[Annotation], area: object) -> None:
-    """Keep the area that is given where it is not that of the geometry: Datumaro drops it."""
+    """Keep the file's area if it differs from the geometry's; Datumaro drops it."""
     if not found or isinstance(area, bool) or not isinstance(area, int | float):
         return
     if isfinite(area) and area != drawn_area(found):
@@ -269,7 +269,7 @@ def _keep_area(found: list[Annotation], area: object) -> None:
 
 
 def drawn_area(parts: Sequence[Annotation]) -> float | None:
-    """Return the area of what the annotations of one object draw; None where a mask tells."""
+    """Return the area of one object's polygons or box; None if it has a mask."""
     outlines = [part.points for part in parts if isinstance(part, Polygon)]
     boxes = [part.given for part in parts if isinstance(part, GivenBbox)]
     if any(isinstance(part, Mask) for part in parts):
@@ -278,7 +278,7 @@ def drawn_area(parts: Sequence[Annotation]) -> float | None:
 
 
 def _mended(annotation: Document) -> Document:
-    """Return a copy whose numbers are numbers, where they can be read as such."""
+    """Return a copy with text converted to numbers where possible."""
     mended = dict(annotation)
     for field in {"iscrowd", "score"} & mended.keys():
         try:
@@ -286,7 +286,7 @@ def _mended(annotation: Document) -> Document:
             mended[field] = int(bool(number)) if field == "iscrowd" else number
         except (TypeError, ValueError):
             del mended[field]
-    with suppress(TypeError, ValueError):  # else it is left out
+    with suppress(TypeError, ValueError):  # otherwise `_read_in_part` drops the box
         mended["bbox"] = [as_number(value) for value in mended["bbox"]]
     if not isinstance(mended.get("attributes", {}), dict):
         del mended["attributes"]
@@ -294,9 +294,10 @@ def _mended(annotation: Document) -> Document:
 
 
 def _joined(found: list[Annotation], present: list[Annotation]) -> list[Annotation]:
-    """Return the keypoints alone where the instances file has their object: same id, same box.
+    """Return only the keypoints if the instances file has their object (same id and box).
 
-    COCO's two files say each person twice. Another object of that id gets another one.
+    COCO lists each person in two files. If the id belongs to another object, return all
+    annotations with a new id.
     """
     same = [other for other in present if other.id == found[0].id]
     if not same:

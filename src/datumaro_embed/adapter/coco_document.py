@@ -1,4 +1,4 @@
-"""Parse one COCO JSON file, or say in one sentence what is wrong with it."""
+"""Parse one COCO JSON file, or report its fault in one sentence."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def read_document(path: Path) -> Document:
 
     Raises `DatasetReadError`: not JSON, or not COCO.
 
-    NaN and infinity, a byte order mark and UTF-16 are read, though JSON has none of them: MATLAB,
-    Excel and Python's own json module write them.
+    Accepts NaN, infinity, a byte order mark and UTF-16, although JSON allows none of them: MATLAB,
+    Excel and Python's json module write them.
     """
     document = _parse(path)
     if not isinstance(document, dict) or "images" not in document:
@@ -40,7 +40,7 @@ def read_document(path: Path) -> Document:
 
 
 def as_id(value: object) -> int | str | None:
-    """Return an id as it is compared: 1, 1.0 and "1" are one id; None for what is no id."""
+    """Normalize an id, so that 1, 1.0 and "1" are equal; None if it is not an id."""
     if type(value) is int:
         return value if -_LARGEST <= value <= _LARGEST else None
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
@@ -51,7 +51,7 @@ def as_id(value: object) -> int | str | None:
 
 
 def as_number(value: object) -> float:
-    """Return a number that may be written as text; raise TypeError or ValueError for others."""
+    """Return a number, which may be given as text; raises TypeError or ValueError."""
     if isinstance(value, int | float):
         return value
     if isinstance(value, str):
@@ -60,15 +60,15 @@ def as_number(value: object) -> float:
 
 
 def objects(entries: list[Any]) -> Iterator[Document]:
-    """Yield the JSON objects of a list; anything may stand among them."""
+    """Yield the JSON objects of a list, skipping other values."""
     return (entry for entry in entries if isinstance(entry, dict))
 
 
 def marks(document: Document, subset: str) -> Iterator[int]:
-    """Yield a number for each image and each object, the same for the same one in another file.
+    """Yield a hash for each image and object, by which another file's are recognized.
 
-    Objects are the same where image, category, box, area and keypoints are, and both have a shape
-    (a panoptic segment has one) or neither.
+    Two objects are the same if image, category, box, area and keypoints are equal, and both or
+    neither have a shape (a panoptic segment has one).
     """
     names, labels = (
         {as_id(each.get("id")): str(each.get(field)) for each in objects(document[entries])}
@@ -106,7 +106,7 @@ def _parse(path: Path) -> object:
     for load in (orjson.loads, json.loads):
         try:
             return load(content)
-        except (RecursionError, ValueError) as error:  # bytes that are no text, too
+        except (RecursionError, ValueError) as error:  # including bytes that are not text
             problem = error
             if "recursion" in str(error).lower():
                 raise _refused(path, "nested too deeply") from error

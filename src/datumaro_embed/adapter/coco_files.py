@@ -1,8 +1,9 @@
-"""Choose the JSON files of a COCO dataset, the task and subset of each, and its images' folder.
+"""Choose the JSON files of a COCO dataset, with the task, subset and image folder of each.
 
-Datumaro reads every ``TASK_SUBSET.json`` below the folder, the last one found of each name, and
-finds images below ``images/`` alone. Here the files nearest to the dataset's folder win, and the
-images may lie where COCO's own archives, FiftyOne, Roboflow, CVAT and MMDetection put them.
+Datumaro reads every ``TASK_SUBSET.json`` below the folder (the last one found, if several have one
+name) and finds images only below ``images/``. This module prefers the files nearest to the
+dataset's folder, and also finds images where COCO's archives, FiftyOne, Roboflow, CVAT and
+MMDetection put them.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ COCO_FORMATS: dict[str, frozenset[CocoTask]] = {
     "mmdet_coco": frozenset((CocoTask.instances,)),
     **{f"coco_{task.name}": frozenset((task,)) for task in CocoTask},
 }
-"""Datumaro's names of the formats that are read here, and the tasks that each of them reads."""
+"""Datumaro's names of the COCO formats, and the tasks that each of them reads."""
 
 _NAMED = re.compile(rf"({'|'.join(task.name for task in CocoTask)})_(.+)")
 _BARE = {task.name for task in CocoTask} - {"labels"}  # labels.json is FiftyOne's, with boxes
-_KINDS = {  # of which Datumaro reads one only
+_KINDS = {  # Datumaro reads only one of them
     CocoTask.instances,
     CocoTask.labels,
     CocoTask.panoptic,
@@ -40,7 +41,7 @@ _KINDS = {  # of which Datumaro reads one only
 }
 _ROBOFLOW = "_annotations.coco.json"
 _ANNOTATIONS = "annotations"
-_MANY = 50  # a folder with more JSON files has one for each image, which is not COCO
+_MANY = 50  # a folder with more JSON files has one per image, so it is not COCO
 _N_SAMPLED = 50
 _NOT_NEAREST = "annotation files not read: others have standard names or are closer to the root"
 
@@ -50,17 +51,17 @@ class CocoFile:
     """One annotation file."""
 
     path: Path
-    task: CocoTask | None  # None where the name does not say it
+    task: CocoTask | None  # None if the name does not show it
     subset: str
     root: Path  # the folder that holds ``annotations/``, else the file's own
 
     @property
     def is_named(self) -> bool:
-        """Whether the file bears a name that tools give to COCO annotations alone."""
+        """Whether the file has a name that tools only use for COCO annotations."""
         return self.task is not None or self.path.name == _ROBOFLOW
 
     def rank(self) -> tuple[int, bool, bool]:
-        """Order: near to the dataset's folder, in ``annotations/``, named as COCO names files."""
+        """Sort key: nearest to the dataset's folder, in ``annotations/``, with a COCO name."""
         in_annotations = self.root != self.path.parent
         return len(self.root.parts), not in_annotations, not self.is_named
 
@@ -73,7 +74,7 @@ def holds_coco(path: Path) -> bool:
 
 
 def holds_datumaro(path: Path) -> bool:
-    """Tell whether a folder holds Datumaro's own JSON files, which lie where COCO's do."""
+    """Tell whether a folder holds JSON files of Datumaro's format, stored where COCO's are."""
     files = [*path.glob(f"{_ANNOTATIONS}/*.json")]
     return len(files) <= _MANY and any(
         not _mentions_images(file)
@@ -86,11 +87,11 @@ def holds_datumaro(path: Path) -> bool:
 def find_coco_files(
     path: Path, tasks: frozenset[CocoTask], losses: Tally
 ) -> tuple[list[CocoFile], list[CocoFile]]:
-    """Choose the annotation files of some tasks to read, and those not to be read beside them.
+    """Return the annotation files of some tasks to read, and those of other kinds to skip.
 
-    Files with boxes come before those with keypoints. Losses are files whose place another takes.
+    Files with boxes come before those with keypoints. Files replaced by a nearer one are losses.
 
-    Raises `DatasetReadError`: no file; or two, equally near, of one task and subset.
+    Raises `DatasetReadError`: no file, or two equally near files of one task and subset.
     """
     if path.is_file():
         return [_coco_file(path, path.parent)], []
@@ -113,20 +114,20 @@ def find_coco_files(
 
 
 def relative(path: Path, folder: Path) -> str:
-    """Return a path as losses name it: from a folder, ``/`` between its parts."""
+    """Return a path relative to a folder, with ``/`` between its parts."""
     return os.path.relpath(path, folder).replace(os.sep, "/")
 
 
 def find_images_folder(file: CocoFile, dataset: Path, file_names: Sequence[str]) -> Path:
-    """Return the folder that holds most of some 50 listed images; without any, Datumaro's choice.
+    """Return the folder that holds most of about 50 listed images; else Datumaro's choice.
 
-    Images are looked for below `file.root`, the dataset's folder and beside the file.
+    Searches below `file.root` and the dataset's folder, and beside the file.
     """
     below = ("images/{}", "images", "{}/images", "{}", "data", "")
     folders = [base / place.format(file.subset) for base in (file.root, dataset) for place in below]
     folders = list(dict.fromkeys([*folders, file.path.parent]))
     sample = file_names[:: max(1, len(file_names) // _N_SAMPLED)]
-    # The first of equals: max() keeps it. isfile() is False for a name that no file can have.
+    # Of equals, max() keeps the first. isfile() is False for an invalid file name.
     best = max(folders, key=lambda folder: sum(os.path.isfile(folder / name) for name in sample))
     return best if best.is_dir() else file.root
 
@@ -142,7 +143,7 @@ def _candidates(folder: Path) -> Iterator[CocoFile]:
 
 
 def _coco_file(path: Path, dataset: Path) -> CocoFile:
-    """Read task, subset and root off the place of a file below a dataset's folder."""
+    """Find task, subset and root from a file's path below the dataset's folder."""
     root = path.parent
     for folder in path.parents:
         if folder.name == _ANNOTATIONS:
@@ -170,7 +171,7 @@ def _mentions_images(path: Path) -> bool:
 
 
 def _mentions(path: Path, *keys: bytes) -> bool:
-    """Look for one of some keys without parsing, as a file may have hundreds of megabytes."""
+    """Search for one of several keys without parsing, as a file may have hundreds of megabytes."""
     try:
         with (
             path.open("rb") as file,
@@ -182,21 +183,21 @@ def _mentions(path: Path, *keys: bytes) -> bool:
 
 
 def _not_of_one_kind(files: list[CocoFile]) -> set[CocoTask]:
-    """Return the tasks that Datumaro does not read beside instances: stuff and panoptic.
+    """Return the tasks that are not read together with instances: stuff and panoptic.
 
-    Keypoints it leaves out too, but those are of the same objects, and are joined to them here.
+    Datumaro skips keypoints too. Here they are joined to the objects to which they belong.
     """
     present = {file.task for file in files if file.task is not None} & _KINDS
     if len(present) < 2:
         return set()
-    # The first by name, as Datumaro chooses; "instances" is.
+    # Like Datumaro, choose the first by name; "instances" comes first.
     main = min(present, key=lambda task: task.name)
     joined = {main, CocoTask.person_keypoints} if main is CocoTask.instances else {main}
     return present - joined
 
 
 def _one_of_each(files: list[CocoFile], path: Path, losses: Tally) -> list[CocoFile]:
-    """Of each task and subset the nearest file, and no other."""
+    """Return the nearest file of each task and subset."""
     chosen: dict[tuple[str, str], CocoFile] = {}
     unnamed = [file for file in files if file.task is None]
     if len({file.subset for file in unnamed}) < len(unnamed):  # a.json and b.json in one folder

@@ -1,4 +1,4 @@
-"""A Datumaro dataset as the pipeline reads it: sorted by (subset, id), paths checked."""
+"""A Datumaro dataset for the pipeline: sorted by (subset, id), with checked paths."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class SourceItem:
     key: ItemKey
     medium: dm.MediaElement | None
     path: str  # as in ItemRecord
-    unsafe: str  # why the path may not be opened; empty where it may
+    unsafe: str  # why the path may not be opened; empty if it may
     item: DatasetItem
     labels: tuple[str, ...]
     relative_boxes: bool
@@ -53,11 +53,11 @@ class SourceItem:
 
     @property
     def n_annotations(self) -> int:
-        """Number of its annotations, none of them read."""
+        """Number of annotations; reads none of them."""
         return len(self.item.annotations)
 
     def declared_size(self) -> tuple[int, int] | None:
-        """Width and height as the dataset says, the image unopened; None where it says nothing."""
+        """Width and height in the dataset; None if it has none. Does not open the image."""
         medium = self.medium
         if not isinstance(medium, dm.Image) or not medium.has_size:
             return None
@@ -73,12 +73,12 @@ class SourceItem:
         status: Status = Status.OK,
         error: str = "",
     ) -> ItemRecord:
-        """Complete the record with what the image says.
+        """Return the complete record, with facts from the image.
 
         Parameters
         ----------
         stored : (width, height) or None
-            Pixels as stored in the file; None where the image could not be read.
+            Pixels as stored in the file; None if the image could not be read.
         orientation : int
             EXIF 1 to 8.
         content_sha256, status, error
@@ -124,24 +124,24 @@ class SourceItem:
 class SourceDataset:
     """Items of a Datumaro dataset in store order; each path is checked before it is opened.
 
-    Raises `UsageError`, `EmptyDatasetError`, `DatasetReadError`: no dataset; no items; the same
-    (subset, id) twice.
+    Raises `UsageError` if `dataset` is not a dataset, `EmptyDatasetError` if it has no items, and
+    `DatasetReadError` if it has the same (subset, id) twice.
 
-    Holds one reference to each item (Datumaro holds the items themselves); no image is opened.
+    Holds one reference to each of Datumaro's items; opens no image.
 
     Parameters
     ----------
     dataset : datumaro Dataset, legacy or experimental, or anything with its items, categories and
         media
     root : path, optional
-        No image may lie outside. Without it Datumaro's own record of where the dataset came from is
-        used, else the longest folder that all image files share.
+        Folder that must contain all images. The default is the folder from which Datumaro imported
+        the dataset, else the deepest folder that contains all image files.
     follow_symlinks : bool
         Allow image files that are links leading out of the root.
     packed : bool
-        Keep the items packed: for a caller who lets go of the dataset.
+        Keep compressed copies of the items, so that the caller can free the dataset.
     every : int
-        Of videos, only the frames whose number is a multiple of this.
+        Use only the video frames whose number is a multiple of this.
     """
 
     def __init__(
@@ -186,11 +186,11 @@ class SourceDataset:
         return len(self._items)
 
     def keys(self) -> Iterator[ItemKey]:
-        """Every item's key, ascending."""
+        """Yield every item's key, ascending."""
         return self._items.keys()
 
     def only(self, wanted: Callable[[ItemKey], bool]) -> SourceDataset:
-        """Return the same dataset with fewer items, none perhaps; categories and root stay."""
+        """Return the dataset with only the wanted items, maybe none; keeps categories and root."""
         part = copy(self)
         part._items = self._items.only(wanted)
         return part
@@ -198,7 +198,7 @@ class SourceDataset:
     def changed(
         self, items: Iterable[DatasetItem], new_labels: Sequence[str] = ()
     ) -> SourceDataset:
-        """Return a dataset of other items made of these, with further labels; the root stays."""
+        """Return a dataset of changed items, with more labels; keeps the root."""
         part = copy(self)
         ordered = sorted(items, key=lambda item: (item.subset, item.id))
         part._items = Items(ordered, packed=self._items.packed)
@@ -238,10 +238,10 @@ def _common_folder(items: Sequence[DatasetItem]) -> str:
 
 
 def format_of(dataset: object) -> str | None:
-    """Return the format that a dataset was imported from; None where nothing tells.
+    """Return the format from which a dataset was imported; None if unknown.
 
-    A transform gets the importer's own object, which does not name its format; its class lies in
-    the folder of the format.
+    A transform gets the importer's object, which does not name its format, but its class is in the
+    folder of the format.
     """
     if own := getattr(dataset, "_format", None):
         return str(own)
@@ -253,7 +253,7 @@ def format_of(dataset: object) -> str | None:
 def has_relative_boxes(dataset: object) -> bool:
     """Tell whether boxes were fractions that Datumaro multiplied by a size (YOLO).
 
-    Datumaro keeps a dataset's format, and a transform's sources, in private attributes only.
+    Only private attributes of Datumaro have a dataset's format and a transform's sources.
     """
     bases = {base.__name__ for base in type(dataset).__mro__}
     return (

@@ -1,7 +1,7 @@
-"""Detect the format of a folder, ignoring our own stores in it, or say what the folder lacks.
+"""Detect the format of a folder, ignoring our stores in it, or say what the folder lacks.
 
-Datumaro takes any folder with an ``.h5`` file for the format nyu_depth_v2, any with a ``.csv`` for
-tabular, and a folder of images for none as soon as anything else lies in it.
+Datumaro takes any folder with an ``.h5`` file for nyu_depth_v2 and any with a ``.csv`` file for
+tabular, and does not recognize a folder of images if it has any other file.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _KINDS_NAMED = 4
 def detect_format(path: Path) -> str:
     """Return the name of the format of a dataset.
 
-    Raises `DatasetReadError`: none is recognised (which files were looked for, and what was found),
-    or several are.
+    Raises `DatasetReadError` if no format or more than one is recognized; the message lists the
+    files that were looked for and those that were found.
     """
     held = [name for name, holds in _HOLDS.items() if holds(path)]
-    # Datumaro would take one of two, and not say so.
+    # Datumaro would silently take one of two.
     formats = held if held == ["yolo"] or len(held) > 1 else _formats(path) or held
     formats = formats or detect_image_folders(path) or (["videos"] if _is_videos(path) else [])
     if len(formats) > 1:
@@ -47,7 +47,7 @@ def detect_format(path: Path) -> str:
             ways += " (for top-level folders that are subsets, not labels)"
         raise read_error(
             path,
-            f"fits more than one format ({', '.join(formats)}). Name the one to read: {ways}.",
+            f"fits more than one format ({', '.join(formats)}). Choose one: {ways}.",
         )
     if not formats:
         raise read_error(path, _unrecognised(path) if path.is_dir() else _no_folder(path))
@@ -55,7 +55,7 @@ def detect_format(path: Path) -> str:
 
 
 def _is_videos(path: Path) -> bool:
-    """Tell a video, and a folder that holds videos and clutter alone."""
+    """Tell whether a path is a video, or a folder with only videos and system files."""
     if path.is_dir():
         names = [name for *_, files in walk_own(path) for name in files]
         return bool(names) and all(map(is_video_name, names))
@@ -86,16 +86,16 @@ _HOLDS: dict[str, Callable[[Path], bool]] = {
     "yolo": holds_yolo,
 }
 
-# detect_image_folders() tells these. Datumaro needs one file for those without images.
+# detect_image_folders() detects these. Datumaro recognizes formats without images by one file.
 _IMAGE_FOLDERS = {"image_dir", "imagenet", "imagenet_with_subset_dirs"}
 _NO_IMAGES = {"kinetics", "sly_pointcloud", "tabular", "video_frames", "video_keyframes"}
 _IN_CONTAINERS = {"arrow", "cifar", "image_zip", "mnist", "mnist_csv", "nyu_depth_v2"}
 
 
 def _formats(path: Path) -> list[str]:
-    """Return what Datumaro detects; of names that mean the same, the one that reads most.
+    """Return the formats that Datumaro detects; of equivalent ones, the one that reads most.
 
-    Image files win over formats that have their images in files of another kind.
+    Image files take precedence over formats that keep images in other files.
     """
     environment = Environment()
     if path.is_dir():
@@ -103,7 +103,7 @@ def _formats(path: Path) -> list[str]:
         left_out = _IMAGE_FOLDERS | _NO_IMAGES | (_IN_CONTAINERS if has_images else set())
         for group in environment.importers.extension_groups.values():
             group[:] = [(name, importer) for name, importer in group if name not in left_out]
-    with _without_stores(path) as clean, without_warnings():  # of formats that may not be it
+    with _without_stores(path) as clean, without_warnings():  # they may be about other formats
         try:
             formats = [Dataset.detect(str(clean), env=environment)]
         except NoMatchingFormatsError:
@@ -119,7 +119,7 @@ def _formats(path: Path) -> list[str]:
 
 @contextmanager
 def _without_stores(path: Path) -> Iterator[Path]:
-    """Give a folder as it would be without stores of ours: itself, or links to all else in it."""
+    """Yield a view of a folder without our stores: the folder, or links to its other entries."""
     folder, below, has_stores = path, Path(path.resolve().name or "dataset"), False
     while folder.is_dir():
         entries = list(folder.iterdir())
@@ -127,7 +127,7 @@ def _without_stores(path: Path) -> Iterator[Path]:
         has_stores |= len(own) < len(entries)
         if len(own) != 1 or not own[0].is_dir():
             break
-        folder, below = own[0], below / own[0].name  # Datumaro looks into a single folder
+        folder, below = own[0], below / own[0].name  # Datumaro descends into a single folder
     if not has_stores:
         yield path
         return
@@ -145,7 +145,7 @@ def _own_files(path: Path) -> Iterator[Path]:
 
 
 def _unrecognised(path: Path) -> str:
-    """Say which file each common format was recognised by, what was found, and what to do."""
+    """Return a sentence on the files that common formats need, those found, and the next step."""
     images = (file.parent for file in _own_files(path) if is_image_name(file.name))
     folder = next(images, None)
     ways = [f"{path}:coco"]
@@ -157,7 +157,7 @@ def _unrecognised(path: Path) -> str:
             ways.insert(0, f"{path}:imagenet where folders name labels")
     return (
         f"no known dataset format here. Found: {found_files(path)}. Looked for: "
-        f"{'; '.join(_lacking(path))}. Check the path, or name the format: {' or '.join(ways)}."
+        f"{'; '.join(_lacking(path))}. Check the path, or give the format: {' or '.join(ways)}."
     )
 
 
@@ -187,17 +187,17 @@ def _lacking(path: Path) -> Iterator[str]:
 def _no_folder(path: Path) -> str:
     suffix = path.suffix.lower()
     if is_part_of_store(path):
-        return "is an embedding store. Name the dataset that it was made from."
+        return "is an embedding store. Give the path of its dataset."
     if is_image_name(path.name):
-        return f"is a single image. Name its folder: {path.parent}:image_dir."
+        return f"is a single image. Use its folder: {path.parent}:image_dir."
     if suffix == ".zip":
         return (
-            f"is an archive. Unpack it and name the folder, or {path}:image_zip to embed "
+            f"is an archive. Unpack it and use the folder, or use {path}:image_zip to embed "
             "the images in it without annotations."
         )
     if suffix == ".json":
         return (
-            "has no COCO annotations (images, annotations, categories). Name the "
-            "dataset's folder, or the format of the file after a colon."
+            "has no COCO annotations (images, annotations, categories). Use the "
+            "dataset's folder, or add the format of the file after a colon."
         )
-    return "is a file. Name the folder of a dataset."
+    return "is a file. Give the path of a dataset's folder."

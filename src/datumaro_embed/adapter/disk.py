@@ -1,4 +1,4 @@
-"""Compare image files on disk with those that items use, and count what an importer skipped."""
+"""Compare image files on disk with those of items, and count the ones that an importer skipped."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _MASK_SUFFIX = re.compile(rf"[_.-]{_MASK_WORD}$", re.IGNORECASE)
 
 
 def is_mask_folder(name: str) -> bool:
-    """Tell by its name a folder whose images are annotations: ``masks``, ``SegmentationClass``."""
+    """Tell whether a folder's name means masks, such as ``masks`` or ``SegmentationClass``."""
     return _MASK_FOLDER.fullmatch(name) is not None
 
 
 def unused_images(source: SourceDataset) -> Tally:
-    """Count the image files beside those of a dataset that Datumaro has imported itself.
+    """Count the unused image files of a dataset that the user imported with Datumaro.
 
-    As `count_unused_images`, from the folder in which all images lie, and where that is ``images``,
-    a split's or both, from the folder above.
+    Like `count_unused_images`, in the common folder of all images; if that is ``images``, a split's
+    folder or both, in the folder above.
     """
     root = source.root.absolute()
     for folder in (root, root.parent):
@@ -59,22 +59,21 @@ def count_unused_images(
     format_name: str = "",
     follow_symlinks: bool = False,
 ) -> None:
-    """Count the image files in the folder of a dataset that no item has.
+    """Count the image files in a dataset's folder that belong to no item.
 
-    Masks are not counted in formats whose annotations may be images: a folder with the name of
-    masks (``masks/``) that holds no item's image, and a file with the name of an item's mask
-    (``a_seg.png`` beside ``a.jpg``).
+    In formats whose annotations may be images, masks are not counted: files in a folder named like
+    ``masks/`` that holds no item's image, and files named like ``a_seg.png`` beside ``a.jpg``.
 
     Lists each folder once and opens no file.
 
     Parameters
     ----------
     files : iterable of (path, item's id)
-        Those that are no images, and empty ones, are left aside.
+        Files of items; other files than images are ignored.
     root : Path
         The dataset's folder.
     format_name : str
-        Datumaro's.
+        Datumaro's name of the format.
     follow_symlinks : bool
         As in `SourceDataset`.
     """
@@ -105,7 +104,7 @@ def count_unused_images(
 
 
 def _without_masks(fence: Fence, used: set[str]) -> Iterator[Folder]:
-    """Yield all folders but those of masks, and all below these."""
+    """Yield all folders except mask folders and those below them."""
     holders: set[str] = set()
     for path in {os.path.dirname(file) for file in used}:
         while path not in holders:
@@ -121,7 +120,7 @@ def _without_masks(fence: Fence, used: set[str]) -> Iterator[Folder]:
 
 
 def _reason(name: str, taken: dict[str, str]) -> tuple[str, str] | None:
-    """Return why an image has no item, and what to add to its name; nothing for a mask."""
+    """Return why an image has no item, and text to add to its name; None for a mask."""
     stem, extension = os.path.splitext(name)
     if stem in taken:
         reason = "image files whose name differs from another only in the extension"

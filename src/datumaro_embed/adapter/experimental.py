@@ -1,8 +1,7 @@
-"""Datasets of `datumaro.experimental` → items as the legacy importers give them; vectors → fields.
+"""Read `datumaro.experimental` datasets as legacy items, and add vectors to them as fields.
 
-Datumaro's own converter to the legacy format loses subsets, ids, label names, keypoints, captions,
-and takes every box for corners. Nothing here imports polars before it has
-such a dataset.
+Datumaro's converter to the legacy format loses subsets, ids, label names, keypoints and captions,
+and reads every box as corners. This module imports polars only once it has such a dataset.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _NAMES = {
     "areas": "area",
     "iscrowd": "is_crowd",
     "image_id": "id",
-}  # as the legacy importers have them
+}  # names that the legacy importers use
 _BOX_TOLERANCE_PX = 0.1  # crops are whole pixels
 _XYWH: dict[str, Callable[..., tuple[float, ...]]] = {
     "x1y1x2y2": lambda x1, y1, x2, y2: (x1, y1, x2 - x1, y2 - y1),
@@ -70,20 +69,20 @@ _SHAPES: dict[str, tuple[set[str], Callable[[str, Any], dm.Annotation | None]]] 
 
 
 class ExperimentalItems:
-    """An experimental dataset with the items, categories and media of a legacy one.
+    """An experimental dataset with the interface of a legacy one: items, categories, media.
 
     Parameters
     ----------
     dataset : datumaro.experimental Dataset
     root : path, optional
-        As `Samples` takes it.
+        As in `Samples`.
 
     Attributes
     ----------
     data_path : str
         The dataset's folder.
     losses : Tally
-        Fields that have no counterpart, and samples that have another's image.
+        Fields that have no counterpart, and samples that share another sample's image.
     """
 
     def __init__(self, dataset: Any, root: str = "") -> None:
@@ -112,7 +111,7 @@ class ExperimentalItems:
         self._info = field_names(dataset, "ImageInfoField")[:1]
 
     def categories(self) -> dict[dm.AnnotationType, dm.Categories]:
-        """Label names of all label fields."""
+        """Return the label names of all label fields."""
         labels = dm.LabelCategories.from_iterable(self._parents.items())
         return {dm.AnnotationType.label: labels}
 
@@ -182,10 +181,10 @@ class ExperimentalItems:
         return dm_media.Image.from_file(path=path, size=size if min(size) > 0 else None)
 
     def _annotations(self, row: Row) -> tuple[list[dm.Annotation], dict[str, Any]]:
-        """Return the shapes of a sample, the fields of one object in one group, and other facts.
+        """Return the annotations of a sample, with one group per object, and its other values.
 
-        A field belongs to the objects where it has as many values as they have labels. COCO's
-        keypoints come from another file than its boxes, and need not be as many.
+        A field describes the objects if it has as many values as there are labels. COCO's keypoints
+        come from another file than its boxes, so their number may differ.
         """
         found: list[dm.Annotation] = []
         facts = {name: row[name] for name in self._facts if row[name] is not None}
@@ -210,7 +209,7 @@ class ExperimentalItems:
         return _NAMES.get(self._fields[name].semantic, name)
 
     def _labels_of(self, row: Row, semantic: str) -> list[int | None]:
-        """Labels of the objects of a semantic, one each."""
+        """Return one label per object of a semantic."""
         for name in self._labels:
             if self._fields[name].is_list and self._fields[name].semantic == semantic:
                 return self._numbers(name, row[name])
@@ -222,7 +221,7 @@ class ExperimentalItems:
         return [numbers[v] if v is not None and v < len(numbers) else v for v in values]
 
     def _whole_image(self, row: Row) -> Iterator[dm.Annotation]:
-        """Labels that belong to no shape, and captions."""
+        """Yield captions, and labels that belong to no shape."""
         for name in self._labels:
             if not self._is_of_objects(name):
                 yield from map(dm.Label, self._numbers(name, row[name]))
@@ -235,7 +234,7 @@ class ExperimentalItems:
         return bool(field.is_list and field.semantic in self._shapes)
 
     def _made(self, name: str, values: Sequence[Any], n_labels: int) -> list[dm.Annotation | None]:
-        """Annotations of one field, without label; None where an object has none in it."""
+        """Return one field's annotations without labels; None for objects that have none in it."""
         field, kind = self._fields[name], type(self._fields[name]).__name__
         if kind == "KeypointsField":
             names = self._dataset.schema.get_categories_for_field(name)
@@ -252,22 +251,22 @@ def add_embeddings(
     Parameters
     ----------
     dataset : datumaro.experimental Dataset
-        Whole or filtered, in any order; it stays as it is.
+        Whole or filtered, in any order; it is not changed.
     store : EmbeddingStore
     name : str
-        The new field of shape (dim,), semantic ``embedding``; None where the store has no vector of
-        the item. A store with objects adds ``object_NAME`` of shape (n, dim): row i belongs to
-        ``bboxes[i]``, zero where the object has no vector. A dataset without boxes gets the rows of
-        the store's objects.
+        Name of the new field, shape (dim,), semantic ``embedding``; None if the item has no vector.
+        A store with objects adds ``object_NAME`` of shape (n, dim): row i belongs to ``bboxes[i]``
+        and is zero if the object has no vector. A dataset without boxes gets the rows of the
+        store's objects.
     missing : {"error", "null"}
-        What a sample does that the store does not have, or one with another box than the store's.
+        Raise an error, or use None, for a sample or a box that is not in the store.
 
     Raises
     ------
     UsageError
-        Not an experimental dataset.
+        `dataset` is not an experimental dataset.
     ItemNotFoundError
-        A sample, or a box of it, is not in the store.
+        A sample, or one of its boxes, is not in the store.
     """
     if not is_experimental(dataset):
         raise UsageError("add_embeddings takes a dataset of datumaro.experimental.")
@@ -285,8 +284,8 @@ def add_embeddings(
     if absent and missing == "error":
         key = Samples(dataset, store.media_root).keys[absent[0]]
         raise ItemNotFoundError(
-            f"'{store.path}' does not contain {counted(len(absent), 'samples')} of the dataset or "
-            f"a box of theirs, such as '{key}'. Embed the dataset again, or pass missing='null'.",
+            f"'{store.path}' does not contain {counted(len(absent), 'samples')} of the dataset, or "
+            f"one of their boxes, such as '{key}'. Embed again, or pass missing='null'.",
             key=key,
             count=len(absent),
         )
@@ -296,7 +295,7 @@ def add_embeddings(
 def _of_boxes(
     dataset: Any, store: EmbeddingStore, rows: Sequence[int]
 ) -> list[npt.NDArray[np.float32] | None]:
-    """Vectors of each sample's boxes, found by their place in the image."""
+    """Vectors of each sample's boxes, matched by their coordinates."""
     fields = [n for n in field_names(dataset, "BBoxField") if _is_shape(_field(dataset, n))][:1]
     given = frame(dataset, fields)[fields[0]].to_list() if fields else [None] * len(rows)
     objects, all_boxes = store.objects, store.objects.boxes
@@ -319,7 +318,7 @@ def _of_boxes(
 
 
 def _with_tensors(dataset: Any, added: Mapping[str, tuple[str, list[Any]]]) -> Any:
-    """Return a dataset with more fields; one of the same name or semantic is replaced."""
+    """Return a dataset with added fields, which replace those of the same name or semantic."""
     import polars as pl
     from datumaro.experimental import AttributeInfo, Dataset, Schema
     from datumaro.experimental.fields import tensor_field
@@ -354,7 +353,7 @@ def _field(dataset: Any, name: str) -> Any:
 
 
 def _is_shape(field: Any) -> bool:
-    """Tell whether a field has shapes of a format that is read: not fractions of the image."""
+    """Tell whether a field has shapes in pixels; fractions of the image are not read."""
     formats = _SHAPES.get(type(field).__name__, ((), None))[0]
     return getattr(field, "format", "") in formats and not field.normalize
 

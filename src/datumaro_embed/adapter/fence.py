@@ -1,4 +1,4 @@
-"""The dataset's folder as a limit: the files that may be opened, the folders to walk through."""
+"""Limit access to the dataset's folder: the files that may be opened, the folders to list."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..tally import Tally
 _LEAVES = "the path leaves the dataset folder"
 _LINKED_OUT = "a link leads out of the dataset folder (--follow-symlinks allows it)"
 _NO_FOLDERS = frozenset({"__MACOSX", "$RECYCLE.BIN", "System Volume Information"})
-_MAX_BY_LINK = 8  # else folders that link to each other make a walk without end
+_MAX_BY_LINK = 8  # limits walks through folders that link to each other
 
 
 class Folder(NamedTuple):
-    """A folder that was walked through: its path, without links too, and the names in it."""
+    """A folder of a walk: its path, its path without links, and the names in it."""
 
     path: str
     real: str
@@ -28,7 +28,7 @@ class Folder(NamedTuple):
 
 
 class Fence:
-    """Tell what lies within a dataset's folder; `follow_symlinks` allows links that lead out."""
+    """Checks that paths lie in a dataset's folder; `follow_symlinks` allows links out of it."""
 
     def __init__(self, root: str | Path, follow_symlinks: bool = False) -> None:
         self.root = os.path.abspath(root)
@@ -37,7 +37,7 @@ class Fence:
         self.real_folder = lru_cache(maxsize=4096)(os.path.realpath)
 
     def place(self, path: str) -> tuple[str, str]:
-        """Return a path relative to the root, and why it may not be opened (empty: it may)."""
+        """Return a path relative to the root, and why it may not be opened; empty if it may."""
         absolute = os.path.abspath(path)
         if not is_within(absolute, self.root):
             return path, _LEAVES
@@ -48,19 +48,19 @@ class Fence:
         return relative, "" if self._allows(real) else _LINKED_OUT
 
     def relative(self, path: str) -> str:
-        """Return an absolute path within the root relative to it, ``/`` between its parts."""
+        """Return a path relative to the root, with ``/``; it must be absolute and in the root."""
         return path[len(self.root) :].strip(os.sep).replace(os.sep, "/") or "."
 
     def real_path(self, folder: str, name: str) -> str:
-        """Return the path of a file without links of folders; the file itself may be one."""
+        """Return a file's path with folder links resolved; the file itself may be a link."""
         return os.path.join(self.real_folder(folder), name)
 
     def walk(self, losses: Tally) -> Iterator[Folder]:
-        """Yield the root and all folders below it, each before those in it.
+        """Yield the root and all folders below it, each before its subfolders.
 
-        Hidden files and folders are left out, and what an operating system leaves behind. A link to
-        a folder is followed where the rule for files allows it, but into no folder that it lies in.
-        Folders that cannot be entered are losses.
+        Hidden files and folders and those of operating systems are left out. A link to a folder is
+        followed by the same rule as for files, but not into a folder that contains the link.
+        Folders that cannot be read are losses.
         """
         by_link: Counter[str] = Counter()
         pending = [(self.root, self._real, frozenset((self._real,)), False)]
@@ -95,24 +95,24 @@ class Fence:
 
 
 def read_error(path: str | Path, what: str) -> DatasetReadError:
-    """Return the error that says of a path what is wrong with it, and what to do."""
+    """Return the error for a path; `what` says what is wrong and what to do."""
     return DatasetReadError(f"{path}: {what}", path=str(path))
 
 
 def is_hidden(name: str) -> bool:
-    """Tell a name that begins with a dot, or that an operating system gives to its own."""
+    """Tell whether a name starts with a dot or belongs to an operating system."""
     return name.startswith(".") or name in _NO_FOLDERS
 
 
 def is_within(path: str, folder: str) -> bool:
-    """Tell whether an absolute path is a folder or lies below it, by its text alone."""
+    """Tell whether an absolute path is a folder or lies below it; compares only the text."""
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def _scan(path: str) -> tuple[list[str], frozenset[str], list[str]]:
-    """Return the names of files, of links among all names, and of folders; sorted, none hidden.
+    """Return the sorted names of files, of links, and of folders, without hidden ones.
 
-    A link to nothing counts as a file: it has the name of one. Pipes and devices do not.
+    A broken link counts as a file; pipes and devices do not.
     """
     files, links, folders = [], set(), []
     with os.scandir(path) as entries:

@@ -1,7 +1,7 @@
-"""Folders of images, whose names may be labels: ImageNet's layout; and images without labels.
+"""Read image folders: ImageNet's layout, in which folder names are labels, or without labels.
 
-Datumaro recognises and reads them only if no other file is anywhere in them, be it ``.DS_Store``, a
-``.gif`` or a store of ours, and recognises no ``.JPG``.
+Datumaro recognizes and reads such a folder only if it has no other file anywhere, not even a
+``.DS_Store``, a ``.gif`` or a store of ours, and it does not recognize ``.JPG``.
 """
 
 from __future__ import annotations
@@ -31,21 +31,22 @@ _CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}
 
 
 def walk_own(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """`os.walk` over what is the dataset's own: nothing hidden, no clutter, no store; sorted."""
+    """Like `os.walk`, sorted, without hidden files, system files and stores."""
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if _is_own(parent, name))
         yield Path(parent), folders, sorted(name for name in files if _is_own(parent, name))
 
 
 def detect_image_folders(path: Path) -> list[str]:
-    """Return the formats of folders that hold images and clutter alone.
+    """Return the formats that fit a folder with only images and system files.
 
-    Both of ImageNet's where a folder called ``train`` may be a class: it lies beside folders that
-    are no split, or alone, without folders in it. Beside splits, folders without images may lie.
+    Returns both ImageNet formats if a folder called ``train`` may be a class: it is beside folders
+    that are not splits, or it is alone and has no subfolders. Folders without images may be beside
+    splits.
     """
     tops: set[str] = set()
-    flat: set[str] = set()  # which hold images themselves
-    unlike: set[str] = set()  # which hold more than images
+    flat: set[str] = set()  # top folders with images of their own
+    unlike: set[str] = set()  # top folders with other files than images
     for parent, _, files in walk_own(path):
         top, *below = parent.relative_to(path).parts or ("",)
         inner = below[:1] if is_split_name(top) else [top]
@@ -65,9 +66,9 @@ def detect_image_folders(path: Path) -> list[str]:
 
 
 def read_images(path: Path, losses: Tally, *, follow_symlinks: bool) -> Dataset:
-    """Read every image below a folder, without labels; Datumaro reads the folder's own alone."""
+    """Read every image below a folder, without labels; Datumaro does not read subfolders."""
     if not path.is_dir():
-        raise read_error(path, "is not a folder of images. Name one.")
+        raise read_error(path, "is not a folder. Give the path of a folder of images.")
     fence = Fence(path, follow_symlinks)
     items = []
     for folder in fence.walk(losses):
@@ -80,10 +81,11 @@ def read_images(path: Path, losses: Tally, *, follow_symlinks: bool) -> Dataset:
 
 
 def read_imagenet(path: Path, format_name: str, losses: Tally) -> Dataset:
-    """Read images whose folders are labels, below each subset's folder where the format has some.
+    """Read images whose folders are labels, below subset folders if the format has them.
 
-    Ids are Datumaro's, which begin with the label. But it takes a label of one letter for a drive,
-    and gives images of one stem one item; and its subsets must have the same labels.
+    Ids are the same as in Datumaro and begin with the label. Unlike Datumaro, this accepts a label
+    of one letter (Datumaro takes it for a drive), images with the same stem, and subsets with
+    different labels.
     """
     if not path.is_dir():
         raise DatasetNotFoundError(str(path), format_name)
@@ -118,7 +120,7 @@ def _is_own(folder: str, name: str) -> bool:
 
 
 def _labels(roots: Iterable[Path]) -> LabelCategories:
-    """Return labels as Datumaro makes them: each folder's path, in groups by the folder above."""
+    """Return the same labels as Datumaro: each folder's path, grouped by parent folder."""
     found: set[Path] = set()
     for root in roots:
         for parent, names, _ in os.walk(root):

@@ -1,4 +1,4 @@
-"""``PATH[:FORMAT]`` → a SourceDataset; what Datumaro itself drops on the way is counted."""
+"""Import ``PATH[:FORMAT]`` as a SourceDataset, and count what Datumaro drops."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ _IMAGENET = {"imagenet", "imagenet_with_subset_dirs"}
 
 @dataclass(frozen=True, slots=True)
 class ImportedDataset:
-    """What was imported, and what of the dataset on disk was lost, wholly or in part."""
+    """An imported dataset, and what was lost of the dataset on disk."""
 
     source: SourceDataset
     losses: Tally = field(default_factory=Tally)
-    form: str = ""  # its format, by the name under which Datumaro writes it
+    form: str = ""  # Datumaro's name of the format, for writing
 
 
 class _CountingPolicy(ImportErrorPolicy):  # type: ignore[misc]
-    """Let the import go on over bad items and annotations, and remember each."""
+    """Continue the import after bad items and annotations, and count them."""
 
     def __init__(self, losses: Tally) -> None:
         self._losses = losses
@@ -76,12 +76,13 @@ class _CountingPolicy(ImportErrorPolicy):  # type: ignore[misc]
 def import_dataset(
     pathspec: str, *, follow_symlinks: bool = False, every: int = 1
 ) -> ImportedDataset:
-    """Import a dataset as ``datum`` would, but lenient: a bad item does not end the import.
+    """Import a dataset like ``datum``, but continue after a bad item.
 
-    Raises `DatasetReadError`: no such path, no such format, or a dataset that Datumaro cannot read
-    at all; `EmptyDatasetError`.
+    Raises `DatasetReadError` (no such path, no such format, or Datumaro cannot read the dataset at
+    all) and `EmptyDatasetError`.
 
-    Datumaro's own dataset is gone when this returns: its items, some 2 KB each, are held packed.
+    Datumaro's dataset is freed before this returns; its items, about 2 KB each, are kept
+    compressed.
 
     Parameters
     ----------
@@ -137,9 +138,9 @@ def import_dataset(
 
 def _warn_of_labels(path: Path, format_name: str, dataset: Dataset) -> None:
     if len(dataset.categories()[AnnotationType.label]):
-        meaning = f"labels. Name {path}:image_dir to read the images without labels."
+        meaning = f"labels. Use {path}:image_dir to read the images without labels."
     else:
-        meaning = f"subsets: no item has a label. Name {path}:imagenet to read them as labels."
+        meaning = f"subsets: no item has a label. Use {path}:imagenet to read them as labels."
     log.warning("%s: read as %s, which uses folder names as %s", path, format_name, meaning)
 
 
@@ -168,7 +169,7 @@ def _read_by_datumaro(path: Path, format_name: str, losses: Tally) -> Dataset:
         if not isinstance(error.__cause__, RepeatedItemError):
             raise
         found = Tally()
-        # Two items have one id, as of a.jpg and a.png.
+        # Two items have the same id, such as a.jpg and a.png.
         environment = Environment()
         context = ImportContext(error_policy=_CountingPolicy(found))
         extractors = [
@@ -201,7 +202,7 @@ def _like(dataset: IDataset, items: list[DatasetItem]) -> Dataset:
 
 
 def _split(pathspec: str) -> tuple[Path, str | None]:
-    """Split at the last colon, unless the whole is a path that exists."""
+    """Split at the last colon, unless the whole text is an existing path."""
     head, _, tail = pathspec.rpartition(":")
     if not head or Path(pathspec).exists():
         return Path(pathspec), None
@@ -225,6 +226,6 @@ def _explain(path: Path, format_name: str | None, error: Exception) -> str:
             f"{path}: no {format_name} dataset found here.{_found(path)} Check the path and format."
         )
     what = f"{type(cause).__name__}: {cause}".splitlines()[0]
-    other = f", or name {path}:image_dir for images without annotations" if path.is_dir() else ""
+    other = f", or use {path}:image_dir for images without annotations" if path.is_dir() else ""
     what = f"as {format_name} ({what})" if format_name else f"({what})"
     return f"{path}: Datumaro cannot import this {what}. Check that `datum stats` reads it{other}."

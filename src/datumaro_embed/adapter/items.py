@@ -1,4 +1,4 @@
-"""Items in store order: as Datumaro has them, or packed, where no one else holds them."""
+"""Datumaro's items in store order, held as they are or compressed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _PACKED_MEDIA = {type(None), dm.ImageFromFile, dm.VideoFrame}
 
 
 class Items:
-    """Items, ascending by key, in blocks; packed: some 100 bytes each instead of 2,000.
+    """Items in blocks, ascending by key; packed, they take about 100 bytes each instead of 2,000.
 
-    A packed block is pickled and compressed. What cannot be pickled, or has its pixels in memory,
-    stays as it is with its block. A packed item is another object each time; it costs some 30
-    microseconds to pack and as many to unpack.
+    A packed block is pickled and compressed. A block stays unpacked if one of its items cannot be
+    pickled or has its pixels in memory. Each access to a packed item gives a new object; packing
+    and unpacking take about 30 µs each per item.
     """
 
     def __init__(self, items: Iterable[DatasetItem], *, packed: bool) -> None:
@@ -44,11 +44,11 @@ class Items:
         return chain.from_iterable(map(_unpacked, self._blocks))
 
     def keys(self) -> Iterator[ItemKey]:
-        """Every item's key."""
+        """Yield every item's key."""
         return starmap(ItemKey, chain.from_iterable(map(_unpacked, self._keys)))
 
     def only(self, wanted: Callable[[ItemKey], bool]) -> Items:
-        """Return those whose key is wanted."""
+        """Return the items whose key is wanted."""
         chosen = (item for item in self if wanted(ItemKey(item.subset, item.id)))
         return Items(chosen, packed=self.packed)
 
@@ -58,7 +58,7 @@ def _packed_or_held(block: list[DatasetItem]) -> bytes | list[DatasetItem]:
         return block
     try:
         return _packed(block)
-    except Exception:  # an annotation may hold anything, a function that loads a mask for one
+    except Exception:  # an annotation may hold any object, such as a function that loads a mask
         return block
 
 
@@ -67,7 +67,7 @@ def _packed(value: object) -> bytes:
 
 
 def _unpacked(block: bytes | list[Any]) -> list[Any]:
-    """Unpickle what this process has pickled, and nothing else ever wrote."""
+    """Unpack a block; unpickling is safe, as this process has pickled it."""
     if isinstance(block, list):
         return block
     found: list[Any] = pickle.loads(zlib.decompress(block))  # noqa: S301

@@ -1,10 +1,10 @@
-"""Datumaro's media: what the image reader takes of them, and how Datumaro loads them in any thread.
+"""Pass Datumaro's media to the image reader, and make Datumaro load masks safely in any thread.
 
-Files, bytes and videos are never decoded by Datumaro (its OpenCV ignores EXIF and has no guard),
-only masks and pixels that exist in memory alone: NumPy images.
+Datumaro never decodes files, bytes and videos here, as it ignores EXIF and has no size limit; it
+only loads masks and NumPy images.
 
-Datumaro's loaders read a context variable that is set only where Datumaro was imported (threads do
-not inherit it), keep the last two images in a cache that threads must not share, and have no limit.
+Datumaro's loaders read a context variable that only the importing thread has (threads do not
+inherit it), keep the last two images in a cache that threads must not share, and have no limit.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from ..video import Videos
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
-# As datumaro.util.image chooses.
+# The backend that datumaro.util.image chooses
 _BACKEND = dm_image.ImageBackend.cv2 if find_spec("cv2") else dm_image.ImageBackend.PIL
 
 _lost_masks: ContextVar[list[str] | None] = ContextVar("_lost_masks", default=None)
 
 
 class UnsupportedMediaError(Exception):
-    """This kind of medium has no pixels to embed; the message says which kind it is."""
+    """This kind of medium has no pixels to embed; the message names the kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,9 @@ class EncoderInput:
     Attributes
     ----------
     source : Path, bytes or array
-        An array is (height, width[, channels]) in OpenCV's order: grey, BGR or BGRA.
+        An array is (height, width[, channels]) in OpenCV's order: gray, BGR or BGRA.
     roi : (x, y, width, height) or None
-        The region meant, in pixels of the image as stored (before any EXIF rotation).
+        Region to embed, in pixels of the stored image (before any EXIF rotation).
     """
 
     source: Path | bytes | npt.NDArray[np.generic]
@@ -60,9 +60,9 @@ class EncoderInput:
 
 
 def loads_images(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """Run a function in a context of its own, in which Datumaro loads images as they are stored.
+    """Run a function in its own context, in which Datumaro loads images unchanged.
 
-    The caller's own choice of backend or colours does not reach it: a mask read as RGB has other
+    The caller's backend and color settings do not apply, as a mask read as RGB would have other
     labels.
     """
 
@@ -78,10 +78,10 @@ def loads_images(function: Callable[_Arguments, _Result]) -> Callable[_Arguments
 
 @contextmanager
 def listing_lost_masks() -> Iterator[list[str]]:
-    """Let an importer go on over masks that cannot be loaded, and list their paths.
+    """Let an importer continue after masks that cannot be loaded; yields the list of their paths.
 
-    Most importers load each mask to see which labels it has, and end at the first damaged one. Here
-    it gets one pixel of 0 for it: an annotation that it makes of that cannot be read later either.
+    Most importers load each mask to find its labels and stop at the first damaged one. Inside, they
+    get one pixel of 0 for it; reading an annotation that they make from it fails later.
     """
     lost: list[str] = []
     token = _lost_masks.set(lost)
@@ -93,10 +93,10 @@ def listing_lost_masks() -> Iterator[list[str]]:
 
 @loads_images
 def encoder_input(medium: dm.MediaElement | None, videos: Videos | None = None) -> EncoderInput:
-    """Bridge one Datumaro medium to encoder input; `videos` decode the frames of one pass.
+    """Convert one Datumaro medium to encoder input; `videos` decodes the frames of one pass.
 
-    Raises `UnsupportedMediaError`: for anything but image files, bytes, NumPy images, video frames
-    and regions of these; `FileNotFoundError`: for an image without data; `ImageProblem`: for a
+    Raises `UnsupportedMediaError` for anything but image files, bytes, NumPy images, video frames
+    and regions of these, `FileNotFoundError` for an image without data, and `ImageProblem` for a
     frame that cannot be decoded.
     """
     roi = None
@@ -110,7 +110,7 @@ def encoder_input(medium: dm.MediaElement | None, videos: Videos | None = None) 
     if isinstance(medium, dm.VideoFrame):
         return EncoderInput((videos or Videos()).read(str(medium.path), medium.index))
     if isinstance(medium, dm.ImageFromNumpy | dm.RoIImageFromNumpy):
-        return EncoderInput(_present(medium.data))  # a region is cut out by Datumaro already
+        return EncoderInput(_present(medium.data))  # Datumaro has cropped the region already
     if medium is None:
         raise UnsupportedMediaError("the item has no image")
     if isinstance(medium, dm.Video):
@@ -119,7 +119,7 @@ def encoder_input(medium: dm.MediaElement | None, videos: Videos | None = None) 
 
 
 def media_file(medium: dm.MediaElement | None) -> str:
-    """Return the path of the image or video that a medium is read from; empty where none is."""
+    """Return the path of a medium's image or video file; empty if it has none."""
     if isinstance(medium, dm.ImageFromFile | dm.RoIImageFromFile | dm.VideoFrame):
         return str(medium.path)
     return ""
@@ -132,10 +132,10 @@ def _present(data: object) -> bytes | npt.NDArray[np.generic]:
 
 
 class _CacheOfEachThread(image_cache.ImageCache):  # type: ignore[misc]
-    """Datumaro's cache of two images, one for each thread; loads masks itself.
+    """Datumaro's cache of two images, separate for each thread; loads masks itself.
 
-    Shared, threads that read masks of different images drop each other's, so that each is loaded
-    anew for each of its labels; and between finding one and using it, it may be gone.
+    With a shared cache, threads that read masks of different images evict each other's, so a mask
+    would be loaded again for each of its labels, or vanish between look-up and use.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -144,12 +144,12 @@ class _CacheOfEachThread(image_cache.ImageCache):  # type: ignore[misc]
 
     @property
     def items(self) -> OrderedDict[Any, Any]:
-        """The images of this thread."""
+        """Images of the current thread."""
         found: OrderedDict[Any, Any] = self._local.__dict__.setdefault("items", OrderedDict())
         return found
 
     def get(self, item_id: Any) -> Any:
-        """Return the image of a lazy image; None has Datumaro load it, as all that is no mask."""
+        """Return the image of a lazy image; None if it is not a mask, so that Datumaro loads it."""
         lazy = item_id()
         found = super().get(item_id)
         if found is not None or lazy._loader is dm_image.load_image:
@@ -167,7 +167,7 @@ class _CacheOfEachThread(image_cache.ImageCache):  # type: ignore[misc]
 
 
 def _load_mask(lazy: dm_image.lazy_image) -> Any:
-    """Load a mask, unless its header says that it would fill the memory."""
+    """Load a mask, unless its header shows that it is too large."""
     if not isinstance(lazy._path, str):  # bytes
         return lazy._loader(lazy._path)
     try:
@@ -177,7 +177,7 @@ def _load_mask(lazy: dm_image.lazy_image) -> Any:
             raise
     try:
         return lazy._loader(lazy._path)
-    except AttributeError as error:  # what OpenCV could not decode is None
+    except AttributeError as error:  # OpenCV returned None
         raise ValueError(f"{lazy._path}: cannot be decoded") from error
 
 

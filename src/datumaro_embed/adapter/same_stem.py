@@ -1,4 +1,4 @@
-"""Images of one stem: ``a.jpg`` beside ``a.png``, which Datumaro would give one id."""
+"""Images with the same stem, such as ``a.jpg`` and ``a.png``, which Datumaro gives the same id."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..tally import Tally
 
 
 def can_be_id(name: str) -> bool:
-    """Tell whether Datumaro takes a name for an id: one that leads nowhere else, and no drive."""
+    """Tell whether Datumaro accepts a name as an id: no ``..``, no absolute path, no drive."""
     try:
         return bool(DatasetItem(name).id == name)  # a backslash would become a slash
     except ValueError:
@@ -22,10 +22,10 @@ def can_be_id(name: str) -> bool:
 
 
 def with_distinct_ids(items: Iterable[DatasetItem], losses: Tally) -> list[DatasetItem]:
-    """Give the second item of an id its file's extension, so that each image has a row.
+    """Add the file's extension to the id of a second item, so that each image has a row.
 
-    The first of an id is the one whose path sorts first, whatever their order. Losses are items
-    that have the id and the image of another, or no image.
+    The first item of an id is the one whose path sorts first. Losses are items that have the id of
+    another item, and its image or none.
     """
     ordered = sorted(items, key=lambda item: (item.subset, item.id, _path(item)))
     taken = {(item.subset, item.id) for item in ordered}
@@ -47,7 +47,7 @@ def with_distinct_ids(items: Iterable[DatasetItem], losses: Tally) -> list[Datas
 
 
 def images_by_stem(folder: str) -> dict[str, list[str]]:
-    """Return the names of a folder's image files by their stem, each list sorted."""
+    """Return the names of a folder's image files, sorted, by stem."""
     by_stem: dict[str, list[str]] = {}
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
         if is_image_name(name):

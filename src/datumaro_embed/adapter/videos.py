@@ -1,4 +1,4 @@
-"""Videos without annotations: one file, or all that lie in a folder; each frame is an item."""
+"""Read videos without annotations, one file or a folder; each frame is an item."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from .same_stem import can_be_id
 def read_videos(
     path: Path, losses: Tally, *, follow_symlinks: bool, every: int
 ) -> tuple[Dataset, Path]:
-    """Return the frames of a video, or of all below a folder, as ``clip.mp4#000120``; the folder.
+    """Return a dataset of the frames of a video or of all videos below a folder, and the folder.
 
-    Where all videos lie in folders called train, val, test, these are subsets. A video that cannot
-    be opened has its first frame, which tells why.
+    Ids look like ``clip.mp4#000120``. If all videos are in folders called train, val and test,
+    these are subsets. A video that cannot be opened gives one item, whose error says why.
     """
     root = path if path.is_dir() else path.parent
     fence = Fence(root, follow_symlinks)
@@ -38,7 +38,7 @@ def read_videos(
     def count(file: str) -> tuple[int, int]:
         try:
             return (1, 1) if fence.place(file)[1] else frame_counts(file)
-        except Exception:  # OpenCV may raise nearly anything; reading the frame tells why
+        except Exception:  # OpenCV may raise nearly anything; reading the frame reports the error
             return 1, 1
 
     items = []

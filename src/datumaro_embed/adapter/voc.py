@@ -1,4 +1,4 @@
-"""Pascal VOC: each item has its own image, and what is wrong with annotations costs them alone."""
+"""Correct Datumaro's Pascal VOC items: keep each item's image, and drop only bad annotations."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ _IMAGES = os.sep + "JPEGImages" + os.sep
 
 
 def with_own_images(items: Iterable[DatasetItem], losses: Tally) -> Iterator[DatasetItem]:
-    """Yield items with the image of their stem, the first by name of several without an XML file.
+    """Yield items with the image that has their stem.
 
-    Datumaro opens the file that the XML names, be it another item's or none, as annotations do that
-    were copied or whose images were renamed; without an XML file it opens any image of the stem.
+    Datumaro opens the file that the XML names. After annotations were copied or images renamed, it
+    may be another item's or missing. Without an XML file, Datumaro opens any image with the stem;
+    this takes the first by name.
     """
     list_folder = lru_cache(maxsize=None)(images_by_stem)
     for item in items:
@@ -32,7 +33,7 @@ def with_own_images(items: Iterable[DatasetItem], losses: Tally) -> Iterator[Dat
             continue
         path = os.path.abspath(item.media.path)
         root, images, _ = path.rpartition(_IMAGES)
-        # In Roboflow's layout images and XML files lie in one folder.
+        # In Roboflow's layout, images and XML files are in the same folder.
         base, annotations = [os.path.dirname(path)] * 2
         if images:
             base, annotations = root + _IMAGES, os.path.join(root, "Annotations")
@@ -50,7 +51,7 @@ def with_own_images(items: Iterable[DatasetItem], losses: Tally) -> Iterator[Dat
 
 
 def without_damaged_masks(dataset: Dataset, lost_masks: Collection[str]) -> Iterator[DatasetItem]:
-    """Take from items the masks whose labels cannot be read or do not exist; Datumaro keeps both.
+    """Remove masks whose file cannot be read or whose label does not exist; Datumaro keeps both.
 
     `lost_masks`: paths of the masks that cannot be read.
     """
@@ -71,7 +72,7 @@ def without_damaged_masks(dataset: Dataset, lost_masks: Collection[str]) -> Iter
 
 
 def refused_items(path: Path, refused: Iterable[tuple[str, str]]) -> Iterator[DatasetItem]:
-    """Yield items without annotations for images whose annotations Datumaro refuses: id, subset."""
+    """Yield items without annotations for the (id, subset) pairs that Datumaro refuses."""
     folders = [str(folder) for folder in sorted(path.glob("**/JPEGImages"))]
     for item_id, subset in dict.fromkeys(refused):
         for folder in folders:
@@ -83,9 +84,9 @@ def refused_items(path: Path, refused: Iterable[tuple[str, str]]) -> Iterator[Da
 
 
 def count_missing_masks(path: Path, losses: Tally) -> None:
-    """Count images listed for segmentation without a class mask, where others have one.
+    """Count images that are listed for segmentation but have no class mask, if others have one.
 
-    Datumaro refuses the whole item then if it has a mask of objects.
+    Datumaro refuses such an item as a whole if it has an object mask.
     """
     for listing in sorted(path.glob("**/ImageSets/Segmentation/*.txt")):
         lines = listing.read_text("utf-8", "replace").splitlines()

@@ -1,4 +1,4 @@
-"""Datumaro items → a dataset on disk, by Datumaro's own exporters."""
+"""Write Datumaro items as a dataset on disk, with Datumaro's exporters."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from .yolo_writing import write_yolo
 
 
 def as_dataset(source: SourceDataset) -> Dataset:
-    """Give Datumaro's own class, which holds the items."""
+    """Return the items as a Datumaro Dataset."""
     return Dataset.from_iterable(
         list(source.items()), categories=dict(source.declared), ann_types=set()
     )
 
 
-Given = dict[str, dict[int, dict[str, object]]]  # by subset and id of an annotation
+Given = dict[str, dict[int, dict[str, object]]]  # by subset and annotation id
 
 
 @loads_images
 def write_dataset(
     source: SourceDataset, form: str, folder: Path, *, as_datum: bool = False
 ) -> None:
-    """Write a dataset and its images into an empty folder; files of images are copied.
+    """Write a dataset and its images into an empty folder; image files are copied.
 
-    With `as_datum` it is what `datum` itself would write, with what that loses.
+    With `as_datum`, the result is the same as `datum`'s, including its losses.
 
-    Raises `DatasetWriteError`: Datumaro's exporter refuses the dataset.
+    Raises `DatasetWriteError` if Datumaro's exporter fails.
     """
     if not as_datum and form == "yolo_ultralytics" and write_yolo(source, folder):
         return
@@ -53,10 +53,8 @@ def write_dataset(
             for part, options in parts:
                 part.export(str(folder), form, save_media=True, **options)
     except Exception as error:
-        raise DatasetWriteError(
-            f"Datumaro's exporter of {form} ends with {_cause(error)}"
-        ) from error
-    for left in folder.glob("annotations/__*.tmp"):  # whose removal has failed
+        raise DatasetWriteError(f"Datumaro's exporter of {form} failed: {_cause(error)}") from error
+    for left in folder.glob("annotations/__*.tmp"):  # Datumaro could not remove them
         left.unlink()
     for subset in given:
         for path in (folder / "annotations").glob(f"*_{subset}.json"):
@@ -66,11 +64,11 @@ def write_dataset(
 def _parts(
     source: SourceDataset, form: str, given: Given
 ) -> Iterator[tuple[Dataset, dict[str, Any]]]:
-    """Yield what is written by one exporter, and its options."""
+    """Yield the datasets to export, each with the exporter's options."""
     if form not in COCO_FORMATS:
         yield as_dataset(source), {}
         return
-    # One subset at a time: Datumaro gives images of one name in two subsets one number.
+    # One subset at a time: Datumaro gives two images the same id if their names are equal.
     subsets: dict[str, list[DatasetItem]] = defaultdict(list)
     for item in source.items():
         subsets[item.subset].append(_for_coco(item, given))
@@ -80,19 +78,19 @@ def _parts(
 
 
 def _cause(error: BaseException) -> str:
-    """Say what ended an exporter, and at which item."""
+    """Return the error that stopped an exporter, and its item."""
     where = ""
     while isinstance(error, DatumaroError) and error.__cause__ is not None:
         if isinstance(error, ItemExportError):
             where = f" ({'/'.join(reversed(error.item_id))})"
         error = error.__cause__
-    if isinstance(error, AttributeError) and error.__context__:  # one while it reports one
+    if isinstance(error, AttributeError) and error.__context__:  # raised by its error report
         error = error.__context__
     return " ".join(f"{type(error).__name__}: {error}{where}".split())
 
 
 def _coco_tasks(dataset: Dataset) -> list[str]:
-    """Name the files that a dataset needs: Datumaro writes all kinds, and fails at some."""
+    """Return the COCO tasks that a dataset needs; Datumaro would write all and fail at some."""
     found = {each.type.name for item in dataset for each in item.annotations}
     tasks = {"points": "person_keypoints", "caption": "captions", "label": "labels"}
     named = [task for kind, task in tasks.items() if kind in found]
@@ -100,10 +98,10 @@ def _coco_tasks(dataset: Dataset) -> list[str]:
 
 
 def _for_coco(item: DatasetItem, given: Given) -> DatasetItem:
-    """Prepare an item for Datumaro's exporter of COCO, and note what to restore of it.
+    """Prepare an item for Datumaro's COCO exporter, and note the values to restore afterward.
 
-    It writes masks as polygons, which are not the same, or else as crowds; areas anew, and numbers
-    with two decimals.
+    The exporter converts masks to polygons, which is inexact, or marks them as crowds; it
+    recomputes areas and rounds numbers to two decimals.
     """
     parts: dict[int, list[Annotation]] = defaultdict(list)
     for each in item.annotations:
@@ -122,7 +120,7 @@ def _for_coco(item: DatasetItem, given: Given) -> DatasetItem:
 
 
 def _as_given(parts: list[Annotation]) -> dict[str, object]:
-    """Give the fields of one object in a COCO file as they were read."""
+    """Return the fields of one object as they were in its COCO file."""
     found: dict[str, object] = {}
     areas = [each.attributes["area"] for each in parts if "area" in each.attributes]
     area = areas[0] if areas else drawn_area(parts)
@@ -146,7 +144,7 @@ def _restore(path: Path, given: dict[int, dict[str, object]]) -> None:
 
 
 def check_format(form: str) -> None:
-    """Refuse a format that Datumaro cannot write; raises `UsageError`."""
+    """Raise `UsageError` for a format that Datumaro cannot write."""
     known = sorted(Environment().exporters)
     if form not in known:
         raise UsageError(
@@ -156,5 +154,5 @@ def check_format(form: str) -> None:
 
 
 def with_label(item: DatasetItem, label: int) -> DatasetItem:
-    """Give an item another annotation: a label of the whole image."""
+    """Add a label of the whole image to an item."""
     return item.wrap(annotations=[*item.annotations, Label(label)])

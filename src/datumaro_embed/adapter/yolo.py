@@ -1,11 +1,11 @@
-"""YOLO datasets → Datumaro items: every image is one, with what its label file says.
+"""Read YOLO datasets as Datumaro items: one item per image, with the annotations of its label file.
 
-Datumaro's importer lists label files, not images, drops those whose first line it does not like,
-finds the image of each by its stem in any folder, and takes class names in the order in which they
-are written. Here the dataset is read as Ultralytics reads it; ids and arithmetic are Datumaro's.
+Datumaro's importer lists label files, not images, drops those whose first line it rejects, finds
+each image by its stem in any folder, and takes class names in the order of the file. This module
+reads a dataset like Ultralytics, with Datumaro's ids and arithmetic.
 
-A line of a label file is ``class x y w h`` (centre and size), the same and a confidence, a polygon
-``class x1 y1 x2 y2 x3 y3 …`` (four points are an oriented box too), or a box with keypoints where
+A line of a label file is ``class x y w h`` (center and size), the same with a confidence, a polygon
+``class x1 y1 x2 y2 x3 y3 …`` (four points may be an oriented box), or a box with keypoints if
 ``data.yaml`` has ``kpt_shape``. All are fractions of the upright image.
 """
 
@@ -42,26 +42,26 @@ from .yolo_config import (
 from .yolo_images import YoloImage, find_images
 
 YOLO_FORMATS = frozenset({"roboflow_yolo", "yolo", "yolo_loose", "yolo_strict", "yolo_ultralytics"})
-"""Datumaro's names of the formats that are read here."""
+"""Datumaro's names of the YOLO formats."""
 
-_MAX_PX = 1e18  # sums and squares of less are finite in single precision
+_MAX_PX = 1e18  # sums and squares of smaller values are finite in float32
 
 Size = tuple[int, int]  # height, width
 
 
 def holds_yolo(path: Path) -> bool:
-    """Tell whether a folder, or the file itself, describes a YOLO dataset."""
+    """Tell whether a path is a YOLO dataset's folder or its description file."""
     file = find_config(path)
     return file is not None and names_classes(file)
 
 
 def read_yolo(path: Path, losses: Tally, *, follow_symlinks: bool = False) -> tuple[Dataset, Path]:
-    """Return a dataset and its folder; the path is that of this, or of the file that describes it.
+    """Return a dataset and its folder; `path` is the folder or the dataset's description file.
 
-    Raises `DatasetReadError`: nothing describes the dataset, two layouts do, or the description
+    Raises `DatasetReadError`: no description, two descriptions of different layouts, or one that
     cannot be read.
 
-    Lists each folder once; opens label files, and of images with labels the header.
+    Lists each folder once, reads all label files, and reads the headers of images with labels.
     """
     file = find_config(path)
     if file is None:
@@ -73,7 +73,7 @@ def read_yolo(path: Path, losses: Tally, *, follow_symlinks: bool = False) -> tu
     if path.is_dir() and (rival := other_layout(file)):
         raise read_error(
             path,
-            f"{file.name} and {rival.name} describe two YOLO datasets. Name the one to read: "
+            f"{file.name} and {rival.name} describe two YOLO datasets. Choose one: "
             f"{file} or {rival}.",
         )
     root = path if path.is_dir() else path.parent
@@ -83,17 +83,17 @@ def read_yolo(path: Path, losses: Tally, *, follow_symlinks: bool = False) -> tu
     dataset = Dataset.from_iterable(
         with_distinct_ids(items, losses), categories=list(config.names), ann_types=set()
     )
-    dataset._format = "yolo"  # which says what boxes are relative to
+    dataset._format = "yolo"  # shows `has_relative_boxes` what boxes refer to
     return dataset, root
 
 
 def refuse_stand_ins(source: SourceDataset) -> None:
-    """Refuse items to which Datumaro has given another image of the same name.
+    """Raise `DatasetReadError` if Datumaro has given an item another image of the same name.
 
-    Its YOLO importer looks for the image of a label file by its stem in every folder, and takes
-    ``masks/train/a.png`` for ``images/train/a.jpg``. Raises `DatasetReadError`.
+    Datumaro's YOLO importer searches every folder for an image with the stem of a label file, and
+    may take ``masks/train/a.png`` instead of ``images/train/a.jpg``.
     """
-    folder = source.root.absolute()  # images/train where all items lie there
+    folder = source.root.absolute()  # images/train if all items are there
     while not holds_yolo(folder):
         if not (
             folder.name == "images" or is_split_name(folder.name) or is_mask_folder(folder.name)
@@ -104,7 +104,7 @@ def refuse_stand_ins(source: SourceDataset) -> None:
     assert file is not None
     try:
         images = find_images(read_config(file, Tally()), Fence(file.parent), Tally())
-    except DatasetReadError:  # which Datumaro has read
+    except DatasetReadError:  # Datumaro has read the dataset; it will do
         return
     paths = {os.path.abspath(media_file(entry.medium)): entry.key for entry in source}
     unused: dict[str, list[YoloImage]] = {}
@@ -116,7 +116,7 @@ def refuse_stand_ins(source: SourceDataset) -> None:
         for image in sorted(unused.get(Path(path).stem, ()), key=lambda i: i.subset != key.subset):
             raise read_error(
                 path,
-                f"Datumaro uses it as the image of {key}, but that is {image.path}. Move it out of "
+                f"Datumaro uses it as the image of {key} instead of {image.path}. Move it out of "
                 f"{file.parent}, or run `datumaro-embed embed`, which reads the right one.",
             )
 
@@ -126,7 +126,7 @@ def _items(
 ) -> Iterator[DatasetItem]:
     for image in images:
         place, unsafe = fence.place(image.path)
-        if not can_be_id(image.item_id):  # counted with the files that no item has
+        if not can_be_id(image.item_id):  # counted as an unused image file
             continue
         annotations: list[Annotation] = []
         size = None
@@ -137,25 +137,25 @@ def _items(
             else:
                 readable = None if unsafe else image.path
                 annotations, size = reader.read(image.label, where, readable)
-        elif not unsafe and os.path.isfile(image.path):  # else its row has a reason of its own
+        elif not unsafe and os.path.isfile(image.path):  # otherwise its row says what is wrong
             losses.add("images without a label file, stored without annotations", place)
         medium = Image.from_file(path=image.path, size=size)
-        medium.label_file = image.label  # for who writes the same lines again
+        medium.label_file = image.label  # yolo_writing.py copies its lines
         yield DatasetItem(image.item_id, subset=image.subset, media=medium, annotations=annotations)
 
 
 def line_number(annotation: Annotation) -> int | None:
-    """Return the number of the line that an annotation was read from, among those not empty."""
+    """Return the number of an annotation's line, counting only nonempty lines."""
     is_read = isinstance(annotation, Bbox | Polygon | Points)
     return int(annotation.id) if is_read else None
 
 
 class _BadLineError(Exception):
-    """Why a line is no annotation: a reason, and what it is in this line."""
+    """A line is not an annotation: the reason, and this line's value."""
 
 
 class _LabelReader:
-    """Read label files of one dataset, counting the lines that are no annotations."""
+    """Reads the label files of one dataset, and counts the lines that are not annotations."""
 
     def __init__(self, config: YoloConfig, losses: Tally) -> None:
         self._n_classes = len(config.names)
@@ -166,14 +166,14 @@ class _LabelReader:
     def read(
         self, file: str, where: str, image: str | None
     ) -> tuple[list[Annotation], Size | None]:
-        """Return the annotations of a label file, and the size by which they were multiplied.
+        """Return the annotations of a label file, and the image size that scales them.
 
         Parameters
         ----------
         where : str
             The file's name in examples of losses.
         image : str or None
-            Opened for its size alone and only where there are lines; None: it may not be opened.
+            Read for its size, if there are lines; None if it may not be opened.
         """
         try:
             lines = [(number, line) for number, line in enumerate(read_lines(file), 1) if line]
@@ -223,7 +223,7 @@ class _LabelReader:
 
 
 def _pose(values: list[float], step: int, size: Size, label: int, index: int) -> list[Annotation]:
-    """Return one object's box and keypoints, joined by a group of their own (0 is none)."""
+    """Return one object's box and keypoints, joined by their own group (0 means no group)."""
     keypoints = values[5:]
     points = [value for at in range(0, len(keypoints), step) for value in keypoints[at : at + 2]]
     seen = [int(value) for value in keypoints[2::step]] if step == 3 else None
@@ -249,7 +249,7 @@ def _numbers(fields: list[str]) -> list[float]:
 
 
 def _box(values: list[float], size: Size) -> list[float]:
-    """Return x, y, w, h in pixels, computed in Datumaro's own order, so that all bits are equal."""
+    """Return x, y, w, h in pixels, with the same operations as Datumaro, so all bits are equal."""
     x, y, w, h = values[1:5]
     return _pixels([x - w * 0.5, y - h * 0.5, w, h], size)
 
@@ -263,13 +263,13 @@ def _pixels(values: Sequence[float], size: Size) -> list[float]:
 
 
 def _upright_size(path: str) -> Size | None:
-    """Return the size of the upright image, from the header as Datumaro reads it.
+    """Return the size of the upright image, read from its header like Datumaro.
 
-    Pillow reads what Datumaro's reader does not know; None where neither knows the size.
+    Pillow reads formats that Datumaro's reader does not know; None if neither finds the size.
     """
     try:
         width, height = imagesize.get(path)
-    except Exception:  # it parses headers without a check
+    except Exception:  # imagesize does not check headers
         width = height = -1
     if width > 0 and height > 0:
         return height, width

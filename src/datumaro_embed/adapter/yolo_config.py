@@ -1,6 +1,6 @@
-"""The file that describes a YOLO dataset: ``data.yaml`` (Ultralytics), ``obj.data``, ``obj.names``.
+"""Read a YOLO dataset's description: ``data.yaml`` (Ultralytics), ``obj.data`` or ``obj.names``.
 
-All values are read as the text that stands there: a class ``no`` is not False, and ``007`` not 7.
+All values are read as text: a class ``no`` is not False, and ``007`` is not 7.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _MAX_BYTES = 64 * 2**20
 _MAX_CLASSES = 100_000
 _YAML = (".yaml", ".yml")
 _YAML_SPLITS = ("train", "val", "valid", "validation", "test", "minival")
-_NOT_SPLITS = frozenset({"backup", "classes", "names"})  # of obj.data; any other key is one
-_NAMES_IN = {  # at the start of a line: deeper they are another setting's
+_NOT_SPLITS = frozenset({"backup", "classes", "names"})  # all other keys of obj.data are splits
+_NAMES_IN = {  # at the start of a line; an indented key belongs to another setting
     ".data": re.compile(rb"^\s*names\s*=", re.MULTILINE),
     **dict.fromkeys(
         _YAML, re.compile(rb"^(\xef\xbb\xbf)?[\"']?(names|nc)[\"']?\s*:", re.MULTILINE)
@@ -38,22 +38,22 @@ _ASSIGNED = re.compile(r"\s*(\w+)\s*=\s*(.+)")
 
 @dataclass(frozen=True, slots=True)
 class YoloConfig:
-    """What a YOLO dataset says of itself; folders and lists of images are as they are written."""
+    """Content of a YOLO dataset's description, with paths as written."""
 
     file: Path
     names: tuple[str, ...]  # by class number
     splits: dict[str, list[str]] = field(default_factory=dict)  # folders and lists of images
-    base: str = ""  # the folder that these start from; empty: the file's own
-    keypoints: tuple[int, int] | None = None  # of a pose dataset: how many, of how many values
+    base: str = ""  # folder to which `splits` are relative; empty: the file's own
+    keypoints: tuple[int, int] | None = None  # pose datasets: number of keypoints, values per each
 
     @property
     def is_darknet(self) -> bool:
-        """Whether it is ``obj.data``, whose lists name every image."""
+        """Whether the file is ``obj.data``, whose lists name every image."""
         return self.file.suffix.lower() == ".data"
 
 
 class _TextLoader(yaml.BaseLoader):  # type: ignore[misc]
-    """Read all values as text, and refuse a key that is written twice: one value would be lost."""
+    """Reads all values as text, and refuses duplicate keys, as one value would be lost."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         counts = Counter(str(key.value) for key, _ in node.value)
@@ -65,9 +65,9 @@ class _TextLoader(yaml.BaseLoader):  # type: ignore[misc]
 
 
 def find_config(path: Path) -> Path | None:
-    """Return the file that describes a YOLO dataset; None where there is none.
+    """Return the file that describes a YOLO dataset; None if there is none.
 
-    The path is that of the dataset's folder, of one that holds nothing but that, or of the file.
+    `path` is the file, the dataset's folder, or a folder whose only subfolder is the dataset's.
     """
     if path.is_file():
         return path if path.suffix.lower() in {*_YAML, ".data"} else None
@@ -81,7 +81,7 @@ def find_config(path: Path) -> Path | None:
 
 
 def names_classes(file: Path) -> bool:
-    """Tell by a glance whether a file names classes; `read_config` may still refuse it."""
+    """Tell without parsing whether a file names classes; `read_config` may still refuse it."""
     pattern = _NAMES_IN.get(file.suffix.lower())
     if pattern is None:
         return True
@@ -93,7 +93,7 @@ def names_classes(file: Path) -> bool:
 
 
 def other_layout(file: Path) -> Path | None:
-    """Return the ``data.yaml`` beside an ``obj.data``, or the reverse; None without one."""
+    """Return the ``data.yaml`` beside an ``obj.data``, or vice versa; None if there is none."""
     is_darknet = file.suffix.lower() == ".data"
     suffixes = set(_YAML) if is_darknet else {".data"}
     others = _descriptions(file.parent)
@@ -125,9 +125,9 @@ def read_config(file: Path, losses: Tally) -> YoloConfig:
 
 
 def read_lines(file: str | Path) -> list[str]:
-    """Return the lines of a text file, stripped, in whatever encoding a text editor wrote it.
+    """Return the stripped lines of a text file, in UTF-8 or UTF-16.
 
-    Bytes that are no text become U+FFFD, so that they cost a line and not the file.
+    Invalid bytes become U+FFFD, so that they spoil one line and not the file.
     """
     if os.path.getsize(file) > _MAX_BYTES:
         raise OSError(f"the file has more than {_MAX_BYTES} bytes")
@@ -137,7 +137,7 @@ def read_lines(file: str | Path) -> list[str]:
 
 
 def _descriptions(folder: Path) -> Iterator[Path]:
-    """Yield files that describe a dataset, the likeliest first, in Datumaro's order."""
+    """Yield files that may describe a dataset, most likely first, in Datumaro's order."""
     usual = [folder / name for name in ("obj.data", "data.yaml", "obj.names")]
     globs = (sorted(folder.glob(pattern)) for pattern in ("*.data", "*.yaml", "*.yml"))
     for file in chain(usual[:2], chain.from_iterable(globs), usual[2:]):
@@ -146,7 +146,7 @@ def _descriptions(folder: Path) -> Iterator[Path]:
 
 
 def _read_darknet(file: Path, losses: Tally) -> YoloConfig:
-    """Read ``obj.data``, or an ``obj.names`` that stands alone."""
+    """Read ``obj.data``, or ``obj.names`` without one."""
     if file.suffix.lower() != ".data":
         return YoloConfig(file, _names(_filled_lines(file), None, file, losses))
     matches = filter(None, map(_ASSIGNED.fullmatch, _filled_lines(file)))
@@ -173,8 +173,8 @@ def _filled_lines(file: Path) -> list[str]:
 
 
 def _names(raw: object, count: object, file: Path, losses: Tally) -> tuple[str, ...]:
-    """Return names by number: those of a list in its order, those of a mapping by their keys."""
-    if has_meta_file(str(file.parent)):  # Datumaro's own, which it prefers
+    """Return class names by number: a list's order, or a mapping's keys."""
+    if has_meta_file(str(file.parent)):  # Datumaro's own file takes precedence
         raw = list(parse_meta_file(str(file.parent)))
     by_number = _numbered(raw, file)
     n_classes = max(*by_number, min(_whole(count) or 0, _MAX_CLASSES) - 1, -1) + 1

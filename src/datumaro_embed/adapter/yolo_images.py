@@ -1,8 +1,8 @@
-"""The images of a YOLO dataset, each with its subset and its label file.
+"""Find the images of a YOLO dataset, with the subset and label file of each.
 
-Images come first, each with the label file that Ultralytics looks for: ``labels/`` in the place of
-the last ``images/`` of its path, else beside it. Ids are paths below the subset's folder without
-the extension, as COCO's file names are.
+The label file of an image is the one that Ultralytics uses: ``labels/`` replaces the last
+``images/`` of its path, else it is beside the image. Ids are paths below the subset's folder
+without the extension, like COCO's file names.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from .disk import is_mask_folder
 from .fence import Fence, is_within
 from .yolo_config import YoloConfig, read_lines
 
-_LABELS = ("labels", "Labels", "annotations", "Annotations")  # the last two only Datumaro knows
+_LABELS = ("labels", "Labels", "annotations", "Annotations")  # only Datumaro uses the last two
 _NO_LABELS = frozenset({"classes.txt", "notes.txt", "readme.txt", "predefined_classes.txt"})
 
 
 class YoloImage(NamedTuple):
-    """One image of one subset; `label` is empty where it has no label file."""
+    """One image of one subset; `label` is empty if it has no label file."""
 
     subset: str
     item_id: str
@@ -36,10 +36,10 @@ class YoloImage(NamedTuple):
 
 
 def find_images(config: YoloConfig, fence: Fence, losses: Tally) -> list[YoloImage]:
-    """Return every image of every split, and of image folders that are another subset.
+    """Return the images of all splits, and those of image folders that form another subset.
 
-    `losses`: where is counted what the description names and the disk has not, and label files that
-    no item has, or several.
+    `losses` counts paths of the description that do not exist, and label files that belong to no
+    item or to several.
     """
     finder = _Finder(config, fence, losses)
     images = [*finder.of_splits()]
@@ -87,7 +87,7 @@ class _Finder:
                 yield self._image(subset, path, alone)
 
     def of_no_split(self, images: list[YoloImage]) -> Iterator[YoloImage]:
-        """Yield the other images of image folders whose subset the description does not define."""
+        """Yield the images of image folders whose subset is not in the description."""
         known = {image.path for image in images}
         subsets = {image.subset for image in images}
         for folder in self._files:
@@ -109,7 +109,7 @@ class _Finder:
                         yield image
 
     def count_labels(self, images: list[YoloImage]) -> None:
-        """Count label files without an item, and those that are several images'."""
+        """Count label files that belong to no item or to several images."""
         owners: dict[str, str] = {}
         shared: dict[str, dict[str, None]] = {}
         for image in images:
@@ -142,7 +142,7 @@ class _Finder:
             elif folder := self._find(entry, self._is_folder, here):
                 paths = [*self._images_below(folder)]
             else:
-                # Where the image should be; its row says that it is missing.
+                # Give the missing image a row, which says that it is missing.
                 at = os.path.join(self._bases[0], entry.replace("\\", "/"))
                 paths = [os.path.normpath(at)]
             for path in paths:
@@ -152,10 +152,10 @@ class _Finder:
     def _find(
         self, written: str, is_there: Callable[[str], bool], *bases: str, n_kept: int = 1
     ) -> str | None:
-        """Return the path that a description means, which may come from another machine.
+        """Return the existing path for a path in a description, maybe written on another machine.
 
-        Looked for from the folder of the file that says so, then from the dataset's; then without
-        its first parts (``../``, ``data/``, ``/home/somebody/``), of which `n_kept` remain.
+        Tries it relative to each of `bases` and the dataset's folder, then without its first parts
+        (``../``, ``data/``, ``/home/somebody/``), keeping at least the last `n_kept`.
         """
         parts = written.replace("\\", "/").split("/")
         for start in range(_n_droppable(parts, n_kept, os.path.basename(self._bases[-1])) + 1):
@@ -183,7 +183,7 @@ class _Finder:
             yield os.path.join(folder, name)
 
     def _is_image_folder(self, folder: str) -> bool:
-        """Tell ``images/…`` and ``SPLIT/images/…`` below ``path:``, not ``runs/images/…``."""
+        """Tell whether a folder is ``images/…`` or ``SPLIT/images/…``, not ``runs/images/…``."""
         if not is_within(folder, self._bases[0]):
             return False
         parts = self._parts(folder)
@@ -207,9 +207,9 @@ class _Finder:
         return YoloImage(subset, item_id, path, next(labels, ""))
 
     def _rest(self, folder: str, subset: str) -> list[str]:
-        """Return the folders that are part of an id: not ``images``, and not the subset's."""
+        """Return the folders that become part of an id: neither ``images`` nor the subset's."""
         parts = self._parts(folder)
-        if self._config.is_darknet:  # [data/]obj_train_data/…, as Datumaro has it
+        if self._config.is_darknet:  # [data/]obj_train_data/…, like Datumaro
             return parts[2:] if parts[:1] == ["data"] else parts[1:]
         before, after = _around_images(parts)
         rest = [part for part in (*before, *after) if part not in {"..", os.sep, ""}]
@@ -218,9 +218,9 @@ class _Finder:
         return rest
 
     def _subset(self, parts: list[str], key: str = "") -> str:
-        """Return the name that a folder gives its subset, if it agrees with the split's name.
+        """Return the subset's name: the folder's if it fits the split, else the split's.
 
-        ``val: images/val2017`` is val2017, as in COCO; ``val: images/second_half`` is val.
+        ``val: images/val2017`` gives val2017, as in COCO; ``val: images/second_half`` gives val.
         """
         before, after = _around_images(parts)
         near = [*before[-1:], *after[:1]]
@@ -230,13 +230,13 @@ class _Finder:
         return key or (near[-1] if near else DEFAULT_SUBSET_NAME)
 
     def _parts(self, folder: str) -> list[str]:
-        """Return the folders of a path below the dataset's, as its description has it."""
+        """Return the folders of a path below the folder that the description names."""
         base = self._bases[0] if is_within(folder, self._bases[0]) else self._fence.root
         relative = os.path.relpath(folder, base)
         return [] if relative == "." else relative.split(os.sep)
 
     def _find_label_folders(self, folder: str) -> list[str]:
-        """Return the folders in which label files of a folder's images may lie, in order."""
+        """Return the folders that may hold the label files of a folder's images, in order."""
         parts = os.path.relpath(folder, self._fence.root).split(os.sep)
         at = _last_images(parts)
         if at >= 0:
@@ -248,10 +248,10 @@ class _Finder:
 
 
 def _n_droppable(parts: list[str], n_kept: int, home: str) -> int:
-    """Count the first parts of a path that may only say where the dataset once was.
+    """Count the first parts of a path that may only be a former location of the dataset.
 
-    Never ``images``, the folder above it, or the folder of an image, as ``val/1.jpg`` is not
-    ``train/1.jpg``; but always the dataset's own folder, by its name.
+    Never counts ``images``, the folder above it, or an image's folder, as ``val/1.jpg`` is not
+    ``train/1.jpg``; always counts a folder with the dataset's name.
     """
     n_dots = next((n for n, part in enumerate(parts) if part not in {"", ".", ".."}), 0)
     last = len(parts) - n_kept
@@ -263,7 +263,7 @@ def _n_droppable(parts: list[str], n_kept: int, home: str) -> int:
 
 
 def _last_images(parts: list[str]) -> int:
-    """Return the index of the last ``images``; -1 without one."""
+    """Return the index of the last ``images``; -1 if there is none."""
     return max((at for at, part in enumerate(parts) if part.lower() == "images"), default=-1)
 
 

@@ -1,6 +1,6 @@
-"""A YOLO dataset → another one of its own images and label lines, to the last digit.
+"""Write a YOLO dataset with the original images and label lines, to the last digit.
 
-Datumaro's exporter rounds, and writes boxes only: no outlines, no keypoints.
+Datumaro's exporter rounds numbers and writes only boxes, no polygons or keypoints.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _KEPT = ("kpt_shape", "flip_idx")  # of data.yaml
 
 
 def write_yolo(source: SourceDataset, folder: Path) -> bool:
-    """Write Ultralytics' layout into an empty folder; or return False where lines are not known.
+    """Write Ultralytics' layout into an empty folder; return False if the lines are unknown.
 
-    These are known of datasets that were read as YOLO here, unless an item has got an annotation.
+    They are known if the adapter has read the dataset as YOLO and no annotation was added since.
     """
     items = list(source.items())
     if not any(map(_label_file, items)) or not all(_is_of_lines(item) for item in items):
@@ -64,7 +64,7 @@ def _place(folder: Path, item: DatasetItem, name: str) -> Path:
 
 
 def _lines(item: DatasetItem, label_file: str) -> str:
-    """Give the lines of the annotations that there still are, each with its label's number."""
+    """Return the lines of the remaining annotations, each with its label's number."""
     lines = [line for line in read_lines(label_file) if line]
     labels = {line_number(each): each.label for each in item.annotations}
     kept = (

@@ -1,8 +1,8 @@
-"""`datumaro-embed`: argument parsing; no logic in any command.
+"""`datumaro-embed`: argument parsing, without other logic.
 
-``COMMANDS`` of each module maps a command's name to its line in ``--help`` and to the function that
-describes its arguments and returns the function that runs it, which returns the exit status. Heavy
-imports stay inside the latter.
+``COMMANDS`` of each module maps a command's name to its line in ``--help`` and a function that adds
+its arguments and returns the function to run. That function imports the heavy modules and returns
+the exit status.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ GROUPS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return 0 for success, 1 failure, 130 interrupted, 143 terminated.
 
-    Arguments that cannot be parsed end the process with 2, as argparse does.
+    If the arguments cannot be parsed, argparse ends the process with status 2.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal or pipe that cannot show every sign
+    if isinstance(sys.stdout, io.TextIOWrapper):  # its encoding may lack some characters
         sys.stdout.reconfigure(errors="backslashreplace")
     words = sys.argv[1:] if argv is None else argv
     arguments = vars(build_parser(*words[:1]).parse_args(words))
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         tell("datumaro-embed: interrupted")
         return 130
-    except BrokenPipeError:  # `datumaro-embed info … | head`: nobody reads on
+    except BrokenPipeError:  # the reader has stopped, as in `datumaro-embed info … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 

@@ -1,6 +1,6 @@
-"""What every command shares: how it prints, and how it opens a store.
+"""Functions that all commands share, to print and to open a store.
 
-Names from a dataset reach no terminal unescaped; an unfinished store is read only on purpose.
+They escape names from a dataset, and read an unfinished store only with ``--partial``.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 
 def say(lines: Iterable[object], file: TextIO | None = None) -> int:
-    """Print each line, its control characters escaped; return the exit status of success."""
+    """Print each line with control characters escaped; return exit status 0."""
     for line in lines:
         print(printable(str(line)), file=file)
     return 0
 
 
 def tell(line: str) -> None:
-    """Print one line on standard error, beside what a program reads."""
+    """Print one line to standard error, separate from output that a program reads."""
     say([line], sys.stderr)
 
 
 @contextmanager
 def opened_store(path: Path, *, partial: bool) -> Iterator[EmbeddingStore]:
-    """Open a store for one command; with `partial`, say on stderr how much of it there is."""
+    """Open a store for one command; with `partial`, print to stderr how many rows it has."""
     from ..store import open_store
 
     with open_store(path, partial=partial) as store:

@@ -145,7 +145,7 @@ def _describe_search(parser: ArgumentParser) -> Callable[..., int]:
         "--save-to",
         type=Path,
         metavar="DIR",
-        help="copy the images of the hits (of objects: their crops, as PNG) to a new folder",
+        help="copy the images of the hits (for objects, their crops as PNG) to a new folder",
     )
     add("--media-root", type=Path, metavar="DIR", help="folder of the images, if they have moved")
     add_stale_argument(parser)
@@ -155,7 +155,7 @@ def _describe_search(parser: ArgumentParser) -> Callable[..., int]:
 
 
 def _allow_intermixed(parser: ArgumentParser) -> None:
-    """Let queries stand before, between and after flags, as `search STORE -k 5 "a cat"`."""
+    """Allow queries before, between and after flags, as in `search STORE -k 5 "a cat"`."""
     plain = parser.parse_known_args
 
     def parse(*arguments: Any, **named: Any) -> Any:
@@ -228,17 +228,17 @@ def _duplicates(store: Path, as_json: bool, csv: Path | None, partial: bool, **f
 
     with opened_store(store, partial=partial) as opened:
         report = find_duplicates(opened, progress=True, **flags)
-    if csv is not None:  # first: who reads the print may stop (`| head`)
+    if csv is not None:  # before printing, as the reader may stop (`| head`)
         write_pairs_csv(report, csv)
     return say(duplicates_json(report).splitlines() if as_json else duplicates_lines(report))
 
 
 def _describe_apply(parser: ArgumentParser) -> Callable[..., int]:
     parser.description = (
-        "Carry out the column `action` of a findings file (drop, keep, label NAME, subset NAME) "
-        "and write the changed dataset to a new folder. A row acts only if its image and object "
-        "are those of the finding. The written dataset is read back and compared with the plan. "
-        "The source dataset is not changed."
+        "Apply the column `action` of a findings file (drop, keep, label NAME, subset NAME) "
+        "and write the changed dataset to a new folder. A row is only applied if its image and "
+        "object are those of the finding. The written dataset is read back and compared with the "
+        "plan. The source dataset is not changed."
     )
     add = parser.add_argument
     add("findings", type=Path, help="findings file, CSV or Parquet")
@@ -258,8 +258,8 @@ def _apply(findings: Path, dataset: str, output: Path, plan: Path | None, **opti
 
 def _describe_select(parser: ArgumentParser) -> Callable[..., int]:
     parser.description = (
-        "Choose items that stand for all, by their vectors: what to label, to look at or to train "
-        "on. Prints how well they cover the others, beside as many random items."
+        "Choose representative items by their vectors, to label, inspect or train on. Prints how "
+        "well they cover the other items, compared with the same number of random items."
     )
     add = parser.add_argument
     add("store", type=Path, help="store file or folder")
@@ -378,8 +378,8 @@ def _describe_audit(parser: ArgumentParser) -> Callable[..., int]:
     add(
         "--keep-split",
         choices=("train", "val", "test"),
-        help="which copy stays where copies are in several splits (default: that of test, then "
-        "val; no test item is suggested to be dropped)",
+        help="split whose copy is kept if copies are in several splits (default: test, then val, "
+        "and no test item is suggested for dropping)",
     )
     add("--media-root", type=Path, metavar="DIR", help="folder of the images, if they have moved")
     add_partial_argument(parser)
@@ -411,7 +411,7 @@ def _audit(
 
 
 def _tell_findings(found: Findings, lines: Iterable[str], output: Path | None, accept: bool) -> int:
-    if output is not None:  # first: who reads the print may stop (`| head`)
+    if output is not None:  # before printing, as the reader may stop (`| head`)
         (found.accept() if accept else found).write(output)
     say(lines)
     return say([] if output is None else [f"{counted(len(found), 'findings')} in {output}"])
@@ -431,8 +431,8 @@ def _describe_compare(parser: ArgumentParser) -> Callable[..., int]:
     add(
         "--same-keys",
         action=BooleanOptionalAction,
-        help="A and B are one dataset before and after: an item of the same key and bytes is no "
-        "copy (default: if half of the smaller store's keys are in the other)",
+        help="A and B are the same dataset before and after changes: items with the same key and "
+        "bytes are not copies (default: if half of the smaller store's keys are in the other)",
     )
     for side in "ab":
         help_ = f"folder of the images of {side.upper()}, if they have moved"
@@ -456,15 +456,15 @@ def _compare(
 
 def _describe_label(parser: ArgumentParser) -> Callable[..., int]:
     parser.description = (
-        "Suggest a label for every item or object that has none, by the label name whose vector is "
-        "nearest, and write the findings. `apply` carries out what the column `action` says."
+        "Suggest the nearest label name for every item or object without a label, and write the "
+        "findings. `apply` then applies the column `action`."
     )
     add = parser.add_argument
     add("store", type=Path, help="store file or folder")
     add_label_arguments(parser)
     add("--of", default="items", choices=("items", "objects"), help="what to label")
     add_findings_arguments(parser, required=True)
-    add("--relabel", action="store_true", help="label what has a label already, too")
+    add("--relabel", action="store_true", help="also label items or objects that have a label")
     add_partial_argument(parser)
     return _label
 
@@ -499,8 +499,8 @@ COMMANDS = {
     "audit": ("find copies, leaks, wrong labels, outliers and bad images", _describe_audit),
     "compare": ("find copies, new items and changes between two stores", _describe_compare),
     "label": ("suggest labels by their names (zero-shot)", _describe_label),
-    "select": ("choose items that stand for all", _describe_select),
-    "apply": ("drop, relabel and move what a findings file says", _describe_apply),
+    "select": ("choose representative items", _describe_select),
+    "apply": ("drop, relabel and move items by a findings file", _describe_apply),
     "report": ("write an offline HTML page about a store", _describe_report),
     "convert": ("write a store as parquet, npy, csv, faiss or coco", _describe_convert),
 }

@@ -95,5 +95,5 @@ def _export_model(source: str, output: Path, precision: str, **options: Any) -> 
 
 COMMANDS = {
     "pull": ("download a model, without torch", _describe_pull),
-    "export-model": ("make a model from a checkpoint, or an INT8 one", _describe_export_model),
+    "export-model": ("make a model from a checkpoint, or an INT8 model", _describe_export_model),
 }

@@ -71,7 +71,7 @@ def _compact(store: Path) -> int:
     from ..maintenance import compact_store
     from ..store import open_store
 
-    open_store(store).close()  # says what it is where it is no store
+    open_store(store).close()  # raises an error if it is not a store
     return say(compact_store(store).lines())
 
 

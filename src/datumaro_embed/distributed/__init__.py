@@ -1,4 +1,4 @@
-"""The shards of a dataset on the nodes of a Ray cluster (extra ``ray``), joined at the end."""
+"""Embed the shards of a dataset on a Ray cluster (extra ``ray``), and join them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ray and nothing else: a connection, its nodes, and an actor on one of them."""
+"""The interface to Ray: a connection, its nodes, and actors on them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from typing import Any
 
 from ..errors import ClusterError, DatumaroEmbedError, MissingExtraError
 
-# Read when Ray is imported or started: no usage report, and no warning on GPUs (none is used).
+# Ray reads these when it is imported or started: no usage report, no warning about unused GPUs.
 _ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 _CONNECT_S = 10.0
 
 
 class WorkerLostError(Exception):
-    """An actor, its process or its node is gone; the message says what Ray knows of it."""
+    """An actor, its process or its node is gone; the message is Ray's."""
 
 
 class Cluster:
@@ -31,13 +31,13 @@ class Cluster:
         self._ray = ray
 
     def nodes(self) -> Mapping[str, int]:
-        """Return id → processors of every node that is alive and has any."""
+        """Return node id → number of processors, for live nodes that have any."""
         alive = (node for node in self._ray.nodes() if node["Alive"])
         found = {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in alive}
         return {node: n_cpus for node, n_cpus in found.items() if n_cpus}
 
     def start(self, make: type, *args: Any, node: str, n_cpus: int) -> Any:
-        """Start an actor on a node; its methods may be called from two threads at a time."""
+        """Start an actor on a node; two of its methods can run at the same time."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         options = self._ray.remote(make).options(
@@ -48,11 +48,11 @@ class Cluster:
         return options.remote(*args)
 
     def stop(self, actor: Any) -> None:
-        """End an actor's process, if it has begun and is still there."""
+        """End an actor's process, if it is running."""
         self._ray.kill(actor)
 
     def ended(self, calls: Sequence[Any], *, timeout_s: float) -> Sequence[Any]:
-        """Wait until a call has ended; return those that have, none after the time."""
+        """Wait until a call has ended; return the ended calls, none after a timeout."""
         if not calls:
             time.sleep(timeout_s)
             return []
@@ -61,12 +61,12 @@ class Cluster:
         return found
 
     def result(self, call: Any) -> Any:
-        """Return what a call that has ended returned, or raise what it raised."""
+        """Return the result of an ended call, or raise its error."""
         from ray.exceptions import RayError, RayTaskError
 
         try:
             return self._ray.get(call)
-        except RayTaskError as error:  # Ray's own text is the traceback over there
+        except RayTaskError as error:  # Ray's message is the remote traceback
             ours = isinstance(error.cause, DatumaroEmbedError)
             raise error.cause from None if ours else error
         except RayError as error:
@@ -74,17 +74,17 @@ class Cluster:
 
 
 def _check_reachable(address: str) -> None:
-    """Fail in seconds where nobody listens at HOST:PORT; Ray tries for minutes."""
+    """Fail in seconds if nothing listens at HOST:PORT; Ray would try for minutes."""
     host, _, port = address.rpartition(":")
     if host and port.isdecimal() and "/" not in host:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
 
 
 def address_here() -> str:
-    """Return the address of the cluster that runs on this machine, or Ray's word for a new one.
+    """Return the address of the cluster that runs on this machine, or "local" for a new one.
 
-    `ray start` leaves its address in a file, which stays when the machine or the cluster ends
-    otherwise than by `ray stop`; Ray then waits five minutes for nobody, and fails.
+    `ray start` writes its address to a file, which only `ray stop` removes. After a crash, Ray
+    would use the old address, wait five minutes and fail.
     """
     folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
     file = Path(folder) / "ray" / "ray_current_cluster"
@@ -98,9 +98,9 @@ def address_here() -> str:
 
 @contextmanager
 def connect(address: str | None) -> Iterator[Cluster]:
-    """Connect to a cluster, or start one of this machine alone that ends with the block.
+    """Connect to a cluster, or start one on this machine only, which ends with the block.
 
-    `address` is as for ``ray.init``. A connection that this process has is used, and left open.
+    `address` is as in ``ray.init``. An existing connection of this process is used and left open.
     Raises `MissingExtraError`, `ClusterError`.
     """
     for name, value in _ENVIRONMENT.items():
@@ -121,7 +121,7 @@ def connect(address: str | None) -> Iterator[Cluster]:
     finally:
         ray.shutdown()
         if before and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)  # Ray leaves a handler of its own
+            signal.signal(signal.SIGTERM, before)  # Ray leaves its own handler
 
 
 def _start(init: Callable[..., Any], address: str | None) -> None:

@@ -1,4 +1,4 @@
-"""One worker on each node, shards handed out one by one, the lost ones again: `Crew`."""
+"""`Crew`: workers on the nodes of a cluster; hands out shards, and again after a loss."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SAY_S = 30.0
 
 @dataclass(eq=False, slots=True)
 class _Hand:
-    """A worker as the driver sees it: where it is, and what it said last."""
+    """A worker as seen by the driver: its node and its last reported progress."""
 
     actor: Any
     node: str
@@ -39,10 +39,10 @@ class _Hand:
 class Crew:
     """Workers on the nodes of a cluster.
 
-    Workers are started on nodes as these come, and take the next shard when they are ready. The
-    shard of a worker that is lost is taken by another, which finds what was committed. (Ray's own
-    restarts do not suffice: an actor bound to a node that is gone never comes back, one that is not
-    bound has no node's processors to itself, and nobody is told what was lost.)
+    Workers start as nodes join, and take the next shard when they are ready. If a worker is lost,
+    another takes its shard and continues from the committed rows. (Ray's restarts do not suffice:
+    an actor bound to a lost node never restarts, an unbound actor does not have a node's processors
+    to itself, and losses are not reported.)
     """
 
     def __init__(
@@ -61,10 +61,10 @@ class Crew:
         self._say_at = time.monotonic() + _SAY_S
 
     def embed(self, shards: Sequence[Shard], *, progress: bool) -> dict[Shard, ShardResult]:
-        """Embed every shard, in no certain order.
+        """Embed all shards, in any order.
 
-        An error of one shard's run, and a first Ctrl-C or SIGTERM (`RunInterruptedError`), stop the
-        others, which commit what they have.
+        An error in one shard, or the first Ctrl-C or SIGTERM (`RunInterruptedError`), stops the
+        other workers, which commit their rows.
         """
         self._queue.extend((0.0, shard) for shard in shards)
         bar = tqdm(desc="Embedding", unit="img", disable=None if progress else True)
@@ -77,11 +77,11 @@ class Crew:
                         self._settle(call, bar)
                     self._show(bar)
                     if self._agreed is None and time.monotonic() >= self._say_at:
-                        self._say_at = float("inf")  # Ray does not say it
+                        self._say_at = float("inf")  # report it once, as Ray does not
                         self._notify(
                             f"No worker is ready after {_SAY_S:.0f} s: a large dataset or model is "
-                            "being read, or other jobs have the nodes' processors (`ray status` "
-                            "tells)."
+                            "being read, or other jobs use the nodes' processors (check "
+                            "`ray status`)."
                         )
                     interrupts.raise_received()
             finally:
@@ -90,7 +90,7 @@ class Crew:
         return self._results
 
     def _recruit(self) -> None:
-        """Start workers where a node has none, for as long as there are shards for them."""
+        """Start workers on nodes that lack them, while shards are left for them."""
         now = time.monotonic()
         if now < self._recruit_at:
             return
@@ -106,7 +106,7 @@ class Crew:
 
     @property
     def _n_waiting(self) -> int:
-        """Workers that have no shard yet, but for those that their node may never let begin."""
+        """Number of workers without a shard, except those that have failed to start for long."""
         late = time.monotonic() - _SAY_S
         beginning = (hand for hand, shard in self._calls.values() if shard is None)
         return len(self._idle) + sum(hand.hired_at > late for hand in beginning)
@@ -121,7 +121,7 @@ class Crew:
                 self._queue.append((not_before, shard))
 
     def _settle(self, call: Any, bar: Any) -> None:
-        """Take the result of a call that has ended."""
+        """Handle the result of an ended call."""
         hand, shard = self._calls.pop(call)
         hand.n_rows, hand.asked = 0, None
         try:
@@ -131,7 +131,7 @@ class Crew:
             self._notify(f"A worker was lost ({error}); retrying {shard or 'its node'}.")
             self._again(shard, error)
             return
-        except StoreLockedError as error:  # by a worker that is lost, but not dead yet
+        except StoreLockedError as error:  # a lost worker is still running
             if shard is None or self._losses[shard] >= _MAX_LOSSES:
                 raise
             self._again(shard, error)
@@ -139,7 +139,7 @@ class Crew:
             if shard is None:
                 self._check_agreement(result)
                 bar.total = result.n_items
-            elif result is None:  # it was told to stop, and another may take it
+            elif result is None:  # the worker was stopped; another may take the shard
                 self._queue.append((0.0, shard))
             else:
                 self._results[shard] = result
@@ -148,7 +148,7 @@ class Crew:
         self._idle.append(hand)
 
     def _check_agreement(self, ready: Ready) -> None:
-        """Refuse to mix what nodes see or compute differently, before any work is done."""
+        """Raise `ClusterError` if nodes have different data, models or settings."""
         self._losses.pop(None, None)
         self._agreed = self._agreed or ready
         if ready != self._agreed:
@@ -161,14 +161,15 @@ class Crew:
         self._losses[shard] += 1
         if self._losses[shard] > _MAX_LOSSES:
             raise ClusterError(
-                f"Workers were lost {self._losses[shard]} times over {shard or 'reading the data'} "
-                f"({error}). Check the nodes' memory. The same command continues the run."
+                f"Workers were lost {self._losses[shard]} times "
+                f"{f'on shard {shard}' if shard else 'while reading the data'} ({error}). "
+                "Check the nodes' memory. The same command continues the run."
             ) from error
         if shard is not None:
             self._queue.append((time.monotonic() + _AGAIN_S, shard))
 
     def _show(self, bar: Any) -> None:
-        """Ask every worker how far it is, and show what they said last time."""
+        """Request the progress of every worker, and show the last reported values."""
         busy = [hand for hand, shard in self._calls.values() if shard is not None]
         for hand in busy:
             if hand.asked is not None and self._cluster.ended([hand.asked], timeout_s=0):
@@ -178,12 +179,12 @@ class Crew:
             if hand.asked is None:
                 hand.asked = hand.actor.n_rows.remote()
         done = sum(result.summary.n_items for result in self._results.values())
-        rows = done + sum(hand.n_rows for hand in busy)  # captions too, beyond a shard's items
+        rows = done + sum(hand.n_rows for hand in busy)  # includes captions
         bar.n = min(rows, bar.total or 0)
         bar.refresh()
 
     def _dismiss(self) -> None:
-        """Let every worker commit what it has, and end all."""
+        """Let every worker commit its rows, and end all workers."""
         busy = {call: hand for call, (hand, shard) in self._calls.items() if shard is not None}
         for hand in busy.values():
             hand.actor.stop.remote()

@@ -1,4 +1,4 @@
-"""`embed_on_ray`: cut into shards, embed them on a cluster, join the parts."""
+"""`embed_on_ray`: split a dataset into shards, embed them on a cluster, join the parts."""
 
 from __future__ import annotations
 
@@ -45,38 +45,37 @@ def embed_on_ray(
 ) -> EmbedSummary:
     """Embed a dataset on every node of a Ray cluster, into one store.
 
-    Raises `MissingExtraError`, `ClusterError`; `RunInterruptedError`: also a KeyboardInterrupt;
-    what was embedded is kept, and the same call goes on; `DatumaroEmbedError`: any of
-    `datumaro_embed.errors`; the same.
+    Raises `MissingExtraError`, `ClusterError`, `RunInterruptedError` (a KeyboardInterrupt), or any
+    other `DatumaroEmbedError`. Finished rows are kept, and the same call continues.
 
     Parameters
     ----------
     dataset : path, or callable without arguments
-        ``PATH[:FORMAT]``, or what makes a Datumaro dataset; each worker reads it by itself.
+        ``PATH[:FORMAT]``, or a function that returns a Datumaro dataset; each worker reads it.
     store : path
-        As for `embed_dataset`. Dataset and store must have the same path on every node: a shared
+        As in `embed_dataset`. Dataset and store must have the same path on every node, on a shared
         file system.
     root : path, optional
-        As for `embed_dataset`, if `dataset` is a callable.
+        As in `embed_dataset`, if `dataset` is a callable.
     shards : int, optional
-        Number of parts that the work is cut into; by default four per worker, or as many as an
-        unfinished run has.
+        Number of shards; by default four per worker, or the number of an unfinished run.
     address : str, optional
-        As for ``ray.init``: by default ``$RAY_ADDRESS``, else a cluster of this machine, else a new
-        one of this machine alone. A connection that this process has is used.
+        As in ``ray.init``. The default is ``$RAY_ADDRESS``, else the cluster that runs on this
+        machine, else a new one on this machine only. An existing connection of this process is
+        used.
     workers_per_node : int
-        One makes use of a whole node.
+        One worker uses a whole node.
     progress : bool
-        Show one bar where stderr is a terminal.
+        Show one progress bar if stderr is a terminal.
     notify : callable
-        Takes one line on a worker that is lost, or on what a shard's run found of earlier ones.
+        Called with a line about a lost worker or an earlier run of a shard.
     **options
         Fields of `EmbedOptions`.
 
     Returns
     -------
     EmbedSummary
-        Of the whole; the store has the bytes that one machine would have written.
+        Summary of the whole run; the store is byte-identical to that of one machine.
     """
     started = time.monotonic()
     chosen = EmbedOptions(**options)
@@ -103,7 +102,7 @@ def _plan(
     root: str | os.PathLike[str] | None,
     options: EmbedOptions,
 ) -> tuple[StorePlace, Task]:
-    """Make every path absolute, as workers run elsewhere, and refuse early what cannot be."""
+    """Check the arguments early, and make all paths absolute, as workers run elsewhere."""
     if Path(options.model).exists():
         options = replace(options, model=os.path.abspath(options.model))
     resolve_model(options.model)
@@ -117,7 +116,7 @@ def _plan(
 
 
 def _count(place: StorePlace, wanted: int | None, n_workers: int) -> int:
-    """Choose the number of shards: that of parts which are there, if any."""
+    """Return the number of shards; existing parts decide if `wanted` is None."""
     if wanted is not None and wanted < 1:
         raise UsageError(
             f"``shards`` must be at least 1, not {wanted}. Leave it out for the default."

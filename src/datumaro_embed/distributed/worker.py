@@ -1,6 +1,6 @@
-"""What lives in an actor: a dataset and a compiled encoder that embed one shard after another.
+"""A worker: a dataset and a compiled encoder that embed one shard after another.
 
-Nothing here knows of Ray: a worker is an ordinary object, and embeds as `embed_source` does.
+This module does not use Ray: a worker is an ordinary object that calls `embed_source`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What every worker of a run is told, as `embed_on_ray` describes it; it is pickled.
+    """A run's parameters for every worker, pickled; see `embed_on_ray`.
 
-    Options are plain values, for a node may have another version of this package.
+    Options are plain values, as a node may have another version of this package.
     """
 
     dataset: str | Callable[[], IDataset]
@@ -38,7 +38,7 @@ class Task:
     version: str = __version__
 
     def load_options(self) -> EmbedOptions:
-        """Make the options; refuse another version of this package than where the run began."""
+        """Return the options; raise `ClusterError` if the driver has another package version."""
         if self.version != __version__:
             raise ClusterError(
                 f"datumaro-embed is {__version__} on {socket.gethostname()}, but {self.version} "
@@ -47,7 +47,7 @@ class Task:
         return EmbedOptions(**self.options)
 
     def load_source(self) -> tuple[SourceDataset, Tally]:
-        """Import the dataset; also what the import lost."""
+        """Import the dataset; return it and the losses of the import."""
         options = self.load_options()
         chosen: dict[str, Any] = {
             "follow_symlinks": options.follow_symlinks,
@@ -62,9 +62,9 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What a worker has read; all workers of a run must have the same.
+    """Facts that must be equal on all workers of a run.
 
-    `model` is a fingerprint, `vectors` says how they are computed, as ``"f32 on CPU"``.
+    `model` is a fingerprint; `vectors` are the inference settings, such as ``"f32 on CPU"``.
     """
 
     n_items: int
@@ -77,16 +77,16 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class ShardResult:
-    """The end of one shard's run, and what it had to say at its beginning."""
+    """Summary of one shard's run, and the lines that it reported at its start."""
 
     summary: EmbedSummary
     said: Sequence[str]
 
 
 class Worker:
-    """Embeds shards of a task; its other methods may be called meanwhile, from another thread.
+    """Embeds shards of a task; other methods may be called meanwhile, from another thread.
 
-    Dataset and model are read by `prepare`, so that what is wrong with them comes out of a call.
+    `prepare` reads dataset and model, so that their errors are raised by a call.
     """
 
     def __init__(self, task: Task) -> None:
@@ -106,7 +106,7 @@ class Worker:
         return Ready(len(self._source), kind.fingerprint, kind.settings)
 
     def embed(self, shard: Shard) -> ShardResult | None:
-        """Embed one shard into its part of the store, or go on with it; None where stopped."""
+        """Embed one shard into its part of the store, or continue it; None if stopped."""
         assert self._source is not None
         said: list[str] = []
         self._n_rows = 0
@@ -127,11 +127,11 @@ class Worker:
         return ShardResult(summary, said)
 
     def n_rows(self) -> int:
-        """Rows of the shard under way so far."""
+        """Return the number of finished rows of the current shard."""
         return self._n_rows
 
     def stop(self) -> None:
-        """End the shard under way after the next row; what was embedded is committed."""
+        """End the current shard after the next row; finished rows are committed."""
         self._stopped.set()
 
     def _count_row(self) -> None:

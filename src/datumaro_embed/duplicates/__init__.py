@@ -1,4 +1,4 @@
-"""Near-duplicates and leakage: finding the pairs, and grouping them."""
+"""Find near-duplicates and leakage, as pairs and groups."""
 
 from .find import (
     DuplicateReport,

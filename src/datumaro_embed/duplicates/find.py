@@ -1,4 +1,4 @@
-"""Near-duplicates and leakage: pairs of rows at or above a similarity, and the groups they form."""
+"""Find near-duplicates and leakage: pairs of rows at or above a similarity, and their groups."""
 
 from __future__ import annotations
 
@@ -35,27 +35,28 @@ MAX_EXACT_ROWS = 200_000
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DuplicateReport:
-    """What `find_duplicates` found.
+    """Result of `find_duplicates`.
 
     Attributes
     ----------
     threshold : float
     n_rows : int
-        Items, objects or captions compared: those with a vector.
+        Number of items, objects or captions compared: those with a vector.
     all_pairs : bool
-        Every pair was compared; else only rows of neighbouring cells (`similarity.cells`).
+        Every pair was compared; else only rows of neighboring cells (`similarity.cells`).
     groups : tuple of DuplicateGroup
         Those across splits first, then by descending similarity.
     pairs : tuple of DuplicatePair
-        Those across splits first, then by descending similarity. Of items in one split whose
-        vectors are equal, the first stands for the others in pairs with third items; where it
-        leaks, each of them is paired too. Of the frames of one video, each is paired with the
-        earlier one that is most like it, in its own split and in another.
+        Those across splits first, then by descending similarity. If items of one split have equal
+        vectors, only the first is paired with other items; in pairs across splits, all of them are.
+        Each frame of a video is paired with the most similar earlier frame of its own split, and of
+        another split.
     n_pairs : int
-        More than ``len(pairs)`` where there were too many to list: where nearly all items are near
-        each other, the nearest of each are listed. About this many where `all_pairs` is false.
+        Number of pairs. More than ``len(pairs)`` if there were too many to list: if nearly all
+        items are near each other, only the nearest of each are listed. Approximate if `all_pairs`
+        is false.
     n_pairs_at : dict of float to int
-        The same at 0.95, 0.97, 0.98 and 0.99, as far as these are not below the threshold.
+        Number of pairs at 0.95, 0.97, 0.98 and 0.99, for those levels at or above the threshold.
     of : {"items", "objects", "captions"}
     """
 
@@ -91,23 +92,24 @@ def find_duplicates(
     of: str = DEFAULT_TABLE,
     progress: bool = False,
 ) -> DuplicateReport:
-    """Find items, objects or captions that show or say the same.
+    """Find near-duplicate items, objects or captions.
 
     Parameters
     ----------
     threshold : float
-        Least cosine of a pair, in (0, 1].
+        Minimum cosine of a pair, in (0, 1].
     across_splits : bool
-        Only pairs of items in different ones of train, val and test.
+        Find only pairs in two different splits of train, val and test.
     all_pairs : bool, optional
-        Compare every pair; by default up to 200,000 rows. Above, only rows of neighbouring cells
-        are compared, which misses a pair now and then.
+        Compare every pair; the default up to 200,000 rows. Above, only rows of neighboring cells
+        are compared, which misses some pairs.
     keep_split : {"train", "val", "test"}
-        Which copy of a group in several splits stays (see `DuplicateGroup.keep`).
+        Split whose copy is kept if a group spans several splits (see `DuplicateGroup.keep`).
     of : {"items", "objects", "captions"}
-        What to compare. Objects (captions) of one item, such as overlapping boxes, are no pair.
+        What to compare. Two objects or captions of one item, such as overlapping boxes, are never a
+        pair.
     progress : bool
-        Show a bar where stderr is a terminal.
+        Show a bar if stderr is a terminal.
 
     Raises
     ------
@@ -116,8 +118,8 @@ def find_duplicates(
 
     Notes
     -----
-    Some 15 s for 100,000 rows of length 512 on two cores, half a minute for a million, by cells.
-    What failed has no vector and is in no group.
+    Takes about 15 s for 100,000 rows of length 512 on two cores, and half a minute for a million
+    with cells. Failed items have no vector, so they are in no group.
     """
     check_finding(threshold=threshold, keep_split=keep_split)
     with using_store(store) as opened:
@@ -138,7 +140,7 @@ def find_duplicates(
             if across_splits:
                 block, across = block.where(across), across[across]
             apart = ~found.are_siblings(block)
-            components.join(block, apart)  # siblings are equal, or equal to what is a pair
+            components.join(block, apart)  # siblings have equal vectors, or are copies of a pair
             within = apart & found.are_frames(block)
             frames.add(block.where(within), across[within])
             keeper.add(block.where(apart & ~within), across[apart & ~within])
@@ -169,7 +171,7 @@ def find_duplicates(
 
 
 class _Rows:
-    """What is compared: a table, some of its rows; split, item, video, content of every row."""
+    """The rows to compare, and split, item, video and content of every row of their table."""
 
     def __init__(
         self,
@@ -184,7 +186,7 @@ class _Rows:
         self.contents = table.contents()
 
     def are_leaks(self, block: PairBlock) -> npt.NDArray[np.bool_]:
-        """Tell which pairs are in different ones of train, val and test."""
+        """Tell which pairs are in two different splits of train, val and test."""
         one, other = self.splits[block.first], self.splits[block.second]
         leaks: npt.NDArray[np.bool_] = (
             (one != other) & (one != Split.OTHER) & (other != Split.OTHER)
@@ -203,13 +205,13 @@ class _Rows:
         return frames
 
     def same_bytes(self, first: int, second: int) -> bool:
-        """Tell whether the same was embedded, and is known."""
+        """Tell whether both rows have the same content hash, if it is known."""
         one, other = self.contents[first], self.contents[second]
         return bool(one.any()) and bool((one == other).all())
 
 
 def _videos(store: EmbeddingStore) -> IntArray:
-    """Number the video that each item is a frame of; -1 where it is none."""
+    """Return for each item the number of its video; -1 if it is not a frame."""
     text = store.column("items/path")
     found = np.full(len(store), -1)
     if np.any(text == ord("#")):
@@ -222,7 +224,7 @@ def _videos(store: EmbeddingStore) -> IntArray:
 
 
 def keep_order(keep_split: str) -> tuple[Split, ...]:
-    """Splits by which the copy that stays is chosen, the wanted one first."""
+    """Return the splits in order of preference for the kept copy, the requested one first."""
     try:
         wanted = Split[keep_split.upper()]
     except KeyError as error:
@@ -234,13 +236,13 @@ def keep_order(keep_split: str) -> tuple[Split, ...]:
 def check_finding(
     *, threshold: float = DEFAULT_THRESHOLD, keep_split: str = DEFAULT_KEEP_SPLIT, **_: object
 ) -> None:
-    """Refuse arguments of `find_duplicates` before anything is read; raises `UsageError`."""
+    """Check arguments of `find_duplicates` before anything is read; raises `UsageError`."""
     check_threshold(threshold)
     keep_order(keep_split)
 
 
 def check_threshold(threshold: float) -> None:
-    """Refuse a threshold that no cosine, or every one, would reach; raises `UsageError`."""
+    """Raise `UsageError` for a threshold that no pair or every pair would reach."""
     if not 0 < threshold <= 1:
         raise UsageError(
             f"``threshold`` must be above 0 and at most 1, not {threshold}. Try 0.95.",
@@ -250,8 +252,8 @@ def check_threshold(threshold: float) -> None:
 
 def _blocks(found: _Rows, limit: float, every: bool, progress: bool) -> Iterator[PairBlock]:
     vectors, rows, splits = found.table.embeddings(), found.rows, found.splits
-    # Regions of interest of one image have equal files and different vectors. Items without a
-    # vector are failures: two empty files, or two error pages of one server, are no duplicates.
+    # Equal files may have different vectors (regions of one image), so compare their vectors too.
+    # Items without a vector have failed: two empty files are not duplicates.
     first, second = equal_files(found.contents, rows, splits)
     similarities = paired_cosines(vectors, first, second)
     yield PairBlock(first, second, similarities).where(similarities >= limit)
@@ -262,8 +264,8 @@ def _blocks(found: _Rows, limit: float, every: bool, progress: bool) -> Iterator
     options: dict[str, Any] = {"classes": splits, "owners": owners, "progress": progress}
     for block in find(vectors, equal.representatives, limit, **options):
         yield block
-        # What stands for others has leaked for all of them, and what of one item stands for others
-        # is a pair of theirs.
+        # If a representative leaks, so do its copies; if it pairs with a row of its own item, its
+        # copies of other items are real pairs.
         yield from equal.expand(block, found.are_leaks(block) | found.are_siblings(block))
 
 
@@ -310,7 +312,7 @@ def _group(
 def _keep(
     store: EmbeddingStore, found: _Rows, rows: list[int], keep_order: Sequence[Split]
 ) -> RowKey:
-    """Choose the one that stays, by its item."""
+    """Choose the member to keep, by its item."""
     items = found.items[rows].tolist()
     chosen = kept_item(store, items, keep_order)
     key: RowKey = found.table.key(rows[items.index(chosen)])
@@ -318,14 +320,9 @@ def _keep(
 
 
 def kept_item(store: EmbeddingStore, rows: Sequence[int], keep_order: Sequence[Split]) -> int:
-    """Choose the item that stays of some: docs/duplicates.md has the order.
+    """Return the row of the item to keep, by the order of preference in docs/duplicates.md.
 
-    Parameters
-    ----------
-    rows : sequence of int
-        Of items, ascending.
-    keep_order : sequence of Split
-        See `keep_order`.
+    `rows` are those of the items, ascending; see `keep_order` for `keep_order`.
     """
 
     def preference(row: int) -> tuple[Any, ...]:

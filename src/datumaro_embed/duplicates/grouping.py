@@ -1,4 +1,4 @@
-"""Pairs of rows → connected components and the pairs worth showing; pairs of equal rows."""
+"""Group pairs of rows into connected components, choose pairs to list, and pair equal rows."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _NO_PAIRS = (*[np.zeros(0, dtype=np.int64)] * 2, np.zeros(0), np.zeros(0, dtype=
 
 
 class Components:
-    """Connected components of a growing graph (union by least row, in whole arrays).
+    """Connected components of a growing graph (union by lowest row, vectorized).
 
-    24 bytes for each row, whatever the number of pairs.
+    Takes 24 bytes per row, for any number of pairs.
     """
 
     def __init__(self, n_rows: int) -> None:
@@ -30,7 +30,7 @@ class Components:
         self._most = np.full(n_rows, -np.inf)
 
     def join(self, block: PairBlock, counted: BoolArray | None = None) -> None:
-        """Connect the rows of each pair; only similarities of those counted are remembered."""
+        """Connect the rows of each pair; only the counted pairs' similarities are remembered."""
         seen = block if counted is None else block.where(counted)
         np.minimum.at(self._least, seen.first, seen.similarities)
         np.maximum.at(self._most, seen.first, seen.similarities)
@@ -42,7 +42,7 @@ class Components:
             np.minimum.at(self._parent, np.maximum(one, other), np.minimum(one, other))
 
     def groups(self) -> Iterator[tuple[IntArray, float, float]]:
-        """Yield the ascending rows, least and greatest similarity of each component of two on."""
+        """Yield the ascending rows and similarity range of each component of two or more rows."""
         roots = self._roots(np.arange(len(self._parent)))
         order = np.argsort(roots, kind="stable")
         order = order[_repeated(roots[order])]
@@ -68,7 +68,7 @@ class PairKeeper:
         self._dropped = np.zeros(1 + len(LEVELS), np.int64)
 
     def add(self, block: PairBlock, across: BoolArray) -> None:
-        """Take some pairs."""
+        """Add pairs; `across` tells which are across splits."""
         self._parts.append((block.first, block.second, block.similarities, across))
         self._waiting += len(block)
         self._dropped += block.unlisted
@@ -76,7 +76,7 @@ class PairKeeper:
             self._compact()
 
     def best(self) -> tuple[PairBlock, IntArray]:
-        """Give the pairs kept, each once, in their order of importance, and `counts_at` of all."""
+        """Return the kept pairs, each once, most important first, and `counts_at` of all pairs."""
         self._compact()
         first, second, similarities, _ = self._parts[0]
         return PairBlock(first, second, similarities), counts_at(similarities) + self._dropped
@@ -93,9 +93,9 @@ class PairKeeper:
 
 
 class NearestFrames:
-    """Of pairs of frames of one video, each frame with the earlier one that is most like it.
+    """Keeps for each frame its pair with the most similar earlier frame of the same video.
 
-    One in its own split and one in another. 32 bytes for each row.
+    One pair in its own split and one in another. Takes 32 bytes per row.
     """
 
     def __init__(self, n_rows: int) -> None:
@@ -103,11 +103,11 @@ class NearestFrames:
         self._best = np.full((2, n_rows), -np.inf)
 
     def add(self, block: PairBlock, across: BoolArray) -> None:
-        """Take some pairs."""
+        """Add pairs; `across` tells which are across splits."""
         places = across.astype(np.int64), block.second
         better = block.similarities > self._best[places]
         block, places = block.where(better), (places[0][better], places[1][better])
-        order = np.lexsort((-block.first, block.similarities))  # where places repeat, the last wins
+        order = np.lexsort((-block.first, block.similarities))  # the last of equal places counts
         places = places[0][order], places[1][order]
         self._first[places], self._best[places] = block.first[order], block.similarities[order]
 
@@ -119,7 +119,7 @@ class NearestFrames:
 
 
 def _repeated(ordered: IntArray) -> BoolArray:
-    """Tell which values of a sorted array stand there more than once."""
+    """Tell which values of a sorted array occur more than once."""
     repeated = np.zeros(len(ordered), dtype=bool)
     same = ordered[1:] == ordered[:-1]
     repeated[1:] |= same
@@ -132,8 +132,8 @@ def equal_files(
 ) -> tuple[IntArray, IntArray]:
     """Pair rows of equal content hash: each with the first of them, and the first in each split.
 
-    `hashes` (n_rows, 32) are zero where unknown; `rows` ascend. Returns the first and second row of
-    each pair, first below second, each once; at most as many as rows, times the splits.
+    `hashes` (n_rows, 32) are zero if unknown; `rows` are ascending. Returns the first and second
+    row of each pair, first below second, each pair once; at most rows × splits pairs.
     """
     known = rows[hashes[rows].any(axis=1)]
     whole = np.ascontiguousarray(hashes[known]).view(np.dtype((np.void, hashes.shape[1])))
@@ -155,7 +155,7 @@ def equal_files(
 
 
 class EqualRows:
-    """Rows of one split with equal vectors, and the row that stands for each class."""
+    """Rows of one split with equal vectors (copies), and a representative of each class."""
 
     def __init__(self, vectors: VectorArray, rows: IntArray, splits: IntArray) -> None:
         originals = np.empty(len(rows), dtype=np.int64)
@@ -169,9 +169,9 @@ class EqualRows:
         self._copies = rows[copies][order]
 
     def owners(self, owners: IntArray) -> IntArray:
-        """Give what stands for rows of several owners, and so for pairs of theirs, one of its own.
+        """Return `owners`, with a new owner for each representative whose copies have several.
 
-        Returns an array as `owners`, (n_rows,), of numbers at least 0.
+        So pairs of its copies are not left out as pairs of one owner. Shape (n_rows,), not below 0.
         """
         several = owners[self._originals] != owners[self._copies]
         found = owners.copy()
@@ -179,11 +179,11 @@ class EqualRows:
         return found
 
     def pairs(self) -> PairBlock:
-        """Pair each copy with what stands for it."""
+        """Pair each copy with its representative."""
         return PairBlock(self._originals, self._copies, np.ones(len(self._copies)))
 
     def expand(self, block: PairBlock, chosen: npt.NDArray[np.bool_]) -> Iterator[PairBlock]:
-        """Repeat chosen pairs for the copies of either side."""
+        """Yield the chosen pairs again for the copies of either row."""
         for one, other in ((block.first, block.second), (block.second, block.first)):
             first, last = (
                 np.searchsorted(self._originals, one[chosen], side=side)

@@ -1,4 +1,4 @@
-"""Encoders: images and texts → unit vectors of one space."""
+"""Encoders: they embed images and texts as unit vectors in one space."""
 
 from .base import Encoder, ImageEncoder, ImageInput, Session, TextEncoder, texts_of
 from .clip import FAMILIES, ClipEncoder, load_encoder

@@ -1,6 +1,6 @@
-"""The contracts of encoders: pixels in, texts in, unit vectors of one space out.
+"""The interfaces of encoders: pixels or texts in, unit vectors of one space out.
 
-A model may have no texts: `ImageEncoder` is all that embedding, duplicates and outliers need.
+A model may lack a text encoder: embedding, duplicates and outliers only need an `ImageEncoder`.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ ImageInput = Image.Image | npt.NDArray[Any] | str | Path | bytes
 
 
 class Session:
-    """Batches under way, answered in order. This one computes each batch when it is collected.
+    """Batches in progress, collected in order. This base computes a batch when it is collected.
 
     Attributes
     ----------
     capacity : int
-        Batches to submit before the oldest is collected, so that the device never waits.
+        Number of batches to submit before collecting the oldest, so that the device never waits.
     """
 
     capacity = 1
@@ -42,30 +42,30 @@ class Session:
         self._batches: deque[UInt8Array] = deque()
 
     def __len__(self) -> int:
-        """Batches that were submitted and not collected yet."""
+        """Number of batches that are submitted but not collected yet."""
         return len(self._batches)
 
     def submit(self, batch: UInt8Array) -> None:
-        """Take a batch; it must not be changed before its vectors are collected."""
+        """Submit a batch; do not change it before its vectors are collected."""
         self._batches.append(batch)
 
     def finish(self) -> None:
-        """Say that no batch will be submitted any more."""
+        """Announce that no more batches will be submitted."""
 
     def collect(self) -> Float32Array:
-        """Wait for the vectors of the oldest batch, and forget the batch.
+        """Wait for the vectors of the oldest batch, and remove the batch.
 
-        Raises `InferenceError`: this batch failed; those behind it are still under way;
+        Raises `InferenceError` if this batch failed (later ones continue), and
         `StreamDisagreementError`.
         """
         return self._encoder.embed(self._batches.popleft())
 
     def close(self) -> None:
-        """Wait until nothing reads a submitted batch any more."""
+        """Wait until no submitted batch is being read, and drop them all."""
         self._batches.clear()
 
     def run(self, batches: Iterable[Any]) -> Iterator[Float32Array]:
-        """Answer batches lazily and in order, several under way, then close."""
+        """Yield the vectors of batches lazily and in order, several in progress; then close."""
         with closing(self):
             for batch in batches:
                 self.submit(batch)
@@ -79,9 +79,8 @@ class Session:
 class ImageEncoder(ABC):
     """Embeds images into unit vectors.
 
-    A subclass gives the five attributes and the three abstract methods;
-    `testing.EncoderContract` says what they must do. A vector must not depend on the other rows of
-    its batch.
+    A subclass defines the five attributes and the three abstract methods;
+    `testing.EncoderContract` tests them. A vector must not depend on the other rows of its batch.
 
     Attributes
     ----------
@@ -91,9 +90,9 @@ class ImageEncoder(ABC):
     image_size_px : int
         Side of the square of pixels that `preprocess` returns.
     batch_size : int
-        Most images in one batch.
+        Maximum number of images per batch.
     fingerprint : str
-        64 hex digits: equal only where weights, tokenizer and preprocessing are.
+        64 hex digits: equal only if weights, tokenizer and preprocessing are equal.
     """
 
     name: str
@@ -104,17 +103,17 @@ class ImageEncoder(ABC):
 
     @property
     def least_side_px(self) -> int:
-        """Sides that an image must have so that `preprocess` need not enlarge it."""
+        """Minimum side of an image that `preprocess` need not enlarge."""
         return self.image_size_px
 
     @property
     def first_batch_size(self) -> int:
-        """Images that a run's first batch should have: an encoder may check itself in the rest."""
+        """Size of a run's first batch; an encoder may use the rest of it to check itself."""
         return self.batch_size
 
     @abstractmethod
     def preprocess(self, image: Image.Image) -> UInt8Array:
-        """Turn an upright RGB image into encoder pixels; called from many threads at once.
+        """Convert an upright RGB image to encoder pixels; called from several threads at once.
 
         Returns
         -------
@@ -144,31 +143,31 @@ class ImageEncoder(ABC):
         """
 
     def session(self) -> Session:
-        """Begin to embed many batches; an encoder that computes several at a time overrides it."""
+        """Start embedding many batches; override it to compute several at a time."""
         return Session(self)
 
     def embed_pixels(self, batches: Iterable[UInt8Array]) -> Iterator[Float32Array]:
-        """Embed batches of pixels, several under way, lazily and in order; see `embed`.
+        """Embed batches of pixels lazily and in order, with several in progress; see `embed`.
 
-        Only a few batches are taken ahead of the one whose vectors are yielded.
+        Reads only a few batches ahead of the one whose vectors it yields.
         """
         yield from self.session().run(map(self._checked, batches))
 
     @abstractmethod
     def provenance(self) -> dict[str, Any]:
-        """Return how vectors come about, JSON-able: model, files, device, precision, versions."""
+        """Return JSON-able facts of the computation: model, files, device, precision, versions."""
 
     def confirm(self) -> None:  # noqa: B027 - most encoders have nothing to check
-        """Check that the encoder is still what it was when it was made.
+        """Check that the encoder has not changed since it was loaded.
 
-        A run asks when it begins, and again before its rows become a store.
+        A run calls this when it starts, and again before it finishes its store.
 
         Raises
         ------
         ModelChangedError
-            The files of its model are others now.
+            The files of its model have changed.
         StreamDisagreementError
-            What it computed first has other vectors now.
+            The first batch now gives other vectors.
         """
 
     def embed_images(
@@ -181,7 +180,7 @@ class ImageEncoder(ABC):
         images : sequence of Image.Image, array, path or bytes
             Arrays are RGB (see images.py); decoded one batch at a time, in this thread.
         depth_range : DepthRange
-            For samples of more than 8 bits; a store's own is ``store.depth_range``.
+            Scaling of samples of more than 8 bits; for a store, use ``store.depth_range``.
 
         Returns
         -------
@@ -191,7 +190,7 @@ class ImageEncoder(ABC):
         Raises
         ------
         ItemFailedError
-            An image cannot be read; it names the image's index and the reason.
+            An image cannot be read; the message has its index and the reason.
         InferenceError
         """
         pixels = (self._pixels(image, i, depth_range) for i, image in enumerate(images))
@@ -235,7 +234,7 @@ class TextEncoder(ABC):
         Parameters
         ----------
         texts : sequence of str
-            Any length, the empty string included.
+            Of any length; may be empty.
 
         Returns
         -------
@@ -244,7 +243,7 @@ class TextEncoder(ABC):
         """
 
     def embed_labels(self, names: Sequence[str]) -> Float32Array:
-        """Embed label names through the model's prompt template.
+        """Embed label names with the model's prompt template.
 
         Returns
         -------
@@ -254,7 +253,7 @@ class TextEncoder(ABC):
         return self.embed_texts([self.label_prompt(name) for name in names])
 
     def label_prompt(self, name: str) -> str:
-        """Return the text that stands for a label's name."""
+        """Return the text to embed for a label's name."""
         return name
 
 
@@ -263,7 +262,7 @@ class Encoder(ImageEncoder, TextEncoder):
 
 
 def texts_of(encoder: ImageEncoder) -> Encoder:
-    """Return the encoder where it embeds texts too; raises `UsageError`."""
+    """Return the encoder if it also embeds texts; else raise `UsageError`."""
     if not isinstance(encoder, Encoder):
         raise UsageError(
             f"The model {encoder.name} has no text encoder, so it cannot embed a text. Query with "

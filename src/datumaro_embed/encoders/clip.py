@@ -1,4 +1,4 @@
-"""CLIP and SigLIP on OpenVINO: a model directory becomes an encoder of images and texts."""
+"""CLIP and SigLIP on OpenVINO: embed images and texts with a model directory."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from .runtime import Runtime
 _TEXT_BATCH_SIZE = 16
 _TEXTS_AT_ONCE = 4096
 _LENGTH_STEP = 8
-_SAME_COSINE = 0.999  # bf16 alone gives above 0.9999
+_SAME_COSINE = 0.999  # bf16 rounding alone stays above 0.9999
 
 _Tokens = npt.NDArray[np.int64]
 
 
 class ClipEncoder(OpenVinoImageEncoder, Encoder):
-    """Embeds images and texts with a model directory; safe to use from many threads.
+    """Embeds images and texts with a model directory; thread-safe.
 
-    The text graph is compiled at its first use, from files that are verified again.
+    The text encoder is compiled on first use, after its files are verified again.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class ClipEncoder(OpenVinoImageEncoder, Encoder):
         self._text_lock = threading.Lock()
 
     def embed_texts(self, texts: Sequence[str]) -> Float32Array:
-        """Embed texts; long ones are cut at the model's context length, keeping the end token.
+        """Embed texts; long ones are truncated to the model's context length, with the end token.
 
         Notes
         -----
-        Texts of like length are computed together, and no longer than they are where the model
-        allows it (see `_shorter_texts`): captions cost a fifth of a full context.
+        Texts of similar length are computed together, without padding to the full context if the
+        model allows it (see `_shorter_texts`): captions cost a fifth of a full context.
         """
         self._files.check()
         found = np.empty((len(texts), self.dim), np.float32)
@@ -78,7 +78,7 @@ class ClipEncoder(OpenVinoImageEncoder, Encoder):
         return found
 
     def _padded_lengths(self, mask: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return how many tokens each text is computed with, from its own length alone."""
+        """Return the padded length of each text in tokens, found only from the text's length."""
         whole = self._spec.context_length
         if not self._varies:
             return np.full(len(mask), whole)
@@ -90,7 +90,7 @@ class ClipEncoder(OpenVinoImageEncoder, Encoder):
         return filter(None, (self._images, self._text_engine))
 
     def label_prompt(self, name: str) -> str:
-        """Return a label's name in the model's prompt template, with ``_`` read as a space."""
+        """Return the model's prompt template with a label's name; ``_`` becomes a space."""
         return self.manifest.prompt_template.replace("{}", " ".join(name.replace("_", " ").split()))
 
     def provenance(self) -> dict[str, Any]:
@@ -115,10 +115,11 @@ class ClipEncoder(OpenVinoImageEncoder, Encoder):
         return {name: arrays[name][:, :length] for name in self._spec.inputs}
 
     def _shorter_texts(self) -> Engine | None:
-        """Return an engine for texts without their padding, if that gives the same vectors.
+        """Return an engine for texts without padding, if that gives the same vectors; else None.
 
-        CLIP attends backwards only and pools the end token, so padding changes nothing; but a
-        graph may have its length built in, and then fails or gives others. A text or two tell.
+        CLIP's attention only looks backward and the end token is pooled, so padding has no effect.
+        But a graph may have its length built in, and then fails or gives other vectors. One or two
+        texts show which.
         """
         if self.manifest.family != "clip" or self._runtime.device != "CPU":
             return None
@@ -152,7 +153,7 @@ FAMILIES: dict[str, type[OpenVinoImageEncoder]] = {
     "open_clip": ClipEncoder,
     "image": OpenVinoImageEncoder,
 }
-"""Family in model.json → its encoder; a model without a text encoder is loaded for images alone."""
+"""Family in model.json → encoder class; without a text encoder, only images are embedded."""
 
 
 def load_encoder(name_or_dir: str | Path, **options: Any) -> OpenVinoImageEncoder:
@@ -166,12 +167,12 @@ def load_encoder(name_or_dir: str | Path, **options: Any) -> OpenVinoImageEncode
     name_or_dir : str or Path
         A directory, or a name (see `models.resolve_model`).
     **options
-        As for `OpenVinoImageEncoder.load`.
+        Options of `OpenVinoImageEncoder.load`.
 
     Returns
     -------
     OpenVinoImageEncoder
-        A `TextEncoder` too where the model has a text encoder.
+        Also a `TextEncoder` if the model has a text encoder.
     """
     manifest = load_manifest(resolve_model(name_or_dir), verify_hashes=False)
     family = FAMILIES[manifest.family] if manifest.text is not None else OpenVinoImageEncoder

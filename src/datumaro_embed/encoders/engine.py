@@ -1,10 +1,10 @@
-"""One compiled graph: runs batches through it in order, and tells when OpenVINO contradicts itself.
+"""One compiled graph: runs batches in order, and checks that all of OpenVINO's streams agree.
 
-OpenVINO computes batches on several streams, each with a graph of its own, and now and then one of
-them gives wrong vectors without an error. So the first batch is computed on every stream, and the
-results are compared; where they differ the graph is compiled once more. Later they are compared
-with what the same rows give in rows that the last batches leave free, one batch on each stream; or,
-where none are free, with what `Engine.confirm` computes.
+OpenVINO computes batches on several streams, each with its own copy of the graph, and rarely one of
+them gives wrong vectors without an error. So the first batch is computed on every stream and the
+results are compared; if they differ, the graph is compiled once more. At the end of a run, the last
+batches (one per stream) compute rows of the first batch again in their unused rows, and the vectors
+must be the same. If there are no unused rows, `Engine.confirm` computes the first batch again.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from .runtime import (
 Arrays = Mapping[str, npt.NDArray[Any]]
 Rows = npt.NDArray[np.float32]
 _log = logging.getLogger("datumaro_embed")
-_SAME_COSINE = 0.999  # off the CPU, where one batch may be rounded in two ways
+_SAME_COSINE = 0.999  # for other devices than the CPU, where rounding may differ between runs
 
 
 @dataclass(frozen=True, slots=True)
 class _Busy:
-    """A batch under way; what it is computed from must stay where it is."""
+    """A batch in progress; its arrays must not be freed."""
 
     request: Any
     n_rows: int
@@ -51,31 +51,31 @@ class _Busy:
 
 
 class Engine:
-    """One compiled graph of a fixed batch size; safe to use from many threads.
+    """One compiled graph of a fixed batch size; thread-safe.
 
-    Raises `DeviceNotFoundError`, `ModelInvalidError`, `InferenceError`, and what `read` raises.
+    Raises `DeviceNotFoundError`, `ModelInvalidError`, `InferenceError`, and any error of `read`.
 
-    The weights are kept in memory, not mapped: what another program does to the files changes no
-    vector. For ViT-B/32 these are 350 MB of images and 250 MB of texts.
+    The weights are read into memory, not mapped, so changes of the files do not change vectors. For
+    ViT-B/32, the image encoder has 350 MB of weights and the text encoder 250 MB.
 
     Parameters
     ----------
     path : Path
-        Of the IR's ``.xml``; its weights lie beside it.
+        The IR's ``.xml`` file, with its weights beside it.
     shapes : mapping of str to shape
-        Every input's shape, the batch first. An image encoder's is (batch, height, width, 3).
+        Shape of every input, batch first. An image encoder's is (batch, height, width, 3).
     dim : int
-        The length that the output's rows must have.
+        Expected length of the output's rows.
     image : ImageSpec, optional
-        Makes the graph take uint8 RGB pixels, and fold scaling, mean and std into it.
+        If given, the graph takes uint8 RGB pixels, and applies scaling, mean and std itself.
     shorter : bool
-        Let the rows of a batch be shorter than `shapes` says, all of them alike.
+        Allow batches whose rows are shorter than in `shapes`; equally long within a batch.
     golden : arrays and callable, optional
-        A row that is computed with the first batch, and what raises if its vector is wrong.
+        A row to compute with the first batch, and a callable that raises if its vector is wrong.
     identity : str
-        The model's fingerprint: allows the compiled graph to be cached (see `compile_graph`).
+        The model's fingerprint, with which the compiled graph is cached (see `compile_graph`).
     read : callable
-        Gives the bytes of both files.
+        Returns the bytes of a file.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Engine:
 
         def make() -> Any:
             with mapped_errors(ModelInvalidError, f"OpenVINO cannot read the model file {path}"):
-                # Constants, compiled ones too, stay where they are: the array must live as long.
+                # The model and its compiled form use this memory, so the array must outlive them.
                 weights = ov.Tensor(self._weights, shared_memory=True)
                 model = openvino_core().read_model(text, weights)
                 model = prepare_graph(model, shapes, image, shorter=shorter)
@@ -108,7 +108,7 @@ class Engine:
             if found != str(dim):
                 raise ModelInvalidError(
                     f"Model file {path} gives vectors of length {found}, but model.json says {dim}."
-                    " Make the model directory again.",
+                    " Recreate the model directory.",
                     path=path,
                 )
             facts = {"model": identity, "graph": path.name, "shapes": shapes}
@@ -119,19 +119,19 @@ class Engine:
         self._make = make
         self._lock = threading.Lock()
         self._golden = golden
-        self._first: tuple[Arrays, Rows] | None = None  # batch, and what every stream gave for it
+        self._first: tuple[Arrays, Rows] | None = None  # batch, and its vectors on every stream
         self._first_lock = threading.Lock()
         self._n_run = self._n_confirmed = 0  # batches
         self._compile()
 
     def _compile(self) -> None:
-        """Compile the graph; an earlier one and its requests go first."""
+        """Compile the graph, after freeing an earlier one and its requests."""
         self._compiled: Any = None
         self._idle: list[Any] = []
         self._compared: set[int] = set()  # ids of requests
         self._compiled = self._make()
-        # One more batch waits behind each that is computed, so that no stream does: results are
-        # taken in order, and whoever takes them shares the processor with the streams.
+        # Twice as many requests as streams, so that a batch is queued behind each running one and
+        # no stream waits: results are collected in order, on the same processor.
         optimal = int(self._property("OPTIMAL_NUMBER_OF_INFER_REQUESTS", 1))
         self.n_streams = max(1, int(self._property("NUM_STREAMS", 1)))
         self.n_requests = max(optimal, 2 * self.n_streams)
@@ -142,11 +142,11 @@ class Engine:
         }
 
     def run(self, batches: Iterable[Arrays]) -> Iterator[Rows]:
-        """Yield the unit rows of batches, in order, several under way; see `Flight`."""
+        """Yield the unit rows of batches in order, with several in progress; see `Flight`."""
         return Flight(self, lambda batch: batch).run(batches)
 
     def run_alone(self, batch: Arrays) -> Rows:
-        """Run one batch and nothing beside it; it does not count as the first.
+        """Run a single batch; it does not count as the first batch.
 
         Raises `InferenceError`.
 
@@ -157,9 +157,9 @@ class Engine:
         return self._finish(self._start(self._take(), batch))
 
     def confirm(self) -> None:
-        """Check that the first batch still has the vectors that it had, on every stream.
+        """Check that the first batch still has the same vectors on every stream.
 
-        Nothing is computed where nothing was since it was last compared.
+        Skipped if no batch has run since the last comparison.
         Raises `InferenceError`, `StreamDisagreementError`.
         """
         with self._first_lock:
@@ -170,7 +170,7 @@ class Engine:
                 self._n_confirmed = n_run
 
     def describe(self) -> dict[str, Any]:
-        """Return device, precision and streams as they really are, JSON-able."""
+        """Return the device, precision and streams in use, JSON-able."""
         devices = [str(device) for device in self._property("EXECUTION_DEVICES", [])]
         precision = self._property("INFERENCE_PRECISION_HINT", "unknown")
         return {
@@ -183,7 +183,7 @@ class Engine:
         }
 
     def _run_first(self, batch: Arrays) -> Rows | None:
-        """Run the engine's first batch and keep it; None where another thread did so meanwhile."""
+        """Run and keep the engine's first batch; None if another thread has just done so."""
         with self._first_lock:
             if self._first is not None:
                 return None
@@ -191,12 +191,12 @@ class Engine:
                 kept, rows = self._checked_first(batch)
             except (StreamDisagreementError, ModelInvalidError) as error:
                 # Seen with OpenVINO 2026.4 on a busy CPU, once in thousands of compilations: all
-                # vectors of one stream are wrong, and right when the graph is compiled again.
+                # vectors of one stream are wrong; compiling the graph again corrects them.
                 self._compile()
                 kept, rows = self._checked_first(batch)
                 _log.warning(
-                    "OpenVINO compiled the %s wrongly; it is compiled again, and now its vectors "
-                    "are right. What was found: %s",
+                    "OpenVINO compiled the %s incorrectly; it was compiled again, and its vectors "
+                    "are now correct. The first check failed: %s",
                     self.name,
                     error,
                 )
@@ -204,7 +204,7 @@ class Engine:
             return rows[: _n_rows(batch)].copy()
 
     def _checked_first(self, batch: Arrays) -> tuple[Arrays, Rows]:
-        """Run a batch, and the golden row, on every stream; return what ran, and its rows."""
+        """Run a batch and the golden row on every stream; return the arrays run and their rows."""
         parts, n_rows = [batch], _n_rows(batch)
         if self._golden is not None:
             row, judge = self._golden
@@ -221,7 +221,7 @@ class Engine:
         return kept, found[0]
 
     def _run_last(self, batches: Sequence[Arrays]) -> Iterator[Rows]:
-        """Run a batch on each stream, with rows of the first batch in the rows that are free."""
+        """Run a batch on each stream, with rows of the first batch in the unused rows."""
         assert self._first is not None
         kept, before = self._first
         rows = _joined(batches)
@@ -247,12 +247,12 @@ class Engine:
         yield from np.split(whole, np.cumsum([_n_rows(batch) for batch in batches])[:-1])
 
     def _run_together(self, batches: Sequence[Arrays]) -> list[Rows]:
-        """Run as many batches as there are streams, at once.
+        """Run one batch per stream, all at once.
 
-        OpenVINO does not say which stream computes a request: a free stream takes the next one.
-        Started all at once each stream takes one, unless another is done before it has woken up; a
-        batch takes far longer than that. Requests that were never compared go first, so that the
-        first batch and `confirm` together see every request of a run.
+        OpenVINO does not tell which stream computes a request: a free stream takes the next one. If
+        all start at once, each stream takes one, as a batch takes far longer than a stream needs to
+        wake up. Requests that were never compared go first, so that the first batch and `confirm`
+        together cover every request of a run.
         """
         with self._lock:
             self._idle.sort(key=lambda request: id(request) in self._compared)
@@ -270,16 +270,17 @@ class Engine:
                 self._idle += (one.request for one in busy)
 
     def _compare(self, found: Sequence[Rows], before: Rows | None) -> None:
-        """Compare outputs of several requests for one batch, or with what it gave before.
+        """Compare several requests' outputs for one batch with each other, or with `before`.
 
-        Bit by bit on the CPU, where the number of threads of a stream changes no bit (measured with
-        1, 2 and 4 streams of 2 threads, in f32 and bf16), so streams of unlike cores should agree.
+        On the CPU, all bits must be equal: the number of threads per stream changes none (measured
+        with 1, 2 and 4 streams of 2 threads, in f32 and bf16), so streams on different kinds of
+        cores should agree.
         """
         facts = self.describe()
         expected = found[0] if before is None else before
         is_exact = facts["device"].strip("()") == "CPU"
         for number, rows in enumerate(found, start=1):
-            with np.errstate(invalid="ignore"):  # what is not finite is found later
+            with np.errstate(invalid="ignore"):  # non-finite values are reported later
                 cosines = np.einsum("ij,ij->i", unit_rows(rows), unit_rows(expected))
             same = (rows.view(np.uint32) == expected.view(np.uint32)).all(axis=1)
             if not is_exact:
@@ -296,7 +297,7 @@ class Engine:
                 advice = "Vectors of this run may be wrong: embed again with ``restart``"
             raise StreamDisagreementError(
                 f"For the same batch, the {self.name} gave other vectors on request {number} of "
-                f"{len(found)} than {than}: row {', '.join(map(str, wrong[:5]))}, lowest cosine "
+                f"{len(found)} than {than}: row {', '.join(map(str, wrong[:5]))}, minimum cosine "
                 f"{lowest:.6f} (OpenVINO {facts['openvino']}, {facts['device_name']}, "
                 f"{facts['precision']}, {facts['streams']} streams). {advice}, "
                 "and please report it.",
@@ -317,7 +318,7 @@ class Engine:
         return _Busy(request, _n_rows(batch), whole)
 
     def _padded(self, name: str, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return a whole batch of an input's type, which is the array itself where it is one."""
+        """Return rows padded to a full batch of the input's dtype; no copy if they already are."""
         if len(rows) == self.batch_size:
             return np.ascontiguousarray(rows, dtype=self._dtypes[name])
         whole = np.zeros((self.batch_size, *rows.shape[1:]), self._dtypes[name])
@@ -355,12 +356,11 @@ class Engine:
 
 
 class Flight(Session):
-    """Batches under way on an engine, answered in order by unit rows; for one thread.
+    """Batches in progress on an engine; yields unit rows in order; for one thread.
 
-    The last batches, one for each stream, are held back until `finish`: rows that they leave free
-    compute rows of the first batch again. `take` makes the engine's arrays of a batch: one for each
-    input, of at most `batch_size` rows, the rest of which is zeros, so that there is one shape. A
-    full batch is read where it is, without a copy.
+    The last batches, one per stream, are held back until `finish`: their unused rows compute rows
+    of the first batch again. `take` converts a batch to the engine's arrays, one per input, with at
+    most `batch_size` rows; they are padded with zeros to one shape. A full batch is not copied.
     """
 
     def __init__(self, engine: Engine, take: Callable[[Any], Arrays]) -> None:
@@ -385,18 +385,18 @@ class Flight(Session):
         engine, held = self._engine, list(self._held)
         n_spare = sum(engine.batch_size - _n_rows(batch) for batch in held)
         if engine._first is None or not len(held) == engine.n_streams <= n_spare:
-            return  # no room for a row of the first batch on each stream
+            return  # not every stream has room for a row of the first batch
         alike = (*held, engine._first[0])
         if len({tuple(rows.shape[1:] for rows in batch.values()) for batch in alike}) == 1:
             self._last, self._held = held, deque()
 
     def collect(self) -> Rows:
-        if not self._answers and self._last:  # no stream is busy now, so each takes one
+        if not self._answers and self._last:  # no stream is busy, so each takes one batch
             last, self._last = self._last, []
             try:
                 self._answers += self._engine._run_last(last)
             except InferenceError:
-                self._held += last  # which of them it was is seen when each is run by itself
+                self._held += last  # run them one by one to find the one that fails
         while self._held and not self._answers:
             self._start(self._held.popleft())
         answer = self._answers.popleft()
@@ -442,12 +442,12 @@ def _check_finite(rows: Rows) -> None:
     if not np.isfinite(rows).all():
         raise InferenceError(
             "The model returned values that are not finite. Try `--precision f32`, "
-            "or make the model directory again."
+            "or recreate the model directory."
         )
 
 
 def _wait(busy: Iterable[_Busy]) -> None:
-    """Wait for batches whose results nobody wants: what they are computed on must not be freed."""
+    """Wait for batches whose results are not needed, as their arrays must not be freed earlier."""
     for under_way in busy:
         with suppress(Exception):
             under_way.request.wait()

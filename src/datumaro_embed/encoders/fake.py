@@ -1,4 +1,4 @@
-"""A deterministic encoder without a model: for tests of everything around an encoder."""
+"""A deterministic encoder without a model, for tests."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .base import Encoder, Float32Array, UInt8Array
 
 
 class FakeEncoder(Encoder):
-    """A vector is a seeded random projection of the pixels; texts go by their hash.
+    """Vectors are seeded random projections of pixels; a text's depends on its hash.
 
-    `seed`: another seed is another model, with another fingerprint.
+    Each `seed` is a different model with its own fingerprint.
     """
 
     name = "fake"
@@ -32,7 +32,7 @@ class FakeEncoder(Encoder):
         self._projection = np.random.default_rng(seed).standard_normal(shape)
 
     def preprocess(self, image: Image.Image) -> UInt8Array:
-        """Stretch to the square."""
+        """Resize to the square, ignoring the aspect ratio."""
         side = self.image_size_px
         return np.array(image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR))
 
@@ -55,7 +55,7 @@ class FakeEncoder(Encoder):
         }
 
     def _project(self, pixels: UInt8Array) -> Float32Array:
-        # The constant keeps a black image from the zero vector.
+        # The constant gives a black image a nonzero vector.
         flat = np.append(pixels.reshape(-1) / 255.0, 1.0)
         return _unit(flat @ self._projection)
 

@@ -34,10 +34,10 @@ _GOLDEN_COSINE_INT8 = 0.98
 
 
 class OpenVinoImageEncoder(ImageEncoder):
-    """Embeds images with a model directory; safe to use from many threads.
+    """Embeds images with a model directory; thread-safe.
 
-    The graph has one fixed batch size and a last batch is padded, so a vector does not depend on
-    its neighbours: permuted, split and padded batches give equal bits.
+    The batch size is fixed and the last batch is padded, so a vector does not depend on the other
+    rows: permuted, split and padded batches give equal bits.
     """
 
     def __init__(
@@ -95,10 +95,11 @@ class OpenVinoImageEncoder(ImageEncoder):
         device : str
             OpenVINO's name: ``"CPU"``, ``"GPU"``, ``"NPU"``, ``"AUTO"``, …
         batch_size : int
-            Images in one batch, and the most texts; every batch costs as much as a full one.
+            Images per batch, and maximum number of texts; a partial batch costs as much as a full
+            one.
         precision : {"auto", "f32", "bf16", "f16"}
-            Inference precision. By default the device chooses: bf16 where a CPU has it, twice as
-            fast, cosine above 0.999 with f32. ``"f32"`` gives nearly the same vectors on every
+            Inference precision. By default the device chooses: bf16 on CPUs that have it, twice as
+            fast, with a cosine above 0.999 to f32. ``"f32"`` gives nearly the same vectors on every
             machine.
         streams : int, optional
             Batches computed at the same time; by default the device's choice.
@@ -117,16 +118,16 @@ class OpenVinoImageEncoder(ImageEncoder):
 
     @property
     def least_side_px(self) -> int:
-        """The side that images are resized to; a crop of it may be smaller."""
+        """Side to which images are resized, before they may be cropped."""
         return self.manifest.image.resize_px
 
     @property
     def first_batch_size(self) -> int:
-        """One row less than a batch: the golden vector's."""
+        """One less than a full batch; the golden vector takes the last row."""
         return max(1, self.batch_size - 1)
 
     def preprocess(self, image: Image.Image) -> UInt8Array:
-        """Resize and crop as the model's own ``preprocessor_config.json`` says."""
+        """Resize and crop by the model's ``preprocessor_config.json``."""
         upright = image if image.mode == "RGB" else image.convert("RGB")
         return preprocess(upright, self.manifest.image)
 
@@ -135,12 +136,12 @@ class OpenVinoImageEncoder(ImageEncoder):
         return rows
 
     def session(self) -> Session:
-        """See `ImageEncoder.session`; as many batches are under way as the device takes."""
+        """Start embedding many batches, with as many in progress as the device takes."""
         self._files.check()
         return Flight(self._images, lambda pixels: {"pixel_values": self._checked(pixels)})
 
     def engines(self) -> Iterable[Engine]:
-        """Every graph that computes vectors of this encoder."""
+        """Return all compiled graphs of this encoder."""
         return [self._images]
 
     def confirm(self) -> None:
@@ -163,7 +164,7 @@ class OpenVinoImageEncoder(ImageEncoder):
 def check_golden(
     model_dir: Path, manifest: ModelManifest, expected: str, engine: Engine, rows: Float32Array
 ) -> None:
-    """Check that an encoder gives the vector of model.json, whatever it was compiled to."""
+    """Check that a compiled encoder reproduces the golden vector in model.json."""
     cosine = float(unit_rows(rows)[0] @ golden_vector(expected))
     facts = engine.describe()
     limit = _GOLDEN_COSINES.get(facts["precision"], min(_GOLDEN_COSINES.values()))
@@ -173,8 +174,8 @@ def check_golden(
         raise ModelInvalidError(
             f"The {engine.name} of model {model_dir} does not reproduce the golden vector in "
             f"model.json: cosine {cosine:.4f}, expected {limit} or more (OpenVINO "
-            f"{facts['openvino']}, {facts['device_name']}, {facts['precision']}). Make the "
-            "model directory again, or try ``precision`` f32 or another ``device``.",
+            f"{facts['openvino']}, {facts['device_name']}, {facts['precision']}). "
+            "Recreate the model directory, or try ``precision`` f32 or another ``device``.",
             path=model_dir,
             cosine=cosine,
         )

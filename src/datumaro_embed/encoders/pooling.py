@@ -1,12 +1,12 @@
-"""A graph that pools one token need not compute the others after its last attention.
+"""Speed up a graph that pools one token: do not compute the other tokens after the last attention.
 
-A vision transformer ends in ``norm(last_block(x))[:, 0]``. Of its last block only keys and values
-need all tokens; query, output projection, MLP and norms are needed for the pooled token alone, and
-they are most of a block. The vectors are the same. OpenVINO 2026.4 does not do this by itself.
+A vision transformer ends in ``norm(last_block(x))[:, 0]``. In its last block, only keys and values
+need all tokens; query, output projection, MLP and norms, which are most of a block, only need the
+pooled token. The vectors are the same. OpenVINO 2026.4 does not do this itself.
 
-From the pooling backwards each operation says along which axis of its inputs one token is enough.
-A value is computed for one token where that is enough for all who read it; where it is computed
-for all and one is enough, that one is taken out. Operations not known here need everything.
+Going backward from the pooling, each operation tells along which axis of its inputs one token is
+enough. A value is computed for one token if that is enough for all its consumers. If it must be
+computed for all tokens, consumers that need one select it. Unknown operations need all tokens.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from typing import Any
 import numpy as np
 from openvino import opset13 as ops
 
-_Axes = list[int | None]  # one for each input: where one token is enough, or None for everything
+_Axes = list[int | None]  # per input: the axis along which one token is enough; None: all needed
 
 
 @dataclass(frozen=True, slots=True)
 class _Shortened:
-    """An operation that is to be computed for one token."""
+    """An operation to compute for one token only."""
 
     node: Any
-    axis: int  # of its output
+    axis: int  # token axis of its output
     inputs: _Axes
 
 
 def pool_before_computing(model: Any) -> int:
-    """Change a model, in place, so that it computes no token only to leave it out.
+    """Change a model in place, so that it does not compute tokens that pooling drops.
 
     Parameters
     ----------
     model : openvino.Model
-        Of static shapes; with other shapes nothing is changed.
+        With static shapes; otherwise nothing is changed.
 
     Returns
     -------
     int
-        How many operations are computed for one token from now on.
+        Number of operations that now compute one token.
     """
     n_shortened = 0
     for pool in model.get_ordered_ops():
@@ -63,7 +63,7 @@ def pool_before_computing(model: Any) -> int:
 
 
 def _shortened(model: Any, pool: Any, axis: int) -> dict[str, _Shortened]:
-    """Find the operations before `pool` that one token is enough of, by name."""
+    """Return, by name, the operations before `pool` of which one token is enough."""
     found: dict[str, _Shortened] = {}
     asked: dict[tuple[str, int], _Axes] = {}
     for node in reversed(model.get_ordered_ops()):
@@ -83,7 +83,7 @@ def _shortened(model: Any, pool: Any, axis: int) -> dict[str, _Shortened]:
 
 
 def _agreed(node: Any, asked: dict[tuple[str, int], _Axes]) -> int | None:
-    """Return the axis along which one token is enough for all who read an operation's output."""
+    """Return the axis along which one token is enough for all consumers of an operation."""
     if node.get_type_name() not in _RULES or node.get_output_size() != 1 or not _is_static(node):
         return None
     wanted = asked.get((node.get_name(), 0), [])
@@ -92,7 +92,7 @@ def _agreed(node: Any, asked: dict[tuple[str, int], _Axes]) -> int | None:
 
 
 def _shorten(one: _Shortened, token: int, found: dict[str, _Shortened]) -> None:
-    """Give an operation one token of each input that is computed for all."""
+    """Make an operation select one token of each input that is computed for all tokens."""
     if one.node.get_type_name() == "Reshape":
         shape = list(one.node.get_output_shape(0))
         shape[one.axis] = 1
@@ -105,7 +105,7 @@ def _shorten(one: _Shortened, token: int, found: dict[str, _Shortened]) -> None:
 
 
 def _elementwise(node: Any, axis: int) -> _Axes:
-    """Inputs are aligned at their last axes; what has one element there is the same for all."""
+    """Inputs are aligned at their last axes; those of size 1 on the token axis are broadcast."""
     n_tokens, rank = node.get_output_shape(0)[axis], len(node.get_output_shape(0))
     found: _Axes = []
     for i in range(node.get_input_size()):
@@ -116,8 +116,8 @@ def _elementwise(node: Any, axis: int) -> _Axes:
 
 
 def _over_other_axes(node: Any, axis: int) -> _Axes:
-    """Norms and reductions, if they do not go along the tokens and keep all axes."""
-    if node.get_input_size() != 2:  # an MVN of the first operation set
+    """Norms and reductions, if they keep all axes and do not reduce over the tokens."""
+    if node.get_input_size() != 2:  # MVN-1, without an input for axes
         return [None]
     axes = _constant(node, 1, scalar=False)
     rank = len(_shape(node, 0))
@@ -141,7 +141,7 @@ def _matmul(node: Any, axis: int) -> _Axes:
 
 
 def _attention(node: Any, axis: int) -> _Axes:
-    """Each row of the query is answered by itself; all look at the same keys and values."""
+    """Each query row is computed independently; all use the same keys and values."""
     rest: _Axes = [None] * (node.get_input_size() - 1)
     is_row = axis == len(node.get_output_shape(0)) - 2
     if not is_row or node.get_attributes()["causal"] or (len(rest) > 2 and _shape(node, 3)):
@@ -155,7 +155,7 @@ def _transpose(node: Any, axis: int) -> _Axes:
 
 
 def _reshape(node: Any, axis: int) -> _Axes:
-    """The tokens must be an axis of their own before and after."""
+    """The tokens must have their own axis before and after."""
     before, after = _shape(node, 0), list(node.get_output_shape(0))
     for own, n in enumerate(before):
         if n == after[axis] and prod(before[:own]) == prod(after[:axis]):
@@ -192,9 +192,9 @@ def _shape(node: Any, i: int) -> list[int]:
 
 
 def _constant(node: Any, i: int, *, scalar: bool = True) -> Any:
-    """Return the value of a constant input; None where it is computed, or no scalar."""
+    """Return the value of a constant input; None if it is computed, or not a scalar."""
     source = node.input_value(i).get_node()
-    if source.get_type_name() == "Range":  # the axes of a norm, as the ONNX front end gives them
+    if source.get_type_name() == "Range":  # the ONNX front end gives a norm's axes as a range
         ends = [_constant(source, k) for k in range(3)]
         return None if scalar or None in ends else np.arange(*ends)
     if source.get_type_name() != "Constant":

@@ -1,4 +1,4 @@
-"""From an upright RGB image to the square of uint8 pixels that an image encoder takes."""
+"""Convert an upright RGB image to the square of uint8 pixels that an image encoder takes."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _Size = tuple[int, int]
 _Box = tuple[int, int, int, int]
 _Resize = Callable[[Image.Image, _Size, _Box, Image.Resampling], npt.NDArray[np.uint8]]
 
-_FIRST_IMAGES = 256  # are resized by Pillow before numba would be loaded
+_FIRST_IMAGES = 256  # resized by Pillow before numba is loaded
 _seen = itertools.count()
 _log = logging.getLogger(__name__)
 
-# Past this ratio of sides the whole resized image could need gigabytes, to keep a speck of it.
+# Above this aspect ratio, the resized image could need gigabytes although little of it is kept.
 _MAX_RATIO = 128
 
 
 def preprocess(image: Image.Image, spec: ImageSpec) -> npt.NDArray[np.uint8]:
-    """Resize and crop as OpenAI's CLIP does: torchvision's Resize and CenterCrop on a PIL image.
+    """Resize and crop like OpenAI's CLIP: torchvision's Resize and CenterCrop on a PIL image.
 
-    Thread-safe; the GIL is released. Pixels equal torchvision's on the same version of Pillow, with
-    numba installed (the extra ``fast``) or without: see `resizing_library`. It takes 0.3 s to load
-    (1 s the first time, to compile), so the first images do without.
-    Where one side is over 128 times the other, only the part that the crop keeps is resized: the
-    same filter at the same places, but rounding between the two passes may differ.
+    Thread-safe; releases the GIL. Pixels equal torchvision's with the same version of Pillow, with
+    or without numba (the extra ``fast``, see `resizing_library`). Numba takes 0.3 s to load (1 s
+    the first time, to compile), so the first images do not use it.
+    If one side is over 128 times the other, only the part that the crop keeps is resized: with the
+    same filter at the same positions, but rounding between the two passes may differ.
     Source: torchvision.transforms.functional `_compute_resized_output_size` and `center_crop`.
 
     Parameters
@@ -54,7 +54,7 @@ def preprocess(image: Image.Image, spec: ImageSpec) -> npt.NDArray[np.uint8]:
         width, height = spec.resize_px, long_px
     else:
         width, height = long_px, spec.resize_px
-    # round() to even, as torchvision's int(round((h - n) / 2.0)).
+    # round() to even, like torchvision's int(round((h - n) / 2.0)).
     left, top = round((width - size) / 2.0), round((height - size) / 2.0)
     resample = Image.Resampling[spec.resample.upper()]
     if spec.resize != "stretch" and long > _MAX_RATIO * short:
@@ -65,10 +65,10 @@ def preprocess(image: Image.Image, spec: ImageSpec) -> npt.NDArray[np.uint8]:
 
 
 def resizing_library() -> str:
-    """Return what resizes here: ``"numba"``, five times as fast, or ``"Pillow"``.
+    """Return the library that resizes: ``"numba"``, five times as fast, or ``"Pillow"``.
 
-    Numba must be installed, work, and give Pillow's own pixels for a test image. Asking loads it,
-    and what is loaded is used from the first image on.
+    Numba is used if it is installed, works, and gives the same pixels as Pillow for a test image.
+    This call loads it, so it is then used from the first image on.
     """
     return "Pillow" if _fastest() is _with_pillow else "numba"
 
@@ -77,7 +77,7 @@ def _with_pillow(
     image: Image.Image, size: _Size, box: _Box, resample: Image.Resampling
 ) -> npt.NDArray[np.uint8]:
     left, top, right, bottom = box
-    # Pillow resizes across, then down, with 8 bits between: what is cut off need not go down too.
+    # Pillow resizes horizontally to 8 bits, then vertically, so columns can be cropped in between.
     across = image.resize((size[0], image.height), resample).crop((left, 0, right, image.height))
     down = across.resize((right - left, size[1]), resample).crop((0, top, right - left, bottom))
     return np.array(down)
@@ -93,7 +93,7 @@ def _fastest() -> _Resize:
     try:
         from . import resize_numba
     except Exception as error:  # numba is optional: missing, too old for this numpy, no LLVM, …
-        _log.debug("Images are resized by Pillow alone: %s", error)
+        _log.debug("Pillow resizes all images: %s", error)
         return _with_pillow
 
     def resize(
@@ -108,6 +108,6 @@ def _fastest() -> _Resize:
         for resample in resize_numba.FILTERS:
             asked = image, size, (7, 0, 37, 30), resample
             if not np.array_equal(resize(*asked), _with_pillow(*asked)):
-                _log.debug("Images are resized by Pillow alone: numba's pixels are not Pillow's")
+                _log.debug("Pillow resizes all images: numba's pixels differ from Pillow's")
                 return _with_pillow
     return resize

@@ -1,9 +1,9 @@
-"""Pillow's resize and a crop, compiled by numba: the same pixels in a fifth of the time.
+"""Pillow's resize and crop, compiled by numba: the same pixels in a fifth of the time.
 
-Pillow resizes across, then down, each time to 8 bits, with weights in fixed point. So does this,
-but only what the crop keeps, and with rows turned on their side, a few at a time: the same pixel of
-each then lies side by side, as vector instructions need it. Pillow's memory is read where it is:
-a pixel is one word of red, green, blue and a byte of no meaning.
+Like Pillow, this resizes horizontally, then vertically, each time to 8 bits, with fixed-point
+weights. It computes only what the crop keeps, and transposes a few rows at a time, so that the same
+pixel of each row is adjacent, as vector instructions need it. Pillow's memory is read in place: a
+pixel is one word of red, green, blue and an unused byte.
 
 Source: Pillow, src/libImaging/Resample.c.
 """
@@ -21,11 +21,11 @@ import pyarrow as pa
 from PIL import Image
 
 FILTERS = {Image.Resampling.BILINEAR: 1, Image.Resampling.BICUBIC: 2}
-"""How many pixels on either side a filter takes where nothing is made smaller."""
+"""Radius of each filter in pixels, if the image is not reduced."""
 
-_BITS = 22  # of a weight's fraction; with 8 of a pixel and the sign it fits 32
-_ROWS = 16  # turned at a time
-_STRIP_BYTES = 8 << 20  # of a larger image are looked at at a time
+_BITS = 22  # fraction bits of a weight; with 8 bits of a pixel and the sign, a sum fits 32 bits
+_ROWS = 16  # rows transposed at a time
+_STRIP_BYTES = 8 << 20  # larger images are read in strips of this size
 
 _Words = npt.NDArray[np.uint32]
 _Bytes = npt.NDArray[np.uint8]
@@ -35,7 +35,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class _Taps(NamedTuple):
-    """Output i is made of ``n_taps[i]`` inputs from ``first[i]`` on, with ``weights[i]``."""
+    """Output i is the sum of ``n_taps[i]`` inputs from ``first[i]`` on, times ``weights[i]``."""
 
     first: _Ints
     n_taps: _Ints
@@ -79,7 +79,7 @@ def resize_and_crop(
 
 
 def _strips(image: Image.Image, start: int, stop: int) -> Iterator[tuple[int, _Words]]:
-    """Yield the rows from `start` to `stop`, a few at a time: the first one's number, and words."""
+    """Yield strips of the rows from `start` to `stop`: first row number, and words."""
     n_rows = max(_STRIP_BYTES // (4 * image.width), _ROWS)
     if image.height <= n_rows:
         yield start, _words(image)[start:stop]
@@ -89,10 +89,10 @@ def _strips(image: Image.Image, start: int, stop: int) -> Iterator[tuple[int, _W
 
 
 def _words(image: Image.Image) -> _Words:
-    """Return pixels as Pillow has them, an array of shape (height, width); read-only."""
+    """Return Pillow's pixels as words, an array of shape (height, width); read-only."""
     try:
         found = pa.array(image).values.to_numpy()
-    except ValueError:  # of several blocks of memory
+    except ValueError:  # the image has several blocks of memory
         found = np.frombuffer(image.tobytes("raw", "RGBX"), np.uint8)
     words: _Words = found.view(np.uint32).reshape(image.height, image.width)
     return words
@@ -111,7 +111,7 @@ def _compiled(signature: str) -> Callable[[_Function], _Function]:
     def compiled(function: _Function) -> _Function:
         try:
             made = numba.njit(signature, nogil=True, cache=True)(function)
-        except Exception:  # no folder to keep it in, no room there, or what is kept is damaged
+        except Exception:  # numba's cache is not writable, full or damaged
             made = numba.njit(signature, nogil=True)(function)
         return cast(_Function, made)
 
@@ -126,7 +126,7 @@ def _inlined(function: _Function) -> _Function:
 def _fill(
     n_in: int, n_out: int, start: int, support: int, first: _Ints, n_taps: _Ints, weights: _Weights
 ) -> None:
-    """Fill in taps, in the order of Pillow's own sums: its `precompute_coeffs`."""
+    """Fill in taps, adding in the same order as Pillow's `precompute_coeffs`."""
     scale = n_in / n_out
     wider = max(scale, 1.0)
     exact = np.empty(weights.shape[1])
@@ -156,7 +156,7 @@ def _fill(
 def _weigh(
     rows: _Bytes, first: int, n_taps: int, weights: _Weights, n: int, sums: _Weights
 ) -> None:
-    """Add up rows from `first` on, each times its weight: three at a time, as sums are memory."""
+    """Add weighted rows from `first` on, three at a time, so that `sums` is accessed less often."""
     for j in range(n):
         sums[j] = 1 << (_BITS - 1)
     whole = n_taps - n_taps % 3
@@ -190,7 +190,7 @@ def _resize_across(
     for top in range(0, len(image), _ROWS):
         n = min(_ROWS, len(image) - top)
         for x in range(stop - start):
-            for row in range(_ROWS):  # always as many, so that the loop is unrolled
+            for row in range(_ROWS):  # constant length, so that the loop is unrolled
                 turned[x, row] = image[min(top + row, len(image) - 1), start + x]
         for i in range(len(first)):
             _weigh(columns, first[i] - start, n_taps[i], weights[i], 4 * _ROWS, sums)

@@ -1,4 +1,4 @@
-"""Where graphs run and how one is made ready: OpenVINO's properties, cache and errors."""
+"""Prepare and compile graphs for a device: OpenVINO's properties, cache and errors."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _VIRTUAL_DEVICES = {"AUTO", "BATCH", "HETERO", "MULTI"}
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Where and how graphs run."""
+    """Device and settings with which graphs run."""
 
     device: str  # OpenVINO's name: ``"CPU"``, ``"GPU.0"``, ``"NPU"``, ``"AUTO"``, …
-    precision: str  # of arithmetic: one of `PRECISIONS`; ``"auto"`` leaves it to the device
-    streams: int | None  # batches computed at the same time; None leaves it to the device
+    precision: str  # inference precision, one of `PRECISIONS`; ``"auto"``: the device chooses
+    streams: int | None  # batches computed in parallel; None: the device chooses
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS or (self.streams is not None and self.streams < 1):
@@ -43,7 +43,7 @@ class Runtime:
 
     @property
     def caches(self) -> bool:
-        """Whether compiled graphs are kept: not for the CPU, which compiles in a second or so."""
+        """Whether compiled graphs are cached; not for the CPU, which compiles in about a second."""
         return self.device != "CPU"
 
     def properties(self) -> dict[str, Any]:
@@ -57,9 +57,9 @@ class Runtime:
 
 
 def check_device(device: str) -> None:
-    """Check that every device that a name stands for is on this machine.
+    """Check that this machine has all devices of a name, such as ``"AUTO:GPU,CPU"``.
 
-    Raises `DeviceNotFoundError`: it lists those that are.
+    Raises `DeviceNotFoundError`, which lists the available devices.
     """
     present = list(openvino_core().available_devices)
     families = {name.partition(".")[0] for name in present} - {"CPU"}
@@ -68,21 +68,21 @@ def check_device(device: str) -> None:
     for name in filter(None, (part.partition("(")[0].lstrip("-") for part in wanted)):
         if name not in present and name.partition(".")[0] not in families:
             raise DeviceNotFoundError(
-                f"There is no device {name!r} here (present: {', '.join(present) or 'none'}). "
-                "Choose one of these, or AUTO.",
+                f"OpenVINO has no device {name!r} on this machine (available: "
+                f"{', '.join(present) or 'none'}). Choose one of these, or AUTO.",
                 device=device,
                 present=present,
             )
     if not device or (head in _VIRTUAL_DEVICES - {"AUTO"} and not tail):
         raise DeviceNotFoundError(
-            f"{device!r} does not name a device. Choose one of {', '.join(present)}, or AUTO.",
+            f"{device!r} is not a device name. Choose one of {', '.join(present)}, or AUTO.",
             device=device,
             present=present,
         )
 
 
 def openvino_version() -> str:
-    """Return OpenVINO's version, build included."""
+    """Return OpenVINO's version, including the build."""
     return str(ov.get_version())
 
 
@@ -94,10 +94,10 @@ def prepare_graph(
     shorter: bool = False,
     whole: bool = False,
 ) -> Any:
-    """Fix the shapes of a model; for images let it take uint8 pixels, rows of RGB.
+    """Fix the shapes of a model; an image model also becomes one that takes uint8 RGB pixels.
 
-    Parameters are those of `Engine`; `model` is consumed. With `whole` an image encoder computes
-    every token to the end, as it was made: for comparison.
+    See `Engine` for the parameters; `model` is consumed. With `whole`, an image encoder computes
+    every token to the end, as in the original graph, for comparison.
     """
     if image is None:
         for_rows = (lambda n: ov.Dimension(1, n)) if shorter else ov.Dimension
@@ -119,7 +119,7 @@ def prepare_graph(
 
 
 def compile_graph(model: Any, runtime: Runtime, facts: Mapping[str, Any]) -> Any:
-    """Compile a graph, from the cache but for the CPU; `facts` tell it from others."""
+    """Compile a graph, or load it from the cache (not for the CPU); `facts` identify it."""
     core = openvino_core()
     properties = runtime.properties()
     if not runtime.caches or not facts["model"]:
@@ -135,22 +135,22 @@ def compile_graph(model: Any, runtime: Runtime, facts: Mapping[str, Any]) -> Any
 def cache_folder(facts: Mapping[str, Any]) -> Iterator[Path | None]:
     """Yield OpenVINO's ``CACHE_DIR`` for one compilation.
 
-    OpenVINO does not check what it loads: a flipped bit in a cached model gives other vectors and
-    no error (measured with 2026.4 on CPU). So an entry is used only while its files have the sha256
-    that they were written with, and it is published by one rename.
-    Least recently used entries are removed beyond `MAX_BYTES`. Any number of processes may use the
-    cache at the same time.
+    OpenVINO does not check cached models: a flipped bit gives other vectors without an error
+    (measured with 2026.4 on CPU). So an entry is used only if its files have the sha256 with which
+    they were written, and it is published by one rename.
+    The least recently used entries beyond `MAX_BYTES` are removed. Any number of processes may use
+    the cache at the same time.
 
     Parameters
     ----------
     facts : mapping
-        Equal only where model, device, options and version are.
+        Equal only if model, device, options and version are equal.
 
     Yields
     ------
     Path or None
-        A folder with the entry, an empty one that becomes the entry when the block succeeds, or
-        None where the cache cannot be written.
+        The folder of the entry, an empty folder that becomes the entry if the block succeeds, or
+        None if the cache cannot be written.
     """
     root = user_cache_dir() / "compiled"
     told = json.dumps(facts, sort_keys=True, default=str)
@@ -172,7 +172,7 @@ def cache_folder(facts: Mapping[str, Any]) -> Iterator[Path | None]:
         with suppress(OSError):  # a full disk must not end a run
             if sums := _sums(fresh):
                 (fresh / _SUMS).write_text(json.dumps(sums), encoding="utf-8")
-                shutil.rmtree(entry, ignore_errors=True)  # damaged, or another process' just now
+                shutil.rmtree(entry, ignore_errors=True)  # damaged, or another process wrote it
                 fresh.rename(entry)
             _prune(root)
 
@@ -202,14 +202,14 @@ def _prune(root: Path) -> None:
 
 @contextmanager
 def mapped_errors(kind: type[DatumaroEmbedError], what: str) -> Iterator[None]:
-    """Raise OpenVINO's errors, which are bare RuntimeErrors, as ours."""
+    """Convert OpenVINO's errors, which are plain RuntimeErrors, to `kind`."""
     try:
         yield
     except RuntimeError as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
         reason = next((x for x in lines if not x.startswith("Exception from")), "no reason given")
         advice = (
-            "Make the model directory again."
+            "Recreate the model directory."
             if kind is ModelInvalidError
             else "Try `--device CPU`, a smaller `--batch-size` or another `--precision`."
         )

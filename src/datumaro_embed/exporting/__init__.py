@@ -1,4 +1,4 @@
-"""A model directory from a checkpoint of torch: the only room that imports torch."""
+"""Make a model directory from a torch checkpoint; only this subpackage imports torch."""
 
 from .export import export_model
 

@@ -1,7 +1,7 @@
 """Make a model directory from a checkpoint: both encoders as OpenVINO IR.
 
-What reads a checkpoint (from_transformers.py, from_open_clip.py) needs torch and more, which come
-with the ``export`` extra and are imported inside functions only.
+The modules that read a checkpoint (from_transformers.py, from_open_clip.py) need torch and other
+packages of the ``export`` extra, and import them only inside functions.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _NOTICES = ("NOTICE*", "LICENSE*", "LICENCE*")
 _SMALL = ("*.json", "*.txt", "*.model", "README.md", *_NOTICES)
 
-# Weights in the order in which each loader looks for them: only what is found first is read.
+# Weight files in the order in which each loader looks for them; it only reads the first found.
 # Source: transformers' `PreTrainedModel.from_pretrained`; open_clip's `_find_checkpoint_in_dir`.
 _TRANSFORMERS = (
     *("model.safetensors", "model-*-of-*.safetensors"),
@@ -51,20 +51,21 @@ def export_model(
 ) -> Path:
     """Write the model directory of a checkpoint, whole or not at all, and return its path.
 
-    It takes about 5 s for a tiny model, 20 s and 3 GB of memory for ViT-B/32.
+    Takes about 5 s for a tiny model, and 20 s and 3 GB of memory for ViT-B/32.
 
-    Raises `MissingExtraError`, `UsageError`, `ModelNotFoundError`, `ModelDownloadError`;
-    `ModelInvalidError`: the checkpoint is not there, incomplete, or not of a family known here; or
-    its vectors, tokens or pixels here are not those of its own library.
+    Raises `MissingExtraError`, `UsageError`, `ModelNotFoundError`, `ModelDownloadError`, and
+    `ModelInvalidError` if the checkpoint is missing, incomplete or of an unsupported family, or if
+    the vectors, tokens or pixels differ from those of its own library.
 
     Parameters
     ----------
     source : str or Path
         A local checkpoint directory of CLIP, SigLIP or OpenCLIP, or a Hugging Face id.
     out_dir, revision, precision, prompt_template, overwrite
-        As of `models.pull_model`; for INT8 see `datumaro_embed.quantising`.
+        As in `models.pull_model`; for INT8 see `datumaro_embed.quantising`.
     name, source_name, licence : str, optional
-        Replace `out_dir`'s name, `source` and the model card's licence in ``model.json``.
+        Values for ``model.json``, instead of `out_dir`'s name, `source` and the model card's
+        license.
     """
     check_options(precision, prompt_template)
     need_extra("Exporting a model", "export", "optimum.intel", "transformers", "torch")
@@ -86,18 +87,18 @@ def export_model(
             licence=licence or licence_of(folder),
             prompt_template=prompt_template,
         )
-        for pattern in _NOTICES:  # licences and attributions go where the weights go
+        for pattern in _NOTICES:  # copy licenses and attributions with the weights
             for file in folder.glob(pattern):
                 shutil.copyfile(file, fresh / file.name)
     return out_dir
 
 
 def _fetch(source: str | Path, revision: str | None) -> tuple[Path, str, str]:
-    """Return a checkpoint's folder, its source and its revision, as ``model.json`` has them.
+    """Return a checkpoint's folder, and its source and revision for ``model.json``.
 
-    A directory is taken as it is, a hub id downloaded or taken from the cache. Of weights, those
-    are downloaded that the checkpoint's own loader would read: beside them may lie others, of
-    another architecture or in another library's names.
+    Uses a directory as it is, and downloads a hub id or takes it from the cache. Downloads only the
+    weights that the checkpoint's loader would read; a repository may also have weights of another
+    architecture or for another library.
     """
     folder = Path(source).expanduser()
     if folder.is_dir():
@@ -118,17 +119,17 @@ def _fetch(source: str | Path, revision: str | None) -> tuple[Path, str, str]:
 
 
 def _is_open_clip(names: Collection[str], config: Mapping[str, Any]) -> bool:
-    """Return whether OpenCLIP, not transformers, reads a checkpoint of these files.
+    """Tell whether OpenCLIP, not transformers, reads a checkpoint with these files.
 
-    Transformers does where it can: ``config.json`` is of a family known here, and weights have
-    transformers' names.
+    transformers is preferred if ``config.json`` is of a supported family and the weights have
+    transformers' file names.
     """
     known = config.get("model_type") in FAMILIES and any(_found(_TRANSFORMERS, names))
     return OPEN_CLIP_CONFIG in names and not known
 
 
 def _found(patterns: Collection[str], names: Collection[str]) -> Iterator[list[str]]:
-    """Yield the files of each pattern that has some."""
+    """Yield the files of each pattern that matches any."""
     for pattern in patterns:
         if matching := [name for name in sorted(names) if fnmatch(name, pattern)]:
             yield matching

@@ -1,7 +1,7 @@
-"""A checkpoint in OpenCLIP's own layout → both encoders' graphs, traced by OpenVINO.
+"""Trace both encoders of a checkpoint in OpenCLIP's layout with OpenVINO.
 
-Imports torch and open_clip, and only inside functions. A repository of OpenCLIP's that has a
-``config.json`` too is read by transformers instead (from_transformers.py).
+Imports torch and open_clip only inside functions. An OpenCLIP repository that also has a
+``config.json`` is read by transformers instead (from_transformers.py).
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from ..models.making import need_extra
 from ..models.manifest import TextSpec
 from .traced import Traced, check_half, example_inputs, logits, not_exportable, quiet, refused
 
-# CLIP's own pattern of a word: clip/simple_tokenizer.py of OpenAI's repository.
+# CLIP's word pattern, from clip/simple_tokenizer.py in OpenAI's repository.
 _WORD = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 def trace(folder: Path, tokenizer_path: Path) -> Traced:
     """Trace a checkpoint and write its ``tokenizer.json``.
 
-    Another text encoder's tokenizer, captions (CoCa) and padded images are a ModelInvalidError.
+    Raises ModelInvalidError for another text encoder's tokenizer, captions (CoCa) or padded images.
     """
     need_extra("Exporting an OpenCLIP checkpoint", "export", "open_clip")
     import open_clip
@@ -77,8 +77,8 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
 def _write_tokenizer(target: Path) -> int:
     """Write OpenCLIP's byte-pair tokenizer, without its lower-casing; return its end token.
 
-    Of ftfy, which OpenCLIP runs over every text, the replacement of curly quotes, ligatures and
-    full-width letters is done here; the repair of wrongly decoded text and of HTML is not.
+    OpenCLIP runs ftfy over every text. This tokenizer also replaces curly quotes, ligatures and
+    full-width letters, but does not repair wrongly decoded text and HTML.
     """
     import open_clip
     from ftfy import chardata
@@ -120,7 +120,7 @@ def _write_tokenizer(target: Path) -> int:
 def _half(
     source: str, model: Any, method: str, given: str, shape: tuple[int, ...], output: str
 ) -> Half:
-    """Trace one of the model's methods, and compare it with torch on two random rows."""
+    """Trace one method of the model, and compare the result with torch on two random rows."""
     import openvino as ov
     import torch
 

@@ -1,6 +1,6 @@
-"""A checkpoint in transformers' layout → both encoders' graphs, traced by optimum-intel.
+"""Trace both encoders of a checkpoint in transformers' layout with optimum-intel.
 
-Imports torch, transformers and optimum, and only inside functions.
+Imports torch, transformers and optimum only inside functions.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _TASK = "zero-shot-image-classification"
 def trace(folder: Path, tokenizer_path: Path) -> Traced:
     """Trace a checkpoint and write its ``tokenizer.json``.
 
-    Both encoders are cut out of one zero-shot model, so that projection and pooling are the
-    checkpoint's own.
+    Both encoders are extracted from one zero-shot model, so that they include the checkpoint's
+    projection and pooling.
     """
     import torch
     from transformers import AutoImageProcessor
@@ -71,9 +71,9 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
 def _tokens(
     folder: Path, family: str, tokenizer_path: Path, context: int
 ) -> Callable[[Sequence[str]], Any]:
-    """Return the tokenizer of the model's authors, as transformers has it.
+    """Return transformers' tokenizer that encodes texts like the model's authors.
 
-    What AutoTokenizer gives for SigLIP 2 keeps the case, which its training did not.
+    AutoTokenizer's choice for SigLIP 2 keeps the case, unlike its training.
     """
     from transformers import AutoTokenizer, Siglip2Tokenizer
 
@@ -86,7 +86,7 @@ def _tokens(
 
 
 def _load(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """Load the checkpoint in float32; return the model and its whole configuration."""
+    """Load the checkpoint in float32; return the model and its complete configuration."""
     import torch
     from transformers import AutoConfig, AutoModelForZeroShotImageClassification
 
@@ -100,7 +100,7 @@ def _load(folder: Path) -> tuple[Any, dict[str, Any]]:
             local_files_only=True,
             output_loading_info=True,
         )
-    if loaded["missing_keys"]:  # transformers would go on with random numbers in their place
+    if loaded["missing_keys"]:  # transformers would use random numbers instead
         missing = ", ".join(sorted(loaded["missing_keys"])[:3])
         raise not_exportable(folder.name, f"its weights lack {missing}")
     return model.eval(), config.to_dict()
@@ -117,9 +117,9 @@ def _export(model: Any, scratch: Path) -> None:
 
 
 def _write_tokenizer(checkpoint: Path, target: Path) -> None:
-    """Copy a checkpoint's ``tokenizer.json``, or make it from an older form of it.
+    """Copy a checkpoint's ``tokenizer.json``, or make it from an older format.
 
-    ``spiece.model`` goes first: it is what transformers' SiglipTokenizer reads.
+    ``spiece.model`` takes precedence, as transformers' SiglipTokenizer reads it.
     """
     own, pieces = checkpoint / "tokenizer.json", checkpoint / "spiece.model"
     if pieces.is_file():
@@ -139,7 +139,7 @@ def _write_tokenizer(checkpoint: Path, target: Path) -> None:
 def _sentencepiece(path: Path) -> Tokenizer:
     """Make SigLIP's tokenizer from its ``spiece.model``, without lower-casing.
 
-    It applies `canonical_siglip`, then sentencepiece's own normalization, as transformers does.
+    Like transformers, it applies `canonical_siglip`, then sentencepiece's normalization.
     """
     need_extra("Exporting this model", "export", "sentencepiece", "google.protobuf")
     from sentencepiece import sentencepiece_model_pb2

@@ -1,4 +1,4 @@
-"""What reading a checkpoint gives, and its comparison with the checkpoint's own library."""
+"""The traced encoders of a checkpoint, and their comparison with the checkpoint's library."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..models.making import Encoders
 from ..models.tokenizers import TextTokenizer
 from ..vectors import unit_rows
 
-_LEAST_COSINE = 0.9999  # torch's f32 and OpenVINO's differ in the seventh digit
+_LEAST_COSINE = 0.9999  # torch and OpenVINO differ in the seventh digit in f32
 _TEXTS = (
     "",
     " ",
@@ -38,19 +38,19 @@ _TEXTS = (
     "x" * 500,
 )
 _SIZES = ((64, 64), (37, 91), (120, 33), (301, 200), (199, 333), (500, 77), (20, 21), (613, 640))
-_LEVELS = 2  # of 255: torchvision's and Pillow's filters round differently
+_LEVELS = 2  # tolerance of 255 levels: torchvision's and Pillow's filters round differently
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traced(Encoders):
-    """Both encoders of a checkpoint, and how its own library prepares what they take.
+    """Both encoders of a checkpoint, and its library's functions that prepare their inputs.
 
     Attributes
     ----------
     reference_tokens : callable
         Texts → ``input_ids`` (and ``attention_mask``), of shape (n_texts, context_length).
     reference_pixels : callable
-        An RGB image → what the image encoder takes, of shape (3, size_px, size_px).
+        An RGB image → the image encoder's input, of shape (3, size_px, size_px).
     """
 
     reference_tokens: Callable[[Sequence[str]], Mapping[str, Any]]
@@ -58,7 +58,7 @@ class Traced(Encoders):
 
 
 def logits(model: Any) -> dict[str, float]:
-    """Return `logit_scale` and `logit_bias` of a model of torch."""
+    """Return `logit_scale` and `logit_bias` of a torch model."""
     bias = getattr(model, "logit_bias", None)
     return {
         "logit_scale": float(model.logit_scale.detach().exp().item()),
@@ -68,7 +68,7 @@ def logits(model: Any) -> dict[str, float]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hide the tracers' warnings and loading bars, which say nothing that a user can act on."""
+    """Hide the tracers' warnings and progress bars, on which a user cannot act."""
     from transformers.utils import logging as transformers_logging
 
     verbosity, disabled = transformers_logging.get_verbosity(), logging.root.manager.disable
@@ -87,10 +87,10 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def refused(folder: Path, part: str = "") -> Iterator[None]:
-    """Raise as `not_exportable` what torch's libraries raise of damaged files, of many kinds."""
+    """Convert the various errors of torch's libraries for damaged files to `not_exportable`."""
     try:
         yield
-    except ImportError:  # an extra that is missing
+    except ImportError:  # a missing extra
         raise
     except Exception as error:
         what = part or f"{type(error).__name__}: "
@@ -100,7 +100,7 @@ def refused(folder: Path, part: str = "") -> Iterator[None]:
 def example_inputs(
     shapes: Mapping[str, Sequence[int]], vocab_size: int
 ) -> dict[str, npt.NDArray[Any]]:
-    """Return two rows of every input that `shapes` names: noise, random tokens, no padding."""
+    """Return two rows for every input in `shapes`: noise or random tokens, without padding."""
     rng = np.random.default_rng(0)
     found: dict[str, npt.NDArray[Any]] = {}
     for name, (_, *shape) in shapes.items():
@@ -119,10 +119,10 @@ def check_half(
     expected: npt.NDArray[np.float32],
     source: str,
 ) -> None:
-    """Check an encoder's graph against what torch gives for the same arrays.
+    """Check that an encoder's graph gives the same vectors as torch.
 
-    Raises `ModelInvalidError`: other vectors: the tracer went wrong, and a search would too,
-    without a word.
+    Raises `ModelInvalidError` if they differ: the trace is wrong, and searches would silently be
+    wrong too.
     """
     found = unit_rows(half.run(arrays))
     cosine = float(np.einsum("ij,ij->i", found, unit_rows(expected)).min())
@@ -135,9 +135,9 @@ def check_half(
 
 
 def check_preparation(traced: Traced, tokenizer: Path, source: str) -> None:
-    """Check that tokens and pixels are those of the library that the checkpoint is for.
+    """Check that tokens and pixels are the same as in the checkpoint's library.
 
-    Raises `ModelInvalidError`: others: every vector would be wrong, and nothing would say so.
+    Raises `ModelInvalidError` if they differ: every vector would silently be wrong.
     """
     ours = TextTokenizer(tokenizer, traced.text)(_TEXTS)
     theirs = traced.reference_tokens(_TEXTS)
@@ -150,7 +150,7 @@ def check_preparation(traced: Traced, tokenizer: Path, source: str) -> None:
                 at = int(np.flatnonzero(mine != other)[0]) if mine.shape == other.shape else 0
                 raise not_exportable(
                     source,
-                    f"its tokenizer.json makes other {name} of {text[:60]!r} than its library's "
+                    f"its tokenizer.json gives other {name} for {text[:60]!r} than its library's "
                     f"tokenizer: from token {at} on {mine[at : at + 6].tolist()}, "
                     f"not {other[at : at + 6].tolist()}",
                 )
@@ -169,7 +169,7 @@ def check_preparation(traced: Traced, tokenizer: Path, source: str) -> None:
 
 
 def not_exportable(source: str, reason: str) -> ModelInvalidError:
-    """Return the error that says why a checkpoint cannot be exported, in one line."""
+    """Return the one-line error for a checkpoint that cannot be exported."""
     reason = textwrap.shorten(reason, 600, placeholder=" …")
     return ModelInvalidError(
         f"Cannot export {source}: {reason}. Pass a checkpoint directory of CLIP, SigLIP or "
@@ -180,10 +180,10 @@ def not_exportable(source: str, reason: str) -> ModelInvalidError:
 
 
 def _levels_apart(image: Image.Image, traced: Traced) -> float:
-    """Return the largest difference of a pixel from the library's, in levels of 8 bits.
+    """Return the largest difference of a pixel from the library's, in 8-bit levels.
 
-    transformers cuts the centre out at (side - size) // 2; torchvision and OpenAI's code, and so
-    ours, at round((side - size) / 2). Where these differ, the library's may lie one pixel before.
+    transformers crops the center at (side - size) // 2; torchvision, OpenAI and this package at
+    round((side - size) / 2). So the library's crop may start one pixel earlier.
     """
     spec = traced.image
     theirs = np.asarray(traced.reference_pixels(image), np.float64).transpose(1, 2, 0)

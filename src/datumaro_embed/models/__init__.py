@@ -1,4 +1,4 @@
-"""A model directory: its manifest, how a name finds it, how one is made."""
+"""Model directories: their manifest, finding one by name, and making one."""
 
 from .files import ModelFiles, read_bytes
 from .graph import openvino_core

@@ -1,9 +1,9 @@
-"""What a checkpoint's own files say, read as transformers and OpenCLIP read them.
+"""Read a checkpoint's configuration files like transformers and OpenCLIP.
 
-Up to three files of one checkpoint say how images are prepared: ``processor_config.json`` and
-``preprocessor_config.json`` of transformers, and ``open_clip_config.json`` of OpenCLIP. Two that
-disagree are an error, as a loader of each would prepare other pixels, and nothing tells which of
-them the model was trained with. Whatever cannot be used is a ModelInvalidError (see `unusable`).
+Up to three files of a checkpoint describe the preprocessing of images: ``processor_config.json``
+and ``preprocessor_config.json`` of transformers, and ``open_clip_config.json`` of OpenCLIP. If two
+disagree, that is an error: their loaders would prepare different pixels, and nothing shows which
+ones the model was trained with. Anything unusable is a ModelInvalidError (see `unusable`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 from ..errors import ModelInvalidError
 from .manifest import MAX_TOKENS, RESAMPLE_FILTERS, ImageSpec, checked, read_object
 
-# What transformers' configuration classes give where config.json, which holds only what differs
-# from them, has no max_position_embeddings.
+# Defaults of transformers' configuration classes for max_position_embeddings; config.json only
+# holds values that differ from the defaults.
 FAMILIES = {"clip": 77, "siglip": 64}
 _IMAGE_PX = 224
 _PROJECTION_DIM = 512
@@ -28,11 +28,11 @@ OPEN_CLIP_CONFIG = "open_clip_config.json"
 _CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
 _CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
 
-# What transformers' image processors do where a file does not say. Null is no default: it switches
-# a step off, and leaves what a step needs without a value.
+# Defaults of transformers' image processors for missing keys. A null is not replaced by a default:
+# it switches a step off, or leaves a step without a value.
 _ALWAYS = {
     "do_resize": True,
-    "resample": RESAMPLE_FILTERS.index("bicubic"),  # transformers has Pillow's own numbering
+    "resample": RESAMPLE_FILTERS.index("bicubic"),  # transformers uses Pillow's numbers
     "do_rescale": True,
     "rescale_factor": 1 / 255,
     "do_normalize": True,
@@ -45,7 +45,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 }
 _PROCESSORS = {"clip": "CLIPImageProcessor", "siglip": "SiglipImageProcessor"}
 
-# The same of OpenCLIP's PreprocessCfg.
+# Defaults of OpenCLIP's PreprocessCfg.
 _OPEN_CLIP_DEFAULTS = {
     "size": 224,
     "mean": _CLIP_MEAN,
@@ -53,7 +53,7 @@ _OPEN_CLIP_DEFAULTS = {
     "interpolation": "bicubic",
     "resize_mode": "shortest",
 }
-_SAME = 1e-3  # of mean and deviation, which some files round
+_SAME = 1e-3  # tolerance for mean and std, which some files round
 
 
 def family_of(config: Mapping[str, Any]) -> str:
@@ -68,17 +68,17 @@ def family_of(config: Mapping[str, Any]) -> str:
 
 
 def check_image_size(config: Mapping[str, Any], spec: ImageSpec) -> None:
-    """Check that images are prepared at the size that the encoder was trained at."""
+    """Check that images are prepared at the size of the encoder's training."""
     trained_px = _tower(config, "vision").get("image_size", _IMAGE_PX)
     if trained_px != spec.size_px:
         raise unusable(f"it prepares images of {spec.size_px} px for an encoder of {trained_px} px")
 
 
 def check_dim(config: Mapping[str, Any], dim: int) -> None:
-    """Check that vectors are those of the space that images and texts share.
+    """Check that vectors are in the space that images and texts share.
 
-    Before its projection an encoder of CLIP has a width of its own, and its vectors compare with
-    nothing. SigLIP has no projection.
+    Before the projection, each CLIP encoder has its own width, and its vectors cannot be compared
+    with others. SigLIP has no projection.
     """
     wanted = config.get("projection_dim") or _PROJECTION_DIM
     if family_of(config) == "clip" and dim != wanted:
@@ -86,13 +86,13 @@ def check_dim(config: Mapping[str, Any], dim: int) -> None:
 
 
 def context_length(config: Mapping[str, Any]) -> int:
-    """Return how many tokens the text encoder takes."""
+    """Return the number of tokens that the text encoder takes."""
     stated = _tower(config, "text").get("max_position_embeddings")
     return _whole("max_position_embeddings", stated or FAMILIES[family_of(config)], 1, MAX_TOKENS)
 
 
 def token_id(config: Mapping[str, Any], name: str) -> Any:
-    """Return what the text encoder's configuration says of ``pad_token_id`` or ``eos_token_id``."""
+    """Return ``pad_token_id`` or ``eos_token_id`` of the text encoder's configuration."""
     return _tower(config, "text").get(name)
 
 
@@ -111,7 +111,7 @@ def licence_of(checkpoint: Path) -> str:
 
 
 def part(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """Return a section of a configuration; an empty one where it is missing or null."""
+    """Return a section of a configuration; empty if it is missing or null."""
     value = config.get(key)
     if value is not None and not isinstance(value, Mapping):
         raise unusable(f"{key} is {reprlib.repr(value)}, not a JSON object")
@@ -119,7 +119,7 @@ def part(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; an empty one where there is no file."""
+    """Read a JSON object; empty if the file does not exist."""
     try:
         return read_object(path)
     except FileNotFoundError:
@@ -129,7 +129,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_images(checkpoint: Path, family: str) -> tuple[dict[str, Any], ImageSpec]:
-    """Return the content of the first file that transformers would read, and what it means."""
+    """Return the content of the first file that transformers would read, and its `ImageSpec`."""
     name, settings = next(iter(_image_settings(checkpoint).items()), (OPEN_CLIP_CONFIG, {}))
     if name == OPEN_CLIP_CONFIG:
         raise unusable("the checkpoint has no preprocessor_config.json")
@@ -139,7 +139,7 @@ def read_images(checkpoint: Path, family: str) -> tuple[dict[str, Any], ImageSpe
 
 
 def check_agreement(checkpoint: Path, family: str, name: str, spec: ImageSpec) -> None:
-    """Check that no other file of the checkpoint disagrees with `spec`, of the file `name`."""
+    """Check that no other file of the checkpoint disagrees with `spec`, read from file `name`."""
     for other, settings in _image_settings(checkpoint).items():
         if differences := _differences(spec, image_spec(settings, family)):
             raise unusable(
@@ -155,11 +155,10 @@ def image_spec(config: Mapping[str, Any], family: str) -> ImageSpec:
     Parameters
     ----------
     config : mapping
-        Of ``preprocessor_config.json``, in the old form (``size: 224``) or the new
-        (``size: {"shortest_edge": 224}``). What is missing has the value that transformers
-        gives it.
+        Content of ``preprocessor_config.json``, in the old form (``size: 224``) or the new one
+        (``size: {"shortest_edge": 224}``). Missing keys have transformers' defaults.
     family : str
-        ``"clip"`` or ``"siglip"``: whose image processor it is, where `config` does not say.
+        ``"clip"`` or ``"siglip"``: the family whose image processor is used if `config` names none.
     """
     stated = config.get("image_processor_type") or config.get("feature_extractor_type")
     name = str(stated or _PROCESSORS[family])
@@ -196,7 +195,7 @@ def image_spec(config: Mapping[str, Any], family: str) -> ImageSpec:
 
 
 def open_clip_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Say OpenCLIP's preprocessing as a ``preprocessor_config.json``.
+    """Convert OpenCLIP's preprocessing to a ``preprocessor_config.json``.
 
     `config`: ``size`` (a number, or height and width), ``mean``, ``std``, ``interpolation`` and
     ``resize_mode``.
@@ -224,14 +223,14 @@ def open_clip_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 def unusable(
     reason: str, advice: str = "Check that it is a complete CLIP or SigLIP checkpoint"
 ) -> ModelInvalidError:
-    """Return the error that says why a checkpoint cannot be used, and what to do."""
+    """Return the error for a checkpoint that cannot be used, with the reason and the next step."""
     return ModelInvalidError(
         f"This checkpoint cannot become a model directory: {reason}. {advice}.", reason=reason
     )
 
 
 def _image_settings(checkpoint: Path) -> dict[str, dict[str, Any]]:
-    """Return what transformers would read, in its order (nested settings first), and OpenCLIP."""
+    """Yield the settings that transformers reads, in its order (nested first), then OpenCLIP's."""
     found = {}
     if nested := part(read_json(checkpoint / "processor_config.json"), "image_processor"):
         found["processor_config.json"] = dict(nested)
@@ -241,14 +240,14 @@ def _image_settings(checkpoint: Path) -> dict[str, dict[str, Any]]:
         config = read_json(checkpoint / OPEN_CLIP_CONFIG)
         stated = part(config, "preprocess_cfg")
         full = {key: stated.get(key) or value for key, value in _OPEN_CLIP_DEFAULTS.items()}
-        tower = part(part(config, "model_cfg"), "vision_cfg")  # its size is what OpenCLIP takes
+        tower = part(part(config, "model_cfg"), "vision_cfg")  # OpenCLIP takes the size from here
         full["size"] = tower.get("image_size") or _OPEN_CLIP_DEFAULTS["size"]
         found[OPEN_CLIP_CONFIG] = open_clip_settings(full)
     return found
 
 
 def _resize_rule(size: Any) -> tuple[str, Any]:
-    """Return the rule and the size in pixels, which `ImageSpec` checks."""
+    """Return the resize rule and the size in pixels, unchecked; `ImageSpec` checks them."""
     if isinstance(size, Mapping):
         given = {key: value for key, value in size.items() if value is not None}
         if given.keys() == {"shortest_edge"}:
@@ -259,7 +258,7 @@ def _resize_rule(size: Any) -> tuple[str, Any]:
 
 
 def _square(size: Any) -> Any:
-    """Return the side of a square, which `ImageSpec` checks."""
+    """Return the side of a square, unchecked; `ImageSpec` checks it."""
     sides = [size, size] if isinstance(size, int) else size
     if isinstance(size, Mapping):
         sides = [size.get("height"), size.get("width")]
@@ -281,7 +280,7 @@ def _differences(ours: ImageSpec, theirs: ImageSpec) -> list[str]:
 def _tower(config: Mapping[str, Any], side: str) -> Mapping[str, Any]:
     """Return the configuration of one encoder.
 
-    Old files of CLIP have ``text_config_dict`` too; where it is, transformers takes it instead.
+    Old files of CLIP also have ``text_config_dict``, which transformers then uses instead.
     """
     old = f"{side}_config_dict"
     has_old = config.get("model_type") == "clip" and config.get(old) is not None

@@ -1,4 +1,4 @@
-"""The files of a model directory: read and verified as they are used, and recognised later."""
+"""Read and verify the files of a model directory, and detect later changes."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def read_bytes(path: Path) -> npt.NDArray[np.uint8]:
 
 
 class ModelFiles:
-    """The files of a model directory as `model.json` lists them, from its loading on.
+    """The files of a loaded model directory, as listed in `model.json`.
 
-    What is compiled is read into memory once, and these very bytes are verified: between hashing a
-    file and reading it again it may be replaced, and a mapped file changes with whoever writes to
+    Each file to compile is read into memory once, and these bytes are verified: a file may be
+    replaced between hashing and reading, and a mapped file changes when another program writes to
     it (measured: a text vector with cosine 0.13, and no error).
 
     Parameters
@@ -31,7 +31,7 @@ class ModelFiles:
     sums : mapping of str to str
         File name → sha256 in hex.
     verify : bool
-        Compare contents; without it only whether files were replaced after this call.
+        Compare contents; otherwise only detect files that are replaced after this call.
     """
 
     def __init__(self, model_dir: Path, sums: Mapping[str, str], *, verify: bool = True) -> None:
@@ -40,9 +40,9 @@ class ModelFiles:
         self._verified: set[str] = set()
 
     def read(self, path: Path) -> npt.NDArray[np.uint8]:
-        """Return the content of a file that is listed, verified.
+        """Return the verified content of a listed file.
 
-        Raises `ModelInvalidError`: it is damaged; `ModelChangedError`: it was sound before.
+        Raises `ModelInvalidError` if it is damaged, and `ModelChangedError` if it was valid before.
         """
         try:
             data = read_bytes(path)
@@ -54,17 +54,17 @@ class ModelFiles:
         return data
 
     def verify_unread(self) -> None:
-        """Verify the files that were not read, as `read` does; about 1 s per 2 GB."""
+        """Verify the files that `read` has not read; about 1 s per 2 GB."""
         for name in sorted(self._sums.keys() - self._verified):
             if self._verify and not self._is_sound(name):
                 raise self._wrong(self._dir / name, "its sha256 is not the one in model.json")
             self._verified.add(name)
 
     def check(self) -> None:
-        """Check that the files are still those that were loaded; microseconds.
+        """Check that the files are still the loaded ones; takes microseconds.
 
-        A file of another inode, size or time of modification is hashed: one that was touched, or
-        replaced by an equal one, is still the same.
+        A file whose inode, size or modification time differs is hashed; it is still the same if its
+        content is equal.
         """
         for name, before in self._states.items():
             now = identity_at(self._dir / name)

@@ -1,4 +1,4 @@
-"""OpenVINO's graphs: the one ``Core`` that reads them, and encoders cut out of a traced model."""
+"""OpenVINO's graphs: the process's ``Core``, and encoders extracted from a traced model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-# What OpenVINO calls a node that has no name of its own: its type, and a number of this process.
+# OpenVINO's name of an unnamed node: its type and a number that is unique in the process.
 _NUMBERED = re.compile(r"([A-Za-z0-9]+)_\d+")
 _lock = threading.Lock()
 _cores: list[Any] = []
@@ -21,11 +21,11 @@ _cores: list[Any] = []
 def openvino_core() -> Any:
     """Return the ``openvino.Core`` of this process, made at the first call.
 
-    There is one for as long as the process lives. The CPU plugin gives the thread that loads it a
-    stack for signals of its own, and on unloading puts back the one that it found (measured with
-    2026.4, `strace -e sigaltstack`). Of two plugins unloaded in the order of loading, the second
-    puts back what the first has freed, and the next Ctrl-C, whose handler runs on that stack, is a
-    segmentation fault.
+    There must be only one during the life of the process. The CPU plugin gives the thread that
+    loads it a new signal stack, and restores the previous one when it is unloaded (measured with
+    2026.4, `strace -e sigaltstack`). If two plugins are unloaded in the order of loading, the
+    second restores a stack that the first has freed, and the next Ctrl-C, whose handler runs on
+    that stack, is a segmentation fault.
     """
     import openvino as ov
 
@@ -37,19 +37,19 @@ def openvino_core() -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Half:
-    """One encoder: what it takes, the length of what it gives, and its ``openvino.Model``."""
+    """One encoder: its inputs, the length of its vectors, and its ``openvino.Model``."""
 
     inputs: tuple[str, ...]
     dim: int
     graph: Any
 
     def run(self, arrays: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
-        """Run a batch (see `run_f32`); of `arrays`, those that are inputs."""
+        """Run a batch (see `run_f32`) with those `arrays` that are inputs."""
         return run_f32(self.graph, {name: arrays[name] for name in self.inputs})
 
 
 def run_f32(graph: Any, arrays: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
-    """Return what a graph gives for a batch, on the CPU in f32: rows not of unit length."""
+    """Return a graph's output for a batch, on the CPU in f32; rows are not normalized."""
     options = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino_core().compile_model(graph, "CPU", options)
     rows: npt.NDArray[np.float32] = compiled(dict(arrays))[0]
@@ -57,7 +57,7 @@ def run_f32(graph: Any, arrays: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[n
 
 
 def input_shapes(size_px: int, context_length: int) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of every input that an encoder may have, for `cut_out`."""
+    """Return the shapes of all inputs that an encoder may have, for `cut_out`."""
     pixels = (-1, 3, size_px, size_px)
     tokens = dict.fromkeys(("input_ids", "attention_mask"), (-1, context_length))
     return {"pixel_values": pixels, **tokens}
@@ -68,18 +68,19 @@ def cut_out(
 ) -> Half:
     """Return the part of a model that computes one output.
 
-    Raises `RuntimeError`: the file is damaged, has no such output, or does not take these shapes.
+    Raises `RuntimeError` if the file is damaged, has no such output, or does not take these shapes.
 
     Parameters
     ----------
     path : Path
-        Of the whole model: ``.xml`` or ``.onnx``.
+        The whole model, ``.xml`` or ``.onnx``.
     output : str
         Name of the output, a tensor of shape (batch, dim).
     shapes : mapping of str to shape
-        Of the inputs that it may depend on; -1 is any length. Those that it does not are left out.
+        Shapes of the possible inputs; -1 is any length. Inputs that the output does not depend on
+        are left out.
     alias : str
-        What the output is called in models that have none called `output`.
+        Name of the output in models that have none called `output`.
     """
     import openvino as ov
 
@@ -96,7 +97,7 @@ def cut_out(
     graph.output(0).tensor.set_names({output})
     graph.reshape({name: list(shapes[name]) for name in names})
     half = Half(names, int(graph.output(0).partial_shape[1].get_length()), graph)
-    # Two rows of ones: shapes that do not fit may show only then.
+    # Shapes that do not fit may only fail at inference, so run two rows of ones.
     kinds = {port.any_name: port.element_type.to_dtype() for port in graph.inputs}
     rows = half.run({name: np.ones((2, *shapes[name][1:]), kinds[name]) for name in names})
     if rows.shape != (2, half.dim) or not np.isfinite(rows).all():
@@ -110,14 +111,14 @@ def save_graph(graph: Any, path: Path, *, compress_to_fp16: bool) -> None:
     """Write ``.xml`` and ``.bin``; equal graphs give equal bytes."""
     import openvino as ov
 
-    for i, node in enumerate(graph.get_ordered_ops()):  # nameless nodes by their place
+    for i, node in enumerate(graph.get_ordered_ops()):  # number unnamed nodes by position
         if numbered := _NUMBERED.fullmatch(node.get_friendly_name()):
             node.set_friendly_name(f"{numbered[1]}_{i}")
     ov.save_model(graph, path, compress_to_fp16=compress_to_fp16)
 
 
 def _read(path: Path) -> Any:
-    """Read a model; ONNX by its own front end, as OpenVINO would try every one and tell of each."""
+    """Read a model; ONNX with its own front end, as OpenVINO would report the errors of all."""
     from openvino.frontend import FrontEndManager
 
     if path.suffix != ".onnx":
@@ -125,7 +126,7 @@ def _read(path: Path) -> Any:
     frontend = FrontEndManager().load_by_framework("onnx")
     try:
         return frontend.convert(frontend.load(str(path)))
-    except Exception as error:  # a front end has exceptions of its own
+    except Exception as error:  # front ends have their own exceptions
         raise RuntimeError(str(error).strip()) from error
 
 

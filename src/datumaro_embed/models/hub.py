@@ -1,7 +1,7 @@
-"""Files of a hub repository, by huggingface_hub: each is checked against the hub's own digest.
+"""Download files of a hub repository with huggingface_hub, and check them by the hub's digests.
 
-``HF_ENDPOINT``, ``HF_HUB_OFFLINE``, ``HF_TOKEN``, ``HF_HOME`` and the proxy variables are that
-library's own. What was downloaded stays in its cache, so a second download costs nothing.
+``HF_ENDPOINT``, ``HF_HUB_OFFLINE``, ``HF_TOKEN``, ``HF_HOME`` and the proxy variables work as in
+that library. Downloads stay in its cache, so a second download costs nothing.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class HubRepo:
     digests: Mapping[str, str]
 
     def fetch(self, name: str) -> Path:
-        """Download a file, or take it from the cache; what does not match is fetched once more.
+        """Download a file, or take it from the cache; if its digest differs, download it again.
 
         Returns
         -------
         Path
-            In the library's cache: all files of one repository lie in one folder.
+            In the library's cache, which has one folder for all files of a repository.
         """
         from huggingface_hub import hf_hub_download
 
@@ -54,7 +54,7 @@ class HubRepo:
                 )
             if _digest(path, self.digests[name]) == self.digests[name]:
                 return path
-            for part in (path.resolve(), path):  # damaged: the cache's blob, and the link to it
+            for part in (path.resolve(), path):  # remove the damaged blob, and the link to it
                 with suppress(OSError):
                     part.unlink()
         raise ModelDownloadError(
@@ -65,16 +65,16 @@ class HubRepo:
         )
 
     def fetch_all(self, names: Iterable[str]) -> Path:
-        """Download files (see `fetch`) and return the folder that all names are relative to."""
+        """Download files (see `fetch`) and return the folder to which the names are relative."""
         folders = [self.fetch(name).parents[name.count("/")] for name in names]
         return folders[0]
 
     @contextmanager
     def real_files(self, names: Collection[str]) -> Iterator[Path]:
-        """Download files and yield a folder that holds them as files, not as links of the cache.
+        """Download files and yield a folder that holds them as files, not as the cache's links.
 
-        OpenVINO refuses weights that a link leads out of their folder to. Hard links in the cache's
-        own file system take no space; where it has none, files are copied.
+        OpenVINO refuses weights that are links out of their folder. Hard links on the cache's file
+        system take no space; if it does not support them, files are copied.
         """
         snapshot = self.fetch_all(names)  # REPOSITORY/snapshots/COMMIT
         cache = snapshot.parents[1]
@@ -91,10 +91,10 @@ class HubRepo:
 
 
 def open_repo(repo_id: str, revision: str | None) -> HubRepo:
-    """List a repository's files at a revision, by the network or from the cache where offline.
+    """List a repository's files at a revision, from the network or, if offline, from the cache.
 
-    Raises `ModelNotFoundError`: no such repository or revision, or no access to it;
-    `ModelDownloadError`: the hub cannot be reached; or offline and not in the cache.
+    Raises `ModelNotFoundError` (no such repository or revision, or no access to it) and
+    `ModelDownloadError` (the hub cannot be reached, or offline and not in the cache).
     """
     from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
     from huggingface_hub.utils import LocalEntryNotFoundError, disable_progress_bars
@@ -111,7 +111,7 @@ def open_repo(repo_id: str, revision: str | None) -> HubRepo:
                     "Unset it, or copy a model directory from a machine that has one.",
                     repo=repo_id,
                 ) from error
-            # A file there is a link to a blob that bears its digest as its name.
+            # Each file is a link to a blob, whose name is its digest.
             files = [path for path in snapshot.rglob("*") if path.is_file()]
             names = {path.relative_to(snapshot).as_posix(): path.resolve().name for path in files}
             return HubRepo(repo_id, snapshot.name, names)
@@ -126,7 +126,7 @@ def open_repo(repo_id: str, revision: str | None) -> HubRepo:
 
 
 def _digest(path: Path, like: str) -> str:
-    """Return a file's digest, of the same kind as another."""
+    """Return a file's digest, of the same kind as a given one."""
     if len(like) != 40:
         return sha256_file(path)
     data = path.read_bytes()  # small files only: the hub keeps large ones by their sha256
@@ -135,7 +135,7 @@ def _digest(path: Path, like: str) -> str:
 
 @contextmanager
 def _mapped(repo_id: str, what: str) -> Iterator[None]:
-    """Raise what the hub client raises, of many libraries' kinds, as ours."""
+    """Convert the errors of the hub client and its libraries to ours."""
     from huggingface_hub import errors as hub
 
     chatter = logging.getLogger("huggingface_hub")
@@ -157,9 +157,9 @@ def _mapped(repo_id: str, what: str) -> Iterator[None]:
             "Check the name, or set HF_TOKEN.",
             name=repo_id,
         ) from error
-    except Exception as error:  # the network, the disk, a server that is no hub
+    except Exception as error:  # network, disk, or a server that is not a hub
         inner: BaseException = error
-        while inner.__cause__ is not None:  # the hub client wraps its network's errors
+        while inner.__cause__ is not None:  # the hub client wraps network errors
             inner = inner.__cause__
         first_line = next(iter(str(inner).strip().splitlines()), "")
         reason = f"{type(inner).__name__}: {first_line}".rstrip(": .")

@@ -1,8 +1,8 @@
 """Write a model directory of two encoders, with golden vectors in its ``model.json``.
 
-Golden vectors are what both encoders give for a drawn image and a text. They are computed from the
-files as they are, in f32 on the CPU, by nothing of what embeds later: not its graph
-transformations, and not its way through OpenVINO.
+Golden vectors are the encoders' vectors of a generated image and a text. They are computed from the
+files in f32 on the CPU, without any code that embeds later: neither its graph transformations nor
+its use of OpenVINO.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _TEXT = "a photo of a cat"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoders:
-    """Both encoders of a checkpoint and what ``model.json`` says of them.
+    """Both encoders of a checkpoint and their facts for ``model.json``.
 
     Attributes
     ----------
     preprocessor : mapping
         Content of ``preprocessor_config.json``.
 
-    The others are those of `ModelManifest`.
+    See `ModelManifest` for the other attributes.
     """
 
     family: str
@@ -59,7 +59,7 @@ class Encoders:
 
 
 def check_options(precision: str, prompt_template: str) -> None:
-    """Check what a user may choose of a model directory."""
+    """Check the user's choices for a model directory."""
     if precision not in PRECISIONS or "{}" not in prompt_template:
         raise UsageError(
             f"``precision`` is {precision!r} and must be one of {', '.join(PRECISIONS)}; the "
@@ -68,11 +68,11 @@ def check_options(precision: str, prompt_template: str) -> None:
 
 
 def need_extra(doing: str, extra: str, *packages: str) -> None:
-    """Raise MissingExtraError, with the command that helps, unless packages are installed."""
+    """Raise MissingExtraError, with the pip command, unless the packages are installed."""
     for package in packages:
         try:
             found = importlib.util.find_spec(package)
-        except ModuleNotFoundError:  # what a.b is looked for in
+        except ModuleNotFoundError:  # the parent `a` of a package `a.b` is missing
             found = None
         if found is None:
             raise MissingExtraError(
@@ -83,7 +83,7 @@ def need_extra(doing: str, extra: str, *packages: str) -> None:
 
 
 def write_model(folder: Path, made: Encoders, *, precision: str, **facts: Any) -> None:
-    """Write a model directory; its ``tokenizer.json`` is there already.
+    """Write a model directory; its ``tokenizer.json`` must already exist.
 
     `facts`: `name`, `source`, `revision`, `licence` and `prompt_template` of the `ModelManifest`.
     """
@@ -107,7 +107,7 @@ def write_model(folder: Path, made: Encoders, *, precision: str, **facts: Any) -
 
 
 def golden_pixels(size_px: int) -> npt.NDArray[np.uint8]:
-    """Return the drawn image: pixel (y, x) of channel c is ((x XOR y) · (c + 1)) mod 256.
+    """Return the generated image: pixel (y, x) of channel c is ((x XOR y) · (c + 1)) mod 256.
 
     Returns
     -------
@@ -129,7 +129,7 @@ def golden_vector(encoded: str) -> npt.NDArray[np.float32]:
 def make_golden(model_dir: Path, image: ImageSpec, text: TextSpec | None) -> Golden:
     """Compute the golden vectors of a model directory's files: about 2 s for ViT-B/32.
 
-    Raises `RuntimeError`: OpenVINO's own.
+    Raises OpenVINO's `RuntimeError`.
     """
     pixels = image.network_input(golden_pixels(image.size_px))
     image_vector = _run(model_dir / "image_encoder.xml", {"pixel_values": pixels})

@@ -1,4 +1,4 @@
-"""``model.json``: what a model directory holds, and the fingerprint that is its identity."""
+"""``model.json``: the content of a model directory, and the fingerprint that identifies it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ TEXT_INPUTS = ("input_ids", "attention_mask")
 MAX_TOKENS = 1 << 14
 _MAX_BYTES = 1 << 24
 
-# Several times what any published model has. Beyond them a library aborts or takes all memory.
+# Limits are several times those of any published model. Above them, libraries abort or use up
+# memory.
 _Side = Annotated[int, Meta(ge=1, le=4096)]
 _TokenId = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
 _Pixel = Annotated[float, Meta(ge=-1e4, le=1e4)]  # whichever unit pixels are in
@@ -52,13 +53,14 @@ class ImageSpec:
     resize : str
         ``"shortest_side"`` (keep the aspect ratio) or ``"stretch"`` (to the square).
     resize_px : int
-        What the shortest side is resized to, at least `size_px`; the centre is then cut out.
+        Length to which the shortest side is resized, at least `size_px`; then the center is
+        cropped.
     resample : str
         Pillow's filter: ``"bicubic"``, ``"bilinear"``, ``"lanczos"``, …
     scale : float
-        A uint8 value is multiplied by this first (1/255).
+        Factor for uint8 values (1/255), applied first.
     mean, std : tuple of float
-        Of R, G, B, after scaling.
+        Mean and standard deviation of R, G, B, after scaling.
     """
 
     size_px: _Side
@@ -76,7 +78,7 @@ class ImageSpec:
             raise ValueError(f"size_px is {self.size_px}, not at most resize_px ({self.resize_px})")
 
     def network_input(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Return what the bare graph takes for the pixels of one image.
+        """Convert the pixels of one image to the input of the stored graph.
 
         Returns
         -------
@@ -93,13 +95,13 @@ class TextSpec:
     Attributes
     ----------
     context_length : int
-        Tokens; shorter texts are padded to it, longer ones cut, keeping the end token.
+        Tokens; shorter texts are padded, longer ones truncated before the end token.
     pad_id, eos_id : int
         Token ids.
     lower_case : bool
-        Lower-case the text first (false where ``tokenizer.json`` does it itself).
+        Lower-case the text first (false if ``tokenizer.json`` does it).
     inputs : tuple of str
-        Of the text encoder: ``"input_ids"`` and, where it has one, ``"attention_mask"``.
+        Inputs of the text encoder: ``"input_ids"``, and ``"attention_mask"`` if it has one.
     """
 
     context_length: Annotated[int, Meta(ge=1, le=MAX_TOKENS)]
@@ -116,12 +118,12 @@ class TextSpec:
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """What the encoders give for one input each, in f32 (see making.py).
+    """Golden vectors: the encoders' vectors of one input each, in f32 (see making.py).
 
     Attributes
     ----------
     image_vector : str
-        Of `making.golden_pixels`, a unit vector: base64 of `dim` little-endian float16 numbers.
+        Unit vector of `making.golden_pixels`: base64 of `dim` little-endian float16 numbers.
     text, text_vector : str
         A text and its vector; both empty in a model without a text encoder.
     """
@@ -138,25 +140,25 @@ class ModelManifest:
     Attributes
     ----------
     name, source, revision, licence : str
-        What users call it; where its weights came from (a hub id or a directory's name), at which
-        revision; the licence of the weights.
+        Name for users; source of its weights (a hub id or a directory's name); the source's
+        revision; license of the weights.
     family : str
-        ``"clip"``, ``"siglip"``, ``"open_clip"``, or ``"image"`` for any other encoder of images.
+        ``"clip"``, ``"siglip"``, ``"open_clip"``, or ``"image"`` for any other image encoder.
     dim : int
         Length of an embedding.
     precision : str
-        Of the stored weights: ``"fp32"``, ``"fp16"`` or ``"int8"``.
+        Precision of the stored weights: ``"fp32"``, ``"fp16"`` or ``"int8"``.
     text : TextSpec or None
-        None where the model has no text encoder.
+        None if the model has no text encoder.
     logit_scale, logit_bias : float or None
-        similarity × scale + bias is the logit that the model was trained with: of a softmax over
-        texts, or (``"siglip"``) of a sigmoid for each. None where the source does not say.
+        The model was trained with the logit similarity × scale + bias, in a softmax over texts or
+        (``"siglip"``) in a sigmoid for each text. None if the source does not have them.
     prompt_template : str
-        A label's name goes where ``{}`` stands.
+        Text in which ``{}`` is replaced by a label's name.
     files : dict of str to str
-        File name → sha256 in hex, of everything in the directory but ``model.json``.
+        File name → sha256 in hex, for every file in the directory except ``model.json``.
     fidelity : dict, optional
-        Of an INT8 model: how near it is to the model it was made from (see `quantising`).
+        For an INT8 model, how closely it matches its full model (see `quantising`).
     """
 
     name: str
@@ -192,7 +194,7 @@ class ModelManifest:
 
     @property
     def fingerprint(self) -> str:
-        """64 hex digits: sha256 over the files' sha256 and the preprocessing in ``model.json``."""
+        """64 hex digits: sha256 of the files' sha256 and the preprocessing in ``model.json``."""
         content = {
             "files": sorted(self.files.items()),
             "image": asdict(self.image),
@@ -202,7 +204,7 @@ class ModelManifest:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """Return what ``model.json`` holds."""
+        """Return the content of ``model.json``."""
         body = asdict(self)
         if self.text is None:
             del body["text"], body["golden"]["text"], body["golden"]["text_vector"]
@@ -213,7 +215,7 @@ class ModelManifest:
 def checked(kind: type[_T], body: Any) -> _T:
     """Read JSON values into a dataclass; unknown keys are ignored.
 
-    Raises `ValueError`: one sentence that names the field, and says what is wrong with its value.
+    Raises `ValueError`, whose one sentence names the field and says what is wrong with its value.
     """
     try:
         return msgspec.convert(body, kind)
@@ -224,11 +226,10 @@ def checked(kind: type[_T], body: Any) -> _T:
 def load_manifest(model_dir: Path, *, verify_hashes: bool = True) -> ModelManifest:
     """Read ``model.json`` and check that the directory is complete and unchanged.
 
-    Raises `ModelInvalidError`: naming the file that is missing, damaged, or of a format not known
-    here.
+    Raises `ModelInvalidError`, which names the file that is missing, damaged or in an unknown
+    format.
 
-    `verify_hashes`: hash every file (about 1 s per 2 GB); without it only their presence is
-    checked.
+    `verify_hashes`: hash every file (about 1 s per 2 GB); otherwise only check that they exist.
     """
     path = model_dir / MANIFEST_NAME
     try:
@@ -273,17 +274,17 @@ def sha256_file(path: Path) -> str:
 def read_object(path: Path) -> dict[str, Any]:
     """Read a file that holds a JSON object.
 
-    Raises `FileNotFoundError`; `ValueError`: it cannot be read, is too large, or holds something
-    else.
+    Raises `FileNotFoundError`, and `ValueError` if it cannot be read, is too large, or holds
+    something else.
     """
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ValueError(f"it is larger than {_MAX_BYTES >> 20} MiB")
         body = json.loads(path.read_text(encoding="utf-8"))
-        json.dumps(body, ensure_ascii=False).encode()  # fails for half a surrogate pair
+        json.dumps(body, ensure_ascii=False).encode()  # fails for a lone surrogate
     except FileNotFoundError:
         raise
-    except (OSError, RecursionError) as error:  # the last: nested too deep
+    except (OSError, RecursionError) as error:  # RecursionError: nested too deeply
         raise ValueError(str(error)) from error
     if not isinstance(body, dict):
         raise ValueError("it is not a JSON object")
@@ -291,20 +292,20 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def invalid_file(path: Path, reason: str) -> ModelInvalidError:
-    """Return the error that says why a file of a model directory is refused."""
+    """Return the error for a file of a model directory that cannot be used."""
     return ModelInvalidError(
         f"Model file {path} cannot be used: {reason}. "
-        "Make the model directory again with `datumaro-embed export-model` or `pull`.",
+        "Recreate the model directory with `datumaro-embed export-model` or `pull`.",
         path=path,
         reason=reason,
     )
 
 
 def _sentence(body: Any, error: msgspec.ValidationError) -> str:
-    """Say in this package's words what msgspec says as "Expected `int` >= 1 - at `$.dim`"."""
+    """Rewrite an error of msgspec, such as "Expected `int` >= 1 - at `$.dim`"."""
     problem, _, place = str(error).partition(" - at ")
     field, bracket, _ = place.rpartition("$")[2].strip("`.").partition("[")
-    if isinstance(error.__cause__, ValueError):  # of a __post_init__: it names its field
+    if isinstance(error.__cause__, ValueError):  # from __post_init__, and names its field
         return f"{field}.{problem}" if field else problem
     if problem.startswith("Object missing"):
         return f"{field or 'it'} has no {problem.split('`')[1]!r}"
@@ -313,7 +314,7 @@ def _sentence(body: Any, error: msgspec.ValidationError) -> str:
         value = value[name]
     wanted = problem.removeprefix("Expected ").partition(", got")[0].replace(" | null", "")
     wanted = re.sub("`([a-z]+)`", lambda found: _WORDS.get(found[1], found[1]), wanted)
-    if not problem.startswith("Expected"):  # a number that no float holds
+    if not problem.startswith("Expected"):  # a number that does not fit a float
         wanted = "a value in range"
     link = "with a value that is not" if bracket else "not"
     return f"{field or 'it'} is {reprlib.repr(value)}, {link} {wanted}"

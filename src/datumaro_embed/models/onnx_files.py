@@ -1,7 +1,7 @@
-"""What an ONNX file says of itself, without a library that reads the weights too.
+"""Read the outputs and external files of an ONNX graph, without reading its weights.
 
-A model of more than 2 GB keeps its weights in other files. Their names, and those of the outputs,
-are in the graph's file, which is small then: what is wrong shows before the large download.
+A model of more than 2 GB keeps its weights in other files. Their names and those of the outputs are
+in the small graph file, so errors show before the large download.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
-# Protocol buffers: message → number of a field → the message that it holds. Numbers are those of
-# onnx.proto; what is not here is skipped, the weights with it.
+# Protocol buffers: message → field number → message in that field. The numbers are from onnx.proto;
+# other fields, including weights, are skipped.
 _MESSAGES = {
     "model": {7: "graph", 25: "function"},
     "graph": {1: "node", 5: "tensor", 12: "output", 15: "sparse"},
@@ -23,19 +23,19 @@ _MESSAGES = {
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {13: "external"},
 }
-_FIXED_BYTES = {1: 8, 5: 4}  # of wire types of fixed length
+_FIXED_BYTES = {1: 8, 5: 4}  # wire types of fixed length → bytes
 
 
 def read_onnx(path: Path) -> tuple[list[str], set[str]]:
-    """Read what a graph's outputs are called, and which files hold its weights.
+    """Read the names of a graph's outputs and of the files that hold its weights.
 
-    Raises `ValueError`: the file is not ONNX.
+    Raises `ValueError` if the file is not ONNX.
 
     Returns
     -------
     outputs : list of str
     external : set of str
-        Paths as the graph's file writes them: relative to it.
+        Paths as written in the graph file, relative to it.
     """
     outputs: list[str] = []
     external: set[str] = set()
@@ -67,7 +67,7 @@ def _strings(data: memoryview, start: int, stop: int) -> dict[int, list[str]]:
 
 
 def _fields(data: memoryview, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-    """Yield number, start and end of every field that has a length."""
+    """Yield number, start and end of every length-delimited field."""
     at = start
     while at < stop:
         tag, at = _varint(data, at, stop)

@@ -1,7 +1,7 @@
-"""Make a model directory from a hub repository that already holds a graph; no torch.
+"""Make a model directory from a hub repository that holds graphs, without torch.
 
-Three layouts are known: a model directory of ours (``model.json``), optimum-intel's one IR
-(``openvino_model.xml``), and the two ONNX files that transformers.js reads.
+Three layouts are supported: our model directory (``model.json``), optimum-intel's single IR
+(``openvino_model.xml``), and the two ONNX files of transformers.js.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _WELCOME = (
     *("preprocessor_config.json", "processor_config.json", OPEN_CLIP_CONFIG),
     *("tokenizer_config.json", "special_tokens_map.json", "README.md"),
 )
-_POOLED = {"clip": "", "siglip": "pooler_output"}  # what else an output of vectors may be called
+_POOLED = {"clip": "", "siglip": "pooler_output"}  # other name of the output
 
-# Where a repository keeps the graphs of the image encoder and of the text encoder.
+# Possible paths of the graphs of the image encoder and the text encoder in a repository.
 _LAYOUTS = (
     ("openvino_model.xml", "openvino_model.xml"),
     ("openvino/openvino_model.xml", "openvino/openvino_model.xml"),
@@ -56,21 +56,22 @@ def pull_model(
 ) -> Path:
     """Download a model, write its directory, whole or not at all, and return its path.
 
-    Every file is compared with the digest that the hub lists for it. It takes the download's time
-    plus a few seconds; the files stay in huggingface_hub's cache.
+    Checks every file by its digest in the hub's list. Takes a few seconds longer than the download;
+    the files stay in huggingface_hub's cache.
 
     Parameters
     ----------
     name : str
         A short name of `resolve.CATALOGUE`, or the id of a hub repository.
     out_dir : str or Path, optional
-        The model directory to make; by default one in the user's cache that `name` then finds.
+        The model directory to write; by default in the user's cache, where `name` finds it.
     revision : str, optional
         Branch, tag or commit, instead of the catalogue's.
     precision : {"fp32", "fp16"}
-        Of the stored weights; ``"fp16"`` halves the size. Arithmetic is chosen when loading.
+        Precision of the stored weights; ``"fp16"`` halves the size. The inference precision is
+        chosen when loading.
     prompt_template : str
-        For label names; no repository carries one.
+        Template for label names; repositories have none.
     overwrite : bool
         Replace an existing `out_dir`.
     """
@@ -104,7 +105,7 @@ def pull_model(
 
 
 def _convert(repo: HubRepo, tokenizer: Path, entry: CatalogueEntry) -> tuple[Encoders, str]:
-    """Fetch small files first: what is wrong with them shows before the long downloads."""
+    """Fetch small files first, so that their errors show before the long downloads."""
     graphs = next((pair for pair in _LAYOUTS if {*pair, *_NEEDED} <= repo.digests.keys()), None)
     if graphs is None:
         raise ModelInvalidError(
@@ -139,7 +140,7 @@ def _convert(repo: HubRepo, tokenizer: Path, entry: CatalogueEntry) -> tuple[Enc
 def _halves(
     repo: HubRepo, graphs: tuple[str, str], shapes: dict[str, tuple[int, ...]], alias: str
 ) -> tuple[Half, Half]:
-    """Download both graphs with their weights, and cut the encoders out of them."""
+    """Download both graphs with their weights, and extract the encoders."""
     sides = tuple(zip(graphs, ("image_embeds", "text_embeds"), strict=True))
     wanted = dict.fromkeys(graphs)
     for graph, output in sides:
@@ -149,7 +150,7 @@ def _halves(
             images, texts = (
                 cut_out(folder / graph, output, shapes, alias=alias) for graph, output in sides
             )
-        except RuntimeError as error:  # OpenVINO's only kind
+        except RuntimeError as error:  # OpenVINO raises nothing else
             raise _unusable(repo, str(error).strip().splitlines()[-1]) from error
     if images.dim != texts.dim or not images.inputs or not texts.inputs:
         raise _unusable(
@@ -159,9 +160,9 @@ def _halves(
 
 
 def _weights(repo: HubRepo, side: str, outputs: tuple[str, str]) -> list[str]:
-    """Return the files that hold a graph's weights, once it is known that they can be used.
+    """Return the files that hold a graph's weights, after checking that the graph can be used.
 
-    The graph of a model of more than 2 GB is small, and its weights are not: it is read first.
+    The graph file of a model of more than 2 GB is small, so it is read before the weights.
     """
     if side.endswith(".xml"):
         weights = [side.removesuffix(".xml") + ".bin"]

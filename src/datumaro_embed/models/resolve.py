@@ -1,4 +1,4 @@
-"""From a model's name to its directory here, or to the hub repository that `pull` downloads."""
+"""Find a model's directory, or the hub repository that `pull` downloads, by its name."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _VARIABLE = "DATUMARO_EMBED_MODELS"
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """Where `pull` finds a model, and what its files do not say."""
+    """Hub repository of a model, and facts that its files do not have."""
 
     repo_id: str
-    revision: str | None  # the commit that is downloaded; None is whatever ``main`` is
-    licence: str  # of the weights, as their authors published them
+    revision: str | None  # the commit to download; None: ``main``
+    licence: str  # license of the weights, as published by their authors
     logit_scale: float | None = None
     logit_bias: float | None = None
 
 
 def _openai(name: str, revision: str | None = None) -> CatalogueEntry:
-    # Source of 100: the CLIP paper (arXiv:2103.00020, section 2.5) clips the scale there, and all
+    # Source of 100: the CLIP paper (arXiv:2103.00020, section 2.5) clips the scale at 100, and all
     # four published models reached it.
     return CatalogueEntry(f"Xenova/{name}", revision, "MIT", logit_scale=100.0, logit_bias=0.0)
 
@@ -49,9 +49,9 @@ CATALOGUE = {
 
 
 def entry_of(name: str) -> CatalogueEntry:
-    """Return what `pull` downloads for a short name, or for a repository's id, OWNER/NAME.
+    """Return the repository that `pull` downloads for a short name or an id, OWNER/NAME.
 
-    Another name is a ModelNotFoundError, without asking the hub.
+    Raises ModelNotFoundError for another name, without asking the hub.
     """
     if name in CATALOGUE:
         return CATALOGUE[name]
@@ -70,12 +70,11 @@ def entry_of(name: str) -> CatalogueEntry:
 def resolve_model(name_or_dir: str | Path) -> Path:
     """Return a directory with a ``model.json``; nothing else is checked.
 
-    Raises `ModelNotFoundError`, `ModelInvalidError`: nothing of that name; or the path exists but
-    holds no ``model.json``.
+    Raises `ModelNotFoundError` if there is no such model, and `ModelInvalidError` if the path
+    exists but has no ``model.json``.
 
-    `name_or_dir`: a model directory, or a name that is looked for in the folders of
-    `$DATUMARO_EMBED_MODELS`, in the user's cache and among the packaged models (``demo``), in that
-    order.
+    `name_or_dir`: a model directory, or a name to find in the folders of `$DATUMARO_EMBED_MODELS`,
+    in the user's cache and among the packaged models (``demo``), in that order.
     """
     text = os.fspath(name_or_dir)
     path = Path(os.path.expanduser(text))
@@ -104,9 +103,9 @@ def resolve_model(name_or_dir: str | Path) -> Path:
 
 
 def available_models() -> dict[str, Path]:
-    """Return every model that a name finds here: name → directory, sorted by name."""
+    """Return all models on this machine that a name finds: name → directory, sorted by name."""
     paths = [path.parent for folder in _folders() for path in folder.glob(f"*/{MANIFEST_NAME}")]
-    found = {path.name: path for path in reversed(paths)}  # the first folder's goes first
+    found = {path.name: path for path in reversed(paths)}  # the first folder takes precedence
     return dict(sorted(found.items()))
 
 
@@ -130,6 +129,6 @@ def _folders() -> Iterator[Path]:
     yield user_model_dir()
     package = Path(__file__).resolve().parents[1]
     yield package / "_models"
-    # An editable install runs from the source tree, where the packaged models lie beside src/.
+    # An editable install runs from the source tree, which has the packaged models beside src/.
     if package.parent.name == "src":
         yield package.parents[1] / "models"

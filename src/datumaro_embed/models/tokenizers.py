@@ -1,4 +1,4 @@
-"""Texts → token ids: a model's ``tokenizer.json``, and what its loader does beside it."""
+"""Convert texts to token ids with a model's ``tokenizer.json``, completed by its loader's steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .manifest import TEXT_INPUTS, TextSpec, checked
 
 CLIP, SIGLIP, SIGLIP2 = "CLIPTokenizer", "SiglipTokenizer", "Siglip2Tokenizer"
 
-# The special tokens that each has in transformers where no file names them.
+# Default special tokens of each class in transformers, used if no file names them.
 _SPECIAL = {
     CLIP: {"pad_token": "<|endoftext|>", "eos_token": "<|endoftext|>"},
     SIGLIP: {"pad_token": "</s>", "eos_token": "</s>"},
@@ -28,9 +28,9 @@ _PAD_LEFT = {SIGLIP2, "GemmaTokenizer"}  # unless a file says otherwise
 
 
 class TextTokenizer:
-    """Tokenizer of a fixed context length; thread-safe once made.
+    """Tokenizer of a fixed context length; thread-safe.
 
-    `path`: of ``tokenizer.json``; `read`: gives the file's bytes.
+    `path` is that of ``tokenizer.json``; `read` returns the file's bytes.
     """
 
     def __init__(
@@ -41,14 +41,14 @@ class TextTokenizer:
             self._tokenizer = Tokenizer.from_buffer(content)
         except Exception as error:  # the library raises bare Exception
             raise ModelInvalidError(
-                f"Model file {path} is not a tokenizer: {error}. Make the model directory again.",
+                f"Model file {path} is not a tokenizer: {error}. Recreate the model directory.",
                 path=path,
             ) from error
         for name in ("pad_id", "eos_id"):
             if self._tokenizer.id_to_token(getattr(spec, name)) is None:
                 raise ModelInvalidError(
                     f"Model file {path} has no token {getattr(spec, name)}, which is "
-                    f"{name} in model.json. Make the model directory again.",
+                    f"{name} in model.json. Recreate the model directory.",
                     path=path,
                 )
         self._spec = spec
@@ -56,15 +56,15 @@ class TextTokenizer:
         self._tokenizer.enable_padding(length=spec.context_length, pad_id=spec.pad_id)
 
     def __call__(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Tokenize, cut long texts keeping the end token, pad short ones.
+        """Tokenize; truncate long texts before the end token, and pad short ones.
 
         Returns
         -------
         input_ids, attention_mask : arrays of shape (n_texts, context_length), int64
-            The mask is 1 where there is a token of the text, 0 where there is padding.
+            The mask is 1 for tokens of the text and 0 for padding.
         """
         cased = (text.lower() if self._spec.lower_case else text for text in texts)
-        # Lone surrogates, which no UTF-8 text has, are "?": the tokenizer would refuse them.
+        # The tokenizer would refuse lone surrogates, which are invalid in UTF-8; they become "?".
         rows = self._tokenizer.encode_batch([t.encode("utf-8", "replace").decode() for t in cased])
         shape = (len(rows), self._spec.context_length)
         ids = np.array([row.ids for row in rows], dtype=np.int64).reshape(shape)
@@ -73,19 +73,19 @@ class TextTokenizer:
 
 
 def complete_tokenizer(path: Path, checkpoint: Path, config: Mapping[str, Any]) -> TextSpec:
-    """Make a ``tokenizer.json`` do all that its loader does, and say how texts are encoded.
+    """Add missing steps of its loader to a ``tokenizer.json``, and return how texts are encoded.
 
-    transformers lower-cases texts, and removes SigLIP's punctuation, in code: the file of a
-    checkpoint may do neither, and texts that are not in lower case would get other vectors.
+    transformers lower-cases texts and removes punctuation for SigLIP in code. A checkpoint's file
+    may do neither, and texts in other cases would get other vectors.
 
-    Raises `ModelInvalidError`: it is no tokenizer, pads on the left, lacks a special token, or does
-    not end a text with the end token, as every family here does: vectors would be wrong and nothing
-    would say so.
+    Raises `ModelInvalidError` if the file is not a tokenizer, pads on the left, lacks a special
+    token, or does not end a text with the end token, as all supported families do: vectors would be
+    wrong without an error.
 
     Parameters
     ----------
     path : Path
-        Of the ``tokenizer.json``, which is rewritten where a step is missing.
+        The ``tokenizer.json``, which is rewritten if a step is missing.
     checkpoint : Path
         The folder of ``tokenizer_config.json`` and ``special_tokens_map.json``.
     config : mapping
@@ -94,7 +94,7 @@ def complete_tokenizer(path: Path, checkpoint: Path, config: Mapping[str, Any]) 
     Returns
     -------
     TextSpec
-        With every input; the graph says which it does take.
+        With both inputs; the graph shows which ones it takes.
     """
     try:
         tokenizer = Tokenizer.from_file(str(path))
@@ -119,7 +119,7 @@ def complete_tokenizer(path: Path, checkpoint: Path, config: Mapping[str, Any]) 
 
 
 def tokenizer_kind(family: str, settings: Mapping[str, Any], tokenizer: Tokenizer) -> str:
-    """Return which class of transformers' encodes texts as the model's authors did.
+    """Return the transformers class that encodes texts like the model's authors.
 
     SigLIP 2 is of the family ``"siglip"`` and often names GemmaTokenizer, which keeps the case.
     """
@@ -129,9 +129,9 @@ def tokenizer_kind(family: str, settings: Mapping[str, Any], tokenizer: Tokenize
 
 
 def canonical_siglip() -> list[Any]:
-    """Return SigLIP's own normalizers: punctuation is removed, white space collapsed.
+    """Return SigLIP's normalizers: they remove punctuation and collapse white space.
 
-    Source: ``canonicalize_text`` of big_vision, as transformers' SiglipTokenizer applies it.
+    Source: ``canonicalize_text`` of big_vision, as in transformers' SiglipTokenizer.
     """
     punctuation = "".join(f"\\{char}" for char in string.punctuation)
     return [
@@ -142,10 +142,10 @@ def canonical_siglip() -> list[Any]:
 
 
 def _missing_steps(kind: str, tokenizer: Tokenizer) -> list[Any]:
-    """Return what the class does before the file's own normalizer, and the file does not.
+    """Return the steps of the class, before the file's normalizer, that the file lacks.
 
-    SigLIP's lower-casing is not here but in `TextSpec.lower_case`: it is Python's, which knows
-    the Greek final sigma; that of the tokenizers library does not.
+    `TextSpec.lower_case` does SigLIP's lower-casing instead, with Python's method, which knows the
+    Greek final sigma; that of the tokenizers library does not.
     """
     if kind == SIGLIP:
         with_marks = _normalized(tokenizer, f"a {string.punctuation}b")
@@ -155,9 +155,10 @@ def _missing_steps(kind: str, tokenizer: Tokenizer) -> list[Any]:
 
 
 def _unlisted(settings: Mapping[str, Any], tokenizer: Tokenizer) -> list[str]:
-    """Return special tokens that settings name and the file holds as plain words.
+    """Return special tokens that the settings name but the file has as plain words.
 
-    transformers makes them special: "!" as padding is another token in a text too.
+    transformers makes them special: if "!" is the padding, a "!" in a text is also encoded
+    differently.
     """
     listed = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
     named = {_content(settings.get(f"{name}_token")) for name in ("bos", "eos", "pad", "unk")}
@@ -165,7 +166,7 @@ def _unlisted(settings: Mapping[str, Any], tokenizer: Tokenizer) -> list[str]:
 
 
 def _content(token: Any) -> str | None:
-    """Return a special token as text; a file may give it with its properties."""
+    """Return a special token as text; files may have it as an object with properties."""
     stated = token.get("content") if isinstance(token, Mapping) else token
     return None if stated is None else str(stated)
 
@@ -214,7 +215,7 @@ def _text_spec(
     except ValueError as error:
         raise unusable(f"its tokenizer cannot be used: {error}") from error
     ids = tokenizer.encode("a photo of a cat").ids
-    while len(ids) > 1 and ids[-1] == spec.pad_id != spec.eos_id:  # some files pad by themselves
+    while len(ids) > 1 and ids[-1] == spec.pad_id != spec.eos_id:  # some tokenizers pad
         ids.pop()
     if not ids or ids[-1] != spec.eos_id:
         raise unusable(f"its tokenizer ends a text with token {ids[-1:]}, not with {spec.eos_id}")

@@ -1,4 +1,4 @@
-"""Search: filters; queries of texts, images and rows; the index; copies of what was found."""
+"""Search: filters; queries by text, image and row; the index; copies of the images found."""
 
 from .background import Relevance
 from .filters import Filters, matching_rows, table_to_search

@@ -1,8 +1,8 @@
-"""How relevant a row is to a text, compared with texts that say nothing about any image.
+"""The relevance of a row to a text, compared with meaningless texts.
 
-A cosine alone says little: with one model a text that means nothing has hits at 0.3, as many a true
-one has with another model. The same rows' cosines to texts such as "a photo", "thing" and "123"
-tell what nothing looks like.
+A cosine alone says little: with one model, a meaningless text has hits at 0.3; with another, true
+hits are at 0.3. The same row's cosines to texts such as "a photo", "thing" and "123" show how
+similar an irrelevant text is.
 """
 
 from __future__ import annotations
@@ -25,20 +25,21 @@ _SAMPLE_ROWS = 4096
 
 
 class Relevance:
-    """The relevance of rows to a query: deviations by which a cosine is above the background's.
+    """Relevance of rows to a query: standard deviations above the cosines of meaningless texts.
 
-    The deviation is that of one row's cosines to all texts of the background, the median of some
-    thousand rows. With the demo model, labels that a dataset has reach 3.4 and more in some row;
-    texts without meaning, and things it does not show, at most 4.0, most of them below 3.
+    The standard deviation is taken over one row's cosines to all meaningless texts, then the median
+    over some thousand rows. With the demo model, the best row has a relevance of at least 3.4 for
+    labels of the dataset, and at most 4.0, mostly below 3, for meaningless texts and for things
+    that are not in the dataset.
 
     Parameters
     ----------
     embed_texts : callable
-        Texts to unit vectors.
+        Texts → unit vectors.
     vectors : array of shape (n_rows, dim)
-        Of norm 1, or zero.
+        Rows of norm 1, or zero.
     rows : array of int64
-        Those with a vector.
+        Rows with a vector.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Relevance:
         self._deviation = max(float(np.median(some.std(axis=1))) if len(rows) else 1.0, 1e-6)
 
     def of(self, query: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """(n_rows,) float32: the relevance of every row to a unit vector; O(n_rows · dim)."""
+        """Return every row's relevance to a unit vector: (n_rows,) float32; O(n_rows · dim)."""
         found = np.full(len(self._vectors), -np.inf, np.float32)
         found[self._rows] = self.at(query, self._rows)
         return found

@@ -1,4 +1,4 @@
-"""Which rows of a store a question is about: by subset, split and label."""
+"""Filter rows of a store by subset, split and label."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _SUGGESTIONS = 5
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What a row or its item must be; an empty field asks nothing, several values mean any of them.
+    """Conditions on rows; an empty field matches all, and several values match any of them.
 
-    Splits are ``"train"``, ``"val"``, ``"test"`` or ``"other"``; a label is one of
-    any annotation of an item, or that of the object itself.
+    Splits are ``"train"``, ``"val"``, ``"test"`` or ``"other"``. `labels` match the label of any
+    annotation of an item, or an object's own label.
     """
 
     subsets: Sequence[str] = ()
@@ -32,7 +32,7 @@ class Filters:
     labels: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        for field in fields(self):  # an empty list asks as little as an empty tuple
+        for field in fields(self):  # an empty list also matches all
             names = getattr(self, field.name)
             one = (names,) if isinstance(names, str) else tuple(names)
             object.__setattr__(self, field.name, one)
@@ -42,7 +42,7 @@ ALL = Filters()
 
 
 def table_to_search(store: EmbeddingStore, of: str) -> VectorTable:
-    """Give a table of rows that belong to items; raises `UsageError` where there is none."""
+    """Return a table by name; raises `UsageError` if the store does not have it."""
     if of not in TABLES:
         raise UsageError(f"``of`` is {of!r}. Choose {', '.join(TABLES)}.", of=of)
     return store.table(of)
@@ -53,7 +53,7 @@ def matching_rows(
 ) -> BoolArray:
     """Tell which rows have a vector and pass the filters: array of shape (n_rows,), bool.
 
-    Raises `UsageError`: a table or a name that the store does not have, with the nearest names.
+    Raises `UsageError` for a table or name that the store does not have, with the nearest names.
     """
     table = table_to_search(store, of)
     mask = table.has_vector
@@ -69,7 +69,7 @@ def matching_rows(
 
 
 def _codes(kind: str, wanted: Sequence[str], known: Sequence[str]) -> list[int]:
-    """Give every index at which one of the wanted names stands."""
+    """Return all indices of the wanted names."""
     for name in wanted:
         if name not in known:
             raise UsageError(

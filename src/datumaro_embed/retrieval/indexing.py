@@ -1,4 +1,4 @@
-"""Make the index file of a store."""
+"""Build the index file of a store."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def build_index(
     """Write an approximate index beside a store; return one line that says what was done.
 
     With `rebuild`, it is built again even if it is up to date; `progress` shows a bar on a
-    terminal. Where it cannot be written, what was there before is untouched.
+    terminal. If it cannot be written, the existing index is unchanged.
 
     Notes
     -----
-    Minutes for a million rows of length 512; the file takes about two thirds of the space of
-    the float16 vectors, and its making twice that in memory.
+    Takes minutes for a million rows of length 512. The file has about two thirds of the size of the
+    float16 vectors; building it takes twice that in memory.
     """
     if not isinstance(store, EmbeddingStore):
         with open_store(store) as opened:

@@ -1,4 +1,4 @@
-"""From a query (a text, an image, a row of the store, a vector, or several) to one vector."""
+"""Convert queries (texts, images, rows of the store, vectors) to one vector."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _NO_DIRECTION = 1e-6
 
 
 def compose(plus: Sequence[npt.ArrayLike], minus: Sequence[npt.ArrayLike] = ()) -> Float64Array:
-    """Combine queries into a unit vector: their mean, less the mean of those to be unlike.
+    """Combine query vectors into a unit vector: the mean of `plus` minus the mean of `minus`.
 
-    Raises `UsageError`: nothing to search for, or nothing is left.
+    Raises `UsageError` if there is no query, or if the queries cancel each other out.
     """
     if not len(plus):
         raise UsageError("There is no query. Pass a text, an image, an item or a vector.")
@@ -42,13 +42,13 @@ def compose(plus: Sequence[npt.ArrayLike], minus: Sequence[npt.ArrayLike] = ()) 
 
 
 class QueryEmbedder:
-    """Query → vector; the model is loaded when a query first needs it, and only the store's own."""
+    """Converts a query to a vector; loads the model, which must be the store's, when needed."""
 
     def __init__(
         self, store: EmbeddingStore, of: str, model: str | None, encoder: ImageEncoder | None
     ) -> None:
         self._store = store
-        self._numbered = "captions" if of == "captions" else "objects"  # what a number counts
+        self._numbered = "captions" if of == "captions" else "objects"  # table of ObjectKeys
         self._model = model
         self._encoder = encoder
         self._checked = False
@@ -61,7 +61,7 @@ class QueryEmbedder:
             (vector,) = self._of_row(self._store.table(self._numbered), query)
         elif isinstance(query, str):
             if not query.strip():
-                raise UsageError("A query is empty. Type what to search for.")
+                raise UsageError("A query is empty. Enter the text to search for.")
             (vector,) = self.texts([query])
         elif isinstance(query, Path):
             (vector,) = self._of_file(query)
@@ -76,7 +76,7 @@ class QueryEmbedder:
         return texts_of(self._encode()).embed_texts(texts)
 
     def labels(self, names: list[str]) -> npt.NDArray[Any]:
-        """Embed label names through the model's prompt: (n, dim), of norm 1."""
+        """Embed label names with the model's prompt template: (n, dim), of norm 1."""
         return texts_of(self._encode()).embed_labels(names)
 
     def _of_vector(self, query: object) -> npt.NDArray[Any]:
@@ -122,18 +122,18 @@ class QueryEmbedder:
             ) from error
 
     def _encode(self) -> ImageEncoder:
-        """Return the encoder that made the store, or refuse."""
+        """Return the encoder; raise `ModelMismatchError` if it did not make the store."""
         if self._encoder is None:
             name = self._model or self._store.model_fact("name")
             if not name:
                 raise UsageError(
-                    f"'{self._store.path}' does not say which model made it. Name the ``model``, "
+                    f"'{self._store.path}' does not record its model. Give the ``model``, "
                     "or query with items."
                 )
-            # The manifest alone tells a wrong model, before a right one is read and compiled.
+            # Check the manifest before reading and compiling the model.
             manifest = load_manifest(resolve_model(str(name)), verify_hashes=False)
             _refuse_other_model(self._store, manifest.name, manifest.fingerprint)
-            # A batch costs as much as a full one.
+            # batch_size=1, as a partial batch costs as much as a full one.
             self._encoder = load_encoder(str(name), batch_size=1)
         if not self._checked:
             _refuse_other_model(self._store, self._encoder.name, self._encoder.fingerprint)

@@ -1,4 +1,4 @@
-"""Copies of the images that a search found, checked to be the ones that were embedded."""
+"""Copy the images that a search found, after checking that they are unchanged."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ _CHANGED = "the image's bytes have changed since it was embedded"
 def media_root_of(
     store: EmbeddingStore, media_root: str | Path | None = None, parameter: str = "media_root"
 ) -> Path:
-    """Return the folder that the store's paths are relative to, as given or as the store says.
+    """Return the folder to which the store's paths are relative: as given, else from the store.
 
-    Raises `UsageError`: it is unknown, or does not exist.
+    Raises `UsageError` if it is unknown or does not exist.
     """
     root = media_root or store.media_root
     if not root:
         raise UsageError(
-            f"The store '{store.path}' does not say where its images lie. Name their folder with "
+            f"The store '{store.path}' does not record the folder of its images. Give it with "
             f"``{parameter}``."
         )
     if not Path(root).is_dir():
         raise UsageError(
-            f"There is no folder '{root}'. Name the folder of the images with ``{parameter}``.",
+            f"There is no folder '{root}'. Give the folder of the images with ``{parameter}``.",
             path=str(root),
         )
     return Path(root)
 
 
 def check_folder(directory: Path) -> None:
-    """Refuse a folder that cannot be made (`check_output`); an empty one may exist."""
+    """Check that a folder can be created (see `check_output`); an empty one may exist."""
     if not (directory.is_dir() and not any(directory.iterdir())):
         check_output(directory)
 
@@ -62,12 +62,12 @@ def search_files(
     *,
     skip_stale: bool,
 ) -> tuple[SearchResult, list[str]]:
-    """As `run_search`, for hits to copy: items of the query must be what was embedded.
+    """Like `run_search`, for hits to copy: the query's items must not have changed.
 
-    With `skip_stale`, other items take the places of hits that cannot be copied; the second value
-    has one line for each of those.
+    With `skip_stale`, the next hits replace those that cannot be copied; the second value has one
+    line for each of these.
 
-    Raises `StaleStoreError`: an item of the query has changed, or no hit is left.
+    Raises `StaleStoreError` if an item of the query has changed or no hit is left.
     """
 
     @cache
@@ -88,8 +88,8 @@ def search_files(
     result = run_search(store, queries, options, keep=is_fresh if skip_stale else None)
     if problems and not result.hits:
         raise StaleStoreError(
-            f"None of the images found is what was embedded: {'; '.join(_lines(problems, 3))}. "
-            "Nothing was copied. Embed the dataset again, or name the folder of the images with "
+            f"None of the images found can be copied: {'; '.join(_lines(problems, 3))}. "
+            "Nothing was copied. Embed the dataset again, or give the folder of the images with "
             "``media_root``.",
             n_stale=len(problems),
         )
@@ -103,7 +103,7 @@ def _lines(problems: Mapping[RowKey, str], shown: int) -> list[str]:
 
 
 def stale_query(key: ItemKey, problem: str = _CHANGED) -> StaleStoreError:
-    """Return the error for an item that is no longer what its vector shows."""
+    """Return the error for a query item whose image has changed."""
     return StaleStoreError(
         f"'{printable(str(key))}' cannot be a query: {printable(problem)}. Embed the dataset "
         "again, or query with another item.",
@@ -121,17 +121,17 @@ def save_hits(
 ) -> list[str]:
     """Copy the image of each hit to ``RANK_SIMILARITY_ID.EXT`` in a new or empty folder.
 
-    Of an object, its crop is saved as it was embedded, as ``RANK_SIMILARITY_ID_N.png``. No file
-    outside `media_root` is read, whatever a path in the store says. Frames of videos are PNG.
+    For an object, the embedded crop is saved as ``RANK_SIMILARITY_ID_N.png``. Video frames are PNG.
+    No file outside `media_root` is read, whatever path is in the store.
 
-    Raises `StaleStoreError`: a hit cannot be copied, and `skip_stale` is false; nothing is kept;
+    Raises `StaleStoreError` if a hit cannot be copied and `skip_stale` is false (nothing is kept),
     `StoreExistsError`, `OutputFolderError`, `StoreWriteError`.
 
     Returns
     -------
     list of str
-        One line for each hit that was not copied: it has no file, the file is gone, lies outside
-        the root, or has changed since it was embedded.
+        One line for each hit that was not copied because its file is missing, outside the root, or
+        changed since it was embedded.
     """
     check_folder(directory)
     problems, videos = [], Videos()
@@ -144,7 +144,7 @@ def save_hits(
         for rank, hit in enumerate(hits, start=1):
             problem, source = _source(hit.path, media_root, videos)
             if source is not None:
-                # Letters, digits and ._- of an id stay.
+                # Keep letters, digits and ._- of the id.
                 name = str(hit.key).removeprefix(f"{hit.key.subset}/")
                 safe = re.sub(r"[^\w.-]+", "_", name)[-_MAX_NAME:].lstrip(".") or "item"
                 target = folder / f"{rank:0{width}}_{hit.similarity:.4f}_{safe}"
@@ -157,23 +157,23 @@ def save_hits(
                 problems.append(f"{hit.key}: {problem}")
         if problems and not skip_stale:
             raise StaleStoreError(
-                f"{len(problems)} of {counted(len(hits), 'images')} are not those that were "
-                f"embedded: {printable('; '.join(problems[:3]))}. Nothing was copied. Embed the "
+                f"{len(problems)} of {counted(len(hits), 'images')} cannot be copied: "
+                f"{printable('; '.join(problems[:3]))}. Nothing was copied. Embed the "
                 "dataset again, or use ``skip_stale`` to copy the others.",
                 n_stale=len(problems),
             )
-        check_folder(directory)  # another program may have filled it meanwhile
+        check_folder(directory)  # another program may have filled the folder
     return problems
 
 
 def media_file(name: str, media_root: Path) -> tuple[str, Path | None]:
-    """Find the file of an item, or why it is not read: nothing outside the media root is."""
+    """Return why an item's file is not read, and the file; it must be in the media root."""
     if not name:
         return "the item has no image file", None
     root = media_root.resolve()
     try:
         path = (root / name).resolve()
-    except (OSError, ValueError) as error:  # a link that leads to itself; a NUL
+    except (OSError, ValueError) as error:  # a link loop; a NUL
         return f"its path cannot be followed ({error})", None
     if not path.is_relative_to(root):
         return "its path leads out of the media root", None
@@ -183,7 +183,7 @@ def media_file(name: str, media_root: Path) -> tuple[str, Path | None]:
 
 
 def _source(name: str, media_root: Path, videos: Videos) -> tuple[str, Path | Frame | None]:
-    """Find the file, or decode the frame, of an item; or say why it is not read."""
+    """Return why an item's image is not read, and its file or decoded frame."""
     path, frame = split_frame_path(name)
     problem, file = media_file(path, media_root)
     if file is None or frame is None:
@@ -195,7 +195,7 @@ def _source(name: str, media_root: Path, videos: Videos) -> tuple[str, Path | Fr
 
 
 def _copy(source: Path | Frame, target: Path, expected_sha256: bytes) -> str:
-    """Copy an image that is the one that was embedded; else say why not, and leave nothing."""
+    """Copy an image if it is unchanged; else return why not, and leave no file."""
     if not isinstance(source, Path):
         problem = _difference(source, expected_sha256)
         if not problem:
@@ -214,7 +214,7 @@ def _copy(source: Path | Frame, target: Path, expected_sha256: bytes) -> str:
 
 
 def _crop(store: EmbeddingStore, hit: Hit, path: Path) -> str:
-    """Replace the copy of an image by the pixels of one object, as PNG; else say why not."""
+    """Replace the copy of an image by the crop of one object, as PNG; else return why not."""
     item, found = store[hit.key.item], store.objects.record(hit.row)
     preprocessing = store.provenance.get("preprocessing", {})
     try:
@@ -224,7 +224,7 @@ def _crop(store: EmbeddingStore, hit: Hit, path: Path) -> str:
     finally:
         path.unlink()
     if image.size != (item.width, item.height):
-        return "the item is a region of its file, and the store does not say which"
+        return "the item is a region of its file, and the store does not record which one"
     crop = cut(image, found, preprocessing.get("resize_px", max(image.size)))
     crop.save(path.with_name(f"{path.name.removesuffix(path.suffix)}.png"))
     return ""

@@ -1,4 +1,4 @@
-"""Search a store: queries in, hits out, by every row or by the index."""
+"""Search a store, by comparing every row or with the index."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ _graphs: WeakKeyDictionary[EmbeddingStore, tuple[tuple[int, int, int], RowGraph]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchOptions:
-    """How to search; each face (transform, Python, command line) fills the same fields.
+    """Options of a search, the same for the transform, Python and the command line.
 
     Attributes
     ----------
     k : int
-        At most this many hits.
+        Maximum number of hits.
     minus : sequence of QueryInput
-        What hits should be unlike: the mean of these is subtracted from the mean of the queries.
+        Queries that hits should be unlike; their mean is subtracted from the mean of the others.
     model : str, optional
-        Name or directory of the model for texts and images; that of the store unless given.
+        Name or directory of the model for texts and images; the default is the store's model.
     exact : bool
-        Compare with every row even where there is an index.
+        Compare with every row even if there is an index.
     of : {"items", "objects", "captions"}
         The table to search.
     min_relevance : float, optional
-        Leave out hits less relevant than this (see `background.Relevance`); queries are texts.
+        Leave out hits with a lower relevance (see `background.Relevance`); only for texts.
     """
 
     k: int = DEFAULT_K
@@ -62,12 +62,12 @@ class SearchOptions:
     min_relevance: float | None = None
 
     def items(self, queries: Sequence[QueryInput]) -> list[ItemKey]:
-        """Return the items of the queries and of what hits should be unlike."""
+        """Return the items in the queries and in `minus`."""
         each = (*queries, *self.minus)
         return [query.item for query in each if isinstance(query, ItemKey | ObjectKey)]
 
     def __post_init__(self) -> None:
-        if isinstance(self.minus, SINGLE_QUERY):  # is as good as a list of one
+        if isinstance(self.minus, SINGLE_QUERY):  # a single query
             object.__setattr__(self, "minus", (self.minus,))
         if self.k < 1:
             raise UsageError(f"``k`` must be at least 1, not {self.k}. Ask for one hit or more.")
@@ -91,7 +91,7 @@ def search_request(
     *,
     image: Texts = (),
     item: Texts = (),
-    object: Texts = (),  # noqa: A002 - the name of its flag
+    object: Texts = (),  # noqa: A002 - named like its flag
     minus: Texts = (),
     not_image: Texts = (),
     not_item: Texts = (),
@@ -105,7 +105,7 @@ def search_request(
     of: str = DEFAULT_TABLE,
     min_relevance: float | None = None,
 ) -> tuple[list[QueryInput], SearchOptions]:
-    """Turn the flags of `flags.add_search_arguments` into queries and options.
+    """Convert the flags of `flags.add_search_arguments` to queries and options.
 
     Raises `UsageError`: no query, an empty one, a k below 1, or an item that is not SUBSET/ID.
     """
@@ -118,7 +118,7 @@ def search_request(
     if not plus:
         raise UsageError("There is no query. Give a text, an ``image``, an ``item`` or ``object``.")
     if any(isinstance(query, str) and not query.strip() for query in [*queries, *minus]):
-        raise UsageError("A query is empty. Type what to search for.")
+        raise UsageError("A query is empty. Enter the text to search for.")
     options = SearchOptions(
         k=k,
         minus=[
@@ -140,20 +140,22 @@ def _listed(texts: Texts) -> Sequence[str]:
 
 
 def _keys(items: Sequence[str], objects: Sequence[str]) -> Iterator[ItemKey | ObjectKey]:
-    """Read SUBSET/ID and SUBSET/ID#N; one item and the number N alone are an object of it."""
+    """Parse SUBSET/ID and SUBSET/ID#N; with one item, an object may be only its number N."""
     if len(items) == len(objects) == 1 and objects[0].isascii() and objects[0].isdigit():
         items, objects = [], [f"{items[0]}#{objects[0]}"]
     for text in items:
         try:
             yield ItemKey.parse(text)
         except ValueError as error:
-            raise UsageError(f"'{text}' names no item. Write SUBSET/ID, as train/1.") from error
+            raise UsageError(
+                f"'{text}' is not an item key. Write SUBSET/ID, as in train/1."
+            ) from error
     for text in objects:
         try:
             yield ObjectKey.parse(text)
         except ValueError as error:
             raise UsageError(
-                f"'{text}' names no object. Write SUBSET/ID#N, as train/1#0."
+                f"'{text}' is not an object key. Write SUBSET/ID#N, as in train/1#0."
             ) from error
 
 
@@ -177,46 +179,46 @@ def search(
     ----------
     store : EmbeddingStore or path
     *queries : str, Path, Image.Image, ItemKey, ObjectKey or array of shape (dim,)
-        A text (as typed, no prompt is added), an image file, an upright image, an item of the
-        store, an object (where `of` is captions: a caption) or a vector. Of several, the mean of
-        their unit vectors is searched for.
+        A text (embedded as typed, without a prompt), an image file, an upright image, an item of
+        the store, an object (with `of="captions"`, a caption) or a vector. Several queries are
+        combined by the mean of their unit vectors.
     k : int
-        At most this many hits.
+        Maximum number of hits.
     minus : sequence of the same kinds
-        What hits should be unlike: the mean of these is subtracted.
+        Queries that hits should be unlike; their mean is subtracted.
     subsets, splits, labels : sequence of str
         See `Filters`.
     encoder : ImageEncoder, optional
-        For texts and images; loaded once for many searches. `model` is loaded unless given.
+        For texts and images; load it once for many searches. The default is to load `model`.
     model : str, optional
-        Name or directory; the store's own unless given.
+        Name or directory; the default is the store's model.
     exact : bool
-        Compare with every row even where there is an index (see docs/search.md).
+        Compare with every row even if there is an index (see docs/search.md).
     of : {"items", "objects", "captions"}
-        What to find. Objects and captions have no index: every one is compared.
+        What to find. Objects and captions have no index, so all are compared.
     min_relevance : float, optional
-        Leave out hits that are less relevant; 3 to 4 leaves nothing of most texts without meaning
+        Leave out less relevant hits; with 3 to 4, most meaningless texts have no hits
         (docs/search.md). Only for texts.
 
     Returns
     -------
     list of Hit
-        Descending similarity, ties in row order; rows without a vector are never among them.
+        Descending similarity, ties in row order; without rows that have no vector.
 
     Raises
     ------
     UsageError
-        A query is of another type, empty, of the wrong length or cancels out; a filter names what
-        is not there; the store has no such table.
+        A query has another type or length, is empty or cancels out; a filter has an unknown name;
+        the store has no such table.
     ItemNotFoundError, ItemFailedError
         An item of the query is not in the store, or has no vector.
     ModelNotFoundError, ModelMismatchError
-        The model is not here, or is not the one that made the store.
+        The model is not on this machine, or did not make the store.
 
     Notes
     -----
-    Below 0.1 s for a million rows of length 512 on two cores; with an index, once it is open for
-    this store, a few ms.
+    Takes less than 0.1 s for a million rows of length 512 on two cores; with an index, once it is
+    open for this store, a few ms.
     """
     filters = Filters(subsets, splits, labels)
     options = SearchOptions(
@@ -240,10 +242,10 @@ def run_search(
     encoder: ImageEncoder | None = None,
     keep: Callable[[Hit], bool] | None = None,
 ) -> SearchResult:
-    """As `search`, and tell whether an index was used.
+    """Like `search`, and also tell whether an index was used.
 
-    Hits for which `keep` is false are passed over; the next ones take their places. It is asked
-    for hits in their order until there are k, for one more than once.
+    Hits for which `keep` is false are skipped and replaced by the next ones. `keep` is called in
+    the order of hits until there are k, and may be called again for the same hit.
     """
     if not queries:
         raise UsageError("There is no query. Give a text, an image, an item or a vector.")
@@ -253,7 +255,9 @@ def run_search(
     vector = compose(plus, [embed(query) for query in options.minus])
     if options.min_relevance is not None:
         if not all(isinstance(query, str) for query in queries):
-            raise UsageError("``min_relevance`` is for texts. Leave out the other queries, or it.")
+            raise UsageError(
+                "``min_relevance`` requires queries of texts only. Remove it or the other queries."
+            )
         vectors = table_to_search(store, options.of).embeddings()
         relevance = Relevance(embed.texts, vectors, np.flatnonzero(allowed)).of(compose(plus))
         allowed &= relevance >= options.min_relevance
@@ -277,12 +281,12 @@ def search_vectors(
     filters: Filters = ALL,
     of: str = DEFAULT_TABLE,
 ) -> list[list[Hit]]:
-    """Find what is nearest to each of many vectors, exactly, in one pass over a table.
+    """Find the exact nearest rows of many vectors, in one pass over a table.
 
     Parameters
     ----------
     vectors : array of shape (n_queries, dim)
-        Of any norm but zero.
+        Of any norm except zero.
     """
     allowed, table = matching_rows(store, filters, of), table_to_search(store, of)
     rows, similarities = nearest_rows(table.embeddings(), vectors, k, allowed=allowed)
@@ -295,7 +299,7 @@ def _nearest(
     allowed: npt.NDArray[np.bool_],
     options: SearchOptions,
 ) -> SearchResult:
-    """Ask the index where it can answer: of items, if there is one; no filter, not many hits."""
+    """Search with the index if possible: of items, without filters, for not too many hits."""
     table = table_to_search(store, options.of)
     asks_all = options.filters == ALL and options.min_relevance is None
     asks_all = asks_all and options.k <= _MAX_GRAPH_K and options.of == _INDEXED
@@ -308,9 +312,9 @@ def _nearest(
 
 
 def _graph_of(store: EmbeddingStore) -> RowGraph | None:
-    """Open the index beside a store, once for each open store; None where there is none.
+    """Open the index beside a store, once per open store; None if there is none.
 
-    To view a million rows takes 70 ms, to ask them some 2 ms.
+    Opening it for a million rows takes 70 ms, a search about 2 ms.
     """
     path = graph_path(store.path)
     if not path.is_file():

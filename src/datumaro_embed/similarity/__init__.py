@@ -1,4 +1,4 @@
-"""Nearest rows and near-equal pairs of rows, by cosine: arrays in, arrays out."""
+"""Find nearest rows and near-equal pairs of rows by cosine; works on arrays only."""
 
 from .cells import likely_pairs
 from .cosine import paired_cosines

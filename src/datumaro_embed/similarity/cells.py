@@ -1,8 +1,8 @@
-"""Nearly all pairs of rows at or above a cosine, for stores too big to compare every pair.
+"""Find nearly all pairs of rows at or above a cosine, for stores too large to compare every pair.
 
-Some rows, chosen at random, lead a cell each; every row belongs to the cell of the leader nearest
-to it and visits those of the next nearest. Only members and visitors of one cell are compared,
-exactly. Two rows near each other are missed only where neither visits the cell of the other.
+Randomly chosen rows are the leaders of cells. Every row is a member of the cell of its nearest
+leader and a visitor of the cells of the next nearest ones. Only members and visitors of the same
+cell are compared, exactly. A pair is missed only if neither row visits the other's cell.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .pairs import PairBlock, Tile, compared
 _TILE_ROWS = 2048
 _BLOCK_ROWS = 8192
 _N_VISITED = 12
-_CELLS_PER_ROOT = 2  # cells for each square root of the number of rows
+_CELLS_PER_ROOT = 2  # number of cells / square root of the number of rows
 
 
 def likely_pairs(
@@ -33,10 +33,10 @@ def likely_pairs(
     owners: IntArray | None = None,
     progress: bool = False,
 ) -> Iterator[PairBlock]:
-    """As `pairs.similar_pairs`, but a few pairs may be missed, and a pair may come twice.
+    """Like `pairs.similar_pairs`, but may miss a few pairs, and may yield a pair twice.
 
-    O(n^1.5 · dim) time: half a minute for a million rows of length 512 on two cores. Memory: some
-    800 bytes for each such row.
+    O(n^1.5 · dim) time: half a minute for a million rows of length 512 on two cores. Memory: about
+    800 bytes per such row.
     """
     codes = encode_rows(vectors, rows)
     visited = visited_cells(codes, len(rows), _N_VISITED)
@@ -47,7 +47,7 @@ def likely_pairs(
         order = np.argsort(visited.reshape(-1), kind="stable")
         ends = np.searchsorted(visited.reshape(-1)[order], np.arange(n_cells + 1))
         for start, end in pairwise(ends.tolist()):
-            places, rank = np.divmod(order[start:end], visited.shape[1])  # members are of rank 0
+            places, rank = np.divmod(order[start:end], visited.shape[1])  # members have rank 0
             for columns in _cut(places[rank == 0]):
                 packed = codes.pack(columns)
                 yield from ((some, columns, packed) for some in _cut(places))
@@ -58,7 +58,7 @@ def likely_pairs(
 
 
 def visited_cells(codes: RowCodes, n: int, n_visited: int) -> IntArray:
-    """Cells of the leaders nearest to each row, its own first: array of shape (n, n_visited)."""
+    """Return the cells of each row's nearest leaders, its own first: shape (n, n_visited)."""
     n_cells = min(n, int(_CELLS_PER_ROOT * np.sqrt(n)) + 1)
     leaders = np.sort(np.random.default_rng(0).choice(n, n_cells, replace=False))
     packed = codes.pack(leaders)

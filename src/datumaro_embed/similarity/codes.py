@@ -1,8 +1,8 @@
-"""Rows as small whole numbers, whose products bound cosines from above: four times the speed.
+"""Round rows to int8; their products give upper bounds of cosines at four times the speed.
 
-Rows are turned by one random rotation, so that no coordinate is much larger than the others, and
-rounded to int8. What rounding took from each row is known to the last bit, and a cosine can exceed
-that of the rounded rows by no more than that (Cauchy-Schwarz).
+Rows are multiplied by one random rotation, so that no coordinate is much larger than the others,
+and rounded to int8. The rounding error of each row is known exactly, and limits by how much a
+cosine can exceed that of the rounded rows (Cauchy-Schwarz).
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from .cosine import IntArray, VectorArray
 Float32Array = npt.NDArray[np.float32]
 
 _BLOCK_ROWS = 8192
-_SIGMAS = 5.0  # a coordinate of a rotated unit row is beyond this once in two million times
-SLACK = 1e-4  # of float32 arithmetic on unit rows, generously
+_SIGMAS = 5.0  # one in two million coordinates of a rotated unit row is larger than this
+SLACK = 1e-4  # generous limit of float32 errors on unit rows
 
 
 @dataclass(frozen=True, slots=True)
 class RowCodes:
-    """Rounded rows: (n, dim) whole numbers of `step` each, and how far each row is from its own."""
+    """Rounded rows: (n, dim) int8 multiples of `step`, and each row's rounding error (norm)."""
 
     values: npt.NDArray[np.int8]
     errors: Float32Array
     step: float
 
     def pack(self, places: slice | IntArray) -> Any:
-        """Arrange some rows for `products`."""
+        """Pack some rows for `products`."""
         return numkong.dots_pack(np.ascontiguousarray(self.values[places]), dtype="int8")
 
     def products(self, places: slice | IntArray, packed: Any) -> npt.NDArray[np.int32]:
-        """Multiply some rows with packed ones, exactly: array of shape (n_places, n_packed)."""
+        """Return the exact products of some rows with packed ones: shape (n_places, n_packed)."""
         values = np.ascontiguousarray(self.values[places])
         return np.asarray(numkong.dots_packed(values, packed))
 
     def least_product(
         self, one: slice | IntArray, other: slice | IntArray, threshold: float
     ) -> int:
-        """Give a product that all pairs of these rows reach whose cosine is at the threshold."""
+        """Return a product that every pair of these rows with a cosine at the threshold reaches."""
         a, b = float(self.errors[one].max()), float(self.errors[other].max())
         return math.floor((threshold - SLACK - a - b - a * b) / self.step**2)
 
@@ -54,7 +54,7 @@ def encode_rows(
 ) -> RowCodes:
     """Round some rows, none of them zero; see `unit_block`.
 
-    Memory: dim + 4 bytes for each row. Some 2 s for 100,000 rows of length 512.
+    Memory: dim + 4 bytes per row. Takes about 2 s for 100,000 rows of length 512.
     """
     dim = vectors.shape[1]
     step = min(1.0, _SIGMAS / math.sqrt(dim)) / 127
@@ -76,7 +76,7 @@ def unit_block(
 ) -> Float32Array:
     """Copy some rows, none of them zero, scaled to norm 1: array of shape (n, dim), float32.
 
-    With `origin`, as seen from there: what it leaves of the unit rows, scaled again; zero stays.
+    With `origin`, subtract it from the unit rows and scale them again; zero rows stay zero.
     """
     block: Float32Array = vectors[rows].astype(np.float32)
     block /= np.sqrt(np.einsum("ij,ij->i", block, block))[:, None]

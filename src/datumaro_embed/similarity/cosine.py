@@ -1,4 +1,4 @@
-"""Cosine in float64: the one arithmetic that decides order, ties and thresholds."""
+"""Cosine in float64, which alone decides order, ties and thresholds."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _CHUNK_ROWS = 4096
 
 
 def cosines(vectors: VectorArray, rows: IntArray, unit_query: Float64Array) -> Float64Array:
-    """Cosine of some rows with one unit query: array of shape (n,), in [-1, 1]; 0 for a zero row.
+    """Return the cosine of rows with one unit query: shape (n,), in [-1, 1]; 0 for a zero row.
 
-    Equal rows give equal bits, wherever they lie.
+    Equal rows give equal bits, at any position.
     """
     found = np.empty(len(rows))
     for start in range(0, len(rows), _CHUNK_ROWS):
@@ -27,7 +27,7 @@ def cosines(vectors: VectorArray, rows: IntArray, unit_query: Float64Array) -> F
 
 
 def paired_cosines(vectors: VectorArray, first: IntArray, second: IntArray) -> Float64Array:
-    """Cosine of row ``first[i]`` with row ``second[i]``: array of shape (n,), in [-1, 1]."""
+    """Return the cosines of rows ``first[i]`` and ``second[i]``: shape (n,), in [-1, 1]."""
     found = np.empty(len(first))
     for start in range(0, len(first), _CHUNK_ROWS):
         a = vectors[first[start : start + _CHUNK_ROWS]].astype(np.float64)

@@ -1,8 +1,8 @@
-"""The k nearest rows, equal to brute force in float64 at a fraction of its time.
+"""Find the k nearest rows, equal to brute force in float64, in a fraction of the time.
 
-NumKong multiplies the stored vectors in their own type, summing in float32; the best candidates
-are ranked again in float64. Where rounding could have kept a row from the candidates, a slower scan
-with a bound settles it.
+NumKong multiplies the stored vectors in their own dtype and sums in float32; then the best
+candidates are ranked again in float64. If rounding could have excluded a row from the candidates, a
+slower scan with an error bound follows.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ from .cosine import Float64Array, IntArray, VectorArray, best, cosines
 BoolArray = npt.NDArray[np.bool_]
 
 _QUERIES_AT_ONCE = 128
-_BLOCK_ROWS = (4096, 65_536)  # least and most of one scan
-_BLOCK_DISTANCES = 2**22  # of one scan, as far as the least rows allow
+_BLOCK_ROWS = (4096, 65_536)  # minimum and maximum number of rows per scan
+_BLOCK_DISTANCES = 2**22  # number of distances per scan, within these limits
 _SETTLE_ROWS = 8192
-_FEW_ALLOWED = 0.25  # share of a block below which only its allowed rows, copied, are compared
+_FEW_ALLOWED = 0.25  # if fewer rows of a block are allowed, only these are copied and compared
 _ULPS = 1e-15
 
 
 def nearest_rows(
     vectors: VectorArray, queries: npt.ArrayLike, k: int, *, allowed: BoolArray | None = None
 ) -> tuple[IntArray, Float64Array]:
-    """Rows of highest cosine similarity to each query.
+    """Return the rows with the highest cosine similarity to each query.
 
-    Raises `UsageError`: k below 1; queries of another length, zero or not finite.
+    Raises `UsageError` if k is below 1, or a query has another length, is zero or not finite.
 
-    O(n_rows · n_queries · dim) time in threads, and memory of some 200 MB whatever the size.
+    O(n_rows · n_queries · dim) time in threads, and about 200 MB of memory for any size.
 
     Parameters
     ----------
     vectors : array of shape (n_rows, dim), float16 or float32
         Rows of norm 1 within 1e-3, or zero; may be a memory map.
     queries : array of shape (n_queries, dim), any float dtype
-        Of any norm but zero.
+        Of any norm except zero.
     k : int
         At least 1.
     allowed : array of shape (n_rows,), bool; optional
-        Rows that may be found, none of them zero; all unless given.
+        Rows that may be found, none of them zero; by default all.
 
     Returns
     -------
     rows : array of shape (n_queries, n), int64
-        Descending similarity, ties in ascending row order; n is the lesser of k and the number of
+        Descending similarity, ties in ascending row order; n is the smaller of k and the number of
         allowed rows. Equal to brute force in float64 over the stored values.
     similarities : array of shape (n_queries, n), float64, in [-1, 1]
     """
@@ -73,7 +73,7 @@ def nearest_rows(
     candidates, rough = (np.concatenate(part) for part in zip(*parts, strict=True))
     rounded = stored.astype(np.float64)
     rounded /= np.linalg.norm(rounded, axis=1, keepdims=True)
-    # A cosine moves by no more than the query does (Cauchy-Schwarz), and by float32 arithmetic.
+    # A cosine changes by at most the change of the query (Cauchy-Schwarz) plus float32 errors.
     bounds = np.linalg.norm(rounded - unit, axis=1) + 1e-5 + vectors.shape[1] * 2.0**-23
     for query, bound in enumerate(bounds):
         exact = cosines(vectors, candidates[query], unit[query])
@@ -99,8 +99,8 @@ def unit_queries(queries: npt.ArrayLike, dim: int) -> Float64Array:
         )
     norms = np.linalg.norm(array, axis=1, keepdims=True)
     if not np.isfinite(norms).all() or not (norms > 0).all():
-        raise UsageError("A query is zero or not finite. Give every query a direction.")
-    norms[np.abs(norms - 1) < _ULPS] = 1  # what is of norm 1 already keeps its bits
+        raise UsageError("A query is zero or not finite. Pass finite vectors that are not zero.")
+    norms[np.abs(norms - 1) < _ULPS] = 1  # unit vectors keep their bits
     unit: Float64Array = array / norms
     return unit
 
@@ -108,9 +108,9 @@ def unit_queries(queries: npt.ArrayLike, dim: int) -> Float64Array:
 def _scan(
     vectors: VectorArray, queries: VectorArray, allowed: BoolArray, n_candidates: int
 ) -> tuple[IntArray, Float64Array]:
-    """Give the best candidates and their cosines by float32 arithmetic, in threads.
+    """Return the best candidates and their cosines in float32, computed in threads.
 
-    Two arrays of shape (n_queries, n_candidates).
+    Returns two arrays of shape (n_queries, n_candidates).
     """
     packed = numkong.dots_pack(queries)
     n_rows = min(max(_BLOCK_DISTANCES // len(queries), _BLOCK_ROWS[0]), _BLOCK_ROWS[1])
@@ -139,7 +139,7 @@ def _scan(
 def _distances(
     vectors: VectorArray, packed: Any, allowed: BoolArray, block: slice
 ) -> tuple[IntArray, npt.NDArray[Any]]:
-    """Compare the allowed rows of a block: their numbers, and (n, n_queries) cosine distances."""
+    """Return the allowed rows of a block, and their (n, n_queries) cosine distances."""
     here = allowed[block]
     places = np.flatnonzero(here)
     few = len(places) < _FEW_ALLOWED * len(here)
@@ -159,9 +159,9 @@ def _settle(
     rows: IntArray,
     similarities: Float64Array,
 ) -> tuple[IntArray, Float64Array]:
-    """Rank every row that float32 arithmetic does not rule out; starts from k rows already found.
+    """Rank all rows that float32 errors do not rule out, starting from k found rows.
 
-    Takes seconds for a million rows: needed where very many rows are as near as the k-th.
+    Takes seconds for a million rows; needed only if very many rows are as near as the k-th.
     """
     k = len(rows)
     slack = 1e-5 + vectors.shape[1] * 2.0**-22

@@ -1,4 +1,4 @@
-"""The nearest few rows of every row: all at once, by the codes of codes.py."""
+"""Find the nearest few rows of every row, with the int8 codes of codes.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .codes import RowCodes, encode_rows
 from .cosine import IntArray, VectorArray
 
 _PART_ROWS, _BLOCK_ROWS = 2048, 4096
-_ALL_ROWS = 16_384  # up to which every pair is compared
+_ALL_ROWS = 16_384  # every pair is compared up to this number of rows
 _N_VISITED = 24
 
 
@@ -25,13 +25,14 @@ def neighbours(
     among: IntArray | None = None,
     progress: bool = False,
 ) -> IntArray:
-    """Find the k rows of highest cosine to each of some rows, itself left out.
+    """Find the k rows with the highest cosine to each of some rows, without the row itself.
 
-    Rows are rounded to 8 bits, so that of rows that are about equally near another may be taken.
-    Of more than 16,384 rows, those of nearby cells are compared (see `cells`): some neighbours are
-    missed, hardly ever the very near ones. O(n^1.5 · dim) time; with `among`, all are compared.
+    Rows are rounded to 8 bits, so of rows that are about equally near, another may be found.
+    With more than 16,384 rows, only rows of nearby cells are compared (see `cells`): this misses
+    some neighbors, but hardly ever very near ones. O(n^1.5 · dim) time; with `among`, all rows are
+    compared.
 
-    Some 20 s for 100,000 rows of length 512 on two cores.
+    Takes about 20 s for 100,000 rows of length 512 on two cores.
 
     Parameters
     ----------
@@ -40,14 +41,14 @@ def neighbours(
         Ascending, none of them zero.
     k : int
     among : array of shape (m,), int64, optional
-        As `rows`: those to find; unless given, `rows`.
+        Rows that may be found, ascending and none of them zero; by default `rows`.
     progress : bool
-        Show a bar where stderr is a terminal.
+        Show a bar if stderr is a terminal.
 
     Returns
     -------
     array of shape (n, k), int64
-        Rows, the nearest first; -1 where there are no more.
+        Rows, nearest first; -1 if there are no more.
     """
     if not len(rows):
         return np.zeros((0, k), np.int64)
@@ -72,7 +73,7 @@ def neighbours(
 
 
 def _parts(codes: RowCodes, others: RowCodes) -> list[tuple[IntArray, IntArray]]:
-    """Divide the places of rows into parts, each with the places of what it is compared with."""
+    """Divide the places of rows into parts, each with the places to compare it with."""
     own, every = np.arange(len(codes.values)), np.arange(len(others.values))
     if len(own) <= _ALL_ROWS or others is not codes:
         return [(own[i : i + _PART_ROWS], every) for i in range(0, len(own), _PART_ROWS)]
@@ -86,7 +87,7 @@ def _parts(codes: RowCodes, others: RowCodes) -> list[tuple[IntArray, IntArray]]
 def _nearest(
     packed: Any, own: IntArray, others: RowCodes, candidates: IntArray, k: int
 ) -> IntArray:
-    """Find the k best of some candidates for each query; `own` is its place, or -1."""
+    """Find the k best of some candidates for each query; `own` is the query's place, or -1."""
     best = np.full((len(own), k), np.iinfo(np.int32).min, np.int32)
     places = np.full((len(own), k), -1, np.int64)
     for first in range(0, len(candidates), _BLOCK_ROWS):
@@ -96,7 +97,7 @@ def _nearest(
         inside = np.flatnonzero(some[np.minimum(at, len(some) - 1)] == own)
         products[at[inside], inside] = np.iinfo(np.int32).min
         other, query = np.nonzero(products > best[:, -1])
-        if len(query) > 8 * k * len(own):  # as in the first block
+        if len(query) > 8 * k * len(own):  # always in the first block
             top = min(k, len(products))
             other = np.argpartition(products, len(products) - top, axis=0)[-top:].T.reshape(-1)
             query = np.repeat(np.arange(len(own)), top)

@@ -1,7 +1,7 @@
-"""All pairs of rows at or above a cosine: those of brute force in float64, far sooner.
+"""Find all pairs of rows at or above a cosine, equal to brute force in float64 but much faster.
 
-Products of the rounded rows (codes.py) rule out nearly all pairs; what is left is computed in full.
-Where nearly every pair is near (a fixed camera, blank pages), few pairs say it all.
+Products of the rounded rows (codes.py) rule out nearly all pairs; the others are computed exactly.
+If nearly every pair is near (a fixed camera, blank pages), only some pairs are listed.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from .cosine import Float64Array, IntArray, VectorArray, paired_cosines
 
 BoolArray = npt.NDArray[np.bool_]
 Tile = tuple[slice | IntArray, slice | IntArray, object]
-"""Places to compare with others, and the codes of the latter, packed."""
+"""Places of two sets of rows to compare, and the packed codes of the second set."""
 
 LEVELS = (0.95, 0.97, 0.98, 0.99)
 """Cosines at which pairs are counted."""
-ROUNDING = 1e-12  # equal vectors may have a cosine of 1 less one unit in the last place
+ROUNDING = 1e-12  # the cosine of equal vectors may be one unit in the last place below 1
 
 _TILE_ROWS = 2048
 _BLOCK_ROWS = 8192
-_MAX_LISTED = 64  # pairs of each row of a tile beyond which not every one is listed
-_DENSE = 0.003  # share of a tile from which one full product is quicker than single pairs
-_FLOAT32 = 3e-6  # more than the error of one product of unit rows
-_NEAREST = 4  # pairs listed for each row and class of a tile in which nearly every pair is near
+_MAX_LISTED = 64  # with more pairs per row, a tile does not list all of them
+_DENSE = 0.003  # above this share of a tile, one full product is faster than single pairs
+_FLOAT32 = 3e-6  # above the error of a float32 product of unit rows
+_NEAREST = 4  # pairs listed per row and class in such a tile
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ class PairBlock:
     similarities : float64
         Cosine.
     unlisted : array of shape (1 + len(LEVELS),), int64
-        Further pairs at or above the threshold, and at or above each level. The rows of each are
-        connected by pairs that are listed.
+        Number of pairs that are not listed: at or above the threshold, and at or above each level.
+        Listed pairs connect the rows of each of them.
     """
 
     first: IntArray
@@ -58,13 +58,13 @@ class PairBlock:
         return len(self.first)
 
     def where(self, chosen: BoolArray) -> PairBlock:
-        """Give the chosen pairs."""
+        """Return the chosen pairs."""
         columns = self.first[chosen], self.second[chosen], self.similarities[chosen]
         return PairBlock(*columns, self.unlisted)
 
 
 def counts_at(similarities: Float64Array) -> IntArray:
-    """Count pairs: all, and those at or above each of `LEVELS`."""
+    """Return the number of all pairs, and of those at or above each of `LEVELS`."""
     at = (np.count_nonzero(similarities >= level - ROUNDING) for level in LEVELS)
     return np.array([len(similarities), *at])
 
@@ -80,11 +80,11 @@ def similar_pairs(
 ) -> Iterator[PairBlock]:
     """Yield every pair of some rows whose cosine is at least a threshold, once, in any order.
 
-    Where nearly all rows are near each other (a fixed camera), only the nearest of each row in each
-    class are listed, and what connects the others; the rest is counted.
+    If nearly all rows are near each other (a fixed camera), only the nearest rows of each row in
+    each class are listed, and pairs that connect the others; the rest is only counted.
 
-    O(n² · dim) products of int8 in threads: some ten seconds for 100,000 rows of length 512 on two
-    cores. Memory: dim bytes for each row, and some 100 MB.
+    O(n² · dim) int8 products in threads: about ten seconds for 100,000 rows of length 512 on two
+    cores. Memory: dim bytes per row plus about 100 MB.
 
     Parameters
     ----------
@@ -95,9 +95,9 @@ def similar_pairs(
     threshold : float
         In (0, 1].
     classes : array of shape (n_rows,), optional
-        Of each row of `vectors`, such as its split.
+        Class of each row of `vectors`, such as its split.
     owners : array of shape (n_rows,), optional
-        Of each row of `vectors`, such as its item: rows of one owner are no pair.
+        Owner of each row of `vectors`, such as its item: rows of one owner are not a pair.
     """
     codes = encode_rows(vectors, rows)
     strips = [slice(start, start + _TILE_ROWS) for start in range(0, len(rows), _TILE_ROWS)]
@@ -128,7 +128,7 @@ def compared(
     of = np.arange(len(vectors)) if owners is None else owners
 
     def compare(tile: Tile) -> PairBlock:
-        one, other, packed = tile  # places, which may overlap
+        one, other, packed = tile  # the places may overlap
         products = codes.products(one, packed)
         close = products >= codes.least_product(one, other, threshold)
         if np.count_nonzero(close) > _DENSE * products.size:
@@ -156,7 +156,7 @@ def _crowded_pairs(
     classes: IntArray | None,
     owners: IntArray,
 ) -> PairBlock:
-    """List some pairs of a tile that has very many; what is near the threshold is computed."""
+    """List some pairs of a tile with very many; only those near the threshold are computed."""
     passing = full >= threshold + SLACK
     i, j = np.nonzero((full >= threshold - SLACK) & ~passing)
     passing[i, j] = paired_cosines(vectors, one[i], other[j]) >= threshold
@@ -178,12 +178,12 @@ def _crowded_pairs(
         counts.append(int(far) + int(np.count_nonzero(exact)))
     similarities = paired_cosines(vectors, first, second)
     unlisted = np.array(counts) // (2 if is_square else 1) - counts_at(similarities)
-    # In two lists of rows that overlap a pair may pass twice.
+    # If the two lists of rows overlap, a pair may be counted twice.
     return PairBlock(first, second, similarities, np.maximum(0, unlisted))
 
 
 def _each_once(one: IntArray, other: IntArray, owners: IntArray) -> tuple[IntArray, IntArray]:
-    """Order each pair, leave out those of one owner, and keep one of each."""
+    """Order the rows of each pair, remove pairs of one owner, and keep each pair once."""
     apart = owners[one] != owners[other]
     one, other = one[apart], other[apart]
     pairs = np.unique(np.minimum(one, other) << 32 | np.maximum(one, other))  # rows: below 2**32
@@ -191,9 +191,9 @@ def _each_once(one: IntArray, other: IntArray, owners: IntArray) -> tuple[IntArr
 
 
 def collapse_equal(vectors: VectorArray, rows: IntArray) -> IntArray:
-    """For each of some rows, the number of the first of them with the very same values.
+    """Return for each of some rows the first of them with exactly the same values.
 
-    One hash a row, about 2 s for a million; equality is checked, not assumed from the hash.
+    Hashes each row, about 2 s for a million, and then compares the values.
     """
     hashes = np.empty(len(rows), dtype=np.uint64)
     for start in range(0, len(rows), _BLOCK_ROWS):
@@ -211,11 +211,11 @@ def collapse_equal(vectors: VectorArray, rows: IntArray) -> IntArray:
 def chosen_pairs(
     cosines: npt.NDArray[np.float32], passing: BoolArray, classes: IntArray, *, is_square: bool
 ) -> tuple[IntArray, IntArray]:
-    """Choose pairs of a tile: the nearest of each row in each class, and what connects the rest.
+    """Choose pairs of a tile: the nearest of each row in each class, and pairs to connect the rest.
 
-    Of the pairs that pass in an (m, n) tile, at most 4 for each row and class of the columns, and
-    2 (m + n), as two arrays of places. They connect whatever `passing` connects. In a square tile
-    the columns are the same rows again.
+    Returns two arrays of places. Of the passing pairs in an (m, n) tile, chooses at most 4 per row
+    and class of the columns, plus 2 (m + n). They connect the same rows as all of `passing`. In a
+    square tile, the columns are the same rows.
     """
     parts = [_nearest(cosines, passing & (classes == c)) for c in np.unique(classes)]
     rows, columns = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
@@ -258,7 +258,7 @@ def _nearest(cosines: npt.NDArray[np.float32], passing: BoolArray) -> tuple[IntA
 
 
 def _join(labels: IntArray, one: IntArray, other: IntArray) -> None:
-    """Give connected places the same label, the least of theirs; in place."""
+    """Set the labels of connected places to their lowest label, in place."""
     while True:
         least = np.minimum(labels[one], labels[other])
         before = labels.copy()

@@ -1,8 +1,8 @@
-"""A HNSW index of a store's rows, one file beside the store: made by USearch, viewed from disk.
+"""An HNSW index of a store's rows: a USearch file beside the store, memory-mapped from disk.
 
-The file is USearch's own, followed by a JSON trailer that binds it to the store. What it proposes
-is ranked again with the store's vectors in float64, so similarities are exact and only a row that
-it does not propose can be missed.
+A JSON trailer after USearch's data binds the file to the store. The rows that the index finds are
+ranked again with the store's vectors in float64, so similarities are exact; only rows that the
+index does not find are missed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _EXPANSION_SEARCH = 256
 
 
 class RowGraph:
-    """Approximate nearest neighbours of the rows of a store; the index' keys are row numbers."""
+    """Finds approximate nearest neighbors in a store; the keys of the index are row numbers."""
 
     def __init__(self, index: Any) -> None:
         self._index = index
@@ -53,14 +53,14 @@ class RowGraph:
     def nearest_rows(
         self, vectors: VectorArray, queries: npt.ArrayLike, k: int
     ) -> list[tuple[IntArray, Float64Array]]:
-        """As `exact.nearest_rows` without a filter, but some rows may be missed."""
+        """Like `exact.nearest_rows` without a filter, but may miss some rows."""
         unit = unit_queries(queries, vectors.shape[1])
         count = min(2 * k + 16, len(self))
         if not count or not len(unit):
             return [(np.zeros(0, np.int64), np.zeros(0))] * len(unit)
         matches = self._index.search(np.ascontiguousarray(unit, dtype=np.float32), count)
         keys = np.asarray(matches.keys, dtype=np.int64).reshape(len(unit), -1)
-        counts = getattr(matches, "counts", [keys.shape[1]] * len(unit))  # not of one query alone
+        counts = getattr(matches, "counts", [keys.shape[1]] * len(unit))  # absent for one query
         return [
             best(rows, cosines(vectors, rows, query), k)
             for query, found, n in zip(unit, keys, counts, strict=True)
@@ -71,9 +71,9 @@ class RowGraph:
 def build_graph(vectors: VectorArray, rows: IntArray, *, progress: bool = False) -> RowGraph:
     """Index some rows, in ascending order and none of them zero; can be interrupted.
 
-    Minutes for a million rows of length 512. The index holds int8 copies, which measured as good
-    as float16 in half the space and time; memory: dim + 300 bytes for each row. The first rows are
-    added by one thread: several, in a graph that is all but empty, left rows that no search found.
+    Takes minutes for a million rows of length 512. The index holds int8 copies, measured to be as
+    good as float16 in half the space and time; memory: dim + 300 bytes per row. One thread adds the
+    first rows: several threads in a nearly empty graph left rows that no search found.
     """
     index = Index(
         ndim=vectors.shape[1],
@@ -95,12 +95,12 @@ def build_graph(vectors: VectorArray, rows: IntArray, *, progress: bool = False)
 
 
 def graph_path(store_path: str | os.PathLike[str]) -> Path:
-    """Where the index of a store lies: ``clip.h5`` → ``clip.h5.usearch``."""
+    """Return the path of a store's index: ``clip.h5`` → ``clip.h5.usearch``."""
     return Path(f"{Path(store_path)}.usearch")
 
 
 def write_graph(graph: RowGraph, path: Path, *, uuid: str, n_rows: int) -> int:
-    """Publish an index file, whole or not at all, bound to a store; return its bytes.
+    """Publish an index file, whole or not at all, bound to a store; return its size in bytes.
 
     Raises `StoreWriteError`.
     """
@@ -123,13 +123,13 @@ def write_graph(graph: RowGraph, path: Path, *, uuid: str, n_rows: int) -> int:
 
 
 def open_graph(path: Path, *, uuid: str, n_rows: int, dim: int) -> RowGraph:
-    """View an index file from disk.
+    """Memory-map an index file.
 
     Raises `StoreIndexError`: damaged, or of another store or an earlier state of this one.
 
-    The whole file is read once, some 40 ms for a million rows of length 512: USearch follows what
-    a damaged file says, to other rows or to addresses that are nobody's. The checksum finds damage
-    and no forgery: an index is a cache to be made where it is used, not a file to take from others.
+    Reads the whole file once to check it, about 40 ms for a million rows of length 512: with a
+    damaged file, USearch would return wrong rows or access invalid memory. The checksum detects
+    damage but not forgery: build an index where you use it, and do not take one from others.
     """
     facts = _trailer(path)
     if facts.get("store_uuid") != uuid or facts.get("n_rows") != n_rows:
@@ -148,9 +148,9 @@ def open_graph(path: Path, *, uuid: str, n_rows: int, dim: int) -> RowGraph:
 
 
 def _checksum(image: bytes | bytearray | memoryview) -> str:
-    """SHA-256 of the sums of the image's pages of 4 KiB, as 64-bit words, and of its last bytes.
+    """Return the SHA-256 of the sums of 64-bit words in each 4 KiB page, and of the last bytes.
 
-    Ten times as fast as a SHA-256 of it all, and no flipped bit, lost or exchanged page escapes.
+    Ten times as fast as SHA-256 of all bytes, and detects any flipped bit, lost or swapped page.
     """
     n_words = len(image) // 8
     words = np.frombuffer(image, dtype="<u8", count=n_words // _PAGE_WORDS * _PAGE_WORDS)
@@ -175,14 +175,14 @@ def _trailer(path: Path) -> dict[str, Any]:
         raise _refused(path, "is not a file") from error
     length = int.from_bytes(tail[-16:-8], "little")
     if len(tail) < 16 or tail[-8:] != _MAGIC or length > len(tail) - 16:
-        raise _refused(path, "is no index of this version")
+        raise _refused(path, "is not an index of this version")
     try:
         facts = json.loads(tail[-16 - length : -16])
     except ValueError as error:
         raise _refused(path, "is damaged (its trailer cannot be read)") from error
     known = isinstance(facts, dict) and facts.get("format") == _FORMAT
     if not known or facts.get("format_version") != _FORMAT_VERSION:
-        raise _refused(path, "is no index of this version")
+        raise _refused(path, "is not an index of this version")
     if facts.get("index_bytes") != size - length - 16:
         raise _refused(path, "is damaged (its size differs from the recorded size)")
     return dict(facts)
@@ -190,7 +190,7 @@ def _trailer(path: Path) -> dict[str, Any]:
 
 def _refused(path: Path, why: str) -> StoreIndexError:
     return StoreIndexError(
-        f"The index '{path}' {why}. Make it again with `datumaro-embed index`, "
+        f"The index '{path}' {why}. Build it again with `datumaro-embed index`, "
         "search with ``exact``, or delete it.",
         path=str(path),
     )
