@@ -15,9 +15,8 @@ dataset = sys.argv[1]
 truth = json.loads(Path(f"{dataset}_truth.json").read_text())
 listed = [entry[:2] for kind in ("exact", "near", "leak") for entry in truth[kind]]
 planted = {frozenset(pair) for pair in listed}
-crops = {
-    frozenset(entry[:2]) for kind in ("near", "leak") for entry in truth[kind] if entry[2] == "crop"
-}
+copies = [*truth["near"], *truth["leak"]]
+crops = {frozenset(entry[:2]) for entry in copies if entry[2] == "crop"}
 start = time.process_time()
 with tempfile.TemporaryDirectory() as work:
     run = fastdup.create(input_dir=f"{dataset}/images", work_dir=work)

@@ -395,3 +395,10 @@ def test_labels_of_whole_images_are_replaced_and_added(tmp_path: Path) -> None:
     ])  # fmt: skip
     after = apply_findings(dataset, found)
     assert [sample.label for sample in after] == [1, 1, 0]
+
+    dataset.append(Labeled(image=str(tmp_path / "0.png"), label=1, subset=subset))
+    with pytest.raises(DatasetWriteError, match="a change of one of 2 samples of train/0"):
+        apply_findings(dataset, found)
+    gone = Findings(replace(row, action="drop") for row in found.filter(id="0"))
+    dropped = apply_findings(dataset, gone)
+    assert [Path(sample.image).name for sample in dropped] == ["1.png", "2.png"]

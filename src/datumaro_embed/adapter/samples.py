@@ -45,7 +45,9 @@ class _Samples:
     def __init__(self, dataset: Any) -> None:
         self.items = ExperimentalItems(dataset)
         self._frame = frame(dataset, dataset.schema.attributes)
-        self._places = {image: place for place, image in enumerate(self.items.images)}
+        self._places: dict[Any, list[int]] = {}
+        for place, image in enumerate(self.items.images):
+            self._places.setdefault(image, []).append(place)
         self._subset = field_names(dataset, "SubsetField")[:1]
         self._of_objects = self.items.label_fields(of_objects=True)
         self._of_images = self.items.label_fields(of_objects=False)
@@ -65,8 +67,14 @@ class _Samples:
     def change(self, item: DatasetItem, change: Any) -> None:
         """Carry out what becomes of one item."""
         key = ItemKey(item.subset, item.id)
-        place = self._places[item.media.path, getattr(item.media, "index", None)]
-        self._stays[place] = not change.dropped
+        places = self._places[item.media.path, getattr(item.media, "index", None)]
+        if change.dropped:
+            for place in places:
+                self._stays[place] = False
+            return
+        if len(places) > 1:
+            raise _impossible(key, f"a change of one of {len(places)} samples")
+        place = places[0]
         for name in change.attributes:
             raise _impossible(key, f"the attribute {name!r}")
         if change.key.subset != key.subset:
