@@ -15,8 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from .codec import Array, encode_json
-from .lookup import check_dtype, check_n_rows, label_counts
-from .part import StoredRows
+from .rows import StoredRows, check_dtype, check_n_rows
 from .schema import (
     SCHEMA,
     Column,
@@ -188,7 +187,7 @@ def _vectors(store: StoredRows, table: str, first: int, stop: int, dtype: str) -
 def _labels(store: StoredRows, first: int, stop: int) -> pa.Array:
     """For each item what `EmbeddingStore.labels_of` gives."""
     names = store.categories.labels
-    rows, labels, _ = label_counts(store, first, stop)
+    rows, labels, _ = store.label_counts(first, stop)
     ascending = sorted(set(names))
     places = {name: rank for rank, name in enumerate(ascending)}
     ranks = np.array([places[name] for name in names], np.int64)

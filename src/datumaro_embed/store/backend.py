@@ -20,7 +20,7 @@ from ..errors import StoreExistsError, StoreNotFoundError, UsageError
 from ..records import Categories, ItemRecord
 from ..vectors import VectorKind
 from .codec import Array, Arrays, ColumnBuilder, head_arrays
-from .part import ArrayPart
+from .rows import ArrayPart
 from .table import EmbeddingStore
 
 __all__ = ["COMMIT_ROWS", "MemoryStores", "StoreBackend", "StoreWriter"]

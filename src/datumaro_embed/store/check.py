@@ -13,8 +13,8 @@ from ..errors import StoreCorruptError
 from ..parallel import usable_processors
 from ..records import ObjectKey
 from .codec import STORED_NORM_TOLERANCE, Array
-from .hdf5 import ArrayBlocks, Hdf5Part, crc32
-from .part import Part, StoredRows
+from .hdf5 import Hdf5Part, crc32, row_block
+from .rows import Part, StoredRows
 from .schema import (
     BLOCK_ROWS,
     SCHEMA,
@@ -139,9 +139,10 @@ def _bad_blocks_of(
     if sums.shape[0] != n_blocks or number >= sums.shape[1]:
         yield path, "", 0
         return
-    blocks = ArrayBlocks(part.array)
+
     for block in range(n_blocks) if only is None else [only]:
-        if crc32(blocks.block(path, *_rows_of(part, table, block))) != int(sums[block, number]):
+        values = row_block(part.array, path, *_rows_of(part, table, block))
+        if crc32(values) != int(sums[block, number]):
             yield path, table, block
 
 

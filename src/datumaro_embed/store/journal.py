@@ -54,7 +54,7 @@ from ..tally import counted, progress
 from ..vectors import MAX_DIM, VectorKind
 from .codec import Array, corrupt, decode_json, encode_json
 from .hdf5 import Hdf5Part, file_image
-from .part import Part
+from .rows import Part
 from .schema import MAX_JSON_BYTES, child_tables
 from .table import EmbeddingStore
 
@@ -356,7 +356,7 @@ class SegmentParts(Sequence[Part]):
             self._mapped.move_to_end(index)
             if len(self._mapped) > self._max_mapped:
                 oldest, _ = self._mapped.popitem(last=False)
-                self._opened[oldest].release()
+                self._opened[oldest].close()
             return self._opened[index]
 
     def _open(self, segment: Segment) -> Hdf5Part:

@@ -64,7 +64,7 @@ from .journal import (
     segment_is_sound,
     segment_store,
 )
-from .part import ArrayPart
+from .rows import ArrayPart
 from .schema import array_specs, child_tables
 from .table import EmbeddingStore
 

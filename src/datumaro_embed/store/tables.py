@@ -16,17 +16,13 @@ from ..errors import ItemNotFoundError, NoTableError, UsageError
 from ..records import CaptionRecord, ItemKey, ItemRecord, ObjectKey, ObjectRecord
 from ..tally import counted
 from .codec import Array, decode_text
-from .lookup import check_dtype, label_counts
-from .part import StoredRows
+from .rows import IntArray, StoredRows, check_dtype
 from .schema import status_has_vector
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["CaptionTable", "ItemTable", "LabelTable", "ObjectTable", "VectorTable", "table_of"]
-
 BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int64]
 
 
 class VectorTable:
@@ -160,7 +156,7 @@ class ItemTable(VectorTable):
 
     def label_counts(self) -> tuple[IntArray, IntArray, IntArray]:
         """Item row, label and number of annotations of each pair, ascending by row and label."""
-        return label_counts(self._store, 0, len(self))
+        return self._store.label_counts(0, len(self))
 
     def item_row(self, row: int) -> int:
         """See `VectorTable.item_row`: the row itself."""
@@ -196,11 +192,9 @@ class _ChildTable(VectorTable):
     """Rows that belong to items, in the order of their items."""
 
     def item_row(self, row: int) -> int:
-        """See `VectorTable.item_row`."""
         return self._store.owner(self.name, row)[0]
 
     def spread(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """See `VectorTable.spread`."""
         lengths = self._store.lengths(f"items/{self.name}_offsets", 0, self._store.n_rows)
         return np.repeat(values, lengths.astype(np.int64), axis=0)
 
@@ -235,7 +229,6 @@ class _ChildTable(VectorTable):
         return (names[label],) if 0 <= label < len(names) else ()
 
     def labelled(self, labels: Iterable[int]) -> BoolArray:
-        """See `VectorTable.labelled`."""
         return np.isin(self.labels, list(labels))
 
     def record(self, row: int) -> Any:
@@ -265,7 +258,6 @@ class ObjectTable(_ChildTable):
         return np.hstack([shas, crops]) * shas.any(axis=1, keepdims=True)
 
     def facts(self, row: int) -> dict[str, Any]:
-        """See `VectorTable.facts`."""
         return {"box": self.record(row).box}
 
     @property
@@ -327,7 +319,6 @@ class CaptionTable(_ChildTable):
         return np.frombuffer(digests, np.uint8).reshape(-1, 32)
 
     def facts(self, row: int) -> dict[str, Any]:
-        """See `VectorTable.facts`."""
         return {"text": self.text(row)}
 
     def text(self, row: int) -> str:
@@ -375,17 +366,15 @@ class LabelTable(VectorTable):
         """(n_rows,) bool: all, or none."""
         return np.full(len(self), self.vectors is not None)
 
-    def item_row(self, row: int) -> int:  # noqa: ARG002
+    def of(self, item_row: int) -> Any:  # noqa: ARG002
         """Raise `NoTableError`: a label belongs to no item."""
         raise NoTableError("Labels belong to no item. Use labels_of(row) of the items.")
 
-    def spread(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:  # noqa: ARG002
-        """Raise `NoTableError`: a label belongs to no item."""
-        raise NoTableError("Labels belong to no item. Use labels_of(row) of the items.")
+    def item_row(self, row: int) -> int:
+        return int(self.of(row))
 
-    def of(self, item_row: int) -> range:  # noqa: ARG002
-        """Raise `NoTableError`: a label belongs to no item."""
-        raise NoTableError("Labels belong to no item. Use labels_of(row) of the items.")
+    def spread(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.asarray(self.of(len(values)))
 
     @property
     def labels(self) -> IntArray:
@@ -393,7 +382,6 @@ class LabelTable(VectorTable):
         return np.arange(len(self))
 
     def labelled(self, labels: Iterable[int]) -> BoolArray:
-        """See `VectorTable.labelled`."""
         return np.isin(self.labels, list(labels))
 
     def labels_of(self, row: int) -> tuple[str, ...]:
@@ -423,25 +411,6 @@ class LabelTable(VectorTable):
         yield self.to_arrow(**options)
 
 
-_TABLES = {table.name: table for table in (ItemTable, ObjectTable, CaptionTable, LabelTable)}
-
-
-def table_of(store: StoredRows, name: str) -> VectorTable:
-    """Give a table by its name.
-
-    Raises
-    ------
-    UsageError
-        No such table.
-    NoTableError
-        The store lacks it.
-    """
-    if name not in _TABLES:
-        raise UsageError(f"No table {name!r}. Choose one of {', '.join(_TABLES)}.", name=name)
-    if not store.has_table(name):
-        raise NoTableError(
-            f"'{store.path}' has no {name}. Embed the dataset with --{name}.",
-            path=store.path,
-            name=name,
-        )
-    return _TABLES[name](store)
+TABLES: dict[str, type[VectorTable]] = {
+    table.name: table for table in (ItemTable, ObjectTable, CaptionTable, LabelTable)
+}
