@@ -22,7 +22,16 @@ from ..errors import ItemNotFoundError, UsageError
 from ..records import Categories, ItemKey, ItemRecord
 from ..tally import counted
 from ..vectors import VectorKind
-from .codec import Array, Arrays, corrupt, decode_json, decode_rows, decode_text, names_in
+from .codec import (
+    Array,
+    Arrays,
+    corrupt,
+    decode_json,
+    decode_rows,
+    decode_text,
+    names_in,
+    text_arrays,
+)
 from .schema import SCHEMA, ArraySpec, array_specs, child_tables
 
 IntArray = npt.NDArray[np.int64]
@@ -311,10 +320,7 @@ class StoredRows:
             return None
         if spec.role in ("names", "names_offsets"):
             stem = spec.path.removesuffix("_offsets").removesuffix("_names")
-            data = [name.encode("utf-8", "surrogatepass") for name in self.names(stem)]
-            if spec.role == "names":
-                return np.frombuffer(b"".join(data), np.uint8)
-            return np.cumsum([0, *map(len, data)], dtype="<u8")
+            return text_arrays(f"{stem}_names", self.names(stem))[spec.path]
         n_rows = self.count(spec.table)
         if spec.role == "offsets":
             ends = np.cumsum(self.lengths(spec.path, 0, n_rows), dtype="<u8")
