@@ -320,7 +320,7 @@ class _Pair:
 def _labelled(table: VectorTable) -> tuple[IntArray, npt.NDArray[np.str_]]:
     """Rows of a table and the names of their labels; rows of several labels come several times."""
     if table.name == "items":
-        rows, labels, _ = table.label_counts()  # type: ignore[attr-defined]
+        rows, labels, _ = table.label_counts()
     else:
         labels = np.asarray(table.labels, np.int64)  # type: ignore[attr-defined]
         rows = np.flatnonzero(labels >= 0)

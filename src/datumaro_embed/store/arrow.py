@@ -25,8 +25,6 @@ from .schema import (
     status_has_vector,
 )
 
-__all__ = ["METADATA_KEY", "iter_tables"]
-
 METADATA_KEY = b"datumaro_embed"
 """Where an Arrow schema keeps what no column holds: categories, provenance, fingerprint."""
 

@@ -24,8 +24,6 @@ from .schema import (
     status_has_vector,
 )
 
-__all__ = ["MAX_PROBLEMS", "SoundRows", "bad_blocks", "problems", "refuse_damage", "sound_rows"]
-
 MAX_PROBLEMS = 100
 
 
@@ -38,12 +36,7 @@ def problems(store: StoredRows) -> list[str]:
 
 
 def refuse_damage(store: StoredRows, remedy: str) -> None:
-    """Refuse a store that does not verify, before rows of it are acted on or copied.
-
-    Raises
-    ------
-    StoreCorruptError
-    """
+    """Raise `StoreCorruptError` where a store does not verify, before its rows are acted on."""
     if found := problems(store):
         raise StoreCorruptError(
             f"'{store.path}' is damaged ({found[0]}). {remedy}", path=store.path, place=found[0]
@@ -78,29 +71,23 @@ def _caught(check: Callable[..., Iterator[str]], *arguments: Any) -> Iterator[st
 
 def part_problems(part: Part) -> Iterator[str]:
     """Read every array, and compare every block with its checksum."""
-    arrays = [path for path in array_specs() if not path.startswith("checksums/")]
-    unreadable = [line for path in arrays for line in _caught(_readable, part, path)]
+    unreadable = []
+    for path in array_specs():
+        try:
+            part.array(path)
+        except StoreCorruptError as error:
+            unreadable.append(error.message)
     yield from unreadable
     if unreadable or part.is_trusted or not isinstance(part, Hdf5Part):
         return
-    names = _short(part)
+    folder, _, file = part.path.rpartition("/")
+    names = f"{file}: " if folder.endswith("segments") else ""  # the file of a part of many
     for path, table, block in bad_blocks(part):
         if not table:
             yield f"{names}{path}: differs from its checksum"
             continue
         first, stop = _rows_of(part, table, block)
         yield f"{names}{path}: rows {first:,} to {stop - 1:,} differ from their checksum"
-
-
-def _short(part: Part) -> str:
-    """Name the file of a part of many."""
-    folder, _, name = part.path.rpartition("/")
-    return f"{name}: " if folder.endswith("segments") else ""
-
-
-def _readable(part: Part, path: str) -> Iterator[str]:
-    part.array(path)
-    return iter(())
 
 
 def bad_blocks(part: Hdf5Part) -> Iterator[tuple[str, str, int]]:
@@ -198,13 +185,10 @@ def _compare(part: Hdf5Part, table: str, block: int) -> bool:
 
 
 def sound_rows(part: Hdf5Part) -> tuple[Array, Array, Array]:
-    """Tell for every row whether it is as it was written.
+    """Tell for every row whether it is as it was written; three arrays of shape (n_rows,), bool.
 
-    Bodies: without its rows of optional tables. Keys: its key alone.
-
-    Returns
-    -------
-    rows, bodies, keys : arrays of shape (n_rows,), bool
+    The first is of the whole row, the second without its rows of optional tables, the third of its
+    key alone.
     """
     n_rows, specs = part.n_rows("items"), array_specs()
     rows, keys = np.ones(n_rows, bool), np.ones(n_rows, bool)
@@ -278,12 +262,8 @@ def _vectors(store: StoredRows) -> Iterator[str]:
         for first in range(0, store.count(table), size)
     ]
     with ThreadPoolExecutor(usable_processors()) as pool:
-        for (table, *_), found in zip(
-            spans, pool.map(lambda span: _bad_norms(store, *span), spans), strict=True
-        ):
-            for row, norm, wanted in found:
-                name = _named(store, table, row)
-                yield f"{name}: the vector's norm is {norm:.6g} and should be {wanted:.0f}"
+        for found in pool.map(lambda span: _bad_norms(store, *span), spans):
+            yield from found
 
 
 def _named(store: StoredRows, table: str, row: int) -> str:
@@ -313,9 +293,7 @@ def _references(store: StoredRows) -> Iterator[str]:
             )
 
 
-def _bad_norms(
-    store: StoredRows, table: str, first: int, stop: int
-) -> list[tuple[int, float, float]]:
+def _bad_norms(store: StoredRows, table: str, first: int, stop: int) -> list[str]:
     block = store.rows(f"{table}/vector", first, stop).astype(np.float32)
     norms = np.sqrt(np.einsum("ij,ij->i", block, block))
     wanted = np.ones(stop - first, np.float32)
@@ -323,4 +301,8 @@ def _bad_norms(
         wanted[~status_has_vector(table)[store.rows(f"{table}/status", first, stop)]] = 0
     allowed = np.where(wanted > 0, STORED_NORM_TOLERANCE[store.dtype.itemsize], 0)
     bad = np.flatnonzero(~(np.abs(norms - wanted) <= allowed)).tolist()
-    return [(first + row, float(norms[row]), float(wanted[row])) for row in bad]
+    return [
+        f"{_named(store, table, first + row)}: the vector's norm is {norms[row]:.6g} and should be "
+        f"{wanted[row]:.0f}"
+        for row in bad
+    ]

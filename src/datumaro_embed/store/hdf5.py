@@ -67,11 +67,7 @@ def file_image(
 ) -> tuple[int, Iterator[bytes | memoryview]]:
     """Lay out a file that holds all rows of a store, and the arrays of `codec.head_arrays`.
 
-    Returns
-    -------
-    size_bytes : int
-    blocks : iterator of buffers
-        The file, end to end; memory is that of one piece of one column.
+    Returns its size in bytes and its content, end to end; memory is that of one piece of a column.
     """
     image = _Image(store, head)
     skeleton = _make_skeleton(image.shapes, store.kind, uuid)
@@ -537,31 +533,13 @@ def _check_attributes(path: str, attributes: Mapping[str, Any]) -> int:
 class Hdf5Part(Part):
     """A file; nothing of it is read before the guard has passed its declarations.
 
-    Parameters
-    ----------
-    path : str or Path
-    checks : bool
-        Refuse a column with values that cannot be right; otherwise only blocks whose checksum is
-        right may be used.
+    With `checks` a column with values that cannot be right is refused; otherwise only blocks whose
+    checksum is right may be used. `layouts` has the arrays of the schema that the file has, by
+    path. A higher minor version wrote a file that `is_newer`: it may hold arrays that nobody here
+    can copy. Opening takes some 5 ms and does not depend on the number of rows.
 
-    Attributes
-    ----------
-    layouts : mapping of str to ArrayPlace
-        The arrays of the schema that it has, by path.
-    n_bytes : int
-        Of the whole file.
-    is_newer : bool
-        A higher minor version wrote it: it may hold arrays that nobody here can copy.
-
-    Raises
-    ------
-    StoreNotFoundError, StoreForeignError, StoreCorruptError, StoreReadError
-    StoreReplacedError
-        It was replaced again and again while it was being opened.
-
-    Notes
-    -----
-    Opening takes some 5 ms and does not depend on the number of rows.
+    Raises `StoreNotFoundError`, `StoreForeignError`, `StoreCorruptError`, `StoreReadError`;
+    `StoreReplacedError`: it was replaced again and again while it was being opened.
     """
 
     def __init__(self, path: str | Path, *, checks: bool = True) -> None:

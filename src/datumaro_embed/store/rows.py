@@ -172,34 +172,17 @@ class StoredRows:
 
     Arrays are read-only. Those of a sealed file are mapped and cost no memory until touched.
 
-    Parameters
-    ----------
-    parts : sequence of Part
-        In ascending order of their keys. May open each part when it is asked for.
-    path : str
-        As given to the opener.
-    kind : VectorKind
-    uuid : str
-        32 hexadecimal digits, new for every finished store.
-    head : Part, optional
-        Holds labels, categories and provenance; the first part of a complete store unless given.
-    sizes : mapping, optional
-        Table → rows of each part, where they are known without opening the parts.
-    bounds : sequence of (ItemKey, ItemKey), optional
-        First and last key of each part.
-    tables : collection of str, optional
-        Tables of rows that belong to items and that every part has.
-    complete : bool
-        Its run has ended.
-    n_expected : int, optional
-        Rows that the store will have once it is complete; 0 where nobody knows.
+    `parts` are in ascending order of their keys, and may open each part when it is asked for.
+    `uuid` has 32 hexadecimal digits, new for every finished store. `head` holds labels, categories
+    and provenance: the first part of a complete store unless given. Where it is known without
+    opening the parts: `sizes` has the rows of each part by table, `bounds` the first and last key
+    of each part, `tables` those that every part has. A store is `complete` once its run has ended;
+    until then `n_expected` is the number of rows to be, 0 where nobody knows.
 
-    Attributes
-    ----------
-    dim : int
-        Length of every vector.
-    dtype : numpy.dtype
-        Stored type of the vectors: float16 or float32.
+    `dim` is the length of every vector; `dtype`, float16 or float32, its stored type;
+    `run_fingerprint` is of the model, and equal where vectors are of one space; `vector_settings`
+    say how the vectors were computed, such as ``"f32 on CPU"``, and are empty where that is
+    unknown.
     """
 
     def __init__(
@@ -217,7 +200,8 @@ class StoredRows:
         n_expected: int | None = None,
     ) -> None:
         self.path, self.kind, self.uuid, self.complete = path, kind, uuid, complete
-        self.dim = kind.dim
+        self.dim, self.run_fingerprint = kind.dim, kind.fingerprint
+        self.vector_settings = kind.settings
         self.dtype: np.dtype[np.floating[Any]] = np.dtype(kind.dtype).newbyteorder("<")
         self._parts, self.head = parts, head
         self._bounds, self._tables = bounds, tables
@@ -271,18 +255,10 @@ class StoredRows:
     # Columns -------------------------------------------------------------------------------------
 
     def column(self, path: str) -> Array:
-        """One array by its path in the schema, such as ``"items/width"``.
+        """One array by its path in the schema, such as ``"items/width"``, read-only.
 
-        Returns
-        -------
-        array, read-only
-            Type and shape as in docs/store-format.md.
-
-        Raises
-        ------
-        UsageError
-            The schema has no such path, the store has no such optional array, or is closed.
-        StoreCorruptError
+        Type and shape are as in docs/store-format.md. Raises `UsageError`: the schema has no such
+        path, the store has no such optional array, or is closed; `StoreCorruptError`.
         """
         found = self._optional(path)
         if found is None:
@@ -388,10 +364,8 @@ class StoredRows:
     def label_counts(self, first: int, stop: int) -> tuple[IntArray, IntArray, IntArray]:
         """Count the labels of some items' annotations.
 
-        Returns
-        -------
-        rows, labels, counts : arrays of shape (n_pairs,), int64
-            Each pair of an item, counted from `first`, and a label that it has: ascending.
+        Returns item rows counted from `first`, labels and counts, each of shape (n_pairs,), int64;
+        pairs of item and label are ascending.
         """
         n_labels = len(self.categories.labels)
         spans = self.lengths("items/annotations_offsets", first, stop).astype(np.int64)
@@ -477,14 +451,8 @@ class StoredRows:
     def row(self, key: ItemKey | str) -> int:
         """Row of a key, or of a string ``SUBSET/ID`` (see `ItemKey.parse`).
 
-        Raises
-        ------
-        ItemNotFoundError
-            With the nearest keys.
-
-        Notes
-        -----
-        Binary search, as rows are in key order: some 0.1 ms for ten million rows.
+        Raises `ItemNotFoundError`, which names the nearest keys. Binary search, as rows are in key
+        order: some 0.1 ms for ten million rows.
         """
         wanted = _as_key(key)
         row = None if wanted is None else self._find(wanted)
@@ -517,13 +485,7 @@ class StoredRows:
         """Decode the record of a row with its annotations, equal to the one appended.
 
         Rows of the tables `without` (``"annotations"``, ``"objects"``, ``"captions"``) are not
-        read.
-
-        Raises
-        ------
-        IndexError
-            Out of range.
-        StoreCorruptError
+        read. Raises `IndexError`: out of range; `StoreCorruptError`.
         """
         index, inner = self._place(row)
         part = self.parts[index]

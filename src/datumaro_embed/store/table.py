@@ -18,8 +18,8 @@ from ..tally import counted
 from .check import SoundRows, problems
 from .codec import Array
 from .rows import IntArray, StoredRows, check_dtype, check_n_rows
-from .schema import FORMAT_VERSION
-from .tables import TABLES, CaptionTable, ItemTable, LabelTable, ObjectTable, VectorTable
+from .schema import FORMAT_VERSION, array_specs
+from .tables import TABLES, CaptionTable, LabelTable, ObjectTable, VectorTable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,9 +49,11 @@ class VectorBatch(ShortRepr):
 class _ColumnView:
     """Names a column: ``store.widths`` for ``store.column("items/width")``."""
 
-    def __init__(self, path: str, doc: str) -> None:
+    def __init__(self, path: str) -> None:
+        spec = array_specs()[path]
+        shape = ", ".join(map(str, spec.shape))
         self._path = path
-        self.__doc__ = doc
+        self.__doc__ = f"({shape}) {np.dtype(spec.dtypes[0]).name}: {spec.meaning}."
 
     def __get__(self, store: EmbeddingStore, owner: object = None) -> Array:
         return cast(Any, self) if store is None else store.column(self._path)
@@ -61,38 +63,21 @@ class EmbeddingStore(StoredRows):
     """Reads a store; a context manager. A mapping of its keys to its records, in row order."""
 
     format_version = FORMAT_VERSION
-    splits = _ColumnView("items/split", "(n_rows,) uint8: values of `Split`.")
-    statuses = _ColumnView("items/status", "(n_rows,) uint8: values of `Status`.")
-    widths = _ColumnView("items/width", "(n_rows,) uint32: upright pixels, 0 unknown.")
-    heights = _ColumnView("items/height", "(n_rows,) uint32: upright pixels, 0 unknown.")
-    subset_codes = _ColumnView("items/subset", "(n_rows,) uint16: index into `subset_names`.")
-    content_sha256 = _ColumnView(
-        "items/content_sha256",
-        "(n_rows, 32) uint8: SHA-256 of the image; zeros if it was not read.",
-    )
-    ann_offsets = _ColumnView(
-        "items/annotations_offsets",
-        "(n_rows + 1,) uint64: row i has annotations ``ann_offsets[i]`` to below the next.",
-    )
-    ann_types = _ColumnView(
-        "annotations/type", "(n_annotations,) uint8: index into `ann_type_names`."
-    )
-    ann_labels = _ColumnView(
-        "annotations/label", "(n_annotations,) int32: index into ``categories.labels``; -1 none."
-    )
-    ann_ids = _ColumnView("annotations/ann_id", "(n_annotations,) int64: as in Datumaro.")
-    ann_groups = _ColumnView("annotations/group", "(n_annotations,) int64: as in Datumaro, 0 none.")
-    ann_object_ids = _ColumnView(
-        "annotations/object_id", "(n_annotations,) int64: as in Datumaro, -1 none."
-    )
-    ann_z_orders = _ColumnView("annotations/z_order", "(n_annotations,) int32: as in Datumaro.")
-    ann_coords = _ColumnView(
-        "annotations/coords", "(n_coords,) float64: upright pixels; cut by `ann_coords_offsets`."
-    )
-    ann_coords_offsets = _ColumnView(
-        "annotations/coords_offsets",
-        "(n_annotations + 1,) uint64: where each annotation's numbers begin in `ann_coords`.",
-    )
+    splits = _ColumnView("items/split")
+    statuses = _ColumnView("items/status")
+    widths = _ColumnView("items/width")
+    heights = _ColumnView("items/height")
+    subset_codes = _ColumnView("items/subset")
+    content_sha256 = _ColumnView("items/content_sha256")
+    ann_offsets = _ColumnView("items/annotations_offsets")
+    ann_types = _ColumnView("annotations/type")
+    ann_labels = _ColumnView("annotations/label")
+    ann_ids = _ColumnView("annotations/ann_id")
+    ann_groups = _ColumnView("annotations/group")
+    ann_object_ids = _ColumnView("annotations/object_id")
+    ann_z_orders = _ColumnView("annotations/z_order")
+    ann_coords = _ColumnView("annotations/coords")
+    ann_coords_offsets = _ColumnView("annotations/coords_offsets")
 
     # Facts ---------------------------------------------------------------------------------------
 
@@ -100,16 +85,6 @@ class EmbeddingStore(StoredRows):
     def n_annotations(self) -> int:
         """Number of annotations of all items."""
         return self.count("annotations")
-
-    @property
-    def run_fingerprint(self) -> str:
-        """Of the model; equal where vectors are of one space."""
-        return self.kind.fingerprint
-
-    @property
-    def vector_settings(self) -> str:
-        """How the vectors were computed, such as ``"f32 on CPU"``; empty where that is unknown."""
-        return self.kind.settings
 
     @property
     def subset_names(self) -> tuple[str, ...]:
@@ -159,12 +134,7 @@ class EmbeddingStore(StoredRows):
     def table(self, name: str) -> VectorTable:
         """Table by its name: ``"items"``, ``"objects"``, ``"captions"`` or ``"labels"``.
 
-        Raises
-        ------
-        UsageError
-            No such table.
-        NoTableError
-            The store lacks it (see `has_table`).
+        Raises `UsageError`: no such table; `NoTableError`: the store lacks it (see `has_table`).
         """
         if name not in TABLES:
             raise UsageError(f"No table {name!r}. Choose one of {', '.join(TABLES)}.", name=name)
@@ -177,9 +147,9 @@ class EmbeddingStore(StoredRows):
         return TABLES[name](self)
 
     @property
-    def items(self) -> ItemTable:
+    def items(self) -> VectorTable:
         """The items."""
-        return ItemTable(self)
+        return VectorTable(self)
 
     @property
     def objects(self) -> ObjectTable:
@@ -199,11 +169,7 @@ class EmbeddingStore(StoredRows):
     # Vectors -------------------------------------------------------------------------------------
 
     def embeddings(self, rows: npt.ArrayLike | slice | None = None) -> Array:
-        """Vectors of some rows, or of all.
-
-        Parameters
-        ----------
-        rows : array of integers or booleans, or slice; None for all rows
+        """Vectors of some rows, or of all: an array of integers or booleans, a slice, or None.
 
         Returns
         -------
@@ -335,13 +301,7 @@ class EmbeddingStore(StoredRows):
     def verify(self) -> list[str]:
         """Recompute everything that can be.
 
-        Returns
-        -------
-        list of str
-            One line for each problem, the first 100 of them; empty where the store is sound.
-
-        Notes
-        -----
+        Returns one line for each problem, the first 100 of them; none where the store is sound.
         Reads every byte, at more than 1 GB/s from memory.
         """
         return problems(self)
