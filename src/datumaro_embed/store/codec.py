@@ -12,8 +12,6 @@ import operator
 import struct
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any, cast
 
@@ -105,20 +103,17 @@ def _to_plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else {_FLOAT_KEY: repr(value)}
     if isinstance(value, Mapping):
-        return {_escape(key): _to_plain(entry) for key, entry in value.items()}
+        for key in value:
+            if not isinstance(key, str):
+                raise UsageError(
+                    f"A JSON key must be a string, not {type(key).__name__}. Convert it first."
+                )
+        return {f"${k}" if k[:1] == "$" else k: _to_plain(entry) for k, entry in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
         return [_to_plain(entry) for entry in value]
     raise UsageError(
         f"A value of type {type(value).__name__} is not a JSON value. Convert it first."
     )
-
-
-def _escape(key: Any) -> str:
-    if not isinstance(key, str):
-        raise UsageError(
-            f"A JSON key must be a string, not {type(key).__name__}. Convert it first."
-        )
-    return "$" + key if key.startswith("$") else key
 
 
 def decode_json(data: Buffer) -> dict[str, Any]:
@@ -153,15 +148,6 @@ def _from_plain(value: Any) -> Any:
     if value.keys() == {_FLOAT_KEY}:
         return float(value[_FLOAT_KEY])
     return {key.removeprefix("$"): _from_plain(entry) for key, entry in value.items()}
-
-
-def _decoder(column: Column) -> Callable[[Array], Any]:
-    """Return the function from the bytes of a ragged row to the record's value."""
-    if column.kind == "text":
-        return lambda data: decode_text(data.data)
-    if column.kind == "json":
-        return lambda data: decode_json(data.data)
-    return lambda data: tuple(data.tolist())
 
 
 # Writing ---------------------------------------------------------------------------------------
@@ -467,17 +453,15 @@ def _unit_vectors(rows: Array, dim: int, n_rows: int, tolerance: float) -> npt.N
 # Reading ---------------------------------------------------------------------------------------
 
 
-def ragged_values(array: Callable[[str], Array], stem: str, first: int, stop: int) -> list[Array]:
-    """Views of the values of some rows of a ragged column."""
-    bounds = array(f"{stem}_offsets")[first : stop + 1].tolist()
-    data = array(stem)
-    return [data[a:b] for a, b in pairwise(bounds)]
-
-
-def names_in(array: Callable[[str], Array], stem: str) -> tuple[str, ...]:
+def names_in(array: Callable[[str], Array], path: str) -> tuple[str, ...]:
     """Texts of a whole ragged column, such as the names of a code."""
-    count = len(array(f"{stem}_offsets")) - 1
-    return tuple(decode_text(data.data) for data in ragged_values(array, stem, 0, count))
+    offsets = array(f"{path}_offsets")
+    return tuple(decode_text(data.data) for data in _cut(offsets, array(path), 0, len(offsets) - 1))
+
+
+def _cut(offsets: Array, values: Array, first: int, stop: int) -> list[Array]:
+    """Views of the values of some rows of a ragged column."""
+    return [values[a:b] for a, b in pairwise(offsets[first : stop + 1].tolist())]
 
 
 def decode_rows(
@@ -494,44 +478,44 @@ def decode_rows(
     """
     columns: dict[str, list[Any]] = {}
     for column in SCHEMA[table].columns:
-        stem, field = f"{table}/{column.name}", column.field or column.name
-        if column.kind in ("rows", "vector"):
-            continue
-        values = array(stem)
+        path = f"{table}/{column.name}"
+        values = None if column.kind in ("rows", "vector") else array(path)
         if values is None:
             continue
         if column.is_ragged:
-            decode = _decoder(column)
-            with _named(stem):
-                raw = ragged_values(cast(Callable[[str], Array], array), stem, first, stop)
-                columns[field] = [decode(data) for data in raw]
-            continue
-        values = values[first:stop]
-        if column.kind == "code":
-            table_of_names = names(stem)
-            columns[field] = [table_of_names[code] for code in values.tolist()]
+            offsets = cast(Array, array(f"{path}_offsets"))
+            found = _ragged_values(column, path, _cut(offsets, values, first, stop))
+        elif column.kind == "code":
+            found = list(map(names(path).__getitem__, values[first:stop].tolist()))
         else:
-            columns[field] = _fixed_values(column, values)
-    for values_of_row in zip(*columns.values(), strict=True):
-        yield dict(zip(columns, values_of_row, strict=True))
+            found = _fixed_values(column, values[first:stop])
+        columns[column.field or column.name] = found
+    for row in zip(*columns.values(), strict=True):
+        yield dict(zip(columns, row, strict=True))
+
+
+def _ragged_values(column: Column, path: str, found: Sequence[Array]) -> list[Any]:
+    """Decode values of any length."""
+    try:
+        if column.kind == "text":
+            return [decode_text(data.data) for data in found]
+        if column.kind == "json":
+            return [decode_json(data.data) for data in found]
+        return [tuple(data.tolist()) for data in found]
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _fixed_values(column: Column, values: Array) -> list[Any]:
     """Decode values of fixed size."""
-    if column.filled:
-        known: list[bool] = (values != 0).any(axis=1).tolist()
-        found = _fixed_values(replace(column, filled=False), values)
-        return [value if is_known else None for value, is_known in zip(found, known, strict=True)]
+    found: list[Any] = values.tolist()
     if column.kind == "digest":
-        return [value.tobytes() for value in values]
-    if column.values is not None:
-        return [column.values(value) for value in values.tolist()]
-    return list(map(tuple, values.tolist())) if column.size else values.tolist()
-
-
-@contextmanager
-def _named(place: str) -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{place}: {error}") from error
+        found = [value.tobytes() for value in values]
+    elif column.values is not None:
+        found = list(map(column.values, found))
+    elif column.size:
+        found = list(map(tuple, found))
+    if column.filled:
+        known = (values != 0).any(axis=1).tolist()
+        found = [value if is_known else None for value, is_known in zip(found, known, strict=True)]
+    return found

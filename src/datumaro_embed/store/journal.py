@@ -95,25 +95,17 @@ class Segment(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
-    """What is committed. Every segment has vectors of one `kind`.
+    """What is committed; `uuid` is new for each run, and every segment has vectors of one `kind`.
 
-    Attributes
-    ----------
-    uuid : str
-        32 hexadecimal digits, new for each run.
-    segments : tuple of Segment
-        In ascending key order.
-    spare : tuple of Segment
-        Of an earlier state of the dataset: vectors to re-use, no rows of the store.
-    head : Segment or None
-        A file without items that holds labels and provenance; present once the run is complete.
-    purpose : str
-        What the run makes where it does not embed: ``"merge"``, ``"repair"``, ``"compact"`` or
-        ``"import"``. Its rows are copies, so that whoever comes next may drop an unfinished one.
-    restarted : bool
-        The run takes nothing over from the finished store; runs that go on with it do not either.
-    n_expected : int
-        Rows that the store will have; 0 where nobody knows.
+    `segments` are in ascending key order. Those in `spare` are of an earlier state of the dataset:
+    vectors to re-use, no rows of the store. `head` is a file without items that holds labels and
+    provenance, present once the run is complete; until then `n_expected` is the number of rows to
+    be, 0 where nobody knows.
+
+    `purpose` tells what the run makes where it does not embed: ``"merge"``, ``"repair"``,
+    ``"compact"`` or ``"import"``. Its rows are copies, so that whoever comes next may drop an
+    unfinished one. A `restarted` run takes nothing over from the finished store, and runs that go
+    on with it do not either.
     """
 
     uuid: Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
@@ -152,12 +144,6 @@ def new_manifest(uuid: str, kind: VectorKind, **facts: Any) -> Manifest:
     return Manifest(
         *(uuid, kind.model, kind.fingerprint, kind.dtype, kind.dim, kind.settings), **facts
     )
-
-
-def write_manifest(path: Path, manifest: Manifest, files: FileSystem) -> None:
-    """Replace a manifest in one step; raises `StoreWriteError`."""
-    data = _encode(manifest)
-    publish(path, [data], len(data), files, work=path.parent)
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -261,16 +247,10 @@ def segment_is_sound(directory: Path, segment: Segment) -> bool:
 class SegmentParts(Sequence[Part]):
     """Segments as the parts of a store, opened when they are asked for; safe in several threads.
 
-    Parameters
-    ----------
-    trusted : bool
-        Their SHA-256 was compared.
-    confirm : callable, optional
-        Called with a segment after its file was opened, or could not be: raises where the directory
-        is no longer the one that was read.
-    max_mapped : int
-        How many stay mapped: few for who goes through them in order, as what is mapped and was
-        read counts as the process's memory.
+    The SHA-256 of those that are `trusted` was compared. `confirm` is called with a segment after
+    its file was opened, or could not be: it raises where the directory is no longer the one that
+    was read. At most `max_mapped` stay mapped: few for who goes through them in order, as what is
+    mapped and was read counts as the process's memory.
     """
 
     def __init__(
@@ -581,7 +561,8 @@ class Journal:
 
     def save(self, manifest: Manifest) -> None:
         """Commit the state of the run under way; raises `StoreWriteError`."""
-        write_manifest(self.path / "next.json", manifest, self.files)
+        data = _encode(manifest)
+        publish(self.path / "next.json", [data], len(data), self.files, work=self.path)
         self.unfinished = manifest
 
     def finish(self) -> None:

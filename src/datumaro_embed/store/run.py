@@ -60,6 +60,7 @@ from .journal import (
     Segment,
     new_manifest,
     open_directory,
+    open_segment,
     segment_is_sound,
     segment_store,
 )
@@ -148,22 +149,12 @@ class Hdf5Stores(StoreBackend):
 class Hdf5Run(StoreWriter):
     """A run in a store directory; leaving it before it is sealed keeps what was committed.
 
-    Parameters
-    ----------
-    restart, n_expected, commit_rows
-        As for `StoreBackend.begin`.
-    commit_seconds : float
-        A segment is committed when it is full, or so long after its first row.
-    purpose : str
-        As in `Manifest`.
+    `restart`, `n_expected` and `commit_rows` are those of `StoreBackend.begin`, `purpose` that of
+    `Manifest`. A segment is committed when it is full, or `commit_seconds` after its first row.
 
-    Raises
-    ------
-    StoreLockedError
-    ModelMismatchError
-        What is there was made by another model, or an unfinished run computes vectors otherwise;
-        nothing was changed.
-    StoreCorruptError, StoreForeignError, StoreWriteError
+    Raises `StoreLockedError`; `ModelMismatchError`: what is there was made by another model, or an
+    unfinished run computes vectors otherwise, and nothing was changed; `StoreCorruptError`,
+    `StoreForeignError`, `StoreWriteError`.
     """
 
     def __init__(
@@ -351,17 +342,13 @@ class Hdf5Run(StoreWriter):
 
     def _keep_or_demote(self) -> None:
         """At the last row of an old segment: keep it if the rows came out the same."""
-        new, old = self._built(self._builder), self._own_store([self._keep[0]])
-
-        def is_same(path: str) -> bool:  # every value, so that no chance of a checksum is taken
-            there = new.has(path)
-            return there == old.has(path) and (
-                not there or np.array_equal(new.column(path), old.column(path))
-            )
-
+        new: Any = self._builder.finish()
+        old: Any = open_segment(self._journal.path, self._keep[0], self._kind)
         specs, tables = array_specs().values(), ("items", *child_tables())
-        same = all(is_same(spec.path) for spec in specs if spec.table in tables)
-        self._opened.pop().close()
+        paths = [spec.path for spec in specs if spec.table in tables]
+        # Every value is compared, so that no chance of a checksum is taken.
+        same = all(np.array_equal(new.get(path), old.array(path)) for path in paths)
+        old.close()
         if not same:
             self._demote()
             return
@@ -436,7 +423,7 @@ class Hdf5Run(StoreWriter):
             self._journal.finish()
         else:
             self._publish_file(head)
-        self._end()
+        self.abort()  # there is nothing more to do
 
     def _publish_file(self, head: Arrays) -> None:
         """Write all rows as one file, and remove the directory."""
@@ -446,12 +433,9 @@ class Hdf5Run(StoreWriter):
                 "and run the same command again.",
                 path=self.target,
             )
-        segments = self._new.segments
-        rows = (
-            self._own_store(segments, max_mapped=1)
-            if segments
-            else self._built(ColumnBuilder(self._kind))
-        )
+        rows = self._built(ColumnBuilder(self._kind))  # none
+        if self._new.segments:
+            rows = self._own_store(self._new.segments, max_mapped=1)
         size_bytes, blocks = file_image(rows, head, self._new.uuid)
         publish(self._place.target, blocks, size_bytes, self.files, work=self._journal.path)
         # A process killed from here on leaves a manifest by which the file is known as its own.
@@ -473,14 +457,11 @@ class Hdf5Run(StoreWriter):
         self._journal.forget_unfinished()
 
     def abort(self) -> None:
-        if not self._ended:
-            self._end()
-
-    def _end(self) -> None:
+        if self._ended:
+            return
         self._ended = True
         for store in self._opened:
             store.close()
-        self._opened.clear()
         self._pool.shutdown(wait=True)
         self._journal.leave()
 
