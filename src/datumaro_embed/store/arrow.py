@@ -75,7 +75,7 @@ def _items(store: StoredRows, of: str, first: int, stop: int, dtype: str) -> dic
 def _children(store: StoredRows, of: str, first: int, stop: int, dtype: str) -> dict[str, pa.Array]:
     """One row for each object or caption, with the key and the path of its item."""
     a, z = (store.owner(of, first)[0], store.owner(of, stop - 1)[0] + 1) if stop > first else (0, 0)
-    starts = store.child_rows(of, a, z)[0] + _bounds(store, of, a, z)
+    starts = store.child_rows(of, a, z)[0] + _bounds(store, f"items/{of}", a, z)
     rows = np.arange(first, stop)
     owners = np.searchsorted(starts, rows, side="right") - 1
     named = ("subset", "id", "path")
@@ -86,7 +86,7 @@ def _children(store: StoredRows, of: str, first: int, stop: int, dtype: str) -> 
     }
     columns["number"] = pa.array(rows - starts[owners])
     if of == "captions":
-        inner = _bounds(store, "annotations", a, z)[owners]
+        inner = _bounds(store, "items/annotations", a, z)[owners]
         inner += store.rows("captions/annotation", first, stop)
         (text,) = (column for column in SCHEMA["annotations"].columns if column.name == "text")
         texts = _column(store, "annotations/text", text, *store.child_rows("annotations", a, z))
@@ -144,8 +144,7 @@ def _columns(
 def _column(store: StoredRows, path: str, column: Column, first: int, stop: int) -> pa.Array:
     values = store.rows(path, first, stop)
     if column.is_ragged:
-        lengths = store.lengths(f"{path}_offsets", first, stop)
-        bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+        bounds = _bounds(store, path, first, stop)
         if column.kind in ("text", "json"):
             return _texts(bounds, values)
         return pa.LargeListArray.from_arrays(pa.array(bounds), pa.array(values))
@@ -169,11 +168,14 @@ def _lists(store: StoredRows, table: str, first: int, stop: int, dtype: str) -> 
     """One list of structs for each item, cut from the flat columns without a Python loop."""
     fields = _fields(store, table, *store.child_rows(table, first, stop), dtype)
     structs = pa.StructArray.from_arrays([*fields.values()], [*fields])
-    return pa.LargeListArray.from_arrays(pa.array(_bounds(store, table, first, stop)), structs)
+    return pa.LargeListArray.from_arrays(
+        pa.array(_bounds(store, f"items/{table}", first, stop)), structs
+    )
 
 
-def _bounds(store: StoredRows, table: str, first: int, stop: int) -> Array:
-    lengths = store.lengths(f"items/{table}_offsets", first, stop)
+def _bounds(store: StoredRows, path: str, first: int, stop: int) -> Array:
+    """Where the values of some rows begin and end, counted from the first."""
+    lengths = store.lengths(f"{path}_offsets", first, stop)
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
 
 

@@ -30,27 +30,19 @@ class StoreWriter(ABC):
     """Takes rows in ascending key order, and makes them a store all at once.
 
     A context manager: leaving it before `seal` lets go of the place; what was committed stays.
-
-    Attributes
-    ----------
-    target : str
-        Path of the store to be.
-    before : EmbeddingStore or None
-        The finished store that `seal` replaces.
-    earlier : sequence of EmbeddingStore
-        Vectors of the same kind that may be taken over: of `before`, and of a run that did not
-        end. The order of their rows means nothing. Open for as long as the writer.
-    n_committed : int
-        Rows that are safe from a crash, those of an earlier run included.
-    notes : sequence of str
-        What the user should know about what is there, a line each.
     """
 
     target: str
+    """Path of the store to be."""
     before: EmbeddingStore | None = None
+    """The finished store that `seal` replaces."""
     earlier: Sequence[EmbeddingStore] = ()
+    """Vectors of the same kind that may be taken over: of `before`, and of a run that did not end.
+    The order of their rows means nothing. Open for as long as the writer."""
     n_committed: int = 0
+    """Rows that are safe from a crash, those of an earlier run included."""
     notes: Sequence[str] = ()
+    """What the user should know about what is there, a line each."""
 
     @abstractmethod
     def append(self, record: ItemRecord, vector: Vector | None, *, reused: bool = False) -> None:

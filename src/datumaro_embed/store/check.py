@@ -163,25 +163,19 @@ class SoundRows:
             return False
 
     def _is_sound(self, part: Hdf5Part, table: str, row: int) -> bool:
+        """Compare one block of all arrays of a table; of ``whole`` only the names of codes."""
         place = (table, row // BLOCK_ROWS)
         if place not in self._known:
-            self._known[place] = _compare(part, *place)
+            covered, specs = part.checksummed().get(table, []), array_specs()
+            there = [specs[path] for path in part.layouts]
+            needed = {spec.path for spec in there if spec.has_rows and spec.table == table}
+            self._known[place] = needed <= set(covered) and not any(
+                found
+                for number, path in enumerate(covered)
+                if path in part.layouts and (table != "whole" or specs[path].table)
+                for found in _bad_blocks_of(part, path, table, number, only=place[1])
+            )
         return self._known[place]
-
-
-def _compare(part: Hdf5Part, table: str, block: int) -> bool:
-    """Compare one block of all arrays of a table; of ``whole`` only the names of codes."""
-    covered, specs = part.checksummed().get(table, []), array_specs()
-    if table != "whole" and not {
-        p for p in part.layouts if specs[p].table == table and specs[p].has_rows
-    } <= set(covered):
-        return False
-    return not any(
-        found
-        for number, path in enumerate(covered)
-        if path in part.layouts and (table != "whole" or specs[path].table)
-        for found in _bad_blocks_of(part, path, table, number, only=block)
-    )
 
 
 def sound_rows(part: Hdf5Part) -> tuple[Array, Array, Array]:

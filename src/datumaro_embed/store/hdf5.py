@@ -202,13 +202,22 @@ def _make_skeleton(
 ) -> _Skeleton:
     """Lay a file out; a few milliseconds and some 30 KiB, whatever the shapes."""
     image = _Headers()
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_layout(h5d.CONTIGUOUS)  # whose room is set aside and never written
+    plist.set_alloc_time(h5d.ALLOC_TIME_EARLY)
+    plist.set_fill_time(h5d.FILL_TIME_NEVER)
+    plist.set_obj_track_times(False)
+    links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
+    links.set_create_intermediate_group(True)
     alignment = {"alignment_threshold": PAGE_BYTES, "alignment_interval": PAGE_BYTES}
     arrays = []
     with h5py.File(image, "w", libver=_LIBVER, **alignment) as file:
-        for path, (dtype, shape) in shapes.items():
-            offset = _reserve(file, path, dtype, shape)
-            if n_bytes := prod(shape) * np.dtype(dtype).itemsize:
-                arrays.append((offset, n_bytes, path))
+        for path, (name, shape) in shapes.items():
+            dtype, space = np.dtype(name).newbyteorder("<"), h5s.create_simple(shape)
+            place = (file.id, path.encode("ascii"), h5t.py_create(dtype), space, plist, links)
+            dataset = h5d.create(*place)
+            if n_bytes := prod(shape) * dtype.itemsize:
+                arrays.append((int(dataset.get_offset()), n_bytes, path))
         facts: dict[str, str | int] = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -224,21 +233,6 @@ def _make_skeleton(
                 np.bytes_(encode_text(value)) if isinstance(value, str) else np.int64(value)
             )
     return _Skeleton(image.size_bytes, tuple(image.blocks.items()), tuple(arrays))
-
-
-def _reserve(file: Any, path: str, dtype: str, shape: tuple[int, ...]) -> int:
-    """Make a contiguous dataset whose room is set aside and never written."""
-    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    plist.set_layout(h5d.CONTIGUOUS)
-    plist.set_alloc_time(h5d.ALLOC_TIME_EARLY)
-    plist.set_fill_time(h5d.FILL_TIME_NEVER)
-    plist.set_obj_track_times(False)
-    links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
-    links.set_create_intermediate_group(True)
-    kind = h5t.py_create(np.dtype(dtype).newbyteorder("<"))
-    space = h5s.create_simple(shape)
-    dataset = h5d.create(file.id, path.encode("ascii"), kind, space, plist, links)
-    return int(dataset.get_offset() or 0)
 
 
 def _file_blocks(

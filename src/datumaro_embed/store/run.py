@@ -74,11 +74,10 @@ _TRIES = 20
 
 
 def open_store(path: str | os.PathLike[str], *, partial: bool = False) -> EmbeddingStore:
-    """Open a store for reading.
+    """Open a store for reading: an ``.h5`` file, or a store directory.
 
     Parameters
     ----------
-    path : path of an ``.h5`` file, or of a store directory
     partial : bool
         Read the rows that an unfinished run has committed so far; otherwise it is refused.
 

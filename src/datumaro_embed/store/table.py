@@ -230,12 +230,8 @@ class EmbeddingStore(StoredRows):
     ) -> npt.NDArray[np.float32]:
         """Vector of each item of a dataset, in its order: ``zip(dataset, vectors)``.
 
-        Parameters
-        ----------
-        dataset : iterable of items
-            A Datumaro dataset, legacy or experimental, whole or filtered, in any order.
-        missing : {"error", "zero"}
-            What an item does that the store does not have.
+        The dataset is a Datumaro one, legacy or experimental, whole or filtered, in any order.
+        `missing` is ``"error"`` or ``"zero"``: what an item does that the store does not have.
 
         Returns
         -------
