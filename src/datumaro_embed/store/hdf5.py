@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -291,6 +292,7 @@ class _Headers(io.RawIOBase):
 
 # Guarding --------------------------------------------------------------------------------------
 
+_type_of = lru_cache(64)(lambda name: h5t.py_create(np.dtype(name)))
 _LAYOUTS = {h5d.COMPACT: "compact", h5d.CHUNKED: "chunked", h5d.VIRTUAL: "virtual"}
 _LINKS = {h5l.TYPE_SOFT: "soft link", h5l.TYPE_EXTERNAL: "external link"}
 
@@ -464,7 +466,7 @@ def _type_name(kind: h5t.TypeID) -> str:
     if kind.get_class() not in (h5t.INTEGER, h5t.FLOAT):
         return f"class {kind.get_class()}"
     name = str(kind.dtype.str)
-    return name if h5t.py_create(np.dtype(name)).equal(kind) else "unusual number"
+    return name if _type_of(name).equal(kind) else "unusual number"
 
 
 def _read_attributes(root: h5f.FileID) -> dict[str, Any]:

@@ -443,10 +443,10 @@ class StoredRows:
     def key(self, row: int) -> ItemKey:
         """Key of a row; raises `IndexError` out of range."""
         index, inner = self._place(row)
-        code = int(self.parts[index].required("items/subset")[inner])
-        name = self._text("items/id", row)
-        with _values_of(self.parts[index], f"items/id of row {row}"):
-            return ItemKey(self._part_names(index, "items/subset")[code], name)
+        part, names = self.parts[index], self._part_names(index, "items/subset")
+        code = int(part.required("items/subset")[inner])
+        with _values_of(part, f"items/id of row {row}"):
+            return ItemKey(names[code], _text(part, "items/id", inner))
 
     def row(self, key: ItemKey | str) -> int:
         """Row of a key, or of a string ``SUBSET/ID`` (see `ItemKey.parse`).
@@ -539,14 +539,9 @@ class StoredRows:
 
         Raises `IndexError`: out of range; `StoreCorruptError`.
         """
-        return self._text("items/error", row)
-
-    def _text(self, path: str, row: int) -> str:
         index, inner = self._place(row)
-        part = self.parts[index]
-        first, stop = part.required(f"{path}_offsets")[inner : inner + 2].tolist()
-        with _values_of(part, f"{path} of row {row}"):
-            return decode_text(part.required(path)[first:stop].data)
+        with _values_of(self.parts[index], f"items/error of row {row}"):
+            return _text(self.parts[index], "items/error", inner)
 
     def _part_names(self, index: int, stem: str) -> tuple[str, ...]:
         cached = f"{index}:{stem}"
@@ -574,6 +569,11 @@ class StoredRows:
             return {}
         with _values_of(head, path):
             return decode_json(data.data)
+
+
+def _text(part: Part, path: str, row: int) -> str:
+    first, stop = part.required(f"{path}_offsets")[row : row + 2].tolist()
+    return decode_text(part.required(path)[first:stop].data)
 
 
 @contextmanager
