@@ -113,24 +113,24 @@ def bad_blocks(part: Hdf5Part) -> Iterator[tuple[str, str, int]]:
 
 
 def _bad_blocks_of(
-    part: Hdf5Part, path: str, table: str, number: int, only: int | None = None
+    part: Hdf5Part, path: str, table: str, number: int
 ) -> Iterator[tuple[str, str, int]]:
-    sums = part.array(f"checksums/{table}")
-    assert sums is not None
-    if table == "whole":
-        values = part.array(path)
-        if number >= len(sums) or values is None or crc32(values) != int(sums[number]):
+    sums = part.required(f"checksums/{table}")
+    n_blocks = -(-part.n_rows(table) // BLOCK_ROWS) if table in SCHEMA else 0
+    try:
+        if table == "whole":
+            is_right = number < len(sums) and crc32(part.required(path)) == int(sums[number])
+        else:
+            is_right = sums.shape[0] == n_blocks and number < sums.shape[1]
+        if not is_right:
             yield path, "", 0
-        return
-    n_blocks = -(-part.n_rows(table) // BLOCK_ROWS)
-    if sums.shape[0] != n_blocks or number >= sums.shape[1]:
+            return
+        for block in range(n_blocks):
+            values = row_block(part.array, path, *_rows_of(part, table, block))
+            if crc32(values) != int(sums[block, number]):
+                yield path, table, block
+    except StoreCorruptError:  # values that cannot be right
         yield path, "", 0
-        return
-
-    for block in range(n_blocks) if only is None else [only]:
-        values = row_block(part.array, path, *_rows_of(part, table, block))
-        if crc32(values) != int(sums[block, number]):
-            yield path, table, block
 
 
 def _rows_of(part: Part, table: str, block: int) -> tuple[int, int]:
@@ -138,44 +138,18 @@ def _rows_of(part: Part, table: str, block: int) -> tuple[int, int]:
     return first, min(first + BLOCK_ROWS, part.n_rows(table))
 
 
-class SoundRows:
-    """Which rows of a part are as they were written, a block at a time."""
+def whole_rows(part: Part) -> Array:
+    """Tell for every row whether it and all that belongs to it are as they were written.
 
-    def __init__(self, part: Part) -> None:
-        self._part = part
-        self._known: dict[tuple[str, int], bool] = {}
-
-    def __contains__(self, row: int) -> bool:
-        """Compare the blocks of a row and of all that belongs to it; each block is read once."""
-        part = self._part
-        if part.is_trusted or not isinstance(part, Hdf5Part):
-            return True
-        try:
-            if not (self._is_sound(part, "whole", 0) and self._is_sound(part, "items", row)):
-                return False
-            for table, offsets in _offsets(part):
-                first, stop = offsets[row : row + 2].tolist()
-                rows = (*range(first, stop, BLOCK_ROWS), *([stop - 1] if stop > first else []))
-                if not all(self._is_sound(part, table, row) for row in rows):
-                    return False
-            return True
-        except StoreCorruptError:
-            return False
-
-    def _is_sound(self, part: Hdf5Part, table: str, row: int) -> bool:
-        """Compare one block of all arrays of a table; of ``whole`` only the names of codes."""
-        place = (table, row // BLOCK_ROWS)
-        if place not in self._known:
-            covered, specs = part.checksummed().get(table, []), array_specs()
-            there = [specs[path] for path in part.layouts]
-            needed = {spec.path for spec in there if spec.has_rows and spec.table == table}
-            self._known[place] = needed <= set(covered) and not any(
-                found
-                for number, path in enumerate(covered)
-                if path in part.layouts and (table != "whole" or specs[path].table)
-                for found in _bad_blocks_of(part, path, table, number, only=place[1])
-            )
-        return self._known[place]
+    Returns an array of shape (n_rows,), bool. Reads the whole part.
+    """
+    n_rows = part.n_rows("items")
+    if part.is_trusted or not isinstance(part, Hdf5Part):
+        return np.ones(n_rows, bool)
+    try:
+        return sound_rows(part)[0]
+    except StoreCorruptError:
+        return np.zeros(n_rows, bool)
 
 
 def sound_rows(part: Hdf5Part) -> tuple[Array, Array, Array]:

@@ -210,6 +210,7 @@ class StoredRows:
         self._cache: dict[str, Array] = {}
         self._names: dict[str, tuple[str, ...]] = {}
         self._codes: dict[tuple[str, int], Array | None] = {}
+        self._sound: dict[int, Array] = {}
         self._categories: Categories | None = None
         self._closed = False
         self.n_rows = self.count("items")

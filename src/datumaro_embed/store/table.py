@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import numpy as np
@@ -15,7 +14,7 @@ from ..errors import ItemNotFoundError, NoTableError, UsageError
 from ..experimental import items_of
 from ..records import ItemKey, ItemRecord, ShortRepr, Status
 from ..tally import counted
-from .check import SoundRows, problems
+from .check import problems, whole_rows
 from .codec import Array
 from .rows import IntArray, StoredRows, check_dtype, check_n_rows
 from .schema import FORMAT_VERSION, array_specs
@@ -286,13 +285,11 @@ class EmbeddingStore(StoredRows):
         return self.item(self.row(key))
 
     def is_sound(self, row: int) -> bool:
-        """Compare the blocks of a row with their checksums; each block is read once."""
+        """Tell whether all of a row is as it was written; compares its whole part, once."""
         index, inner = self._place(row)
-        return inner in self._sound.setdefault(index, SoundRows(self.parts[index]))
-
-    @cached_property
-    def _sound(self) -> dict[int, SoundRows]:
-        return {}
+        if index not in self._sound:
+            self._sound[index] = whole_rows(self.parts[index])
+        return bool(self._sound[index][inner])
 
     def verify(self) -> list[str]:
         """Recompute everything that can be.
