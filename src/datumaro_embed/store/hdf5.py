@@ -86,18 +86,16 @@ class _Image:
         whole |= {spec.path: store.column(spec.path) for spec in there if not spec.has_rows}
         order = self._order = checksum_order([*self._rows, *whole, "meta/arrays"])
         whole["meta/arrays"] = np.frombuffer(encode_json(order), np.uint8)
+        sums = np.array([crc32(whole[path]) for path in order.pop("whole")], "<u4")
+        n_labels = len(whole["labels/name_offsets"]) - 1
         for table, paths in order.items():
-            if table == "whole":
-                sums = np.array([crc32(whole[path]) for path in paths], "<u4")
-            else:
-                n_labels = len(whole["labels/name_offsets"]) - 1
-                blocks = list(_cuts(n_labels if table == "labels" else store.count(table)))
-                sums = np.zeros((len(blocks), len(paths)), "<u4")
-                if table == "labels":
-                    for block, (a, b) in enumerate(blocks):
-                        sums[block] = [crc32(row_block(whole.get, path, a, b)) for path in paths]
-            whole[f"checksums/{table}"] = sums
-        self._summed: set[str] = set()
+            n_rows = n_labels if table == "labels" else store.count(table)
+            whole[f"checksums/{table}"] = np.zeros((-(-n_rows // BLOCK_ROWS), len(paths)), "<u4")
+        for block, (a, b) in enumerate(_cuts(n_labels)):
+            of_labels = (row_block(whole.get, path, a, b) for path in order["labels"])
+            whole["checksums/labels"][block] = list(map(crc32, of_labels))
+        whole["checksums/whole"] = sums
+        self._summed: set[str] = set()  # of those with other rows, while their pieces go by
         there_too = (path for path in specs if path in self._rows or path in whole)
         self.shapes = {path: self._shape(path) for path in there_too}
 

@@ -327,10 +327,10 @@ class LabelTable(VectorTable):
     def key(self, row: int) -> str:
         return self.label_names[range(len(self))[row]]
 
-    def to_arrow(
+    def iter_arrow(
         self, *, vectors: bool = True, dtype: str = "float32", embedded_only: bool = False
-    ) -> pa.Table:
-        """Convert to one table of names and vectors."""
+    ) -> Iterator[pa.Table]:
+        """Yield one table of names and vectors."""
         import pyarrow as pa
 
         check_dtype(dtype)
@@ -339,10 +339,7 @@ class LabelTable(VectorTable):
         if vectors and found is not None:
             flat = pa.array(found.astype(dtype).reshape(-1))
             columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, found.shape[1])
-        return pa.table(columns).slice(length=0 if embedded_only and found is None else None)
-
-    def iter_arrow(self, **options: Any) -> Iterator[pa.Table]:
-        yield self.to_arrow(**options)
+        yield pa.table(columns).slice(length=0 if embedded_only and found is None else None)
 
 
 TABLES: dict[str, type[VectorTable]] = {
