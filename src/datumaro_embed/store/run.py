@@ -222,15 +222,10 @@ class Hdf5Run(StoreWriter):
             self._new = replace(
                 unfinished, segments=(), spare=spare, head=None, n_expected=self._new.n_expected
             )
-        self.earlier = []
-        if sound:
-            self.earlier.append(self._own_store(sound))
-        if (
-            self.before is not None
-            and not place.keeps_segments
-            and self.before.kind.fits(self._kind)
-        ):
-            self.earlier.append(self.before)
+        self.earlier = [self._own_store(sound)] if sound else []
+        before = None if place.keeps_segments else self.before
+        if before is not None and before.kind.fits(self._kind):
+            self.earlier.append(before)
         self.notes = list(self._opening_notes(damaged))
 
     def _refuse_other_vectors(self, finished: Manifest | None, unfinished: Manifest | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -25,15 +25,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Self = TypeVar("Self", bound="EmbeddingStore")
-
-
-class HasKey(Protocol):
-    """An item of a dataset: Datumaro's `DatasetItem`, or anything with these two."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def subset(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -98,10 +89,8 @@ class EmbeddingStore(StoredRows):
     @property
     def ann_rows(self) -> IntArray:
         """(n_annotations,) int64: the row of each annotation's item; made anew at each call."""
-        return np.repeat(
-            np.arange(self.n_rows),
-            self.lengths("items/annotations_offsets", 0, self.n_rows).astype(np.int64),
-        )
+        lengths = self.lengths("items/annotations_offsets", 0, self.n_rows)
+        return np.repeat(np.arange(self.n_rows), lengths.astype(np.int64))
 
     def model_fact(self, name: str) -> str:
         """Return what provenance says of the model: ``"name"``, ``"source"``, …; "" if nothing."""
@@ -212,12 +201,12 @@ class EmbeddingStore(StoredRows):
             keys = tuple(map(self.key, some.tolist()))
             yield VectorBatch(some, keys, np.asarray(self.embeddings(some), dtype=np.float32))
 
-    def rows_for(self, dataset: Iterable[HasKey]) -> IntArray:
+    def rows_for(self, dataset: Iterable[Any]) -> IntArray:
         """Row of each item of a dataset, whole or filtered, in its order; -1 where none."""
         found = [self._find(ItemKey(i.subset, i.id)) for i in self._items_of(dataset)]
         return np.array([-1 if row is None else row for row in found], dtype=np.int64)
 
-    def _items_of(self, dataset: Iterable[HasKey]) -> list[HasKey]:
+    def _items_of(self, dataset: Iterable[Any]) -> list[Any]:
         def path_of(key: ItemKey) -> str | None:
             row = self._find(key)
             return None if row is None else self.item(row).path
@@ -225,7 +214,7 @@ class EmbeddingStore(StoredRows):
         return items_of(dataset, self.media_root, path_of)
 
     def for_dataset(
-        self, dataset: Iterable[HasKey], *, missing: str = "error"
+        self, dataset: Iterable[Any], *, missing: str = "error"
     ) -> npt.NDArray[np.float32]:
         """Vector of each item of a dataset, in its order: ``zip(dataset, vectors)``.
 
