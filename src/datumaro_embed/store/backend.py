@@ -165,7 +165,13 @@ class MemoryStores(StoreBackend):
         return EmbeddingStore([part], path=part.path, kind=part.kind, uuid=part.uuid)
 
     def begin(
-        self, path: Path, kind: VectorKind, *, restart: bool = False, **_: Any
+        self,
+        path: Path,
+        kind: VectorKind,
+        *,
+        restart: bool = False,
+        n_expected: int = 0,  # noqa: ARG002
+        commit_rows: int = COMMIT_ROWS,  # noqa: ARG002
     ) -> StoreWriter:
         before = None
         if not restart and os.fspath(path) in self._sealed:
@@ -189,7 +195,7 @@ class _MemoryWriter(StoreWriter):
         self._builder: ColumnBuilder | None = ColumnBuilder(kind)
         self._categories: tuple[Categories, Vector | None] = Categories(), None
 
-    def append(self, record: ItemRecord, vector: Vector | None, **_: Any) -> None:
+    def append(self, record: ItemRecord, vector: Vector | None, *, reused: bool = False) -> None:  # noqa: ARG002
         self._open_builder().append(record, vector)
 
     def set_categories(self, categories: Categories, embedding: Vector | None = None) -> None:

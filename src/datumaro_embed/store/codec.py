@@ -390,7 +390,7 @@ class ColumnBuilder:
         for table in ("items", *present):
             a, z = (first, stop) if table == "items" else store.child_rows(table, first, stop)
             for column in self._tables[table]:
-                column.extend(store, a, z, labels)
+                column.extend(store, a, z, None if table == "items" else labels)
         self.n_rows += stop - first
         self._last_key, self._present = store.key(stop - 1), present
 

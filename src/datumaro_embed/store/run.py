@@ -34,7 +34,6 @@ from ..errors import (
 from ..files import (
     TEMPORARY_PREFIX,
     FileSystem,
-    Identity,
     checked_free_bytes,
     identity_at,
     publish,
@@ -184,7 +183,7 @@ class Hdf5Run(StoreWriter):
         self._commit: Future[None] | None = None
         self._pending: EmbeddingStore | None = None
         try:
-            self._identity = self._identity_of_target()
+            self._identity = identity_at(self.target)
             self._take_over(restart=restart)
             self._check_room(n_expected)
         except BaseException:
@@ -421,7 +420,7 @@ class Hdf5Run(StoreWriter):
 
     def _publish_file(self, head: Arrays) -> None:
         """Write all rows as one file, and remove the directory."""
-        if self._identity_of_target() != self._identity:
+        if identity_at(self.target) != self._identity:
             raise StoreExistsError(
                 f"Another program has written '{self.target}' during this run. Move that away, "
                 "and run the same command again.",
@@ -437,9 +436,6 @@ class Hdf5Run(StoreWriter):
         with write_errors(self._journal.path):
             self._journal.clean()
         self._journal.forget_unfinished()
-
-    def _identity_of_target(self) -> Identity | None:
-        return None if self._place.keeps_segments else identity_at(self.target)
 
     def discard(self) -> None:
         """Drop what this run committed too; a finished store in the directory stays.
