@@ -98,7 +98,7 @@ def _seal_speed(folder: Path, n_annotations: int) -> None:
     command = ["dd", "if=/dev/zero", f"of={target}", f"bs={n_bytes}", "count=1", "conv=fsync"]
 
     def seal() -> None:
-        segment = journal.commit_file(rows, EMPTY_HEAD, UUID)
+        segment = journal.commit_file(rows)
         journal.save(new_manifest(UUID, rows.kind, segments=(segment,)))
 
     def plain() -> None:
@@ -155,12 +155,12 @@ def _lookup_speed(folder: Path, n_rows: int, dim: int) -> None:
     directory = folder / "store"
     journal = Journal(directory, FileSystem(), store=directory)
     segments = tuple(
-        journal.commit_file(_rows(start, min(COMMIT_ROWS, n_rows - start), dim), EMPTY_HEAD, UUID)
+        journal.commit_file(_rows(start, min(COMMIT_ROWS, n_rows - start), dim))
         for start in range(0, n_rows, COMMIT_ROWS)
     )
     head_rows = head_arrays(Categories(("thing",)), None, {"model": {"name": "demo"}}, dim)
     empty = _rows(0, 0, dim)
-    head = journal.commit_file(empty, head_rows, UUID)
+    head = journal.commit_file(empty, head_rows)
     journal.save(new_manifest(UUID, empty.kind, segments=segments, head=head))
     journal.finish()
     journal.leave()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from datumaro_embed.records import ItemKey
-from datumaro_embed.store.lookup import find_row
+from datumaro_embed.store.rows import find_row
 
 KEYS = [ItemKey(subset, item_id) for subset in ("", "a", "b") for item_id in ("", "1", "10", "2")]
 

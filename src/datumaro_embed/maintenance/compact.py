@@ -12,9 +12,8 @@ from msgspec.structs import replace
 from ..errors import UsageError
 from ..files import FileSystem
 from ..place import SEGMENT_FOLDER
-from ..records import Categories
 from ..store import COMMIT_ROWS
-from ..store.codec import corrupt, head_arrays
+from ..store.codec import corrupt
 from ..store.journal import Journal, Manifest, Segment, segment_is_sound, segment_store
 from ..store.schema import array_specs
 from ..tally import counted
@@ -95,5 +94,4 @@ def _joined(journal: Journal, manifest: Manifest, group: Sequence[Segment]) -> S
             )
             raise corrupt(str(journal.path), f"{SEGMENT_FOLDER}/{segment.name}", why)
     with segment_store(journal.path, group, manifest.kind, max_mapped=1) as rows:
-        head = head_arrays(Categories(), None, {}, manifest.dim)  # the store's is a file of its own
-        return journal.commit_file(rows, head, uuid.uuid4().hex)
+        return journal.commit_file(rows)

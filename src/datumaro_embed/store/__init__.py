@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .backend import COMMIT_ROWS, MemoryStores, StoreBackend, StoreWriter
-from .part import ArrayPart, Part
+from .rows import ArrayPart, Part
 from .run import Hdf5Stores, is_part_of_store, open_store, using_store
 from .table import EmbeddingStore
 from .tables import VectorTable

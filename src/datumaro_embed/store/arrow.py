@@ -15,23 +15,17 @@ import numpy as np
 import pyarrow as pa
 
 from .codec import Array, encode_json
-from .lookup import check_dtype, check_n_rows, label_counts
-from .part import StoredRows
+from .rows import StoredRows, check_dtype, check_n_rows
 from .schema import (
     SCHEMA,
-    Column,
     array_specs,
     child_tables,
     optional_tables,
     status_has_vector,
 )
 
-__all__ = ["METADATA_KEY", "iter_tables"]
-
 METADATA_KEY = b"datumaro_embed"
 """Where an Arrow schema keeps what no column holds: categories, provenance, fingerprint."""
-
-
 _VECTORS = 65_536
 
 
@@ -78,21 +72,18 @@ def _items(store: StoredRows, of: str, first: int, stop: int, dtype: str) -> dic
 def _children(store: StoredRows, of: str, first: int, stop: int, dtype: str) -> dict[str, pa.Array]:
     """One row for each object or caption, with the key and the path of its item."""
     a, z = (store.owner(of, first)[0], store.owner(of, stop - 1)[0] + 1) if stop > first else (0, 0)
-    starts = store.child_rows(of, a, z)[0] + _bounds(store, of, a, z)
+    starts = store.child_rows(of, a, z)[0] + _bounds(store, f"items/{of}", a, z)
     rows = np.arange(first, stop)
     owners = np.searchsorted(starts, rows, side="right") - 1
-    named = ("subset", "id", "path")
-    keys = [column for column in SCHEMA["items"].columns if column.name in named]
     columns = {
-        column.name: _column(store, f"items/{column.name}", column, a, z).take(pa.array(owners))
-        for column in keys
+        name: _column(store, f"items/{name}", a, z).take(pa.array(owners))
+        for name in ("subset", "id", "path")
     }
     columns["number"] = pa.array(rows - starts[owners])
     if of == "captions":
-        inner = _bounds(store, "annotations", a, z)[owners]
+        inner = _bounds(store, "items/annotations", a, z)[owners]
         inner += store.rows("captions/annotation", first, stop)
-        (text,) = (column for column in SCHEMA["annotations"].columns if column.name == "text")
-        texts = _column(store, "annotations/text", text, *store.child_rows("annotations", a, z))
+        texts = _column(store, "annotations/text", *store.child_rows("annotations", a, z))
         columns["text"] = texts.take(pa.array(inner))
     return columns | _fields(store, of, first, stop, dtype)
 
@@ -136,7 +127,7 @@ def _columns(
 ) -> dict[str, pa.Array]:
     """Every column of a table but vectors and rows of other tables."""
     return {
-        column.name: _column(store, f"{table}/{column.name}", column, first, stop)
+        column.name: _column(store, f"{table}/{column.name}", first, stop)
         for column in SCHEMA[table].columns
         if column.kind not in ("vector", "rows")
         and not (column.optional and not store.has(f"{table}/{column.name}"))
@@ -144,11 +135,10 @@ def _columns(
     }
 
 
-def _column(store: StoredRows, path: str, column: Column, first: int, stop: int) -> pa.Array:
-    values = store.rows(path, first, stop)
+def _column(store: StoredRows, path: str, first: int, stop: int) -> pa.Array:
+    column, values = array_specs()[path].column, store.rows(path, first, stop)
     if column.is_ragged:
-        lengths = store.lengths(f"{path}_offsets", first, stop)
-        bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+        bounds = _bounds(store, path, first, stop)
         if column.kind in ("text", "json"):
             return _texts(bounds, values)
         return pa.LargeListArray.from_arrays(pa.array(bounds), pa.array(values))
@@ -172,11 +162,13 @@ def _lists(store: StoredRows, table: str, first: int, stop: int, dtype: str) -> 
     """One list of structs for each item, cut from the flat columns without a Python loop."""
     fields = _fields(store, table, *store.child_rows(table, first, stop), dtype)
     structs = pa.StructArray.from_arrays([*fields.values()], [*fields])
-    return pa.LargeListArray.from_arrays(pa.array(_bounds(store, table, first, stop)), structs)
+    bounds = _bounds(store, f"items/{table}", first, stop)
+    return pa.LargeListArray.from_arrays(pa.array(bounds), structs)
 
 
-def _bounds(store: StoredRows, table: str, first: int, stop: int) -> Array:
-    lengths = store.lengths(f"items/{table}_offsets", first, stop)
+def _bounds(store: StoredRows, path: str, first: int, stop: int) -> Array:
+    """Where the values of some rows begin and end, counted from the first."""
+    lengths = store.lengths(f"{path}_offsets", first, stop)
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
 
 
@@ -188,7 +180,7 @@ def _vectors(store: StoredRows, table: str, first: int, stop: int, dtype: str) -
 def _labels(store: StoredRows, first: int, stop: int) -> pa.Array:
     """For each item what `EmbeddingStore.labels_of` gives."""
     names = store.categories.labels
-    rows, labels, _ = label_counts(store, first, stop)
+    rows, labels, _ = store.label_counts(first, stop)
     ascending = sorted(set(names))
     places = {name: rank for rank, name in enumerate(ascending)}
     ranks = np.array([places[name] for name in names], np.int64)

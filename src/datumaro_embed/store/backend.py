@@ -13,17 +13,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
 from ..errors import StoreExistsError, StoreNotFoundError, UsageError
 from ..records import Categories, ItemRecord
 from ..vectors import VectorKind
-from .codec import Array, Arrays, ColumnBuilder, head_arrays
-from .part import ArrayPart
+from .codec import Arrays, ColumnBuilder, Vector, head_arrays
+from .rows import ArrayPart
 from .table import EmbeddingStore
-
-__all__ = ["COMMIT_ROWS", "MemoryStores", "StoreBackend", "StoreWriter"]
 
 COMMIT_ROWS = 8_192
 
@@ -35,36 +30,22 @@ class StoreWriter(ABC):
     """Takes rows in ascending key order, and makes them a store all at once.
 
     A context manager: leaving it before `seal` lets go of the place; what was committed stays.
-
-    Attributes
-    ----------
-    target : str
-        Path of the store to be.
-    before : EmbeddingStore or None
-        The finished store that `seal` replaces.
-    earlier : sequence of EmbeddingStore
-        Vectors of the same kind that may be taken over: of `before`, and of a run that did not
-        end. The order of their rows means nothing. Open for as long as the writer.
-    n_committed : int
-        Rows that are safe from a crash, those of an earlier run included.
-    notes : sequence of str
-        What the user should know about what is there, a line each.
     """
 
     target: str
+    """Path of the store to be."""
     before: EmbeddingStore | None = None
+    """The finished store that `seal` replaces."""
     earlier: Sequence[EmbeddingStore] = ()
+    """Vectors of the same kind that may be taken over: of `before`, and of a run that did not end.
+    The order of their rows means nothing. Open for as long as the writer."""
     n_committed: int = 0
+    """Rows that are safe from a crash, those of an earlier run included."""
     notes: Sequence[str] = ()
+    """What the user should know about what is there, a line each."""
 
     @abstractmethod
-    def append(
-        self,
-        record: ItemRecord,
-        vector: npt.NDArray[np.floating[Any]] | None,
-        *,
-        reused: bool = False,
-    ) -> None:
+    def append(self, record: ItemRecord, vector: Vector | None, *, reused: bool = False) -> None:
         """Add one row.
 
         Parameters
@@ -87,33 +68,17 @@ class StoreWriter(ABC):
         """
 
     @abstractmethod
-    def set_categories(
-        self, categories: Categories, embedding: npt.NDArray[np.floating[Any]] | None = None
-    ) -> None:
+    def set_categories(self, categories: Categories, embedding: Vector | None = None) -> None:
         """Give the label names, and one vector for each; once, at any time before `seal`.
 
-        Parameters
-        ----------
-        categories : Categories
-        embedding : array of shape (n_labels, dim), float32, rows of norm 1; or None
-
-        Raises
-        ------
-        UsageError
-            Shape or norm is wrong.
+        `embedding` has shape (n_labels, dim), float32, rows of norm 1; other shapes and norms are a
+        `UsageError`.
         """
 
     def suspend(self) -> int:
         """Commit every row that was appended, if the backend can; the next run goes on from there.
 
-        Returns
-        -------
-        int
-            `n_committed`.
-
-        Raises
-        ------
-        StoreWriteError
+        Returns `n_committed`; raises `StoreWriteError`.
         """
         return self.n_committed
 
@@ -121,10 +86,7 @@ class StoreWriter(ABC):
     def seal(self, provenance: Mapping[str, Any]) -> None:
         """Make all rows the store; the writer takes no more.
 
-        Parameters
-        ----------
-        provenance : mapping
-            JSON-able: how the vectors were made.
+        `provenance` tells in JSON values how the vectors were made.
 
         Raises
         ------
@@ -152,23 +114,14 @@ class StoreBackend(ABC):
     def check(self, path: Path) -> None:  # noqa: B027 - most backends take any name
         """Refuse a path that cannot become a store; leaves nothing behind.
 
-        Raises
-        ------
-        UsageError, StoreExistsError, StoreWriteError
+        Raises `UsageError`, `StoreExistsError`, `StoreWriteError`.
         """
 
     @abstractmethod
     def open(self, path: Path, *, partial: bool = False) -> EmbeddingStore:
-        """Open a store for reading.
+        """Open a store for reading; an unfinished one only if `partial`: the rows committed so far.
 
-        Parameters
-        ----------
-        partial : bool
-            Read the rows that an unfinished run has committed so far; otherwise it is refused.
-
-        Raises
-        ------
-        StoreNotFoundError, StoreUnfinishedError
+        Raises `StoreNotFoundError`, `StoreUnfinishedError`.
         """
 
     @abstractmethod
@@ -185,8 +138,6 @@ class StoreBackend(ABC):
 
         Parameters
         ----------
-        path : path
-        kind : VectorKind
         restart : bool
             Take over nothing that is there, and replace it.
         n_expected : int
@@ -208,7 +159,6 @@ class MemoryStores(StoreBackend):
         self._sealed: dict[str, ArrayPart] = {}
 
     def open(self, path: Path, *, partial: bool = False) -> EmbeddingStore:  # noqa: ARG002
-        """See `StoreBackend.open`."""
         part = self._sealed.get(os.fspath(path))
         if part is None:
             raise StoreNotFoundError(f"No store '{path}'. Check the name.", path=str(path))
@@ -223,7 +173,6 @@ class MemoryStores(StoreBackend):
         n_expected: int = 0,  # noqa: ARG002
         commit_rows: int = COMMIT_ROWS,  # noqa: ARG002
     ) -> StoreWriter:
-        """See `StoreBackend.begin`."""
         before = None
         if not restart and os.fspath(path) in self._sealed:
             before = self.open(path)
@@ -244,24 +193,15 @@ class _MemoryWriter(StoreWriter):
         self.earlier = [before] if before is not None and before.kind.fits(kind) else []
         self._was = sealed.get(path)
         self._builder: ColumnBuilder | None = ColumnBuilder(kind)
-        self._categories = Categories()
-        self._labels: Array | None = None
+        self._categories: tuple[Categories, Vector | None] = Categories(), None
 
-    def append(
-        self,
-        record: ItemRecord,
-        vector: npt.NDArray[np.floating[Any]] | None,
-        *,
-        reused: bool = False,  # noqa: ARG002
-    ) -> None:
+    def append(self, record: ItemRecord, vector: Vector | None, *, reused: bool = False) -> None:  # noqa: ARG002
         self._open_builder().append(record, vector)
 
-    def set_categories(
-        self, categories: Categories, embedding: npt.NDArray[np.floating[Any]] | None = None
-    ) -> None:
+    def set_categories(self, categories: Categories, embedding: Vector | None = None) -> None:
         self._open_builder()
         head_arrays(categories, embedding, {}, self._kind.dim)
-        self._categories, self._labels = categories, embedding
+        self._categories = categories, embedding
 
     def seal(self, provenance: Mapping[str, Any]) -> None:
         arrays: Arrays = self._open_builder().finish()
@@ -270,7 +210,7 @@ class _MemoryWriter(StoreWriter):
                 f"Another run has made the store '{self.target}'. Choose another name.",
                 path=self.target,
             )
-        arrays |= head_arrays(self._categories, self._labels, provenance, self._kind.dim)
+        arrays |= head_arrays(*self._categories, provenance, self._kind.dim)
         self._sealed[self.target] = ArrayPart(arrays, self._kind, uuid.uuid4().hex, self.target)
         self._builder = None
 

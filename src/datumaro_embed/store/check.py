@@ -13,8 +13,8 @@ from ..errors import StoreCorruptError
 from ..parallel import usable_processors
 from ..records import ObjectKey
 from .codec import STORED_NORM_TOLERANCE, Array
-from .hdf5 import ArrayBlocks, Hdf5Part, crc32
-from .part import Part, StoredRows
+from .hdf5 import Hdf5Part, crc32, row_block
+from .rows import Part, StoredRows
 from .schema import (
     BLOCK_ROWS,
     SCHEMA,
@@ -23,8 +23,6 @@ from .schema import (
     optional_tables,
     status_has_vector,
 )
-
-__all__ = ["MAX_PROBLEMS", "SoundRows", "bad_blocks", "problems", "refuse_damage", "sound_rows"]
 
 MAX_PROBLEMS = 100
 
@@ -38,12 +36,7 @@ def problems(store: StoredRows) -> list[str]:
 
 
 def refuse_damage(store: StoredRows, remedy: str) -> None:
-    """Refuse a store that does not verify, before rows of it are acted on or copied.
-
-    Raises
-    ------
-    StoreCorruptError
-    """
+    """Raise `StoreCorruptError` where a store does not verify, before its rows are acted on."""
     if found := problems(store):
         raise StoreCorruptError(
             f"'{store.path}' is damaged ({found[0]}). {remedy}", path=store.path, place=found[0]
@@ -78,29 +71,23 @@ def _caught(check: Callable[..., Iterator[str]], *arguments: Any) -> Iterator[st
 
 def part_problems(part: Part) -> Iterator[str]:
     """Read every array, and compare every block with its checksum."""
-    arrays = [path for path in array_specs() if not path.startswith("checksums/")]
-    unreadable = [line for path in arrays for line in _caught(_readable, part, path)]
+    unreadable = []
+    for path in array_specs():
+        try:
+            part.array(path)
+        except StoreCorruptError as error:
+            unreadable.append(error.message)
     yield from unreadable
     if unreadable or part.is_trusted or not isinstance(part, Hdf5Part):
         return
-    names = _short(part)
+    folder, _, file = part.path.rpartition("/")
+    names = f"{file}: " if folder.endswith("segments") else ""  # the file of a part of many
     for path, table, block in bad_blocks(part):
         if not table:
             yield f"{names}{path}: differs from its checksum"
             continue
         first, stop = _rows_of(part, table, block)
         yield f"{names}{path}: rows {first:,} to {stop - 1:,} differ from their checksum"
-
-
-def _short(part: Part) -> str:
-    """Name the file of a part of many."""
-    folder, _, name = part.path.rpartition("/")
-    return f"{name}: " if folder.endswith("segments") else ""
-
-
-def _readable(part: Part, path: str) -> Iterator[str]:
-    part.array(path)
-    return iter(())
 
 
 def bad_blocks(part: Hdf5Part) -> Iterator[tuple[str, str, int]]:
@@ -126,23 +113,24 @@ def bad_blocks(part: Hdf5Part) -> Iterator[tuple[str, str, int]]:
 
 
 def _bad_blocks_of(
-    part: Hdf5Part, path: str, table: str, number: int, only: int | None = None
+    part: Hdf5Part, path: str, table: str, number: int
 ) -> Iterator[tuple[str, str, int]]:
-    sums = part.array(f"checksums/{table}")
-    assert sums is not None
-    if table == "whole":
-        values = part.array(path)
-        if number >= len(sums) or values is None or crc32(values) != int(sums[number]):
+    sums = part.required(f"checksums/{table}")
+    n_blocks = -(-part.n_rows(table) // BLOCK_ROWS) if table in SCHEMA else 0
+    try:
+        if table == "whole":
+            is_right = number < len(sums) and crc32(part.required(path)) == int(sums[number])
+        else:
+            is_right = sums.shape[0] == n_blocks and number < sums.shape[1]
+        if not is_right:
             yield path, "", 0
-        return
-    n_blocks = -(-part.n_rows(table) // BLOCK_ROWS)
-    if sums.shape[0] != n_blocks or number >= sums.shape[1]:
+            return
+        for block in range(n_blocks):
+            values = row_block(part.array, path, *_rows_of(part, table, block))
+            if crc32(values) != int(sums[block, number]):
+                yield path, table, block
+    except StoreCorruptError:  # values that cannot be right
         yield path, "", 0
-        return
-    blocks = ArrayBlocks(part.array)
-    for block in range(n_blocks) if only is None else [only]:
-        if crc32(blocks.block(path, *_rows_of(part, table, block))) != int(sums[block, number]):
-            yield path, table, block
 
 
 def _rows_of(part: Part, table: str, block: int) -> tuple[int, int]:
@@ -150,60 +138,25 @@ def _rows_of(part: Part, table: str, block: int) -> tuple[int, int]:
     return first, min(first + BLOCK_ROWS, part.n_rows(table))
 
 
-class SoundRows:
-    """Which rows of a part are as they were written, a block at a time."""
+def whole_rows(part: Part) -> Array:
+    """Tell for every row whether it and all that belongs to it are as they were written.
 
-    def __init__(self, part: Part) -> None:
-        self._part = part
-        self._known: dict[tuple[str, int], bool] = {}
-
-    def __contains__(self, row: int) -> bool:
-        """Compare the blocks of a row and of all that belongs to it; each block is read once."""
-        part = self._part
-        if part.is_trusted or not isinstance(part, Hdf5Part):
-            return True
-        try:
-            if not (self._is_sound(part, "whole", 0) and self._is_sound(part, "items", row)):
-                return False
-            for table, offsets in _offsets(part):
-                first, stop = offsets[row : row + 2].tolist()
-                rows = (*range(first, stop, BLOCK_ROWS), *([stop - 1] if stop > first else []))
-                if not all(self._is_sound(part, table, row) for row in rows):
-                    return False
-            return True
-        except StoreCorruptError:
-            return False
-
-    def _is_sound(self, part: Hdf5Part, table: str, row: int) -> bool:
-        place = (table, row // BLOCK_ROWS)
-        if place not in self._known:
-            self._known[place] = _compare(part, *place)
-        return self._known[place]
-
-
-def _compare(part: Hdf5Part, table: str, block: int) -> bool:
-    """Compare one block of all arrays of a table; of ``whole`` only the names of codes."""
-    covered, specs = part.checksummed().get(table, []), array_specs()
-    if table != "whole" and not {
-        p for p in part.layouts if specs[p].table == table and specs[p].has_rows
-    } <= set(covered):
-        return False
-    return not any(
-        found
-        for number, path in enumerate(covered)
-        if path in part.layouts and (table != "whole" or specs[path].table)
-        for found in _bad_blocks_of(part, path, table, number, only=block)
-    )
+    Returns an array of shape (n_rows,), bool. Reads the whole part.
+    """
+    n_rows = part.n_rows("items")
+    if part.is_trusted or not isinstance(part, Hdf5Part):
+        return np.ones(n_rows, bool)
+    try:
+        return sound_rows(part)[0]
+    except StoreCorruptError:
+        return np.zeros(n_rows, bool)
 
 
 def sound_rows(part: Hdf5Part) -> tuple[Array, Array, Array]:
-    """Tell for every row whether it is as it was written.
+    """Tell for every row whether it is as it was written; three arrays of shape (n_rows,), bool.
 
-    Bodies: without its rows of optional tables. Keys: its key alone.
-
-    Returns
-    -------
-    rows, bodies, keys : arrays of shape (n_rows,), bool
+    The first is of the whole row, the second without its rows of optional tables, the third of its
+    key alone.
     """
     n_rows, specs = part.n_rows("items"), array_specs()
     rows, keys = np.ones(n_rows, bool), np.ones(n_rows, bool)
@@ -277,12 +230,8 @@ def _vectors(store: StoredRows) -> Iterator[str]:
         for first in range(0, store.count(table), size)
     ]
     with ThreadPoolExecutor(usable_processors()) as pool:
-        for (table, *_), found in zip(
-            spans, pool.map(lambda span: _bad_norms(store, *span), spans), strict=True
-        ):
-            for row, norm, wanted in found:
-                name = _named(store, table, row)
-                yield f"{name}: the vector's norm is {norm:.6g} and should be {wanted:.0f}"
+        for found in pool.map(lambda span: _bad_norms(store, *span), spans):
+            yield from found
 
 
 def _named(store: StoredRows, table: str, row: int) -> str:
@@ -312,9 +261,7 @@ def _references(store: StoredRows) -> Iterator[str]:
             )
 
 
-def _bad_norms(
-    store: StoredRows, table: str, first: int, stop: int
-) -> list[tuple[int, float, float]]:
+def _bad_norms(store: StoredRows, table: str, first: int, stop: int) -> list[str]:
     block = store.rows(f"{table}/vector", first, stop).astype(np.float32)
     norms = np.sqrt(np.einsum("ij,ij->i", block, block))
     wanted = np.ones(stop - first, np.float32)
@@ -322,4 +269,8 @@ def _bad_norms(
         wanted[~status_has_vector(table)[store.rows(f"{table}/status", first, stop)]] = 0
     allowed = np.where(wanted > 0, STORED_NORM_TOLERANCE[store.dtype.itemsize], 0)
     bad = np.flatnonzero(~(np.abs(norms - wanted) <= allowed)).tolist()
-    return [(first + row, float(norms[row]), float(wanted[row])) for row in bad]
+    return [
+        f"{_named(store, table, first + row)}: the vector's norm is {norms[row]:.6g} and should be "
+        f"{wanted[row]:.0f}"
+        for row in bad
+    ]

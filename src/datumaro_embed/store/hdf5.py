@@ -5,8 +5,8 @@ fills); `file_image` gives headers and the arrays' own bytes from the first to t
 file of any size is written front to back in bounded memory. Checksums are made
 as the pieces go by.
 
-Reading: h5py describes the file; no link is followed and no value is read by it. The description is
-compared with the schema before a column is mapped, and offsets and codes before they are used.
+Reading: h5py describes the file; no link is followed and no value is read by it. What it declares
+is compared with the schema before a column is mapped, and offsets and codes before they are used.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import io
 import mmap
 import os
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ from ..files import Identity, identity_at, identity_of, open_regular, read_error
 from ..place import HDF5_SIGNATURE
 from ..vectors import MAX_DIM, MAX_TEXT_BYTES, VectorKind
 from .codec import Array, corrupt, decode_json, decode_text, encode_json, encode_text
-from .part import Part, StoredRows
+from .rows import Part, StoredRows
 from .schema import (
     ATTRIBUTES,
     BLOCK_ROWS,
@@ -51,8 +53,6 @@ os.environ.setdefault("HDF5_PLUGIN_PRELOAD", "::")
 import h5py
 from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5s, h5t
 
-__all__ = ["ArrayBlocks", "Hdf5Part", "crc32", "file_image"]
-
 _LIBVER = ("v110", "v110")
 _PIECE_BYTES = 4 * 2**20
 _PIECE_ROWS = 64 * BLOCK_ROWS
@@ -66,21 +66,9 @@ _JSON_PATHS = ("meta/categories", "meta/provenance", "meta/arrays")
 def file_image(
     store: StoredRows, head: Mapping[str, Array], uuid: str
 ) -> tuple[int, Iterator[bytes | memoryview]]:
-    """Lay out a file that holds all rows of a store.
+    """Lay out a file that holds all rows of a store, and the arrays of `codec.head_arrays`.
 
-    Parameters
-    ----------
-    store : StoredRows
-        Rows of items and of their tables.
-    head : mapping
-        Arrays under ``labels/`` and ``meta/`` (see `codec.head_arrays`).
-    uuid : str
-
-    Returns
-    -------
-    size_bytes : int
-    blocks : iterator of buffers
-        The file, end to end; memory is that of one piece of one column.
+    Returns its size in bytes and its content, end to end; memory is that of one piece of a column.
     """
     image = _Image(store, head)
     skeleton = _make_skeleton(image.shapes, store.kind, uuid)
@@ -91,119 +79,81 @@ class _Image:
     """Shapes and bytes of every array of a file to be; checksums are made as pieces go by."""
 
     def __init__(self, store: StoredRows, head: Mapping[str, Array]) -> None:
-        self._store = store
-        specs = array_specs()
-        self._rows = {
-            spec.path: spec
-            for spec in specs.values()
-            if spec.has_rows
-            and spec.table != "labels"
-            and not (spec.optional and not store.has(spec.path))
-        }
-        self._whole = {path: array for path, array in head.items() if path in specs}
-        for spec in specs.values():
-            if spec.role in ("names", "names_offsets") and store.has(spec.path):
-                self._whole[spec.path] = store.column(spec.path)
-        self._order = order = checksum_order([*self._rows, *self._whole, "meta/arrays"])
-        self._whole["meta/arrays"] = np.frombuffer(encode_json(self._order), np.uint8)
-        self._sums: dict[str, Array] = {}
-        self._summed: set[str] = set()
-        for table in order:
-            if table == "whole":
-                continue
-            n_rows = self._n_rows(table)
-            n_blocks = -(-n_rows // BLOCK_ROWS)
-            self._sums[table] = np.zeros((n_blocks, len(order[table])), "<u4")
-        self._sums["whole"] = np.zeros(len(self._order["whole"]), "<u4")
-        self.shapes = {path: self._shape(path) for path in specs if self._is_present(path)}
-
-    def _is_present(self, path: str) -> bool:
-        if path.startswith("checksums/"):
-            return path.split("/")[1] in self._sums
-        return path in self._rows or path in self._whole
-
-    def _n_rows(self, table: str) -> int:
-        if table == "labels":
-            offsets = self._whole.get("labels/name_offsets")
-            return 0 if offsets is None else len(offsets) - 1
-        return self._store.count(table)
+        specs, self._store = array_specs(), store
+        there = [s for p, s in specs.items() if s.table not in ("", "labels") and store.has(p)]
+        self._rows = {spec.path: spec for spec in there if spec.has_rows}
+        whole = self._whole = {path: array for path, array in head.items() if path in specs}
+        whole |= {spec.path: store.column(spec.path) for spec in there if not spec.has_rows}
+        order = self._order = checksum_order([*self._rows, *whole, "meta/arrays"])
+        whole["meta/arrays"] = np.frombuffer(encode_json(order), np.uint8)
+        sums = np.array([crc32(whole[path]) for path in order.pop("whole")], "<u4")
+        n_labels = len(whole["labels/name_offsets"]) - 1
+        for table, paths in order.items():
+            n_rows = n_labels if table == "labels" else store.count(table)
+            whole[f"checksums/{table}"] = np.zeros((-(-n_rows // BLOCK_ROWS), len(paths)), "<u4")
+        for block, (a, b) in enumerate(_cuts(n_labels)):
+            of_labels = (row_block(whole.get, path, a, b) for path in order["labels"])
+            whole["checksums/labels"][block] = list(map(crc32, of_labels))
+        whole["checksums/whole"] = sums
+        self._summed: set[str] = set()  # of those with other rows, while their pieces go by
+        there_too = (path for path in specs if path in self._rows or path in whole)
+        self.shapes = {path: self._shape(path) for path in there_too}
 
     def _shape(self, path: str) -> tuple[str, tuple[int, ...]]:
-        if path.startswith("checksums/"):
-            sums = self._sums[path.split("/")[1]]
-            return "<u4", sums.shape
         if path in self._whole:
             return self._whole[path].dtype.str, self._whole[path].shape
-        spec, n_rows = self._rows[path], self._n_rows(self._rows[path].table)
-        column = spec.column
-        assert column is not None
-        if spec.role == "offsets":
-            return spec.dtypes[0], (n_rows + 1,)
+        spec, store = self._rows[path], self._store
+        n_rows = store.count(spec.table)
+        sizes = {spec.table: n_rows, f"{spec.table}+1": n_rows + 1, "dim": store.dim}
         if spec.role == "values":
-            total = sum(
-                int(self._store.lengths(f"{path}_offsets", a, b).sum())
-                for a, b in _cuts(n_rows, _PIECE_ROWS)
-            )
-            return spec.dtypes[0], (total,)
-        if column.kind == "vector":
-            return self._store.dtype.str, (n_rows, self._store.dim)
-        return spec.dtypes[0], (n_rows, column.size) if column.size else (n_rows,)
+            cuts = _cuts(n_rows, _PIECE_ROWS)
+            lengths = (store.lengths(f"{path}_offsets", a, b) for a, b in cuts)
+            sizes["*"] = sum(int(piece.sum()) for piece in lengths)
+        is_vector = spec.column.kind == "vector"
+        dtype = store.dtype.str if is_vector else spec.dtypes[0]
+        return dtype, tuple(n if isinstance(n, int) else sizes[n] for n in spec.shape)
 
     def pieces(self, path: str) -> Iterator[Array]:
         """Yield an array in parts that are it when put end to end."""
-        if path.startswith("checksums/"):
-            yield self._sums_of(path.split("/")[1])
-        elif path in self._whole:
-            yield self._whole[path]
-        else:
+        if path in self._rows:
             yield from self._row_pieces(self._rows[path])
+            return
+        # HDF5 puts small arrays into gaps: checksums may come before what they cover.
+        for covered in self._order.get(path.removeprefix("checksums/"), ()):
+            if covered in self._rows and covered not in self._summed:
+                deque(self._row_pieces(self._rows[covered]), maxlen=0)
+        yield self._whole[path]
 
     def _row_pieces(self, spec: ArraySpec) -> Iterator[Array]:
-        sums = self._sums[spec.table][:, self._order[spec.table].index(spec.path)]
         self._summed.add(spec.path)
+        column = self._order[spec.table].index(spec.path)
+        sums = self._whole[f"checksums/{spec.table}"][:, column]
         end = np.zeros(1, np.uint64)
         if spec.role == "offsets":
             yield end
-        for first, stop in _cuts(self._n_rows(spec.table), self._rows_at_once(spec)):
+        for first, stop in _cuts(self._store.count(spec.table), self._rows_at_once(spec)):
             if spec.role == "offsets":
                 lengths = self._store.lengths(spec.path, first, stop)
-                piece: Array = end + np.cumsum(lengths, dtype=np.uint64)
-                whole, end = np.concatenate([end, piece]), piece[-1:]
+                covered = np.concatenate([end, end + np.cumsum(lengths, dtype=np.uint64)])
+                piece, end = covered[1:], covered[-1:]
             else:
-                piece = np.ascontiguousarray(self._store.rows(spec.path, first, stop))
+                piece = covered = np.ascontiguousarray(self._store.rows(spec.path, first, stop))
             bounds = np.arange(stop - first + 1)
             if spec.role == "values":
                 lengths = self._store.lengths(f"{spec.path}_offsets", first, stop)
                 bounds = np.concatenate([np.zeros(1, np.uint64), np.cumsum(lengths)])
-            for number, (a, b) in enumerate(_cuts(stop - first, BLOCK_ROWS)):
-                block = (
-                    whole[a : b + 1]
-                    if spec.role == "offsets"
-                    else piece[int(bounds[a]) : int(bounds[b])]
-                )
+            for number, (a, b) in enumerate(_cuts(stop - first)):
+                block = covered[int(bounds[a]) : int(bounds[b]) + (spec.role == "offsets")]
                 sums[first // BLOCK_ROWS + number] = crc32(block)
             yield piece
 
     def _rows_at_once(self, spec: ArraySpec) -> int:
         """Whole blocks of some megabytes, going by the mean size of a row."""
         dtype, shape = self.shapes[spec.path]
-        row_bytes = prod(shape) * np.dtype(dtype).itemsize / max(self._n_rows(spec.table), 1)
+        n_rows = max(self._store.count(spec.table), 1)
+        row_bytes = prod(shape) * np.dtype(dtype).itemsize / n_rows
         n_blocks = int(_PIECE_BYTES / max(row_bytes, 1) / BLOCK_ROWS)
         return BLOCK_ROWS * max(1, min(n_blocks, _PIECE_ROWS // BLOCK_ROWS))
-
-    def _sums_of(self, table: str) -> Array:
-        """Checksums of a table; HDF5 puts small arrays into gaps before what they cover."""
-        sums, arrays = self._sums[table], ArrayBlocks(self._whole.get)
-        for number, path in enumerate(self._order[table]):
-            if table == "whole":
-                sums[number] = crc32(self._whole[path])
-            elif table == "labels":
-                for block, (a, b) in enumerate(_cuts(self._n_rows(table), BLOCK_ROWS)):
-                    sums[block, number] = crc32(arrays.block(path, a, b))
-            elif path not in self._summed:
-                for _ in self._row_pieces(self._rows[path]):
-                    pass
-        return sums
 
 
 def crc32(array: Array) -> int:
@@ -222,27 +172,18 @@ def checksum_order(paths: Iterable[str]) -> dict[str, list[str]]:
     return {table: covered for table, covered in order.items() if table not in absent}
 
 
-class ArrayBlocks:
-    """Cuts the bytes that belong to some rows out of the arrays of one part."""
-
-    def __init__(self, array: Callable[[str], Array | None]) -> None:
-        self._array = array
-
-    def block(self, path: str, first: int, stop: int) -> Array:
-        """Values of rows `first` to below `stop`; of offsets, where these rows begin and end."""
-        role = array_specs()[path].role
-        values = self._array(path)
-        assert values is not None
-        if role == "offsets":
-            return values[first : stop + 1]
-        if role == "values":
-            bounds = self._array(f"{path}_offsets")
-            assert bounds is not None
-            return values[int(bounds[first]) : int(bounds[stop])]
-        return values[first:stop]
+def row_block(array: Callable[[str], Array | None], path: str, first: int, stop: int) -> Array:
+    """Values that belong to some rows of one part; of offsets, where these rows begin and end."""
+    role, values = array_specs()[path].role, array(path)
+    assert values is not None
+    if role == "values":
+        bounds = array(f"{path}_offsets")
+        assert bounds is not None
+        return values[int(bounds[first]) : int(bounds[stop])]
+    return values[first : stop + (role == "offsets")]
 
 
-def _cuts(n_rows: int, size: int) -> Iterator[tuple[int, int]]:
+def _cuts(n_rows: int, size: int = BLOCK_ROWS) -> Iterator[tuple[int, int]]:
     return ((first, min(first + size, n_rows)) for first in range(0, n_rows, size))
 
 
@@ -260,13 +201,22 @@ def _make_skeleton(
 ) -> _Skeleton:
     """Lay a file out; a few milliseconds and some 30 KiB, whatever the shapes."""
     image = _Headers()
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_layout(h5d.CONTIGUOUS)  # whose room is set aside and never written
+    plist.set_alloc_time(h5d.ALLOC_TIME_EARLY)
+    plist.set_fill_time(h5d.FILL_TIME_NEVER)
+    plist.set_obj_track_times(False)
+    links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
+    links.set_create_intermediate_group(True)
     alignment = {"alignment_threshold": PAGE_BYTES, "alignment_interval": PAGE_BYTES}
     arrays = []
     with h5py.File(image, "w", libver=_LIBVER, **alignment) as file:
-        for path, (dtype, shape) in shapes.items():
-            offset = _reserve(file, path, dtype, shape)
-            if n_bytes := prod(shape) * np.dtype(dtype).itemsize:
-                arrays.append((offset, n_bytes, path))
+        for path, (name, shape) in shapes.items():
+            dtype, space = np.dtype(name).newbyteorder("<"), h5s.create_simple(shape)
+            place = (file.id, path.encode("ascii"), h5t.py_create(dtype), space, plist, links)
+            dataset = h5d.create(*place)
+            if n_bytes := prod(shape) * dtype.itemsize:
+                arrays.append((int(dataset.get_offset()), n_bytes, path))
         facts: dict[str, str | int] = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -281,32 +231,15 @@ def _make_skeleton(
             file.attrs[name] = (
                 np.bytes_(encode_text(value)) if isinstance(value, str) else np.int64(value)
             )
-    return _Skeleton(image.size_bytes, tuple(sorted(image.blocks.items())), tuple(sorted(arrays)))
-
-
-def _reserve(file: Any, path: str, dtype: str, shape: tuple[int, ...]) -> int:
-    """Make a contiguous dataset whose room is set aside and never written."""
-    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    plist.set_layout(h5d.CONTIGUOUS)
-    plist.set_alloc_time(h5d.ALLOC_TIME_EARLY)
-    plist.set_fill_time(h5d.FILL_TIME_NEVER)
-    plist.set_obj_track_times(False)
-    links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
-    links.set_create_intermediate_group(True)
-    kind = h5t.py_create(np.dtype(dtype).newbyteorder("<"))
-    space = h5s.create_simple(shape)
-    dataset = h5d.create(file.id, path.encode("ascii"), kind, space, plist, links)
-    return int(dataset.get_offset() or 0)
+    return _Skeleton(image.size_bytes, tuple(image.blocks.items()), tuple(arrays))
 
 
 def _file_blocks(
     skeleton: _Skeleton, pieces: Callable[[str], Iterable[Array]]
 ) -> Iterator[bytes | memoryview]:
     """Yield the file's bytes from first to last."""
-    parts: list[tuple[int, int, str | bytes]] = [
-        *((offset, len(data), data) for offset, data in skeleton.headers),
-        *skeleton.arrays,
-    ]
+    headers = ((offset, len(data), data) for offset, data in skeleton.headers)
+    parts: list[tuple[int, int, str | bytes]] = [*headers, *skeleton.arrays]
     end = 0
     for offset, n_bytes, content in sorted(parts, key=lambda part: part[0]):
         assert offset >= end, content  # HDF5 gave the same place twice
@@ -314,19 +247,15 @@ def _file_blocks(
         if isinstance(content, bytes):
             yield content
         else:
-            yield from _exactly(n_bytes, content, pieces(content))
+            rest = n_bytes
+            for piece in pieces(content):
+                rest -= piece.nbytes
+                if piece.size and rest >= 0:
+                    yield np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data
+            # No array may run into the next.
+            assert rest == 0, f"{content} was given {n_bytes - rest} bytes for {n_bytes}"
         end = offset + n_bytes
     yield bytes(skeleton.size_bytes - end)
-
-
-def _exactly(n_bytes: int, path: str, pieces: Iterable[Array]) -> Iterator[memoryview]:
-    """Bytes of the pieces, which must fill their room: no array may run into the next."""
-    rest = n_bytes
-    for piece in pieces:
-        rest -= piece.nbytes
-        if piece.size and rest >= 0:
-            yield np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data
-    assert rest == 0, f"{path} was given {n_bytes - rest} bytes for {n_bytes}"
 
 
 class _Headers(io.RawIOBase):
@@ -359,80 +288,20 @@ class _Headers(io.RawIOBase):
         return self.size_bytes
 
 
-# Describing ------------------------------------------------------------------------------------
+# Guarding --------------------------------------------------------------------------------------
+
+_type_of = lru_cache(64)(lambda name: h5t.py_create(np.dtype(name)))
+_LAYOUTS = {h5d.COMPACT: "compact", h5d.CHUNKED: "chunked", h5d.VIRTUAL: "virtual"}
+_LINKS = {h5l.TYPE_SOFT: "soft link", h5l.TYPE_EXTERNAL: "external link"}
 
 
 @dataclass(frozen=True, slots=True)
-class ArrayLayout:
-    """One dataset of a file as it declares itself.
-
-    Attributes
-    ----------
-    dtype : str
-        NumPy's string, or a word where the type is not exactly NumPy's.
-    shape : tuple of int
-    resizable : bool
-    layout : str
-        "contiguous", "chunked", "compact" or "virtual".
-    filters : tuple of int
-        HDF5's numbers.
-    n_external : int
-        Files outside that hold its bytes.
-    offset : int or None
-        In the file, of the first byte; None where there is none, or it is not contiguous.
-    storage_bytes : int
-        Set aside there.
-    """
+class ArrayPlace:
+    """Type and shape of an array that passed the guard, and its first byte in the file."""
 
     dtype: str
     shape: tuple[int, ...]
-    resizable: bool
-    layout: str
-    filters: tuple[int, ...]
-    n_external: int
-    offset: int | None = None
-    storage_bytes: int = 0
-
-    @property
-    def n_bytes(self) -> int:
-        """Declared size."""
-        return prod(self.shape) * np.dtype(self.dtype).itemsize
-
-
-@dataclass(frozen=True, slots=True)
-class FileLayout:
-    """A file as it declares itself.
-
-    Attributes
-    ----------
-    attributes : mapping
-        Of the root group: int, str, or None where the value is of a kind that stores never have.
-    arrays : mapping
-        Path → layout, for paths of the schema that are hard links to datasets.
-    strange : mapping
-        Path → what it is, for every other link; none of them was opened.
-    size_bytes : int
-    user_block_bytes : int
-    """
-
-    attributes: Mapping[str, int | str | None]
-    arrays: Mapping[str, ArrayLayout]
-    strange: Mapping[str, str]
-    size_bytes: int
-    user_block_bytes: int
-
-
-_LAYOUTS = {
-    h5d.COMPACT: "compact",
-    h5d.CONTIGUOUS: "contiguous",
-    h5d.CHUNKED: "chunked",
-    h5d.VIRTUAL: "virtual",
-}
-_USUAL_TYPES = tuple(
-    (name, h5t.py_create(np.dtype(name)))
-    for name in ("<u8", "|u1", "<i8", "<u4", "<i4", "<u2", "<f8", "<f4", "<f2")
-)
-_LINKS = {h5l.TYPE_SOFT: "soft link", h5l.TYPE_EXTERNAL: "external link"}
+    offset: int
 
 
 @contextmanager
@@ -461,175 +330,171 @@ def _open_file(path: str) -> h5py.File:
         return h5py.File(path, "r", locking=True)
 
 
-def describe(file: h5py.File, size_bytes: int) -> FileLayout:
-    """Collect what the file declares; no column is read, no link out of the file is followed."""
+class _Declared:
+    """What a file declares, compared with the schema: no column is read, no link is followed.
+
+    `sizes` has the length of each symbol of the schema (a table, ``dim``).
+
+    Raises `StoreForeignError`: not a store, or of another major version; `StoreCorruptError`: with
+    the place that is wrong.
+    """
+
+    def __init__(self, path: str, file: h5py.File, size_bytes: int) -> None:
+        self._path, self._size_bytes = path, size_bytes
+        self.attributes = _read_attributes(file.id)
+        self.minor = _check_attributes(path, self.attributes)
+        self.is_newer = self.minor != FORMAT_MINOR
+        if file.id.get_create_plist().get_userblock():
+            raise corrupt(path, "/", "the file has a user block")
+        found = dict(self._arrays_in(file))
+        self.sizes: dict[str, int] = {}
+        self.arrays: dict[str, ArrayPlace] = {}
+        for spec in array_specs().values():
+            if spec.path in found:
+                self.arrays[spec.path] = self._checked(spec, found[spec.path])
+            elif not (spec.optional or spec.column.since > self.minor):
+                raise corrupt(path, spec.path, "is missing")
+        for table in SCHEMA.values():
+            if table.optional:
+                self._check_table(table)
+
+    def _arrays_in(self, file: h5py.File) -> Iterator[tuple[str, Any]]:
+        """Path and handle of each array that the schema knows; others of newer files are left."""
+        for place, what in _objects(file.id):
+            if not isinstance(what, str):
+                yield place, what
+            elif self.minor == FORMAT_MINOR:
+                raise corrupt(self._path, place, f"stores have no such object ({what})")
+            elif place in array_specs():
+                raise corrupt(self._path, place, f"should be an array but is {what}")
+            else:
+                self.is_newer = True
+
+    def _check_table(self, table: Table) -> None:
+        """Check that an optional table is there with every column, or not at all."""
+        needed = [f"items/{table.name}_offsets", f"checksums/{table.name}"]
+        for column in table.columns:
+            if not column.optional and column.since <= self.minor:
+                needed.extend(array.path for array in column_arrays(table, column))
+        missing = [place for place in needed if place not in self.arrays]
+        if missing and len(missing) < len(needed):
+            raise corrupt(self._path, missing[0], "is missing")
+        self.sizes.setdefault(table.name, 0)
+        vector = self.arrays.get(f"{table.name}/vector")
+        if vector is not None and vector.dtype != self.arrays["items/vector"].dtype:
+            why = "its type is not that of items/vector"
+            raise corrupt(self._path, f"{table.name}/vector", why)
+
+    def _checked(self, spec: ArraySpec, dataset: h5d.DatasetID) -> ArrayPlace:
+        def require(holds: bool, why: str) -> None:
+            if not holds:
+                raise corrupt(self._path, spec.path, why)
+
+        dtype, space = _type_name(dataset.get_type()), dataset.get_space()
+        plist = dataset.get_create_plist()
+        is_simple = space.get_simple_extent_type() == h5s.SIMPLE
+        shape = space.get_simple_extent_dims() if is_simple else ()
+        is_fixed = not is_simple or space.get_simple_extent_dims(True) == shape
+        require(dtype in spec.dtypes, f"type {dtype}, not {' or '.join(spec.dtypes)}")
+        require(plist.get_external_count() == 0, "its data is in another file")
+        expected = f"{spec.shape} with {self.sizes}"
+        fits = is_fixed and self._fits(spec, shape)
+        require(fits, f"shape {shape}, not {expected}")
+        layout = plist.get_layout()
+        word = _LAYOUTS.get(layout, "unknown")
+        require(layout == h5d.CONTIGUOUS, f"layout {word}, not contiguous")
+        filters = tuple(plist.get_filter(index)[0] for index in range(plist.get_nfilters()))
+        require(not filters, f"filters {filters}, but none are allowed")
+        n_bytes = prod(shape) * np.dtype(dtype).itemsize
+        require(n_bytes <= self._size_bytes, f"{n_bytes:,} bytes exceed the file's size")
+        offset, is_whole = dataset.get_offset(), dataset.get_storage_size() == n_bytes
+        there = offset is not None and is_whole and offset + n_bytes <= self._size_bytes
+        require(not n_bytes or there, "part of its data is missing from the file")
+        if spec.path in _JSON_PATHS:
+            require(n_bytes <= MAX_JSON_BYTES, f"JSON of {n_bytes:,} bytes is too large")
+        return ArrayPlace(dtype, shape, offset or 0)
+
+    def _fits(self, spec: ArraySpec, shape: tuple[int, ...]) -> bool:
+        """Compare a shape with the schema's and with the arrays before it."""
+        if len(shape) != len(spec.shape):
+            return False
+        for symbol, size in zip(spec.shape, shape, strict=True):
+            expected = size
+            if isinstance(symbol, int):
+                expected = symbol
+            elif symbol.endswith("+1"):
+                expected = self.sizes.setdefault(symbol[:-2], size - 1) + 1
+            elif symbol != "*":
+                expected = self.sizes.setdefault(symbol, size)
+            if size != expected or size < 0:
+                return False
+        has_end = shape[0] > 0 or spec.role not in ("offsets", "names_offsets")
+        return has_end and 1 <= self.sizes.get("dim", 1) <= MAX_DIM
+
+
+def _objects(root: h5f.FileID) -> Iterator[tuple[str, Any]]:
+    """Path and handle of each array in the known groups; of all else a word, and it is not opened.
+
+    Only hard links whose name the schema knows are opened.
+    """
     specs = array_specs()
-    arrays: dict[str, ArrayLayout] = {}
-    strange: dict[str, str] = {}
-    groups = frozenset(path.split("/")[0] for path in specs)
-    for path, found in _objects(file.id, groups, frozenset(specs)):
-        if isinstance(found, h5d.DatasetID) and path in specs:
-            arrays[path] = _describe_array(found)
-        elif not (isinstance(found, h5g.GroupID) and path in groups):
-            strange[path] = found if isinstance(found, str) else _kind(found)
-    return FileLayout(
-        attributes=dict(_read_attributes(file.id)),
-        arrays=arrays,
-        strange=strange,
-        size_bytes=size_bytes,
-        user_block_bytes=file.id.get_create_plist().get_userblock(),
-    )
-
-
-def _kind(found: Any) -> str:
-    return {h5d.DatasetID: "dataset", h5g.GroupID: "group"}.get(type(found), type(found).__name__)
-
-
-def _objects(
-    root: h5f.FileID, groups: frozenset[str], paths: frozenset[str]
-) -> Iterator[tuple[str, Any]]:
-    """Path and handle of what hangs in the root and the known groups; a str if not opened."""
-    for name, found in _links(root, "", groups):
-        yield name, found
-        if isinstance(found, h5g.GroupID) and name in groups:
-            yield from _links(found, f"{name}/", paths)
-
-
-def _links(group: h5g.GroupID, prefix: str, known: frozenset[str]) -> Iterator[tuple[str, Any]]:
-    for raw in list(group):
-        path = prefix + raw.decode("utf-8", "backslashreplace")
-        kind = group.links.get_info(raw).type
-        if kind != h5l.TYPE_HARD:
-            yield path, _LINKS.get(kind, "user-defined link")
-        elif path in known:
-            yield path, h5o.open(group, raw)
-        else:
-            yield path, "unknown name"
-
-
-def _describe_array(dataset: h5d.DatasetID) -> ArrayLayout:
-    space = dataset.get_space()
-    plist = dataset.get_create_plist()
-    simple = space.get_simple_extent_type() == h5s.SIMPLE
-    shape = space.get_simple_extent_dims() if simple else ()
-    layout = _LAYOUTS.get(plist.get_layout(), "unknown")
-    n_external = plist.get_external_count()
-    inside = layout == "contiguous" and not n_external
-    return ArrayLayout(
-        dtype=_type_name(dataset.get_type()),
-        shape=shape,
-        resizable=simple and space.get_simple_extent_dims(True) != shape,
-        layout=layout,
-        filters=tuple(plist.get_filter(index)[0] for index in range(plist.get_nfilters())),
-        n_external=n_external,
-        offset=dataset.get_offset() if inside else None,
-        storage_bytes=dataset.get_storage_size() if inside else 0,
-    )
+    known = {*specs, *(path.split("/")[0] for path in specs)}
+    groups = [("", root)]
+    for prefix, group in groups:
+        for raw in list(group):
+            path = prefix + raw.decode("utf-8", "backslashreplace")
+            kind = group.links.get_info(raw).type
+            if kind != h5l.TYPE_HARD:
+                yield path, _LINKS.get(kind, "user-defined link")
+            elif path not in known:
+                yield path, "unknown name"
+            else:
+                found = h5o.open(group, raw)
+                if isinstance(found, h5d.DatasetID if path in specs else h5g.GroupID):
+                    if path in specs:
+                        yield path, found
+                    else:
+                        groups.append((f"{path}/", found))
+                else:
+                    yield path, type(found).__name__.removesuffix("ID").lower()
 
 
 def _type_name(kind: h5t.TypeID) -> str:
     """NumPy's string where the stored type is exactly that integer or float; else a word."""
-    for name, usual in _USUAL_TYPES:
-        if kind.equal(usual):
-            return name
     if kind.get_class() not in (h5t.INTEGER, h5t.FLOAT):
         return f"class {kind.get_class()}"
     name = str(kind.dtype.str)
-    return name if h5t.py_create(np.dtype(name)).equal(kind) else "unusual number"
+    return name if _type_of(name).equal(kind) else "unusual number"
 
 
-def _read_attributes(root: h5f.FileID) -> Iterator[tuple[str, int | str | None]]:
+def _read_attributes(root: h5f.FileID) -> dict[str, Any]:
+    """Read integers and strings of fixed length; None for anything else, unread."""
+    found: dict[str, Any] = {}
     for index in range(h5a.get_num_attrs(root)):
         attribute = h5a.open(root, index=index)
-        yield attribute.name.decode("utf-8", "backslashreplace"), _attribute_value(attribute)
+        kind = attribute.get_type()
+        is_scalar = attribute.get_space().get_simple_extent_type() == h5s.SCALAR
+        is_number = kind.get_class() == h5t.INTEGER and _type_name(kind) != "unusual number"
+        is_text = kind.get_class() == h5t.STRING and not kind.is_variable_str()
+        value: int | str | None = None
+        if is_scalar and kind.get_size() <= MAX_TEXT_BYTES and (is_number or is_text):
+            stored = np.zeros((), dtype=kind.dtype)
+            attribute.read(stored)
+            value = int(stored) if is_number else decode_text(bytes(stored[()]))
+        found[attribute.name.decode("utf-8", "backslashreplace")] = value
+    return found
 
 
-def _attribute_value(attribute: h5a.AttrID) -> int | str | None:
-    """Read an integer or a string of fixed length; None for anything else, unread."""
-    kind = attribute.get_type()
-    if attribute.get_space().get_simple_extent_type() != h5s.SCALAR:
-        return None
-    if kind.get_size() > MAX_TEXT_BYTES:
-        return None
-    if kind.get_class() == h5t.INTEGER and _type_name(kind) != "unusual number":
-        number = np.zeros((), dtype=kind.dtype)
-        attribute.read(number)
-        return int(number)
-    if kind.get_class() == h5t.STRING and not kind.is_variable_str():
-        text = np.zeros((), dtype=kind.dtype)
-        attribute.read(text)
-        return decode_text(bytes(text[()]))
-    return None
-
-
-# Guarding --------------------------------------------------------------------------------------
-
-
-def check_declared(path: str, layout: FileLayout) -> dict[str, int]:
-    """Compare the declarations of a file with the schema.
-
-    Returns
-    -------
-    dict
-        Symbol of the schema (a table, ``dim``) → its length.
-
-    Raises
-    ------
-    StoreForeignError
-        Not a store, or of another major version.
-    StoreCorruptError
-        With the place that is wrong.
-    """
-    minor = _check_attributes(path, layout)
-    if layout.user_block_bytes:
-        raise corrupt(path, "/", "the file has a user block")
-    if layout.strange and minor == FORMAT_MINOR:
-        place, what = next(iter(layout.strange.items()))
-        raise corrupt(path, place, f"stores have no such object ({what})")
-    specs = array_specs()
-    for place in specs.keys() & layout.strange.keys():
-        raise corrupt(path, place, f"should be an array but is {layout.strange[place]}")
-    sizes: dict[str, int] = {}
-    for spec in specs.values():
-        array, column = layout.arrays.get(spec.path), spec.column
-        if array is not None:
-            _check_array(path, spec, array, layout.size_bytes, sizes)
-        elif not (spec.optional or (column is not None and column.since > minor)):
-            raise corrupt(path, spec.path, "is missing")
-    for table in SCHEMA.values():
-        if table.optional:
-            _check_table(path, table, layout, minor, sizes)
-    return sizes
-
-
-def _check_table(
-    path: str, table: Table, layout: FileLayout, minor: int, sizes: dict[str, int]
-) -> None:
-    """Check that an optional table is there with every column, or not at all."""
-    rows = f"items/{table.name}_offsets"
-    needed = [rows, f"checksums/{table.name}"]
-    for column in table.columns:
-        if not column.optional and column.since <= minor:
-            needed.extend(array.path for array in column_arrays(table.name, column))
-    missing = [place for place in needed if place not in layout.arrays]
-    if missing and len(missing) < len(needed):
-        raise corrupt(path, missing[0], "is missing")
-    sizes.setdefault(table.name, 0)
-    vector = layout.arrays.get(f"{table.name}/vector")
-    if vector is not None and vector.dtype != layout.arrays["items/vector"].dtype:
-        raise corrupt(path, f"{table.name}/vector", "its type is not that of items/vector")
-
-
-def _check_attributes(path: str, layout: FileLayout) -> int:
+def _check_attributes(path: str, attributes: Mapping[str, Any]) -> int:
     """Check the attributes of the root group; return the minor version."""
-    found = layout.attributes.get("format")
+    found = attributes.get("format")
     if found != FORMAT:
         raise StoreForeignError(
             f"'{path}' is an HDF5 file but not an embedding store (its attribute format is "
             f"{found!r}). Check the path.",
             path=path,
         )
-    version = layout.attributes.get("format_version")
+    version = attributes.get("format_version")
     if version != FORMAT_VERSION:
         older = isinstance(version, int) and version < FORMAT_VERSION
         remedy = (
@@ -644,59 +509,16 @@ def _check_attributes(path: str, layout: FileLayout) -> int:
             found=version,
         )
     for name, kind in ATTRIBUTES.items():
-        value = layout.attributes.get(name)
+        value = attributes.get(name)
         if not isinstance(value, kind):
             raise corrupt(path, f"attribute {name}", f"is missing or not {kind.__name__}")
         if isinstance(value, int) and not 0 <= value < 2**63:
             raise corrupt(path, f"attribute {name}", f"is {value}")
-    minor = int(layout.attributes["format_minor"] or 0)
-    unknown = sorted(layout.attributes.keys() - ATTRIBUTES.keys())
+    minor = int(attributes["format_minor"])
+    unknown = sorted(attributes.keys() - ATTRIBUTES.keys())
     if unknown and minor == FORMAT_MINOR:
         raise corrupt(path, f"attribute {unknown[0]}", "stores have no such attribute")
     return minor
-
-
-def _check_array(
-    path: str, spec: ArraySpec, array: ArrayLayout, size_bytes: int, sizes: dict[str, int]
-) -> None:
-    def require(holds: bool, why: str) -> None:
-        if not holds:
-            raise corrupt(path, spec.path, why)
-
-    require(array.dtype in spec.dtypes, f"type {array.dtype}, not {' or '.join(spec.dtypes)}")
-    require(array.n_external == 0, "its data is in another file")
-    _check_shape(path, spec, array, sizes)
-    require(array.layout == "contiguous", f"layout {array.layout}, not contiguous")
-    require(not array.filters, f"filters {array.filters}, but none are allowed")
-    require(array.n_bytes <= size_bytes, f"{array.n_bytes:,} bytes exceed the file's size")
-    there = array.offset is not None and array.storage_bytes == array.n_bytes
-    require(
-        not array.n_bytes or (there and (array.offset or 0) + array.n_bytes <= size_bytes),
-        "part of its data is missing from the file",
-    )
-    if spec.path in _JSON_PATHS:
-        require(array.n_bytes <= MAX_JSON_BYTES, f"JSON of {array.n_bytes:,} bytes is too large")
-
-
-def _check_shape(path: str, spec: ArraySpec, array: ArrayLayout, sizes: dict[str, int]) -> None:
-    wrong = corrupt(path, spec.path, f"shape {array.shape}, not {spec.shape} with {sizes}")
-    if array.resizable or len(array.shape) != len(spec.shape):
-        raise wrong
-    for symbol, size in zip(spec.shape, array.shape, strict=True):
-        if isinstance(symbol, int):
-            expected = symbol
-        elif symbol == "*":
-            expected = size
-        elif symbol.endswith("+1"):
-            expected = sizes.setdefault(symbol[:-2], size - 1) + 1
-        else:
-            expected = sizes.setdefault(symbol, size)
-        if size != expected or size < 0:
-            raise wrong
-    if spec.role in ("offsets", "names_offsets") and not array.shape[0]:
-        raise wrong
-    if not 1 <= sizes.get("dim", 1) <= MAX_DIM:
-        raise wrong
 
 
 # Reading ---------------------------------------------------------------------------------------
@@ -705,27 +527,13 @@ def _check_shape(path: str, spec: ArraySpec, array: ArrayLayout, sizes: dict[str
 class Hdf5Part(Part):
     """A file; nothing of it is read before the guard has passed its declarations.
 
-    Parameters
-    ----------
-    path : str or Path
-    checks : bool
-        Refuse a column with values that cannot be right; otherwise only blocks whose checksum is
-        right may be used.
+    With `checks` a column with values that cannot be right is refused; otherwise only blocks whose
+    checksum is right may be used. `layouts` has the arrays of the schema that the file has, by
+    path. A higher minor version wrote a file that `is_newer`: it may hold arrays that nobody here
+    can copy. Opening takes some 5 ms and does not depend on the number of rows.
 
-    Attributes
-    ----------
-    is_newer : bool
-        A higher minor version wrote it: it may hold arrays that nobody here can copy.
-
-    Raises
-    ------
-    StoreNotFoundError, StoreForeignError, StoreCorruptError, StoreReadError
-    StoreReplacedError
-        It was replaced again and again while it was being opened.
-
-    Notes
-    -----
-    Opening takes some 5 ms and does not depend on the number of rows.
+    Raises `StoreNotFoundError`, `StoreForeignError`, `StoreCorruptError`, `StoreReadError`;
+    `StoreReplacedError`: it was replaced again and again while it was being opened.
     """
 
     def __init__(self, path: str | Path, *, checks: bool = True) -> None:
@@ -734,7 +542,7 @@ class Hdf5Part(Part):
         self._bytes: mmap.mmap | None
         for is_last in (*[False] * _TRIES, True):
             self._bytes, self._identity = _map_file(self.path)
-            self._size_bytes = len(self._bytes)
+            self.n_bytes = len(self._bytes)
             try:
                 self._open()
                 return
@@ -745,9 +553,7 @@ class Hdf5Part(Part):
     def _open(self) -> None:
         """Examine the file that is mapped; h5py opens it by its path, where another may be by now.
 
-        Raises
-        ------
-        StoreReplacedError
+        Raises `StoreReplacedError`.
         """
         try:
             with _h5_errors(self.path):
@@ -758,13 +564,12 @@ class Hdf5Part(Part):
         try:
             self._check_same_file(identity_at(self.path))
             with _h5_errors(self.path):
-                layout = describe(file, self._size_bytes)
+                declared = _Declared(self.path, file, self.n_bytes)
         finally:
             file.close()
-        self._sizes = check_declared(self.path, layout)
-        self.layouts = layout.arrays
-        self.is_newer = bool(layout.strange) or layout.attributes["format_minor"] != FORMAT_MINOR
-        facts: Any = layout.attributes
+        self._sizes, self.layouts = declared.sizes, declared.arrays
+        self.is_newer = declared.is_newer
+        facts = declared.attributes
         self.uuid = facts["uuid"]
         dtype = np.dtype(self.layouts["items/vector"].dtype).name
         self.kind = VectorKind(
@@ -773,17 +578,10 @@ class Hdf5Part(Part):
             model=facts["model"],
         )
 
-    @property
-    def n_bytes(self) -> int:
-        """Of the whole file."""
-        return self._size_bytes
-
     def n_rows(self, table: str) -> int:
-        """See `Part.n_rows`."""
         return self._sizes[table]
 
     def array(self, path: str) -> Array | None:
-        """See `Part.array`."""
         found = self._cache.get(path)
         if found is None and path in self.layouts:
             found = self._map(self.layouts[path])
@@ -801,7 +599,7 @@ class Hdf5Part(Part):
                 raise corrupt(self.path, spec.path, f"offsets do not run from 0 to {n_cut:,}")
             if np.any(values[1:] < values[:-1]):
                 raise corrupt(self.path, spec.path, "offsets are not in ascending order")
-        elif spec.column is not None and spec.role == "rows" and len(values):
+        elif spec.role == "rows" and len(values):
             bound = len(spec.column.values) if spec.column.values else None
             if spec.column.kind == "code":
                 bound = self.layouts[f"{spec.path}_names_offsets"].shape[0] - 1
@@ -812,43 +610,24 @@ class Hdf5Part(Part):
     def checksummed(self) -> Mapping[str, list[str]]:
         """Return which arrays each array of checksums covers, in order.
 
-        Of a file of a higher minor version the file itself says it.
-
-        Raises
-        ------
-        StoreCorruptError
+        Of a file of a higher minor version the file itself says it. Raises `StoreCorruptError`.
         """
         if not self.is_newer:
             return checksum_order(self.layouts)
-        data = self.array("meta/arrays")
         try:
-            found = decode_json(data.data if data is not None else b"")
+            found = decode_json(self.required("meta/arrays").data)
             if not all(isinstance(p, str) for paths in found.values() for p in paths):
                 raise TypeError("a path is not a string")
         except (ValueError, TypeError) as error:
             raise corrupt(self.path, "meta/arrays", error) from error
         return found
 
-    def _map(self, layout: ArrayLayout) -> Array:
+    def _map(self, place: ArrayPlace) -> Array:
         """View the array where it lies; a small one may lie at any byte and is copied."""
-        if not layout.n_bytes:
-            return np.zeros(layout.shape, dtype=layout.dtype)
-        offset, count = layout.offset or 0, prod(layout.shape)
-        flat = np.frombuffer(self._mapped(), layout.dtype, count, offset=offset)
-        array = flat.reshape(layout.shape)
-        return array if array.flags.aligned else array.copy()
-
-    def release(self) -> None:
-        """Unmap the file until it is next read; arrays that were handed out stay valid."""
-        self._cache.clear()
-        self._bytes = None
-
-    def close(self) -> None:
-        """See `Part.close`."""
-        self.release()
-
-    def _mapped(self) -> mmap.mmap:
-        mapped = self._bytes  # which another thread may release meanwhile
+        count = prod(place.shape)
+        if not count:
+            return np.zeros(place.shape, dtype=place.dtype)
+        mapped = self._bytes  # which another thread may close meanwhile
         if mapped is None:
             try:
                 mapped, identity = _map_file(self.path)
@@ -857,7 +636,14 @@ class Hdf5Part(Part):
                 raise
             self._check_same_file(identity)
             self._bytes = mapped
-        return mapped
+        flat = np.frombuffer(mapped, place.dtype, count, offset=place.offset)
+        array = flat.reshape(place.shape)
+        return array if array.flags.aligned else array.copy()
+
+    def close(self) -> None:
+        """Unmap the file until it is next read; arrays that were handed out stay valid."""
+        self._cache.clear()
+        self._bytes = None
 
     def _check_same_file(self, identity: Identity | None) -> None:
         """Refuse where the file that was mapped first and the one there now differ."""

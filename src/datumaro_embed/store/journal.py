@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import threading
+import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -49,29 +50,14 @@ from ..files import (
 )
 from ..parallel import usable_processors
 from ..place import LOCK_NAME, SEGMENT_FOLDER, manifest_files
-from ..records import ItemKey
+from ..records import Categories, ItemKey
 from ..tally import counted, progress
 from ..vectors import MAX_DIM, VectorKind
-from .codec import Array, corrupt, decode_json, encode_json
+from .codec import Array, corrupt, decode_json, encode_json, head_arrays
 from .hdf5 import Hdf5Part, file_image
-from .part import Part
+from .rows import Part, StoredRows
 from .schema import MAX_JSON_BYTES, child_tables
 from .table import EmbeddingStore
-
-__all__ = [
-    "Journal",
-    "Manifest",
-    "Segment",
-    "SegmentParts",
-    "StoreLock",
-    "holds_only_leftovers",
-    "new_manifest",
-    "open_directory",
-    "open_segment",
-    "read_manifest",
-    "segment_is_sound",
-    "segment_store",
-]
 
 MANIFEST_FORMAT, MANIFEST_VERSION = "datumaro-embed-manifest", 2
 _log = logging.getLogger("datumaro_embed")
@@ -92,19 +78,11 @@ Text = Annotated[str, Meta(max_length=4096)]
 
 
 class Segment(Struct, frozen=True, forbid_unknown_fields=True):
-    """One file of committed rows.
+    """One file of committed rows, ``0-NUMBER.h5``, the number above all that are in the folder.
 
-    Attributes
-    ----------
-    name : str
-        ``0-NUMBER.h5``, the number above all that are in the folder.
-    n_rows, n_bytes : int
-    children : tuple of (str, int)
-        Each table whose rows belong to items, and how many the file has.
-    sha256 : str
-        64 hexadecimal digits, of the whole file.
-    first, last : (subset, id)
-        Of its rows; both empty where it has none.
+    `children` has each table whose rows belong to items, and how many the file has; `sha256` is of
+    the whole file; `first` and `last` are the (subset, id) of its rows, both empty where it has
+    none.
     """
 
     name: Annotated[str, Meta(pattern=r"\A0-[0-9]{6,12}\.h5\Z")]
@@ -117,27 +95,17 @@ class Segment(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
-    """What is committed.
+    """What is committed; `uuid` is new for each run, and every segment has vectors of one `kind`.
 
-    Attributes
-    ----------
-    uuid : str
-        32 hexadecimal digits, new for each run.
-    model, run_fingerprint, dtype, dim, vector_settings
-        As in `VectorKind`; every segment has the same.
-    segments : tuple of Segment
-        In ascending key order.
-    spare : tuple of Segment
-        Of an earlier state of the dataset: vectors to re-use, no rows of the store.
-    head : Segment or None
-        A file without items that holds labels and provenance; present once the run is complete.
-    purpose : str
-        What the run makes where it does not embed: ``"merge"``, ``"repair"``, ``"compact"`` or
-        ``"import"``. Its rows are copies, so that whoever comes next may drop an unfinished one.
-    restarted : bool
-        The run takes nothing over from the finished store; runs that go on with it do not either.
-    n_expected : int
-        Rows that the store will have; 0 where nobody knows.
+    `segments` are in ascending key order. Those in `spare` are of an earlier state of the dataset:
+    vectors to re-use, no rows of the store. `head` is a file without items that holds labels and
+    provenance, present once the run is complete; until then `n_expected` is the number of rows to
+    be, 0 where nobody knows.
+
+    `purpose` tells what the run makes where it does not embed: ``"merge"``, ``"repair"``,
+    ``"compact"`` or ``"import"``. Its rows are copies, so that whoever comes next may drop an
+    unfinished one. A `restarted` run takes nothing over from the finished store, and runs that go
+    on with it do not either.
     """
 
     uuid: Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
@@ -178,32 +146,26 @@ def new_manifest(uuid: str, kind: VectorKind, **facts: Any) -> Manifest:
     )
 
 
-def write_manifest(path: Path, manifest: Manifest, files: FileSystem) -> None:
-    """Replace a manifest in one step; raises `StoreWriteError`."""
-    data = _encode(manifest)
-    publish(path, [data], len(data), files, work=path.parent)
-
-
 def read_manifest(path: Path) -> Manifest:
     """Read and check a manifest; nothing that it names is opened.
 
-    Raises
-    ------
-    FileNotFoundError
-    StoreForeignError
-        Of another format or version, or no regular file.
-    StoreReadError
-    StoreCorruptError
+    Raises `FileNotFoundError`; `StoreForeignError`: of another format or version, or no regular
+    file; `StoreReadError`; `StoreCorruptError`.
     """
     with open_regular(path) as stream, read_errors(path):
         raw = stream.read(min(os.fstat(stream.fileno()).st_size, MAX_JSON_BYTES) + 1)
     try:
         found = decode_json(raw)
-        _check_format(path, found)
-        content = {
-            k: v for k, v in found.items() if k not in ("format", "format_version", "sha256")
-        }
-        manifest = msgspec.convert(content, Manifest)
+        format_, version = found.pop("format", None), found.pop("format_version", None)
+        if (format_, version) != (MANIFEST_FORMAT, MANIFEST_VERSION):
+            raise StoreForeignError(
+                f"'{path}' is not a manifest of format {MANIFEST_VERSION} "
+                f"(it has {format_!r}, {version!r}). "
+                "Embed the dataset again, update datumaro-embed, or check the path.",
+                path=str(path),
+            )
+        found.pop("sha256", None)  # `_encode` makes it again
+        manifest = msgspec.convert(found, Manifest)
         _check_segments(manifest)
         if raw != _encode(manifest):
             raise ValueError("its checksum differs from its content")
@@ -220,16 +182,6 @@ def _encode(manifest: Manifest) -> bytes:
     }
     digest = hashlib.sha256(encode_json(content)).hexdigest()
     return encode_json({**content, "sha256": digest}) + b"\n"
-
-
-def _check_format(path: Path, found: Mapping[str, Any]) -> None:
-    if found.get("format") != MANIFEST_FORMAT or found.get("format_version") != MANIFEST_VERSION:
-        raise StoreForeignError(
-            f"'{path}' is not a manifest of format {MANIFEST_VERSION} "
-            f"(it has {found.get('format')!r}, {found.get('format_version')!r}). "
-            "Embed the dataset again, update datumaro-embed, or check the path.",
-            path=str(path),
-        )
 
 
 def _check_segments(manifest: Manifest) -> None:
@@ -249,11 +201,8 @@ def _check_segments(manifest: Manifest) -> None:
 def open_segment(directory: Path, segment: Segment, kind: VectorKind) -> Hdf5Part:
     """Open one file and compare it with what the manifest says of it.
 
-    Raises
-    ------
-    StoreCorruptError
-        It is missing, a link, or another file than the one that was committed.
-    StoreForeignError
+    Raises `StoreCorruptError`: it is missing, a link, or another file than the one that was
+    committed; `StoreForeignError`.
     """
     path = directory / SEGMENT_FOLDER / segment.name
     place = f"{SEGMENT_FOLDER}/{segment.name}"
@@ -263,7 +212,9 @@ def open_segment(directory: Path, segment: Segment, kind: VectorKind) -> Hdf5Par
         part = Hdf5Part(path)
     except StoreNotFoundError as error:
         raise corrupt(str(directory), place, "is missing") from error
-    found = (part.n_rows("items"), _children(part), part.n_bytes)
+    tables = (t for t in child_tables() if f"items/{t}_offsets" in part.layouts)
+    children = tuple((table, part.n_rows(table)) for table in tables)
+    found = (part.n_rows("items"), children, part.n_bytes)
     named = (segment.n_rows, segment.children, segment.n_bytes)
     if found != named or not part.kind.fits(kind):
         raise corrupt(str(directory), place, "is not the file that the manifest names")
@@ -275,19 +226,10 @@ def open_segment(directory: Path, segment: Segment, kind: VectorKind) -> Hdf5Par
     return part
 
 
-def _children(part: Hdf5Part) -> tuple[tuple[str, int], ...]:
-    """Return each table of a file whose rows belong to items, and how many it has."""
-    tables = (t for t in child_tables() if f"items/{t}_offsets" in part.layouts)
-    return tuple((table, part.n_rows(table)) for table in tables)
-
-
 def segment_is_sound(directory: Path, segment: Segment) -> bool:
     """Compare a file's SHA-256 with the manifest's; a file that is missing is not sound.
 
-    Raises
-    ------
-    StoreReadError
-        The system cannot read it now: nobody knows whether it is sound.
+    Raises `StoreReadError`: the system cannot read it now, so nobody knows whether it is sound.
     """
     digest = hashlib.sha256()
     path = directory / SEGMENT_FOLDER / segment.name
@@ -303,23 +245,12 @@ def segment_is_sound(directory: Path, segment: Segment) -> bool:
 
 
 class SegmentParts(Sequence[Part]):
-    """Segments as the parts of a store, opened when they are asked for, a few mapped at a time.
+    """Segments as the parts of a store, opened when they are asked for; safe in several threads.
 
-    Safe to use from several threads.
-
-    Parameters
-    ----------
-    directory : Path
-    segments : sequence of Segment
-    kind : VectorKind
-    trusted : bool
-        Their SHA-256 was compared.
-    confirm : callable, optional
-        Called with a segment after its file was opened, or could not be: raises where the directory
-        is no longer the one that was read.
-    max_mapped : int
-        How many stay mapped: few for who goes through them in order, as what is mapped and was
-        read counts as the process's memory.
+    The SHA-256 of those that are `trusted` was compared. `confirm` is called with a segment after
+    its file was opened, or could not be: it raises where the directory is no longer the one that
+    was read. At most `max_mapped` stay mapped: few for who goes through them in order, as what is
+    mapped and was read counts as the process's memory.
     """
 
     def __init__(
@@ -348,15 +279,14 @@ class SegmentParts(Sequence[Part]):
     def __getitem__(self, index: int | slice) -> Part | list[Part]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        segment = self._segments[index]
         with self._lock:
             if index not in self._opened:
-                self._opened[index] = self._open(segment)
+                self._opened[index] = self._open(self._segments[index])
             self._mapped[index] = None
             self._mapped.move_to_end(index)
             if len(self._mapped) > self._max_mapped:
                 oldest, _ = self._mapped.popitem(last=False)
-                self._opened[oldest].release()
+                self._opened[oldest].close()
             return self._opened[index]
 
     def _open(self, segment: Segment) -> Hdf5Part:
@@ -393,47 +323,36 @@ def segment_store(
     *,
     path: str = "",
     uuid: str = "",
+    facts: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> EmbeddingStore:
-    """Make a store of some segments of a directory; options as for `SegmentParts`."""
+    """Make a store of some segments of a directory.
+
+    `facts` are further ones for `EmbeddingStore`, and `options` for `SegmentParts`.
+    """
+    named = [dict(segment.children) for segment in segments]
+    sizes = {table: [found.get(table, 0) for found in named] for table in child_tables()}
     return EmbeddingStore(
         SegmentParts(directory, segments, kind, **options),
         path=path or str(directory),
         kind=kind,
         uuid=uuid,
-        **_facts_of(segments),
+        sizes={"items": [segment.n_rows for segment in segments], **sizes},
+        bounds=[(ItemKey(*s.first), ItemKey(*s.last)) for s in segments],
+        tables=set.intersection(*map(set, named)) if named else set(),
+        **(facts or {}),
     )
 
 
-def _facts_of(segments: Sequence[Segment]) -> dict[str, Any]:
-    named = [{table for table, _ in segment.children} for segment in segments]
-    return {
-        "sizes": {
-            "items": [segment.n_rows for segment in segments],
-            **{
-                table: [dict(segment.children).get(table, 0) for segment in segments]
-                for table in child_tables()
-            },
-        },
-        "bounds": [(ItemKey(*s.first), ItemKey(*s.last)) for s in segments],
-        "tables": set.intersection(*named) if named else set(),
-    }
+def open_directory(directory: Path, *, partial: bool = False) -> EmbeddingStore:
+    """Open a store directory, or, if `partial`, also the rows that a run in it has committed.
 
-
-def open_directory(directory: Path, *, partial: bool = False, path: str = "") -> EmbeddingStore:
-    """Open a store directory, or the rows that a run in it has committed.
-
-    Raises
-    ------
-    StoreForeignError, StoreCorruptError, StoreReadError
-    StoreUnfinishedError
-        Its run has not ended, and `partial` is false.
-    StoreReplacedError
-        It changed again and again while it was being opened.
+    Raises `StoreForeignError`, `StoreCorruptError`, `StoreReadError`, `StoreUnfinishedError`;
+    `StoreReplacedError`: it changed again and again while it was being opened.
     """
     for is_last in (*[False] * _TRIES, True):
         try:
-            return _OpenedDirectory(directory, path or str(directory)).store(partial=partial)
+            return _OpenedDirectory(directory).store(partial=partial)
         except (FileNotFoundError, StoreReplacedError) as error:
             if is_last or isinstance(error, StoreNotFoundError):
                 raise StoreReplacedError(
@@ -446,58 +365,48 @@ def open_directory(directory: Path, *, partial: bool = False, path: str = "") ->
 class _OpenedDirectory:
     """One state of a directory, and how to notice that another has taken its place."""
 
-    def __init__(self, directory: Path, path: str) -> None:
-        self._directory, self._path = directory, path
+    def __init__(self, directory: Path) -> None:
+        self._directory, self._path = directory, str(directory)
         self._seen = self._identities()
         paths = manifest_files(directory)
         if not paths:
             raise StoreForeignError(
-                f"'{path}' is a folder without a manifest, so it is not a store. Name an .h5 file, "
-                "or a store directory.",
-                path=path,
+                f"'{directory}' is a folder without a manifest, so it is not a store. Name an .h5 "
+                "file, or a store directory.",
+                path=self._path,
             )
         self._manifest = read_manifest(paths[0])
 
     def store(self, *, partial: bool) -> EmbeddingStore:
-        manifest = self._manifest
-        if manifest.head is None and not partial:
-            raise self._unfinished()
-        parts = SegmentParts(
-            self._directory, manifest.segments, manifest.kind, confirm=self._confirm
-        )
-        head = None
-        if manifest.head is not None:
+        directory, manifest, uuid = self._directory, self._manifest, self._manifest.uuid
+        facts: dict[str, Any] = {}
+        if manifest.head is None:
+            n_rows, n_expected = manifest.n_rows, manifest.n_expected
+            if not partial:
+                raise StoreUnfinishedError(
+                    f"'{self._path}' is unfinished: {progress(n_rows, n_expected)} committed. Run "
+                    "the same command again to finish it. To read these rows of an unfinished "
+                    "store, use ``partial``.",
+                    path=self._path,
+                    n_rows=n_rows,
+                    n_expected=n_expected,
+                )
+            # Of what is committed now: an index of it is stale after the next commit.
+            digest = hashlib.blake2b(uuid.encode(), digest_size=16)
+            digest.update("".join(s.sha256 for s in manifest.segments).encode())
+            uuid, facts = digest.hexdigest(), {"complete": False, "n_expected": n_expected}
+        else:
             try:
-                head = open_segment(self._directory, manifest.head, manifest.kind)
+                facts["head"] = open_segment(directory, manifest.head, manifest.kind)
             except StoreCorruptError:
                 self._confirm(manifest.head)
                 raise
-        return EmbeddingStore(
-            parts,
+        return segment_store(
+            *(directory, manifest.segments, manifest.kind),
             path=self._path,
-            kind=manifest.kind,
-            uuid=manifest.uuid if manifest.head else self._partial_uuid(),
-            head=head,
-            complete=manifest.head is not None,
-            n_expected=manifest.n_rows if manifest.head else manifest.n_expected,
-            **_facts_of(manifest.segments),
-        )
-
-    def _partial_uuid(self) -> str:
-        """Identify what is committed now: an index of it is stale after the next commit."""
-        digest = hashlib.blake2b(self._manifest.uuid.encode(), digest_size=16)
-        digest.update("".join(s.sha256 for s in self._manifest.segments).encode())
-        return digest.hexdigest()
-
-    def _unfinished(self) -> StoreUnfinishedError:
-        n_rows, n_expected = self._manifest.n_rows, self._manifest.n_expected
-        return StoreUnfinishedError(
-            f"'{self._path}' is unfinished: {progress(n_rows, n_expected)} committed. Run the same "
-            "command again to finish it. To read these rows of an unfinished store, use "
-            "``partial``.",
-            path=self._path,
-            n_rows=n_rows,
-            n_expected=n_expected,
+            uuid=uuid,
+            facts=facts,
+            confirm=self._confirm,
         )
 
     def _confirm(self, segment: Segment) -> None:
@@ -523,43 +432,28 @@ class _OpenedDirectory:
 
 
 class StoreLock:
-    """A lock on a file, taken on construction and never waited for.
+    """A lock on a file, taken on construction and never waited for; a dead process holds none.
 
-    The system releases it when its process dies.
-
-    Parameters
-    ----------
-    path : Path
-        The lock file; made where it is missing, and left there.
-    store : Path
-        For the message.
-
-    Raises
-    ------
-    StoreLockedError
-        Another process, or another writer of this one, holds it.
-    StoreWriteError
+    The file is made where it is missing, and left there; `store` is for the message. Raises
+    `StoreLockedError`: another process, or another writer of this one, holds it; `StoreWriteError`.
     """
 
     def __init__(self, path: Path, store: Path) -> None:
         self._lock = FileLock(str(path), thread_local=False)
         for _ in range(3):
             with write_errors(path):
-                self._acquire(store)
+                try:
+                    self._lock.acquire(timeout=0)
+                except Timeout as error:  # which is an OSError too
+                    raise StoreLockedError(
+                        f"Another process is writing '{store}'. Wait until it ends, or choose "
+                        "another path.",
+                        path=str(store),
+                    ) from error
             if path.exists():  # else its last holder removed it after it was opened here
                 return
             self.release()
         raise StoreLockedError(f"'{store}' is being finished by another process. Try again.")
-
-    def _acquire(self, store: Path) -> None:
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout as error:  # which is an OSError too
-            raise StoreLockedError(
-                f"Another process is writing '{store}'. Wait until it ends, or choose another "
-                "path.",
-                path=str(store),
-            ) from error
 
     def release(self) -> None:
         """Let others write; a file system that cannot unlock does so when the process ends."""
@@ -572,32 +466,21 @@ class StoreLock:
 class Journal:
     """A run's hold on a store directory, from construction to `leave`.
 
-    Parameters
-    ----------
-    path : Path
-        Made where it is missing.
-    files : FileSystem
-    store : Path
-        What messages call it; another path than `path` where the directory is only worked in.
-    restart : bool
-        Drop damaged manifests.
+    The directory is made where it is missing. Messages call it `store`, which is another path where
+    the directory is only worked in. `restart` drops damaged manifests. `finished` and `unfinished`
+    are the manifests that it has.
 
-    Raises
-    ------
-    StoreLockedError
-    StoreCorruptError, StoreForeignError
-        A manifest that is damaged, or of another format.
-    StoreWriteError
+    Raises `StoreLockedError`, `StoreWriteError`; `StoreCorruptError`, `StoreForeignError`: a
+    manifest that is damaged, or of another format.
     """
 
     def __init__(
         self, path: Path, files: FileSystem, *, store: Path, restart: bool = False
     ) -> None:
-        self.path, self.files = path, files
+        self.path, self.files, self._folder = path, files, path / SEGMENT_FOLDER
         self._made: list[Path] = []
         self._named_others: list[str] = []
         self._is_work = store != path
-        self._published = self._is_work and store.exists()
         with write_errors(path):
             make_parents(path, files, self._made)
         try:
@@ -608,19 +491,26 @@ class Journal:
                     files.remove_directory(made)
             raise
         try:
-            self._refuse_links()
+            if self._folder.is_symlink():  # which leads to a folder of somebody else
+                raise StoreForeignError(
+                    f"'{self._folder}' is a symbolic link, but a store needs a real folder for its "
+                    "segments. Remove the link, or choose another path.",
+                    path=str(self._folder),
+                )
             with write_errors(path):
                 for made in self._made:
                     files.fsync_directory(made.parent)
             self.finished = self._read("manifest.json", restart=restart)
             self.unfinished = self._read("next.json", restart=restart)
-            if not restart:
+            if not restart and not (self._is_work and store.exists()):
                 self._refuse_orphans()
         except BaseException:
             self._remove_if_empty()
             self._lock.release()
             raise
-        numbers = [int(m[1]) for name in self._all_names() if (m := _OWN_NAME.fullmatch(name))]
+        named = (s.name for m in (self.finished, self.unfinished) if m for s in m.files)
+        names = {*named, *(path.name for path in self._segment_files())}
+        numbers = [int(m[1]) for name in names if (m := _OWN_NAME.fullmatch(name))]
         self._next_number = 1 + max(numbers, default=0)
 
     def _read(self, name: str, *, restart: bool) -> Manifest | None:
@@ -635,71 +525,50 @@ class Journal:
             self.files.unlink(path)
             return None
 
-    def _refuse_links(self) -> None:
-        """Refuse to write, and to clean up, where a link leads to a folder of somebody else."""
-        if self._folder.is_symlink():
-            raise StoreForeignError(
-                f"'{self._folder}' is a symbolic link, but a store needs a real folder for its "
-                "segments. Remove the link, or choose another path.",
-                path=str(self._folder),
-            )
-
     def _refuse_orphans(self) -> None:
         """Refuse to clean up segments whose manifest somebody lost.
 
         A crash leaves two such files at most, or any number of them once the file is published.
         """
-        if self._published:
-            return
-        orphans = [path for path in self._segment_files() if _is_own(path)]
-        if len(orphans) > _MAX_ORPHANS and not manifest_files(self.path):
+        n_orphans = sum(map(_is_own, self._segment_files()))
+        if n_orphans > _MAX_ORPHANS and not manifest_files(self.path):
             raise StoreCorruptError(
-                f"'{self.path}' has {counted(len(orphans), 'segments')} but no manifest. "
+                f"'{self.path}' has {counted(n_orphans, 'segments')} but no manifest. "
                 "Save their rows with `datumaro-embed repair`, or discard them with ``restart``.",
                 path=str(self.path),
                 place=SEGMENT_FOLDER,
             )
 
-    @property
-    def _folder(self) -> Path:
-        return self.path / SEGMENT_FOLDER
-
-    def _all_names(self) -> set[str]:
-        named = {s.name for m in (self.finished, self.unfinished) if m for s in m.files}
-        return named | {path.name for path in self._segment_files()}
-
     def _segment_files(self) -> list[Path]:
         return sorted(self._folder.glob("*.h5"))
 
-    def commit_file(self, store: EmbeddingStore, head: Mapping[str, Array], uuid: str) -> Segment:
+    def commit_file(self, rows: StoredRows, head: Mapping[str, Array] | None = None) -> Segment:
         """Write one file into the folder of segments; it counts once a manifest names it.
 
-        Raises
-        ------
-        StoreWriteError
+        `head` has what `codec.head_arrays` gives, where the store's is to be in this file. Raises
+        `StoreWriteError`.
         """
         name = f"0-{self._next_number:06d}.h5"
         self._next_number += 1
-        size_bytes, blocks = file_image(store, head, uuid)
+        head = head_arrays(Categories(), None, {}, rows.dim) if head is None else head
+        size_bytes, blocks = file_image(rows, head, uuid.uuid4().hex)
         digest = publish(self._folder / name, blocks, size_bytes, self.files, work=self.path)
         ends = [("", "")] * 2
-        if store.n_rows:
-            ends = [(k.subset, k.id) for k in (store.key(0), store.key(store.n_rows - 1))]
-        tables = (t for t in child_tables() if store.has(f"items/{t}_offsets"))
-        children = tuple((table, store.count(table)) for table in tables)
-        return Segment(name, store.n_rows, children, size_bytes, digest, *ends)
+        if rows.n_rows:
+            ends = [(k.subset, k.id) for k in (rows.key(0), rows.key(rows.n_rows - 1))]
+        children = tuple((t, rows.count(t)) for t in child_tables() if rows.has_table(t))
+        return Segment(name, rows.n_rows, children, size_bytes, digest, *ends)
 
     def save(self, manifest: Manifest) -> None:
         """Commit the state of the run under way; raises `StoreWriteError`."""
-        write_manifest(self.path / "next.json", manifest, self.files)
+        data = _encode(manifest)
+        publish(self.path / "next.json", [data], len(data), self.files, work=self.path)
         self.unfinished = manifest
 
     def finish(self) -> None:
         """Make the run under way the store: one rename; then remove what it does not name.
 
-        Raises
-        ------
-        StoreWriteError
+        Raises `StoreWriteError`.
         """
         finished = self.path / "manifest.json"
         with write_errors(finished):
@@ -737,17 +606,14 @@ class Journal:
                 self.files.unlink(path)
             else:
                 others.append(path.name)
-        self._name_others(others)
-
-    def _name_others(self, names: list[str]) -> None:
-        if names and names != self._named_others:
-            self._named_others = names
-            more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+        if others and others != self._named_others:
+            self._named_others = others
+            n_more = len(others) - _MAX_NAMED
             _log.warning(
                 "'%s' contains files that do not belong to the store; they are left alone: %s%s",
                 self._folder,
-                printable(", ".join(names[:_MAX_NAMED])),
-                more,
+                printable(", ".join(others[:_MAX_NAMED])),
+                f" and {n_more} more" if n_more > 0 else "",
             )
 
     def leave(self) -> None:
@@ -780,17 +646,9 @@ def _is_own(path: Path) -> bool:
 def holds_only_leftovers(directory: Path, published_uuid: str | None = None) -> bool:
     """Tell whether nothing is lost with a directory: what a killed merge, repair or import leaves.
 
-    Parameters
-    ----------
-    directory : Path
-    published_uuid : str, optional
-        Of the store that lies where the run was to publish; it must be the run's own.
-
-    Raises
-    ------
-    StoreReadError
-    StoreCorruptError, StoreForeignError
-        A manifest that is damaged, or of another format.
+    `published_uuid` is of the store that lies where the run was to publish; it must be the run's
+    own. Raises `StoreReadError`; `StoreCorruptError`, `StoreForeignError`: a manifest that is
+    damaged, or of another format.
     """
     manifests = manifest_files(directory)
     if any(path.name == "manifest.json" for path in manifests):

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from msgspec.structs import replace
 
 from ..errors import (
@@ -35,7 +34,6 @@ from ..errors import (
 from ..files import (
     TEMPORARY_PREFIX,
     FileSystem,
-    Identity,
     checked_free_bytes,
     identity_at,
     publish,
@@ -53,7 +51,7 @@ from ..records import Categories, ItemRecord
 from ..tally import counted
 from ..vectors import VectorKind
 from .backend import COMMIT_ROWS, StoreBackend, StoreWriter
-from .codec import Array, Arrays, ColumnBuilder, head_arrays
+from .codec import Array, Arrays, ColumnBuilder, Vector, head_arrays
 from .hdf5 import Hdf5Part, file_image
 from .journal import (
     Journal,
@@ -61,21 +59,13 @@ from .journal import (
     Segment,
     new_manifest,
     open_directory,
+    open_segment,
     segment_is_sound,
     segment_store,
 )
-from .part import ArrayPart
+from .rows import ArrayPart
 from .schema import array_specs, child_tables
 from .table import EmbeddingStore
-
-__all__ = [
-    "COMMIT_SECONDS",
-    "Hdf5Run",
-    "Hdf5Stores",
-    "is_part_of_store",
-    "open_store",
-    "using_store",
-]
 
 COMMIT_SECONDS = 60.0
 _MAX_NAMED = 5
@@ -83,11 +73,10 @@ _TRIES = 20
 
 
 def open_store(path: str | os.PathLike[str], *, partial: bool = False) -> EmbeddingStore:
-    """Open a store for reading.
+    """Open a store for reading: an ``.h5`` file, or a store directory.
 
     Parameters
     ----------
-    path : path of an ``.h5`` file, or of a store directory
     partial : bool
         Read the rows that an unfinished run has committed so far; otherwise it is refused.
 
@@ -146,69 +135,34 @@ def using_store(store: EmbeddingStore | str | os.PathLike[str]) -> Iterator[Embe
 class Hdf5Stores(StoreBackend):
     """One HDF5 file for each store, or a directory of them; see docs/store-format.md.
 
-    Parameters
-    ----------
-    files : FileSystem, optional
-        What every write goes through.
+    Every write goes through `files`.
     """
 
     def __init__(self, files: FileSystem | None = None) -> None:
         self.files = files or FileSystem()
 
     def check(self, path: str | os.PathLike[str]) -> None:
-        """See `StoreBackend.check`."""
         StorePlace.of(path).check()
 
     def open(self, path: str | os.PathLike[str], *, partial: bool = False) -> EmbeddingStore:
-        """See `open_store`."""
         return open_store(path, partial=partial)
 
-    def begin(
-        self,
-        path: str | os.PathLike[str],
-        kind: VectorKind,
-        *,
-        restart: bool = False,
-        n_expected: int = 0,
-        commit_rows: int = COMMIT_ROWS,
-        **options: Any,
-    ) -> Hdf5Run:
+    def begin(self, path: str | os.PathLike[str], kind: VectorKind, **options: Any) -> Hdf5Run:
         """See `StoreBackend.begin`, and `Hdf5Run` for more options."""
         place = StorePlace.of(path)
         place.check()
-        return Hdf5Run(
-            place,
-            kind,
-            files=self.files,
-            restart=restart,
-            n_expected=n_expected,
-            commit_rows=commit_rows,
-            **options,
-        )
+        return Hdf5Run(place, kind, files=self.files, **options)
 
 
 class Hdf5Run(StoreWriter):
     """A run in a store directory; leaving it before it is sealed keeps what was committed.
 
-    Parameters
-    ----------
-    place : StorePlace
-    kind : VectorKind
-    files : FileSystem
-    restart, n_expected, commit_rows
-        As for `StoreBackend.begin`.
-    commit_seconds : float
-        A segment is committed when it is full, or so long after its first row.
-    purpose : str
-        As in `Manifest`.
+    `restart`, `n_expected` and `commit_rows` are those of `StoreBackend.begin`, `purpose` that of
+    `Manifest`. A segment is committed when it is full, or `commit_seconds` after its first row.
 
-    Raises
-    ------
-    StoreLockedError
-    ModelMismatchError
-        What is there was made by another model, or an unfinished run computes vectors otherwise;
-        nothing was changed.
-    StoreCorruptError, StoreForeignError, StoreWriteError
+    Raises `StoreLockedError`; `ModelMismatchError`: what is there was made by another model, or an
+    unfinished run computes vectors otherwise, and nothing was changed; `StoreCorruptError`,
+    `StoreForeignError`, `StoreWriteError`.
     """
 
     def __init__(
@@ -225,13 +179,12 @@ class Hdf5Run(StoreWriter):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.target = os.fspath(place.target)
-        self._place, self._kind = place, kind
+        self._place, self._kind, self.files = place, kind, files
         self._commit_rows, self._commit_seconds, self._clock = commit_rows, commit_seconds, clock
         self._new = new_manifest(uuid.uuid4().hex, kind, purpose=purpose, n_expected=n_expected)
         self._builder = ColumnBuilder(kind)
         self._began: float | None = None
-        self._categories = Categories()
-        self._labels: npt.NDArray[np.floating[Any]] | None = None
+        self._categories: tuple[Categories, Vector | None] = Categories(), None
         self._keep: deque[Segment] = deque()
         self._opened: list[EmbeddingStore] = []
         self._ended = False
@@ -240,7 +193,7 @@ class Hdf5Run(StoreWriter):
         self._commit: Future[None] | None = None
         self._pending: EmbeddingStore | None = None
         try:
-            self._identity = self._identity_of_target()
+            self._identity = identity_at(self.target)
             self._take_over(restart=restart)
             self._check_room(n_expected)
         except BaseException:
@@ -278,15 +231,10 @@ class Hdf5Run(StoreWriter):
             self._new = replace(
                 unfinished, segments=(), spare=spare, head=None, n_expected=self._new.n_expected
             )
-        self.earlier = []
-        if sound:
-            self.earlier.append(self._own_store(sound))
-        if (
-            self.before is not None
-            and not place.keeps_segments
-            and self.before.kind.fits(self._kind)
-        ):
-            self.earlier.append(self.before)
+        self.earlier = [self._own_store(sound)] if sound else []
+        before = None if place.keeps_segments else self.before
+        if before is not None and before.kind.fits(self._kind):
+            self.earlier.append(before)
         self.notes = list(self._opening_notes(damaged))
 
     def _refuse_other_vectors(self, finished: Manifest | None, unfinished: Manifest | None) -> None:
@@ -360,25 +308,13 @@ class Hdf5Run(StoreWriter):
         return store
 
     @property
-    def files(self) -> FileSystem:
-        """The seam that every write goes through."""
-        return self._journal.files
-
-    @property
     def n_committed(self) -> int:  # type: ignore[override]
         """Rows that an interruption would not lose, those not yet compared with the dataset too."""
         return self._new.n_rows + sum(segment.n_rows for segment in self._keep)
 
     # Rows ------------------------------------------------------------------------------------
 
-    def append(
-        self,
-        record: ItemRecord,
-        vector: npt.NDArray[np.floating[Any]] | None,
-        *,
-        reused: bool = False,
-    ) -> None:
-        """See `StoreWriter.append`."""
+    def append(self, record: ItemRecord, vector: Vector | None, *, reused: bool = False) -> None:
         self._raise_failed_commit()
         self._builder.append(record, vector)
         self._began = self._clock() if self._began is None else self._began
@@ -409,19 +345,13 @@ class Hdf5Run(StoreWriter):
 
     def _keep_or_demote(self) -> None:
         """At the last row of an old segment: keep it if the rows came out the same."""
-        new, old = self._built(), self._own_store([self._keep[0]])
-        specs = array_specs().values()
+        new: Any = self._builder.finish()
+        old: Any = open_segment(self._journal.path, self._keep[0], self._kind)
+        specs, tables = array_specs().values(), ("items", *child_tables())
+        paths = [spec.path for spec in specs if spec.table in tables]
         # Every value is compared, so that no chance of a checksum is taken.
-        same = all(
-            new.has(spec.path) == old.has(spec.path)
-            and (
-                not new.has(spec.path)
-                or np.array_equal(new.column(spec.path), old.column(spec.path))
-            )
-            for spec in specs
-            if spec.table in ("items", *child_tables())
-        )
-        self._opened.pop().close()
+        same = all(np.array_equal(new.get(path), old.array(path)) for path in paths)
+        old.close()
         if not same:
             self._demote()
             return
@@ -433,8 +363,8 @@ class Hdf5Run(StoreWriter):
         self._new = replace(self._new, spare=(*self._new.spare, *self._keep))
         self._keep.clear()
 
-    def _built(self) -> EmbeddingStore:
-        part = ArrayPart(self._builder.finish(), self._kind, self._new.uuid, self.target)
+    def _built(self, builder: ColumnBuilder) -> EmbeddingStore:
+        part = ArrayPart(builder.finish(), self._kind, self._new.uuid, self.target)
         return EmbeddingStore([part], path=self.target, kind=self._kind, uuid=part.uuid)
 
     def _next_builder(self) -> None:
@@ -444,13 +374,12 @@ class Hdf5Run(StoreWriter):
     def _commit_in_background(self) -> None:
         """Hand the rows over; waits for the commit before it, so at most two segments are held."""
         self._wait()
-        self._pending = self._built()
+        self._pending = self._built(self._builder)
         self._next_builder()
         self._commit = self._pool.submit(self._commit_segment, self._pending)
 
     def _commit_segment(self, built: EmbeddingStore) -> None:
-        head = head_arrays(Categories(), None, {}, self._kind.dim)
-        segment = self._journal.commit_file(built, head, uuid.uuid4().hex)
+        segment = self._journal.commit_file(built)
         new = replace(self._new, segments=(*self._new.segments, segment))
         self._journal.save(new)
         self._new = new
@@ -470,18 +399,14 @@ class Hdf5Run(StoreWriter):
         if self._commit is not None and self._commit.done():
             self._wait()
 
-    def set_categories(
-        self, categories: Categories, embedding: npt.NDArray[np.floating[Any]] | None = None
-    ) -> None:
-        """See `StoreWriter.set_categories`."""
+    def set_categories(self, categories: Categories, embedding: Vector | None = None) -> None:
         self._raise_failed_commit()
         head_arrays(categories, embedding, {}, self._kind.dim)
-        self._categories, self._labels = categories, embedding
+        self._categories = categories, embedding
 
     # The end ---------------------------------------------------------------------------------
 
     def suspend(self) -> int:
-        """See `StoreWriter.suspend`."""
         self._wait()
         # While rows still repeat an old segment, that segment has them already.
         if self._builder.n_rows and not self._keep:
@@ -490,49 +415,30 @@ class Hdf5Run(StoreWriter):
         return self.n_committed
 
     def seal(self, provenance: Mapping[str, Any]) -> None:
-        """See `StoreWriter.seal`.
-
-        Raises
-        ------
-        StoreWriteError
-            What was committed stays; the same run again goes on from it.
-        StoreExistsError
-            A file came to the target, or changed, while the run went on.
-        """
         self._raise_failed_commit()
-        head = head_arrays(self._categories, self._labels, provenance, self._kind.dim)
+        head = head_arrays(*self._categories, provenance, self._kind.dim)
         if self._keep:
             self._demote()  # segments beyond the last row are of items that are gone
         self.suspend()
         if self._place.keeps_segments:
-            self._finish_directory(head)
+            segment = self._journal.commit_file(self._built(ColumnBuilder(self._kind)), head)
+            self._journal.save(replace(self._new, head=segment, spare=(), n_expected=0))
+            self._journal.finish()
         else:
             self._publish_file(head)
-        self._end()
-
-    def _finish_directory(self, head: Arrays) -> None:
-        empty = EmbeddingStore([self._empty_part()], path="", kind=self._kind, uuid="")
-        segment = self._journal.commit_file(empty, head, uuid.uuid4().hex)
-        self._journal.save(replace(self._new, head=segment, spare=(), n_expected=0))
-        self._journal.finish()
-
-    def _empty_part(self) -> ArrayPart:
-        return ArrayPart(ColumnBuilder(self._kind).finish(), self._kind, "", self.target)
+        self.abort()  # there is nothing more to do
 
     def _publish_file(self, head: Arrays) -> None:
         """Write all rows as one file, and remove the directory."""
-        if self._identity_of_target() != self._identity:
+        if identity_at(self.target) != self._identity:
             raise StoreExistsError(
                 f"Another program has written '{self.target}' during this run. Move that away, "
                 "and run the same command again.",
                 path=self.target,
             )
-        segments = self._new.segments
-        rows = (
-            self._own_store(segments, max_mapped=1)
-            if segments
-            else EmbeddingStore([self._empty_part()], path="", kind=self._kind, uuid="")
-        )
+        rows = self._built(ColumnBuilder(self._kind))  # none
+        if self._new.segments:
+            rows = self._own_store(self._new.segments, max_mapped=1)
         size_bytes, blocks = file_image(rows, head, self._new.uuid)
         publish(self._place.target, blocks, size_bytes, self.files, work=self._journal.path)
         # A process killed from here on leaves a manifest by which the file is known as its own.
@@ -541,30 +447,21 @@ class Hdf5Run(StoreWriter):
             self._journal.clean()
         self._journal.forget_unfinished()
 
-    def _identity_of_target(self) -> Identity | None:
-        return None if self._place.keeps_segments else identity_at(self.target)
-
     def discard(self) -> None:
         """Drop what this run committed too; a finished store in the directory stays.
 
-        Raises
-        ------
-        StoreWriteError
+        Raises `StoreWriteError`.
         """
         with suppress(StoreWriteError):
             self._wait()
         self._journal.forget_unfinished()
 
     def abort(self) -> None:
-        """See `StoreWriter.abort`."""
-        if not self._ended:
-            self._end()
-
-    def _end(self) -> None:
+        if self._ended:
+            return
         self._ended = True
         for store in self._opened:
             store.close()
-        self._opened.clear()
         self._pool.shutdown(wait=True)
         self._journal.leave()
 
@@ -577,8 +474,6 @@ def _has_child_vectors(record: ItemRecord) -> bool:
 def is_part_of_store(path: Path) -> bool:
     """Tell a store, whole, unfinished or damaged, and its parts and index, from all else.
 
-    Notes
-    -----
     Opens files and folders only where their names, or what is in them, are those of a store.
     """
     suffix = path.suffix.lower()

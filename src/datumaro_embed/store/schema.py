@@ -2,18 +2,15 @@
 
 Writer, reader, guard, checks, Arrow tables and the specification read it from here. A new column is
 one line in its table and a field of the same name in the record.
-
-Shapes are written in symbols: the name of a table is its number of rows (``items+1``: one more),
-``dim`` the length of a vector, ``*`` any length.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,26 +27,6 @@ from ..records import (
 )
 from ..signatures import SIGNATURE_BYTES, STATISTICS
 
-__all__ = [
-    "ATTRIBUTES",
-    "BLOCK_ROWS",
-    "FORMAT",
-    "FORMAT_MINOR",
-    "FORMAT_VERSION",
-    "MAX_JSON_BYTES",
-    "PAGE_BYTES",
-    "SCHEMA",
-    "ArraySpec",
-    "Column",
-    "Table",
-    "array_specs",
-    "child_tables",
-    "column_arrays",
-    "markdown_table",
-    "optional_tables",
-    "status_has_vector",
-]
-
 FORMAT = "datumaro-embed"
 FORMAT_VERSION = 2
 """Readers refuse any other."""
@@ -60,10 +37,8 @@ BLOCK_ROWS = 1024
 """Rows that one checksum of each array covers."""
 PAGE_BYTES = 4096
 """Arrays of at least this size begin at a multiple of it."""
-
 MAX_JSON_BYTES = 64 * 2**20
 """Of one JSON value: an item's or annotation's attributes, the categories, the provenance."""
-
 
 ATTRIBUTES: dict[str, type] = {
     "format": str,
@@ -76,43 +51,24 @@ ATTRIBUTES: dict[str, type] = {
 }
 """Attributes of the root group: strings of fixed length and single integers."""
 
-Kind = Literal[
-    "number", "digest", "code", "text", "json", "floats", "ints", "bytes", "vector", "rows"
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a table.
+    """One column of a table, for records' attribute `field` (`name` unless given).
 
-    Attributes
-    ----------
-    name : str
-    kind : str
-        ``number`` and ``digest`` have values of fixed size; ``code`` is a text from a table of
-        names; ``text``, ``json``, ``floats``, ``ints`` and ``bytes`` have values of any length;
-        ``vector`` is the embedding; ``rows`` are the rows of another table that belong to this one.
-    meaning : str
-        One line for the specification.
-    dtype : str
-        Little-endian NumPy type of a value (of a code, for ``code``).
-    size : int
-        Bytes of a digest; numbers of a row, where it has several.
-    field : str
-        Attribute of the record; `name` unless given.
-    values : IntEnum, optional
-        The only numbers allowed.
-    optional : bool
-        A store may lack the column, and has it where every row has a value.
-    filled : bool
-        Of an optional column of several numbers or bytes: a store has it where any row has a value,
-        and rows without one have zeros.
-    since : int
-        Minor version that added it: files of a lower one lack it.
+    `kind` is ``number`` or ``digest`` (values of fixed size: `size` numbers or bytes a row, where
+    it has several), ``code`` (a text, kept as its number in a table of names), ``text``, ``json``,
+    ``floats``, ``ints`` or ``bytes`` (values of any length), ``vector`` (the embedding), or
+    ``rows`` (the rows of another table that belong to this one). `dtype` is the little-endian NumPy
+    type of a value, or of a code. `values` are the only numbers allowed.
+
+    A store may lack an `optional` column, and has it where every row has a value. One that is also
+    `filled` is there where any row has a value; rows without one have zeros. Files of a lower minor
+    version than `since` lack the column.
     """
 
     name: str
-    kind: Kind
+    kind: str
     meaning: str
     dtype: str = "|u1"
     size: int = 0
@@ -130,16 +86,9 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of one kind.
+    """Rows of one kind; each decodes to a `record`.
 
-    Attributes
-    ----------
-    name : str
-    columns : tuple of Column
-    record : type, optional
-        Dataclass that one row decodes to.
-    optional : bool
-        A store may lack the table, and has it where every item has a value for it.
+    A store may lack an `optional` table, and has it where every item has a value for it.
     """
 
     name: str
@@ -240,35 +189,21 @@ SCHEMA: dict[str, Table] = {
     )
 }
 
-Role = Literal["rows", "offsets", "values", "names_offsets", "names", "whole"]
-
 
 @dataclass(frozen=True, slots=True)
 class ArraySpec:
-    """One array of a file.
+    """One array of a file, at `path` inside it; `table` is empty for what belongs to no table.
 
-    Attributes
-    ----------
-    path : str
-        Inside the file, without the leading slash.
-    table : str
-        Empty for what belongs to no table.
-    column : Column or None
-    role : str
-        ``rows``: one value a row; ``offsets`` and ``values`` of a ragged column; ``names`` (with
-        offsets) of a code; ``whole``: no rows.
-    dtypes : tuple of str
-    shape : tuple of (str or int)
-        Symbols as in the module's docstring.
-    meaning : str
-    optional : bool
-        A file may lack it: its column, or its whole table, is optional.
+    `role` is ``rows`` (one value a row), ``offsets`` or ``values`` (of a ragged column),
+    ``names_offsets`` or ``names`` (of a code), or ``whole`` (no rows). In `shape` the name of a
+    table is its number of rows (``items+1``: one more), ``dim`` the length of a vector, ``*`` any
+    length. A file may lack an `optional` array: its column, or its whole table, is optional.
     """
 
     path: str
     table: str
-    column: Column | None
-    role: Role
+    column: Column
+    role: str
     dtypes: tuple[str, ...]
     shape: tuple[str | int, ...]
     meaning: str
@@ -282,44 +217,41 @@ class ArraySpec:
     @property
     def cuts(self) -> str:
         """Offsets only: path of the array that they cut, or the name of a table."""
-        if self.column is not None and self.column.kind == "rows":
-            return self.column.name
-        return self.path.removesuffix("_offsets")
+        is_rows = self.column.kind == "rows"
+        return self.column.name if is_rows else self.path.removesuffix("_offsets")
 
 
-def column_arrays(table: str, column: Column) -> Iterator[ArraySpec]:
+def column_arrays(table: Table, column: Column) -> list[ArraySpec]:
     """Arrays that hold a column."""
-    stem = f"{table}/{column.name}"
-
-    def spec(suffix: str, role: Role, dtype: str, *shape: str | int, meaning: str) -> ArraySpec:
-        return ArraySpec(stem + suffix, table, column, role, (dtype,), shape, meaning)
-
+    stem, rows, meaning = f"{table.name}/{column.name}", table.name, column.meaning
+    own, u8 = (column.dtype,), ("<u8",)
+    found: list[tuple[str, str, tuple[str, ...], tuple[str | int, ...], str]]
     if column.kind == "vector":
         dtypes = ("<f4",) if column.optional else ("<f2", "<f4")
-        yield ArraySpec(stem, table, column, "rows", dtypes, (table, "dim"), column.meaning)
+        found = [("", "rows", dtypes, (rows, "dim"), meaning)]
     elif column.kind == "rows":
         cuts = f"offsets into the rows of {column.name}/"
-        yield spec("_offsets", "offsets", "<u8", f"{table}+1", meaning=cuts)
+        found = [("_offsets", "offsets", u8, (f"{rows}+1",), cuts)]
     elif column.is_ragged:
-        yield spec("_offsets", "offsets", "<u8", f"{table}+1", meaning=f"offsets into {stem}")
-        yield spec("", "values", column.dtype, "*", meaning=column.meaning)
+        found = [
+            ("_offsets", "offsets", u8, (f"{rows}+1",), f"offsets into {stem}"),
+            ("", "values", own, ("*",), meaning),
+        ]
+    elif column.kind == "code":
+        found = [
+            ("", "rows", own, (rows,), f"row in {stem}_names"),
+            ("_names_offsets", "names_offsets", u8, ("*",), f"offsets into {stem}_names"),
+            ("_names", "names", ("|u1",), ("*",), f"{meaning}s, UTF-8"),
+        ]
     else:
-        shape = (table, column.size) if column.size else (table,)
-        yield spec("", "rows", column.dtype, *shape, meaning=_described(column, stem))
-    if column.kind == "code":
-        yield spec(
-            "_names_offsets", "names_offsets", "<u8", "*", meaning=f"offsets into {stem}_names"
-        )
-        yield spec("_names", "names", "|u1", "*", meaning=f"{column.meaning}s, UTF-8")
-
-
-def _described(column: Column, stem: str) -> str:
-    if column.kind == "code":
-        return f"row in {stem}_names"
-    if column.values is None:
-        return column.meaning
-    named = ", ".join(f"{value.value} {value.name.lower()}" for value in column.values)
-    return f"{column.meaning}: {named}"
+        named = ", ".join(f"{v.value} {v.name.lower()}" for v in column.values or ())
+        shape = (rows, column.size) if column.size else (rows,)
+        found = [("", "rows", own, shape, f"{meaning}: {named}" if named else meaning)]
+    optional = table.optional or column.optional
+    return [
+        ArraySpec(stem + suffix, table.name, column, role, dtypes, shape, meaning, optional)
+        for suffix, role, dtypes, shape, meaning in found
+    ]
 
 
 def child_tables() -> tuple[str, ...]:
@@ -346,25 +278,27 @@ def array_specs() -> Mapping[str, ArraySpec]:
 
 @lru_cache
 def _array_specs(tables: tuple[Table, ...]) -> Mapping[str, ArraySpec]:
-    arrays = [
-        replace(array, optional=table.optional or column.optional)
-        for table in tables
-        for column in table.columns
-        for array in column_arrays(table.name, column)
+    blocks = f"CRC-32 of each block of {BLOCK_ROWS:,} rows of each array"
+    of_no_table = [
+        ("meta/categories", "|u1", 1, "JSON object: category type → its content", False),
+        ("meta/provenance", "|u1", 1, "JSON object: how the vectors were made", False),
+        (
+            *("meta/arrays", "|u1", 1),
+            *("JSON object: the arrays that each of checksums/ covers, in order", False),
+        ),
+        *((f"checksums/{table.name}", "<u4", 2, blocks, table.optional) for table in tables),
+        ("checksums/whole", "<u4", 1, "CRC-32 of each array that has no rows", False),
     ]
-    for name, meaning in (
-        ("categories", "JSON object: category type → its content"),
-        ("provenance", "JSON object: how the vectors were made"),
-        ("arrays", "JSON object: the arrays that each of checksums/ covers, in order"),
-    ):
-        arrays.append(ArraySpec(f"meta/{name}", "", None, "whole", ("|u1",), ("*",), meaning))
-    for table in tables:
-        path, shape = f"checksums/{table.name}", ("*", "*")
-        meaning = f"CRC-32 of each block of {BLOCK_ROWS:,} rows of each array"
-        spec = ArraySpec(path, "", None, "whole", ("<u4",), shape, meaning, optional=table.optional)
-        arrays.append(spec)
-    meaning = "CRC-32 of each array that has no rows"
-    arrays.append(ArraySpec("checksums/whole", "", None, "whole", ("<u4",), ("*",), meaning))
+    arrays = [
+        *(array for t in tables for column in t.columns for array in column_arrays(t, column)),
+        *(
+            ArraySpec(
+                *(path, "", Column(path, "whole", meaning), "whole", (dtype,), ("*",) * rank),
+                *(meaning, optional),
+            )
+            for path, dtype, rank, meaning, optional in of_no_table
+        ),
+    ]
     return {array.path: array for array in arrays}
 
 

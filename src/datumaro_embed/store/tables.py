@@ -7,38 +7,33 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import ItemNotFoundError, NoTableError, UsageError
-from ..records import CaptionRecord, ItemKey, ItemRecord, ObjectKey, ObjectRecord
+from ..records import CaptionRecord, ObjectKey, ObjectRecord
 from ..tally import counted
-from .codec import Array, decode_text
-from .lookup import check_dtype, label_counts
-from .part import StoredRows
-from .schema import status_has_vector
+from .codec import Array, decode_text, encode_text
+from .rows import IntArray, StoredRows, check_dtype
+from .schema import array_specs, status_has_vector
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["CaptionTable", "ItemTable", "LabelTable", "ObjectTable", "VectorTable", "table_of"]
-
+Record = TypeVar("Record")
 BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int64]
 
 
 class VectorTable:
-    """Rows of one table. Arrays are read-only; those of a sealed file are mapped and not copied.
+    """Rows of one table; of items, where a subclass does not say otherwise.
 
-    Attributes
-    ----------
-    name : str
-        ``"items"``, ``"objects"``, ``"captions"`` or ``"labels"``.
+    Arrays are read-only; those of a sealed file are mapped and not copied. `name` is ``"items"``,
+    ``"objects"``, ``"captions"`` or ``"labels"``.
     """
 
-    name: ClassVar[str]
+    name: ClassVar[str] = "items"
 
     def __init__(self, store: StoredRows) -> None:
         self._store = store
@@ -63,7 +58,8 @@ class VectorTable:
     @property
     def statuses(self) -> Array:
         """(n_rows,) uint8: values of `Status` or `ObjectStatus`; zeros where all have a vector."""
-        return self._store.column(f"{self.name}/status")
+        path = f"{self.name}/status"
+        return self._store.column(path) if path in array_specs() else np.zeros(len(self), np.uint8)
 
     @property
     def has_vector(self) -> BoolArray:
@@ -81,12 +77,20 @@ class VectorTable:
         return self._store.labels_of(row)
 
     def labelled(self, labels: Iterable[int]) -> BoolArray:
-        """(n_rows,) bool: which rows have one of some labels, by number."""
-        raise NotImplementedError
+        """(n_rows,) bool: which rows have one of some labels, by number; items by annotations."""
+        found = np.isin(self._store.column("annotations/label"), list(labels))
+        n_before = np.concatenate([np.zeros(1, np.int64), np.cumsum(found)])
+        offsets = self._store.column("items/annotations_offsets")
+        mask: BoolArray = n_before[offsets[1:]] > n_before[offsets[:-1]]
+        return mask
+
+    def label_counts(self) -> tuple[IntArray, IntArray, IntArray]:
+        """Item row, label and number of annotations of each pair, ascending by row and label."""
+        return self._store.label_counts(0, self._store.n_rows)
 
     def label_pairs(self) -> tuple[IntArray, IntArray]:
         """Row and label of each pair, ascending, each once; an item may have several labels."""
-        raise NotImplementedError
+        return self.label_counts()[:2]
 
     @property
     def item_rows(self) -> IntArray:
@@ -95,15 +99,18 @@ class VectorTable:
 
     def item_row(self, row: int) -> int:
         """Row of a row's item; raises `IndexError` out of range."""
-        raise NotImplementedError
+        return range(len(self))[row]
 
     def spread(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Give each row the value of its item: (n_items, …) to (n_rows, …)."""
-        raise NotImplementedError
+        return values
 
     def contents(self) -> npt.NDArray[np.uint8]:
-        """(n_rows, n) uint8: equal where the same was embedded; zeros where nothing is known."""
-        raise NotImplementedError
+        """(n_rows, n) uint8: equal where the same was embedded; zeros where nothing is known.
+
+        SHA-256 of images; of objects also their crops; of captions SHA-256 of the texts.
+        """
+        return self._store.column("items/content_sha256")
 
     def facts(self, row: int) -> dict[str, Any]:  # noqa: ARG002
         """What tells a row from others of its item, as fields of `Hit`."""
@@ -112,19 +119,19 @@ class VectorTable:
     def of(self, item_row: int) -> range:
         """Rows that belong to an item; raises `IndexError`."""
         self._store.key(item_row)
-        return range(*self._store.child_rows(self.name, item_row, item_row + 1))
+        return range(item_row, item_row + 1)
 
     def key(self, row: int) -> Any:
-        """What a row is called; raises `IndexError` out of range."""
-        raise NotImplementedError
+        """Key of a row; raises `IndexError` out of range."""
+        return self._store.key(row)
 
     def row(self, key: Any) -> int:
-        """Row of a key; raises `ItemNotFoundError`."""
-        raise NotImplementedError
+        """Row of a key, as an object or as a string; raises `ItemNotFoundError`."""
+        return self._store.row(key)
 
     def record(self, row: int) -> Any:
         """Decode a row; raises `IndexError` out of range."""
-        raise NotImplementedError
+        return self._store.item(row)
 
     def to_arrow(
         self, *, vectors: bool = True, dtype: str = "float32", embedded_only: bool = False
@@ -149,76 +156,25 @@ class VectorTable:
         return f"<{type(self).__name__} of '{self._store.path}': {counted(len(self), 'rows')}>"
 
 
-class ItemTable(VectorTable):
-    """The items; what `EmbeddingStore` itself has of them."""
-
-    name = "items"
-
-    def labelled(self, labels: Iterable[int]) -> BoolArray:
-        """See `VectorTable.labelled`: of any annotation."""
-        found = np.isin(self._store.column("annotations/label"), list(labels))
-        n_before = np.concatenate([np.zeros(1, np.int64), np.cumsum(found)])
-        offsets = self._store.column("items/annotations_offsets")
-        mask: BoolArray = n_before[offsets[1:]] > n_before[offsets[:-1]]
-        return mask
-
-    def label_pairs(self) -> tuple[IntArray, IntArray]:
-        """See `VectorTable.label_pairs`: of any annotation."""
-        return self.label_counts()[:2]
-
-    def label_counts(self) -> tuple[IntArray, IntArray, IntArray]:
-        """Item row, label and number of annotations of each pair, ascending by row and label."""
-        return label_counts(self._store, 0, len(self))
-
-    def item_row(self, row: int) -> int:
-        """See `VectorTable.item_row`: the row itself."""
-        return range(len(self))[row]
-
-    def spread(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """See `VectorTable.spread`: the values themselves."""
-        return values
-
-    def contents(self) -> npt.NDArray[np.uint8]:
-        """See `VectorTable.contents`: SHA-256 of the images."""
-        return self._store.column("items/content_sha256")
+class _ChildTable(VectorTable, Generic[Record]):
+    """Rows that belong to items, in the order of their items; keys are ``SUBSET/ID#N``."""
 
     def of(self, item_row: int) -> range:
-        """See `VectorTable.of`: the row itself."""
         self._store.key(item_row)
-        return range(item_row, item_row + 1)
-
-    def key(self, row: int) -> ItemKey:
-        """Key of an item; raises `IndexError` out of range."""
-        return self._store.key(row)
-
-    def row(self, key: ItemKey | str) -> int:
-        """Row of a key; see `EmbeddingStore.row`."""
-        return self._store.row(key)
-
-    def record(self, row: int) -> ItemRecord:
-        """Decode a row; see `EmbeddingStore.item`."""
-        return self._store.item(row)
-
-
-class _ChildTable(VectorTable):
-    """Rows that belong to items, in the order of their items."""
+        return range(*self._store.child_rows(self.name, item_row, item_row + 1))
 
     def item_row(self, row: int) -> int:
-        """See `VectorTable.item_row`."""
         return self._store.owner(self.name, row)[0]
 
     def spread(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """See `VectorTable.spread`."""
         lengths = self._store.lengths(f"items/{self.name}_offsets", 0, self._store.n_rows)
         return np.repeat(values, lengths.astype(np.int64), axis=0)
 
     def key(self, row: int) -> ObjectKey:
-        """Key of a row: its item, and which of the item's it is; raises `IndexError`."""
         item_row, number = self._store.owner(self.name, row)
         return ObjectKey(self._store.key(item_row), number)
 
     def row(self, key: ObjectKey | str) -> int:
-        """Row of a key, or of ``SUBSET/ID#N``; raises `ItemNotFoundError`."""
         try:
             wanted = ObjectKey.parse(key) if isinstance(key, str) else key
         except ValueError as error:
@@ -238,34 +194,31 @@ class _ChildTable(VectorTable):
         raise NotImplementedError
 
     def labels_of(self, row: int) -> tuple[str, ...]:
-        """Name of the label of a row, where it has one."""
-        label, names = self.record(row).label, self.label_names
+        label, names = self._shown(row).label, self.label_names
         return (names[label],) if 0 <= label < len(names) else ()
 
+    def _shown(self, row: int) -> Any:
+        """Return what has the row's label."""
+        return self.record(row)
+
     def labelled(self, labels: Iterable[int]) -> BoolArray:
-        """See `VectorTable.labelled`."""
         return np.isin(self.labels, list(labels))
 
     def label_pairs(self) -> tuple[IntArray, IntArray]:
-        """See `VectorTable.label_pairs`: a row has one label at most."""
         labels = np.asarray(self.labels, np.int64)
         rows = np.flatnonzero((labels >= 0) & (labels < len(self.label_names)))
         return rows, labels[rows]
 
-    def record(self, row: int) -> Any:
+    def record(self, row: int) -> Record:
         """Decode a row, with its vector; raises `IndexError` out of range."""
-        return self._store.record(self.name, row)
+        found: Record = self._store.record(self.name, row)
+        return found
 
 
-class ObjectTable(_ChildTable):
+class ObjectTable(_ChildTable[ObjectRecord]):
     """The objects: what annotations of one group and label show together, or one alone."""
 
     name = "objects"
-
-    def record(self, row: int) -> ObjectRecord:
-        """Decode a row, with its vector; raises `IndexError` out of range."""
-        found: ObjectRecord = super().record(row)
-        return found
 
     @property
     def labels(self) -> Array:
@@ -273,13 +226,11 @@ class ObjectTable(_ChildTable):
         return self._store.column("objects/label")
 
     def contents(self) -> npt.NDArray[np.uint8]:
-        """See `VectorTable.contents`: SHA-256 of the images, and the crops."""
         shas = self.spread(self._store.column("items/content_sha256"))
         crops = np.ascontiguousarray(self._store.column("objects/crop")).view(np.uint8)
         return np.hstack([shas, crops]) * shas.any(axis=1, keepdims=True)
 
     def facts(self, row: int) -> dict[str, Any]:
-        """See `VectorTable.facts`."""
         return {"box": self.record(row).box}
 
     @property
@@ -293,20 +244,10 @@ class ObjectTable(_ChildTable):
         return self._store.column("objects/area")
 
 
-class CaptionTable(_ChildTable):
+class CaptionTable(_ChildTable[CaptionRecord]):
     """The captions: one row for each annotation of the type."""
 
     name = "captions"
-
-    def record(self, row: int) -> CaptionRecord:
-        """Decode a row, with its vector; raises `IndexError` out of range."""
-        found: CaptionRecord = super().record(row)
-        return found
-
-    @property
-    def statuses(self) -> Array:
-        """(n_rows,) uint8: zeros, as every caption has a vector."""
-        return np.zeros(len(self), np.uint8)
 
     @property
     def annotation_rows(self) -> IntArray:
@@ -320,11 +261,6 @@ class CaptionTable(_ChildTable):
         labels: Array = self._store.column("annotations/label")[self.annotation_rows]
         return labels
 
-    def labels_of(self, row: int) -> tuple[str, ...]:
-        """Name of the label of a row's annotation, where it has one."""
-        label, names = self._annotation(row).label, self.label_names
-        return (names[label],) if 0 <= label < len(names) else ()
-
     @property
     def texts(self) -> list[str]:
         """Text of each caption; made anew at each call."""
@@ -335,20 +271,17 @@ class CaptionTable(_ChildTable):
         return [decode_text(data[first:stop].data) for first, stop in ends]
 
     def contents(self) -> npt.NDArray[np.uint8]:
-        """See `VectorTable.contents`: SHA-256 of the texts."""
-        texts = (text.encode("utf-8", "surrogatepass") for text in self.texts)
-        digests = b"".join(hashlib.sha256(text).digest() for text in texts)
+        digests = b"".join(hashlib.sha256(encode_text(text)).digest() for text in self.texts)
         return np.frombuffer(digests, np.uint8).reshape(-1, 32)
 
     def facts(self, row: int) -> dict[str, Any]:
-        """See `VectorTable.facts`."""
         return {"text": self.text(row)}
 
     def text(self, row: int) -> str:
         """Text of one caption; raises `IndexError` out of range."""
-        return str(self._annotation(row).text)
+        return str(self._shown(row).text)
 
-    def _annotation(self, row: int) -> Any:
+    def _shown(self, row: int) -> Any:
         item_row, _ = self._store.owner(self.name, row)
         first, _ = self._store.child_rows("annotations", item_row, item_row + 1)
         return self._store.record("annotations", first + self.record(row).annotation)
@@ -380,26 +313,14 @@ class LabelTable(VectorTable):
         return found
 
     @property
-    def statuses(self) -> Array:
-        """(n_rows,) uint8: zeros."""
-        return np.zeros(len(self), np.uint8)
-
-    @property
     def has_vector(self) -> BoolArray:
-        """(n_rows,) bool: all, or none."""
         return np.full(len(self), self.vectors is not None)
 
-    def item_row(self, row: int) -> int:  # noqa: ARG002
-        """Raise `NoTableError`: a label belongs to no item."""
+    def of(self, *_: Any, **__: Any) -> Any:
+        """Raise `NoTableError`: a label belongs to no item, and has a name and a vector alone."""
         raise NoTableError("Labels belong to no item. Use labels_of(row) of the items.")
 
-    def spread(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:  # noqa: ARG002
-        """Raise `NoTableError`: a label belongs to no item."""
-        raise NoTableError("Labels belong to no item. Use labels_of(row) of the items.")
-
-    def of(self, item_row: int) -> range:  # noqa: ARG002
-        """Raise `NoTableError`: a label belongs to no item."""
-        raise NoTableError("Labels belong to no item. Use labels_of(row) of the items.")
+    item_row = spread = row = record = contents = label_counts = of
 
     @property
     def labels(self) -> IntArray:
@@ -407,21 +328,18 @@ class LabelTable(VectorTable):
         return np.arange(len(self))
 
     def labelled(self, labels: Iterable[int]) -> BoolArray:
-        """See `VectorTable.labelled`."""
         return np.isin(self.labels, list(labels))
 
     def labels_of(self, row: int) -> tuple[str, ...]:
-        """Name of a label."""
         return (self.key(row),)
 
     def key(self, row: int) -> str:
-        """Name of a label; raises `IndexError` out of range."""
         return self.label_names[range(len(self))[row]]
 
-    def to_arrow(
+    def iter_arrow(
         self, *, vectors: bool = True, dtype: str = "float32", embedded_only: bool = False
-    ) -> pa.Table:
-        """Convert to one table of names and vectors."""
+    ) -> Iterator[pa.Table]:
+        """Yield one table of names and vectors."""
         import pyarrow as pa
 
         check_dtype(dtype)
@@ -430,32 +348,9 @@ class LabelTable(VectorTable):
         if vectors and found is not None:
             flat = pa.array(found.astype(dtype).reshape(-1))
             columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, found.shape[1])
-        return pa.table(columns).slice(length=0 if embedded_only and found is None else None)
-
-    def iter_arrow(self, **options: Any) -> Iterator[pa.Table]:
-        """Yield what `to_arrow` gives."""
-        yield self.to_arrow(**options)
+        yield pa.table(columns).slice(length=0 if embedded_only and found is None else None)
 
 
-_TABLES = {table.name: table for table in (ItemTable, ObjectTable, CaptionTable, LabelTable)}
-
-
-def table_of(store: StoredRows, name: str) -> VectorTable:
-    """Give a table by its name.
-
-    Raises
-    ------
-    UsageError
-        No such table.
-    NoTableError
-        The store lacks it.
-    """
-    if name not in _TABLES:
-        raise UsageError(f"No table {name!r}. Choose one of {', '.join(_TABLES)}.", name=name)
-    if not store.has_table(name):
-        raise NoTableError(
-            f"'{store.path}' has no {name}. Embed the dataset with --{name}.",
-            path=store.path,
-            name=name,
-        )
-    return _TABLES[name](store)
+TABLES: dict[str, type[VectorTable]] = {
+    table.name: table for table in (VectorTable, ObjectTable, CaptionTable, LabelTable)
+}
