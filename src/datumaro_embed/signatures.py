@@ -86,7 +86,7 @@ def describe(image: Image.Image) -> tuple[UInt8Array, Float32Array]:
     Notes
     -----
     An image with both sides of 448 pixels or more is measured at a half, a quarter, … of its size.
-    0.5 ms of a core for 640 x 480 pixels.
+    Less than 1 ms of a core for 640 x 480 pixels.
     """
     import cv2
 
