@@ -25,6 +25,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from datumaro_embed.auditing.boxes import odd_boxes
 from datumaro_embed.auditing.run import _Audit
@@ -108,9 +109,9 @@ def _written(folder: Path, picture: Callable[[int], UInt8Array]) -> list[Describ
     folder.mkdir(parents=True, exist_ok=True)
 
     def one(n: int) -> Described:
-        pixels = np.ascontiguousarray(picture(n)[..., ::-1])
-        cv2.imwrite(str(folder / f"{n:05}.jpg"), pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])
-        return *describe(np.ascontiguousarray(pixels[..., ::-1])), pixels.shape[1::-1]
+        image = Image.fromarray(picture(n))
+        image.save(folder / f"{n:05}.jpg", quality=90)
+        return *describe(image), image.size
 
     return list(map_ahead(one, range(N_PICTURES)))
 

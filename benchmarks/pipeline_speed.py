@@ -3,6 +3,7 @@
 
     python benchmarks/pipeline_speed.py [--work FOLDER] [--rounds 3] [--runs f32,bf16,int8,…]
                                         [--boxes 7]
+    python benchmarks/pipeline_speed.py --description --runs bf16 --rounds 7
 
 Each round embeds the same folder of 640 x 480 JPEGs, from files to a sealed store, and runs
 benchmark_app on the same model (uint8 pixels in, normalisation inside), in turns, so that what else
@@ -14,6 +15,10 @@ without us. The second says what the pipeline loses, and gives the roof: what is
 at all is lost, as decoding one image takes some milliseconds of a core that inference cannot have.
 The arithmetic is printed. With `--boxes` each image has so many boxes and `--objects` is on; a
 rate is then vectors a second, of images and crops.
+
+With `--description` benchmark_app is not run. Each round embeds the folder as it is and with a
+constant in place of each image's signature and statistics. Printed are the loss in images a second,
+the processor time, and what the threads' own clocks say: the figure that noise changes least.
 """
 
 from __future__ import annotations
@@ -30,14 +35,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
+import numpy.typing as npt
 import openvino as ov
 from datumaro.components.annotation import Bbox
 from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem
-from datumaro.components.media import Image
+from datumaro.components.media import Image as ImageMedia
+from PIL import Image
 
 from contestants import BENCHMARK_APP_BATCH
 from datumaro_embed.adapter import SourceDataset
@@ -47,7 +55,8 @@ from datumaro_embed.encoders.runtime import prepare_graph
 from datumaro_embed.images import open_image
 from datumaro_embed.models import ImageSpec, load_manifest
 from datumaro_embed.parallel import usable_processors
-from datumaro_embed.pipeline import EmbedOptions, embed_source
+from datumaro_embed.pipeline import EmbedOptions, embed_source, preparing
+from datumaro_embed.signatures import SIGNATURE_BYTES, STATISTICS, describe
 from machine import WORK, write_result
 from materials import photographs_folder, vit_b_32_model
 
@@ -94,6 +103,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=6.0, help="of one benchmark_app run")
     parser.add_argument("--runs", default=",".join(RUNS), help="of " + ", ".join(RUNS))
+    parser.add_argument("--description", action="store_true", help="measure only what it costs")
     parser.add_argument("--boxes", type=int, default=0, metavar="N", help="objects of an image")
     parser.add_argument("--batch-size", type=int, default=None)
     parser.add_argument("--workers", type=int, default=None)
@@ -105,6 +115,8 @@ def main() -> int:
     cores = usable_processors()
     name = ov.Core().get_property("CPU", "FULL_DEVICE_NAME").strip()
     print(f"{name}, {cores} cores, OpenVINO {ov.__version__}, {chosen.images} images and more")
+    if chosen.description:
+        return report_description(folder, runs, chosen)
     costs: dict[str, list[Cost]] = {run.decode: [] for run in runs}
     ours: dict[str, list[float]] = {run.name: [] for run in runs}
     as_made: dict[str, list[float]] = {run.precision: [] for run in runs}
@@ -121,14 +133,7 @@ def main() -> int:
                 if run.precision == precision:
                     rate = pipeline_rate(folder, run, encoders[precision], chosen)
                     ours[run.name].append(rate)
-    decode_ms = {}
-    for decode, found in costs.items():
-        cost = Cost(*np.median(found, axis=0).tolist())
-        decode_ms[decode] = sum(cost)
-        print(
-            f"{decode} decoding, core-ms an image: read, hash and header {cost.opening:.2f}, "
-            f"decode {cost.decoding:.2f}, resize {cost.resizing:.2f}"
-        )
+    decode_ms = {decode: report_decoding(decode, found) for decode, found in costs.items()}
     facts = {}
     for run in runs:
         measured = ours[run.name], as_made[run.precision], limit[run.precision]
@@ -169,6 +174,47 @@ def pipeline_rate(
     return float(summary.n_items * (1 + chosen.boxes) / seconds)
 
 
+def report_description(folder: Path, runs: list[Run], chosen: argparse.Namespace) -> int:
+    """Print what signatures and statistics cost in each run."""
+    for run in runs:
+        _report_description(folder, run, load(run, chosen), chosen)
+    return 0
+
+
+def _report_description(
+    folder: Path, run: Run, encoder: ClipEncoder, chosen: argparse.Namespace
+) -> None:
+    """Embed with and without them, in turns."""
+    n_images = chosen.images * IMAGES_TIMES[run.precision] // (1 + chosen.boxes)
+    constant = np.zeros(SIGNATURE_BYTES, np.uint8), np.zeros(len(STATISTICS), np.float32)
+    within: list[float] = []
+
+    def timed(image: Image.Image) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        started = time.thread_time()
+        found = describe(image)
+        within.append(time.thread_time() - started)
+        return found
+
+    rates: tuple[list[float], list[float]] = [], []
+    spent: tuple[list[float], list[float]] = [], []
+    pipeline_rate(folder, run, encoder, chosen)  # the first time only warms up
+    for _ in range(chosen.rounds):
+        for way, function in enumerate((timed, lambda _image: constant)):
+            with patch.object(preparing, "describe", function):
+                started = time.process_time()
+                rates[way].append(pipeline_rate(folder, run, encoder, chosen))
+                spent[way].append((time.process_time() - started) * 1e3 / n_images)
+    own = float(np.mean(within)) * 1e3
+    print(
+        f"{run.name}: {_list(rates[0])} images/s with the description, {_list(rates[1])} without: "
+        f"{1 - _ratio(*rates):.1%} fewer\n"
+        f"  processor ms an image: {_list(spent[0], 2)} with it, {_list(spent[1], 2)} without: "
+        f"{_ratio(*spent) - 1:.1%} more\n"
+        f"  of these {own:.2f} ms are its own, "
+        f"{own / (statistics.median(spent[0]) - own):.1%} of the rest"
+    )
+
+
 def with_boxes(folder: Path, n_images: int, n_boxes: int) -> Dataset:
     """Give each of the first images some boxes of 80 to 320 pixels, at random."""
     rng = np.random.default_rng(0)
@@ -180,7 +226,8 @@ def with_boxes(folder: Path, n_images: int, n_boxes: int) -> Dataset:
             Bbox(*corner, *side, label=0, id=k + 1, group=k + 1)
             for k, (corner, side) in enumerate(zip(corners.round(), sides, strict=True))
         ]
-        items.append(DatasetItem(path.stem, media=Image.from_file(str(path)), annotations=boxes))
+        media = ImageMedia.from_file(str(path))
+        items.append(DatasetItem(path.stem, media=media, annotations=boxes))
     return Dataset.from_iterable(items, categories=["thing"] if n_boxes else [])
 
 
@@ -237,6 +284,16 @@ def decode_cost(folder: Path, decode: str, cores: int) -> Cost:
     return Cost(*np.mean(spent, axis=0).tolist())
 
 
+def report_decoding(decode: str, found: list[Cost]) -> float:
+    """Print the medians, and return their sum."""
+    cost = Cost(*np.median(found, axis=0).tolist())
+    print(
+        f"{decode} decoding, core-ms an image: read, hash and header {cost.opening:.2f}, "
+        f"decode {cost.decoding:.2f}, resize {cost.resizing:.2f}"
+    )
+    return sum(cost)
+
+
 class ClipPixels:
     """CLIP's preprocessing at 224 px, without a model."""
 
@@ -283,8 +340,8 @@ def _ratio(ours: list[float], others: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(ours, others, strict=True))
 
 
-def _list(rates: list[float]) -> str:
-    return " ".join(f"{rate:.1f}" for rate in rates)
+def _list(rates: list[float], digits: int = 1) -> str:
+    return " ".join(f"{rate:.{digits}f}" for rate in rates)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def main() -> None:
     groups[owners] = found["groups"]
     groups = groups[rows]
     files = [options.dataset / "images" / key.subset / f"{key.id}.jpg" for key in keys]
-    described = [describe(np.asarray(Image.open(file).convert("RGB"))) for file in files]
+    described = [describe(Image.open(file).convert("RGB")) for file in files]
     signatures, statistics = (np.array(part) for part in zip(*described, strict=True))
     is_stranger = np.array([Path(key.id).stem in strangers for key in keys])
 

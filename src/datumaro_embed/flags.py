@@ -353,7 +353,8 @@ def add_select_arguments(parser: ArgumentParser) -> None:
         "--by",
         default=SELECTIONS[0],
         choices=SELECTIONS,
-        help="diverse: choose the item farthest from the chosen ones, and repeat (k-center); "
+        help="diverse: choose the item farthest from the chosen ones, and repeat (k-center); of "
+        "those almost as far, the one that makes the labels most even; "
         "coverage: choose the item that most raises the mean similarity of all items to the "
         "nearest chosen one, and repeat (facility location); typical: nearest to the mean; "
         "uncertain-by-label: highest entropy of the labels of the 16 nearest items (default: "

@@ -189,6 +189,21 @@ def decode_array(array: npt.NDArray[Any], depth: DepthRange, channel_order: str 
     return Image.fromarray(np.ascontiguousarray(pixels)), (note,) if note else ()
 
 
+def rgbx(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """Return the pixels of an RGB image as Pillow has them: (height, width, 4), read-only.
+
+    The fourth byte has no meaning. Not copied, unless they are in several blocks of memory.
+    """
+    import pyarrow as pa
+
+    try:
+        found = pa.array(image).values.to_numpy()
+    except ValueError:
+        found = np.frombuffer(image.tobytes("raw", "RGBX"), np.uint8)
+    pixels: npt.NDArray[np.uint8] = found.reshape(image.height, image.width, 4)
+    return pixels
+
+
 def orientation_of(image: Image.Image, data: bytes = b"") -> int:
     """Return the EXIF orientation, 1 to 8; 1 if there is none or it is damaged.
 

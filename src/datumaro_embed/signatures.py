@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .pixels import rgbx
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from PIL import Image
 
 __all__ = [
     "SIGNATURE_BYTES",
     "SIGNATURE_SIDE",
     "STATISTICS",
     "describe",
-    "shrinking",
     "signature",
-    "statistics",
 ]
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -44,46 +46,78 @@ STATISTICS = (
     "flat",  # share of the pixels with a step of 3 levels or less
     "noise",  # deviation of the noise, in gray levels, robust to edges
 )
-"""Names of the numbers of `statistics`, in order."""
+"""Names of the numbers of `describe`, in order."""
 
 _LEAST_SIDE_PX = 224  # images are halved while both sides stay as long
+_ONE_BLOCK = 4 * 2**20  # pixels; Pillow shrinks an image of several blocks sooner than it copies it
 _STRONGEST = 0.005
 _FEW_EDGES = 8
-_NOISE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)  # blind to planes and edges
+_NOISE = np.array([1, -2, 1], np.float32)  # across and down: blind to planes and edges
 _NOISE_LEVELS = 0.6745 * 6  # median of the filter's absolute answer to noise of one level
 
 
-def signature(rgb: UInt8Array) -> UInt8Array:
+def signature(pixels: UInt8Array) -> UInt8Array:
     """Squash an image to 32 x 32 pixels: (3072,) uint8, rows of pixels of R, G, B.
 
     The shape is not in it: it goes with the image's width and height.
 
     Parameters
     ----------
-    rgb : array of shape (height, width, 3), uint8
+    pixels : array of shape (height, width, 3 or 4), uint8
+        R, G, B; what is fourth is left out.
     """
     import cv2
 
+    while min(pixels.shape[:2]) >= 4 * SIGNATURE_SIDE:  # most of the way, at a tenth of the cost
+        pixels = _halved(pixels)
     side = (SIGNATURE_SIDE, SIGNATURE_SIDE)
-    small = cv2.resize(rgb, side, interpolation=cv2.INTER_AREA)
-    return np.asarray(small, np.uint8).reshape(-1)
+    small = np.asarray(cv2.resize(pixels, side, interpolation=cv2.INTER_AREA), np.uint8)
+    return small[..., :3].reshape(-1)
 
 
-def statistics(rgb: UInt8Array) -> Float32Array:
-    """Measure an image: the numbers that `STATISTICS` names, float32.
+def describe(image: Image.Image) -> tuple[UInt8Array, Float32Array]:
+    """Return the signature of an image, and the numbers that `STATISTICS` names.
 
     Parameters
     ----------
-    rgb : array of shape (height, width, 3), uint8
+    image : Image.Image
+        Upright, mode RGB.
 
     Notes
     -----
     An image with both sides of 448 pixels or more is measured at a half, a quarter, … of its size.
+    Less than 1 ms of a core for 640 x 480 pixels.
     """
-    return describe(rgb)[1]
+    import cv2
+
+    if image.width * image.height > _ONE_BLOCK:
+        image = image.reduce(_shrinking(*image.size))
+    pixels = rgbx(image)
+    while min(pixels.shape[:2]) >= 2 * _LEAST_SIDE_PX:
+        pixels = _halved(pixels)
+    squashed = signature(pixels)
+    gray = cv2.cvtColor(pixels, cv2.COLOR_RGBA2GRAY)
+    counts = _histogram(gray)
+    share = counts / counts.sum()
+    levels = np.arange(256)
+    mean = float(share @ levels)
+    seen = share[share > 0]
+    red, green, blue = squashed.reshape(-1, 3).T
+    most, least = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
+    numbers = (
+        *_percentiles(share, (0.01, 0.05, 0.5, 0.95, 0.99)),
+        mean,
+        float(share @ (levels - mean) ** 2) ** 0.5,
+        -float(seen @ np.log2(seen)),
+        float(share.max()),
+        float((most - least).mean()),
+        *_edges(gray),
+        _noise(gray),
+    )
+    return squashed, np.array(numbers, np.float32)
 
 
-def shrinking(width: int, height: int) -> int:
+def _shrinking(width: int, height: int) -> int:
     """Return by how much (1, 2, 4, …) an image is shrunk before it is measured."""
     factor = 1
     while min(height, width) // (2 * factor) >= _LEAST_SIDE_PX:
@@ -91,35 +125,13 @@ def shrinking(width: int, height: int) -> int:
     return factor
 
 
-def describe(rgb: UInt8Array) -> tuple[UInt8Array, Float32Array]:
-    """Return `signature` and `statistics` of one image."""
+def _halved(pixels: UInt8Array) -> UInt8Array:
+    """Average 2 x 2 pixels; without an odd last row or column it takes a tenth of the time."""
     import cv2
 
-    height, width = rgb.shape[:2]
-    factor = shrinking(width, height)
-    if factor > 1:
-        size = (width // factor, height // factor)
-        rgb = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
-    squashed = signature(rgb)
-    gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-    counts = _histogram(gray)
-    share = counts / counts.sum()
-    levels = np.arange(256)
-    mean = float(share @ levels)
-    seen = share[share > 0]
-    colors = squashed.reshape(-1, 3)
-    spread = colors.max(axis=1) - colors.min(axis=1)
-    numbers = (
-        *_percentiles(share, (0.01, 0.05, 0.5, 0.95, 0.99)),
-        mean,
-        float(share @ (levels - mean) ** 2) ** 0.5,
-        -float(seen @ np.log2(seen)),
-        float(share.max()),
-        float(spread.mean()),
-        *_edges(gray),
-        _noise(gray),
-    )
-    return squashed, np.array(numbers, np.float32)
+    height, width = (side // 2 for side in pixels.shape[:2])
+    pixels = pixels[: 2 * height, : 2 * width]
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _histogram(gray: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -143,17 +155,16 @@ def _edges(gray: npt.NDArray[Any]) -> tuple[float, float, float]:
 
     if min(gray.shape) < 3:
         return 0.0, 0.0, 1.0
-    across = cv2.absdiff(gray[1:-1, 2:], gray[1:-1, :-2])
-    down = cv2.absdiff(gray[2:, 1:-1], gray[:-2, 1:-1])
-    near = np.ones((9, 9), np.uint8)
-    least, most = cv2.erode(gray, near)[1:-1, 1:-1], cv2.dilate(gray, near)[1:-1, 1:-1]
+    across = cv2.absdiff(gray[1:-1:2, 2:], gray[1:-1:2, :-2])  # every second row tells enough
+    down = cv2.absdiff(gray[2::2, 1:-1], gray[:-2:2, 1:-1])
+    ranges = cv2.morphologyEx(gray, cv2.MORPH_GRADIENT, np.ones((9, 9), np.uint8))[1:-1:2, 1:-1]
     strongest = [(_strongest(step), step) for step in (across, down)]
     level = max(strongest[0][0], strongest[1][0])
     ratios = []
     for lowest, step in strongest:
         if lowest > level / _FEW_EDGES:
             places = np.divmod(np.flatnonzero(step >= lowest), step.shape[1])
-            ratios.append(float((step[places] / (most[places] - least[places] + 4.0)).mean()))
+            ratios.append(float((step[places] / (ranges[places] + 4.0)).mean()))
     larger = cv2.max(across, down)
     edges, flat = (float(np.count_nonzero(m) / larger.size) for m in (larger >= 32, larger < 4))
     return min(ratios, default=0.0), edges, flat
@@ -169,7 +180,6 @@ def _noise(gray: npt.NDArray[Any]) -> float:
     import cv2
 
     height = len(gray)  # of which the middle half tells enough
-    answer = cv2.filter2D(gray[height // 4 : height - height // 4], cv2.CV_16S, _NOISE)
-    answer = cv2.convertScaleAbs(answer)
-    share = _histogram(answer)
+    answer = cv2.sepFilter2D(gray[height // 4 : height - height // 4], cv2.CV_16S, _NOISE, _NOISE)
+    share = _histogram(cv2.convertScaleAbs(answer))
     return _percentiles(share / share.sum(), (0.5,))[0] / _NOISE_LEVELS

@@ -16,7 +16,7 @@ from datumaro_embed.auditing import Proof, find_copies, gates, likely_maps, prov
 from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.maintenance import merge_stores
 from datumaro_embed.records import ItemKey, ItemRecord
-from datumaro_embed.signatures import STATISTICS, describe, signature, statistics
+from datumaro_embed.signatures import STATISTICS, describe, signature
 from datumaro_embed.similarity import neighbours
 from store_support import create_store
 
@@ -142,10 +142,14 @@ def test_neighbours_are_those_of_brute_force(k: int) -> None:
 # Signatures and statistics -----------------------------------------------------------------------
 
 
+def statistics(pixels: np.ndarray) -> dict[str, float]:
+    return dict(zip(STATISTICS, describe(Image.fromarray(pixels))[1].tolist(), strict=True))
+
+
 def test_statistics_say_what_they_name() -> None:
     half = np.zeros((100, 200, 3), np.uint8)
     half[:, 100:] = (200, 100, 0)
-    found = dict(zip(STATISTICS, statistics(half).tolist(), strict=True))
+    found = statistics(half)
     gray = 119  # of the orange half
     assert (found["p01"], found["p99"]) == (0, gray)
     assert found["mean"] == pytest.approx(gray / 2)
@@ -157,20 +161,30 @@ def test_statistics_say_what_they_name() -> None:
     assert found["flat"] == pytest.approx(1 - found["edges"])
     pixels = np.random.default_rng(0).integers(0, 256, (80, 80, 3), np.uint8)
     for blurred in (cv2.blur(pixels, (9, 1)), cv2.blur(pixels, (9, 9))):
-        found = dict(zip(STATISTICS, statistics(blurred).tolist(), strict=True))
+        found = statistics(blurred)
         assert found["sharpness"] < 0.5
     noisy = np.random.default_rng(0).normal(128, 5, (200, 200, 1)).repeat(3, 2).astype(np.uint8)
-    assert dict(zip(STATISTICS, statistics(noisy), strict=True))["noise"] == pytest.approx(5, 0.15)
+    assert statistics(noisy)["noise"] == pytest.approx(5, 0.15)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (2, 3), (1, 500), (3, 2), (40, 30), (1000, 900)])
+@pytest.mark.parametrize(
+    "size", [(1, 1), (2, 3), (500, 1), (3, 2), (40, 30), (901, 1001), (3000, 1501)]
+)
 def test_every_size_has_a_signature(size: tuple[int, int]) -> None:
-    pixels = np.full((*size, 3), 77, np.uint8)
-    found, numbers = describe(pixels)
+    found, numbers = describe(Image.new("RGB", size, (77, 77, 77)))
     assert found.shape == (3072,)
     assert (found == 77).all()
     assert np.isfinite(numbers).all()
     assert numbers.dtype == np.float32
+
+
+@pytest.mark.parametrize("size", [(320, 240), (641, 481), (2400, 1800)])
+def test_a_signature_is_the_mean_of_each_cell(size: tuple[int, int]) -> None:
+    image = noise(0, size)
+    exact = np.asarray(image.resize((32, 32), Image.Resampling.BOX)).astype(int)
+    differences = np.abs(describe(image)[0].reshape(32, 32, 3) - exact)
+    assert differences.mean() < 2
+    assert differences.max() < 16
 
 
 # Stores ------------------------------------------------------------------------------------------

@@ -181,7 +181,7 @@ def test_distances_are_those_of_brute_force() -> None:
 
 
 def described(pictures: list[Image.Image]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    found = [describe(np.asarray(picture.convert("RGB"))) for picture in pictures]
+    found = [describe(picture.convert("RGB")) for picture in pictures]
     signatures, statistics = (np.array(part) for part in zip(*found, strict=True))
     return signatures, statistics, np.array([picture.size for picture in pictures])
 

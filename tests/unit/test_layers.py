@@ -85,7 +85,7 @@ ONLY_IMPORTERS = {
     "ray": {"distributed"},
     "pycocotools": {"rle"},
     "pillow_heif": {"formats"},
-    "pyarrow": {"encoders", "exports", "findings", "imports", "store"},
+    "pyarrow": {"exports", "findings", "imports", "pixels", "store"},
     "umap": {"report"},
 }
 

@@ -11,6 +11,7 @@ import pytest
 
 from datumaro_embed import EmbeddingStore, ItemKey, Status, select
 from datumaro_embed.auditing.select import (
+    entropy_bits,
     label_entropy,
     nearest_chosen,
     select_per_label,
@@ -38,7 +39,10 @@ def unit(vectors: Array) -> Array:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def plain_diverse(vectors: Array, k: int, given: list[int]) -> list[int]:
+def plain_diverse(
+    vectors: Array, k: int, given: list[int], labels: Array | None = None
+) -> list[int]:
+    """`labels`: of shape (n_rows, n_labels), whether a row has a label."""
     rows = unit(vectors)
     left = np.ones(len(rows), bool)
     left[given] = False
@@ -46,7 +50,14 @@ def plain_diverse(vectors: Array, k: int, given: list[int]) -> list[int]:
     chosen: list[int] = []
     while len(chosen) < k:
         score = -(rows @ rows.mean(axis=0)) if np.isnan(nearest).all() else nearest
-        place = np.where(left, score.round(12), np.inf).argmin()
+        score = np.where(left, score.round(12), np.inf)
+        place = score.argmin()
+        if labels is not None:
+            places = np.argsort(score, kind="stable")[:64]
+            if chosen + given:
+                places = places[1 - score[places] >= 0.9 * (1 - score[place])]
+            counts = labels[np.array(chosen + given, int)].sum(axis=0) + labels[places]
+            place = places[entropy_bits(counts).round(9).argmax()]
         chosen.append(int(place))
         left[place] = False
         nearest = np.fmax(nearest, rows @ rows[place])
@@ -76,6 +87,18 @@ def test_diverse_is_plain_greedy(dtype: str, given: list[int]) -> None:
     rows, values = select_rows(vectors, 500, pool=pool, given=np.array(given, np.int64))
     assert rows.tolist() == plain_diverse(vectors, 500, given)
     assert (np.diff(values[1:]) >= 0).all()
+
+
+@pytest.mark.parametrize("given", [[], [3, 17, 4999]])
+def test_diverse_with_labels_is_plain_greedy(given: list[int]) -> None:
+    """A row has up to three labels, and some have none."""
+    vectors = some_vectors(5000, repeated=0)
+    labels = np.random.default_rng(0).random((5000, 30)) < 0.05
+    pool = np.setdiff1d(np.arange(5000), given)
+    rows, _ = select_rows(
+        vectors, 300, pool=pool, given=np.array(given, np.int64), labels=np.nonzero(labels)
+    )
+    assert rows.tolist() == plain_diverse(vectors, 300, given, labels)
 
 
 def test_diverse_of_few_distinct_rows() -> None:

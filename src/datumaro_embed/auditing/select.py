@@ -30,6 +30,8 @@ _CHUNK_CENTRES = 1024
 _EVALUATED = 32
 _N_NEIGHBOURS = 16
 _MAX_REFERENCES = 16_384
+_COMPARED = 64  # of the farthest rows, by their labels, if …
+_AS_FAR = 0.9  # … they are at this share of the greatest distance
 _NONE = np.zeros(0, np.int64)
 
 
@@ -52,22 +54,25 @@ def select_rows(
         Rows of norm 1 within 1e-3; may be a memory map.
     by : {"diverse", "coverage", "typical", "uncertain-by-label"}
         diverse: k-centre greedy, the row farthest from what is chosen next; the value is its cosine
-        with the nearest chosen row. coverage: facility location, the row that most raises the sum
-        over all rows of the cosine with the nearest chosen one; the value is that gain. typical:
-        cosine with the mean. uncertain-by-label: entropy in bits of the labels of 16 neighbours.
+        with the nearest chosen row. The first is the nearest to the mean. With `labels`, of the 64
+        farthest (nearest to the mean) rows, if at 0.9 of the greatest distance or more, the one
+        that makes the labels of the chosen rows most even.
+        coverage: facility location, the row that most raises the sum over all rows of the cosine
+        with the nearest chosen one; the value is that gain. typical: cosine with the mean.
+        uncertain-by-label: entropy in bits of the labels of 16 neighbours.
     pool : array, optional
         Ascending; the rows to choose from, none of them zero; all unless given.
     given : array, optional
         Rows chosen before, none of them in `pool` or zero.
     labels : pair of arrays, optional
-        Row and label of each pair; for uncertain-by-label.
+        Row and label of each pair; for diverse and uncertain-by-label.
     until : float, optional
         diverse: the cosine with a chosen row at which a row needs no other; `k` may be None.
     """
     pool = np.arange(len(vectors)) if pool is None else pool
     k = len(pool) if k is None else min(k, len(pool))
     if by == "diverse":
-        return _diverse(vectors, k, pool, given, until, progress)
+        return _diverse(vectors, k, pool, given, labels, until, progress)
     if by == "coverage":
         return _coverage(vectors, k, pool, given, progress)
     if by == "typical":
@@ -194,43 +199,89 @@ def _diverse(
     k: int,
     pool: IntArray,
     given: IntArray,
+    labels: Pairs,
     until: float | None,
     progress: bool,
 ) -> Chosen:
-    """Gonzalez' greedy. It begins with the row nearest to the mean where nothing is given."""
+    """Gonzalez' greedy. It begins near the mean where nothing is given."""
     if not k:
         return _NONE, np.zeros(0)
     rows = np.unique(collapse_equal(vectors, pool))  # the first of equal rows is chosen anyway
     reached = _Reached(vectors, rows, np.unique(collapse_equal(vectors, given)), k)
+    mixture = _Mixture(labels, given)
+    n_compared = _COMPARED if len(labels[0]) else 1
+    enough = _SAME if until is None else min(until, _SAME)
     chosen, values = [], []
     for _ in tqdm(range(min(k, len(rows))), "Choosing", disable=None if progress else True):
         if reached.n_centres:
-            place, cosine = reached.farthest()
-            if cosine >= (_SAME if until is None else min(until, _SAME)):
+            places, cosines = reached.farthest(n_compared)
+            if cosines[0] >= enough:
                 break
+            far = (cosines < enough) & (1 - cosines >= _AS_FAR * (1 - cosines[0]))
+            places, cosines = places[far], cosines[far]
         else:
-            place, cosine = int(typicality(vectors, rows).argmax()), np.nan
-        reached.add(int(rows[place]))
-        chosen.append(int(rows[place]))
-        values.append(cosine)
+            places, cosines = _highest(np.arange(len(rows)), typicality(vectors, rows), n_compared)
+            cosines = np.full(len(places), np.nan)
+        best = int(mixture.entropy_with(rows[places]).argmax())
+        row = int(rows[places[best]])
+        reached.add(row)
+        mixture.add(row)
+        chosen.append(row)
+        values.append(float(cosines[best]))
     if until is None:  # the rest of the pool equals what is chosen
         rest = np.setdiff1d(pool, chosen)[: k - len(chosen)]
         chosen, values = [*chosen, *rest.tolist()], [*values, *[1.0] * len(rest)]
     return np.array(chosen, np.int64), np.array(values)
 
 
+class _Mixture:
+    """How often each label is among the chosen rows."""
+
+    def __init__(self, labels: Pairs, given: IntArray) -> None:
+        self._rows, self._codes = labels
+        self._counts = np.zeros(int(self._codes.max(initial=-1)) + 1)
+        np.add.at(self._counts, self._codes[np.isin(self._rows, given)], 1)
+
+    def _of(self, row: int) -> IntArray:
+        start, stop = np.searchsorted(self._rows, [row, row + 1])
+        return self._codes[start:stop]
+
+    def add(self, row: int) -> None:
+        self._counts[self._of(row)] += 1
+
+    def entropy_with(self, rows: IntArray) -> Float64Array:
+        """Entropy in bits of the labels with those of each of some rows, one at a time."""
+        if len(rows) == 1:
+            return np.zeros(1)
+        counts = self._counts
+        n, bits = np.full(len(rows), counts.sum()), np.full(len(rows), _bits(counts).sum())
+        more = _bits(counts + 1) - _bits(counts)
+        for place, codes in enumerate(map(self._of, rows.tolist())):
+            n[place] += len(codes)
+            bits[place] += more[codes].sum()
+        entropy: Float64Array = np.log2(np.maximum(n, 1)) - bits / np.maximum(n, 1)
+        return entropy.round(9)  # equal counts, added in another order, are equal
+
+
+def _bits(counts: Float64Array) -> Float64Array:
+    return counts * np.log2(np.maximum(counts, 1))
+
+
 class _Reached:
     """Cosine of each row with its nearest centre, brought up to date where it may be the least.
 
     A cosine with the nearest centre only rises as centres are added, so that an old one is a bound
-    from below. Products in float32 rule out nearly all pairs; float64 decides.
+    from below. Products in float32 rule out nearly all rows; those that may be farthest are exact,
+    in float64, from then on.
     """
 
     def __init__(self, vectors: VectorArray, rows: IntArray, given: IntArray, k: int) -> None:
         self._vectors, self._rows = vectors, rows
         self._nearest = np.full(len(rows), -np.inf)
+        self._is_exact = np.zeros(len(rows), bool)  # else it may be wrong by the slack
         self._seen = np.zeros(len(rows), np.int64)  # so many centres are accounted for
         self._slack = (vectors.shape[1] + 8) * 2.0**-24  # of a product in float32
+        self._margin = 2 * self._slack  # of two values that are not exact; 0 where all are
         self._numbers = np.concatenate([given, np.zeros(k, np.int64)])
         self._centres = np.empty((len(self._numbers), vectors.shape[1]), np.float32)
         self.n_centres = len(given)
@@ -255,48 +306,86 @@ class _Reached:
         if np.count_nonzero(left) < 0.7 * len(left):
             self._active, self._block = self._active[left], self._block[left]
 
-    def farthest(self) -> tuple[int, float]:
-        """Place of the row whose nearest centre is farthest, and its cosine with that."""
-        nearest = self._nearest
-        if not len(self._active) or nearest[self._active].min() >= self._least_other:
-            self._activate()
-        place = int(self._active[nearest[self._active].argmin()])
-        return place, float(nearest[place])
+    def farthest(self, n: int) -> tuple[IntArray, Float64Array]:
+        """Places of the rows whose nearest centre is farthest, and their cosines with that."""
+        n = min(n, len(self._rows))
+        if (limit := self._limit(self._active, n)) >= self._least_other:
+            self._activate(n)
+            limit = self._limit(self._active, n)
+        some = self._active[self._nearest[self._active] <= limit]
+        self._make_exact(some[~self._is_exact[some]])
+        found = some[np.lexsort((some, self._nearest[some]))[:n]]
+        return found, self._nearest[found]
 
-    def _activate(self) -> None:
+    def _limit(self, places: IntArray | slice, n: int) -> float:
+        """Return a cosine that none of the n farthest of some rows exceeds."""
+        nearest = self._nearest[places]
+        return np.inf if len(nearest) < n else np.partition(nearest, n - 1)[n - 1] + self._margin
+
+    def _activate(self, n: int) -> None:
         """Find the farthest rows, all of them up to date and farther than any other row."""
-        n = min(self._n_active, len(self._rows))
+        n_active = min(self._n_active, len(self._rows))
         while True:
-            limit = np.partition(self._nearest, n - 1)[n - 1]
+            every = slice(None)
+            limit = max(self._limit(every, n_active) - self._margin, self._limit(every, n))
             self._active = np.flatnonzero(self._nearest <= limit)
             stale = self._active[self._seen[self._active] < self.n_centres]
-            if not len(stale):
+            if len(stale):
+                self._catch_up(stale)
+            elif self._margin and len(self._active) > 4 * self._n_active:
+                # A fixed camera: float32 does not tell rows apart. All are to be exact.
+                self._nearest[:], self._seen[:] = -np.inf, 0
+                self._is_exact[:], self._margin = True, 0.0
+            else:
                 break
-            stale = stale[np.argsort(self._seen[stale], kind="stable")]
-            for start in range(0, len(stale), _BLOCK_ROWS):
-                some = stale[start : start + _BLOCK_ROWS]
-                first = int(self._seen[some[0]])
-                block = unit_block(self._vectors, self._rows[some])
-                self._update(some, block, first, min(first + _CHUNK_CENTRES, self.n_centres))
         self._block = unit_block(self._vectors, self._rows[self._active])
         others = self._nearest[self._nearest > limit]
         self._least_other = float(others.min(initial=np.inf))
+
+    def _catch_up(self, stale: IntArray) -> None:
+        """Account for the next centres of some rows."""
+        stale = stale[np.argsort(self._seen[stale], kind="stable")]
+        for start in range(0, len(stale), _BLOCK_ROWS):
+            some = stale[start : start + _BLOCK_ROWS]
+            first = int(self._seen[some[0]])
+            block = unit_block(self._vectors, self._rows[some])
+            self._update(some, block, first, min(first + _CHUNK_CENTRES, self.n_centres))
+
+    def _make_exact(self, places: IntArray) -> None:
+        if not len(places):
+            return
+        self._nearest[places], self._is_exact[places] = -np.inf, True
+        block = unit_block(self._vectors, self._rows[places])
+        for first in range(0, self.n_centres, _CHUNK_CENTRES):
+            self._update(places, block, first, min(first + _CHUNK_CENTRES, self.n_centres))
 
     def _update(
         self, places: IntArray, block: npt.NDArray[np.float32], first: int, stop: int
     ) -> None:
         """Account for some centres; `block` are the rows."""
         products = block @ self._centres[first:stop].T
-        np.maximum.at(self._seen, places, stop)
         best = products.max(axis=1)
-        nearer = np.flatnonzero(best > self._nearest[places] - self._slack)
-        rows, best, products = places[nearer], best[nearer], products[nearer]
+        self._seen[places] = np.maximum(self._seen[places], stop)
+        is_exact, nearest = self._is_exact[places], self._nearest[places]
+        self._nearest[places] = np.where(is_exact, nearest, np.maximum(nearest, best))
+        nearer = np.flatnonzero(is_exact & (best > nearest - self._slack))
+        if len(nearer):
+            self._decide(places[nearer], block[nearer], products[nearer], first, stop)
+
+    def _decide(
+        self,
+        rows: IntArray,
+        block: npt.NDArray[np.float32],
+        products: npt.NDArray[np.float32],
+        first: int,
+        stop: int,
+    ) -> None:
+        """Find the exact cosines of rows with the nearest of some centres."""
+        best = products.max(axis=1)
         limit = np.maximum(self._nearest[rows] - self._slack, best - 2 * self._slack)
         i, j = np.nonzero(products >= limit[:, None])
         if len(i) > 4 * len(rows):  # a fixed camera: all are equally near but for rounding
-            exact = block[nearer].astype(np.float64) @ self._centres[first:stop].T.astype(
-                np.float64
-            )
+            exact = block.astype(np.float64) @ self._centres[first:stop].T.astype(np.float64)
             i, j = np.nonzero(exact >= exact.max(axis=1, keepdims=True) - 2.0**-22)
         cosines = paired_cosines(self._vectors, self._rows[rows[i]], self._numbers[first + j])
         np.maximum.at(self._nearest, rows[i], cosines)

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple, TypeVar, cast
 import numba
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 from PIL import Image
+
+from ..pixels import rgbx
 
 FILTERS = {Image.Resampling.BILINEAR: 1, Image.Resampling.BICUBIC: 2}
 """Radius of each filter in pixels, if the image is not reduced."""
@@ -89,13 +90,7 @@ def _strips(image: Image.Image, start: int, stop: int) -> Iterator[tuple[int, _W
 
 
 def _words(image: Image.Image) -> _Words:
-    """Return Pillow's pixels as words, an array of shape (height, width); read-only."""
-    try:
-        found = pa.array(image).values.to_numpy()
-    except ValueError:  # the image has several blocks of memory
-        found = np.frombuffer(image.tobytes("raw", "RGBX"), np.uint8)
-    words: _Words = found.view(np.uint32).reshape(image.height, image.width)
-    return words
+    return rgbx(image).view(np.uint32)[:, :, 0]
 
 
 def _taps(n_in: int, n_out: int, start: int, stop: int, support: int) -> _Taps:

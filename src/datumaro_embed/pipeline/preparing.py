@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-import numpy as np
-
 from ..adapter import SourceItem
 from ..depth import DepthRange
 from ..encoders import ImageEncoder
 from ..objects import ObjectOptions, cut, objects_of
 from ..parallel import Ahead, map_ahead
 from ..records import CaptionRecord, ItemRecord, Status
-from ..signatures import describe, shrinking
+from ..signatures import describe
 from .contents import Contents
 from .ordering import Pixels, ReadItem
 from .reading import OpenedItem, open_item
@@ -100,9 +98,7 @@ def prepare(
         pixels: Pixels | None = encoder.preprocess(image) if needs_pixels else None
         record = replace(item.record, notes=read.notes)
         if record.signature is None:
-            factor = shrinking(*image.size)  # Pillow shrinks sooner than it copies what is large
-            small = image.reduce(factor) if factor > 2 else image
-            signature, statistics = describe(np.asarray(small))
+            signature, statistics = describe(image)
             record = replace(
                 record, signature=signature.tobytes(), statistics=tuple(statistics.tolist())
             )
