@@ -248,42 +248,6 @@ def test_codes_name_every_row(page: Client, opened: EmbeddingStore) -> None:
     assert values[page.rows(kind="leak")].all()
 
 
-def places_on_map(page: Client, of: str) -> tuple[str, bool, np.ndarray]:
-    """Wait for a map: its method, whether it is final, and (n, 2) places of all rows in order."""
-
-    def is_there() -> bool:
-        answers[:] = [page.request(f"{page.base}api/map?of={of}")]
-        return answers[0][0].status == 200
-
-    answers: list = []
-    wait_for(is_there)
-    response, body = answers[0]
-    count = np.frombuffer(body[:4], "<i4")[0]
-    assert np.frombuffer(body[4 : 4 + 4 * count], "<i4").tolist() == list(range(count))
-    places = np.frombuffer(body[4 + 4 * count :], "<f4").reshape(2, -1).T
-    assert np.abs(places).max() == pytest.approx(1)
-    return response.headers["X-Method"], response.headers["X-Final"] == "1", places
-
-
-def test_the_map_is_a_pca_at_first(page: Client, opened: EmbeddingStore) -> None:
-    method, is_final, places = places_on_map(page, "objects")
-    assert (method, is_final) == ("pca", False)
-    vectors = opened.objects.embeddings().astype(np.float64)
-    expected = pca(vectors).points
-    near = [np.abs(a - a[0]).sum(axis=1).argsort()[:5].tolist() for a in (places, expected)]
-    assert near[0] == near[1]
-
-
-@pytest.mark.slow
-def test_the_map_becomes_a_umap(page: Client, opened: EmbeddingStore) -> None:
-    first = places_on_map(page, "items")[2]
-    wait_for(lambda: places_on_map(page, "items")[1], timeout_s=300)
-    method, _, places = places_on_map(page, "items")
-    assert method == "umap"
-    assert len(places) == len(first) == len(opened)
-    assert not np.allclose(places, first)
-
-
 def test_findings_come_in_groups_by_rank(page: Client, opened: EmbeddingStore) -> None:
     found = page.json("api/groups", kind="leak")
     findings = Findings.read(f"{opened.path}.findings.csv").filter(kind="leak")
@@ -433,3 +397,39 @@ def test_the_command_says_where_and_ends_with_its_signal(own: Path) -> None:
     done = run("datumaro-embed", "explore", own.parent / "none.h5", "--no-browser")
     assert done.returncode == 1
     assert "none.h5" in done.stderr
+
+
+def places_on_map(page: Client, of: str) -> tuple[str, bool, np.ndarray]:
+    """Wait for a map: its method, whether it is final, and (n, 2) places of all rows in order."""
+
+    def is_there() -> bool:
+        answers[:] = [page.request(f"{page.base}api/map?of={of}")]
+        return answers[0][0].status == 200
+
+    answers: list = []
+    wait_for(is_there)
+    response, body = answers[0]
+    count = np.frombuffer(body[:4], "<i4")[0]
+    assert np.frombuffer(body[4 : 4 + 4 * count], "<i4").tolist() == list(range(count))
+    places = np.frombuffer(body[4 + 4 * count :], "<f4").reshape(2, -1).T
+    assert np.abs(places).max() == pytest.approx(1)
+    return response.headers["X-Method"], response.headers["X-Final"] == "1", places
+
+
+def test_the_map_is_a_pca_at_first(page: Client, opened: EmbeddingStore) -> None:
+    method, is_final, places = places_on_map(page, "objects")
+    assert (method, is_final) == ("pca", False)
+    vectors = opened.objects.embeddings().astype(np.float64)
+    expected = pca(vectors).points
+    near = [np.abs(a - a[0]).sum(axis=1).argsort()[:5].tolist() for a in (places, expected)]
+    assert near[0] == near[1]
+
+
+@pytest.mark.slow
+def test_the_map_becomes_a_umap(page: Client, opened: EmbeddingStore) -> None:
+    first = places_on_map(page, "items")[2]
+    wait_for(lambda: places_on_map(page, "items")[1], timeout_s=300)
+    method, _, places = places_on_map(page, "items")
+    assert method == "umap"
+    assert len(places) == len(first) == len(opened)
+    assert not np.allclose(places, first)
