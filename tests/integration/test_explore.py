@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from datumaro.components.dataset import Dataset
 from PIL import Image, ImageChops, ImageStat
 
 from datumaro_embed import (
@@ -18,14 +19,15 @@ from datumaro_embed import (
     ObjectKey,
     Split,
     apply_findings,
+    embed_dataset,
     explore,
     open_store,
     search,
 )
-from datumaro_embed.encoders import ClipEncoder
+from datumaro_embed.encoders import ClipEncoder, FakeEncoder
 from datumaro_embed.report.projection import pca
 from explore_support import Client, wait_for
-from support import SAMPLE, run
+from support import SAMPLE, run, write_pictures
 
 
 @pytest.fixture(scope="module")
@@ -375,8 +377,6 @@ def test_apply_carries_out_what_was_decided(own: Path, tmp_path: Path) -> None:
         ended = page.wait_for_task("apply")
         assert ended["state"] == "failed"
         assert "exists. Choose another path" in ended["note"]
-    from datumaro.components.dataset import Dataset
-
     assert len(Dataset.import_from(str(out), "coco")) == 68
     kept = apply_findings(Dataset.import_from(str(SAMPLE / "coco")), f"{own}.findings.csv")
     assert len(kept) == 68
@@ -388,6 +388,30 @@ def test_a_notebook_shows_the_page_in_a_frame(explorer: Explorer, page: Client) 
     assert (
         "frame-ancestors 'self' http://localhost:*" in response.headers["Content-Security-Policy"]
     )
+
+
+def test_a_directory_without_objects_and_without_its_model(tmp_path: Path) -> None:
+    root = write_pictures(tmp_path / "data", 7, (40, 30))
+    dataset = Dataset.import_from(str(root), "coco")
+    options = {"encoder": FakeEncoder(), "commit_rows": 3, "progress": False}
+    with embed_dataset(dataset, f"{tmp_path}/store/", **options) as store:
+        assert len(store.parts) == 3
+    with explore(tmp_path / "store") as explorer:
+        page = Client(explorer.url)
+        found = page.json("api/store")
+        assert (found["items"], found["objects"], found["text"]) == (7, 0, False)
+        assert page.rows(id="5") == [5]
+        card = page.json("api/cards", rows=5)[0]
+        (box,) = card["boxes"]
+        assert (box["object"], box["label"]) == (None, "thing")
+        assert [box[side] for side in "xywh"] == pytest.approx([1 / 40, 2 / 30, 3 / 40, 4 / 30])
+        assert page.picture(f"thumb/items/5/{card['v']}").size == (40, 30)
+        assert page.rows(like=5)[0] == 5
+        page.get("api/rows", 400, of="objects")
+        assert page.wait_for_task("encoder")["state"] == "failed"
+        assert "There is no model 'fake'" in page.json("api/rows", 400, text="a cat")["error"]
+        page.wait_for_task("audit")
+        assert explorer.findings == tmp_path / "store.findings.csv"
 
 
 def test_the_command_says_where_and_ends_with_its_signal(own: Path) -> None:

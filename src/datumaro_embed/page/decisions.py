@@ -133,9 +133,9 @@ class Decisions:
 
     def _append(self, row: Finding, place: Place | None) -> int:
         index = len(self.rows)
-        self.rows.append(row)
         self.places.append(place)
         self._lines.append(None)
+        self.rows.append(row)  # last: other threads read what `rows` has
         if place is not None:
             self._of_item[place.item].append(index)
             self._of_place[place].append(index)

@@ -277,7 +277,8 @@ class Session:
     def close(self) -> None:
         """Let go of everything; findings are on disk already."""
         self._timer.cancel()
-        for task in (self.tasks.audit, self.tasks.map, self.tasks.apply):
+        tasks = self.tasks
+        for task in (tasks.audit, tasks.encoder, tasks.map, tasks.apply):
             task.stop()
         self.decisions.close()
         self.store.close()
