@@ -226,10 +226,7 @@ def groups(
         group = decisions.rows[index].group
         return -1 - index if group is None else group
 
-    def rank(index: int) -> tuple[int, int]:
-        return decisions.rows[index].rank or 2**31, number(index)
-
-    members = [[*some] for _, some in groupby(sorted(indices, key=rank), number)]
+    members = [[*some] for _, some in groupby(sorted(indices, key=_by_rank(session)), number)]
     if decided is not None:
         members = [
             some for some in members if decided == all(decisions.rows[i].action for i in some)
@@ -238,6 +235,14 @@ def groups(
     near = _neighbours(session, [some[0] for some in shown]) if kind == "mislabel" else {}
     found = [_group(session, some, near.get(some[0], [])) for some in shown]
     return {"total": len(members), "groups": found}
+
+
+def _by_rank(session: Session) -> Any:
+    def rank(index: int) -> tuple[int, int, int]:
+        row = session.decisions.rows[index]
+        return row.rank or 2**31, -1 if row.group is None else row.group, index
+
+    return rank
 
 
 def _group(session: Session, indices: list[int], neighbours: list[int]) -> dict[str, Any]:
