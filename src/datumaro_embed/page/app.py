@@ -28,7 +28,7 @@ from ..errors import (
 )
 from ..images import ImageProblem
 from ..parallel import usable_processors
-from .cards import card, codes, groups, item, overview, version
+from .cards import card, codes, groups, item, outline, overview, version
 from .pictures import FULL_PX, SIDES_PX
 from .rows import answer
 from .session import EncoderLoading, Session
@@ -232,6 +232,8 @@ def _codes(asked: Asked, session: Session) -> Response:
 
 def _groups(asked: Asked, session: Session) -> Response:
     kind, decided = asked.query.get("kind", ""), asked.query.get("decided", "")
+    if asked.query.get("outline"):
+        return _json(outline(session, kind))
     found = groups(
         session,
         kind,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from typing import Any
@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
+from ..findings import Finding
 from ..objects import ObjectOptions, objects_of
 from ..records import ItemRecord, ObjectStatus, Split, Status
 from ..similarity import nearest_rows
 from ..store import EmbeddingStore
 from .session import Session
 
-__all__ = ["card", "codes", "groups", "item", "overview"]
+__all__ = ["card", "codes", "groups", "item", "outline", "overview"]
 
 _MAX_BOXES = _MAX_FINDINGS = 200
 _MAX_ANNOTATIONS = 500
@@ -220,13 +221,7 @@ def groups(
 ) -> dict[str, Any]:
     """Answer ``api/groups``: the findings of a kind by group, most suspicious first."""
     decisions = session.decisions
-    indices = decisions.chosen(kinds=[kind])
-
-    def number(index: int) -> int:
-        group = decisions.rows[index].group
-        return -1 - index if group is None else group
-
-    members = [[*some] for _, some in groupby(sorted(indices, key=_by_rank(session)), number)]
+    members = _grouped(session, kind)
     if decided is not None:
         members = [
             some for some in members if decided == all(decisions.rows[i].action for i in some)
@@ -237,24 +232,45 @@ def groups(
     return {"total": len(members), "groups": found}
 
 
-def _by_rank(session: Session) -> Any:
-    def rank(index: int) -> tuple[int, int, int]:
-        row = session.decisions.rows[index]
-        return row.rank or 2**31, -1 if row.group is None else row.group, index
+def outline(session: Session, kind: str) -> dict[str, Any]:
+    """Answer ``api/groups`` in short: measure and value of every group, and if it is decided."""
+    rows = session.decisions.rows
+    members = [[rows[index] for index in some] for some in _grouped(session, kind)]
+    return {
+        "measures": [some[0].measure for some in members],
+        "values": [_value(some) for some in members],
+        "decided": [all(row.action for row in some) for some in members],
+    }
 
-    return rank
+
+def _grouped(session: Session, kind: str) -> list[list[int]]:
+    """Give the findings of a kind by group, most suspicious first."""
+    decisions = session.decisions
+    indices = decisions.chosen(kinds=[kind])
+
+    def number(index: int) -> int:
+        group = decisions.rows[index].group
+        return -1 - index if group is None else group
+
+    def rank(index: int) -> tuple[int, int]:
+        return decisions.rows[index].rank or 2**31, number(index)
+
+    return [[*some] for _, some in groupby(sorted(indices, key=rank), number)]
+
+
+def _value(rows: Iterable[Finding]) -> float | None:
+    return max((row.value for row in rows if row.value is not None), default=None)
 
 
 def _group(session: Session, indices: list[int], neighbours: list[int]) -> dict[str, Any]:
     decisions = session.decisions
     first = decisions.rows[indices[0]]
-    values = [row.value for i in indices if (row := decisions.rows[i]).value is not None]
     return {
         "kind": first.kind,
         "group": first.group,
         "rank": first.rank,
         "measure": first.measure,
-        "value": max(values, default=None),
+        "value": _value(decisions.rows[index] for index in indices),
         "rows": [*_members(session, indices)],
         "neighbors": neighbours,
     }

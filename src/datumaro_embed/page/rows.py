@@ -74,6 +74,7 @@ def _query(session: Session, of: str, asked: QueryParams) -> tuple[list[Any], li
     plus += [session.image(name).vector for name in asked.getlist("image")]
     plus += [_row_vector(session, of, row) for row in asked.getlist("like")]
     minus += [_row_vector(session, of, row) for row in asked.getlist("unlike")]
+    minus += [session.image(name).vector for name in asked.getlist("notimage")]
     return plus, minus
 
 
