@@ -44,6 +44,7 @@ def sheet_cell(text: str) -> str:
 
 def from_sheet_cell(cell: str) -> str:
     """Restore a text that `sheet_cell` escaped; text typed by hand is unchanged."""
-    return _ESCAPE.sub(
-        lambda found: found[0].encode().decode("unicode_escape"), cell.removeprefix("'")
-    )
+    text = cell.removeprefix("'")
+    if "\\" not in text:
+        return text
+    return _ESCAPE.sub(lambda found: found[0].encode().decode("unicode_escape"), text)

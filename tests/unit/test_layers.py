@@ -61,6 +61,7 @@ ORDER = [
     "verify",
     "findings",
     "auditing",
+    "page",
     "plugins",
     "cli",
     "testing",
@@ -87,6 +88,8 @@ ONLY_IMPORTERS = {
     "pillow_heif": {"formats"},
     "pyarrow": {"exports", "findings", "imports", "pixels", "store"},
     "umap": {"report"},
+    "starlette": {"page"},
+    "uvicorn": {"page"},
 }
 
 
@@ -171,6 +174,14 @@ def test_importing_the_package_loads_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_page_opens_without_what_runs_models_and_reads_datasets() -> None:
+    code = (
+        "import sys, datumaro_embed.page; print({'openvino', 'datumaro', 'cv2'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_public_names_are_sorted_and_resolve() -> None:

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from ..findings import Finding
+from ..findings import Finding, finding
 from ..store import EmbeddingStore
-from .rows import finding
 
 IntArray = npt.NDArray[np.int64]
 

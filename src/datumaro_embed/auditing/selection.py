@@ -11,14 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
-from ..findings import Findings
+from ..findings import Findings, finding
 from ..flags import SELECTIONS
 from ..listing import table_lines
 from ..records import ItemKey
 from ..retrieval import Filters, matching_rows
 from ..store import EmbeddingStore, using_store
 from ..tally import counted
-from .rows import finding
 from .select import entropy_bits, nearest_chosen, select_per_label, select_rows
 
 SAMPLE = "sample"

@@ -14,7 +14,7 @@ from ..files import new_path
 from ..flags import AUDIT_KINDS
 from ..report import templates, thumbnails
 from ..store import EmbeddingStore, using_store
-from .finding import Finding
+from .columns import Finding
 
 _MAX_MEMBERS = 12  # of a group
 _SIDE_PX = 320

@@ -52,7 +52,7 @@ ATTRIBUTES: dict[str, type] = {
 """Attributes of the root group: strings of fixed length and single integers."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # hashed at each look-up of `array_specs`
 class Column:
     """One column of a table, for records' attribute `field` (`name` unless given).
 
@@ -84,7 +84,7 @@ class Column:
         return self.kind in ("text", "json", "floats", "ints", "bytes")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Table:
     """Rows of one kind; each decodes to a `record`.
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from ..findings import Finding, Findings
 from ..store import EmbeddingStore, VectorTable
+from .columns import Finding
+from .table import Findings
 
 __all__ = ["finding", "ranked"]
 

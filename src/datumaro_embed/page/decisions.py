@@ -1,0 +1,311 @@
+"""The findings of a store and what was decided about them: on disk before `decide` returns."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import (
+    OutputFolderError,
+    StoreLockedError,
+    StoreReplacedError,
+    StoreWriteError,
+    UsageError,
+)
+from ..files import identity_at
+from ..findings import Finding, Findings, act, contradict, finding
+from ..findings.columns import COLUMNS
+from ..listing import csv_line, publish_csv
+from ..records import ItemKey
+from ..store import EmbeddingStore
+from ..store.journal import StoreLock
+
+__all__ = ["PICKED", "Decisions", "Place"]
+
+PICKED = "picked"  # kind of what a person chose, and no audit
+
+
+class Place(NamedTuple):
+    """What a finding is about: a row of a table, and the row of its item."""
+
+    of: str
+    row: int
+    item: int
+
+
+class Decisions:
+    """The rows of one findings file; a row's place in `rows` is its index for the page.
+
+    Raises
+    ------
+    UsageError
+        There is no such folder; the file is no findings file, or that of another store.
+
+    Attributes
+    ----------
+    has_audit : bool
+        The file is there, and not only of what was picked before an audit ended.
+    rows : list of Finding
+    places : list of Place or None
+        Of each finding; None where the store does not have it.
+    read_only : str
+        Why nothing can be decided; empty where it can.
+    """
+
+    def __init__(self, store: EmbeddingStore, path: Path) -> None:
+        if not path.absolute().parent.is_dir():
+            raise OutputFolderError(
+                f"The folder '{path.parent}' does not exist. Create it, or choose another path for "
+                "``findings``.",
+                path=str(path),
+            )
+        self.path, self._store = path, store
+        self.rows: list[Finding] = []
+        self.places: list[Place | None] = []
+        self.read_only = ""
+        self._of_item: dict[int, list[int]] = defaultdict(list)
+        self._of_place: dict[Place, list[int]] = defaultdict(list)
+        self._lines: list[bytes | None] = []  # of each row; None until it is saved
+        self._saved = identity_at(path)
+        self._changing = threading.RLock()
+        self._lock: StoreLock | None = None
+        self._load()
+        try:
+            self._lock = StoreLock(self._lock_path, path)
+        except StoreLockedError:
+            self.read_only = (
+                f"Another explorer has '{path}' open, so nothing can be decided here. Close it, "
+                "or name another file with --findings."
+            )
+        except StoreWriteError as error:
+            self.read_only = f"Nothing can be decided here: {error}"
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.lock")
+
+    def _load(self) -> None:
+        found = Findings.read(self.path) if self._saved is not None else Findings()
+        for row in found:
+            if row.store not in ("", self._store.uuid):
+                raise UsageError(
+                    f"'{self.path}' has findings of another store (line {row.line}). Name another "
+                    "file with ``findings``, or move this one away to audit this store."
+                )
+        self.has_audit = self._saved is not None
+        if len(found):
+            self.has_audit = any(row.kind != PICKED for row in found)
+        self._add(found)
+
+    def publish(self, rows: Iterable[Finding]) -> None:
+        """Take over the findings of an audit, and save them; raises `StoreError`."""
+        with self._changing:
+            self._add(rows)
+            self._save()
+
+    def _add(self, rows: Iterable[Finding]) -> None:
+        row_of = cache(_ItemRows(self._store).find)
+        for row in rows:
+            self._append(row, self._place(row, row_of(row.key)))
+
+    def _place(self, row: Finding, item: int | None) -> Place | None:
+        if item is None or row.object is None:
+            return None if item is None else Place("items", item, item)
+        if not self._store.has_table("objects"):
+            return None
+        objects = self._store.objects.of(item)
+        known = 0 <= row.object < len(objects)
+        return Place("objects", objects[row.object], item) if known else None
+
+    def _append(self, row: Finding, place: Place | None) -> int:
+        index = len(self.rows)
+        self.places.append(place)
+        self._lines.append(None)
+        self.rows.append(row)  # last: other threads read what `rows` has
+        if place is not None:
+            self._of_item[place.item].append(index)
+            self._of_place[place].append(index)
+        return index
+
+    def of_row(self, of: str, row: int, item: int) -> list[int]:
+        """Give the findings of a row: of an item, those of its objects too."""
+        if of == "items":
+            known = self._of_item.get(item, [])
+        else:
+            known = self._of_place.get(Place(of, row, item), [])
+        return [index for index in known if self._is_kept(self.rows[index])]
+
+    def _is_kept(self, row: Finding) -> bool:
+        """Tell whether a row is in the file: what was picked is, while it is decided."""
+        return row.kind != PICKED or bool(row.action)
+
+    def chosen(
+        self, *, kinds: Iterable[str] = (), actions: Iterable[str] = (), decided: bool | None = None
+    ) -> Iterator[int]:
+        """Yield the findings in the store of some kinds and actions, by rank."""
+        kinds, actions = {*kinds}, {*actions}
+        for index, row in enumerate(self.rows):
+            if (
+                self.places[index] is not None
+                and self._is_kept(row)
+                and (not kinds or row.kind in kinds)
+                and (not actions or row.action.partition(" ")[0] in actions)
+                and (decided is None or decided == bool(row.action))
+            ):
+                yield index
+
+    def kinds(self) -> list[dict[str, Any]]:
+        """Count findings, groups and decided findings of each kind."""
+        counts, decided = Counter[str](), Counter[str]()
+        groups = defaultdict[str, set[int]](set)
+        for index in self.chosen():
+            row = self.rows[index]
+            counts[row.kind] += 1
+            decided[row.kind] += bool(row.action)
+            groups[row.kind].add(-1 - index if row.group is None else row.group)
+        return [
+            {
+                "kind": kind,
+                "findings": count,
+                "groups": len(groups[kind]),
+                "decided": decided[kind],
+            }
+            for kind, count in counts.items()
+        ]
+
+    @property
+    def n_decided(self) -> int:
+        """Findings with an action."""
+        return sum(bool(row.action) for row in self.rows)
+
+    def decide(self, entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Set actions, clear what they contradict, and save; return what was there before.
+
+        Raises `UsageError`: there is no such row or action; `StoreLockedError`: read only;
+        `StoreReplacedError`: another program has changed the file.
+        """
+        if self.read_only:
+            raise StoreLockedError(self.read_only)
+        with self._changing:
+            before: dict[int, str] = {}
+            try:
+                for entry in entries:
+                    self._set(entry, before)
+                self._save()
+            except BaseException:
+                for index, action in before.items():
+                    self._change(index, action)
+                raise
+            return [self._entry(index, action) for index, action in before.items()]
+
+    def _set(self, entry: Mapping[str, Any], before: dict[int, str]) -> None:
+        of, row, action = entry.get("of"), entry.get("row"), entry.get("action")
+        if (
+            of not in ("items", "objects")
+            or not isinstance(row, int)
+            or not isinstance(action, str)
+        ):
+            raise UsageError("A decision is of items or objects, a row and an action.")
+        index = self._index(entry.get("index"), of, row)
+        act(new := replace(self.rows[index], action=action, line=0))
+        place = self.places[index]
+        for other in self._of_place[place] if place is not None and action else ():
+            if other != index and contradict(new, self.rows[other]):
+                before.setdefault(other, self.rows[other].action)
+                self._change(other, "")
+        before.setdefault(index, self.rows[index].action)
+        self._change(index, action)
+
+    def _index(self, index: object, of: str, row: int) -> int:
+        """Find the finding that is decided about, or make one of what was picked."""
+        if isinstance(index, int):
+            place = self.places[index] if 0 <= index < len(self.rows) else None
+            if place is None or (place.of, place.row) != (of, row):
+                raise UsageError(f"Finding {index} is not of row {row} of the {of}. Load the page.")
+            return index
+        table = self._store.table(of)
+        if not 0 <= row < len(table):
+            raise UsageError(f"There is no row {row} in the {of}. Load the page again.")
+        place = Place(of, row, table.item_row(row))
+        for known in self._of_place.get(place, ()):
+            if self.rows[known].kind == PICKED:
+                return known
+        return self._append(finding(self._store, table, row, kind=PICKED), place)
+
+    def _change(self, index: int, action: str) -> None:
+        self.rows[index] = replace(self.rows[index], action=action)
+        self._lines[index] = None
+
+    def _entry(self, index: int, action: str) -> dict[str, Any]:
+        place = self.places[index]
+        of, row = (place.of, place.row) if place is not None else ("", -1)
+        return {"index": index, "of": of, "row": row, "action": action}
+
+    def _save(self) -> None:
+        """Put the whole file in place, unless another program has."""
+        if identity_at(self.path) != self._saved:
+            raise StoreReplacedError(
+                f"Another program has changed '{self.path}'. Nothing was saved. Start "
+                "`datumaro-embed explore` again to see what it says now."
+            )
+        kept = [index for index, row in enumerate(self.rows) if self._is_kept(row)]
+        if self.path.suffix == ".parquet":
+            Findings(self.rows[i] for i in kept).replace_parquet(self.path)
+        else:
+            lines = [_TITLES, *(self._line(index) for index in kept)]
+            publish_csv(self.path, lines, for_sheets=True)
+        self._saved = identity_at(self.path)
+
+    def _line(self, index: int) -> bytes:
+        line = self._lines[index]
+        if line is None:
+            line = self._lines[index] = csv_line(self.rows[index].cells(), for_sheets=True)
+        return line
+
+    def close(self) -> None:
+        """Let another explorer decide."""
+        if self._lock is not None:
+            self._lock_path.unlink(missing_ok=True)
+            self._lock.release()
+            self._lock = None
+
+
+class _ItemRows:
+    """Finds the rows of many keys: `EmbeddingStore.row` decodes each key that it compares.
+
+    Rows are in key order, and UTF-8 sorts as the text does.
+    """
+
+    def __init__(self, store: EmbeddingStore) -> None:
+        self._ids = store.column("items/id").data
+        self._ends = store.column("items/id_offsets").tolist()
+        self._codes = {name: code for code, name in enumerate(store.subset_names)}
+        self._subsets = np.asarray(store.subset_codes)
+        self._rows: dict[str, range] = {}
+
+    def find(self, key: ItemKey) -> int | None:
+        """Return the row of a key; None where there is none."""
+        rows = self._of_subset(key.subset)
+        wanted = key.id.encode("utf-8", "surrogatepass")
+        place = bisect_left(rows, wanted, key=self._id)
+        return rows[place] if place < len(rows) and self._id(rows[place]) == wanted else None
+
+    def _id(self, row: int) -> bytes:
+        return bytes(self._ids[self._ends[row] : self._ends[row + 1]])
+
+    def _of_subset(self, name: str) -> range:
+        if name not in self._rows:
+            rows = np.flatnonzero(self._subsets == self._codes.get(name, -1))
+            self._rows[name] = range(int(rows[0]), int(rows[-1]) + 1) if len(rows) else range(0)
+        return self._rows[name]
+
+
+_TITLES = csv_line(COLUMNS, for_sheets=True)
