@@ -1,0 +1,409 @@
+// Review of findings: kind by kind, group by group, by keyboard or mouse.
+
+import { signal } from "@preact/signals";
+import { useEffect, useMemo } from "preact/hooks";
+import type { Card, Entry, Group, GroupRow, Of } from "./api";
+import { cards } from "./cards";
+import { canUndo, decide, undo } from "./decisions";
+import { isDecided, loaded, useGroups, valueOf } from "./groups";
+import { Icon } from "./icon";
+import { dialog, progress, say, store, update, view } from "./state";
+import { actionText, byReviewOrder, count, kindName, thousands } from "./text";
+import { ActionBadge, CardPicture, labelsOf, nameOf } from "./tile";
+
+const NEIGHBORS = 8;
+const focused = signal(0); // row within the group
+const least = signal(-Infinity); // threshold
+const measure = signal(""); // only groups of this measure
+
+/** The kind under review: the one chosen, or the first that is not done. */
+export function currentKind(): string {
+  const kinds = [...(store.value?.kinds ?? [])].sort(byReviewOrder);
+  const chosen = kinds.find(({ kind }) => kind === view.value.kind);
+  return (chosen ?? kinds.find(({ groups, decided }) => decided < groups) ?? kinds[0])?.kind ?? "";
+}
+
+/** Groups that pass the threshold and the measure, with their place among all of the kind. */
+function passing(): { group: Group; place: number }[] {
+  return loaded.value.groups
+    .map((group, place) => ({ group, place }))
+    .filter(
+      ({ group }) =>
+        (!measure.value || group.measure === measure.value) && (valueOf(group) ?? Infinity) >= least.value,
+    );
+}
+
+function currentGroup(): { group: Group; place: number } | undefined {
+  const groups = passing();
+  return groups.find(({ place }) => place >= view.value.group) ?? groups.at(-1);
+}
+
+function goTo(place: number): void {
+  focused.value = 0;
+  update({ group: place });
+}
+
+export function step(by: 1 | -1): void {
+  const groups = passing();
+  const at = groups.findIndex(({ place }) => place === currentGroup()?.place);
+  const next = groups[at + by];
+  if (next) goTo(next.place);
+  else say(by > 0 ? "This is the last group." : "This is the first group.");
+}
+
+function nextOpen(): void {
+  const groups = passing();
+  const here = currentGroup()?.place ?? 0;
+  const next = groups.find(({ group, place }) => place > here && !isDecided(group)) ?? groups.find(({ group }) => !isDecided(group));
+  if (next) goTo(next.place);
+  else say("Every group shown is reviewed.");
+}
+
+/** Focus the next row without an action, or go on to the next group. */
+function goOn(): void {
+  const rows = currentGroup()?.group.rows ?? [];
+  const open = [...rows.keys()].map((at) => (focused.value + 1 + at) % rows.length).find((at) => !rows[at]!.action);
+  if (open === undefined) nextOpen();
+  else focused.value = open;
+}
+
+const entryOf = ({ index, of, row }: GroupRow, action: string): Entry => ({ index, of, row, action });
+
+/** Decide on the focused row. */
+export async function decideFocused(action: string): Promise<void> {
+  const row = currentGroup()?.group.rows[focused.value];
+  if (row && (await decide([entryOf(row, action)])) && action) goOn();
+}
+
+/** Do what is suggested for each row of the group. */
+export async function acceptGroup(): Promise<void> {
+  const rows = currentGroup()?.group.rows ?? [];
+  const clear = rows.filter(({ suggestion }) => suggestion && suggestion !== "review");
+  if (!clear.length) say("The suggestion is to look at it: press d to drop, x to keep.");
+  else if (await decide(clear.map((row) => entryOf(row, row.suggestion)))) goOn();
+}
+
+/** Keep the focused row and drop the others of its group. */
+export async function keepOnly(): Promise<void> {
+  const rows = currentGroup()?.group.rows ?? [];
+  const kept = rows[focused.value]?.item;
+  if (rows.length > 1 && (await decide(rows.map((row) => entryOf(row, row.item === kept ? "keep" : "drop"))))) goOn();
+}
+
+export function focusBy(by: number): void {
+  const n = currentGroup()?.group.rows.length ?? 0;
+  focused.value = Math.max(0, Math.min(n - 1, focused.value + by));
+}
+
+export function openFocused(): void {
+  const row = currentGroup()?.group.rows[focused.value];
+  if (row) update({ open: row.item });
+}
+
+/** Of which table the focused row is; what the dialogs act on. */
+export const focusedRow = () => currentGroup()?.group.rows[focused.value];
+
+/** Undo, and go back to the group in which it was decided. */
+export async function undoThere(): Promise<void> {
+  const indices = new Set((await undo()).map(({ index }) => index));
+  const place = loaded.value.groups.findIndex(({ rows }) => rows.some(({ index }) => indices.has(index)));
+  if (place < 0) return;
+  if (view.value.tab === "review") goTo(place);
+  focused.value = Math.max(0, loaded.value.groups[place]!.rows.findIndex(({ index }) => indices.has(index)));
+}
+
+function Kinds({ kind }: { kind: string }) {
+  const kinds = [...(store.value?.kinds ?? [])].sort(byReviewOrder);
+  return (
+    <nav class="kinds" aria-label="Kinds of findings">
+      {kinds.map((entry) => (
+        <button
+          type="button"
+          key={entry.kind}
+          aria-current={entry.kind === kind}
+          onClick={() => {
+            least.value = -Infinity;
+            measure.value = "";
+            focused.value = 0;
+            update({ kind: entry.kind, group: 0 });
+          }}
+        >
+          <span>{kindName(entry.kind)}</span>
+          <span class="n">
+            {thousands(entry.decided)} / {thousands(entry.groups)}
+          </span>
+        </button>
+      ))}
+    </nav>
+  );
+}
+
+/** Which measure, and from which value on; shown when all groups are here. */
+function Threshold({ groups }: { groups: Group[] }) {
+  const measures = [...new Set(groups.map((group) => group.measure))];
+  const values = groups
+    .filter((group) => !measure.value || group.measure === measure.value)
+    .map(valueOf)
+    .filter((value) => value !== null)
+    .sort((a, b) => a - b);
+  const n = passing().length;
+  const single = measures.length === 1 || measure.value !== "";
+  const low = values[0];
+  const distinct = values.length > 1 && low !== values.at(-1);
+  return (
+    <div class="threshold">
+      {measures.length > 1 && (
+        <label>
+          Measure
+          <select
+            value={measure.value}
+            onChange={(event) => {
+              measure.value = event.currentTarget.value;
+              least.value = -Infinity;
+              goTo(0);
+            }}
+          >
+            <option value="">all</option>
+            {measures.map((name) => (
+              <option value={name}>{name || "(none)"}</option>
+            ))}
+          </select>
+        </label>
+      )}
+      {single && distinct && (
+        <label>
+          <span>
+            {measure.value || measures[0]} ≥ {Math.max(low!, least.value).toFixed(3)}
+          </span>
+          <input
+            type="range"
+            min={0}
+            max={values.length - 1}
+            value={values.findIndex((value) => value >= least.value)}
+            aria-label={`Least ${measure.value || measures[0]}`}
+            aria-valuetext={`${Math.max(low!, least.value).toFixed(3)}: ${count(n, "group")}`}
+            onInput={(event) => {
+              const at = Number(event.currentTarget.value);
+              least.value = at ? values[at]! : -Infinity;
+            }}
+          />
+        </label>
+      )}
+      <output>{count(n, "group")}</output>
+    </div>
+  );
+}
+
+interface ActionsProps {
+  row: GroupRow;
+  focus: () => void;
+}
+
+function Actions({ row, focus }: ActionsProps) {
+  const act = (action: string) => {
+    focus();
+    void decideFocused(row.action === action ? "" : action);
+  };
+  const suggested = /^(label|subset|attribute) /.test(row.suggestion) ? row.suggestion : "";
+  return (
+    <div class="actions" role="group" aria-label="Decision">
+      {suggested && (
+        <button type="button" class="suggested" aria-pressed={row.action === suggested} onClick={() => act(suggested)}>
+          {actionText(suggested)} <kbd>a</kbd>
+        </button>
+      )}
+      <button type="button" aria-pressed={row.action === "keep"} onClick={() => act("keep")}>
+        Keep <kbd>x</kbd>
+      </button>
+      <button type="button" aria-pressed={row.action === "drop"} onClick={() => act("drop")}>
+        Drop <kbd>d</kbd>
+      </button>
+      <button
+        type="button"
+        onClick={() => {
+          focus();
+          dialog.value = "relabel";
+        }}
+      >
+        {row.of === "objects" ? "Relabel…" : "Label…"} <kbd>l</kbd>
+      </button>
+      {row.of === "items" && (
+        <button
+          type="button"
+          onClick={() => {
+            focus();
+            dialog.value = "move";
+          }}
+        >
+          Move… <kbd>v</kbd>
+        </button>
+      )}
+    </div>
+  );
+}
+
+function Row({ row, at }: { row: GroupRow; at: number }) {
+  const card = cards.read(row.of, [row.row])[0];
+  const here = at === focused.value;
+  const focus = () => (focused.value = at);
+  return (
+    <li class={`finding${here ? " focus" : ""}`} aria-current={here} onClick={focus}>
+      <button type="button" class="show" aria-label={`Open ${card ? nameOf(card) : "the item"}`} onClick={() => update({ open: row.item })}>
+        {card ? <CardPicture of={row.of} card={card} size={640} /> : <div class="picture waiting" />}
+      </button>
+      <div class="facts">
+        <p class="name">
+          <bdi>{card && nameOf(card)}</bdi> <ActionBadge action={row.action} />
+        </p>
+        {card && labelsOf(card).length > 0 && (
+          <p>
+            <span class="faint">Label</span> <bdi>{labelsOf(card).join(", ")}</bdi>
+          </p>
+        )}
+        {card && !card.object && card.width > 0 && (
+          <p class="faint">
+            {card.width} × {card.height} px
+          </p>
+        )}
+        <p>
+          {row.suggestion && <strong>{row.suggestion === "review" ? "look" : actionText(row.suggestion)}: </strong>}
+          <bdi>{row.reason}</bdi>
+        </p>
+      </div>
+      <Actions row={row} focus={focus} />
+    </li>
+  );
+}
+
+/** The object in its image, and what is near it: does the label fit? */
+function Context({ row, neighbors }: { row: GroupRow; neighbors: number[] }) {
+  useEffect(() => cards.want("items", [row.item]), [row.item]);
+  const item = cards.read("items", [row.item])[0];
+  const near = neighbors.slice(0, NEIGHBORS);
+  useEffect(() => cards.want(row.of, near), [row.of, near.join()]);
+  const around = cards.read(row.of, near).filter((card): card is Card => card !== undefined);
+  return (
+    <div class="context">
+      {row.of === "objects" && item && (
+        <figure>
+          <figcaption>Its image</figcaption>
+          <CardPicture of="items" card={item} size={640} />
+        </figure>
+      )}
+      {around.length > 0 && (
+        <figure class="near">
+          <figcaption>Nearest</figcaption>
+          <ul>
+            {around.map((card) => (
+              <li>
+                <button type="button" class="show" onClick={() => update({ open: card.item })} aria-label={`Open ${nameOf(card)}`}>
+                  <CardPicture of={row.of} card={card} size={160} />
+                </button>
+                <bdi>{labelsOf(card).join(", ")}</bdi>
+              </li>
+            ))}
+          </ul>
+        </figure>
+      )}
+    </div>
+  );
+}
+
+function useCards(rows: readonly GroupRow[]): void {
+  const key = rows.map(({ of, row }) => of + row).join();
+  useEffect(() => {
+    for (const of of ["items", "objects"] as Of[]) {
+      const own = rows.filter((row) => row.of === of).map(({ row }) => row);
+      if (own.length) cards.want(of, own);
+    }
+  }, [key]);
+}
+
+function GroupView({ group, place, n, at }: { group: Group; place: number; n: number; at: number }) {
+  const rows = group.rows;
+  useCards(rows);
+  useEffect(() => {
+    document.querySelector(".finding.focus")?.scrollIntoView({ block: "nearest" });
+  }, [place, focused.value]);
+  const value = valueOf(group);
+  const one = rows.length === 1 ? rows[0] : undefined;
+  return (
+    <section class={`group${one ? " single" : ""}`} aria-label={`Group ${at + 1} of ${n}`}>
+      <header>
+        <button type="button" aria-label="Previous group (p)" onClick={() => step(-1)}>
+          <Icon name="left" />
+        </button>
+        <h2>
+          {thousands(at + 1)} of {thousands(n)}
+        </h2>
+        <button type="button" aria-label="Next group (n)" onClick={() => step(1)}>
+          <Icon name="right" />
+        </button>
+        <span class="faint">
+          {rows.length > 1 && `${count(rows.length, "row")}, `}
+          {value !== null && `${group.measure} ${value.toFixed(3)}`}
+        </span>
+        <span class="spring" />
+        {rows.length > 1 && (
+          <button type="button" onClick={() => void keepOnly()}>
+            Keep only this <kbd>o</kbd>
+          </button>
+        )}
+        {rows.some(({ suggestion }) => suggestion && suggestion !== "review") && (
+          <button type="button" class="primary" onClick={() => void acceptGroup()}>
+            Accept <kbd>a</kbd>
+          </button>
+        )}
+      </header>
+      <ol class="rows">
+        {rows.map((row, index) => (
+          <Row key={row.index} row={row} at={index} />
+        ))}
+      </ol>
+      {one && <Context row={one} neighbors={group.neighbors ?? []} />}
+    </section>
+  );
+}
+
+export function Review() {
+  const kind = currentKind();
+  const { groups, total } = useGroups(kind);
+  const [complete, here] = [groups.length >= total, currentGroup()];
+  const list = useMemo(passing, [groups, least.value, measure.value]);
+  const audit = progress.value.audit;
+  const entry = store.value?.kinds.find((one) => one.kind === kind);
+  if (!kind)
+    return (
+      <p class="empty" role="status">
+        {audit?.state === "running"
+          ? `The dataset is being audited: ${audit.note || "…"}`
+          : "There are no findings: nothing suspicious was found."}
+      </p>
+    );
+  const at = list.findIndex(({ place }) => place === here?.place);
+  return (
+    <div class="review">
+      <Kinds kind={kind} />
+      <div class="reviewing">
+        <div class="bar">
+          <progress max={entry?.groups || 1} value={entry?.decided ?? 0} aria-label={`${kindName(kind)} reviewed`} />
+          <output>
+            {thousands(entry?.decided ?? 0)} of {thousands(entry?.groups ?? 0)} reviewed
+          </output>
+          {complete && <Threshold groups={groups} />}
+          <span class="spring" />
+          <button type="button" disabled={!canUndo.value} title={canUndo.value} onClick={() => void undoThere()}>
+            <Icon name="undo" /> Undo <kbd>u</kbd>
+          </button>
+        </div>
+        {here ? (
+          <GroupView group={here.group} place={here.place} n={complete ? list.length : total} at={at} />
+        ) : (
+          <p class="empty" role="status">
+            {total ? "No group passes the threshold." : "Loading…"}
+          </p>
+        )}
+      </div>
+    </div>
+  );
+}

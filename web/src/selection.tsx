@@ -1,0 +1,79 @@
+// The bar at the bottom: what is selected and what to do with it, undo, and how far the review is.
+
+import { decideRows, canUndo } from "./decisions";
+import { Icon } from "./icon";
+import { undoThere } from "./review";
+import { dialog, notice, onlySelected, selection, store, view } from "./state";
+import { count, thousands } from "./text";
+
+function Selected({ n }: { n: number }) {
+  const { of } = view.value;
+  const act = (action: string) => void decideRows(of, selection.value, action);
+  return (
+    <div class="selected" role="toolbar" aria-label="Selection">
+      <strong>{count(n, of.slice(0, -1))} selected</strong>
+      <button type="button" onClick={() => act("drop")}>
+        Drop <kbd>d</kbd>
+      </button>
+      <button type="button" onClick={() => act("keep")}>
+        Keep <kbd>x</kbd>
+      </button>
+      <button type="button" onClick={() => (dialog.value = "relabel")}>
+        {of === "objects" ? "Relabel…" : "Label…"} <kbd>l</kbd>
+      </button>
+      {of === "items" && (
+        <>
+          <button type="button" onClick={() => (dialog.value = "move")}>
+            Move… <kbd>v</kbd>
+          </button>
+          <button type="button" onClick={() => (dialog.value = "tag")}>
+            Tag… <kbd>t</kbd>
+          </button>
+        </>
+      )}
+      <button type="button" onClick={() => act("")}>
+        No decision <kbd>c</kbd>
+      </button>
+      <button type="button" aria-pressed={onlySelected.value} onClick={() => (onlySelected.value = !onlySelected.value)}>
+        Only these
+      </button>
+      <button
+        type="button"
+        onClick={() => {
+          selection.value = new Set();
+          onlySelected.value = false;
+        }}
+      >
+        Clear
+      </button>
+    </div>
+  );
+}
+
+export function BottomBar() {
+  const known = store.value;
+  const n = selection.value.size;
+  const kinds = (known?.kinds ?? []).filter(({ kind }) => kind !== "picked");
+  const [decided, groups] = [kinds.reduce((sum, kind) => sum + kind.decided, 0), kinds.reduce((sum, kind) => sum + kind.groups, 0)];
+  const said = notice.value;
+  return (
+    <footer class="bottom">
+      {n > 0 && <Selected n={n} />}
+      <p class={`notice${said?.bad ? " bad" : ""}`} role={said?.bad ? "alert" : "status"}>
+        {said?.text}
+      </p>
+      <span class="spring" />
+      {groups > 0 && (
+        <span class="reviewed">
+          {thousands(decided)} of {thousands(groups)} reviewed
+        </span>
+      )}
+      <button type="button" disabled={!canUndo.value} title={canUndo.value} onClick={() => void undoThere()}>
+        <Icon name="undo" /> Undo <kbd>u</kbd>
+      </button>
+      <button type="button" class="primary" disabled={!known?.decided} onClick={() => (dialog.value = "apply")}>
+        Apply {known?.decided ? thousands(known.decided) : ""}…
+      </button>
+    </footer>
+  );
+}
