@@ -11,7 +11,7 @@ export interface Kind {
   kind: string;
   findings: number;
   groups: number;
-  decided: number; // groups of which every row has an action
+  decided: number; // findings with an action
 }
 
 export interface Store {
@@ -30,7 +30,8 @@ export interface Store {
   findings: string;
   decided: number;
   dataset: string | null;
-  readonly?: string; // why decisions are refused
+  read_only: string; // why decisions are refused
+  replaced: boolean; // another store is at the path now
 }
 
 export interface Box {
@@ -41,7 +42,7 @@ export interface Box {
 }
 
 export interface ObjectBox extends Box {
-  object: number; // row of the objects' table
+  object: number | null; // row of the objects' table
   number: number;
   label: string;
 }
@@ -49,6 +50,7 @@ export interface ObjectBox extends Box {
 export interface CardFinding {
   index: number;
   kind: string;
+  object: number | null; // its number in the item; null: the item itself
   suggestion: string;
   action: string;
   reason: string;
@@ -66,16 +68,27 @@ export interface Card {
   width: number;
   height: number;
   v: string; // of the image's content; empty without one
-  boxes: ObjectBox[];
+  boxes: ObjectBox[]; // the first 200
+  n_boxes: number;
   object: (Box & { number: number; label: string }) | null;
   findings: CardFinding[];
   action: string;
 }
 
+export interface Annotation {
+  type: string;
+  label: string;
+  text: string;
+  coords: number[];
+  attributes: Record<string, string>;
+}
+
 export interface Item extends Card {
   path: string;
+  has_vector: boolean;
   attributes: Record<string, string>;
-  annotations: string[];
+  n_annotations: number;
+  annotations: Annotation[]; // the first 500
 }
 
 export interface GroupRow {
@@ -96,7 +109,14 @@ export interface Group {
   measure: string;
   value: number | null;
   rows: GroupRow[];
-  neighbors?: number[];
+  neighbors: number[];
+}
+
+/** All groups of a kind in few bytes: what a threshold and "next open group" need. */
+export interface Outline {
+  measures: string[];
+  values: (number | null)[];
+  decided: boolean[];
 }
 
 export interface Entry {
@@ -227,19 +247,25 @@ export async function getCodes(of: Of, by: string): Promise<{ codes: Uint16Array
   return { codes: new Uint16Array(await answer.arrayBuffer()), names };
 }
 
-export const getGroups = (kind: string, offset: number, limit: number) =>
-  json<{ groups: Group[]; total: number }>(
-    `api/groups?kind=${encodeURIComponent(kind)}&offset=${offset}&limit=${limit}`,
-  );
+const groupsOf = (kind: string, rest: string) => `api/groups?kind=${encodeURIComponent(kind)}&${rest}`;
 
-export const postApply = (out: string, format: string, dryRun: boolean) =>
-  post<unknown>("api/apply", { out, format, dry_run: dryRun });
+export const getGroups = async (kind: string, offset: number, limit: number) =>
+  (await json<{ groups: Group[] }>(groupsOf(kind, `offset=${offset}&limit=${limit}`))).groups;
+
+export const getOutline = (kind: string) => json<Outline>(groupsOf(kind, "outline=1"));
+
+export interface ApplyRun {
+  dataset: string;
+  out: string;
+  format: string;
+  dry_run: boolean;
+}
+
+export const postApply = (run: ApplyRun) => post<unknown>("api/apply", run);
 
 export interface Plan {
-  state: string;
-  dry_run: boolean;
-  lines: string[];
-  error: string;
+  plan?: string[];
+  verified?: string;
 }
 
 export const getPlan = () => json<Plan>("api/plan");

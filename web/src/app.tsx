@@ -52,11 +52,14 @@ function Tabs() {
   );
 }
 
+const REPLACED =
+  "Another store is at this path now. The page shows the old one, and nothing can be decided: start datumaro-embed explore again.";
+
 /** What goes on in the background, and what is wrong. */
 function Banners() {
   const known = store.value;
   const audit = progress.value.audit;
-  const warnings = [lost.value, known?.readonly].filter(Boolean);
+  const warnings = [lost.value, known?.replaced ? REPLACED : known?.read_only].filter(Boolean);
   return (
     <div class="banners">
       {warnings.map((text) => (

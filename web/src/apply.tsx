@@ -1,38 +1,48 @@
 // Apply the decisions: the command, its plan, and the run into a new folder.
 
 import { useEffect, useState } from "preact/hooks";
-import { getCommand, getPlan, type Plan, postApply } from "./api";
+import { type ApplyRun, getCommand, getPlan, getProgress, postApply } from "./api";
 import { Dialog } from "./dialogs";
 import { progress, sayError, store } from "./state";
 import { count } from "./text";
 
 const FORMATS = ["", "coco", "yolo_ultralytics", "voc", "datumaro"];
-const POLL_MS = 400;
+const POLL_MS = 300;
 
-/** Run, and ask for the plan until it is there. */
-function useRun(): [Plan | null, boolean, (out: string, format: string, dryRun: boolean) => void] {
-  const [plan, setPlan] = useState<Plan | null>(null);
+interface Ran {
+  dryRun: boolean;
+  lines: string[];
+  error: string;
+}
+
+/** Run, and ask until it has ended. */
+function useRun(): [Ran | null, boolean, (run: ApplyRun) => void] {
+  const [ran, setRan] = useState<Ran | null>(null);
   const [running, setRunning] = useState(false);
-  const run = async (out: string, format: string, dryRun: boolean) => {
-    setRunning(true);
-    setPlan(null);
-    try {
-      await postApply(out, format, dryRun);
-      for (;;) {
-        const got = await getPlan();
-        if (got.state !== "running") {
-          setPlan(got);
-          return;
-        }
-        await new Promise((resume) => setTimeout(resume, POLL_MS));
-      }
-    } catch (error) {
-      setPlan({ state: "failed", dry_run: dryRun, lines: [], error: error instanceof Error ? error.message : String(error) });
-    } finally {
-      setRunning(false);
+  const carryOut = async (run: ApplyRun): Promise<string[]> => {
+    await postApply(run);
+    for (;;) {
+      progress.value = await getProgress();
+      const { state, note } = progress.value.apply!;
+      if (state === "failed") throw new Error(note);
+      if (state !== "running") break;
+      await new Promise((resume) => setTimeout(resume, POLL_MS));
     }
+    const { plan = [], verified = "" } = await getPlan();
+    return [...plan, verified].filter(Boolean);
   };
-  return [plan, running, (...options) => void run(...options)];
+  const run = (options: ApplyRun) => {
+    setRunning(true);
+    setRan(null);
+    const ended = { dryRun: options.dry_run, lines: [], error: "" };
+    carryOut(options)
+      .then(
+        (lines) => setRan({ ...ended, lines }),
+        (error: unknown) => setRan({ ...ended, error: error instanceof Error ? error.message : String(error) }),
+      )
+      .finally(() => setRunning(false));
+  };
+  return [ran, running, run];
 }
 
 function Command() {
@@ -59,9 +69,11 @@ function Command() {
 export function Apply() {
   const [out, setOut] = useState("");
   const [format, setFormat] = useState("");
-  const [plan, running, run] = useRun();
-  const step = progress.value.apply;
   const known = store.value!;
+  const [dataset, setDataset] = useState(known.dataset ?? "");
+  const [ran, running, run] = useRun();
+  const step = progress.value.apply;
+  const start = (dry_run: boolean) => run({ dataset: dataset.trim(), out: out.trim(), format, dry_run });
   return (
     <Dialog title={`Apply ${count(known.decided, "decision")}`} wide>
       <p>Decisions are in {known.findings}. This command writes a new dataset; the source is never changed.</p>
@@ -70,9 +82,13 @@ export function Apply() {
         class="form"
         onSubmit={(event) => {
           event.preventDefault();
-          run(out.trim(), format, false);
+          start(false);
         }}
       >
+        <label>
+          Dataset
+          <input type="text" required spellcheck={false} value={dataset} placeholder="/path/to/dataset:format" onInput={(event) => setDataset(event.currentTarget.value)} />
+        </label>
         <label>
           New folder
           <input type="text" required autofocus spellcheck={false} value={out} placeholder="/path/to/new/folder" onInput={(event) => setOut(event.currentTarget.value)} />
@@ -86,7 +102,7 @@ export function Apply() {
           </select>
         </label>
         <div class="buttons">
-          <button type="button" disabled={running} onClick={() => run(out.trim(), format, true)}>
+          <button type="button" disabled={running} onClick={() => start(true)}>
             Show the plan
           </button>
           <button type="submit" class="primary" disabled={running}>
@@ -99,10 +115,10 @@ export function Apply() {
           {step?.note || "Working…"} <progress {...(step?.total ? { max: step.total, value: step.done } : {})} aria-label="Apply" />
         </p>
       )}
-      {plan && (
+      {ran && (
         <div class="plan" role="status">
-          {plan.error ? <p class="bad">{plan.error}</p> : <p>{plan.dry_run ? "The plan; nothing is written yet:" : "Written:"}</p>}
-          {plan.lines.length > 0 && <pre tabIndex={0}>{plan.lines.join("\n")}</pre>}
+          {ran.error ? <p class="bad">{ran.error}</p> : <p>{ran.dryRun ? "The plan; nothing is written yet:" : "Written:"}</p>}
+          {ran.lines.length > 0 && <pre tabIndex={0}>{ran.lines.join("\n")}</pre>}
         </div>
       )}
     </Dialog>

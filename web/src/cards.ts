@@ -65,11 +65,12 @@ function clear(): void {
   arrived.value += 1;
 }
 
-/** Change the cards that are known: an action shows at once. */
-function change(of: Of, row: number, edit: (card: Card) => Card): void {
-  const card = known.get(keyOf(of, row));
-  if (card) known.set(keyOf(of, row), edit(card));
-  arrived.value += 1;
+/** Ask again for those that are known; the old ones show until the new ones come. */
+function refresh(of: Of, rows: readonly number[]): void {
+  const shown = rows.filter((row) => known.has(keyOf(of, row)));
+  if (shown.length > 5 * BATCH) return clear();
+  wanted.push(...shown.map((row) => ({ of, row })));
+  void drain();
 }
 
-export const cards = { want, read, clear, change };
+export const cards = { want, read, clear, refresh };

@@ -4,7 +4,7 @@ import { signal } from "@preact/signals";
 import { type Decided, type Entry, type Of, postDecisions } from "./api";
 import { cards } from "./cards";
 import { count } from "./text";
-import { say, sayError, store } from "./state";
+import { loadStore, say, sayError, store } from "./state";
 
 interface Done {
   previous: Entry[];
@@ -31,15 +31,19 @@ export function describe(entries: readonly Entry[]): string {
   return `${DONE[verb] ?? verb} ${things}`;
 }
 
+/** What the server has saved: the entries, and what contradicted them, which it has cleared. */
+function changes(entries: readonly Entry[], previous: readonly Entry[]): Entry[] {
+  const key = ({ of, row, index }: Entry, byIndex: boolean) => (byIndex ? `${index}` : `${of}:${row}`);
+  const asked = new Map(entries.map((entry) => [key(entry, entry.index !== undefined), entry.action]));
+  return previous.map((entry) => ({ ...entry, action: asked.get(key(entry, true)) ?? asked.get(key(entry, false)) ?? "" }));
+}
+
 function show(entries: readonly Entry[], answer: Decided): void {
   if (store.value) store.value = { ...store.value, decided: answer.decided, kinds: answer.kinds };
-  for (const { of, row, index, action } of entries)
-    cards.change(of, row, (card) => ({
-      ...card,
-      action,
-      findings: card.findings.map((finding) => (finding.index === index ? { ...finding, action } : finding)),
-    }));
-  saved.value = [...entries];
+  const changed = changes(entries, answer.previous);
+  for (const of of ["items", "objects"] as const)
+    cards.refresh(of, [...new Set(changed.filter((entry) => entry.of === of).map(({ row }) => row))]);
+  saved.value = changed;
 }
 
 // One request at a time: the order of decisions is the order of the keys pressed.
@@ -55,6 +59,7 @@ function send(entries: Entry[], after: (answer: Decided) => void): Promise<boole
     },
     (error: unknown) => {
       sayError(error);
+      void loadStore().catch(() => undefined); // it may have been replaced
       return false;
     },
   );

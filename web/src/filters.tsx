@@ -80,7 +80,7 @@ function choicesOf(known: Store, facet: Facet): Choice[] {
     case "label":
       return known.labels.map(({ name, items, objects: n }) => ({ value: name, text: name, n: objects ? n : items }));
     case "status":
-      return named(known.statuses);
+      return objects ? [] : named(known.statuses);
     case "kind":
       return [...known.kinds].sort(byReviewOrder).map(({ kind, findings }) => ({ value: kind, text: kindName(kind), n: findings }));
     case "decided":

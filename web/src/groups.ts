@@ -1,63 +1,74 @@
-// The groups of one kind of finding: the first at once, the others as they come.
+// The groups of one kind of finding: an outline of all, and those near the one under review.
 
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { getGroups, type Group } from "./api";
+import { getGroups, getOutline, type Group, type Outline } from "./api";
 import { saved } from "./decisions";
 import { sayError, store } from "./state";
 
-const FIRST = 50;
-const NEXT = 500;
+const PAGE = 20;
 
 interface Loaded {
   kind: string;
-  groups: Group[];
-  total: number;
+  outline: Outline;
+  groups: ReadonlyMap<number, Group>; // by place
 }
 
-export const loaded = signal<Loaded>({ kind: "", groups: [], total: 0 });
+const nothing = (kind: string): Loaded => ({ kind, outline: { measures: [], values: [], decided: [] }, groups: new Map() });
 
-async function load(kind: string, current: () => boolean): Promise<void> {
-  let groups: Group[] = [];
-  for (let total = 1; groups.length < total && current(); ) {
-    const answer = await getGroups(kind, groups.length, groups.length ? NEXT : FIRST);
-    if (!current()) return;
-    groups = [...groups, ...answer.groups];
-    total = answer.groups.length ? answer.total : groups.length;
-    loaded.value = { kind, groups, total };
+export const loaded = signal<Loaded>(nothing(""));
+const asked = new Set<string>();
+
+async function loadPage(kind: string, page: number): Promise<void> {
+  const name = `${kind} ${page}`;
+  const last = Math.ceil(loaded.peek().outline.values.length / PAGE) - 1;
+  if (page < 0 || page > last || asked.has(name)) return;
+  asked.add(name);
+  try {
+    const got = await getGroups(kind, page * PAGE, PAGE);
+    if (loaded.peek().kind !== kind) return;
+    const groups = new Map(loaded.peek().groups);
+    got.forEach((group, at) => groups.set(page * PAGE + at, group));
+    loaded.value = { ...loaded.peek(), groups };
+  } catch (error) {
+    asked.delete(name);
+    sayError(error);
   }
 }
 
-/** Load a kind when it is chosen, or when new findings have come. */
-export function useGroups(kind: string): Loaded {
+/** Load a kind when it is chosen or its findings change, and the groups around one. */
+export function useGroups(kind: string, place: number): Loaded {
   const findings = store.value?.kinds.find((entry) => entry.kind === kind)?.findings;
   useEffect(() => {
     if (!kind) return;
-    let current = true;
-    load(kind, () => current).catch(sayError);
-    return () => {
-      current = false;
-    };
+    asked.clear();
+    loaded.value = nothing(kind);
+    getOutline(kind).then((outline) => {
+      if (loaded.peek().kind === kind) loaded.value = { ...nothing(kind), outline };
+    }, sayError);
   }, [kind, findings]);
-  return loaded.value.kind === kind ? loaded.value : { kind, groups: [], total: 0 };
-}
-
-/** Write the actions just saved into the groups on the screen. */
-export function takeSaved(): void {
-  const actions = new Map(saved.value.map((entry) => [entry.index, entry.action]));
-  const { groups } = loaded.peek();
-  if (!groups.some((group) => group.rows.some((row) => actions.has(row.index)))) return;
-  loaded.value = {
-    ...loaded.peek(),
-    groups: groups.map((group) => ({
-      ...group,
-      rows: group.rows.map((row) => ({ ...row, action: actions.get(row.index) ?? row.action })),
-    })),
-  };
+  const { outline } = loaded.value;
+  useEffect(() => {
+    if (loaded.peek().kind !== kind) return;
+    const page = Math.floor(place / PAGE);
+    void loadPage(kind, page).then(() => loadPage(kind, page + 1));
+  }, [kind, place, outline.values.length]);
+  return loaded.value.kind === kind ? loaded.value : nothing(kind);
 }
 
 export const isDecided = (group: Group) => group.rows.every((row) => row.action !== "");
 
-/** How suspicious a group is by its measure; null where nothing was measured. */
-export const valueOf = (group: Group): number | null =>
-  group.value ?? group.rows.find((row) => row.value !== null)?.value ?? null;
+/** Write the actions just saved into the groups on the screen. */
+export function takeSaved(): void {
+  const actions = new Map(saved.value.map((entry) => [entry.index, entry.action]));
+  const old = loaded.peek();
+  const groups = new Map(old.groups);
+  const decided = [...old.outline.decided];
+  for (const [place, group] of old.groups) {
+    if (!group.rows.some((row) => actions.has(row.index))) continue;
+    const next = { ...group, rows: group.rows.map((row) => ({ ...row, action: actions.get(row.index) ?? row.action })) };
+    groups.set(place, next);
+    decided[place] = isDecided(next);
+  }
+  loaded.value = { ...old, outline: { ...old.outline, decided }, groups };
+}

@@ -7,7 +7,7 @@ import { decideRows, saved } from "./decisions";
 import { moreLikeThis } from "./grid";
 import { Icon } from "./icon";
 import { dialog, sayError, selection, update, view } from "./state";
-import { actionText, colorOf, kindName } from "./text";
+import { actionText, colorOf, kindName, thousands } from "./text";
 import { ActionBadge, CardPicture, labelsOf, nameOf, Picture } from "./tile";
 
 const NEIGHBORS = 12;
@@ -53,36 +53,50 @@ function Near({ row }: { row: number }) {
   );
 }
 
-function relabel(of: Of, row: number, what: typeof dialog.value): void {
+/** Select one row, and ask what is to become of it. */
+function ask(of: Of, row: number, what: typeof dialog.value): void {
   update({ of });
   selection.value = new Set([row]);
   dialog.value = what;
 }
 
-function ObjectRow({ box, mark }: { box: ObjectBox; mark: (row: number) => void }) {
-  useEffect(() => cards.want("objects", [box.object]), [box.object]);
-  const card = cards.read("objects", [box.object])[0];
+interface ObjectProps {
+  box: ObjectBox;
+  mark: (number: number) => void;
+}
+
+function ObjectRow({ box, mark }: ObjectProps) {
   return (
-    <li onMouseEnter={() => mark(box.object)} onMouseLeave={() => mark(-1)} onFocusCapture={() => mark(box.object)} onBlurCapture={() => mark(-1)}>
+    <li onMouseEnter={() => mark(box.number)} onMouseLeave={() => mark(-1)} onFocusCapture={() => mark(box.number)} onBlurCapture={() => mark(-1)}>
       <span class={`dot color-${colorOf(box.label)}`} />
       <bdi>{box.label}</bdi>
-      <ActionBadge action={card?.action ?? ""} />
+      {box.object !== null && <ObjectActions row={box.object} label={box.label} />}
+    </li>
+  );
+}
+
+function ObjectActions({ row, label }: { row: number; label: string }) {
+  useEffect(() => cards.want("objects", [row]), [row]);
+  const action = cards.read("objects", [row])[0]?.action ?? "";
+  return (
+    <>
+      <ActionBadge action={action} />
       <span class="spring" />
-      <button type="button" class="quiet" onClick={() => moreLikeThis("objects", box.object)} aria-label={`More like this ${box.label}`} title="More like this">
+      <button type="button" class="quiet" onClick={() => moreLikeThis("objects", row)} aria-label={`More like this ${label}`} title="More like this">
         <Icon name="similar" />
       </button>
-      <button type="button" class="quiet" onClick={() => relabel("objects", box.object, "relabel")}>
+      <button type="button" class="quiet" onClick={() => ask("objects", row, "relabel")}>
         Relabel…
       </button>
       <button
         type="button"
         class="quiet"
-        aria-pressed={card?.action === "drop"}
-        onClick={() => void decideRows("objects", [box.object], card?.action === "drop" ? "" : "drop")}
+        aria-pressed={action === "drop"}
+        onClick={() => void decideRows("objects", [row], action === "drop" ? "" : "drop")}
       >
         Drop
       </button>
-    </li>
+    </>
   );
 }
 
@@ -96,10 +110,10 @@ function ItemActions({ item }: { item: Item }) {
       <button type="button" aria-pressed={item.action === "drop"} onClick={() => set("drop")}>
         Drop
       </button>
-      <button type="button" onClick={() => relabel("items", item.row, "move")}>
+      <button type="button" onClick={() => ask("items", item.row, "move")}>
         Move…
       </button>
-      <button type="button" onClick={() => relabel("items", item.row, "tag")}>
+      <button type="button" onClick={() => ask("items", item.row, "tag")}>
         Tag…
       </button>
       <button type="button" onClick={() => moreLikeThis("items", item.row)}>
@@ -114,7 +128,7 @@ function Facts({ item }: { item: Item }) {
     ["Path", item.path],
     ["Size", item.width ? `${item.width} × ${item.height} px` : ""],
     ["Subset", item.subset + (item.split && item.split !== item.subset ? ` (${item.split})` : "")],
-    ["Status", item.status + (item.error ? `: ${item.error}` : "")],
+    ["Status", item.status + (item.error ? `: ${item.error}` : "") + (item.has_vector ? ", has a vector" : ", no vector")],
     ...Object.entries(item.attributes ?? {}).map(([name, value]): [string, string] => [name, String(value)]),
   ];
   return (
@@ -132,6 +146,25 @@ function Facts({ item }: { item: Item }) {
           </>
         ))}
     </dl>
+  );
+}
+
+/** Annotations that are no box: captions, labels of the whole image, masks. */
+function Others({ item }: { item: Item }) {
+  const others = item.annotations.filter(({ type }) => type !== "bbox");
+  if (!others.length) return null;
+  return (
+    <section>
+      <h3>Other annotations ({others.length})</h3>
+      <ul class="list">
+        {others.map(({ type, label, text, attributes }) => (
+          <li>
+            <span class="faint">{type}</span>
+            <bdi>{[label, text, ...Object.entries(attributes).map(([name, value]) => `${name}=${value}`)].filter(Boolean).join(", ")}</bdi>
+          </li>
+        ))}
+      </ul>
+    </section>
   );
 }
 
@@ -168,26 +201,18 @@ function Body({ item }: { item: Item }) {
       )}
       {item.boxes.length > 0 && (
         <section>
-          <h3>Objects ({item.boxes.length})</h3>
+          <h3>
+            Objects ({thousands(item.n_boxes)}
+            {item.n_boxes > item.boxes.length ? `, the first ${item.boxes.length} shown` : ""})
+          </h3>
           <ul class="list">
             {item.boxes.map((box) => (
-              <ObjectRow key={box.object} box={box} mark={setMarked} />
+              <ObjectRow key={box.number} box={box} mark={setMarked} />
             ))}
           </ul>
         </section>
       )}
-      {item.annotations?.length > 0 && !item.boxes.length && (
-        <section>
-          <h3>Annotations</h3>
-          <ul class="list">
-            {item.annotations.map((text) => (
-              <li>
-                <bdi>{text}</bdi>
-              </li>
-            ))}
-          </ul>
-        </section>
-      )}
+      <Others item={item} />
       <Facts item={item} />
       <Near row={item.row} />
     </>

@@ -1,11 +1,11 @@
 // Review of findings: kind by kind, group by group, by keyboard or mouse.
 
-import { signal } from "@preact/signals";
+import { computed, signal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import type { Card, Entry, Group, GroupRow, Of } from "./api";
 import { cards } from "./cards";
-import { canUndo, decide, undo } from "./decisions";
-import { isDecided, loaded, useGroups, valueOf } from "./groups";
+import { decide, undo } from "./decisions";
+import { loaded, useGroups } from "./groups";
 import { Icon } from "./icon";
 import { dialog, progress, say, store, update, view } from "./state";
 import { actionText, byReviewOrder, count, kindName, thousands } from "./text";
@@ -20,23 +20,24 @@ const measure = signal(""); // only groups of this measure
 export function currentKind(): string {
   const kinds = [...(store.value?.kinds ?? [])].sort(byReviewOrder);
   const chosen = kinds.find(({ kind }) => kind === view.value.kind);
-  return (chosen ?? kinds.find(({ groups, decided }) => decided < groups) ?? kinds[0])?.kind ?? "";
+  return (chosen ?? kinds.find(({ findings, decided }) => decided < findings) ?? kinds[0])?.kind ?? "";
 }
 
-/** Groups that pass the threshold and the measure, with their place among all of the kind. */
-function passing(): { group: Group; place: number }[] {
-  return loaded.value.groups
-    .map((group, place) => ({ group, place }))
-    .filter(
-      ({ group }) =>
-        (!measure.value || group.measure === measure.value) && (valueOf(group) ?? Infinity) >= least.value,
-    );
-}
+/** Places of the groups that pass the threshold and the measure. */
+const passing = computed<number[]>(() => {
+  const { measures, values } = loaded.value.outline;
+  return [...values.keys()].filter(
+    (place) => (!measure.value || measures[place] === measure.value) && (values[place] ?? Infinity) >= least.value,
+  );
+});
 
-function currentGroup(): { group: Group; place: number } | undefined {
-  const groups = passing();
-  return groups.find(({ place }) => place >= view.value.group) ?? groups.at(-1);
-}
+/** Place of the group under review; -1 where there is none. */
+const here = computed<number>(() => {
+  const places = passing.value;
+  return places.find((place) => place >= view.value.group) ?? places.at(-1) ?? -1;
+});
+
+const currentRows = (): GroupRow[] => loaded.value.groups.get(here.value)?.rows ?? [];
 
 function goTo(place: number): void {
   focused.value = 0;
@@ -44,24 +45,22 @@ function goTo(place: number): void {
 }
 
 export function step(by: 1 | -1): void {
-  const groups = passing();
-  const at = groups.findIndex(({ place }) => place === currentGroup()?.place);
-  const next = groups[at + by];
-  if (next) goTo(next.place);
+  const next = passing.value[passing.value.indexOf(here.value) + by];
+  if (next !== undefined) goTo(next);
   else say(by > 0 ? "This is the last group." : "This is the first group.");
 }
 
 function nextOpen(): void {
-  const groups = passing();
-  const here = currentGroup()?.place ?? 0;
-  const next = groups.find(({ group, place }) => place > here && !isDecided(group)) ?? groups.find(({ group }) => !isDecided(group));
-  if (next) goTo(next.place);
+  const { decided } = loaded.value.outline;
+  const open = passing.value.filter((place) => !decided[place]);
+  const next = open.find((place) => place > here.value) ?? open[0];
+  if (next !== undefined) goTo(next);
   else say("Every group shown is reviewed.");
 }
 
 /** Focus the next row without an action, or go on to the next group. */
 function goOn(): void {
-  const rows = currentGroup()?.group.rows ?? [];
+  const rows = currentRows();
   const open = [...rows.keys()].map((at) => (focused.value + 1 + at) % rows.length).find((at) => !rows[at]!.action);
   if (open === undefined) nextOpen();
   else focused.value = open;
@@ -71,13 +70,13 @@ const entryOf = ({ index, of, row }: GroupRow, action: string): Entry => ({ inde
 
 /** Decide on the focused row. */
 export async function decideFocused(action: string): Promise<void> {
-  const row = currentGroup()?.group.rows[focused.value];
+  const row = currentRows()[focused.value];
   if (row && (await decide([entryOf(row, action)])) && action) goOn();
 }
 
 /** Do what is suggested for each row of the group. */
 export async function acceptGroup(): Promise<void> {
-  const rows = currentGroup()?.group.rows ?? [];
+  const rows = currentRows();
   const clear = rows.filter(({ suggestion }) => suggestion && suggestion !== "review");
   if (!clear.length) say("The suggestion is to look at it: press d to drop, x to keep.");
   else if (await decide(clear.map((row) => entryOf(row, row.suggestion)))) goOn();
@@ -85,31 +84,31 @@ export async function acceptGroup(): Promise<void> {
 
 /** Keep the focused row and drop the others of its group. */
 export async function keepOnly(): Promise<void> {
-  const rows = currentGroup()?.group.rows ?? [];
+  const rows = currentRows();
   const kept = rows[focused.value]?.item;
   if (rows.length > 1 && (await decide(rows.map((row) => entryOf(row, row.item === kept ? "keep" : "drop"))))) goOn();
 }
 
 export function focusBy(by: number): void {
-  const n = currentGroup()?.group.rows.length ?? 0;
+  const n = currentRows().length;
   focused.value = Math.max(0, Math.min(n - 1, focused.value + by));
 }
 
 export function openFocused(): void {
-  const row = currentGroup()?.group.rows[focused.value];
+  const row = currentRows()[focused.value];
   if (row) update({ open: row.item });
 }
 
 /** Of which table the focused row is; what the dialogs act on. */
-export const focusedRow = () => currentGroup()?.group.rows[focused.value];
+export const focusedRow = () => currentRows()[focused.value];
 
 /** Undo, and go back to the group in which it was decided. */
 export async function undoThere(): Promise<void> {
   const indices = new Set((await undo()).map(({ index }) => index));
-  const place = loaded.value.groups.findIndex(({ rows }) => rows.some(({ index }) => indices.has(index)));
-  if (place < 0) return;
-  if (view.value.tab === "review") goTo(place);
-  focused.value = Math.max(0, loaded.value.groups[place]!.rows.findIndex(({ index }) => indices.has(index)));
+  const found = [...loaded.value.groups].find(([, { rows }]) => rows.some(({ index }) => indices.has(index)));
+  if (!found || view.value.tab !== "review") return;
+  goTo(found[0]);
+  focused.value = Math.max(0, found[1].rows.findIndex(({ index }) => indices.has(index)));
 }
 
 function Kinds({ kind }: { kind: string }) {
@@ -130,7 +129,7 @@ function Kinds({ kind }: { kind: string }) {
         >
           <span>{kindName(entry.kind)}</span>
           <span class="n">
-            {thousands(entry.decided)} / {thousands(entry.groups)}
+            {thousands(entry.decided)} / {thousands(entry.findings)}
           </span>
         </button>
       ))}
@@ -138,15 +137,18 @@ function Kinds({ kind }: { kind: string }) {
   );
 }
 
-/** Which measure, and from which value on; shown when all groups are here. */
-function Threshold({ groups }: { groups: Group[] }) {
-  const measures = [...new Set(groups.map((group) => group.measure))];
-  const values = groups
-    .filter((group) => !measure.value || group.measure === measure.value)
-    .map(valueOf)
-    .filter((value) => value !== null)
-    .sort((a, b) => a - b);
-  const n = passing().length;
+/** Which measure, and from which value on. */
+function Threshold() {
+  const { outline } = loaded.value;
+  const measures = useMemo(() => [...new Set(outline.measures)], [outline.measures]);
+  const values = useMemo(
+    () =>
+      outline.values
+        .filter((value, place) => value !== null && (!measure.value || outline.measures[place] === measure.value))
+        .sort((a, b) => a! - b!) as number[],
+    [outline.values, measure.value],
+  );
+  const n = passing.value.length;
   const single = measures.length === 1 || measure.value !== "";
   const low = values[0];
   const distinct = values.length > 1 && low !== values.at(-1);
@@ -253,7 +255,7 @@ function Row({ row, at }: { row: GroupRow; at: number }) {
       </button>
       <div class="facts">
         <p class="name">
-          <bdi>{card && nameOf(card)}</bdi> <ActionBadge action={row.action} />
+          <bdi>{card && nameOf(card)}</bdi> <ActionBadge action={row.action || (card?.action ?? "")} />
         </p>
         {card && labelsOf(card).length > 0 && (
           <p>
@@ -319,13 +321,14 @@ function useCards(rows: readonly GroupRow[]): void {
   }, [key]);
 }
 
-function GroupView({ group, place, n, at }: { group: Group; place: number; n: number; at: number }) {
+function GroupView({ group, place }: { group: Group; place: number }) {
   const rows = group.rows;
   useCards(rows);
   useEffect(() => {
     document.querySelector(".finding.focus")?.scrollIntoView({ block: "nearest" });
   }, [place, focused.value]);
-  const value = valueOf(group);
+  const [at, n] = [passing.value.indexOf(place), passing.value.length];
+  const { value } = group;
   const one = rows.length === 1 ? rows[0] : undefined;
   return (
     <section class={`group${one ? " single" : ""}`} aria-label={`Group ${at + 1} of ${n}`}>
@@ -367,12 +370,10 @@ function GroupView({ group, place, n, at }: { group: Group; place: number; n: nu
 
 export function Review() {
   const kind = currentKind();
-  const { groups, total } = useGroups(kind);
-  const [complete, here] = [groups.length >= total, currentGroup()];
-  const list = useMemo(passing, [groups, least.value, measure.value]);
+  const { outline, groups } = useGroups(kind, here.value);
   const audit = progress.value.audit;
   const entry = store.value?.kinds.find((one) => one.kind === kind);
-  if (!kind)
+  if (!kind || !entry)
     return (
       <p class="empty" role="status">
         {audit?.state === "running"
@@ -380,27 +381,25 @@ export function Review() {
           : "There are no findings: nothing suspicious was found."}
       </p>
     );
-  const at = list.findIndex(({ place }) => place === here?.place);
+  const place = here.value;
+  const group = groups.get(place);
   return (
-    <div class="review">
+    <div class="reviews">
       <Kinds kind={kind} />
       <div class="reviewing">
         <div class="bar">
-          <progress max={entry?.groups || 1} value={entry?.decided ?? 0} aria-label={`${kindName(kind)} reviewed`} />
+          <progress max={entry.findings} value={entry.decided} aria-label={`${kindName(kind)} reviewed`} />
           <output>
-            {thousands(entry?.decided ?? 0)} of {thousands(entry?.groups ?? 0)} reviewed
+            {thousands(entry.decided)} of {thousands(entry.findings)} reviewed
           </output>
-          {complete && <Threshold groups={groups} />}
           <span class="spring" />
-          <button type="button" disabled={!canUndo.value} title={canUndo.value} onClick={() => void undoThere()}>
-            <Icon name="undo" /> Undo <kbd>u</kbd>
-          </button>
+          <Threshold />
         </div>
-        {here ? (
-          <GroupView group={here.group} place={here.place} n={complete ? list.length : total} at={at} />
+        {group ? (
+          <GroupView group={group} place={place} />
         ) : (
           <p class="empty" role="status">
-            {total ? "No group passes the threshold." : "Loading…"}
+            {place < 0 && outline.values.length ? "No group passes the threshold." : "Loading…"}
           </p>
         )}
       </div>

@@ -54,7 +54,8 @@ export function BottomBar() {
   const known = store.value;
   const n = selection.value.size;
   const kinds = (known?.kinds ?? []).filter(({ kind }) => kind !== "picked");
-  const [decided, groups] = [kinds.reduce((sum, kind) => sum + kind.decided, 0), kinds.reduce((sum, kind) => sum + kind.groups, 0)];
+  const decided = kinds.reduce((sum, kind) => sum + kind.decided, 0);
+  const findings = kinds.reduce((sum, kind) => sum + kind.findings, 0);
   const said = notice.value;
   return (
     <footer class="bottom">
@@ -63,9 +64,9 @@ export function BottomBar() {
         {said?.text}
       </p>
       <span class="spring" />
-      {groups > 0 && (
+      {findings > 0 && (
         <span class="reviewed">
-          {thousands(decided)} of {thousands(groups)} reviewed
+          {thousands(decided)} of {thousands(findings)} reviewed
         </span>
       )}
       <button type="button" disabled={!canUndo.value} title={canUndo.value} onClick={() => void undoThere()}>

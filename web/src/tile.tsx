@@ -6,13 +6,13 @@ import { actionClass, actionText, colorOf } from "./text";
 
 interface Boxed extends Pick<Card, "width" | "height" | "boxes"> {}
 
-/** Boxes over a picture, in fractions of it; `marked` is the row of the object to stress. */
+/** Boxes over a picture, in fractions of it; `marked` is the number of the object to stress. */
 export function Boxes({ boxes, marked = -1 }: { boxes: readonly ObjectBox[]; marked?: number }) {
   if (!boxes.length) return null;
   return (
     <svg class="boxes" viewBox="0 0 1 1" preserveAspectRatio="none" aria-hidden="true">
       {boxes.map((box) => (
-        <g class={box.object === marked ? "marked" : ""}>
+        <g class={box.number === marked ? "marked" : ""}>
           <rect class="halo" x={box.x} y={box.y} width={box.w} height={box.h} />
           <rect class={`line color-${colorOf(box.label)}`} x={box.x} y={box.y} width={box.w} height={box.h} />
         </g>
