@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .exports import convert_store
     from .findings import Finding, Findings, apply_findings
     from .imports import import_vectors
+    from .page import Explorer, explore
     from .pipeline import EmbedSummary, embed_dataset
     from .report import ReportOptions, write_report
     from .retrieval import build_index, search, search_vectors
@@ -58,6 +59,7 @@ __all__ = [
     "EmbedSummary",
     "EmbeddingStore",
     "Encoder",
+    "Explorer",
     "Finding",
     "Findings",
     "Hit",
@@ -77,6 +79,7 @@ __all__ = [
     "compare",
     "convert_store",
     "embed_dataset",
+    "explore",
     "find_duplicates",
     "import_vectors",
     "label_findings",
@@ -94,6 +97,8 @@ _LAZY = {
     "EmbedSummary": "pipeline",
     "EmbeddingStore": "store",
     "Encoder": "encoders",
+    "Explorer": "page",
+    "explore": "page",
     "Finding": "findings",
     "Findings": "findings",
     "ReportOptions": "report",

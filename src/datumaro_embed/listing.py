@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from .escaping import csv_cell, printable, sheet_cell
 from .files import FileSystem, check_output, publish
 from .records import DuplicateGroup, ObjectKey, RowKey
-from .retrieval import SearchResult
 from .tally import counted
 
 if TYPE_CHECKING:
     from .duplicates import DuplicateReport
+    from .retrieval import SearchResult
 
 _SHOWN_PAIRS = 20
 _SHOWN_GROUPS = 20
@@ -172,12 +172,21 @@ def write_csv(
     Raises `StoreExistsError`, `OutputFolderError`, `StoreWriteError`.
     """
     check_output(path)
+    lines = [csv_line(row, for_sheets=for_sheets) for row in (titles, *rows)]
+    publish_csv(path, lines, for_sheets=for_sheets)
+
+
+def csv_line(row: Sequence[object], *, for_sheets: bool = False) -> bytes:
+    """Give one row of a table as a line of a file; see `write_csv`."""
     text, escape = io.StringIO(), sheet_cell if for_sheets else csv_cell
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(titles)
-    for row in rows:
-        writer.writerow([escape(cell) if isinstance(cell, str) else cell for cell in row])
-    data = text.getvalue().encode("utf-8", "backslashreplace")
+    cells = (escape(cell) if isinstance(cell, str) else cell for cell in row)
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def publish_csv(path: Path, lines: Iterable[bytes], *, for_sheets: bool = False) -> None:
+    """Put lines in place as a file, over what is there; raises `StoreWriteError`."""
+    data = b"".join(lines)
     if for_sheets and not data.isascii():
         data = codecs.BOM_UTF8 + data
     publish(path, [data], len(data), FileSystem())

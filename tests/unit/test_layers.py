@@ -61,6 +61,7 @@ ORDER = [
     "verify",
     "findings",
     "auditing",
+    "page",
     "plugins",
     "cli",
     "testing",
@@ -87,6 +88,8 @@ ONLY_IMPORTERS = {
     "pillow_heif": {"formats"},
     "pyarrow": {"encoders", "exports", "findings", "imports", "store"},
     "umap": {"report"},
+    "starlette": {"page"},
+    "uvicorn": {"page"},
 }
 
 

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from ..findings import Findings
+from ..findings import Findings, finding, ranked
 from ..records import ObjectStatus, Status
 from ..store import EmbeddingStore
-from .rows import finding, ranked
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..findings import Finding, Findings
+from ..findings import Finding, Findings, finding
 from ..listing import table_lines
 from ..records import Split
 from ..retrieval import media_root_of
@@ -23,7 +23,6 @@ from ..store import EmbeddingStore, VectorTable, open_store
 from ..tally import counted
 from .copies import CopySearch, Pair
 from .proof import Proof
-from .rows import finding
 from .run import audit_lines
 
 __all__ = ["Comparison", "LabelDrift", "compare"]

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
-from ..findings import Finding, Findings
+from ..findings import Finding, Findings, finding
 from ..flags import AUDIT_KINDS
 from ..listing import table_lines
 from ..logs import log
@@ -34,7 +34,6 @@ from .outliers import (
     texture_distances,
 )
 from .quality import measure_quality
-from .rows import finding
 
 __all__ = ["audit", "audit_lines"]
 
@@ -59,6 +58,7 @@ def audit(
     media_root: str | Path | None = None,
     keep_split: str | None = None,
     progress: bool = False,
+    notify: Callable[[str, int, int], None] | None = None,
 ) -> Findings:
     """Find what is wrong with a dataset; nothing acts until a row's `action` is filled.
 
@@ -74,6 +74,8 @@ def audit(
         val stays, and no test item is suggested to be dropped.
     progress : bool
         Show bars where stderr is a terminal.
+    notify : callable, optional
+        Is told, before each part of the work, its kinds of findings and which part of how many.
 
     Raises
     ------
@@ -101,7 +103,12 @@ def audit(
             (("quality",), run.quality),
             (("box",), lambda: odd_boxes(opened) if opened.has_table("objects") else ()),
         ]
-        found = [row for made, find in parts if {*made} & {*kinds} for row in find()]
+        parts = [part for part in parts if {*part[0]} & {*kinds}]
+        found: list[Finding] = []
+        for done, (made, find) in enumerate(parts):
+            if notify is not None:
+                notify(", ".join(made), done, len(parts))
+            found += find()
         chosen = [row for row in found if row.kind in kinds]
         return Findings(_agreed(chosen, spare_test=keep_split is None))
 

@@ -13,11 +13,10 @@ import numpy.typing as npt
 from ..encoders import ImageEncoder
 from ..errors import UsageError
 from ..files import read_errors
-from ..findings import Findings
+from ..findings import Findings, finding, ranked
 from ..flags import DEFAULT_LEAST_RELEVANCE
 from ..retrieval import QueryEmbedder, Relevance, matching_rows
 from ..store import EmbeddingStore, VectorTable, open_store
-from .rows import finding, ranked
 
 __all__ = ["label_findings"]
 

@@ -1,13 +1,15 @@
-"""`embed`, `info`, `verify`, `search`, `duplicates`, `apply`, `report` and `convert`."""
+"""`embed`, `info`, `verify`, `search`, `audit`, `explore`, `apply`, `report` and their like."""
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser, BooleanOptionalAction
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import StoreUnfinishedError, UsageError
+from ..errors import MissingExtraError, StoreUnfinishedError, UsageError
 from ..flags import (
     AUDIT_KINDS,
     DEFAULT_THRESHOLD,
@@ -290,6 +292,44 @@ def _select(store: Path, output: Path | None, accept: bool, partial: bool, **opt
     return say(found.lines())
 
 
+def _describe_explore(parser: ArgumentParser) -> Callable[..., int]:
+    parser.description = (
+        "Serve a page on this machine on which a dataset is looked at, searched and cleaned: "
+        "pictures with their boxes, a map, and the findings of an audit to decide about. Decisions "
+        "are saved at once in the findings file, which `apply` carries out. Ends with Ctrl-C. "
+        "Requires the `explore` extra."
+    )
+    add = parser.add_argument
+    add("store", type=Path, help="store file or folder")
+    add(
+        "--findings",
+        type=Path,
+        metavar="FILE",
+        help="findings file, CSV or Parquet (default: STORE.findings.csv; an audit makes it in the "
+        "background if it is missing)",
+    )
+    add("--port", type=int, default=0, metavar="N", help="port of 127.0.0.1 (default: a free one)")
+    add("--no-browser", action="store_true", help="print the address only")
+    add("--media-root", type=Path, metavar="DIR", help="folder of the images, if they have moved")
+    return _explore
+
+
+def _explore(store: Path, no_browser: bool, **options: Any) -> int:
+    try:
+        from ..page import explore
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"{error.name} is not installed. Run: pip install 'datumaro-embed[explore]'",
+            extra="explore",
+        ) from error
+    with explore(store, browser=not no_browser, framed=False, **options) as explorer:
+        say([explorer.url, f"Decisions are saved in {explorer.findings}. Ctrl-C ends."])
+        sys.stdout.flush()
+        with suppress(KeyboardInterrupt):
+            explorer.wait()
+    return 0
+
+
 def _describe_report(parser: ArgumentParser) -> Callable[..., int]:
     parser.description = (
         "Write one HTML file that needs no network: an overview of the dataset, a map of the "
@@ -509,6 +549,7 @@ COMMANDS = {
     "compare": ("find copies, new items and changes between two stores", _describe_compare),
     "label": ("suggest labels by their names (zero-shot)", _describe_label),
     "select": ("choose items that stand for all", _describe_select),
+    "explore": ("see, search and decide, on a page in the browser", _describe_explore),
     "apply": ("drop, relabel and move what a findings file says", _describe_apply),
     "report": ("write an offline HTML page about a store", _describe_report),
     "convert": ("write a store as parquet, npy, csv, faiss or coco", _describe_convert),

@@ -21,12 +21,12 @@ from ..records import ItemKey, ItemRecord, ObjectRecord, Status
 from ..store import EmbeddingStore
 from ..store.check import refuse_damage
 from ..tally import Tally, counted
+from .actions import act, refuse_contradictions, where
 from .table import COLUMNS, Finding, Findings
 
 if TYPE_CHECKING:
     from datumaro.components.dataset_base import DatasetItem
 
-_ALONE, _NAMED = ("drop", "keep", "review"), ("label", "subset", "attribute")
 _BOX_TOLERANCE_PX = 0.025  # COCO and YOLO of one dataset differ by 0.01
 _SHOWN_ROWS = 20
 _READ = (Status.OK, Status.INFERENCE_FAILED)  # the latter may have objects with vectors
@@ -154,31 +154,6 @@ class Plan:
             yield new
 
 
-def act(row: Finding) -> tuple[str, str]:
-    """Read an action: its word and the name after it; raises `UsageError`, which names the line."""
-    verb, _, name = row.action.strip().partition(" ")
-    verb = verb.lower()  # a spreadsheet writes a capital
-    if verb in ("", *_ALONE) and not name:
-        return verb, ""
-    if verb not in _NAMED or not name.strip():
-        known = ", ".join(
-            (*_ALONE, *(f"{word} NAME" for word in _NAMED[:2]), "attribute NAME=VALUE")
-        )
-        raise UsageError(
-            f"{_where(row)}: there is no action {row.action!r}. Choose one of {known}."
-        )
-    if row.object is not None and verb != "label":
-        raise UsageError(
-            f"{_where(row)}: the action {row.action!r} is for items, and the row is of an object. "
-            "Empty the column object, or choose drop or label NAME."
-        )
-    if verb == "subset" and (set(name) & set("/\\") or name.startswith(".")):
-        raise UsageError(f"{_where(row)}: no subset can be called {name!r}. Choose another name.")
-    if verb == "attribute" and not all(name.partition("=")[::2]):
-        raise UsageError(f"{_where(row)}: write the action as attribute NAME=VALUE.")
-    return verb, name.strip()
-
-
 def plan_changes(
     findings: Findings,
     source: SourceDataset,
@@ -211,13 +186,13 @@ def plan_changes(
     used = set(source.keys())
     for key in acting.keys() - used:
         for row in acting[key]:
-            plan.refused.add("rows whose item is not in the dataset", _where(row))
+            plan.refused.add("rows whose item is not in the dataset", where(row))
     for key, sha, record in _facts(source, acting, contents):
         change = Change(key)
         for row in acting[key]:
             reason = _stale(row, sha) or _carry_out(row, change, record, source, used)
             if reason:
-                plan.refused.add(reason, _where(row))
+                plan.refused.add(reason, where(row))
         if change.dropped:  # and its objects with it
             change.rows = [
                 row for row in change.rows if act(row)[0] == "drop" and row.object is None
@@ -274,10 +249,6 @@ def fresh_items(
     return fresh
 
 
-def _where(row: Finding) -> str:
-    return f"line {row.line} ({row.name})" if row.line else row.name
-
-
 def _done(row: Finding) -> str:
     """Say what a row does, after its count: what it is done to first."""
     verb, name = act(row)
@@ -296,39 +267,14 @@ def _acting(findings: Findings) -> dict[ItemKey, list[Finding]]:
         if act(row)[0] not in ("", "review"):
             if row.box and row.object is None:
                 raise UsageError(
-                    f"{_where(row)} has a box and no number in the column 'object', so it is not "
+                    f"{where(row)} has a box and no number in the column 'object', so it is not "
                     "clear what it acts on. Fill in the number, or empty the box."
                 )
             found[row.key].append(row)
     for rows in found.values():
-        _refuse_contradictions(rows)
+        refuse_contradictions(rows)
         rows[:] = [row for row in rows if act(row)[0] != "keep"]
     return {key: rows for key, rows in found.items() if rows}
-
-
-def _refuse_contradictions(rows: Sequence[Finding]) -> None:
-    """Refuse two rows of one item, or of one object, that cannot both be carried out."""
-    decided: dict[tuple[Any, ...], tuple[str, Finding]] = {}
-    for row in rows:
-        verb, name = act(row)
-        slot, value = (verb, row.label if row.object is None else ""), name
-        if verb == "attribute":
-            attribute, _, value = name.partition("=")
-            slot = (verb, attribute)
-        before = decided.setdefault((row.object, *slot), (value, row))
-        rivals = [before[1]] if before[0] != value else []
-        if verb == "drop":
-            rivals += [other for other in rows if _is_rival(row, other)]
-        if rivals:
-            first, second = sorted((rivals[0], row), key=lambda each: each.line)
-            raise UsageError(
-                f"{_where(first)}: {first.action!r} contradicts {second.action!r} of "
-                f"{_where(second)}. Empty the action of one of them."
-            )
-
-
-def _is_rival(drop: Finding, other: Finding) -> bool:
-    return other.object == drop.object and act(other)[0] != "drop"
 
 
 def _new_labels(
@@ -343,7 +289,7 @@ def _new_labels(
             near = get_close_matches(name, labels, 3)
             nearest = f" Nearest: {', '.join(map(repr, near))}." if near else ""
             raise UsageError(
-                f"{_where(row)}: the dataset has no label {name!r}.{nearest} Mend the action, or "
+                f"{where(row)}: the dataset has no label {name!r}.{nearest} Mend the action, or "
                 "use ``new_labels`` to add the label."
             )
         found[name] = None

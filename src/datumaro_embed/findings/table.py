@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..escaping import from_sheet_cell
-from ..files import FileSystem, publish, read_errors
+from ..files import FileSystem, check_output, publish, read_errors
 from ..listing import write_csv
 from ..records import ItemKey, RowKey, ShortRepr
 from ..tally import counted
@@ -178,11 +178,13 @@ class Findings(Sequence[Finding]):
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write the file for programs; raises as `to_csv` does."""
+        check_output(Path(path))
+        self.replace_parquet(path)
+
+    def replace_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Write as `to_parquet` does, over what is there; raises `StoreWriteError`."""
         import pyarrow.parquet as pq
 
-        from ..files import check_output
-
-        check_output(Path(path))
         content = io.BytesIO()
         pq.write_table(self.to_arrow(), content)
         publish(Path(path), [content.getvalue()], content.tell(), FileSystem())

@@ -49,14 +49,20 @@ def table_to_search(store: EmbeddingStore, of: str) -> VectorTable:
 
 
 def matching_rows(
-    store: EmbeddingStore, filters: Filters = ALL, of: str = DEFAULT_TABLE
+    store: EmbeddingStore,
+    filters: Filters = ALL,
+    of: str = DEFAULT_TABLE,
+    *,
+    embedded_only: bool = True,
 ) -> BoolArray:
     """Tell which rows have a vector and pass the filters: array of shape (n_rows,), bool.
+
+    Without `embedded_only`, those without a vector may pass too.
 
     Raises `UsageError`: a table or a name that the store does not have, with the nearest names.
     """
     table = table_to_search(store, of)
-    mask = table.has_vector
+    mask = table.has_vector if embedded_only else np.ones(len(table), np.bool_)
     if filters.subsets:
         codes = _codes("subset", filters.subsets, store.subset_names)
         mask &= table.spread(np.isin(store.subset_codes, codes))

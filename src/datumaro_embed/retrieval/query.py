@@ -71,6 +71,10 @@ class QueryEmbedder:
             vector = self._of_vector(query)
         return vector
 
+    def load(self) -> None:
+        """Load the model now; raises `ModelError`, `ModelMismatchError`, `UsageError`."""
+        self._encode()
+
     def texts(self, texts: list[str]) -> npt.NDArray[Any]:
         """Embed texts: (n, dim), of norm 1."""
         return texts_of(self._encode()).embed_texts(texts)

@@ -2,7 +2,7 @@
 
 from .cells import likely_pairs
 from .cosine import paired_cosines
-from .exact import nearest_rows, unit_queries
+from .exact import all_cosines, nearest_rows, unit_queries
 from .neighbours import neighbours
 from .pairs import LEVELS, ROUNDING, PairBlock, collapse_equal, counts_at, similar_pairs
 from .row_graph import RowGraph, build_graph, graph_path, open_graph, write_graph
@@ -12,6 +12,7 @@ __all__ = [
     "ROUNDING",
     "PairBlock",
     "RowGraph",
+    "all_cosines",
     "build_graph",
     "collapse_equal",
     "counts_at",

@@ -86,6 +86,22 @@ def nearest_rows(
     return rows, similarities
 
 
+def all_cosines(vectors: VectorArray, query: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """(n_rows,) float32: the cosine of every row to one query, by float32 arithmetic, in threads.
+
+    Meaningless where a row is zero. Raises `UsageError`: a query of another length, or zero.
+    """
+    unit = unit_queries(np.asarray(query)[None], vectors.shape[1])
+    packed = numkong.dots_pack(unit.astype(vectors.dtype))
+
+    def compare(start: int) -> npt.NDArray[Any]:
+        block = np.ascontiguousarray(vectors[start : start + _BLOCK_ROWS[1]])
+        return 1 - np.asarray(numkong.angulars_packed(block, packed))[:, 0]
+
+    blocks = map_ahead(compare, range(0, len(vectors), _BLOCK_ROWS[1]))
+    return np.concatenate([np.zeros(0, np.float32), *blocks])
+
+
 def unit_queries(queries: npt.ArrayLike, dim: int) -> Float64Array:
     """Check queries and scale them to norm 1: array of shape (n_queries, dim), float64.
 

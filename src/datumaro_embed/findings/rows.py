@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from ..findings import Finding, Findings
 from ..store import EmbeddingStore, VectorTable
+from .table import Finding, Findings
 
 __all__ = ["finding", "ranked"]
 

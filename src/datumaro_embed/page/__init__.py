@@ -1,0 +1,10 @@
+"""`datumaro-embed explore`: a page on localhost to see a dataset, search it and decide.
+
+`serving` starts the server, `guard` stands before it, `app` has its routes. `session` is what is
+open: `decisions` the findings file, `pictures` the images, `maps` the projections; `rows` and
+`cards` answer what the page asks, `tasks` and `worker` do what takes long.
+"""
+
+from .serving import Explorer, explore
+
+__all__ = ["Explorer", "explore"]

@@ -1,0 +1,318 @@
+"""What the page shows of a row: cards of the grid, everything about an item, groups of findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import UsageError
+from ..findings import Finding
+from ..objects import ObjectOptions, objects_of
+from ..records import ItemRecord, ObjectStatus, Split, Status
+from ..similarity import nearest_rows
+from ..store import EmbeddingStore
+from .session import Session
+
+__all__ = ["card", "codes", "groups", "item", "outline", "overview"]
+
+_MAX_BOXES = 200
+_MAX_ANNOTATIONS = 500
+_MAX_LETTERS = 2000
+_NEIGHBOURS, _SEEN = 8, 32  # of the latter some are of the same item
+_NAMED = ("subset", "split", "label", "status", "finding")
+
+
+def overview(session: Session) -> dict[str, Any]:
+    """Answer ``api/store``: what there is, and how much of it."""
+    store, decisions = session.store, session.decisions
+    codes, splits = store.subset_codes, store.splits
+    pairs, counts = np.unique(
+        np.stack([codes, splits], axis=1), axis=0, return_counts=True
+    )  # a subset is of one split
+    statuses = np.bincount(store.statuses, minlength=len(Status))
+    has_objects = store.has_table("objects")
+    return {
+        "name": session.path.name,
+        "path": str(session.path),
+        "uuid": store.uuid,
+        "model": store.model_fact("name"),
+        "items": store.n_rows,
+        "objects": len(store.objects) if has_objects else 0,
+        "embedded": int(statuses[Status.OK]),
+        "subsets": [
+            {"name": store.subset_names[code], "items": int(n), "split": _split(split)}
+            for (code, split), n in zip(pairs.tolist(), counts, strict=True)
+        ],
+        "labels": session.labels,
+        "statuses": [
+            {"name": status.name.lower(), "items": int(statuses[status])}
+            for status in Status
+            if statuses[status]
+        ],
+        "text": session.has_texts,
+        "media_root": "" if session.media_root is None else str(session.media_root),
+        "findings": str(decisions.path),
+        "kinds": decisions.kinds(),
+        "decided": decisions.n_decided,
+        "read_only": decisions.read_only,
+        "replaced": session.is_replaced(),
+        "dataset": session.dataset,
+    }
+
+
+def card(session: Session, of: str, row: int) -> dict[str, Any]:
+    """Give one card of ``api/cards``."""
+    store = session.store
+    item_row, number = (row, None) if of == "items" else store.owner("objects", row)
+    record = store.item(item_row, without=("annotations", "objects", "captions"))
+    boxes = _boxes(store, item_row, record)
+    found = session.decisions.of_row(of, row, item_row)
+    rows = [session.decisions.rows[index] for index in found]
+    return {
+        "row": row,
+        "item": item_row,
+        "subset": record.key.subset,
+        "id": record.key.id,
+        "split": record.split.name.lower(),
+        "status": record.status.name.lower(),
+        "error": record.error,
+        "labels": store.table(of).labels_of(row),
+        "width": record.width,
+        "height": record.height,
+        "v": version(record.content_sha256),
+        "boxes": boxes[:_MAX_BOXES],
+        "n_boxes": len(boxes),
+        "object": boxes[number] if number is not None else None,
+        "findings": [
+            {
+                "index": index,
+                "kind": row.kind,
+                "object": row.object,
+                "suggestion": row.suggestion,
+                "action": row.action,
+                "reason": row.reason,
+            }
+            for index, row in zip(found, rows, strict=True)
+        ],
+        "action": next((row.action for row in rows if row.action and _is_own(row, number)), ""),
+    }
+
+
+def version(sha256: bytes) -> str:
+    """Give the part of a content hash that stands in the URL of a picture."""
+    return sha256.hex()[:12] if any(sha256) else ""
+
+
+def item(session: Session, row: int) -> dict[str, Any]:
+    """Answer ``api/item``: the card, and what else is known of the item."""
+    store = session.store
+    record = store.item(row, without=("objects", "captions"))
+    names = store.categories.labels
+    shown = record.annotations[:_MAX_ANNOTATIONS]
+    objects = store.objects.of(row) if store.has_table("objects") else range(0)
+    statuses = store.rows("objects/status", objects.start, objects.stop) if len(objects) else ()
+    return card(session, "items", row) | {
+        "path": record.path,
+        "sha256": record.content_sha256.hex(),
+        "has_vector": record.has_vector,
+        "attributes": _shortened(record.attributes),
+        "n_annotations": len(record.annotations),
+        "annotations": [
+            {
+                "type": each.type,
+                "label": names[each.label] if 0 <= each.label < len(names) else "",
+                "text": each.text[:_MAX_LETTERS],
+                "coords": each.coords[:8],
+                "attributes": _shortened(each.attributes),
+            }
+            for each in shown
+        ],
+        "object_statuses": [ObjectStatus(n).name.lower() for n in statuses[:_MAX_ANNOTATIONS]],
+    }
+
+
+def _shortened(attributes: Any) -> dict[str, str]:
+    return {str(name): str(value)[:_MAX_LETTERS] for name, value in [*attributes.items()][:100]}
+
+
+def _is_own(row: Any, number: int | None) -> bool:
+    return bool(row.object == number)
+
+
+def _split(code: int) -> str:
+    return Split(code).name.lower()
+
+
+def _boxes(store: EmbeddingStore, row: int, record: ItemRecord) -> list[dict[str, Any]]:
+    """Give the boxes of an item's objects, as fractions of its picture."""
+    first: int | None = None
+    if store.has_table("objects"):
+        rows = store.objects.of(row)
+        first = rows.start
+        boxes = store.rows("objects/box", rows.start, rows.stop).tolist()
+        labels = store.rows("objects/label", rows.start, rows.stop).tolist()
+    else:
+        record = store.item(row, without=("captions",))
+        found = objects_of(record, ObjectOptions())
+        boxes, labels = [each.box for each in found], [each.label for each in found]
+    names, width, height = store.categories.labels, record.width or 1, record.height or 1
+    return [
+        {
+            "object": None if first is None else first + number,
+            "number": number,
+            "label": names[label] if 0 <= label < len(names) else "",
+            "x": x / width,
+            "y": y / height,
+            "w": w / width,
+            "h": h / height,
+        }
+        for number, ((x, y, w, h), label) in enumerate(zip(boxes, labels, strict=True))
+    ]
+
+
+def codes(session: Session, of: str, by: str) -> tuple[npt.NDArray[np.uint16], list[str]]:
+    """Answer ``api/codes``: a number for each row of a table, and the names of the numbers."""
+    table, store = session.table(of), session.store
+    if by not in _NAMED:
+        raise UsageError(f"by is {by!r}. Choose of {', '.join(_NAMED)}.")
+    names: Sequence[str]
+    if by == "subset":
+        values, names = table.spread(store.subset_codes), store.subset_names
+    elif by == "split":
+        values, names = table.spread(store.splits), [split.name.lower() for split in Split]
+    elif by == "status":
+        known: Any = Status if of == "items" else ObjectStatus
+        values, names = table.statuses, [status.name.lower() for status in known]
+    elif by == "label":
+        values, names = _first_labels(session, of) + 1, ["", *store.categories.labels]
+    else:
+        values, names = _kinds(session, of, len(table))
+    return np.minimum(values, 65_535).astype(np.uint16), [*names]
+
+
+def _first_labels(session: Session, of: str) -> npt.NDArray[np.int64]:
+    """Number of each row's label; of an item, the one that most of its annotations have; -1."""
+    if of == "objects":
+        return np.asarray(session.store.objects.labels, np.int64)
+    rows, labels, counts = session.store.items.label_counts()
+    order = np.lexsort((-counts, rows))
+    first, places = np.unique(rows[order], return_index=True)
+    found = np.full(session.store.n_rows, -1)
+    found[first] = labels[order][places]
+    return found
+
+
+def _kinds(session: Session, of: str, n_rows: int) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """Code of the kind of each row's first finding, in the order of kinds; 0 none."""
+    names = [""]
+    values = np.zeros(n_rows, np.int64)
+    decisions = session.decisions
+    for index in decisions.chosen():
+        place, kind = decisions.places[index], decisions.rows[index].kind
+        if place is None or (of == "objects" and place.of != of):
+            continue
+        if kind not in names:
+            names.append(kind)
+        row = place.item if of == "items" else place.row
+        values[row] = values[row] or names.index(kind)
+    return values, names
+
+
+def groups(
+    session: Session, kind: str, *, offset: int, limit: int, decided: bool | None
+) -> dict[str, Any]:
+    """Answer ``api/groups``: the findings of a kind by group, most suspicious first."""
+    decisions = session.decisions
+    members = _grouped(session, kind)
+    if decided is not None:
+        members = [
+            some for some in members if decided == all(decisions.rows[i].action for i in some)
+        ]
+    shown = members[offset : offset + limit]
+    near = _neighbours(session, [some[0] for some in shown]) if kind == "mislabel" else {}
+    found = [_group(session, some, near.get(some[0], [])) for some in shown]
+    return {"total": len(members), "groups": found}
+
+
+def outline(session: Session, kind: str) -> dict[str, Any]:
+    """Answer ``api/groups`` in short: measure and value of every group, and if it is decided."""
+    rows = session.decisions.rows
+    members = [[rows[index] for index in some] for some in _grouped(session, kind)]
+    return {
+        "measures": [some[0].measure for some in members],
+        "values": [_value(some) for some in members],
+        "decided": [all(row.action for row in some) for some in members],
+    }
+
+
+def _grouped(session: Session, kind: str) -> list[list[int]]:
+    """Give the findings of a kind by group, most suspicious first."""
+    decisions = session.decisions
+    indices = decisions.chosen(kinds=[kind])
+
+    def number(index: int) -> int:
+        group = decisions.rows[index].group
+        return -1 - index if group is None else group
+
+    return [[*some] for _, some in groupby(sorted(indices, key=_by_rank(session)), number)]
+
+
+def _value(rows: Iterable[Finding]) -> float | None:
+    return max((row.value for row in rows if row.value is not None), default=None)
+
+
+def _by_rank(session: Session) -> Any:
+    def rank(index: int) -> tuple[int, int, int]:
+        row = session.decisions.rows[index]
+        return row.rank or 2**31, -1 if row.group is None else row.group, index
+
+    return rank
+
+
+def _group(session: Session, indices: list[int], neighbours: list[int]) -> dict[str, Any]:
+    decisions = session.decisions
+    first = decisions.rows[indices[0]]
+    return {
+        "kind": first.kind,
+        "group": first.group,
+        "rank": first.rank,
+        "measure": first.measure,
+        "value": _value(decisions.rows[index] for index in indices),
+        "rows": [*_members(session, indices)],
+        "neighbors": neighbours,
+    }
+
+
+def _members(session: Session, indices: list[int]) -> Iterator[dict[str, Any]]:
+    for index in indices:
+        place, row = session.decisions.places[index], session.decisions.rows[index]
+        facts = ("suggestion", "action", "reason", "value", "object", "label")
+        yield {
+            "index": index,
+            **(place._asdict() if place is not None else {}),
+            **{name: value for name, value in asdict(row).items() if name in facts},
+        }
+
+
+def _neighbours(session: Session, indices: list[int]) -> dict[int, list[int]]:
+    """Rows nearest to those of some findings, of other items, by finding: one scan for all."""
+    places = [(index, session.decisions.places[index]) for index in indices]
+    found: dict[int, list[int]] = {}
+    for of in ("items", "objects"):
+        table = session.table(of) if session.store.has_table(of) else None
+        asked = [(i, place) for i, place in places if place is not None and place.of == of]
+        if table is None or not asked:
+            continue
+        allowed = table.has_vector
+        asked = [(i, place) for i, place in asked if allowed[place.row]]
+        queries = table.embeddings([place.row for _, place in asked])
+        rows, _ = nearest_rows(table.embeddings(), queries, _SEEN, allowed=allowed)
+        for (index, place), near in zip(asked, rows.tolist(), strict=True):
+            others = [row for row in near if table.item_row(row) != place.item]
+            found[index] = others[:_NEIGHBOURS]
+    return found

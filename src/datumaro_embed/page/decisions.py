@@ -1,0 +1,270 @@
+"""The findings of a store and what was decided about them: on disk before `decide` returns."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import (
+    ItemNotFoundError,
+    StoreLockedError,
+    StoreReplacedError,
+    StoreWriteError,
+    UsageError,
+)
+from ..files import identity_at
+from ..findings import Finding, Findings, act, contradict, finding
+from ..findings.table import COLUMNS
+from ..listing import csv_line, publish_csv
+from ..records import ItemKey
+from ..store import EmbeddingStore
+from ..store.journal import StoreLock
+
+__all__ = ["PICKED", "Decisions", "Place"]
+
+PICKED = "picked"  # kind of what a person chose, and no audit
+
+
+class Place(NamedTuple):
+    """What a finding is about: a row of a table, and the row of its item."""
+
+    of: str
+    row: int
+    item: int
+
+
+class Decisions:
+    """The rows of one findings file; a row's place in `rows` is its index for the page.
+
+    Attributes
+    ----------
+    rows : list of Finding
+    places : list of Place or None
+        Of each finding; None where the store does not have it.
+    read_only : str
+        Why nothing can be decided; empty where it can.
+    """
+
+    def __init__(self, store: EmbeddingStore, path: Path) -> None:
+        self.path, self._store = path, store
+        self.rows: list[Finding] = []
+        self.places: list[Place | None] = []
+        self.read_only = ""
+        self._by_item: dict[int, list[int]] = defaultdict(list)
+        self._lines: list[bytes] = []
+        self._saved = identity_at(path)
+        self._changing = threading.RLock()
+        self._lock: StoreLock | None = None
+        try:
+            self._lock = StoreLock(self._lock_path, path)
+        except StoreLockedError:
+            self.read_only = (
+                f"Another explorer has '{path}' open, so nothing can be decided here. Close it, "
+                "or name another file with --findings."
+            )
+        except StoreWriteError as error:
+            self.read_only = f"Nothing can be decided here: {error}"
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.lock")
+
+    def load(self) -> bool:
+        """Read the file; tell whether an audit has made it.
+
+        Raises `UsageError`: the findings are of another store.
+        """
+        found = Findings.read(self.path) if self._saved is not None else Findings()
+        for row in found:
+            if row.store not in ("", self._store.uuid):
+                raise UsageError(
+                    f"'{self.path}' has findings of another store (line {row.line}). Name another "
+                    "file with ``findings``, or move this one away to audit this store."
+                )
+        self.add(found)
+        return self._saved is not None and any(row.kind != PICKED for row in found)
+
+    def add(self, rows: Iterable[Finding]) -> None:
+        """Take over more findings; they are saved with the next decision."""
+        row_of = cache(self._item_row)
+        with self._changing:
+            for row in rows:
+                self._append(row, self._place(row, row_of(row.key)))
+
+    def publish(self, rows: Iterable[Finding]) -> None:
+        """Take over the findings of an audit, and save them."""
+        with self._changing:
+            self.add(rows)
+            self._save()
+
+    def _item_row(self, key: ItemKey) -> int | None:
+        try:
+            return self._store.row(key)
+        except ItemNotFoundError:
+            return None
+
+    def _place(self, row: Finding, item: int | None) -> Place | None:
+        if item is None or row.object is None:
+            return None if item is None else Place("items", item, item)
+        if not self._store.has_table("objects"):
+            return None
+        objects = self._store.objects.of(item)
+        known = 0 <= row.object < len(objects)
+        return Place("objects", objects[row.object], item) if known else None
+
+    def _append(self, row: Finding, place: Place | None) -> int:
+        index = len(self.rows)
+        self.rows.append(row)
+        self.places.append(place)
+        self._lines.append(_line(row))
+        if place is not None:
+            self._by_item[place.item].append(index)
+        return index
+
+    def of_row(self, of: str, row: int, item: int) -> list[int]:
+        """Give the findings of a row: of an item, those of its objects too."""
+        indices = self._by_item.get(item, [])
+        return [i for i in indices if of == "items" or self.places[i] == (of, row, item)]
+
+    def chosen(
+        self, *, kinds: Iterable[str] = (), actions: Iterable[str] = (), decided: bool | None = None
+    ) -> Iterator[int]:
+        """Yield the findings in the store of some kinds and actions, by rank."""
+        kinds, actions = {*kinds}, {*actions}
+        for index, row in enumerate(self.rows):
+            if (
+                self.places[index] is not None
+                and (not kinds or row.kind in kinds)
+                and (not actions or row.action.partition(" ")[0] in actions)
+                and (decided is None or decided == bool(row.action))
+            ):
+                yield index
+
+    def kinds(self) -> list[dict[str, Any]]:
+        """Count findings, groups and decided findings of each kind."""
+        counts, decided = Counter[str](), Counter[str]()
+        groups = defaultdict[str, set[int]](set)
+        for index in self.chosen():
+            row = self.rows[index]
+            counts[row.kind] += 1
+            decided[row.kind] += bool(row.action)
+            groups[row.kind].add(-1 - index if row.group is None else row.group)
+        return [
+            {
+                "kind": kind,
+                "findings": count,
+                "groups": len(groups[kind]),
+                "decided": decided[kind],
+            }
+            for kind, count in counts.items()
+            if kind != PICKED or decided[kind]
+        ]
+
+    @property
+    def n_decided(self) -> int:
+        """Findings with an action."""
+        return sum(bool(row.action) for row in self.rows)
+
+    def decide(self, entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Set actions, clear what they contradict, and save; return what was there before.
+
+        Raises `UsageError`: there is no such row or action; `StoreLockedError`: read only;
+        `StoreReplacedError`: another program has changed the file.
+        """
+        if self.read_only:
+            raise StoreLockedError(self.read_only)
+        with self._changing:
+            if identity_at(self.path) != self._saved:
+                raise StoreReplacedError(
+                    f"Another program has changed '{self.path}'. Nothing was saved. Start "
+                    "`datumaro-embed explore` again to see what it says now."
+                )
+            before: dict[int, str] = {}
+            n_before = len(self.rows)
+            try:
+                for entry in entries:
+                    self._set(entry, before)
+                self._save()
+            except BaseException:
+                for index, action in before.items():
+                    self._change(index, action)
+                self._forget(n_before)
+                raise
+            return [self._entry(index, action) for index, action in before.items()]
+
+    def _set(self, entry: Mapping[str, Any], before: dict[int, str]) -> None:
+        of, row, action = entry.get("of"), entry.get("row"), entry.get("action")
+        if (
+            of not in ("items", "objects")
+            or not isinstance(row, int)
+            or not isinstance(action, str)
+        ):
+            raise UsageError("A decision is of items or objects, a row and an action.")
+        index = self._index(entry.get("index"), of, row)
+        act(new := replace(self.rows[index], action=action, line=0))
+        place = self.places[index]
+        for other in self._by_item[place.item] if place is not None and action else ():
+            if other != index and contradict(new, self.rows[other]):
+                before.setdefault(other, self.rows[other].action)
+                self._change(other, "")
+        before.setdefault(index, self.rows[index].action)
+        self._change(index, action)
+
+    def _index(self, index: object, of: str, row: int) -> int:
+        """Find the finding that is decided about, or make one of what was picked."""
+        if isinstance(index, int):
+            place = self.places[index] if 0 <= index < len(self.rows) else None
+            if place is None or (place.of, place.row) != (of, row):
+                raise UsageError(f"Finding {index} is not of row {row} of the {of}. Load the page.")
+            return index
+        table = self._store.table(of)
+        if not 0 <= row < len(table):
+            raise UsageError(f"There is no row {row} in the {of}. Load the page again.")
+        place = Place(of, row, table.item_row(row))
+        for known in self._by_item.get(place.item, ()):
+            if self.places[known] == place and self.rows[known].kind == PICKED:
+                return known
+        return self._append(finding(self._store, table, row, kind=PICKED), place)
+
+    def _change(self, index: int, action: str) -> None:
+        self.rows[index] = replace(self.rows[index], action=action)
+        self._lines[index] = _line(self.rows[index])
+
+    def _forget(self, n_kept: int) -> None:
+        for place in self.places[n_kept:]:
+            if place is not None:
+                self._by_item[place.item] = [i for i in self._by_item[place.item] if i < n_kept]
+        del self.rows[n_kept:], self.places[n_kept:], self._lines[n_kept:]
+
+    def _entry(self, index: int, action: str) -> dict[str, Any]:
+        place = self.places[index]
+        of, row = (place.of, place.row) if place is not None else ("", -1)
+        return {"index": index, "of": of, "row": row, "action": action}
+
+    def _save(self) -> None:
+        """Put the whole file in place; what was picked and is not decided any more is left out."""
+        kept = [i for i, row in enumerate(self.rows) if row.kind != PICKED or row.action]
+        if self.path.suffix == ".parquet":
+            Findings(self.rows[i] for i in kept).replace_parquet(self.path)
+        else:
+            publish_csv(self.path, [_TITLES, *(self._lines[i] for i in kept)], for_sheets=True)
+        self._saved = identity_at(self.path)
+
+    def close(self) -> None:
+        """Let another explorer decide."""
+        if self._lock is not None:
+            self._lock_path.unlink(missing_ok=True)
+            self._lock.release()
+            self._lock = None
+
+
+def _line(row: Finding) -> bytes:
+    return csv_line(row.cells(), for_sheets=True)
+
+
+_TITLES = csv_line(COLUMNS, for_sheets=True)

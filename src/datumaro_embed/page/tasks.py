@@ -1,0 +1,90 @@
+"""What takes more than a second: in a thread, or in a process of its own where it takes memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import DatumaroEmbedError
+from ..logs import log
+
+__all__ = ["Task"]
+
+_WORKER = "datumaro_embed.page.worker"
+
+
+@dataclass(slots=True)
+class Task:
+    """One piece of work in the background, and how far it is.
+
+    Attributes
+    ----------
+    state : {"idle", "running", "done", "failed"}
+    done, total : int
+        Steps; 0 of 0 where nobody counts them.
+    note : str
+        What it does now, or why it failed.
+    """
+
+    state: str = "idle"
+    done: int = 0
+    total: int = 0
+    note: str = ""
+    _process: subprocess.Popen[str] | None = field(default=None, repr=False)
+    _thread: threading.Thread | None = field(default=None, repr=False)
+    _stopped: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Give what the page shows."""
+        return {"state": self.state, "done": self.done, "total": self.total, "note": self.note}
+
+    def start(self, work: Callable[[], None]) -> None:
+        """Begin to work in a thread."""
+        self.state, self.done, self.total, self.note = "running", 0, 0, ""
+        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
+        self._thread.start()
+
+    def _run(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except DatumaroEmbedError as error:
+            self.note, self.state = str(error), "failed"
+        except Exception as error:  # the page says so, and goes on without it
+            log.exception("a task of the explorer failed")
+            self.note, self.state = f"{type(error).__name__}: {error}", "failed"
+        else:
+            self.note, self.state = "", "done"
+
+    def call(self, name: str, **arguments: Any) -> Any:
+        """Run a function of worker.py in a process of its own, and wait for what it returns.
+
+        Raises `DatumaroEmbedError` with the message of the worker's.
+        """
+        command = [sys.executable, "-m", _WORKER, name, json.dumps(arguments)]
+        pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        with subprocess.Popen(command, text=True, **pipes) as process:  # noqa: S603
+            self._process = process
+            answer: dict[str, Any] = {}
+            for line in process.stdout or ():
+                answer = json.loads(line)
+                if "note" in answer:
+                    self.done, self.total = answer["done"], answer["total"]
+                    self.note = answer["note"]
+            errors = (process.stderr.read() if process.stderr else "").strip().splitlines()
+        self._process = None
+        if "result" in answer:
+            return answer["result"]
+        last = errors[-1] if errors else f"exit status {process.returncode}"
+        raise DatumaroEmbedError(answer.get("error", f"The worker process ended: {last}"))
+
+    def stop(self) -> None:
+        """End the process, if there is one; a thread ends with ours."""
+        if (process := self._process) is not None:
+            process.terminate()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
