@@ -113,9 +113,11 @@ function App() {
         </h1>
         <Tabs />
         <Search />
-        <button type="button" class="open-filters" onClick={() => (dialog.value = "filters")}>
-          <Icon name="filter" /> Filters{n ? ` (${n})` : ""}
-        </button>
+        {tab !== "review" && (
+          <button type="button" class="open-filters" onClick={() => (dialog.value = "filters")}>
+            <Icon name="filter" /> Filters{n ? ` (${n})` : ""}
+          </button>
+        )}
         <button type="button" class="quiet" aria-label="Keys (?)" onClick={() => (dialog.value = "help")}>
           ?
         </button>

@@ -170,6 +170,7 @@ export function Grid({ rows: { rows, scores }, of, size, label }: GridProps) {
                     role="gridcell"
                     aria-selected={chosen}
                     aria-colindex={column + 1}
+                    title={card && nameOf(card)}
                     style={{ width: `${side}px`, height: `${lineHeight - GAP_PX}px` }}
                     onClick={(event) => pick(event, place)}
                   >

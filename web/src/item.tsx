@@ -8,7 +8,7 @@ import { moreLikeThis } from "./grid";
 import { Icon } from "./icon";
 import { dialog, sayError, selection, update, view } from "./state";
 import { actionText, colorOf, kindName, thousands } from "./text";
-import { ActionBadge, CardPicture, labelsOf, nameOf, Picture } from "./tile";
+import { ActionBadge, CardPicture, labelsOf, missing, nameOf, Picture } from "./tile";
 
 const NEIGHBORS = 12;
 
@@ -174,9 +174,9 @@ function Body({ item }: { item: Item }) {
     <>
       <div class="full">
         <Picture
-          src={item.v && image(item.row, item.v)}
+          src={missing(item) ? "" : image(item.row, item.v)}
           alt={nameOf(item)}
-          missing={item.v ? "" : item.error || `No image (${item.status})`}
+          missing={missing(item)}
           frame={item}
           marked={marked}
         />

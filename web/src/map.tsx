@@ -11,6 +11,7 @@ import { count, thousands } from "./text";
 import { CardPicture, labelsOf, nameOf } from "./tile";
 
 const RETRY_MS = 700;
+const CLICK_PX = 4; // less than that is no lasso
 const NAMED = 10; // names with a color of their own
 const COLORS = ["#4e79d4", "#e8862e", "#3fa55b", "#d9494e", "#9268c4", "#a9744f", "#df72b4", "#8a8f3c", "#2fb2c4", "#c9a227"];
 const GRAY = "#8b949e";
@@ -169,30 +170,41 @@ function Points({ points, of, colors }: { points: MapPoints; of: Of; colors: Col
     selection.value = new Set(more ? [...selection.value, ...found] : found);
     onlySelected.value = found.length > 0;
   };
+  // Events come faster than the component is drawn: the path is kept in a reference as well.
+  const path = useRef<Corner[]>([]);
+  const draw = (corners: Corner[]) => setLine((path.current = corners));
   const down = (event: PointerEvent) => {
     canvas.current!.setPointerCapture(event.pointerId);
     drag.current = place(event);
     setPointed(-1);
-    if (mode.value !== "pan" && event.button === 0) setLine([place(event)]);
+    if (mode.value !== "pan" && event.button === 0) draw([place(event)]);
   };
   const go = (event: PointerEvent) => {
     const at = place(event);
-    if (!drag.current) return setPointed(scatter.current!.nearest(at));
-    if (!line.length) {
+    const [begin] = path.current;
+    if (!drag.current) setPointed(scatter.current!.nearest(at));
+    else if (begin) draw(mode.value === "box" ? boxOf(begin, at) : [...path.current, at]);
+    else {
       scatter.current!.pan(at[0] - drag.current[0], at[1] - drag.current[1]);
       drag.current = at;
-    } else setLine(mode.value === "box" ? boxOf(line[0]!, at) : [...line, at]);
+    }
   };
   const up = (event: PointerEvent) => {
-    if (line.length > 2) take(line, event.shiftKey);
-    else if (drag.current) {
-      const point = scatter.current!.nearest(place(event));
-      const card = point < 0 ? undefined : cards.read(of, [points.rows[point]!])[0];
-      if (card) update({ open: card.item });
-      else if (point < 0 && mode.value !== "pan") selection.value = new Set();
-    }
+    const far = path.current.some(([x, y]) => Math.hypot(x - path.current[0]![0], y - path.current[0]![1]) > CLICK_PX);
+    if (far) take(path.current, event.shiftKey);
+    else if (path.current.length) click(place(event));
     drag.current = null;
-    setLine([]);
+    draw([]);
+  };
+  const click = (at: Corner) => {
+    const point = scatter.current!.nearest(at);
+    if (point < 0) {
+      selection.value = new Set();
+      onlySelected.value = false;
+      return;
+    }
+    const card = cards.read(of, [points.rows[point]!])[0];
+    if (card) update({ open: card.item });
   };
   const inView = () => take(boxOf([0, 0], [size.width, size.height]), false);
   const onKeyDown = (event: KeyboardEvent) => {
@@ -226,7 +238,7 @@ function Points({ points, of, colors }: { points: MapPoints; of: Of; colors: Col
         onPointerDown={down}
         onPointerMove={go}
         onPointerUp={up}
-        onPointerCancel={() => setLine([])}
+        onPointerCancel={() => draw([])}
         onPointerLeave={() => setPointed(-1)}
         onDblClick={() => scatter.current!.fit()}
         onContextMenu={(event) => event.preventDefault()}
@@ -303,7 +315,7 @@ export function MapTab() {
   const method = points && { pca: "PCA", umap: "UMAP" }[points.method];
   const rows = useMemo(() => shown.value, [shown.value]);
   return (
-    <div class="map">
+    <div class="map-tab">
       <div class="plane">
         {points && colors ? (
           <Points points={points} of={of} colors={colors} />

@@ -112,6 +112,7 @@ export async function undoThere(): Promise<void> {
 }
 
 function Kinds({ kind }: { kind: string }) {
+  useEffect(() => document.querySelector(".kinds [aria-current=true]")?.scrollIntoView({ block: "nearest", inline: "nearest" }), [kind]);
   const kinds = [...(store.value?.kinds ?? [])].sort(byReviewOrder);
   return (
     <nav class="kinds" aria-label="Kinds of findings">
@@ -281,6 +282,7 @@ function Row({ row, at }: { row: GroupRow; at: number }) {
 function Context({ row, neighbors }: { row: GroupRow; neighbors: number[] }) {
   useEffect(() => cards.want("items", [row.item]), [row.item]);
   const item = cards.read("items", [row.item])[0];
+  const own = cards.read(row.of, [row.row])[0];
   const near = neighbors.slice(0, NEIGHBORS);
   useEffect(() => cards.want(row.of, near), [row.of, near.join()]);
   const around = cards.read(row.of, near).filter((card): card is Card => card !== undefined);
@@ -289,7 +291,7 @@ function Context({ row, neighbors }: { row: GroupRow; neighbors: number[] }) {
       {row.of === "objects" && item && (
         <figure>
           <figcaption>Its image</figcaption>
-          <CardPicture of="items" card={item} size={640} />
+          <CardPicture of="items" card={item} size={640} marked={own?.object?.number ?? -1} />
         </figure>
       )}
       {around.length > 0 && (
@@ -343,7 +345,7 @@ function GroupView({ group, place }: { group: Group; place: number }) {
           <Icon name="right" />
         </button>
         <span class="faint">
-          {rows.length > 1 && `${count(rows.length, "row")}, `}
+          {rows.length > 1 && `${count(rows.length, rows[0]!.of === "objects" ? "object" : "image")}, `}
           {value !== null && `${group.measure} ${value.toFixed(3)}`}
         </span>
         <span class="spring" />

@@ -73,7 +73,7 @@ export function BottomBar() {
         <Icon name="undo" /> Undo <kbd>u</kbd>
       </button>
       <button type="button" class="primary" disabled={!known?.decided} onClick={() => (dialog.value = "apply")}>
-        Apply {known?.decided ? thousands(known.decided) : ""}…
+        {known?.decided ? `Apply ${thousands(known.decided)}…` : "Apply…"}
       </button>
     </footer>
   );

@@ -71,17 +71,24 @@ export function Picture({ src, alt, missing, frame, marked = -1 }: PictureProps)
 export const nameOf = (card: Card) =>
   `${card.subset}/${card.id}${card.object ? ` #${card.object.number}` : ""}`;
 
+const READ = ["ok", "inference_failed"];
+const noImage = (card: Card) => card.error || `No image (${card.status})`;
+
+/** Why there is no picture of a card, as the store says; empty if there should be one. */
+export const missing = (card: Card) => (card.v && READ.includes(card.status) ? "" : noImage(card));
+
 export const labelsOf = (card: Card) => (card.object ? [card.object.label] : [...new Set(card.labels)]);
 
 /** The picture of a card in the grid or in a group. */
-export function CardPicture({ of, card, size }: { of: Of; card: Card; size: number }) {
+export function CardPicture({ of, card, size, marked = -1 }: { of: Of; card: Card; size: number; marked?: number }) {
   const wanted = size > 320 ? 640 : size > 160 ? 320 : 160;
   return (
     <Picture
-      src={card.v && thumb(of, card.row, card.v, wanted)}
+      src={missing(card) ? "" : thumb(of, card.row, card.v, wanted)}
       alt={nameOf(card)}
-      missing={card.v ? "" : card.error || `No image (${card.status})`}
+      missing={missing(card)}
       frame={of === "items" ? card : undefined}
+      marked={marked}
     />
   );
 }
