@@ -80,7 +80,9 @@ function useColoring(of: Of, points: MapPoints | null): Coloring | null {
       for (const row of rows) codes[row] = 1;
       const got = coloring(codes, ["the rest", against], points.rows);
       got.colorOf = [GRAY, COLORS[1]!];
-      got.legend = got.legend.map((entry) => ({ ...entry, color: entry.name === against ? COLORS[1]! : GRAY }));
+      got.legend = got.legend
+        .map((entry) => ({ ...entry, color: entry.name === against ? COLORS[1]! : GRAY }))
+        .sort((a, b) => Number(a.color === GRAY) - Number(b.color === GRAY));
       return got;
     };
     const by = async () => {
@@ -231,7 +233,7 @@ function Points({ points, of, colors }: { points: MapPoints; of: Of; colors: Col
     <div ref={box} class="scatter">
       <canvas
         ref={canvas}
-        class={mode.value}
+        data-drag={mode.value}
         tabIndex={0}
         role="img"
         aria-label={`Map of ${count(points.rows.length, of.slice(0, -1))}. Arrows move, plus and minus zoom, 0 shows all, Enter selects what is in view.`}
