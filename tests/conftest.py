@@ -48,3 +48,14 @@ def _transformed(folder: Path, name: str) -> Path:
     done = run("datum", "transform", "-t", "clip_embed", "-o", out, SAMPLE / name, *own)
     assert done.returncode == 0, done.stderr
     return store
+
+
+@pytest.fixture(scope="session")
+def object_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a store of sample_data/coco with objects, and what an audit of it finds beside it."""
+    store = tmp_path_factory.mktemp("objects") / "e.h5"
+    command = ("embed", SAMPLE / "coco", "--store", store, "--model", "demo", "--objects")
+    for words in (command, ("audit", store, "-o", f"{store}.findings.csv")):
+        done = run("datumaro-embed", *words)
+        assert done.returncode == 0, done.stderr
+    return store

@@ -192,7 +192,7 @@ def codes(session: Session, of: str, by: str) -> tuple[npt.NDArray[np.uint16], l
         values, names = _first_labels(session, of) + 1, ["", *store.categories.labels]
     else:
         values, names = _kinds(session, of, len(table))
-    return np.minimum(values, 65_535).astype(np.uint16), [*names]
+    return np.minimum(values.astype(np.int64), 65_535).astype(np.uint16), [*names]
 
 
 def _first_labels(session: Session, of: str) -> npt.NDArray[np.int64]:

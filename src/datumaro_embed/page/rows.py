@@ -92,7 +92,7 @@ def _statuses(of: str, wanted: Sequence[str]) -> list[int]:
     names = {status.name.lower(): int(status) for status in known}
     for name in wanted:
         if name not in names:
-            raise UsageError(f"There is no status {name!r}. Choose of {', '.join(names)}.")
+            raise UsageError(f"There is no status {name!r}. There are: {', '.join(names)}.")
     return [names[name] for name in wanted]
 
 

@@ -148,6 +148,7 @@ def _listening(port: int) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((_HOST, port))
+        listening.listen()  # who asks before the server runs is answered then
     except OSError as error:
         listening.close()
         raise UsageError(
