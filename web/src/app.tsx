@@ -123,7 +123,7 @@ function App() {
         </button>
       </header>
       <Banners />
-      <div class={`middle ${tab}${open >= 0 ? " with-item" : ""}`}>
+      <div class={`middle${open >= 0 ? " with-item" : ""}`} data-tab={tab}>
         {tab !== "review" && (
           <div class="sidebar">
             <Filters />

@@ -91,7 +91,7 @@ export function Apply() {
         </label>
         <label>
           New folder
-          <input type="text" required autofocus spellcheck={false} value={out} placeholder="/path/to/new/folder" onInput={(event) => setOut(event.currentTarget.value)} />
+          <input type="text" required data-first spellcheck={false} value={out} placeholder="/path/to/new/folder" onInput={(event) => setOut(event.currentTarget.value)} />
         </label>
         <label>
           Format

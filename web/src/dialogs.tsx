@@ -21,6 +21,7 @@ export function Dialog({ title, children, wide = false }: DialogProps) {
   useEffect(() => {
     const before = document.activeElement as HTMLElement | null;
     element.current!.showModal();
+    element.current!.querySelector<HTMLElement>("[data-first]")?.focus(); // not `autofocus`: the page has a focus already
     return () => before?.focus();
   }, []);
   const close = () => (dialog.value = "");
@@ -83,7 +84,7 @@ function Pick({ title, names, verb, free, suggested }: PickProps) {
       <input
         type="text"
         role="combobox"
-        autofocus
+        data-first
         spellcheck={false}
         value={typed}
         placeholder="Type to find"
@@ -153,7 +154,7 @@ function Tag() {
       >
         <label>
           Name
-          <input type="text" required autofocus pattern="[^=]*[^=\s][^=]*" value={name} onInput={(event) => setName(event.currentTarget.value)} />
+          <input type="text" required data-first pattern="[^=]*[^=\s][^=]*" value={name} onInput={(event) => setName(event.currentTarget.value)} />
         </label>
         <label>
           Value

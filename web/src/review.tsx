@@ -44,9 +44,27 @@ function goTo(place: number): void {
   update({ group: place });
 }
 
+function choose(kind: string): void {
+  least.value = -Infinity;
+  measure.value = "";
+  focused.value = 0;
+  update({ kind, group: 0 });
+}
+
+/** The kind to review after this one: the next that is not done. */
+function kindAfter(): string {
+  const kinds = [...(store.value?.kinds ?? [])].sort(byReviewOrder);
+  const open = kinds.filter(({ findings, decided, kind }) => decided < findings && kind !== view.value.kind);
+  const place = kinds.findIndex(({ kind }) => kind === view.value.kind);
+  return (open.find((entry) => kinds.indexOf(entry) > place) ?? open[0])?.kind ?? "";
+}
+
+const isDone = () => passing.value.every((place) => loaded.value.outline.decided[place]);
+
 export function step(by: 1 | -1): void {
   const next = passing.value[passing.value.indexOf(here.value) + by];
   if (next !== undefined) goTo(next);
+  else if (by > 0 && isDone() && kindAfter()) choose(kindAfter());
   else say(by > 0 ? "This is the last group." : "This is the first group.");
 }
 
@@ -55,7 +73,7 @@ function nextOpen(): void {
   const open = passing.value.filter((place) => !decided[place]);
   const next = open.find((place) => place > here.value) ?? open[0];
   if (next !== undefined) goTo(next);
-  else say("Every group shown is reviewed.");
+  else say("Every group shown is reviewed. Press n for the next kind.");
 }
 
 /** Focus the next row without an action, or go on to the next group. */
@@ -121,12 +139,7 @@ function Kinds({ kind }: { kind: string }) {
           type="button"
           key={entry.kind}
           aria-current={entry.kind === kind}
-          onClick={() => {
-            least.value = -Infinity;
-            measure.value = "";
-            focused.value = 0;
-            update({ kind: entry.kind, group: 0 });
-          }}
+          onClick={() => choose(entry.kind)}
         >
           <span>{kindName(entry.kind)}</span>
           <span class="n">
@@ -354,7 +367,12 @@ function GroupView({ group, place }: { group: Group; place: number }) {
             Keep only this <kbd>o</kbd>
           </button>
         )}
-        {rows.some(({ suggestion }) => suggestion && suggestion !== "review") && (
+        {isDone() && kindAfter() && (
+          <button type="button" class="primary" onClick={() => choose(kindAfter())}>
+            Next: {kindName(kindAfter())} <kbd>n</kbd>
+          </button>
+        )}
+        {!isDone() && rows.some(({ suggestion }) => suggestion && suggestion !== "review") && (
           <button type="button" class="primary" onClick={() => void acceptGroup()}>
             Accept <kbd>a</kbd>
           </button>
@@ -373,6 +391,9 @@ function GroupView({ group, place }: { group: Group; place: number }) {
 export function Review() {
   const kind = currentKind();
   const { outline, groups } = useGroups(kind, here.value);
+  useEffect(() => {
+    if (kind !== view.value.kind) update({ kind, group: 0 }); // stays when it is done
+  }, [kind]);
   const audit = progress.value.audit;
   const entry = store.value?.kinds.find((one) => one.kind === kind);
   if (!kind || !entry)
