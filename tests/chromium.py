@@ -38,7 +38,7 @@ _FLAGS = (
     "--remote-debugging-port=0",
     "--remote-allow-origins=*",
 )
-_TIMEOUT_S = 15.0
+_TIMEOUT_S = 60.0
 
 
 class Page:
@@ -136,7 +136,8 @@ class Page:
         box = self.run(
             f"(() => {{ const e = document.querySelector({selector!r});"
             "e.scrollIntoView({block: 'nearest', behavior: 'instant'});"
-            "const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()"
+            "const r = e.getBoundingClientRect();"
+            "return [r.x + r.width / 2, r.y + r.height / 2]; })()"
         )
         self.drag([box])
 

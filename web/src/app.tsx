@@ -125,9 +125,9 @@ function App() {
       <Banners />
       <div class={`middle${open >= 0 ? " with-item" : ""}`} data-tab={tab}>
         {tab !== "review" && (
-          <div class="sidebar">
+          <aside class="sidebar" aria-label="Filters">
             <Filters />
-          </div>
+          </aside>
         )}
         <main>
           <div id="panel" role="tabpanel" aria-labelledby={`tab-${tab}`}>

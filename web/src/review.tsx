@@ -9,6 +9,7 @@ import { loaded, useGroups } from "./groups";
 import { Icon } from "./icon";
 import { dialog, progress, say, store, update, view } from "./state";
 import { actionText, byReviewOrder, count, kindName, thousands } from "./text";
+import { emptyView } from "./url";
 import { ActionBadge, CardPicture, labelsOf, nameOf } from "./tile";
 
 const NEIGHBORS = 8;
@@ -127,6 +128,12 @@ export async function undoThere(): Promise<void> {
   if (!found || view.value.tab !== "review") return;
   goTo(found[0]);
   focused.value = Math.max(0, found[1].rows.findIndex(({ index }) => indices.has(index)));
+}
+
+/** Show everything of a kind, most suspicious first: many can be selected at once. */
+function showInGrid(kind: string): void {
+  const of = currentRows()[0]?.of ?? "items";
+  update({ ...emptyView(), size: view.value.size, of, filters: { ...emptyView().filters, kind: [kind] } });
 }
 
 function Kinds({ kind }: { kind: string }) {
@@ -416,6 +423,9 @@ export function Review() {
             {thousands(entry.decided)} of {thousands(entry.findings)} reviewed
           </output>
           <span class="spring" />
+          <button type="button" onClick={() => showInGrid(kind)}>
+            All in the grid
+          </button>
           <Threshold />
         </div>
         {group ? (

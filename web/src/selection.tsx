@@ -32,7 +32,7 @@ function Selected({ n }: { n: number }) {
         </>
       )}
       <button type="button" onClick={() => act("")}>
-        No decision <kbd>c</kbd>
+        Clear decision <kbd>c</kbd>
       </button>
       <button type="button" aria-pressed={onlySelected.value} onClick={() => (onlySelected.value = !onlySelected.value)}>
         Only these
@@ -44,7 +44,7 @@ function Selected({ n }: { n: number }) {
           onlySelected.value = false;
         }}
       >
-        Clear
+        Deselect
       </button>
     </div>
   );
