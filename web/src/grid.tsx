@@ -1,7 +1,8 @@
 // Virtual grid: only rows in sight exist; keyboard and mouse select, open and search for more like this.
 
+import { Component } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import type { Of, Rows } from "./api";
+import type { Card, Of, Rows } from "./api";
 import { cards } from "./cards";
 import { Icon } from "./icon";
 import { onlySelected, selection, store, update, view } from "./state";
@@ -37,6 +38,75 @@ function choose(rows: Int32Array, from: number, to: number, extend: boolean): vo
   if (!next.size) onlySelected.value = false;
 }
 
+interface TileProps {
+  of: Of;
+  row: number;
+  place: number;
+  column: number;
+  card: Card | undefined;
+  score: number | undefined;
+  side: number;
+  height: number;
+  focused: boolean;
+  chosen: boolean;
+  pick: (event: MouseEvent, place: number, check: boolean) => void;
+}
+
+/** Drawn again only when something of it has changed: while scrolling, most have not. */
+class Tile extends Component<TileProps> {
+  override shouldComponentUpdate(next: TileProps): boolean {
+    return (Object.keys(next) as (keyof TileProps)[]).some((key) => key !== "pick" && next[key] !== this.props[key]);
+  }
+
+  override render({ of, row, place, column, card, score, side, height, focused, chosen }: TileProps) {
+    const pick = (check: boolean) => (event: MouseEvent) => {
+      event.stopPropagation();
+      this.props.pick(event, place, check);
+    };
+    return (
+      <div
+        id={`${of}-cell-${place}`}
+        class={`tile${focused ? " focus" : ""}${chosen ? " chosen" : ""}`}
+        role="gridcell"
+        aria-selected={chosen}
+        aria-colindex={column + 1}
+        title={card && nameOf(card)}
+        style={{ width: `${side}px`, height: `${height}px` }}
+        onClick={pick(false)}
+      >
+        <TileFace of={of} card={card} size={side} score={score} />
+        <span class="check" title="Select (space)" onClick={pick(true)}>
+          {chosen && <Icon name="check" />}
+        </span>
+        {card?.v && (
+          <span
+            class="more"
+            title={`More like ${nameOf(card)} (s)`}
+            onClick={(event) => {
+              event.stopPropagation();
+              moreLikeThis(of, row);
+            }}
+          >
+            <Icon name="similar" />
+          </span>
+        )}
+      </div>
+    );
+  }
+}
+
+/** Where tiles are: columns, sizes, and how far scrolling is scaled. */
+function layoutOf(box: { width: number; height: number }, size: number, n: number) {
+  const columns = Math.max(1, Math.floor((box.width - GAP_PX) / (size + GAP_PX)));
+  const side = box.width ? Math.floor((box.width - GAP_PX) / columns) - GAP_PX : size;
+  const lineHeight = side + (side > 110 ? CAPTION_PX : 0) + GAP_PX;
+  const lines = Math.ceil(n / columns);
+  const full = lines * lineHeight + GAP_PX;
+  const height = Math.min(full, TALLEST_PX);
+  const stretch = height < full ? (full - box.height) / (height - box.height) : 1;
+  return { columns, side, lineHeight, lines, height, stretch };
+}
+
 interface GridProps {
   rows: Rows;
   of: Of;
@@ -46,20 +116,16 @@ interface GridProps {
 
 export function Grid({ rows: { rows, scores }, of, size, label }: GridProps) {
   const [ref, box] = useBox();
-  const [top, setTop] = useState(0);
+  const [top, setTop] = useState(0); // of the line that is first in sight; of the window where scrolling is scaled
   const [focus, setFocus] = useState(0);
   const anchor = useRef(0);
-  const fit = Math.max(1, Math.floor((box.width - GAP_PX) / (size + GAP_PX)));
-  const columns = box.width ? fit : 1;
-  const side = box.width ? Math.floor((box.width - GAP_PX) / columns) - GAP_PX : size;
-  const lineHeight = side + (side > 110 ? CAPTION_PX : 0) + GAP_PX;
-  const lines = Math.ceil(rows.length / columns);
-  const full = lines * lineHeight + GAP_PX;
-  const height = Math.min(full, TALLEST_PX);
-  const stretch = height > box.height ? (full - box.height) / (height - box.height) : 1;
+  const { columns, side, lineHeight, lines, height, stretch } = useMemo(
+    () => layoutOf(box, size, rows.length),
+    [box, size, rows.length],
+  );
   const at = top * stretch; // where the window is among all the lines
   const first = Math.max(0, Math.floor(at / lineHeight) - OVERSCAN);
-  const end = Math.min(lines, Math.ceil((at + box.height) / lineHeight) + OVERSCAN);
+  const end = Math.min(lines, Math.ceil((at + box.height) / lineHeight) + 1 + OVERSCAN);
   const inSight = useMemo(
     () => Array.from(rows.subarray(first * columns, end * columns)),
     [rows, first, end, columns],
@@ -85,10 +151,10 @@ export function Grid({ rows: { rows, scores }, of, size, label }: GridProps) {
 
   const current = Math.min(focus, Math.max(0, rows.length - 1));
   const scrollTo = (place: number) => {
-    const lineTop = Math.floor(place / columns) * lineHeight;
     const element = ref.current!;
-    if (lineTop < at) element.scrollTop = lineTop / stretch;
-    else if (lineTop + lineHeight + GAP_PX > at + box.height)
+    const [now, lineTop] = [element.scrollTop * stretch, Math.floor(place / columns) * lineHeight];
+    if (lineTop < now) element.scrollTop = lineTop / stretch;
+    else if (lineTop + lineHeight + GAP_PX > now + box.height)
       element.scrollTop = (lineTop + lineHeight + GAP_PX - box.height) / stretch;
   };
   const move = (place: number, extend: boolean) => {
@@ -126,9 +192,9 @@ export function Grid({ rows: { rows, scores }, of, size, label }: GridProps) {
     event.stopPropagation();
   };
 
-  const pick = (event: MouseEvent, place: number) => {
+  const pick = (event: MouseEvent, place: number, check: boolean) => {
     setFocus(place);
-    if (event.shiftKey || event.ctrlKey || event.metaKey) choose(rows, anchor.current, place, event.shiftKey);
+    if (check || event.shiftKey || event.ctrlKey || event.metaKey) choose(rows, anchor.current, place, event.shiftKey);
     else openRow(place);
     anchor.current = place;
   };
@@ -145,7 +211,9 @@ export function Grid({ rows: { rows, scores }, of, size, label }: GridProps) {
       aria-multiselectable="true"
       aria-activedescendant={rows.length ? `${of}-cell-${current}` : undefined}
       onKeyDown={onKeyDown}
-      onScroll={(event) => setTop(event.currentTarget.scrollTop)}
+      onScroll={({ currentTarget: { scrollTop } }) =>
+        setTop(stretch === 1 ? Math.floor(scrollTop / lineHeight) * lineHeight : scrollTop)
+      }
     >
       <div class="canvas" role="presentation" style={{ height: `${height}px` }}>
         {Array.from({ length: Math.max(0, end - first) }, (_, index) => {
@@ -160,46 +228,21 @@ export function Grid({ rows: { rows, scores }, of, size, label }: GridProps) {
             >
               {Array.from(rows.subarray(line * columns, (line + 1) * columns), (row, column) => {
                 const place = line * columns + column;
-                const card = shown[place - first * columns];
-                const chosen = selection.value.has(row);
                 return (
-                  <div
+                  <Tile
                     key={row}
-                    id={`${of}-cell-${place}`}
-                    class={`tile${place === current ? " focus" : ""}${chosen ? " chosen" : ""}`}
-                    role="gridcell"
-                    aria-selected={chosen}
-                    aria-colindex={column + 1}
-                    title={card && nameOf(card)}
-                    style={{ width: `${side}px`, height: `${lineHeight - GAP_PX}px` }}
-                    onClick={(event) => pick(event, place)}
-                  >
-                    <TileFace of={of} card={card} size={side} score={scores?.[place]} />
-                    <span
-                      class="check"
-                      title="Select (space)"
-                      onClick={(event) => {
-                        event.stopPropagation();
-                        setFocus(place);
-                        choose(rows, anchor.current, place, event.shiftKey);
-                        anchor.current = place;
-                      }}
-                    >
-                      {chosen && <Icon name="check" />}
-                    </span>
-                    {card?.v && (
-                      <span
-                        class="more"
-                        title={`More like ${nameOf(card)} (s)`}
-                        onClick={(event) => {
-                          event.stopPropagation();
-                          moreLikeThis(of, row);
-                        }}
-                      >
-                        <Icon name="similar" />
-                      </span>
-                    )}
-                  </div>
+                    of={of}
+                    row={row}
+                    place={place}
+                    column={column}
+                    card={shown[place - first * columns]}
+                    score={scores?.[place]}
+                    side={side}
+                    height={lineHeight - GAP_PX}
+                    focused={place === current}
+                    chosen={selection.value.has(row)}
+                    pick={pick}
+                  />
                 );
               })}
             </div>

@@ -1,6 +1,6 @@
 // Map of all items or objects: lasso or box → selection; colors by label, split, finding, or one label against the rest.
 
-import { signal, useSignalEffect } from "@preact/signals";
+import { signal } from "@preact/signals";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { getCodes, getMap, getRows, type MapPoints, type Of } from "./api";
 import { cards } from "./cards";
@@ -95,21 +95,28 @@ function useColoring(of: Of, points: MapPoints | null): Coloring | null {
   return points && made ? made : null;
 }
 
+/** One byte for each row of the table: whether it is among these. */
+function maskOf(rows: Iterable<number>): Uint8Array {
+  const mask = new Uint8Array(store.value![view.value.of]);
+  for (const row of rows) mask[row] = 1;
+  return mask;
+}
+
 /** Red, green, blue and layer of each point: filters dim, a selection comes to the front. */
-function paint(points: MapPoints, colors: Coloring, pointed: number): Uint8Array {
+function paint(points: MapPoints, colors: Coloring, found: Int32Array, selected: ReadonlySet<number>): Uint8Array {
   const { rows } = points;
   const rgb = new Uint8Array(4 * rows.length);
   const bytes = colors.colorOf.map(bytesOf);
   const [gray, accent] = [bytesOf(GRAY), bytesOf(ACCENT)];
-  const found = result.value.rows.length < store.value![view.value.of] ? new Set(result.value.rows) : null;
-  const chosen = selection.value;
+  const visible = found.length < store.value![view.value.of] ? maskOf(found) : null;
+  const chosen = selected.size ? maskOf(selected) : null;
   for (let at = 0; at < rows.length; at++) {
     const row = rows[at]!;
-    const dim = found !== null && !found.has(row);
-    const layer = chosen.has(row) ? LAYER.chosen : dim || chosen.size ? LAYER.dim : LAYER.usual;
-    rgb.set(dim ? gray : (bytes[colors.codes[row]!] ?? gray), 4 * at);
-    if (layer === LAYER.chosen) rgb.set(accent, 4 * at);
-    rgb[4 * at + 3] = at === pointed ? LAYER.pointed : layer;
+    const dim = visible !== null && !visible[row];
+    const layer = chosen?.[row] ? LAYER.chosen : dim || chosen ? LAYER.dim : LAYER.usual;
+    const color = layer === LAYER.chosen ? accent : dim ? gray : (bytes[colors.codes[row]!] ?? gray);
+    for (let part = 0; part < 3; part++) rgb[4 * at + part] = color[part]!;
+    rgb[4 * at + 3] = layer;
   }
   return rgb;
 }
@@ -129,6 +136,12 @@ function Hover({ of, row, at }: { of: Of; row: number; at: Corner }) {
     </div>
   );
 }
+
+const Ring = ({ at: [x, y] }: { at: Corner }) => (
+  <svg class="lasso" aria-hidden="true">
+    <circle cx={x} cy={y} r={7} />
+  </svg>
+);
 
 const boxOf = ([x0, y0]: Corner, [x1, y1]: Corner): Corner[] => [
   [x0, y0],
@@ -150,11 +163,11 @@ function Points({ points, of, colors }: { points: MapPoints; of: Of; colors: Col
     scatter.current.setPoints(points.x, points.y);
   }, [points]);
   useEffect(() => scatter.current!.resize(size.width, size.height), [size]);
-  useEffect(() => scatter.current!.setColors(paint(points, colors, pointed)), [points, colors, pointed]);
-  useSignalEffect(() => {
-    void [result.value, selection.value];
-    scatter.current?.setColors(paint(points, colors, -1));
-  });
+  const [found, chosen] = [result.value.rows, selection.value];
+  useEffect(
+    () => scatter.current!.setColors(paint(points, colors, found, chosen)),
+    [points, colors, found, chosen],
+  );
   useEffect(() => {
     // Not by the attribute: such listeners are passive, and the page would scroll as well.
     const wheel = (event: WheelEvent) => {
@@ -251,6 +264,7 @@ function Points({ points, of, colors }: { points: MapPoints; of: Of; colors: Col
           <polygon points={line.map((corner) => corner.join()).join(" ")} />
         </svg>
       )}
+      {pointed >= 0 && !drag.current && <Ring at={scatter.current!.toPixel(pointed)} />}
       {pointed >= 0 && !drag.current && (
         <Hover of={of} row={points.rows[pointed]!} at={scatter.current!.toPixel(pointed)} />
       )}

@@ -6,7 +6,7 @@
 export type Corner = readonly [x: number, y: number]; // CSS pixels of the canvas
 
 /** Layers, from the back to the front; the fourth byte of a point's color. */
-export const LAYER = { dim: 0, usual: 1, chosen: 2, pointed: 3 };
+export const LAYER = { dim: 0, usual: 1, chosen: 2 };
 
 const MARGIN = 1.08;
 const ZOOM = { least: 0.5, most: 400 };
@@ -21,7 +21,7 @@ out vec4 shade;
 void main() {
   float layer = floor(color.a * 255.0 + 0.5);
   gl_Position = vec4((place - center) * scale, 0.9 - 0.3 * layer, 1.0);
-  gl_PointSize = size * (layer < 0.5 ? 0.8 : layer < 1.5 ? 1.0 : layer < 2.5 ? 1.35 : 2.2);
+  gl_PointSize = size * (layer < 0.5 ? 0.8 : layer < 1.5 ? 1.0 : 1.35);
   shade = vec4(color.rgb, layer < 0.5 ? 0.35 : layer < 1.5 ? 0.85 : 1.0);
 }`;
 const FRAGMENT = `#version 300 es
@@ -80,7 +80,10 @@ function withGl(gl: WebGL2RenderingContext): Painter {
     points(x, y) {
       n = x.length;
       const places = new Float32Array(2 * n);
-      for (let at = 0; at < n; at++) places.set([x[at]!, y[at]!], 2 * at);
+      for (let at = 0; at < n; at++) {
+        places[2 * at] = x[at]!;
+        places[2 * at + 1] = y[at]!;
+      }
       gl.bindBuffer(gl.ARRAY_BUFFER, buffers.place);
       gl.bufferData(gl.ARRAY_BUFFER, places, gl.STATIC_DRAW);
     },

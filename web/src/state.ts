@@ -24,11 +24,15 @@ export const dialog = signal<"" | "apply" | "help" | "relabel" | "move" | "tag" 
 /** Rows that the grid shows. */
 export const shown = computed<Rows>(() => {
   const { rows, scores } = result.value;
-  if (!onlySelected.value || !selection.value.size) return result.value;
-  const places = [...rows.keys()].filter((place) => selection.value.has(rows[place]!));
+  const chosen = selection.value;
+  if (!onlySelected.value || !chosen.size) return result.value;
+  const places = new Int32Array(rows.length);
+  let n = 0;
+  for (let place = 0; place < rows.length; place++) if (chosen.has(rows[place]!)) places[n++] = place;
+  const kept = places.subarray(0, n);
   return {
-    rows: Int32Array.from(places, (place) => rows[place]!),
-    scores: scores && Float32Array.from(places, (place) => scores[place]!),
+    rows: kept.map((place) => rows[place]!),
+    scores: scores && Float32Array.from(kept, (place) => scores[place]!),
   };
 });
 
