@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from datumaro.components.dataset import Dataset
 from PIL import Image, ImageChops, ImageStat
 
 from datumaro_embed import (
@@ -18,14 +19,15 @@ from datumaro_embed import (
     ObjectKey,
     Split,
     apply_findings,
+    embed_dataset,
     explore,
     open_store,
     search,
 )
-from datumaro_embed.encoders import ClipEncoder
+from datumaro_embed.encoders import ClipEncoder, FakeEncoder
 from datumaro_embed.report.projection import pca
 from explore_support import Client, wait_for
-from support import SAMPLE, run
+from support import SAMPLE, run, write_pictures
 
 
 @pytest.fixture(scope="module")
@@ -248,42 +250,6 @@ def test_codes_name_every_row(page: Client, opened: EmbeddingStore) -> None:
     assert values[page.rows(kind="leak")].all()
 
 
-def places_on_map(page: Client, of: str) -> tuple[str, bool, np.ndarray]:
-    """Wait for a map: its method, whether it is final, and (n, 2) places of all rows in order."""
-
-    def is_there() -> bool:
-        answers[:] = [page.request(f"{page.base}api/map?of={of}")]
-        return answers[0][0].status == 200
-
-    answers: list = []
-    wait_for(is_there)
-    response, body = answers[0]
-    count = np.frombuffer(body[:4], "<i4")[0]
-    assert np.frombuffer(body[4 : 4 + 4 * count], "<i4").tolist() == list(range(count))
-    places = np.frombuffer(body[4 + 4 * count :], "<f4").reshape(2, -1).T
-    assert np.abs(places).max() == pytest.approx(1)
-    return response.headers["X-Method"], response.headers["X-Final"] == "1", places
-
-
-def test_the_map_is_a_pca_at_first(page: Client, opened: EmbeddingStore) -> None:
-    method, is_final, places = places_on_map(page, "objects")
-    assert (method, is_final) == ("pca", False)
-    vectors = opened.objects.embeddings().astype(np.float64)
-    expected = pca(vectors).points
-    near = [np.abs(a - a[0]).sum(axis=1).argsort()[:5].tolist() for a in (places, expected)]
-    assert near[0] == near[1]
-
-
-@pytest.mark.slow
-def test_the_map_becomes_a_umap(page: Client, opened: EmbeddingStore) -> None:
-    first = places_on_map(page, "items")[2]
-    wait_for(lambda: places_on_map(page, "items")[1], timeout_s=300)
-    method, _, places = places_on_map(page, "items")
-    assert method == "umap"
-    assert len(places) == len(first) == len(opened)
-    assert not np.allclose(places, first)
-
-
 def test_findings_come_in_groups_by_rank(page: Client, opened: EmbeddingStore) -> None:
     found = page.json("api/groups", kind="leak")
     findings = Findings.read(f"{opened.path}.findings.csv").filter(kind="leak")
@@ -411,8 +377,6 @@ def test_apply_carries_out_what_was_decided(own: Path, tmp_path: Path) -> None:
         ended = page.wait_for_task("apply")
         assert ended["state"] == "failed"
         assert "exists. Choose another path" in ended["note"]
-    from datumaro.components.dataset import Dataset
-
     assert len(Dataset.import_from(str(out), "coco")) == 68
     kept = apply_findings(Dataset.import_from(str(SAMPLE / "coco")), f"{own}.findings.csv")
     assert len(kept) == 68
@@ -426,6 +390,30 @@ def test_a_notebook_shows_the_page_in_a_frame(explorer: Explorer, page: Client) 
     )
 
 
+def test_a_directory_without_objects_and_without_its_model(tmp_path: Path) -> None:
+    root = write_pictures(tmp_path / "data", 7, (40, 30))
+    dataset = Dataset.import_from(str(root), "coco")
+    options = {"encoder": FakeEncoder(), "commit_rows": 3, "progress": False}
+    with embed_dataset(dataset, f"{tmp_path}/store/", **options) as store:
+        assert len(store.parts) == 3
+    with explore(tmp_path / "store") as explorer:
+        page = Client(explorer.url)
+        found = page.json("api/store")
+        assert (found["items"], found["objects"], found["text"]) == (7, 0, False)
+        assert page.rows(id="5") == [5]
+        card = page.json("api/cards", rows=5)[0]
+        (box,) = card["boxes"]
+        assert (box["object"], box["label"]) == (None, "thing")
+        assert [box[side] for side in "xywh"] == pytest.approx([1 / 40, 2 / 30, 3 / 40, 4 / 30])
+        assert page.picture(f"thumb/items/5/{card['v']}").size == (40, 30)
+        assert page.rows(like=5)[0] == 5
+        page.get("api/rows", 400, of="objects")
+        assert page.wait_for_task("encoder")["state"] == "failed"
+        assert "There is no model 'fake'" in page.json("api/rows", 400, text="a cat")["error"]
+        page.wait_for_task("audit")
+        assert explorer.findings == tmp_path / "store.findings.csv"
+
+
 def test_the_command_says_where_and_ends_with_its_signal(own: Path) -> None:
     done = run("datumaro-embed", "explore", own, "--no-browser", "--port", "99999")
     assert done.returncode == 1
@@ -433,3 +421,39 @@ def test_the_command_says_where_and_ends_with_its_signal(own: Path) -> None:
     done = run("datumaro-embed", "explore", own.parent / "none.h5", "--no-browser")
     assert done.returncode == 1
     assert "none.h5" in done.stderr
+
+
+def places_on_map(page: Client, of: str) -> tuple[str, bool, np.ndarray]:
+    """Wait for a map: its method, whether it is final, and (n, 2) places of all rows in order."""
+
+    def is_there() -> bool:
+        answers[:] = [page.request(f"{page.base}api/map?of={of}")]
+        return answers[0][0].status == 200
+
+    answers: list = []
+    wait_for(is_there)
+    response, body = answers[0]
+    count = np.frombuffer(body[:4], "<i4")[0]
+    assert np.frombuffer(body[4 : 4 + 4 * count], "<i4").tolist() == list(range(count))
+    places = np.frombuffer(body[4 + 4 * count :], "<f4").reshape(2, -1).T
+    assert np.abs(places).max() == pytest.approx(1)
+    return response.headers["X-Method"], response.headers["X-Final"] == "1", places
+
+
+def test_the_map_is_a_pca_at_first(page: Client, opened: EmbeddingStore) -> None:
+    method, is_final, places = places_on_map(page, "objects")
+    assert (method, is_final) == ("pca", False)
+    vectors = opened.objects.embeddings().astype(np.float64)
+    expected = pca(vectors).points
+    near = [np.abs(a - a[0]).sum(axis=1).argsort()[:5].tolist() for a in (places, expected)]
+    assert near[0] == near[1]
+
+
+@pytest.mark.slow
+def test_the_map_becomes_a_umap(page: Client, opened: EmbeddingStore) -> None:
+    first = places_on_map(page, "items")[2]
+    wait_for(lambda: places_on_map(page, "items")[1], timeout_s=300)
+    method, _, places = places_on_map(page, "items")
+    assert method == "umap"
+    assert len(places) == len(first) == len(opened)
+    assert not np.allclose(places, first)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingExtraError, StoreUnfinishedError, UsageError
+from ..errors import StoreUnfinishedError, UsageError
 from ..flags import (
     AUDIT_KINDS,
     DEFAULT_THRESHOLD,
@@ -315,13 +315,8 @@ def _describe_explore(parser: ArgumentParser) -> Callable[..., int]:
 
 
 def _explore(store: Path, no_browser: bool, **options: Any) -> int:
-    try:
-        from ..page import explore
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"{error.name} is not installed. Run: pip install 'datumaro-embed[explore]'",
-            extra="explore",
-        ) from error
+    from ..page import explore
+
     with explore(store, browser=not no_browser, framed=False, **options) as explorer:
         say([explorer.url, f"Decisions are saved in {explorer.findings}. Ctrl-C ends."])
         sys.stdout.flush()

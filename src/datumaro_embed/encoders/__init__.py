@@ -1,10 +1,20 @@
-"""Encoders: images and texts → unit vectors of one space."""
+"""Encoders: images and texts → unit vectors of one space.
+
+What runs models imports OpenVINO, a quarter of a second, and is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from .base import Encoder, ImageEncoder, ImageInput, Session, TextEncoder, texts_of
-from .clip import FAMILIES, ClipEncoder, load_encoder
 from .fake import FakeEncoder
-from .images import BATCH_SIZE, OpenVinoImageEncoder
 from .preprocess import resizing_library
+
+if TYPE_CHECKING:
+    from .clip import FAMILIES, ClipEncoder, load_encoder
+    from .images import BATCH_SIZE, OpenVinoImageEncoder
 
 __all__ = [
     "BATCH_SIZE",
@@ -21,3 +31,17 @@ __all__ = [
     "resizing_library",
     "texts_of",
 ]
+
+_LAZY = {
+    "BATCH_SIZE": "images",
+    "FAMILIES": "clip",
+    "ClipEncoder": "clip",
+    "OpenVinoImageEncoder": "images",
+    "load_encoder": "clip",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_LAZY[name]}", __name__), name)

@@ -5,6 +5,16 @@ open: `decisions` the findings file, `pictures` the images, `maps` the projectio
 `cards` answer what the page asks, `tasks` and `worker` do what takes long.
 """
 
-from .serving import Explorer, explore
+from ..errors import MissingExtraError
+
+try:
+    from .serving import Explorer, explore
+except ModuleNotFoundError as error:
+    if error.name not in ("starlette", "uvicorn"):
+        raise
+    raise MissingExtraError(
+        f"{error.name} is not installed. Run: pip install 'datumaro-embed[explore]'",
+        extra="explore",
+    ) from error
 
 __all__ = ["Explorer", "explore"]

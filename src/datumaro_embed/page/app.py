@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shlex
@@ -26,6 +27,7 @@ from ..errors import (
     UsageError,
 )
 from ..images import ImageProblem
+from ..parallel import usable_processors
 from .cards import card, codes, groups, item, outline, overview, version
 from .pictures import FULL_PX, SIDES_PX
 from .rows import answer
@@ -63,6 +65,7 @@ class Asked:
 
 
 Endpoint = Callable[[Asked, Session], Response]
+Handler = Callable[[Request], Awaitable[Response]]
 
 _MAX_CARDS, _MAX_GROUPS = 200, 100
 _ASSETS = {
@@ -75,9 +78,13 @@ _FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 
 def make_app(session: Session) -> Starlette:
     """Make the application of one session; `Guard` must stand before it."""
+    turns = asyncio.Semaphore(usable_processors())
 
-    def route(path: str, endpoint: Endpoint, *methods: str) -> Route:
-        return Route(path, _handled(endpoint, session), methods=[*methods] or ["GET"])
+    def route(path: str, endpoint: Endpoint, method: str = "GET") -> Route:
+        return Route(path, _handled(endpoint, session), methods=[method])
+
+    def picture(path: str, endpoint: Endpoint) -> Route:
+        return Route(path, _in_turn(_handled(endpoint, session), turns))
 
     return Starlette(
         routes=[
@@ -97,14 +104,29 @@ def make_app(session: Session) -> Starlette:
             route("/api/apply", _apply, "POST"),
             route("/api/image", _image, "POST"),
             route("/thumb/query/{name}/{v}", _query_thumbnail),
-            route("/thumb/{of}/{row:int}/{v}", _thumbnail),
-            route("/image/{row:int}/{v}", _full),
+            picture("/thumb/{of}/{row:int}/{v}", _thumbnail),
+            picture("/image/{row:int}/{v}", _full),
         ],
         exception_handlers={404: _nothing_there, Exception: _broken},
     )
 
 
-def _handled(endpoint: Endpoint, session: Session) -> Callable[[Request], Awaitable[Response]]:
+def _in_turn(handle: Handler, turns: asyncio.Semaphore) -> Handler:
+    """Make as many pictures at once as there are processors, and none that nobody waits for.
+
+    Who scrolls asks for hundreds and turns away; other requests go past those that wait.
+    """
+
+    async def wait(request: Request) -> Response:
+        async with turns:
+            if await request.is_disconnected():
+                return _error(499, "Nobody waits for this picture.")
+            return await handle(request)
+
+    return wait
+
+
+def _handled(endpoint: Endpoint, session: Session) -> Handler:
     """Answer in a thread, and turn errors into a sentence."""
 
     async def handle(request: Request) -> Response:

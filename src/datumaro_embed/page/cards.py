@@ -20,7 +20,7 @@ from .session import Session
 
 __all__ = ["card", "codes", "groups", "item", "outline", "overview"]
 
-_MAX_BOXES = 200
+_MAX_BOXES = _MAX_FINDINGS = 200
 _MAX_ANNOTATIONS = 500
 _MAX_LETTERS = 2000
 _NEIGHBOURS, _SEEN = 8, 32  # of the latter some are of the same item
@@ -71,7 +71,7 @@ def card(session: Session, of: str, row: int) -> dict[str, Any]:
     item_row, number = (row, None) if of == "items" else store.owner("objects", row)
     record = store.item(item_row, without=("annotations", "objects", "captions"))
     boxes = _boxes(store, item_row, record)
-    found = session.decisions.of_row(of, row, item_row)
+    found = session.decisions.of_row(of, row, item_row)[:_MAX_FINDINGS]
     rows = [session.decisions.rows[index] for index in found]
     return {
         "row": row,

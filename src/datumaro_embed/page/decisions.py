@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from ..errors import (
     ItemNotFoundError,
+    OutputFolderError,
     StoreLockedError,
     StoreReplacedError,
     StoreWriteError,
@@ -41,8 +42,15 @@ class Place(NamedTuple):
 class Decisions:
     """The rows of one findings file; a row's place in `rows` is its index for the page.
 
+    Raises
+    ------
+    UsageError
+        There is no such folder; the file is no findings file, or that of another store.
+
     Attributes
     ----------
+    has_audit : bool
+        The file is there, and not only of what was picked before an audit ended.
     rows : list of Finding
     places : list of Place or None
         Of each finding; None where the store does not have it.
@@ -51,15 +59,23 @@ class Decisions:
     """
 
     def __init__(self, store: EmbeddingStore, path: Path) -> None:
+        if not path.absolute().parent.is_dir():
+            raise OutputFolderError(
+                f"The folder '{path.parent}' does not exist. Create it, or choose another path for "
+                "``findings``.",
+                path=str(path),
+            )
         self.path, self._store = path, store
         self.rows: list[Finding] = []
         self.places: list[Place | None] = []
         self.read_only = ""
-        self._by_item: dict[int, list[int]] = defaultdict(list)
-        self._lines: list[bytes] = []
+        self._of_item: dict[int, list[int]] = defaultdict(list)
+        self._of_place: dict[Place, list[int]] = defaultdict(list)
+        self._lines: list[bytes | None] = []  # of each row; None until it is saved
         self._saved = identity_at(path)
         self._changing = threading.RLock()
         self._lock: StoreLock | None = None
+        self._load()
         try:
             self._lock = StoreLock(self._lock_path, path)
         except StoreLockedError:
@@ -74,11 +90,7 @@ class Decisions:
     def _lock_path(self) -> Path:
         return self.path.with_name(f"{self.path.name}.lock")
 
-    def load(self) -> bool:
-        """Read the file; tell whether an audit has made it.
-
-        Raises `UsageError`: the findings are of another store.
-        """
+    def _load(self) -> None:
         found = Findings.read(self.path) if self._saved is not None else Findings()
         for row in found:
             if row.store not in ("", self._store.uuid):
@@ -86,8 +98,10 @@ class Decisions:
                     f"'{self.path}' has findings of another store (line {row.line}). Name another "
                     "file with ``findings``, or move this one away to audit this store."
                 )
+        self.has_audit = self._saved is not None
+        if len(found):
+            self.has_audit = any(row.kind != PICKED for row in found)
         self.add(found)
-        return self._saved is not None and any(row.kind != PICKED for row in found)
 
     def add(self, rows: Iterable[Finding]) -> None:
         """Take over more findings; they are saved with the next decision."""
@@ -97,7 +111,7 @@ class Decisions:
                 self._append(row, self._place(row, row_of(row.key)))
 
     def publish(self, rows: Iterable[Finding]) -> None:
-        """Take over the findings of an audit, and save them."""
+        """Take over the findings of an audit, and save them; raises `StoreWriteError`."""
         with self._changing:
             self.add(rows)
             self._save()
@@ -119,17 +133,19 @@ class Decisions:
 
     def _append(self, row: Finding, place: Place | None) -> int:
         index = len(self.rows)
-        self.rows.append(row)
         self.places.append(place)
-        self._lines.append(_line(row))
+        self._lines.append(None)
+        self.rows.append(row)  # last: other threads read what `rows` has
         if place is not None:
-            self._by_item[place.item].append(index)
+            self._of_item[place.item].append(index)
+            self._of_place[place].append(index)
         return index
 
     def of_row(self, of: str, row: int, item: int) -> list[int]:
         """Give the findings of a row: of an item, those of its objects too."""
-        indices = self._by_item.get(item, [])
-        return [i for i in indices if of == "items" or self.places[i] == (of, row, item)]
+        if of == "items":
+            return self._of_item.get(item, [])
+        return self._of_place.get(Place(of, row, item), [])
 
     def chosen(
         self, *, kinds: Iterable[str] = (), actions: Iterable[str] = (), decided: bool | None = None
@@ -208,7 +224,7 @@ class Decisions:
         index = self._index(entry.get("index"), of, row)
         act(new := replace(self.rows[index], action=action, line=0))
         place = self.places[index]
-        for other in self._by_item[place.item] if place is not None and action else ():
+        for other in self._of_place[place] if place is not None and action else ():
             if other != index and contradict(new, self.rows[other]):
                 before.setdefault(other, self.rows[other].action)
                 self._change(other, "")
@@ -226,19 +242,20 @@ class Decisions:
         if not 0 <= row < len(table):
             raise UsageError(f"There is no row {row} in the {of}. Load the page again.")
         place = Place(of, row, table.item_row(row))
-        for known in self._by_item.get(place.item, ()):
-            if self.places[known] == place and self.rows[known].kind == PICKED:
+        for known in self._of_place.get(place, ()):
+            if self.rows[known].kind == PICKED:
                 return known
         return self._append(finding(self._store, table, row, kind=PICKED), place)
 
     def _change(self, index: int, action: str) -> None:
         self.rows[index] = replace(self.rows[index], action=action)
-        self._lines[index] = _line(self.rows[index])
+        self._lines[index] = None
 
     def _forget(self, n_kept: int) -> None:
         for place in self.places[n_kept:]:
-            if place is not None:
-                self._by_item[place.item] = [i for i in self._by_item[place.item] if i < n_kept]
+            if place is not None:  # the last one of both
+                self._of_item[place.item].pop()
+                self._of_place[place].pop()
         del self.rows[n_kept:], self.places[n_kept:], self._lines[n_kept:]
 
     def _entry(self, index: int, action: str) -> dict[str, Any]:
@@ -252,8 +269,15 @@ class Decisions:
         if self.path.suffix == ".parquet":
             Findings(self.rows[i] for i in kept).replace_parquet(self.path)
         else:
-            publish_csv(self.path, [_TITLES, *(self._lines[i] for i in kept)], for_sheets=True)
+            lines = [_TITLES, *(self._line(index) for index in kept)]
+            publish_csv(self.path, lines, for_sheets=True)
         self._saved = identity_at(self.path)
+
+    def _line(self, index: int) -> bytes:
+        line = self._lines[index]
+        if line is None:
+            line = self._lines[index] = csv_line(self.rows[index].cells(), for_sheets=True)
+        return line
 
     def close(self) -> None:
         """Let another explorer decide."""
@@ -261,10 +285,6 @@ class Decisions:
             self._lock_path.unlink(missing_ok=True)
             self._lock.release()
             self._lock = None
-
-
-def _line(row: Finding) -> bytes:
-    return csv_line(row.cells(), for_sheets=True)
 
 
 _TITLES = csv_line(COLUMNS, for_sheets=True)

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["Guard"]
 
-_MAX_JSON_BYTES, _MAX_IMAGE_BYTES = 2**20, 64 * 2**20
+_MAX_JSON_BYTES, _MAX_IMAGE_BYTES = 16 * 2**20, 64 * 2**20
 _IMAGE_ROUTE = "/api/image"
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "

@@ -21,7 +21,6 @@ from PIL import Image
 from ..files import identity_of
 from ..images import ImageProblem, OpenedImage, open_image
 from ..models import user_cache_dir
-from ..parallel import usable_processors
 from ..records import Status
 from ..retrieval import media_file
 from ..store import EmbeddingStore
@@ -106,7 +105,6 @@ class Pictures:
     def __init__(self, store: EmbeddingStore, root: Path | None, cache: PictureCache) -> None:
         self._store, self._root, self._cache = store, root, cache
         self._videos = Videos()
-        self._turns = threading.BoundedSemaphore(usable_processors())
         self._large = threading.Lock()
 
     def item(self, row: int, side_px: int) -> bytes:
@@ -124,10 +122,9 @@ class Pictures:
         name = hashlib.sha256(f"{name} {side_px} {box}".encode()).hexdigest()
         data = self._cache.get(name)
         if data is None:
-            with self._turns:
-                opened = self._opened(row, path, frame)
-                with self._one_large(opened):
-                    image = opened.decode(least_side_px=0 if box else side_px)
+            opened = self._opened(row, path, frame)
+            with self._one_large(opened):
+                image = opened.decode(least_side_px=0 if box else side_px)
             image = image if box is None else image.crop(_around(box, image.size))
             data = as_jpeg(image, side_px)
             self._cache.put(name, data)

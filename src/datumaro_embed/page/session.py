@@ -174,10 +174,9 @@ class Session:
     # Findings ------------------------------------------------------------------------------------
 
     def _find(self) -> None:
-        """Read the findings, or make them."""
+        """Make the findings, unless they are there."""
         task, decisions = self.tasks.audit, self.decisions
-        task.note = "reading findings"
-        if decisions.load() or decisions.read_only:
+        if decisions.has_audit or decisions.read_only:
             return
         task.note = "audit"
         with tempfile.TemporaryDirectory(prefix="datumaro-embed-") as folder:
@@ -278,7 +277,8 @@ class Session:
     def close(self) -> None:
         """Let go of everything; findings are on disk already."""
         self._timer.cancel()
-        for task in (self.tasks.audit, self.tasks.map, self.tasks.apply):
+        tasks = self.tasks
+        for task in (tasks.audit, tasks.encoder, tasks.map, tasks.apply):
             task.stop()
         self.decisions.close()
         self.store.close()

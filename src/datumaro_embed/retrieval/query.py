@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ..encoders import ImageEncoder, load_encoder, texts_of
+from .. import encoders
+from ..encoders import ImageEncoder, texts_of
 from ..errors import ItemFailedError, ModelMismatchError, UsageError
 from ..models import load_manifest, resolve_model
 from ..records import ItemKey, ObjectKey, RowKey
@@ -138,7 +139,7 @@ class QueryEmbedder:
             manifest = load_manifest(resolve_model(str(name)), verify_hashes=False)
             _refuse_other_model(self._store, manifest.name, manifest.fingerprint)
             # A batch costs as much as a full one.
-            self._encoder = load_encoder(str(name), batch_size=1)
+            self._encoder = encoders.load_encoder(str(name), batch_size=1)
         if not self._checked:
             _refuse_other_model(self._store, self._encoder.name, self._encoder.fingerprint)
             self._checked = True

@@ -81,7 +81,7 @@ Kind = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # hashed at each look-up of `array_specs`
 class Column:
     """One column of a table.
 
@@ -128,7 +128,7 @@ class Column:
         return self.kind in ("text", "json", "floats", "ints", "bytes")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Table:
     """Rows of one kind.
 
