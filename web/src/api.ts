@@ -194,7 +194,6 @@ const pause = (ms: number) => new Promise((resume) => setTimeout(resume, ms));
 
 export const getStore = () => json<Store>("api/store");
 export const getProgress = () => json<Progress>("api/progress");
-export const getCommand = () => json<{ command: string }>("api/command");
 export const getItem = (row: number, signal: AbortSignal) => json<Item>(`api/item?row=${row}`, { signal });
 export const postDecisions = (set: Entry[]) => post<Decided>("api/decide", { set });
 

@@ -1,7 +1,7 @@
 // Apply the decisions: the command, its plan, and the run into a new folder.
 
-import { useEffect, useState } from "preact/hooks";
-import { type ApplyRun, getCommand, getPlan, getProgress, postApply } from "./api";
+import { useState } from "preact/hooks";
+import { type ApplyRun, getPlan, getProgress, postApply } from "./api";
 import { Dialog } from "./dialogs";
 import { progress, sayError, store } from "./state";
 import { count } from "./text";
@@ -45,22 +45,26 @@ function useRun(): [Ran | null, boolean, (run: ApplyRun) => void] {
   return [ran, running, run];
 }
 
-function Command() {
-  const [command, setCommand] = useState("");
-  const [copied, setCopied] = useState(false);
-  useEffect(() => {
-    getCommand().then((got) => setCommand(got.command), sayError);
-  }, []);
+const quote = (word: string) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`);
+
+/** The command that does what the form says. */
+function commandOf({ dataset, out, format }: Omit<ApplyRun, "dry_run">): string {
+  const words = ["datumaro-embed", "apply", store.value!.findings, dataset || "DATASET", "-o", out || "OUT"];
+  return [...words, ...(format ? ["-f", format] : [])].map(quote).join(" ");
+}
+
+function Command({ text }: { text: string }) {
+  const [copied, setCopied] = useState("");
   const copy = () =>
-    navigator.clipboard.writeText(command).then(
-      () => setCopied(true),
+    navigator.clipboard.writeText(text).then(
+      () => setCopied(text),
       () => sayError(new Error("The browser does not let the page copy. Select the text and copy it.")),
     );
   return (
     <div class="command">
-      <code tabIndex={0}>{command}</code>
+      <code tabIndex={0}>{text}</code>
       <button type="button" onClick={() => void copy()}>
-        {copied ? "Copied" : "Copy"}
+        {copied === text ? "Copied" : "Copy"}
       </button>
     </div>
   );
@@ -77,7 +81,7 @@ export function Apply() {
   return (
     <Dialog title={`Apply ${count(known.decided, "decision")}`} wide>
       <p>Decisions are in {known.findings}. This command writes a new dataset; the source is never changed.</p>
-      <Command />
+      <Command text={commandOf({ dataset: dataset.trim(), out: out.trim(), format })} />
       <form
         class="form"
         onSubmit={(event) => {

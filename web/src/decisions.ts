@@ -3,13 +3,15 @@
 import { signal } from "@preact/signals";
 import { type Decided, type Entry, type Of, postDecisions } from "./api";
 import { cards } from "./cards";
-import { count } from "./text";
+import { count, thousands } from "./text";
 import { loadStore, say, sayError, store } from "./state";
 
 interface Done {
   previous: Entry[];
   text: string;
 }
+
+const AT_ONCE = 10_000; // the server takes 1 MB
 
 const undoable: Done[] = [];
 export const canUndo = signal("");
@@ -49,35 +51,47 @@ function show(entries: readonly Entry[], answer: Decided): void {
 // One request at a time: the order of decisions is the order of the keys pressed.
 let last: Promise<unknown> = Promise.resolve();
 
-function send(entries: Entry[], after: (answer: Decided) => void): Promise<boolean> {
-  const sent = last.then(() => postDecisions(entries)).then(
-    (answer) => {
-      show(entries, answer);
-      after(answer);
-      canUndo.value = undoable.at(-1)?.text ?? "";
-      return true;
-    },
-    (error: unknown) => {
-      sayError(error);
-      void loadStore().catch(() => undefined); // it may have been replaced
-      return false;
-    },
-  );
+/** Save in requests of bounded size; `done` hears what has been saved so far, and what was there before. */
+async function post(entries: readonly Entry[], done: (saved: Entry[], previous: Entry[]) => void): Promise<void> {
+  let previous: Entry[] = [];
+  for (let at = 0; at < entries.length; at += AT_ONCE) {
+    if (at) say(`Saving… ${thousands(at)} of ${thousands(entries.length)}`);
+    const part = entries.slice(at, at + AT_ONCE);
+    const answer = await postDecisions(part);
+    previous = [...answer.previous, ...previous];
+    show(part, answer);
+    done(entries.slice(0, at + AT_ONCE), previous);
+  }
+}
+
+function send(entries: Entry[], done: (saved: Entry[], previous: Entry[]) => void): Promise<boolean> {
+  const sent = last
+    .then(() => post(entries, done))
+    .then(
+      () => true,
+      (error: unknown) => {
+        sayError(error);
+        void loadStore().catch(() => undefined); // it may have been replaced
+        return false;
+      },
+    )
+    .finally(() => (canUndo.value = undoable.at(-1)?.text ?? ""));
   last = sent;
   return sent;
 }
 
 export function decide(entries: Entry[]): Promise<boolean> {
   if (!entries.length) return Promise.resolve(false);
-  const text = describe(entries);
-  return send(entries, (answer) => {
-    undoable.push({ previous: answer.previous, text });
-    say(`${text}.`);
+  const done: Done = { previous: [], text: "" };
+  return send(entries, (saved, previous) => {
+    if (!undoable.includes(done)) undoable.push(done);
+    Object.assign(done, { previous, text: describe(saved) });
+    say(`${done.text}.`);
   });
 }
 
 export const decideRows = (of: Of, rows: Iterable<number>, action: string) =>
-  decide([...rows].map((row) => ({ of, row, action })));
+  decide(Array.from(rows, (row) => ({ of, row, action })));
 
 export async function undo(): Promise<Entry[]> {
   const done = undoable.pop();

@@ -2,13 +2,14 @@
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { decideRows } from "./decisions";
+import type { Entry } from "./api";
+import { decide, decideRows } from "./decisions";
 import { Filters } from "./filters";
 import { Icon } from "./icon";
 import { KEYS } from "./keys";
-import { decideFocused, focusedRow } from "./review";
-import { dialog, selection, store, view } from "./state";
-import { count } from "./text";
+import { decideFocused, focusedRow, suggestionsShown } from "./review";
+import { dialog, sayError, selection, store, view } from "./state";
+import { actionText, count, thousands } from "./text";
 
 interface DialogProps {
   title: string;
@@ -169,6 +170,47 @@ function Tag() {
   );
 }
 
+/** What "Accept all" would do, before it is done. */
+function AcceptAll() {
+  const [entries, setEntries] = useState<Entry[] | null>(null);
+  useEffect(() => {
+    suggestionsShown().then(setEntries, sayError);
+  }, []);
+  const counts = new Map<string, number>();
+  for (const { action } of entries ?? []) counts.set(action, (counts.get(action) ?? 0) + 1);
+  return (
+    <Dialog title="Accept all suggestions">
+      {!entries && <p role="status">Collecting the suggestions…</p>}
+      {entries && !entries.length && <p>Nothing to accept: what is left has to be looked at.</p>}
+      {entries && entries.length > 0 && (
+        <>
+          <p>Of the groups that pass the threshold and are not decided yet:</p>
+          <ul class="list counts">
+            {[...counts].map(([action, n]) => (
+              <li>
+                <bdi>{actionText(action)}</bdi>
+                <span class="spring" />
+                <span class="n">{thousands(n)}</span>
+              </li>
+            ))}
+          </ul>
+          <button
+            type="button"
+            class="primary"
+            data-first
+            onClick={() => {
+              dialog.value = "";
+              void decide(entries);
+            }}
+          >
+            Accept {thousands(entries.length)}
+          </button>
+        </>
+      )}
+    </Dialog>
+  );
+}
+
 function Help() {
   return (
     <Dialog title="Keys" wide>
@@ -209,6 +251,8 @@ export function OpenDialog() {
           free
         />
       );
+    case "accept":
+      return <AcceptAll />;
     case "tag":
       return <Tag />;
     case "help":

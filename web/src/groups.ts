@@ -2,7 +2,7 @@
 
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { getGroups, getOutline, type Group, type Outline } from "./api";
+import { type Entry, getGroups, getOutline, type Group, type Outline } from "./api";
 import { saved } from "./decisions";
 import { sayError, store } from "./state";
 
@@ -71,4 +71,20 @@ export function takeSaved(): void {
     decided[place] = isDecided(next);
   }
   loaded.value = { ...old, outline: { ...old.outline, decided }, groups };
+}
+
+const ALL_PAGE = 100; // the most that the server gives at once
+
+/** The suggestions of some groups, but for those to look at and what is decided already. */
+export async function suggestionsOf(kind: string, places: readonly number[]): Promise<Entry[]> {
+  const wanted = new Set(places);
+  const entries: Entry[] = [];
+  for (const page of new Set(places.map((place) => Math.floor(place / ALL_PAGE)))) {
+    const groups = await getGroups(kind, page * ALL_PAGE, ALL_PAGE);
+    for (const [at, group] of groups.entries())
+      if (wanted.has(page * ALL_PAGE + at))
+        for (const { index, of, row, action, suggestion } of group.rows)
+          if (!action && suggestion && suggestion !== "review") entries.push({ index, of, row, action: suggestion });
+  }
+  return entries;
 }

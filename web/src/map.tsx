@@ -337,7 +337,7 @@ export function MapTab() {
           <Points points={points} of={of} colors={colors} />
         ) : (
           <p class="empty" role="status">
-            {step?.note || "Making the map…"}
+            Making the map{step?.note ? `: ${step.note}` : ""}…
           </p>
         )}
         <div class="under">

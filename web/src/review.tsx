@@ -5,7 +5,7 @@ import { useEffect, useMemo } from "preact/hooks";
 import type { Card, Entry, Group, GroupRow, Of } from "./api";
 import { cards } from "./cards";
 import { decide, undo } from "./decisions";
-import { loaded, useGroups } from "./groups";
+import { loaded, suggestionsOf, useGroups } from "./groups";
 import { Icon } from "./icon";
 import { dialog, progress, say, store, update, view } from "./state";
 import { actionText, byReviewOrder, count, kindName, thousands } from "./text";
@@ -100,6 +100,9 @@ export async function acceptGroup(): Promise<void> {
   if (!clear.length) say("The suggestion is to look at it: press d to drop, x to keep.");
   else if (await decide(clear.map((row) => entryOf(row, row.suggestion)))) goOn();
 }
+
+/** The suggestions of every group that passes the threshold. */
+export const suggestionsShown = () => suggestionsOf(view.value.kind, passing.value);
 
 /** Keep the focused row and drop the others of its group. */
 export async function keepOnly(): Promise<void> {
@@ -358,7 +361,7 @@ function GroupView({ group, place }: { group: Group; place: number }) {
         <button type="button" aria-label="Previous group (p)" onClick={() => step(-1)}>
           <Icon name="left" />
         </button>
-        <h2>
+        <h2 aria-live="polite">
           {thousands(at + 1)} of {thousands(n)}
         </h2>
         <button type="button" aria-label="Next group (n)" onClick={() => step(1)}>
@@ -425,6 +428,9 @@ export function Review() {
           <span class="spring" />
           <button type="button" onClick={() => showInGrid(kind)}>
             All in the grid
+          </button>
+          <button type="button" disabled={isDone()} onClick={() => (dialog.value = "accept")}>
+            Accept all…
           </button>
           <Threshold />
         </div>

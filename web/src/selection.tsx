@@ -1,17 +1,28 @@
 // The bar at the bottom: what is selected and what to do with it, undo, and how far the review is.
 
+import { computed } from "@preact/signals";
 import { decideRows, canUndo } from "./decisions";
 import { Icon } from "./icon";
 import { undoThere } from "./review";
-import { dialog, notice, onlySelected, selection, store, view } from "./state";
+import { dialog, notice, onlySelected, result, selection, store, view } from "./state";
 import { count, thousands } from "./text";
+
+/** How many of the selected are not among the rows shown: they are decided on as well. */
+const hidden = computed(() => {
+  const chosen = selection.value;
+  let n = chosen.size;
+  if (n) for (const row of result.value.rows) if (chosen.has(row)) n -= 1;
+  return n;
+});
 
 function Selected({ n }: { n: number }) {
   const { of } = view.value;
   const act = (action: string) => void decideRows(of, selection.value, action);
   return (
     <div class="selected" role="toolbar" aria-label="Selection">
-      <strong>{count(n, of.slice(0, -1))} selected</strong>
+      <strong>
+        {count(n, of.slice(0, -1))} selected{hidden.value ? `, ${thousands(hidden.value)} not shown` : ""}
+      </strong>
       <button type="button" onClick={() => act("drop")}>
         Drop <kbd>d</kbd>
       </button>

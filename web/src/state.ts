@@ -19,7 +19,7 @@ export const onlySelected = signal(false);
 export const progress = signal<Progress>({});
 export const lost = signal(""); // why the server cannot be reached
 export const notice = signal<{ text: string; bad: boolean } | null>(null);
-export const dialog = signal<"" | "apply" | "help" | "relabel" | "move" | "tag" | "filters">("");
+export const dialog = signal<"" | "accept" | "apply" | "help" | "relabel" | "move" | "tag" | "filters">("");
 
 /** Rows that the grid shows. */
 export const shown = computed<Rows>(() => {
