@@ -212,7 +212,7 @@ def test_an_afternoon(own: Path, dataset: Path, page: Page, tmp_path: Path) -> N
         relabeled = relabel_two(page)
         before = findings.read_bytes()
         page.key("d")
-        wait_for_text(page, ".notice", "Drop 1 object.")
+        wait_for_text(page, ".notice", "Saved: drop 1 object.")
         assert findings.read_bytes() != before
         page.key("u")
         wait_for_text(page, ".notice", "Undone")
@@ -227,7 +227,7 @@ def test_an_afternoon(own: Path, dataset: Path, page: Page, tmp_path: Path) -> N
         page.click(".tile:nth-child(4) .check")
         wait_for_text(page, ".selected", "1 item selected")
         page.click(".selected button")
-        wait_for_text(page, ".notice", "Drop 1 item.")
+        wait_for_text(page, ".notice", "Saved: drop 1 item.")
         assert errors(page) == []
         server.process.kill()
 
@@ -278,7 +278,7 @@ def relabel_two(page: Page) -> list[str]:
         page.write(label)
         wait_for_text(page, ".options [aria-selected=true]", label)
         page.key("Enter")
-        wait_for_text(page, ".notice", f"Relabel 1 object to {label}.")
+        wait_for_text(page, ".notice", f"Saved: relabel 1 object to {label}.")
     wait_for_text(page, ".group h2", "3 of")
     return [f"label {label}" for label in labels]
 

@@ -18,19 +18,17 @@ export const canUndo = signal("");
 /** The entries last saved: groups on the screen take their actions from it. */
 export const saved = signal<Entry[]>([]);
 
-const DONE: Record<string, string> = { drop: "Drop", keep: "Keep", review: "Review", "": "No decision for" };
-
-/** "Drop 3 items", "Relabel 1 object to dog". */
+/** "drop 3 items", "relabel 1 object to dog". */
 export function describe(entries: readonly Entry[]): string {
   const { action, of } = entries[0]!;
   const [verb = "", ...rest] = action.split(" ");
   const name = rest.join(" ");
   const things = count(new Set(entries.map((entry) => entry.row)).size, of === "objects" ? "object" : "item");
-  if (entries.some((entry) => entry.action !== action)) return `Decide on ${things}`;
-  if (verb === "label") return of === "objects" ? `Relabel ${things} to ${name}` : `Label ${things} ${name}`;
-  if (verb === "subset") return `Move ${things} to ${name}`;
-  if (verb === "attribute") return `Set ${name} on ${things}`;
-  return `${DONE[verb] ?? verb} ${things}`;
+  if (entries.some((entry) => entry.action !== action)) return `decide on ${things}`;
+  if (verb === "label") return of === "objects" ? `relabel ${things} to ${name}` : `label ${things} ${name}`;
+  if (verb === "subset") return `move ${things} to ${name}`;
+  if (verb === "attribute") return `set ${name} on ${things}`;
+  return verb ? `${verb} ${things}` : `clear the decision on ${things}`;
 }
 
 /** What the server has saved: the entries, and what contradicted them, which it has cleared. */
@@ -86,7 +84,7 @@ export function decide(entries: Entry[]): Promise<boolean> {
   return send(entries, (saved, previous) => {
     if (!undoable.includes(done)) undoable.push(done);
     Object.assign(done, { previous, text: describe(saved) });
-    say(`${done.text}.`);
+    say(`Saved: ${done.text}.`);
   });
 }
 

@@ -64,13 +64,21 @@ export function takeSaved(): void {
   const old = loaded.peek();
   const groups = new Map(old.groups);
   const decided = [...old.outline.decided];
+  let n = 0;
   for (const [place, group] of old.groups) {
     if (!group.rows.some((row) => actions.has(row.index))) continue;
+    n += group.rows.filter((row) => actions.has(row.index)).length;
     const next = { ...group, rows: group.rows.map((row) => ({ ...row, action: actions.get(row.index) ?? row.action })) };
     groups.set(place, next);
     decided[place] = isDecided(next);
   }
   loaded.value = { ...old, outline: { ...old.outline, decided }, groups };
+  if (n < saved.value.length && old.kind) void refreshOutline(old.kind); // others may be of this kind as well
+}
+
+async function refreshOutline(kind: string): Promise<void> {
+  const outline = await getOutline(kind).catch(() => null);
+  if (outline && loaded.peek().kind === kind) loaded.value = { ...loaded.peek(), outline };
 }
 
 const ALL_PAGE = 100; // the most that the server gives at once
