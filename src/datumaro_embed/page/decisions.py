@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -10,8 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..errors import (
-    ItemNotFoundError,
     OutputFolderError,
     StoreLockedError,
     StoreReplacedError,
@@ -105,7 +107,7 @@ class Decisions:
 
     def add(self, rows: Iterable[Finding]) -> None:
         """Take over more findings; they are saved with the next decision."""
-        row_of = cache(self._item_row)
+        row_of = cache(_ItemRows(self._store).find)
         with self._changing:
             for row in rows:
                 self._append(row, self._place(row, row_of(row.key)))
@@ -115,12 +117,6 @@ class Decisions:
         with self._changing:
             self.add(rows)
             self._save()
-
-    def _item_row(self, key: ItemKey) -> int | None:
-        try:
-            return self._store.row(key)
-        except ItemNotFoundError:
-            return None
 
     def _place(self, row: Finding, item: int | None) -> Place | None:
         if item is None or row.object is None:
@@ -285,6 +281,36 @@ class Decisions:
             self._lock_path.unlink(missing_ok=True)
             self._lock.release()
             self._lock = None
+
+
+class _ItemRows:
+    """Finds the rows of many keys: `EmbeddingStore.row` decodes each key that it compares.
+
+    Rows are in key order, and UTF-8 sorts as the text does.
+    """
+
+    def __init__(self, store: EmbeddingStore) -> None:
+        self._ids = store.column("items/id").data
+        self._ends = store.column("items/id_offsets").tolist()
+        self._codes = {name: code for code, name in enumerate(store.subset_names)}
+        self._subsets = np.asarray(store.subset_codes)
+        self._rows: dict[str, range] = {}
+
+    def find(self, key: ItemKey) -> int | None:
+        """Return the row of a key; None where there is none."""
+        rows = self._of_subset(key.subset)
+        wanted = key.id.encode("utf-8", "surrogatepass")
+        place = bisect_left(rows, wanted, key=self._id)
+        return rows[place] if place < len(rows) and self._id(rows[place]) == wanted else None
+
+    def _id(self, row: int) -> bytes:
+        return bytes(self._ids[self._ends[row] : self._ends[row + 1]])
+
+    def _of_subset(self, name: str) -> range:
+        if name not in self._rows:
+            rows = np.flatnonzero(self._subsets == self._codes.get(name, -1))
+            self._rows[name] = range(int(rows[0]), int(rows[-1]) + 1) if len(rows) else range(0)
+        return self._rows[name]
 
 
 _TITLES = csv_line(COLUMNS, for_sheets=True)
