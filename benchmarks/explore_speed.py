@@ -231,7 +231,7 @@ def measure(store: Path, n_items: int, state: str, cache: Path) -> None:
     """Start, look, search and draw a map, and print what it takes."""
     server = Server(store, cache)
     try:
-        address_s = time.monotonic() - server.started
+        address_s, address_used = time.monotonic() - server.started, server.used_s()
         server.get("", "assets/app.js", "assets/app.css", "api/store")
         server.pictures("of=items")
         first_s, first_used = time.monotonic() - server.started, server.used_s()
@@ -252,8 +252,8 @@ def measure(store: Path, n_items: int, state: str, cache: Path) -> None:
         size = store.stat().st_size // 2**20
         print(
             f"{n_items:,} items ({size:,} MB), {state}:\n"
-            f"  address after {address_s:.2f} s, first {CARDS} pictures after {first_s:.2f} s "
-            f"({first_used:.2f} s of processors)\n"
+            f"  address after {address_s:.2f} s ({address_used:.2f} s of processors), first "
+            f"{CARDS} pictures after {first_s:.2f} s ({first_used:.2f} s)\n"
             f"  text: first {CARDS} pictures after {median(t.clock_s for t in texts):.2f} s "
             f"({median(t.used_s for t in texts):.2f} s), rows with a filter {rows.clock_s:.2f} s "
             f"({rows.used_s:.2f} s)\n"

@@ -44,6 +44,7 @@ def sheet_cell(text: str) -> str:
 
 def from_sheet_cell(cell: str) -> str:
     """Give the text that `sheet_cell` escaped; one typed by hand stays as it is."""
-    return _ESCAPE.sub(
-        lambda found: found[0].encode().decode("unicode_escape"), cell.removeprefix("'")
-    )
+    text = cell.removeprefix("'")
+    if "\\" not in text:
+        return text
+    return _ESCAPE.sub(lambda found: found[0].encode().decode("unicode_escape"), text)

@@ -319,6 +319,15 @@ def test_pca_is_the_singular_value_decomposition() -> None:
     np.testing.assert_array_equal(pca(vectors).points, pca(vectors.copy()).points)
 
 
+def test_pca_of_many_rows_takes_its_directions_from_some_of_them() -> None:
+    rng = np.random.default_rng(0)
+    vectors = (rng.standard_normal((70_000, 4)) * [9, 5, 1, 1]).astype(np.float16)
+    points = pca(vectors).points
+    assert len(points) == len(vectors)
+    for axis in (0, 1):
+        assert abs(np.corrcoef(points[:, axis], vectors[:, axis])[0, 1]) > 0.999
+
+
 UMAP_CODE = """
 import json, numpy as np
 from datumaro_embed.report.projection import umap

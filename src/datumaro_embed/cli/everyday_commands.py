@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, BooleanOptionalAction
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,7 @@ from ..flags import (
     add_stale_argument,
     add_table_argument,
 )
+from ..interrupts import Terminated
 from ..tally import counted
 from .console import opened_store, say, tell
 
@@ -320,8 +320,12 @@ def _explore(store: Path, no_browser: bool, **options: Any) -> int:
     with explore(store, browser=not no_browser, framed=False, **options) as explorer:
         say([explorer.url, f"Decisions are saved in {explorer.findings}. Ctrl-C ends."])
         sys.stdout.flush()
-        with suppress(KeyboardInterrupt):
+        try:
             explorer.wait()
+        except Terminated:
+            raise
+        except KeyboardInterrupt:  # as everybody ends it
+            return 0
     return 0
 
 

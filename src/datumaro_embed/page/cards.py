@@ -29,11 +29,8 @@ _NAMED = ("subset", "split", "label", "status", "finding")
 
 def overview(session: Session) -> dict[str, Any]:
     """Answer ``api/store``: what there is, and how much of it."""
-    store, decisions = session.store, session.decisions
-    codes, splits = store.subset_codes, store.splits
-    pairs, counts = np.unique(
-        np.stack([codes, splits], axis=1), axis=0, return_counts=True
-    )  # a subset is of one split
+    store, decisions, splits = session.store, session.decisions, session.store.splits
+    codes, first, counts = np.unique(store.subset_codes, return_index=True, return_counts=True)
     statuses = np.bincount(store.statuses, minlength=len(Status))
     has_objects = store.has_table("objects")
     return {
@@ -45,8 +42,8 @@ def overview(session: Session) -> dict[str, Any]:
         "objects": len(store.objects) if has_objects else 0,
         "embedded": int(statuses[Status.OK]),
         "subsets": [
-            {"name": store.subset_names[code], "items": int(n), "split": _split(split)}
-            for (code, split), n in zip(pairs.tolist(), counts, strict=True)
+            {"name": store.subset_names[code], "items": int(n), "split": _split(splits[row])}
+            for code, row, n in zip(codes, first, counts, strict=True)
         ],
         "labels": session.labels,
         "statuses": [
@@ -144,8 +141,8 @@ def _is_own(row: Any, number: int | None) -> bool:
     return bool(row.object == number)
 
 
-def _split(code: int) -> str:
-    return Split(code).name.lower()
+def _split(code: Any) -> str:
+    return Split(int(code)).name.lower()
 
 
 def _boxes(store: EmbeddingStore, row: int, record: ItemRecord) -> list[dict[str, Any]]:

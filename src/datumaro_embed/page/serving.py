@@ -68,8 +68,7 @@ class Explorer:
     def stop(self) -> None:
         """End the server; every decision is on disk already."""
         self._server.should_exit = True
-        self._thread.join(timeout=2 * _GRACE_S)
-        self._socket.close()
+        self._thread.join(timeout=10 * _GRACE_S)  # it closes the socket
         self._session.close()
 
     def __enter__(self) -> Explorer:
