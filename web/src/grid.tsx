@@ -5,7 +5,7 @@ import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/ho
 import type { Card, Of, Rows } from "./api";
 import { cards } from "./cards";
 import { Icon } from "./icon";
-import { onlySelected, selection, store, update, view } from "./state";
+import { onlySelected, openCard, selection, store, update, view } from "./state";
 import { count, thousands } from "./text";
 import { nameOf, TileFace } from "./tile";
 
@@ -164,10 +164,7 @@ export function Grid({ rows: { rows, scores }, of, size, label }: GridProps) {
     setFocus(next);
     scrollTo(next);
   };
-  const openRow = (place: number) => {
-    const card = cards.read(of, [rows[place]!])[0];
-    if (card) update({ open: card.item });
-  };
+  const openRow = (place: number) => openCard(cards.read(of, [rows[place]!])[0]);
 
   const onKeyDown = (event: KeyboardEvent) => {
     const page = Math.max(1, Math.floor(box.height / lineHeight)) * columns;

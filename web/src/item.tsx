@@ -6,7 +6,7 @@ import { cards } from "./cards";
 import { decideRows, saved } from "./decisions";
 import { moreLikeThis } from "./grid";
 import { Icon } from "./icon";
-import { dialog, sayError, selection, update, view } from "./state";
+import { dialog, openCard, sayError, selection, update, view } from "./state";
 import { actionText, colorOf, kindName, thousands } from "./text";
 import { ActionBadge, CardPicture, labelsOf, missing, nameOf, Picture } from "./tile";
 
@@ -42,7 +42,7 @@ function Near({ row }: { row: number }) {
       <ul>
         {found.map((card) => (
           <li key={card.row}>
-            <button type="button" class="show" aria-label={`Open ${nameOf(card)}`} onClick={() => update({ open: card.item })}>
+            <button type="button" class="show" aria-label={`Open ${nameOf(card)}`} onClick={() => openCard(card)}>
               <CardPicture of="items" card={card} size={160} />
             </button>
             <bdi>{labelsOf(card).join(", ") || card.id}</bdi>
@@ -178,7 +178,7 @@ function Body({ item }: { item: Item }) {
           alt={nameOf(item)}
           missing={missing(item)}
           frame={item}
-          marked={marked}
+          marked={marked < 0 ? view.value.mark : marked}
         />
       </div>
       <ItemActions item={item} />
@@ -230,7 +230,7 @@ export function ItemPanel() {
         <h2>
           <bdi>{item ? nameOf(item) : "…"}</bdi>
         </h2>
-        <button type="button" class="quiet" aria-label="Close (Esc)" onClick={() => update({ open: -1 })}>
+        <button type="button" class="quiet" aria-label="Close (Esc)" onClick={() => update({ open: -1, mark: -1 })}>
           <Icon name="close" />
         </button>
       </header>

@@ -20,7 +20,7 @@ const canAsk = () => selected() || (reviewing() && focusedRow() !== undefined);
 const ofItems = () => (reviewing() ? focusedRow()?.of : view.value.of) === "items";
 
 function escape(): void {
-  if (view.value.open >= 0) update({ open: -1 });
+  if (view.value.open >= 0) update({ open: -1, mark: -1 });
   else if (selected()) {
     selection.value = new Set();
     onlySelected.value = false;

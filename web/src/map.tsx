@@ -6,7 +6,7 @@ import { getCodes, getMap, getRows, type MapPoints, type Of } from "./api";
 import { cards } from "./cards";
 import { Grid, useBox } from "./grid";
 import { type Corner, LAYER, Scatter } from "./scatter";
-import { onlySelected, progress, result, sayError, selection, shown, store, update, view } from "./state";
+import { onlySelected, openCard, progress, result, sayError, selection, shown, store, update, view } from "./state";
 import { count, thousands } from "./text";
 import { CardPicture, labelsOf, nameOf } from "./tile";
 
@@ -218,8 +218,7 @@ function Points({ points, of, colors }: { points: MapPoints; of: Of; colors: Col
       onlySelected.value = false;
       return;
     }
-    const card = cards.read(of, [points.rows[point]!])[0];
-    if (card) update({ open: card.item });
+    openCard(cards.read(of, [points.rows[point]!])[0]);
   };
   const inView = () => take(boxOf([0, 0], [size.width, size.height]), false);
   const onKeyDown = (event: KeyboardEvent) => {

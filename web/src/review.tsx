@@ -7,7 +7,7 @@ import { cards } from "./cards";
 import { decide, undo } from "./decisions";
 import { loaded, suggestionsOf, useGroups } from "./groups";
 import { Icon } from "./icon";
-import { dialog, progress, say, store, update, view } from "./state";
+import { dialog, openCard, progress, say, store, update, view } from "./state";
 import { actionText, byReviewOrder, count, kindName, thousands } from "./text";
 import { emptyView } from "./url";
 import { ActionBadge, CardPicture, labelsOf, nameOf } from "./tile";
@@ -108,7 +108,7 @@ export const suggestionsShown = () => suggestionsOf(view.value.kind, passing.val
 export async function keepOnly(): Promise<void> {
   const rows = currentRows();
   const kept = rows[focused.value]?.item;
-  if (rows.length > 1 && (await decide(rows.map((row) => entryOf(row, row.item === kept ? "keep" : "drop"))))) goOn();
+  if (rows.length > 1 && rows[0]!.of === "items" && (await decide(rows.map((row) => entryOf(row, row.item === kept ? "keep" : "drop"))))) goOn();
 }
 
 export function focusBy(by: number): void {
@@ -116,9 +116,11 @@ export function focusBy(by: number): void {
   focused.value = Math.max(0, Math.min(n - 1, focused.value + by));
 }
 
+const openRow = ({ of, row }: GroupRow) => openCard(cards.read(of, [row])[0]);
+
 export function openFocused(): void {
   const row = currentRows()[focused.value];
-  if (row) update({ open: row.item });
+  if (row) openRow(row);
 }
 
 /** Of which table the focused row is; what the dialogs act on. */
@@ -274,7 +276,7 @@ function Row({ row, at }: { row: GroupRow; at: number }) {
   const focus = () => (focused.value = at);
   return (
     <li class={`finding${here ? " focus" : ""}`} aria-current={here} onClick={focus}>
-      <button type="button" class="show" aria-label={`Open ${card ? nameOf(card) : "the item"}`} onClick={() => update({ open: row.item })}>
+      <button type="button" class="show" aria-label={`Open ${card ? nameOf(card) : "the item"}`} onClick={() => openRow(row)}>
         {card ? <CardPicture of={row.of} card={card} size={640} /> : <div class="picture waiting" />}
       </button>
       <div class="facts">
@@ -323,7 +325,7 @@ function Context({ row, neighbors }: { row: GroupRow; neighbors: number[] }) {
           <ul>
             {around.map((card) => (
               <li>
-                <button type="button" class="show" onClick={() => update({ open: card.item })} aria-label={`Open ${nameOf(card)}`}>
+                <button type="button" class="show" onClick={() => openCard(card)} aria-label={`Open ${nameOf(card)}`}>
                   <CardPicture of={row.of} card={card} size={160} />
                 </button>
                 <bdi>{labelsOf(card).join(", ")}</bdi>
@@ -372,7 +374,7 @@ function GroupView({ group, place }: { group: Group; place: number }) {
           {value !== null && `${group.measure} ${value.toFixed(3)}`}
         </span>
         <span class="spring" />
-        {rows.length > 1 && (
+        {rows.length > 1 && rows[0]!.of === "items" && (
           <button type="button" onClick={() => void keepOnly()}>
             Keep only this <kbd>o</kbd>
           </button>

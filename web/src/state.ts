@@ -1,11 +1,11 @@
 // Everything the components share. What stands in the address is `view`; the rest is asked for anew.
 
 import { computed, effect, signal } from "@preact/signals";
-import { ApiError, getProgress, getRows, getStore, type Progress, type Rows, type Store } from "./api";
+import { ApiError, type Card, getProgress, getRows, getStore, type Progress, type Rows, type Store } from "./api";
 import { cards } from "./cards";
 import { queryOf, readHash, type View, writeHash } from "./url";
 
-const DEBOUNCE_MS = 200;
+const DEBOUNCE_MS = 120;
 const BUSY_POLL_MS = 700;
 const IDLE_POLL_MS = 5000;
 
@@ -43,6 +43,11 @@ export function update(change: Partial<View>): void {
     change = { ...change, terms: (change.terms ?? view.value.terms).filter((term) => term.type !== "like") };
   }
   view.value = { ...view.value, ...change };
+}
+
+/** Open the item of a card; the object of the card is stressed in it. */
+export function openCard(card: Card | undefined): void {
+  if (card) update({ open: card.item, mark: card.object?.number ?? -1 });
 }
 
 export function say(text: string, bad = false): void {

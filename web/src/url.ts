@@ -23,6 +23,7 @@ export interface View {
   id: string; // part of an id
   size: number; // of a tile, px
   open: number; // item shown at the right; -1 is none
+  mark: number; // number of the object to stress in it; -1 is none
   color: string;
   against: string; // one label against the rest
   kind: string; // under review
@@ -49,6 +50,7 @@ export function emptyView(): View {
     id: "",
     size: SIZES.usual,
     open: -1,
+    mark: -1,
     color: "label",
     against: "",
     kind: "",
@@ -69,7 +71,7 @@ export function queryOf(view: View): string {
 export function writeHash(view: View): string {
   const usual = emptyView();
   const hash = new URLSearchParams();
-  for (const name of ["tab", "of", "typed", "id", "size", "open", "color", "against", "kind", "group"] as const)
+  for (const name of ["tab", "of", "typed", "id", "size", "open", "mark", "color", "against", "kind", "group"] as const)
     if (view[name] !== usual[name]) hash.set(name === "kind" ? "review" : name, String(view[name]));
   for (const term of view.terms) hash.append(KEYS[term.type][term.minus ? 1 : 0], term.value);
   for (const facet of FACETS) for (const value of view.filters[facet]) hash.append(facet, value);
@@ -97,6 +99,7 @@ export function readHash(text: string): View {
   for (const name of ["typed", "id", "color", "against"] as const) view[name] = hash.get(name) ?? view[name];
   view.size = number("size", SIZES.usual, SIZES.smallest, SIZES.largest);
   view.open = number("open", -1, -1, 2 ** 31);
+  view.mark = number("mark", -1, -1, 2 ** 31);
   view.group = number("group", 0, 0, 2 ** 31);
   view.kind = hash.get("review") ?? "";
   view.terms = termsOf(hash);
