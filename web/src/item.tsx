@@ -193,7 +193,7 @@ function Body({ item }: { item: Item }) {
                 </span>
                 <span class="spring" />
                 <ActionBadge action={finding.action} />
-                {!finding.action && finding.suggestion && <span class="faint">{actionText(finding.suggestion)}?</span>}
+                {!finding.action && finding.suggestion && finding.suggestion !== "review" && <span class="faint">{actionText(finding.suggestion)}?</span>}
               </li>
             ))}
           </ul>
