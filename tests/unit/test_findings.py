@@ -26,7 +26,7 @@ from datumaro_embed.auditing import failures, odd_boxes
 from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.errors import EmbedWarning, StaleStoreError, UsageError
 from datumaro_embed.escaping import from_sheet_cell, sheet_cell
-from datumaro_embed.findings import Finding, Findings, apply_findings
+from datumaro_embed.findings import Finding, Findings, apply_findings, contradict
 from datumaro_embed.pipeline import embed_dataset
 from datumaro_embed.records import Status
 from datumaro_embed.store import open_store
@@ -89,6 +89,28 @@ def test_the_same_rows_are_the_same_bytes(tmp_path: Path, suffix: str) -> None:
     frame = Findings(rows).to_pandas()
     assert ",".join(frame.columns) == TITLES
     assert frame["id"].tolist() == TEXTS
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("drop", "keep", True),
+        ("drop", "label cat", True),
+        ("drop", "drop", False),
+        ("drop", "review", False),
+        ("drop", "", False),
+        ("label cat", "label dog", True),
+        ("label cat", "keep", False),
+        ("subset a", "subset b", True),
+        ("subset a", "attribute x=1", False),
+        ("attribute x=1", "attribute x=2", True),
+        ("attribute x=1", "attribute y=2", False),
+    ],
+)
+def test_two_actions_contradict_each_other_either_way(one, other, expected: bool) -> None:
+    rows = [Finding(id="a", action=action) for action in (one, other)]
+    assert contradict(*rows) == contradict(*reversed(rows)) == expected
+    assert not contradict(rows[0], replace(rows[1], object=1, action="drop"))
 
 
 def test_filter_and_accept() -> None:

@@ -176,6 +176,14 @@ def test_importing_the_package_loads_no_heavy_library() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_page_opens_without_what_runs_models_and_reads_datasets() -> None:
+    code = (
+        "import sys, datumaro_embed.page; print({'openvino', 'datumaro', 'cv2'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
 def test_public_names_are_sorted_and_resolve() -> None:
     assert datumaro_embed.__all__ == sorted(datumaro_embed.__all__)
     for name in datumaro_embed.__all__:

@@ -12,6 +12,7 @@ import pytest
 from datumaro_embed.errors import StoreIndexError, UsageError
 from datumaro_embed.similarity import (
     LEVELS,
+    all_cosines,
     build_graph,
     collapse_equal,
     counts_at,
@@ -43,6 +44,16 @@ def test_nearest_equals_brute_force(n_rows: int, dtype: str) -> None:
 
     for query, found, values in zip(queries, rows, similarities, strict=True):
         assert_nearest(found, values, float64_cosines(stored, query), np.ones(n_rows, bool), 5)
+
+
+@pytest.mark.parametrize("n_rows", [0, 7, 70_000])
+def test_all_cosines_are_those_of_every_row(n_rows: int) -> None:
+    stored, query = vectors(n_rows, 8), np.arange(1, 9)
+    found = all_cosines(stored, query)
+    assert found.shape == (n_rows,)
+    np.testing.assert_allclose(found, float64_cosines(stored, query), atol=2e-3)
+    with pytest.raises(UsageError, match="do not fit"):
+        all_cosines(vectors(3, 8), np.ones(7))
 
 
 def test_a_batch_is_its_queries() -> None:

@@ -141,7 +141,7 @@ def _answered(endpoint: Endpoint, asked: Asked, session: Session) -> Response:
     try:
         return endpoint(asked, session)
     except EncoderLoading:
-        state = session.tasks.encoder.to_json()
+        state = session.tasks["encoder"].to_json()
         return _json({"error": "The model is loading.", "progress": state}, 503)
     except (StoreLockedError, StoreReplacedError) as error:
         return _error(409, error)
@@ -218,7 +218,7 @@ def _map(asked: Asked, session: Session) -> Response:
     session.table(of)
     found = session.maps.get(of)
     if found is None:
-        return _json({"progress": session.tasks.map.to_json()}, 202)
+        return _json({"progress": session.tasks["map"].to_json()}, 202)
     headers = {"X-Method": found.method, "X-Final": str(int(found.is_final))}
     return Response(found.to_bytes(), media_type=_BYTES, headers=headers)
 
@@ -255,9 +255,7 @@ def _decide(asked: Asked, session: Session) -> Response:
 
 
 def _progress(_: Asked, session: Session) -> Response:
-    tasks = session.tasks
-    named = {name: getattr(tasks, name).to_json() for name in ("audit", "encoder", "map", "apply")}
-    return _json(named)
+    return _json({name: task.to_json() for name, task in session.tasks.items()})
 
 
 def _command(_: Asked, session: Session) -> Response:

@@ -42,7 +42,11 @@ def overview(session: Session) -> dict[str, Any]:
         "objects": len(store.objects) if has_objects else 0,
         "embedded": int(statuses[Status.OK]),
         "subsets": [
-            {"name": store.subset_names[code], "items": int(n), "split": _split(splits[row])}
+            {
+                "name": store.subset_names[code],
+                "items": int(n),
+                "split": Split(int(splits[row])).name.lower(),
+            }
             for code, row, n in zip(codes, first, counts, strict=True)
         ],
         "labels": session.labels,
@@ -96,7 +100,7 @@ def card(session: Session, of: str, row: int) -> dict[str, Any]:
             }
             for index, row in zip(found, rows, strict=True)
         ],
-        "action": next((row.action for row in rows if row.action and _is_own(row, number)), ""),
+        "action": next((each.action for each in rows if each.action and each.object == number), ""),
     }
 
 
@@ -135,14 +139,6 @@ def item(session: Session, row: int) -> dict[str, Any]:
 
 def _shortened(attributes: Any) -> dict[str, str]:
     return {str(name): str(value)[:_MAX_LETTERS] for name, value in [*attributes.items()][:100]}
-
-
-def _is_own(row: Any, number: int | None) -> bool:
-    return bool(row.object == number)
-
-
-def _split(code: Any) -> str:
-    return Split(int(code)).name.lower()
 
 
 def _boxes(store: EmbeddingStore, row: int, record: ItemRecord) -> list[dict[str, Any]]:
@@ -256,19 +252,14 @@ def _grouped(session: Session, kind: str) -> list[list[int]]:
         group = decisions.rows[index].group
         return -1 - index if group is None else group
 
-    return [[*some] for _, some in groupby(sorted(indices, key=_by_rank(session)), number)]
+    def rank(index: int) -> tuple[int, int]:
+        return decisions.rows[index].rank or 2**31, number(index)
+
+    return [[*some] for _, some in groupby(sorted(indices, key=rank), number)]
 
 
 def _value(rows: Iterable[Finding]) -> float | None:
     return max((row.value for row in rows if row.value is not None), default=None)
-
-
-def _by_rank(session: Session) -> Any:
-    def rank(index: int) -> tuple[int, int, int]:
-        row = session.decisions.rows[index]
-        return row.rank or 2**31, -1 if row.group is None else row.group, index
-
-    return rank
 
 
 def _group(session: Session, indices: list[int], neighbours: list[int]) -> dict[str, Any]:

@@ -103,20 +103,18 @@ class Decisions:
         self.has_audit = self._saved is not None
         if len(found):
             self.has_audit = any(row.kind != PICKED for row in found)
-        self.add(found)
-
-    def add(self, rows: Iterable[Finding]) -> None:
-        """Take over more findings; they are saved with the next decision."""
-        row_of = cache(_ItemRows(self._store).find)
-        with self._changing:
-            for row in rows:
-                self._append(row, self._place(row, row_of(row.key)))
+        self._add(found)
 
     def publish(self, rows: Iterable[Finding]) -> None:
-        """Take over the findings of an audit, and save them; raises `StoreWriteError`."""
+        """Take over the findings of an audit, and save them; raises `StoreError`."""
         with self._changing:
-            self.add(rows)
+            self._add(rows)
             self._save()
+
+    def _add(self, rows: Iterable[Finding]) -> None:
+        row_of = cache(_ItemRows(self._store).find)
+        for row in rows:
+            self._append(row, self._place(row, row_of(row.key)))
 
     def _place(self, row: Finding, item: int | None) -> Place | None:
         if item is None or row.object is None:
@@ -140,8 +138,14 @@ class Decisions:
     def of_row(self, of: str, row: int, item: int) -> list[int]:
         """Give the findings of a row: of an item, those of its objects too."""
         if of == "items":
-            return self._of_item.get(item, [])
-        return self._of_place.get(Place(of, row, item), [])
+            known = self._of_item.get(item, [])
+        else:
+            known = self._of_place.get(Place(of, row, item), [])
+        return [index for index in known if self._is_kept(self.rows[index])]
+
+    def _is_kept(self, row: Finding) -> bool:
+        """Tell whether a row is in the file: what was picked is, while it is decided."""
+        return row.kind != PICKED or bool(row.action)
 
     def chosen(
         self, *, kinds: Iterable[str] = (), actions: Iterable[str] = (), decided: bool | None = None
@@ -151,6 +155,7 @@ class Decisions:
         for index, row in enumerate(self.rows):
             if (
                 self.places[index] is not None
+                and self._is_kept(row)
                 and (not kinds or row.kind in kinds)
                 and (not actions or row.action.partition(" ")[0] in actions)
                 and (decided is None or decided == bool(row.action))
@@ -174,7 +179,6 @@ class Decisions:
                 "decided": decided[kind],
             }
             for kind, count in counts.items()
-            if kind != PICKED or decided[kind]
         ]
 
     @property
@@ -191,13 +195,7 @@ class Decisions:
         if self.read_only:
             raise StoreLockedError(self.read_only)
         with self._changing:
-            if identity_at(self.path) != self._saved:
-                raise StoreReplacedError(
-                    f"Another program has changed '{self.path}'. Nothing was saved. Start "
-                    "`datumaro-embed explore` again to see what it says now."
-                )
             before: dict[int, str] = {}
-            n_before = len(self.rows)
             try:
                 for entry in entries:
                     self._set(entry, before)
@@ -205,7 +203,6 @@ class Decisions:
             except BaseException:
                 for index, action in before.items():
                     self._change(index, action)
-                self._forget(n_before)
                 raise
             return [self._entry(index, action) for index, action in before.items()]
 
@@ -247,21 +244,19 @@ class Decisions:
         self.rows[index] = replace(self.rows[index], action=action)
         self._lines[index] = None
 
-    def _forget(self, n_kept: int) -> None:
-        for place in self.places[n_kept:]:
-            if place is not None:  # the last one of both
-                self._of_item[place.item].pop()
-                self._of_place[place].pop()
-        del self.rows[n_kept:], self.places[n_kept:], self._lines[n_kept:]
-
     def _entry(self, index: int, action: str) -> dict[str, Any]:
         place = self.places[index]
         of, row = (place.of, place.row) if place is not None else ("", -1)
         return {"index": index, "of": of, "row": row, "action": action}
 
     def _save(self) -> None:
-        """Put the whole file in place; what was picked and is not decided any more is left out."""
-        kept = [i for i, row in enumerate(self.rows) if row.kind != PICKED or row.action]
+        """Put the whole file in place, unless another program has."""
+        if identity_at(self.path) != self._saved:
+            raise StoreReplacedError(
+                f"Another program has changed '{self.path}'. Nothing was saved. Start "
+                "`datumaro-embed explore` again to see what it says now."
+            )
+        kept = [index for index, row in enumerate(self.rows) if self._is_kept(row)]
         if self.path.suffix == ".parquet":
             Findings(self.rows[i] for i in kept).replace_parquet(self.path)
         else:

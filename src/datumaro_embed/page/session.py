@@ -6,7 +6,7 @@ import os
 import tempfile
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -47,16 +47,6 @@ class QueryImage:
     jpeg: bytes
 
 
-@dataclass(slots=True)
-class Tasks:
-    """What runs in the background, by name."""
-
-    audit: Task = field(default_factory=Task)
-    encoder: Task = field(default_factory=Task)
-    map: Task = field(default_factory=Task)
-    apply: Task = field(default_factory=Task)
-
-
 class Session:
     """What one explorer has open; `close` lets go of it.
 
@@ -88,11 +78,11 @@ class Session:
         self.path = Path(os.path.abspath(path))
         self.store = open_store(path)
         self._identity = self._identity_now()
-        self.tasks = Tasks()
+        self.tasks = {name: Task() for name in ("audit", "encoder", "map", "apply")}
         root = media_root or (Path(self.store.media_root) if self.store.media_root else None)
         self.media_root = root if root is not None and root.is_dir() else None
         self.pictures = Pictures(self.store, self.media_root, PictureCache())
-        self.maps = Maps(self.store, self.tasks.map)
+        self.maps = Maps(self.store, self.tasks["map"])
         self.decisions = Decisions(self.store, findings or default_findings(self.path))
         self.plan: dict[str, Any] = {}
         self._images: OrderedDict[str, QueryImage] = OrderedDict()
@@ -104,7 +94,7 @@ class Session:
 
     def start(self) -> None:
         """Begin in the background what takes a while: findings, then the encoder."""
-        self.tasks.audit.start(self._find)
+        self.tasks["audit"].start(self._find)
         self._timer.start()
 
     # Store ---------------------------------------------------------------------------------------
@@ -175,7 +165,7 @@ class Session:
 
     def _find(self) -> None:
         """Make the findings, unless they are there."""
-        task, decisions = self.tasks.audit, self.decisions
+        task, decisions = self.tasks["audit"], self.decisions
         if decisions.has_audit or decisions.read_only:
             return
         task.note = "audit"
@@ -202,8 +192,8 @@ class Session:
     def load_encoder(self) -> None:
         """Begin to load the encoder, unless it is loading or loaded, or there is none."""
         with self._encoding:
-            if self.tasks.encoder.state in ("idle", "failed") and self.store.model_fact("name"):
-                self.tasks.encoder.start(self._load_encoder)
+            if self.tasks["encoder"].state in ("idle", "failed") and self.store.model_fact("name"):
+                self.tasks["encoder"].start(self._load_encoder)
 
     def _load_encoder(self) -> None:
         embed = QueryEmbedder(self.store, "items", None, None)
@@ -215,8 +205,8 @@ class Session:
     def _embedder(self) -> QueryEmbedder:
         """Return the encoder; raises `EncoderLoading`, `UsageError`."""
         if self._encoder is None:
-            if self.tasks.encoder.state == "failed":
-                raise UsageError(f"The model cannot be loaded: {self.tasks.encoder.note}")
+            if self.tasks["encoder"].state == "failed":
+                raise UsageError(f"The model cannot be loaded: {self.tasks['encoder'].note}")
             if not self.store.model_fact("name"):
                 raise UsageError("The store does not say which model made it. Query with rows.")
             self.load_encoder()
@@ -263,22 +253,21 @@ class Session:
 
     def carry_out(self, dataset: str, out: str, form: str | None, *, dry_run: bool) -> None:
         """Begin to apply the findings to a dataset; the plan, or what was done, is in `plan`."""
-        if self.tasks.apply.state == "running":
+        if self.tasks["apply"].state == "running":
             raise UsageError("`apply` is running. Wait until it ends.")
         self.plan = {}
 
         def work() -> None:
             arguments = {"dataset": dataset, "out": out, "form": form, "dry_run": dry_run}
             path = str(self.decisions.path)
-            self.plan = self.tasks.apply.call("carry_out", findings=path, **arguments)
+            self.plan = self.tasks["apply"].call("carry_out", findings=path, **arguments)
 
-        self.tasks.apply.start(work)
+        self.tasks["apply"].start(work)
 
     def close(self) -> None:
         """Let go of everything; findings are on disk already."""
         self._timer.cancel()
-        tasks = self.tasks
-        for task in (tasks.audit, tasks.encoder, tasks.map, tasks.apply):
+        for task in self.tasks.values():
             task.stop()
         self.decisions.close()
         self.store.close()
