@@ -317,6 +317,27 @@ def test_the_grid_by_keyboard(own: Path, page: Page) -> None:
         assert errors(page) == []
 
 
+def test_accept_all_says_first_what_it_will_do(own: Path, page: Page) -> None:
+    findings = Path(f"{own}.findings.csv")
+    with served(own) as server:
+        open_at(page, f"{server.url}#tab=review&review=duplicate")
+        page.wait_for("document.querySelector('.finding img')")
+        page.run(
+            "[...document.querySelectorAll('.bar button')]"
+            ".find(b => b.textContent.startsWith('Accept all')).click()"
+        )
+        wait_for_text(page, "dialog .counts", f"keep{COPIES}drop{COPIES}")
+        assert not any(row.action for row in Findings.read(findings))
+        page.click("dialog .primary")
+        wait_for_text(page, ".notice", f"Saved: decide on {2 * COPIES} items")
+        for row in Findings.read(findings):
+            assert row.action == (row.suggestion if row.kind == "duplicate" else "")
+        wait_for_text(page, ".group .primary", "Next: Leaks")
+        page.key("u")
+        wait_for_text(page, ".notice", "Undone")
+        assert not any(row.action for row in Findings.read(findings))
+
+
 def test_findings_come_while_the_page_is_open(store: Path, tmp_path: Path, page: Page) -> None:
     shutil.copy(store, tmp_path / "e.h5")
     with served(tmp_path / "e.h5") as server:
