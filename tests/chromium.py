@@ -130,10 +130,32 @@ class Page:
             self.mouse("mouseMoved", *corner, pressed=True)
         self.mouse("mouseReleased", *corners[-1], pressed=True)
 
-    def key(self, name: str) -> None:
+    def click(self, selector: str) -> None:
+        """Click in the middle of the first element that is found."""
+        self.wait_for(f"document.querySelector({selector!r})")
+        box = self.run(
+            f"(() => {{ const e = document.querySelector({selector!r});"
+            "e.scrollIntoView({block: 'nearest', behavior: 'instant'});"
+            "const r = e.getBoundingClientRect();"
+            "return [r.x + r.width / 2, r.y + r.height / 2]; })()"
+        )
+        self.drag([box])
+
+    def write(self, text: str) -> None:
+        """Type a text where the focus is."""
+        self.call("Input.insertText", text=text)
+
+    def drop(self, path: Path, x: float, y: float) -> None:
+        """Drag a file over the page and let it go."""
+        data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
+
+    def key(self, name: str, *, shift: bool = False) -> None:
         """Press and let go one key."""
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name)
+            modifiers = 8 if shift else 0
+            self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name, modifiers=modifiers)
 
     def screenshot(self, path: Path, *, full: bool = False, quality: int | None = None) -> None:
         """Write a picture: PNG, or WebP where a quality is given."""

@@ -1,0 +1,98 @@
+// The groups of one kind of finding: an outline of all, and those near the one under review.
+
+import { signal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { type Entry, getGroups, getOutline, type Group, type Outline } from "./api";
+import { saved } from "./decisions";
+import { sayError, store } from "./state";
+
+const PAGE = 20;
+
+interface Loaded {
+  kind: string;
+  outline: Outline;
+  groups: ReadonlyMap<number, Group>; // by place
+}
+
+const nothing = (kind: string): Loaded => ({ kind, outline: { measures: [], values: [], decided: [] }, groups: new Map() });
+
+export const loaded = signal<Loaded>(nothing(""));
+const asked = new Set<string>();
+
+async function loadPage(kind: string, page: number): Promise<void> {
+  const name = `${kind} ${page}`;
+  const last = Math.ceil(loaded.peek().outline.values.length / PAGE) - 1;
+  if (page < 0 || page > last || asked.has(name)) return;
+  asked.add(name);
+  try {
+    const got = await getGroups(kind, page * PAGE, PAGE);
+    if (loaded.peek().kind !== kind) return;
+    const groups = new Map(loaded.peek().groups);
+    got.forEach((group, at) => groups.set(page * PAGE + at, group));
+    loaded.value = { ...loaded.peek(), groups };
+  } catch (error) {
+    asked.delete(name);
+    sayError(error);
+  }
+}
+
+/** Load a kind when it is chosen or its findings change, and the groups around one. */
+export function useGroups(kind: string, place: number): Loaded {
+  const findings = store.value?.kinds.find((entry) => entry.kind === kind)?.findings;
+  useEffect(() => {
+    if (!kind) return;
+    asked.clear();
+    loaded.value = nothing(kind);
+    getOutline(kind).then((outline) => {
+      if (loaded.peek().kind === kind) loaded.value = { ...nothing(kind), outline };
+    }, sayError);
+  }, [kind, findings]);
+  const { outline } = loaded.value;
+  useEffect(() => {
+    if (loaded.peek().kind !== kind) return;
+    const page = Math.floor(place / PAGE);
+    void loadPage(kind, page).then(() => loadPage(kind, page + 1));
+  }, [kind, place, outline.values.length]);
+  return loaded.value.kind === kind ? loaded.value : nothing(kind);
+}
+
+export const isDecided = (group: Group) => group.rows.every((row) => row.action !== "");
+
+/** Write the actions just saved into the groups on the screen. */
+export function takeSaved(): void {
+  const actions = new Map(saved.value.map((entry) => [entry.index, entry.action]));
+  const old = loaded.peek();
+  const groups = new Map(old.groups);
+  const decided = [...old.outline.decided];
+  let n = 0;
+  for (const [place, group] of old.groups) {
+    if (!group.rows.some((row) => actions.has(row.index))) continue;
+    n += group.rows.filter((row) => actions.has(row.index)).length;
+    const next = { ...group, rows: group.rows.map((row) => ({ ...row, action: actions.get(row.index) ?? row.action })) };
+    groups.set(place, next);
+    decided[place] = isDecided(next);
+  }
+  loaded.value = { ...old, outline: { ...old.outline, decided }, groups };
+  if (n < saved.value.length && old.kind) void refreshOutline(old.kind); // others may be of this kind as well
+}
+
+async function refreshOutline(kind: string): Promise<void> {
+  const outline = await getOutline(kind).catch(() => null);
+  if (outline && loaded.peek().kind === kind) loaded.value = { ...loaded.peek(), outline };
+}
+
+const ALL_PAGE = 100; // the most that the server gives at once
+
+/** The suggestions of some groups, but for those to look at and what is decided already. */
+export async function suggestionsOf(kind: string, places: readonly number[]): Promise<Entry[]> {
+  const wanted = new Set(places);
+  const entries: Entry[] = [];
+  for (const page of new Set(places.map((place) => Math.floor(place / ALL_PAGE)))) {
+    const groups = await getGroups(kind, page * ALL_PAGE, ALL_PAGE);
+    for (const [at, group] of groups.entries())
+      if (wanted.has(page * ALL_PAGE + at))
+        for (const { index, of, row, action, suggestion } of group.rows)
+          if (!action && suggestion && suggestion !== "review") entries.push({ index, of, row, action: suggestion });
+  }
+  return entries;
+}

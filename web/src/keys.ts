@@ -1,0 +1,67 @@
+// The keys, as the help lists them; keyboard.ts and the components act on them.
+
+interface Section {
+  title: string;
+  keys: [keys: string, text: string][];
+}
+
+export const KEYS: Section[] = [
+  {
+    title: "Anywhere",
+    keys: [
+      ["/", "Search"],
+      ["g m r", "Grid, map, review"],
+      ["f", "Filters"],
+      ["u", "Undo the last decision"],
+      ["Esc", "Close the item, clear the selection"],
+      ["?", "These keys"],
+    ],
+  },
+  {
+    title: "Search field",
+    keys: [
+      ["Enter", "Keep the text as a term; a leading - searches away from it"],
+      ["Backspace", "In the empty field: remove the last term"],
+      ["↓", "To the grid"],
+    ],
+  },
+  {
+    title: "Grid",
+    keys: [
+      ["← → ↑ ↓", "Move"],
+      ["Space", "Select; with Shift: up to here"],
+      ["Ctrl+A", "Select all"],
+      ["Enter", "Open"],
+      ["s", "More like this"],
+    ],
+  },
+  {
+    title: "Selection",
+    keys: [
+      ["d x", "Drop, keep"],
+      ["l v t", "Label, move, tag"],
+      ["c", "Clear the decision"],
+    ],
+  },
+  {
+    title: "Map",
+    keys: [
+      ["← → ↑ ↓", "Move"],
+      ["+ - 0", "Zoom in, zoom out, show all"],
+      ["Enter", "Select what is in view"],
+    ],
+  },
+  {
+    title: "Review",
+    keys: [
+      ["n p", "Next and previous group"],
+      ["← →", "Row of the group"],
+      ["a", "Accept the suggestions of the group"],
+      ["d x", "Drop, keep the row"],
+      ["o", "Keep only this row, drop the others"],
+      ["l v", "Label, move"],
+      ["c", "Clear the decision"],
+      ["Enter", "Open"],
+    ],
+  },
+];

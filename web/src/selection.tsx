@@ -1,0 +1,91 @@
+// The bar at the bottom: what is selected and what to do with it, undo, and how far the review is.
+
+import { computed } from "@preact/signals";
+import { decideRows, canUndo } from "./decisions";
+import { Icon } from "./icon";
+import { undoThere } from "./review";
+import { dialog, notice, onlySelected, result, selection, store, view } from "./state";
+import { count, thousands } from "./text";
+
+/** How many of the selected are not among the rows shown: they are decided on as well. */
+const hidden = computed(() => {
+  const chosen = selection.value;
+  let n = chosen.size;
+  if (n) for (const row of result.value.rows) if (chosen.has(row)) n -= 1;
+  return n;
+});
+
+function Selected({ n }: { n: number }) {
+  const { of } = view.value;
+  const act = (action: string) => void decideRows(of, selection.value, action);
+  return (
+    <div class="selected" role="toolbar" aria-label="Selection">
+      <strong>
+        {count(n, of.slice(0, -1))} selected{hidden.value ? `, ${thousands(hidden.value)} not shown` : ""}
+      </strong>
+      <button type="button" onClick={() => act("drop")}>
+        Drop <kbd>d</kbd>
+      </button>
+      <button type="button" onClick={() => act("keep")}>
+        Keep <kbd>x</kbd>
+      </button>
+      <button type="button" onClick={() => (dialog.value = "relabel")}>
+        {of === "objects" ? "Relabel…" : "Label…"} <kbd>l</kbd>
+      </button>
+      {of === "items" && (
+        <>
+          <button type="button" onClick={() => (dialog.value = "move")}>
+            Move… <kbd>v</kbd>
+          </button>
+          <button type="button" onClick={() => (dialog.value = "tag")}>
+            Tag… <kbd>t</kbd>
+          </button>
+        </>
+      )}
+      <button type="button" onClick={() => act("")}>
+        Clear decision <kbd>c</kbd>
+      </button>
+      <button type="button" aria-pressed={onlySelected.value} onClick={() => (onlySelected.value = !onlySelected.value)}>
+        Only these
+      </button>
+      <button
+        type="button"
+        onClick={() => {
+          selection.value = new Set();
+          onlySelected.value = false;
+        }}
+      >
+        Deselect
+      </button>
+    </div>
+  );
+}
+
+export function BottomBar() {
+  const known = store.value;
+  const n = selection.value.size;
+  const kinds = (known?.kinds ?? []).filter(({ kind }) => kind !== "picked");
+  const decided = kinds.reduce((sum, kind) => sum + kind.decided, 0);
+  const findings = kinds.reduce((sum, kind) => sum + kind.findings, 0);
+  const said = notice.value;
+  return (
+    <footer class="bottom">
+      {n > 0 && <Selected n={n} />}
+      <p class={`notice${said?.bad ? " bad" : ""}`} role={said?.bad ? "alert" : "status"}>
+        {said?.text}
+      </p>
+      <span class="spring" />
+      {findings > 0 && (
+        <span class="reviewed">
+          {thousands(decided)} of {thousands(findings)} reviewed
+        </span>
+      )}
+      <button type="button" disabled={!canUndo.value} title={canUndo.value} onClick={() => void undoThere()}>
+        <Icon name="undo" /> Undo <kbd>u</kbd>
+      </button>
+      <button type="button" class="primary" disabled={!known?.decided} onClick={() => (dialog.value = "apply")}>
+        {known?.decided ? `Apply ${thousands(known.decided)}…` : "Apply…"}
+      </button>
+    </footer>
+  );
+}
