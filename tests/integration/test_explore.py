@@ -147,8 +147,8 @@ def test_an_image_dropped_on_the_page_finds_itself(page: Client, opened: Embeddi
     assert cosines[0] > 0.99
     shown = page.picture(f"thumb/query/{answer['id']}/{answer['v']}")
     assert max(shown.size) <= 512
-    away, _ = page.scored(notimage=answer["id"])
-    assert away[-1] == 5
+    away = page.rows(like=3, notimage=answer["id"])
+    assert away[:5] == page.rows(like=3, unlike=5)[:5] != page.rows(like=3)[:5]
     assert "Drop it on the page again" in page.json("api/rows", 400, image="0" * 32)["error"]
     assert "it is a text file" in page.post("api/image", b"no image", 400)["error"]
 
