@@ -7,7 +7,7 @@ import { cards } from "./cards";
 import { Icon } from "./icon";
 import { onlySelected, sayError, searchError, searching, store, update, view } from "./state";
 import { nameOf } from "./tile";
-import type { Term } from "./url";
+import { hasPlus, type Term } from "./url";
 
 const MOST_BYTES = 64_000_000; // what the server takes
 const uploading = signal(false);
@@ -134,6 +134,7 @@ export function Search() {
   const { terms, typed } = view.value;
   const text = store.value?.text !== false;
   const busy = uploading.value ? "Reading the image…" : searching.value;
+  const lone = terms.length > 0 && !hasPlus(view.value) ? "Minus terms need a plus term beside them." : "";
   return (
     <div class="search" role="search">
       <div class="field">
@@ -181,7 +182,7 @@ export function Search() {
         </ul>
       )}
       <p id="search-state" class={searchError.value ? "state bad" : "state"} role="status">
-        {busy || searchError.value}
+        {busy || searchError.value || lone}
       </p>
     </div>
   );

@@ -58,13 +58,16 @@ export function emptyView(): View {
   };
 }
 
+/** Whether there is something to be like; minus terms alone say nothing. */
+export const hasPlus = (view: View) => view.typed.trim() !== "" || view.terms.some((term) => !term.minus);
+
 /** What the server is asked for: terms and filters. */
 export function queryOf(view: View): string {
   const query = new URLSearchParams({ of: view.of });
   for (const facet of FACETS) for (const value of view.filters[facet]) query.append(facet, value);
   if (view.id) query.set("id", view.id);
   if (view.typed.trim()) query.append("text", view.typed.trim());
-  for (const term of view.terms) query.append(KEYS[term.type][term.minus ? 1 : 0], term.value);
+  if (hasPlus(view)) for (const term of view.terms) query.append(KEYS[term.type][term.minus ? 1 : 0], term.value);
   return query.toString();
 }
 
