@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import struct
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from http.client import HTTPConnection, HTTPResponse
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import numpy as np
 from PIL import Image
 
-__all__ = ["Client", "wait_for"]
+__all__ = ["Client", "large_png", "wait_for"]
 
 TIMEOUT_S = 300.0  # of a busy machine
 
@@ -113,3 +116,17 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> Non
     while not condition():
         assert time.monotonic() < end, "it never became true"
         time.sleep(0.02)
+
+
+def large_png(path: Path, width: int = 20_000, height: int = 10_000) -> None:
+    """Write 200 megapixels in some kilobytes."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    packed = zlib.compress(bytes((1 + width // 8) * height))
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    parts = (chunk(b"IHDR", header), chunk(b"IDAT", packed), chunk(b"IEND", b""))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))

@@ -6,8 +6,6 @@ import hashlib
 import os
 import shutil
 import socket
-import struct
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +25,7 @@ from datumaro_embed import (
     open_store,
 )
 from datumaro_embed.errors import OutputFolderError, UsageError
-from explore_support import Client
+from explore_support import Client, large_png
 from report_stores import HOSTILE
 from store_support import create_store
 from support import picture
@@ -43,20 +41,6 @@ def record(root: Path, key: ItemKey, path: str, **facts) -> ItemRecord:
     file = root / path
     sha = hashlib.sha256(file.read_bytes()).digest() if file.is_file() else bytes(32)
     return ItemRecord(key, Split.TRAIN, path, content_sha256=sha, **facts)
-
-
-def large_png(path: Path, width: int = 20_000, height: int = 10_000) -> None:
-    """Write 200 megapixels in some kilobytes."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    packed = zlib.compress(bytes((1 + width // 8) * height))
-    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    parts = (chunk(b"IHDR", header), chunk(b"IDAT", packed), chunk(b"IEND", b""))
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
 
 
 def fill(folder: Path) -> Path:
@@ -255,12 +239,6 @@ def refused(page: Client, name: str, **query) -> str:
 )
 def test_no_file_outside_the_root_and_no_bomb_is_shown(page: Client, name, reason: str) -> None:
     assert reason in refused(page, name)
-
-
-def test_a_200_megapixel_image_dropped_on_the_page_is_refused(page: Client, store: Path) -> None:
-    data = (store.parent / "media" / "large.png").read_bytes()
-    answer = page.post("api/image", data, 400)
-    assert "which model made it" in answer["error"]  # this store has none: see below
 
 
 def test_pipes_and_nothing_have_no_picture(page: Client) -> None:

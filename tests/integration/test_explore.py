@@ -26,7 +26,7 @@ from datumaro_embed import (
 )
 from datumaro_embed.encoders import ClipEncoder, FakeEncoder
 from datumaro_embed.report.projection import pca
-from explore_support import Client, wait_for
+from explore_support import Client, large_png, wait_for
 from support import SAMPLE, run, write_pictures
 
 
@@ -139,7 +139,9 @@ def test_rows_are_queries_too(page: Client, opened: EmbeddingStore) -> None:
     assert unlike[0].index(4) > page.rows(like=3).index(4)
 
 
-def test_an_image_dropped_on_the_page_finds_itself(page: Client, opened: EmbeddingStore) -> None:
+def test_an_image_dropped_on_the_page_finds_itself(
+    page: Client, opened: EmbeddingStore, tmp_path: Path
+) -> None:
     path = SAMPLE / "coco" / opened.item(5).path
     answer = page.post("api/image", path.read_bytes())
     rows, cosines = page.scored(image=answer["id"])
@@ -151,6 +153,9 @@ def test_an_image_dropped_on_the_page_finds_itself(page: Client, opened: Embeddi
     assert unlike[0].index(5) >= like[0].index(5)
     assert unlike != like
     assert "Drop it on the page again" in page.json("api/rows", 400, image="0" * 32)["error"]
+    large_png(tmp_path / "large.png")
+    large = page.post("api/image", (tmp_path / "large.png").read_bytes(), 400)
+    assert "too many pixels: 20000 x 10000" in large["error"]
     assert "it is a text file" in page.post("api/image", b"no image", 400)["error"]
 
 

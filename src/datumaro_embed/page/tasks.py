@@ -37,7 +37,6 @@ class Task:
     note: str = ""
     _process: subprocess.Popen[str] | None = field(default=None, repr=False)
     _thread: threading.Thread | None = field(default=None, repr=False)
-    _stopped: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Give what the page shows."""
