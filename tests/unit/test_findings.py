@@ -28,7 +28,7 @@ from datumaro_embed.errors import EmbedWarning, StaleStoreError, UsageError
 from datumaro_embed.escaping import from_sheet_cell, sheet_cell
 from datumaro_embed.findings import Finding, Findings, apply_findings, contradict
 from datumaro_embed.pipeline import embed_dataset
-from datumaro_embed.records import Status
+from datumaro_embed.records import ObjectRecord, ObjectStatus, Status
 from datumaro_embed.store import open_store
 from search_support import item, memory_store
 from support import picture
@@ -376,6 +376,16 @@ def test_odd_boxes_and_failures(tmp_path: Path) -> None:
     assert failed[0].reason.startswith("unreadable: ")
     left = apply_findings(dataset, Findings([*found.accept(), *failed.accept()]))
     assert {each.id: len(each.annotations) for each in left} == {"a": 7}
+
+
+def test_each_of_many_boxes_at_one_place_is_told_from_the_first() -> None:
+    n = 10_000
+    boxes = [(10.0, 10.0, 50.0, 50.0)] * (n - 1) + [(10.0, 10.0, 50.0, 50.25)]
+    objects = [ObjectRecord(box=box, status=ObjectStatus.TOO_SMALL) for box in boxes]
+    record = replace(item("train", "a", size=(100, 100)), objects=tuple(objects))
+    found = odd_boxes(memory_store(np.ones((1, 2)), [record]))
+    assert [row.object for row in found] == list(range(1, n))
+    assert {row.reason for row in found} == {"the box is that of object 0 of label ''"}
 
 
 def test_failures_of_missing_images_have_no_contents() -> None:

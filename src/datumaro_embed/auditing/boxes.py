@@ -64,7 +64,7 @@ def odd_boxes(store: EmbeddingStore) -> Findings:
     for row in np.flatnonzero(usable & (inside >= HUGE_SHARE)).tolist():
         share = float(inside[row])
         found.append((row, "share", share, "review", f"the box is {share:.0%} of the image"))
-    for first, second, overlap in _pairs(boxes, items, usable):
+    for second, first, overlap in _pairs(boxes, items, usable):
         same_label = labels[first] == labels[second]
         of = f"object {objects.key(first).number} of label '{', '.join(objects.labels_of(first))}'"
         how = "is that of" if overlap >= SAME_BOX else "hardly differs from that of"
@@ -102,14 +102,20 @@ def _shares(boxes: FloatArray, sizes: FloatArray) -> tuple[FloatArray, FloatArra
 def _pairs(
     boxes: FloatArray, items: npt.NDArray[np.int64], usable: npt.NDArray[np.bool_]
 ) -> Iterator[tuple[int, int, float]]:
-    """Yield objects of one item whose boxes nearly coincide: each with the first one like it.
+    """Yield objects of one item whose boxes nearly coincide: each with the one most like it.
 
-    Boxes that coincide have their left sides near each other: sorted by these, each is compared
-    with the next ones until none of an item is near any more.
+    That is one before it, and of equally similar ones the first. Boxes that coincide have their
+    left sides near each other: sorted by these, each is compared with the next ones until none of
+    an item is near any more. Equal boxes are compared once.
     """
     rows = np.flatnonzero(usable)
+    placed = np.column_stack([items[rows], boxes[rows]])
+    _, firsts, same = np.unique(placed, axis=0, return_index=True, return_inverse=True)
+    best, partners = np.zeros(len(boxes)), np.zeros(len(boxes), np.int64)
+    partners[rows] = rows[firsts[same.reshape(-1)]]
+    best[rows[partners[rows] < rows]] = 1.0
+    rows = rows[np.sort(firsts)]
     rows = rows[np.lexsort((rows, boxes[rows, 0], items[rows]))]
-    best: dict[int, tuple[int, float]] = {}
     active, step = np.arange(len(rows)), 0
     while len(active):
         step += 1
@@ -120,14 +126,14 @@ def _pairs(
             boxes[second, 0] - boxes[first, 0] <= (1 - NEAR_BOX) * boxes[first, 2]
         )
         active, first, second = active[near], first[near], second[near]
-        overlaps = _overlaps(boxes[first], boxes[second])
-        for at in np.flatnonzero(overlaps >= NEAR_BOX).tolist():
-            one, other = sorted((int(first[at]), int(second[at])))
-            overlap = float(overlaps[at])
-            if other not in best or best[other][1] < overlap:
-                best[other] = (one, overlap)
-    for other, (one, overlap) in sorted(best.items()):
-        yield one, other, overlap
+        one, other = np.minimum(first, second), np.maximum(first, second)
+        overlaps = _overlaps(boxes[one], boxes[other])
+        better = (overlaps > best[other]) | ((overlaps == best[other]) & (one < partners[other]))
+        better = np.flatnonzero(better & (overlaps >= NEAR_BOX))
+        better = better[np.lexsort((-one[better], overlaps[better]))]  # of one row the last remains
+        best[other[better]], partners[other[better]] = overlaps[better], one[better]
+    for row in np.flatnonzero(best).tolist():
+        yield row, int(partners[row]), float(best[row])
 
 
 def _overlaps(first: FloatArray, second: FloatArray) -> FloatArray:
