@@ -201,8 +201,7 @@ class Scenes:
 def judge(first: Picture, second: Picture) -> Proof | None:
     """Prove one pair, whatever the vectors say."""
     signatures = [signature(np.asarray(picture)) for picture in (first, second)]
-    turns, wholes, windows = gates(np.stack(signatures), np.array([0]), np.array([1]))
-    gate = int(turns[0]), float(wholes[0]), float(windows[0, 0]), float(windows[0, 1])
+    gate = gates(np.stack(signatures), np.array([0]), np.array([1]))[0].tolist()
     pictures, sizes = [], (first.size, second.size)
     for picture in (first, second):
         small = picture.copy()

@@ -12,7 +12,7 @@ from datumaro import Dataset
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from datumaro_embed import embed_dataset, open_store
-from datumaro_embed.auditing import Proof, find_copies, gates, likely_maps, prove
+from datumaro_embed.auditing import Proof, find_copies, gates, likely_maps, passing, prove
 from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.maintenance import merge_stores
 from datumaro_embed.records import ItemKey, ItemRecord
@@ -49,8 +49,7 @@ def judged(first: Picture, second: Picture) -> Proof | None:
     """What the three sieves say of a pair."""
     pixels = [np.asarray(picture.convert("RGB")) for picture in (first, second)]
     signatures = np.stack([signature(one) for one in pixels])
-    turns, wholes, windows = gates(signatures, np.array([0]), np.array([1]))
-    gate = int(turns[0]), float(wholes[0]), float(windows[0, 0]), float(windows[0, 1])
+    gate = gates(signatures, np.array([0]), np.array([1]))[0].tolist()
     sizes = first.size, second.size
     proofs = (
         prove(pixels[0], pixels[1], sizes, found) for found in likely_maps(*signatures, sizes, gate)
@@ -137,6 +136,17 @@ def test_neighbours_are_those_of_brute_force(k: int) -> None:
     assert np.mean([len({*a} & {*b}) / k for a, b in zip(found, exact, strict=True)]) > 0.95
     assert (neighbours(vectors, np.arange(2), 5)[:, 1:] == -1).all()
     assert neighbours(vectors, np.arange(0), 5).shape == (0, 5)
+
+
+def test_frames_of_a_camera_are_told_apart_before_their_pixels_are_read() -> None:
+    camera = noise(7, cells=16)
+    frames = []
+    for x in (10, 11, 60, 150):
+        frames.append(camera.copy())
+        ImageDraw.Draw(frames[-1]).ellipse((x, 60, x + 45, 100), "red", "black", 3)
+    signatures = np.stack([signature(np.asarray(frame)) for frame in frames])
+    first, second = np.array([0, 0, 0, 2]), np.array([1, 2, 3, 3])
+    assert passing(gates(signatures, first, second)).tolist() == [True, False, False, False]
 
 
 # Signatures and statistics -----------------------------------------------------------------------

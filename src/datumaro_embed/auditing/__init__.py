@@ -2,7 +2,7 @@
 
 from .boxes import failures, odd_boxes
 from .copies import Copies, CopyGroup, CopyPair, find_copies
-from .proof import LONGEST_PX, Map, Proof, gates, likely_maps, prove
+from .proof import LONGEST_PX, Map, Proof, gates, likely_maps, passing, prove
 from .run import audit, audit_lines
 from .zero_shot import label_findings
 
@@ -21,5 +21,6 @@ __all__ = [
     "label_findings",
     "likely_maps",
     "odd_boxes",
+    "passing",
     "prove",
 ]

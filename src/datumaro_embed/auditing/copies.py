@@ -7,15 +7,15 @@ only overlap, as frames of a film do, are pairs of their own kind, and in no gro
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from os import PathLike
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -30,20 +30,24 @@ from ..retrieval import media_file, media_root_of
 from ..signatures import SIGNATURE_BYTES, signature
 from ..similarity import neighbours, paired_cosines
 from ..store import EmbeddingStore, using_store
-from .proof import GRAY, LONGEST_PX, Map, Proof, gates, likely_maps, prove
+from .proof import GRAY, LONGEST_PX, Map, Proof, gates, likely_maps, passing, prove
+from .references import in_blocks
 
 __all__ = ["Copies", "CopyGroup", "CopyPair", "find_copies"]
 
 Array = npt.NDArray[Any]
 Pair = tuple[int, int]
-_Found = list[tuple[Pair, Any]]
+_Result = TypeVar("_Result")
 
 _EVALUATED_FIRST = (Split.TEST, Split.VAL, Split.TRAIN, Split.OTHER)
-_PAIRS_AT_ONCE = 64
 _NEAREST_SHAPES, _NEAREST_PALETTES = 2, 4
 _PICTURES_KEPT = 1024  # of at most 200 KB
 _TRIED = 3  # pairs of an item that are looked at pixel by pixel, the likeliest
-_CHECKED = 24  # pairs that tell whether two groups are one
+_ALL_TABLES = ("annotations", "objects", "captions")
+_IMPLIED = 0.998  # alike as a whole, and copies of others that are copies
+_ROUNDED = 4  # levels by which signatures of equal pixels may differ
+_ALIKE, _LOOKED = 0.85, 2  # pairs of an item that are so much alike as a whole
+_CHECKED = 8  # pairs that tell whether two groups are one
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +146,10 @@ def find_copies(
         There is no such folder or split.
     """
     order = keep_order(keep_split) if keep_split else _EVALUATED_FIRST
-    with using_store(store) as opened:
+    with _single_threaded(), using_store(store) as opened:
         search = CopySearch([opened], [media_root_of(opened, media_root)], progress=progress)
         proofs = search.proofs(k)
-        groups = _cliques(proofs, search.proof)
+        groups = _cliques(proofs, search.are_copies)
         splits = opened.splits
 
         def across(rows: Iterable[int]) -> bool:
@@ -167,6 +171,17 @@ def find_copies(
         )
 
 
+@contextmanager
+def _single_threaded() -> Iterator[None]:
+    """Let OpenCV start no threads: there is one for each processor already."""
+    n_threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(n_threads)
+
+
 class CopySearch:
     """Pairs of items of one store, or of one and another, from candidates to proofs.
 
@@ -184,6 +199,7 @@ class CopySearch:
         self._stores, self._progress = stores, progress
         self.pictures = _Pictures(stores, roots)
         self.n_candidates = 0
+        self._known: dict[Pair, bool] = {}
         self.vectors = _joined([store.embeddings() for store in stores])
         self._hashes = _joined([store.content_sha256 for store in stores])
         self._sides = np.repeat(np.arange(len(stores)), [len(store) for store in stores])
@@ -209,55 +225,83 @@ class CopySearch:
     def proofs(self, k: int) -> dict[Pair, Proof]:
         """Prove what can be proven of all candidates."""
         found = dict.fromkeys(self._equal_files(), Proof("bytes"))
-        copies = {b for _, b in found}  # the first of equal files stands for the others
-        pairs = [pair for pair in self._candidates(k) if not copies.intersection(pair)]
+        pairs = self._candidates(k)
+        copies = [b for _, b in found]  # the first of equal files stands for the others
+        pairs = pairs[~np.isin(pairs, copies).any(axis=1)]
         self.n_candidates = len(pairs) + len(found)
-        maps = dict(_likeliest(self._mapped(pairs, self._coarse, "signatures")))
-        prove_some = self._mapped(sorted(maps), lambda some: self._prove(some, maps), "pixels")
-        return found | dict(prove_some)
+        gated = np.concatenate([np.zeros((0, 4), np.float32), *self._mapped(self._gate, pairs)])
+        chosen = passing(gated) & _likeliest(pairs, gated[:, 1], _LOOKED, _ALIKE)
+        looked = [*zip(pairs[chosen].tolist(), gated[chosen].tolist(), strict=True)]
+        mapped = [some for part in self._mapped(self._coarse, looked) for some in part]
+        scores = np.array([max(m.score for m in maps) for _, maps in mapped])
+        kept = _likeliest(np.array([p for p, _ in mapped], np.int64).reshape(-1, 2), scores, _TRIED)
+        tried = [one for one, is_kept in zip(mapped, kept, strict=True) if is_kept]
+        proven = self._mapped(self._prove, tried)
+        found |= {pair: proof for part in proven for pair, proof in part}
+        self._known = dict.fromkeys((pair for pair, _ in tried), False)
+        self._known |= {pair: proof.kind != "overlap" for pair, proof in found.items()}
+        return found
 
-    def proof(self, pair: Pair) -> Proof | None:
-        """Prove one pair."""
-        maps = dict(self._coarse([pair]))
-        return dict(self._prove([*maps], maps)).get(pair)
+    def are_copies(self, pairs: list[Pair]) -> bool:
+        """Tell whether all of some pairs are copies, each of which has proven copies between.
+
+        Where even signatures hardly differ, that is proof enough.
+        """
+        unknown = [pair for pair in pairs if pair not in self._known]
+        if not unknown or not all(self._known.get(pair, True) for pair in pairs):
+            return not unknown and all(self._known[pair] for pair in pairs)
+        gated = self._gate(np.array(unknown))
+        if not passing(gated).all():
+            return False
+        for place in np.argsort(gated[:, 1], kind="stable").tolist():
+            if gated[place, 1] >= _IMPLIED:
+                break
+            maps = self._coarse([(unknown[place], gated[place].tolist())])
+            is_copy = any(proof.kind != "overlap" for _, proof in self._prove(maps))
+            self._known[unknown[place]] = is_copy
+            if not is_copy:
+                return False
+        return True
 
     def _mapped(
-        self, pairs: Sequence[Pair], function: Callable[[list[Pair]], _Found], title: str
-    ) -> Iterator[tuple[Pair, Any]]:
-        """Call a function of pairs in threads, some pairs at a time."""
-        starts = range(0, len(pairs), _PAIRS_AT_ONCE)
-        jobs = (list(pairs[start : start + _PAIRS_AT_ONCE]) for start in starts)
-        bar = tqdm(total=len(pairs), desc=title, disable=None if self._progress else True)
-        with bar, closing(map_ahead(function, jobs)) as results:
-            for found in results:
-                yield from found
-                bar.update(min(_PAIRS_AT_ONCE, bar.total - bar.n))
+        self, function: Callable[[Any], _Result], work: Sequence[Any] | Array
+    ) -> Iterator[_Result]:
+        """Call a function in threads, with some of the work at a time."""
+        return in_blocks(
+            lambda rows: function(work[rows]),
+            len(work),
+            what=function.__name__.strip("_"),
+            progress=self._progress,
+        )
 
-    def _coarse(self, pairs: list[Pair]) -> _Found:
+    def _gate(self, pairs: Array) -> Array:
+        return gates(self._signatures, pairs[:, 0], pairs[:, 1])
+
+    def _coarse(self, pairs: list[tuple[Pair, list[float]]]) -> list[tuple[Pair, list[Map]]]:
         """Give the maps of pairs that have any, by their signatures."""
-        first, second = np.array(pairs, np.int64).T
-        turns, wholes, windows = gates(self._signatures, first, second)
-        facts = zip(pairs, turns.tolist(), wholes.tolist(), windows.tolist(), strict=True)
-        found = [
+        found = (
             ((a, b), [*likely_maps(self._signatures[a], self._signatures[b], self._size(a, b), g)])
-            for (a, b), *gate in facts
-            for g in [(gate[0], gate[1], *gate[2])]
-        ]
+            for (a, b), g in pairs
+        )
         return [(pair, maps) for pair, maps in found if maps]
 
-    def _prove(self, pairs: list[Pair], maps: Mapping[Pair, list[Map]]) -> _Found:
-        found: _Found = []
-        for a, b in pairs:
+    def _prove(self, pairs: list[tuple[Pair, list[Map]]]) -> list[tuple[Pair, Proof]]:
+        found = []
+        for (a, b), maps in pairs:
             first, second = self.pictures.small(a), self.pictures.small(b)
             if first is None or second is None:
                 continue
-            proofs = (prove(first, second, self._size(a, b), one) for one in maps[a, b])
+            proofs = (prove(first, second, self._size(a, b), one) for one in maps)
             proof = max(filter(None, proofs), key=lambda p: p.kind == "picture", default=None)
             if proof is not None:
                 is_same = not proof.how and self._sizes[a] == self._sizes[b]
-                is_same = is_same and self.pictures.are_equal(a, b)
+                is_same = is_same and self._look_equal(a, b) and self.pictures.are_equal(a, b)
                 found.append(((a, b), Proof("pixels") if is_same else proof))
         return found
+
+    def _look_equal(self, a: int, b: int) -> bool:
+        """Tell whether the signatures allow all pixels to be equal, however they were decoded."""
+        return bool(cv2.absdiff(self._signatures[a], self._signatures[b]).max() <= _ROUNDED)
 
     def _size(self, a: int, b: int) -> tuple[tuple[int, int], tuple[int, int]]:
         return self._sizes[a], self._sizes[b]
@@ -272,13 +316,14 @@ class CopySearch:
         same = (cosines > 0.999).tolist()
         return [pair for pair, ok in zip(_pairs(first, second), same, strict=True) if ok]
 
-    def _candidates(self, k: int) -> list[Pair]:
+    def _candidates(self, k: int) -> Array:
         """Pair each item with the nearest by vectors, by gray levels, and by colours.
 
         What is turned or gray may be far by vectors, what is cut out or shown on a page too.
         """
         rows = self._rows[self._signatures[self._rows].any(axis=1)]
-        found = set()
+        found = [np.zeros(0, np.int64)]
+        n_rows = len(self._signatures)
         shapes = _turnless(self._signatures)
         textured = rows[np.abs(shapes[rows]).sum(axis=1) > 0]
         palettes = _palettes(self._signatures)
@@ -296,8 +341,8 @@ class CopySearch:
                 one, other = np.repeat(queries, near.shape[1]), near.reshape(-1)
                 known = other >= 0
                 one, other = one[known], other[known]
-                found.update(_pairs(np.minimum(one, other), np.maximum(one, other)))
-        return sorted(found)
+                found.append(np.minimum(one, other) * n_rows + np.maximum(one, other))
+        return np.stack(np.divmod(np.unique(np.concatenate(found)), n_rows), axis=1)
 
     def _all_signatures(self) -> Array:
         """Give the signature of every item; what the store lacks is computed from the image."""
@@ -325,13 +370,19 @@ def _joined(arrays: Sequence[Array]) -> Array:
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
-def _likeliest(found: Iterable[tuple[Pair, list[Map]]]) -> Iterator[tuple[Pair, list[Map]]]:
-    """Keep pairs that are among the likeliest few of one of their items: frames have many."""
-    n_tried: Counter[int] = Counter()
-    for (a, b), maps in sorted(found, key=lambda f: (-max(m.score for m in f[1]), f[0])):
-        if min(n_tried[a], n_tried[b]) < _TRIED:
-            yield (a, b), maps
-        n_tried.update((a, b))
+def _likeliest(pairs: Array, scores: Array, n_each: int, least: float = 0.0) -> Array:
+    """Tell which pairs are among the likeliest few of one of their items: frames have many.
+
+    Pairs of lower scores than the least are all kept.
+    """
+    order = np.lexsort((pairs[:, 1], pairs[:, 0], -scores))
+    items = pairs[order].reshape(-1)
+    by_item = np.argsort(items, kind="stable")
+    ranks = np.empty(len(items), np.int64)
+    ranks[by_item] = np.arange(len(items)) - np.searchsorted(items[by_item], items[by_item])
+    kept = np.empty(len(pairs), bool)
+    kept[order] = ranks.reshape(-1, 2).min(axis=1) < n_each
+    return kept | (scores < least)
 
 
 def _turnless(signatures: Array) -> npt.NDArray[np.float32]:
@@ -377,21 +428,12 @@ def _palettes(signatures: Array) -> npt.NDArray[np.float32]:
 
 
 def _cliques(
-    proofs: Mapping[Pair, Proof], prove_pair: Callable[[Pair], Proof | None]
+    proofs: Mapping[Pair, Proof], are_copies: Callable[[list[Pair]], bool]
 ) -> list[list[int]]:
     """Group rows so that all of a group are proven copies of each other."""
     members: dict[int, list[int]] = {}
     group_of: dict[int, int] = {}
-    known: dict[Pair, bool] = {pair: p.kind != "overlap" for pair, p in proofs.items()}
     firsts: dict[int, int] = {}  # of what is equal: copies of one are copies of the other
-
-    def are_copies(a: int, b: int) -> bool:
-        pair = (min(a, b), max(a, b))
-        if pair not in known:
-            proof = prove_pair(pair)
-            known[pair] = proof is not None and proof.kind != "overlap"
-        return known[pair]
-
     ranks = {"bytes": 0, "pixels": 1, "picture": 2, "overlap": 3}
     for (a, b), proof in sorted(proofs.items(), key=lambda p: (ranks[p[1].kind], -p[1].score, p)):
         if proof.kind == "overlap":
@@ -404,9 +446,8 @@ def _cliques(
         groups = [members.setdefault(group, [group]) for group in (one, other)]
         distinct = [list(dict.fromkeys(firsts.get(row, row) for row in g)) for g in groups]
         if proof.kind == "picture":
-            pairs = [(x, y) for x in distinct[0] for y in distinct[1] if x != y]
-            step = max(1, len(pairs) // _CHECKED)
-            if not all(are_copies(x, y) for x, y in pairs[::step]):
+            pairs = [(min(x, y), max(x, y)) for x in distinct[0] for y in distinct[1] if x != y]
+            if not are_copies(pairs[:: max(1, len(pairs) // _CHECKED)]):
                 continue
         for row in members.pop(other):
             group_of[row] = one
@@ -455,7 +496,7 @@ class _Pictures:
 
     def _decoded(self, row: int, least_side_px: int) -> Array | None:
         store, root, own = self.place(row)
-        _, path = media_file(store.item(own).path, root)
+        _, path = media_file(store.item(own, without=_ALL_TABLES).path, root)
         size, sha = (int(store.widths[own]), int(store.heights[own])), store.content_sha256[own]
         try:
             if path is None:

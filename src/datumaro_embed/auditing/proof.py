@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import cv2
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ..signatures import SIGNATURE_SIDE
 
-__all__ = ["GRAY", "LONGEST_PX", "Map", "Proof", "gates", "likely_maps", "prove"]
+__all__ = ["GRAY", "LONGEST_PX", "Map", "Proof", "gates", "likely_maps", "passing", "prove"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -29,6 +29,7 @@ LONGEST_PX = 256
 
 _TURNS = 8  # quarter turns counterclockwise, and from 4 on those of the mirrored picture
 _LEAST_WHOLE, _LEAST_WINDOW, _LEAST_COLOURS = 0.72, 0.70, 0.97
+_MUCH_ALIKE = 0.97  # as a whole: no window of one is sought in the other
 _LEAST_COVER = 0.28  # of a picture, by what is cut out of it
 _STEP = 0.93
 _SCALES = 0.97 * _STEP ** np.arange(9)
@@ -38,6 +39,7 @@ _LEAST_ROUGH = 0.55
 _FAR_OFF = 18.0  # levels
 _SURE = 0.995
 _GRID = 16  # blocks along each side
+_MARGIN = 3  # of them, where logos and dates are
 _SATURATED = 6
 _NAMES = {"bytes": "the same file as", "pixels": "the same pixels as"}
 
@@ -96,8 +98,8 @@ class Map:
 # All pairs at once ------------------------------------------------------------------------------
 
 
-def gates(signatures: Array, first: Array, second: Array) -> tuple[Array, Floats, Floats]:
-    """Compare signatures of pairs.
+def gates(signatures: Array, first: Array, second: Array) -> Floats:
+    """Compare signatures of pairs: array of shape (m, 4), float32.
 
     Parameters
     ----------
@@ -107,37 +109,88 @@ def gates(signatures: Array, first: Array, second: Array) -> tuple[Array, Floats
 
     Returns
     -------
-    turns : (m,) int
-        Turn of the first picture by which it is most like the second.
-    wholes : (m,) float32
-        Their correlation then.
-    windows : (m, 2) float32
-        Share of the colours of the first (second) picture that are also in the other one.
+    Of each pair the turn of the first picture by which it is most like the second; their
+    correlation then; and the shares of the colours of the first (second) picture that are also in
+    the other one, zero for pairs that are much alike as a whole. All zero for two frames of a
+    camera that stands.
     """
     used, places = np.unique(np.concatenate([first, second]), return_inverse=True)
     one, other = np.split(places.reshape(-1), 2)
     some = np.ascontiguousarray(signatures[used])
-    gray, colours = _small_grays(some), _colours(some)
+    grays = _grays(some)
+    gray = _normed(grays)
     correlations = np.stack(
         [
             np.einsum("nij,nij->n", _turned_all(gray, turn)[one], gray[other])
             for turn in range(_TURNS)
         ]
     )
-    shared = [
-        np.minimum(colours[a], colours[b] / _LEAST_COVER).sum(axis=1)
-        for a, b in ((one, other), (other, one))
-    ]
-    turns = correlations.argmax(axis=0)
-    return turns, correlations.max(axis=0), np.stack(shared, axis=1)
+    turns, wholes = correlations.argmax(axis=0), correlations.max(axis=0)
+    differ = wholes < _MUCH_ALIKE
+    for turn in np.unique(turns):
+        near = np.flatnonzero((turns == turn) & (wholes >= _LEAST_WHOLE))
+        moved = near[_have_moved(_turned_all(grays[one[near]], turn), grays[other[near]])]
+        wholes[moved], differ[moved] = 0, False
+    found = np.zeros((len(one), 4), np.float32)
+    found[:, 0], found[:, 1] = turns, wholes
+    apart = np.flatnonzero(differ)
+    used, places = np.unique(np.concatenate([one[apart], other[apart]]), return_inverse=True)
+    one, other = np.split(places.reshape(-1), 2)
+    colours = _colours(some[used])
+    for way, (a, b) in enumerate(((one, other), (other, one))):
+        found[apart, 2 + way] = np.minimum(colours[a], colours[b] / _LEAST_COVER).sum(axis=1)
+    return found
 
 
-def _small_grays(signatures: Array) -> Floats:
+def passing(gated: Floats) -> Array:
+    """Tell which pairs are worth a comparison of their signatures, by what `gates` gives."""
+    found: Array = (gated[:, 1] >= _LEAST_WHOLE) | (gated[:, 2:] >= _LEAST_COLOURS).any(axis=1)
+    return found
+
+
+def _have_moved(one: Floats, other: Floats) -> Array:
+    """Tell pairs of grays of which most does not differ, and a thing in their midst does."""
+    n = SIGNATURE_SIDE**2
+    y, z = one.reshape(-1, n), other.reshape(-1, n)
+    kept = np.ones(y.shape, np.float32)
+    for last in (False, True):
+        count = kept.sum(axis=1)
+        mean_y, mean_z = ((v * kept).sum(axis=1) / count for v in (y, z))
+        away = (y - mean_y[:, None]) * kept
+        gain = (away * z).sum(axis=1) / np.maximum((away * y).sum(axis=1), 1e-3)
+        gain = np.clip(gain, 0.5, 2)[:, None]
+        off = np.abs(z - mean_z[:, None] - gain * (y - mean_y[:, None])) / np.maximum(gain, 1)
+        if not last:
+            cut = np.partition(off, int(0.8 * n), axis=1)[:, int(0.8 * n), None]
+            kept = (off <= cut + 0.5).astype(np.float32)
+    blocks, means, squares = (_quarters(v) for v in (off, y, y * y))
+    spread = np.sqrt(np.maximum(squares - means * means, 0))
+    blocks -= 0.2 * spread
+    textured = spread > 3
+    n_still = (textured & (blocks < 1.5)).sum(axis=(1, 2))
+    lie_right = n_still > 0.6 * np.maximum(textured.sum(axis=(1, 2)), 0.4 * _GRID**2)
+    inner = (blocks[:, _MARGIN:-_MARGIN, _MARGIN:-_MARGIN] > 12).sum(axis=(1, 2))
+    far, very_far = ((blocks > levels).mean(axis=(1, 2)) for levels in (12, 20))
+    lie_right &= np.abs(gain[:, 0] - 1) < 0.1  # what is made brighter may be cut off
+    found: Array = lie_right & ((far > 0.03) | (very_far > 0.01)) & ((inner > 1) | (far > 0.08))
+    return found
+
+
+def _quarters(values: Array) -> Floats:
+    """Mean of each 2 x 2 of rows of pixels: (n, 1024) → (n, 16, 16)."""
     half = SIGNATURE_SIDE // 2
-    gray = cv2.cvtColor(signatures.reshape(-1, SIGNATURE_SIDE, 3), cv2.COLOR_RGB2GRAY)
-    size = half, len(gray) // 2
-    gray = cv2.resize(gray.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    gray = gray.reshape(-1, half, half)
+    found: Floats = values.reshape(-1, half, 2, half, 2).mean(axis=(2, 4))
+    return found
+
+
+def _grays(signatures: Array) -> Floats:
+    side = SIGNATURE_SIDE
+    gray = cv2.cvtColor(signatures.reshape(-1, side, 3), cv2.COLOR_RGB2GRAY)
+    return gray.astype(np.float32).reshape(-1, side, side)
+
+
+def _normed(grays: Floats) -> Floats:
+    gray = _quarters(grays)
     gray -= gray.mean(axis=(1, 2), keepdims=True)
     norms = np.linalg.norm(gray, axis=(1, 2), keepdims=True)
     result: Floats = gray / np.maximum(norms, 1e-3)
@@ -151,7 +204,7 @@ def _turned_all(pictures: Array, turn: int) -> Array:
 def _colours(signatures: Array) -> Floats:
     """Share of each of 8 x 8 x 8 colours, smoothed."""
     n = len(signatures)
-    cells = (signatures.reshape(n, -1, 3) >> 5).astype(np.int64)
+    cells = (signatures.reshape(n, SIGNATURE_SIDE**2, 3) >> 5).astype(np.int64)
     codes = cells @ np.array([64, 8, 1]) + 512 * np.arange(n)[:, None]
     counts = np.bincount(codes.reshape(-1), minlength=512 * n).reshape(n, 8, 8, 8)
     shares = counts.astype(np.float32) / SIGNATURE_SIDE**2
@@ -170,7 +223,7 @@ def likely_maps(
     first: Array,
     second: Array,
     sizes: tuple[tuple[int, int], tuple[int, int]],
-    gate: tuple[int, float, float, float],
+    gate: Sequence[float],
 ) -> Iterator[Map]:
     """Yield how one picture may be a copy of the other, the whole before windows.
 
@@ -179,12 +232,14 @@ def likely_maps(
     first, second : arrays of shape (3072,), uint8
         Signatures.
     sizes : pair of (width, height)
-    gate : turn, whole, and both windows
+    gate : four numbers
         Of `gates`.
     """
-    turn, whole, *windows = gate
+    turn, whole, *windows = int(gate[0]), *gate[1:]
     pictures = [p.reshape(SIGNATURE_SIDE, SIGNATURE_SIDE, 3) for p in (first, second)]
-    if whole >= _LEAST_WHOLE:
+    if whole >= _SURE:
+        yield Map(turn, np.eye(3), np.eye(3), score=whole)
+    elif whole >= _LEAST_WHOLE:
         found = _refined(_turned(pictures[0], turn), pictures[1], Map(turn, np.eye(3), np.eye(3)))
         if found is not None:
             yield found
@@ -402,8 +457,7 @@ def _lies_right(seen: _Comparison) -> bool:
 def _is_overlaid(seen: _Comparison) -> bool:
     """Tell whether all that differs is small and near the edges: a logo, a date, a frame line."""
     band = seen.blocks.copy()
-    margin = 3
-    inner = band[margin:-margin, margin:-margin]
+    inner = band[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
     return bool(
         inner.size
         and (inner > 10).sum() <= 1
@@ -467,12 +521,15 @@ class _Comparison:
 
     @cached_property
     def correlation(self) -> float:
-        return _correlation(*(p[self.within] for p in self.grays))
+        return _correlation(*(self._seen(p) for p in self.grays))
 
     @cached_property
     def detail(self) -> float:
         """Correlation of what is finer than some pixels."""
-        return _correlation(*(p[self.within] for p in self.fine))
+        return _correlation(*(self._seen(p) for p in self.fine))
+
+    def _seen(self, pixels: Floats) -> Floats:
+        return pixels if self.inside == 1 else pixels[self.within]
 
     @cached_property
     def fine(self) -> list[Floats]:
@@ -480,11 +537,11 @@ class _Comparison:
 
     @cached_property
     def chroma(self) -> float:
-        return float(self.differences[self.within].mean())
+        return float(self._seen(self.differences).mean())
 
     @cached_property
     def deviation(self) -> float:
-        return min(float(p[self.within].std()) for p in self.grays)
+        return min(float(self._seen(p).std()) for p in self.grays)
 
     @cached_property
     def texture(self) -> float:
@@ -544,11 +601,7 @@ def _aligned(small: Array, large: Array, matrix: Array, motion: int, steps: int)
 def _compared(small: Array, large: Array, matrix: Array) -> _Comparison | None:
     """Compare a picture with where a map takes it in another; None where that is mostly outside."""
     h, w = small.shape[:2]
-    pixels = _pixel_matrix(matrix, small, large)
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    whole = np.full(large.shape[:2], 255, np.uint8)
-    seen = cv2.warpPerspective(large, pixels, (w, h), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    inside = cv2.warpPerspective(whole, pixels, (w, h), flags=flags) > 127
+    seen, inside = _moved(large, _pixel_matrix(matrix, small, large), (w, h))
     if inside.mean() < 0.3:
         return None
     sigma = 0.6 if max(h, w) <= SIGNATURE_SIDE else 1.0
@@ -574,7 +627,7 @@ def _compared(small: Array, large: Array, matrix: Array) -> _Comparison | None:
         difference = np.where(near, less, difference)
     difference /= max(gain, 1)
     mean = _mean(difference)
-    chroma = _mean(np.abs(difference - mean[..., None]))
+    chroma = _mean(cv2.absdiff(difference, cv2.merge([mean] * 3)))
     n = min(_GRID, h // 2, w // 2)
     cover = _blocks(inside.astype(np.float32), n)
     spread = np.sqrt(np.maximum(_blocks(y * y, n) - _blocks(y, n) ** 2, 0))
@@ -586,9 +639,22 @@ def _compared(small: Array, large: Array, matrix: Array) -> _Comparison | None:
     return _Comparison((y, z), inside, matrix, *facts)
 
 
+def _moved(large: Array, pixels: Array, size: tuple[int, int]) -> tuple[Array, Array]:
+    """Take the part of a picture that a map shows, and tell which pixels of it there are."""
+    if size == large.shape[1::-1] and np.array_equal(pixels, np.eye(3)):
+        return large, np.ones(large.shape[:2], bool)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    whole = np.full(large.shape[:2], 255, np.uint8)
+    seen = cv2.warpPerspective(large, pixels, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return seen, cv2.warpPerspective(whole, pixels, size, flags=flags) > 127
+
+
 def _is_one_gray(*pixels: Array) -> bool:
     """Tell whether one of two lists of pixels has colours, and the other has none."""
-    colourful = [float(np.ptp(p, axis=1).mean()) for p in pixels]
+    colourful = []
+    for red, green, blue in (p.T for p in pixels):
+        greatest, least = np.maximum(red, green), np.minimum(red, green)
+        colourful.append(float((np.maximum(greatest, blue) - np.minimum(least, blue)).mean()))
     return min(colourful) < 2.5 and max(colourful) > 5
 
 
@@ -623,7 +689,18 @@ def _fitted(x: Array, y: Array) -> tuple[float, float]:
 
 
 def _blocks(values: Array, n: int) -> Floats:
-    return np.asarray(cv2.resize(values, (n, n), interpolation=cv2.INTER_AREA))
+    """Mean of each of n x n blocks: faster than `cv2.resize` where sides are no multiples of n."""
+    h, w = values.shape
+    return np.asarray(_shares(h, n) @ values @ _shares(w, n).T)
+
+
+@lru_cache(256)
+def _shares(side: int, n: int) -> Floats:
+    """Share of each pixel in the mean of each of n blocks of a side."""
+    ends = np.linspace(0, side, n + 1)[:, None]
+    pixels = np.arange(side)
+    inside = np.minimum(pixels + 1, ends[1:]) - np.maximum(pixels, ends[:-1])
+    return np.asarray(np.maximum(inside, 0) * n / side, np.float32)
 
 
 def _least_detail(one: Array, other: Array, inside: Array) -> float:
@@ -639,5 +716,5 @@ def _least_detail(one: Array, other: Array, inside: Array) -> float:
 
 def _correlation(a: Array, b: Array) -> float:
     a, b = a - a.mean(), b - b.mean()
-    norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
-    return float((a * b).sum()) / norm if norm > 0 else 0.0
+    norm = float(np.sqrt(np.vdot(a, a) * np.vdot(b, b)))
+    return float(np.vdot(a, b)) / norm if norm > 0 else 0.0
