@@ -13,7 +13,7 @@ import pytest
 from datumaro.components.dataset import Dataset
 
 from datumaro_embed import Finding, Findings, open_store
-from datumaro_embed.findings.finding import COLUMNS
+from datumaro_embed.findings.columns import COLUMNS
 from support import picture, run, write_coco
 
 pytestmark = pytest.mark.skipif(shutil.which("soffice") is None, reason="no LibreOffice here")
