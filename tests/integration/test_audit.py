@@ -175,7 +175,7 @@ def test_texts_without_meaning_find_nothing_relevant(planted: Path, of: str) -> 
         every = search(planted / "s.h5", text, of="objects", k=1000)
         assert found == [hit for hit in every if hit in found]
         assert found
-    with pytest.raises(UsageError, match=r"min_relevance.*is for texts"):
+    with pytest.raises(UsageError, match=r"min_relevance requires queries of texts only"):
         search(planted / "s.h5", ItemKey("train", "scene_002"), min_relevance=3)
 
 

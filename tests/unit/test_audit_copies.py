@@ -252,6 +252,18 @@ def test_copies_of_a_store(folder: Path, tmp_path: Path) -> None:
         assert [key.id.split(":")[-1] for key in again.unread] == ["d"]
 
 
+def test_many_copies_of_two_sorts_are_one_group(tmp_path: Path) -> None:
+    """The likeliest copies of each are those of its sort."""
+    folder = tmp_path / "images" / "train"
+    folder.mkdir(parents=True)
+    gray = scene(1).resize((160, 120)).convert("L").convert("RGB")
+    for quality in (88, 89, 90, 91):
+        scene(1).save(folder / f"large_{quality}.jpg", quality=quality)
+        gray.save(folder / f"gray_{quality}.jpg", quality=quality)
+    with embed(tmp_path / "images", tmp_path / "s.h5") as store:
+        assert [group.rows for group in find_copies(store, k=7).groups] == [tuple(range(8))]
+
+
 def store_keys(path: Path) -> list[ItemRecord]:
     from dataclasses import replace
 

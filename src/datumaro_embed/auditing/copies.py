@@ -1,7 +1,9 @@
 """Copies in a store: candidates by vectors and signatures, pairs proven on pixels, groups of them.
 
-A group is a clique: each of its members is proven to be a copy of every other one. Pictures that
-only overlap, as frames of a film do, are pairs of their own kind, and in no group.
+Two groups become one only if pairs between them are proven too: all of up to 15 pairs, 8 to 15 of
+more. So a chain of similar pictures is no group. Between groups, pictures whose signatures are
+nearly equal count as proven. Pictures that only overlap, as frames of a film do, are pairs of their
+own kind, and in no group.
 """
 
 from __future__ import annotations
@@ -22,13 +24,13 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from ..duplicates import equal_files, keep_order, kept_item
+from ..duplicates import Components, equal_files, keep_order, kept_item
 from ..images import ImageProblem, open_image
 from ..parallel import map_ahead
 from ..records import ItemKey, Split, Status
 from ..retrieval import media_file, media_root_of
 from ..signatures import SIGNATURE_BYTES, signature
-from ..similarity import neighbours, paired_cosines
+from ..similarity import PairBlock, neighbours, paired_cosines
 from ..store import EmbeddingStore, using_store
 from .proof import GRAY, LONGEST_PX, Map, Proof, gates, likely_maps, passing, prove
 from .references import in_blocks
@@ -230,22 +232,44 @@ class CopySearch:
         pairs = pairs[~np.isin(pairs, copies).any(axis=1)]
         self.n_candidates = len(pairs) + len(found)
         gated = np.concatenate([np.zeros((0, 4), np.float32), *self._mapped(self._gate, pairs)])
-        chosen = passing(gated) & _likeliest(pairs, gated[:, 1], _LOOKED, _ALIKE)
-        looked = [*zip(pairs[chosen].tolist(), gated[chosen].tolist(), strict=True)]
+        passed = passing(gated)
+        pairs, gated = pairs[passed], gated[passed]
+        self._known = {pair: proof.kind != "overlap" for pair, proof in found.items()}
+        chosen = _likeliest(pairs, gated[:, 1], _LOOKED, _ALIKE)
+        found |= self._proven(pairs[chosen], gated[chosen])
+        links = self._links(pairs, gated[:, 1])
+        return found | self._proven(pairs[links], gated[links])
+
+    def _proven(self, pairs: Array, gated: Array) -> dict[Pair, Proof]:
+        looked = [*zip(map(tuple, pairs.tolist()), gated.tolist(), strict=True)]
         mapped = [some for part in self._mapped(self._coarse, looked) for some in part]
         scores = np.array([max(m.score for m in maps) for _, maps in mapped])
         kept = _likeliest(np.array([p for p, _ in mapped], np.int64).reshape(-1, 2), scores, _TRIED)
         tried = [one for one, is_kept in zip(mapped, kept, strict=True) if is_kept]
-        proven = self._mapped(self._prove, tried)
-        found |= {pair: proof for part in proven for pair, proof in part}
-        self._known = dict.fromkeys((pair for pair, _ in tried), False)
+        found = {pair: proof for part in self._mapped(self._prove, tried) for pair, proof in part}
+        self._known |= dict.fromkeys((pair for pair, _ in tried), False)
         self._known |= {pair: proof.kind != "overlap" for pair, proof in found.items()}
         return found
 
-    def are_copies(self, pairs: list[Pair]) -> bool:
-        """Tell whether all of some pairs are copies, each of which has proven copies between.
+    def _links(self, pairs: Array, scores: Array) -> Array:
+        """Give the likeliest pair, not tried yet, of each two groups that are three or more.
 
-        Where even signatures hardly differ, that is proof enough.
+        Two smaller ones would have been found by the likeliest pairs of each item.
+        """
+        copies = [pair for pair, is_copy in self._known.items() if is_copy]
+        groups = _components(copies, len(self._sides))
+        sizes = np.bincount(groups)[groups]
+        ends = np.sort(groups[pairs], axis=1)
+        apart = np.flatnonzero((ends[:, 0] != ends[:, 1]) & (sizes[pairs].min(axis=1) > _LOOKED))
+        untried = [tuple(pair) not in self._known for pair in pairs[apart].tolist()]
+        apart = apart[np.array(untried, bool)]
+        apart = apart[np.argsort(-scores[apart], kind="stable")]
+        return np.sort(apart[np.unique(ends[apart], axis=0, return_index=True)[1]])
+
+    def are_copies(self, pairs: list[Pair]) -> bool:
+        """Tell whether all of some pairs, of two groups that have a proven pair, are copies.
+
+        Signatures that are nearly equal are enough proof here.
         """
         unknown = [pair for pair in pairs if pair not in self._known]
         if not unknown or not all(self._known.get(pair, True) for pair in pairs):
@@ -370,6 +394,14 @@ def _joined(arrays: Sequence[Array]) -> Array:
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
+def _components(pairs: Sequence[Pair], n_rows: int) -> Array:
+    """Number the connected component of each row."""
+    ends = np.array(pairs, np.int64).reshape(-1, 2)
+    components = Components(n_rows)
+    components.join(PairBlock(ends[:, 0], ends[:, 1], np.ones(len(ends))))
+    return components.roots(np.arange(n_rows))
+
+
 def _likeliest(pairs: Array, scores: Array, n_each: int, least: float = 0.0) -> Array:
     """Tell which pairs are among the likeliest few of one of their items: frames have many.
 
@@ -430,7 +462,7 @@ def _palettes(signatures: Array) -> npt.NDArray[np.float32]:
 def _cliques(
     proofs: Mapping[Pair, Proof], are_copies: Callable[[list[Pair]], bool]
 ) -> list[list[int]]:
-    """Group rows so that all of a group are proven copies of each other."""
+    """Group rows; two groups are joined if a pair, and a choice of all pairs, are copies."""
     members: dict[int, list[int]] = {}
     group_of: dict[int, int] = {}
     firsts: dict[int, int] = {}  # of what is equal: copies of one are copies of the other

@@ -8,9 +8,10 @@ from .find import (
     keep_order,
     kept_item,
 )
-from .grouping import equal_files
+from .grouping import Components, equal_files
 
 __all__ = [
+    "Components",
     "DuplicateReport",
     "check_finding",
     "check_threshold",

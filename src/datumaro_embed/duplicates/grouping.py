@@ -36,21 +36,22 @@ class Components:
         np.maximum.at(self._most, seen.first, seen.similarities)
         one, other = block.first, block.second
         while len(one):
-            one, other = self._roots(one), self._roots(other)
+            one, other = self.roots(one), self.roots(other)
             apart = one != other
             one, other = one[apart], other[apart]
             np.minimum.at(self._parent, np.maximum(one, other), np.minimum(one, other))
 
     def groups(self) -> Iterator[tuple[IntArray, float, float]]:
         """Yield the ascending rows and similarity range of each component of two or more rows."""
-        roots = self._roots(np.arange(len(self._parent)))
+        roots = self.roots(np.arange(len(self._parent)))
         order = np.argsort(roots, kind="stable")
         order = order[_repeated(roots[order])]
         starts = np.flatnonzero(np.diff(roots[order], prepend=-1))
         for rows in np.split(order, starts[1:]) if len(order) else ():
             yield rows, float(self._least[rows].min()), float(self._most[rows].max())
 
-    def _roots(self, rows: IntArray) -> IntArray:
+    def roots(self, rows: IntArray) -> IntArray:
+        """Give the least row of the component of each row."""
         found = self._parent[rows]
         while not np.array_equal(found, higher := self._parent[found]):
             found = higher
