@@ -68,7 +68,9 @@ class Split(IntEnum):
 
 _SPLITS = {
     **dict.fromkeys(("train", "training", "trn"), Split.TRAIN),
-    **dict.fromkeys(("val", "valid", "validation", "dev", "minival"), Split.VAL),
+    **dict.fromkeys(
+        ("val", "valid", "validation", "eval", "evaluation", "dev", "minival"), Split.VAL
+    ),
     **dict.fromkeys(("test", "testing"), Split.TEST),
 }
 

@@ -331,6 +331,26 @@ def test_a_row_acts_only_on_what_it_was_made_of(
         apply_findings(dataset, Findings([stale]), skip_stale=True)
 
 
+@pytest.mark.parametrize("action", ["keep", "", "review"])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_no_copy_is_dropped_whose_kept_copy_is_gone(
+    dataset: Dataset, action: str, is_there: bool
+) -> None:
+    rows = row(dataset, action, name="b"), row(dataset, "drop", subset="val")
+    kept, dropped = (replace(one, kind="leak", group=1) for one in rows)
+    other = row(dataset, "attribute seen=1")
+    assert after(dataset, kept, dropped).keys() == {"train/a", "train/b"}
+    media = Path(dataset.get("b", "train").media.path)
+    picture(9).save(media) if is_there else media.unlink()
+    with pytest.raises(StaleStoreError, match="kept copy is gone or has changed"):
+        apply_findings(dataset, Findings([kept, dropped]))
+    found = after(dataset, kept, dropped, other, skip_stale=True)
+    assert found.keys() == {"train/a", "train/b", "val/a"}
+    if is_there:  # a person who drops all copies says so
+        every = row(dataset, "drop", name="b"), replace(dropped, group=2)
+        assert after(dataset, *(replace(one, kind="leak") for one in every)).keys() == {"train/a"}
+
+
 def test_boxes_are_equal_up_to_what_formats_round(dataset: Dataset) -> None:
     assert after(dataset, row(dataset, "drop", **CAT | {"box": (3.01, 2, 9.99, 12)})) != after(
         dataset

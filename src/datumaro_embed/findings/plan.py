@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _BOX_TOLERANCE_PX = 0.025  # COCO and YOLO of one dataset differ by 0.01
 _SHOWN_ROWS = 20
+_COPIES = ("leak", "duplicate")  # kinds of findings whose groups are copies of each other
 _READ = (Status.OK, Status.INFERENCE_FAILED)  # the latter may have objects with vectors
 
 
@@ -168,7 +169,8 @@ def plan_changes(
     Parameters
     ----------
     skip_stale : bool
-        Leave out rows that do not match the dataset; without it they are an error.
+        Leave out rows that do not match the dataset; without it they are an error. A copy to drop
+        does not match if no other copy of its group is there.
     new_labels : bool
         Allow labels that the dataset does not declare.
     contents : mapping, optional
@@ -188,10 +190,14 @@ def plan_changes(
     for key in acting.keys() - used:
         for row in acting[key]:
             plan.refused.add("rows whose item is not in the dataset", where(row))
+    bereft = _bereft(findings, source, contents)
     for key, sha, record in _facts(source, acting, contents):
         change = Change(key)
         for row in acting[key]:
-            reason = _stale(row, sha) or _carry_out(row, change, record, source, used)
+            reason = _stale(row, sha)
+            if not reason and act(row)[0] == "drop" and (row.kind, row.group) in bereft:
+                reason = "copies to drop whose kept copy is gone or has changed"
+            reason = reason or _carry_out(row, change, record, source, used)
             if reason:
                 plan.refused.add(reason, where(row))
         if change.dropped:  # and its objects with it
@@ -276,6 +282,32 @@ def _acting(findings: Findings) -> dict[ItemKey, list[Finding]]:
         refuse_contradictions(rows)
         rows[:] = [row for row in rows if act(row)[0] != "keep"]
     return {key: rows for key, rows in found.items() if rows}
+
+
+def _bereft(
+    findings: Findings, source: SourceDataset, contents: Mapping[ItemKey, bytes] | None
+) -> set[tuple[str, int | None]]:
+    """Return the groups of copies of which some are dropped and none of the others is there.
+
+    A group of which a person drops every member is not among them.
+    """
+    groups: dict[tuple[str, int | None], list[Finding]] = defaultdict(list)
+    for row in findings:
+        if row.kind in _COPIES and row.group is not None and row.object is None:
+            groups[row.kind, row.group].append(row)
+    kept = {
+        group: [row for row in rows if act(row)[0] != "drop"]
+        for group, rows in groups.items()
+        if any(act(row)[0] == "drop" for row in rows)
+    }
+    wanted = dict.fromkeys((row.key for rows in kept.values() for row in rows), ())
+    shas = {key: sha for key, sha, _ in _facts(source, wanted, contents)}
+    return {
+        group
+        for group, rows in kept.items()
+        if rows
+        and not any(any(sha := shas.get(row.key, b"")) and not _stale(row, sha) for row in rows)
+    }
 
 
 def _new_labels(
