@@ -36,6 +36,7 @@ def dataset(*items: DatasetItem, labels: tuple[str, ...] = ("cat", "dog")) -> Da
         ("valid", Split.VAL),
         ("validation_1", Split.VAL),
         ("minival2014", Split.VAL),
+        ("eval", Split.VAL),
         ("test-dev2017", Split.TEST),
         ("trainval", Split.OTHER),
         ("default", Split.OTHER),

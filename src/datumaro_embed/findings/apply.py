@@ -227,7 +227,8 @@ def _not_held(form: str, wrong: list[str], able: Iterable[str] = ()) -> DatasetW
     shown = "; ".join(wrong[:_SHOWN])
     more = f" … and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
     names = ", ".join(able)
-    ways = f"Formats that can: {names}. Or drop these items" if names else "Drop these items"
+    ways = f"Formats that can: {names}" if names else "Another ``format``, such as datumaro, may"
+    ways = "Drop these items" if form == "datumaro" else f"{ways}. Or drop these items"
     return DatasetWriteError(
         f"The format {form} cannot hold this dataset as planned: {shown}{more}. Nothing was "
         f"written. {ways}."
