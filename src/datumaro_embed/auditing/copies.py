@@ -520,6 +520,13 @@ def _cliques(
     return sorted(sorted(rows) for rows in members.values() if len(rows) > 1)
 
 
+def _inverted(picture: Array, alpha: Array) -> Array:
+    """Invert what is transparent, so that pictures of unlike opacity differ."""
+    weights = alpha[..., None].astype(np.float32) / 255
+    mixed = 255 - picture + weights * (2 * picture.astype(np.float32) - 255)
+    return np.asarray(mixed.round().astype(np.uint8))
+
+
 class _Pictures:
     """Decoded images of the items of stores; the latest are remembered. For many threads."""
 
@@ -570,7 +577,9 @@ class _Pictures:
 
     def _decoded(self, row: int, least_side_px: int) -> Array | None:
         try:
-            return np.asarray(self._opened(row).decode(least_side_px=least_side_px))
+            opened = self._opened(row)
+            picture, alpha = np.asarray(opened.decode(least_side_px=least_side_px)), opened.alpha()
+            return picture if alpha is None else _inverted(picture, np.asarray(alpha))
         except ImageProblem:
             self.unread.add(row)
             return None
