@@ -14,6 +14,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,15 @@ from PIL import Image
 
 from .depth import UNCHOSEN, DepthRange
 from .formats import UnknownFormatError, identify, png_size
-from .pixels import Decoded, decode_array, decode_file, decode_opened, orientation_of, quiet_pillow
+from .pixels import (
+    Decoded,
+    decode_alpha,
+    decode_array,
+    decode_file,
+    decode_opened,
+    orientation_of,
+    quiet_pillow,
+)
 from .records import Status
 
 ImageSource = str | Path | bytes | npt.NDArray[Any]
@@ -102,6 +111,13 @@ class OpenedImage:
     info: ImageInfo
     _load: Callable[[int], Decoded]
     notes: tuple[str, ...] = ()
+    _load_alpha: Callable[[], Image.Image] | None = None
+
+    def alpha(self) -> Image.Image | None:
+        """Decode the opacity of each pixel, upright; None if there is none that can be read."""
+        with quiet_pillow(), suppress(Exception):  # as in `decode`
+            return self._load_alpha() if self._load_alpha else None
+        return None
 
     def decode(self, *, least_side_px: int = 0) -> Image.Image:
         """Decode to upright RGB; the image holds no file open. Raises `ImageProblem`.
@@ -154,7 +170,9 @@ def open_image(
     with quiet_pillow():
         data = _read_bytes(source, max_bytes)
         image, info = _open(data, max_pixels)
-    return OpenedImage(info, partial(decode_file, data, image, info.orientation, depth_range))
+    load = partial(decode_file, data, image, info.orientation, depth_range)
+    alpha = partial(decode_alpha, data, info.orientation) if image.has_transparency_data else None
+    return OpenedImage(info, load, _load_alpha=alpha)
 
 
 def read_image(source: ImageSource, **options: Any) -> tuple[Image.Image, ImageInfo]:

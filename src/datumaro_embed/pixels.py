@@ -79,6 +79,12 @@ def decode_file(
     return _upright(rgb, image, orientation), tuple(filter(None, (ending, note)))
 
 
+def decode_alpha(data: bytes, orientation: int) -> Image.Image:
+    """Decode the opacity of an image that has any, upright; raises as `decode_file`."""
+    image = identify(data)
+    return _upright(image.convert("RGBA").getchannel("A"), image, orientation)
+
+
 def decode_opened(image: Image.Image, depth: DepthRange) -> Image.Image:
     """Decode an image that the caller has opened, without changing it."""
     return _upright(_to_rgb(image, depth)[0], image, orientation_of(image))

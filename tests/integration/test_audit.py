@@ -25,7 +25,7 @@ from datumaro_embed import (
     open_store,
     search,
 )
-from datumaro_embed.auditing import audit_lines
+from datumaro_embed.auditing import audit_lines, find_copies
 from datumaro_embed.errors import EmbedWarning, UsageError
 from datumaro_embed.flags import AUDIT_KINDS
 from support import SAMPLE, picture, run
@@ -113,6 +113,55 @@ def test_a_store_without_signatures_objects_or_images_is_audited_as_far_as_it_go
     kinds = {row.kind for row in found}
     assert {"failed", "outlier"} <= kinds <= set(AUDIT_KINDS)
     assert not kinds & {"leak", "duplicate"}  # of changed copies nothing is proven
+
+
+def audited_copies(tmp_path: Path, drawn: dict[str, Image.Image], gone: str = "") -> Findings:
+    """Embed pictures by `SUBSET/FILE`, take one away, and audit the copies."""
+    items = []
+    for name, image in drawn.items():
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        image.save(file)
+        media = DmImage.from_file(str(file))
+        items.append(DatasetItem(file.stem, subset=file.parent.name, media=media))
+    embed_dataset(Dataset.from_iterable(items), tmp_path / "s.h5", model="demo").close()
+    if gone:
+        (tmp_path / gone).unlink()
+    return audit(tmp_path / "s.h5", only=["leak", "duplicate"])
+
+
+@pytest.mark.parametrize("gone", ["train/a.png", "test/b.png"])
+def test_copies_of_a_file_that_is_gone_are_found_and_can_stay(tmp_path: Path, gone: str) -> None:
+    scene = picture(1, (200, 160))
+    drawn = {"train/a.png": scene, "test/b.png": scene, "train/d.png": scene, "val/c.jpg": scene}
+    drawn |= {f"train/n{n}.png": picture(n, (200, 160)) for n in range(2, 8)}
+    found = {row.id: row for row in audited_copies(tmp_path, drawn, gone)}
+    assert sorted(found) == ["a", "b", "c", "d"]
+    assert found[Path(gone).stem].suggestion == "review"
+    assert "gone" in found[Path(gone).stem].reason
+    assert [row.id for row in found.values() if row.suggestion == "keep"] != [Path(gone).stem]
+    assert found["d"].suggestion == "drop"
+
+
+def test_what_is_dropped_is_proven_to_be_a_copy_of_what_stays(tmp_path: Path) -> None:
+    """A cross-fade: each picture is a copy of the next one, and the ends are two pictures."""
+    ends = picture(1, (300, 240)), picture(7, (300, 240))
+    drawn = {f"train/f{n:03}.png": Image.blend(*ends, n / 99) for n in range(100)}
+    found = audited_copies(tmp_path, drawn)
+    kept = {row.group: row for row in found if row.suggestion == "keep"}
+    with open_store(tmp_path / "s.h5") as store:
+        rows = {key.id: row for row, key in enumerate(store.keys())}
+        proven = {
+            (p.first, p.second) for p in find_copies(store).pairs if p.proof.kind != "overlap"
+        }
+    dropped = [row for row in found if row.suggestion == "drop"]
+    for row in dropped:
+        pair = sorted((rows[row.id], rows[kept[row.group].id]))
+        assert tuple(pair) in proven
+        assert row.reason.endswith(kept[row.group].id)
+    reviewed = [row for row in found if row.suggestion == "review"]
+    assert dropped
+    assert all("in a group with" in row.reason and row.value for row in reviewed)
 
 
 def test_labels_by_name(planted: Path, tmp_path: Path) -> None:

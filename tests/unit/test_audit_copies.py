@@ -264,6 +264,27 @@ def test_many_copies_of_two_sorts_are_one_group(tmp_path: Path) -> None:
         assert [group.rows for group in find_copies(store, k=7).groups] == [tuple(range(8))]
 
 
+def test_pictures_of_unlike_opacity_are_no_copies(tmp_path: Path) -> None:
+    folder = tmp_path / "images" / "train"
+    folder.mkdir(parents=True)
+    for colours in (noise(1), Image.new("RGB", (240, 180))):
+        for n in range(4):
+            icon, alpha = colours.copy(), Image.new("L", colours.size)
+            ImageDraw.Draw(alpha).ellipse((20 + 40 * n, 20, 80 + 40 * n, 140 - 20 * n), 255)
+            icon.putalpha(alpha)
+            icon.save(folder / f"{colours.getpixel((0, 0))[0]}_{n}.png")
+    icon.save(folder / "equal.png", compress_level=1)
+    noise(2).convert("RGBA").save(folder / "opaque.png")
+    noise(2).save(folder / "opaque_too.png")
+    with embed(tmp_path / "images", tmp_path / "s.h5") as store:
+        ids = [key.id.split(":")[-1] for key in store.keys()]
+        found = {tuple(ids[row] for row in g.rows) for g in find_copies(store).groups}
+        assert {tuple(sorted(names)) for names in found} == {
+            ("0_3", "equal"),
+            ("opaque", "opaque_too"),
+        }
+
+
 def store_keys(path: Path) -> list[ItemRecord]:
     from dataclasses import replace
 

@@ -1,9 +1,8 @@
 """Copies in a store: candidates by vectors and signatures, pairs proven on pixels, groups of them.
 
 Two groups become one only if pairs between them are proven too: all of up to 15 pairs, 8 to 15 of
-more. So a chain of similar pictures is no group. Between groups, pictures whose signatures are
-nearly equal count as proven. Pictures that only overlap, as frames of a film do, are pairs of their
-own kind, and in no group.
+more. So a chain of similar pictures is no group. Pictures that only overlap, as frames of a film
+do, are pairs of their own kind, and in no group.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from ..duplicates import Components, equal_files, keep_order, kept_item
-from ..images import ImageProblem, open_image
+from ..images import ImageProblem, OpenedImage, open_image
 from ..parallel import map_ahead
 from ..records import ItemKey, Split, Status
 from ..retrieval import media_file, media_root_of
@@ -46,7 +45,6 @@ _NEAREST_SHAPES, _NEAREST_PALETTES = 2, 4
 _PICTURES_KEPT = 1024  # of at most 200 KB
 _TRIED = 3  # pairs of an item that are looked at pixel by pixel, the likeliest
 _ALL_TABLES = ("annotations", "objects", "captions")
-_IMPLIED = 0.998  # alike as a whole, and copies of others that are copies
 _ROUNDED = 4  # levels by which signatures of equal pixels may differ
 _ALIKE, _LOOKED = 0.85, 2  # pairs of an item that are so much alike as a whole
 _CHECKED = 8  # pairs that tell whether two groups are one
@@ -83,7 +81,8 @@ class CopyGroup:
     rows : tuple of int
         Of items, ascending.
     keep : int
-        The one that stays where the others are dropped (see `DuplicateGroup.keep`).
+        The one that stays where the others are dropped (see `DuplicateGroup.keep`), of those whose
+        image can be read, if any.
     across_splits : bool
         They are in more than one of train, val and test.
     """
@@ -100,7 +99,8 @@ class Copies:
     Attributes
     ----------
     pairs : tuple of CopyPair
-        By rows. Of items with equal pixels, the first stands for the others in other pairs.
+        By rows. Of items with equal files, one stands for the others in other pairs, except those
+        with the item of their group that stays: each is looked at.
     groups : tuple of CopyGroup
         By rows; pairs that only overlap are in none.
     n_candidates : int
@@ -151,12 +151,18 @@ def find_copies(
     with _single_threaded(), using_store(store) as opened:
         search = CopySearch([opened], [media_root_of(opened, media_root)], progress=progress)
         proofs = search.proofs(k)
-        groups = _cliques(proofs, search.are_copies)
+        rows_of_groups = _cliques(proofs, search.stand_ins, search.are_copies)
         splits = opened.splits
 
         def across(rows: Iterable[int]) -> bool:
             return len({int(splits[row]) for row in rows} - {int(Split.OTHER)}) > 1
 
+        def kept(rows: list[int]) -> int:
+            return kept_item(opened, [*filter(search.pictures.is_there, rows)] or rows, order)
+
+        groups = [CopyGroup(tuple(rows), kept(rows), across(rows)) for rows in rows_of_groups]
+        with_kept = {_ordered(row, g.keep) for g in groups for row in g.rows if row != g.keep}
+        proofs |= search.looked_at(with_kept - set(proofs))
         pairs = np.array(sorted(proofs), np.int64).reshape(-1, 2)
         cosines = paired_cosines(opened.embeddings(), pairs[:, 0], pairs[:, 1])
         return Copies(
@@ -164,10 +170,7 @@ def find_copies(
                 CopyPair(a, b, proofs[a, b], float(cosine), across((a, b)))
                 for (a, b), cosine in zip(pairs.tolist(), cosines, strict=True)
             ),
-            tuple(
-                CopyGroup(tuple(rows), kept_item(opened, rows, order), across(rows))
-                for rows in groups
-            ),
+            tuple(groups),
             search.n_candidates,
             tuple(search.unread()),
         )
@@ -201,6 +204,7 @@ class CopySearch:
         self._stores, self._progress = stores, progress
         self.pictures = _Pictures(stores, roots)
         self.n_candidates = 0
+        self.stand_ins: dict[int, int] = {}  # of equal files, one that can be read
         self._known: dict[Pair, bool] = {}
         self.vectors = _joined([store.embeddings() for store in stores])
         self._hashes = _joined([store.content_sha256 for store in stores])
@@ -228,10 +232,14 @@ class CopySearch:
         """Prove what can be proven of all candidates."""
         found = dict.fromkeys(self._equal_files(), Proof("bytes"))
         pairs = self._candidates(k)
-        copies = [b for _, b in found]  # the first of equal files stands for the others
-        pairs = pairs[~np.isin(pairs, copies).any(axis=1)]
+        files: dict[int, list[int]] = {}
+        for a, b in found:
+            files.setdefault(a, [a]).append(b)
+        parts = self._mapped(self._choose, [*files.values()])
+        self.stand_ins = {row: one for part in parts for row, one in part}
+        pairs = pairs[~np.isin(pairs, [*self.stand_ins]).any(axis=1)]
         self.n_candidates = len(pairs) + len(found)
-        gated = np.concatenate([np.zeros((0, 4), np.float32), *self._mapped(self._gate, pairs)])
+        gated = self._gated(pairs)
         passed = passing(gated)
         pairs, gated = pairs[passed], gated[passed]
         self._known = {pair: proof.kind != "overlap" for pair, proof in found.items()}
@@ -239,6 +247,27 @@ class CopySearch:
         found |= self._proven(pairs[chosen], gated[chosen])
         links = self._links(pairs, gated[:, 1])
         return found | self._proven(pairs[links], gated[links])
+
+    def looked_at(self, pairs: Iterable[Pair]) -> dict[Pair, Proof]:
+        """Prove what can be proven of some pairs; what stands for equal files is looked at."""
+        shown = {(a, b): _ordered(self._stand_in(a), self._stand_in(b)) for a, b in pairs}
+        looked = np.array(sorted({*shown.values()}), np.int64).reshape(-1, 2)
+        looked = looked[looked[:, 0] != looked[:, 1]]
+        found = self._proven(looked, self._gated(looked))
+        found |= {(a, b): Proof("bytes") for a, b in shown.values() if a == b}
+        return {pair: found[one] for pair, one in shown.items() if one in found}
+
+    def _stand_in(self, row: int) -> int:
+        return self.stand_ins.get(row, row)
+
+    def _choose(self, files: list[list[int]]) -> list[Pair]:
+        """Give, of equal files, each other one with the first that can be read."""
+        found = []
+        for rows in files:
+            own = [row for row in rows if self._sides[row] == self._sides[rows[0]]]
+            one = next(filter(self.pictures.is_there, own), rows[0])
+            found += [(row, one) for row in rows if row != one]
+        return found
 
     def _proven(self, pairs: Array, gated: Array) -> dict[Pair, Proof]:
         looked = [*zip(map(tuple, pairs.tolist()), gated.tolist(), strict=True)]
@@ -267,10 +296,7 @@ class CopySearch:
         return np.sort(apart[np.unique(ends[apart], axis=0, return_index=True)[1]])
 
     def are_copies(self, pairs: list[Pair]) -> bool:
-        """Tell whether all of some pairs, of two groups that have a proven pair, are copies.
-
-        Signatures that are nearly equal are enough proof here.
-        """
+        """Tell whether all of some pairs, of two groups that have a proven pair, are copies."""
         unknown = [pair for pair in pairs if pair not in self._known]
         if not unknown or not all(self._known.get(pair, True) for pair in pairs):
             return not unknown and all(self._known[pair] for pair in pairs)
@@ -278,8 +304,6 @@ class CopySearch:
         if not passing(gated).all():
             return False
         for place in np.argsort(gated[:, 1], kind="stable").tolist():
-            if gated[place, 1] >= _IMPLIED:
-                break
             maps = self._coarse([(unknown[place], gated[place].tolist())])
             is_copy = any(proof.kind != "overlap" for _, proof in self._prove(maps))
             self._known[unknown[place]] = is_copy
@@ -297,6 +321,9 @@ class CopySearch:
             what=function.__name__.strip("_"),
             progress=self._progress,
         )
+
+    def _gated(self, pairs: Array) -> Array:
+        return np.concatenate([np.zeros((0, 4), np.float32), *self._mapped(self._gate, pairs)])
 
     def _gate(self, pairs: Array) -> Array:
         return gates(self._signatures, pairs[:, 0], pairs[:, 1])
@@ -390,6 +417,10 @@ def _pairs(first: Array, second: Array) -> list[Pair]:
     return list(zip(first.tolist(), second.tolist(), strict=True))
 
 
+def _ordered(a: int, b: int) -> Pair:
+    return (a, b) if a < b else (b, a)
+
+
 def _joined(arrays: Sequence[Array]) -> Array:
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
@@ -460,17 +491,19 @@ def _palettes(signatures: Array) -> npt.NDArray[np.float32]:
 
 
 def _cliques(
-    proofs: Mapping[Pair, Proof], are_copies: Callable[[list[Pair]], bool]
+    proofs: Mapping[Pair, Proof],
+    stand_ins: Mapping[int, int],
+    are_copies: Callable[[list[Pair]], bool],
 ) -> list[list[int]]:
     """Group rows; two groups are joined if a pair, and a choice of all pairs, are copies."""
     members: dict[int, list[int]] = {}
     group_of: dict[int, int] = {}
-    firsts: dict[int, int] = {}  # of what is equal: copies of one are copies of the other
+    firsts = dict(stand_ins)  # of what is equal: copies of one are copies of the other
     ranks = {"bytes": 0, "pixels": 1, "picture": 2, "overlap": 3}
     for (a, b), proof in sorted(proofs.items(), key=lambda p: (ranks[p[1].kind], -p[1].score, p)):
         if proof.kind == "overlap":
             break
-        if proof.kind != "picture":
+        if proof.kind == "pixels":
             firsts[b] = firsts.get(a, a)
         one, other = (group_of.setdefault(row, row) for row in (a, b))
         if one == other:
@@ -478,13 +511,20 @@ def _cliques(
         groups = [members.setdefault(group, [group]) for group in (one, other)]
         distinct = [list(dict.fromkeys(firsts.get(row, row) for row in g)) for g in groups]
         if proof.kind == "picture":
-            pairs = [(min(x, y), max(x, y)) for x in distinct[0] for y in distinct[1] if x != y]
+            pairs = [_ordered(x, y) for x in distinct[0] for y in distinct[1] if x != y]
             if not are_copies(pairs[:: max(1, len(pairs) // _CHECKED)]):
                 continue
         for row in members.pop(other):
             group_of[row] = one
             members[one].append(row)
     return sorted(sorted(rows) for rows in members.values() if len(rows) > 1)
+
+
+def _inverted(picture: Array, alpha: Array) -> Array:
+    """Invert what is transparent, so that pictures of unlike opacity differ."""
+    weights = alpha[..., None].astype(np.float32) / 255
+    mixed = 255 - picture + weights * (2 * picture.astype(np.float32) - 255)
+    return np.asarray(mixed.round().astype(np.uint8))
 
 
 class _Pictures:
@@ -526,19 +566,33 @@ class _Pictures:
         one, other = (self._decoded(row, 0) for row in (a, b))
         return one is not None and other is not None and np.array_equal(one, other)
 
-    def _decoded(self, row: int, least_side_px: int) -> Array | None:
-        store, root, own = self.place(row)
-        _, path = media_file(store.item(own, without=_ALL_TABLES).path, root)
-        size, sha = (int(store.widths[own]), int(store.heights[own])), store.content_sha256[own]
+    def is_there(self, row: int) -> bool:
+        """Tell whether an item's image is the one that was embedded."""
         try:
-            if path is None:
-                raise ImageProblem(Status.MISSING, "no file")
-            opened = open_image(path, channel_order="bgr", depth_range=store.depth_range)
-            if (opened.info.width, opened.info.height) != size:
-                raise ImageProblem(Status.UNREADABLE, "a region, or another image")
-            if sha.any() and opened.info.content_sha256 != sha.tobytes():
-                raise ImageProblem(Status.UNREADABLE, "another image")
-            return np.asarray(opened.decode(least_side_px=least_side_px))
+            self._opened(row)
+        except ImageProblem:
+            self.unread.add(row)
+            return False
+        return True
+
+    def _decoded(self, row: int, least_side_px: int) -> Array | None:
+        try:
+            opened = self._opened(row)
+            picture, alpha = np.asarray(opened.decode(least_side_px=least_side_px)), opened.alpha()
+            return picture if alpha is None else _inverted(picture, np.asarray(alpha))
         except ImageProblem:
             self.unread.add(row)
             return None
+
+    def _opened(self, row: int) -> OpenedImage:
+        store, root, own = self.place(row)
+        _, path = media_file(store.item(own, without=_ALL_TABLES).path, root)
+        size, sha = (int(store.widths[own]), int(store.heights[own])), store.content_sha256[own]
+        if path is None:
+            raise ImageProblem(Status.MISSING, "no file")
+        opened = open_image(path, channel_order="bgr", depth_range=store.depth_range)
+        if (opened.info.width, opened.info.height) != size:
+            raise ImageProblem(Status.UNREADABLE, "a region, or another image")
+        if sha.any() and opened.info.content_sha256 != sha.tobytes():
+            raise ImageProblem(Status.UNREADABLE, "another image")
+        return opened

@@ -33,6 +33,7 @@ from .outliers import (
     texture,
     texture_distances,
 )
+from .proof import Proof
 from .quality import measure_quality
 
 __all__ = ["audit", "audit_lines"]
@@ -211,26 +212,34 @@ class _Audit:
 
     def copies_found(self) -> Iterator[Finding]:
         """Yield leaks and duplicates, group by group; the most certain group first."""
-        proofs = {(p.first, p.second): p.proof for p in self.copies.pairs}
+        proofs: dict[int, dict[int, Proof]] = defaultdict(dict)
+        for pair in self.copies.pairs:
+            if pair.proof.kind != "overlap":
+                proofs[pair.first][pair.second] = proofs[pair.second][pair.first] = pair.proof
 
         def score(group: CopyGroup) -> tuple[float, int]:
-            own = [proofs[a, b] for a in group.rows for b in group.rows if (a, b) in proofs]
-            return -max(proof.score for proof in own), group.rows[0]
+            own = [proofs[a][b].score for a in group.rows for b in group.rows if b in proofs[a]]
+            return -max(own), group.rows[0]
 
-        labels = self._labels_of_items()
+        labels, unread = self._labels_of_items(), set(self.copies.unread)
         ranks = defaultdict[str, int](int)
         for number, group in enumerate(sorted(self.copies.groups, key=score), start=1):
             kind = "leak" if group.across_splits else "duplicate"
             ranks[kind] += 1
             keep = self._store.key(group.keep)
             for row in group.rows:
-                pair = proofs.get((min(row, group.keep), max(row, group.keep)))
+                near = proofs[row]
+                of = group.keep if group.keep in near else next(b for b in group.rows if b in near)
+                is_stale = not unread.isdisjoint((keep, self._store.key(row)))
                 differs = len({*labels.get(row, ()), *labels.get(group.keep, ())}) > 1
-                suggestion, reason = "keep", "stays"
+                doubts = [", but an image is gone or has changed"] * is_stale
+                value, suggestion, reason = None, "review" if doubts else "keep", "stays"
                 if row != group.keep:
-                    suggestion = "review" if differs else "drop"
-                    reason = f"{pair or 'the same picture as'} {keep}"  # both may equal a third
-                    reason += ", but with another label" if differs else ""
+                    value = round(near[of].score, 4)
+                    indirect = [f", which is in a group with {keep}"] * (of != group.keep)
+                    doubts = indirect + [", but with another label"] * differs + doubts
+                    suggestion = "review" if doubts else "drop"
+                    reason = f"{near[of]} {self._store.key(of)}"
                 yield self._finding(
                     self._store.items,
                     row,
@@ -238,9 +247,9 @@ class _Audit:
                     group=number,
                     rank=ranks[kind],
                     measure="correlation",
-                    value=None if pair is None else round(pair.score, 4),
+                    value=value,
                     suggestion=suggestion,
-                    reason=reason,
+                    reason=reason + "".join(doubts),
                 )
 
     def _labels_of_items(self) -> dict[int, tuple[int, ...]]:
