@@ -192,6 +192,8 @@ class _Audit:
         """What has one label each: the table, rows and labels. Objects, or else whole items."""
         store = self._store
         table: VectorTable = store.objects if store.has_table("objects") else store.items
+        if not len(table.label_pairs()[0]):  # `--objects` of a dataset that labels whole images
+            table = store.items
         rows, labels = table.label_pairs()
         single = np.bincount(rows, minlength=len(table)) == 1
         chosen = (single & table.has_vector)[rows]
