@@ -117,6 +117,8 @@ def test_filter_and_accept() -> None:
     rows = Findings([Finding("a", id="x", suggestion="drop"), Finding("b", id="x"), Finding("b")])
     assert len(rows.filter(kind="b", id="x")) == 1
     assert [row.action for row in rows.filter(lambda row: row.id == "x").accept()] == ["drop", ""]
+    with pytest.raises(UsageError, match=r"no column foo\. Choose of kind, group"):
+        rows.filter(foo=1)
 
 
 def resaved(text: str, delimiter: str, quoting: Any = csv.QUOTE_MINIMAL) -> str:
