@@ -115,6 +115,27 @@ def test_a_store_without_signatures_objects_or_images_is_audited_as_far_as_it_go
     assert not kinds & {"leak", "duplicate"}  # of changed copies nothing is proven
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("audit", "-o", "same.html", "--html", "same.html"), "--output and --html are both"),
+        (("audit", "--html", "x.txt"), "does not end in .html"),
+        (("audit", "--accept"), "--output"),
+        (("select", "-k", "2", "--accept"), "--output"),
+        (
+            ("label", "--labels", "a,b", "--min-relevance", "nan", "-o", "l.csv"),
+            "--min-relevance must be a number",
+        ),
+    ],
+)
+def test_impossible_outputs_are_refused_before_work(
+    planted: Path, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    done = run("datumaro-embed", words[0], planted / "s.h5", *words[1:], cwd=tmp_path)
+    assert (done.returncode, said in done.stderr) == (1, True), done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_labels_by_name(planted: Path, tmp_path: Path) -> None:
     with open_store(planted / "s.h5") as store:
         names = list(store.categories.labels)

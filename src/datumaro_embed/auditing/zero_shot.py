@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -63,13 +64,15 @@ def label_findings(
     Raises
     ------
     UsageError
-        Fewer than two labels, or an empty or a repeated one; a model without a text encoder; a
-        store without objects.
+        Fewer than two labels, or an empty or a repeated one; a relevance that is no number; a model
+        without a text encoder; a store without objects.
     """
     given = _lines(labels) if isinstance(labels, Path) else labels
     names = [name.strip() for name in given]
     if len(names) < 2 or len(set(names)) < len(names) or not all(names):
         raise UsageError("``labels`` must be two or more different names.")
+    if math.isnan(min_relevance):
+        raise UsageError("``min_relevance`` must be a number.")
     with using_store(store) as opened:
         table = opened.table(of)
         allowed = matching_rows(opened, of=of)
