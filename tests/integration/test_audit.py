@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from datumaro.components.annotation import AnnotationType, Label
+from datumaro.components.annotation import AnnotationType, Bbox, Label
 from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.media import Image as DmImage
@@ -164,6 +164,27 @@ def test_what_is_dropped_is_proven_to_be_a_copy_of_what_stays(tmp_path: Path) ->
     assert all("in a group with" in row.reason and row.value for row in reviewed)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("audit", "-o", "same.html", "--html", "same.html"), "--output and --html are both"),
+        (("audit", "--html", "x.txt"), "does not end in .html"),
+        (("audit", "--accept"), "--output"),
+        (("select", "-k", "2", "--accept"), "--output"),
+        (
+            ("label", "--labels", "a,b", "--min-relevance", "nan", "-o", "l.csv"),
+            "--min-relevance must be a number",
+        ),
+    ],
+)
+def test_impossible_outputs_are_refused_before_work(
+    planted: Path, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    done = run("datumaro-embed", words[0], planted / "s.h5", *words[1:], cwd=tmp_path)
+    assert (done.returncode, said in done.stderr) == (1, True), done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_labels_by_name(planted: Path, tmp_path: Path) -> None:
     with open_store(planted / "s.h5") as store:
         names = list(store.categories.labels)
@@ -184,6 +205,37 @@ def test_labels_by_name(planted: Path, tmp_path: Path) -> None:
     for labels, said in (("cat", "two or more"), ("cat,,dog", "two or more")):
         done = run(*command, "--labels", labels, "-o", tmp_path / "no.csv")
         assert (done.returncode, said in done.stderr) == (1, True), done.stderr
+
+
+def test_images_that_have_a_label_are_labeled_anew(tmp_path: Path) -> None:
+    """One that has several is only to be reviewed, and a box is no label of the image."""
+    own = {"none": [], "one": [Label(0)], "two": [Label(0), Label(1)]}
+    own["box"] = [Bbox(1, 1, 9, 9, label=1)]
+    for n, name in enumerate(own):
+        picture(n, (64, 48)).save(tmp_path / f"{name}.png")
+    dataset = Dataset.from_iterable(
+        [
+            DatasetItem(
+                name, media=DmImage.from_file(str(tmp_path / f"{name}.png")), annotations=labels
+            )
+            for name, labels in own.items()
+        ],
+        categories=["cat", "dog"],
+    )
+    embed_dataset(dataset, tmp_path / "s.h5", model="demo").close()
+    options = {"relabel": True, "min_relevance": -99}
+    found = label_findings(tmp_path / "s.h5", ["cat", "pizza", "dog"], **options)
+    assert {row.id: row.label for row in found} == {"none": "", "one": "cat", "two": "", "box": ""}
+    (two,) = found.filter(id="two")
+    assert (two.suggestion, "the image has 2 labels: cat, dog" in two.reason) == ("review", True)
+    rows = [replace(row, action="label pizza") for row in found if row.id != "two"]
+    changed = apply_findings(dataset, Findings(rows), new_labels=True)
+    names = [each.name for each in changed.categories()[AnnotationType.label]]
+    labels = {
+        item.id: [names[one.label] for one in item.annotations if one.type == AnnotationType.label]
+        for item in changed
+    }
+    assert labels == {"none": ["pizza"], "one": ["pizza"], "two": ["cat", "dog"], "box": ["pizza"]}
 
 
 def test_clip_label_labels_what_has_no_label(tmp_path: Path) -> None:
@@ -259,8 +311,11 @@ def test_compare_before_and_after(tmp_path: Path) -> None:
     assert (done.returncode, "f.csv" in done.stderr) == (1, True)
 
 
-def test_suggestions_agree_and_spare_what_a_model_is_judged_by(tmp_path: Path) -> None:
-    """Whole images with one label each: a copy with another label, a copy, failures."""
+@pytest.mark.parametrize("objects", [False, True])
+def test_suggestions_agree_and_spare_what_a_model_is_judged_by(
+    tmp_path: Path, objects: bool
+) -> None:
+    """Whole images with one label each, no objects: a copy with another label, a copy, failures."""
     images = tmp_path / "images"
     images.mkdir()
     drawn = {f"{label}{n}": picture(40 * n + len(label), (64, 48)) for label in ("aa", "b")
@@ -290,7 +345,7 @@ def test_suggestions_agree_and_spare_what_a_model_is_judged_by(tmp_path: Path) -
         categories=["aa", "b"],
     )
     with pytest.warns(EmbedWarning):
-        embed_dataset(dataset, tmp_path / "s.h5", model="demo").close()
+        embed_dataset(dataset, tmp_path / "s.h5", model="demo", objects=objects).close()
     found = audit(tmp_path / "s.h5")
     suggested = {
         row.id: row.suggestion for row in found if row.kind in ("leak", "duplicate", "failed")

@@ -117,6 +117,8 @@ def test_filter_and_accept() -> None:
     rows = Findings([Finding("a", id="x", suggestion="drop"), Finding("b", id="x"), Finding("b")])
     assert len(rows.filter(kind="b", id="x")) == 1
     assert [row.action for row in rows.filter(lambda row: row.id == "x").accept()] == ["drop", ""]
+    with pytest.raises(UsageError, match=r"no column foo\. Choose of kind, group"):
+        rows.filter(foo=1)
 
 
 def resaved(text: str, delimiter: str, quoting: Any = csv.QUOTE_MINIMAL) -> str:
@@ -406,6 +408,37 @@ def test_each_of_many_boxes_at_one_place_is_told_from_the_first() -> None:
     found = odd_boxes(memory_store(np.ones((1, 2)), [record]))
     assert [row.object for row in found] == list(range(1, n))
     assert {row.reason for row in found} == {"the box is that of object 0 of label ''"}
+
+
+def test_a_box_of_the_same_label_is_told_first() -> None:
+    """Cat, dog, dog and a dog nearby on one box: only the second dog is there twice."""
+    boxes = [(10.0, 10.0, 50.0, 50.0)] * 3 + [(10.0, 10.0, 50.0, 53.0)]
+    objects = [
+        ObjectRecord(box=box, label=int(n > 0), status=ObjectStatus.TOO_SMALL)
+        for n, box in enumerate(boxes)
+    ]
+    record = replace(item("train", "a", size=(100, 100)), objects=tuple(objects))
+    found = odd_boxes(memory_store(np.ones((1, 2)), [record]))
+    assert [(row.object, row.suggestion, row.reason[-25:]) for row in found] == [
+        (2, "drop", "f object 1 of label 'dog'"),
+        (1, "review", "f object 0 of label 'cat'"),
+        (3, "review", "f object 0 of label 'cat'"),
+    ]
+
+
+def test_an_image_behind_a_link_is_to_be_reviewed(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    picture(1, (100, 80)).save(tmp_path / "out.png")
+    (data / "a.png").symlink_to(tmp_path / "out.png")
+    (data / "b.png").write_bytes(b"no image")
+    dataset = Dataset.import_from(str(data), "image_dir")
+    with pytest.warns(EmbedWarning):
+        embed_dataset(dataset, tmp_path / "e.h5", encoder=FakeEncoder(), progress=False).close()
+    with open_store(tmp_path / "e.h5") as store:
+        linked, broken = failures(store)
+    assert (linked.suggestion, broken.suggestion) == ("review", "drop")
+    assert "--follow-symlinks" in linked.reason
 
 
 def test_failures_of_missing_images_have_no_contents() -> None:

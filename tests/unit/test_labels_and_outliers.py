@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from datumaro_embed import ObjectKey, open_store
+from datumaro_embed import ObjectKey, audit, open_store
 from datumaro_embed.auditing import label_pairs
 from datumaro_embed.auditing.label_pairs import odd_pairs
 from datumaro_embed.auditing.mislabels import Conflict, Mislabels, find_conflicts, find_mislabels
@@ -23,6 +24,7 @@ from datumaro_embed.auditing.outliers import (
 )
 from datumaro_embed.auditing.quality import KINDS, measure_quality
 from datumaro_embed.auditing.references import SameGroup, reference_places
+from datumaro_embed.records import AnnotationRecord
 from datumaro_embed.signatures import STATISTICS, describe
 from datumaro_embed.store import EmbeddingStore
 from search_support import item, memory_store
@@ -243,6 +245,20 @@ def test_labels_that_are_together_once_are_odd_if_both_are_frequent() -> None:
     assert (one.id, one.label, other.id, other.label) == ("00160", "cat", "00160", "dog")
     assert one.value == pytest.approx(81 * 81 / 161, abs=1e-3)
     assert "'cat' and 'dog' are together in no other item; 41 are expected" in one.reason
+
+
+def test_an_audit_of_boxes_without_objects_says_what_it_needs(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    boxes = (AnnotationRecord("bbox", label=0, coords=(0, 0, 2, 2)),)
+    with memory_store(np.ones((1, 2)), [replace(item("train", "a"), annotations=boxes)]) as store:
+        assert len(audit(store, only="box")) == 0
+        assert "made with `embed --objects`" in caplog.text
+        caplog.clear()
+        audit(store, only="failed")
+    with labelled_items([(0,), (1,)]) as store:
+        audit(store, only="box")
+    assert caplog.text == ""
 
 
 def test_pairs_of_independent_or_rare_labels_are_not_odd() -> None:

@@ -228,12 +228,21 @@ def test_selection_of_a_store() -> None:
         assert set(Counter(labels).values()) == {3}
 
 
+def test_no_negative_zero_is_printed() -> None:
+    records = [item("train", str(n), 0) for n in range(4)]
+    with memory_store(np.array([[1, 0], [1, 0], [0, 1], [-1e-9, 1]]), records) as store:
+        lines = [*select(store, 3, by="diverse").lines()]
+    assert " 0.0000" in "".join(lines)
+    assert not [line for line in lines if "-0.0000" in line]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({}, "one of"),
         ({"k": 1, "fraction": 0.5}, "one of"),
         ({"k": 0}, "at least 1"),
+        ({"k": 2.5}, "whole number"),
         ({"fraction": 0.0}, "above 0"),
         ({"until": 1.5}, "at most 1"),
         ({"until": 0.5, "by": "coverage"}, "requires"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 
@@ -25,8 +23,12 @@ _BROKEN = {
 
 
 def failures(store: EmbeddingStore) -> Findings:
-    """Give a finding for each item that has no vector; the reason is the store's."""
+    """Give a finding for each item that has no vector; the reason is the store's.
+
+    An image outside the dataset's folder is to be reviewed: it was not read, and may be sound.
+    """
     rows = np.flatnonzero(store.statuses != Status.OK).tolist()
+    statuses = {row: Status(int(store.statuses[row])) for row in rows}
     return ranked(
         finding(
             store,
@@ -34,10 +36,10 @@ def failures(store: EmbeddingStore) -> Findings:
             row,
             kind="failed",
             measure="status",
-            suggestion="drop",
-            reason=f"{Status(int(store.statuses[row])).name.lower()}: {store.error(row)}",
+            suggestion="review" if status is Status.UNSAFE_PATH else "drop",
+            reason=f"{status.name.lower()}: {store.error(row)}",
         )
-        for row in rows
+        for row, status in statuses.items()
     )
 
 
@@ -64,7 +66,11 @@ def odd_boxes(store: EmbeddingStore) -> Findings:
     for row in np.flatnonzero(usable & (inside >= HUGE_SHARE)).tolist():
         share = float(inside[row])
         found.append((row, "share", share, "review", f"the box is {share:.0%} of the image"))
-    for second, first, overlap in _pairs(boxes, items, usable):
+    kinds = items * (len(objects.label_names) + 1) + labels  # what has one item and one label
+    every, own = (_partners(boxes, groups, usable) for groups in (items, kinds))
+    overlaps, partners = np.where(own[0] >= SAME_BOX, own, every)
+    for second in np.flatnonzero(overlaps).tolist():
+        first, overlap = int(partners[second]), float(overlaps[second])
         same_label = labels[first] == labels[second]
         of = f"object {objects.key(first).number} of label '{', '.join(objects.labels_of(first))}'"
         how = "is that of" if overlap >= SAME_BOX else "hardly differs from that of"
@@ -99,14 +105,15 @@ def _shares(boxes: FloatArray, sizes: FloatArray) -> tuple[FloatArray, FloatArra
     return np.nan_to_num(inside), np.nan_to_num(outside)
 
 
-def _pairs(
+def _partners(
     boxes: FloatArray, items: npt.NDArray[np.int64], usable: npt.NDArray[np.bool_]
-) -> Iterator[tuple[int, int, float]]:
-    """Yield objects of one item whose boxes nearly coincide: each with the one most like it.
+) -> tuple[FloatArray, npt.NDArray[np.int64]]:
+    """Give each object's overlap with the one of its item whose box is most like it, and that one.
 
-    That is one before it, and of equally similar ones the first. Boxes that coincide have their
-    left sides near each other: sorted by these, each is compared with the next ones until none of
-    an item is near any more. Equal boxes are compared once.
+    The overlap is 0 where no box is nearly the same. The other one is before it, and of equally
+    similar ones the first. Boxes that coincide have their left sides near each other: sorted by
+    these, each is compared with the next ones until none of an item is near any more. Equal boxes
+    are compared once.
     """
     rows = np.flatnonzero(usable)
     placed = np.column_stack([items[rows], boxes[rows]])
@@ -132,8 +139,7 @@ def _pairs(
         better = np.flatnonzero(better & (overlaps >= NEAR_BOX))
         better = better[np.lexsort((-one[better], overlaps[better]))]  # of one row the last remains
         best[other[better]], partners[other[better]] = overlaps[better], one[better]
-    for row in np.flatnonzero(best).tolist():
-        yield row, int(partners[row]), float(best[row])
+    return best, partners
 
 
 def _overlaps(first: FloatArray, second: FloatArray) -> FloatArray:

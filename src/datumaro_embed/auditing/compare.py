@@ -192,7 +192,8 @@ class _Pair:
         skipped = len(a) + self._unchanged[:, 1]
         search = CopySearch([a, b], roots, skipped=skipped.tolist(), progress=progress)
         proofs = {pair: p for pair, p in search.proofs(_NEAREST).items() if p.kind in _CERTAIN}
-        table = "objects" if a.has_table("objects") and b.has_table("objects") else "items"
+        both = all(each.has_table("objects") and len(each.objects) for each in (a, b))
+        table = "objects" if both else "items"
         rows = [*self._copies(proofs), *self._novel(search, proofs, progress)]
         if self._same_keys:
             rows += [*self._by_key(search, proofs), *self._relabeled()]

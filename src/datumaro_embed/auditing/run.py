@@ -55,7 +55,7 @@ _MEANING = {
 def audit(
     store: EmbeddingStore | str | PathLike[str],
     *,
-    only: Iterable[str] = (),
+    only: str | Iterable[str] = (),
     media_root: str | Path | None = None,
     keep_split: str | None = None,
     progress: bool = False,
@@ -66,7 +66,7 @@ def audit(
     Parameters
     ----------
     store : EmbeddingStore or path
-    only : iterable of str
+    only : str or iterable of str
         Kinds of findings, of `AUDIT_KINDS`; all unless given.
     media_root : path, optional
         Folder of the images, if it has moved: copies are proven on their pixels.
@@ -87,7 +87,7 @@ def audit(
     -----
     Some milliseconds for each item: linear in items and objects.
     """
-    kinds = list(only) or list(AUDIT_KINDS)
+    kinds = ([only] if isinstance(only, str) else [*only]) or [*AUDIT_KINDS]
     for kind in kinds:
         if kind not in AUDIT_KINDS:
             raise UsageError(
@@ -105,6 +105,8 @@ def audit(
             (("quality",), run.quality),
             (("box",), lambda: odd_boxes(opened) if opened.has_table("objects") else ()),
         ]
+        if {*kinds} & {"box", *_OF_LABELS} and _has_boxes_alone(opened):
+            log.warning("Labels of boxes are judged only in a store made with `embed --objects`.")
         parts = [part for part in parts if {*part[0]} & {*kinds}]
         found: list[Finding] = []
         for done, (made, find) in enumerate(parts):
@@ -135,6 +137,12 @@ def audit_lines(findings: Findings, kinds: Iterable[str] = AUDIT_KINDS) -> Itera
     yield from table_lines(("kind", "findings", "suggested", "such as", "reason"), rows, right=(1,))
     if not rows:
         yield "no findings"
+
+
+def _has_boxes_alone(store: EmbeddingStore) -> bool:
+    """Whether a store knows boxes, but has no objects."""
+    types = {"bbox", "mask", "polygon", "rotated_bbox"} & {*store.ann_type_names}
+    return bool(types) and not store.has_table("objects")
 
 
 def _agreed(rows: list[Finding], *, spare_test: bool) -> Iterator[Finding]:
@@ -193,6 +201,8 @@ class _Audit:
         """What has one label each: the table, rows and labels. Objects, or else whole items."""
         store = self._store
         table: VectorTable = store.objects if store.has_table("objects") else store.items
+        if not len(table.label_pairs()[0]):  # `--objects` of a dataset that labels whole images
+            table = store.items
         rows, labels = table.label_pairs()
         single = np.bincount(rows, minlength=len(table)) == 1
         chosen = (single & table.has_vector)[rows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from os import PathLike
 from typing import Any
 
@@ -62,12 +63,10 @@ class Selection:
         given = f" ({counted(self.n_given, 'items')} given)" if self.n_given else ""
         yield f"{len(self.rows):,} of {counted(self.n_pool, 'items')} chosen{given}"
         titles = ("", *self.figures[0][1])
-        cells = [
-            (name, *(f"{value:.4f}" for value in values.values())) for name, values in self.figures
-        ]
+        cells = [(name, *map(_fixed, values.values())) for name, values in self.figures]
         yield from table_lines(titles, cells, right=(1, 2, 3))
         shown = [
-            (row.rank, "-" if row.value is None else f"{row.value:.4f}", row.key)
+            (row.rank, "-" if row.value is None else _fixed(row.value), row.key)
             for row in self.findings[:_SHOWN_ROWS]
         ]
         yield from table_lines(("rank", self.findings[0].measure, "item"), shown, right=(0, 1))
@@ -76,6 +75,10 @@ class Selection:
 
     def __repr__(self) -> str:
         return f"<Selection: {len(self.rows):,} of {counted(self.n_pool, 'items')}>"
+
+
+def _fixed(value: float) -> str:
+    return f"{round(value, 4) + 0.0:.4f}"  # no -0.0000
 
 
 def select(
@@ -149,7 +152,7 @@ def select(
                 row,
                 kind="selected",
                 measure=measure,
-                value=None if np.isnan(value) else round(value, 6),
+                value=None if np.isnan(value) else round(value, 6) + 0.0,
                 rank=rank,
                 suggestion=f"subset {SAMPLE}",
                 reason=reason,
@@ -191,8 +194,8 @@ def check_selection(
         raise UsageError(f"``by`` is {by!r}. Choose one of {', '.join(SELECTIONS)}.")
     if [k, fraction, until].count(None) != 2:
         raise UsageError("Give one of ``k``, ``fraction`` and ``until``.")
-    if k is not None and k < 1:
-        raise UsageError(f"``k`` must be at least 1, not {k}. Choose one item or more.")
+    if k is not None and (not isinstance(k, Integral) or k < 1):
+        raise UsageError(f"``k`` must be a whole number, at least 1, not {k}.")
     for name, value in (("fraction", fraction), ("until", until)):
         if value is not None and not 0 < value <= 1:
             raise UsageError(f"``{name}`` must be above 0 and at most 1, not {value}.")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
@@ -42,7 +45,7 @@ def label_findings(
         Names to choose from; a file has one on each line.
     of : {"items", "objects"}
     relabel : bool
-        Label what has a label already, too.
+        Label what has a label already, too; an image with several labels is only to be reviewed.
     min_relevance : float
         What is less relevant to its nearest label (see `retrieval.Relevance`), or hardly nearer to
         it than to the next, is to be reviewed and not labeled. Of 5,000 drawings, half of them of
@@ -61,13 +64,15 @@ def label_findings(
     Raises
     ------
     UsageError
-        Fewer than two labels, or an empty or a repeated one; a model without a text encoder; a
-        store without objects.
+        Fewer than two labels, or an empty or a repeated one; a relevance that is no number; a model
+        without a text encoder; a store without objects.
     """
     given = _lines(labels) if isinstance(labels, Path) else labels
     names = [name.strip() for name in given]
     if len(names) < 2 or len(set(names)) < len(names) or not all(names):
         raise UsageError("``labels`` must be two or more different names.")
+    if math.isnan(min_relevance):
+        raise UsageError("``min_relevance`` must be a number.")
     with using_store(store) as opened:
         table = opened.table(of)
         allowed = matching_rows(opened, of=of)
@@ -83,22 +88,32 @@ def label_findings(
             mine = best[:, 0] == number
             sure[mine] = relevance.at(prompts[number], rows[mine])
         order = np.argsort(-sure, kind="stable")
-        return ranked(
-            finding(
+        present = _labels_of_images(opened) if of == "items" else {}
+        found = []
+        for place in order.tolist():
+            own = sorted(present.get(int(rows[place]), ()))
+            is_sure = sure[place] >= min_relevance and margins[place] >= _LEAST_MARGIN
+            reason = (
+                f"cosine {cosines[place]:.2f} to '{names[best[place, 0]]}', "
+                f"{cosines[place] - margins[place]:.2f} to '{names[best[place, 1]]}'"
+            )
+            row = finding(
                 opened,
                 table,
                 int(rows[place]),
                 kind="label",
                 measure="relevance",
                 value=round(float(sure[place]), 4),
-                suggestion=f"label {names[best[place, 0]]}"
-                if sure[place] >= min_relevance and margins[place] >= _LEAST_MARGIN
-                else "review",
-                reason=f"cosine {cosines[place]:.2f} to '{names[best[place, 0]]}', "
-                f"{cosines[place] - margins[place]:.2f} to '{names[best[place, 1]]}'",
+                suggestion=f"label {names[best[place, 0]]}" if is_sure else "review",
+                reason=reason,
             )
-            for place in order.tolist()
-        )
+            if len(own) == 1:
+                row = replace(row, label=own[0])
+            elif own:
+                why = f"{reason}; the image has {len(own)} labels: {', '.join(own)}"
+                row = replace(row, suggestion="review", reason=why)
+            found.append(row)
+        return ranked(found)
 
 
 def _lines(path: Path) -> list[str]:
@@ -110,6 +125,17 @@ def _lines(path: Path) -> list[str]:
             f"'{path}' is no UTF-8 text file of label names, one on each line. Check the path."
         ) from error
     return [line for line in text.splitlines() if line.strip()]
+
+
+def _labels_of_images(store: EmbeddingStore) -> dict[int, set[str]]:
+    """Give the labels of items that have any of the whole image, not only of boxes."""
+    labels, names = store.ann_labels, store.categories.labels
+    is_of_image = np.array([*store.ann_type_names, ""])[store.ann_types] == "label"
+    found = defaultdict[int, set[str]](set)
+    known = np.flatnonzero(is_of_image & (labels >= 0) & (labels < len(names)))
+    for row, label in zip(store.ann_rows[known].tolist(), labels[known].tolist(), strict=True):
+        found[row].add(names[label])
+    return found
 
 
 def _labeled(table: VectorTable) -> npt.NDArray[np.bool_]:

@@ -273,10 +273,8 @@ def _describe_select(parser: ArgumentParser) -> Callable[..., int]:
 
 def _select(store: Path, output: Path | None, accept: bool, partial: bool, **options: Any) -> int:
     from ..auditing.selection import select
-    from ..files import check_output
 
-    if output is not None:
-        check_output(output)
+    _check_findings_outputs(accept, output)
     with opened_store(store, partial=partial) as opened:
         found = select(opened, progress=True, **options)
     return _tell_findings(found.findings, found.lines(), output, accept)
@@ -435,11 +433,9 @@ def _audit(
     **options: Any,
 ) -> int:
     from ..auditing import audit, audit_lines
-    from ..files import check_output
     from ..report import templates
 
-    for path in filter(None, (output, html)):
-        check_output(path)
+    _check_findings_outputs(accept, output, html)
     if html is not None:
         templates()  # raises before the audit what is not installed
     with opened_store(store, partial=partial) as opened:
@@ -447,6 +443,21 @@ def _audit(
         if html is not None:
             (found.accept() if accept else found).to_html(html, opened, media_root=media_root)
     return _tell_findings(found, audit_lines(found), output, accept)
+
+
+def _check_findings_outputs(accept: bool, output: Path | None, html: Path | None = None) -> None:
+    """Refuse outputs of an analysis before it begins."""
+    from ..files import check_output
+
+    for path in filter(None, (output, html)):
+        check_output(path)
+    if accept and output is None:
+        raise UsageError("``accept`` fills in a findings file. Name one with ``output``.")
+    if html is not None:
+        if html.suffix.lower() not in (".html", ".htm"):
+            raise UsageError(f"``html`` writes a page, and '{html}' does not end in .html.")
+        if output is not None and output.resolve() == html.resolve():
+            raise UsageError(f"``output`` and ``html`` are both '{html}'. Choose two names.")
 
 
 def _tell_findings(found: Findings, lines: Iterable[str], output: Path | None, accept: bool) -> int:
@@ -484,10 +495,8 @@ def _compare(
     first: Path, second: Path, output: Path | None, accept: bool, partial: bool, **options: Any
 ) -> int:
     from ..auditing.compare import compare
-    from ..files import check_output
 
-    if output is not None:
-        check_output(output)
+    _check_findings_outputs(accept, output)
     with opened_store(first, partial=partial) as a, opened_store(second, partial=partial) as b:
         found = compare(a, b, progress=True, **options)
     return _tell_findings(found.findings, found.lines(), output, accept)
@@ -518,9 +527,8 @@ def _label(
     **options: Any,
 ) -> int:
     from ..auditing import label_findings
-    from ..files import check_output
 
-    check_output(output)
+    _check_findings_outputs(accept, output)
     names = labels_file or labels.split(",")
     with opened_store(store, partial=partial) as opened:
         found = label_findings(opened, names, **options)

@@ -54,7 +54,14 @@ class Findings(Sequence[Finding]):
         return f"<Findings: {counted(len(self), 'rows')} of {', '.join(kinds) or 'no kind'}>"
 
     def filter(self, where: Callable[[Finding], bool] | None = None, **values: Any) -> Findings:
-        """Give the rows with these values: ``filter(kind="leak")``, ``filter(lambda row: …)``."""
+        """Give the rows with these values: ``filter(kind="leak")``, ``filter(lambda row: …)``.
+
+        Raises `UsageError`: no such column.
+        """
+        if unknown := [name for name in values if name not in COLUMNS]:
+            raise UsageError(
+                f"Findings have no column {', '.join(unknown)}. Choose of {', '.join(COLUMNS)}."
+            )
         return Findings(
             row
             for row in self
