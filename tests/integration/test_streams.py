@@ -159,7 +159,7 @@ def test_a_graph_that_was_compiled_wrongly_is_compiled_again(
     requests.faulty[number] = once
     found = list(encoder.embed_pixels(batches(encoder, 5)))
     assert requests.n_compiled == 2
-    assert "image encoder wrongly" in caplog.text
+    assert "image encoder incorrectly" in caplog.text
     requests.faulty = {}
     sound = load(precision="f32")
     for rows, expected in zip(found, sound.embed_pixels(batches(sound, 5)), strict=True):
