@@ -195,7 +195,7 @@ def check_selection(
     if [k, fraction, until].count(None) != 2:
         raise UsageError("Give one of ``k``, ``fraction`` and ``until``.")
     if k is not None and (not isinstance(k, Integral) or k < 1):
-        raise UsageError(f"``k`` must be a whole number, at least 1, not {k}.")
+        raise UsageError(f"``k`` must be at least 1 and a whole number, not {k}.")
     for name, value in (("fraction", fraction), ("until", until)):
         if value is not None and not 0 < value <= 1:
             raise UsageError(f"``{name}`` must be above 0 and at most 1, not {value}.")
