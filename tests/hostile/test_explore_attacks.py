@@ -243,7 +243,7 @@ def test_no_file_outside_the_root_and_no_bomb_is_shown(page: Client, name, reaso
 
 def test_pipes_and_nothing_have_no_picture(page: Client) -> None:
     for name in ("6 pipe", "8 none"):
-        assert "another one" in refused(page, name)  # no content hash, so no address
+        assert "another picture" in refused(page, name)  # no content hash, so no address
 
 
 def test_a_picture_that_has_changed_is_not_shown(store: Path, tmp_path: Path) -> None:

@@ -345,8 +345,8 @@ def test_a_decision_clears_what_it_contradicts(own: Path) -> None:
         ({"of": "objects", "row": 0, "action": "subset x"}, "is for items"),
         ({"index": 0, "of": "items", "row": 68, "action": "drop"}, "Finding 0 is not of row 68"),
         ({"index": 10**6, "of": "items", "row": 0, "action": "drop"}, "Finding 1000000 is not"),
-        ({"of": "captions", "row": 0, "action": "drop"}, "A decision is of"),
-        ({"of": "items", "row": "0", "action": "drop"}, "A decision is of"),
+        ({"of": "captions", "row": 0, "action": "drop"}, "A decision needs a table"),
+        ({"of": "items", "row": "0", "action": "drop"}, "A decision needs a table"),
         ({"of": "items", "row": 0, "action": "subset a/b"}, "no subset can be called"),
     ],
 )

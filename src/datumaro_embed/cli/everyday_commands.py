@@ -282,10 +282,9 @@ def _select(store: Path, output: Path | None, accept: bool, partial: bool, **opt
 
 def _describe_explore(parser: ArgumentParser) -> Callable[..., int]:
     parser.description = (
-        "Serve a page on this machine on which a dataset is looked at, searched and cleaned: "
-        "pictures with their boxes, a map, and the findings of an audit to decide about. Decisions "
-        "are saved at once in the findings file, which `apply` carries out. Ends with Ctrl-C. "
-        "Requires the `explore` extra."
+        "Serve a local page to view, search and clean a dataset: images with their boxes, a map, "
+        "and the findings of an audit to review. The page saves each decision at once in the "
+        "findings file, which `apply` reads. Press Ctrl-C to stop. Requires the `explore` extra."
     )
     add = parser.add_argument
     add("store", type=Path, help="store file or folder")

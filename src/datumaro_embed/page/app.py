@@ -112,15 +112,15 @@ def make_app(session: Session) -> Starlette:
 
 
 def _in_turn(handle: Handler, turns: asyncio.Semaphore) -> Handler:
-    """Make as many pictures at once as there are processors, and none that nobody waits for.
+    """Limit pictures made at once to the number of processors, and skip closed requests.
 
-    Who scrolls asks for hundreds and turns away; other requests go past those that wait.
+    Scrolling requests hundreds of pictures and cancels most; other requests do not wait for them.
     """
 
     async def wait(request: Request) -> Response:
         async with turns:
             if await request.is_disconnected():
-                return _error(499, "Nobody waits for this picture.")
+                return _error(499, "The browser closed the request.")
             return await handle(request)
 
     return wait
@@ -170,7 +170,7 @@ def _nothing_there(_: Request, __: Exception) -> Response:
 
 
 def _broken(_: Request, __: Exception) -> Response:
-    return _error(500, "The explorer failed here. The terminal says more.")
+    return _error(500, "The server failed. See the error in the terminal.")
 
 
 def _page(_: Asked, __: Session) -> Response:
@@ -269,7 +269,7 @@ def _apply(asked: Asked, session: Session) -> Response:
     dataset, out, form = (body.get(name) or "" for name in ("dataset", "out", "format"))
     dataset = dataset or session.dataset or ""
     if not all(isinstance(text, str) for text in (dataset, out, form)) or not out or not dataset:
-        raise UsageError("Name the folder to write (out) and the dataset.")
+        raise UsageError("Give the output folder (out) and the dataset.")
     session.refuse_replaced()
     session.carry_out(dataset, out, form or None, dry_run=body.get("dry_run") is not False)
     return _json({}, 202)
@@ -310,7 +310,7 @@ def _full(asked: Asked, session: Session) -> Response:
 def _check_version(asked: Asked, session: Session, row: int) -> None:
     """Refuse the URL of another image: the browser keeps pictures by their URL."""
     if asked.path["v"] != version(session.store.content_sha256[row].tobytes()):
-        raise UsageError("The picture of this address is another one. Load the page again.")
+        raise UsageError("This address belongs to another picture. Reload the page.")
 
 
 def _number(text: str) -> int:

@@ -213,7 +213,7 @@ class Decisions:
             or not isinstance(row, int)
             or not isinstance(action, str)
         ):
-            raise UsageError("A decision is of items or objects, a row and an action.")
+            raise UsageError("A decision needs a table (items or objects), a row and an action.")
         index = self._index(entry.get("index"), of, row)
         act(new := replace(self.rows[index], action=action, line=0))
         place = self.places[index]
