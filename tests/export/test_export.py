@@ -363,8 +363,8 @@ def test_images_prepared_otherwise_are_refused(
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"pad_id": 7}, "other input_ids of ''"),
-        ({"context_length": 24}, "other input_ids of ''"),
+        ({"pad_id": 7}, "other input_ids for ''"),
+        ({"context_length": 24}, "other input_ids for ''"),
     ],
     ids=str,
 )
