@@ -52,6 +52,7 @@ _LEAST_SIDE_PX = 224  # images are halved while both sides stay as long
 _ONE_BLOCK = 4 * 2**20  # pixels; Pillow shrinks an image of several blocks sooner than it copies it
 _STRONGEST = 0.005
 _FEW_EDGES = 8
+_WINDOW_PX = 9
 _NOISE = np.array([1, -2, 1], np.float32)  # across and down: blind to planes and edges
 _NOISE_LEVELS = 0.6745 * 6  # median of the filter's absolute answer to noise of one level
 
@@ -97,7 +98,7 @@ def describe(image: Image.Image) -> tuple[UInt8Array, Float32Array]:
         pixels = _halved(pixels)
     squashed = signature(pixels)
     gray = cv2.cvtColor(pixels, cv2.COLOR_RGBA2GRAY)
-    counts = _histogram(gray)
+    counts = _histogram(gray[:: _row_step(gray)])
     share = counts / counts.sum()
     levels = np.arange(256)
     mean = float(share @ levels)
@@ -155,19 +156,26 @@ def _edges(gray: npt.NDArray[Any]) -> tuple[float, float, float]:
 
     if min(gray.shape) < 3:
         return 0.0, 0.0, 1.0
-    across = cv2.absdiff(gray[1:-1:2, 2:], gray[1:-1:2, :-2])  # every second row tells enough
-    down = cv2.absdiff(gray[2::2, 1:-1], gray[:-2:2, 1:-1])
-    ranges = cv2.morphologyEx(gray, cv2.MORPH_GRADIENT, np.ones((9, 9), np.uint8))[1:-1:2, 1:-1]
-    strongest = [(_strongest(step), step) for step in (across, down)]
+    step = _row_step(gray)
+    rows = gray[1:-1:step]
+    across = cv2.absdiff(rows[:, 2:], rows[:, :-2])
+    down = cv2.absdiff(gray[2::step, 1:-1], gray[:-2:step, 1:-1])
+    window = np.ones((_WINDOW_PX // step | 1, _WINDOW_PX), np.uint8)
+    ranges = cv2.morphologyEx(rows, cv2.MORPH_GRADIENT, window)[:, 1:-1]
+    strongest = [(_strongest(steps), steps) for steps in (across, down)]
     level = max(strongest[0][0], strongest[1][0])
     ratios = []
-    for lowest, step in strongest:
+    for lowest, steps in strongest:
         if lowest > level / _FEW_EDGES:
-            places = np.divmod(np.flatnonzero(step >= lowest), step.shape[1])
-            ratios.append(float((step[places] / (ranges[places] + 4.0)).mean()))
-    larger = cv2.max(across, down)
-    edges, flat = (float(np.count_nonzero(m) / larger.size) for m in (larger >= 32, larger < 4))
-    return min(ratios, default=0.0), edges, flat
+            places = np.divmod(np.flatnonzero(steps >= lowest), steps.shape[1])
+            ratios.append(float((steps[places] / (ranges[places] + 4.0)).mean()))
+    counts = _histogram(cv2.max(across, down)) / across.size
+    return min(ratios, default=0.0), float(counts[32:].sum()), float(counts[:4].sum())
+
+
+def _row_step(gray: npt.NDArray[Any]) -> int:
+    """Return 4 if every fourth row of an image tells enough, else 1."""
+    return 4 if len(gray) >= _LEAST_SIDE_PX // 2 else 1
 
 
 def _strongest(step: npt.NDArray[Any]) -> int:
@@ -179,7 +187,7 @@ def _strongest(step: npt.NDArray[Any]) -> int:
 def _noise(gray: npt.NDArray[Any]) -> float:
     import cv2
 
-    height = len(gray)  # of which the middle half tells enough
-    answer = cv2.sepFilter2D(gray[height // 4 : height - height // 4], cv2.CV_16S, _NOISE, _NOISE)
+    margin = 3 * len(gray) // 8 if _row_step(gray) > 1 else 0  # the rows between tell enough
+    answer = cv2.sepFilter2D(gray[margin : len(gray) - margin], cv2.CV_16S, _NOISE, _NOISE)
     share = _histogram(cv2.convertScaleAbs(answer))
     return _percentiles(share / share.sum(), (0.5,))[0] / _NOISE_LEVELS

@@ -10,7 +10,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from os import PathLike
@@ -25,7 +24,7 @@ from tqdm import tqdm
 
 from ..duplicates import Components, equal_files, keep_order, kept_item
 from ..images import ImageProblem, OpenedImage, open_image
-from ..parallel import map_ahead
+from ..parallel import map_ahead, single_threaded_opencv
 from ..records import ItemKey, Split, Status
 from ..retrieval import media_file, media_root_of
 from ..signatures import SIGNATURE_BYTES, signature
@@ -148,7 +147,7 @@ def find_copies(
         There is no such folder or split.
     """
     order = keep_order(keep_split) if keep_split else _EVALUATED_FIRST
-    with _single_threaded(), using_store(store) as opened:
+    with single_threaded_opencv(), using_store(store) as opened:
         search = CopySearch([opened], [media_root_of(opened, media_root)], progress=progress)
         proofs = search.proofs(k)
         rows_of_groups = _cliques(proofs, search.stand_ins, search.are_copies)
@@ -174,17 +173,6 @@ def find_copies(
             search.n_candidates,
             tuple(search.unread()),
         )
-
-
-@contextmanager
-def _single_threaded() -> Iterator[None]:
-    """Let OpenCV start no threads: there is one for each processor already."""
-    n_threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(n_threads)
 
 
 class CopySearch:

@@ -36,6 +36,7 @@ from ..interrupts import DeferredInterrupts
 from ..logs import log
 from ..maintenance import refuse_unlike
 from ..objects import ObjectOptions
+from ..parallel import single_threaded_opencv
 from ..place import StorePlace, is_store_directory, misdetection
 from ..records import ItemRecord, Status
 from ..sharding import Parts, Shard, outlook, part_path
@@ -405,7 +406,7 @@ def _write_rows(
         captions=texts is not None,
     )
     # Closed here, whatever happens: the garbage collector is no place to wait for threads.
-    with closing(decoded) as items:
+    with single_threaded_opencv(), closing(decoded) as items:
         embed_in_order(items, encoder, rows, stop=lambda: interrupts.received is not None)
 
 
