@@ -365,8 +365,8 @@ def _describe_convert(parser: ArgumentParser) -> Callable[..., int]:
     add(
         "--to",
         required=True,
-        choices=("parquet", "npy", "csv", "faiss", "coco"),
-        help="parquet, csv and coco write a file, npy and faiss (extra `faiss`) a directory",
+        choices=("parquet", "npy", "csv", "faiss", "coco", "label-studio", "cvat"),
+        help="npy and faiss (extra `faiss`) write a directory, the others a file",
     )
     add_output_argument(parser, "OUT")
     add(
@@ -377,14 +377,26 @@ def _describe_convert(parser: ArgumentParser) -> Callable[..., int]:
     )
     add("--embedded-only", action="store_true", help="leave out rows without a vector")
     add("--vectors", action="store_true", help="csv only: add one column per dimension")
+    add(
+        "--findings",
+        type=Path,
+        metavar="FILE",
+        help="label-studio and cvat: write only the items of findings without a decision, the most "
+        "suspicious first, with the reasons",
+    )
     add_partial_argument(parser)
     return _convert
 
 
-def _convert(store: Path, to: str, output: Path, partial: bool, **options: Any) -> int:
+def _convert(
+    store: Path, to: str, output: Path, partial: bool, findings: Path | None, **options: Any
+) -> int:
     from ..exports import convert_store
+    from ..findings import Findings
 
     with opened_store(store, partial=partial) as opened:
+        if findings is not None:
+            options["items"] = Findings.read(findings).to_review(opened)
         return say(convert_store(opened, output, to=to, **options).lines())
 
 
