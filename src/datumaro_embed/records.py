@@ -67,11 +67,11 @@ class Split(IntEnum):
 
 
 _SPLITS = {
-    **dict.fromkeys(("train", "training", "trn", "minitrain"), Split.TRAIN),
+    **dict.fromkeys(("train", "training", "trn"), Split.TRAIN),
     **dict.fromkeys(
         ("val", "valid", "validation", "eval", "evaluation", "dev", "minival"), Split.VAL
     ),
-    **dict.fromkeys(("test", "testing", "testdev", "minitest"), Split.TEST),
+    **dict.fromkeys(("test", "testing"), Split.TEST),
 }
 
 

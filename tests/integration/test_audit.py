@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
-from datumaro.components.annotation import Annotation, AnnotationType, Bbox, Label
+from datumaro.components.annotation import AnnotationType, Bbox, Label
 from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.media import Image as DmImage
@@ -401,31 +398,3 @@ def test_the_file_is_written_though_nobody_reads_the_print(planted: Path, tmp_pa
     words = f"{sys.executable} -m datumaro_embed.cli audit {planted / 's.h5'} -o f.csv | true"
     run("bash", "-c", words, cwd=tmp_path)
     assert len(Findings.read(tmp_path / "f.csv")) > 0
-
-
-@pytest.mark.parametrize(
-    ("annotation", "suggestion"), [(Label, "label cat"), (partial(Bbox, 2, 2, 9, 9), "review")]
-)
-def test_a_label_is_suggested_where_apply_can_write_it(
-    tmp_path: Path, annotation: Callable[..., Annotation], suggestion: str
-) -> None:
-    """A label of boxes cannot be changed without their objects in the store."""
-    items = []
-    for n in range(60):
-        pixels = np.asarray(picture(n)) // 4 + np.array((180, 0, 0) if n % 2 else (0, 0, 180), "u1")
-        label = n % 2 if n != 7 else 0
-        media = DmImage.from_numpy(pixels)
-        items.append(
-            DatasetItem(str(n), subset="train", media=media, annotations=[annotation(label=label)])
-        )
-    dataset = Dataset.from_iterable(items, categories=["dog", "cat"])
-    embed_dataset(dataset, tmp_path / "s.h5", model="demo").close()
-    (wrong,) = audit(tmp_path / "s.h5", only=["mislabel"]).filter(rank=1)
-    assert (wrong.id, wrong.suggestion) == ("7", suggestion)
-    changed = apply_findings(dataset, Findings([wrong]).accept())
-    assert len(changed) == len(dataset)
-
-
-def test_a_relevance_that_is_no_number_is_refused(planted: Path) -> None:
-    with pytest.raises(UsageError, match="min_relevance must be a number"):
-        search(planted / "s.h5", "a cat", min_relevance=float("nan"))

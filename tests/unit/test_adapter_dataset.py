@@ -38,7 +38,6 @@ def dataset(*items: DatasetItem, labels: tuple[str, ...] = ("cat", "dog")) -> Da
         ("minival2014", Split.VAL),
         ("eval", Split.VAL),
         ("test-dev2017", Split.TEST),
-        ("minitest", Split.TEST),
         ("trainval", Split.OTHER),
         ("default", Split.OTHER),
         ("2017", Split.OTHER),

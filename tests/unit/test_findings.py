@@ -27,9 +27,8 @@ from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.errors import EmbedWarning, StaleStoreError, UsageError
 from datumaro_embed.escaping import from_sheet_cell, sheet_cell
 from datumaro_embed.findings import Finding, Findings, apply_findings, contradict
-from datumaro_embed.findings.actions import act
 from datumaro_embed.pipeline import embed_dataset
-from datumaro_embed.records import ItemKey, ObjectRecord, ObjectStatus, Status
+from datumaro_embed.records import ObjectRecord, ObjectStatus, Status
 from datumaro_embed.store import open_store
 from search_support import item, memory_store
 from support import picture
@@ -112,14 +111,6 @@ def test_two_actions_contradict_each_other_either_way(one, other, expected: bool
     rows = [Finding(id="a", action=action) for action in (one, other)]
     assert contradict(*rows) == contradict(*reversed(rows)) == expected
     assert not contradict(rows[0], replace(rows[1], object=1, action="drop"))
-
-
-def test_a_suggested_label_keeps_its_spaces(tmp_path: Path) -> None:
-    row = Finding.of("mislabel", ItemKey("train", "a"), suggestion="label  cat ")
-    Findings([row]).accept().to_csv(tmp_path / "f.csv")
-    (read,) = Findings.read(tmp_path / "f.csv")
-    assert act(read) == ("label", " cat ")
-    assert act(replace(read, action=" Label  cat ")) == ("label", "cat")  # typed by a person
 
 
 def test_filter_and_accept() -> None:

@@ -273,7 +273,6 @@ class _Audit:
         """Yield labels that are likely wrong, and mistakes that a label has often."""
         table, rows, _ = self.labelled
         names, judged = self._store.categories.labels, self.judged
-        can_relabel = self._can_relabel()[table.item_rows[rows]]
         for rank, place in enumerate(judged.ranked.tolist(), start=1):
             score, other = float(judged.scores[place]), names[judged.suggestions[place]]
             yield self._finding(
@@ -283,9 +282,7 @@ class _Audit:
                 rank=rank,
                 measure="evidence",
                 value=round(score, 4),
-                suggestion=f"label {other}"
-                if score >= SUSPICIOUS and can_relabel[place]
-                else "review",
+                suggestion=f"label {other}" if score >= SUSPICIOUS else "review",
                 reason=f"looks like '{other}'; {judged.agreement[place]:.0%} of what is near it "
                 "has its label",
             )
@@ -303,19 +300,6 @@ class _Audit:
                     suggestion="review",
                     reason=f"one of {len(mistake.places):,} of '{label}' that look like '{other}'",
                 )
-
-    def _can_relabel(self) -> npt.NDArray[np.bool_]:
-        """Tell of each item whether `apply` can give what is judged another label.
-
-        A label of boxes is changed box by box, for which the store must have objects.
-        """
-        store = self._store
-        if self.labelled[0].name == "objects":
-            return np.ones(store.n_rows, bool)
-        of_images = [name == "label" for name in store.ann_type_names]
-        found = np.zeros(store.n_rows, bool)
-        found[store.ann_rows[np.array(of_images, bool)[store.ann_types]]] = True
-        return found
 
     def conflicts(self) -> Iterator[Finding]:
         """Yield what has two labels in two copies of one picture."""

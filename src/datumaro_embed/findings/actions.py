@@ -15,8 +15,7 @@ _ALONE, _NAMED = ("drop", "keep", "review"), ("label", "subset", "attribute")
 
 def act(row: Finding) -> tuple[str, str]:
     """Read an action: its word and the name after it; raises `UsageError`, which names the line."""
-    is_typed = row.action != row.suggestion  # else a label may be " cat"
-    verb, _, name = (row.action.strip() if is_typed else row.action).partition(" ")
+    verb, _, name = row.action.strip().partition(" ")
     verb = verb.lower()  # a spreadsheet writes a capital
     if verb in ("", *_ALONE) and not name:
         return verb, ""
@@ -34,7 +33,7 @@ def act(row: Finding) -> tuple[str, str]:
         raise UsageError(f"{where(row)}: no subset can be called {name!r}. Choose another name.")
     if verb == "attribute" and not all(name.partition("=")[::2]):
         raise UsageError(f"{where(row)}: write the action as attribute NAME=VALUE.")
-    return verb, name.strip() if is_typed else name
+    return verb, name.strip()
 
 
 def where(row: Finding) -> str:
