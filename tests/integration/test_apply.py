@@ -291,12 +291,14 @@ def test_places_that_are_taken_or_inside_are_refused(tmp_path: Path) -> None:
     before = files(tmp_path)
     for out, message in (
         (data / "new", "is inside the dataset"),
-        (data, "exists. Choose another path"),
+        (data, "is the dataset itself. Choose a folder outside it"),
         (tmp_path / "no" / "out", "does not exist"),
     ):
         done = run("datumaro-embed", "apply", path, data, "-o", out)
         assert done.returncode == 1
         assert message in done.stderr
+    done = run("datumaro-embed", "apply", path, ".:coco", "-o", ".", cwd=data)
+    assert "'.' is the dataset itself" in done.stderr
     done = run("datumaro-embed", "apply", path, data, "-o", tmp_path / "out", "-f", "nope")
     assert "Datumaro cannot write the format 'nope'. Choose another --format" in done.stderr
     assert files(tmp_path) == before

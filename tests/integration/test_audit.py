@@ -13,7 +13,7 @@ from datumaro.components.annotation import AnnotationType, Bbox, Label
 from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.media import Image as DmImage
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from datumaro_embed import (
     Findings,
@@ -278,6 +278,8 @@ def test_texts_without_meaning_find_nothing_relevant(planted: Path, of: str) -> 
         assert found
     with pytest.raises(UsageError, match=r"min_relevance requires queries of texts only"):
         search(planted / "s.h5", ItemKey("train", "scene_002"), min_relevance=3)
+    with pytest.raises(UsageError, match="min_relevance must be a number"):
+        search(planted / "s.h5", "a cat", min_relevance=float("nan"))
 
 
 def test_compare_before_and_after(tmp_path: Path) -> None:
@@ -362,6 +364,35 @@ def test_suggestions_agree_and_spare_what_a_model_is_judged_by(
     assert len(changed) == len(dataset) - sum(value == "drop" for value in suggested.values())
     every = audit(tmp_path / "s.h5", keep_split="train", only=["failed"])
     assert {row.suggestion for row in every} == {"drop"}
+
+
+@pytest.mark.parametrize("of_image", [False, True])
+def test_boxes_are_no_labels_of_the_image(tmp_path: Path, of_image: bool) -> None:
+    """Without objects, boxes are not judged, and what is suggested for images can be applied."""
+    items = []
+    for n in range(24):
+        seen = n % 2 if n else 1
+        drawn = Image.new("RGB", (128, 96), ("white", "navy")[seen])
+        mark = (8 + 4 * n, 10 + n, 30 + 4 * n, 60 + n)
+        (ImageDraw.Draw(drawn).ellipse, ImageDraw.Draw(drawn).rectangle)[seen](mark, "red")
+        drawn.save(tmp_path / f"{n}.png")
+        media = DmImage.from_file(str(tmp_path / f"{n}.png"))
+        found = [Bbox(1, 1, 20, 20, label=2 if of_image else n % 2)]
+        found += [Label(n % 2)] if of_image else []
+        items.append(DatasetItem(str(n), subset="train", media=media, annotations=found))
+    dataset = Dataset.from_iterable(items, categories=["a", " b ", "box"])
+    embed_dataset(dataset, tmp_path / "s.h5", model="demo").close()
+    rows = audit(tmp_path / "s.h5", only=["mislabel", "systematic", "conflict"])
+    if not of_image:
+        assert not len(rows)
+        return
+    assert {row.label for row in rows} <= {"a", " b "}
+    wrong = rows.filter(kind="mislabel", id="0")
+    assert [(row.label, row.suggestion) for row in wrong] == [("a", "label  b ")]
+    wrong.accept().to_csv(tmp_path / "f.csv")
+    changed = apply_findings(dataset, Findings.read(tmp_path / "f.csv"))
+    kept = {ann.type: ann.label for ann in changed.get("0", "train").annotations}
+    assert kept == {AnnotationType.bbox: 2, AnnotationType.label: 1}
 
 
 def test_clip_label_refuses_coco_which_loses_labels_beside_boxes(tmp_path: Path) -> None:

@@ -233,6 +233,18 @@ def after(dataset: Dataset, *rows: Finding, **options: Any) -> dict[str, list[st
     }
 
 
+def test_a_label_may_begin_and_end_with_spaces(dataset: Dataset, tmp_path: Path) -> None:
+    spaced = Dataset.from_iterable(dataset, categories=["cat", " dog "])
+    for action, label in (("label  dog ", "label  dog "), (" Label  cat ", "label cat")):
+        Findings([row(spaced, action, name="b")]).to_csv(tmp_path / "f.csv")
+        (read,) = Findings.read(tmp_path / "f.csv")
+        assert read.action == action
+        assert after(spaced, read)["train/b"] == [label]
+        (tmp_path / "f.csv").unlink()
+    added = after(spaced, row(spaced, "label  eel ", name="b"), new_labels=True)
+    assert added["train/b"] == ["label eel"]
+
+
 ALL = ["bbox cat", "bbox cat", "bbox dog", "label cat", "polygon dog"]
 
 

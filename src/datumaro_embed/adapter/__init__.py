@@ -3,7 +3,7 @@
 from .annotations import with_labels
 from .dataset import SourceDataset, SourceItem, format_of
 from .disk import unused_images
-from .importing import ImportedDataset, import_dataset
+from .importing import ImportedDataset, import_dataset, split_pathspec
 from .media import EncoderInput, encoder_input
 from .samples import changed_samples
 from .writing import as_dataset, check_format, with_label, write_dataset
@@ -21,6 +21,7 @@ __all__ = [
     "format_of",
     "import_dataset",
     "refuse_stand_ins",
+    "split_pathspec",
     "unused_images",
     "with_label",
     "with_labels",

@@ -91,7 +91,7 @@ def import_dataset(
     follow_symlinks, every
         As in `SourceDataset`.
     """
-    path, format_name = _split(pathspec)
+    path, format_name = split_pathspec(pathspec)
     if not os.path.lexists(path):
         raise read_error(path, "no such dataset. Check the path.")
     if not os.access(path, os.R_OK | os.X_OK if path.is_dir() else os.R_OK):
@@ -201,7 +201,7 @@ def _like(dataset: IDataset, items: list[DatasetItem]) -> Dataset:
     )
 
 
-def _split(pathspec: str) -> tuple[Path, str | None]:
+def split_pathspec(pathspec: str) -> tuple[Path, str | None]:
     """Split at the last colon, unless the whole text is an existing path."""
     head, _, tail = pathspec.rpartition(":")
     if not head or Path(pathspec).exists():

@@ -35,6 +35,7 @@ from .outliers import (
 )
 from .proof import Proof
 from .quality import measure_quality
+from .zero_shot import image_labels
 
 __all__ = ["audit", "audit_lines"]
 
@@ -200,10 +201,10 @@ class _Audit:
     def labelled(self) -> tuple[VectorTable, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """What has one label each: the table, rows and labels. Objects, or else whole items."""
         store = self._store
-        table: VectorTable = store.objects if store.has_table("objects") else store.items
-        if not len(table.label_pairs()[0]):  # `--objects` of a dataset that labels whole images
-            table = store.items
-        rows, labels = table.label_pairs()
+        table: VectorTable = store.items
+        rows, labels = image_labels(store)
+        if store.has_table("objects") and len((found := store.objects.label_pairs())[0]):
+            table, (rows, labels) = store.objects, found
         single = np.bincount(rows, minlength=len(table)) == 1
         chosen = (single & table.has_vector)[rows]
         return table, rows[chosen], labels[chosen]
@@ -380,7 +381,8 @@ class _Audit:
 
     def _finding(self, table: VectorTable, row: int, *, kind: str, **values: Any) -> Finding:
         if table.name == "items" and kind in _OF_LABELS:
-            values["label"] = ", ".join(table.labels_of(row))
+            _, rows, labels = self.labelled
+            values["label"] = self._store.categories.labels[labels[np.searchsorted(rows, row)]]
         return finding(self._store, table, row, kind=kind, **values)
 
 

@@ -88,7 +88,10 @@ def label_findings(
             mine = best[:, 0] == number
             sure[mine] = relevance.at(prompts[number], rows[mine])
         order = np.argsort(-sure, kind="stable")
-        present = _labels_of_images(opened) if of == "items" else {}
+        present = defaultdict[int, set[str]](set)
+        if of == "items":
+            for row, label in zip(*(found.tolist() for found in image_labels(opened)), strict=True):
+                present[row].add(opened.categories.labels[label])
         found = []
         for place in order.tolist():
             own = sorted(present.get(int(rows[place]), ()))
@@ -127,15 +130,15 @@ def _lines(path: Path) -> list[str]:
     return [line for line in text.splitlines() if line.strip()]
 
 
-def _labels_of_images(store: EmbeddingStore) -> dict[int, set[str]]:
-    """Give the labels of items that have any of the whole image, not only of boxes."""
-    labels, names = store.ann_labels, store.categories.labels
+def image_labels(
+    store: EmbeddingStore,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Give row and label of each label of a whole image, not of boxes; ascending, each once."""
+    labels, n_labels = store.ann_labels.astype(np.int64), len(store.categories.labels)
     is_of_image = np.array([*store.ann_type_names, ""])[store.ann_types] == "label"
-    found = defaultdict[int, set[str]](set)
-    known = np.flatnonzero(is_of_image & (labels >= 0) & (labels < len(names)))
-    for row, label in zip(store.ann_rows[known].tolist(), labels[known].tolist(), strict=True):
-        found[row].add(names[label])
-    return found
+    known = np.flatnonzero(is_of_image & (labels >= 0) & (labels < n_labels))
+    pairs = np.unique(store.ann_rows[known] * np.int64(n_labels) + labels[known])
+    return pairs // max(n_labels, 1), pairs % max(n_labels, 1)
 
 
 def _labeled(table: VectorTable) -> npt.NDArray[np.bool_]:

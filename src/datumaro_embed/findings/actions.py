@@ -14,10 +14,13 @@ _ALONE, _NAMED = ("drop", "keep", "review"), ("label", "subset", "attribute")
 
 
 def act(row: Finding) -> tuple[str, str]:
-    """Read an action: its word and the name after it; raises `UsageError`, which names the line."""
-    verb, _, name = row.action.strip().partition(" ")
+    """Read an action: its word and the name after it; raises `UsageError`, which names the line.
+
+    A label keeps the spaces around it, which may be part of its name.
+    """
+    verb, _, name = row.action.lstrip().partition(" ")
     verb = verb.lower()  # a spreadsheet writes a capital
-    if verb in ("", *_ALONE) and not name:
+    if verb in ("", *_ALONE) and not name.strip():
         return verb, ""
     if verb not in _NAMED or not name.strip():
         known = ", ".join(
@@ -33,7 +36,7 @@ def act(row: Finding) -> tuple[str, str]:
         raise UsageError(f"{where(row)}: no subset can be called {name!r}. Choose another name.")
     if verb == "attribute" and not all(name.partition("=")[::2]):
         raise UsageError(f"{where(row)}: write the action as attribute NAME=VALUE.")
-    return verb, name.strip()
+    return verb, name if verb == "label" else name.strip()
 
 
 def where(row: Finding) -> str:

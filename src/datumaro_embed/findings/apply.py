@@ -18,6 +18,7 @@ from ..adapter import (
     changed_samples,
     check_format,
     import_dataset,
+    split_pathspec,
     write_dataset,
 )
 from ..errors import (
@@ -145,6 +146,7 @@ def apply_to_path(
         As in `plan_changes`.
     """
     rows = Findings.read(findings)
+    _refuse_inside(out, split_pathspec(pathspec)[0])
     check_output(out)
     if plan_file is not None:
         check_output(plan_file)
@@ -336,7 +338,7 @@ def _lost_attributes(
 
 
 def _refuse_inside(out: Path, root: Path) -> None:
-    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(root)):
-        raise OutputFolderError(
-            f"'{out}' is inside the dataset '{root}'. Choose a folder outside it.", path=str(out)
-        )
+    real, real_root = Path(os.path.realpath(out)), Path(os.path.realpath(root))
+    if real.is_relative_to(real_root):
+        what = "is the dataset itself" if real == real_root else f"is inside the dataset '{root}'"
+        raise OutputFolderError(f"'{out}' {what}. Choose a folder outside it.", path=str(out))

@@ -316,7 +316,7 @@ def _new_labels(
     found: dict[str, None] = {}
     for row in (row for rows in acting for row in rows):
         verb, name = act(row)
-        if verb != "label" or name in labels:
+        if verb != "label" or (name := _known(name, labels)) in labels:
             continue
         if not allowed:
             near = get_close_matches(name, labels, 3)
@@ -327,6 +327,11 @@ def _new_labels(
             )
         found[name] = None
     return tuple(sorted(found))
+
+
+def _known(label: str, labels: Sequence[str]) -> str:
+    """Give a label as the dataset has it; spaces that are not part of its name are left out."""
+    return label if label in labels else label.strip()
 
 
 def _facts(
@@ -370,6 +375,7 @@ def _carry_out(
     verb, name = act(row)
     if row.object is not None or verb == "label":
         assert record is not None
+        name = _known(name, source.categories.labels)
         places = _places(row, record, source.categories.labels)
         if isinstance(places, str):
             return places
