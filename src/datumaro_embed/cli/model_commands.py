@@ -1,4 +1,4 @@
-"""`datumaro-embed pull` and `export-model`."""
+"""`datumaro-embed models`, `pull` and `export-model`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,43 @@ from pathlib import Path
 from typing import Any
 
 from ..flags import add_output_argument
-from ..models import CATALOGUE
-from .console import say
+from ..models import CATALOGUE, available_models
+from .console import say, tell
+
+
+def _describe_models(parser: ArgumentParser) -> Callable[..., int]:
+    parser.description = (
+        "List the models on this machine, and those with a short name that `pull` or "
+        "`export-model` gets."
+    )
+    return _models
+
+
+def _models() -> int:
+    here = available_models()
+    say(["on this machine:", *(f"  {name:<28}{path}" for name, path in here.items()), ""])
+    say(["published (size in float32; speed on a CPU; license of the weights):"])
+    columns = "  {:<28}{:<14}{:>7}  {:<10}{:<12}{:<15}{}"
+    rows = [
+        (
+            name,
+            "pull" if entry.repo_id else "export-model",
+            f"{entry.gigabytes:.1f} GB",
+            *(entry.speed, entry.licence, entry.languages, entry.use),
+        )
+        for name, entry in CATALOGUE.items()
+    ]
+    return say(columns.format(*row) for row in rows)
 
 
 def _describe_pull(parser: ArgumentParser) -> Callable[..., int]:
-    parser.description = "Download a model that a hub repository provides as ONNX or OpenVINO IR."
-    parser.epilog = f"Names: {', '.join(CATALOGUE)}."
+    parser.description = (
+        "Download a model that a hub repository provides as ONNX or OpenVINO IR, and prove it: two "
+        "photographs and four texts must get the right vectors, or nothing is installed."
+    )
+    parser.epilog = "`datumaro-embed models` lists the names."
     add = parser.add_argument
-    add("name", metavar="NAME", help="a name from the list below, or a hub repository, OWNER/NAME")
+    add("name", metavar="NAME", help="a name of `models`, or a hub repository, OWNER/NAME")
     add_output_argument(
         parser,
         "DIR",
@@ -24,6 +52,12 @@ def _describe_pull(parser: ArgumentParser) -> Callable[..., int]:
         help="model directory to create (default: the one that `--model NAME` looks in)",
     )
     add("--revision", help="branch, tag or commit")
+    add(
+        "--weights",
+        default="fp32",
+        choices=("fp32", "fp16", "int8"),
+        help="which of the repository's ONNX files to download (default: %(default)s)",
+    )
     add(
         "--precision",
         default="fp32",
@@ -35,8 +69,10 @@ def _describe_pull(parser: ArgumentParser) -> Callable[..., int]:
 
 
 def _pull(name: str, output: Path | None, **options: Any) -> int:
-    from ..models.pull import pull_model
+    from ..exporting import pull_model
 
+    if (entry := CATALOGUE.get(name)) and (open_questions := entry.open_questions()):
+        tell(f"{name}: no public source confirms {'; '.join(open_questions)}.")
     return say([pull_model(name, output, **options)])
 
 
@@ -49,7 +85,8 @@ def _describe_export_model(parser: ArgumentParser) -> Callable[..., int]:
     add(
         "source",
         metavar="SRC",
-        help="checkpoint directory or Hugging Face id; for int8 also a model directory or name",
+        help="checkpoint directory, Hugging Face id or a name of `models`; for int8 also a model "
+        "directory",
     )
     add_output_argument(parser, "DIR", help="model directory to create")
     add("--revision", help="revision of a Hugging Face id")
@@ -94,6 +131,7 @@ def _export_model(source: str, output: Path, precision: str, **options: Any) -> 
 
 
 COMMANDS = {
+    "models": ("list models and what they are for", _describe_models),
     "pull": ("download a model, without torch", _describe_pull),
     "export-model": ("make a model from a checkpoint, or an INT8 model", _describe_export_model),
 }

@@ -1,5 +1,6 @@
-"""Make a model directory from a torch checkpoint; only this subpackage imports torch."""
+"""Make a model directory: of a published one, or of a torch checkpoint, which alone needs torch."""
 
 from .export import export_model
+from .pull import pull_model
 
-__all__ = ["export_model"]
+__all__ = ["export_model", "pull_model"]

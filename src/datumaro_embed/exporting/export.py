@@ -13,11 +13,14 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from ..errors import UsageError
 from ..files import new_path
+from ..models.catalogue import CATALOGUE, CatalogueEntry
 from ..models.checkpoint import FAMILIES, OPEN_CLIP_CONFIG, licence_of, read_json
 from ..models.hub import open_repo
 from ..models.making import check_options, need_extra, write_model
 from . import from_open_clip, from_transformers
+from .pull import prove
 from .traced import check_preparation, not_exportable
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -60,9 +63,10 @@ def export_model(
     Parameters
     ----------
     source : str or Path
-        A local checkpoint directory of CLIP, SigLIP or OpenCLIP, or a Hugging Face id.
+        A local checkpoint directory of CLIP, SigLIP or OpenCLIP, a Hugging Face id, or a short name
+        of `models.CATALOGUE`.
     out_dir, revision, precision, prompt_template, overwrite
-        As in `models.pull_model`; for INT8 see `datumaro_embed.quantising`.
+        As in `pull_model`; for INT8 see `datumaro_embed.quantising`.
     name, source_name, licence : str, optional
         Values for ``model.json``, instead of `out_dir`'s name, `source` and the model card's
         license.
@@ -70,6 +74,14 @@ def export_model(
     check_options(precision, prompt_template)
     need_extra("Exporting a model", "export", "optimum.intel", "transformers", "torch")
     out_dir = Path(out_dir)
+    asked = str(source)
+    entry = CATALOGUE.get(asked, CatalogueEntry())
+    if asked in CATALOGUE and not Path(source).is_dir():
+        if not entry.checkpoint:
+            raise UsageError(
+                f"{asked} cannot be exported. Download it: `datumaro-embed pull {asked}`."
+            )
+        source, licence = entry.checkpoint, licence or entry.licence
     with new_path(out_dir, directory=True, replace=overwrite, remedy="--overwrite") as fresh:
         folder, stated_source, commit = _fetch(source, revision)
         names = [path.name for path in folder.iterdir()]
@@ -87,6 +99,7 @@ def export_model(
             licence=licence or licence_of(folder),
             prompt_template=prompt_template,
         )
+        prove(fresh, asked, entry)
         for pattern in _NOTICES:  # copy licenses and attributions with the weights
             for file in folder.glob(pattern):
                 shutil.copyfile(file, fresh / file.name)
