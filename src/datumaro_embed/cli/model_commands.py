@@ -1,4 +1,4 @@
-"""`datumaro-embed models`, `pull` and `export-model`."""
+"""`datumaro-embed models`, `pull`, `export-model` and `import-model`."""
 
 from __future__ import annotations
 
@@ -130,8 +130,74 @@ def _export_model(source: str, output: Path, precision: str, **options: Any) -> 
     return say([output])
 
 
+def _describe_import_model(parser: ArgumentParser) -> Callable[..., int]:
+    parser.description = (
+        "Make a model directory from an image encoder of your own, as ONNX or OpenVINO IR: DINO, a "
+        "timm model, the backbone of a detector. A text encoder is optional."
+    )
+    add = parser.add_argument
+    add("images", metavar="IMAGES.onnx", help="image encoder, .onnx or .xml")
+    add_output_argument(parser, "DIR", help="model directory to create")
+    add("--size", type=int, required=True, metavar="PX", help="side of its images (required)")
+    for flag, what in (("--mean", "mean of the pixels, 0 to 1"), ("--std", "standard deviation")):
+        colours = ("R", "G", "B")
+        add(flag, type=float, nargs=3, required=True, metavar=colours, help=f"{what} (required)")
+    add(
+        "--scale",
+        type=float,
+        default=1 / 255,
+        metavar="F",
+        help="factor for pixels of 0 to 255, before mean and std (default: 1/255)",
+    )
+    add(
+        "--resize",
+        default="crop",
+        choices=("crop", "stretch"),
+        help="resize the shortest side and crop, or stretch to the square (default: %(default)s)",
+    )
+    add("--resize-px", type=int, metavar="PX", help="length of the shortest side (default: --size)")
+    add(
+        "--resample",
+        default="bicubic",
+        choices=("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"),
+        help="filter (default: %(default)s)",
+    )
+    add("--output-name", default="", metavar="NAME", help="output to use, if there are several")
+    add(
+        "--pool",
+        default="",
+        choices=("cls", "mean"),
+        help="make one vector of several (tokens, a map of features): the first, or the mean",
+    )
+    add("--text", metavar="TEXTS.onnx", help="text encoder of the same vectors")
+    add("--tokenizer", metavar="FILE", help="tokenizer.json of the text encoder")
+    add(
+        "--context",
+        type=int,
+        default=77,
+        metavar="N",
+        help="number of tokens to which texts are padded (default: %(default)s)",
+    )
+    add(
+        "--precision",
+        default="fp32",
+        choices=("fp32", "fp16"),
+        help="precision of the weights (default: %(default)s)",
+    )
+    add("--license", dest="licence", default="unknown", metavar="NAME", help="license")
+    add("--overwrite", action="store_true", help="replace DIR")
+    return _import_model
+
+
+def _import_model(images: str, output: Path, **options: Any) -> int:
+    from ..exporting import import_model
+
+    return say([import_model(images, output, **options)])
+
+
 COMMANDS = {
     "models": ("list models and what they are for", _describe_models),
     "pull": ("download a model, without torch", _describe_pull),
     "export-model": ("make a model from a checkpoint, or an INT8 model", _describe_export_model),
+    "import-model": ("make a model from your own ONNX or OpenVINO IR", _describe_import_model),
 }

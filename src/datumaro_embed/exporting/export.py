@@ -75,7 +75,7 @@ def export_model(
     need_extra("Exporting a model", "export", "optimum.intel", "transformers", "torch")
     out_dir = Path(out_dir)
     asked = str(source)
-    entry = CATALOGUE.get(asked, CatalogueEntry())
+    entry = CATALOGUE.get(asked, CatalogueEntry(knows_cats=False))
     if asked in CATALOGUE and not Path(source).is_dir():
         if not entry.checkpoint:
             raise UsageError(

@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import ModelInvalidError, UsageError
 from ..files import new_path
 from ..logs import log
-from ..models.catalogue import CATALOGUE, CatalogueEntry, entry_of
+from ..models.catalogue import CatalogueEntry, entry_of
 from ..models.checkpoint import (
     IMAGE_FAMILIES,
     OPEN_CLIP_CONFIG,
@@ -134,9 +134,8 @@ def pull_model(
 
 
 def prove(model_dir: Path, name: str, entry: CatalogueEntry) -> None:
-    """Prove a new directory (see proof.py); only models of the catalogue must know a cat."""
-    known = name in CATALOGUE
-    if not prove_model(model_dir, tokens=entry.tokens, with_meaning=known):
+    """Prove a new directory (see proof.py), and say if it may not know a cat and does not."""
+    if not prove_model(model_dir, tokens=entry.tokens, with_meaning=entry.knows_cats):
         log.warning(
             "%s does not tell a photograph of a cat from one of coffee. That can be right for a "
             "model of other images; otherwise do not use it.",

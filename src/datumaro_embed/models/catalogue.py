@@ -49,6 +49,8 @@ class CatalogueEntry:
         Token ids of "a photo of a cat", without padding; empty: unknown.
     logit_scale, logit_bias : float or None
         As in `ModelManifest`; ONNX files do not have them.
+    knows_cats : bool
+        Whether it must tell a photograph of a cat from one of coffee before it is installed.
     unconfirmed : tuple of str
         What no public source confirmed besides the commit, each a noun phrase.
     """
@@ -69,6 +71,7 @@ class CatalogueEntry:
     tokens: tuple[int, ...] = ()
     logit_scale: float | None = None
     logit_bias: float | None = None
+    knows_cats: bool = True
     unconfirmed: tuple[str, ...] = ()
 
     def open_questions(self) -> tuple[str, ...]:
@@ -306,7 +309,7 @@ def entry_of(name: str) -> CatalogueEntry:
     if name in CATALOGUE:
         return CATALOGUE[name]
     if name.count("/") == 1 and not name.startswith("/") and not name.endswith("/"):
-        return CatalogueEntry(repo_id=name)
+        return CatalogueEntry(repo_id=name, knows_cats=False)
     near = [known for known in CATALOGUE if name and known.startswith(name.lower())]
     near = near or difflib.get_close_matches(name.lower(), CATALOGUE, n=1, cutoff=0.5)
     nearest = f" The nearest is {near[0]}." if near else ""

@@ -84,7 +84,7 @@ def cut_out(
         (batch, dim, height, width).
     shapes : mapping of str to shape
         Shapes of the possible inputs; -1 is any length. Inputs that the output does not depend on
-        are left out.
+        are left out. A model's only input may have any name.
     aliases : sequence of str
         Names of the output in models that have none called `output`; the first found is used.
     pool : {"", "cls", "mean"}
@@ -99,6 +99,7 @@ def cut_out(
         raise RuntimeError(f"it has no output {output!r}, only {', '.join(named)}")
     result = _pooled(whole.output(wanted).node.input_value(0), pool)
     ancestors = _ancestors(result.get_node())
+    _name_only_input(whole, shapes)
     found = {port.any_name: port.get_node() for port in whole.inputs}
     names = tuple(n for n in shapes if n in found and found[n].get_name() in ancestors)
     graph = ov.Model([result], [found[name] for name in names], output)
@@ -137,6 +138,17 @@ def _read(path: Path) -> Any:
         return frontend.convert(frontend.load(str(path)))
     except Exception as error:  # front ends have their own exceptions
         raise RuntimeError(str(error).strip()) from error
+
+
+def _name_only_input(model: Any, names: Mapping[str, Sequence[int]]) -> None:
+    """Give the only input of a model the one of `names` that fits its rank."""
+    if len(model.inputs) != 1 or model.input(0).any_name in names:
+        return
+    rank = model.input(0).get_partial_shape().rank
+    n_axes = rank.get_length() if rank.is_static else 0
+    fitting = [name for name, shape in names.items() if len(shape) == n_axes]
+    if fitting:
+        model.input(0).tensor.set_names({fitting[0]})
 
 
 def _pooled(value: Any, pool: str) -> Any:
