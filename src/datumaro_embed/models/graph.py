@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import shutil
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +17,7 @@ import numpy.typing as npt
 
 # OpenVINO's name of an unnamed node: its type and a number that is unique in the process.
 _NUMBERED = re.compile(r"([A-Za-z0-9]+)_\d+")
+_FULL_BYTES = 1 << 20  # a disk with less free space is full
 _lock = threading.Lock()
 _cores: list[Any] = []
 
@@ -118,13 +122,18 @@ def cut_out(
 
 
 def save_graph(graph: Any, path: Path, *, compress_to_fp16: bool) -> None:
-    """Write ``.xml`` and ``.bin``; equal graphs give equal bytes."""
+    """Write ``.xml`` and ``.bin``; equal graphs give equal bytes. Raises OSError."""
     import openvino as ov
 
     for i, node in enumerate(graph.get_ordered_ops()):  # number unnamed nodes by position
         if numbered := _NUMBERED.fullmatch(node.get_friendly_name()):
             node.set_friendly_name(f"{numbered[1]}_{i}")
-    ov.save_model(graph, path, compress_to_fp16=compress_to_fp16)
+    try:
+        ov.save_model(graph, path, compress_to_fp16=compress_to_fp16)
+    except RuntimeError as error:  # of a stream, without the system's reason
+        is_full = shutil.disk_usage(path.parent).free < _FULL_BYTES
+        number = errno.ENOSPC if is_full else errno.EIO
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def _read(path: Path) -> Any:
