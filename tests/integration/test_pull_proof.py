@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datumaro_embed import Findings, explore
 from datumaro_embed.cli import main
 from datumaro_embed.encoders import load_encoder
 from datumaro_embed.errors import ModelInvalidError, UsageError
@@ -20,10 +21,12 @@ from datumaro_embed.exporting.proof import IMAGES, TEXTS, prove_model
 from datumaro_embed.models import CATALOGUE, CatalogueEntry, load_manifest, resolve_model
 from datumaro_embed.models.making import make_golden
 from datumaro_embed.models.manifest import write_manifest
+from explore_support import Client
 from hub_server import HubServer, clients_of
 from model_support import largest_constant, sign
 from support import SAMPLE, run
 
+IMAGE = Path("yolo") / "images" / "train" / "photo_01.jpg"
 HUB = Path(__file__).parents[1] / "golden" / "hub"
 SIZES = ((48, 50), (48, 54), (62, 48), (90, 48), (70, 70), (96, 120))
 DINOV2 = json.loads((HUB / "expected-dinov2.json").read_text(encoding="utf-8"))
@@ -184,14 +187,23 @@ def test_dinov2_gives_transformers_vectors(tmp_path: Path, hub: HubServer) -> No
     np.testing.assert_allclose(encoder.embed_images(images), DINOV2["images"], atol=1e-5)
 
 
-def test_dinov2_embeds_and_finds_duplicates_and_outliers(tmp_path: Path, hub: HubServer) -> None:
-    model, store = pull_model("org/images", tmp_path / "m"), tmp_path / "e.h5"
-    done = run("datumaro-embed", "embed", SAMPLE / "coco", "--store", store, "--model", model)
+def test_dinov2_does_all_that_needs_no_texts(tmp_path: Path, hub: HubServer) -> None:
+    model, store = pull_model("org/images"), tmp_path / "e.h5"
+    done = run("datumaro-embed", "embed", SAMPLE / "coco", "--store", store, "--model", model.name)
     assert done.returncode == 0, done.stderr
     found = run("datumaro-embed", "duplicates", store, "--across-splits")
     assert "LEAKAGE" in found.stdout
-    found = run("datumaro-embed", "audit", store, "--only", "outlier", "-o", tmp_path / "f.jsonl")
-    assert found.returncode == 0, found.stderr
     asked = run("datumaro-embed", "search", store, "a cat", "--model", model)
     assert (asked.returncode, len(asked.stderr.splitlines())) == (1, 1)
     assert "has no text encoder" in asked.stderr
+    with explore(store) as explorer:  # without findings, it audits
+        page = Client(explorer.url)
+        assert page.wait_for_task("encoder")["state"] == "done"
+        assert page.json("api/store")["text"] is False
+        assert page.rows(like=5)[0] == 5
+        answer = page.post("api/image", (SAMPLE / IMAGE).read_bytes())
+        assert len(page.rows(image=answer["id"])) == 69
+        assert "has no text encoder" in page.json("api/rows", 400, text="a cat")["error"]
+        assert page.wait_for_task("audit")["state"] == "done"
+        kinds = {finding.kind for finding in Findings.read(explorer.findings)}
+    assert {"outlier", "leak"} <= kinds
