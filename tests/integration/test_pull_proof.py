@@ -145,6 +145,17 @@ def test_a_name_without_onnx_names_the_command(tmp_path: Path) -> None:
         pull_model("pe-core-b-16", tmp_path / "m")
 
 
+def test_models_are_listed(hub: HubServer, capsys: pytest.CaptureFixture[str]) -> None:
+    pull_model("org/images")
+    assert main(["models"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:3]] == ["demo", "images"]
+    rows = {line.split()[0]: line for line in lines[5:]}
+    assert set(rows) == set(CATALOGUE)
+    assert rows["pe-core-b-16"].split()[1:5] == ["export-model", "1.8", "GB", "medium"]
+    assert rows["dinov2-small"].endswith("no texts       duplicates, outliers, similar images")
+
+
 # ------------------------------------------------------------------------------------ other weights
 
 

@@ -232,6 +232,7 @@ CATALOGUE = {
         checkpoint="timm/MobileCLIP2-S0-OpenCLIP",
         gigabytes=0.3,
         folder="onnx/s0",
+        unconfirmed=("the content of config.json", "the resize filter (bicubic or bilinear)"),
     ),
     "mobileclip2-s2": _mobileclip(
         repo_id=_MOBILECLIP2[0],
@@ -239,6 +240,7 @@ CATALOGUE = {
         checkpoint="timm/MobileCLIP2-S2-OpenCLIP",
         gigabytes=0.4,
         folder="onnx/s2",
+        unconfirmed=("the content of config.json", "the resize filter (bicubic or bilinear)"),
     ),
     "pe-core-t-16-384": _pe_core(
         checkpoint="timm/PE-Core-T-16-384",
@@ -297,6 +299,7 @@ CATALOGUE = {
         gigabytes=0.3,
         speed="medium",
         licence="DINOv3",
+        unconfirmed=("the repository",),
     ),
 }
 
