@@ -50,13 +50,18 @@ class _Part(torch.nn.Module):
 
 
 def save_onnx(
-    path: Path, model: Any, run: Callable[[Any, Any], Any], example: torch.Tensor, *outputs: str
+    path: Path,
+    model: Any,
+    run: Callable[[Any, Any], Any],
+    example: torch.Tensor,
+    *outputs: str,
+    traces: bool | None = None,
 ) -> None:
-    """Write a part of a model: tokens for any batch, pixels also for any size."""
+    """Write a part of a model: tokens for any batch; pixels also for any size, if it `traces`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     given = "pixel_values" if example.ndim == 4 else "input_ids"
     # TorchScript made the published files, but does not trace transformers' masks of texts today.
-    traces = example.ndim == 4
+    traces = example.ndim == 4 if traces is None else traces
     axes: dict[int, Any] = {0: "batch", 2: "height", 3: "width"} if traces else {}
     shapes = {"given": {0: torch.export.Dim("batch", min=1, max=64)}}
     with warnings.catch_warnings():
@@ -204,6 +209,7 @@ def dino(folder: Path, kind: str, width: int, heads: int) -> Reference:
         lambda m, x: m(pixel_values=x).last_hidden_state,
         example,
         "last_hidden_state",
+        traces=kind != "Dinov2WithRegisters",  # TorchScript lacks its antialiased interpolation
     )
 
     # The authors' pipeline is torchvision's; transformers crops some images one pixel elsewhere.
