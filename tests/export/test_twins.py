@@ -53,7 +53,6 @@ TWINS: dict[str, tuple[Callable[[Path], Any], dict[str, Any]]] = {
     "mobileclip2-s2": (twin("mobileclip", "MobileCLIP2-S2", "onnx/s2"), {}),
     "dinov2-small": (twin("dino", "Dinov2", 384, 6), {}),
     "dinov2-base": (twin("dino", "Dinov2", 768, 12), {}),
-    "dinov2-with-registers-small": (twin("dino", "Dinov2WithRegisters", 384, 6), {}),
     "dinov3-vits16": (twin("dino", "DINOv3ViT", 384, 6), {}),
     "dinov3-vitb16": (twin("dino", "DINOv3ViT", 768, 12), {}),
 }

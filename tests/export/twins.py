@@ -55,13 +55,12 @@ def save_onnx(
     run: Callable[[Any, Any], Any],
     example: torch.Tensor,
     *outputs: str,
-    traces: bool | None = None,
 ) -> None:
-    """Write a part of a model: tokens for any batch; pixels also for any size, if it `traces`."""
+    """Write a part of a model: tokens for any batch, pixels also for any size."""
     path.parent.mkdir(parents=True, exist_ok=True)
     given = "pixel_values" if example.ndim == 4 else "input_ids"
     # TorchScript made the published files, but does not trace transformers' masks of texts today.
-    traces = example.ndim == 4 if traces is None else traces
+    traces = example.ndim == 4
     axes: dict[int, Any] = {0: "batch", 2: "height", 3: "width"} if traces else {}
     shapes = {"given": {0: torch.export.Dim("batch", min=1, max=64)}}
     with warnings.catch_warnings():
@@ -181,7 +180,7 @@ def mobileclip(folder: Path, name: str, below: str) -> Reference:
 
 
 def dino(folder: Path, kind: str, width: int, heads: int) -> Reference:
-    """Write DINOv2 (with registers or without) or DINOv3, 12 layers deep."""
+    """Write DINOv2 or DINOv3, 12 layers deep."""
     import transformers
 
     folder.mkdir(parents=True)
@@ -209,7 +208,6 @@ def dino(folder: Path, kind: str, width: int, heads: int) -> Reference:
         lambda m, x: m(pixel_values=x).last_hidden_state,
         example,
         "last_hidden_state",
-        traces=kind != "Dinov2WithRegisters",  # TorchScript lacks its antialiased interpolation
     )
 
     # The authors' pipeline is torchvision's; transformers crops some images one pixel elsewhere.

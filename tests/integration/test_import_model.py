@@ -141,6 +141,16 @@ def test_files_that_are_no_model(tmp_path: Path) -> None:
         import_model(DINOV2, tmp_path / "m", **IMAGENET, pool="cls", **texts, tokenizer=plain)
 
 
+def test_antialiasing_that_openvino_leaves_out(tmp_path: Path) -> None:
+    """OpenVINO gives other vectors without an error, so nothing else would notice."""
+    data = DINOV2.read_bytes()
+    changed = data.replace(b"antialias\x18\x00", b"antialias\x18\x01")
+    assert changed != data
+    (tmp_path / "a.onnx").write_bytes(changed)
+    with pytest.raises(ModelInvalidError, match="resizes with antialiasing, which OpenVINO"):
+        import_model(tmp_path / "a.onnx", tmp_path / "m", **IMAGENET, pool="cls")
+
+
 def test_the_only_output_may_have_any_name(tmp_path: Path) -> None:
     data = rename_output((CLIP / "vision_model.onnx").read_bytes(), "image_embeds", "features")
     (tmp_path / "a.onnx").write_bytes(data)

@@ -282,6 +282,7 @@ CATALOGUE = {
     "dinov2-with-registers-small": _images_only(
         repo_id="onnx-community/dinov2-with-registers-small",
         revision="ec7abea1a8757ec4f9f7b26399d31234ffaa6e6a",
+        unconfirmed=("whether OpenVINO can run its interpolation",),
         dim=384,
         gigabytes=0.1,
         speed="fast",
