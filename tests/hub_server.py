@@ -20,7 +20,7 @@ _LARGE = (".onnx", ".bin", ".safetensors")
 
 
 class HubServer:
-    """Serves folders as repositories, at one commit; a context manager.
+    """Serves folders as repositories, at one commit; a context manager. Also a proxy to itself.
 
     Parameters
     ----------
@@ -36,6 +36,8 @@ class HubServer:
         self.repositories = repositories
         self.faults = dict(faults or {})
         self.requests: list[str] = []
+        self.hosts: set[str | None] = set()
+        self.commit = COMMIT
         self.tokens: set[str | None] = set()
         self._http = _Server(("127.0.0.1", 0), self)
         self.stalled = threading.Event()
@@ -120,6 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         self.hub.requests.append(f"{self.command} {path}")
         self.hub.tokens.add(self.headers.get("Authorization"))
+        self.hub.hosts.add(self.headers.get("Host"))
         if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path):
             self._list(match[1], match[2])
         elif match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
@@ -137,10 +140,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, b"<html>please log in</html>", {"Content-Type": "text/html"})
         elif repo_id not in self.hub.repositories:
             self._error(404, "RepoNotFound")
-        elif revision not in {None, "main", COMMIT}:
+        elif revision not in {None, "main", self.hub.commit}:
             self._error(404, "RevisionNotFound")
         else:
-            facts = listing(repo_id, self.hub.repositories[repo_id])
+            facts = listing(repo_id, self.hub.repositories[repo_id]) | {"sha": self.hub.commit}
             self._send(200, json.dumps(facts).encode(), {"Content-Type": "application/json"})
 
     def _file(self, repo_id: str, name: str, body: bool) -> None:
@@ -151,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
         data = path.read_bytes()
         large = path.suffix in _LARGE
         etag = hashlib.sha256(data).hexdigest() if large else git_sha1(data)
-        headers = {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        headers = {"ETag": f'"{etag}"', "X-Repo-Commit": self.hub.commit, "Accept-Ranges": "bytes"}
         if not body:
             headers["Content-Length"] = str(len(data))
             self._send(200, b"", headers)

@@ -154,6 +154,8 @@ def write_siglip(
     patch: int = 16,
     width: int = 64,
     layers: int = 2,
+    heads: int = 0,
+    mlp: int = 0,
     context: int = 16,
     vocab_size: int = 400,
     seed: int = 0,
@@ -166,9 +168,9 @@ def write_siglip(
     n_pieces = write_pieces(folder / "spiece.model", vocab_size)
     shape = {
         "hidden_size": width,
-        "intermediate_size": 4 * width,
+        "intermediate_size": mlp or 4 * width,
         "num_hidden_layers": layers,
-        "num_attention_heads": max(1, width // 64),
+        "num_attention_heads": heads or max(1, width // 64),
     }
     texts = {"vocab_size": max(n_pieces, vocab_size), "max_position_embeddings": context}
     config = SiglipConfig(
@@ -202,9 +204,11 @@ def write_siglip(
     return folder
 
 
-def write_siglip2(folder: Path, *, settings: dict[str, Any] | None = None) -> Path:
+def write_siglip2(
+    folder: Path, *, settings: dict[str, Any] | None = None, vocab_size: int = 600, **shape: int
+) -> Path:
     """Write a `write_siglip` checkpoint with a tokenizer like Gemma's, which keeps the case."""
-    write_siglip(folder, vocab_size=600)
+    write_siglip(folder, vocab_size=vocab_size, **shape)
     (folder / "spiece.model").unlink()
     special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
     tokens = [*special, *(f"<0x{i:02X}>" for i in range(256)), "▁", *map(chr, range(33, 127))]

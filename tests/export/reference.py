@@ -57,18 +57,23 @@ class TorchClip:
 
 
 class TorchSiglip:
-    """SiglipModel in float32 with transformers' own image processor and tokenizer."""
+    """SiglipModel in float32 with transformers' own image processor and tokenizer.
+
+    SigLIP 2 has no ``spiece.model``.
+    """
 
     def __init__(self, checkpoint: Path) -> None:
         import torch
-        from transformers import SiglipModel
+        from transformers import Siglip2Tokenizer, SiglipModel
         from transformers.models.siglip import image_processing_pil_siglip as processing
         from transformers.models.siglip.tokenization_siglip import SiglipTokenizer
 
         self.torch = torch
         self.model = SiglipModel.from_pretrained(checkpoint, dtype=torch.float32).eval()
         self.processor = processing.SiglipImageProcessorPil.from_pretrained(checkpoint)
-        self.tokenizer = SiglipTokenizer.from_pretrained(checkpoint)
+        has_pieces = (checkpoint / "spiece.model").is_file()
+        kind = SiglipTokenizer if has_pieces else Siglip2Tokenizer
+        self.tokenizer = kind.from_pretrained(checkpoint)
         self.context = self.model.config.text_config.max_position_embeddings
 
     def tokens(self, texts: list[str]) -> Any:

@@ -18,6 +18,7 @@ from datumaro_embed.errors import (
     ModelInvalidError,
     ModelNotFoundError,
     StoreExistsError,
+    UsageError,
 )
 from datumaro_embed.exporting import export_model
 from datumaro_embed.models import load_manifest
@@ -384,6 +385,11 @@ def test_texts_prepared_otherwise_are_refused(
     with pytest.raises(ModelInvalidError, match=why):
         export_model(checkpoint, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_short_name_without_torch_weights_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"Download it: `datumaro-embed pull dinov2-small`\.$"):
+        export_model("dinov2-small", tmp_path / "m")
 
 
 def test_no_such_checkpoint(tmp_path: Path) -> None:

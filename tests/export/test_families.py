@@ -290,6 +290,22 @@ def test_open_clips_convolutions(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, unit, atol=1e-5)
 
 
+@pytest.mark.parametrize("from_hub", [True, False])
+def test_a_folder_of_sentence_transformers(
+    checkpoint: Path, model_dir: Path, tmp_path: Path, from_hub: bool
+) -> None:
+    """As sentence-transformers/clip-ViT-B-32: modules.json names the subfolder with the CLIP."""
+    folder = tmp_path / "sbert"
+    shutil.copytree(checkpoint, folder / "0_CLIPModel")
+    kind = "sentence_transformers.models.CLIPModel"
+    modules = [{"idx": 0, "name": "0", "path": "0_CLIPModel", "type": kind}]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    with HubServer({"org/sbert": folder}) as hub, clients_of(hub, tmp_path / "hf"):
+        manifest = load_manifest(export_model("org/sbert" if from_hub else folder, tmp_path / "m"))
+    assert manifest.fingerprint == load_manifest(model_dir).fingerprint
+    assert manifest.source == ("org/sbert" if from_hub else "sbert")
+
+
 def test_open_clip_vectors(open_clip: tuple[Path, Path]) -> None:
     check_parity(open_clip[1], lambda: reference_of("TorchOpenClip", open_clip[0]))
 

@@ -35,6 +35,18 @@ def test_clip_vit_l_14_336(tmp_path: Path) -> None:
     check_parity(export_model(checkpoint, tmp_path / "model"), lambda: TorchClip(checkpoint))
 
 
+def test_tiny_clip(tmp_path: Path) -> None:
+    """TinyCLIP-ViT-8M-16-Text-3M: narrower encoders, 10 and 3 layers deep."""
+    from checkpoints import write_clip
+    from parity import check_parity
+    from reference import TorchClip
+
+    image = {"image_size": 224, "patch": 16, "width": 256, "layers": 10}
+    text = {**CLIP_TEXT, "text_width": 256, "text_layers": 3}
+    checkpoint = write_clip(tmp_path / "tiny-clip", **image, **text, dim=512)
+    check_parity(export_model(checkpoint, tmp_path / "model"), lambda: TorchClip(checkpoint))
+
+
 def test_siglip_base(tmp_path: Path) -> None:
     from checkpoints import write_siglip
     from parity import check_parity

@@ -163,8 +163,19 @@ def test_absent_devices_list_those_present(device: str) -> None:
     assert "CPU" in caught.value.present
 
 
-def test_auto_device_finds_one() -> None:
-    assert ClipEncoder.load("demo", device="AUTO").provenance()["device"]
+@pytest.mark.parametrize("device", ["AUTO", "AUTO:CPU", "MULTI:CPU", "HETERO:CPU", "BATCH:CPU"])
+def test_devices_that_stand_for_others(device: str) -> None:
+    texts = ["a cat", "two dogs and a red ball"]
+    usual, encoder = (
+        ClipEncoder.load("demo", device=name, precision="f32") for name in ("CPU", device)
+    )
+    assert encoder.provenance()["device"]
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 60, 3), dtype=np.uint8)
+    for found, expected in (
+        (encoder.embed_images([pixels]), usual.embed_images([pixels])),
+        (encoder.embed_texts(texts), usual.embed_texts(texts)),
+    ):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("options", [{"precision": "f8"}, {"streams": 0}, {"batch_size": 0}])

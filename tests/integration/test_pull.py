@@ -62,7 +62,8 @@ def one_error(done: subprocess.CompletedProcess[str]) -> str:
 
 def test_vectors_are_those_of_transformers(tmp_path: Path) -> None:
     done = pull("org/tiny-clip", "-o", tmp_path / "m")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    assert re.fullmatch(r"org/tiny-clip does not tell a photograph of a cat .*\n", done.stderr)
     manifest = load_manifest(tmp_path / "m")
     assert (manifest.source, manifest.revision) == ("org/tiny-clip", COMMIT)
     assert (manifest.name, manifest.licence, manifest.dim) == ("tiny-clip", "mit", 16)
@@ -76,13 +77,19 @@ def test_vectors_are_those_of_transformers(tmp_path: Path) -> None:
     np.testing.assert_allclose(encoder.embed_texts(TEXTS), EXPECTED["texts"], atol=1e-5)
 
 
-def test_a_short_name_is_then_found_by_name(tmp_path: Path, hub: HubServer) -> None:
+def test_a_short_name_that_serves_another_model_is_refused(tmp_path: Path) -> None:
     done = pull("clip-vit-base-patch16")
-    assert done.returncode == 0, done.stderr
+    doubt, line = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert doubt.endswith("no public source confirms the commit (the newest one is used).")
+    assert "images of 32 px for an encoder of 224 px" in line
+    assert not list((tmp_path / "cache").rglob("model.json"))
+
+
+def test_a_model_is_found_by_its_name(tmp_path: Path) -> None:
+    done = pull("org/tiny-clip")
     found = Path(done.stdout.strip())
-    assert found == tmp_path / "cache" / "datumaro-embed" / "models" / "clip-vit-base-patch16"
-    manifest = load_manifest(found)
-    assert (manifest.licence, manifest.logit_scale) == ("MIT", 100.0)
+    assert found == tmp_path / "cache" / "datumaro-embed" / "models" / "tiny-clip"
     store = tmp_path / "x.h5"
     done = run("datumaro-embed", "embed", SAMPLE / "coco", "--store", store, "--model", found.name)
     assert done.returncode == 0, done.stderr
@@ -92,7 +99,7 @@ def test_pulling_and_embedding_need_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "sys.modules.update(dict.fromkeys(['torch', 'transformers', 'optimum', 'onnx']))\n"
-        "from datumaro_embed.models import pull_model\n"
+        "from datumaro_embed.exporting import pull_model\n"
         "from datumaro_embed import ClipEncoder\n"
         f"found = pull_model('org/tiny-clip', {str(tmp_path / 'm')!r})\n"
         "print(ClipEncoder.load(found).embed_texts(['a cat']).shape)"

@@ -16,7 +16,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from datumaro_embed.encoders import ClipEncoder
 from datumaro_embed.errors import ModelInvalidError
-from datumaro_embed.models import load_manifest, pull_model
+from datumaro_embed.exporting import pull_model
+from datumaro_embed.models import load_manifest
 from datumaro_embed.models.making import make_golden
 from datumaro_embed.models.manifest import IMAGE_FILES, MODEL_FILES, write_manifest
 from datumaro_embed.models.tokenizers import TextTokenizer
@@ -206,6 +207,11 @@ def test_another_width_than_the_projections(
 # ------------------------------------------------------------------------------------------ SigLIP
 
 
+def end_id() -> int:
+    """The token at which the tiny text encoder pools."""
+    return int(json.loads((TINY / "config.json").read_text())["text_config"]["eos_token_id"])
+
+
 def siglip(repository: Path, *, pooled: bool = True) -> None:
     """Make the repository one of SigLIP 2: its names, a stretch to the square, Gemma's tokenizer.
 
@@ -219,12 +225,13 @@ def siglip(repository: Path, *, pooled: bool = True) -> None:
     images = {"image_processor_type": "SiglipImageProcessor", "size": {"height": 32, "width": 32}}
     (repository / "preprocessor_config.json").write_text(json.dumps(images))
     letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.,!?'▁"
-    vocab = {t: i for i, t in enumerate(["<pad>", "<eos>", "<bos>", "<unk>", *letters])}
+    vocab = {t: i for i, t in enumerate(["<pad>", "<bos>", "<unk>", *letters])}
+    vocab["<eos>"] = end = end_id()
     made = Tokenizer(models.BPE(vocab, [], unk_token="<unk>", fuse_unk=True))
     made.normalizer = normalizers.Replace(" ", "▁")
     made.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
     made.post_processor = processors.TemplateProcessing(
-        single="$A <eos>", special_tokens=[("<eos>", 1)]
+        single="$A <eos>", special_tokens=[("<eos>", end)]
     )
     made.add_special_tokens(["<pad>", "<eos>", "<bos>", "<unk>"])
     made.save(str(repository / "tokenizer.json"))
@@ -238,7 +245,7 @@ def test_texts_of_siglip2_are_lower_cased(tmp_path: Path, repository: Path, hub:
     pulled = pull_model("org/model", tmp_path / "m")
     manifest = load_manifest(pulled)
     assert (manifest.family, manifest.image.resize) == ("siglip", "stretch")
-    assert (manifest.text.pad_id, manifest.text.eos_id) == (0, 1)
+    assert (manifest.text.pad_id, manifest.text.eos_id) == (0, end_id())
     tokenize = TextTokenizer(pulled / "tokenizer.json", manifest.text)
     upper, lower, other = tokenize(["A Photo of a CAT!", "a photo of a cat!", "a photo"])[0]
     assert np.array_equal(upper, lower)

@@ -63,17 +63,18 @@ def write(folder: Path, **files: Any) -> Path:
 def test_an_encoder_without_a_configuration_is_the_usual_one(tower: dict[str, Any]) -> None:
     config = {"model_type": "clip", "text_config": None, **tower}
     check_image_size(config, CLIP_SPEC)
-    assert context_length(config) == 77
-    assert context_length({**config, "model_type": "siglip"}) == 64
+    assert context_length(config, "clip") == 77
+    assert context_length(config, "siglip") == 64
     with pytest.raises(ModelInvalidError, match="32 px for an encoder of 224 px"):
         check_image_size(config, replace(CLIP_SPEC, size_px=32))
 
 
 def test_the_old_sections_of_clip_replace_the_new_ones() -> None:
     old = {"model_type": "clip", "text_config_dict": {"max_position_embeddings": 24}}
-    assert context_length({**old, "text_config": {"max_position_embeddings": 99}}) == 24
+    new = {"text_config": {"max_position_embeddings": 99}}
+    assert context_length({**old, **new}, "clip") == 24
     null = {**old, "text_config_dict": None, "text_config": {"max_position_embeddings": 99}}
-    assert context_length(null) == 99
+    assert context_length(null, "clip") == 99
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ def test_the_old_sections_of_clip_replace_the_new_ones() -> None:
 def test_a_configuration_that_is_not_one(config: dict[str, Any]) -> None:
     config = {"model_type": "clip", **config}
     with pytest.raises(ModelInvalidError, match=REFUSED):
-        context_length(config), check_image_size(config, CLIP_SPEC)
+        context_length(config, "clip"), check_image_size(config, CLIP_SPEC)
 
 
 @pytest.mark.parametrize("family", [None, "bert", 7, ["clip"], {"clip": 1}, "siglip2", "x" * 9999])
@@ -112,12 +113,12 @@ def test_files_that_are_no_json_objects(tmp_path: Path, content: str) -> None:
 
 
 def test_vectors_of_clip_are_projected() -> None:
-    check_dim({"model_type": "clip", "projection_dim": 16}, 16)
-    check_dim({"model_type": "clip"}, 512)
-    check_dim({"model_type": "siglip"}, 768)
+    check_dim({"projection_dim": 16}, "clip", 16)
+    check_dim({}, "clip", 512)
+    check_dim({}, "siglip", 768)
     for config in ({"projection_dim": 512}, {"projection_dim": None}, {}):
         with pytest.raises(ModelInvalidError, match="768 numbers, but its projection_dim is 512"):
-            check_dim({"model_type": "clip", **config}, 768)
+            check_dim(config, "clip", 768)
 
 
 # ------------------------------------------------------------------------------------------- images
@@ -328,7 +329,7 @@ def tokenizer(
 
 def complete(folder: Path, family: str = "clip", **text: Any) -> TextSpec:
     config = {"model_type": family, "text_config": {"max_position_embeddings": 6, **text}}
-    return complete_tokenizer(folder / "tokenizer.json", folder, config)
+    return complete_tokenizer(folder / "tokenizer.json", folder, config, family)
 
 
 def tokens(folder: Path, spec: TextSpec, *texts: str) -> list[list[int]]:

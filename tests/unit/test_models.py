@@ -23,7 +23,7 @@ from datumaro_embed.errors import (
     StoreExistsError,
     UsageError,
 )
-from datumaro_embed.exporting import export_model
+from datumaro_embed.exporting import export_model, pull_model
 from datumaro_embed.files import new_path
 from datumaro_embed.models import (
     CATALOGUE,
@@ -32,7 +32,6 @@ from datumaro_embed.models import (
     TextSpec,
     available_models,
     load_manifest,
-    pull_model,
     resolve_model,
 )
 from datumaro_embed.models.manifest import (
@@ -300,9 +299,16 @@ def test_the_catalogue() -> None:
     assert "clip-vit-base-patch32" in CATALOGUE
     for name, entry in CATALOGUE.items():
         assert re.fullmatch(r"[a-z0-9-]+", name)
-        assert re.fullmatch(r"[\w-]+/[\w.-]+", entry.repo_id)
+        assert entry.repo_id or entry.checkpoint
+        for repository in filter(None, (entry.repo_id, entry.checkpoint)):
+            assert re.fullmatch(r"[\w-]+/[\w.-]+", repository)
         assert entry.revision is None or re.fullmatch(r"[0-9a-f]{40}", entry.revision)
-        assert entry.licence in {"MIT", "Apache-2.0"}
+        assert entry.licence in {"MIT", "Apache-2.0", "apple-amlr", "DINOv3"}
+        assert entry.family in {"clip", "siglip", "open_clip", "image"}
+        assert entry.speed in {"fast", "medium", "slow", "very slow"}
+        assert min(entry.dim, entry.size_px, entry.gigabytes) > 0
+        assert entry.use
+        assert (entry.family == "image") == (entry.languages == "no texts")
 
 
 def test_the_table_in_the_docs_is_the_catalogue() -> None:
@@ -312,7 +318,10 @@ def test_the_table_in_the_docs_is_the_catalogue() -> None:
     assert set(rows) == set(CATALOGUE)
     for name, entry in CATALOGUE.items():
         cells = rows[name].split(" | ")
-        assert cells[:3] == [entry.repo_id, (entry.revision or "main")[:8], entry.licence]
+        repository = entry.repo_id or f"{entry.checkpoint} (export)"
+        facts = [repository, (entry.revision or "main")[:8], entry.licence, str(entry.dim)]
+        facts += [f"{entry.size_px} px", f"{entry.gigabytes:.1f} GB", entry.speed, entry.languages]
+        assert cells == facts
 
 
 # ------------------------------------------------------------------------------------------ names
@@ -426,7 +435,7 @@ def test_a_copied_model_has_the_same_fingerprint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("nonsense", r"Use one of clip-vit-base-patch32, .*, OWNER/NAME\.$"),
+        ("nonsense", r"`datumaro-embed models` lists the names.*, OWNER/NAME\.$"),
         ("CLIP-ViT-B-32", "The nearest is clip-vit-base-patch32"),
         ("siglip2", "The nearest is siglip"),
         ("", "OWNER/NAME"),

@@ -1,4 +1,4 @@
-"""`datumaro-embed pull` and `export-model`."""
+"""`datumaro-embed models`, `pull`, `export-model` and `import-model`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,43 @@ from pathlib import Path
 from typing import Any
 
 from ..flags import add_output_argument
-from ..models import CATALOGUE
-from .console import say
+from ..models import CATALOGUE, available_models
+from .console import say, tell
+
+
+def _describe_models(parser: ArgumentParser) -> Callable[..., int]:
+    parser.description = (
+        "List the models on this machine, and those with a short name that `pull` or "
+        "`export-model` gets."
+    )
+    return _models
+
+
+def _models() -> int:
+    here = available_models()
+    say(["on this machine:", *(f"  {name:<28}{path}" for name, path in here.items()), ""])
+    say(["published (size in float32; speed on a CPU; license of the weights):"])
+    columns = "  {:<28}{:<14}{:>7}  {:<10}{:<12}{:<15}{}"
+    rows = [
+        (
+            name,
+            "pull" if entry.repo_id else "export-model",
+            f"{entry.gigabytes:.1f} GB",
+            *(entry.speed, entry.licence, entry.languages, entry.use),
+        )
+        for name, entry in CATALOGUE.items()
+    ]
+    return say(columns.format(*row) for row in rows)
 
 
 def _describe_pull(parser: ArgumentParser) -> Callable[..., int]:
-    parser.description = "Download a model that a hub repository provides as ONNX or OpenVINO IR."
-    parser.epilog = f"Names: {', '.join(CATALOGUE)}."
+    parser.description = (
+        "Download a model that a hub repository provides as ONNX or OpenVINO IR, and prove it: two "
+        "photographs and four texts must get the right vectors, or nothing is installed."
+    )
+    parser.epilog = "`datumaro-embed models` lists the names."
     add = parser.add_argument
-    add("name", metavar="NAME", help="a name from the list below, or a hub repository, OWNER/NAME")
+    add("name", metavar="NAME", help="a name of `models`, or a hub repository, OWNER/NAME")
     add_output_argument(
         parser,
         "DIR",
@@ -24,6 +52,12 @@ def _describe_pull(parser: ArgumentParser) -> Callable[..., int]:
         help="model directory to create (default: the one that `--model NAME` looks in)",
     )
     add("--revision", help="branch, tag or commit")
+    add(
+        "--weights",
+        default="fp32",
+        choices=("fp32", "fp16", "int8"),
+        help="which of the repository's ONNX files to download (default: %(default)s)",
+    )
     add(
         "--precision",
         default="fp32",
@@ -35,8 +69,10 @@ def _describe_pull(parser: ArgumentParser) -> Callable[..., int]:
 
 
 def _pull(name: str, output: Path | None, **options: Any) -> int:
-    from ..models.pull import pull_model
+    from ..exporting import pull_model
 
+    if (entry := CATALOGUE.get(name)) and (open_questions := entry.open_questions()):
+        tell(f"{name}: no public source confirms {'; '.join(open_questions)}.")
     return say([pull_model(name, output, **options)])
 
 
@@ -49,7 +85,8 @@ def _describe_export_model(parser: ArgumentParser) -> Callable[..., int]:
     add(
         "source",
         metavar="SRC",
-        help="checkpoint directory or Hugging Face id; for int8 also a model directory or name",
+        help="checkpoint directory, Hugging Face id or a name of `models`; for int8 also a model "
+        "directory",
     )
     add_output_argument(parser, "DIR", help="model directory to create")
     add("--revision", help="revision of a Hugging Face id")
@@ -93,7 +130,74 @@ def _export_model(source: str, output: Path, precision: str, **options: Any) -> 
     return say([output])
 
 
+def _describe_import_model(parser: ArgumentParser) -> Callable[..., int]:
+    parser.description = (
+        "Make a model directory from an image encoder of your own, as ONNX or OpenVINO IR: DINO, a "
+        "timm model, the backbone of a detector. A text encoder is optional."
+    )
+    add = parser.add_argument
+    add("images", metavar="IMAGES.onnx", help="image encoder, .onnx or .xml")
+    add_output_argument(parser, "DIR", help="model directory to create")
+    add("--size", type=int, required=True, metavar="PX", help="side of its images (required)")
+    for flag, what in (("--mean", "mean of the pixels, 0 to 1"), ("--std", "standard deviation")):
+        colours = ("R", "G", "B")
+        add(flag, type=float, nargs=3, required=True, metavar=colours, help=f"{what} (required)")
+    add(
+        "--scale",
+        type=float,
+        default=1 / 255,
+        metavar="F",
+        help="factor for pixels of 0 to 255, before mean and std (default: 1/255)",
+    )
+    add(
+        "--resize",
+        default="crop",
+        choices=("crop", "stretch"),
+        help="resize the shortest side and crop, or stretch to the square (default: %(default)s)",
+    )
+    add("--resize-px", type=int, metavar="PX", help="length of the shortest side (default: --size)")
+    add(
+        "--resample",
+        default="bicubic",
+        choices=("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"),
+        help="filter (default: %(default)s)",
+    )
+    add("--output-name", default="", metavar="NAME", help="output to use, if there are several")
+    add(
+        "--pool",
+        default="",
+        choices=("cls", "mean"),
+        help="make one vector of several (tokens, a map of features): the first, or the mean",
+    )
+    add("--text", metavar="TEXTS.onnx", help="text encoder of the same vectors")
+    add("--tokenizer", metavar="FILE", help="tokenizer.json of the text encoder")
+    add(
+        "--context",
+        type=int,
+        default=77,
+        metavar="N",
+        help="number of tokens to which texts are padded (default: %(default)s)",
+    )
+    add(
+        "--precision",
+        default="fp32",
+        choices=("fp32", "fp16"),
+        help="precision of the weights (default: %(default)s)",
+    )
+    add("--license", dest="licence", default="unknown", metavar="NAME", help="license")
+    add("--overwrite", action="store_true", help="replace DIR")
+    return _import_model
+
+
+def _import_model(images: str, output: Path, **options: Any) -> int:
+    from ..exporting import import_model
+
+    return say([import_model(images, output, **options)])
+
+
 COMMANDS = {
+    "models": ("list models and what they are for", _describe_models),
     "pull": ("download a model, without torch", _describe_pull),
     "export-model": ("make a model from a checkpoint, or an INT8 model", _describe_export_model),
+    "import-model": ("make a model from your own ONNX or OpenVINO IR", _describe_import_model),
 }

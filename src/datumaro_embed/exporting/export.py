@@ -6,6 +6,7 @@ packages of the ``export`` extra, and import them only inside functions.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Collection, Iterator, Mapping
@@ -13,14 +14,18 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from ..errors import UsageError
 from ..files import new_path
+from ..models.catalogue import CATALOGUE, CatalogueEntry
 from ..models.checkpoint import FAMILIES, OPEN_CLIP_CONFIG, licence_of, read_json
 from ..models.hub import open_repo
 from ..models.making import check_options, need_extra, write_model
 from . import from_open_clip, from_transformers
+from .pull import prove
 from .traced import check_preparation, not_exportable
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_MODULES = "modules.json"
 _NOTICES = ("NOTICE*", "LICENSE*", "LICENCE*")
 _SMALL = ("*.json", "*.txt", "*.model", "README.md", *_NOTICES)
 
@@ -60,9 +65,10 @@ def export_model(
     Parameters
     ----------
     source : str or Path
-        A local checkpoint directory of CLIP, SigLIP or OpenCLIP, or a Hugging Face id.
+        A local checkpoint directory of CLIP, SigLIP or OpenCLIP, a Hugging Face id, or a short name
+        of `models.CATALOGUE`.
     out_dir, revision, precision, prompt_template, overwrite
-        As in `models.pull_model`; for INT8 see `datumaro_embed.quantising`.
+        As in `pull_model`; for INT8 see `datumaro_embed.quantising`.
     name, source_name, licence : str, optional
         Values for ``model.json``, instead of `out_dir`'s name, `source` and the model card's
         license.
@@ -70,6 +76,14 @@ def export_model(
     check_options(precision, prompt_template)
     need_extra("Exporting a model", "export", "optimum.intel", "transformers", "torch")
     out_dir = Path(out_dir)
+    asked = str(source)
+    entry = CATALOGUE.get(asked, CatalogueEntry(knows_cats=False))
+    if asked in CATALOGUE and not Path(source).is_dir():
+        if not entry.checkpoint:
+            raise UsageError(
+                f"{asked} cannot be exported. Download it: `datumaro-embed pull {asked}`."
+            )
+        source, licence = entry.checkpoint, licence or entry.licence
     with new_path(out_dir, directory=True, replace=overwrite, remedy="--overwrite") as fresh:
         folder, stated_source, commit = _fetch(source, revision)
         names = [path.name for path in folder.iterdir()]
@@ -87,6 +101,7 @@ def export_model(
             licence=licence or licence_of(folder),
             prompt_template=prompt_template,
         )
+        prove(fresh, asked, entry)
         for pattern in _NOTICES:  # copy licenses and attributions with the weights
             for file in folder.glob(pattern):
                 shutil.copyfile(file, fresh / file.name)
@@ -102,20 +117,35 @@ def _fetch(source: str | Path, revision: str | None) -> tuple[Path, str, str]:
     """
     folder = Path(source).expanduser()
     if folder.is_dir():
-        return folder, folder.resolve().name, revision or ""
+        return folder / _clip_module(folder), folder.resolve().name, revision or ""
     if not isinstance(source, str) or not _HUB_ID.fullmatch(source):
         raise not_exportable(str(source), "it is neither a directory nor a Hugging Face id")
     repo = open_repo(source, revision)
-    top = [name for name in sorted(repo.digests) if "/" not in name]
+    below = ""
+    if _MODULES in repo.digests and (module := _clip_module(repo.fetch_all([_MODULES]))):
+        below = f"{module}/"
+    top = [name.removeprefix(below) for name in sorted(repo.digests) if name.startswith(below)]
+    top = [name for name in top if "/" not in name]
     small = [name for name in top if any(fnmatch(name, kind) for kind in _SMALL)]
     if not {"config.json", OPEN_CLIP_CONFIG} & set(small):
         raise not_exportable(source, f"it has neither config.json nor {OPEN_CLIP_CONFIG}")
-    folder = repo.fetch_all(small)
+    folder = repo.fetch_all(below + name for name in small) / below
     loader = _OPEN_CLIP if _is_open_clip(top, read_json(folder / "config.json")) else _TRANSFORMERS
     weights = next(_found(loader, top), None)
     if weights is None:
         raise not_exportable(source, f"it has no weights with these names: {', '.join(loader)}")
-    return repo.fetch_all(weights), source, repo.commit
+    return repo.fetch_all(below + name for name in weights) / below, source, repo.commit
+
+
+def _clip_module(folder: Path) -> str:
+    """Return the subfolder with the CLIP of a sentence-transformers model; else empty."""
+    try:
+        modules = json.loads((folder / _MODULES).read_text(encoding="utf-8"))
+        paths = [m["path"] for m in modules if m["type"].rpartition(".")[2] == "CLIPModel"]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return ""
+    inside = paths and re.fullmatch(r"[\w-]+", paths[0])
+    return paths[0] if inside else ""
 
 
 def _is_open_clip(names: Collection[str], config: Mapping[str, Any]) -> bool:

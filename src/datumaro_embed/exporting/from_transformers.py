@@ -14,7 +14,14 @@ from typing import Any
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from ..models.checkpoint import check_image_size, context_length, family_of, read_images, read_json
+from ..models.checkpoint import (
+    FAMILIES,
+    check_image_size,
+    context_length,
+    family_of,
+    read_images,
+    read_json,
+)
 from ..models.graph import cut_out, input_shapes
 from ..models.making import need_extra
 from ..models.tokenizers import SIGLIP2, canonical_siglip, complete_tokenizer, tokenizer_kind
@@ -34,13 +41,17 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
 
     stated = read_json(folder / "config.json")
     family = family_of(stated)
+    if family not in FAMILIES:
+        raise not_exportable(
+            folder.name, "it has no text encoder; use `pull` or `import-model` with its ONNX files"
+        )
     preprocessor, spec = read_images(folder, family)
     check_image_size(stated, spec)
-    context = context_length(stated)
+    context = context_length(stated, family)
     model, config = _load(folder)
     with refused(folder, "its tokenizer: "), quiet():
         _write_tokenizer(folder, tokenizer_path)
-    text = complete_tokenizer(tokenizer_path, folder, config)
+    text = complete_tokenizer(tokenizer_path, folder, config, family)
     shapes = input_shapes(spec.size_px, context)
     with tempfile.TemporaryDirectory(prefix="datumaro-embed-") as scratch:
         _export(model, Path(scratch))

@@ -139,6 +139,7 @@ def check_preparation(traced: Traced, tokenizer: Path, source: str) -> None:
 
     Raises `ModelInvalidError` if they differ: every vector would silently be wrong.
     """
+    assert traced.text is not None
     ours = TextTokenizer(tokenizer, traced.text)(_TEXTS)
     theirs = traced.reference_tokens(_TEXTS)
     for name, found in zip(("input_ids", "attention_mask"), ours, strict=True):

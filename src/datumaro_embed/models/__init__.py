@@ -1,26 +1,27 @@
-"""Model directories: their manifest, finding one by name, and making one."""
+"""Model directories: their manifest, finding one by name, and the catalogue of published models."""
 
+from .catalogue import CATALOGUE, CatalogueEntry, entry_of
 from .files import ModelFiles, read_bytes
 from .graph import openvino_core
 from .making import golden_pixels, golden_vector
 from .manifest import ImageSpec, ModelManifest, TextSpec, load_manifest, sha256_file
-from .pull import pull_model
-from .resolve import CATALOGUE, available_models, resolve_model, user_cache_dir
+from .resolve import available_models, resolve_model, user_cache_dir
 from .tokenizers import TextTokenizer
 
 __all__ = [
     "CATALOGUE",
+    "CatalogueEntry",
     "ImageSpec",
     "ModelFiles",
     "ModelManifest",
     "TextSpec",
     "TextTokenizer",
     "available_models",
+    "entry_of",
     "golden_pixels",
     "golden_vector",
     "load_manifest",
     "openvino_core",
-    "pull_model",
     "read_bytes",
     "resolve_model",
     "sha256_file",

@@ -20,6 +20,7 @@ from .manifest import MAX_TOKENS, RESAMPLE_FILTERS, ImageSpec, checked, read_obj
 # Defaults of transformers' configuration classes for max_position_embeddings; config.json only
 # holds values that differ from the defaults.
 FAMILIES = {"clip": 77, "siglip": 64}
+IMAGE_FAMILIES = ("dinov2", "dinov2_with_registers", "dinov3_vit")  # without texts
 _IMAGE_PX = 224
 _PROJECTION_DIM = 512
 
@@ -39,11 +40,19 @@ _ALWAYS = {
 }
 _CLIP = {"image_mean": _CLIP_MEAN, "image_std": _CLIP_STD, "do_center_crop": True}
 _SIGLIP = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+_DINOV3 = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+_SHORTEST = {"size": {"shortest_edge": 224}, "crop_size": 224}
+_SQUARE = {"size": {"height": 224, "width": 224}}
+_BILINEAR = {"resample": RESAMPLE_FILTERS.index("bilinear")}
 _DEFAULTS: dict[str, dict[str, Any]] = {
-    "CLIPImageProcessor": {**_ALWAYS, **_CLIP, "size": {"shortest_edge": 224}, "crop_size": 224},
-    "SiglipImageProcessor": {**_ALWAYS, **_SIGLIP, "size": {"height": 224, "width": 224}},
+    "CLIPImageProcessor": {**_ALWAYS, **_CLIP, **_SHORTEST},
+    "SiglipImageProcessor": {**_ALWAYS, **_SIGLIP, **_SQUARE},
+    "BitImageProcessor": {**_ALWAYS, **_CLIP, **_SHORTEST},
+    "DINOv3ViTImageProcessor": {**_ALWAYS, **_DINOV3, **_SQUARE, **_BILINEAR},
 }
 _PROCESSORS = {"clip": "CLIPImageProcessor", "siglip": "SiglipImageProcessor"}
+_PROCESSORS |= {"dinov2": "BitImageProcessor", "dinov2_with_registers": "BitImageProcessor"}
+_PROCESSORS |= {"dinov3_vit": "DINOv3ViTImageProcessor"}
 
 # Defaults of OpenCLIP's PreprocessCfg.
 _OPEN_CLIP_DEFAULTS = {
@@ -57,13 +66,14 @@ _SAME = 1e-3  # tolerance for mean and std, which some files round
 
 
 def family_of(config: Mapping[str, Any]) -> str:
-    """Return the ``model_type`` of a ``config.json``, one of `FAMILIES`."""
+    """Return the ``model_type`` of a ``config.json``, one of `FAMILIES` or `IMAGE_FAMILIES`."""
     family = config.get("model_type")
     if family == "siglip2":
         raise unusable("it is a NaFlex model, whose images have no fixed size")
-    if not isinstance(family, str) or family not in FAMILIES:
+    known = (*FAMILIES, *IMAGE_FAMILIES)
+    if not isinstance(family, str) or family not in known:
         found = reprlib.repr(family)
-        raise unusable(f"its family (model_type) is {found}, not {' or '.join(FAMILIES)}")
+        raise unusable(f"its family (model_type) is {found}, not {' or '.join(known)}")
     return family
 
 
@@ -74,21 +84,21 @@ def check_image_size(config: Mapping[str, Any], spec: ImageSpec) -> None:
         raise unusable(f"it prepares images of {spec.size_px} px for an encoder of {trained_px} px")
 
 
-def check_dim(config: Mapping[str, Any], dim: int) -> None:
+def check_dim(config: Mapping[str, Any], family: str, dim: int) -> None:
     """Check that vectors are in the space that images and texts share.
 
     Before the projection, each CLIP encoder has its own width, and its vectors cannot be compared
     with others. SigLIP has no projection.
     """
     wanted = config.get("projection_dim") or _PROJECTION_DIM
-    if family_of(config) == "clip" and dim != wanted:
+    if family == "clip" and dim != wanted:
         raise unusable(f"its vectors have {dim} numbers, but its projection_dim is {wanted}")
 
 
-def context_length(config: Mapping[str, Any]) -> int:
+def context_length(config: Mapping[str, Any], family: str) -> int:
     """Return the number of tokens that the text encoder takes."""
     stated = _tower(config, "text").get("max_position_embeddings")
-    return _whole("max_position_embeddings", stated or FAMILIES[family_of(config)], 1, MAX_TOKENS)
+    return _whole("max_position_embeddings", stated or FAMILIES[family], 1, MAX_TOKENS)
 
 
 def token_id(config: Mapping[str, Any], name: str) -> Any:
@@ -158,11 +168,12 @@ def image_spec(config: Mapping[str, Any], family: str) -> ImageSpec:
         Content of ``preprocessor_config.json``, in the old form (``size: 224``) or the new one
         (``size: {"shortest_edge": 224}``). Missing keys have transformers' defaults.
     family : str
-        ``"clip"`` or ``"siglip"``: the family whose image processor is used if `config` names none.
+        The family whose image processor is used if `config` names none.
     """
     stated = config.get("image_processor_type") or config.get("feature_extractor_type")
     name = str(stated or _PROCESSORS[family])
-    kind = name.removesuffix("Fast").replace("FeatureExtractor", "ImageProcessor")
+    kind = name.removesuffix("Fast").removesuffix("Pil")
+    kind = kind.replace("FeatureExtractor", "ImageProcessor")
     if kind not in _DEFAULTS:
         raise unusable(f"its images are prepared by {name}, not {' or '.join(_DEFAULTS)}")
     full = {**_DEFAULTS[kind], **config}

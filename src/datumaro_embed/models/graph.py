@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import shutil
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +17,7 @@ import numpy.typing as npt
 
 # OpenVINO's name of an unnamed node: its type and a number that is unique in the process.
 _NUMBERED = re.compile(r"([A-Za-z0-9]+)_\d+")
+_FULL_BYTES = 1 << 20  # a disk with less free space is full
 _lock = threading.Lock()
 _cores: list[Any] = []
 
@@ -64,9 +68,14 @@ def input_shapes(size_px: int, context_length: int) -> dict[str, tuple[int, ...]
 
 
 def cut_out(
-    path: Path, output: str, shapes: Mapping[str, Sequence[int]], *, alias: str = ""
+    path: Path,
+    output: str,
+    shapes: Mapping[str, Sequence[int]],
+    *,
+    aliases: Sequence[str] = (),
+    pool: str = "",
 ) -> Half:
-    """Return the part of a model that computes one output.
+    """Return the part of a model that computes one vector per row.
 
     Raises `RuntimeError` if the file is damaged, has no such output, or does not take these shapes.
 
@@ -75,27 +84,32 @@ def cut_out(
     path : Path
         The whole model, ``.xml`` or ``.onnx``.
     output : str
-        Name of the output, a tensor of shape (batch, dim).
+        Name of the output, a tensor of shape (batch, dim), or with `pool` (batch, tokens, dim) or
+        (batch, dim, height, width).
     shapes : mapping of str to shape
         Shapes of the possible inputs; -1 is any length. Inputs that the output does not depend on
-        are left out.
-    alias : str
-        Name of the output in models that have none called `output`.
+        are left out. A model's only input may have any name.
+    aliases : sequence of str
+        Names of the output in models that have none called `output`; the first found is used.
+    pool : {"", "cls", "mean"}
+        How an output of several vectors becomes one: the first token, or the mean of all.
     """
     import openvino as ov
 
     whole = _read(path)
     named = sorted(name for port in whole.outputs for name in port.names)
-    wanted = next((name for name in (output, alias) if name in named), None)
+    wanted = next((name for name in (output, *aliases) if name in named), None)
     if wanted is None:
         raise RuntimeError(f"it has no output {output!r}, only {', '.join(named)}")
-    result = whole.output(wanted).node.input_value(0)
+    result = _pooled(whole.output(wanted).node.input_value(0), pool)
     ancestors = _ancestors(result.get_node())
+    _name_only_input(whole, shapes)
     found = {port.any_name: port.get_node() for port in whole.inputs}
     names = tuple(n for n in shapes if n in found and found[n].get_name() in ancestors)
     graph = ov.Model([result], [found[name] for name in names], output)
     graph.output(0).tensor.set_names({output})
     graph.reshape({name: list(shapes[name]) for name in names})
+    graph = _with_usual_types(graph)
     half = Half(names, int(graph.output(0).partial_shape[1].get_length()), graph)
     # Shapes that do not fit may only fail at inference, so run two rows of ones.
     kinds = {port.any_name: port.element_type.to_dtype() for port in graph.inputs}
@@ -108,13 +122,18 @@ def cut_out(
 
 
 def save_graph(graph: Any, path: Path, *, compress_to_fp16: bool) -> None:
-    """Write ``.xml`` and ``.bin``; equal graphs give equal bytes."""
+    """Write ``.xml`` and ``.bin``; equal graphs give equal bytes. Raises OSError."""
     import openvino as ov
 
     for i, node in enumerate(graph.get_ordered_ops()):  # number unnamed nodes by position
         if numbered := _NUMBERED.fullmatch(node.get_friendly_name()):
             node.set_friendly_name(f"{numbered[1]}_{i}")
-    ov.save_model(graph, path, compress_to_fp16=compress_to_fp16)
+    try:
+        ov.save_model(graph, path, compress_to_fp16=compress_to_fp16)
+    except RuntimeError as error:  # of a stream, without the system's reason
+        is_full = shutil.disk_usage(path.parent).free < _FULL_BYTES
+        number = errno.ENOSPC if is_full else errno.EIO
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def _read(path: Path) -> Any:
@@ -128,6 +147,49 @@ def _read(path: Path) -> Any:
         return frontend.convert(frontend.load(str(path)))
     except Exception as error:  # front ends have their own exceptions
         raise RuntimeError(str(error).strip()) from error
+
+
+def _name_only_input(model: Any, names: Mapping[str, Sequence[int]]) -> None:
+    """Give the only input of a model the one of `names` that fits its rank."""
+    if len(model.inputs) != 1 or model.input(0).any_name in names:
+        return
+    rank = model.input(0).get_partial_shape().rank
+    n_axes = rank.get_length() if rank.is_static else 0
+    fitting = [name for name, shape in names.items() if len(shape) == n_axes]
+    if fitting:
+        model.input(0).tensor.set_names({fitting[0]})
+
+
+def _pooled(value: Any, pool: str) -> Any:
+    """Return one vector per row of an output."""
+    from openvino import opset13 as ops
+
+    rank = value.get_partial_shape().rank.get_length()
+    if rank == 2:
+        return value
+    if rank == 3 and pool == "cls":
+        return ops.gather(value, np.int64(0), np.int64(1)).output(0)
+    if rank in {3, 4} and pool == "mean":
+        axes = [1] if rank == 3 else [2, 3]
+        return ops.reduce_mean(value, np.array(axes, np.int64), keep_dims=False).output(0)
+    shape = value.get_partial_shape()
+    raise RuntimeError(f"its output has the shape {shape}, which is not one vector per row")
+
+
+def _with_usual_types(graph: Any) -> Any:
+    """Return a graph that takes float32 pixels and int64 tokens, and gives float32 vectors."""
+    import openvino as ov
+    from openvino.preprocess import PrePostProcessor
+
+    steps = PrePostProcessor(graph)
+    changes = False
+    for i, port in enumerate([*graph.inputs, *graph.outputs]):
+        usual = ov.Type.i64 if port.element_type.is_integral() else ov.Type.f32
+        if port.element_type != usual:
+            is_input, changes = i < len(graph.inputs), True
+            info = steps.input(i) if is_input else steps.output(i - len(graph.inputs))
+            info.tensor().set_element_type(usual)
+    return steps.build() if changes else graph
 
 
 def _ancestors(node: Any) -> set[str]:

@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -142,7 +143,9 @@ def _mapped(repo_id: str, what: str) -> Iterator[None]:
     level = chatter.level
     chatter.setLevel(logging.CRITICAL)  # it logs every retry, and the last one as an error
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of a full disk, and then fails
+            yield
     except DatumaroEmbedError:
         raise
     except hub.GatedRepoError as error:

@@ -22,6 +22,7 @@ from ..errors import MissingExtraError, UsageError
 from ..vectors import unit_rows
 from .graph import Half, openvino_core, run_f32, save_graph
 from .manifest import (
+    IMAGE_FILES,
     MODEL_FILES,
     Golden,
     ImageSpec,
@@ -38,10 +39,12 @@ _TEXT = "a photo of a cat"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoders:
-    """Both encoders of a checkpoint and their facts for ``model.json``.
+    """The encoders of a checkpoint and their facts for ``model.json``.
 
     Attributes
     ----------
+    texts : Half or None
+        None for an image-only model.
     preprocessor : mapping
         Content of ``preprocessor_config.json``.
 
@@ -50,10 +53,10 @@ class Encoders:
 
     family: str
     images: Half
-    texts: Half
+    texts: Half | None
     preprocessor: Mapping[str, Any]
     image: ImageSpec
-    text: TextSpec
+    text: TextSpec | None
     logit_scale: float | None
     logit_bias: float | None
 
@@ -83,14 +86,16 @@ def need_extra(doing: str, extra: str, *packages: str) -> None:
 
 
 def write_model(folder: Path, made: Encoders, *, precision: str, **facts: Any) -> None:
-    """Write a model directory; its ``tokenizer.json`` must already exist.
+    """Write a model directory; for texts, its ``tokenizer.json`` must already exist.
 
     `facts`: `name`, `source`, `revision`, `licence` and `prompt_template` of the `ModelManifest`.
     """
     for half, name in ((made.images, "image_encoder.xml"), (made.texts, "text_encoder.xml")):
-        save_graph(half.graph, folder / name, compress_to_fp16=precision == "fp16")
+        if half is not None:
+            save_graph(half.graph, folder / name, compress_to_fp16=precision == "fp16")
     preprocessor = json.dumps(made.preprocessor, indent=2, sort_keys=True) + "\n"
     (folder / "preprocessor_config.json").write_text(preprocessor, encoding="utf-8")
+    files = IMAGE_FILES if made.text is None else MODEL_FILES
     manifest = ModelManifest(
         **facts,
         family=made.family,
@@ -100,7 +105,7 @@ def write_model(folder: Path, made: Encoders, *, precision: str, **facts: Any) -
         text=made.text,
         logit_scale=made.logit_scale,
         logit_bias=made.logit_bias,
-        files={file: sha256_file(folder / file) for file in MODEL_FILES},
+        files={file: sha256_file(folder / file) for file in files},
         golden=make_golden(folder, made.image, made.text),
     )
     write_manifest(folder, manifest)

@@ -29,7 +29,8 @@ _FIXED_BYTES = {1: 8, 5: 4}  # wire types of fixed length → bytes
 def read_onnx(path: Path) -> tuple[list[str], set[str]]:
     """Read the names of a graph's outputs and of the files that hold its weights.
 
-    Raises `ValueError` if the file is not ONNX.
+    Raises `ValueError` if the file is not ONNX, or resizes with antialiasing: OpenVINO 2026.4
+    leaves that out without an error (a bicubic 37 x 37 to 16 x 16 of noise was off by 2.6).
 
     Returns
     -------
@@ -47,6 +48,8 @@ def read_onnx(path: Path) -> tuple[list[str], set[str]]:
         todo = [("model", 0, len(data))]
         while todo:
             message, start, stop = todo.pop()
+            if message == "attribute" and _antialiases(data, start, stop):
+                raise ValueError("it resizes with antialiasing, which OpenVINO leaves out")
             for number, first, end in _fields(data, start, stop):
                 kind = _MESSAGES[message].get(number)
                 if kind == "output":
@@ -57,6 +60,12 @@ def read_onnx(path: Path) -> tuple[list[str], set[str]]:
                 elif kind is not None:
                     todo.append((kind, first, end))
     return outputs, external
+
+
+def _antialiases(data: memoryview, start: int, stop: int) -> bool:
+    """Tell whether an attribute is ``antialias`` and not 0; the integer is field 3."""
+    named = next((data[a:b] for n, a, b in _fields(data, start, stop) if n == 1), b"")
+    return bytes(named) == b"antialias" and b"\x18\x01" in bytes(data[start:stop])
 
 
 def _strings(data: memoryview, start: int, stop: int) -> dict[int, list[str]]:

@@ -1,70 +1,16 @@
-"""Find a model's directory, or the hub repository that `pull` downloads, by its name."""
+"""Find a model's directory by its name."""
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ModelInvalidError, ModelNotFoundError
 from .manifest import MANIFEST_NAME
 
 _VARIABLE = "DATUMARO_EMBED_MODELS"
-
-
-@dataclass(frozen=True, slots=True)
-class CatalogueEntry:
-    """Hub repository of a model, and facts that its files do not have."""
-
-    repo_id: str
-    revision: str | None  # the commit to download; None: ``main``
-    licence: str  # license of the weights, as published by their authors
-    logit_scale: float | None = None
-    logit_bias: float | None = None
-
-
-def _openai(name: str, revision: str | None = None) -> CatalogueEntry:
-    # Source of 100: the CLIP paper (arXiv:2103.00020, section 2.5) clips the scale at 100, and all
-    # four published models reached it.
-    return CatalogueEntry(f"Xenova/{name}", revision, "MIT", logit_scale=100.0, logit_bias=0.0)
-
-
-CATALOGUE = {
-    "clip-vit-base-patch32": _openai(
-        "clip-vit-base-patch32", "d15189d7028b43f1d3e65039190477f6af591c2a"
-    ),
-    "clip-vit-base-patch16": _openai("clip-vit-base-patch16"),
-    "clip-vit-large-patch14": _openai("clip-vit-large-patch14"),
-    "clip-vit-large-patch14-336": _openai("clip-vit-large-patch14-336"),
-    "siglip-base-patch16-224": CatalogueEntry("Xenova/siglip-base-patch16-224", None, "Apache-2.0"),
-    "siglip2-base-patch16-224": CatalogueEntry(
-        "onnx-community/siglip2-base-patch16-224-ONNX",
-        "ba1f3b0843f24bc5417d38e19c37b287d719b2f4",
-        "Apache-2.0",
-    ),
-}
-
-
-def entry_of(name: str) -> CatalogueEntry:
-    """Return the repository that `pull` downloads for a short name or an id, OWNER/NAME.
-
-    Raises ModelNotFoundError for another name, without asking the hub.
-    """
-    if name in CATALOGUE:
-        return CATALOGUE[name]
-    if name.count("/") == 1 and not name.startswith("/") and not name.endswith("/"):
-        return CatalogueEntry(name, None, "")
-    near = [known for known in CATALOGUE if name and known.startswith(name.lower())]
-    near = near or difflib.get_close_matches(name.lower(), CATALOGUE, n=1, cutoff=0.5)
-    nearest = f" The nearest is {near[0]}." if near else ""
-    raise ModelNotFoundError(
-        f"{name!r} is not a model that `pull` knows.{nearest} Use one of {', '.join(CATALOGUE)}, "
-        "or the id of a hub repository, OWNER/NAME.",
-        name=name,
-    )
 
 
 def resolve_model(name_or_dir: str | Path) -> Path:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tokenizers import Regex, Tokenizer, models, normalizers
 
 from ..errors import ModelInvalidError
-from .checkpoint import context_length, family_of, read_json, token_id, unusable
+from .checkpoint import context_length, read_json, token_id, unusable
 from .files import read_bytes
 from .manifest import TEXT_INPUTS, TextSpec, checked
 
@@ -72,7 +72,9 @@ class TextTokenizer:
         return ids, mask
 
 
-def complete_tokenizer(path: Path, checkpoint: Path, config: Mapping[str, Any]) -> TextSpec:
+def complete_tokenizer(
+    path: Path, checkpoint: Path, config: Mapping[str, Any], family: str
+) -> TextSpec:
     """Add missing steps of its loader to a ``tokenizer.json``, and return how texts are encoded.
 
     transformers lower-cases texts and removes punctuation for SigLIP in code. A checkpoint's file
@@ -90,6 +92,8 @@ def complete_tokenizer(path: Path, checkpoint: Path, config: Mapping[str, Any]) 
         The folder of ``tokenizer_config.json`` and ``special_tokens_map.json``.
     config : mapping
         Content of ``config.json``.
+    family : str
+        One of `checkpoint.FAMILIES`.
 
     Returns
     -------
@@ -104,7 +108,7 @@ def complete_tokenizer(path: Path, checkpoint: Path, config: Mapping[str, Any]) 
         **read_json(checkpoint / "special_tokens_map.json"),
         **read_json(checkpoint / "tokenizer_config.json"),
     }
-    kind = tokenizer_kind(family_of(config), settings, tokenizer)
+    kind = tokenizer_kind(family, settings, tokenizer)
     stated = _class_name(settings)
     if (settings.get("padding_side") or ("left" if stated in _PAD_LEFT else "right")) != "right":
         raise unusable("its tokenizer pads on the left")
@@ -115,7 +119,7 @@ def complete_tokenizer(path: Path, checkpoint: Path, config: Mapping[str, Any]) 
     if steps or specials:
         tokenizer.add_special_tokens(specials)
         tokenizer.save(str(path))
-    return _text_spec(kind, settings, tokenizer, config)
+    return _text_spec(kind, settings, tokenizer, config, family)
 
 
 def tokenizer_kind(family: str, settings: Mapping[str, Any], tokenizer: Tokenizer) -> str:
@@ -185,7 +189,11 @@ def _class_name(settings: Mapping[str, Any]) -> str:
 
 
 def _text_spec(
-    kind: str, settings: Mapping[str, Any], tokenizer: Tokenizer, config: Mapping[str, Any]
+    kind: str,
+    settings: Mapping[str, Any],
+    tokenizer: Tokenizer,
+    config: Mapping[str, Any],
+    family: str,
 ) -> TextSpec:
     def special_id(name: str) -> Any:
         content = _content(settings.get(name))
@@ -204,7 +212,7 @@ def _text_spec(
 
     lowers = _keeps_case(tokenizer) and bool(settings.get("do_lower_case", kind == SIGLIP))
     facts = {
-        "context_length": context_length(config),
+        "context_length": context_length(config, family),
         "pad_id": special_id("pad_token"),
         "eos_id": special_id("eos_token"),
         "lower_case": lowers,

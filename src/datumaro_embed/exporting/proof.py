@@ -1,0 +1,107 @@
+"""Prove a new model directory before it is installed: embed two photographs and four texts.
+
+The photographs, a cat and a cup of coffee, are those of ``sample_data`` (CC0-1.0), smaller. This
+runs the code that embeds later, so that it also finds what golden vectors cannot: pixels or tokens
+that are prepared for another model, and weights without sense.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ..encoders import Encoder, load_encoder
+from ..encoders.base import Float32Array
+from ..errors import ModelInvalidError
+from ..models import TextTokenizer, load_manifest
+
+IMAGES = ("cat.jpg", "coffee.jpg")
+TEXTS = (
+    "a photo of a cat",
+    "a photo of a cup of coffee",
+    "a photo of a rocket",
+    "a photo of a car",
+)
+_BATCH_SIZE = 4  # three images and the golden one
+_LEAST_DIFFERENCE = 1e-5  # of a component; a graph that ignores its input gives equal vectors
+
+
+def prove_model(model_dir: Path, *, tokens: Sequence[int] = (), with_meaning: bool = True) -> bool:
+    """Check a model directory in f32 on the CPU; takes as long as twelve inferences.
+
+    Raises `ModelInvalidError`: vectors are not finite, do not have unit length, or are equal for
+    different inputs, the tokens of a known text are others, or, `with_meaning`, the meaning is
+    wrong. A network of random weights passes all but the last.
+
+    Parameters
+    ----------
+    tokens : sequence of int
+        Token ids that `TEXTS[0]` must have; empty: unknown.
+    with_meaning : bool
+        Require that each photograph is nearest to its own text, and each of these texts to its own
+        photograph. In an image-only model, the mirrored cat must be nearer to the cat than to the
+        coffee.
+
+    Returns
+    -------
+    bool
+        Whether the meaning is right.
+    """
+    encoder = load_encoder(model_dir, precision="f32", batch_size=_BATCH_SIZE, verify_hashes=False)
+    found = [Image.open(_path(name)).convert("RGB") for name in IMAGES]
+    images = encoder.embed_images([*found, ImageOps.mirror(found[0])])
+    _check_vectors(model_dir, images[:2], "photographs")
+    if isinstance(encoder, Encoder):
+        _check_tokens(model_dir, tokens)
+        texts = encoder.embed_texts(TEXTS)
+        _check_vectors(model_dir, texts, "texts")
+        near = images[:2] @ texts.T
+        own = [0, 1]
+        right = near.argmax(axis=1).tolist(), near[:, :2].argmax(axis=0).tolist()
+        is_right = right == (own, own)
+        wrong = "a photograph of a cat, or of a cup of coffee, is not nearest to its own text"
+    else:
+        is_right = bool(images[2] @ images[0] > images[2] @ images[1])
+        wrong = "a mirrored cat is nearer to a cup of coffee than to the cat"
+    if with_meaning and not is_right:
+        raise _unproven(model_dir, wrong)
+    return is_right
+
+
+def _path(name: str) -> Path:
+    with as_file(files(__package__) / "proof" / name) as path:
+        return path
+
+
+def _check_vectors(model_dir: Path, rows: Float32Array, what: str) -> None:
+    norms = np.linalg.norm(rows, axis=1)
+    if not np.isfinite(rows).all() or np.abs(norms - 1).max() > 1e-3:
+        raise _unproven(model_dir, f"vectors of {what} are not finite or not of unit length")
+    for i, row in enumerate(rows):
+        if i and np.abs(rows[:i] - row).max(axis=1).min() < _LEAST_DIFFERENCE:
+            raise _unproven(model_dir, f"different {what} have equal vectors")
+
+
+def _check_tokens(model_dir: Path, expected: Sequence[int]) -> None:
+    spec = load_manifest(model_dir, verify_hashes=False).text
+    if spec is None or not expected:
+        return
+    ids, mask = TextTokenizer(model_dir / "tokenizer.json", spec)(TEXTS[:1])
+    found = ids[0][mask[0] == 1].tolist()
+    if found != list(expected):
+        raise _unproven(
+            model_dir, f"the tokens of {TEXTS[0]!r} are {found}, and should be {list(expected)}"
+        )
+
+
+def _unproven(model_dir: Path, reason: str) -> ModelInvalidError:
+    return ModelInvalidError(
+        f"The new model fails its check: {reason}. Nothing was installed. Try another revision or "
+        "repository, and report it if the model has a short name.",
+        path=model_dir,
+        reason=reason,
+    )

@@ -1,0 +1,109 @@
+"""Twins of the catalogue's models, pulled by their short names from a hub on 127.0.0.1.
+
+True width, depth, files and preprocessing, random weights. CLIP and MobileCLIP have their real
+tokenizer; SigLIP's and SigLIP 2's are small ones of the same kind, as theirs are not public here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from parity import cosines, mixed_images
+from strings import strings
+
+from datumaro_embed.encoders import Encoder, load_encoder
+from datumaro_embed.exporting import pull_model
+from datumaro_embed.models import CATALOGUE, load_manifest
+from datumaro_embed.models.tokenizers import TextTokenizer
+from hub_server import HubServer, clients_of
+from support import SAMPLE, run
+
+pytestmark = pytest.mark.slow
+TEXTS = [*strings(31, seed=3), "a text that is far longer than the context " * 20]
+SMALL_TOKENIZER = {"tokens": ()}
+
+
+def twin(kind: str, *shape: Any) -> Callable[[Path], Any]:
+    """A function of twins.py, which imports torch."""
+
+    def write(folder: Path) -> Any:
+        import twins
+
+        return partial(getattr(twins, kind), folder, *shape)()
+
+    return write
+
+
+TWINS: dict[str, tuple[Callable[[Path], Any], dict[str, Any]]] = {
+    "clip-vit-base-patch32": (twin("clip", 224, 32, 768, 12, 512), {}),
+    "clip-vit-base-patch16": (twin("clip", 224, 16, 768, 12, 512), {}),
+    "clip-vit-large-patch14": (twin("clip", 224, 14, 1024, 24, 768), {}),
+    "clip-vit-large-patch14-336": (twin("clip", 336, 14, 1024, 24, 768), {}),
+    "siglip-base-patch16-224": (twin("siglip", 224, 16, 768, 12, 32000), {}),
+    "siglip2-base-patch16-224": (twin("siglip", 224, 16, 768, 12, 256000), SMALL_TOKENIZER),
+    "mobileclip-s1": (twin("mobileclip", "MobileCLIP-S1", "onnx"), {}),
+    "mobileclip-s2": (twin("mobileclip", "MobileCLIP-S2", "onnx"), {}),
+    "mobileclip2-s0": (twin("mobileclip", "MobileCLIP2-S0", "onnx/s0"), {}),
+    "mobileclip2-s2": (twin("mobileclip", "MobileCLIP2-S2", "onnx/s2"), {}),
+    "dinov2-small": (twin("dino", "Dinov2", 384, 6), {}),
+    "dinov2-base": (twin("dino", "Dinov2", 768, 12), {}),
+    "dinov3-vits16": (twin("dino", "DINOv3ViT", 384, 6), {}),
+    "dinov3-vitb16": (twin("dino", "DINOv3ViT", 768, 12), {}),
+}
+
+
+@pytest.fixture(autouse=True)
+def _needs_onnx() -> None:
+    pytest.importorskip("onnx", reason="needs onnx, with which torch writes the twins")
+
+
+def pulled(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Any]:
+    """Write a twin, and pull it as the model that it stands for."""
+    write, facts = TWINS[name]
+    reference = write(tmp_path / "repository")
+    entry = replace(CATALOGUE[name], knows_cats=False, **facts)
+    monkeypatch.setitem(CATALOGUE, name, entry)
+    served = {entry.repo_id: tmp_path / "repository"}
+    with HubServer(served) as hub, clients_of(hub, tmp_path / "hf"):
+        return pull_model(name, tmp_path / "m", revision="main"), reference
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_the_twin_has_the_librarys_vectors_and_tokens(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, reference = pulled(name, tmp_path, monkeypatch)
+    manifest, images = load_manifest(model), mixed_images(16)
+    encoder = load_encoder(model, precision="f32")
+    lowest = [cosines((encoder.embed_images(images), reference.images(images)))]
+    if isinstance(encoder, Encoder):
+        lowest.append(cosines((encoder.embed_texts(TEXTS), reference.texts(TEXTS))))
+        texts = strings(500)
+        found = TextTokenizer(model / "tokenizer.json", manifest.text)(texts)[0]
+        np.testing.assert_array_equal(found, np.asarray(reference.tokens(texts)))
+    print(name, "lowest cosines, images and texts:", *(float(found.min()) for found in lowest))
+    assert min(found.min() for found in lowest) >= 0.99999
+
+
+def test_dinov2_small_does_all_that_needs_no_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, _ = pulled("dinov2-small", tmp_path, monkeypatch)
+    store = tmp_path / "e.h5"
+    done = run("datumaro-embed", "embed", SAMPLE / "coco", "--store", store, "--model", model)
+    assert done.returncode == 0, done.stderr
+    assert "LEAKAGE" in run("datumaro-embed", "duplicates", store, "--across-splits").stdout
+    done = run("datumaro-embed", "audit", store, "-o", tmp_path / "findings.csv")
+    assert done.returncode == 0, done.stderr
+    assert {"outlier", "leak"} <= {
+        line.split(",")[0] for line in (tmp_path / "findings.csv").read_text().splitlines()
+    }
+    asked = run("datumaro-embed", "search", store, "a cat", "--model", model)
+    assert (asked.returncode, len(asked.stderr.splitlines())) == (1, 1)
+    assert "has no text encoder" in asked.stderr

@@ -1,0 +1,159 @@
+"""`import-model`: image encoders of one's own, with or without texts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tokenizers import Tokenizer
+
+from datumaro_embed.cli import main
+from datumaro_embed.encoders import ClipEncoder, load_encoder
+from datumaro_embed.errors import ModelInvalidError, UsageError
+from datumaro_embed.exporting import import_model
+from datumaro_embed.models import load_manifest, resolve_model
+from onnx_edit import rename_output
+
+HUB = Path(__file__).parents[1] / "golden" / "hub"
+CLIP, DINOV2 = HUB / "tiny-clip" / "onnx", HUB / "tiny-dinov2" / "onnx" / "model.onnx"
+EXPECTED = json.loads((HUB / "expected.json").read_text(encoding="utf-8"))
+TEXTS = ["", "a photo of a cat", "A Photo of a CAT, a dog and a red ball", "word " * 60, "猫 🐈"]
+CLIP_PIXELS = {
+    "size": 32,
+    "mean": (0.48145466, 0.4578275, 0.40821073),
+    "std": (0.26862954, 0.26130258, 0.27577711),
+}
+IMAGENET = {"size": 42, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+
+def drawn() -> list[Image.Image]:
+    coarse = np.random.default_rng(5).integers(0, 256, (6, 5, 7, 3), dtype=np.uint8)
+    return [Image.fromarray(c).resize((50 + 9 * i, 70)) for i, c in enumerate(coarse)]
+
+
+def padded_tokenizer(path: Path) -> Path:
+    tokenizer = Tokenizer.from_file(str(CLIP.parent / "tokenizer.json"))
+    end = tokenizer.encode("a").ids[-1]
+    tokenizer.enable_padding(pad_id=end)
+    tokenizer.save(str(path))
+    return path
+
+
+def test_images_and_texts_are_those_of_transformers(tmp_path: Path) -> None:
+    model = import_model(
+        CLIP / "vision_model.onnx",
+        tmp_path / "m",
+        **CLIP_PIXELS,
+        text=CLIP / "text_model.onnx",
+        tokenizer=padded_tokenizer(tmp_path / "tokenizer.json"),
+        context=24,
+    )
+    encoder = ClipEncoder.load(model, precision="f32")
+    np.testing.assert_allclose(encoder.embed_images(drawn()), EXPECTED["images"], atol=1e-5)
+    np.testing.assert_allclose(encoder.embed_texts(TEXTS), EXPECTED["texts"], atol=1e-5)
+
+
+def test_the_command_and_an_only_input_of_another_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    renamed = tmp_path / "backbone.onnx"
+    data = (CLIP / "vision_model.onnx").read_bytes()
+    renamed.write_bytes(data.replace(b"pixel_values", b"input_images"))
+    given = ["--size", "32", "--mean", *map(str, CLIP_PIXELS["mean"])]
+    given += ["--std", *map(str, CLIP_PIXELS["std"]), "--license", "MIT"]
+    assert main(["import-model", str(renamed), "-o", str(tmp_path / "m"), *given]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "m")
+    manifest = load_manifest(tmp_path / "m")
+    assert (manifest.family, manifest.dim, manifest.licence) == ("image", 16, "MIT")
+    assert (manifest.name, manifest.source) == ("m", "backbone.onnx")
+    encoder = load_encoder(tmp_path / "m", precision="f32")
+    np.testing.assert_allclose(encoder.embed_images(drawn()), EXPECTED["images"], atol=1e-5)
+
+
+def test_an_ir(tmp_path: Path) -> None:
+    demo = load_manifest(resolve_model("demo")).image
+    model = import_model(
+        resolve_model("demo") / "image_encoder.xml",
+        tmp_path / "m",
+        size=demo.size_px,
+        mean=demo.mean,
+        std=demo.std,
+        resize_px=demo.resize_px,
+    )
+    ours, theirs = load_encoder(model, precision="f32"), load_encoder("demo", precision="f32")
+    found, expected = ours.embed_images(drawn()), theirs.embed_images(drawn())
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_tokens_are_pooled_as_asked(tmp_path: Path) -> None:
+    first, mean = (
+        load_encoder(
+            import_model(DINOV2, tmp_path / pool, **IMAGENET, pool=pool), precision="f32"
+        ).embed_images(drawn())
+        for pool in ("cls", "mean")
+    )
+    assert not np.allclose(first, mean, atol=1e-3)
+    expected = json.loads((HUB / "expected-dinov2.json").read_text(encoding="utf-8"))["images"]
+    assert first.shape == np.shape(expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "why"),
+    [
+        ({}, ModelInvalidError, "has the shape .*, which is not one vector per row"),
+        ({"pool": "cls", "output_name": "features"}, ModelInvalidError, "no output 'features', b"),
+        ({"std": (0.2, 0.0, 0.2)}, UsageError, "impossible: std is .*"),
+        ({"resize": "pad"}, UsageError, "resize is 'pad', not one of"),
+        ({"resize_px": 32}, UsageError, "size_px is 42, not at most resize_px"),
+        ({"text": "text.onnx"}, UsageError, "Give text and tokenizer"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_imported(
+    tmp_path: Path, options: dict[str, object], error: type[Exception], why: str
+) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(error, match=why):
+        import_model(DINOV2, tmp_path / "out" / "m", **{**IMAGENET, **options})
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_files_that_are_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelInvalidError, match=r"Cannot import .*vision_model\.onnx: "):
+        import_model(CLIP / "vision_model.onnx", tmp_path / "m", **{**CLIP_PIXELS, "size": 48})
+    (tmp_path / "broken.onnx").write_bytes(b"no model")
+    with pytest.raises(ModelInvalidError, match=r"Cannot import .*broken.onnx: it is"):
+        import_model(tmp_path / "broken.onnx", tmp_path / "m", **IMAGENET)
+    for name in ("none.onnx", "weights.pt"):
+        with pytest.raises(UsageError, match=r"is not an ONNX file or the \.xml"):
+            import_model(tmp_path / name, tmp_path / "m", **IMAGENET)
+    texts = {"text": CLIP / "text_model.onnx", "context": 24}
+    plain = shutil.copy(CLIP.parent / "tokenizer.json", tmp_path / "tokenizer.json")
+    with pytest.raises(ModelInvalidError, match="does not say how it pads"):
+        import_model(
+            CLIP / "vision_model.onnx", tmp_path / "m", **CLIP_PIXELS, **texts, tokenizer=plain
+        )
+    with pytest.raises(ModelInvalidError, match="its vectors have 16 numbers, not 32"):
+        import_model(DINOV2, tmp_path / "m", **IMAGENET, pool="cls", **texts, tokenizer=plain)
+
+
+def test_antialiasing_that_openvino_leaves_out(tmp_path: Path) -> None:
+    """OpenVINO gives other vectors without an error, so nothing else would notice."""
+    data = DINOV2.read_bytes()
+    changed = data.replace(b"antialias\x18\x00", b"antialias\x18\x01")
+    assert changed != data
+    (tmp_path / "a.onnx").write_bytes(changed)
+    with pytest.raises(ModelInvalidError, match="resizes with antialiasing, which OpenVINO"):
+        import_model(tmp_path / "a.onnx", tmp_path / "m", **IMAGENET, pool="cls")
+
+
+def test_the_only_output_may_have_any_name(tmp_path: Path) -> None:
+    data = rename_output((CLIP / "vision_model.onnx").read_bytes(), "image_embeds", "features")
+    (tmp_path / "a.onnx").write_bytes(data)
+    model = import_model(tmp_path / "a.onnx", tmp_path / "m", **CLIP_PIXELS)
+    encoder = load_encoder(model, precision="f32")
+    np.testing.assert_allclose(encoder.embed_images(drawn()), EXPECTED["images"], atol=1e-5)
