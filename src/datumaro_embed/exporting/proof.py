@@ -73,7 +73,7 @@ def prove_model(model_dir: Path, *, tokens: Sequence[int] = (), with_meaning: bo
 
 
 def _path(name: str) -> Path:
-    with as_file(files(__package__) / "proof" / name) as path:
+    with as_file(files(__package__) / "pictures" / name) as path:
         return path
 
 
