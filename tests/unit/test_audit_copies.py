@@ -207,7 +207,7 @@ def folder(tmp_path: Path) -> Path:
         "train/a": scene(1),
         "train/b": scene(2),
         "train/c": noise(5),
-        "train/a2": scene(1),
+        "train/c2": noise(5),
         "val/a_small": scene(1).resize((120, 90), Image.Resampling.LANCZOS),
         "val/a_gray": scene(1).convert("L").convert("RGB"),
         "val/b_mirrored": ImageOps.mirror(scene(2)),
@@ -216,7 +216,7 @@ def folder(tmp_path: Path) -> Path:
         path = tmp_path / "images" / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         picture.save(path)
-    picture = tmp_path / "images" / "train" / "a2.png"
+    picture = tmp_path / "images" / "train" / "c2.png"
     with Image.open(picture) as there:  # other bytes, the same pixels
         there.save(picture, compress_level=1)
     return tmp_path / "images"
@@ -234,9 +234,13 @@ def test_copies_of_a_store(folder: Path, tmp_path: Path) -> None:
         ids = [key.id.split(":")[-1] for key in store.keys()]
         found = find_copies(store, k=7)
         groups = {tuple(sorted(ids[row] for row in group.rows)) for group in found.groups}
-        assert groups == {("a", "a2", "a_gray", "a_small"), ("b", "b_mirrored")}
+        assert groups == {("a", "a_gray", "a_small"), ("b", "b_mirrored"), ("c", "c2")}
         kinds = {(ids[p.first], ids[p.second]): p.proof.kind for p in found.pairs}
-        assert kinds["a", "a2"] == "pixels"
+        assert kinds["c", "c2"] == "pixels"
+        kept = {ids[group.keep]: group.rows for group in found.groups}
+        assert kept.keys() == {"a_gray", "b_mirrored", "c"}  # of val first, then the largest
+        assert ("a", "a_small") not in kinds  # each is looked at beside the one that stays
+        assert {("a", "a_gray"), ("a_gray", "a_small")} <= kinds.keys()
         assert kinds["b", "b_mirrored"] == "picture"
         assert found.unread == ()
         # Without signatures in the store, they are made from the images.
@@ -262,6 +266,26 @@ def test_many_copies_of_two_sorts_are_one_group(tmp_path: Path) -> None:
         gray.save(folder / f"gray_{quality}.jpg", quality=quality)
     with embed(tmp_path / "images", tmp_path / "s.h5") as store:
         assert [group.rows for group in find_copies(store, k=7).groups] == [tuple(range(8))]
+
+
+def test_frames_of_a_camera_are_proven_beside_the_one_that_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "images" / "train"
+    folder.mkdir(parents=True)
+    rng, camera = np.random.default_rng(1), noise(7, cells=16)
+    for x in (10, 80, 150):
+        for n in range(5):
+            frame = camera.copy()
+            ImageDraw.Draw(frame).ellipse((x, 60, x + 45, 100), "red", "black", 3)
+            noisy = np.asarray(frame) + rng.normal(0, 2, (180, 240, 3))
+            frame = Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
+            frame.save(folder / f"{x:03}_{n}.jpg", quality=90)
+    with embed(tmp_path / "images", tmp_path / "s.h5") as store:
+        found = find_copies(store, k=7)
+    assert [group.rows for group in found.groups] == [(0, 1, 2, 3, 4), (5, 6, 7, 8, 9),
+                                                      (10, 11, 12, 13, 14)]  # fmt: skip
+    kept = {group.keep for group in found.groups}
+    assert len(found.pairs) == 12  # of 30 within the groups
+    assert all(len({pair.first, pair.second} & kept) == 1 for pair in found.pairs)
 
 
 def test_pictures_of_unlike_opacity_are_no_copies(tmp_path: Path) -> None:

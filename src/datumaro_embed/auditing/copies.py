@@ -1,17 +1,17 @@
 """Copies in a store: candidates by vectors and signatures, pairs proven on pixels, groups of them.
 
-Two groups become one only if pairs between them are proven too: all of up to 15 pairs, 8 to 15 of
-more. So a chain of similar pictures is no group. Pictures that only overlap, as frames of a film
-do, are pairs of their own kind, and in no group.
+Every member of a group is proven a copy of the one that stays, so a chain of similar pictures is
+no group. Pictures that only overlap, as frames of a film do, are pairs of their own kind, and in no
+group.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 from os import PathLike
 from pathlib import Path
 from threading import Lock
@@ -22,15 +22,15 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from ..duplicates import Components, equal_files, keep_order, kept_item
+from ..duplicates import by_preference, equal_files, keep_order
 from ..images import ImageProblem, OpenedImage, open_image
 from ..parallel import map_ahead, single_threaded_opencv
 from ..records import ItemKey, Split, Status
 from ..retrieval import media_file, media_root_of
 from ..signatures import SIGNATURE_BYTES, signature
-from ..similarity import PairBlock, neighbours, paired_cosines
+from ..similarity import neighbours, paired_cosines
 from ..store import EmbeddingStore, using_store
-from .proof import GRAY, LONGEST_PX, Map, Proof, gates, likely_maps, passing, prove
+from .proof import GRAY, LONGEST_PX, Map, Proof, are_still, gates, likely_maps, passing, prove
 from .references import in_blocks
 
 __all__ = ["Copies", "CopyGroup", "CopyPair", "find_copies"]
@@ -46,7 +46,7 @@ _TRIED = 3  # pairs of an item that are looked at pixel by pixel, the likeliest
 _ALL_TABLES = ("annotations", "objects", "captions")
 _ROUNDED = 4  # levels by which signatures of equal pixels may differ
 _ALIKE, _LOOKED = 0.85, 2  # pairs of an item that are so much alike as a whole
-_CHECKED = 8  # pairs that tell whether two groups are one
+_FRAMES, _STARS_TRIED, _STARS_ROWS = 0.97, 4, 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,18 +148,18 @@ def find_copies(
     """
     order = keep_order(keep_split) if keep_split else _EVALUATED_FIRST
     with single_threaded_opencv(), using_store(store) as opened:
-        search = CopySearch([opened], [media_root_of(opened, media_root)], progress=progress)
+        preferred = by_preference(opened, np.arange(len(opened)), order)
+        search = CopySearch(
+            [opened], [media_root_of(opened, media_root)], preferred=preferred, progress=progress
+        )
         proofs = search.proofs(k)
-        rows_of_groups = _cliques(proofs, search.stand_ins, search.are_copies)
+        groups_found = search.groups()
         splits = opened.splits
 
         def across(rows: Iterable[int]) -> bool:
             return len({int(splits[row]) for row in rows} - {int(Split.OTHER)}) > 1
 
-        def kept(rows: list[int]) -> int:
-            return kept_item(opened, [*filter(search.pictures.is_there, rows)] or rows, order)
-
-        groups = [CopyGroup(tuple(rows), kept(rows), across(rows)) for rows in rows_of_groups]
+        groups = [CopyGroup(tuple(rows), keep, across(rows)) for keep, rows in groups_found]
         with_kept = {_ordered(row, g.keep) for g in groups for row in g.rows if row != g.keep}
         proofs |= search.looked_at(with_kept - set(proofs))
         pairs = np.array(sorted(proofs), np.int64).reshape(-1, 2)
@@ -178,7 +178,8 @@ def find_copies(
 class CopySearch:
     """Pairs of items of one store, or of one and another, from candidates to proofs.
 
-    Rows of the second store follow those of the first, as one table. `skipped`: rows to leave out.
+    Rows of the second store follow those of the first, as one table. `skipped`: rows to leave out;
+    `preferred`: all rows, that which stays first, where groups are wanted.
     """
 
     def __init__(
@@ -187,13 +188,15 @@ class CopySearch:
         roots: Sequence[Path],
         *,
         skipped: Iterable[int] = (),
+        preferred: Array | None = None,
         progress: bool = False,
     ) -> None:
         self._stores, self._progress = stores, progress
+        self._preferred = preferred
         self.pictures = _Pictures(stores, roots)
         self.n_candidates = 0
         self.stand_ins: dict[int, int] = {}  # of equal files, one that can be read
-        self._known: dict[Pair, bool] = {}
+        self._known: dict[Pair, Proof | None] = {}  # what was looked at
         self.vectors = _joined([store.embeddings() for store in stores])
         self._hashes = _joined([store.content_sha256 for store in stores])
         self._sides = np.repeat(np.arange(len(stores)), [len(store) for store in stores])
@@ -230,11 +233,18 @@ class CopySearch:
         gated = self._gated(pairs)
         passed = passing(gated)
         pairs, gated = pairs[passed], gated[passed]
-        self._known = {pair: proof.kind != "overlap" for pair, proof in found.items()}
-        chosen = _likeliest(pairs, gated[:, 1], _LOOKED, _ALIKE)
-        found |= self._proven(pairs[chosen], gated[chosen])
-        links = self._links(pairs, gated[:, 1])
-        return found | self._proven(pairs[links], gated[links])
+        self._known |= found
+        stars = self._stars(pairs, gated[:, 1])
+        self._proven(stars, self._gated(stars))
+        kept = self._kept_of(stars)
+        is_settled = np.bincount(kept, minlength=len(kept))[kept] > 1
+        rest = ~is_settled[pairs].all(axis=1) | (gated[:, 1] < _ALIKE)
+        rest &= np.array([pair not in self._known for pair in map(tuple, pairs.tolist())], bool)
+        rest[rest] = _likeliest(pairs[rest], gated[rest, 1], _LOOKED, _ALIKE, ~is_settled)
+        self._proven(pairs[rest], gated[rest])
+        links = self._links(pairs, gated[:, 1] < _FRAMES, kept)
+        self._proven(links, self._gated(links))
+        return {pair: proof for pair, proof in self._known.items() if proof is not None}
 
     def looked_at(self, pairs: Iterable[Pair]) -> dict[Pair, Proof]:
         """Prove what can be proven of some pairs; what stands for equal files is looked at."""
@@ -258,44 +268,121 @@ class CopySearch:
         return found
 
     def _proven(self, pairs: Array, gated: Array) -> dict[Pair, Proof]:
-        looked = [*zip(map(tuple, pairs.tolist()), gated.tolist(), strict=True)]
+        """Look at those of some pairs that may be copies and were not looked at."""
+        work = zip(map(tuple, pairs.tolist()), gated.tolist(), passing(gated), strict=True)
+        looked = [(pair, gate) for pair, gate, passed in work if passed and pair not in self._known]
         mapped = [some for part in self._mapped(self._coarse, looked) for some in part]
         scores = np.array([max(m.score for m in maps) for _, maps in mapped])
         kept = _likeliest(np.array([p for p, _ in mapped], np.int64).reshape(-1, 2), scores, _TRIED)
         tried = [one for one, is_kept in zip(mapped, kept, strict=True) if is_kept]
-        found = {pair: proof for part in self._mapped(self._prove, tried) for pair, proof in part}
-        self._known |= dict.fromkeys((pair for pair, _ in tried), False)
-        self._known |= {pair: proof.kind != "overlap" for pair, proof in found.items()}
-        return found
+        for part in self._mapped(self._prove, tried):
+            self._known |= part
+        found = ((pair, self._known.get(pair)) for pair in map(tuple, pairs.tolist()))
+        return {pair: proof for pair, proof in found if proof is not None}
 
-    def _links(self, pairs: Array, scores: Array) -> Array:
-        """Give the likeliest pair, not tried yet, of each two groups that are three or more.
+    def _stars(self, pairs: Array, scores: Array) -> Array:
+        """Pair items that are hardly unlike, as frames of a camera are, with one that may stay.
 
-        Two smaller ones would have been found by the likeliest pairs of each item.
+        Each item, the preferred ones first, with that which its neighbors are paired with, if its
+        signature allows it; else others with it.
         """
-        copies = [pair for pair, is_copy in self._known.items() if is_copy]
-        groups = _components(copies, len(self._sides))
-        sizes = np.bincount(groups)[groups]
-        ends = np.sort(groups[pairs], axis=1)
-        apart = np.flatnonzero((ends[:, 0] != ends[:, 1]) & (sizes[pairs].min(axis=1) > _LOOKED))
-        untried = [tuple(pair) not in self._known for pair in pairs[apart].tolist()]
-        apart = apart[np.array(untried, bool)]
-        apart = apart[np.argsort(-scores[apart], kind="stable")]
-        return np.sort(apart[np.unique(ends[apart], axis=0, return_index=True)[1]])
+        if self._preferred is None:
+            return np.zeros((0, 2), np.int64)
+        alike = scores >= _FRAMES
+        alike[alike] = [*chain(*self._mapped(self._are_still, pairs[alike]))]
+        pairs, scores = pairs[alike], scores[alike]
+        near = _Neighbors(pairs, scores, len(self._preferred))
+        centers = np.full(len(self._preferred), -1)
+        items = self._preferred[near.counts[self._preferred] > 0]
+        for start in range(0, len(items), _STARS_ROWS):
+            block = items[start : start + _STARS_ROWS].tolist()
+            known = (dict.fromkeys(centers[near.of(row)].tolist()) for row in block)
+            tried = [
+                (row, center)
+                for row, found in zip(block, known, strict=True)
+                for center in [*(n for n in found if n >= 0)][:_STARS_TRIED]
+            ]
+            if tried:
+                ways = np.array(tried)[::-1]  # the likeliest comes last
+                ways = ways[self._are_still(ways)]
+                centers[ways[:, 0]] = ways[:, 1]
+            for row in block:
+                if centers[row] < 0:
+                    own = (n for n in near.of(row).tolist() if centers[n] == n)
+                    centers[row] = next(own, row)
+        rows = np.flatnonzero((centers >= 0) & (centers != np.arange(len(centers))))
+        rows = rows[np.argsort(centers[rows], kind="stable")]  # so that each is decoded once
+        return np.sort(np.stack([rows, centers[rows]], axis=1), axis=1)
 
-    def are_copies(self, pairs: list[Pair]) -> bool:
-        """Tell whether all of some pairs, of two groups that have a proven pair, are copies."""
-        unknown = [pair for pair in pairs if pair not in self._known]
-        if not unknown or not all(self._known.get(pair, True) for pair in pairs):
-            return not unknown and all(self._known[pair] for pair in pairs)
-        gated = self._gate(np.array(unknown))
-        if not passing(gated).all():
-            return False
-        for place in np.argsort(gated[:, 1], kind="stable").tolist():
-            maps = self._coarse([(unknown[place], gated[place].tolist())])
-            is_copy = any(proof.kind != "overlap" for _, proof in self._prove(maps))
-            self._known[unknown[place]] = is_copy
-            if not is_copy:
+    def _kept_of(self, stars: Array) -> Array:
+        """Give each row that which it is proven a copy of by its star, else itself."""
+        kept = np.arange(len(self._sides))
+        if self._preferred is not None:
+            ranks = np.argsort(self._preferred)
+            for pair in map(tuple, stars.tolist()):
+                proof = self._known.get(pair)
+                if proof is not None and proof.kind != "overlap":
+                    one, other = sorted(pair, key=lambda row: int(ranks[row]))
+                    kept[other] = one
+        return kept
+
+    def _links(self, pairs: Array, differ: Array, kept: Array) -> Array:
+        """Pair what would stay of two groups of which a pair is proven, or may be.
+
+        `differ`: pairs that are more unlike than frames; these have been compared with what stays.
+        """
+        sizes = np.bincount(kept, minlength=len(kept))
+        ends = kept[pairs]
+        proofs = (self._known.get(pair) for pair in map(tuple, pairs.tolist()))
+        are_linked = np.array([proof is not None for proof in proofs], bool)
+        are_linked |= differ & (sizes[ends] > 1).all(axis=1)
+        are_linked &= ends[:, 0] != ends[:, 1]
+        return np.unique(np.sort(ends[are_linked], axis=1), axis=0)
+
+    def groups(self) -> list[tuple[int, list[int]]]:
+        """Give what stays, and the rows, of each group: all others are copies of what stays."""
+        assert self._preferred is not None
+        ranks = np.argsort(self._preferred)
+        kinds = {"bytes": 0, "pixels": 1, "picture": 2, "overlap": 3}
+        proofs = [(pair, proof) for pair, proof in self._known.items() if proof is not None]
+        members: dict[int, list[int]] = {}
+        group_of: dict[int, int] = {}
+        firsts = dict(self.stand_ins)  # of what is equal: copies of one are copies of the other
+
+        def place(row: int) -> tuple[bool, int]:
+            return not self.pictures.is_there(row), int(ranks[row])
+
+        for (a, b), proof in sorted(proofs, key=lambda p: (kinds[p[1].kind], -p[1].score, p[0])):
+            if proof.kind == "overlap":
+                break
+            if proof.kind == "pixels":
+                firsts[b] = firsts.get(a, a)
+            one, other = (group_of.setdefault(row, row) for row in (a, b))
+            if one == other:
+                continue
+            keep, gone = sorted((one, other), key=place)
+            rows = members.get(gone, [gone])
+            if proof.kind == "picture":
+                first = firsts.get(keep, keep)
+                distinct = dict.fromkeys(firsts.get(row, row) for row in rows)
+                if not self._are_copies([_ordered(first, row) for row in distinct if row != first]):
+                    continue
+            members.setdefault(keep, [keep]).extend(rows)
+            members.pop(gone, None)
+            group_of |= dict.fromkeys(rows, keep)
+        return sorted(((keep, sorted(rows)) for keep, rows in members.items()), key=lambda g: g[1])
+
+    def _are_copies(self, pairs: list[Pair]) -> bool:
+        """Tell whether all of some pairs are copies, what is known first."""
+        pairs = sorted(pairs, key=lambda pair: pair not in self._known)
+        for pair in pairs:
+            if pair not in self._known:
+                one = np.array([pair])
+                gated = self._gate(one)
+                maps = self._coarse([(pair, gated[0].tolist())]) if passing(gated).all() else []
+                self._known |= {pair: None, **self._prove(maps)}
+            proof = self._known[pair]
+            if proof is None or proof.kind == "overlap":
                 return False
         return True
 
@@ -316,6 +403,9 @@ class CopySearch:
     def _gate(self, pairs: Array) -> Array:
         return gates(self._signatures, pairs[:, 0], pairs[:, 1])
 
+    def _are_still(self, pairs: Array) -> Array:
+        return are_still(self._signatures, pairs[:, 0], pairs[:, 1])
+
     def _coarse(self, pairs: list[tuple[Pair, list[float]]]) -> list[tuple[Pair, list[Map]]]:
         """Give the maps of pairs that have any, by their signatures."""
         found = (
@@ -324,9 +414,10 @@ class CopySearch:
         )
         return [(pair, maps) for pair, maps in found if maps]
 
-    def _prove(self, pairs: list[tuple[Pair, list[Map]]]) -> list[tuple[Pair, Proof]]:
-        found = []
+    def _prove(self, pairs: list[tuple[Pair, list[Map]]]) -> dict[Pair, Proof | None]:
+        found: dict[Pair, Proof | None] = {}
         for (a, b), maps in pairs:
+            found[a, b] = None
             first, second = self.pictures.small(a), self.pictures.small(b)
             if first is None or second is None:
                 continue
@@ -335,7 +426,7 @@ class CopySearch:
             if proof is not None:
                 is_same = not proof.how and self._sizes[a] == self._sizes[b]
                 is_same = is_same and self._look_equal(a, b) and self.pictures.are_equal(a, b)
-                found.append(((a, b), Proof("pixels") if is_same else proof))
+                found[a, b] = Proof("pixels") if is_same else proof
         return found
 
     def _look_equal(self, a: int, b: int) -> bool:
@@ -401,6 +492,21 @@ class CopySearch:
         return found
 
 
+class _Neighbors:
+    """The other rows of all pairs of a row, the likeliest first."""
+
+    def __init__(self, pairs: Array, scores: Array, n_rows: int) -> None:
+        ends = np.concatenate([pairs, pairs[:, ::-1]])
+        order = np.lexsort((ends[:, 1], -np.tile(scores, 2), ends[:, 0]))
+        self._others = ends[order, 1]
+        self._starts = np.searchsorted(ends[order, 0], np.arange(n_rows + 1))
+        self.counts = np.diff(self._starts)
+
+    def of(self, row: int) -> Array:
+        found: Array = self._others[self._starts[row] : self._starts[row + 1]]
+        return found
+
+
 def _pairs(first: Array, second: Array) -> list[Pair]:
     return list(zip(first.tolist(), second.tolist(), strict=True))
 
@@ -413,18 +519,12 @@ def _joined(arrays: Sequence[Array]) -> Array:
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
-def _components(pairs: Sequence[Pair], n_rows: int) -> Array:
-    """Number the connected component of each row."""
-    ends = np.array(pairs, np.int64).reshape(-1, 2)
-    components = Components(n_rows)
-    components.join(PairBlock(ends[:, 0], ends[:, 1], np.ones(len(ends))))
-    return components.roots(np.arange(n_rows))
-
-
-def _likeliest(pairs: Array, scores: Array, n_each: int, least: float = 0.0) -> Array:
+def _likeliest(
+    pairs: Array, scores: Array, n_each: int, least: float = 0.0, asking: Array | None = None
+) -> Array:
     """Tell which pairs are among the likeliest few of one of their items: frames have many.
 
-    Pairs of lower scores than the least are all kept.
+    Pairs of lower scores than the least are all kept. `asking`: which items count.
     """
     order = np.lexsort((pairs[:, 1], pairs[:, 0], -scores))
     items = pairs[order].reshape(-1)
@@ -432,6 +532,8 @@ def _likeliest(pairs: Array, scores: Array, n_each: int, least: float = 0.0) -> 
     ranks = np.empty(len(items), np.int64)
     ranks[by_item] = np.arange(len(items)) - np.searchsorted(items[by_item], items[by_item])
     kept = np.empty(len(pairs), bool)
+    if asking is not None:
+        ranks[~asking[items]] = n_each
     kept[order] = ranks.reshape(-1, 2).min(axis=1) < n_each
     return kept | (scores < least)
 
@@ -478,36 +580,6 @@ def _palettes(signatures: Array) -> npt.NDArray[np.float32]:
     return palettes
 
 
-def _cliques(
-    proofs: Mapping[Pair, Proof],
-    stand_ins: Mapping[int, int],
-    are_copies: Callable[[list[Pair]], bool],
-) -> list[list[int]]:
-    """Group rows; two groups are joined if a pair, and a choice of all pairs, are copies."""
-    members: dict[int, list[int]] = {}
-    group_of: dict[int, int] = {}
-    firsts = dict(stand_ins)  # of what is equal: copies of one are copies of the other
-    ranks = {"bytes": 0, "pixels": 1, "picture": 2, "overlap": 3}
-    for (a, b), proof in sorted(proofs.items(), key=lambda p: (ranks[p[1].kind], -p[1].score, p)):
-        if proof.kind == "overlap":
-            break
-        if proof.kind == "pixels":
-            firsts[b] = firsts.get(a, a)
-        one, other = (group_of.setdefault(row, row) for row in (a, b))
-        if one == other:
-            continue
-        groups = [members.setdefault(group, [group]) for group in (one, other)]
-        distinct = [list(dict.fromkeys(firsts.get(row, row) for row in g)) for g in groups]
-        if proof.kind == "picture":
-            pairs = [_ordered(x, y) for x in distinct[0] for y in distinct[1] if x != y]
-            if not are_copies(pairs[:: max(1, len(pairs) // _CHECKED)]):
-                continue
-        for row in members.pop(other):
-            group_of[row] = one
-            members[one].append(row)
-    return sorted(sorted(rows) for rows in members.values() if len(rows) > 1)
-
-
 def _inverted(picture: Array, alpha: Array) -> Array:
     """Invert what is transparent, so that pictures of unlike opacity differ."""
     weights = alpha[..., None].astype(np.float32) / 255
@@ -524,6 +596,7 @@ class _Pictures:
         self._kept: OrderedDict[int, Array | None] = OrderedDict()
         self._lock = Lock()
         self.unread: set[int] = set()
+        self._there: set[int] = set()
 
     def place(self, row: int) -> tuple[EmbeddingStore, Path, int]:
         """Give the store of a row, its folder, and the row in it."""
@@ -551,16 +624,21 @@ class _Pictures:
 
     def are_equal(self, a: int, b: int) -> bool:
         """Compare all pixels of two images."""
+        small = [np.asarray(self.small(row)) for row in (a, b)]
+        are_decoded_alike = len({Path(self._path(row)).suffix for row in (a, b)}) == 1
+        if are_decoded_alike and not np.array_equal(small[0], small[1]):
+            return False
         one, other = (self._decoded(row, 0) for row in (a, b))
         return one is not None and other is not None and np.array_equal(one, other)
 
     def is_there(self, row: int) -> bool:
         """Tell whether an item's image is the one that was embedded."""
-        try:
-            self._opened(row)
-        except ImageProblem:
-            self.unread.add(row)
-            return False
+        if row not in self._there:
+            try:
+                self._opened(row)
+            except ImageProblem:
+                self.unread.add(row)
+                return False
         return True
 
     def _decoded(self, row: int, least_side_px: int) -> Array | None:
@@ -572,9 +650,13 @@ class _Pictures:
             self.unread.add(row)
             return None
 
+    def _path(self, row: int) -> str:
+        store, _, own = self.place(row)
+        return store.item(own, without=_ALL_TABLES).path
+
     def _opened(self, row: int) -> OpenedImage:
         store, root, own = self.place(row)
-        _, path = media_file(store.item(own, without=_ALL_TABLES).path, root)
+        _, path = media_file(self._path(row), root)
         size, sha = (int(store.widths[own]), int(store.heights[own])), store.content_sha256[own]
         if path is None:
             raise ImageProblem(Status.MISSING, "no file")
@@ -583,4 +665,5 @@ class _Pictures:
             raise ImageProblem(Status.UNREADABLE, "a region, or another image")
         if sha.any() and opened.info.content_sha256 != sha.tobytes():
             raise ImageProblem(Status.UNREADABLE, "another image")
+        self._there.add(row)
         return opened

@@ -18,7 +18,17 @@ import numpy.typing as npt
 
 from ..signatures import SIGNATURE_SIDE
 
-__all__ = ["GRAY", "LONGEST_PX", "Map", "Proof", "gates", "likely_maps", "passing", "prove"]
+__all__ = [
+    "GRAY",
+    "LONGEST_PX",
+    "Map",
+    "Proof",
+    "are_still",
+    "gates",
+    "likely_maps",
+    "passing",
+    "prove",
+]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -36,7 +46,7 @@ _SCALES = 0.97 * _STEP ** np.arange(9)
 GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 _COMPARED_PX = 160
 _LEAST_ROUGH = 0.55
-_FAR_OFF = 18.0  # levels
+_FAR_OFF, _STILL = 18.0, 6.0  # levels
 _SURE = 0.995
 _GRID = 16  # blocks along each side
 _MARGIN = 3  # of them, where logos and dates are
@@ -148,8 +158,27 @@ def passing(gated: Floats) -> Array:
     return found
 
 
+def are_still(signatures: Array, first: Array, second: Array) -> Array:
+    """Tell pairs of signatures, as they are, that hardly differ anywhere: (m,), bool."""
+    blocks = _differences(*(_grays(signatures[rows]) for rows in (first, second)))[0]
+    found: Array = (blocks > _STILL).sum(axis=(1, 2)) <= 1
+    return found
+
+
 def _have_moved(one: Floats, other: Floats) -> Array:
     """Tell pairs of grays of which most does not differ, and a thing in their midst does."""
+    blocks, textured, gain = _differences(one, other)
+    n_still = (textured & (blocks < 1.5)).sum(axis=(1, 2))
+    lie_right = n_still > 0.6 * np.maximum(textured.sum(axis=(1, 2)), 0.4 * _GRID**2)
+    inner = (blocks[:, _MARGIN:-_MARGIN, _MARGIN:-_MARGIN] > 12).sum(axis=(1, 2))
+    far, very_far = ((blocks > levels).mean(axis=(1, 2)) for levels in (12, 20))
+    lie_right &= np.abs(gain - 1) < 0.1  # what is made brighter may be cut off
+    found: Array = lie_right & ((far > 0.03) | (very_far > 0.01)) & ((inner > 1) | (far > 0.08))
+    return found
+
+
+def _differences(one: Floats, other: Floats) -> tuple[Floats, Array, Floats]:
+    """Give the difference of each block of pairs of grays, which have texture, and the gain."""
     n = SIGNATURE_SIDE**2
     y, z = one.reshape(-1, n), other.reshape(-1, n)
     kept = np.ones(y.shape, np.float32)
@@ -166,14 +195,7 @@ def _have_moved(one: Floats, other: Floats) -> Array:
     blocks, means, squares = (_quarters(v) for v in (off, y, y * y))
     spread = np.sqrt(np.maximum(squares - means * means, 0))
     blocks -= 0.2 * spread
-    textured = spread > 3
-    n_still = (textured & (blocks < 1.5)).sum(axis=(1, 2))
-    lie_right = n_still > 0.6 * np.maximum(textured.sum(axis=(1, 2)), 0.4 * _GRID**2)
-    inner = (blocks[:, _MARGIN:-_MARGIN, _MARGIN:-_MARGIN] > 12).sum(axis=(1, 2))
-    far, very_far = ((blocks > levels).mean(axis=(1, 2)) for levels in (12, 20))
-    lie_right &= np.abs(gain[:, 0] - 1) < 0.1  # what is made brighter may be cut off
-    found: Array = lie_right & ((far > 0.03) | (very_far > 0.01)) & ((inner > 1) | (far > 0.08))
-    return found
+    return blocks, spread > 3, gain[:, 0]
 
 
 def _quarters(values: Array) -> Floats:

@@ -2,21 +2,21 @@
 
 from .find import (
     DuplicateReport,
+    by_preference,
     check_finding,
     check_threshold,
     find_duplicates,
     keep_order,
-    kept_item,
 )
 from .grouping import Components, equal_files
 
 __all__ = [
     "Components",
     "DuplicateReport",
+    "by_preference",
     "check_finding",
     "check_threshold",
     "equal_files",
     "find_duplicates",
     "keep_order",
-    "kept_item",
 ]

@@ -314,20 +314,18 @@ def _keep(
 ) -> RowKey:
     """Choose the member to keep, by its item."""
     items = found.items[rows].tolist()
-    chosen = kept_item(store, items, keep_order)
+    chosen = int(by_preference(store, found.items[rows], keep_order)[0])
     key: RowKey = found.table.key(rows[items.index(chosen)])
     return key
 
 
-def kept_item(store: EmbeddingStore, rows: Sequence[int], keep_order: Sequence[Split]) -> int:
-    """Return the row of the item to keep, by the order of preference in docs/duplicates.md.
+def by_preference(store: EmbeddingStore, rows: IntArray, keep_order: Sequence[Split]) -> IntArray:
+    """Sort rows of items: the one to keep comes first, by the preference in docs/duplicates.md.
 
-    `rows` are those of the items, ascending; see `keep_order` for `keep_order`.
+    See `keep_order` for `keep_order`.
     """
-
-    def preference(row: int) -> tuple[Any, ...]:
-        first, end = map(int, store.ann_offsets[row : row + 2])
-        pixels = int(store.widths[row]) * int(store.heights[row])
-        return keep_order.index(Split(int(store.splits[row]))), first - end, -pixels, row
-
-    return min(rows, key=preference)
+    places = np.array([keep_order.index(split) for split in sorted(Split)])
+    n_notes = store.ann_offsets[rows + 1].astype(np.int64) - store.ann_offsets[rows]
+    pixels = store.widths[rows].astype(np.int64) * store.heights[rows]
+    order = np.lexsort((rows, -pixels, -n_notes, places[store.splits[rows]]))
+    return rows[order]
