@@ -28,6 +28,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from datumaro_embed.auditing.boxes import odd_boxes
+from datumaro_embed.auditing.pieces import Pieces
 from datumaro_embed.auditing.run import _Audit
 from datumaro_embed.findings import Finding
 from datumaro_embed.parallel import map_ahead
@@ -196,7 +197,7 @@ def run(options: argparse.Namespace) -> int:
 def one(options: argparse.Namespace) -> int:
     """Audit one store, one kind after another; what several need is counted to the first."""
     with open_store(options.store) as store:
-        audit = _Audit(store, None, None, progress=False)
+        audit = _Audit(store, None, None, progress=False, pieces=Pieces())
         parts: dict[str, Callable[[], Iterable[Finding]]] = {
             "leak, duplicate": audit.copies_found,
             "mislabel, systematic": audit.mislabels if store.has_table("objects") else list,

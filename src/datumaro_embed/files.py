@@ -372,9 +372,36 @@ def workspace(out: Path) -> Iterator[Path]:
         os.close(lock)
 
 
-def remove_leftovers(out: Path) -> None:
+@contextmanager
+def resumable_workspace(out: Path, mark: str) -> Iterator[Path | None]:
+    """Yield a directory beside `out`, with what a killed process of the same mark left there.
+
+    It is removed when the block succeeds, and stays where it fails and something is in it; what was
+    left with other marks is removed first. None where another process has it. Raises
+    `StoreWriteError`.
+    """
+    folder = out.parent / f"{_prefix(out)}{mark}{TEMPORARY_SUFFIX}"
+    remove_leftovers(out, but=folder)
+    with write_errors(out):
+        folder.mkdir(exist_ok=True)
+        lock = _lock_directory(folder)
+    if lock is None:
+        yield None
+        return
+    try:
+        yield folder
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
+        os.close(lock)
+
+
+def remove_leftovers(out: Path, *, but: Path | None = None) -> None:
     """Remove the workspaces that killed processes left for an output, where that is allowed."""
     for left in out.parent.glob(f"{_prefix(out)}*{TEMPORARY_SUFFIX}"):
+        if left == but:
+            continue
         with suppress(OSError):
             if (lock := _lock_directory(left)) is not None:
                 shutil.rmtree(left, ignore_errors=True)

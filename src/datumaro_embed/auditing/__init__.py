@@ -2,6 +2,7 @@
 
 from .boxes import failures, odd_boxes
 from .copies import Copies, CopyGroup, CopyPair, find_copies
+from .pieces import pieces_beside
 from .proof import LONGEST_PX, Map, Proof, gates, likely_maps, passing, prove
 from .run import audit, audit_lines
 from .zero_shot import label_findings
@@ -22,5 +23,6 @@ __all__ = [
     "likely_maps",
     "odd_boxes",
     "passing",
+    "pieces_beside",
     "prove",
 ]

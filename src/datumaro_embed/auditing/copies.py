@@ -30,8 +30,9 @@ from ..retrieval import media_file, media_root_of
 from ..signatures import SIGNATURE_BYTES, signature
 from ..similarity import neighbours, paired_cosines
 from ..store import EmbeddingStore, using_store
+from .pieces import Pieces
 from .proof import GRAY, LONGEST_PX, Map, Proof, are_still, gates, likely_maps, passing, prove
-from .references import in_blocks
+from .references import BLOCK_ROWS, in_blocks
 
 __all__ = ["Copies", "CopyGroup", "CopyPair", "find_copies"]
 
@@ -42,6 +43,7 @@ _Result = TypeVar("_Result")
 _EVALUATED_FIRST = (Split.TEST, Split.VAL, Split.TRAIN, Split.OTHER)
 _NEAREST_SHAPES, _NEAREST_PALETTES = 2, 4
 _PICTURES_KEPT = 1024  # of at most 200 KB
+_PROVEN_ROWS = 128
 _TRIED = 3  # pairs of an item that are looked at pixel by pixel, the likeliest
 _ALL_TABLES = ("annotations", "objects", "captions")
 _ROUNDED = 4  # levels by which signatures of equal pixels may differ
@@ -126,6 +128,7 @@ def find_copies(
     k: int = 5,
     media_root: str | Path | None = None,
     keep_split: str | None = None,
+    pieces: Pieces | None = None,
     progress: bool = False,
 ) -> Copies:
     """Find items that show the same picture, and prove it on their pixels.
@@ -138,6 +141,8 @@ def find_copies(
         Folder of the images; by default where the store says.
     keep_split : {"train", "val", "test"}, optional
         Which copy of a group in several splits stays; unless given that of test, else of val.
+    pieces : Pieces, optional
+        Where proofs are kept, and those of a killed audit are.
     progress : bool
         Show bars where stderr is a terminal.
 
@@ -150,7 +155,11 @@ def find_copies(
     with single_threaded_opencv(), using_store(store) as opened:
         preferred = by_preference(opened, np.arange(len(opened)), order)
         search = CopySearch(
-            [opened], [media_root_of(opened, media_root)], preferred=preferred, progress=progress
+            [opened],
+            [media_root_of(opened, media_root)],
+            preferred=preferred,
+            pieces=pieces,
+            progress=progress,
         )
         proofs = search.proofs(k)
         groups_found = search.groups()
@@ -189,10 +198,11 @@ class CopySearch:
         *,
         skipped: Iterable[int] = (),
         preferred: Array | None = None,
+        pieces: Pieces | None = None,
         progress: bool = False,
     ) -> None:
         self._stores, self._progress = stores, progress
-        self._preferred = preferred
+        self._preferred, self._pieces = preferred, pieces or Pieces()
         self.pictures = _Pictures(stores, roots)
         self.n_candidates = 0
         self.stand_ins: dict[int, int] = {}  # of equal files, one that can be read
@@ -275,8 +285,12 @@ class CopySearch:
         scores = np.array([max(m.score for m in maps) for _, maps in mapped])
         kept = _likeliest(np.array([p for p, _ in mapped], np.int64).reshape(-1, 2), scores, _TRIED)
         tried = [one for one, is_kept in zip(mapped, kept, strict=True) if is_kept]
-        for part in self._mapped(self._prove, tried):
+        kept_proofs = self._pieces.proofs
+        self._known |= {pair: kept_proofs[pair] for pair, _ in tried if pair in kept_proofs}
+        tried = [(pair, maps) for pair, maps in tried if pair not in kept_proofs]
+        for part in self._mapped(self._prove, tried, _PROVEN_ROWS):
             self._known |= part
+            self._pieces.keep(part)
         found = ((pair, self._known.get(pair)) for pair in map(tuple, pairs.tolist()))
         return {pair: proof for pair, proof in found if proof is not None}
 
@@ -387,12 +401,16 @@ class CopySearch:
         return True
 
     def _mapped(
-        self, function: Callable[[Any], _Result], work: Sequence[Any] | Array
+        self,
+        function: Callable[[Any], _Result],
+        work: Sequence[Any] | Array,
+        n_rows: int = BLOCK_ROWS,
     ) -> Iterator[_Result]:
         """Call a function in threads, with some of the work at a time."""
         return in_blocks(
             lambda rows: function(work[rows]),
             len(work),
+            n_rows=n_rows,
             what=function.__name__.strip("_"),
             progress=self._progress,
         )

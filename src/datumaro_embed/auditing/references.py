@@ -15,7 +15,7 @@ IntArray = npt.NDArray[np.int64]
 _Result = TypeVar("_Result")
 
 MAX_REFERENCES = 16_384
-_BLOCK_ROWS = 512
+BLOCK_ROWS = 512
 
 
 def reference_places(labels: IntArray, n_most: int = MAX_REFERENCES) -> IntArray:
@@ -59,11 +59,16 @@ class SameGroup:
 
 
 def in_blocks(
-    function: Callable[[slice], _Result], n: int, *, what: str = "", progress: bool = False
+    function: Callable[[slice], _Result],
+    n: int,
+    *,
+    n_rows: int = BLOCK_ROWS,
+    what: str = "",
+    progress: bool = False,
 ) -> Iterator[_Result]:
     """Call a function for each block of rows, in threads; results come in order."""
     workers = usable_processors()
-    blocks = (slice(i, min(i + _BLOCK_ROWS, n)) for i in range(0, n, _BLOCK_ROWS))
+    blocks = (slice(i, min(i + n_rows, n)) for i in range(0, n, n_rows))
     results = map_ahead(function, blocks, workers=workers, ahead=workers + 1)
-    total = -(-n // _BLOCK_ROWS)
+    total = -(-n // n_rows)
     yield from tqdm(results, total=total, desc=what, disable=None if progress else True)

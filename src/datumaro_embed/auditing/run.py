@@ -33,6 +33,7 @@ from .outliers import (
     texture,
     texture_distances,
 )
+from .pieces import Pieces
 from .proof import Proof
 from .quality import measure_quality
 from .zero_shot import image_labels
@@ -59,6 +60,7 @@ def audit(
     only: str | Iterable[str] = (),
     media_root: str | Path | None = None,
     keep_split: str | None = None,
+    pieces: Pieces | None = None,
     progress: bool = False,
     notify: Callable[[str, int, int], None] | None = None,
 ) -> Findings:
@@ -74,6 +76,8 @@ def audit(
     keep_split : {"train", "val", "test"}, optional
         Which copy stays where copies are in several splits. Unless given, that of test or else of
         val stays, and no test item is suggested to be dropped.
+    pieces : Pieces, optional
+        Where parts of the audit are kept, and those of a killed one are.
     progress : bool
         Show bars where stderr is a terminal.
     notify : callable, optional
@@ -95,7 +99,8 @@ def audit(
                 f"There is no kind of finding {kind!r}. Choose of {', '.join(AUDIT_KINDS)}."
             )
     with using_store(store) as opened:
-        run = _Audit(opened, media_root, keep_split, progress)
+        pieces = pieces or Pieces()
+        run = _Audit(opened, media_root, keep_split, progress, pieces)
         parts: list[tuple[Sequence[str], Callable[[], Iterable[Finding]]]] = [
             (("failed",), lambda: failures(opened)),
             (("leak", "duplicate"), run.copies_found),
@@ -113,7 +118,7 @@ def audit(
         for done, (made, find) in enumerate(parts):
             if notify is not None:
                 notify(", ".join(made), done, len(parts))
-            found += find()
+            found += pieces.part(made[0], find)
         chosen = [row for row in found if row.kind in kinds]
         return Findings(_agreed(chosen, spare_test=keep_split is None))
 
@@ -167,9 +172,10 @@ class _Audit:
         media_root: str | Path | None,
         keep_split: str | None,
         progress: bool,
+        pieces: Pieces,
     ) -> None:
         self._store, self._media_root, self._progress = store, media_root, progress
-        self._keep_split = keep_split
+        self._keep_split, self._pieces = keep_split, pieces
         self._items = np.flatnonzero(store.statuses == Status.OK)
 
     @cached_property
@@ -178,6 +184,7 @@ class _Audit:
             self._store,
             media_root=self._media_root,
             keep_split=self._keep_split,
+            pieces=self._pieces,
             progress=self._progress,
         )
         if found.unread:

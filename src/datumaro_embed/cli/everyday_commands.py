@@ -443,17 +443,21 @@ def _audit(
     media_root: Path | None,
     **options: Any,
 ) -> int:
-    from ..auditing import audit, audit_lines
+    from ..auditing import audit, audit_lines, pieces_beside
     from ..report import templates
 
     _check_findings_outputs(accept, output, html)
     if html is not None:
         templates()  # raises before the audit what is not installed
-    with opened_store(store, partial=partial) as opened:
-        found = audit(opened, progress=True, media_root=media_root, **options)
+    with (
+        opened_store(store, partial=partial) as opened,
+        pieces_beside(output, opened, media_root=media_root, **options) as pieces,
+    ):
+        found = audit(opened, progress=True, media_root=media_root, pieces=pieces, **options)
         if html is not None:
             (found.accept() if accept else found).to_html(html, opened, media_root=media_root)
-    return _tell_findings(found, audit_lines(found), output, accept)
+        _write_findings(found, output, accept)
+    return _tell(found, audit_lines(found), output)
 
 
 def _check_findings_outputs(accept: bool, output: Path | None, html: Path | None = None) -> None:
@@ -472,8 +476,16 @@ def _check_findings_outputs(accept: bool, output: Path | None, html: Path | None
 
 
 def _tell_findings(found: Findings, lines: Iterable[str], output: Path | None, accept: bool) -> int:
-    if output is not None:  # before printing, as the reader may stop (`| head`)
+    _write_findings(found, output, accept)  # before printing, as the reader may stop (`| head`)
+    return _tell(found, lines, output)
+
+
+def _write_findings(found: Findings, output: Path | None, accept: bool) -> None:
+    if output is not None:
         (found.accept() if accept else found).write(output)
+
+
+def _tell(found: Findings, lines: Iterable[str], output: Path | None) -> int:
     say(lines)
     return say([] if output is None else [f"{counted(len(found), 'findings')} in {output}"])
 
