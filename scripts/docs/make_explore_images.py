@@ -1,4 +1,4 @@
-"""Make the pictures of docs/explore.md: the page on the sample data, in headless Chromium.
+"""Make the pictures of docs/explore.md and report.md: the page on the sample data, in Chromium.
 
     python scripts/docs/make_explore_images.py [--folder DIR]
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from datumaro import Dataset
 
-from datumaro_embed import audit, embed_dataset, explore
+from datumaro_embed import ReportOptions, audit, embed_dataset, explore, open_store, write_report
 
 REPO = Path(__file__).parents[2]
 sys.path.insert(0, str(REPO / "tests"))
@@ -39,6 +39,10 @@ def main() -> None:
         audit(store).write(Path(f"{store}.findings.csv"))
         with explore(store) as explorer, open_page() as page:
             _photograph(page, explorer.url, folder)
+        report = Path(name) / "report.html"
+        with open_store(store) as opened, open_page() as page:
+            write_report(opened, report, ReportOptions(umap=True, title="sample_data"))
+            _photograph_report(page, report.as_uri(), folder)
 
 
 def _photograph(page: Page, url: str, folder: Path) -> None:
@@ -47,7 +51,7 @@ def _photograph(page: Page, url: str, folder: Path) -> None:
     _save(page, folder / "explore-search.webp")
     page.go("about:blank")
     page.go(f"{url}#tab=map&of=objects", width=1400, height=900, dark=True)
-    page.wait_for("document.querySelector('.under')?.textContent.endsWith('UMAP')", 300)
+    page.wait_for("document.querySelector('.under')?.textContent.includes('UMAP:')", 300)
     _settle(page)
     x, y, w, h = page.run(
         "(() => { const b = document.querySelector('.scatter canvas').getBoundingClientRect();"
@@ -65,6 +69,16 @@ def _photograph(page: Page, url: str, folder: Path) -> None:
     page.go(f"{url}#tab=review&review=leak", width=420, height=900, dark=True)
     page.wait_for("document.querySelector('.finding img')")
     _save(page, folder / "explore-narrow.webp")
+
+
+def _photograph_report(page: Page, url: str, folder: Path) -> None:
+    page.go(f"{url}#tab=map&of=objects", width=1400, height=900)
+    page.wait_for("document.querySelector('.tile img') && document.querySelector('.legend li')")
+    _save(page, folder / "report.webp")
+    page.go("about:blank")
+    page.go(f"{url}#tab=info", width=1400, height=900, dark=True)
+    page.wait_for("document.querySelector('.small-picture img')")
+    _save(page, folder / "report-info.webp")
 
 
 def _save(page: Page, path: Path) -> None:

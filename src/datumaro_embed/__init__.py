@@ -39,9 +39,8 @@ if TYPE_CHECKING:
     from .exports import convert_store
     from .findings import Finding, Findings, apply_findings
     from .imports import import_vectors
-    from .page import Explorer, explore
+    from .page import Explorer, ReportOptions, explore, write_report
     from .pipeline import EmbedSummary, embed_dataset
-    from .report import ReportOptions, write_report
     from .retrieval import build_index, search, search_vectors
     from .store import EmbeddingStore, open_store
 
@@ -101,7 +100,7 @@ _LAZY = {
     "explore": "page",
     "Finding": "findings",
     "Findings": "findings",
-    "ReportOptions": "report",
+    "ReportOptions": "page",
     "apply_findings": "findings",
     "audit": "auditing",
     "Comparison": "auditing.compare",
@@ -117,7 +116,7 @@ _LAZY = {
     "search": "retrieval",
     "search_vectors": "retrieval",
     "select": "auditing.selection",
-    "write_report": "report",
+    "write_report": "page",
 }
 
 datumaro_embed_bridge.install()

@@ -33,7 +33,7 @@ from datumaro.components.media import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # when it runs as a program
 from crash.runs import QuickFiles, embed, rows, source
-from datumaro_embed import cli, exports, imports, maintenance, report, retrieval  # noqa: F401
+from datumaro_embed import cli, exports, imports, maintenance, page, retrieval  # noqa: F401
 from datumaro_embed.adapter import SourceDataset
 from datumaro_embed.errors import StoreNotFoundError, StoreUnfinishedError
 from datumaro_embed.findings import Finding, Findings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,9 @@ from datumaro_embed.depth import DepthRange
 from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.errors import ModelMismatchError, UsageError
 from datumaro_embed.maintenance import merge_stores
+from datumaro_embed.page import pictures
 from datumaro_embed.pipeline import EmbedOptions, embed_source
 from datumaro_embed.pipeline.progress import EmbedSummary
-from datumaro_embed.report.thumbnails import thumbnails
 from support import SAMPLE, run
 
 Picture = np.ndarray[Any, Any]
@@ -175,8 +174,8 @@ def test_thumbnails_show_what_was_embedded(tmp_path: Path) -> None:
     for rule in ("0:2000", "full"):
         embed(root, tmp_path / "e.h5", FakeEncoder(), depth_range=rule)
         with open_store(tmp_path / "e.h5") as store:
-            ((_, picture),) = thumbnails(store, str(root), [0])
-        levels.append(Image.open(io.BytesIO(b64decode(picture))).getpixel((9, 9))[0])
+            picture = pictures.Pictures(store, root).item(0, 160)
+        levels.append(Image.open(io.BytesIO(picture)).getpixel((9, 9))[0])
     assert levels[0] > 250
     assert levels[1] < 12
 

@@ -96,5 +96,5 @@ def test_example_clean(outputs: dict[str, str]) -> None:
 
 
 def test_example_export(outputs: dict[str, str]) -> None:
-    assert "69 points, 69 thumbnails" in outputs["4_export.py"]
+    assert "69 with a picture" in outputs["4_export.py"]
     assert "imported again: 69 items, imported" in outputs["4_export.py"]

@@ -25,7 +25,7 @@ from datumaro_embed import (
     search,
 )
 from datumaro_embed.encoders import ClipEncoder, FakeEncoder
-from datumaro_embed.report.projection import pca
+from datumaro_embed.page.projection import pca
 from explore_support import Client, large_png, wait_for
 from support import SAMPLE, run, write_pictures
 
@@ -461,7 +461,7 @@ def test_the_map_is_a_pca_at_first(page: Client, opened: EmbeddingStore) -> None
     method, is_final, places = places_on_map(page, "objects")
     assert (method, is_final) == ("pca", False)
     vectors = opened.objects.embeddings().astype(np.float64)
-    expected = pca(vectors).points
+    expected = pca(vectors)
     near = [np.abs(a - a[0]).sum(axis=1).argsort()[:5].tolist() for a in (places, expected)]
     assert near[0] == near[1]
 

@@ -127,9 +127,7 @@ def test_wheel_carries_model_bridge_and_type_marker(
         "datumaro_embed/py.typed",
         "datumaro_embed/_models/demo/model.json",
         "datumaro_embed/_models/demo/image_encoder.bin",
-        "datumaro_embed/report/assets/page.html",
-        "datumaro_embed/report/assets/report.css",
-        "datumaro_embed/report/assets/report.js",
+        "datumaro_embed/page/assets/report.html",
     ):
         assert (root / name).is_file(), name
 

@@ -1,18 +1,25 @@
-"""The report in a real browser: nothing leaves the file, hover, lasso, keyboard, hostile labels."""
+"""The report in a real browser: what the explorer shows, from one file, and nothing leaves it."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from chromium import EXECUTABLE, Page, open_page
-from datumaro_embed import Findings, ReportOptions, open_store, write_report
+from datumaro_embed import (
+    Findings,
+    ReportOptions,
+    audit,
+    explore,
+    open_store,
+    write_report,
+)
 from report_stores import HOSTILE, hostile_store, many_points
 from support import REPO, run
 
@@ -21,19 +28,7 @@ pytestmark = [
     pytest.mark.skipif(EXECUTABLE is None, reason="Chromium is not installed"),
 ]
 
-CANVAS = """(() => {
-  const box = document.getElementById("canvas").getBoundingClientRect();
-  return [box.x, box.y, box.width, box.height];
-})()"""
-POINT = """(() => {
-  const plot = document.getElementById("plot");
-  const {xaxis, yaxis} = plot._fullLayout;
-  for (const trace of plot.data) {
-    const j = trace.customdata.indexOf(%d);
-    if (j < 0) continue;
-    return [xaxis._offset + xaxis.d2p(trace.x[j]), yaxis._offset + yaxis.d2p(trace.y[j])];
-  }
-})()"""
+AXE = REPO / "web" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 @pytest.fixture
@@ -42,194 +37,239 @@ def page() -> Iterator[Page]:
         yield opened
 
 
-def report_of(store: Path, folder: Path) -> Path:
+def report_of(store: Path, folder: Path, **options: Any) -> str:
     out = folder / "report.html"
     with open_store(store) as opened:
-        write_report(opened, out, ReportOptions(max_mb=12))
-    return out
+        write_report(opened, out, ReportOptions(**options))
+    return out.as_uri()
 
 
-def show(page: Page, report: Path, *, dark: bool = False) -> tuple[float, float, float, float]:
-    """Open the report, scroll to the map and return where the map is."""
-    page.go(report.as_uri(), dark=dark)
-    page.wait_for("document.documentElement.dataset.ready")
-    page.run("document.getElementById('map').scrollIntoView({behavior: 'instant'})")
-    x, y, width, height = page.run(CANVAS)
-    return x, y, width, height
+def show(page: Page, url: str, view: str = "", *, dark: bool = False, width: int = 1400) -> None:
+    page.go("about:blank")
+    page.go(f"{url}#{view}", width=width, height=900, dark=dark)
+    page.wait_for("document.querySelector('.tile[title], .finding, .scatter canvas, .info h2')")
 
 
-def lasso_all(page: Page, box: tuple[float, float, float, float]) -> None:
-    x, y, w, h = box
-    corners = [(0.01, 0.01), (0.99, 0.01), (0.99, 0.99), (0.01, 0.99), (0.01, 0.02)]
-    page.drag([(x + w * u, y + h * v) for u, v in corners])
+def problems(page: Page, url: str) -> list[str]:
+    """Give what the console says, and every address that is not in the file."""
+    outside = [
+        address
+        for address in page.requests
+        if not address.startswith(("data:", "blob:", "about:", url))
+    ]
+    return [line for line in page.console if "GPU stall" not in line] + outside
 
 
-def test_report_of_the_sample_data(coco_store: Path, tmp_path: Path, page: Page) -> None:
-    report = report_of(coco_store, tmp_path)
-    box = show(page, report)
-    left, top, _, _ = box
-
-    point = page.run(
-        "JSON.parse(document.getElementById('data').textContent).id.indexOf('photo_01')"
+def said(page: Page, selector: str) -> list[str]:
+    """Give the texts of some elements, once there are some of each and all cards."""
+    for each in selector.split(", "):
+        page.wait_for(f"document.querySelector({each!r})")
+    page.wait_for("![...document.querySelectorAll('.tile')].some(t => !t.title)")
+    page.wait_for("!document.querySelector('.finding .waiting, .context .waiting')")
+    found: list[str] = page.run(
+        f"[...document.querySelectorAll({selector!r})].map(e => e.title || e.textContent)"
     )
-    x, y = page.run(POINT % point)
-    page.mouse("mouseMoved", left + x - 1, top + y)
-    page.mouse("mouseMoved", left + x, top + y)
-    page.wait_for("!document.getElementById('hover').hidden")
-    assert "photo_01" in page.run("document.getElementById('hover').textContent")
-    assert page.run("document.querySelector('#hover img').naturalWidth") > 50
-
-    lasso_all(page, box)
-    page.wait_for("document.getElementById('ids').value")
-    ids = page.run("document.getElementById('ids').value").split("\n")
-    with open_store(coco_store) as store:
-        assert ids == [str(key) for key in store.keys()]
-    assert page.run("document.getElementById('count').textContent") == "69 items"
-
-    page.screenshot(tmp_path / "report.png")
-    assert len((tmp_path / "report.png").read_bytes()) > 50_000
-    assert page.console == []
-    assert [url for url in page.requests if not url.startswith("data:")] == [report.as_uri()]
+    return found
 
 
-def test_the_pictures_of_the_docs_are_made_by_pointing_and_lasso(tmp_path: Path) -> None:
-    """The script waits for the item under the pointer and for the ids inside the lasso."""
-    script = REPO / "scripts" / "docs" / "make_images.py"
-    done = run(sys.executable, script, "--pca", "--folder", tmp_path)
-    assert done.returncode == 0, done.stderr
-    for shown in sorted((REPO / "docs" / "images").glob("report*.webp")):
-        with Image.open(shown) as old, Image.open(tmp_path / shown.name) as new:
-            assert new.size == old.size
+VIEWS = {
+    "": ".tile",
+    "subset=val&label=camera&label=cat": ".tile",
+    "id=PHOTO": ".tile",
+    "kind=mislabel&of=objects": ".tile",
+    "kind=outlier": ".tile",
+    "decided=yes": ".tile",
+    "decided=no&kind=quality": ".tile",
+    "of=objects&label=cup": ".tile",
+    "tab=review&review=leak": ".kinds button, .group h2, .finding p",
+    "tab=review&review=mislabel&group=2": ".kinds button, .group h2, .finding p, .near bdi",
+    "tab=map&of=objects&color=finding": ".legend li",
+    "tab=map&color=label": ".legend li, .total",
+    "open=5": ".item h2, .item .list li bdi, .item .list strong",
+    "tab=info": ".numbers dt, .info td, .info th, .info p",
+}
 
 
-def test_the_map_is_usable_by_keyboard(coco_store: Path, tmp_path: Path, page: Page) -> None:
-    show(page, report_of(coco_store, tmp_path))
-    page.run("document.getElementById('canvas').focus()")
-    for name in ("ArrowRight", "ArrowRight", "Enter"):
-        page.key(name)
-    page.wait_for("document.getElementById('ids').value")
-    first = page.run("document.getElementById('ids').value")
-    assert first == page.run(
-        "document.querySelector('#detail dd').textContent + '/' +"
-        "document.querySelector('#detail b').textContent"
-    )
-    page.run("document.getElementById('find').value = 'butterfly'")
-    page.run("document.getElementById('find').oninput()")
-    page.run("document.querySelector('#found button').click()")
-    with open_store(coco_store) as store:
-        butterfly = store.categories.labels.index("butterfly")
-        expected = [
-            str(store.key(row))
-            for row in range(len(store))
-            if butterfly in {annotation.label for annotation in store.item(row).annotations}
-        ]
-    assert page.run("document.getElementById('ids').value").split("\n") == expected
-    assert page.console == []
-
-
-def test_hostile_strings_are_inert(tmp_path: Path, page: Page) -> None:
-    report = report_of(hostile_store(tmp_path), tmp_path)
-    box = show(page, report)
-    lasso_all(page, box)
-    page.wait_for("document.getElementById('ids').value")
-    assert HOSTILE[0] in page.run("document.getElementById('ids').value")
-    page.run("document.getElementById('colour').value = 'subset'")
-    page.run("document.getElementById('colour').onchange()")
-    page.run("for (const b of document.querySelectorAll('button[data-point]')) b.click()")
-    time.sleep(0.3)
-    assert page.run("window.pwned") is None
-    assert page.run("document.querySelectorAll('img[src=\"x\"], body iframe').length") == 0
-    assert page.console == []
-    assert [url for url in page.requests if not url.startswith("data:")] == [report.as_uri()]
-
-
-@pytest.mark.parametrize("dark", [False, True])
-def test_text_has_contrast(coco_store: Path, tmp_path: Path, page: Page, dark: bool) -> None:
-    show(page, report_of(coco_store, tmp_path), dark=dark)
-    colours = page.run(
-        "(() => { const s = getComputedStyle(document.documentElement);"
-        "return ['--ink', '--soft', '--accent', '--bad', '--card', '--bg', '--bad-bg']"
-        ".map((name) => s.getPropertyValue(name).trim()); })()"
-    )
-    ink, soft, accent, bad, card, background, bad_background = map(luminance, colours)
-    for text, ground in [(ink, card), (soft, card), (soft, background), (accent, card)]:
-        assert contrast(text, ground) >= 4.5
-    assert contrast(bad, bad_background) >= 4.5
-
-
-def luminance(colour: str) -> float:
-    """Relative luminance as WCAG 2.2 defines it."""
-    digits = colour.lstrip("#")
-    digits = "".join(2 * d for d in digits) if len(digits) == 3 else digits
-    rgb = np.array([int(digits[i : i + 2], 16) for i in (0, 2, 4)]) / 255
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    return float(linear @ [0.2126, 0.7152, 0.0722])
-
-
-def contrast(a: float, b: float) -> float:
-    return (max(a, b) + 0.05) / (min(a, b) + 0.05)
-
-
-def test_many_points_are_drawn_with_webgl(tmp_path: Path, page: Page) -> None:
-    report = report_of(many_points(tmp_path, 6_000), tmp_path)
-    lasso_all(page, show(page, report))
-    page.wait_for("document.getElementById('count').textContent === '6,000 items'")
-    assert [line for line in page.console if "GPU stall" not in line] == []
-
-
-@pytest.mark.parametrize("n_points", [20_000, 20_001])
-def test_points_of_other_labels_are_on_the_canvas(
-    tmp_path: Path, page: Page, n_points: int
-) -> None:
-    """24 labels: nine have a colour; 63 % of the points are grey, rings up to 20,000, then dots."""
-    report = report_of(many_points(tmp_path, n_points, n_labels=24), tmp_path)
-    x, y, width, height = show(page, report)
-    page.run(
-        "for (const b of [...document.querySelectorAll('#key button')])"
-        " if (!b.textContent.includes('other labels')) b.click()"
-    )
-    page.wait_for("document.querySelectorAll('#key button[aria-pressed=true]').length === 1")
-    time.sleep(0.5)
-    page.screenshot(tmp_path / "map.png")
-    with Image.open(tmp_path / "map.png") as picture:
-        canvas = picture.convert("RGB").crop((x, y, x + width, y + height))
-    pixels = np.asarray(canvas).astype(int)
-    grey = np.abs(pixels - (0x85, 0x92, 0xA0)).max(axis=2) < 40
-    assert np.count_nonzero(grey) > 30_000
-
-
-def test_boxes_of_findings_are_drawn_over_their_pictures(
+def test_the_report_shows_what_the_explorer_shows(
     objects_store: Path, tmp_path: Path, page: Page
 ) -> None:
-    """A label that is wrong, in a box that is red in the page; the kept copy beside its copy."""
-    found, out = tmp_path / "f.csv", tmp_path / "findings.html"
-    done = run("datumaro-embed", "audit", objects_store, "-o", found, "--html", out)
-    assert done.returncode == 0, done.stderr
-    page.go(out.as_uri())
-    row = Findings.read(found).filter(lambda row: row.kind == "leak" and row.suggestion == "drop")[
-        0
-    ]
-    page.run("document.getElementById('leak').scrollIntoView({behavior: 'instant'})")
-    shown = page.run(
-        "[...document.querySelectorAll('#leak .group')].map(group =>"
-        " [...group.querySelectorAll('svg use')].map(use => use.getBBox().width))"
+    path = tmp_path / "f.csv"
+    found = audit(objects_store)
+    Findings(
+        [*found.filter(kind="leak").accept(), *found.filter(lambda row: row.kind != "leak")]
+    ).write(path)
+    url = report_of(objects_store, tmp_path, findings=path)
+    shown: list[dict[str, list[str]]] = []
+    with explore(objects_store, findings=path) as live:
+        for address in (live.url, url):
+            texts = {}
+            for view, selector in VIEWS.items():
+                show(page, address, view)
+                texts[view] = said(page, selector)
+            shown.append(texts)
+    for view in VIEWS:
+        live_texts, texts = (each[view] for each in shown)
+        assert texts == live_texts, view
+        assert texts
+
+
+def test_nothing_leaves_the_file(objects_store: Path, tmp_path: Path, page: Page) -> None:
+    url = report_of(objects_store, tmp_path)
+    for view in VIEWS:
+        if view != "decided=yes":
+            show(page, url, view)
+        page.wait_for("[...document.images].every(image => image.complete && image.naturalWidth)")
+    assert problems(page, url) == []
+    assert page.run("document.querySelectorAll('.upload, .more, .banners .warning').length") == 0
+
+
+def test_objects_without_a_picture_are_cut_out_of_their_image(
+    objects_store: Path, tmp_path: Path, page: Page
+) -> None:
+    show(page, report_of(objects_store, tmp_path, findings=Findings()), "of=objects&label=cup")
+    page.wait_for("document.querySelector('.tile img')?.complete")
+    pixels = page.run(
+        "(() => { const canvas = document.createElement('canvas').getContext('2d');"
+        "canvas.imageSmoothingQuality = 'high';"
+        "canvas.drawImage(document.querySelector('.tile img'), 0, 0, 64, 64);"
+        "return [...canvas.getImageData(0, 0, 64, 64).data]; })()"
     )
-    assert [len(widths) for widths in shown] == [2] * len(
-        Findings.read(found).filter(kind="leak", suggestion="keep")
-    )
+    got = np.array(pixels, np.uint8).reshape(64, 64, 4)[:, :, :3]
     with open_store(objects_store) as store:
-        assert store.widths[store.row(row.key)] in shown[0]
-    page.screenshot(tmp_path / "page.png", full=True)
-    places = page.run("""[...document.querySelectorAll('#mislabel svg:first-child rect')].map(
-    rect => {
-      const box = rect.getBoundingClientRect();
-      return [box.left + scrollX, box.top + scrollY, box.width, box.height];
-    })""")
-    with Image.open(tmp_path / "page.png") as image:
-        pixels = np.asarray(image.convert("RGB")).astype(int)
-    assert len(places) == len(Findings.read(found).filter(kind="mislabel"))
-    for x, y, _, height in places:
-        edge = pixels[round(y + height / 2), round(x) - 2 : round(x) + 3]
-        assert np.abs(edge - (255, 43, 214)).sum(axis=1).min() < 90
-    assert page.console == []
-    assert [url for url in page.requests if not url.startswith("data:")] == [out.as_uri()]
+        row = next(
+            row for row in range(len(store.objects)) if store.objects.labels_of(row) == ("cup",)
+        )
+        item, _ = store.owner("objects", row)
+        x, y, w, h = store.rows("objects/box", row, row + 1)[0].tolist()
+        with Image.open(Path(store.media_root) / store.item(item).path) as image:
+            around = 0.15 * max(w, h)
+            cut = image.convert("RGB").crop(
+                (x - around, y - around, x + w + around, y + h + around)
+            )
+        expected = np.asarray(cut.resize((64, 64)))
+    assert np.abs(got.astype(int) - expected.astype(int)).mean() < 15
+
+
+def test_decisions_are_downloaded_as_a_findings_file(
+    objects_store: Path, tmp_path: Path, page: Page
+) -> None:
+    """Accept a leak, pick two objects and an item, undo one of them; `apply` reads the file."""
+    url = report_of(objects_store, tmp_path)
+    show(page, url, "tab=review&review=leak")
+    page.wait_for("document.querySelector('.finding img')")
+    page.key("a")
+    page.wait_for("document.querySelector('.kinds button').textContent.includes('2 / 4')")
+    show_again = "location.hash = 'of=objects&label=cup'"
+    page.run(show_again)
+    page.wait_for("document.querySelector('.tile')?.title.includes('#')")
+    names = said(page, ".tile")[:2]
+    for nth in (1, 2):
+        page.click(f".line .tile:nth-child({nth}) .check")
+    page.key("d")
+    page.wait_for("document.querySelector('.notice').textContent.includes('drop 2 objects')")
+    page.run("location.hash = 'id=scene_003'")
+    page.wait_for("document.querySelectorAll('.tile').length === 1")
+    page.click(".tile .check")
+    page.key("x")
+    page.wait_for("document.querySelector('.notice').textContent.includes('keep 1 item')")
+    page.key("u")
+    page.wait_for("document.querySelector('.notice').textContent.includes('Undone')")
+    page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path / "got"))
+    page.click(".bottom .primary")
+    name = f"{objects_store.name}.findings.csv"
+    end = time.monotonic() + 60
+    while not (tmp_path / "got" / name).exists():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert problems(page, url) == []
+
+    downloaded = Findings.read(tmp_path / "got" / name)
+    decided = downloaded.filter(lambda row: row.action)
+    audited = audit(objects_store)
+    group = audited.filter(kind="leak", group=audited.filter(kind="leak")[0].group)
+    assert {row.action for row in decided.filter(kind="leak")} == {"drop", "keep"}
+    assert {row.key for row in decided.filter(kind="leak")} == {row.key for row in group}
+    picked = decided.filter(kind="picked")
+    assert sorted(f"{row.key} #{row.object}" for row in picked) == sorted(names)
+    as_audited = [row for row in downloaded if row.kind != "picked" and row.kind != "leak"]
+    assert as_audited == [row for row in audited if row.kind != "leak"]
+    with open_store(objects_store) as store:
+        for row in picked:
+            item = store.row(row.key)
+            assert row.content_sha256 == store.content_sha256[item].tobytes().hex()
+            assert row.box == tuple(store.objects.facts(store.objects.of(item)[row.object])["box"])
+            assert (row.label, row.action, row.store) == ("cup", "drop", store.uuid)
+
+
+def test_hostile_names_are_inert_and_come_back(tmp_path: Path, page: Page) -> None:
+    """Everything is picked; the file that is downloaded has every name as it was."""
+    url = report_of(hostile_store(tmp_path), tmp_path, title=HOSTILE[0])
+    for view in ("", "tab=map&color=subset", "tab=review", "tab=info", "of=items&open=1"):
+        show(page, url, view)
+        time.sleep(0.2)
+    page.key("g")
+    page.wait_for("document.activeElement.matches('.grid')")
+    page.call("Input.dispatchKeyEvent", type="keyDown", key="a", code="KeyA", modifiers=2)
+    page.wait_for("document.querySelector('.selected')")
+    page.key("d")
+    page.wait_for("document.querySelector('.notice').textContent.includes('drop 8 items')")
+    page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path / "got"))
+    page.click(".bottom .primary")
+    end = time.monotonic() + 60
+    while not [*(tmp_path / "got").glob("*.csv")]:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    (path,) = (tmp_path / "got").glob("*.csv")
+    picked = Findings.read(path).filter(kind="picked")
+    assert [(row.subset, row.id) for row in picked] == [
+        (HOSTILE[1], name) for name in sorted(HOSTILE)
+    ]
+    assert page.run("window.pwned") is None
+    assert page.run("document.querySelectorAll('img[src=\"x\"], body iframe').length") == 0
+    assert problems(page, url) == []
+
+
+def test_many_points_are_selected_with_a_lasso(tmp_path: Path, page: Page) -> None:
+    url = report_of(many_points(tmp_path, 20_000), tmp_path)
+    show(page, url, "tab=map")
+    x, y, w, h = page.run(
+        "(() => { const b = document.querySelector('.scatter canvas').getBoundingClientRect();"
+        "return [b.x, b.y, b.width, b.height]; })()"
+    )
+    corners = [(0.01, 0.99), (0.01, 0.01), (0.99, 0.01), (0.99, 0.99), (0.02, 0.99)]
+    page.drag([(x + w * u, y + h * v) for u, v in corners])
+    page.wait_for(
+        "document.querySelector('.selected strong').textContent.startsWith('20,000 items')"
+    )
+    assert problems(page, url) == []
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="axe-core is missing: run `npm ci` in web/ first")
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_nothing_serious(
+    objects_store: Path, tmp_path: Path, page: Page, dark: bool
+) -> None:
+    url = report_of(objects_store, tmp_path)
+    for width in (420, 1400):
+        for view in ("", "tab=info", "tab=review&review=mislabel", "tab=map"):
+            show(page, url, view, dark=dark, width=width)
+            time.sleep(0.5)
+            page.run(AXE.read_text())
+            found = page.run(
+                "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']}).then(found =>"
+                " found.violations.filter(v => ['serious', 'critical'].includes(v.impact))"
+                ".map(v => v.id + v.nodes.slice(0, 3).map(n => n.html.slice(0, 200))))"
+            )
+            assert found == [], (view, width)
+
+
+def test_the_page_of_an_audit_has_its_findings(
+    objects_store: Path, tmp_path: Path, page: Page
+) -> None:
+    out = tmp_path / "findings.html"
+    done = run("datumaro-embed", "audit", objects_store, "--only", "mislabel", "--html", out)
+    assert done.returncode == 0, done.stderr
+    show(page, out.as_uri(), "tab=review")
+    (kind,) = said(page, ".kinds button")
+    assert kind == f"Suspect labels0 / {len(audit(objects_store, only='mislabel'))}"
+    assert problems(page, out.as_uri()) == []

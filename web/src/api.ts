@@ -1,4 +1,7 @@
 // What the server answers, and how to ask it. Addresses are relative: the token is in the page's own.
+// In a report, which has no server, frozen.ts answers the same.
+
+import { answer as frozenAnswer, isFrozen, picture } from "./frozen";
 
 export type Of = "items" | "objects";
 
@@ -15,6 +18,7 @@ export interface Kind {
 }
 
 export interface Store {
+  frozen: boolean; // a report: nothing but the file
   name: string;
   path: string;
   uuid: string;
@@ -168,9 +172,9 @@ const SILENT = "The server does not answer. Start datumaro-embed explore again a
 const RETRY_MS = 500;
 
 async function ask(path: string, init?: RequestInit): Promise<Response> {
-  const answer = await fetch(path, init).catch((error: unknown) => {
+  const answer = await (isFrozen ? frozenAnswer : fetch)(path, init).catch((error: unknown) => {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw new ApiError(SILENT, 0);
+    throw new ApiError(isFrozen ? String(error) : SILENT, 0);
   });
   if (answer.ok) return answer;
   const said: unknown = await answer.json().catch(() => null);
@@ -277,5 +281,22 @@ export const postImage = (image: Blob) =>
   });
 
 export const thumb = (of: Of | "query", row: number | string, v: string, size = 320) =>
-  `thumb/${of}/${row}/${v}?size=${size}`;
-export const image = (item: number, v: string) => `image/${item}/${v}`;
+  isFrozen ? picture(of as Of, Number(row)) : `thumb/${of}/${row}/${v}?size=${size}`;
+export const image = (item: number, v: string) => (isFrozen ? picture("items", item) : `image/${item}/${v}`);
+
+export interface Summary {
+  annotations: Record<string, number>; // by type
+  labels: { name: string; annotations: number; items: number; splits: Record<string, number>; example: number | null }[];
+  sizes: {
+    counts: [width: number, height: number, items: number][]; // the commonest
+    different: number;
+    landscape: number;
+    portrait: number;
+    square: number;
+    unknown: number;
+  };
+  failures: { status: string; cause: string; items: number; examples: { row: number; name: string; detail: string }[] }[];
+  typical: number[];
+}
+
+export const getSummary = () => json<Summary>("api/summary");

@@ -10,17 +10,18 @@ import { activeFilters, Filters } from "./filters";
 import { Grid, GridBar } from "./grid";
 import { takeSaved } from "./groups";
 import { Icon } from "./icon";
+import { Info } from "./info";
 import { ItemPanel } from "./item";
 import { listen } from "./keyboard";
 import { MapTab } from "./map";
 import { Review } from "./review";
-import { DropHint, Search, useDroppedImages } from "./search";
+import { DropHint, FindById, Search, useDroppedImages } from "./search";
 import { BottomBar } from "./selection";
 import { dialog, follow, loadStore, lost, progress, reload, sayError, searching, shown, store, update, view } from "./state";
 import type { Tab } from "./url";
 import "./style.css";
 
-const TABS: Record<Tab, string> = { grid: "Grid", map: "Map", review: "Review" };
+const TABS: Record<Tab, string> = { grid: "Grid", map: "Map", review: "Review", info: "Info" };
 
 function Tabs() {
   const { tab } = view.value;
@@ -83,6 +84,7 @@ function Panel() {
   const rows = shown.value;
   if (tab === "review") return <Review />;
   if (tab === "map") return <MapTab />;
+  if (tab === "info") return <Info />;
   return (
     <>
       <Grid rows={rows} of={of} size={size} label={of === "items" ? "Items" : "Objects"} />
@@ -96,6 +98,7 @@ function App() {
   const known = store.value;
   const { tab, open } = view.value;
   const n = activeFilters();
+  const filtered = tab === "grid" || tab === "map";
   useEffect(() => {
     if (known) document.title = `${known.name} – datumaro-embed`;
   }, [known?.name]);
@@ -112,8 +115,8 @@ function App() {
           <bdi>{known.name}</bdi>
         </h1>
         <Tabs />
-        <Search />
-        {tab !== "review" && (
+        {known.frozen ? <FindById /> : <Search />}
+        {filtered && (
           <button type="button" class="open-filters" onClick={() => (dialog.value = "filters")}>
             <Icon name="filter" /> Filters{n ? ` (${n})` : ""}
           </button>
@@ -123,15 +126,15 @@ function App() {
         </button>
       </header>
       <Banners />
-      <div class={`middle${open >= 0 ? " with-item" : ""}`} data-tab={tab}>
-        {tab !== "review" && (
+      <div class={`middle${open >= 0 ? " with-item" : ""}`} data-filtered={filtered}>
+        {filtered && (
           <aside class="sidebar" aria-label="Filters">
             <Filters />
           </aside>
         )}
         <main>
           <div id="panel" role="tabpanel" aria-labelledby={`tab-${tab}`}>
-            {tab !== "review" && <GridBar rows={shown.value} />}
+            {filtered && <GridBar rows={shown.value} />}
             <Panel />
           </div>
         </main>

@@ -123,17 +123,19 @@ export function Filters() {
           </button>
         )}
       </div>
-      <label class="facet">
-        <span class="title">Id contains</span>
-        <input
-          type="search"
-          class="small"
-          maxLength={1000}
-          spellcheck={false}
-          value={view.value.id}
-          onInput={(event) => update({ id: event.currentTarget.value })}
-        />
-      </label>
+      {!known.frozen && (
+        <label class="facet">
+          <span class="title">Id contains</span>
+          <input
+            type="search"
+            class="small"
+            maxLength={1000}
+            spellcheck={false}
+            value={view.value.id}
+            onInput={(event) => update({ id: event.currentTarget.value })}
+          />
+        </label>
+      )}
       {FACETS.map((facet) => (
         <FacetGroup key={facet} facet={facet} title={TITLES[facet]} choices={choicesOf(known, facet)} />
       ))}

@@ -4,6 +4,7 @@ import { Component } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Card, Of, Rows } from "./api";
 import { cards } from "./cards";
+import { isFrozen } from "./frozen";
 import { Icon } from "./icon";
 import { onlySelected, openCard, selection, store, update, view } from "./state";
 import { count, thousands } from "./text";
@@ -78,7 +79,7 @@ class Tile extends Component<TileProps> {
         <span class="check" title="Select (space)" onClick={pick(true)}>
           {chosen && <Icon name="check" />}
         </span>
-        {card?.v && (
+        {card?.v && !isFrozen && (
           <span
             class="more"
             title={`More like ${nameOf(card)} (s)`}
@@ -183,7 +184,7 @@ export function Grid({ rows: { rows, scores }, of, size, label }: GridProps) {
     else if (event.key === " ") choose(rows, anchor.current, current, event.shiftKey);
     else if (event.key === "Enter") openRow(current);
     else if (event.key === "a" && (event.ctrlKey || event.metaKey)) selection.value = new Set(rows);
-    else if (event.key === "s" && !event.ctrlKey && !event.metaKey) moreLikeThis(of, rows[current]!);
+    else if (event.key === "s" && !isFrozen && !event.ctrlKey && !event.metaKey) moreLikeThis(of, rows[current]!);
     else return;
     event.preventDefault();
     event.stopPropagation();

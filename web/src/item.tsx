@@ -4,6 +4,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { type Card, getItem, getRows, image, type Item, type ObjectBox, type Of } from "./api";
 import { cards } from "./cards";
 import { decideRows, saved } from "./decisions";
+import { isFrozen } from "./frozen";
 import { moreLikeThis } from "./grid";
 import { Icon } from "./icon";
 import { dialog, openCard, sayError, selection, update, view } from "./state";
@@ -82,9 +83,11 @@ function ObjectActions({ row, label }: { row: number; label: string }) {
     <>
       <ActionBadge action={action} />
       <span class="spring" />
-      <button type="button" class="quiet" onClick={() => moreLikeThis("objects", row)} aria-label={`More like this ${label}`} title="More like this">
-        <Icon name="similar" />
-      </button>
+      {!isFrozen && (
+        <button type="button" class="quiet" onClick={() => moreLikeThis("objects", row)} aria-label={`More like this ${label}`} title="More like this">
+          <Icon name="similar" />
+        </button>
+      )}
       <button type="button" class="quiet" onClick={() => ask("objects", row, "relabel")}>
         Relabel…
       </button>
@@ -116,9 +119,11 @@ function ItemActions({ item }: { item: Item }) {
       <button type="button" onClick={() => ask("items", item.row, "tag")}>
         Tag…
       </button>
-      <button type="button" onClick={() => moreLikeThis("items", item.row)}>
-        <Icon name="similar" /> More like this
-      </button>
+      {!isFrozen && (
+        <button type="button" onClick={() => moreLikeThis("items", item.row)}>
+          <Icon name="similar" /> More like this
+        </button>
+      )}
     </div>
   );
 }
@@ -214,7 +219,7 @@ function Body({ item }: { item: Item }) {
       )}
       <Others item={item} />
       <Facts item={item} />
-      <Near row={item.row} />
+      {!isFrozen && <Near row={item.row} />}
     </>
   );
 }

@@ -38,6 +38,7 @@ const ANYWHERE: Record<string, () => void> = {
     focusSoon(".scatter canvas");
   },
   r: () => update({ tab: "review" }),
+  i: () => update({ tab: "info" }),
   f: () => {
     if (document.querySelector(".sidebar")?.checkVisibility()) focusSoon(".sidebar input");
     else dialog.value = "filters";

@@ -1,16 +1,18 @@
 // The keys, as the help lists them; keyboard.ts and the components act on them.
 
+import { isFrozen } from "./frozen";
+
 interface Section {
   title: string;
   keys: [keys: string, text: string][];
 }
 
-export const KEYS: Section[] = [
+const ALL: Section[] = [
   {
     title: "Anywhere",
     keys: [
-      ["/", "Search"],
-      ["g m r", "Grid, map, review"],
+      ["/", isFrozen ? "Find by id" : "Search"],
+      ["g m r i", "Grid, map, review, info"],
       ["f", "Filters"],
       ["u", "Undo the last decision"],
       ["Esc", "Close the item, clear the selection"],
@@ -65,3 +67,9 @@ export const KEYS: Section[] = [
     ],
   },
 ];
+
+const SEARCH = ["Search field", "s"]; // what a report does not have
+
+export const KEYS = isFrozen
+  ? ALL.filter(({ title }) => !SEARCH.includes(title)).map(({ title, keys }) => ({ title, keys: keys.filter(([key]) => !SEARCH.includes(key)) }))
+  : ALL;

@@ -3,6 +3,7 @@
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { postImage, thumb } from "./api";
+import { isFrozen } from "./frozen";
 import { cards } from "./cards";
 import { Icon } from "./icon";
 import { onlySelected, sayError, searchError, searching, store, update, view } from "./state";
@@ -34,6 +35,7 @@ export async function searchImage(image: Blob): Promise<void> {
 /** Take images that are dropped or pasted on the page. */
 export function useDroppedImages(): void {
   useEffect(() => {
+    if (isFrozen) return;
     const files = (event: DragEvent) => event.dataTransfer?.types.includes("Files");
     const over = (event: DragEvent) => {
       if (!files(event)) return;
@@ -130,6 +132,32 @@ function keepTyped(): void {
   if (value) update({ typed: "", terms: [...view.value.terms, { type: "text", value, minus }] });
 }
 
+/** What a report has in place of the search. */
+export const FindById = () => (
+  <div class="search" role="search">
+    <div class="field">
+      <Icon name="search" />
+      <input
+        id="search"
+        type="search"
+        autocomplete="off"
+        spellcheck={false}
+        maxLength={1000}
+        value={view.value.id}
+        placeholder="Find by a part of the id"
+        aria-label="Find by a part of the id"
+        onInput={(event) => update({ id: event.currentTarget.value, tab: view.value.tab === "map" ? "map" : "grid" })}
+        onKeyDown={(event) => {
+          if (event.key === "Escape") event.currentTarget.blur();
+          else if (event.key === "ArrowDown") document.querySelector<HTMLElement>(".grid")?.focus();
+          else return;
+          event.preventDefault();
+        }}
+      />
+    </div>
+  </div>
+);
+
 export function Search() {
   const { terms, typed } = view.value;
   const text = store.value?.text !== false;
@@ -150,7 +178,7 @@ export function Search() {
           placeholder={text ? "Search by text, or drop an image" : "This model reads no text: drop an image"}
           aria-label="Search by text"
           aria-describedby="search-state"
-          onInput={(event) => update({ typed: event.currentTarget.value, tab: view.value.tab === "review" ? "grid" : view.value.tab })}
+          onInput={(event) => update({ typed: event.currentTarget.value, tab: view.value.tab === "map" ? "map" : "grid" })}
           onKeyDown={(event) => {
             if (event.key === "Enter") keepTyped();
             else if (event.key === "Escape") event.currentTarget.blur();

@@ -1,11 +1,14 @@
 // The bar at the bottom: what is selected and what to do with it, undo, and how far the review is.
 
 import { computed } from "@preact/signals";
+import { type Card, getCards, type Of } from "./api";
 import { decideRows, canUndo } from "./decisions";
+import { Download } from "./download";
 import { Icon } from "./icon";
 import { undoThere } from "./review";
-import { dialog, notice, onlySelected, result, selection, store, view } from "./state";
+import { dialog, notice, onlySelected, result, say, sayError, selection, store, view } from "./state";
 import { count, thousands } from "./text";
+import { nameOf } from "./tile";
 
 /** How many of the selected are not among the rows shown: they are decided on as well. */
 const hidden = computed(() => {
@@ -14,6 +17,16 @@ const hidden = computed(() => {
   if (n) for (const row of result.value.rows) if (chosen.has(row)) n -= 1;
   return n;
 });
+
+const AT_ONCE = 200;
+
+/** Copy the names of what is selected, one per line. */
+async function copyNames(of: Of, rows: number[]): Promise<void> {
+  const found: Card[] = [];
+  for (let at = 0; at < rows.length; at += AT_ONCE) found.push(...(await getCards(of, rows.slice(at, at + AT_ONCE))));
+  await navigator.clipboard.writeText(found.map(nameOf).join("\n"));
+  say(`Copied ${count(found.length, "name")}.`);
+}
 
 function Selected({ n }: { n: number }) {
   const { of } = view.value;
@@ -44,6 +57,9 @@ function Selected({ n }: { n: number }) {
       )}
       <button type="button" onClick={() => act("")}>
         Clear decision <kbd>c</kbd>
+      </button>
+      <button type="button" onClick={() => void copyNames(of, [...selection.value]).catch(sayError)}>
+        Copy names
       </button>
       <button type="button" aria-pressed={onlySelected.value} onClick={() => (onlySelected.value = !onlySelected.value)}>
         Only these
@@ -83,9 +99,13 @@ export function BottomBar() {
       <button type="button" disabled={!canUndo.value} title={canUndo.value} onClick={() => void undoThere()}>
         <Icon name="undo" /> Undo <kbd>u</kbd>
       </button>
-      <button type="button" class="primary" disabled={!known?.decided} onClick={() => (dialog.value = "apply")}>
-        {known?.decided ? `Apply ${thousands(known.decided)}…` : "Apply…"}
-      </button>
+      {known?.frozen ? (
+        <Download />
+      ) : (
+        <button type="button" class="primary" disabled={!known?.decided} onClick={() => (dialog.value = "apply")}>
+          {known?.decided ? `Apply ${thousands(known.decided)}…` : "Apply…"}
+        </button>
+      )}
     </footer>
   );
 }

@@ -3,6 +3,7 @@
 import { computed, effect, signal } from "@preact/signals";
 import { ApiError, type Card, getProgress, getRows, getStore, type Progress, type Rows, type Store } from "./api";
 import { cards } from "./cards";
+import { isFrozen } from "./frozen";
 import { queryOf, readHash, type View, writeHash } from "./url";
 
 const DEBOUNCE_MS = 120;
@@ -104,8 +105,12 @@ export function follow(): void {
     const hash = writeHash(view.value);
     if (location.hash.slice(1) !== hash) history.replaceState(null, "", `#${hash}`);
   });
-  addEventListener("hashchange", () => (view.value = readHash(location.hash)));
-  void poll();
+  addEventListener("hashchange", () => {
+    const asked = readHash(location.hash);
+    if (asked.of !== view.value.of) selection.value = new Set();
+    view.value = asked;
+  });
+  if (!isFrozen) void poll();
 }
 
 const busy = (seen: Progress) => Object.values(seen).some((step) => step.state === "running");

@@ -2,6 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { type Card, type ObjectBox, type Of, thumb } from "./api";
+import { isFrozen } from "./frozen";
 import { actionClass, actionText, colorOf } from "./text";
 
 interface Boxed extends Pick<Card, "width" | "height" | "boxes"> {}
@@ -72,7 +73,7 @@ export const nameOf = (card: Card) =>
   `${card.subset}/${card.id}${card.object ? ` #${card.object.number}` : ""}`;
 
 const READ = ["ok", "inference_failed"];
-const noImage = (card: Card) => card.error || `No image (${card.status})`;
+const noImage = (card: Card) => card.error || (isFrozen ? "No picture in this report" : `No image (${card.status})`);
 
 /** Why there is no picture of a card, as the store says; empty if there should be one. */
 export const missing = (card: Card) => (card.v && READ.includes(card.status) ? "" : noImage(card));

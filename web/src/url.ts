@@ -2,7 +2,7 @@
 
 import type { Of } from "./api";
 
-export type Tab = "grid" | "map" | "review";
+export type Tab = "grid" | "map" | "review" | "info";
 
 /** One term of a search. `minus` takes its likeness away. */
 export interface Term {
@@ -31,7 +31,7 @@ export interface View {
 }
 
 export const SIZES = { smallest: 80, usual: 160, largest: 480 };
-const TABS: Tab[] = ["grid", "map", "review"];
+const TABS: Tab[] = ["grid", "map", "review", "info"];
 const KEYS: Record<Term["type"], [plus: string, minus: string]> = {
   text: ["text", "nottext"],
   like: ["like", "unlike"],

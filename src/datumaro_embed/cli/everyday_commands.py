@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from ..errors import StoreUnfinishedError, UsageError
 from ..flags import (
     AUDIT_KINDS,
-    DEFAULT_THRESHOLD,
     add_apply_arguments,
     add_duplicate_arguments,
     add_embed_arguments,
@@ -318,8 +317,9 @@ def _explore(store: Path, no_browser: bool, **options: Any) -> int:
 
 def _describe_report(parser: ArgumentParser) -> Callable[..., int]:
     parser.description = (
-        "Write one HTML file that needs no network: an overview of the dataset, a map of the "
-        "embeddings, duplicates, leaks and failures. Requires the `report` extra."
+        "Write one HTML file that needs no network and no server: the page of `explore` with its "
+        "grid, map, findings and numbers, and as many pictures as fit. Decisions made in it are "
+        "downloaded as a findings file."
     )
     add = parser.add_argument
     add("store", type=Path, help="store file or folder")
@@ -330,13 +330,16 @@ def _describe_report(parser: ArgumentParser) -> Callable[..., int]:
         metavar="DIR",
         help="folder of the images (default: the folder that they were embedded from)",
     )
-    add("--umap", action="store_true", help="add a UMAP to the PCA map; takes seconds to minutes")
     add(
-        "--threshold",
-        type=float,
-        default=DEFAULT_THRESHOLD,
-        metavar="COSINE",
-        help="similarity at which two items count as near-duplicates (default: %(default)g)",
+        "--findings",
+        type=Path,
+        metavar="FILE",
+        help="findings file to show (default: STORE.findings.csv if it exists, else a new audit)",
+    )
+    add(
+        "--umap",
+        action="store_true",
+        help="make the map with UMAP (extra `umap`), which takes seconds to minutes; else with PCA",
     )
     add(
         "--max-mb",
@@ -352,7 +355,7 @@ def _describe_report(parser: ArgumentParser) -> Callable[..., int]:
 
 
 def _report(store: Path, output: Path, partial: bool, **options: Any) -> int:
-    from ..report import ReportOptions, write_report
+    from ..page import ReportOptions, write_report
 
     with opened_store(store, partial=partial) as opened:
         return say(write_report(opened, output, ReportOptions(**options)).lines())
@@ -413,8 +416,7 @@ def _describe_audit(parser: ArgumentParser) -> Callable[..., int]:
         "--html",
         type=Path,
         metavar="FILE.html",
-        help="also write one page with the first findings of each kind and their pictures (extra "
-        "`report`)",
+        help="also write the page of `report` with these findings",
     )
     add(
         "--only",
@@ -444,18 +446,17 @@ def _audit(
     **options: Any,
 ) -> int:
     from ..auditing import audit, audit_lines, pieces_beside
-    from ..report import templates
+    from ..page import ReportOptions, write_report
 
     _check_findings_outputs(accept, output, html)
-    if html is not None:
-        templates()  # raises before the audit what is not installed
     with (
         opened_store(store, partial=partial) as opened,
         pieces_beside(output, opened, media_root=media_root, **options) as pieces,
     ):
         found = audit(opened, progress=True, media_root=media_root, pieces=pieces, **options)
         if html is not None:
-            (found.accept() if accept else found).to_html(html, opened, media_root=media_root)
+            shown = found.accept() if accept else found
+            write_report(opened, html, ReportOptions(findings=shown, media_root=media_root))
         _write_findings(found, output, accept)
     return _tell(found, audit_lines(found), output)
 

@@ -141,31 +141,6 @@ class Findings(Sequence[Finding]):
         pq.write_table(self.to_arrow(), content)
         publish(Path(path), [content.getvalue()], content.tell(), FileSystem())
 
-    def to_html(
-        self,
-        path: str | os.PathLike[str],
-        store: EmbeddingStore | str | os.PathLike[str],
-        *,
-        media_root: str | Path | None = None,
-        max_shown: int = 24,
-    ) -> None:
-        """Write one self-contained page: counts, and the first findings of each kind with pictures.
-
-        Needs the extra `report`. Raises `MissingExtraError`, and as `to_csv` does.
-
-        Parameters
-        ----------
-        store : EmbeddingStore or path
-            Of the findings. A picture is shown if the image is still the one that was embedded.
-        media_root : path, optional
-            Folder of the images, if it has moved.
-        max_shown : int
-            Findings of each kind; a group is not divided.
-        """
-        from .page import write_page  # only who asks for pages waits for the templates
-
-        write_page(self, path, store, media_root=media_root, max_shown=max_shown)
-
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Findings:
         """Read a file: Parquet, or CSV as this package or a spreadsheet writes it.

@@ -91,6 +91,7 @@ def make_app(session: Session) -> Starlette:
             route("/", _page),
             route("/assets/{name}", _asset),
             route("/api/store", lambda _, session: _json(overview(session))),
+            route("/api/summary", lambda _, session: _json(session.summary)),
             route("/api/rows", _rows),
             route("/api/cards", _cards),
             route("/api/item", _item),

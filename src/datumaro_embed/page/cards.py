@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from typing import Any
@@ -16,9 +16,11 @@ from ..objects import ObjectOptions, objects_of
 from ..records import ItemRecord, ObjectStatus, Split, Status
 from ..similarity import nearest_rows
 from ..store import EmbeddingStore
+from .places import Place
 from .session import Session
+from .summary import facts_of, first_labels
 
-__all__ = ["card", "codes", "groups", "item", "outline", "overview"]
+__all__ = ["card", "codes", "groups", "item", "neighbours", "outline", "overview"]
 
 _MAX_BOXES = _MAX_FINDINGS = 200
 _MAX_ANNOTATIONS = 500
@@ -29,32 +31,11 @@ _NAMED = ("subset", "split", "label", "status", "finding")
 
 def overview(session: Session) -> dict[str, Any]:
     """Answer ``api/store``: what there is, and how much of it."""
-    store, decisions, splits = session.store, session.decisions, session.store.splits
-    codes, first, counts = np.unique(store.subset_codes, return_index=True, return_counts=True)
-    statuses = np.bincount(store.statuses, minlength=len(Status))
-    has_objects = store.has_table("objects")
-    return {
+    decisions = session.decisions
+    return facts_of(session.store, session.labels) | {
+        "frozen": False,
         "name": session.path.name,
         "path": str(session.path),
-        "uuid": store.uuid,
-        "model": store.model_fact("name"),
-        "items": store.n_rows,
-        "objects": len(store.objects) if has_objects else 0,
-        "embedded": int(statuses[Status.OK]),
-        "subsets": [
-            {
-                "name": store.subset_names[code],
-                "items": int(n),
-                "split": Split(int(splits[row])).name.lower(),
-            }
-            for code, row, n in zip(codes, first, counts, strict=True)
-        ],
-        "labels": session.labels,
-        "statuses": [
-            {"name": status.name.lower(), "items": int(statuses[status])}
-            for status in Status
-            if statuses[status]
-        ],
         "text": session.has_texts,
         "media_root": "" if session.media_root is None else str(session.media_root),
         "findings": str(decisions.path),
@@ -182,22 +163,10 @@ def codes(session: Session, of: str, by: str) -> tuple[npt.NDArray[np.uint16], l
         known: Any = Status if of == "items" else ObjectStatus
         values, names = table.statuses, [status.name.lower() for status in known]
     elif by == "label":
-        values, names = _first_labels(session, of) + 1, ["", *store.categories.labels]
+        values, names = first_labels(store, of) + 1, ["", *store.categories.labels]
     else:
         values, names = _kinds(session, of, len(table))
     return np.minimum(values.astype(np.int64), 65_535).astype(np.uint16), [*names]
-
-
-def _first_labels(session: Session, of: str) -> npt.NDArray[np.int64]:
-    """Number of each row's label; of an item, the one that most of its annotations have; -1."""
-    if of == "objects":
-        return np.asarray(session.store.objects.labels, np.int64)
-    rows, labels, counts = session.store.items.label_counts()
-    order = np.lexsort((-counts, rows))
-    first, places = np.unique(rows[order], return_index=True)
-    found = np.full(session.store.n_rows, -1)
-    found[first] = labels[order][places]
-    return found
 
 
 def _kinds(session: Session, of: str, n_rows: int) -> tuple[npt.NDArray[np.int64], list[str]]:
@@ -227,7 +196,8 @@ def groups(
             some for some in members if decided == all(decisions.rows[i].action for i in some)
         ]
     shown = members[offset : offset + limit]
-    near = _neighbours(session, [some[0] for some in shown]) if kind == "mislabel" else {}
+    firsts = {some[0]: decisions.places[some[0]] for some in shown} if kind == "mislabel" else {}
+    near = neighbours(session.store, firsts)
     found = [_group(session, some, near.get(some[0], [])) for some in shown]
     return {"total": len(members), "groups": found}
 
@@ -287,15 +257,14 @@ def _members(session: Session, indices: list[int]) -> Iterator[dict[str, Any]]:
         }
 
 
-def _neighbours(session: Session, indices: list[int]) -> dict[int, list[int]]:
+def neighbours(store: EmbeddingStore, places: Mapping[int, Place | None]) -> dict[int, list[int]]:
     """Rows nearest to those of some findings, of other items, by finding: one scan for all."""
-    places = [(index, session.decisions.places[index]) for index in indices]
     found: dict[int, list[int]] = {}
     for of in ("items", "objects"):
-        table = session.table(of) if session.store.has_table(of) else None
-        asked = [(i, place) for i, place in places if place is not None and place.of == of]
-        if table is None or not asked:
+        asked = [(i, place) for i, place in places.items() if place is not None and place.of == of]
+        if not asked:
             continue
+        table = store.table(of)
         allowed = table.has_vector
         asked = [(i, place) for i, place in asked if allowed[place.row]]
         queries = table.embeddings([place.row for _, place in asked])

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from ..errors import (
     OutputFolderError,
@@ -24,21 +20,13 @@ from ..files import identity_at
 from ..findings import Finding, Findings, act, contradict, finding
 from ..findings.columns import COLUMNS
 from ..listing import csv_line, publish_csv
-from ..records import ItemKey
 from ..store import EmbeddingStore
 from ..store.journal import StoreLock
+from .places import Place, findings_of, places_of
 
-__all__ = ["PICKED", "Decisions", "Place"]
+__all__ = ["PICKED", "Decisions"]
 
 PICKED = "picked"  # kind of what a person chose, and no audit
-
-
-class Place(NamedTuple):
-    """What a finding is about: a row of a table, and the row of its item."""
-
-    of: str
-    row: int
-    item: int
 
 
 class Decisions:
@@ -93,13 +81,7 @@ class Decisions:
         return self.path.with_name(f"{self.path.name}.lock")
 
     def _load(self) -> None:
-        found = Findings.read(self.path) if self._saved is not None else Findings()
-        for row in found:
-            if row.store not in ("", self._store.uuid):
-                raise UsageError(
-                    f"'{self.path}' has findings of another store (line {row.line}). Name another "
-                    "file with ``findings``, or move this one away to audit this store."
-                )
+        found = findings_of(self._store, self.path) if self._saved is not None else Findings()
         self.has_audit = self._saved is not None
         if len(found):
             self.has_audit = any(row.kind != PICKED for row in found)
@@ -112,18 +94,9 @@ class Decisions:
             self._save()
 
     def _add(self, rows: Iterable[Finding]) -> None:
-        row_of = cache(_ItemRows(self._store).find)
-        for row in rows:
-            self._append(row, self._place(row, row_of(row.key)))
-
-    def _place(self, row: Finding, item: int | None) -> Place | None:
-        if item is None or row.object is None:
-            return None if item is None else Place("items", item, item)
-        if not self._store.has_table("objects"):
-            return None
-        objects = self._store.objects.of(item)
-        known = 0 <= row.object < len(objects)
-        return Place("objects", objects[row.object], item) if known else None
+        rows = [*rows]
+        for row, place in zip(rows, places_of(self._store, rows), strict=True):
+            self._append(row, place)
 
     def _append(self, row: Finding, place: Place | None) -> int:
         index = len(self.rows)
@@ -276,36 +249,6 @@ class Decisions:
             self._lock_path.unlink(missing_ok=True)
             self._lock.release()
             self._lock = None
-
-
-class _ItemRows:
-    """Finds the rows of many keys: `EmbeddingStore.row` decodes each key that it compares.
-
-    Rows are in key order, and UTF-8 sorts as the text does.
-    """
-
-    def __init__(self, store: EmbeddingStore) -> None:
-        self._ids = store.column("items/id").data
-        self._ends = store.column("items/id_offsets").tolist()
-        self._codes = {name: code for code, name in enumerate(store.subset_names)}
-        self._subsets = np.asarray(store.subset_codes)
-        self._rows: dict[str, range] = {}
-
-    def find(self, key: ItemKey) -> int | None:
-        """Return the row of a key; None where there is none."""
-        rows = self._of_subset(key.subset)
-        wanted = key.id.encode("utf-8", "surrogatepass")
-        place = bisect_left(rows, wanted, key=self._id)
-        return rows[place] if place < len(rows) and self._id(rows[place]) == wanted else None
-
-    def _id(self, row: int) -> bytes:
-        return bytes(self._ids[self._ends[row] : self._ends[row + 1]])
-
-    def _of_subset(self, name: str) -> range:
-        if name not in self._rows:
-            rows = np.flatnonzero(self._subsets == self._codes.get(name, -1))
-            self._rows[name] = range(int(rows[0]), int(rows[-1]) + 1) if len(rows) else range(0)
-        return self._rows[name]
 
 
 _TITLES = csv_line(COLUMNS, for_sheets=True)

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DatumaroEmbedError
-from ..report.projection import pca
 from ..store import EmbeddingStore
+from .projection import framed, pca
 from .tasks import Task
 
 __all__ = ["MAX_UMAP_ROWS", "Map", "Maps"]
@@ -66,11 +66,11 @@ class Maps:
             with_umap = find_spec("umap") is not None and 3 <= len(rows) <= MAX_UMAP_ROWS
             everything = len(rows) == len(table)
             vectors = table.embeddings(None if everything else rows)
-            points = _framed(pca(vectors).points)
+            points = framed(pca(vectors))
             self._found[of] = Map(rows, points, "pca", not with_umap)
             try:
                 if with_umap:
-                    self._found[of] = Map(rows, _framed(self._umap(of)), "umap", True)
+                    self._found[of] = Map(rows, framed(self._umap(of)), "umap", True)
             except DatumaroEmbedError:
                 self._found[of] = Map(rows, points, "pca", True)
                 raise
@@ -81,13 +81,3 @@ class Maps:
             self._task.call("lay_out", store=self._store.path, of=of, out=out)
             points: npt.NDArray[np.float64] = np.load(out, allow_pickle=False)
             return points
-
-
-def _framed(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    """Scale both axes alike so that everything lies in [-1, 1]."""
-    if not len(points):
-        return points.astype(np.float32)
-    low, high = points.min(axis=0), points.max(axis=0)
-    scale = max(float((high - low).max()) / 2, 1e-12)
-    framed: npt.NDArray[np.float32] = ((points - (low + high) / 2) / scale).astype(np.float32)
-    return framed

@@ -26,6 +26,8 @@ from ..store import VectorTable, open_store
 from .decisions import Decisions
 from .maps import Maps
 from .pictures import FULL_PX, PictureCache, Pictures, as_jpeg
+from .places import default_findings
+from .summary import label_totals, summary
 from .tasks import Task
 
 __all__ = ["EncoderLoading", "Session"]
@@ -120,16 +122,12 @@ class Session:
     @cached_property
     def labels(self) -> list[dict[str, Any]]:
         """Count the items and objects of each label, in the dataset's order."""
-        store, names = self.store, self.store.categories.labels
-        items = np.bincount(store.items.label_counts()[1], minlength=len(names))
-        objects = np.zeros(len(names), np.int64)
-        if store.has_table("objects"):
-            own = np.asarray(store.objects.labels)
-            objects = np.bincount(own[own >= 0], minlength=len(names))
-        return [
-            {"name": name, "items": int(items[n]), "objects": int(objects[n])}
-            for n, name in enumerate(names)
-        ]
+        return label_totals(self.store)
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """Answer of ``api/summary``."""
+        return summary(self.store)
 
     @property
     def dataset(self) -> str | None:
@@ -271,8 +269,3 @@ class Session:
             task.stop()
         self.decisions.close()
         self.store.close()
-
-
-def default_findings(store: Path) -> Path:
-    """Return where the findings of a store lie unless a file is named."""
-    return store.with_name(f"{store.name}.findings.csv")

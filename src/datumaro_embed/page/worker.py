@@ -18,8 +18,8 @@ from typing import Any
 from ..auditing import audit
 from ..errors import DatumaroEmbedError
 from ..findings import apply_to_path
-from ..report.projection import umap
 from ..store import open_store
+from .projection import umap
 
 _NICENESS = 10  # the page goes first
 
@@ -47,7 +47,7 @@ def lay_out(store: str, of: str, out: str) -> str:
     _tell("UMAP", 0, 0)
     with open_store(store) as opened:
         table = opened.table(of)
-        points = umap(np.asarray(table.embeddings(table.has_vector))).points
+        points = umap(np.asarray(table.embeddings(table.has_vector)))
     np.save(out, points)
     return out
 
