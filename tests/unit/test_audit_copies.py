@@ -288,6 +288,40 @@ def test_frames_of_a_camera_are_proven_beside_the_one_that_stays(tmp_path: Path)
     assert all(len({pair.first, pair.second} & kept) == 1 for pair in found.pairs)
 
 
+def test_what_is_framed_is_compared_by_what_is_inside(tmp_path: Path) -> None:
+    """A page is near its picture by no vector, and by its colours near other pages."""
+    folder = tmp_path / "images" / "train"
+    folder.mkdir(parents=True)
+    for n in range(24):
+        noise(n).save(folder / f"{n:02}.png")
+    for n in range(8):
+        page = Image.new("RGB", (360, 290), "white")
+        for y in range(26, 280, 13):
+            ImageDraw.Draw(page).text((8, y), "the quick brown fox " * 4, "dimgray")
+        page.paste(noise(n), (20 + 10 * n, 40))
+        page.save(folder / f"page_{n}.png")
+    with embed(tmp_path / "images", tmp_path / "s.h5") as store:
+        ids = [key.id.split(":")[-1] for key in store.keys()]
+        groups = [{ids[row] for row in g.rows} for g in find_copies(store, k=1).groups]
+    assert sorted(map(sorted, groups)) == [[f"0{n}", f"page_{n}"] for n in range(8)]
+
+
+def test_a_copy_joins_where_what_is_preferred_is_no_copy_of_all(tmp_path: Path) -> None:
+    """The framed one is the largest, and is not proven beside the turned one."""
+    folder = tmp_path / "images" / "train"
+    folder.mkdir(parents=True)
+    for name, changed in {
+        "a": scene(1),
+        "turned": scene(1).rotate(90, expand=True).resize((144, 192)),
+        "framed": ImageOps.expand(scene(1), 24, "navy"),
+    }.items():
+        changed.save(folder / f"{name}.png")
+    with embed(tmp_path / "images", tmp_path / "s.h5") as store:
+        (group,) = find_copies(store, k=2).groups
+        assert len(group.rows) == 3
+        assert store.key(group.keep).id.split(":")[-1] == "a"
+
+
 def test_pictures_of_unlike_opacity_are_no_copies(tmp_path: Path) -> None:
     folder = tmp_path / "images" / "train"
     folder.mkdir(parents=True)

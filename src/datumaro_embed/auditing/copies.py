@@ -27,7 +27,7 @@ from ..images import ImageProblem, OpenedImage, open_image
 from ..parallel import map_ahead, single_threaded_opencv
 from ..records import ItemKey, Split, Status
 from ..retrieval import media_file, media_root_of
-from ..signatures import SIGNATURE_BYTES, signature
+from ..signatures import SIGNATURE_BYTES, SIGNATURE_SIDE, signature
 from ..similarity import neighbours, paired_cosines
 from ..store import EmbeddingStore, using_store
 from .pieces import Pieces
@@ -42,6 +42,9 @@ _Result = TypeVar("_Result")
 
 _EVALUATED_FIRST = (Split.TEST, Split.VAL, Split.TRAIN, Split.OTHER)
 _NEAREST_SHAPES, _NEAREST_PALETTES = 2, 4
+_FRAME_COLOURS = 8  # of the cells along the edges
+_EDGE = np.ones((SIGNATURE_SIDE, SIGNATURE_SIDE), bool)
+_EDGE[1:-1, 1:-1] = False
 _PICTURES_KEPT = 1024  # of at most 200 KB
 _PROVEN_ROWS = 128
 _TRIED = 3  # pairs of an item that are looked at pixel by pixel, the likeliest
@@ -356,7 +359,7 @@ class CopySearch:
     def groups(self) -> list[tuple[int, list[int]]]:
         """Give what stays, and the rows, of each group: all others are copies of what stays."""
         assert self._preferred is not None
-        ranks = np.argsort(self._preferred)
+        ranks, splits = np.argsort(self._preferred), self._stores[0].splits
         kinds = {"bytes": 0, "pixels": 1, "picture": 2, "overlap": 3}
         proofs = [(pair, proof) for pair, proof in self._known.items() if proof is not None]
         members: dict[int, list[int]] = {}
@@ -374,22 +377,26 @@ class CopySearch:
             one, other = (group_of.setdefault(row, row) for row in (a, b))
             if one == other:
                 continue
-            keep, gone = sorted((one, other), key=place)
-            rows = members.get(gone, [gone])
-            if proof.kind == "picture":
-                first = firsts.get(keep, keep)
-                distinct = dict.fromkeys(firsts.get(row, row) for row in rows)
-                if not self._are_copies([_ordered(first, row) for row in distinct if row != first]):
+            ways = [sorted((one, other), key=place)]
+            if splits[one] == splits[other]:
+                ways.append(ways[0][::-1])  # what is preferred may be a page that shows the other
+            for keep, gone in ways:
+                rows = members.get(gone, [gone])
+                pairs = {_ordered(firsts.get(keep, keep), firsts.get(row, row)) for row in rows}
+                if proof.kind == "picture" and not self._are_copies(sorted(pairs)):
                     continue
-            members.setdefault(keep, [keep]).extend(rows)
-            members.pop(gone, None)
-            group_of |= dict.fromkeys(rows, keep)
+                members.setdefault(keep, [keep]).extend(rows)
+                members.pop(gone, None)
+                group_of |= dict.fromkeys(rows, keep)
+                break
         return sorted(((keep, sorted(rows)) for keep, rows in members.items()), key=lambda g: g[1])
 
     def _are_copies(self, pairs: list[Pair]) -> bool:
         """Tell whether all of some pairs are copies, what is known first."""
         pairs = sorted(pairs, key=lambda pair: pair not in self._known)
         for pair in pairs:
+            if pair[0] == pair[1]:
+                continue
             if pair not in self._known:
                 one = np.array([pair])
                 gated = self._gate(one)
@@ -490,7 +497,35 @@ class CopySearch:
                 known = other >= 0
                 one, other = one[known], other[known]
                 found.append(np.minimum(one, other) * n_rows + np.maximum(one, other))
+        found += self._framed(
+            rows, ((shapes, _turnless, _NEAREST_SHAPES), (palettes, _palettes, _NEAREST_PALETTES))
+        )
         return np.stack(np.divmod(np.unique(np.concatenate(found)), n_rows), axis=1)
+
+    def _framed(
+        self, rows: Array, tables: Sequence[tuple[Array, Callable[[Array], Array], int]]
+    ) -> Iterator[Array]:
+        """Pair what has a border, or is a page, with the nearest to what is inside."""
+        n_rows = len(self._signatures)
+        for side in range(len(self._stores)):
+            own = self.rows_of(side, rows)
+            own = own[_are_framed(self._signatures[own])]
+            inside = _insides(self._signatures[own])
+            for table, describe, n in tables:
+                described = describe(inside)
+                is_there = described.any(axis=1)
+                among = rows if len(self._stores) == 1 else self.rows_of(1 - side, rows)
+                near = neighbours(
+                    np.concatenate([table, described[is_there]]),
+                    np.arange(n_rows, n_rows + is_there.sum()),
+                    n,
+                    among=among[table[among].any(axis=1)],
+                    progress=self._progress,
+                )
+                one, other = np.repeat(own[is_there], near.shape[1]), near.reshape(-1)
+                known = (other >= 0) & (other != one)
+                one, other = one[known], other[known]
+                yield np.minimum(one, other) * n_rows + np.maximum(one, other)
 
     def _all_signatures(self) -> Array:
         """Give the signature of every item; what the store lacks is computed from the image."""
@@ -579,6 +614,36 @@ def _turnless(signatures: Array) -> npt.NDArray[np.float32]:
     return shapes
 
 
+def _are_framed(signatures: Array) -> Array:
+    """Tell which pictures have few colours along their edges: a border, or a page around them."""
+    codes = np.sort(_colour_codes(signatures)[:, _EDGE.reshape(-1)], axis=1)
+    n_codes = 1 + (np.diff(codes, axis=1) != 0).sum(axis=1)
+    found: Array = n_codes <= _FRAME_COLOURS
+    return found
+
+
+def _insides(signatures: Array) -> Array:
+    """Cut out, of each signature, the rows and columns that have other colours than its edges."""
+    side, found = SIGNATURE_SIDE, np.zeros_like(signatures)
+    for n, codes in enumerate(_colour_codes(signatures).reshape(-1, side, side)):
+        others = ~np.isin(codes, codes[_EDGE])
+        spans = []
+        for counts in (others.sum(axis=1), others.sum(axis=0)):
+            many = np.flatnonzero(counts * 2 >= max(counts.max(), 1))
+            spans.append(slice(many[0], many[-1] + 1) if len(many) else slice(0))
+        part = signatures[n].reshape(side, side, 3)[spans[0], spans[1]]
+        if part.size:
+            found[n] = cv2.resize(part, (side, side), interpolation=cv2.INTER_LINEAR).reshape(-1)
+    return found
+
+
+def _colour_codes(signatures: Array) -> npt.NDArray[np.int64]:
+    """Number the colour of each cell, of 16 x 16 x 16: (n, 1024)."""
+    cells = (signatures.reshape(-1, SIGNATURE_SIDE**2, 3) >> 4).astype(np.int64)
+    found: npt.NDArray[np.int64] = cells[..., 0] << 8 | cells[..., 1] << 4 | cells[..., 2]
+    return found
+
+
 def _palettes(signatures: Array) -> npt.NDArray[np.float32]:
     """Describe which colours a picture has, hardly by how much of it: (n, 256).
 
@@ -590,8 +655,7 @@ def _palettes(signatures: Array) -> npt.NDArray[np.float32]:
     weights = np.linspace(0, 1, n_cells + 1, dtype=np.float32) ** 0.15
     palettes = np.empty((len(signatures), dim), np.float32)
     for start in range(0, len(signatures), step):
-        cells = (signatures[start : start + step].reshape(-1, n_cells, 3) >> 4).astype(np.int64)
-        codes = cells[..., 0] << 8 | cells[..., 1] << 4 | cells[..., 2]
+        codes = _colour_codes(signatures[start : start + step])
         codes += n_colours * np.arange(len(codes))[:, None]
         counts = np.bincount(codes.reshape(-1), minlength=n_colours * len(codes))
         palettes[start : start + step] = weights[counts.reshape(-1, n_colours)] @ turn

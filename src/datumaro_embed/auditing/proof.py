@@ -338,13 +338,18 @@ def _refined(small: Array, large: Array, start: Map) -> Map | None:
     matrix: Array | None = start.start
     while matrix is not None:
         seen = _compared(small, large, matrix)
-        if seen is not None and seen.share_off(20) <= 0.15 and seen.correlation >= least:
+        if seen is not None and seen.correlation >= least and _may_be_alike(seen):
             best = replace(start, matrix=matrix, score=seen.correlation)
             least = seen.correlation
         if matrix is not start.start or least > _SURE or (seen is not None and _lies_right(seen)):
             break
         matrix = _aligned(small, large, matrix, cv2.MOTION_AFFINE, 30)
     return best
+
+
+def _may_be_alike(seen: _Comparison) -> bool:
+    """Tell whether pixels decide: cells of a window lie between those of the whole."""
+    return seen.share_off(20) <= (0.25 if seen.correlation >= 0.93 else 0.15)
 
 
 def _have_same_colours(one: Array, other: Array) -> bool:
@@ -388,7 +393,7 @@ def prove(
     shape = (size[::-1] if found.turn % 2 else size), other
     for matrix, motion in _finer(small, large, found):
         seen = _compared(small, large, matrix)
-        if seen is None or seen.correlation < 0.75:
+        if seen is None or seen.correlation < 0.70:
             continue
         kind = _kind_of(seen, _stretch(matrix, *shape))
         if kind is None and (_is_other_text(seen) or _lies_right(seen)):
@@ -456,7 +461,11 @@ def _kind_of(seen: _Comparison, stretch: float) -> Kind | None:
         is_same = seen.correlation >= 0.975 and seen.detail >= 0.85 and stretch <= 1.03
         is_same |= seen.correlation >= 0.985 and seen.detail >= 0.93 and seen.share_off(12) < 0.01
         is_same &= (seen.shift < 2.5 and seen.plain_off < 3.5) or seen.texture >= 0.8
-    if is_same and seen.share_off(12) <= 0.02 and seen.share_off(20) <= 0.005:
+    is_sure = seen.correlation >= 0.995 and seen.detail >= 0.97
+    is_sure &= seen.shift < 2.5 and seen.plain_off < 5
+    is_near = seen.share_off(12) <= 0.02 and seen.share_off(20) <= 0.005
+    is_near |= is_sure and seen.share_off(12) <= 0.04 and seen.share_off(20) <= 0.01
+    if (is_same or is_sure) and is_near:
         if contained >= (0.99 if is_whole else 0.998):
             return "picture"
         return "overlap" if contained >= 0.5 and seen.detail >= 0.8 else None
