@@ -173,7 +173,7 @@ def test_coco_geometry(tmp_path: Path) -> None:
     )
     summary = convert_store(store, tmp_path / "c.json", to="coco")
     assert summary.skipped == {"ellipse": 1, "bbox": 2, "polygon": 2, "points": 1, "mask": 2}
-    assert "not expressible in COCO, left out: 1 ellipse" in "\n".join(summary.lines())
+    assert "not expressible here, left out: 1 ellipse" in "\n".join(summary.lines())
     content = json.loads((tmp_path / "c.json").read_text())
     masked, polygons, points = content["annotations"]
     (caption,) = json.loads((tmp_path / "captions_c.json").read_text())["annotations"]

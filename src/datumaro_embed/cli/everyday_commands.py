@@ -368,8 +368,8 @@ def _describe_convert(parser: ArgumentParser) -> Callable[..., int]:
     add(
         "--to",
         required=True,
-        choices=("parquet", "npy", "csv", "faiss", "coco"),
-        help="parquet, csv and coco write a file, npy and faiss (extra `faiss`) a directory",
+        choices=("parquet", "npy", "csv", "faiss", "coco", "fiftyone", "cvat", "label_studio"),
+        help="parquet, csv and coco write a file, the others a directory (faiss: extra `faiss`)",
     )
     add_output_argument(parser, "OUT")
     add(
@@ -380,6 +380,13 @@ def _describe_convert(parser: ArgumentParser) -> Callable[..., int]:
     )
     add("--embedded-only", action="store_true", help="leave out rows without a vector")
     add("--vectors", action="store_true", help="csv only: add one column per dimension")
+    add(
+        "--findings",
+        type=Path,
+        metavar="FILE",
+        help="cvat and label_studio: only items with findings that have no action, the most "
+        "suspicious first",
+    )
     add_partial_argument(parser)
     return _convert
 
@@ -550,5 +557,5 @@ COMMANDS = {
     "explore": ("look at a dataset in the browser, search it and decide", _describe_explore),
     "apply": ("drop, relabel and move items by a findings file", _describe_apply),
     "report": ("write an offline HTML page about a store", _describe_report),
-    "convert": ("write a store as parquet, npy, csv, faiss or coco", _describe_convert),
+    "convert": ("write a store in a format that other tools read", _describe_convert),
 }
