@@ -283,6 +283,8 @@ def test_a_drop_in_the_grid_settles_the_findings_of_the_item(
     page.run("location.hash = 'tab=review&review=mislabel'")
     count = f"{settled} of {n_groups} reviewed"
     page.wait_for(f"document.querySelector('.bar output')?.textContent === {count!r}")
+    page.wait_for("document.querySelector('.group h2')?.textContent.startsWith('2 of')")
+    page.key("p")  # the review begins with what is left
     page.wait_for("document.querySelector('.facts')?.textContent.includes('Settled by another')")
     page.key("u")
     page.wait_for(

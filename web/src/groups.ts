@@ -4,7 +4,7 @@ import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { type Entry, getGroups, getOutline, type Group, type Outline } from "./api";
 import { saved } from "./decisions";
-import { sayError, store } from "./state";
+import { sayError, store, update, view } from "./state";
 
 const PAGE = 20;
 
@@ -44,7 +44,10 @@ export function useGroups(kind: string, place: number): Loaded {
     asked.clear();
     loaded.value = nothing(kind);
     getOutline(kind).then((outline) => {
-      if (loaded.peek().kind === kind) loaded.value = { ...nothing(kind), outline };
+      if (loaded.peek().kind !== kind) return;
+      loaded.value = { ...nothing(kind), outline };
+      const open = outline.decided.indexOf(false);
+      if (open > 0 && !view.peek().group) update({ group: open }); // begin with what is left
     }, sayError);
   }, [kind, findings]);
   const { outline } = loaded.value;
