@@ -169,11 +169,11 @@ class Page:
 
 
 @contextmanager
-def open_page() -> Iterator[Page]:
+def open_page(*flags: str) -> Iterator[Page]:
     """Start a browser with a profile of its own, and end it."""
     assert EXECUTABLE
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = [EXECUTABLE, *_FLAGS, f"--user-data-dir={profile}", "about:blank"]
+        command = [EXECUTABLE, *_FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"]
         browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             page = Page(_address(Path(profile), browser))

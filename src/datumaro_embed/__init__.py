@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .exports import convert_store
     from .findings import Finding, Findings, apply_findings
     from .imports import import_vectors
-    from .page import Explorer, ReportOptions, explore, write_report
+    from .page import Explorer, ReportOptions, explore, show, write_report
     from .pipeline import EmbedSummary, embed_dataset
     from .retrieval import build_index, search, search_vectors
     from .store import EmbeddingStore, open_store
@@ -86,6 +86,7 @@ __all__ = [
     "search",
     "search_vectors",
     "select",
+    "show",
     "write_report",
 ]
 
@@ -116,6 +117,7 @@ _LAZY = {
     "search": "retrieval",
     "search_vectors": "retrieval",
     "select": "auditing.selection",
+    "show": "page",
     "write_report": "page",
 }
 

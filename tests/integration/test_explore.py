@@ -337,6 +337,38 @@ def test_a_decision_clears_what_it_contradicts(own: Path) -> None:
         assert [each.action for each in Findings.read(explorer.findings) if each.action] == ["drop"]
 
 
+def test_what_is_dropped_or_picked_settles_other_findings(own: Path) -> None:
+    def reviewed(answer: dict) -> dict[str, int]:
+        return {kind["kind"]: kind["reviewed"] for kind in answer["kinds"]}
+
+    with explore(own) as explorer:
+        page = Client(explorer.url)
+        page.wait_for_task("audit")
+        groups = page.json("api/groups", kind="mislabel")["groups"]
+        first, other = groups[0]["rows"][0], groups[1]["rows"][0]
+        same = [each for each in groups if each["rows"][0]["item"] == first["item"]]
+        before = reviewed(page.json("api/store"))
+        assert before["mislabel"] == 0
+        answer = page.decide({"of": "items", "row": first["item"], "action": "drop"})
+        assert reviewed(answer)["mislabel"] == len(same)
+        again = page.json("api/groups", kind="mislabel")["groups"]
+        assert {each["rows"][0]["covered"] for each in again[:1]} == {"drop"}
+        outline = page.json("api/groups", kind="mislabel", outline=1)
+        assert sum(outline["decided"]) == len(same)
+        assert len(page.rows(of="objects", kind="mislabel", decided="no")) == len(groups) - len(
+            same
+        )
+        undone = page.decide(*answer["previous"])
+        assert reviewed(undone) == before
+
+        kept = page.decide({"of": other["of"], "row": other["row"], "action": "keep"})
+        assert reviewed(kept)["mislabel"] == 1  # picked: it was decided as a whole
+        leak = page.json("api/groups", kind="leak")["groups"][0]["rows"][0]
+        about = {"index": leak["index"], "of": leak["of"], "row": leak["row"], "action": "keep"}
+        after = reviewed(page.decide(about))
+        assert after == reviewed(kept)  # the group has another image, and no other kind is settled
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [

@@ -158,7 +158,7 @@ def test_decisions_are_downloaded_as_a_findings_file(
     show(page, url, "tab=review&review=leak")
     page.wait_for("document.querySelector('.finding img')")
     page.key("a")
-    page.wait_for("document.querySelector('.kinds button').textContent.includes('2 / 4')")
+    page.wait_for("document.querySelector('.kinds button').textContent.includes('1 / 2')")
     show_again = "location.hash = 'of=objects&label=cup'"
     page.run(show_again)
     page.wait_for("document.querySelector('.tile')?.title.includes('#')")
@@ -229,13 +229,74 @@ def test_hostile_names_are_inert_and_come_back(tmp_path: Path, page: Page) -> No
     assert problems(page, url) == []
 
 
+CANVAS = (
+    "(() => { const b = document.querySelector('.scatter canvas').getBoundingClientRect();"
+    "return [b.x, b.y, b.width, b.height]; })()"
+)
+
+
+def colored_pixels(page: Page, folder: Path) -> int:
+    """Count the pixels of the map that have a color: points of a label."""
+    page.run("new Promise(done => setTimeout(done, 500))")
+    page.screenshot(folder / "map.png")
+    x, y, w, h = page.run(CANVAS)
+    with Image.open(folder / "map.png") as image:
+        pixels = np.asarray(image.convert("RGB").crop((x, y + 50, x + w, y + h))).astype(int)
+    return int(np.count_nonzero(np.ptp(pixels, axis=2) > 60))
+
+
+def test_the_map_is_drawn_without_webgl(tmp_path: Path, page: Page) -> None:
+    url = report_of(many_points(tmp_path, 5_000), tmp_path, findings=Findings())
+    show(page, url, "tab=map")
+    with_gl = colored_pixels(page, tmp_path)
+    page.run(
+        "window.lost = document.querySelector('.scatter canvas').getContext('webgl2')"
+        ".getExtension('WEBGL_lose_context'); lost.loseContext()"
+    )
+    page.run("new Promise(done => setTimeout(done, 300)).then(() => lost.restoreContext())")
+    assert colored_pixels(page, tmp_path) == with_gl
+    with open_page("--disable-3d-apis") as plain:
+        show(plain, url, "tab=map")
+        assert plain.run("document.createElement('canvas').getContext('webgl2')") is None
+        assert colored_pixels(plain, tmp_path) > 0.5 * with_gl > 1_000
+        x, y, w, h = plain.run(CANVAS)
+        corners = [(0.01, 0.99), (0.01, 0.01), (0.99, 0.01), (0.99, 0.99), (0.02, 0.99)]
+        plain.drag([(x + w * u, y + h * v) for u, v in corners])
+        plain.wait_for("document.querySelector('.selected')?.textContent.startsWith('5,000 items')")
+        assert problems(plain, url) == []
+
+
+def test_a_drop_in_the_grid_settles_the_findings_of_the_item(
+    objects_store: Path, tmp_path: Path, page: Page
+) -> None:
+    """The findings of its objects too; undo opens them again."""
+    found = audit(objects_store)
+    first = found.filter(kind="mislabel")[0]
+    n_groups = len(found.filter(kind="mislabel"))
+    settled = len(found.filter(kind="mislabel", id=first.id, subset=first.subset))
+    show(page, report_of(objects_store, tmp_path, findings=found), f"id={first.id}")
+    page.wait_for("document.querySelectorAll('.tile').length === 1")
+    page.click(".tile .check")
+    page.key("d")
+    page.wait_for("document.querySelector('.notice').textContent.includes('drop 1 item')")
+    page.key("Escape")
+    page.run("location.hash = 'tab=review&review=mislabel'")
+    count = f"{settled} of {n_groups} reviewed"
+    page.wait_for(f"document.querySelector('.bar output')?.textContent === {count!r}")
+    page.wait_for("document.querySelector('.group h2')?.textContent.startsWith('2 of')")
+    page.key("p")  # the review begins with what is left
+    page.wait_for("document.querySelector('.facts')?.textContent.includes('Settled by another')")
+    page.key("u")
+    page.wait_for(
+        f"document.querySelector('.bar output').textContent === '0 of {n_groups} reviewed'"
+    )
+    page.wait_for("!document.querySelector('.facts').textContent.includes('Settled by another')")
+
+
 def test_many_points_are_selected_with_a_lasso(tmp_path: Path, page: Page) -> None:
     url = report_of(many_points(tmp_path, 20_000), tmp_path)
     show(page, url, "tab=map")
-    x, y, w, h = page.run(
-        "(() => { const b = document.querySelector('.scatter canvas').getBoundingClientRect();"
-        "return [b.x, b.y, b.width, b.height]; })()"
-    )
+    x, y, w, h = page.run(CANVAS)
     corners = [(0.01, 0.99), (0.01, 0.01), (0.99, 0.01), (0.99, 0.99), (0.02, 0.99)]
     page.drag([(x + w * u, y + h * v) for u, v in corners])
     page.wait_for(

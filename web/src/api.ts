@@ -14,7 +14,7 @@ export interface Kind {
   kind: string;
   findings: number;
   groups: number;
-  decided: number; // findings with an action
+  reviewed: number; // groups in which nothing is left to decide
 }
 
 export interface Store {
@@ -102,6 +102,7 @@ export interface GroupRow {
   item: number;
   suggestion: string;
   action: string;
+  covered: string; // the action of another decision that settles it
   reason: string;
   value: number | null;
 }

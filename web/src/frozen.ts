@@ -311,8 +311,22 @@ class Report {
       const one = this.findings[index]!;
       const verb = one.action.split(" ")[0]!;
       const fits = (!kinds.length || kinds.includes(String(one.cells.kind))) && (!actions.length || actions.includes(verb));
-      return one.known && this.isKept(one) && fits && (!decided || one.action !== "");
+      return one.known && this.isKept(one) && fits && (!decided || this.isDecided(index));
     });
+  }
+
+  private readonly isDecided = (index: number) => Boolean(this.findings[index]!.action || this.covering(index));
+
+  /** The action that settles a finding from elsewhere; `covering` of page/decisions.py. */
+  private covering(index: number): string {
+    const own = this.findings[index]!;
+    for (const other of this.byItem.get(own.item) ?? []) {
+      const one = this.findings[other]!;
+      const same = one.of === own.of && one.row === own.row;
+      if (other !== index && same && (one.cells.kind === PICKED || one.action === "drop") && one.action) return one.action;
+      if (one.of === "items" && one.action === "drop") return "drop";
+    }
+    return "";
   }
 
   private readonly decided = () => this.findings.filter(({ action }) => action).length;
@@ -322,12 +336,11 @@ class Report {
     const all = this.chosen();
     const kinds = new Set(all.map((index) => String(this.findings[index]!.cells.kind)));
     const of = (kind: string) => all.filter((index) => this.findings[index]!.cells.kind === kind);
-    return [...kinds].map((kind): [string, number[]] => [kind, of(kind)]).map(([kind, indices]) => ({
-      kind,
-      findings: indices.length,
-      groups: new Set(indices.map(this.groupOf)).size,
-      decided: indices.filter((index) => this.findings[index]!.action).length,
-    }));
+    return [...kinds].map((kind) => {
+      const groups = new Set(of(kind).map(this.groupOf));
+      const open = new Set(of(kind).filter((index) => !this.isDecided(index)).map(this.groupOf));
+      return { kind, findings: of(kind).length, groups: groups.size, reviewed: groups.size - open.size };
+    });
   }
 
   /** The findings of a kind by group, most suspicious first. */
@@ -353,7 +366,7 @@ class Report {
     return {
       measures: found.map(([first]) => String(this.findings[first!]!.cells.measure)),
       values: found.map((indices) => this.value(indices)),
-      decided: found.map((indices) => indices.every((index) => this.findings[index]!.action)),
+      decided: found.map((indices) => indices.every(this.isDecided)),
     };
   }
 
@@ -364,7 +377,7 @@ class Report {
         const { cells } = this.findings[indices[0]!]!;
         const rows = indices.map((index): GroupRow => {
           const { of, row, item, action, cells: own } = this.findings[index]!;
-          return { index, of, row, item, action, suggestion: String(own.suggestion), reason: String(own.reason), value: own.value as number | null };
+          return { index, of, row, item, action, covered: this.covering(index), suggestion: String(own.suggestion), reason: String(own.reason), value: own.value as number | null };
         });
         const { group, rank, measure } = cells as { group: number | null; rank: number | null; measure: string };
         return { kind, group, rank, measure, value: this.value(indices), rows, neighbors: this.known.near[indices[0]!] ?? [] };

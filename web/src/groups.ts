@@ -4,7 +4,7 @@ import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { type Entry, getGroups, getOutline, type Group, type Outline } from "./api";
 import { saved } from "./decisions";
-import { sayError, store } from "./state";
+import { sayError, store, update, view } from "./state";
 
 const PAGE = 20;
 
@@ -44,41 +44,52 @@ export function useGroups(kind: string, place: number): Loaded {
     asked.clear();
     loaded.value = nothing(kind);
     getOutline(kind).then((outline) => {
-      if (loaded.peek().kind === kind) loaded.value = { ...nothing(kind), outline };
+      if (loaded.peek().kind !== kind) return;
+      loaded.value = { ...nothing(kind), outline };
+      const open = outline.decided.indexOf(false);
+      if (open > 0 && !view.peek().group) update({ group: open }); // begin with what is left
     }, sayError);
   }, [kind, findings]);
   const { outline } = loaded.value;
   useEffect(() => {
     if (loaded.peek().kind !== kind) return;
-    const page = Math.floor(place / PAGE);
+    const page = pageOf(place);
     void loadPage(kind, page).then(() => loadPage(kind, page + 1));
   }, [kind, place, outline.values.length]);
   return loaded.value.kind === kind ? loaded.value : nothing(kind);
 }
 
-export const isDecided = (group: Group) => group.rows.every((row) => row.action !== "");
+export const isDecided = (group: Group) => group.rows.every((row) => row.action || row.covered);
 
-/** Write the actions just saved into the groups on the screen. */
+/** Write the actions just saved into the groups on the screen; others that they settle are asked for. */
 export function takeSaved(): void {
   const actions = new Map(saved.value.map((entry) => [entry.index, entry.action]));
   const old = loaded.peek();
   const groups = new Map(old.groups);
   const decided = [...old.outline.decided];
-  let n = 0;
   for (const [place, group] of old.groups) {
     if (!group.rows.some((row) => actions.has(row.index))) continue;
-    n += group.rows.filter((row) => actions.has(row.index)).length;
     const next = { ...group, rows: group.rows.map((row) => ({ ...row, action: actions.get(row.index) ?? row.action })) };
     groups.set(place, next);
     decided[place] = isDecided(next);
   }
   loaded.value = { ...old, outline: { ...old.outline, decided }, groups };
-  if (n < saved.value.length && old.kind) void refreshOutline(old.kind); // others may be of this kind as well
+  if (saved.value.length && old.kind) void refresh(old.kind);
 }
 
-async function refreshOutline(kind: string): Promise<void> {
-  const outline = await getOutline(kind).catch(() => null);
-  if (outline && loaded.peek().kind === kind) loaded.value = { ...loaded.peek(), outline };
+const pageOf = (place: number) => Math.floor(place / PAGE);
+
+/** Ask again for the outline and the pages last loaded; older pages are forgotten. */
+async function refresh(kind: string): Promise<void> {
+  const before = [...new Set([...loaded.peek().groups.keys()].map(pageOf))];
+  const pages = before.slice(-2);
+  const found = await Promise.all([getOutline(kind), ...pages.map((page) => getGroups(kind, page * PAGE, PAGE))]).catch(() => null);
+  if (!found || loaded.peek().kind !== kind) return;
+  const [outline, ...got] = found;
+  const groups = new Map([...loaded.peek().groups].filter(([place]) => !before.includes(pageOf(place)))); // loaded meanwhile
+  got.forEach((some, nth) => some.forEach((group, at) => groups.set(pages[nth]! * PAGE + at, group)));
+  for (const page of before) if (!pages.includes(page)) asked.delete(`${kind} ${page}`);
+  loaded.value = { kind, outline, groups };
 }
 
 const ALL_PAGE = 100; // the most that the server gives at once
@@ -91,8 +102,8 @@ export async function suggestionsOf(kind: string, places: readonly number[]): Pr
     const groups = await getGroups(kind, page * ALL_PAGE, ALL_PAGE);
     for (const [at, group] of groups.entries())
       if (wanted.has(page * ALL_PAGE + at))
-        for (const { index, of, row, action, suggestion } of group.rows)
-          if (!action && suggestion && suggestion !== "review") entries.push({ index, of, row, action: suggestion });
+        for (const { index, of, row, action, covered, suggestion } of group.rows)
+          if (!action && !covered && suggestion && suggestion !== "review") entries.push({ index, of, row, action: suggestion });
   }
   return entries;
 }

@@ -1,7 +1,7 @@
 // Map of all items or objects: lasso or box → selection; colors by label, split, finding, or one label against the rest.
 
 import { signal } from "@preact/signals";
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { getCodes, getMap, getRows, type MapPoints, type Of } from "./api";
 import { cards } from "./cards";
 import { Grid, useBox } from "./grid";
@@ -158,7 +158,8 @@ function Points({ points, of, colors }: { points: MapPoints; of: Of; colors: Col
   const [line, setLine] = useState<Corner[]>([]);
   const [pointed, setPointed] = useState(-1);
 
-  useEffect(() => {
+  // Before the browser hands out events: a pointer may be over the map already.
+  useLayoutEffect(() => {
     scatter.current ??= new Scatter(canvas.current!);
     scatter.current.setPoints(points.x, points.y);
   }, [points]);

@@ -21,7 +21,7 @@ const measure = signal(""); // only groups of this measure
 export function currentKind(): string {
   const kinds = [...(store.value?.kinds ?? [])].sort(byReviewOrder);
   const chosen = kinds.find(({ kind }) => kind === view.value.kind);
-  return (chosen ?? kinds.find(({ findings, decided }) => decided < findings) ?? kinds[0])?.kind ?? "";
+  return (chosen ?? kinds.find(({ groups, reviewed }) => reviewed < groups) ?? kinds[0])?.kind ?? "";
 }
 
 /** Places of the groups that pass the threshold and the measure. */
@@ -55,7 +55,7 @@ function choose(kind: string): void {
 /** The kind to review after this one: the next that is not done. */
 function kindAfter(): string {
   const kinds = [...(store.value?.kinds ?? [])].sort(byReviewOrder);
-  const open = kinds.filter(({ findings, decided, kind }) => decided < findings && kind !== view.value.kind);
+  const open = kinds.filter(({ groups, reviewed, kind }) => reviewed < groups && kind !== view.value.kind);
   const place = kinds.findIndex(({ kind }) => kind === view.value.kind);
   return (open.find((entry) => kinds.indexOf(entry) > place) ?? open[0])?.kind ?? "";
 }
@@ -80,7 +80,7 @@ function nextOpen(): void {
 /** Focus the next row without an action, or go on to the next group. */
 function goOn(): void {
   const rows = currentRows();
-  const open = [...rows.keys()].map((at) => (focused.value + 1 + at) % rows.length).find((at) => !rows[at]!.action);
+  const open = [...rows.keys()].map((at) => (focused.value + 1 + at) % rows.length).find((at) => !rows[at]!.action && !rows[at]!.covered);
   if (open === undefined) nextOpen();
   else focused.value = open;
 }
@@ -155,7 +155,7 @@ function Kinds({ kind }: { kind: string }) {
         >
           <span>{kindName(entry.kind)}</span>
           <span class="n">
-            {thousands(entry.decided)} / {thousands(entry.findings)}
+            {thousands(entry.reviewed)} / {thousands(entry.groups)}
           </span>
         </button>
       ))}
@@ -297,6 +297,7 @@ function Row({ row, at }: { row: GroupRow; at: number }) {
           {row.suggestion && <strong>{row.suggestion === "review" ? "look" : actionText(row.suggestion)}: </strong>}
           <bdi>{row.reason}</bdi>
         </p>
+        {!row.action && row.covered && <p class="faint">Settled by another decision: {actionText(row.covered)}</p>}
       </div>
       <Actions row={row} focus={focus} />
     </li>
@@ -423,9 +424,9 @@ export function Review() {
       <Kinds kind={kind} />
       <div class="reviewing">
         <div class="bar">
-          <progress max={entry.findings} value={entry.decided} aria-label={`${kindName(kind)} reviewed`} />
+          <progress max={entry.groups} value={entry.reviewed} aria-label={`${kindName(kind)} reviewed`} />
           <output>
-            {thousands(entry.decided)} of {thousands(entry.findings)} reviewed
+            {thousands(entry.reviewed)} of {thousands(entry.groups)} reviewed
           </output>
           <span class="spring" />
           <button type="button" onClick={() => showInGrid(kind)}>

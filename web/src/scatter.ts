@@ -56,6 +56,18 @@ function compile(gl: WebGL2RenderingContext): WebGLProgram {
   return program;
 }
 
+/** Tried on another canvas: one that has given a WebGL context gives no 2D context any more. */
+function hasGl(): boolean {
+  const gl = document.createElement("canvas").getContext("webgl2");
+  try {
+    return gl !== null && Boolean(compile(gl));
+  } catch {
+    return false;
+  } finally {
+    gl?.getExtension("WEBGL_lose_context")?.loseContext(); // browsers allow few at once
+  }
+}
+
 function withGl(gl: WebGL2RenderingContext): Painter {
   const program = compile(gl);
   const buffers = { place: gl.createBuffer(), color: gl.createBuffer() };
@@ -125,7 +137,8 @@ function with2d(context: CanvasRenderingContext2D): Painter {
 }
 
 export class Scatter {
-  private readonly painter: Painter;
+  private painter: Painter;
+  private rgb = new Uint8Array();
   private x = new Float32Array();
   private y = new Float32Array();
   private center: [number, number] = [0, 0];
@@ -133,8 +146,14 @@ export class Scatter {
   private due = 0;
 
   constructor(private readonly canvas: HTMLCanvasElement) {
-    const gl = canvas.getContext("webgl2", { antialias: false, alpha: true });
+    const gl = hasGl() ? canvas.getContext("webgl2", { antialias: false, alpha: true }) : null;
     this.painter = gl ? withGl(gl) : with2d(canvas.getContext("2d")!);
+    canvas.addEventListener("webglcontextlost", (event) => event.preventDefault()); // asks for another one
+    canvas.addEventListener("webglcontextrestored", () => {
+      this.painter = withGl(gl!);
+      this.painter.points(this.x, this.y);
+      this.setColors(this.rgb);
+    });
   }
 
   setPoints(x: Float32Array, y: Float32Array): void {
@@ -146,6 +165,7 @@ export class Scatter {
 
   /** Four bytes for each point: red, green, blue and the layer. */
   setColors(rgb: Uint8Array): void {
+    this.rgb = rgb as typeof this.rgb;
     this.painter.colors(rgb);
     this.redraw();
   }

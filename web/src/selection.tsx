@@ -81,8 +81,8 @@ export function BottomBar() {
   const known = store.value;
   const n = selection.value.size;
   const kinds = (known?.kinds ?? []).filter(({ kind }) => kind !== "picked");
-  const decided = kinds.reduce((sum, kind) => sum + kind.decided, 0);
-  const findings = kinds.reduce((sum, kind) => sum + kind.findings, 0);
+  const reviewed = kinds.reduce((sum, kind) => sum + kind.reviewed, 0);
+  const groups = kinds.reduce((sum, kind) => sum + kind.groups, 0);
   const said = notice.value;
   return (
     <footer class="bottom">
@@ -91,9 +91,9 @@ export function BottomBar() {
         {said?.text}
       </p>
       <span class="spring" />
-      {findings > 0 && (
+      {groups > 0 && (
         <span class="reviewed">
-          {thousands(decided)} of {thousands(findings)} reviewed
+          {thousands(reviewed)} of {thousands(groups)} reviewed
         </span>
       )}
       <button type="button" disabled={!canUndo.value} title={canUndo.value} onClick={() => void undoThere()}>

@@ -368,8 +368,8 @@ def _describe_convert(parser: ArgumentParser) -> Callable[..., int]:
     add(
         "--to",
         required=True,
-        choices=("parquet", "npy", "csv", "faiss", "coco", "label-studio", "cvat"),
-        help="npy and faiss (extra `faiss`) write a directory, the others a file",
+        choices=("parquet", "npy", "csv", "faiss", "coco", "fiftyone", "cvat", "label_studio"),
+        help="parquet, csv and coco write a file, the others a directory (faiss: extra `faiss`)",
     )
     add_output_argument(parser, "OUT")
     add(
@@ -384,22 +384,17 @@ def _describe_convert(parser: ArgumentParser) -> Callable[..., int]:
         "--findings",
         type=Path,
         metavar="FILE",
-        help="label-studio and cvat: write only the items of findings without a decision, the most "
-        "suspicious first, with the reasons",
+        help="cvat and label_studio: only items with findings that have no action, the most "
+        "suspicious first",
     )
     add_partial_argument(parser)
     return _convert
 
 
-def _convert(
-    store: Path, to: str, output: Path, partial: bool, findings: Path | None, **options: Any
-) -> int:
+def _convert(store: Path, to: str, output: Path, partial: bool, **options: Any) -> int:
     from ..exports import convert_store
-    from ..findings import Findings
 
     with opened_store(store, partial=partial) as opened:
-        if findings is not None:
-            options["items"] = Findings.read(findings).to_review(opened)
         return say(convert_store(opened, output, to=to, **options).lines())
 
 
@@ -574,5 +569,5 @@ COMMANDS = {
     "explore": ("look at a dataset in the browser, search it and decide", _describe_explore),
     "apply": ("drop, relabel and move items by a findings file", _describe_apply),
     "report": ("write an offline HTML page about a store", _describe_report),
-    "convert": ("write a store as parquet, npy, csv, faiss or coco", _describe_convert),
+    "convert": ("write a store in a format that other tools read", _describe_convert),
 }

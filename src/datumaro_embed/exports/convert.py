@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,15 +12,18 @@ import numpy as np
 
 from ..errors import UsageError
 from ..files import new_path
+from ..findings import Finding, Findings
 from ..store import EmbeddingStore
 from ..tally import counted
 from .coco_json import write_coco
-from .reviewing import WITHOUT_SIZE, Notes, write_cvat, write_label_studio
+from .fiftyone_files import write_fiftyone
+from .review_files import write_cvat, write_label_studio
 from .vector_files import write_csv, write_faiss, write_npy, write_parquet
 
 _OF_TABLES = {"parquet": write_parquet, "npy": write_npy, "faiss": write_faiss}
-_OF_IMAGES = ("label-studio", "cvat")
-FORMATS = (*_OF_TABLES, "csv", "coco", *_OF_IMAGES)
+_TO_REVIEW = {"cvat": write_cvat, "label_studio": write_label_studio}
+FORMATS = (*_OF_TABLES, "csv", "coco", "fiftyone", *_TO_REVIEW)
+_FOLDERS = ("npy", "faiss", "fiftyone", *_TO_REVIEW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +36,8 @@ class ConvertSummary:
         How many annotations of each type the format cannot hold.
     renumbered : dict
         COCO: how many ids of images, categories and annotations were given twice.
-    beside : str
-        A second file, which was written too: COCO's captions, Label Studio's configuration.
+    captions : str
+        COCO: the file of the captions; empty where there are none.
     """
 
     out: str
@@ -41,13 +45,13 @@ class ConvertSummary:
     skipped: dict[str, int]
     of: str = "items"
     renumbered: dict[str, int] = field(default_factory=dict)
-    beside: str = ""
+    captions: str = ""
 
     def lines(self) -> list[str]:
         return [
             f"{counted(self.n_items, self.of)} in {self.out}",
-            *([f"  with {self.beside}"] if self.beside else []),
-            *(f"  not expressible in it, left out: {n} {k}" for k, n in self.skipped.items()),
+            *([f"  captions in {self.captions}"] if self.captions else []),
+            *(f"  not expressible here, left out: {n} {k}" for k, n in self.skipped.items()),
             *(
                 f"  {k} ids that were given twice, renumbered: {n}"
                 for k, n in self.renumbered.items()
@@ -63,17 +67,16 @@ def convert_store(
     of: str = "items",
     embedded_only: bool = False,
     vectors: bool = False,
-    items: Notes | None = None,
+    findings: Iterable[Finding] | str | os.PathLike[str] | None = None,
 ) -> ConvertSummary:
     """Write a store in another format.
 
     Parameters
     ----------
     out : path
-        A file, or for npy and faiss a directory, that does not exist. Of coco, captions are written
-        beside it: to ``captions_X.json`` for ``X.json`` or ``instances_X.json``. Of label-studio,
-        the labeling configuration is: to ``X.xml``.
-    to : {"parquet", "npy", "csv", "faiss", "coco", "label-studio", "cvat"}
+        A file (parquet, csv, coco) or else a directory that does not exist. Of coco, captions are
+        written beside it: to ``captions_X.json`` for ``X.json`` or ``instances_X.json``.
+    to : {"parquet", "npy", "csv", "faiss", "coco", "fiftyone", "cvat", "label_studio"}
     of : {"items", "objects", "captions"}
         What one row is; for parquet, npy and faiss. A parquet of items holds their objects and
         captions too, as lists: `import_vectors` restores the whole store.
@@ -81,16 +84,16 @@ def convert_store(
         Leave out rows without a vector. Otherwise row i is item i everywhere, and the vector of a
         failed item is zero.
     vectors : bool
-        csv: one column for each dimension too. Parquet, npy and faiss always have them.
-    items : mapping of ItemKey to sequence of str, optional
-        label-studio and cvat: which items, in this order, and what is noted of each (see
-        `Findings.to_review`); by default all.
+        csv: one column for each dimension too. parquet, npy, faiss and fiftyone always have them.
+    findings : iterable of Finding or path, optional
+        cvat and label_studio: write only items with findings that have no action, the most
+        suspicious first.
 
     Raises
     ------
     StoreExistsError, StoreWriteError, MissingExtraError
     UsageError
-        No such format or table, or an argument of another format.
+        No such format or table, an option of another format, or findings of other images.
     """
     if to not in FORMATS:
         raise UsageError(f"No format {to!r}; choose one of {', '.join(FORMATS)}.", to=to)
@@ -98,43 +101,33 @@ def convert_store(
         raise UsageError(f"``vectors`` is for csv only; leave it out for {to}.", to=to)
     if of != "items" and to not in _OF_TABLES:
         raise UsageError(f"{to} is of items only. Choose one of {', '.join(_OF_TABLES)}.", to=to)
-    if to not in _OF_IMAGES and items is not None:
-        raise UsageError(
-            f"``items`` is for {' and '.join(_OF_IMAGES)}; leave it out for {to}.", to=to
-        )
+    if findings is not None and to not in _TO_REVIEW:
+        raise UsageError(f"``findings`` is for {' and '.join(_TO_REVIEW)} only.", to=to)
+    if isinstance(findings, (str, os.PathLike)):
+        findings = Findings.read(findings)
     table = store.table(of)
+    n_rows = int(table.has_vector.sum()) if embedded_only else len(table)
     skipped: dict[str, int] = {}
     renumbered: dict[str, int] = {}
-    if to in _OF_IMAGES:
-        has_vector, every = table.has_vector, {store.key(row): () for row in range(len(table))}
-        notes = every if items is None else items
-        items = {k: v for k, v in notes.items() if not embedded_only or has_vector[store.row(k)]}
-    beside = _second_file(store, Path(out), to)
+    beside = Path(out).with_name(f"captions_{Path(out).name.removeprefix('instances_')}")
+    has_captions = to == "coco" and _has_captions(store)
     with (
-        new_path(beside) if beside else nullcontext() as second,
-        new_path(Path(out), directory=to in ("npy", "faiss")) as path,
+        new_path(beside) if has_captions else nullcontext() as captions,
+        new_path(Path(out), directory=to in _FOLDERS) as path,
     ):
         if to == "csv":
             write_csv(store, path, embedded_only=embedded_only, vectors=vectors)
         elif to == "coco":
-            skipped, renumbered = write_coco(store, path, second, embedded_only=embedded_only)
-        elif to == "label-studio" and second is not None:
-            skipped = write_label_studio(store, path, second, items or {})
-        elif to == "cvat":
-            skipped = write_cvat(store, path, items or {})
+            found = write_coco(store, path, captions, embedded_only=embedded_only)
+            skipped, renumbered = found
+        elif to == "fiftyone":
+            skipped = write_fiftyone(store, path, embedded_only=embedded_only)
+        elif to in _TO_REVIEW:
+            n_rows, skipped = _TO_REVIEW[to](store, path, findings)
         else:
             _OF_TABLES[to](table, path, embedded_only=embedded_only)
-    n_rows = int(table.has_vector.sum()) if embedded_only else len(table)
-    n_rows = n_rows if items is None else len(items) - skipped.get(WITHOUT_SIZE, 0)
-    return ConvertSummary(str(out), n_rows, skipped, of, renumbered, str(beside or ""))
-
-
-def _second_file(store: EmbeddingStore, out: Path, to: str) -> Path | None:
-    if to == "label-studio":
-        return out.with_suffix(".xml")
-    if to == "coco" and _has_captions(store):
-        return out.with_name(f"captions_{out.name.removeprefix('instances_')}")
-    return None
+    where = str(beside) if has_captions else ""
+    return ConvertSummary(str(out), n_rows, skipped, of, renumbered, where)
 
 
 def _has_captions(store: EmbeddingStore) -> bool:

@@ -14,18 +14,13 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UsageError
 from ..escaping import from_sheet_cell
 from ..files import FileSystem, check_output, publish, read_errors
-from ..flags import AUDIT_KINDS
 from ..listing import write_csv
-from ..records import ItemKey
 from ..tally import counted
-from .actions import where
 from .columns import COLUMNS, Finding
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-
-    from ..store import EmbeddingStore
 
 _DELIMITERS = ",;\t"
 _NEEDED = ("subset", "id", "object", "label", "box", "action", "content_sha256")
@@ -75,26 +70,6 @@ class Findings(Sequence[Finding]):
     def accept(self) -> Findings:
         """Copy each suggestion to the action."""
         return Findings(replace(row, action=row.suggestion) for row in self)
-
-    def to_review(self, store: EmbeddingStore) -> dict[ItemKey, list[str]]:
-        """Give a store's items whose rows are not decided, the most suspicious first, and why.
-
-        The first of each kind come first, then the second ones, …. Raises `UsageError`: no such
-        row, or rows of another store.
-        """
-        kinds = {kind: place for place, kind in enumerate(AUDIT_KINDS)}
-        undecided = [row for row in self if row.action.strip() in ("", "review")]
-        found: dict[ItemKey, list[str]] = {}
-        if not undecided:
-            raise UsageError("Every finding is decided: there is nothing to review.")
-        for row in undecided:
-            if row.store not in ("", store.uuid) or row.key not in store:
-                raise UsageError(f"{where(row)} is a finding of another store than '{store.path}'.")
-        for row in sorted(undecided, key=lambda row: (row.rank or 0, kinds.get(row.kind, -1))):
-            note = f"{row.kind}: {row.reason}"
-            note += f" ('{row.label}' at {row.cells()[COLUMNS.index('box')]})" if row.box else ""
-            found.setdefault(row.key, []).append(note)
-        return found
 
     def to_arrow(self) -> pa.Table:
         """Convert to one table."""

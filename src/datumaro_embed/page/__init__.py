@@ -3,18 +3,28 @@
 Live: `serving` starts the server, `guard` stands before it, `app` has its routes. `session` is what
 is open: `decisions` the findings file, `pictures` the images, `maps` the projections; `rows` and
 `cards` answer what the page asks, `tasks` and `worker` do what takes long. Frozen: `frozen` puts
-the same facts into the page itself, whose script answers from them.
+the same facts into the page itself, whose script answers from them. `notebook` is for a few
+pictures below a cell.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingExtraError
 from .frozen import ReportOptions, ReportSummary, write_report
+from .notebook import Shown, show
 
 if TYPE_CHECKING:
     from .serving import Explorer, explore
 
-__all__ = ["Explorer", "ReportOptions", "ReportSummary", "explore", "write_report"]
+__all__ = [
+    "Explorer",
+    "ReportOptions",
+    "ReportSummary",
+    "Shown",
+    "explore",
+    "show",
+    "write_report",
+]
 
 
 def __getattr__(name: str) -> Any:

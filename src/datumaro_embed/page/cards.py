@@ -192,24 +192,23 @@ def groups(
     decisions = session.decisions
     members = _grouped(session, kind)
     if decided is not None:
-        members = [
-            some for some in members if decided == all(decisions.rows[i].action for i in some)
-        ]
+        members = [some for some in members if decided == all(map(decisions.is_decided, some))]
     shown = members[offset : offset + limit]
     firsts = {some[0]: decisions.places[some[0]] for some in shown} if kind == "mislabel" else {}
-    near = neighbours(session.store, firsts)
-    found = [_group(session, some, near.get(some[0], [])) for some in shown]
+    new = {index: place for index, place in firsts.items() if index not in session.near}
+    session.near |= neighbours(session.store, new)
+    found = [_group(session, some, session.near.get(some[0], [])) for some in shown]
     return {"total": len(members), "groups": found}
 
 
 def outline(session: Session, kind: str) -> dict[str, Any]:
     """Answer ``api/groups`` in short: measure and value of every group, and if it is decided."""
-    rows = session.decisions.rows
-    members = [[rows[index] for index in some] for some in _grouped(session, kind)]
+    decisions = session.decisions
+    rows, members = decisions.rows, _grouped(session, kind)
     return {
-        "measures": [some[0].measure for some in members],
-        "values": [_value(some) for some in members],
-        "decided": [all(row.action for row in some) for some in members],
+        "measures": [rows[some[0]].measure for some in members],
+        "values": [_value(rows[index] for index in some) for some in members],
+        "decided": [all(map(decisions.is_decided, some)) for some in members],
     }
 
 
@@ -254,6 +253,7 @@ def _members(session: Session, indices: list[int]) -> Iterator[dict[str, Any]]:
             "index": index,
             **(place._asdict() if place is not None else {}),
             **{name: value for name, value in asdict(row).items() if name in facts},
+            "covered": session.decisions.covering(index),
         }
 
 

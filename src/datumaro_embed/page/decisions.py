@@ -131,25 +131,46 @@ class Decisions:
                 and self._is_kept(row)
                 and (not kinds or row.kind in kinds)
                 and (not actions or row.action.partition(" ")[0] in actions)
-                and (decided is None or decided == bool(row.action))
+                and (decided is None or decided == self.is_decided(index))
             ):
                 yield index
 
+    def is_decided(self, index: int) -> bool:
+        """Tell whether a finding has an action, or another decision settles it."""
+        return bool(self.rows[index].action or self.covering(index))
+
+    def covering(self, index: int) -> str:
+        """Give the action that settles a finding from elsewhere; empty where there is none.
+
+        What is dropped needs no other decision, and what was picked was decided as a whole.
+        """
+        place = self.places[index]
+        if place is None:
+            return ""
+        for other in self._of_place.get(place, ()):
+            row = self.rows[other]
+            if other != index and (row.kind == PICKED or row.action == "drop") and row.action:
+                return row.action
+        whole = self._of_place.get(Place("items", place.item, place.item), ())
+        return "drop" if any(self.rows[other].action == "drop" for other in whole) else ""
+
     def kinds(self) -> list[dict[str, Any]]:
-        """Count findings, groups and decided findings of each kind."""
-        counts, decided = Counter[str](), Counter[str]()
-        groups = defaultdict[str, set[int]](set)
+        """Count the findings of each kind, its groups, and those that are decided as a whole."""
+        counts = Counter[str]()
+        groups, open_groups = defaultdict[str, set[int]](set), defaultdict[str, set[int]](set)
         for index in self.chosen():
             row = self.rows[index]
             counts[row.kind] += 1
-            decided[row.kind] += bool(row.action)
-            groups[row.kind].add(-1 - index if row.group is None else row.group)
+            group = -1 - index if row.group is None else row.group
+            groups[row.kind].add(group)
+            if not self.is_decided(index):
+                open_groups[row.kind].add(group)
         return [
             {
                 "kind": kind,
                 "findings": count,
                 "groups": len(groups[kind]),
-                "decided": decided[kind],
+                "reviewed": len(groups[kind]) - len(open_groups[kind]),
             }
             for kind, count in counts.items()
         ]

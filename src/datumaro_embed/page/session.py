@@ -87,6 +87,7 @@ class Session:
         self.maps = Maps(self.store, self.tasks["map"])
         self.decisions = Decisions(self.store, findings or default_findings(self.path))
         self.plan: dict[str, Any] = {}
+        self.near: dict[int, list[int]] = {}  # by finding: rows nearest to it
         self._images: OrderedDict[str, QueryImage] = OrderedDict()
         self._encoder: QueryEmbedder | None = None
         self._encoding = threading.Lock()
