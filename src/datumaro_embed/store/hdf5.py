@@ -22,12 +22,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from ..errors import StoreError, StoreForeignError, StoreNotFoundError, StoreReplacedError
-from ..files import Identity, identity_at, identity_of, open_regular, read_errors
+from ..files import identity_at, identity_of, open_regular, read_errors
 from ..place import HDF5_SIGNATURE
 from ..vectors import MAX_DIM, MAX_TEXT_BYTES, VectorKind
 from .codec import Array, corrupt, decode_json, decode_text, encode_json, encode_text
@@ -56,7 +56,6 @@ from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5s, h5t
 _LIBVER = ("v110", "v110")
 _PIECE_BYTES = 4 * 2**20
 _PIECE_ROWS = 64 * BLOCK_ROWS
-_TRIES = 20
 _JSON_PATHS = ("meta/categories", "meta/provenance", "meta/arrays")
 
 
@@ -71,8 +70,8 @@ def file_image(
     Returns its size in bytes and its content, end to end; memory is that of one piece of a column.
     """
     image = _Image(store, head)
-    skeleton = _make_skeleton(image.shapes, store.kind, uuid)
-    return skeleton.size_bytes, _file_blocks(skeleton, image.pieces)
+    headers, places = _lay_out(image.shapes, store.kind, uuid)
+    return headers.size_bytes, _file_blocks(headers, places, image.pieces)
 
 
 class _Image:
@@ -187,20 +186,11 @@ def _cuts(n_rows: int, size: int = BLOCK_ROWS) -> Iterator[tuple[int, int]]:
     return ((first, min(first + size, n_rows)) for first in range(0, n_rows, size))
 
 
-@dataclass(frozen=True, slots=True)
-class _Skeleton:
-    """A file without its arrays' values: its headers, and where each array belongs."""
-
-    size_bytes: int
-    headers: tuple[tuple[int, bytes], ...]
-    arrays: tuple[tuple[int, int, str], ...]
-
-
-def _make_skeleton(
+def _lay_out(
     shapes: Mapping[str, tuple[str, tuple[int, ...]]], kind: VectorKind, uuid: str
-) -> _Skeleton:
-    """Lay a file out; a few milliseconds and some 30 KiB, whatever the shapes."""
-    image = _Headers()
+) -> tuple[_Headers, list[tuple[int, int, str]]]:
+    """Headers of a file, and offset, size and path of each array; takes a few milliseconds."""
+    headers, places = _Headers(), []
     plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plist.set_layout(h5d.CONTIGUOUS)  # whose room is set aside and never written
     plist.set_alloc_time(h5d.ALLOC_TIME_EARLY)
@@ -209,53 +199,47 @@ def _make_skeleton(
     links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
     links.set_create_intermediate_group(True)
     alignment = {"alignment_threshold": PAGE_BYTES, "alignment_interval": PAGE_BYTES}
-    arrays = []
-    with h5py.File(image, "w", libver=_LIBVER, **alignment) as file:
+    with h5py.File(headers, "w", libver=_LIBVER, **alignment) as file:
         for path, (name, shape) in shapes.items():
             dtype, space = np.dtype(name).newbyteorder("<"), h5s.create_simple(shape)
             place = (file.id, path.encode("ascii"), h5t.py_create(dtype), space, plist, links)
             dataset = h5d.create(*place)
             if n_bytes := prod(shape) * dtype.itemsize:
-                arrays.append((int(dataset.get_offset()), n_bytes, path))
-        facts: dict[str, str | int] = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "format_minor": FORMAT_MINOR,
-            "uuid": uuid,
-            "run_fingerprint": kind.fingerprint,
-            "model": kind.model,
-            "vector_settings": kind.settings,
-        }
-        for name, value in facts.items():
+                places.append((int(dataset.get_offset()), n_bytes, path))
+        facts: tuple[str | int, ...] = (
+            *(FORMAT, FORMAT_VERSION, FORMAT_MINOR, uuid),
+            *(kind.fingerprint, kind.model, kind.settings),
+        )
+        for name, value in zip(ATTRIBUTES, facts, strict=True):
             # With a fixed length: strings of variable length are stored elsewhere in a file.
             file.attrs[name] = (
                 np.bytes_(encode_text(value)) if isinstance(value, str) else np.int64(value)
             )
-    return _Skeleton(image.size_bytes, tuple(image.blocks.items()), tuple(arrays))
+    return headers, places
 
 
 def _file_blocks(
-    skeleton: _Skeleton, pieces: Callable[[str], Iterable[Array]]
+    headers: _Headers,
+    places: Iterable[tuple[int, int, str]],
+    pieces: Callable[[str], Iterable[Array]],
 ) -> Iterator[bytes | memoryview]:
     """Yield the file's bytes from first to last."""
-    headers = ((offset, len(data), data) for offset, data in skeleton.headers)
-    parts: list[tuple[int, int, str | bytes]] = [*headers, *skeleton.arrays]
+    parts: list[tuple[int, int, str | bytes]] = [*places]
+    parts += ((offset, len(data), data) for offset, data in headers.blocks.items())
     end = 0
     for offset, n_bytes, content in sorted(parts, key=lambda part: part[0]):
         assert offset >= end, content  # HDF5 gave the same place twice
         yield bytes(offset - end)
+        end = offset + n_bytes
         if isinstance(content, bytes):
             yield content
-        else:
-            rest = n_bytes
-            for piece in pieces(content):
-                rest -= piece.nbytes
-                if piece.size and rest >= 0:
-                    yield np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data
-            # No array may run into the next.
-            assert rest == 0, f"{content} was given {n_bytes - rest} bytes for {n_bytes}"
-        end = offset + n_bytes
-    yield bytes(skeleton.size_bytes - end)
+            continue
+        for piece in pieces(content):
+            offset += piece.nbytes
+            if piece.size and offset <= end:  # no array may run into the next
+                yield np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data
+        assert offset == end, f"{content} has {offset - end:+} bytes beside {n_bytes}"
+    yield bytes(headers.size_bytes - end)
 
 
 class _Headers(io.RawIOBase):
@@ -533,50 +517,28 @@ class Hdf5Part(Part):
     can copy. Opening takes some 5 ms and does not depend on the number of rows.
 
     Raises `StoreNotFoundError`, `StoreForeignError`, `StoreCorruptError`, `StoreReadError`;
-    `StoreReplacedError`: it was replaced again and again while it was being opened.
+    `StoreReplacedError`: another file has taken its place since.
     """
 
     def __init__(self, path: str | Path, *, checks: bool = True) -> None:
         self.path, self._checks = str(path), checks
         self._cache: dict[str, Array] = {}
-        self._bytes: mmap.mmap | None
-        for is_last in (*[False] * _TRIES, True):
-            self._bytes, self._identity = _map_file(self.path)
+        with _opened(self.path) as stream:
+            self._bytes: mmap.mmap | None = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+            self._identity = identity_of(os.fstat(stream.fileno()))
             self.n_bytes = len(self._bytes)
             try:
-                self._open()
-                return
-            except StoreReplacedError:
-                if is_last:
-                    raise
-
-    def _open(self) -> None:
-        """Examine the file that is mapped; h5py opens it by its path, where another may be by now.
-
-        Raises `StoreReplacedError`.
-        """
-        try:
-            with _h5_errors(self.path):
-                file = _open_file(self.path)
-        except StoreError:
-            self._check_same_file(identity_at(self.path))
-            raise
-        try:
-            self._check_same_file(identity_at(self.path))
-            with _h5_errors(self.path):
-                declared = _Declared(self.path, file, self.n_bytes)
-        finally:
-            file.close()
+                with _h5_errors(self.path), _open_file(self.path) as file:
+                    declared = _Declared(self.path, file, self.n_bytes)
+            finally:  # h5py opens a file by its path, where another may be by now
+                if identity_at(self.path) != self._identity:
+                    raise self._replaced()
         self._sizes, self.layouts = declared.sizes, declared.arrays
-        self.is_newer = declared.is_newer
-        facts = declared.attributes
+        self.is_newer, facts = declared.is_newer, declared.attributes
         self.uuid = facts["uuid"]
         dtype = np.dtype(self.layouts["items/vector"].dtype).name
-        self.kind = VectorKind(
-            *(self._sizes["dim"], dtype, facts["run_fingerprint"]),
-            settings=facts["vector_settings"],
-            model=facts["model"],
-        )
+        kind = self._sizes["dim"], dtype, facts["run_fingerprint"]
+        self.kind = VectorKind(*kind, settings=facts["vector_settings"], model=facts["model"])
 
     def n_rows(self, table: str) -> int:
         return self._sizes[table]
@@ -629,13 +591,7 @@ class Hdf5Part(Part):
             return np.zeros(place.shape, dtype=place.dtype)
         mapped = self._bytes  # which another thread may close meanwhile
         if mapped is None:
-            try:
-                mapped, identity = _map_file(self.path)
-            except StoreNotFoundError:
-                self._check_same_file(None)
-                raise
-            self._check_same_file(identity)
-            self._bytes = mapped
+            mapped = self._bytes = self._map_again()
         flat = np.frombuffer(mapped, place.dtype, count, offset=place.offset)
         array = flat.reshape(place.shape)
         return array if array.flags.aligned else array.copy()
@@ -645,31 +601,37 @@ class Hdf5Part(Part):
         self._cache.clear()
         self._bytes = None
 
-    def _check_same_file(self, identity: Identity | None) -> None:
-        """Refuse where the file that was mapped first and the one there now differ."""
-        if identity != self._identity:
-            raise StoreReplacedError(
-                f"'{self.path}' was replaced or removed while it was open. Open it again.",
-                path=self.path,
-            )
+    def _map_again(self) -> mmap.mmap:
+        """Map the file after it was closed; refuse another one that is at its path now."""
+        with suppress(StoreNotFoundError), _opened(self.path) as stream:
+            if identity_of(os.fstat(stream.fileno())) == self._identity:
+                return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        raise self._replaced()
+
+    def _replaced(self) -> StoreReplacedError:
+        return StoreReplacedError(
+            f"'{self.path}' was replaced or removed while it was open. Open it again.",
+            path=self.path,
+        )
 
 
-def _map_file(path: str) -> tuple[mmap.mmap, Identity]:
-    """Map the whole file as read-only memory, touched nowhere yet; refuse what is no HDF5."""
+@contextmanager
+def _opened(path: str) -> Iterator[BinaryIO]:
+    """Open a file that starts like HDF5; refuse any other."""
+    if os.path.isdir(path):
+        raise StoreForeignError(f"'{path}' is a directory. Name an .h5 file in it.", path=path)
     try:
-        if os.path.isdir(path):
-            raise StoreForeignError(f"'{path}' is a directory. Name an .h5 file in it.", path=path)
-        with open_regular(path) as stream, read_errors(path):
-            if stream.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE:
-                mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-                return mapped, identity_of(os.fstat(stream.fileno()))
+        stream = open_regular(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreNotFoundError(
             f"No store at '{path}'. Check the path, or make one with `datumaro-embed embed`.",
             path=path,
         ) from error
-    raise StoreForeignError(
-        f"'{path}' does not start like an HDF5 file, so it is not an embedding store. "
-        "Check the path.",
-        path=path,
-    )
+    with stream, read_errors(path):
+        if stream.read(len(HDF5_SIGNATURE)) != HDF5_SIGNATURE:
+            raise StoreForeignError(
+                f"'{path}' does not start like an HDF5 file, so it is not an embedding store. "
+                "Check the path.",
+                path=path,
+            )
+        yield stream

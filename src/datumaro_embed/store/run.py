@@ -57,11 +57,11 @@ from .journal import (
     Journal,
     Manifest,
     Segment,
+    SegmentParts,
     new_manifest,
     open_directory,
     open_segment,
     segment_is_sound,
-    segment_store,
 )
 from .rows import ArrayPart
 from .schema import array_specs, child_tables
@@ -107,19 +107,23 @@ def open_store(path: str | os.PathLike[str], *, partial: bool = False) -> Embedd
     if os.path.isdir(name):
         return open_directory(Path(name), partial=partial)
     work = Path(f"{name}{WORK_SUFFIX}")  # where the run works that will publish the file
-    for is_last in (*[False] * _TRIES, True):
+    for _ in range(_TRIES):  # a run may publish the file, or replace it, meanwhile
         try:
             part = Hdf5Part(name)
             return EmbeddingStore([part], path=name, kind=part.kind, uuid=part.uuid)
+        except StoreReplacedError as error:
+            changed: StoreError = error
+            continue
         except StoreNotFoundError:
             if not is_store_directory(work):
                 raise
         try:
             return open_directory(work, partial=partial)
-        except (StoreForeignError, StoreReplacedError):  # it has published the file since
-            if is_last or is_store_directory(work):
+        except (StoreForeignError, StoreReplacedError) as error:
+            if is_store_directory(work):
                 raise
-    raise AssertionError
+            changed = error
+    raise changed
 
 
 @contextmanager
@@ -301,9 +305,8 @@ class Hdf5Run(StoreWriter):
 
     def _own_store(self, segments: Sequence[Segment], **options: Any) -> EmbeddingStore:
         """Open segments whose SHA-256 this run has compared, or has made."""
-        store = segment_store(
-            self._journal.path, segments, self._kind, path=self.target, trusted=True, **options
-        )
+        parts = SegmentParts(self._journal.path, segments, self._kind, trusted=True, **options)
+        store = parts.store(path=self.target)
         self._opened.append(store)
         return store
 
