@@ -20,13 +20,12 @@ from ..errors import (
     StoreWriteError,
     UsageError,
 )
-from ..files import identity_at
+from ..files import StoreLock, identity_at
 from ..findings import Finding, Findings, act, contradict, finding
 from ..findings.columns import COLUMNS
 from ..listing import csv_line, publish_csv
 from ..records import ItemKey
 from ..store import EmbeddingStore
-from ..store.journal import StoreLock
 
 __all__ = ["PICKED", "Decisions", "Place"]
 

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from .codec import Array, encode_json
+from ..encoding import encode_json
+from .codec import Array
 from .rows import StoredRows, check_dtype, check_n_rows
 from .schema import (
     SCHEMA,

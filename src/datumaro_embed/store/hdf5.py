@@ -26,11 +26,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from ..encoding import MAX_JSON_BYTES, decode_json, decode_text, encode_json, encode_text
 from ..errors import StoreError, StoreForeignError, StoreNotFoundError, StoreReplacedError
 from ..files import identity_at, identity_of, open_regular, read_errors
 from ..place import HDF5_SIGNATURE
 from ..vectors import MAX_DIM, MAX_TEXT_BYTES, VectorKind
-from .codec import Array, corrupt, decode_json, decode_text, encode_json, encode_text
+from .codec import Array, corrupt
 from .rows import Part, StoredRows
 from .schema import (
     ATTRIBUTES,
@@ -38,7 +39,6 @@ from .schema import (
     FORMAT,
     FORMAT_MINOR,
     FORMAT_VERSION,
-    MAX_JSON_BYTES,
     PAGE_BYTES,
     SCHEMA,
     ArraySpec,

@@ -23,14 +23,13 @@ from pathlib import Path
 from typing import Annotated, Any, overload
 
 import msgspec
-from filelock import FileLock, Timeout
 from msgspec import Meta, Struct
 
+from ..encoding import MAX_JSON_BYTES, decode_json, encode_json
 from ..errors import (
     StoreCorruptError,
     StoreError,
     StoreForeignError,
-    StoreLockedError,
     StoreNotFoundError,
     StoreReplacedError,
     StoreUnfinishedError,
@@ -41,6 +40,7 @@ from ..files import (
     TEMPORARY_SUFFIX,
     FileSystem,
     Identity,
+    StoreLock,
     identity_at,
     make_parents,
     open_regular,
@@ -53,10 +53,10 @@ from ..place import LOCK_NAME, SEGMENT_FOLDER, manifest_files
 from ..records import Categories, ItemKey
 from ..tally import counted, progress
 from ..vectors import MAX_DIM, VectorKind
-from .codec import Array, corrupt, decode_json, encode_json, head_arrays
+from .codec import Array, corrupt, head_arrays
 from .hdf5 import Hdf5Part, file_image
 from .rows import Part, StoredRows
-from .schema import MAX_JSON_BYTES, child_tables
+from .schema import child_tables
 from .table import EmbeddingStore
 
 MANIFEST_FORMAT, MANIFEST_VERSION = "datumaro-embed-manifest", 2
@@ -397,38 +397,6 @@ def _open_state(directory: Path, *, partial: bool) -> EmbeddingStore:
 
 
 # Writing ---------------------------------------------------------------------------------------
-
-
-class StoreLock:
-    """A lock on a file, taken on construction and never waited for; a dead process holds none.
-
-    The file is made where it is missing, and left there; `store` is for the message. Raises
-    `StoreLockedError`: another process, or another writer of this one, holds it; `StoreWriteError`.
-    """
-
-    def __init__(self, path: Path, store: Path) -> None:
-        self._lock = FileLock(str(path), thread_local=False)
-        for _ in range(3):
-            with write_errors(path):
-                try:
-                    self._lock.acquire(timeout=0)
-                except Timeout as error:  # which is an OSError too
-                    raise StoreLockedError(
-                        f"Another process is writing '{store}'. Wait until it ends, or choose "
-                        "another path.",
-                        path=str(store),
-                    ) from error
-            if path.exists():  # else its last holder removed it after it was opened here
-                return
-            self.release()
-        raise StoreLockedError(f"'{store}' is being finished by another process. Try again.")
-
-    def release(self) -> None:
-        """Let others write; a file system that cannot unlock does so when the process ends."""
-        try:
-            self._lock.release()
-        except OSError as error:
-            _log.warning("'%s' cannot be unlocked: %s", self._lock.lock_file, error)
 
 
 class Journal:

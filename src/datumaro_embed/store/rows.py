@@ -18,20 +18,12 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
+from ..encoding import decode_json, decode_text
 from ..errors import ItemNotFoundError, UsageError
 from ..records import Categories, ItemKey, ItemRecord
 from ..tally import counted
 from ..vectors import VectorKind
-from .codec import (
-    Array,
-    Arrays,
-    corrupt,
-    decode_json,
-    decode_rows,
-    decode_text,
-    names_in,
-    text_arrays,
-)
+from .codec import Array, Arrays, corrupt, decode_rows, names_in, text_arrays
 from .schema import SCHEMA, ArraySpec, array_specs, child_tables
 
 IntArray = npt.NDArray[np.int64]

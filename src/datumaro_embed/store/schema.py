@@ -37,8 +37,6 @@ BLOCK_ROWS = 1024
 """Rows that one checksum of each array covers."""
 PAGE_BYTES = 4096
 """Arrays of at least this size begin at a multiple of it."""
-MAX_JSON_BYTES = 64 * 2**20
-"""Of one JSON value: an item's or annotation's attributes, the categories, the provenance."""
 
 ATTRIBUTES: dict[str, type] = {
     "format": str,

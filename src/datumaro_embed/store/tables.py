@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from ..encoding import decode_text, encode_text
 from ..errors import ItemNotFoundError, NoTableError, UsageError
 from ..records import CaptionRecord, ObjectKey, ObjectRecord
 from ..tally import counted
-from .codec import Array, decode_text, encode_text
+from .codec import Array
 from .rows import IntArray, StoredRows, check_dtype
 from .schema import array_specs, status_has_vector
 
