@@ -64,9 +64,9 @@ _log = logging.getLogger("datumaro_embed")
 _TRIES = 20
 _MAX_MAPPED = 32
 _BLOCK_BYTES = 4 * 2**20
-_MAX_ORPHANS, _MAX_NAMED = 2, 5
+MAX_ORPHANS, _MAX_NAMED = 2, 5
 _OWN_NAME = re.compile(r"0-([0-9]{6,12})\.h5")
-_TEMPORARY = re.compile(
+TEMPORARY_NAME = re.compile(
     rf"{re.escape(TEMPORARY_PREFIX)}[0-9a-f]{{16}}{re.escape(TEMPORARY_SUFFIX)}"
 )
 
@@ -467,7 +467,7 @@ class Journal:
         A crash leaves two such files at most, or any number of them once the file is published.
         """
         n_orphans = sum(map(_is_own, self._segment_files()))
-        if n_orphans > _MAX_ORPHANS and not manifest_files(self.path):
+        if n_orphans > MAX_ORPHANS and not manifest_files(self.path):
             raise StoreCorruptError(
                 f"'{self.path}' has {counted(n_orphans, 'segments')} but no manifest. "
                 "Save their rows with `datumaro-embed repair`, or discard them with ``restart``.",
@@ -532,7 +532,7 @@ class Journal:
         named = {s.name for path in manifest_files(self.path) for s in read_manifest(path).files}
         for folder in (self.path, self._folder):
             for path in folder.glob(f"{TEMPORARY_PREFIX}*{TEMPORARY_SUFFIX}"):
-                if _TEMPORARY.fullmatch(path.name):
+                if TEMPORARY_NAME.fullmatch(path.name):
                     self.files.unlink(path)
         others = []
         for path in self._segment_files():
@@ -577,25 +577,3 @@ class Journal:
 def _is_own(path: Path) -> bool:
     """Tell whether a run made a file: by its name, and it is no link."""
     return _OWN_NAME.fullmatch(path.name) is not None and not path.is_symlink()
-
-
-def holds_only_leftovers(directory: Path, published_uuid: str | None = None) -> bool:
-    """Tell whether nothing is lost with a directory: what a killed merge, repair or import leaves.
-
-    `published_uuid` is of the store that lies where the run was to publish; it must be the run's
-    own. Raises `StoreReadError`; `StoreCorruptError`, `StoreForeignError`: a manifest that is
-    damaged, or of another format.
-    """
-    manifests = manifest_files(directory)
-    if any(path.name == "manifest.json" for path in manifests):
-        return False
-    found = [read_manifest(path) for path in manifests]
-    if not all(manifest.purpose for manifest in found):
-        return False
-    if published_uuid and [manifest.uuid for manifest in found] != [published_uuid]:
-        return False
-    known = {LOCK_NAME, SEGMENT_FOLDER, *(path.name for path in manifests)}
-    others = {path.name for path in directory.iterdir()} - known
-    return all(_TEMPORARY.fullmatch(name) for name in others) and (
-        bool(manifests) or len(list((directory / SEGMENT_FOLDER).glob("*.h5"))) <= _MAX_ORPHANS
-    )

@@ -75,33 +75,13 @@ _TRIES = 20
 def open_store(path: str | os.PathLike[str], *, partial: bool = False) -> EmbeddingStore:
     """Open a store for reading: an ``.h5`` file, or a store directory.
 
-    Parameters
-    ----------
-    partial : bool
-        Read the rows that an unfinished run has committed so far; otherwise it is refused.
+    The store is a context manager; arrays taken from it outlive it. Of an unfinished run the rows
+    committed so far are read if `partial`; otherwise it is refused. Some 5 ms, whatever the size: a
+    file's columns are memory-mapped, a directory's segments opened when a row of theirs is read.
 
-    Returns
-    -------
-    EmbeddingStore
-        A context manager; arrays taken from it outlive it.
-
-    Raises
-    ------
-    StoreNotFoundError
-        Nothing there.
-    StoreForeignError
-        Not an embedding store, or one of another major version.
-    StoreCorruptError
-        Damaged, or made to harm: with `path` and `place`.
-    StoreUnfinishedError
-        The run that writes it has not ended.
-    StoreReadError
-        The operating system cannot read it now.
-
-    Notes
-    -----
-    Some 5 ms, whatever the size: a file's columns are memory-mapped, a directory's segments opened
-    when a row of theirs is read.
+    Raises `StoreNotFoundError`; `StoreForeignError`: no embedding store, or one of another major
+    version; `StoreCorruptError`: damaged, or made to harm, with `path` and `place`;
+    `StoreUnfinishedError`; `StoreReadError`: the operating system cannot read it now.
     """
     name = os.fspath(path)
     if os.path.isdir(name):
