@@ -198,9 +198,14 @@ class ColumnBuilder:
     def append(self, record: ItemRecord, vector: Vector | None) -> None:
         """Add one row; see `StoreWriter.append`."""
         self._check_order(record.key)
+        children = {name: getattr(record, name) for name in child_tables()}
+        present = {name for name, entries in children.items() if entries is not None}
         n_names = [len(column.names) for column in self._coded]
-        try:
-            present, rows = self._encoded(record, vector)
+        try:  # all that can fail
+            rows = [("items", self._row("items", record, vector))]
+            self._check_tables(present)
+            for name, entries in children.items():
+                rows += [(name, self._row(name, entry, None)) for entry in entries or ()]
         except UsageError as error:
             for column, n_before in zip(self._coded, n_names, strict=True):
                 while len(column.names) > n_before:
@@ -223,18 +228,6 @@ class ColumnBuilder:
             key=key,
             previous=last,
         )
-
-    def _encoded(
-        self, record: ItemRecord, vector: Vector | None
-    ) -> tuple[set[str], list[tuple[str, list[bytes | None]]]]:
-        """Encode an item and the rows that belong to it: all that can fail."""
-        rows = [("items", self._row("items", record, vector))]
-        found = {name: getattr(record, name) for name in child_tables()}
-        present = {name for name, entries in found.items() if entries is not None}
-        self._check_tables(present)
-        for name in filter(present.__contains__, found):
-            rows += [(name, self._row(name, entry, None)) for entry in found[name]]
-        return present, rows
 
     def _check_tables(self, present: set[str]) -> None:
         """Check that rows have the same tables as those before."""

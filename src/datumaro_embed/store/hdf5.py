@@ -330,7 +330,7 @@ class _Declared:
         self.is_newer = self.minor != FORMAT_MINOR
         if file.id.get_create_plist().get_userblock():
             raise corrupt(path, "/", "the file has a user block")
-        found = dict(self._arrays_in(file))
+        found = dict(self._arrays_in(file.id))
         self.sizes: dict[str, int] = {}
         self.arrays: dict[str, ArrayPlace] = {}
         for spec in array_specs().values():
@@ -342,17 +342,38 @@ class _Declared:
             if table.optional:
                 self._check_table(table)
 
-    def _arrays_in(self, file: h5py.File) -> Iterator[tuple[str, Any]]:
-        """Path and handle of each array that the schema knows; others of newer files are left."""
-        for place, what in _objects(file.id):
-            if not isinstance(what, str):
-                yield place, what
-            elif self.minor == FORMAT_MINOR:
-                raise corrupt(self._path, place, f"stores have no such object ({what})")
-            elif place in array_specs():
-                raise corrupt(self._path, place, f"should be an array but is {what}")
-            else:
-                self.is_newer = True
+    def _arrays_in(self, root: h5f.FileID) -> Iterator[tuple[str, Any]]:
+        """Path and handle of each array of the schema; other things of newer files are left.
+
+        Only hard links whose name the schema knows are opened.
+        """
+        specs = array_specs()
+        known = {*specs, *(path.split("/")[0] for path in specs)}
+        groups = [("", root)]
+        for prefix, group in groups:
+            for raw in list(group):
+                path = prefix + raw.decode("utf-8", "backslashreplace")
+                kind = group.links.get_info(raw).type
+                what = _LINKS.get(kind, "user-defined link")
+                if kind == h5l.TYPE_HARD:
+                    found = h5o.open(group, raw) if path in known else None
+                    if path in specs and isinstance(found, h5d.DatasetID):
+                        yield path, found
+                        continue
+                    if path not in specs and isinstance(found, h5g.GroupID):
+                        groups.append((f"{path}/", found))
+                        continue
+                    word = type(found).__name__.removesuffix("ID").lower()
+                    what = word if path in known else "unknown name"
+                self._refuse(path, what)
+
+    def _refuse(self, path: str, what: str) -> None:
+        """Refuse what is not of the schema, but for a newer file's."""
+        if self.minor == FORMAT_MINOR:
+            raise corrupt(self._path, path, f"stores have no such object ({what})")
+        if path in array_specs():
+            raise corrupt(self._path, path, f"should be an array but is {what}")
+        self.is_newer = True
 
     def _check_table(self, table: Table) -> None:
         """Check that an optional table is there with every column, or not at all."""
@@ -414,33 +435,6 @@ class _Declared:
                 return False
         has_end = shape[0] > 0 or spec.role not in ("offsets", "names_offsets")
         return has_end and 1 <= self.sizes.get("dim", 1) <= MAX_DIM
-
-
-def _objects(root: h5f.FileID) -> Iterator[tuple[str, Any]]:
-    """Path and handle of each array in the known groups; of all else a word, and it is not opened.
-
-    Only hard links whose name the schema knows are opened.
-    """
-    specs = array_specs()
-    known = {*specs, *(path.split("/")[0] for path in specs)}
-    groups = [("", root)]
-    for prefix, group in groups:
-        for raw in list(group):
-            path = prefix + raw.decode("utf-8", "backslashreplace")
-            kind = group.links.get_info(raw).type
-            if kind != h5l.TYPE_HARD:
-                yield path, _LINKS.get(kind, "user-defined link")
-            elif path not in known:
-                yield path, "unknown name"
-            else:
-                found = h5o.open(group, raw)
-                if isinstance(found, h5d.DatasetID if path in specs else h5g.GroupID):
-                    if path in specs:
-                        yield path, found
-                    else:
-                        groups.append((f"{path}/", found))
-                else:
-                    yield path, type(found).__name__.removesuffix("ID").lower()
 
 
 def _type_name(kind: h5t.TypeID) -> str:

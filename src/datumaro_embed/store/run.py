@@ -179,7 +179,11 @@ class Hdf5Run(StoreWriter):
         try:
             self._identity = identity_at(self.target)
             self._take_over(restart=restart)
-            self._check_room(n_expected)
+            # Refuse to begin what cannot end: the vectors must fit, and twice for a file.
+            n_rows = max(n_expected - self.n_committed, 0)
+            n_rows += 0 if place.keeps_segments else n_expected
+            n_bytes = n_rows * kind.dim * np.dtype(kind.dtype).itemsize
+            checked_free_bytes(place.directory / SEGMENT_FOLDER, n_bytes, files)
         except BaseException:
             self.abort()
             raise
@@ -275,13 +279,6 @@ class Hdf5Run(StoreWriter):
                 "image is embedded again"
             )
             yield f"'{self.target}' has {counted(self.before.n_rows, 'rows')}; {kept}."
-
-    def _check_room(self, n_expected: int) -> None:
-        """Refuse to begin what cannot end: the vectors must fit, and twice for a file."""
-        row_bytes = self._kind.dim * np.dtype(self._kind.dtype).itemsize
-        rows = max(n_expected - self.n_committed, 0)
-        rows += 0 if self._place.keeps_segments else n_expected
-        checked_free_bytes(self._journal.path / SEGMENT_FOLDER, rows * row_bytes, self.files)
 
     def _own_store(self, segments: Sequence[Segment], **options: Any) -> EmbeddingStore:
         """Open segments whose SHA-256 this run has compared, or has made."""
