@@ -90,7 +90,7 @@ class _Image:
         for table, paths in order.items():
             n_rows = n_labels if table == "labels" else store.count(table)
             whole[f"checksums/{table}"] = np.zeros((-(-n_rows // BLOCK_ROWS), len(paths)), "<u4")
-        for block, (a, b) in enumerate(_cuts(n_labels)):
+        for block, (a, b) in enumerate(cuts(n_labels)):
             of_labels = (row_block(whole.get, path, a, b) for path in order["labels"])
             whole["checksums/labels"][block] = list(map(crc32, of_labels))
         whole["checksums/whole"] = sums
@@ -105,8 +105,8 @@ class _Image:
         n_rows = store.count(spec.table)
         sizes = {spec.table: n_rows, f"{spec.table}+1": n_rows + 1, "dim": store.dim}
         if spec.role == "values":
-            cuts = _cuts(n_rows, _PIECE_ROWS)
-            lengths = (store.lengths(f"{path}_offsets", a, b) for a, b in cuts)
+            pieces = cuts(n_rows, _PIECE_ROWS)
+            lengths = (store.lengths(f"{path}_offsets", a, b) for a, b in pieces)
             sizes["*"] = sum(int(piece.sum()) for piece in lengths)
         is_vector = spec.column.kind == "vector"
         dtype = store.dtype.str if is_vector else spec.dtypes[0]
@@ -130,7 +130,7 @@ class _Image:
         end = np.zeros(1, np.uint64)
         if spec.role == "offsets":
             yield end
-        for first, stop in _cuts(self._store.count(spec.table), self._rows_at_once(spec)):
+        for first, stop in cuts(self._store.count(spec.table), self._rows_at_once(spec)):
             if spec.role == "offsets":
                 lengths = self._store.lengths(spec.path, first, stop)
                 covered = np.concatenate([end, end + np.cumsum(lengths, dtype=np.uint64)])
@@ -141,7 +141,7 @@ class _Image:
             if spec.role == "values":
                 lengths = self._store.lengths(f"{spec.path}_offsets", first, stop)
                 bounds = np.concatenate([np.zeros(1, np.uint64), np.cumsum(lengths)])
-            for number, (a, b) in enumerate(_cuts(stop - first)):
+            for number, (a, b) in enumerate(cuts(stop - first)):
                 block = covered[int(bounds[a]) : int(bounds[b]) + (spec.role == "offsets")]
                 sums[first // BLOCK_ROWS + number] = crc32(block)
             yield piece
@@ -182,7 +182,8 @@ def row_block(array: Callable[[str], Array | None], path: str, first: int, stop:
     return values[first : stop + (role == "offsets")]
 
 
-def _cuts(n_rows: int, size: int = BLOCK_ROWS) -> Iterator[tuple[int, int]]:
+def cuts(n_rows: int, size: int = BLOCK_ROWS) -> Iterator[tuple[int, int]]:
+    """First row of each block, and the one after its last."""
     return ((first, min(first + size, n_rows)) for first in range(0, n_rows, size))
 
 
