@@ -315,7 +315,7 @@ class SegmentParts(Sequence[Part]):
             part.is_trusted = self._trusted
             return part
         finally:
-            if self._seen not in (None, _identities(self._directory)):
+            if self._seen is not None and self._seen != _identities(self._directory):
                 self._refuse_replaced(segment)
 
     def _refuse_replaced(self, segment: Segment) -> None:
