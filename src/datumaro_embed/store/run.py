@@ -191,38 +191,33 @@ class Hdf5Run(StoreWriter):
     # What is there already -------------------------------------------------------------------
 
     def _take_over(self, *, restart: bool) -> None:
-        journal, place = self._journal, self._place
-        unfinished = journal.unfinished
-        goes_on = unfinished is not None and unfinished.restarted and not unfinished.purpose
-        if unfinished and (
-            unfinished.purpose or (restart and not (goes_on and unfinished.kind.fits(self._kind)))
-        ):
+        """Keep what an earlier run left, and find the vectors that may be re-used."""
+        journal, keeps_segments = self._journal, self._place.keeps_segments
+        old = journal.unfinished
+        # Copies of rows are made again; a run that took nothing over goes on with its like alone.
+        if old and (old.purpose or (restart and not (old.restarted and old.kind.fits(self._kind)))):
             journal.forget_unfinished()
-            unfinished, goes_on = None, False
+            old = None
         if not restart:
-            self._refuse_other_vectors(journal.finished, unfinished)
-        restart = restart or goes_on
+            self._refuse_other_vectors(journal.finished, old)
+        restart = restart or (old is not None and old.restarted)
         if not restart:
             self.before = self._open_before()
-        self._new = replace(self._new, restarted=restart)
         journal.clean()
-        finished = None if restart or not place.keeps_segments else journal.finished
-        if finished and not finished.kind.fits(self._kind):
-            finished = None
-        manifests = [manifest for manifest in (unfinished, finished) if manifest]
+        finished = journal.finished if keeps_segments and not restart else None
+        manifests = [m for m in (old, finished) if m and m.kind.fits(self._kind)]
         named = dict.fromkeys(s for m in manifests for s in (*m.segments, *m.spare))
         damaged = [s for s in named if not segment_is_sound(journal.path, s)]
         sound = [s for s in named if s not in damaged]
         self._keep.extend(s for m in manifests[:1] for s in m.segments if s in sound and s.n_rows)
-        if unfinished:
-            spare = tuple(s for s in unfinished.spare if s in sound)
-            self._new = replace(
-                unfinished, segments=(), spare=spare, head=None, n_expected=self._new.n_expected
-            )
+        n_expected = self._new.n_expected
+        self._new = replace(self._new, restarted=restart)
+        if old:
+            spare = tuple(s for s in old.spare if s in sound)
+            self._new = replace(old, segments=(), spare=spare, head=None, n_expected=n_expected)
         self.earlier = [self._own_store(sound)] if sound else []
-        before = None if place.keeps_segments else self.before
-        if before is not None and before.kind.fits(self._kind):
-            self.earlier.append(before)
+        if self.before is not None and not keeps_segments and self.before.kind.fits(self._kind):
+            self.earlier.append(self.before)
         self.notes = list(self._opening_notes(damaged))
 
     def _refuse_other_vectors(self, finished: Manifest | None, unfinished: Manifest | None) -> None:
