@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 import secrets
 import shutil
@@ -21,11 +22,14 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from filelock import FileLock, Timeout
+
 from .errors import (
     DatumaroEmbedError,
     OutputFolderError,
     StoreExistsError,
     StoreForeignError,
+    StoreLockedError,
     StoreReadError,
     StoreWriteError,
 )
@@ -35,6 +39,7 @@ try:
 except ImportError:  # Windows: what a killed process leaves stays
     fcntl = None  # type: ignore[assignment]
 
+_log = logging.getLogger("datumaro_embed")
 _BLOCK_BYTES = 4 * 2**20
 _BLOCKS_TO_HASH = 4
 TEMPORARY_PREFIX, TEMPORARY_SUFFIX = ".datumaro-embed-", ".tmp"
@@ -495,3 +500,35 @@ def _joined(blocks: Iterable[Buffer]) -> Iterator[Buffer]:
         for start in range(0, len(view), _BLOCK_BYTES):
             yield view[start : start + _BLOCK_BYTES]
     yield waiting
+
+
+class StoreLock:
+    """A lock on a file, taken on construction and never waited for; a dead process holds none.
+
+    The file is made where it is missing, and left there; `store` is for the message. Raises
+    `StoreLockedError`: another process, or another writer of this one, holds it; `StoreWriteError`.
+    """
+
+    def __init__(self, path: Path, store: Path) -> None:
+        self._lock = FileLock(str(path), thread_local=False)
+        for _ in range(3):
+            with write_errors(path):
+                try:
+                    self._lock.acquire(timeout=0)
+                except Timeout as error:  # which is an OSError too
+                    raise StoreLockedError(
+                        f"Another process is writing '{store}'. Wait until it ends, or choose "
+                        "another path.",
+                        path=str(store),
+                    ) from error
+            if path.exists():  # else its last holder removed it after it was opened here
+                return
+            self.release()
+        raise StoreLockedError(f"'{store}' is being finished by another process. Try again.")
+
+    def release(self) -> None:
+        """Let others write; a file system that cannot unlock does so when the process ends."""
+        try:
+            self._lock.release()
+        except OSError as error:
+            _log.warning("'%s' cannot be unlocked: %s", self._lock.lock_file, error)

@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from datumaro_embed.encoding import decode_json
 from datumaro_embed.files import FileSystem
-from datumaro_embed.store.codec import decode_json
 
 
 @dataclass(frozen=True)

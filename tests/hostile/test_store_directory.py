@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from datumaro_embed.encoding import decode_json, encode_json
 from datumaro_embed.errors import StoreCorruptError, StoreForeignError
 from datumaro_embed.store import open_store
-from datumaro_embed.store.codec import decode_json, encode_json
 from hostile.store_mutants import content, write_sample
 from store_support import begin
 

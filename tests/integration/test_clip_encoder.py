@@ -90,6 +90,15 @@ def test_texts_do_not_depend_on_padding() -> None:
     np.testing.assert_allclose(found, row / np.linalg.norm(row), atol=1e-5)
 
 
+def test_a_text_compiles_no_image_encoder() -> None:
+    eager, lazy = ClipEncoder.load("demo"), ClipEncoder.load("demo", lazily=True)
+    pixels = np.zeros((1, lazy.image_size_px, lazy.image_size_px, 3), np.uint8)
+    assert np.array_equal(lazy.embed_texts(["a cat"]), eager.embed_texts(["a cat"]))
+    assert [engine.name for engine in lazy.engines()] == ["text encoder"]
+    assert np.array_equal(lazy.embed(pixels), eager.embed(pixels))
+    assert [engine.name for engine in lazy.engines()] == ["image encoder", "text encoder"]
+
+
 @pytest.mark.parametrize("order", ["first, second", "second, first"])
 def test_an_interrupt_after_encoders_are_gone_is_only_that(order: str) -> None:
     """OpenVINO moves the stack of signal handlers, and frees it with its last plugin."""

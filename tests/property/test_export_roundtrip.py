@@ -24,8 +24,8 @@ from datumaro_embed import (
     import_vectors,
     open_store,
 )
+from datumaro_embed.encoding import encode_json
 from datumaro_embed.records import CaptionRecord, CropShape, ObjectRecord, ObjectStatus
-from datumaro_embed.store.codec import encode_json
 from datumaro_embed.vectors import unit_rows
 from store_support import create_store, row_arrays
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crash.runs import QuickFiles
+from datumaro_embed.encoding import decode_json, decode_text, encode_json, encode_text
 from datumaro_embed.records import (
     AnnotationRecord,
     Categories,
@@ -21,7 +22,6 @@ from datumaro_embed.records import (
     Status,
 )
 from datumaro_embed.store import EmbeddingStore, Hdf5Stores, MemoryStores
-from datumaro_embed.store.codec import decode_json, decode_text, encode_json, encode_text
 from datumaro_embed.vectors import VectorKind, unit_rows
 
 any_text = st.text(st.characters(codec=None, exclude_categories=()), max_size=8)

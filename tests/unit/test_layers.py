@@ -18,6 +18,7 @@ ORDER = [
     "escaping",
     "errors",
     "records",
+    "encoding",
     "experimental",
     "files",
     "logs",

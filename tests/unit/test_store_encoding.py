@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
+from datumaro_embed.encoding import decode_json, encode_json
 from datumaro_embed.errors import UsageError
-from datumaro_embed.store.codec import decode_json, encode_json
 
 
 @pytest.mark.parametrize(

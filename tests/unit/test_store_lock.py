@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from datumaro_embed.errors import StoreLockedError
+from datumaro_embed.files import StoreLock
 from datumaro_embed.records import ItemKey, ItemRecord
-from datumaro_embed.store.journal import StoreLock
 from store_support import begin
 from support import SAMPLE, run
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from datumaro_embed.store.journal import StoreLock
+from datumaro_embed.files import StoreLock
 lock = StoreLock(Path(sys.argv[1]), Path("store"))
 print("held", flush=True)
 time.sleep(60)

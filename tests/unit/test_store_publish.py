@@ -37,9 +37,9 @@ def test_publishing_is_bounded_in_memory(tmp_path: Path) -> None:
 
 def test_a_skeleton_does_not_grow_with_the_store() -> None:
     small, large = (
-        hdf5._make_skeleton({"items/vector": ("<f2", (n, 512))}, VectorKind(512), "0" * 32)
+        hdf5._lay_out({"items/vector": ("<f2", (n, 512))}, VectorKind(512), "0" * 32)[0]
         for n in (1, 10_000_000_000)
     )
     assert large.size_bytes > 10**13
-    assert sum(len(data) for _, data in large.headers) <= 40_000
-    assert abs(len(large.headers) - len(small.headers)) <= 2
+    assert sum(len(data) for data in large.blocks.values()) <= 40_000
+    assert abs(len(large.blocks) - len(small.blocks)) <= 2

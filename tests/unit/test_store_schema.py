@@ -14,7 +14,7 @@ from datumaro_embed.imports import import_vectors
 from datumaro_embed.maintenance import compact_store
 from datumaro_embed.records import ItemKey, ItemRecord
 from datumaro_embed.store import open_store
-from datumaro_embed.store.schema import SCHEMA, Column, array_specs, markdown_table
+from datumaro_embed.store.schema import SCHEMA, Column, array_specs
 from store_support import create_store
 
 SPECIFICATION = Path(__file__).parents[2] / "docs" / "store-format.md"
@@ -24,6 +24,16 @@ def test_offsets_cut_something_that_exists() -> None:
     for spec in array_specs().values():
         if spec.role in ("offsets", "names_offsets"):
             assert spec.cuts in {*array_specs(), *SCHEMA}, spec.path
+
+
+def markdown_table() -> str:
+    lines = ["| path | type | shape | holds |", "|---|---|---|---|"]
+    for array in array_specs().values():
+        types = " or ".join(np.dtype(name).name for name in array.dtypes)
+        shape = ", ".join(str(size) for size in array.shape)
+        meaning = f"{array.meaning}; optional" if array.optional else array.meaning
+        lines.append(f"| `/{array.path}` | {types} | ({shape}) | {meaning} |")
+    return "\n".join(lines)
 
 
 def test_the_specification_holds_the_table() -> None:

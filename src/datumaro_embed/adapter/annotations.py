@@ -18,11 +18,11 @@ import attr
 import numpy as np
 from datumaro.components import annotation as dm
 
+from ..encoding import encode_json
 from ..geometry import orient_mask
 from ..objects import hull
 from ..records import AnnotationRecord, Categories
 from ..rle import Rle, RleError
-from ..store.codec import encode_json
 from .media import loads_images
 
 UNDECLARED_LABEL = "annotations with an undeclared class, stored without a label"

@@ -1,7 +1,7 @@
 """Encoders: they embed images and texts as unit vectors in one space.
 
 Classes that run models import OpenVINO, which takes a quarter of a second, so they are imported at
-their first use.
+their first use; so is the encoder that needs no model.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .base import Encoder, ImageEncoder, ImageInput, Session, TextEncoder, texts_of
-from .fake import FakeEncoder
 from .preprocess import resizing_library
 
 if TYPE_CHECKING:
     from .clip import FAMILIES, ClipEncoder, load_encoder
+    from .fake import FakeEncoder
     from .images import BATCH_SIZE, OpenVinoImageEncoder
 
 __all__ = [
@@ -37,6 +37,7 @@ _LAZY = {
     "BATCH_SIZE": "images",
     "FAMILIES": "clip",
     "ClipEncoder": "clip",
+    "FakeEncoder": "fake",
     "OpenVinoImageEncoder": "images",
     "load_encoder": "clip",
 }

@@ -87,7 +87,7 @@ class ClipEncoder(OpenVinoImageEncoder, Encoder):
         return lengths
 
     def engines(self) -> Iterable[Engine]:
-        return filter(None, (self._images, self._text_engine))
+        return filter(None, (self._image_engine, self._text_engine))
 
     def label_prompt(self, name: str) -> str:
         """Return the model's prompt template with a label's name; ``_`` becomes a space."""

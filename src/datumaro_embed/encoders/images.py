@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from dataclasses import asdict
 from functools import partial
@@ -57,20 +58,30 @@ class OpenVinoImageEncoder(ImageEncoder):
         self._model_dir = model_dir
         self._files = files
         self._runtime = runtime
-        side = manifest.image.size_px
-        self._images = Engine(
-            model_dir / "image_encoder.xml",
-            runtime,
-            {"pixel_values": (batch_size, side, side, 3)},
-            dim=manifest.dim,
-            image=manifest.image,
-            golden=(
-                {"pixel_values": golden_pixels(side)[None]},
-                partial(check_golden, model_dir, manifest, manifest.golden.image_vector),
-            ),
-            identity=manifest.fingerprint,
-            read=files.read,
-        )
+        self._image_engine: Engine | None = None
+        self._image_lock = threading.Lock()
+
+    @property
+    def _images(self) -> Engine:
+        """The image encoder, compiled at its first use."""
+        with self._image_lock:
+            if self._image_engine is None:
+                side = self.image_size_px
+                expected = self.manifest.golden.image_vector
+                self._image_engine = Engine(
+                    self._model_dir / "image_encoder.xml",
+                    self._runtime,
+                    {"pixel_values": (self.batch_size, side, side, 3)},
+                    dim=self.dim,
+                    image=self.manifest.image,
+                    golden=(
+                        {"pixel_values": golden_pixels(side)[None]},
+                        partial(check_golden, self._model_dir, self.manifest, expected),
+                    ),
+                    identity=self.fingerprint,
+                    read=self._files.read,
+                )
+            return self._image_engine
 
     @classmethod
     def load(
@@ -82,6 +93,7 @@ class OpenVinoImageEncoder(ImageEncoder):
         precision: str = "auto",
         streams: int | None = None,
         verify_hashes: bool = True,
+        lazily: bool = False,
     ) -> Self:
         """Load a model directory and compile its image encoder.
 
@@ -105,6 +117,8 @@ class OpenVinoImageEncoder(ImageEncoder):
             Batches computed at the same time; by default the device's choice.
         verify_hashes : bool
             Check every file against ``model.json``: about 1 s per 2 GB.
+        lazily : bool
+            Compile the image encoder at its first use: for those who may only embed texts.
         """
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}. Give at least 1.")
@@ -113,6 +127,8 @@ class OpenVinoImageEncoder(ImageEncoder):
         manifest = load_manifest(model_dir, verify_hashes=False)
         files = ModelFiles(model_dir, manifest.files, verify=verify_hashes)
         encoder = cls(model_dir, manifest, files, runtime, batch_size)
+        if not lazily:
+            _ = encoder._images
         files.verify_unread()
         return encoder
 
@@ -141,8 +157,8 @@ class OpenVinoImageEncoder(ImageEncoder):
         return Flight(self._images, lambda pixels: {"pixel_values": self._checked(pixels)})
 
     def engines(self) -> Iterable[Engine]:
-        """Return all compiled graphs of this encoder."""
-        return [self._images]
+        """Return the graphs that are compiled."""
+        return filter(None, [self._image_engine])
 
     def confirm(self) -> None:
         """Check the model's files, and that the first batches still give the same vectors."""

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..encoding import decode_json
 from ..errors import UsageError
 from ..maintenance.output import checked_output, run_for
 from ..records import (
@@ -28,7 +29,6 @@ from ..records import (
     split_of,
 )
 from ..store.arrow import METADATA_KEY
-from ..store.codec import decode_json
 from ..store.schema import SCHEMA, Column, Table, optional_tables
 from ..tally import counted
 from ..vectors import VectorKind, unit_rows

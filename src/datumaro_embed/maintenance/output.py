@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from ..errors import StoreExistsError, StoreForeignError
 from ..files import FileSystem, check_output
-from ..place import LOCK_NAME, SEGMENT_FOLDER, StorePlace
+from ..place import LOCK_NAME, SEGMENT_FOLDER, StorePlace, manifest_files
 from ..store import EmbeddingStore
 from ..store.hdf5 import Hdf5Part
-from ..store.journal import holds_only_leftovers
+from ..store.journal import MAX_ORPHANS, TEMPORARY_NAME, read_manifest
 from ..store.run import Hdf5Run
 from ..vectors import VectorKind
 
@@ -28,7 +29,7 @@ def checked_output(output: str | os.PathLike[str], *, replace: bool | None = Non
         return place
     has_file = not place.keeps_segments and os.path.lexists(place.target)
     uuid = Hdf5Part(place.target).uuid if has_file and place.directory.is_dir() else None
-    if place.directory.is_dir() and holds_only_leftovers(place.directory, uuid):
+    if place.directory.is_dir() and _holds_only_leftovers(place.directory, uuid):
         return place
     if os.path.lexists(place.target):
         _remove_empty(place)
@@ -42,6 +43,28 @@ def checked_output(output: str | os.PathLike[str], *, replace: bool | None = Non
             path=str(place.directory),
         )
     return place
+
+
+def _holds_only_leftovers(directory: Path, published_uuid: str | None = None) -> bool:
+    """Tell whether nothing is lost with a directory: what a killed merge, repair or import leaves.
+
+    `published_uuid` is of the store that lies where the run was to publish; it must be the run's
+    own. Raises `StoreReadError`; `StoreCorruptError`, `StoreForeignError`: a manifest that is
+    damaged, or of another format.
+    """
+    manifests = manifest_files(directory)
+    if any(path.name == "manifest.json" for path in manifests):
+        return False
+    found = [read_manifest(path) for path in manifests]
+    if not all(manifest.purpose for manifest in found):
+        return False
+    if published_uuid and [manifest.uuid for manifest in found] != [published_uuid]:
+        return False
+    known = {LOCK_NAME, SEGMENT_FOLDER, *(path.name for path in manifests)}
+    others = {path.name for path in directory.iterdir()} - known
+    return all(TEMPORARY_NAME.fullmatch(name) for name in others) and (
+        bool(manifests) or len(list((directory / SEGMENT_FOLDER).glob("*.h5"))) <= MAX_ORPHANS
+    )
 
 
 def _remove_empty(place: StorePlace) -> None:

@@ -249,7 +249,7 @@ def _head_of(
             {},
             ["labels, categories and provenance: not written yet, or their file is lost"],
         )
-    bad = {path for path, _, _ in bad_blocks(head)}
+    bad = {path for path, *_ in bad_blocks(head)}
     store = _store_of(head)
     problems: list[str] = []
     categories, vectors, provenance = Categories(), None, {}

@@ -16,12 +16,11 @@ from ..errors import (
     StoreWriteError,
     UsageError,
 )
-from ..files import identity_at
+from ..files import StoreLock, identity_at
 from ..findings import Finding, Findings, act, contradict, finding
 from ..findings.columns import COLUMNS
 from ..listing import csv_line, publish_csv
 from ..store import EmbeddingStore
-from ..store.journal import StoreLock
 from .places import Place, findings_of, places_of
 
 __all__ = ["PICKED", "Decisions"]

@@ -28,24 +28,20 @@ class CaptionedRows:
     ----------
     write : callable
         As for `OrderedRows`.
-    encoder : Encoder or None
-        None where captions are not embedded: rows pass at once.
+    encoder : Encoder
 
     Notes
     -----
     Equal texts of a block are embedded once. Holds at most 1,024 rows.
     """
 
-    def __init__(self, write: Write, encoder: Encoder | None) -> None:
+    def __init__(self, write: Write, encoder: Encoder) -> None:
         self._write, self._encoder = write, encoder
         self._rows: list[tuple[ItemRecord, Vector | None, ReadItem]] = []
         self._texts: dict[str, None] = {}
 
     def append(self, record: ItemRecord, vector: Vector | None, item: ReadItem) -> None:
         """Take the next row."""
-        if self._encoder is None:
-            self._write(record, vector, item)
-            return
         self._rows.append((record, vector, item))
         for caption in record.captions or ():
             if caption.vector is None:
@@ -55,7 +51,7 @@ class CaptionedRows:
 
     def flush(self) -> None:
         """Embed the texts that wait, and pass their rows on."""
-        if not self._rows or self._encoder is None:
+        if not self._rows:
             return
         vectors = dict(zip(self._texts, self._encoder.embed_texts(list(self._texts)), strict=True))
         rows, self._rows, self._texts = self._rows, [], {}

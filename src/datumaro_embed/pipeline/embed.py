@@ -235,9 +235,11 @@ def embed_source(
                 _count(record, item, objects, captions)
                 bar.note(record)
 
-            rows = CaptionedRows(write, texts)
-            _write_rows(source, encoder, known, options, crops, texts, rows.append, interrupts)
-            rows.flush()
+            rows = CaptionedRows(write, texts) if texts is not None else None
+            to_write = write if rows is None else rows.append
+            _write_rows(source, encoder, known, options, crops, texts, to_write, interrupts)
+            if rows is not None:
+                rows.flush()
             interrupts.raise_received()
             if known.n_damaged:
                 lost = counted(known.n_damaged, "damaged vectors")

@@ -69,10 +69,6 @@ class _Waiting:
     wants_image: bool
     answers: list[Vector | str] = field(default_factory=list)
 
-    @property
-    def is_ready(self) -> bool:
-        return len(self.answers) == self.wants_image + len(self.item.crops)
-
 
 class OrderedRows:
     """A queue: an item with pixels waits for its vectors, any other only for those before it.
@@ -115,25 +111,21 @@ class OrderedRows:
             self._write_ready()
 
     def _write_ready(self) -> None:
-        while self._waiting and self._waiting[0].is_ready:
-            waiting = self._waiting.popleft()
-            item, answers = waiting.item, waiting.answers
-            vector, record = item.vector, item.record
-            if waiting.wants_image:
+        while self._waiting:
+            item, answers = self._waiting[0].item, self._waiting[0].answers
+            n_images = int(self._waiting[0].wants_image)
+            if len(answers) < n_images + len(item.crops):
+                return
+            self._waiting.popleft()
+            record, vector = item.record, item.vector
+            if n_images:
                 vector, record = _answered(record, answers[0])
-            item = replace(item, record=record)
-            found = dict(zip(item.crops, answers[waiting.wants_image :], strict=True))
-            if found:
-                item = replace(item, record=_with_vectors(item.record, found))
-            self._finish(item, vector)
-
-    def _finish(self, item: ReadItem, vector: Vector | None) -> None:
-        record = item.record
-        if item.is_twin:
-            record, vector = self._contents.of_twin(record)
-        elif item.shares:
-            self._contents.keep(record, vector)
-        self._write(record, vector, item)
+            record = _with_vectors(record, dict(zip(item.crops, answers[n_images:], strict=True)))
+            if item.is_twin:
+                record, vector = self._contents.of_twin(record)
+            elif item.shares:
+                self._contents.keep(record, vector)
+            self._write(record, vector, item)
 
 
 def _answered(record: ItemRecord, answer: Vector | str) -> tuple[Vector | None, ItemRecord]:
@@ -144,6 +136,8 @@ def _answered(record: ItemRecord, answer: Vector | str) -> tuple[Vector | None, 
 
 def _with_vectors(record: ItemRecord, answers: Mapping[int, Vector | str]) -> ItemRecord:
     """Return a record whose objects have the vectors, or failed."""
+    if not answers:
+        return record
     objects = list(record.objects or ())
     for number, answer in answers.items():
         if isinstance(answer, str):

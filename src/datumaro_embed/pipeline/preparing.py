@@ -69,7 +69,7 @@ def prepare(
         read_item = ReadItem(record, position, shares=shares)
         if shares:
             vector = known.find(record)
-            record = known.with_signature(known.with_objects(record))
+            record = known.with_known(record)
             is_twin = vector is None and not contents.is_first(record.content_sha256, position)
             read_item = ReadItem(record, position, None, vector, is_twin=is_twin)
             read_item = replace(read_item, shares=vector is None and not is_twin)

@@ -89,26 +89,21 @@ class KnownVectors:
             self.n_damaged += 1
         return None
 
-    def with_signature(self, record: ItemRecord) -> ItemRecord:
-        """Give a whole image the signature and statistics that are known."""
-        for store, row in self._rows_of(record):
-            if store.has("items/signature") and store.is_sound(row):
-                old = store.item(row)
-                return replace(record, signature=old.signature, statistics=old.statistics)
-        return record
+    def with_known(self, record: ItemRecord) -> ItemRecord:
+        """Give a whole image its signature and statistics, and the vectors of its objects.
 
-    def with_objects(self, record: ItemRecord) -> ItemRecord:
-        """Give a whole image's objects the vectors that are known.
-
-        One is known where the same pixels of the same image were cut in the same way.
+        An object's is known where the same pixels of the same image were cut in the same way.
         """
-        if not record.objects:
-            return record
         crops: dict[object, Vector] = {}
         for store, row in self._rows_of(record):
-            if store.is_sound(row):
-                old = store.item(row, without=("annotations", "captions"))
-                crops |= {_cut_of(o): o.vector for o in old.objects or () if o.vector is not None}
+            if not store.is_sound(row):
+                continue
+            old = store.item(row, without=("annotations", "captions"))
+            crops |= {_cut_of(o): o.vector for o in old.objects or () if o.vector is not None}
+            if record.signature is None:
+                record = replace(record, signature=old.signature, statistics=old.statistics)
+        if not record.objects:
+            return record
         objects = (replace(one, vector=crops.get(_cut_of(one))) for one in record.objects)
         return replace(record, objects=tuple(objects))
 

@@ -139,7 +139,7 @@ class QueryEmbedder:
             manifest = load_manifest(resolve_model(str(name)), verify_hashes=False)
             _refuse_other_model(self._store, manifest.name, manifest.fingerprint)
             # batch_size=1, as a partial batch costs as much as a full one.
-            self._encoder = encoders.load_encoder(str(name), batch_size=1)
+            self._encoder = encoders.load_encoder(str(name), batch_size=1, lazily=True)
         if not self._checked:
             _refuse_other_model(self._store, self._encoder.name, self._encoder.fingerprint)
             self._checked = True

@@ -46,25 +46,17 @@ class StoreWriter(ABC):
 
     @abstractmethod
     def append(self, record: ItemRecord, vector: Vector | None, *, reused: bool = False) -> None:
-        """Add one row.
+        """Add one row, whose key is above that of every row before.
 
-        Parameters
-        ----------
-        record : ItemRecord
-            Its key above (subset, id) of every row before; strings compare by code point. Either
-            all rows have `objects` (`captions`) or none has; each brings its vector, under the
-            same rules.
-        vector : array of shape (dim,), float32, norm 1 within 1e-3; or None
-            Of float16 for a float16 store, as read from another: within 4e-3. None exactly where
-            the status is not OK: a zero vector is stored.
-        reused : bool
-            Every vector of the row is one of `earlier`.
+        Strings compare by code point. Either all rows have `objects` (`captions`) or none has; each
+        brings its vector, under the same rules.
 
-        Raises
-        ------
-        UsageError
-            With `key`, where order, shape, norm or a field's range is wrong. The writer is as
-            before the call and takes further rows.
+        `vector` has shape (dim,), float32, norm 1 within 1e-3 (of float16 for a float16 store, as
+        read from another: within 4e-3); it is None exactly where the status is not OK: a zero
+        vector is stored. A row is `reused` if all its vectors are of `earlier`.
+
+        Raises `UsageError`, with `key`, where order, shape, norm or a field's range is wrong; the
+        writer is as before the call and takes further rows.
         """
 
     @abstractmethod
@@ -88,13 +80,9 @@ class StoreWriter(ABC):
 
         `provenance` tells in JSON values how the vectors were made.
 
-        Raises
-        ------
-        StoreWriteError
-            The operating system refuses; what was there before is untouched, and the rows are
-            kept: make room and call `seal` again.
-        StoreExistsError
-            Something came into the way since the writer was made.
+        Raises `StoreWriteError`: the operating system refuses; what was there before is untouched,
+        and the rows are kept: make room and call `seal` again; `StoreExistsError`: something came
+        into the way since the writer was made.
         """
 
     @abstractmethod
@@ -136,19 +124,10 @@ class StoreBackend(ABC):
     ) -> StoreWriter:
         """Begin or go on with a run that makes a store, or replaces one.
 
-        Parameters
-        ----------
-        restart : bool
-            Take over nothing that is there, and replace it.
-        n_expected : int
-            Rows to come; 0 where nobody knows.
-        commit_rows : int
-            A crash loses at most so many rows, or those of one minute.
+        To `restart` takes over nothing that is there. `n_expected` rows are to come, 0 where nobody
+        knows. A crash loses at most `commit_rows` rows, or those of one minute.
 
-        Raises
-        ------
-        ModelMismatchError
-            What is there has vectors of another model.
+        Raises `ModelMismatchError`: what is there has vectors of another model.
         """
 
 

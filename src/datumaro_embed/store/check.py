@@ -13,7 +13,7 @@ from ..errors import StoreCorruptError
 from ..parallel import usable_processors
 from ..records import ObjectKey
 from .codec import STORED_NORM_TOLERANCE, Array
-from .hdf5 import Hdf5Part, crc32, row_block
+from .hdf5 import Hdf5Part, crc32, cuts, row_block
 from .rows import Part, StoredRows
 from .schema import (
     BLOCK_ROWS,
@@ -82,25 +82,22 @@ def part_problems(part: Part) -> Iterator[str]:
         return
     folder, _, file = part.path.rpartition("/")
     names = f"{file}: " if folder.endswith("segments") else ""  # the file of a part of many
-    for path, table, block in bad_blocks(part):
-        if not table:
-            yield f"{names}{path}: differs from its checksum"
-            continue
-        first, stop = _rows_of(part, table, block)
-        yield f"{names}{path}: rows {first:,} to {stop - 1:,} differ from their checksum"
+    for path, table, first, stop in bad_blocks(part):
+        rows = f"rows {first:,} to {stop - 1:,} differ from their checksum"
+        yield f"{names}{path}: {rows if table else 'differs from its checksum'}"
 
 
-def bad_blocks(part: Hdf5Part) -> Iterator[tuple[str, str, int]]:
-    """Yield (path, table, block) that differ from their checksum, and arrays without one.
+def bad_blocks(part: Hdf5Part) -> Iterator[tuple[str, str, int, int]]:
+    """Yield path, table and rows that differ from their checksum, and arrays without one.
 
-    An array that belongs to no row has an empty table.
+    The table is empty, and there are no rows, where a whole array differs.
     """
     covered = part.checksummed()
     known = {path for paths in covered.values() for path in paths}
     specs = array_specs()
     for path in part.layouts:
         if path not in known and not path.startswith("checksums/"):
-            yield path, "", 0
+            yield path, "", 0, 0
     tasks = [
         (path, table, number)
         for table, paths in covered.items()
@@ -114,28 +111,22 @@ def bad_blocks(part: Hdf5Part) -> Iterator[tuple[str, str, int]]:
 
 def _bad_blocks_of(
     part: Hdf5Part, path: str, table: str, number: int
-) -> Iterator[tuple[str, str, int]]:
+) -> Iterator[tuple[str, str, int, int]]:
     sums = part.required(f"checksums/{table}")
-    n_blocks = -(-part.n_rows(table) // BLOCK_ROWS) if table in SCHEMA else 0
+    blocks = list(cuts(part.n_rows(table))) if table in SCHEMA else []
     try:
         if table == "whole":
             is_right = number < len(sums) and crc32(part.required(path)) == int(sums[number])
         else:
-            is_right = sums.shape[0] == n_blocks and number < sums.shape[1]
+            is_right = sums.shape[0] == len(blocks) and number < sums.shape[1]
         if not is_right:
-            yield path, "", 0
+            yield path, "", 0, 0
             return
-        for block in range(n_blocks):
-            values = row_block(part.array, path, *_rows_of(part, table, block))
-            if crc32(values) != int(sums[block, number]):
-                yield path, table, block
+        for block, rows in enumerate(blocks):
+            if crc32(row_block(part.array, path, *rows)) != int(sums[block, number]):
+                yield path, table, *rows
     except StoreCorruptError:  # values that cannot be right
-        yield path, "", 0
-
-
-def _rows_of(part: Part, table: str, block: int) -> tuple[int, int]:
-    first = block * BLOCK_ROWS
-    return first, min(first + BLOCK_ROWS, part.n_rows(table))
+        yield path, "", 0, 0
 
 
 def whole_rows(part: Part) -> Array:
@@ -161,13 +152,11 @@ def sound_rows(part: Hdf5Part) -> tuple[Array, Array, Array]:
     n_rows, specs = part.n_rows("items"), array_specs()
     rows, keys = np.ones(n_rows, bool), np.ones(n_rows, bool)
     children = {table: np.ones(part.n_rows(table), bool) for table, _ in _offsets(part)}
-    for path, table, block in bad_blocks(part):
+    for path, table, first, stop in bad_blocks(part):
         is_key = path.startswith(("items/id", "items/subset"))
         if table in children:
-            first, stop = _rows_of(part, table, block)
             children[table][first:stop] = False
         elif table == "items":
-            first, stop = _rows_of(part, table, block)
             rows[first:stop] = False
             keys[first:stop] &= not is_key
         elif specs[path].table == "items":
@@ -209,8 +198,7 @@ def _head(store: StoredRows) -> Iterator[str]:
 def _order(store: StoredRows) -> Iterator[str]:
     """Compare each key with the one before; as bytes, which sort as the texts do."""
     previous: tuple[int, bytes] | None = None
-    for first in range(0, store.n_rows, 64 * BLOCK_ROWS):
-        stop = min(first + 64 * BLOCK_ROWS, store.n_rows)
+    for first, stop in cuts(store.n_rows, 64 * BLOCK_ROWS):
         lengths = store.lengths("items/id_offsets", first, stop)
         data = store.rows("items/id", first, stop).tobytes()
         ends = np.cumsum(lengths).tolist()
@@ -223,11 +211,10 @@ def _order(store: StoredRows) -> Iterator[str]:
 
 
 def _vectors(store: StoredRows) -> Iterator[str]:
-    size = 4 * BLOCK_ROWS
     spans = [
-        (table, first, min(first + size, store.count(table)))
+        (table, *rows)
         for table in ("items", "objects", "captions")
-        for first in range(0, store.count(table), size)
+        for rows in cuts(store.count(table), 4 * BLOCK_ROWS)
     ]
     with ThreadPoolExecutor(usable_processors()) as pool:
         for found in pool.map(lambda span: _bad_norms(store, *span), spans):

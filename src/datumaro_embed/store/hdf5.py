@@ -22,15 +22,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from ..encoding import MAX_JSON_BYTES, decode_json, decode_text, encode_json, encode_text
 from ..errors import StoreError, StoreForeignError, StoreNotFoundError, StoreReplacedError
-from ..files import Identity, identity_at, identity_of, open_regular, read_errors
+from ..files import identity_at, identity_of, open_regular, read_errors
 from ..place import HDF5_SIGNATURE
 from ..vectors import MAX_DIM, MAX_TEXT_BYTES, VectorKind
-from .codec import Array, corrupt, decode_json, decode_text, encode_json, encode_text
+from .codec import Array, corrupt
 from .rows import Part, StoredRows
 from .schema import (
     ATTRIBUTES,
@@ -38,7 +39,6 @@ from .schema import (
     FORMAT,
     FORMAT_MINOR,
     FORMAT_VERSION,
-    MAX_JSON_BYTES,
     PAGE_BYTES,
     SCHEMA,
     ArraySpec,
@@ -56,7 +56,6 @@ from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5s, h5t
 _LIBVER = ("v110", "v110")
 _PIECE_BYTES = 4 * 2**20
 _PIECE_ROWS = 64 * BLOCK_ROWS
-_TRIES = 20
 _JSON_PATHS = ("meta/categories", "meta/provenance", "meta/arrays")
 
 
@@ -71,8 +70,8 @@ def file_image(
     Returns its size in bytes and its content, end to end; memory is that of one piece of a column.
     """
     image = _Image(store, head)
-    skeleton = _make_skeleton(image.shapes, store.kind, uuid)
-    return skeleton.size_bytes, _file_blocks(skeleton, image.pieces)
+    headers, places = _lay_out(image.shapes, store.kind, uuid)
+    return headers.size_bytes, _file_blocks(headers, places, image.pieces)
 
 
 class _Image:
@@ -91,7 +90,7 @@ class _Image:
         for table, paths in order.items():
             n_rows = n_labels if table == "labels" else store.count(table)
             whole[f"checksums/{table}"] = np.zeros((-(-n_rows // BLOCK_ROWS), len(paths)), "<u4")
-        for block, (a, b) in enumerate(_cuts(n_labels)):
+        for block, (a, b) in enumerate(cuts(n_labels)):
             of_labels = (row_block(whole.get, path, a, b) for path in order["labels"])
             whole["checksums/labels"][block] = list(map(crc32, of_labels))
         whole["checksums/whole"] = sums
@@ -106,8 +105,8 @@ class _Image:
         n_rows = store.count(spec.table)
         sizes = {spec.table: n_rows, f"{spec.table}+1": n_rows + 1, "dim": store.dim}
         if spec.role == "values":
-            cuts = _cuts(n_rows, _PIECE_ROWS)
-            lengths = (store.lengths(f"{path}_offsets", a, b) for a, b in cuts)
+            pieces = cuts(n_rows, _PIECE_ROWS)
+            lengths = (store.lengths(f"{path}_offsets", a, b) for a, b in pieces)
             sizes["*"] = sum(int(piece.sum()) for piece in lengths)
         is_vector = spec.column.kind == "vector"
         dtype = store.dtype.str if is_vector else spec.dtypes[0]
@@ -131,7 +130,7 @@ class _Image:
         end = np.zeros(1, np.uint64)
         if spec.role == "offsets":
             yield end
-        for first, stop in _cuts(self._store.count(spec.table), self._rows_at_once(spec)):
+        for first, stop in cuts(self._store.count(spec.table), self._rows_at_once(spec)):
             if spec.role == "offsets":
                 lengths = self._store.lengths(spec.path, first, stop)
                 covered = np.concatenate([end, end + np.cumsum(lengths, dtype=np.uint64)])
@@ -142,7 +141,7 @@ class _Image:
             if spec.role == "values":
                 lengths = self._store.lengths(f"{spec.path}_offsets", first, stop)
                 bounds = np.concatenate([np.zeros(1, np.uint64), np.cumsum(lengths)])
-            for number, (a, b) in enumerate(_cuts(stop - first)):
+            for number, (a, b) in enumerate(cuts(stop - first)):
                 block = covered[int(bounds[a]) : int(bounds[b]) + (spec.role == "offsets")]
                 sums[first // BLOCK_ROWS + number] = crc32(block)
             yield piece
@@ -183,24 +182,16 @@ def row_block(array: Callable[[str], Array | None], path: str, first: int, stop:
     return values[first : stop + (role == "offsets")]
 
 
-def _cuts(n_rows: int, size: int = BLOCK_ROWS) -> Iterator[tuple[int, int]]:
+def cuts(n_rows: int, size: int = BLOCK_ROWS) -> Iterator[tuple[int, int]]:
+    """First row of each block, and the one after its last."""
     return ((first, min(first + size, n_rows)) for first in range(0, n_rows, size))
 
 
-@dataclass(frozen=True, slots=True)
-class _Skeleton:
-    """A file without its arrays' values: its headers, and where each array belongs."""
-
-    size_bytes: int
-    headers: tuple[tuple[int, bytes], ...]
-    arrays: tuple[tuple[int, int, str], ...]
-
-
-def _make_skeleton(
+def _lay_out(
     shapes: Mapping[str, tuple[str, tuple[int, ...]]], kind: VectorKind, uuid: str
-) -> _Skeleton:
-    """Lay a file out; a few milliseconds and some 30 KiB, whatever the shapes."""
-    image = _Headers()
+) -> tuple[_Headers, list[tuple[int, int, str]]]:
+    """Headers of a file, and offset, size and path of each array; takes a few milliseconds."""
+    headers, places = _Headers(), []
     plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plist.set_layout(h5d.CONTIGUOUS)  # whose room is set aside and never written
     plist.set_alloc_time(h5d.ALLOC_TIME_EARLY)
@@ -209,53 +200,47 @@ def _make_skeleton(
     links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
     links.set_create_intermediate_group(True)
     alignment = {"alignment_threshold": PAGE_BYTES, "alignment_interval": PAGE_BYTES}
-    arrays = []
-    with h5py.File(image, "w", libver=_LIBVER, **alignment) as file:
+    with h5py.File(headers, "w", libver=_LIBVER, **alignment) as file:
         for path, (name, shape) in shapes.items():
             dtype, space = np.dtype(name).newbyteorder("<"), h5s.create_simple(shape)
             place = (file.id, path.encode("ascii"), h5t.py_create(dtype), space, plist, links)
             dataset = h5d.create(*place)
             if n_bytes := prod(shape) * dtype.itemsize:
-                arrays.append((int(dataset.get_offset()), n_bytes, path))
-        facts: dict[str, str | int] = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "format_minor": FORMAT_MINOR,
-            "uuid": uuid,
-            "run_fingerprint": kind.fingerprint,
-            "model": kind.model,
-            "vector_settings": kind.settings,
-        }
-        for name, value in facts.items():
+                places.append((int(dataset.get_offset()), n_bytes, path))
+        facts: tuple[str | int, ...] = (
+            *(FORMAT, FORMAT_VERSION, FORMAT_MINOR, uuid),
+            *(kind.fingerprint, kind.model, kind.settings),
+        )
+        for name, value in zip(ATTRIBUTES, facts, strict=True):
             # With a fixed length: strings of variable length are stored elsewhere in a file.
             file.attrs[name] = (
                 np.bytes_(encode_text(value)) if isinstance(value, str) else np.int64(value)
             )
-    return _Skeleton(image.size_bytes, tuple(image.blocks.items()), tuple(arrays))
+    return headers, places
 
 
 def _file_blocks(
-    skeleton: _Skeleton, pieces: Callable[[str], Iterable[Array]]
+    headers: _Headers,
+    places: Iterable[tuple[int, int, str]],
+    pieces: Callable[[str], Iterable[Array]],
 ) -> Iterator[bytes | memoryview]:
     """Yield the file's bytes from first to last."""
-    headers = ((offset, len(data), data) for offset, data in skeleton.headers)
-    parts: list[tuple[int, int, str | bytes]] = [*headers, *skeleton.arrays]
+    parts: list[tuple[int, int, str | bytes]] = [*places]
+    parts += ((offset, len(data), data) for offset, data in headers.blocks.items())
     end = 0
     for offset, n_bytes, content in sorted(parts, key=lambda part: part[0]):
         assert offset >= end, content  # HDF5 gave the same place twice
         yield bytes(offset - end)
+        end = offset + n_bytes
         if isinstance(content, bytes):
             yield content
-        else:
-            rest = n_bytes
-            for piece in pieces(content):
-                rest -= piece.nbytes
-                if piece.size and rest >= 0:
-                    yield np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data
-            # No array may run into the next.
-            assert rest == 0, f"{content} was given {n_bytes - rest} bytes for {n_bytes}"
-        end = offset + n_bytes
-    yield bytes(skeleton.size_bytes - end)
+            continue
+        for piece in pieces(content):
+            offset += piece.nbytes
+            if piece.size and offset <= end:  # no array may run into the next
+                yield np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data
+        assert offset == end, f"{content} has {offset - end:+} bytes beside {n_bytes}"
+    yield bytes(headers.size_bytes - end)
 
 
 class _Headers(io.RawIOBase):
@@ -346,7 +331,7 @@ class _Declared:
         self.is_newer = self.minor != FORMAT_MINOR
         if file.id.get_create_plist().get_userblock():
             raise corrupt(path, "/", "the file has a user block")
-        found = dict(self._arrays_in(file))
+        found = dict(self._arrays_in(file.id))
         self.sizes: dict[str, int] = {}
         self.arrays: dict[str, ArrayPlace] = {}
         for spec in array_specs().values():
@@ -358,17 +343,38 @@ class _Declared:
             if table.optional:
                 self._check_table(table)
 
-    def _arrays_in(self, file: h5py.File) -> Iterator[tuple[str, Any]]:
-        """Path and handle of each array that the schema knows; others of newer files are left."""
-        for place, what in _objects(file.id):
-            if not isinstance(what, str):
-                yield place, what
-            elif self.minor == FORMAT_MINOR:
-                raise corrupt(self._path, place, f"stores have no such object ({what})")
-            elif place in array_specs():
-                raise corrupt(self._path, place, f"should be an array but is {what}")
-            else:
-                self.is_newer = True
+    def _arrays_in(self, root: h5f.FileID) -> Iterator[tuple[str, Any]]:
+        """Path and handle of each array of the schema; other things of newer files are left.
+
+        Only hard links whose name the schema knows are opened.
+        """
+        specs = array_specs()
+        known = {*specs, *(path.split("/")[0] for path in specs)}
+        groups = [("", root)]
+        for prefix, group in groups:
+            for raw in list(group):
+                path = prefix + raw.decode("utf-8", "backslashreplace")
+                kind = group.links.get_info(raw).type
+                what = _LINKS.get(kind, "user-defined link")
+                if kind == h5l.TYPE_HARD:
+                    found = h5o.open(group, raw) if path in known else None
+                    if path in specs and isinstance(found, h5d.DatasetID):
+                        yield path, found
+                        continue
+                    if path not in specs and isinstance(found, h5g.GroupID):
+                        groups.append((f"{path}/", found))
+                        continue
+                    word = type(found).__name__.removesuffix("ID").lower()
+                    what = word if path in known else "unknown name"
+                self._refuse(path, what)
+
+    def _refuse(self, path: str, what: str) -> None:
+        """Refuse what is not of the schema, but for a newer file's."""
+        if self.minor == FORMAT_MINOR:
+            raise corrupt(self._path, path, f"stores have no such object ({what})")
+        if path in array_specs():
+            raise corrupt(self._path, path, f"should be an array but is {what}")
+        self.is_newer = True
 
     def _check_table(self, table: Table) -> None:
         """Check that an optional table is there with every column, or not at all."""
@@ -430,33 +436,6 @@ class _Declared:
                 return False
         has_end = shape[0] > 0 or spec.role not in ("offsets", "names_offsets")
         return has_end and 1 <= self.sizes.get("dim", 1) <= MAX_DIM
-
-
-def _objects(root: h5f.FileID) -> Iterator[tuple[str, Any]]:
-    """Path and handle of each array in the known groups; of all else a word, and it is not opened.
-
-    Only hard links whose name the schema knows are opened.
-    """
-    specs = array_specs()
-    known = {*specs, *(path.split("/")[0] for path in specs)}
-    groups = [("", root)]
-    for prefix, group in groups:
-        for raw in list(group):
-            path = prefix + raw.decode("utf-8", "backslashreplace")
-            kind = group.links.get_info(raw).type
-            if kind != h5l.TYPE_HARD:
-                yield path, _LINKS.get(kind, "user-defined link")
-            elif path not in known:
-                yield path, "unknown name"
-            else:
-                found = h5o.open(group, raw)
-                if isinstance(found, h5d.DatasetID if path in specs else h5g.GroupID):
-                    if path in specs:
-                        yield path, found
-                    else:
-                        groups.append((f"{path}/", found))
-                else:
-                    yield path, type(found).__name__.removesuffix("ID").lower()
 
 
 def _type_name(kind: h5t.TypeID) -> str:
@@ -533,50 +512,28 @@ class Hdf5Part(Part):
     can copy. Opening takes some 5 ms and does not depend on the number of rows.
 
     Raises `StoreNotFoundError`, `StoreForeignError`, `StoreCorruptError`, `StoreReadError`;
-    `StoreReplacedError`: it was replaced again and again while it was being opened.
+    `StoreReplacedError`: another file has taken its place since.
     """
 
     def __init__(self, path: str | Path, *, checks: bool = True) -> None:
         self.path, self._checks = str(path), checks
         self._cache: dict[str, Array] = {}
-        self._bytes: mmap.mmap | None
-        for is_last in (*[False] * _TRIES, True):
-            self._bytes, self._identity = _map_file(self.path)
+        with _opened(self.path) as stream:
+            self._bytes: mmap.mmap | None = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+            self._identity = identity_of(os.fstat(stream.fileno()))
             self.n_bytes = len(self._bytes)
             try:
-                self._open()
-                return
-            except StoreReplacedError:
-                if is_last:
-                    raise
-
-    def _open(self) -> None:
-        """Examine the file that is mapped; h5py opens it by its path, where another may be by now.
-
-        Raises `StoreReplacedError`.
-        """
-        try:
-            with _h5_errors(self.path):
-                file = _open_file(self.path)
-        except StoreError:
-            self._check_same_file(identity_at(self.path))
-            raise
-        try:
-            self._check_same_file(identity_at(self.path))
-            with _h5_errors(self.path):
-                declared = _Declared(self.path, file, self.n_bytes)
-        finally:
-            file.close()
+                with _h5_errors(self.path), _open_file(self.path) as file:
+                    declared = _Declared(self.path, file, self.n_bytes)
+            finally:  # h5py opens a file by its path, where another may be by now
+                if identity_at(self.path) != self._identity:
+                    raise self._replaced()
         self._sizes, self.layouts = declared.sizes, declared.arrays
-        self.is_newer = declared.is_newer
-        facts = declared.attributes
+        self.is_newer, facts = declared.is_newer, declared.attributes
         self.uuid = facts["uuid"]
         dtype = np.dtype(self.layouts["items/vector"].dtype).name
-        self.kind = VectorKind(
-            *(self._sizes["dim"], dtype, facts["run_fingerprint"]),
-            settings=facts["vector_settings"],
-            model=facts["model"],
-        )
+        kind = self._sizes["dim"], dtype, facts["run_fingerprint"]
+        self.kind = VectorKind(*kind, settings=facts["vector_settings"], model=facts["model"])
 
     def n_rows(self, table: str) -> int:
         return self._sizes[table]
@@ -629,13 +586,7 @@ class Hdf5Part(Part):
             return np.zeros(place.shape, dtype=place.dtype)
         mapped = self._bytes  # which another thread may close meanwhile
         if mapped is None:
-            try:
-                mapped, identity = _map_file(self.path)
-            except StoreNotFoundError:
-                self._check_same_file(None)
-                raise
-            self._check_same_file(identity)
-            self._bytes = mapped
+            mapped = self._bytes = self._map_again()
         flat = np.frombuffer(mapped, place.dtype, count, offset=place.offset)
         array = flat.reshape(place.shape)
         return array if array.flags.aligned else array.copy()
@@ -645,31 +596,37 @@ class Hdf5Part(Part):
         self._cache.clear()
         self._bytes = None
 
-    def _check_same_file(self, identity: Identity | None) -> None:
-        """Refuse where the file that was mapped first and the one there now differ."""
-        if identity != self._identity:
-            raise StoreReplacedError(
-                f"'{self.path}' was replaced or removed while it was open. Open it again.",
-                path=self.path,
-            )
+    def _map_again(self) -> mmap.mmap:
+        """Map the file after it was closed; refuse another one that is at its path now."""
+        with suppress(StoreNotFoundError), _opened(self.path) as stream:
+            if identity_of(os.fstat(stream.fileno())) == self._identity:
+                return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        raise self._replaced()
+
+    def _replaced(self) -> StoreReplacedError:
+        return StoreReplacedError(
+            f"'{self.path}' was replaced or removed while it was open. Open it again.",
+            path=self.path,
+        )
 
 
-def _map_file(path: str) -> tuple[mmap.mmap, Identity]:
-    """Map the whole file as read-only memory, touched nowhere yet; refuse what is no HDF5."""
+@contextmanager
+def _opened(path: str) -> Iterator[BinaryIO]:
+    """Open a file that starts like HDF5; refuse any other."""
+    if os.path.isdir(path):
+        raise StoreForeignError(f"'{path}' is a directory. Name an .h5 file in it.", path=path)
     try:
-        if os.path.isdir(path):
-            raise StoreForeignError(f"'{path}' is a directory. Name an .h5 file in it.", path=path)
-        with open_regular(path) as stream, read_errors(path):
-            if stream.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE:
-                mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-                return mapped, identity_of(os.fstat(stream.fileno()))
+        stream = open_regular(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreNotFoundError(
             f"No store at '{path}'. Check the path, or make one with `datumaro-embed embed`.",
             path=path,
         ) from error
-    raise StoreForeignError(
-        f"'{path}' does not start like an HDF5 file, so it is not an embedding store. "
-        "Check the path.",
-        path=path,
-    )
+    with stream, read_errors(path):
+        if stream.read(len(HDF5_SIGNATURE)) != HDF5_SIGNATURE:
+            raise StoreForeignError(
+                f"'{path}' does not start like an HDF5 file, so it is not an embedding store. "
+                "Check the path.",
+                path=path,
+            )
+        yield stream

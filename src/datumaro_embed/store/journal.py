@@ -16,21 +16,20 @@ import re
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, overload
 
 import msgspec
-from filelock import FileLock, Timeout
 from msgspec import Meta, Struct
 
+from ..encoding import MAX_JSON_BYTES, decode_json, encode_json
 from ..errors import (
     StoreCorruptError,
     StoreError,
     StoreForeignError,
-    StoreLockedError,
     StoreNotFoundError,
     StoreReplacedError,
     StoreUnfinishedError,
@@ -41,6 +40,7 @@ from ..files import (
     TEMPORARY_SUFFIX,
     FileSystem,
     Identity,
+    StoreLock,
     identity_at,
     make_parents,
     open_regular,
@@ -53,10 +53,10 @@ from ..place import LOCK_NAME, SEGMENT_FOLDER, manifest_files
 from ..records import Categories, ItemKey
 from ..tally import counted, progress
 from ..vectors import MAX_DIM, VectorKind
-from .codec import Array, corrupt, decode_json, encode_json, head_arrays
+from .codec import Array, corrupt, head_arrays
 from .hdf5 import Hdf5Part, file_image
 from .rows import Part, StoredRows
-from .schema import MAX_JSON_BYTES, child_tables
+from .schema import child_tables
 from .table import EmbeddingStore
 
 MANIFEST_FORMAT, MANIFEST_VERSION = "datumaro-embed-manifest", 2
@@ -64,14 +64,15 @@ _log = logging.getLogger("datumaro_embed")
 _TRIES = 20
 _MAX_MAPPED = 32
 _BLOCK_BYTES = 4 * 2**20
-_MAX_ORPHANS, _MAX_NAMED = 2, 5
+MAX_ORPHANS, _MAX_NAMED = 2, 5
 _OWN_NAME = re.compile(r"0-([0-9]{6,12})\.h5")
-_TEMPORARY = re.compile(
+TEMPORARY_NAME = re.compile(
     rf"{re.escape(TEMPORARY_PREFIX)}[0-9a-f]{{16}}{re.escape(TEMPORARY_SUFFIX)}"
 )
 
 # Manifests -------------------------------------------------------------------------------------
 
+Identities = dict[Path, Identity | None]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 Text = Annotated[str, Meta(max_length=4096)]
@@ -247,10 +248,10 @@ def segment_is_sound(directory: Path, segment: Segment) -> bool:
 class SegmentParts(Sequence[Part]):
     """Segments as the parts of a store, opened when they are asked for; safe in several threads.
 
-    The SHA-256 of those that are `trusted` was compared. `confirm` is called with a segment after
-    its file was opened, or could not be: it raises where the directory is no longer the one that
-    was read. At most `max_mapped` stay mapped: few for who goes through them in order, as what is
-    mapped and was read counts as the process's memory.
+    The SHA-256 of those that are `trusted` was compared. Where `seen` has the manifests and their
+    identities, a file of another state of the directory is refused. At most `max_mapped` stay
+    mapped: few for who goes through them in order, as what is mapped and was read counts as the
+    process's memory.
     """
 
     def __init__(
@@ -260,14 +261,29 @@ class SegmentParts(Sequence[Part]):
         kind: VectorKind,
         *,
         trusted: bool = False,
-        confirm: Callable[[Segment], None] | None = None,
+        seen: Identities | None = None,
         max_mapped: int = _MAX_MAPPED,
     ) -> None:
         self._directory, self._segments, self._kind = directory, segments, kind
-        self._trusted, self._confirm, self._max_mapped = trusted, confirm, max_mapped
+        self._trusted, self._seen, self._max_mapped = trusted, seen, max_mapped
         self._opened: dict[int, Hdf5Part] = {}
         self._mapped: OrderedDict[int, None] = OrderedDict()
         self._lock = threading.Lock()
+
+    def store(self, *, path: str = "", uuid: str = "", **facts: Any) -> EmbeddingStore:
+        """Make a store of them; `facts` are further ones for `EmbeddingStore`."""
+        named = [dict(segment.children) for segment in self._segments]
+        sizes = {table: [found.get(table, 0) for found in named] for table in child_tables()}
+        return EmbeddingStore(
+            self,
+            path=path or str(self._directory),
+            kind=self._kind,
+            uuid=uuid,
+            sizes={"items": [segment.n_rows for segment in self._segments], **sizes},
+            bounds=[(ItemKey(*s.first), ItemKey(*s.last)) for s in self._segments],
+            tables=set.intersection(*map(set, named)) if named else set(),
+            **facts,
+        )
 
     def __len__(self) -> int:
         return len(self._segments)
@@ -281,7 +297,7 @@ class SegmentParts(Sequence[Part]):
             return [self[i] for i in range(*index.indices(len(self)))]
         with self._lock:
             if index not in self._opened:
-                self._opened[index] = self._open(self._segments[index])
+                self._opened[index] = self.open(self._segments[index])
             self._mapped[index] = None
             self._mapped.move_to_end(index)
             if len(self._mapped) > self._max_mapped:
@@ -289,14 +305,30 @@ class SegmentParts(Sequence[Part]):
                 self._opened[oldest].close()
             return self._opened[index]
 
-    def _open(self, segment: Segment) -> Hdf5Part:
+    def open(self, segment: Segment) -> Hdf5Part:
+        """Open a segment of the same state of the directory; see `open_segment`.
+
+        Raises `StoreReplacedError`: another store has taken the directory's place.
+        """
         try:
             part = open_segment(self._directory, segment, self._kind)
             part.is_trusted = self._trusted
             return part
         finally:
-            if self._confirm is not None:
-                self._confirm(segment)
+            if self._seen is not None and self._seen != _identities(self._directory):
+                self._refuse_replaced(segment)
+
+    def _refuse_replaced(self, segment: Segment) -> None:
+        """Refuse a file of another store that has taken this one's place, or grown out of it."""
+        named: set[str] = set()
+        with suppress(StoreForeignError, FileNotFoundError):  # gone, begun anew, or renamed now
+            for path in manifest_files(self._directory):
+                named |= {other.sha256 for other in read_manifest(path).files}
+        if segment.sha256 not in named:
+            raise StoreReplacedError(
+                f"'{self._directory}' was replaced while it was open. Open it again.",
+                path=str(self._directory),
+            )
 
     def problems(self) -> Iterator[str]:
         """Compare every file's SHA-256 with the manifest's; those that are equal are trusted."""
@@ -316,32 +348,8 @@ class SegmentParts(Sequence[Part]):
         self._mapped.clear()
 
 
-def segment_store(
-    directory: Path,
-    segments: Sequence[Segment],
-    kind: VectorKind,
-    *,
-    path: str = "",
-    uuid: str = "",
-    facts: Mapping[str, Any] | None = None,
-    **options: Any,
-) -> EmbeddingStore:
-    """Make a store of some segments of a directory.
-
-    `facts` are further ones for `EmbeddingStore`, and `options` for `SegmentParts`.
-    """
-    named = [dict(segment.children) for segment in segments]
-    sizes = {table: [found.get(table, 0) for found in named] for table in child_tables()}
-    return EmbeddingStore(
-        SegmentParts(directory, segments, kind, **options),
-        path=path or str(directory),
-        kind=kind,
-        uuid=uuid,
-        sizes={"items": [segment.n_rows for segment in segments], **sizes},
-        bounds=[(ItemKey(*s.first), ItemKey(*s.last)) for s in segments],
-        tables=set.intersection(*map(set, named)) if named else set(),
-        **(facts or {}),
-    )
+def _identities(directory: Path) -> Identities:
+    return {path: identity_at(path) for path in manifest_files(directory)}
 
 
 def open_directory(directory: Path, *, partial: bool = False) -> EmbeddingStore:
@@ -350,117 +358,45 @@ def open_directory(directory: Path, *, partial: bool = False) -> EmbeddingStore:
     Raises `StoreForeignError`, `StoreCorruptError`, `StoreReadError`, `StoreUnfinishedError`;
     `StoreReplacedError`: it changed again and again while it was being opened.
     """
-    for is_last in (*[False] * _TRIES, True):
-        try:
-            return _OpenedDirectory(directory).store(partial=partial)
-        except (FileNotFoundError, StoreReplacedError) as error:
-            if is_last or isinstance(error, StoreNotFoundError):
-                raise StoreReplacedError(
-                    f"'{directory}' changed {_TRIES} times while it was being opened. Try again.",
-                    path=str(directory),
-                ) from error
-    raise AssertionError
+    for _ in range(_TRIES):
+        with suppress(FileNotFoundError, StoreReplacedError):
+            return _open_state(directory, partial=partial)
+    raise StoreReplacedError(
+        f"'{directory}' changed {_TRIES} times while it was being opened. Try again.",
+        path=str(directory),
+    )
 
 
-class _OpenedDirectory:
-    """One state of a directory, and how to notice that another has taken its place."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory, self._path = directory, str(directory)
-        self._seen = self._identities()
-        paths = manifest_files(directory)
-        if not paths:
-            raise StoreForeignError(
-                f"'{directory}' is a folder without a manifest, so it is not a store. Name an .h5 "
-                "file, or a store directory.",
-                path=self._path,
-            )
-        self._manifest = read_manifest(paths[0])
-
-    def store(self, *, partial: bool) -> EmbeddingStore:
-        directory, manifest, uuid = self._directory, self._manifest, self._manifest.uuid
-        facts: dict[str, Any] = {}
-        if manifest.head is None:
-            n_rows, n_expected = manifest.n_rows, manifest.n_expected
-            if not partial:
-                raise StoreUnfinishedError(
-                    f"'{self._path}' is unfinished: {progress(n_rows, n_expected)} committed. Run "
-                    "the same command again to finish it. To read these rows of an unfinished "
-                    "store, use ``partial``.",
-                    path=self._path,
-                    n_rows=n_rows,
-                    n_expected=n_expected,
-                )
-            # Of what is committed now: an index of it is stale after the next commit.
-            digest = hashlib.blake2b(uuid.encode(), digest_size=16)
-            digest.update("".join(s.sha256 for s in manifest.segments).encode())
-            uuid, facts = digest.hexdigest(), {"complete": False, "n_expected": n_expected}
-        else:
-            try:
-                facts["head"] = open_segment(directory, manifest.head, manifest.kind)
-            except StoreCorruptError:
-                self._confirm(manifest.head)
-                raise
-        return segment_store(
-            *(directory, manifest.segments, manifest.kind),
-            path=self._path,
-            uuid=uuid,
-            facts=facts,
-            confirm=self._confirm,
+def _open_state(directory: Path, *, partial: bool) -> EmbeddingStore:
+    """Open what the manifests say now."""
+    seen = _identities(directory)
+    if not seen:
+        raise StoreForeignError(
+            f"'{directory}' is a folder without a manifest, so it is not a store. Name an .h5 "
+            "file, or a store directory.",
+            path=str(directory),
         )
-
-    def _confirm(self, segment: Segment) -> None:
-        """Refuse a file of another store that has taken this one's place, or grown out of it."""
-        found = self._identities()
-        if found == self._seen:
-            return
-        named: set[str] = set()
-        with suppress(StoreForeignError, FileNotFoundError):  # gone, begun anew, or renamed now
-            for path in manifest_files(self._directory):
-                named |= {other.sha256 for other in read_manifest(path).files}
-        if segment.sha256 not in named:
-            raise StoreReplacedError(
-                f"'{self._path}' was replaced while it was open. Open it again.", path=self._path
-            )
-        self._seen = found
-
-    def _identities(self) -> dict[Path, Identity | None]:
-        return {path: identity_at(path) for path in manifest_files(self._directory)}
+    manifest = read_manifest(next(iter(seen)))
+    parts = SegmentParts(directory, manifest.segments, manifest.kind, seen=seen)
+    if manifest.head is not None:
+        return parts.store(uuid=manifest.uuid, head=parts.open(manifest.head))
+    n_rows, n_expected = manifest.n_rows, manifest.n_expected
+    if not partial:
+        raise StoreUnfinishedError(
+            f"'{directory}' is unfinished: {progress(n_rows, n_expected)} committed. Run the same "
+            "command again to finish it. To read these rows of an unfinished store, use "
+            "``partial``.",
+            path=str(directory),
+            n_rows=n_rows,
+            n_expected=n_expected,
+        )
+    # Of what is committed now: an index of it is stale after the next commit.
+    digest = hashlib.blake2b(manifest.uuid.encode(), digest_size=16)
+    digest.update("".join(s.sha256 for s in manifest.segments).encode())
+    return parts.store(uuid=digest.hexdigest(), complete=False, n_expected=n_expected)
 
 
 # Writing ---------------------------------------------------------------------------------------
-
-
-class StoreLock:
-    """A lock on a file, taken on construction and never waited for; a dead process holds none.
-
-    The file is made where it is missing, and left there; `store` is for the message. Raises
-    `StoreLockedError`: another process, or another writer of this one, holds it; `StoreWriteError`.
-    """
-
-    def __init__(self, path: Path, store: Path) -> None:
-        self._lock = FileLock(str(path), thread_local=False)
-        for _ in range(3):
-            with write_errors(path):
-                try:
-                    self._lock.acquire(timeout=0)
-                except Timeout as error:  # which is an OSError too
-                    raise StoreLockedError(
-                        f"Another process is writing '{store}'. Wait until it ends, or choose "
-                        "another path.",
-                        path=str(store),
-                    ) from error
-            if path.exists():  # else its last holder removed it after it was opened here
-                return
-            self.release()
-        raise StoreLockedError(f"'{store}' is being finished by another process. Try again.")
-
-    def release(self) -> None:
-        """Let others write; a file system that cannot unlock does so when the process ends."""
-        try:
-            self._lock.release()
-        except OSError as error:
-            _log.warning("'%s' cannot be unlocked: %s", self._lock.lock_file, error)
 
 
 class Journal:
@@ -531,7 +467,7 @@ class Journal:
         A crash leaves two such files at most, or any number of them once the file is published.
         """
         n_orphans = sum(map(_is_own, self._segment_files()))
-        if n_orphans > _MAX_ORPHANS and not manifest_files(self.path):
+        if n_orphans > MAX_ORPHANS and not manifest_files(self.path):
             raise StoreCorruptError(
                 f"'{self.path}' has {counted(n_orphans, 'segments')} but no manifest. "
                 "Save their rows with `datumaro-embed repair`, or discard them with ``restart``.",
@@ -596,7 +532,7 @@ class Journal:
         named = {s.name for path in manifest_files(self.path) for s in read_manifest(path).files}
         for folder in (self.path, self._folder):
             for path in folder.glob(f"{TEMPORARY_PREFIX}*{TEMPORARY_SUFFIX}"):
-                if _TEMPORARY.fullmatch(path.name):
+                if TEMPORARY_NAME.fullmatch(path.name):
                     self.files.unlink(path)
         others = []
         for path in self._segment_files():
@@ -641,25 +577,3 @@ class Journal:
 def _is_own(path: Path) -> bool:
     """Tell whether a run made a file: by its name, and it is no link."""
     return _OWN_NAME.fullmatch(path.name) is not None and not path.is_symlink()
-
-
-def holds_only_leftovers(directory: Path, published_uuid: str | None = None) -> bool:
-    """Tell whether nothing is lost with a directory: what a killed merge, repair or import leaves.
-
-    `published_uuid` is of the store that lies where the run was to publish; it must be the run's
-    own. Raises `StoreReadError`; `StoreCorruptError`, `StoreForeignError`: a manifest that is
-    damaged, or of another format.
-    """
-    manifests = manifest_files(directory)
-    if any(path.name == "manifest.json" for path in manifests):
-        return False
-    found = [read_manifest(path) for path in manifests]
-    if not all(manifest.purpose for manifest in found):
-        return False
-    if published_uuid and [manifest.uuid for manifest in found] != [published_uuid]:
-        return False
-    known = {LOCK_NAME, SEGMENT_FOLDER, *(path.name for path in manifests)}
-    others = {path.name for path in directory.iterdir()} - known
-    return all(_TEMPORARY.fullmatch(name) for name in others) and (
-        bool(manifests) or len(list((directory / SEGMENT_FOLDER).glob("*.h5"))) <= _MAX_ORPHANS
-    )

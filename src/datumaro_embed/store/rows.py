@@ -13,25 +13,18 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from ..encoding import decode_json, decode_text
 from ..errors import ItemNotFoundError, UsageError
 from ..records import Categories, ItemKey, ItemRecord
 from ..tally import counted
 from ..vectors import VectorKind
-from .codec import (
-    Array,
-    Arrays,
-    corrupt,
-    decode_json,
-    decode_rows,
-    decode_text,
-    names_in,
-    text_arrays,
-)
+from .codec import Array, Arrays, corrupt, decode_rows, names_in, text_arrays
 from .schema import SCHEMA, ArraySpec, array_specs, child_tables
 
 IntArray = npt.NDArray[np.int64]
@@ -279,14 +272,13 @@ class StoredRows:
         return len(parts) > 0 and (any if spec.column.filled else all)(found)
 
     def _optional(self, path: str) -> Array | None:
-        found = self._cache.get(path)
-        if found is None:
+        if path not in self._cache:
             spec = array_specs().get(path)
-            loaded = None if spec is None else self._load(spec)
-            if loaded is None:
+            found = None if spec is None else self._load(spec)
+            if found is None:
                 return None
-            found = self._cache[path] = _read_only(loaded)
-        return found
+            self._cache[path] = _read_only(found)
+        return self._cache[path]
 
     def _load(self, spec: ArraySpec) -> Array | None:
         if spec.table in ("", "labels"):
@@ -306,8 +298,13 @@ class StoredRows:
 
     def rows(self, path: str, first: int, stop: int) -> Array:
         """Values that belong to some rows of an array's table; not for offsets."""
-        spec = array_specs()[path]
-        pieces = [self._piece(spec, i, a, b) for i, a, b in self._spans(spec.table, first, stop)]
+        spec, pieces = array_specs()[path], []
+        for index, a, b in self._spans(spec.table, first, stop):
+            values = self._filled(index, spec)
+            if spec.role == "values":
+                a, b = self.parts[index].required(f"{path}_offsets")[[a, b]].tolist()
+            recoded = self._recoding(path, index) if spec.column.kind == "code" else None
+            pieces.append(values[a:b] if recoded is None else recoded[values[a:b]])
         return pieces[0] if len(pieces) == 1 else np.concatenate([self._empty(spec), *pieces])
 
     def lengths(self, path: str, first: int, stop: int) -> npt.NDArray[np.uint64]:
@@ -318,14 +315,13 @@ class StoredRows:
 
     def child_rows(self, table: str, first: int, stop: int) -> tuple[int, int]:
         """First row of a table that belongs to some items, and the one after the last."""
-        spans = list(self._spans("items", first, stop))
-        if not spans:
+        if first >= stop:
             return 0, 0
-        (i, a, _), (j, _, b) = spans[0], spans[-1]
         starts, offsets = self._starts_of(table), f"items/{table}_offsets"
+        (i, a), (j, b) = self._place(first), self._place(stop - 1)
         return (
             int(starts[i]) + int(self.parts[i].required(offsets)[a]),
-            int(starts[j]) + int(self.parts[j].required(offsets)[b]),
+            int(starts[j]) + int(self.parts[j].required(offsets)[b + 1]),
         )
 
     def owner(self, table: str, row: int) -> tuple[int, int]:
@@ -339,10 +335,9 @@ class StoredRows:
         """Values of some rows, or of all, of an array with one for each; see `embeddings`."""
         if rows is None:
             return self.column(path)
-        at_once = len(self.parts) == 1 or path in self._cache
+        at_once, spec = len(self.parts) == 1 or path in self._cache, array_specs()[path]
         if at_once and isinstance(rows, slice):
             return self.column(path)[rows]
-        spec = array_specs()[path]
         numbers = _row_numbers(rows, self.count(spec.table))
         if at_once:
             return _read_only(self.column(path)[numbers])
@@ -378,25 +373,15 @@ class StoredRows:
         pairs, counts = np.unique(owners[known] * width + labels[known], return_counts=True)
         return pairs // width, pairs % width, counts
 
-    def _piece(self, spec: ArraySpec, index: int, first: int, stop: int) -> Array:
-        values = self._filled(index, spec)
-        if spec.role == "values":
-            bounds = self.parts[index].required(f"{spec.path}_offsets")
-            return values[int(bounds[first]) : int(bounds[stop])]
-        if spec.column.kind == "code" and len(self.parts) > 1:
-            table = self._recoding(spec.path, index, values.dtype)
-            return values[first:stop] if table is None else table[values[first:stop]]
-        return values[first:stop]
-
-    def _recoding(self, stem: str, index: int, dtype: np.dtype[Any]) -> Array | None:
+    def _recoding(self, stem: str, index: int) -> Array | None:
         """New code of each old one of a part; None where they are the same."""
-        if (stem, index) not in self._codes:
+        if len(self.parts) > 1 and (stem, index) not in self._codes:
             places = {name: code for code, name in enumerate(self.names(stem))}
-            own = self._part_names(index, stem)
-            table = np.array([places[name] for name in own], dtype=dtype)
-            same = np.array_equal(table, np.arange(len(table)))
-            self._codes[stem, index] = None if same else table
-        return self._codes[stem, index]
+            codes = [places[name] for name in self._part_names(index, stem)]
+            same = codes == list(range(len(codes)))
+            dtype = array_specs()[stem].dtypes[0]
+            self._codes[stem, index] = None if same else np.array(codes, dtype)
+        return self._codes.get((stem, index))
 
     def _filled(self, index: int, spec: ArraySpec) -> Array:
         """Return an array of a part; zeros where only other parts have it."""
@@ -424,10 +409,11 @@ class StoredRows:
         """Part, first row in it and the one after the last, of some rows of the whole."""
         starts = self._starts_of(table)
         index = max(int(np.searchsorted(starts, first, side="right")) - 1, 0)
-        while index < len(self.parts) and starts[index] < stop:
-            a, b = max(first, int(starts[index])), min(stop, int(starts[index + 1]))
-            if a < b:
-                yield index, a - int(starts[index]), b - int(starts[index])
+        for start, end in pairwise(starts[index:].tolist()):
+            if start >= stop:
+                return
+            if max(first, start) < min(stop, end):
+                yield index, max(first, start) - start, min(stop, end) - start
             index += 1
 
     @property

@@ -57,11 +57,11 @@ from .journal import (
     Journal,
     Manifest,
     Segment,
+    SegmentParts,
     new_manifest,
     open_directory,
     open_segment,
     segment_is_sound,
-    segment_store,
 )
 from .rows import ArrayPart
 from .schema import array_specs, child_tables
@@ -75,51 +75,35 @@ _TRIES = 20
 def open_store(path: str | os.PathLike[str], *, partial: bool = False) -> EmbeddingStore:
     """Open a store for reading: an ``.h5`` file, or a store directory.
 
-    Parameters
-    ----------
-    partial : bool
-        Read the rows that an unfinished run has committed so far; otherwise it is refused.
+    The store is a context manager; arrays taken from it outlive it. Of an unfinished run the rows
+    committed so far are read if `partial`; otherwise it is refused. Some 5 ms, whatever the size: a
+    file's columns are memory-mapped, a directory's segments opened when a row of theirs is read.
 
-    Returns
-    -------
-    EmbeddingStore
-        A context manager; arrays taken from it outlive it.
-
-    Raises
-    ------
-    StoreNotFoundError
-        Nothing there.
-    StoreForeignError
-        Not an embedding store, or one of another major version.
-    StoreCorruptError
-        Damaged, or made to harm: with `path` and `place`.
-    StoreUnfinishedError
-        The run that writes it has not ended.
-    StoreReadError
-        The operating system cannot read it now.
-
-    Notes
-    -----
-    Some 5 ms, whatever the size: a file's columns are memory-mapped, a directory's segments opened
-    when a row of theirs is read.
+    Raises `StoreNotFoundError`; `StoreForeignError`: no embedding store, or one of another major
+    version; `StoreCorruptError`: damaged, or made to harm, with `path` and `place`;
+    `StoreUnfinishedError`; `StoreReadError`: the operating system cannot read it now.
     """
     name = os.fspath(path)
     if os.path.isdir(name):
         return open_directory(Path(name), partial=partial)
     work = Path(f"{name}{WORK_SUFFIX}")  # where the run works that will publish the file
-    for is_last in (*[False] * _TRIES, True):
+    for _ in range(_TRIES):  # a run may publish the file, or replace it, meanwhile
         try:
             part = Hdf5Part(name)
             return EmbeddingStore([part], path=name, kind=part.kind, uuid=part.uuid)
+        except StoreReplacedError as error:
+            changed: StoreError = error
+            continue
         except StoreNotFoundError:
             if not is_store_directory(work):
                 raise
         try:
             return open_directory(work, partial=partial)
-        except (StoreForeignError, StoreReplacedError):  # it has published the file since
-            if is_last or is_store_directory(work):
+        except (StoreForeignError, StoreReplacedError) as error:
+            if is_store_directory(work):
                 raise
-    raise AssertionError
+            changed = error
+    raise changed
 
 
 @contextmanager
@@ -195,7 +179,11 @@ class Hdf5Run(StoreWriter):
         try:
             self._identity = identity_at(self.target)
             self._take_over(restart=restart)
-            self._check_room(n_expected)
+            # Refuse to begin what cannot end: the vectors must fit, and twice for a file.
+            n_rows = max(n_expected - self.n_committed, 0)
+            n_rows += 0 if place.keeps_segments else n_expected
+            n_bytes = n_rows * kind.dim * np.dtype(kind.dtype).itemsize
+            checked_free_bytes(place.directory / SEGMENT_FOLDER, n_bytes, files)
         except BaseException:
             self.abort()
             raise
@@ -203,38 +191,33 @@ class Hdf5Run(StoreWriter):
     # What is there already -------------------------------------------------------------------
 
     def _take_over(self, *, restart: bool) -> None:
-        journal, place = self._journal, self._place
-        unfinished = journal.unfinished
-        goes_on = unfinished is not None and unfinished.restarted and not unfinished.purpose
-        if unfinished and (
-            unfinished.purpose or (restart and not (goes_on and unfinished.kind.fits(self._kind)))
-        ):
+        """Keep what an earlier run left, and find the vectors that may be re-used."""
+        journal, keeps_segments = self._journal, self._place.keeps_segments
+        old = journal.unfinished
+        # Copies of rows are made again; a run that took nothing over goes on with its like alone.
+        if old and (old.purpose or (restart and not (old.restarted and old.kind.fits(self._kind)))):
             journal.forget_unfinished()
-            unfinished, goes_on = None, False
+            old = None
         if not restart:
-            self._refuse_other_vectors(journal.finished, unfinished)
-        restart = restart or goes_on
+            self._refuse_other_vectors(journal.finished, old)
+        restart = restart or (old is not None and old.restarted)
         if not restart:
             self.before = self._open_before()
-        self._new = replace(self._new, restarted=restart)
         journal.clean()
-        finished = None if restart or not place.keeps_segments else journal.finished
-        if finished and not finished.kind.fits(self._kind):
-            finished = None
-        manifests = [manifest for manifest in (unfinished, finished) if manifest]
+        finished = journal.finished if keeps_segments and not restart else None
+        manifests = [m for m in (old, finished) if m and m.kind.fits(self._kind)]
         named = dict.fromkeys(s for m in manifests for s in (*m.segments, *m.spare))
         damaged = [s for s in named if not segment_is_sound(journal.path, s)]
         sound = [s for s in named if s not in damaged]
         self._keep.extend(s for m in manifests[:1] for s in m.segments if s in sound and s.n_rows)
-        if unfinished:
-            spare = tuple(s for s in unfinished.spare if s in sound)
-            self._new = replace(
-                unfinished, segments=(), spare=spare, head=None, n_expected=self._new.n_expected
-            )
+        n_expected = self._new.n_expected
+        self._new = replace(self._new, restarted=restart)
+        if old:
+            spare = tuple(s for s in old.spare if s in sound)
+            self._new = replace(old, segments=(), spare=spare, head=None, n_expected=n_expected)
         self.earlier = [self._own_store(sound)] if sound else []
-        before = None if place.keeps_segments else self.before
-        if before is not None and before.kind.fits(self._kind):
-            self.earlier.append(before)
+        if self.before is not None and not keeps_segments and self.before.kind.fits(self._kind):
+            self.earlier.append(self.before)
         self.notes = list(self._opening_notes(damaged))
 
     def _refuse_other_vectors(self, finished: Manifest | None, unfinished: Manifest | None) -> None:
@@ -292,18 +275,10 @@ class Hdf5Run(StoreWriter):
             )
             yield f"'{self.target}' has {counted(self.before.n_rows, 'rows')}; {kept}."
 
-    def _check_room(self, n_expected: int) -> None:
-        """Refuse to begin what cannot end: the vectors must fit, and twice for a file."""
-        row_bytes = self._kind.dim * np.dtype(self._kind.dtype).itemsize
-        rows = max(n_expected - self.n_committed, 0)
-        rows += 0 if self._place.keeps_segments else n_expected
-        checked_free_bytes(self._journal.path / SEGMENT_FOLDER, rows * row_bytes, self.files)
-
     def _own_store(self, segments: Sequence[Segment], **options: Any) -> EmbeddingStore:
         """Open segments whose SHA-256 this run has compared, or has made."""
-        store = segment_store(
-            self._journal.path, segments, self._kind, path=self.target, trusted=True, **options
-        )
+        parts = SegmentParts(self._journal.path, segments, self._kind, trusted=True, **options)
+        store = parts.store(path=self.target)
         self._opened.append(store)
         return store
 

@@ -37,8 +37,6 @@ BLOCK_ROWS = 1024
 """Rows that one checksum of each array covers."""
 PAGE_BYTES = 4096
 """Arrays of at least this size begin at a multiple of it."""
-MAX_JSON_BYTES = 64 * 2**20
-"""Of one JSON value: an item's or annotation's attributes, the categories, the provenance."""
 
 ATTRIBUTES: dict[str, type] = {
     "format": str,
@@ -300,14 +298,3 @@ def _array_specs(tables: tuple[Table, ...]) -> Mapping[str, ArraySpec]:
         ),
     ]
     return {array.path: array for array in arrays}
-
-
-def markdown_table() -> str:
-    """Render the schema as the table of docs/store-format.md (a test keeps the two equal)."""
-    lines = ["| path | type | shape | holds |", "|---|---|---|---|"]
-    for array in array_specs().values():
-        types = " or ".join(np.dtype(name).name for name in array.dtypes)
-        shape = ", ".join(str(size) for size in array.shape)
-        meaning = f"{array.meaning}; optional" if array.optional else array.meaning
-        lines.append(f"| `/{array.path}` | {types} | ({shape}) | {meaning} |")
-    return "\n".join(lines)

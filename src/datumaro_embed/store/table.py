@@ -159,20 +159,9 @@ class EmbeddingStore(StoredRows):
     def embeddings(self, rows: npt.ArrayLike | slice | None = None) -> Array:
         """Vectors of some rows, or of all: an array of integers or booleans, a slice, or None.
 
-        Returns
-        -------
-        array of shape (n, dim), the stored type, read-only
-            In the order of `rows`; norm 1, or zero where the status is not OK.
-
-        Raises
-        ------
-        IndexError
-            A row is out of range.
-
-        Notes
-        -----
-        All rows and slices of a sealed file are views of it, without a copy; a gather copies n
-        rows. A directory's are copied.
+        Returns an array of shape (n, dim), of the stored type, read-only, in the order of `rows`:
+        norm 1, or zero where the status is not OK. All rows and slices of a sealed file are views
+        of it; others, and a directory's, are copied. Raises `IndexError`: a row is out of range.
         """
         return self.gather("items/vector", rows)
 
@@ -219,17 +208,11 @@ class EmbeddingStore(StoredRows):
         """Vector of each item of a dataset, in its order: ``zip(dataset, vectors)``.
 
         The dataset is a Datumaro one, legacy or experimental, whole or filtered, in any order.
-        `missing` is ``"error"`` or ``"zero"``: what an item does that the store does not have.
+        Returns an array of shape (n_items, dim), float32, zero where embedding failed (see
+        `statuses`).
 
-        Returns
-        -------
-        array of shape (n_items, dim), float32
-            Zero where embedding failed (see `statuses`).
-
-        Raises
-        ------
-        ItemNotFoundError
-            An item is not in the store, such as after its id or subset was changed.
+        Raises `ItemNotFoundError`: an item is not in the store, such as after its id or subset was
+        changed; its vector is zero instead where `missing` is ``"zero"`` and not ``"error"``.
         """
         if missing not in {"error", "zero"}:
             raise UsageError(f"missing is {missing!r}; choose error or zero.", missing=missing)

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from ..encoding import decode_text, encode_text
 from ..errors import ItemNotFoundError, NoTableError, UsageError
 from ..records import CaptionRecord, ObjectKey, ObjectRecord
 from ..tally import counted
-from .codec import Array, decode_text, encode_text
-from .rows import IntArray, StoredRows, check_dtype
+from .codec import Array
+from .rows import IntArray, StoredRows
 from .schema import array_specs, status_has_vector
 
 if TYPE_CHECKING:
@@ -335,20 +336,6 @@ class LabelTable(VectorTable):
 
     def key(self, row: int) -> str:
         return self.label_names[range(len(self))[row]]
-
-    def iter_arrow(
-        self, *, vectors: bool = True, dtype: str = "float32", embedded_only: bool = False
-    ) -> Iterator[pa.Table]:
-        """Yield one table of names and vectors."""
-        import pyarrow as pa
-
-        check_dtype(dtype)
-        columns: dict[str, Any] = {"name": pa.array(self.label_names, pa.string())}
-        found = self.vectors
-        if vectors and found is not None:
-            flat = pa.array(found.astype(dtype).reshape(-1))
-            columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, found.shape[1])
-        yield pa.table(columns).slice(length=0 if embedded_only and found is None else None)
 
 
 TABLES: dict[str, type[VectorTable]] = {
