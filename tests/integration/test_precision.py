@@ -33,7 +33,7 @@ def test_the_store_says_what_ran(data: Path, tmp_path: Path, precision: str) -> 
     np.testing.assert_allclose(norms[norms > 0], 1, atol=2e-3)
 
 
-@pytest.mark.parametrize("name", ["x.h5", "x"])
+@pytest.mark.parametrize("name", ["x.h5", pytest.param("x", marks=pytest.mark.slow)])
 def test_vectors_of_two_precisions_are_never_mixed(data: Path, tmp_path: Path, name: str) -> None:
     def embed(precision: str) -> str:
         arguments = ["--store", tmp_path / name, "--model", "demo", "--precision", precision]

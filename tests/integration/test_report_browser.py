@@ -172,7 +172,11 @@ def test_many_points_are_drawn_with_webgl(tmp_path: Path, page: Page) -> None:
 
 @pytest.mark.parametrize(
     ("n_points", "n_grey"),
-    [(5_000, 10_000), (20_001, 30_000), pytest.param(20_000, 30_000, marks=pytest.mark.slow)],
+    [
+        (5_000, 10_000),
+        pytest.param(20_000, 30_000, marks=pytest.mark.slow),
+        pytest.param(20_001, 30_000, marks=pytest.mark.slow),
+    ],
 )
 def test_points_of_other_labels_are_on_the_canvas(
     tmp_path: Path, page: Page, n_points: int, n_grey: int
