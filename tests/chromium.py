@@ -19,7 +19,7 @@ from typing import Any
 
 import websocket
 
-__all__ = ["EXECUTABLE", "Page", "open_page"]
+__all__ = ["EXECUTABLE", "Browser", "Page", "open_browser", "open_page"]
 
 EXECUTABLE = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -52,12 +52,14 @@ class Page:
         Every address asked for.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(
+        self, address: str, domains: Sequence[str] = ("Page", "Runtime", "Network", "Log")
+    ) -> None:
         self._socket = websocket.create_connection(address, timeout=_TIMEOUT_S)
         self._numbers = itertools.count(1)
         self.console: list[str] = []
         self.requests: list[str] = []
-        for domain in ("Page", "Runtime", "Network", "Log"):
+        for domain in domains:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
@@ -168,36 +170,61 @@ class Page:
         self._socket.close()
 
 
+class Browser:
+    """A browser whose pages share nothing but its process."""
+
+    def __init__(self, port: str, path: str) -> None:
+        self._port = port
+        self._control = Page(f"ws://127.0.0.1:{port}{path}", domains=())
+
+    @contextmanager
+    def page(self) -> Iterator[Page]:
+        """Open a tab with a profile of its own, and close it."""
+        context = self._control.call("Target.createBrowserContext")
+        tab = self._control.call("Target.createTarget", url="about:blank", **context)
+        page = Page(f"ws://127.0.0.1:{self._port}/devtools/page/{tab['targetId']}")
+        try:
+            yield page
+        finally:
+            page.close()
+            self._control.call("Target.disposeBrowserContext", **context)
+
+    def close(self) -> None:
+        """Let go of the browser."""
+        self._control.close()
+
+
 @contextmanager
-def open_page(*flags: str) -> Iterator[Page]:
-    """Start a browser with a profile of its own, and end it."""
+def open_browser(*flags: str) -> Iterator[Browser]:
+    """Start a browser, and end it."""
     assert EXECUTABLE
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [EXECUTABLE, *_FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"]
-        browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            page = Page(_address(Path(profile), browser))
+            browser = Browser(*_address(Path(profile), process))
             try:
-                yield page
+                yield browser
             finally:
-                page.close()
+                browser.close()
         finally:
-            browser.terminate()
-            browser.wait(timeout=30)
+            process.terminate()
+            process.wait(timeout=30)
 
 
-def _address(profile: Path, browser: subprocess.Popen[bytes]) -> str:
-    """Web-socket address of the first tab: the browser writes its port into the profile."""
+@contextmanager
+def open_page(*flags: str) -> Iterator[Page]:
+    """Open a page of a browser of its own."""
+    with open_browser(*flags) as browser, browser.page() as page:
+        yield page
+
+
+def _address(profile: Path, browser: subprocess.Popen[bytes]) -> list[str]:
+    """Port and path of the browser's web socket, which it writes into the profile."""
     port_file = profile / "DevToolsActivePort"
     end = time.monotonic() + _TIMEOUT_S
     while not (port_file.exists() and port_file.read_text().count("\n")):
         assert browser.poll() is None, "Chromium ended by itself"
         assert time.monotonic() < end, "Chromium does not answer"
         time.sleep(0.05)
-    port, path = port_file.read_text().split("\n")[:2]
-    control = websocket.create_connection(f"ws://127.0.0.1:{port}{path}", timeout=_TIMEOUT_S)
-    control.send(json.dumps({"id": 1, "method": "Target.getTargets"}))
-    answer = json.loads(control.recv())
-    control.close()
-    target = next(t for t in answer["result"]["targetInfos"] if t["type"] == "page")
-    return f"ws://127.0.0.1:{port}/devtools/page/{target['targetId']}"
+    return port_file.read_text().split("\n")[:2]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from chromium import Browser, Page, open_browser
 from datumaro_embed.encoders import ClipEncoder
 from support import SAMPLE, run
 
@@ -15,6 +18,12 @@ def pytest_configure() -> None:
     """Let Ctrl-C be heard: a shell ignores it for jobs in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Let no collection of garbage look at what was imported: each dataset read begins one."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +36,20 @@ def demo_encoder() -> ClipEncoder:
 def demo_as_used() -> ClipEncoder:
     """Return the demo model as every command loads it, in the precision that suits the device."""
     return ClipEncoder.load("demo")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Return one browser for all tests; each has a page of its own."""
+    with open_browser() as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """Return a new page."""
+    with browser.page() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

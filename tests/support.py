@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from datumaro_embed.kinds import is_image_name
+from fork_server import environment_of_runs, fork_server
 
 if TYPE_CHECKING:
     from datumaro_embed.adapter import ImportedDataset
@@ -22,19 +23,29 @@ REPO = Path(__file__).parents[1]
 SAMPLE = REPO / "sample_data"
 
 
-def run(*command: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a real process of this environment: ``run("datumaro-embed", …)``, ``run("datum", …)``."""
-    program = {
-        "datum": [sys.executable, "-m", "datumaro"],
-        "datumaro-embed": [sys.executable, "-m", "datumaro_embed.cli"],
-    }.get(str(command[0]), [str(command[0])])
+PROGRAMS = {"datum": "datumaro", "datumaro-embed": "datumaro_embed.cli"}
+
+
+def run(
+    *command: str | Path, cwd: Path | None = None, fork: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run a real process of this environment: ``run("datumaro-embed", …)``, ``run("datum", …)``.
+
+    It is a fork of one that has imported these programs, which saves a second, unless `fork` is
+    False or the test has changed a variable that these imports read.
+    """
+    name, *arguments = map(str, command)
+    environment = environment_of_runs()
+    if fork and name in PROGRAMS and fork_server(PROGRAMS[name]).serves(environment):
+        return fork_server(PROGRAMS[name]).run(arguments, cwd, timeout_s=300)
+    program = [sys.executable, "-m", PROGRAMS[name]] if name in PROGRAMS else [name]
     return subprocess.run(
-        [*program, *map(str, command[1:])],
+        [*program, *arguments],
         capture_output=True,
         text=True,
         check=False,
         cwd=cwd,
-        env={**os.environ, "COLUMNS": "100"},
+        env=environment,
         timeout=300,
     )
 

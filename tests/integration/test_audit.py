@@ -26,6 +26,7 @@ from datumaro_embed import (
     search,
 )
 from datumaro_embed.auditing import audit_lines, find_copies
+from datumaro_embed.encoders import ClipEncoder
 from datumaro_embed.errors import EmbedWarning, UsageError
 from datumaro_embed.flags import AUDIT_KINDS
 from support import SAMPLE, picture, run
@@ -146,7 +147,7 @@ def test_copies_of_a_file_that_is_gone_are_found_and_can_stay(tmp_path: Path, go
 def test_what_is_dropped_is_proven_to_be_a_copy_of_what_stays(tmp_path: Path) -> None:
     """A cross-fade: each picture is a copy of the next one, and the ends are two pictures."""
     ends = picture(1, (300, 240)), picture(7, (300, 240))
-    drawn = {f"train/f{n:03}.png": Image.blend(*ends, n / 99) for n in range(100)}
+    drawn = {f"train/f{n:03}.png": Image.blend(*ends, n / 39) for n in range(40)}
     found = audited_copies(tmp_path, drawn)
     kept = {row.group: row for row in found if row.suggestion == "keep"}
     with open_store(tmp_path / "s.h5") as store:
@@ -268,12 +269,15 @@ def test_clip_label_labels_what_has_no_label(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("of", ["items", "objects"])
-def test_texts_without_meaning_find_nothing_relevant(planted: Path, of: str) -> None:
+def test_texts_without_meaning_find_nothing_relevant(
+    planted: Path, demo_as_used: ClipEncoder, of: str
+) -> None:
+    own = {"encoder": demo_as_used}
     for text in ("qwertyuiop zxcv", "lorem ipsum dolor sit amet", "tax return form 1040"):
-        assert search(planted / "s.h5", text, of=of, min_relevance=3) == []
+        assert search(planted / "s.h5", text, of=of, min_relevance=3, **own) == []
     for text in ("a cat", "a pizza"):
-        found = search(planted / "s.h5", text, of="objects", k=5, min_relevance=3)
-        every = search(planted / "s.h5", text, of="objects", k=1000)
+        found = search(planted / "s.h5", text, of="objects", k=5, min_relevance=3, **own)
+        every = search(planted / "s.h5", text, of="objects", k=1000, **own)
         assert found == [hit for hit in every if hit in found]
         assert found
     with pytest.raises(UsageError, match=r"min_relevance requires queries of texts only"):
@@ -282,10 +286,9 @@ def test_texts_without_meaning_find_nothing_relevant(planted: Path, of: str) -> 
         search(planted / "s.h5", "a cat", min_relevance=float("nan"))
 
 
-def test_compare_before_and_after(tmp_path: Path) -> None:
+def test_compare_before_and_after(object_store: Path, tmp_path: Path) -> None:
     """A COCO dataset, relabeled and with a mirrored image: what `compare` writes, `apply` drops."""
-    for name in ("before", "after"):
-        shutil.copytree(SAMPLE / "coco", tmp_path / name)
+    shutil.copytree(SAMPLE / "coco", tmp_path / "after")
     images = {path.stem: path for path in (tmp_path / "after/images").rglob("*.*")}
     with Image.open(images["scene_010"]) as image:
         ImageOps.mirror(image).save(images["scene_031"])
@@ -294,10 +297,9 @@ def test_compare_before_and_after(tmp_path: Path) -> None:
     first, other = content["annotations"][0], content["categories"]
     first["category_id"] = next(c["id"] for c in other if c["id"] != first["category_id"])
     document.write_text(json.dumps(content))
-    for name in ("before", "after"):
-        embedded(tmp_path / name, tmp_path / f"{name}.h5")
+    embedded(tmp_path / "after", tmp_path / "after.h5")
     file = tmp_path / "f.csv"
-    command = ("datumaro-embed", "compare", tmp_path / "before.h5", tmp_path / "after.h5")
+    command = ("datumaro-embed", "compare", object_store, tmp_path / "after.h5")
     done = run(*command, "-o", file, "--accept")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == "69 items in A, 69 items in B, 68 unchanged"

@@ -40,9 +40,9 @@ def other_mean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    path = tmp_path / "clip.h5"
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("store") / "clip.h5"
     done = run("datumaro-embed", "embed", SAMPLE / "coco", "--store", path, "--model", "demo")
     assert done.returncode == 0, done.stderr
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +30,16 @@ def embed(dataset: Path | str, store: Path, *words: str) -> str:
     return done.stdout
 
 
-def test_coco_and_yolo_give_equal_objects(tmp_path: Path) -> None:
-    for name in ("coco", "yolo"):
-        embed(SAMPLE / name, tmp_path / f"{name}.h5")
-    with open_store(tmp_path / "coco.h5") as coco, open_store(tmp_path / "yolo.h5") as yolo:
+@pytest.fixture(scope="module")
+def coco_of_objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("coco") / "s.h5"
+    embed(SAMPLE / "coco", path)
+    return path
+
+
+def test_coco_and_yolo_give_equal_objects(coco_of_objects: Path, tmp_path: Path) -> None:
+    embed(SAMPLE / "yolo", tmp_path / "yolo.h5")
+    with open_store(coco_of_objects) as coco, open_store(tmp_path / "yolo.h5") as yolo:
         ours, theirs = coco.objects, yolo.objects
         assert len(ours) == len(theirs) > 200
         assert [str(ours.key(row)) for row in range(len(ours))] == [
@@ -58,20 +65,20 @@ def strange_images(folder: Path) -> dict[str, tuple[int, int]]:
     photo.quantize(64).save(folder / "palette.png")
     deep = np.asarray(photo.convert("L")).astype(np.uint16) * 16
     Image.fromarray(deep).save(folder / "deep.png")
-    photo.resize((6000, 4500)).save(folder / "huge.jpg", quality=90)
+    photo.resize((3000, 2250)).save(folder / "huge.jpg", quality=90)
     return {
         "turned.jpg": (150, 200),
         "palette.png": (200, 150),
         "deep.png": (200, 150),
-        "huge.jpg": (6000, 4500),
+        "huge.jpg": (3000, 2250),
     }
 
 
-@pytest.mark.parametrize("shape", ["square", "stretch", "pad"])
-def test_a_vector_is_that_of_the_saved_crop(
-    tmp_path: Path, encoder: ClipEncoder, shape: str
-) -> None:
-    images = tmp_path / "images" / "train"
+@pytest.fixture(scope="module")
+def strange(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, tuple[int, int]]]:
+    """Return a dataset of strange images with two boxes each, and their sizes."""
+    root = tmp_path_factory.mktemp("strange")
+    images = root / "images" / "train"
     images.mkdir(parents=True)
     boxes = {}
     sizes = strange_images(images)
@@ -90,15 +97,26 @@ def test_a_vector_is_that_of_the_saved_crop(
         ],
         "categories": [{"id": 1, "name": "cat"}],
     }
-    (tmp_path / "annotations").mkdir()
-    (tmp_path / "annotations" / "instances_train.json").write_text(json.dumps(content))
-    embed(tmp_path, tmp_path / "s.hdf5", "--object-shape", shape, "--dtype", "float32")
+    (root / "annotations").mkdir()
+    (root / "annotations" / "instances_train.json").write_text(json.dumps(content))
+    return root, sizes
+
+
+@pytest.mark.parametrize("shape", ["square", "stretch", "pad"])
+def test_a_vector_is_that_of_the_saved_crop(
+    strange: tuple[Path, dict[str, tuple[int, int]]],
+    tmp_path: Path,
+    encoder: ClipEncoder,
+    shape: str,
+) -> None:
+    root, sizes = strange
+    embed(root, tmp_path / "s.hdf5", "--object-shape", shape, "--dtype", "float32")
     with open_store(tmp_path / "s.hdf5") as store:
         assert len(store.objects) == 8
         for row in range(8):
             one = store.objects.record(row)
             item = store.items.record(int(store.objects.item_rows[row]))
-            image, _ = read_image(tmp_path / item.path, depth_range=store.depth_range)
+            image, _ = read_image(root / item.path, depth_range=store.depth_range)
             assert image.size == sizes[Path(item.path).name]
             crop = cut(image, one, encoder.least_side_px)
             crop.save(tmp_path / "crop.png")
@@ -108,8 +126,8 @@ def test_a_vector_is_that_of_the_saved_crop(
             np.testing.assert_array_equal(one.vector, expected)
 
 
-def test_the_same_command_again_reuses_every_object(tmp_path: Path) -> None:
-    embed(SAMPLE / "coco", tmp_path / "s.h5")
+def test_the_same_command_again_reuses_every_object(coco_of_objects: Path, tmp_path: Path) -> None:
+    shutil.copy(coco_of_objects, tmp_path)
     done = run(
         *("datumaro-embed", "embed", SAMPLE / "coco", "--store", tmp_path / "s.h5"),
         *("--model", "demo", "--precision", "f32"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +28,6 @@ pytestmark = [
 ]
 
 AXE = REPO / "web" / "node_modules" / "axe-core" / "axe.min.js"
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    with open_page() as opened:
-        yield opened
 
 
 def report_of(store: Path, folder: Path, **options: Any) -> str:

@@ -15,9 +15,9 @@ from datumaro_embed import open_store
 from datumaro_embed.sharding import Parts
 from support import run, write_pictures
 
-N_IMAGES = 360
+N_IMAGES = 180
 N_SHARDS = 3
-N_KILLS = 4
+N_KILLS = 2
 
 
 @pytest.fixture(scope="module")

@@ -109,6 +109,7 @@ def test_batches_are_prepared_in_order_and_none_is_lost(monkeypatch: pytest.Monk
     assert [number for batch in batches for number in batch] == list(range(70))
 
 
+@pytest.mark.slow
 def test_the_command_measures_appends_and_writes_table_and_chart(tmp_path: Path) -> None:
     pytest.importorskip("skimage", reason="the extra `drawings` is not installed")
     target = tmp_path / "result.json"
