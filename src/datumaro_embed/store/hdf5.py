@@ -524,10 +524,11 @@ class Hdf5Part(Part):
             self.n_bytes = len(self._bytes)
             try:
                 with _h5_errors(self.path), _open_file(self.path) as file:
+                    self._refuse_other_file()
                     declared = _Declared(self.path, file, self.n_bytes)
-            finally:  # h5py opens a file by its path, where another may be by now
-                if identity_at(self.path) != self._identity:
-                    raise self._replaced()
+            except StoreError:
+                self._refuse_other_file()
+                raise
         self._sizes, self.layouts = declared.sizes, declared.arrays
         self.is_newer, facts = declared.is_newer, declared.attributes
         self.uuid = facts["uuid"]
@@ -602,6 +603,11 @@ class Hdf5Part(Part):
             if identity_of(os.fstat(stream.fileno())) == self._identity:
                 return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         raise self._replaced()
+
+    def _refuse_other_file(self) -> None:
+        """Refuse what h5py opened by its path, where another file may have been by then."""
+        if identity_at(self.path) != self._identity:
+            raise self._replaced()
 
     def _replaced(self) -> StoreReplacedError:
         return StoreReplacedError(
