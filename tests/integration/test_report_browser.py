@@ -167,7 +167,7 @@ def test_decisions_are_downloaded_as_a_findings_file(
     page.wait_for("document.querySelector('.notice').textContent.includes('keep 1 item')")
     page.key("u")
     page.wait_for("document.querySelector('.notice').textContent.includes('Undone')")
-    page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path / "got"))
+    page.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path / "got"))
     page.click(".bottom .primary")
     name = f"{objects_store.name}.findings.csv"
     end = time.monotonic() + 60
@@ -206,7 +206,7 @@ def test_hostile_names_are_inert_and_come_back(tmp_path: Path, page: Page) -> No
     page.wait_for("document.querySelector('.selected')")
     page.key("d")
     page.wait_for("document.querySelector('.notice').textContent.includes('drop 8 items')")
-    page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path / "got"))
+    page.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path / "got"))
     page.click(".bottom .primary")
     end = time.monotonic() + 60
     while not [*(tmp_path / "got").glob("*.csv")]:

@@ -322,7 +322,7 @@ def test_coco_comes_back_as_it_was_given(tmp_path: Path, objects: bool) -> None:
     embed_source(imported.source, tmp_path / "s.h5", options, encoder=FakeEncoder())
     with open_store(tmp_path / "s.h5") as store:
         summary = convert_store(store, tmp_path / "instances_x.json", to="coco")
-    assert f"  with {tmp_path / 'captions_x.json'}" in summary.lines()
+    assert f"  captions in {tmp_path / 'captions_x.json'}" in summary.lines()
     written = json.loads((tmp_path / "instances_x.json").read_text())
     found = {tuple(entry["bbox"]): entry for entry in written["annotations"]}
     assert found.keys() == {tuple(entry["bbox"]) for entry in given}
