@@ -17,8 +17,20 @@ import pytest
 from datumaro.components.annotation import Bbox, Label
 from datumaro.components.dataset import Dataset
 
-from datumaro_embed import Findings, ItemKey, audit, convert_store, open_store
+from datumaro_embed import (
+    AnnotationRecord,
+    Categories,
+    Finding,
+    Findings,
+    ItemKey,
+    ItemRecord,
+    audit,
+    convert_store,
+    open_store,
+)
 from datumaro_embed.errors import UsageError
+from datumaro_embed.store import MemoryStores
+from datumaro_embed.vectors import VectorKind
 from report_stores import hostile_store
 from support import SAMPLE
 
@@ -117,6 +129,41 @@ def test_label_studio_gets_tasks_with_predictions(
     assert f"{first.kind}: {first.reason}" in tasks[place]["data"]["finding"]
 
 
+def test_image_labels_odd_paths_and_what_is_no_number(tmp_path: Path) -> None:
+    """Label Studio asks for the address of an image, in which a `&` would begin a parameter."""
+    annotations = (
+        AnnotationRecord("label", label=1),
+        AnnotationRecord("bbox", coords=(1, 2, float("nan"), 4), label=0),
+    )
+    stores = MemoryStores()
+    with stores.begin("s", VectorKind(2, "float32")) as writer:
+        one = ItemRecord(ItemKey("train", "a"), path="x/a & b#1.jpg", width=10, height=8)
+        writer.append(replace(one, annotations=annotations), np.array([1.0, 0.0]))
+        writer.set_categories(Categories(("cat", "dog")))
+        writer.seal({})
+    store = stores.open("s")
+    undecided = Findings([Finding.of("outlier", one.key, action="review", reason="odd")])
+    for to in ("label_studio", "cvat", "fiftyone"):
+        findings = None if to == "fiftyone" else undecided
+        summary = convert_store(store, tmp_path / to, to=to, findings=findings)
+        assert (summary.n_items, summary.skipped) == (1, {"bbox": 1})
+    (task,) = json.loads((tmp_path / "label_studio" / "tasks.json").read_text())
+    assert task["data"]["image"] == "/data/local-files/?d=x/a%20%26%20b%231.jpg"
+    (result,) = task["predictions"][0]["result"]
+    assert (result["type"], result["value"]) == ("choices", {"choices": ["dog"]})
+    config = ElementTree.parse(tmp_path / "label_studio" / "config.xml").getroot()
+    assert [e.get("value") for e in config.findall("Choices[@name='choices']/Choice")] == [
+        "cat",
+        "dog",
+    ]
+    (sample,) = json.loads((tmp_path / "fiftyone" / "samples.json").read_text())["samples"]
+    assert "ground_truth" not in sample
+    assert sample["labels"]["classifications"] == [{"_cls": "Classification", "label": "dog"}]
+    decided = Findings(replace(row, action="keep") for row in undecided)
+    summary = convert_store(store, tmp_path / "none", to="cvat", findings=decided)
+    assert summary.n_items == 0
+
+
 def test_fiftyone_gets_boxes_splits_and_vectors(objects_store: Path, tmp_path: Path) -> None:
     folder = converted(objects_store, tmp_path / "fiftyone", "fiftyone")
     samples = json.loads((folder / "samples.json").read_text())["samples"]
@@ -166,7 +213,8 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
         assert {element.tag for element in root.iter()} <= known | {"tag"}
         config = converted(store, tmp_path / f"ls-{name}", "label_studio", findings) / "config.xml"
         tags = {element.tag for element in ElementTree.parse(config).getroot().iter()}
-        assert tags == {"View", "Header", "Image", "RectangleLabels", "PolygonLabels", "Label"}
+        controls = {"RectangleLabels", "PolygonLabels", "Label", "Choices", "Choice"}
+        assert tags == {"View", "Header", "Image", *controls}
         converted(store, tmp_path / f"fo-{name}", "fiftyone")
 
 

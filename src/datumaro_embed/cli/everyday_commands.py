@@ -384,7 +384,7 @@ def _describe_convert(parser: ArgumentParser) -> Callable[..., int]:
         "--findings",
         type=Path,
         metavar="FILE",
-        help="cvat and label_studio: only items with findings that have no action, the most "
+        help="cvat and label_studio: only items with findings that are not decided, the most "
         "suspicious first",
     )
     add_partial_argument(parser)

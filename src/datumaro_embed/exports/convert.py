@@ -86,8 +86,8 @@ def convert_store(
     vectors : bool
         csv: one column for each dimension too. parquet, npy, faiss and fiftyone always have them.
     findings : iterable of Finding or path, optional
-        cvat and label_studio: write only items with findings that have no action, the most
-        suspicious first.
+        cvat and label_studio: write only items with findings that are not decided (no action, or
+        `review`), the most suspicious first.
 
     Raises
     ------

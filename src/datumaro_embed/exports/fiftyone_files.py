@@ -11,7 +11,9 @@ import io
 import json
 import zlib
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +30,28 @@ def write_fiftyone(store: EmbeddingStore, folder: Path, *, embedded_only: bool) 
     Returns how many annotations of each type were left out.
     """
     names = store.categories.labels
-    skipped: dict[str, int] = {}
-    samples = []
-    for row in range(store.n_rows):
-        item = store.item(row, without=("objects",))
-        if embedded_only and item.status is not Status.OK:
-            continue
-        vector = store.embeddings([row])[0] if item.status is Status.OK else None
-        samples.append(_sample(item, names, str(Path(store.media_root, item.path)), vector))
-        for each in item.annotations:
-            if each.type not in ("bbox", "polygon", "polyline", "points", "label", "caption"):
-                skipped[each.type] = skipped.get(each.type, 0) + 1
-    content = json.dumps({"samples": samples}, allow_nan=False)
-    (folder / "samples.json").write_text(content, encoding="utf-8")
+    skipped: Counter[str] = Counter()
+    with (folder / "samples.json").open("w", encoding="utf-8") as file:
+        file.write('{"samples": [')
+        separator = ""
+        for row in range(store.n_rows):
+            item = store.item(row, without=("objects",))
+            if embedded_only and item.status is not Status.OK:
+                continue
+            shown = [each for each in item.annotations if _can_be_shown(each)]
+            skipped.update(each.type for each in item.annotations if not _can_be_shown(each))
+            item = replace(item, annotations=tuple(shown))
+            vector = store.embeddings([row])[0] if item.status is Status.OK else None
+            sample = _sample(item, names, str(Path(store.media_root, item.path)), vector)
+            file.write(separator + json.dumps(sample, allow_nan=False))
+            separator = ",\n"
+        file.write("]}")
     return dict(sorted(skipped.items()))
+
+
+def _can_be_shown(each: AnnotationRecord) -> bool:
+    known = each.type in ("bbox", "polygon", "polyline", "points", "label", "caption")
+    return known and bool(np.isfinite(each.coords).all())
 
 
 def _sample(
@@ -95,7 +105,7 @@ def _detections(
     item: ItemRecord, names: tuple[str, ...], size: tuple[int, int]
 ) -> Iterator[dict[str, Any]]:
     for each in item.annotations:
-        if each.type == "bbox" and np.isfinite(each.coords).all():
+        if each.type == "bbox":
             x, y, w, h = each.coords
             box = [x / size[0], y / size[1], w / size[0], h / size[1]]
             yield {"_cls": "Detection", "label": _label(each, names), "bounding_box": box}
@@ -105,7 +115,7 @@ def _outlines(
     item: ItemRecord, names: tuple[str, ...], size: tuple[int, int]
 ) -> Iterator[dict[str, Any]]:
     for each in item.annotations:
-        if each.type in ("polygon", "polyline") and np.isfinite(each.coords).all():
+        if each.type in ("polygon", "polyline"):
             closed = each.type == "polygon"
             yield {
                 "_cls": "Polyline",
@@ -120,7 +130,7 @@ def _keypoints(
     item: ItemRecord, names: tuple[str, ...], size: tuple[int, int]
 ) -> Iterator[dict[str, Any]]:
     for each in item.annotations:
-        if each.type == "points" and np.isfinite(each.coords).all():
+        if each.type == "points":
             yield {"_cls": "Keypoint", "label": _label(each, names), "points": _points(each, size)}
 
 

@@ -13,19 +13,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 import numpy as np
 
 from ..errors import UsageError
-from ..findings import Finding
+from ..findings import Finding, act
 from ..objects import group_annotations
 from ..records import AnnotationRecord, ItemRecord
 from ..store import EmbeddingStore
 
 _DRAWN = {"bbox": "box", "polygon": "polygon", "polyline": "polyline", "points": "points"}
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_COLUMNS = {"bbox": "rectanglelabels", "polygon": "polygonlabels"}
+_CONTROLS = {"bbox": "RectangleLabels", "polygon": "PolygonLabels", "label": "Choices"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,9 @@ class ToReview:
 
 
 def to_review(store: EmbeddingStore, findings: Iterable[Finding] | None) -> list[ToReview]:
-    """Give the items with findings that have no action, by their lowest rank; or all items.
+    """Give the items with findings that are not decided, by their lowest rank; or all items.
+
+    The action `review` decides nothing.
 
     Raises `UsageError`: an item is not in the store, or its image was another one.
     """
@@ -49,7 +52,7 @@ def to_review(store: EmbeddingStore, findings: Iterable[Finding] | None) -> list
         return [ToReview(store.item(row)) for row in range(store.n_rows)]
     found: dict[int, ToReview] = {}
     for finding in sorted(findings, key=lambda row: row.rank or np.inf):
-        if finding.action:
+        if act(finding)[0] not in ("", "review"):
             continue
         row = store.row(finding.key) if finding.key in store else -1
         sha = store.content_sha256[row].tobytes() if row >= 0 else b""
@@ -182,7 +185,7 @@ def write_label_studio(
             {
                 "id": place + 1,
                 "data": {
-                    "image": f"/data/local-files/?d={item.path}",
+                    "image": f"/data/local-files/?d={quote(item.path, errors='surrogateescape')}",
                     "subset": item.key.subset,
                     "item_id": item.key.id,
                     "finding": "; ".join(entry.all_reasons()),
@@ -200,10 +203,10 @@ def write_label_studio(
     view = Element("View")
     SubElement(view, "Header", value="$finding")
     SubElement(view, "Image", name="image", value="$image")
-    for kind in ("RectangleLabels", "PolygonLabels"):
+    for kind in _CONTROLS.values():
         element = SubElement(view, kind, name=kind.lower(), toName="image")
         for name in names:
-            SubElement(element, "Label", value=_xml(name))
+            SubElement(element, "Choice" if kind == "Choices" else "Label", value=_xml(name))
     indent(view)
     ElementTree(view).write(folder / "config.xml", encoding="utf-8")
     return len(entries), dict(sorted(skipped.items()))
@@ -213,11 +216,11 @@ def _results(
     item: ItemRecord, names: Sequence[str], skipped: Counter[str]
 ) -> Iterator[Mapping[str, Any]]:
     for number, each in enumerate(item.annotations):
-        kind = _COLUMNS.get(each.type)
-        known = 0 <= each.label < len(names) and np.isfinite(each.coords).all()
-        if kind is None or not known or not item.width or not item.height:
+        known = each.type in _CONTROLS and 0 <= each.label < len(names)
+        if not known or not np.isfinite(each.coords).all() or not item.width or not item.height:
             skipped[each.type] += 1
             continue
+        kind = _CONTROLS[each.type].lower()
         yield {
             "id": str(number),
             "type": kind,
@@ -231,9 +234,11 @@ def _results(
 
 
 def _percent(each: AnnotationRecord, width: int, height: int) -> dict[str, Any]:
-    """Give a shape in per cent of the image."""
-    percents = np.array(each.coords).reshape(-1, 2) * 100 / (width, height)
+    """Give a shape in per cent of the image; a label of the image has none."""
+    percents = (np.array(each.coords).reshape(-1, 2) * 100 / (width, height)).tolist()
     if each.type == "polygon":
-        return {"points": percents.tolist()}
-    (x, y), (w, h) = percents.tolist()
+        return {"points": percents}
+    if each.type == "label":
+        return {}
+    (x, y), (w, h) = percents
     return {"x": x, "y": y, "width": w, "height": h, "rotation": 0}
