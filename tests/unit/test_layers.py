@@ -17,6 +17,7 @@ SRC = Path(datumaro_embed.__file__).parent
 ORDER = [
     "escaping",
     "errors",
+    "display",
     "records",
     "encoding",
     "experimental",
