@@ -279,7 +279,7 @@ def run_search(
         return result
     asked = options
     while True:
-        kept = [*islice(filter(keep, result.hits), options.k)]
+        kept = Hits(islice(filter(keep, result.hits), options.k), store.origin())
         if len(kept) == options.k or (result.exact and len(result.hits) < asked.k):
             return replace(result, hits=kept)
         asked = replace(asked, k=2 * asked.k, exact=True)
