@@ -60,6 +60,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "search --save-to": ("search pictures.h5 --item train/1 --save-to out -k 3", "out"),
     "search into a folder": ("search pictures.h5 --item train/1 --save-to empty -k 3", "empty"),
     "merge and replace": ("merge a.h5 b.h5 -o old.h5 --replace", "old.h5"),
+    "audit": ("audit pictures.h5 -o out.csv", "out.csv"),
+    "compare": ("compare a.h5 b.h5 -o out.csv", "out.csv"),
+    "select": ("select a.h5 -k 3 -o out.csv", "out.csv"),
     "apply": ("apply findings.csv data:coco -o out", "out"),
     "duplicates --csv": ("duplicates a.h5 --threshold 0.1 --csv out.csv", "out.csv"),
 }

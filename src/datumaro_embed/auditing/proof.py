@@ -437,18 +437,18 @@ def _at_one_scale(small: Array, large: Array, matrix: Array) -> tuple[Array, Arr
     step = np.sqrt(abs(np.linalg.det(_pixel_matrix(matrix, small, large)[:2, :2])))
     longest = max(small.shape[:2])
     shrink = min(_COMPARED_PX / longest, step, 1.0)
-    small, large = (
-        _resized(picture, picture.shape[1] * scale, picture.shape[0] * scale)
-        for picture, scale in ((small, shrink), (large, min(shrink / step, 1.0)))
-    )
-    return small, large
+    found = []
+    for picture, scale in ((small, shrink), (large, min(shrink / step, 1.0))):
+        how = cv2.INTER_LINEAR if scale > 0.5 else cv2.INTER_AREA  # the faster one; a blur follows
+        found.append(_resized(picture, picture.shape[1] * scale, picture.shape[0] * scale, how))
+    return found[0], found[1]
 
 
-def _resized(picture: Array, width: float, height: float) -> Array:
+def _resized(picture: Array, width: float, height: float, how: int = cv2.INTER_AREA) -> Array:
     w, h = (max(round(n), 8) for n in (width, height))
     if (h, w) == picture.shape[:2]:
         return picture
-    return np.asarray(cv2.resize(picture, (w, h), interpolation=cv2.INTER_AREA))
+    return np.asarray(cv2.resize(picture, (w, h), interpolation=how))
 
 
 def _kind_of(seen: _Comparison, stretch: float) -> Kind | None:
@@ -653,7 +653,7 @@ def _compared(small: Array, large: Array, matrix: Array) -> _Comparison | None:
         return None
     sigma = 0.6 if max(h, w) <= SIGNATURE_SIDE else 1.0
     one, other = (cv2.GaussianBlur(p, (0, 0), sigma).astype(np.float32) for p in (small, seen))
-    every = (slice(None, None, max(h // 40, 1)), slice(None, None, max(w // 40, 1)))
+    every = (slice(None, None, max(h // 30, 1)), slice(None, None, max(w // 30, 1)))
     chosen = np.flatnonzero(inside[every])
     some = [p[every].reshape(-1, 3)[chosen] for p in (one, other)]  # enough to fit few numbers to
     is_gray = _is_one_gray(*some)
