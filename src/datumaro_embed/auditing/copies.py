@@ -616,8 +616,9 @@ def _turnless(signatures: Array) -> npt.NDArray[np.float32]:
 
 def _are_framed(signatures: Array) -> Array:
     """Tell which pictures have few colours along their edges: a border, or a page around them."""
-    codes = np.sort(_colour_codes(signatures)[:, _EDGE.reshape(-1)], axis=1)
-    n_codes = 1 + (np.diff(codes, axis=1) != 0).sum(axis=1)
+    cells = signatures.reshape(-1, SIGNATURE_SIDE**2, 3)[:, _EDGE.reshape(-1)]
+    codes = np.sort(_codes_of(cells), axis=1)
+    n_codes = 1 + (codes[:, 1:] != codes[:, :-1]).sum(axis=1)
     found: Array = n_codes <= _FRAME_COLOURS
     return found
 
@@ -637,10 +638,15 @@ def _insides(signatures: Array) -> Array:
     return found
 
 
-def _colour_codes(signatures: Array) -> npt.NDArray[np.int64]:
+def _colour_codes(signatures: Array) -> Array:
     """Number the colour of each cell, of 16 x 16 x 16: (n, 1024)."""
-    cells = (signatures.reshape(-1, SIGNATURE_SIDE**2, 3) >> 4).astype(np.int64)
-    found: npt.NDArray[np.int64] = cells[..., 0] << 8 | cells[..., 1] << 4 | cells[..., 2]
+    return _codes_of(signatures.reshape(-1, SIGNATURE_SIDE**2, 3))
+
+
+def _codes_of(cells: Array) -> Array:
+    """Number colours, of 16 x 16 x 16: (…, 3) → (…), uint16."""
+    red, green, blue = (cells[..., n].astype(np.uint16) >> 4 for n in range(3))
+    found: Array = red << 8 | green << 4 | blue
     return found
 
 
@@ -655,9 +661,9 @@ def _palettes(signatures: Array) -> npt.NDArray[np.float32]:
     weights = np.linspace(0, 1, n_cells + 1, dtype=np.float32) ** 0.15
     palettes = np.empty((len(signatures), dim), np.float32)
     for start in range(0, len(signatures), step):
-        codes = _colour_codes(signatures[start : start + step])
-        codes += n_colours * np.arange(len(codes))[:, None]
-        counts = np.bincount(codes.reshape(-1), minlength=n_colours * len(codes))
+        some = signatures[start : start + step]
+        codes = _colour_codes(some) + n_colours * np.arange(len(some))[:, None]
+        counts = np.bincount(codes.reshape(-1), minlength=n_colours * len(some))
         palettes[start : start + step] = weights[counts.reshape(-1, n_colours)] @ turn
     return palettes
 

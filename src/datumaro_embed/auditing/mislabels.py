@@ -19,7 +19,14 @@ import numpy.typing as npt
 from ..similarity.codes import encode_rows, unit_block
 from ..similarity.cosine import VectorArray
 from ..vectors import unit_rows
-from .references import MAX_REFERENCES, IntArray, SameGroup, in_blocks, reference_places
+from .references import (
+    MAX_REFERENCES,
+    IntArray,
+    SameGroup,
+    greatest,
+    in_blocks,
+    reference_places,
+)
 
 Float64Array = npt.NDArray[np.float64]
 Judged = tuple[npt.NDArray[Any], ...]
@@ -194,14 +201,12 @@ def _votes(
     found: npt.NDArray[np.int32], labels: IntArray, n_labels: int, sharpness: float
 ) -> Float64Array:
     """Share of each label among the nearest references of each row, weighted by nearness."""
-    n = min(NEIGHBOURS, found.shape[1])
-    least = np.partition(found, found.shape[1] - n, axis=1)[:, -n]
-    rows, places = np.nonzero(found >= np.maximum(least, _UNSEEN + 1)[:, None])
-    weights = np.exp(sharpness * (found[rows, places] - found.max(axis=1)[rows]))
+    places, nearest = greatest(found, NEIGHBOURS)
+    weights = np.exp(sharpness * (nearest - nearest[:, :1])) * (nearest > _UNSEEN)
     shape = (len(found), n_labels)
-    votes = np.bincount(
-        np.ravel_multi_index((rows, labels[places]), shape), weights, len(found) * n_labels
-    )
+    rows = np.arange(len(found))[:, None]
+    codes = (rows * n_labels + labels[places]).reshape(-1)
+    votes = np.bincount(codes, weights.reshape(-1), len(found) * n_labels)
     votes = votes.reshape(shape)
     shares: Float64Array = votes / np.maximum(votes.sum(axis=1, keepdims=True), 1e-12)
     return shares

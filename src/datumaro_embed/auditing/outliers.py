@@ -23,7 +23,14 @@ import numpy.typing as npt
 from ..signatures import SIGNATURE_SIDE
 from ..similarity.codes import encode_rows, unit_block
 from ..similarity.cosine import VectorArray
-from .references import MAX_REFERENCES, IntArray, SameGroup, in_blocks, reference_places
+from .references import (
+    MAX_REFERENCES,
+    IntArray,
+    SameGroup,
+    greatest,
+    in_blocks,
+    reference_places,
+)
 
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
@@ -116,10 +123,11 @@ def texture_distances(
 
     def distances(block: slice) -> Float64Array:
         here = numbers[block]
-        found = np.einsum("ij,ij->i", here, here)[:, None] + squares - 2 * here @ others.T
-        found[same.pairs(block)] = np.inf
-        least = _least(found, _NEAREST_TEXTURES)
-        return _mean(np.sqrt(np.maximum(least, 0)), np.isfinite(least))
+        near = 2 * here @ others.T - squares
+        near[same.pairs(block)] = -np.inf
+        near = greatest(near, _NEAREST_TEXTURES)[1]
+        apart = np.einsum("ij,ij->i", here, here)[:, None] - near
+        return _mean(np.sqrt(np.maximum(apart, 0)), np.isfinite(apart))
 
     return np.concatenate([np.zeros(0), *in_blocks(distances, len(numbers))])
 
@@ -146,21 +154,16 @@ def isolation(
     packed, same = codes.pack(references), SameGroup(groups, references)
 
     def judge(block: slice) -> tuple[Float64Array, Float64Array]:
-        found = -codes.products(block, packed)
-        found[same.pairs(block)] = -_UNSEEN
-        least = _least(found, _NEAREST_VECTORS)
-        apart = 1 + codes.step**2 * _mean(least, np.less(least, -_UNSEEN))
+        found = codes.products(block, packed)
+        found[same.pairs(block)] = _UNSEEN
+        near = greatest(found, _NEAREST_VECTORS)[1]
+        apart = 1 - codes.step**2 * _mean(near, near > _UNSEEN)
         bland = -np.linalg.norm(unit_block(vectors, rows[block]) - mean, axis=1)
         return apart, bland.astype(np.float64)
 
     blocks = in_blocks(judge, len(rows), what="Looking for outliers", progress=progress)
     apart, bland = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     return apart, bland
-
-
-def _least(found: npt.NDArray[np.generic], n: int) -> npt.NDArray[np.generic]:
-    n = min(n, found.shape[1])
-    return np.partition(found, n - 1, axis=1)[:, :n]
 
 
 def _mean(values: npt.NDArray[np.generic], seen: npt.NDArray[np.bool_]) -> Float64Array:
@@ -175,7 +178,9 @@ def label_distances(vectors: VectorArray, rows: IntArray, labels: IntArray) -> F
     sums = np.zeros((int(own.max(initial=-1)) + 1, vectors.shape[1]))
     blocks = [slice(i, i + _BLOCK_ROWS) for i in range(0, len(rows), _BLOCK_ROWS)]
     for block in blocks:
-        np.add.at(sums, own[block], unit_block(vectors, rows[block]))
+        order = np.argsort(own[block], kind="stable")
+        some, starts = np.unique(own[block][order], return_index=True)
+        sums[some] += np.add.reduceat(unit_block(vectors, rows[block][order]), starts, axis=0)
     means = sums / np.bincount(own, minlength=len(sums))[:, None]
     parts = [
         1 - np.einsum("ij,ij->i", unit_block(vectors, rows[block]), means[own[block]])

@@ -204,7 +204,9 @@ def _differences(one: Floats, other: Floats) -> tuple[Floats, Array, Floats]:
 def _quarters(values: Array) -> Floats:
     """Mean of each 2 x 2 of rows of pixels: (n, 1024) → (n, 16, 16)."""
     half = SIGNATURE_SIDE // 2
-    found: Floats = values.reshape(-1, half, 2, half, 2).mean(axis=(2, 4))
+    cells = values.reshape(-1, half, 2, half, 2)
+    rows = cells[:, :, 0] + cells[:, :, 1]
+    found: Floats = (rows[..., 0] + rows[..., 1]) / 4
     return found
 
 
@@ -229,14 +231,15 @@ def _turned_all(pictures: Array, turn: int) -> Array:
 def _colours(signatures: Array) -> Floats:
     """Share of each of 8 x 8 x 8 colours, smoothed."""
     n = len(signatures)
-    cells = (signatures.reshape(n, SIGNATURE_SIDE**2, 3) >> 5).astype(np.int64)
-    codes = cells @ np.array([64, 8, 1]) + 512 * np.arange(n)[:, None]
+    cells = signatures.reshape(n, SIGNATURE_SIDE**2, 3) >> 5
+    red, green, blue = (cells[..., channel].astype(np.uint16) for channel in range(3))
+    codes = (red << 6 | green << 3 | blue) + 512 * np.arange(n)[:, None]
     counts = np.bincount(codes.reshape(-1), minlength=512 * n).reshape(n, 8, 8, 8)
     shares = counts.astype(np.float32) / SIGNATURE_SIDE**2
     for axis in (1, 2, 3):
         along = np.moveaxis(shares, axis, 1)
         wide = np.concatenate([along[:, :1], along, along[:, -1:]], axis=1)
-        blurred = wide[:, :-2] / 4 + along / 2 + wide[:, 2:] / 4
+        blurred = (wide[:, :-2] + wide[:, 2:] + 2 * along) / 4
         shares = np.moveaxis(blurred, 1, axis)
     return np.asarray(shares.reshape(n, 512), np.float32)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +56,30 @@ class SameGroup:
         numbers = np.repeat(np.arange(len(counts)), counts)
         within = np.arange(len(numbers)) - np.repeat(np.cumsum(counts) - counts, counts)
         return numbers, self._order[first[numbers] + within]
+
+
+def greatest(found: npt.NDArray[Any], n: int) -> tuple[IntArray, npt.NDArray[Any]]:
+    """Find the n greatest of each row: places, and values, descending; (rows, n) or fewer columns.
+
+    Of many columns, those below a level that n are known to reach are not sorted: a level that the
+    greatest of n of some groups of columns reach.
+    """
+    n_rows, n_columns = found.shape
+    n, n_groups = min(n, n_columns), max(4 * n, 256)
+    n_each = n_columns // n_groups
+    if n_each < 4:
+        places = np.argpartition(found, n_columns - n, axis=1)[:, n_columns - n :]
+        rows = np.repeat(np.arange(n_rows), n)
+        places = places.reshape(-1)
+    else:
+        grouped = found[:, : n_each * n_groups].reshape(n_rows, n_each, n_groups)
+        level = np.partition(grouped.max(axis=1), n_groups - n, axis=1)[:, n_groups - n]
+        rows, places = np.nonzero(found >= level[:, None])
+    values = found[rows, places]
+    order = np.lexsort((places, -values, rows))
+    ranks = np.arange(len(rows)) - np.searchsorted(rows, rows)
+    kept = order[ranks < n]
+    return places[kept].reshape(n_rows, n), values[kept].reshape(n_rows, n)
 
 
 def in_blocks(
