@@ -116,9 +116,9 @@ def duplicates_lines(report: DuplicateReport) -> Iterator[str]:
 
 
 def threshold_text(report: DuplicateReport) -> str:
-    """Return the threshold of a report, and who chose it unless the caller did."""
-    by = {"caller": "", "model": " (calibrated for the model)", "default": " (default)"}
-    return f"threshold {report.threshold:g}{by[report.threshold_of]}"
+    """Return the threshold of a report, and where it is from unless the caller gave it."""
+    source = "" if report.threshold_of == "caller" else f" ({report.threshold_of})"
+    return f"threshold {report.threshold:g}{source}"
 
 
 def duplicates_json(report: DuplicateReport) -> str:

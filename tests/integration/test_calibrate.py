@@ -162,7 +162,7 @@ def test_the_flag_wins_over_the_model_and_the_model_over_the_default(
     assert found is not None
     capsys.readouterr()
     assert main(["duplicates", str(store)]) == 0
-    told = f"threshold {found.threshold:g} (calibrated for the model):"
+    told = f"threshold {found.threshold:g} (calibrated for mine on e.h5):"
     assert told in capsys.readouterr().out
     assert main(["duplicates", str(store), "--threshold", "0.9123"]) == 0
     assert "threshold 0.9123:" in capsys.readouterr().out
@@ -205,7 +205,13 @@ def test_a_damaged_calibration_is_named(
 ) -> None:
     path = model / "model.json"
     body = json.loads(path.read_text(encoding="utf-8"))
-    body["duplicates"] = {"threshold": 1.5, "n_images": 9, "copies": {}, "different": 0}
+    body["duplicates"] = {
+        "threshold": 1.5,
+        "store": "e.h5",
+        "n_images": 9,
+        "copies": {},
+        "different": 0,
+    }
     path.write_text(json.dumps(body), encoding="utf-8")
     words = ["duplicates", str(store), "--model", str(model)]
     assert main(words) == 1
@@ -232,7 +238,13 @@ def test_captions_have_the_default(objects_store: Path, tmp_path: Path) -> None:
     model = Path(shutil.copytree(resolve_model("demo"), tmp_path / "demo"))
     path = model / "model.json"
     body = json.loads(path.read_text(encoding="utf-8"))
-    body["duplicates"] = {"threshold": 0.7, "n_images": 900, "copies": {}, "different": 0}
+    body["duplicates"] = {
+        "threshold": 0.7,
+        "store": "e.h5",
+        "n_images": 900,
+        "copies": {},
+        "different": 0,
+    }
     path.write_text(json.dumps(body), encoding="utf-8")
     found = {
         of: find_duplicates(objects_store, of=of, model=str(model))
@@ -240,7 +252,7 @@ def test_captions_have_the_default(objects_store: Path, tmp_path: Path) -> None:
     }
     chosen = {of: (report.threshold, report.threshold_of) for of, report in found.items()}
     assert chosen == {
-        "items": (0.7, "model"),
-        "objects": (0.7, "model"),
+        "items": (0.7, "calibrated for demo on e.h5"),
+        "objects": (0.7, "calibrated for demo on e.h5"),
         "captions": (0.95, "default"),
     }

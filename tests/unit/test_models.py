@@ -47,7 +47,9 @@ from datumaro_embed.models.manifest import (
 
 IMAGE = ImageSpec(80, "shortest_side", 80, "bicubic", 1 / 255, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
 TEXT = TextSpec(77, 9, 9, False, ("input_ids", "attention_mask"))
-CALIBRATION = Calibration(threshold=0.9, n_images=500, copies={"resized": 0.98}, different=0.01)
+CALIBRATION = Calibration(
+    threshold=0.9, store="e.h5", n_images=500, copies={"resized": 0.98}, different=0.01
+)
 GOLDEN = Golden("ADwAAAAAAAA=", "a cat", "ADwAAAAAAAA=")
 
 

@@ -117,7 +117,7 @@ def calibrate(
         copies = (stored * vectors).sum(axis=1) / np.linalg.norm(stored, axis=1)
         different = _nearest_different(search, np.sort(rows), known)
         _need(len(different), "have another image near them that is not a copy", opened)
-        return _fitted(copies, different, len(known))
+        return _fitted(copies, different, store=Path(opened.path).name, n_images=len(known))
 
 
 def _need(n_images: int, what: str, store: EmbeddingStore) -> None:
@@ -175,8 +175,11 @@ def _nearest_different(search: CopySearch, rows: Array, known: Array) -> Array:
     return found
 
 
-def _fitted(copies: Array, different: Array, n_images: int) -> Calibration:
-    """Choose the threshold; raise `CalibrationError` where there is none."""
+def _fitted(copies: Array, different: Array, **facts: Any) -> Calibration:
+    """Choose the threshold; raise `CalibrationError` where there is none.
+
+    `facts`: `store` and `n_images` of the `Calibration`.
+    """
     allowed = math.floor(MAX_DIFFERENT * len(different))
     low = float(np.sort(different)[::-1][allowed])  # above it, 1 % are left
     high = float(np.quantile(copies, 0.01, method="lower"))
@@ -184,8 +187,8 @@ def _fitted(copies: Array, different: Array, n_images: int) -> Calibration:
     reached = copies >= threshold
     shares = {kind: reached[n :: len(_COPIES)].mean() for n, kind in enumerate(_COPIES)}
     found = Calibration(
+        **facts,
         threshold=threshold,
-        n_images=n_images,
         copies={kind: round(float(share), 4) for kind, share in shares.items()},
         different=round(float(np.mean(different >= threshold)), 4),
     )

@@ -40,8 +40,9 @@ class DuplicateReport:
     Attributes
     ----------
     threshold : float
-    threshold_of : {"caller", "model", "default"}
-        Who chose the threshold: the caller, or else the model's calibration, if it has one.
+    threshold_of : str
+        Where the threshold is from: ``"caller"``, ``"default"``, or of which model and store a
+        calibration is: ``"calibrated for demo on photos.h5"``.
     n_rows : int
         Number of items, objects or captions compared: those with a vector.
     all_pairs : bool
@@ -136,7 +137,7 @@ def find_duplicates(
     check_finding(threshold=threshold, keep_split=keep_split)
     with using_store(store) as opened:
         table = table_to_search(opened, of)
-        threshold, chosen_by = _chosen(threshold, opened, of, model)
+        threshold, threshold_of = _threshold(threshold, opened, of, model)
         rows = np.flatnonzero(matching_rows(opened, of=of))
         found = _Rows(
             table,
@@ -167,7 +168,7 @@ def find_duplicates(
         )
         return DuplicateReport(
             threshold=threshold,
-            threshold_of=chosen_by,
+            threshold_of=threshold_of,
             n_rows=len(rows),
             all_pairs=every,
             groups=tuple(
@@ -265,21 +266,23 @@ def check_threshold(threshold: float) -> None:
         )
 
 
-def _chosen(
+def _threshold(
     threshold: float | None, store: EmbeddingStore, of: str, model: str | None
 ) -> tuple[float, str]:
-    """Return the threshold, and who chose it (see `DuplicateReport.threshold_of`)."""
+    """Return the threshold, and where it is from (see `DuplicateReport.threshold_of`)."""
     if threshold is not None:
         return threshold, "caller"
     if of == "captions":  # calibration is of images
         return DEFAULT_THRESHOLD, "default"
     try:
-        found = model_of(store, model)[1].duplicates
+        _, manifest = model_of(store, model)
     except (ModelNotFoundError, ModelMismatchError, UsageError):
         if model is not None:
             raise
-        found = None
-    return (DEFAULT_THRESHOLD, "default") if found is None else (found.threshold, "model")
+        return DEFAULT_THRESHOLD, "default"
+    if (found := manifest.duplicates) is None:
+        return DEFAULT_THRESHOLD, "default"
+    return found.threshold, f"calibrated for {manifest.name} on {found.store}"
 
 
 def _blocks(found: _Rows, limit: float, every: bool, progress: bool) -> Iterator[PairBlock]:

@@ -143,8 +143,10 @@ class Calibration:
     ----------
     threshold : float
         Minimum cosine of a pair of near-duplicates, above 0 and at most 1.
+    store : str
+        Name of the store that it was calibrated on, without its folder.
     n_images : int
-        Number of images in the store that it was calibrated on.
+        Number of images in that store.
     copies : dict of str to float
         Kind of alteration → share of the copies so altered that reach the threshold.
     different : float
@@ -152,6 +154,7 @@ class Calibration:
     """
 
     threshold: Annotated[float, Meta(gt=0, le=1)]
+    store: str
     n_images: Annotated[int, Meta(ge=1)]
     copies: dict[str, _Share]
     different: _Share
