@@ -80,6 +80,10 @@ class QueryEmbedder:
         """Embed texts: (n, dim), of norm 1."""
         return texts_of(self._encode()).embed_texts(texts)
 
+    def fixed_texts(self, texts: list[str]) -> npt.NDArray[Any]:
+        """Embed texts that are the same in every process: (n, dim), of norm 1."""
+        return texts_of(self._encode()).embed_fixed_texts(texts)
+
     def labels(self, names: list[str]) -> npt.NDArray[Any]:
         """Embed label names with the model's prompt template: (n, dim), of norm 1."""
         return texts_of(self._encode()).embed_labels(names)
