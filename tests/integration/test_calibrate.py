@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import openvino
 import pytest
+from datumaro.components.dataset import Dataset
 from openvino import opset13 as ops
 from PIL import Image, ImageEnhance
 
@@ -24,7 +25,7 @@ from datumaro_embed.errors import (
     UsageError,
 )
 from datumaro_embed.exporting import import_model
-from datumaro_embed.models import load_manifest, resolve_model
+from datumaro_embed.models import load_manifest, resolve_model, save_calibration
 from support import SAMPLE, run
 
 N_PLANTED = 12
@@ -169,6 +170,20 @@ def test_the_flag_wins_over_the_model_and_the_model_over_the_default(
     assert find_duplicates(store, threshold=0.9123).threshold_of == "caller"
     named.rename(model.parent / "gone")
     assert find_duplicates(store).threshold_of == "default"
+
+
+def test_the_transform_uses_it_and_tells(
+    store: Path, images: Path, model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_calibration(model, calibrate(store, model=str(model)))
+    dataset = Dataset.import_from(str(images), "image_dir")
+    options = {"store": store, "model": str(model), "action": "drop"}
+    with caplog.at_level("INFO", "datumaro_embed"):
+        kept = sum(1 for _ in dataset.transform("clip_duplicates", **options))
+    report = find_duplicates(store, model=str(model))
+    assert f"threshold {report.threshold:g} (calibrated for mine on e.h5)" in caplog.text
+    with open_store(store) as opened:
+        assert kept == len(opened) - sum(len(group.keys) - 1 for group in report.groups)
 
 
 def test_another_model_has_another_threshold(images: Path, tmp_path: Path) -> None:

@@ -104,6 +104,7 @@ def calibrate(
     -----
     Up to 500 images, chosen with a fixed seed, are embedded once more, each altered in one of three
     ways: recompressed (JPEG, quality 50), at half its size, or with 5 % of each side cut away.
+    Takes as long as embedding 500 images, and 3 KB of memory for each image of the store.
     """
     with single_threaded_opencv(), using_store(store) as opened:
         model_dir, _ = model_of(opened, model)
