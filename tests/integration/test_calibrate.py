@@ -207,7 +207,7 @@ def test_a_model_that_tells_nothing_apart_is_not_calibrated(
     before = (model / "model.json").read_bytes()
     assert main(["calibrate", str(store), "--model", str(model)]) == 1
     told = capsys.readouterr().err
-    assert "No threshold tells copies from different images" in told
+    assert "No threshold tells copies of these images from different ones" in told
     assert "Traceback" not in told
     assert (model / "model.json").read_bytes() == before
     with pytest.raises(CalibrationError) as caught:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import cycle, islice
 from os import PathLike
 from pathlib import Path
@@ -142,15 +143,16 @@ def _copies(search: CopySearch, order: Array, encoder: ImageEncoder) -> tuple[Ar
         except ImageProblem:
             return None
 
-    def pixels() -> Iterator[Array]:
-        found = filter(None, map_ahead(read, order.tolist()))
-        for (row, image), alter in zip(islice(found, _SAMPLED), cycle(_COPIES.values())):
+    def pixels(images: Iterator[tuple[int, Image.Image] | None]) -> Iterator[Array]:
+        found = islice(filter(None, images), _SAMPLED)
+        for (row, image), alter in zip(found, cycle(_COPIES.values()), strict=False):
             chosen.append(row)
             yield encoder.preprocess(alter(image))
 
-    each = pixels()
-    batches = iter(lambda: [*islice(each, encoder.batch_size)], [])
-    vectors = [*encoder.embed_pixels(map(np.stack, batches))]
+    with closing(map_ahead(read, order.tolist())) as images:
+        each = pixels(images)
+        batches = iter(lambda: [*islice(each, encoder.batch_size)], [])
+        vectors = [*encoder.embed_pixels(map(np.stack, batches))]
     return np.array(chosen, np.int64), np.concatenate([np.zeros((0, encoder.dim)), *vectors])
 
 
@@ -195,10 +197,10 @@ def _fitted(copies: Array, different: Array, **facts: Any) -> Calibration:
     )
     if reached.mean() < MIN_COPIES:
         raise CalibrationError(
-            f"No threshold tells copies from different images with this model: at {threshold}, "
+            f"No threshold tells copies of these images from different ones: at {threshold}, "
             f"{found.different:.1%} of the images have a different image as near, but only "
-            f"{reached.mean():.0%} of their copies are. Nothing was written. Choose another model, "
-            "or prove copies on their pixels with `datumaro-embed audit`.",
+            f"{reached.mean():.0%} of their copies are. Nothing was written. Prove copies on their "
+            "pixels with `datumaro-embed audit`, or choose another model.",
             calibration=found,
         )
     return found
