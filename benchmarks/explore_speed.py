@@ -1,33 +1,36 @@
-"""How long `datumaro-embed explore` takes until the first pictures, and for a query; its memory.
+"""What `datumaro-embed explore` takes in headless Chromium, beside the limits of its design.
 
     python benchmarks/explore_speed.py                            # 10,000, 100,000, 300,000 items
     python benchmarks/explore_speed.py --items 10000 --folder /tmp/explore  # keeps the stores
 
 The stores are made up: clusters of vectors, two boxes an item, findings of 5 % of the items, and
-10,000 image files (640 × 427) that the items of larger stores share. The client asks what the page
-asks, over six connections, as a browser does; it draws nothing. Times are of the clock, and beside
-them what the server's process used of the processors.
+10,000 image files (640 × 427) that the items of larger stores share. Chromium opens the page with
+real key, mouse and wheel events; it draws on the processor, beside the server, so on two cores
+frames are slower than with a graphics card. Each size is measured twice: without pictures made
+before, and with those in the user's cache.
+
+- first pictures: from the start of the command until every tile in sight has its picture;
+- text: from the typed text until every tile in sight has the picture of its hit (median of 8);
+- lasso: from letting go of the mouse until the selection is drawn and counted;
+- frames: while a wheel scrolls the grid for 3 s: median, the longest, and how many are over 50 ms;
+- memory of the server: all of it less what is mapped from files (the store, libraries).
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from http.client import HTTPConnection
 from io import BytesIO
 from pathlib import Path
 from statistics import median
 from typing import Any
-from urllib.parse import quote, urlsplit
 
 import numpy as np
 from PIL import Image
@@ -48,11 +51,14 @@ from datumaro_embed.store import Hdf5Stores
 from datumaro_embed.vectors import VectorKind
 from synthetic_store import CLUSTER_ROWS, NOISE
 
+sys.path.append(str(Path(__file__).parents[1] / "tests"))  # has chromium.py
+
+from chromium import Browser, Page, open_browser
+
 SAMPLE = Path(__file__).parents[1] / "sample_data" / "coco" / "images"
 SIZE_PX = (640, 427)
 N_FILES = 10_000
 N_LABELS = 80
-CARDS, CONNECTIONS = 60, 6
 TEXTS = ("a cat", "a red car", "two dogs", "a tree", "food on a table", "a boat", "night", "a cup")
 BOX = (100.0, 80.0, 200.0, 160.0)
 
@@ -64,15 +70,18 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="keep files and stores here")
     parser.add_argument("--model", default="demo")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, open_browser() as browser:
         folder = options.folder or Path(temporary)
         make_images(folder / "media")
+        print(
+            "| items | first pictures, s | text, s | lasso: points, s | frames, ms | memory, MB |"
+        )
+        print("|---|---|---|---|---|---|")
         for n_items in options.items:
             store = folder / f"{n_items}.h5"
             make_store(store, n_items, folder / "media", options.model)
             for state in ("no picture made before", "pictures in the cache"):
-                cache = folder / f"cache-{n_items}"
-                measure(store, n_items, state, cache)
+                measure(browser, store, n_items, state, folder / f"cache-{n_items}")
 
 
 def make_images(folder: Path) -> None:
@@ -167,44 +176,13 @@ class Server:
             command, stdout=subprocess.PIPE, text=True, env=environment
         )
         assert self._process.stdout is not None
-        parts = urlsplit(self._process.stdout.readline().strip())
-        self._place, self._base = parts.netloc, parts.path
+        self.url = self._process.stdout.readline().strip()
 
-    def get(self, *paths: str) -> list[bytes]:
-        """Get some addresses one after the other, over one connection."""
-        connection = HTTPConnection(self._place, timeout=600)
-        found = []
-        for path in paths:
-            connection.request("GET", f"{self._base}{path}")
-            response = connection.getresponse()
-            body = response.read()
-            if response.status not in (200, 202, 503):
-                raise RuntimeError(f"{path}: {response.status} {body[:200]!r}")
-            found.append(body if response.status == 200 else b"")
-        connection.close()
-        return found
-
-    def pictures(self, query: str) -> None:
-        """Get rows, the first cards, and their pictures, as the page does."""
-        (rows,) = self.get(f"api/rows?{query}")
-        first = np.frombuffer(rows[: 4 * CARDS], "<i4").tolist()
-        (cards,) = self.get(f"api/cards?of=items&rows={','.join(map(str, first))}")
-        paths = [f"thumb/items/{c['row']}/{c['v']}?size=160" for c in json.loads(cards)]
-        with ThreadPoolExecutor(CONNECTIONS) as pool:
-            some = [paths[n::CONNECTIONS] for n in range(CONNECTIONS)]
-            list(pool.map(lambda each: self.get(*each), some))
-
-    def used_s(self) -> float:
-        """Seconds of all processors."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def memory_mb(self) -> tuple[int, int]:
-        """Give the most memory that it had, and what it has now that is no mapped file."""
+    def memory_mb(self) -> int:
+        """Give what it has now that is no mapped file."""
         lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
         facts = dict(line.split(":", 1) for line in lines)
-        peak, anonymous = (int(facts[name].split()[0]) // 1024 for name in ("VmHWM", "RssAnon"))
-        return peak, anonymous
+        return int(facts["RssAnon"].split()[0]) // 1024
 
     def stop(self) -> None:
         """End it."""
@@ -212,57 +190,145 @@ class Server:
         self._process.wait()
 
 
-@dataclass
-class Timer:
-    """Clock and processor seconds of a block."""
+# Whether every tile in sight has its picture.
+ALL_SEEN = """(() => {
+  const grid = document.querySelector(".grid");
+  if (!grid) return false;
+  const sight = grid.getBoundingClientRect();
+  const tiles = [...grid.querySelectorAll(".tile")].filter((tile) => {
+    const box = tile.getBoundingClientRect();
+    return box.bottom > sight.top && box.top < sight.bottom;
+  });
+  const ready = (tile) => {
+    const image = tile.querySelector("img");
+    return image && image.complete && image.naturalWidth > 0;
+  };
+  return tiles.length > 0 && tiles.every(ready);
+})()"""
+# Frames from now on, and a promise of the moment at which a condition is true after a frame.
+WATCH = """
+window.frames_ms = [];
+window.watching = true;
+(() => {
+  let before = performance.now();
+  const frame = (now) => {
+    window.frames_ms.push(now - before);
+    before = now;
+    if (window.watching) requestAnimationFrame(frame);
+  };
+  requestAnimationFrame(frame);
+})();
+window.until = (condition) => new Promise((resolve) => {
+  const look = () => (condition() ? resolve(performance.now()) : requestAnimationFrame(look));
+  look();
+});
+"""
+# The text is selected, to be replaced; later, whether other hits than now are in sight.
+TYPED = f"""
+window.typed = performance.now();
+window.titles = () => [...document.querySelectorAll(".tile")].map((tile) => tile.title).join();
+window.before = window.titles();
+window.found = () => document.querySelector(".total").textContent.includes("most similar first")
+  && window.titles() !== window.before && {ALL_SEEN};
+document.querySelector("#search").focus();
+document.querySelector("#search").select();
+"""
+# A promise of the time from letting go of the mouse until the selection is drawn.
+LASSOED = """
+window.lassoed = new Promise((resolve) => {
+  const drawn = (began) => setTimeout(() => resolve(performance.now() - began));
+  const letGo = () => {
+    const began = performance.now();
+    const isCounted = () => document.querySelector(".selected");
+    window.until(isCounted).then(() => requestAnimationFrame(() => drawn(began)));
+  };
+  const canvas = document.querySelector(".scatter canvas");
+  canvas.addEventListener("pointerup", letGo, { once: true, capture: true });
+});
+null;  // not the promise, which would be waited for
+"""
 
-    server: Server
 
-    def __enter__(self) -> Timer:
-        self._clock, self._used = time.monotonic(), self.server.used_s()
-        return self
+class Explored:
+    """The page of a server in a browser, and what one does there."""
 
-    def __exit__(self, *_: object) -> None:
-        self.clock_s = time.monotonic() - self._clock
-        self.used_s = self.server.used_s() - self._used
+    def __init__(self, page: Page, server: Server) -> None:
+        self._page, self._server = page, server
+
+    def first_pictures_s(self) -> float:
+        """Open the page."""
+        self._page.go(self._server.url, width=1400, height=900)
+        self._wait(ALL_SEEN)
+        return time.monotonic() - self._server.started
+
+    def text_s(self, text: str) -> float:
+        """Type a text that differs from the one before."""
+        self._page.run(WATCH + TYPED)
+        self._page.write(text)
+        found = self._page.run("window.until(() => window.found()).then((end) => end - typed)")
+        self._page.run("window.watching = false")
+        return float(found) / 1000
+
+    def frames_ms(self) -> list[float]:
+        """Scroll with a wheel for three seconds."""
+        page = self._page
+        x, y = page.run(
+            "(() => { const r = document.querySelector('.grid').getBoundingClientRect();"
+            " return [r.x + r.width / 2, r.y + r.height / 2]; })()"
+        )
+        page.run(WATCH)
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            page.wheel(x, y, 120)
+            time.sleep(0.03)
+        page.run("window.watching = false")
+        return [float(ms) for ms in page.run("window.frames_ms.slice(1)")]
+
+    def lasso(self) -> tuple[int, float]:
+        """Draw a circle around most of the map: how many points it has, and the seconds."""
+        page = self._page
+        page.run("document.querySelector('#search').blur()")
+        page.key("g")
+        page.key("m")
+        self._wait("document.querySelector('.scatter canvas')")
+        x, y, w, h = page.run(
+            "(() => { const r = document.querySelector('.scatter canvas').getBoundingClientRect();"
+            " return [r.x, r.y, r.width, r.height]; })()"
+        )
+        angles = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+        corners = [
+            (x + w / 2 + 0.42 * w * np.cos(a), y + h / 2 + 0.42 * h * np.sin(a)) for a in angles
+        ]
+        page.run(WATCH + LASSOED)
+        page.drag(corners)
+        took = float(page.run("window.lassoed")) / 1000
+        page.run("window.watching = false")
+        words = str(page.run("document.querySelector('.selected').textContent"))
+        return int(re.sub(r"[^0-9]", "", words.split("item")[0])), took
+
+    def _wait(self, condition: str) -> None:
+        self._page.wait_for(condition, timeout_s=600)
 
 
-def measure(store: Path, n_items: int, state: str, cache: Path) -> None:
-    """Start, look, search and draw a map, and print what it takes."""
+def measure(browser: Browser, store: Path, n_items: int, state: str, cache: Path) -> None:
+    """Look, search, scroll and select, and print what it takes."""
     server = Server(store, cache)
     try:
-        address_s, address_used = time.monotonic() - server.started, server.used_s()
-        server.get("", "assets/app.js", "assets/app.css", "api/store")
-        server.pictures("of=items")
-        first_s, first_used = time.monotonic() - server.started, server.used_s()
-        first_mb = server.memory_mb()
-        while not server.get("api/rows?text=warm")[0]:
-            time.sleep(0.1)
-        loaded_mb = server.memory_mb()
-        texts = []
-        for text in TEXTS:
-            with Timer(server) as timer:
-                server.pictures(f"of=items&text={quote(text)}")
-            texts.append(timer)
-        with Timer(server) as rows:
-            server.get(f"api/rows?of=items&text={quote(TEXTS[0])}&label=label%203")
-        with Timer(server) as drawn:
-            while not server.get("api/map?of=items")[0]:
-                time.sleep(0.05)
-        size = store.stat().st_size // 2**20
-        print(
-            f"{n_items:,} items ({size:,} MB), {state}:\n"
-            f"  address after {address_s:.2f} s ({address_used:.2f} s of processors), first "
-            f"{CARDS} pictures after {first_s:.2f} s ({first_used:.2f} s)\n"
-            f"  text: first {CARDS} pictures after {median(t.clock_s for t in texts):.2f} s "
-            f"({median(t.used_s for t in texts):.2f} s), rows with a filter {rows.clock_s:.2f} s "
-            f"({rows.used_s:.2f} s)\n"
-            f"  PCA {drawn.clock_s:.1f} s ({drawn.used_s:.1f} s)\n"
-            f"  memory, most and not mapped: {first_mb[0]} and {first_mb[1]} MB at the first "
-            f"pictures, {loaded_mb[0]} and {loaded_mb[1]} MB with the model, "
-            f"{server.memory_mb()[0]} and {server.memory_mb()[1]} MB in the end",
-            flush=True,
-        )
+        with browser.page() as page:
+            explored = Explored(page, server)
+            first_s = explored.first_pictures_s()
+            frames = explored.frames_ms()
+            explored.text_s("warm")  # loads the text encoder
+            texts = [explored.text_s(text) for text in TEXTS]
+            n_points, lasso_s = explored.lasso()
+            slow = sum(ms > 50 for ms in frames)
+            size = store.stat().st_size // 2**20
+            print(
+                f"| {n_items:,} ({size:,} MB), {state} | {first_s:.2f} | {median(texts):.2f} | "
+                f"{n_points:,}: {lasso_s:.2f} | {median(frames):.0f}, {max(frames):.0f}; "
+                f"{slow} of {len(frames)} | {server.memory_mb()} |",
+                flush=True,
+            )
     finally:
         server.stop()
 

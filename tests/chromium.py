@@ -124,6 +124,11 @@ class Page:
         buttons = {"buttons": 1} if pressed and kind != "mouseReleased" else {}
         self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **button, **buttons)
 
+    def wheel(self, x: float, y: float, down_px: float) -> None:
+        """Turn the wheel over a place."""
+        event = {"type": "mouseWheel", "x": x, "y": y, "deltaX": 0, "deltaY": down_px}
+        self.call("Input.dispatchMouseEvent", **event)
+
     def drag(self, corners: Sequence[tuple[float, float]]) -> None:
         """Press at the first corner, move over the others, let go at the last."""
         self.mouse("mouseMoved", *corners[0])

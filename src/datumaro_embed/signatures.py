@@ -5,6 +5,9 @@ Both are computed once, from the pixels that are decoded for embedding.
 
 from __future__ import annotations
 
+import logging
+import sys
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +27,8 @@ __all__ = [
     "describe",
     "signature",
 ]
+
+_log = logging.getLogger(__name__)
 
 UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
@@ -52,8 +57,6 @@ _LEAST_SIDE_PX = 224  # images are halved while both sides stay as long
 _ONE_BLOCK = 4 * 2**20  # pixels; Pillow shrinks an image of several blocks sooner than it copies it
 _STRONGEST = 0.005
 _FEW_EDGES = 8
-_WINDOW_PX = 9
-_NOISE = np.array([1, -2, 1], np.float32)  # across and down: blind to planes and edges
 _NOISE_LEVELS = 0.6745 * 6  # median of the filter's absolute answer to noise of one level
 
 
@@ -69,8 +72,11 @@ def signature(pixels: UInt8Array) -> UInt8Array:
     """
     import cv2
 
+    from . import pixel_loops
+
+    loops = _chosen() if pixels.shape[2] == 4 and pixels.flags.c_contiguous else pixel_loops
     while min(pixels.shape[:2]) >= 4 * SIGNATURE_SIDE:  # most of the way, at a tenth of the cost
-        pixels = _halved(pixels)
+        pixels = loops.halved(pixels)
     side = (SIGNATURE_SIDE, SIGNATURE_SIDE)
     small = np.asarray(cv2.resize(pixels, side, interpolation=cv2.INTER_AREA), np.uint8)
     return small[..., :3].reshape(-1)
@@ -93,13 +99,18 @@ def describe(image: Image.Image) -> tuple[UInt8Array, Float32Array]:
 
     if image.width * image.height > _ONE_BLOCK:
         image = image.reduce(_shrinking(*image.size))
+    loops = _chosen()
     pixels = rgbx(image)
     while min(pixels.shape[:2]) >= 2 * _LEAST_SIDE_PX:
-        pixels = _halved(pixels)
+        pixels = loops.halved(pixels)
     squashed = signature(pixels)
-    gray = cv2.cvtColor(pixels, cv2.COLOR_RGBA2GRAY)
-    counts = _histogram(gray[:: _row_step(gray)])
-    share = counts / counts.sum()
+    gray = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGBA2GRAY), np.uint8)
+    every = 4 if len(gray) >= _LEAST_SIDE_PX // 2 else 1  # of the rows: they tell enough
+    margin = 3 * len(gray) // 8 if every > 1 else 0  # the rows between tell enough
+    if min(gray.shape) < 3:
+        gray = np.asarray(np.pad(gray, 1, mode="edge"), np.uint8)
+    counts = loops.count_levels(gray, every, margin)
+    share = counts[0] / counts[0].sum()
     levels = np.arange(256)
     mean = float(share @ levels)
     seen = share[share > 0]
@@ -112,8 +123,8 @@ def describe(image: Image.Image) -> tuple[UInt8Array, Float32Array]:
         -float(seen @ np.log2(seen)),
         float(share.max()),
         float((most - least).mean()),
-        *_edges(gray),
-        _noise(gray),
+        *_edges(gray, counts, every, loops),
+        _percentiles(counts[4] / counts[4].sum(), (0.5,))[0] / _NOISE_LEVELS,
     )
     return squashed, np.array(numbers, np.float32)
 
@@ -126,68 +137,58 @@ def _shrinking(width: int, height: int) -> int:
     return factor
 
 
-def _halved(pixels: UInt8Array) -> UInt8Array:
-    """Average 2 x 2 pixels; without an odd last row or column it takes a tenth of the time."""
-    import cv2
-
-    height, width = (side // 2 for side in pixels.shape[:2])
-    pixels = pixels[: 2 * height, : 2 * width]
-    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _histogram(gray: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    import cv2
-
-    return cv2.calcHist([gray], [0], None, [256], [0, 256]).ravel().astype(np.float64)
-
-
 def _percentiles(share: npt.NDArray[np.float64], wanted: Sequence[float]) -> list[float]:
     found = np.searchsorted(np.cumsum(share), np.array(wanted) - 1e-9)
     return [float(level) for level in found]
 
 
-def _edges(gray: npt.NDArray[Any]) -> tuple[float, float, float]:
+def _edges(gray: UInt8Array, counts: Any, every: int, loops: Any) -> tuple[float, float, float]:
     """Return sharpness, and the shares of the pixels that are edges and that are flat.
 
     The sharpness is the lesser of that across and that down: a picture that moved while it was
     taken is sharp one way. A direction that has next to no edges does not count.
     """
-    import cv2
-
-    if min(gray.shape) < 3:
-        return 0.0, 0.0, 1.0
-    step = _row_step(gray)
-    rows = gray[1:-1:step]
-    across = cv2.absdiff(rows[:, 2:], rows[:, :-2])
-    down = cv2.absdiff(gray[2::step, 1:-1], gray[:-2:step, 1:-1])
-    window = np.ones((_WINDOW_PX // step | 1, _WINDOW_PX), np.uint8)
-    ranges = cv2.morphologyEx(rows, cv2.MORPH_GRADIENT, window)[:, 1:-1]
-    strongest = [(_strongest(steps), steps) for steps in (across, down)]
-    level = max(strongest[0][0], strongest[1][0])
-    ratios = []
-    for lowest, steps in strongest:
-        if lowest > level / _FEW_EDGES:
-            places = np.divmod(np.flatnonzero(steps >= lowest), steps.shape[1])
-            ratios.append(float((steps[places] / (ranges[places] + 4.0)).mean()))
-    counts = _histogram(cv2.max(across, down)) / across.size
-    return min(ratios, default=0.0), float(counts[32:].sum()), float(counts[:4].sum())
+    n_steps = counts[1].sum()
+    n_reaching = np.cumsum(counts[1:3, ::-1], axis=1)[:, ::-1]  # steps that are at least so high
+    lowest = np.count_nonzero(n_reaching >= max(1.0, _STRONGEST * n_steps), axis=1) - 1
+    sums = loops.edge_sums(gray, every, tuple(lowest.tolist()))
+    ratios = [
+        total / loops.FIXED / int(reaching[level])
+        for total, level, reaching in zip(sums, lowest, n_reaching, strict=True)
+        if level > lowest.max() / _FEW_EDGES
+    ]
+    share = counts[3] / n_steps
+    return min(ratios, default=0.0), float(share[32:].sum()), float(share[:4].sum())
 
 
-def _row_step(gray: npt.NDArray[Any]) -> int:
-    """Return 4 if every fourth row of an image tells enough, else 1."""
-    return 4 if len(gray) >= _LEAST_SIDE_PX // 2 else 1
+def _chosen() -> Any:
+    """Return the module of loops over pixels: numba's, once the encoder has loaded numba."""
+    from . import pixel_loops
+
+    return _fastest() if "numba" in sys.modules else pixel_loops
 
 
-def _strongest(step: npt.NDArray[Any]) -> int:
-    """Return the level that the strongest steps reach; 0 where there are none."""
-    above = np.cumsum(_histogram(step)[::-1])[::-1]  # how many steps are at least so high
-    return max(0, int(np.count_nonzero(above >= max(1.0, _STRONGEST * step.size))) - 1)
+@cache
+def _fastest() -> Any:
+    from . import pixel_loops
+
+    try:
+        from . import pixel_loops_numba
+    except Exception as error:  # numba is optional: missing, too old for this numpy, no LLVM, …
+        _log.debug("OpenCV loops over the pixels of all images: %s", error)
+        return pixel_loops
+    found = zip(*map(_tried, (pixel_loops, pixel_loops_numba)), strict=True)
+    if all(np.array_equal(a, b) for a, b in found):
+        return pixel_loops_numba
+    _log.debug("OpenCV loops over the pixels of all images: numba's numbers differ")
+    return pixel_loops
 
 
-def _noise(gray: npt.NDArray[Any]) -> float:
-    import cv2
-
-    margin = 3 * len(gray) // 8 if _row_step(gray) > 1 else 0  # the rows between tell enough
-    answer = cv2.sepFilter2D(gray[margin : len(gray) - margin], cv2.CV_16S, _NOISE, _NOISE)
-    share = _histogram(cv2.convertScaleAbs(answer))
-    return _percentiles(share / share.sum(), (0.5,))[0] / _NOISE_LEVELS
+def _tried(loops: Any) -> list[Any]:
+    """Give what a module finds in noise."""
+    noise = np.random.default_rng(0).integers(0, 256, (131, 83, 4), dtype=np.uint8)
+    gray = np.ascontiguousarray(noise[..., 0])
+    found = [loops.halved(noise)]
+    for every, margin in ((1, 0), (4, 49)):
+        found += [loops.count_levels(gray, every, margin), loops.edge_sums(gray, every, (99, 120))]
+    return found

@@ -17,6 +17,7 @@ SRC = Path(datumaro_embed.__file__).parent
 ORDER = [
     "escaping",
     "errors",
+    "display",
     "records",
     "encoding",
     "experimental",
@@ -39,6 +40,9 @@ ORDER = [
     "pixels",
     "images",
     "video",
+    "compiled",
+    "pixel_loops",
+    "pixel_loops_numba",
     "signatures",
     "models",
     "encoders",

@@ -18,7 +18,7 @@ from datumaro_embed.listing import (
     write_pairs_csv,
 )
 from datumaro_embed.records import Hit, ItemKey
-from datumaro_embed.retrieval import SearchResult
+from datumaro_embed.retrieval import Hits, SearchResult
 from search_support import item, memory_store
 
 EVIL = 'a\x1b[2J\n"b,\udc80\u202e'
@@ -31,26 +31,26 @@ def store():
 
 def test_hits_are_aligned_and_one_line_each() -> None:
     hits = search(store(), np.array([1.0, 0.0]))
-    lines = list(hits_lines(SearchResult(hits, exact=False)))
+    lines = list(hits_lines(SearchResult(Hits(hits), exact=False)))
     assert len(lines) == 5
     assert lines[0].split() == ["rank", "similarity", "item", "labels", "file"]
     assert lines[1].startswith("   1      1.0000  train/a\\x1b[2J\\n")
     assert len({line.index("cat" if "cat" in line else "dog") for line in lines[1:3]}) == 1
     assert "--exact" in lines[4]
     assert all(line.isprintable() for line in lines)
-    assert list(hits_lines(SearchResult([], exact=True))) == ["no item matches the filters"]
+    assert list(hits_lines(SearchResult(Hits(), exact=True))) == ["no item matches the filters"]
 
 
 def test_long_captions_are_cut() -> None:
     hits = [Hit(ItemKey("a", "b"), 0, 0.5, text="x " * 300)]
-    found = SearchResult(hits, exact=True, of="captions")
+    found = SearchResult(Hits(hits), exact=True, of="captions")
     assert [*hits_lines(found)][1].split("  ")[-2] == "x " * 39 + "x…"
     assert json.loads(hits_json(found))["hits"][0]["text"] == "x " * 300
 
 
 def test_hits_as_json() -> None:
     hits = search(store(), np.array([1.0, 0.0]), k=1)
-    content = json.loads(hits_json(SearchResult(hits, exact=True)))
+    content = json.loads(hits_json(SearchResult(Hits(hits), exact=True)))
     assert content["exact"] is True
     assert content["hits"] == [
         {

@@ -95,6 +95,36 @@ def test_a_store_shows_some_items_and_says_how_many_more(coco_store: Path) -> No
     assert repr(shown) == "<Shown: 5 pictures of 69>"
 
 
+def test_results_display_themselves_with_pictures_of_their_store(objects_store: Path) -> None:
+    found = audit(objects_store, only="leak")
+    hits = search(objects_store, ItemKey("train", "photo_02"), k=3)
+    report = find_duplicates(objects_store, threshold=0.95)
+    assert found._repr_html_() == show(found, objects_store)._repr_html_()
+    assert found.accept().filter(kind="leak")._repr_html_() is not None
+    assert hits._repr_html_() == show(hits, objects_store)._repr_html_()
+    assert report._repr_html_() == show(report, objects_store)._repr_html_()
+    with open_store(objects_store) as store:
+        assert store._repr_html_() == show(store)._repr_html_()
+    assert len(pictures(Outline(str(hits._repr_html_())))) == 3
+
+
+def test_results_whose_store_is_unknown_gone_or_another_have_no_pictures(tmp_path: Path) -> None:
+    def write(id_: str) -> None:
+        with create_store(path, dim=2) as writer:
+            writer.append(ItemRecord(ItemKey("a", id_)), np.array([1.0, 0]))
+            writer.seal({})
+
+    path = tmp_path / "s.h5"
+    write("one")
+    hits = search(path, np.array([1.0, 0]))
+    assert "a/one" in str(hits._repr_html_())
+    path.unlink()
+    assert hits._repr_html_() is None
+    write("two")
+    assert hits._repr_html_() is None
+    assert Findings([])._repr_html_() is None
+
+
 def test_no_name_becomes_markup(tmp_path: Path) -> None:
     path = hostile_store(tmp_path)
     with open_store(path) as store:

@@ -22,7 +22,7 @@ from datumaro_embed import (
     Status,
     find_duplicates,
 )
-from datumaro_embed.retrieval.searching import SearchResult
+from datumaro_embed.retrieval.searching import Hits, SearchResult
 from datumaro_embed.store import MemoryStores
 from datumaro_embed.tally import Tally
 from datumaro_embed.vectors import VectorKind
@@ -59,7 +59,7 @@ LARGE: list[Callable[[], Any]] = [
     lambda: ItemRecord(KEY, path=LONG, error=LONG, annotations=(POLYGON,) * 4_000),
     lambda: Categories(tuple(map(str, range(5_000))), {LONG: {"items": [LONG] * 99}}),
     lambda: Hit(KEY, 1, 0.5, labels=tuple(map(str, range(5_000)))),
-    lambda: SearchResult([Hit(KEY, 1, 0.5)] * 5_000, exact=True),
+    lambda: SearchResult(Hits([Hit(KEY, 1, 0.5)] * 5_000), exact=True),
     lambda: DuplicatePair(ItemKey("a", LONG), ItemKey("b", LONG), 1.0),
     lambda: DuplicateGroup(KEY, (KEY,) * 5_000, (Split.TRAIN,) * 5_000, ((),) * 5_000, 1.0, 1.0),
     lambda: EmbedSummary("e.h5", 9, {Status.MISSING: tally()}, tally(), tally(), 1.0),

@@ -7,6 +7,7 @@ places of the second, each as shares of width and height: it does not depend on 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -47,6 +48,8 @@ GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 _COMPARED_PX = 160
 _LEAST_ROUGH = 0.55
 _FAR_OFF, _STILL = 18.0, 6.0  # levels
+_OTHER = 12.0  # levels of chroma: other colours
+_LEAST_WARPED = {"guess": 0, "signature": 0, "affine": 0.78, "warped": 0.85}  # cover
 _SURE = 0.995
 _GRID = 16  # blocks along each side
 _MARGIN = 3  # of them, where logos and dates are
@@ -398,7 +401,9 @@ def prove(
         kind = _kind_of(seen, _stretch(matrix, *shape))
         if kind is None and (_is_other_text(seen) or _lies_right(seen)):
             return None  # no finer map changes that
-        if motion == "warped" and seen.cover < 0.85:
+        if kind is None and seen.chroma > _OTHER and seen.correlation > 0.93:
+            return None
+        if seen.cover < _LEAST_WARPED[motion] and (kind is None or motion == "warped"):
             return None
         if kind == "picture" or (kind == "overlap" and motion == "affine"):
             how = tuple(_changes(seen, found, sizes, motion, kind))
@@ -461,11 +466,12 @@ def _kind_of(seen: _Comparison, stretch: float) -> Kind | None:
         is_same = seen.correlation >= 0.975 and seen.detail >= 0.85 and stretch <= 1.03
         is_same |= seen.correlation >= 0.985 and seen.detail >= 0.93 and seen.share_off(12) < 0.01
         is_same &= (seen.shift < 2.5 and seen.plain_off < 3.5) or seen.texture >= 0.8
-    is_sure = seen.correlation >= 0.995 and seen.detail >= 0.97
-    is_sure &= seen.shift < 2.5 and seen.plain_off < 5
     is_near = seen.share_off(12) <= 0.02 and seen.share_off(20) <= 0.005
-    is_near |= is_sure and seen.share_off(12) <= 0.04 and seen.share_off(20) <= 0.01
-    if (is_same or is_sure) and is_near:
+    if not (is_same and is_near):
+        is_same = seen.correlation >= 0.995 and seen.detail >= 0.97
+        is_same = is_same and seen.shift < 2.5 and seen.plain_off < 5
+        is_near |= seen.share_off(12) <= 0.04 and seen.share_off(20) <= 0.01
+    if is_same and is_near:
         if contained >= (0.99 if is_whole else 0.998):
             return "picture"
         return "overlap" if contained >= 0.5 and seen.detail >= 0.8 else None
@@ -530,34 +536,46 @@ class _Comparison:
 
     grays: tuple[Floats, Floats]
     within: npt.NDArray[np.bool_]  # what lies in the larger picture
+    inside: float  # its share of the smaller one
     matrix: Array
     gain: float
     offset: float
     is_gray: bool  # one of them only
     differences: Floats  # of the colours, beside that of the mean
     spread: Floats  # deviation of the grays of each block
-    shift: float  # largest median difference of a channel, before gain and offset
+    sampled: tuple[Floats, Floats]  # pixels of both, (n, 3)
     plain: Floats  # difference of each of the blocks that have no texture
     blocks: Floats  # mean difference of each block of the grid; -1 outside
-
-    @cached_property
-    def inside(self) -> float:
-        """Share of the smaller picture that lies in the larger."""
-        return float(self.within.mean())
 
     @property
     def cover(self) -> float:
         """Share of the larger picture that the smaller covers."""
         return abs(float(np.linalg.det(self.matrix[:2, :2]))) * self.inside
 
-    @cached_property
+    @property
     def correlation(self) -> float:
+        return self._correlated[0]
+
+    @property
+    def deviation(self) -> float:
+        """Lesser deviation of the two grays."""
+        return self._correlated[1]
+
+    @cached_property
+    def _correlated(self) -> tuple[float, float]:
         return _correlation(*(self._seen(p) for p in self.grays))
 
     @cached_property
     def detail(self) -> float:
         """Correlation of what is finer than some pixels."""
-        return _correlation(*(self._seen(p) for p in self.fine))
+        return _correlation(*(self._seen(p) for p in self.fine))[0]
+
+    @cached_property
+    def shift(self) -> float:
+        """Largest median difference of a channel, before gain and offset."""
+        differences = self.sampled[0] - self.sampled[1]
+        middle = len(differences) // 2
+        return float(np.abs(np.partition(differences, middle, axis=0)[middle]).max())
 
     def _seen(self, pixels: Floats) -> Floats:
         return pixels if self.inside == 1 else pixels[self.within]
@@ -569,10 +587,6 @@ class _Comparison:
     @cached_property
     def chroma(self) -> float:
         return float(self._seen(self.differences).mean())
-
-    @cached_property
-    def deviation(self) -> float:
-        return min(float(self._seen(p).std()) for p in self.grays)
 
     @cached_property
     def texture(self) -> float:
@@ -594,6 +608,7 @@ class _Comparison:
         return float((self.blocks > levels).sum() / max((self.blocks >= 0).sum(), 1))
 
 
+_LESS_MEAN = (np.eye(3) - 1 / 3).astype(np.float32)  # takes the mean of the channels from each
 _CENTRES = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # pixel 0 has its centre at 0.5
 
 
@@ -633,32 +648,26 @@ def _compared(small: Array, large: Array, matrix: Array) -> _Comparison | None:
     """Compare a picture with where a map takes it in another; None where that is mostly outside."""
     h, w = small.shape[:2]
     seen, inside = _moved(large, _pixel_matrix(matrix, small, large), (w, h))
-    if inside.mean() < 0.3:
+    share = float(inside.mean())
+    if share < 0.3:
         return None
     sigma = 0.6 if max(h, w) <= SIGNATURE_SIDE else 1.0
     one, other = (cv2.GaussianBlur(p, (0, 0), sigma).astype(np.float32) for p in (small, seen))
     every = (slice(None, None, max(h // 40, 1)), slice(None, None, max(w // 40, 1)))
-    chosen = inside[every]
-    some = [p[every][chosen] for p in (one, other)]  # enough to fit few numbers to
+    chosen = np.flatnonzero(inside[every])
+    some = [p[every].reshape(-1, 3)[chosen] for p in (one, other)]  # enough to fit few numbers to
     is_gray = _is_one_gray(*some)
     if is_gray:
         one, other = (np.dstack([p @ GRAY] * 3) for p in (one, other))
-        some = [p[every][chosen] for p in (one, other)]
-    shift = float(np.abs(np.median(some[0] - some[1], axis=0)).max())
+        some = [p[every].reshape(-1, 3)[chosen] for p in (one, other)]
     y, z = (_mean(p) for p in (one, other))
     free = _free(*some)
+    sampled = some[0], some[1]
     if some[1][free].std() < some[0][free].std():  # to more contrast: there, values may be cut off
         one, other, some = other, one, some[::-1]
     gain, offset = _fitted(some[0][free], some[1][free])
-    expected = gain * one + offset
-    difference = other - np.clip(expected, 0, 255)
-    if gain > 1.05:  # near the cut, the mean of what is cut is not the cut mean
-        near = (np.maximum(other, expected) > 232) | (np.minimum(other, expected) < 12)
-        less = np.sign(difference) * np.maximum(np.abs(difference) - 20, 0)
-        difference = np.where(near, less, difference)
-    difference /= max(gain, 1)
-    mean = _mean(difference)
-    chroma = _mean(cv2.absdiff(difference, cv2.merge([mean] * 3)))
+    difference, mean = _unexplained(one, other, gain, offset)
+    chroma = _mean(np.abs(cv2.transform(difference, _LESS_MEAN)))
     n = min(_GRID, h // 2, w // 2)
     cover = _blocks(inside.astype(np.float32), n)
     spread = np.sqrt(np.maximum(_blocks(y * y, n) - _blocks(y, n) ** 2, 0))
@@ -666,8 +675,23 @@ def _compared(small: Array, large: Array, matrix: Array) -> _Comparison | None:
     plain = off[(cover > 0.99) & (spread < 3)]
     off = np.maximum(off - 0.2 * spread, 0)  # edges differ by how they were sampled
     blocks = np.where(cover > 0.6, off, -1).astype(np.float32)
-    facts = gain, offset, is_gray, chroma, spread, shift, plain, blocks
-    return _Comparison((y, z), inside, matrix, *facts)
+    facts = gain, offset, is_gray, chroma, spread, sampled, plain, blocks
+    return _Comparison((y, z), inside, share, matrix, *facts)
+
+
+def _unexplained(one: Floats, other: Floats, gain: float, offset: float) -> tuple[Floats, Floats]:
+    """Give what differs between pictures beside gain and offset, and its mean of the channels."""
+    expected = one * gain
+    expected += offset
+    is_cut = gain > 1.05  # near the cut, the mean of what is cut is not the cut mean
+    near = (np.maximum(other, expected) > 232) | (np.minimum(other, expected) < 12) if is_cut else 0
+    np.clip(expected, 0, 255, out=expected)
+    difference = np.subtract(other, expected, out=expected)
+    if is_cut:
+        less = np.sign(difference) * np.maximum(np.abs(difference) - 20, 0)
+        difference = np.where(near, less, difference)
+    difference /= max(gain, 1)
+    return difference, _mean(difference)
 
 
 def _moved(large: Array, pixels: Array, size: tuple[int, int]) -> tuple[Array, Array]:
@@ -745,7 +769,10 @@ def _least_detail(one: Array, other: Array, inside: Array) -> float:
     return float((ab[rich] / np.sqrt(a[rich] * b[rich] + 1)).min()) if rich.any() else 1.0
 
 
-def _correlation(a: Array, b: Array) -> float:
+def _correlation(a: Array, b: Array) -> tuple[float, float]:
+    """Correlate pixels, and give the lesser deviation."""
     a, b = a - a.mean(), b - b.mean()
-    norm = float(np.sqrt(np.vdot(a, a) * np.vdot(b, b)))
-    return float(np.vdot(a, b)) / norm if norm > 0 else 0.0
+    squares = float(np.vdot(a, a)), float(np.vdot(b, b))
+    norm = math.sqrt(squares[0] * squares[1])
+    deviation = math.sqrt(min(squares) / max(a.size, 1))
+    return float(np.vdot(a, b)) / norm if norm > 0 else 0.0, deviation

@@ -120,7 +120,8 @@ def audit(
                 notify(", ".join(made), done, len(parts))
             found += pieces.part(made[0], find)
         chosen = [row for row in found if row.kind in kinds]
-        return Findings(_agreed(chosen, spare_test=keep_split is None))
+        agreed = _agreed(chosen, spare_test=keep_split is None)
+        return Findings(agreed, origin=opened.origin(media_root))
 
 
 def audit_lines(findings: Findings, kinds: Iterable[str] = AUDIT_KINDS) -> Iterator[str]:

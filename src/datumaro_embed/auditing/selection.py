@@ -174,7 +174,7 @@ def select(
         return Selection(
             chosen,
             tuple(map(opened.key, chosen.tolist())),
-            Findings(findings),
+            Findings(findings, origin=opened.origin()),
             len(places),
             int(before.sum()),
             tuple(told),

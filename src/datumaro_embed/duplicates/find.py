@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from os import PathLike
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..display import Displayed, Origin
 from ..errors import ModelMismatchError, ModelNotFoundError, UsageError
 from ..flags import DEFAULT_KEEP_SPLIT, DEFAULT_TABLE, DEFAULT_THRESHOLD
 from ..records import DuplicateGroup, DuplicatePair, RowKey, Split
@@ -34,7 +35,7 @@ MAX_EXACT_ROWS = 200_000
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class DuplicateReport:
+class DuplicateReport(Displayed):
     """Result of `find_duplicates`.
 
     Attributes
@@ -61,6 +62,8 @@ class DuplicateReport:
     n_pairs_at : dict of float to int
         Number of pairs at 0.95, 0.97, 0.98 and 0.99, for those levels at or above the threshold.
     of : {"items", "objects", "captions"}
+    origin : Origin or None
+        The store, whose pictures a notebook displays.
     """
 
     threshold: float
@@ -72,6 +75,7 @@ class DuplicateReport:
     n_pairs: int
     n_pairs_at: dict[float, int]
     of: str = DEFAULT_TABLE
+    origin: Origin | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         return (
@@ -182,6 +186,7 @@ def find_duplicates(
                 if level >= threshold
             },
             of=of,
+            origin=opened.origin(),
         )
 
 

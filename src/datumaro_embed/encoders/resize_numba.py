@@ -11,14 +11,14 @@ Source: Pillow, src/libImaging/Resample.c.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeVar, cast
+from collections.abc import Iterator
+from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from ..compiled import compiled, inlined
 from ..pixels import rgbx
 
 FILTERS = {Image.Resampling.BILINEAR: 1, Image.Resampling.BICUBIC: 2}
@@ -32,7 +32,6 @@ _Words = npt.NDArray[np.uint32]
 _Bytes = npt.NDArray[np.uint8]
 _Ints = npt.NDArray[np.int64]
 _Weights = npt.NDArray[np.int32]
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class _Taps(NamedTuple):
@@ -102,22 +101,7 @@ def _taps(n_in: int, n_out: int, start: int, stop: int, support: int) -> _Taps:
     return taps
 
 
-def _compiled(signature: str) -> Callable[[_Function], _Function]:
-    def compiled(function: _Function) -> _Function:
-        try:
-            made = numba.njit(signature, nogil=True, cache=True)(function)
-        except Exception:  # numba's cache is not writable, full or damaged
-            made = numba.njit(signature, nogil=True)(function)
-        return cast(_Function, made)
-
-    return compiled
-
-
-def _inlined(function: _Function) -> _Function:
-    return cast(_Function, numba.njit(inline="always")(function))
-
-
-@_compiled("void(int64, int64, int64, int64, int64[::1], int64[::1], int32[:, ::1])")
+@compiled("void(int64, int64, int64, int64, int64[::1], int64[::1], int32[:, ::1])")
 def _fill(
     n_in: int, n_out: int, start: int, support: int, first: _Ints, n_taps: _Ints, weights: _Weights
 ) -> None:
@@ -147,7 +131,7 @@ def _fill(
         first[i], n_taps[i] = low, n
 
 
-@_inlined
+@inlined
 def _weigh(
     rows: _Bytes, first: int, n_taps: int, weights: _Weights, n: int, sums: _Weights
 ) -> None:
@@ -166,13 +150,13 @@ def _weigh(
             sums[j] += np.int32(p[j]) * u
 
 
-@_inlined
+@inlined
 def _to_bytes(n: int, sums: _Weights, out: _Bytes) -> None:
     for j in range(n):
         out[j] = min(max(sums[j] >> _BITS, 0), 255)
 
 
-@_compiled(
+@compiled(
     "void(Array(uint32, 2, 'C', True), int64[::1], int64[::1], int32[:, ::1], uint32[:, ::1])"
 )
 def _resize_across(
@@ -194,7 +178,7 @@ def _resize_across(
                 out[top + row, i] = pixels[row]
 
 
-@_compiled("void(uint8[:, ::1], int64[::1], int64[::1], int32[:, ::1], uint8[:, ::1])")
+@compiled("void(uint8[:, ::1], int64[::1], int64[::1], int32[:, ::1], uint8[:, ::1])")
 def _resize_down(
     image: _Bytes, first: _Ints, n_taps: _Ints, weights: _Weights, out: _Bytes
 ) -> None:

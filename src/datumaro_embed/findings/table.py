@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..display import Displayed, Origin
 from ..errors import UsageError
 from ..escaping import from_sheet_cell
 from ..files import FileSystem, check_output, publish, read_errors
@@ -27,11 +28,15 @@ _NEEDED = ("subset", "id", "object", "label", "box", "action", "content_sha256")
 _BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
-class Findings(Sequence[Finding]):
-    """Rows, sorted by kind, rank, group and item: the same rows give the same file."""
+class Findings(Sequence[Finding], Displayed):
+    """Rows, sorted by kind, rank, group and item: the same rows give the same file.
 
-    def __init__(self, rows: Iterable[Finding] = ()) -> None:
+    In a notebook, findings that have an `origin` are displayed with pictures of its store.
+    """
+
+    def __init__(self, rows: Iterable[Finding] = (), *, origin: Origin | None = None) -> None:
         self._rows = sorted(rows, key=_order)
+        self.origin = origin
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -60,7 +65,7 @@ class Findings(Sequence[Finding]):
             raise UsageError(
                 f"Findings have no column {', '.join(unknown)}. Choose of {', '.join(COLUMNS)}."
             )
-        return Findings(
+        return self._with(
             row
             for row in self
             if (where is None or where(row))
@@ -69,7 +74,10 @@ class Findings(Sequence[Finding]):
 
     def accept(self) -> Findings:
         """Copy each suggestion to the action."""
-        return Findings(replace(row, action=row.suggestion) for row in self)
+        return self._with(replace(row, action=row.suggestion) for row in self)
+
+    def _with(self, rows: Iterable[Finding]) -> Findings:
+        return Findings(rows, origin=self.origin)
 
     def to_arrow(self) -> pa.Table:
         """Convert to one table."""

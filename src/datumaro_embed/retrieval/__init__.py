@@ -6,6 +6,7 @@ from .indexing import build_index
 from .query import QueryEmbedder, compose, model_of
 from .saving import check_folder, media_file, media_root_of, save_hits, search_files, stale_query
 from .searching import (
+    Hits,
     SearchOptions,
     SearchResult,
     run_search,
@@ -16,6 +17,7 @@ from .searching import (
 
 __all__ = [
     "Filters",
+    "Hits",
     "QueryEmbedder",
     "Relevance",
     "SearchOptions",

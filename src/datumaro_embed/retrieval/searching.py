@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from os import PathLike
@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
+from ..display import Displayed, Origin
 from ..encoders import ImageEncoder
 from ..errors import UsageError
 from ..flags import DEFAULT_K, DEFAULT_TABLE
@@ -74,11 +75,19 @@ class SearchOptions:
             raise UsageError(f"``k`` must be at least 1, not {self.k}. Ask for one hit or more.")
 
 
+class Hits(list[Hit], Displayed):
+    """Hits, in order; a notebook displays them with pictures of the store."""
+
+    def __init__(self, hits: Iterable[Hit] = (), origin: Origin | None = None) -> None:
+        super().__init__(hits)
+        self.origin = origin
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class SearchResult:
     """Hits, and whether every row was compared (an index may miss some)."""
 
-    hits: list[Hit]
+    hits: Hits
     exact: bool
     of: str = DEFAULT_TABLE
 
@@ -173,7 +182,7 @@ def search(
     exact: bool = False,
     of: str = DEFAULT_TABLE,
     min_relevance: float | None = None,
-) -> list[Hit]:
+) -> Hits:
     """Find the items, objects or captions nearest to a query.
 
     Parameters
@@ -203,8 +212,9 @@ def search(
 
     Returns
     -------
-    list of Hit
-        Descending similarity, ties in row order; without rows that have no vector.
+    Hits
+        A list of `Hit`, by descending similarity, ties in row order; without rows that have no
+        vector.
 
     Raises
     ------
@@ -269,7 +279,7 @@ def run_search(
         return result
     asked = options
     while True:
-        kept = [*islice(filter(keep, result.hits), options.k)]
+        kept = Hits(islice(filter(keep, result.hits), options.k), store.origin())
         if len(kept) == options.k or (result.exact and len(result.hits) < asked.k):
             return replace(result, hits=kept)
         asked = replace(asked, k=2 * asked.k, exact=True)
@@ -335,8 +345,8 @@ def _hits(
     table: VectorTable,
     rows: npt.NDArray[np.int64],
     similarities: Float64Array,
-) -> list[Hit]:
-    hits = []
+) -> Hits:
+    hits = Hits(origin=store.origin())
     for row, similarity in zip(rows.tolist(), similarities.tolist(), strict=True):
         item = store.item(table.item_row(row))
         shown = Split(item.split), item.path, table.labels_of(row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..depth import DepthRange
+from ..display import Origin, html_of
 from ..errors import ItemNotFoundError, NoTableError, UsageError
 from ..experimental import items_of
 from ..records import ItemKey, ItemRecord, ShortRepr, Status
@@ -101,6 +103,15 @@ class EmbeddingStore(StoredRows):
     def media_root(self) -> str:
         """Folder that the paths of items are relative to, as provenance has it; "" if nowhere."""
         return str(self._said("media_root", ""))
+
+    def origin(self, media_root: str | os.PathLike[str] | None = None) -> Origin:
+        """Say, to a result that a notebook displays, whose pictures to show."""
+        root = None if media_root is None else os.path.abspath(media_root)
+        return Origin(os.path.abspath(self.path), self.uuid, root)
+
+    def _repr_html_(self) -> str | None:
+        """Give some of its items, evenly chosen, with pictures."""
+        return html_of(None, self.origin())
 
     @property
     def depth_range(self) -> DepthRange:
