@@ -20,6 +20,7 @@ A class also inherits the builtin that callers expect (``FileNotFoundError``, ``
     │   ├── ModelChangedError                 its files changed after they were loaded
     │   ├── ModelDownloadError (OSError)      the hub cannot be reached, or sent something else
     │   ├── ModelFidelityError                quantization would lose more than allowed
+    │   ├── CalibrationError                  no threshold tells copies from different images
     │   └── DeviceNotFoundError               OpenVINO has no such device on this machine
     ├── InferenceError                        OpenVINO failed while running
     ├── StreamDisagreementError               OpenVINO gave two answers to the same batch
@@ -52,6 +53,7 @@ from typing import Any
 from .escaping import printable
 
 __all__ = [
+    "CalibrationError",
     "ClusterError",
     "DatasetReadError",
     "DatasetWriteError",
@@ -191,6 +193,10 @@ class ModelDownloadError(ModelError, OSError):
 
 class ModelFidelityError(ModelError):
     """A quantized model is less accurate than allowed; nothing was written."""
+
+
+class CalibrationError(ModelError):
+    """No threshold tells copies from different images; nothing was written."""
 
 
 class DeviceNotFoundError(ModelError):

@@ -313,9 +313,14 @@ def add_duplicate_arguments(parser: ArgumentParser) -> None:
     add(
         "--threshold",
         type=float,
-        default=DEFAULT_THRESHOLD,
         metavar="COSINE",
-        help="minimum similarity of a pair, above 0 and at most 1 (default: %(default)s)",
+        help="minimum similarity of a pair, above 0 and at most 1 (default: that of the store's "
+        f"model, if `calibrate` has set it, else {DEFAULT_THRESHOLD})",
+    )
+    add(
+        "--model",
+        metavar="MODEL",
+        help="model directory or name, whose threshold to use (default: that of the store)",
     )
     add("--across-splits", action="store_true", help="only pairs across train, val and test")
     add(

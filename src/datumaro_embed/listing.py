@@ -83,7 +83,7 @@ def duplicates_lines(report: DuplicateReport) -> Iterator[str]:
     """Yield the report for people: counts, leakage, label conflicts, groups."""
     compared = "every pair compared" if report.all_pairs else "likely pairs compared"
     yield (
-        f"{counted(report.n_rows, report.of)}, {compared}, threshold {report.threshold:g}: "
+        f"{counted(report.n_rows, report.of)}, {compared}, {threshold_text(report)}: "
         f"{counted(report.n_pairs, 'pairs')} in {counted(len(report.groups), 'groups')}"
     )
     if report.n_pairs_at:
@@ -115,10 +115,17 @@ def duplicates_lines(report: DuplicateReport) -> Iterator[str]:
         yield from _groups_table(report)
 
 
+def threshold_text(report: DuplicateReport) -> str:
+    """Return the threshold of a report, and where it is from unless the caller gave it."""
+    source = "" if report.threshold_of == "caller" else f" ({report.threshold_of})"
+    return f"threshold {report.threshold:g}{source}"
+
+
 def duplicates_json(report: DuplicateReport) -> str:
     """Return the whole report as one JSON object."""
     content = {
         "threshold": report.threshold,
+        "threshold_of": report.threshold_of,
         "of": report.of,
         "n_rows": report.n_rows,
         "all_pairs": report.all_pairs,

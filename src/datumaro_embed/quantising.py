@@ -176,6 +176,7 @@ def quantise_model(
             precision="int8",
             files={name: sha256_file(fresh / name) for name in full.manifest.files},
             golden=make_golden(fresh, full.manifest.image, full.manifest.text),
+            duplicates=None,
         )
         write_manifest(fresh, manifest)
         labels = dataset.categories.labels

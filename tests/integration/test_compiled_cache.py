@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 
 from datumaro_embed.encoders import ClipEncoder, runtime
+from datumaro_embed.encoders.base import Float32Array
 from datumaro_embed.encoders.runtime import Runtime
 
 
@@ -99,3 +102,62 @@ def test_the_cpu_needs_none(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert not Runtime("CPU", "f32", None).caches
     assert Runtime("GPU", "f32", None).caches
     assert Runtime("AUTO", "f32", None).caches
+
+
+class Counting(ClipEncoder):
+    """Counts the texts that it computes."""
+
+    n_texts = 0
+
+    def embed_texts(self, texts: Sequence[str]) -> Float32Array:
+        self.n_texts += len(texts)
+        return super().embed_texts(texts)
+
+
+TEXTS = ["a photo", "thing", "12345"]
+
+
+def test_fixed_texts_are_computed_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Runtime, "caches", False)
+    first, second, other = (Counting.load("demo", precision=p) for p in ("f32", "f32", "bf16"))
+    expected = first.embed_texts(TEXTS)
+    found = [encoder.embed_fixed_texts(TEXTS) for encoder in (first, second)]
+    assert [rows.tobytes() for rows in found] == [expected.tobytes()] * 2
+    assert (first.n_texts, second.n_texts) == (2 * len(TEXTS), 0)
+    other.embed_fixed_texts(TEXTS)
+    assert second.embed_fixed_texts(TEXTS[:2]).tobytes() == expected[:2].tobytes()
+    assert (other.n_texts, second.n_texts, len(list(cache.iterdir()))) == (len(TEXTS), 2, 3)
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, cut])
+def test_damaged_vectors_of_fixed_texts_are_computed_again(
+    damage: Callable[[Path], None], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Runtime, "caches", False)
+    encoder = Counting.load("demo")
+    expected = encoder.embed_fixed_texts(TEXTS)
+    (kept,) = cache.glob("*/vectors.npy")
+    damage(kept)
+    assert encoder.embed_fixed_texts(TEXTS).tobytes() == expected.tobytes()
+    assert encoder.n_texts == 2 * len(TEXTS)
+    encoder.embed_fixed_texts(TEXTS)
+    assert encoder.n_texts == 2 * len(TEXTS)
+
+
+def test_vectors_of_fixed_texts_are_no_part_of_a_file(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk: nothing is kept, and the vectors are right."""
+    monkeypatch.setattr(Runtime, "caches", False)
+    encoder = Counting.load("demo")
+    expected = encoder.embed_texts(TEXTS)
+
+    def full(path: Path, rows: Float32Array, **_: object) -> None:
+        path.write_bytes(rows.tobytes()[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "save", full)
+        assert encoder.embed_fixed_texts(TEXTS).tobytes() == expected.tobytes()
+    assert list(cache.iterdir()) == []
+    assert encoder.embed_fixed_texts(TEXTS).tobytes() == expected.tobytes()

@@ -68,7 +68,7 @@ def test_hits_as_json() -> None:
 
 def test_leakage_comes_first_and_conflicts_are_pointed_out() -> None:
     lines = list(duplicates_lines(find_duplicates(store())))
-    assert lines[0] == "3 items, every pair compared, threshold 0.95: 1 pair in 1 group"
+    assert lines[0] == "3 items, every pair compared, threshold 0.95 (default): 1 pair in 1 group"
     assert lines[1] == "pairs at 0.95 / 0.97 / 0.98 / 0.99: 1 / 1 / 1 / 1"
     assert lines[3] == "LEAKAGE: 1 pair across train, val and test"
     assert any(line.startswith("CONFLICTING LABELS in 1 group") for line in lines)

@@ -27,12 +27,14 @@ from datumaro_embed.exporting import export_model, pull_model
 from datumaro_embed.files import new_path
 from datumaro_embed.models import (
     CATALOGUE,
+    Calibration,
     ImageSpec,
     ModelManifest,
     TextSpec,
     available_models,
     load_manifest,
     resolve_model,
+    save_calibration,
 )
 from datumaro_embed.models.manifest import (
     IMAGE_FILES,
@@ -45,6 +47,9 @@ from datumaro_embed.models.manifest import (
 
 IMAGE = ImageSpec(80, "shortest_side", 80, "bicubic", 1 / 255, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
 TEXT = TextSpec(77, 9, 9, False, ("input_ids", "attention_mask"))
+CALIBRATION = Calibration(
+    threshold=0.9, store="e.h5", n_images=500, copies={"resized": 0.98}, different=0.01
+)
 GOLDEN = Golden("ADwAAAAAAAA=", "a cat", "ADwAAAAAAAA=")
 
 
@@ -212,11 +217,18 @@ def test_a_damaged_manifest(tmp_path: Path, change: dict[str, Any], why: str) ->
         *(("image", "std", [1, 1, v]) for v in (0, -1, 1e-300, float("inf"), "1")),
         *(("image", "scale", v) for v in (0, -1, float("nan"), 1e300, 1e-300, "1", None)),
         *(("image", "resize", v) for v in (None, ["stretch"], {"a": 1}, "squash", 1)),
+        *(("duplicates", "threshold", v) for v in (0, -0.5, 1.01, float("nan"), "0.9", None, True)),
+        *(("duplicates", "n_images", v) for v in (0, -1, 1.5)),
+        *(
+            ("duplicates", "copies", v)
+            for v in (1, ["resized"], {"resized": 1.1}, {"resized": None})
+        ),
+        *(("duplicates", "different", v) for v in (-0.1, 1.1)),
     ],
     ids=repr,
 )
 def test_absurd_numbers_are_refused(tmp_path: Path, part: str, key: str, value: Any) -> None:
-    write_model(tmp_path / "m")
+    write_model(tmp_path / "m", duplicates=CALIBRATION)
     path = tmp_path / "m" / "model.json"
     body = json.loads(path.read_text())
     body[part][key] = value
@@ -283,11 +295,20 @@ def test_fidelity_and_unknown_logits_come_back_and_are_no_identity(tmp_path: Pat
     assert other.fingerprint == plain.fingerprint
 
 
+def test_a_calibration_is_replaced_and_is_no_identity(tmp_path: Path) -> None:
+    manifest = write_model(tmp_path / "m")
+    for calibration in (CALIBRATION, replace(CALIBRATION, threshold=1.0)):
+        save_calibration(tmp_path / "m", calibration)
+        found = load_manifest(tmp_path / "m")
+        assert found == replace(manifest, duplicates=calibration)
+        assert found.fingerprint == manifest.fingerprint
+
+
 def test_a_manifest_from_before_fidelity_loads(tmp_path: Path) -> None:
     manifest = write_model(tmp_path / "m")
     path = tmp_path / "m" / "model.json"
     body = json.loads(path.read_text())
-    del body["fidelity"]
+    del body["fidelity"], body["duplicates"]
     path.write_text(json.dumps(body))
     assert load_manifest(tmp_path / "m") == manifest
 

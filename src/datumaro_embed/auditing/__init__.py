@@ -1,6 +1,7 @@
 """What is wrong with a dataset, as findings; where it takes proof, from its images too."""
 
 from .boxes import failures, odd_boxes
+from .calibrating import calibrate
 from .copies import Copies, CopyGroup, CopyPair, find_copies
 from .pieces import pieces_beside
 from .proof import LONGEST_PX, Map, Proof, gates, likely_maps, passing, prove
@@ -16,6 +17,7 @@ __all__ = [
     "Proof",
     "audit",
     "audit_lines",
+    "calibrate",
     "failures",
     "find_copies",
     "gates",

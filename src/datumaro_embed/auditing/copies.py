@@ -723,7 +723,7 @@ class _Pictures:
         """Tell whether an item's image is the one that was embedded."""
         if row not in self._there:
             try:
-                self._opened(row)
+                self.opened(row)
             except ImageProblem:
                 self.unread.add(row)
                 return False
@@ -731,7 +731,7 @@ class _Pictures:
 
     def _decoded(self, row: int, least_side_px: int) -> Array | None:
         try:
-            opened = self._opened(row)
+            opened = self.opened(row)
             picture, alpha = np.asarray(opened.decode(least_side_px=least_side_px)), opened.alpha()
             return picture if alpha is None else _inverted(picture, np.asarray(alpha))
         except ImageProblem:
@@ -742,7 +742,8 @@ class _Pictures:
         store, _, own = self.place(row)
         return store.item(own, without=_ALL_TABLES).path
 
-    def _opened(self, row: int) -> OpenedImage:
+    def opened(self, row: int) -> OpenedImage:
+        """Open an item's image; raises `ImageProblem` unless it is the one that was embedded."""
         store, root, own = self.place(row)
         _, path = media_file(self._path(row), root)
         size, sha = (int(store.widths[own]), int(store.heights[own])), store.content_sha256[own]

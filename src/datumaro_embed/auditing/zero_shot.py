@@ -81,7 +81,7 @@ def label_findings(
         rows = np.flatnonzero(allowed)
         embed = QueryEmbedder(opened, of, model, encoder)
         prompts = np.asarray(embed.labels(names), np.float32)
-        relevance = Relevance(embed.texts, table.embeddings(), rows)
+        relevance = Relevance(embed.fixed_texts, table.embeddings(), rows)
         best, margins, cosines = _nearest(table.embeddings(), rows, prompts)
         sure = np.full(len(rows), -np.inf, np.float32)
         for number in np.unique(best[:, 0]).tolist():

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..flags import add_output_argument
-from ..models import CATALOGUE, available_models
-from .console import say, tell
+from ..flags import add_output_argument, add_partial_argument
+from ..models import CATALOGUE, available_models, save_calibration
+from ..tally import counted
+from .console import opened_store, say, tell
 
 
 def _describe_models(parser: ArgumentParser) -> Callable[..., int]:
@@ -195,9 +196,51 @@ def _import_model(images: str, output: Path, **options: Any) -> int:
     return say([import_model(images, output, **options)])
 
 
+def _describe_calibrate(parser: ArgumentParser) -> Callable[..., int]:
+    parser.description = (
+        "Measure the threshold for duplicates that suits a model, on the images of a store of it, "
+        "and keep it in the model's directory. Up to 500 images are altered (recompressed, "
+        "resized, cropped) and embedded: copies must reach the threshold, and at most 1 % of the "
+        "images may have a different image that does. The exit status is 1, and nothing is "
+        "written, if no threshold does that for half of the copies."
+    )
+    add = parser.add_argument
+    add("store", type=Path, help="store file or folder, of at least 100 images")
+    add("--model", metavar="MODEL", help="model directory or name (default: that of the store)")
+    add("--media-root", type=Path, metavar="DIR", help="folder of the images, if they have moved")
+    add("--dry-run", action="store_true", help="print the threshold, but write nothing")
+    add_partial_argument(parser)
+    return _calibrate
+
+
+def _calibrate(
+    store: Path, model: str | None, media_root: Path | None, dry_run: bool, partial: bool
+) -> int:
+    from ..auditing import calibrate
+    from ..retrieval import model_of
+
+    with opened_store(store, partial=partial) as opened:
+        model_dir, manifest = model_of(opened, model)
+        found = calibrate(opened, model=model, media_root=media_root, progress=True)
+    shares = ", ".join(f"{kind} {share:.1%}" for kind, share in found.copies.items())
+    say(
+        [
+            f"{manifest.name}, on {counted(found.n_images, 'images')}: threshold for duplicates "
+            f"{found.threshold:g}",
+            f"copies that reach it: {shares}",
+            f"images with a different image that reaches it: {found.different:.1%}",
+        ]
+    )
+    if dry_run:
+        return 0
+    save_calibration(model_dir, found)
+    return say([f"written to {model_dir / 'model.json'}"])
+
+
 COMMANDS = {
     "models": ("list models and what they are for", _describe_models),
     "pull": ("download a model, without torch", _describe_pull),
     "export-model": ("make a model from a checkpoint, or an INT8 model", _describe_export_model),
     "import-model": ("make a model from your own ONNX or OpenVINO IR", _describe_import_model),
+    "calibrate": ("measure a model's threshold for duplicates", _describe_calibrate),
 }

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..display import Displayed, Origin
-from ..errors import UsageError
+from ..errors import ModelMismatchError, ModelNotFoundError, UsageError
 from ..flags import DEFAULT_KEEP_SPLIT, DEFAULT_TABLE, DEFAULT_THRESHOLD
 from ..records import DuplicateGroup, DuplicatePair, RowKey, Split
-from ..retrieval import matching_rows, table_to_search
+from ..retrieval import matching_rows, model_of, table_to_search
 from ..similarity import (
     LEVELS,
     ROUNDING,
@@ -41,6 +41,9 @@ class DuplicateReport(Displayed):
     Attributes
     ----------
     threshold : float
+    threshold_of : str
+        Where the threshold is from: ``"caller"``, ``"default"``, or of which model and store a
+        calibration is: ``"calibrated for demo on photos.h5"``.
     n_rows : int
         Number of items, objects or captions compared: those with a vector.
     all_pairs : bool
@@ -64,6 +67,7 @@ class DuplicateReport(Displayed):
     """
 
     threshold: float
+    threshold_of: str
     n_rows: int
     all_pairs: bool
     groups: tuple[DuplicateGroup, ...]
@@ -89,7 +93,8 @@ class DuplicateReport(Displayed):
 def find_duplicates(
     store: EmbeddingStore | str | PathLike[str],
     *,
-    threshold: float = DEFAULT_THRESHOLD,
+    threshold: float | None = None,
+    model: str | None = None,
     across_splits: bool = False,
     all_pairs: bool | None = None,
     keep_split: str = DEFAULT_KEEP_SPLIT,
@@ -100,8 +105,12 @@ def find_duplicates(
 
     Parameters
     ----------
-    threshold : float
-        Minimum cosine of a pair, in (0, 1].
+    threshold : float, optional
+        Minimum cosine of a pair, in (0, 1]. By default that of the store's model, for items and
+        objects, if it was calibrated (`auditing.calibrate`) and is on this machine; else 0.95.
+    model : str, optional
+        Name or directory of the store's model, whose threshold to use; by default its name in the
+        store.
     across_splits : bool
         Find only pairs in two different splits of train, val and test.
     all_pairs : bool, optional
@@ -119,6 +128,10 @@ def find_duplicates(
     ------
     UsageError
         The threshold is not in (0, 1], or there is no such split or table.
+    ModelInvalidError
+        The model's directory is damaged.
+    ModelNotFoundError, ModelMismatchError
+        `model` is not on this machine, or did not make the store.
 
     Notes
     -----
@@ -128,6 +141,7 @@ def find_duplicates(
     check_finding(threshold=threshold, keep_split=keep_split)
     with using_store(store) as opened:
         table = table_to_search(opened, of)
+        threshold, threshold_of = _threshold(threshold, opened, of, model)
         rows = np.flatnonzero(matching_rows(opened, of=of))
         found = _Rows(
             table,
@@ -158,6 +172,7 @@ def find_duplicates(
         )
         return DuplicateReport(
             threshold=threshold,
+            threshold_of=threshold_of,
             n_rows=len(rows),
             all_pairs=every,
             groups=tuple(
@@ -239,10 +254,11 @@ def keep_order(keep_split: str) -> tuple[Split, ...]:
 
 
 def check_finding(
-    *, threshold: float = DEFAULT_THRESHOLD, keep_split: str = DEFAULT_KEEP_SPLIT, **_: object
+    *, threshold: float | None = None, keep_split: str = DEFAULT_KEEP_SPLIT, **_: object
 ) -> None:
     """Check arguments of `find_duplicates` before anything is read; raises `UsageError`."""
-    check_threshold(threshold)
+    if threshold is not None:
+        check_threshold(threshold)
     keep_order(keep_split)
 
 
@@ -253,6 +269,25 @@ def check_threshold(threshold: float) -> None:
             f"``threshold`` must be above 0 and at most 1, not {threshold}. Try 0.95.",
             threshold=threshold,
         )
+
+
+def _threshold(
+    threshold: float | None, store: EmbeddingStore, of: str, model: str | None
+) -> tuple[float, str]:
+    """Return the threshold, and where it is from (see `DuplicateReport.threshold_of`)."""
+    if threshold is not None:
+        return threshold, "caller"
+    if of == "captions":  # calibration is of images
+        return DEFAULT_THRESHOLD, "default"
+    try:
+        _, manifest = model_of(store, model)
+    except (ModelNotFoundError, ModelMismatchError, UsageError):
+        if model is not None:
+            raise
+        return DEFAULT_THRESHOLD, "default"
+    if (found := manifest.duplicates) is None:
+        return DEFAULT_THRESHOLD, "default"
+    return found.threshold, f"calibrated for {manifest.name} on {found.store}"
 
 
 def _blocks(found: _Rows, limit: float, every: bool, progress: bool) -> Iterator[PairBlock]:

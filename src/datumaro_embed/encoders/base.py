@@ -242,6 +242,13 @@ class TextEncoder(ABC):
             Unit rows, in order.
         """
 
+    def embed_fixed_texts(self, texts: Sequence[str]) -> Float32Array:
+        """Like `embed_texts`, for texts that are the same in every process.
+
+        An encoder may keep their vectors; this base computes them.
+        """
+        return self.embed_texts(texts)
+
     def embed_labels(self, names: Sequence[str]) -> Float32Array:
         """Embed label names with the model's prompt template.
 

@@ -15,7 +15,7 @@ from ..models import ModelFiles, ModelManifest, TextTokenizer, load_manifest, re
 from .base import Encoder, Float32Array
 from .engine import Arrays, Engine
 from .images import OpenVinoImageEncoder, check_golden
-from .runtime import Runtime
+from .runtime import Runtime, cache_folder
 
 _TEXT_BATCH_SIZE = 16
 _TEXTS_AT_ONCE = 4096
@@ -76,6 +76,25 @@ class ClipEncoder(OpenVinoImageEncoder, Encoder):
             for group, rows in zip(groups, engine.run(batches), strict=True):
                 found[start + group] = rows
         return found
+
+    def embed_fixed_texts(self, texts: Sequence[str]) -> Float32Array:
+        """Like `embed_texts`, and keep the vectors in the user's cache, by model and precision.
+
+        A text costs up to a quarter of a second, as SigLIP's encoders compute their full context.
+        """
+        facts = {"model": self.fingerprint, "texts": [*texts], **self._texts().describe()}
+        with cache_folder(facts) as folder:
+            kept = None if folder is None else folder / "vectors.npy"
+            if kept is not None and kept.is_file():
+                found: Float32Array = np.load(kept, allow_pickle=False)
+                return found
+            rows = self.embed_texts(texts)
+            if kept is not None:
+                try:
+                    np.save(kept, rows, allow_pickle=False)
+                except OSError:  # a part of a file must not be kept
+                    kept.unlink(missing_ok=True)
+            return rows
 
     def _padded_lengths(self, mask: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return the padded length of each text in tokens, found only from the text's length."""

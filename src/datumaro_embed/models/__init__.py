@@ -4,12 +4,21 @@ from .catalogue import CATALOGUE, CatalogueEntry, entry_of
 from .files import ModelFiles, read_bytes
 from .graph import openvino_core
 from .making import golden_pixels, golden_vector
-from .manifest import ImageSpec, ModelManifest, TextSpec, load_manifest, sha256_file
+from .manifest import (
+    Calibration,
+    ImageSpec,
+    ModelManifest,
+    TextSpec,
+    load_manifest,
+    save_calibration,
+    sha256_file,
+)
 from .resolve import available_models, resolve_model, user_cache_dir
 from .tokenizers import TextTokenizer
 
 __all__ = [
     "CATALOGUE",
+    "Calibration",
     "CatalogueEntry",
     "ImageSpec",
     "ModelFiles",
@@ -24,6 +33,7 @@ __all__ = [
     "openvino_core",
     "read_bytes",
     "resolve_model",
+    "save_calibration",
     "sha256_file",
     "user_cache_dir",
 ]

@@ -8,7 +8,7 @@ import json
 import re
 import reprlib
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from msgspec import Meta
 
 from ..errors import ModelInvalidError
+from ..files import FileSystem, publish
 
 MANIFEST_NAME = "model.json"
 FORMAT, FORMAT_VERSION = "datumaro-embed-model", 1
@@ -35,6 +36,7 @@ _Side = Annotated[int, Meta(ge=1, le=4096)]
 _TokenId = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
 _Pixel = Annotated[float, Meta(ge=-1e4, le=1e4)]  # whichever unit pixels are in
 _Positive = Annotated[float, Meta(ge=1e-6, le=1e4)]
+_Share = Annotated[float, Meta(ge=0, le=1)]
 _Logit = Annotated[float, Meta(ge=-1e6, le=1e6)]
 
 _T = TypeVar("_T")
@@ -134,6 +136,31 @@ class Golden:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """A model's own threshold for duplicates, and what it was measured on (`auditing.calibrate`).
+
+    Attributes
+    ----------
+    threshold : float
+        Minimum cosine of a pair of near-duplicates, above 0 and at most 1.
+    store : str
+        Name of the store that it was calibrated on, without its folder.
+    n_images : int
+        Number of images in that store.
+    copies : dict of str to float
+        Kind of alteration → share of the copies so altered that reach the threshold.
+    different : float
+        Share of its images whose nearest different image reaches the threshold.
+    """
+
+    threshold: Annotated[float, Meta(gt=0, le=1)]
+    store: str
+    n_images: Annotated[int, Meta(ge=1)]
+    copies: dict[str, _Share]
+    different: _Share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelManifest:
     """The content of ``model.json``.
 
@@ -159,6 +186,8 @@ class ModelManifest:
         File name → sha256 in hex, for every file in the directory except ``model.json``.
     fidelity : dict, optional
         For an INT8 model, how closely it matches its full model (see `quantising`).
+    duplicates : Calibration, optional
+        Its threshold for duplicates. Like `fidelity`, it is not part of the fingerprint.
     """
 
     name: str
@@ -176,6 +205,7 @@ class ModelManifest:
     files: dict[str, str]
     golden: Golden
     fidelity: dict[str, Any] | None = None
+    duplicates: Calibration | None = None
 
     def __post_init__(self) -> None:
         _one_of("family", self.family, ("clip", "siglip", "open_clip", "image"))
@@ -258,8 +288,22 @@ def load_manifest(model_dir: Path, *, verify_hashes: bool = True) -> ModelManife
 
 def write_manifest(model_dir: Path, manifest: ModelManifest) -> None:
     """Write ``model.json`` (sorted keys, so equal manifests are equal bytes)."""
+    (model_dir / MANIFEST_NAME).write_bytes(_encoded(manifest))
+
+
+def save_calibration(model_dir: Path, calibration: Calibration) -> None:
+    """Replace ``duplicates`` in ``model.json``; readers see the old file or the new one.
+
+    Raises `ModelInvalidError`, and `StoreWriteError` if the directory is read-only.
+    """
+    manifest = load_manifest(model_dir, verify_hashes=False)
+    data = _encoded(replace(manifest, duplicates=calibration))
+    publish(model_dir / MANIFEST_NAME, [data], len(data), FileSystem())
+
+
+def _encoded(manifest: ModelManifest) -> bytes:
     text = json.dumps(manifest.to_json(), indent=2, sort_keys=True, ensure_ascii=False)
-    (model_dir / MANIFEST_NAME).write_text(text + "\n", encoding="utf-8")
+    return f"{text}\n".encode()
 
 
 def sha256_file(path: Path) -> str:

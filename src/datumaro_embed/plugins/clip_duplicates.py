@@ -13,6 +13,8 @@ from ..adapter import SourceDataset
 from ..duplicates import check_finding, find_duplicates
 from ..errors import UsageError
 from ..flags import DEFAULT_TABLE, add_duplicate_arguments, add_plan_arguments
+from ..listing import threshold_text
+from ..logs import log
 from ..records import DuplicateGroup, ItemKey
 from ..store import EmbeddingStore
 from .transform import StoreTransform
@@ -121,8 +123,9 @@ class ClipDuplicates(StoreTransform):
         fresh: set[ItemKey],
     ) -> Iterator[tuple[ItemKey, int, str]]:
         """Say what becomes of the members of each group; stale ones are left out of account."""
-        groups = find_duplicates(store, progress=True, **self._options).groups
-        for number, group in enumerate(groups, start=1):
+        report = find_duplicates(store, progress=True, **self._options)
+        log.info("%s: %s", self.NAME, threshold_text(report))
+        for number, group in enumerate(report.groups, start=1):
             here = [key.item for key in group.keys if key in fresh]
             if len(here) < 2:
                 continue

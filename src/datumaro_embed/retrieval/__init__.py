@@ -3,7 +3,7 @@
 from .background import Relevance
 from .filters import Filters, matching_rows, table_to_search
 from .indexing import build_index
-from .query import QueryEmbedder, compose
+from .query import QueryEmbedder, compose, model_of
 from .saving import check_folder, media_file, media_root_of, save_hits, search_files, stale_query
 from .searching import (
     Hits,
@@ -28,6 +28,7 @@ __all__ = [
     "matching_rows",
     "media_file",
     "media_root_of",
+    "model_of",
     "run_search",
     "save_hits",
     "search",

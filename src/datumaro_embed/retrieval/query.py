@@ -13,7 +13,7 @@ from PIL import Image
 from .. import encoders
 from ..encoders import ImageEncoder, texts_of
 from ..errors import ItemFailedError, ModelMismatchError, UsageError
-from ..models import load_manifest, resolve_model
+from ..models import ModelManifest, load_manifest, resolve_model
 from ..records import ItemKey, ObjectKey, RowKey
 from ..similarity import unit_queries
 from ..store import EmbeddingStore, VectorTable
@@ -80,6 +80,10 @@ class QueryEmbedder:
         """Embed texts: (n, dim), of norm 1."""
         return texts_of(self._encode()).embed_texts(texts)
 
+    def fixed_texts(self, texts: list[str]) -> npt.NDArray[Any]:
+        """Embed texts that are the same in every process: (n, dim), of norm 1."""
+        return texts_of(self._encode()).embed_fixed_texts(texts)
+
     def labels(self, names: list[str]) -> npt.NDArray[Any]:
         """Embed label names with the model's prompt template: (n, dim), of norm 1."""
         return texts_of(self._encode()).embed_labels(names)
@@ -129,21 +133,33 @@ class QueryEmbedder:
     def _encode(self) -> ImageEncoder:
         """Return the encoder; raise `ModelMismatchError` if it did not make the store."""
         if self._encoder is None:
-            name = self._model or self._store.model_fact("name")
-            if not name:
-                raise UsageError(
-                    f"'{self._store.path}' does not record its model. Give the ``model``, "
-                    "or query with items."
-                )
             # Check the manifest before reading and compiling the model.
-            manifest = load_manifest(resolve_model(str(name)), verify_hashes=False)
-            _refuse_other_model(self._store, manifest.name, manifest.fingerprint)
+            model_dir, _ = model_of(self._store, self._model)
             # batch_size=1, as a partial batch costs as much as a full one.
-            self._encoder = encoders.load_encoder(str(name), batch_size=1, lazily=True)
+            self._encoder = encoders.load_encoder(model_dir, batch_size=1, lazily=True)
         if not self._checked:
             _refuse_other_model(self._store, self._encoder.name, self._encoder.fingerprint)
             self._checked = True
         return self._encoder
+
+
+def model_of(store: EmbeddingStore, model: str | None = None) -> tuple[Path, ModelManifest]:
+    """Return the directory of the model that made a store, and its manifest; loads no weights.
+
+    `model`: its name or directory; by default the name in the store.
+
+    Raises `UsageError` if the store has no name, `ModelNotFoundError`, `ModelInvalidError`, and
+    `ModelMismatchError` if another model made the store.
+    """
+    name = model or store.model_fact("name")
+    if not name:
+        raise UsageError(
+            f"'{store.path}' does not record its model. Give the ``model``, or query with items."
+        )
+    model_dir = resolve_model(name)
+    manifest = load_manifest(model_dir, verify_hashes=False)
+    _refuse_other_model(store, manifest.name, manifest.fingerprint)
+    return model_dir, manifest
 
 
 def _refuse_other_model(store: EmbeddingStore, name: str, fingerprint: str) -> None:

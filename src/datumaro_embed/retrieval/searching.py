@@ -272,7 +272,7 @@ def run_search(
                 "``min_relevance`` requires queries of texts only. Remove it or the other queries."
             )
         vectors = table_to_search(store, options.of).embeddings()
-        relevance = Relevance(embed.texts, vectors, np.flatnonzero(allowed)).of(compose(plus))
+        relevance = Relevance(embed.fixed_texts, vectors, np.flatnonzero(allowed)).of(compose(plus))
         allowed &= relevance >= options.min_relevance
     result = _nearest(store, vector, allowed, options)
     if keep is None:
