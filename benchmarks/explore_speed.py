@@ -9,8 +9,9 @@ real key, mouse and wheel events; it draws on the processor, beside the server, 
 frames are slower than with a graphics card. Each size is measured twice: without pictures made
 before, and with those in the user's cache.
 
-- first pictures: from the start of the command until every tile in sight has its picture;
-- text: from the typed text until every tile in sight has the picture of its hit (median of 8);
+- pictures: from the start of the command until the first tile has its picture, and until all in
+  sight have theirs;
+- text: the same, from the typed text (median of 8); the page waits whether more is typed;
 - lasso: from letting go of the mouse until the selection is drawn and counted;
 - frames: while a wheel scrolls the grid for 3 s: median, the longest, and how many are over 50 ms;
 - memory of the server: all of it less what is mapped from files (the store, libraries).
@@ -73,9 +74,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary, open_browser() as browser:
         folder = options.folder or Path(temporary)
         make_images(folder / "media")
-        print(
-            "| items | first pictures, s | text, s | lasso: points, s | frames, ms | memory, MB |"
-        )
+        print("| items | pictures, s | text, s | lasso: points, s | frames, ms | memory, MB |")
         print("|---|---|---|---|---|---|")
         for n_items in options.items:
             store = folder / f"{n_items}.h5"
@@ -190,20 +189,19 @@ class Server:
         self._process.wait()
 
 
-# Whether every tile in sight has its picture.
-ALL_SEEN = """(() => {
+# Which tiles in sight have their picture.
+SEEN = """(() => {
   const grid = document.querySelector(".grid");
-  if (!grid) return false;
+  if (!grid) return [];
   const sight = grid.getBoundingClientRect();
   const tiles = [...grid.querySelectorAll(".tile")].filter((tile) => {
     const box = tile.getBoundingClientRect();
     return box.bottom > sight.top && box.top < sight.bottom;
   });
-  const ready = (tile) => {
+  return tiles.map((tile) => {
     const image = tile.querySelector("img");
-    return image && image.complete && image.naturalWidth > 0;
-  };
-  return tiles.length > 0 && tiles.every(ready);
+    return Boolean(image && image.complete && image.naturalWidth > 0);
+  });
 })()"""
 # Frames from now on, and a promise of the moment at which a condition is true after a frame.
 WATCH = """
@@ -229,10 +227,14 @@ window.typed = performance.now();
 window.titles = () => [...document.querySelectorAll(".tile")].map((tile) => tile.title).join();
 window.before = window.titles();
 window.found = () => document.querySelector(".total").textContent.includes("most similar first")
-  && window.titles() !== window.before && {ALL_SEEN};
+  && window.titles() !== window.before ? {SEEN} : [];
+window.first_found = window.until(() => window.found()[0]);
+window.all_found = window.until(() => window.found().length && window.found().every(Boolean));
 document.querySelector("#search").focus();
 document.querySelector("#search").select();
+null;
 """
+FOUND = "window.first_found", "window.all_found"
 # A promise of the time from letting go of the mouse until the selection is drawn.
 LASSOED = """
 window.lassoed = new Promise((resolve) => {
@@ -255,19 +257,21 @@ class Explored:
     def __init__(self, page: Page, server: Server) -> None:
         self._page, self._server = page, server
 
-    def first_pictures_s(self) -> float:
-        """Open the page."""
+    def pictures_s(self) -> tuple[float, float]:
+        """Open the page: when the first picture is seen, and when all are."""
         self._page.go(self._server.url, width=1400, height=900)
-        self._wait(ALL_SEEN)
-        return time.monotonic() - self._server.started
+        self._wait(f"{SEEN}[0]")
+        first = time.monotonic() - self._server.started
+        self._wait(f"{SEEN}.length && {SEEN}.every(Boolean)")
+        return first, time.monotonic() - self._server.started
 
-    def text_s(self, text: str) -> float:
-        """Type a text that differs from the one before."""
+    def text_s(self, text: str) -> tuple[float, float]:
+        """Type another text than before: when the best hit is seen, and all in sight are."""
         self._page.run(WATCH + TYPED)
         self._page.write(text)
-        found = self._page.run("window.until(() => window.found()).then((end) => end - typed)")
+        ends = [self._page.run(f"{promise}.then((end) => end - typed)") for promise in FOUND]
         self._page.run("window.watching = false")
-        return float(found) / 1000
+        return float(ends[0]) / 1000, float(ends[1]) / 1000
 
     def frames_ms(self) -> list[float]:
         """Scroll with a wheel for three seconds."""
@@ -316,15 +320,17 @@ def measure(browser: Browser, store: Path, n_items: int, state: str, cache: Path
     try:
         with browser.page() as page:
             explored = Explored(page, server)
-            first_s = explored.first_pictures_s()
+            pictures_s = explored.pictures_s()
             frames = explored.frames_ms()
             explored.text_s("warm")  # loads the text encoder
-            texts = [explored.text_s(text) for text in TEXTS]
+            texts = [*zip(*map(explored.text_s, TEXTS), strict=True)]
             n_points, lasso_s = explored.lasso()
             slow = sum(ms > 50 for ms in frames)
             size = store.stat().st_size // 2**20
             print(
-                f"| {n_items:,} ({size:,} MB), {state} | {first_s:.2f} | {median(texts):.2f} | "
+                f"| {n_items:,} ({size:,} MB), {state} | "
+                f"{pictures_s[0]:.2f}, {pictures_s[1]:.2f} | "
+                f"{median(texts[0]):.2f}, {median(texts[1]):.2f} | "
                 f"{n_points:,}: {lasso_s:.2f} | {median(frames):.0f}, {max(frames):.0f}; "
                 f"{slow} of {len(frames)} | {server.memory_mb()} |",
                 flush=True,

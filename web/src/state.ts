@@ -6,7 +6,7 @@ import { cards } from "./cards";
 import { isFrozen } from "./frozen";
 import { queryOf, readHash, type View, writeHash } from "./url";
 
-const DEBOUNCE_MS = 120;
+const DEBOUNCE_MS = 60;
 const BUSY_POLL_MS = 700;
 const IDLE_POLL_MS = 5000;
 
