@@ -54,7 +54,7 @@ def write(folder: Path, name: str, preprocess: dict[str, Any]) -> Path:
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = open_clip.create_model(name, load_weights=False)
+        model = open_clip.create_model(name, load_weights=False, pretrained_text=False)
     own = {key: model.visual.preprocess_cfg[key] for key in ("mean", "std", "interpolation")}
     own |= {"resize_mode": "shortest", **preprocess}
     body = {"model_cfg": open_clip.get_model_config(name), "preprocess_cfg": own}

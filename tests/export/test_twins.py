@@ -66,12 +66,19 @@ TWINS: dict[str, tuple[Callable[[Path], Any], dict[str, Any]]] = {
     "mobileclip2-s2": (twin("mobileclip", "MobileCLIP2-S2", "onnx/s2"), {}),
     "dinov2-small": (twin("dino", "Dinov2", 384, 6), {}),
     "dinov2-base": (twin("dino", "Dinov2", 768, 12), {}),
+    "dinov2-with-registers-small": (twin("dino", "Dinov2WithRegisters", 384, 6), {}),
     "dinov3-vits16": (twin("dino", "DINOv3ViT", 384, 6), {}),
     "dinov3-vitb16": (twin("dino", "DINOv3ViT", 768, 12), {}),
 }
 
 
-LARGE = {name for name in TWINS if "large" in name or "so400m" in name or "jina" in name}
+LARGE = {
+    "clip-vit-large-patch14-336",
+    "siglip2-large-patch16-256",
+    "siglip2-large-patch16-384",
+    "siglip2-so400m-patch14-384",
+    "jina-clip-v2",
+}
 
 
 @pytest.fixture(autouse=True)

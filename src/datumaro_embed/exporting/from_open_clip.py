@@ -23,7 +23,7 @@ from ..models.checkpoint import (
 from ..models.graph import input_shapes
 from ..models.making import need_extra
 from ..models.manifest import TextSpec
-from .traced import Traced, logits, not_exportable, quiet, refused, trace_half
+from .traced import Traced, logits, not_exportable, quiet, refused, trace_half, use_traceable_mask
 
 _CONTEXT = 77  # tokens, unless the configuration says otherwise
 # CLIP's word pattern, from clip/simple_tokenizer.py in OpenAI's repository.
@@ -58,6 +58,7 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
     if is_bpe:
         pad_id, eos_id = 0, _write_tokenizer(tokenizer_path)
     else:
+        use_traceable_mask(model.text.transformer)
         with refused(folder, "its tokenizer: "), quiet():
             pad_id, eos_id = _write_own_tokenizer(folder, tokenizer_path)
     shapes = input_shapes(spec.size_px, context)

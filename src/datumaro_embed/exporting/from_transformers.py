@@ -36,6 +36,7 @@ from .traced import (
     quiet,
     refused,
     trace_half,
+    use_traceable_mask,
 )
 
 _TASK = "zero-shot-image-classification"
@@ -130,12 +131,9 @@ def _load(folder: Path) -> tuple[Any, dict[str, Any]]:
 
 def _by_optimum(model: Any, shapes: _Shapes, pad_id: int, source: str) -> tuple[Half, Half]:
     import torch
-    from optimum.exporters.openvino.convert import export_from_model
-    from optimum.intel import OVConfig
 
-    with quiet(), tempfile.TemporaryDirectory(prefix="datumaro-embed-") as scratch:
-        options = OVConfig(dtype="fp32")
-        export_from_model(model, Path(scratch), task=_TASK, ov_config=options, stateful=False)
+    with tempfile.TemporaryDirectory(prefix="datumaro-embed-") as scratch:
+        _export(model, Path(scratch))
         whole = Path(scratch) / "openvino_model.xml"
         images, texts = (cut_out(whole, f"{side}_embeds", shapes) for side in ("image", "text"))
     needed = {name: shapes[name] for name in (*images.inputs, *texts.inputs)}
@@ -147,6 +145,16 @@ def _by_optimum(model: Any, shapes: _Shapes, pad_id: int, source: str) -> tuple[
     return images, texts
 
 
+def _export(model: Any, scratch: Path) -> None:
+    from optimum.exporters.openvino.convert import export_from_model
+    from optimum.intel import OVConfig
+
+    with quiet():
+        export_from_model(
+            model, scratch, task=_TASK, ov_config=OVConfig(dtype="fp32"), stateful=False
+        )
+
+
 def _by_openvino(model: Any, shapes: _Shapes, pad_id: int, source: str) -> tuple[Half, Half]:
     def image(model: Any, pixels: Any) -> Any:
         return model.get_image_features(pixel_values=pixels).pooler_output
@@ -155,7 +163,7 @@ def _by_openvino(model: Any, shapes: _Shapes, pad_id: int, source: str) -> tuple
         return model.get_text_features(input_ids=ids, attention_mask=mask).pooler_output
 
     if model.config.model_type == "metaclip_2":
-        _use_traceable_mask(model)
+        use_traceable_mask(model)
     tokens = {name: shape for name, shape in shapes.items() if name != "pixel_values"}
     pixels = {"pixel_values": shapes["pixel_values"]}
     options = {"vocab_size": model.config.text_config.vocab_size, "pad_id": pad_id}
@@ -163,27 +171,6 @@ def _by_openvino(model: Any, shapes: _Shapes, pad_id: int, source: str) -> tuple
         trace_half(model, image, pixels, "image_embeds", source, **options),
         trace_half(model, text, tokens, "text_embeds", source, **options),
     )
-
-
-def _use_traceable_mask(model: Any) -> None:
-    """Give a model another causal mask while it is traced.
-
-    During a trace, lengths are tensors, which transformers 5.5 takes for positions and fails.
-    """
-    import torch
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
-    from transformers.masking_utils import sdpa_mask
-
-    def causal(*, kv_length: Any, attention_mask: Any, **given: Any) -> Any:
-        if not torch.jit.is_tracing():
-            return sdpa_mask(kv_length=kv_length, attention_mask=attention_mask, **given)
-        at = torch.arange(kv_length)
-        return (at[None, :] <= at[:, None]) & attention_mask[:, None, None, :].bool()
-
-    AttentionInterface.register("traceable", sdpa_attention_forward)
-    AttentionMaskInterface.register("traceable", causal)
-    model.set_attn_implementation("traceable")
 
 
 def _write_tokenizer(checkpoint: Path, target: Path) -> None:

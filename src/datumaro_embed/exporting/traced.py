@@ -154,6 +154,29 @@ def trace_half(
     return half
 
 
+def use_traceable_mask(model: Any) -> None:
+    """Give a model of transformers another mask of attention while it is traced.
+
+    During a trace, lengths are tensors, which transformers 5.5 takes for positions and fails.
+    """
+    import torch
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+    from transformers.masking_utils import sdpa_mask
+
+    def mask(*, kv_length: Any, attention_mask: Any, mask_function: Any, **given: Any) -> Any:
+        if not torch.jit.is_tracing():
+            given |= {"attention_mask": attention_mask, "mask_function": mask_function}
+            return sdpa_mask(kv_length=kv_length, **given)
+        at, zero = torch.arange(kv_length), torch.tensor(0)
+        allowed = mask_function(zero, zero, at[:, None], at[None, :])  # causal, or all
+        return allowed & attention_mask[:, None, None, :].bool()
+
+    AttentionInterface.register("traceable", sdpa_attention_forward)
+    AttentionMaskInterface.register("traceable", mask)
+    model.set_attn_implementation("traceable")
+
+
 def example_inputs(
     shapes: Mapping[str, Sequence[int]], vocab_size: int, *, pad_id: int | None = None
 ) -> dict[str, npt.NDArray[Any]]:
