@@ -59,7 +59,7 @@ TWINS: dict[str, tuple[Callable[[Path], Any], dict[str, Any]]] = {
         SMALL_TOKENIZER,
     ),
     "chinese-clip-vit-base-patch16": (twin("chinese_clip"), ENGLISH),
-    "jina-clip-v2": (twin("jina_clip", 24), {}),
+    "jina-clip-v2": (twin("jina_clip", 4), {}),
     "mobileclip-s0": (twin("mobileclip", "MobileCLIP2-S0", "onnx"), {}),  # see above
     "mobileclip-s1": (twin("mobileclip", "MobileCLIP-S1", "onnx"), {}),
     "mobileclip-s2": (twin("mobileclip", "MobileCLIP-S2", "onnx"), {}),
