@@ -1,163 +1,141 @@
-"""Images a second of the usual image encoders on this machine, in each precision.
+"""Speed of the catalogue's image encoders on this machine, in each precision, beside CLIP B/32.
 
-    python benchmarks/precision.py [--int8] [NAME …]
+    python benchmarks/precision.py [--int8] [--out FILE.json] [NAME …]
 
-The graphs are built here with random weights, at the true widths and depths: speed does not depend
-on the weights, and nothing is downloaded. `--int8` needs the `quantise` extra. Every engine runs in
-turns, so that what else the machine does hits all alike; the best of the turns counts.
+The encoders are those of architectures.py: the true ones, with random weights. This needs the
+extra `export`, and with `--int8` also `quantise`. The engines of a model and that of CLIP B/32 in
+f32 run in turns, so that what else the machine does hits all alike; a ratio is the median of its
+values in the turns. Rows of the table in docs/models.md are printed as they are measured, and the
+result file is written after each model.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import statistics
+import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import openvino as ov
-from openvino import opset13 as op
 
+from architectures import ARCHITECTURES, Architecture, write_graph
 from datumaro_embed.encoders.engine import Engine
-from datumaro_embed.encoders.runtime import Runtime
+from datumaro_embed.encoders.runtime import Runtime, openvino_version
 from datumaro_embed.models import ImageSpec
 from datumaro_embed.quantising import quantise_image_encoder
+from machine import undisturbed, write_result
 
 BATCH_SIZE = 16
+N_CALIBRATING = 4  # speed does not depend on the images, only on the number of steps
+BESIDE = next(iter(ARCHITECTURES))  # the names of the encoder that all others are compared with
+Rates = dict[str, list[float]]
 
 
-@dataclass(frozen=True)
-class Shape:
-    """Of a vision transformer."""
-
-    patch: int
-    side: int
-    width: int = 768
-    layers: int = 12
-    dim: int = 512
-    pools_one_token: bool = True
-
-
-SHAPES = {
-    "clip-vit-base-patch32": Shape(32, 224),
-    "clip-vit-base-patch16": Shape(16, 224),
-    "clip-vit-large-patch14": Shape(14, 224, 1024, 24, 768),
-    "clip-vit-large-patch14-336": Shape(14, 336, 1024, 24, 768),
-    "siglip-base-patch16-224": Shape(16, 224, dim=768, pools_one_token=False),
-}
-
-
-class Builder:
-    """Writes a vision transformer in OpenVINO's operations."""
-
-    def __init__(self, shape: Shape) -> None:
-        self.shape = shape
-        self.rng = np.random.default_rng(0)
-
-    def weights(self, *sizes: int) -> ov.Node:
-        values = self.rng.standard_normal(sizes, dtype=np.float32)
-        return op.constant(values / np.sqrt(np.float32(sizes[-1])))
-
-    def linear(self, x: ov.Node, n_in: int, n_out: int) -> ov.Node:
-        product = op.matmul(x, self.weights(n_out, n_in), False, True)
-        return op.add(product, self.weights(n_out))
-
-    def norm(self, x: ov.Node) -> ov.Node:
-        scaled = op.mvn(x, op.constant(np.array([-1])), True, 1e-5, "inside_sqrt")
-        return op.add(op.multiply(scaled, self.weights(self.shape.width)), self.weights(1))
-
-    def attention(self, x: ov.Node) -> ov.Node:
-        width, heads = self.shape.width, self.shape.width // 64
-        split = op.constant(np.array([0, -1, heads, 64]))
-        order = op.constant(np.array([0, 2, 1, 3]))
-        query, key, value = (
-            op.transpose(op.reshape(self.linear(x, width, width), split, True), order)
-            for _ in range(3)
-        )
-        mixed = op.scaled_dot_product_attention(query, key, value)
-        joined = op.reshape(op.transpose(mixed, order), op.constant(np.array([0, -1, width])), True)
-        return self.linear(joined, width, width)
-
-    def layer(self, x: ov.Node) -> ov.Node:
-        width = self.shape.width
-        x = op.add(x, self.attention(self.norm(x)))
-        inner = op.gelu(self.linear(self.norm(x), width, 4 * width), "tanh")
-        return op.add(x, self.linear(inner, 4 * width, width))
-
-    def model(self) -> ov.Model:
-        s = self.shape
-        n_patches = (s.side // s.patch) ** 2
-        pixels = op.parameter([-1, 3, s.side, s.side], np.float32, name="pixel_values")
-        pixels.output(0).tensor.set_names({"pixel_values"})
-        filters = self.weights(s.width, 3, s.patch, s.patch)
-        grid = op.convolution(pixels, filters, [s.patch] * 2, [0, 0], [0, 0], [1, 1])
-        flat = op.reshape(grid, op.constant(np.array([0, s.width, n_patches])), True)
-        x = op.add(op.transpose(flat, op.constant(np.array([0, 2, 1]))), self.weights(1, s.width))
-        for _ in range(s.layers):
-            x = self.layer(x)
-        if s.pools_one_token:
-            pooled = op.gather(x, op.constant(np.array(0)), op.constant(np.array(1)))
-        else:
-            pooled = op.reduce_mean(x, op.constant(np.array([1])))
-        rows = op.matmul(self.norm(pooled), self.weights(s.dim, s.width), False, True)
-        return ov.Model([rows], [pixels], "vision")
-
-
-def engines(name: str, folder: Path, *, int8: bool) -> dict[str, Engine]:
-    """Compile one encoder in every precision."""
-    shape = SHAPES[name]
-    spec = ImageSpec(shape.side, "stretch", shape.side, "bicubic", 1 / 255, (0.5,) * 3, (0.5,) * 3)
-    path = folder / f"{name}.xml"
-    ov.save_model(Builder(shape).model(), path, compress_to_fp16=False)
-    shapes = {"pixel_values": (BATCH_SIZE, shape.side, shape.side, 3)}
-    graphs = {"f32": (path, "f32"), "bf16": (path, "bf16")}
+def engines(
+    architecture: Architecture, folder: Path, *, bf16: bool = True, int8: bool = False
+) -> dict[str, Engine]:
+    """Make an encoder, and compile it in every precision."""
+    side = architecture.side
+    spec = ImageSpec(side, "stretch", side, "bicubic", 1 / 255, (0.5,) * 3, (0.5,) * 3)
+    path, small = folder / "image_encoder.xml", folder / "int8.xml"
+    dim = write_graph(architecture, path)
+    kinds = {"f32": (path, "f32")} | ({"bf16": (path, "bf16")} if bf16 else {})
     if int8:
-        rng = np.random.default_rng(1)
-        pixels = rng.integers(0, 256, (20, shape.side, shape.side, 3), dtype=np.uint8)
-        quantise_image_encoder(path, folder / f"{name}-int8.xml", list(pixels), spec)
-        graphs["int8"] = (folder / f"{name}-int8.xml", "auto")  # the rest as by default
+        quantise_image_encoder(path, small, list(_pixels(N_CALIBRATING, side)), spec)
+        kinds["int8"] = (small, "auto")  # the rest as by default
+    shapes = {"pixel_values": (BATCH_SIZE, side, side, 3)}
     return {
-        label: Engine(file, Runtime("CPU", kind, None), shapes, dim=shape.dim, image=spec)
-        for label, (file, kind) in graphs.items()
+        label: Engine(file, Runtime("CPU", kind, None), shapes, dim=dim, image=spec)
+        for label, (file, kind) in kinds.items()
     }
 
 
-def images_a_second(engine: Engine, side: int, seconds: float) -> float:
-    """Run batches for at least some seconds."""
-    pixels = np.random.default_rng(2).integers(0, 256, (BATCH_SIZE, side, side, 3), dtype=np.uint8)
-    n_images, started = 0, time.perf_counter()
+def measure(
+    measured: dict[str, Engine], sides: dict[str, int], turns: int, seconds: float
+) -> tuple[Rates, float]:
+    """Run every engine in each turn; return images per second, and the others' largest share."""
+    rates: Rates = {label: [] for label in measured}
+    elsewhere = 0.0
+    for label, engine in measured.items():  # the first batch runs on every stream
+        list(engine.run([{"pixel_values": _pixels(BATCH_SIZE, sides[label])}]))
+    for _ in range(turns):
+        for label, engine in measured.items():
+            found = undisturbed(functools.partial(run_for, engine, sides[label], seconds))
+            rates[label].append(found["n_images"] / found["seconds"])
+            elsewhere = max(elsewhere, found["elsewhere"])
+    return rates, elsewhere
+
+
+def run_for(engine: Engine, side: int, seconds: float) -> dict[str, Any]:
+    """Run batches for at least some seconds, and at least one on every request."""
+    batches = [{"pixel_values": _pixels(BATCH_SIZE, side)}] * engine.n_requests
+    n_images, started, cpu = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - started < seconds:
-        batches = [{"pixel_values": pixels}] * engine.n_requests
         n_images += sum(len(rows) for rows in engine.run(batches))
-    return n_images / (time.perf_counter() - started)
+    return {
+        "n_images": n_images,
+        "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - cpu,
+    }
 
 
-def main() -> None:
-    """Measure and print a table."""
+def row(names: tuple[str, ...], rates: Rates) -> str:
+    """Return a row of the table in docs/models.md."""
+    speed = f"{_ratio(rates, 'f32', 'beside'):.2g}"
+    if names == BESIDE:
+        speed = f"1 ({statistics.median(rates['f32']):.0f} images/s)"
+    others = [f"{_ratio(rates, label, 'f32'):.2f}" for label in ("bf16", "int8") if label in rates]
+    return f"| {', '.join(f'`{name}`' for name in names)} | {speed} | {' | '.join(others)} |"
+
+
+def main() -> int:
+    """Measure, print rows, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(SHAPES)}")
+    known = [name for names in ARCHITECTURES for name in names]
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}")
     parser.add_argument("--int8", action="store_true", help="measure INT8 too")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of one turn")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of an engine in a turn")
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--out", type=Path, metavar="FILE.json")
     options = parser.parse_args()
-    print(f"{ov.Core().get_property('CPU', 'FULL_DEVICE_NAME')}, OpenVINO {ov.__version__}")
-    for name in options.names or SHAPES:
-        with tempfile.TemporaryDirectory() as folder:
-            compiled = engines(name, Path(folder), int8=options.int8)
-            best = dict.fromkeys(compiled, 0.0)
-            for _ in range(options.turns):
-                for label, engine in compiled.items():
-                    rate = images_a_second(engine, SHAPES[name].side, options.seconds)
-                    best[label] = max(best[label], rate)
-        rates = ", ".join(f"{label} {rate:.1f}/s" for label, rate in best.items())
-        ratios = ", ".join(
-            f"{label} : f32 = {rate / best['f32']:.2f}"
-            for label, rate in best.items()
-            if label != "f32"
-        )
-        print(f"{name}: {rates} ({ratios})")
+    if unknown := set(options.names) - set(known):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    print("| name | relative speed, f32 | bf16 : f32 | INT8 : f32 |\n|---|---|---|---|", flush=True)
+    results = []
+    with tempfile.TemporaryDirectory() as scratch:
+        beside = engines(ARCHITECTURES[BESIDE], Path(scratch), bf16=False)["f32"]
+        for names, architecture in ARCHITECTURES.items():
+            if options.names and not set(options.names) & set(names):
+                continue
+            with tempfile.TemporaryDirectory() as folder:
+                own = engines(architecture, Path(folder), int8=options.int8)
+            sides = dict.fromkeys(own, architecture.side)
+            sides["beside"] = ARCHITECTURES[BESIDE].side
+            compared = {"beside": beside, **own}
+            rates, elsewhere = measure(compared, sides, options.turns, options.seconds)
+            print(row(names, rates), flush=True)
+            results.append({"names": names, "images_a_second": rates, "elsewhere": elsewhere})
+            if options.out is not None:
+                facts = {"openvino": openvino_version(), "batch_size": BATCH_SIZE}
+                write_result(options.out, **facts, encoders=results)
+            del own, compared
+    return 0
+
+
+@functools.cache
+def _pixels(n_images: int, side: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    rng = np.random.default_rng(2)
+    return rng.integers(0, 256, (n_images, side, side, 3), dtype=np.uint8)
+
+
+def _ratio(rates: Rates, label: str, other: str) -> float:
+    pairs = zip(rates[label], rates[other], strict=True)
+    return statistics.median(a / b for a, b in pairs)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -125,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.hosts.add(self.headers.get("Host"))
         if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path):
             self._list(match[1], match[2])
-        elif match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+        elif match := re.fullmatch(r"/((?:[^/]+/)?[^/]+)/resolve/([^/]+)/(.+)", path):
             self._file(match[1], match[3], body)
         else:
             self._error(404, "EntryNotFound")

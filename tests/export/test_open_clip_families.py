@@ -1,7 +1,8 @@
 """Every kind of OpenCLIP's checkpoints at its true configuration, random weights.
 
 RN50 (OpenAI's), ConvNeXt (LAION's), EVA02, quick GELU (MetaCLIP 1, DFN), DFN's stretched images,
-PE-Core and MobileCLIP, whose image towers are timm's.
+PE-Core and MobileCLIP, whose image towers are timm's; XLM-RoBERTa and NLLB, whose text towers are
+transformers' and have small vocabularies of the true kind here.
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "PE-Core-B-16": PE_CORE,
     "MobileCLIP2-S0": ZEROS,
 }
+TEXT_MODELS = {
+    "xlm-roberta-base-ViT-B-32": "xlm-roberta-base",
+    "nllb-clip-base": "facebook/nllb-200-distilled-600M",
+}
 
 
 def write(folder: Path, name: str, preprocess: dict[str, Any]) -> Path:
@@ -49,7 +54,7 @@ def write(folder: Path, name: str, preprocess: dict[str, Any]) -> Path:
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = open_clip.create_model(name, load_weights=False)
+        model = open_clip.create_model(name, load_weights=False, pretrained_text=False)
     own = {key: model.visual.preprocess_cfg[key] for key in ("mean", "std", "interpolation")}
     own |= {"resize_mode": "shortest", **preprocess}
     body = {"model_cfg": open_clip.get_model_config(name), "preprocess_cfg": own}
@@ -59,12 +64,51 @@ def write(folder: Path, name: str, preprocess: dict[str, Any]) -> Path:
     return folder
 
 
+def write_text_model(folder: Path, kind: str) -> Path:
+    """Write the repository that a checkpoint's text tower takes its configuration from."""
+    import transformers
+
+    if kind == "xlm-roberta-base":
+        shape = {"vocab_size": 250002, "max_position_embeddings": 514, "type_vocab_size": 1}
+        config = transformers.XLMRobertaConfig(**shape, layer_norm_eps=1e-5)
+    else:  # NLLB-200 distilled, 600M
+        shape = {"vocab_size": 256206, "d_model": 1024, "encoder_layers": 12, "decoder_layers": 12}
+        sides = {f"{side}_attention_heads": 16 for side in ("encoder", "decoder")}
+        sides |= {f"{side}_ffn_dim": 4096 for side in ("encoder", "decoder")}
+        config = transformers.M2M100Config(
+            **shape, **sides, activation_function="relu", scale_embedding=True
+        )
+    folder.mkdir(parents=True)
+    config.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(("kind", "other"), TEXT_MODELS.items())
+def test_text_encoders_of_transformers(kind: str, other: str, tmp_path: Path) -> None:
+    """Their configuration comes from a second repository, their tokenizer from the checkpoint."""
+    import relatives
+
+    text_model = write_text_model(tmp_path / "text", other)
+    with HubServer({other: text_model}) as hub, clients_of(hub, tmp_path / "hf"):
+        checkpoint = write(tmp_path / kind, kind, {})
+        if "nllb" in kind:
+            relatives.write_nllb_tokenizer(checkpoint)
+        else:
+            relatives.write_xlm_roberta_tokenizer(checkpoint)
+        model = export_model(checkpoint, tmp_path / "model")
+        compare(kind, checkpoint, model)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_vectors_and_tokens_are_open_clips(kind: str, tmp_path: Path) -> None:
+    checkpoint = write(tmp_path / kind, kind, KINDS[kind])
+    compare(kind, checkpoint, export_model(checkpoint, tmp_path / "model"))
+
+
+def compare(kind: str, checkpoint: Path, model: Path) -> None:
+    """Compare vectors and tokens with open_clip's."""
     from reference import TorchOpenClip
 
-    checkpoint = write(tmp_path / kind, kind, KINDS[kind])
-    model = export_model(checkpoint, tmp_path / "model")
     encoder, theirs = ClipEncoder.load(model, precision="f32"), TorchOpenClip(checkpoint)
     images, texts = mixed_images(16), strings(500)
     lowest = [

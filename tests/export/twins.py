@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from checkpoints import (
+    CLIP_MEAN,
+    CLIP_STD,
     preprocessor_config,
     write_clip,
     write_real_clip_tokenizer,
@@ -22,7 +25,9 @@ from checkpoints import (
     write_siglip2,
 )
 from PIL import Image
-from reference import TorchClip, TorchSiglip
+from reference import TorchClip, TorchSiglip, openai_pixels
+from relatives import Reference as Relative
+from relatives import write_chinese_clip, write_xlm_roberta_tokenizer
 from torchvision import transforms
 from transformers import AutoTokenizer
 
@@ -49,14 +54,76 @@ class _Part(torch.nn.Module):
         return self.run(self.model, given)
 
 
+class _Both(torch.nn.Module):
+    """Both encoders as one network, as some repositories have them."""
+
+    def __init__(self, model: torch.nn.Module, run: Callable[..., Any]) -> None:
+        super().__init__()
+        self.model, self.run = model, run
+
+    def forward(self, input_ids: Any, pixel_values: Any, attention_mask: Any = None) -> Any:
+        mask = () if attention_mask is None else (attention_mask,)
+        return self.run(self.model, input_ids, pixel_values, *mask)
+
+
+def save_both(
+    path: Path, model: Any, run: Callable[..., Any], inputs: dict[str, torch.Tensor], *outputs: str
+) -> None:
+    """Write one file of both encoders, for any numbers of texts and of images."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    n_texts, n_images = (
+        torch.export.Dim(f"n_{kind}", min=1, max=64) for kind in ("texts", "images")
+    )
+    shapes = {name: {0: n_images if name == "pixel_values" else n_texts} for name in inputs}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            _Both(model, run).eval(),
+            kwargs=inputs,
+            f=str(path),
+            input_names=list(inputs),
+            output_names=list(outputs),
+            opset_version=18,
+            dynamo=True,
+            external_data=_is_large(model),
+            dynamic_shapes=shapes,
+        )
+    _rename_weights(path)
+
+
+def _is_large(model: torch.nn.Module) -> bool:
+    """Tell whether ONNX must keep the weights in another file, which it does above 2 GB."""
+    return sum(value.numel() * value.element_size() for value in model.parameters()) > 2**31
+
+
+def _rename_weights(path: Path) -> None:
+    """Give the other file of weights, if there is one, the name that is usual on the hub."""
+    import onnx
+
+    written = path.with_name(f"{path.name}.data")
+    if not written.is_file():
+        return
+    graph = onnx.load(path, load_external_data=False)
+    name = f"{path.name}_data"
+    for tensor in graph.graph.initializer:
+        for entry in tensor.external_data:
+            entry.value = name if entry.key == "location" else entry.value
+    onnx.save(graph, path)
+    written.rename(path.with_name(name))
+
+
 def save_onnx(
     path: Path,
     model: Any,
     run: Callable[[Any, Any], Any],
     example: torch.Tensor,
     *outputs: str,
+    is_large: bool = False,
 ) -> None:
-    """Write a part of a model: tokens for any batch, pixels also for any size."""
+    """Write a part of a model: tokens for any batch, pixels also for any size.
+
+    `is_large`: write the weights of a text encoder to another file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     given = "pixel_values" if example.ndim == 4 else "input_ids"
     # TorchScript made the published files, but does not trace transformers' masks of texts today.
@@ -73,9 +140,91 @@ def save_onnx(
             output_names=list(outputs),
             opset_version=17 if traces else 18,
             dynamo=not traces,
-            external_data=False,
+            external_data=is_large,
             **({"dynamic_axes": {given: axes}} if traces else {"dynamic_shapes": shapes}),
         )
+    _rename_weights(path)
+
+
+def chinese_clip(folder: Path) -> Reference:
+    """Write Chinese-CLIP ViT-B/16: both encoders in one file, with a small vocabulary."""
+    write_chinese_clip(folder)
+    theirs = Relative(folder, 52)
+    theirs.tokenizer.save_pretrained(folder)
+    ids, mask = torch.full((3, 52), 100), torch.ones((3, 52), dtype=torch.int64)
+    mask[1, 20:] = 0
+    inputs = {"input_ids": ids, "pixel_values": torch.zeros(2, 3, 224, 224)}
+
+    def run(model: Any, ids: Any, pixels: Any, mask: Any) -> Any:
+        found = model(input_ids=ids, pixel_values=pixels, attention_mask=mask)
+        return found.logits_per_image, found.text_embeds, found.image_embeds
+
+    outputs = ("logits_per_image", "text_embeds", "image_embeds")
+    inputs["attention_mask"] = mask
+    save_both(folder / "onnx" / "model.onnx", theirs.model, run, inputs, *outputs)
+    return Reference(theirs.images, theirs.texts, theirs.tokens)
+
+
+def jina_clip(folder: Path, layers: int) -> Reference:
+    """Write jina-clip-v2's layout, with the encoders that timm and transformers have of it.
+
+    Its own code is remote: the projections and adapters in it are missing here.
+    """
+    import timm
+    import transformers
+
+    class Model(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.vision = timm.create_model(
+                "eva02_large_patch14_clip_336", img_size=512, num_classes=1024, depth=layers
+            )
+            config = transformers.JinaEmbeddingsV3Config(num_hidden_layers=layers)
+            self.text = transformers.JinaEmbeddingsV3Model(config, add_pooling_layer=False)
+
+        def embed_texts(self, ids: Any) -> Any:
+            mask = (ids != 1).long()
+            found = self.text(input_ids=ids, attention_mask=mask).last_hidden_state
+            weights = mask[..., None].to(found.dtype)
+            return (found * weights).sum(1) / weights.sum(1)
+
+    def run(model: Any, ids: Any, pixels: Any) -> Any:
+        found = model.embed_texts(ids), model.vision(pixels)
+        return *found, *(rows / rows.norm(dim=-1, keepdim=True) for rows in found)
+
+    folder.mkdir(parents=True)
+    torch.manual_seed(0)
+    model = Model().eval()
+    write_xlm_roberta_tokenizer(folder)
+    body = {"image_processor_type": "JinaCLIPImageProcessor", "resize_mode": "shortest"}
+    body |= {"size": 512, "mean": CLIP_MEAN, "std": CLIP_STD, "interpolation": "bicubic"}
+    (folder / "preprocessor_config.json").write_text(json.dumps({**body, "fill_color": 0}))
+    config = {"model_type": "jina_clip", "vision_config": {"image_size": 512}}
+    (folder / "config.json").write_text(json.dumps(config))
+    ids = torch.full((3, 77), 5)
+    ids[1, 20:] = 1
+    sides = ("text_embeddings", "image_embeddings")
+    outputs = (*sides, *(f"l2norm_{name}" for name in sides))
+    inputs = {"input_ids": ids, "pixel_values": torch.zeros(2, 3, 512, 512)}
+    save_both(folder / "onnx" / "model.onnx", model, run, inputs, *outputs)
+    normalize = transforms.Normalize(CLIP_MEAN, CLIP_STD)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    options = {"padding": "max_length", "truncation": True, "max_length": 77}
+
+    def tokens(texts: list[str]) -> Any:
+        return tokenizer(texts, **options, return_tensors="pt")["input_ids"]
+
+    def images(pictures: list[Image.Image]) -> Any:
+        colour = [openai_pixels(picture.convert("RGB"), 512) for picture in pictures]
+        with torch.no_grad():
+            pixels = torch.stack([normalize(transforms.ToTensor()(image)) for image in colour])
+            return model.vision(pixels).numpy()
+
+    def texts(given: list[str]) -> Any:
+        with torch.no_grad():
+            return model.embed_texts(tokens(given)).numpy()
+
+    return Reference(images, texts, tokens)
 
 
 def clip(folder: Path, size_px: int, patch: int, width: int, layers: int, dim: int) -> Reference:
@@ -104,11 +253,18 @@ def clip(folder: Path, size_px: int, patch: int, width: int, layers: int, dim: i
 
 
 def siglip(
-    folder: Path, size_px: int, patch: int, width: int, layers: int, vocab: int
+    folder: Path,
+    size_px: int,
+    patch: int,
+    width: int,
+    layers: int,
+    vocab: int,
+    *heads_and_mlp: int,
 ) -> Reference:
     """Write SigLIP, or with a vocabulary of 256,000 SigLIP 2, with small tokenizers."""
     write = write_siglip2 if vocab == 256000 else write_siglip
     true = {"image_size": size_px, "patch": patch, "width": width, "layers": layers}
+    true |= dict(zip(("heads", "mlp"), heads_and_mlp, strict=False))
     write(folder, **true, context=64, vocab_size=vocab)
     if vocab == 32000:
         from datumaro_embed.exporting.from_transformers import _write_tokenizer
@@ -128,7 +284,9 @@ def siglip(
     onnx, example = folder / "onnx", torch.zeros(2, 3, size_px, size_px)
     save_onnx(onnx / "vision_model.onnx", theirs.model, image_part, example, *names)
     ids = torch.ones((2, 64), dtype=torch.int64)
-    save_onnx(onnx / "text_model.onnx", theirs.model, text_part, ids, *names)
+    large = _is_large(theirs.model.text_model)
+    text = onnx / "text_model.onnx"
+    save_onnx(text, theirs.model, text_part, ids, *names, is_large=large)
     return Reference(theirs.images, theirs.texts, theirs.tokens)
 
 
@@ -179,8 +337,27 @@ def mobileclip(folder: Path, name: str, below: str) -> Reference:
     return Reference(images, texts, lambda given: tokenize(given).numpy())
 
 
+def _do_without_antialiasing(embeddings: Any) -> None:
+    interpolate = torch.nn.functional.interpolate
+    own = embeddings.interpolate_pos_encoding
+
+    def replaced(*args: Any, antialias: bool = False, **options: Any) -> Any:
+        return interpolate(*args, **options)
+
+    def positions(*args: Any) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.nn.functional, "interpolate", replaced)
+            return own(*args)
+
+    embeddings.interpolate_pos_encoding = positions
+
+
 def dino(folder: Path, kind: str, width: int, heads: int) -> Reference:
-    """Write DINOv2 or DINOv3, 12 layers deep."""
+    """Write DINOv2 or DINOv3, 12 layers deep.
+
+    DINOv2 with registers interpolates its positions with antialiasing, which OpenVINO cannot run:
+    graph and reference here do without.
+    """
     import transformers
 
     folder.mkdir(parents=True)
@@ -202,6 +379,8 @@ def dino(folder: Path, kind: str, width: int, heads: int) -> Reference:
     (folder / "preprocessor_config.json").write_text(json.dumps({**images, **IMAGENET}))
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
     example = torch.zeros(2, 3, 224, 224)
+    if "Registers" in kind:
+        _do_without_antialiasing(model.embeddings)
     save_onnx(
         folder / "onnx" / "model.onnx",
         model,

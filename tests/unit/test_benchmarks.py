@@ -125,3 +125,23 @@ def test_the_command_measures_appends_and_writes_table_and_chart(tmp_path: Path)
     assert "datumaro==1.11.1" in content["skipped"]["datumaro 1.11.1 explorer"]
     assert "| ours f32 | " in target.with_suffix(".md").read_text()
     assert "<svg" in target.with_suffix(".svg").read_text()
+
+
+def test_each_model_of_the_catalogue_has_an_architecture() -> None:
+    from architectures import ARCHITECTURES
+    from datumaro_embed.models import CATALOGUE
+
+    names = [name for names in ARCHITECTURES for name in names]
+    assert sorted(names) == sorted(CATALOGUE)
+    sides = {name: found.side for names, found in ARCHITECTURES.items() for name in names}
+    assert sides == {name: entry.size_px for name, entry in CATALOGUE.items()}
+
+
+def test_a_row_has_the_medians_of_the_ratios_within_turns() -> None:
+    from precision import BESIDE, row
+
+    rates = {"beside": [10.0, 20.0, 30.0], "f32": [1.0, 2.0, 6.0], "bf16": [2.0, 5.0, 12.0]}
+    assert row(("a", "b"), rates) == "| `a`, `b` | 0.1 | 2.00 |"
+    assert row(BESIDE, {**rates, "int8": [3.0, 6.0, 24.0]}).endswith(
+        "| 1 (2 images/s) | 2.00 | 3.00 |"
+    )

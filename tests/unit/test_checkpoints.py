@@ -78,6 +78,16 @@ def test_the_old_sections_of_clip_replace_the_new_ones() -> None:
 
 
 @pytest.mark.parametrize(
+    ("family", "n_tokens"), [("chinese_clip", 52), ("altclip", 77), ("jina_clip", 77)]
+)
+def test_a_language_models_table_of_positions_is_not_the_context(
+    family: str, n_tokens: int
+) -> None:
+    config = {"model_type": family, "text_config": {"max_position_embeddings": 512}}
+    assert context_length(config, family) == n_tokens
+
+
+@pytest.mark.parametrize(
     "config",
     [
         {"vision_config": "ViT-B/32"},
@@ -116,6 +126,8 @@ def test_vectors_of_clip_are_projected() -> None:
     check_dim({"projection_dim": 16}, "clip", 16)
     check_dim({}, "clip", 512)
     check_dim({}, "siglip", 768)
+    check_dim({}, "altclip", 768)
+    check_dim({}, "jina_clip", 1024)
     for config in ({"projection_dim": 512}, {"projection_dim": None}, {}):
         with pytest.raises(ModelInvalidError, match="768 numbers, but its projection_dim is 512"):
             check_dim(config, "clip", 768)
@@ -127,6 +139,22 @@ def test_vectors_of_clip_are_projected() -> None:
 def test_clips_own_settings() -> None:
     assert image_spec(CLIP, "clip") == CLIP_SPEC
     assert image_spec({**CLIP, "size": 224, "crop_size": 224}, "clip") == CLIP_SPEC
+
+
+def test_the_settings_of_clips_relatives() -> None:
+    clip = image_spec({}, "clip")
+    assert image_spec({}, "metaclip_2") == image_spec({}, "altclip") == clip
+    square = {"size": {"height": 224, "width": 224}, "do_center_crop": False}
+    chinese = {"feature_extractor_type": "ChineseCLIPFeatureExtractor", **square}
+    assert image_spec(chinese, "chinese_clip") == replace(clip, resize="stretch")
+    jina = {"image_processor_type": "JinaCLIPImageProcessor", "size": 512, "fill_color": 0}
+    expected = replace(clip, size_px=512, resize_px=512)
+    assert image_spec(jina, "jina_clip") == expected
+    squash = {**jina, "resize_mode": "squash", "interpolation": "bilinear"}
+    expected = replace(expected, resize="stretch", resample="bilinear")
+    assert image_spec(squash, "jina_clip") == expected
+    with pytest.raises(ModelInvalidError, match="resized by 'longest'"):
+        image_spec({**jina, "resize_mode": "longest"}, "jina_clip")
 
 
 def test_a_crop_smaller_than_the_resize() -> None:

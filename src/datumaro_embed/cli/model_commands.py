@@ -23,9 +23,9 @@ def _describe_models(parser: ArgumentParser) -> Callable[..., int]:
 
 def _models() -> int:
     here = available_models()
-    say(["on this machine:", *(f"  {name:<28}{path}" for name, path in here.items()), ""])
+    say(["on this machine:", *(f"  {name:<34}{path}" for name, path in here.items()), ""])
     say(["published (size in float32; speed on a CPU; license of the weights):"])
-    columns = "  {:<28}{:<14}{:>7}  {:<10}{:<12}{:<15}{}"
+    columns = "  {:<34}{:<14}{:>7}  {:<10}{:<14}{:<15}{}"
     rows = [
         (
             name,

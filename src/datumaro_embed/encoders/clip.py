@@ -1,4 +1,4 @@
-"""CLIP and SigLIP on OpenVINO: embed images and texts with a model directory."""
+"""CLIP and its relatives on OpenVINO: embed images and texts with a model directory."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ _TEXT_BATCH_SIZE = 16
 _TEXTS_AT_ONCE = 4096
 _LENGTH_STEP = 8
 _SAME_COSINE = 0.999  # bf16 rounding alone stays above 0.9999
+# CLIP's attention only looks backward and the end token is pooled; the others mask padding.
+_IGNORES_PADDING = {"clip", "metaclip_2", "chinese_clip", "altclip", "jina_clip"}
 
 _Tokens = npt.NDArray[np.int64]
 
@@ -136,11 +138,10 @@ class ClipEncoder(OpenVinoImageEncoder, Encoder):
     def _shorter_texts(self) -> Engine | None:
         """Return an engine for texts without padding, if that gives the same vectors; else None.
 
-        CLIP's attention only looks backward and the end token is pooled, so padding has no effect.
-        But a graph may have its length built in, and then fails or gives other vectors. One or two
-        texts show which.
+        In these families padding has no effect. But a graph may have its length built in, and then
+        fails or gives other vectors. One or two texts show which.
         """
-        if self.manifest.family != "clip" or self._runtime.device != "CPU":
+        if self.manifest.family not in _IGNORES_PADDING or self._runtime.device != "CPU":
             return None
         ids, mask = self._tokenize(["a photo of a cat", ""][: self._text_batch_size])
         length = -(-int(mask.sum(axis=1).max()) // _LENGTH_STEP) * _LENGTH_STEP
@@ -170,6 +171,10 @@ FAMILIES: dict[str, type[OpenVinoImageEncoder]] = {
     "clip": ClipEncoder,
     "siglip": ClipEncoder,
     "open_clip": ClipEncoder,
+    "metaclip_2": ClipEncoder,
+    "chinese_clip": ClipEncoder,
+    "altclip": ClipEncoder,
+    "jina_clip": ClipEncoder,
     "image": OpenVinoImageEncoder,
 }
 """Family in model.json → encoder class; without a text encoder, only images are embedded."""

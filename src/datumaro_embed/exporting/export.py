@@ -65,8 +65,8 @@ def export_model(
     Parameters
     ----------
     source : str or Path
-        A local checkpoint directory of CLIP, SigLIP or OpenCLIP, a Hugging Face id, or a short name
-        of `models.CATALOGUE`.
+        A local checkpoint directory of CLIP, SigLIP, one of their relatives (docs/models.md) or
+        OpenCLIP, a Hugging Face id, or a short name of `models.CATALOGUE`.
     out_dir, revision, precision, prompt_template, overwrite
         As in `pull_model`; for INT8 see `datumaro_embed.quantising`.
     name, source_name, licence : str, optional

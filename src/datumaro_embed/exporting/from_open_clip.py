@@ -7,7 +7,6 @@ Imports torch and open_clip only inside functions. An OpenCLIP repository that a
 from __future__ import annotations
 
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,12 @@ from ..models.checkpoint import (
     part,
     read_json,
 )
-from ..models.graph import Half, cut_out, input_shapes
+from ..models.graph import input_shapes
 from ..models.making import need_extra
 from ..models.manifest import TextSpec
-from .traced import Traced, check_half, example_inputs, logits, not_exportable, quiet, refused
+from .traced import Traced, logits, not_exportable, quiet, refused, trace_half, use_traceable_mask
 
+_CONTEXT = 77  # tokens, unless the configuration says otherwise
 # CLIP's word pattern, from clip/simple_tokenizer.py in OpenAI's repository.
 _WORD = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
@@ -33,7 +33,9 @@ _WORD = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 def trace(folder: Path, tokenizer_path: Path) -> Traced:
     """Trace a checkpoint and write its ``tokenizer.json``.
 
-    Raises ModelInvalidError for another text encoder's tokenizer, captions (CoCa) or padded images.
+    Raises ModelInvalidError for a text encoder of OpenCLIP with another tokenizer, captions (CoCa)
+    or padded images. A text encoder of transformers (XLM-RoBERTa, NLLB) has its own tokenizer, in
+    the checkpoint; its configuration is read from the hub or the cache.
     """
     need_extra("Exporting an OpenCLIP checkpoint", "export", "open_clip")
     import open_clip
@@ -41,21 +43,35 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
 
     config = part(read_json(folder / OPEN_CLIP_CONFIG), "model_cfg")
     text = part(config, "text_cfg")
-    if other := text.get("hf_tokenizer_name") or text.get("hf_model_name"):
+    is_bpe = not text.get("hf_model_name")
+    if is_bpe and (other := text.get("hf_tokenizer_name")):
         reason = f"it uses the tokenizer of {other}"
         raise not_exportable(folder.name, f"{reason}; export the transformers form of this model")
-    if "multimodal_cfg" in config or text.get("tokenizer_kwargs"):
+    if "multimodal_cfg" in config or text.get("tokenizer_kwargs") or text.get("tokenizer_mode"):
         raise not_exportable(folder.name, "it is a captioning model, or has its own tokenizer")
     with refused(folder), quiet():
         model = open_clip.create_model(f"local-dir:{folder}", require_pretrained=True).eval()
     preprocessor = open_clip_settings(model.visual.preprocess_cfg)
     spec = image_spec(preprocessor, "clip")
     check_agreement(folder, "clip", OPEN_CLIP_CONFIG, spec)
-    context = int(model.context_length)
-    eos_id = _write_tokenizer(tokenizer_path)
+    context = int(model.context_length) if is_bpe else int(text.get("context_length") or _CONTEXT)
+    if is_bpe:
+        pad_id, eos_id = 0, _write_tokenizer(tokenizer_path)
+    else:
+        use_traceable_mask(model.text.transformer)
+        with refused(folder, "its tokenizer: "), quiet():
+            pad_id, eos_id = _write_own_tokenizer(folder, tokenizer_path)
     shapes = input_shapes(spec.size_px, context)
     images, texts = (
-        _half(folder.name, model, f"encode_{side}", given, shapes[given], f"{side}_embeds")
+        trace_half(
+            model,
+            lambda model, given, side=side: getattr(model, f"encode_{side}")(given),
+            {given: shapes[given]},
+            f"{side}_embeds",
+            folder.name,
+            vocab_size=model.vocab_size,
+            pad_id=pad_id,
+        )
         for side, given in (("image", "pixel_values"), ("text", "input_ids"))
     )
     with quiet():
@@ -67,7 +83,7 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
         texts=texts,
         preprocessor=preprocessor,
         image=spec,
-        text=TextSpec(context, pad_id=0, eos_id=eos_id, lower_case=True, inputs=texts.inputs),
+        text=TextSpec(context, pad_id, eos_id, lower_case=is_bpe, inputs=texts.inputs),
         **logits(model),
         reference_tokens=lambda texts: {"input_ids": tokenize(list(texts)).numpy()},
         reference_pixels=lambda image: transform(image).numpy(),
@@ -75,19 +91,11 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
 
 
 def _write_tokenizer(target: Path) -> int:
-    """Write OpenCLIP's byte-pair tokenizer, without its lower-casing; return its end token.
-
-    OpenCLIP runs ftfy over every text. This tokenizer also replaces curly quotes, ligatures and
-    full-width letters, but does not repair wrongly decoded text and HTML.
-    """
+    """Write OpenCLIP's byte-pair tokenizer, without its lower-casing; return its end token."""
     import open_clip
-    from ftfy import chardata
 
     own = open_clip.SimpleTokenizer()
     start, end = (own.decoder[i] for i in own.all_special_ids[:2])
-    single = {**chardata.LIGATURES, **chardata.WIDTH_MAP}
-    replaced = {re.escape(chr(code)): str(new) for code, new in single.items()}
-    replaced |= {chardata.SINGLE_QUOTE_RE.pattern: "'", chardata.DOUBLE_QUOTE_RE.pattern: '"'}
     model: Any = models.BPE(
         dict(own.encoder),
         list(own.bpe_ranks),
@@ -96,13 +104,7 @@ def _write_tokenizer(target: Path) -> int:
         fuse_unk=False,
     )
     made = Tokenizer(model)
-    made.normalizer = normalizers.Sequence(
-        [
-            *(normalizers.Replace(Regex(old), new) for old, new in replaced.items()),
-            normalizers.NFC(),
-            normalizers.Replace(Regex(r"\s+"), " "),
-        ]
-    )
+    made.normalizer = normalizers.Sequence(_cleaning())
     made.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(_WORD), behavior="removed", invert=True),
@@ -117,34 +119,35 @@ def _write_tokenizer(target: Path) -> int:
     return int(own.eot_token_id)
 
 
-def _half(
-    source: str, model: Any, method: str, given: str, shape: tuple[int, ...], output: str
-) -> Half:
-    """Trace one method of the model, and compare the result with torch on two random rows."""
-    import openvino as ov
-    import torch
+def _write_own_tokenizer(folder: Path, target: Path) -> tuple[int, int]:
+    """Write the tokenizer of the checkpoint, after OpenCLIP's cleaning; return padding and end."""
+    from transformers import AutoTokenizer
 
-    class Encoder(torch.nn.Module):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
+    theirs = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    theirs.backend_tokenizer.save(str(target))
+    made = Tokenizer.from_file(str(target))
+    own = [made.normalizer] if made.normalizer is not None else []
+    made.normalizer = normalizers.Sequence([*_cleaning(), normalizers.Strip(), *own])
+    made.save(str(target))
+    pad_id, eos_id = int(theirs.pad_token_id), int(theirs.eos_token_id)
+    if made.encode("a photo of a cat").ids[-1] != eos_id or theirs.padding_side != "right":
+        raise ValueError("it pads on the left, or does not end a text with its end token")
+    return pad_id, eos_id
 
-        def forward(self, given: torch.Tensor) -> torch.Tensor:
-            rows: torch.Tensor = getattr(self.model, method)(given)
-            return rows
 
-    kind = torch.float32 if given == "pixel_values" else torch.int64
-    example = torch.zeros((2, *shape[1:]), dtype=kind)
-    with quiet(), torch.no_grad(), tempfile.TemporaryDirectory(prefix="datumaro-embed-") as scratch:
-        graph = ov.convert_model(Encoder(), example_input=example)
-        graph.input(0).get_tensor().set_names({given})
-        graph.output(0).get_tensor().set_names({output})
-        graph.reshape({given: ov.PartialShape(list(shape))})
-        path = Path(scratch) / "half.xml"
-        ov.save_model(graph, path, compress_to_fp16=False)
-        del graph
-        half = cut_out(path, output, {given: shape})
-        arrays = example_inputs({given: shape}, model.vocab_size)
-        expected = getattr(model, method)(torch.from_numpy(arrays[given])).numpy()
-    check_half(half, arrays, expected, source)
-    return half
+def _cleaning() -> list[Any]:
+    """Return OpenCLIP's cleaning of texts as normalizers.
+
+    OpenCLIP runs ftfy over every text. These normalizers also replace curly quotes, ligatures and
+    full-width letters, but do not repair wrongly decoded text and HTML.
+    """
+    from ftfy import chardata
+
+    single = {**chardata.LIGATURES, **chardata.WIDTH_MAP}
+    replaced = {re.escape(chr(code)): str(new) for code, new in single.items()}
+    replaced |= {chardata.SINGLE_QUOTE_RE.pattern: "'", chardata.DOUBLE_QUOTE_RE.pattern: '"'}
+    return [
+        *(normalizers.Replace(Regex(old), new) for old, new in replaced.items()),
+        normalizers.NFC(),
+        normalizers.Replace(Regex(r"\s+"), " "),
+    ]

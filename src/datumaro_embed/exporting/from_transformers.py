@@ -1,4 +1,6 @@
-"""Trace both encoders of a checkpoint in transformers' layout with optimum-intel.
+"""Trace both encoders of a checkpoint in transformers' layout.
+
+optimum-intel traces CLIP and SigLIP. It does not know their relatives, which OpenVINO traces.
 
 Imports torch, transformers and optimum only inside functions.
 """
@@ -7,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +24,28 @@ from ..models.checkpoint import (
     read_images,
     read_json,
 )
-from ..models.graph import cut_out, input_shapes
+from ..models.graph import Half, cut_out, input_shapes
 from ..models.making import need_extra
 from ..models.tokenizers import SIGLIP2, canonical_siglip, complete_tokenizer, tokenizer_kind
-from .traced import Traced, check_half, example_inputs, logits, not_exportable, quiet, refused
+from .traced import (
+    Traced,
+    check_half,
+    example_inputs,
+    logits,
+    not_exportable,
+    quiet,
+    refused,
+    trace_half,
+    use_traceable_mask,
+)
 
 _TASK = "zero-shot-image-classification"
+_BY_OPTIMUM = {"clip", "siglip"}
+
+_Shapes = Mapping[str, tuple[int, ...]]
+
+# Files of a vocabulary without tokenizer.json, which transformers converts.
+_VOCABULARIES = (("vocab.json", "merges.txt"), ("vocab.txt",), ("sentencepiece.bpe.model",))
 
 
 def trace(folder: Path, tokenizer_path: Path) -> Traced:
@@ -36,7 +54,6 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
     Both encoders are extracted from one zero-shot model, so that they include the checkpoint's
     projection and pooling.
     """
-    import torch
     from transformers import AutoImageProcessor
 
     stated = read_json(folder / "config.json")
@@ -44,6 +61,10 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
     if family not in FAMILIES:
         raise not_exportable(
             folder.name, "it has no text encoder; use `pull` or `import-model` with its ONNX files"
+        )
+    if family == "jina_clip":
+        raise not_exportable(
+            folder.name, "transformers lacks its code; use `pull`, which needs only its ONNX files"
         )
     preprocessor, spec = read_images(folder, family)
     check_image_size(stated, spec)
@@ -53,17 +74,8 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
         _write_tokenizer(folder, tokenizer_path)
     text = complete_tokenizer(tokenizer_path, folder, config, family)
     shapes = input_shapes(spec.size_px, context)
-    with tempfile.TemporaryDirectory(prefix="datumaro-embed-") as scratch:
-        _export(model, Path(scratch))
-        whole = Path(scratch) / "openvino_model.xml"
-        images = cut_out(whole, "image_embeds", shapes)
-        texts = cut_out(whole, "text_embeds", shapes)
-    needed = {name: shapes[name] for name in (*images.inputs, *texts.inputs)}
-    arrays = example_inputs(needed, model.config.text_config.vocab_size)
-    with quiet(), torch.no_grad():
-        rows = model(**{name: torch.from_numpy(array) for name, array in arrays.items()})
-    check_half(images, arrays, rows.image_embeds.numpy(), folder.name)
-    check_half(texts, arrays, rows.text_embeds.numpy(), folder.name)
+    halves = _by_optimum if family in _BY_OPTIMUM else _by_openvino
+    images, texts = halves(model, shapes, text.pad_id, folder.name)
     with refused(folder, "its image processor: "), quiet():
         prepare = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
     return Traced(
@@ -117,6 +129,22 @@ def _load(folder: Path) -> tuple[Any, dict[str, Any]]:
     return model.eval(), config.to_dict()
 
 
+def _by_optimum(model: Any, shapes: _Shapes, pad_id: int, source: str) -> tuple[Half, Half]:
+    import torch
+
+    with tempfile.TemporaryDirectory(prefix="datumaro-embed-") as scratch:
+        _export(model, Path(scratch))
+        whole = Path(scratch) / "openvino_model.xml"
+        images, texts = (cut_out(whole, f"{side}_embeds", shapes) for side in ("image", "text"))
+    needed = {name: shapes[name] for name in (*images.inputs, *texts.inputs)}
+    arrays = example_inputs(needed, model.config.text_config.vocab_size, pad_id=pad_id)
+    with quiet(), torch.no_grad():
+        rows = model(**{name: torch.from_numpy(array) for name, array in arrays.items()})
+    check_half(images, arrays, rows.image_embeds.numpy(), source)
+    check_half(texts, arrays, rows.text_embeds.numpy(), source)
+    return images, texts
+
+
 def _export(model: Any, scratch: Path) -> None:
     from optimum.exporters.openvino.convert import export_from_model
     from optimum.intel import OVConfig
@@ -125,6 +153,24 @@ def _export(model: Any, scratch: Path) -> None:
         export_from_model(
             model, scratch, task=_TASK, ov_config=OVConfig(dtype="fp32"), stateful=False
         )
+
+
+def _by_openvino(model: Any, shapes: _Shapes, pad_id: int, source: str) -> tuple[Half, Half]:
+    def image(model: Any, pixels: Any) -> Any:
+        return model.get_image_features(pixel_values=pixels).pooler_output
+
+    def text(model: Any, ids: Any, mask: Any) -> Any:
+        return model.get_text_features(input_ids=ids, attention_mask=mask).pooler_output
+
+    if model.config.model_type == "metaclip_2":
+        use_traceable_mask(model)
+    tokens = {name: shape for name, shape in shapes.items() if name != "pixel_values"}
+    pixels = {"pixel_values": shapes["pixel_values"]}
+    options = {"vocab_size": model.config.text_config.vocab_size, "pad_id": pad_id}
+    return (
+        trace_half(model, image, pixels, "image_embeds", source, **options),
+        trace_half(model, text, tokens, "text_embeds", source, **options),
+    )
 
 
 def _write_tokenizer(checkpoint: Path, target: Path) -> None:
@@ -138,9 +184,10 @@ def _write_tokenizer(checkpoint: Path, target: Path) -> None:
     elif own.is_file():
         shutil.copyfile(own, target)
     else:
-        for name in ("vocab.json", "merges.txt"):
-            if not (checkpoint / name).is_file():  # transformers would make an empty tokenizer
-                raise FileNotFoundError(f"no tokenizer.json and no {name}")
+        sets = [[name for name in n if not (checkpoint / name).is_file()] for n in _VOCABULARIES]
+        if all(sets):  # transformers would make an empty tokenizer
+            missing = " or ".join(" and ".join(names) for names in sets)
+            raise FileNotFoundError(f"no tokenizer.json and no {missing}")
         from transformers import AutoTokenizer
 
         made = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)

@@ -30,7 +30,13 @@ _BATCH_SIZE = 4  # three images and the golden one
 _LEAST_DIFFERENCE = 1e-5  # of a component; a graph that ignores its input gives equal vectors
 
 
-def prove_model(model_dir: Path, *, tokens: Sequence[int] = (), with_meaning: bool = True) -> bool:
+def prove_model(
+    model_dir: Path,
+    *,
+    texts: Sequence[str] = TEXTS,
+    tokens: Sequence[int] = (),
+    with_meaning: bool = True,
+) -> bool:
     """Check a model directory in f32 on the CPU; takes as long as twelve inferences.
 
     Raises `ModelInvalidError`: vectors are not finite, do not have unit length, or are equal for
@@ -39,8 +45,10 @@ def prove_model(model_dir: Path, *, tokens: Sequence[int] = (), with_meaning: bo
 
     Parameters
     ----------
+    texts : sequence of str
+        `TEXTS`, or the same in the model's language.
     tokens : sequence of int
-        Token ids that `TEXTS[0]` must have; empty: unknown.
+        Token ids that the first of `texts` must have; empty: unknown.
     with_meaning : bool
         Require that each photograph is nearest to its own text, and each of these texts to its own
         photograph. In an image-only model, the mirrored cat must be nearer to the cat than to the
@@ -56,10 +64,10 @@ def prove_model(model_dir: Path, *, tokens: Sequence[int] = (), with_meaning: bo
     images = encoder.embed_images([*found, ImageOps.mirror(found[0])])
     _check_vectors(model_dir, images[:2], "photographs")
     if isinstance(encoder, Encoder):
-        _check_tokens(model_dir, tokens)
-        texts = encoder.embed_texts(TEXTS)
-        _check_vectors(model_dir, texts, "texts")
-        near = images[:2] @ texts.T
+        _check_tokens(model_dir, texts[0], tokens)
+        described = encoder.embed_texts(texts)
+        _check_vectors(model_dir, described, "texts")
+        near = images[:2] @ described.T
         own = [0, 1]
         right = near.argmax(axis=1).tolist(), near[:, :2].argmax(axis=0).tolist()
         is_right = right == (own, own)
@@ -86,15 +94,15 @@ def _check_vectors(model_dir: Path, rows: Float32Array, what: str) -> None:
             raise _unproven(model_dir, f"different {what} have equal vectors")
 
 
-def _check_tokens(model_dir: Path, expected: Sequence[int]) -> None:
+def _check_tokens(model_dir: Path, text: str, expected: Sequence[int]) -> None:
     spec = load_manifest(model_dir, verify_hashes=False).text
     if spec is None or not expected:
         return
-    ids, mask = TextTokenizer(model_dir / "tokenizer.json", spec)(TEXTS[:1])
+    ids, mask = TextTokenizer(model_dir / "tokenizer.json", spec)([text])
     found = ids[0][mask[0] == 1].tolist()
     if found != list(expected):
         raise _unproven(
-            model_dir, f"the tokens of {TEXTS[0]!r} are {found}, and should be {list(expected)}"
+            model_dir, f"the tokens of {text!r} are {found}, and should be {list(expected)}"
         )
 
 

@@ -2,14 +2,16 @@
 
 These layouts are supported: our model directory (``model.json``), optimum-intel's single IR
 (``openvino_model.xml``), and the ONNX files of transformers.js: one for images and one for texts,
-or a single one of an image-only model.
+or a single one of both encoders or of an image-only model.
 """
 
 from __future__ import annotations
 
 import posixpath
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,6 +21,7 @@ from ..files import new_path
 from ..logs import log
 from ..models.catalogue import CatalogueEntry, entry_of
 from ..models.checkpoint import (
+    FAMILIES,
     IMAGE_FAMILIES,
     OPEN_CLIP_CONFIG,
     check_dim,
@@ -43,7 +46,7 @@ from ..models.manifest import (
 from ..models.onnx_files import read_onnx
 from ..models.resolve import user_model_dir
 from ..models.tokenizers import complete_tokenizer
-from .proof import prove_model
+from .proof import TEXTS, prove_model
 
 # Weights → endings of the ONNX files in transformers.js's repositories, in order of preference.
 WEIGHTS = {"fp32": ("",), "fp16": ("_fp16",), "int8": ("_int8", "_quantized")}
@@ -54,9 +57,10 @@ _SETTINGS = (
 )
 _IRS = ("openvino_model.xml", "openvino/openvino_model.xml")
 
-# Names of the outputs besides our own, in order of preference.
+# Names of the outputs besides our own, in order of preference; {} is "image" or "text".
 _ALIASES: dict[str, tuple[str, ...]] = {
     "siglip": ("pooler_output",),
+    "jina_clip": ("{}_embeddings",),
     **dict.fromkeys(IMAGE_FAMILIES, ("pooler_output", "last_hidden_state")),
 }
 
@@ -135,7 +139,8 @@ def pull_model(
 
 def prove(model_dir: Path, name: str, entry: CatalogueEntry) -> None:
     """Prove a new directory (see proof.py), and say if it may not know a cat and does not."""
-    if not prove_model(model_dir, tokens=entry.tokens, with_meaning=entry.knows_cats):
+    texts = entry.proof_texts or TEXTS
+    if not prove_model(model_dir, texts=texts, tokens=entry.tokens, with_meaning=entry.knows_cats):
         log.warning(
             "%s does not tell a photograph of a cat from one of coffee. That can be right for a "
             "model of other images; otherwise do not use it.",
@@ -192,9 +197,9 @@ def _fetch_settings(repo: HubRepo, entry: CatalogueEntry, folder: Path) -> Path:
 
 def _family(config: dict[str, Any], entry: CatalogueEntry) -> str:
     """Return how texts and pixels are prepared: a family of checkpoint.py."""
-    if entry.family in {"clip", "siglip"}:
-        return entry.family
-    return "clip" if entry.family == "open_clip" else family_of(config)
+    if entry.family == "open_clip":
+        return "clip"
+    return entry.family if entry.family in FAMILIES else family_of(config)
 
 
 def _check_size(
@@ -212,9 +217,11 @@ def _check_size(
 def _graphs(repo: HubRepo, entry: CatalogueEntry, family: str, weights: str) -> tuple[str, ...]:
     """Return the files of the image encoder and, unless there are no texts, the text encoder."""
     n_sides = 1 if family in IMAGE_FAMILIES else 2
-    names = ("model",) if n_sides == 1 else ("vision_model", "text_model")
-    folder = entry.folder
-    layouts = [tuple(f"{folder}/{n}{end}.onnx" for n in names) for end in WEIGHTS[weights]]
+    sets = [("vision_model", "text_model"), ("model", "model")] if n_sides == 2 else [("model",)]
+    folder, ends = entry.folder, WEIGHTS[weights]
+    layouts = [
+        tuple(f"{folder}/{n}{end}.onnx" for n in names) for names, end in product(sets, ends)
+    ]
     if weights == "fp32":
         layouts = [*((ir,) * n_sides for ir in _IRS), *layouts]
     graphs = next((files for files in layouts if {*files} <= repo.digests.keys()), None)
@@ -238,16 +245,20 @@ def _halves(
 ) -> tuple[Half, Half | None]:
     """Download the graphs with their weights, and extract the encoders."""
     shapes = input_shapes(image.size_px, 1 if text is None else text.context_length)
-    sides = tuple(zip(graphs, ("image_embeds", "text_embeds"), strict=False))
-    aliases = _ALIASES.get(family, ())
+    sides = tuple(zip(graphs, ("image", "text"), strict=False))
+    outputs = {
+        side: [name.format(side) for name in ("{}_embeds", *_ALIASES.get(family, ()))]
+        for _, side in sides
+    }
     wanted = dict.fromkeys(graphs)
-    for graph, output in sides:
-        wanted.update(dict.fromkeys(_weights(repo, graph, (output, *aliases))))
+    for graph, side in sides:
+        wanted.update(dict.fromkeys(_weights(repo, graph, outputs[side])))
     with repo.real_files(wanted) as folder:
         try:
             images, *rest = (
-                cut_out(folder / graph, output, shapes, aliases=aliases, pool=_pool(family))
-                for graph, output in sides
+                cut_out(folder / graph, own, shapes, aliases=aliases, pool=_pool(family))
+                for graph, side in sides
+                for own, *aliases in [outputs[side]]
             )
         except RuntimeError as error:  # OpenVINO raises nothing else
             raise _unusable(repo, str(error).strip().splitlines()[-1]) from error
@@ -265,7 +276,7 @@ def _pool(family: str) -> str:
     return "cls" if family in IMAGE_FAMILIES else ""
 
 
-def _weights(repo: HubRepo, side: str, outputs: tuple[str, ...]) -> list[str]:
+def _weights(repo: HubRepo, side: str, outputs: Sequence[str]) -> list[str]:
     """Return the files that hold a graph's weights, after checking that the graph can be used.
 
     The graph file of a model of more than 2 GB is small, so it is read before the weights.
@@ -291,9 +302,9 @@ def _weights(repo: HubRepo, side: str, outputs: tuple[str, ...]) -> list[str]:
 
 def _no_encoders(repo: HubRepo) -> ModelInvalidError:
     return ModelInvalidError(
-        f"{repo.repo_id} has no encoders as ONNX (onnx/vision_model.onnx, onnx/text_model.onnx; "
-        "onnx/model.onnx of an image-only model) or OpenVINO IR, with config.json and "
-        "tokenizer.json. Use `datumaro-embed export-model` for a torch checkpoint.",
+        f"{repo.repo_id} has no encoders as ONNX (onnx/vision_model.onnx and onnx/text_model.onnx; "
+        "or onnx/model.onnx with both, or of an image-only model) or OpenVINO IR, with config.json "
+        "and tokenizer.json. Use `datumaro-embed export-model` for a torch checkpoint.",
         repo=repo.repo_id,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from PIL import Image
 
 from ..encoders.preprocess import preprocess
 from ..errors import ModelInvalidError
-from ..models.graph import Half
+from ..models.graph import Half, cut_out
 from ..models.making import Encoders
 from ..models.tokenizers import TextTokenizer
 from ..vectors import unit_rows
@@ -97,10 +98,92 @@ def refused(folder: Path, part: str = "") -> Iterator[None]:
         raise not_exportable(folder.name, f"{what}{error}") from error
 
 
+def trace_half(
+    model: Any,
+    run: Callable[..., Any],
+    shapes: Mapping[str, Sequence[int]],
+    output: str,
+    source: str,
+    *,
+    vocab_size: int,
+    pad_id: int,
+) -> Half:
+    """Trace one encoder of a torch model, and compare the graph with torch on two rows.
+
+    Raises `ModelInvalidError` if the vectors differ.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    run : callable
+        The model and one tensor for each input → vectors.
+    shapes : mapping of str to shape
+        The inputs, in the order of `run`.
+    output : str
+        Name for the graph's output.
+    source : str
+        The checkpoint's name, for the error.
+    vocab_size, pad_id : int
+        Tokens are random numbers below the first; the second row ends with the other.
+    """
+    import openvino as ov
+    import torch
+
+    class Encoder(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, first: torch.Tensor, second: torch.Tensor | None = None) -> Any:
+            return run(self.model, first, *(() if second is None else (second,)))
+
+    arrays = example_inputs(shapes, vocab_size, pad_id=pad_id)
+    example = tuple(torch.from_numpy(array) for array in arrays.values())
+    with quiet(), torch.no_grad(), tempfile.TemporaryDirectory(prefix="datumaro-embed-") as scratch:
+        expected = run(model, *example).numpy()
+        graph = ov.convert_model(Encoder(), example_input=example)
+        for port, name in zip(graph.inputs, shapes, strict=True):
+            port.get_tensor().set_names({name})
+        graph.output(0).get_tensor().set_names({output})
+        graph.reshape({name: ov.PartialShape(list(shape)) for name, shape in shapes.items()})
+        path = Path(scratch) / "half.xml"
+        ov.save_model(graph, path, compress_to_fp16=False)
+        del graph
+        half = cut_out(path, output, shapes)
+    check_half(half, arrays, expected, source)
+    return half
+
+
+def use_traceable_mask(model: Any) -> None:
+    """Give a model of transformers another mask of attention while it is traced.
+
+    During a trace, lengths are tensors, which transformers 5.5 takes for positions and fails.
+    """
+    import torch
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+    from transformers.masking_utils import sdpa_mask
+
+    def mask(*, kv_length: Any, attention_mask: Any, mask_function: Any, **given: Any) -> Any:
+        if not torch.jit.is_tracing():
+            given |= {"attention_mask": attention_mask, "mask_function": mask_function}
+            return sdpa_mask(kv_length=kv_length, **given)
+        at, zero = torch.arange(kv_length), torch.tensor(0)
+        allowed = mask_function(zero, zero, at[:, None], at[None, :])  # causal, or all
+        return allowed & attention_mask[:, None, None, :].bool()
+
+    AttentionInterface.register("traceable", sdpa_attention_forward)
+    AttentionMaskInterface.register("traceable", mask)
+    model.set_attn_implementation("traceable")
+
+
 def example_inputs(
-    shapes: Mapping[str, Sequence[int]], vocab_size: int
+    shapes: Mapping[str, Sequence[int]], vocab_size: int, *, pad_id: int | None = None
 ) -> dict[str, npt.NDArray[Any]]:
-    """Return two rows for every input in `shapes`: noise or random tokens, without padding."""
+    """Return two rows for every input in `shapes`: noise or random tokens.
+
+    With `pad_id`, the second row ends with padding.
+    """
     rng = np.random.default_rng(0)
     found: dict[str, npt.NDArray[Any]] = {}
     for name, (_, *shape) in shapes.items():
@@ -110,6 +193,10 @@ def example_inputs(
             found[name] = rng.integers(0, vocab_size, (2, *shape))
         else:
             found[name] = np.ones((2, *shape), np.int64)
+    if pad_id is not None:
+        padding = {"input_ids": pad_id, "attention_mask": 0}
+        for name in padding.keys() & found.keys():
+            found[name][1, -(-shapes[name][1] // 2) :] = padding[name]
     return found
 
 

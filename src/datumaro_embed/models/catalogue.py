@@ -51,6 +51,8 @@ class CatalogueEntry:
         As in `ModelManifest`; ONNX files do not have them.
     knows_cats : bool
         Whether it must tell a photograph of a cat from one of coffee before it is installed.
+    proof_texts : tuple of str
+        The texts for that in the model's language; empty: English.
     unconfirmed : tuple of str
         What no public source confirmed besides the commit, each a noun phrase.
     """
@@ -72,6 +74,7 @@ class CatalogueEntry:
     logit_scale: float | None = None
     logit_bias: float | None = None
     knows_cats: bool = True
+    proof_texts: tuple[str, ...] = ()
     unconfirmed: tuple[str, ...] = ()
 
     def open_questions(self) -> tuple[str, ...]:
@@ -209,6 +212,45 @@ CATALOGUE = {
         gigabytes=4.5,
         speed="very slow",
         use="the best search here",
+    ),
+    "clip-vit-base-patch32-xlm-roberta": CatalogueEntry(
+        checkpoint="laion/CLIP-ViT-B-32-xlm-roberta-base-laion5B-s13B-b90k",
+        licence="MIT",
+        family="open_clip",
+        dim=512,
+        size_px=224,
+        gigabytes=1.5,
+        speed="fast",
+        languages="100 languages",
+        use="search in many languages, large datasets",
+        unconfirmed=("the tokens of a known text",),
+    ),
+    "chinese-clip-vit-base-patch16": CatalogueEntry(
+        repo_id="Xenova/chinese-clip-vit-base-patch16",
+        revision="f26904860903e70e050b8f48255e5f48401816e9",
+        checkpoint="OFA-Sys/chinese-clip-vit-base-patch16",
+        licence="not stated",
+        family="chinese_clip",
+        dim=512,
+        size_px=224,
+        gigabytes=0.8,
+        speed="medium",
+        languages="Chinese",
+        use="search in Chinese",
+        proof_texts=("一张猫的照片", "一杯咖啡的照片", "一张火箭的照片", "一张汽车的照片"),
+        unconfirmed=("the tokens of a known text",),
+    ),
+    "jina-clip-v2": CatalogueEntry(
+        repo_id="jinaai/jina-clip-v2",
+        licence="CC-BY-NC-4.0",
+        family="jina_clip",
+        dim=1024,
+        size_px=512,
+        gigabytes=3.5,
+        speed="very slow",
+        languages="89 languages",
+        use="text in images; not commercial",
+        unconfirmed=("whether OpenVINO can read its graph", "the tokens of a known text"),
     ),
     "mobileclip-s0": _mobileclip(
         repo_id="Xenova/mobileclip_s0",

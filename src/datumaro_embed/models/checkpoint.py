@@ -17,12 +17,17 @@ from typing import Any
 from ..errors import ModelInvalidError
 from .manifest import MAX_TOKENS, RESAMPLE_FILTERS, ImageSpec, checked, read_object
 
-# Defaults of transformers' configuration classes for max_position_embeddings; config.json only
-# holds values that differ from the defaults.
-FAMILIES = {"clip": 77, "siglip": 64}
+# Families of image and text encoders, with the tokens of a text. These are transformers' defaults
+# for max_position_embeddings: config.json only holds values that differ from the defaults.
+FAMILIES = {"clip": 77, "siglip": 64, "metaclip_2": 77, "chinese_clip": 52, "altclip": 77}
+FAMILIES |= {"jina_clip": 77}
 IMAGE_FAMILIES = ("dinov2", "dinov2_with_registers", "dinov3_vit")  # without texts
+# Families whose text encoder was a language model, with a longer table of positions: a text is cut
+# at the length that their authors use with images.
+_OWN_CONTEXT = {"chinese_clip", "altclip", "jina_clip"}
 _IMAGE_PX = 224
-_PROJECTION_DIM = 512
+# Defaults for projection_dim. The other families have no projection.
+_PROJECTION_DIM = {"clip": 512, "metaclip_2": 512, "chinese_clip": 512, "altclip": 768}
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 
@@ -46,13 +51,16 @@ _SQUARE = {"size": {"height": 224, "width": 224}}
 _BILINEAR = {"resample": RESAMPLE_FILTERS.index("bilinear")}
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "CLIPImageProcessor": {**_ALWAYS, **_CLIP, **_SHORTEST},
+    "ChineseCLIPImageProcessor": {**_ALWAYS, **_CLIP, **_SHORTEST},
     "SiglipImageProcessor": {**_ALWAYS, **_SIGLIP, **_SQUARE},
     "BitImageProcessor": {**_ALWAYS, **_CLIP, **_SHORTEST},
     "DINOv3ViTImageProcessor": {**_ALWAYS, **_DINOV3, **_SQUARE, **_BILINEAR},
 }
 _PROCESSORS = {"clip": "CLIPImageProcessor", "siglip": "SiglipImageProcessor"}
 _PROCESSORS |= {"dinov2": "BitImageProcessor", "dinov2_with_registers": "BitImageProcessor"}
-_PROCESSORS |= {"dinov3_vit": "DINOv3ViTImageProcessor"}
+_PROCESSORS |= {"dinov3_vit": "DINOv3ViTImageProcessor", "metaclip_2": "CLIPImageProcessor"}
+_PROCESSORS |= {"chinese_clip": "ChineseCLIPImageProcessor", "altclip": "CLIPImageProcessor"}
+_PROCESSORS |= {"jina_clip": "JinaCLIPImageProcessor"}
 
 # Defaults of OpenCLIP's PreprocessCfg.
 _OPEN_CLIP_DEFAULTS = {
@@ -73,7 +81,7 @@ def family_of(config: Mapping[str, Any]) -> str:
     known = (*FAMILIES, *IMAGE_FAMILIES)
     if not isinstance(family, str) or family not in known:
         found = reprlib.repr(family)
-        raise unusable(f"its family (model_type) is {found}, not {' or '.join(known)}")
+        raise unusable(f"its family (model_type) is {found}, not one of {', '.join(known)}")
     return family
 
 
@@ -88,15 +96,17 @@ def check_dim(config: Mapping[str, Any], family: str, dim: int) -> None:
     """Check that vectors are in the space that images and texts share.
 
     Before the projection, each CLIP encoder has its own width, and its vectors cannot be compared
-    with others. SigLIP has no projection.
+    with others. SigLIP and jina-clip have no projection of that name.
     """
-    wanted = config.get("projection_dim") or _PROJECTION_DIM
-    if family == "clip" and dim != wanted:
+    wanted = config.get("projection_dim") or _PROJECTION_DIM.get(family)
+    if family in _PROJECTION_DIM and dim != wanted:
         raise unusable(f"its vectors have {dim} numbers, but its projection_dim is {wanted}")
 
 
 def context_length(config: Mapping[str, Any], family: str) -> int:
     """Return the number of tokens that the text encoder takes."""
+    if family in _OWN_CONTEXT:
+        return FAMILIES[family]
     stated = _tower(config, "text").get("max_position_embeddings")
     return _whole("max_position_embeddings", stated or FAMILIES[family], 1, MAX_TOKENS)
 
@@ -174,6 +184,8 @@ def image_spec(config: Mapping[str, Any], family: str) -> ImageSpec:
     name = str(stated or _PROCESSORS[family])
     kind = name.removesuffix("Fast").removesuffix("Pil")
     kind = kind.replace("FeatureExtractor", "ImageProcessor")
+    if kind == "JinaCLIPImageProcessor":  # has the settings of OpenCLIP, and does as OpenCLIP
+        kind, config = "CLIPImageProcessor", open_clip_settings({**_OPEN_CLIP_DEFAULTS, **config})
     if kind not in _DEFAULTS:
         raise unusable(f"its images are prepared by {name}, not {' or '.join(_DEFAULTS)}")
     full = {**_DEFAULTS[kind], **config}
@@ -291,10 +303,11 @@ def _differences(ours: ImageSpec, theirs: ImageSpec) -> list[str]:
 def _tower(config: Mapping[str, Any], side: str) -> Mapping[str, Any]:
     """Return the configuration of one encoder.
 
-    Old files of CLIP also have ``text_config_dict``, which transformers then uses instead.
+    Old files of CLIP and its relatives also have ``text_config_dict``, which transformers then uses
+    instead.
     """
     old = f"{side}_config_dict"
-    has_old = config.get("model_type") == "clip" and config.get(old) is not None
+    has_old = config.get("model_type") in _PROJECTION_DIM and config.get(old) is not None
     return part(config, old if has_old else f"{side}_config")
 
 

@@ -111,13 +111,15 @@ def cut_out(
     graph.reshape({name: list(shapes[name]) for name in names})
     graph = _with_usual_types(graph)
     half = Half(names, int(graph.output(0).partial_shape[1].get_length()), graph)
-    # Shapes that do not fit may only fail at inference, so run two rows of ones.
+    # Shapes that do not fit may only fail at inference, so run two rows: ones, and tokens 0 and 1
+    # in turns, as a text of padding alone, which either of them may be, has no vector.
     kinds = {port.any_name: port.element_type.to_dtype() for port in graph.inputs}
-    rows = half.run({name: np.ones((2, *shapes[name][1:]), kinds[name]) for name in names})
+    probe = {name: np.ones((2, *shapes[name][1:]), kinds[name]) for name in names}
+    if "input_ids" in probe:
+        probe["input_ids"][:, ::2] = 0
+    rows = half.run(probe)
     if rows.shape != (2, half.dim) or not np.isfinite(rows).all():
-        raise RuntimeError(
-            f"two rows of ones give {rows.shape}, not finite numbers (2, {half.dim})"
-        )
+        raise RuntimeError(f"two rows give {rows.shape}, not finite numbers (2, {half.dim})")
     return half
 
 

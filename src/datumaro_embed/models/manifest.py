@@ -28,6 +28,7 @@ MODEL_FILES = (*IMAGE_FILES, *TEXT_FILES)
 RESAMPLE_FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 TEXT_INPUTS = ("input_ids", "attention_mask")
 MAX_TOKENS = 1 << 14
+_FAMILIES = ("clip", "siglip", "open_clip", "metaclip_2", "chinese_clip", "altclip", "jina_clip")
 _MAX_BYTES = 1 << 24
 
 # Limits are several times those of any published model. Above them, libraries abort or use up
@@ -170,7 +171,8 @@ class ModelManifest:
         Name for users; source of its weights (a hub id or a directory's name); the source's
         revision; license of the weights.
     family : str
-        ``"clip"``, ``"siglip"``, ``"open_clip"``, or ``"image"`` for any other image encoder.
+        A family of `checkpoint.FAMILIES`, ``"open_clip"``, or ``"image"`` for any other image
+        encoder.
     dim : int
         Length of an embedding.
     precision : str
@@ -208,7 +210,7 @@ class ModelManifest:
     duplicates: Calibration | None = None
 
     def __post_init__(self) -> None:
-        _one_of("family", self.family, ("clip", "siglip", "open_clip", "image"))
+        _one_of("family", self.family, (*_FAMILIES, "image"))
         _one_of("precision", self.precision, ("fp32", "fp16", "int8"))
         if "{}" not in self.prompt_template:
             raise ValueError("prompt_template has no {}, the place of a label's name")

@@ -17,13 +17,19 @@ from .files import read_bytes
 from .manifest import TEXT_INPUTS, TextSpec, checked
 
 CLIP, SIGLIP, SIGLIP2 = "CLIPTokenizer", "SiglipTokenizer", "Siglip2Tokenizer"
+BERT, XLM_ROBERTA = "BertTokenizer", "XLMRobertaTokenizer"
 
 # Default special tokens of each class in transformers, used if no file names them.
 _SPECIAL = {
     CLIP: {"pad_token": "<|endoftext|>", "eos_token": "<|endoftext|>"},
     SIGLIP: {"pad_token": "</s>", "eos_token": "</s>"},
     SIGLIP2: {"pad_token": "<pad>", "eos_token": "<eos>"},
+    BERT: {"pad_token": "[PAD]", "eos_token": "[SEP]"},
+    XLM_ROBERTA: {"pad_token": "<pad>", "eos_token": "</s>"},
 }
+# Classes that transformers uses for a family if the files name none.
+_USUAL = dict.fromkeys(("altclip", "jina_clip", "metaclip_2"), XLM_ROBERTA)
+_USUAL |= {"chinese_clip": BERT}
 _PAD_LEFT = {SIGLIP2, "GemmaTokenizer"}  # unless a file says otherwise
 
 
@@ -129,7 +135,7 @@ def tokenizer_kind(family: str, settings: Mapping[str, Any], tokenizer: Tokenize
     """
     if family == "siglip":
         return SIGLIP2 if isinstance(tokenizer.model, models.BPE) else SIGLIP
-    return _class_name(settings) or CLIP
+    return _class_name(settings) or _USUAL.get(family, CLIP)
 
 
 def canonical_siglip() -> list[Any]:
