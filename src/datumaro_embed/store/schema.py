@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..records import (
+    SIGNATURE_BYTES,
+    STATISTICS,
     AnnotationRecord,
     CaptionRecord,
     CropShape,
@@ -25,7 +27,6 @@ from ..records import (
     Split,
     Status,
 )
-from ..signatures import SIGNATURE_BYTES, STATISTICS
 
 FORMAT = "datumaro-embed"
 FORMAT_VERSION = 2
