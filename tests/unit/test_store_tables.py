@@ -15,8 +15,9 @@ from datumaro_embed import (
     Status,
 )
 from datumaro_embed.errors import NoTableError, UsageError
-from datumaro_embed.store import EmbeddingStore, MemoryStores
+from datumaro_embed.store import EmbeddingStore
 from datumaro_embed.store.arrow import iter_tables
+from datumaro_embed.testing import MemoryStores
 from datumaro_embed.vectors import VectorKind
 
 POINTS = AnnotationRecord("points", 1, coords=(1.5, 2.0), visibility=(2,), attributes={"a": 1})

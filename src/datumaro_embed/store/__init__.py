@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .backend import COMMIT_ROWS, MemoryStores, StoreBackend, StoreWriter
+from .backend import COMMIT_ROWS, StoreBackend, StoreWriter
 from .rows import ArrayPart, Part
 from .run import Hdf5Stores, is_part_of_store, open_store, using_store
 from .table import EmbeddingStore
@@ -13,7 +13,6 @@ __all__ = [
     "ArrayPart",
     "EmbeddingStore",
     "Hdf5Stores",
-    "MemoryStores",
     "Part",
     "StoreBackend",
     "StoreWriter",
