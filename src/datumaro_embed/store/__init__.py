@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .backend import COMMIT_ROWS, StoreBackend, StoreWriter
 from .rows import ArrayPart, Part
-from .run import Hdf5Stores, is_part_of_store, open_store, using_store
+from .run import Hdf5Stores, open_store, using_store
 from .table import EmbeddingStore
 from .tables import VectorTable
 
@@ -17,7 +17,6 @@ __all__ = [
     "StoreBackend",
     "StoreWriter",
     "VectorTable",
-    "is_part_of_store",
     "open_store",
     "using_store",
 ]

@@ -31,22 +31,8 @@ from ..errors import (
     StoreWriteError,
     UsageError,
 )
-from ..files import (
-    TEMPORARY_PREFIX,
-    FileSystem,
-    checked_free_bytes,
-    identity_at,
-    publish,
-    write_errors,
-)
-from ..place import (
-    SEGMENT_FOLDER,
-    SUFFIXES,
-    WORK_SUFFIX,
-    StorePlace,
-    is_hdf5_file,
-    is_store_directory,
-)
+from ..files import FileSystem, checked_free_bytes, identity_at, publish, write_errors
+from ..place import SEGMENT_FOLDER, WORK_SUFFIX, StorePlace, is_store_directory
 from ..records import Categories, ItemRecord
 from ..tally import counted
 from ..vectors import VectorKind
@@ -444,33 +430,3 @@ class Hdf5Run(StoreWriter):
 def _has_child_vectors(record: ItemRecord) -> bool:
     objects, captions = record.objects or (), record.captions or ()
     return len(captions) > 0 or any(entry.vector is not None for entry in objects)
-
-
-def is_part_of_store(path: Path) -> bool:
-    """Tell a store, whole, unfinished or damaged, and its parts and index, from all else.
-
-    Opens files and folders only where their names, or what is in them, are those of a store.
-    """
-    suffix = path.suffix.lower()
-    if suffix in SUFFIXES and path.is_file():
-        return _is_store_file(path)
-    if suffix == ".usearch" or path.name.startswith(TEMPORARY_PREFIX):
-        return path.is_file()
-    if suffix in {WORK_SUFFIX, ".parts"} and Path(path.stem).suffix.lower() in SUFFIXES:
-        return path.is_dir()
-    try:
-        return (path / SEGMENT_FOLDER).is_dir() and is_store_directory(path)
-    except PermissionError as error:
-        raise PermissionError(error.errno, error.strerror, str(path)) from error
-
-
-def _is_store_file(path: Path) -> bool:
-    try:
-        if is_hdf5_file(path):
-            Hdf5Part(path).close()
-            return True
-        return False
-    except StoreForeignError as error:
-        return hasattr(error, "found")  # ours, of another version
-    except (OSError, StoreError):
-        return True
