@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from .backend import COMMIT_ROWS, StoreBackend, StoreWriter
-from .rows import ArrayPart, Part
-from .run import Hdf5Stores, open_store, using_store
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
+from .codec import ArrayPart, Part
+from .journal import open_store, using_store
 from .table import EmbeddingStore
 from .tables import VectorTable
+
+if TYPE_CHECKING:
+    from .backend import COMMIT_ROWS, StoreBackend, StoreWriter
+    from .run import Hdf5Stores
 
 __all__ = [
     "COMMIT_ROWS",
@@ -20,3 +26,13 @@ __all__ = [
     "open_store",
     "using_store",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "COMMIT_ROWS": "backend",
+        "Hdf5Stores": "run",
+        "StoreBackend": "backend",
+        "StoreWriter": "backend",
+    },
+)

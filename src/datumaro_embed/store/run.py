@@ -13,8 +13,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -22,84 +21,36 @@ from msgspec.structs import replace
 
 from ..errors import (
     StoreCorruptError,
-    StoreError,
     StoreExistsError,
     StoreForeignError,
     StoreNotFoundError,
-    StoreReplacedError,
     StoreUnfinishedError,
     StoreWriteError,
     UsageError,
 )
 from ..files import FileSystem, checked_free_bytes, identity_at, publish, write_errors
-from ..place import SEGMENT_FOLDER, WORK_SUFFIX, StorePlace, is_store_directory
+from ..place import SEGMENT_FOLDER, StorePlace
 from ..records import Categories, ItemRecord
 from ..tally import counted
 from ..vectors import VectorKind
 from .backend import COMMIT_ROWS, StoreBackend, StoreWriter
-from .codec import Array, Arrays, ColumnBuilder, Vector, head_arrays
-from .hdf5 import Hdf5Part, file_image
+from .codec import Array, ArrayPart, Arrays, ColumnBuilder, Vector, head_arrays
+from .hdf5 import file_image
 from .journal import (
     Journal,
     Manifest,
     Segment,
-    SegmentParts,
+    SegmentFolder,
     new_manifest,
-    open_directory,
     open_segment,
+    open_store,
     segment_is_sound,
 )
-from .rows import ArrayPart
 from .schema import array_specs, child_tables
 from .table import EmbeddingStore
 
 COMMIT_SECONDS = 60.0
 _MAX_NAMED = 5
-_TRIES = 20
-
-
-def open_store(path: str | os.PathLike[str], *, partial: bool = False) -> EmbeddingStore:
-    """Open a store for reading: an ``.h5`` file, or a store directory.
-
-    The store is a context manager; arrays taken from it outlive it. Of an unfinished run the rows
-    committed so far are read if `partial`; otherwise it is refused. Some 5 ms, whatever the size: a
-    file's columns are memory-mapped, a directory's segments opened when a row of theirs is read.
-
-    Raises `StoreNotFoundError`; `StoreForeignError`: no embedding store, or one of another major
-    version; `StoreCorruptError`: damaged, or made to harm, with `path` and `place`;
-    `StoreUnfinishedError`; `StoreReadError`: the operating system cannot read it now.
-    """
-    name = os.fspath(path)
-    if os.path.isdir(name):
-        return open_directory(Path(name), partial=partial)
-    work = Path(f"{name}{WORK_SUFFIX}")  # where the run works that will publish the file
-    for _ in range(_TRIES):  # a run may publish the file, or replace it, meanwhile
-        try:
-            part = Hdf5Part(name)
-            return EmbeddingStore([part], path=name, kind=part.kind, uuid=part.uuid)
-        except StoreReplacedError as error:
-            changed: StoreError = error
-            continue
-        except StoreNotFoundError:
-            if not is_store_directory(work):
-                raise
-        try:
-            return open_directory(work, partial=partial)
-        except (StoreForeignError, StoreReplacedError) as error:
-            if is_store_directory(work):
-                raise
-            changed = error
-    raise changed
-
-
-@contextmanager
-def using_store(store: EmbeddingStore | str | os.PathLike[str]) -> Iterator[EmbeddingStore]:
-    """Open the store at a path, and close it; an open store is given as it is and stays open."""
-    if isinstance(store, EmbeddingStore):
-        yield store
-        return
-    with open_store(store) as opened:
-        yield opened
 
 
 class Hdf5Stores(StoreBackend):
@@ -263,8 +214,8 @@ class Hdf5Run(StoreWriter):
 
     def _own_store(self, segments: Sequence[Segment], **options: Any) -> EmbeddingStore:
         """Open segments whose SHA-256 this run has compared, or has made."""
-        parts = SegmentParts(self._journal.path, segments, self._kind, trusted=True, **options)
-        store = parts.store(path=self.target)
+        folder = SegmentFolder(self._journal.path, self._kind, **options)
+        store = folder.store(segments, path=self.target, trusted=True)
         self._opened.append(store)
         return store
 
@@ -325,8 +276,9 @@ class Hdf5Run(StoreWriter):
         self._keep.clear()
 
     def _built(self, builder: ColumnBuilder) -> EmbeddingStore:
-        part = ArrayPart(builder.finish(), self._kind, self._new.uuid, self.target)
-        return EmbeddingStore([part], path=self.target, kind=self._kind, uuid=part.uuid)
+        return EmbeddingStore.of(
+            ArrayPart(builder.finish(), self._kind, self._new.uuid, self.target)
+        )
 
     def _next_builder(self) -> None:
         self._builder = self._builder.successor()

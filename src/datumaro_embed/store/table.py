@@ -15,7 +15,8 @@ from ..experimental import items_of
 from ..records import ItemKey, ItemRecord, ShortRepr, Status
 from ..tally import counted
 from .check import problems, whole_rows
-from .codec import Array
+from .codec import Array, ArrayPart
+from .hdf5 import Hdf5Part
 from .rows import IntArray, StoredRows, check_dtype, check_n_rows
 from .schema import FORMAT_VERSION, array_specs
 from .tables import TABLES, CaptionTable, LabelTable, ObjectTable, VectorTable
@@ -68,6 +69,11 @@ class EmbeddingStore(StoredRows):
     ann_z_orders = _ColumnView("annotations/z_order")
     ann_coords = _ColumnView("annotations/coords")
     ann_coords_offsets = _ColumnView("annotations/coords_offsets")
+
+    @classmethod
+    def of(cls: type[Self], part: Hdf5Part | ArrayPart) -> Self:
+        """Make a store of one part."""
+        return cls([part], path=part.path, kind=part.kind, uuid=part.uuid)
 
     # Facts ---------------------------------------------------------------------------------------
 
@@ -277,11 +283,8 @@ class EmbeddingStore(StoredRows):
             return
         self._closed = True
         self._cache.clear()
-        close_all = getattr(self._parts, "close", None)  # of parts that are opened when needed
-        for close in [close_all] if close_all else [part.close for part in self._parts]:
-            close()
-        if self.head is not None:
-            self.head.close()
+        for part in (*self._parts, *([self.head] if self.head else [])):
+            part.close()
 
     def __enter__(self: Self) -> Self:
         return self

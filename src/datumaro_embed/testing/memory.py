@@ -24,7 +24,7 @@ class MemoryStores(StoreBackend):
         part = self._sealed.get(os.fspath(path))
         if part is None:
             raise StoreNotFoundError(f"No store '{path}'. Check the name.", path=str(path))
-        return EmbeddingStore([part], path=part.path, kind=part.kind, uuid=part.uuid)
+        return EmbeddingStore.of(part)
 
     def begin(
         self,
