@@ -12,8 +12,6 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -25,7 +23,6 @@ from ..errors import (
     StoreForeignError,
     StoreNotFoundError,
     StoreUnfinishedError,
-    StoreWriteError,
     UsageError,
 )
 from ..files import FileSystem, checked_free_bytes, identity_at, publish, write_errors
@@ -110,8 +107,6 @@ class Hdf5Run(StoreWriter):
         self._opened: list[EmbeddingStore] = []
         self._ended = False
         self._journal = Journal(place.directory, files, store=place.target, restart=restart)
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="datumaro-embed-commit")
-        self._commit: Future[None] | None = None
         self._pending: EmbeddingStore | None = None
         try:
             self._identity = identity_at(self.target)
@@ -227,7 +222,7 @@ class Hdf5Run(StoreWriter):
     # Rows ------------------------------------------------------------------------------------
 
     def append(self, record: ItemRecord, vector: Vector | None, *, reused: bool = False) -> None:
-        self._raise_failed_commit()
+        self._refuse_ended()
         self._builder.append(record, vector)
         self._began = self._clock() if self._began is None else self._began
         if self._keep and not reused and (vector is not None or _has_child_vectors(record)):
@@ -243,7 +238,7 @@ class Hdf5Run(StoreWriter):
     ) -> None:
         """Add rows of another store as they are; see `ColumnBuilder.extend`."""
         while first < stop:
-            self._raise_failed_commit()
+            self._refuse_ended()
             end = min(stop, first + self._commit_rows - self._builder.n_rows)
             self._builder.extend(store, first, end, labels=labels)
             self._began = self._clock() if self._began is None else self._began
@@ -253,7 +248,7 @@ class Hdf5Run(StoreWriter):
     def _commit_if_due(self) -> None:
         late = self._began is not None and self._clock() - self._began >= self._commit_seconds
         if self._builder.n_rows >= self._commit_rows or (late and self._builder.n_rows):
-            self._commit_in_background()
+            self._commit()
 
     def _keep_or_demote(self) -> None:
         """At the last row of an old segment: keep it if the rows came out the same."""
@@ -284,51 +279,35 @@ class Hdf5Run(StoreWriter):
         self._builder = self._builder.successor()
         self._began = None
 
-    def _commit_in_background(self) -> None:
-        """Hand the rows over; waits for the commit before it, so at most two segments are held."""
-        self._wait()
-        self._pending = self._built(self._builder)
-        self._next_builder()
-        self._commit = self._pool.submit(self._commit_segment, self._pending)
-
-    def _commit_segment(self, built: EmbeddingStore) -> None:
-        segment = self._journal.commit_file(built)
+    def _commit(self) -> None:
+        """Commit the rows so far as a segment; those of a commit that failed are tried again."""
+        if self._pending is None:
+            self._pending = self._built(self._builder)
+            self._next_builder()
+        segment = self._journal.commit_file(self._pending)
         new = replace(self._new, segments=(*self._new.segments, segment))
         self._journal.save(new)
-        self._new = new
+        self._new, self._pending = new, None
 
-    def _wait(self) -> None:
-        """Wait for the commit under way; one that failed before is tried once more."""
-        commit, self._commit = self._commit, None
-        if commit is not None:
-            commit.result()
-        elif self._pending is not None:
-            self._commit_segment(self._pending)
-        self._pending = None
-
-    def _raise_failed_commit(self) -> None:
+    def _refuse_ended(self) -> None:
         if self._ended:
             raise UsageError(f"The run that writes '{self.target}' has ended. Start a new one.")
-        if self._commit is not None and self._commit.done():
-            self._wait()
 
     def set_categories(self, categories: Categories, embedding: Vector | None = None) -> None:
-        self._raise_failed_commit()
+        self._refuse_ended()
         head_arrays(categories, embedding, {}, self._kind.dim)
         self._categories = categories, embedding
 
     # The end ---------------------------------------------------------------------------------
 
     def suspend(self) -> int:
-        self._wait()
         # While rows still repeat an old segment, that segment has them already.
-        if self._builder.n_rows and not self._keep:
-            self._commit_in_background()
-            self._wait()
+        while self._pending is not None or (self._builder.n_rows and not self._keep):
+            self._commit()
         return self.n_committed
 
     def seal(self, provenance: Mapping[str, Any]) -> None:
-        self._raise_failed_commit()
+        self._refuse_ended()
         head = head_arrays(*self._categories, provenance, self._kind.dim)
         if self._keep:
             self._demote()  # segments beyond the last row are of items that are gone
@@ -365,8 +344,6 @@ class Hdf5Run(StoreWriter):
 
         Raises `StoreWriteError`.
         """
-        with suppress(StoreWriteError):
-            self._wait()
         self._journal.forget_unfinished()
 
     def abort(self) -> None:
@@ -375,7 +352,6 @@ class Hdf5Run(StoreWriter):
         self._ended = True
         for store in self._opened:
             store.close()
-        self._pool.shutdown(wait=True)
         self._journal.leave()
 
 
