@@ -58,10 +58,12 @@ def test_coco_and_yolo_of_the_same_data_give_equal_tables(
         for column in ("widths", "heights", "splits", "statuses", "content_sha256", "ann_offsets"):
             np.testing.assert_array_equal(getattr(coco, column), getattr(yolo, column), column)
         coco_names, yolo_names = coco.categories.labels, yolo.categories.labels
-        assert [coco_names[label] for label in coco.ann_labels] == [
-            yolo_names[label] for label in yolo.ann_labels
+        assert [coco_names[label] for label in coco.column("annotations/label")] == [
+            yolo_names[label] for label in yolo.column("annotations/label")
         ]
-        np.testing.assert_allclose(coco.ann_coords, yolo.ann_coords, atol=0.01)
+        np.testing.assert_allclose(
+            coco.column("annotations/coords"), yolo.column("annotations/coords"), atol=0.01
+        )
         cosine = (unit_rows(coco.embeddings()) * unit_rows(yolo.embeddings())).sum(axis=1)
         assert cosine.min() >= 0.9999
         assert coco.run_fingerprint == yolo.run_fingerprint

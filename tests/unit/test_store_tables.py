@@ -86,13 +86,6 @@ def test_a_table_that_is_absent_is_no_attribute(store: EmbeddingStore) -> None:
         _ = store.objects
 
 
-def test_labels_belong_to_no_item(store: EmbeddingStore) -> None:
-    labels = store.labels
-    for ask in (lambda: labels.of(0), lambda: labels.item_row(0), lambda: labels.item_rows):
-        with pytest.raises(NoTableError, match="Labels belong to no item"):
-            ask()
-
-
 def test_parts_make_the_whole(store: EmbeddingStore) -> None:
     parts = list(iter_tables(store, 2))
     assert [part.num_rows for part in parts] == [2, 1]

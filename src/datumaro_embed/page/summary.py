@@ -79,7 +79,9 @@ def summary(store: EmbeddingStore) -> dict[str, Any]:
     """Answer ``api/summary``: O(n_items · dim + n_annotations), and a look-up for each failure."""
     vectors = store.embeddings()
     has_vector = np.asarray(store.statuses) == Status.OK
-    types = np.bincount(store.ann_types, minlength=len(store.ann_type_names)).tolist()
+    types = np.bincount(
+        store.column("annotations/type"), minlength=len(store.ann_type_names)
+    ).tolist()
     return {
         "annotations": {name: n for name, n in zip(store.ann_type_names, types, strict=True) if n},
         "labels": _labels(store, vectors, has_vector),

@@ -19,7 +19,7 @@ from .codec import Array, ArrayPart
 from .hdf5 import Hdf5Part
 from .rows import IntArray, StoredRows, check_dtype, check_n_rows
 from .schema import FORMAT_VERSION, array_specs
-from .tables import TABLES, CaptionTable, LabelTable, ObjectTable, VectorTable
+from .tables import TABLES, CaptionTable, ObjectTable, VectorTable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,15 +60,6 @@ class EmbeddingStore(StoredRows):
     heights = _ColumnView("items/height")
     subset_codes = _ColumnView("items/subset")
     content_sha256 = _ColumnView("items/content_sha256")
-    ann_offsets = _ColumnView("items/annotations_offsets")
-    ann_types = _ColumnView("annotations/type")
-    ann_labels = _ColumnView("annotations/label")
-    ann_ids = _ColumnView("annotations/ann_id")
-    ann_groups = _ColumnView("annotations/group")
-    ann_object_ids = _ColumnView("annotations/object_id")
-    ann_z_orders = _ColumnView("annotations/z_order")
-    ann_coords = _ColumnView("annotations/coords")
-    ann_coords_offsets = _ColumnView("annotations/coords_offsets")
 
     @classmethod
     def of(cls: type[Self], part: Hdf5Part | ArrayPart) -> Self:
@@ -126,7 +117,7 @@ class EmbeddingStore(StoredRows):
     # Tables --------------------------------------------------------------------------------------
 
     def table(self, name: str) -> VectorTable:
-        """Table by its name: ``"items"``, ``"objects"``, ``"captions"`` or ``"labels"``.
+        """Table by its name: ``"items"``, ``"objects"`` or ``"captions"``.
 
         Raises `UsageError`: no such table; `NoTableError`: the store lacks it (see `has_table`).
         """
@@ -154,11 +145,6 @@ class EmbeddingStore(StoredRows):
     def captions(self) -> CaptionTable:
         """The captions; raises `NoTableError` where they were not embedded."""
         return cast(CaptionTable, self.table("captions"))
-
-    @property
-    def labels(self) -> LabelTable:
-        """The label names."""
-        return LabelTable(self)
 
     # Vectors -------------------------------------------------------------------------------------
 
