@@ -35,7 +35,6 @@ from .codec import Array, ArrayPart, Arrays, ColumnBuilder, Vector, head_arrays
 from .hdf5 import file_image
 from .journal import (
     Journal,
-    Manifest,
     Segment,
     SegmentFolder,
     new_manifest,
@@ -131,10 +130,18 @@ class Hdf5Run(StoreWriter):
             journal.forget_unfinished()
             old = None
         if not restart:
-            self._refuse_other_vectors(journal.finished, old)
-        restart = restart or (old is not None and old.restarted)
-        if not restart:
-            self.before = self._open_before()
+            if old and not old.kind.fits(self._kind):
+                raise old.kind.mismatch(
+                    f"{self.target} (an unfinished run)",
+                    self._kind,
+                    "Finish that run with its own options first, or use ``restart`` to replace it.",
+                )
+            restart = old is not None and old.restarted
+            self.before = None if restart else self._open_before()
+            for found in (journal.finished, self.before):
+                if found is not None and not found.kind.same_model(self._kind):
+                    remedy = "Choose another path, or use ``restart`` to replace it."
+                    raise found.kind.mismatch(self.target, self._kind, remedy)
         journal.clean()
         finished = journal.finished if keeps_segments and not restart else None
         manifests = [m for m in (old, finished) if m and m.kind.fits(self._kind)]
@@ -152,39 +159,19 @@ class Hdf5Run(StoreWriter):
             self.earlier.append(self.before)
         self.notes = list(self._opening_notes(damaged))
 
-    def _refuse_other_vectors(self, finished: Manifest | None, unfinished: Manifest | None) -> None:
-        """Refuse to drop the vectors of another model, or those of a run that has not ended."""
-        if unfinished and not unfinished.kind.fits(self._kind):
-            raise unfinished.kind.mismatch(
-                f"{self.target} (an unfinished run)",
-                self._kind,
-                "Finish that run with its own options first, or use ``restart`` to replace it.",
-            )
-        if finished:
-            self._refuse_other_model(finished.kind)
-
-    def _refuse_other_model(self, kind: VectorKind) -> None:
-        if not kind.same_model(self._kind):
-            raise kind.mismatch(
-                self.target, self._kind, "Choose another path, or use ``restart`` to replace it."
-            )
-
     def _open_before(self) -> EmbeddingStore | None:
         """Open the finished store that this run will replace."""
         try:
             before = open_store(self.target)
         except (StoreNotFoundError, StoreUnfinishedError):
             return None
-        except StoreCorruptError:
-            if self._place.keeps_segments:  # the run takes what is sound
-                return None
-            raise
-        except StoreForeignError:
-            if self._place.keeps_segments and self._journal.finished is None:
+        except (StoreCorruptError, StoreForeignError) as error:
+            is_damaged = isinstance(error, StoreCorruptError)
+            # Of a directory the run takes what is sound; a new one has no manifest yet.
+            if self._place.keeps_segments and (is_damaged or self._journal.finished is None):
                 return None
             raise
         self._opened.append(before)
-        self._refuse_other_model(before.kind)
         return before
 
     def _opening_notes(self, damaged: Sequence[Segment]) -> Iterator[str]:
@@ -225,7 +212,7 @@ class Hdf5Run(StoreWriter):
         self._refuse_ended()
         self._builder.append(record, vector)
         self._began = self._clock() if self._began is None else self._began
-        if self._keep and not reused and (vector is not None or _has_child_vectors(record)):
+        if self._keep and not reused and vector is not None:
             self._demote()  # a new vector: this segment differs, and must be committed in its time
         if self._keep:
             if self._builder.n_rows == self._keep[0].n_rows:
@@ -353,8 +340,3 @@ class Hdf5Run(StoreWriter):
         for store in self._opened:
             store.close()
         self._journal.leave()
-
-
-def _has_child_vectors(record: ItemRecord) -> bool:
-    objects, captions = record.objects or (), record.captions or ()
-    return len(captions) > 0 or any(entry.vector is not None for entry in objects)
