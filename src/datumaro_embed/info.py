@@ -84,12 +84,14 @@ def describe_failures(store: EmbeddingStore) -> Iterator[str]:
     Reads only the statuses, and the keys and reasons of failed rows.
     """
     rows = np.flatnonzero(store.statuses != Status.OK).tolist()
-    causes = Counter((int(store.statuses[row]), cause_of(store.error(row))) for row in rows)
+    causes = Counter(
+        (int(store.statuses[row]), cause_of(store.text("items/error", row))) for row in rows
+    )
     yield f"failed       {len(rows)} of {counted(store.n_rows, 'items')}"
     for (status, cause), count in causes.most_common():
         yield f"{count:>6} ×  {_name(status)}: {cause}"
     for row in rows:
-        yield f"{store.key(row)}  {_name(store.statuses[row])}: {store.error(row)}"
+        yield f"{store.key(row)}  {_name(store.statuses[row])}: {store.text('items/error', row)}"
 
 
 def _name(status: int) -> str:

@@ -152,7 +152,7 @@ def _failures(store: EmbeddingStore) -> list[dict[str, Any]]:
     """Group the items without a vector by cause, the commonest first."""
     found: dict[tuple[Status, str], list[int]] = {}
     for row in np.flatnonzero(store.statuses != Status.OK).tolist():
-        group = Status(int(store.statuses[row])), cause_of(store.error(row))
+        group = Status(int(store.statuses[row])), cause_of(store.text("items/error", row))
         found.setdefault(group, []).append(row)
     return [
         {
@@ -163,7 +163,7 @@ def _failures(store: EmbeddingStore) -> list[dict[str, Any]]:
                 {
                     "row": row,
                     "name": str(store.key(row)),
-                    "detail": detail_of(store.error(row), cause),
+                    "detail": detail_of(store.text("items/error", row), cause),
                 }
                 for row in rows[:_MAX_FAILURES]
             ],

@@ -424,13 +424,13 @@ class StoredRows:
         names = self.categories.labels  # none in a run that has not ended
         return tuple(sorted({names[n] for n in set(labels.tolist()) if 0 <= n < len(names)}))
 
-    def error(self, row: int) -> str:
-        """Reason why a row has no vector, without decoding the rest of it; empty where it has.
+    def text(self, path: str, row: int) -> str:
+        """Text of a row, such as ``"items/path"``, without decoding the rest of it.
 
         Raises `IndexError`: out of range; `StoreCorruptError`.
         """
-        index, inner = self._place(row)
-        (text,) = self.parts[index].texts("items/error", inner, inner + 1)
+        index, inner = self._place(row, array_specs()[path].table)
+        (text,) = self.parts[index].texts(path, inner, inner + 1)
         return text
 
     def _place(self, row: int, table: str = "items") -> tuple[int, int]:

@@ -190,7 +190,7 @@ class EmbeddingStore(StoredRows):
     def _items_of(self, dataset: Iterable[Any]) -> list[Any]:
         def path_of(key: ItemKey) -> str | None:
             row = self._find(key)
-            return None if row is None else self.item(row).path
+            return None if row is None else self.text("items/path", row)
 
         return items_of(dataset, self.media_root, path_of)
 
