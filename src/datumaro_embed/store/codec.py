@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,6 @@ from ..records import Categories, ItemKey, ItemRecord, Status
 from ..vectors import VectorKind
 from .schema import SCHEMA, Column, array_specs, child_tables
 
-T = TypeVar("T")
 Array = npt.NDArray[Any]
 Vector = npt.NDArray[np.floating[Any]]
 Arrays = dict[str, Array]
@@ -401,23 +400,23 @@ class Part(ABC):
 
     def texts(self, path: str, first: int = 0, stop: int | None = None) -> list[str]:
         """Return the texts of some rows, or of all."""
-        return [self._decoded(decode_text, path, data) for data in self.cut(path, first, stop)]
+        try:
+            return [decode_text(data.data) for data in self.cut(path, first, stop)]
+        except ValueError as error:
+            raise corrupt(self.path, path, error) from error
 
     def json(self, path: str) -> dict[str, Any]:
         """Return the JSON object that a whole array holds."""
-        return self._decoded(decode_json, path, self.required(path))
+        try:
+            return decode_json(self.required(path).data)
+        except ValueError as error:
+            raise corrupt(self.path, path, error) from error
 
     def cut(self, path: str, first: int = 0, stop: int | None = None) -> list[Array]:
         """Views of the values of some rows of a ragged column."""
         offsets, values = self.required(f"{path}_offsets"), self.required(path)
         ends = offsets[first : None if stop is None else stop + 1].tolist()
         return [values[a:b] for a, b in pairwise(ends)]
-
-    def _decoded(self, decode: Callable[[memoryview], T], path: str, data: Array) -> T:
-        try:
-            return decode(data.data)
-        except ValueError as error:
-            raise corrupt(self.path, path, error) from error
 
 
 class ArrayPart(Part):
@@ -467,21 +466,20 @@ def decode_records(part: Part, table: str, first: int, stop: int) -> Iterator[An
 def _column_values(part: Part, column: Column, path: str, first: int, stop: int) -> list[Any]:
     if column.kind == "text":
         return part.texts(path, first, stop)
-    if column.kind == "json":
-        return [part._decoded(decode_json, path, data) for data in part.cut(path, first, stop)]
-    if column.is_ragged:
-        return [tuple(data.tolist()) for data in part.cut(path, first, stop)]
-    values = part.required(path)[first:stop]
     try:
-        return _fixed_values(column, values, part.names(path) if column.kind == "code" else [])
+        if column.kind == "json":
+            return [decode_json(data.data) for data in part.cut(path, first, stop)]
+        if column.is_ragged:
+            return [tuple(data.tolist()) for data in part.cut(path, first, stop)]
+        return _fixed_values(part, column, path, part.required(path)[first:stop])
     except (ValueError, IndexError) as error:
         raise corrupt(part.path, path, error) from error
 
 
-def _fixed_values(column: Column, values: Array, names: Sequence[str]) -> list[Any]:
-    """Decode values of fixed size."""
+def _fixed_values(part: Part, column: Column, path: str, values: Array) -> list[Any]:
     found: list[Any] = values.tolist()
     if column.kind == "code":
+        names = part.names(path)
         found = [names[code] for code in found]
     elif column.kind == "digest":
         found = [value.tobytes() for value in values]
