@@ -70,18 +70,18 @@ def _caught(check: Callable[..., Iterator[str]], *arguments: Any) -> Iterator[st
 
 def part_problems(part: Part) -> Iterator[str]:
     """Read every array, and compare every block with its checksum."""
-    unreadable = []
+    file, unreadable = part.file, []  # a file that cannot be opened is one problem
     for path in array_specs():
         try:
             part.array(path)
         except StoreCorruptError as error:
             unreadable.append(error.message)
     yield from unreadable
-    if unreadable or part.is_trusted or part.file is None:
+    if unreadable or part.is_trusted or file is None:
         return
-    folder, _, file = part.path.rpartition("/")
-    names = f"{file}: " if folder.endswith("segments") else ""  # the file of a part of many
-    for path, table, first, stop in bad_blocks(part.file):
+    folder, _, name = part.path.rpartition("/")
+    names = f"{name}: " if folder.endswith("segments") else ""  # the file of a part of many
+    for path, table, first, stop in bad_blocks(file):
         rows = f"rows {first:,} to {stop - 1:,} differ from their checksum"
         yield f"{names}{path}: {rows if table else 'differs from its checksum'}"
 
