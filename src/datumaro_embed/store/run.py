@@ -12,6 +12,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from ..errors import (
     StoreForeignError,
     StoreNotFoundError,
     StoreUnfinishedError,
+    StoreWriteError,
     UsageError,
 )
 from ..files import FileSystem, checked_free_bytes, identity_at, publish, write_errors
@@ -298,8 +300,8 @@ class Hdf5Run(StoreWriter):
         head = head_arrays(*self._categories, provenance, self._kind.dim)
         if self._keep:
             self._demote()  # segments beyond the last row are of items that are gone
-        self.suspend()
         if self._place.keeps_segments:
+            self.suspend()
             segment = self._journal.commit_file(self._built(ColumnBuilder(self._kind)), head)
             self._journal.save(replace(self._new, head=segment, spare=(), n_expected=0))
             self._journal.finish()
@@ -308,23 +310,36 @@ class Hdf5Run(StoreWriter):
         self.abort()  # there is nothing more to do
 
     def _publish_file(self, head: Arrays) -> None:
-        """Write all rows as one file, and remove the directory."""
+        """Write all rows as one file, also those of no segment yet, and remove the directory."""
         if identity_at(self.target) != self._identity:
             raise StoreExistsError(
                 f"Another program has written '{self.target}' during this run. Move that away, "
                 "and run the same command again.",
                 path=self.target,
             )
-        rows = self._built(ColumnBuilder(self._kind))  # none
-        if self._new.segments:
-            rows = self._own_store(self._new.segments, max_mapped=1)
-        size_bytes, blocks = file_image(rows, head, self._new.uuid)
-        publish(self._place.target, blocks, size_bytes, self.files, work=self._journal.path)
+        if self._pending is not None:  # from an attempt that failed
+            self.suspend()
         # A process killed from here on leaves a manifest by which the file is known as its own.
+        self._journal.save(self._new)
+        size_bytes, blocks = file_image(self._all_rows(), head, self._new.uuid)
+        try:
+            publish(self._place.target, blocks, size_bytes, self.files, work=self._journal.path)
+        except StoreWriteError:
+            with suppress(StoreWriteError):
+                self.suspend()  # there may be room for these rows, where there is none for all
+            raise
         self._journal.save(replace(self._new, segments=(), spare=(), n_expected=0))
         with write_errors(self._journal.path):
             self._journal.clean()
         self._journal.forget_unfinished()
+
+    def _all_rows(self) -> EmbeddingStore:
+        if not self._new.segments or self._builder.n_rows:
+            self._pending = self._built(self._builder)
+            self._next_builder()
+        held = [] if self._pending is None else self._pending.parts
+        parts = [*self._own_store(self._new.segments, max_mapped=1).parts, *held]
+        return EmbeddingStore(parts, path=self.target, kind=self._kind, uuid=self._new.uuid)
 
     def discard(self) -> None:
         """Drop what this run committed too; a finished store in the directory stays.
