@@ -166,7 +166,7 @@ class StoredRows:
     @property
     def label_embeddings(self) -> Array | None:
         """Vectors of the label prompts, (n_labels, dim) float32, in label order; None if absent."""
-        return self._optional("labels/vector")
+        return self.column("labels/vector") if self.has("labels/vector") else None
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -185,36 +185,27 @@ class StoredRows:
         Type and shape are as in docs/store-format.md. Raises `UsageError`: the schema has no such
         path, the store has no such optional array, or is closed; `StoreCorruptError`.
         """
-        found = self._optional(path)
-        if found is None:
-            raise UsageError(f"The store has no '{path}'. See docs/store-format.md.", path=path)
-        return found
-
-    def has(self, path: str) -> bool:
-        """Tell whether the store has an array; only optional ones may be absent."""
-        spec, parts = array_specs().get(path), self.parts
-        if spec is None or not spec.optional:
-            return spec is not None
-        asked = [self._head_part] if spec.table == "labels" else parts
-        found = (part is not None and part.has(path) for part in asked)
-        return len(parts) > 0 and (any if spec.column.filled else all)(found)
-
-    def _optional(self, path: str) -> Array | None:
         if path not in self._cache:
-            spec = array_specs().get(path)
-            found = None if spec is None else self._load(spec)
-            if found is None:
-                return None
-            self._cache[path] = _read_only(found)
+            if not self.has(path):
+                raise UsageError(f"The store has no '{path}'. See docs/store-format.md.", path=path)
+            self._cache[path] = _read_only(self._load(array_specs()[path]))
         return self._cache[path]
 
-    def _load(self, spec: ArraySpec) -> Array | None:
+    def has(self, path: str) -> bool:
+        """Tell whether the store has an array of the schema; only optional ones may be absent."""
+        spec, parts = array_specs().get(path), self.parts
+        if spec is None:
+            return False
         if spec.table in ("", "labels"):
-            return None if self._head_part is None else self._head_part.array(spec.path)
+            return self._head_part is not None and self._head_part.has(path)
+        found = (part.has(path) for part in parts)
+        return not spec.optional or (len(parts) > 0 and (any if spec.column.filled else all)(found))
+
+    def _load(self, spec: ArraySpec) -> Array:
+        if spec.table in ("", "labels") and self._head_part is not None:
+            return self._head_part.required(spec.path)
         if len(self.parts) == 1:
-            return self.parts[0].array(spec.path)
-        if not self.has(spec.path):
-            return None
+            return self.parts[0].required(spec.path)
         if spec.role in ("names", "names_offsets"):
             stem = spec.path.removesuffix("_offsets").removesuffix("_names")
             return text_arrays(f"{stem}_names", self.names(stem))[spec.path]

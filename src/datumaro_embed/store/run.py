@@ -337,8 +337,9 @@ class Hdf5Run(StoreWriter):
         if not self._new.segments or self._builder.n_rows:
             self._pending = self._built(self._builder)
             self._next_builder()
-        held = [] if self._pending is None else self._pending.parts
-        parts = [*self._own_store(self._new.segments, max_mapped=1).parts, *held]
+        segments, pending = self._new.segments, self._pending
+        committed = self._own_store(segments, max_mapped=1).parts if segments else ()
+        parts = [*committed, *(() if pending is None else pending.parts)]
         return EmbeddingStore(parts, path=self.target, kind=self._kind, uuid=self._new.uuid)
 
     def discard(self) -> None:
