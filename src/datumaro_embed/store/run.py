@@ -319,8 +319,9 @@ class Hdf5Run(StoreWriter):
             )
         if self._pending is not None:  # from an attempt that failed
             self.suspend()
-        # A process killed from here on leaves a manifest by which the file is known as its own.
-        self._journal.save(self._new)
+        if self._journal.unfinished != self._new:
+            # A process killed from here on leaves a manifest by which the file is known as its own.
+            self._journal.save(self._new)
         size_bytes, blocks = file_image(self._all_rows(), head, self._new.uuid)
         try:
             publish(self._place.target, blocks, size_bytes, self.files, work=self._journal.path)
