@@ -213,7 +213,6 @@ class Hdf5Run(StoreWriter):
     def append(self, record: ItemRecord, vector: Vector | None, *, reused: bool = False) -> None:
         self._refuse_ended()
         self._builder.append(record, vector)
-        self._began = self._clock() if self._began is None else self._began
         if self._keep and not reused and vector is not None:
             self._demote()  # a new vector: this segment differs, and must be committed in its time
         if self._keep:
@@ -230,13 +229,13 @@ class Hdf5Run(StoreWriter):
             self._refuse_ended()
             end = min(stop, first + self._commit_rows - self._builder.n_rows)
             self._builder.extend(store, first, end, labels=labels)
-            self._began = self._clock() if self._began is None else self._began
             self._commit_if_due()
             first = end
 
     def _commit_if_due(self) -> None:
-        late = self._began is not None and self._clock() - self._began >= self._commit_seconds
-        if self._builder.n_rows >= self._commit_rows or (late and self._builder.n_rows):
+        now = self._clock()
+        self._began = now if self._began is None else self._began
+        if self._builder.n_rows >= self._commit_rows or now - self._began >= self._commit_seconds:
             self._commit()
 
     def _keep_or_demote(self) -> None:
