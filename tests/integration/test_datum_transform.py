@@ -55,8 +55,9 @@ def test_coco_and_yolo_of_the_same_data_give_equal_tables(
 ) -> None:
     with open_store(coco_store) as coco, open_store(yolo_store) as yolo:
         assert list(coco.keys()) == list(yolo.keys())
-        for column in ("widths", "heights", "splits", "statuses", "content_sha256", "ann_offsets"):
-            np.testing.assert_array_equal(getattr(coco, column), getattr(yolo, column), column)
+        for name in ("width", "height", "split", "status", "content_sha256", "annotations_offsets"):
+            columns = [store.column(f"items/{name}") for store in (coco, yolo)]
+            np.testing.assert_array_equal(*columns, name)
         coco_names, yolo_names = coco.categories.labels, yolo.categories.labels
         assert [coco_names[label] for label in coco.column("annotations/label")] == [
             yolo_names[label] for label in yolo.column("annotations/label")
