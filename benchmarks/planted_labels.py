@@ -50,7 +50,7 @@ def load(dataset: Path, store_path: Path) -> dict[str, Any]:
             "labels": labels,
             "right": np.array(right),
             "groups": groups[items],
-            "names": np.array(store.labels.embeddings()),
+            "names": np.array(store.label_embeddings),
         }
 
 

@@ -17,7 +17,8 @@ from datumaro_embed.records import (
     Split,
     Status,
 )
-from datumaro_embed.store import EmbeddingStore, MemoryStores, StoreWriter, open_store
+from datumaro_embed.store import EmbeddingStore, StoreWriter, open_store
+from datumaro_embed.testing import MemoryStores
 from datumaro_embed.vectors import VectorKind, unit_rows
 from store_support import create_store
 

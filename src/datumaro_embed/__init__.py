@@ -8,11 +8,11 @@ nor Datumaro; the names below load them on first use.
 from __future__ import annotations
 
 import sys
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import datumaro_embed_bridge
 
+from .lazy import lazy_names
 from .records import (
     AnnotationRecord,
     CaptionRecord,
@@ -90,36 +90,39 @@ __all__ = [
     "write_report",
 ]
 
-_LAZY = {
-    "add_embeddings": "adapter.experimental",
-    "ClipEncoder": "encoders",
-    "DuplicateReport": "duplicates",
-    "EmbedSummary": "pipeline",
-    "EmbeddingStore": "store",
-    "Encoder": "encoders",
-    "Explorer": "page",
-    "explore": "page",
-    "Finding": "findings",
-    "Findings": "findings",
-    "ReportOptions": "page",
-    "apply_findings": "findings",
-    "audit": "auditing",
-    "Comparison": "auditing.compare",
-    "compare": "auditing.compare",
-    "label_findings": "auditing",
-    "Selection": "auditing.selection",
-    "build_index": "retrieval",
-    "convert_store": "exports",
-    "embed_dataset": "pipeline",
-    "find_duplicates": "duplicates",
-    "import_vectors": "imports",
-    "open_store": "store",
-    "search": "retrieval",
-    "search_vectors": "retrieval",
-    "select": "auditing.selection",
-    "show": "page",
-    "write_report": "page",
-}
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "add_embeddings": "adapter.experimental",
+        "ClipEncoder": "encoders",
+        "DuplicateReport": "duplicates",
+        "EmbedSummary": "pipeline",
+        "EmbeddingStore": "store",
+        "Encoder": "encoders",
+        "Explorer": "page",
+        "explore": "page",
+        "Finding": "findings",
+        "Findings": "findings",
+        "ReportOptions": "page",
+        "apply_findings": "findings",
+        "audit": "auditing",
+        "Comparison": "auditing.compare",
+        "compare": "auditing.compare",
+        "label_findings": "auditing",
+        "Selection": "auditing.selection",
+        "build_index": "retrieval",
+        "convert_store": "exports",
+        "embed_dataset": "pipeline",
+        "find_duplicates": "duplicates",
+        "import_vectors": "imports",
+        "open_store": "store",
+        "search": "retrieval",
+        "search_vectors": "retrieval",
+        "select": "auditing.selection",
+        "show": "page",
+        "write_report": "page",
+    },
+)
 
 datumaro_embed_bridge.install()
 
@@ -127,15 +130,6 @@ datumaro_embed_bridge.install()
 # thread, which is unsafe in a threaded program. They do neither if they cannot import this package.
 # (An openvino_telemetry that is already imported stays.)
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-
-
-def __getattr__(name: str) -> Any:
-    """Import the subpackage of a public name on first use (PEP 562)."""
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_LAZY[name]}", __name__), name)
-    globals()[name] = value
-    return value
 
 
 def __dir__() -> list[str]:

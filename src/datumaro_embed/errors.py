@@ -8,7 +8,7 @@ A class also inherits the builtin that callers expect (``FileNotFoundError``, ``
     DatumaroEmbedError
     ├── UsageError (ValueError)               an argument is invalid
     │   ├── OutputFolderError (FileNotFoundError)  the folder of an output does not exist
-    │   └── NoTableError (AttributeError)     a store without objects, captions or vectors of labels
+    │   └── NoTableError (AttributeError)     a store without objects or captions
     ├── StaleStoreError                       the dataset's images are not those in the store
     ├── EmptyDatasetError                     nothing to embed
     ├── DatasetReadError                      Datumaro cannot import the dataset
@@ -142,7 +142,7 @@ class OutputFolderError(UsageError, FileNotFoundError):
 
 
 class NoTableError(UsageError, AttributeError):
-    """A store lacks a table, or a table lacks an attribute; ``hasattr`` then returns False."""
+    """A store lacks a table; ``hasattr(store, "objects")`` then returns False."""
 
 
 class StaleStoreError(DatumaroEmbedError):

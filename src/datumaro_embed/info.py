@@ -43,7 +43,7 @@ def describe(store: EmbeddingStore) -> Iterator[str]:
     names = store.categories.labels  # empty until the run has ended
     of_objects = store.objects.labels.tolist() if store.has_table("objects") else []
     n_objects = Counter(of_objects)
-    for label, count in Counter(store.ann_labels.tolist()).most_common():
+    for label, count in Counter(store.column("annotations/label").tolist()).most_common():
         name = names[label] if 0 <= label < len(names) else f"label {label}"
         name = name if label >= 0 else "(no label)"
         shown = [counted(n_objects[label], "objects")] if of_objects else []
@@ -53,9 +53,13 @@ def describe(store: EmbeddingStore) -> Iterator[str]:
 def _count_objects(store: EmbeddingStore) -> int:
     """Count the objects: annotations of one item, group and label are one object."""
     no_objects = [n for n, name in enumerate(store.ann_type_names) if name in ("label", "caption")]
-    shown = ~np.isin(store.ann_types, no_objects)
-    grouped = shown & (store.ann_groups != 0)
-    together = (store.ann_rows, store.ann_groups, store.ann_labels.astype(np.int64))
+    shown = ~np.isin(store.column("annotations/type"), no_objects)
+    grouped = shown & (store.column("annotations/group") != 0)
+    together = (
+        store.ann_rows,
+        store.column("annotations/group"),
+        store.column("annotations/label").astype(np.int64),
+    )
     keys = np.stack([values[grouped] for values in together])
     return int(np.count_nonzero(shown & ~grouped) + np.unique(keys, axis=1).shape[1])
 
@@ -80,12 +84,14 @@ def describe_failures(store: EmbeddingStore) -> Iterator[str]:
     Reads only the statuses, and the keys and reasons of failed rows.
     """
     rows = np.flatnonzero(store.statuses != Status.OK).tolist()
-    causes = Counter((int(store.statuses[row]), cause_of(store.error(row))) for row in rows)
+    causes = Counter(
+        (int(store.statuses[row]), cause_of(store.text("items/error", row))) for row in rows
+    )
     yield f"failed       {len(rows)} of {counted(store.n_rows, 'items')}"
     for (status, cause), count in causes.most_common():
         yield f"{count:>6} ×  {_name(status)}: {cause}"
     for row in rows:
-        yield f"{store.key(row)}  {_name(store.statuses[row])}: {store.error(row)}"
+        yield f"{store.key(row)}  {_name(store.statuses[row])}: {store.text('items/error', row)}"
 
 
 def _name(status: int) -> str:

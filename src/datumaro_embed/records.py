@@ -21,6 +21,26 @@ _SHORT = reprlib.Repr()
 _SHORT.maxtuple = _SHORT.maxlist = _SHORT.maxdict = 3
 _SHORT.maxstring = _SHORT.maxother = 60
 
+SIGNATURE_SIDE = 32
+SIGNATURE_BYTES = SIGNATURE_SIDE * SIGNATURE_SIDE * 3
+STATISTICS = (
+    "p01",  # percentiles of the gray levels, 0 to 255
+    "p05",
+    "p50",
+    "p95",
+    "p99",
+    "mean",  # of the gray levels
+    "deviation",
+    "entropy",  # of the gray levels' histogram, in bits
+    "commonest",  # share of the pixels that have the commonest gray level
+    "channel_difference",  # mean of largest less smallest channel of a pixel of the signature
+    "sharpness",  # of the strongest edges: step between neighbours by range nearby; 1 is sharp
+    "edges",  # share of the pixels with a step of 32 levels or more
+    "flat",  # share of the pixels with a step of 3 levels or less
+    "noise",  # deviation of the noise, in gray levels, robust to edges
+)
+"""What `signatures.describe` measures of an image, in order."""
+
 
 class ShortRepr:
     """Gives a dataclass (``repr=False``) a short repr: only fields that are not the default."""
@@ -300,9 +320,9 @@ class ItemRecord(ShortRepr):
     captions : tuple of CaptionRecord, or None
         In the order of their annotations; None if captions are not embedded.
     signature : bytes or None
-        3,072 bytes that describe the image's look (see signatures.py); None if unknown.
+        `SIGNATURE_BYTES` bytes that describe the image's look (see signatures.py); None if unknown.
     statistics : tuple of float, or None
-        The image's values of `signatures.STATISTICS`, float32; None if unknown.
+        The image's values of `STATISTICS`, float32; None if unknown.
     notes : tuple of str
         Faults of the item that do not prevent a row, as reasons for a `Tally`. A run counts them in
         its summary; they are not stored, and ``==`` ignores them.

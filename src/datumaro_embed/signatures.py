@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .pixels import rgbx
+from .records import SIGNATURE_BYTES, SIGNATURE_SIDE, STATISTICS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,26 +33,6 @@ _log = logging.getLogger(__name__)
 
 UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
-
-SIGNATURE_SIDE = 32
-SIGNATURE_BYTES = SIGNATURE_SIDE * SIGNATURE_SIDE * 3
-STATISTICS = (
-    "p01",  # percentiles of the gray levels, 0 to 255
-    "p05",
-    "p50",
-    "p95",
-    "p99",
-    "mean",  # of the gray levels
-    "deviation",
-    "entropy",  # of the gray levels' histogram, in bits
-    "commonest",  # share of the pixels that have the commonest gray level
-    "channel_difference",  # mean of largest less smallest channel of a pixel of the signature
-    "sharpness",  # of the strongest edges: step between neighbours by range nearby; 1 is sharp
-    "edges",  # share of the pixels with a step of 32 levels or more
-    "flat",  # share of the pixels with a step of 3 levels or less
-    "noise",  # deviation of the noise, in gray levels, robust to edges
-)
-"""Names of the numbers of `describe`, in order."""
 
 _LEAST_SIDE_PX = 224  # images are halved while both sides stay as long
 _ONE_BLOCK = 4 * 2**20  # pixels; Pillow shrinks an image of several blocks sooner than it copies it

@@ -11,11 +11,10 @@ from datumaro_embed.errors import StoreReplacedError
 from datumaro_embed.store import (
     EmbeddingStore,
     Hdf5Stores,
-    MemoryStores,
     StoreBackend,
     StoreWriter,
 )
-from datumaro_embed.testing import StoreContract
+from datumaro_embed.testing import MemoryStores, StoreContract
 from datumaro_embed.vectors import VectorKind
 
 

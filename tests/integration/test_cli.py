@@ -33,7 +33,9 @@ def test_embed_writes_what_the_transform_writes(coco_store: Path, tmp_path: Path
     with open_store(target) as store, open_store(coco_store) as transformed:
         np.testing.assert_array_equal(store.embeddings(), transformed.embeddings())
         # Datumaro's own importer rounds
-        np.testing.assert_allclose(store.ann_coords, transformed.ann_coords, atol=0.01)
+        np.testing.assert_allclose(
+            store.column("annotations/coords"), transformed.column("annotations/coords"), atol=0.01
+        )
 
 
 def test_info_prints_model_counts_and_vectors(coco_store: Path) -> None:

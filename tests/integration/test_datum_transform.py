@@ -55,13 +55,16 @@ def test_coco_and_yolo_of_the_same_data_give_equal_tables(
 ) -> None:
     with open_store(coco_store) as coco, open_store(yolo_store) as yolo:
         assert list(coco.keys()) == list(yolo.keys())
-        for column in ("widths", "heights", "splits", "statuses", "content_sha256", "ann_offsets"):
-            np.testing.assert_array_equal(getattr(coco, column), getattr(yolo, column), column)
+        for name in ("width", "height", "split", "status", "content_sha256", "annotations_offsets"):
+            columns = [store.column(f"items/{name}") for store in (coco, yolo)]
+            np.testing.assert_array_equal(*columns, name)
         coco_names, yolo_names = coco.categories.labels, yolo.categories.labels
-        assert [coco_names[label] for label in coco.ann_labels] == [
-            yolo_names[label] for label in yolo.ann_labels
+        assert [coco_names[label] for label in coco.column("annotations/label")] == [
+            yolo_names[label] for label in yolo.column("annotations/label")
         ]
-        np.testing.assert_allclose(coco.ann_coords, yolo.ann_coords, atol=0.01)
+        np.testing.assert_allclose(
+            coco.column("annotations/coords"), yolo.column("annotations/coords"), atol=0.01
+        )
         cosine = (unit_rows(coco.embeddings()) * unit_rows(yolo.embeddings())).sum(axis=1)
         assert cosine.min() >= 0.9999
         assert coco.run_fingerprint == yolo.run_fingerprint

@@ -21,7 +21,8 @@ from datumaro_embed.records import (
     Split,
     Status,
 )
-from datumaro_embed.store import EmbeddingStore, Hdf5Stores, MemoryStores
+from datumaro_embed.store import EmbeddingStore, Hdf5Stores
+from datumaro_embed.testing import MemoryStores
 from datumaro_embed.vectors import VectorKind, unit_rows
 
 any_text = st.text(st.characters(codec=None, exclude_categories=()), max_size=8)

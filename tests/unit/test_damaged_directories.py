@@ -58,6 +58,19 @@ def test_embedding_again_mends_a_finished_store(
         assert mended.verify() == []
 
 
+@pytest.mark.parametrize("damage", [Path.unlink, cut, flip])
+def test_verify_lists_every_damaged_segment(store: Path, damage: Callable[[Path], None]) -> None:
+    """Two lines each: the SHA-256 differs, and what is wrong inside or that it cannot be opened."""
+    damaged = shards(store)[:2]
+    for path in damaged:
+        damage(path)
+    with open_store(store) as there:
+        found = there.verify()
+    for path in damaged:
+        assert len([line for line in found if path.name in line]) == 2, found
+    assert len(found) == 4
+
+
 def test_compact_does_not_make_damage_sound(store: Path) -> None:
     flip(shards(store)[0])
     before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}

@@ -24,12 +24,12 @@ from adapter_support import (
 from datumaro_embed.adapter import SourceDataset, import_dataset
 from datumaro_embed.adapter.annotations import categories_record
 from datumaro_embed.adapter.detecting import detect_format
+from datumaro_embed.adapter.own_files import is_part_of_store
 from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.errors import DatasetReadError, EmptyDatasetError
 from datumaro_embed.pipeline import EmbedOptions, embed_source
 from datumaro_embed.place import misdetection
 from datumaro_embed.sharding import Shard
-from datumaro_embed.store import is_part_of_store
 from support import SAMPLE
 
 

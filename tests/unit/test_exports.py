@@ -32,7 +32,8 @@ from datumaro_embed.exports import FORMATS
 from datumaro_embed.files import new_path
 from datumaro_embed.info import describe
 from datumaro_embed.signatures import SIGNATURE_BYTES, STATISTICS
-from datumaro_embed.store import EmbeddingStore, MemoryStores
+from datumaro_embed.store import EmbeddingStore
+from datumaro_embed.testing import MemoryStores
 from datumaro_embed.vectors import VectorKind
 
 

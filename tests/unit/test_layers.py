@@ -15,6 +15,7 @@ SRC = Path(datumaro_embed.__file__).parent
 
 # Top to bottom: a room may import only from rooms above it (and from within itself).
 ORDER = [
+    "lazy",
     "escaping",
     "errors",
     "display",

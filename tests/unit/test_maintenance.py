@@ -84,7 +84,7 @@ def test_labels_go_by_name(tmp_path: Path) -> None:
     merge_stores([one, two], tmp_path / "c.h5")
     with open_store(tmp_path / "c.h5") as merged:
         assert merged.categories.labels == ("cat", "dog", "owl")
-        assert set(merged.ann_labels.tolist()) == {1}
+        assert set(merged.column("annotations/label").tolist()) == {1}
         assert merged.verify() == []
 
 

@@ -24,8 +24,8 @@ from datumaro_embed.objects import ObjectOptions, objects_of
 from datumaro_embed.pipeline import EmbedOptions, embed_source, read_item_info
 from datumaro_embed.records import AnnotationRecord, Categories, ObjectRecord, ObjectStatus
 from datumaro_embed.rle import Rle
-from datumaro_embed.store import MemoryStores
 from datumaro_embed.store.schema import BLOCK_ROWS
+from datumaro_embed.testing import MemoryStores
 from datumaro_embed.vectors import VectorKind
 from datumaro_embed.verify import compare_with_dataset
 from store_support import begin, create_store, row_content

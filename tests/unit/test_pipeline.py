@@ -29,8 +29,8 @@ from datumaro_embed.flags import add_embed_arguments
 from datumaro_embed.images import read_image
 from datumaro_embed.pipeline import EmbedOptions, embed_source
 from datumaro_embed.pipeline.progress import EmbedSummary, talk
-from datumaro_embed.store import MemoryStores
 from datumaro_embed.tally import Tally
+from datumaro_embed.testing import MemoryStores
 from store_support import row_content
 
 

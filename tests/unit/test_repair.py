@@ -70,7 +70,7 @@ def test_one_bit_costs_its_block(
         expected = {key: before[key] for key in after.keys()}
         if array.startswith("labels/"):
             assert after.categories.labels == ()
-            assert set(after.ann_labels.tolist()) == {-1}
+            assert set(after.column("annotations/label").tolist()) == {-1}
             assert any("label names" in reason for reason in done.left_out)
             return
         assert after.categories == before.categories
@@ -121,7 +121,8 @@ def test_of_an_unfinished_run_only_its_rows_are_taken(tmp_path: Path) -> None:
         assert {key: vector for key, (_, vector) in found.items()} == {
             key: vector for key, (_, vector) in before.items()
         }
-        assert set(store.ann_labels.tolist()) == {-1}  # their names were not written yet
+        # Their names were not written yet.
+        assert set(store.column("annotations/label").tolist()) == {-1}
 
 
 def test_a_number_that_names_no_label_gets_no_name_of_another_store(tmp_path: Path) -> None:
@@ -134,4 +135,4 @@ def test_a_number_that_names_no_label_gets_no_name_of_another_store(tmp_path: Pa
             run.seal({})
     merge_stores([tmp_path / "1.h5", tmp_path / "2.h5"], tmp_path / "c.h5")
     with open_store(tmp_path / "c.h5") as store:
-        assert store.ann_labels.tolist() == [-1, 1]
+        assert store.column("annotations/label").tolist() == [-1, 1]

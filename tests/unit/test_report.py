@@ -34,7 +34,7 @@ from datumaro_embed.images import read_info
 from datumaro_embed.page.places import places_of
 from datumaro_embed.page.projection import pca
 from datumaro_embed.page.summary import first_labels, sizes, summary, typical
-from datumaro_embed.store import MemoryStores
+from datumaro_embed.testing import MemoryStores
 from datumaro_embed.vectors import VectorKind
 from report_stores import HOSTILE, OUR_TAGS, Outline, hostile_store
 from store_support import create_store

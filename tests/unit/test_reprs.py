@@ -23,8 +23,8 @@ from datumaro_embed import (
     find_duplicates,
 )
 from datumaro_embed.retrieval.searching import Hits, SearchResult
-from datumaro_embed.store import MemoryStores
 from datumaro_embed.tally import Tally
+from datumaro_embed.testing import MemoryStores
 from datumaro_embed.vectors import VectorKind
 
 LONG = "x" * 5_000

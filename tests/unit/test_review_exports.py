@@ -29,7 +29,7 @@ from datumaro_embed import (
     open_store,
 )
 from datumaro_embed.errors import UsageError
-from datumaro_embed.store import MemoryStores
+from datumaro_embed.testing import MemoryStores
 from datumaro_embed.vectors import VectorKind
 from report_stores import hostile_store
 from support import SAMPLE

@@ -118,6 +118,33 @@ def test_sealing_again_after_a_failure(tmp_path: Path, name: str) -> None:
         assert len(store) == 1
 
 
+class NoFile(FileSystem):
+    """Refuses the file of the store; segments and manifests can be written."""
+
+    def replace(self, source: Path, target: Path) -> None:
+        if target.name == "store.h5":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super().replace(source, target)
+
+
+def test_rows_are_committed_where_their_file_cannot_be_published(tmp_path: Path) -> None:
+    """Until then the last rows were in no segment."""
+    row = ItemRecord(ItemKey("", "a")), np.array([0, 1], dtype=np.float32)
+    with create_store(tmp_path / "store.h5", dim=2, files=NoFile()) as writer:
+        writer.append(*row)
+        for _ in range(2):
+            with pytest.raises(StoreWriteError, match="Disk full"):
+                writer.seal({})
+            assert writer.n_committed == 1
+    with create_store(tmp_path / "store.h5", dim=2) as writer:
+        assert [store.n_rows for store in writer.earlier] == [1]
+        writer.append(*row, reused=True)
+        writer.seal({})
+    with open_store(tmp_path / "store.h5") as store:
+        assert (len(store), store.verify()) == (1, [])
+    assert [path.name for path in tmp_path.iterdir()] == ["store.h5"]
+
+
 def test_short_writes_are_continued(tmp_path: Path) -> None:
     fill(tmp_path / "store.h5", ShortWrites())
     assert (tmp_path / "store.h5").read_bytes() == b"whole"

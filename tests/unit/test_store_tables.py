@@ -15,8 +15,9 @@ from datumaro_embed import (
     Status,
 )
 from datumaro_embed.errors import NoTableError, UsageError
-from datumaro_embed.store import EmbeddingStore, MemoryStores
+from datumaro_embed.store import EmbeddingStore
 from datumaro_embed.store.arrow import iter_tables
+from datumaro_embed.testing import MemoryStores
 from datumaro_embed.vectors import VectorKind
 
 POINTS = AnnotationRecord("points", 1, coords=(1.5, 2.0), visibility=(2,), attributes={"a": 1})
@@ -83,13 +84,6 @@ def test_a_table_that_is_absent_is_no_attribute(store: EmbeddingStore) -> None:
     assert getattr(store, "captions", None) is None
     with pytest.raises(NoTableError, match=r"s' has no objects\. Embed the dataset with --objects"):
         _ = store.objects
-
-
-def test_labels_belong_to_no_item(store: EmbeddingStore) -> None:
-    labels = store.labels
-    for ask in (lambda: labels.of(0), lambda: labels.item_row(0), lambda: labels.item_rows):
-        with pytest.raises(NoTableError, match="Labels belong to no item"):
-            ask()
 
 
 def test_parts_make_the_whole(store: EmbeddingStore) -> None:

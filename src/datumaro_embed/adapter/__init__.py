@@ -1,13 +1,18 @@
 """Convert Datumaro's items, categories and annotations to records; only plugins/ also uses it."""
 
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
 from .annotations import with_labels
 from .dataset import SourceDataset, SourceItem, format_of
-from .disk import unused_images
 from .importing import ImportedDataset, import_dataset, split_pathspec
 from .media import EncoderInput, encoder_input
-from .samples import changed_samples
-from .writing import as_dataset, check_format, with_label, write_dataset
-from .yolo import refuse_stand_ins
+
+if TYPE_CHECKING:
+    from .disk import unused_images
+    from .samples import changed_samples
+    from .writing import as_dataset, check_format, with_label, write_dataset
+    from .yolo import refuse_stand_ins
 
 __all__ = [
     "EncoderInput",
@@ -27,3 +32,16 @@ __all__ = [
     "with_labels",
     "write_dataset",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "as_dataset": "writing",
+        "changed_samples": "samples",
+        "check_format": "writing",
+        "refuse_stand_ins": "yolo",
+        "unused_images": "disk",
+        "with_label": "writing",
+        "write_dataset": "writing",
+    },
+)

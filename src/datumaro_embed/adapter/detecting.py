@@ -20,11 +20,11 @@ from datumaro.components.errors import MultipleFormatsMatchError, NoMatchingForm
 
 from ..kinds import is_image_name, is_video_name
 from ..logs import without_warnings
-from ..store import is_part_of_store
 from ..tally import counted
 from .coco_files import COCO_FORMATS, holds_coco, holds_datumaro
 from .fence import read_error
 from .image_folders import detect_image_folders, walk_own
+from .own_files import is_part_of_store
 from .yolo import holds_yolo
 
 _MAX_FOLDERS = 10_000

@@ -22,9 +22,9 @@ from datumaro.util.image import find_images
 
 from ..kinds import IMAGE_SUFFIXES, is_image_name
 from ..records import is_split_name
-from ..store import is_part_of_store
 from ..tally import Tally
 from .fence import Fence, read_error
+from .own_files import is_part_of_store
 from .same_stem import can_be_id, with_distinct_ids
 
 _CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}

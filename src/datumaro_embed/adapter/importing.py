@@ -30,7 +30,6 @@ from ..tally import Tally
 from .coco import read_coco
 from .coco_files import COCO_FORMATS
 from .dataset import SourceDataset
-from .detecting import detect_format, found_files
 from .disk import count_unused_images
 from .fence import read_error
 from .image_folders import read_imagenet, read_images
@@ -38,9 +37,8 @@ from .media import listing_lost_masks, loads_images, media_file
 from .same_stem import with_distinct_ids
 from .videos import read_videos
 from .voc import count_missing_masks, refused_items, with_own_images, without_damaged_masks
-from .yolo import YOLO_FORMATS, read_yolo
-from .yolo_config import find_config
 
+_YOLO = {"roboflow_yolo", "yolo", "yolo_loose", "yolo_strict", "yolo_ultralytics"}
 _IMAGENET = {"imagenet", "imagenet_with_subset_dirs"}
 
 
@@ -101,6 +99,8 @@ def import_dataset(
         try:
             is_detected = format_name is None
             if format_name is None:
+                from .detecting import detect_format
+
                 format_name = detect_format(path)
             if format_name == "videos" or (format_name == "video_frames" and path.is_dir()):
                 dataset, root = read_videos(
@@ -130,7 +130,9 @@ def import_dataset(
             ) from error
     del dataset
     gc.collect()
-    if format_name in YOLO_FORMATS:
+    if format_name in _YOLO:
+        from .yolo_config import find_config
+
         file = find_config(path)
         format_name = "yolo" if file and file.suffix == ".data" else "yolo_ultralytics"
     return ImportedDataset(source, losses, format_name)
@@ -148,7 +150,9 @@ def _read(
     path: Path, format_name: str, losses: Tally, *, follow_symlinks: bool
 ) -> tuple[Dataset, Path]:
     """Return a dataset and its folder."""
-    if format_name in YOLO_FORMATS:
+    if format_name in _YOLO:
+        from .yolo import read_yolo
+
         return read_yolo(path, losses, follow_symlinks=follow_symlinks)
     if format_name in COCO_FORMATS:
         return read_coco(path, format_name, losses)
@@ -210,6 +214,8 @@ def split_pathspec(pathspec: str) -> tuple[Path, str | None]:
 
 
 def _found(path: Path) -> str:
+    from .detecting import found_files
+
     return f" Found: {found_files(path)}." if path.is_dir() else ""
 
 

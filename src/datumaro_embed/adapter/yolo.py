@@ -41,9 +41,6 @@ from .yolo_config import (
 )
 from .yolo_images import YoloImage, find_images
 
-YOLO_FORMATS = frozenset({"roboflow_yolo", "yolo", "yolo_loose", "yolo_strict", "yolo_ultralytics"})
-"""Datumaro's names of the YOLO formats."""
-
 _MAX_PX = 1e18  # sums and squares of smaller values are finite in float32
 
 Size = tuple[int, int]  # height, width

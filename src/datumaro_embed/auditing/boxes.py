@@ -37,7 +37,7 @@ def failures(store: EmbeddingStore) -> Findings:
             kind="failed",
             measure="status",
             suggestion="review" if status is Status.UNSAFE_PATH else "drop",
-            reason=f"{status.name.lower()}: {store.error(row)}",
+            reason=f"{status.name.lower()}: {store.text('items/error', row)}",
         )
         for row, status in statuses.items()
     )

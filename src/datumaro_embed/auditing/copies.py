@@ -48,7 +48,6 @@ _EDGE[1:-1, 1:-1] = False
 _PICTURES_KEPT = 1024  # of at most 200 KB
 _PROVEN_ROWS = 128
 _TRIED = 3  # pairs of an item that are looked at pixel by pixel, the likeliest
-_ALL_TABLES = ("annotations", "objects", "captions")
 _ROUNDED = 4  # levels by which signatures of equal pixels may differ
 _ALIKE, _LOOKED = 0.85, 2  # pairs of an item that are so much alike as a whole
 _FRAMES, _STARS_TRIED, _STARS_ROWS = 0.97, 4, 512
@@ -740,7 +739,7 @@ class _Pictures:
 
     def _path(self, row: int) -> str:
         store, _, own = self.place(row)
-        return store.item(own, without=_ALL_TABLES).path
+        return store.text("items/path", own)
 
     def opened(self, row: int) -> OpenedImage:
         """Open an item's image; raises `ImageProblem` unless it is the one that was embedded."""

@@ -134,8 +134,11 @@ def image_labels(
     store: EmbeddingStore,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Give row and label of each label of a whole image, not of boxes; ascending, each once."""
-    labels, n_labels = store.ann_labels.astype(np.int64), len(store.categories.labels)
-    is_of_image = np.array([*store.ann_type_names, ""])[store.ann_types] == "label"
+    labels, n_labels = (
+        store.column("annotations/label").astype(np.int64),
+        len(store.categories.labels),
+    )
+    is_of_image = np.array([*store.ann_type_names, ""])[store.column("annotations/type")] == "label"
     known = np.flatnonzero(is_of_image & (labels >= 0) & (labels < n_labels))
     pairs = np.unique(store.ann_rows[known] * np.int64(n_labels) + labels[known])
     return pairs // max(n_labels, 1), pairs % max(n_labels, 1)

@@ -180,15 +180,7 @@ def _search(
     **flags: Any,
 ) -> int:
     from ..listing import hits_json, hits_lines
-    from ..retrieval import (
-        SearchResult,
-        check_folder,
-        media_root_of,
-        run_search,
-        save_hits,
-        search_files,
-        search_request,
-    )
+    from ..retrieval import SearchResult, run_search, search_request
 
     def show(result: SearchResult) -> int:
         return say(hits_json(result).splitlines() if as_json else hits_lines(result))
@@ -197,6 +189,8 @@ def _search(
     with opened_store(store, partial=partial) as opened:
         if save_to is None:
             return show(run_search(opened, plus, options))
+        from ..retrieval import check_folder, media_root_of, save_hits, search_files
+
         check_folder(save_to)
         root = media_root_of(opened, media_root)
         result, problems = search_files(opened, plus, options, root, skip_stale=skip_stale)

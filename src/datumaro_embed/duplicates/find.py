@@ -365,7 +365,7 @@ def by_preference(store: EmbeddingStore, rows: IntArray, keep_order: Sequence[Sp
     See `keep_order` for `keep_order`.
     """
     places = np.array([keep_order.index(split) for split in sorted(Split)])
-    n_notes = store.ann_offsets[rows + 1].astype(np.int64) - store.ann_offsets[rows]
+    n_notes = np.diff(store.column("items/annotations_offsets").astype(np.int64))[rows]
     pixels = store.widths[rows].astype(np.int64) * store.heights[rows]
     order = np.lexsort((rows, -pixels, -n_notes, places[store.splits[rows]]))
     return rows[order]

@@ -6,9 +6,9 @@ their first use; so is the encoder that needs no model.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ..lazy import lazy_names
 from .base import Encoder, ImageEncoder, ImageInput, Session, TextEncoder, texts_of
 from .preprocess import resizing_library
 
@@ -33,17 +33,14 @@ __all__ = [
     "texts_of",
 ]
 
-_LAZY = {
-    "BATCH_SIZE": "images",
-    "FAMILIES": "clip",
-    "ClipEncoder": "clip",
-    "FakeEncoder": "fake",
-    "OpenVinoImageEncoder": "images",
-    "load_encoder": "clip",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_LAZY[name]}", __name__), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "BATCH_SIZE": "images",
+        "FAMILIES": "clip",
+        "ClipEncoder": "clip",
+        "FakeEncoder": "fake",
+        "OpenVinoImageEncoder": "images",
+        "load_encoder": "clip",
+    },
+)

@@ -19,7 +19,6 @@ from PIL import Image
 
 from ..depth import UNCHOSEN, DepthRange
 from ..errors import ItemFailedError, UsageError
-from ..images import ImageProblem, read_image, upright_rgb
 
 Float32Array = npt.NDArray[np.float32]
 UInt8Array = npt.NDArray[np.uint8]
@@ -209,6 +208,8 @@ class ImageEncoder(ABC):
         return batch
 
     def _pixels(self, image: ImageInput, index: int, depth_range: DepthRange) -> UInt8Array:
+        from ..images import ImageProblem, read_image, upright_rgb  # texts need no image reader
+
         try:
             if isinstance(image, Image.Image):
                 upright = upright_rgb(image, depth_range)

@@ -132,4 +132,4 @@ def convert_store(
 
 def _has_captions(store: EmbeddingStore) -> bool:
     codes = [n for n, name in enumerate(store.ann_type_names) if name == "caption"]
-    return bool(np.isin(store.ann_types, codes).any())
+    return bool(np.isin(store.column("annotations/type"), codes).any())

@@ -82,7 +82,7 @@ def refuse_newer(store: EmbeddingStore) -> None:
 
     Raises `StoreForeignError`.
     """
-    if any(isinstance(part, Hdf5Part) and part.is_newer for part in store.parts):
+    if any(part.file is not None and part.file.is_newer for part in store.parts):
         raise StoreForeignError(
             f"'{store.path}' was written by a newer version and has columns that this version "
             "does not know. Update datumaro-embed before you rewrite it.",

@@ -168,7 +168,7 @@ def _without_children(
 
 
 def _store_of(part: Hdf5Part) -> EmbeddingStore:
-    return EmbeddingStore([part], path=part.path, kind=part.kind, uuid=part.uuid)
+    return EmbeddingStore.of(part)
 
 
 _Lost = tuple[int, str]

@@ -203,7 +203,7 @@ def _known(
             "width": store.widths.tolist(),
             "height": store.heights.tolist(),
             "sha256": b64encode(store.content_sha256.tobytes()).decode(),
-            "errors": {row: store.error(row) for row in bad},
+            "errors": {row: store.text("items/error", row) for row in bad},
             "ends": np.searchsorted(rows, np.arange(store.n_rows), side="right").tolist(),
             "labels": labels.tolist(),
             "first": first_labels(store, "items").tolist(),

@@ -79,7 +79,9 @@ def summary(store: EmbeddingStore) -> dict[str, Any]:
     """Answer ``api/summary``: O(n_items · dim + n_annotations), and a look-up for each failure."""
     vectors = store.embeddings()
     has_vector = np.asarray(store.statuses) == Status.OK
-    types = np.bincount(store.ann_types, minlength=len(store.ann_type_names)).tolist()
+    types = np.bincount(
+        store.column("annotations/type"), minlength=len(store.ann_type_names)
+    ).tolist()
     return {
         "annotations": {name: n for name, n in zip(store.ann_type_names, types, strict=True) if n},
         "labels": _labels(store, vectors, has_vector),
@@ -150,7 +152,7 @@ def _failures(store: EmbeddingStore) -> list[dict[str, Any]]:
     """Group the items without a vector by cause, the commonest first."""
     found: dict[tuple[Status, str], list[int]] = {}
     for row in np.flatnonzero(store.statuses != Status.OK).tolist():
-        group = Status(int(store.statuses[row])), cause_of(store.error(row))
+        group = Status(int(store.statuses[row])), cause_of(store.text("items/error", row))
         found.setdefault(group, []).append(row)
     return [
         {
@@ -161,7 +163,7 @@ def _failures(store: EmbeddingStore) -> list[dict[str, Any]]:
                 {
                     "row": row,
                     "name": str(store.key(row)),
-                    "detail": detail_of(store.error(row), cause),
+                    "detail": detail_of(store.text("items/error", row), cause),
                 }
                 for row in rows[:_MAX_FAILURES]
             ],

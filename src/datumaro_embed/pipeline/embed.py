@@ -34,7 +34,6 @@ from ..errors import (
 )
 from ..interrupts import DeferredInterrupts
 from ..logs import log
-from ..maintenance import refuse_unlike
 from ..objects import ObjectOptions
 from ..parallel import single_threaded_opencv
 from ..place import StorePlace, is_store_directory, misdetection
@@ -266,6 +265,8 @@ def embed_source(
 
 def _outlook(store: str | os.PathLike[str], shard: Shard) -> str:
     """Say which shards are not finished, how to join all, or why that is not possible."""
+    from ..maintenance import refuse_unlike
+
     finished = Parts.of(StorePlace.of(store).target).finished()
     paths = [path for other, path in finished.items() if other != shard][:1]
     with ExitStack() as opened:

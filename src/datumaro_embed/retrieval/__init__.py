@@ -1,10 +1,11 @@
 """Search: filters; queries by text, image and row; the index; copies of the images found."""
 
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
 from .background import Relevance
 from .filters import Filters, matching_rows, table_to_search
-from .indexing import build_index
 from .query import QueryEmbedder, compose, model_of
-from .saving import check_folder, media_file, media_root_of, save_hits, search_files, stale_query
 from .searching import (
     Hits,
     SearchOptions,
@@ -14,6 +15,17 @@ from .searching import (
     search_request,
     search_vectors,
 )
+
+if TYPE_CHECKING:
+    from .indexing import build_index
+    from .saving import (
+        check_folder,
+        media_file,
+        media_root_of,
+        save_hits,
+        search_files,
+        stale_query,
+    )
 
 __all__ = [
     "Filters",
@@ -38,3 +50,16 @@ __all__ = [
     "stale_query",
     "table_to_search",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "build_index": "indexing",
+        "check_folder": "saving",
+        "media_file": "saving",
+        "media_root_of": "saving",
+        "save_hits": "saving",
+        "search_files": "saving",
+        "stale_query": "saving",
+    },
+)

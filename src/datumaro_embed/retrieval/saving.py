@@ -72,7 +72,7 @@ def search_files(
 
     @cache
     def problem(row: int) -> str:
-        found, source = _source(store.item(row).path, media_root, videos)
+        found, source = _source(store.text("items/path", row), media_root, videos)
         return found if source is None else _difference(source, store.content_sha256[row].tobytes())
 
     def is_fresh(hit: Hit) -> bool:

@@ -348,7 +348,8 @@ def _hits(
 ) -> Hits:
     hits = Hits(origin=store.origin())
     for row, similarity in zip(rows.tolist(), similarities.tolist(), strict=True):
-        item = store.item(table.item_row(row))
-        shown = Split(item.split), item.path, table.labels_of(row)
+        item_row = table.item_row(row)
+        split, path = Split(store.splits[item_row]), store.text("items/path", item_row)
+        shown = split, path, table.labels_of(row)
         hits.append(Hit(table.key(row), row, similarity, *shown, **table.facts(row)))
     return hits

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from .backend import COMMIT_ROWS, MemoryStores, StoreBackend, StoreWriter
-from .rows import ArrayPart, Part
-from .run import Hdf5Stores, is_part_of_store, open_store, using_store
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
+from .codec import ArrayPart, Part
+from .journal import open_store, using_store
 from .table import EmbeddingStore
 from .tables import VectorTable
+
+if TYPE_CHECKING:
+    from .backend import COMMIT_ROWS, StoreBackend, StoreWriter
+    from .run import Hdf5Stores
 
 __all__ = [
     "COMMIT_ROWS",
     "ArrayPart",
     "EmbeddingStore",
     "Hdf5Stores",
-    "MemoryStores",
     "Part",
     "StoreBackend",
     "StoreWriter",
     "VectorTable",
-    "is_part_of_store",
     "open_store",
     "using_store",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "COMMIT_ROWS": "backend",
+        "Hdf5Stores": "run",
+        "StoreBackend": "backend",
+        "StoreWriter": "backend",
+    },
+)

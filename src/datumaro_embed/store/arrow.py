@@ -44,9 +44,6 @@ def iter_tables(
     At most `n_rows` at a time, or, where it is 0, as many as have 65,536 vectors.
     """
     check_dtype(dtype)
-    if of == "labels":
-        yield _label_names(store, dtype if vectors else "", embedded_only=embedded_only)
-        return
     nested = sum(map(store.count, optional_tables())) if of == "items" and vectors else 0
     n_rows = n_rows or max(1, _VECTORS * store.count(of) // max(1, store.count(of) + nested))
     check_n_rows(n_rows)
@@ -60,15 +57,6 @@ def iter_tables(
         if embedded_only and f"{of}/status" in array_specs():
             table = table.filter(pa.array(has_vector[store.rows(f"{of}/status", first, stop)]))
         yield table
-
-
-def _label_names(store: StoredRows, dtype: str, *, embedded_only: bool) -> pa.Table:
-    columns = {"name": pa.array(store.categories.labels, pa.string())}
-    found = store.label_embeddings
-    if dtype and found is not None:
-        flat = pa.array(found.astype(dtype).reshape(-1))
-        columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, found.shape[1])
-    return pa.table(columns).slice(length=0 if embedded_only and found is None else None)
 
 
 def _items(store: StoredRows, of: str, first: int, stop: int, dtype: str) -> dict[str, pa.Array]:

@@ -12,9 +12,9 @@ import numpy as np
 from ..errors import StoreCorruptError
 from ..parallel import usable_processors
 from ..records import ObjectKey
-from .codec import STORED_NORM_TOLERANCE, Array
+from .codec import STORED_NORM_TOLERANCE, Array, Part
 from .hdf5 import Hdf5Part, crc32, cuts, row_block
-from .rows import Part, StoredRows
+from .rows import StoredRows
 from .schema import (
     BLOCK_ROWS,
     SCHEMA,
@@ -44,11 +44,10 @@ def refuse_damage(store: StoredRows, remedy: str) -> None:
 
 
 def _problems(store: StoredRows) -> Iterator[str]:
-    extra = getattr(store.parts, "problems", None)  # what a directory's manifest says of its files
-    if extra is not None:
-        yield from extra()
     damaged = False
     parts = [*store.parts, *([store.head] if store.head is not None else [])]
+    with ThreadPoolExecutor(usable_processors()) as pool:
+        yield from filter(None, pool.map(lambda part: part.problem(), parts))
     for part in parts:
         for line in _caught(part_problems, part):
             damaged = True
@@ -71,18 +70,18 @@ def _caught(check: Callable[..., Iterator[str]], *arguments: Any) -> Iterator[st
 
 def part_problems(part: Part) -> Iterator[str]:
     """Read every array, and compare every block with its checksum."""
-    unreadable = []
+    file, unreadable = part.file, []  # a file that cannot be opened is one problem
     for path in array_specs():
         try:
             part.array(path)
         except StoreCorruptError as error:
             unreadable.append(error.message)
     yield from unreadable
-    if unreadable or part.is_trusted or not isinstance(part, Hdf5Part):
+    if unreadable or part.is_trusted or file is None:
         return
-    folder, _, file = part.path.rpartition("/")
-    names = f"{file}: " if folder.endswith("segments") else ""  # the file of a part of many
-    for path, table, first, stop in bad_blocks(part):
+    folder, _, name = part.path.rpartition("/")
+    names = f"{name}: " if folder.endswith("segments") else ""  # the file of a part of many
+    for path, table, first, stop in bad_blocks(file):
         rows = f"rows {first:,} to {stop - 1:,} differ from their checksum"
         yield f"{names}{path}: {rows if table else 'differs from its checksum'}"
 
@@ -135,10 +134,10 @@ def whole_rows(part: Part) -> Array:
     Returns an array of shape (n_rows,), bool. Reads the whole part.
     """
     n_rows = part.n_rows("items")
-    if part.is_trusted or not isinstance(part, Hdf5Part):
+    if part.is_trusted or part.file is None:
         return np.ones(n_rows, bool)
     try:
-        return sound_rows(part)[0]
+        return sound_rows(part.file)[0]
     except StoreCorruptError:
         return np.zeros(n_rows, bool)
 

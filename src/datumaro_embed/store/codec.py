@@ -1,14 +1,18 @@
-"""Records → columns → records, one row at a time; what a column holds is said in schema.py."""
+"""Records → columns → records, one row at a time; what a column holds is said in schema.py.
+
+Columns end in a `Part`: the arrays of some rows, in memory or in a file.
+"""
 
 from __future__ import annotations
 
 import math
 import operator
 import struct
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +21,7 @@ from ..encoding import decode_json, decode_text, encode_json, encode_text
 from ..errors import StoreCorruptError, UsageError
 from ..records import Categories, ItemKey, ItemRecord, Status
 from ..vectors import VectorKind
-from .schema import SCHEMA, Column, child_tables
+from .schema import SCHEMA, Column, array_specs, child_tables
 
 Array = npt.NDArray[Any]
 Vector = npt.NDArray[np.floating[Any]]
@@ -336,63 +340,148 @@ def _unit_vectors(rows: Array, dim: int, n_rows: int, tolerance: float) -> npt.N
 # Reading ---------------------------------------------------------------------------------------
 
 
-def names_in(array: Callable[[str], Array], path: str) -> tuple[str, ...]:
-    """Texts of a whole ragged column, such as the names of a code."""
-    offsets = array(f"{path}_offsets")
-    return tuple(decode_text(data.data) for data in _cut(offsets, array(path), 0, len(offsets) - 1))
+class Part(ABC):
+    """Some rows of a store, in memory or mapped from a file; `path` is for errors.
 
-
-def _cut(offsets: Array, values: Array, first: int, stop: int) -> list[Array]:
-    """Views of the values of some rows of a ragged column."""
-    return [values[a:b] for a, b in pairwise(offsets[first : stop + 1].tolist())]
-
-
-def decode_rows(
-    array: Callable[[str], Array | None],
-    names: Callable[[str], Sequence[str]],
-    table: str,
-    first: int,
-    stop: int,
-) -> Iterator[dict[str, Any]]:
-    """Decode rows of a table to the values of their records, by field.
-
-    `array` gives the array at a path of the schema, None where it is absent, and `names` the names
-    of a code. Raises `ValueError`: a value cannot be right.
+    A part `is_trusted` if its bytes were compared with a SHA-256, so that its checksums need not
+    be. What cannot be read, or cannot be right, is a `StoreCorruptError`.
     """
+
+    kind: VectorKind
+    file: Any = None
+    """The `Hdf5Part` that it is in; None in memory."""
+    is_trusted = False
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._names: dict[str, list[str]] = {}
+
+    @abstractmethod
+    def array(self, path: str) -> Array | None:
+        """Return one array of the schema; None where it is absent."""
+
+    @abstractmethod
+    def n_rows(self, table: str) -> int:
+        """Return the number of rows of a table, without reading a column."""
+
+    def has(self, path: str) -> bool:
+        """Tell whether the part has an array of the schema."""
+        return self.array(path) is not None
+
+    def key(self, row: int) -> ItemKey:
+        """Return the key of a row."""
+        code = int(self.required("items/subset")[row])
+        return ItemKey(self.names("items/subset")[code], *self.texts("items/id", row, row + 1))
+
+    @property
+    def first_key(self) -> ItemKey:
+        """Key of the first row, where there is one."""
+        return self.key(0)
+
+    def problem(self) -> str:
+        """Compare a file whose SHA-256 is known with it: what differs, or nothing."""
+        return ""
+
+    def close(self) -> None:  # noqa: B027 - memory has nothing to close
+        """Release files; arrays that were handed out stay valid."""
+
+    def required(self, path: str) -> Array:
+        """Return one array; `StoreCorruptError` where it is absent."""
+        found = self.array(path)
+        if found is None:
+            raise corrupt(self.path, path, "is missing")
+        return found
+
+    def names(self, path: str) -> list[str]:
+        """Return the names of a code, such as ``"items/subset"``."""
+        if path not in self._names:
+            self._names[path] = self.texts(f"{path}_names")
+        return self._names[path]
+
+    def texts(self, path: str, first: int = 0, stop: int | None = None) -> list[str]:
+        """Return the texts of some rows, or of all."""
+        try:
+            return [decode_text(data.data) for data in self.cut(path, first, stop)]
+        except ValueError as error:
+            raise corrupt(self.path, path, error) from error
+
+    def json(self, path: str) -> dict[str, Any]:
+        """Return the JSON object that a whole array holds."""
+        try:
+            return decode_json(self.required(path).data)
+        except ValueError as error:
+            raise corrupt(self.path, path, error) from error
+
+    def cut(self, path: str, first: int = 0, stop: int | None = None) -> list[Array]:
+        """Views of the values of some rows of a ragged column."""
+        offsets, values = self.required(f"{path}_offsets"), self.required(path)
+        ends = offsets[first : None if stop is None else stop + 1].tolist()
+        return [values[a:b] for a, b in pairwise(ends)]
+
+
+class ArrayPart(Part):
+    """A part whose arrays are in memory; `uuid` has 32 hexadecimal digits."""
+
+    def __init__(self, arrays: Arrays, kind: VectorKind, uuid: str, path: str = "memory") -> None:
+        super().__init__(path)
+        self.kind, self.uuid, self._arrays = kind, uuid, arrays
+
+    def array(self, path: str) -> Array | None:
+        return self._arrays.get(path)
+
+    def n_rows(self, table: str) -> int:
+        for path, values in self._arrays.items():
+            spec = array_specs()[path]
+            if spec.table == table and spec.role in ("rows", "offsets"):
+                return len(values) - (spec.role == "offsets")
+        return 0
+
+
+def decode_rows(part: Part, table: str, first: int, stop: int) -> Iterator[dict[str, Any]]:
+    """Decode rows of a table to the values of their records, by field; without vectors."""
     columns: dict[str, list[Any]] = {}
     for column in SCHEMA[table].columns:
         path = f"{table}/{column.name}"
-        values = None if column.kind in ("rows", "vector") else array(path)
-        if values is None:
+        if column.kind in ("rows", "vector") or part.array(path) is None:
             continue
-        if column.is_ragged:
-            offsets = cast(Array, array(f"{path}_offsets"))
-            found = _ragged_values(column, path, _cut(offsets, values, first, stop))
-        elif column.kind == "code":
-            found = list(map(names(path).__getitem__, values[first:stop].tolist()))
-        else:
-            found = _fixed_values(column, values[first:stop])
-        columns[column.field or column.name] = found
+        columns[column.field or column.name] = _column_values(part, column, path, first, stop)
     for row in zip(*columns.values(), strict=True):
         yield dict(zip(columns, row, strict=True))
 
 
-def _ragged_values(column: Column, path: str, found: Sequence[Array]) -> list[Any]:
-    """Decode values of any length."""
+def decode_records(part: Part, table: str, first: int, stop: int) -> Iterator[Any]:
+    """Decode rows of a table that belong to an item to records, with their vectors."""
+    make: Any = SCHEMA[table].record
+    rows = decode_rows(part, table, first, stop)
+    if f"{table}/vector" not in array_specs():
+        yield from (make(**values) for values in rows)
+        return
+    vectors = part.required(f"{table}/vector")[first:stop]
+    vectors.flags.writeable = False
+    for values, vector in zip(rows, vectors, strict=True):
+        has_vector = values["status"].has_vector if "status" in values else True
+        yield make(**values, vector=vector if has_vector else None)
+
+
+def _column_values(part: Part, column: Column, path: str, first: int, stop: int) -> list[Any]:
+    if column.kind == "text":
+        return part.texts(path, first, stop)
     try:
-        if column.kind == "text":
-            return [decode_text(data.data) for data in found]
         if column.kind == "json":
-            return [decode_json(data.data) for data in found]
-        return [tuple(data.tolist()) for data in found]
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+            return [decode_json(data.data) for data in part.cut(path, first, stop)]
+        if column.is_ragged:
+            return [tuple(data.tolist()) for data in part.cut(path, first, stop)]
+        return _fixed_values(part, column, path, part.required(path)[first:stop])
+    except (ValueError, IndexError) as error:
+        raise corrupt(part.path, path, error) from error
 
 
-def _fixed_values(column: Column, values: Array) -> list[Any]:
-    """Decode values of fixed size."""
+def _fixed_values(part: Part, column: Column, path: str, values: Array) -> list[Any]:
     found: list[Any] = values.tolist()
-    if column.kind == "digest":
+    if column.kind == "code":
+        names = part.names(path)
+        found = [names[code] for code in found]
+    elif column.kind == "digest":
         found = [value.tobytes() for value in values]
     elif column.values is not None:
         found = list(map(column.values, found))

@@ -24,15 +24,16 @@ from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
 import numpy as np
 
-from ..encoding import MAX_JSON_BYTES, decode_json, decode_text, encode_json, encode_text
+from ..encoding import MAX_JSON_BYTES, decode_text, encode_json, encode_text
 from ..errors import StoreError, StoreForeignError, StoreNotFoundError, StoreReplacedError
 from ..files import identity_at, identity_of, open_regular, read_errors
 from ..place import HDF5_SIGNATURE
 from ..vectors import MAX_DIM, MAX_TEXT_BYTES, VectorKind
-from .codec import Array, corrupt
-from .rows import Part, StoredRows
+from .codec import Array, Part, corrupt
+from .rows import StoredRows
 from .schema import (
     ATTRIBUTES,
     BLOCK_ROWS,
@@ -516,7 +517,8 @@ class Hdf5Part(Part):
     """
 
     def __init__(self, path: str | Path, *, checks: bool = True) -> None:
-        self.path, self._checks = str(path), checks
+        super().__init__(str(path))
+        self._checks = checks
         self._cache: dict[str, Array] = {}
         with _opened(self.path) as stream:
             self._bytes: mmap.mmap | None = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
@@ -535,6 +537,10 @@ class Hdf5Part(Part):
         dtype = np.dtype(self.layouts["items/vector"].dtype).name
         kind = self._sizes["dim"], dtype, facts["run_fingerprint"]
         self.kind = VectorKind(*kind, settings=facts["vector_settings"], model=facts["model"])
+
+    @property
+    def file(self) -> Hdf5Part:
+        return self
 
     def n_rows(self, table: str) -> int:
         return self._sizes[table]
@@ -573,12 +579,9 @@ class Hdf5Part(Part):
         if not self.is_newer:
             return checksum_order(self.layouts)
         try:
-            found = decode_json(self.required("meta/arrays").data)
-            if not all(isinstance(p, str) for paths in found.values() for p in paths):
-                raise TypeError("a path is not a string")
-        except (ValueError, TypeError) as error:
+            return msgspec.convert(self.json("meta/arrays"), dict[str, list[str]])
+        except msgspec.ValidationError as error:
             raise corrupt(self.path, "meta/arrays", error) from error
-        return found
 
     def _map(self, place: ArrayPlace) -> Array:
         """View the array where it lies; a small one may lie at any byte and is copied."""
@@ -602,18 +605,20 @@ class Hdf5Part(Part):
         with suppress(StoreNotFoundError), _opened(self.path) as stream:
             if identity_of(os.fstat(stream.fileno())) == self._identity:
                 return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        raise self._replaced()
+        raise replaced(self.path)
 
     def _refuse_other_file(self) -> None:
         """Refuse what h5py opened by its path, where another file may have been by then."""
         if identity_at(self.path) != self._identity:
-            raise self._replaced()
+            raise replaced(self.path)
 
-    def _replaced(self) -> StoreReplacedError:
-        return StoreReplacedError(
-            f"'{self.path}' was replaced or removed while it was open. Open it again.",
-            path=self.path,
-        )
+
+def replaced(path: str | os.PathLike[str]) -> StoreReplacedError:
+    """Return the error for a file or directory that is another one now."""
+    return StoreReplacedError(
+        f"'{path}' was replaced or removed while it was open. Open it again.",
+        path=os.fspath(path),
+    )
 
 
 @contextmanager

@@ -16,11 +16,10 @@ import re
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, overload
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
@@ -48,15 +47,20 @@ from ..files import (
     read_errors,
     write_errors,
 )
-from ..parallel import usable_processors
-from ..place import LOCK_NAME, SEGMENT_FOLDER, manifest_files
+from ..place import (
+    LOCK_NAME,
+    SEGMENT_FOLDER,
+    WORK_SUFFIX,
+    is_store_directory,
+    manifest_files,
+)
 from ..records import Categories, ItemKey
 from ..tally import counted, progress
 from ..vectors import MAX_DIM, VectorKind
-from .codec import Array, corrupt, head_arrays
-from .hdf5 import Hdf5Part, file_image
-from .rows import Part, StoredRows
-from .schema import child_tables
+from .codec import Array, Part, corrupt, head_arrays
+from .hdf5 import Hdf5Part, file_image, replaced
+from .rows import StoredRows
+from .schema import array_specs, child_tables
 from .table import EmbeddingStore
 
 MANIFEST_FORMAT, MANIFEST_VERSION = "datumaro-embed-manifest", 2
@@ -219,11 +223,9 @@ def open_segment(directory: Path, segment: Segment, kind: VectorKind) -> Hdf5Par
     named = (segment.n_rows, segment.children, segment.n_bytes)
     if found != named or not part.kind.fits(kind):
         raise corrupt(str(directory), place, "is not the file that the manifest names")
-    if segment.n_rows:
-        store = EmbeddingStore([part], path=part.path, kind=kind, uuid=part.uuid)
-        ends = (store.key(0), store.key(segment.n_rows - 1))
-        if ends != (ItemKey(*segment.first), ItemKey(*segment.last)):
-            raise corrupt(str(directory), place, "does not hold the items that the manifest lists")
+    ends = ItemKey(*segment.first), ItemKey(*segment.last)
+    if segment.n_rows and ends != (part.key(0), part.key(segment.n_rows - 1)):
+        raise corrupt(str(directory), place, "does not hold the items that the manifest lists")
     return part
 
 
@@ -245,65 +247,50 @@ def segment_is_sound(directory: Path, segment: Segment) -> bool:
     return digest.hexdigest() == segment.sha256
 
 
-class SegmentParts(Sequence[Part]):
-    """Segments as the parts of a store, opened when they are asked for; safe in several threads.
+class SegmentFolder:
+    """The segments of a store directory; safe in several threads.
 
-    The SHA-256 of those that are `trusted` was compared. Where `seen` has the manifests and their
-    identities, a file of another state of the directory is refused. At most `max_mapped` stay
-    mapped: few for who goes through them in order, as what is mapped and was read counts as the
-    process's memory.
+    Where `seen` has the manifests and their identities, a file of another state of the directory is
+    refused. At most `max_mapped` files stay mapped: few for who goes through them in order, as what
+    is mapped and was read counts as the process's memory.
     """
 
     def __init__(
         self,
         directory: Path,
-        segments: Sequence[Segment],
         kind: VectorKind,
         *,
-        trusted: bool = False,
         seen: Identities | None = None,
         max_mapped: int = _MAX_MAPPED,
     ) -> None:
-        self._directory, self._segments, self._kind = directory, segments, kind
-        self._trusted, self._seen, self._max_mapped = trusted, seen, max_mapped
-        self._opened: dict[int, Hdf5Part] = {}
-        self._mapped: OrderedDict[int, None] = OrderedDict()
-        self._lock = threading.Lock()
+        self.directory, self.kind = directory, kind
+        self._seen, self._max_mapped = seen, max_mapped
+        self._mapped: OrderedDict[Hdf5Part, None] = OrderedDict()
+        self.lock = threading.Lock()
 
-    def store(self, *, path: str = "", uuid: str = "", **facts: Any) -> EmbeddingStore:
-        """Make a store of them; `facts` are further ones for `EmbeddingStore`."""
-        named = [dict(segment.children) for segment in self._segments]
-        sizes = {table: [found.get(table, 0) for found in named] for table in child_tables()}
-        return EmbeddingStore(
-            self,
-            path=path or str(self._directory),
-            kind=self._kind,
-            uuid=uuid,
-            sizes={"items": [segment.n_rows for segment in self._segments], **sizes},
-            bounds=[(ItemKey(*s.first), ItemKey(*s.last)) for s in self._segments],
-            tables=set.intersection(*map(set, named)) if named else set(),
-            **facts,
-        )
+    def store(
+        self,
+        segments: Iterable[Segment],
+        *,
+        path: str = "",
+        uuid: str = "",
+        trusted: bool = False,
+        **facts: Any,
+    ) -> EmbeddingStore:
+        """Make a store of segments whose SHA-256 was compared if they are `trusted`.
 
-    def __len__(self) -> int:
-        return len(self._segments)
+        `facts` are further ones for `EmbeddingStore`.
+        """
+        parts = [SegmentPart(segment, self, trusted=trusted) for segment in segments]
+        path = path or str(self.directory)
+        return EmbeddingStore(parts, path=path, kind=self.kind, uuid=uuid, **facts)
 
-    @overload
-    def __getitem__(self, index: int) -> Part: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Part]: ...
-    def __getitem__(self, index: int | slice) -> Part | list[Part]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        with self._lock:
-            if index not in self._opened:
-                self._opened[index] = self.open(self._segments[index])
-            self._mapped[index] = None
-            self._mapped.move_to_end(index)
-            if len(self._mapped) > self._max_mapped:
-                oldest, _ = self._mapped.popitem(last=False)
-                self._opened[oldest].close()
-            return self._opened[index]
+    def keep_mapped(self, file: Hdf5Part) -> None:
+        """Unmap the file that was used least recently, where too many are mapped with this one."""
+        self._mapped[file] = None
+        self._mapped.move_to_end(file)
+        if len(self._mapped) > self._max_mapped:
+            self._mapped.popitem(last=False)[0].close()
 
     def open(self, segment: Segment) -> Hdf5Part:
         """Open a segment of the same state of the directory; see `open_segment`.
@@ -311,63 +298,109 @@ class SegmentParts(Sequence[Part]):
         Raises `StoreReplacedError`: another store has taken the directory's place.
         """
         try:
-            part = open_segment(self._directory, segment, self._kind)
-            part.is_trusted = self._trusted
-            return part
+            return open_segment(self.directory, segment, self.kind)
         finally:
-            if self._seen is not None and self._seen != _identities(self._directory):
+            if self._seen is not None and self._seen != _identities(self.directory):
                 self._refuse_replaced(segment)
 
     def _refuse_replaced(self, segment: Segment) -> None:
         """Refuse a file of another store that has taken this one's place, or grown out of it."""
         named: set[str] = set()
         with suppress(StoreForeignError, FileNotFoundError):  # gone, begun anew, or renamed now
-            for path in manifest_files(self._directory):
+            for path in manifest_files(self.directory):
                 named |= {other.sha256 for other in read_manifest(path).files}
         if segment.sha256 not in named:
-            raise StoreReplacedError(
-                f"'{self._directory}' was replaced while it was open. Open it again.",
-                path=str(self._directory),
-            )
+            raise replaced(self.directory)
 
-    def problems(self) -> Iterator[str]:
-        """Compare every file's SHA-256 with the manifest's; those that are equal are trusted."""
-        with ThreadPoolExecutor(usable_processors()) as pool:
-            sound = pool.map(lambda s: segment_is_sound(self._directory, s), self._segments)
-            for index, (segment, is_sound) in enumerate(zip(self._segments, sound, strict=True)):
-                if is_sound:
-                    self[index].is_trusted = True
-                else:
-                    yield f"{SEGMENT_FOLDER}/{segment.name}: its SHA-256 differs from the manifest"
+
+class SegmentPart(Part):
+    """A segment, opened when an array of it is asked for."""
+
+    def __init__(self, segment: Segment, folder: SegmentFolder, *, trusted: bool) -> None:
+        super().__init__(str(folder.directory / SEGMENT_FOLDER / segment.name))
+        self._segment, self._folder, self.kind = segment, folder, folder.kind
+        self._sizes = {"items": segment.n_rows, **dict(segment.children)}
+        self.is_trusted = trusted
+        self._file: Hdf5Part | None = None
+
+    @property
+    def file(self) -> Hdf5Part:
+        with self._folder.lock:
+            if self._file is None:
+                self._file = self._folder.open(self._segment)
+            self._folder.keep_mapped(self._file)
+            return self._file
+
+    @property
+    def first_key(self) -> ItemKey:
+        return ItemKey(*self._segment.first)
+
+    def array(self, path: str) -> Array | None:
+        return self.file.array(path)
+
+    def has(self, path: str) -> bool:
+        spec = array_specs()[path]
+        table = spec.cuts if spec.column.kind == "rows" else spec.table
+        return table in self._sizes if table in child_tables() else super().has(path)
+
+    def n_rows(self, table: str) -> int:
+        return self._sizes.get(table, 0)
+
+    def problem(self) -> str:
+        self.is_trusted = segment_is_sound(self._folder.directory, self._segment)
+        name = f"{SEGMENT_FOLDER}/{self._segment.name}"
+        return "" if self.is_trusted else f"{name}: its SHA-256 differs from the manifest"
 
     def close(self) -> None:
-        """Release every file."""
-        for part in self._opened.values():
-            part.close()
-        self._opened.clear()
-        self._mapped.clear()
+        if self._file is not None:
+            self._file.close()
 
 
 def _identities(directory: Path) -> Identities:
     return {path: identity_at(path) for path in manifest_files(directory)}
 
 
-def open_directory(directory: Path, *, partial: bool = False) -> EmbeddingStore:
-    """Open a store directory, or, if `partial`, also the rows that a run in it has committed.
+def open_store(path: str | os.PathLike[str], *, partial: bool = False) -> EmbeddingStore:
+    """Open a store for reading: an ``.h5`` file, or a store directory.
 
-    Raises `StoreForeignError`, `StoreCorruptError`, `StoreReadError`, `StoreUnfinishedError`;
+    The store is a context manager; arrays taken from it outlive it. Of an unfinished run the rows
+    committed so far are read if `partial`; otherwise it is refused. Some 5 ms, whatever the size: a
+    file's columns are memory-mapped, a directory's segments opened when a row of theirs is read.
+
+    Raises `StoreNotFoundError`; `StoreForeignError`: no embedding store, or one of another major
+    version; `StoreCorruptError`: damaged, or made to harm, with `path` and `place`;
+    `StoreUnfinishedError`; `StoreReadError`: the operating system cannot read it now;
     `StoreReplacedError`: it changed again and again while it was being opened.
     """
     for _ in range(_TRIES):
-        with suppress(FileNotFoundError, StoreReplacedError):
-            return _open_state(directory, partial=partial)
-    raise StoreReplacedError(
-        f"'{directory}' changed {_TRIES} times while it was being opened. Try again.",
-        path=str(directory),
-    )
+        try:
+            return _open_now(os.fspath(path), partial=partial)
+        except StoreReplacedError as error:
+            changed = error
+    raise changed
 
 
-def _open_state(directory: Path, *, partial: bool) -> EmbeddingStore:
+def _open_now(name: str, *, partial: bool) -> EmbeddingStore:
+    """Open what is there; raises `StoreReplacedError` where a run changes that meanwhile."""
+    if os.path.isdir(name):
+        return _open_directory(Path(name), partial=partial)
+    work = Path(f"{name}{WORK_SUFFIX}")  # where the run works that will publish the file
+    try:
+        return EmbeddingStore.of(Hdf5Part(name))
+    except StoreNotFoundError as error:
+        if not is_store_directory(work):
+            if os.path.lexists(name):
+                raise replaced(name) from error
+            raise
+    try:
+        return _open_directory(work, partial=partial)
+    except StoreForeignError as error:
+        if is_store_directory(work):
+            raise
+        raise replaced(work) from error
+
+
+def _open_directory(directory: Path, *, partial: bool) -> EmbeddingStore:
     """Open what the manifests say now."""
     seen = _identities(directory)
     if not seen:
@@ -376,10 +409,14 @@ def _open_state(directory: Path, *, partial: bool) -> EmbeddingStore:
             "file, or a store directory.",
             path=str(directory),
         )
-    manifest = read_manifest(next(iter(seen)))
-    parts = SegmentParts(directory, manifest.segments, manifest.kind, seen=seen)
+    try:
+        manifest = read_manifest(next(iter(seen)))
+    except FileNotFoundError as error:
+        raise replaced(directory) from error
+    folder = SegmentFolder(directory, manifest.kind, seen=seen)
     if manifest.head is not None:
-        return parts.store(uuid=manifest.uuid, head=parts.open(manifest.head))
+        head = folder.open(manifest.head)
+        return folder.store(manifest.segments, uuid=manifest.uuid, head=head)
     n_rows, n_expected = manifest.n_rows, manifest.n_expected
     if not partial:
         raise StoreUnfinishedError(
@@ -393,7 +430,18 @@ def _open_state(directory: Path, *, partial: bool) -> EmbeddingStore:
     # Of what is committed now: an index of it is stale after the next commit.
     digest = hashlib.blake2b(manifest.uuid.encode(), digest_size=16)
     digest.update("".join(s.sha256 for s in manifest.segments).encode())
-    return parts.store(uuid=digest.hexdigest(), complete=False, n_expected=n_expected)
+    uuid = digest.hexdigest()
+    return folder.store(manifest.segments, uuid=uuid, complete=False, n_expected=n_expected)
+
+
+@contextmanager
+def using_store(store: EmbeddingStore | str | os.PathLike[str]) -> Iterator[EmbeddingStore]:
+    """Open the store at a path, and close it; an open store is given as it is and stays open."""
+    if isinstance(store, EmbeddingStore):
+        yield store
+        return
+    with open_store(store) as opened:
+        yield opened
 
 
 # Writing ---------------------------------------------------------------------------------------

@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import difflib
 import operator
-from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from ..encoding import decode_json, decode_text
 from ..errors import ItemNotFoundError, UsageError
 from ..records import Categories, ItemKey, ItemRecord
 from ..tally import counted
 from ..vectors import VectorKind
-from .codec import Array, Arrays, corrupt, decode_rows, names_in, text_arrays
+from .codec import Array, Part, decode_records, decode_rows, text_arrays
 from .schema import SCHEMA, ArraySpec, array_specs, child_tables
 
 IntArray = npt.NDArray[np.int64]
@@ -32,61 +28,6 @@ _LISTS_KEYS = "`datumaro-embed info STORE --items N` prints the first N (in Pyth
 _NEIGHBOURS = 25
 _SUGGESTIONS = 3
 _LEAST_RATIO = 0.6
-
-# Parts -----------------------------------------------------------------------------------------
-
-
-class Part(ABC):
-    """Some rows of a store, in memory or mapped from a file.
-
-    `path` is for errors; `uuid` has 32 hexadecimal digits. A part `is_trusted` if its bytes were
-    compared with a SHA-256, so that its checksums need not be.
-    """
-
-    path: str
-    kind: VectorKind
-    uuid: str
-    is_trusted = False
-
-    @abstractmethod
-    def array(self, path: str) -> Array | None:
-        """Return one array of the schema; None where it is absent.
-
-        Raises `StoreCorruptError`: it cannot be read, or its values cannot be right.
-        """
-
-    @abstractmethod
-    def n_rows(self, table: str) -> int:
-        """Return the number of rows of a table, without reading a column."""
-
-    def close(self) -> None:  # noqa: B027 - memory has nothing to close
-        """Release files; arrays that were handed out stay valid."""
-
-    def required(self, path: str) -> Array:
-        """Return one array; `StoreCorruptError` where it is absent."""
-        found = self.array(path)
-        if found is None:
-            raise corrupt(self.path, path, "is missing")
-        return found
-
-
-class ArrayPart(Part):
-    """A part whose arrays are in memory."""
-
-    def __init__(self, arrays: Arrays, kind: VectorKind, uuid: str, path: str = "memory") -> None:
-        self.path, self.kind, self.uuid = path, kind, uuid
-        self._arrays = arrays
-
-    def array(self, path: str) -> Array | None:
-        return self._arrays.get(path)
-
-    def n_rows(self, table: str) -> int:
-        for path, array in self._arrays.items():
-            spec = array_specs()[path]
-            if spec.table == table and spec.role in ("rows", "offsets"):
-                return len(array) - (spec.role == "offsets")
-        return 0
-
 
 # Keys ------------------------------------------------------------------------------------------
 
@@ -165,12 +106,10 @@ class StoredRows:
 
     Arrays are read-only. Those of a sealed file are mapped and cost no memory until touched.
 
-    `parts` are in ascending order of their keys, and may open each part when it is asked for.
-    `uuid` has 32 hexadecimal digits, new for every finished store. `head` holds labels, categories
-    and provenance: the first part of a complete store unless given. Where it is known without
-    opening the parts: `sizes` has the rows of each part by table, `bounds` the first and last key
-    of each part, `tables` those that every part has. A store is `complete` once its run has ended;
-    until then `n_expected` is the number of rows to be, 0 where nobody knows.
+    `parts` are in ascending order of their keys. `uuid` has 32 hexadecimal digits, new for every
+    finished store. `head` holds labels, categories and provenance: the first part of a complete
+    store unless given. A store is `complete` once its run has ended; until then `n_expected` is the
+    number of rows to be, 0 where nobody knows.
 
     `dim` is the length of every vector; `dtype`, float16 or float32, its stored type;
     `run_fingerprint` is of the model, and equal where vectors are of one space; `vector_settings`
@@ -186,9 +125,6 @@ class StoredRows:
         kind: VectorKind,
         uuid: str,
         head: Part | None = None,
-        sizes: Mapping[str, Sequence[int]] | None = None,
-        bounds: Sequence[tuple[ItemKey, ItemKey]] | None = None,
-        tables: Collection[str] | None = None,
         complete: bool = True,
         n_expected: int | None = None,
     ) -> None:
@@ -197,12 +133,10 @@ class StoredRows:
         self.vector_settings = kind.settings
         self.dtype: np.dtype[np.floating[Any]] = np.dtype(kind.dtype).newbyteorder("<")
         self._parts, self.head = parts, head
-        self._bounds, self._tables = bounds, tables
-        self._sizes = dict(sizes or {})
         self._starts: dict[str, IntArray] = {}
         self._cache: dict[str, Array] = {}
         self._names: dict[str, tuple[str, ...]] = {}
-        self._codes: dict[tuple[str, int], Array | None] = {}
+        self._codes: dict[tuple[str, int], Array] = {}
         self._sound: dict[int, Array] = {}
         self._categories: Categories | None = None
         self._closed = False
@@ -223,24 +157,21 @@ class StoredRows:
     @property
     def categories(self) -> Categories:
         """Label names and every category type of the dataset."""
-        if self._categories is None:
-            head = self._head_part
-            if head is None:
-                return Categories()
-            with _values_of(head, "labels/name"):
-                labels = names_in(head.required, "labels/name")
-            self._categories = Categories(labels, self._json("meta/categories"))
-        return self._categories
+        head = self._head_part
+        if self._categories is None and head is not None:
+            labels = tuple(head.texts("labels/name"))
+            self._categories = Categories(labels, head.json("meta/categories"))
+        return self._categories or Categories()
 
     @property
     def label_embeddings(self) -> Array | None:
         """Vectors of the label prompts, (n_labels, dim) float32, in label order; None if absent."""
-        return self._optional("labels/vector")
+        return self.column("labels/vector") if self.has("labels/vector") else None
 
     @property
     def provenance(self) -> dict[str, Any]:
         """How the vectors were made, as given to `StoreWriter.seal`."""
-        return self._json("meta/provenance")
+        return self._head_part.json("meta/provenance") if self._head_part else {}
 
     def has_table(self, name: str) -> bool:
         """Tell whether the store has a table; ``objects`` and ``captions`` may be absent."""
@@ -254,39 +185,27 @@ class StoredRows:
         Type and shape are as in docs/store-format.md. Raises `UsageError`: the schema has no such
         path, the store has no such optional array, or is closed; `StoreCorruptError`.
         """
-        found = self._optional(path)
-        if found is None:
-            raise UsageError(f"The store has no '{path}'. See docs/store-format.md.", path=path)
-        return found
-
-    def has(self, path: str) -> bool:
-        """Tell whether the store has an array; only optional ones may be absent."""
-        spec, parts = array_specs().get(path), self.parts
-        if spec is None or not spec.optional:
-            return spec is not None
-        table = spec.cuts if spec.column.kind == "rows" else spec.table
-        if self._tables is not None and table in child_tables():
-            return table in self._tables
-        asked = [self._head_part] if spec.table == "labels" else parts
-        found = (part is not None and part.array(path) is not None for part in asked)
-        return len(parts) > 0 and (any if spec.column.filled else all)(found)
-
-    def _optional(self, path: str) -> Array | None:
         if path not in self._cache:
-            spec = array_specs().get(path)
-            found = None if spec is None else self._load(spec)
-            if found is None:
-                return None
-            self._cache[path] = _read_only(found)
+            if not self.has(path):
+                raise UsageError(f"The store has no '{path}'. See docs/store-format.md.", path=path)
+            self._cache[path] = _read_only(self._load(array_specs()[path]))
         return self._cache[path]
 
-    def _load(self, spec: ArraySpec) -> Array | None:
+    def has(self, path: str) -> bool:
+        """Tell whether the store has an array of the schema; only optional ones may be absent."""
+        spec, parts = array_specs().get(path), self.parts
+        if spec is None:
+            return False
         if spec.table in ("", "labels"):
-            return None if self._head_part is None else self._head_part.array(spec.path)
+            return self._head_part is not None and self._head_part.has(path)
+        found = (part.has(path) for part in parts)
+        return not spec.optional or (len(parts) > 0 and (any if spec.column.filled else all)(found))
+
+    def _load(self, spec: ArraySpec) -> Array:
+        if spec.table in ("", "labels") and self._head_part is not None:
+            return self._head_part.required(spec.path)
         if len(self.parts) == 1:
-            return self.parts[0].array(spec.path)
-        if not self.has(spec.path):
-            return None
+            return self.parts[0].required(spec.path)
         if spec.role in ("names", "names_offsets"):
             stem = spec.path.removesuffix("_offsets").removesuffix("_names")
             return text_arrays(f"{stem}_names", self.names(stem))[spec.path]
@@ -303,8 +222,9 @@ class StoredRows:
             values = self._filled(index, spec)
             if spec.role == "values":
                 a, b = self.parts[index].required(f"{path}_offsets")[[a, b]].tolist()
-            recoded = self._recoding(path, index) if spec.column.kind == "code" else None
-            pieces.append(values[a:b] if recoded is None else recoded[values[a:b]])
+            piece = values[a:b]
+            is_code = spec.column.kind == "code" and spec.role == "rows"
+            pieces.append(self._codes_of(path, index)[piece] if is_code else piece)
         return pieces[0] if len(pieces) == 1 else np.concatenate([self._empty(spec), *pieces])
 
     def lengths(self, path: str, first: int, stop: int) -> npt.NDArray[np.uint64]:
@@ -353,8 +273,8 @@ class StoredRows:
     def names(self, stem: str) -> tuple[str, ...]:
         """All names of a code, such as ``"items/subset"``, by first use."""
         if stem not in self._names:
-            found = (self._part_names(index, stem) for index in range(len(self.parts)))
-            self._names[stem] = tuple(dict.fromkeys(name for names in found for name in names))
+            found = (name for part in self.parts for name in part.names(stem))
+            self._names[stem] = tuple(dict.fromkeys(found))
         return self._names[stem]
 
     def label_counts(self, first: int, stop: int) -> tuple[IntArray, IntArray, IntArray]:
@@ -373,15 +293,13 @@ class StoredRows:
         pairs, counts = np.unique(owners[known] * width + labels[known], return_counts=True)
         return pairs // width, pairs % width, counts
 
-    def _recoding(self, stem: str, index: int) -> Array | None:
-        """New code of each old one of a part; None where they are the same."""
-        if len(self.parts) > 1 and (stem, index) not in self._codes:
+    def _codes_of(self, stem: str, index: int) -> Array:
+        """Code in the store of each code of a part."""
+        if (stem, index) not in self._codes:
             places = {name: code for code, name in enumerate(self.names(stem))}
-            codes = [places[name] for name in self._part_names(index, stem)]
-            same = codes == list(range(len(codes)))
-            dtype = array_specs()[stem].dtypes[0]
-            self._codes[stem, index] = None if same else np.array(codes, dtype)
-        return self._codes.get((stem, index))
+            codes = [places[name] for name in self.parts[index].names(stem)]
+            self._codes[stem, index] = np.array(codes, array_specs()[stem].dtypes[0])
+        return self._codes[stem, index]
 
     def _filled(self, index: int, spec: ArraySpec) -> Array:
         """Return an array of a part; zeros where only other parts have it."""
@@ -399,9 +317,7 @@ class StoredRows:
 
     def _starts_of(self, table: str) -> IntArray:
         if table not in self._starts:
-            sizes = self._sizes.get(table)
-            if sizes is None:
-                sizes = [part.n_rows(table) for part in self._parts]
+            sizes = [part.n_rows(table) for part in self._parts]
             self._starts[table] = np.cumsum([0, *sizes], dtype=np.int64)
         return self._starts[table]
 
@@ -430,10 +346,7 @@ class StoredRows:
     def key(self, row: int) -> ItemKey:
         """Key of a row; raises `IndexError` out of range."""
         index, inner = self._place(row)
-        part, names = self.parts[index], self._part_names(index, "items/subset")
-        code = int(part.required("items/subset")[inner])
-        with _values_of(part, f"items/id of row {row}"):
-            return ItemKey(names[code], _text(part, "items/id", inner))
+        return self.parts[index].key(inner)
 
     def row(self, key: ItemKey | str) -> int:
         """Row of a key, or of a string ``SUBSET/ID`` (see `ItemKey.parse`).
@@ -458,14 +371,12 @@ class StoredRows:
         return wanted is not None and self._find(wanted) is not None
 
     def _find(self, key: ItemKey) -> int | None:
-        keys = self.keys()
-        if self._bounds is None:
-            return find_row(keys, key)
-        index = bisect_right(self._bounds, key, key=lambda bounds: bounds[0]) - 1
-        if index < 0 or self._bounds[index][1] < key:
+        """Find the part by its first key, which is known of each, and the row in it."""
+        index = bisect_right(self.parts, key, key=lambda part: part.first_key) if self.n_rows else 0
+        if index == 0:
             return None
-        start, stop = self._starts_of("items")[index : index + 2].tolist()
-        row = find_row(keys[start:stop], key)
+        start, stop = self._starts_of("items")[index - 1 : index + 1].tolist()
+        row = find_row(self.keys()[start:stop], key)
         return None if row is None else start + row
 
     def item(self, row: int, *, without: Collection[str] = ()) -> ItemRecord:
@@ -476,16 +387,15 @@ class StoredRows:
         """
         index, inner = self._place(row)
         part = self.parts[index]
-        with _values_of(part, f"row {row}"):
-            (fields,) = self._decoded(index, "items", inner, inner + 1)
-            for name in child_tables():
-                offsets = part.array(f"items/{name}_offsets")
-                if offsets is not None and name not in without:
-                    first, stop = offsets[inner : inner + 2].tolist()
-                    fields[name] = tuple(self._records(index, name, first, stop))
-            fields["key"] = ItemKey(fields.pop("key.subset"), fields.pop("key.id"))
-            record: ItemRecord = (SCHEMA["items"].record or ItemRecord)(**fields)
-            return record
+        (fields,) = decode_rows(part, "items", inner, inner + 1)
+        for name in child_tables():
+            offsets = part.array(f"items/{name}_offsets")
+            if offsets is not None and name not in without:
+                first, stop = offsets[inner : inner + 2].tolist()
+                fields[name] = tuple(decode_records(part, name, first, stop))
+        key = ItemKey(fields.pop("key.subset"), fields.pop("key.id"))
+        record: ItemRecord = (SCHEMA["items"].record or ItemRecord)(key=key, **fields)
+        return record
 
     def record(self, table: str, row: int) -> Any:
         """Decode the record of a row of a table that belongs to an item, with its vector.
@@ -493,23 +403,7 @@ class StoredRows:
         Raises `IndexError`: out of range; `StoreCorruptError`.
         """
         index, inner = self._place(row, table)
-        with _values_of(self.parts[index], f"{table} {row}"):
-            return next(self._records(index, table, inner, inner + 1))
-
-    def _records(self, index: int, table: str, first: int, stop: int) -> Iterator[Any]:
-        make: Any = SCHEMA[table].record
-        rows = self._decoded(index, table, first, stop)
-        if f"{table}/vector" not in array_specs():
-            yield from (make(**values) for values in rows)
-            return
-        vectors = _read_only(self.parts[index].required(f"{table}/vector")[first:stop])
-        for values, vector in zip(rows, vectors, strict=True):
-            has_vector = values["status"].has_vector if "status" in values else True
-            yield make(**values, vector=vector if has_vector else None)
-
-    def _decoded(self, index: int, table: str, first: int, stop: int) -> Iterator[dict[str, Any]]:
-        names = partial(self._part_names, index)
-        return decode_rows(self.parts[index].array, names, table, first, stop)
+        return next(decode_records(self.parts[index], table, inner, inner + 1))
 
     def labels_of(self, row: int) -> tuple[str, ...]:
         """Names of the labels of an item's annotations, ascending, each once.
@@ -521,22 +415,14 @@ class StoredRows:
         names = self.categories.labels  # none in a run that has not ended
         return tuple(sorted({names[n] for n in set(labels.tolist()) if 0 <= n < len(names)}))
 
-    def error(self, row: int) -> str:
-        """Reason why a row has no vector, without decoding the rest of it; empty where it has.
+    def text(self, path: str, row: int) -> str:
+        """Text of a row, such as ``"items/path"``, without decoding the rest of it.
 
         Raises `IndexError`: out of range; `StoreCorruptError`.
         """
-        index, inner = self._place(row)
-        with _values_of(self.parts[index], f"items/error of row {row}"):
-            return _text(self.parts[index], "items/error", inner)
-
-    def _part_names(self, index: int, stem: str) -> tuple[str, ...]:
-        cached = f"{index}:{stem}"
-        if cached not in self._names:
-            part = self.parts[index]
-            with _values_of(part, f"{stem}_names"):
-                self._names[cached] = names_in(part.required, f"{stem}_names")
-        return self._names[cached]
+        index, inner = self._place(row, array_specs()[path].table)
+        (text,) = self.parts[index].texts(path, inner, inner + 1)
+        return text
 
     def _place(self, row: int, table: str = "items") -> tuple[int, int]:
         """Part of a row of a table, and the row in it."""
@@ -550,26 +436,6 @@ class StoredRows:
         index = int(np.searchsorted(starts, row, side="right")) - 1
         return index, row - int(starts[index])
 
-    def _json(self, path: str) -> dict[str, Any]:
-        data, head = self._optional(path), self._head_part
-        if data is None or head is None:
-            return {}
-        with _values_of(head, path):
-            return decode_json(data.data)
-
-
-def _text(part: Part, path: str, row: int) -> str:
-    first, stop = part.required(f"{path}_offsets")[row : row + 2].tolist()
-    return decode_text(part.required(path)[first:stop].data)
-
-
-@contextmanager
-def _values_of(part: Part, place: str) -> Iterator[None]:
-    try:
-        yield
-    except (ValueError, IndexError) as error:
-        raise corrupt(part.path, place, error) from error
-
 
 def _read_only(array: Array) -> Array:
     view = array.view()
@@ -581,15 +447,13 @@ def _row_numbers(rows: npt.ArrayLike | slice, n_rows: int) -> IntArray:
     """Turn an index as NumPy takes it into row numbers; raises `IndexError`."""
     if isinstance(rows, slice):
         return np.arange(*rows.indices(n_rows), dtype=np.int64)
-    found = np.atleast_1d(np.asarray(rows))
-    if found.dtype == bool:
-        if len(found) != n_rows:
-            raise IndexError(f"a mask of {len(found)} for {n_rows:,} rows")
-        return np.flatnonzero(found)
-    if len(found) and found.dtype.kind not in "iu":
-        raise IndexError(f"rows are integers or booleans, not {found.dtype}")
-    numbers = found.astype(np.int64)
-    numbers = np.where(numbers < 0, numbers + n_rows, numbers)
+    index = np.atleast_1d(np.asarray(rows))
+    if index.dtype == bool:
+        index = np.arange(n_rows)[index]
+    if len(index) and index.dtype.kind not in "iu":
+        raise IndexError(f"rows are integers or booleans, not {index.dtype}")
+    numbers = index.astype(np.int64)
+    numbers[numbers < 0] += n_rows
     if len(numbers) and not (numbers.min() >= 0 and numbers.max() < n_rows):
         raise IndexError(f"a row is out of range; the store has {n_rows:,} rows")
     return numbers

@@ -12,9 +12,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -22,98 +20,35 @@ from msgspec.structs import replace
 
 from ..errors import (
     StoreCorruptError,
-    StoreError,
     StoreExistsError,
     StoreForeignError,
     StoreNotFoundError,
-    StoreReplacedError,
     StoreUnfinishedError,
     StoreWriteError,
     UsageError,
 )
-from ..files import (
-    TEMPORARY_PREFIX,
-    FileSystem,
-    checked_free_bytes,
-    identity_at,
-    publish,
-    write_errors,
-)
-from ..place import (
-    SEGMENT_FOLDER,
-    SUFFIXES,
-    WORK_SUFFIX,
-    StorePlace,
-    is_hdf5_file,
-    is_store_directory,
-)
+from ..files import FileSystem, checked_free_bytes, identity_at, publish, write_errors
+from ..place import SEGMENT_FOLDER, StorePlace
 from ..records import Categories, ItemRecord
 from ..tally import counted
 from ..vectors import VectorKind
 from .backend import COMMIT_ROWS, StoreBackend, StoreWriter
-from .codec import Array, Arrays, ColumnBuilder, Vector, head_arrays
-from .hdf5 import Hdf5Part, file_image
+from .codec import Array, ArrayPart, Arrays, ColumnBuilder, Vector, head_arrays
+from .hdf5 import file_image
 from .journal import (
     Journal,
-    Manifest,
     Segment,
-    SegmentParts,
+    SegmentFolder,
     new_manifest,
-    open_directory,
     open_segment,
+    open_store,
     segment_is_sound,
 )
-from .rows import ArrayPart
 from .schema import array_specs, child_tables
 from .table import EmbeddingStore
 
 COMMIT_SECONDS = 60.0
 _MAX_NAMED = 5
-_TRIES = 20
-
-
-def open_store(path: str | os.PathLike[str], *, partial: bool = False) -> EmbeddingStore:
-    """Open a store for reading: an ``.h5`` file, or a store directory.
-
-    The store is a context manager; arrays taken from it outlive it. Of an unfinished run the rows
-    committed so far are read if `partial`; otherwise it is refused. Some 5 ms, whatever the size: a
-    file's columns are memory-mapped, a directory's segments opened when a row of theirs is read.
-
-    Raises `StoreNotFoundError`; `StoreForeignError`: no embedding store, or one of another major
-    version; `StoreCorruptError`: damaged, or made to harm, with `path` and `place`;
-    `StoreUnfinishedError`; `StoreReadError`: the operating system cannot read it now.
-    """
-    name = os.fspath(path)
-    if os.path.isdir(name):
-        return open_directory(Path(name), partial=partial)
-    work = Path(f"{name}{WORK_SUFFIX}")  # where the run works that will publish the file
-    for _ in range(_TRIES):  # a run may publish the file, or replace it, meanwhile
-        try:
-            part = Hdf5Part(name)
-            return EmbeddingStore([part], path=name, kind=part.kind, uuid=part.uuid)
-        except StoreReplacedError as error:
-            changed: StoreError = error
-            continue
-        except StoreNotFoundError:
-            if not is_store_directory(work):
-                raise
-        try:
-            return open_directory(work, partial=partial)
-        except (StoreForeignError, StoreReplacedError) as error:
-            if is_store_directory(work):
-                raise
-            changed = error
-    raise changed
-
-
-@contextmanager
-def using_store(store: EmbeddingStore | str | os.PathLike[str]) -> Iterator[EmbeddingStore]:
-    """Open the store at a path, and close it; an open store is given as it is and stays open."""
-    if isinstance(store, EmbeddingStore):
-        yield store
-        return
-    with open_store(store) as opened:
-        yield opened
 
 
 class Hdf5Stores(StoreBackend):
@@ -173,8 +108,6 @@ class Hdf5Run(StoreWriter):
         self._opened: list[EmbeddingStore] = []
         self._ended = False
         self._journal = Journal(place.directory, files, store=place.target, restart=restart)
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="datumaro-embed-commit")
-        self._commit: Future[None] | None = None
         self._pending: EmbeddingStore | None = None
         try:
             self._identity = identity_at(self.target)
@@ -199,10 +132,18 @@ class Hdf5Run(StoreWriter):
             journal.forget_unfinished()
             old = None
         if not restart:
-            self._refuse_other_vectors(journal.finished, old)
-        restart = restart or (old is not None and old.restarted)
-        if not restart:
-            self.before = self._open_before()
+            if old and not old.kind.fits(self._kind):
+                raise old.kind.mismatch(
+                    f"{self.target} (an unfinished run)",
+                    self._kind,
+                    "Finish that run with its own options first, or use ``restart`` to replace it.",
+                )
+            restart = old is not None and old.restarted
+            self.before = None if restart else self._open_before()
+            for found in (journal.finished, self.before):
+                if found is not None and not found.kind.same_model(self._kind):
+                    remedy = "Choose another path, or use ``restart`` to replace it."
+                    raise found.kind.mismatch(self.target, self._kind, remedy)
         journal.clean()
         finished = journal.finished if keeps_segments and not restart else None
         manifests = [m for m in (old, finished) if m and m.kind.fits(self._kind)]
@@ -220,39 +161,19 @@ class Hdf5Run(StoreWriter):
             self.earlier.append(self.before)
         self.notes = list(self._opening_notes(damaged))
 
-    def _refuse_other_vectors(self, finished: Manifest | None, unfinished: Manifest | None) -> None:
-        """Refuse to drop the vectors of another model, or those of a run that has not ended."""
-        if unfinished and not unfinished.kind.fits(self._kind):
-            raise unfinished.kind.mismatch(
-                f"{self.target} (an unfinished run)",
-                self._kind,
-                "Finish that run with its own options first, or use ``restart`` to replace it.",
-            )
-        if finished:
-            self._refuse_other_model(finished.kind)
-
-    def _refuse_other_model(self, kind: VectorKind) -> None:
-        if not kind.same_model(self._kind):
-            raise kind.mismatch(
-                self.target, self._kind, "Choose another path, or use ``restart`` to replace it."
-            )
-
     def _open_before(self) -> EmbeddingStore | None:
         """Open the finished store that this run will replace."""
         try:
             before = open_store(self.target)
         except (StoreNotFoundError, StoreUnfinishedError):
             return None
-        except StoreCorruptError:
-            if self._place.keeps_segments:  # the run takes what is sound
-                return None
-            raise
-        except StoreForeignError:
-            if self._place.keeps_segments and self._journal.finished is None:
+        except (StoreCorruptError, StoreForeignError) as error:
+            is_damaged = isinstance(error, StoreCorruptError)
+            # Of a directory the run takes what is sound; a new one has no manifest yet.
+            if self._place.keeps_segments and (is_damaged or self._journal.finished is None):
                 return None
             raise
         self._opened.append(before)
-        self._refuse_other_model(before.kind)
         return before
 
     def _opening_notes(self, damaged: Sequence[Segment]) -> Iterator[str]:
@@ -277,8 +198,8 @@ class Hdf5Run(StoreWriter):
 
     def _own_store(self, segments: Sequence[Segment], **options: Any) -> EmbeddingStore:
         """Open segments whose SHA-256 this run has compared, or has made."""
-        parts = SegmentParts(self._journal.path, segments, self._kind, trusted=True, **options)
-        store = parts.store(path=self.target)
+        folder = SegmentFolder(self._journal.path, self._kind, **options)
+        store = folder.store(segments, path=self.target, trusted=True)
         self._opened.append(store)
         return store
 
@@ -290,10 +211,9 @@ class Hdf5Run(StoreWriter):
     # Rows ------------------------------------------------------------------------------------
 
     def append(self, record: ItemRecord, vector: Vector | None, *, reused: bool = False) -> None:
-        self._raise_failed_commit()
+        self._refuse_ended()
         self._builder.append(record, vector)
-        self._began = self._clock() if self._began is None else self._began
-        if self._keep and not reused and (vector is not None or _has_child_vectors(record)):
+        if self._keep and not reused and vector is not None:
             self._demote()  # a new vector: this segment differs, and must be committed in its time
         if self._keep:
             if self._builder.n_rows == self._keep[0].n_rows:
@@ -306,17 +226,17 @@ class Hdf5Run(StoreWriter):
     ) -> None:
         """Add rows of another store as they are; see `ColumnBuilder.extend`."""
         while first < stop:
-            self._raise_failed_commit()
+            self._refuse_ended()
             end = min(stop, first + self._commit_rows - self._builder.n_rows)
             self._builder.extend(store, first, end, labels=labels)
-            self._began = self._clock() if self._began is None else self._began
             self._commit_if_due()
             first = end
 
     def _commit_if_due(self) -> None:
-        late = self._began is not None and self._clock() - self._began >= self._commit_seconds
-        if self._builder.n_rows >= self._commit_rows or (late and self._builder.n_rows):
-            self._commit_in_background()
+        now = self._clock()
+        self._began = now if self._began is None else self._began
+        if self._builder.n_rows >= self._commit_rows or now - self._began >= self._commit_seconds:
+            self._commit()
 
     def _keep_or_demote(self) -> None:
         """At the last row of an old segment: keep it if the rows came out the same."""
@@ -339,63 +259,48 @@ class Hdf5Run(StoreWriter):
         self._keep.clear()
 
     def _built(self, builder: ColumnBuilder) -> EmbeddingStore:
-        part = ArrayPart(builder.finish(), self._kind, self._new.uuid, self.target)
-        return EmbeddingStore([part], path=self.target, kind=self._kind, uuid=part.uuid)
+        return EmbeddingStore.of(
+            ArrayPart(builder.finish(), self._kind, self._new.uuid, self.target)
+        )
 
     def _next_builder(self) -> None:
         self._builder = self._builder.successor()
         self._began = None
 
-    def _commit_in_background(self) -> None:
-        """Hand the rows over; waits for the commit before it, so at most two segments are held."""
-        self._wait()
-        self._pending = self._built(self._builder)
-        self._next_builder()
-        self._commit = self._pool.submit(self._commit_segment, self._pending)
-
-    def _commit_segment(self, built: EmbeddingStore) -> None:
-        segment = self._journal.commit_file(built)
+    def _commit(self) -> None:
+        """Commit the rows so far as a segment; those of a commit that failed are tried again."""
+        if self._pending is None:
+            self._pending = self._built(self._builder)
+            self._next_builder()
+        segment = self._journal.commit_file(self._pending)
         new = replace(self._new, segments=(*self._new.segments, segment))
         self._journal.save(new)
-        self._new = new
+        self._new, self._pending = new, None
 
-    def _wait(self) -> None:
-        """Wait for the commit under way; one that failed before is tried once more."""
-        commit, self._commit = self._commit, None
-        if commit is not None:
-            commit.result()
-        elif self._pending is not None:
-            self._commit_segment(self._pending)
-        self._pending = None
-
-    def _raise_failed_commit(self) -> None:
+    def _refuse_ended(self) -> None:
         if self._ended:
             raise UsageError(f"The run that writes '{self.target}' has ended. Start a new one.")
-        if self._commit is not None and self._commit.done():
-            self._wait()
 
     def set_categories(self, categories: Categories, embedding: Vector | None = None) -> None:
-        self._raise_failed_commit()
+        self._refuse_ended()
         head_arrays(categories, embedding, {}, self._kind.dim)
         self._categories = categories, embedding
 
     # The end ---------------------------------------------------------------------------------
 
     def suspend(self) -> int:
-        self._wait()
         # While rows still repeat an old segment, that segment has them already.
-        if self._builder.n_rows and not self._keep:
-            self._commit_in_background()
-            self._wait()
+        while self._pending is not None or (self._builder.n_rows and not self._keep):
+            self._commit()
         return self.n_committed
 
     def seal(self, provenance: Mapping[str, Any]) -> None:
-        self._raise_failed_commit()
+        self._refuse_ended()
         head = head_arrays(*self._categories, provenance, self._kind.dim)
         if self._keep:
             self._demote()  # segments beyond the last row are of items that are gone
-        self.suspend()
         if self._place.keeps_segments:
+            self.suspend()
             segment = self._journal.commit_file(self._built(ColumnBuilder(self._kind)), head)
             self._journal.save(replace(self._new, head=segment, spare=(), n_expected=0))
             self._journal.finish()
@@ -404,31 +309,44 @@ class Hdf5Run(StoreWriter):
         self.abort()  # there is nothing more to do
 
     def _publish_file(self, head: Arrays) -> None:
-        """Write all rows as one file, and remove the directory."""
+        """Write all rows as one file, also those of no segment yet, and remove the directory."""
         if identity_at(self.target) != self._identity:
             raise StoreExistsError(
                 f"Another program has written '{self.target}' during this run. Move that away, "
                 "and run the same command again.",
                 path=self.target,
             )
-        rows = self._built(ColumnBuilder(self._kind))  # none
-        if self._new.segments:
-            rows = self._own_store(self._new.segments, max_mapped=1)
-        size_bytes, blocks = file_image(rows, head, self._new.uuid)
-        publish(self._place.target, blocks, size_bytes, self.files, work=self._journal.path)
-        # A process killed from here on leaves a manifest by which the file is known as its own.
+        if self._pending is not None:  # from an attempt that failed
+            self.suspend()
+        if self._journal.unfinished != self._new:
+            # A process killed from here on leaves a manifest by which the file is known as its own.
+            self._journal.save(self._new)
+        size_bytes, blocks = file_image(self._all_rows(), head, self._new.uuid)
+        try:
+            publish(self._place.target, blocks, size_bytes, self.files, work=self._journal.path)
+        except StoreWriteError:
+            with suppress(StoreWriteError):
+                self.suspend()  # there may be room for these rows, where there is none for all
+            raise
         self._journal.save(replace(self._new, segments=(), spare=(), n_expected=0))
         with write_errors(self._journal.path):
             self._journal.clean()
         self._journal.forget_unfinished()
+
+    def _all_rows(self) -> EmbeddingStore:
+        if not self._new.segments or self._builder.n_rows:
+            self._pending = self._built(self._builder)
+            self._next_builder()
+        segments, pending = self._new.segments, self._pending
+        committed = self._own_store(segments, max_mapped=1).parts if segments else ()
+        parts = [*committed, *(() if pending is None else pending.parts)]
+        return EmbeddingStore(parts, path=self.target, kind=self._kind, uuid=self._new.uuid)
 
     def discard(self) -> None:
         """Drop what this run committed too; a finished store in the directory stays.
 
         Raises `StoreWriteError`.
         """
-        with suppress(StoreWriteError):
-            self._wait()
         self._journal.forget_unfinished()
 
     def abort(self) -> None:
@@ -437,40 +355,4 @@ class Hdf5Run(StoreWriter):
         self._ended = True
         for store in self._opened:
             store.close()
-        self._pool.shutdown(wait=True)
         self._journal.leave()
-
-
-def _has_child_vectors(record: ItemRecord) -> bool:
-    objects, captions = record.objects or (), record.captions or ()
-    return len(captions) > 0 or any(entry.vector is not None for entry in objects)
-
-
-def is_part_of_store(path: Path) -> bool:
-    """Tell a store, whole, unfinished or damaged, and its parts and index, from all else.
-
-    Opens files and folders only where their names, or what is in them, are those of a store.
-    """
-    suffix = path.suffix.lower()
-    if suffix in SUFFIXES and path.is_file():
-        return _is_store_file(path)
-    if suffix == ".usearch" or path.name.startswith(TEMPORARY_PREFIX):
-        return path.is_file()
-    if suffix in {WORK_SUFFIX, ".parts"} and Path(path.stem).suffix.lower() in SUFFIXES:
-        return path.is_dir()
-    try:
-        return (path / SEGMENT_FOLDER).is_dir() and is_store_directory(path)
-    except PermissionError as error:
-        raise PermissionError(error.errno, error.strerror, str(path)) from error
-
-
-def _is_store_file(path: Path) -> bool:
-    try:
-        if is_hdf5_file(path):
-            Hdf5Part(path).close()
-            return True
-        return False
-    except StoreForeignError as error:
-        return hasattr(error, "found")  # ours, of another version
-    except (OSError, StoreError):
-        return True

@@ -17,10 +17,11 @@ from ..experimental import items_of
 from ..records import ItemKey, ItemRecord, ShortRepr, Status
 from ..tally import counted
 from .check import problems, whole_rows
-from .codec import Array
+from .codec import Array, ArrayPart
+from .hdf5 import Hdf5Part
 from .rows import IntArray, StoredRows, check_dtype, check_n_rows
 from .schema import FORMAT_VERSION, array_specs
-from .tables import TABLES, CaptionTable, LabelTable, ObjectTable, VectorTable
+from .tables import TABLES, CaptionTable, ObjectTable, VectorTable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,15 +62,11 @@ class EmbeddingStore(StoredRows):
     heights = _ColumnView("items/height")
     subset_codes = _ColumnView("items/subset")
     content_sha256 = _ColumnView("items/content_sha256")
-    ann_offsets = _ColumnView("items/annotations_offsets")
-    ann_types = _ColumnView("annotations/type")
-    ann_labels = _ColumnView("annotations/label")
-    ann_ids = _ColumnView("annotations/ann_id")
-    ann_groups = _ColumnView("annotations/group")
-    ann_object_ids = _ColumnView("annotations/object_id")
-    ann_z_orders = _ColumnView("annotations/z_order")
-    ann_coords = _ColumnView("annotations/coords")
-    ann_coords_offsets = _ColumnView("annotations/coords_offsets")
+
+    @classmethod
+    def of(cls: type[Self], part: Hdf5Part | ArrayPart) -> Self:
+        """Make a store of one part."""
+        return cls([part], path=part.path, kind=part.kind, uuid=part.uuid)
 
     # Facts ---------------------------------------------------------------------------------------
 
@@ -131,7 +128,7 @@ class EmbeddingStore(StoredRows):
     # Tables --------------------------------------------------------------------------------------
 
     def table(self, name: str) -> VectorTable:
-        """Table by its name: ``"items"``, ``"objects"``, ``"captions"`` or ``"labels"``.
+        """Table by its name: ``"items"``, ``"objects"`` or ``"captions"``.
 
         Raises `UsageError`: no such table; `NoTableError`: the store lacks it (see `has_table`).
         """
@@ -159,11 +156,6 @@ class EmbeddingStore(StoredRows):
     def captions(self) -> CaptionTable:
         """The captions; raises `NoTableError` where they were not embedded."""
         return cast(CaptionTable, self.table("captions"))
-
-    @property
-    def labels(self) -> LabelTable:
-        """The label names."""
-        return LabelTable(self)
 
     # Vectors -------------------------------------------------------------------------------------
 
@@ -209,7 +201,7 @@ class EmbeddingStore(StoredRows):
     def _items_of(self, dataset: Iterable[Any]) -> list[Any]:
         def path_of(key: ItemKey) -> str | None:
             row = self._find(key)
-            return None if row is None else self.item(row).path
+            return None if row is None else self.text("items/path", row)
 
         return items_of(dataset, self.media_root, path_of)
 
@@ -288,11 +280,8 @@ class EmbeddingStore(StoredRows):
             return
         self._closed = True
         self._cache.clear()
-        close_all = getattr(self._parts, "close", None)  # of parts that are opened when needed
-        for close in [close_all] if close_all else [part.close for part in self._parts]:
-            close()
-        if self.head is not None:
-            self.head.close()
+        for part in (*self._parts, *([self.head] if self.head else [])):
+            part.close()
 
     def __enter__(self: Self) -> Self:
         return self

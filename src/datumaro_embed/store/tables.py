@@ -1,4 +1,4 @@
-"""The tables of a store whose rows have vectors: items, objects, captions and label names.
+"""The tables of a store that are searched: items, objects and captions.
 
 All answer the same questions, so that what works on one table works on any (``--of``).
 """
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..encoding import decode_text, encode_text
-from ..errors import ItemNotFoundError, NoTableError, UsageError
+from ..errors import ItemNotFoundError
 from ..records import CaptionRecord, ObjectKey, ObjectRecord
 from ..tally import counted
 from .codec import Array
@@ -31,7 +31,7 @@ class VectorTable:
     """Rows of one table; of items, where a subclass does not say otherwise.
 
     Arrays are read-only; those of a sealed file are mapped and not copied. `name` is ``"items"``,
-    ``"objects"``, ``"captions"`` or ``"labels"``.
+    ``"objects"`` or ``"captions"``.
     """
 
     name: ClassVar[str] = "items"
@@ -48,7 +48,7 @@ class VectorTable:
         return len(self)
 
     @property
-    def vectors(self) -> Array | None:
+    def vectors(self) -> Array:
         """(n_rows, dim), the stored type; zero where `has_vector` is false. See `embeddings`."""
         return self._store.column(f"{self.name}/vector")
 
@@ -288,56 +288,6 @@ class CaptionTable(_ChildTable[CaptionRecord]):
         return self._store.record("annotations", first + self.record(row).annotation)
 
 
-class LabelTable(VectorTable):
-    """The label names, in the dataset's order. They belong to no item."""
-
-    name = "labels"
-
-    def __len__(self) -> int:
-        return len(self.label_names)
-
-    @property
-    def vectors(self) -> Array | None:
-        """(n_labels, dim) float32: of the labels' prompts; None where they are not embedded."""
-        return self._store.label_embeddings
-
-    def embeddings(self, rows: npt.ArrayLike | slice | None = None) -> Array:
-        """Vectors of some labels, or of all; raises `UsageError` where there are none."""
-        vectors = self.vectors
-        if vectors is None:
-            raise UsageError(
-                f"'{self._store.path}' has no vectors of labels. Embed the dataset with a model "
-                "that has a text encoder."
-            )
-        index = slice(None) if rows is None else rows
-        found: Array = vectors[index if isinstance(index, slice) else np.atleast_1d(index)]
-        return found
-
-    @property
-    def has_vector(self) -> BoolArray:
-        return np.full(len(self), self.vectors is not None)
-
-    def of(self, *_: Any, **__: Any) -> Any:
-        """Raise `NoTableError`: a label belongs to no item, and has a name and a vector alone."""
-        raise NoTableError("Labels belong to no item. Use labels_of(row) of the items.")
-
-    item_row = spread = row = record = contents = label_counts = of
-
-    @property
-    def labels(self) -> IntArray:
-        """(n_rows,) int64: each row itself."""
-        return np.arange(len(self))
-
-    def labelled(self, labels: Iterable[int]) -> BoolArray:
-        return np.isin(self.labels, list(labels))
-
-    def labels_of(self, row: int) -> tuple[str, ...]:
-        return (self.key(row),)
-
-    def key(self, row: int) -> str:
-        return self.label_names[range(len(self))[row]]
-
-
 TABLES: dict[str, type[VectorTable]] = {
-    table.name: table for table in (VectorTable, ObjectTable, CaptionTable, LabelTable)
+    table.name: table for table in (VectorTable, ObjectTable, CaptionTable)
 }

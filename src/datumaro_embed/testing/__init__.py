@@ -1,9 +1,20 @@
 """Public test kits: subclass one, and pytest checks a backend of yours as it checks ours.
 
-Needs pytest: ``pip install "datumaro-embed[test]"``.
+The kits need pytest: ``pip install "datumaro-embed[test]"``. `MemoryStores` does not.
 """
 
-from .encoder import EncoderContract, ImageEncoderContract
-from .store import StoreContract
+from typing import TYPE_CHECKING
 
-__all__ = ["EncoderContract", "ImageEncoderContract", "StoreContract"]
+from ..lazy import lazy_names
+from .memory import MemoryStores
+
+if TYPE_CHECKING:
+    from .encoder import EncoderContract, ImageEncoderContract
+    from .store import StoreContract
+
+__all__ = ["EncoderContract", "ImageEncoderContract", "MemoryStores", "StoreContract"]
+
+__getattr__ = lazy_names(
+    __name__,
+    {"EncoderContract": "encoder", "ImageEncoderContract": "encoder", "StoreContract": "store"},
+)

@@ -274,16 +274,16 @@ class StoreContract(ABC):
             assert store.widths.tolist() == [640, 4]
             assert store.heights.tolist() == [2**32 - 1, 3]
             assert store.content_sha256[0].tobytes() == bytes(range(32))
-            assert store.ann_offsets.tolist() == [0, 5, 5]
-            types = [store.ann_type_names[code] for code in store.ann_types]
+            assert store.column("items/annotations_offsets").tolist() == [0, 5, 5]
+            types = [store.ann_type_names[code] for code in store.column("annotations/type")]
             assert types == ["bbox", "mask", "caption", "points", "cuboid_3d"]
-            assert store.ann_labels.tolist() == [2, -1, -1, -1, -1]
-            assert store.ann_ids[0] == 2**63 - 1
-            assert store.ann_groups[0] == -(2**63)
-            assert store.ann_object_ids.tolist() == [5, -1, -1, -1, -1]
-            assert store.ann_z_orders.tolist() == [-1, 0, 0, 0, 0]
-            assert store.ann_coords_offsets.tolist() == [0, 4, 4, 4, 8, 8]
-            assert store.ann_coords[:2].tolist() == [0.1, -2.0]
+            assert store.column("annotations/label").tolist() == [2, -1, -1, -1, -1]
+            assert store.column("annotations/ann_id")[0] == 2**63 - 1
+            assert store.column("annotations/group")[0] == -(2**63)
+            assert store.column("annotations/object_id").tolist() == [5, -1, -1, -1, -1]
+            assert store.column("annotations/z_order").tolist() == [-1, 0, 0, 0, 0]
+            assert store.column("annotations/coords_offsets").tolist() == [0, 4, 4, 4, 8, 8]
+            assert store.column("annotations/coords")[:2].tolist() == [0.1, -2.0]
 
     # Objects and captions -------------------------------------------------------------------------
 
@@ -313,10 +313,8 @@ class StoreContract(ABC):
         with self.open(path) as store:
             scene = ItemKey("train", "scene/7")
             assert [store.has_table(name) for name in SCHEMA] == [True] * len(SCHEMA)
-            assert [len(store.table(n)) for n in ("items", "objects", "captions", "labels")] == [
-                *(4, 5, 1, 3)
-            ]
-            assert [store.items.key(3), store.labels.key(2)] == [ItemKey("train", "z"), "ape"]
+            assert [len(store.table(n)) for n in ("items", "objects", "captions")] == [4, 5, 1]
+            assert store.items.key(3) == ItemKey("train", "z")
             keys = [store.objects.key(row) for row in range(5)]
             assert keys[:3] == [
                 *(ObjectKey(scene, 0), ObjectKey(scene, 1), ObjectKey(ItemKey("train", "x"), 0))
@@ -335,14 +333,14 @@ class StoreContract(ABC):
             given = self.vectors(3, seed=5).astype(np.float16)
             np.testing.assert_array_equal(store.objects.embeddings([4, 2]), given[[2, 0]])
             np.testing.assert_array_equal(store.objects.embeddings()[2:], given)
-            np.testing.assert_array_equal(store.labels.embeddings([1]), labels[[1]])
+            np.testing.assert_array_equal(store.label_embeddings, labels)
             assert store.captions.texts == [store.captions.text(0)] == ["a “cat”\n\0on a mat"]
             for name in ("items", "objects"):
                 labelled = np.flatnonzero(store.table(name).labelled([2]))
                 assert labelled.tolist() == [0]
                 found = [store.table(name).labels_of(row) for row in range(2)]
                 assert found == [("ape",), ()]
-            tables: tuple[Any, ...] = (store.items, store.objects, store.captions, store.labels)
+            tables: tuple[Any, ...] = (store.items, store.objects, store.captions)
             assert store.labels_of(0) == ("ape",)
             for table in tables:
                 with pytest.raises(IndexError):
