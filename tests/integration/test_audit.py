@@ -368,6 +368,31 @@ def test_suggestions_agree_and_spare_what_a_model_is_judged_by(
     assert {row.suggestion for row in every} == {"drop"}
 
 
+def test_a_copy_whose_boxes_have_other_labels_is_to_be_reviewed(tmp_path: Path) -> None:
+    """A copy that lacks some of the labels may be cut out; one that has others is looked at."""
+    labels = {"one": (0, 1), "same": (1, 0), "fewer": (0,), "other": (0, 2)}
+    items = []
+    for n in range(30):
+        picture(7 * n, (64, 48)).save(tmp_path / f"{n:02}.png")
+    for name in [*labels, *(f"{n:02}" for n in range(1, 30))]:
+        file = tmp_path / f"{name if name.isdigit() else '00'}.png"
+        boxes = [Bbox(5 + 20 * n, 5, 15, 30, label=n) for n in labels.get(name, (0, 1, 2))]
+        media = DmImage.from_file(str(file))
+        items.append(DatasetItem(name, subset="train", media=media, annotations=boxes))
+    dataset = Dataset.from_iterable(items, categories=["a", "b", "c"])
+    embed_dataset(dataset, tmp_path / "s.h5", model="demo", objects=True).close()
+    found = {row.id: row for row in audit(tmp_path / "s.h5", only="duplicate")}
+    kept = next(name for name, row in found.items() if row.suggestion == "keep")
+    expected = dict.fromkeys(labels, "drop") | {kept: "keep"}
+    for name in labels.keys() - {kept}:
+        one, other = set(labels[name]), set(labels[kept])
+        if not (one <= other or other <= one):
+            expected[name] = "review"
+            assert found[name].reason.endswith("but with other labels")
+    assert {name: row.suggestion for name, row in found.items()} == expected
+    assert "review" in expected.values()
+
+
 @pytest.mark.parametrize("of_image", [False, True])
 def test_boxes_are_no_labels_of_the_image(tmp_path: Path, of_image: bool) -> None:
     """Without objects, boxes are not judged, and what is suggested for images can be applied."""

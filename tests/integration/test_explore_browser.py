@@ -158,6 +158,28 @@ def facts(root: Path) -> dict[tuple[str, str], list[tuple[Any, ...]]]:
     }
 
 
+def test_keys_of_the_review_are_about_the_finding_not_about_what_the_grid_has_selected(
+    own: Path, page: Page
+) -> None:
+    findings = Path(f"{own}.findings.csv")
+    with served(own) as server:
+        open_at(page, server.url)
+        page.wait_for("document.querySelectorAll('.tile img').length > 5")
+        page.click(".tile:nth-child(5) .check")
+        wait_for_text(page, ".selected", "1 item selected")
+        page.key("r")
+        page.wait_for("document.querySelector('.finding img')")
+        assert page.run("document.querySelector('.selected')") is None
+        assert "Duplicates" in text(page, ".kinds [aria-current=true]")
+        page.key("d")
+        wait_for_text(page, ".notice", "Saved: drop 1 item.")
+        decided = [row for row in Findings.read(findings) if row.action]
+        assert [(row.kind, row.action) for row in decided] == [("duplicate", "drop")]
+        page.key("g")
+        wait_for_text(page, ".selected", "1 item selected")
+        assert errors(page) == []
+
+
 def test_an_afternoon(own: Path, dataset: Path, page: Page, tmp_path: Path) -> None:
     """Search, look, review, relabel, undo; then the server is killed, and all of it is applied."""
     findings = Path(f"{own}.findings.csv")
@@ -238,7 +260,7 @@ def test_an_afternoon(own: Path, dataset: Path, page: Page, tmp_path: Path) -> N
     decided = [row for row in Findings.read(findings) if row.action]
     with served(own) as server:
         open_at(page, server.url)
-        wait_for_text(page, ".bottom .primary", f"Apply {len(decided)}…")
+        page.wait_for("!document.querySelector('.bottom .primary').disabled")
         wait_for_text(page, ".reviewed", f"{n_reviewed(Findings.read(findings))} of")
         page.click(".bottom .primary")
         wait_for_text(page, ".command code", "datumaro-embed apply")
@@ -333,7 +355,7 @@ def test_accept_all_says_first_what_it_will_do(own: Path, page: Page) -> None:
         wait_for_text(page, "dialog .counts", f"keep{COPIES}drop{COPIES}")
         assert not any(row.action for row in Findings.read(findings))
         page.click("dialog .primary")
-        wait_for_text(page, ".notice", f"Saved: decide on {2 * COPIES} items")
+        wait_for_text(page, ".notice", f"keep {COPIES}")
         for row in Findings.read(findings):
             assert row.action == (row.suggestion if row.kind == "duplicate" else "")
         wait_for_text(page, ".group .primary", "Next: Leaks")

@@ -4,7 +4,6 @@ import { useState } from "preact/hooks";
 import { type ApplyRun, getPlan, getProgress, postApply } from "./api";
 import { Dialog } from "./dialogs";
 import { progress, sayError, store } from "./state";
-import { count } from "./text";
 
 const FORMATS = ["", "coco", "yolo_ultralytics", "voc", "datumaro"];
 const POLL_MS = 300;
@@ -79,7 +78,7 @@ export function Apply() {
   const step = progress.value.apply;
   const start = (dry_run: boolean) => run({ dataset: dataset.trim(), out: out.trim(), format, dry_run });
   return (
-    <Dialog title={`Apply ${count(known.decided, "decision")}`} wide>
+    <Dialog title="Apply the decisions" wide>
       <p>Decisions are in {known.findings}. This command writes a new dataset; the source is never changed.</p>
       <Command text={commandOf({ dataset: dataset.trim(), out: out.trim(), format })} />
       <form
@@ -121,7 +120,7 @@ export function Apply() {
       )}
       {ran && (
         <div class="plan" role="status">
-          {ran.error ? <p class="bad">{ran.error}</p> : <p>{ran.dryRun ? "The plan; nothing is written yet:" : "Written:"}</p>}
+          {ran.error ? <p class="bad">{ran.error}</p> : <p>{ran.dryRun ? "The plan; nothing is written yet:" : `Written. ${ran.lines.at(-1) ?? ""}`}</p>}
           {ran.lines.length > 0 && <pre tabIndex={0}>{ran.lines.join("\n")}</pre>}
         </div>
       )}

@@ -18,13 +18,23 @@ export const canUndo = signal("");
 /** The entries last saved: groups on the screen take their actions from it. */
 export const saved = signal<Entry[]>([]);
 
+/** "keep 103, drop 103". */
+function mixed(entries: readonly Entry[]): string {
+  const counts = new Map<string, number>();
+  for (const { action } of entries) {
+    const verb = { "": "clear", label: "label", subset: "move", attribute: "tag" }[action.split(" ")[0]!] ?? action;
+    counts.set(verb, (counts.get(verb) ?? 0) + 1);
+  }
+  return [...counts].map(([verb, n]) => `${verb} ${thousands(n)}`).join(", ");
+}
+
 /** "drop 3 items", "relabel 1 object to dog". */
 export function describe(entries: readonly Entry[]): string {
   const { action, of } = entries[0]!;
   const [verb = "", ...rest] = action.split(" ");
   const name = rest.join(" ");
   const things = count(new Set(entries.map((entry) => entry.row)).size, of === "objects" ? "object" : "item");
-  if (entries.some((entry) => entry.action !== action)) return `decide on ${things}`;
+  if (entries.some((entry) => entry.action !== action)) return mixed(entries);
   if (verb === "label") return of === "objects" ? `relabel ${things} to ${name}` : `label ${things} ${name}`;
   if (verb === "subset") return `move ${things} to ${name}`;
   if (verb === "attribute") return `set ${name} on ${things}`;

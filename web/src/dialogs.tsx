@@ -47,7 +47,7 @@ export function Dialog({ title, children, wide = false }: DialogProps) {
   );
 }
 
-const reviewing = () => view.value.tab === "review" && selection.value.size === 0;
+const reviewing = () => view.value.tab === "review";
 
 /** What a dialog acts on: the selection, or the finding in focus. */
 function target(): { of: "items" | "objects"; n: number } {
@@ -184,7 +184,7 @@ function AcceptAll() {
       {entries && !entries.length && <p>Nothing to accept: what is left has to be looked at.</p>}
       {entries && entries.length > 0 && (
         <>
-          <p>Of the groups that pass the threshold and are not decided yet:</p>
+          <p>Of the groups shown that are not decided yet:</p>
           <ul class="list counts">
             {[...counts].map(([action, n]) => (
               <li>

@@ -79,17 +79,20 @@ export function takeSaved(): void {
 
 const pageOf = (place: number) => Math.floor(place / PAGE);
 
-/** Ask again for the outline and the pages last loaded; older pages are forgotten. */
+/** Ask again for the outline and the pages around the group under review; other pages are forgotten. */
 async function refresh(kind: string): Promise<void> {
   const before = [...new Set([...loaded.peek().groups.keys()].map(pageOf))];
-  const pages = before.slice(-2);
+  const page = pageOf(view.peek().group);
+  const pages = before.filter((each) => each === page || each === page + 1);
   const found = await Promise.all([getOutline(kind), ...pages.map((page) => getGroups(kind, page * PAGE, PAGE))]).catch(() => null);
   if (!found || loaded.peek().kind !== kind) return;
   const [outline, ...got] = found;
   const groups = new Map([...loaded.peek().groups].filter(([place]) => !before.includes(pageOf(place)))); // loaded meanwhile
   got.forEach((some, nth) => some.forEach((group, at) => groups.set(pages[nth]! * PAGE + at, group)));
-  for (const page of before) if (!pages.includes(page)) asked.delete(`${kind} ${page}`);
+  for (const each of before) if (!pages.includes(each)) asked.delete(`${kind} ${each}`);
   loaded.value = { kind, outline, groups };
+  const now = pageOf(view.peek().group); // a decision goes on to another group meanwhile
+  await loadPage(kind, now).then(() => loadPage(kind, now + 1));
 }
 
 const ALL_PAGE = 100; // the most that the server gives at once

@@ -9,14 +9,14 @@ function focusSoon(selector: string): void {
 }
 
 const selected = () => selection.value.size > 0;
-const reviewing = () => view.value.tab === "review" && !selected();
+const reviewing = () => view.value.tab === "review"; // there, a selection of the grid is out of sight
 
 function decideOn(action: string): void {
   if (reviewing()) void decideFocused(action);
   else if (selected()) void decideRows(view.value.of, selection.value, action);
 }
 
-const canAsk = () => selected() || (reviewing() && focusedRow() !== undefined);
+const canAsk = () => (reviewing() ? focusedRow() !== undefined : selected());
 const ofItems = () => (reviewing() ? focusedRow()?.of : view.value.of) === "items";
 
 function escape(): void {

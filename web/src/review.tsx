@@ -64,8 +64,8 @@ const isDone = () => passing.value.every((place) => loaded.value.outline.decided
 
 export function step(by: 1 | -1): void {
   const next = passing.value[passing.value.indexOf(here.value) + by];
-  if (next !== undefined) goTo(next);
-  else if (by > 0 && isDone() && kindAfter()) choose(kindAfter());
+  if (by > 0 && isDone() && kindAfter()) choose(kindAfter());
+  else if (next !== undefined) goTo(next);
   else say(by > 0 ? "This is the last group." : "This is the first group.");
 }
 
@@ -138,7 +138,8 @@ export async function undoThere(): Promise<void> {
 /** Show everything of a kind, most suspicious first: many can be selected at once. */
 function showInGrid(kind: string): void {
   const of = currentRows()[0]?.of ?? "items";
-  update({ ...emptyView(), size: view.value.size, of, filters: { ...emptyView().filters, kind: [kind] } });
+  const { size, group } = view.value;
+  update({ ...emptyView(), size, kind, group, of, filters: { ...emptyView().filters, kind: [kind] } });
 }
 
 function Kinds({ kind }: { kind: string }) {
@@ -294,7 +295,7 @@ function Row({ row, at }: { row: GroupRow; at: number }) {
           </p>
         )}
         <p>
-          {row.suggestion && <strong>{row.suggestion === "review" ? "look" : actionText(row.suggestion)}: </strong>}
+          {row.suggestion && <strong>{row.suggestion === "review" ? "review" : actionText(row.suggestion)}: </strong>}
           <bdi>{row.reason}</bdi>
         </p>
         {!row.action && row.covered && <p class="faint">Settled by another decision: {actionText(row.covered)}</p>}

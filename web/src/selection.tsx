@@ -86,7 +86,7 @@ export function BottomBar() {
   const said = notice.value;
   return (
     <footer class="bottom">
-      {n > 0 && <Selected n={n} />}
+      {n > 0 && view.value.tab !== "review" && <Selected n={n} />}
       <p class={`notice${said?.bad ? " bad" : ""}`} role={said?.bad ? "alert" : "status"}>
         {said?.text}
       </p>
@@ -103,7 +103,7 @@ export function BottomBar() {
         <Download />
       ) : (
         <button type="button" class="primary" disabled={!known?.decided} onClick={() => (dialog.value = "apply")}>
-          {known?.decided ? `Apply ${thousands(known.decided)}…` : "Apply…"}
+          Apply…
         </button>
       )}
     </footer>

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from ..duplicates import by_preference, equal_files, keep_order
 from ..images import ImageProblem, OpenedImage, open_image
-from ..parallel import map_ahead, single_threaded_opencv
+from ..parallel import map_ahead, short_turns, single_threaded_opencv
 from ..records import ItemKey, Split, Status
 from ..retrieval import media_file, media_root_of
 from ..signatures import SIGNATURE_BYTES, SIGNATURE_SIDE, signature
@@ -154,7 +154,7 @@ def find_copies(
         There is no such folder or split.
     """
     order = keep_order(keep_split) if keep_split else _EVALUATED_FIRST
-    with single_threaded_opencv(), using_store(store) as opened:
+    with single_threaded_opencv(), short_turns(), using_store(store) as opened:
         preferred = by_preference(opened, np.arange(len(opened)), order)
         search = CopySearch(
             [opened],

@@ -8,9 +8,9 @@ places of the second, each as shares of width and height: it does not depend on 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any, Literal
 
 import cv2
@@ -45,7 +45,7 @@ _LEAST_COVER = 0.28  # of a picture, by what is cut out of it
 _STEP = 0.93
 _SCALES = 0.97 * _STEP ** np.arange(9)
 GRAY = np.array([0.299, 0.587, 0.114], np.float32)
-_COMPARED_PX = 160
+_COMPARED_PX = 128
 _LEAST_ROUGH = 0.55
 _FAR_OFF, _STILL = 18.0, 6.0  # levels
 _OTHER = 12.0  # levels of chroma: other colours
@@ -401,7 +401,7 @@ def prove(
         seen = _compared(small, large, matrix)
         if seen is None or seen.correlation < 0.70:
             continue
-        kind = _kind_of(seen, _stretch(matrix, *shape))
+        kind = _kind_of(seen, partial(_stretch, matrix, *shape))
         if kind is None and (_is_other_text(seen) or _lies_right(seen)):
             return None  # no finer map changes that
         if kind is None and seen.chroma > _OTHER and seen.correlation > 0.93:
@@ -454,7 +454,7 @@ def _resized(picture: Array, width: float, height: float, how: int = cv2.INTER_A
     return np.asarray(cv2.resize(picture, (w, h), interpolation=how))
 
 
-def _kind_of(seen: _Comparison, stretch: float) -> Kind | None:
+def _kind_of(seen: _Comparison, stretch: Callable[[], float]) -> Kind | None:
     """Decide, from how the pictures differ."""
     if seen.deviation < 3 or seen.texture < 0.04 or seen.cover > 1.08 or seen.chroma > 5:
         return None
@@ -466,7 +466,7 @@ def _kind_of(seen: _Comparison, stretch: float) -> Kind | None:
     if is_whole and _is_other_text(seen):
         return None
     if not is_whole:  # parts are more often alike than whole pictures
-        is_same = seen.correlation >= 0.975 and seen.detail >= 0.85 and stretch <= 1.03
+        is_same = seen.correlation >= 0.975 and seen.detail >= 0.85 and stretch() <= 1.03
         is_same |= seen.correlation >= 0.985 and seen.detail >= 0.93 and seen.share_off(12) < 0.01
         is_same &= (seen.shift < 2.5 and seen.plain_off < 3.5) or seen.texture >= 0.8
     is_near = seen.share_off(12) <= 0.02 and seen.share_off(20) <= 0.005
@@ -650,7 +650,7 @@ def _aligned(small: Array, large: Array, matrix: Array, motion: int, steps: int)
 def _compared(small: Array, large: Array, matrix: Array) -> _Comparison | None:
     """Compare a picture with where a map takes it in another; None where that is mostly outside."""
     h, w = small.shape[:2]
-    seen, inside = _moved(large, _pixel_matrix(matrix, small, large), (w, h))
+    seen, inside = _moved(large, matrix, small)
     share = float(inside.mean())
     if share < 0.3:
         return None
@@ -697,10 +697,11 @@ def _unexplained(one: Floats, other: Floats, gain: float, offset: float) -> tupl
     return difference, _mean(difference)
 
 
-def _moved(large: Array, pixels: Array, size: tuple[int, int]) -> tuple[Array, Array]:
+def _moved(large: Array, matrix: Array, small: Array) -> tuple[Array, Array]:
     """Take the part of a picture that a map shows, and tell which pixels of it there are."""
-    if size == large.shape[1::-1] and np.array_equal(pixels, np.eye(3)):
+    if small.shape == large.shape and np.array_equal(matrix, np.eye(3)):
         return large, np.ones(large.shape[:2], bool)
+    pixels, size = _pixel_matrix(matrix, small, large), small.shape[1::-1]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     whole = np.full(large.shape[:2], 255, np.uint8)
     seen = cv2.warpPerspective(large, pixels, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)

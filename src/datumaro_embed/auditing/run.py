@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from os import PathLike
@@ -159,9 +159,11 @@ def _agreed(rows: list[Finding], *, spare_test: bool) -> Iterator[Finding]:
         is_item = row.object is None
         if row.suggestion == "drop" and is_item:
             spared = spare_test and split_of(row.subset) == Split.TEST
+            why = "; test images are dropped only by you"
         else:
             spared = row.key in dropped and row.suggestion not in ("keep", "review")
-        yield replace(row, suggestion="review") if spared else row
+            why = "; another finding suggests to drop its image"
+        yield replace(row, suggestion="review", reason=row.reason + why) if spared else row
 
 
 class _Audit:
@@ -190,8 +192,8 @@ class _Audit:
         )
         if found.unread:
             log.warning(
-                "%s cannot be read, or have changed since they were embedded, such as %s: they "
-                "count as copies only of equal files.",
+                "%s could not be read or changed since they were embedded, such as %s: only "
+                "equal files of theirs are found.",
                 counted(len(found.unread), "images"),
                 found.unread[0],
             )
@@ -250,13 +252,14 @@ class _Audit:
                 near = proofs[row]
                 of = group.keep if group.keep in near else next(b for b in group.rows if b in near)
                 is_stale = not unread.isdisjoint((keep, self._store.key(row)))
-                differs = len({*labels.get(row, ()), *labels.get(group.keep, ())}) > 1
+                own, others = labels[row], labels[group.keep]
+                differs = not (own <= others or others <= own)
                 doubts = [", but an image is gone or has changed"] * is_stale
-                value, suggestion, reason = None, "review" if doubts else "keep", "stays"
+                value, suggestion, reason = None, "review" if doubts else "keep", "the copy to keep"
                 if row != group.keep:
                     value = round(near[of].score, 4)
                     indirect = [f", which is in a group with {keep}"] * (of != group.keep)
-                    doubts = indirect + [", but with another label"] * differs + doubts
+                    doubts = indirect + [", but with other labels"] * differs + doubts
                     suggestion = "review" if doubts else "drop"
                     reason = f"{near[of]} {self._store.key(of)}"
                 yield self._finding(
@@ -271,12 +274,13 @@ class _Audit:
                     reason=reason + "".join(doubts),
                 )
 
-    def _labels_of_items(self) -> dict[int, tuple[int, ...]]:
-        """Give the label of each item that has one, where the dataset labels whole images."""
+    def _labels_of_items(self) -> Mapping[int, set[int]]:
+        """Give the labels of each item, or of its objects; a copy that is cut out may lack some."""
         table, rows, labels = self.labelled
-        if table.name != "items":
-            return {}
-        return {row: (label,) for row, label in zip(rows.tolist(), labels.tolist(), strict=True)}
+        found: dict[int, set[int]] = defaultdict(set)
+        for row, label in zip(table.item_rows[rows].tolist(), labels.tolist(), strict=True):
+            found[row].add(label)
+        return found
 
     def mislabels(self) -> Iterator[Finding]:
         """Yield labels that are likely wrong, and mistakes that a label has often."""

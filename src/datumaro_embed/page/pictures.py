@@ -160,8 +160,7 @@ class Pictures:
         """Find the file of an item, and what tells it from every other one."""
         if self._root is None:
             raise ImageProblem(Status.MISSING, "the folder of the images is not there")
-        record = self._store.item(row, without=("annotations", "objects", "captions"))
-        path, frame = split_frame_path(record.path)
+        path, frame = split_frame_path(self._store.text("items/path", row))
         problem, file = media_file(path, self._root)
         if file is None:
             raise ImageProblem(Status.MISSING, problem)
@@ -169,7 +168,8 @@ class Pictures:
             identity = identity_of(file.stat())
         except OSError as error:
             raise ImageProblem(Status.MISSING, error.strerror or "it cannot be read") from error
-        return f"{file}{frame}{identity}{record.content_sha256.hex()}", file, frame
+        sha256 = self._store.content_sha256[row].tobytes().hex()
+        return f"{file}{frame}{identity}{sha256}", file, frame
 
     def _opened(self, row: int, path: Path, frame: int | None) -> OpenedImage:
         """Open the image, and refuse it unless it is the one that was embedded."""

@@ -77,12 +77,12 @@ class EmbeddingStore(StoredRows):
 
     @property
     def subset_names(self) -> tuple[str, ...]:
-        """Names of the subsets, ascending; `subset_codes` index them."""
+        """Names of the subsets, ascending; `subset_codes` are places in them."""
         return self.names("items/subset")
 
     @property
     def ann_type_names(self) -> tuple[str, ...]:
-        """Datumaro's names of the annotation types; `ann_types` index them."""
+        """Datumaro's names of the annotation types, in whose order `annotations/type` counts."""
         return self.names("annotations/type")
 
     @property
