@@ -253,7 +253,7 @@ class _Audit:
                 of = group.keep if group.keep in near else next(b for b in group.rows if b in near)
                 is_stale = not unread.isdisjoint((keep, self._store.key(row)))
                 own, others = labels[row], labels[group.keep]
-                differs = not (own <= others or others <= own)
+                differs = bool(own and others) and own.isdisjoint(others)
                 doubts = [", but an image is gone or has changed"] * is_stale
                 value, suggestion, reason = None, "review" if doubts else "keep", "the copy to keep"
                 if row != group.keep:
@@ -275,7 +275,7 @@ class _Audit:
                 )
 
     def _labels_of_items(self) -> Mapping[int, set[int]]:
-        """Give the labels of each item, or of its objects; a copy that is cut out may lack some."""
+        """Give the labels of each item, or of its objects."""
         table, rows, labels = self.labelled
         found: dict[int, set[int]] = defaultdict(set)
         for row, label in zip(table.item_rows[rows].tolist(), labels.tolist(), strict=True):
