@@ -73,7 +73,7 @@ def test_what_was_planted_is_found_and_gone_after_apply(planted: Path, tmp_path:
     reasons = {row.id: row.reason for row in found if row.suggestion == "drop"}
     assert "empty" in reasons[EMPTY]
     # Copies under the labels of the images that they replaced: which are right, a person tells.
-    doubtful = {row.id: row for row in found.filter(kind="duplicate", suggestion="review")}
+    doubtful = {row.id: row for row in found.filter(kind="leak", suggestion="review")}
     assert len(doubtful) == len(SOURCES)
     changes = [doubtful.get(one) or doubtful[other] for one, other in SOURCES.items()]
     assert all(row.reason.endswith(", but with other labels") for row in changes)
