@@ -283,6 +283,8 @@ def likely_maps(
 
 
 def _turned(picture: Array, turn: int) -> Array:
+    if turn == 0:
+        return picture
     return np.ascontiguousarray(_turned_all(picture[None], turn)[0])
 
 
@@ -437,7 +439,9 @@ def _stretch(matrix: Array, small: tuple[int, ...], large: tuple[int, ...]) -> f
 
 def _at_one_scale(small: Array, large: Array, matrix: Array) -> tuple[Array, Array]:
     """Bring both pictures to the same scale, that of the coarser one or less."""
-    step = np.sqrt(abs(np.linalg.det(_pixel_matrix(matrix, small, large)[:2, :2])))
+    areas = [picture.shape[0] * picture.shape[1] for picture in (small, large)]
+    (a, b), (c, d) = matrix[:2, :2].tolist()
+    step = math.sqrt(abs(a * d - b * c) * areas[1] / areas[0])
     longest = max(small.shape[:2])
     shrink = min(_COMPARED_PX / longest, step, 1.0)
     found = []
@@ -613,13 +617,14 @@ class _Comparison:
 
 _LESS_MEAN = (np.eye(3) - 1 / 3).astype(np.float32)  # takes the mean of the channels from each
 _CENTRES = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # pixel 0 has its centre at 0.5
+_CORNERS = np.linalg.inv(_CENTRES)
 
 
 def _pixel_matrix(matrix: Array, small: Array, large: Array) -> Array:
     """Turn a map of shares into one of pixels."""
     sizes = [np.diag([p.shape[1], p.shape[0], 1.0]) for p in (small, large)]
     to_share = np.linalg.inv(sizes[0]) @ _CENTRES
-    result = np.linalg.inv(_CENTRES) @ sizes[1] @ matrix @ to_share
+    result = _CORNERS @ sizes[1] @ matrix @ to_share
     return np.asarray(result / result[2, 2])
 
 
@@ -672,9 +677,10 @@ def _compared(small: Array, large: Array, matrix: Array) -> _Comparison | None:
     difference, mean = _unexplained(one, other, gain, offset)
     chroma = _mean(np.abs(cv2.transform(difference, _LESS_MEAN)))
     n = min(_GRID, h // 2, w // 2)
-    cover = _blocks(inside.astype(np.float32), n)
     spread = np.sqrt(np.maximum(_blocks(y * y, n) - _blocks(y, n) ** 2, 0))
-    off = _blocks((np.abs(mean) + chroma) * inside, n) / np.maximum(cover, 1e-3)
+    apart = np.abs(mean) + chroma
+    cover = np.ones((n, n), np.float32) if share == 1 else _blocks(inside.astype(np.float32), n)
+    off = _blocks(apart if share == 1 else apart * inside, n) / np.maximum(cover, 1e-3)
     plain = off[(cover > 0.99) & (spread < 3)]
     off = np.maximum(off - 0.2 * spread, 0)  # edges differ by how they were sampled
     blocks = np.where(cover > 0.6, off, -1).astype(np.float32)
@@ -766,8 +772,10 @@ def _least_detail(one: Array, other: Array, inside: Array) -> float:
     """Correlate what is fine in each of the inner ones of 8 x 8 blocks; 1 where there is little."""
     n = min(8, *(side // 4 for side in one.shape))
     inner = slice(n // 4, n - n // 4)
-    products = one * one, other * other, one * other
-    a, b, ab = (_blocks(v * inside, n)[inner, inner] for v in products)
+    products = [one * one, other * other, one * other]
+    if not inside.all():
+        products = [v * inside for v in products]
+    a, b, ab = (_blocks(v, n)[inner, inner] for v in products)
     rich = np.minimum(a, b) > 64
     rich |= np.maximum(a, b) > 256
     return float((ab[rich] / np.sqrt(a[rich] * b[rich] + 1)).min()) if rich.any() else 1.0
