@@ -268,6 +268,7 @@ def test_an_afternoon(own: Path, dataset: Path, page: Page, tmp_path: Path) -> N
         page.write(f"{dataset}:coco")
         page.run("document.querySelectorAll('dialog input')[1].focus()")
         page.write(str(tmp_path / "clean"))
+        wait_for_text(page, ".command code", str(tmp_path / "clean"))
         page.click(".buttons button")
         wait_for_text(page, ".plan", "nothing is written yet")
         assert not (tmp_path / "clean").exists()

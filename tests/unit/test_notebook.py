@@ -90,6 +90,9 @@ def test_a_store_shows_some_items_and_says_how_many_more(coco_store: Path) -> No
     shown = show(coco_store, n=5)
     outline = outline_of(shown)
     assert len(pictures(outline)) == 5
+    with open_store(coco_store) as store:
+        keys = [str(key) for key in store.keys()]
+    assert list(pictures(outline)) == [keys[row] for row in (0, 17, 34, 51, 68)]
     assert "69 rows" in outline.words[0]
     assert outline.words[-1] == "64 more. Show more with show(…, n=10)."
     assert repr(shown) == "<Shown: 5 pictures of 69>"
@@ -123,6 +126,14 @@ def test_results_whose_store_is_unknown_gone_or_another_have_no_pictures(tmp_pat
     write("two")
     assert hits._repr_html_() is None
     assert Findings([])._repr_html_() is None
+
+
+def test_results_of_one_store_are_not_shown_with_another(
+    objects_store: Path, coco_store: Path
+) -> None:
+    hits = search(objects_store, ItemKey("train", "photo_02"), k=3)
+    with pytest.raises(UsageError, match="These are of the store"):
+        show(hits, coco_store)
 
 
 def test_no_name_becomes_markup(tmp_path: Path) -> None:
@@ -165,5 +176,10 @@ def test_what_cannot_be_shown_is_refused(coco_store: Path) -> None:
         show(Findings())
     with pytest.raises(UsageError, match="not int"):
         show([1, 2], coco_store)
+    with pytest.raises(UsageError, match="not float"):
+        show(1.5, coco_store)
+    for n in (0, -1, 1.5, "3", None):
+        with pytest.raises(UsageError, match="n must be a whole number of at least 1"):
+            show(coco_store, n=n)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="of one type"):
         show([ItemKey("a", "b"), 2], coco_store)

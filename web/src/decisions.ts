@@ -102,6 +102,7 @@ export const decideRows = (of: Of, rows: Iterable<number>, action: string) =>
   decide(Array.from(rows, (row) => ({ of, row, action })));
 
 export async function undo(): Promise<Entry[]> {
+  await last; // what was decided before is saved first
   const done = undoable.pop();
   if (!done) {
     say("There is nothing to undo.");

@@ -2,7 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { Entry } from "./api";
+import type { Entry, GroupRow } from "./api";
 import { decide, decideRows } from "./decisions";
 import { Filters } from "./filters";
 import { Icon } from "./icon";
@@ -49,14 +49,20 @@ export function Dialog({ title, children, wide = false }: DialogProps) {
 
 const reviewing = () => view.value.tab === "review";
 
-/** What a dialog acts on: the selection, or the finding in focus. */
+/** The finding in focus when the dialog was opened: an answer of the server may move the focus meanwhile. */
+let asked: GroupRow | undefined;
+dialog.subscribe((name) => {
+  if (name) asked = reviewing() ? focusedRow() : undefined;
+});
+
+/** What a dialog acts on: the selection, or that finding. */
 function target(): { of: "items" | "objects"; n: number } {
-  return reviewing() ? { of: focusedRow()?.of ?? "items", n: 1 } : { of: view.value.of, n: selection.value.size };
+  return asked ? { of: asked.of, n: 1 } : { of: view.value.of, n: selection.value.size };
 }
 
 function act(action: string): void {
   dialog.value = "";
-  if (reviewing()) void decideFocused(action);
+  if (asked) void decideFocused(action, asked);
   else void decideRows(view.value.of, selection.value, action);
 }
 
@@ -129,7 +135,7 @@ function Pick({ title, names, verb, free, suggested }: PickProps) {
 
 function Relabel() {
   const { of, n } = target();
-  const suggestion = reviewing() ? focusedRow()?.suggestion : "";
+  const suggestion = asked?.suggestion;
   return (
     <Pick
       title={of === "objects" ? `Relabel ${count(n, "object")}` : `Label ${count(n, "item")}`}

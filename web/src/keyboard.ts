@@ -72,6 +72,7 @@ const REVIEW: Record<string, () => void> = {
   Enter: openFocused,
 };
 
+const DECIDING = ["a", "c", "d", "o", "u", "x"];
 const WRITES = "input:not([type=range], [type=checkbox], [type=file]), textarea, select";
 
 export function listen(): void {
@@ -84,6 +85,7 @@ export function listen(): void {
     const act = (view.value.tab === "review" && !(onControl && own) && REVIEW[event.key]) || ANYWHERE[event.key];
     if (!act) return;
     event.preventDefault();
+    if (event.repeat && DECIDING.includes(event.key)) return; // a key held down decides once
     act();
   });
 }

@@ -87,10 +87,16 @@ function goOn(): void {
 
 const entryOf = ({ index, of, row }: GroupRow, action: string): Entry => ({ index, of, row, action });
 
-/** Decide on the focused row. */
-export async function decideFocused(action: string): Promise<void> {
-  const row = currentRows()[focused.value];
-  if (row && (await decide([entryOf(row, action)])) && action) goOn();
+/** Decide, and go on unless someone has gone elsewhere before the answer came. */
+async function decideHere(entries: Entry[], goesOn = true): Promise<void> {
+  const position = () => `${currentKind()} ${here.value} ${focused.value}`;
+  const before = position();
+  if ((await decide(entries)) && goesOn && position() === before) goOn();
+}
+
+/** Decide on a row, by default the focused one. */
+export async function decideFocused(action: string, row = focusedRow()): Promise<void> {
+  if (row) await decideHere([entryOf(row, action)], action !== "" && row.index === focusedRow()?.index);
 }
 
 /** Do what is suggested for each row of the group. */
@@ -98,7 +104,7 @@ export async function acceptGroup(): Promise<void> {
   const rows = currentRows();
   const clear = rows.filter(({ suggestion }) => suggestion && suggestion !== "review");
   if (!clear.length) say("The suggestion is to look at it: press d to drop, x to keep.");
-  else if (await decide(clear.map((row) => entryOf(row, row.suggestion)))) goOn();
+  else await decideHere(clear.map((row) => entryOf(row, row.suggestion)));
 }
 
 /** The suggestions of every group that passes the threshold. */
@@ -108,7 +114,7 @@ export const suggestionsShown = () => suggestionsOf(view.value.kind, passing.val
 export async function keepOnly(): Promise<void> {
   const rows = currentRows();
   const kept = rows[focused.value]?.item;
-  if (rows.length > 1 && rows[0]!.of === "items" && (await decide(rows.map((row) => entryOf(row, row.item === kept ? "keep" : "drop"))))) goOn();
+  if (rows.length > 1 && rows[0]!.of === "items") await decideHere(rows.map((row) => entryOf(row, row.item === kept ? "keep" : "drop")));
 }
 
 export function focusBy(by: number): void {

@@ -26,6 +26,7 @@ __all__ = ["Shown", "show"]
 _SIDE_PX = 160
 _MAX_PICTURE_BYTES = 2_000_000  # a notebook keeps what it shows
 _MAX_LETTERS = 200
+_NOT_SHOWN = "show takes hits, findings, groups, keys or a store, not {}."
 _FIGURE = f"margin:0;width:{_SIDE_PX}px;font-size:12px;overflow-wrap:anywhere"
 _GONE = f"height:{_SIDE_PX // 2}px;display:flex;align-items:center;opacity:0.7"
 
@@ -88,19 +89,24 @@ def show(
         what, store = None, what
     if store is None:
         raise UsageError("Name the store whose items these are: show(what, store).")
+    if not isinstance(n, int) or n < 1:
+        raise UsageError(f"``n`` must be a whole number of at least 1, not {n!r}.")
     with using_store(store) as opened:
-        sections = [*_sections(what, opened)]
+        origin = getattr(what, "origin", None)
+        if origin is not None and origin.uuid != opened.uuid:
+            raise UsageError(f"These are of the store '{origin.path}'. Show them with it.")
+        sections = [*_sections(what, opened, n)]
         root = Path(media_root or opened.media_root or os.devnull)
         picture = _picture_maker(Pictures(opened, root, encode=as_webp))
-        total = sum(len(section.entries) for section in sections)
+        total = len(opened) if what is None else sum(len(each.entries) for each in sections)
         markup = tostring(_drawn(sections, total, n, picture), encoding="unicode", method="html")
     shown = markup.encode("utf-8", "replace").decode()  # a lone surrogate: a question mark
     return Shown(shown, f"{counted(min(n, total), 'pictures')} of {total:,}")
 
 
-def _sections(what: Any, store: EmbeddingStore) -> Iterator[_Section]:
+def _sections(what: Any, store: EmbeddingStore, n: int) -> Iterator[_Section]:
     if what is None:
-        rows = np.unique(np.linspace(0, len(store) - 1, min(len(store), 200)).astype(int)).tolist()
+        rows = np.linspace(0, len(store) - 1, min(len(store), n)).round().astype(int).tolist()
         labels = (", ".join(store.labels_of(row)) for row in rows)
         entries = [
             _Entry("items", row, (str(store.key(row)), names))
@@ -113,6 +119,8 @@ def _sections(what: Any, store: EmbeddingStore) -> Iterator[_Section]:
         yield from (_of_group(group, store) for group in what.groups)
     else:
         single = isinstance(what, (Hit, Finding, DuplicateGroup, ItemKey, ObjectKey))
+        if not single and not isinstance(what, Iterable):
+            raise UsageError(_NOT_SHOWN.format(type(what).__name__))
         yield from _of_values([what] if single else [*what], store)
 
 
@@ -129,9 +137,7 @@ def _of_values(values: list[Any], store: EmbeddingStore) -> Iterator[_Section]:
     elif kind in (ItemKey, ObjectKey):
         yield _Section("", [_entry(key, store) for key in values])
     else:
-        raise UsageError(
-            f"show takes hits, findings, groups, keys or a store, not {kind.__name__}."
-        )
+        raise UsageError(_NOT_SHOWN.format(kind.__name__))
 
 
 def _entry(key: RowKey, store: EmbeddingStore, *lines: str) -> _Entry:
