@@ -407,6 +407,51 @@ def test_without_findings_an_audit_makes_them_and_keeps_what_was_picked(own: Pat
     assert [row.action for row in saved.filter(kind="picked")] == ["drop"]
 
 
+def test_an_explorer_that_cannot_save_findings_does_not_say_that_there_are_none(own: Path) -> None:
+    Path(f"{own}.findings.csv").unlink()
+    with explore(own) as first, explore(own) as second:
+        assert first.read_only == ""
+        assert "Another explorer has" in second.read_only
+        task = Client(second.url).wait_for_task("audit")
+        assert task["state"] == "failed"
+        assert "there are no findings, and none can be saved. Another explorer has" in task["note"]
+        assert Client(first.url).wait_for_task("audit")["state"] == "done"
+
+
+def test_without_images_an_audit_finds_equal_files_and_what_vectors_tell(
+    object_store: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(SAMPLE / "coco", tmp_path / "data")
+    twin = tmp_path / "data/images/train/scene_002.jpg"
+    shutil.copy(tmp_path / "data/images/train/scene_003.jpg", twin)
+    command = (
+        "embed",
+        f"{tmp_path / 'data'}:coco",
+        "--store",
+        tmp_path / "s.h5",
+        "--model",
+        "demo",
+    )
+    assert run("datumaro-embed", *command).returncode == 0
+    shutil.rmtree(tmp_path / "data")
+    with explore(tmp_path / "s.h5") as explorer:
+        client = Client(explorer.url)
+        assert client.wait_for_task("audit")["state"] == "done"
+        kinds = {entry["kind"]: entry["findings"] for entry in client.json("api/store")["kinds"]}
+        assert kinds["duplicate"] == 2
+
+
+def test_a_link_to_a_findings_file_stays_a_link(own: Path, tmp_path: Path) -> None:
+    real, link = tmp_path / "real.csv", tmp_path / "link.csv"
+    Path(f"{own}.findings.csv").rename(real)
+    link.symlink_to(real.name)
+    with explore(own, findings=link) as explorer, explore(own, findings=real) as second:
+        assert "Another explorer has" in second.read_only
+        Client(explorer.url).decide({"of": "items", "row": 1, "action": "drop"})
+    assert link.is_symlink()
+    assert [row.action for row in Findings.read(real)].count("drop") == 1
+
+
 def test_apply_carries_out_what_was_decided(own: Path, tmp_path: Path) -> None:
     with explore(own) as explorer:
         page = Client(explorer.url)

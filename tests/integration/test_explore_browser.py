@@ -180,6 +180,63 @@ def test_keys_of_the_review_are_about_the_finding_not_about_what_the_grid_has_se
         assert errors(page) == []
 
 
+def slow_answers(page: Page, ms: int) -> None:
+    """Let every answer of the server come so much later."""
+    speed = {"downloadThroughput": -1, "uploadThroughput": -1}
+    page.call("Network.emulateNetworkConditions", offline=False, latency=ms, **speed)
+
+
+def decided(path: Path) -> list[tuple[str, str, str]]:
+    return [(row.kind, row.id, row.action) for row in Findings.read(path) if row.action]
+
+
+def test_late_answers_change_nothing_that_one_has_gone_on_to(own: Path, page: Page) -> None:
+    findings = Path(f"{own}.findings.csv")
+    with served(own) as server:
+        open_at(page, f"{server.url}#tab=review&review=duplicate")
+        page.wait_for("document.querySelector('.finding img')")
+        slow_answers(page, 600)
+        page.key("d")
+        page.key("n")  # before the answer
+        wait_for_text(page, ".notice", "Saved: drop 1 item.")
+        wait_for_text(page, ".group h2", "2 of")
+        time.sleep(0.3)
+        focused = "[...document.querySelectorAll('.finding')].map(e => e.matches('.focus'))"
+        assert page.run(focused) == [True, False]
+        first = decided(findings)
+        assert len(first) == 1
+
+        page.key("d")
+        page.key("u")  # before the answer: it undoes this one, not the first
+        wait_for_text(page, ".notice", "Undone: drop 1 item.")
+        assert decided(findings) == first
+
+        page.key("x")
+        page.key("l")  # the answer comes while the dialog is open
+        wait_for_text(page, ".notice", "Saved: keep 1 item.")
+        kept = [id_ for _, id_, action in decided(findings) if action == "keep"]
+        page.write("cat")
+        page.key("Enter")
+        wait_for_text(page, ".notice", "Saved: label 1 item cat.")
+        assert [id_ for _, id_, action in decided(findings) if action == "label cat"] == kept
+        assert len(kept) == 1
+        slow_answers(page, 0)
+        assert errors(page) == []
+
+
+def test_a_key_held_down_decides_once(own: Path, page: Page) -> None:
+    findings = Path(f"{own}.findings.csv")
+    with served(own) as server:
+        open_at(page, f"{server.url}#tab=review&review=duplicate")
+        page.wait_for("document.querySelector('.finding img')")
+        for held in (False, True, True, True):
+            page.call("Input.dispatchKeyEvent", type="keyDown", key="a", code="a", autoRepeat=held)
+            time.sleep(0.3)
+        wait_for_text(page, ".kinds [aria-current=true]", "1 /")
+        assert {row.group for row in Findings.read(findings) if row.action} == {1}
+        assert errors(page) == []
+
+
 def test_an_afternoon(own: Path, dataset: Path, page: Page, tmp_path: Path) -> None:
     """Search, look, review, relabel, undo; then the server is killed, and all of it is applied."""
     findings = Path(f"{own}.findings.csv")

@@ -421,7 +421,9 @@ export function Review() {
       <p class="empty" role="status">
         {audit?.state === "running"
           ? `The dataset is being audited: ${audit.note || "…"}`
-          : "There are no findings: nothing suspicious was found."}
+          : audit?.state === "failed"
+            ? "There are no findings, as no audit was made."
+            : "There are no findings: nothing suspicious was found."}
       </p>
     );
   const place = here.value;

@@ -298,7 +298,8 @@ def _explore(store: Path, no_browser: bool, **options: Any) -> int:
     from ..page import explore
 
     with explore(store, browser=not no_browser, framed=False, **options) as explorer:
-        say([explorer.url, f"Decisions are saved in {explorer.findings}. Ctrl-C ends."])
+        saved = explorer.read_only or f"Decisions are saved in {explorer.findings}."
+        say([explorer.url, f"{saved} Ctrl-C ends."])
         sys.stdout.flush()
         try:
             explorer.wait()

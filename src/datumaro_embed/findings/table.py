@@ -197,8 +197,8 @@ def _csv_rows(data: bytes, path: Path) -> Iterator[Finding]:
 def _check_columns(found: Sequence[str], path: Path) -> None:
     if missing := [name for name in _NEEDED if name not in found]:
         raise UsageError(
-            f"'{path}' has no column {', '.join(missing)}, so it is not a findings file. Its "
-            f"columns are: {', '.join(COLUMNS)}."
+            f"'{path}' has no column {', '.join(missing)}, so it is not a findings file. A "
+            f"findings file has the columns {', '.join(COLUMNS)}."
         )
 
 

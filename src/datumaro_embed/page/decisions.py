@@ -54,14 +54,15 @@ class Decisions:
                 "``findings``.",
                 path=str(path),
             )
-        self.path, self._store = path, store
+        # Of a link, the file that it names: saving replaces a file, and one lock is for both names.
+        self.path, self._store = (path.resolve() if path.is_symlink() else path), store
         self.rows: list[Finding] = []
         self.places: list[Place | None] = []
         self.read_only = ""
         self._of_item: dict[int, list[int]] = defaultdict(list)
         self._of_place: dict[Place, list[int]] = defaultdict(list)
         self._lines: list[bytes | None] = []  # of each row; None until it is saved
-        self._saved = identity_at(path)
+        self._saved = identity_at(self.path)
         self._changing = threading.RLock()
         self._lock: StoreLock | None = None
         self._load()

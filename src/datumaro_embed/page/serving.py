@@ -33,6 +33,8 @@ class Explorer:
         Its address, with the token without which it answers nothing.
     findings : Path
         Where decisions are saved.
+    read_only : str
+        Why nothing can be decided; empty where it can.
     """
 
     def __init__(self, session: Session, port: int, *, framed: bool = False) -> None:
@@ -41,6 +43,7 @@ class Explorer:
         port = self._socket.getsockname()[1]
         token = secrets.token_urlsafe(16)
         self.url = f"http://{_HOST}:{port}/{token}/"
+        self.read_only = session.decisions.read_only
         app = Guard(make_app(session), token=token, port=port, framed=framed)
         self._server = uvicorn.Server(
             uvicorn.Config(

@@ -165,12 +165,14 @@ class Session:
     def _find(self) -> None:
         """Make the findings, unless they are there."""
         task, decisions = self.tasks["audit"], self.decisions
-        if decisions.has_audit or decisions.read_only:
+        if decisions.has_audit:
             return
+        if decisions.read_only:
+            raise UsageError(f"there are no findings, and none can be saved. {decisions.read_only}")
         task.note = "audit"
         with tempfile.TemporaryDirectory(prefix="datumaro-embed-") as folder:
             out = Path(folder) / "findings.parquet"
-            root = None if self.media_root is None else str(self.media_root)
+            root = str(self.media_root or folder)  # without images, equal files alone are copies
             task.call("make_findings", store=str(self.path), media_root=root, out=str(out))
             self.refuse_replaced()
             decisions.publish(Findings.read(out))
