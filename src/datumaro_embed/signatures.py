@@ -5,7 +5,6 @@ Both are computed once, from the pixels that are decoded for embedding.
 
 from __future__ import annotations
 
-import logging
 import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .compiled import faster
 from .pixels import rgbx
 from .records import SIGNATURE_BYTES, SIGNATURE_SIDE, STATISTICS
 
@@ -28,8 +28,6 @@ __all__ = [
     "describe",
     "signature",
 ]
-
-_log = logging.getLogger(__name__)
 
 UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
@@ -153,16 +151,12 @@ def _chosen() -> Any:
 def _fastest() -> Any:
     from . import pixel_loops
 
-    try:
+    def load() -> Any:
         from . import pixel_loops_numba
-    except Exception as error:  # numba is optional: missing, too old for this numpy, no LLVM, …
-        _log.debug("OpenCV loops over the pixels of all images: %s", error)
-        return pixel_loops
-    found = zip(*map(_tried, (pixel_loops, pixel_loops_numba)), strict=True)
-    if all(np.array_equal(a, b) for a, b in found):
+
         return pixel_loops_numba
-    _log.debug("OpenCV loops over the pixels of all images: numba's numbers differ")
-    return pixel_loops
+
+    return faster(load, pixel_loops, _tried, "OpenCV loops over the pixels of all images")
 
 
 def _tried(loops: Any) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from PIL import Image
 from strings import strings
 
 from datumaro_embed.encoders import ClipEncoder
-from datumaro_embed.models import openvino_core
+from datumaro_embed.models import load_manifest, openvino_core
+from datumaro_embed.models.tokenizers import TextTokenizer
 from datumaro_embed.versions import installed_versions
 
 MODES = ("RGB", "L", "RGBA", "P", "LA", "CMYK", "1", "YCbCr")
@@ -44,6 +45,22 @@ def cosines(pair: tuple[Any, Any]) -> Any:
     ours, theirs = (side.astype(np.float64) for side in pair)
     norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
     return (ours * theirs).sum(axis=1) / norms
+
+
+def check_f32_parity(kind: str, model_dir: Path, reference: Any, more: Sequence[str] = ()) -> None:
+    """Vectors of 16 images and 32 texts or more in f32, and tokens of 500 texts."""
+    encoder, images = ClipEncoder.load(model_dir, precision="f32"), mixed_images(16)
+    texts = [*TEXTS[::2], *more, TEXTS[-1]]
+    pairs = (
+        (encoder.embed_images(images), reference.images(images)),
+        (encoder.embed_texts(texts), reference.texts(texts)),
+    )
+    lowest = [float(cosines(pair).min()) for pair in pairs]
+    print(kind, "lowest cosines, images and texts:", *lowest)
+    assert min(lowest) >= 0.99999
+    texts = strings(500)
+    found = TextTokenizer(model_dir / "tokenizer.json", load_manifest(model_dir).text)(texts)[0]
+    np.testing.assert_array_equal(found, np.asarray(reference.tokens(texts)))
 
 
 def check_parity(model_dir: Path, make_reference: Callable[[], Any]) -> None:

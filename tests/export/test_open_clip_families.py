@@ -12,19 +12,14 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from parity import cosines, mixed_images
-from strings import strings
+from parity import check_f32_parity
 
-from datumaro_embed.encoders import ClipEncoder
 from datumaro_embed.exporting import export_model
 from datumaro_embed.models import CATALOGUE, load_manifest
-from datumaro_embed.models.tokenizers import TextTokenizer
 from hub_server import HubServer, clients_of
 
 pytestmark = pytest.mark.slow
-TEXTS = [*strings(31, seed=3), "a text that is far longer than the context " * 20]
 HALVES = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "interpolation": "bilinear"}
 PE_CORE = {**HALVES, "resize_mode": "squash"}
 ZEROS = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "interpolation": "bilinear"}
@@ -109,19 +104,7 @@ def compare(kind: str, checkpoint: Path, model: Path) -> None:
     """Compare vectors and tokens with open_clip's."""
     from reference import TorchOpenClip
 
-    encoder, theirs = ClipEncoder.load(model, precision="f32"), TorchOpenClip(checkpoint)
-    images, texts = mixed_images(16), strings(500)
-    lowest = [
-        float(cosines(pair).min())
-        for pair in (
-            (encoder.embed_images(images), theirs.images(images)),
-            (encoder.embed_texts(TEXTS), theirs.texts(TEXTS)),
-        )
-    ]
-    print(kind, "lowest cosines, images and texts:", *lowest)
-    assert min(lowest) >= 0.99999
-    found = TextTokenizer(model / "tokenizer.json", load_manifest(model).text)(texts)[0]
-    np.testing.assert_array_equal(found, theirs.tokens(texts).numpy())
+    check_f32_parity(kind, model, TorchOpenClip(checkpoint))
 
 
 def test_a_short_name_is_exported_from_its_checkpoint(

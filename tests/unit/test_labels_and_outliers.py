@@ -23,7 +23,7 @@ from datumaro_embed.auditing.outliers import (
     texture_distances,
 )
 from datumaro_embed.auditing.quality import KINDS, measure_quality
-from datumaro_embed.auditing.references import SameGroup, reference_places
+from datumaro_embed.auditing.references import SameGroup, greatest, reference_places
 from datumaro_embed.records import AnnotationRecord
 from datumaro_embed.signatures import STATISTICS, describe
 from datumaro_embed.store import EmbeddingStore
@@ -40,6 +40,30 @@ def clustered(n_each: int, spread: float = 0.5) -> tuple[np.ndarray, np.ndarray]
     labels = np.repeat(np.arange(N_LABELS), n_each)
     rows = CENTERS[labels] + spread * np.random.default_rng(0).standard_normal((len(labels), DIM))
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16), labels
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+@pytest.mark.parametrize("shape", [(3, 5), (4, 900), (6, 2_000), (5, 9_000)])
+@pytest.mark.parametrize("n", [1, 7, 50])
+def test_the_greatest_of_each_row_are_found(dtype: type, shape: tuple[int, int], n: int) -> None:
+    found = np.random.default_rng(n).integers(-40, 40, shape).astype(dtype)  # with many ties
+    found[0] = -(2**30)
+    places, values = greatest(found, n)
+    assert np.array_equal(values, -np.sort(-found, axis=1)[:, : min(n, shape[1])])
+    assert np.array_equal(np.take_along_axis(found, places, 1), values)
+    assert all(len(set(row)) == len(row) for row in places.tolist())
+
+
+def test_a_statistic_that_is_no_number_hides_nothing() -> None:
+    """A store of another program may have one."""
+    rng = np.random.default_rng(0)
+    signatures = rng.integers(100, 140, (60, 3072), dtype=np.uint8)
+    signatures[7] = rng.integers(0, 256, 3072, dtype=np.uint8)
+    statistics = rng.standard_normal((60, len(STATISTICS))).astype(np.float32)
+    statistics[3, 2], statistics[4, 5] = np.nan, np.inf
+    apart = texture_distances(texture(signatures, statistics), np.arange(60))
+    assert np.isfinite(apart).all()
+    assert apart.argmax() == 7
 
 
 def judged(vectors: np.ndarray, labels: np.ndarray, **options: object) -> Mislabels:

@@ -93,6 +93,7 @@ def texture(signatures: npt.NDArray[np.uint8], statistics: Float32Array) -> Floa
         for start in range(0, len(signatures), _BLOCK_ROWS)
     ]
     numbers = np.hstack([statistics, np.concatenate(parts)]).astype(np.float64)
+    numbers = np.nan_to_num(numbers, posinf=0.0, neginf=0.0)  # of a store that is not ours
     numbers -= numbers.mean(axis=0)
     numbers /= np.maximum(numbers.std(axis=0), 1e-9)
     return numbers.astype(np.float32)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 from collections.abc import Callable
 from functools import cache
 
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from ..compiled import faster
 from ..models import ImageSpec
 
 _Size = tuple[int, int]
@@ -19,7 +19,6 @@ _Resize = Callable[[Image.Image, _Size, _Box, Image.Resampling], npt.NDArray[np.
 
 _FIRST_IMAGES = 256  # resized by Pillow before numba is loaded
 _seen = itertools.count()
-_log = logging.getLogger(__name__)
 
 # Above this aspect ratio, the resized image could need gigabytes although little of it is kept.
 _MAX_RATIO = 128
@@ -90,11 +89,12 @@ def _chosen() -> _Resize:
 
 @cache
 def _fastest() -> _Resize:
-    try:
-        from . import resize_numba
-    except Exception as error:  # numba is optional: missing, too old for this numpy, no LLVM, …
-        _log.debug("Pillow resizes all images: %s", error)
-        return _with_pillow
+    plain: _Resize = _with_pillow
+    return faster(_with_numba, plain, _tried, "Pillow resizes all images")
+
+
+def _with_numba() -> _Resize:
+    from . import resize_numba
 
     def resize(
         image: Image.Image, size: _Size, box: _Box, resample: Image.Resampling
@@ -102,12 +102,12 @@ def _fastest() -> _Resize:
         either = resize_numba.resize_and_crop if resample in resize_numba.FILTERS else _with_pillow
         return either(image, size, box, resample)
 
-    noise = np.random.default_rng(0).integers(0, 256, (61, 83, 3), dtype=np.uint8)
-    image = Image.fromarray(noise)
-    for size in ((41, 30), (99, 73)):
-        for resample in resize_numba.FILTERS:
-            asked = image, size, (7, 0, 37, 30), resample
-            if not np.array_equal(resize(*asked), _with_pillow(*asked)):
-                _log.debug("Pillow resizes all images: numba's pixels differ from Pillow's")
-                return _with_pillow
     return resize
+
+
+def _tried(resize: _Resize) -> list[npt.NDArray[np.uint8]]:
+    """Resize noise to more and to fewer pixels, with each filter."""
+    noise = np.random.default_rng(0).integers(0, 256, (61, 83, 3), dtype=np.uint8)
+    image, filters = Image.fromarray(noise), (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC)
+    sizes = (41, 30), (99, 73)
+    return [resize(image, size, (7, 0, 37, 30), each) for size in sizes for each in filters]
