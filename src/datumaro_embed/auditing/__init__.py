@@ -3,8 +3,10 @@
 from .boxes import failures, odd_boxes
 from .calibrating import calibrate
 from .copies import Copies, CopyGroup, CopyPair, find_copies
+from .gates import gates, passing
+from .mapping import Map, likely_maps
 from .pieces import pieces_beside
-from .proof import LONGEST_PX, Map, Proof, gates, likely_maps, passing, prove
+from .proof import LONGEST_PX, Proof, prove
 from .run import audit, audit_lines
 from .zero_shot import label_findings
 

@@ -7,14 +7,11 @@ group.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain
+from itertools import chain
 from os import PathLike
 from pathlib import Path
-from threading import Lock
 from typing import Any, TypeVar
 
 import cv2
@@ -23,15 +20,18 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from ..duplicates import by_preference, equal_files, keep_order
-from ..images import ImageProblem, OpenedImage, open_image
 from ..parallel import map_ahead, short_turns, single_threaded_opencv
 from ..records import ItemKey, Split, Status
-from ..retrieval import media_file, media_root_of
-from ..signatures import SIGNATURE_BYTES, SIGNATURE_SIDE, signature
+from ..retrieval import media_root_of
+from ..signatures import SIGNATURE_BYTES, signature
 from ..similarity import neighbours, paired_cosines
 from ..store import EmbeddingStore, using_store
+from .decoded import DecodedPictures
+from .gates import are_still, gates, passing
+from .likeness import are_framed, insides, palettes, turnless
+from .mapping import Map, likely_maps
 from .pieces import Pieces
-from .proof import GRAY, LONGEST_PX, Map, Proof, are_still, gates, likely_maps, passing, prove
+from .proof import Proof, prove
 from .references import BLOCK_ROWS, in_blocks
 
 __all__ = ["Copies", "CopyGroup", "CopyPair", "find_copies"]
@@ -42,10 +42,6 @@ _Result = TypeVar("_Result")
 
 _EVALUATED_FIRST = (Split.TEST, Split.VAL, Split.TRAIN, Split.OTHER)
 _NEAREST_SHAPES, _NEAREST_PALETTES = 2, 4
-_FRAME_COLOURS = 8  # of the cells along the edges
-_EDGE = np.ones((SIGNATURE_SIDE, SIGNATURE_SIDE), bool)
-_EDGE[1:-1, 1:-1] = False
-_PICTURES_KEPT = 1024  # of at most 200 KB
 _PROVEN_ROWS = 128
 _TRIED = 3  # pairs of an item that are looked at pixel by pixel, the likeliest
 _ROUNDED = 4  # levels by which signatures of equal pixels may differ
@@ -205,7 +201,7 @@ class CopySearch:
     ) -> None:
         self._stores, self._progress = stores, progress
         self._preferred, self._pieces = preferred, pieces or Pieces()
-        self.pictures = _Pictures(stores, roots)
+        self.pictures = DecodedPictures(stores, roots)
         self.n_candidates = 0
         self.stand_ins: dict[int, int] = {}  # of equal files, one that can be read
         self._known: dict[Pair, Proof | None] = {}  # what was looked at
@@ -478,13 +474,13 @@ class CopySearch:
         rows = self._rows[self._signatures[self._rows].any(axis=1)]
         found = [np.zeros(0, np.int64)]
         n_rows = len(self._signatures)
-        shapes = _turnless(self._signatures)
+        shapes = turnless(self._signatures)
         textured = rows[np.abs(shapes[rows]).sum(axis=1) > 0]
-        palettes = _palettes(self._signatures)
+        colours = palettes(self._signatures)
         for some, places, n in (
             (self.vectors, rows, k),
             (shapes, textured, _NEAREST_SHAPES),
-            (palettes, rows, _NEAREST_PALETTES),
+            (colours, rows, _NEAREST_PALETTES),
         ):
             one_side, other_side = places, places
             if len(self._stores) > 1:
@@ -497,7 +493,7 @@ class CopySearch:
                 one, other = one[known], other[known]
                 found.append(np.minimum(one, other) * n_rows + np.maximum(one, other))
         found += self._framed(
-            rows, ((shapes, _turnless, _NEAREST_SHAPES), (palettes, _palettes, _NEAREST_PALETTES))
+            rows, ((shapes, turnless, _NEAREST_SHAPES), (colours, palettes, _NEAREST_PALETTES))
         )
         return np.stack(np.divmod(np.unique(np.concatenate(found)), n_rows), axis=1)
 
@@ -508,8 +504,8 @@ class CopySearch:
         n_rows = len(self._signatures)
         for side in range(len(self._stores)):
             own = self.rows_of(side, rows)
-            own = own[_are_framed(self._signatures[own])]
-            inside = _insides(self._signatures[own])
+            own = own[are_framed(self._signatures[own])]
+            inside = insides(self._signatures[own])
             for table, describe, n in tables:
                 described = describe(inside)
                 is_there = described.any(axis=1)
@@ -588,170 +584,3 @@ def _likeliest(
         ranks[~asking[items]] = n_each
     kept[order] = ranks.reshape(-1, 2).min(axis=1) < n_each
     return kept | (scores < least)
-
-
-def _turnless(signatures: Array) -> npt.NDArray[np.float32]:
-    """Describe 8 x 8 gray levels so that a turned or mirrored picture has the same: (n, 64).
-
-    Cells that a turn exchanges are sorted; zero where there is nothing to see.
-    """
-    side = 8
-    shapes = np.empty((len(signatures), side * side), np.float32)
-    y, x = np.mgrid[:side, :side]
-    y, x = np.minimum(y, side - 1 - y), np.minimum(x, side - 1 - x)
-    orbits = (np.minimum(x, y) * side + np.maximum(x, y)).reshape(-1)
-    order = np.argsort(orbits, kind="stable")
-    cuts = np.flatnonzero(np.diff(orbits[order])) + 1
-    for start in range(0, len(signatures), 4096):
-        some = signatures[start : start + 4096].reshape(-1, side, 4, side, 4, 3)
-        gray = some.mean(axis=(2, 4), dtype=np.float32) @ GRAY
-        cells = gray.reshape(len(some), -1)[:, order]
-        cells = np.concatenate([np.sort(c, axis=1) for c in np.split(cells, cuts, axis=1)], axis=1)
-        cells -= cells.mean(axis=1, keepdims=True)
-        norms = np.linalg.norm(cells, axis=1, keepdims=True)
-        shapes[start : start + 4096] = np.where(norms > 8, cells / np.maximum(norms, 8), 0)
-    return shapes
-
-
-def _are_framed(signatures: Array) -> Array:
-    """Tell which pictures have few colours along their edges: a border, or a page around them."""
-    cells = signatures.reshape(-1, SIGNATURE_SIDE**2, 3)[:, _EDGE.reshape(-1)]
-    codes = np.sort(_codes_of(cells), axis=1)
-    n_codes = 1 + (codes[:, 1:] != codes[:, :-1]).sum(axis=1)
-    found: Array = n_codes <= _FRAME_COLOURS
-    return found
-
-
-def _insides(signatures: Array) -> Array:
-    """Cut out, of each signature, the rows and columns that have other colours than its edges."""
-    side, found = SIGNATURE_SIDE, np.zeros_like(signatures)
-    for n, codes in enumerate(_colour_codes(signatures).reshape(-1, side, side)):
-        others = ~np.isin(codes, codes[_EDGE])
-        spans = []
-        for counts in (others.sum(axis=1), others.sum(axis=0)):
-            many = np.flatnonzero(counts * 2 >= max(counts.max(), 1))
-            spans.append(slice(many[0], many[-1] + 1) if len(many) else slice(0))
-        part = signatures[n].reshape(side, side, 3)[spans[0], spans[1]]
-        if part.size:
-            found[n] = cv2.resize(part, (side, side), interpolation=cv2.INTER_LINEAR).reshape(-1)
-    return found
-
-
-def _colour_codes(signatures: Array) -> Array:
-    """Number the colour of each cell, of 16 x 16 x 16: (n, 1024)."""
-    return _codes_of(signatures.reshape(-1, SIGNATURE_SIDE**2, 3))
-
-
-def _codes_of(cells: Array) -> Array:
-    """Number colours, of 16 x 16 x 16: (…, 3) → (…), uint16."""
-    red, green, blue = (cells[..., n].astype(np.uint16) >> 4 for n in range(3))
-    found: Array = red << 8 | green << 4 | blue
-    return found
-
-
-def _palettes(signatures: Array) -> npt.NDArray[np.float32]:
-    """Describe which colours a picture has, hardly by how much of it: (n, 256).
-
-    What is cut out of a picture has most of its colours; so has a page that shows it.
-    """
-    n_colours, dim, step = 16**3, 256, 1024
-    turn = np.random.default_rng(0).standard_normal((n_colours, dim)).astype(np.float32)
-    n_cells = SIGNATURE_BYTES // 3
-    weights = np.linspace(0, 1, n_cells + 1, dtype=np.float32) ** 0.15
-    palettes = np.empty((len(signatures), dim), np.float32)
-    for start in range(0, len(signatures), step):
-        some = signatures[start : start + step]
-        codes = _colour_codes(some) + n_colours * np.arange(len(some))[:, None]
-        counts = np.bincount(codes.reshape(-1), minlength=n_colours * len(some))
-        palettes[start : start + step] = weights[counts.reshape(-1, n_colours)] @ turn
-    return palettes
-
-
-def _inverted(picture: Array, alpha: Array) -> Array:
-    """Invert what is transparent, so that pictures of unlike opacity differ."""
-    weights = alpha[..., None].astype(np.float32) / 255
-    mixed = 255 - picture + weights * (2 * picture.astype(np.float32) - 255)
-    return np.asarray(mixed.round().astype(np.uint8))
-
-
-class _Pictures:
-    """Decoded images of the items of stores; the latest are remembered. For many threads."""
-
-    def __init__(self, stores: Sequence[EmbeddingStore], roots: Sequence[Path]) -> None:
-        self._stores, self._roots = stores, roots
-        self._ends = list(accumulate(map(len, stores)))
-        self._kept: OrderedDict[int, Array | None] = OrderedDict()
-        self._lock = Lock()
-        self.unread: set[int] = set()
-        self._there: set[int] = set()
-
-    def place(self, row: int) -> tuple[EmbeddingStore, Path, int]:
-        """Give the store of a row, its folder, and the row in it."""
-        side = bisect_right(self._ends, row)
-        return self._stores[side], self._roots[side], row - (self._ends[side - 1] if side else 0)
-
-    def small(self, row: int) -> Array | None:
-        """Decode an item's image, at most `LONGEST_PX` long; None where that is impossible."""
-        with self._lock:
-            if row in self._kept:
-                self._kept.move_to_end(row)
-                return self._kept[row]
-        picture = self._decoded(row, LONGEST_PX // 2)
-        if picture is not None:
-            h, w = picture.shape[:2]
-            scale = LONGEST_PX / max(h, w)
-            if scale < 1:
-                size = (max(round(w * scale), 1), max(round(h * scale), 1))
-                picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
-        with self._lock:
-            self._kept[row] = picture
-            if len(self._kept) > _PICTURES_KEPT:
-                self._kept.popitem(last=False)
-        return picture
-
-    def are_equal(self, a: int, b: int) -> bool:
-        """Compare all pixels of two images."""
-        small = [np.asarray(self.small(row)) for row in (a, b)]
-        are_decoded_alike = len({Path(self._path(row)).suffix for row in (a, b)}) == 1
-        if are_decoded_alike and not np.array_equal(small[0], small[1]):
-            return False
-        one, other = (self._decoded(row, 0) for row in (a, b))
-        return one is not None and other is not None and np.array_equal(one, other)
-
-    def is_there(self, row: int) -> bool:
-        """Tell whether an item's image is the one that was embedded."""
-        if row not in self._there:
-            try:
-                self.opened(row)
-            except ImageProblem:
-                self.unread.add(row)
-                return False
-        return True
-
-    def _decoded(self, row: int, least_side_px: int) -> Array | None:
-        try:
-            opened = self.opened(row)
-            picture, alpha = np.asarray(opened.decode(least_side_px=least_side_px)), opened.alpha()
-            return picture if alpha is None else _inverted(picture, np.asarray(alpha))
-        except ImageProblem:
-            self.unread.add(row)
-            return None
-
-    def _path(self, row: int) -> str:
-        store, _, own = self.place(row)
-        return store.text("items/path", own)
-
-    def opened(self, row: int) -> OpenedImage:
-        """Open an item's image; raises `ImageProblem` unless it is the one that was embedded."""
-        store, root, own = self.place(row)
-        _, path = media_file(self._path(row), root)
-        size, sha = (int(store.widths[own]), int(store.heights[own])), store.content_sha256[own]
-        if path is None:
-            raise ImageProblem(Status.MISSING, "no file")
-        opened = open_image(path, channel_order="bgr", depth_range=store.depth_range)
-        if (opened.info.width, opened.info.height) != size:
-            raise ImageProblem(Status.UNREADABLE, "a region, or another image")
-        if sha.any() and opened.info.content_sha256 != sha.tobytes():
-            raise ImageProblem(Status.UNREADABLE, "another image")
-        self._there.add(row)
-        return opened

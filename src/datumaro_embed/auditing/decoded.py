@@ -1,0 +1,114 @@
+"""The images of stores, decoded when they are looked at, and only as they were embedded."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+from threading import Lock
+
+import cv2
+import numpy as np
+
+from ..images import ImageProblem, OpenedImage, open_image
+from ..records import Status
+from ..retrieval import media_file
+from ..store import EmbeddingStore
+from .differences import Array
+from .proof import LONGEST_PX
+
+__all__ = ["DecodedPictures"]
+
+_PICTURES_KEPT = 1024  # of at most 200 KB
+
+
+class DecodedPictures:
+    """Decoded images of the items of stores; the latest are remembered. For many threads."""
+
+    def __init__(self, stores: Sequence[EmbeddingStore], roots: Sequence[Path]) -> None:
+        self._stores, self._roots = stores, roots
+        self._ends = list(accumulate(map(len, stores)))
+        self._kept: OrderedDict[int, Array | None] = OrderedDict()
+        self._lock = Lock()
+        self.unread: set[int] = set()
+        self._there: set[int] = set()
+
+    def place(self, row: int) -> tuple[EmbeddingStore, Path, int]:
+        """Give the store of a row, its folder, and the row in it."""
+        side = bisect_right(self._ends, row)
+        return self._stores[side], self._roots[side], row - (self._ends[side - 1] if side else 0)
+
+    def small(self, row: int) -> Array | None:
+        """Decode an item's image, at most `LONGEST_PX` long; None where that is impossible."""
+        with self._lock:
+            if row in self._kept:
+                self._kept.move_to_end(row)
+                return self._kept[row]
+        picture = self._decoded(row, LONGEST_PX // 2)
+        if picture is not None:
+            h, w = picture.shape[:2]
+            scale = LONGEST_PX / max(h, w)
+            if scale < 1:
+                size = (max(round(w * scale), 1), max(round(h * scale), 1))
+                picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+        with self._lock:
+            self._kept[row] = picture
+            if len(self._kept) > _PICTURES_KEPT:
+                self._kept.popitem(last=False)
+        return picture
+
+    def are_equal(self, a: int, b: int) -> bool:
+        """Compare all pixels of two images."""
+        small = [np.asarray(self.small(row)) for row in (a, b)]
+        are_decoded_alike = len({Path(self._path(row)).suffix for row in (a, b)}) == 1
+        if are_decoded_alike and not np.array_equal(small[0], small[1]):
+            return False
+        one, other = (self._decoded(row, 0) for row in (a, b))
+        return one is not None and other is not None and np.array_equal(one, other)
+
+    def is_there(self, row: int) -> bool:
+        """Tell whether an item's image is the one that was embedded."""
+        if row not in self._there:
+            try:
+                self.opened(row)
+            except ImageProblem:
+                self.unread.add(row)
+                return False
+        return True
+
+    def _decoded(self, row: int, least_side_px: int) -> Array | None:
+        try:
+            opened = self.opened(row)
+            picture, alpha = np.asarray(opened.decode(least_side_px=least_side_px)), opened.alpha()
+            return picture if alpha is None else _inverted(picture, np.asarray(alpha))
+        except ImageProblem:
+            self.unread.add(row)
+            return None
+
+    def _path(self, row: int) -> str:
+        store, _, own = self.place(row)
+        return store.text("items/path", own)
+
+    def opened(self, row: int) -> OpenedImage:
+        """Open an item's image; raises `ImageProblem` unless it is the one that was embedded."""
+        store, root, own = self.place(row)
+        _, path = media_file(self._path(row), root)
+        size, sha = (int(store.widths[own]), int(store.heights[own])), store.content_sha256[own]
+        if path is None:
+            raise ImageProblem(Status.MISSING, "no file")
+        opened = open_image(path, channel_order="bgr", depth_range=store.depth_range)
+        if (opened.info.width, opened.info.height) != size:
+            raise ImageProblem(Status.UNREADABLE, "a region, or another image")
+        if sha.any() and opened.info.content_sha256 != sha.tobytes():
+            raise ImageProblem(Status.UNREADABLE, "another image")
+        self._there.add(row)
+        return opened
+
+
+def _inverted(picture: Array, alpha: Array) -> Array:
+    """Invert what is transparent, so that pictures of unlike opacity differ."""
+    weights = alpha[..., None].astype(np.float32) / 255
+    mixed = 255 - picture + weights * (2 * picture.astype(np.float32) - 255)
+    return np.asarray(mixed.round().astype(np.uint8))

@@ -1,0 +1,316 @@
+"""Two pictures and a map → how the one differs from its place in the other."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ..signatures import SIGNATURE_SIDE
+
+__all__ = [
+    "GRAY",
+    "GRID",
+    "Array",
+    "Comparison",
+    "Floats",
+    "aligned",
+    "compared",
+    "is_one_gray",
+    "lies_right",
+    "resized",
+    "turned",
+    "turned_all",
+]
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
+
+GRAY = np.array([0.299, 0.587, 0.114], np.float32)
+GRID = 16  # blocks along each side
+_SATURATED = 6
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How a picture differs from the part of another that it should be a copy of."""
+
+    grays: tuple[Floats, Floats]
+    within: npt.NDArray[np.bool_]  # what lies in the larger picture
+    inside: float  # its share of the smaller one
+    matrix: Array
+    gain: float
+    offset: float
+    is_gray: bool  # one of them only
+    differences: Floats  # of the colours, beside that of the mean
+    spread: Floats  # deviation of the grays of each block
+    sampled: tuple[Floats, Floats]  # pixels of both, (n, 3)
+    plain: Floats  # difference of each of the blocks that have no texture
+    blocks: Floats  # mean difference of each block of the grid; -1 outside
+
+    @property
+    def cover(self) -> float:
+        """Share of the larger picture that the smaller covers."""
+        return abs(float(np.linalg.det(self.matrix[:2, :2]))) * self.inside
+
+    @property
+    def correlation(self) -> float:
+        return self._correlated[0]
+
+    @property
+    def deviation(self) -> float:
+        """Lesser deviation of the two grays."""
+        return self._correlated[1]
+
+    @cached_property
+    def _correlated(self) -> tuple[float, float]:
+        return _correlation(*(self._seen(p) for p in self.grays))
+
+    @cached_property
+    def detail(self) -> float:
+        """Correlation of what is finer than some pixels."""
+        return _correlation(*(self._seen(p) for p in self.fine))[0]
+
+    @cached_property
+    def shift(self) -> float:
+        """Largest median difference of a channel, before gain and offset."""
+        differences = self.sampled[0] - self.sampled[1]
+        middle = len(differences) // 2
+        return float(np.abs(np.partition(differences, middle, axis=0)[middle]).max())
+
+    def _seen(self, pixels: Floats) -> Floats:
+        return pixels if self.inside == 1 else pixels[self.within]
+
+    @cached_property
+    def fine(self) -> list[Floats]:
+        return [p - cv2.GaussianBlur(p, (0, 0), 4.0) for p in self.grays]
+
+    @cached_property
+    def chroma(self) -> float:
+        return float(self._seen(self.differences).mean())
+
+    @cached_property
+    def texture(self) -> float:
+        """Share of the blocks that have any."""
+        counted = self.blocks >= 0
+        return float((self.spread[counted] > 3).mean()) if counted.any() else 0.0
+
+    @cached_property
+    def plain_off(self) -> float:
+        """Difference of most of the blocks that have no texture."""
+        return float(np.quantile(self.plain, 0.9)) if len(self.plain) > 3 else 0.0
+
+    @cached_property
+    def least_detail(self) -> float:
+        """As `detail`, of the inner block where it is least, if it has much of it."""
+        return _least_detail(self.fine[0], self.fine[1], self.within)
+
+    def share_off(self, levels: float) -> float:
+        return float((self.blocks > levels).sum() / max((self.blocks >= 0).sum(), 1))
+
+
+_LESS_MEAN = (np.eye(3) - 1 / 3).astype(np.float32)  # takes the mean of the channels from each
+_CENTRES = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # pixel 0 has its centre at 0.5
+_CORNERS = np.linalg.inv(_CENTRES)
+
+
+def pixel_matrix(matrix: Array, small: Array, large: Array) -> Array:
+    """Turn a map of shares into one of pixels."""
+    sizes = [np.diag([p.shape[1], p.shape[0], 1.0]) for p in (small, large)]
+    to_share = np.linalg.inv(sizes[0]) @ _CENTRES
+    result = _CORNERS @ sizes[1] @ matrix @ to_share
+    return np.asarray(result / result[2, 2])
+
+
+def _share_matrix(matrix: Array, small: Array, large: Array) -> Array:
+    """Invert `pixel_matrix`."""
+    sizes = [np.diag([p.shape[1], p.shape[0], 1.0]) for p in (small, large)]
+    to_pixel = np.linalg.inv(_CENTRES) @ sizes[0]
+    result = np.linalg.inv(sizes[1]) @ _CENTRES @ matrix @ to_pixel
+    return np.asarray(result / result[2, 2])
+
+
+def aligned(small: Array, large: Array, matrix: Array, motion: int, steps: int) -> Array | None:
+    """Improve a map by ECC; None where it does not converge."""
+    start = pixel_matrix(matrix, small, large).astype(np.float32)
+    is_affine = motion == cv2.MOTION_AFFINE
+    grays = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (small, large)]
+    until = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, steps, 3e-4)
+    no_mask: Any = None
+    try:
+        start = np.ascontiguousarray(start[:2] if is_affine else start)
+        _, found = cv2.findTransformECC(grays[0], grays[1], start, motion, until, no_mask, 3)
+    except cv2.error:
+        return None
+    full = np.vstack([found, [0, 0, 1]]) if is_affine else found
+    return _share_matrix(full.astype(np.float64), small, large)
+
+
+def compared(small: Array, large: Array, matrix: Array) -> Comparison | None:
+    """Compare a picture with where a map takes it in another; None where that is mostly outside."""
+    h, w = small.shape[:2]
+    seen, inside = _moved(large, matrix, small)
+    share = float(inside.mean())
+    if share < 0.3:
+        return None
+    sigma = 0.6 if max(h, w) <= SIGNATURE_SIDE else 1.0
+    one, other = (cv2.GaussianBlur(p, (0, 0), sigma).astype(np.float32) for p in (small, seen))
+    every = (slice(None, None, max(h // 30, 1)), slice(None, None, max(w // 30, 1)))
+    chosen = np.flatnonzero(inside[every])
+    some = [p[every].reshape(-1, 3)[chosen] for p in (one, other)]  # enough to fit few numbers to
+    is_gray = is_one_gray(*some)
+    if is_gray:
+        one, other = (np.dstack([p @ GRAY] * 3) for p in (one, other))
+        some = [p[every].reshape(-1, 3)[chosen] for p in (one, other)]
+    y, z = (_mean(p) for p in (one, other))
+    free = _free(*some)
+    sampled = some[0], some[1]
+    if some[1][free].std() < some[0][free].std():  # to more contrast: there, values may be cut off
+        one, other, some = other, one, some[::-1]
+    gain, offset = _fitted(some[0][free], some[1][free])
+    difference, mean = _unexplained(one, other, gain, offset)
+    chroma = _mean(np.abs(cv2.transform(difference, _LESS_MEAN)))
+    n = min(GRID, h // 2, w // 2)
+    spread = np.sqrt(np.maximum(_blocks(y * y, n) - _blocks(y, n) ** 2, 0))
+    apart = np.abs(mean) + chroma
+    cover = np.ones((n, n), np.float32) if share == 1 else _blocks(inside.astype(np.float32), n)
+    off = _blocks(apart if share == 1 else apart * inside, n) / np.maximum(cover, 1e-3)
+    plain = off[(cover > 0.99) & (spread < 3)]
+    off = np.maximum(off - 0.2 * spread, 0)  # edges differ by how they were sampled
+    blocks = np.where(cover > 0.6, off, -1).astype(np.float32)
+    facts = gain, offset, is_gray, chroma, spread, sampled, plain, blocks
+    return Comparison((y, z), inside, share, matrix, *facts)
+
+
+def _unexplained(one: Floats, other: Floats, gain: float, offset: float) -> tuple[Floats, Floats]:
+    """Give what differs between pictures beside gain and offset, and its mean of the channels."""
+    expected = one * gain
+    expected += offset
+    is_cut = gain > 1.05  # near the cut, the mean of what is cut is not the cut mean
+    near = (np.maximum(other, expected) > 232) | (np.minimum(other, expected) < 12) if is_cut else 0
+    np.clip(expected, 0, 255, out=expected)
+    difference = np.subtract(other, expected, out=expected)
+    if is_cut:
+        less = np.sign(difference) * np.maximum(np.abs(difference) - 20, 0)
+        difference = np.where(near, less, difference)
+    difference /= max(gain, 1)
+    return difference, _mean(difference)
+
+
+def _moved(large: Array, matrix: Array, small: Array) -> tuple[Array, Array]:
+    """Take the part of a picture that a map shows, and tell which pixels of it there are."""
+    if small.shape == large.shape and np.array_equal(matrix, np.eye(3)):
+        return large, np.ones(large.shape[:2], bool)
+    pixels, size = pixel_matrix(matrix, small, large), small.shape[1::-1]
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    whole = np.full(large.shape[:2], 255, np.uint8)
+    seen = cv2.warpPerspective(large, pixels, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return seen, cv2.warpPerspective(whole, pixels, size, flags=flags) > 127
+
+
+def is_one_gray(*pixels: Array) -> bool:
+    """Tell whether one of two lists of pixels has colours, and the other has none."""
+    colourful = []
+    for red, green, blue in (p.T for p in pixels):
+        greatest, least = np.maximum(red, green), np.minimum(red, green)
+        colourful.append(float((np.maximum(greatest, blue) - np.minimum(least, blue)).mean()))
+    return min(colourful) < 2.5 and max(colourful) > 5
+
+
+def _mean(pixels: Array) -> Floats:
+    """Mean of the channels: (height, width, 3) → (height, width)."""
+    return np.asarray(cv2.transform(pixels, np.full((1, 3), 1 / 3, np.float32)))
+
+
+def _free(one: Array, other: Array) -> Array:
+    """Tell which values are not cut off, where these are not too few."""
+    low, high = _SATURATED, 255 - _SATURATED
+    free: Array = (np.minimum(one, other) > low) & (np.maximum(one, other) < high)
+    return free if free.mean() > 0.05 else np.ones(one.shape, bool)
+
+
+def _fitted(x: Array, y: Array) -> tuple[float, float]:
+    """Fit one gain and offset for all channels, without what differs most."""
+    a, b = x, y
+    for last in (False, False, True):
+        mean_a, mean_b = float(a.mean()), float(b.mean())
+        away = a - mean_a
+        spread = float((away * away).mean())
+        gain = float((away * (b - mean_b)).mean()) / spread if spread > 1e-3 else 1.0
+        gain = min(max(gain, 0.5), 3.0)
+        offset = mean_b - gain * mean_a
+        if not last:
+            off = np.abs(y - gain * x - offset)
+            place = int(0.85 * (len(off) - 1))
+            kept = off <= np.partition(off, place)[place] + 1
+            a, b = x[kept], y[kept]
+    return gain, offset
+
+
+def _blocks(values: Array, n: int) -> Floats:
+    """Mean of each of n x n blocks: faster than `cv2.resize` where sides are no multiples of n."""
+    h, w = values.shape
+    return np.asarray(_shares(h, n) @ values @ _shares(w, n).T)
+
+
+@lru_cache(256)
+def _shares(side: int, n: int) -> Floats:
+    """Share of each pixel in the mean of each of n blocks of a side."""
+    ends = np.linspace(0, side, n + 1)[:, None]
+    pixels = np.arange(side)
+    inside = np.minimum(pixels + 1, ends[1:]) - np.maximum(pixels, ends[:-1])
+    return np.asarray(np.maximum(inside, 0) * n / side, np.float32)
+
+
+def _least_detail(one: Array, other: Array, inside: Array) -> float:
+    """Correlate what is fine in each of the inner ones of 8 x 8 blocks; 1 where there is little."""
+    n = min(8, *(side // 4 for side in one.shape))
+    inner = slice(n // 4, n - n // 4)
+    products = [one * one, other * other, one * other]
+    if not inside.all():
+        products = [v * inside for v in products]
+    a, b, ab = (_blocks(v, n)[inner, inner] for v in products)
+    rich = np.minimum(a, b) > 64
+    rich |= np.maximum(a, b) > 256
+    return float((ab[rich] / np.sqrt(a[rich] * b[rich] + 1)).min()) if rich.any() else 1.0
+
+
+def _correlation(a: Array, b: Array) -> tuple[float, float]:
+    """Correlate pixels, and give the lesser deviation."""
+    a, b = a - a.mean(), b - b.mean()
+    squares = float(np.vdot(a, a)), float(np.vdot(b, b))
+    norm = math.sqrt(squares[0] * squares[1])
+    deviation = math.sqrt(min(squares) / max(a.size, 1))
+    return float(np.vdot(a, b)) / norm if norm > 0 else 0.0, deviation
+
+
+def lies_right(seen: Comparison) -> bool:
+    """Tell two frames of a camera that stands: most of what has texture does not differ."""
+    textured = seen.blocks[(seen.blocks >= 0) & (seen.spread > 3)]
+    is_near = min(seen.inside, seen.cover) > 0.97 and seen.texture > 0.4
+    return is_near and bool(np.quantile(textured, 0.6) < 1.5) and seen.share_off(20) > 0.01
+
+
+def resized(picture: Array, width: float, height: float, how: int = cv2.INTER_AREA) -> Array:
+    """Resize a picture to sides of at least 8 pixels."""
+    w, h = (max(round(n), 8) for n in (width, height))
+    if (h, w) == picture.shape[:2]:
+        return picture
+    return np.asarray(cv2.resize(picture, (w, h), interpolation=how))
+
+
+def turned_all(pictures: Array, turn: int) -> Array:
+    """Turn (n, height, width, …) by quarters counterclockwise, from 4 on mirrored before."""
+    return np.rot90(pictures[:, :, ::-1] if turn >= 4 else pictures, turn % 4, axes=(1, 2))
+
+
+def turned(picture: Array, turn: int) -> Array:
+    """Turn one picture as `turned_all` does; contiguous."""
+    if turn == 0:
+        return picture
+    return np.ascontiguousarray(turned_all(picture[None], turn)[0])
