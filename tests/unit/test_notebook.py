@@ -132,7 +132,7 @@ def test_results_of_one_store_are_not_shown_with_another(
     objects_store: Path, coco_store: Path
 ) -> None:
     hits = search(objects_store, ItemKey("train", "photo_02"), k=3)
-    with pytest.raises(UsageError, match="These are of the store"):
+    with pytest.raises(UsageError, match="These results are of the store"):
         show(hits, coco_store)
 
 

@@ -422,7 +422,7 @@ export function Review() {
         {audit?.state === "running"
           ? `The dataset is being audited: ${audit.note || "…"}`
           : audit?.state === "failed"
-            ? "There are no findings, as no audit was made."
+            ? "No audit was made, so there are no findings."
             : "There are no findings: nothing suspicious was found."}
       </p>
     );

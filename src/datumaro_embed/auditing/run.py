@@ -75,7 +75,7 @@ def audit(
         Folder of the images, if it has moved: copies are proven on their pixels.
     keep_split : {"train", "val", "test"}, optional
         Which copy stays where copies are in several splits. Unless given, that of test or else of
-        val stays, and no test item is suggested to be dropped.
+        val stays, and dropping a test item is never suggested.
     pieces : Pieces, optional
         Where parts of the audit are kept, and those of a killed one are.
     progress : bool
@@ -159,10 +159,10 @@ def _agreed(rows: list[Finding], *, spare_test: bool) -> Iterator[Finding]:
         is_item = row.object is None
         if row.suggestion == "drop" and is_item:
             spared = spare_test and split_of(row.subset) == Split.TEST
-            why = "; test images are dropped only by you"
+            why = "; test images are left to you"
         else:
             spared = row.key in dropped and row.suggestion not in ("keep", "review")
-            why = "; another finding suggests to drop its image"
+            why = "; another finding suggests dropping its image"
         yield replace(row, suggestion="review", reason=row.reason + why) if spared else row
 
 

@@ -198,11 +198,11 @@ def _import_model(images: str, output: Path, **options: Any) -> int:
 
 def _describe_calibrate(parser: ArgumentParser) -> Callable[..., int]:
     parser.description = (
-        "Measure the threshold for duplicates that suits a model, on the images of a store of it, "
-        "and keep it in the model's directory. Up to 500 images are altered (recompressed, "
-        "resized, cropped) and embedded: copies must reach the threshold, and at most 1 % of the "
-        "images may have a different image that does. The exit status is 1, and nothing is "
-        "written, if no threshold does that for half of the copies."
+        "Measure a model's threshold for duplicates on the images of one of its stores, and save "
+        "it in the model's directory. Up to 500 images are altered (recompressed, resized or "
+        "cropped) and embedded. At most 1 % of the images may have a different image that reaches "
+        "the threshold. If fewer than half of the altered copies reach it, the command writes "
+        "nothing and its exit status is 1."
     )
     add = parser.add_argument
     add("store", type=Path, help="store file or folder, of at least 100 images")

@@ -94,7 +94,9 @@ def show(
     with using_store(store) as opened:
         origin = getattr(what, "origin", None)
         if origin is not None and origin.uuid != opened.uuid:
-            raise UsageError(f"These are of the store '{origin.path}'. Show them with it.")
+            raise UsageError(
+                f"These results are of the store '{origin.path}'. Pass that store to show."
+            )
         sections = [*_sections(what, opened, n)]
         root = Path(media_root or opened.media_root or os.devnull)
         picture = _picture_maker(Pictures(opened, root, encode=as_webp))
