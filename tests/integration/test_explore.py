@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import shutil
+import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +30,7 @@ from datumaro_embed import (
 )
 from datumaro_embed.encoders import ClipEncoder, FakeEncoder
 from datumaro_embed.page.projection import pca
+from datumaro_embed.page.serving import listening_at
 from explore_support import Client, large_png, wait_for
 from support import SAMPLE, run, write_pictures
 
@@ -337,6 +342,27 @@ def test_a_decision_clears_what_it_contradicts(own: Path) -> None:
         assert [each.action for each in Findings.read(explorer.findings) if each.action] == ["drop"]
 
 
+def test_decisions_that_contradict_each_other_in_the_file_are_named(own: Path) -> None:
+    with explore(own) as explorer:
+        page = Client(explorer.url)
+        page.wait_for_task("audit")
+        row = page.rows(kind="leak")[0]
+        page.decide({"of": "items", "row": row, "action": "drop"})
+    path = Path(explorer.findings)
+    found = list(Findings.read(path))
+    (at,) = [n for n, each in enumerate(found) if each.action]
+    found.append(replace(found[at], kind="outlier", action="keep"))
+    path.unlink()
+    Findings(found).to_csv(path)
+    with explore(own) as explorer:
+        page = Client(explorer.url)
+        told = page.json("api/store")["contradiction"]
+        name = f"{found[at].subset}/{found[at].id}"
+        assert re.match(rf"line \d+ \({name}\): 'keep' contradicts 'drop' of line \d+ ", told)
+        answer = page.decide({"of": "items", "row": row, "action": "drop"})
+        assert answer["contradiction"] == page.json("api/store")["contradiction"] == ""
+
+
 def test_what_is_dropped_or_picked_settles_other_findings(own: Path) -> None:
     def reviewed(answer: dict) -> dict[str, int]:
         return {kind["kind"]: kind["reviewed"] for kind in answer["kinds"]}
@@ -474,6 +500,26 @@ def test_apply_carries_out_what_was_decided(own: Path, tmp_path: Path) -> None:
     assert len(Dataset.import_from(str(out), "coco")) == 68
     kept = apply_findings(Dataset.import_from(str(SAMPLE / "coco")), f"{own}.findings.csv")
     assert len(kept) == 68
+
+
+def test_parts_of_an_answer_do_not_wait_for_each_other() -> None:
+    async def delays() -> bool:
+        found = asyncio.get_running_loop().create_future()
+
+        async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connected = writer.get_extra_info("socket")
+            found.set_result(not connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        listening = listening_at(0)
+        async with await asyncio.start_server(answer, sock=listening):
+            _, writer = await asyncio.open_connection(*listening.getsockname())
+            has_delay = await found
+            writer.close()
+            await writer.wait_closed()
+            return has_delay
+
+    assert not asyncio.run(delays())
 
 
 def test_a_notebook_shows_the_page_in_a_frame(explorer: Explorer, page: Client) -> None:

@@ -224,6 +224,44 @@ def test_late_answers_change_nothing_that_one_has_gone_on_to(own: Path, page: Pa
         assert errors(page) == []
 
 
+def test_groups_that_the_threshold_hides_are_not_passed_over(own: Path, page: Page) -> None:
+    with served(own) as server:
+        open_at(page, f"{server.url}#tab=review&review=mislabel")
+        page.wait_for("document.querySelector('.finding img')")
+        n = int(text(page, ".threshold output").split()[0])
+        page.run(
+            "(() => { const range = document.querySelector('.threshold input[type=range]');"
+            " range.value = range.max; range.dispatchEvent(new Event('input')); })()"
+        )
+        wait_for_text(page, ".threshold output", "1 group")
+        page.key("x")
+        wait_for_text(page, ".group .primary", f"Show {n - 1} hidden")
+        page.key("n")
+        wait_for_text(page, ".notice", f"{n - 1} groups left to review that the threshold hides")
+        page.click(".group .primary")
+        wait_for_text(page, ".threshold output", f"{n} groups")
+        assert "Suspect labels" in text(page, ".kinds [aria-current=true]")
+        assert errors(page) == []
+
+
+def test_the_whole_image_of_a_suspect_object_is_dropped(own: Path, page: Page) -> None:
+    findings = Path(f"{own}.findings.csv")
+    first = Findings.read(findings).filter(kind="mislabel")[0]
+    with served(own) as server:
+        open_at(page, f"{server.url}#tab=review&review=mislabel")
+        page.wait_for("document.querySelector('.finding img')")
+        page.key("w")
+        wait_for_text(page, ".notice", "Saved: drop 1 item.")
+        assert [(key, action) for _, key, action in decided(findings)] == [(first.id, "drop")]
+        wait_for_text(page, ".group h2", "2 of")
+        page.key("p")
+        wait_for_text(page, ".finding", "Settled by another decision: drop")
+        page.key("u")
+        wait_for_text(page, ".notice", "Undone")
+        assert decided(findings) == []
+        assert errors(page) == []
+
+
 def test_a_key_held_down_decides_once(own: Path, page: Page) -> None:
     findings = Path(f"{own}.findings.csv")
     with served(own) as server:
@@ -304,7 +342,7 @@ def test_an_afternoon(own: Path, dataset: Path, page: Page, tmp_path: Path) -> N
         ]
 
         page.key("g")
-        page.wait_for("document.querySelector('.tile img')")
+        page.wait_for("document.querySelectorAll('.tile img').length > 3")
         dropped = page.run("document.querySelectorAll('.tile')[3].title")
         page.mouse("mouseMoved", 10, 10)
         page.click(".tile:nth-child(4) .check")

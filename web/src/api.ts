@@ -35,6 +35,7 @@ export interface Store {
   decided: number;
   dataset: string | null;
   read_only: string; // why decisions are refused
+  contradiction: string; // two decisions that cannot both be carried out
   replaced: boolean; // another store is at the path now
 }
 
@@ -134,6 +135,7 @@ export interface Entry {
 export interface Decided {
   previous: Entry[];
   decided: number;
+  contradiction: string;
   kinds: Kind[];
 }
 

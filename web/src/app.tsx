@@ -60,7 +60,8 @@ const REPLACED =
 function Banners() {
   const known = store.value;
   const audit = progress.value.audit;
-  const warnings = [lost.value, known?.replaced ? REPLACED : known?.read_only].filter(Boolean);
+  const contradiction = known?.contradiction && `Decisions contradict each other, and apply refuses them: ${known.contradiction}`;
+  const warnings = [lost.value, known?.replaced ? REPLACED : known?.read_only, contradiction].filter(Boolean);
   return (
     <div class="banners">
       {warnings.map((text) => (

@@ -49,7 +49,10 @@ function changes(entries: readonly Entry[], previous: readonly Entry[]): Entry[]
 }
 
 function show(entries: readonly Entry[], answer: Decided): void {
-  if (store.value) store.value = { ...store.value, decided: answer.decided, kinds: answer.kinds };
+  if (store.value) {
+    const { decided, contradiction, kinds } = answer;
+    store.value = { ...store.value, decided, contradiction, kinds };
+  }
   const changed = changes(entries, answer.previous);
   for (const of of ["items", "objects"] as const)
     cards.refresh(of, [...new Set(changed.filter((entry) => entry.of === of).map(({ row }) => row))]);

@@ -1,7 +1,7 @@
 // Dialogs that ask for a label, a subset or a tag, and the list of keys. The browser keeps focus inside them.
 
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Entry, GroupRow } from "./api";
 import { decide, decideRows } from "./decisions";
 import { Filters } from "./filters";
@@ -19,7 +19,7 @@ interface DialogProps {
 
 export function Dialog({ title, children, wide = false }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => { // before the next key
     const before = document.activeElement as HTMLElement | null;
     element.current!.showModal();
     element.current!.querySelector<HTMLElement>("[data-first]")?.focus(); // not `autofocus`: the page has a focus already

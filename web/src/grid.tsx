@@ -20,10 +20,12 @@ export function useBox(): [{ current: HTMLDivElement | null }, { width: number; 
   const ref = useRef<HTMLDivElement>(null);
   const [box, setBox] = useState({ width: 0, height: 0 });
   useLayoutEffect(() => {
-    const seen = new ResizeObserver(() => {
+    const look = () => {
       const { clientWidth: width, clientHeight: height } = ref.current!;
       setBox((old) => (old.width === width && old.height === height ? old : { width, height }));
-    });
+    };
+    look(); // so that the first frame is drawn to size
+    const seen = new ResizeObserver(look);
     seen.observe(ref.current!);
     return () => seen.disconnect();
   }, []);
@@ -126,7 +128,8 @@ export function Grid({ rows: { rows, scores }, of, size, label }: GridProps) {
   );
   const at = top * stretch; // where the window is among all the lines
   const first = Math.max(0, Math.floor(at / lineHeight) - OVERSCAN);
-  const end = Math.min(lines, Math.ceil((at + box.height) / lineHeight) + 1 + OVERSCAN);
+  const below = Math.min(lines, Math.ceil((at + box.height) / lineHeight) + 1 + OVERSCAN);
+  const end = box.width ? below : first; // before it has a size, nothing is fetched
   const inSight = useMemo(
     () => Array.from(rows.subarray(first * columns, end * columns)),
     [rows, first, end, columns],
@@ -134,7 +137,7 @@ export function Grid({ rows: { rows, scores }, of, size, label }: GridProps) {
 
   useEffect(() => cards.want(of, inSight), [of, inSight]);
   const shown = cards.read(of, inSight);
-  const missing = box.width > 0 && shown.some((card) => !card);
+  const missing = shown.some((card) => !card);
   useEffect(() => {
     if (!missing) return;
     const timer = setInterval(() => cards.want(of, inSight), 1000); // what failed or was pushed out

@@ -1,7 +1,7 @@
 // Keys of the page. What has the focus comes first: fields, dialogs, the grid and the map take their own keys.
 
 import { decideRows } from "./decisions";
-import { acceptGroup, decideFocused, focusBy, focusedRow, keepOnly, openFocused, step, undoThere } from "./review";
+import { acceptGroup, decideFocused, dropImage, focusBy, focusedRow, keepOnly, openFocused, step, undoThere } from "./review";
 import { dialog, onlySelected, selection, update, view } from "./state";
 
 function focusSoon(selector: string): void {
@@ -65,6 +65,7 @@ const REVIEW: Record<string, () => void> = {
   p: () => step(-1),
   a: () => void acceptGroup(),
   o: () => void keepOnly(),
+  w: () => void dropImage(),
   ArrowRight: () => focusBy(1),
   ArrowLeft: () => focusBy(-1),
   ArrowDown: () => focusBy(1),
@@ -72,7 +73,7 @@ const REVIEW: Record<string, () => void> = {
   Enter: openFocused,
 };
 
-const DECIDING = ["a", "c", "d", "o", "u", "x"];
+const DECIDING = ["a", "c", "d", "o", "u", "w", "x"];
 const WRITES = "input:not([type=range], [type=checkbox], [type=file]), textarea, select";
 
 export function listen(): void {

@@ -60,6 +60,7 @@ const ALL: Section[] = [
       ["← →", "Row of the group"],
       ["a", "Accept the suggestions of the group"],
       ["d x", "Drop, keep the row"],
+      ["w", "Drop the whole image of an object"],
       ["o", "Keep only this row, drop the others"],
       ["l v", "Label, move"],
       ["c", "Clear the decision"],

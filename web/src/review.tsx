@@ -52,6 +52,13 @@ function choose(kind: string): void {
   update({ kind, group: 0 });
 }
 
+/** Show every group of the kind, and go to the first that is left. */
+function showAll(): void {
+  least.value = -Infinity;
+  measure.value = "";
+  nextOpen();
+}
+
 /** The kind to review after this one: the next that is not done. */
 function kindAfter(): string {
   const kinds = [...(store.value?.kinds ?? [])].sort(byReviewOrder);
@@ -62,9 +69,18 @@ function kindAfter(): string {
 
 const isDone = () => passing.value.every((place) => loaded.value.outline.decided[place]);
 
+/** Groups that are left to review, and that the threshold or the measure hides. */
+const hidden = computed<number>(() => {
+  const shown = new Set(passing.value);
+  return loaded.value.outline.decided.filter((decided, place) => !decided && !shown.has(place)).length;
+});
+
+const sayHidden = () => say(`${count(hidden.value, "group")} left to review that the threshold hides.`);
+
 export function step(by: 1 | -1): void {
   const next = passing.value[passing.value.indexOf(here.value) + by];
-  if (by > 0 && isDone() && kindAfter()) choose(kindAfter());
+  if (by > 0 && isDone() && hidden.value) sayHidden();
+  else if (by > 0 && isDone() && kindAfter()) choose(kindAfter());
   else if (next !== undefined) goTo(next);
   else say(by > 0 ? "This is the last group." : "This is the first group.");
 }
@@ -74,7 +90,8 @@ function nextOpen(): void {
   const open = passing.value.filter((place) => !decided[place]);
   const next = open.find((place) => place > here.value) ?? open[0];
   if (next !== undefined) goTo(next);
-  else say("Every group shown is reviewed. Press n for the next kind.");
+  else if (hidden.value) sayHidden();
+  else say("Every group is reviewed. Press n for the next kind.");
 }
 
 /** Focus the next row without an action, or go on to the next group. */
@@ -87,9 +104,10 @@ function goOn(): void {
 
 const entryOf = ({ index, of, row }: GroupRow, action: string): Entry => ({ index, of, row, action });
 
+const position = () => `${currentKind()} ${here.value} ${focused.value}`;
+
 /** Decide, and go on unless someone has gone elsewhere before the answer came. */
 async function decideHere(entries: Entry[], goesOn = true): Promise<void> {
-  const position = () => `${currentKind()} ${here.value} ${focused.value}`;
   const before = position();
   if ((await decide(entries)) && goesOn && position() === before) goOn();
 }
@@ -109,6 +127,16 @@ export async function acceptGroup(): Promise<void> {
 
 /** The suggestions of every group that passes the threshold. */
 export const suggestionsShown = () => suggestionsOf(view.value.kind, passing.value);
+
+/** Drop the image of the focused object, and go on to one of another image. */
+export async function dropImage(row = focusedRow()): Promise<void> {
+  if (row?.of !== "objects") return;
+  const before = position();
+  if (!(await decide([{ of: "items", row: row.item, action: "drop" }])) || position() !== before) return;
+  const next = currentRows().findIndex(({ item, action, covered }) => item !== row.item && !action && !covered);
+  if (next >= 0) focused.value = next;
+  else nextOpen();
+}
 
 /** Keep the focused row and drop the others of its group. */
 export async function keepOnly(): Promise<void> {
@@ -262,6 +290,17 @@ function Actions({ row, focus }: ActionsProps) {
       >
         {row.of === "objects" ? "Relabel…" : "Label…"} <kbd>l</kbd>
       </button>
+      {row.of === "objects" && (
+        <button
+          type="button"
+          onClick={() => {
+            focus();
+            void dropImage(row);
+          }}
+        >
+          Drop image <kbd>w</kbd>
+        </button>
+      )}
       {row.of === "items" && (
         <button
           type="button"
@@ -387,7 +426,12 @@ function GroupView({ group, place }: { group: Group; place: number }) {
             Keep only this <kbd>o</kbd>
           </button>
         )}
-        {isDone() && kindAfter() && (
+        {isDone() && hidden.value > 0 && (
+          <button type="button" class="primary" onClick={showAll}>
+            Show {thousands(hidden.value)} hidden
+          </button>
+        )}
+        {isDone() && !hidden.value && kindAfter() && (
           <button type="button" class="primary" onClick={() => choose(kindAfter())}>
             Next: {kindName(kindAfter())} <kbd>n</kbd>
           </button>

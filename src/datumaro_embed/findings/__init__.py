@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .actions import act, contradict
+from .actions import act, contradict, refuse_contradictions
 from .columns import Finding
 from .rows import finding, ranked
 from .table import Findings
@@ -32,6 +32,7 @@ __all__ = [
     "fresh_items",
     "plan_changes",
     "ranked",
+    "refuse_contradictions",
     "refuse_lost",
 ]
 

@@ -252,7 +252,14 @@ def _decide(asked: Asked, session: Session) -> Response:
         raise UsageError("A decision is {set: [{of, row, action}]}.")
     before = session.decisions.decide(entries)
     decisions = session.decisions
-    return _json({"previous": before, "decided": decisions.n_decided, "kinds": decisions.kinds()})
+    return _json(
+        {
+            "previous": before,
+            "decided": decisions.n_decided,
+            "contradiction": decisions.contradiction,
+            "kinds": decisions.kinds(),
+        }
+    )
 
 
 def _progress(_: Asked, session: Session) -> Response:

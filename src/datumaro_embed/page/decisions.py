@@ -17,9 +17,10 @@ from ..errors import (
     UsageError,
 )
 from ..files import StoreLock, identity_at
-from ..findings import Finding, Findings, act, contradict, finding
+from ..findings import Finding, Findings, act, contradict, finding, refuse_contradictions
 from ..findings.columns import COLUMNS
 from ..listing import csv_line, publish_csv
+from ..records import ItemKey
 from ..store import EmbeddingStore
 from .places import Place, findings_of, places_of
 
@@ -179,6 +180,23 @@ class Decisions:
     def n_decided(self) -> int:
         """Findings with an action."""
         return sum(bool(row.action) for row in self.rows)
+
+    @property
+    def contradiction(self) -> str:
+        """Say which two decisions `apply` refuses to carry out together; empty where none are.
+
+        None of the page: those of a file that was edited elsewhere.
+        """
+        decided = defaultdict[ItemKey, list[Finding]](list)
+        for row in self.rows:
+            if row.action:
+                decided[row.key].append(row)
+        try:
+            for rows in decided.values():
+                refuse_contradictions(rows)
+        except UsageError as error:
+            return str(error)
+        return ""
 
     def decide(self, entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Set actions, clear what they contradict, and save; return what was there before.

@@ -191,6 +191,7 @@ def _known(
             "fingerprint": store.run_fingerprint,
             "findings": default_findings(Path(store.path)).name,
             "read_only": "",
+            "contradiction": "",
             "replaced": False,
             "dataset": None,
         },

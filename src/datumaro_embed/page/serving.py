@@ -39,7 +39,7 @@ class Explorer:
 
     def __init__(self, session: Session, port: int, *, framed: bool = False) -> None:
         self._session, self.findings = session, session.decisions.path
-        self._socket = _listening(port)
+        self._socket = listening_at(port)
         port = self._socket.getsockname()[1]
         token = secrets.token_urlsafe(16)
         self.url = f"http://{_HOST}:{port}/{token}/"
@@ -142,10 +142,11 @@ def explore(
     return explorer
 
 
-def _listening(port: int) -> socket.socket:
+def listening_at(port: int) -> socket.socket:
+    """Listen at a port of 127.0.0.1, any if it is 0; raises `UsageError`."""
     if not 0 <= port <= 65_535:
         raise UsageError(f"``port`` is {port}. Choose one of 1024 to 65535, or 0 for a free one.")
-    listening = socket.socket()
+    listening = socket.socket(proto=socket.IPPROTO_TCP)  # else asyncio leaves Nagle's delay on
     if os.name == "posix":  # else a port that another program has would be shared
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
