@@ -6,7 +6,7 @@
     python benchmarks/planted_findings.py S.h5 findings.csv TABLES
     python score.py PLANTED pairs TABLES/pairs.csv      # likewise labels, outliers, corrupt
 
-Pairs are all pairs of a group; labels, outliers and failures are in the order of their ranks.
+Pairs are all pairs of a group of copies; labels, outliers and failures are in the order of their ranks.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main() -> int:
     findings = Findings.read(findings_path)
     groups = defaultdict(list)
     for row in findings:
-        if row.kind in ("leak", "duplicate"):
+        if row.kind in ("leak", "duplicate", "conflict") and row.object is None:
             groups[row.group].append(row.id)
     pairs = [pair for ids in groups.values() for pair in combinations(sorted(ids), 2)]
     _write(out / "pairs.csv", ("first_id", "second_id"), pairs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -358,13 +359,12 @@ def test_suggestions_agree_and_spare_what_a_model_is_judged_by(
     with pytest.warns(EmbedWarning):
         embed_dataset(dataset, tmp_path / "s.h5", model="demo", objects=objects).close()
     found = audit(tmp_path / "s.h5")
-    suggested = {
-        row.id: row.suggestion for row in found if row.kind in ("leak", "duplicate", "failed")
-    }
+    kinds = "leak", "duplicate", "conflict", "failed"
+    suggested = {row.id: row.suggestion for row in found if row.kind in kinds}
     assert suggested["bad_train"] == "drop"
     assert suggested["bad_test"] == "review"
     assert "drop" in {suggested["copy"], suggested["aa0"]}
-    assert {suggested["other"], suggested["aa1"]} == {"keep", "review"}
+    assert suggested["other"] == suggested["aa1"] == "review"
     assert {suggested["leak"], suggested["twin"]} == {"keep", "review"}
     assert suggested["b0"] == "drop"
     of_labels = [row for row in found if row.kind in ("mislabel", "systematic", "conflict")]
@@ -397,6 +397,27 @@ def test_a_copy_whose_boxes_all_have_other_labels_is_to_be_reviewed(tmp_path: Pa
             assert found[name].reason.endswith("but with other labels")
     assert {name: row.suggestion for name, row in found.items()} == expected
     assert "review" in expected.values()
+
+
+def test_copies_with_no_label_in_common_are_conflicts_and_no_duplicates(tmp_path: Path) -> None:
+    items = []
+    for n in range(24):
+        picture(7 * max(n, 1), (64, 48)).save(tmp_path / f"{n:02}.png")  # 00 and 01 are equal
+        media = DmImage.from_file(str(tmp_path / f"{n:02}.png"))
+        items.append(
+            DatasetItem(f"{n:02}", subset="train", media=media, annotations=[Label(n % 2)])
+        )
+    dataset = Dataset.from_iterable(items, categories=["a", "b"])
+    embed_dataset(dataset, tmp_path / "s.h5", model="demo").close()
+    found = audit(tmp_path / "s.h5", only=["duplicate", "conflict"])
+    of_items = [row for row in found if row.measure == "correlation"]
+    assert {row.kind for row in found} == {"conflict"}
+    assert [(row.id, row.suggestion) for row in of_items] == [("00", "review"), ("01", "review")]
+    assert of_items[0].reason == "its copies have other labels"
+    assert of_items[1].reason == "the same file as train/00, but with other labels"
+    groups = Counter(row.group for row in found)
+    assert groups[of_items[0].group] == 2
+    assert {row.action for row in found.accept()} == {"review"}
 
 
 @pytest.mark.parametrize("of_image", [False, True])

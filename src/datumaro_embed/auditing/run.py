@@ -233,47 +233,77 @@ class _Audit:
 
     def copies_found(self) -> Iterator[Finding]:
         """Yield leaks and duplicates, group by group; the most certain group first."""
-        proofs: dict[int, dict[int, Proof]] = defaultdict(dict)
-        for pair in self.copies.pairs:
-            if pair.proof.kind != "overlap":
-                proofs[pair.first][pair.second] = proofs[pair.second][pair.first] = pair.proof
+        for kind in ("leak", "duplicate"):
+            yield from self._members(kind)
 
-        def score(group: CopyGroup) -> tuple[float, int]:
-            own = [proofs[a][b].score for a in group.rows for b in group.rows if b in proofs[a]]
-            return -max(own), group.rows[0]
-
-        labels, unread = self._labels_of_items(), set(self.copies.unread)
-        ranks = defaultdict[str, int](int)
-        for number, group in enumerate(sorted(self.copies.groups, key=score), start=1):
-            kind = "leak" if group.across_splits else "duplicate"
-            ranks[kind] += 1
-            keep = self._store.key(group.keep)
+    def _members(self, kind: str) -> Iterator[Finding]:
+        for rank, (number, group) in enumerate(self._groups_by_kind[kind], start=1):
             for row in group.rows:
-                near = proofs[row]
-                of = group.keep if group.keep in near else next(b for b in group.rows if b in near)
-                is_stale = not unread.isdisjoint((keep, self._store.key(row)))
-                own, others = labels[row], labels[group.keep]
-                differs = bool(own and others) and own.isdisjoint(others)
-                doubts = [", but an image is gone or has changed"] * is_stale
-                value, suggestion, reason = None, "review" if doubts else "keep", "the copy to keep"
-                if row != group.keep:
-                    value = round(near[of].score, 4)
-                    indirect = [f", which is in a group with {keep}"] * (of != group.keep)
-                    doubts = indirect + [", but with other labels"] * differs + doubts
-                    suggestion = "review" if doubts else "drop"
-                    reason = f"{near[of]} {self._store.key(of)}"
+                value, suggestion, reason = self._verdict(row, group)
+                if kind == "conflict" and suggestion == "keep":
+                    suggestion, reason = "review", "its copies have other labels"
                 yield self._finding(
                     self._store.items,
                     row,
                     kind=kind,
                     group=number,
-                    rank=ranks[kind],
+                    rank=rank,
                     measure="correlation",
                     value=value,
                     suggestion=suggestion,
-                    reason=reason + "".join(doubts),
+                    reason=reason,
                 )
 
+    @cached_property
+    def _groups_by_kind(self) -> Mapping[str, list[tuple[int, CopyGroup]]]:
+        """Number the groups of copies, the most certain first, and sort them by kind."""
+
+        def score(group: CopyGroup) -> tuple[float, int]:
+            own = [self._proofs[a][b].score for a in group.rows for b in self._near(a, group)]
+            return -max(own), group.rows[0]
+
+        found: dict[str, list[tuple[int, CopyGroup]]] = defaultdict(list)
+        for number, group in enumerate(sorted(self.copies.groups, key=score), start=1):
+            others = [row for row in group.rows if row != group.keep]
+            differ = all(self._differ(row, group.keep) for row in others)
+            kind = "leak" if group.across_splits else "conflict" if differ else "duplicate"
+            found[kind].append((number, group))
+        return found
+
+    @cached_property
+    def _proofs(self) -> Mapping[int, Mapping[int, Proof]]:
+        """What proves each row to be a copy of each other."""
+        proofs: dict[int, dict[int, Proof]] = defaultdict(dict)
+        for pair in self.copies.pairs:
+            if pair.proof.kind != "overlap":
+                proofs[pair.first][pair.second] = proofs[pair.second][pair.first] = pair.proof
+        return proofs
+
+    def _near(self, row: int, group: CopyGroup) -> list[int]:
+        """Give the members of a group that a row is proven to be a copy of."""
+        return [other for other in group.rows if other in self._proofs[row]]
+
+    def _verdict(self, row: int, group: CopyGroup) -> tuple[float | None, str, str]:
+        """Value, suggestion and reason of a member of a group of copies."""
+        keep, unread = self._store.key(group.keep), set(self.copies.unread)
+        is_stale = not unread.isdisjoint((keep, self._store.key(row)))
+        doubts = [", but an image is gone or has changed"] * is_stale
+        if row == group.keep:
+            return None, "review" if doubts else "keep", "the copy to keep" + "".join(doubts)
+        near = self._near(row, group)
+        of = group.keep if group.keep in near else near[0]
+        indirect = [f", which is in a group with {keep}"] * (of != group.keep)
+        differs = [", but with other labels"] * self._differ(row, group.keep)
+        proof, doubts = self._proofs[row][of], indirect + differs + doubts
+        reason = f"{proof} {self._store.key(of)}" + "".join(doubts)
+        return round(proof.score, 4), "review" if doubts else "drop", reason
+
+    def _differ(self, row: int, other: int) -> bool:
+        """Tell whether two items have labels, and none in common."""
+        own, others = self._labels_of_items[row], self._labels_of_items[other]
+        return bool(own and others) and own.isdisjoint(others)
+
+    @cached_property
     def _labels_of_items(self) -> Mapping[int, set[int]]:
         """Give the labels of each item, or of its objects."""
         table, rows, labels = self.labelled
@@ -315,18 +345,20 @@ class _Audit:
                 )
 
     def conflicts(self) -> Iterator[Finding]:
-        """Yield what has two labels in two copies of one picture."""
+        """Yield copies with no label in common, then what has two labels in two copies."""
+        yield from self._members("conflict")
+        before = len(self._groups_by_kind["conflict"])
         table, rows, labels = self.labelled
         items = table.item_rows[rows]
         found = find_conflicts(table.embeddings(), rows, labels, items, self.item_groups[items])
         names = self._store.categories.labels
-        for rank, pair in enumerate(found, start=1):
+        for rank, pair in enumerate(found, start=before + 1):
             for one, other in ((pair.first, pair.second), (pair.second, pair.first)):
                 yield self._finding(
                     table,
                     int(rows[one]),
                     kind="conflict",
-                    group=rank,
+                    group=len(self.copies.groups) + rank,
                     rank=rank,
                     measure="cosine",
                     value=round(pair.cosine, 4),
