@@ -28,8 +28,8 @@ _COLUMNS = {"items": ("labels",), "objects": ("label", "box"), "captions": ("lab
 """Attributes of `Hit` that are columns of each table."""
 
 
-def hits_lines(result: SearchResult) -> Iterator[str]:
-    """Yield a table of hits, best first."""
+def hits_lines(result: SearchResult, *, min_relevance: float | None = None) -> Iterator[str]:
+    """Yield a table of hits, best first; `min_relevance` is named where nothing reaches it."""
     rows = [
         (
             *(rank, f"{hit.similarity:.4f}", hit.key),
@@ -42,7 +42,10 @@ def hits_lines(result: SearchResult) -> Iterator[str]:
     titles = ("rank", "similarity", one, *_COLUMNS[result.of], "file")
     yield from table_lines(titles, rows, right=(0, 1))
     if not result.hits:
-        yield f"no {one} matches the filters"
+        missed = "matches the filters"
+        if min_relevance is not None:
+            missed = f"that matches the filters has a relevance of {min_relevance:g} or more"
+        yield f"no {one} {missed}"
     if not result.exact:
         yield "(the index may miss some hits; --exact compares every row)"
 

@@ -124,6 +124,21 @@ def test_a_store_without_signatures_objects_or_images_is_audited_as_far_as_it_go
     assert not kinds & {"leak", "duplicate"}  # of changed copies nothing is proven
 
 
+def test_without_the_folder_of_the_images_only_equal_files_are_copies(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    drawn = {"train/a.png": picture(1), "train/b.png": picture(1), "train/c.png": picture(2)}
+    audited_copies(tmp_path, drawn)
+    (tmp_path / "train").rename(tmp_path / "moved")
+    with caplog.at_level("WARNING", logger="datumaro_embed"):
+        found = audit(tmp_path / "s.h5")
+    assert "Only equal files are found as copies: There is no folder" in caplog.text
+    assert [row.id for row in found.filter(kind="duplicate")] == ["a", "b"]
+    assert {row.suggestion for row in found.filter(kind="duplicate")} == {"review"}
+    with pytest.raises(UsageError, match="There is no folder"):
+        audit(tmp_path / "s.h5", media_root=tmp_path / "no")
+
+
 def audited_copies(tmp_path: Path, drawn: dict[str, Image.Image], gone: str = "") -> Findings:
     """Embed pictures by `SUBSET/FILE`, take one away, and audit the copies."""
     items = []

@@ -188,6 +188,23 @@ def test_what_is_no_findings_file_is_refused(tmp_path: Path, content: bytes, mes
     assert message in str(caught.value)
     with pytest.raises(UsageError, match="No findings file"):
         Findings.read(tmp_path / "no.csv")
+    (tmp_path / "f.parquet").write_bytes(content)
+    with pytest.raises(UsageError, match="is not sound Parquet"):
+        Findings.read(tmp_path / "f.parquet")
+
+
+@pytest.mark.parametrize("name", ["f.xlsx", "f.json", "f.HTML"])
+def test_no_csv_is_written_under_the_name_of_another_format(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="written as CSV or Parquet"):
+        Findings(rows_of_texts()).write(tmp_path / name)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_mark_that_a_program_misread_belongs_to_no_title(tmp_path: Path) -> None:
+    Findings(rows_of_texts()).to_csv(tmp_path / "f.csv")
+    content = (tmp_path / "f.csv").read_bytes().decode("utf-8-sig")
+    (tmp_path / "g.csv").write_text(f"\u00ef\u00bb\u00bf{content}", "utf-8", newline="")
+    assert Findings.read(tmp_path / "g.csv") == Findings.read(tmp_path / "f.csv")
 
 
 # Acting ----------------------------------------------------------------------------------------
@@ -356,13 +373,26 @@ def test_no_copy_is_dropped_whose_kept_copy_is_gone(
     assert after(dataset, kept, dropped).keys() == {"train/a", "train/b"}
     media = Path(dataset.get("b", "train").media.path)
     picture(9).save(media) if is_there else media.unlink()
-    with pytest.raises(StaleStoreError, match="kept copy is gone or has changed"):
+    with pytest.raises(StaleStoreError, match="kept copy is gone, has changed or is dropped too"):
         apply_findings(dataset, Findings([kept, dropped]))
     found = after(dataset, kept, dropped, other, skip_stale=True)
     assert found.keys() == {"train/a", "train/b", "val/a"}
     if is_there:  # a person who drops all copies says so
         every = row(dataset, "drop", name="b"), replace(dropped, group=2)
         assert after(dataset, *(replace(one, kind="leak") for one in every)).keys() == {"train/a"}
+
+
+def test_no_copy_is_dropped_whose_kept_copy_another_finding_drops(dataset: Dataset) -> None:
+    kept, dropped = row(dataset, "keep", name="b"), row(dataset, "drop", subset="val")
+    kept, dropped = (replace(one, kind="duplicate", group=1) for one in (kept, dropped))
+    strange = replace(row(dataset, "drop", name="b"), kind="outlier", group=None)
+    kept = replace(kept, action="")
+    with pytest.raises(StaleStoreError, match="or is dropped too"):
+        apply_findings(dataset, Findings([kept, dropped, strange]))
+    found = after(dataset, kept, dropped, strange, skip_stale=True)
+    assert found.keys() == {"train/a", "val/a"}
+    third = replace(row(dataset, ""), kind="duplicate", group=1)  # stays
+    assert after(dataset, kept, dropped, strange, third).keys() == {"train/a"}
 
 
 def test_boxes_are_equal_up_to_what_formats_round(dataset: Dataset) -> None:

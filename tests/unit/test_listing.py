@@ -38,7 +38,10 @@ def test_hits_are_aligned_and_one_line_each() -> None:
     assert len({line.index("cat" if "cat" in line else "dog") for line in lines[1:3]}) == 1
     assert "--exact" in lines[4]
     assert all(line.isprintable() for line in lines)
-    assert list(hits_lines(SearchResult(Hits(), exact=True))) == ["no item matches the filters"]
+    nothing = SearchResult(Hits(), exact=True)
+    assert list(hits_lines(nothing)) == ["no item matches the filters"]
+    (told,) = hits_lines(nothing, min_relevance=3.0)
+    assert told == "no item that matches the filters has a relevance of 3 or more"
 
 
 def test_long_captions_are_cut() -> None:

@@ -152,6 +152,20 @@ def test_an_image_that_is_gone_or_changed_has_no_picture(tmp_path: Path) -> None
     assert set(pictures_of(html)) == {2}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs file names that are not UTF-8")
+def test_a_file_name_may_be_no_utf_8(tmp_path: Path) -> None:
+    path, name = tmp_path / "s.h5", "bad\udcff\udcfe"
+    picture(1).save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(tmp_path / f"{name}.png")
+    sha = read_info(tmp_path / f"{name}.png").content_sha256
+    with create_store(path, dim=2) as writer:
+        record = ItemRecord(ItemKey("a", name), path=f"{name}.png", content_sha256=sha)
+        writer.append(record, np.array([1.0, 0.0]))
+        writer.seal({})
+    html = written(path, tmp_path, media_root=tmp_path, findings=Findings())
+    assert set(pictures_of(html)) == {0}
+
+
 def test_the_file_keeps_its_limit(coco_store: Path, tmp_path: Path) -> None:
     found = audit(coco_store)
     bare = len(written(coco_store, tmp_path, media_root=tmp_path, findings=found).encode())

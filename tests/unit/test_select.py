@@ -133,6 +133,14 @@ def test_coverage_is_plain_greedy(n_rows: int, k: int, given: list[int]) -> None
     assert (gains > 0).all()
 
 
+def test_rows_that_are_copies_are_each_chosen_once() -> None:
+    vectors = np.repeat(some_vectors(20), 2, axis=0)
+    rows, gains = select_rows(vectors, 30, by="coverage")
+    assert len(set(rows.tolist())) == 30
+    assert rows.tolist() == plain_coverage(vectors, 30, [])
+    assert gains[-1] == 0
+
+
 @pytest.mark.parametrize("k", [30, 400])
 def test_coverage_of_many_rows_loses_little(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a sample where few rows are chosen, within cells where many are."""

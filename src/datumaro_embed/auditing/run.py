@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from ..flags import AUDIT_KINDS
 from ..listing import table_lines
 from ..logs import log
 from ..records import Split, Status, split_of
+from ..retrieval import media_root_of
 from ..store import EmbeddingStore, VectorTable, using_store
 from ..tally import counted
 from .boxes import failures, odd_boxes
@@ -47,7 +50,7 @@ _LEAST_OUTLIERS = 20
 _SHOWN = 3
 _MEANING = {
     "texture": "its tones, edges and colors are unlike those of all others",
-    "isolation": "no other image is near it",
+    "isolation": "apart from copies, no other image is near it",
     "blandness": "the model sees nothing particular in it",
     "label": "its objects are unlike others of their labels",
     "variety": "what is near it has many different labels",
@@ -72,7 +75,8 @@ def audit(
     only : str or iterable of str
         Kinds of findings, of `AUDIT_KINDS`; all unless given.
     media_root : path, optional
-        Folder of the images, if it has moved: copies are proven on their pixels.
+        Folder of the images, if it has moved: copies are proven on their pixels. Where the store's
+        own is gone too, only equal files are copies, and a warning says so.
     keep_split : {"train", "val", "test"}, optional
         Which copy stays where copies are in several splits. Unless given, that of test or else of
         val stays, and dropping a test item is never suggested.
@@ -183,14 +187,15 @@ class _Audit:
 
     @cached_property
     def copies(self) -> Copies:
-        found = find_copies(
-            self._store,
-            media_root=self._media_root,
-            keep_split=self._keep_split,
-            pieces=self._pieces,
-            progress=self._progress,
-        )
-        if found.unread:
+        with self._images() as folder:
+            found = find_copies(
+                self._store,
+                media_root=folder,
+                keep_split=self._keep_split,
+                pieces=self._pieces,
+                progress=self._progress,
+            )
+        if found.unread and folder == self._media_root:
             log.warning(
                 "%s could not be read or changed since they were embedded, such as %s: only "
                 "equal files of theirs are found.",
@@ -198,6 +203,20 @@ class _Audit:
                 found.unread[0],
             )
         return found
+
+    @contextmanager
+    def _images(self) -> Iterator[str | Path | None]:
+        """Give the folder of the images; an empty one where it is not known which it is."""
+        try:
+            media_root_of(self._store, self._media_root)
+        except UsageError as error:
+            if self._media_root is not None:
+                raise
+            log.warning("Only equal files are found as copies: %s", error)
+            with TemporaryDirectory(prefix="datumaro-embed-") as empty:
+                yield empty
+        else:
+            yield self._media_root
 
     @cached_property
     def item_groups(self) -> npt.NDArray[np.int64]:

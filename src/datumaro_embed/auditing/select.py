@@ -466,5 +466,5 @@ def _facilities(vectors: VectorArray, rows: IntArray, given: IntArray, k: int) -
         values.append(gains[place])
         np.maximum(reached, every[place], out=reached)
         fresh[:] = False
-        gains[place], fresh[place] = -1, True
+        gains[place], fresh[chosen] = -1, True  # what is chosen has no gain any more
     return rows[chosen], np.array(values)

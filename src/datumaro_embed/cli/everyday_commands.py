@@ -183,7 +183,9 @@ def _search(
     from ..retrieval import SearchResult, run_search, search_request
 
     def show(result: SearchResult) -> int:
-        return say(hits_json(result).splitlines() if as_json else hits_lines(result))
+        least = options.min_relevance
+        lines = hits_lines(result, min_relevance=least)
+        return say(hits_json(result).splitlines() if as_json else lines)
 
     plus, options = search_request(queries, **flags)
     with opened_store(store, partial=partial) as opened:
@@ -444,19 +446,22 @@ def _audit(
         pieces_beside(output, opened, media_root=media_root, **options) as pieces,
     ):
         found = audit(opened, progress=True, media_root=media_root, pieces=pieces, **options)
+        _write_findings(found, output, accept)
         if html is not None:
             shown = found.accept() if accept else found
             write_report(opened, html, ReportOptions(findings=shown, media_root=media_root))
-        _write_findings(found, output, accept)
     return _tell(found, audit_lines(found), output)
 
 
 def _check_findings_outputs(accept: bool, output: Path | None, html: Path | None = None) -> None:
     """Refuse outputs of an analysis before it begins."""
     from ..files import check_output
+    from ..findings import Findings
 
     for path in filter(None, (output, html)):
         check_output(path)
+    if output is not None:
+        Findings.check_name(output)
     if accept and output is None:
         raise UsageError("``accept`` fills in a findings file. Name one with ``output``.")
     if html is not None:

@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 
 _BOX_TOLERANCE_PX = 0.025  # COCO and YOLO of one dataset differ by 0.01
 _SHOWN_ROWS = 20
-_COPIES = ("leak", "duplicate")  # kinds of findings whose groups are copies of each other
+_COPIES = (
+    "leak",
+    "duplicate",
+    "conflict",
+)  # kinds of findings whose groups are copies of each other
 _READ = (Status.OK, Status.INFERENCE_FAILED)  # the latter may have objects with vectors
 
 
@@ -196,7 +200,7 @@ def plan_changes(
         for row in acting[key]:
             reason = _stale(row, sha)
             if not reason and act(row)[0] == "drop" and (row.kind, row.group) in bereft:
-                reason = "copies to drop whose kept copy is gone or has changed"
+                reason = "copies to drop whose kept copy is gone, has changed or is dropped too"
             reason = reason or _carry_out(row, change, record, source, used)
             if reason:
                 plan.refused.add(reason, where(row))
@@ -287,10 +291,12 @@ def _acting(findings: Findings) -> dict[ItemKey, list[Finding]]:
 def _bereft(
     findings: Findings, source: SourceDataset, contents: Mapping[ItemKey, bytes] | None
 ) -> set[tuple[str, int | None]]:
-    """Return the groups of copies of which some are dropped and none of the others is there.
+    """Return the groups of copies of which some are dropped and none of the others stays.
 
-    A group of which a person drops every member is not among them.
+    Others do not stay where their image is gone or has changed, or where a row of another finding
+    drops them. A group of which a person drops every member is not among them.
     """
+    dropped = {row.key for row in findings if act(row)[0] == "drop" and row.object is None}
     groups: dict[tuple[str, int | None], list[Finding]] = defaultdict(list)
     for row in findings:
         if row.kind in _COPIES and row.group is not None and row.object is None:
@@ -306,7 +312,11 @@ def _bereft(
         group
         for group, rows in kept.items()
         if rows
-        and not any(any(sha := shas.get(row.key, b"")) and not _stale(row, sha) for row in rows)
+        and not any(
+            any(sha := shas.get(row.key, b"")) and not _stale(row, sha)
+            for row in rows
+            if row.key not in dropped
+        )
     }
 
 

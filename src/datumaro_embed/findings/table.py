@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _DELIMITERS = ",;\t"
 _NEEDED = ("subset", "id", "object", "label", "box", "action", "content_sha256")
 _BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+_OTHER_FORMATS = (".xlsx", ".xls", ".ods", ".json", ".jsonl", ".html", ".htm", ".h5", ".hdf5")
+_MISREAD_BOM = "\u00ef\u00bb\u00bf"  # of UTF-8 that a program read as Latin-1 and saved again
 
 
 class Findings(Sequence[Finding], Displayed):
@@ -100,9 +102,22 @@ class Findings(Sequence[Finding], Displayed):
         return self.to_arrow().to_pandas()
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write Parquet if the name ends in ``.parquet``, else CSV; see these."""
-        is_parquet = Path(path).suffix == ".parquet"
+        """Write Parquet if the name ends in ``.parquet``, else CSV; see these.
+
+        Raises `UsageError` too: the name is one of another format (`check_name`).
+        """
+        self.check_name(path)
+        is_parquet = Path(path).suffix.lower() == ".parquet"
         (self.to_parquet if is_parquet else self.to_csv)(path)
+
+    @staticmethod
+    def check_name(path: str | os.PathLike[str]) -> None:
+        """Refuse a name that says another format than CSV or Parquet; raises `UsageError`."""
+        if (suffix := Path(path).suffix.lower()) in _OTHER_FORMATS:
+            raise UsageError(
+                f"'{path}' ends in {suffix}, and findings are written as CSV or Parquet. Choose a "
+                "name that ends in .csv or .parquet."
+            )
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write the file for people; a spreadsheet may open it and save it again.
@@ -136,7 +151,7 @@ class Findings(Sequence[Finding], Displayed):
                 data = where.read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
             raise UsageError(f"No findings file at '{where}'. Check the path.") from error
-        if data[:4] == b"PAR1":
+        if data[:4] == b"PAR1" or where.suffix.lower() == ".parquet":
             return cls(_parquet_rows(data, where))
         return cls(_csv_rows(data, where))
 
@@ -182,7 +197,7 @@ def _csv_rows(data: bytes, path: Path) -> Iterator[Finding]:
         io.StringIO(text, newline=""), delimiter=max(_DELIMITERS, key=header.count), strict=True
     )
     try:
-        titles = [title.strip().lower() for title in next(reader, [])]
+        titles = [title.removeprefix(_MISREAD_BOM).strip().lower() for title in next(reader, [])]
         _check_columns(titles, path)
         for cells in reader:
             if any(cell.strip() for cell in cells):

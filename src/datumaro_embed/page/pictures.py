@@ -144,7 +144,9 @@ class Pictures:
 
     def _picture(self, row: int, side_px: int, box: Box | None) -> bytes:
         name, path, frame = self._source(row)
-        name = hashlib.sha256(f"{name} {side_px} {box}".encode()).hexdigest()
+        name = hashlib.sha256(
+            f"{name} {side_px} {box}".encode("utf-8", "surrogatepass")
+        ).hexdigest()
         data = self._cache.get(name) if self._cache else None
         if data is None:
             opened = self._opened(row, path, frame)

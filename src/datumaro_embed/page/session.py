@@ -172,7 +172,7 @@ class Session:
         task.note = "audit"
         with tempfile.TemporaryDirectory(prefix="datumaro-embed-") as folder:
             out = Path(folder) / "findings.parquet"
-            root = str(self.media_root or folder)  # without images, equal files alone are copies
+            root = None if self.media_root is None else str(self.media_root)
             task.call("make_findings", store=str(self.path), media_root=root, out=str(out))
             self.refuse_replaced()
             decisions.publish(Findings.read(out))

@@ -24,7 +24,7 @@ from .projection import umap
 _NICENESS = 10  # the page goes first
 
 
-def make_findings(store: str, media_root: str, out: str) -> int:
+def make_findings(store: str, media_root: str | None, out: str) -> int:
     """Audit a store, write the findings to a new file and return their number."""
     found = audit(store, media_root=media_root, notify=_tell)
     found.write(Path(out))
