@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-_LARGE = (".onnx", ".bin", ".safetensors")
+_LARGE = (".onnx", ".onnx_data", ".bin", ".safetensors")
 
 
 class HubServer:
@@ -77,7 +77,9 @@ def listing(repo_id: str, folder: Path) -> dict[str, Any]:
 
 def git_sha1(data: bytes) -> str:
     """Return the name that git gives to a file of these bytes."""
-    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+    digest = hashlib.sha1(b"blob %d\0" % len(data))
+    digest.update(data)
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -240,6 +240,17 @@ CATALOGUE = {
         proof_texts=("一张猫的照片", "一杯咖啡的照片", "一张火箭的照片", "一张汽车的照片"),
         unconfirmed=("the tokens of a known text",),
     ),
+    "jina-clip-v1": CatalogueEntry(
+        repo_id="jinaai/jina-clip-v1",
+        licence="Apache-2.0",
+        family="jina_clip",
+        dim=768,
+        size_px=224,
+        gigabytes=0.9,
+        speed="medium",
+        use="search and labels",
+        unconfirmed=("whether OpenVINO can read its graphs", "the tokens of a known text"),
+    ),
     "jina-clip-v2": CatalogueEntry(
         repo_id="jinaai/jina-clip-v2",
         licence="CC-BY-NC-4.0",
