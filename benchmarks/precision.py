@@ -7,7 +7,8 @@ the extra `export`, and with `--int8` also `quantise`. They are kept in a folder
 `--make` can make them while the machine is busy; what is there is measured without either extra.
 
 The engines of a model and that of CLIP B/32 in f32 run in turns, so that what else the machine does
-hits all alike; a ratio is the median of its values in the turns. Rows of the table in
+hits all alike; a ratio is the median of its values in the turns. `--batch-size` 4 or less shortens
+the turns of large encoders, and changes the ratios little. Rows of the table in
 docs/models.md are printed as they are measured, and the result file is written after each model.
 """
 
@@ -32,13 +33,6 @@ from datumaro_embed.quantising import quantise_image_encoder
 from machine import WORK, describe_machine, undisturbed, write_result
 
 BATCH_SIZE = 16
-SLOW_BATCH_SIZE = 2  # of encoders that embed about one image a second, so that a turn stays short
-SLOW = {
-    "clip-vit-large-patch14-336",
-    "siglip2-large-patch16-384",
-    "siglip2-so400m-patch14-384",
-    "jina-clip-v2",
-}
 N_CALIBRATING = 4  # speed does not depend on the images, only on the number of steps
 BESIDE = next(iter(ARCHITECTURES))  # the names of the encoder that all others are compared with
 Names = tuple[str, ...]
@@ -94,8 +88,8 @@ def measure(
 
 
 def run_for(engine: Engine, side: int, seconds: float) -> dict[str, Any]:
-    """Run batches for at least some seconds, and at least one on every request."""
-    batches = [{"pixel_values": _pixels(engine.batch_size, side)}] * engine.n_requests
+    """Run batches for at least some seconds, and at least one on every stream."""
+    batches = [{"pixel_values": _pixels(engine.batch_size, side)}] * engine.n_streams
     n_images, started, cpu = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - started < seconds:
         n_images += sum(len(rows) for rows in engine.run(batches))
@@ -125,7 +119,7 @@ def main() -> int:
     parser.add_argument("--make", action="store_true", help="only make what is missing in FOLDER")
     parser.add_argument("--seconds", type=float, default=2.0, help="of an engine in a turn")
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--batch-size", type=int, help=f"{BATCH_SIZE}, or {SLOW_BATCH_SIZE}")
+    parser.add_argument("--batch-size", type=int, default=BATCH_SIZE, help="not of CLIP B/32")
     parser.add_argument("--out", type=Path, metavar="FILE.json")
     options = parser.parse_args()
     if unknown := set(options.names) - set(known):
@@ -145,14 +139,13 @@ def _measure_all(wanted: Sequence[Names], options: argparse.Namespace) -> int:
     precisions = ["f32", "bf16", *(["int8"] if options.int8 else [])]
     results = []
     for names in wanted:
-        batch_size = options.batch_size or (SLOW_BATCH_SIZE if set(names) & SLOW else BATCH_SIZE)
-        own = engines(options.models / names[0], names, batch_size, precisions)
+        own = engines(options.models / names[0], names, options.batch_size, precisions)
         sides = dict.fromkeys(own, ARCHITECTURES[names].side)
         sides["beside"] = ARCHITECTURES[BESIDE].side
         compared = {"beside": beside, **own}
         rates, elsewhere = measure(compared, sides, options.turns, options.seconds)
         print(row(names, rates), flush=True)
-        facts = {"names": names, "batch_size": batch_size, "elsewhere": elsewhere}
+        facts = {"names": names, "batch_size": options.batch_size, "elsewhere": elsewhere}
         results.append({**facts, "images_a_second": rates})
         if options.out is not None:
             write_result(options.out, openvino=openvino_version(), encoders=results)

@@ -4,7 +4,10 @@ True width, depth, files and preprocessing, random weights. CLIP and MobileCLIP 
 tokenizer; the others are small ones of the same kind, as theirs are not public here.
 
 No library has the text encoder of MobileCLIP-S0: its twin has MobileCLIP2-S0's, and proves only the
-image half. Twins in `LARGE` take minutes and up to 12 GB of memory, and need LARGE_TWINS=1.
+image half. jina-clip-v2's text encoder has 4 of its 24 layers.
+
+Twins that are not in `QUICK` run with ALL_TWINS=1: they take minutes each, and the largest 12 GB of
+memory (`-k` picks one).
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from datumaro_embed.encoders import Encoder, load_encoder
 from datumaro_embed.exporting import pull_model
 from datumaro_embed.models import CATALOGUE, load_manifest
 from datumaro_embed.models.tokenizers import TextTokenizer
-from hub_server import HubServer, clients_of
+from hub_server import HubServer, clients_of, listing
 from support import SAMPLE, run
 
 pytestmark = pytest.mark.slow
@@ -76,7 +79,7 @@ TWINS: dict[str, tuple[Callable[[Path], Expected], dict[str, Any]]] = {
     ),
     "chinese-clip-vit-base-patch16": (twin("chinese_clip"), ENGLISH),
     "jina-clip-v1": (twin("jina_clip_v1"), {}),
-    "jina-clip-v2": (twin("jina_clip", 4), {}),
+    "jina-clip-v2": (twin("jina_clip", 24, 4), {}),
     "mobileclip-s0": (twin("mobileclip", "MobileCLIP2-S0", "onnx"), {}),  # see above
     "mobileclip-s1": (twin("mobileclip", "MobileCLIP-S1", "onnx"), {}),
     "mobileclip-s2": (twin("mobileclip", "MobileCLIP-S2", "onnx"), {}),
@@ -90,12 +93,13 @@ TWINS: dict[str, tuple[Callable[[Path], Expected], dict[str, Any]]] = {
 }
 
 
-LARGE = {
-    "clip-vit-large-patch14-336",
-    "siglip2-large-patch16-256",
-    "siglip2-large-patch16-384",
-    "siglip2-so400m-patch14-384",
-    "jina-clip-v2",
+QUICK = {  # one of each kind; the others need ALL_TWINS=1
+    "clip-vit-base-patch32",
+    "siglip-base-patch16-224",
+    "chinese-clip-vit-base-patch16",
+    "mobileclip2-s0",
+    "dinov2-small",
+    "dinov3-vits16",
 }
 
 
@@ -105,14 +109,14 @@ def _needs_onnx() -> None:
 
 
 def sized(name: str) -> Any:
-    skips = name in LARGE and not os.environ.get("LARGE_TWINS")
-    return pytest.param(name, marks=[pytest.mark.skipif(skips, reason="needs LARGE_TWINS=1")])
+    skips = name not in QUICK and not os.environ.get("ALL_TWINS")
+    return pytest.param(name, marks=[pytest.mark.skipif(skips, reason="needs ALL_TWINS=1")])
 
 
 def written(name: str, folder: Path) -> Expected:
     """Write a twin; a large one in a process of its own, as torch keeps much of the memory."""
     write_twin, _ = TWINS[name]
-    if name not in LARGE:
+    if name in QUICK:
         return write_twin(folder)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         return process.submit(write_twin, folder).result()
@@ -124,6 +128,7 @@ def pulled(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[
     entry = replace(CATALOGUE[name], knows_cats=False, **facts)
     monkeypatch.setitem(CATALOGUE, name, entry)
     served = {entry.repo_id: tmp_path / "repository"}
+    listing(entry.repo_id, tmp_path / "repository")  # computes digests before a client waits
     with HubServer(served) as hub, clients_of(hub, tmp_path / "hf"):
         return pull_model(name, tmp_path / "m", revision="main"), expected
 

@@ -234,7 +234,7 @@ def jina_clip_v1(folder: Path) -> Reference:
     return _jina_reference(folder, model, 224)
 
 
-def jina_clip(folder: Path, layers: int) -> Reference:
+def jina_clip(folder: Path, image_layers: int, text_layers: int) -> Reference:
     """Write jina-clip-v2's layout, with the encoders that timm and transformers have of it.
 
     Its own code is remote: the projections and adapters in it are missing here.
@@ -247,9 +247,9 @@ def jina_clip(folder: Path, layers: int) -> Reference:
 
     folder.mkdir(parents=True)
     torch.manual_seed(0)
-    config = transformers.JinaEmbeddingsV3Config(num_hidden_layers=layers)
+    config = transformers.JinaEmbeddingsV3Config(num_hidden_layers=text_layers)
     text = transformers.JinaEmbeddingsV3Model(config, add_pooling_layer=False)
-    shape = {"img_size": 512, "num_classes": 1024, "depth": layers}
+    shape = {"img_size": 512, "num_classes": 1024, "depth": image_layers}
     model = _Jina("eva02_large_patch14_clip_336", text, 1, **shape).eval()
     write_xlm_roberta_tokenizer(folder)
     _write_jina_settings(folder, 512)
