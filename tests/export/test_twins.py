@@ -26,21 +26,22 @@ import pytest
 from parity import cosines, mixed_images
 from strings import strings
 
+from datumaro_embed import Findings, explore
 from datumaro_embed.encoders import Encoder, load_encoder
 from datumaro_embed.exporting import pull_model
 from datumaro_embed.models import CATALOGUE, load_manifest
 from datumaro_embed.models.tokenizers import TextTokenizer
+from explore_support import Client
 from hub_server import HubServer, clients_of, listing
 from support import SAMPLE, run
 
 pytestmark = pytest.mark.slow
-N_IMAGES = 8  # one of each mode
 TEXTS = [*strings(31, seed=3), "a text that is far longer than the context " * 20]
 SMALL_TOKENIZER = {"tokens": ()}
 ENGLISH = {"proof_texts": ()}  # the small vocabulary has few Chinese words
 
 
-def twin(kind: str, *shape: Any) -> Callable[[Path], Expected]:
+def twin(kind: str, *shape: Any) -> Callable[[Path, int], Expected]:
     """A function that writes a twin with one of twins.py, which imports torch."""
     return partial(write, kind, shape)
 
@@ -54,17 +55,17 @@ class Expected:
     tokens: Any = None
 
 
-def write(kind: str, shape: tuple[Any, ...], folder: Path) -> Expected:
+def write(kind: str, shape: tuple[Any, ...], folder: Path, n_images: int) -> Expected:
     import twins
 
     theirs = getattr(twins, kind)(folder, *shape)
-    images = theirs.images(mixed_images(N_IMAGES))
+    images = theirs.images(mixed_images(n_images))
     if theirs.texts is None:
         return Expected(images)
     return Expected(images, theirs.texts(TEXTS), np.asarray(theirs.tokens(strings(500))))
 
 
-TWINS: dict[str, tuple[Callable[[Path], Expected], dict[str, Any]]] = {
+TWINS: dict[str, tuple[Callable[[Path, int], Expected], dict[str, Any]]] = {
     "clip-vit-base-patch32": (twin("clip", 224, 32, 768, 12, 512), {}),
     "clip-vit-base-patch16": (twin("clip", 224, 16, 768, 12, 512), {}),
     "clip-vit-large-patch14": (twin("clip", 224, 14, 1024, 24, 768), {}),
@@ -117,9 +118,9 @@ def written(name: str, folder: Path) -> Expected:
     """Write a twin; a large one in a process of its own, as torch keeps much of the memory."""
     write_twin, _ = TWINS[name]
     if name in QUICK:
-        return write_twin(folder)
+        return write_twin(folder, 8)  # one image of each mode
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        return process.submit(write_twin, folder).result()
+        return process.submit(write_twin, folder, 4).result()
 
 
 def pulled(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Expected]:
@@ -129,8 +130,9 @@ def pulled(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[
     monkeypatch.setitem(CATALOGUE, name, entry)
     served = {entry.repo_id: tmp_path / "repository"}
     listing(entry.repo_id, tmp_path / "repository")  # computes digests before a client waits
+    (tmp_path / "models").mkdir()
     with HubServer(served) as hub, clients_of(hub, tmp_path / "hf"):
-        return pull_model(name, tmp_path / "m", revision="main"), expected
+        return pull_model(name, tmp_path / "models" / name, revision="main"), expected
 
 
 @pytest.mark.parametrize("name", [sized(name) for name in TWINS])
@@ -138,8 +140,9 @@ def test_the_twin_has_the_librarys_vectors_and_tokens(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, expected = pulled(name, tmp_path, monkeypatch)
-    encoder = load_encoder(model, precision="f32", batch_size=4)
-    pairs = [(encoder.embed_images(mixed_images(N_IMAGES)), expected.images)]
+    encoder = load_encoder(model, precision="f32", batch_size=2, streams=1)
+    images = mixed_images(len(expected.images))
+    pairs = [(encoder.embed_images(images), expected.images)]
     if isinstance(encoder, Encoder):
         pairs.append((encoder.embed_texts(TEXTS), expected.texts))
         text = load_manifest(model).text
@@ -154,15 +157,19 @@ def test_dinov2_small_does_all_that_needs_no_texts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, _ = pulled("dinov2-small", tmp_path, monkeypatch)
-    store = tmp_path / "e.h5"
-    done = run("datumaro-embed", "embed", SAMPLE / "coco", "--store", store, "--model", model)
+    monkeypatch.setenv("DATUMARO_EMBED_MODELS", str(model.parent))
+    store, findings = tmp_path / "e.h5", tmp_path / "findings.csv"
+    done = run("datumaro-embed", "embed", SAMPLE / "coco", "--store", store, "--model", model.name)
     assert done.returncode == 0, done.stderr
     assert "LEAKAGE" in run("datumaro-embed", "duplicates", store, "--across-splits").stdout
-    done = run("datumaro-embed", "audit", store, "-o", tmp_path / "findings.csv")
+    done = run("datumaro-embed", "audit", store, "-o", findings)
     assert done.returncode == 0, done.stderr
-    assert {"outlier", "leak"} <= {
-        line.split(",")[0] for line in (tmp_path / "findings.csv").read_text().splitlines()
-    }
-    asked = run("datumaro-embed", "search", store, "a cat", "--model", model)
+    assert {"outlier", "leak"} <= {finding.kind for finding in Findings.read(findings)}
+    asked = run("datumaro-embed", "search", store, "a cat", "--model", model.name)
     assert (asked.returncode, len(asked.stderr.splitlines())) == (1, 1)
     assert "has no text encoder" in asked.stderr
+    with explore(store, findings=findings) as explorer:
+        page = Client(explorer.url)
+        assert page.wait_for_task("encoder")["state"] == "done"
+        assert page.rows(like=5)[0] == 5
+        assert "has no text encoder" in page.json("api/rows", 400, text="a cat")["error"]
