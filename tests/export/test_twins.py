@@ -100,7 +100,6 @@ QUICK = {  # one of each kind; the others need ALL_TWINS=1
     "chinese-clip-vit-base-patch16",
     "mobileclip2-s0",
     "dinov2-small",
-    "dinov3-vits16",
 }
 
 
