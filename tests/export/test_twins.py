@@ -6,8 +6,8 @@ tokenizer; the others are small ones of the same kind, as theirs are not public 
 No library has the text encoder of MobileCLIP-S0: its twin has MobileCLIP2-S0's, and proves only the
 image half. jina-clip-v2's text encoder has 4 of its 24 layers.
 
-Twins that are not in `QUICK` run with ALL_TWINS=1: they take minutes each, and the largest 12 GB of
-memory (`-k` picks one).
+Twins that are not in `QUICK` run with ALL_TWINS=1: they take minutes each, and jina-clip-v2's 18 GB
+of memory (`-k` picks one).
 """
 
 from __future__ import annotations
