@@ -113,6 +113,7 @@ ARCHITECTURES: dict[tuple[str, ...], Architecture] = {
     ("siglip2-large-patch16-256",): siglip(256, 16, 1024, 24),
     ("siglip2-large-patch16-384",): siglip(384, 16, 1024, 24),
     ("siglip2-so400m-patch14-384",): siglip(384, 14, 1152, 27, 16, 4304),
+    ("jina-clip-v1",): eva02("eva02_base_patch16_clip_224", 224, 768),
     ("jina-clip-v2",): eva02("eva02_large_patch14_clip_336", 512, 1024),
     ("mobileclip-s0", "mobileclip2-s0"): open_clip("MobileCLIP2-S0", 256),
     ("mobileclip-s1",): open_clip("MobileCLIP-S1", 256),
@@ -128,8 +129,8 @@ ARCHITECTURES: dict[tuple[str, ...], Architecture] = {
 }
 
 
-def write_graph(architecture: Architecture, path: Path) -> int:
-    """Write an encoder as OpenVINO IR in f32; return the length of its vectors."""
+def write_graph(architecture: Architecture, path: Path) -> None:
+    """Write an encoder as OpenVINO IR in f32."""
     import openvino as ov
     import torch
 
@@ -151,7 +152,6 @@ def write_graph(architecture: Architecture, path: Path) -> int:
     graph.input(0).get_tensor().set_names({"pixel_values"})
     graph.reshape({"pixel_values": ov.PartialShape([-1, 3, side, side])})
     ov.save_model(graph, path, compress_to_fp16=False)
-    return int(graph.output(0).get_partial_shape()[1].get_length())
 
 
 def _shape(side: int, patch: int, width: int, layers: int) -> dict[str, int]:

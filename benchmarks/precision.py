@@ -1,12 +1,15 @@
 """Speed of the catalogue's image encoders on this machine, in each precision, beside CLIP B/32.
 
-    python benchmarks/precision.py [--int8] [--out FILE.json] [NAME …]
+    python benchmarks/precision.py [--int8] [--models FOLDER] [--make] [--out FILE.json] [NAME …]
 
-The encoders are those of architectures.py: the true ones, with random weights. This needs the
-extra `export`, and with `--int8` also `quantise`. The engines of a model and that of CLIP B/32 in
-f32 run in turns, so that what else the machine does hits all alike; a ratio is the median of its
-values in the turns. Rows of the table in docs/models.md are printed as they are measured, and the
-result file is written after each model.
+The encoders are those of architectures.py: the true ones, with random weights. Making them needs
+the extra `export`, and with `--int8` also `quantise`. They are kept in a folder (15 GB for all), so
+`--make` can make them while the machine is busy; what is there is measured without either extra.
+
+The engines of a model and that of CLIP B/32 in f32 run in turns, so that what else the machine does
+hits all alike; a ratio is the median of its values in the turns. `--batch-size` 4 or less shortens
+the turns of large encoders, and changes the ratios little. Rows of the table in
+docs/models.md are printed as they are measured, and the result file is written after each model.
 """
 
 from __future__ import annotations
@@ -15,42 +18,58 @@ import argparse
 import functools
 import statistics
 import sys
-import tempfile
 import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from architectures import ARCHITECTURES, Architecture, write_graph
+from architectures import ARCHITECTURES, write_graph
 from datumaro_embed.encoders.engine import Engine
 from datumaro_embed.encoders.runtime import Runtime, openvino_version
-from datumaro_embed.models import ImageSpec
+from datumaro_embed.models import ImageSpec, openvino_core
 from datumaro_embed.quantising import quantise_image_encoder
-from machine import undisturbed, write_result
+from machine import WORK, describe_machine, undisturbed, write_result
 
 BATCH_SIZE = 16
 N_CALIBRATING = 4  # speed does not depend on the images, only on the number of steps
 BESIDE = next(iter(ARCHITECTURES))  # the names of the encoder that all others are compared with
+Names = tuple[str, ...]
 Rates = dict[str, list[float]]
 
 
+def make(folder: Path, names: Names, int8: bool) -> None:
+    """Write an encoder, and its INT8 form, unless they are there."""
+    architecture, graphs = ARCHITECTURES[names], _graphs(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not graphs["f32"].is_file():
+        write_graph(architecture, folder / "unfinished.xml")
+        _publish(folder / "unfinished.xml", graphs["f32"])
+    if int8 and not graphs["int8"].is_file():
+        images = list(_pixels(N_CALIBRATING, architecture.side))
+        quantise_image_encoder(graphs["f32"], folder / "unfinished.xml", images, _spec(names))
+        _publish(folder / "unfinished.xml", graphs["int8"])
+
+
 def engines(
-    architecture: Architecture, folder: Path, *, bf16: bool = True, int8: bool = False
+    folder: Path, names: Names, batch_size: int, precisions: Sequence[str]
 ) -> dict[str, Engine]:
-    """Make an encoder, and compile it in every precision."""
-    side = architecture.side
-    spec = ImageSpec(side, "stretch", side, "bicubic", 1 / 255, (0.5,) * 3, (0.5,) * 3)
-    path, small = folder / "image_encoder.xml", folder / "int8.xml"
-    dim = write_graph(architecture, path)
-    kinds = {"f32": (path, "f32")} | ({"bf16": (path, "bf16")} if bf16 else {})
-    if int8:
-        quantise_image_encoder(path, small, list(_pixels(N_CALIBRATING, side)), spec)
-        kinds["int8"] = (small, "auto")  # the rest as by default
-    shapes = {"pixel_values": (BATCH_SIZE, side, side, 3)}
+    """Compile an encoder in several precisions."""
+    graphs, side = _graphs(folder), ARCHITECTURES[names].side
+    shapes = {"pixel_values": (batch_size, side, side, 3)}
+    output = openvino_core().read_model(graphs["f32"]).output(0).get_partial_shape()
     return {
-        label: Engine(file, Runtime("CPU", kind, None), shapes, dim=dim, image=spec)
-        for label, (file, kind) in kinds.items()
+        precision: Engine(
+            graphs[precision],
+            Runtime("CPU", "auto" if precision == "int8" else precision, None),
+            shapes,
+            dim=output[1].get_length(),
+            image=_spec(names),
+        )
+        for precision in precisions
     }
 
 
@@ -61,7 +80,7 @@ def measure(
     rates: Rates = {label: [] for label in measured}
     elsewhere = 0.0
     for label, engine in measured.items():  # the first batch runs on every stream
-        list(engine.run([{"pixel_values": _pixels(BATCH_SIZE, sides[label])}]))
+        list(engine.run([{"pixel_values": _pixels(engine.batch_size, sides[label])}]))
     for _ in range(turns):
         for label, engine in measured.items():
             found = undisturbed(functools.partial(run_for, engine, sides[label], seconds))
@@ -71,8 +90,8 @@ def measure(
 
 
 def run_for(engine: Engine, side: int, seconds: float) -> dict[str, Any]:
-    """Run batches for at least some seconds, and at least one on every request."""
-    batches = [{"pixel_values": _pixels(BATCH_SIZE, side)}] * engine.n_requests
+    """Run batches for at least some seconds, and at least one on every stream."""
+    batches = [{"pixel_values": _pixels(engine.batch_size, side)}] * engine.n_streams
     n_images, started, cpu = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - started < seconds:
         n_images += sum(len(rows) for rows in engine.run(batches))
@@ -83,7 +102,7 @@ def run_for(engine: Engine, side: int, seconds: float) -> dict[str, Any]:
     }
 
 
-def row(names: tuple[str, ...], rates: Rates) -> str:
+def row(names: Names, rates: Rates) -> str:
     """Return a row of the table in docs/models.md."""
     speed = f"{_ratio(rates, 'f32', 'beside'):.2g}"
     if names == BESIDE:
@@ -93,37 +112,71 @@ def row(names: tuple[str, ...], rates: Rates) -> str:
 
 
 def main() -> int:
-    """Measure, print rows, write JSON."""
+    """Make what is missing, measure, print rows, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     known = [name for names in ARCHITECTURES for name in names]
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}")
     parser.add_argument("--int8", action="store_true", help="measure INT8 too")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of an engine in a turn")
+    parser.add_argument("--models", type=Path, metavar="FOLDER", default=WORK / "architectures")
+    parser.add_argument("--make", action="store_true", help="only make what is missing in FOLDER")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of an engine in a turn")
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, default=BATCH_SIZE, help="not of CLIP B/32")
     parser.add_argument("--out", type=Path, metavar="FILE.json")
     options = parser.parse_args()
     if unknown := set(options.names) - set(known):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    wanted = [
+        names for names in ARCHITECTURES if not options.names or set(options.names) & set(names)
+    ]
+    for names in dict.fromkeys([BESIDE, *wanted]):
+        if _is_missing(options.models / names[0], options.int8):
+            # A process of its own gives back its memory, of which torch and NNCF take 7 GB.
+            with ProcessPoolExecutor(1, get_context("spawn")) as process:
+                process.submit(make, options.models / names[0], names, options.int8).result()
+    return 0 if options.make else _measure_all(wanted, options)
+
+
+def _measure_all(wanted: Sequence[Names], options: argparse.Namespace) -> int:
+    print(describe_machine(), flush=True)
     print("| name | relative speed, f32 | bf16 : f32 | INT8 : f32 |\n|---|---|---|---|", flush=True)
+    beside = engines(options.models / BESIDE[0], BESIDE, BATCH_SIZE, ["f32"])["f32"]
+    precisions = ["f32", "bf16", *(["int8"] if options.int8 else [])]
     results = []
-    with tempfile.TemporaryDirectory() as scratch:
-        beside = engines(ARCHITECTURES[BESIDE], Path(scratch), bf16=False)["f32"]
-        for names, architecture in ARCHITECTURES.items():
-            if options.names and not set(options.names) & set(names):
-                continue
-            with tempfile.TemporaryDirectory() as folder:
-                own = engines(architecture, Path(folder), int8=options.int8)
-            sides = dict.fromkeys(own, architecture.side)
-            sides["beside"] = ARCHITECTURES[BESIDE].side
-            compared = {"beside": beside, **own}
-            rates, elsewhere = measure(compared, sides, options.turns, options.seconds)
-            print(row(names, rates), flush=True)
-            results.append({"names": names, "images_a_second": rates, "elsewhere": elsewhere})
-            if options.out is not None:
-                facts = {"openvino": openvino_version(), "batch_size": BATCH_SIZE}
-                write_result(options.out, **facts, encoders=results)
-            del own, compared
+    for names in wanted:
+        own = engines(options.models / names[0], names, options.batch_size, precisions)
+        sides = dict.fromkeys(own, ARCHITECTURES[names].side)
+        sides["beside"] = ARCHITECTURES[BESIDE].side
+        compared = {"beside": beside, **own}
+        rates, elsewhere = measure(compared, sides, options.turns, options.seconds)
+        print(row(names, rates), flush=True)
+        facts = {"names": names, "batch_size": options.batch_size, "elsewhere": elsewhere}
+        results.append({**facts, "images_a_second": rates})
+        if options.out is not None:
+            write_result(options.out, openvino=openvino_version(), encoders=results)
+        del own, compared
     return 0
+
+
+def _graphs(folder: Path) -> dict[str, Path]:
+    full = folder / "image_encoder.xml"
+    return {"f32": full, "bf16": full, "int8": folder / "int8.xml"}
+
+
+def _is_missing(folder: Path, int8: bool) -> bool:
+    graphs = _graphs(folder)
+    return not graphs["f32"].is_file() or (int8 and not graphs["int8"].is_file())
+
+
+def _spec(names: Names) -> ImageSpec:
+    side = ARCHITECTURES[names].side
+    return ImageSpec(side, "stretch", side, "bicubic", 1 / 255, (0.5,) * 3, (0.5,) * 3)
+
+
+def _publish(unfinished: Path, path: Path) -> None:
+    """Rename a graph, its weights first: a graph that is there is complete."""
+    for suffix in (".bin", ".xml"):
+        unfinished.with_suffix(suffix).replace(path.with_suffix(suffix))
 
 
 @functools.cache

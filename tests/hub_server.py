@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import mmap
 import re
 import threading
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-_LARGE = (".onnx", ".bin", ".safetensors")
+_LARGE = (".onnx", ".onnx_data", ".bin", ".safetensors")
 
 
 class HubServer:
@@ -60,14 +62,12 @@ def listing(repo_id: str, folder: Path) -> dict[str, Any]:
     """Return what the hub's API says of a repository, with its files' digests."""
     siblings = []
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        entry = {
-            "rfilename": path.relative_to(folder).as_posix(),
-            "size": path.stat().st_size,
-            "blobId": git_sha1(path.read_bytes()),
-        }
+        size, digest = path.stat().st_size, digest_of(path)
+        entry = {"rfilename": path.relative_to(folder).as_posix(), "size": size, "blobId": digest}
         if path.suffix in _LARGE:
-            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-            entry["lfs"] = {"sha256": sha256, "size": path.stat().st_size, "pointerSize": 130}
+            pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\n"
+            entry["blobId"] = git_sha1(f"{pointer}size {size}\n".encode())
+            entry["lfs"] = {"sha256": digest, "size": size, "pointerSize": 130}
         siblings.append(entry)
     facts = {"private": False, "downloads": 0, "likes": 0, "tags": [], "gated": False}
     return {"_id": "1", "id": repo_id, "modelId": repo_id, "sha": COMMIT, **facts} | {
@@ -75,9 +75,33 @@ def listing(repo_id: str, folder: Path) -> dict[str, Any]:
     }
 
 
-def git_sha1(data: bytes) -> str:
+def digest_of(path: Path) -> str:
+    """Return a file's digest on the hub: sha256 of a large one, git's sha1 of another.
+
+    It is remembered, as a client does not wait long for an answer, and a file may have gigabytes.
+    """
+    return _digest(path, path.stat().st_mtime_ns, path.stat().st_size)
+
+
+@functools.cache
+def _digest(path: Path, *_: int) -> str:
+    data = contents(path)
+    return hashlib.sha256(data).hexdigest() if path.suffix in _LARGE else git_sha1(data)
+
+
+def contents(path: Path) -> memoryview:
+    """Return a file's bytes, mapped, not read."""
+    if not path.stat().st_size:
+        return memoryview(b"")
+    with path.open("rb") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def git_sha1(data: bytes | memoryview) -> str:
     """Return the name that git gives to a file of these bytes."""
-    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+    digest = hashlib.sha1(b"blob %d\0" % len(data))
+    digest.update(data)
+    return digest.hexdigest()
 
 
 @contextmanager
@@ -151,9 +175,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not path.is_file():
             self._error(404, "EntryNotFound")
             return
-        data = path.read_bytes()
-        large = path.suffix in _LARGE
-        etag = hashlib.sha256(data).hexdigest() if large else git_sha1(data)
+        data, etag = contents(path), digest_of(path)
         headers = {"ETag": f'"{etag}"', "X-Repo-Commit": self.hub.commit, "Accept-Ranges": "bytes"}
         if not body:
             headers["Content-Length"] = str(len(data))
@@ -161,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._body(name, data, headers)
 
-    def _body(self, name: str, data: bytes, headers: dict[str, str]) -> None:
+    def _body(self, name: str, data: memoryview, headers: dict[str, str]) -> None:
         fault = self.hub.faults.get(name)
         start = 0
         if asked := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")):
@@ -172,7 +194,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if fault == "corrupt":
             middle = len(data) // 2
-            data = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+            flipped = bytes([data[middle] ^ 1])
+            data = memoryview(bytes(data[:middle]) + flipped + bytes(data[middle + 1 :]))
         data = data[start:]
         headers["Content-Length"] = str(len(data))
         if fault in {"cut", "cut once", "stall"}:
@@ -189,7 +212,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _error(self, status: int, code: str) -> None:
         self._send(status, b"{}", {"X-Error-Code": code, "X-Error-Message": code})
 
-    def _send(self, status: int, data: bytes, headers: dict[str, str]) -> None:
+    def _send(self, status: int, data: bytes | memoryview, headers: dict[str, str]) -> None:
         self.send_response(status)
         for key, value in {"Content-Length": str(len(data)), **headers}.items():
             self.send_header(key, value)

@@ -27,7 +27,7 @@ from checkpoints import (
 from PIL import Image
 from reference import TorchClip, TorchSiglip, openai_pixels
 from relatives import Reference as Relative
-from relatives import write_chinese_clip, write_xlm_roberta_tokenizer
+from relatives import word_pieces, write_chinese_clip, write_xlm_roberta_tokenizer
 from torchvision import transforms
 from transformers import AutoTokenizer
 
@@ -165,48 +165,32 @@ def chinese_clip(folder: Path) -> Reference:
     return Reference(theirs.images, theirs.texts, theirs.tokens)
 
 
-def jina_clip(folder: Path, layers: int) -> Reference:
-    """Write jina-clip-v2's layout, with the encoders that timm and transformers have of it.
+class _Jina(torch.nn.Module):
+    """jina-clip: an EVA02 of timm, and the mean of a language model's tokens."""
 
-    Its own code is remote: the projections and adapters in it are missing here.
-    """
-    import timm
-    import transformers
+    def __init__(self, vision: str, text: Any, pad_id: int, **settings: int) -> None:
+        import timm
 
-    class Model(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.vision = timm.create_model(
-                "eva02_large_patch14_clip_336", img_size=512, num_classes=1024, depth=layers
-            )
-            config = transformers.JinaEmbeddingsV3Config(num_hidden_layers=layers)
-            self.text = transformers.JinaEmbeddingsV3Model(config, add_pooling_layer=False)
+        super().__init__()
+        self.vision = timm.create_model(vision, **settings)
+        self.text, self.pad_id = text, pad_id
 
-        def embed_texts(self, ids: Any) -> Any:
-            mask = (ids != 1).long()
-            found = self.text(input_ids=ids, attention_mask=mask).last_hidden_state
-            weights = mask[..., None].to(found.dtype)
-            return (found * weights).sum(1) / weights.sum(1)
+    def embed_texts(self, ids: Any) -> Any:
+        mask = (ids != self.pad_id).long()
+        found = self.text(input_ids=ids, attention_mask=mask).last_hidden_state
+        weights = mask[..., None].to(found.dtype)
+        return (found * weights).sum(1) / weights.sum(1)
 
-    def run(model: Any, ids: Any, pixels: Any) -> Any:
-        found = model.embed_texts(ids), model.vision(pixels)
-        return *found, *(rows / rows.norm(dim=-1, keepdim=True) for rows in found)
 
-    folder.mkdir(parents=True)
-    torch.manual_seed(0)
-    model = Model().eval()
-    write_xlm_roberta_tokenizer(folder)
+def _write_jina_settings(folder: Path, size_px: int) -> None:
     body = {"image_processor_type": "JinaCLIPImageProcessor", "resize_mode": "shortest"}
-    body |= {"size": 512, "mean": CLIP_MEAN, "std": CLIP_STD, "interpolation": "bicubic"}
+    body |= {"size": size_px, "mean": CLIP_MEAN, "std": CLIP_STD, "interpolation": "bicubic"}
     (folder / "preprocessor_config.json").write_text(json.dumps({**body, "fill_color": 0}))
-    config = {"model_type": "jina_clip", "vision_config": {"image_size": 512}}
+    config = {"model_type": "jina_clip", "vision_config": {"image_size": size_px}}
     (folder / "config.json").write_text(json.dumps(config))
-    ids = torch.full((3, 77), 5)
-    ids[1, 20:] = 1
-    sides = ("text_embeddings", "image_embeddings")
-    outputs = (*sides, *(f"l2norm_{name}" for name in sides))
-    inputs = {"input_ids": ids, "pixel_values": torch.zeros(2, 3, 512, 512)}
-    save_both(folder / "onnx" / "model.onnx", model, run, inputs, *outputs)
+
+
+def _jina_reference(folder: Path, model: _Jina, size_px: int) -> Reference:
     normalize = transforms.Normalize(CLIP_MEAN, CLIP_STD)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     options = {"padding": "max_length", "truncation": True, "max_length": 77}
@@ -215,7 +199,7 @@ def jina_clip(folder: Path, layers: int) -> Reference:
         return tokenizer(texts, **options, return_tensors="pt")["input_ids"]
 
     def images(pictures: list[Image.Image]) -> Any:
-        colour = [openai_pixels(picture.convert("RGB"), 512) for picture in pictures]
+        colour = [openai_pixels(picture.convert("RGB"), size_px) for picture in pictures]
         with torch.no_grad():
             pixels = torch.stack([normalize(transforms.ToTensor()(image)) for image in colour])
             return model.vision(pixels).numpy()
@@ -225,6 +209,57 @@ def jina_clip(folder: Path, layers: int) -> Reference:
             return model.embed_texts(tokens(given)).numpy()
 
     return Reference(images, texts, tokens)
+
+
+def jina_clip_v1(folder: Path) -> Reference:
+    """Write jina-clip-v1's layout: one file for images, one for texts, which takes only tokens.
+
+    Its text encoder's code is remote: here it is a BERT of the same size, without ALiBi.
+    """
+    import transformers
+
+    folder.mkdir(parents=True)
+    torch.manual_seed(0)
+    config = transformers.BertConfig(vocab_size=30528)
+    text = transformers.BertModel(config, add_pooling_layer=False)
+    model = _Jina("eva02_base_patch16_clip_224", text, 0, num_classes=768).eval()
+    vocabulary = {piece: number for number, piece in enumerate(word_pieces())}
+    transformers.BertTokenizer(vocabulary).save_pretrained(folder)
+    _write_jina_settings(folder, 224)
+    example, ids = torch.zeros(2, 3, 224, 224), torch.full((3, 77), 100)
+    ids[1, 20:] = 0
+    onnx = folder / "onnx"
+    save_onnx(onnx / "vision_model.onnx", model, lambda m, x: m.vision(x), example, "image_embeds")
+    save_onnx(onnx / "text_model.onnx", model, lambda m, x: m.embed_texts(x), ids, "text_embeds")
+    return _jina_reference(folder, model, 224)
+
+
+def jina_clip(folder: Path, image_layers: int, text_layers: int) -> Reference:
+    """Write jina-clip-v2's layout, with the encoders that timm and transformers have of it.
+
+    Its own code is remote: the projections and adapters in it are missing here.
+    """
+    import transformers
+
+    def run(model: Any, ids: Any, pixels: Any) -> Any:
+        found = model.embed_texts(ids), model.vision(pixels)
+        return *found, *(rows / rows.norm(dim=-1, keepdim=True) for rows in found)
+
+    folder.mkdir(parents=True)
+    torch.manual_seed(0)
+    config = transformers.JinaEmbeddingsV3Config(num_hidden_layers=text_layers)
+    text = transformers.JinaEmbeddingsV3Model(config, add_pooling_layer=False)
+    shape = {"img_size": 512, "num_classes": 1024, "depth": image_layers}
+    model = _Jina("eva02_large_patch14_clip_336", text, 1, **shape).eval()
+    write_xlm_roberta_tokenizer(folder)
+    _write_jina_settings(folder, 512)
+    ids = torch.full((3, 77), 5)
+    ids[1, 20:] = 1
+    sides = ("text_embeddings", "image_embeddings")
+    outputs = (*sides, *(f"l2norm_{name}" for name in sides))
+    inputs = {"input_ids": ids, "pixel_values": torch.zeros(2, 3, 512, 512)}
+    save_both(folder / "onnx" / "model.onnx", model, run, inputs, *outputs)
+    return _jina_reference(folder, model, 512)
 
 
 def clip(folder: Path, size_px: int, patch: int, width: int, layers: int, dim: int) -> Reference:

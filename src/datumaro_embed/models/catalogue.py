@@ -40,7 +40,7 @@ class CatalogueEntry:
         Size of the model directory in float32, calculated from the number of parameters.
     speed : str
         ``"fast"``, ``"medium"``, ``"slow"`` or ``"very slow"``: images per second on a CPU relative
-        to CLIP ViT-B/32 above 0.5, 0.15, 0.04, or less.
+        to CLIP ViT-B/32 (in f32) above 1/2, 1/7, 1/25, or less.
     languages, use : str
         Languages of the texts, and what the model is for, in a few words.
     pad_id : int or None
@@ -110,7 +110,7 @@ _mobileclip = partial(
     size_px=256,
     pad_id=0,
     tokens=_CLIP_TOKENS,
-    speed="medium",
+    speed="fast",
     use="small devices; research only",
     unconfirmed=("the content of config.json",),
 )
@@ -240,6 +240,17 @@ CATALOGUE = {
         proof_texts=("一张猫的照片", "一杯咖啡的照片", "一张火箭的照片", "一张汽车的照片"),
         unconfirmed=("the tokens of a known text",),
     ),
+    "jina-clip-v1": CatalogueEntry(
+        repo_id="jinaai/jina-clip-v1",
+        licence="Apache-2.0",
+        family="jina_clip",
+        dim=768,
+        size_px=224,
+        gigabytes=0.9,
+        speed="medium",
+        use="search and labels",
+        unconfirmed=("whether OpenVINO can read its graphs", "the tokens of a known text"),
+    ),
     "jina-clip-v2": CatalogueEntry(
         repo_id="jinaai/jina-clip-v2",
         licence="CC-BY-NC-4.0",
@@ -267,6 +278,7 @@ CATALOGUE = {
         repo_id="Xenova/mobileclip_s2",
         checkpoint="apple/MobileCLIP-S2-OpenCLIP",
         gigabytes=0.4,
+        speed="medium",
     ),
     "mobileclip2-s0": _mobileclip(
         repo_id=_MOBILECLIP2[0],
@@ -281,6 +293,7 @@ CATALOGUE = {
         revision=_MOBILECLIP2[1],
         checkpoint="timm/MobileCLIP2-S2-OpenCLIP",
         gigabytes=0.4,
+        speed="medium",
         folder="onnx/s2",
         unconfirmed=("the content of config.json", "the resize filter (bicubic or bilinear)"),
     ),
@@ -289,7 +302,7 @@ CATALOGUE = {
         dim=512,
         size_px=384,
         gigabytes=0.3,
-        speed="medium",
+        speed="fast",
         use="search, with little memory",
     ),
     "pe-core-s-16-384": _pe_core(
