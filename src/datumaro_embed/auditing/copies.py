@@ -8,7 +8,7 @@ group.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from os import PathLike
 from pathlib import Path
@@ -261,7 +261,11 @@ class CopySearch:
         looked = looked[looked[:, 0] != looked[:, 1]]
         found = self._proven(looked, self._gated(looked))
         found |= {(a, b): Proof("bytes") for a, b in shown.values() if a == b}
-        return {pair: found[one] for pair, one in shown.items() if one in found}
+        return {
+            pair: found[one] if one[0] == self._stand_in(pair[0]) else found[one].swapped()
+            for pair, one in shown.items()
+            if one in found
+        }
 
     def _stand_in(self, row: int) -> int:
         return self.stand_ins.get(row, row)
@@ -446,8 +450,15 @@ class CopySearch:
             if proof is not None:
                 is_same = not proof.how and self._sizes[a] == self._sizes[b]
                 is_same = is_same and self._look_equal(a, b) and self.pictures.are_equal(a, b)
-                found[a, b] = Proof("pixels") if is_same else proof
+                found[a, b] = self._doubted(a, b, Proof("pixels") if is_same else proof)
         return found
+
+    def _doubted(self, a: int, b: int, proof: Proof) -> Proof:
+        """Name in a proof what was not compared; samples that decoding changes are, if need be."""
+        doubts = self.pictures.unseen(a, b)
+        if "bits" in doubts and proof.kind == "pixels" and self.pictures.have_equal_samples(a, b):
+            doubts = tuple(name for name in doubts if name != "bits")
+        return replace(proof, doubts=proof.doubts + doubts) if doubts else proof
 
     def _look_equal(self, a: int, b: int) -> bool:
         """Tell whether the signatures allow all pixels to be equal, however they were decoded."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
+from hashlib import sha256
 from itertools import accumulate
 from pathlib import Path
 from threading import Lock
@@ -34,6 +35,7 @@ class DecodedPictures:
         self._lock = Lock()
         self.unread: set[int] = set()
         self._there: set[int] = set()
+        self._unseen: dict[int, tuple[str, ...]] = {}
 
     def place(self, row: int) -> tuple[EmbeddingStore, Path, int]:
         """Give the store of a row, its folder, and the row in it."""
@@ -60,13 +62,37 @@ class DecodedPictures:
         return picture
 
     def are_equal(self, a: int, b: int) -> bool:
-        """Compare all pixels of two images."""
+        """Compare all pixels of two images, in 8 bits."""
         small = [np.asarray(self.small(row)) for row in (a, b)]
         are_decoded_alike = len({Path(self._path(row)).suffix for row in (a, b)}) == 1
         if are_decoded_alike and not np.array_equal(small[0], small[1]):
             return False
         one, other = (self._decoded(row, 0) for row in (a, b))
         return one is not None and other is not None and np.array_equal(one, other)
+
+    def digest(self, row: int) -> bytes:
+        """Hash all pixels of an image, in 8 bits; nothing where they cannot be read."""
+        picture = self._decoded(row, 0)
+        if picture is None:
+            return b""
+        shape = np.array(picture.shape, np.int64).tobytes()
+        return sha256(shape + np.ascontiguousarray(picture).tobytes()).digest()
+
+    def unseen(self, *rows: int) -> tuple[str, ...]:
+        """Name what decoding left out of any of some images: ``bits``, ``frames``."""
+        found = {name for row in rows for name in self._unseen.get(row, ())}
+        return tuple(sorted(found))
+
+    def have_equal_samples(self, a: int, b: int) -> bool:
+        """Compare all bits of all samples of two images that are equal in 8 bits."""
+        try:
+            one, other = (self.opened(row) for row in (a, b))
+        except ImageProblem:
+            return False
+        if one.info.orientation != other.info.orientation:
+            return False
+        samples = one.native_samples(), other.native_samples()
+        return samples[0] is not None and _are_identical(samples[0], samples[1])
 
     def is_there(self, row: int) -> bool:
         """Tell whether an item's image is the one that was embedded."""
@@ -81,6 +107,8 @@ class DecodedPictures:
     def _decoded(self, row: int, least_side_px: int) -> Array | None:
         try:
             opened = self.opened(row)
+            if row not in self._unseen and (unseen := opened.unseen()):
+                self._unseen[row] = unseen
             picture, alpha = np.asarray(opened.decode(least_side_px=least_side_px)), opened.alpha()
             return picture if alpha is None else _inverted(picture, np.asarray(alpha))
         except ImageProblem:
@@ -105,6 +133,10 @@ class DecodedPictures:
             raise ImageProblem(Status.UNREADABLE, "another image")
         self._there.add(row)
         return opened
+
+
+def _are_identical(one: Array, other: Array | None) -> bool:
+    return other is not None and one.dtype == other.dtype and np.array_equal(one, other)
 
 
 def _inverted(picture: Array, alpha: Array) -> Array:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 from ..files import FileSystem, publish, resumable_workspace
@@ -36,12 +36,13 @@ class Pieces:
         self._n_files = len(files)
         for file in files:
             for a, b, *proof in json.loads(file.read_bytes()):
-                self.proofs[a, b] = Proof(proof[0], tuple(proof[1]), proof[2]) if proof else None
+                facts = (tuple(v) if isinstance(v, list) else v for v in proof)
+                self.proofs[a, b] = Proof(*facts) if proof else None
 
     def keep(self, proofs: Mapping[Pair, Proof | None]) -> None:
         """Keep what was looked at."""
         rows = [
-            [*pair, *([] if proof is None else [proof.kind, proof.how, proof.score])]
+            [*pair, *([] if proof is None else astuple(proof))]
             for pair, proof in proofs.items()
         ]
         self._publish(f"proofs-{self._n_files:06}.json", json.dumps(rows).encode())
