@@ -28,6 +28,7 @@ from ..similarity import neighbours, paired_cosines
 from ..store import EmbeddingStore, using_store
 from .decoded import DecodedPictures
 from .gates import are_still, gates, passing
+from .keeping import Standings
 from .likeness import are_framed, insides, palettes, turnless
 from .mapping import Map, likely_maps
 from .pieces import Pieces
@@ -46,6 +47,7 @@ _PROVEN_ROWS = 128
 _TRIED = 3  # pairs of an item that are looked at pixel by pixel, the likeliest
 _ROUNDED = 4  # levels by which signatures of equal pixels may differ
 _ALIKE, _LOOKED = 0.85, 2  # pairs of an item that are so much alike as a whole
+_GROUPS_AT_ONCE = 64
 _FRAMES, _STARS_TRIED, _STARS_ROWS = 0.97, 4, 512
 
 
@@ -160,7 +162,7 @@ def find_copies(
             progress=progress,
         )
         proofs = search.proofs(k)
-        groups_found = search.groups()
+        groups_found = search.groups(order)
         splits = opened.splits
 
         def across(rows: Iterable[int]) -> bool:
@@ -355,8 +357,47 @@ class CopySearch:
         are_linked &= ends[:, 0] != ends[:, 1]
         return np.unique(np.sort(ends[are_linked], axis=1), axis=0)
 
-    def groups(self) -> list[tuple[int, list[int]]]:
-        """Give what stays, and the rows, of each group: all others are copies of what stays."""
+    def groups(self, keep_order: Sequence[Split]) -> list[tuple[int, list[int]]]:
+        """Give what stays, and the rows, of each group: all others are copies of what stays.
+
+        `keep_order`: the splits, that whose copies stay first.
+        """
+        groups, firsts = self._grouped()
+        standings = Standings(
+            self._stores[0], keep_order, self.pictures, self._signatures, self._known, firsts
+        )
+        ranked = self._mapped(
+            lambda some: [standings.better(keep, rows) for keep, rows in some],
+            groups,
+            _GROUPS_AT_ONCE,
+            "standings",
+        )
+        kept = self._first_of_copies(groups, [*chain(*ranked)])
+        return sorted(zip(kept, (rows for _, rows in groups), strict=True), key=lambda g: g[1])
+
+    def _first_of_copies(
+        self, groups: list[tuple[int, list[int]]], better: list[list[int]]
+    ) -> list[int]:
+        """Give, of each group, the first row that is better than what stays and all are copies of.
+
+        What stays where there is none among the first few.
+        """
+        kept = [keep for keep, _ in groups]
+        for place in range(_TRIED):
+            wanted = {
+                n: {_ordered(some[place], row) for row in groups[n][1] if row != some[place]}
+                for n, some in enumerate(better)
+                if kept[n] == groups[n][0] and place < len(some)
+            }
+            proofs = self.looked_at({*chain(*wanted.values())})
+            copies = {pair for pair, proof in proofs.items() if proof.kind != "overlap"}
+            for n, pairs in wanted.items():
+                if pairs <= copies:
+                    kept[n] = better[n][place]
+        return kept
+
+    def _grouped(self) -> tuple[list[tuple[int, list[int]]], dict[int, int]]:
+        """Give groups, and of each row that has equal pixels or bytes, the first such row."""
         assert self._preferred is not None
         ranks, splits = np.argsort(self._preferred), self._stores[0].splits
         kinds = {"bytes": 0, "pixels": 1, "picture": 2, "overlap": 3}
@@ -388,7 +429,7 @@ class CopySearch:
                 members.pop(gone, None)
                 group_of |= dict.fromkeys(rows, keep)
                 break
-        return sorted(((keep, sorted(rows)) for keep, rows in members.items()), key=lambda g: g[1])
+        return [(keep, sorted(rows)) for keep, rows in members.items()], firsts
 
     def _are_copies(self, pairs: list[Pair]) -> bool:
         """Tell whether all of some pairs are copies, what is known first."""
@@ -411,13 +452,14 @@ class CopySearch:
         function: Callable[[Any], _Result],
         work: Sequence[Any] | Array,
         n_rows: int = BLOCK_ROWS,
+        what: str = "",
     ) -> Iterator[_Result]:
         """Call a function in threads, with some of the work at a time."""
         return in_blocks(
             lambda rows: function(work[rows]),
             len(work),
             n_rows=n_rows,
-            what=function.__name__.strip("_"),
+            what=what or function.__name__.strip("_"),
             progress=self._progress,
         )
 
@@ -448,10 +490,17 @@ class CopySearch:
             proofs = (prove(first, second, self._size(a, b), one) for one in maps)
             proof = max(filter(None, proofs), key=lambda p: p.kind == "picture", default=None)
             if proof is not None:
+                self._measure(a, b, proof)
                 is_same = not proof.how and self._sizes[a] == self._sizes[b]
                 is_same = is_same and self._look_equal(a, b) and self.pictures.are_equal(a, b)
                 found[a, b] = self._doubted(a, b, Proof("pixels") if is_same else proof)
         return found
+
+    def _measure(self, a: int, b: int, proof: Proof) -> None:
+        """Measure what decides later which copy stays, while the pictures are decoded."""
+        if self._preferred is not None and proof.kind == "picture":
+            for row in (a, b):
+                self.pictures.detail(row)
 
     def _doubted(self, a: int, b: int, proof: Proof) -> Proof:
         """Name in a proof what was not compared; samples that decoding changes are, if need be."""

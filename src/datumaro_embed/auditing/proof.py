@@ -18,7 +18,7 @@ from .differences import Array, Comparison, aligned, compared, lies_right, resiz
 from .gates import LEAST_COVER, MARGIN
 from .mapping import Map
 
-__all__ = ["LONGEST_PX", "Proof", "prove"]
+__all__ = ["LONGEST_PX", "Kind", "Proof", "prove"]
 
 Kind = Literal["bytes", "pixels", "picture", "overlap"]
 
@@ -36,7 +36,7 @@ _DOUBTS = {
     "frames": " in the first frames",
     "tones": ", but pictures of so few tones are often alike by nature",
 }
-_TONES, _SHARE_OF_TONES = 3, 0.95
+_TONES, _SHARE_OF_TONES = 3, 0.94
 _OF_ANY_TONES = {"resized", "recompressed"}  # what is believed of pictures of few tones
 
 
