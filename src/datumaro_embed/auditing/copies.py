@@ -206,6 +206,7 @@ class CopySearch:
         self.pictures = DecodedPictures(stores, roots)
         self.n_candidates = 0
         self.stand_ins: dict[int, int] = {}  # of equal files, one that can be read
+        self._equals: dict[int, int] = {}  # of equal pixels, that which may stay
         self._known: dict[Pair, Proof | None] = {}  # what was looked at
         self.vectors = _joined([store.embeddings() for store in stores])
         self._hashes = _joined([store.content_sha256 for store in stores])
@@ -238,15 +239,21 @@ class CopySearch:
             files.setdefault(a, [a]).append(b)
         parts = self._mapped(self._choose, [*files.values()])
         self.stand_ins = {row: one for part in parts for row, one in part}
-        pairs = pairs[~np.isin(pairs, [*self.stand_ins]).any(axis=1)]
-        self.n_candidates = len(pairs) + len(found)
+        found |= self._equal_pixels()
+        pairs = self._merged(pairs)
         gated = self._gated(pairs)
         passed = passing(gated)
+        if len(changed := self._seen_through(pairs[passed], gated[passed, 1])):
+            pairs = self._merged(np.concatenate([pairs, self._candidates(k, changed)]))
+            gated = self._gated(pairs)
+            passed = passing(gated)
+        self.n_candidates = len(pairs) + len(found)
         pairs, gated = pairs[passed], gated[passed]
         self._known |= found
         stars = self._stars(pairs, gated[:, 1])
         self._proven(stars, self._gated(stars))
-        kept = self._kept_of(stars)
+        equals = np.array([(row, one) for row, one in self._equals.items()], np.int64)
+        kept = self._kept_of(np.concatenate([stars, np.sort(equals.reshape(-1, 2), axis=1)]))
         is_settled = np.bincount(kept, minlength=len(kept))[kept] > 1
         rest = ~is_settled[pairs].all(axis=1) | (gated[:, 1] < _ALIKE)
         rest &= np.array([pair not in self._known for pair in map(tuple, pairs.tolist())], bool)
@@ -255,6 +262,81 @@ class CopySearch:
         links = self._links(pairs, gated[:, 1] < _FRAMES, kept)
         self._proven(links, self._gated(links))
         return {pair: proof for pair, proof in self._known.items() if proof is not None}
+
+    def _equal_pixels(self) -> dict[Pair, Proof]:
+        """Prove equal pixels of items of equal signatures and sizes, however many there are.
+
+        Each image is decoded once; of each set of equal ones the others are paired with that which
+        may stay. `_equals` has these.
+        """
+        rows = self._rows[~np.isin(self._rows, [*self.stand_ins])]
+        keys = np.fromiter(
+            (hash((self._signatures[row].tobytes(), self._sizes[row])) for row in rows), np.int64
+        )
+        _, places, counts = np.unique(keys, return_inverse=True, return_counts=True)
+        alike = rows[(counts[places] > 1) & self._signatures[rows].any(axis=1)]
+        ranks = alike if self._preferred is None else np.argsort(self._preferred)[alike]
+        sides = self._sides[alike] if self._preferred is None else np.zeros(len(alike), np.int64)
+        alike = alike[np.lexsort((ranks, sides))]
+        digests = chain(*self._mapped(self._digests, alike))
+        first_of: dict[bytes, int] = {}
+        found: dict[Pair, Proof] = {}
+        for row, digest in zip(alike.tolist(), digests, strict=True):
+            first = first_of.setdefault(digest, row)
+            is_apart = len(self._stores) > 1 and self._sides[first] == self._sides[row]
+            if first == row or not digest or is_apart or not self._shows_something(first):
+                continue
+            self._equals[row] = first
+            found[_ordered(first, row)] = self._doubted(first, row, Proof("pixels"))
+        return found
+
+    def _digests(self, rows: Array) -> list[bytes]:
+        return [self.pictures.digest(row) for row in rows.tolist()]
+
+    def _shows_something(self, row: int) -> bool:
+        """Tell whether a picture is proven to be like itself: one of one color is not."""
+        picture, whole = self.pictures.small(row), Map(0, np.eye(3), np.eye(3))
+        return (
+            picture is not None and prove(picture, picture, self._size(row, row), whole) is not None
+        )
+
+    def _merged(self, pairs: Array) -> Array:
+        """Put what stands for equal files and pixels in their place, in pairs."""
+        n_rows = len(self._signatures)
+        shown = np.arange(n_rows)
+        for equals in (self.stand_ins, self._equals):
+            shown[[*equals]] = [*equals.values()]
+        pairs = shown[shown[pairs]]
+        are_two = pairs[:, 0] != pairs[:, 1]
+        if len(self._stores) > 1:
+            are_two &= self._sides[pairs[:, 0]] != self._sides[pairs[:, 1]]
+        codes = pairs.min(axis=1) * n_rows + pairs.max(axis=1)
+        return np.stack(np.divmod(np.unique(codes[are_two]), n_rows), axis=1)
+
+    def _seen_through(self, pairs: Array, scores: Array) -> Array:
+        """Make the signatures of what is not opaque those of what proofs compare; give its rows.
+
+        Only of items with one that is much alike as a whole, and of what may be a copy of these:
+        pictures of the same colors but unlike opacity would crowd out each other's copies.
+        """
+        found: list[int] = []
+        is_looked_at = np.zeros(len(self._signatures), bool)
+        rows = np.unique(pairs[scores >= _FRAMES])
+        while len(rows):
+            is_looked_at[rows] = True
+            changed = rows[[*chain(*self._mapped(self._are_seen_through, rows))]]
+            found += changed.tolist()
+            others = np.unique(pairs[np.isin(pairs, changed).any(axis=1)])
+            rows = others[~is_looked_at[others]]
+        return np.array(found, np.int64)
+
+    def _are_seen_through(self, rows: Array) -> list[bool]:
+        """Tell which items are not opaque, and change their signatures."""
+        found = [self.pictures.is_seen_through(row) for row in rows.tolist()]
+        for row in rows[np.array(found, bool)].tolist():
+            if (picture := self.pictures.small(row)) is not None:
+                self._signatures[row] = signature(picture)
+        return found
 
     def looked_at(self, pairs: Iterable[Pair]) -> dict[Pair, Proof]:
         """Prove what can be proven of some pairs; what stands for equal files is looked at."""
@@ -404,7 +486,9 @@ class CopySearch:
         proofs = [(pair, proof) for pair, proof in self._known.items() if proof is not None]
         members: dict[int, list[int]] = {}
         group_of: dict[int, int] = {}
-        firsts = dict(self.stand_ins)  # of what is equal: copies of one are copies of the other
+        # Of what is equal: copies of one are copies of the other.
+        firsts = {row: self._equals.get(one, one) for row, one in self.stand_ins.items()}
+        firsts |= self._equals
 
         def place(row: int) -> tuple[bool, int]:
             return not self.pictures.is_there(row), int(ranks[row])
@@ -412,7 +496,7 @@ class CopySearch:
         for (a, b), proof in sorted(proofs, key=lambda p: (kinds[p[1].kind], -p[1].score, p[0])):
             if proof.kind == "overlap":
                 break
-            if proof.kind == "pixels":
+            if proof.kind == "pixels" and a not in self._equals and b not in self._equals:
                 firsts[b] = firsts.get(a, a)
             one, other = (group_of.setdefault(row, row) for row in (a, b))
             if one == other:
@@ -526,8 +610,21 @@ class CopySearch:
         same = (cosines > 0.999).tolist()
         return [pair for pair, ok in zip(_pairs(first, second), same, strict=True) if ok]
 
-    def _candidates(self, k: int) -> Array:
-        """Pair each item with the nearest by vectors, by gray levels, and by colours.
+    def _nearest(self, table: Array, n: int, queries: Array, rows: Array) -> Iterator[Array]:
+        """Pair some rows with the nearest of others, of the other store if there are two."""
+        n_rows = len(self._signatures)
+        for side in range(len(self._stores)):
+            own, among = self.rows_of(side, queries), rows
+            if len(self._stores) > 1:
+                among = self.rows_of(1 - side, rows)
+            near = neighbours(table, own, n, among=among, progress=self._progress)
+            one, other = np.repeat(own, near.shape[1]), near.reshape(-1)
+            known = other >= 0
+            one, other = one[known], other[known]
+            yield np.minimum(one, other) * n_rows + np.maximum(one, other)
+
+    def _candidates(self, k: int, of: Array | None = None) -> Array:
+        """Pair each item, or some, with the nearest by vectors, by gray levels, and by colours.
 
         What is turned or gray may be far by vectors, what is cut out or shown on a page too.
         """
@@ -542,16 +639,11 @@ class CopySearch:
             (shapes, textured, _NEAREST_SHAPES),
             (colours, rows, _NEAREST_PALETTES),
         ):
-            one_side, other_side = places, places
-            if len(self._stores) > 1:
-                one_side, other_side = (self.rows_of(side, places) for side in (0, 1))
-            ways = {0: (one_side, other_side), len(self._stores) - 1: (other_side, one_side)}
-            for queries, among in ways.values():
-                near = neighbours(some, queries, n, among=among, progress=self._progress)
-                one, other = np.repeat(queries, near.shape[1]), near.reshape(-1)
-                known = other >= 0
-                one, other = one[known], other[known]
-                found.append(np.minimum(one, other) * n_rows + np.maximum(one, other))
+            found += self._nearest(
+                some, n, places if of is None else np.intersect1d(places, of), places
+            )
+        if of is not None:
+            return np.stack(np.divmod(np.unique(np.concatenate(found)), n_rows), axis=1)
         found += self._framed(
             rows, ((shapes, turnless, _NEAREST_SHAPES), (colours, palettes, _NEAREST_PALETTES))
         )

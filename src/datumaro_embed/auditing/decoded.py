@@ -69,6 +69,16 @@ class DecodedPictures:
         one, other = (self._decoded(row, 0) for row in (a, b))
         return one is not None and other is not None and np.array_equal(one, other)
 
+    def is_seen_through(self, row: int) -> bool:
+        """Tell whether an image is not opaque everywhere; by its name for a JPEG."""
+        if self._path(row).lower().endswith((".jpg", ".jpeg")):
+            return False
+        try:
+            alpha = self.opened(row).alpha()
+        except ImageProblem:
+            return False
+        return alpha is not None and bool(np.asarray(alpha).min() < 255)
+
     def digest(self, row: int) -> bytes:
         """Hash all pixels of an image, in 8 bits; nothing where they cannot be read."""
         picture = self._decoded(row, 0)
