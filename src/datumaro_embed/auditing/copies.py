@@ -314,21 +314,22 @@ class CopySearch:
         return np.stack(np.divmod(np.unique(codes[are_two]), n_rows), axis=1)
 
     def _seen_through(self, pairs: Array, scores: Array) -> Array:
-        """Make the signatures of what is not opaque those of what proofs compare; give its rows.
+        """Make the signatures of what is not opaque those of what proofs compare.
 
+        Returns the rows of these, and of what they were alike, whose nearest may be others now.
         Only of items with one that is much alike as a whole, and of what may be a copy of these:
         pictures of the same colors but unlike opacity would crowd out each other's copies.
         """
-        found: list[int] = []
+        n_changed = 0
         is_looked_at = np.zeros(len(self._signatures), bool)
         rows = np.unique(pairs[scores >= _FRAMES])
         while len(rows):
             is_looked_at[rows] = True
             changed = rows[[*chain(*self._mapped(self._are_seen_through, rows))]]
-            found += changed.tolist()
+            n_changed += len(changed)
             others = np.unique(pairs[np.isin(pairs, changed).any(axis=1)])
             rows = others[~is_looked_at[others]]
-        return np.array(found, np.int64)
+        return np.flatnonzero(is_looked_at) if n_changed else np.zeros(0, np.int64)
 
     def _are_seen_through(self, rows: Array) -> list[bool]:
         """Tell which items are not opaque, and change their signatures."""
