@@ -6,7 +6,8 @@
     python benchmarks/planted_findings.py S.h5 findings.csv TABLES
     python score.py PLANTED pairs TABLES/pairs.csv      # likewise labels, outliers, corrupt
 
-Pairs are all pairs of a group of copies; labels, outliers and failures are in the order of their ranks.
+Pairs are all pairs of a group of copies; labels, outliers and failures are in the order of their
+ranks.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import struct
 import threading
 from collections.abc import Callable
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -139,7 +139,8 @@ def _is_deep(image: Image.Image, data: bytes) -> bool:
         components = data[data.find(b"\xff\x4f\xff\x51") + 2 :]  # SIZ (ISO 15444-1, A.5.1)
         return any(depth & 0x7F > 7 for depth in components[40 : 40 + 3 * components[39] : 3])
     if image.format == "PPM":
-        return any(isinstance(fact, int) and fact > 255 for fact in image.tile[0][3])  # maxval
+        args = cast("Any", image).tile[0].args
+        return any(isinstance(fact, int) and fact > 255 for fact in args)  # the greatest value
     if image.format in {"PNG", "SGI"}:
         return data[24] == 16 if image.format == "PNG" else data[3] == 2
     return bool(image.info.get("bit_depth", 8) > 8)  # HEIC
