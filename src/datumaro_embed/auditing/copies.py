@@ -615,9 +615,9 @@ class CopySearch:
         """Pair some rows with the nearest of others, of the other store if there are two."""
         n_rows = len(self._signatures)
         for side in range(len(self._stores)):
-            own, among = self.rows_of(side, queries), rows
+            own, among = queries, rows
             if len(self._stores) > 1:
-                among = self.rows_of(1 - side, rows)
+                own, among = self.rows_of(side, queries), self.rows_of(1 - side, rows)
             near = neighbours(table, own, n, among=among, progress=self._progress)
             one, other = np.repeat(own, near.shape[1]), near.reshape(-1)
             known = other >= 0
