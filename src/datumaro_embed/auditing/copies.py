@@ -47,7 +47,7 @@ _PROVEN_ROWS = 128
 _TRIED = 3  # pairs of an item that are looked at pixel by pixel, the likeliest
 _ROUNDED = 4  # levels by which signatures of equal pixels may differ
 _ALIKE, _LOOKED = 0.85, 2  # pairs of an item that are so much alike as a whole
-_GROUPS_AT_ONCE = 64
+_DECODED_ROWS = 64
 _FRAMES, _STARS_TRIED, _STARS_ROWS = 0.97, 4, 512
 
 
@@ -278,27 +278,35 @@ class CopySearch:
         ranks = alike if self._preferred is None else np.argsort(self._preferred)[alike]
         sides = self._sides[alike] if self._preferred is None else np.zeros(len(alike), np.int64)
         alike = alike[np.lexsort((ranks, sides))]
-        digests = chain(*self._mapped(self._digests, alike))
-        first_of: dict[bytes, int] = {}
-        found: dict[Pair, Proof] = {}
+        digests = chain(*self._mapped(self._digests, alike, _DECODED_ROWS))
+        equal: dict[bytes, list[int]] = {}
         for row, digest in zip(alike.tolist(), digests, strict=True):
-            first = first_of.setdefault(digest, row)
-            is_apart = len(self._stores) > 1 and self._sides[first] == self._sides[row]
-            if first == row or not digest or is_apart or not self._shows_something(first):
-                continue
-            self._equals[row] = first
-            found[_ordered(first, row)] = self._doubted(first, row, Proof("pixels"))
-        return found
+            equal.setdefault(digest, []).append(row)
+        equal.pop(b"", None)
+        groups = [rows for rows in equal.values() if len(rows) > 1]
+        shown = chain(
+            *self._mapped(self._show_something, [rows[0] for rows in groups], _DECODED_ROWS)
+        )
+        for (first, *others), is_shown in zip(groups, shown, strict=True):
+            if len(self._stores) > 1:
+                others = [row for row in others if self._sides[row] != self._sides[first]]
+            self._equals |= dict.fromkeys(others if is_shown else (), first)
+        return {
+            _ordered(first, row): self._doubted(first, row, Proof("pixels"))
+            for row, first in self._equals.items()
+        }
 
     def _digests(self, rows: Array) -> list[bytes]:
         return [self.pictures.digest(row) for row in rows.tolist()]
 
-    def _shows_something(self, row: int) -> bool:
-        """Tell whether a picture is proven to be like itself: one of one color is not."""
-        picture, whole = self.pictures.small(row), Map(0, np.eye(3), np.eye(3))
-        return (
+    def _show_something(self, rows: list[int]) -> list[bool]:
+        """Tell which pictures are proven to be like themselves: those of one color are not."""
+        whole = Map(0, np.eye(3), np.eye(3))
+        pictures = ((row, self.pictures.small(row)) for row in rows)
+        return [
             picture is not None and prove(picture, picture, self._size(row, row), whole) is not None
-        )
+            for row, picture in pictures
+        ]
 
     def _merged(self, pairs: Array) -> Array:
         """Put what stands for equal files and pixels in their place, in pairs."""
@@ -306,11 +314,11 @@ class CopySearch:
         shown = np.arange(n_rows)
         for equals in (self.stand_ins, self._equals):
             shown[[*equals]] = [*equals.values()]
-        pairs = shown[shown[pairs]]
-        are_two = pairs[:, 0] != pairs[:, 1]
+        one, other = (shown[shown[pairs[:, n]]] for n in (0, 1))
+        are_two = one != other
         if len(self._stores) > 1:
-            are_two &= self._sides[pairs[:, 0]] != self._sides[pairs[:, 1]]
-        codes = pairs.min(axis=1) * n_rows + pairs.max(axis=1)
+            are_two &= self._sides[one] != self._sides[other]
+        codes = np.minimum(one, other) * n_rows + np.maximum(one, other)
         return np.stack(np.divmod(np.unique(codes[are_two]), n_rows), axis=1)
 
     def _seen_through(self, pairs: Array, scores: Array) -> Array:
@@ -325,7 +333,7 @@ class CopySearch:
         rows = np.unique(pairs[scores >= _FRAMES])
         while len(rows):
             is_looked_at[rows] = True
-            changed = rows[[*chain(*self._mapped(self._are_seen_through, rows))]]
+            changed = rows[[*chain(*self._mapped(self._are_seen_through, rows, _PROVEN_ROWS))]]
             n_changed += len(changed)
             others = np.unique(pairs[np.isin(pairs, changed).any(axis=1)])
             rows = others[~is_looked_at[others]]
@@ -452,7 +460,7 @@ class CopySearch:
         ranked = self._mapped(
             lambda some: [standings.better(keep, rows) for keep, rows in some],
             groups,
-            _GROUPS_AT_ONCE,
+            _DECODED_ROWS,
             "standings",
         )
         kept = self._first_of_copies(groups, [*chain(*ranked)])

@@ -84,8 +84,9 @@ class DecodedPictures:
         picture = self._decoded(row, 0)
         if picture is None:
             return b""
-        shape = np.array(picture.shape, np.int64).tobytes()
-        return sha256(shape + np.ascontiguousarray(picture).tobytes()).digest()
+        found = sha256(str(picture.shape).encode())
+        found.update(np.ascontiguousarray(picture))
+        return found.digest()
 
     def detail(self, row: int) -> tuple[int, float]:
         """Measure the detail of an image as it is decoded for proofs; remembered.
