@@ -85,7 +85,7 @@ class DecodedPictures:
         if picture is None:
             return b""
         found = sha256(str(picture.shape).encode())
-        found.update(np.ascontiguousarray(picture))
+        found.update(np.ascontiguousarray(picture).data)
         return found.digest()
 
     def detail(self, row: int) -> tuple[int, float]:
