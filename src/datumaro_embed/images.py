@@ -112,7 +112,7 @@ class OpenedImage:
     _load: Callable[[int], Decoded]
     notes: tuple[str, ...] = ()
     _load_alpha: Callable[[], Image.Image] | None = None
-    _data: bytes = b""
+    _data: bytes = b""  # of a file of which `decode` may leave out something
 
     def unseen(self) -> tuple[str, ...]:
         """Name what `decode` leaves out: ``bits`` below the highest 8, ``frames`` but the first."""
@@ -181,9 +181,10 @@ def open_image(
     with quiet_pillow():
         data = _read_bytes(source, max_bytes)
         image, info = _open(data, max_pixels)
+    beyond = b"" if image.format == "JPEG" else data  # a JPEG is decoded as it is
     load = partial(decode_file, data, image, info.orientation, depth_range)
     alpha = partial(decode_alpha, data, info.orientation) if image.has_transparency_data else None
-    return OpenedImage(info, load, _load_alpha=alpha, _data=data)
+    return OpenedImage(info, load, _load_alpha=alpha, _data=beyond)
 
 
 def read_image(source: ImageSource, **options: Any) -> tuple[Image.Image, ImageInfo]:

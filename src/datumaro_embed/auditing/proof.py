@@ -120,7 +120,7 @@ def prove(
         if kind == "picture" or (kind == "overlap" and motion == "affine"):
             how = tuple(_changes(seen, found, sizes, motion, kind))
             of_second = {
-                "gray": _colorfulness(second) < _colorfulness(first),
+                "gray": "gray" in how and _colorfulness(second) < _colorfulness(first),
                 "cropped": found.swapped == (seen.inside >= seen.cover),
             }
             return Proof(
