@@ -6,7 +6,7 @@ import struct
 import threading
 from collections.abc import Callable
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -104,6 +104,44 @@ def samples_of(image: Image.Image, data: bytes) -> npt.NDArray[Any] | None:
     if found is None or found.shape[:2] != image.size[::-1]:
         raise ValueError("the TIFF file is truncated or damaged, or OpenCV cannot decompress it")
     return found
+
+
+def unseen(data: bytes) -> tuple[str, ...]:
+    """Name what 8 bits of the first frame leave out of a file that `identify` opens.
+
+    ``bits``: it has more than 8 bits a sample; ``frames``: it has more than one frame, or page.
+    Reads headers only; of a GIF that of its second frame too.
+    """
+    image = identify(data)
+    facts = {"bits": _is_deep(image, data), "frames": getattr(image, "is_animated", False)}
+    return tuple(name for name, is_so in facts.items() if is_so)
+
+
+def native_samples(data: bytes) -> npt.NDArray[Any] | None:
+    """Decode the samples of a PNG or TIFF as they are stored, with alpha; None: impossible."""
+    import cv2
+
+    with _opencv_lock:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+
+
+def _is_deep(image: Image.Image, data: bytes) -> bool:
+    """Tell whether samples have more than 8 bits; Pillow decodes many of these to 8."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return True
+    if isinstance(image, _Tiff):
+        return any(bits > 8 for bits in image.tag_v2.get(_BITS, (1,)))
+    if image.format == "AVIF":
+        return bool(data[data.find(b"av1C") + 6] & 0x40)  # high_bitdepth (AV1-ISOBMFF, 2.3.3)
+    if image.format == "JPEG2000":
+        components = data[data.find(b"\xff\x4f\xff\x51") + 2 :]  # SIZ (ISO 15444-1, A.5.1)
+        return any(depth & 0x7F > 7 for depth in components[40 : 40 + 3 * components[39] : 3])
+    if image.format == "PPM":
+        args = cast("Any", image).tile[0].args
+        return any(isinstance(fact, int) and fact > 255 for fact in args)  # the greatest value
+    if image.format in {"PNG", "SGI"}:
+        return data[24] == 16 if image.format == "PNG" else data[3] == 2
+    return bool(image.info.get("bit_depth", 8) > 8)  # HEIC
 
 
 def identify(data: bytes) -> Image.Image:

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from .depth import UNCHOSEN, DepthRange
-from .formats import UnknownFormatError, identify, png_size
+from .formats import UnknownFormatError, identify, native_samples, png_size, unseen
 from .pixels import (
     Decoded,
     decode_alpha,
@@ -112,6 +112,17 @@ class OpenedImage:
     _load: Callable[[int], Decoded]
     notes: tuple[str, ...] = ()
     _load_alpha: Callable[[], Image.Image] | None = None
+    _data: bytes = b""  # of a file of which `decode` may leave out something
+
+    def unseen(self) -> tuple[str, ...]:
+        """Name what `decode` leaves out: ``bits`` below the highest 8, ``frames`` but the first."""
+        with quiet_pillow(), suppress(Exception):  # as in `decode`
+            return unseen(self._data) if self._data else ()
+        return ()
+
+    def native_samples(self) -> npt.NDArray[Any] | None:
+        """Decode the samples as they are stored, not turned; None where that is impossible."""
+        return native_samples(self._data) if self._data else None
 
     def alpha(self) -> Image.Image | None:
         """Decode the opacity of each pixel, upright; None if there is none that can be read."""
@@ -170,9 +181,10 @@ def open_image(
     with quiet_pillow():
         data = _read_bytes(source, max_bytes)
         image, info = _open(data, max_pixels)
+    beyond = b"" if image.format == "JPEG" else data  # a JPEG is decoded as it is
     load = partial(decode_file, data, image, info.orientation, depth_range)
     alpha = partial(decode_alpha, data, info.orientation) if image.has_transparency_data else None
-    return OpenedImage(info, load, _load_alpha=alpha)
+    return OpenedImage(info, load, _load_alpha=alpha, _data=beyond)
 
 
 def read_image(source: ImageSource, **options: Any) -> tuple[Image.Image, ImageInfo]:

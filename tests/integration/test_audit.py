@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from datumaro.components.annotation import AnnotationType, Bbox, Label
 from datumaro.components.dataset import Dataset
@@ -165,6 +166,55 @@ def test_copies_of_a_file_that_is_gone_are_found_and_can_stay(tmp_path: Path, go
     assert "gone" in found[Path(gone).stem].reason
     assert [row.id for row in found.values() if row.suggestion == "keep"] != [Path(gone).stem]
     assert found["d"].suggestion == "drop"
+
+
+def deep_pictures() -> dict[str, Image.Image]:
+    """Pictures of 16 bits: equal ones, one that differs in what 8 bits do not hold, one of 8."""
+    levels = np.asarray(picture(1, (200, 160)).convert("L")).astype(np.uint16) << 8
+    finer = levels | np.random.default_rng(0).integers(0, 256, levels.shape, np.uint16)
+    return {
+        "train/a8.png": Image.fromarray((levels >> 8).astype(np.uint8)),
+        "train/b16.png": Image.fromarray(levels),
+        "train/c16.png": Image.fromarray(finer),
+    }
+
+
+def test_what_was_not_compared_is_reviewed(tmp_path: Path) -> None:
+    found = {row.id: row for row in audited_copies(tmp_path, deep_pictures())}
+    assert found["b16"].suggestion == "keep"
+    for name in ("a8", "c16"):
+        assert found[name].suggestion == "review"
+        assert found[name].reason == (
+            "the same pixels as train/b16 in the 8 bits that were compared"
+        )
+
+
+def test_equal_samples_of_16_bits_are_dropped(tmp_path: Path) -> None:
+    finer = deep_pictures()["train/c16.png"]
+    drawn = {"train/a.png": finer, "train/b.tiff": finer, "train/c.png": finer}
+    found = audited_copies(tmp_path, drawn)
+    assert sorted(row.suggestion for row in found) == ["drop", "drop", "keep"]
+    assert {row.reason for row in found if row.id == "b"} == {"the same pixels as train/a"}
+
+
+@pytest.mark.parametrize("ending", ["gif", "png", "webp", "tiff"])
+def test_animations_are_compared_by_their_first_frames_and_reviewed(
+    tmp_path: Path, ending: str
+) -> None:
+    (tmp_path / "train").mkdir()
+    still, other = picture(1, (200, 160)), picture(2, (200, 160))
+    frames = {"save_all": True, "append_images": [other, still]}
+    still.save(tmp_path / f"train/a.{ending}", lossless=True)
+    still.save(tmp_path / f"train/b.{ending}", lossless=True, **frames)
+    shutil.copy(tmp_path / f"train/b.{ending}", tmp_path / f"train/c.{ending}")
+    media = {name: DmImage.from_file(str(tmp_path / f"train/{name}.{ending}")) for name in "abc"}
+    items = [DatasetItem(name, subset="train", media=one) for name, one in media.items()]
+    embed_dataset(Dataset.from_iterable(items), tmp_path / "s.h5", model="demo").close()
+    found = {row.id: row for row in audit(tmp_path / "s.h5", only=["duplicate"])}
+    assert found["a"].suggestion == "keep"
+    for name in ("b", "c"):
+        assert found[name].suggestion == "review"
+        assert found[name].reason.endswith("as train/a in the first frames")
 
 
 def test_what_is_dropped_is_proven_to_be_a_copy_of_what_stays(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from datumaro import Dataset
-from PIL import Image, ImageDraw, ImageEnhance, ImageOps
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
 from datumaro_embed import embed_dataset, open_store
 from datumaro_embed.auditing import Proof, find_copies, gates, likely_maps, passing, prove
@@ -238,9 +238,8 @@ def test_copies_of_a_store(folder: Path, tmp_path: Path) -> None:
         kinds = {(ids[p.first], ids[p.second]): p.proof.kind for p in found.pairs}
         assert kinds["c", "c2"] == "pixels"
         kept = {ids[group.keep]: group.rows for group in found.groups}
-        assert kept.keys() == {"a_gray", "b_mirrored", "c"}  # of val first, then the largest
-        assert ("a", "a_small") not in kinds  # each is looked at beside the one that stays
-        assert {("a", "a_gray"), ("a_gray", "a_small")} <= kinds.keys()
+        assert kept.keys() == {"a_small", "b_mirrored", "c"}  # of val first, then what has colors
+        assert {("a", "a_small"), ("a_gray", "a_small")} <= kinds.keys()  # beside what stays
         assert kinds["b", "b_mirrored"] == "picture"
         assert found.unread == ()
         # Without signatures in the store, they are made from the images.
@@ -382,3 +381,120 @@ def test_a_store_without_signatures_joins_one_with(tmp_path: Path, name: str) ->
         assert [store.item(row) for row in range(2)] == [known, ItemRecord(ItemKey("", "b"))]
         sums = store.gather("items/statistics", [1, 0]).sum(axis=1)
         assert sums.tolist() == [0, sum(numbers)]
+
+
+def groups_of(folder: Path, store: Path, **options: int) -> list[tuple[str, set[str]]]:
+    """What stays and the ids, of each group of a folder's copies."""
+    with embed(folder, store) as opened:
+        ids = [key.id.split(":")[-1] for key in opened.keys()]
+        groups = find_copies(opened, **options).groups
+        return [(ids[group.keep], {ids[row] for row in group.rows}) for group in groups]
+
+
+def test_equal_pixels_are_found_among_many_of_other_opacity(tmp_path: Path) -> None:
+    """The same colors under many alphas: signatures and vectors are equal, pictures are not."""
+    folder = tmp_path / "images" / "train"
+    folder.mkdir(parents=True)
+    colours = noise(1)
+    for n in range(12):
+        icon, alpha = colours.copy(), Image.new("L", colours.size)
+        ImageDraw.Draw(alpha).ellipse((15 * n, 20, 60 + 15 * n, 160 - 5 * n), 255)
+        icon.putalpha(alpha)
+        icon.save(folder / f"icon_{n:02}.png")
+    icon.save(folder / "equal.png", compress_level=1)
+    colours.save(folder / "opaque.png")
+    colours.save(folder / "opaque_too.bmp")
+    colours.save(folder / "lossy.jpg", quality=90)
+    found = groups_of(tmp_path / "images", tmp_path / "s.h5")
+    assert sorted(sorted(ids) for _, ids in found) == [
+        ["equal", "icon_11"],
+        ["lossy", "opaque", "opaque_too"],
+    ]
+
+
+def test_more_equal_pictures_than_are_looked_at_are_one_group_with_what_is_made_of_them(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "images" / "train"
+    folder.mkdir(parents=True)
+    for level in range(10):
+        scene(1).save(folder / f"{level}.png", compress_level=level)
+    scene(1).resize((120, 90)).save(folder / "small.png")
+    ((keep, ids),) = groups_of(tmp_path / "images", tmp_path / "s.h5")
+    assert (keep, len(ids)) == ("0", 11)
+
+
+def test_the_copy_that_stays_is_the_one_with_most_in_it(tmp_path: Path) -> None:
+    """Neither the first by name nor that with most pixels, if it holds less."""
+    sharp = scene(1)
+    worse: dict[str, Picture] = {
+        "gray": sharp.resize((480, 360)).convert("L"),
+        "framed": ImageOps.expand(sharp, 24, "navy"),
+        "on a page": on_a_page(sharp),
+        "blown up": sharp.resize((60, 45)).resize((480, 360), Image.Resampling.BICUBIC),
+        "blurred": sharp.filter(ImageFilter.GaussianBlur(1.5)),
+        "small": sharp.resize((120, 90)),
+    }
+    for name, picture in worse.items():
+        folder = tmp_path / name / "train"
+        folder.mkdir(parents=True)
+        picture.save(folder / "a.png")
+        sharp.save(folder / "b.png")
+        assert groups_of(folder.parent, tmp_path / f"{name}.h5") == [("b", {"a", "b"})], name
+
+
+def test_large_pictures_are_compared_where_their_pixels_differ(tmp_path: Path) -> None:
+    """At 256 px both are sharp; only one has as much in it as its size says."""
+    folder = tmp_path / "images" / "train"
+    folder.mkdir(parents=True)
+    picture = noise(1, (1000, 750), cells=300)
+    picture.save(folder / "real.png")
+    picture.resize((300, 225)).resize((1200, 900), Image.Resampling.BICUBIC).save(
+        folder / "blown_up.png"
+    )
+    assert groups_of(tmp_path / "images", tmp_path / "s.h5") == [("real", {"real", "blown_up"})]
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize(
+    ("change", "first", "second"),
+    [
+        ("gray", "in color", "gray"),
+        ("cropped", "with more around it", "cropped"),
+        ("framed", "cropped", "with more around it"),
+        ("darker", "of other brightness", "of other brightness"),
+        ("stamped", "but for an overlay", "but for an overlay"),
+    ],
+)
+def test_a_reason_is_told_of_its_picture(
+    change: str, first: str, second: str, swapped: bool
+) -> None:
+    pair = scene(1), COPIES[change][0](scene(1))
+    proof = judged(*(pair[::-1] if swapped else pair))
+    assert proof is not None
+    if swapped:
+        proof = proof.swapped()
+    assert proof.told_of_second("x/1") == f"the same picture, {second}, as x/1"
+    assert proof.swapped().told_of_second("x/0") == f"the same picture, {first}, as x/0"
+    assert proof.swapped().swapped() == proof
+
+
+def test_pictures_of_few_tones_are_believed_only_if_they_are_hardly_changed() -> None:
+    def ellipse(*box: int) -> Picture:
+        mask = Image.new("RGB", (240, 180))
+        ImageDraw.Draw(mask).ellipse(box, "white")
+        return mask
+
+    mask = ellipse(40, 30, 200, 150)
+    for changed, doubts in (
+        (mask, ()),
+        (mask.resize((120, 90)), ()),
+        (ImageOps.mirror(ellipse(30, 30, 190, 140)), ("tones",)),
+    ):
+        first = mask if not doubts else ellipse(30, 30, 190, 140)
+        proof = judged(first, changed)
+        assert proof is not None
+        assert proof.doubts == doubts
+    photo = judged(scene(1), ImageOps.mirror(scene(1)))
+    assert photo is not None
+    assert photo.doubts == ()

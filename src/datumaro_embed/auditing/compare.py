@@ -216,7 +216,8 @@ class _Pair:
         own = {(one, len(self._a) + other) for one, other in self._common.tolist()}
 
         def order(pair: Pair) -> tuple[Any, ...]:
-            return _CERTAIN.index(proofs[pair].kind), -proofs[pair].score, pair
+            proof = proofs[pair]
+            return _CERTAIN.index(proof.kind), len(proof.doubts), -proof.score, pair
 
         best: dict[int, int] = {}
         for one, other in sorted(proofs.keys() - own, key=order):
@@ -224,16 +225,16 @@ class _Pair:
         groups: dict[int, int] = {}
         for rank, (other, one) in enumerate(best.items(), start=1):
             proof = proofs[one, other]
-            split = self._b.splits[other - len(self._a)]
+            is_doubtful = self._b.splits[other - len(self._a)] == Split.TEST or proof.doubts
             yield self._finding(
                 other - len(self._a),
                 "copy",
-                f"{proof} {self._a.key(one)} of A",
+                proof.told_of_second(f"{self._a.key(one)} of A"),
                 group=groups.setdefault(one, len(groups) + 1),
                 rank=rank,
                 measure="correlation",
                 value=round(proof.score, 4),
-                suggestion="review" if split == Split.TEST else "drop",
+                suggestion="review" if is_doubtful else "drop",
             )
 
     def _novel(
@@ -279,7 +280,7 @@ class _Pair:
             yield self._finding(
                 int(self._changed[n, 1]),
                 "changed",
-                "its bytes differ from those in A" if proof is None else f"{proof} in A",
+                proof.told_of_second("in A") if proof else "its bytes differ from those in A",
                 rank=rank,
                 measure="cosine" if ok[n] else "",
                 value=round(float(cosines[n]), 4) if ok[n] else None,

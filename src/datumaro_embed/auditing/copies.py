@@ -8,7 +8,7 @@ group.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from os import PathLike
 from pathlib import Path
@@ -28,6 +28,7 @@ from ..similarity import neighbours, paired_cosines
 from ..store import EmbeddingStore, using_store
 from .decoded import DecodedPictures
 from .gates import are_still, gates, passing
+from .keeping import Standings
 from .likeness import are_framed, insides, palettes, turnless
 from .mapping import Map, likely_maps
 from .pieces import Pieces
@@ -46,6 +47,7 @@ _PROVEN_ROWS = 128
 _TRIED = 3  # pairs of an item that are looked at pixel by pixel, the likeliest
 _ROUNDED = 4  # levels by which signatures of equal pixels may differ
 _ALIKE, _LOOKED = 0.85, 2  # pairs of an item that are so much alike as a whole
+_DECODED_ROWS = 64
 _FRAMES, _STARS_TRIED, _STARS_ROWS = 0.97, 4, 512
 
 
@@ -160,7 +162,7 @@ def find_copies(
             progress=progress,
         )
         proofs = search.proofs(k)
-        groups_found = search.groups()
+        groups_found = search.groups(order)
         splits = opened.splits
 
         def across(rows: Iterable[int]) -> bool:
@@ -204,6 +206,7 @@ class CopySearch:
         self.pictures = DecodedPictures(stores, roots)
         self.n_candidates = 0
         self.stand_ins: dict[int, int] = {}  # of equal files, one that can be read
+        self._equals: dict[int, int] = {}  # of equal pixels, that which may stay
         self._known: dict[Pair, Proof | None] = {}  # what was looked at
         self.vectors = _joined([store.embeddings() for store in stores])
         self._hashes = _joined([store.content_sha256 for store in stores])
@@ -236,15 +239,21 @@ class CopySearch:
             files.setdefault(a, [a]).append(b)
         parts = self._mapped(self._choose, [*files.values()])
         self.stand_ins = {row: one for part in parts for row, one in part}
-        pairs = pairs[~np.isin(pairs, [*self.stand_ins]).any(axis=1)]
-        self.n_candidates = len(pairs) + len(found)
+        found |= self._equal_pixels()
+        pairs = self._merged(pairs)
         gated = self._gated(pairs)
         passed = passing(gated)
+        if len(changed := self._seen_through(pairs[passed], gated[passed, 1])):
+            pairs = self._merged(np.concatenate([pairs, self._candidates(k, changed)]))
+            gated = self._gated(pairs)
+            passed = passing(gated)
+        self.n_candidates = len(pairs) + len(found)
         pairs, gated = pairs[passed], gated[passed]
         self._known |= found
         stars = self._stars(pairs, gated[:, 1])
         self._proven(stars, self._gated(stars))
-        kept = self._kept_of(stars)
+        equals = np.array([(row, one) for row, one in self._equals.items()], np.int64)
+        kept = self._kept_of(np.concatenate([stars, np.sort(equals.reshape(-1, 2), axis=1)]))
         is_settled = np.bincount(kept, minlength=len(kept))[kept] > 1
         rest = ~is_settled[pairs].all(axis=1) | (gated[:, 1] < _ALIKE)
         rest &= np.array([pair not in self._known for pair in map(tuple, pairs.tolist())], bool)
@@ -254,6 +263,90 @@ class CopySearch:
         self._proven(links, self._gated(links))
         return {pair: proof for pair, proof in self._known.items() if proof is not None}
 
+    def _equal_pixels(self) -> dict[Pair, Proof]:
+        """Prove equal pixels of items of equal signatures and sizes, however many there are.
+
+        Each image is decoded once; of each set of equal ones the others are paired with that which
+        may stay. `_equals` has these.
+        """
+        rows = self._rows[~np.isin(self._rows, [*self.stand_ins])]
+        keys = np.fromiter(
+            (hash((self._signatures[row].tobytes(), self._sizes[row])) for row in rows), np.int64
+        )
+        _, places, counts = np.unique(keys, return_inverse=True, return_counts=True)
+        alike = rows[(counts[places] > 1) & self._signatures[rows].any(axis=1)]
+        ranks = alike if self._preferred is None else np.argsort(self._preferred)[alike]
+        sides = self._sides[alike] if self._preferred is None else np.zeros(len(alike), np.int64)
+        alike = alike[np.lexsort((ranks, sides))]
+        digests = chain(*self._mapped(self._digests, alike, _DECODED_ROWS))
+        equal: dict[bytes, list[int]] = {}
+        for row, digest in zip(alike.tolist(), digests, strict=True):
+            equal.setdefault(digest, []).append(row)
+        equal.pop(b"", None)
+        groups = [rows for rows in equal.values() if len(rows) > 1]
+        shown = chain(
+            *self._mapped(self._show_something, [rows[0] for rows in groups], _DECODED_ROWS)
+        )
+        for (first, *others), is_shown in zip(groups, shown, strict=True):
+            if len(self._stores) > 1:
+                others = [row for row in others if self._sides[row] != self._sides[first]]
+            self._equals |= dict.fromkeys(others if is_shown else (), first)
+        return {
+            _ordered(first, row): self._doubted(first, row, Proof("pixels"))
+            for row, first in self._equals.items()
+        }
+
+    def _digests(self, rows: Array) -> list[bytes]:
+        return [self.pictures.digest(row) for row in rows.tolist()]
+
+    def _show_something(self, rows: list[int]) -> list[bool]:
+        """Tell which pictures are proven to be like themselves: those of one color are not."""
+        whole = Map(0, np.eye(3), np.eye(3))
+        pictures = ((row, self.pictures.small(row)) for row in rows)
+        return [
+            picture is not None and prove(picture, picture, self._size(row, row), whole) is not None
+            for row, picture in pictures
+        ]
+
+    def _merged(self, pairs: Array) -> Array:
+        """Put what stands for equal files and pixels in their place, in pairs."""
+        n_rows = len(self._signatures)
+        shown = np.arange(n_rows)
+        for equals in (self.stand_ins, self._equals):
+            shown[[*equals]] = [*equals.values()]
+        one, other = (shown[shown[pairs[:, n]]] for n in (0, 1))
+        are_two = one != other
+        if len(self._stores) > 1:
+            are_two &= self._sides[one] != self._sides[other]
+        codes = np.minimum(one, other) * n_rows + np.maximum(one, other)
+        return np.stack(np.divmod(np.unique(codes[are_two]), n_rows), axis=1)
+
+    def _seen_through(self, pairs: Array, scores: Array) -> Array:
+        """Make the signatures of what is not opaque those of what proofs compare.
+
+        Returns the rows of these, and of what they were alike, whose nearest may be others now.
+        Only of items with one that is much alike as a whole, and of what may be a copy of these:
+        pictures of the same colors but unlike opacity would crowd out each other's copies.
+        """
+        n_changed = 0
+        is_looked_at = np.zeros(len(self._signatures), bool)
+        rows = np.unique(pairs[scores >= _FRAMES])
+        while len(rows):
+            is_looked_at[rows] = True
+            changed = rows[[*chain(*self._mapped(self._are_seen_through, rows, _PROVEN_ROWS))]]
+            n_changed += len(changed)
+            others = np.unique(pairs[np.isin(pairs, changed).any(axis=1)])
+            rows = others[~is_looked_at[others]]
+        return np.flatnonzero(is_looked_at) if n_changed else np.zeros(0, np.int64)
+
+    def _are_seen_through(self, rows: Array) -> list[bool]:
+        """Tell which items are not opaque, and change their signatures."""
+        found = [self.pictures.is_seen_through(row) for row in rows.tolist()]
+        for row in rows[np.array(found, bool)].tolist():
+            if (picture := self.pictures.small(row)) is not None:
+                self._signatures[row] = signature(picture)
+        return found
+
     def looked_at(self, pairs: Iterable[Pair]) -> dict[Pair, Proof]:
         """Prove what can be proven of some pairs; what stands for equal files is looked at."""
         shown = {(a, b): _ordered(self._stand_in(a), self._stand_in(b)) for a, b in pairs}
@@ -261,7 +354,11 @@ class CopySearch:
         looked = looked[looked[:, 0] != looked[:, 1]]
         found = self._proven(looked, self._gated(looked))
         found |= {(a, b): Proof("bytes") for a, b in shown.values() if a == b}
-        return {pair: found[one] for pair, one in shown.items() if one in found}
+        return {
+            pair: found[one] if one[0] == self._stand_in(pair[0]) else found[one].swapped()
+            for pair, one in shown.items()
+            if one in found
+        }
 
     def _stand_in(self, row: int) -> int:
         return self.stand_ins.get(row, row)
@@ -351,15 +448,56 @@ class CopySearch:
         are_linked &= ends[:, 0] != ends[:, 1]
         return np.unique(np.sort(ends[are_linked], axis=1), axis=0)
 
-    def groups(self) -> list[tuple[int, list[int]]]:
-        """Give what stays, and the rows, of each group: all others are copies of what stays."""
+    def groups(self, keep_order: Sequence[Split]) -> list[tuple[int, list[int]]]:
+        """Give what stays, and the rows, of each group: all others are copies of what stays.
+
+        `keep_order`: the splits, that whose copies stay first.
+        """
+        groups, firsts = self._grouped()
+        standings = Standings(
+            self._stores[0], keep_order, self.pictures, self._signatures, self._known, firsts
+        )
+        ranked = self._mapped(
+            lambda some: [standings.better(keep, rows) for keep, rows in some],
+            groups,
+            _DECODED_ROWS,
+            "standings",
+        )
+        kept = self._first_of_copies(groups, [*chain(*ranked)])
+        return sorted(zip(kept, (rows for _, rows in groups), strict=True), key=lambda g: g[1])
+
+    def _first_of_copies(
+        self, groups: list[tuple[int, list[int]]], better: list[list[int]]
+    ) -> list[int]:
+        """Give, of each group, the first row that is better than what stays and all are copies of.
+
+        What stays where there is none among the first few.
+        """
+        kept = [keep for keep, _ in groups]
+        for place in range(_TRIED):
+            wanted = {
+                n: {_ordered(some[place], row) for row in groups[n][1] if row != some[place]}
+                for n, some in enumerate(better)
+                if kept[n] == groups[n][0] and place < len(some)
+            }
+            proofs = self.looked_at({*chain(*wanted.values())})
+            copies = {pair for pair, proof in proofs.items() if proof.kind != "overlap"}
+            for n, pairs in wanted.items():
+                if pairs <= copies:
+                    kept[n] = better[n][place]
+        return kept
+
+    def _grouped(self) -> tuple[list[tuple[int, list[int]]], dict[int, int]]:
+        """Give groups, and of each row that has equal pixels or bytes, the first such row."""
         assert self._preferred is not None
         ranks, splits = np.argsort(self._preferred), self._stores[0].splits
         kinds = {"bytes": 0, "pixels": 1, "picture": 2, "overlap": 3}
         proofs = [(pair, proof) for pair, proof in self._known.items() if proof is not None]
         members: dict[int, list[int]] = {}
         group_of: dict[int, int] = {}
-        firsts = dict(self.stand_ins)  # of what is equal: copies of one are copies of the other
+        # Of what is equal: copies of one are copies of the other.
+        firsts = {row: self._equals.get(one, one) for row, one in self.stand_ins.items()}
+        firsts |= self._equals
 
         def place(row: int) -> tuple[bool, int]:
             return not self.pictures.is_there(row), int(ranks[row])
@@ -367,7 +505,7 @@ class CopySearch:
         for (a, b), proof in sorted(proofs, key=lambda p: (kinds[p[1].kind], -p[1].score, p[0])):
             if proof.kind == "overlap":
                 break
-            if proof.kind == "pixels":
+            if proof.kind == "pixels" and a not in self._equals and b not in self._equals:
                 firsts[b] = firsts.get(a, a)
             one, other = (group_of.setdefault(row, row) for row in (a, b))
             if one == other:
@@ -384,7 +522,7 @@ class CopySearch:
                 members.pop(gone, None)
                 group_of |= dict.fromkeys(rows, keep)
                 break
-        return sorted(((keep, sorted(rows)) for keep, rows in members.items()), key=lambda g: g[1])
+        return [(keep, sorted(rows)) for keep, rows in members.items()], firsts
 
     def _are_copies(self, pairs: list[Pair]) -> bool:
         """Tell whether all of some pairs are copies, what is known first."""
@@ -407,13 +545,14 @@ class CopySearch:
         function: Callable[[Any], _Result],
         work: Sequence[Any] | Array,
         n_rows: int = BLOCK_ROWS,
+        what: str = "",
     ) -> Iterator[_Result]:
         """Call a function in threads, with some of the work at a time."""
         return in_blocks(
             lambda rows: function(work[rows]),
             len(work),
             n_rows=n_rows,
-            what=function.__name__.strip("_"),
+            what=what or function.__name__.strip("_"),
             progress=self._progress,
         )
 
@@ -444,10 +583,24 @@ class CopySearch:
             proofs = (prove(first, second, self._size(a, b), one) for one in maps)
             proof = max(filter(None, proofs), key=lambda p: p.kind == "picture", default=None)
             if proof is not None:
+                self._measure(a, b, proof)
                 is_same = not proof.how and self._sizes[a] == self._sizes[b]
                 is_same = is_same and self._look_equal(a, b) and self.pictures.are_equal(a, b)
-                found[a, b] = Proof("pixels") if is_same else proof
+                found[a, b] = self._doubted(a, b, Proof("pixels") if is_same else proof)
         return found
+
+    def _measure(self, a: int, b: int, proof: Proof) -> None:
+        """Measure what decides later which copy stays, while the pictures are decoded."""
+        if self._preferred is not None and proof.kind == "picture":
+            for row in (a, b):
+                self.pictures.detail(row)
+
+    def _doubted(self, a: int, b: int, proof: Proof) -> Proof:
+        """Name in a proof what was not compared; samples that decoding changes are, if need be."""
+        doubts = self.pictures.unseen(a, b)
+        if "bits" in doubts and proof.kind == "pixels" and self.pictures.have_equal_samples(a, b):
+            doubts = tuple(name for name in doubts if name != "bits")
+        return replace(proof, doubts=proof.doubts + doubts) if doubts else proof
 
     def _look_equal(self, a: int, b: int) -> bool:
         """Tell whether the signatures allow all pixels to be equal, however they were decoded."""
@@ -466,8 +619,21 @@ class CopySearch:
         same = (cosines > 0.999).tolist()
         return [pair for pair, ok in zip(_pairs(first, second), same, strict=True) if ok]
 
-    def _candidates(self, k: int) -> Array:
-        """Pair each item with the nearest by vectors, by gray levels, and by colours.
+    def _nearest(self, table: Array, n: int, queries: Array, rows: Array) -> Iterator[Array]:
+        """Pair some rows with the nearest of others, of the other store if there are two."""
+        n_rows = len(self._signatures)
+        for side in range(len(self._stores)):
+            own, among = queries, rows
+            if len(self._stores) > 1:
+                own, among = self.rows_of(side, queries), self.rows_of(1 - side, rows)
+            near = neighbours(table, own, n, among=among, progress=self._progress)
+            one, other = np.repeat(own, near.shape[1]), near.reshape(-1)
+            known = other >= 0
+            one, other = one[known], other[known]
+            yield np.minimum(one, other) * n_rows + np.maximum(one, other)
+
+    def _candidates(self, k: int, of: Array | None = None) -> Array:
+        """Pair each item, or some, with the nearest by vectors, by gray levels, and by colours.
 
         What is turned or gray may be far by vectors, what is cut out or shown on a page too.
         """
@@ -482,16 +648,11 @@ class CopySearch:
             (shapes, textured, _NEAREST_SHAPES),
             (colours, rows, _NEAREST_PALETTES),
         ):
-            one_side, other_side = places, places
-            if len(self._stores) > 1:
-                one_side, other_side = (self.rows_of(side, places) for side in (0, 1))
-            ways = {0: (one_side, other_side), len(self._stores) - 1: (other_side, one_side)}
-            for queries, among in ways.values():
-                near = neighbours(some, queries, n, among=among, progress=self._progress)
-                one, other = np.repeat(queries, near.shape[1]), near.reshape(-1)
-                known = other >= 0
-                one, other = one[known], other[known]
-                found.append(np.minimum(one, other) * n_rows + np.maximum(one, other))
+            found += self._nearest(
+                some, n, places if of is None else np.intersect1d(places, of), places
+            )
+        if of is not None:
+            return np.stack(np.divmod(np.unique(np.concatenate(found)), n_rows), axis=1)
         found += self._framed(
             rows, ((shapes, turnless, _NEAREST_SHAPES), (colours, palettes, _NEAREST_PALETTES))
         )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
+from hashlib import sha256
 from itertools import accumulate
 from pathlib import Path
 from threading import Lock
@@ -22,6 +24,7 @@ from .proof import LONGEST_PX
 __all__ = ["DecodedPictures"]
 
 _PICTURES_KEPT = 1024  # of at most 200 KB
+_STRONGEST = 0.01
 
 
 class DecodedPictures:
@@ -34,6 +37,8 @@ class DecodedPictures:
         self._lock = Lock()
         self.unread: set[int] = set()
         self._there: set[int] = set()
+        self._details: dict[int, tuple[int, float]] = {}
+        self._unseen: dict[int, tuple[str, ...]] = {}
 
     def place(self, row: int) -> tuple[EmbeddingStore, Path, int]:
         """Give the store of a row, its folder, and the row in it."""
@@ -48,11 +53,7 @@ class DecodedPictures:
                 return self._kept[row]
         picture = self._decoded(row, LONGEST_PX // 2)
         if picture is not None:
-            h, w = picture.shape[:2]
-            scale = LONGEST_PX / max(h, w)
-            if scale < 1:
-                size = (max(round(w * scale), 1), max(round(h * scale), 1))
-                picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+            picture = _at(picture, min(LONGEST_PX, max(picture.shape[:2])))
         with self._lock:
             self._kept[row] = picture
             if len(self._kept) > _PICTURES_KEPT:
@@ -60,13 +61,74 @@ class DecodedPictures:
         return picture
 
     def are_equal(self, a: int, b: int) -> bool:
-        """Compare all pixels of two images."""
+        """Compare all pixels of two images, in 8 bits."""
         small = [np.asarray(self.small(row)) for row in (a, b)]
         are_decoded_alike = len({Path(self._path(row)).suffix for row in (a, b)}) == 1
         if are_decoded_alike and not np.array_equal(small[0], small[1]):
             return False
         one, other = (self._decoded(row, 0) for row in (a, b))
         return one is not None and other is not None and np.array_equal(one, other)
+
+    def is_seen_through(self, row: int) -> bool:
+        """Tell whether an image is not opaque everywhere; by its name for a JPEG."""
+        if self._path(row).lower().endswith((".jpg", ".jpeg")):
+            return False
+        try:
+            alpha = self.opened(row).alpha()
+        except ImageProblem:
+            return False
+        return alpha is not None and bool(np.asarray(alpha).min() < 255)
+
+    def digest(self, row: int) -> bytes:
+        """Hash all pixels of an image, in 8 bits; nothing where they cannot be read."""
+        picture = self._decoded(row, 0)
+        if picture is None:
+            return b""
+        found = sha256(str(picture.shape).encode())
+        found.update(np.ascontiguousarray(picture).data)
+        return found.digest()
+
+    def detail(self, row: int) -> tuple[int, float]:
+        """Measure the detail of an image as it is decoded for proofs; remembered.
+
+        Returns
+        -------
+        longest_px : int
+            Where it was measured: a JPEG may be decoded at less than `LONGEST_PX`.
+        detail : float
+            How strong its finest edges are, beside all contrast.
+        """
+        if row not in self._details:
+            picture = self.small(row)
+            if picture is None:
+                return LONGEST_PX, 0.0
+            longest_px = max(picture.shape[:2])
+            if longest_px == max(self.size(row)):
+                longest_px = LONGEST_PX
+            self._details[row] = longest_px, _detail_of(_at(picture, longest_px))
+        return self._details[row]
+
+    def detail_at(self, row: int, longest_px: int) -> float:
+        """Measure the detail of an image at a given size, decoded at no less."""
+        size = self.size(row)
+        picture = self._decoded(row, math.ceil(longest_px * min(size) / max(size)))
+        return 0.0 if picture is None else _detail_of(_at(picture, longest_px))
+
+    def unseen(self, *rows: int) -> tuple[str, ...]:
+        """Name what decoding left out of any of some images: ``bits``, ``frames``."""
+        found = {name for row in rows for name in self._unseen.get(row, ())}
+        return tuple(sorted(found))
+
+    def have_equal_samples(self, a: int, b: int) -> bool:
+        """Compare all bits of all samples of two images that are equal in 8 bits."""
+        try:
+            one, other = (self.opened(row) for row in (a, b))
+        except ImageProblem:
+            return False
+        if one.info.orientation != other.info.orientation:
+            return False
+        samples = one.native_samples(), other.native_samples()
+        return samples[0] is not None and _are_identical(samples[0], samples[1])
 
     def is_there(self, row: int) -> bool:
         """Tell whether an item's image is the one that was embedded."""
@@ -81,6 +143,8 @@ class DecodedPictures:
     def _decoded(self, row: int, least_side_px: int) -> Array | None:
         try:
             opened = self.opened(row)
+            if row not in self._unseen and (unseen := opened.unseen()):
+                self._unseen[row] = unseen
             picture, alpha = np.asarray(opened.decode(least_side_px=least_side_px)), opened.alpha()
             return picture if alpha is None else _inverted(picture, np.asarray(alpha))
         except ImageProblem:
@@ -91,11 +155,16 @@ class DecodedPictures:
         store, _, own = self.place(row)
         return store.text("items/path", own)
 
+    def size(self, row: int) -> tuple[int, int]:
+        """Width and height of an image."""
+        store, _, own = self.place(row)
+        return int(store.widths[own]), int(store.heights[own])
+
     def opened(self, row: int) -> OpenedImage:
         """Open an item's image; raises `ImageProblem` unless it is the one that was embedded."""
         store, root, own = self.place(row)
         _, path = media_file(self._path(row), root)
-        size, sha = (int(store.widths[own]), int(store.heights[own])), store.content_sha256[own]
+        size, sha = self.size(row), store.content_sha256[own]
         if path is None:
             raise ImageProblem(Status.MISSING, "no file")
         opened = open_image(path, channel_order="bgr", depth_range=store.depth_range)
@@ -105,6 +174,37 @@ class DecodedPictures:
             raise ImageProblem(Status.UNREADABLE, "another image")
         self._there.add(row)
         return opened
+
+
+def _at(picture: Array, longest_px: int) -> Array:
+    """Resize a picture to a longer side."""
+    h, w = picture.shape[:2]
+    scale = longest_px / max(h, w)
+    if scale == 1:
+        return picture
+    size = (max(round(w * scale), 1), max(round(h * scale), 1))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(picture, size, interpolation=how))
+
+
+def _detail_of(picture: Array) -> float:
+    """Measure how strong the finest edges are, beside all contrast.
+
+    The mean of the strongest hundredth of the differences from a blurred picture, by the deviation
+    of the grays: noise and compression hardly change it, brightness and contrast do not. Only of
+    pictures of one size it is comparable. 0.1 ms for 256 x 192 pixels.
+    """
+    gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    differences = cv2.absdiff(gray, cv2.GaussianBlur(gray, (5, 5), 1.0))
+    counts = cv2.calcHist([differences], [0], None, [256], [0, 256]).reshape(-1)[::-1]
+    n_strongest = max(_STRONGEST * gray.size, 1.0)
+    taken = np.clip(n_strongest - (np.cumsum(counts) - counts), 0, counts)
+    strength = float(taken @ np.arange(255, -1, -1)) / n_strongest
+    return strength / max(float(cv2.meanStdDev(gray)[1].item()), 1.0)
+
+
+def _are_identical(one: Array, other: Array | None) -> bool:
+    return other is not None and one.dtype == other.dtype and np.array_equal(one, other)
 
 
 def _inverted(picture: Array, alpha: Array) -> Array:

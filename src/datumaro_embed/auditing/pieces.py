@@ -6,14 +6,14 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 from ..files import FileSystem, publish, resumable_workspace
 from ..findings import Finding, Findings
 from ..store import EmbeddingStore
 from ..versions import installed_versions
-from .proof import Proof
+from .proof import Kind, Proof
 
 __all__ = ["Pieces", "pieces_beside"]
 
@@ -36,13 +36,12 @@ class Pieces:
         self._n_files = len(files)
         for file in files:
             for a, b, *proof in json.loads(file.read_bytes()):
-                self.proofs[a, b] = Proof(proof[0], tuple(proof[1]), proof[2]) if proof else None
+                self.proofs[a, b] = _read(*proof) if proof else None
 
     def keep(self, proofs: Mapping[Pair, Proof | None]) -> None:
         """Keep what was looked at."""
         rows = [
-            [*pair, *([] if proof is None else [proof.kind, proof.how, proof.score])]
-            for pair, proof in proofs.items()
+            [*pair, *([] if proof is None else astuple(proof))] for pair, proof in proofs.items()
         ]
         self._publish(f"proofs-{self._n_files:06}.json", json.dumps(rows).encode())
         self._n_files += 1
@@ -61,6 +60,10 @@ class Pieces:
     def _publish(self, name: str, data: bytes) -> None:
         if self._folder is not None:
             publish(self._folder / name, [data], len(data), FileSystem(), work=self._folder)
+
+
+def _read(kind: Kind, how: list[str], score: float, *names: list[str]) -> Proof:
+    return Proof(kind, tuple(how), score, *map(tuple, names))
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -18,7 +18,7 @@ from .differences import Array, Comparison, aligned, compared, lies_right, resiz
 from .gates import LEAST_COVER, MARGIN
 from .mapping import Map
 
-__all__ = ["LONGEST_PX", "Proof", "prove"]
+__all__ = ["LONGEST_PX", "Kind", "Proof", "prove"]
 
 Kind = Literal["bytes", "pixels", "picture", "overlap"]
 
@@ -29,6 +29,15 @@ _COMPARED_PX = 160
 _OTHER = 12.0  # levels of chroma: other colours
 _LEAST_WARPED = {"guess": 0, "signature": 0, "affine": 0.78, "warped": 0.85}  # cover
 _NAMES = {"bytes": "the same file as", "pixels": "the same pixels as"}
+_OTHER_SIDE = {"gray": "in color", "cropped": "with more around it"}
+_WORDS = {"brightness": "of other brightness", "overlaid": "but for an overlay"}
+_DOUBTS = {
+    "bits": " in the 8 bits that were compared",
+    "frames": " in the first frames",
+    "tones": ", but pictures of so few tones are often alike by nature",
+}
+_TONES, _SHARE_OF_TONES = 3, 0.94
+_OF_ANY_TONES = {"resized", "recompressed"}  # what is believed of pictures of few tones
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +54,37 @@ class Proof:
         ``gray``, ``brightness``, ``overlaid``, ``warped``.
     score : float
         Correlation of the pixels, in [0, 1].
+    of_second : tuple of str
+        Those of ``gray`` and ``cropped`` in `how` that were done to the second picture; the others
+        of these two were done to the first.
+    doubts : tuple of str
+        Why a person should look: ``bits``, ``frames`` (below the highest 8 bits of samples, and
+        after the first frame, nothing was compared), ``tones`` (drawings and masks of few tones
+        are often alike by nature).
     """
 
     kind: Kind
     how: tuple[str, ...] = ()
     score: float = 1.0
+    of_second: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
-        """Say what a picture is: ``the same picture, mirrored, as``."""
-        changed = f", {', '.join(self.how)}, as" if self.how else " as"
-        return _NAMES.get(self.kind, f"the same picture{changed}")
+    def swapped(self) -> Proof:
+        """Give the same proof of the second picture and the first."""
+        others = (name for name in self.how if name in _OTHER_SIDE and name not in self.of_second)
+        return replace(self, of_second=tuple(others))
+
+    def told_of_second(self, first: str) -> str:
+        """Say what the second picture is: ``the same picture, mirrored, as train/1``."""
+        words = [
+            _OTHER_SIDE[name]
+            if name in _OTHER_SIDE and name not in self.of_second
+            else _WORDS.get(name, name)
+            for name in self.how
+        ]
+        changed = f", {', '.join(words)}, as" if words else " as"
+        doubts = "".join(_DOUBTS[name] for name in self.doubts)
+        return f"{_NAMES.get(self.kind, f'the same picture{changed}')} {first}{doubts}"
 
 
 def prove(
@@ -89,8 +119,34 @@ def prove(
             return None
         if kind == "picture" or (kind == "overlap" and motion == "affine"):
             how = tuple(_changes(seen, found, sizes, motion, kind))
-            return Proof(kind, how, round(max(seen.correlation, 0.0), 4))
+            of_second = {
+                "gray": "gray" in how and _colorfulness(second) < _colorfulness(first),
+                "cropped": found.swapped == (seen.inside >= seen.cover),
+            }
+            return Proof(
+                kind,
+                how,
+                round(max(seen.correlation, 0.0), 4),
+                tuple(name for name in how if of_second.get(name)),
+                ("tones",) * (not _OF_ANY_TONES.issuperset(how) and _has_few_tones(first)),
+            )
     return None
+
+
+def _colorfulness(picture: Array) -> float:
+    return float(np.ptp(picture[::4, ::4], axis=2).mean())
+
+
+def _has_few_tones(picture: Array) -> bool:
+    """Tell whether nearly all pixels have one of few gray levels: a mask, a line on paper."""
+    grays = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).reshape(-1)
+    counts, found = np.bincount(grays, minlength=256), 0
+    for _ in range(_TONES):
+        near = np.convolve(counts, np.ones(5, np.int64), "same")
+        peak = int(near.argmax())
+        found += int(near[peak])
+        counts[max(peak - 2, 0) : peak + 3] = 0
+    return found > _SHARE_OF_TONES * grays.size
 
 
 def _finer(small: Array, large: Array, found: Map) -> Iterator[tuple[Array, str]]:

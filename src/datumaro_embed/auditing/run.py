@@ -291,11 +291,12 @@ class _Audit:
 
     @cached_property
     def _proofs(self) -> Mapping[int, Mapping[int, Proof]]:
-        """What proves each row to be a copy of each other."""
+        """What proves each row, as the second of a pair, to be a copy of each other."""
         proofs: dict[int, dict[int, Proof]] = defaultdict(dict)
         for pair in self.copies.pairs:
             if pair.proof.kind != "overlap":
-                proofs[pair.first][pair.second] = proofs[pair.second][pair.first] = pair.proof
+                proofs[pair.first][pair.second] = pair.proof.swapped()
+                proofs[pair.second][pair.first] = pair.proof
         return proofs
 
     def _near(self, row: int, group: CopyGroup) -> list[int]:
@@ -314,8 +315,9 @@ class _Audit:
         indirect = [f", which is in a group with {keep}"] * (of != group.keep)
         differs = [", but with other labels"] * self._differ(row, group.keep)
         proof, doubts = self._proofs[row][of], indirect + differs + doubts
-        reason = f"{proof} {self._store.key(of)}" + "".join(doubts)
-        return round(proof.score, 4), "review" if doubts else "drop", reason
+        reason = proof.told_of_second(str(self._store.key(of))) + "".join(doubts)
+        suggestion = "review" if doubts or proof.doubts else "drop"
+        return round(proof.score, 4), suggestion, reason
 
     def _differ(self, row: int, other: int) -> bool:
         """Tell whether two items have labels, and none in common."""

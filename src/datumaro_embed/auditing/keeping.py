@@ -1,0 +1,208 @@
+"""Which copy of a group stays: what is known of each one → their order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..records import Split
+from ..store import EmbeddingStore
+from .decoded import DecodedPictures
+from .differences import Array
+from .likeness import are_framed
+from .proof import LONGEST_PX, Proof
+
+__all__ = ["Copy", "Standings", "best_first"]
+
+Pair = tuple[int, int]
+
+_LESS = 0.65  # of the detail of a copy: blown up or blurred. JPEG 20 leaves 0.94, 2x 640 px 1.0
+_COMPARABLE = 1.34  # sizes of pictures whose detail is much the same
+_LARGE_PX = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """What decides whether a copy stays.
+
+    Attributes
+    ----------
+    row : int
+        Of the item; rows are sorted by name.
+    is_there : bool
+        Its image can be read, and is the one that was embedded.
+    split : int
+        Place of its split among those whose copies stay, 0 the first.
+    n_annotations : int
+    is_gray, is_framed : bool
+        Another copy has colors; or is what is inside of a border or page of this one.
+    detail : float
+        Of `detail_of`.
+    n_pixels : int
+    is_deep : bool
+        It has more than 8 bits a sample.
+    lacks_detail : bool
+        It is known to be blown up or blurred.
+    """
+
+    row: int
+    is_there: bool
+    split: int
+    n_annotations: int
+    is_gray: bool
+    is_framed: bool
+    detail: float
+    n_pixels: int
+    is_deep: bool
+    lacks_detail: bool = False
+
+    @property
+    def standing(self) -> tuple[Any, ...]:
+        """What comes before the number of pixels; the least stays."""
+        looks = self.is_gray, self.is_framed, self.lacks_detail
+        return not self.is_there, self.split, -self.n_annotations, *looks
+
+    @property
+    def rank(self) -> tuple[Any, ...]:
+        """All but the name; the least stays."""
+        return *self.standing, -self.n_pixels, not self.is_deep
+
+
+def best_first(
+    copies: Sequence[Copy], detail_at_large: Callable[[Copy, Copy], tuple[float, float]]
+) -> list[Copy]:
+    """Sort the copies of a group, that which is to stay first.
+
+    In this order: an image that can be read; the split whose copies stay; most annotations; colors
+    before gray; no border or page around the picture; real detail before what is blown up or
+    blurred; most pixels; more than 8 bits a sample; first by name.
+
+    Parameters
+    ----------
+    copies : sequence of Copy
+    detail_at_large : callable
+        Gives `detail_of` of the larger and of the smaller one of two copies at the size of the
+        larger: only there it shows whether its pixels hold more. Called for the first of copies
+        that differ in pixels.
+    """
+    most: dict[tuple[bool, bool], float] = {}
+    for one in copies:
+        looks = one.is_gray, one.is_framed
+        most[looks] = max(most.get(looks, 0.0), one.detail)
+    found = [
+        replace(one, lacks_detail=one.detail < _LESS * most[one.is_gray, one.is_framed])
+        for one in copies
+    ]
+    while True:
+        found.sort(key=lambda one: (*one.rank, one.row))
+        first = found[0]
+        if first.lacks_detail:
+            return found
+        rivals = (one for one in found[1:] if one.standing == first.standing)
+        rival = next((one for one in rivals if one.n_pixels < first.n_pixels), None)
+        if rival is None:
+            return found
+        own, other = detail_at_large(first, rival)
+        if own >= _LESS * other:
+            return found
+        found[0] = replace(first, lacks_detail=True)
+
+
+class Standings:
+    """Which copies of groups should rather stay than others.
+
+    Parameters
+    ----------
+    store : EmbeddingStore
+    keep_order : sequence of Split
+        That whose copies stay first.
+    pictures : DecodedPictures
+    signatures : array of shape (n, 3072), uint8
+    proofs : mapping of pair of rows to Proof or None
+        What is known.
+    firsts : mapping of int to int
+        Of each row with equal pixels or an equal file, the first such row.
+    """
+
+    def __init__(
+        self,
+        store: EmbeddingStore,
+        keep_order: Sequence[Split],
+        pictures: DecodedPictures,
+        signatures: Array,
+        proofs: Mapping[Pair, Proof | None],
+        firsts: Mapping[int, int],
+    ) -> None:
+        self._store, self._pictures, self._firsts = store, pictures, firsts
+        self._places = [keep_order.index(split) for split in sorted(Split)]
+        offsets = store.column("items/annotations_offsets").astype(np.int64)
+        self._n_annotations = np.diff(offsets)
+        self._gray, self._framed = _gray_and_framed(proofs, signatures)
+
+    def better(self, keep: int, rows: Sequence[int]) -> list[int]:
+        """Give the rows of a group that should rather stay than `keep`, the best first.
+
+        What differs by name alone is not better. Decodes what was not measured yet, and two images
+        of a group at up to 1,024 px.
+        """
+        best = best_first(self._copies(rows), self._details_at_large)
+        rank = next(one.rank for one in best if one.row == keep)
+        return [one.row for one in best if one.rank < rank]
+
+    def _copies(self, rows: Sequence[int]) -> list[Copy]:
+        details = self._details({self._first(row) for row in rows})
+        return [
+            Copy(
+                row=row,
+                is_there=self._pictures.is_there(row),
+                split=self._places[self._store.splits[row]],
+                n_annotations=int(self._n_annotations[row]),
+                is_gray=self._first(row) in self._gray,
+                is_framed=self._first(row) in self._framed,
+                detail=details[self._first(row)],
+                n_pixels=math.prod(self._pictures.size(row)),
+                is_deep="bits" in self._pictures.unseen(row),
+            )
+            for row in rows
+        ]
+
+    def _details(self, rows: Iterable[int]) -> dict[int, float]:
+        """Measure the detail of images at one size."""
+        found = {row: self._pictures.detail(row) for row in rows}
+        sizes = [size for size, _ in found.values()]
+        if max(sizes) <= _COMPARABLE * min(sizes):
+            return {row: detail for row, (_, detail) in found.items()}
+        return {row: self._pictures.detail_at(row, LONGEST_PX) for row in found}
+
+    def _details_at_large(self, large: Copy, small: Copy) -> tuple[float, float]:
+        rows = self._first(large.row), self._first(small.row)
+        longest = [max(self._pictures.size(row)) for row in rows]
+        if min(longest) <= LONGEST_PX:
+            return 1.0, 0.0  # all that the smaller one holds was measured
+        one, other = (self._pictures.detail_at(row, min(longest[0], _LARGE_PX)) for row in rows)
+        return one, other
+
+    def _first(self, row: int) -> int:
+        return self._firsts.get(row, row)
+
+
+def _gray_and_framed(
+    proofs: Mapping[Pair, Proof | None], signatures: Array
+) -> tuple[set[int], set[int]]:
+    """Give the rows that a proof shows to be a gray copy, or one with a border or page."""
+    gray: set[int] = set()
+    nested = []
+    for pair, proof in proofs.items():
+        if proof is None or proof.kind != "picture":
+            continue
+        if "gray" in proof.how:
+            gray.add(pair["gray" in proof.of_second])
+        if "cropped" in proof.how:
+            nested.append(pair[::-1] if "cropped" in proof.of_second else pair)
+    inner, outer = np.array(nested, np.int64).reshape(-1, 2).T
+    framed = are_framed(signatures[outer]) & ~are_framed(signatures[inner])
+    return gray, {*outer[framed].tolist()}
