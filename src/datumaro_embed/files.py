@@ -172,6 +172,17 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
+def is_being_written(stream: BinaryIO) -> bool:
+    """Tell whether a program has locked a file to change it, as HDF5 does."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(stream, fcntl.LOCK_UN)
+    except OSError as error:  # others: a file system without locks
+        return error.errno == errno.EWOULDBLOCK
+    return False
+
+
 def _explain(error: OSError, path: Path, needs_bytes: int, free_bytes: int | None) -> str:
     """Say what is used up, with the numbers that are known and that explain it."""
     why = error.strerror or str(error)

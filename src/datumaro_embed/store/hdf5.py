@@ -29,7 +29,7 @@ import numpy as np
 
 from ..encoding import MAX_JSON_BYTES, decode_text, encode_json, encode_text
 from ..errors import StoreError, StoreForeignError, StoreNotFoundError, StoreReplacedError
-from ..files import identity_at, identity_of, open_regular, read_errors
+from ..files import identity_of, is_being_written, open_regular, read_errors
 from ..place import HDF5_SIGNATURE
 from ..vectors import MAX_DIM, MAX_TEXT_BYTES, VectorKind
 from .codec import Array, Part, corrupt
@@ -276,6 +276,7 @@ class _Headers(io.RawIOBase):
 
 # Guarding --------------------------------------------------------------------------------------
 
+_H5_ERRORS = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError)
 _type_of = lru_cache(64)(lambda name: h5t.py_create(np.dtype(name)))
 _LAYOUTS = {h5d.COMPACT: "compact", h5d.CHUNKED: "chunked", h5d.VIRTUAL: "virtual"}
 _LINKS = {h5l.TYPE_SOFT: "soft link", h5l.TYPE_EXTERNAL: "external link"}
@@ -288,32 +289,6 @@ class ArrayPlace:
     dtype: str
     shape: tuple[int, ...]
     offset: int
-
-
-@contextmanager
-def _h5_errors(path: str) -> Iterator[None]:
-    """Turn whatever h5py raises into a `StoreCorruptError` that names the file."""
-    try:
-        yield
-    except StoreError:
-        raise
-    except (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError) as error:
-        raise corrupt(path, "/", error) from error
-
-
-def _open_file(path: str) -> h5py.File:
-    """Open for reading; a sealed file needs no lock, but a lock shows a program that changes it."""
-    try:
-        return h5py.File(path, "r")
-    except BlockingIOError as error:
-        raise StoreError(
-            f"'{path}' is open for writing in another program. Close it there first.", path=path
-        ) from error
-    except OSError:
-        # A file system without locks, or this process has the file open with another setting.
-        with suppress(OSError):
-            return h5py.File(path, "r", locking=False)
-        return h5py.File(path, "r", locking=True)
 
 
 class _Declared:
@@ -524,13 +499,20 @@ class Hdf5Part(Part):
             self._bytes: mmap.mmap | None = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
             self._identity = identity_of(os.fstat(stream.fileno()))
             self.n_bytes = len(self._bytes)
+            if is_being_written(stream):
+                raise StoreError(
+                    f"'{self.path}' is open for writing in another program. Close it there first.",
+                    path=self.path,
+                )
             try:
-                with _h5_errors(self.path), _open_file(self.path) as file:
-                    self._refuse_other_file()
+                with h5py.File(stream, "r") as file:
                     declared = _Declared(self.path, file, self.n_bytes)
             except StoreError:
-                self._refuse_other_file()
                 raise
+            except _H5_ERRORS as error:
+                if isinstance(error, OSError) and error.errno:  # of the stream: no damage
+                    raise
+                raise corrupt(self.path, "/", error) from error
         self._sizes, self.layouts = declared.sizes, declared.arrays
         self.is_newer, facts = declared.is_newer, declared.attributes
         self.uuid = facts["uuid"]
@@ -602,15 +584,10 @@ class Hdf5Part(Part):
 
     def _map_again(self) -> mmap.mmap:
         """Map the file after it was closed; refuse another one that is at its path now."""
-        with suppress(StoreNotFoundError), _opened(self.path) as stream:
+        with suppress(StoreNotFoundError, StoreForeignError), _opened(self.path) as stream:
             if identity_of(os.fstat(stream.fileno())) == self._identity:
                 return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         raise replaced(self.path)
-
-    def _refuse_other_file(self) -> None:
-        """Refuse what h5py opened by its path, where another file may have been by then."""
-        if identity_at(self.path) != self._identity:
-            raise replaced(self.path)
 
 
 def replaced(path: str | os.PathLike[str]) -> StoreReplacedError:
