@@ -165,10 +165,9 @@ class _ColumnBuilder:
             return {}
         found: Arrays = {}
         if self._has_ends:
-            ends = np.frombuffer(self._ends, np.uint64)
-            found[f"{path}_offsets"] = ends.astype("<u8", copy=False)
+            found[f"{path}_offsets"] = np.array(self._ends, "<u8")
         if column.kind != "rows":
-            data = np.frombuffer(self._data, self._dtype)
+            data = np.frombuffer(bytes(self._data), self._dtype)
             found[path] = data.reshape(-1, self._size) if self._size else data
         if column.kind == "code":
             found |= text_arrays(f"{path}_names", self.names)
@@ -281,11 +280,8 @@ class ColumnBuilder:
         self.n_rows += stop - first
         self._last_key, self._present = store.key(stop - 1), present
 
-    def finish(self) -> Arrays:
-        """Every array of items and their tables; they share the builder's memory: append no more.
-
-        A table is left out where an item has no value for it.
-        """
+    def arrays(self) -> Arrays:
+        """Return copies of all arrays, without tables that an item has no value for."""
         found: Arrays = {}
         for table, columns in self._tables.items():
             if table == "items" or f"items/{table}_offsets" in found:
