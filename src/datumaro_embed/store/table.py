@@ -71,11 +71,6 @@ class EmbeddingStore(StoredRows):
     # Facts ---------------------------------------------------------------------------------------
 
     @property
-    def n_annotations(self) -> int:
-        """Number of annotations of all items."""
-        return self.count("annotations")
-
-    @property
     def subset_names(self) -> tuple[str, ...]:
         """Names of the subsets, ascending; `subset_codes` are places in them."""
         return self.names("items/subset")
@@ -292,5 +287,5 @@ class EmbeddingStore(StoredRows):
     def __repr__(self) -> str:
         return (
             f"<{type(self).__name__} '{self.path}': {counted(self.n_rows, 'rows')} x {self.dim} "
-            f"{self.kind.dtype}, {counted(self.n_annotations, 'annotations')}>"
+            f"{self.kind.dtype}, {counted(self.count('annotations'), 'annotations')}>"
         )
