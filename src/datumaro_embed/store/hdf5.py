@@ -317,8 +317,10 @@ def _read_attributes(path: str, root: h5f.FileID) -> dict[str, Any]:
     _check_version(path, found)
     for name, expected in ATTRIBUTES.items():
         value = found.get(name)
-        if not isinstance(value, expected) or (isinstance(value, int) and value < 0):
-            raise corrupt(path, f"attribute {name}", f"is {value!r}, not {expected.__name__}")
+        if not isinstance(value, expected):
+            raise corrupt(path, f"attribute {name}", f"is missing or not {expected.__name__}")
+        if isinstance(value, int) and value < 0:
+            raise corrupt(path, f"attribute {name}", f"is {value}")
     unknown = sorted(found.keys() - ATTRIBUTES.keys())
     if unknown and found["format_minor"] == FORMAT_MINOR:
         raise corrupt(path, f"attribute {unknown[0]}", "stores have no such attribute")
@@ -506,6 +508,9 @@ class Hdf5Part(Part):
 
     def n_rows(self, table: str) -> int:
         return self._sizes[table]
+
+    def has(self, path: str) -> bool:
+        return path in self.layouts
 
     def array(self, path: str) -> Array | None:
         found = self._cache.get(path)

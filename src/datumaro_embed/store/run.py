@@ -40,7 +40,6 @@ from .journal import (
     Segment,
     SegmentFolder,
     new_manifest,
-    open_segment,
     open_store,
     segment_is_sound,
 )
@@ -240,7 +239,7 @@ class Hdf5Run(StoreWriter):
     def _keep_or_demote(self) -> None:
         """At the last row of an old segment: keep it if the rows came out the same."""
         new: Any = self._builder.arrays()
-        old: Any = open_segment(self._journal.path, self._keep[0], self._kind)
+        old: Any = SegmentFolder(self._journal.path, self._kind).open(self._keep[0])
         specs, tables = array_specs().values(), ("items", *child_tables())
         paths = [spec.path for spec in specs if spec.table in tables]
         # Every value is compared, so that no chance of a checksum is taken.
@@ -313,7 +312,12 @@ class Hdf5Run(StoreWriter):
         if self._journal.unfinished != self._new:
             # A process killed from here on leaves a manifest by which the file is known as its own.
             self._journal.save(self._new)
-        size_bytes, blocks = file_image(self._all_rows(), head, self._new.uuid)
+        segments = self._new.segments
+        parts = [*self._own_store(segments, max_mapped=1).parts] if segments else []
+        if self._builder.n_rows or not parts:
+            parts += self._built().parts
+        rows = EmbeddingStore(parts, path=self.target, kind=self._kind, uuid=self._new.uuid)
+        size_bytes, blocks = file_image(rows, head, self._new.uuid)
         try:
             publish(self._place.target, blocks, size_bytes, self.files, work=self._journal.path)
         except StoreWriteError:
@@ -324,13 +328,6 @@ class Hdf5Run(StoreWriter):
         with write_errors(self._journal.path):
             self._journal.clean()
         self._journal.forget_unfinished()
-
-    def _all_rows(self) -> EmbeddingStore:
-        segments = self._new.segments
-        parts = [*self._own_store(segments, max_mapped=1).parts] if segments else []
-        if self._builder.n_rows or not parts:
-            parts += self._built().parts
-        return EmbeddingStore(parts, path=self.target, kind=self._kind, uuid=self._new.uuid)
 
     def discard(self) -> None:
         """Drop what this run committed too; a finished store in the directory stays.

@@ -271,8 +271,6 @@ class EmbeddingStore(StoredRows):
 
     def close(self) -> None:
         """Release the files; arrays handed out stay valid, anything else asked of it is refused."""
-        if self._closed:
-            return
         self._closed = True
         self._cache.clear()
         for part in (*self._parts, *([self.head] if self.head else [])):
