@@ -132,7 +132,7 @@ def _append_speed(folder: Path, n_boxes: int) -> None:
     ]
     started = time.perf_counter()
     stores = Hdf5Stores()
-    with stores.begin(folder / "append", VectorKind(512), commit_seconds=1e9) as run:
+    with stores.begin(folder / "append", VectorKind(512), clock=lambda: 0.0) as run:
         for record, vector in zip(records, vectors, strict=True):
             run.append(record, vector)
         run.suspend()

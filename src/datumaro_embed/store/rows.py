@@ -454,9 +454,3 @@ def check_dtype(dtype: str) -> None:
     known = ("float16", "float32", "float64")
     if dtype not in known:
         raise UsageError(f"dtype is {dtype!r}; choose one of {', '.join(known)}.", dtype=dtype)
-
-
-def check_n_rows(n_rows: int) -> None:
-    """Refuse a batch of no rows; raises `UsageError`."""
-    if n_rows < 1:
-        raise UsageError(f"n_rows is {n_rows}; give at least 1.", n_rows=n_rows)

@@ -76,7 +76,7 @@ class Hdf5Run(StoreWriter):
     """A run in a store directory; leaving it before it is sealed keeps what was committed.
 
     `restart`, `n_expected` and `commit_rows` are those of `StoreBackend.begin`, `purpose` that of
-    `Manifest`. A segment is committed when it is full, or `commit_seconds` after its first row.
+    `Manifest`. A segment is committed when it is full, or a minute after its first row.
 
     Raises `StoreLockedError`; `ModelMismatchError`: what is there was made by another model, or an
     unfinished run computes vectors otherwise, and nothing was changed; `StoreCorruptError`,
@@ -92,13 +92,12 @@ class Hdf5Run(StoreWriter):
         restart: bool = False,
         n_expected: int = 0,
         commit_rows: int = COMMIT_ROWS,
-        commit_seconds: float = COMMIT_SECONDS,
         purpose: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.target = os.fspath(place.target)
         self._place, self._kind, self.files = place, kind, files
-        self._commit_rows, self._commit_seconds, self._clock = commit_rows, commit_seconds, clock
+        self._commit_rows, self._clock = commit_rows, clock
         self._new = new_manifest(uuid.uuid4().hex, kind, purpose=purpose, n_expected=n_expected)
         self._builder = ColumnBuilder(kind)
         self._began: float | None = None
@@ -233,7 +232,7 @@ class Hdf5Run(StoreWriter):
     def _commit_if_due(self) -> None:
         now = self._clock()
         self._began = now if self._began is None else self._began
-        if self._builder.n_rows >= self._commit_rows or now - self._began >= self._commit_seconds:
+        if self._builder.n_rows >= self._commit_rows or now - self._began >= COMMIT_SECONDS:
             self._commit()
 
     def _keep_or_demote(self) -> None:

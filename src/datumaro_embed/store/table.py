@@ -19,7 +19,7 @@ from ..tally import counted
 from .check import problems, whole_rows
 from .codec import Array, ArrayPart
 from .hdf5 import Hdf5Part
-from .rows import IntArray, StoredRows, check_dtype, check_n_rows
+from .rows import IntArray, StoredRows, check_dtype
 from .schema import FORMAT_VERSION, array_specs
 from .tables import TABLES, CaptionTable, ObjectTable, VectorTable
 
@@ -179,7 +179,8 @@ class EmbeddingStore(StoredRows):
         self, n_rows: int = 4096, *, embedded_only: bool = False
     ) -> Iterator[VectorBatch]:
         """Yield rows, keys and float32 vectors, `n_rows` at a time, in bounded memory."""
-        check_n_rows(n_rows)
+        if n_rows < 1:
+            raise UsageError(f"n_rows is {n_rows}; give at least 1.", n_rows=n_rows)
         rows = np.arange(self.n_rows)
         if embedded_only:
             rows = np.flatnonzero(self.statuses == Status.OK)
