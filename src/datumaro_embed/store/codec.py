@@ -434,11 +434,11 @@ class ArrayPart(Part):
 
 
 def decode_rows(part: Part, table: str, first: int, stop: int) -> Iterator[dict[str, Any]]:
-    """Decode rows of a table to the values of their records, by field; without vectors."""
+    """Decode rows of a table to the values of their records, by field."""
     columns: dict[str, list[Any]] = {}
     for column in SCHEMA[table].columns:
         path = f"{table}/{column.name}"
-        if column.kind in ("rows", "vector") or part.array(path) is None:
+        if column.kind == "rows" or path == "items/vector" or not part.has(path):
             continue
         columns[column.field or column.name] = _column_values(part, column, path, first, stop)
     for row in zip(*columns.values(), strict=True):
@@ -448,15 +448,7 @@ def decode_rows(part: Part, table: str, first: int, stop: int) -> Iterator[dict[
 def decode_records(part: Part, table: str, first: int, stop: int) -> Iterator[Any]:
     """Decode rows of a table that belong to an item to records, with their vectors."""
     make: Any = SCHEMA[table].record
-    rows = decode_rows(part, table, first, stop)
-    if f"{table}/vector" not in array_specs():
-        yield from (make(**values) for values in rows)
-        return
-    vectors = part.required(f"{table}/vector")[first:stop]
-    vectors.flags.writeable = False
-    for values, vector in zip(rows, vectors, strict=True):
-        has_vector = values["status"].has_vector if "status" in values else True
-        yield make(**values, vector=vector if has_vector else None)
+    return (make(**values) for values in decode_rows(part, table, first, stop))
 
 
 def _column_values(part: Part, column: Column, path: str, first: int, stop: int) -> list[Any]:
@@ -473,7 +465,7 @@ def _column_values(part: Part, column: Column, path: str, first: int, stop: int)
 
 
 def _fixed_values(part: Part, column: Column, path: str, values: Array) -> list[Any]:
-    found: list[Any] = values.tolist()
+    found: list[Any] = values.tolist() if column.kind != "vector" else [*values]
     if column.kind == "code":
         names = part.names(path)
         found = [names[code] for code in found]
@@ -483,7 +475,7 @@ def _fixed_values(part: Part, column: Column, path: str, values: Array) -> list[
         found = list(map(column.values, found))
     elif column.size:
         found = list(map(tuple, found))
-    if column.filled:
+    if column.filled or column.kind == "vector":
         known = (values != 0).any(axis=1).tolist()
         found = [value if is_known else None for value, is_known in zip(found, known, strict=True)]
     return found
