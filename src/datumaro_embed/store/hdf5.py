@@ -56,7 +56,7 @@ from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5s, h5t
 
 _LIBVER = ("v110", "v110")
 _PIECE_BYTES = 4 * 2**20
-_PIECE_ROWS = 64 * BLOCK_ROWS
+_PIECE_BLOCKS = 64
 _JSON_PATHS = ("meta/categories", "meta/provenance", "meta/arrays")
 
 
@@ -106,9 +106,8 @@ class _Image:
         n_rows = store.count(spec.table)
         sizes = {spec.table: n_rows, f"{spec.table}+1": n_rows + 1, "dim": store.dim}
         if spec.role == "values":
-            pieces = cuts(n_rows, _PIECE_ROWS)
-            lengths = (store.lengths(f"{path}_offsets", a, b) for a, b in pieces)
-            sizes["*"] = sum(int(piece.sum()) for piece in lengths)
+            ends = (part.required(f"{path}_offsets")[-1] for part in store.parts)
+            sizes["*"] = sum(map(int, ends))
         is_vector = spec.column.kind == "vector"
         dtype = store.dtype.str if is_vector else spec.dtypes[0]
         return dtype, tuple(n if isinstance(n, int) else sizes[n] for n in spec.shape)
@@ -150,10 +149,9 @@ class _Image:
     def _rows_at_once(self, spec: ArraySpec) -> int:
         """Whole blocks of some megabytes, going by the mean size of a row."""
         dtype, shape = self.shapes[spec.path]
-        n_rows = max(self._store.count(spec.table), 1)
-        row_bytes = prod(shape) * np.dtype(dtype).itemsize / n_rows
-        n_blocks = int(_PIECE_BYTES / max(row_bytes, 1) / BLOCK_ROWS)
-        return BLOCK_ROWS * max(1, min(n_blocks, _PIECE_ROWS // BLOCK_ROWS))
+        n_bytes = max(prod(shape) * np.dtype(dtype).itemsize, 1)
+        n_blocks = _PIECE_BYTES * self._store.count(spec.table) // n_bytes // BLOCK_ROWS
+        return BLOCK_ROWS * min(max(n_blocks, 1), _PIECE_BLOCKS)
 
 
 def crc32(array: Array) -> int:
