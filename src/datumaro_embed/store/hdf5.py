@@ -584,8 +584,6 @@ def replaced(path: str | os.PathLike[str]) -> StoreReplacedError:
 @contextmanager
 def _opened(path: str) -> Iterator[BinaryIO]:
     """Open a file that starts like HDF5; refuse any other."""
-    if os.path.isdir(path):
-        raise StoreForeignError(f"'{path}' is a directory. Name an .h5 file in it.", path=path)
     try:
         stream = open_regular(path)
     except (FileNotFoundError, NotADirectoryError) as error:
