@@ -438,7 +438,7 @@ def decode_rows(part: Part, table: str, first: int, stop: int) -> Iterator[dict[
     columns: dict[str, list[Any]] = {}
     for column in SCHEMA[table].columns:
         path = f"{table}/{column.name}"
-        if column.kind == "rows" or path == "items/vector" or not part.has(path):
+        if column.kind == "rows" or path == "items/vector" or part.array(path) is None:
             continue
         columns[column.field or column.name] = _column_values(part, column, path, first, stop)
     for row in zip(*columns.values(), strict=True):
