@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -377,7 +377,7 @@ class Hdf5Part(Part):
                     path=self.path,
                 )
             try:
-                with h5py.File(stream, "r") as file:
+                with h5py.File(stream.raw, "r") as file:  # which reads whole blocks
                     self._compare(file.id)
             except StoreError:
                 raise
@@ -581,7 +581,7 @@ def replaced(path: str | os.PathLike[str]) -> StoreReplacedError:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[BinaryIO]:
+def _opened(path: str) -> Iterator[io.BufferedReader]:
     """Open a file that starts like HDF5; refuse any other."""
     try:
         stream = open_regular(path)
