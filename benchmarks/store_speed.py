@@ -67,7 +67,7 @@ def _rows(
         "annotations/coords": (n_coords, rng.random(count * n_coords)),
     }
     arrays: Arrays = {}
-    for path, array in ColumnBuilder(kind).finish().items():
+    for path, array in ColumnBuilder(kind).arrays().items():
         length = n_rows if path.startswith("items/") else count
         if path.endswith("_names_offsets"):
             arrays[path] = names[0]
@@ -79,7 +79,7 @@ def _rows(
             arrays[path] = np.arange(length + 1, dtype=np.uint64) * np.uint64(width)
         elif path in lengths:
             arrays[path] = lengths[path][1]
-        elif f"{path}_offsets" in ColumnBuilder(kind).finish():
+        elif f"{path}_offsets" in ColumnBuilder(kind).arrays():
             arrays[path] = array  # texts that are empty
         else:
             arrays[path] = np.zeros((length, *array.shape[1:]), array.dtype)
@@ -132,7 +132,7 @@ def _append_speed(folder: Path, n_boxes: int) -> None:
     ]
     started = time.perf_counter()
     stores = Hdf5Stores()
-    with stores.begin(folder / "append", VectorKind(512), commit_seconds=1e9) as run:
+    with stores.begin(folder / "append", VectorKind(512), clock=lambda: 0.0) as run:
         for record, vector in zip(records, vectors, strict=True):
             run.append(record, vector)
         run.suspend()

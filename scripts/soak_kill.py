@@ -195,8 +195,8 @@ def _differences(expected: Path, found: Path) -> Iterator[str]:
                 rows = np.flatnonzero((left != right).reshape(len(left), -1).any(axis=1))
                 yield f"  {path}: {len(rows)} rows, first {rows[:8].tolist()}"
         statuses = two.statuses.tolist()
-        yield f"  statuses: {Counter(statuses)}; fingerprints: {one.run_fingerprint[:12]}, "
-        yield f"  {two.run_fingerprint[:12]}; {two.provenance.get('precision')}"
+        yield f"  statuses: {Counter(statuses)}; fingerprints: {one.kind.fingerprint[:12]}, "
+        yield f"  {two.kind.fingerprint[:12]}; {two.provenance.get('precision')}"
 
 
 def _moment(target: Path) -> str:

@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -151,7 +152,7 @@ def identity_at(path: str | os.PathLike[str]) -> Identity | None:
         return None
 
 
-def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
     """Open a regular file for reading; a pipe or device is refused, not waited for.
 
     Raises `FileNotFoundError`: also for a path that no file can have; `StoreForeignError`: it is no
@@ -170,6 +171,17 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
             path=os.fspath(path),
         )
     return os.fdopen(descriptor, "rb")
+
+
+def is_being_written(stream: BinaryIO) -> bool:
+    """Tell whether a program has locked a file to change it, as HDF5 does."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(stream, fcntl.LOCK_UN)
+    except OSError as error:  # others: a file system without locks
+        return error.errno == errno.EWOULDBLOCK
+    return False
 
 
 def _explain(error: OSError, path: Path, needs_bytes: int, free_bytes: int | None) -> str:

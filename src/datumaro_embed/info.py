@@ -19,11 +19,11 @@ def describe(store: EmbeddingStore) -> Iterator[str]:
     provenance = store.provenance
     yield f"store        {store.path}"
     yield f"model        {store.model_fact('name')} from {store.model_fact('source')}"
-    yield f"fingerprint  {store.run_fingerprint}"
+    yield f"fingerprint  {store.kind.fingerprint}"
     yield f"ran on       {provenance.get('device')}, {provenance.get('precision')}"
     yield f"embeddings   {store.n_rows} × {store.dim} {store.dtype}"
     n_shown = len(store.objects) if store.has_table("objects") else _count_objects(store)
-    yield f"annotations  {store.n_annotations} of {counted(n_shown, 'objects')}"
+    yield f"annotations  {store.count('annotations')} of {counted(n_shown, 'objects')}"
     if store.has_table("objects"):
         yield f"objects      {len(store.objects)}, {int(store.objects.has_vector.sum())} embedded"
         if crops := ObjectOptions.of(provenance):

@@ -58,8 +58,8 @@ def test_it_reads_as_it_was_written(path: Path) -> None:
         assert store.categories == CATEGORIES
         np.testing.assert_array_equal(store.label_embeddings, LABEL_VECTORS)
         assert store.provenance == PROVENANCE
-        assert store.run_fingerprint == "golden"
-        assert store.vector_settings == "f32 on CPU"
+        assert store.kind.fingerprint == "golden"
+        assert store.kind.settings == "f32 on CPU"
         assert store.kind.model == "demo"
         assert store.format_version == 2
         assert len(store.uuid) == 32

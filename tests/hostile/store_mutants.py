@@ -85,7 +85,7 @@ def content(store: EmbeddingStore) -> list[Any]:
     """Everything that a reader can be told."""
     labels = store.label_embeddings
     return [
-        store.run_fingerprint,
+        store.kind.fingerprint,
         store.uuid,
         [store.item(row) for row in range(len(store))],
         *(store.table(name).embeddings().tobytes() for name in ("items", "objects", "captions")),

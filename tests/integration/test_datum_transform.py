@@ -67,7 +67,7 @@ def test_coco_and_yolo_of_the_same_data_give_equal_tables(
         )
         cosine = (unit_rows(coco.embeddings()) * unit_rows(yolo.embeddings())).sum(axis=1)
         assert cosine.min() >= 0.9999
-        assert coco.run_fingerprint == yolo.run_fingerprint
+        assert coco.kind.fingerprint == yolo.kind.fingerprint
 
 
 def test_vectors_are_those_of_the_encoder(coco_store: Path, demo_as_used) -> None:

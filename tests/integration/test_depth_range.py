@@ -142,7 +142,7 @@ def test_vectors_of_another_depth_range_are_not_reused(tmp_path: Path) -> None:
     assert embed(root, target, encoder, depth_range="0.0:4e3").n_reused == 4
     with open_store(target) as store:
         assert store.provenance["depth_range"] == "0:4000"
-        assert store.vector_settings.endswith(", depth range 0:4000")
+        assert store.kind.settings.endswith(", depth range 0:4000")
 
 
 def test_stores_of_two_depth_ranges_are_not_merged(tmp_path: Path) -> None:

@@ -44,10 +44,10 @@ def test_vectors_of_two_precisions_are_never_mixed(data: Path, tmp_path: Path, n
     embed("f32")
     assert "9 reused" in embed("f32")
     with open_store(tmp_path / name) as store:
-        first, settings = np.array(store.embeddings()), store.vector_settings
+        first, settings = np.array(store.embeddings()), store.kind.settings
     said = embed("bf16")
     with open_store(tmp_path / name) as store:
-        second, changed = np.array(store.embeddings()), store.vector_settings != settings
+        second, changed = np.array(store.embeddings()), store.kind.settings != settings
     assert settings == "f32 on CPU"
     if not changed:
         pytest.skip(f"this processor computes bf16 as {settings}")

@@ -108,7 +108,7 @@ def findings_of(data: Path, store: Path, path: Path) -> Path:
                 reason=f"=HYPERLINK({key.id})",
                 content_sha256=opened.content_sha256[row].tobytes().hex(),
                 store=opened.uuid,
-                model=opened.run_fingerprint,
+                model=opened.kind.fingerprint,
             )
             for row, key in enumerate(opened.keys())
         ]

@@ -125,7 +125,7 @@ def test_round_trip(
             import_vectors(export, back)
             with open_store(back) as again:
                 assert again.verify() == []
-                assert again.run_fingerprint == "run"
+                assert again.kind.fingerprint == "run"
                 assert again.provenance["source"] == "imported"
                 assert again.dtype == store.dtype
                 for path in (*row_arrays(store), "labels/name", "labels/vector", "meta/categories"):

@@ -39,7 +39,7 @@ def test_npy_with_a_list_of_ids(npy: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(store.embeddings(), VECTORS[[3, 1, 2, 0]])
         assert store.provenance["source"] == "imported"
         assert store.provenance["imported"]["from"] == "v.npy"
-        assert store.run_fingerprint.startswith("imported:")
+        assert store.kind.fingerprint.startswith("imported:")
         assert store.verify() == []
 
 
@@ -209,10 +209,10 @@ def test_an_exported_store_can_be_searched_with_its_model_again(
 ) -> None:
     with open_store(coco_store) as store:
         convert_store(store, tmp_path / "e.parquet", to="parquet")
-        fingerprint, crc = store.run_fingerprint, row_content(store)
+        fingerprint, crc = store.kind.fingerprint, row_content(store)
     import_vectors(tmp_path / "e.parquet", tmp_path / "s.h5")
     with open_store(tmp_path / "s.h5") as store:
-        assert store.run_fingerprint == fingerprint
+        assert store.kind.fingerprint == fingerprint
         assert row_content(store) == crc
 
 

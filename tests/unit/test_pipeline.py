@@ -334,7 +334,7 @@ def test_provenance_names_model_media_root_and_no_fingerprint_depends_on_the_pat
     for name in ("a", "b"):
         embed_source(source(2), tmp_path / name / "e.h5", EmbedOptions(), encoder=FakeEncoder())
     with open_store(tmp_path / "a" / "e.h5") as a, open_store(tmp_path / "b" / "e.h5") as b:
-        assert a.run_fingerprint == b.run_fingerprint == FakeEncoder().fingerprint
+        assert a.kind.fingerprint == b.kind.fingerprint == FakeEncoder().fingerprint
         assert row_content(a) == row_content(b)
 
 

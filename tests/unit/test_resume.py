@@ -279,7 +279,7 @@ def test_another_model_is_refused_and_nothing_changes(target: Path) -> None:
     assert [path.name for path in target.parent.iterdir()] == [target.name]
     go(target, source(range(6)), FakeEncoder(seed=1), restart=True)
     with open_store(target) as store:
-        assert store.run_fingerprint == FakeEncoder(seed=1).fingerprint
+        assert store.kind.fingerprint == FakeEncoder(seed=1).fingerprint
 
 
 def test_an_unfinished_run_of_another_model_is_refused(target: Path) -> None:

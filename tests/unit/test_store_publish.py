@@ -32,7 +32,7 @@ def test_publishing_is_bounded_in_memory(tmp_path: Path) -> None:
     assert size > 100e6
     assert peak < 30e6, f"{peak / 1e6:.0f} MB for a file of {size / 1e6:.0f} MB"
     with open_store(tmp_path / "store.h5") as store:
-        assert (store.n_rows, store.n_annotations) == (12_000, 60_000)
+        assert (store.n_rows, store.count("annotations")) == (12_000, 60_000)
 
 
 def test_a_skeleton_does_not_grow_with_the_store() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -26,7 +29,7 @@ from datumaro_embed.records import (
     ObjectRecord,
 )
 from datumaro_embed.signatures import SIGNATURE_BYTES, STATISTICS
-from datumaro_embed.store import hdf5, open_store
+from datumaro_embed.store import open_store
 from datumaro_embed.store.schema import array_specs
 from store_support import create_store
 
@@ -154,23 +157,41 @@ def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         open_store(tmp_path / "x.h5")
 
 
-def test_a_file_replaced_while_opening(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once is nothing; a file that is another one each time is an error of its own kind."""
-    copies = iter(range(100))
+def test_a_file_replaced_while_opening(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was opened is read, and no other file that is at its path by then."""
+    path = Path(shutil.copy(path, tmp_path / "x.h5"))
+    open_file = h5py.File
 
-    open_file = hdf5._open_file
+    def replace_and_open(stream: BinaryIO, mode: str) -> h5py.File:
+        path.with_name("copy").write_bytes(b"another file")
+        path.with_name("copy").replace(path)
+        return open_file(stream, mode)
 
-    def open_another(name: str) -> h5py.File:
-        if next(copies) < n_times:
-            shutil.copy(path, path.with_name("copy"))
-            path.with_name("copy").replace(path)
-        return open_file(name)
+    monkeypatch.setattr(h5py, "File", replace_and_open)
+    with open_store(path) as store:
+        assert store.verify() == []
+        store.parts[0].close()
+        with pytest.raises(StoreReplacedError, match="replaced or removed"):
+            store.item(0)
 
-    monkeypatch.setattr(hdf5, "_open_file", open_another)
-    n_times = 1
-    open_store(path).close()
-    copies, n_times = iter(range(100)), 100
-    with pytest.raises(StoreReplacedError, match="replaced or removed while it was open"):
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_a_read_error_behind_hdf5_is_no_damage(
+    path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    class Failing(io.FileIO):
+        def readinto(self, buffer: Any) -> int:
+            raise OSError(number, os.strerror(number))
+
+    open_file = h5py.File
+
+    def open_failing(stream: BinaryIO, mode: str) -> h5py.File:
+        return open_file(Failing(stream.fileno(), closefd=False), mode)
+
+    monkeypatch.setattr(h5py, "File", open_failing)
+    with pytest.raises(StoreReadError, match="may be intact"):
         open_store(path)
 
 

@@ -109,7 +109,7 @@ def test_unknown_settings_fit_any_and_others_only_themselves() -> None:
 def test_a_store_and_its_segments_say_how_they_were_computed(target: Path) -> None:
     go(target, Precise("bf16"))
     with open_store(target) as store:
-        assert store.vector_settings == "bf16 on CPU"
+        assert store.kind.settings == "bf16 on CPU"
         assert {part.kind for part in store.parts} == {store.kind}
 
 
@@ -120,7 +120,7 @@ def test_other_settings_re_use_nothing_of_a_finished_store(target: Path) -> None
     assert "f32 on CPU, but this run makes" in said[0]
     assert "bf16 on CPU, so every image is embedded again" in said[0]
     with open_store(target) as store:
-        assert store.vector_settings == "bf16 on CPU"
+        assert store.kind.settings == "bf16 on CPU"
         assert store.verify() == []
     assert go(target, Precise("bf16"))[0].n_reused == WITH_IMAGE
 
@@ -130,13 +130,13 @@ def test_an_unfinished_run_of_other_settings_is_refused_and_stays(target: Path) 
         go(target, Precise(stop_after=4))
     work = target if target.suffix == "" else Path(f"{target}.work")
     with open_store(work, partial=True) as store:
-        assert store.vector_settings == "f32 on CPU"
+        assert store.kind.settings == "f32 on CPU"
     with pytest.raises(ModelMismatchError, match=r"unfinished run.*f32 on CPU, not .*use restart"):
         go(target, Precise("bf16"))
     assert go(target)[0].n_reused > 0
     go(target, Precise("bf16"), restart=True)
     with open_store(target) as store:
-        assert store.vector_settings == "bf16 on CPU"
+        assert store.kind.settings == "bf16 on CPU"
 
 
 def test_vectors_of_unknown_settings_are_trusted(target: Path, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_stores_of_other_settings_are_not_merged(tmp_path: Path) -> None:
         merge_stores([one, two], tmp_path / "c.h5", on_duplicate="first")
     merge_stores([one, one], tmp_path / "c.h5", on_duplicate="first")
     with open_store(tmp_path / "c.h5") as merged:
-        assert merged.vector_settings == "f32 on CPU"
+        assert merged.kind.settings == "f32 on CPU"
 
 
 def test_repair_takes_no_shard_of_other_settings(tmp_path: Path) -> None:
@@ -183,5 +183,5 @@ def test_repair_takes_no_shard_of_other_settings(tmp_path: Path) -> None:
     summary = repair_store(target, tmp_path / "new.h5")
     assert list(summary.left_out) == []  # the manifest of the finished store names none of them
     with open_store(tmp_path / "new.h5") as repaired:
-        assert repaired.vector_settings == "f32 on CPU"
+        assert repaired.kind.settings == "f32 on CPU"
         assert content(repaired) == before

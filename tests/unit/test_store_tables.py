@@ -15,8 +15,7 @@ from datumaro_embed import (
     Status,
 )
 from datumaro_embed.errors import NoTableError, UsageError
-from datumaro_embed.store import EmbeddingStore
-from datumaro_embed.store.arrow import iter_tables
+from datumaro_embed.store import EmbeddingStore, arrow
 from datumaro_embed.testing import MemoryStores
 from datumaro_embed.vectors import VectorKind
 
@@ -86,10 +85,12 @@ def test_a_table_that_is_absent_is_no_attribute(store: EmbeddingStore) -> None:
         _ = store.objects
 
 
-def test_parts_make_the_whole(store: EmbeddingStore) -> None:
-    parts = list(iter_tables(store, 2))
+def test_parts_make_the_whole(store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = store.to_arrow()
+    monkeypatch.setattr(arrow, "_VECTORS", 2)
+    parts = list(store.items.iter_arrow())
     assert [part.num_rows for part in parts] == [2, 1]
-    assert pa.concat_tables(parts).equals(store.to_arrow())
+    assert pa.concat_tables(parts).equals(whole)
 
 
 def test_batches(store: EmbeddingStore) -> None:

@@ -310,20 +310,19 @@ class Engine:
             )
 
     def _start(self, request: Any, batch: Arrays) -> _Busy:
-        whole = {name: self._padded(name, rows) for name, rows in batch.items()}
+        """Start a batch, padded to a full one of the inputs' dtypes; no copy if it already is."""
+        n_rows, whole = _n_rows(batch), {}
+        for name, rows in batch.items():
+            if n_rows == self.batch_size:
+                whole[name] = np.ascontiguousarray(rows, dtype=self._dtypes[name])
+            else:
+                whole[name] = np.zeros((self.batch_size, *rows.shape[1:]), self._dtypes[name])
+                whole[name][:n_rows] = rows
         with mapped_errors(InferenceError, "OpenVINO cannot start a batch"):
             for name, array in whole.items():
                 request.set_tensor(name, ov.Tensor(array, shared_memory=True))
             request.start_async()
-        return _Busy(request, _n_rows(batch), whole)
-
-    def _padded(self, name: str, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return rows padded to a full batch of the input's dtype; no copy if they already are."""
-        if len(rows) == self.batch_size:
-            return np.ascontiguousarray(rows, dtype=self._dtypes[name])
-        whole = np.zeros((self.batch_size, *rows.shape[1:]), self._dtypes[name])
-        whole[: len(rows)] = rows
-        return whole
+        return _Busy(request, n_rows, whole)
 
     def _finish(self, busy: _Busy) -> Rows:
         rows = _result(busy)

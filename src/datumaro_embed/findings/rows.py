@@ -25,7 +25,7 @@ def finding(
         table.key(row),
         content_sha256=sha.tobytes().hex() if sha.any() else "",
         store=store.uuid,
-        model=store.run_fingerprint,
+        model=store.kind.fingerprint,
         **values,
     )
 

@@ -188,7 +188,7 @@ def _known(
             "name": options.title or Path(store.path).name,
             "path": Path(store.path).name,
             "text": False,
-            "fingerprint": store.run_fingerprint,
+            "fingerprint": store.kind.fingerprint,
             "findings": default_findings(Path(store.path)).name,
             "read_only": "",
             "contradiction": "",

@@ -187,7 +187,7 @@ class Session:
             manifest = load_manifest(directory, verify_hashes=False)
         except DatumaroEmbedError:
             return False
-        same = manifest.fingerprint == self.store.run_fingerprint
+        same = manifest.fingerprint == self.store.kind.fingerprint
         return same and manifest.text is not None
 
     def load_encoder(self) -> None:

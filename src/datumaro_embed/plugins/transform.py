@@ -210,7 +210,7 @@ class StoreTransform(FindingsTransform):
         contents = {record.key: record.content_sha256 for record in records}
         with open_store(self._store) as store:
             fresh = fresh_items(store, contents, skip_stale=self._skip_stale)
-            facts = {"store": store.uuid, "model": store.run_fingerprint}
+            facts = {"store": store.uuid, "model": store.kind.fingerprint}
             actions = self._actions(store, contents, fresh)
             rows = (
                 Finding.of(

@@ -163,14 +163,14 @@ def model_of(store: EmbeddingStore, model: str | None = None) -> tuple[Path, Mod
 
 
 def _refuse_other_model(store: EmbeddingStore, name: str, fingerprint: str) -> None:
-    if fingerprint == store.run_fingerprint:
+    if fingerprint == store.kind.fingerprint:
         return
     made_by = store.model_fact("name") or "unknown"
     raise ModelMismatchError(
-        f"The vectors in '{store.path}' are of model {made_by} ({_short(store.run_fingerprint)}), "
+        f"The vectors in '{store.path}' are of model {made_by} ({_short(store.kind.fingerprint)}), "
         f"not of {name} ({_short(fingerprint)}), and cannot be compared. Search with that "
         "``model``, or embed again with this one.",
-        store_fingerprint=store.run_fingerprint,
+        store_fingerprint=store.kind.fingerprint,
         model_fingerprint=fingerprint,
     )
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from ..encoding import encode_json
 from .codec import Array
-from .rows import StoredRows, check_dtype, check_n_rows
+from .rows import StoredRows, check_dtype
 from .schema import (
     SCHEMA,
     array_specs,
@@ -32,21 +32,16 @@ _VECTORS = 65_536
 
 def iter_tables(
     store: StoredRows,
-    n_rows: int = 0,
     *,
     of: str = "items",
     vectors: bool = True,
     dtype: str = "float32",
     embedded_only: bool = False,
 ) -> Iterator[pa.Table]:
-    """Yield what `VectorTable.to_arrow` gives, at least once.
-
-    At most `n_rows` at a time, or, where it is 0, as many as have 65,536 vectors.
-    """
+    """Yield what `VectorTable.to_arrow` gives: rows of 65,536 vectors at a time, at least once."""
     check_dtype(dtype)
     nested = sum(map(store.count, optional_tables())) if of == "items" and vectors else 0
-    n_rows = n_rows or max(1, _VECTORS * store.count(of) // max(1, store.count(of) + nested))
-    check_n_rows(n_rows)
+    n_rows = max(1, _VECTORS * store.count(of) // max(1, store.count(of) + nested))
     metadata = {METADATA_KEY: _metadata(store, of)}
     has_vector = status_has_vector(of)
     for first in range(0, max(store.count(of), 1), n_rows):

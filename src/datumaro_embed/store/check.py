@@ -150,7 +150,9 @@ def sound_rows(part: Hdf5Part) -> tuple[Array, Array, Array]:
     """
     n_rows, specs = part.n_rows("items"), array_specs()
     rows, keys = np.ones(n_rows, bool), np.ones(n_rows, bool)
-    children = {table: np.ones(part.n_rows(table), bool) for table, _ in _offsets(part)}
+    found = ((table, part.array(f"items/{table}_offsets")) for table in child_tables())
+    cuts_of = {table: offsets for table, offsets in found if offsets is not None}
+    children = {table: np.ones(part.n_rows(table), bool) for table in cuts_of}
     for path, table, first, stop in bad_blocks(part):
         is_key = path.startswith(("items/id", "items/subset"))
         if table in children:
@@ -164,20 +166,12 @@ def sound_rows(part: Hdf5Part) -> tuple[Array, Array, Array]:
         elif specs[path].table in children:
             children[specs[path].table][:] = False
     bodies = rows.copy()
-    for table, offsets in _offsets(part):
+    for table, offsets in cuts_of.items():
         n_bad = np.concatenate([[0], np.cumsum(~children[table])])
         sound = n_bad[offsets[1:]] == n_bad[offsets[:-1]]
         rows &= sound
         bodies &= sound | (table in optional_tables())
     return rows, bodies, keys
-
-
-def _offsets(part: Part) -> Iterator[tuple[str, Array]]:
-    """Yield each table whose rows belong to items, and the offsets that cut it."""
-    for table in child_tables():
-        offsets = part.array(f"items/{table}_offsets")
-        if offsets is not None:
-            yield table, offsets
 
 
 # Values ----------------------------------------------------------------------------------------

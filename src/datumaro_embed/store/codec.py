@@ -165,10 +165,9 @@ class _ColumnBuilder:
             return {}
         found: Arrays = {}
         if self._has_ends:
-            ends = np.frombuffer(self._ends, np.uint64)
-            found[f"{path}_offsets"] = ends.astype("<u8", copy=False)
+            found[f"{path}_offsets"] = np.array(self._ends, "<u8")
         if column.kind != "rows":
-            data = np.frombuffer(self._data, self._dtype)
+            data = np.frombuffer(bytes(self._data), self._dtype)
             found[path] = data.reshape(-1, self._size) if self._size else data
         if column.kind == "code":
             found |= text_arrays(f"{path}_names", self.names)
@@ -281,11 +280,8 @@ class ColumnBuilder:
         self.n_rows += stop - first
         self._last_key, self._present = store.key(stop - 1), present
 
-    def finish(self) -> Arrays:
-        """Every array of items and their tables; they share the builder's memory: append no more.
-
-        A table is left out where an item has no value for it.
-        """
+    def arrays(self) -> Arrays:
+        """Return copies of all arrays, without tables that an item has no value for."""
         found: Arrays = {}
         for table, columns in self._tables.items():
             if table == "items" or f"items/{table}_offsets" in found:
@@ -438,11 +434,11 @@ class ArrayPart(Part):
 
 
 def decode_rows(part: Part, table: str, first: int, stop: int) -> Iterator[dict[str, Any]]:
-    """Decode rows of a table to the values of their records, by field; without vectors."""
+    """Decode rows of a table to the values of their records, by field."""
     columns: dict[str, list[Any]] = {}
     for column in SCHEMA[table].columns:
         path = f"{table}/{column.name}"
-        if column.kind in ("rows", "vector") or part.array(path) is None:
+        if column.kind == "rows" or path == "items/vector" or part.array(path) is None:
             continue
         columns[column.field or column.name] = _column_values(part, column, path, first, stop)
     for row in zip(*columns.values(), strict=True):
@@ -452,15 +448,7 @@ def decode_rows(part: Part, table: str, first: int, stop: int) -> Iterator[dict[
 def decode_records(part: Part, table: str, first: int, stop: int) -> Iterator[Any]:
     """Decode rows of a table that belong to an item to records, with their vectors."""
     make: Any = SCHEMA[table].record
-    rows = decode_rows(part, table, first, stop)
-    if f"{table}/vector" not in array_specs():
-        yield from (make(**values) for values in rows)
-        return
-    vectors = part.required(f"{table}/vector")[first:stop]
-    vectors.flags.writeable = False
-    for values, vector in zip(rows, vectors, strict=True):
-        has_vector = values["status"].has_vector if "status" in values else True
-        yield make(**values, vector=vector if has_vector else None)
+    return (make(**values) for values in decode_rows(part, table, first, stop))
 
 
 def _column_values(part: Part, column: Column, path: str, first: int, stop: int) -> list[Any]:
@@ -477,7 +465,7 @@ def _column_values(part: Part, column: Column, path: str, first: int, stop: int)
 
 
 def _fixed_values(part: Part, column: Column, path: str, values: Array) -> list[Any]:
-    found: list[Any] = values.tolist()
+    found: list[Any] = values.tolist() if column.kind != "vector" else [*values]
     if column.kind == "code":
         names = part.names(path)
         found = [names[code] for code in found]
@@ -487,7 +475,7 @@ def _fixed_values(part: Part, column: Column, path: str, values: Array) -> list[
         found = list(map(column.values, found))
     elif column.size:
         found = list(map(tuple, found))
-    if column.filled:
+    if column.filled or column.kind == "vector":
         known = (values != 0).any(axis=1).tolist()
         found = [value if is_known else None for value, is_known in zip(found, known, strict=True)]
     return found

@@ -18,6 +18,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -126,6 +127,16 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     restarted: bool = False
     n_expected: Count = 0
 
+    def __post_init__(self) -> None:
+        if len({frozenset(dict(segment.children)) for segment in self.segments}) > 1:
+            raise ValueError("the segments do not all have the same tables")
+        names = [segment.name for segment in self.files]
+        if len(names) != len(set(names)):
+            raise ValueError("a segment is named twice")
+        for before, after in pairwise(self.segments):
+            if not before.last < after.first:
+                raise ValueError(f"{after.name} does not come after {before.name}")
+
     @property
     def kind(self) -> VectorKind:
         """What kind of vectors the segments hold."""
@@ -171,7 +182,6 @@ def read_manifest(path: Path) -> Manifest:
             )
         found.pop("sha256", None)  # `_encode` makes it again
         manifest = msgspec.convert(found, Manifest)
-        _check_segments(manifest)
         if raw != _encode(manifest):
             raise ValueError("its checksum differs from its content")
     except (ValueError, TypeError, KeyError) as error:
@@ -189,44 +199,7 @@ def _encode(manifest: Manifest) -> bytes:
     return encode_json({**content, "sha256": digest}) + b"\n"
 
 
-def _check_segments(manifest: Manifest) -> None:
-    if len({frozenset(dict(segment.children)) for segment in manifest.segments}) > 1:
-        raise ValueError("the segments do not all have the same tables")
-    names = [segment.name for segment in manifest.files]
-    if len(names) != len(set(names)):
-        raise ValueError("a segment is named twice")
-    for before, after in zip(manifest.segments, manifest.segments[1:], strict=False):
-        if not before.last < after.first:
-            raise ValueError(f"{after.name} does not come after {before.name}")
-
-
 # Reading ---------------------------------------------------------------------------------------
-
-
-def open_segment(directory: Path, segment: Segment, kind: VectorKind) -> Hdf5Part:
-    """Open one file and compare it with what the manifest says of it.
-
-    Raises `StoreCorruptError`: it is missing, a link, or another file than the one that was
-    committed; `StoreForeignError`.
-    """
-    path = directory / SEGMENT_FOLDER / segment.name
-    place = f"{SEGMENT_FOLDER}/{segment.name}"
-    if path.is_symlink():
-        raise corrupt(str(directory), place, "is a symbolic link")
-    try:
-        part = Hdf5Part(path)
-    except StoreNotFoundError as error:
-        raise corrupt(str(directory), place, "is missing") from error
-    tables = (t for t in child_tables() if f"items/{t}_offsets" in part.layouts)
-    children = tuple((table, part.n_rows(table)) for table in tables)
-    found = (part.n_rows("items"), children, part.n_bytes)
-    named = (segment.n_rows, segment.children, segment.n_bytes)
-    if found != named or not part.kind.fits(kind):
-        raise corrupt(str(directory), place, "is not the file that the manifest names")
-    ends = ItemKey(*segment.first), ItemKey(*segment.last)
-    if segment.n_rows and ends != (part.key(0), part.key(segment.n_rows - 1)):
-        raise corrupt(str(directory), place, "does not hold the items that the manifest lists")
-    return part
 
 
 def segment_is_sound(directory: Path, segment: Segment) -> bool:
@@ -293,24 +266,38 @@ class SegmentFolder:
             self._mapped.popitem(last=False)[0].close()
 
     def open(self, segment: Segment) -> Hdf5Part:
-        """Open a segment of the same state of the directory; see `open_segment`.
+        """Open a file, and compare it with what the manifest says of it.
 
-        Raises `StoreReplacedError`: another store has taken the directory's place.
+        Raises `StoreCorruptError`: it is missing, a link, or another file than the one that was
+        committed; `StoreForeignError`; `StoreReplacedError`: another store has taken the
+        directory's place.
         """
+        where, place = str(self.directory), f"{SEGMENT_FOLDER}/{segment.name}"
+        path = self.directory / place
         try:
-            return open_segment(self.directory, segment, self.kind)
+            if path.is_symlink():
+                raise corrupt(where, place, "is a symbolic link")
+            part = Hdf5Part(path)
+            tables = (table for table in child_tables() if part.has(f"items/{table}_offsets"))
+            children = tuple((table, part.n_rows(table)) for table in tables)
+            found = (part.n_rows("items"), children, part.n_bytes)
+            said = (segment.n_rows, segment.children, segment.n_bytes)
+            if found != said or not part.kind.fits(self.kind):
+                raise corrupt(where, place, "is not the file that the manifest names")
+            ends = ItemKey(*segment.first), ItemKey(*segment.last)
+            if segment.n_rows and ends != (part.key(0), part.key(segment.n_rows - 1)):
+                raise corrupt(where, place, "does not hold the items that the manifest lists")
+            return part
+        except StoreNotFoundError as error:
+            raise corrupt(where, place, "is missing") from error
         finally:
             if self._seen is not None and self._seen != _identities(self.directory):
-                self._refuse_replaced(segment)
-
-    def _refuse_replaced(self, segment: Segment) -> None:
-        """Refuse a file of another store that has taken this one's place, or grown out of it."""
-        named: set[str] = set()
-        with suppress(StoreForeignError, FileNotFoundError):  # gone, begun anew, or renamed now
-            for path in manifest_files(self.directory):
-                named |= {other.sha256 for other in read_manifest(path).files}
-        if segment.sha256 not in named:
-            raise replaced(self.directory)
+                named: set[str] = set()
+                with suppress(StoreForeignError, FileNotFoundError):  # gone, or renamed just now
+                    for path in manifest_files(self.directory):
+                        named |= {other.sha256 for other in read_manifest(path).files}
+                if segment.sha256 not in named:
+                    raise replaced(self.directory)
 
 
 class SegmentPart(Part):
@@ -341,7 +328,7 @@ class SegmentPart(Part):
     def has(self, path: str) -> bool:
         spec = array_specs()[path]
         table = spec.cuts if spec.column.kind == "rows" else spec.table
-        return table in self._sizes if table in child_tables() else super().has(path)
+        return table in self._sizes if table in child_tables() else self.file.has(path)
 
     def n_rows(self, table: str) -> int:
         return self._sizes.get(table, 0)

@@ -54,17 +54,6 @@ class Keys(Sequence[ItemKey]):
         return f"<Keys of {counted(len(self), 'items')}>"
 
 
-def find_row(keys: Sequence[ItemKey], key: ItemKey) -> int | None:
-    """Row of the key among ascending ones, or None.
-
-    Decodes O(log n) keys, some 0.1 ms for ten million; there is no index to build, to keep or to
-    go stale. Where the order is damaged, which `verify` finds, a key may be missed; never is
-    another row returned.
-    """
-    row = bisect_left(keys, key)
-    return row if row < len(keys) and keys[row] == key else None
-
-
 def _as_key(key: object) -> ItemKey | None:
     """Read a key, or a string ``SUBSET/ID``; None for a string that is not one."""
     if isinstance(key, ItemKey):
@@ -111,10 +100,8 @@ class StoredRows:
     store unless given. A store is `complete` once its run has ended; until then `n_expected` is the
     number of rows to be, 0 where nobody knows.
 
-    `dim` is the length of every vector; `dtype`, float16 or float32, its stored type;
-    `run_fingerprint` is of the model, and equal where vectors are of one space; `vector_settings`
-    say how the vectors were computed, such as ``"f32 on CPU"``, and are empty where that is
-    unknown.
+    `dim` is the length of every vector; `dtype`, float16 or float32, its stored type; `kind` has
+    them too, and the model's fingerprint, which is equal where vectors are of one space.
     """
 
     def __init__(
@@ -129,8 +116,7 @@ class StoredRows:
         n_expected: int | None = None,
     ) -> None:
         self.path, self.kind, self.uuid, self.complete = path, kind, uuid, complete
-        self.dim, self.run_fingerprint = kind.dim, kind.fingerprint
-        self.vector_settings = kind.settings
+        self.dim = kind.dim
         self.dtype: np.dtype[np.floating[Any]] = np.dtype(kind.dtype).newbyteorder("<")
         self._parts, self.head = parts, head
         self._starts: dict[str, IntArray] = {}
@@ -371,13 +357,17 @@ class StoredRows:
         return wanted is not None and self._find(wanted) is not None
 
     def _find(self, key: ItemKey) -> int | None:
-        """Find the part by its first key, which is known of each, and the row in it."""
+        """Find the part by its first key, which is known of each, and the row in it.
+
+        No index is built, kept or stale. Where the order is damaged, which `verify` finds, a key
+        may be missed; never is another row returned.
+        """
         index = bisect_right(self.parts, key, key=lambda part: part.first_key) if self.n_rows else 0
         if index == 0:
             return None
         start, stop = self._starts_of("items")[index - 1 : index + 1].tolist()
-        row = find_row(self.keys()[start:stop], key)
-        return None if row is None else start + row
+        row = bisect_left(self.keys(), key, start, stop)
+        return row if row < stop and self.key(row) == key else None
 
     def item(self, row: int, *, without: Collection[str] = ()) -> ItemRecord:
         """Decode the record of a row with its annotations, equal to the one appended.
@@ -464,9 +454,3 @@ def check_dtype(dtype: str) -> None:
     known = ("float16", "float32", "float64")
     if dtype not in known:
         raise UsageError(f"dtype is {dtype!r}; choose one of {', '.join(known)}.", dtype=dtype)
-
-
-def check_n_rows(n_rows: int) -> None:
-    """Refuse a batch of no rows; raises `UsageError`."""
-    if n_rows < 1:
-        raise UsageError(f"n_rows is {n_rows}; give at least 1.", n_rows=n_rows)

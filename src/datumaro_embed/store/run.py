@@ -40,7 +40,6 @@ from .journal import (
     Segment,
     SegmentFolder,
     new_manifest,
-    open_segment,
     open_store,
     segment_is_sound,
 )
@@ -77,7 +76,7 @@ class Hdf5Run(StoreWriter):
     """A run in a store directory; leaving it before it is sealed keeps what was committed.
 
     `restart`, `n_expected` and `commit_rows` are those of `StoreBackend.begin`, `purpose` that of
-    `Manifest`. A segment is committed when it is full, or `commit_seconds` after its first row.
+    `Manifest`. A segment is committed when it is full, or a minute after its first row.
 
     Raises `StoreLockedError`; `ModelMismatchError`: what is there was made by another model, or an
     unfinished run computes vectors otherwise, and nothing was changed; `StoreCorruptError`,
@@ -93,13 +92,12 @@ class Hdf5Run(StoreWriter):
         restart: bool = False,
         n_expected: int = 0,
         commit_rows: int = COMMIT_ROWS,
-        commit_seconds: float = COMMIT_SECONDS,
         purpose: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.target = os.fspath(place.target)
         self._place, self._kind, self.files = place, kind, files
-        self._commit_rows, self._commit_seconds, self._clock = commit_rows, commit_seconds, clock
+        self._commit_rows, self._clock = commit_rows, clock
         self._new = new_manifest(uuid.uuid4().hex, kind, purpose=purpose, n_expected=n_expected)
         self._builder = ColumnBuilder(kind)
         self._began: float | None = None
@@ -108,7 +106,6 @@ class Hdf5Run(StoreWriter):
         self._opened: list[EmbeddingStore] = []
         self._ended = False
         self._journal = Journal(place.directory, files, store=place.target, restart=restart)
-        self._pending: EmbeddingStore | None = None
         try:
             self._identity = identity_at(self.target)
             self._take_over(restart=restart)
@@ -235,47 +232,42 @@ class Hdf5Run(StoreWriter):
     def _commit_if_due(self) -> None:
         now = self._clock()
         self._began = now if self._began is None else self._began
-        if self._builder.n_rows >= self._commit_rows or now - self._began >= self._commit_seconds:
+        if self._builder.n_rows >= self._commit_rows or now - self._began >= COMMIT_SECONDS:
             self._commit()
 
     def _keep_or_demote(self) -> None:
         """At the last row of an old segment: keep it if the rows came out the same."""
-        new: Any = self._builder.finish()
-        old: Any = open_segment(self._journal.path, self._keep[0], self._kind)
+        new: Any = self._builder.arrays()
+        old: Any = SegmentFolder(self._journal.path, self._kind).open(self._keep[0])
         specs, tables = array_specs().values(), ("items", *child_tables())
         paths = [spec.path for spec in specs if spec.table in tables]
         # Every value is compared, so that no chance of a checksum is taken.
         same = all(np.array_equal(new.get(path), old.array(path)) for path in paths)
         old.close()
-        if not same:
+        if same:
+            self._go_on_after(self._keep.popleft())
+        else:
             self._demote()
-            return
-        self._new = replace(self._new, segments=(*self._new.segments, self._keep.popleft()))
-        self._next_builder()
 
     def _demote(self) -> None:
         """Segments from here on differ from the dataset: they stay as sources of vectors only."""
         self._new = replace(self._new, spare=(*self._new.spare, *self._keep))
         self._keep.clear()
 
-    def _built(self, builder: ColumnBuilder) -> EmbeddingStore:
-        return EmbeddingStore.of(
-            ArrayPart(builder.finish(), self._kind, self._new.uuid, self.target)
-        )
-
-    def _next_builder(self) -> None:
-        self._builder = self._builder.successor()
-        self._began = None
+    def _go_on_after(self, segment: Segment, *, save: bool = False) -> None:
+        new = replace(self._new, segments=(*self._new.segments, segment))
+        if save:
+            self._journal.save(new)
+        self._new, self._builder, self._began = new, self._builder.successor(), None
 
     def _commit(self) -> None:
-        """Commit the rows so far as a segment; those of a commit that failed are tried again."""
-        if self._pending is None:
-            self._pending = self._built(self._builder)
-            self._next_builder()
-        segment = self._journal.commit_file(self._pending)
-        new = replace(self._new, segments=(*self._new.segments, segment))
-        self._journal.save(new)
-        self._new, self._pending = new, None
+        """Commit the rows so far as a segment; where that fails, they can be committed again."""
+        self._go_on_after(self._journal.commit_file(self._built()), save=True)
+
+    def _built(self) -> EmbeddingStore:
+        """Return the rows of no segment yet."""
+        arrays = self._builder.arrays()
+        return EmbeddingStore.of(ArrayPart(arrays, self._kind, self._new.uuid, self.target))
 
     def _refuse_ended(self) -> None:
         if self._ended:
@@ -290,7 +282,7 @@ class Hdf5Run(StoreWriter):
 
     def suspend(self) -> int:
         # While rows still repeat an old segment, that segment has them already.
-        while self._pending is not None or (self._builder.n_rows and not self._keep):
+        if self._builder.n_rows and not self._keep:
             self._commit()
         return self.n_committed
 
@@ -301,7 +293,7 @@ class Hdf5Run(StoreWriter):
             self._demote()  # segments beyond the last row are of items that are gone
         if self._place.keeps_segments:
             self.suspend()
-            segment = self._journal.commit_file(self._built(ColumnBuilder(self._kind)), head)
+            segment = self._journal.commit_file(self._built(), head)
             self._journal.save(replace(self._new, head=segment, spare=(), n_expected=0))
             self._journal.finish()
         else:
@@ -316,12 +308,15 @@ class Hdf5Run(StoreWriter):
                 "and run the same command again.",
                 path=self.target,
             )
-        if self._pending is not None:  # from an attempt that failed
-            self.suspend()
         if self._journal.unfinished != self._new:
             # A process killed from here on leaves a manifest by which the file is known as its own.
             self._journal.save(self._new)
-        size_bytes, blocks = file_image(self._all_rows(), head, self._new.uuid)
+        segments = self._new.segments
+        parts = [*self._own_store(segments, max_mapped=1).parts] if segments else []
+        if self._builder.n_rows or not parts:
+            parts += self._built().parts
+        rows = EmbeddingStore(parts, path=self.target, kind=self._kind, uuid=self._new.uuid)
+        size_bytes, blocks = file_image(rows, head, self._new.uuid)
         try:
             publish(self._place.target, blocks, size_bytes, self.files, work=self._journal.path)
         except StoreWriteError:
@@ -332,15 +327,6 @@ class Hdf5Run(StoreWriter):
         with write_errors(self._journal.path):
             self._journal.clean()
         self._journal.forget_unfinished()
-
-    def _all_rows(self) -> EmbeddingStore:
-        if not self._new.segments or self._builder.n_rows:
-            self._pending = self._built(self._builder)
-            self._next_builder()
-        segments, pending = self._new.segments, self._pending
-        committed = self._own_store(segments, max_mapped=1).parts if segments else ()
-        parts = [*committed, *(() if pending is None else pending.parts)]
-        return EmbeddingStore(parts, path=self.target, kind=self._kind, uuid=self._new.uuid)
 
     def discard(self) -> None:
         """Drop what this run committed too; a finished store in the directory stays.

@@ -19,7 +19,7 @@ from ..tally import counted
 from .check import problems, whole_rows
 from .codec import Array, ArrayPart
 from .hdf5 import Hdf5Part
-from .rows import IntArray, StoredRows, check_dtype, check_n_rows
+from .rows import IntArray, StoredRows, check_dtype
 from .schema import FORMAT_VERSION, array_specs
 from .tables import TABLES, CaptionTable, ObjectTable, VectorTable
 
@@ -69,11 +69,6 @@ class EmbeddingStore(StoredRows):
         return cls([part], path=part.path, kind=part.kind, uuid=part.uuid)
 
     # Facts ---------------------------------------------------------------------------------------
-
-    @property
-    def n_annotations(self) -> int:
-        """Number of annotations of all items."""
-        return self.count("annotations")
 
     @property
     def subset_names(self) -> tuple[str, ...]:
@@ -184,7 +179,8 @@ class EmbeddingStore(StoredRows):
         self, n_rows: int = 4096, *, embedded_only: bool = False
     ) -> Iterator[VectorBatch]:
         """Yield rows, keys and float32 vectors, `n_rows` at a time, in bounded memory."""
-        check_n_rows(n_rows)
+        if n_rows < 1:
+            raise UsageError(f"n_rows is {n_rows}; give at least 1.", n_rows=n_rows)
         rows = np.arange(self.n_rows)
         if embedded_only:
             rows = np.flatnonzero(self.statuses == Status.OK)
@@ -276,8 +272,6 @@ class EmbeddingStore(StoredRows):
 
     def close(self) -> None:
         """Release the files; arrays handed out stay valid, anything else asked of it is refused."""
-        if self._closed:
-            return
         self._closed = True
         self._cache.clear()
         for part in (*self._parts, *([self.head] if self.head else [])):
@@ -292,5 +286,5 @@ class EmbeddingStore(StoredRows):
     def __repr__(self) -> str:
         return (
             f"<{type(self).__name__} '{self.path}': {counted(self.n_rows, 'rows')} x {self.dim} "
-            f"{self.kind.dtype}, {counted(self.n_annotations, 'annotations')}>"
+            f"{self.kind.dtype}, {counted(self.count('annotations'), 'annotations')}>"
         )

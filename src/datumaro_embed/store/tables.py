@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ..encoding import decode_text, encode_text
 from ..errors import ItemNotFoundError
-from ..records import CaptionRecord, ObjectKey, ObjectRecord
+from ..records import ObjectKey
 from ..tally import counted
 from .codec import Array
 from .rows import IntArray, StoredRows
@@ -23,7 +23,6 @@ from .schema import array_specs, status_has_vector
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Record = TypeVar("Record")
 BoolArray = npt.NDArray[np.bool_]
 
 
@@ -157,7 +156,7 @@ class VectorTable:
         return f"<{type(self).__name__} of '{self._store.path}': {counted(len(self), 'rows')}>"
 
 
-class _ChildTable(VectorTable, Generic[Record]):
+class _ChildTable(VectorTable):
     """Rows that belong to items, in the order of their items; keys are ``SUBSET/ID#N``."""
 
     def of(self, item_row: int) -> range:
@@ -191,8 +190,8 @@ class _ChildTable(VectorTable, Generic[Record]):
 
     @property
     def labels(self) -> Array:
-        """(n_rows,) integers: the number of each row's label; -1 none."""
-        raise NotImplementedError
+        """(n_rows,) int32: the number of each row's label, a caption's annotation's; -1 none."""
+        return self._store.column(f"{self.name}/label")
 
     def labels_of(self, row: int) -> tuple[str, ...]:
         label, names = self._shown(row).label, self.label_names
@@ -210,21 +209,15 @@ class _ChildTable(VectorTable, Generic[Record]):
         rows = np.flatnonzero((labels >= 0) & (labels < len(self.label_names)))
         return rows, labels[rows]
 
-    def record(self, row: int) -> Record:
+    def record(self, row: int) -> Any:
         """Decode a row, with its vector; raises `IndexError` out of range."""
-        found: Record = self._store.record(self.name, row)
-        return found
+        return self._store.record(self.name, row)
 
 
-class ObjectTable(_ChildTable[ObjectRecord]):
+class ObjectTable(_ChildTable):
     """The objects: what annotations of one group and label show together, or one alone."""
 
     name = "objects"
-
-    @property
-    def labels(self) -> Array:
-        """(n_rows,) int32: the number of each object's label; -1 none."""
-        return self._store.column("objects/label")
 
     def contents(self) -> npt.NDArray[np.uint8]:
         shas = self.spread(self._store.column("items/content_sha256"))
@@ -245,7 +238,7 @@ class ObjectTable(_ChildTable[ObjectRecord]):
         return self._store.column("objects/area")
 
 
-class CaptionTable(_ChildTable[CaptionRecord]):
+class CaptionTable(_ChildTable):
     """The captions: one row for each annotation of the type."""
 
     name = "captions"
@@ -258,7 +251,6 @@ class CaptionTable(_ChildTable[CaptionRecord]):
 
     @property
     def labels(self) -> Array:
-        """(n_rows,) int32: labels of the annotations; -1 none."""
         labels: Array = self._store.column("annotations/label")[self.annotation_rows]
         return labels
 

@@ -66,7 +66,7 @@ class _MemoryWriter(StoreWriter):
         self._categories = categories, embedding
 
     def seal(self, provenance: Mapping[str, Any]) -> None:
-        arrays: Arrays = self._open_builder().finish()
+        arrays: Arrays = self._open_builder().arrays()
         if self._sealed.get(self.target) is not self._was:
             raise StoreExistsError(
                 f"Another run has made the store '{self.target}'. Choose another name.",

@@ -145,7 +145,7 @@ class StoreContract(ABC):
     def test_every_field_comes_back(self, path: Path) -> None:
         with self.sealed(path, [self.full()]) as store:
             assert store.item(0) == self.full()
-            assert (store.n_rows, len(store), store.n_annotations) == (1, 1, 5)
+            assert (store.n_rows, len(store), store.count("annotations")) == (1, 1, 5)
             assert store.verify() == []
             for child in ("objects", "captions"):
                 stored, given = getattr(store.item(0), child), getattr(self.full(), child)
@@ -215,7 +215,7 @@ class StoreContract(ABC):
 
     def test_no_rows(self, path: Path) -> None:
         with self.sealed(path, []) as store:
-            assert (len(store), store.n_annotations, store.dim) == (0, 0, self.DIM)
+            assert (len(store), store.count("annotations"), store.dim) == (0, 0, self.DIM)
             assert store.embeddings().shape == (0, self.DIM)
             assert list(store.keys()) == []
             assert ItemKey("", "") not in store
@@ -242,7 +242,7 @@ class StoreContract(ABC):
     def test_facts(self, path: Path) -> None:
         with self.sealed(path, self.plain("a"), fingerprint="f" * 64) as store:
             assert store.path == str(path)
-            assert store.run_fingerprint == "f" * 64
+            assert store.kind.fingerprint == "f" * 64
             assert store.format_version == 2
             assert len(bytes.fromhex(store.uuid)) == 16
 
