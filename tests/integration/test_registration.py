@@ -26,7 +26,7 @@ def run(python: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str
         check=False,
         cwd=python.parent,
         env={**os.environ, "PYTHONPATH": "", **env},
-        timeout=120,
+        timeout=300,
     )
 
 

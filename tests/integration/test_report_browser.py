@@ -19,6 +19,7 @@ from datumaro_embed import (
     open_store,
     write_report,
 )
+from datumaro_embed.page import maps
 from report_stores import HOSTILE, hostile_store, many_points
 from support import REPO, run
 
@@ -84,8 +85,9 @@ VIEWS = {
 
 
 def test_the_report_shows_what_the_explorer_shows(
-    objects_store: Path, tmp_path: Path, page: Page
+    objects_store: Path, tmp_path: Path, page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(maps, "MAX_UMAP_ROWS", 0)  # the report has none either
     path = tmp_path / "f.csv"
     found = audit(objects_store)
     Findings(
@@ -229,8 +231,17 @@ CANVAS = (
 
 
 def colored_pixels(page: Page, folder: Path) -> int:
-    """Count the pixels of the map that have a color: points of a label."""
-    page.run("new Promise(done => setTimeout(done, 500))")
+    """Count the pixels of the map that have a color, points of a label, once it is drawn."""
+    before, count = 0, -1
+    end = time.monotonic() + 60
+    while not count or count != before:
+        assert time.monotonic() < end, "the map is never drawn, or never at rest"
+        page.run("new Promise(done => setTimeout(done, 300))")
+        before, count = count, _colored_pixels_now(page, folder)
+    return count
+
+
+def _colored_pixels_now(page: Page, folder: Path) -> int:
     page.screenshot(folder / "map.png")
     x, y, w, h = page.run(CANVAS)
     with Image.open(folder / "map.png") as image:
