@@ -59,7 +59,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 @pytest.fixture(scope="session")
 def coco_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the store that a real `datum transform` wrote of sample_data/coco."""
+    """Return the store that a real `datum transform`, no fork, wrote of sample_data/coco."""
     return _transformed(tmp_path_factory.mktemp("coco"), "coco")
 
 
@@ -83,7 +83,8 @@ def _transformed(folder: Path, name: str) -> Path:
     out = folder / "out"
     store = out / "embeddings.h5"
     own = ["--", "--store", store, "--model", "demo"]
-    done = run("datum", "transform", "-t", "clip_embed", "-o", out, SAMPLE / name, *own)
+    words = ["transform", "-t", "clip_embed", "-o", out, SAMPLE / name, *own]
+    done = run("datum", *words, fork=False)
     assert done.returncode == 0, done.stderr
     return store
 

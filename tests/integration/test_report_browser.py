@@ -298,7 +298,7 @@ def test_a_drop_in_the_grid_settles_the_findings_of_the_item(
 
 
 def test_many_points_are_selected_with_a_lasso(tmp_path: Path, page: Page) -> None:
-    url = report_of(many_points(tmp_path, 20_000), tmp_path)
+    url = report_of(many_points(tmp_path, 20_000), tmp_path, findings=Findings())
     show(page, url, "tab=map")
     x, y, w, h = page.run(CANVAS)
     corners = [(0.01, 0.99), (0.01, 0.01), (0.99, 0.01), (0.99, 0.99), (0.02, 0.99)]
@@ -310,22 +310,29 @@ def test_many_points_are_selected_with_a_lasso(tmp_path: Path, page: Page) -> No
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is missing: run `npm ci` in web/ first")
-@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize(
+    ("dark", "width"),
+    [
+        (True, 420),
+        (False, 1400),
+        pytest.param(True, 1400, marks=pytest.mark.slow),
+        pytest.param(False, 420, marks=pytest.mark.slow),
+    ],
+)
 def test_axe_finds_nothing_serious(
-    objects_store: Path, tmp_path: Path, page: Page, dark: bool
+    objects_store: Path, tmp_path: Path, page: Page, dark: bool, width: int
 ) -> None:
     url = report_of(objects_store, tmp_path)
-    for width in (420, 1400):
-        for view in ("", "tab=info", "tab=review&review=mislabel", "tab=map"):
-            show(page, url, view, dark=dark, width=width)
-            time.sleep(0.5)
-            page.run(AXE.read_text())
-            found = page.run(
-                "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']}).then(found =>"
-                " found.violations.filter(v => ['serious', 'critical'].includes(v.impact))"
-                ".map(v => v.id + v.nodes.slice(0, 3).map(n => n.html.slice(0, 200))))"
-            )
-            assert found == [], (view, width)
+    for view in ("", "tab=info", "tab=review&review=mislabel", "tab=map"):
+        show(page, url, view, dark=dark, width=width)
+        time.sleep(0.5)
+        page.run(AXE.read_text())
+        found = page.run(
+            "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']}).then(found =>"
+            " found.violations.filter(v => ['serious', 'critical'].includes(v.impact))"
+            ".map(v => v.id + v.nodes.slice(0, 3).map(n => n.html.slice(0, 200))))"
+        )
+        assert found == [], view
 
 
 def test_the_page_of_an_audit_has_its_findings(
