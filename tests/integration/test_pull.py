@@ -186,9 +186,12 @@ def test_a_cut_connection_is_taken_up_again(tmp_path: Path, hub: HubServer) -> N
         ("onnx/text_model.onnx", "stall", "Cannot download onnx/text_model.onnx"),
         ("onnx/text_model.onnx", "corrupt", "arrived damaged twice"),
         ("tokenizer.json", "corrupt", "arrived damaged twice"),
-        ("onnx/vision_model.onnx", "500", "Cannot download onnx/vision_model.onnx"),
+        pytest.param(
+            *("onnx/vision_model.onnx", "500", "Cannot download onnx/vision_model.onnx"),
+            marks=pytest.mark.slow,
+        ),
         ("*", "500", "Cannot download its list of files"),
-        ("*", "html", "Cannot download its list of files"),
+        pytest.param("*", "html", "Cannot download its list of files", marks=pytest.mark.slow),
         ("*", "gated", "set HF_TOKEN"),
     ],
 )

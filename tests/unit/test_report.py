@@ -316,6 +316,7 @@ print(json.dumps([umap(vectors).tolist(), umap(vectors).tolist()]))
 """
 
 
+@pytest.mark.slow
 def test_umap_keeps_clusters_apart() -> None:
     """In a process of its own: numba stays loaded, with threads and handlers of its own."""
     command = [sys.executable, "-c", UMAP_CODE]
