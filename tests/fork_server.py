@@ -25,10 +25,15 @@ from pathlib import Path
 # Nothing of these starts a thread of Python, or reads a variable that READ_LATE names.
 LIBRARIES = ["cv2", "h5py", "lxml.etree", "numpy", "openvino", "pandas", "PIL.Image"]
 LIBRARIES += ["pycocotools.mask", "shapely.geometry", "tokenizers"]
-OURS = ["adapter", "pipeline", "encoders", "auditing", "retrieval", "cli"]
+OURS = ["adapter", "pipeline", "encoders", "auditing", "retrieval"]
+OF_BOTH = [*LIBRARIES, "datumaro", *(f"datumaro_embed.{name}" for name in OURS)]
+PLUGINS = ["apply", "duplicates", "embed", "label", "search", "select"]
 MODULES = {
-    "datumaro": LIBRARIES,  # not Datumaro: what our plugins do when it is imported is tested
-    "datumaro_embed.cli": [*LIBRARIES, "datumaro", *(f"datumaro_embed.{name}" for name in OURS)],
+    "datumaro": [
+        *(*OF_BOTH, "datumaro.cli.__main__"),
+        *(f"datumaro_embed.plugins.clip_{name}" for name in PLUGINS),
+    ],
+    "datumaro_embed.cli": [*OF_BOTH, "datumaro_embed.cli"],
 }
 READ_LATE = ("HF_", "XDG_", "DATUMARO_EMBED_MODELS")
 

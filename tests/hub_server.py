@@ -204,7 +204,7 @@ class _Handler(BaseHTTPRequestHandler):
             del self.hub.faults[name]
         self._send(206 if start else 200, data, headers)
         if fault == "stall":
-            self.hub.stalled.wait(30)
+            self.hub.stalled.wait(300)
         if fault in {"cut", "cut once"}:
             self.close_connection = True
             self.connection.close()

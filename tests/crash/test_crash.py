@@ -33,6 +33,7 @@ QUICK = {"every": 43, "n_losses": 1}
 
 NAMES = ["file", "directory", "file again", "directory again", "file with tables again"]
 NAMES += ["directory with tables", "directory with tables again", "file with rows of no segment"]
+SLOW = {"directory", "file again", "directory with tables again"}  # others have each part of these
 
 
 def write_source(
@@ -116,7 +117,10 @@ class Scenario:
         assert {path.name for path in target.parent.iterdir()} == {target.name}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in NAMES],
+)
 def test_every_crash_is_survived(tmp_path: Path, name: str) -> None:
     scenario = Scenario(tmp_path, name)
     assert sum(call.name == "rename" for call in scenario.calls) >= 24

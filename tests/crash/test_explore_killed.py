@@ -71,7 +71,7 @@ def test_a_signal_ends_it_and_another_one_can_decide(
     with running(own) as (process, page):
         page.decide({"of": "items", "row": 1, "action": "drop"})
         process.send_signal(sent)
-        assert process.wait(timeout=60) == status
+        assert process.wait(timeout=300) == status
     assert sorted(path.name for path in own.parent.iterdir()) == ["e.h5", "e.h5.findings.csv"]
     with running(own) as (_, page):
         store = page.json("api/store")

@@ -160,7 +160,7 @@ except StoreWriteError as error:
 def in_a_process(target: Path, *limit: int) -> subprocess.CompletedProcess[str]:
     folder = Path(__file__).parents[1]
     command = [sys.executable, "-c", PROGRAM, str(target), str(folder), *map(str, limit)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="resource limits are POSIX")

@@ -72,7 +72,7 @@ def once(condition: Callable[[], bool], action: Callable[[], None]) -> threading
     """Do something from another thread as soon as something is so."""
 
     def wait() -> None:
-        deadline = time.monotonic() + 100
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             if condition():
                 action()

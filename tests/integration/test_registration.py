@@ -6,10 +6,12 @@ Each environment is a virtual one that sees this environment's packages, ours le
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
 import venv
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,7 +28,7 @@ def run(python: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str
         check=False,
         cwd=python.parent,
         env={**os.environ, "PYTHONPATH": "", **env},
-        timeout=120,
+        timeout=300,
     )
 
 
@@ -57,21 +59,44 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-@pytest.fixture
-def environment(tmp_path: Path) -> Path:
+def make_environment(folder: Path) -> Path:
     """Return the python of a fresh environment with every package of this one but ours."""
-    venv.create(tmp_path / "venv", with_pip=False, symlinks=True)
-    links = tmp_path / "links"
+    venv.create(folder / "venv", with_pip=False, symlinks=True)
+    links = folder / "links"
     links.mkdir()
     for package in Path(sysconfig.get_path("purelib")).iterdir():
         if not package.name.startswith(OURS) and package.suffix != ".pth":
             (links / package.name).symlink_to(package)
-    (site_packages(tmp_path) / "links.pth").write_text(f"{links}\n")
-    return tmp_path / "venv" / "bin" / "python"
+    python = folder / "venv" / "bin" / "python"
+    (site_packages(python) / "links.pth").write_text(f"{links}\n")
+    return python
 
 
-def site_packages(tmp_path: Path) -> Path:
-    (found,) = (tmp_path / "venv" / "lib").glob("python3*/site-packages")
+@pytest.fixture
+def environment(tmp_path: Path) -> Path:
+    """Return the python of an environment without our package."""
+    return make_environment(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the python of an environment with our wheel, for all tests that do not change it."""
+    python = make_environment(tmp_path_factory.mktemp("installed"))
+    install(python, str(wheel))
+    return python
+
+
+@pytest.fixture
+def with_others(installed: Path) -> Iterator[Path]:
+    """Return the same for a test that adds packages to it; they are gone afterwards."""
+    before = {*site_packages(installed).iterdir()}
+    yield installed
+    for added in {*site_packages(installed).iterdir()} - before:
+        shutil.rmtree(added) if added.is_dir() else added.unlink()
+
+
+def site_packages(python: Path) -> Path:
+    (found,) = (python.parents[1] / "lib").glob("python3*/site-packages")
     return found
 
 
@@ -88,9 +113,9 @@ def uninstall(python: Path) -> None:
 
 @pytest.mark.parametrize("editable", [False, True], ids=["plain", "editable"])
 def test_install_registers_and_uninstall_leaves_no_trace(
-    environment: Path, tmp_path: Path, wheel: Path, editable: bool
+    environment: Path, wheel: Path, editable: bool
 ) -> None:
-    before = sorted(path.name for path in site_packages(tmp_path).iterdir())
+    before = sorted(path.name for path in site_packages(environment).iterdir())
     assert "clip_embed" not in transforms(environment).stdout
 
     install(environment, *(["-e", str(REPO)] if editable else [str(wheel)]))
@@ -99,28 +124,22 @@ def test_install_registers_and_uninstall_leaves_no_trace(
 
     uninstall(environment)
     assert "clip_embed" not in transforms(environment).stdout
-    after = sorted(path.name for path in site_packages(tmp_path).iterdir())
+    after = sorted(path.name for path in site_packages(environment).iterdir())
     assert [name for name in after if name != "__pycache__"] == before
 
 
-def test_listing_the_transforms_imports_neither_openvino_nor_h5py(
-    environment: Path, wheel: Path
-) -> None:
-    install(environment, str(wheel))
+def test_listing_the_transforms_imports_neither_openvino_nor_h5py(installed: Path) -> None:
     code = (
         "import sys; from datumaro.components.environment import Environment; "
         "assert 'clip_embed' in Environment().transforms; "
         "print({'openvino', 'h5py', 'datumaro_embed'} & set(sys.modules))"
     )
-    done = run(environment, "-c", code)
+    done = run(installed, "-c", code)
     assert done.stdout.strip() == "set()", done.stderr
 
 
-def test_wheel_carries_model_bridge_and_type_marker(
-    environment: Path, tmp_path: Path, wheel: Path
-) -> None:
-    install(environment, str(wheel))
-    root = site_packages(tmp_path)
+def test_wheel_carries_model_bridge_and_type_marker(installed: Path) -> None:
+    root = site_packages(installed)
     for name in (
         "datumaro_embed.pth",
         "datumaro_embed_bridge.py",
@@ -151,12 +170,11 @@ def declare_plugin(root: Path, line: str) -> None:
     ],
 )
 def test_broken_entry_point_of_another_package_is_one_warning(
-    environment: Path, tmp_path: Path, wheel: Path, line: str, reason: str
+    with_others: Path, line: str, reason: str
 ) -> None:
-    install(environment, str(wheel))
-    declare_plugin(site_packages(tmp_path), line)
+    declare_plugin(site_packages(with_others), line)
 
-    done = transforms(environment)
+    done = transforms(with_others)
 
     assert "clip_embed" in done.stdout
     warnings = [text for text in done.stderr.splitlines() if "entry points" in text]
@@ -164,18 +182,18 @@ def test_broken_entry_point_of_another_package_is_one_warning(
     assert reason in warnings[0]
 
 
-def test_other_packages_transforms_are_registered_too(
-    environment: Path, tmp_path: Path, wheel: Path
-) -> None:
-    install(environment, str(wheel))
-    declare_plugin(site_packages(tmp_path), "other_transform = other_package:Other")
-    (site_packages(tmp_path) / "other_package.py").write_text("")
-    assert "other_transform" in transforms(environment).stdout
+def test_other_packages_transforms_are_registered_too(with_others: Path) -> None:
+    declare_plugin(site_packages(with_others), "other_transform = other_package:Other")
+    (site_packages(with_others) / "other_package.py").write_text("")
+    assert "other_transform" in transforms(with_others).stdout
 
 
 def test_without_datumaro_a_python_process_starts_silently(tmp_path: Path, wheel: Path) -> None:
-    venv.create(tmp_path / "venv", with_pip=True)
+    venv.create(tmp_path / "venv", with_pip=False)
     python = tmp_path / "venv" / "bin" / "python"
-    install(python, str(wheel))
+    options = ["--python", str(python), "install", "-q", "--no-deps", str(wheel)]
+    done = run(Path(sys.executable), "-m", "pip", *options)
+    assert done.returncode == 0, done.stderr
+    assert (site_packages(python) / "datumaro_embed.pth").is_file()
     done = run(python, "-W", "error", "-c", "print('fine')")
     assert (done.stdout, done.stderr) == ("fine\n", "")

@@ -19,6 +19,7 @@ from datumaro_embed import (
     open_store,
     write_report,
 )
+from datumaro_embed.page import maps
 from report_stores import HOSTILE, hostile_store, many_points
 from support import REPO, run
 
@@ -84,8 +85,9 @@ VIEWS = {
 
 
 def test_the_report_shows_what_the_explorer_shows(
-    objects_store: Path, tmp_path: Path, page: Page
+    objects_store: Path, tmp_path: Path, page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(maps, "MAX_UMAP_ROWS", 0)  # the report has none either
     path = tmp_path / "f.csv"
     found = audit(objects_store)
     Findings(
@@ -229,8 +231,17 @@ CANVAS = (
 
 
 def colored_pixels(page: Page, folder: Path) -> int:
-    """Count the pixels of the map that have a color: points of a label."""
-    page.run("new Promise(done => setTimeout(done, 500))")
+    """Count the pixels of the map that have a color, points of a label, once it is drawn."""
+    before, count = 0, -1
+    end = time.monotonic() + 60
+    while not count or count != before:
+        assert time.monotonic() < end, "the map is never drawn, or never at rest"
+        page.run("new Promise(done => setTimeout(done, 300))")
+        before, count = count, _colored_pixels_now(page, folder)
+    return count
+
+
+def _colored_pixels_now(page: Page, folder: Path) -> int:
     page.screenshot(folder / "map.png")
     x, y, w, h = page.run(CANVAS)
     with Image.open(folder / "map.png") as image:
@@ -287,7 +298,7 @@ def test_a_drop_in_the_grid_settles_the_findings_of_the_item(
 
 
 def test_many_points_are_selected_with_a_lasso(tmp_path: Path, page: Page) -> None:
-    url = report_of(many_points(tmp_path, 20_000), tmp_path)
+    url = report_of(many_points(tmp_path, 20_000), tmp_path, findings=Findings())
     show(page, url, "tab=map")
     x, y, w, h = page.run(CANVAS)
     corners = [(0.01, 0.99), (0.01, 0.01), (0.99, 0.01), (0.99, 0.99), (0.02, 0.99)]
@@ -299,22 +310,29 @@ def test_many_points_are_selected_with_a_lasso(tmp_path: Path, page: Page) -> No
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is missing: run `npm ci` in web/ first")
-@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize(
+    ("dark", "width"),
+    [
+        (True, 420),
+        (False, 1400),
+        pytest.param(True, 1400, marks=pytest.mark.slow),
+        pytest.param(False, 420, marks=pytest.mark.slow),
+    ],
+)
 def test_axe_finds_nothing_serious(
-    objects_store: Path, tmp_path: Path, page: Page, dark: bool
+    objects_store: Path, tmp_path: Path, page: Page, dark: bool, width: int
 ) -> None:
     url = report_of(objects_store, tmp_path)
-    for width in (420, 1400):
-        for view in ("", "tab=info", "tab=review&review=mislabel", "tab=map"):
-            show(page, url, view, dark=dark, width=width)
-            time.sleep(0.5)
-            page.run(AXE.read_text())
-            found = page.run(
-                "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']}).then(found =>"
-                " found.violations.filter(v => ['serious', 'critical'].includes(v.impact))"
-                ".map(v => v.id + v.nodes.slice(0, 3).map(n => n.html.slice(0, 200))))"
-            )
-            assert found == [], (view, width)
+    for view in ("", "tab=info", "tab=review&review=mislabel", "tab=map"):
+        show(page, url, view, dark=dark, width=width)
+        time.sleep(0.5)
+        page.run(AXE.read_text())
+        found = page.run(
+            "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']}).then(found =>"
+            " found.violations.filter(v => ['serious', 'critical'].includes(v.impact))"
+            ".map(v => v.id + v.nodes.slice(0, 3).map(n => n.html.slice(0, 200))))"
+        )
+        assert found == [], view
 
 
 def test_the_page_of_an_audit_has_its_findings(

@@ -49,7 +49,7 @@ def test_killed_shards_go_on_and_merge_to_the_store_of_one_run(data: Path, tmp_p
     running = {number: begin(data, store, number) for number in range(1, N_SHARDS + 1)}
     kill_at = {number: rng.randrange(1, 8) for number in running}
     n_kills = 0
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600
     while running and time.monotonic() < deadline:
         time.sleep(0.002)
         for number, process in list(running.items()):

@@ -39,7 +39,7 @@ def convert(file: Path, to: str, *options: str) -> Path:
     out = file.parent / to.partition(":")[0]
     words = ["soffice", f"-env:UserInstallation={_profile}", "--headless", *options]
     words += ["--convert-to", to, "--outdir", str(out), str(file)]
-    subprocess.run(words, check=True, capture_output=True, timeout=120)
+    subprocess.run(words, check=True, capture_output=True, timeout=300)
     return out / f"{file.stem}.{out.name}"
 
 

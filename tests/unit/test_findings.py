@@ -163,7 +163,7 @@ def test_libreoffice_opens_and_saves_it(tmp_path: Path, steps: tuple[str, ...]) 
         words += ["--infilter=CSV:44,34,76"] if number == 0 else []
         target = f"{step}:Text - txt - csv (StarCalc):44,34,76" if step == "csv" else step
         words += ["--convert-to", target, "--outdir", str(out), str(path)]
-        subprocess.run(words, check=True, capture_output=True, timeout=120)
+        subprocess.run(words, check=True, capture_output=True, timeout=300)
         (path,) = out.iterdir()
     assert Findings.read(path) == Findings(rows_of_texts())
 

@@ -218,7 +218,7 @@ except ImportError as error:
 
 def test_a_report_needs_no_server() -> None:
     command = [sys.executable, "-c", REPORT_ALONE]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     assert "Run: pip install 'datumaro-embed[explore]'" in done.stdout
 
 
@@ -330,10 +330,11 @@ print(json.dumps([umap(vectors).tolist(), umap(vectors).tolist()]))
 """
 
 
+@pytest.mark.slow
 def test_umap_keeps_clusters_apart() -> None:
     """In a process of its own: numba stays loaded, with threads and handlers of its own."""
     command = [sys.executable, "-c", UMAP_CODE]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     first, again = (np.array(points) for points in json.loads(done.stdout.splitlines()[-1]))
     gap = np.linalg.norm(first[:40].mean(axis=0) - first[40:].mean(axis=0))
     assert gap > 3 * first[:40].std(axis=0).max()

@@ -149,7 +149,7 @@ def who_resizes(cache: Path, before: str = "") -> str:
         env={**os.environ, "NUMBA_CACHE_DIR": str(cache)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.stderr == ""
     return done.stdout.strip()

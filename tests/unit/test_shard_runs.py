@@ -57,7 +57,7 @@ def parts_of(target: Path) -> Path:
     return Parts.of(target).folder
 
 
-@pytest.mark.parametrize("count", [1, 3, 50])
+@pytest.mark.parametrize("count", [1, 3, 37])
 def test_merged_parts_are_the_store_of_one_run(target: Path, count: int, whole: dict) -> None:
     summaries = all_parts(target, count)
     assert sum(summary.n_items for summary in summaries) == N_ITEMS

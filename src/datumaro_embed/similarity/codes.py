@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numkong
@@ -58,8 +59,7 @@ def encode_rows(
     """
     dim = vectors.shape[1]
     step = min(1.0, _SIGMAS / math.sqrt(dim)) / 127
-    normal = np.random.default_rng(0).standard_normal((dim, dim))
-    rotation = np.linalg.qr(normal)[0].astype(np.float32)
+    rotation = _random_rotation(dim)
     values = np.empty((len(rows), dim), dtype=np.int8)
     errors = np.empty(len(rows), dtype=np.float32)
     for start in range(0, len(rows), _BLOCK_ROWS):
@@ -69,6 +69,15 @@ def encode_rows(
         values[part] = rounded
         errors[part] = np.linalg.norm(turned - rounded * step, axis=1)
     return RowCodes(values, errors, step)
+
+
+@lru_cache(maxsize=2)
+def _random_rotation(dim: int) -> Float32Array:
+    """Return one rotation for all rows of this length; an audit asks for it nine times."""
+    normal = np.random.default_rng(0).standard_normal((dim, dim))
+    rotation: Float32Array = np.linalg.qr(normal)[0].astype(np.float32)
+    rotation.flags.writeable = False
+    return rotation
 
 
 def unit_block(
