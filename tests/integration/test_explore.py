@@ -356,11 +356,26 @@ def test_decisions_that_contradict_each_other_in_the_file_are_named(own: Path) -
     Findings(found).to_csv(path)
     with explore(own) as explorer:
         page = Client(explorer.url)
-        told = page.json("api/store")["contradiction"]
+        (told,) = page.json("api/store")["problems"]
+        told = told.removeprefix("Decisions contradict each other, and apply refuses them: ")
         name = f"{found[at].subset}/{found[at].id}"
         assert re.match(rf"line \d+ \({name}\): 'keep' contradicts 'drop' of line \d+ ", told)
         answer = page.decide({"of": "items", "row": row, "action": "drop"})
-        assert answer["contradiction"] == page.json("api/store")["contradiction"] == ""
+        assert answer["problems"] == page.json("api/store")["problems"] == []
+
+
+def test_pictures_of_which_no_copy_stays_are_named(own: Path) -> None:
+    with explore(own) as explorer:
+        page = Client(explorer.url)
+        page.wait_for_task("audit")
+        (group, *_) = page.json("api/groups", kind="leak")["groups"]
+        first, *others = [{"of": "items", "row": each["row"]} for each in group["rows"]]
+        assert page.decide(first | {"action": "drop"})["problems"] == []
+        every = page.decide(*(each | {"action": "drop"} for each in others))
+        (told,) = every["problems"]
+        assert re.match(r"Every copy of '\S+' is dropped\. To keep one, undo", told)
+        assert page.json("api/store")["problems"] == [told]
+        assert page.decide(first | {"action": "keep"})["problems"] == []
 
 
 def test_what_is_dropped_or_picked_settles_other_findings(own: Path) -> None:

@@ -439,6 +439,80 @@ def test_the_grid_by_keyboard(own: Path, page: Page) -> None:
         assert errors(page) == []
 
 
+def test_accept_all_leaves_a_copy_of_every_picture(own: Path, page: Page) -> None:
+    findings = Path(f"{own}.findings.csv")
+    with served(own) as server:
+        open_at(page, f"{server.url}#tab=review&review=duplicate")
+        page.wait_for("document.querySelector('.finding img')")
+        rows = [row for row in Findings.read(findings).filter(kind="duplicate") if row.rank == 1]
+        (kept,) = [n for n, row in enumerate(rows) if row.suggestion == "keep"]
+        for _ in range(kept):
+            page.key("ArrowRight")
+        page.key("d")  # the copy that the audit would keep
+        wait_for_text(page, ".notice", "Saved: drop 1 item.")
+        page.run(
+            "[...document.querySelectorAll('.bar button')]"
+            ".find(b => b.textContent.startsWith('Accept all')).click()"
+        )
+        wait_for_text(page, "dialog .counts", f"keep{COPIES - 1}drop{COPIES - 1}")
+        page.click("dialog .primary")
+        wait_for_text(page, ".kinds [aria-current=true]", f"{COPIES - 1} /")
+        accepted = Findings.read(findings).filter(kind="duplicate")
+        assert [row.action for row in accepted if row.rank == 1].count("drop") == 1
+        assert all(row.action for row in accepted if row.rank > 1)
+        assert errors(page) == []
+
+
+def test_back_returns_from_a_tab_and_from_an_item(own: Path, page: Page) -> None:
+    with served(own) as server:
+        open_at(page, server.url)
+        page.wait_for("document.querySelector('.tile img')")
+        page.key("i")
+        page.wait_for("document.querySelector('#tab-info[aria-selected=true]')")
+        page.key("g")
+        page.wait_for("document.querySelector('.tile img')")
+        page.key("Enter")
+        page.wait_for("document.querySelector('.middle.with-item')")
+        for condition in (
+            "!document.querySelector('.middle.with-item')",
+            "document.querySelector('#tab-info[aria-selected=true]')",
+            "document.querySelector('#tab-grid[aria-selected=true]')",
+        ):
+            page.run("history.back()")
+            page.wait_for(condition)
+        assert errors(page) == []
+
+
+def test_select_all_after_a_filter_selects_the_items(own: Path, page: Page) -> None:
+    with served(own) as server:
+        open_at(page, server.url)
+        wait_for_text(page, ".total", "79 items")
+        page.click(".facet input[type=checkbox]")
+        page.wait_for("document.querySelector('.total').textContent.includes('of 79 items')")
+        n = text(page, ".total").split()[0]
+        page.call("Input.dispatchKeyEvent", type="keyDown", key="a", code="KeyA", modifiers=2)
+        wait_for_text(page, ".selected", f"{n} items selected")
+        assert errors(page) == []
+
+
+def test_a_minus_counts_while_it_is_typed(own: Path, page: Page) -> None:
+    with served(own) as server:
+        open_at(page, server.url)
+        wait_for_text(page, ".total", "79 items")
+        page.key("/")
+        page.write("a flower")
+        page.key("Enter")
+        page.write("-a cat")
+        wait_for_text(page, ".total", "most similar first")
+        with open_store(own) as opened:
+            expected = [str(hit.key) for hit in search(opened, "a flower", minus="a cat", k=5)]
+        first = f"document.querySelector('.tile').title === {expected[0]!r}"
+        page.wait_for(first)
+        titles = "[...document.querySelectorAll('.tile')].slice(0, 5).map(e => e.title).join()"
+        page.wait_for(f"{titles} === {','.join(expected)!r}")
+        assert errors(page) == []
+
+
 def test_accept_all_says_first_what_it_will_do(own: Path, page: Page) -> None:
     findings = Path(f"{own}.findings.csv")
     with served(own) as server:

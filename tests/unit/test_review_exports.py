@@ -29,6 +29,7 @@ from datumaro_embed import (
     open_store,
 )
 from datumaro_embed.errors import UsageError
+from datumaro_embed.exports.review_files import to_review
 from datumaro_embed.testing import MemoryStores
 from datumaro_embed.vectors import VectorKind
 from report_stores import hostile_store
@@ -52,6 +53,28 @@ def found(objects_store: Path) -> Findings:
     """Return the findings, the leaks decided."""
     rows = audit(objects_store)
     return Findings(replace(row, action="keep" if row.kind == "leak" else "") for row in rows)
+
+
+def test_what_other_decisions_settle_is_not_handed_over(objects_store: Path) -> None:
+    rows = [replace(row, action="") for row in audit(objects_store)]
+    with open_store(objects_store) as opened:
+
+        def told(rows: list[Finding]) -> dict[ItemKey, tuple[list[str], dict[int, list[str]]]]:
+            found = to_review(opened, rows)
+            return {each.item.key: (each.reasons, each.of_annotations) for each in found}
+
+        before = told(rows)
+        of_object = next(row for row in rows if row.object is not None)
+        of_item = next(row for row in rows if row.object is None and row.key != of_object.key)
+        picked = replace(of_item, kind="picked", action="keep")
+        whole = replace(of_object, object=None, label="", box=(), kind="picked", action="drop")
+        after = told([*rows, picked, whole])
+    assert of_object.key in before
+    assert of_object.key not in after  # its image is dropped
+    assert before[of_item.key][0]
+    assert not after.get(of_item.key, ([], {}))[0]
+    others = before.keys() - {of_object.key, of_item.key}
+    assert {key: before[key] for key in others} == {key: after[key] for key in others}
 
 
 def test_datumaro_reads_what_cvat_gets(

@@ -35,7 +35,7 @@ export interface Store {
   decided: number;
   dataset: string | null;
   read_only: string; // why decisions are refused
-  contradiction: string; // two decisions that cannot both be carried out
+  problems: string[]; // of the decisions together: contradictions, pictures of which no copy stays
   replaced: boolean; // another store is at the path now
 }
 
@@ -135,7 +135,7 @@ export interface Entry {
 export interface Decided {
   previous: Entry[];
   decided: number;
-  contradiction: string;
+  problems: string[];
   kinds: Kind[];
 }
 

@@ -60,8 +60,7 @@ const REPLACED =
 function Banners() {
   const known = store.value;
   const audit = progress.value.audit;
-  const contradiction = known?.contradiction && `Decisions contradict each other, and apply refuses them: ${known.contradiction}`;
-  const warnings = [lost.value, known?.replaced ? REPLACED : known?.read_only, contradiction].filter(Boolean);
+  const warnings = [lost.value, known?.replaced ? REPLACED : known?.read_only, ...(known?.problems ?? [])].filter(Boolean);
   return (
     <div class="banners">
       {warnings.map((text) => (

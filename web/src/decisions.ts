@@ -3,6 +3,7 @@
 import { signal } from "@preact/signals";
 import { type Decided, type Entry, type Of, postDecisions } from "./api";
 import { cards } from "./cards";
+import { isFrozen } from "./frozen";
 import { count, thousands } from "./text";
 import { loadStore, say, sayError, store } from "./state";
 
@@ -50,8 +51,8 @@ function changes(entries: readonly Entry[], previous: readonly Entry[]): Entry[]
 
 function show(entries: readonly Entry[], answer: Decided): void {
   if (store.value) {
-    const { decided, contradiction, kinds } = answer;
-    store.value = { ...store.value, decided, contradiction, kinds };
+    const { decided, problems, kinds } = answer;
+    store.value = { ...store.value, decided, problems, kinds };
   }
   const changed = changes(entries, answer.previous);
   for (const of of ["items", "objects"] as const)
@@ -97,7 +98,7 @@ export function decide(entries: Entry[]): Promise<boolean> {
   return send(entries, (saved, previous) => {
     if (!undoable.includes(done)) undoable.push(done);
     Object.assign(done, { previous, text: describe(saved) });
-    say(`Saved: ${done.text}.`);
+    say(isFrozen ? `Decided: ${done.text}. Download the findings to keep it.` : `Saved: ${done.text}.`);
   });
 }
 

@@ -403,7 +403,7 @@ class Report {
       set(index, action);
     }
     const previous = [...before].map(([index, action]) => ({ index, of: this.findings[index]!.of, row: this.findings[index]!.row, action }));
-    return { previous, decided: this.decided(), contradiction: "", kinds: this.kinds() };
+    return { previous, decided: this.decided(), problems: [], kinds: this.kinds() };
   }
 
   /** The finding of what was picked; a new one where there is none. */

@@ -97,6 +97,14 @@ async function refresh(kind: string): Promise<void> {
 
 const ALL_PAGE = 100; // the most that the server gives at once
 
+/** What is suggested for the rows of a group that are not decided; nothing where no copy would stay. */
+function openSuggestions({ rows }: Group): Entry[] {
+  const open = rows.filter(({ action, covered, suggestion }) => !action && !covered && suggestion && suggestion !== "review");
+  const drops = (row: (typeof rows)[number]) => (open.includes(row) ? row.suggestion : row.action || row.covered) === "drop";
+  if (rows.length > 1 && rows.every(drops)) return [];
+  return open.map(({ index, of, row, suggestion }) => ({ index, of, row, action: suggestion }));
+}
+
 /** The suggestions of some groups, but for those to look at and what is decided already. */
 export async function suggestionsOf(kind: string, places: readonly number[]): Promise<Entry[]> {
   const wanted = new Set(places);
@@ -104,9 +112,7 @@ export async function suggestionsOf(kind: string, places: readonly number[]): Pr
   for (const page of new Set(places.map((place) => Math.floor(place / ALL_PAGE)))) {
     const groups = await getGroups(kind, page * ALL_PAGE, ALL_PAGE);
     for (const [at, group] of groups.entries())
-      if (wanted.has(page * ALL_PAGE + at))
-        for (const { index, of, row, action, covered, suggestion } of group.rows)
-          if (!action && !covered && suggestion && suggestion !== "review") entries.push({ index, of, row, action: suggestion });
+      if (wanted.has(page * ALL_PAGE + at)) entries.push(...openSuggestions(group));
   }
   return entries;
 }

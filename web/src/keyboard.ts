@@ -2,7 +2,7 @@
 
 import { decideRows } from "./decisions";
 import { acceptGroup, decideFocused, dropImage, focusBy, focusedRow, keepOnly, openFocused, step, undoThere } from "./review";
-import { dialog, onlySelected, selection, update, view } from "./state";
+import { dialog, onlySelected, selection, shown, update, view } from "./state";
 
 function focusSoon(selector: string): void {
   requestAnimationFrame(() => document.querySelector<HTMLElement>(selector)?.focus());
@@ -79,8 +79,13 @@ const WRITES = "input:not([type=range], [type=checkbox], [type=file]), textarea,
 export function listen(): void {
   addEventListener("keydown", (event) => {
     const from = event.target as HTMLElement;
-    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || dialog.value) return;
-    if (from.matches(WRITES)) return;
+    if (event.altKey || event.defaultPrevented || dialog.value || from.matches(WRITES)) return;
+    if (event.ctrlKey || event.metaKey) {
+      if (event.key !== "a" || view.value.tab !== "grid") return;
+      event.preventDefault();
+      selection.value = new Set(shown.value.rows); // not the text of the page
+      return;
+    }
     const onControl = from.matches("button, a, input");
     const own = event.key === "Enter" || event.key.startsWith("Arrow");
     const act = (view.value.tab === "review" && !(onControl && own) && REVIEW[event.key]) || ANYWHERE[event.key];

@@ -7,7 +7,7 @@ import { cards } from "./cards";
 import { decide, undo } from "./decisions";
 import { loaded, suggestionsOf, useGroups } from "./groups";
 import { Icon } from "./icon";
-import { dialog, openCard, progress, say, store, update, view } from "./state";
+import { dialog, notice, openCard, progress, say, store, update, view } from "./state";
 import { actionText, byReviewOrder, count, kindName, thousands } from "./text";
 import { emptyView } from "./url";
 import { ActionBadge, CardPicture, labelsOf, nameOf } from "./tile";
@@ -49,6 +49,7 @@ function choose(kind: string): void {
   least.value = -Infinity;
   measure.value = "";
   focused.value = 0;
+  notice.value = null; // it was about the kind before
   update({ kind, group: 0 });
 }
 

@@ -8,7 +8,7 @@ import { cards } from "./cards";
 import { Icon } from "./icon";
 import { onlySelected, sayError, searchError, searching, store, update, view } from "./state";
 import { nameOf } from "./tile";
-import { hasPlus, type Term } from "./url";
+import { hasPlus, type Term, typedTerm } from "./url";
 
 const MOST_BYTES = 64_000_000; // what the server takes
 const uploading = signal(false);
@@ -126,10 +126,8 @@ function Chip({ term, at }: { term: Term; at: number }) {
 
 /** What is typed becomes a chip; a leading minus makes it a minus term. */
 function keepTyped(): void {
-  const typed = view.value.typed.trim();
-  const minus = typed.startsWith("-");
-  const value = typed.replace(/^-\s*/, "");
-  if (value) update({ typed: "", terms: [...view.value.terms, { type: "text", value, minus }] });
+  const term = typedTerm(view.value);
+  if (term) update({ typed: "", terms: [...view.value.terms, term] });
 }
 
 /** What a report has in place of the search. */

@@ -101,9 +101,12 @@ export function follow(): void {
     before = written();
     timer = setTimeout(() => load(asked), wait);
   });
+  let seen = view.peek();
   effect(() => {
-    const hash = writeHash(view.value);
-    if (location.hash.slice(1) !== hash) history.replaceState(null, "", `#${hash}`);
+    const [hash, { tab, open }] = [writeHash(view.value), view.value];
+    const isElsewhere = tab !== seen.tab || open >= 0 !== seen.open >= 0; // "back" returns from there
+    seen = view.value;
+    if (location.hash.slice(1) !== hash) history[isElsewhere ? "pushState" : "replaceState"](null, "", `#${hash}`);
   });
   addEventListener("hashchange", () => {
     const asked = readHash(location.hash);

@@ -58,16 +58,25 @@ export function emptyView(): View {
   };
 }
 
+/** The text in the field as a term; a leading minus takes its likeness away. Null where there is none. */
+export function typedTerm(view: View): Term | null {
+  const typed = view.typed.trim();
+  const value = typed.replace(/^-\s*/, "");
+  return value ? { type: "text", value, minus: typed.startsWith("-") } : null;
+}
+
+/** Terms, and what is being typed. */
+const asked = (view: View): Term[] => [...view.terms, typedTerm(view)].filter((term) => term !== null);
+
 /** Whether there is something to be like; minus terms alone say nothing. */
-export const hasPlus = (view: View) => view.typed.trim() !== "" || view.terms.some((term) => !term.minus);
+export const hasPlus = (view: View) => asked(view).some((term) => !term.minus);
 
 /** What the server is asked for: terms and filters. */
 export function queryOf(view: View): string {
   const query = new URLSearchParams({ of: view.of });
   for (const facet of FACETS) for (const value of view.filters[facet]) query.append(facet, value);
   if (view.id) query.set("id", view.id);
-  if (view.typed.trim()) query.append("text", view.typed.trim());
-  if (hasPlus(view)) for (const term of view.terms) query.append(KEYS[term.type][term.minus ? 1 : 0], term.value);
+  if (hasPlus(view)) for (const term of asked(view)) query.append(KEYS[term.type][term.minus ? 1 : 0], term.value);
   return query.toString();
 }
 

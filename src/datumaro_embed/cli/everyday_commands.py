@@ -460,8 +460,6 @@ def _check_findings_outputs(accept: bool, output: Path | None, html: Path | None
 
     for path in filter(None, (output, html)):
         check_output(path)
-    if output is not None:
-        Findings.check_name(output)
     if accept and output is None:
         raise UsageError("``accept`` fills in a findings file. Name one with ``output``.")
     if html is not None:
@@ -469,6 +467,8 @@ def _check_findings_outputs(accept: bool, output: Path | None, html: Path | None
             raise UsageError(f"``html`` writes a page, and '{html}' does not end in .html.")
         if output is not None and output.resolve() == html.resolve():
             raise UsageError(f"``output`` and ``html`` are both '{html}'. Choose two names.")
+    if output is not None:
+        Findings.check_name(output)
 
 
 def _tell_findings(found: Findings, lines: Iterable[str], output: Path | None, accept: bool) -> int:

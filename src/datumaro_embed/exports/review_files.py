@@ -20,6 +20,7 @@ import numpy as np
 
 from ..errors import UsageError
 from ..findings import Finding, act
+from ..findings.columns import PICKED
 from ..objects import group_annotations
 from ..records import AnnotationRecord, ItemRecord
 from ..store import EmbeddingStore
@@ -44,15 +45,24 @@ class ToReview:
 def to_review(store: EmbeddingStore, findings: Iterable[Finding] | None) -> list[ToReview]:
     """Give the items with findings that are not decided, by their lowest rank; or all items.
 
-    The action `review` decides nothing.
+    The action `review` decides nothing. What is dropped needs no other decision, and what a person
+    picked on the page was decided as a whole.
 
     Raises `UsageError`: an item is not in the store, or its image was another one.
     """
     if findings is None:
         return [ToReview(store.item(row)) for row in range(store.n_rows)]
     found: dict[int, ToReview] = {}
+    findings = [*findings]
+    settled = {
+        (row.key, row.object)
+        for row in findings
+        if act(row)[0] == "drop" or (row.kind == PICKED and act(row)[0] not in ("", "review"))
+    }
+    dropped = {row.key for row in findings if act(row)[0] == "drop" and row.object is None}
     for finding in sorted(findings, key=lambda row: row.rank or np.inf):
-        if act(finding)[0] not in ("", "review"):
+        is_settled = finding.key in dropped or (finding.key, finding.object) in settled
+        if is_settled or act(finding)[0] not in ("", "review"):
             continue
         row = store.row(finding.key) if finding.key in store else -1
         sha = store.content_sha256[row].tobytes() if row >= 0 else b""

@@ -85,4 +85,10 @@ class Finding(ShortRepr):
         return tuple(box if name == "box" else getattr(self, name) for name in COLUMNS)
 
 
+PICKED = "picked"
+"""Kind of what a person chose, and no audit."""
+
+COPY_KINDS = ("leak", "duplicate", "conflict")
+"""Kinds whose groups of items are copies of each other."""
+
 COLUMNS = tuple(entry.name for entry in fields(Finding))[:-1]

@@ -22,7 +22,7 @@ from ..store import EmbeddingStore
 from ..store.check import refuse_damage
 from ..tally import Tally, counted
 from .actions import act, refuse_contradictions, where
-from .columns import COLUMNS, Finding
+from .columns import COLUMNS, COPY_KINDS, Finding
 from .table import Findings
 
 if TYPE_CHECKING:
@@ -30,11 +30,6 @@ if TYPE_CHECKING:
 
 _BOX_TOLERANCE_PX = 0.025  # COCO and YOLO of one dataset differ by 0.01
 _SHOWN_ROWS = 20
-_COPIES = (
-    "leak",
-    "duplicate",
-    "conflict",
-)  # kinds of findings whose groups are copies of each other
 _READ = (Status.OK, Status.INFERENCE_FAILED)  # the latter may have objects with vectors
 
 
@@ -299,7 +294,7 @@ def _bereft(
     dropped = {row.key for row in findings if act(row)[0] == "drop" and row.object is None}
     groups: dict[tuple[str, int | None], list[Finding]] = defaultdict(list)
     for row in findings:
-        if row.kind in _COPIES and row.group is not None and row.object is None:
+        if row.kind in COPY_KINDS and row.group is not None and row.object is None:
             groups[row.kind, row.group].append(row)
     kept = {
         group: [row for row in rows if act(row)[0] != "drop"]

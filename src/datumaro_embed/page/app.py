@@ -256,7 +256,7 @@ def _decide(asked: Asked, session: Session) -> Response:
         {
             "previous": before,
             "decided": decisions.n_decided,
-            "contradiction": decisions.contradiction,
+            "problems": decisions.problems(),
             "kinds": decisions.kinds(),
         }
     )

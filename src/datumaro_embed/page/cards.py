@@ -42,7 +42,7 @@ def overview(session: Session) -> dict[str, Any]:
         "kinds": decisions.kinds(),
         "decided": decisions.n_decided,
         "read_only": decisions.read_only,
-        "contradiction": decisions.contradiction,
+        "problems": decisions.problems(),
         "replaced": session.is_replaced(),
         "dataset": session.dataset,
     }

@@ -18,15 +18,14 @@ from ..errors import (
 )
 from ..files import StoreLock, identity_at
 from ..findings import Finding, Findings, act, contradict, finding, refuse_contradictions
-from ..findings.columns import COLUMNS
+from ..findings.columns import COLUMNS, COPY_KINDS, PICKED
 from ..listing import csv_line, publish_csv
 from ..records import ItemKey
 from ..store import EmbeddingStore
+from ..tally import counted
 from .places import Place, findings_of, places_of
 
-__all__ = ["PICKED", "Decisions"]
-
-PICKED = "picked"  # kind of what a person chose, and no audit
+__all__ = ["Decisions"]
 
 
 class Decisions:
@@ -181,12 +180,12 @@ class Decisions:
         """Findings with an action."""
         return sum(bool(row.action) for row in self.rows)
 
-    @property
-    def contradiction(self) -> str:
-        """Say which two decisions `apply` refuses to carry out together; empty where none are.
+    def problems(self) -> list[str]:
+        """Say what is wrong with the decisions together, a sentence each."""
+        return [found for found in (self._contradiction(), self._lost()) if found]
 
-        None of the page: those of a file that was edited elsewhere.
-        """
+    def _contradiction(self) -> str:
+        """Name two decisions that `apply` refuses: those of a file that was edited elsewhere."""
         decided = defaultdict[ItemKey, list[Finding]](list)
         for row in self.rows:
             if row.action:
@@ -195,8 +194,27 @@ class Decisions:
             for rows in decided.values():
                 refuse_contradictions(rows)
         except UsageError as error:
-            return str(error)
+            return f"Decisions contradict each other, and apply refuses them: {error}"
         return ""
+
+    def _lost(self) -> str:
+        """Name a picture of which every copy is dropped, by whatever findings; count the others."""
+        groups = defaultdict[tuple[str, int | None], list[Finding]](list)
+        dropped = set()
+        for row in self.rows:
+            if row.object is None:
+                if row.kind in COPY_KINDS:
+                    groups[row.kind, row.group].append(row)
+                if row.action == "drop":
+                    dropped.add(row.key)
+        lost = [rows[0] for rows in groups.values() if all(row.key in dropped for row in rows)]
+        if not lost:
+            return ""
+        others = f", and of {counted(len(lost) - 1, 'other pictures')}" if len(lost) > 1 else ""
+        return (
+            f"Every copy of '{lost[0].name}' is dropped{others}. To keep one, undo, or decide "
+            "keep for it."
+        )
 
     def decide(self, entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Set actions, clear what they contradict, and save; return what was there before.

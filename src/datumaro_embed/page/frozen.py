@@ -191,7 +191,7 @@ def _known(
             "fingerprint": store.kind.fingerprint,
             "findings": default_findings(Path(store.path)).name,
             "read_only": "",
-            "contradiction": "",
+            "problems": [],
             "replaced": False,
             "dataset": None,
         },
