@@ -303,6 +303,7 @@ def test_a_long_id_is_one_card(page: Client) -> None:
     assert page.rows(id=f"{LONG_ID}x") == []
 
 
+@pytest.mark.slow
 def test_a_label_with_10_000_objects(page: Client, store: Path) -> None:
     with open_store(store) as opened:
         n_objects = len(opened.objects)

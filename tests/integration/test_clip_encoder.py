@@ -173,11 +173,9 @@ def test_absent_devices_list_those_present(device: str) -> None:
 
 
 @pytest.mark.parametrize("device", ["AUTO", "AUTO:CPU", "MULTI:CPU", "HETERO:CPU", "BATCH:CPU"])
-def test_devices_that_stand_for_others(device: str) -> None:
+def test_devices_that_stand_for_others(device: str, demo_encoder: ClipEncoder) -> None:
     texts = ["a cat", "two dogs and a red ball"]
-    usual, encoder = (
-        ClipEncoder.load("demo", device=name, precision="f32") for name in ("CPU", device)
-    )
+    usual, encoder = demo_encoder, ClipEncoder.load("demo", device=device, precision="f32")
     assert encoder.provenance()["device"]
     pixels = np.random.default_rng(0).integers(0, 256, (50, 60, 3), dtype=np.uint8)
     for found, expected in (

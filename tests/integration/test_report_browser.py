@@ -314,7 +314,7 @@ def test_many_points_are_selected_with_a_lasso(tmp_path: Path, page: Page) -> No
     ("dark", "width"),
     [
         (True, 420),
-        (False, 1400),
+        pytest.param(False, 1400, marks=pytest.mark.slow),
         pytest.param(True, 1400, marks=pytest.mark.slow),
         pytest.param(False, 420, marks=pytest.mark.slow),
     ],

@@ -15,6 +15,7 @@ from PIL import Image
 from datumaro_embed import ItemKey, embed_dataset, open_store
 from support import SAMPLE, write_coco, write_pictures
 
+pytestmark = pytest.mark.slow
 MODES = ("RGB", "L", "CMYK", "P", "1", "LA", "RGBA")
 SUFFIXES = {"RGB": ".jpg", "L": ".jpg", "CMYK": ".jpg", "1": ".png"}
 

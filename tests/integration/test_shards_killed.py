@@ -43,6 +43,7 @@ def n_commits(store: Path, number: int) -> int:
     return len(list((work / "segments").glob("*.h5")))
 
 
+@pytest.mark.slow
 def test_killed_shards_go_on_and_merge_to_the_store_of_one_run(data: Path, tmp_path: Path) -> None:
     rng = random.Random(20)
     store, single = tmp_path / "e.h5", tmp_path / "single.h5"

@@ -14,6 +14,7 @@ from support import REPO, run
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.slow,
     pytest.mark.skipif(EXECUTABLE is None, reason="Chromium is not installed"),
 ]
 

@@ -124,7 +124,14 @@ def test_diverse_of_a_fixed_camera() -> None:
     assert select_rows(vectors, 300)[0].tolist() == plain_diverse(vectors, 300, [])
 
 
-@pytest.mark.parametrize(("n_rows", "k", "given"), [(5000, 20, []), (1200, 200, [3, 17, 1199])])
+@pytest.mark.parametrize(
+    ("n_rows", "k", "given"),
+    [
+        (1000, 20, []),
+        (1200, 200, [3, 17, 1199]),
+        pytest.param(5000, 20, [], marks=pytest.mark.slow),
+    ],
+)
 def test_coverage_is_plain_greedy(n_rows: int, k: int, given: list[int]) -> None:
     vectors = some_vectors(n_rows)
     pool = np.setdiff1d(np.arange(n_rows), given)
