@@ -343,9 +343,10 @@ def test_an_afternoon(own: Path, dataset: Path, page: Page, tmp_path: Path) -> N
 
         page.key("g")
         page.wait_for("document.querySelectorAll('.tile img').length > 3")
-        dropped = page.run("document.querySelectorAll('.tile')[3].title")
+        copies = {row.name for row in Findings.read(findings) if row.kind in ("leak", "duplicate")}
+        dropped = next(name for name in names(page)[:20] if name not in copies)
         page.mouse("mouseMoved", 10, 10)
-        page.click(".tile:nth-child(4) .check")
+        page.click(f".tile[title='{dropped}'] .check")
         wait_for_text(page, ".selected", "1 item selected")
         page.click(".selected button")
         wait_for_text(page, ".notice", "Saved: drop 1 item.")
