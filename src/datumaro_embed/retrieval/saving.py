@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -170,16 +171,16 @@ def media_file(name: str, media_root: Path) -> tuple[str, Path | None]:
     """Return why an item's file is not read, and the file; it must be in the media root."""
     if not name:
         return "the item has no image file", None
-    root = media_root.resolve()
+    root = os.path.realpath(media_root)
     try:
-        path = (root / name).resolve()
-    except (OSError, ValueError) as error:  # a link loop; a NUL
+        path = os.path.realpath(os.path.join(root, name))
+    except (OSError, ValueError) as error:  # a NUL
         return f"its path cannot be followed ({error})", None
-    if not path.is_relative_to(root):
+    if not path.startswith(os.path.join(root, "")):
         return "its path leads out of the media root", None
-    if not path.is_file():
+    if not os.path.isfile(path):  # or a loop of links
         return f"there is no file '{path}'", None
-    return "", path
+    return "", Path(path)
 
 
 def _source(name: str, media_root: Path, videos: Videos) -> tuple[str, Path | Frame | None]:
