@@ -498,3 +498,18 @@ def test_pictures_of_few_tones_are_believed_only_if_they_are_hardly_changed() ->
     photo = judged(scene(1), ImageOps.mirror(scene(1)))
     assert photo is not None
     assert photo.doubts == ()
+
+
+@pytest.mark.parametrize(
+    ("ground", "doubts"), [("white", ("tones",)), ("lemonchiffon", ()), ("lightgray", ("tones",))]
+)
+def test_a_drawing_on_colored_ground_has_more_than_tones(
+    ground: str, doubts: tuple[str, ...]
+) -> None:
+    drawn = Image.new("RGB", (240, 180), ground)
+    for n in range(12):  # of as many grays
+        x, y = 10 + 18 * n, 12 + 22 * ((n * 5) % 7)
+        ImageDraw.Draw(drawn).ellipse((x, y, x + 17, y + 14), (16 * n,) * 3)
+    proof = judged(drawn, ImageOps.mirror(drawn))
+    assert proof is not None
+    assert proof.doubts == doubts

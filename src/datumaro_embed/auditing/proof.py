@@ -36,7 +36,8 @@ _DOUBTS = {
     "frames": " in the first frames",
     "tones": ", but pictures of so few tones are often alike by nature",
 }
-_TONES, _SHARE_OF_TONES = 3, 0.94
+_TONES, _SHARE_OF_TONES = 3, 0.975
+_SHARE_OF_GRAY_TONES, _COLORED, _COLORED_SHARE = 0.94, 24, 0.1  # drawings in color are not so alike
 _OF_ANY_TONES = {"resized", "recompressed"}  # what is believed of pictures of few tones
 
 
@@ -138,7 +139,10 @@ def _colorfulness(picture: Array) -> float:
 
 
 def _has_few_tones(picture: Array) -> bool:
-    """Tell whether nearly all pixels have one of few gray levels: a mask, a line on paper."""
+    """Tell whether nearly all pixels have one of few gray levels: a mask, a line on paper.
+
+    Where a tenth of them has a color, only if there is next to nothing else: an icon, a sign.
+    """
     grays = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).reshape(-1)
     counts, found = np.bincount(grays, minlength=256), 0
     for _ in range(_TONES):
@@ -146,7 +150,11 @@ def _has_few_tones(picture: Array) -> bool:
         peak = int(near.argmax())
         found += int(near[peak])
         counts[max(peak - 2, 0) : peak + 3] = 0
-    return found > _SHARE_OF_TONES * grays.size
+    if found <= _SHARE_OF_GRAY_TONES * grays.size:
+        return False
+    colored = np.ptp(picture, axis=2) > _COLORED
+    is_gray = np.count_nonzero(colored) <= _COLORED_SHARE * grays.size
+    return bool(is_gray or found > _SHARE_OF_TONES * grays.size)
 
 
 def _finer(small: Array, large: Array, found: Map) -> Iterator[tuple[Array, str]]:
