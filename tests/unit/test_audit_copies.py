@@ -433,6 +433,9 @@ def test_the_copy_that_stays_is_the_one_with_most_in_it(tmp_path: Path) -> None:
         "on a page": on_a_page(sharp),
         "blown up": sharp.resize((60, 45)).resize((480, 360), Image.Resampling.BICUBIC),
         "blurred": sharp.filter(ImageFilter.GaussianBlur(1.5)),
+        "stamped": stamped(sharp),
+        "stamped and larger": stamped(sharp).resize((480, 360)),
+        "blurred and stamped": stamped(sharp.filter(ImageFilter.GaussianBlur(1.5))),
         "small": sharp.resize((120, 90)),
     }
     for name, picture in worse.items():
@@ -463,7 +466,7 @@ def test_large_pictures_are_compared_where_their_pixels_differ(tmp_path: Path) -
         ("cropped", "with more around it", "cropped"),
         ("framed", "cropped", "with more around it"),
         ("darker", "of other brightness", "of other brightness"),
-        ("stamped", "but for an overlay", "but for an overlay"),
+        ("stamped", "without an overlay", "with an overlay"),
     ],
 )
 def test_a_reason_is_told_of_its_picture(

@@ -24,7 +24,9 @@ from .proof import LONGEST_PX
 __all__ = ["DecodedPictures"]
 
 _PICTURES_KEPT = 1024  # of at most 200 KB
+_MIDDLE = 0.6  # of both sides
 _STRONGEST = 0.01
+_FAINT = 6.0  # gray levels; what is fainter may be noise
 
 
 class DecodedPictures:
@@ -191,16 +193,20 @@ def _detail_of(picture: Array) -> float:
     """Measure how strong the finest edges are, beside all contrast.
 
     The mean of the strongest hundredth of the differences from a blurred picture, by the deviation
-    of the grays: noise and compression hardly change it, brightness and contrast do not. Only of
-    pictures of one size it is comparable. 0.1 ms for 256 x 192 pixels.
+    of the grays: noise and compression hardly change it, brightness and contrast do not. Of the
+    middle of the picture, so that a date or a logo near its edge does not count. Only of pictures
+    of one size it is comparable. 0.05 ms for 320 x 240 pixels.
     """
     gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    differences = cv2.absdiff(gray, cv2.GaussianBlur(gray, (5, 5), 1.0))
+    top, left = (int(side * (1 - _MIDDLE) / 2) for side in gray.shape)
+    middle = gray[top : len(gray) - top, left : gray.shape[1] - left]
+    differences = cv2.absdiff(middle, cv2.GaussianBlur(middle, (5, 5), 1.0))
     counts = cv2.calcHist([differences], [0], None, [256], [0, 256]).reshape(-1)[::-1]
-    n_strongest = max(_STRONGEST * gray.size, 1.0)
+    n_strongest = max(_STRONGEST * middle.size, 1.0)
     taken = np.clip(n_strongest - (np.cumsum(counts) - counts), 0, counts)
-    strength = float(taken @ np.arange(255, -1, -1)) / n_strongest
-    return strength / max(float(cv2.meanStdDev(gray)[1].item()), 1.0)
+    strength = max(float(taken @ np.arange(255, -1, -1)) / n_strongest, _FAINT)
+    whole, own = (float(cv2.meanStdDev(part)[1].item()) for part in (gray, middle))
+    return strength / max(own, whole / 2, 1.0)
 
 
 def _are_identical(one: Array, other: Array | None) -> bool:

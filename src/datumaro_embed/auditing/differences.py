@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -33,6 +33,8 @@ Floats = npt.NDArray[np.float32]
 
 GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 GRID = 16  # blocks along each side
+_LAID_OVER = 12.0  # gray levels by which a block differs where something is laid over
+_MORE_EDGES = 1.2
 _SATURATED = 6
 
 
@@ -109,6 +111,21 @@ class Comparison:
     def least_detail(self) -> float:
         """As `detail`, of the inner block where it is least, if it has much of it."""
         return _least_detail(self.fine[0], self.fine[1], self.within)
+
+    @cached_property
+    def overlaid(self) -> Literal["small", "large", ""]:
+        """Which of the two has something laid over it; empty if that is not clear.
+
+        Blocks differ, and there it has more edges than the other.
+        """
+        off = self.blocks > _LAID_OVER
+        if not off.any() or max(self.within.shape) < 8 * GRID:  # thumbnails differ at edges
+            return ""
+        edges = [_blocks(np.abs(cv2.Laplacian(p, cv2.CV_32F)), len(off)) for p in self.grays]
+        small, large = (float(e[off].sum()) / (float(e[~off].sum()) + 1) for e in edges)
+        if max(small, large) < _MORE_EDGES * min(small, large):
+            return ""
+        return "small" if small > large else "large"
 
     def share_off(self, levels: float) -> float:
         return float((self.blocks > levels).sum() / max((self.blocks >= 0).sum(), 1))

@@ -38,8 +38,9 @@ class Copy:
     split : int
         Place of its split among those whose copies stay, 0 the first.
     n_annotations : int
-    is_gray, is_framed : bool
-        Another copy has colors; or is what is inside of a border or page of this one.
+    is_gray, is_framed, is_overlaid : bool
+        Another copy has colors; is what is inside of a border or page of this one; has not what is
+        laid over this one.
     detail : float
         Of `detail_of`.
     n_pixels : int
@@ -55,16 +56,22 @@ class Copy:
     n_annotations: int
     is_gray: bool
     is_framed: bool
+    is_overlaid: bool
     detail: float
     n_pixels: int
     is_deep: bool
     lacks_detail: bool = False
 
     @property
+    def looks(self) -> tuple[bool, ...]:
+        """What was done to it; the least stays."""
+        return self.is_gray, self.is_framed, self.is_overlaid
+
+    @property
     def standing(self) -> tuple[Any, ...]:
         """What comes before the number of pixels; the least stays."""
-        looks = self.is_gray, self.is_framed, self.lacks_detail
-        return not self.is_there, self.split, -self.n_annotations, *looks
+        known = not self.is_there, self.split, -self.n_annotations
+        return *known, *self.looks, self.lacks_detail
 
     @property
     def rank(self) -> tuple[Any, ...]:
@@ -78,8 +85,8 @@ def best_first(
     """Sort the copies of a group, that which is to stay first.
 
     In this order: an image that can be read; the split whose copies stay; most annotations; colors
-    before gray; no border or page around the picture; real detail before what is blown up or
-    blurred; most pixels; more than 8 bits a sample; first by name.
+    before gray; no border or page around the picture; nothing laid over; real detail before what is
+    blown up or blurred; most pixels; more than 8 bits a sample; first by name.
 
     Parameters
     ----------
@@ -89,14 +96,10 @@ def best_first(
         larger: only there it shows whether its pixels hold more. Called for the first of copies
         that differ in pixels.
     """
-    most: dict[tuple[bool, bool], float] = {}
+    most: dict[tuple[bool, ...], float] = {}
     for one in copies:
-        looks = one.is_gray, one.is_framed
-        most[looks] = max(most.get(looks, 0.0), one.detail)
-    found = [
-        replace(one, lacks_detail=one.detail < _LESS * most[one.is_gray, one.is_framed])
-        for one in copies
-    ]
+        most[one.looks] = max(most.get(one.looks, 0.0), one.detail)
+    found = [replace(one, lacks_detail=one.detail < _LESS * most[one.looks]) for one in copies]
     while True:
         found.sort(key=lambda one: (*one.rank, one.row))
         first = found[0]
@@ -141,7 +144,7 @@ class Standings:
         self._places = [keep_order.index(split) for split in sorted(Split)]
         offsets = store.column("items/annotations_offsets").astype(np.int64)
         self._n_annotations = np.diff(offsets)
-        self._gray, self._framed = _gray_and_framed(proofs, signatures)
+        self._gray, self._framed, self._overlaid = _changed(proofs, signatures)
 
     def better(self, keep: int, rows: Sequence[int]) -> list[int]:
         """Give the rows of a group that should rather stay than `keep`, the best first.
@@ -163,6 +166,7 @@ class Standings:
                 n_annotations=int(self._n_annotations[row]),
                 is_gray=self._first(row) in self._gray,
                 is_framed=self._first(row) in self._framed,
+                is_overlaid=self._first(row) in self._overlaid,
                 detail=details[self._first(row)],
                 n_pixels=math.prod(self._pictures.size(row)),
                 is_deep="bits" in self._pictures.unseen(row),
@@ -190,19 +194,20 @@ class Standings:
         return self._firsts.get(row, row)
 
 
-def _gray_and_framed(
+def _changed(
     proofs: Mapping[Pair, Proof | None], signatures: Array
-) -> tuple[set[int], set[int]]:
-    """Give the rows that a proof shows to be a gray copy, or one with a border or page."""
-    gray: set[int] = set()
-    nested = []
-    for pair, proof in proofs.items():
-        if proof is None or proof.kind != "picture":
-            continue
-        if "gray" in proof.how:
-            gray.add(pair["gray" in proof.of_second])
-        if "cropped" in proof.how:
-            nested.append(pair[::-1] if "cropped" in proof.of_second else pair)
+) -> tuple[set[int], set[int], set[int]]:
+    """Give the rows that a proof shows to be gray, in a border or page, or under an overlay."""
+    of_pictures = [(p, proof) for p, proof in proofs.items() if proof and proof.kind == "picture"]
+    gray, overlaid = (
+        {pair[how in proof.of_second] for pair, proof in of_pictures if how in proof.how}
+        for how in ("gray", "overlaid")
+    )
+    nested = [
+        pair[::-1] if "cropped" in proof.of_second else pair
+        for pair, proof in of_pictures
+        if "cropped" in proof.how
+    ]
     inner, outer = np.array(nested, np.int64).reshape(-1, 2).T
     framed = are_framed(signatures[outer]) & ~are_framed(signatures[inner])
-    return gray, {*outer[framed].tolist()}
+    return gray, {*outer[framed].tolist()}, overlaid

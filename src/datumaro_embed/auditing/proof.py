@@ -29,8 +29,16 @@ _COMPARED_PX = 160
 _OTHER = 12.0  # levels of chroma: other colours
 _LEAST_WARPED = {"guess": 0, "signature": 0, "affine": 0.78, "warped": 0.85}  # cover
 _NAMES = {"bytes": "the same file as", "pixels": "the same pixels as"}
-_OTHER_SIDE = {"gray": "in color", "cropped": "with more around it"}
-_WORDS = {"brightness": "of other brightness", "overlaid": "but for an overlay"}
+_OTHER_SIDE = {
+    "gray": "in color",
+    "cropped": "with more around it",
+    "overlaid": "without an overlay",
+}
+_WORDS = {
+    "altered": "but for a small part",
+    "brightness": "of other brightness",
+    "overlaid": "with an overlay",
+}
 _DOUBTS = {
     "bits": " in the 8 bits that were compared",
     "frames": " in the first frames",
@@ -52,12 +60,12 @@ class Proof:
         neither picture holds the other.
     how : tuple of str
         What was changed: ``mirrored``, ``rotated``, ``cropped``, ``resized``, ``recompressed``,
-        ``gray``, ``brightness``, ``overlaid``, ``warped``.
+        ``gray``, ``brightness``, ``warped``, ``overlaid``, ``altered`` in a small part.
     score : float
         Correlation of the pixels, in [0, 1].
     of_second : tuple of str
-        Those of ``gray`` and ``cropped`` in `how` that were done to the second picture; the others
-        of these two were done to the first.
+        Those of ``gray``, ``cropped`` and ``overlaid`` in `how` that were done to the second
+        picture; the others of these were done to the first.
     doubts : tuple of str
         Why a person should look: ``bits``, ``frames`` (below the highest 8 bits of samples, and
         after the first frame, nothing was compared), ``tones`` (drawings and masks of few tones
@@ -123,6 +131,7 @@ def prove(
             of_second = {
                 "gray": "gray" in how and _colorfulness(second) < _colorfulness(first),
                 "cropped": found.swapped == (seen.inside >= seen.cover),
+                "overlaid": found.swapped == (seen.overlaid == "small"),
             }
             return Proof(
                 kind,
@@ -260,5 +269,7 @@ def _changes(
         yield "brightness"
     if motion == "warped":
         yield motion
-    if seen.share_off(12) > 0.02:
+    if is_whole and seen.overlaid:
         yield "overlaid"
+    elif seen.share_off(12) > 0.02:
+        yield "altered"
