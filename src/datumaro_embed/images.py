@@ -126,8 +126,10 @@ class OpenedImage:
 
     def alpha(self) -> Image.Image | None:
         """Decode the opacity of each pixel, upright; None if there is none that can be read."""
+        if self._load_alpha is None:
+            return None
         with quiet_pillow(), suppress(Exception):  # as in `decode`
-            return self._load_alpha() if self._load_alpha else None
+            return self._load_alpha()
         return None
 
     def decode(self, *, least_side_px: int = 0) -> Image.Image:

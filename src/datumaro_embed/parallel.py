@@ -13,7 +13,7 @@ from typing import TypeVar
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
-_TURN_S = 0.0005
+_TURN_S = 0.0001
 
 
 class Ahead(Iterator[_Result]):

@@ -20,7 +20,8 @@ from ..similarity import neighbours, paired_cosines
 from ..similarity.codes import unit_block
 from ..store import EmbeddingStore, VectorTable, using_store
 from ..tally import counted
-from .copies import CopySearch, Pair
+from .copies import CopySearch
+from .grouping import Pair
 from .proof import Proof
 from .run import audit_lines
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from ..duplicates import by_preference, equal_files, keep_order
 from ..parallel import map_ahead, short_turns, single_threaded_opencv
+from ..pixels import quiet_pillow
 from ..records import ItemKey, Split, Status
 from ..retrieval import media_root_of
 from ..signatures import SIGNATURE_BYTES, signature
@@ -28,6 +29,7 @@ from ..similarity import neighbours, paired_cosines
 from ..store import EmbeddingStore, using_store
 from .decoded import DecodedPictures
 from .gates import are_still, gates, passing
+from .grouping import Pair, grouped, is_copy, ordered
 from .keeping import Standings
 from .likeness import are_framed, insides, palettes, turnless
 from .mapping import Map, likely_maps
@@ -38,7 +40,6 @@ from .references import BLOCK_ROWS, in_blocks
 __all__ = ["Copies", "CopyGroup", "CopyPair", "find_copies"]
 
 Array = npt.NDArray[Any]
-Pair = tuple[int, int]
 _Result = TypeVar("_Result")
 
 _EVALUATED_FIRST = (Split.TEST, Split.VAL, Split.TRAIN, Split.OTHER)
@@ -48,6 +49,7 @@ _TRIED = 3  # pairs of an item that are looked at pixel by pixel, the likeliest
 _ROUNDED = 4  # levels by which signatures of equal pixels may differ
 _ALIKE, _LOOKED = 0.85, 2  # pairs of an item that are so much alike as a whole
 _DECODED_ROWS = 64
+_FORESEEN = 4  # pairs of a row of a group with what would stay
 _FRAMES, _STARS_TRIED, _STARS_ROWS = 0.97, 4, 512
 
 
@@ -152,7 +154,7 @@ def find_copies(
         There is no such folder or split.
     """
     order = keep_order(keep_split) if keep_split else _EVALUATED_FIRST
-    with single_threaded_opencv(), short_turns(), using_store(store) as opened:
+    with single_threaded_opencv(), short_turns(), quiet_pillow(), using_store(store) as opened:
         preferred = by_preference(opened, np.arange(len(opened)), order)
         search = CopySearch(
             [opened],
@@ -169,7 +171,7 @@ def find_copies(
             return len({int(splits[row]) for row in rows} - {int(Split.OTHER)}) > 1
 
         groups = [CopyGroup(tuple(rows), keep, across(rows)) for keep, rows in groups_found]
-        with_kept = {_ordered(row, g.keep) for g in groups for row in g.rows if row != g.keep}
+        with_kept = {ordered(row, g.keep) for g in groups for row in g.rows if row != g.keep}
         proofs |= search.looked_at(with_kept - set(proofs))
         pairs = np.array(sorted(proofs), np.int64).reshape(-1, 2)
         cosines = paired_cosines(opened.embeddings(), pairs[:, 0], pairs[:, 1])
@@ -292,7 +294,7 @@ class CopySearch:
                 others = [row for row in others if self._sides[row] != self._sides[first]]
             self._equals |= dict.fromkeys(others if is_shown else (), first)
         return {
-            _ordered(first, row): self._doubted(first, row, Proof("pixels"))
+            ordered(first, row): self._doubted(first, row, Proof("pixels"))
             for row, first in self._equals.items()
         }
 
@@ -349,7 +351,7 @@ class CopySearch:
 
     def looked_at(self, pairs: Iterable[Pair]) -> dict[Pair, Proof]:
         """Prove what can be proven of some pairs; what stands for equal files is looked at."""
-        shown = {(a, b): _ordered(self._stand_in(a), self._stand_in(b)) for a, b in pairs}
+        shown = {(a, b): ordered(self._stand_in(a), self._stand_in(b)) for a, b in pairs}
         looked = np.array(sorted({*shown.values()}), np.int64).reshape(-1, 2)
         looked = looked[looked[:, 0] != looked[:, 1]]
         found = self._proven(looked, self._gated(looked))
@@ -430,7 +432,7 @@ class CopySearch:
             ranks = np.argsort(self._preferred)
             for pair in map(tuple, stars.tolist()):
                 proof = self._known.get(pair)
-                if proof is not None and proof.kind != "overlap":
+                if is_copy(proof):
                     one, other = sorted(pair, key=lambda row: int(ranks[row]))
                     kept[other] = one
         return kept
@@ -476,7 +478,7 @@ class CopySearch:
         kept = [keep for keep, _ in groups]
         for place in range(_TRIED):
             wanted = {
-                n: {_ordered(some[place], row) for row in groups[n][1] if row != some[place]}
+                n: {ordered(some[place], row) for row in groups[n][1] if row != some[place]}
                 for n, some in enumerate(better)
                 if kept[n] == groups[n][0] and place < len(some)
             }
@@ -491,54 +493,49 @@ class CopySearch:
         """Give groups, and of each row that has equal pixels or bytes, the first such row."""
         assert self._preferred is not None
         ranks, splits = np.argsort(self._preferred), self._stores[0].splits
-        kinds = {"bytes": 0, "pixels": 1, "picture": 2, "overlap": 3}
         proofs = [(pair, proof) for pair, proof in self._known.items() if proof is not None]
-        members: dict[int, list[int]] = {}
-        group_of: dict[int, int] = {}
-        # Of what is equal: copies of one are copies of the other.
         firsts = {row: self._equals.get(one, one) for row, one in self.stand_ins.items()}
         firsts |= self._equals
+        for (a, b), proof in sorted(proofs, key=lambda p: (-p[1].score, p[0])):
+            if proof.kind == "pixels" and a not in self._equals and b not in self._equals:
+                firsts[b] = firsts.get(a, a)
 
         def place(row: int) -> tuple[bool, int]:
             return not self.pictures.is_there(row), int(ranks[row])
 
-        for (a, b), proof in sorted(proofs, key=lambda p: (kinds[p[1].kind], -p[1].score, p[0])):
-            if proof.kind == "overlap":
-                break
-            if proof.kind == "pixels" and a not in self._equals and b not in self._equals:
-                firsts[b] = firsts.get(a, a)
-            one, other = (group_of.setdefault(row, row) for row in (a, b))
-            if one == other:
-                continue
-            ways = [sorted((one, other), key=place)]
-            if splits[one] == splits[other]:
-                ways.append(ways[0][::-1])  # what is preferred may be a page that shows the other
-            for keep, gone in ways:
-                rows = members.get(gone, [gone])
-                pairs = {_ordered(firsts.get(keep, keep), firsts.get(row, row)) for row in rows}
-                if proof.kind == "picture" and not self._are_copies(sorted(pairs)):
-                    continue
-                members.setdefault(keep, [keep]).extend(rows)
-                members.pop(gone, None)
-                group_of |= dict.fromkeys(rows, keep)
-                break
-        return [(keep, sorted(rows)) for keep, rows in members.items()], firsts
+        foreseen: set[Pair] = set()
+        grouped(proofs, firsts, splits, place, lambda pairs: self._may_be_copies(pairs, foreseen))
+        self._prove_unknown(sorted(foreseen))  # in threads; most of what grouping will ask for
+        return grouped(proofs, firsts, splits, place, self._are_copies), firsts
+
+    def _may_be_copies(self, pairs: list[Pair], foreseen: set[Pair]) -> bool:
+        """Tell whether no known pair is no copy, and note some of those that are not known."""
+        known = [pair for pair in pairs if pair in self._known]
+        if not all(is_copy(self._known[pair]) for pair in known):
+            return False
+        unknown = (pair for pair in pairs if pair not in self._known and pair[0] != pair[1])
+        foreseen.update(islice(unknown, _FORESEEN))
+        return True
 
     def _are_copies(self, pairs: list[Pair]) -> bool:
         """Tell whether all of some pairs are copies, what is known first."""
-        pairs = sorted(pairs, key=lambda pair: pair not in self._known)
-        for pair in pairs:
-            if pair[0] == pair[1]:
-                continue
+        pairs = [pair for pair in pairs if pair[0] != pair[1]]
+        for pair in sorted(pairs, key=lambda pair: pair not in self._known):
             if pair not in self._known:
-                one = np.array([pair])
-                gated = self._gate(one)
-                maps = self._coarse([(pair, gated[0].tolist())]) if passing(gated).all() else []
-                self._known |= {pair: None, **self._prove(maps)}
-            proof = self._known[pair]
-            if proof is None or proof.kind == "overlap":
+                self._prove_unknown([pair])
+            if not is_copy(self._known[pair]):
                 return False
         return True
+
+    def _prove_unknown(self, pairs: list[Pair]) -> None:
+        """Look at pairs, whatever else their items are paired with."""
+        gated = self._gated(np.array(pairs, np.int64).reshape(-1, 2))
+        work = zip(pairs, gated.tolist(), passing(gated), strict=True)
+        looked = [(pair, gate) for pair, gate, passed in work if passed]
+        self._known |= dict.fromkeys(pairs)
+        mapped = [*chain(*self._mapped(self._coarse, looked))]
+        for part in self._mapped(self._prove, mapped, _PROVEN_ROWS):
+            self._known |= part
 
     def _mapped(
         self,
@@ -718,10 +715,6 @@ class _Neighbors:
 
 def _pairs(first: Array, second: Array) -> list[Pair]:
     return list(zip(first.tolist(), second.tolist(), strict=True))
-
-
-def _ordered(a: int, b: int) -> Pair:
-    return (a, b) if a < b else (b, a)
 
 
 def _joined(arrays: Sequence[Array]) -> Array:

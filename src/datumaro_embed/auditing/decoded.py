@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from ..images import ImageProblem, OpenedImage, open_image
+from ..pixels import rgbx
 from ..records import Status
 from ..retrieval import media_file
 from ..store import EmbeddingStore
@@ -23,7 +24,7 @@ from .proof import LONGEST_PX
 
 __all__ = ["DecodedPictures"]
 
-_PICTURES_KEPT = 1024  # of at most 200 KB
+_KEPT_BYTES = 200_000_000  # of pictures: 1,000 and more
 _MIDDLE = 0.6  # of both sides
 _STRONGEST = 0.01
 _FAINT = 6.0  # gray levels; what is fainter may be noise
@@ -36,11 +37,13 @@ class DecodedPictures:
         self._stores, self._roots = stores, roots
         self._ends = list(accumulate(map(len, stores)))
         self._kept: OrderedDict[int, Array | None] = OrderedDict()
+        self._kept_bytes = 0
         self._lock = Lock()
         self.unread: set[int] = set()
         self._there: set[int] = set()
         self._details: dict[int, tuple[int, float]] = {}
         self._unseen: dict[int, tuple[str, ...]] = {}
+        self._real_folders: dict[str, str] = {}
 
     def place(self, row: int) -> tuple[EmbeddingStore, Path, int]:
         """Give the store of a row, its folder, and the row in it."""
@@ -57,10 +60,15 @@ class DecodedPictures:
         if picture is not None:
             picture = _at(picture, min(LONGEST_PX, max(picture.shape[:2])))
         with self._lock:
-            self._kept[row] = picture
-            if len(self._kept) > _PICTURES_KEPT:
-                self._kept.popitem(last=False)
+            self._keep(row, picture)
         return picture
+
+    def _keep(self, row: int, picture: Array | None) -> None:
+        gone = self._kept.pop(row, None)  # another thread was faster
+        self._kept[row] = picture
+        self._kept_bytes += _n_bytes(picture) - _n_bytes(gone)
+        while self._kept_bytes > _KEPT_BYTES:
+            self._kept_bytes -= _n_bytes(self._kept.popitem(last=False)[1])
 
     def are_equal(self, a: int, b: int) -> bool:
         """Compare all pixels of two images, in 8 bits."""
@@ -147,7 +155,8 @@ class DecodedPictures:
             opened = self.opened(row)
             if row not in self._unseen and (unseen := opened.unseen()):
                 self._unseen[row] = unseen
-            picture, alpha = np.asarray(opened.decode(least_side_px=least_side_px)), opened.alpha()
+            decoded, alpha = opened.decode(least_side_px=least_side_px), opened.alpha()
+            picture = np.asarray(cv2.cvtColor(rgbx(decoded), cv2.COLOR_RGBA2RGB))
             return picture if alpha is None else _inverted(picture, np.asarray(alpha))
         except ImageProblem:
             self.unread.add(row)
@@ -165,7 +174,7 @@ class DecodedPictures:
     def opened(self, row: int) -> OpenedImage:
         """Open an item's image; raises `ImageProblem` unless it is the one that was embedded."""
         store, root, own = self.place(row)
-        _, path = media_file(self._path(row), root)
+        _, path = media_file(self._path(row), root, self._real_folders)
         size, sha = self.size(row), store.content_sha256[own]
         if path is None:
             raise ImageProblem(Status.MISSING, "no file")
@@ -176,6 +185,10 @@ class DecodedPictures:
             raise ImageProblem(Status.UNREADABLE, "another image")
         self._there.add(row)
         return opened
+
+
+def _n_bytes(picture: Array | None) -> int:
+    return 0 if picture is None else picture.nbytes
 
 
 def _at(picture: Array, longest_px: int) -> Array:

@@ -55,10 +55,11 @@ class Comparison:
     plain: Floats  # difference of each of the blocks that have no texture
     blocks: Floats  # mean difference of each block of the grid; -1 outside
 
-    @property
+    @cached_property
     def cover(self) -> float:
         """Share of the larger picture that the smaller covers."""
-        return abs(float(np.linalg.det(self.matrix[:2, :2]))) * self.inside
+        (a, b), (c, d) = self.matrix[:2, :2].tolist()
+        return abs(float(a * d - b * c)) * self.inside
 
     @property
     def correlation(self) -> float:
@@ -187,7 +188,9 @@ def compared(small: Array, large: Array, matrix: Array) -> Comparison | None:
     y, z = (_mean(p) for p in (one, other))
     free = _free(*some)
     sampled = some[0], some[1]
-    if some[1][free].std() < some[0][free].std():  # to more contrast: there, values may be cut off
+    if _spread_of(some[1][free]) < _spread_of(
+        some[0][free]
+    ):  # to more contrast: there, values may be cut off
         one, other, some = other, one, some[::-1]
     gain, offset = _fitted(some[0][free], some[1][free])
     difference, mean = _unexplained(one, other, gain, offset)
@@ -255,10 +258,10 @@ def _fitted(x: Array, y: Array) -> tuple[float, float]:
     """Fit one gain and offset for all channels, without what differs most."""
     a, b = x, y
     for last in (False, False, True):
-        mean_a, mean_b = float(a.mean()), float(b.mean())
+        mean_a, mean_b = _mean_of(a), _mean_of(b)
         away = a - mean_a
-        spread = float((away * away).mean())
-        gain = float((away * (b - mean_b)).mean()) / spread if spread > 1e-3 else 1.0
+        spread = float(np.vdot(away, away)) / len(a)
+        gain = float(np.vdot(away, b - mean_b)) / len(a) / spread if spread > 1e-3 else 1.0
         gain = min(max(gain, 0.5), 3.0)
         offset = mean_b - gain * mean_a
         if not last:
@@ -267,6 +270,16 @@ def _fitted(x: Array, y: Array) -> tuple[float, float]:
             kept = off <= np.partition(off, place)[place] + 1
             a, b = x[kept], y[kept]
     return gain, offset
+
+
+def _mean_of(values: Array) -> float:
+    """As `values.mean()` of float32, in a third of the time for few."""
+    return float(np.add.reduce(values, axis=None)) / values.size
+
+
+def _spread_of(values: Array) -> float:
+    away = values - _mean_of(values)
+    return float(np.vdot(away, away))
 
 
 def _blocks(values: Array, n: int) -> Floats:
@@ -284,14 +297,24 @@ def _shares(side: int, n: int) -> Floats:
     return np.asarray(np.maximum(inside, 0) * n / side, np.float32)
 
 
+@lru_cache(256)
+def _inner_shares(side: int, n: int) -> tuple[int, Floats]:
+    """Give the inner ones of `_shares`, without the pixels of none, and the first pixel of any."""
+    shares = _shares(side, n)[n // 4 : n - n // 4]
+    used = np.flatnonzero(shares.any(axis=0))
+    return int(used[0]), np.ascontiguousarray(shares[:, used[0] : used[-1] + 1])
+
+
 def _least_detail(one: Array, other: Array, inside: Array) -> float:
     """Correlate what is fine in each of the inner ones of 8 x 8 blocks; 1 where there is little."""
     n = min(8, *(side // 4 for side in one.shape))
-    inner = slice(n // 4, n - n // 4)
+    (top, rows), (left, columns) = (_inner_shares(side, n) for side in one.shape)
+    inner = slice(top, top + rows.shape[1]), slice(left, left + columns.shape[1])
+    one, other, inside = one[inner], other[inner], inside[inner]
     products = [one * one, other * other, one * other]
     if not inside.all():
         products = [v * inside for v in products]
-    a, b, ab = (_blocks(v, n)[inner, inner] for v in products)
+    a, b, ab = (rows @ v @ columns.T for v in products)
     rich = np.minimum(a, b) > 64
     rich |= np.maximum(a, b) > 256
     return float((ab[rich] / np.sqrt(a[rich] * b[rich] + 1)).min()) if rich.any() else 1.0
@@ -299,7 +322,7 @@ def _least_detail(one: Array, other: Array, inside: Array) -> float:
 
 def _correlation(a: Array, b: Array) -> tuple[float, float]:
     """Correlate pixels, and give the lesser deviation."""
-    a, b = a - a.mean(), b - b.mean()
+    a, b = a - _mean_of(a), b - _mean_of(b)
     squares = float(np.vdot(a, a)), float(np.vdot(b, b))
     norm = math.sqrt(squares[0] * squares[1])
     deviation = math.sqrt(min(squares) / max(a.size, 1))

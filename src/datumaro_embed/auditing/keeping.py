@@ -13,12 +13,11 @@ from ..records import Split
 from ..store import EmbeddingStore
 from .decoded import DecodedPictures
 from .differences import Array
+from .grouping import Pair
 from .likeness import are_framed
 from .proof import LONGEST_PX, Proof
 
 __all__ = ["Copy", "Standings", "best_first"]
-
-Pair = tuple[int, int]
 
 _LESS = 0.65  # of the detail of a copy: blown up or blurred. JPEG 20 leaves 0.94, 2x 640 px 1.0
 _COMPARABLE = 1.34  # sizes of pictures whose detail is much the same

@@ -88,11 +88,8 @@ def texture(signatures: npt.NDArray[np.uint8], statistics: Float32Array) -> Floa
     signatures : array of shape (n, SIGNATURE_BYTES), uint8
     statistics : array of shape (n, n_statistics), float32
     """
-    parts = [
-        _steps(signatures[start : start + _BLOCK_ROWS])
-        for start in range(0, len(signatures), _BLOCK_ROWS)
-    ]
-    numbers = np.hstack([statistics, np.concatenate(parts)]).astype(np.float64)
+    steps = [*in_blocks(lambda rows: _steps(signatures[rows]), len(signatures))]
+    numbers = np.hstack([statistics, np.concatenate(steps)]).astype(np.float64)
     numbers = np.nan_to_num(numbers, posinf=0.0, neginf=0.0)  # of a store that is not ours
     numbers -= numbers.mean(axis=0)
     numbers /= np.maximum(numbers.std(axis=0), 1e-9)

@@ -90,7 +90,14 @@ def in_blocks(
     what: str = "",
     progress: bool = False,
 ) -> Iterator[_Result]:
-    """Call a function for each block of rows, in threads; results come in order."""
+    """Call a function for each block of rows, in threads; results come in order.
+
+    A single block needs neither threads nor a bar.
+    """
+    if n <= n_rows:
+        if n:
+            yield function(slice(0, n))
+        return
     workers = usable_processors()
     blocks = (slice(i, min(i + n_rows, n)) for i in range(0, n, n_rows))
     results = map_ahead(function, blocks, workers=workers, ahead=workers + 1)

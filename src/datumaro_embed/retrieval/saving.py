@@ -167,13 +167,19 @@ def save_hits(
     return problems
 
 
-def media_file(name: str, media_root: Path) -> tuple[str, Path | None]:
-    """Return why an item's file is not read, and the file; it must be in the media root."""
+def media_file(
+    name: str, media_root: Path, real_folders: dict[str, str] | None = None
+) -> tuple[str, Path | None]:
+    """Return why an item's file is not read, and the file; it must be in the media root.
+
+    `real_folders`: of folders, what their links lead to, for a caller that looks at many files and
+    at no folder twice.
+    """
     if not name:
         return "the item has no image file", None
-    root = os.path.realpath(media_root)
+    root = _real(os.fspath(media_root), real_folders)
     try:
-        path = os.path.realpath(os.path.join(root, name))
+        path = _real(os.path.join(root, name), real_folders)
     except (OSError, ValueError) as error:  # a NUL
         return f"its path cannot be followed ({error})", None
     if not path.startswith(os.path.join(root, "")):
@@ -181,6 +187,17 @@ def media_file(name: str, media_root: Path) -> tuple[str, Path | None]:
     if not os.path.isfile(path):  # or a loop of links
         return f"there is no file '{path}'", None
     return "", Path(path)
+
+
+def _real(path: str, real_folders: dict[str, str] | None) -> str:
+    """Follow all links of a path."""
+    folder, name = os.path.split(path)
+    if real_folders is None or name in ("", os.curdir, os.pardir):
+        return os.path.realpath(path)
+    if folder not in real_folders:
+        real_folders[folder] = os.path.realpath(folder)
+    path = os.path.join(real_folders[folder], name)
+    return os.path.realpath(path) if os.path.islink(path) else path
 
 
 def _source(name: str, media_root: Path, videos: Videos) -> tuple[str, Path | Frame | None]:
