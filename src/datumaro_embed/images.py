@@ -116,8 +116,10 @@ class OpenedImage:
 
     def unseen(self) -> tuple[str, ...]:
         """Name what `decode` leaves out: ``bits`` below the highest 8, ``frames`` but the first."""
+        if not self._data:
+            return ()
         with quiet_pillow(), suppress(Exception):  # as in `decode`
-            return unseen(self._data) if self._data else ()
+            return unseen(self._data)
         return ()
 
     def native_samples(self) -> npt.NDArray[Any] | None:

@@ -95,13 +95,17 @@ class Comparison:
 
     @cached_property
     def chroma(self) -> float:
-        return float(self._seen(self.differences).mean())
+        return _mean_of(self._seen(self.differences))
 
     @cached_property
     def texture(self) -> float:
         """Share of the blocks that have any."""
-        counted = self.blocks >= 0
-        return float((self.spread[counted] > 3).mean()) if counted.any() else 0.0
+        textured = np.count_nonzero((self.blocks >= 0) & (self.spread > 3))
+        return textured / max(self._n_inside, 1)
+
+    @cached_property
+    def _n_inside(self) -> int:
+        return int(np.count_nonzero(self.blocks >= 0))
 
     @cached_property
     def plain_off(self) -> float:
@@ -129,9 +133,10 @@ class Comparison:
         return "small" if small > large else "large"
 
     def share_off(self, levels: float) -> float:
-        return float((self.blocks > levels).sum() / max((self.blocks >= 0).sum(), 1))
+        return int(np.count_nonzero(self.blocks > levels)) / max(self._n_inside, 1)
 
 
+_THIRDS = np.full((1, 3), 1 / 3, np.float32)
 _LESS_MEAN = (np.eye(3) - 1 / 3).astype(np.float32)  # takes the mean of the channels from each
 _CENTRES = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # pixel 0 has its centre at 0.5
 _CORNERS = np.linalg.inv(_CENTRES)
@@ -173,7 +178,7 @@ def compared(small: Array, large: Array, matrix: Array) -> Comparison | None:
     """Compare a picture with where a map takes it in another; None where that is mostly outside."""
     h, w = small.shape[:2]
     seen, inside = _moved(large, matrix, small)
-    share = float(inside.mean())
+    share = int(np.count_nonzero(inside)) / inside.size
     if share < 0.3:
         return None
     sigma = 0.6 if max(h, w) <= SIGNATURE_SIDE else 1.0
@@ -238,20 +243,20 @@ def is_one_gray(*pixels: Array) -> bool:
     colourful = []
     for red, green, blue in (p.T for p in pixels):
         greatest, least = np.maximum(red, green), np.minimum(red, green)
-        colourful.append(float((np.maximum(greatest, blue) - np.minimum(least, blue)).mean()))
+        colourful.append(_mean_of(np.maximum(greatest, blue) - np.minimum(least, blue)))
     return min(colourful) < 2.5 and max(colourful) > 5
 
 
 def _mean(pixels: Array) -> Floats:
     """Mean of the channels: (height, width, 3) → (height, width)."""
-    return np.asarray(cv2.transform(pixels, np.full((1, 3), 1 / 3, np.float32)))
+    return np.asarray(cv2.transform(pixels, _THIRDS))
 
 
 def _free(one: Array, other: Array) -> Array:
     """Tell which values are not cut off, where these are not too few."""
     low, high = _SATURATED, 255 - _SATURATED
     free: Array = (np.minimum(one, other) > low) & (np.maximum(one, other) < high)
-    return free if free.mean() > 0.05 else np.ones(one.shape, bool)
+    return free if np.count_nonzero(free) > 0.05 * free.size else np.ones(one.shape, bool)
 
 
 def _fitted(x: Array, y: Array) -> tuple[float, float]:

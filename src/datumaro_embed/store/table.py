@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
@@ -105,7 +106,7 @@ class EmbeddingStore(StoredRows):
         """Give some of its items, evenly chosen, with pictures."""
         return html_of(None, self.origin())
 
-    @property
+    @cached_property
     def depth_range(self) -> DepthRange:
         """By which rule samples of more than 8 bits became bytes."""
         return DepthRange.parse(self._said("depth_range", self.kind.depth_range))
