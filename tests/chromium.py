@@ -160,9 +160,12 @@ class Page:
 
     def key(self, name: str, *, shift: bool = False) -> None:
         """Press and let go one key."""
-        for kind in ("keyDown", "keyUp"):
-            modifiers = 8 if shift else 0
-            self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name, modifiers=modifiers)
+        given: dict[str, Any] = {"key": name, "code": name, "modifiers": 8 if shift else 0}
+        if name == "Enter":  # what a form, or a button, takes it for
+            given |= {"text": "\r", "windowsVirtualKeyCode": 13}
+        self.call("Input.dispatchKeyEvent", type="keyDown", **given)
+        given.pop("text", None)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **given)
 
     def screenshot(self, path: Path, *, full: bool = False, quality: int | None = None) -> None:
         """Write a picture: PNG, or WebP where a quality is given."""

@@ -365,9 +365,13 @@ def test_an_afternoon(own: Path, dataset: Path, page: Page, tmp_path: Path) -> N
         page.run("document.querySelectorAll('dialog input')[1].focus()")
         page.write(str(tmp_path / "clean"))
         wait_for_text(page, ".command code", str(tmp_path / "clean"))
-        page.click(".buttons button")
+        page.key("Enter")  # in a field: the plan, and no more
         wait_for_text(page, ".plan", "nothing is written yet")
         assert not (tmp_path / "clean").exists()
+        page.write("2")  # another folder, which has no plan yet
+        page.wait_for("document.querySelector('.buttons button:last-child').disabled")
+        page.run("document.activeElement.select()")
+        page.write(str(tmp_path / "clean"))
         page.click(".buttons .primary")
         wait_for_text(page, ".plan", "Written")
         assert errors(page) == []

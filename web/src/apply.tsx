@@ -9,7 +9,8 @@ const FORMATS = ["", "coco", "yolo_ultralytics", "voc", "datumaro"];
 const POLL_MS = 300;
 
 interface Ran {
-  dryRun: boolean;
+  /** What it was run with. */
+  of: ApplyRun;
   lines: string[];
   error: string;
 }
@@ -33,7 +34,7 @@ function useRun(): [Ran | null, boolean, (run: ApplyRun) => void] {
   const run = (options: ApplyRun) => {
     setRunning(true);
     setRan(null);
-    const ended = { dryRun: options.dry_run, lines: [], error: "" };
+    const ended = { of: options, lines: [], error: "" };
     carryOut(options)
       .then(
         (lines) => setRan({ ...ended, lines }),
@@ -76,16 +77,18 @@ export function Apply() {
   const [dataset, setDataset] = useState(known.dataset ?? "");
   const [ran, running, run] = useRun();
   const step = progress.value.apply;
-  const start = (dry_run: boolean) => run({ dataset: dataset.trim(), out: out.trim(), format, dry_run });
+  const form = { dataset: dataset.trim(), out: out.trim(), format };
+  const start = (dry_run: boolean) => run({ ...form, dry_run });
+  const isPlanned = ran && !ran.error && JSON.stringify(ran.of) === JSON.stringify({ ...form, dry_run: true });
   return (
     <Dialog title="Apply the decisions" wide>
       <p>Decisions are in {known.findings}. This command writes a new dataset; the source is never changed.</p>
-      <Command text={commandOf({ dataset: dataset.trim(), out: out.trim(), format })} />
+      <Command text={commandOf(form)} />
       <form
         class="form"
         onSubmit={(event) => {
           event.preventDefault();
-          start(false);
+          start(true);
         }}
       >
         <label>
@@ -105,10 +108,10 @@ export function Apply() {
           </select>
         </label>
         <div class="buttons">
-          <button type="button" disabled={running} onClick={() => start(true)}>
+          <button type="submit" class={isPlanned ? "" : "primary"} disabled={running}>
             Show the plan
           </button>
-          <button type="submit" class="primary" disabled={running}>
+          <button type="button" class={isPlanned ? "primary" : ""} disabled={running || !isPlanned} onClick={() => start(false)}>
             Write the dataset
           </button>
         </div>
@@ -120,7 +123,7 @@ export function Apply() {
       )}
       {ran && (
         <div class="plan" role="status">
-          {ran.error ? <p class="bad">{ran.error}</p> : <p>{ran.dryRun ? "The plan; nothing is written yet:" : `Written. ${ran.lines.at(-1) ?? ""}`}</p>}
+          {ran.error ? <p class="bad">{ran.error}</p> : <p>{ran.of.dry_run ? "The plan; nothing is written yet:" : `Written. ${ran.lines.at(-1) ?? ""}`}</p>}
           {ran.lines.length > 0 && <pre tabIndex={0}>{ran.lines.join("\n")}</pre>}
         </div>
       )}
