@@ -112,9 +112,13 @@ class Page:
         return answer["result"].get("value")
 
     def wait_for(self, condition: str, timeout_s: float = _TIMEOUT_S) -> None:
-        """Wait until an expression is true."""
+        """Wait until an expression is true; what it names may not be there yet."""
         end = time.monotonic() + timeout_s
-        while not self.run(f"Boolean({condition})"):
+        holds = (
+            f"(() => {{ try {{ return Boolean({condition}); }} catch (error) {{"
+            " if (error instanceof TypeError) return false; throw error; } })()"
+        )
+        while not self.run(holds):
             assert time.monotonic() < end, f"never true: {condition}"
             time.sleep(0.05)
 

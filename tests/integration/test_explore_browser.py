@@ -303,10 +303,7 @@ def test_an_afternoon(own: Path, dataset: Path, page: Page, tmp_path: Path) -> N
 
         page.click("#tab-map")
         page.wait_for("document.querySelector('.scatter canvas')")
-        time.sleep(0.3)  # the map is drawn in the next frame
-        x, y, w, h = page.run(CANVAS)
-        corners = [(0.01, 0.99), (0.01, 0.01), (0.99, 0.01), (0.99, 0.99), (0.02, 0.99)]
-        page.drag([(x + w * u, y + h * v) for u, v in corners])
+        lasso_all(page)
         wait_for_text(page, ".selected", "79 items selected")
         page.key("Escape")
 
@@ -388,6 +385,15 @@ def test_an_afternoon(own: Path, dataset: Path, page: Page, tmp_path: Path) -> N
             changed.sort()
     assert sorted(row.action for row in decided if row.object is not None) == relabeled
     assert facts(tmp_path / "clean") == expected
+
+
+def lasso_all(page: Page) -> None:
+    """Draw a lasso around the whole map, as soon as there is something in it."""
+    corners = [(0.01, 0.99), (0.01, 0.01), (0.99, 0.01), (0.99, 0.99), (0.02, 0.99)]
+    while not page.run("Boolean(document.querySelector('.selected'))"):
+        time.sleep(0.3)  # the map is drawn in the next frame
+        x, y, w, h = page.run(CANVAS)
+        page.drag([(x + w * u, y + h * v) for u, v in corners])
 
 
 def relabel_two(page: Page) -> list[str]:
