@@ -272,6 +272,16 @@ def test_a_key_held_down_decides_once(own: Path, page: Page) -> None:
             time.sleep(0.3)
         wait_for_text(page, ".kinds [aria-current=true]", "1 /")
         assert {row.group for row in Findings.read(findings) if row.action} == {1}
+        page.key("n")
+        wait_for_text(page, ".group h2", "3 of")
+        page.key("N")  # what is left to review comes first
+        wait_for_text(page, ".group h2", "4 of")
+        page.key("p")
+        page.key("p")
+        page.key("p")
+        wait_for_text(page, ".group h2", "1 of")
+        page.key("N")
+        wait_for_text(page, ".group h2", "2 of")
         assert errors(page) == []
 
 

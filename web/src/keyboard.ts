@@ -1,7 +1,7 @@
 // Keys of the page. What has the focus comes first: fields, dialogs, the grid and the map take their own keys.
 
 import { decideRows } from "./decisions";
-import { acceptGroup, decideFocused, dropImage, focusBy, focusedRow, keepOnly, openFocused, step, undoThere } from "./review";
+import { acceptGroup, decideFocused, dropImage, focusBy, focusedRow, keepOnly, nextOpen, openFocused, step, undoThere } from "./review";
 import { dialog, onlySelected, selection, shown, update, view } from "./state";
 
 function focusSoon(selector: string): void {
@@ -63,6 +63,7 @@ const ANYWHERE: Record<string, () => void> = {
 const REVIEW: Record<string, () => void> = {
   n: () => step(1),
   p: () => step(-1),
+  N: nextOpen,
   a: () => void acceptGroup(),
   o: () => void keepOnly(),
   w: () => void dropImage(),

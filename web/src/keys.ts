@@ -57,6 +57,7 @@ const ALL: Section[] = [
     title: "Review",
     keys: [
       ["n p", "Next and previous group"],
+      ["N", "Next group that is left to review"],
       ["← →", "Row of the group"],
       ["a", "Accept the suggestions of the group"],
       ["d x", "Drop, keep the row"],

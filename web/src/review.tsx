@@ -86,7 +86,8 @@ export function step(by: 1 | -1): void {
   else say(by > 0 ? "This is the last group." : "This is the first group.");
 }
 
-function nextOpen(): void {
+/** Go to the next group that is left to review. */
+export function nextOpen(): void {
   const { decided } = loaded.value.outline;
   const open = passing.value.filter((place) => !decided[place]);
   const next = open.find((place) => place > here.value) ?? open[0];
