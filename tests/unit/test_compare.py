@@ -35,7 +35,9 @@ def told(found: Findings) -> dict[tuple[str, str], tuple[str, str]]:
     return {(row.kind, row.id): (row.suggestion, row.reason) for row in found}
 
 
-def test_copies_across_are_proven_and_name_items_of_b(tmp_path: Path) -> None:
+def test_copies_across_are_proven_and_name_items_of_b(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     one = save(tmp_path / "a", a=scene(1), b=scene(2), c=noise(5), c2=noise(5))
     shutil.copy(one / "c.png", save(tmp_path / "b") / "a.png")
     small, turned = scene(1).resize((120, 90)), ImageOps.mirror(scene(2))
@@ -60,6 +62,10 @@ def test_copies_across_are_proven_and_name_items_of_b(tmp_path: Path) -> None:
         assert found.n_unread > 0
         with pytest.raises(UsageError, match=r"no folder 'nowhere'.*with media_root_b"):
             compare(a, b, media_root_b="nowhere")
+        one.rename(tmp_path / "moved")
+        found = compare(a, b)
+        assert [row.id for row in found.findings.filter(kind="copy")] == ["a"]
+        assert "Only equal files are found as copies: There is no folder" in caplog.text
 
 
 def test_stores_of_two_models_are_refused(tmp_path: Path) -> None:

@@ -15,12 +15,12 @@ import numpy.typing as npt
 from ..findings import Finding, Findings, finding
 from ..listing import table_lines
 from ..records import Split
-from ..retrieval import media_root_of
 from ..similarity import neighbours, paired_cosines
 from ..similarity.codes import unit_block
 from ..store import EmbeddingStore, VectorTable, using_store
 from ..tally import counted
 from .copies import CopySearch
+from .decoded import folder_of_images
 from .grouping import Pair
 from .proof import Proof
 from .run import audit_lines
@@ -158,7 +158,8 @@ def compare(
     ModelMismatchError
         The stores are of different models.
     UsageError
-        There is no such folder.
+        There is no folder `media_root_a` or `media_root_b`. Where a store's own folder is gone, a
+        warning says that only equal files are found as copies.
     """
     with using_store(first) as a, using_store(second) as b:
         if not a.kind.same_model(b.kind):
@@ -168,9 +169,12 @@ def compare(
                 f"'{a.path}' has the second kind. Embed one of them again with the model of the "
                 "other.",
             )
-        root_a = media_root_of(a, media_root_a, "media_root_a")
-        root_b = media_root_of(b, media_root_b, "media_root_b")
-        return _Pair(a, b, same_keys).compared([root_a, root_b], progress)
+        pair = _Pair(a, b, same_keys)
+        with (
+            folder_of_images(a, media_root_a, "media_root_a") as (root_a, _),
+            folder_of_images(b, media_root_b, "media_root_b") as (root_b, _),
+        ):
+            return pair.compared([root_a, root_b], progress)
 
 
 class _Pair:

@@ -5,29 +5,53 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from itertools import accumulate
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock
 
 import cv2
 import numpy as np
 
+from ..errors import UsageError
 from ..images import ImageProblem, OpenedImage, open_image
+from ..logs import log
 from ..pixels import rgbx
 from ..records import Status
-from ..retrieval import media_file
+from ..retrieval import media_file, media_root_of
 from ..store import EmbeddingStore
 from .differences import Array
 from .proof import LONGEST_PX
 
-__all__ = ["DecodedPictures"]
+__all__ = ["DecodedPictures", "folder_of_images"]
 
 _KEPT_BYTES = 200_000_000  # of pictures: 1,000 and more
 _MIDDLE = 0.6  # of both sides
 _STRONGEST = 0.01
 _FAINT = 6.0  # gray levels; what is fainter may be noise
+
+
+@contextmanager
+def folder_of_images(
+    store: EmbeddingStore, media_root: str | Path | None, parameter: str = "media_root"
+) -> Iterator[tuple[Path, bool]]:
+    """Give the folder of a store's images and True; an empty one where it is not known which.
+
+    Raises `UsageError`: there is no folder `media_root`.
+    """
+    try:
+        root = media_root_of(store, media_root, parameter)
+    except UsageError as error:
+        if media_root is not None:
+            raise
+        log.warning("Only equal files are found as copies: %s", error)
+        with TemporaryDirectory(prefix="datumaro-embed-") as empty:
+            yield Path(empty), False
+    else:
+        yield root, True
 
 
 class DecodedPictures:

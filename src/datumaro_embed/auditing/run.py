@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -21,11 +19,11 @@ from ..flags import AUDIT_KINDS
 from ..listing import table_lines
 from ..logs import log
 from ..records import Split, Status, split_of
-from ..retrieval import media_root_of
 from ..store import EmbeddingStore, VectorTable, using_store
 from ..tally import counted
 from .boxes import failures, odd_boxes
 from .copies import Copies, CopyGroup, find_copies
+from .decoded import folder_of_images
 from .label_pairs import odd_pairs
 from .mislabels import SUSPICIOUS, Mislabels, find_conflicts, find_mislabels
 from .outliers import (
@@ -187,7 +185,7 @@ class _Audit:
 
     @cached_property
     def copies(self) -> Copies:
-        with self._images() as folder:
+        with folder_of_images(self._store, self._media_root) as (folder, is_known):
             found = find_copies(
                 self._store,
                 media_root=folder,
@@ -195,7 +193,7 @@ class _Audit:
                 pieces=self._pieces,
                 progress=self._progress,
             )
-        if found.unread and folder == self._media_root:
+        if found.unread and is_known:
             log.warning(
                 "%s could not be read or changed since they were embedded, such as %s: only "
                 "equal files of theirs are found.",
@@ -203,20 +201,6 @@ class _Audit:
                 found.unread[0],
             )
         return found
-
-    @contextmanager
-    def _images(self) -> Iterator[str | Path | None]:
-        """Give the folder of the images; an empty one where it is not known which it is."""
-        try:
-            media_root_of(self._store, self._media_root)
-        except UsageError as error:
-            if self._media_root is not None:
-                raise
-            log.warning("Only equal files are found as copies: %s", error)
-            with TemporaryDirectory(prefix="datumaro-embed-") as empty:
-                yield empty
-        else:
-            yield self._media_root
 
     @cached_property
     def item_groups(self) -> npt.NDArray[np.int64]:
