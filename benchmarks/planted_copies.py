@@ -1,6 +1,7 @@
 """How many copies are proven, kind by kind, and how many pictures that are none.
 
     python benchmarks/planted_copies.py kinds FOLDER         # of images: copies of them, a table
+    python benchmarks/planted_copies.py places FOLDER...     # pictures that differ in one place
     python benchmarks/planted_copies.py pairs STORE.h5 FILE  # proven pairs of a store, as CSV
 
 `kinds` makes copies of 12 kinds of the images of a folder, embeds both with the model `demo`, and
@@ -295,6 +296,71 @@ def _is_readable(file: Path) -> bool:
         return False
 
 
+def spot(share: float) -> Callable[[Picture], Picture]:
+    """A square of a share of the shorter side, 70 levels darker or brighter."""
+
+    def change(picture: Picture) -> Picture:
+        pixels = np.asarray(picture).astype(np.int64)
+        side = max(3, int(min(pixels.shape[:2]) * share))
+        y, x = pixels.shape[0] // 2, pixels.shape[1] // 3
+        place = pixels[y : y + side, x : x + side]
+        place += -70 if place.mean() > 128 else 70
+        return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+    return change
+
+
+def written(text: str, at: tuple[float, float], colour: str) -> Callable[[Picture], Picture]:
+    """A text, 6 % high, at shares of the sides."""
+
+    def change(picture: Picture) -> Picture:
+        copy = picture.copy()
+        place = at[0] * picture.width, at[1] * picture.height
+        ImageDraw.Draw(copy).text(place, text, colour, font_size=max(picture.height * 0.06, 8))
+        return copy
+
+    return change
+
+
+def scratch(picture: Picture) -> Picture:
+    """A dark line, 0.7 % of the shorter side wide."""
+    copy, (w, h) = picture.copy(), picture.size
+    width = max(1, round(min(w, h) * 0.007))
+    ImageDraw.Draw(copy).line((w // 4, h // 3, w // 2, h // 2), (20, 20, 20), width)
+    return copy
+
+
+PLACES: dict[str, Callable[[Picture], Picture]] = {
+    "nothing": lambda p: p,
+    "a quarter of the size": lambda p: p.resize((p.width // 4, p.height // 4)),
+    "JPEG 20": lambda p: jpeg(p, 20),
+    "brightness + 30 %": lambda p: ImageEnhance.Brightness(p).enhance(1.3),
+    **{f"a spot of {share:.0%}": spot(share) for share in (0.02, 0.03, 0.05, 0.08)},
+    "a scratch": scratch,
+    "a word in the middle": written("yes", (0.35, 0.5), "darkblue"),
+    "a date at an edge": written("2026-11-28 08:14", (0.5, 0.93), "orange"),
+}
+
+
+def places(options: argparse.Namespace) -> int:
+    """Print what becomes of pictures that differ in one place only, and of some that do not."""
+    files = sorted(file for folder in options.folders for file in folder.rglob("*"))
+    pictures = [
+        Image.open(file).convert("RGB")
+        for file in files
+        if file.suffix in (".jpg", ".png") and _is_readable(file)
+    ]
+    pictures = [picture for picture in pictures if min(picture.size) >= 150][:: options.every]
+    print(f"| {len(pictures)} pictures | no copy | to be reviewed | to be dropped |")
+    print("|---|---:|---:|---:|")
+    for name, change in PLACES.items():
+        proofs = [judge(picture, jpeg(change(picture), 90)) for picture in pictures]
+        copies = [proof for proof in proofs if proof is not None and proof.kind != "overlap"]
+        doubtful = sum(bool(proof.doubts) for proof in copies)
+        print(f"| {name} | {len(proofs) - len(copies)} | {doubtful} | {len(copies) - doubtful} |")
+    return 0
+
+
 def pairs(options: argparse.Namespace) -> int:
     """Write the pairs of a store that are proven the same picture."""
     started = time.perf_counter()
@@ -322,6 +388,10 @@ def main() -> int:
     command.add_argument("--each", type=int, default=100)
     command.add_argument("--negatives", type=int, default=3000)
     command.add_argument("--seed", type=int, default=2)
+    command = commands.add_parser("places")
+    command.set_defaults(run=places)
+    command.add_argument("folders", type=Path, nargs="+")
+    command.add_argument("--every", type=int, default=1)
     command = commands.add_parser("pairs")
     command.set_defaults(run=pairs)
     command.add_argument("store", type=Path)

@@ -482,6 +482,25 @@ def test_a_reason_is_told_of_its_picture(
     assert proof.swapped().swapped() == proof
 
 
+@pytest.mark.parametrize(
+    ("at", "fill"),
+    [((20, 20), "white"), ((110, 90), "black"), ((200, 150), "gray")],
+)
+def test_a_person_looks_at_what_differs_in_one_place(at: tuple[int, int], fill: str) -> None:
+    """A defect, a filled-in field, a logo: pixels do not tell which of them it is."""
+    marked = scene(1).copy()
+    x, y = at
+    ImageDraw.Draw(marked).rectangle((x, y, x + 11, y + 11), fill)
+    for pair in ((scene(1), marked), (marked, scene(1))):
+        proof = judged(*pair)
+        assert proof is not None
+        assert proof.doubts in (("place",), ("overlay",))
+    for change in ("same", "smaller", "mirrored", "upside down", "darker"):
+        proof = judged(scene(1), COPIES[change][0](scene(1)))
+        assert proof is not None
+        assert proof.doubts == ()
+
+
 def test_pictures_of_few_tones_are_believed_only_if_they_are_hardly_changed() -> None:
     def ellipse(*box: int) -> Picture:
         mask = Image.new("RGB", (240, 180))

@@ -33,7 +33,8 @@ Floats = npt.NDArray[np.float32]
 
 GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 GRID = 16  # blocks along each side
-_LAID_OVER = 12.0  # gray levels by which a block differs where something is laid over
+_OFF, _OFF_SHARE = 12.0, 0.02  # gray levels by which so many blocks may differ
+_ODD = 6.0  # gray levels by which a single block differs where something is in one picture alone
 _MORE_EDGES = 1.2
 _SATURATED = 6
 
@@ -118,12 +119,22 @@ class Comparison:
         return _least_detail(self.fine[0], self.fine[1], self.within)
 
     @cached_property
+    def odd(self) -> Array:
+        """Blocks that differ where nearly all others do not: something is in one picture alone."""
+        if self.share_off(_OFF) > _OFF_SHARE:
+            return self.blocks > _OFF
+        counted = self.blocks[self.blocks >= 0]
+        place = int(0.95 * (len(counted) - 1))
+        usual = float(np.partition(counted, place)[place]) if len(counted) else 0.0
+        return self.blocks > max(_ODD, 4 * usual + 2)
+
+    @cached_property
     def overlaid(self) -> Literal["small", "large", ""]:
         """Which of the two has something laid over it; empty if that is not clear.
 
         Blocks differ, and there it has more edges than the other.
         """
-        off = self.blocks > _LAID_OVER
+        off = self.odd
         if not off.any() or max(self.within.shape) < 8 * GRID:  # thumbnails differ at edges
             return ""
         edges = [_blocks(np.abs(cv2.Laplacian(p, cv2.CV_32F)), len(off)) for p in self.grays]

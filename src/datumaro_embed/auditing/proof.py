@@ -14,7 +14,15 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from .differences import Array, Comparison, aligned, compared, lies_right, resized, turned
+from .differences import (
+    Array,
+    Comparison,
+    aligned,
+    compared,
+    lies_right,
+    resized,
+    turned,
+)
 from .gates import LEAST_COVER, MARGIN
 from .mapping import Map
 
@@ -26,6 +34,7 @@ LONGEST_PX = 256
 """Pixels of a picture to prove need not be more."""
 
 _COMPARED_PX = 160
+_WHOLE = 0.9  # share of each picture that the other shows
 _OTHER = 12.0  # levels of chroma: other colours
 _LEAST_WARPED = {"guess": 0, "signature": 0, "affine": 0.78, "warped": 0.85}  # cover
 _NAMES = {"bytes": "the same file as", "pixels": "the same pixels as"}
@@ -34,14 +43,12 @@ _OTHER_SIDE = {
     "cropped": "with more around it",
     "overlaid": "without an overlay",
 }
-_WORDS = {
-    "altered": "but for a small part",
-    "brightness": "of other brightness",
-    "overlaid": "with an overlay",
-}
+_WORDS = {"brightness": "of other brightness", "overlaid": "with an overlay"}
 _DOUBTS = {
     "bits": " in the 8 bits that were compared",
     "frames": " in the first frames",
+    "overlay": "",
+    "place": ", but for one place",
     "tones": ", but pictures of so few tones are often alike by nature",
 }
 _TONES, _SHARE_OF_TONES = 3, 0.975
@@ -60,7 +67,7 @@ class Proof:
         neither picture holds the other.
     how : tuple of str
         What was changed: ``mirrored``, ``rotated``, ``cropped``, ``resized``, ``recompressed``,
-        ``gray``, ``brightness``, ``warped``, ``overlaid``, ``altered`` in a small part.
+        ``gray``, ``brightness``, ``warped``, ``overlaid``.
     score : float
         Correlation of the pixels, in [0, 1].
     of_second : tuple of str
@@ -69,7 +76,8 @@ class Proof:
     doubts : tuple of str
         Why a person should look: ``bits``, ``frames`` (below the highest 8 bits of samples, and
         after the first frame, nothing was compared), ``tones`` (drawings and masks of few tones
-        are often alike by nature).
+        are often alike by nature), ``overlay``, ``place`` (they differ in one place: by what is
+        laid over one of them, or by what one is about, as a defect or a filled-in field is).
     """
 
     kind: Kind
@@ -138,13 +146,23 @@ def prove(
                 how,
                 round(max(seen.correlation, 0.0), 4),
                 tuple(name for name in how if of_second.get(name)),
-                ("tones",) * (not _OF_ANY_TONES.issuperset(how) and _has_few_tones(first)),
+                tuple(_doubts(seen, how, first)),
             )
     return None
 
 
 def _colorfulness(picture: Array) -> float:
     return float(np.ptp(picture[::4, ::4], axis=2).mean())
+
+
+def _doubts(seen: Comparison, how: tuple[str, ...], picture: Array) -> Iterator[str]:
+    """Name why a person should look at pictures that are the same as a whole."""
+    if not _OF_ANY_TONES.issuperset(how) and _has_few_tones(picture):
+        yield "tones"
+    if "overlaid" in how:
+        yield "overlay"
+    elif min(seen.inside, seen.cover) > _WHOLE and seen.odd.any():
+        yield "place"
 
 
 def _has_few_tones(picture: Array) -> bool:
@@ -258,7 +276,7 @@ def _changes(
         yield "mirrored"
     if found.turn % 4:
         yield "rotated"
-    is_whole = min(seen.inside, seen.cover) > 0.9
+    is_whole = min(seen.inside, seen.cover) > _WHOLE
     if kind == "picture" and not is_whole:
         yield "cropped"
     if kind == "picture" and is_whole and sorted(sizes[0]) != sorted(sizes[1]):
@@ -271,5 +289,3 @@ def _changes(
         yield motion
     if is_whole and seen.overlaid:
         yield "overlaid"
-    elif seen.share_off(12) > 0.02:
-        yield "altered"
