@@ -358,10 +358,21 @@ def new_path(
                     files.fsync(file.fileno())
         _check_free(out, replace=replace, remedy=remedy)
         with write_errors(out):
-            if out.is_dir():
-                files.replace(out, folder / "old")
-            files.replace(new, out)
+            _swap(new, out, folder / "old", files)
             files.fsync_directory(out.parent)
+
+
+def _swap(new: Path, out: Path, old: Path, files: FileSystem) -> None:
+    """Rename `new` to `out`, and a directory that is there to `old`; if that fails, back."""
+    if not out.is_dir():
+        files.replace(new, out)
+        return
+    files.replace(out, old)
+    try:
+        files.replace(new, out)
+    except BaseException:
+        files.replace(old, out)
+        raise
 
 
 def _check_free(out: Path, *, replace: bool, remedy: str) -> None:

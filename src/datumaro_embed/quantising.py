@@ -20,10 +20,9 @@ from .adapter import SourceDataset, SourceItem, import_dataset
 from .encoders import ClipEncoder
 from .errors import ModelFidelityError, ModelNotFoundError, UsageError
 from .exporting import export_model
-from .files import check_output, new_path
 from .models import load_manifest, resolve_model
 from .models.graph import openvino_core, save_graph
-from .models.making import make_golden, need_extra
+from .models.making import check_model_dir, make_golden, need_extra, new_model_dir
 from .models.manifest import MANIFEST_NAME, ImageSpec, sha256_file, write_manifest
 from .parallel import map_ahead
 from .pipeline import read_item
@@ -104,8 +103,7 @@ def export_int8(
         )
     need_extra(*_NNCF)
     dataset = import_dataset(calibrate).source
-    if not (overwrite and out_dir.is_dir()):
-        check_output(out_dir, remedy="--overwrite")
+    check_model_dir(out_dir, replace=overwrite)
     options["overwrite"] = overwrite
     made = None
     if not Path(source).is_dir() or (Path(source) / MANIFEST_NAME).is_file():
@@ -156,7 +154,7 @@ def quantise_model(
         )
     out_dir = Path(out_dir)
     found = resolve_model(model_dir)
-    with new_path(out_dir, directory=True, replace=overwrite, remedy="--overwrite") as fresh:
+    with new_model_dir(out_dir, replace=overwrite) as fresh:
         full = ClipEncoder.load(found)
         if full.manifest.precision == "int8":
             raise UsageError(f"{found} is already an INT8 model. Use the full-precision model.")

@@ -176,7 +176,8 @@ def test_absent_devices_list_those_present(device: str) -> None:
 def test_devices_that_stand_for_others(device: str, demo_encoder: ClipEncoder) -> None:
     texts = ["a cat", "two dogs and a red ball"]
     usual, encoder = demo_encoder, ClipEncoder.load("demo", device=device, precision="f32")
-    assert encoder.provenance()["device"]
+    facts = encoder.provenance()
+    assert (facts["device"], facts["precision"]) == ("CPU", "f32")
     pixels = np.random.default_rng(0).integers(0, 256, (50, 60, 3), dtype=np.uint8)
     for found, expected in (
         (encoder.embed_images([pixels]), usual.embed_images([pixels])),

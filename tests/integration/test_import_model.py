@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
+import openvino as ov
 import pytest
+from openvino import opset13 as ops
 from PIL import Image
 from tokenizers import Tokenizer
 
@@ -108,6 +111,10 @@ def test_tokens_are_pooled_as_asked(tmp_path: Path) -> None:
         ({"pool": "cls", "output_name": "features"}, ModelInvalidError, "no output 'features', b"),
         ({"std": (0.2, 0.0, 0.2)}, UsageError, "impossible: std is .*"),
         ({"resize": "pad"}, UsageError, "resize is 'pad', not one of"),
+        ({"resize": "stretch", "resize_px": 48}, UsageError, "resize_px is for resize crop only"),
+        ({"mean": (123, 117, 104)}, UsageError, "scale makes pixels of 0 to 1, .* a mean of"),
+        ({"std": (58, 57, 57)}, UsageError, "Give mean and standard deviation of the scaled"),
+        ({"scale": 1}, UsageError, "scale makes pixels of 0 to 255, which does not fit"),
         ({"resize_px": 32}, UsageError, "size_px is 42, not at most resize_px"),
         ({"text": "text.onnx"}, UsageError, "Give text and tokenizer"),
     ],
@@ -139,6 +146,52 @@ def test_files_that_are_no_model(tmp_path: Path) -> None:
         )
     with pytest.raises(ModelInvalidError, match="its vectors have 16 numbers, not 32"):
         import_model(DINOV2, tmp_path / "m", **IMAGENET, pool="cls", **texts, tokenizer=plain)
+
+
+def made_ir(path: Path, kinds: dict[str, str]) -> Path:
+    """Write an IR that adds up inputs of pixels, given as name → type, to one vector per image."""
+    inputs = [ops.parameter([-1, 3, 8, 8], np.dtype(kind), name) for name, kind in kinds.items()]
+    floats = [ops.convert(one, "f32") for one in inputs]
+    whole = reduce(ops.add, floats)
+    vectors = ops.reduce_mean(whole, np.array([2, 3], np.int64), keep_dims=False)
+    vectors.output(0).tensor.set_names({"image_embeds"})
+    for one, name in zip(inputs, kinds, strict=True):
+        one.output(0).tensor.set_names({name})
+    ov.save_model(ov.Model([vectors], inputs, "made"), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kinds", "size", "why"),
+    [
+        (
+            {"pixel_values": "float32"},
+            16,
+            r"the shape \[\?,3,8,8\], not .*,16,16\]",
+        ),
+        (
+            {"pixel_values": "float32", "mask": "float32"},
+            8,
+            "needs the input 'mask', but an",
+        ),
+        ({"pixel_values": "uint8"}, 8, "'pixel_values' takes u8, not floating"),
+    ],
+    ids=str,
+)
+def test_inputs_that_are_not_pixels_of_this_size(
+    tmp_path: Path, kinds: dict[str, str], size: int, why: str
+) -> None:
+    """OpenVINO would reshape a network that works with any size, and cast pixels to integers."""
+    (tmp_path / "out").mkdir()
+    graph = made_ir(tmp_path / "graph.xml", kinds)
+    with pytest.raises(ModelInvalidError, match=f"Cannot import .*graph.xml: its? .*{why}"):
+        import_model(graph, tmp_path / "out" / "m", **{**IMAGENET, "size": size})
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_text_encoder_in_place_of_the_image_encoder(tmp_path: Path) -> None:
+    with pytest.raises(ModelInvalidError, match=r"needs the input 'input_ids', but .*"):
+        import_model(CLIP / "text_model.onnx", tmp_path / "m", **CLIP_PIXELS)
 
 
 def test_antialiasing_that_openvino_leaves_out(tmp_path: Path) -> None:

@@ -144,7 +144,11 @@ def test_an_existing_directory_is_kept(tmp_path: Path, hub: HubServer) -> None:
     (tmp_path / "m" / "mine").write_text("mine")
     assert "exists" in one_error(pull("org/tiny-clip", "-o", tmp_path / "m"))
     assert hub.requests == []
+    line = one_error(pull("org/tiny-clip", "-o", tmp_path / "m", "--overwrite"))
+    assert "do not belong to a model (mine)" in line
+    assert hub.requests == []
     assert (tmp_path / "m" / "mine").read_text() == "mine"
+    (tmp_path / "m" / "mine").rename(tmp_path / "m" / "model.json")
     assert pull("org/tiny-clip", "-o", tmp_path / "m", "--overwrite").returncode == 0
     assert load_manifest(tmp_path / "m").dim == 16
 
@@ -190,8 +194,8 @@ def test_a_cut_connection_is_taken_up_again(tmp_path: Path, hub: HubServer) -> N
             *("onnx/vision_model.onnx", "500", "Cannot download onnx/vision_model.onnx"),
             marks=pytest.mark.slow,
         ),
-        ("*", "500", "Cannot download its list of files"),
-        pytest.param("*", "html", "Cannot download its list of files", marks=pytest.mark.slow),
+        ("*", "500", "Cannot download the list of files"),
+        pytest.param("*", "html", "Cannot download the list of files", marks=pytest.mark.slow),
         ("*", "gated", "set HF_TOKEN"),
     ],
 )
@@ -227,6 +231,12 @@ def test_no_hub_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert "Check the connection" in one_error(pull("org/tiny-clip", "-o", tmp_path / "m"))
     assert not (tmp_path / "m").exists()
+
+
+def test_a_cache_that_is_no_folder(tmp_path: Path, hub: HubServer) -> None:
+    (tmp_path / "cache").write_text("mine")
+    assert "Cannot write" in one_error(pull("org/tiny-clip"))
+    assert hub.requests == []
 
 
 def changed(folder: Path, name: str, **changes: object) -> None:

@@ -37,6 +37,7 @@ from datumaro_embed.models import (
     save_calibration,
 )
 from datumaro_embed.models.checkpoint import FAMILIES
+from datumaro_embed.models.making import new_model_dir
 from datumaro_embed.models.manifest import (
     IMAGE_FILES,
     MODEL_FILES,
@@ -374,7 +375,7 @@ def test_a_path_is_a_path(no_models: Path, form: Any) -> None:
     assert resolve_model(form(no_models / "here" / "mine")) == no_models / "here" / "mine"
 
 
-@pytest.mark.parametrize("name", ["clip-vit-base-patch32", "no/such", "", "..\\x", "a\0b", "~none"])
+@pytest.mark.parametrize("name", ["no/such", "", "..\\x", "a\0b", "~none"])
 def test_no_such_model_says_how_to_get_one(no_models: Path, name: str) -> None:
     with pytest.raises(ModelNotFoundError, match=r"export-model .*--model demo") as caught:
         resolve_model(name)
@@ -382,10 +383,27 @@ def test_no_such_model_says_how_to_get_one(no_models: Path, name: str) -> None:
     assert isinstance(caught.value, FileNotFoundError)
 
 
-def test_a_folder_without_a_manifest(no_models: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("clip-vit-base-patch32", "Get it with `datumaro-embed pull clip-vit-base-patch32`"),
+        ("pe-core-b-16", "Get it with `datumaro-embed export-model pe-core-b-16 -o pe-core-b-16`"),
+        ("dmeo", r"The nearest name is demo\. Download"),
+        ("clip-vit-base-patch33", r"The nearest name is clip-vit-base-patch32\. Download"),
+    ],
+)
+def test_a_known_name_that_is_not_here_names_the_command(
+    no_models: Path, name: str, way: str
+) -> None:
+    with pytest.raises(ModelNotFoundError, match=way):
+        resolve_model(name)
+
+
+@pytest.mark.parametrize("name", ["a/b", "a"])
+def test_a_folder_without_a_manifest(no_models: Path, name: str) -> None:
     (no_models / "a" / "b").mkdir(parents=True)
     with pytest.raises(ModelInvalidError, match=r"has no model\.json"):
-        resolve_model("a/b")
+        resolve_model(name)
 
 
 # ------------------------------------------------------------------------------------- publishing
@@ -411,6 +429,35 @@ def test_a_failure_leaves_nothing_and_keeps_the_old(tmp_path: Path) -> None:
             raise error
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
     assert (tmp_path / "model" / "file").read_text() == "old"
+
+
+def test_the_old_directory_comes_back_if_the_new_one_cannot_be_renamed(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "file").write_text("old")
+    with (
+        pytest.raises(OSError, match="No such file"),
+        new_path(tmp_path / "model", directory=True, replace=True) as fresh,
+    ):
+        fresh.rmdir()
+    assert (tmp_path / "model" / "file").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_overwriting_removes_no_files_that_are_not_a_models(tmp_path: Path) -> None:
+    target = tmp_path / "models"
+    write_model(target / "mine")
+    with (
+        pytest.raises(StoreExistsError, match=r"do not belong to a model \(mine\).*another path"),
+        new_model_dir(target, replace=True),
+    ):
+        pytest.fail("nothing may be made")
+    with pytest.raises(StoreExistsError), new_model_dir(target / "mine", replace=True):
+        (target / "mine" / "notes.txt").write_text("made meanwhile")
+    assert (target / "mine" / "model.json").is_file()
+    (target / "mine" / "notes.txt").rename(target / "mine" / "NOTICE")
+    with new_model_dir(target / "mine", replace=True) as fresh:
+        (fresh / "new").write_text("new")
+    assert [p.name for p in (target / "mine").iterdir()] == ["new"]
 
 
 def test_overwriting_is_asked_for(tmp_path: Path) -> None:
@@ -466,6 +513,7 @@ def test_a_copied_model_has_the_same_fingerprint(tmp_path: Path) -> None:
         ("", "OWNER/NAME"),
         ("/absolute", "OWNER/NAME"),
         ("org/", "OWNER/NAME"),
+        ("./demo", "'./demo' is not a model that `pull` knows"),
         ("a/b/c", "OWNER/NAME"),
     ],
 )

@@ -72,7 +72,8 @@ def _describe_pull(parser: ArgumentParser) -> Callable[..., int]:
 def _pull(name: str, output: Path | None, **options: Any) -> int:
     from ..exporting import pull_model
 
-    if (entry := CATALOGUE.get(name)) and (open_questions := entry.open_questions()):
+    entry = CATALOGUE.get(name)
+    if entry and entry.repo_id and (open_questions := entry.open_questions()):
         tell(f"{name}: no public source confirms {'; '.join(open_questions)}.")
     return say([pull_model(name, output, **options)])
 

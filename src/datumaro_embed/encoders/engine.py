@@ -172,11 +172,11 @@ class Engine:
     def describe(self) -> dict[str, Any]:
         """Return the device, precision and streams in use, JSON-able."""
         devices = [str(device) for device in self._property("EXECUTION_DEVICES", [])]
-        precision = self._property("INFERENCE_PRECISION_HINT", "unknown")
+        names = [device.strip("()") for device in devices]
         return {
             "device": ",".join(devices),
-            "device_name": ", ".join(self._device_name(device.strip("()")) for device in devices),
-            "precision": getattr(precision, "get_type_name", lambda: str(precision))(),
+            "device_name": ", ".join(self._device_name(name) for name in names),
+            "precision": self._precision(names),
             "streams": int(self._property("NUM_STREAMS", self.n_requests)),
             "batch_size": self.batch_size,
             "openvino": openvino_version(),
@@ -346,6 +346,14 @@ class Engine:
             return self._compiled.get_property(name)
         except RuntimeError:  # not every device has every property
             return default
+
+    def _precision(self, devices: Sequence[str]) -> str:
+        """Return the inference precision; AUTO and its like have that of their devices."""
+        each = self._property("DEVICE_PROPERTIES", {})
+        found = [each.get(device, {}).get("INFERENCE_PRECISION_HINT") for device in devices]
+        shared = found[0] if found and all(one == found[0] for one in found) else None
+        precision = self._property("INFERENCE_PRECISION_HINT", shared or "unknown")
+        return str(getattr(precision, "get_type_name", lambda: precision)())
 
     def _device_name(self, device: str) -> str:
         try:

@@ -15,19 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from ..files import new_path
 from ..models.catalogue import CATALOGUE, CatalogueEntry
 from ..models.checkpoint import FAMILIES, OPEN_CLIP_CONFIG, licence_of, read_json
 from ..models.hub import open_repo
-from ..models.making import check_options, need_extra, write_model
+from ..models.making import NOTICES, check_options, need_extra, new_model_dir, write_model
 from . import from_open_clip, from_transformers
 from .pull import prove
 from .traced import check_preparation, not_exportable
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _MODULES = "modules.json"
-_NOTICES = ("NOTICE*", "LICENSE*", "LICENCE*")
-_SMALL = ("*.json", "*.txt", "*.model", "README.md", *_NOTICES)
+_SMALL = ("*.json", "*.txt", "*.model", "README.md", *NOTICES)
 
 # Weight files in the order in which each loader looks for them; it only reads the first found.
 # Source: transformers' `PreTrainedModel.from_pretrained`; open_clip's `_find_checkpoint_in_dir`.
@@ -84,7 +82,7 @@ def export_model(
                 f"{asked} cannot be exported. Download it: `datumaro-embed pull {asked}`."
             )
         source, licence = entry.checkpoint, licence or entry.licence
-    with new_path(out_dir, directory=True, replace=overwrite, remedy="--overwrite") as fresh:
+    with new_model_dir(out_dir, replace=overwrite) as fresh:
         folder, stated_source, commit = _fetch(source, revision)
         names = [path.name for path in folder.iterdir()]
         is_open_clip = _is_open_clip(names, read_json(folder / "config.json"))
@@ -102,7 +100,7 @@ def export_model(
             prompt_template=prompt_template,
         )
         prove(fresh, asked, entry)
-        for pattern in _NOTICES:  # copy licenses and attributions with the weights
+        for pattern in NOTICES:  # copy licenses and attributions with the weights
             for file in folder.glob(pattern):
                 shutil.copyfile(file, fresh / file.name)
     return out_dir

@@ -8,13 +8,14 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from ..errors import ModelInvalidError, UsageError
-from ..files import new_path
 from ..models.catalogue import CatalogueEntry
-from ..models.graph import Half, cut_out, input_shapes, openvino_core
-from ..models.making import Encoders, check_options, write_model
+from ..models.graph import Half, cut_out, input_shapes, openvino_core, reason_of
+from ..models.making import Encoders, check_options, new_model_dir, write_model
 from ..models.manifest import RESAMPLE_FILTERS, ImageSpec, TextSpec, checked
 from ..models.onnx_files import read_onnx
 from .pull import prove
+
+_SPANS = (0.1, 256)  # highest minus lowest number that the encoder may see
 
 
 def import_model(
@@ -73,6 +74,8 @@ def import_model(
     check_options(precision, prompt_template)
     if (text is None) != (tokenizer is None):
         raise UsageError("A text encoder needs its tokenizer. Give ``text`` and ``tokenizer``.")
+    if resize != "crop" and resize_px is not None:
+        raise UsageError("``resize_px`` is for ``resize`` crop only. Leave one of them out.")
     facts = {
         "size_px": size,
         "resize": "shortest_side" if resize == "crop" else resize,
@@ -86,13 +89,15 @@ def import_model(
         image = checked(ImageSpec, facts)
     except ValueError as error:
         raise UsageError(f"These settings of the images are impossible: {error}.") from error
+    _check_levels(image)
     target = Path(out_dir)
-    shapes = input_shapes(size, context)
-    with new_path(target, directory=True, replace=overwrite, remedy="--overwrite") as fresh:
-        half = _half(Path(images), "image_embeds", shapes, output_name, pool)
+    tokens = input_shapes(size, context)
+    pixels = {"pixel_values": tokens.pop("pixel_values")}
+    with new_model_dir(target, replace=overwrite) as fresh:
+        half = _half(Path(images), "image_embeds", pixels, output_name, pool)
         texts, spec = None, None
         if text is not None and tokenizer is not None:
-            texts = _half(Path(text), "text_embeds", shapes)
+            texts = _half(Path(text), "text_embeds", tokens)
             if texts.dim != half.dim:
                 raise _unusable(text, f"its vectors have {texts.dim} numbers, not {half.dim}")
             spec = _text_spec(Path(tokenizer), fresh / "tokenizer.json", context, texts)
@@ -120,6 +125,22 @@ def import_model(
     return target
 
 
+def _check_levels(image: ImageSpec) -> None:
+    """Refuse a mean or standard deviation that is meant for pixels of another scale."""
+    top = 255 * image.scale
+    lowest, highest = _SPANS
+    if all(
+        0 <= mean <= top * (1 + 1e-6) and lowest <= top / std <= highest
+        for mean, std in zip(image.mean, image.std, strict=True)
+    ):
+        return
+    raise UsageError(
+        f"``scale`` makes pixels of 0 to {top:g}, which does not fit a ``mean`` of {image.mean} "
+        f"and a ``std`` of {image.std}. Give mean and standard deviation of the scaled pixels, or "
+        "``scale`` 1 if they are of 0 to 255."
+    )
+
+
 def _half(
     path: Path, own_name: str, shapes: dict[str, tuple[int, ...]], output: str = "", pool: str = ""
 ) -> Half:
@@ -132,7 +153,7 @@ def _half(
             raise RuntimeError(f"it has no output {chosen!r}, but {', '.join(named)}; choose one")
         half = cut_out(path, chosen, shapes, pool=pool)
     except (RuntimeError, ValueError) as error:
-        raise _unusable(path, str(error).strip().splitlines()[-1]) from error
+        raise _unusable(path, reason_of(error)) from error
     if not half.inputs:
         raise _unusable(path, "it has no input of pixels (batch, 3, height, width) or of tokens")
     half.graph.output(0).tensor.set_names({own_name})

@@ -108,8 +108,9 @@ def _check_tokens(model_dir: Path, text: str, expected: Sequence[int]) -> None:
 
 def _unproven(model_dir: Path, reason: str) -> ModelInvalidError:
     return ModelInvalidError(
-        f"The new model fails its check: {reason}. Nothing was installed. Try another revision or "
-        "repository, and report it if the model has a short name.",
+        f"The model made from {load_manifest(model_dir, verify_hashes=False).source} fails its "
+        f"check: {reason}. Nothing was installed. Check the settings that were given, or try "
+        "another revision or repository, and report it if the model has a short name.",
         path=model_dir,
         reason=reason,
     )

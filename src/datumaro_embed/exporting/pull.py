@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..errors import ModelInvalidError, UsageError
-from ..files import new_path
+from ..files import write_errors
 from ..logs import log
 from ..models.catalogue import CatalogueEntry, entry_of
 from ..models.checkpoint import (
@@ -32,9 +32,9 @@ from ..models.checkpoint import (
     read_json,
     unusable,
 )
-from ..models.graph import Half, cut_out, input_shapes
+from ..models.graph import Half, cut_out, input_shapes, reason_of
 from ..models.hub import HubRepo, open_repo
-from ..models.making import Encoders, check_options, write_model
+from ..models.making import Encoders, check_options, new_model_dir, write_model
 from ..models.manifest import (
     IMAGE_FILES,
     MANIFEST_NAME,
@@ -111,10 +111,11 @@ def pull_model(
         )
     short = name.rpartition("/")[2]
     if out_dir is None:
-        user_model_dir().mkdir(parents=True, exist_ok=True)
+        with write_errors(user_model_dir()):
+            user_model_dir().mkdir(parents=True, exist_ok=True)
         out_dir = user_model_dir() / short
     target = Path(out_dir)
-    with new_path(target, directory=True, replace=overwrite, remedy="--overwrite") as fresh:
+    with new_model_dir(target, replace=overwrite) as fresh:
         repo = open_repo(entry.repo_id, revision or entry.revision)
         if {MANIFEST_NAME, *IMAGE_FILES} <= repo.digests.keys():
             for file in (MANIFEST_NAME, *MODEL_FILES):
@@ -261,7 +262,7 @@ def _halves(
                 for own, *aliases in [outputs[side]]
             )
         except RuntimeError as error:  # OpenVINO raises nothing else
-            raise _unusable(repo, str(error).strip().splitlines()[-1]) from error
+            raise _unusable(repo, reason_of(error)) from error
     texts = rest[0] if rest else None
     if not images.inputs or (texts is not None and not texts.inputs):
         raise _unusable(repo, "a graph has no input of a known name")

@@ -6,6 +6,7 @@ Public sources of these facts are in docs/models.md. What none of them confirms 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -367,13 +368,20 @@ def entry_of(name: str) -> CatalogueEntry:
     """
     if name in CATALOGUE:
         return CATALOGUE[name]
-    if name.count("/") == 1 and not name.startswith("/") and not name.endswith("/"):
+    if name.count("/") == 1 and name[0] not in "./~" and name[-1] != "/":
         return CatalogueEntry(repo_id=name, knows_cats=False)
-    near = [known for known in CATALOGUE if name and known.startswith(name.lower())]
-    near = near or difflib.get_close_matches(name.lower(), CATALOGUE, n=1, cutoff=0.5)
-    nearest = f" The nearest is {near[0]}." if near else ""
+    near = nearest(name, CATALOGUE)
+    nearby = f" The nearest is {near}." if near else ""
     raise ModelNotFoundError(
-        f"{name!r} is not a model that `pull` knows.{nearest} `datumaro-embed models` lists the "
+        f"{name!r} is not a model that `pull` knows.{nearby} `datumaro-embed models` lists the "
         "names. Use one of them, or the id of a hub repository, OWNER/NAME.",
         name=name,
     )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the known name that is most like another one; empty if none is."""
+    known = list(known)
+    near = [one for one in known if name and one.startswith(name.lower())]
+    near = near or difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    return near[0] if near else ""

@@ -105,7 +105,9 @@ def cut_out(
     ancestors = _ancestors(result.get_node())
     _name_only_input(whole, shapes)
     found = {port.any_name: port.get_node() for port in whole.inputs}
-    names = tuple(n for n in shapes if n in found and found[n].get_name() in ancestors)
+    used = [name for name, node in found.items() if node.get_name() in ancestors]
+    _check_inputs({name: found[name].output(0) for name in used}, shapes)
+    names = tuple(name for name in shapes if name in used)
     graph = ov.Model([result], [found[name] for name in names], output)
     graph.output(0).tensor.set_names({output})
     graph.reshape({name: list(shapes[name]) for name in names})
@@ -117,10 +119,21 @@ def cut_out(
     probe = {name: np.ones((2, *shapes[name][1:]), kinds[name]) for name in names}
     if "input_ids" in probe:
         probe["input_ids"][:, ::2] = 0
-    rows = half.run(probe)
-    if rows.shape != (2, half.dim) or not np.isfinite(rows).all():
-        raise RuntimeError(f"two rows give {rows.shape}, not finite numbers (2, {half.dim})")
+    try:
+        rows = half.run(probe)
+    except RuntimeError as error:
+        reason = reason_of(error)
+        raise RuntimeError(f"it fails with a batch of two (made for one?): {reason}") from error
+    if rows.shape != (2, half.dim):
+        raise RuntimeError(f"two rows give the shape {rows.shape}, not (2, {half.dim})")
+    if not np.isfinite(rows).all():
+        raise RuntimeError("its vectors have values that are not finite")
     return half
+
+
+def reason_of(error: Exception) -> str:
+    """Return the last line of an OpenVINO error, the cause, without dashes and stops."""
+    return str(error).strip().rpartition("\n")[2].strip("-. ")
 
 
 def save_graph(graph: Any, path: Path, *, compress_to_fp16: bool) -> None:
@@ -160,6 +173,25 @@ def _name_only_input(model: Any, names: Mapping[str, Sequence[int]]) -> None:
     fitting = [name for name, shape in names.items() if len(shape) == n_axes]
     if fitting:
         model.input(0).tensor.set_names({fitting[0]})
+
+
+def _check_inputs(ports: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> None:
+    """Refuse inputs that nothing fills, and shapes and types of others that are not filled."""
+    import openvino as ov
+
+    if others := sorted(ports.keys() - shapes.keys()):
+        raise RuntimeError(
+            f"it needs the input {others[0]!r}, but an encoder gets only {', '.join(shapes)}"
+        )
+    for name, port in ports.items():
+        wanted = ov.PartialShape(list(shapes[name]))
+        if not port.get_partial_shape().compatible(wanted):
+            raise RuntimeError(
+                f"its input {name!r} has the shape {port.get_partial_shape()}, not {wanted}"
+            )
+        if name == "pixel_values" and port.get_element_type().is_integral():
+            kind = port.get_element_type().get_type_name()
+            raise RuntimeError(f"its input {name!r} takes {kind}, not floating-point numbers")
 
 
 def _pooled(value: Any, pool: str) -> Any:

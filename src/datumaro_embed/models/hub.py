@@ -102,7 +102,7 @@ def open_repo(repo_id: str, revision: str | None) -> HubRepo:
 
     if not sys.stderr.isatty():
         disable_progress_bars()
-    with _mapped(repo_id, "its list of files"):
+    with _mapped(repo_id, "the list of files"):
         if constants.HF_HUB_OFFLINE:
             try:
                 snapshot = Path(snapshot_download(repo_id, revision=revision))
@@ -167,8 +167,9 @@ def _mapped(repo_id: str, what: str) -> Iterator[None]:
         first_line = next(iter(str(inner).strip().splitlines()), "")
         reason = f"{type(inner).__name__}: {first_line}".rstrip(": .")
         raise ModelDownloadError(
-            f"Cannot download {what} of {repo_id}: {reason}. Check the connection, "
-            "HF_ENDPOINT and free disk space, and run the command again: it resumes the download.",
+            f"Cannot download {what} of {repo_id}: {reason}. Check the connection, the proxy, "
+            "HF_ENDPOINT, HF_HOME and free disk space, and run the command again: it resumes the "
+            "download.",
             repo=repo_id,
             reason=str(error),
         ) from error

@@ -10,19 +10,23 @@ from __future__ import annotations
 import base64
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MissingExtraError, UsageError
+from ..errors import MissingExtraError, StoreExistsError, UsageError
+from ..files import check_output, new_path
 from ..vectors import unit_rows
 from .graph import Half, openvino_core, run_f32, save_graph
 from .manifest import (
     IMAGE_FILES,
+    MANIFEST_NAME,
     MODEL_FILES,
     Golden,
     ImageSpec,
@@ -33,6 +37,7 @@ from .manifest import (
 )
 from .tokenizers import TextTokenizer
 
+NOTICES = ("NOTICE*", "LICENSE*", "LICENCE*")  # patterns of files that go with the weights
 PRECISIONS = ("fp32", "fp16")
 _TEXT = "a photo of a cat"
 
@@ -83,6 +88,37 @@ def need_extra(doing: str, extra: str, *packages: str) -> None:
                 f"Run: pip install 'datumaro-embed[{extra}]'",
                 name=package,
             )
+
+
+@contextmanager
+def new_model_dir(out_dir: Path, *, replace: bool) -> Iterator[Path]:
+    """Yield an empty folder that becomes `out_dir` when the block succeeds (see `new_path`).
+
+    Raises the errors of `check_model_dir`, before the block and after it.
+    """
+    check_model_dir(out_dir, replace=replace)
+    with new_path(out_dir, directory=True, replace=replace, remedy="--overwrite") as fresh:
+        yield fresh
+        check_model_dir(out_dir, replace=replace)
+
+
+def check_model_dir(out_dir: Path, *, replace: bool) -> None:
+    """Refuse an output that exists; with `replace`, a directory with files that no model has.
+
+    Raises `StoreExistsError`, `OutputFolderError`.
+    """
+    if not (replace and out_dir.is_dir()):
+        check_output(out_dir, remedy="--overwrite")
+        return
+    own = {MANIFEST_NAME, *MODEL_FILES}
+    names = sorted(path.name for path in out_dir.iterdir() if path.name not in own)
+    if others := [name for name in names if not any(fnmatch(name, kind) for kind in NOTICES)]:
+        raise StoreExistsError(
+            f"'{out_dir}' has files that do not belong to a model ({', '.join(others[:3])}"
+            f"{', …' if len(others) > 3 else ''}), and --overwrite would remove them. Choose "
+            "another path, or remove them yourself.",
+            path=str(out_dir),
+        )
 
 
 def write_model(folder: Path, made: Encoders, *, precision: str, **facts: Any) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..errors import ModelInvalidError, ModelNotFoundError
+from .catalogue import CATALOGUE, nearest
 from .manifest import MANIFEST_NAME
 
 _VARIABLE = "DATUMARO_EMBED_MODELS"
@@ -31,18 +32,17 @@ def resolve_model(name_or_dir: str | Path) -> Path:
         for folder in _folders():
             if (folder / text / MANIFEST_NAME).is_file():
                 return folder / text
-    if text and not is_name and path.exists():
+    if text and os.path.lexists(path):
         raise ModelInvalidError(
             f"{text} is not a model directory: it has no {MANIFEST_NAME}. "
-            "Make one with `datumaro-embed export-model CHECKPOINT -o DIR`.",
+            "Get one with `datumaro-embed pull` or `export-model`.",
             path=path,
         )
-    found = ", ".join(available_models()) or "none"
+    here = available_models()
+    found = ", ".join(here) or "none"
     raise ModelNotFoundError(
-        f"There is no model {text!r} here (found: {found}). Download one with "
-        "`datumaro-embed pull NAME`, or make one with `datumaro-embed export-model CHECKPOINT "
-        f"-o DIR`. Then pass its directory, or its name if it is in ${_VARIABLE} or "
-        f"{user_model_dir()}. Or try `--model demo`, a small packaged model.",
+        f"There is no model {text!r} here (found: {found}). {_way_to(text, here)} "
+        "Or try `--model demo`, a small packaged model.",
         name=text,
         available=found,
     )
@@ -67,6 +67,19 @@ def user_cache_dir() -> Path:
     else:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "datumaro-embed"
+
+
+def _way_to(name: str, here: Iterable[str]) -> str:
+    """Say how to get a model, or one whose name was meant."""
+    if entry := CATALOGUE.get(name):
+        how = f"pull {name}" if entry.repo_id else f"export-model {name} -o {name}"
+        return f"Get it with `datumaro-embed {how}`, and run the command again."
+    near = nearest(name, [*here, *CATALOGUE])
+    return (f"The nearest name is {near}. " if near else "") + (
+        "Download a model with `datumaro-embed pull NAME`, or make one with `datumaro-embed "
+        f"export-model CHECKPOINT -o DIR`. Then pass its directory, or its name if it is in "
+        f"${_VARIABLE} or {user_model_dir()}."
+    )
 
 
 def _folders() -> Iterator[Path]:
