@@ -300,6 +300,7 @@ def test_a_drop_in_the_grid_settles_the_findings_of_the_item(
 def test_many_points_are_selected_with_a_lasso(tmp_path: Path, page: Page) -> None:
     url = report_of(many_points(tmp_path, 20_000), tmp_path, findings=Findings())
     show(page, url, "tab=map")
+    page.wait_for("document.querySelector('.scatter canvas')")
     x, y, w, h = page.run(CANVAS)
     corners = [(0.01, 0.99), (0.01, 0.01), (0.99, 0.01), (0.99, 0.99), (0.02, 0.99)]
     page.drag([(x + w * u, y + h * v) for u, v in corners])
