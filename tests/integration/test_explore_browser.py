@@ -596,7 +596,7 @@ VIEWS = {
     ("dark", "width"),
     [
         (True, 420),
-        (False, 1400),
+        pytest.param(False, 1400, marks=pytest.mark.slow),
         pytest.param(True, 1400, marks=pytest.mark.slow),
         pytest.param(False, 420, marks=pytest.mark.slow),
     ],
