@@ -25,7 +25,7 @@ from datumaro_embed.records import AnnotationRecord, Categories, ItemKey, ItemRe
 from datumaro_embed.store import COMMIT_ROWS, ArrayPart, EmbeddingStore, Hdf5Stores, open_store
 from datumaro_embed.store.codec import Arrays, ColumnBuilder, head_arrays
 from datumaro_embed.store.hdf5 import file_image
-from datumaro_embed.store.journal import Journal, SegmentFolder, new_manifest
+from datumaro_embed.store.journal import MAX_PASSED_BYTES, Journal, SegmentFolder, new_manifest
 from datumaro_embed.vectors import VectorKind, unit_rows
 
 UUID = "0" * 32
@@ -164,7 +164,7 @@ def _lookup_speed(folder: Path, n_rows: int, dim: int) -> None:
     journal.save(new_manifest(UUID, empty.kind, segments=segments, head=head))
     journal.finish()
     journal.leave()
-    rows = SegmentFolder(directory, empty.kind, max_mapped=1).store(segments)
+    rows = SegmentFolder(directory, empty.kind, max_mapped_bytes=MAX_PASSED_BYTES).store(segments)
     started = time.perf_counter()
     size, blocks = file_image(rows, head_rows, UUID)
     publish(folder / "store.h5", blocks, size, FileSystem())

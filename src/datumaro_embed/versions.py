@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 _PACKAGES = (
@@ -20,10 +21,15 @@ _PACKAGES = (
 
 def installed_versions() -> dict[str, str]:
     """Return package name → version, including Python; missing packages are left out."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    packages = {package: _version(package) for package in _PACKAGES}
+    there = {package: found for package, found in packages.items() if found is not None}
+    return {"python": platform.python_version(), **there}
+
+
+@cache
+def _version(package: str) -> str | None:
+    """Return what is installed; a process runs what it has imported, whatever comes later."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

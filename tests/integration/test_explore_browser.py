@@ -21,7 +21,7 @@ from datumaro.components.dataset import Dataset
 from PIL import Image
 
 from chromium import EXECUTABLE, Page
-from datumaro_embed import Findings, open_store, search
+from datumaro_embed import Findings, explore, open_store, search
 from report_stores import hostile_store
 from support import REPO, SAMPLE, run
 
@@ -47,11 +47,10 @@ class Served:
 
 
 @contextmanager
-def served(store: Path, *options: str | Path) -> Iterator[Served]:
+def served(store: Path) -> Iterator[Served]:
+    """Run the command; most tests serve the same page from a thread, without its imports."""
     command = [sys.executable, "-m", "datumaro_embed.cli", "explore", store, "--no-browser"]
-    with subprocess.Popen(
-        [*map(str, command), *map(str, options)], stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
@@ -162,7 +161,7 @@ def test_keys_of_the_review_are_about_the_finding_not_about_what_the_grid_has_se
     own: Path, page: Page
 ) -> None:
     findings = Path(f"{own}.findings.csv")
-    with served(own) as server:
+    with explore(own, framed=False) as server:
         open_at(page, server.url)
         page.wait_for("document.querySelectorAll('.tile img').length > 5")
         page.click(".tile:nth-child(5) .check")
@@ -192,7 +191,7 @@ def decided(path: Path) -> list[tuple[str, str, str]]:
 
 def test_late_answers_change_nothing_that_one_has_gone_on_to(own: Path, page: Page) -> None:
     findings = Path(f"{own}.findings.csv")
-    with served(own) as server:
+    with explore(own, framed=False) as server:
         open_at(page, f"{server.url}#tab=review&review=duplicate")
         page.wait_for("document.querySelector('.finding img')")
         slow_answers(page, 600)
@@ -225,7 +224,7 @@ def test_late_answers_change_nothing_that_one_has_gone_on_to(own: Path, page: Pa
 
 
 def test_groups_that_the_threshold_hides_are_not_passed_over(own: Path, page: Page) -> None:
-    with served(own) as server:
+    with explore(own, framed=False) as server:
         open_at(page, f"{server.url}#tab=review&review=mislabel")
         page.wait_for("document.querySelector('.finding img')")
         n = int(text(page, ".threshold output").split()[0])
@@ -247,7 +246,7 @@ def test_groups_that_the_threshold_hides_are_not_passed_over(own: Path, page: Pa
 def test_the_whole_image_of_a_suspect_object_is_dropped(own: Path, page: Page) -> None:
     findings = Path(f"{own}.findings.csv")
     first = Findings.read(findings).filter(kind="mislabel")[0]
-    with served(own) as server:
+    with explore(own, framed=False) as server:
         open_at(page, f"{server.url}#tab=review&review=mislabel")
         page.wait_for("document.querySelector('.finding img')")
         page.key("w")
@@ -264,7 +263,7 @@ def test_the_whole_image_of_a_suspect_object_is_dropped(own: Path, page: Page) -
 
 def test_a_key_held_down_decides_once(own: Path, page: Page) -> None:
     findings = Path(f"{own}.findings.csv")
-    with served(own) as server:
+    with explore(own, framed=False) as server:
         open_at(page, f"{server.url}#tab=review&review=duplicate")
         page.wait_for("document.querySelector('.finding img')")
         for held in (False, True, True, True):
@@ -311,13 +310,6 @@ def test_an_afternoon(own: Path, dataset: Path, page: Page, tmp_path: Path) -> N
         page.click(".chip button:last-child")
         wait_for_text(page, ".total", "79 items")
 
-        page.click("#tab-map")
-        page.wait_for("document.querySelector('.scatter canvas')")
-        lasso_all(page)
-        wait_for_text(page, ".selected", "79 items selected")
-        page.key("Escape")
-
-        page.click("#tab-grid")
         page.click(".facet input[type=checkbox]")  # subset train
         page.wait_for("document.querySelector('.total').textContent.includes('of 79 items')")
         count = text(page, ".total")
@@ -381,6 +373,10 @@ def test_an_afternoon(own: Path, dataset: Path, page: Page, tmp_path: Path) -> N
         page.write(str(tmp_path / "clean"))
         page.click(".buttons .primary")
         wait_for_text(page, ".plan", "Written")
+        open_at(page, f"{server.url}#tab=map")  # last: a UMAP is begun, which takes both cores
+        page.wait_for("document.querySelector('.scatter canvas')")
+        lasso_all(page)
+        wait_for_text(page, ".selected", "79 items selected")
         assert errors(page) == []
 
     gone = {tuple(dropped.split("/", 1))}
@@ -433,7 +429,7 @@ def _written(folder: Path, content: bytes) -> Path:
 
 
 def test_the_grid_by_keyboard(own: Path, page: Page) -> None:
-    with served(own) as server:
+    with explore(own, framed=False) as server:
         open_at(page, server.url)
         page.key("g")
         page.wait_for("document.activeElement.className === 'grid'")
@@ -462,7 +458,7 @@ def test_the_grid_by_keyboard(own: Path, page: Page) -> None:
 
 def test_accept_all_leaves_a_copy_of_every_picture(own: Path, page: Page) -> None:
     findings = Path(f"{own}.findings.csv")
-    with served(own) as server:
+    with explore(own, framed=False) as server:
         open_at(page, f"{server.url}#tab=review&review=duplicate")
         page.wait_for("document.querySelector('.finding img')")
         rows = [row for row in Findings.read(findings).filter(kind="duplicate") if row.rank == 1]
@@ -485,7 +481,7 @@ def test_accept_all_leaves_a_copy_of_every_picture(own: Path, page: Page) -> Non
 
 
 def test_back_returns_from_a_tab_and_from_an_item(own: Path, page: Page) -> None:
-    with served(own) as server:
+    with explore(own, framed=False) as server:
         open_at(page, server.url)
         page.wait_for("document.querySelector('.tile img')")
         page.key("i")
@@ -505,7 +501,7 @@ def test_back_returns_from_a_tab_and_from_an_item(own: Path, page: Page) -> None
 
 
 def test_select_all_after_a_filter_selects_the_items(own: Path, page: Page) -> None:
-    with served(own) as server:
+    with explore(own, framed=False) as server:
         open_at(page, server.url)
         wait_for_text(page, ".total", "79 items")
         page.click(".facet input[type=checkbox]")
@@ -517,7 +513,7 @@ def test_select_all_after_a_filter_selects_the_items(own: Path, page: Page) -> N
 
 
 def test_a_minus_counts_while_it_is_typed(own: Path, page: Page) -> None:
-    with served(own) as server:
+    with explore(own, framed=False) as server:
         open_at(page, server.url)
         wait_for_text(page, ".total", "79 items")
         page.key("/")
@@ -536,7 +532,7 @@ def test_a_minus_counts_while_it_is_typed(own: Path, page: Page) -> None:
 
 def test_accept_all_says_first_what_it_will_do(own: Path, page: Page) -> None:
     findings = Path(f"{own}.findings.csv")
-    with served(own) as server:
+    with explore(own, framed=False) as server:
         open_at(page, f"{server.url}#tab=review&review=duplicate")
         page.wait_for("document.querySelector('.finding img')")
         page.run(
@@ -557,7 +553,7 @@ def test_accept_all_says_first_what_it_will_do(own: Path, page: Page) -> None:
 
 def test_findings_come_while_the_page_is_open(store: Path, tmp_path: Path, page: Page) -> None:
     shutil.copy(store, tmp_path / "e.h5")
-    with served(tmp_path / "e.h5") as server:
+    with explore(tmp_path / "e.h5", framed=False) as server:
         open_at(page, server.url)
         page.key("r")
         wait_for_text(page, ".kinds", "Duplicates")
@@ -574,7 +570,7 @@ def test_an_image_that_is_gone_or_changed_is_not_shown(
         first, second = (root / opened.item(row).path for row in range(2))
     first.unlink()
     Image.new("RGB", (40, 40)).save(second)
-    with served(own, "--media-root", root) as server:
+    with explore(own, media_root=root, framed=False) as server:
         open_at(page, server.url)
         page.wait_for("document.querySelectorAll('.gone').length === 2")
         wait_for_text(page, ".tile:nth-child(2) .gone", "changed since")
@@ -584,7 +580,7 @@ def test_an_image_that_is_gone_or_changed_is_not_shown(
 
 def test_hostile_names_are_inert(tmp_path: Path, page: Page) -> None:
     store = hostile_store(tmp_path)
-    with served(store) as server:
+    with explore(store, framed=False) as server:
         page.go(server.url, width=1400, height=900)
         page.wait_for("document.querySelector('.tile .gone')")
         page.wait_for("![...document.querySelectorAll('.tile')].some(t => !t.title)")
@@ -601,7 +597,7 @@ def test_hostile_names_are_inert(tmp_path: Path, page: Page) -> None:
 
 
 def test_a_second_explorer_says_that_it_only_shows(own: Path, page: Page) -> None:
-    with served(own), served(own) as second:
+    with served(own), explore(own, framed=False) as second:
         open_at(page, second.url)
         wait_for_text(page, ".banners .warning", "Another explorer has")
 
@@ -620,13 +616,13 @@ VIEWS = {
     ("dark", "width"),
     [
         (True, 420),
-        (False, 1400),
+        pytest.param(False, 1400, marks=pytest.mark.slow),
         pytest.param(True, 1400, marks=pytest.mark.slow),
         pytest.param(False, 420, marks=pytest.mark.slow),
     ],
 )
 def test_axe_finds_nothing_serious(own: Path, page: Page, dark: bool, width: int) -> None:
-    with served(own) as server:
+    with explore(own, framed=False) as server:
         for dialog in ("help", "apply", "relabel"):
             open_at(page, f"{server.url}#tab=review&review=mislabel", dark=dark, width=width)
             page.wait_for("document.querySelector('.finding img')")

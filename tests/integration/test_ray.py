@@ -46,6 +46,7 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, byt
 @pytest.fixture(scope="module")
 def embed(data: Path) -> Iterator[Callable[..., EmbedSummary]]:
     """Return `embed_on_ray` with the data, connected to a cluster of two processors."""
+    before = dict(os.environ)
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
     import ray
 
@@ -62,6 +63,8 @@ def embed(data: Path) -> Iterator[Callable[..., EmbedSummary]]:
     assert ray.is_initialized()
     ray.shutdown()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Ray leaves a handler
+    os.environ.clear()  # and variables, with which no command of a later test would be a fork
+    os.environ.update(before)
 
 
 def committed(store: Path) -> bool:

@@ -179,7 +179,7 @@ def test_damage_to_what_numba_keeps(kept: bytes, compiled: Path, tmp_path: Path)
     [
         (NO_NUMBA, "cache", "Pillow"),
         (OLD_NUMBA, "cache", "Pillow"),
-        (FULL_DISK, "cache", "numba"),
+        pytest.param(FULL_DISK, "cache", "numba", marks=pytest.mark.slow),  # compiles in vain
         ("", "/proc/none", "numba"),
     ],
     ids=["without numba", "numba that fails", "full disk", "no folder to write"],

@@ -14,7 +14,14 @@ from ..files import FileSystem
 from ..place import SEGMENT_FOLDER
 from ..store import COMMIT_ROWS
 from ..store.codec import corrupt
-from ..store.journal import Journal, Manifest, Segment, SegmentFolder, segment_is_sound
+from ..store.journal import (
+    MAX_PASSED_BYTES,
+    Journal,
+    Manifest,
+    Segment,
+    SegmentFolder,
+    segment_is_sound,
+)
 from ..store.schema import array_specs
 from ..tally import counted
 from .output import refuse_newer
@@ -67,7 +74,7 @@ def compact_store(directory: Path, *, commit_rows: int = COMMIT_ROWS) -> Compact
 
 def _groups(directory: Path, manifest: Manifest, commit_rows: int) -> Iterator[list[Segment]]:
     """Cut the list so that no group can take the next segment, which has the same columns."""
-    folder = SegmentFolder(directory, manifest.kind, max_mapped=1)
+    folder = SegmentFolder(directory, manifest.kind, max_mapped_bytes=MAX_PASSED_BYTES)
     with folder.store(manifest.segments) as store:
         refuse_newer(store)
         columns = [
@@ -94,6 +101,6 @@ def _joined(journal: Journal, manifest: Manifest, group: Sequence[Segment]) -> S
                 "its SHA-256 differs from the manifest (`datumaro-embed repair` saves intact rows)"
             )
             raise corrupt(str(journal.path), f"{SEGMENT_FOLDER}/{segment.name}", why)
-    folder = SegmentFolder(journal.path, manifest.kind, max_mapped=1)
+    folder = SegmentFolder(journal.path, manifest.kind, max_mapped_bytes=MAX_PASSED_BYTES)
     with folder.store(group) as rows:
         return journal.commit_file(rows)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 import re
 import threading
@@ -68,6 +69,7 @@ MANIFEST_FORMAT, MANIFEST_VERSION = "datumaro-embed-manifest", 2
 _log = logging.getLogger("datumaro_embed")
 _TRIES = 20
 _MAX_MAPPED = 32
+MAX_PASSED_BYTES = 16 * 2**20  # of the files that stay mapped where each is read in turn
 _BLOCK_BYTES = 4 * 2**20
 MAX_ORPHANS, _MAX_NAMED = 2, 5
 _OWN_NAME = re.compile(r"0-([0-9]{6,12})\.h5")
@@ -224,8 +226,8 @@ class SegmentFolder:
     """The segments of a store directory; safe in several threads.
 
     Where `seen` has the manifests and their identities, a file of another state of the directory is
-    refused. At most `max_mapped` files stay mapped: few for who goes through them in order, as what
-    is mapped and was read counts as the process's memory.
+    refused. At most 32 files stay mapped, of `max_mapped_bytes` together: little for who goes
+    through them in order, as what is mapped and was read counts as the process's memory.
     """
 
     def __init__(
@@ -234,11 +236,12 @@ class SegmentFolder:
         kind: VectorKind,
         *,
         seen: Identities | None = None,
-        max_mapped: int = _MAX_MAPPED,
+        max_mapped_bytes: float = math.inf,
     ) -> None:
         self.directory, self.kind = directory, kind
-        self._seen, self._max_mapped = seen, max_mapped
+        self._seen, self._max_mapped_bytes = seen, max_mapped_bytes
         self._mapped: OrderedDict[Hdf5Part, None] = OrderedDict()
+        self._n_mapped_bytes = 0
         self.lock = threading.Lock()
 
     def store(
@@ -259,11 +262,19 @@ class SegmentFolder:
         return EmbeddingStore(parts, path=path, kind=self.kind, uuid=uuid, **facts)
 
     def keep_mapped(self, file: Hdf5Part) -> None:
-        """Unmap the file that was used least recently, where too many are mapped with this one."""
+        """Unmap those that were used least recently, where too many are mapped with this one."""
+        if file not in self._mapped:
+            self._n_mapped_bytes += file.n_bytes
         self._mapped[file] = None
         self._mapped.move_to_end(file)
-        if len(self._mapped) > self._max_mapped:
-            self._mapped.popitem(last=False)[0].close()
+        while len(self._mapped) > 1 and self._maps_too_much():
+            unused, _ = self._mapped.popitem(last=False)
+            self._n_mapped_bytes -= unused.n_bytes
+            unused.close()
+
+    def _maps_too_much(self) -> bool:
+        n_bytes = self._n_mapped_bytes
+        return len(self._mapped) > _MAX_MAPPED or n_bytes > self._max_mapped_bytes
 
     def open(self, segment: Segment) -> Hdf5Part:
         """Open a file, and compare it with what the manifest says of it.

@@ -36,6 +36,7 @@ from .backend import COMMIT_ROWS, StoreBackend, StoreWriter
 from .codec import Array, ArrayPart, Arrays, ColumnBuilder, Vector, head_arrays
 from .hdf5 import file_image
 from .journal import (
+    MAX_PASSED_BYTES,
     Journal,
     Segment,
     SegmentFolder,
@@ -312,7 +313,11 @@ class Hdf5Run(StoreWriter):
             # A process killed from here on leaves a manifest by which the file is known as its own.
             self._journal.save(self._new)
         segments = self._new.segments
-        parts = [*self._own_store(segments, max_mapped=1).parts] if segments else []
+        parts = (
+            [*self._own_store(segments, max_mapped_bytes=MAX_PASSED_BYTES).parts]
+            if segments
+            else []
+        )
         if self._builder.n_rows or not parts:
             parts += self._built().parts
         rows = EmbeddingStore(parts, path=self.target, kind=self._kind, uuid=self._new.uuid)
