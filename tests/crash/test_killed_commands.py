@@ -104,6 +104,7 @@ def test_killed_after_any_call_the_same_command_succeeds_and_cleans_up(
         (["index", "convert to csv", "search --save-to"], ["--how", "kill", "EIO", "--every", "7"]),
         (["import of npy", "convert to faiss"], ["--every", "23"]),
         (["apply"], ["--every", "41"]),
+        (["convert to coco"], ["--how", "kill", "--every", "1"]),  # two files
         pytest.param([], ["--how", "kill", "torn"], marks=pytest.mark.slow),
         pytest.param([], ["--how", "ENOSPC", "EIO+"], marks=pytest.mark.slow),
     ],

@@ -26,9 +26,9 @@ _TOGETHER = ("bbox", "mask", "points", "polygon")
 
 
 def write_coco(
-    store: EmbeddingStore, path: Path, captions: Path | None, *, embedded_only: bool
+    store: EmbeddingStore, path: Path, captions: Path, *, embedded_only: bool
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Write a file of the instances, and one of the captions; ids are as given where they can be.
+    """Write a file of the instances, and one of captions if there are any; ids as given, if free.
 
     Returns how many annotations of each type were left out, as COCO has no place for them; and how
     many ids of each kind were given twice, and have another number now.
@@ -63,7 +63,7 @@ def write_coco(
     _number(images, 0, renumbered, "image")
     info = {"description": "written by datumaro-embed: boxes in upright pixels"}
     for file, entries, kinds in ((path, annotations, categories), (captions, texts, [])):
-        if file is None:
+        if file == captions and not entries:
             continue
         _number(entries, 1, renumbered, "annotation")
         for entry in entries:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from ..errors import UsageError
-from ..files import new_path
+from ..files import FileSystem, check_output, new_path, write_errors
 from ..findings import Finding, Findings
 from ..store import EmbeddingStore
 from ..tally import counted
@@ -109,27 +108,48 @@ def convert_store(
     n_rows = int(table.has_vector.sum()) if embedded_only else len(table)
     skipped: dict[str, int] = {}
     renumbered: dict[str, int] = {}
-    beside = Path(out).with_name(f"captions_{Path(out).name.removeprefix('instances_')}")
-    has_captions = to == "coco" and _has_captions(store)
-    with (
-        new_path(beside) if has_captions else nullcontext() as captions,
-        new_path(Path(out), directory=to in _FOLDERS) as path,
-    ):
-        if to == "csv":
-            write_csv(store, path, embedded_only=embedded_only, vectors=vectors)
-        elif to == "coco":
-            found = write_coco(store, path, captions, embedded_only=embedded_only)
-            skipped, renumbered = found
-        elif to == "fiftyone":
-            skipped = write_fiftyone(store, path, embedded_only=embedded_only)
-        elif to in _TO_REVIEW:
-            n_rows, skipped = _TO_REVIEW[to](store, path, findings)
-        else:
-            _OF_TABLES[to](table, path, embedded_only=embedded_only)
-    where = str(beside) if has_captions else ""
-    return ConvertSummary(str(out), n_rows, skipped, of, renumbered, where)
+    captions = ""
+    with ExitStack() as undo:
+        with new_path(Path(out), directory=to in _FOLDERS) as path:
+            if to == "csv":
+                write_csv(store, path, embedded_only=embedded_only, vectors=vectors)
+            elif to == "coco":
+                coco = write_coco(store, path, _beside(path), embedded_only=embedded_only)
+                skipped, renumbered = coco
+                captions = _publish_captions(_beside(path), _beside(Path(out)), undo)
+            elif to == "fiftyone":
+                skipped = write_fiftyone(store, path, embedded_only=embedded_only)
+            elif to in _TO_REVIEW:
+                n_rows, skipped = _TO_REVIEW[to](store, path, findings)
+            else:
+                _OF_TABLES[to](table, path, embedded_only=embedded_only)
+        undo.pop_all()  # both files are in their place
+    return ConvertSummary(str(out), n_rows, skipped, of, renumbered, captions)
 
 
-def _has_captions(store: EmbeddingStore) -> bool:
-    codes = [n for n, name in enumerate(store.ann_type_names) if name == "caption"]
-    return bool(np.isin(store.column("annotations/type"), codes).any())
+def _publish_captions(new: Path, out: Path, undo: ExitStack) -> str:
+    """Put captions, if there are any, in their place before the instances; return the place.
+
+    A run that was killed between the two has put them there already.
+    """
+    if not new.exists():
+        return ""
+    if not (out.is_file() and filecmp.cmp(new, out, shallow=False)):
+        check_output(out)
+        files = FileSystem()
+        with write_errors(out):
+            with new.open("r+b") as file:
+                files.fsync(file.fileno())
+            files.replace(new, out)
+        undo.callback(_remove, out)
+    return str(out)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()
+
+
+def _beside(instances: Path) -> Path:
+    """Where the captions of a COCO file are."""
+    return instances.with_name(f"captions_{instances.name.removeprefix('instances_')}")
