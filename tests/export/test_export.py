@@ -402,6 +402,10 @@ def test_an_existing_directory_is_kept(checkpoint: Path, tmp_path: Path) -> None
     (tmp_path / "out" / "mine").write_text("mine")
     with pytest.raises(StoreExistsError, match="exists"):
         export_model(checkpoint, tmp_path / "out")
+    with pytest.raises(StoreExistsError, match=r"do not belong to a model \(mine\)"):
+        export_model(checkpoint, tmp_path / "out", overwrite=True)
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["mine"]
-    export_model(checkpoint, tmp_path / "out", overwrite=True)
-    assert load_manifest(tmp_path / "out").dim == 64
+    (tmp_path / "out" / "mine").unlink()
+    for _ in range(2):  # an empty folder, then a model
+        export_model(checkpoint, tmp_path / "out", overwrite=True)
+        assert load_manifest(tmp_path / "out").dim == 64
