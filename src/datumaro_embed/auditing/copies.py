@@ -49,7 +49,7 @@ _TRIED = 3  # pairs of an item that are looked at pixel by pixel, the likeliest
 _ROUNDED = 4  # levels by which signatures of equal pixels may differ
 _ALIKE, _LOOKED = 0.85, 2  # pairs of an item that are so much alike as a whole
 _DECODED_ROWS = 64
-_FORESEEN = 4  # pairs of a row of a group with what would stay
+_FORESEEN = 4  # pairs of two groups that are proven before it is known whether all are needed
 _FRAMES, _STARS_TRIED, _STARS_ROWS = 0.97, 4, 512
 
 
@@ -505,7 +505,7 @@ class CopySearch:
 
         foreseen: set[Pair] = set()
         grouped(proofs, firsts, splits, place, lambda pairs: self._may_be_copies(pairs, foreseen))
-        self._prove_unknown(sorted(foreseen))  # in threads; most of what grouping will ask for
+        self._prove_unknown(sorted(foreseen))  # in threads, not one by one as grouping asks
         return grouped(proofs, firsts, splits, place, self._are_copies), firsts
 
     def _may_be_copies(self, pairs: list[Pair], foreseen: set[Pair]) -> bool:

@@ -29,8 +29,8 @@ from .proof import LONGEST_PX
 __all__ = ["DecodedPictures", "folder_of_images"]
 
 _KEPT_BYTES = 200_000_000  # of pictures: 1,000 and more
-_MIDDLE = 0.6  # of both sides
-_STRONGEST = 0.01
+_MIDDLE = 0.6  # of both sides: dates and logos are near an edge
+_STRONGEST = 0.01  # share of the pixels
 _FAINT = 6.0  # gray levels; what is fainter may be noise
 
 
@@ -232,7 +232,7 @@ def _detail_of(picture: Array) -> float:
     The mean of the strongest hundredth of the differences from a blurred picture, by the deviation
     of the grays: noise and compression hardly change it, brightness and contrast do not. Of the
     middle of the picture, so that a date or a logo near its edge does not count. Only of pictures
-    of one size it is comparable. 0.05 ms for 320 x 240 pixels.
+    of one size it is comparable. 0.06 ms for 240 x 180 pixels.
     """
     gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     top, left = (int(side * (1 - _MIDDLE) / 2) for side in gray.shape)

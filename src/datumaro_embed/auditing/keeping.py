@@ -38,8 +38,8 @@ class Copy:
         Place of its split among those whose copies stay, 0 the first.
     n_annotations : int
     is_gray, is_framed, is_overlaid : bool
-        Another copy has colors; is what is inside of a border or page of this one; has not what is
-        laid over this one.
+        Another copy has colors; is what a border or page of this one surrounds; lacks what is laid
+        over this one.
     detail : float
         Of `detail_of`.
     n_pixels : int

@@ -14,15 +14,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from .differences import (
-    Array,
-    Comparison,
-    aligned,
-    compared,
-    lies_right,
-    resized,
-    turned,
-)
+from .differences import Array, Comparison, aligned, compared, lies_right, resized, turned
 from .gates import LEAST_COVER, MARGIN
 from .mapping import Map
 
@@ -76,8 +68,8 @@ class Proof:
     doubts : tuple of str
         Why a person should look: ``bits``, ``frames`` (below the highest 8 bits of samples, and
         after the first frame, nothing was compared), ``tones`` (drawings and masks of few tones
-        are often alike by nature), ``overlay``, ``place`` (they differ in one place: by what is
-        laid over one of them, or by what one is about, as a defect or a filled-in field is).
+        are often alike by nature), ``overlay``, ``place`` (they differ in one place, which may be
+        a date or a logo, or what matters: a defect, a filled-in field).
     """
 
     kind: Kind
