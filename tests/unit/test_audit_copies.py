@@ -501,6 +501,33 @@ def test_a_person_looks_at_what_differs_in_one_place(at: tuple[int, int], fill: 
         assert proof.doubts == ()
 
 
+def test_a_person_looks_at_what_differs_in_one_place_of_a_part() -> None:
+    """A defect stays one where the copy is cropped or has a border as well."""
+    marked = scene(1).copy()
+    ImageDraw.Draw(marked).rectangle((110, 90, 122, 102), "gray")
+    cropped, bordered = (12, 9, 230, 172), 24
+    for change in (lambda p: p.crop(cropped), lambda p: ImageOps.expand(p, bordered, "black")):
+        same, other = judged(scene(1), change(scene(1))), judged(scene(1), change(marked))
+        assert same is not None
+        assert same.doubts == ()
+        assert other is not None
+        assert other.doubts == ("place",)
+
+
+def test_a_person_looks_at_two_copies_of_other_words() -> None:
+    """Where both have words, their means hardly differ: a form filled in differently."""
+    first, second = scene(1).copy(), scene(1).copy()
+    for picture, words in ((first, "John Smith 17"), (second, "Mary Jones 42")):
+        ImageDraw.Draw(picture).text((90, 130), words, "white")
+    for one, other in ((first, second), (second, first.resize((480, 360)))):
+        proof = judged(one, other)
+        assert proof is not None
+        assert proof.doubts
+    proof = judged(first, first.resize((480, 360)))
+    assert proof is not None
+    assert proof.doubts == ()
+
+
 def test_pictures_of_few_tones_are_believed_only_if_they_are_hardly_changed() -> None:
     def ellipse(*box: int) -> Picture:
         mask = Image.new("RGB", (240, 180))

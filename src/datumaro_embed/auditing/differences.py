@@ -35,6 +35,8 @@ GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 GRID = 16  # blocks along each side
 _OFF, _MANY = 12.0, 0.02  # gray levels; share of the blocks that differ by more
 _ODD = 6.0  # least gray levels by which a block differs where something is in one picture alone
+_ODD_DETAIL = 8.0  # how often the difference of usual blocks in detail; of clean copies, 5 at most
+_LITTLE_DETAIL = 4.0  # gray levels, squared
 _MORE_EDGES = 1.2  # of the picture that has something laid over it, in the blocks that differ
 _SATURATED = 6
 
@@ -127,6 +129,23 @@ class Comparison:
         place = int(0.95 * (len(counted) - 1))
         usual = float(np.partition(counted, place)[place]) if len(counted) else 0.0
         return self.blocks > max(_ODD, 4 * usual + 2)
+
+    @cached_property
+    def has_odd_detail(self) -> bool:
+        """Whether what is fine differs in a block, by far more than in nearly all: other words.
+
+        `odd` does not see these: the means of two words are much the same.
+        """
+        if max(self.within.shape) < 8 * GRID:
+            return False
+        one, other = self.fine
+        n = len(self.blocks)
+        a, b, ab = (_blocks(v * self.within, n) for v in (one * one, other * other, one * other))
+        less, more = np.minimum(a, b), np.maximum(a, b)
+        off = (more - ab * ab / (less + 1))[self.blocks >= 0]  # beside a gain of this block
+        place = int(0.9 * (len(off) - 1))
+        usual = float(np.partition(off, place)[place]) if len(off) else 0.0
+        return bool((off > _ODD_DETAIL * (usual + _LITTLE_DETAIL)).any())
 
     @cached_property
     def overlaid(self) -> Literal["small", "large", ""]:

@@ -153,7 +153,7 @@ def _doubts(seen: Comparison, how: tuple[str, ...], picture: Array) -> Iterator[
         yield "tones"
     if "overlaid" in how:
         yield "overlay"
-    elif min(seen.inside, seen.cover) > _WHOLE and seen.odd.any():
+    elif seen.odd.any() or (min(seen.inside, seen.cover) > _WHOLE and seen.has_odd_detail):
         yield "place"
 
 
