@@ -375,6 +375,7 @@ def test_an_afternoon(own: Path, dataset: Path, page: Page, tmp_path: Path) -> N
         wait_for_text(page, ".plan", "Written")
         open_at(page, f"{server.url}#tab=map")  # last: a UMAP is begun, which takes both cores
         page.wait_for("document.querySelector('.scatter canvas')")
+        assert_colors_agree(page)
         lasso_all(page)
         wait_for_text(page, ".selected", "79 items selected")
         assert errors(page) == []
@@ -391,6 +392,26 @@ def test_an_afternoon(own: Path, dataset: Path, page: Page, tmp_path: Path) -> N
             changed.sort()
     assert sorted(row.action for row in decided if row.object is not None) == relabeled
     assert facts(tmp_path / "clean") == expected
+
+
+def assert_colors_agree(page: Page) -> None:
+    """Compare the colors of labels in the map's legend with those of the filters, as of boxes."""
+    page.wait_for("document.querySelector('.legend li')")
+    on_map = colors_by_name(page, ".legend circle", "li", "fill")
+    in_filters = colors_by_name(page, ".facet .dot", "label", "color")
+    both = on_map.keys() & in_filters.keys()
+    assert len(both) > 3
+    assert {name: on_map[name] for name in both} == {name: in_filters[name] for name in both}
+    assert len({on_map[name] for name in both}) == len(both)
+
+
+def colors_by_name(page: Page, dots: str, entry: str, style: str) -> dict[str, str]:
+    name = f"dot.closest({entry!r}).querySelector('bdi').textContent"
+    pairs = f"dot => [{name}, getComputedStyle(dot).{style}]"
+    found: dict[str, str] = page.run(
+        f"Object.fromEntries([...document.querySelectorAll({dots!r})].map({pairs}))"
+    )
+    return found
 
 
 def lasso_all(page: Page) -> None:

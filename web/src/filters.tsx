@@ -2,8 +2,9 @@
 
 import { useState } from "preact/hooks";
 import type { Store } from "./api";
+import { colorClass } from "./colors";
 import { store, update, view } from "./state";
-import { byReviewOrder, colorOf, kindName, thousands } from "./text";
+import { byReviewOrder, kindName, thousands } from "./text";
 import { emptyView, FACETS, type Facet } from "./url";
 
 interface Choice {
@@ -45,7 +46,7 @@ function FacetGroup({ facet, title, choices }: { facet: Facet; title: string; ch
       {listed.map(({ value, text, n }) => (
         <label key={value} class="choice">
           <input type="checkbox" checked={chosen.includes(value)} onChange={() => toggle(facet, value)} />
-          {facet === "label" && <span class={`dot color-${colorOf(value)}`} />}
+          {facet === "label" && <span class={`dot ${colorClass(value)}`} />}
           <bdi title={text}>{text || "(none)"}</bdi>
           {n !== undefined && <span class="n">{thousands(n)}</span>}
         </label>

@@ -3,12 +3,13 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { type Card, getItem, getRows, image, type Item, type ObjectBox, type Of } from "./api";
 import { cards } from "./cards";
+import { colorClass } from "./colors";
 import { decideRows, saved } from "./decisions";
 import { isFrozen } from "./frozen";
 import { moreLikeThis } from "./grid";
 import { Icon } from "./icon";
 import { dialog, openCard, sayError, selection, update, view } from "./state";
-import { actionText, colorOf, kindName, thousands } from "./text";
+import { actionText, kindName, thousands } from "./text";
 import { ActionBadge, CardPicture, labelsOf, missing, nameOf, Picture } from "./tile";
 
 const NEIGHBORS = 12;
@@ -69,7 +70,7 @@ interface ObjectProps {
 function ObjectRow({ box, mark }: ObjectProps) {
   return (
     <li onMouseEnter={() => mark(box.number)} onMouseLeave={() => mark(-1)} onFocusCapture={() => mark(box.number)} onBlurCapture={() => mark(-1)}>
-      <span class={`dot color-${colorOf(box.label)}`} />
+      <span class={`dot ${colorClass(box.label)}`} />
       <bdi>{box.label}</bdi>
       {box.object !== null && <ObjectActions row={box.object} label={box.label} />}
     </li>

@@ -4,6 +4,7 @@ import { signal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { getCodes, getMap, getRows, type MapPoints, type Of } from "./api";
 import { cards } from "./cards";
+import { COLORS, colorOf, isFrequent } from "./colors";
 import { Grid, useBox } from "./grid";
 import { type Corner, LAYER, Scatter } from "./scatter";
 import { onlySelected, openCard, progress, result, sayError, selection, shown, store, update, view } from "./state";
@@ -12,8 +13,6 @@ import { CardPicture, labelsOf, nameOf } from "./tile";
 
 const RETRY_MS = 700;
 const CLICK_PX = 4; // less than that is no lasso
-const NAMED = 10; // names with a color of their own
-const COLORS = ["#4e79d4", "#e8862e", "#3fa55b", "#d9494e", "#9268c4", "#a9744f", "#df72b4", "#8a8f3c", "#2fb2c4", "#c9a227"];
 const GRAY = "#8b949e";
 const ACCENT = "#e0218a";
 
@@ -49,22 +48,22 @@ function usePoints(of: Of): MapPoints | null {
 interface Coloring {
   codes: Uint16Array; // by row of the whole table
   legend: { name: string; color: string; n: number }[];
-  colorOf: string[]; // by code
+  shades: string[]; // by code
 }
 
-/** The most frequent names get colors, the others are gray. */
-function coloring(codes: Uint16Array, names: string[], rows: Int32Array): Coloring {
+/** The most frequent names get colors, labels those of their boxes; the others are gray. */
+function coloring(codes: Uint16Array, names: string[], rows: Int32Array, areLabels = false): Coloring {
   const counts = new Array<number>(names.length).fill(0);
   for (const row of rows) counts[codes[row]!]! += 1;
   const order = [...names.keys()].filter((code) => counts[code]).sort((a, b) => counts[b]! - counts[a]!);
-  const colorOf = names.map(() => GRAY);
-  const named = order.filter((code) => names[code]).slice(0, NAMED);
-  named.forEach((code, at) => (colorOf[code] = COLORS[at]!));
-  const legend = named.map((code) => ({ name: names[code]!, color: colorOf[code]!, n: counts[code]! }));
+  const shades = names.map(() => GRAY);
+  const named = order.filter((code) => names[code] && (!areLabels || isFrequent(names[code]!))).slice(0, COLORS.length);
+  named.forEach((code, at) => (shades[code] = areLabels ? colorOf(names[code]!) : COLORS[at]!));
+  const legend = named.map((code) => ({ name: names[code]!, color: shades[code]!, n: counts[code]! }));
   const rest = order.filter((code) => !named.includes(code));
   const n = rest.reduce((sum, code) => sum + counts[code]!, 0);
   if (n) legend.push({ name: rest.length > 1 ? `${rest.length} others` : names[rest[0]!] || "none", color: GRAY, n });
-  return { codes, legend, colorOf };
+  return { codes, legend, shades };
 }
 
 function useColoring(of: Of, points: MapPoints | null): Coloring | null {
@@ -79,17 +78,18 @@ function useColoring(of: Of, points: MapPoints | null): Coloring | null {
       const codes = new Uint16Array(store.value![of]);
       for (const row of rows) codes[row] = 1;
       const got = coloring(codes, ["the rest", against], points.rows);
-      got.colorOf = [GRAY, COLORS[1]!];
+      got.shades = [GRAY, colorOf(against)];
       got.legend = got.legend
-        .map((entry) => ({ ...entry, color: entry.name === against ? COLORS[1]! : GRAY }))
+        .map((entry) => ({ ...entry, color: entry.name === against ? colorOf(against) : GRAY }))
         .sort((a, b) => Number(a.color === GRAY) - Number(b.color === GRAY));
       return got;
     };
-    const by = async () => {
-      const { codes, names } = await getCodes(of, color in BY ? color : "label");
-      return coloring(codes, names, points.rows);
+    const each = async () => {
+      const by = color in BY ? color : "label";
+      const { codes, names } = await getCodes(of, by);
+      return coloring(codes, names, points.rows, by === "label");
     };
-    void (against ? one() : by()).then((got) => !control.signal.aborted && setMade(got), sayError);
+    void (against ? one() : each()).then((got) => !control.signal.aborted && setMade(got), sayError);
     return () => control.abort();
   }, [of, points, color, against, decided?.length]);
   return points && made ? made : null;
@@ -106,7 +106,7 @@ function maskOf(rows: Iterable<number>): Uint8Array {
 function paint(points: MapPoints, colors: Coloring, found: Int32Array, selected: ReadonlySet<number>): Uint8Array {
   const { rows } = points;
   const rgb = new Uint8Array(4 * rows.length);
-  const bytes = colors.colorOf.map(bytesOf);
+  const bytes = colors.shades.map(bytesOf);
   const [gray, accent] = [bytesOf(GRAY), bytesOf(ACCENT)];
   const visible = found.length < store.value![view.value.of] ? maskOf(found) : null;
   const chosen = selected.size ? maskOf(selected) : null;
@@ -343,7 +343,7 @@ export function MapTab() {
         <div class="under">
           {colors && <Legend legend={colors.legend} />}
           <p class="faint">
-            {points && count(points.rows.length, of.slice(0, -1))} {method}
+            {points && `${count(points.rows.length, of.slice(0, -1))} by ${method}`}
             {points && (points.method === "pca" ? ": distances are to scale" : ": neighbors stay close, distances between groups mean nothing")}
             {points && !points.final && <span role="status">, UMAP is being made…</span>}
           </p>

@@ -261,17 +261,18 @@ function Threshold() {
 
 interface ActionsProps {
   row: GroupRow;
+  name: string;
   focus: () => void;
 }
 
-function Actions({ row, focus }: ActionsProps) {
+function Actions({ row, name, focus }: ActionsProps) {
   const act = (action: string) => {
     focus();
     void decideFocused(row.action === action ? "" : action);
   };
   const suggested = /^(label|subset|attribute) /.test(row.suggestion) ? row.suggestion : "";
   return (
-    <div class="actions" role="group" aria-label="Decision">
+    <div class="actions" role="group" aria-label={`Decision on ${name}`}>
       {suggested && (
         <button type="button" class="suggested" aria-pressed={row.action === suggested} onClick={() => act(suggested)}>
           {actionText(suggested)} <kbd>a</kbd>
@@ -347,7 +348,7 @@ function Row({ row, at }: { row: GroupRow; at: number }) {
         </p>
         {!row.action && row.covered && <p class="faint">Settled by another decision: {actionText(row.covered)}</p>}
       </div>
-      <Actions row={row} focus={focus} />
+      <Actions row={row} name={card ? nameOf(card) : "the item"} focus={focus} />
     </li>
   );
 }

@@ -35,10 +35,3 @@ export function actionText(action: string): string {
 }
 
 export const actionClass = (action: string) => `action-${action.split(" ")[0] || "none"}`;
-
-/** One of ten colors: the same for a name wherever it stands. */
-export function colorOf(name: string): number {
-  let hash = 0;
-  for (const letter of name) hash = (hash * 31 + letter.codePointAt(0)!) >>> 0;
-  return hash % 10;
-}

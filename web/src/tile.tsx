@@ -2,8 +2,9 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { type Card, type ObjectBox, type Of, thumb } from "./api";
+import { colorClass } from "./colors";
 import { isFrozen } from "./frozen";
-import { actionClass, actionText, colorOf } from "./text";
+import { actionClass, actionText } from "./text";
 
 interface Boxed extends Pick<Card, "width" | "height" | "boxes"> {}
 
@@ -15,7 +16,7 @@ export function Boxes({ boxes, marked = -1 }: { boxes: readonly ObjectBox[]; mar
       {boxes.map((box) => (
         <g class={box.number === marked ? "marked" : ""}>
           <rect class="halo" x={box.x} y={box.y} width={box.w} height={box.h} />
-          <rect class={`line color-${colorOf(box.label)}`} x={box.x} y={box.y} width={box.w} height={box.h} />
+          <rect class={`line ${colorClass(box.label)}`} x={box.x} y={box.y} width={box.w} height={box.h} />
         </g>
       ))}
     </svg>
