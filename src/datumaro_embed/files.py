@@ -7,6 +7,7 @@ calls. What a killed process leaves is removed by the next one that writes to th
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import logging
@@ -14,6 +15,7 @@ import os
 import secrets
 import shutil
 import stat
+import sys
 import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -43,6 +45,7 @@ except ImportError:  # Windows: what a killed process leaves stays
 _log = logging.getLogger("datumaro_embed")
 _BLOCK_BYTES = 4 * 2**20
 _BLOCKS_TO_HASH = 4
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux
 TEMPORARY_PREFIX, TEMPORARY_SUFFIX = ".datumaro-embed-", ".tmp"
 Buffer = bytes | bytearray | memoryview
 Identity = tuple[int, int, int, int]
@@ -79,6 +82,23 @@ class FileSystem:
     def replace(self, source: Path, target: Path) -> None:
         """Rename in one step; readers see the old file or the new one."""
         source.replace(target)
+
+    def exchange(self, one: Path, other: Path) -> bool:
+        """Give each the name of the other in one step; false where the system cannot do that."""
+        rename = (
+            getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+            if sys.platform == "linux"
+            else None
+        )
+        if rename is None:
+            return False
+        names = (os.fsencode(one), os.fsencode(other))
+        if rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
+            return True
+        code = ctypes.get_errno()
+        if code in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):  # as on network file systems
+            return False
+        raise OSError(code, os.strerror(code), str(one), None, str(other))
 
     def fsync_directory(self, directory: Path) -> None:
         """Return when the directory's entries are on the device; Windows has no such call."""
@@ -336,7 +356,8 @@ def new_path(
     directory : bool
         An empty directory is made at the path yielded; otherwise the block makes a file there.
     replace : bool
-        A directory may be at `out`, and is replaced (there is an instant without either).
+        A directory may be at `out`, and is replaced: in one step, but where the file system cannot
+        exchange two names (as on NFS), with an instant without either.
     remedy : str
         Flag or parameter that asks for it, for the error.
     """
@@ -363,9 +384,11 @@ def new_path(
 
 
 def _swap(new: Path, out: Path, old: Path, files: FileSystem) -> None:
-    """Rename `new` to `out`, and a directory that is there to `old`; if that fails, back."""
+    """Rename `new` to `out`; a directory that is there gets the name `new` or `old`."""
     if not out.is_dir():
         files.replace(new, out)
+        return
+    if files.exchange(new, out):
         return
     files.replace(out, old)
     try:

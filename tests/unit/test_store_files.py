@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from datumaro_embed.errors import StoreWriteError
-from datumaro_embed.files import FileSystem, publish, write_errors
+from datumaro_embed.files import FileSystem, new_path, publish, write_errors
 from datumaro_embed.records import ItemKey, ItemRecord
 from datumaro_embed.store import open_store
 from store_support import create_store
@@ -234,3 +234,43 @@ except StoreWriteError as error:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "File too large" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_a_directory_is_there_before_and_after_each_call_that_replaces_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
+) -> None:
+    """Killed between two calls, a command leaves the whole old directory or the whole new one."""
+    out = tmp_path / "model"
+    out.mkdir()
+    (out / "old.xml").touch()
+    seen: list[list[str]] = []
+
+    def watched(name: str) -> Any:
+        call = getattr(FileSystem, name)
+
+        def run(self: FileSystem, *paths: Path) -> Any:
+            done = call(self, *paths) if can_exchange or name != "exchange" else False
+            seen.append(sorted(path.name for path in out.iterdir()) if out.is_dir() else [])
+            return done
+
+        return run
+
+    for name in ("replace", "exchange"):
+        monkeypatch.setattr(FileSystem, name, watched(name))
+    with new_path(out, directory=True, replace=True) as new:
+        (new / "new.xml").touch()
+    if not can_exchange:
+        assert seen == [["old.xml"], [], ["new.xml"]]
+    elif seen[0] == ["old.xml"]:
+        pytest.skip("the file system of temporary files cannot exchange two names")
+    else:
+        assert seen == [["new.xml"]]
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert [path.name for path in out.iterdir()] == ["new.xml"]
+
+
+def test_what_cannot_be_exchanged_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(FileNotFoundError, match="b"):
+        FileSystem().exchange(tmp_path / "a", tmp_path / "b")
