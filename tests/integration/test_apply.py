@@ -320,3 +320,35 @@ def test_what_is_not_changed_keeps_every_digit(tmp_path: Path) -> None:
             for root in (SAMPLE / "coco", tmp_path / "out")
         )
         assert before == after
+
+
+@pytest.mark.parametrize("way", ["apply", "clip_apply"])
+def test_a_relabeled_image_gets_the_folder_of_its_label(tmp_path: Path, way: str) -> None:
+    """In ImageNet's layout; a name that the other folder has already is told apart."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    for number, name in enumerate(("big/cat/1", "dog/1", "dog/2", "eel/3")):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(number, SIZE).save(data / f"{name}.png")
+    before = files(data)
+
+    def row(name: str, label: str) -> Finding:
+        folder, _, stem = name.rpartition("/")
+        sha = hashlib.sha256(before[f"{name}.png"]).hexdigest()
+        key = {"subset": "default", "id": f"{folder}:{stem}", "label": folder}
+        return Finding("mislabel", **key, action=f"label {label}", content_sha256=sha)
+
+    path = act(tmp_path, row("big/cat/1", "dog"), row("dog/2", "eel"))
+    words = ["datumaro-embed", "apply", path, f"{data}:imagenet", "-o", out]
+    if way == "clip_apply":
+        words = ["datum", "transform", "-t", way, "-o", out, f"{data}:imagenet", "--"]
+        words += ["--findings", path]
+    done = run(*words)
+    assert done.returncode == 0, done.stderr
+    written = {name: content for name, content in files(out).items() if name.endswith(".png")}
+    assert written == {
+        "dog/1.png": before["dog/1.png"],
+        "dog/1_big_cat.png": before["big/cat/1.png"],
+        "eel/2.png": before["dog/2.png"],
+        "eel/3.png": before["eel/3.png"],
+    }
+    assert files(data) == before

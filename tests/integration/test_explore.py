@@ -357,7 +357,7 @@ def test_decisions_that_contradict_each_other_in_the_file_are_named(own: Path) -
     with explore(own) as explorer:
         page = Client(explorer.url)
         (told,) = page.json("api/store")["problems"]
-        told = told.removeprefix("Decisions contradict each other, and apply refuses them: ")
+        told = told.removeprefix("`apply` refuses these decisions: ")
         name = f"{found[at].subset}/{found[at].id}"
         assert re.match(rf"line \d+ \({name}\): 'keep' contradicts 'drop' of line \d+ ", told)
         answer = page.decide({"of": "items", "row": row, "action": "drop"})
@@ -376,6 +376,37 @@ def test_pictures_of_which_no_copy_stays_are_named(own: Path) -> None:
         assert re.match(r"Every copy of '\S+' is dropped\. To keep one, undo", told)
         assert page.json("api/store")["problems"] == [told]
         assert page.decide(first | {"action": "keep"})["problems"] == []
+
+
+def test_actions_of_a_spreadsheet_have_capitals(own: Path) -> None:
+    path = Path(f"{own}.findings.csv")
+    found = Findings.read(path)
+    group = found.filter(kind="leak")[0].group
+    path.unlink()
+    Findings(
+        replace(row, action=" Drop") if row.kind == "leak" and row.group == group else row
+        for row in found
+    ).to_csv(path)
+    n_dropped = len(found.filter(kind="leak", group=group))
+    with explore(own) as explorer:
+        page = Client(explorer.url)
+        page.wait_for_task("audit")
+        (told,) = page.json("api/store")["problems"]
+        assert told.startswith("Every copy of ")
+        assert len(page.rows(action="drop")) == n_dropped
+
+
+def test_columns_that_would_be_lost_are_not_overwritten(own: Path) -> None:
+    path = Path(f"{own}.findings.csv")
+    titles, *lines = path.read_text("utf-8-sig").splitlines()
+    content = "\n".join([f"{titles},note,", *(f"{line},mine," for line in lines)])
+    path.write_text(content)
+    with explore(own) as explorer:
+        page = Client(explorer.url)
+        assert "would not keep (note)" in page.json("api/store")["read_only"]
+        entry = {"of": "items", "row": page.rows(kind="leak")[0], "action": "drop"}
+        assert "would not keep (note)" in page.decide(entry, status=409)["error"]
+    assert path.read_text() == content
 
 
 def test_what_is_dropped_or_picked_settles_other_findings(own: Path) -> None:

@@ -178,6 +178,11 @@ def test_libreoffice_opens_and_saves_it(tmp_path: Path, steps: tuple[str, ...]) 
         (TITLES.encode() + b"\n\nx,,train,a,1.5,,,,,,,,,,,\n", "line 3: object '1.5' is no whole"),
         (TITLES.encode() + b"\nx,,train,a,1,,1 2 3,,,,,,,,,\n", "line 2: box '1 2 3' is not four"),
         (TITLES.encode() + b'\nx,,"train\n', "line 2: not CSV"),
+        (TITLES.encode() + b",action\n", "has two columns action"),
+        (
+            TITLES.encode() + b"\nx,,train,a,,,,,,,,label a,b,,,,\n",
+            "line 2: 17 cells, and the file",
+        ),
         (b"PAR1 and no more", "is not sound Parquet"),
     ],
 )

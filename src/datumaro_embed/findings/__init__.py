@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .actions import act, contradict, refuse_contradictions
+from .actions import act, contradict, refuse_contradictions, spelled
 from .columns import Finding
 from .rows import finding, ranked
 from .table import Findings
@@ -34,6 +34,7 @@ __all__ = [
     "ranked",
     "refuse_contradictions",
     "refuse_lost",
+    "spelled",
 ]
 
 

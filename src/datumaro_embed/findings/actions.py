@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import UsageError
 from .columns import Finding
 
-__all__ = ["act", "contradict", "refuse_contradictions", "where"]
+__all__ = ["act", "contradict", "refuse_contradictions", "spelled", "where"]
 
 _ALONE, _NAMED = ("drop", "keep", "review"), ("label", "subset", "attribute")
 
@@ -37,6 +37,12 @@ def act(row: Finding) -> tuple[str, str]:
     if verb == "attribute" and not all(name.partition("=")[::2]):
         raise UsageError(f"{where(row)}: write the action as attribute NAME=VALUE.")
     return verb, name if verb == "label" else name.strip()
+
+
+def spelled(action: str) -> str:
+    """Give an action as this package writes it: `` Drop `` is ``drop``; a name is as it was."""
+    verb, _, name = action.lstrip().partition(" ")
+    return f"{verb.lower()} {name}" if name.strip() else verb.lower()
 
 
 def where(row: Finding) -> str:

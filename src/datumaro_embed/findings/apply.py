@@ -155,7 +155,7 @@ def apply_to_path(
     _refuse_inside(out, source.root)
     form = form or imported.form
     check_format(form)
-    plan = plan_changes(rows, source, **options)
+    plan = plan_changes(rows, source, form=form, **options)
     target = changed(source, plan)
     if not len(target):
         raise UsageError("The findings drop every item, so there is no dataset to write.")

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _BOX_TOLERANCE_PX = 0.025  # COCO and YOLO of one dataset differ by 0.01
 _SHOWN_ROWS = 20
+_BY_FOLDER = ("imagenet", "imagenet_with_subset_dirs")  # where the label is a folder, and in the id
+_NO_LABEL = "no_label"  # the folder of what has none
 _READ = (Status.OK, Status.INFERENCE_FAILED)  # the latter may have objects with vectors
 
 
@@ -146,12 +148,10 @@ class Plan:
             )
             for name in change.added:
                 new = with_label(new, indices[name])
+            if change.key.id != item.id:
+                new = new.wrap(id=change.key.id)
             if change.key.subset != item.subset:
-                new = new.wrap(
-                    id=change.key.id,
-                    subset=change.key.subset,
-                    **numbers.fit(new, change.key.subset),
-                )
+                new = new.wrap(subset=change.key.subset, **numbers.fit(new, change.key.subset))
             yield new
 
 
@@ -162,6 +162,7 @@ def plan_changes(
     skip_stale: bool = False,
     new_labels: bool = False,
     contents: Mapping[ItemKey, bytes] | None = None,
+    form: str | None = None,
 ) -> Plan:
     """Decide what becomes of each item of a dataset.
 
@@ -174,6 +175,9 @@ def plan_changes(
         Allow labels that the dataset does not declare.
     contents : mapping, optional
         SHA-256 of the items' images, where the caller has read them.
+    form : str, optional
+        Format that will be written. In ImageNet's layout ids begin with the label, so an item that
+        is relabeled gets another id.
 
     Raises
     ------
@@ -199,6 +203,8 @@ def plan_changes(
             reason = reason or _carry_out(row, change, record, source, used)
             if reason:
                 plan.refused.add(reason, where(row))
+            elif form in _BY_FOLDER and row.object is None:
+                change.key = _in_folder(row, change, source.categories.labels, used)
         if change.dropped:  # and its objects with it
             change.rows = [
                 row for row in change.rows if act(row)[0] == "drop" and row.object is None
@@ -444,6 +450,19 @@ def _free(key: ItemKey, subset: str, used: set[ItemKey]) -> ItemKey:
     moved = ItemKey(subset, key.id)
     while moved in used:
         moved = ItemKey(subset, f"{moved.id}_{key.subset}")
+    used.add(moved)
+    return moved
+
+
+def _in_folder(row: Finding, change: Change, labels: Sequence[str], used: set[ItemKey]) -> ItemKey:
+    """Give the key that an item has in the folder of its new label; its old one tells two apart."""
+    verb, name = act(row)
+    old, key = row.label or _NO_LABEL, change.key
+    if verb != "label" or not key.id.startswith(f"{old}:"):
+        return key
+    folder, stem = _known(name, labels), key.id.removeprefix(f"{old}:")
+    while (moved := ItemKey(key.subset, f"{folder}:{stem}")) in used - {key}:
+        stem = f"{stem}_{old.replace('/', '_')}"
     used.add(moved)
     return moved
 

@@ -34,7 +34,14 @@ class Findings(Sequence[Finding], Displayed):
     """Rows, sorted by kind, rank, group and item: the same rows give the same file.
 
     In a notebook, findings that have an `origin` are displayed with pictures of its store.
+
+    Attributes
+    ----------
+    others : tuple of str
+        Columns of the file that findings do not have, and that writing would not keep.
     """
+
+    others: tuple[str, ...] = ()
 
     def __init__(self, rows: Iterable[Finding] = (), *, origin: Origin | None = None) -> None:
         self._rows = sorted(rows, key=_order)
@@ -151,9 +158,11 @@ class Findings(Sequence[Finding], Displayed):
                 data = where.read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
             raise UsageError(f"No findings file at '{where}'. Check the path.") from error
-        if data[:4] == b"PAR1" or where.suffix.lower() == ".parquet":
-            return cls(_parquet_rows(data, where))
-        return cls(_csv_rows(data, where))
+        is_parquet = data[:4] == b"PAR1" or where.suffix.lower() == ".parquet"
+        titles, rows = (_parquet_rows if is_parquet else _csv_rows)(data, where)
+        found = cls(rows)
+        found.others = tuple(title for title in titles if title and title not in COLUMNS)
+        return found
 
 
 def _order(row: Finding) -> tuple[Any, ...]:
@@ -168,7 +177,7 @@ def _arrow_text(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()  # a lone surrogate
 
 
-def _parquet_rows(data: bytes, path: Path) -> Iterator[Finding]:
+def _parquet_rows(data: bytes, path: Path) -> tuple[list[str], list[Finding]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -177,11 +186,12 @@ def _parquet_rows(data: bytes, path: Path) -> Iterator[Finding]:
     except (pa.ArrowException, OSError) as error:
         raise UsageError(f"'{path}' is not sound Parquet ({error}). Write it again.") from error
     _check_columns(table.column_names, path)
-    for number, row in enumerate(table.to_pylist(), start=1):
-        yield _finding(row, f"{path}, row {number}", number)
+    rows = enumerate(table.to_pylist(), start=1)
+    found = [_finding(row, f"{path}, row {number}", number) for number, row in rows]
+    return table.column_names, found
 
 
-def _csv_rows(data: bytes, path: Path) -> Iterator[Finding]:
+def _csv_rows(data: bytes, path: Path) -> tuple[list[str], list[Finding]]:
     try:
         text = data.decode(_BOMS.get(data[:2], "utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -196,17 +206,28 @@ def _csv_rows(data: bytes, path: Path) -> Iterator[Finding]:
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=max(_DELIMITERS, key=header.count), strict=True
     )
+    found = []
     try:
         titles = [title.removeprefix(_MISREAD_BOM).strip().lower() for title in next(reader, [])]
         _check_columns(titles, path)
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 line = reader.line_num + skipped
+                _check_length(cells, titles, f"{path}, line {line}")
                 known = zip(titles, map(from_sheet_cell, cells), strict=False)
-                yield _finding(dict(known), f"{path}, line {line}", line)
+                found.append(_finding(dict(known), f"{path}, line {line}", line))
     except csv.Error as error:
         line = reader.line_num + skipped
         raise UsageError(f"{path}, line {line}: not CSV ({error}). Mend this line.") from error
+    return titles, found
+
+
+def _check_length(cells: Sequence[str], titles: Sequence[str], where: str) -> None:
+    if any(cell.strip() for cell in cells[len(titles) :]):
+        raise UsageError(
+            f"{where}: {len(cells)} cells, and the file has {counted(len(titles), 'columns')}. Put "
+            "a cell that has the separator in it into quotes."
+        )
 
 
 def _check_columns(found: Sequence[str], path: Path) -> None:
@@ -214,6 +235,11 @@ def _check_columns(found: Sequence[str], path: Path) -> None:
         raise UsageError(
             f"'{path}' has no column {', '.join(missing)}, so it is not a findings file. A "
             f"findings file has the columns {', '.join(COLUMNS)}."
+        )
+    if twice := [name for name in COLUMNS if found.count(name) > 1]:
+        raise UsageError(
+            f"'{path}' has two columns {', '.join(twice)}, so it is not clear which one counts. "
+            "Rename or remove one of them."
         )
 
 

@@ -85,6 +85,12 @@ class Decisions:
         self.has_audit = self._saved is not None
         if len(found):
             self.has_audit = any(row.kind != PICKED for row in found)
+        if found.others:
+            self.read_only = (
+                f"'{self.path}' has columns that saving would not keep ({', '.join(found.others)}),"
+                " so nothing can be decided here. Remove them, or copy the file and remove them "
+                "there."
+            )
         self._add(found)
 
     def publish(self, rows: Iterable[Finding]) -> None:
@@ -185,7 +191,7 @@ class Decisions:
         return [found for found in (self._contradiction(), self._lost()) if found]
 
     def _contradiction(self) -> str:
-        """Name two decisions that `apply` refuses: those of a file that was edited elsewhere."""
+        """Name decisions that `apply` refuses: those of a file that was edited elsewhere."""
         decided = defaultdict[ItemKey, list[Finding]](list)
         for row in self.rows:
             if row.action:
@@ -194,7 +200,7 @@ class Decisions:
             for rows in decided.values():
                 refuse_contradictions(rows)
         except UsageError as error:
-            return f"Decisions contradict each other, and apply refuses them: {error}"
+            return f"`apply` refuses these decisions: {error}"
         return ""
 
     def _lost(self) -> str:

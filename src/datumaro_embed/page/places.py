@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import UsageError
-from ..findings import Finding, Findings
+from ..findings import Finding, Findings, spelled
 from ..records import ItemKey
 from ..store import EmbeddingStore
 
@@ -31,7 +32,10 @@ def default_findings(store: Path) -> Path:
 
 
 def findings_of(store: EmbeddingStore, path: Path) -> Findings:
-    """Read a findings file; raises `UsageError`: it is none, or that of another store."""
+    """Read a findings file, its actions as the page spells them.
+
+    Raises `UsageError`: it is none, or that of another store.
+    """
     found = Findings.read(path)
     for row in found:
         if row.store not in ("", store.uuid):
@@ -39,7 +43,9 @@ def findings_of(store: EmbeddingStore, path: Path) -> Findings:
                 f"'{path}' has findings of another store (line {row.line}). Name another file with "
                 "``findings``, or move this one away to audit this store."
             )
-    return found
+    rows = Findings(replace(row, action=spelled(row.action)) for row in found)
+    rows.others = found.others
+    return rows
 
 
 def places_of(store: EmbeddingStore, rows: Iterable[Finding]) -> list[Place | None]:

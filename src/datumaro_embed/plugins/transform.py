@@ -160,6 +160,7 @@ class FindingsTransform(DatumTransform):
             skip_stale=self._skip_stale,
             new_labels=self._new_labels,
             contents=known,
+            form=self._form(),
         )
         self._refuse_lost(source, plan)
         if self._plan_file is not None:
@@ -172,10 +173,13 @@ class FindingsTransform(DatumTransform):
             raise SystemExit(0)  # `datum` writes what it gets, unless it gets to no end
         return Plan(len(source))
 
+    def _form(self) -> str | None:
+        """Give the format that `datum` saves in, where it is known."""
+        return format_of(self._extractor) if self._from_datum else None
+
     def _refuse_lost(self, source: SourceDataset, plan: Plan) -> None:
         """Refuse what `datum` would lose of the changes, as it saves in the source's format."""
-        form = format_of(self._extractor) if self._from_datum else None
-        if form is None:
+        if (form := self._form()) is None:
             return
         if any(not change.dropped for change in plan.changes.values()):
             # What is not changed, too: Datumaro writes labels only if there is nothing else.
