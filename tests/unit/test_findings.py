@@ -180,7 +180,7 @@ def test_libreoffice_opens_and_saves_it(tmp_path: Path, steps: tuple[str, ...]) 
         (TITLES.encode() + b'\nx,,"train\n', "line 2: not CSV"),
         (TITLES.encode() + b",action\n", "has two columns action"),
         (
-            TITLES.encode() + b"\nx,,train,a,,,,,,,,label a,b,,,,\n",
+            TITLES.encode() + b"\nx,,train,a,,,,,,,,label a,b,,,s,m\n",
             "line 2: 17 cells, and the file",
         ),
         (b"PAR1 and no more", "is not sound Parquet"),
