@@ -397,7 +397,8 @@ def _carry_out(
         change.dropped = True
     elif verb == "attribute":
         attribute, _, value = name.partition("=")
-        change.attributes[attribute] = int(value) if value.isdecimal() else value
+        number = int(value) if value.isdecimal() else -1
+        change.attributes[attribute] = number if str(number) == value else value
     elif name != change.key.subset:
         change.key = _free(change.key, name, used)
     else:
