@@ -344,6 +344,10 @@ def test_a_relabeled_image_gets_the_folder_of_its_label(tmp_path: Path, way: str
         words += ["--findings", path]
     done = run(*words)
     assert done.returncode == 0, done.stderr
+    if way == "apply":
+        gone = "labels that OUT will not have, as no image has them: 'big', 'big/cat'"
+        assert gone in done.stdout
+        assert done.stdout.endswith("equal to the plan: 4 items, 0 objects, 2 labels\n")
     written = {name: content for name, content in files(out).items() if name.endswith(".png")}
     assert written == {
         "dog/1.png": before["dog/1.png"],

@@ -32,7 +32,7 @@ from datumaro_embed.encoders import ClipEncoder, FakeEncoder
 from datumaro_embed.page.projection import pca
 from datumaro_embed.page.serving import listening_at
 from explore_support import Client, large_png, wait_for
-from support import SAMPLE, run, write_pictures
+from support import SAMPLE, picture, run, write_pictures
 
 
 @pytest.fixture(scope="module")
@@ -394,6 +394,24 @@ def test_actions_of_a_spreadsheet_have_capitals(own: Path) -> None:
         (told,) = page.json("api/store")["problems"]
         assert told.startswith("Every copy of ")
         assert len(page.rows(action="drop")) == n_dropped
+
+
+def test_a_picked_image_that_has_a_label_is_relabeled(tmp_path: Path) -> None:
+    for number, name in enumerate(("cat/a", "dog/b", "dog/c")):
+        path = tmp_path / "data" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture(number, (90, 80)).save(path)
+    dataset = Dataset.import_from(str(tmp_path / "data"), "imagenet")
+    embed_dataset(dataset, tmp_path / "s.h5", encoder=FakeEncoder()).close()
+    with explore(tmp_path / "s.h5") as explorer:
+        page = Client(explorer.url)
+        page.wait_for_task("audit")
+        picked = {"of": "items", "row": 0}
+        assert page.decide(picked | {"action": "label dog"})["problems"] == []
+        page.post("api/apply", {"out": str(tmp_path / "out"), "dry_run": False}, 202)
+        task = page.wait_for_task("apply")
+        assert task["state"] == "done", task
+    assert {path.parent.name for path in (tmp_path / "out").rglob("*.png")} == {"dog"}
 
 
 def test_columns_that_would_be_lost_are_not_overwritten(own: Path) -> None:

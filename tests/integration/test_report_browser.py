@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from datumaro.components.dataset import Dataset
 from PIL import Image
 
 from chromium import EXECUTABLE, Page, open_page
@@ -15,13 +16,15 @@ from datumaro_embed import (
     Findings,
     ReportOptions,
     audit,
+    embed_dataset,
     explore,
     open_store,
     write_report,
 )
+from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.page import maps
 from report_stores import HOSTILE, hostile_store, many_points
-from support import REPO, run
+from support import REPO, picture, run
 
 pytestmark = [
     pytest.mark.browser,
@@ -268,6 +271,28 @@ def test_the_map_is_drawn_without_webgl(tmp_path: Path, page: Page) -> None:
         plain.drag([(x + w * u, y + h * v) for u, v in corners])
         plain.wait_for("document.querySelector('.selected')?.textContent.startsWith('5,000 items')")
         assert problems(plain, url) == []
+
+
+def test_what_is_picked_names_the_label_of_its_whole_image(tmp_path: Path, page: Page) -> None:
+    """It is what `label NAME` replaces."""
+    path = tmp_path / "data/cat/a.png"
+    path.parent.mkdir(parents=True)
+    picture(1, (90, 80)).save(path)
+    dataset = Dataset.import_from(str(tmp_path / "data"), "imagenet")
+    embed_dataset(dataset, tmp_path / "s.h5", encoder=FakeEncoder()).close()
+    show(page, report_of(tmp_path / "s.h5", tmp_path, findings=Findings()))
+    page.wait_for("document.querySelectorAll('.tile').length === 1")
+    page.click(".tile .check")
+    page.key("d")
+    page.wait_for("document.querySelector('.notice').textContent.includes('drop 1 item')")
+    page.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path / "got"))
+    page.click(".bottom .primary")
+    end = time.monotonic() + 60
+    while not (tmp_path / "got/s.h5.findings.csv").exists():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    (row,) = Findings.read(tmp_path / "got/s.h5.findings.csv")
+    assert (row.id, row.label, row.action) == ("cat:a", "cat", "drop")
 
 
 def test_a_drop_in_the_grid_settles_the_findings_of_the_item(

@@ -180,7 +180,7 @@ def test_libreoffice_opens_and_saves_it(tmp_path: Path, steps: tuple[str, ...]) 
         (TITLES.encode() + b'\nx,,"train\n', "line 2: not CSV"),
         (TITLES.encode() + b",action\n", "has two columns action"),
         (
-            TITLES.encode() + b"\nx,,train,a,,,,,,,,label a,b,,,,\n",
+            TITLES.encode() + b"\nx,,train,a,,,,,,,,label a,b,,,s,m\n",
             "line 2: 17 cells, and the file",
         ),
         (b"PAR1 and no more", "is not sound Parquet"),
@@ -301,11 +301,12 @@ def test_what_each_action_does(dataset: Dataset, rows: list, left: dict | None) 
 
 
 def test_attributes_and_new_labels(dataset: Dataset) -> None:
-    rows = Findings([row(dataset, "attribute seen=3"), row(dataset, "label owl", **CAT)])
+    tagged = [row(dataset, f"attribute {text}") for text in ("seen=3", "batch=007")]
+    rows = Findings([*tagged, row(dataset, "label owl", **CAT)])
     with pytest.raises(UsageError, match=r"train/a#0: the dataset has no label 'owl'.*new_labels"):
         apply_findings(dataset, rows)
     found = apply_findings(dataset, rows, new_labels=True).get("a", "train")
-    assert found.attributes == {"seen": 3}
+    assert found.attributes == {"seen": 3, "batch": "007"}
     assert sorted(each.label for each in found.annotations) == [0, 0, 1, 1, 2]
 
 

@@ -19,6 +19,7 @@ interface Known {
     ends: number[]; // where the labels of each item end
     labels: number[];
     first: number[]; // the label that most annotations have; -1 none
+    whole: number[]; // the one label of the whole image; -1 none or several
   };
   objects: { ends: number[]; box: number[]; label: number[]; status: number[] };
   subset_names: string[];
@@ -425,7 +426,7 @@ class Report {
       object: of === "objects" ? this.numberOf(row) : null,
       subset: subset_names[items.subset[item]!]!,
       id: items.id[item]!,
-      label: of === "objects" ? this.labels(of, row).join() : "",
+      label: of === "objects" ? this.labels(of, row).join() : (store.labels[items.whole[item]!]?.name ?? ""),
       box: of === "objects" ? objects.box.slice(4 * row, 4 * row + 4).join(" ") : "",
       content_sha256: hash.some(Boolean) ? Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("") : "",
       store: store.uuid,

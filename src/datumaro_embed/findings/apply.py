@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,7 @@ from ..pipeline import read_item_info
 from ..records import ItemKey, ItemRecord
 from ..tally import counted
 from ..verify import differences
-from .plan import Plan, plan_changes
+from .plan import BY_FOLDER, Plan, plan_changes
 from .table import Findings
 
 if TYPE_CHECKING:
@@ -163,6 +163,8 @@ def apply_to_path(
     planned = [*plan.lines(source)]
     if not any(row.action.strip() for row in rows):
         planned.append("no finding has an action: fill in the column `action` of the findings file")
+    if form in BY_FOLDER and (names := _without_images(target)):
+        planned.append(f"labels that OUT will not have, as no image has them: {names}")
     if imported.losses:
         planned.append("of the dataset, Datumaro does not read, and OUT will not have:")
         planned += imported.losses.lines()
@@ -178,6 +180,15 @@ def apply_to_path(
     done = ", ".join(counted(counts[what], what) for what in ("items", "objects", "labels"))
     verified = f"'{out}' ({form}) is written, read back by Datumaro and equal to the plan: {done}"
     return ApplySummary(plan, verified, tuple(planned))
+
+
+def _without_images(target: SourceDataset) -> str:
+    """Name the labels that no annotation has, nor one below them (``big`` of ``big/cat``)."""
+    names = target.categories.labels
+    numbers = {getattr(each, "label", None) for item in target.items() for each in item.annotations}
+    used = {names[number] for number in numbers if number is not None}
+    folders = {str(parent) for name in used for parent in (name, *PurePosixPath(name).parents)}
+    return ", ".join(repr(name) for name in names if name not in folders)
 
 
 def changed(source: SourceDataset, plan: Plan) -> SourceDataset:
@@ -293,7 +304,7 @@ def _differences(
             counts["items"] += 1
             counts["objects"] += len(first.objects or ())
     if counts is not None:
-        counts["labels"] = len(labels[0])
+        counts["labels"] = len({*labels[0]} & {*labels[1]})
 
 
 def _plain(record: ItemRecord) -> ItemRecord:

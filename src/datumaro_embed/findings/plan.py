@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _BOX_TOLERANCE_PX = 0.025  # COCO and YOLO of one dataset differ by 0.01
 _SHOWN_ROWS = 20
-_BY_FOLDER = ("imagenet", "imagenet_with_subset_dirs")  # where the label is a folder, and in the id
+BY_FOLDER = ("imagenet", "imagenet_with_subset_dirs")  # where the label is a folder, and in the id
 _NO_LABEL = "no_label"  # the folder of what has none
 _READ = (Status.OK, Status.INFERENCE_FAILED)  # the latter may have objects with vectors
 
@@ -203,7 +203,7 @@ def plan_changes(
             reason = reason or _carry_out(row, change, record, source, used)
             if reason:
                 plan.refused.add(reason, where(row))
-            elif form in _BY_FOLDER and row.object is None:
+            elif form in BY_FOLDER and row.object is None:
                 change.key = _in_folder(row, change, source.categories.labels, used)
         if change.dropped:  # and its objects with it
             change.rows = [
@@ -397,7 +397,8 @@ def _carry_out(
         change.dropped = True
     elif verb == "attribute":
         attribute, _, value = name.partition("=")
-        change.attributes[attribute] = int(value) if value.isdecimal() else value
+        number = int(value) if value.isdecimal() else -1
+        change.attributes[attribute] = number if str(number) == value else value
     elif name != change.key.subset:
         change.key = _free(change.key, name, used)
     else:

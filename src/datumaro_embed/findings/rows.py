@@ -16,10 +16,16 @@ __all__ = ["finding", "ranked"]
 def finding(
     store: EmbeddingStore, table: VectorTable, row: int, *, kind: str, **values: Any
 ) -> Finding:
-    """Make a finding of an item or an object: what it is, and the bytes that it was found in."""
+    """Make a finding of an item or an object: what it is, and the bytes that it was found in.
+
+    Of an item, the label is the one of its whole image, where it has exactly one: that which
+    ``label NAME`` replaces.
+    """
     sha = store.content_sha256[table.item_row(row)]
     if table.name == "objects":
         values |= {"label": ", ".join(table.labels_of(row)), "box": table.facts(row)["box"]}
+    elif table.name == "items":
+        values = {"label": _label_of_image(store, row)} | values
     return Finding.of(
         kind,
         table.key(row),
@@ -28,6 +34,19 @@ def finding(
         model=store.kind.fingerprint,
         **values,
     )
+
+
+def _label_of_image(store: EmbeddingStore, row: int) -> str:
+    """Name the label of an item's whole image; empty where it has none or several."""
+    rows = store.child_rows("annotations", row, row + 1)
+    labels, types = (store.rows(f"annotations/{name}", *rows) for name in ("label", "type"))
+    names = store.categories.labels
+    found = {
+        int(label)
+        for label, code in zip(labels, types, strict=True)
+        if store.ann_type_names[code] == "label" and 0 <= label < len(names)
+    }
+    return names[found.pop()] if len(found) == 1 else ""
 
 
 def ranked(rows: Iterable[Finding]) -> Findings:

@@ -208,6 +208,7 @@ def _known(
             "ends": np.searchsorted(rows, np.arange(store.n_rows), side="right").tolist(),
             "labels": labels.tolist(),
             "first": first_labels(store, "items").tolist(),
+            "whole": _labels_of_images(store),
         },
         "objects": _boxes(store),
         "subset_names": list(store.subset_names),
@@ -220,6 +221,17 @@ def _known(
         "places": places,
         "near": near,
     }
+
+
+def _labels_of_images(store: EmbeddingStore) -> list[int]:
+    """Give the label of each whole image, by number; -1 where it has none or several."""
+    from ..auditing.zero_shot import image_labels  # its models take a second
+
+    rows, labels = image_labels(store)
+    found = np.full(store.n_rows, -1)
+    single = np.bincount(rows, minlength=store.n_rows)[rows] == 1
+    found[rows[single]] = labels[single]
+    return found.tolist()
 
 
 def _boxes(store: EmbeddingStore) -> dict[str, Any]:
