@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from .errors import DatumaroEmbedError
 from .escaping import printable
 
 _MAX_REMEMBERED = 10_000
@@ -20,6 +21,25 @@ def _escape(record: logging.LogRecord) -> bool:
 
 log = logging.getLogger("datumaro_embed")
 log.addFilter(_escape)
+
+
+def _name_flags(record: logging.LogRecord) -> bool:
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            each.with_flags() if isinstance(each, DatumaroEmbedError) else each
+            for each in record.args
+        )
+    return True
+
+
+@contextmanager
+def flags_in_warnings() -> Iterator[None]:
+    """Let warnings that quote an error name flags, as the command line does, not parameters."""
+    log.filters.insert(0, _name_flags)  # before `_escape`, which makes one text of a record
+    try:
+        yield
+    finally:
+        log.removeFilter(_name_flags)
 
 
 @contextmanager

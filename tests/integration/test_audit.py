@@ -138,6 +138,9 @@ def test_without_the_folder_of_the_images_only_equal_files_are_copies(
     assert {row.suggestion for row in found.filter(kind="duplicate")} == {"review"}
     with pytest.raises(UsageError, match="There is no folder"):
         audit(tmp_path / "s.h5", media_root=tmp_path / "no")
+    assert "Give the folder of the images with media_root." in caplog.text
+    done = run("datumaro-embed", "audit", tmp_path / "s.h5", "-o", tmp_path / "f.csv")
+    assert "Give the folder of the images with --media-root." in done.stderr
 
 
 def audited_copies(tmp_path: Path, drawn: dict[str, Image.Image], gone: str = "") -> Findings:

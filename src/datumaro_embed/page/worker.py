@@ -77,7 +77,7 @@ def main(name: str, arguments: str) -> None:
     try:
         answer = {"result": FUNCTIONS[name](**json.loads(arguments))}
     except DatumaroEmbedError as error:
-        answer = {"error": str(error)}
+        answer = {"error": error.with_flags()}  # the page shows the command
     print(json.dumps(answer), flush=True)
 
 
