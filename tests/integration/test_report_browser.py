@@ -41,6 +41,18 @@ def report_of(store: Path, folder: Path, **options: Any) -> str:
     return out.as_uri()
 
 
+def downloaded(page: Page, folder: Path) -> Findings:
+    """Click the button that downloads the decisions, and read them."""
+    page.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+    page.click(".bottom .primary")
+    end = time.monotonic() + 60
+    while not [*folder.glob("*.csv")]:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    (path,) = folder.glob("*.csv")
+    return Findings.read(path)
+
+
 def show(page: Page, url: str, view: str = "", *, dark: bool = False, width: int = 1400) -> None:
     page.go("about:blank")
     page.go(f"{url}#{view}", width=width, height=900, dark=dark)
@@ -172,24 +184,20 @@ def test_decisions_are_downloaded_as_a_findings_file(
     page.wait_for("document.querySelector('.notice').textContent.includes('keep 1 item')")
     page.key("u")
     page.wait_for("document.querySelector('.notice').textContent.includes('Undone')")
-    page.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path / "got"))
-    page.click(".bottom .primary")
-    name = f"{objects_store.name}.findings.csv"
-    end = time.monotonic() + 60
-    while not (tmp_path / "got" / name).exists():
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    found = downloaded(page, tmp_path / "got")
     assert problems(page, url) == []
 
-    downloaded = Findings.read(tmp_path / "got" / name)
-    decided = downloaded.filter(lambda row: row.action)
+    assert [path.name for path in (tmp_path / "got").iterdir()] == [
+        f"{objects_store.name}.findings.csv"
+    ]
+    decided = found.filter(lambda row: row.action)
     audited = audit(objects_store)
     group = audited.filter(kind="leak", group=audited.filter(kind="leak")[0].group)
     assert {row.action for row in decided.filter(kind="leak")} == {"drop", "keep"}
     assert {row.key for row in decided.filter(kind="leak")} == {row.key for row in group}
     picked = decided.filter(kind="picked")
     assert sorted(f"{row.key} #{row.object}" for row in picked) == sorted(names)
-    as_audited = [row for row in downloaded if row.kind != "picked" and row.kind != "leak"]
+    as_audited = [row for row in found if row.kind != "picked" and row.kind != "leak"]
     assert as_audited == [row for row in audited if row.kind != "leak"]
     with open_store(objects_store) as store:
         for row in picked:
@@ -211,14 +219,7 @@ def test_hostile_names_are_inert_and_come_back(tmp_path: Path, page: Page) -> No
     page.wait_for("document.querySelector('.selected')")
     page.key("d")
     page.wait_for("document.querySelector('.notice').textContent.includes('drop 8 items')")
-    page.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path / "got"))
-    page.click(".bottom .primary")
-    end = time.monotonic() + 60
-    while not [*(tmp_path / "got").glob("*.csv")]:
-        assert time.monotonic() < end
-        time.sleep(0.1)
-    (path,) = (tmp_path / "got").glob("*.csv")
-    picked = Findings.read(path).filter(kind="picked")
+    picked = downloaded(page, tmp_path / "got").filter(kind="picked")
     assert [(row.subset, row.id) for row in picked] == [
         (HOSTILE[1], name) for name in sorted(HOSTILE)
     ]
@@ -285,13 +286,7 @@ def test_what_is_picked_names_the_label_of_its_whole_image(tmp_path: Path, page:
     page.click(".tile .check")
     page.key("d")
     page.wait_for("document.querySelector('.notice').textContent.includes('drop 1 item')")
-    page.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path / "got"))
-    page.click(".bottom .primary")
-    end = time.monotonic() + 60
-    while not (tmp_path / "got/s.h5.findings.csv").exists():
-        assert time.monotonic() < end
-        time.sleep(0.1)
-    (row,) = Findings.read(tmp_path / "got/s.h5.findings.csv")
+    (row,) = downloaded(page, tmp_path / "got")
     assert (row.id, row.label, row.action) == ("cat:a", "cat", "drop")
 
 

@@ -37,7 +37,6 @@ from .outliers import (
 from .pieces import Pieces
 from .proof import Proof
 from .quality import measure_quality
-from .zero_shot import image_labels
 
 __all__ = ["audit", "audit_lines"]
 
@@ -215,7 +214,7 @@ class _Audit:
         """What has one label each: the table, rows and labels. Objects, or else whole items."""
         store = self._store
         table: VectorTable = store.items
-        rows, labels = image_labels(store)
+        rows, labels, _ = store.label_counts(0, store.n_rows, of_images=True)
         if store.has_table("objects") and len((found := store.objects.label_pairs())[0]):
             table, (rows, labels) = store.objects, found
         single = np.bincount(rows, minlength=len(table)) == 1

@@ -90,7 +90,8 @@ def label_findings(
         order = np.argsort(-sure, kind="stable")
         present = defaultdict[int, set[str]](set)
         if of == "items":
-            for row, label in zip(*(found.tolist() for found in image_labels(opened)), strict=True):
+            found_rows, label_numbers, _ = opened.label_counts(0, len(opened), of_images=True)
+            for row, label in zip(found_rows.tolist(), label_numbers.tolist(), strict=True):
                 present[row].add(opened.categories.labels[label])
         found = []
         for place in order.tolist():
@@ -128,20 +129,6 @@ def _lines(path: Path) -> list[str]:
             f"'{path}' is no UTF-8 text file of label names, one on each line. Check the path."
         ) from error
     return [line for line in text.splitlines() if line.strip()]
-
-
-def image_labels(
-    store: EmbeddingStore,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Give row and label of each label of a whole image, not of boxes; ascending, each once."""
-    labels, n_labels = (
-        store.column("annotations/label").astype(np.int64),
-        len(store.categories.labels),
-    )
-    is_of_image = np.array([*store.ann_type_names, ""])[store.column("annotations/type")] == "label"
-    known = np.flatnonzero(is_of_image & (labels >= 0) & (labels < n_labels))
-    pairs = np.unique(store.ann_rows[known] * np.int64(n_labels) + labels[known])
-    return pairs // max(n_labels, 1), pairs % max(n_labels, 1)
 
 
 def _labeled(table: VectorTable) -> npt.NDArray[np.bool_]:

@@ -18,8 +18,7 @@ def act(row: Finding) -> tuple[str, str]:
 
     A label keeps the spaces around it, which may be part of its name.
     """
-    verb, _, name = row.action.lstrip().partition(" ")
-    verb = verb.lower()  # a spreadsheet writes a capital
+    verb, _, name = spelled(row.action).partition(" ")
     if verb in ("", *_ALONE) and not name.strip():
         return verb, ""
     if verb not in _NAMED or not name.strip():
@@ -40,7 +39,10 @@ def act(row: Finding) -> tuple[str, str]:
 
 
 def spelled(action: str) -> str:
-    """Give an action as this package writes it: `` Drop `` is ``drop``; a name is as it was."""
+    """Give an action as this package writes it; a spreadsheet writes a capital.
+
+    `` Drop `` is ``drop``; a name is as it was.
+    """
     verb, _, name = action.lstrip().partition(" ")
     return f"{verb.lower()} {name}" if name.strip() else verb.lower()
 

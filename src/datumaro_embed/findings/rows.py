@@ -38,15 +38,8 @@ def finding(
 
 def _label_of_image(store: EmbeddingStore, row: int) -> str:
     """Name the label of an item's whole image; empty where it has none or several."""
-    rows = store.child_rows("annotations", row, row + 1)
-    labels, types = (store.rows(f"annotations/{name}", *rows) for name in ("label", "type"))
-    names = store.categories.labels
-    found = {
-        int(label)
-        for label, code in zip(labels, types, strict=True)
-        if store.ann_type_names[code] == "label" and 0 <= label < len(names)
-    }
-    return names[found.pop()] if len(found) == 1 else ""
+    _, labels, _ = store.label_counts(row, row + 1, of_images=True)
+    return store.categories.labels[labels[0]] if len(labels) == 1 else ""
 
 
 def ranked(rows: Iterable[Finding]) -> Findings:

@@ -225,9 +225,7 @@ def _known(
 
 def _labels_of_images(store: EmbeddingStore) -> list[int]:
     """Give the label of each whole image, by number; -1 where it has none or several."""
-    from ..auditing.zero_shot import image_labels  # its models take a second
-
-    rows, labels = image_labels(store)
+    rows, labels, _ = store.label_counts(0, store.n_rows, of_images=True)
     found = np.full(store.n_rows, -1)
     single = np.bincount(rows, minlength=store.n_rows)[rows] == 1
     found[rows[single]] = labels[single]

@@ -263,8 +263,10 @@ class StoredRows:
             self._names[stem] = tuple(dict.fromkeys(found))
         return self._names[stem]
 
-    def label_counts(self, first: int, stop: int) -> tuple[IntArray, IntArray, IntArray]:
-        """Count the labels of some items' annotations.
+    def label_counts(
+        self, first: int, stop: int, *, of_images: bool = False
+    ) -> tuple[IntArray, IntArray, IntArray]:
+        """Count the labels of some items' annotations, or only the labels of whole images.
 
         Returns item rows counted from `first`, labels and counts, each of shape (n_pairs,), int64;
         pairs of item and label are ascending.
@@ -275,6 +277,9 @@ class StoredRows:
         rows = self.child_rows("annotations", first, stop)
         labels = self.rows("annotations/label", *rows).astype(np.int64)
         known = (labels >= 0) & (labels < n_labels)
+        if of_images:
+            names = np.array([*self.names("annotations/type"), ""])
+            known &= names[self.rows("annotations/type", *rows)] == "label"
         width = max(n_labels, 1)
         pairs, counts = np.unique(owners[known] * width + labels[known], return_counts=True)
         return pairs // width, pairs % width, counts
