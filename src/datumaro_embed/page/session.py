@@ -268,6 +268,8 @@ class Session:
     def close(self) -> None:
         """Let go of everything; findings are on disk already."""
         self._timer.cancel()
+        if self._timer.is_alive():
+            self._timer.join()  # it may be past its time, and read the store
         for task in self.tasks.values():
             task.stop()
         self.decisions.close()

@@ -37,16 +37,21 @@ class Task:
     note: str = ""
     _process: subprocess.Popen[str] | None = field(default=None, repr=False)
     _thread: threading.Thread | None = field(default=None, repr=False)
+    _stopped: bool = field(default=False, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Give what the page shows."""
         return {"state": self.state, "done": self.done, "total": self.total, "note": self.note}
 
     def start(self, work: Callable[[], None]) -> None:
-        """Begin to work in a thread."""
-        self.state, self.done, self.total, self.note = "running", 0, 0, ""
-        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
-        self._thread.start()
+        """Begin to work in a thread, unless the task is stopped."""
+        with self._lock:  # else `stop` could join a thread that is not started
+            if self._stopped:
+                return
+            self.state, self.done, self.total, self.note = "running", 0, 0, ""
+            self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
+            self._thread.start()
 
     def _run(self, work: Callable[[], None]) -> None:
         try:
@@ -62,12 +67,15 @@ class Task:
     def call(self, name: str, **arguments: Any) -> Any:
         """Run a function of worker.py in a process of its own, and wait for what it returns.
 
-        Raises `DatumaroEmbedError` with the message of the worker's.
+        Raises `DatumaroEmbedError` with the message of the worker's, or if the task is stopped.
         """
         command = [sys.executable, "-m", _WORKER, name, json.dumps(arguments)]
         pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        with subprocess.Popen(command, text=True, **pipes) as process:  # noqa: S603
-            self._process = process
+        with self._lock:  # else `stop` could miss a process that begins
+            if self._stopped:
+                raise DatumaroEmbedError("The explorer has ended.")
+            self._process = subprocess.Popen(command, text=True, **pipes)  # noqa: S603
+        with self._process as process:
             answer: dict[str, Any] = {}
             for line in process.stdout or ():
                 answer = json.loads(line)
@@ -82,8 +90,11 @@ class Task:
         raise DatumaroEmbedError(answer.get("error", f"The worker process ended: {last}"))
 
     def stop(self) -> None:
-        """End the process, if there is one; a thread ends with ours."""
-        if (process := self._process) is not None:
+        """End the process, if there is one, for good; a thread ends with ours."""
+        with self._lock:
+            self._stopped = True
+            process, thread = self._process, self._thread
+        if process is not None:
             process.terminate()
-        if self._thread is not None:
-            self._thread.join(timeout=5)
+        if thread is not None:
+            thread.join(timeout=5)
