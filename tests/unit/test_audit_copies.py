@@ -267,6 +267,19 @@ def test_many_copies_of_two_sorts_are_one_group(tmp_path: Path) -> None:
         assert [group.rows for group in find_copies(store, k=7).groups] == [tuple(range(8))]
 
 
+@pytest.mark.parametrize("seed", [2, 4, 5])
+def test_many_copies_that_are_hardly_unlike_are_one_group(tmp_path: Path, seed: int) -> None:
+    """The likeliest copies of each are those of its size, or of its interpolation."""
+    folder = tmp_path / "images" / "train"
+    folder.mkdir(parents=True)
+    for width in (70, 100, 140, 200):
+        for way in ("NEAREST", "BILINEAR", "BICUBIC", "LANCZOS"):
+            copy = scene(seed).resize((width, width * 3 // 4), Image.Resampling[way])
+            copy.save(folder / f"{width:03}{way}.jpg", quality=90)
+    with embed(tmp_path / "images", tmp_path / "s.h5") as store:
+        assert [group.rows for group in find_copies(store, k=7).groups] == [tuple(range(16))]
+
+
 def test_frames_of_a_camera_are_proven_beside_the_one_that_stays(tmp_path: Path) -> None:
     folder = tmp_path / "images" / "train"
     folder.mkdir(parents=True)

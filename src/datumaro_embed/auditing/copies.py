@@ -25,7 +25,7 @@ from ..pixels import quiet_pillow
 from ..records import ItemKey, Split, Status
 from ..retrieval import media_root_of
 from ..signatures import SIGNATURE_BYTES, signature
-from ..similarity import neighbours, paired_cosines
+from ..similarity import join_labels, neighbours, paired_cosines
 from ..store import EmbeddingStore, using_store
 from .decoded import DecodedPictures
 from .gates import are_still, gates, passing
@@ -51,6 +51,7 @@ _ALIKE, _LOOKED = 0.85, 2  # pairs of an item that are so much alike as a whole
 _DECODED_ROWS = 64
 _FORESEEN = 4  # pairs of two groups that are proven before it is known whether all are needed
 _FRAMES, _STARS_TRIED, _STARS_ROWS = 0.97, 4, 512
+_FEW = 16  # groups that pairs of frames connect, if all such pairs of groups are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -440,15 +441,20 @@ class CopySearch:
     def _links(self, pairs: Array, differ: Array, kept: Array) -> Array:
         """Pair what would stay of two groups of which a pair is proven, or may be.
 
-        `differ`: pairs that are more unlike than frames; these have been compared with what stays.
+        `differ`: pairs that are more unlike than frames. Other pairs count where they connect few
+        groups: those of a camera's frames are connected by the thousand.
         """
-        sizes = np.bincount(kept, minlength=len(kept))
-        ends = kept[pairs]
+        is_one = np.bincount(kept, minlength=len(kept)) == 1
+        ends = np.sort(kept[pairs], axis=1)
         proofs = (self._known.get(pair) for pair in map(tuple, pairs.tolist()))
         are_linked = np.array([proof is not None for proof in proofs], bool)
-        are_linked |= differ & (sizes[ends] > 1).all(axis=1)
+        may_be = ~is_one[ends].any(axis=1) & (ends[:, 0] != ends[:, 1])
+        are_linked |= may_be & differ
+        alike = may_be & ~differ
+        alike[alike] = _connect_few(ends[alike])
+        are_linked |= alike
         are_linked &= ends[:, 0] != ends[:, 1]
-        return np.unique(np.sort(ends[are_linked], axis=1), axis=0)
+        return np.unique(ends[are_linked], axis=0)
 
     def groups(self, keep_order: Sequence[Split]) -> list[tuple[int, list[int]]]:
         """Give what stays, and the rows, of each group: all others are copies of what stays.
@@ -719,6 +725,16 @@ def _pairs(first: Array, second: Array) -> list[Pair]:
 
 def _joined(arrays: Sequence[Array]) -> Array:
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _connect_few(pairs: Array) -> Array:
+    """Tell which pairs are of items that all pairs together connect with few others."""
+    items, places = np.unique(pairs, return_inverse=True)
+    one, other = places.reshape(-1, 2).T
+    labels = np.arange(len(items))
+    join_labels(labels, one, other)
+    found: Array = np.bincount(labels, minlength=len(items))[labels[one]] <= _FEW
+    return found
 
 
 def _likeliest(

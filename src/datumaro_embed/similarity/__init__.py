@@ -4,7 +4,15 @@ from .cells import likely_pairs
 from .cosine import paired_cosines
 from .exact import all_cosines, nearest_rows, unit_queries
 from .neighbours import neighbours
-from .pairs import LEVELS, ROUNDING, PairBlock, collapse_equal, counts_at, similar_pairs
+from .pairs import (
+    LEVELS,
+    ROUNDING,
+    PairBlock,
+    collapse_equal,
+    counts_at,
+    join_labels,
+    similar_pairs,
+)
 from .row_graph import RowGraph, build_graph, graph_path, open_graph, write_graph
 
 __all__ = [
@@ -17,6 +25,7 @@ __all__ = [
     "collapse_equal",
     "counts_at",
     "graph_path",
+    "join_labels",
     "likely_pairs",
     "nearest_rows",
     "neighbours",

@@ -223,7 +223,7 @@ def chosen_pairs(
     labels = np.arange(offset + passing.shape[1])
     new = rows, columns
     while len(new[0]):
-        _join(labels, new[0], new[1] + offset)
+        join_labels(labels, new[0], new[1] + offset)
         apart = labels[: passing.shape[0], None] != labels[None, offset:]
         apart &= passing
         new = _one_each(apart, labels[: passing.shape[0]], labels[offset:])
@@ -257,8 +257,11 @@ def _nearest(cosines: npt.NDArray[np.float32], passing: BoolArray) -> tuple[IntA
     return np.concatenate(rows), np.concatenate(columns)
 
 
-def _join(labels: IntArray, one: IntArray, other: IntArray) -> None:
-    """Set the labels of connected places to their lowest label, in place."""
+def join_labels(labels: IntArray, one: IntArray, other: IntArray) -> None:
+    """Set the labels of connected places, (n,) int, to their lowest label, in place.
+
+    `one`, `other`: places that are connected, pair by pair.
+    """
     while True:
         least = np.minimum(labels[one], labels[other])
         before = labels.copy()
