@@ -243,6 +243,10 @@ def test_a_dry_run_prints_and_writes_the_plan_alone(tmp_path: Path) -> None:
     assert lines[0] == "line,action,group,subset,id,object,label,box,new_subset,new_id,reason"
     assert "2,subset val,,train,'000,,,,val,000_train," in lines
     assert len(lines) == 4
+    path.unlink()
+    path = act(tmp_path, finding(data, "subset vall", "train/c"))
+    done = run("datumaro-embed", "apply", path, data, "-o", out, "--dry-run")
+    assert done.stdout.startswith("1 of 5 items moved to the new subset 'vall' (train 1)\n")
     assert not out.exists()
 
 

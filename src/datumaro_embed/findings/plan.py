@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -71,20 +71,22 @@ class Plan:
         Rows that do not act, by reason.
     new_labels : tuple of str
         Labels that the dataset does not declare yet.
+    subsets : frozenset of str
+        Those that the dataset has.
     """
 
     n_items: int
     changes: dict[ItemKey, Change] = field(default_factory=dict)
     refused: Tally = field(default_factory=Tally)
     new_labels: tuple[str, ...] = ()
+    subsets: frozenset[str] = frozenset()
 
     def summary(self) -> str:
         """Say what changes: ``2 of 5 items dropped (train 1, val 1)``."""
         found: dict[str, Counter[str]] = defaultdict(Counter)
         for key, change in self.changes.items():
             for row in {(row.object, *act(row)): row for row in change.rows}.values():
-                done = _done(row)
-                found[done][key.subset] += 1
+                found[_done(row, self.subsets)][key.subset] += 1
         parts = []
         for done, subsets in sorted(found.items()):
             things, _, what = done.partition(" ")
@@ -188,8 +190,8 @@ def plan_changes(
     """
     acting = _acting(findings)
     added = _new_labels(acting.values(), source.categories.labels, allowed=new_labels)
-    plan = Plan(len(source), new_labels=added)
     used = set(source.keys())
+    plan = Plan(len(source), new_labels=added, subsets=frozenset(key.subset for key in used))
     for key in acting.keys() - used:
         for row in acting[key]:
             plan.refused.add("rows whose item is not in the dataset", where(row))
@@ -261,7 +263,7 @@ def fresh_items(
     return fresh
 
 
-def _done(row: Finding) -> str:
+def _done(row: Finding, subsets: Container[str]) -> str:
     """Say what a row does, after its count: what it is done to first."""
     verb, name = act(row)
     things = "items" if row.object is None else "objects"
@@ -269,7 +271,9 @@ def _done(row: Finding) -> str:
         return f"{things} relabeled"
     if verb == "attribute":
         return f"{things} tagged {name.partition('=')[0]!r}"
-    return f"{things} dropped" if verb == "drop" else f"{things} moved to the subset '{name}'"
+    if verb == "drop":
+        return f"{things} dropped"
+    return f"{things} moved to the {'' if name in subsets else 'new '}subset '{name}'"
 
 
 def _acting(findings: Findings) -> dict[ItemKey, list[Finding]]:
