@@ -469,6 +469,8 @@ def test_what_is_dropped_or_picked_settles_other_findings(own: Path) -> None:
         ({"index": 10**6, "of": "items", "row": 0, "action": "drop"}, "Finding 1000000 is not"),
         ({"of": "captions", "row": 0, "action": "drop"}, "A decision needs a table"),
         ({"of": "items", "row": "0", "action": "drop"}, "A decision needs a table"),
+        ({"of": "items", "row": True, "action": "drop"}, "Expected `int`, got `bool` - at `$.row`"),
+        ({"of": "items", "action": "drop"}, "missing required field `row`"),
         ({"of": "items", "row": 0, "action": "subset a/b"}, "no subset can be called"),
     ],
 )

@@ -7,7 +7,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
 
 from ..errors import (
     OutputFolderError,
@@ -26,6 +28,15 @@ from ..tally import counted
 from .places import Place, findings_of, places_of
 
 __all__ = ["Decisions"]
+
+
+class _Entry(msgspec.Struct):
+    """What the page sends of one decision; `index`: the finding, unless the row was picked."""
+
+    of: Literal["items", "objects"]
+    row: int
+    action: str
+    index: int | None = None
 
 
 class Decisions:
@@ -243,26 +254,25 @@ class Decisions:
             return [self._entry(index, action) for index, action in before.items()]
 
     def _set(self, entry: Mapping[str, Any], before: dict[int, str]) -> None:
-        of, row, action = entry.get("of"), entry.get("row"), entry.get("action")
-        if (
-            of not in ("items", "objects")
-            or not isinstance(row, int)
-            or not isinstance(action, str)
-        ):
-            raise UsageError("A decision needs a table (items or objects), a row and an action.")
-        index = self._index(entry.get("index"), of, row)
-        act(new := replace(self.rows[index], action=action, line=0))
+        try:
+            wanted = msgspec.convert(entry, _Entry)
+        except msgspec.ValidationError as error:
+            needed = "A decision needs a table (items or objects), a row and an action"
+            raise UsageError(f"{needed}. {error}.") from error
+        index = self._index(wanted)
+        act(new := replace(self.rows[index], action=wanted.action, line=0))
         place = self.places[index]
-        for other in self._of_place[place] if place is not None and action else ():
+        for other in self._of_place[place] if place is not None and wanted.action else ():
             if other != index and contradict(new, self.rows[other]):
                 before.setdefault(other, self.rows[other].action)
                 self._change(other, "")
         before.setdefault(index, self.rows[index].action)
-        self._change(index, action)
+        self._change(index, wanted.action)
 
-    def _index(self, index: object, of: str, row: int) -> int:
+    def _index(self, wanted: _Entry) -> int:
         """Find the finding that is decided about, or make one of what was picked."""
-        if isinstance(index, int):
+        index, of, row = wanted.index, wanted.of, wanted.row
+        if index is not None:
             place = self.places[index] if 0 <= index < len(self.rows) else None
             if place is None or (place.of, place.row) != (of, row):
                 raise UsageError(f"Finding {index} is not of row {row} of the {of}. Load the page.")
