@@ -123,7 +123,7 @@ class _Shape:
         kind, label, *_ = self._fixed
         coords = ", ".join(f"{value:.2f}" for value in self._coords[:8])
         more = ", …" if len(self._coords) > 8 else ""
-        parts = [str(kind), repr(label) if label else "", f"[{coords}{more}]"]
+        parts = [str(kind), repr(label) if label else "", f"[{coords}{more}]" if coords else ""]
         parts += [f"area {self._area:g}"] if self._area else []
         parts += [f"{name}={value}" for name, value in self._attributes.items()]
         return " ".join(filter(None, parts))

@@ -261,9 +261,17 @@ def test_what_coco_cannot_hold_is_refused(tmp_path: Path, way: str) -> None:
     done = run(*words)
     assert done.returncode == 1
     assert "val/d: the attribute 'seen' of the item is lost" in done.stderr
-    assert "Formats that can: datumaro" in done.stderr
+    assert "Formats that can: datumaro. Or drop these items, or clear their actions." in done.stderr
     assert "Traceback" not in done.stderr
     assert not out.exists()
+
+
+def test_a_label_of_an_image_that_coco_cannot_hold_is_named(tmp_path: Path) -> None:
+    data = coco(tmp_path / "data")
+    path = act(tmp_path, finding(data, "label cat", "val/d"))
+    done = run("datumaro-embed", "apply", path, data, "-o", tmp_path / "out")
+    assert done.returncode == 1
+    assert "val/d: label 'cat' in the plan, not in the output" in done.stderr
 
 
 @pytest.mark.parametrize("way", ["apply", "clip_apply"])

@@ -244,7 +244,7 @@ def _not_held(form: str, wrong: list[str], able: Iterable[str] = ()) -> DatasetW
     ways = "Drop these items" if form == "datumaro" else f"{ways}. Or drop these items"
     return DatasetWriteError(
         f"The format {form} cannot hold this dataset as planned: {shown}{more}. Nothing was "
-        f"written. {ways}."
+        f"written. {ways}, or clear their actions."
     )
 
 
