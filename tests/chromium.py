@@ -38,7 +38,7 @@ _FLAGS = (
     "--remote-debugging-port=0",
     "--remote-allow-origins=*",
 )
-_TIMEOUT_S = 300.0  # of a busy machine
+_TIMEOUT_S = 900.0  # of a busy machine
 
 
 class Page:

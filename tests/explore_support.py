@@ -18,7 +18,7 @@ from PIL import Image
 
 __all__ = ["Client", "large_png", "wait_for"]
 
-TIMEOUT_S = 300.0  # of a busy machine
+TIMEOUT_S = 900.0  # of a busy machine, where audits and UMAPs come last (`nice`)
 
 
 class Client:

@@ -658,7 +658,7 @@ def test_the_map_is_a_pca_at_first(page: Client, opened: EmbeddingStore) -> None
 @pytest.mark.slow
 def test_the_map_becomes_a_umap(page: Client, opened: EmbeddingStore) -> None:
     first = places_on_map(page, "items")[2]
-    wait_for(lambda: places_on_map(page, "items")[1], timeout_s=300)
+    wait_for(lambda: places_on_map(page, "items")[1])
     method, _, places = places_on_map(page, "items")
     assert method == "umap"
     assert len(places) == len(first) == len(opened)
