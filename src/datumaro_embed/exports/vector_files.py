@@ -23,6 +23,7 @@ from ..escaping import CSV_ESCAPED_START
 from ..store import EmbeddingStore
 from ..store.tables import VectorTable
 
+_PIECE_BYTES = 2**20
 _BLOCK_ROWS = 65_536
 _LABEL_SEPARATOR = ";"
 
@@ -67,7 +68,8 @@ def write_faiss(table: VectorTable, folder: Path, *, embedded_only: bool) -> Non
     for start in range(0, len(rows), _BLOCK_ROWS):
         block = table.embeddings(rows[start : start + _BLOCK_ROWS])
         index.add(np.ascontiguousarray(block, np.float32))
-    faiss.write_index(index, str(folder / "image.index"))
+    with (folder / "image.index").open("xb") as file:  # FAISS's own file hides a full disk
+        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write, _PIECE_BYTES))
     _write_metadata(table, folder, embedded_only=embedded_only)
 
 
