@@ -2,6 +2,7 @@
 
     python benchmarks/planted_copies.py kinds FOLDER         # of images: copies of them, a table
     python benchmarks/planted_copies.py places FOLDER...     # pictures that differ in one place
+    python benchmarks/planted_copies.py pages                # pages, tables, plots: alike by nature
     python benchmarks/planted_copies.py pairs STORE.h5 FILE  # proven pairs of a store, as CSV
 
 `kinds` makes copies of 12 kinds of the images of a folder, embeds both with the model `demo`, and
@@ -26,7 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from datumaro import Dataset
-from PIL import Image, ImageDraw, ImageEnhance, ImageOps
+from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
 from datumaro_embed import embed_dataset, open_store
 from datumaro_embed.auditing import LONGEST_PX, Proof, find_copies, gates, likely_maps, prove
@@ -361,6 +362,110 @@ def places(options: argparse.Namespace) -> int:
     return 0
 
 
+WORDS = (Path(__file__).parents[1] / "LICENSE").read_text().split()
+
+
+def _lines(rng: Rng, step: int, line: Callable[[Rng], str], ground: str = "white") -> Picture:
+    """A page of lines at the same places as on every other page of its kind."""
+    sheet = Image.new("RGB", (850, 1100), ground)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(20)
+    for y in range(60, 1040, step):
+        pen.text((60, y), line(rng), (20, 20, 20) if ground == "white" else "lime", font)
+    return sheet
+
+
+def prose(rng: Rng) -> Picture:
+    """A double-spaced page."""
+    return _lines(rng, 42, lambda r: " ".join(r.choice(WORDS, 11))[:74])
+
+
+def log_of(rng: Rng) -> Picture:
+    """A terminal."""
+    message = "{:02}:{:02} INFO worker {} request {} took {} ms"
+    highs = (24, 60, 9, 99999, 99)
+    return _lines(rng, 42, lambda r: message.format(*r.integers(0, highs)), "black")
+
+
+def table(rng: Rng) -> Picture:
+    """Six columns of numbers."""
+    sheet = Image.new("RGB", (850, 1100), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(18)
+    for x in range(60, 800, 125):
+        for y in range(60, 1040, 42):
+            pen.text((x, y), f"{rng.uniform(1000, 9999):.2f}", (20, 20, 20), font)
+    return sheet
+
+
+def ticked(rng: Rng) -> Picture:
+    """A questionnaire: the same questions, other ticks."""
+    fixed = np.random.default_rng(7)
+    sheet = _lines(fixed, 46, lambda r: " ".join(r.choice(WORDS, 6))[:50])
+    pen = ImageDraw.Draw(sheet)
+    for y in range(60, 1040, 46):
+        answer = int(rng.integers(4))
+        for n in range(4):
+            box = (600 + 50 * n, y, 620 + 50 * n, y + 20)
+            pen.rectangle(box, outline="black", width=2)
+            if n == answer:
+                pen.line(box, "black", 3)
+    return sheet
+
+
+def spectrogram(rng: Rng) -> Picture:
+    """Harmonics of one tone, other pauses."""
+    values = np.zeros((128, 256))
+    values[14:127:14] = values[15:128:14] = 120
+    values = values * rng.choice([0.6, 1.0], 256) + rng.normal(20, 8, values.shape)
+    return Image.fromarray(values.clip(0, 255).astype(np.uint8)).convert("RGB")
+
+
+def strip(rng: Rng) -> Picture:
+    """An ECG at another rate."""
+    sheet = Image.new("RGB", (900, 400), (255, 240, 240))
+    pen = ImageDraw.Draw(sheet)
+    for at in range(0, 900, 20):
+        pen.line((at, 0, at, 400), (250, 190, 190))
+        pen.line((0, at, 900, at), (250, 190, 190))
+    phase, period = int(rng.integers(100)), int(rng.integers(90, 120))
+    beat = {40: -60, 41: -120, 42: -60, 44: 30, 45: 15}
+    places = [(x, 200 + beat.get((x + phase) % period, 0)) for x in range(900)]
+    pen.line(places, (20, 20, 20), 2)
+    return sheet
+
+
+PAGES = {
+    "double-spaced prose": prose,
+    "tables of numbers": table,
+    "terminals": log_of,
+    "questionnaires, other ticks": ticked,
+    "spectrograms": spectrogram,
+    "ECG strips": strip,
+}
+OF_PAGES: dict[str, Callable[[Picture], Picture]] = {
+    "JPEG 30": lambda p: jpeg(p, 30),
+    "60 % of the size": lambda p: p.resize((p.width * 6 // 10, p.height * 6 // 10)),
+    "darker": lambda p: ImageEnhance.Brightness(p).enhance(0.8),
+    "gray": lambda p: p.convert("L").convert("RGB"),
+}
+
+
+def pages(options: argparse.Namespace) -> int:
+    """Print what becomes of unlike pages of one layout, and of copies of each."""
+
+    def shares(proofs: list[Proof | None]) -> str:
+        kinds = Counter("none" if p is None else "review" if p.doubts else "drop" for p in proofs)
+        return " | ".join(str(kinds[kind]) for kind in ("none", "review", "drop"))
+
+    print("| | unlike: no copy | reviewed | dropped | copies: no copy | reviewed | dropped |")
+    print("|---|---:|---:|---:|---:|---:|---:|")
+    for name, make in PAGES.items():
+        made = [make(np.random.default_rng(seed)) for seed in range(options.each)]
+        unlike = [judge(a, b) for n, a in enumerate(made) for b in made[n + 1 :]]
+        copies = [judge(page, change(page)) for page in made for change in OF_PAGES.values()]
+        print(f"| {name} | {shares(unlike)} | {shares(copies)} |")
+    return 0
+
+
 def pairs(options: argparse.Namespace) -> int:
     """Write the pairs of a store that are proven the same picture."""
     started = time.perf_counter()
@@ -392,6 +497,9 @@ def main() -> int:
     command.set_defaults(run=places)
     command.add_argument("folders", type=Path, nargs="+")
     command.add_argument("--every", type=int, default=1)
+    command = commands.add_parser("pages")
+    command.set_defaults(run=pages)
+    command.add_argument("--each", type=int, default=10)
     command = commands.add_parser("pairs")
     command.set_defaults(run=pairs)
     command.add_argument("store", type=Path)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from datumaro import Dataset
-from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
 from datumaro_embed import embed_dataset, open_store
 from datumaro_embed.auditing import Proof, find_copies, gates, likely_maps, passing, prove
@@ -539,6 +539,64 @@ def test_a_person_looks_at_two_copies_of_other_words() -> None:
     proof = judged(first, first.resize((480, 360)))
     assert proof is not None
     assert proof.doubts == ()
+
+
+def table(seed: int) -> Picture:
+    """A page of numbers, each at its place on every such page."""
+    sheet, rng = Image.new("RGB", (640, 800), "white"), np.random.default_rng(seed)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    for x in range(40, 600, 95):
+        for y in range(40, 760, 32):
+            pen.text((x, y), f"{rng.uniform(1000, 9999):.2f}", (20, 20, 20), font)
+    return sheet
+
+
+def prose(seed: int) -> Picture:
+    """A double-spaced page."""
+    sheet, rng = Image.new("RGB", (640, 800), "white"), np.random.default_rng(seed)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
+    words = ("a", "kilo", "november", "of", "victor", "so", "quebec", "tangible", "it", "lima")
+    for y in range(40, 760, 32):
+        pen.text((40, y), " ".join(rng.choice(words, 20))[:72], (20, 20, 20), font)
+    return sheet
+
+
+@pytest.mark.parametrize("page", [table, prose])
+def test_pages_of_the_same_lines_are_no_copies(page: Callable[[int], Picture]) -> None:
+    """What rows and columns have in common is most of what there is."""
+    for seed in range(3):
+        assert judged(page(seed), page(seed + 1)) is None
+        for copy in (
+            page(seed).resize((384, 480)),
+            ImageEnhance.Brightness(page(seed)).enhance(0.8),
+        ):
+            proof = judged(page(seed), copy)
+            assert proof is not None
+            assert (proof.kind, proof.doubts) == ("picture", ())
+
+
+def test_a_person_looks_at_forms_with_other_ticks() -> None:
+    def ticked(seed: int) -> Picture:
+        sheet, rng = prose(0).crop((0, 0, 640, 800)), np.random.default_rng(seed)
+        pen = ImageDraw.Draw(sheet)
+        pen.rectangle((400, 0, 640, 800), "white")
+        for y in range(40, 760, 32):
+            answer = int(rng.integers(4))
+            for n in range(4):
+                pen.rectangle(
+                    (430 + 45 * n, y, 448 + 45 * n, y + 18),
+                    "black" if n == answer else "white",
+                    "black",
+                    2,
+                )
+        return sheet
+
+    for seed in range(3):
+        proof = judged(ticked(seed), ticked(seed + 1))
+        assert proof is None or proof.doubts
+        proof = judged(ticked(seed), ticked(seed).resize((512, 640)))
+        assert proof is not None
+        assert proof.doubts == ()
 
 
 def test_pictures_of_few_tones_are_believed_only_if_they_are_hardly_changed() -> None:

@@ -38,6 +38,8 @@ _ODD = 6.0  # least gray levels by which a block differs where something is in o
 _ODD_DETAIL = 8.0  # how often the difference of usual blocks in detail; of clean copies, 5 at most
 _LITTLE_DETAIL = 4.0  # gray levels, squared
 _MORE_EDGES = 1.2  # of the picture that has something laid over it, in the blocks that differ
+_STEPS = 6  # of subspace iteration
+_LINED, _OF_LINES, _PATTERNS = 0.2, 0.8, 4  # shares of what is fine: of its means, of its patterns
 _SATURATED = 6
 
 
@@ -146,6 +148,28 @@ class Comparison:
         place = int(0.9 * (len(off) - 1))
         usual = float(np.partition(off, place)[place]) if len(off) else 0.0
         return bool((off > _ODD_DETAIL * (usual + _LITTLE_DETAIL)).any())
+
+    @cached_property
+    def detail_beside_lines(self) -> float:
+        """As `detail`, beside lines at the same places: two tables, two pages of text.
+
+        Of pictures whose rows (or columns) are unlike each other, and which a few patterns of rows
+        times columns nearly give, it is of what these do not give; of all others it is 1.
+        """
+        both: Array = (self.fine[0] + self.fine[1]) * (self.within * np.float32(0.5))
+        energy = float(np.vdot(both, both)) / both.size
+        lined = max(float(np.square(both.mean(axis=axis)).mean()) for axis in (0, 1))
+        if lined < _LINED * energy:
+            return 1.0
+        rows, columns = _patterns(both)
+        if float(np.square(both @ columns).sum()) < _OF_LINES * energy * both.size:
+            return 1.0
+        left: list[Array] = []
+        for values in self.fine:
+            seen: Array = values * self.within
+            seen = seen - rows @ (rows.T @ seen)
+            left.append(seen - seen @ columns @ columns.T)
+        return _correlation(left[0], left[1])[0]
 
     @cached_property
     def overlaid(self) -> Literal["small", "large", ""]:
@@ -352,6 +376,14 @@ def _least_detail(one: Array, other: Array, inside: Array) -> float:
     rich = np.minimum(a, b) > 64
     rich |= np.maximum(a, b) > 256
     return float((ab[rich] / np.sqrt(a[rich] * b[rich] + 1)).min()) if rich.any() else 1.0
+
+
+def _patterns(values: Array) -> tuple[Array, Array]:
+    """Give unit rows and columns that tell most of values together; 100 times as fast as an SVD."""
+    columns: Array = np.cos(np.outer(np.arange(values.shape[1]), range(_PATTERNS)))
+    for _ in range(_STEPS):
+        columns = np.linalg.qr(values.T @ (values @ columns.astype(np.float32)))[0]
+    return np.linalg.qr(values @ columns)[0], columns
 
 
 def _correlation(a: Array, b: Array) -> tuple[float, float]:

@@ -42,9 +42,11 @@ _DOUBTS = {
     "overlay": "",
     "place": ", but for one place",
     "tones": ", but pictures of so few tones are often alike by nature",
+    "lines": ", but pages with the same lines are often alike by nature",
 }
 _TONES, _SHARE_OF_TONES = 3, 0.975
 _SHARE_OF_GRAY_TONES, _COLORED, _COLORED_SHARE = 0.94, 24, 0.1  # drawings in color are not so alike
+_SAME_BESIDE_LINES, _ALIKE_BESIDE_LINES = 0.85, 0.5  # detail
 _OF_ANY_TONES = {"resized", "recompressed"}  # what is believed of pictures of few tones
 
 
@@ -68,8 +70,9 @@ class Proof:
     doubts : tuple of str
         Why a person should look: ``bits``, ``frames`` (below the highest 8 bits of samples, and
         after the first frame, nothing was compared), ``tones`` (drawings and masks of few tones
-        are often alike by nature), ``overlay``, ``place`` (they differ in one place, which may be
-        a date or a logo, or what matters: a defect, a filled-in field).
+        are often alike by nature), ``lines`` (so are tables and forms), ``overlay``, ``place``
+        (they differ in one place, which may be a date or a logo, or what matters: a defect, a
+        filled-in field).
     """
 
     kind: Kind
@@ -151,6 +154,8 @@ def _doubts(seen: Comparison, how: tuple[str, ...], picture: Array) -> Iterator[
     """Name why a person should look at pictures that are the same as a whole."""
     if not _OF_ANY_TONES.issuperset(how) and _has_few_tones(picture):
         yield "tones"
+    elif seen.detail_beside_lines < _SAME_BESIDE_LINES:
+        yield "lines"
     if "overlaid" in how:
         yield "overlay"
     elif seen.odd.any() or (min(seen.inside, seen.cover) > _WHOLE and seen.has_odd_detail):
@@ -231,11 +236,15 @@ def _kind_of(seen: Comparison, stretch: Callable[[], float]) -> Kind | None:
         is_same = seen.correlation >= 0.995 and seen.detail >= 0.97
         is_same = is_same and seen.shift < 2.5 and seen.plain_off < 5
         is_near |= seen.share_off(12) <= 0.04 and seen.share_off(20) <= 0.01
+    kind: Kind | None = None
     if is_same and is_near:
         if contained >= (0.99 if is_whole else 0.998):
-            return "picture"
-        return "overlap" if contained >= 0.5 and seen.detail >= 0.8 else None
-    return "picture" if is_whole and contained >= 0.99 and _is_overlaid(seen) else None
+            kind = "picture"
+        elif contained >= 0.5 and seen.detail >= 0.8:
+            kind = "overlap"
+    elif is_whole and contained >= 0.99 and _is_overlaid(seen):
+        kind = "picture"
+    return kind if kind and seen.detail_beside_lines >= _ALIKE_BESIDE_LINES else None
 
 
 def _is_other_text(seen: Comparison) -> bool:

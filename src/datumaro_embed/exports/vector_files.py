@@ -69,7 +69,8 @@ def write_faiss(table: VectorTable, folder: Path, *, embedded_only: bool) -> Non
         block = table.embeddings(rows[start : start + _BLOCK_ROWS])
         index.add(np.ascontiguousarray(block, np.float32))
     with (folder / "image.index").open("xb") as file:  # FAISS's own file hides a full disk
-        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write, _PIECE_BYTES))
+        writer = faiss.PyCallbackIOWriter  # type: ignore[attr-defined]  # made by SWIG
+        faiss.write_index(index, writer(file.write, _PIECE_BYTES))
     _write_metadata(table, folder, embedded_only=embedded_only)
 
 
