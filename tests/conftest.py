@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,12 @@ from support import SAMPLE, run
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C be heard: a shell ignores it for jobs in the background."""
+    """Let Ctrl-C be heard, which a shell ignores for jobs in the background; keep bytecode.
+
+    A container may forbid to keep it, and each worker and each process of a test compiles all anew.
+    """
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

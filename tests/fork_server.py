@@ -35,7 +35,9 @@ MODULES = {
     ],
     "datumaro_embed.cli": [*OF_BOTH, "datumaro_embed.cli"],
 }
-READ_LATE = ("HF_", "XDG_", "DATUMARO_EMBED_MODELS")
+READ_LATE = ("HF_", "HTTP_PROXY", "XDG_", "DATUMARO_EMBED_MODELS")
+# What Polars, UMAP, Ray, our store and OpenCV set where a test imports them; for themselves only.
+SET_BY_IMPORTS = ("_RJEM_", "KMP_", "RAY_", "HDF5_PLUGIN_PRELOAD", "LD_LIBRARY_PATH")
 
 
 class ForkServer:
@@ -56,18 +58,18 @@ class ForkServer:
     def serves(self, environment: dict[str, str]) -> bool:
         """Tell whether a fork takes this environment as a new process would."""
         changed = self._environment.items() ^ environment.items()
-        return all(name.startswith(READ_LATE) for name, _ in changed)
+        return all(name.startswith(READ_LATE + SET_BY_IMPORTS) for name, _ in changed)
 
     def run(
-        self, arguments: list[str], cwd: Path | None, timeout_s: float
+        self, arguments: list[str], cwd: Path | None, timeout_s: float, *, script: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        """Run ``python -m module arguments``."""
+        """Run ``python -m module arguments``, or ``python script arguments``."""
         assert self.process.stdin
         assert self.process.stdout
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
             outputs = [f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (out, err)]
             place = str(cwd or Path.cwd())
-            order = [self._module, arguments, environment_of_runs(), place, *outputs]
+            order = [script or self._module, arguments, environment_of_runs(), place, *outputs]
             self.process.stdin.write(json.dumps(order).encode() + b"\n")
             self.process.stdin.flush()
             if not select.select([self.process.stdout], [], [], timeout_s)[0]:
@@ -114,7 +116,7 @@ def _serve(modules: list[str]) -> None:
 
 
 def _become(
-    module: str, arguments: list[str], environment: dict[str, str], cwd: str, out: str, err: str
+    program: str, arguments: list[str], environment: dict[str, str], cwd: str, out: str, err: str
 ) -> None:
     for descriptor, path in enumerate((os.devnull, out, err)):
         opened = os.open(path, os.O_RDWR)
@@ -123,9 +125,13 @@ def _become(
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
-    sys.path[0] = cwd
-    sys.argv = ["-m", *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    is_script = program.endswith(".py")
+    sys.path[0] = os.path.dirname(program) if is_script else cwd
+    sys.argv = [program if is_script else "-m", *arguments]
+    if is_script:
+        runpy.run_path(program, run_name="__main__")
+    else:
+        runpy.run_module(program, run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

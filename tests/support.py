@@ -50,6 +50,14 @@ def run(
     )
 
 
+def run_script(script: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run ``python script arguments`` in the script's folder, as a fork that `run` describes."""
+    server = fork_server(PROGRAMS["datum"])
+    assert server.serves(environment_of_runs())
+    words = list(map(str, arguments))
+    return server.run(words, script.parent, timeout_s=300, script=str(script))
+
+
 def picture(seed: int, size: tuple[int, int] = (48, 40)) -> Image.Image:
     """Return a smooth random picture, different for each seed."""
     rng = np.random.default_rng(seed)

@@ -1,12 +1,13 @@
 """Kill a command at each of its system calls that changes files, and run it again.
 
-    python tests/crash/kills.py FOLDER [--every N] [--how kill torn EIO …] [--commands NAME …]
+    python tests/crash/kills.py FOLDER [--how kill torn EIO …] [--commands NAME[@N] …]
 
 Every command runs in a forked process under ptrace, so that the calls of C++ libraries (Arrow,
 Faiss, USearch) are counted too. At call N the process is killed before the call, or killed after
-half of a write, or the call fails (once, or with `+` from then on). What readers see at the output
-must then be what was there before or all of what comes after; the same command must succeed (or say
-that its whole output exists) and leave what an uninterrupted run leaves. Prints one line a command.
+half of a write, or the call fails (once, or with `+` from then on). With `@N` that is done at every
+Nth call only. What readers see at the output must then be what was there before or all of what
+comes after; the same command must succeed (or say that its whole output exists) and leave what an
+uninterrupted run leaves. Prints one line a command.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import errno
+import gc
 import hashlib
 import itertools
 import os
@@ -292,18 +294,19 @@ def main() -> int:
     """Run what the command line names."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--commands", nargs="+", metavar="NAME", default=list(COMMANDS))
-    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--commands", nargs="+", metavar="NAME[@N]", default=list(COMMANDS))
     parser.add_argument("--how", nargs="+", default=["kill"])
     chosen = parser.parse_args()
     folder = chosen.folder.resolve()
     before = make_stores(folder / "before")
+    gc.freeze()  # no collection in a fork copies what was imported
     n_problems = 0
-    for name, how in itertools.product(chosen.commands, chosen.how):
+    for command, how in itertools.product(chosen.commands, chosen.how):
+        name, _, every = command.partition("@")
         with tempfile.TemporaryDirectory(dir=folder) as place:
             trial = Trial(before, Path(place), name)
             n_points = 0
-            for at in itertools.count(1, chosen.every):
+            for at in itertools.count(int(every or 1), int(every or 1)):
                 found = trial.problems(how, at)
                 if found is None:
                     break

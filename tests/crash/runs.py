@@ -32,6 +32,8 @@ from datumaro_embed.vectors import VectorKind, unit_rows
 from store_support import row_content
 
 N_ITEMS = 36
+FEW = range(11, 29)
+"""Of both subsets, some without an image: half as many, for runs that are repeated at each call."""
 COMMIT_ROWS = 3
 
 
@@ -115,13 +117,13 @@ def embed(
 
 
 def write_tables(
-    target: Path | str, files: FileSystem, *, n_items: int = N_ITEMS, box: float = 1.0
+    target: Path | str, files: FileSystem, *, numbers: Iterable[int] = FEW, box: float = 1.0
 ) -> None:
     """As a run that embeds an object, but for every fifth item, and a caption of each item."""
     kind = VectorKind(8, fingerprint="tables")
     with Hdf5Stores(files).begin(target, kind, commit_rows=COMMIT_ROWS) as run:
         known = {key for store in run.earlier for key in store.keys()}
-        for number in range(n_items):
+        for number in numbers:
             vectors = unit_rows(np.random.default_rng((number, int(box))).normal(size=(2, 8)))
             item = unit_rows(np.random.default_rng(number).normal(size=(1, 8)))[0]
             record = ItemRecord(

@@ -40,6 +40,10 @@ COMMANDS: dict[str, tuple[Command, str]] = {
 }
 
 
+QUICK = ["index@7", "convert to csv@7", "search --save-to@7", "import of npy@23"]
+QUICK += ["convert to faiss@31", "apply@41", "convert to coco@1"]  # two files: each call
+
+
 @pytest.fixture(scope="module")
 def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Stores to work on."""
@@ -99,18 +103,16 @@ def test_killed_after_any_call_the_same_command_succeeds_and_cleans_up(
     (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="ptrace, calls by number"
 )
 @pytest.mark.parametrize(
-    ("commands", "options"),
+    ("commands", "how"),
     [
-        (["index", "convert to csv", "search --save-to"], ["--how", "kill", "EIO", "--every", "7"]),
-        (["import of npy", "convert to faiss"], ["--every", "23"]),
-        (["apply"], ["--every", "41"]),
-        (["convert to coco"], ["--how", "kill", "--every", "1"]),  # two files
-        pytest.param([], ["--how", "kill", "torn"], marks=pytest.mark.slow),
-        pytest.param([], ["--how", "ENOSPC", "EIO+"], marks=pytest.mark.slow),
+        (QUICK, ["kill", "EIO"]),
+        pytest.param([], ["kill", "torn"], marks=pytest.mark.slow),
+        pytest.param([], ["ENOSPC", "EIO+"], marks=pytest.mark.slow),
     ],
 )
-def test_killed_at_any_system_call(tmp_path: Path, commands: list[str], options: list[str]) -> None:
-    program = [sys.executable, str(Path(__file__).with_name("kills.py")), str(tmp_path), *options]
+def test_killed_at_any_system_call(tmp_path: Path, commands: list[str], how: list[str]) -> None:
+    script = Path(__file__).with_name("kills.py")
+    program = [sys.executable, str(script), str(tmp_path), "--how", *how]
     program += ["--commands", *commands] if commands else []
     done = subprocess.run(program, capture_output=True, text=True, check=False)
     print(done.stdout)

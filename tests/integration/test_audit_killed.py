@@ -16,7 +16,7 @@ from PIL import Image
 from datumaro_embed import embed_dataset
 from datumaro_embed.encoders import FakeEncoder
 
-N_PICTURES, N_KILLS = 150, 4
+N_PICTURES, N_KILLS = 150, 3
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from datumaro_embed.errors import (
     UsageError,
 )
 from datumaro_embed.exporting import import_model
-from datumaro_embed.models import load_manifest, resolve_model, save_calibration
+from datumaro_embed.models import Calibration, load_manifest, resolve_model, save_calibration
 from support import SAMPLE, run
 
 N_PLANTED = 12
@@ -100,6 +100,11 @@ def store(images: Path, demo: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return embedded(images, demo, tmp_path_factory.mktemp("store") / "e.h5")
 
 
+@pytest.fixture(scope="module")
+def calibrated(store: Path, demo: Path) -> Calibration:
+    return calibrate(store, model=str(demo))
+
+
 @pytest.fixture
 def model(demo: Path, tmp_path: Path) -> Path:
     """Return a model that a test may change."""
@@ -147,8 +152,8 @@ def test_only_the_calibration_is_written(
     load_manifest(model)
 
 
-def test_two_calibrations_are_equal(store: Path, model: Path) -> None:
-    assert calibrate(store, model=str(model)) == calibrate(store, model=str(model))
+def test_two_calibrations_are_equal(store: Path, model: Path, calibrated: Calibration) -> None:
+    assert calibrate(store, model=str(model)) == calibrated
 
 
 def test_the_flag_wins_over_the_model_and_the_model_over_the_default(
@@ -173,9 +178,13 @@ def test_the_flag_wins_over_the_model_and_the_model_over_the_default(
 
 
 def test_the_transform_uses_it_and_tells(
-    store: Path, images: Path, model: Path, caplog: pytest.LogCaptureFixture
+    store: Path,
+    images: Path,
+    model: Path,
+    calibrated: Calibration,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    save_calibration(model, calibrate(store, model=str(model)))
+    save_calibration(model, calibrated)
     dataset = Dataset.import_from(str(images), "image_dir")
     options = {"store": store, "model": str(model), "action": "drop"}
     with caplog.at_level("INFO", "datumaro_embed"):
@@ -237,7 +246,12 @@ def test_a_damaged_calibration_is_named(
 
 
 def test_what_cannot_be_calibrated(
-    store: Path, images: Path, demo: Path, coco_store: Path, tmp_path: Path
+    store: Path,
+    images: Path,
+    demo: Path,
+    calibrated: Calibration,
+    coco_store: Path,
+    tmp_path: Path,
 ) -> None:
     with pytest.raises(UsageError, match=r"Only 69 images .* calibration needs 100"):
         calibrate(coco_store)
@@ -246,7 +260,7 @@ def test_what_cannot_be_calibrated(
     with open_store(store) as opened, pytest.raises(ModelMismatchError):
         find_duplicates(opened, model=str(biased(1.0, tmp_path / "made")))
     moved = Path(shutil.copytree(images, tmp_path / "moved"))
-    assert calibrate(store, model=str(demo), media_root=moved) == calibrate(store, model=str(demo))
+    assert calibrate(store, model=str(demo), media_root=moved) == calibrated
 
 
 def test_captions_have_the_default(objects_store: Path, tmp_path: Path) -> None:

@@ -191,7 +191,7 @@ def test_the_same_command_again_re_uses_every_vector(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_commits_what_is_embedded_and_says_how_to_go_on(tmp_path: Path) -> None:
-    root = write_pictures(tmp_path / "data", 400, (64, 48))
+    root = write_pictures(tmp_path / "data", 200, (64, 48))
     store = tmp_path / "e.h5"
     words = ["embed", root, "--store", store, "--model", "demo", "--commit-rows", "16"]
     process = subprocess.Popen(
@@ -211,12 +211,12 @@ def test_ctrl_c_commits_what_is_embedded_and_says_how_to_go_on(tmp_path: Path) -
     with open_store(tmp_path / "e.h5.work", partial=True) as so_far:
         n_rows = so_far.n_rows
         assert so_far.verify() == []
-    assert 16 <= n_rows < 400
+    assert 16 <= n_rows < 200
 
     done = run("datumaro-embed", *words)
     assert done.returncode == 0, done.stderr
     assert f"{n_rows:,} rows are kept from an earlier run" in done.stderr
-    assert f"{400 - n_rows:,} computed, {n_rows:,} reused, 0 failed" in done.stdout
+    assert f"{200 - n_rows:,} computed, {n_rows:,} reused, 0 failed" in done.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "e.h5"]
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from datumaro_embed import ClipEncoder, open_store
 from datumaro_embed.images import read_image
 from datumaro_embed.objects import cut
-from support import SAMPLE, run
+from support import SAMPLE, run, write_pictures
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +65,12 @@ def strange_images(folder: Path) -> dict[str, tuple[int, int]]:
     photo.quantize(64).save(folder / "palette.png")
     deep = np.asarray(photo.convert("L")).astype(np.uint16) * 16
     Image.fromarray(deep).save(folder / "deep.png")
-    photo.resize((3000, 2250)).save(folder / "huge.jpg", quality=90)
+    photo.resize((1600, 1200)).save(folder / "huge.jpg", quality=90)
     return {
         "turned.jpg": (150, 200),
         "palette.png": (200, 150),
         "deep.png": (200, 150),
-        "huge.jpg": (3000, 2250),
+        "huge.jpg": (1600, 1200),
     }
 
 
@@ -139,13 +139,14 @@ def test_the_same_command_again_reuses_every_object(coco_of_objects: Path, tmp_p
 
 
 def test_the_transform_embeds_objects_too(tmp_path: Path) -> None:
+    data = write_pictures(tmp_path / "data", 3, (48, 40))
     done = run(
-        *("datum", "transform", "-t", "clip_embed", "-o", tmp_path / "out", SAMPLE / "yolo", "--"),
+        *("datum", "transform", "-t", "clip_embed", "-o", tmp_path / "out", data, "--"),
         *("--store", tmp_path / "s.h5", "--model", "demo", "--objects", "--captions"),
     )
     assert done.returncode == 0, done.stderr
     with open_store(tmp_path / "s.h5") as store:
-        assert (len(store.objects), len(store.captions)) == (218, 0)
+        assert (len(store.objects), len(store.captions)) == (3, 0)
 
 
 ANNOTATIONS = [

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from adapter_support import SIZE, coco_image, import_all, records, write_coco_dataset
-from crash.runs import QuickFiles, write_tables
+from crash.runs import N_ITEMS, QuickFiles, write_tables
 from datumaro_embed import ItemKey, ItemRecord, convert_store, import_vectors, open_store
 from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.errors import UsageError
@@ -37,7 +37,7 @@ OPTIONS = ObjectOptions(min_px=25)
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     """36 items with a caption each and, but for every fifth, an object."""
-    write_tables(tmp_path / "s", QuickFiles())
+    write_tables(tmp_path / "s", QuickFiles(), numbers=range(N_ITEMS))
     return tmp_path / "s"
 
 
