@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import resource
 import sys
 from pathlib import Path
 
@@ -124,6 +125,18 @@ def test_faiss_finds_what_numpy_finds(coco_store: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(similarities, expected, atol=1e-5)
     assert rows[:, 0].tolist() == [0, 1, 2, 3, 4]
     assert pq.read_table(tmp_path / "index" / "metadata").num_rows == index.ntotal
+
+
+def test_a_disk_that_is_full_for_faiss(coco_store: Path, tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with open_store(coco_store) as store:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
+        try:
+            with pytest.raises(StoreWriteError, match="File too large"):
+                convert_store(store, tmp_path / "index", to="faiss")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_faiss_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
