@@ -51,7 +51,7 @@ _ALIKE, _LOOKED = 0.85, 2  # pairs of an item that are so much alike as a whole
 _DECODED_ROWS = 64
 _FORESEEN = 4  # pairs of two groups that are proven before it is known whether all are needed
 _FRAMES, _STARS_TRIED, _STARS_ROWS = 0.97, 4, 512
-_FEW = 16  # groups that pairs of frames connect, if all such pairs of groups are looked at
+_MAX_ALIKE = 8192  # pairs of groups of frames that are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -441,20 +441,18 @@ class CopySearch:
     def _links(self, pairs: Array, differ: Array, kept: Array) -> Array:
         """Pair what would stay of two groups of which a pair is proven, or may be.
 
-        `differ`: pairs that are more unlike than frames. Other pairs count where they connect few
-        groups: those of a camera's frames are connected by the thousand.
+        `differ`: pairs that are more unlike than frames. Of others, not all may count: groups of a
+        camera's frames are connected by the thousand.
         """
         is_one = np.bincount(kept, minlength=len(kept)) == 1
         ends = np.sort(kept[pairs], axis=1)
         proofs = (self._known.get(pair) for pair in map(tuple, pairs.tolist()))
         are_linked = np.array([proof is not None for proof in proofs], bool)
-        may_be = ~is_one[ends].any(axis=1) & (ends[:, 0] != ends[:, 1])
-        are_linked |= may_be & differ
-        alike = may_be & ~differ
-        alike[alike] = _connect_few(ends[alike])
-        are_linked |= alike
-        are_linked &= ends[:, 0] != ends[:, 1]
-        return np.unique(ends[are_linked], axis=0)
+        apart = ends[:, 0] != ends[:, 1]
+        may_be = ~is_one[ends].any(axis=1) & apart
+        alike = np.unique(ends[may_be & ~differ], axis=0)
+        linked = ends[(are_linked & apart) | (may_be & differ)]
+        return np.unique(np.concatenate([linked, alike[_of_least_connected(alike)]]), axis=0)
 
     def groups(self, keep_order: Sequence[Split]) -> list[tuple[int, list[int]]]:
         """Give what stays, and the rows, of each group: all others are copies of what stays.
@@ -727,13 +725,17 @@ def _joined(arrays: Sequence[Array]) -> Array:
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
-def _connect_few(pairs: Array) -> Array:
-    """Tell which pairs are of items that all pairs together connect with few others."""
+def _of_least_connected(pairs: Array) -> Array:
+    """Choose pairs, those first that are connected with the fewest others, and all that are."""
     items, places = np.unique(pairs, return_inverse=True)
     one, other = places.reshape(-1, 2).T
     labels = np.arange(len(items))
     join_labels(labels, one, other)
-    found: Array = np.bincount(labels, minlength=len(items))[labels[one]] <= _FEW
+    n_connected = np.bincount(labels[one], minlength=len(items))
+    order = np.argsort(n_connected, kind="stable")
+    is_chosen = np.zeros(len(items), bool)
+    is_chosen[order] = np.cumsum(n_connected[order]) <= _MAX_ALIKE
+    found: Array = is_chosen[labels[one]]
     return found
 
 
