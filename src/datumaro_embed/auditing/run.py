@@ -193,11 +193,13 @@ class _Audit:
                 progress=self._progress,
             )
         if found.unread and is_known:
+            key, reason = next(iter(found.unread.items()))
             log.warning(
-                "%s could not be read or changed since they were embedded, such as %s: only "
+                "%s could not be read or changed since they were embedded, such as %s (%s): only "
                 "equal files of theirs are found.",
                 counted(len(found.unread), "images"),
-                found.unread[0],
+                key,
+                reason,
             )
         return found
 
