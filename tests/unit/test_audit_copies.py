@@ -14,11 +14,14 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
 from datumaro_embed import embed_dataset, open_store
 from datumaro_embed.auditing import Proof, find_copies, gates, likely_maps, passing, prove
+from datumaro_embed.auditing.decoded import DecodedPictures
 from datumaro_embed.encoders import FakeEncoder
+from datumaro_embed.images import ImageProblem
 from datumaro_embed.maintenance import merge_stores
 from datumaro_embed.records import ItemKey, ItemRecord
 from datumaro_embed.signatures import STATISTICS, describe, signature
 from datumaro_embed.similarity import neighbours
+from datumaro_embed.video import frame_path
 from store_support import create_store
 
 Picture = Image.Image
@@ -256,6 +259,19 @@ def test_copies_of_a_store(folder: Path, tmp_path: Path) -> None:
         ((key, reason),) = again.unread.items()
         assert key.id.split(":")[-1] == "d"
         assert reason.startswith("there is no file")
+
+
+def test_frames_of_a_video_are_told(folder: Path, tmp_path: Path) -> None:
+    path = frame_path("a.mp4", 3)
+    with create_store(tmp_path / "s.h5", dim=4) as run:
+        for name in "ef":
+            record = ItemRecord(ItemKey("train", name), path=path, content_sha256=b"f" * 32)
+            run.append(record, np.eye(4, dtype=np.float32)[0])
+        run.seal({"media_root": str(folder)})
+    with open_store(tmp_path / "s.h5") as store:
+        assert find_copies(store).pairs[0].proof.kind == "bytes"
+        with pytest.raises(ImageProblem, match="frames of videos are not decoded"):
+            DecodedPictures([store], [folder]).opened(1)
 
 
 def link(folder: Path) -> None:
