@@ -59,7 +59,10 @@ def differences(
 ) -> Iterator[str]:
     """Yield the differences of one item; `first` and `second` are words for the two sources."""
     if stored.content_sha256 != found.content_sha256:
-        yield "the image's bytes have changed"
+        if any(found.content_sha256):
+            yield "the image's bytes have changed"
+        else:
+            yield f"the image is not read: {found.error}"
     elif (stored.width, stored.height) != (found.width, found.height):
         yield (
             f"size {stored.width} × {stored.height} {first}, "

@@ -7,10 +7,12 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from datumaro_embed import (
     AnnotationRecord,
@@ -34,13 +36,14 @@ NAMES = ("עברית ‮", "🦒🏳️‍🌈", *HOSTILE)
 LONG_ID = "x" * 1000
 N_OBJECTS = 10_000
 SECRET = b"secret"
+OTHER = hashlib.sha256(b"what was embedded").digest()
 
 
 def record(root: Path, key: ItemKey, path: str, **facts) -> ItemRecord:
     """Make the record of a file that is what was embedded, wherever it lies."""
     file = root / path
     sha = hashlib.sha256(file.read_bytes()).digest() if file.is_file() else bytes(32)
-    return ItemRecord(key, Split.TRAIN, path, content_sha256=sha, **facts)
+    return ItemRecord(key, Split.TRAIN, path, **{"content_sha256": sha, **facts})
 
 
 def fill(folder: Path) -> Path:
@@ -64,7 +67,9 @@ def fill(folder: Path) -> Path:
         "6 pipe": "pipe.png",
         "7 other": "other.png",
         "8 none": "",
+        "9 embedded link": "link.png",
     }
+    wrong = {name: {"content_sha256": OTHER} for name in ("3 link", "4 linked folder")}
     rng = np.random.default_rng(0)
     with create_store(folder / "e.h5", dim=8) as writer:
         writer.set_categories(Categories(NAMES))
@@ -78,6 +83,7 @@ def fill(folder: Path) -> Path:
             )
             boxes = tuple(AnnotationRecord("bbox", 0, coords=(1, 2, 3, 4)) for _ in range(n))
             facts = {"annotations": boxes, "objects": made, "attributes": {HOSTILE[0]: HOSTILE[1]}}
+            facts |= wrong.get(key.id, {})
             writer.append(record(root, key, path, **facts), unit(rng))
         writer.seal({"media_root": str(root)})
     Findings().to_csv(folder / "e.h5.findings.csv")
@@ -232,13 +238,20 @@ def refused(page: Client, name: str, **query) -> str:
     [
         ("1 up", "leads out of the media root"),
         ("2 absolute", "leads out of the media root"),
-        ("3 link", "leads out of the media root"),
-        ("4 linked folder", "leads out of the media root"),
+        ("3 link", "has changed since it was embedded"),
+        ("4 linked folder", "has changed since it was embedded"),
         ("5 large", "too many pixels: 20000 x 10000"),
     ],
 )
 def test_no_file_outside_the_root_and_no_bomb_is_shown(page: Client, name, reason: str) -> None:
     assert reason in refused(page, name)
+
+
+def test_a_link_shows_what_was_embedded(page: Client, store: Path) -> None:
+    (card,) = page.json("api/cards", rows=page.rows(id="9 embedded link")[0])
+    shown = Image.open(BytesIO(page.get(f"image/{card['row']}/{card['v']}"))).convert("RGB")
+    outside = Image.open(store.parent / "outside.png").convert("RGB")
+    assert np.abs(np.subtract(shown, outside, dtype=int)).mean() < 10
 
 
 def test_pipes_and_nothing_have_no_picture(page: Client) -> None:
@@ -260,8 +273,14 @@ def test_a_picture_that_has_changed_is_not_shown(store: Path, tmp_path: Path) ->
         assert "has changed since" in page.json(path, 404)["error"]
         (root / "good.png").unlink()
         assert "there is no file" in page.json(path, 404)["error"]
+        (root / "good.png").symlink_to(store.parent / "outside.png")
+        assert "has changed since" in page.json(path, 404)["error"]
+        (root / "good.png").unlink()
+        (root / "good.png").symlink_to(store.parent / "gone.png")
+        assert "the link leads to no file" in page.json(path, 404)["error"]
+        (root / "good.png").unlink()
         (root / "good.png").symlink_to(store.parent / "media" / "good.png")
-        assert "leads out of" in page.json(path, 404)["error"]
+        assert page.get(path) == first
         picture(1).save(tmp_path / "back.png")
         (tmp_path / "back.png").replace(root / "good.png")
         assert page.get(path) == first

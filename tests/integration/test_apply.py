@@ -297,6 +297,53 @@ def test_stale_rows_are_an_error_unless_skipped(tmp_path: Path, way: str) -> Non
         assert (out / "images" / "train" / "c.jpg").exists()
 
 
+def test_links_out_of_the_dataset_name_the_flag(tmp_path: Path) -> None:
+    root = coco(tmp_path / "data", masks=False)
+    rows = act(tmp_path, finding(root, "drop", "train/000"))
+    (root / "images").rename(tmp_path / "images")
+    (root / "images").symlink_to(tmp_path / "images")
+    words = ["apply", rows, f"{root}:coco", "-o", tmp_path / "out"]
+    refused = run("datumaro-embed", *words)
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        "datumaro-embed: 5 images are not read, such as that of 'train/000': a link leads out of "
+        "the dataset folder, which --follow-symlinks allows. Nothing was written.\n"
+    )
+    assert not (tmp_path / "out").exists()
+    done = run("datumaro-embed", *words, "--follow-symlinks")
+    assert done.returncode == 0, done.stderr
+    assert len(Dataset.import_from(str(tmp_path / "out"), "coco")) == 4
+
+
+def test_rows_of_a_linked_folder_name_the_flag(tmp_path: Path) -> None:
+    images(tmp_path / "all")
+    root = tmp_path / "all" / "images"
+    sha = hashlib.sha256((root / "val" / "d.jpg").read_bytes()).hexdigest()
+    row = Finding(subset="default", id="val/d", action="drop", content_sha256=sha)
+    rows = act(tmp_path, row)
+    (root / "val").rename(tmp_path / "val")
+    (root / "val").symlink_to(tmp_path / "val")
+    words = ["apply", rows, f"{root}:image_dir", "-o", tmp_path / "out"]
+    refused = run("datumaro-embed", *words)
+    assert refused.returncode == 1
+    assert "1 image is not read, such as that of 'default/val/d': a link" in refused.stderr
+    assert "--follow-symlinks" in refused.stderr
+    assert not (tmp_path / "out").exists()
+    done = run("datumaro-embed", *words, "--follow-symlinks")
+    assert "1 of 5 items dropped" in done.stdout, done.stderr
+
+
+def test_items_of_links_that_were_not_read_can_be_dropped(tmp_path: Path) -> None:
+    root = coco(tmp_path / "data", masks=False)
+    path = root / "images" / "val" / "d.jpg"
+    path.rename(tmp_path / "d.jpg")
+    path.symlink_to(tmp_path / "d.jpg")
+    rows = act(tmp_path, finding(root, "drop", "val/d", content_sha256=""))
+    done = run("datumaro-embed", "apply", rows, f"{root}:coco", "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert len(Dataset.import_from(str(tmp_path / "out"), "coco")) == 4
+
+
 def test_places_that_are_taken_or_inside_are_refused(tmp_path: Path) -> None:
     data = coco(tmp_path / "data")
     path = act(tmp_path, *usual(data, **COCO_OBJECT))

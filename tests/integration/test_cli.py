@@ -111,6 +111,20 @@ def test_verify_names_the_item_whose_image_changed(coco_store: Path, copy: Path)
     assert done.stdout.splitlines()[0] == "val/scene_041: the image's bytes have changed"
 
 
+def test_verify_names_the_flag_for_links(coco_store: Path, copy: Path, tmp_path: Path) -> None:
+    path = copy / "images" / "val" / "scene_041.jpg"
+    path.rename(tmp_path / "cached")
+    path.symlink_to(tmp_path / "cached")
+    words = ["verify", coco_store, "--dataset", f"{copy}:coco"]
+    done = run("datumaro-embed", *words)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[0] == (
+        "val/scene_041: the image is not read: a link leads out of the dataset folder, which "
+        "--follow-symlinks allows"
+    )
+    assert run("datumaro-embed", *words, "--follow-symlinks").returncode == 0
+
+
 def test_verify_names_items_added_and_removed(coco_store: Path, copy: Path) -> None:
     path = copy / "annotations" / "instances_train.json"
     content = json.loads(path.read_text())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,11 +14,14 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
 from datumaro_embed import embed_dataset, open_store
 from datumaro_embed.auditing import Proof, find_copies, gates, likely_maps, passing, prove
+from datumaro_embed.auditing.decoded import DecodedPictures
 from datumaro_embed.encoders import FakeEncoder
+from datumaro_embed.images import ImageProblem
 from datumaro_embed.maintenance import merge_stores
 from datumaro_embed.records import ItemKey, ItemRecord
 from datumaro_embed.signatures import STATISTICS, describe, signature
 from datumaro_embed.similarity import neighbours
+from datumaro_embed.video import frame_path
 from store_support import create_store
 
 Picture = Image.Image
@@ -241,7 +245,7 @@ def test_copies_of_a_store(folder: Path, tmp_path: Path) -> None:
         assert kept.keys() == {"a_small", "b_mirrored", "c"}  # of val first, then what has colors
         assert {("a", "a_small"), ("a_gray", "a_small")} <= kinds.keys()  # beside what stays
         assert kinds["b", "b_mirrored"] == "picture"
-        assert found.unread == ()
+        assert not found.unread
         # Without signatures in the store, they are made from the images.
         (folder / "val" / "d.png").unlink()
     with create_store(tmp_path / "bare.h5", dim=4) as run:
@@ -252,7 +256,58 @@ def test_copies_of_a_store(folder: Path, tmp_path: Path) -> None:
         assert not bare.has("items/signature")
         again = find_copies(bare, k=7)
         assert {p.rows for p in again.groups} == {p.rows for p in found.groups}
-        assert [key.id.split(":")[-1] for key in again.unread] == ["d"]
+        ((key, reason),) = again.unread.items()
+        assert key.id.split(":")[-1] == "d"
+        assert reason.startswith("there is no file")
+
+
+def test_frames_of_a_video_are_told(folder: Path, tmp_path: Path) -> None:
+    path = frame_path("a.mp4", 3)
+    with create_store(tmp_path / "s.h5", dim=4) as run:
+        for name in "ef":
+            record = ItemRecord(ItemKey("train", name), path=path, content_sha256=b"f" * 32)
+            run.append(record, np.eye(4, dtype=np.float32)[0])
+        run.seal({"media_root": str(folder)})
+    with open_store(tmp_path / "s.h5") as store:
+        assert find_copies(store).pairs[0].proof.kind == "bytes"
+        with pytest.raises(ImageProblem, match="frames of videos are not decoded"):
+            DecodedPictures([store], [folder]).opened(1)
+
+
+def link(folder: Path) -> None:
+    """Move each file out of a folder and leave a link to it, as DVC and git-annex do."""
+    cache = folder.parent / "cache"
+    cache.mkdir()
+    for number, path in enumerate(sorted(folder.rglob("*.png"))):
+        path.rename(cache / str(number))
+        path.symlink_to(cache / str(number))
+
+
+def test_copies_of_links_are_proven(folder: Path, tmp_path: Path) -> None:
+    with embed(folder, tmp_path / "s.h5") as store:
+        found = find_copies(store, k=7)
+        link(folder)
+        again = find_copies(store, k=7)
+    assert again == found
+    assert len(found.groups) == 3
+    assert not found.unread
+
+
+def test_no_link_is_followed_to_what_the_store_has_no_hash_of(folder: Path, tmp_path: Path) -> None:
+    embed(folder, tmp_path / "s.h5").close()
+    records = store_keys(tmp_path / "s.h5")
+    with create_store(tmp_path / "bare.h5", dim=4) as run:
+        for record in records:
+            run.append(replace(record, content_sha256=bytes(32)), np.eye(4, dtype=np.float32)[0])
+        run.seal({"media_root": str(folder)})
+    with open_store(tmp_path / "bare.h5") as bare:
+        assert find_copies(bare, k=7).groups
+        link(folder)
+        found = find_copies(bare, k=7)
+    assert not found.pairs
+    assert found.unread == {
+        record.key: "its path leads out of the media root" for record in records
+    }
 
 
 def test_many_copies_of_two_sorts_are_one_group(tmp_path: Path) -> None:
@@ -356,8 +411,6 @@ def test_pictures_of_unlike_opacity_are_no_copies(tmp_path: Path) -> None:
 
 
 def store_keys(path: Path) -> list[ItemRecord]:
-    from dataclasses import replace
-
     with open_store(path) as store:
         records = [store.item(row) for row in range(len(store))]
     return [replace(r, signature=None, statistics=None, annotations=()) for r in records]

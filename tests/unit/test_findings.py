@@ -174,6 +174,8 @@ def test_libreoffice_opens_and_saves_it(tmp_path: Path, steps: tuple[str, ...]) 
         (b"", "has no column subset, id, object"),
         (b"a,b\n1,2\n", "has no column subset, id, object"),
         (b"\xff\xfe\xff", "is not UTF-8"),
+        (b"PK\x03\x04\x14\0", "not CSV. Save it as CSV with the encoding UTF-8"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is a workbook"),
         (TITLES.encode() + b"\nx,,train,\xe4,,,,,,,,,,,,\n", "is not UTF-8"),
         (TITLES.encode() + b"\n\nx,,train,a,1.5,,,,,,,,,,,\n", "line 3: object '1.5' is no whole"),
         (TITLES.encode() + b"\nx,,train,a,1,,1 2 3,,,,,,,,,\n", "line 2: box '1 2 3' is not four"),

@@ -285,6 +285,16 @@ def test_an_audit_of_boxes_without_objects_says_what_it_needs(
     assert caplog.text == ""
 
 
+def test_an_outlier_among_items_of_its_label_is_not_told_of_objects() -> None:
+    vectors, labels = clustered(20)
+    labels[0] = 1  # among those of label 0
+    records = [item("train", f"{n:05}", label) for n, label in enumerate(labels.tolist())]
+    with memory_store(vectors, records) as store:
+        reasons = {row.reason for row in audit(store, only="outlier")}
+    assert "it is unlike others of its label" in reasons
+    assert not any("object" in reason for reason in reasons)
+
+
 def test_pairs_of_independent_or_rare_labels_are_not_odd() -> None:
     random = np.random.default_rng(0)
     chances = np.array([0.4, 0.3, 0.01])

@@ -15,7 +15,7 @@ from datumaro_embed.errors import (
     StoreExistsError,
     UsageError,
 )
-from datumaro_embed.retrieval.saving import media_root_of, save_hits
+from datumaro_embed.retrieval.saving import media_file, media_root_of, save_hits
 from datumaro_embed.store import EmbeddingStore
 from search_support import item, memory_store
 
@@ -48,13 +48,43 @@ def test_files_are_named_by_rank_similarity_and_id(root: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "path", ["../secret.txt", "/etc/hostname", "sub/../../secret.txt", "link.txt"]
+    "path", ["../secret.txt", "/etc/hostname", "sub/../../secret.txt", "link/../../secret.txt"]
 )
 def test_paths_that_lead_out_are_refused(root: Path, tmp_path: Path, path: str) -> None:
-    (root / "link.txt").symlink_to(tmp_path / "secret.txt")
+    (root / "link").symlink_to(root / "sub")
     store = store_of(path, content=b"secret")
     assert save(store, root, tmp_path / "out") == ["train/n0: its path leads out of the media root"]
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["link.txt", "folder/secret.txt"])
+def test_links_give_what_was_embedded_and_nothing_else(
+    root: Path, tmp_path: Path, path: str
+) -> None:
+    (root / "link.txt").symlink_to(tmp_path / "secret.txt")
+    (root / "folder").symlink_to(tmp_path)
+    assert save(store_of(path, content=b"secret"), root, tmp_path / "out") == []
+    (copy,) = (tmp_path / "out").iterdir()
+    assert copy.read_bytes() == b"secret"
+    (problem,) = save(store_of(path, content=b"another"), root, tmp_path / "none")
+    assert "have changed since it was embedded" in problem
+    assert list((tmp_path / "none").iterdir()) == []
+
+
+def test_the_copy_of_a_link_is_named_like_the_link(root: Path, tmp_path: Path) -> None:
+    """A cache of DVC names files by their hashes, without a suffix."""
+    (root / "sub" / "a.jpg").rename(tmp_path / "0cc175b9")
+    (root / "sub" / "a.jpg").symlink_to(tmp_path / "0cc175b9")
+    assert save(store_of("sub/a.jpg"), root, tmp_path / "out") == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["001_1.0000_n0.jpg"]
+
+
+def test_links_are_not_followed_without_a_hash(root: Path, tmp_path: Path) -> None:
+    (root / "link.txt").symlink_to(tmp_path / "secret.txt")
+    (root / "inside.txt").symlink_to(root / "sub" / "a.jpg")
+    problem, file = media_file("link.txt", root, is_hashed=False)
+    assert (problem, file) == ("its path leads out of the media root", None)
+    assert media_file("inside.txt", root, is_hashed=False) == ("", root / "inside.txt")
 
 
 @pytest.mark.parametrize(
@@ -62,11 +92,15 @@ def test_paths_that_lead_out_are_refused(root: Path, tmp_path: Path, path: str) 
     [
         ("", "has no image file"),
         ("gone.jpg", "there is no file"),
+        ("broken.jpg", "the link leads to no file"),
+        ("loop.jpg", "cannot be followed"),
         ("sub", "there is no file"),
         ("a\0b", "cannot be followed"),
     ],
 )
 def test_items_without_a_file_are_told(root: Path, tmp_path: Path, path: str, message: str) -> None:
+    (root / "broken.jpg").symlink_to(tmp_path / "gone.jpg")
+    (root / "loop.jpg").symlink_to("loop.jpg")
     (problem,) = save(store_of(path), root, tmp_path / "out")
     assert message in problem
     assert list((tmp_path / "out").iterdir()) == []

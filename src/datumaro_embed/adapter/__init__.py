@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ..lazy import lazy_names
 from .annotations import with_labels
 from .dataset import SourceDataset, SourceItem, format_of
+from .fence import LINKED_FOLDERS, LINKED_OUT
 from .importing import ImportedDataset, import_dataset, split_pathspec
 from .media import EncoderInput, encoder_input
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from .yolo import refuse_stand_ins
 
 __all__ = [
+    "LINKED_FOLDERS",
+    "LINKED_OUT",
     "EncoderInput",
     "ImportedDataset",
     "SourceDataset",

@@ -13,7 +13,10 @@ from ..errors import DatasetReadError
 from ..tally import Tally
 
 _LEAVES = "the path leaves the dataset folder"
-_LINKED_OUT = "a link leads out of the dataset folder (--follow-symlinks allows it)"
+LINKED_OUT = "a link leads out of the dataset folder, which --follow-symlinks allows"
+LINKED_FOLDERS = (
+    "folders behind links that lead out of the dataset folder (--follow-symlinks allows them)"
+)
 _NO_FOLDERS = frozenset({"__MACOSX", "$RECYCLE.BIN", "System Volume Information"})
 _MAX_BY_LINK = 8  # limits walks through folders that link to each other
 
@@ -45,7 +48,7 @@ class Fence:
         folder, name = os.path.split(absolute)
         is_link = os.path.islink(absolute)
         real = os.path.realpath(absolute) if is_link else self.real_path(folder, name)
-        return relative, "" if self._allows(real) else _LINKED_OUT
+        return relative, "" if self._allows(real) else LINKED_OUT
 
     def relative(self, path: str) -> str:
         """Return a path relative to the root, with ``/``; it must be absolute and in the root."""
@@ -81,11 +84,7 @@ class Fence:
                 below = os.path.join(path, name)
                 target = os.path.realpath(below) if name in links else os.path.join(real, name)
                 if not self._allows(target):
-                    losses.add(
-                        "folders behind links that lead out of the dataset folder "
-                        "(--follow-symlinks allows them)",
-                        self.relative(below),
-                    )
+                    losses.add(LINKED_FOLDERS, self.relative(below))
                 elif target not in above:
                     linked = is_linked or name in links
                     pending.append((below, target, above | {target}, linked))

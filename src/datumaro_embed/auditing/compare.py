@@ -209,7 +209,7 @@ class _Pair:
             n_rows=(len(a), len(b)),
             same_keys=self._same_keys,
             n_unchanged=len(self._unchanged),
-            n_unread=sum(1 for _ in search.unread()),
+            n_unread=len(search.pictures.unread),
         )
 
     def _finding(self, row: int, kind: str, reason: str, **values: Any) -> Finding:

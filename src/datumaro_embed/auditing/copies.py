@@ -109,15 +109,15 @@ class Copies:
         By rows; pairs that only overlap are in none.
     n_candidates : int
         Pairs that were looked at.
-    unread : tuple of ItemKey
+    unread : dict of ItemKey to str
         Items with a vector whose image could not be read now or has changed since, and which can be
-        proven nothing but equal files.
+        proven nothing but equal files; and why it could not.
     """
 
     pairs: tuple[CopyPair, ...]
     groups: tuple[CopyGroup, ...]
     n_candidates: int
-    unread: tuple[ItemKey, ...]
+    unread: dict[ItemKey, str]
 
     @property
     def leaks(self) -> tuple[CopyPair, ...]:
@@ -183,7 +183,7 @@ def find_copies(
             ),
             tuple(groups),
             search.n_candidates,
-            tuple(search.unread()),
+            search.unread(),
         )
 
 
@@ -227,11 +227,13 @@ class CopySearch:
         found: Array = rows[self._sides[rows] == side]
         return found
 
-    def unread(self) -> Iterator[ItemKey]:
-        """Yield the items whose image could not be read, or is another one now."""
-        for row in sorted(self.pictures.unread):
+    def unread(self) -> dict[ItemKey, str]:
+        """Give the items whose image could not be read, or is another one now, and why."""
+        found = {}
+        for row, reason in sorted(self.pictures.unread.items()):
             store, _, own = self.pictures.place(row)
-            yield store.key(own)
+            found[store.key(own)] = reason
+        return found
 
     def proofs(self, k: int) -> dict[Pair, Proof]:
         """Prove what can be proven of all candidates."""

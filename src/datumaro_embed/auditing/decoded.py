@@ -23,6 +23,7 @@ from ..pixels import rgbx
 from ..records import Status
 from ..retrieval import media_file, media_root_of
 from ..store import EmbeddingStore
+from ..video import split_frame_path
 from .differences import Array
 from .proof import LONGEST_PX
 
@@ -63,11 +64,10 @@ class DecodedPictures:
         self._kept: OrderedDict[int, Array | None] = OrderedDict()
         self._kept_bytes = 0
         self._lock = Lock()
-        self.unread: set[int] = set()
+        self.unread: dict[int, str] = {}  # and why
         self._there: set[int] = set()
         self._details: dict[int, tuple[int, float]] = {}
         self._unseen: dict[int, tuple[str, ...]] = {}
-        self._real_folders: dict[str, str] = {}
 
     def place(self, row: int) -> tuple[EmbeddingStore, Path, int]:
         """Give the store of a row, its folder, and the row in it."""
@@ -169,8 +169,8 @@ class DecodedPictures:
         if row not in self._there:
             try:
                 self.opened(row)
-            except ImageProblem:
-                self.unread.add(row)
+            except ImageProblem as problem:
+                self.unread[row] = problem.reason
                 return False
         return True
 
@@ -182,8 +182,8 @@ class DecodedPictures:
             decoded, alpha = opened.decode(least_side_px=least_side_px), opened.alpha()
             picture = np.asarray(cv2.cvtColor(rgbx(decoded), cv2.COLOR_RGBA2RGB))
             return picture if alpha is None else _inverted(picture, np.asarray(alpha))
-        except ImageProblem:
-            self.unread.add(row)
+        except ImageProblem as problem:
+            self.unread[row] = problem.reason
             return None
 
     def _path(self, row: int) -> str:
@@ -198,15 +198,17 @@ class DecodedPictures:
     def opened(self, row: int) -> OpenedImage:
         """Open an item's image; raises `ImageProblem` unless it is the one that was embedded."""
         store, root, own = self.place(row)
-        _, path = media_file(self._path(row), root, self._real_folders)
-        size, sha = self.size(row), store.content_sha256[own]
+        name, size, sha = self._path(row), self.size(row), store.content_sha256[own]
+        if split_frame_path(name)[1] is not None:
+            raise ImageProblem(Status.UNSUPPORTED, "frames of videos are not decoded for proofs")
+        problem, path = media_file(name, root, is_hashed=bool(sha.any()))
         if path is None:
-            raise ImageProblem(Status.MISSING, "no file")
+            raise ImageProblem(Status.MISSING, problem)
         opened = open_image(path, channel_order="bgr", depth_range=store.depth_range)
         if (opened.info.width, opened.info.height) != size:
-            raise ImageProblem(Status.UNREADABLE, "a region, or another image")
+            raise ImageProblem(Status.UNREADABLE, "the size is not that of what was embedded")
         if sha.any() and opened.info.content_sha256 != sha.tobytes():
-            raise ImageProblem(Status.UNREADABLE, "another image")
+            raise ImageProblem(Status.UNREADABLE, "the image has changed since it was embedded")
         self._there.add(row)
         return opened
 

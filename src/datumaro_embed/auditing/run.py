@@ -52,6 +52,7 @@ _MEANING = {
     "label": "its objects are unlike others of their labels",
     "variety": "what is near it has many different labels",
 }
+_LABEL_OF_ITEM = "it is unlike others of its label"
 
 
 def audit(
@@ -193,11 +194,13 @@ class _Audit:
                 progress=self._progress,
             )
         if found.unread and is_known:
+            key, reason = next(iter(found.unread.items()))
             log.warning(
-                "%s could not be read or changed since they were embedded, such as %s: only "
+                "%s could not be read or changed since they were embedded, such as %s (%s): only "
                 "equal files of theirs are found.",
                 counted(len(found.unread), "images"),
-                found.unread[0],
+                key,
+                reason,
             )
         return found
 
@@ -393,6 +396,7 @@ class _Audit:
         found = find_outliers(**measures)
         few = min(_LEAST_OUTLIERS, len(items) // 10)
         n_shown = max(few, round(_OUTLIERS_SHOWN * len(items)))
+        meaning = _MEANING | ({"label": _LABEL_OF_ITEM} if table.name == "items" else {})
         for rank, place in enumerate(found.ranked[:n_shown].tolist(), start=1):
             yield self._finding(
                 store.items,
@@ -402,7 +406,7 @@ class _Audit:
                 measure="rarity",
                 value=round(float(found.scores[place]), 4),
                 suggestion="review",
-                reason=_MEANING[found.strangest(place)],
+                reason=meaning[found.strangest(place)],
             )
 
     def quality(self) -> Iterator[Finding]:

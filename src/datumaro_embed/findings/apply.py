@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..adapter import (
+    LINKED_FOLDERS,
+    LINKED_OUT,
+    ImportedDataset,
     SourceDataset,
     as_dataset,
     changed_samples,
@@ -37,6 +40,7 @@ from ..pipeline import read_item_info
 from ..records import ItemKey, ItemRecord
 from ..tally import counted
 from ..verify import differences
+from .actions import act
 from .plan import BY_FOLDER, Plan, plan_changes
 from .table import Findings
 
@@ -130,7 +134,8 @@ def apply_to_path(
 ) -> ApplySummary:
     """Read a dataset from disk, carry out findings and write it to a new folder.
 
-    Raises as `apply_findings`; `DatasetReadError`; `DatasetWriteError`: the format cannot hold the
+    Raises as `apply_findings`; `DatasetReadError`: also if a link leads to an image outside the
+    dataset, unless `follow_symlinks`; `DatasetWriteError`: the format cannot hold the
     dataset, or what was read back is not the same, and nothing is at `out`; `StoreExistsError`,
     `OutputFolderError`, `StoreWriteError`: the output cannot be made.
 
@@ -155,6 +160,7 @@ def apply_to_path(
     _refuse_inside(out, source.root)
     form = form or imported.form
     check_format(form)
+    _refuse_hidden(imported, rows)
     plan = plan_changes(rows, source, form=form, **options)
     target = changed(source, plan)
     if not len(target):
@@ -346,6 +352,22 @@ def _lost_attributes(
         yield f"the attribute {name!r} of a {kind} {label!r} is lost"
     for kind, label, name, _ in shown(other, labels[1]) - shown(one, labels[0]):
         yield f"a {kind} {label!r} gets the attribute {name!r}"
+
+
+def _refuse_hidden(imported: ImportedDataset, rows: Findings) -> None:
+    """Refuse a dataset if images outside its folder are of items that stay, or that have rows."""
+    source = imported.source
+    dropped = {row.key for row in rows if act(row)[0] == "drop" and not row.content_sha256}
+    hidden = {each.key: each.unsafe for each in source if each.unsafe and each.key not in dropped}
+    if any(loss.text == LINKED_FOLDERS for loss in imported.losses):
+        hidden |= dict.fromkeys({row.key for row in rows} - {*source.keys()}, LINKED_OUT)
+    if hidden:
+        key, reason = next(iter(hidden.items()))
+        raise DatasetReadError(
+            f"{counted(len(hidden), 'images are not read')}, such as that of '{key}': {reason}. "
+            "Nothing was written.",
+            path=str(source.root),
+        )
 
 
 def _refuse_inside(out: Path, root: Path) -> None:

@@ -27,6 +27,7 @@ _DELIMITERS = ",;\t"
 _NEEDED = ("subset", "id", "object", "label", "box", "action", "content_sha256")
 _BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _OTHER_FORMATS = (".xlsx", ".xls", ".ods", ".json", ".jsonl", ".html", ".htm", ".h5", ".hdf5")
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx and .ods; .xls
 _MISREAD_BOM = "\u00ef\u00bb\u00bf"  # of UTF-8 that a program read as Latin-1 and saved again
 
 
@@ -192,6 +193,11 @@ def _parquet_rows(data: bytes, path: Path) -> tuple[list[str], list[Finding]]:
 
 
 def _csv_rows(data: bytes, path: Path) -> tuple[list[str], list[Finding]]:
+    if data.startswith(_WORKBOOKS):
+        raise UsageError(
+            f"'{path}' is a workbook (of Excel, or the like), not CSV. Save it as CSV with the "
+            "encoding UTF-8 (`CSV UTF-8`)."
+        )
     try:
         text = data.decode(_BOMS.get(data[:2], "utf-8-sig"))
     except UnicodeDecodeError as error:

@@ -2,6 +2,7 @@
 
 A picture is kept in the user's cache under a name made of the file's path, identity and content
 hash: where a file has changed since, its name is another one, and it is read, hashed and refused.
+So links out of the media root are followed: they show nothing that was not embedded.
 """
 
 from __future__ import annotations
@@ -163,15 +164,15 @@ class Pictures:
         if self._root is None:
             raise ImageProblem(Status.MISSING, "the folder of the images is not there")
         path, frame = split_frame_path(self._store.text("items/path", row))
-        problem, file = media_file(path, self._root)
+        sha256 = self._store.content_sha256[row]
+        problem, file = media_file(path, self._root, is_hashed=bool(sha256.any()))
         if file is None:
             raise ImageProblem(Status.MISSING, problem)
         try:
             identity = identity_of(file.stat())
         except OSError as error:
             raise ImageProblem(Status.MISSING, error.strerror or "it cannot be read") from error
-        sha256 = self._store.content_sha256[row].tobytes().hex()
-        return f"{file}{frame}{identity}{sha256}", file, frame
+        return f"{file}{frame}{identity}{sha256.tobytes().hex()}", file, frame
 
     def _opened(self, row: int, path: Path, frame: int | None) -> OpenedImage:
         """Open the image, and refuse it unless it is the one that was embedded."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import islice
@@ -123,7 +124,8 @@ def save_hits(
     """Copy the image of each hit to ``RANK_SIMILARITY_ID.EXT`` in a new or empty folder.
 
     For an object, the embedded crop is saved as ``RANK_SIMILARITY_ID_N.png``. Video frames are PNG.
-    No file outside `media_root` is read, whatever path is in the store.
+    No path outside `media_root` is read, whatever the store has; links in it are followed, and
+    only what was embedded is kept.
 
     Raises `StaleStoreError` if a hit cannot be copied and `skip_stale` is false (nothing is kept),
     `StoreExistsError`, `OutputFolderError`, `StoreWriteError`.
@@ -138,7 +140,7 @@ def save_hits(
     problems, videos = [], Videos()
     for hit in hits:
         name, frame = split_frame_path(hit.path)
-        if frame is not None and (video := media_file(name, media_root)[1]):
+        if frame is not None and (video := media_file(name, media_root, is_hashed=True)[1]):
             videos.expect(str(video), frame)
     with new_path(directory, directory=True, replace=True) as folder:
         width = max(3, len(str(len(hits))))
@@ -167,43 +169,39 @@ def save_hits(
     return problems
 
 
-def media_file(
-    name: str, media_root: Path, real_folders: dict[str, str] | None = None
-) -> tuple[str, Path | None]:
-    """Return why an item's file is not read, and the file; it must be in the media root.
+def media_file(name: str, media_root: Path, *, is_hashed: bool) -> tuple[str, Path | None]:
+    """Return why an item's file is not read, and the file; its path must be in the media root.
 
-    `real_folders`: of folders, what their links lead to, for a caller that looks at many files and
-    at no folder twice.
+    `is_hashed`: the store has the hash of the image, and the caller uses the image only if it has
+    that hash. Then links may lead out of the media root, as in datasets of DVC and git-annex:
+    nothing is shown or copied but what was embedded.
     """
     if not name:
         return "the item has no image file", None
-    root = _real(os.fspath(media_root), real_folders)
+    root = os.path.abspath(media_root)
+    path = os.path.normpath(os.path.join(root, name))
     try:
-        path = _real(os.path.join(root, name), real_folders)
-    except (OSError, ValueError) as error:  # a NUL
+        if not (is_hashed and Path(path).is_relative_to(root)) and not _leads_into(root, path):
+            return "its path leads out of the media root", None
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return f"there is no file '{path}'", None
+    except (FileNotFoundError, NotADirectoryError):
+        what = "the link leads to no file" if os.path.islink(path) else "there is no file"
+        return f"{what}: '{path}'", None
+    except (OSError, ValueError) as error:  # a loop of links; a NUL
         return f"its path cannot be followed ({error})", None
-    if not path.startswith(os.path.join(root, "")):
-        return "its path leads out of the media root", None
-    if not os.path.isfile(path):  # or a loop of links
-        return f"there is no file '{path}'", None
     return "", Path(path)
 
 
-def _real(path: str, real_folders: dict[str, str] | None) -> str:
-    """Follow all links of a path."""
-    folder, name = os.path.split(path)
-    if real_folders is None or name in ("", os.curdir, os.pardir):
-        return os.path.realpath(path)
-    if folder not in real_folders:
-        real_folders[folder] = os.path.realpath(folder)
-    path = os.path.join(real_folders[folder], name)
-    return os.path.realpath(path) if os.path.islink(path) else path
+def _leads_into(folder: str, path: str) -> bool:
+    """Tell whether a path, with all links followed, is below a folder."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def _source(name: str, media_root: Path, videos: Videos) -> tuple[str, Path | Frame | None]:
-    """Return why an item's image is not read, and its file or decoded frame."""
+    """Return why an item's image is not read, and its file or decoded frame; compare its hash."""
     path, frame = split_frame_path(name)
-    problem, file = media_file(path, media_root)
+    problem, file = media_file(path, media_root, is_hashed=True)
     if file is None or frame is None:
         return problem, file
     try:
