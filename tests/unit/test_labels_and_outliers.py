@@ -162,6 +162,15 @@ def test_conflicts_are_one_object_with_two_labels() -> None:
     assert find_conflicts(vectors, rows, labels, items, groups) == [Conflict(1, 3, 1.0)]
 
 
+def test_a_wrong_label_among_many_copies_is_one_conflict() -> None:
+    vectors = np.tile(np.eye(4, dtype=np.float32)[0], (40, 1))
+    labels = np.zeros(40, int)
+    labels[[7, 30]] = 1, 2
+    one_group, every = np.zeros(40, int), np.arange(40)
+    found = find_conflicts(vectors, every, labels, every, one_group)
+    assert found == [Conflict(0, 7, 1.0), Conflict(0, 30, 1.0), Conflict(7, 30, 1.0)]
+
+
 def test_outliers_sum_ranks_of_measures() -> None:
     found = find_outliers(
         texture=np.array([1.0, 1.0, 5.0, 2.0]), label=np.array([0.2, np.nan, 0.1, 0.3])

@@ -274,19 +274,28 @@ def find_conflicts(
 ) -> list[Conflict]:
     """Find what has different labels in proven duplicates; see `find_mislabels`.
 
-    Two rows of two `items` of one group are the same object where each is the other's nearest.
+    Two rows of two `items` of one group are the same object where each is the other's nearest. A
+    row of the label that is rarer in the group is paired with the nearest of each other label, so
+    that one wrong label among a thousand copies is one conflict.
     """
-    conflicts = []
+    conflicts: dict[tuple[int, int], Conflict] = {}
     order = np.argsort(groups, kind="stable")
     for places in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
-        if len(places) < 2 or len(np.unique(labels[places])) < 2:
+        known, own, counts = np.unique(labels[places], return_inverse=True, return_counts=True)
+        if len(known) < 2:
             continue
         unit = unit_block(vectors, rows[places])
         cosines = unit @ unit.T
         cosines[items[places, None] == items[places]] = -2
-        for i, j in zip(*np.nonzero(np.triu(cosines >= _SAME_OBJECT)), strict=True):
+        differ = (cosines >= _SAME_OBJECT) & (own[:, None] != own)
+        for i, j in zip(*np.nonzero(np.triu(differ)), strict=True):
             of_i, of_j = (items[places] == items[places[n]] for n in (i, j))
             mutual = cosines[i, j] == cosines[i, of_j].max() == cosines[of_i, j].max()
-            if mutual and labels[places[i]] != labels[places[j]]:
-                conflicts.append(Conflict(int(places[i]), int(places[j]), float(cosines[i, j])))
-    return sorted(conflicts, key=lambda one: (-one.cosine, one.first, one.second))
+            if not mutual:
+                continue
+            rare, other = (i, j) if (counts[own[i]], own[i]) < (counts[own[j]], own[j]) else (j, i)
+            one = Conflict(int(places[i]), int(places[j]), float(cosines[i, j]))
+            best = conflicts.setdefault((int(places[rare]), int(own[other])), one)
+            if best.cosine < one.cosine:
+                conflicts[int(places[rare]), int(own[other])] = one
+    return sorted(conflicts.values(), key=lambda one: (-one.cosine, one.first, one.second))
