@@ -12,8 +12,10 @@ import pycocotools.mask as coco_mask
 import pytest
 import yaml
 from datumaro.components.dataset import Dataset
+from datumaro.components.dataset_base import DatasetItem
+from datumaro.components.media import Image
 
-from datumaro_embed.adapter import SourceDataset
+from datumaro_embed.adapter import SourceDataset, with_copied_image
 from datumaro_embed.findings import Finding, Findings
 from datumaro_embed.pipeline import read_item_info
 from support import SAMPLE, picture, run
@@ -368,3 +370,51 @@ def test_a_relabeled_image_gets_the_folder_of_its_label(tmp_path: Path, way: str
         "eel/3.png": before["eel/3.png"],
     }
     assert files(data) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "form"),
+    [
+        *((("datumaro-embed", "apply"), form) for form in ("coco", "datumaro", "voc")),
+        (("datumaro-embed", "apply"), "cvat"),
+        (("datum", "transform", "-t", "clip_apply"), "coco"),
+    ],
+)
+def test_images_are_copied_whatever_the_capitals_of_their_names(
+    tmp_path: Path, words: tuple[str, ...], form: str
+) -> None:
+    """Cameras write .JPG; Datumaro's own media encode such a file anew."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    (data / "images" / "train").mkdir(parents=True)
+    (data / "annotations").mkdir()
+    listed = []
+    for number, suffix in enumerate((".JPG", ".JPEG", ".PNG", ".Tif", ".jpg"), start=1):
+        name = f"DSC{number}{suffix}"
+        picture(number, SIZE).save(data / "images" / "train" / name)
+        listed.append({"id": number, "file_name": name, "width": 120, "height": 100})
+    labels = [{"id": n, "image_id": n, "category_id": 1} for n in range(1, 6)]
+    content = {"images": listed, "annotations": labels, "categories": [{"id": 1, "name": "cat"}]}
+    (data / "annotations" / "labels_train.json").write_text(json.dumps(content))
+    before = {path.name: path.read_bytes() for path in (data / "images").rglob("*.*")}
+    sha = hashlib.sha256(before["DSC5.jpg"]).hexdigest()
+    key = {"subset": "train", "id": "DSC5", "content_sha256": sha}
+    path = act(tmp_path, Finding("quality", action="drop", **key))
+    if words[0] == "datum":
+        done = run(*words, "-o", out, f"{data}:coco", "--", "--findings", path)
+    else:
+        done = run(*words, path, data, "-o", out, "-f", form)
+    assert done.returncode == 0, done.stderr
+    written = {path.name: path.read_bytes() for path in out.rglob("DSC*") if path.name in before}
+    del before["DSC5.jpg"]
+    assert written == before
+
+
+def test_a_file_is_encoded_anew_only_for_another_format(tmp_path: Path) -> None:
+    """An exporter may force an extension; the contents decide, not the name."""
+    path = tmp_path / "a.PNG"
+    picture(1, SIZE).save(path, format="JPEG")
+    medium = with_copied_image(DatasetItem("a", media=Image.from_file(str(path)))).media
+    medium.save(str(tmp_path / "below" / "a.jpg"))
+    medium.save(str(tmp_path / "below" / "a.bmp"))
+    assert (tmp_path / "below" / "a.jpg").read_bytes() == path.read_bytes()
+    assert (tmp_path / "below" / "a.bmp").read_bytes()[:2] == b"BM"

@@ -9,6 +9,7 @@ from .importing import ImportedDataset, import_dataset, split_pathspec
 from .media import EncoderInput, encoder_input
 
 if TYPE_CHECKING:
+    from .copying import with_copied_image
     from .disk import unused_images
     from .samples import changed_samples
     from .writing import as_dataset, check_format, with_label, write_dataset
@@ -28,6 +29,7 @@ __all__ = [
     "refuse_stand_ins",
     "split_pathspec",
     "unused_images",
+    "with_copied_image",
     "with_label",
     "with_labels",
     "write_dataset",
@@ -41,6 +43,7 @@ __getattr__ = lazy_names(
         "check_format": "writing",
         "refuse_stand_ins": "yolo",
         "unused_images": "disk",
+        "with_copied_image": "copying",
         "with_label": "writing",
         "write_dataset": "writing",
     },

@@ -19,16 +19,16 @@ from ..logs import each_warning_once
 from .annotations import GivenBbox
 from .coco_annotations import drawn_area
 from .coco_files import COCO_FORMATS
+from .copying import with_copied_image
 from .dataset import SourceDataset
 from .media import loads_images
 from .yolo_writing import write_yolo
 
 
 def as_dataset(source: SourceDataset) -> Dataset:
-    """Return the items as a Datumaro Dataset."""
-    return Dataset.from_iterable(
-        list(source.items()), categories=dict(source.declared), ann_types=set()
-    )
+    """Return the items as a Datumaro Dataset, which copies image files when it is exported."""
+    items = list(map(with_copied_image, source.items()))
+    return Dataset.from_iterable(items, categories=dict(source.declared), ann_types=set())
 
 
 Given = dict[str, dict[int, dict[str, object]]]  # by subset and annotation id

@@ -19,7 +19,7 @@ from datumaro.components.transformer import Transform
 
 from datumaro_embed_bridge import runs_our_transform
 
-from ..adapter import SourceDataset, format_of, with_labels
+from ..adapter import SourceDataset, format_of, with_copied_image, with_labels
 from ..errors import DatumaroEmbedError, EmptyDatasetError, OutputFolderError
 from ..escaping import printable
 from ..files import check_output
@@ -123,7 +123,8 @@ class FindingsTransform(DatumTransform):
     def __iter__(self) -> Iterator[DatasetItem]:
         plan = self._planned()
         labels = self.categories().get(AnnotationType.label, ())
-        yield from plan.items(self._extractor, [each.name for each in labels])
+        names = [each.name for each in labels]
+        yield from map(with_copied_image, plan.items(self._extractor, names))
 
     def categories(self) -> CategoriesInfo:
         """Give the dataset's categories, with the labels that the findings add."""
