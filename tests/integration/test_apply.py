@@ -418,3 +418,33 @@ def test_a_file_is_encoded_anew_only_for_another_format(tmp_path: Path) -> None:
     medium.save(str(tmp_path / "below" / "a.bmp"))
     assert (tmp_path / "below" / "a.jpg").read_bytes() == path.read_bytes()
     assert (tmp_path / "below" / "a.bmp").read_bytes()[:2] == b"BM"
+
+
+def test_coco_keeps_apart_subsets_whose_names_end_alike(tmp_path: Path) -> None:
+    """Areas, boxes and outlines with two decimals are the same numbers, in the file of each."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    (data / "annotations").mkdir(parents=True)
+    subsets = ("train", "a_train", "[n]", "n")
+    wanted = {}
+    for number, subset in enumerate(subsets):
+        folder = data / "images" / subset
+        folder.mkdir(parents=True)
+        outline = [10.11 + number, 10.11, 40.37, 10.11, 40.37, 50.83]
+        box = [10.123 + number, 10, 30, 40]
+        own = {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "area": 100.5 + number}
+        shape = {"segmentation": [outline], "bbox": box}
+        listed = [{"id": 1, "file_name": "0.jpg", "width": 120, "height": 100}]
+        picture(number, SIZE).save(folder / "0.jpg")
+        if subset == "n":
+            listed.append({**listed[0], "id": 2, "file_name": "1.jpg"})
+            picture(9, SIZE).save(folder / "1.jpg")
+        categories = [{"id": 1, "name": "cat"}]
+        content = {"images": listed, "annotations": [own | shape], "categories": categories}
+        (data / "annotations" / f"instances_{subset}.json").write_text(json.dumps(content))
+        wanted[subset] = own | shape
+    path = act(tmp_path, finding(data, "drop", "n/1"))
+    done = run("datumaro-embed", "apply", path, data, "-o", out)
+    assert done.returncode == 0, done.stderr
+    for subset in subsets:
+        content = json.loads((out / "annotations" / f"instances_{subset}.json").read_text())
+        assert content["annotations"] == [wanted[subset]]
