@@ -11,6 +11,7 @@ import numpy as np
 import pycocotools.mask as coco_mask
 import pytest
 import yaml
+from datumaro.components.annotation import AnnotationType
 from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.media import Image
@@ -448,3 +449,62 @@ def test_coco_keeps_apart_subsets_whose_names_end_alike(tmp_path: Path) -> None:
     for subset in subsets:
         content = json.loads((out / "annotations" / f"instances_{subset}.json").read_text())
         assert content["annotations"] == [wanted[subset]]
+
+
+def folders(root: Path, *names: str) -> dict[str, bytes]:
+    for number, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(number, SIZE).save(root / f"{name}.png")
+    return files(root)
+
+
+def of_folder(before: dict[str, bytes], name: str, action: str) -> Finding:
+    """Make a finding of an image in ImageNet's layout with subsets."""
+    sha = hashlib.sha256(before[f"{name}.png"]).hexdigest()
+    subset, label, stem = name.split("/")
+    key = {"subset": subset, "id": f"{label}:{stem}", "label": label}
+    return Finding("quality", **key, action=action, content_sha256=sha)
+
+
+@pytest.mark.parametrize("way", ["apply", "clip_apply"])
+def test_a_subset_that_would_lose_the_folder_of_a_label_is_refused(
+    tmp_path: Path, way: str
+) -> None:
+    """Datumaro reads subsets only with the same folders; what is written it reads with them."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    names = (f"{subset}/{name}" for subset in ("train", "val") for name in ("cat/1", "dog/2"))
+    before = folders(data, *names, "train/cat/3", "train/eel/4", "val/eel/5")
+    form = "imagenet_with_subset_dirs"
+
+    def done(*rows: Finding) -> Any:
+        path = tmp_path / f"{len(rows)}.csv"
+        Findings(rows).to_csv(path)
+        if way == "apply":
+            return run("datumaro-embed", "apply", path, f"{data}:{form}", "-o", out)
+        words = ("transform", "-t", way, "-o", out, f"{data}:{form}", "--", "--findings")
+        return run("datum", *words, path)
+
+    bad = done(*(of_folder(before, f"train/cat/{n}", "drop") for n in (1, 3)))
+    assert bad.returncode != 0
+    assert "but train would have no image of 'cat'." in bad.stderr
+    assert "or choose another --format: coco, datumaro" in bad.stderr
+    assert not out.exists()
+    # a label that no subset keeps is no trouble
+    eels = [of_folder(before, f"{name}", "drop") for name in ("train/eel/4", "val/eel/5")]
+    good = done(of_folder(before, "train/cat/1", "label dog"), *eels)
+    assert good.returncode == 0, good.stderr
+    found = Dataset.import_from(str(out), form)
+    assert [label.name for label in found.categories()[AnnotationType.label]] == ["cat", "dog"]
+    assert {(item.subset, item.id) for item in found} == {
+        ("train", "cat:3"), ("train", "dog:1"), ("train", "dog:2"),
+        ("val", "cat:1"), ("val", "dog:2"),
+    }  # fmt: skip
+
+
+def test_subsets_that_had_not_the_same_folders_may_lose_more(tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    before = folders(data, "train/cat/1", "train/dog/2", "val/cat/3", "val/cat/4")
+    path = act(tmp_path, of_folder(before, "train/cat/1", "drop"))
+    done = run("datumaro-embed", "apply", path, f"{data}:imagenet_with_subset_dirs", "-o", out)
+    assert done.returncode == 0, done.stderr
+    assert set(files(out)) == set(before) - {"train/cat/1.png"}
