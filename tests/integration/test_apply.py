@@ -508,3 +508,39 @@ def test_subsets_that_had_not_the_same_folders_may_lose_more(tmp_path: Path) -> 
     done = run("datumaro-embed", "apply", path, f"{data}:imagenet_with_subset_dirs", "-o", out)
     assert done.returncode == 0, done.stderr
     assert set(files(out)) == set(before) - {"train/cat/1.png"}
+
+
+@pytest.mark.parametrize("way", ["apply", "clip_apply"])
+def test_names_that_are_free_after_all_moves_stay(tmp_path: Path, way: str) -> None:
+    """Two images of one name change places, and one takes the place of an image that is dropped."""
+    make = yolo if way == "apply" else coco
+    data, out = make(tmp_path / "data"), tmp_path / "out"
+    picture(50, SIZE).save(data / "images" / "val" / "c.jpg")
+    if way == "clip_apply":
+        for subset in NAMES:  # an image must be in all files of its subset
+            (data / "annotations" / f"captions_{subset}.json").unlink()
+        path = data / "annotations" / "instances_val.json"
+        content = json.loads(path.read_text())
+        content["images"].append({**content["images"][0], "id": 77, "file_name": "c.jpg"})
+        path.write_text(json.dumps(content))
+    rows = [
+        finding(data, "subset val", "train/000"),
+        finding(data, "subset train", "val/000"),
+        finding(data, "subset val", "train/c"),
+        finding(data, "drop", "val/c"),
+    ]
+    before = files(data)
+    words = ["datumaro-embed", "apply", act(tmp_path, *rows), data, "-o", out]
+    if way == "clip_apply":
+        words = ["datum", "transform", "-t", way, "-o", out, f"{data}:coco", "--", "--findings"]
+        words.append(tmp_path / "findings.csv")
+    done = run(*words)
+    assert done.returncode == 0, done.stderr
+    found = {name: content for name, content in files(out).items() if name.startswith("images")}
+    assert found == {
+        "images/train/000.jpg": before["images/val/000.jpg"],
+        "images/train/sub/b.jpg": before["images/train/sub/b.jpg"],
+        "images/val/000.jpg": before["images/train/000.jpg"],
+        "images/val/c.jpg": before["images/train/c.jpg"],
+        "images/val/d.jpg": before["images/val/d.jpg"],
+    }
