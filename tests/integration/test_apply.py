@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -510,6 +511,28 @@ def test_subsets_that_had_not_the_same_folders_may_lose_more(tmp_path: Path) -> 
     assert set(files(out)) == set(before) - {"train/cat/1.png"}
 
 
+def test_a_folder_may_be_called_by_one_letter(tmp_path: Path) -> None:
+    """Such as those of sign languages, which Datumaro cannot read; a relabeled image moves too."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    before = folders(data, "train/A/1", "train/A/2", "train/B/1", "train/del/1", "train/del/2")
+    rows = [
+        of_folder(before, "train/A/1", "label B"),
+        of_folder(before, "train/A/2", "label del"),
+        of_folder(before, "train/del/1", "label A"),
+    ]
+    rows = [replace(row, id=row.id.replace(":", "/")) if row.label == "A" else row for row in rows]
+    form = "imagenet_with_subset_dirs"
+    done = run("datumaro-embed", "apply", act(tmp_path, *rows), f"{data}:{form}", "-o", out)
+    assert done.returncode == 0, done.stderr
+    assert files(out) == {
+        "train/A/1.png": before["train/del/1.png"],
+        "train/B/1.png": before["train/B/1.png"],
+        "train/B/1_A.png": before["train/A/1.png"],
+        "train/del/2.png": before["train/del/2.png"],
+        "train/del/2_A.png": before["train/A/2.png"],
+    }
+
+
 @pytest.mark.parametrize("way", ["apply", "clip_apply"])
 def test_names_that_are_free_after_all_moves_stay(tmp_path: Path, way: str) -> None:
     """Two images of one name change places, and one takes the place of an image that is dropped."""
@@ -544,3 +567,17 @@ def test_names_that_are_free_after_all_moves_stay(tmp_path: Path, way: str) -> N
         "images/val/c.jpg": before["images/train/c.jpg"],
         "images/val/d.jpg": before["images/val/d.jpg"],
     }
+
+
+def test_images_of_one_stem_get_a_label_file_each(tmp_path: Path) -> None:
+    """Ultralytics reads the label file that they share for both."""
+    data, out = yolo(tmp_path / "data"), tmp_path / "out"
+    picture(50, SIZE).save(data / "images" / "val" / "000.png")
+    before = files(data)
+    path = act(tmp_path, finding(data, "label dog", "val/000", **YOLO_OBJECT))
+    done = run("datumaro-embed", "apply", path, data, "-o", out)
+    assert done.returncode == 0, done.stderr
+    found = files(out)
+    assert found["images/val/000.png.png"] == before["images/val/000.png"]
+    assert found["labels/val/000.png.txt"] == before["labels/val/000.txt"]
+    assert found["labels/val/000.txt"] == b"1" + before["labels/val/000.txt"][1:]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ..lazy import lazy_names
 from .annotations import with_labels
 from .dataset import SourceDataset, SourceItem, format_of
+from .image_folders import BY_FOLDER, id_in_folder
 from .importing import ImportedDataset, import_dataset, split_pathspec
 from .media import EncoderInput, encoder_input
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from .yolo import refuse_stand_ins
 
 __all__ = [
+    "BY_FOLDER",
     "EncoderInput",
     "ImportedDataset",
     "SourceDataset",
@@ -25,6 +27,7 @@ __all__ = [
     "check_format",
     "encoder_input",
     "format_of",
+    "id_in_folder",
     "import_dataset",
     "refuse_stand_ins",
     "split_pathspec",

@@ -22,6 +22,7 @@ from .coco_annotations import drawn_area
 from .coco_files import COCO_FORMATS
 from .copying import with_copied_image
 from .dataset import SourceDataset
+from .image_folders import BY_FOLDER, for_exporter
 from .media import loads_images
 from .yolo_writing import write_yolo
 
@@ -70,7 +71,8 @@ def _parts(
 ) -> Iterator[tuple[Dataset, dict[str, Any]]]:
     """Yield the datasets to export, each with the exporter's options."""
     if form not in COCO_FORMATS:
-        yield as_dataset(source), {}
+        written = source.changed(map(for_exporter, source.items())) if form in BY_FOLDER else source
+        yield as_dataset(written), {}
         return
     # One subset at a time: Datumaro gives two images the same id if their names are equal.
     subsets: dict[str, list[DatasetItem]] = defaultdict(list)

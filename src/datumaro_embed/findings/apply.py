@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..adapter import (
+    BY_FOLDER,
     SourceDataset,
     as_dataset,
     changed_samples,
@@ -37,7 +38,7 @@ from ..pipeline import read_item_info
 from ..records import ItemKey, ItemRecord
 from ..tally import counted
 from ..verify import differences
-from .plan import BY_FOLDER, Plan, plan_changes
+from .plan import Plan, plan_changes
 from .table import Findings
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..adapter import SourceDataset, with_label
+from ..adapter import BY_FOLDER, SourceDataset, id_in_folder, with_label
 from ..errors import StaleStoreError, UsageError
 from ..escaping import printable
 from ..listing import table_lines, write_csv
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 _BOX_TOLERANCE_PX = 0.025  # COCO and YOLO of one dataset differ by 0.01
 _SHOWN_ROWS = 20
-BY_FOLDER = ("imagenet", "imagenet_with_subset_dirs")  # where the label is a folder, and in the id
-_NO_LABEL = "no_label"  # the folder of what has none
 _READ = (Status.OK, Status.INFERENCE_FAILED)  # the latter may have objects with vectors
 
 
@@ -457,11 +455,11 @@ def _refuse_stale(plan: Plan, n_acting: int, *, skip_stale: bool) -> None:
 def _put_in_folder(row: Finding, change: Change, labels: Sequence[str]) -> None:
     """Give an item the id that it has in the folder of its new label."""
     verb, name = act(row)
-    old = row.label or _NO_LABEL
-    if verb == "label" and change.key.id.startswith(f"{old}:"):
-        stem = change.key.id.removeprefix(f"{old}:")
-        change.key = ItemKey(change.key.subset, f"{_known(name, labels)}:{stem}")
-        change.mark = old.replace("/", "_")
+    start = id_in_folder(row.label, "")
+    if verb == "label" and change.key.id.startswith(start):
+        stem = change.key.id.removeprefix(start)
+        change.key = ItemKey(change.key.subset, id_in_folder(_known(name, labels), stem))
+        change.mark = start[:-1].replace("/", "_")
 
 
 def _tell_apart(changes: Mapping[ItemKey, Change], keys: set[ItemKey]) -> None:
