@@ -474,7 +474,7 @@ def test_a_subset_that_would_lose_the_folder_of_a_label_is_refused(
     """Datumaro reads subsets only with the same folders; what is written it reads with them."""
     data, out = tmp_path / "data", tmp_path / "out"
     names = (f"{subset}/{name}" for subset in ("train", "val") for name in ("cat/1", "dog/2"))
-    before = folders(data, *names, "train/cat/3", "train/eel/4", "val/eel/5")
+    before = folders(data, *names, "train/cat/3", "train/dog/1", "train/eel/4", "val/eel/5")
     form = "imagenet_with_subset_dirs"
 
     def done(*rows: Finding) -> Any:
@@ -497,7 +497,7 @@ def test_a_subset_that_would_lose_the_folder_of_a_label_is_refused(
     found = Dataset.import_from(str(out), form)
     assert [label.name for label in found.categories()[AnnotationType.label]] == ["cat", "dog"]
     assert {(item.subset, item.id) for item in found} == {
-        ("train", "cat:3"), ("train", "dog:1"), ("train", "dog:2"),
+        ("train", "cat:3"), ("train", "dog:1"), ("train", "dog:1_cat"), ("train", "dog:2"),
         ("val", "cat:1"), ("val", "dog:2"),
     }  # fmt: skip
 

@@ -23,11 +23,11 @@ def with_copied_image(item: DatasetItem) -> DatasetItem:
     if type(item.media) is not ImageFromFile:
         return item
     medium = copy(item.media)
-    medium.__class__ = _CopiedImage  # its path, size, extension and label file stay
+    medium.__class__ = CopiedImage  # its path, size, extension and label file stay
     return item.wrap(media=medium)
 
 
-class _CopiedImage(ImageFromFile):  # type: ignore[misc]
+class CopiedImage(ImageFromFile):  # type: ignore[misc]
     """An image file that is encoded anew only if it gets the extension of another format."""
 
     def save(self, fp: Any, ext: str | None = None) -> None:
