@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import numpy as np
 import pycocotools.mask as coco_mask
 import pytest
 import yaml
+from datumaro.components.annotation import AnnotationType
 from datumaro.components.dataset import Dataset
+from datumaro.components.dataset_base import DatasetItem
+from datumaro.components.media import Image
 
-from datumaro_embed.adapter import SourceDataset
+from datumaro_embed.adapter import SourceDataset, with_copied_image
 from datumaro_embed.findings import Finding, Findings
 from datumaro_embed.pipeline import read_item_info
 from support import SAMPLE, picture, run
@@ -415,3 +419,212 @@ def test_a_relabeled_image_gets_the_folder_of_its_label(tmp_path: Path, way: str
         "eel/3.png": before["eel/3.png"],
     }
     assert files(data) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "form"),
+    [
+        *((("datumaro-embed", "apply"), form) for form in ("coco", "datumaro", "voc")),
+        (("datumaro-embed", "apply"), "cvat"),
+        (("datum", "transform", "-t", "clip_apply"), "coco"),
+    ],
+)
+def test_images_are_copied_whatever_the_capitals_of_their_names(
+    tmp_path: Path, words: tuple[str, ...], form: str
+) -> None:
+    """Cameras write .JPG; Datumaro's own media encode such a file anew."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    (data / "images" / "train").mkdir(parents=True)
+    (data / "annotations").mkdir()
+    listed = []
+    for number, suffix in enumerate((".JPG", ".JPEG", ".PNG", ".Tif", ".jpg"), start=1):
+        name = f"DSC{number}{suffix}"
+        picture(number, SIZE).save(data / "images" / "train" / name)
+        listed.append({"id": number, "file_name": name, "width": 120, "height": 100})
+    labels = [{"id": n, "image_id": n, "category_id": 1} for n in range(1, 6)]
+    content = {"images": listed, "annotations": labels, "categories": [{"id": 1, "name": "cat"}]}
+    (data / "annotations" / "labels_train.json").write_text(json.dumps(content))
+    before = {path.name: path.read_bytes() for path in (data / "images").rglob("*.*")}
+    sha = hashlib.sha256(before["DSC5.jpg"]).hexdigest()
+    key = {"subset": "train", "id": "DSC5", "content_sha256": sha}
+    path = act(tmp_path, Finding("quality", action="drop", **key))
+    if words[0] == "datum":
+        done = run(*words, "-o", out, f"{data}:coco", "--", "--findings", path)
+    else:
+        done = run(*words, path, data, "-o", out, "-f", form)
+    assert done.returncode == 0, done.stderr
+    written = {path.name: path.read_bytes() for path in out.rglob("DSC*") if path.name in before}
+    del before["DSC5.jpg"]
+    assert written == before
+
+
+def test_a_file_is_encoded_anew_only_for_another_format(tmp_path: Path) -> None:
+    """An exporter may force an extension; the contents decide, not the name."""
+    path = tmp_path / "a.PNG"
+    picture(1, SIZE).save(path, format="JPEG")
+    medium = with_copied_image(DatasetItem("a", media=Image.from_file(str(path)))).media
+    medium.save(str(tmp_path / "below" / "a.jpg"))
+    medium.save(str(tmp_path / "below" / "a.bmp"))
+    assert (tmp_path / "below" / "a.jpg").read_bytes() == path.read_bytes()
+    assert (tmp_path / "below" / "a.bmp").read_bytes()[:2] == b"BM"
+
+
+def test_coco_keeps_apart_subsets_whose_names_end_alike(tmp_path: Path) -> None:
+    """Areas, boxes and outlines with two decimals are the same numbers, in the file of each."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    (data / "annotations").mkdir(parents=True)
+    subsets = ("train", "a_train", "[n]", "n")
+    wanted = {}
+    for number, subset in enumerate(subsets):
+        folder = data / "images" / subset
+        folder.mkdir(parents=True)
+        outline = [10.11 + number, 10.11, 40.37, 10.11, 40.37, 50.83]
+        box = [10.123 + number, 10, 30, 40]
+        own = {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "area": 100.5 + number}
+        shape = {"segmentation": [outline], "bbox": box}
+        listed = [{"id": 1, "file_name": "0.jpg", "width": 120, "height": 100}]
+        picture(number, SIZE).save(folder / "0.jpg")
+        if subset == "n":
+            listed.append({**listed[0], "id": 2, "file_name": "1.jpg"})
+            picture(9, SIZE).save(folder / "1.jpg")
+        categories = [{"id": 1, "name": "cat"}]
+        content = {"images": listed, "annotations": [own | shape], "categories": categories}
+        (data / "annotations" / f"instances_{subset}.json").write_text(json.dumps(content))
+        wanted[subset] = own | shape
+    path = act(tmp_path, finding(data, "drop", "n/1"))
+    done = run("datumaro-embed", "apply", path, data, "-o", out)
+    assert done.returncode == 0, done.stderr
+    for subset in subsets:
+        content = json.loads((out / "annotations" / f"instances_{subset}.json").read_text())
+        assert content["annotations"] == [wanted[subset]]
+
+
+def folders(root: Path, *names: str) -> dict[str, bytes]:
+    for number, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(number, SIZE).save(root / f"{name}.png")
+    return files(root)
+
+
+def of_folder(before: dict[str, bytes], name: str, action: str) -> Finding:
+    """Make a finding of an image in ImageNet's layout with subsets."""
+    sha = hashlib.sha256(before[f"{name}.png"]).hexdigest()
+    subset, label, stem = name.split("/")
+    key = {"subset": subset, "id": f"{label}:{stem}", "label": label}
+    return Finding("quality", **key, action=action, content_sha256=sha)
+
+
+@pytest.mark.parametrize("way", ["apply", "clip_apply"])
+def test_a_subset_that_would_lose_the_folder_of_a_label_is_refused(
+    tmp_path: Path, way: str
+) -> None:
+    """Datumaro reads subsets only with the same folders; what is written it reads with them."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    names = (f"{subset}/{name}" for subset in ("train", "val") for name in ("cat/1", "dog/2"))
+    before = folders(data, *names, "train/cat/3", "train/dog/1", "train/eel/4", "val/eel/5")
+    form = "imagenet_with_subset_dirs"
+
+    def done(*rows: Finding) -> Any:
+        path = tmp_path / f"{len(rows)}.csv"
+        Findings(rows).to_csv(path)
+        if way == "apply":
+            return run("datumaro-embed", "apply", path, f"{data}:{form}", "-o", out)
+        words = ("transform", "-t", way, "-o", out, f"{data}:{form}", "--", "--findings")
+        return run("datum", *words, path)
+
+    bad = done(*(of_folder(before, f"train/cat/{n}", "drop") for n in (1, 3)))
+    assert bad.returncode != 0
+    assert "but train would have no image of 'cat'." in bad.stderr
+    assert "or choose another --format: coco, datumaro" in bad.stderr
+    assert not out.exists()
+    # a label that no subset keeps is no trouble
+    eels = [of_folder(before, f"{name}", "drop") for name in ("train/eel/4", "val/eel/5")]
+    good = done(of_folder(before, "train/cat/1", "label dog"), *eels)
+    assert good.returncode == 0, good.stderr
+    found = Dataset.import_from(str(out), form)
+    assert [label.name for label in found.categories()[AnnotationType.label]] == ["cat", "dog"]
+    assert {(item.subset, item.id) for item in found} == {
+        ("train", "cat:3"), ("train", "dog:1"), ("train", "dog:1_cat"), ("train", "dog:2"),
+        ("val", "cat:1"), ("val", "dog:2"),
+    }  # fmt: skip
+
+
+def test_subsets_that_had_not_the_same_folders_may_lose_more(tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    before = folders(data, "train/cat/1", "train/dog/2", "val/cat/3", "val/cat/4")
+    path = act(tmp_path, of_folder(before, "train/cat/1", "drop"))
+    done = run("datumaro-embed", "apply", path, f"{data}:imagenet_with_subset_dirs", "-o", out)
+    assert done.returncode == 0, done.stderr
+    assert set(files(out)) == set(before) - {"train/cat/1.png"}
+
+
+def test_a_folder_may_be_called_by_one_letter(tmp_path: Path) -> None:
+    """Such as those of sign languages, which Datumaro cannot read; a relabeled image moves too."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    before = folders(data, "train/A/1", "train/A/2", "train/B/1", "train/del/1", "train/del/2")
+    rows = [
+        of_folder(before, "train/A/1", "label B"),
+        of_folder(before, "train/A/2", "label del"),
+        of_folder(before, "train/del/1", "label A"),
+    ]
+    rows = [replace(row, id=row.id.replace(":", "/")) if row.label == "A" else row for row in rows]
+    form = "imagenet_with_subset_dirs"
+    done = run("datumaro-embed", "apply", act(tmp_path, *rows), f"{data}:{form}", "-o", out)
+    assert done.returncode == 0, done.stderr
+    assert files(out) == {
+        "train/A/1.png": before["train/del/1.png"],
+        "train/B/1.png": before["train/B/1.png"],
+        "train/B/1_A.png": before["train/A/1.png"],
+        "train/del/2.png": before["train/del/2.png"],
+        "train/del/2_A.png": before["train/A/2.png"],
+    }
+
+
+@pytest.mark.parametrize("way", ["apply", "clip_apply"])
+def test_names_that_are_free_after_all_moves_stay(tmp_path: Path, way: str) -> None:
+    """Two images of one name change places, and one takes the place of an image that is dropped."""
+    make = yolo if way == "apply" else coco
+    data, out = make(tmp_path / "data"), tmp_path / "out"
+    picture(50, SIZE).save(data / "images" / "val" / "c.jpg")
+    if way == "clip_apply":
+        for subset in NAMES:  # an image must be in all files of its subset
+            (data / "annotations" / f"captions_{subset}.json").unlink()
+        path = data / "annotations" / "instances_val.json"
+        content = json.loads(path.read_text())
+        content["images"].append({**content["images"][0], "id": 77, "file_name": "c.jpg"})
+        path.write_text(json.dumps(content))
+    rows = [
+        finding(data, "subset val", "train/000"),
+        finding(data, "subset train", "val/000"),
+        finding(data, "subset val", "train/c"),
+        finding(data, "drop", "val/c"),
+    ]
+    before = files(data)
+    words = ["datumaro-embed", "apply", act(tmp_path, *rows), data, "-o", out]
+    if way == "clip_apply":
+        words = ["datum", "transform", "-t", way, "-o", out, f"{data}:coco", "--", "--findings"]
+        words.append(tmp_path / "findings.csv")
+    done = run(*words)
+    assert done.returncode == 0, done.stderr
+    found = {name: content for name, content in files(out).items() if name.startswith("images")}
+    assert found == {
+        "images/train/000.jpg": before["images/val/000.jpg"],
+        "images/train/sub/b.jpg": before["images/train/sub/b.jpg"],
+        "images/val/000.jpg": before["images/train/000.jpg"],
+        "images/val/c.jpg": before["images/train/c.jpg"],
+        "images/val/d.jpg": before["images/val/d.jpg"],
+    }
+
+
+def test_images_of_one_stem_get_a_label_file_each(tmp_path: Path) -> None:
+    """Ultralytics reads the label file that they share for both."""
+    data, out = yolo(tmp_path / "data"), tmp_path / "out"
+    picture(50, SIZE).save(data / "images" / "val" / "000.png")
+    before = files(data)
+    path = act(tmp_path, finding(data, "label dog", "val/000", **YOLO_OBJECT))
+    done = run("datumaro-embed", "apply", path, data, "-o", out)
+    assert done.returncode == 0, done.stderr
+    found = files(out)
+    assert found["images/val/000.png.png"] == before["images/val/000.png"]
+    assert found["labels/val/000.png.txt"] == before["labels/val/000.txt"]
+    assert found["labels/val/000.txt"] == b"1" + before["labels/val/000.txt"][1:]

@@ -15,7 +15,7 @@ from datumaro_embed import Split, Status, open_store
 from datumaro_embed.errors import DatasetReadError
 from datumaro_embed.vectors import unit_rows
 from store_support import row_content
-from support import SAMPLE, run, write_pictures
+from support import SAMPLE, picture, run, write_coco, write_pictures
 
 
 def test_store_has_every_item_sorted_with_unit_vectors(coco_store: Path) -> None:
@@ -48,6 +48,19 @@ def test_items_pass_through_unchanged(coco_store: Path) -> None:
         }
 
     assert content(after) == content(before)
+
+
+def test_the_written_images_are_those_that_were_embedded(tmp_path: Path) -> None:
+    """Datumaro's own media encode a .JPG anew, so the store would not be of the dataset."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    write_coco(data, [("DSC1.JPG", (48, 40)), ("b.PNG", (48, 40))])
+    for number, name in enumerate(("DSC1.JPG", "b.PNG")):
+        picture(number).save(data / "images" / "train" / name)
+    words = ["transform", "-t", "clip_embed", "-o", out, f"{data}:coco", "--", "--model", "demo"]
+    done = run("datum", *words, "--store", tmp_path / "e.h5")
+    assert done.returncode == 0, done.stderr
+    for path in (data / "images" / "train").iterdir():
+        assert (out / "images" / "train" / path.name).read_bytes() == path.read_bytes()
 
 
 def test_coco_and_yolo_of_the_same_data_give_equal_tables(

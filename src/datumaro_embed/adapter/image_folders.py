@@ -27,6 +27,10 @@ from .fence import Fence, read_error
 from .own_files import is_part_of_store
 from .same_stem import can_be_id, with_distinct_ids
 
+BY_FOLDER = ("imagenet", "imagenet_with_subset_dirs")
+"""Datumaro's names of ImageNet's layout, in which a folder is the label, and in the id."""
+
+_LETTER = re.compile("[A-Za-z]")
 _CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}
 
 
@@ -98,11 +102,9 @@ def read_imagenet(path: Path, format_name: str, losses: Tally) -> Dataset:
     for subset, root in roots.items():
         for image in find_images(str(root), IMAGE_SUFFIXES, recursive=True):
             folder, name = os.path.split(os.path.relpath(image, root))
-            separator = "/" if re.fullmatch("[A-Za-z]", folder) else ImagenetPath.SEP_TOKEN
-            above = folder or ImagenetPath.IMAGE_DIR_NO_LABEL
             label, _ = labels.find(folder)
             item = DatasetItem(
-                above + separator + os.path.splitext(name)[0],
+                id_in_folder(folder, os.path.splitext(name)[0]),
                 subset=subset,
                 media=Image.from_file(path=image),
                 annotations=[] if label is None else [Label(label)],
@@ -111,6 +113,26 @@ def read_imagenet(path: Path, format_name: str, losses: Tally) -> Dataset:
     return Dataset.from_iterable(
         with_distinct_ids(items, losses), categories={AnnotationType.label: labels}, ann_types=set()
     )
+
+
+def id_in_folder(label: str, stem: str) -> str:
+    """Return the id of an image in the folder of its label; an empty label is none.
+
+    It is Datumaro's, except for a label of one letter: Datumaro refuses ``a:1``, as `a` is a drive.
+    """
+    separator = "/" if _LETTER.fullmatch(label) else ImagenetPath.SEP_TOKEN
+    return f"{label or ImagenetPath.IMAGE_DIR_NO_LABEL}{separator}{stem}"
+
+
+def for_exporter(item: DatasetItem) -> DatasetItem:
+    """Return an item that Datumaro writes into the folder of its label, also one of one letter.
+
+    Datumaro takes what is behind the colon for the file's name, else the whole id: ``a/a/1.jpg``.
+    """
+    letter, slash, stem = item.id.partition("/")
+    if not slash or not _LETTER.fullmatch(letter):
+        return item
+    return item.wrap(id=f"{letter}/{ImagenetPath.SEP_TOKEN}{stem}")
 
 
 def _is_own(folder: str, name: str) -> bool:

@@ -32,14 +32,13 @@ from .coco_files import COCO_FORMATS
 from .dataset import SourceDataset
 from .disk import count_unused_images
 from .fence import read_error
-from .image_folders import read_imagenet, read_images
+from .image_folders import BY_FOLDER, read_imagenet, read_images
 from .media import listing_lost_masks, loads_images, media_file
 from .same_stem import with_distinct_ids
 from .videos import read_videos
 from .voc import count_missing_masks, refused_items, with_own_images, without_damaged_masks
 
 _YOLO = {"roboflow_yolo", "yolo", "yolo_loose", "yolo_strict", "yolo_ultralytics"}
-_IMAGENET = {"imagenet", "imagenet_with_subset_dirs"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,7 @@ def import_dataset(
                 )
             else:
                 dataset, root = _read(path, format_name, losses, follow_symlinks=follow_symlinks)
-            if format_name in _IMAGENET and is_detected:
+            if format_name in BY_FOLDER and is_detected:
                 _warn_of_labels(path, format_name, dataset)
             files = ((media_file(item.media), item.id) for item in dataset)
             count_unused_images(
@@ -158,7 +157,7 @@ def _read(
         return read_coco(path, format_name, losses)
     if format_name == "image_dir":
         return read_images(path, losses, follow_symlinks=follow_symlinks), path
-    if format_name in _IMAGENET:
+    if format_name in BY_FOLDER:
         return read_imagenet(path, format_name, losses), path
     return _read_by_datumaro(path, format_name, losses), path
 

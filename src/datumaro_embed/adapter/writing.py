@@ -13,24 +13,27 @@ from datumaro.components.dataset import Dataset
 from datumaro.components.dataset_base import DatasetItem
 from datumaro.components.environment import Environment
 from datumaro.components.errors import DatumaroError, ItemExportError
+from datumaro.plugins.data_formats.coco.format import CocoTask
 
 from ..errors import DatasetWriteError, UsageError
 from ..logs import each_warning_once
 from .annotations import GivenBbox
 from .coco_annotations import drawn_area
 from .coco_files import COCO_FORMATS
+from .copying import with_copied_image
 from .dataset import SourceDataset
+from .image_folders import BY_FOLDER, for_exporter
 from .media import loads_images
 from .yolo_writing import write_yolo
 
 
 def as_dataset(source: SourceDataset) -> Dataset:
-    """Return the items as a Datumaro Dataset."""
-    return Dataset.from_iterable(
-        list(source.items()), categories=dict(source.declared), ann_types=set()
-    )
+    """Return the items as a Datumaro Dataset, which copies image files when it is exported."""
+    items = list(map(with_copied_image, source.items()))
+    return Dataset.from_iterable(items, categories=dict(source.declared), ann_types=set())
 
 
+_OF_32_BITS = {"segmentation", "keypoints"}
 Given = dict[str, dict[int, dict[str, object]]]  # by subset and annotation id
 
 
@@ -56,9 +59,11 @@ def write_dataset(
         raise DatasetWriteError(f"Datumaro's exporter of {form} failed: {_cause(error)}") from error
     for left in folder.glob("annotations/__*.tmp"):  # Datumaro could not remove them
         left.unlink()
-    for subset in given:
-        for path in (folder / "annotations").glob(f"*_{subset}.json"):
-            _restore(path, given[subset])
+    if not as_datum and form in COCO_FORMATS:
+        for subset in {item.subset for item in source.items()}:
+            names = (f"{task.name}_{subset}.json" for task in CocoTask)
+            for path in filter(Path.is_file, map((folder / "annotations").joinpath, names)):
+                _restore(path, given.get(subset, {}))
 
 
 def _parts(
@@ -66,7 +71,8 @@ def _parts(
 ) -> Iterator[tuple[Dataset, dict[str, Any]]]:
     """Yield the datasets to export, each with the exporter's options."""
     if form not in COCO_FORMATS:
-        yield as_dataset(source), {}
+        written = source.changed(map(for_exporter, source.items())) if form in BY_FOLDER else source
+        yield as_dataset(written), {}
         return
     # One subset at a time: Datumaro gives two images the same id if their names are equal.
     subsets: dict[str, list[DatasetItem]] = defaultdict(list)
@@ -140,7 +146,15 @@ def _restore(path: Path, given: dict[int, dict[str, object]]) -> None:
         for each in entry.get("segments_info", [entry]):
             known = given.get(each.get("id"), {})
             each |= {key: value for key, value in known.items() if key in each}
+            each |= {key: _rounded(each[key]) for key in _OF_32_BITS & each.keys()}
     path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def _rounded(value: object) -> object:
+    """Round as Datumaro has rounded: its 32 bits of 10.11 are 10.109999656677246."""
+    if isinstance(value, list):
+        return [*map(_rounded, value)]
+    return round(value, 2) if isinstance(value, float) else value
 
 
 def check_format(form: str) -> None:

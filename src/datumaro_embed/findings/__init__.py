@@ -15,7 +15,14 @@ from .rows import finding, ranked
 from .table import Findings
 
 if TYPE_CHECKING:
-    from .apply import ApplySummary, apply_findings, apply_to_path, changed, refuse_lost
+    from .apply import (
+        ApplySummary,
+        apply_findings,
+        apply_to_path,
+        changed,
+        refuse_lost,
+        refuse_uneven,
+    )
     from .plan import Plan, fresh_items, plan_changes
 
 __all__ = [
@@ -34,6 +41,7 @@ __all__ = [
     "ranked",
     "refuse_contradictions",
     "refuse_lost",
+    "refuse_uneven",
     "spelled",
 ]
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..adapter import (
+    BY_FOLDER,
     LINKED_FOLDERS,
     LINKED_OUT,
     ImportedDataset,
@@ -41,7 +42,7 @@ from ..records import ItemKey, ItemRecord
 from ..tally import counted
 from ..verify import differences
 from .actions import act
-from .plan import BY_FOLDER, Plan, plan_changes
+from .plan import Plan, plan_changes
 from .table import Findings
 
 if TYPE_CHECKING:
@@ -166,6 +167,7 @@ def apply_to_path(
     if not len(target):
         raise UsageError("The findings drop every item, so there is no dataset to write.")
     refuse_lost(target, form, beside=out)
+    refuse_uneven(target, form, before=source if form == imported.form else None)
     planned = [*plan.lines(source)]
     if not any(row.action.strip() for row in rows):
         planned.append("no finding has an action: fill in the column `action` of the findings file")
@@ -190,11 +192,56 @@ def apply_to_path(
 
 def _without_images(target: SourceDataset) -> str:
     """Name the labels that no annotation has, nor one below them (``big`` of ``big/cat``)."""
-    names = target.categories.labels
-    numbers = {getattr(each, "label", None) for item in target.items() for each in item.annotations}
-    used = {names[number] for number in numbers if number is not None}
-    folders = {str(parent) for name in used for parent in (name, *PurePosixPath(name).parents)}
-    return ", ".join(repr(name) for name in names if name not in folders)
+    used = set().union(*_folders(target).values())
+    return ", ".join(repr(name) for name in target.categories.labels if name not in used)
+
+
+def _folders(dataset: SourceDataset) -> dict[str, set[str]]:
+    """Give the labels that each subset has a folder for in ImageNet's layout."""
+    names = dataset.categories.labels
+    found: dict[str, set[str]] = {}
+    for item in dataset.items():
+        numbers = {getattr(each, "label", None) for each in item.annotations}
+        used = {names[number] for number in numbers if number is not None}
+        above = {str(folder) for name in used for folder in PurePosixPath(name).parents}
+        found.setdefault(item.subset, set()).update(used, above - {"."})
+    return found
+
+
+def refuse_uneven(target: SourceDataset, form: str, *, before: SourceDataset | None) -> None:
+    """Refuse ImageNet's layout if a subset has no image of a label that another subset has.
+
+    Datumaro cannot read such a dataset, with an empty folder neither, and programs that number
+    labels by their folders number them differently in each subset. With `before`, the dataset in
+    the same format, only if that was not so already.
+
+    Raises `DatasetWriteError`, which names subsets, labels and formats that can.
+    """
+    if form not in BY_FOLDER or (before is not None and _uneven(before)):
+        return
+    if missing := _uneven(target):
+        able = [
+            name for name in _FORMATS if name not in BY_FOLDER and not _lost(target, name, None)
+        ]
+        shown = "; ".join(missing[:_SHOWN])
+        more = f" … and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+        raise DatasetWriteError(
+            f"The format {form} has a folder for each label in every subset, but {shown}{more}. "
+            "Datumaro could not read the output, and training would number the labels of each "
+            "subset differently. Nothing was written. Leave an image of the label in the subset, "
+            f"or choose another ``format``: {', '.join(able) or 'datumaro'}."
+        )
+
+
+def _uneven(dataset: SourceDataset) -> list[str]:
+    folders = _folders(dataset)
+    every = sorted(set().union(*folders.values()))
+    return [
+        f"{subset} would have no image of {name!r}"
+        for subset, own in sorted(folders.items())
+        for name in every
+        if name not in own
+    ]
 
 
 def changed(source: SourceDataset, plan: Plan) -> SourceDataset:

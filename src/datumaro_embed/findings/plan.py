@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..adapter import SourceDataset, with_label
+from ..adapter import BY_FOLDER, SourceDataset, id_in_folder, with_label
 from ..errors import StaleStoreError, UsageError
 from ..escaping import printable
 from ..listing import table_lines, write_csv
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 _BOX_TOLERANCE_PX = 0.025  # COCO and YOLO of one dataset differ by 0.01
 _SHOWN_ROWS = 20
-BY_FOLDER = ("imagenet", "imagenet_with_subset_dirs")  # where the label is a folder, and in the id
-_NO_LABEL = "no_label"  # the folder of what has none
 _READ = (Status.OK, Status.INFERENCE_FAILED)  # the latter may have objects with vectors
 
 
@@ -43,6 +41,8 @@ class Change:
     ----------
     key : ItemKey
         Its new key.
+    mark : str
+        Appended to its id if another item has its new key: what is not in the key any more.
     labels : dict of int to str or None
         New label of an annotation, by its place; None drops the annotation.
     added : list of str
@@ -52,6 +52,7 @@ class Change:
     """
 
     key: ItemKey
+    mark: str = ""
     dropped: bool = False
     labels: dict[int, str | None] = field(default_factory=dict)
     added: list[str] = field(default_factory=list)
@@ -202,17 +203,18 @@ def plan_changes(
             reason = _stale(row, sha)
             if not reason and act(row)[0] == "drop" and (row.kind, row.group) in bereft:
                 reason = "copies to drop whose kept copy is gone, has changed or is dropped too"
-            reason = reason or _carry_out(row, change, record, source, used)
+            reason = reason or _carry_out(row, change, record, source)
             if reason:
                 plan.refused.add(reason, where(row))
             elif form in BY_FOLDER and row.object is None:
-                change.key = _in_folder(row, change, source.categories.labels, used)
+                _put_in_folder(row, change, source.categories.labels)
         if change.dropped:  # and its objects with it
             change.rows = [
                 row for row in change.rows if act(row)[0] == "drop" and row.object is None
             ]
         if change.rows:
             plan.changes[key] = change
+    _tell_apart(plan.changes, used)
     _refuse_stale(plan, sum(map(len, acting.values())), skip_stale=skip_stale)
     return plan
 
@@ -384,7 +386,6 @@ def _carry_out(
     change: Change,
     record: ItemRecord | None,
     source: SourceDataset,
-    used: set[ItemKey],
 ) -> str:
     """Write a row into the change of its item; or say why it cannot be, and write nothing."""
     verb, name = act(row)
@@ -404,7 +405,8 @@ def _carry_out(
         number = int(value) if value.isdecimal() else -1
         change.attributes[attribute] = number if str(number) == value else value
     elif name != change.key.subset:
-        change.key = _free(change.key, name, used)
+        change.mark = change.key.subset
+        change.key = ItemKey(name, change.key.id)
     else:
         return ""  # it is there already
     change.rows.append(row)
@@ -450,26 +452,25 @@ def _refuse_stale(plan: Plan, n_acting: int, *, skip_stale: bool) -> None:
     )
 
 
-def _free(key: ItemKey, subset: str, used: set[ItemKey]) -> ItemKey:
-    """Give a key in another subset that no item has; its old subset's name tells two apart."""
-    moved = ItemKey(subset, key.id)
-    while moved in used:
-        moved = ItemKey(subset, f"{moved.id}_{key.subset}")
-    used.add(moved)
-    return moved
-
-
-def _in_folder(row: Finding, change: Change, labels: Sequence[str], used: set[ItemKey]) -> ItemKey:
-    """Give the key that an item has in the folder of its new label; its old one tells two apart."""
+def _put_in_folder(row: Finding, change: Change, labels: Sequence[str]) -> None:
+    """Give an item the id that it has in the folder of its new label."""
     verb, name = act(row)
-    old, key = row.label or _NO_LABEL, change.key
-    if verb != "label" or not key.id.startswith(f"{old}:"):
-        return key
-    folder, stem = _known(name, labels), key.id.removeprefix(f"{old}:")
-    while (moved := ItemKey(key.subset, f"{folder}:{stem}")) in used - {key}:
-        stem = f"{stem}_{old.replace('/', '_')}"
-    used.add(moved)
-    return moved
+    start = id_in_folder(row.label, "")
+    if verb == "label" and change.key.id.startswith(start):
+        stem = change.key.id.removeprefix(start)
+        change.key = ItemKey(change.key.subset, id_in_folder(_known(name, labels), stem))
+        change.mark = start[:-1].replace("/", "_")
+
+
+def _tell_apart(changes: Mapping[ItemKey, Change], keys: set[ItemKey]) -> None:
+    """Append its mark to the id of an item that gets the key of an item that stays."""
+    gone = {key for key, change in changes.items() if change.dropped or change.key != key}
+    used = keys - gone
+    for key in sorted(key for key in gone if not changes[key].dropped):
+        change = changes[key]
+        while change.key in used:
+            change.key = ItemKey(change.key.subset, f"{change.key.id}_{change.mark}")
+        used.add(change.key)
 
 
 def _census(source: SourceDataset, plan: Plan | None) -> tuple[Counter[str], Counter[str]]:

@@ -9,7 +9,7 @@ from typing import Any
 from datumaro.components.dataset_base import IDataset
 
 from ..adapter import SourceDataset
-from ..findings import Findings
+from ..findings import Findings, Plan, changed, refuse_uneven
 from ..flags import add_apply_arguments
 from .transform import FindingsTransform
 
@@ -56,3 +56,8 @@ class ClipApply(FindingsTransform):
     def _find(self, source: SourceDataset) -> tuple[Findings, None]:  # noqa: ARG002
         given = self._findings
         return given if isinstance(given, Findings) else Findings.read(given), None
+
+    def _refuse_lost(self, source: SourceDataset, plan: Plan) -> None:
+        super()._refuse_lost(source, plan)
+        if self._form is not None:
+            refuse_uneven(changed(source, plan), self._form, before=source)

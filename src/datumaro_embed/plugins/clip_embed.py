@@ -10,7 +10,7 @@ from typing import Any
 
 from datumaro.components.dataset_base import DatasetItem, IDataset
 
-from ..adapter import SourceDataset, refuse_stand_ins, unused_images
+from ..adapter import SourceDataset, refuse_stand_ins, unused_images, with_copied_image
 from ..flags import add_embed_arguments
 from ..logs import log
 from ..models import resolve_model
@@ -61,7 +61,7 @@ class ClipEmbed(DatumTransform):
     def __iter__(self) -> Iterator[DatasetItem]:
         with self._errors():
             self._embed()
-        yield from self._extractor
+        yield from map(with_copied_image, self._extractor)
 
     def _embed(self) -> None:
         options = EmbedOptions(**self._options)

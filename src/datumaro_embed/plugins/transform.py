@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from datumaro.cli.__main__ import make_parser
 from datumaro.cli.util.errors import CliException
 from datumaro.components.annotation import AnnotationType
 from datumaro.components.dataset_base import CategoriesInfo, DatasetItem, IDataset
+from datumaro.components.environment import DEFAULT_ENVIRONMENT
 from datumaro.components.transformer import Transform
 
 from datumaro_embed_bridge import runs_our_transform
 
-from ..adapter import SourceDataset, format_of, with_labels
+from ..adapter import SourceDataset, format_of, with_copied_image, with_labels
 from ..errors import DatumaroEmbedError, EmptyDatasetError, OutputFolderError
 from ..escaping import printable
 from ..files import check_output
@@ -123,7 +125,8 @@ class FindingsTransform(DatumTransform):
     def __iter__(self) -> Iterator[DatasetItem]:
         plan = self._planned()
         labels = self.categories().get(AnnotationType.label, ())
-        yield from plan.items(self._extractor, [each.name for each in labels])
+        names = [each.name for each in labels]
+        yield from map(with_copied_image, plan.items(self._extractor, names))
 
     def categories(self) -> CategoriesInfo:
         """Give the dataset's categories, with the labels that the findings add."""
@@ -160,7 +163,7 @@ class FindingsTransform(DatumTransform):
             skip_stale=self._skip_stale,
             new_labels=self._new_labels,
             contents=known,
-            form=self._form(),
+            form=self._form,
         )
         self._refuse_lost(source, plan)
         if self._plan_file is not None:
@@ -173,13 +176,14 @@ class FindingsTransform(DatumTransform):
             raise SystemExit(0)  # `datum` writes what it gets, unless it gets to no end
         return Plan(len(source))
 
+    @cached_property
     def _form(self) -> str | None:
         """Give the format that `datum` saves in, where it is known."""
-        return format_of(self._extractor) if self._from_datum else None
+        return (format_of(self._extractor) or _datum_format()) if self._from_datum else None
 
     def _refuse_lost(self, source: SourceDataset, plan: Plan) -> None:
         """Refuse what `datum` would lose of the changes, as it saves in the source's format."""
-        if (form := self._form()) is None:
+        if (form := self._form) is None:
             return
         if any(not change.dropped for change in plan.changes.values()):
             # What is not changed, too: Datumaro writes labels only if there is nothing else.
@@ -258,6 +262,15 @@ def datum_folders() -> tuple[Path, Path] | None:
     known = make_parser().parse_args(sys.argv[1:])
     source = Path(known.target.partition(":")[0])
     return source, Path(known.dst_dir or source)
+
+
+def _datum_format() -> str | None:
+    """Return the format in which `datum transform` reads its dataset; None if it is not one."""
+    if not runs_our_transform(sys.argv):
+        return None
+    path, _, form = make_parser().parse_args(sys.argv[1:]).target.partition(":")
+    detected = [form] if form else DEFAULT_ENVIRONMENT.detect_dataset(path)
+    return detected[0] if len(detected) == 1 else None
 
 
 def _refuse_used_output() -> None:
