@@ -148,6 +148,22 @@ def test_files_that_are_no_model(tmp_path: Path) -> None:
         import_model(DINOV2, tmp_path / "m", **IMAGENET, pool="cls", **texts, tokenizer=plain)
 
 
+def test_a_graph_that_mixes_the_rows_of_a_batch(tmp_path: Path) -> None:
+    pixels = ops.parameter([-1, 3, 8, 8], np.float32, "pixel_values")
+    flat = ops.reduce_mean(pixels, np.array([2], np.int64), keep_dims=False)
+    flat = ops.reshape(flat, np.array([0, 24], np.int64), special_zero=True)
+    highest = ops.reduce_max(flat, np.array([0], np.int64), keep_dims=True)
+    vectors = ops.add(flat, ops.multiply(highest, np.float32(0.01)))
+    vectors.output(0).tensor.set_names({"image_embeds"})
+    pixels.output(0).tensor.set_names({"pixel_values"})
+    ov.save_model(ov.Model([vectors], [pixels], "mixing"), tmp_path / "a.xml")
+    model = import_model(tmp_path / "a.xml", tmp_path / "m", **{**IMAGENET, "size": 8})
+    assert load_manifest(model).one_by_one
+    encoder = load_encoder(model, precision="f32")
+    alone = np.concatenate([encoder.embed_images([one]) for one in drawn()])
+    np.testing.assert_array_equal(encoder.embed_images(drawn()), alone)
+
+
 def made_ir(path: Path, kinds: dict[str, str]) -> Path:
     """Write an IR that adds up inputs of pixels, given as name → type, to one vector per image."""
     inputs = [ops.parameter([-1, 3, 8, 8], np.dtype(kind), name) for name, kind in kinds.items()]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from datumaro_embed import Findings, explore
 from datumaro_embed.cli import main
-from datumaro_embed.encoders import load_encoder
+from datumaro_embed.encoders import ClipEncoder, load_encoder
 from datumaro_embed.errors import ModelInvalidError, UsageError
 from datumaro_embed.exporting import pull_model
 from datumaro_embed.exporting.proof import IMAGES, TEXTS, prove_model
@@ -175,6 +175,29 @@ def test_the_hubs_own_small_weights(
         (ours.embed_texts(TEXTS), theirs.embed_texts(TEXTS)),  # type: ignore[attr-defined]
     ):
         assert np.einsum("ij,ij->i", found, expected).min() > limit
+
+
+def test_dynamic_int8_is_computed_one_by_one_and_embeds_a_dataset(
+    tmp_path: Path, hub: HubServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its scales are those of the whole batch, so in a batch every vector would be another."""
+    assert not load_manifest(pull_model("org/random", tmp_path / "full")).one_by_one
+    assert "at a time" not in caplog.text
+    model = pull_model("org/random", tmp_path / "m", weights="int8")
+    assert load_manifest(model).one_by_one
+    assert "org/random is computed one image or text at a time, which is slower" in caplog.text
+    store = tmp_path / "e.h5"
+    done = run("datumaro-embed", "embed", SAMPLE / "coco", "--store", store, "--model", model)
+    assert done.returncode == 0, done.stderr
+    encoder = load_encoder(model, precision="f32")
+    assert isinstance(encoder, ClipEncoder)
+    assert encoder.batch_size == 1
+    for embed, given in ((encoder.embed_images, drawn()), (encoder.embed_texts, TEXTS)):
+        alone = np.concatenate([embed([one]) for one in given])  # type: ignore[operator]
+        np.testing.assert_array_equal(embed(given), alone)  # type: ignore[operator]
+    sign(model, one_by_one=False)
+    with pytest.raises(ModelInvalidError, match="a vector changes with the other rows of its b"):
+        prove_model(model)
 
 
 def test_weights_that_a_repository_lacks(tmp_path: Path, hub: HubServer) -> None:

@@ -139,7 +139,13 @@ def pull_model(
 
 
 def prove(model_dir: Path, name: str, entry: CatalogueEntry) -> None:
-    """Prove a new directory (see proof.py), and say if it may not know a cat and does not."""
+    """Prove a new directory (see proof.py), and say what may be wrong or is slow."""
+    if load_manifest(model_dir, verify_hashes=False).one_by_one:
+        log.warning(
+            "%s is computed one image or text at a time, which is slower: in a batch, its vectors "
+            "would change with the other rows, as those of dynamic INT8 do.",
+            name,
+        )
     texts = entry.proof_texts or TEXTS
     if not prove_model(model_dir, texts=texts, tokens=entry.tokens, with_meaning=entry.knows_cats):
         log.warning(

@@ -54,10 +54,13 @@ class Half:
 
 def run_f32(graph: Any, arrays: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
     """Return a graph's output for a batch, on the CPU in f32; rows are not normalized."""
-    options = {"INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino_core().compile_model(graph, "CPU", options)
-    rows: npt.NDArray[np.float32] = compiled(dict(arrays))[0]
+    rows: npt.NDArray[np.float32] = compile_f32(graph)(dict(arrays))[0]
     return rows
+
+
+def compile_f32(graph: Any) -> Any:
+    """Compile a graph for the CPU in f32."""
+    return openvino_core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
 
 def input_shapes(size_px: int, context_length: int) -> dict[str, tuple[int, ...]]:
