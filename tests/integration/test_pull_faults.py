@@ -41,6 +41,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
 
 def pulls(target: Path, *options: str) -> None:
     """Pull, and check that the model is whole and nothing else is beside it."""
+    target.parent.mkdir(exist_ok=True)
     done = run("datumaro-embed", "pull", "org/tiny", "-o", target, *options)
     assert done.returncode == 0, done.stderr
     assert load_manifest(target).dim == 16
@@ -153,6 +154,35 @@ def test_caches_that_are_links(tmp_path: Path, hub: HubServer) -> None:
     assert load_manifest(Path(done.stdout.strip())).dim == 16
     assert (tmp_path / "elsewhere" / "cache" / "datumaro-embed" / "models" / "tiny").is_dir()
     pulls(tmp_path / "out" / "m")
+
+
+def test_a_cache_without_links(
+    tmp_path: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without links to blobs, an offline pull does not know the digests, and must not guess."""
+    hf = tmp_path / "hf"
+    pulls(tmp_path / "out" / "links")
+    linked = Path(shutil.copytree(hf, tmp_path / "linked", symlinks=True))
+    shutil.copytree(hf, tmp_path / "plain", symlinks=False)
+    shutil.rmtree(hf)
+    monkeypatch.setenv("HF_HUB_DISABLE_SYMLINKS", "1")
+    pulls(tmp_path / "disabled" / "m")
+    monkeypatch.delenv("HF_HUB_DISABLE_SYMLINKS")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for cache in (hf, tmp_path / "plain"):
+        monkeypatch.setenv("HF_HOME", str(cache))
+        before = sorted(cache.rglob("*"))
+        pulls(tmp_path / f"from-{cache.name}" / "m")
+        assert sorted(cache.rglob("*")) == before
+    monkeypatch.setenv("HF_HOME", str(linked))
+    target = tmp_path / "out" / "links"
+    shutil.rmtree(target)
+    command = ("datumaro-embed", "pull", "org/tiny", "-o", target)
+    fails(run(*command, "--weights", "int8"), target, "int8 weights of org/tiny are not all in the")
+    blob = next(linked.rglob(LARGE)).resolve()
+    blob.write_bytes(b"damaged")
+    fails(run(*command), target, f"{LARGE} of org/tiny is damaged in the cache, and HF_HUB_OFFLINE")
+    assert blob.read_bytes() == b"damaged"
 
 
 def test_a_cache_that_cannot_be_written(

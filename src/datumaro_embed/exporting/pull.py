@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ..errors import ModelInvalidError, UsageError
+from ..errors import ModelDownloadError, ModelInvalidError, UsageError
 from ..files import write_errors
 from ..logs import log
 from ..models.catalogue import CatalogueEntry, entry_of
@@ -234,6 +234,13 @@ def _graphs(repo: HubRepo, entry: CatalogueEntry, family: str, weights: str) -> 
     graphs = next((files for files in layouts if {*files} <= repo.digests.keys()), None)
     if graphs is not None:
         return graphs
+    if repo.is_offline:
+        raise ModelDownloadError(
+            f"The {weights} weights of {repo.repo_id} are not all in the cache, and HF_HUB_OFFLINE "
+            "forbids the download. Unset it, or copy a model directory from a machine that has "
+            "one.",
+            repo=repo.repo_id,
+        )
     if weights != "fp32":
         raise ModelInvalidError(
             f"{repo.repo_id} has no {weights} weights ({' or '.join(f[0] for f in layouts)}). "
@@ -303,7 +310,8 @@ def _weights(repo: HubRepo, side: str, outputs: Sequence[str]) -> list[str]:
         if outside := [name for name in weights if not name.startswith(f"{folder}/")]:
             raise _unusable(repo, f"{side} keeps weights outside its folder: {outside[0]!r}")
     if missing := [name for name in weights if name not in repo.digests]:
-        raise _unusable(repo, f"{side} needs {missing[0]!r}, which is not in the repository")
+        place = "cache, and HF_HUB_OFFLINE is set" if repo.is_offline else "repository"
+        raise _unusable(repo, f"{side} needs {missing[0]!r}, which is not in the {place}")
     return weights
 
 
