@@ -148,6 +148,25 @@ def test_files_that_are_no_model(tmp_path: Path) -> None:
         import_model(DINOV2, tmp_path / "m", **IMAGENET, pool="cls", **texts, tokenizer=plain)
 
 
+def test_a_tokenizer_with_more_tokens_than_the_text_encoder(tmp_path: Path) -> None:
+    """OpenVINO looks up other numbers for them, without an error."""
+    tokenizer = Tokenizer.from_file(str(padded_tokenizer(tmp_path / "tokenizer.json")))
+    highest = max(tokenizer.get_vocab().values())
+    tokenizer.add_tokens(["zebra"])
+    tokenizer.save(str(tmp_path / "more.json"))
+    with pytest.raises(
+        ModelInvalidError, match=f"ids up to {highest + 1}, but the text encoder only .*{highest}"
+    ):
+        import_model(
+            CLIP / "vision_model.onnx",
+            tmp_path / "m",
+            **CLIP_PIXELS,
+            text=CLIP / "text_model.onnx",
+            tokenizer=tmp_path / "more.json",
+            context=24,
+        )
+
+
 def test_a_graph_that_mixes_the_rows_of_a_batch(tmp_path: Path) -> None:
     pixels = ops.parameter([-1, 3, 8, 8], np.float32, "pixel_values")
     flat = ops.reduce_mean(pixels, np.array([2], np.int64), keep_dims=False)

@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 # OpenVINO's name of an unnamed node: its type and a number that is unique in the process.
 _NUMBERED = re.compile(r"([A-Za-z0-9]+)_\d+")
+# Operations that pass token ids on as they are.
+_SAME_IDS = {"Convert", "Reshape", "Squeeze", "Unsqueeze"}
 _FULL_BYTES = 1 << 20  # a disk with less free space is full
 _lock = threading.Lock()
 _cores: list[Any] = []
@@ -132,6 +134,24 @@ def cut_out(
     if not np.isfinite(rows).all():
         raise RuntimeError("its vectors have values that are not finite")
     return half
+
+
+def n_known_tokens(graph: Any) -> int | None:
+    """Return the number of rows of the table in which a text encoder looks up its ``input_ids``.
+
+    OpenVINO takes other numbers for greater ids, without an error. None: no such table is found.
+    """
+    found = []
+    todo = [node for node in graph.get_parameters() if "input_ids" in node.output(0).names]
+    while todo:
+        for reader in todo.pop().output(0).get_target_inputs():
+            node = reader.get_node()
+            if node.get_type_name() == "Gather" and reader.get_index() == 1:
+                rows = node.input_value(0).get_partial_shape()[0]
+                found += [rows.get_length()] if rows.is_static else []
+            elif node.get_type_name() in _SAME_IDS and reader.get_index() == 0:
+                todo.append(node)
+    return min(found, default=None)
 
 
 def reason_of(error: Exception) -> str:

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MissingExtraError, StoreExistsError, UsageError
+from ..errors import MissingExtraError, ModelInvalidError, StoreExistsError, UsageError
 from ..files import check_output, new_path
 from ..vectors import unit_rows
-from .graph import Half, compile_f32, openvino_core, run_f32, save_graph
+from .graph import Half, compile_f32, n_known_tokens, openvino_core, run_f32, save_graph
 from .manifest import (
     IMAGE_FILES,
     MANIFEST_NAME,
@@ -35,7 +35,7 @@ from .manifest import (
     sha256_file,
     write_manifest,
 )
-from .tokenizers import TextTokenizer
+from .tokenizers import TextTokenizer, highest_token
 
 NOTICES = ("NOTICE*", "LICENSE*", "LICENCE*")  # patterns of files that go with the weights
 PRECISIONS = ("fp32", "fp16")
@@ -124,8 +124,12 @@ def check_model_dir(out_dir: Path, *, replace: bool) -> None:
 def write_model(folder: Path, made: Encoders, *, precision: str, **facts: Any) -> None:
     """Write a model directory; for texts, its ``tokenizer.json`` must already exist.
 
+    Raises `ModelInvalidError` if the tokenizer has ids that the text encoder does not know.
+
     `facts`: `name`, `source`, `revision`, `licence` and `prompt_template` of the `ModelManifest`.
     """
+    if made.texts is not None:
+        _check_vocabulary(folder, made.texts, facts["source"])
     for half, name in ((made.images, "image_encoder.xml"), (made.texts, "text_encoder.xml")):
         if half is not None:
             save_graph(half.graph, folder / name, compress_to_fp16=precision == "fp16")
@@ -179,6 +183,18 @@ def make_golden(model_dir: Path, image: ImageSpec, text: TextSpec | None) -> Gol
         return Golden(image_vector)
     tokens = _tokens(model_dir, text, [_TEXT])
     return Golden(image_vector, _TEXT, _run(model_dir / "text_encoder.xml", tokens))
+
+
+def _check_vocabulary(model_dir: Path, texts: Half, source: str) -> None:
+    n_known = n_known_tokens(texts.graph)
+    highest = highest_token(model_dir / "tokenizer.json")
+    if n_known is not None and highest >= n_known:
+        raise ModelInvalidError(
+            f"The tokenizer of {source} is another model's: it has token ids up to {highest}, but "
+            f"the text encoder only those up to {n_known - 1}. Use the tokenizer that the text "
+            "encoder was trained with.",
+            source=source,
+        )
 
 
 def _mixes_rows(model_dir: Path, image: ImageSpec, text: TextSpec | None) -> bool:

@@ -78,6 +78,11 @@ class TextTokenizer:
         return ids, mask
 
 
+def highest_token(path: Path) -> int:
+    """Return the highest token id of a ``tokenizer.json``."""
+    return max(Tokenizer.from_file(str(path)).get_vocab().values(), default=0)
+
+
 def complete_tokenizer(
     path: Path, checkpoint: Path, config: Mapping[str, Any], family: str
 ) -> TextSpec:
