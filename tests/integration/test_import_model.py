@@ -69,7 +69,9 @@ def test_the_command_and_an_only_input_of_another_name(
     given = ["--size", "32", "--mean", *map(str, CLIP_PIXELS["mean"])]
     given += ["--std", *map(str, CLIP_PIXELS["std"]), "--license", "MIT"]
     assert main(["import-model", str(renamed), "-o", str(tmp_path / "m"), *given]) == 0
-    assert capsys.readouterr().out.strip() == str(tmp_path / "m")
+    printed = capsys.readouterr()
+    assert printed.out.strip() == str(tmp_path / "m")
+    assert printed.err.splitlines()[-1] == "m: vectors of 16 numbers"
     manifest = load_manifest(tmp_path / "m")
     assert (manifest.family, manifest.dim, manifest.licence) == ("image", 16, "MIT")
     assert (manifest.name, manifest.source) == ("m", "backbone.onnx")
@@ -95,9 +97,10 @@ def test_an_ir(tmp_path: Path) -> None:
 def test_tokens_are_pooled_as_asked(tmp_path: Path) -> None:
     first, mean = (
         load_encoder(
-            import_model(DINOV2, tmp_path / pool, **IMAGENET, pool=pool), precision="f32"
+            import_model(DINOV2, tmp_path / pool, **IMAGENET, pool=pool, features=features),
+            precision="f32",
         ).embed_images(drawn())
-        for pool in ("cls", "mean")
+        for pool, features in (("cls", ""), ("mean", "last"))
     )
     assert not np.allclose(first, mean, atol=1e-3)
     expected = json.loads((HUB / "expected-dinov2.json").read_text(encoding="utf-8"))["images"]
@@ -108,6 +111,8 @@ def test_tokens_are_pooled_as_asked(tmp_path: Path) -> None:
     ("options", "error", "why"),
     [
         ({}, ModelInvalidError, "has the shape .*, which is not one vector per row"),
+        ({"pool": "mean"}, ModelInvalidError, "not show where the numbers .* give features: first"),
+        ({"pool": "cls", "features": "last"}, UsageError, "features is for pool mean only"),
         ({"pool": "cls", "output_name": "features"}, ModelInvalidError, "no output 'features', b"),
         ({"std": (0.2, 0.0, 0.2)}, UsageError, "impossible: std is .*"),
         ({"resize": "pad"}, UsageError, "resize is 'pad', not one of"),
@@ -146,6 +151,29 @@ def test_files_that_are_no_model(tmp_path: Path) -> None:
         )
     with pytest.raises(ModelInvalidError, match="its vectors have 16 numbers, not 32"):
         import_model(DINOV2, tmp_path / "m", **IMAGENET, pool="cls", **texts, tokenizer=plain)
+
+
+@pytest.mark.parametrize(("features", "order"), [("first", (0, 1, 2, 3)), ("last", (0, 2, 3, 1))])
+def test_a_map_is_averaged_over_its_places(
+    tmp_path: Path, features: str, order: tuple[int, ...]
+) -> None:
+    pixels = ops.parameter([-1, 3, 8, 8], np.float32, "pixel_values")
+    moved = ops.transpose(pixels, np.array(order, np.int64))
+    moved.output(0).tensor.set_names({"image_embeds"})
+    pixels.output(0).tensor.set_names({"pixel_values"})
+    ov.save_model(ov.Model([moved], [pixels], "map"), tmp_path / "a.xml")
+    facts = {**IMAGENET, "size": 8, "pool": "mean", "features": features}
+    model = import_model(tmp_path / "a.xml", tmp_path / "m", **facts)
+    assert load_manifest(model).dim == 3
+    red = Image.new("RGB", (9, 9), "red")
+    found = load_encoder(model, precision="f32").embed_images([red])[0]
+    colour = (np.array((1, 0, 0)) - IMAGENET["mean"]) / IMAGENET["std"]
+    np.testing.assert_allclose(found, colour / np.linalg.norm(colour), atol=1e-5)
+
+
+def test_a_pool_that_does_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ModelInvalidError, match="one vector per row already; leave out pool"):
+        import_model(CLIP / "vision_model.onnx", tmp_path / "m", **CLIP_PIXELS, pool="cls")
 
 
 def test_a_tokenizer_with_more_tokens_than_the_text_encoder(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ def import_model(
     resample: str = "bicubic",
     output_name: str = "",
     pool: str = "",
+    features: str = "",
     text: str | Path | None = None,
     tokenizer: str | Path | None = None,
     context: int = 77,
@@ -64,6 +65,8 @@ def import_model(
     pool : {"", "cls", "mean"}
         How an output of several vectors (tokens, or a map of features) becomes one: the first
         token, or the mean.
+    features : {"", "first", "last"}
+        For the mean: whether the output is (batch, dim, …) or (batch, …, dim).
     text, tokenizer : str or Path, optional
         Text encoder of the same vectors, and its ``tokenizer.json``.
     context : int
@@ -76,6 +79,8 @@ def import_model(
         raise UsageError("A text encoder needs its tokenizer. Give ``text`` and ``tokenizer``.")
     if resize != "crop" and resize_px is not None:
         raise UsageError("``resize_px`` is for ``resize`` crop only. Leave one of them out.")
+    if features and pool != "mean":
+        raise UsageError("``features`` is for ``pool`` mean only. Leave it out.")
     facts = {
         "size_px": size,
         "resize": "shortest_side" if resize == "crop" else resize,
@@ -94,7 +99,7 @@ def import_model(
     tokens = input_shapes(size, context)
     pixels = {"pixel_values": tokens.pop("pixel_values")}
     with new_model_dir(target, replace=overwrite) as fresh:
-        half = _half(Path(images), "image_embeds", pixels, output_name, pool)
+        half = _half(Path(images), "image_embeds", pixels, output_name, pool, features)
         texts, spec = None, None
         if text is not None and tokenizer is not None:
             texts = _half(Path(text), "text_embeds", tokens)
@@ -142,7 +147,12 @@ def _check_levels(image: ImageSpec) -> None:
 
 
 def _half(
-    path: Path, own_name: str, shapes: dict[str, tuple[int, ...]], output: str = "", pool: str = ""
+    path: Path,
+    own_name: str,
+    shapes: dict[str, tuple[int, ...]],
+    output: str = "",
+    pool: str = "",
+    features: str = "",
 ) -> Half:
     if path.suffix not in {".onnx", ".xml"} or not path.is_file():
         raise UsageError(f"{path} is not an ONNX file or the .xml of an OpenVINO IR. Give one.")
@@ -151,7 +161,7 @@ def _half(
         chosen = output or (own_name if own_name in named or len(named) != 1 else named[0])
         if chosen not in named:
             raise RuntimeError(f"it has no output {chosen!r}, but {', '.join(named)}; choose one")
-        half = cut_out(path, chosen, shapes, pool=pool)
+        half = cut_out(path, chosen, shapes, pool=pool, features=features)
     except (RuntimeError, ValueError) as error:
         raise _unusable(path, reason_of(error)) from error
     if not half.inputs:

@@ -57,11 +57,12 @@ _SETTINGS = (
 )
 _IRS = ("openvino_model.xml", "openvino/openvino_model.xml")
 
-# Names of the outputs besides our own, in order of preference; {} is "image" or "text".
-_ALIASES: dict[str, tuple[str, ...]] = {
-    "siglip": ("pooler_output",),
-    "jina_clip": ("{}_embeddings",),
-    **dict.fromkeys(IMAGE_FAMILIES, ("pooler_output", "last_hidden_state")),
+# Names of the outputs besides our own, in order of preference, and how they are pooled (see
+# `cut_out`); {} is "image" or "text".
+_ALIASES: dict[str, dict[str, str]] = {
+    "siglip": {"pooler_output": ""},
+    "jina_clip": {"{}_embeddings": ""},
+    **{family: {"pooler_output": "", "last_hidden_state": "cls"} for family in IMAGE_FAMILIES},
 }
 
 
@@ -261,18 +262,18 @@ def _halves(
     shapes = input_shapes(image.size_px, 1 if text is None else text.context_length)
     sides = tuple(zip(graphs, ("image", "text"), strict=False))
     outputs = {
-        side: [name.format(side) for name in ("{}_embeds", *_ALIASES.get(family, ()))]
+        side: {n.format(side): pool for n, pool in _ALIASES.get(family, {}).items()}
         for _, side in sides
     }
     wanted = dict.fromkeys(graphs)
     for graph, side in sides:
-        wanted.update(dict.fromkeys(_weights(repo, graph, outputs[side])))
+        names = [f"{side}_embeds", *outputs[side]]
+        wanted.update(dict.fromkeys(_weights(repo, graph, names)))
     with repo.real_files(wanted) as folder:
         try:
             images, *rest = (
-                cut_out(folder / graph, own, shapes, aliases=aliases, pool=_pool(family))
+                cut_out(folder / graph, f"{side}_embeds", shapes, aliases=outputs[side])
                 for graph, side in sides
-                for own, *aliases in [outputs[side]]
             )
         except RuntimeError as error:  # OpenVINO raises nothing else
             raise _unusable(repo, reason_of(error)) from error
@@ -284,10 +285,6 @@ def _halves(
             repo, f"image vectors have {images.dim} numbers, but text vectors {texts.dim}"
         )
     return images, texts
-
-
-def _pool(family: str) -> str:
-    return "cls" if family in IMAGE_FAMILIES else ""
 
 
 def _weights(repo: HubRepo, side: str, outputs: Sequence[str]) -> list[str]:

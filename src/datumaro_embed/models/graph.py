@@ -10,6 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -77,8 +78,9 @@ def cut_out(
     output: str,
     shapes: Mapping[str, Sequence[int]],
     *,
-    aliases: Sequence[str] = (),
+    aliases: Mapping[str, str] = MappingProxyType({}),
     pool: str = "",
+    features: str = "",
 ) -> Half:
     """Return the part of a model that computes one vector per row.
 
@@ -89,15 +91,18 @@ def cut_out(
     path : Path
         The whole model, ``.xml`` or ``.onnx``.
     output : str
-        Name of the output, a tensor of shape (batch, dim), or with `pool` (batch, tokens, dim) or
-        (batch, dim, height, width).
+        Name of the output, a tensor of shape (batch, dim), or with `pool` one of more axes.
     shapes : mapping of str to shape
         Shapes of the possible inputs; -1 is any length. Inputs that the output does not depend on
         are left out. A model's only input may have any name.
-    aliases : sequence of str
-        Names of the output in models that have none called `output`; the first found is used.
+    aliases : mapping of str to str
+        Names of the output in models that have none called `output`, each with its `pool`; the
+        first found is used.
     pool : {"", "cls", "mean"}
-        How an output of several vectors becomes one: the first token, or the mean of all.
+        How an output of several vectors becomes one: the first of (batch, tokens, dim), or the mean
+        of all.
+    features : {"", "first", "last"}
+        For the mean: whether the output is (batch, dim, …) or (batch, …, dim).
     """
     import openvino as ov
 
@@ -106,7 +111,8 @@ def cut_out(
     wanted = next((name for name in (output, *aliases) if name in named), None)
     if wanted is None:
         raise RuntimeError(f"it has no output {output!r}, only {', '.join(named)}")
-    result = _pooled(whole.output(wanted).node.input_value(0), pool)
+    how = pool if wanted == output else aliases[wanted]
+    result = _pooled(whole.output(wanted).node.input_value(0), how, features)
     ancestors = _ancestors(result.get_node())
     _name_only_input(whole, shapes)
     found = {port.any_name: port.get_node() for port in whole.inputs}
@@ -217,20 +223,31 @@ def _check_inputs(ports: Mapping[str, Any], shapes: Mapping[str, Sequence[int]])
             raise RuntimeError(f"its input {name!r} takes {kind}, not floating-point numbers")
 
 
-def _pooled(value: Any, pool: str) -> Any:
+def _pooled(value: Any, pool: str, features: str) -> Any:
     """Return one vector per row of an output."""
     from openvino import opset13 as ops
 
-    rank = value.get_partial_shape().rank.get_length()
+    shape = value.get_partial_shape()
+    rank = shape.rank.get_length() if shape.rank.is_static else 0
     if rank == 2:
+        if pool:
+            raise RuntimeError(
+                f"its output has the shape {shape}, which is one vector per row already; leave out "
+                "``pool``"
+            )
         return value
     if rank == 3 and pool == "cls":
         return ops.gather(value, np.int64(0), np.int64(1)).output(0)
     if rank in {3, 4} and pool == "mean":
-        axes = [1] if rank == 3 else [2, 3]
+        if not features:
+            raise RuntimeError(
+                f"its output has the shape {shape}, which does not show where the numbers of a "
+                "vector are; give ``features``: first for (batch, dim, …), last for (batch, …, dim)"
+            )
+        axes = range(1, rank - 1) if features == "last" else range(2, rank)
         return ops.reduce_mean(value, np.array(axes, np.int64), keep_dims=False).output(0)
-    shape = value.get_partial_shape()
-    raise RuntimeError(f"its output has the shape {shape}, which is not one vector per row")
+    advice = "; ``pool`` cls is for (batch, tokens, dim)" if pool == "cls" else "; see ``pool``"
+    raise RuntimeError(f"its output has the shape {shape}, which is not one vector per row{advice}")
 
 
 def _with_usual_types(graph: Any) -> Any:
