@@ -207,6 +207,22 @@ def test_weights_that_a_repository_lacks(tmp_path: Path, hub: HubServer) -> None
         pull_model("org/images", tmp_path / "m", weights="q4")
 
 
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"weights": "int8"}, r"org/demo is a model directory, .* Leave out weights and precision"),
+        ({"precision": "fp16"}, "org/demo is a model directory, which is taken as it is"),
+        ({"weights": "int8", "precision": "fp16"}, "weights int8 are stored as they are, not in"),
+    ],
+)
+def test_options_that_would_do_nothing(
+    tmp_path: Path, hub: HubServer, options: dict[str, str], why: str
+) -> None:
+    with pytest.raises(UsageError, match=why):
+        pull_model("org/demo", tmp_path / "m", **options)
+    assert not (tmp_path / "m").exists()
+
+
 # --------------------------------------------------------------------------------------- image-only
 
 

@@ -92,10 +92,10 @@ def pull_model(
     revision : str, optional
         Branch, tag or commit, instead of the catalogue's.
     weights : {"fp32", "fp16", "int8"}
-        Which of the repository's ONNX files to download.
+        Which of the repository's ONNX files to download; a model directory has none.
     precision : {"fp32", "fp16"}
-        Precision of the stored weights; ``"fp16"`` halves the size. The inference precision is
-        chosen when loading.
+        Precision of the stored weights, if `weights` is ``"fp32"``; ``"fp16"`` halves the size.
+        The inference precision is chosen when loading.
     prompt_template : str
         Template for label names; repositories have none.
     overwrite : bool
@@ -104,6 +104,11 @@ def pull_model(
     check_options(precision, prompt_template)
     if weights not in WEIGHTS:
         raise UsageError(f"``weights`` is {weights!r}. Use one of {', '.join(WEIGHTS)}.")
+    if weights != "fp32" and precision not in {"fp32", weights}:
+        raise UsageError(
+            f"``weights`` {weights} are stored as they are, not in ``precision`` {precision}. Leave "
+            "one of them out."
+        )
     entry = entry_of(name)
     if not entry.repo_id:
         raise UsageError(
@@ -119,6 +124,11 @@ def pull_model(
     with new_model_dir(target, replace=overwrite) as fresh:
         repo = open_repo(entry.repo_id, revision or entry.revision)
         if {MANIFEST_NAME, *IMAGE_FILES} <= repo.digests.keys():
+            if (weights, precision) != ("fp32", "fp32"):
+                raise UsageError(
+                    f"{repo.repo_id} is a model directory, which is taken as it is. Leave out "
+                    "``weights`` and ``precision``."
+                )
             for file in (MANIFEST_NAME, *MODEL_FILES):
                 if file in repo.digests:
                     shutil.copyfile(repo.fetch(file), fresh / file)
