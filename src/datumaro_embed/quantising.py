@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import shutil
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
@@ -20,6 +19,7 @@ from .adapter import SourceDataset, SourceItem, import_dataset
 from .encoders import Encoder, OpenVinoImageEncoder, load_encoder
 from .errors import ModelFidelityError, ModelNotFoundError, UsageError
 from .exporting import export_model
+from .files import scratch
 from .models import load_manifest, resolve_model
 from .models.graph import openvino_core, save_graph
 from .models.making import check_model_dir, make_golden, need_extra, new_model_dir
@@ -111,8 +111,8 @@ def export_int8(
             made = resolve_model(source)
     if made is not None:
         return quantise_model(made, dataset, out_dir, **options)
-    with tempfile.TemporaryDirectory(prefix="datumaro-embed-") as scratch:
-        full = export_model(source, Path(scratch) / out_dir.name, revision=revision)
+    with scratch() as folder:
+        full = export_model(source, folder / out_dir.name, revision=revision)
         return quantise_model(full, dataset, out_dir, **options)
 
 

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino as ov
 import pytest
 from openvino import opset13 as ops
 from PIL import Image
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from datumaro_embed.cli import main
 from datumaro_embed.encoders import ClipEncoder, load_encoder
 from datumaro_embed.errors import ModelInvalidError, UsageError
 from datumaro_embed.exporting import import_model
 from datumaro_embed.models import load_manifest, resolve_model
-from onnx_edit import rename_output
+from onnx_edit import external, rename_output
 
 HUB = Path(__file__).parents[1] / "golden" / "hub"
 CLIP, DINOV2 = HUB / "tiny-clip" / "onnx", HUB / "tiny-dinov2" / "onnx" / "model.onnx"
@@ -174,6 +177,74 @@ def test_a_map_is_averaged_over_its_places(
 def test_a_pool_that_does_nothing(tmp_path: Path) -> None:
     with pytest.raises(ModelInvalidError, match="one vector per row already; leave out pool"):
         import_model(CLIP / "vision_model.onnx", tmp_path / "m", **CLIP_PIXELS, pool="cls")
+
+
+@pytest.mark.parametrize(
+    ("changes", "context", "error", "why"),
+    [
+        ({}, 0, UsageError, "context is 0. Give 1 to 16384 tokens"),
+        ({}, 20_000, UsageError, "context is 20000. Give 1 to 16384"),
+        ({"unk_token": "none"}, 24, ModelInvalidError, "k.json: it does not take every text: Word"),
+        ({"pad_id": 77}, 24, ModelInvalidError, "k.json: it pads with token 77, which it does not"),
+    ],
+    ids=str,
+)
+def test_texts_that_cannot_be_made_tokens(
+    tmp_path: Path, changes: dict[str, Any], context: int, error: type[Exception], why: str
+) -> None:
+    words = {"[PAD]": 0, "[UNK]": 1, "cat": 2}
+    made = Tokenizer(models.WordLevel(words, unk_token=changes.get("unk_token", "[UNK]")))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.enable_padding(pad_id=changes.get("pad_id", 0), pad_token="[PAD]")
+    made.save(str(tmp_path / "k.json"))
+    given = {"text": CLIP / "text_model.onnx", "tokenizer": tmp_path / "k.json"}
+    with pytest.raises(error, match=why):
+        import_model(
+            CLIP / "vision_model.onnx", tmp_path / "m", **CLIP_PIXELS, **given, context=context
+        )
+
+
+def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    graph, target = (tmp_path / os.fsdecode(name) for name in (b"v\xff.onnx", b"m\xff"))
+    shutil.copy(CLIP / "vision_model.onnx", graph)
+    model = import_model(graph, target, **CLIP_PIXELS)
+    assert (load_manifest(model).name, load_manifest(model).source) == ("m?", "v?.onnx")
+
+
+def test_graphs_that_are_not_whole(tmp_path: Path) -> None:
+    graph, _ = external((CLIP / "vision_model.onnx").read_bytes(), "gone.data")
+    contents = {"empty.onnx": b"", "gone.onnx": graph, "other.xml": b"<a/>"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    for name, why in (
+        ("empty.onnx", "it is empty"),
+        ("gone.onnx", "its weights are in 'gone.data', which is not beside it"),
+        ("other.xml", "it is not an OpenVINO IR"),
+    ):
+        with pytest.raises(ModelInvalidError, match=f"Cannot import .*{name}: {why}"):
+            import_model(tmp_path / name, tmp_path / "m", **CLIP_PIXELS)
+
+
+def test_few_of_many_outputs_are_listed(tmp_path: Path) -> None:
+    pixels = ops.parameter([-1, 3, 8, 8], np.float32, "pixel_values")
+    outputs = [ops.add(pixels, np.float32(i)) for i in range(50)]
+    for i, one in enumerate(outputs):
+        one.output(0).tensor.set_names({f"o{i}"})
+    ov.save_model(ov.Model(outputs, [pixels], "many"), tmp_path / "a.xml")
+    with pytest.raises(ModelInvalidError, match=r"but 50 outputs: o0, .*, o7, …; choose one with"):
+        import_model(tmp_path / "a.xml", tmp_path / "m", **{**IMAGENET, "size": 8})
+
+
+def test_vectors_without_direction_do_not_name_a_folder_that_is_gone(tmp_path: Path) -> None:
+    pixels = ops.parameter([-1, 3, 8, 8], np.float32, "pixel_values")
+    mean = ops.reduce_mean(pixels, np.array([2, 3], np.int64), keep_dims=False)
+    vectors = ops.multiply(mean, np.float32(0))
+    vectors.output(0).tensor.set_names({"image_embeds"})
+    pixels.output(0).tensor.set_names({"pixel_values"})
+    ov.save_model(ov.Model([vectors], [pixels], "zero"), tmp_path / "a.xml")
+    with pytest.raises(ModelInvalidError, match=r"'.*/m' was not made: .*golden vec") as caught:
+        import_model(tmp_path / "a.xml", tmp_path / "m", **{**IMAGENET, "size": 8})
+    assert not re.search(r"\.tmp|Recreate", str(caught.value))
 
 
 def test_a_tokenizer_with_more_tokens_than_the_text_encoder(tmp_path: Path) -> None:

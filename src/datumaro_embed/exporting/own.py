@@ -11,10 +11,13 @@ from ..errors import ModelInvalidError, UsageError
 from ..models.catalogue import CatalogueEntry
 from ..models.graph import Half, cut_out, input_shapes, openvino_core, reason_of
 from ..models.making import Encoders, check_options, new_model_dir, write_model
-from ..models.manifest import RESAMPLE_FILTERS, ImageSpec, TextSpec, checked
+from ..models.manifest import MAX_TOKENS, RESAMPLE_FILTERS, ImageSpec, TextSpec, checked
 from ..models.onnx_files import read_onnx
+from ..tally import counted
 from .pull import prove
 
+_UNKNOWN = "\U0001f408 zyqx 猫 ½"  # has words that most vocabularies lack
+_SHOWN = 8
 _SPANS = (0.1, 256)  # highest minus lowest number that the encoder may see
 
 
@@ -79,6 +82,8 @@ def import_model(
         raise UsageError("A text encoder needs its tokenizer. Give ``text`` and ``tokenizer``.")
     if resize != "crop" and resize_px is not None:
         raise UsageError("``resize_px`` is for ``resize`` crop only. Leave one of them out.")
+    if not 1 <= context <= MAX_TOKENS:
+        raise UsageError(f"``context`` is {context}. Give 1 to {MAX_TOKENS} tokens.")
     if features and pool != "mean":
         raise UsageError("``features`` is for ``pool`` mean only. Leave it out.")
     facts = {
@@ -160,7 +165,11 @@ def _half(
         named = _outputs(path)
         chosen = output or (own_name if own_name in named or len(named) != 1 else named[0])
         if chosen not in named:
-            raise RuntimeError(f"it has no output {chosen!r}, but {', '.join(named)}; choose one")
+            more = ", …" if len(named) > _SHOWN else ""
+            raise RuntimeError(
+                f"it has no output {chosen!r}, but {counted(len(named), 'outputs')}: "
+                f"{', '.join(named[:_SHOWN])}{more}; choose one with ``output_name``"
+            )
         half = cut_out(path, chosen, shapes, pool=pool, features=features)
     except (RuntimeError, ValueError) as error:
         raise _unusable(path, reason_of(error)) from error
@@ -172,7 +181,12 @@ def _half(
 
 def _outputs(path: Path) -> list[str]:
     if path.suffix == ".onnx":
-        return read_onnx(path)[0]
+        outputs, external = read_onnx(path)
+        if gone := [name for name in sorted(external) if not (path.parent / name).is_file()]:
+            raise ValueError(f"its weights are in {gone[0]!r}, which is not beside it")
+        return outputs
+    if b"<net" not in path.read_bytes():
+        raise ValueError("it is not an OpenVINO IR")
     return [port.any_name for port in openvino_core().read_model(path).outputs]
 
 
@@ -185,10 +199,19 @@ def _text_spec(source: Path, target: Path, context: int, texts: Half) -> TextSpe
     padding = tokenizer.padding
     if padding is None or padding["direction"] != "right":
         raise _unusable(source, "it does not say how it pads texts on the right (`padding`)")
+    if tokenizer.id_to_token(padding["pad_id"]) is None:
+        raise _unusable(source, f"it pads with token {padding['pad_id']}, which it does not have")
     tokenizer.no_padding()
-    end = tokenizer.encode("a photo of a cat").ids[-1]
+    try:
+        known, _ = tokenizer.encode_batch(["a photo of a cat", _UNKNOWN])
+    except Exception as error:  # the library raises bare Exception
+        raise _unusable(source, f"it does not take every text: {error}") from error
+    if not known.ids:
+        raise _unusable(source, "it makes no tokens of 'a photo of a cat'")
     tokenizer.save(str(target))
-    return TextSpec(context, padding["pad_id"], end, lower_case=False, inputs=texts.inputs)
+    return TextSpec(
+        context, padding["pad_id"], known.ids[-1], lower_case=False, inputs=texts.inputs
+    )
 
 
 def _settings(image: ImageSpec) -> dict[str, object]:

@@ -13,13 +13,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..errors import ModelDownloadError, ModelInvalidError, UsageError
-from ..files import write_errors
+from ..files import scratch, write_errors
 from ..logs import log
-from ..models.catalogue import CatalogueEntry, entry_of
+from ..models.catalogue import CATALOGUE, CatalogueEntry, entry_of
 from ..models.checkpoint import (
     FAMILIES,
     IMAGE_FAMILIES,
@@ -106,8 +105,8 @@ def pull_model(
         raise UsageError(f"``weights`` is {weights!r}. Use one of {', '.join(WEIGHTS)}.")
     if weights != "fp32" and precision not in {"fp32", weights}:
         raise UsageError(
-            f"``weights`` {weights} are stored as they are, not in ``precision`` {precision}. Leave "
-            "one of them out."
+            f"``weights`` {weights} are stored as they are, not in ``precision`` {precision}. "
+            "Leave one of them out."
         )
     entry = entry_of(name)
     if not entry.repo_id:
@@ -122,6 +121,12 @@ def pull_model(
         out_dir = user_model_dir() / short
     target = Path(out_dir)
     with new_model_dir(target, replace=overwrite) as fresh:
+        if others := [short for short, known in CATALOGUE.items() if known.repo_id == name]:
+            log.warning(
+                "%s has the short name %s, with which facts that its files lack are known. Use it: "
+                "`datumaro-embed pull %s`.",
+                *(name, " or ".join(others), others[0]),
+            )
         repo = open_repo(entry.repo_id, revision or entry.revision)
         if {MANIFEST_NAME, *IMAGE_FILES} <= repo.digests.keys():
             if (weights, precision) != ("fp32", "fp32"):
@@ -170,8 +175,8 @@ def _convert(
     repo: HubRepo, tokenizer: Path, entry: CatalogueEntry, weights: str
 ) -> tuple[Encoders, str]:
     """Fetch small files first, so that their errors show before the long downloads."""
-    with TemporaryDirectory(prefix="datumaro-embed-") as scratch:
-        settings = _fetch_settings(repo, entry, Path(scratch))
+    with scratch() as folder:
+        settings = _fetch_settings(repo, entry, folder)
         config = read_json(settings / "config.json")
         family = _family(config, entry)
         preprocessor, image = read_images(settings, family)

@@ -20,7 +20,7 @@ import numpy.typing as npt
 _NUMBERED = re.compile(r"([A-Za-z0-9]+)_\d+")
 # Operations that pass token ids on as they are.
 _SAME_IDS = {"Convert", "Reshape", "Squeeze", "Unsqueeze"}
-_FULL_BYTES = 1 << 20  # a disk with less free space is full
+_FULL_BYTES = 1 << 20  # a disk with less free space than this and a graph's weights is full
 _lock = threading.Lock()
 _cores: list[Any] = []
 
@@ -175,7 +175,9 @@ def save_graph(graph: Any, path: Path, *, compress_to_fp16: bool) -> None:
     try:
         ov.save_model(graph, path, compress_to_fp16=compress_to_fp16)
     except RuntimeError as error:  # of a stream, without the system's reason
-        is_full = shutil.disk_usage(path.parent).free < _FULL_BYTES
+        constants = (n for n in graph.get_ordered_ops() if n.get_type_name() == "Constant")
+        n_bytes = _FULL_BYTES + sum(node.get_byte_size() for node in constants)
+        is_full = shutil.disk_usage(path.parent).free < n_bytes  # it has removed its own part
         number = errno.ENOSPC if is_full else errno.EIO
         raise OSError(number, os.strerror(number), str(path)) from error
 

@@ -17,9 +17,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from ..errors import DatumaroEmbedError, ModelDownloadError, ModelNotFoundError
+from ..files import scratch
 from .manifest import sha256_file
 
 _MARKERS = {"config.json", "model.json", "open_clip_config.json"}  # each usable repository has one
@@ -95,15 +95,15 @@ class HubRepo:
         snapshot = self.fetch_all(names)  # REPOSITORY/snapshots/COMMIT
         cache = snapshot.parents[1]
         beside = cache if os.access(cache, os.W_OK) else None  # a cache may be read-only
-        with TemporaryDirectory(prefix=".datumaro-embed-", dir=beside) as folder:
+        with scratch(beside) as folder:
             for name in names:
-                target = Path(folder, name)
+                target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 try:
                     os.link((snapshot / name).resolve(), target)
                 except OSError:
                     shutil.copyfile(snapshot / name, target)
-            yield Path(folder)
+            yield folder
 
 
 def open_repo(repo_id: str, revision: str | None) -> HubRepo:

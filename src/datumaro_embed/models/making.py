@@ -94,11 +94,22 @@ def need_extra(doing: str, extra: str, *packages: str) -> None:
 def new_model_dir(out_dir: Path, *, replace: bool) -> Iterator[Path]:
     """Yield an empty folder that becomes `out_dir` when the block succeeds (see `new_path`).
 
-    Raises the errors of `check_model_dir`, before the block and after it.
+    Raises the errors of `check_model_dir`, before the block and after it, and `ModelInvalidError`
+    without the folder's name, which is gone then.
     """
     check_model_dir(out_dir, replace=replace)
     with new_path(out_dir, directory=True, replace=replace, remedy="--overwrite") as fresh:
-        yield fresh
+        try:
+            yield fresh
+        except ModelInvalidError as error:
+            if str(fresh) not in str(error):
+                raise
+            told = str(error).replace(f"{fresh}/", "").replace(str(fresh), "made here")
+            raise ModelInvalidError(
+                f"'{out_dir}' was not made: {told.partition('. ')[0]}. Check the settings that "
+                "were given, and the files that the model is made of.",
+                path=out_dir,
+            ) from error
         check_model_dir(out_dir, replace=replace)
 
 

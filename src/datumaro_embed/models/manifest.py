@@ -309,7 +309,7 @@ def save_calibration(model_dir: Path, calibration: Calibration) -> None:
 
 def _encoded(manifest: ModelManifest) -> bytes:
     text = json.dumps(manifest.to_json(), indent=2, sort_keys=True, ensure_ascii=False)
-    return f"{text}\n".encode()
+    return f"{text}\n".encode("utf-8", "replace")  # a name of a file may not be UTF-8
 
 
 def sha256_file(path: Path) -> str:
