@@ -435,6 +435,15 @@ def scratch(folder: Path | None = None) -> Iterator[Path]:
         yield inside
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make `target`, and its folders, a hard link to the file behind `source`; else a copy."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source.resolve(), target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
+
+
 @contextmanager
 def resumable_workspace(out: Path, mark: str) -> Iterator[Path | None]:
     """Yield a directory beside `out`, with what a killed process of the same mark left there.

@@ -225,6 +225,20 @@ def test_graphs_that_are_not_whole(tmp_path: Path) -> None:
             import_model(tmp_path / name, tmp_path / "m", **CLIP_PIXELS)
 
 
+def test_weights_behind_links(tmp_path: Path) -> None:
+    """As in a hub's cache; OpenVINO refuses weights that are elsewhere."""
+    for folder in ("blobs", "snapshot"):
+        (tmp_path / folder).mkdir()
+    parts = external((CLIP / "vision_model.onnx").read_bytes(), "vision.data")
+    for name, content in zip(("vision.onnx", "vision.data"), parts, strict=True):
+        (tmp_path / "blobs" / f"0{name}").write_bytes(content)
+        (tmp_path / "snapshot" / name).symlink_to(tmp_path / "blobs" / f"0{name}")
+    graph = tmp_path / "snapshot" / "vision.onnx"
+    model = import_model(graph, tmp_path / "m", **CLIP_PIXELS)
+    encoder = load_encoder(model, precision="f32")
+    np.testing.assert_allclose(encoder.embed_images(drawn()), EXPECTED["images"], atol=1e-5)
+
+
 def test_few_of_many_outputs_are_listed(tmp_path: Path) -> None:
     pixels = ops.parameter([-1, 3, 8, 8], np.float32, "pixel_values")
     outputs = [ops.add(pixels, np.float32(i)) for i in range(50)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
 from ..errors import ModelInvalidError, UsageError
+from ..files import link_or_copy, scratch
 from ..models.catalogue import CatalogueEntry
 from ..models.graph import Half, cut_out, input_shapes, openvino_core, reason_of
 from ..models.making import Encoders, check_options, new_model_dir, write_model
@@ -170,13 +172,30 @@ def _half(
                 f"it has no output {chosen!r}, but {counted(len(named), 'outputs')}: "
                 f"{', '.join(named[:_SHOWN])}{more}; choose one with ``output_name``"
             )
-        half = cut_out(path, chosen, shapes, pool=pool, features=features)
+        with _real_files(path) as real:
+            half = cut_out(real, chosen, shapes, pool=pool, features=features)
     except (RuntimeError, ValueError) as error:
         raise _unusable(path, reason_of(error)) from error
     if not half.inputs:
         raise _unusable(path, "it has no input of pixels (batch, 3, height, width) or of tokens")
     half.graph.output(0).tensor.set_names({own_name})
     return half
+
+
+@contextmanager
+def _real_files(path: Path) -> Iterator[Path]:
+    """Yield a graph whose weights are in its folder; OpenVINO refuses links out of it."""
+    names = read_onnx(path)[1] if path.suffix == ".onnx" else ()
+    inside = [
+        (path.parent / name).resolve().is_relative_to(path.parent.resolve()) for name in names
+    ]
+    if all(inside) or any(".." in Path(name).parts for name in names):
+        yield path
+        return
+    with scratch() as folder:
+        for name in (path.name, *names):
+            link_or_copy(path.parent / name, folder / name)
+        yield folder / path.name
 
 
 def _outputs(path: Path) -> list[str]:

@@ -10,7 +10,6 @@ import hashlib
 import logging
 import os
 import re
-import shutil
 import sys
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DatumaroEmbedError, ModelDownloadError, ModelNotFoundError
-from ..files import scratch
+from ..files import link_or_copy, scratch
 from .manifest import sha256_file
 
 _MARKERS = {"config.json", "model.json", "open_clip_config.json"}  # each usable repository has one
@@ -97,12 +96,7 @@ class HubRepo:
         beside = cache if os.access(cache, os.W_OK) else None  # a cache may be read-only
         with scratch(beside) as folder:
             for name in names:
-                target = folder / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    os.link((snapshot / name).resolve(), target)
-                except OSError:
-                    shutil.copyfile(snapshot / name, target)
+                link_or_copy(snapshot / name, folder / name)
             yield folder
 
 
