@@ -207,6 +207,19 @@ def test_weights_that_a_repository_lacks(tmp_path: Path, hub: HubServer) -> None
         pull_model("org/images", tmp_path / "m", weights="q4")
 
 
+@pytest.mark.parametrize("taken", ["demo", "random-twin"])
+def test_a_repository_does_not_take_the_name_of_another_model(
+    tmp_path: Path, hub: HubServer, capsys: pytest.CaptureFixture[str], taken: str
+) -> None:
+    hub.repositories[f"evil/{taken}"] = HUB / "tiny-clip"
+    assert main(["pull", f"evil/{taken}"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"evil/{taken} would be installed as {taken}, which is the name of another" in line
+    assert line.endswith(f"`datumaro-embed pull evil/{taken} -o DIR`.")
+    assert not list((tmp_path / "cache").rglob("model.json"))
+    pull_model(f"evil/{taken}", tmp_path / "m")
+
+
 def test_an_id_that_has_a_short_name(
     tmp_path: Path, hub: HubServer, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -43,7 +43,7 @@ from ..models.manifest import (
     load_manifest,
 )
 from ..models.onnx_files import read_onnx
-from ..models.resolve import user_model_dir
+from ..models.resolve import is_packaged, user_model_dir
 from ..models.tokenizers import complete_tokenizer
 from .proof import TEXTS, prove_model
 
@@ -116,6 +116,7 @@ def pull_model(
         )
     short = name.rpartition("/")[2]
     if out_dir is None:
+        _check_name(short, name)
         with write_errors(user_model_dir()):
             user_model_dir().mkdir(parents=True, exist_ok=True)
         out_dir = user_model_dir() / short
@@ -152,6 +153,16 @@ def pull_model(
             )
         prove(fresh, name, entry)
     return target
+
+
+def _check_name(short: str, name: str) -> None:
+    """Refuse to install a repository under the name of another model."""
+    other = CATALOGUE.get(short)
+    if is_packaged(short) or (other is not None and name not in {short, other.repo_id}):
+        raise UsageError(
+            f"{name} would be installed as {short}, which is the name of another model. "
+            f"Choose a directory: `datumaro-embed pull {name} -o DIR`."
+        )
 
 
 def prove(model_dir: Path, name: str, entry: CatalogueEntry) -> None:
