@@ -140,6 +140,14 @@ def test_what_is_shipped_to_prove_a_model() -> None:
     assert prove_model(resolve_model("demo"))
 
 
+def test_doubts_about_int8_files_are_said_with_them(
+    tmp_path: Path, hub: HubServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for weights, is_said in (("fp32", False), ("int8", True)):  # the hub does not have it
+        assert main(["pull", "jina-clip-v1", "-o", f"{tmp_path}/m", "--weights", weights]) == 1
+        assert ("INT8 text encoder has the correction" in capsys.readouterr().err) == is_said
+
+
 def test_a_name_without_onnx_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"export-model pe-core-b-16 -o pe-core-b-16`\.$"):
         pull_model("pe-core-b-16", tmp_path / "m")

@@ -73,7 +73,8 @@ def _pull(name: str, output: Path | None, **options: Any) -> int:
     from ..exporting import pull_model
 
     entry = CATALOGUE.get(name)
-    if entry and entry.repo_id and (open_questions := entry.open_questions()):
+    open_questions = entry.open_questions(options["weights"]) if entry else ()
+    if entry and entry.repo_id and open_questions:
         tell(f"{name}: no public source confirms {'; '.join(open_questions)}.")
     return say([pull_model(name, output, **options)])
 
