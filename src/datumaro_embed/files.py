@@ -424,6 +424,27 @@ def workspace(out: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def scratch(folder: Path | None = None) -> Iterator[Path]:
+    """Yield an empty directory in a folder, by default the system's for temporary files.
+
+    It is removed afterwards, and so are those that killed processes left there. Raises
+    `StoreWriteError`, which names the folder, also for an `OSError` of the block.
+    """
+    folder = Path(tempfile.gettempdir()) if folder is None else folder
+    with workspace(folder / "scratch") as inside, write_errors(folder):
+        yield inside
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make `target`, and its folders, a hard link to the file behind `source`; else a copy."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source.resolve(), target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
+
+
+@contextmanager
 def resumable_workspace(out: Path, mark: str) -> Iterator[Path | None]:
     """Yield a directory beside `out`, with what a killed process of the same mark left there.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import shutil
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
@@ -17,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .adapter import SourceDataset, SourceItem, import_dataset
-from .encoders import ClipEncoder
+from .encoders import Encoder, OpenVinoImageEncoder, load_encoder
 from .errors import ModelFidelityError, ModelNotFoundError, UsageError
 from .exporting import export_model
+from .files import scratch
 from .models import load_manifest, resolve_model
 from .models.graph import openvino_core, save_graph
 from .models.making import check_model_dir, make_golden, need_extra, new_model_dir
@@ -111,8 +111,8 @@ def export_int8(
             made = resolve_model(source)
     if made is not None:
         return quantise_model(made, dataset, out_dir, **options)
-    with tempfile.TemporaryDirectory(prefix="datumaro-embed-") as scratch:
-        full = export_model(source, Path(scratch) / out_dir.name, revision=revision)
+    with scratch() as folder:
+        full = export_model(source, folder / out_dir.name, revision=revision)
         return quantise_model(full, dataset, out_dir, **options)
 
 
@@ -155,7 +155,7 @@ def quantise_model(
     out_dir = Path(out_dir)
     found = resolve_model(model_dir)
     with new_model_dir(out_dir, replace=overwrite) as fresh:
-        full = ClipEncoder.load(found)
+        full = load_encoder(found)
         if full.manifest.precision == "int8":
             raise UsageError(f"{found} is already an INT8 model. Use the full-precision model.")
         pixels = _sample(dataset, full, 2 * calibration_items)
@@ -178,7 +178,7 @@ def quantise_model(
         )
         write_manifest(fresh, manifest)
         labels = dataset.categories.labels
-        fidelity = _compare(full, ClipEncoder.load(fresh), pixels, n_calibration, labels)
+        fidelity = _compare(full, load_encoder(fresh), pixels, n_calibration, labels)
         if fidelity.recall_at_10 < min_recall and not force:
             raise ModelFidelityError(
                 f"INT8 keeps {fidelity.recall_at_10:.3f} of the {_K} nearest neighbors, below "
@@ -228,7 +228,7 @@ def fidelity_of(full: Vectors, quantised: Vectors) -> tuple[float, float, float]
     return float(cosines.min()), float(cosines.mean()), float(np.mean(kept))
 
 
-def _sample(dataset: SourceDataset, encoder: ClipEncoder, n_wanted: int) -> list[Pixels]:
+def _sample(dataset: SourceDataset, encoder: OpenVinoImageEncoder, n_wanted: int) -> list[Pixels]:
     """Read the pixels of randomly chosen readable items."""
     items = list(dataset)
     order = np.random.default_rng(_SEED).permutation(len(items))
@@ -253,8 +253,8 @@ def _sample(dataset: SourceDataset, encoder: ClipEncoder, n_wanted: int) -> list
 
 
 def _compare(
-    full: ClipEncoder,
-    quantised: ClipEncoder,
+    full: OpenVinoImageEncoder,
+    quantised: OpenVinoImageEncoder,
     pixels: Sequence[Pixels],
     n_calibration: int,
     labels: Sequence[str],
@@ -264,7 +264,7 @@ def _compare(
     rows_int8, seconds_int8 = _embed(quantised, held_out)
     cosine_min, cosine_mean, recall = fidelity_of(rows, rows_int8)
     agreement = None
-    if len(labels) > 1 and full.manifest.text is not None:
+    if len(labels) > 1 and isinstance(full, Encoder):
         prompts = full.embed_labels(labels).T
         same = np.argmax(rows @ prompts, axis=1) == np.argmax(rows_int8 @ prompts, axis=1)
         agreement = round(float(np.mean(same)), 6)
@@ -279,7 +279,7 @@ def _compare(
     )
 
 
-def _embed(encoder: ClipEncoder, pixels: Sequence[Pixels]) -> tuple[Vectors, float]:
+def _embed(encoder: OpenVinoImageEncoder, pixels: Sequence[Pixels]) -> tuple[Vectors, float]:
     """Return the vectors, and the seconds that embedding took after a warm-up."""
     size = encoder.batch_size
     batches = [np.stack(pixels[i : i + size]) for i in range(0, len(pixels), size)]

@@ -341,6 +341,14 @@ def test_open_clip_that_stretches(tmp_path: Path) -> None:
 def test_open_clip_tokens_with_clips_real_merges(open_clip: tuple[Path, Path]) -> None:
     texts = strings()
     tokenize = TextTokenizer(open_clip[1] / "tokenizer.json", load_manifest(open_clip[1]).text)
+    texts += ["\ufeffa cat", "a\x00 b\x1f c\x7f d\u206a", "\x1b[31mred\x1b[0m ball"]
+    texts += [
+        "it\x92s a \x93cat\x94",
+        "a\x85b",
+        "one\u2028two\x0cthree\x1cfour",
+        "\x81 \x9d",
+        "\ufffc photo",
+    ]
     expected = reference_of("TorchOpenClip", open_clip[0]).tokens(texts).numpy()
     np.testing.assert_array_equal(tokenize(texts)[0], expected)
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from datumaro_embed.adapter import SourceDataset, import_dataset
-from datumaro_embed.encoders import ClipEncoder
+from datumaro_embed.encoders import ClipEncoder, load_encoder
 from datumaro_embed.errors import ModelFidelityError, UsageError
+from datumaro_embed.exporting import import_model
 from datumaro_embed.models import load_manifest, resolve_model
 from datumaro_embed.quantising import Fidelity, export_int8, quantise_model
 from support import SAMPLE, run
@@ -62,6 +64,25 @@ def test_the_table_is_in_the_manifest_and_true(
     assert 0.9 < fidelity.cosine_min <= fidelity.cosine_mean <= 1
     assert 0 < fidelity.recall_at_10 <= 1
     assert fidelity.zero_shot_agreement is not None
+
+
+def test_a_model_without_texts(tmp_path: Path, source: SourceDataset) -> None:
+    spec = load_manifest(resolve_model("demo")).image
+    full = import_model(
+        resolve_model("demo") / "image_encoder.xml",
+        tmp_path / "full",
+        size=spec.size_px,
+        mean=spec.mean,
+        std=spec.std,
+        resize_px=spec.resize_px,
+    )
+    fidelity = quantise_model(full, source, tmp_path / "m", calibration_items=40, force=True)
+    assert fidelity.zero_shot_agreement is None
+    manifest = load_manifest(tmp_path / "m")
+    assert (manifest.precision, manifest.text) == ("int8", None)
+    images = [Image.new("RGB", (80, 60), color) for color in ("red", "blue")]
+    ours, theirs = (load_encoder(m).embed_images(images) for m in (tmp_path / "m", full))
+    assert np.einsum("ij,ij->i", ours, theirs).min() > 0.9
 
 
 def test_int8_vectors_do_not_depend_on_batches(int8: tuple[Path, Fidelity]) -> None:

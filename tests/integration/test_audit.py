@@ -250,7 +250,7 @@ def test_what_is_dropped_is_proven_to_be_a_copy_of_what_stays(tmp_path: Path) ->
         (("select", "-k", "2", "--accept"), "--output"),
         (
             ("label", "--labels", "a,b", "--min-relevance", "nan", "-o", "l.csv"),
-            "--min-relevance must be a number",
+            "--min-relevance must be a finite number",
         ),
     ],
 )
@@ -358,8 +358,9 @@ def test_texts_without_meaning_find_nothing_relevant(
         assert found
     with pytest.raises(UsageError, match=r"min_relevance requires queries of texts only"):
         search(planted / "s.h5", ItemKey("train", "scene_002"), min_relevance=3)
-    with pytest.raises(UsageError, match="min_relevance must be a number"):
-        search(planted / "s.h5", "a cat", min_relevance=float("nan"))
+    for value in ("nan", "inf", "-inf"):
+        with pytest.raises(UsageError, match="min_relevance must be a finite number"):
+            search(planted / "s.h5", "a cat", min_relevance=float(value))
 
 
 def test_compare_before_and_after(object_store: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,9 @@ LARGE = "onnx/vision_model.onnx"
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
     """Serve a copy of the tiny CLIP to processes with caches of their own."""
     repository = Path(shutil.copytree(TINY, tmp_path / "repository"))
-    (tmp_path / "out").mkdir()
+    for name in ("out", "tmp"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "30")
@@ -41,6 +44,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
 
 def pulls(target: Path, *options: str) -> None:
     """Pull, and check that the model is whole and nothing else is beside it."""
+    target.parent.mkdir(exist_ok=True)
     done = run("datumaro-embed", "pull", "org/tiny", "-o", target, *options)
     assert done.returncode == 0, done.stderr
     assert load_manifest(target).dim == 16
@@ -74,11 +78,14 @@ def test_a_pull_that_is_stopped_in_a_download(
     expected = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
     assert status == expected, said
     assert not target.exists()
+    left = [*(tmp_path / "tmp").iterdir(), *target.parent.iterdir()]
+    assert bool(left) == (number == signal.SIGKILL)
     if number != signal.SIGKILL:
         assert len(said.splitlines()) == 1
         assert list(target.parent.iterdir()) == []
     hub.faults.clear()
     pulls(target)
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_no_room_for_the_download(tmp_path: Path, hub: HubServer) -> None:
@@ -114,9 +121,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk(
     tmp_path: Path, hub: HubServer, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That of the model, then that of the cache."""
+    """That of the model, then that of the cache, and that of temporary files."""
     (small_disk / "models").mkdir()
     done = run("datumaro-embed", "pull", "org/tiny", "-o", small_disk / "models" / "m")
+    fails(done, small_disk / "models" / "m", "Disk full")
+    done = run(
+        *("datumaro-embed", "pull", "org/tiny", "-o", small_disk / "models" / "m"),
+        *("--precision", "fp16"),
+    )
     fails(done, small_disk / "models" / "m", "Disk full")
     monkeypatch.setenv("HF_HOME", str(small_disk / "hf"))
     target = tmp_path / "out" / "m"
@@ -124,6 +136,15 @@ def test_a_full_disk(
     fails(done, target, "No space left on device")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     pulls(target)
+    monkeypatch.setenv("TMPDIR", str(small_disk))
+    shutil.rmtree(small_disk / "hf")
+    with (small_disk / "fill").open("wb", buffering=0) as file:
+        with suppress(OSError):
+            while file.write(bytes(4096)):
+                pass
+        file.truncate(file.tell() - 8192)  # Python does not use one that is wholly full
+    done = run(sys.executable, "-m", "datumaro_embed.cli", "pull", "org/tiny", "-o", f"{target}2")
+    assert f"Disk full (No space left on device) at '{small_disk}'" in done.stderr
 
 
 def test_a_branch_that_moves(tmp_path: Path, hub: HubServer) -> None:
@@ -153,6 +174,35 @@ def test_caches_that_are_links(tmp_path: Path, hub: HubServer) -> None:
     assert load_manifest(Path(done.stdout.strip())).dim == 16
     assert (tmp_path / "elsewhere" / "cache" / "datumaro-embed" / "models" / "tiny").is_dir()
     pulls(tmp_path / "out" / "m")
+
+
+def test_a_cache_without_links(
+    tmp_path: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without links to blobs, an offline pull does not know the digests, and must not guess."""
+    hf = tmp_path / "hf"
+    pulls(tmp_path / "out" / "links")
+    linked = Path(shutil.copytree(hf, tmp_path / "linked", symlinks=True))
+    shutil.copytree(hf, tmp_path / "plain", symlinks=False)
+    shutil.rmtree(hf)
+    monkeypatch.setenv("HF_HUB_DISABLE_SYMLINKS", "1")
+    pulls(tmp_path / "disabled" / "m")
+    monkeypatch.delenv("HF_HUB_DISABLE_SYMLINKS")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for cache in (hf, tmp_path / "plain"):
+        monkeypatch.setenv("HF_HOME", str(cache))
+        before = sorted(cache.rglob("*"))
+        pulls(tmp_path / f"from-{cache.name}" / "m")
+        assert sorted(cache.rglob("*")) == before
+    monkeypatch.setenv("HF_HOME", str(linked))
+    target = tmp_path / "out" / "links"
+    shutil.rmtree(target)
+    command = ("datumaro-embed", "pull", "org/tiny", "-o", target)
+    fails(run(*command, "--weights", "int8"), target, "int8 weights of org/tiny are not all in the")
+    blob = next(linked.rglob(LARGE)).resolve()
+    blob.write_bytes(b"damaged")
+    fails(run(*command), target, f"{LARGE} of org/tiny is damaged in the cache, and HF_HUB_OFFLINE")
+    assert blob.read_bytes() == b"damaged"
 
 
 def test_a_cache_that_cannot_be_written(

@@ -14,7 +14,7 @@ from PIL import Image
 
 from datumaro_embed import Findings, explore
 from datumaro_embed.cli import main
-from datumaro_embed.encoders import load_encoder
+from datumaro_embed.encoders import ClipEncoder, load_encoder
 from datumaro_embed.errors import ModelInvalidError, UsageError
 from datumaro_embed.exporting import pull_model
 from datumaro_embed.exporting.proof import IMAGES, TEXTS, prove_model
@@ -80,7 +80,7 @@ def test_another_repository_is_installed_and_the_doubt_is_said(
     assert "org/random does not tell a photograph of a cat from one of coffee" in caplog.text
     caplog.clear()
     pull_model("org/demo", tmp_path / "demo")
-    assert caplog.text == ""
+    assert "does not tell" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -140,6 +140,14 @@ def test_what_is_shipped_to_prove_a_model() -> None:
     assert prove_model(resolve_model("demo"))
 
 
+def test_doubts_about_int8_files_are_said_with_them(
+    tmp_path: Path, hub: HubServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for weights, is_said in (("fp32", False), ("int8", True)):  # the hub does not have it
+        assert main(["pull", "jina-clip-v1", "-o", f"{tmp_path}/m", "--weights", weights]) == 1
+        assert ("INT8 text encoder has the correction" in capsys.readouterr().err) == is_said
+
+
 def test_a_name_without_onnx_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"export-model pe-core-b-16 -o pe-core-b-16`\.$"):
         pull_model("pe-core-b-16", tmp_path / "m")
@@ -177,11 +185,70 @@ def test_the_hubs_own_small_weights(
         assert np.einsum("ij,ij->i", found, expected).min() > limit
 
 
+def test_dynamic_int8_is_computed_one_by_one_and_embeds_a_dataset(
+    tmp_path: Path, hub: HubServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its scales are those of the whole batch, so in a batch every vector would be another."""
+    assert not load_manifest(pull_model("org/random", tmp_path / "full")).one_by_one
+    assert "at a time" not in caplog.text
+    model = pull_model("org/random", tmp_path / "m", weights="int8")
+    assert load_manifest(model).one_by_one
+    assert "org/random is computed one image or text at a time, which is slower" in caplog.text
+    store = tmp_path / "e.h5"
+    done = run("datumaro-embed", "embed", SAMPLE / "coco", "--store", store, "--model", model)
+    assert done.returncode == 0, done.stderr
+    encoder = load_encoder(model, precision="f32")
+    assert isinstance(encoder, ClipEncoder)
+    assert encoder.batch_size == 1
+    for embed, given in ((encoder.embed_images, drawn()), (encoder.embed_texts, TEXTS)):
+        alone = np.concatenate([embed([one]) for one in given])  # type: ignore[operator]
+        np.testing.assert_array_equal(embed(given), alone)  # type: ignore[operator]
+    sign(model, one_by_one=False)
+    with pytest.raises(ModelInvalidError, match="a vector changes with the other rows of its b"):
+        prove_model(model)
+
+
 def test_weights_that_a_repository_lacks(tmp_path: Path, hub: HubServer) -> None:
     with pytest.raises(ModelInvalidError, match=r"no int8 weights \(onnx/model_int8.onnx or"):
         pull_model("org/images", tmp_path / "m", weights="int8")
     with pytest.raises(UsageError, match="weights is 'q4'"):
         pull_model("org/images", tmp_path / "m", weights="q4")
+
+
+@pytest.mark.parametrize("taken", ["demo", "random-twin"])
+def test_a_repository_does_not_take_the_name_of_another_model(
+    tmp_path: Path, hub: HubServer, capsys: pytest.CaptureFixture[str], taken: str
+) -> None:
+    hub.repositories[f"evil/{taken}"] = HUB / "tiny-clip"
+    assert main(["pull", f"evil/{taken}"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"evil/{taken} would be installed as {taken}, which is the name of another" in line
+    assert line.endswith(f"`datumaro-embed pull evil/{taken} -o DIR`.")
+    assert not list((tmp_path / "cache").rglob("model.json"))
+    pull_model(f"evil/{taken}", tmp_path / "m")
+
+
+def test_an_id_that_has_a_short_name(
+    tmp_path: Path, hub: HubServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    pull_model("org/demo", tmp_path / "m")
+    assert "org/demo has the short name demo-twin, with which" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"weights": "int8"}, r"org/demo is a model directory, .* Leave out weights and precision"),
+        ({"precision": "fp16"}, "org/demo is a model directory, which is taken as it is"),
+        ({"weights": "int8", "precision": "fp16"}, "weights int8 are stored as they are, not in"),
+    ],
+)
+def test_options_that_would_do_nothing(
+    tmp_path: Path, hub: HubServer, options: dict[str, str], why: str
+) -> None:
+    with pytest.raises(UsageError, match=why):
+        pull_model("org/demo", tmp_path / "m", **options)
+    assert not (tmp_path / "m").exists()
 
 
 # --------------------------------------------------------------------------------------- image-only

@@ -71,8 +71,8 @@ def label_findings(
     names = [name.strip() for name in given]
     if len(names) < 2 or len(set(names)) < len(names) or not all(names):
         raise UsageError("``labels`` must be two or more different names.")
-    if math.isnan(min_relevance):
-        raise UsageError("``min_relevance`` must be a number.")
+    if not math.isfinite(min_relevance):
+        raise UsageError("``min_relevance`` must be a finite number.")
     with using_store(store) as opened:
         table = opened.table(of)
         allowed = matching_rows(opened, of=of)

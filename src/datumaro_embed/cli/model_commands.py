@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..flags import add_output_argument, add_partial_argument
-from ..models import CATALOGUE, available_models, save_calibration
+from ..models import CATALOGUE, available_models, load_manifest, save_calibration
 from ..tally import counted
 from .console import opened_store, say, tell
 
@@ -73,7 +73,8 @@ def _pull(name: str, output: Path | None, **options: Any) -> int:
     from ..exporting import pull_model
 
     entry = CATALOGUE.get(name)
-    if entry and entry.repo_id and (open_questions := entry.open_questions()):
+    open_questions = entry.open_questions(options["weights"]) if entry else ()
+    if entry and entry.repo_id and open_questions:
         tell(f"{name}: no public source confirms {'; '.join(open_questions)}.")
     return say([pull_model(name, output, **options)])
 
@@ -171,6 +172,12 @@ def _describe_import_model(parser: ArgumentParser) -> Callable[..., int]:
         choices=("cls", "mean"),
         help="make one vector of several (tokens, a map of features): the first, or the mean",
     )
+    add(
+        "--features",
+        default="",
+        choices=("first", "last"),
+        help="with --pool mean: the output is (batch, dim, …) or (batch, …, dim)",
+    )
     add("--text", metavar="TEXTS.onnx", help="text encoder of the same vectors")
     add("--tokenizer", metavar="FILE", help="tokenizer.json of the text encoder")
     add(
@@ -194,7 +201,9 @@ def _describe_import_model(parser: ArgumentParser) -> Callable[..., int]:
 def _import_model(images: str, output: Path, **options: Any) -> int:
     from ..exporting import import_model
 
-    return say([import_model(images, output, **options)])
+    made = import_model(images, output, **options)
+    tell(f"{made.name}: vectors of {load_manifest(made, verify_hashes=False).dim} numbers")
+    return say([made])
 
 
 def _describe_calibrate(parser: ArgumentParser) -> Callable[..., int]:

@@ -49,7 +49,7 @@ class ClipEncoder(OpenVinoImageEncoder, Encoder):
             )
         self._spec = manifest.text
         self._tokenize = TextTokenizer(model_dir / "tokenizer.json", self._spec, files.read)
-        self._text_batch_size = min(batch_size, _TEXT_BATCH_SIZE)
+        self._text_batch_size = min(self.batch_size, _TEXT_BATCH_SIZE)
         self._text_engine: Engine | None = None
         self._varies = False
         self._text_lock = threading.Lock()
@@ -139,9 +139,11 @@ class ClipEncoder(OpenVinoImageEncoder, Encoder):
         """Return an engine for texts without padding, if that gives the same vectors; else None.
 
         In these families padding has no effect. But a graph may have its length built in, and then
-        fails or gives other vectors. One or two texts show which.
+        fails or gives other vectors. One or two texts show which. Where the rows of a batch change
+        each other's vectors, so does padding.
         """
-        if self.manifest.family not in _IGNORES_PADDING or self._runtime.device != "CPU":
+        ignores = self.manifest.family in _IGNORES_PADDING and not self.manifest.one_by_one
+        if not ignores or self._runtime.device != "CPU":
             return None
         ids, mask = self._tokenize(["a photo of a cat", ""][: self._text_batch_size])
         length = -(-int(mask.sum(axis=1).max()) // _LENGTH_STEP) * _LENGTH_STEP

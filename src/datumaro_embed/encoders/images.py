@@ -52,7 +52,7 @@ class OpenVinoImageEncoder(ImageEncoder):
         self.name = manifest.name
         self.dim = manifest.dim
         self.image_size_px = manifest.image.size_px
-        self.batch_size = batch_size
+        self.batch_size = 1 if manifest.one_by_one else batch_size
         self.fingerprint = manifest.fingerprint
         self.manifest = manifest
         self._model_dir = model_dir
@@ -108,7 +108,7 @@ class OpenVinoImageEncoder(ImageEncoder):
             OpenVINO's name: ``"CPU"``, ``"GPU"``, ``"NPU"``, ``"AUTO"``, …
         batch_size : int
             Images per batch, and maximum number of texts; a partial batch costs as much as a full
-            one.
+            one. A model that is computed `one_by_one` (see `ModelManifest`) has 1.
         precision : {"auto", "f32", "bf16", "f16"}
             Inference precision. By default the device chooses: bf16 on CPUs that have it, twice as
             fast, with a cosine above 0.999 to f32. ``"f32"`` gives nearly the same vectors on every

@@ -25,6 +25,7 @@ from ..models.making import need_extra
 from ..models.manifest import TextSpec
 from .traced import Traced, logits, not_exportable, quiet, refused, trace_half, use_traceable_mask
 
+_C1_CONTROLS = range(0x80, 0xA0)
 _CONTEXT = 77  # tokens, unless the configuration says otherwise
 # CLIP's word pattern, from clip/simple_tokenizer.py in OpenAI's repository.
 _WORD = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -138,14 +139,20 @@ def _write_own_tokenizer(folder: Path, target: Path) -> tuple[int, int]:
 def _cleaning() -> list[Any]:
     """Return OpenCLIP's cleaning of texts as normalizers.
 
-    OpenCLIP runs ftfy over every text. These normalizers also replace curly quotes, ligatures and
-    full-width letters, but do not repair wrongly decoded text and HTML.
+    OpenCLIP runs ftfy over every text. These normalizers also replace curly quotes, ligatures,
+    full-width letters and Windows' characters among control characters, and remove other control
+    characters, byte order marks and a terminal's colors, but do not repair wrongly decoded text and
+    HTML.
     """
-    from ftfy import chardata
+    from ftfy import chardata, fixes
 
+    replaced = {r"\x{1b}\[[\d;]*[a-zA-Z]": ""}
+    replaced |= {f"\\x{{{code:x}}}": fixes.fix_c1_controls(chr(code)) for code in _C1_CONTROLS}
     single = {**chardata.LIGATURES, **chardata.WIDTH_MAP}
-    replaced = {re.escape(chr(code)): str(new) for code, new in single.items()}
+    replaced |= {re.escape(chr(code)): str(new) for code, new in single.items()}
     replaced |= {chardata.SINGLE_QUOTE_RE.pattern: "'", chardata.DOUBLE_QUOTE_RE.pattern: '"'}
+    controls = "".join(f"\\x{{{code:x}}}" for code in sorted(chardata.CONTROL_CHARS))
+    replaced[f"[{controls}]"] = ""
     return [
         *(normalizers.Replace(Regex(old), new) for old, new in replaced.items()),
         normalizers.NFC(),

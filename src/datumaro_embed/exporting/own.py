@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
 from ..errors import ModelInvalidError, UsageError
+from ..files import link_or_copy, scratch
 from ..models.catalogue import CatalogueEntry
 from ..models.graph import Half, cut_out, input_shapes, openvino_core, reason_of
 from ..models.making import Encoders, check_options, new_model_dir, write_model
-from ..models.manifest import RESAMPLE_FILTERS, ImageSpec, TextSpec, checked
+from ..models.manifest import MAX_TOKENS, RESAMPLE_FILTERS, ImageSpec, TextSpec, checked
 from ..models.onnx_files import read_onnx
+from ..tally import counted
 from .pull import prove
 
+_UNKNOWN = "\U0001f408 zyqx 猫 ½"  # has words that most vocabularies lack
+_SHOWN = 8
 _SPANS = (0.1, 256)  # highest minus lowest number that the encoder may see
 
 
@@ -31,6 +36,7 @@ def import_model(
     resample: str = "bicubic",
     output_name: str = "",
     pool: str = "",
+    features: str = "",
     text: str | Path | None = None,
     tokenizer: str | Path | None = None,
     context: int = 77,
@@ -64,6 +70,8 @@ def import_model(
     pool : {"", "cls", "mean"}
         How an output of several vectors (tokens, or a map of features) becomes one: the first
         token, or the mean.
+    features : {"", "first", "last"}
+        For the mean: whether the output is (batch, dim, …) or (batch, …, dim).
     text, tokenizer : str or Path, optional
         Text encoder of the same vectors, and its ``tokenizer.json``.
     context : int
@@ -76,6 +84,10 @@ def import_model(
         raise UsageError("A text encoder needs its tokenizer. Give ``text`` and ``tokenizer``.")
     if resize != "crop" and resize_px is not None:
         raise UsageError("``resize_px`` is for ``resize`` crop only. Leave one of them out.")
+    if not 1 <= context <= MAX_TOKENS:
+        raise UsageError(f"``context`` is {context}. Give 1 to {MAX_TOKENS} tokens.")
+    if features and pool != "mean":
+        raise UsageError("``features`` is for ``pool`` mean only. Leave it out.")
     facts = {
         "size_px": size,
         "resize": "shortest_side" if resize == "crop" else resize,
@@ -94,7 +106,7 @@ def import_model(
     tokens = input_shapes(size, context)
     pixels = {"pixel_values": tokens.pop("pixel_values")}
     with new_model_dir(target, replace=overwrite) as fresh:
-        half = _half(Path(images), "image_embeds", pixels, output_name, pool)
+        half = _half(Path(images), "image_embeds", pixels, output_name, pool, features)
         texts, spec = None, None
         if text is not None and tokenizer is not None:
             texts = _half(Path(text), "text_embeds", tokens)
@@ -142,7 +154,12 @@ def _check_levels(image: ImageSpec) -> None:
 
 
 def _half(
-    path: Path, own_name: str, shapes: dict[str, tuple[int, ...]], output: str = "", pool: str = ""
+    path: Path,
+    own_name: str,
+    shapes: dict[str, tuple[int, ...]],
+    output: str = "",
+    pool: str = "",
+    features: str = "",
 ) -> Half:
     if path.suffix not in {".onnx", ".xml"} or not path.is_file():
         raise UsageError(f"{path} is not an ONNX file or the .xml of an OpenVINO IR. Give one.")
@@ -150,8 +167,13 @@ def _half(
         named = _outputs(path)
         chosen = output or (own_name if own_name in named or len(named) != 1 else named[0])
         if chosen not in named:
-            raise RuntimeError(f"it has no output {chosen!r}, but {', '.join(named)}; choose one")
-        half = cut_out(path, chosen, shapes, pool=pool)
+            more = ", …" if len(named) > _SHOWN else ""
+            raise RuntimeError(
+                f"it has no output {chosen!r}, but {counted(len(named), 'outputs')}: "
+                f"{', '.join(named[:_SHOWN])}{more}; choose one with ``output_name``"
+            )
+        with _real_files(path) as real:
+            half = cut_out(real, chosen, shapes, pool=pool, features=features)
     except (RuntimeError, ValueError) as error:
         raise _unusable(path, reason_of(error)) from error
     if not half.inputs:
@@ -160,9 +182,30 @@ def _half(
     return half
 
 
+@contextmanager
+def _real_files(path: Path) -> Iterator[Path]:
+    """Yield a graph whose weights are in its folder; OpenVINO refuses links out of it."""
+    names = read_onnx(path)[1] if path.suffix == ".onnx" else ()
+    inside = [
+        (path.parent / name).resolve().is_relative_to(path.parent.resolve()) for name in names
+    ]
+    if all(inside) or any(".." in Path(name).parts for name in names):
+        yield path
+        return
+    with scratch() as folder:
+        for name in (path.name, *names):
+            link_or_copy(path.parent / name, folder / name)
+        yield folder / path.name
+
+
 def _outputs(path: Path) -> list[str]:
     if path.suffix == ".onnx":
-        return read_onnx(path)[0]
+        outputs, external = read_onnx(path)
+        if gone := [name for name in sorted(external) if not (path.parent / name).is_file()]:
+            raise ValueError(f"its weights are in {gone[0]!r}, which is not beside it")
+        return outputs
+    if b"<net" not in path.read_bytes():
+        raise ValueError("it is not an OpenVINO IR")
     return [port.any_name for port in openvino_core().read_model(path).outputs]
 
 
@@ -175,10 +218,19 @@ def _text_spec(source: Path, target: Path, context: int, texts: Half) -> TextSpe
     padding = tokenizer.padding
     if padding is None or padding["direction"] != "right":
         raise _unusable(source, "it does not say how it pads texts on the right (`padding`)")
+    if tokenizer.id_to_token(padding["pad_id"]) is None:
+        raise _unusable(source, f"it pads with token {padding['pad_id']}, which it does not have")
     tokenizer.no_padding()
-    end = tokenizer.encode("a photo of a cat").ids[-1]
+    try:
+        known, _ = tokenizer.encode_batch(["a photo of a cat", _UNKNOWN])
+    except Exception as error:  # the library raises bare Exception
+        raise _unusable(source, f"it does not take every text: {error}") from error
+    if not known.ids:
+        raise _unusable(source, "it makes no tokens of 'a photo of a cat'")
     tokenizer.save(str(target))
-    return TextSpec(context, padding["pad_id"], end, lower_case=False, inputs=texts.inputs)
+    return TextSpec(
+        context, padding["pad_id"], known.ids[-1], lower_case=False, inputs=texts.inputs
+    )
 
 
 def _settings(image: ImageSpec) -> dict[str, object]:

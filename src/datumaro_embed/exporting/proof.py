@@ -7,16 +7,17 @@ that are prepared for another model, and weights without sense.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from ..encoders import Encoder, load_encoder
 from ..encoders.base import Float32Array
-from ..errors import ModelInvalidError
+from ..errors import ModelInvalidError, StreamDisagreementError
 from ..models import TextTokenizer, load_manifest
 
 IMAGES = ("cat.jpg", "coffee.jpg")
@@ -39,9 +40,9 @@ def prove_model(
 ) -> bool:
     """Check a model directory in f32 on the CPU; takes as long as twelve inferences.
 
-    Raises `ModelInvalidError`: vectors are not finite, do not have unit length, or are equal for
-    different inputs, the tokens of a known text are others, or, `with_meaning`, the meaning is
-    wrong. A network of random weights passes all but the last.
+    Raises `ModelInvalidError`: vectors are not finite, do not have unit length, are equal for
+    different inputs, or change with the rest of their batch, the tokens of a known text are others,
+    or, `with_meaning`, the meaning is wrong. A network of random weights passes all but the last.
 
     Parameters
     ----------
@@ -61,12 +62,15 @@ def prove_model(
     """
     encoder = load_encoder(model_dir, precision="f32", batch_size=_BATCH_SIZE, verify_hashes=False)
     found = [Image.open(_path(name)).convert("RGB") for name in IMAGES]
-    images = encoder.embed_images([*found, ImageOps.mirror(found[0])])
+    found.append(ImageOps.mirror(found[0]))
+    images = encoder.embed_images(found)
     _check_vectors(model_dir, images[:2], "photographs")
+    _check_alone(model_dir, encoder.embed_images, found[0], images[0])
     if isinstance(encoder, Encoder):
         _check_tokens(model_dir, texts[0], tokens)
         described = encoder.embed_texts(texts)
         _check_vectors(model_dir, described, "texts")
+        _check_alone(model_dir, encoder.embed_texts, texts[0], described[0])
         near = images[:2] @ described.T
         own = [0, 1]
         right = near.argmax(axis=1).tolist(), near[:, :2].argmax(axis=0).tolist()
@@ -92,6 +96,18 @@ def _check_vectors(model_dir: Path, rows: Float32Array, what: str) -> None:
     for i, row in enumerate(rows):
         if i and np.abs(rows[:i] - row).max(axis=1).min() < _LEAST_DIFFERENCE:
             raise _unproven(model_dir, f"different {what} have equal vectors")
+
+
+def _check_alone(
+    model_dir: Path, embed: Callable[[list[Any]], Float32Array], one: Any, in_batch: Float32Array
+) -> None:
+    """Compare the vector of an image or text with that which it had in a batch."""
+    try:
+        is_same = np.array_equal(embed([one])[0], in_batch)
+    except StreamDisagreementError:  # the engine has compared other rows of that batch
+        is_same = False
+    if not is_same:
+        raise _unproven(model_dir, "a vector changes with the other rows of its batch")
 
 
 def _check_tokens(model_dir: Path, text: str, expected: Sequence[int]) -> None:

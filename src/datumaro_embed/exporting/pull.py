@@ -13,13 +13,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from ..errors import ModelInvalidError, UsageError
-from ..files import write_errors
+from ..errors import ModelDownloadError, ModelInvalidError, UsageError
+from ..files import scratch, write_errors
 from ..logs import log
-from ..models.catalogue import CatalogueEntry, entry_of
+from ..models.catalogue import CATALOGUE, CatalogueEntry, entry_of
 from ..models.checkpoint import (
     FAMILIES,
     IMAGE_FAMILIES,
@@ -44,7 +43,7 @@ from ..models.manifest import (
     load_manifest,
 )
 from ..models.onnx_files import read_onnx
-from ..models.resolve import user_model_dir
+from ..models.resolve import is_packaged, user_model_dir
 from ..models.tokenizers import complete_tokenizer
 from .proof import TEXTS, prove_model
 
@@ -57,11 +56,12 @@ _SETTINGS = (
 )
 _IRS = ("openvino_model.xml", "openvino/openvino_model.xml")
 
-# Names of the outputs besides our own, in order of preference; {} is "image" or "text".
-_ALIASES: dict[str, tuple[str, ...]] = {
-    "siglip": ("pooler_output",),
-    "jina_clip": ("{}_embeddings",),
-    **dict.fromkeys(IMAGE_FAMILIES, ("pooler_output", "last_hidden_state")),
+# Names of the outputs besides our own, in order of preference, and how they are pooled (see
+# `cut_out`); {} is "image" or "text".
+_ALIASES: dict[str, dict[str, str]] = {
+    "siglip": {"pooler_output": ""},
+    "jina_clip": {"{}_embeddings": ""},
+    **{family: {"pooler_output": "", "last_hidden_state": "cls"} for family in IMAGE_FAMILIES},
 }
 
 
@@ -91,10 +91,10 @@ def pull_model(
     revision : str, optional
         Branch, tag or commit, instead of the catalogue's.
     weights : {"fp32", "fp16", "int8"}
-        Which of the repository's ONNX files to download.
+        Which of the repository's ONNX files to download; a model directory has none.
     precision : {"fp32", "fp16"}
-        Precision of the stored weights; ``"fp16"`` halves the size. The inference precision is
-        chosen when loading.
+        Precision of the stored weights, if `weights` is ``"fp32"``; ``"fp16"`` halves the size.
+        The inference precision is chosen when loading.
     prompt_template : str
         Template for label names; repositories have none.
     overwrite : bool
@@ -103,6 +103,11 @@ def pull_model(
     check_options(precision, prompt_template)
     if weights not in WEIGHTS:
         raise UsageError(f"``weights`` is {weights!r}. Use one of {', '.join(WEIGHTS)}.")
+    if weights != "fp32" and precision not in {"fp32", weights}:
+        raise UsageError(
+            f"``weights`` {weights} are stored as they are, not in ``precision`` {precision}. "
+            "Leave one of them out."
+        )
     entry = entry_of(name)
     if not entry.repo_id:
         raise UsageError(
@@ -111,13 +116,25 @@ def pull_model(
         )
     short = name.rpartition("/")[2]
     if out_dir is None:
+        _check_name(short, name)
         with write_errors(user_model_dir()):
             user_model_dir().mkdir(parents=True, exist_ok=True)
         out_dir = user_model_dir() / short
     target = Path(out_dir)
     with new_model_dir(target, replace=overwrite) as fresh:
+        if others := [short for short, known in CATALOGUE.items() if known.repo_id == name]:
+            log.warning(
+                "%s has the short name %s, with which facts that its files lack are known. Use it: "
+                "`datumaro-embed pull %s`.",
+                *(name, " or ".join(others), others[0]),
+            )
         repo = open_repo(entry.repo_id, revision or entry.revision)
         if {MANIFEST_NAME, *IMAGE_FILES} <= repo.digests.keys():
+            if (weights, precision) != ("fp32", "fp32"):
+                raise UsageError(
+                    f"{repo.repo_id} is a model directory, which is taken as it is. Leave out "
+                    "``weights`` and ``precision``."
+                )
             for file in (MANIFEST_NAME, *MODEL_FILES):
                 if file in repo.digests:
                     shutil.copyfile(repo.fetch(file), fresh / file)
@@ -138,8 +155,24 @@ def pull_model(
     return target
 
 
+def _check_name(short: str, name: str) -> None:
+    """Refuse to install a repository under the name of another model."""
+    other = CATALOGUE.get(short)
+    if is_packaged(short) or (other is not None and name not in {short, other.repo_id}):
+        raise UsageError(
+            f"{name} would be installed as {short}, which is the name of another model. "
+            f"Choose a directory: `datumaro-embed pull {name} -o DIR`."
+        )
+
+
 def prove(model_dir: Path, name: str, entry: CatalogueEntry) -> None:
-    """Prove a new directory (see proof.py), and say if it may not know a cat and does not."""
+    """Prove a new directory (see proof.py), and say what may be wrong or is slow."""
+    if load_manifest(model_dir, verify_hashes=False).one_by_one:
+        log.warning(
+            "%s is computed one image or text at a time, which is slower: in a batch, its vectors "
+            "would change with the other rows, as those of dynamic INT8 do.",
+            name,
+        )
     texts = entry.proof_texts or TEXTS
     if not prove_model(model_dir, texts=texts, tokens=entry.tokens, with_meaning=entry.knows_cats):
         log.warning(
@@ -153,8 +186,8 @@ def _convert(
     repo: HubRepo, tokenizer: Path, entry: CatalogueEntry, weights: str
 ) -> tuple[Encoders, str]:
     """Fetch small files first, so that their errors show before the long downloads."""
-    with TemporaryDirectory(prefix="datumaro-embed-") as scratch:
-        settings = _fetch_settings(repo, entry, Path(scratch))
+    with scratch() as folder:
+        settings = _fetch_settings(repo, entry, folder)
         config = read_json(settings / "config.json")
         family = _family(config, entry)
         preprocessor, image = read_images(settings, family)
@@ -228,6 +261,13 @@ def _graphs(repo: HubRepo, entry: CatalogueEntry, family: str, weights: str) -> 
     graphs = next((files for files in layouts if {*files} <= repo.digests.keys()), None)
     if graphs is not None:
         return graphs
+    if repo.is_offline:
+        raise ModelDownloadError(
+            f"The {weights} weights of {repo.repo_id} are not all in the cache, and HF_HUB_OFFLINE "
+            "forbids the download. Unset it, or copy a model directory from a machine that has "
+            "one.",
+            repo=repo.repo_id,
+        )
     if weights != "fp32":
         raise ModelInvalidError(
             f"{repo.repo_id} has no {weights} weights ({' or '.join(f[0] for f in layouts)}). "
@@ -248,18 +288,18 @@ def _halves(
     shapes = input_shapes(image.size_px, 1 if text is None else text.context_length)
     sides = tuple(zip(graphs, ("image", "text"), strict=False))
     outputs = {
-        side: [name.format(side) for name in ("{}_embeds", *_ALIASES.get(family, ()))]
+        side: {n.format(side): pool for n, pool in _ALIASES.get(family, {}).items()}
         for _, side in sides
     }
     wanted = dict.fromkeys(graphs)
     for graph, side in sides:
-        wanted.update(dict.fromkeys(_weights(repo, graph, outputs[side])))
+        names = [f"{side}_embeds", *outputs[side]]
+        wanted.update(dict.fromkeys(_weights(repo, graph, names)))
     with repo.real_files(wanted) as folder:
         try:
             images, *rest = (
-                cut_out(folder / graph, own, shapes, aliases=aliases, pool=_pool(family))
+                cut_out(folder / graph, f"{side}_embeds", shapes, aliases=outputs[side])
                 for graph, side in sides
-                for own, *aliases in [outputs[side]]
             )
         except RuntimeError as error:  # OpenVINO raises nothing else
             raise _unusable(repo, reason_of(error)) from error
@@ -271,10 +311,6 @@ def _halves(
             repo, f"image vectors have {images.dim} numbers, but text vectors {texts.dim}"
         )
     return images, texts
-
-
-def _pool(family: str) -> str:
-    return "cls" if family in IMAGE_FAMILIES else ""
 
 
 def _weights(repo: HubRepo, side: str, outputs: Sequence[str]) -> list[str]:
@@ -297,7 +333,8 @@ def _weights(repo: HubRepo, side: str, outputs: Sequence[str]) -> list[str]:
         if outside := [name for name in weights if not name.startswith(f"{folder}/")]:
             raise _unusable(repo, f"{side} keeps weights outside its folder: {outside[0]!r}")
     if missing := [name for name in weights if name not in repo.digests]:
-        raise _unusable(repo, f"{side} needs {missing[0]!r}, which is not in the repository")
+        place = "cache, and HF_HUB_OFFLINE is set" if repo.is_offline else "repository"
+        raise _unusable(repo, f"{side} needs {missing[0]!r}, which is not in the {place}")
     return weights
 
 

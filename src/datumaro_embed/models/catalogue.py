@@ -56,6 +56,8 @@ class CatalogueEntry:
         The texts for that in the model's language; empty: English.
     unconfirmed : tuple of str
         What no public source confirmed besides the commit, each a noun phrase.
+    unconfirmed_int8 : tuple of str
+        The same of its INT8 files.
     """
 
     repo_id: str = ""
@@ -77,11 +79,13 @@ class CatalogueEntry:
     knows_cats: bool = True
     proof_texts: tuple[str, ...] = ()
     unconfirmed: tuple[str, ...] = ()
+    unconfirmed_int8: tuple[str, ...] = ()
 
-    def open_questions(self) -> tuple[str, ...]:
-        """Return all that is not confirmed before a download."""
+    def open_questions(self, weights: str = "fp32") -> tuple[str, ...]:
+        """Return all that is not confirmed before a download of these weights."""
         commit = () if self.revision else ("the commit (the newest one is used)",)
-        return (*commit, *self.unconfirmed)
+        of_weights = self.unconfirmed_int8 if weights == "int8" else ()
+        return (*commit, *self.unconfirmed, *of_weights)
 
 
 # Source of 100: the CLIP paper (arXiv:2103.00020, section 2.5) clips the scale at 100, and all four
@@ -251,6 +255,7 @@ CATALOGUE = {
         speed="medium",
         use="search and labels",
         unconfirmed=("whether OpenVINO can read its graphs", "the tokens of a known text"),
+        unconfirmed_int8=("that its INT8 text encoder has the correction that the others got",),
     ),
     "jina-clip-v2": CatalogueEntry(
         repo_id="jinaai/jina-clip-v2",

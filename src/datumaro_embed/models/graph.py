@@ -10,6 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ import numpy.typing as npt
 
 # OpenVINO's name of an unnamed node: its type and a number that is unique in the process.
 _NUMBERED = re.compile(r"([A-Za-z0-9]+)_\d+")
-_FULL_BYTES = 1 << 20  # a disk with less free space is full
+# Operations that pass token ids on as they are.
+_SAME_IDS = {"Convert", "Reshape", "Squeeze", "Unsqueeze"}
+_FULL_BYTES = 1 << 20  # a disk with less free space than this and a graph's weights is full
 _lock = threading.Lock()
 _cores: list[Any] = []
 
@@ -54,10 +57,13 @@ class Half:
 
 def run_f32(graph: Any, arrays: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
     """Return a graph's output for a batch, on the CPU in f32; rows are not normalized."""
-    options = {"INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino_core().compile_model(graph, "CPU", options)
-    rows: npt.NDArray[np.float32] = compiled(dict(arrays))[0]
+    rows: npt.NDArray[np.float32] = compile_f32(graph)(dict(arrays))[0]
     return rows
+
+
+def compile_f32(graph: Any) -> Any:
+    """Compile a graph for the CPU in f32."""
+    return openvino_core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
 
 def input_shapes(size_px: int, context_length: int) -> dict[str, tuple[int, ...]]:
@@ -72,8 +78,9 @@ def cut_out(
     output: str,
     shapes: Mapping[str, Sequence[int]],
     *,
-    aliases: Sequence[str] = (),
+    aliases: Mapping[str, str] = MappingProxyType({}),
     pool: str = "",
+    features: str = "",
 ) -> Half:
     """Return the part of a model that computes one vector per row.
 
@@ -84,15 +91,18 @@ def cut_out(
     path : Path
         The whole model, ``.xml`` or ``.onnx``.
     output : str
-        Name of the output, a tensor of shape (batch, dim), or with `pool` (batch, tokens, dim) or
-        (batch, dim, height, width).
+        Name of the output, a tensor of shape (batch, dim), or with `pool` one of more axes.
     shapes : mapping of str to shape
         Shapes of the possible inputs; -1 is any length. Inputs that the output does not depend on
         are left out. A model's only input may have any name.
-    aliases : sequence of str
-        Names of the output in models that have none called `output`; the first found is used.
+    aliases : mapping of str to str
+        Names of the output in models that have none called `output`, each with its `pool`; the
+        first found is used.
     pool : {"", "cls", "mean"}
-        How an output of several vectors becomes one: the first token, or the mean of all.
+        How an output of several vectors becomes one: the first of (batch, tokens, dim), or the mean
+        of all.
+    features : {"", "first", "last"}
+        For the mean: whether the output is (batch, dim, …) or (batch, …, dim).
     """
     import openvino as ov
 
@@ -101,7 +111,8 @@ def cut_out(
     wanted = next((name for name in (output, *aliases) if name in named), None)
     if wanted is None:
         raise RuntimeError(f"it has no output {output!r}, only {', '.join(named)}")
-    result = _pooled(whole.output(wanted).node.input_value(0), pool)
+    how = pool if wanted == output else aliases[wanted]
+    result = _pooled(whole.output(wanted).node.input_value(0), how, features)
     ancestors = _ancestors(result.get_node())
     _name_only_input(whole, shapes)
     found = {port.any_name: port.get_node() for port in whole.inputs}
@@ -131,6 +142,24 @@ def cut_out(
     return half
 
 
+def n_known_tokens(graph: Any) -> int | None:
+    """Return the number of rows of the table in which a text encoder looks up its ``input_ids``.
+
+    OpenVINO takes other numbers for greater ids, without an error. None: no such table is found.
+    """
+    found = []
+    todo = [node for node in graph.get_parameters() if "input_ids" in node.output(0).names]
+    while todo:
+        for reader in todo.pop().output(0).get_target_inputs():
+            node = reader.get_node()
+            if node.get_type_name() == "Gather" and reader.get_index() == 1:
+                rows = node.input_value(0).get_partial_shape()[0]
+                found += [rows.get_length()] if rows.is_static else []
+            elif node.get_type_name() in _SAME_IDS and reader.get_index() == 0:
+                todo.append(node)
+    return min(found, default=None)
+
+
 def reason_of(error: Exception) -> str:
     """Return the last line of an OpenVINO error, the cause, without dashes and stops."""
     return str(error).strip().rpartition("\n")[2].strip("-. ")
@@ -146,7 +175,9 @@ def save_graph(graph: Any, path: Path, *, compress_to_fp16: bool) -> None:
     try:
         ov.save_model(graph, path, compress_to_fp16=compress_to_fp16)
     except RuntimeError as error:  # of a stream, without the system's reason
-        is_full = shutil.disk_usage(path.parent).free < _FULL_BYTES
+        constants = (n for n in graph.get_ordered_ops() if n.get_type_name() == "Constant")
+        n_bytes = _FULL_BYTES + sum(node.get_byte_size() for node in constants)
+        is_full = shutil.disk_usage(path.parent).free < n_bytes  # it has removed its own part
         number = errno.ENOSPC if is_full else errno.EIO
         raise OSError(number, os.strerror(number), str(path)) from error
 
@@ -194,20 +225,31 @@ def _check_inputs(ports: Mapping[str, Any], shapes: Mapping[str, Sequence[int]])
             raise RuntimeError(f"its input {name!r} takes {kind}, not floating-point numbers")
 
 
-def _pooled(value: Any, pool: str) -> Any:
+def _pooled(value: Any, pool: str, features: str) -> Any:
     """Return one vector per row of an output."""
     from openvino import opset13 as ops
 
-    rank = value.get_partial_shape().rank.get_length()
+    shape = value.get_partial_shape()
+    rank = shape.rank.get_length() if shape.rank.is_static else 0
     if rank == 2:
+        if pool:
+            raise RuntimeError(
+                f"its output has the shape {shape}, which is one vector per row already; leave out "
+                "``pool``"
+            )
         return value
     if rank == 3 and pool == "cls":
         return ops.gather(value, np.int64(0), np.int64(1)).output(0)
     if rank in {3, 4} and pool == "mean":
-        axes = [1] if rank == 3 else [2, 3]
+        if not features:
+            raise RuntimeError(
+                f"its output has the shape {shape}, which does not show where the numbers of a "
+                "vector are; give ``features``: first for (batch, dim, …), last for (batch, …, dim)"
+            )
+        axes = range(1, rank - 1) if features == "last" else range(2, rank)
         return ops.reduce_mean(value, np.array(axes, np.int64), keep_dims=False).output(0)
-    shape = value.get_partial_shape()
-    raise RuntimeError(f"its output has the shape {shape}, which is not one vector per row")
+    advice = "; ``pool`` cls is for (batch, tokens, dim)" if pool == "cls" else "; see ``pool``"
+    raise RuntimeError(f"its output has the shape {shape}, which is not one vector per row{advice}")
 
 
 def _with_usual_types(graph: Any) -> Any:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import shutil
+import re
 import sys
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from ..errors import DatumaroEmbedError, ModelDownloadError, ModelNotFoundError
+from ..files import link_or_copy, scratch
 from .manifest import sha256_file
 
 _MARKERS = {"config.json", "model.json", "open_clip_config.json"}  # each usable repository has one
@@ -31,15 +31,21 @@ class HubRepo:
     Attributes
     ----------
     digests : mapping of str to str
-        File name → sha256 in hex (64 digits), or the git blob's sha1 (40) of a small file.
+        File name → sha256 in hex (64 digits), or the git blob's sha1 (40) of a small file; empty:
+        unknown, in a cache without links.
+    is_offline : bool
+        Only files in the cache are listed, and nothing is downloaded.
     """
 
     repo_id: str
     commit: str
     digests: Mapping[str, str]
+    is_offline: bool = False
 
     def fetch(self, name: str) -> Path:
         """Download a file, or take it from the cache; if its digest differs, download it again.
+
+        Offline, nothing is removed from the cache.
 
         Returns
         -------
@@ -53,8 +59,16 @@ class HubRepo:
                 path = Path(
                     hf_hub_download(self.repo_id, name, revision=self.commit, force_download=again)
                 )
-            if _digest(path, self.digests[name]) == self.digests[name]:
+            digest = self.digests[name]
+            if not digest or _digest(path, digest) == digest:
                 return path
+            if self.is_offline:
+                raise ModelDownloadError(
+                    f"{name} of {self.repo_id} is damaged in the cache, and HF_HUB_OFFLINE forbids "
+                    "the download. Unset it.",
+                    repo=self.repo_id,
+                    name=name,
+                )
             for part in (path.resolve(), path):  # remove the damaged blob, and the link to it
                 with suppress(OSError):
                     part.unlink()
@@ -80,15 +94,10 @@ class HubRepo:
         snapshot = self.fetch_all(names)  # REPOSITORY/snapshots/COMMIT
         cache = snapshot.parents[1]
         beside = cache if os.access(cache, os.W_OK) else None  # a cache may be read-only
-        with TemporaryDirectory(prefix=".datumaro-embed-", dir=beside) as folder:
+        with scratch(beside) as folder:
             for name in names:
-                target = Path(folder, name)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    os.link((snapshot / name).resolve(), target)
-                except OSError:
-                    shutil.copyfile(snapshot / name, target)
-            yield Path(folder)
+                link_or_copy(snapshot / name, folder / name)
+            yield folder
 
 
 def open_repo(repo_id: str, revision: str | None) -> HubRepo:
@@ -112,10 +121,9 @@ def open_repo(repo_id: str, revision: str | None) -> HubRepo:
                     "Unset it, or copy a model directory from a machine that has one.",
                     repo=repo_id,
                 ) from error
-            # Each file is a link to a blob, whose name is its digest.
             files = [path for path in snapshot.rglob("*") if path.is_file()]
-            names = {path.relative_to(snapshot).as_posix(): path.resolve().name for path in files}
-            return HubRepo(repo_id, snapshot.name, names)
+            names = {path.relative_to(snapshot).as_posix(): _cached_digest(path) for path in files}
+            return HubRepo(repo_id, snapshot.name, names, is_offline=True)
         info = HfApi().model_info(repo_id, revision=revision, files_metadata=True)
         digests = {
             str(file.rfilename): str(file.lfs["sha256"] if file.lfs else file.blob_id)
@@ -124,6 +132,12 @@ def open_repo(repo_id: str, revision: str | None) -> HubRepo:
         for marker in sorted(_MARKERS & digests.keys())[:1]:  # so that the cache knows `revision`
             hf_hub_download(repo_id, marker, revision=revision)
         return HubRepo(repo_id, str(info.sha), digests)
+
+
+def _cached_digest(path: Path) -> str:
+    """Return the digest of a cached file: the name of the blob to which it is a link."""
+    name = path.resolve().name
+    return name if path.is_symlink() and re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", name) else ""
 
 
 def _digest(path: Path, like: str) -> str:

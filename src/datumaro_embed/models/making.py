@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import importlib.util
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MissingExtraError, StoreExistsError, UsageError
+from ..errors import MissingExtraError, ModelInvalidError, StoreExistsError, UsageError
 from ..files import check_output, new_path
 from ..vectors import unit_rows
-from .graph import Half, openvino_core, run_f32, save_graph
+from .graph import Half, compile_f32, n_known_tokens, openvino_core, run_f32, save_graph
 from .manifest import (
     IMAGE_FILES,
     MANIFEST_NAME,
@@ -35,7 +35,7 @@ from .manifest import (
     sha256_file,
     write_manifest,
 )
-from .tokenizers import TextTokenizer
+from .tokenizers import TextTokenizer, highest_token
 
 NOTICES = ("NOTICE*", "LICENSE*", "LICENCE*")  # patterns of files that go with the weights
 PRECISIONS = ("fp32", "fp16")
@@ -94,11 +94,22 @@ def need_extra(doing: str, extra: str, *packages: str) -> None:
 def new_model_dir(out_dir: Path, *, replace: bool) -> Iterator[Path]:
     """Yield an empty folder that becomes `out_dir` when the block succeeds (see `new_path`).
 
-    Raises the errors of `check_model_dir`, before the block and after it.
+    Raises the errors of `check_model_dir`, before the block and after it, and `ModelInvalidError`
+    without the folder's name, which is gone then.
     """
     check_model_dir(out_dir, replace=replace)
     with new_path(out_dir, directory=True, replace=replace, remedy="--overwrite") as fresh:
-        yield fresh
+        try:
+            yield fresh
+        except ModelInvalidError as error:
+            if str(fresh) not in str(error):
+                raise
+            told = str(error).replace(f"{fresh}/", "").replace(str(fresh), "made here")
+            raise ModelInvalidError(
+                f"'{out_dir}' was not made: {told.partition('. ')[0]}. Check the settings that "
+                "were given, and the files that the model is made of.",
+                path=out_dir,
+            ) from error
         check_model_dir(out_dir, replace=replace)
 
 
@@ -124,8 +135,12 @@ def check_model_dir(out_dir: Path, *, replace: bool) -> None:
 def write_model(folder: Path, made: Encoders, *, precision: str, **facts: Any) -> None:
     """Write a model directory; for texts, its ``tokenizer.json`` must already exist.
 
+    Raises `ModelInvalidError` if the tokenizer has ids that the text encoder does not know.
+
     `facts`: `name`, `source`, `revision`, `licence` and `prompt_template` of the `ModelManifest`.
     """
+    if made.texts is not None:
+        _check_vocabulary(folder, made.texts, facts["source"])
     for half, name in ((made.images, "image_encoder.xml"), (made.texts, "text_encoder.xml")):
         if half is not None:
             save_graph(half.graph, folder / name, compress_to_fp16=precision == "fp16")
@@ -143,6 +158,7 @@ def write_model(folder: Path, made: Encoders, *, precision: str, **facts: Any) -
         logit_bias=made.logit_bias,
         files={file: sha256_file(folder / file) for file in files},
         golden=make_golden(folder, made.image, made.text),
+        one_by_one=_mixes_rows(folder, made.image, made.text),
     )
     write_manifest(folder, manifest)
 
@@ -176,14 +192,65 @@ def make_golden(model_dir: Path, image: ImageSpec, text: TextSpec | None) -> Gol
     image_vector = _run(model_dir / "image_encoder.xml", {"pixel_values": pixels})
     if text is None:
         return Golden(image_vector)
-    ids, mask = TextTokenizer(model_dir / "tokenizer.json", text)([_TEXT])
+    tokens = _tokens(model_dir, text, [_TEXT])
+    return Golden(image_vector, _TEXT, _run(model_dir / "text_encoder.xml", tokens))
+
+
+def _check_vocabulary(model_dir: Path, texts: Half, source: str) -> None:
+    n_known = n_known_tokens(texts.graph)
+    highest = highest_token(model_dir / "tokenizer.json")
+    if n_known is not None and highest >= n_known:
+        raise ModelInvalidError(
+            f"The tokenizer of {source} is another model's: it has token ids up to {highest}, but "
+            f"the text encoder only those up to {n_known - 1}. Use the tokenizer that the text "
+            "encoder was trained with.",
+            source=source,
+        )
+
+
+def _mixes_rows(model_dir: Path, image: ImageSpec, text: TextSpec | None) -> bool:
+    """Tell whether an encoder lets the rows of a batch change each other's vectors.
+
+    Takes six inferences of each encoder. Raises OpenVINO's `RuntimeError`.
+    """
+    drawn = golden_pixels(image.size_px)
+    pictures = (drawn, drawn // 4 + 96)  # the second has a quarter of the contrast
+    pixels = {"pixel_values": np.concatenate([image.network_input(one) for one in pictures])}
+    if _mixes(model_dir / "image_encoder.xml", pixels):
+        return True
+    return text is not None and _mixes(
+        model_dir / "text_encoder.xml", _tokens(model_dir, text, (_TEXT, "two dogs, and a red car"))
+    )
+
+
+def _mixes(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> bool:
+    """Compare the vectors of a batch with those of its rows among zeros, which have equal bits."""
+    compiled = compile_f32(_fixed(path, arrays))
+    together = compiled(dict(arrays))[0].copy()
+    for i, row in enumerate(together):
+        alone = {name: np.zeros_like(rows) for name, rows in arrays.items()}
+        for name, rows in arrays.items():
+            alone[name][i] = rows[i]
+        if not np.array_equal(compiled(alone)[0][i], row):
+            return True
+    return False
+
+
+def _tokens(
+    model_dir: Path, text: TextSpec, texts: Sequence[str]
+) -> dict[str, npt.NDArray[np.int64]]:
+    ids, mask = TextTokenizer(model_dir / "tokenizer.json", text)(texts)
     tokens = {"input_ids": ids, "attention_mask": mask}
-    arrays = {name: tokens[name] for name in text.inputs}
-    return Golden(image_vector, _TEXT, _run(model_dir / "text_encoder.xml", arrays))
+    return {name: tokens[name] for name in text.inputs}
 
 
 def _run(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    rows = unit_rows(run_f32(_fixed(path, arrays), arrays))
+    return base64.b64encode(rows[0].astype("<f2").tobytes()).decode("ascii")
+
+
+def _fixed(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> Any:
+    """Read a graph for inputs of exactly these shapes."""
     model = openvino_core().read_model(path)
     model.reshape({name: list(array.shape) for name, array in arrays.items()})
-    rows = unit_rows(run_f32(model, arrays))
-    return base64.b64encode(rows[0].astype("<f2").tobytes()).decode("ascii")
+    return model

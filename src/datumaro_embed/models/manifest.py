@@ -186,6 +186,9 @@ class ModelManifest:
         Text in which ``{}`` is replaced by a label's name.
     files : dict of str to str
         File name → sha256 in hex, for every file in the directory except ``model.json``.
+    one_by_one : bool
+        Compute one row at a time, because the graphs let the rows of a batch change each other's
+        vectors. ONNX files of dynamic INT8 do: their scales are those of the whole batch.
     fidelity : dict, optional
         For an INT8 model, how closely it matches its full model (see `quantising`).
     duplicates : Calibration, optional
@@ -206,6 +209,7 @@ class ModelManifest:
     prompt_template: str
     files: dict[str, str]
     golden: Golden
+    one_by_one: bool = False
     fidelity: dict[str, Any] | None = None
     duplicates: Calibration | None = None
 
@@ -305,7 +309,7 @@ def save_calibration(model_dir: Path, calibration: Calibration) -> None:
 
 def _encoded(manifest: ModelManifest) -> bytes:
     text = json.dumps(manifest.to_json(), indent=2, sort_keys=True, ensure_ascii=False)
-    return f"{text}\n".encode()
+    return f"{text}\n".encode("utf-8", "replace")  # a name of a file may not be UTF-8
 
 
 def sha256_file(path: Path) -> str:

@@ -38,6 +38,8 @@ def read_onnx(path: Path) -> tuple[list[str], set[str]]:
     external : set of str
         Paths as written in the graph file, relative to it.
     """
+    if not path.stat().st_size:
+        raise ValueError("it is empty")
     outputs: list[str] = []
     external: set[str] = set()
     with (

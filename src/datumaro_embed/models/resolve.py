@@ -55,6 +55,11 @@ def available_models() -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+def is_packaged(name: str) -> bool:
+    """Tell whether a model of this name comes with the package."""
+    return any((folder / name / MANIFEST_NAME).is_file() for folder in _package_folders())
+
+
 def user_model_dir() -> Path:
     """Return the folder of the user's own models (it may not exist yet)."""
     return user_cache_dir() / "models"
@@ -86,6 +91,10 @@ def _folders() -> Iterator[Path]:
     listed = os.environ.get(_VARIABLE, "")
     yield from (Path(part).expanduser() for part in listed.split(os.pathsep) if part)
     yield user_model_dir()
+    yield from _package_folders()
+
+
+def _package_folders() -> Iterator[Path]:
     package = Path(__file__).resolve().parents[1]
     yield package / "_models"
     # An editable install runs from the source tree, which has the packaged models beside src/.

@@ -57,7 +57,7 @@ class TextTokenizer:
                     f"{name} in model.json. Recreate the model directory.",
                     path=path,
                 )
-        self._spec = spec
+        self._path, self._spec = path, spec
         self._tokenizer.enable_truncation(spec.context_length)
         self._tokenizer.enable_padding(length=spec.context_length, pad_id=spec.pad_id)
 
@@ -71,11 +71,24 @@ class TextTokenizer:
         """
         cased = (text.lower() if self._spec.lower_case else text for text in texts)
         # The tokenizer would refuse lone surrogates, which are invalid in UTF-8; they become "?".
-        rows = self._tokenizer.encode_batch([t.encode("utf-8", "replace").decode() for t in cased])
+        valid = [text.encode("utf-8", "replace").decode() for text in cased]
+        try:
+            rows = self._tokenizer.encode_batch(valid)
+        except Exception as error:  # the library raises bare Exception, for a word without token
+            raise ModelInvalidError(
+                f"Model file {self._path} does not take a text: {error}. Use other words, or "
+                "another model.",
+                path=self._path,
+            ) from error
         shape = (len(rows), self._spec.context_length)
         ids = np.array([row.ids for row in rows], dtype=np.int64).reshape(shape)
         mask = np.array([row.attention_mask for row in rows], dtype=np.int64).reshape(shape)
         return ids, mask
+
+
+def highest_token(path: Path) -> int:
+    """Return the highest token id of a ``tokenizer.json``."""
+    return max(Tokenizer.from_file(str(path)).get_vocab().values(), default=0)
 
 
 def complete_tokenizer(
@@ -228,7 +241,10 @@ def _text_spec(
         spec = checked(TextSpec, facts)
     except ValueError as error:
         raise unusable(f"its tokenizer cannot be used: {error}") from error
-    ids = tokenizer.encode("a photo of a cat").ids
+    try:
+        ids = tokenizer.encode("a photo of a cat").ids
+    except Exception as error:  # the library raises bare Exception
+        raise unusable(f"its tokenizer cannot be used: {error}") from error
     while len(ids) > 1 and ids[-1] == spec.pad_id != spec.eos_id:  # some tokenizers pad
         ids.pop()
     if not ids or ids[-1] != spec.eos_id:

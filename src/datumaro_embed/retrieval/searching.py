@@ -265,8 +265,8 @@ def run_search(
     plus = [embed(query) for query in queries]
     vector = compose(plus, [embed(query) for query in options.minus])
     if options.min_relevance is not None:
-        if math.isnan(options.min_relevance):
-            raise UsageError("``min_relevance`` must be a number.")
+        if not math.isfinite(options.min_relevance):
+            raise UsageError("``min_relevance`` must be a finite number.")
         if not all(isinstance(query, str) for query in queries):
             raise UsageError(
                 "``min_relevance`` requires queries of texts only. Remove it or the other queries."
