@@ -159,7 +159,7 @@ class Comparison:
         both: Array = (self.fine[0] + self.fine[1]) * (self.within * np.float32(0.5))
         energy = float(np.vdot(both, both)) / both.size
         lined = max(float(np.square(both.mean(axis=axis)).mean()) for axis in (0, 1))
-        if lined < _LINED * energy:
+        if lined < _LINED * energy or energy < _LITTLE_DETAIL:
             return 1.0
         rows, columns = _patterns(both)
         if float(np.square(both @ columns).sum()) < _OF_LINES * energy * both.size:
