@@ -1,4 +1,4 @@
-"""A picture and one that shows more → whether more of the picture, or a border or page around it."""
+"""A picture and one that shows more → whether that is a border, a page, or more of the picture."""
 
 from __future__ import annotations
 
