@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 from datumaro_embed import embed_dataset, open_store
 from datumaro_embed.auditing import Proof, find_copies, gates, likely_maps, passing, prove
 from datumaro_embed.auditing.decoded import DecodedPictures
+from datumaro_embed.auditing.framing import nesting
 from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.images import ImageProblem
 from datumaro_embed.maintenance import merge_stores
@@ -503,6 +504,8 @@ def test_the_copy_that_stays_is_the_one_with_most_in_it(tmp_path: Path) -> None:
         "stamped and larger": stamped(sharp).resize((480, 360)),
         "blurred and stamped": stamped(sharp.filter(ImageFilter.GaussianBlur(1.5))),
         "small": sharp.resize((120, 90)),
+        "cropped": sharp.crop((30, 20, 215, 160)),
+        "cropped and larger": sharp.crop((30, 20, 215, 160)).resize((370, 280)),
     }
     for name, picture in worse.items():
         folder = tmp_path / name / "train"
@@ -510,6 +513,54 @@ def test_the_copy_that_stays_is_the_one_with_most_in_it(tmp_path: Path) -> None:
         picture.save(folder / "a.png")
         sharp.save(folder / "b.png")
         assert groups_of(folder.parent, tmp_path / f"{name}.h5") == [("b", {"a", "b"})], name
+
+
+def on_plain_ground(seed: int) -> Picture:
+    """A thing photographed in a studio."""
+    whole = Image.new("RGB", (300, 220), (244, 244, 244))
+    cut = Image.new("L", (240, 180))
+    ImageDraw.Draw(cut).ellipse((60, 20, 200, 160), 255)
+    whole.paste(noise(seed, cells=24), (30, 20), cut)
+    return whole
+
+
+def test_a_whole_picture_on_plain_ground_stays_before_a_part_of_it(tmp_path: Path) -> None:
+    """Plain ground is no border: nothing says so but an edge where the part ends."""
+    whole = on_plain_ground(1)
+    parts = {
+        "through the thing": whole.crop((60, 0, 200, 160)),
+        "through the thing, larger": whole.crop((60, 0, 200, 160)).resize((560, 640)),
+        "ground cut away": whole.crop((60, 20, 260, 200)),
+    }
+    for name, part in parts.items():
+        folder = tmp_path / name / "train"
+        folder.mkdir(parents=True)
+        part.save(folder / "a.png")
+        whole.save(folder / "b.png")
+        assert groups_of(folder.parent, tmp_path / f"{name}.h5") == [("b", {"a", "b"})], name
+
+
+def nested(inner: Picture, outer: Picture) -> str:
+    pixels = [np.asarray(picture) for picture in (inner, outer)]
+    signatures = np.stack([signature(one) for one in pixels])
+    return nesting(pixels[0], pixels[1], (inner.size, outer.size), signatures)
+
+
+def test_what_is_around_a_picture_is_told() -> None:
+    picture, text_page = scene(1), text(1).resize((360, 290))
+    text_page.paste(picture, (70, 60))
+    assert nested(picture, text_page) == "framed"
+    assert nested(picture, on_a_page(picture)) == "framed"
+    assert nested(picture, ImageOps.expand(picture, 24, "navy")) == "framed"
+    assert nested(ImageOps.mirror(picture), on_a_page(picture)) == "framed"
+    beside_another = Image.new("RGB", (340, 190), "white")
+    beside_another.paste(picture, (5, 5))
+    beside_another.paste(noise(2, (80, 180)), (255, 5))
+    assert nested(picture, beside_another) == ""  # the other is lost with it
+    assert nested(picture.crop((30, 20, 215, 160)), picture) == "cropped"
+    pixels = [np.asarray(picture.crop((30, 20, 215, 160))), np.asarray(picture)]
+    signatures = np.stack([signature(one) for one in pixels])
+    assert nesting(pixels[0], pixels[1], ((1850, 1400), picture.size), signatures) == ""
 
 
 def test_large_pictures_are_compared_where_their_pixels_differ(tmp_path: Path) -> None:

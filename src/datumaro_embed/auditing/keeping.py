@@ -13,8 +13,8 @@ from ..records import Split
 from ..store import EmbeddingStore
 from .decoded import DecodedPictures
 from .differences import Array
+from .framing import Nesting, nesting
 from .grouping import Pair
-from .likeness import are_framed
 from .proof import LONGEST_PX, Proof
 
 __all__ = ["Copy", "Standings", "best_first"]
@@ -22,6 +22,7 @@ __all__ = ["Copy", "Standings", "best_first"]
 _LESS = 0.65  # of the detail of a copy: blown up or blurred. JPEG 20 leaves 0.94, 2x 640 px 1.0
 _COMPARABLE = 1.34  # sizes of pictures whose detail is much the same
 _LARGE_PX = 1024
+_TOLD = ("gray", "cropped", "overlaid")  # what proofs say of one of two pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +38,9 @@ class Copy:
     split : int
         Place of its split among those whose copies stay, 0 the first.
     n_annotations : int
-    is_gray, is_framed, is_overlaid : bool
-        Another copy has colors; is what a border or page of this one surrounds; lacks what is laid
-        over this one.
+    is_gray, is_framed, is_cropped, is_overlaid : bool
+        Another copy has colors; is what a border or page of this one surrounds; shows more of the
+        picture; lacks what is laid over this one.
     detail : float
         Of `detail_of`.
     n_pixels : int
@@ -55,6 +56,7 @@ class Copy:
     n_annotations: int
     is_gray: bool
     is_framed: bool
+    is_cropped: bool
     is_overlaid: bool
     detail: float
     n_pixels: int
@@ -64,7 +66,7 @@ class Copy:
     @property
     def looks(self) -> tuple[bool, ...]:
         """What was done to it; the least stays."""
-        return self.is_gray, self.is_framed, self.is_overlaid
+        return self.is_gray, self.is_framed, self.is_cropped, self.is_overlaid
 
     @property
     def standing(self) -> tuple[Any, ...]:
@@ -84,8 +86,9 @@ def best_first(
     """Sort the copies of a group, that which is to stay first.
 
     In this order: an image that can be read; the split whose copies stay; most annotations; colors
-    before gray; no border or page around the picture; nothing laid over; real detail before what is
-    blown up or blurred; most pixels; more than 8 bits a sample; first by name.
+    before gray; no border or page around the picture; a whole picture before a part of it; nothing
+    laid over; real detail before what is blown up or blurred; most pixels; more than 8 bits a
+    sample; first by name.
 
     Parameters
     ----------
@@ -143,7 +146,8 @@ class Standings:
         self._places = [keep_order.index(split) for split in sorted(Split)]
         offsets = store.column("items/annotations_offsets").astype(np.int64)
         self._n_annotations = np.diff(offsets)
-        self._gray, self._framed, self._overlaid = _changed(proofs, signatures)
+        self._signatures = signatures
+        self._changes = _changes_of(proofs)
 
     def better(self, keep: int, rows: Sequence[int]) -> list[int]:
         """Give the rows of a group that should rather stay than `keep`, the best first.
@@ -157,21 +161,48 @@ class Standings:
 
     def _copies(self, rows: Sequence[int]) -> list[Copy]:
         details = self._details({self._first(row) for row in rows})
+        changed = self._changed({self._first(row) for row in rows})
         return [
             Copy(
                 row=row,
                 is_there=self._pictures.is_there(row),
                 split=self._places[self._store.splits[row]],
                 n_annotations=int(self._n_annotations[row]),
-                is_gray=self._first(row) in self._gray,
-                is_framed=self._first(row) in self._framed,
-                is_overlaid=self._first(row) in self._overlaid,
+                is_gray=self._first(row) in changed["gray"],
+                is_framed=self._first(row) in changed["framed"],
+                is_cropped=self._first(row) in changed["cropped"],
+                is_overlaid=self._first(row) in changed["overlaid"],
                 detail=details[self._first(row)],
                 n_pixels=math.prod(self._pictures.size(row)),
                 is_deep="bits" in self._pictures.unseen(row),
             )
             for row in rows
         ]
+
+    def _changed(self, rows: set[int]) -> dict[str, set[int]]:
+        """Give those of the rows of a group that are gray, framed, cropped or overlaid.
+
+        Beside another row of the group, by the proof of both.
+        """
+        found: dict[str, set[int]] = {name: set() for name in (*_TOLD, "framed")}
+        for row in rows:
+            for name, other in self._changes.get(row, ()):
+                if other not in rows:
+                    continue
+                if name != "cropped":
+                    found[name].add(row)
+                elif around := self._nesting(row, other):
+                    found[around].add(other if around == "framed" else row)
+        return found
+
+    def _nesting(self, inner: int, outer: int) -> Nesting:
+        """Tell what the outer one of two pictures shows around the inner one."""
+        rows = [inner, outer]
+        one, other = (self._pictures.small(row) for row in rows)
+        if one is None or other is None:
+            return ""
+        sizes = self._pictures.size(inner), self._pictures.size(outer)
+        return nesting(one, other, sizes, self._signatures[rows])
 
     def _details(self, rows: Iterable[int]) -> dict[int, float]:
         """Measure the detail of images at one size."""
@@ -193,20 +224,12 @@ class Standings:
         return self._firsts.get(row, row)
 
 
-def _changed(
-    proofs: Mapping[Pair, Proof | None], signatures: Array
-) -> tuple[set[int], set[int], set[int]]:
-    """Give the rows that a proof shows to be gray, in a border or page, or under an overlay."""
-    of_pictures = [(p, proof) for p, proof in proofs.items() if proof and proof.kind == "picture"]
-    gray, overlaid = (
-        {pair[how in proof.of_second] for pair, proof in of_pictures if how in proof.how}
-        for how in ("gray", "overlaid")
-    )
-    nested = [
-        pair[::-1] if "cropped" in proof.of_second else pair
-        for pair, proof in of_pictures
-        if "cropped" in proof.how
-    ]
-    inner, outer = np.array(nested, np.int64).reshape(-1, 2).T
-    framed = are_framed(signatures[outer]) & ~are_framed(signatures[inner])
-    return gray, {*outer[framed].tolist()}, overlaid
+def _changes_of(proofs: Mapping[Pair, Proof | None]) -> dict[int, list[tuple[str, int]]]:
+    """Give, of each row, what a proof shows it to be, and beside which other row."""
+    found: dict[int, list[tuple[str, int]]] = {}
+    for pair, proof in proofs.items():
+        if proof is not None and proof.kind == "picture":
+            for name in set(_TOLD) & set(proof.how):
+                row, other = pair[::-1] if name in proof.of_second else pair
+                found.setdefault(row, []).append((name, other))
+    return found
