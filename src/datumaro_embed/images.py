@@ -25,7 +25,14 @@ import numpy.typing as npt
 from PIL import Image
 
 from .depth import UNCHOSEN, DepthRange
-from .formats import UnknownFormatError, identify, native_samples, png_size, unseen
+from .formats import (
+    UnknownFormatError,
+    identify,
+    native_samples,
+    png_size,
+    quantization_steps,
+    unseen,
+)
 from .pixels import (
     Decoded,
     decode_alpha,
@@ -106,11 +113,15 @@ class OpenedImage:
     ----------
     notes : tuple of str
         What is unusual about its pixels, as reasons for a `Tally`; set by `decode`.
+    steps : float or None
+        How coarsely a JPEG keeps its pixels: steps of its luma in percent of those of quality 50; 0
+        for a format without loss; None where it is not known.
     """
 
     info: ImageInfo
     _load: Callable[[int], Decoded]
     notes: tuple[str, ...] = ()
+    steps: float | None = None
     _load_alpha: Callable[[], Image.Image] | None = None
     _data: bytes = b""  # of a file of which `decode` may leave out something
 
@@ -188,7 +199,8 @@ def open_image(
     beyond = b"" if image.format == "JPEG" else data  # a JPEG is decoded as it is
     load = partial(decode_file, data, image, info.orientation, depth_range)
     alpha = partial(decode_alpha, data, info.orientation) if image.has_transparency_data else None
-    return OpenedImage(info, load, _load_alpha=alpha, _data=beyond)
+    steps = quantization_steps(image)
+    return OpenedImage(info, load, steps=steps, _load_alpha=alpha, _data=beyond)
 
 
 def read_image(source: ImageSource, **options: Any) -> tuple[Image.Image, ImageInfo]:

@@ -515,6 +515,93 @@ def test_the_copy_that_stays_is_the_one_with_most_in_it(tmp_path: Path) -> None:
         assert groups_of(folder.parent, tmp_path / f"{name}.h5") == [("b", {"a", "b"})], name
 
 
+def darkened(picture: Picture, by: float, plus: float = 0) -> Picture:
+    return Image.fromarray((np.asarray(picture) * by + plus).astype(np.uint8))
+
+
+def drawing() -> Picture:
+    picture = Image.new("RGB", (240, 180), (250, 240, 210))
+    draw = ImageDraw.Draw(picture)
+    for n, fill in enumerate(["red", "navy", "green", "orange", "purple", "black"]):
+        draw.ellipse((10 + 36 * n, 15 + 20 * n, 70 + 28 * n, 60 + 18 * n), fill)
+    return picture
+
+
+def with_noise(picture: Picture) -> Picture:
+    off = np.random.default_rng(0).normal(0, 12, (picture.height, picture.width, 3))
+    return Image.fromarray((np.asarray(picture) + off).clip(0, 255).astype(np.uint8))
+
+
+PALE = ImageEnhance.Color(scene(1)).enhance(0.3)
+# name: the worse copy, its quality if it is a JPEG, and the better one's
+LOSSES: dict[str, tuple[Picture, int, Picture, int]] = {
+    "JPEG of quality 40": (scene(1), 40, scene(1), 95),
+    "JPEG of quality 40, of what is lossless": (scene(1), 40, scene(1), 0),
+    "posterized": (ImageOps.posterize(scene(1), 4), 0, scene(1), 0),
+    "posterized, of a JPEG": (ImageOps.posterize(scene(1), 3), 0, scene(1), 50),
+    "few colors": (PALE.quantize(48).convert("RGB"), 0, PALE, 75),
+    "darkened": (darkened(scene(1), 0.35), 95, scene(1), 95),
+    "faded": (darkened(scene(1), 0.4, 100), 0, scene(1), 0),
+    "blurred a little": (scene(1).filter(ImageFilter.GaussianBlur(0.8)), 0, scene(1), 0),
+    "JPEG of a drawing": (drawing(), 40, drawing(), 0),
+    "coarse JPEG of a drawing": (drawing(), 20, drawing(), 0),
+}
+
+
+def saved(picture: Picture, quality: int, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if quality:
+        picture.save(path.with_suffix(".jpg"), quality=quality)
+    else:
+        picture.save(path.with_suffix(".png"))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_of_copies_of_one_size_that_with_less_loss_stays(name: str, tmp_path: Path) -> None:
+    worse, quality, better, other_quality = LOSSES[name]
+    for place, (a, b) in {"first": (0, 1), "last": (1, 0)}.items():
+        images = [(worse, quality, "worse"), (better, other_quality, "better")]
+        for order, (picture, its_quality, its_name) in zip((a, b), images, strict=True):
+            saved(picture, its_quality, tmp_path / place / "train" / f"{order}_{its_name}")
+        ((kept, rows),) = groups_of(tmp_path / place, tmp_path / f"{place}.h5")
+        assert (kept[2:], len(rows)) == ("better", 2), place
+
+
+@pytest.mark.parametrize(
+    ("first", "quality", "second", "other_quality"),
+    [
+        (scene(1), 85, scene(1), 95),
+        (scene(1), 85, scene(1), 0),
+        (scene(1), 0, scene(1), 85),
+        (drawing(), 0, with_noise(drawing()), 0),
+        (scene(1), 90, with_noise(scene(1)), 90),
+        (scene(1), 90, ImageEnhance.Brightness(scene(1)).enhance(0.8), 90),
+    ],
+    ids=["JPEG", "JPEG, PNG", "PNG, JPEG", "drawing and noise", "noise", "darker"],
+)
+def test_of_copies_that_are_nearly_as_good_the_first_by_name_stays(
+    first: Picture, quality: int, second: Picture, other_quality: int, tmp_path: Path
+) -> None:
+    saved(first, quality, tmp_path / "images" / "train" / "a")
+    saved(second, other_quality, tmp_path / "images" / "train" / "b")
+    assert groups_of(tmp_path / "images", tmp_path / "s.h5") == [("a", {"a", "b"})]
+
+
+def test_of_many_copies_of_one_size_the_best_stays(tmp_path: Path) -> None:
+    copies = {
+        "a": (scene(1), 20),
+        "b": (darkened(scene(1), 0.35), 0),
+        "c": (ImageOps.posterize(scene(1), 3), 0),
+        "d": (scene(1).filter(ImageFilter.GaussianBlur(0.8)), 95),
+        "e": (scene(1), 92),
+        "f": (scene(1), 60),
+    }
+    for name, (picture, quality) in copies.items():
+        saved(picture, quality, tmp_path / "images" / "train" / name)
+    ((kept, rows),) = groups_of(tmp_path / "images", tmp_path / "s.h5")
+    assert (kept, rows) == ("e", {*copies})
+
+
 def on_plain_ground(seed: int) -> Picture:
     """A thing photographed in a studio."""
     whole = Image.new("RGB", (300, 220), (244, 244, 244))

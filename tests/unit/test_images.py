@@ -542,3 +542,18 @@ def test_quiet_pillow_holds_until_the_last_thread_leaves() -> None:
     thread.join()
     with pytest.warns(UserWarning, match="heard"):
         warnings.warn_explicit("heard", UserWarning, "PIL/Image.py", 1, module="PIL.Image")
+
+
+@pytest.mark.parametrize(
+    ("name", "quality", "steps"),
+    [
+        *[("JPEG", 95, 10), ("JPEG", 75, 50), ("JPEG", 50, 100), ("JPEG", 25, 200)],
+        *[("PNG", 0, 0), ("BMP", 0, 0), ("WEBP", 80, None), ("TIFF", 0, None)],
+    ],
+)
+def test_how_coarsely_a_file_keeps_its_pixels_is_read(
+    name: str, quality: int, steps: float | None
+) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (16, 16), "red").save(stream, name, quality=quality)
+    assert open_image(stream.getvalue()).steps == (steps and pytest.approx(steps, rel=0.02))

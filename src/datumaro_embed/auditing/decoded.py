@@ -25,6 +25,7 @@ from ..retrieval import media_file, media_root_of
 from ..store import EmbeddingStore
 from ..video import split_frame_path
 from .differences import Array
+from .fidelity import NOT_SEEN, Fidelity, fidelity_of, has_colors_of
 from .proof import LONGEST_PX
 
 __all__ = ["DecodedPictures", "folder_of_images"]
@@ -32,7 +33,6 @@ __all__ = ["DecodedPictures", "folder_of_images"]
 _KEPT_BYTES = 200_000_000  # of pictures: 1,000 and more
 _MIDDLE = 0.6  # of both sides: dates and logos are near an edge
 _STRONGEST = 0.01  # share of the pixels
-_FAINT = 6.0  # gray levels; what is fainter may be noise
 
 
 @contextmanager
@@ -68,6 +68,9 @@ class DecodedPictures:
         self._there: set[int] = set()
         self._details: dict[int, tuple[int, float]] = {}
         self._unseen: dict[int, tuple[str, ...]] = {}
+        self._steps: dict[int, float | None] = {}
+        self._fidelities: dict[int, Fidelity] = {}
+        self._real_folders: dict[str, str] = {}
 
     def place(self, row: int) -> tuple[EmbeddingStore, Path, int]:
         """Give the store of a row, its folder, and the row in it."""
@@ -82,6 +85,7 @@ class DecodedPictures:
                 return self._kept[row]
         picture = self._decoded(row, LONGEST_PX // 2)
         if picture is not None:
+            self._fidelities[row] = fidelity_of(picture, self._steps[row])
             picture = _at(picture, min(LONGEST_PX, max(picture.shape[:2])))
         with self._lock:
             self._keep(row, picture)
@@ -148,6 +152,19 @@ class DecodedPictures:
         picture = self._decoded(row, math.ceil(longest_px * min(size) / max(size)))
         return 0.0 if picture is None else _detail_of(_at(picture, longest_px))
 
+    def fidelity(self, row: int) -> Fidelity:
+        """Measure what is left of an image's tones; remembered."""
+        if row not in self._fidelities:
+            self.small(row)
+        return self._fidelities.get(row, NOT_SEEN)
+
+    def has_colors_of(self, row: int, rich: int) -> bool:
+        """Tell whether an image has nearly all colors of another without the noise of that."""
+        picture, other = self._decoded(row, 0), self.small(rich)
+        if picture is None or other is None:
+            return True
+        return has_colors_of(picture, other, self._steps[rich])
+
     def unseen(self, *rows: int) -> tuple[str, ...]:
         """Name what decoding left out of any of some images: ``bits``, ``frames``."""
         found = {name for row in rows for name in self._unseen.get(row, ())}
@@ -179,6 +196,7 @@ class DecodedPictures:
             opened = self.opened(row)
             if row not in self._unseen and (unseen := opened.unseen()):
                 self._unseen[row] = unseen
+            self._steps[row] = opened.steps
             decoded, alpha = opened.decode(least_side_px=least_side_px), opened.alpha()
             picture = np.asarray(cv2.cvtColor(rgbx(decoded), cv2.COLOR_RGBA2RGB))
             return picture if alpha is None else _inverted(picture, np.asarray(alpha))
@@ -243,7 +261,7 @@ def _detail_of(picture: Array) -> float:
     counts = cv2.calcHist([differences], [0], None, [256], [0, 256]).reshape(-1)[::-1]
     n_strongest = max(_STRONGEST * middle.size, 1.0)
     taken = np.clip(n_strongest - (np.cumsum(counts) - counts), 0, counts)
-    strength = max(float(taken @ np.arange(255, -1, -1)) / n_strongest, _FAINT)
+    strength = float(taken @ np.arange(255, -1, -1)) / n_strongest
     whole, own = (float(cv2.meanStdDev(part)[1].item()) for part in (gray, middle))
     return strength / max(own, whole / 2, 1.0)
 

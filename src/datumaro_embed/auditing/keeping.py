@@ -13,6 +13,7 @@ from ..records import Split
 from ..store import EmbeddingStore
 from .decoded import DecodedPictures
 from .differences import Array
+from .fidelity import Fidelity, has_fewer_tones, is_coarser, is_flatter
 from .framing import Nesting, nesting
 from .grouping import Pair
 from .proof import LONGEST_PX, Proof
@@ -20,6 +21,8 @@ from .proof import LONGEST_PX, Proof
 __all__ = ["Copy", "Standings", "best_first"]
 
 _LESS = 0.65  # of the detail of a copy: blown up or blurred. JPEG 20 leaves 0.94, 2x 640 px 1.0
+_SOFT = 0.85  # of the detail of a copy of as many pixels: blurred by a pixel
+_FAINT = 6.0  # gray levels; detail that is fainter may be noise
 _COMPARABLE = 1.34  # sizes of pictures whose detail is much the same
 _LARGE_PX = 1024
 _TOLD = ("gray", "cropped", "overlaid")  # what proofs say of one of two pictures
@@ -46,8 +49,12 @@ class Copy:
     n_pixels : int
     is_deep : bool
         It has more than 8 bits a sample.
+    fidelity : Fidelity
     lacks_detail : bool
         It is known to be blown up or blurred.
+    has_lost_tones, is_coarse, is_soft : bool
+        Of copies that differ in nothing else, another one has far more tones, is clearly less
+        compressed, has somewhat more detail.
     """
 
     row: int
@@ -61,7 +68,11 @@ class Copy:
     detail: float
     n_pixels: int
     is_deep: bool
+    fidelity: Fidelity
     lacks_detail: bool = False
+    has_lost_tones: bool = False
+    is_coarse: bool = False
+    is_soft: bool = False
 
     @property
     def looks(self) -> tuple[bool, ...]:
@@ -77,18 +88,21 @@ class Copy:
     @property
     def rank(self) -> tuple[Any, ...]:
         """All but the name; the least stays."""
-        return *self.standing, -self.n_pixels, not self.is_deep
+        lost = self.has_lost_tones, self.is_coarse, self.is_soft
+        return *self.standing, -self.n_pixels, not self.is_deep, *lost
 
 
 def best_first(
-    copies: Sequence[Copy], detail_at_large: Callable[[Copy, Copy], tuple[float, float]]
+    copies: Sequence[Copy],
+    detail_at_large: Callable[[Copy, Copy], tuple[float, float]],
+    has_colors_of: Callable[[Copy, Copy], bool],
 ) -> list[Copy]:
     """Sort the copies of a group, that which is to stay first.
 
     In this order: an image that can be read; the split whose copies stay; most annotations; colors
     before gray; no border or page around the picture; a whole picture before a part of it; nothing
     laid over; real detail before what is blown up or blurred; most pixels; more than 8 bits a
-    sample; first by name.
+    sample; all tones; no JPEG of lower quality; most detail; first by name.
 
     Parameters
     ----------
@@ -97,11 +111,29 @@ def best_first(
         Gives `detail_of` of the larger and of the smaller one of two copies at the size of the
         larger: only there it shows whether its pixels hold more. Called for the first of copies
         that differ in pixels.
+    has_colors_of : callable
+        Tells whether a copy of few tones has the colors of another one. Called for the first of
+        copies that have lost tones, beside one of as many pixels.
     """
+    found = _by_detail(copies, detail_at_large)
+    n_equal = sum(one.rank == found[0].rank for one in found)
+    if n_equal > 1:
+        found[:n_equal] = _by_fidelity(found[:n_equal], _faint(copies), has_colors_of)
+    return found
+
+
+def _by_detail(
+    copies: Sequence[Copy], detail_at_large: Callable[[Copy, Copy], tuple[float, float]]
+) -> list[Copy]:
+    """Sort copies by all that comes before fidelity, and mark those that lack detail."""
     most: dict[tuple[bool, ...], float] = {}
+    faint = _faint(copies)
     for one in copies:
         most[one.looks] = max(most.get(one.looks, 0.0), one.detail)
-    found = [replace(one, lacks_detail=one.detail < _LESS * most[one.looks]) for one in copies]
+    found = [
+        replace(one, lacks_detail=max(one.detail, faint) < _LESS * most[one.looks])
+        for one in copies
+    ]
     while True:
         found.sort(key=lambda one: (*one.rank, one.row))
         first = found[0]
@@ -112,9 +144,46 @@ def best_first(
         if rival is None:
             return found
         own, other = detail_at_large(first, rival)
-        if own >= _LESS * other:
+        if max(own, faint) >= _LESS * other:
             return found
         found[0] = replace(first, lacks_detail=True)
+
+
+def _faint(copies: Sequence[Copy]) -> float:
+    """Give the detail that may be noise, in the copy of most contrast."""
+    return _FAINT / max(max(one.fidelity.contrast for one in copies), 1.0)
+
+
+def _by_fidelity(
+    copies: Sequence[Copy], faint: float, has_colors_of: Callable[[Copy, Copy], bool]
+) -> list[Copy]:
+    """Sort copies of one rank, and mark those that hold less than the best of what is left."""
+
+    def has_lost_tones(one: Copy, best: Copy) -> bool:
+        fidelities = one.fidelity, best.fidelity
+        return has_fewer_tones(*fidelities) and (
+            is_flatter(*fidelities) or not has_colors_of(one, best)
+        )
+
+    def is_soft(one: Copy, best: Copy) -> bool:
+        return max(one.detail, faint) < _SOFT * best.detail
+
+    rules: tuple[tuple[Any, Callable[[Copy], float], Callable[[Copy, Copy], bool]], ...] = (
+        ({"has_lost_tones": True}, lambda one: one.fidelity.tones, has_lost_tones),
+        ({"is_coarse": True}, lambda one: -one.fidelity.known_steps, _is_coarser),
+        ({"is_soft": True}, lambda one: one.detail, is_soft),
+    )
+    left, marked = list(copies), []
+    for mark, value, is_worse in rules:
+        best = max(left, key=value)
+        worse = {one.row for one in left if is_worse(one, best)}
+        marked += [replace(one, **mark) for one in left if one.row in worse]
+        left = [one for one in left if one.row not in worse]
+    return sorted(left + marked, key=lambda one: (*one.rank, one.row))
+
+
+def _is_coarser(one: Copy, best: Copy) -> bool:
+    return is_coarser(one.fidelity, best.fidelity)
 
 
 class Standings:
@@ -155,7 +224,7 @@ class Standings:
         What differs by name alone is not better. Decodes what was not measured yet, and two images
         of a group at up to 1,024 px.
         """
-        best = best_first(self._copies(rows), self._details_at_large)
+        best = best_first(self._copies(rows), self._details_at_large, self._has_colors_of)
         rank = next(one.rank for one in best if one.row == keep)
         return [one.row for one in best if one.rank < rank]
 
@@ -175,6 +244,7 @@ class Standings:
                 detail=details[self._first(row)],
                 n_pixels=math.prod(self._pictures.size(row)),
                 is_deep="bits" in self._pictures.unseen(row),
+                fidelity=self._pictures.fidelity(self._first(row)),
             )
             for row in rows
         ]
@@ -219,6 +289,9 @@ class Standings:
             return 1.0, 0.0  # all that the smaller one holds was measured
         one, other = (self._pictures.detail_at(row, min(longest[0], _LARGE_PX)) for row in rows)
         return one, other
+
+    def _has_colors_of(self, one: Copy, rich: Copy) -> bool:
+        return self._pictures.has_colors_of(self._first(one.row), self._first(rich.row))
 
     def _first(self, row: int) -> int:
         return self._firsts.get(row, row)
