@@ -87,8 +87,15 @@ class TextTokenizer:
 
 
 def highest_token(path: Path) -> int:
-    """Return the highest token id of a ``tokenizer.json``."""
-    return max(Tokenizer.from_file(str(path)).get_vocab().values(), default=0)
+    """Return the highest token id that a ``tokenizer.json`` may give a text.
+
+    Special tokens count only if every text gets them: models may lack the others.
+    """
+    tokenizer = Tokenizer.from_file(str(path))
+    words = tokenizer.get_vocab(with_added_tokens=False).values()
+    added = tokenizer.get_added_tokens_decoder().items()
+    in_texts = (number for number, token in added if not token.special)
+    return max(0, *words, *in_texts, *tokenizer.encode("a").ids)
 
 
 def complete_tokenizer(
