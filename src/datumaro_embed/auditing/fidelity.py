@@ -20,7 +20,7 @@ __all__ = [
     "is_flatter",
 ]
 
-_SAMPLES = 100  # along each side
+_SAMPLES = 100  # along each side, at most
 _FEWER = 0.5  # of the tones of another copy
 _FLATTER = 0.6  # contrast beside that of another copy
 _KNOWN = 0.7  # least share of another copy's colors that a copy of as many colors has
@@ -59,7 +59,7 @@ NOT_SEEN = Fidelity(0.0, 0.0, None)
 
 
 def fidelity_of(picture: Array, steps: float | None) -> Fidelity:
-    """Measure an image by 10,000 of its pixels: 0.1 ms.
+    """Measure an image by at most 10,000 of its pixels: 0.1 ms.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def fidelity_of(picture: Array, steps: float | None) -> Fidelity:
 
 
 def _every(side: int) -> slice:
-    return slice(None, None, max(side // _SAMPLES, 1))
+    return slice(None, None, math.ceil(side / _SAMPLES))
 
 
 def _entropy(counts: Array) -> float:
