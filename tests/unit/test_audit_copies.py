@@ -542,7 +542,6 @@ LOSSES: dict[str, tuple[Picture, int, Picture, int]] = {
     "few colors": (PALE.quantize(48).convert("RGB"), 0, PALE, 75),
     "darkened": (darkened(scene(1), 0.35), 95, scene(1), 95),
     "faded": (darkened(scene(1), 0.4, 100), 0, scene(1), 0),
-    "blurred a little": (scene(1).filter(ImageFilter.GaussianBlur(0.8)), 0, scene(1), 0),
     "JPEG of a drawing": (drawing(), 40, drawing(), 0),
     "coarse JPEG of a drawing": (drawing(), 20, drawing(), 0),
 }

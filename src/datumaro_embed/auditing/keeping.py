@@ -21,7 +21,6 @@ from .proof import LONGEST_PX, Proof
 __all__ = ["Copy", "Standings", "best_first"]
 
 _LESS = 0.65  # of the detail of a copy: blown up or blurred. JPEG 20 leaves 0.94, 2x 640 px 1.0
-_SOFT = 0.85  # of the detail of a copy of as many pixels: blurred by a pixel
 _FAINT = 6.0  # gray levels; detail that is fainter may be noise
 _COMPARABLE = 1.34  # sizes of pictures whose detail is much the same
 _LARGE_PX = 1024
@@ -52,9 +51,9 @@ class Copy:
     fidelity : Fidelity
     lacks_detail : bool
         It is known to be blown up or blurred.
-    has_lost_tones, is_coarse, is_soft : bool
+    has_lost_tones, is_coarse : bool
         Of copies that differ in nothing else, another one has far more tones, is clearly less
-        compressed, has somewhat more detail.
+        compressed.
     """
 
     row: int
@@ -72,7 +71,6 @@ class Copy:
     lacks_detail: bool = False
     has_lost_tones: bool = False
     is_coarse: bool = False
-    is_soft: bool = False
 
     @property
     def looks(self) -> tuple[bool, ...]:
@@ -88,7 +86,7 @@ class Copy:
     @property
     def rank(self) -> tuple[Any, ...]:
         """All but the name; the least stays."""
-        lost = self.has_lost_tones, self.is_coarse, self.is_soft
+        lost = self.has_lost_tones, self.is_coarse
         return *self.standing, -self.n_pixels, not self.is_deep, *lost
 
 
@@ -102,7 +100,7 @@ def best_first(
     In this order: an image that can be read; the split whose copies stay; most annotations; colors
     before gray; no border or page around the picture; a whole picture before a part of it; nothing
     laid over; real detail before what is blown up or blurred; most pixels; more than 8 bits a
-    sample; all tones; no JPEG of lower quality; most detail; first by name.
+    sample; all tones; no JPEG of lower quality; first by name.
 
     Parameters
     ----------
@@ -118,7 +116,7 @@ def best_first(
     found = _by_detail(copies, detail_at_large)
     n_equal = sum(one.rank == found[0].rank for one in found)
     if n_equal > 1:
-        found[:n_equal] = _by_fidelity(found[:n_equal], _faint(copies), has_colors_of)
+        found[:n_equal] = _by_fidelity(found[:n_equal], has_colors_of)
     return found
 
 
@@ -154,9 +152,7 @@ def _faint(copies: Sequence[Copy]) -> float:
     return _FAINT / max(max(one.fidelity.contrast for one in copies), 1.0)
 
 
-def _by_fidelity(
-    copies: Sequence[Copy], faint: float, has_colors_of: Callable[[Copy, Copy], bool]
-) -> list[Copy]:
+def _by_fidelity(copies: Sequence[Copy], has_colors_of: Callable[[Copy, Copy], bool]) -> list[Copy]:
     """Sort copies of one rank, and mark those that hold less than the best of what is left."""
 
     def has_lost_tones(one: Copy, best: Copy) -> bool:
@@ -165,13 +161,9 @@ def _by_fidelity(
             is_flatter(*fidelities) or not has_colors_of(one, best)
         )
 
-    def is_soft(one: Copy, best: Copy) -> bool:
-        return max(one.detail, faint) < _SOFT * best.detail
-
     rules: tuple[tuple[Any, Callable[[Copy], float], Callable[[Copy, Copy], bool]], ...] = (
         ({"has_lost_tones": True}, lambda one: one.fidelity.tones, has_lost_tones),
         ({"is_coarse": True}, lambda one: -one.fidelity.known_steps, _is_coarser),
-        ({"is_soft": True}, lambda one: one.detail, is_soft),
     )
     left, marked = list(copies), []
     for mark, value, is_worse in rules:
