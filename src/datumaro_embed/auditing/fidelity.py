@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .differences import Array
+from .differences import GRAY, Array
 
 __all__ = [
     "NOT_SEEN",
@@ -20,7 +20,8 @@ __all__ = [
     "is_flatter",
 ]
 
-_SAMPLES = 100  # along each side, at most
+_SAMPLES = 50  # along each side, at most
+_PLACES = np.array([0, 256, 512], np.int32)  # of the channels in one histogram
 _FEWER = 0.5  # of the tones of another copy
 _FLATTER = 0.6  # contrast beside that of another copy
 _KNOWN = 0.7  # least share of another copy's colors that a copy of as many colors has
@@ -59,7 +60,7 @@ NOT_SEEN = Fidelity(0.0, 0.0, None)
 
 
 def fidelity_of(picture: Array, steps: float | None) -> Fidelity:
-    """Measure an image by at most 10,000 of its pixels: 0.1 ms.
+    """Measure an image by at most 2,500 of its pixels: 0.05 ms.
 
     Parameters
     ----------
@@ -68,20 +69,16 @@ def fidelity_of(picture: Array, steps: float | None) -> Fidelity:
     steps : float or None
         As in `Fidelity`.
     """
-    some = np.ascontiguousarray(picture[_every(picture.shape[0]), _every(picture.shape[1])])
-    counts = [cv2.calcHist([some], [n], None, [256], [0, 256]).reshape(-1) for n in range(3)]
-    gray = cv2.cvtColor(some, cv2.COLOR_RGB2GRAY)
-    tones = float(np.exp(np.mean([_entropy(found) for found in counts])))
-    return Fidelity(tones, float(cv2.meanStdDev(gray)[1].item()), steps)
+    some = picture[_every(picture.shape[0]), _every(picture.shape[1])].reshape(-1, 3)
+    counts = np.bincount((some + _PLACES).reshape(-1), minlength=768).reshape(3, 256)
+    shares = counts / len(some)
+    entropies = -(shares * np.log(np.maximum(shares, 1e-9))).sum(axis=1)
+    gray = some @ GRAY
+    return Fidelity(float(np.exp(entropies.mean())), float(gray.std()), steps)
 
 
 def _every(side: int) -> slice:
     return slice(None, None, math.ceil(side / _SAMPLES))
-
-
-def _entropy(counts: Array) -> float:
-    shares = counts[counts > 0] / counts.sum()
-    return float(-(shares * np.log(shares)).sum())
 
 
 def has_fewer_tones(one: Fidelity, rich: Fidelity) -> bool:
