@@ -308,7 +308,10 @@ def save_calibration(model_dir: Path, calibration: Calibration) -> None:
 
 
 def _encoded(manifest: ModelManifest) -> bytes:
-    text = json.dumps(manifest.to_json(), indent=2, sort_keys=True, ensure_ascii=False)
+    content = manifest.to_json()
+    if not manifest.one_by_one:  # of nearly all models
+        del content["one_by_one"]
+    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
     return f"{text}\n".encode("utf-8", "replace")  # a name of a file may not be UTF-8
 
 
