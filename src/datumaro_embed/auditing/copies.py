@@ -25,7 +25,7 @@ from ..pixels import quiet_pillow
 from ..records import ItemKey, Split, Status
 from ..retrieval import media_root_of
 from ..signatures import SIGNATURE_BYTES, signature
-from ..similarity import join_labels, neighbours, paired_cosines
+from ..similarity import neighbours, paired_cosines
 from ..store import EmbeddingStore, using_store
 from .decoded import DecodedPictures
 from .gates import are_still, gates, passing
@@ -33,6 +33,7 @@ from .grouping import Pair, grouped, is_copy, ordered
 from .keeping import Standings
 from .likeness import are_framed, insides, palettes, turnless
 from .mapping import Map, likely_maps
+from .pair_choice import Neighbors, likeliest, of_least_connected
 from .pieces import Pieces
 from .proof import Proof, prove
 from .references import BLOCK_ROWS, in_blocks
@@ -51,7 +52,6 @@ _ALIKE, _LOOKED = 0.85, 2  # pairs of an item that are so much alike as a whole
 _DECODED_ROWS = 64
 _FORESEEN = 4  # pairs of two groups that are proven before it is known whether all are needed
 _FRAMES, _STARS_TRIED, _STARS_ROWS = 0.97, 4, 512
-_MAX_ALIKE = 8192  # pairs of groups of frames that are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +262,7 @@ class CopySearch:
         is_settled = np.bincount(kept, minlength=len(kept))[kept] > 1
         rest = ~is_settled[pairs].all(axis=1) | (gated[:, 1] < _ALIKE)
         rest &= np.array([pair not in self._known for pair in map(tuple, pairs.tolist())], bool)
-        rest[rest] = _likeliest(pairs[rest], gated[rest, 1], _LOOKED, _ALIKE, ~is_settled)
+        rest[rest] = likeliest(pairs[rest], gated[rest, 1], _LOOKED, _ALIKE, ~is_settled)
         self._proven(pairs[rest], gated[rest])
         links = self._links(pairs, gated[:, 1] < _FRAMES, kept)
         self._proven(links, self._gated(links))
@@ -383,7 +383,7 @@ class CopySearch:
         looked = [(pair, gate) for pair, gate, passed in work if passed and pair not in self._known]
         mapped = [some for part in self._mapped(self._coarse, looked) for some in part]
         scores = np.array([max(m.score for m in maps) for _, maps in mapped])
-        kept = _likeliest(np.array([p for p, _ in mapped], np.int64).reshape(-1, 2), scores, _TRIED)
+        kept = likeliest(np.array([p for p, _ in mapped], np.int64).reshape(-1, 2), scores, _TRIED)
         tried = [one for one, is_kept in zip(mapped, kept, strict=True) if is_kept]
         kept_proofs = self._pieces.proofs
         self._known |= {pair: kept_proofs[pair] for pair, _ in tried if pair in kept_proofs}
@@ -405,7 +405,7 @@ class CopySearch:
         alike = scores >= _FRAMES
         alike[alike] = [*chain(*self._mapped(self._are_still, pairs[alike]))]
         pairs, scores = pairs[alike], scores[alike]
-        near = _Neighbors(pairs, scores, len(self._preferred))
+        near = Neighbors(pairs, scores, len(self._preferred))
         centers = np.full(len(self._preferred), -1)
         items = self._preferred[near.counts[self._preferred] > 0]
         for start in range(0, len(items), _STARS_ROWS):
@@ -454,7 +454,7 @@ class CopySearch:
         may_be = ~is_one[ends].any(axis=1) & apart
         alike = np.unique(ends[may_be & ~differ], axis=0)
         linked = ends[(are_linked & apart) | (may_be & differ)]
-        return np.unique(np.concatenate([linked, alike[_of_least_connected(alike)]]), axis=0)
+        return np.unique(np.concatenate([linked, alike[of_least_connected(alike)]]), axis=0)
 
     def groups(self, keep_order: Sequence[Split]) -> list[tuple[int, list[int]]]:
         """Give what stays, and the rows, of each group: all others are copies of what stays.
@@ -704,57 +704,9 @@ class CopySearch:
         return found
 
 
-class _Neighbors:
-    """The other rows of all pairs of a row, the likeliest first."""
-
-    def __init__(self, pairs: Array, scores: Array, n_rows: int) -> None:
-        ends = np.concatenate([pairs, pairs[:, ::-1]])
-        order = np.lexsort((ends[:, 1], -np.tile(scores, 2), ends[:, 0]))
-        self._others = ends[order, 1]
-        self._starts = np.searchsorted(ends[order, 0], np.arange(n_rows + 1))
-        self.counts = np.diff(self._starts)
-
-    def of(self, row: int) -> Array:
-        found: Array = self._others[self._starts[row] : self._starts[row + 1]]
-        return found
-
-
 def _pairs(first: Array, second: Array) -> list[Pair]:
     return list(zip(first.tolist(), second.tolist(), strict=True))
 
 
 def _joined(arrays: Sequence[Array]) -> Array:
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-
-
-def _of_least_connected(pairs: Array) -> Array:
-    """Choose pairs, those first that are connected with the fewest others, and all that are."""
-    items, places = np.unique(pairs, return_inverse=True)
-    one, other = places.reshape(-1, 2).T
-    labels = np.arange(len(items))
-    join_labels(labels, one, other)
-    n_connected = np.bincount(labels[one], minlength=len(items))
-    order = np.argsort(n_connected, kind="stable")
-    is_chosen = np.zeros(len(items), bool)
-    is_chosen[order] = np.cumsum(n_connected[order]) <= _MAX_ALIKE
-    found: Array = is_chosen[labels[one]]
-    return found
-
-
-def _likeliest(
-    pairs: Array, scores: Array, n_each: int, least: float = 0.0, asking: Array | None = None
-) -> Array:
-    """Tell which pairs are among the likeliest few of one of their items: frames have many.
-
-    Pairs of lower scores than the least are all kept. `asking`: which items count.
-    """
-    order = np.lexsort((pairs[:, 1], pairs[:, 0], -scores))
-    items = pairs[order].reshape(-1)
-    by_item = np.argsort(items, kind="stable")
-    ranks = np.empty(len(items), np.int64)
-    ranks[by_item] = np.arange(len(items)) - np.searchsorted(items[by_item], items[by_item])
-    kept = np.empty(len(pairs), bool)
-    if asking is not None:
-        ranks[~asking[items]] = n_each
-    kept[order] = ranks.reshape(-1, 2).min(axis=1) < n_each
-    return kept | (scores < least)

@@ -70,7 +70,6 @@ class DecodedPictures:
         self._unseen: dict[int, tuple[str, ...]] = {}
         self._steps: dict[int, float | None] = {}
         self._fidelities: dict[int, Fidelity] = {}
-        self._real_folders: dict[str, str] = {}
 
     def place(self, row: int) -> tuple[EmbeddingStore, Path, int]:
         """Give the store of a row, its folder, and the row in it."""
@@ -85,7 +84,8 @@ class DecodedPictures:
                 return self._kept[row]
         picture = self._decoded(row, LONGEST_PX // 2)
         if picture is not None:
-            self._fidelities[row] = fidelity_of(picture, self._steps[row])
+            if row not in self._fidelities:
+                self._fidelities[row] = fidelity_of(picture, self._steps[row])
             picture = _at(picture, min(LONGEST_PX, max(picture.shape[:2])))
         with self._lock:
             self._keep(row, picture)

@@ -156,14 +156,14 @@ class Comparison:
         Of pictures whose rows (or columns) are unlike each other, and which a few patterns of rows
         times columns nearly give, it is of what these do not give; of all others it is 1.
         """
-        both: Array = cv2.addWeighted(self.fine[0], 0.5, self.fine[1], 0.5, 0)
-        if self.inside < 1:
-            both = both * self.within
-        energy = float(np.vdot(both, both)) / both.size
-        means = (cv2.reduce(both, axis, cv2.REDUCE_AVG) for axis in (0, 1))
+        one = self.fine[0] if self.inside == 1 else self.fine[0] * self.within
+        energy = float(np.vdot(one, one)) / one.size
+        means = (cv2.reduce(one, axis, cv2.REDUCE_AVG) for axis in (0, 1))
         lined = max(float(np.vdot(mean, mean)) / mean.size for mean in means)
         if lined < _LINED * energy or energy < _LITTLE_DETAIL:
             return 1.0
+        both: Array = (one + self.fine[1] * self.within) / 2
+        energy = float(np.vdot(both, both)) / both.size
         rows, columns = _patterns(both)
         if float(np.square(both @ columns).sum()) < _OF_LINES * energy * both.size:
             return 1.0

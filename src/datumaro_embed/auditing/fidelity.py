@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .differences import GRAY, Array
+from .differences import Array
 
 __all__ = [
     "NOT_SEEN",
@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 _SAMPLES = 50  # along each side, at most
-_PLACES = np.array([0, 256, 512], np.int32)  # of the channels in one histogram
+_LEVELS = np.arange(256.0)
 _FEWER = 0.5  # of the tones of another copy
 _FLATTER = 0.6  # contrast beside that of another copy
 _KNOWN = 0.7  # least share of another copy's colors that a copy of as many colors has
@@ -37,9 +37,9 @@ class Fidelity:
     Attributes
     ----------
     tones : float
-        Effective number of levels of a channel: the exponential of their entropy.
+        Effective number of levels of green: the exponential of their entropy.
     contrast : float
-        Deviation of the grays, levels.
+        Deviation of green, levels.
     steps : float or None
         Steps of a JPEG's quantization, in percent of those of quality 50; 0 of a lossless file;
         None where it is not known.
@@ -60,7 +60,7 @@ NOT_SEEN = Fidelity(0.0, 0.0, None)
 
 
 def fidelity_of(picture: Array, steps: float | None) -> Fidelity:
-    """Measure an image by at most 2,500 of its pixels: 0.05 ms.
+    """Measure an image by at most 2,500 of its pixels: 0.03 ms.
 
     Parameters
     ----------
@@ -69,12 +69,12 @@ def fidelity_of(picture: Array, steps: float | None) -> Fidelity:
     steps : float or None
         As in `Fidelity`.
     """
-    some = picture[_every(picture.shape[0]), _every(picture.shape[1])].reshape(-1, 3)
-    counts = np.bincount((some + _PLACES).reshape(-1), minlength=768).reshape(3, 256)
-    shares = counts / len(some)
-    entropies = -(shares * np.log(np.maximum(shares, 1e-9))).sum(axis=1)
-    gray = some @ GRAY
-    return Fidelity(float(np.exp(entropies.mean())), float(gray.std()), steps)
+    some = picture[_every(picture.shape[0]), _every(picture.shape[1]), 1].reshape(-1)
+    shares = np.bincount(some, minlength=256) / len(some)
+    there = shares[shares > 0]
+    mean, mean_of_squares = (float(shares @ values) for values in (_LEVELS, _LEVELS * _LEVELS))
+    contrast = math.sqrt(max(mean_of_squares - mean * mean, 0.0))
+    return Fidelity(math.exp(-float(there @ np.log(there))), contrast, steps)
 
 
 def _every(side: int) -> slice:

@@ -195,7 +195,10 @@ def media_file(name: str, media_root: Path, *, is_hashed: bool) -> tuple[str, Pa
 
 def _leads_into(folder: str, path: str) -> bool:
     """Tell whether a path, with all links followed, is below a folder."""
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+    real = os.path.realpath(path)
+    return real.startswith(f"{folder}{os.sep}") or Path(real).is_relative_to(
+        os.path.realpath(folder)
+    )
 
 
 def _source(name: str, media_root: Path, videos: Videos) -> tuple[str, Path | Frame | None]:
