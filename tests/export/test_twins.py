@@ -139,6 +139,7 @@ def test_the_twin_has_the_librarys_vectors_and_tokens(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, expected = pulled(name, tmp_path, monkeypatch)
+    assert not load_manifest(model).one_by_one  # batches are faster, and right here
     encoder = load_encoder(model, precision="f32", batch_size=2, streams=1)
     images = mixed_images(len(expected.images))
     pairs = [(encoder.embed_images(images), expected.images)]
