@@ -37,7 +37,7 @@ MODULES = {
 }
 READ_LATE = ("HF_", "HTTP_PROXY", "XDG_", "DATUMARO_EMBED_MODELS")
 # What Polars, UMAP, Ray, our store and OpenCV set where a test imports them; for themselves only.
-SET_BY_IMPORTS = ("_RJEM_", "KMP_", "RAY_", "HDF5_PLUGIN_PRELOAD", "LD_LIBRARY_PATH")
+SET_BY_IMPORTS = ("_RJEM_", "KMP_", "RAY_", "HDF5_PLUGIN_PRELOAD", "LD_LIBRARY_PATH", "OPENCV_")
 
 
 class ForkServer:

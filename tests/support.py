@@ -35,27 +35,30 @@ def run(
     False or the test has changed a variable that these imports read.
     """
     name, *arguments = map(str, command)
-    environment = environment_of_runs()
-    if fork and name in PROGRAMS and fork_server(PROGRAMS[name]).serves(environment):
+    if fork and name in PROGRAMS and fork_server(PROGRAMS[name]).serves(environment_of_runs()):
         return fork_server(PROGRAMS[name]).run(arguments, cwd, timeout_s=300)
     program = [sys.executable, "-m", PROGRAMS[name]] if name in PROGRAMS else [name]
-    return subprocess.run(
-        [*program, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        env=environment,
-        timeout=300,
-    )
+    return _run_process([*program, *arguments], cwd)
 
 
 def run_script(script: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run ``python script arguments`` in the script's folder, as a fork that `run` describes."""
-    server = fork_server(PROGRAMS["datum"])
-    assert server.serves(environment_of_runs())
-    words = list(map(str, arguments))
-    return server.run(words, script.parent, timeout_s=300, script=str(script))
+    server, words = fork_server(PROGRAMS["datum"]), list(map(str, arguments))
+    if server.serves(environment_of_runs()):
+        return server.run(words, script.parent, timeout_s=300, script=str(script))
+    return _run_process([sys.executable, str(script), *words], script.parent)
+
+
+def _run_process(command: list[str], cwd: Path | None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env=environment_of_runs(),
+        timeout=300,
+    )
 
 
 def picture(seed: int, size: tuple[int, int] = (48, 40)) -> Image.Image:
