@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,16 @@ from datumaro import Dataset
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
 from datumaro_embed import embed_dataset, open_store
-from datumaro_embed.auditing import Proof, find_copies, gates, likely_maps, passing, prove
+from datumaro_embed.auditing import (
+    Proof,
+    copies,
+    find_copies,
+    gates,
+    likely_maps,
+    passing,
+    prove,
+    references,
+)
 from datumaro_embed.auditing.decoded import DecodedPictures
 from datumaro_embed.auditing.framing import nesting
 from datumaro_embed.encoders import FakeEncoder
@@ -143,6 +153,23 @@ def test_neighbours_are_those_of_brute_force(k: int) -> None:
     assert neighbours(vectors, np.arange(0), 5).shape == (0, 5)
 
 
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("n_alike", [0, 1500], ids=["all-differ", "many-equal"])
+def test_neighbours_of_many_rows_are_as_near_as_by_brute_force(k: int, n_alike: int) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.integers(-127, 128, (3000, 16)).astype(np.float32)
+    vectors[:, 0] = 127  # so that 8 bits hold them
+    vectors[rng.choice(3000, n_alike, replace=False)] = vectors[0]
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    products = units @ units.T
+    np.fill_diagonal(products, -2)
+    found = neighbours(vectors, np.arange(3000), k)
+    assert (found != np.arange(3000)[:, None]).all()
+    assert all(len({*row}) == k for row in found.tolist())
+    best = -np.sort(-products, axis=1)[:, :k]
+    assert np.take_along_axis(products, found, 1) == pytest.approx(best, abs=0.02)
+
+
 def test_frames_of_a_camera_are_told_apart_before_their_pixels_are_read() -> None:
     camera = noise(7, cells=16)
     frames = []
@@ -260,6 +287,32 @@ def test_copies_of_a_store(folder: Path, tmp_path: Path) -> None:
         ((key, reason),) = again.unread.items()
         assert key.id.split(":")[-1] == "d"
         assert reason.startswith("there is no file")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks are used on Linux alone")
+def test_forks_find_what_threads_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "images"
+    (folder / "train").mkdir(parents=True)
+    for n in range(12):
+        ImageOps.mirror(scene(n)).save(folder / "train" / f"{n:02}-mirrored.jpg")
+        scene(n).save(folder / "train" / f"{n:02}.png")
+        scene(n).resize((480, 360)).save(folder / "train" / f"{n:02}-large.png")
+    store = tmp_path / "store.h5"
+    embed(folder, store)
+    (folder / "train" / "03.png").unlink()  # after it was embedded
+    monkeypatch.setattr(copies, "_PROVEN_ROWS", 2)
+    calls, by_forks = [], references.map_forked
+    monkeypatch.setattr(
+        references, "map_forked", lambda *work: calls.append(work) or by_forks(*work)
+    )
+    found = find_copies(store)
+    assert calls
+    calls.clear()
+    monkeypatch.setattr(references, "can_fork", lambda: False)
+    assert find_copies(store) == found
+    assert not calls
+    assert len(found.groups) == 12
+    assert len(found.unread) == 1
 
 
 def test_frames_of_a_video_are_told(folder: Path, tmp_path: Path) -> None:

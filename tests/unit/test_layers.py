@@ -30,6 +30,7 @@ ORDER = [
     "vectors",
     "versions",
     "parallel",
+    "processes",
     "interrupts",
     "geometry",
     "rle",

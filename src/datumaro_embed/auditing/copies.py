@@ -42,6 +42,7 @@ __all__ = ["Copies", "CopyGroup", "CopyPair", "find_copies"]
 
 Array = npt.NDArray[Any]
 _Result = TypeVar("_Result")
+Proofs = dict[Pair, Proof | None]
 
 _EVALUATED_FIRST = (Split.TEST, Split.VAL, Split.TRAIN, Split.OTHER)
 _NEAREST_SHAPES, _NEAREST_PALETTES = 2, 4
@@ -49,7 +50,7 @@ _PROVEN_ROWS = 128
 _TRIED = 3  # pairs of an item that are looked at pixel by pixel, the likeliest
 _ROUNDED = 4  # levels by which signatures of equal pixels may differ
 _ALIKE, _LOOKED = 0.85, 2  # pairs of an item that are so much alike as a whole
-_DECODED_ROWS = 64
+_DECODED_ROWS, _DESCRIBED_ROWS = 64, 8192
 _FORESEEN = 4  # pairs of two groups that are proven before it is known whether all are needed
 _FRAMES, _STARS_TRIED, _STARS_ROWS = 0.97, 4, 512
 
@@ -381,15 +382,14 @@ class CopySearch:
         """Look at those of some pairs that may be copies and were not looked at."""
         work = zip(map(tuple, pairs.tolist()), gated.tolist(), passing(gated), strict=True)
         looked = [(pair, gate) for pair, gate, passed in work if passed and pair not in self._known]
-        mapped = [some for part in self._mapped(self._coarse, looked) for some in part]
+        mapped = [*chain(*self._mapped(self._coarse, looked, _PROVEN_ROWS, forks=True))]
         scores = np.array([max(m.score for m in maps) for _, maps in mapped])
         kept = likeliest(np.array([p for p, _ in mapped], np.int64).reshape(-1, 2), scores, _TRIED)
         tried = [one for one, is_kept in zip(mapped, kept, strict=True) if is_kept]
         kept_proofs = self._pieces.proofs
         self._known |= {pair: kept_proofs[pair] for pair, _ in tried if pair in kept_proofs}
         tried = [(pair, maps) for pair, maps in tried if pair not in kept_proofs]
-        for part in self._mapped(self._prove, tried, _PROVEN_ROWS):
-            self._known |= part
+        for part in self._looked_at(tried):
             self._pieces.keep(part)
         found = ((pair, self._known.get(pair)) for pair in map(tuple, pairs.tolist()))
         return {pair: proof for pair, proof in found if proof is not None}
@@ -539,9 +539,10 @@ class CopySearch:
         work = zip(pairs, gated.tolist(), passing(gated), strict=True)
         looked = [(pair, gate) for pair, gate, passed in work if passed]
         self._known |= dict.fromkeys(pairs)
-        mapped = [*chain(*self._mapped(self._coarse, looked))]
-        for part in self._mapped(self._prove, mapped, _PROVEN_ROWS):
-            self._known |= part
+        for _ in self._looked_at(
+            [*chain(*self._mapped(self._coarse, looked, _PROVEN_ROWS, forks=True))]
+        ):
+            pass
 
     def _mapped(
         self,
@@ -549,14 +550,16 @@ class CopySearch:
         work: Sequence[Any] | Array,
         n_rows: int = BLOCK_ROWS,
         what: str = "",
+        forks: bool = False,
     ) -> Iterator[_Result]:
-        """Call a function in threads, with some of the work at a time."""
+        """Call a function in threads, or in forks, with some of the work at a time."""
         return in_blocks(
             lambda rows: function(work[rows]),
             len(work),
             n_rows=n_rows,
             what=what or function.__name__.strip("_"),
             progress=self._progress,
+            forks=forks,
         )
 
     def _gated(self, pairs: Array) -> Array:
@@ -576,8 +579,16 @@ class CopySearch:
         )
         return [(pair, maps) for pair, maps in found if maps]
 
-    def _prove(self, pairs: list[tuple[Pair, list[Map]]]) -> dict[Pair, Proof | None]:
-        found: dict[Pair, Proof | None] = {}
+    def _looked_at(self, pairs: list[tuple[Pair, list[Map]]]) -> Iterator[Proofs]:
+        """Prove pairs, and yield some of what is known then at a time."""
+        for found, facts in self._mapped(self._prove, pairs, _PROVEN_ROWS, forks=True):
+            self.pictures.learn(facts)
+            self._known |= found
+            yield found
+
+    def _prove(self, pairs: list[tuple[Pair, list[Map]]]) -> tuple[Proofs, list[dict[int, Any]]]:
+        """Prove pairs by their maps; with what the pictures are found to be."""
+        found: Proofs = {}
         for (a, b), maps in pairs:
             found[a, b] = None
             first, second = self.pictures.small(a), self.pictures.small(b)
@@ -590,7 +601,7 @@ class CopySearch:
                 is_same = not proof.how and self._sizes[a] == self._sizes[b]
                 is_same = is_same and self._look_equal(a, b) and self.pictures.are_equal(a, b)
                 found[a, b] = self._doubted(a, b, Proof("pixels") if is_same else proof)
-        return found
+        return found, self.pictures.facts(chain(*found))
 
     def _measure(self, a: int, b: int, proof: Proof) -> None:
         """Measure what decides later which copy stays, while the pictures are decoded."""
@@ -643,9 +654,16 @@ class CopySearch:
         rows = self._rows[self._signatures[self._rows].any(axis=1)]
         found = [np.zeros(0, np.int64)]
         n_rows = len(self._signatures)
-        shapes = turnless(self._signatures)
+        shapes, colours = (
+            np.concatenate(
+                [
+                    describe(self._signatures[:0]),
+                    *self._mapped(describe, self._signatures, _DESCRIBED_ROWS),
+                ]
+            )
+            for describe in (turnless, palettes)
+        )
         textured = rows[np.abs(shapes[rows]).sum(axis=1) > 0]
-        colours = palettes(self._signatures)
         for some, places, n in (
             (self.vectors, rows, k),
             (shapes, textured, _NEAREST_SHAPES),

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +21,7 @@ import numpy as np
 from ..errors import UsageError
 from ..images import ImageProblem, OpenedImage, open_image
 from ..logs import log
+from ..parallel import usable_processors
 from ..pixels import rgbx
 from ..records import Status
 from ..retrieval import media_file, media_root_of
@@ -30,7 +33,8 @@ from .proof import LONGEST_PX
 
 __all__ = ["DecodedPictures", "folder_of_images"]
 
-_KEPT_BYTES = 200_000_000  # of pictures: 1,000 and more
+_KEPT_BYTES = 200_000_000  # of pictures: 1,000 and more; of all forks together
+_LEAST_KEPT = 25_000_000  # of a fork
 _MIDDLE = 0.6  # of both sides: dates and logos are near an edge
 _STRONGEST = 0.01  # share of the pixels
 
@@ -64,8 +68,9 @@ class DecodedPictures:
         self._kept: OrderedDict[int, Array | None] = OrderedDict()
         self._kept_bytes = 0
         self._lock = Lock()
+        self._process = os.getpid()
         self.unread: dict[int, str] = {}  # and why
-        self._there: set[int] = set()
+        self._there: dict[int, bool] = {}  # True
         self._details: dict[int, tuple[int, float]] = {}
         self._unseen: dict[int, tuple[str, ...]] = {}
         self._steps: dict[int, float | None] = {}
@@ -95,8 +100,24 @@ class DecodedPictures:
         gone = self._kept.pop(row, None)  # another thread was faster
         self._kept[row] = picture
         self._kept_bytes += _n_bytes(picture) - _n_bytes(gone)
-        while self._kept_bytes > _KEPT_BYTES:
+        is_fork = os.getpid() != self._process
+        most = max(_KEPT_BYTES // usable_processors(), _LEAST_KEPT) if is_fork else _KEPT_BYTES
+        while self._kept_bytes > most:
             self._kept_bytes -= _n_bytes(self._kept.popitem(last=False)[1])
+
+    def facts(self, rows: Iterable[int]) -> list[dict[int, Any]]:
+        """Give what was found out about some rows, for `learn` in another process."""
+        rows = {*rows}
+        return [{row: table[row] for row in rows if row in table} for table in self._tables()]
+
+    def learn(self, facts: Iterable[dict[int, Any]]) -> None:
+        """Take over what `facts` gave in a fork of this process."""
+        for table, found in zip(self._tables(), facts, strict=True):
+            table |= found
+
+    def _tables(self) -> tuple[dict[int, Any], ...]:
+        measured = self._details, self._steps, self._fidelities
+        return self.unread, self._there, self._unseen, *measured
 
     def are_equal(self, a: int, b: int) -> bool:
         """Compare all pixels of two images, in 8 bits."""
@@ -227,7 +248,7 @@ class DecodedPictures:
             raise ImageProblem(Status.UNREADABLE, "the size is not that of what was embedded")
         if sha.any() and opened.info.content_sha256 != sha.tobytes():
             raise ImageProblem(Status.UNREADABLE, "the image has changed since it was embedded")
-        self._there.add(row)
+        self._there[row] = True
         return opened
 
 

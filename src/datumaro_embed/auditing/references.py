@@ -10,12 +10,14 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from ..parallel import map_ahead, usable_processors
+from ..processes import can_fork, map_forked
 
 IntArray = npt.NDArray[np.int64]
 _Result = TypeVar("_Result")
 
 MAX_REFERENCES = 16_384
 BLOCK_ROWS = 512
+_LEAST_FORKED = 4  # blocks: a fork costs 20 ms
 
 
 def reference_places(labels: IntArray, n_most: int = MAX_REFERENCES) -> IntArray:
@@ -89,17 +91,22 @@ def in_blocks(
     n_rows: int = BLOCK_ROWS,
     what: str = "",
     progress: bool = False,
+    forks: bool = False,
 ) -> Iterator[_Result]:
     """Call a function for each block of rows, in threads; results come in order.
 
-    A single block needs neither threads nor a bar.
+    A single block needs neither threads nor a bar. `forks`: in forks of this process where that is
+    possible; what the function remembers is lost then (see `map_forked`).
     """
     if n <= n_rows:
         if n:
             yield function(slice(0, n))
         return
     workers = usable_processors()
-    blocks = (slice(i, min(i + n_rows, n)) for i in range(0, n, n_rows))
-    results = map_ahead(function, blocks, workers=workers, ahead=workers + 1)
-    total = -(-n // n_rows)
-    yield from tqdm(results, total=total, desc=what, disable=None if progress else True)
+    blocks = [slice(i, min(i + n_rows, n)) for i in range(0, n, n_rows)]
+    results: Iterator[_Result]
+    if forks and len(blocks) >= _LEAST_FORKED and workers > 1 and can_fork():
+        results = map_forked(function, blocks)
+    else:
+        results = map_ahead(function, blocks, workers=workers, ahead=workers + 1)
+    yield from tqdm(results, total=len(blocks), desc=what, disable=None if progress else True)

@@ -18,6 +18,7 @@ from typing import Any
 from ..auditing import audit
 from ..errors import DatumaroEmbedError
 from ..findings import apply_to_path
+from ..processes import WAITING
 from ..store import open_store
 from .projection import umap
 
@@ -71,7 +72,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 def main(name: str, arguments: str) -> None:
     """Call one function, and print what it returns."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, name=WAITING, daemon=True).start()
     if hasattr(os, "nice"):
         os.nice(_NICENESS)
     try:

@@ -1,0 +1,102 @@
+"""map_forked: order, errors, forks that are killed, and none that stays behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from datumaro_embed.processes import WAITING, can_fork, map_forked
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are used on Linux alone")
+
+
+def children() -> str:
+    return Path(f"/proc/{os.getpid()}/task/{threading.get_native_id()}/children").read_text()
+
+
+def test_results_come_in_order_from_other_processes() -> None:
+    before = children()
+    results = list(map_forked(lambda n: (n * n, os.getpid()), range(40)))
+    assert [square for square, _ in results] == [n * n for n in range(40)]
+    assert os.getpid() not in {process for _, process in results}
+    assert children() == before
+
+
+def test_results_larger_than_a_pipe_come_whole() -> None:
+    assert [len(found) for found in map_forked(lambda n: bytes(n), [3_000_000] * 5)] == [
+        3_000_000
+    ] * 5
+
+
+def test_an_error_is_raised_in_its_place_with_its_message() -> None:
+    def fail_at_three(n: int) -> int:
+        if n == 3:
+            raise ValueError(f"no {n}")
+        return n
+
+    before, taken = children(), []
+    with pytest.raises(ValueError, match="no 3"):
+        taken.extend(map_forked(fail_at_three, range(10)))
+    assert taken == [0, 1, 2]
+    assert children() == before
+
+
+def test_what_a_killed_fork_leaves_is_computed_here(caplog: pytest.LogCaptureFixture) -> None:
+    own = os.getpid()
+
+    def killed_at_five(n: int) -> int:
+        if n == 5 and os.getpid() != own:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return n * n
+
+    assert list(map_forked(killed_at_five, range(12))) == [n * n for n in range(12)]
+    assert "ended early" in caplog.text
+
+
+def test_stopping_early_ends_the_forks() -> None:
+    before = children()
+    results = map_forked(lambda n: bytes(1 << 20), range(1000))  # they wait for room in a pipe
+    next(results)
+    assert children() != before
+    results.close()
+    assert children() == before
+
+
+def test_a_thread_of_which_nothing_is_known_forbids_forks() -> None:
+    ended = threading.Event()
+    assert can_fork()
+    for name, is_allowed in (("any", False), (WAITING, True)):
+        thread = threading.Thread(target=ended.wait, name=name)
+        thread.start()
+        assert can_fork() == is_allowed
+        ended.set()
+        thread.join()
+        ended.clear()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_no_fork_outlives_its_parent(number: signal.Signals) -> None:
+    code = """
+import os, sys, time
+from datumaro_embed.processes import map_forked
+def slow(n):
+    os.write(1, b"%d\\n" % os.getpid())
+    time.sleep(60)
+list(map_forked(slow, range(2)))
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        forks = [int(process.stdout.readline())]
+        process.send_signal(number)
+        process.wait(timeout=20)
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{fork}").exists() for fork in forks):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
