@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, TypeVar
 from tqdm import TMonitor
 
 from .logs import log
-from .parallel import usable_processors
+from .parallel import single_threaded_opencv, usable_processors
 
 __all__ = ["WAITING", "can_fork", "map_forked"]
 
@@ -34,6 +34,7 @@ WAITING = "datumaro-embed waiting"
 
 _DIE_WITH_PARENT = 1  # prctl
 _PIPE_BYTES = 1 << 20  # results of some items: a fork goes on while this process is busy
+_NOTHING: tuple[bool, Any] = False, None
 
 
 def can_fork() -> bool:
@@ -47,7 +48,8 @@ def map_forked(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> 
     """Yield ``function(item)`` for each item, in order, computed in one fork for each processor.
 
     Fork i computes every n-th item, from the i-th on. Where ``function`` raises an `Exception` in a
-    fork, or the fork is killed, this process calls it instead, and raises what it raises.
+    fork, or the fork is killed or cannot be made, this process calls it instead, and raises what it
+    raises.
 
     Parameters
     ----------
@@ -56,17 +58,15 @@ def map_forked(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> 
     items : sequence
         Not sent: forks have it. Results are pickled.
     """
-    forks: list[_Fork] = []
-    n = min(usable_processors(), len(items))
-    try:
-        for first in range(n):
-            forks.append(_forked(function, items[first::n], forks))
-        for number, item in enumerate(items):
-            is_computed, result = forks[number % n].answer()
-            yield result if is_computed else function(item)
-    finally:
-        for fork in forks:
-            fork.end()
+    with single_threaded_opencv():  # its threads would be missing in a fork, which waits for them
+        forks = _forks(function, items)
+        try:
+            for number, item in enumerate(items):
+                is_computed, result = forks[number % len(forks)].answer() if forks else _NOTHING
+                yield result if is_computed else function(item)
+        finally:
+            for fork in forks:
+                fork.end()
 
 
 @dataclass(slots=True)
@@ -88,13 +88,30 @@ class _Fork:
                 )
             else:
                 return answer
-        return False, None
+        return _NOTHING
 
     def end(self) -> None:
         self.results.close()
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, ChildProcessError):  # SIGCHLD may be ignored
             os.kill(self.process, signal.SIGKILL)  # it may wait for a place in the pipe
-        os.waitpid(self.process, 0)
+            os.waitpid(self.process, 0)
+
+
+def _forks(function: Callable[[_Item], Any], items: Sequence[_Item]) -> list[_Fork]:
+    """Start a fork for each processor, or none where the system refuses one."""
+    forks: list[_Fork] = []
+    n = min(usable_processors(), len(items))
+    try:
+        for first in range(n):
+            forks.append(_forked(function, items[first::n], forks))
+    except BaseException as error:
+        for fork in forks:
+            fork.end()
+        if not isinstance(error, OSError):
+            raise
+        log.debug("No process can be forked: %s", error)
+        return []
+    return forks
 
 
 def _forked(
@@ -102,13 +119,23 @@ def _forked(
 ) -> _Fork:
     reading, writing = os.pipe()
     parent = os.getpid()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of the threads of OpenBLAS
-        process = os.fork()
-    if not process:
-        try:
+    # Python calls its own functions while it forks, and loses what a signal raises in them.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of the threads of OpenBLAS
+            process = os.fork()
+        if not process:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    except OSError:
+        os.close(reading)
+        os.close(writing)
+        raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    if not process:
+        try:
             ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
             for descriptor in (reading, *(fork.results.fileno() for fork in others)):
                 os.close(descriptor)

@@ -100,3 +100,38 @@ list(map_forked(slow, range(2)))
     while any(Path(f"/proc/{fork}").exists() for fork in forks):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_forks_work_after_the_threads_of_opencv_and_openblas_have_started() -> None:
+    code = """
+import cv2, numpy as np
+from datumaro_embed.processes import map_forked
+values = np.random.default_rng(0).random((1500, 1500), np.float32)
+def work(n):
+    return float(cv2.GaussianBlur(values @ values, (0, 0), 9).sum())
+cv2.setNumThreads(4)
+expected = work(0)
+assert all(abs(one / expected - 1) < 1e-5 for one in map_forked(work, range(4)))
+assert cv2.getNumThreads() == 4
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_where_no_process_can_be_made_this_one_does_the_work() -> None:
+    code = """
+import os
+from datumaro_embed.processes import map_forked
+n_open = len(os.listdir("/proc/self/fd"))
+def refused():
+    raise BlockingIOError(11, "Resource temporarily unavailable")
+whole, calls = os.fork, []
+def second_refused():
+    calls.append(1)
+    return whole() if len(calls) == 1 else refused()
+for os.fork in (refused, second_refused):
+    assert list(map_forked(lambda n: (n, os.getpid()), range(4))) == [
+        (n, os.getpid()) for n in range(4)
+    ]
+assert len(os.listdir("/proc/self/fd")) == n_open
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

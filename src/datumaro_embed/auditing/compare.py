@@ -19,7 +19,7 @@ from ..similarity import neighbours, paired_cosines
 from ..similarity.codes import unit_block
 from ..store import EmbeddingStore, VectorTable, using_store
 from ..tally import counted
-from .copies import CopySearch
+from .copies import CopySearch, of_many_pictures
 from .decoded import folder_of_images
 from .grouping import Pair
 from .proof import Proof
@@ -173,6 +173,7 @@ def compare(
         with (
             folder_of_images(a, media_root_a, "media_root_a") as (root_a, _),
             folder_of_images(b, media_root_b, "media_root_b") as (root_b, _),
+            of_many_pictures(),
         ):
             return pair.compared([root_a, root_b], progress)
 

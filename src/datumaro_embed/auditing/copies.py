@@ -8,6 +8,7 @@ group.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from os import PathLike
@@ -156,7 +157,7 @@ def find_copies(
         There is no such folder or split.
     """
     order = keep_order(keep_split) if keep_split else _EVALUATED_FIRST
-    with single_threaded_opencv(), short_turns(), quiet_pillow(), using_store(store) as opened:
+    with of_many_pictures(), using_store(store) as opened:
         preferred = by_preference(opened, np.arange(len(opened)), order)
         search = CopySearch(
             [opened],
@@ -186,6 +187,13 @@ def find_copies(
             search.n_candidates,
             search.unread(),
         )
+
+
+@contextmanager
+def of_many_pictures() -> Iterator[None]:
+    """Set this process to compare many small pictures at once."""
+    with single_threaded_opencv(), short_turns(), quiet_pillow():
+        yield
 
 
 class CopySearch:
