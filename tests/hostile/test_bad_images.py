@@ -80,6 +80,7 @@ def test_on_error_fail_stops_at_the_first_with_exit_1(hostile_coco: Path, tmp_pa
     assert not target.exists()
 
 
+@pytest.mark.slow
 def test_links_out_of_the_dataset_are_rows_without_a_vector_unless_asked_for(
     tmp_path: Path,
 ) -> None:

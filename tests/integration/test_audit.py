@@ -220,6 +220,7 @@ def test_animations_are_compared_by_their_first_frames_and_reviewed(
         assert found[name].reason.endswith("as train/a in the first frames")
 
 
+@pytest.mark.slow
 def test_what_is_dropped_is_proven_to_be_a_copy_of_what_stays(tmp_path: Path) -> None:
     """A cross-fade: each picture is a copy of the next one, and the ends are two pictures."""
     ends = picture(1, (300, 240)), picture(7, (300, 240))
@@ -262,6 +263,7 @@ def test_impossible_outputs_are_refused_before_work(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_labels_by_name(planted: Path, tmp_path: Path) -> None:
     with open_store(planted / "s.h5") as store:
         names = list(store.categories.labels)
@@ -315,6 +317,7 @@ def test_images_that_have_a_label_are_labeled_anew(tmp_path: Path) -> None:
     assert labels == {"none": ["pizza"], "one": ["pizza"], "two": ["cat", "dog"], "box": ["pizza"]}
 
 
+@pytest.mark.slow
 def test_clip_label_labels_what_has_no_label(tmp_path: Path) -> None:
     """And refuses a format that cannot hold labels."""
     data = tmp_path / "data"
@@ -344,6 +347,7 @@ def test_clip_label_labels_what_has_no_label(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of", ["items", "objects"])
 def test_texts_without_meaning_find_nothing_relevant(
     planted: Path, demo_as_used: ClipEncoder, of: str
@@ -363,6 +367,7 @@ def test_texts_without_meaning_find_nothing_relevant(
             search(planted / "s.h5", "a cat", min_relevance=float(value))
 
 
+@pytest.mark.slow
 def test_compare_before_and_after(object_store: Path, tmp_path: Path) -> None:
     """A COCO dataset, relabeled and with a mirrored image: what `compare` writes, `apply` drops."""
     shutil.copytree(SAMPLE / "coco", tmp_path / "after")
@@ -489,6 +494,7 @@ def test_copies_with_no_label_in_common_are_conflicts_and_no_duplicates(tmp_path
     assert {row.action for row in found.accept()} == {"review"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of_image", [False, True])
 def test_boxes_are_no_labels_of_the_image(tmp_path: Path, of_image: bool) -> None:
     """Without objects, boxes are not judged, and what is suggested for images can be applied."""
@@ -518,6 +524,7 @@ def test_boxes_are_no_labels_of_the_image(tmp_path: Path, of_image: bool) -> Non
     assert kept == {AnnotationType.bbox: 2, AnnotationType.label: 1}
 
 
+@pytest.mark.slow
 def test_clip_label_refuses_coco_which_loses_labels_beside_boxes(tmp_path: Path) -> None:
     data, store = tmp_path / "data", tmp_path / "s.h5"
     shutil.copytree(SAMPLE / "coco", data)
@@ -548,6 +555,7 @@ def test_a_row_with_a_box_and_no_object_acts_on_nothing(planted: Path, tmp_path:
     assert "no number in the column 'object'" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_file_is_written_though_nobody_reads_the_print(planted: Path, tmp_path: Path) -> None:
     words = f"{sys.executable} -m datumaro_embed.cli audit {planted / 's.h5'} -o f.csv | true"
     run("bash", "-c", words, cwd=tmp_path)

@@ -16,6 +16,8 @@ from PIL import Image
 from datumaro_embed import embed_dataset
 from datumaro_embed.encoders import FakeEncoder
 
+pytestmark = pytest.mark.slow
+
 N_PICTURES, N_KILLS = 150, 3
 
 

@@ -28,6 +28,8 @@ from datumaro_embed.exporting import import_model
 from datumaro_embed.models import Calibration, load_manifest, resolve_model, save_calibration
 from support import SAMPLE, run
 
+pytestmark = pytest.mark.slow
+
 N_PLANTED = 12
 
 

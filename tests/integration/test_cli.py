@@ -204,6 +204,7 @@ def test_the_same_command_again_re_uses_every_vector(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "e.h5"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_commits_what_is_embedded_and_says_how_to_go_on(tmp_path: Path) -> None:
     root = write_pictures(tmp_path / "data", 200, (64, 48))
     store = tmp_path / "e.h5"
@@ -234,6 +235,7 @@ def test_ctrl_c_commits_what_is_embedded_and_says_how_to_go_on(tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "e.h5"]
 
 
+@pytest.mark.slow
 def test_a_directory_of_shards_is_a_store(tmp_path: Path) -> None:
     words = ["embed", SAMPLE / "coco", "--store", f"{tmp_path}/s/", "--model", "demo"]
     assert run("datumaro-embed", *words, "--commit-rows", "16").returncode == 0

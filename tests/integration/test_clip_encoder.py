@@ -90,6 +90,7 @@ def test_texts_do_not_depend_on_padding() -> None:
     np.testing.assert_allclose(found, row / np.linalg.norm(row), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_text_compiles_no_image_encoder() -> None:
     eager, lazy = ClipEncoder.load("demo"), ClipEncoder.load("demo", lazily=True)
     pixels = np.zeros((1, lazy.image_size_px, lazy.image_size_px, 3), np.uint8)
@@ -99,6 +100,7 @@ def test_a_text_compiles_no_image_encoder() -> None:
     assert [engine.name for engine in lazy.engines()] == ["image encoder", "text encoder"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["first, second", "second, first"])
 def test_an_interrupt_after_encoders_are_gone_is_only_that(order: str) -> None:
     """OpenVINO moves the stack of signal handlers, and frees it with its last plugin."""
@@ -172,6 +174,7 @@ def test_absent_devices_list_those_present(device: str) -> None:
     assert "CPU" in caught.value.present
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["AUTO", "AUTO:CPU", "MULTI:CPU", "HETERO:CPU", "BATCH:CPU"])
 def test_devices_that_stand_for_others(device: str, demo_encoder: ClipEncoder) -> None:
     texts = ["a cat", "two dogs and a red ball"]

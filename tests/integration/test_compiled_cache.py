@@ -15,6 +15,8 @@ from datumaro_embed.encoders import ClipEncoder, runtime
 from datumaro_embed.encoders.base import Float32Array
 from datumaro_embed.encoders.runtime import Runtime
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

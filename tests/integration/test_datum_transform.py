@@ -50,6 +50,7 @@ def test_items_pass_through_unchanged(coco_store: Path) -> None:
     assert content(after) == content(before)
 
 
+@pytest.mark.slow
 def test_the_written_images_are_those_that_were_embedded(tmp_path: Path) -> None:
     """Datumaro's own media encode a .JPG anew, so the store would not be of the dataset."""
     data, out = tmp_path / "data", tmp_path / "out"
@@ -175,6 +176,7 @@ def test_error_while_embedding_ends_datum_with_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_datumaro_warns_of_a_thing_once_however_often_it_is_wrong(tmp_path: Path) -> None:
     root = write_pictures(tmp_path / "data", 6, (8, 8))
     file = root / "annotations" / "instances_train.json"
@@ -192,6 +194,7 @@ def test_datumaro_warns_of_a_thing_once_however_often_it_is_wrong(tmp_path: Path
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["masks/train/a.png", "runs/a.jpg"])
 @pytest.mark.parametrize("alone", [False, True])
 def test_another_image_of_the_same_name_is_refused(tmp_path: Path, place: str, alone: bool) -> None:

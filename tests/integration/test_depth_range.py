@@ -26,6 +26,8 @@ from datumaro_embed.pipeline import EmbedOptions, embed_source
 from datumaro_embed.pipeline.progress import EmbedSummary
 from support import SAMPLE, run
 
+pytestmark = pytest.mark.slow
+
 Picture = np.ndarray[Any, Any]
 Pictures = list[Picture]
 

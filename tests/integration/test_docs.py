@@ -10,6 +10,8 @@ import pytest
 
 from support import REPO, SAMPLE, run, run_script
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_command_pages_are_up_to_date() -> None:
     done = run(sys.executable, REPO / "scripts" / "docs" / "make_commands.py", "--check")

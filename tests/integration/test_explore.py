@@ -72,6 +72,7 @@ def own(object_store: Path, tmp_path: Path) -> Path:
     return tmp_path / object_store.name
 
 
+@pytest.mark.slow
 def test_the_page_and_its_parts_are_served(page: Client) -> None:
     assert b"assets/app.js" in page.get("")
     assert page.get("assets/app.js")
@@ -396,6 +397,7 @@ def test_actions_of_a_spreadsheet_have_capitals(own: Path) -> None:
         assert len(page.rows(action="drop")) == n_dropped
 
 
+@pytest.mark.slow
 def test_a_picked_image_that_has_a_label_is_relabeled(tmp_path: Path) -> None:
     for number, name in enumerate(("cat/a", "dog/b", "dog/c")):
         path = tmp_path / "data" / f"{name}.png"
@@ -485,6 +487,7 @@ def test_one_bad_decision_undoes_all_of_its_request(
     assert not page.json("api/cards", rows=1)[0]["action"]
 
 
+@pytest.mark.slow
 def test_without_findings_an_audit_makes_them_and_keeps_what_was_picked(own: Path) -> None:
     expected = Findings.read(f"{own}.findings.csv")
     Path(f"{own}.findings.csv").unlink()
@@ -499,6 +502,7 @@ def test_without_findings_an_audit_makes_them_and_keeps_what_was_picked(own: Pat
     assert [row.action for row in saved.filter(kind="picked")] == ["drop"]
 
 
+@pytest.mark.slow
 def test_an_explorer_that_cannot_save_findings_does_not_say_that_there_are_none(own: Path) -> None:
     Path(f"{own}.findings.csv").unlink()
     with explore(own) as first, explore(own) as second:
@@ -510,6 +514,7 @@ def test_an_explorer_that_cannot_save_findings_does_not_say_that_there_are_none(
         assert Client(first.url).wait_for_task("audit")["state"] == "done"
 
 
+@pytest.mark.slow
 def test_without_images_an_audit_finds_equal_files_and_what_vectors_tell(
     object_store: Path, tmp_path: Path
 ) -> None:
@@ -596,6 +601,7 @@ def test_a_notebook_shows_the_page_in_a_frame(explorer: Explorer, page: Client) 
     )
 
 
+@pytest.mark.slow
 def test_a_directory_without_objects_and_without_its_model(tmp_path: Path) -> None:
     root = write_pictures(tmp_path / "data", 7, (40, 30))
     dataset = Dataset.import_from(str(root), "coco")

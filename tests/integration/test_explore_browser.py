@@ -157,6 +157,7 @@ def facts(root: Path) -> dict[tuple[str, str], list[tuple[Any, ...]]]:
     }
 
 
+@pytest.mark.slow
 def test_keys_of_the_review_are_about_the_finding_not_about_what_the_grid_has_selected(
     own: Path, page: Page
 ) -> None:
@@ -449,6 +450,7 @@ def _written(folder: Path, content: bytes) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_grid_by_keyboard(own: Path, page: Page) -> None:
     with explore(own, framed=False) as server:
         open_at(page, server.url)
@@ -501,6 +503,7 @@ def test_accept_all_leaves_a_copy_of_every_picture(own: Path, page: Page) -> Non
         assert errors(page) == []
 
 
+@pytest.mark.slow
 def test_back_returns_from_a_tab_and_from_an_item(own: Path, page: Page) -> None:
     with explore(own, framed=False) as server:
         open_at(page, server.url)
@@ -533,6 +536,7 @@ def test_select_all_after_a_filter_selects_the_items(own: Path, page: Page) -> N
         assert errors(page) == []
 
 
+@pytest.mark.slow
 def test_a_minus_counts_while_it_is_typed(own: Path, page: Page) -> None:
     with explore(own, framed=False) as server:
         open_at(page, server.url)
@@ -572,6 +576,7 @@ def test_accept_all_says_first_what_it_will_do(own: Path, page: Page) -> None:
         assert not any(row.action for row in Findings.read(findings))
 
 
+@pytest.mark.slow
 def test_findings_come_while_the_page_is_open(store: Path, tmp_path: Path, page: Page) -> None:
     shutil.copy(store, tmp_path / "e.h5")
     with explore(tmp_path / "e.h5", framed=False) as server:
@@ -582,6 +587,7 @@ def test_findings_come_while_the_page_is_open(store: Path, tmp_path: Path, page:
         assert errors(page) == []
 
 
+@pytest.mark.slow
 def test_an_image_that_is_gone_or_changed_is_not_shown(
     own: Path, dataset: Path, tmp_path: Path, page: Page
 ) -> None:
@@ -599,6 +605,7 @@ def test_an_image_that_is_gone_or_changed_is_not_shown(
         wait_for_text(page, ".item .gone", "changed since")
 
 
+@pytest.mark.slow
 def test_hostile_names_are_inert(tmp_path: Path, page: Page) -> None:
     store = hostile_store(tmp_path)
     with explore(store, framed=False) as server:
@@ -617,6 +624,7 @@ def test_hostile_names_are_inert(tmp_path: Path, page: Page) -> None:
         assert [url for url in page.requests if not url.startswith(server.url)] == []
 
 
+@pytest.mark.slow
 def test_a_second_explorer_says_that_it_only_shows(own: Path, page: Page) -> None:
     with served(own), explore(own, framed=False) as second:
         open_at(page, second.url)

@@ -22,6 +22,8 @@ from datumaro_embed.models import (
 from datumaro_embed.models.making import make_golden
 from model_support import other_weights, sign
 
+pytestmark = pytest.mark.slow
+
 VECTORS = ("image_vector", "text_vector")
 
 

@@ -48,6 +48,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["other_length", "other_mean"])
 @pytest.mark.parametrize("command", ["embed", "search"])
 def test_a_store_refuses_another_model(

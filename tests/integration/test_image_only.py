@@ -17,6 +17,8 @@ from datumaro_embed.store import open_store
 from datumaro_embed.testing import ImageEncoderContract
 from support import SAMPLE, run
 
+pytestmark = pytest.mark.slow
+
 
 def image_only(folder: Path) -> Path:
     """The demo model without its text encoder."""

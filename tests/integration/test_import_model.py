@@ -24,6 +24,8 @@ from datumaro_embed.exporting import import_model
 from datumaro_embed.models import load_manifest, resolve_model
 from onnx_edit import external, rename_output
 
+pytestmark = pytest.mark.slow
+
 HUB = Path(__file__).parents[1] / "golden" / "hub"
 CLIP, DINOV2 = HUB / "tiny-clip" / "onnx", HUB / "tiny-dinov2" / "onnx" / "model.onnx"
 EXPECTED = json.loads((HUB / "expected.json").read_text(encoding="utf-8"))

@@ -25,6 +25,8 @@ from datumaro_embed.models import load_manifest, openvino_core, resolve_model
 from datumaro_embed.pipeline import EmbedOptions, embed_source
 from model_support import other_weights, sign
 
+pytestmark = pytest.mark.slow
+
 GRAPHS = ("image_encoder.bin", "text_encoder.bin")
 
 

@@ -15,6 +15,8 @@ from datumaro_embed.images import read_image
 from datumaro_embed.objects import cut
 from support import SAMPLE, run, write_pictures
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def encoder() -> ClipEncoder:

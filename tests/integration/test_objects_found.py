@@ -13,6 +13,8 @@ from datumaro.components.dataset import Dataset
 from datumaro_embed import ClipEncoder, ItemKey, ObjectKey, open_store, search
 from support import SAMPLE, run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def store(objects_store: Path) -> Path:

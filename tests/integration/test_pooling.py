@@ -15,6 +15,8 @@ from datumaro_embed.encoders.pooling import pool_before_computing
 from datumaro_embed.encoders.runtime import prepare_graph
 from datumaro_embed.models import load_manifest, openvino_core, resolve_model
 
+pytestmark = pytest.mark.slow
+
 HUB_ONNX = Path(__file__).parents[1] / "golden/hub/tiny-clip/onnx/vision_model.onnx"
 B, T, D, HEADS = 3, 5, 8, 2
 RNG = np.random.default_rng(0)

@@ -10,6 +10,8 @@ import pytest
 from datumaro_embed import open_store
 from support import run, write_pictures
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -87,6 +87,7 @@ def test_a_short_name_that_serves_another_model_is_refused(tmp_path: Path) -> No
     assert not list((tmp_path / "cache").rglob("model.json"))
 
 
+@pytest.mark.slow
 def test_a_model_is_found_by_its_name(tmp_path: Path) -> None:
     done = pull("org/tiny-clip")
     found = Path(done.stdout.strip())
@@ -96,6 +97,7 @@ def test_a_model_is_found_by_its_name(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_pulling_and_embedding_need_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys\n"
@@ -109,6 +111,7 @@ def test_pulling_and_embedding_need_no_torch(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "(1, 16)\n"), done.stderr
 
 
+@pytest.mark.slow
 def test_half_precision_is_smaller(tmp_path: Path) -> None:
     assert pull("org/tiny-clip", "-o", tmp_path / "full").returncode == 0
     assert pull("org/tiny-clip", "-o", tmp_path / "half", "--precision", "fp16").returncode == 0
@@ -119,6 +122,7 @@ def test_half_precision_is_smaller(tmp_path: Path) -> None:
     assert half.fingerprint != full.fingerprint
 
 
+@pytest.mark.slow
 def test_a_model_directory_on_a_hub_is_taken_as_it_is(tmp_path: Path, hub: HubServer) -> None:
     assert pull("org/tiny-clip", "-o", tmp_path / "first").returncode == 0
     hub.repositories["org/ours"] = tmp_path / "first"
@@ -128,6 +132,7 @@ def test_a_model_directory_on_a_hub_is_taken_as_it_is(tmp_path: Path, hub: HubSe
     assert not (tmp_path / "second" / "image_encoder.bin").is_symlink()
 
 
+@pytest.mark.slow
 def test_pulling_twice_gives_one_fingerprint_and_downloads_once(
     tmp_path: Path, hub: HubServer
 ) -> None:
@@ -139,6 +144,7 @@ def test_pulling_twice_gives_one_fingerprint_and_downloads_once(
     assert first.fingerprint == second.fingerprint
 
 
+@pytest.mark.slow
 def test_an_existing_directory_is_kept(tmp_path: Path, hub: HubServer) -> None:
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "mine").write_text("mine")
@@ -153,6 +159,7 @@ def test_an_existing_directory_is_kept(tmp_path: Path, hub: HubServer) -> None:
     assert load_manifest(tmp_path / "m").dim == 16
 
 
+@pytest.mark.slow
 def test_offline_uses_the_cache_and_says_what_is_not_in_it(
     tmp_path: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,6 +190,7 @@ def test_a_cut_connection_is_taken_up_again(tmp_path: Path, hub: HubServer) -> N
     assert load_manifest(tmp_path / "m").dim == 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "fault", "why"),
     [

@@ -21,6 +21,8 @@ from datumaro_embed.models import load_manifest
 from hub_server import COMMIT, HubServer
 from support import run
 
+pytestmark = pytest.mark.slow
+
 TINY = Path(__file__).parents[1] / "golden" / "hub" / "tiny-clip"
 LARGE = "onnx/vision_model.onnx"
 

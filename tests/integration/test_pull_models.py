@@ -24,6 +24,8 @@ from datumaro_embed.models.tokenizers import TextTokenizer
 from hub_server import COMMIT, HubServer, clients_of
 from onnx_edit import external, rename_output
 
+pytestmark = pytest.mark.slow
+
 TINY = Path(__file__).parents[1] / "golden" / "hub" / "tiny-clip"
 TEXTS = ["a photo of a cat", "A Photo of a CAT, a dog and a red ball"]
 

@@ -26,6 +26,8 @@ from hub_server import HubServer, clients_of
 from model_support import largest_constant, sign
 from support import SAMPLE, run
 
+pytestmark = pytest.mark.slow
+
 IMAGE = Path("yolo") / "images" / "train" / "photo_01.jpg"
 HUB = Path(__file__).parents[1] / "golden" / "hub"
 SIZES = ((48, 50), (48, 54), (62, 48), (90, 48), (70, 70), (96, 120))

@@ -22,6 +22,8 @@ from datumaro_embed.pipeline.progress import EmbedSummary
 from datumaro_embed.sharding import Parts
 from support import picture, run, write_coco, write_pictures
 
+pytestmark = pytest.mark.slow
+
 N_IMAGES = 240
 
 

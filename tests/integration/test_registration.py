@@ -111,6 +111,7 @@ def uninstall(python: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("editable", [False, True], ids=["plain", "editable"])
 def test_install_registers_and_uninstall_leaves_no_trace(
     environment: Path, wheel: Path, editable: bool
@@ -188,6 +189,7 @@ def test_other_packages_transforms_are_registered_too(with_others: Path) -> None
     assert "other_transform" in transforms(with_others).stdout
 
 
+@pytest.mark.slow
 def test_without_datumaro_a_python_process_starts_silently(tmp_path: Path, wheel: Path) -> None:
     venv.create(tmp_path / "venv", with_pip=False)
     python = tmp_path / "venv" / "bin" / "python"

@@ -27,6 +27,7 @@ from report_stores import HOSTILE, hostile_store, many_points
 from support import REPO, picture, run
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.browser,
     pytest.mark.skipif(EXECUTABLE is None, reason="Chromium is not installed"),
 ]

@@ -97,6 +97,7 @@ def test_save_to_tells_what_is_missing(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_index_is_used_and_says_so(store: Path) -> None:
     exact = run("datumaro-embed", "search", store, "a cat", "--json")
     made = run("datumaro-embed", "index", store)

@@ -14,9 +14,12 @@ from datumaro_embed.models import resolve_model
 from support import SAMPLE, run
 
 SOURCE = json.loads((resolve_model("demo") / "model.json").read_text())["source"]
-pytestmark = pytest.mark.skipif(
-    SOURCE == "placeholder-random", reason="the demo model here has random weights"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        SOURCE == "placeholder-random", reason="the demo model here has random weights"
+    ),
+]
 
 # The labels that most images show.
 N_QUERIES = 30

@@ -10,6 +10,8 @@ import pytest
 
 from support import run
 
+pytestmark = pytest.mark.slow
+
 
 def test_convert_then_import(coco_store: Path, tmp_path: Path) -> None:
     done = run("datumaro-embed", "convert", coco_store, "--to", "npy", "-o", tmp_path / "export")

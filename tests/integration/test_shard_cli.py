@@ -8,6 +8,8 @@ import pytest
 
 from support import SAMPLE, run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("words", "status", "message"),

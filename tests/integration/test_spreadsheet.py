@@ -16,7 +16,10 @@ from datumaro_embed import Finding, Findings, open_store
 from datumaro_embed.findings.columns import COLUMNS
 from support import picture, run, write_coco
 
-pytestmark = pytest.mark.skipif(shutil.which("soffice") is None, reason="no LibreOffice here")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("soffice") is None, reason="no LibreOffice here"),
+]
 
 NAMES = ("000123", "1e5", "=1+1", "mar-1", "true", "-x", "naïve; ü", "plain")
 ACTIONS = {"000123": "drop", "=1+1": "Drop", "mar-1": "subset val", "plain": "keep"}

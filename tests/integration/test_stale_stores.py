@@ -16,6 +16,8 @@ from datumaro_embed.pipeline import EmbedOptions, embed_source
 from datumaro_embed.store import open_store
 from support import picture, run, write_coco
 
+pytestmark = pytest.mark.slow
+
 SUBSETS = {"train": "abc", "val": "ad"}
 COPIES = {("train", "b"), ("val", "a")}
 

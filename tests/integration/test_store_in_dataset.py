@@ -35,6 +35,7 @@ def test_the_readmes_first_command_and_what_may_follow_it(tmp_path: Path) -> Non
     assert "69 reused" in again.stderr
 
 
+@pytest.mark.slow
 def test_an_h5_file_in_a_dataset_is_warned_of_and_does_no_harm_here(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -28,6 +28,8 @@ from datumaro_embed.models import resolve_model
 from datumaro_embed.pipeline import EmbedOptions, embed_source
 from model_support import largest_constant
 
+pytestmark = pytest.mark.slow
+
 BATCH = 4
 ROW = 2
 

@@ -301,6 +301,7 @@ def test_forks_find_what_threads_find(tmp_path: Path, monkeypatch: pytest.Monkey
     embed(folder, store)
     (folder / "train" / "03.png").unlink()  # after it was embedded
     monkeypatch.setattr(copies, "_PROVEN_ROWS", 2)
+    monkeypatch.setattr(references, "can_fork", lambda: True)  # other tests may leave a thread
     calls, by_forks = [], references.map_forked
     monkeypatch.setattr(
         references, "map_forked", lambda *work: calls.append(work) or by_forks(*work)

@@ -250,6 +250,7 @@ def test_samples_without_a_path_are_refused() -> None:
         SourceDataset(dataset)
 
 
+@pytest.mark.slow
 def test_nothing_asks_for_polars_unasked(tmp_path: Path) -> None:
     """The base install has none: embedding and reading a legacy dataset do not import it."""
     shutil.copytree(SAMPLE / "yolo", tmp_path / "yolo")

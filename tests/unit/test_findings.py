@@ -148,6 +148,7 @@ def test_what_a_spreadsheet_saves_is_read(tmp_path: Path, variant: str) -> None:
     assert Findings.read(path) == Findings(rows_of_texts())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("soffice") is None, reason="LibreOffice is not installed")
 @pytest.mark.parametrize("steps", [("csv:Text - txt - csv (StarCalc):59,34,76",), ("ods", "csv")])
 def test_libreoffice_opens_and_saves_it(tmp_path: Path, steps: tuple[str, ...]) -> None:

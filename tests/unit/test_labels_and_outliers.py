@@ -312,6 +312,7 @@ def test_pairs_of_independent_or_rare_labels_are_not_odd() -> None:
     assert [*odd_pairs(labelled_items([()] * 3), np.arange(3))] == []
 
 
+@pytest.mark.slow
 def test_odd_pairs_name_the_objects(objects_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(label_pairs, "_CHANCE", 1e9)  # every pair that is in one item alone
     with open_store(objects_store) as store:

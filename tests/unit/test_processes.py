@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from datumaro_embed.processes import WAITING, can_fork, map_forked
+from datumaro_embed.processes import map_forked
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are used on Linux alone")
 
@@ -70,18 +70,29 @@ def test_stopping_early_ends_the_forks() -> None:
 
 
 def test_a_thread_of_which_nothing_is_known_forbids_forks() -> None:
+    code = """
+import threading
+from datumaro_embed.processes import WAITING, can_fork
+assert can_fork()
+for name, is_allowed in (("any", False), (WAITING, True)):
     ended = threading.Event()
-    assert can_fork()
-    for name, is_allowed in (("any", False), (WAITING, True)):
-        thread = threading.Thread(target=ended.wait, name=name)
-        thread.start()
-        assert can_fork() == is_allowed
-        ended.set()
-        thread.join()
-        ended.clear()
+    thread = threading.Thread(target=ended.wait, name=name)
+    thread.start()
+    assert can_fork() == is_allowed
+    ended.set()
+    thread.join()
+assert can_fork()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGKILL,
+        *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGINT, signal.SIGTERM)),
+    ],
+)
 def test_no_fork_outlives_its_parent(number: signal.Signals) -> None:
     code = """
 import os, sys, time

@@ -41,6 +41,7 @@ def flip(path: Path, array: str, byte: int, mask: int = 1) -> None:
     path.write_bytes(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("array", "byte", "mask", "kept", "lost"),
     [

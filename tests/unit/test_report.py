@@ -91,6 +91,7 @@ def test_the_policy_names_script_and_style_and_allows_no_request(tmp_path: Path)
     assert [link for link in links if link] == ["data:,"]
 
 
+@pytest.mark.slow
 def test_what_the_page_holds(objects_store: Path, tmp_path: Path) -> None:
     html = written(objects_store, tmp_path, title="Sample")
     known = data_of(html)
@@ -123,6 +124,7 @@ def test_what_the_page_holds(objects_store: Path, tmp_path: Path) -> None:
     assert set(pictures_of(html, "objects")) == {*mislabels, *near}
 
 
+@pytest.mark.slow
 def test_findings_of_a_file_are_shown_and_those_of_another_store_refused(
     objects_store: Path, tmp_path: Path
 ) -> None:
@@ -166,6 +168,7 @@ def test_a_file_name_may_be_no_utf_8(tmp_path: Path) -> None:
     assert set(pictures_of(html)) == {0}
 
 
+@pytest.mark.slow
 def test_the_file_keeps_its_limit(coco_store: Path, tmp_path: Path) -> None:
     found = audit(coco_store)
     bare = len(written(coco_store, tmp_path, media_root=tmp_path, findings=found).encode())

@@ -440,6 +440,7 @@ def test_a_damaged_shard_is_embedded_again(target: Path, whole: dict) -> None:
         assert content(store) == whole
 
 
+@pytest.mark.slow
 def test_rows_of_a_finished_file_are_re_used_only_where_their_block_is_sound(
     tmp_path: Path,
 ) -> None:

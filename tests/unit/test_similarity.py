@@ -192,6 +192,7 @@ def test_rounded_rows_bound_the_cosine(outlier: float) -> None:
         assert cosines[products >= least].min() > threshold - 0.06
 
 
+@pytest.mark.slow
 def test_likely_pairs_are_nearly_all_pairs_with_exact_similarities() -> None:
     rng = np.random.default_rng(3)
     basis = rng.normal(size=(12, 64))  # rows near a plane of 12 dimensions, as embeddings are

@@ -6,6 +6,7 @@ import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from crash.runs import QuickFiles
 from datumaro_embed.records import AnnotationRecord, ItemKey, ItemRecord
@@ -14,6 +15,7 @@ from datumaro_embed.vectors import VectorKind
 from store_support import begin
 
 
+@pytest.mark.slow
 def test_publishing_is_bounded_in_memory(tmp_path: Path) -> None:
     vector = np.zeros(2048, np.float32)
     vector[0] = 1
