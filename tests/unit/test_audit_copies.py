@@ -771,6 +771,22 @@ def test_a_person_looks_at_what_differs_in_one_place_of_a_part() -> None:
         assert other.doubts == ("place",)
 
 
+@pytest.mark.parametrize("seed", [14, 38, 40, 78])
+def test_the_edges_of_a_part_seem_to_differ_only_until_it_is_aligned(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    whole = noise(seed, (480, 360), cells=5)
+    for _ in range(3):
+        x, y = int(rng.integers(430)), int(rng.integers(310))
+        ImageDraw.Draw(whole).rectangle((x, y, x + 24, y + 60), "white", "black", 6)
+    share = rng.uniform(0.82, 0.93)
+    width, height = int(480 * share), int(360 * share)
+    x, y = int(rng.integers(480 - width)), int(rng.integers(360 - height))
+    proof = judged(whole, whole.crop((x, y, x + width, y + height)))
+    assert proof is not None
+    assert proof.how == ("cropped",)
+    assert not proof.doubts
+
+
 def test_a_person_looks_at_two_copies_of_other_words() -> None:
     """Where both have words, their means hardly differ: a form filled in differently."""
     first, second = scene(1).copy(), scene(1).copy()

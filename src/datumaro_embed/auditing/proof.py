@@ -118,32 +118,38 @@ def prove(
     small, large = _at_one_scale(small, large, found.matrix)
     size, other = sizes[found.swapped], sizes[not found.swapped]
     shape = (size[::-1] if found.turn % 2 else size), other
+    doubtful: Proof | None = None  # of a part: before it is aligned, edges may seem to differ
     for matrix, motion in _finer(small, large, found):
+        if doubtful and motion == "warped":
+            break
         seen = compared(small, large, matrix)
         if seen is None or seen.correlation < 0.70:
             continue
         kind = _kind_of(seen, partial(_stretch, matrix, *shape))
         if kind is None and (_is_other_text(seen) or lies_right(seen)):
-            return None  # no finer map changes that
+            break  # no finer map changes that
         if kind is None and seen.chroma > _OTHER and seen.correlation > 0.93:
-            return None
+            break
         if seen.cover < _LEAST_WARPED[motion] and (kind is None or motion == "warped"):
-            return None
-        if kind == "picture" or (kind == "overlap" and motion == "affine"):
+            break
+        if kind == "picture" or (kind == "overlap" and motion == "affine" and not doubtful):
             how = tuple(_changes(seen, found, sizes, motion, kind))
             of_second = {
                 "gray": "gray" in how and _colorfulness(second) < _colorfulness(first),
                 "cropped": found.swapped == (seen.inside >= seen.cover),
                 "overlaid": found.swapped == (seen.overlaid == "small"),
             }
-            return Proof(
+            proof = Proof(
                 kind,
                 how,
                 round(max(seen.correlation, 0.0), 4),
                 tuple(name for name in how if of_second.get(name)),
                 tuple(_doubts(seen, how, first)),
             )
-    return None
+            if "cropped" not in how or "place" not in proof.doubts:
+                return proof
+            doubtful = doubtful or proof
+    return doubtful
 
 
 def _colorfulness(picture: Array) -> float:
