@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from tqdm import TMonitor
 
+from .interrupts import DeferredInterrupts
 from .logs import log
 from .parallel import single_threaded_opencv, usable_processors
 
@@ -58,9 +59,10 @@ def map_forked(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> 
     items : sequence
         Not sent: forks have it. Results are pickled.
     """
+    forks: list[_Fork] = []
     with single_threaded_opencv():  # its threads would be missing in a fork, which waits for them
-        forks = _forks(function, items)
         try:
+            _start(forks, function, items)
             for number, item in enumerate(items):
                 is_computed, result = forks[number % len(forks)].answer() if forks else _NOTHING
                 yield result if is_computed else function(item)
@@ -97,21 +99,24 @@ class _Fork:
             os.waitpid(self.process, 0)
 
 
-def _forks(function: Callable[[_Item], Any], items: Sequence[_Item]) -> list[_Fork]:
-    """Start a fork for each processor, or none where the system refuses one."""
-    forks: list[_Fork] = []
+def _start(forks: list[_Fork], function: Callable[[_Item], Any], items: Sequence[_Item]) -> None:
+    """Start a fork for each processor, or none where the system refuses one.
+
+    Signals wait: Python calls its own functions while it forks, loses what is raised in them, and
+    keeps the lock that such a function was to release.
+    """
     n = min(usable_processors(), len(items))
-    try:
-        for first in range(n):
-            forks.append(_forked(function, items[first::n], forks))
-    except BaseException as error:
-        for fork in forks:
-            fork.end()
-        if not isinstance(error, OSError):
-            raise
-        log.debug("No process can be forked: %s", error)
-        return []
-    return forks
+    with DeferredInterrupts() as interrupts:
+        try:
+            for first in range(n):
+                forks.append(_forked(function, items[first::n], forks))
+        except OSError as error:
+            for fork in forks:
+                fork.end()
+            forks.clear()
+            log.debug("No process can be forked: %s", error)
+    if interrupts.received is not None:
+        signal.raise_signal(interrupts.received)
 
 
 def _forked(
@@ -119,23 +124,18 @@ def _forked(
 ) -> _Fork:
     reading, writing = os.pipe()
     parent = os.getpid()
-    # Python calls its own functions while it forks, and loses what a signal raises in them.
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of the threads of OpenBLAS
             process = os.fork()
-        if not process:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
     except OSError:
         os.close(reading)
         os.close(writing)
         raise
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     if not process:
         try:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
             for descriptor in (reading, *(fork.results.fileno() for fork in others)):
                 os.close(descriptor)

@@ -146,3 +146,31 @@ for os.fork in (refused, second_refused):
 assert len(os.listdir("/proc/self/fd")) == n_open
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("hook", ["before", "after_in_parent"])
+def test_an_interrupt_while_python_forks_is_not_lost(hook: str) -> None:
+    """What is raised in a function that Python calls then is ignored."""
+    code = f"""
+import os, signal, logging, threading
+from datumaro_embed.processes import map_forked
+parent = os.getpid()
+os.register_at_fork({hook}=lambda: os.getpid() == parent and os.kill(parent, signal.SIGINT))
+try:
+    list(map_forked(lambda n: n, range(1)))
+except KeyboardInterrupt:
+    pass
+else:
+    raise SystemExit("the interrupt is lost")
+try:
+    os.waitpid(-1, 0)
+except ChildProcessError:
+    pass
+else:
+    raise SystemExit("a fork is left")
+thread = threading.Thread(target=logging.getLogger, args=["new"], daemon=True)
+thread.start()
+thread.join(10)
+assert not thread.is_alive()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
