@@ -203,7 +203,9 @@ def rgbx(image: Image.Image) -> npt.NDArray[np.uint8]:
     import pyarrow as pa
 
     try:
-        found = pa.array(image).values.to_numpy()
+        values = pa.array(image).values
+        # Not `to_numpy`: it imports pandas, and ignores an interrupt meanwhile.
+        found = np.frombuffer(values.buffers()[1], np.uint8, len(values), values.offset)
     except ValueError:
         found = np.frombuffer(image.tobytes("raw", "RGBX"), np.uint8)
     pixels: npt.NDArray[np.uint8] = found.reshape(image.height, image.width, 4)

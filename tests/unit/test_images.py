@@ -7,6 +7,8 @@ import io
 import os
 import pickle
 import struct
+import subprocess
+import sys
 import threading
 import warnings
 import zlib
@@ -557,3 +559,21 @@ def test_how_coarsely_a_file_keeps_its_pixels_is_read(
     stream = io.BytesIO()
     Image.new("RGB", (16, 16), "red").save(stream, name, quality=quality)
     assert open_image(stream.getvalue()).steps == (steps and pytest.approx(steps, rel=0.02))
+
+
+def test_pixels_are_read_without_pandas() -> None:
+    """An interrupt in its import, which takes half a second, would be lost."""
+    code = """
+import gc, sys
+import numpy as np
+from PIL import Image
+from datumaro_embed.pixels import rgbx
+colors = np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)
+pixels = rgbx(Image.fromarray(colors))
+gc.collect()  # the image is gone, its pixels are not
+others = [Image.new("RGB", (53, 37)) for _ in range(50)]
+assert (pixels[..., :3] == colors).all()
+assert not pixels.flags.writeable
+assert "pandas" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
