@@ -1,8 +1,8 @@
 """A `map` in forks of this process: they do not wait for each other's turn of the interpreter.
 
 Two threads that compare pictures, in thousands of short calls of NumPy and OpenCV, are 1.3 times as
-fast as one; two processes are twice as fast. A fork has all that its process has, so nothing is
-sent to it, and what it decodes or remembers is gone with it: only results come back.
+fast as one; two processes are twice as fast. A fork has all data of its process, so nothing is sent
+to it. Only results come back: what a fork remembers is lost when it ends.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ class _Fork:
             except (EOFError, pickle.UnpicklingError):
                 self.is_alive = False
                 log.warning(
-                    "A process that helps this one ended early, perhaps for lack of memory. This "
-                    "one does its work."
+                    "A helper process ended early, perhaps because memory ran out. The main "
+                    "process does its work."
                 )
             else:
                 return answer
@@ -102,8 +102,8 @@ class _Fork:
 def _start(forks: list[_Fork], function: Callable[[_Item], Any], items: Sequence[_Item]) -> None:
     """Start a fork for each processor, or none where the system refuses one.
 
-    Signals wait: Python calls its own functions while it forks, loses what is raised in them, and
-    keeps the lock that such a function was to release.
+    Signals wait. While Python forks, it calls functions of its modules; what a signal raises in
+    one is lost, and the lock that the function should release stays locked.
     """
     n = min(usable_processors(), len(items))
     with DeferredInterrupts() as interrupts:

@@ -96,15 +96,16 @@ assert can_fork()
 def test_no_fork_outlives_its_parent(number: signal.Signals) -> None:
     code = """
 import os, sys, time
-from datumaro_embed.processes import map_forked
+from datumaro_embed import processes
+processes.usable_processors = lambda: 2
 def slow(n):
     os.write(1, b"%d\\n" % os.getpid())
     time.sleep(60)
-list(map_forked(slow, range(2)))
+list(processes.map_forked(slow, range(2)))
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
         assert process.stdout
-        forks = [int(process.stdout.readline())]
+        forks = [int(process.stdout.readline()) for _ in range(2)]
         process.send_signal(number)
         process.wait(timeout=20)
     deadline = time.monotonic() + 20
@@ -131,7 +132,8 @@ assert cv2.getNumThreads() == 4
 def test_where_no_process_can_be_made_this_one_does_the_work() -> None:
     code = """
 import os
-from datumaro_embed.processes import map_forked
+from datumaro_embed import processes
+processes.usable_processors = lambda: 2
 n_open = len(os.listdir("/proc/self/fd"))
 def refused():
     raise BlockingIOError(11, "Resource temporarily unavailable")
@@ -140,7 +142,7 @@ def second_refused():
     calls.append(1)
     return whole() if len(calls) == 1 else refused()
 for os.fork in (refused, second_refused):
-    assert list(map_forked(lambda n: (n, os.getpid()), range(4))) == [
+    assert list(processes.map_forked(lambda n: (n, os.getpid()), range(4))) == [
         (n, os.getpid()) for n in range(4)
     ]
 assert len(os.listdir("/proc/self/fd")) == n_open

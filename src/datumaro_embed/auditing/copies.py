@@ -26,13 +26,13 @@ from ..pixels import quiet_pillow
 from ..records import ItemKey, Split, Status
 from ..retrieval import media_root_of
 from ..signatures import SIGNATURE_BYTES, signature
-from ..similarity import neighbours, paired_cosines
+from ..similarity import paired_cosines
 from ..store import EmbeddingStore, using_store
+from .candidates import Candidates
 from .decoded import DecodedPictures
 from .gates import are_still, gates, passing
 from .grouping import Pair, grouped, is_copy, ordered
 from .keeping import Standings
-from .likeness import are_framed, insides, palettes, turnless
 from .mapping import Map, likely_maps
 from .pair_choice import Neighbors, likeliest, of_least_connected
 from .pieces import Pieces
@@ -46,12 +46,11 @@ _Result = TypeVar("_Result")
 Proofs = dict[Pair, Proof | None]
 
 _EVALUATED_FIRST = (Split.TEST, Split.VAL, Split.TRAIN, Split.OTHER)
-_NEAREST_SHAPES, _NEAREST_PALETTES = 2, 4
 _PROVEN_ROWS = 128
 _TRIED = 3  # pairs of an item that are looked at pixel by pixel, the likeliest
 _ROUNDED = 4  # levels by which signatures of equal pixels may differ
 _ALIKE, _LOOKED = 0.85, 2  # pairs of an item that are so much alike as a whole
-_DECODED_ROWS, _DESCRIBED_ROWS = 64, 8192
+_DECODED_ROWS = 64
 _FORESEEN = 4  # pairs of two groups that are proven before it is known whether all are needed
 _FRAMES, _STARS_TRIED, _STARS_ROWS = 0.97, 4, 512
 
@@ -247,7 +246,14 @@ class CopySearch:
     def proofs(self, k: int) -> dict[Pair, Proof]:
         """Prove what can be proven of all candidates."""
         found = dict.fromkeys(self._equal_files(), Proof("bytes"))
-        pairs = self._candidates(k)
+        candidates = Candidates(
+            self.vectors,
+            self._signatures,
+            self._sides,
+            len(self._stores),
+            progress=self._progress,
+        )
+        pairs = candidates.pairs(self._rows, k)
         files: dict[int, list[int]] = {}
         for a, b in found:
             files.setdefault(a, [a]).append(b)
@@ -258,7 +264,8 @@ class CopySearch:
         gated = self._gated(pairs)
         passed = passing(gated)
         if len(changed := self._seen_through(pairs[passed], gated[passed, 1])):
-            pairs = self._merged(np.concatenate([pairs, self._candidates(k, changed)]))
+            more = candidates.pairs(self._rows, k, changed)
+            pairs = self._merged(np.concatenate([pairs, more]))
             gated = self._gated(pairs)
             passed = passing(gated)
         self.n_candidates = len(pairs) + len(found)
@@ -397,8 +404,7 @@ class CopySearch:
         kept_proofs = self._pieces.proofs
         self._known |= {pair: kept_proofs[pair] for pair, _ in tried if pair in kept_proofs}
         tried = [(pair, maps) for pair, maps in tried if pair not in kept_proofs]
-        for part in self._looked_at(tried):
-            self._pieces.keep(part)
+        self._look_at(tried, self._pieces.keep)
         found = ((pair, self._known.get(pair)) for pair in map(tuple, pairs.tolist()))
         return {pair: proof for pair, proof in found if proof is not None}
 
@@ -547,10 +553,7 @@ class CopySearch:
         work = zip(pairs, gated.tolist(), passing(gated), strict=True)
         looked = [(pair, gate) for pair, gate, passed in work if passed]
         self._known |= dict.fromkeys(pairs)
-        for _ in self._looked_at(
-            [*chain(*self._mapped(self._coarse, looked, _PROVEN_ROWS, forks=True))]
-        ):
-            pass
+        self._look_at([*chain(*self._mapped(self._coarse, looked, _PROVEN_ROWS, forks=True))])
 
     def _mapped(
         self,
@@ -587,15 +590,18 @@ class CopySearch:
         )
         return [(pair, maps) for pair, maps in found if maps]
 
-    def _looked_at(self, pairs: list[tuple[Pair, list[Map]]]) -> Iterator[Proofs]:
-        """Prove pairs, and yield some of what is known then at a time."""
+    def _look_at(
+        self, pairs: list[tuple[Pair, list[Map]]], keep: Callable[[Proofs], None] | None = None
+    ) -> None:
+        """Prove pairs by their maps, and keep what is found, some pairs at a time."""
         for found, facts in self._mapped(self._prove, pairs, _PROVEN_ROWS, forks=True):
             self.pictures.learn(facts)
             self._known |= found
-            yield found
+            if keep is not None:
+                keep(found)
 
     def _prove(self, pairs: list[tuple[Pair, list[Map]]]) -> tuple[Proofs, list[dict[int, Any]]]:
-        """Prove pairs by their maps; with what the pictures are found to be."""
+        """Give the proofs of some pairs, and what the pictures are found to be."""
         found: Proofs = {}
         for (a, b), maps in pairs:
             found[a, b] = None
@@ -640,77 +646,6 @@ class CopySearch:
         cosines = paired_cosines(self.vectors, first, second)
         same = (cosines > 0.999).tolist()
         return [pair for pair, ok in zip(_pairs(first, second), same, strict=True) if ok]
-
-    def _nearest(self, table: Array, n: int, queries: Array, rows: Array) -> Iterator[Array]:
-        """Pair some rows with the nearest of others, of the other store if there are two."""
-        n_rows = len(self._signatures)
-        for side in range(len(self._stores)):
-            own, among = queries, rows
-            if len(self._stores) > 1:
-                own, among = self.rows_of(side, queries), self.rows_of(1 - side, rows)
-            near = neighbours(table, own, n, among=among, progress=self._progress)
-            one, other = np.repeat(own, near.shape[1]), near.reshape(-1)
-            known = other >= 0
-            one, other = one[known], other[known]
-            yield np.minimum(one, other) * n_rows + np.maximum(one, other)
-
-    def _candidates(self, k: int, of: Array | None = None) -> Array:
-        """Pair each item, or some, with the nearest by vectors, by gray levels, and by colours.
-
-        What is turned or gray may be far by vectors, what is cut out or shown on a page too.
-        """
-        rows = self._rows[self._signatures[self._rows].any(axis=1)]
-        found = [np.zeros(0, np.int64)]
-        n_rows = len(self._signatures)
-        shapes, colours = (
-            np.concatenate(
-                [
-                    describe(self._signatures[:0]),
-                    *self._mapped(describe, self._signatures, _DESCRIBED_ROWS),
-                ]
-            )
-            for describe in (turnless, palettes)
-        )
-        textured = rows[np.abs(shapes[rows]).sum(axis=1) > 0]
-        for some, places, n in (
-            (self.vectors, rows, k),
-            (shapes, textured, _NEAREST_SHAPES),
-            (colours, rows, _NEAREST_PALETTES),
-        ):
-            found += self._nearest(
-                some, n, places if of is None else np.intersect1d(places, of), places
-            )
-        if of is not None:
-            return np.stack(np.divmod(np.unique(np.concatenate(found)), n_rows), axis=1)
-        found += self._framed(
-            rows, ((shapes, turnless, _NEAREST_SHAPES), (colours, palettes, _NEAREST_PALETTES))
-        )
-        return np.stack(np.divmod(np.unique(np.concatenate(found)), n_rows), axis=1)
-
-    def _framed(
-        self, rows: Array, tables: Sequence[tuple[Array, Callable[[Array], Array], int]]
-    ) -> Iterator[Array]:
-        """Pair what has a border, or is a page, with the nearest to what is inside."""
-        n_rows = len(self._signatures)
-        for side in range(len(self._stores)):
-            own = self.rows_of(side, rows)
-            own = own[are_framed(self._signatures[own])]
-            inside = insides(self._signatures[own])
-            for table, describe, n in tables:
-                described = describe(inside)
-                is_there = described.any(axis=1)
-                among = rows if len(self._stores) == 1 else self.rows_of(1 - side, rows)
-                near = neighbours(
-                    np.concatenate([table, described[is_there]]),
-                    np.arange(n_rows, n_rows + is_there.sum()),
-                    n,
-                    among=among[table[among].any(axis=1)],
-                    progress=self._progress,
-                )
-                one, other = np.repeat(own[is_there], near.shape[1]), near.reshape(-1)
-                known = (other >= 0) & (other != one)
-                one, other = one[known], other[known]
-                yield np.minimum(one, other) * n_rows + np.maximum(one, other)
 
     def _all_signatures(self) -> Array:
         """Give the signature of every item; what the store lacks is computed from the image."""
