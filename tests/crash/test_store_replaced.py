@@ -111,7 +111,8 @@ def test_readers_see_whole_stores_while_one_is_published(
     tmp_path: Path, name: str, publish: Callable[[Path, int], None], n_opens: int, n_times: int
 ) -> None:
     path = write(tmp_path / name, 7)
-    script = [sys.executable, crash.readers.__file__, path, n_opens * n_times]
+    n_stores = 4 * n_times
+    script = [sys.executable, crash.readers.__file__, path, n_opens * n_times, n_stores]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     reader = subprocess.Popen(
         list(map(str, script)), stdout=subprocess.PIPE, text=True, env=environment
@@ -129,6 +130,5 @@ def test_readers_see_whole_stores_while_one_is_published(
         expected |= {"not there yet", "unfinished"}
     print(name, publish.__name__, width - 8, "publications:", found)
     assert found.keys() <= expected, found
-    assert found["whole"] > 0
-    assert sum(found.values()) == n_opens * n_times
-    assert width >= 12
+    assert found["whole"] >= n_stores
+    assert sum(found.values()) >= n_opens * n_times

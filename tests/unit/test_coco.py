@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from pathlib import Path
 from typing import Any
 
@@ -731,13 +730,11 @@ WHOLE = json.dumps(
 )
 def test_a_damaged_file_is_one_sentence(tmp_path: Path, content: bytes, message: str) -> None:
     file = write_raw(tmp_path, content)
-    begun = time.monotonic()
     with pytest.raises(DatasetReadError, match=message) as caught:
         import_dataset(str(tmp_path))
     assert str(caught.value).startswith(f"{file}: cannot be read as COCO annotations (")
     assert str(caught.value).endswith("Fix, replace or remove the file.")
     assert len(str(caught.value)) < 300 + len(str(file))
-    assert time.monotonic() - begun < 5
 
 
 @pytest.mark.parametrize(

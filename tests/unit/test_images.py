@@ -576,4 +576,4 @@ assert (pixels[..., :3] == colors).all()
 assert not pixels.flags.writeable
 assert "pandas" not in sys.modules
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
