@@ -112,6 +112,72 @@ def test_a_copy_is_proven_and_named(name: str, swapped: bool) -> None:
     assert proof.score > 0.8
 
 
+def things(ground: tuple[int, int, int], thing: tuple[int, int, int]) -> Picture:
+    """Two things before one color."""
+    picture = Image.new("RGB", (320, 240), ground)
+    draw = ImageDraw.Draw(picture)
+    draw.ellipse((60, 40, 150, 130), thing)
+    draw.polygon([(200, 200), (290, 190), (230, 110)], thing)
+    draw.line((70, 180, 130, 150), thing, 6)
+    return picture
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize(
+    ("ground", "thing"),
+    [
+        ((245, 235, 250), (180, 215, 220)),  # the ground becomes white
+        ((230, 240, 235), (205, 180, 235)),  # so does most of the things
+        ((134, 172, 58), (255, 52, 57)),  # equally bright: what is seen is color
+    ],
+    ids=["light", "lighter", "equally bright"],
+)
+def test_what_becomes_too_bright_is_the_same_picture(
+    ground: tuple[int, int, int], thing: tuple[int, int, int], swapped: bool
+) -> None:
+    picture = things(ground, thing)
+    pair = picture, ImageEnhance.Brightness(picture).enhance(1.3)
+    proof = judged(*(pair[::-1] if swapped else pair))
+    assert proof is not None
+    assert (proof.kind, proof.how) == ("picture", ("brightness",))
+    ground_alone = Image.new("RGB", (320, 240), ground)
+    ImageDraw.Draw(ground_alone).ellipse((60, 40, 150, 130), thing)
+    brighter = ImageEnhance.Brightness(ground_alone).enhance(1.3)
+    assert judged(*((brighter, picture) if swapped else (picture, brighter))) is None
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_the_gray_copy_of_a_gray_picture_with_one_thing_in_color(swapped: bool) -> None:
+    """It is proven; a person looks, as a thing in color may have been added."""
+    picture = noise(5, cells=24).convert("L").convert("RGB")
+    ImageDraw.Draw(picture).ellipse((100, 60, 126, 84), (200, 40, 40))
+    pair = picture, picture.convert("L").convert("RGB")
+    proof = judged(*(pair[::-1] if swapped else pair))
+    assert proof is not None
+    assert (proof.kind, proof.how, proof.doubts) == ("picture", ("gray",), ("place",))
+
+
+def test_a_thing_that_moved_before_a_plain_ground_is_no_change_of_perspective() -> None:
+    columns = np.linspace(230, 60, 400)[None, :, None] + np.zeros((300, 1, 3))
+    ground = Image.fromarray((columns * (1, 0.9, 1)).clip(0, 255).astype(np.uint8))
+    frames = []
+    for x in (90, 115):
+        frame = ground.copy()
+        ImageDraw.Draw(frame).ellipse((x, 90, x + 100, 180), (40, 150, 230), (20, 60, 120), 5)
+        frames.append(frame.crop((x // 15, 0, 380 + x // 15, 300)))
+    proof = judged(*frames)
+    assert proof is None or proof.kind == "overlap"
+
+
+def test_a_slight_perspective_of_a_textured_picture_is_proven() -> None:
+    picture = noise(6, (320, 240), cells=24)
+    corners = (6, 2, 0, 236, 310, 240, 320, 8)
+    copy = picture.transform(picture.size, Image.Transform.QUAD, corners, Image.Resampling.BICUBIC)
+    proof = judged(picture, copy)
+    assert proof is not None
+    assert proof.kind == "picture"
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [

@@ -41,6 +41,8 @@ _MORE_EDGES = 1.2  # of the picture that has something laid over it, in the bloc
 _STEPS = 6  # of subspace iteration
 _LINED, _OF_LINES, _PATTERNS = 0.2, 0.8, 4  # shares of what is fine: of its means, of its patterns
 _SATURATED = 6
+_LEAST_FREE, _MOST_FREE = 0.02, 0.5  # of all values, that are not cut off
+_MORE_OF_ONE = 8.0  # variance of a channel beside that of the means
 
 
 @dataclass(frozen=True)
@@ -247,15 +249,18 @@ def compared(small: Array, large: Array, matrix: Array) -> Comparison | None:
     if is_gray:
         one, other = (np.dstack([p @ GRAY] * 3) for p in (one, other))
         some = [p[every].reshape(-1, 3)[chosen] for p in (one, other)]
-    y, z = (_mean(p) for p in (one, other))
-    free = _free(*some)
     sampled = some[0], some[1]
-    contrasts = [_spread_of(pixels[free]) for pixels in some]
-    if contrasts[1] < contrasts[0]:  # to more contrast: there, values may be cut off
+    fit = _best_fit(*some)
+    if fit.is_back:
         one, other, some = other, one, some[::-1]
-    gain, offset = _fitted(some[0][free], some[1][free])
-    difference, mean = _unexplained(one, other, gain, offset)
+    gain, offset = fit.gain, fit.offset
+    difference, became = _unexplained(one, other, gain, offset)
+    mean = _mean(difference)
     chroma = _mean(np.abs(cv2.transform(difference, _LESS_MEAN)))
+    weights = _weights(some[1])
+    y, z = (np.asarray(cv2.transform(p, weights)) for p in (became, other))
+    if fit.is_back:
+        y, z = z, y
     n = min(GRID, h // 2, w // 2)
     spread = np.sqrt(np.maximum(_blocks(y * y, n) - _blocks(y, n) ** 2, 0))
     apart = np.abs(mean) + chroma
@@ -269,18 +274,21 @@ def compared(small: Array, large: Array, matrix: Array) -> Comparison | None:
 
 
 def _unexplained(one: Floats, other: Floats, gain: float, offset: float) -> tuple[Floats, Floats]:
-    """Give what differs between pictures beside gain and offset, and its mean of the channels."""
+    """Give what differs between pictures beside gain and offset, and what one becomes by these.
+
+    It stays as it is where next to nothing can be cut off by them.
+    """
     expected = one * gain
     expected += offset
     is_cut = gain > 1.05  # near the cut, the mean of what is cut is not the cut mean
     near = (np.maximum(other, expected) > 232) | (np.minimum(other, expected) < 12) if is_cut else 0
     np.clip(expected, 0, 255, out=expected)
-    difference = np.subtract(other, expected, out=expected)
+    difference = np.subtract(other, expected)
     if is_cut:
         less = np.sign(difference) * np.maximum(np.abs(difference) - 20, 0)
         difference = np.where(near, less, difference)
     difference /= max(gain, 1)
-    return difference, _mean(difference)
+    return difference, expected if is_cut else one
 
 
 def _moved(large: Array, matrix: Array, small: Array) -> tuple[Array, Array]:
@@ -300,7 +308,8 @@ def is_one_gray(*pixels: Array) -> bool:
     for red, green, blue in (p.T for p in pixels):
         greatest, least = np.maximum(red, green), np.minimum(red, green)
         colourful.append(_mean_of(np.maximum(greatest, blue) - np.minimum(least, blue)))
-    return min(colourful) < 2.5 and max(colourful) > 5
+    least, most = sorted(colourful)
+    return (least < 2.5 and most > 5) or (least < 0.5 and most > 1)
 
 
 def _mean(pixels: Array) -> Floats:
@@ -308,15 +317,55 @@ def _mean(pixels: Array) -> Floats:
     return np.asarray(cv2.transform(pixels, _THIRDS))
 
 
-def _free(one: Array, other: Array) -> Array:
-    """Tell which values are not cut off, where these are not too few."""
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """Gain and offset by which one picture becomes the other; the other the one where `is_back`."""
+
+    gain: float
+    offset: float
+    is_back: bool
+
+    def residual(self, one: Array, other: Array) -> float:
+        """Mean difference that it leaves, levels of the picture of less contrast."""
+        if self.is_back:
+            one, other = other, one
+        expected = np.clip(self.gain * one + self.offset, 0, 255)
+        return _mean_of(np.abs(other - expected)) / max(self.gain, 1)
+
+
+def _best_fit(one: Array, other: Array) -> _Fit:
+    """Fit gain and offset of all channels to what is not cut off: to the picture of more contrast.
+
+    Where most is cut off, in both directions, and also to all values; that which leaves least.
+    """
     low, high = _SATURATED, 255 - _SATURATED
     free: Array = (np.minimum(one, other) > low) & (np.maximum(one, other) < high)
-    return free if np.count_nonzero(free) > 0.05 * free.size else np.ones(one.shape, bool)
+    n_free = np.count_nonzero(free)
+    if n_free <= _LEAST_FREE * free.size:
+        return _fit(one, other, None)
+    if n_free >= _MOST_FREE * free.size:
+        return _fit(one, other, free)
+    fits = (_fit(one, other, free), _fit(one, other, None))
+    return min(fits, key=lambda fit: fit.residual(one, other))
+
+
+def _fit(one: Array, other: Array, used: Array | None) -> _Fit:
+    """Fit to the picture of more contrast, by some values or by all: there, some may be cut off."""
+    x, y = (one.reshape(-1), other.reshape(-1)) if used is None else (one[used], other[used])
+    is_back = _spread_of(y) < _spread_of(x)
+    return _Fit(*(_fitted(y, x) if is_back else _fitted(x, y)), is_back)
+
+
+def _weights(pixels: Array) -> Floats:
+    """Weigh channels equally, or one alone, where the means of pixels hardly differ: (1, 3)."""
+    spreads = pixels.var(axis=0)
+    if spreads.max() <= _MORE_OF_ONE * float(pixels.mean(axis=1).var()):
+        return _THIRDS
+    return np.eye(3, dtype=np.float32)[None, int(spreads.argmax())]
 
 
 def _fitted(x: Array, y: Array) -> tuple[float, float]:
-    """Fit one gain and offset for all channels, without what differs most."""
+    """Fit one gain and offset, without what differs most."""
     a, b = x, y
     for last in (False, False, True):
         mean_a, mean_b = _mean_of(a), _mean_of(b)

@@ -28,6 +28,8 @@ LONGEST_PX = 256
 _COMPARED_PX = 160
 _WHOLE = 0.9  # share of each picture that the other shows
 _OTHER = 12.0  # levels of chroma: other colours
+_LITTLE_COLOR = 5.0  # levels, the mean of all pixels
+_TEXTURE_TO_WARP = 0.5  # on a plain ground, a thing that moved is like a change of perspective
 _LEAST_WARPED = {"guess": 0, "signature": 0, "affine": 0.78, "warped": 0.85}  # cover
 _NAMES = {"bytes": "the same file as", "pixels": "the same pixels as"}
 _OTHER_SIDE = {
@@ -120,11 +122,11 @@ def prove(
     shape = (size[::-1] if found.turn % 2 else size), other
     doubtful: Proof | None = None  # of a part: before it is aligned, edges may seem to differ
     for matrix, motion in _finer(small, large, found):
-        if doubtful and motion == "warped":
-            break
         seen = compared(small, large, matrix)
         if seen is None or seen.correlation < 0.70:
             continue
+        if motion == "warped" and seen.texture < _TEXTURE_TO_WARP:
+            break
         kind = _kind_of(seen, partial(_stretch, matrix, *shape))
         if kind is None and (_is_other_text(seen) or lies_right(seen)):
             break  # no finer map changes that
@@ -144,11 +146,13 @@ def prove(
                 how,
                 round(max(seen.correlation, 0.0), 4),
                 tuple(name for name in how if of_second.get(name)),
-                tuple(_doubts(seen, how, first)),
+                tuple(_doubts(seen, how, first, second)),
             )
             if "cropped" not in how or "place" not in proof.doubts:
                 return proof
             doubtful = doubtful or proof
+        if motion == "affine" and (doubtful or seen.texture < _TEXTURE_TO_WARP):
+            break
     return doubtful
 
 
@@ -156,9 +160,9 @@ def _colorfulness(picture: Array) -> float:
     return float(np.ptp(picture[::4, ::4], axis=2).mean())
 
 
-def _doubts(seen: Comparison, how: tuple[str, ...], picture: Array) -> Iterator[str]:
+def _doubts(seen: Comparison, how: tuple[str, ...], first: Array, second: Array) -> Iterator[str]:
     """Name why a person should look at pictures that are the same as a whole."""
-    if not _OF_ANY_TONES.issuperset(how) and _has_few_tones(picture):
+    if not _OF_ANY_TONES.issuperset(how) and _has_few_tones(first):
         yield "tones"
     elif seen.detail_beside_lines < _SAME_BESIDE_LINES:
         yield "lines"
@@ -166,6 +170,8 @@ def _doubts(seen: Comparison, how: tuple[str, ...], picture: Array) -> Iterator[
         yield "overlay"
     elif seen.odd.any() or (min(seen.inside, seen.cover) > _WHOLE and seen.has_odd_detail):
         yield "place"
+    elif "gray" in how and max(map(_colorfulness, (first, second))) < _LITTLE_COLOR:
+        yield "place"  # a thing in color, as bright as what is behind it
 
 
 def _has_few_tones(picture: Array) -> bool:
@@ -244,7 +250,7 @@ def _kind_of(seen: Comparison, stretch: Callable[[], float]) -> Kind | None:
         is_near |= seen.share_off(12) <= 0.04 and seen.share_off(20) <= 0.01
     kind: Kind | None = None
     if is_same and is_near:
-        if contained >= (0.99 if is_whole else 0.998):
+        if contained >= (0.99 if is_whole else 0.996):
             kind = "picture"
         elif contained >= 0.5 and seen.detail >= 0.8:
             kind = "overlap"
