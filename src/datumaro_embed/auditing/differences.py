@@ -258,7 +258,7 @@ def compared(small: Array, large: Array, matrix: Array) -> Comparison | None:
     mean = _mean(difference)
     chroma = _mean(np.abs(cv2.transform(difference, _LESS_MEAN)))
     weights = _weights(some[1])
-    y, z = (np.asarray(cv2.transform(p, weights)) for p in (became, other))
+    y, z = (_weighted(p, weights) for p in (became, other))
     if fit.is_back:
         y, z = z, y
     n = min(GRID, h // 2, w // 2)
@@ -314,7 +314,12 @@ def is_one_gray(*pixels: Array) -> bool:
 
 def _mean(pixels: Array) -> Floats:
     """Mean of the channels: (height, width, 3) → (height, width)."""
-    return np.asarray(cv2.transform(pixels, _THIRDS))
+    return _weighted(pixels, _THIRDS)
+
+
+def _weighted(pixels: Array, weights: Floats) -> Floats:
+    """Add the channels, each times a weight: (height, width, 3) → (height, width)."""
+    return np.asarray(cv2.transform(pixels, weights))
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,8 +363,10 @@ def _fit(one: Array, other: Array, used: Array | None) -> _Fit:
 
 def _weights(pixels: Array) -> Floats:
     """Weigh channels equally, or one alone, where the means of pixels hardly differ: (1, 3)."""
-    spreads = pixels.var(axis=0)
-    if spreads.max() <= _MORE_OF_ONE * float(pixels.mean(axis=1).var()):
+    away = pixels - np.add.reduce(pixels, axis=0) / len(pixels)
+    products = away.T @ away
+    spreads = products.diagonal()
+    if spreads.max() <= _MORE_OF_ONE / 9 * float(products.sum()):
         return _THIRDS
     return np.eye(3, dtype=np.float32)[None, int(spreads.argmax())]
 
