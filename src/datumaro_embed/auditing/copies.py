@@ -608,8 +608,7 @@ class CopySearch:
             first, second = self.pictures.small(a), self.pictures.small(b)
             if first is None or second is None:
                 continue
-            proofs = (prove(first, second, self._size(a, b), one) for one in maps)
-            proof = max(filter(None, proofs), key=lambda p: p.kind == "picture", default=None)
+            proof = _likeliest(prove(first, second, self._size(a, b), one) for one in maps)
             if proof is not None:
                 self._measure(a, b, proof)
                 is_same = not proof.how and self._sizes[a] == self._sizes[b]
@@ -663,6 +662,16 @@ class CopySearch:
             if picture is not None:
                 found[row] = signature(picture)
         return found
+
+
+def _likeliest(proofs: Iterable[Proof | None]) -> Proof | None:
+    """Give the first proof of the same picture, else the first; makes no more than it needs."""
+    first = None
+    for proof in filter(None, proofs):
+        if proof.kind == "picture":
+            return proof
+        first = first or proof
+    return first
 
 
 def _pairs(first: Array, second: Array) -> list[Pair]:

@@ -77,11 +77,12 @@ def likely_maps(
         Of `gates`.
     """
     turn, whole, *windows = int(gate[0]), *gate[1:]
+    as_given = np.eye(3)
     pictures = [p.reshape(SIGNATURE_SIDE, SIGNATURE_SIDE, 3) for p in (first, second)]
     if whole >= _SURE:
-        yield Map(turn, np.eye(3), np.eye(3), score=whole)
+        yield Map(turn, as_given, as_given, score=whole)
     elif whole >= LEAST_WHOLE:
-        found = _refined(turned(pictures[0], turn), pictures[1], Map(turn, np.eye(3), np.eye(3)))
+        found = _refined(turned(pictures[0], turn), pictures[1], Map(turn, as_given, as_given))
         if found is not None:
             yield found
     for swapped in (False, True):
