@@ -146,6 +146,54 @@ def test_what_becomes_too_bright_is_the_same_picture(
     assert judged(*((brighter, picture) if swapped else (picture, brighter))) is None
 
 
+def stained(at: tuple[int, int]) -> Picture:
+    """A soft stain, as bright as what is below it."""
+    ground = np.asarray(noise(8, (320, 240), cells=24)).astype(np.float32)
+    y, x = np.mgrid[:240, :320]
+    weight = 15 * np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2) / (2 * 25**2))
+    pixels = ground + weight[..., None] * np.array([1, -0.85, 0.9])
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def gray_with(fill: tuple[int, int, int], at: tuple[int, int], side: int) -> Picture:
+    picture = (
+        noise(9, (320, 240), cells=40).convert("L").point(lambda v: 114 + v // 9).convert("RGB")
+    )
+    ImageDraw.Draw(picture).ellipse((*at, at[0] + side, at[1] + side), fill)
+    return picture
+
+
+def smooth(displaced: float) -> Picture:
+    """A body of soft parts, as on a radiograph; each elsewhere by up to some pixels."""
+    rng = np.random.default_rng(2)
+    picture = Image.new("L", (320, 320), 40)
+    draw = ImageDraw.Draw(picture)
+    for n in range(14):
+        x, y = rng.uniform(40, 280, 2) + displaced * rng.uniform(-1, 1, 2)
+        w, h = rng.uniform(20, 70, 2)
+        draw.ellipse((x - w, y - h, x + w, y + h), outline=90 + 8 * n, width=9)
+    return picture.filter(ImageFilter.GaussianBlur(3)).convert("RGB")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (stained((90, 80)), stained((200, 140))),
+        (gray_with((190, 100, 70), (40, 60), 75), gray_with((70, 160, 70), (220, 140), 40)),
+        (gray_with((128, 128, 128), (0, 0), 4), gray_with((50, 155, 155), (140, 90), 65)),
+        (smooth(0), smooth(2)),
+    ],
+    ids=["stain elsewhere", "other thing in color", "a thing in color", "displaced"],
+)
+def test_pictures_that_differ_softly_are_never_dropped_unseen(
+    first: Picture, second: Picture
+) -> None:
+    for pair in ((first, second), (second, first)):
+        proof = judged(*pair)
+        assert proof is None or proof.kind == "overlap" or proof.doubts
+    assert judged(second, ImageOps.mirror(second)) is not None
+
+
 @pytest.mark.parametrize("swapped", [False, True])
 def test_the_gray_copy_of_a_gray_picture_with_one_thing_in_color(swapped: bool) -> None:
     """It is proven; a person looks, as a thing in color may have been added."""

@@ -35,12 +35,14 @@ GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 GRID = 16  # blocks along each side
 _OFF, _MANY = 12.0, 0.02  # gray levels; share of the blocks that differ by more
 _ODD = 6.0  # least gray levels by which a block differs where something is in one picture alone
+_FAINT, _MUCH = 3.0, 4.0  # where next to nothing else differs; where it is a twentieth of all
 _ODD_DETAIL = 8.0  # how often the difference of usual blocks in detail; of clean copies, 5 at most
 _LITTLE_DETAIL = 4.0  # gray levels, squared
 _MORE_EDGES = 1.2  # of the picture that has something laid over it, in the blocks that differ
+_COLORED, _COLORED_SHARE = 20.0, 0.002  # levels of chroma; of a gray picture, pixels with more
 _STEPS = 6  # of subspace iteration
 _LINED, _OF_LINES, _PATTERNS = 0.2, 0.8, 4  # shares of what is fine: of its means, of its patterns
-_SATURATED = 6
+_SATURATED, _CUT = 6, 1.05  # levels; from which gain on values may be cut off
 _LEAST_FREE, _MOST_FREE = 0.02, 0.5  # of all values, that are not cut off
 _MORE_OF_ONE = 8.0  # variance of a channel beside that of the means
 
@@ -133,6 +135,21 @@ class Comparison:
         place = int(0.95 * (len(counted) - 1))
         usual = float(np.partition(counted, place)[place]) if len(counted) else 0.0
         return self.blocks > max(_ODD, 4 * usual + 2)
+
+    @cached_property
+    def has_odd_place(self) -> bool:
+        """Whether some blocks differ by more than most: less than `odd`, or in a larger place.
+
+        A thing of another color, a stain, a shadow. Edges of a resized picture differ so, too.
+        """
+        counted = np.sort(self.blocks[self.blocks >= 0])
+        if not len(counted):
+            return False
+        half, nine, nearly, most = (
+            float(counted[int(share * (len(counted) - 1))]) for share in (0.5, 0.9, 0.95, 1)
+        )
+        is_odd = nearly > max(_MUCH, 4 * half + 2) or most > max(_ODD, 4 * nine + 2)
+        return is_odd or (self.gain < _CUT and most > max(_FAINT, 4 * nearly + 2))
 
     @cached_property
     def has_odd_detail(self) -> bool:
@@ -280,7 +297,7 @@ def _unexplained(one: Floats, other: Floats, gain: float, offset: float) -> tupl
     """
     expected = one * gain
     expected += offset
-    is_cut = gain > 1.05  # near the cut, the mean of what is cut is not the cut mean
+    is_cut = gain > _CUT  # near the cut, the mean of what is cut is not the cut mean
     near = (np.maximum(other, expected) > 232) | (np.minimum(other, expected) < 12) if is_cut else 0
     np.clip(expected, 0, 255, out=expected)
     difference = np.subtract(other, expected)
@@ -304,12 +321,21 @@ def _moved(large: Array, matrix: Array, small: Array) -> tuple[Array, Array]:
 
 def is_one_gray(*pixels: Array) -> bool:
     """Tell whether one of two lists of pixels has colours, and the other has none."""
-    colourful = []
-    for red, green, blue in (p.T for p in pixels):
-        greatest, least = np.maximum(red, green), np.minimum(red, green)
-        colourful.append(_mean_of(np.maximum(greatest, blue) - np.minimum(least, blue)))
-    least, most = sorted(colourful)
-    return (least < 2.5 and most > 5) or (least < 0.5 and most > 1)
+    chromas = [_chroma(p) for p in pixels]
+    means = [_mean_of(chroma) for chroma in chromas]
+    gray, color = (0, 1) if means[0] <= means[1] else (1, 0)
+    has_none = int(np.count_nonzero(chromas[gray] > _COLORED)) <= _COLORED_SHARE * len(
+        chromas[gray]
+    )
+    has_some = means[color] > 5 or (means[gray] < 0.5 and means[color] > 1)
+    return has_none and has_some and means[gray] < 2.5
+
+
+def _chroma(pixels: Array) -> Floats:
+    """Greatest less least channel: (n, 3) → (n,)."""
+    red, green, blue = pixels.T
+    greatest, least = np.maximum(red, green), np.minimum(red, green)
+    return np.asarray(np.maximum(greatest, blue) - np.minimum(least, blue))
 
 
 def _mean(pixels: Array) -> Floats:

@@ -26,9 +26,9 @@ LONGEST_PX = 256
 """Pixels of a picture to prove need not be more."""
 
 _COMPARED_PX = 160
-_WHOLE = 0.9  # share of each picture that the other shows
+_WHOLE, _ALL = 0.9, 0.97  # share of each picture that the other shows
 _OTHER = 12.0  # levels of chroma: other colours
-_LITTLE_COLOR = 5.0  # levels, the mean of all pixels
+_SAME_DETAIL = 0.92  # of whole pictures
 _TEXTURE_TO_WARP = 0.5  # on a plain ground, a thing that moved is like a change of perspective
 _LEAST_WARPED = {"guess": 0, "signature": 0, "affine": 0.78, "warped": 0.85}  # cover
 _NAMES = {"bytes": "the same file as", "pixels": "the same pixels as"}
@@ -43,6 +43,7 @@ _DOUBTS = {
     "frames": " in the first frames",
     "overlay": "",
     "place": ", but for one place",
+    "details": ", but their details are not the same",
     "tones": ", but pictures of so few tones are often alike by nature",
     "lines": ", but pages with the same lines are often alike by nature",
 }
@@ -74,7 +75,7 @@ class Proof:
         after the first frame, nothing was compared), ``tones`` (drawings and masks of few tones
         are often alike by nature), ``lines`` (so are tables and forms), ``overlay``, ``place``
         (they differ in one place, which may be a date or a logo, or what matters: a defect, a
-        filled-in field).
+        filled-in field), ``details`` (what is fine in them is less alike than in most copies).
     """
 
     kind: Kind
@@ -162,16 +163,27 @@ def _colorfulness(picture: Array) -> float:
 
 def _doubts(seen: Comparison, how: tuple[str, ...], first: Array, second: Array) -> Iterator[str]:
     """Name why a person should look at pictures that are the same as a whole."""
+    shared = min(seen.inside, seen.cover)
     if not _OF_ANY_TONES.issuperset(how) and _has_few_tones(first):
         yield "tones"
     elif seen.detail_beside_lines < _SAME_BESIDE_LINES:
         yield "lines"
     if "overlaid" in how:
         yield "overlay"
-    elif seen.odd.any() or (min(seen.inside, seen.cover) > _WHOLE and seen.has_odd_detail):
+    elif (
+        seen.odd.any()
+        or (shared > _WHOLE and seen.has_odd_detail)
+        or (shared > _ALL and "resized" not in how and seen.has_odd_place)
+    ):
         yield "place"
-    elif "gray" in how and max(map(_colorfulness, (first, second))) < _LITTLE_COLOR:
+    elif "gray" in how and max(map(_share_in_color, (first, second))) < _COLORED_SHARE:
         yield "place"  # a thing in color, as bright as what is behind it
+    elif shared > _ALL and seen.detail < _SAME_DETAIL:
+        yield "details"
+
+
+def _share_in_color(picture: Array) -> float:
+    return float((np.ptp(picture[::4, ::4], axis=2) > _COLORED).mean())
 
 
 def _has_few_tones(picture: Array) -> bool:
@@ -233,7 +245,7 @@ def _kind_of(seen: Comparison, stretch: Callable[[], float]) -> Kind | None:
     if seen.deviation < 3 or seen.texture < 0.04 or seen.cover > 1.08 or seen.chroma > 5:
         return None
     contained = max(seen.inside, seen.cover if seen.cover <= 1.02 else 0.0)
-    is_whole = min(seen.inside, seen.cover) > 0.97
+    is_whole = min(seen.inside, seen.cover) > _ALL
     if seen.cover < LEAST_COVER and seen.inside < 0.97:
         return None
     is_same = seen.correlation >= 0.9 and seen.detail >= 0.6
@@ -261,7 +273,7 @@ def _kind_of(seen: Comparison, stretch: Callable[[], float]) -> Kind | None:
 
 def _is_other_text(seen: Comparison) -> bool:
     """Tell two pages of text, or two plots, that are alike but for details."""
-    is_near = min(seen.inside, seen.cover) > 0.97 and abs(seen.gain - 1) < 0.05
+    is_near = min(seen.inside, seen.cover) > _ALL and abs(seen.gain - 1) < 0.05
     return is_near and seen.share_off(12) <= 0.02 and seen.least_detail < 0.8
 
 
