@@ -311,13 +311,15 @@ def spot(share: float) -> Callable[[Picture], Picture]:
     return change
 
 
-def written(text: str, at: tuple[float, float], colour: str) -> Callable[[Picture], Picture]:
-    """A text, 6 % high, at shares of the sides."""
+def written(
+    text: str, at: tuple[float, float], colour: str, height: float = 0.06
+) -> Callable[[Picture], Picture]:
+    """A text at shares of the sides, as high as a share of the height."""
 
     def change(picture: Picture) -> Picture:
         copy = picture.copy()
         place = at[0] * picture.width, at[1] * picture.height
-        ImageDraw.Draw(copy).text(place, text, colour, font_size=max(picture.height * 0.06, 8))
+        ImageDraw.Draw(copy).text(place, text, colour, font_size=max(picture.height * height, 8))
         return copy
 
     return change
@@ -355,11 +357,21 @@ def places(options: argparse.Namespace) -> int:
     print(f"| {len(pictures)} pictures | no copy | to be reviewed | to be dropped |")
     print("|---|---:|---:|---:|")
     for name, change in PLACES.items():
-        proofs = [judge(picture, jpeg(change(picture), 90)) for picture in pictures]
-        copies = [proof for proof in proofs if proof is not None and proof.kind != "overlap"]
-        doubtful = sum(bool(proof.doubts) for proof in copies)
-        print(f"| {name} | {len(proofs) - len(copies)} | {doubtful} | {len(copies) - doubtful} |")
+        _print_judged(name, [(picture, change(picture)) for picture in pictures])
+    print("\n| both have a word at one place | no copy | to be reviewed | to be dropped |")
+    print("|---|---:|---:|---:|")
+    for one, other in (("approved", "declined"), ("left", "right"), ("08:14", "08:19")):
+        first, second = (written(word, (0.35, 0.5), "darkblue", 0.05) for word in (one, other))
+        pairs = [(first(picture), second(picture)) for picture in pictures]
+        _print_judged(f'"{one}", "{other}"', pairs)
     return 0
+
+
+def _print_judged(name: str, pairs: list[tuple[Picture, Picture]]) -> None:
+    proofs = [judge(first, jpeg(second, 90)) for first, second in pairs]
+    copies = [proof for proof in proofs if proof is not None and proof.kind != "overlap"]
+    doubtful = sum(bool(proof.doubts) for proof in copies)
+    print(f"| {name} | {len(proofs) - len(copies)} | {doubtful} | {len(copies) - doubtful} |")
 
 
 WORDS = (Path(__file__).parents[1] / "LICENSE").read_text().split()
