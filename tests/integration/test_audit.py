@@ -284,6 +284,10 @@ def test_labels_by_name(planted: Path, tmp_path: Path) -> None:
     for labels, said in (("cat", "two or more"), ("cat,,dog", "two or more")):
         done = run(*command, "--labels", labels, "-o", tmp_path / "no.csv")
         assert (done.returncode, said in done.stderr) == (1, True), done.stderr
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9\ntea")
+    for name, said in (("latin.txt", "is not in UTF-8"), ("gone.txt", "There is no file")):
+        done = run(*command, "--labels-file", tmp_path / name, "-o", tmp_path / "no.csv")
+        assert (done.returncode, said in done.stderr) == (1, True), done.stderr
 
 
 def test_images_that_have_a_label_are_labeled_anew(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from test_audit_copies import noise, scene
 
 from datumaro_embed import Findings, compare, embed_dataset
 from datumaro_embed.encoders import FakeEncoder
-from datumaro_embed.errors import ModelMismatchError, UsageError
+from datumaro_embed.errors import EmbedWarning, ModelMismatchError, UsageError
 from datumaro_embed.similarity import neighbours
 from search_support import item, memory_store
 
@@ -106,6 +106,16 @@ def test_before_and_after_in_one_folder(tmp_path: Path) -> None:
         (row,) = compare(a, tmp_path / "b.h5", media_root_a=old).findings.filter(kind="changed")
         assert row.reason == "the same picture, gray, as in A"
         assert 0.5 < row.value < 1
+
+
+def test_an_image_that_b_cannot_read_is_said_to_have_no_vector(tmp_path: Path) -> None:
+    folder = save(tmp_path / "d", a=scene(1), b=scene(2))
+    embed(folder, tmp_path / "a.h5").close()
+    (folder / "b.png").write_bytes(b"no image")
+    with pytest.warns(EmbedWarning, match="1 of 2 items failed"):
+        embed(folder, tmp_path / "b.h5").close()
+    (row,) = compare(tmp_path / "a.h5", tmp_path / "b.h5").findings.filter(kind="changed")
+    assert (row.id, row.reason) == ("b", "B has no vector of it (unreadable)")
 
 
 def clouds(seed: int, n: int, dim: int, n_far: int = 0) -> np.ndarray:

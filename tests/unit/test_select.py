@@ -241,6 +241,15 @@ def test_selection_of_a_store() -> None:
         assert set(Counter(labels).values()) == {3}
 
 
+def test_without_labels_nothing_is_uncertain_by_them() -> None:
+    records = [item("train", f"{n}") for n in range(4)]
+    with (
+        memory_store(np.eye(4), records) as store,
+        pytest.raises(UsageError, match=r"No item of .* has a label. Choose another"),
+    ):
+        select(store, 2, by="uncertain-by-label")
+
+
 def test_no_negative_zero_is_printed() -> None:
     records = [item("train", str(n), 0) for n in range(4)]
     with memory_store(np.array([[1, 0], [1, 0], [0, 1], [-1e-9, 1]]), records) as store:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ..findings import Finding, Findings, finding
 from ..listing import table_lines
-from ..records import Split
+from ..records import Split, Status
 from ..similarity import neighbours, paired_cosines
 from ..similarity.codes import unit_block
 from ..store import EmbeddingStore, VectorTable, using_store
@@ -217,6 +217,14 @@ class _Pair:
         """Make a finding of an item of B."""
         return finding(self._b, self._b.items, row, kind=kind, reason=reason, **values)
 
+    def _change(self, row: int, proof: Proof | None) -> str:
+        """Say how an item of B differs from that of its key in A."""
+        if proof is not None:
+            return proof.told_of_second("in A")
+        if (status := self._b.statuses[row]) != Status.OK:
+            return f"B has no vector of it ({Status(status).name.lower()})"
+        return "its bytes differ from those in A"
+
     def _copies(self, proofs: Mapping[Pair, Proof]) -> Iterator[Finding]:
         """Yield the items of B of which A has a copy under another key; the surest first."""
         own = {(one, len(self._a) + other) for one, other in self._common.tolist()}
@@ -286,7 +294,7 @@ class _Pair:
             yield self._finding(
                 int(self._changed[n, 1]),
                 "changed",
-                proof.told_of_second("in A") if proof else "its bytes differ from those in A",
+                self._change(int(self._changed[n, 1]), proof),
                 rank=rank,
                 measure="cosine" if ok[n] else "",
                 value=round(float(cosines[n]), 4) if ok[n] else None,

@@ -28,7 +28,7 @@ LONGEST_PX = 256
 _COMPARED_PX = 160
 _WHOLE, _ALL = 0.9, 0.97  # share of each picture that the other shows
 _OTHER = 12.0  # levels of chroma: other colours
-_SAME_DETAIL = 0.92  # of whole pictures
+_SAME_DETAIL, _SAME_LEVELS = 0.92, 4.0  # of whole pictures; less differs where JPEG is all
 _TEXTURE_TO_WARP = 0.5  # on a plain ground, a thing that moved is like a change of perspective
 _LEAST_WARPED = {"guess": 0, "signature": 0, "affine": 0.78, "warped": 0.85}  # cover
 _NAMES = {"bytes": "the same file as", "pixels": "the same pixels as"}
@@ -178,7 +178,7 @@ def _doubts(seen: Comparison, how: tuple[str, ...], first: Array, second: Array)
         yield "place"
     elif "gray" in how and max(map(_share_in_color, (first, second))) < _COLORED_SHARE:
         yield "place"  # a thing in color, as bright as what is behind it
-    elif shared > _ALL and seen.detail < _SAME_DETAIL:
+    elif shared > _ALL and seen.detail < _SAME_DETAIL and seen.blocks.max() > _SAME_LEVELS:
         yield "details"
 
 

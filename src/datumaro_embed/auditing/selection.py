@@ -130,6 +130,8 @@ def select(
         vectors, places = opened.embeddings(), np.flatnonzero(pool)
         rows, codes = opened.items.label_pairs()
         rows, codes = rows[usable[rows]], codes[usable[rows]]
+        if by == "uncertain-by-label" and not len(rows):
+            raise UsageError(f"No item of '{opened.path}' has a label. Choose another ``by``.")
         if fraction is not None:
             k = max(1, round(fraction * len(places)))
         chosen, values = (select_per_label if per_label else select_rows)(

@@ -124,11 +124,11 @@ def _lines(path: Path) -> list[str]:
     try:
         with read_errors(path):
             text = path.read_text("utf-8-sig")
-    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"'{path}' is no UTF-8 text file of label names, one on each line. Check the path."
-        ) from error
-    return [line for line in text.splitlines() if line.strip()]
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UsageError(f"There is no file '{path}'. Check the path.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"'{path}' is not in UTF-8. Save it as UTF-8.") from error
+    return [line for line in text.split("\n") if line.strip()]
 
 
 def _labeled(table: VectorTable) -> npt.NDArray[np.bool_]:

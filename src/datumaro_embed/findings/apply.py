@@ -174,7 +174,9 @@ def apply_to_path(
     if form in BY_FOLDER and (names := _without_images(target)):
         planned.append(f"labels that OUT will not have, as no image has them: {names}")
     if imported.losses:
-        planned.append("of the dataset, Datumaro does not read, and OUT will not have:")
+        planned.append(
+            "OUT will have what was read of the dataset. What was not read as it stands:"
+        )
         planned += imported.losses.lines()
     if plan_file is not None:
         plan.write_csv(plan_file)
