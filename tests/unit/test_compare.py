@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from datumaro import Dataset
 from PIL import Image, ImageOps
-from test_audit_copies import noise, scene
 
+from copies_support import noise, scene
 from datumaro_embed import Findings, compare, embed_dataset
 from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.errors import EmbedWarning, ModelMismatchError, UsageError

@@ -51,7 +51,7 @@ _MORE_OF_ONE = 8.0  # variance of a channel beside that of the means
 class Comparison:
     """How a picture differs from the part of another that it should be a copy of."""
 
-    grays: tuple[Floats, Floats]
+    grays: tuple[Floats, Floats]  # or one channel; cut off where the other picture is
     within: npt.NDArray[np.bool_]  # what lies in the larger picture
     inside: float  # its share of the smaller one
     matrix: Array
@@ -145,11 +145,11 @@ class Comparison:
         counted = np.sort(self.blocks[self.blocks >= 0])
         if not len(counted):
             return False
-        half, nine, nearly, most = (
+        half, p90, p95, most = (
             float(counted[int(share * (len(counted) - 1))]) for share in (0.5, 0.9, 0.95, 1)
         )
-        is_odd = nearly > max(_MUCH, 4 * half + 2) or most > max(_ODD, 4 * nine + 2)
-        return is_odd or (self.gain < _CUT and most > max(_FAINT, 4 * nearly + 2))
+        is_odd = p95 > max(_MUCH, 4 * half + 2) or most > max(_ODD, 4 * p90 + 2)
+        return is_odd or (self.gain < _CUT and most > max(_FAINT, 4 * p95 + 2))
 
     @cached_property
     def has_odd_detail(self) -> bool:
@@ -291,9 +291,9 @@ def compared(small: Array, large: Array, matrix: Array) -> Comparison | None:
 
 
 def _unexplained(one: Floats, other: Floats, gain: float, offset: float) -> tuple[Floats, Floats]:
-    """Give what differs between pictures beside gain and offset, and what one becomes by these.
+    """Give the difference that gain and offset leave, and the picture that they make of `one`.
 
-    It stays as it is where next to nothing can be cut off by them.
+    That is `one` itself if the gain is too small to cut values off.
     """
     expected = one * gain
     expected += offset
@@ -365,9 +365,10 @@ class _Fit:
 
 
 def _best_fit(one: Array, other: Array) -> _Fit:
-    """Fit gain and offset of all channels to what is not cut off: to the picture of more contrast.
+    """Fit one gain and one offset for all channels to the values that are not cut off.
 
-    Where most is cut off, in both directions, and also to all values; that which leaves least.
+    If more than half of the values are cut off, all values are fitted too, and the fit with the
+    lesser residual counts; if nearly all are, only all values are fitted.
     """
     low, high = _SATURATED, 255 - _SATURATED
     free: Array = (np.minimum(one, other) > low) & (np.maximum(one, other) < high)
@@ -381,7 +382,7 @@ def _best_fit(one: Array, other: Array) -> _Fit:
 
 
 def _fit(one: Array, other: Array, used: Array | None) -> _Fit:
-    """Fit to the picture of more contrast, by some values or by all: there, some may be cut off."""
+    """Fit some values, or all, of the picture of less contrast to those of the other one."""
     x, y = (one.reshape(-1), other.reshape(-1)) if used is None else (one[used], other[used])
     is_back = _spread_of(y) < _spread_of(x)
     return _Fit(*(_fitted(y, x) if is_back else _fitted(x, y)), is_back)
