@@ -42,6 +42,17 @@ def test_the_cache_stays_below_its_limit_and_keeps_what_was_used_last(tmp_path: 
     assert cache.get("0001") is None
 
 
+def test_a_file_that_is_gone_when_it_is_looked_at_does_not_end_the_removal(tmp_path: Path) -> None:
+    """Another process may remove a file between the listing and the look at it, as a link does."""
+    for folder in ("00", "ff"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "gone").symlink_to("nowhere")
+    cache = PictureCache(tmp_path, limit_bytes=20 * len(JPEG))
+    for number in range(60):
+        cache.put(f"{number:04x}", JPEG)
+    wait_for(lambda: size_of(tmp_path) <= 20 * len(JPEG), timeout_s=60)
+
+
 def test_a_folder_that_cannot_be_made_costs_nothing_but_time(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     cache = PictureCache(tmp_path / "file")

@@ -80,8 +80,11 @@ class PictureCache:
 
     def _trim(self) -> None:
         """Remove what was used longest ago until an eighth of the limit is free."""
+        facts = []
         with suppress(OSError):
-            facts = [(path, path.stat()) for path in self._folder.glob("??/*")]
+            for path in self._folder.glob("??/*"):
+                with suppress(FileNotFoundError):  # another thread or process was faster
+                    facts.append((path, path.stat()))
             excess = sum(fact.st_size for _, fact in facts) - self._limit * 7 // 8
             for path, fact in sorted(facts, key=lambda each: each[1].st_mtime):
                 if excess <= 0:
