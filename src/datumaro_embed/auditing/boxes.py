@@ -134,18 +134,16 @@ def _partners(
         )
         active, first, second = active[near], first[near], second[near]
         one, other = np.minimum(first, second), np.maximum(first, second)
-        overlaps = _overlaps(boxes[one], boxes[other])
+        a, b = boxes[one], boxes[other]
+        low, high = (
+            np.maximum(a[:, :2], b[:, :2]),
+            np.minimum(a[:, :2] + a[:, 2:], b[:, :2] + b[:, 2:]),
+        )
+        both = np.prod(np.clip(high - low, 0, None), axis=1)
+        areas = np.prod(a[:, 2:], axis=1) + np.prod(b[:, 2:], axis=1)
+        overlaps = both / np.maximum(areas - both, 1e-12)
         better = (overlaps > best[other]) | ((overlaps == best[other]) & (one < partners[other]))
         better = np.flatnonzero(better & (overlaps >= NEAR_BOX))
         better = better[np.lexsort((-one[better], overlaps[better]))]  # of one row the last remains
         best[other[better]], partners[other[better]] = overlaps[better], one[better]
     return best, partners
-
-
-def _overlaps(first: FloatArray, second: FloatArray) -> FloatArray:
-    low = np.maximum(first[:, :2], second[:, :2])
-    high = np.minimum(first[:, :2] + first[:, 2:], second[:, :2] + second[:, 2:])
-    both = np.prod(np.clip(high - low, 0, None), axis=1)
-    areas = np.prod(first[:, 2:], axis=1) + np.prod(second[:, 2:], axis=1)
-    overlaps: FloatArray = both / np.maximum(areas - both, 1e-12)
-    return overlaps

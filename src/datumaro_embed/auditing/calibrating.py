@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from itertools import cycle, islice
 from os import PathLike
@@ -42,27 +42,7 @@ _NEAREST = 3  # as many as `CopySearch` proves of each image
 _SEED = 0
 
 
-def _recompressed(image: Image.Image) -> Image.Image:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=50)
-    return Image.open(buffer).convert("RGB")
-
-
-def _resized(image: Image.Image) -> Image.Image:
-    width, height = (max(1, side // 2) for side in image.size)
-    return image.resize((width, height), Image.Resampling.BICUBIC)
-
-
-def _cropped(image: Image.Image) -> Image.Image:
-    x, y = (side // 20 for side in image.size)
-    return image.crop((x, y, image.width - x, image.height - y))
-
-
-_COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
-    "recompressed": _recompressed,
-    "resized": _resized,
-    "cropped": _cropped,
-}
+_COPIES = ("recompressed", "resized", "cropped")
 
 
 def calibrate(
@@ -117,7 +97,19 @@ def calibrate(
         _need(len(rows), "can be read as they were embedded", opened)
         stored = np.asarray(opened.embeddings(rows), np.float32)
         copies = (stored * vectors).sum(axis=1) / np.linalg.norm(stored, axis=1)
-        different = _nearest_different(search, np.sort(rows), known)
+        # Of each image, the cosine of its nearest other that is not proven a copy, nor an overlap.
+        rows = np.sort(rows)
+        near = neighbours(search.vectors, rows, _NEAREST, among=known)
+        places, ranks = np.nonzero(near >= 0)
+        one, other = rows[places], near[places, ranks]
+        pairs = [*map(tuple, np.sort(np.stack([one, other], axis=1), axis=1).tolist())]
+        proofs, unread = search.looked_at(pairs), search.pictures.unread
+        apart = [pair not in proofs and unread.keys().isdisjoint(pair) for pair in pairs]
+        is_different = np.array(apart, bool)
+        cosines = paired_cosines(search.vectors, one[is_different], other[is_different])
+        nearest = np.full(len(rows), -np.inf)
+        np.maximum.at(nearest, places[is_different], cosines)
+        different = nearest[np.isfinite(nearest)]
         _need(len(different), "have another image near them that is not a copy", opened)
         return _fitted(copies, different, store=Path(opened.path).name, n_images=len(known))
 
@@ -145,37 +137,26 @@ def _copies(search: CopySearch, order: Array, encoder: ImageEncoder) -> tuple[Ar
 
     def pixels(images: Iterator[tuple[int, Image.Image] | None]) -> Iterator[Array]:
         found = islice(filter(None, images), _SAMPLED)
-        for (row, image), alter in zip(found, cycle(_COPIES.values()), strict=False):
+        for (row, image), how in zip(found, cycle(_COPIES), strict=False):
             chosen.append(row)
-            yield encoder.preprocess(alter(image))
+            width, height = image.size
+            if how == "recompressed":
+                buffer = io.BytesIO()
+                image.save(buffer, "JPEG", quality=50)
+                image = Image.open(buffer).convert("RGB")
+            elif how == "resized":
+                half = max(1, width // 2), max(1, height // 2)
+                image = image.resize(half, Image.Resampling.BICUBIC)
+            else:
+                x, y = width // 20, height // 20
+                image = image.crop((x, y, width - x, height - y))
+            yield encoder.preprocess(image)
 
     with closing(map_ahead(read, order.tolist())) as images:
         each = pixels(images)
         batches = iter(lambda: [*islice(each, encoder.batch_size)], [])
         vectors = [*encoder.embed_pixels(map(np.stack, batches))]
     return np.array(chosen, np.int64), np.concatenate([np.zeros((0, encoder.dim)), *vectors])
-
-
-def _nearest_different(search: CopySearch, rows: Array, known: Array) -> Array:
-    """Give the cosine of each row's nearest other that is not proven a copy, nor an overlap.
-
-    Rows of which all that is near are copies are left out.
-    """
-    near = neighbours(search.vectors, rows, _NEAREST, among=known)
-    places, ranks = np.nonzero(near >= 0)
-    one, other = rows[places], near[places, ranks]
-    pairs = np.sort(np.stack([one, other], axis=1), axis=1)
-    proofs = search.looked_at(map(tuple, pairs.tolist()))
-    unread = search.pictures.unread
-    is_different = np.array(
-        [(a, b) not in proofs and a not in unread and b not in unread for a, b in pairs.tolist()],
-        bool,
-    )
-    cosines = paired_cosines(search.vectors, one[is_different], other[is_different])
-    nearest = np.full(len(rows), -np.inf)
-    np.maximum.at(nearest, places[is_different], cosines)
-    found: Array = nearest[np.isfinite(nearest)]
-    return found
 
 
 def _fitted(copies: Array, different: Array, **facts: Any) -> Calibration:

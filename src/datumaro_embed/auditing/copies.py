@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from functools import partial
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
@@ -227,7 +228,23 @@ class CopySearch:
         self._rows = np.flatnonzero(known)
         sizes = np.concatenate([np.stack([s.widths, s.heights], axis=1) for s in stores])
         self._sizes: list[tuple[int, int]] = list(map(tuple, sizes.tolist()))
-        self._signatures = self._all_signatures()
+        self._signatures = np.concatenate(
+            [
+                store.column("items/signature")
+                if store.has("items/signature")
+                else np.zeros((len(store), SIGNATURE_BYTES), np.uint8)
+                for store in stores
+            ]
+        )
+        self._sign(self._rows[~self._signatures[self._rows].any(axis=1)])
+
+    def _sign(self, rows: Array) -> None:
+        """Compute the signatures of some items from their images."""
+        pictures = map_ahead(self.pictures.small, rows.tolist())
+        bar = tqdm(pictures, "images", len(rows), disable=None if self._progress else True)
+        for row, picture in zip(rows.tolist(), bar, strict=True):
+            if picture is not None:
+                self._signatures[row] = signature(picture)
 
     def rows_of(self, side: int, rows: Array | None = None) -> Array:
         """Give those of some rows, or of all that are compared, that are of one store."""
@@ -257,8 +274,13 @@ class CopySearch:
         files: dict[int, list[int]] = {}
         for a, b in found:
             files.setdefault(a, [a]).append(b)
-        parts = self._mapped(self._choose, [*files.values()])
-        self.stand_ins = {row: one for part in parts for row, one in part}
+        readable = self._each(self._first_readable, [*files.values()], "choose")
+        self.stand_ins = {
+            row: one
+            for rows, one in zip(files.values(), readable, strict=True)
+            for row in rows
+            if row != one
+        }
         found |= self._equal_pixels()
         pairs = self._merged(pairs)
         gated = self._gated(pairs)
@@ -273,11 +295,11 @@ class CopySearch:
         self._known |= found
         stars = self._stars(pairs, gated[:, 1])
         self._proven(stars, self._gated(stars))
-        equals = np.array([(row, one) for row, one in self._equals.items()], np.int64)
-        kept = self._kept_of(np.concatenate([stars, np.sort(equals.reshape(-1, 2), axis=1)]))
+        equals = np.array([*self._equals.items()], np.int64).reshape(-1, 2)
+        kept = self._kept_of(np.concatenate([stars, np.sort(equals, axis=1)]))
         is_settled = np.bincount(kept, minlength=len(kept))[kept] > 1
         rest = ~is_settled[pairs].all(axis=1) | (gated[:, 1] < _ALIKE)
-        rest &= np.array([pair not in self._known for pair in map(tuple, pairs.tolist())], bool)
+        rest &= np.array([pair not in self._known for pair in _pairs_of(pairs)], bool)
         rest[rest] = likeliest(pairs[rest], gated[rest, 1], _LOOKED, _ALIKE, ~is_settled)
         self._proven(pairs[rest], gated[rest])
         links = self._links(pairs, gated[:, 1] < _FRAMES, kept)
@@ -299,15 +321,14 @@ class CopySearch:
         ranks = alike if self._preferred is None else np.argsort(self._preferred)[alike]
         sides = self._sides[alike] if self._preferred is None else np.zeros(len(alike), np.int64)
         alike = alike[np.lexsort((ranks, sides))]
-        digests = chain(*self._mapped(self._digests, alike, _DECODED_ROWS))
+        digests = self._each(self.pictures.digest, alike.tolist(), "digests", _DECODED_ROWS)
         equal: dict[bytes, list[int]] = {}
         for row, digest in zip(alike.tolist(), digests, strict=True):
             equal.setdefault(digest, []).append(row)
         equal.pop(b"", None)
         groups = [rows for rows in equal.values() if len(rows) > 1]
-        shown = chain(
-            *self._mapped(self._show_something, [rows[0] for rows in groups], _DECODED_ROWS)
-        )
+        firsts = [rows[0] for rows in groups]
+        shown = self._each(self._shows_something, firsts, "show_something", _DECODED_ROWS)
         for (first, *others), is_shown in zip(groups, shown, strict=True):
             if len(self._stores) > 1:
                 others = [row for row in others if self._sides[row] != self._sides[first]]
@@ -317,17 +338,13 @@ class CopySearch:
             for row, first in self._equals.items()
         }
 
-    def _digests(self, rows: Array) -> list[bytes]:
-        return [self.pictures.digest(row) for row in rows.tolist()]
-
-    def _show_something(self, rows: list[int]) -> list[bool]:
-        """Tell which pictures are proven to be like themselves: those of one color are not."""
+    def _shows_something(self, row: int) -> bool:
+        """Tell whether a picture is proven to be like itself: one of one color is not."""
+        picture = self.pictures.small(row)
+        if picture is None:
+            return False
         whole = Map(0, np.eye(3), np.eye(3))
-        pictures = ((row, self.pictures.small(row)) for row in rows)
-        return [
-            picture is not None and prove(picture, picture, self._size(row, row), whole) is not None
-            for row, picture in pictures
-        ]
+        return prove(picture, picture, self._size(row, row), whole) is not None
 
     def _merged(self, pairs: Array) -> Array:
         """Put what stands for equal files and pixels in their place, in pairs."""
@@ -354,19 +371,15 @@ class CopySearch:
         rows = np.unique(pairs[scores >= _FRAMES])
         while len(rows):
             is_looked_at[rows] = True
-            changed = rows[[*chain(*self._mapped(self._are_seen_through, rows, _PROVEN_ROWS))]]
+            seen = self._each(
+                self.pictures.is_seen_through, rows.tolist(), "are_seen_through", _PROVEN_ROWS
+            )
+            changed = rows[np.array(seen, bool)]
+            self._sign(changed)
             n_changed += len(changed)
             others = np.unique(pairs[np.isin(pairs, changed).any(axis=1)])
             rows = others[~is_looked_at[others]]
         return np.flatnonzero(is_looked_at) if n_changed else np.zeros(0, np.int64)
-
-    def _are_seen_through(self, rows: Array) -> list[bool]:
-        """Tell which items are not opaque, and change their signatures."""
-        found = [self.pictures.is_seen_through(row) for row in rows.tolist()]
-        for row in rows[np.array(found, bool)].tolist():
-            if (picture := self.pictures.small(row)) is not None:
-                self._signatures[row] = signature(picture)
-        return found
 
     def looked_at(self, pairs: Iterable[Pair]) -> dict[Pair, Proof]:
         """Prove what can be proven of some pairs; what stands for equal files is looked at."""
@@ -384,20 +397,15 @@ class CopySearch:
     def _stand_in(self, row: int) -> int:
         return self.stand_ins.get(row, row)
 
-    def _choose(self, files: list[list[int]]) -> list[Pair]:
-        """Give, of equal files, each other one with the first that can be read."""
-        found = []
-        for rows in files:
-            own = [row for row in rows if self._sides[row] == self._sides[rows[0]]]
-            one = next(filter(self.pictures.is_there, own), rows[0])
-            found += [(row, one) for row in rows if row != one]
-        return found
+    def _first_readable(self, rows: list[int]) -> int:
+        """Give, of equal files, the first that can be read; of two stores, of the first one's."""
+        own = [row for row in rows if self._sides[row] == self._sides[rows[0]]]
+        return next(filter(self.pictures.is_there, own), rows[0])
 
     def _proven(self, pairs: Array, gated: Array) -> dict[Pair, Proof]:
         """Look at those of some pairs that may be copies and were not looked at."""
-        work = zip(map(tuple, pairs.tolist()), gated.tolist(), passing(gated), strict=True)
-        looked = [(pair, gate) for pair, gate, passed in work if passed and pair not in self._known]
-        mapped = [*chain(*self._mapped(self._coarse, looked, _PROVEN_ROWS, forks=True))]
+        every = _pairs_of(pairs)
+        mapped = self._maps(every, gated)
         scores = np.array([max(m.score for m in maps) for _, maps in mapped])
         kept = likeliest(np.array([p for p, _ in mapped], np.int64).reshape(-1, 2), scores, _TRIED)
         tried = [one for one, is_kept in zip(mapped, kept, strict=True) if is_kept]
@@ -405,7 +413,7 @@ class CopySearch:
         self._known |= {pair: kept_proofs[pair] for pair, _ in tried if pair in kept_proofs}
         tried = [(pair, maps) for pair, maps in tried if pair not in kept_proofs]
         self._look_at(tried, self._pieces.keep)
-        found = ((pair, self._known.get(pair)) for pair in map(tuple, pairs.tolist()))
+        found = ((pair, self._known.get(pair)) for pair in every)
         return {pair: proof for pair, proof in found if proof is not None}
 
     def _stars(self, pairs: Array, scores: Array) -> Array:
@@ -417,7 +425,8 @@ class CopySearch:
         if self._preferred is None:
             return np.zeros((0, 2), np.int64)
         alike = scores >= _FRAMES
-        alike[alike] = [*chain(*self._mapped(self._are_still, pairs[alike]))]
+        still = self._mapped(self._are_still, pairs[alike], BLOCK_ROWS, "are_still")
+        alike[alike] = [*chain(*still)]
         pairs, scores = pairs[alike], scores[alike]
         near = Neighbors(pairs, scores, len(self._preferred))
         centers = np.full(len(self._preferred), -1)
@@ -447,9 +456,8 @@ class CopySearch:
         kept = np.arange(len(self._sides))
         if self._preferred is not None:
             ranks = np.argsort(self._preferred)
-            for pair in map(tuple, stars.tolist()):
-                proof = self._known.get(pair)
-                if is_copy(proof):
+            for pair in _pairs_of(stars):
+                if is_copy(self._known.get(pair)):
                     one, other = sorted(pair, key=lambda row: int(ranks[row]))
                     kept[other] = one
         return kept
@@ -462,8 +470,7 @@ class CopySearch:
         """
         is_one = np.bincount(kept, minlength=len(kept)) == 1
         ends = np.sort(kept[pairs], axis=1)
-        proofs = (self._known.get(pair) for pair in map(tuple, pairs.tolist()))
-        are_linked = np.array([proof is not None for proof in proofs], bool)
+        are_linked = np.array([self._known.get(p) is not None for p in _pairs_of(pairs)], bool)
         apart = ends[:, 0] != ends[:, 1]
         may_be = ~is_one[ends].any(axis=1) & apart
         alike = np.unique(ends[may_be & ~differ], axis=0)
@@ -473,41 +480,28 @@ class CopySearch:
     def groups(self, keep_order: Sequence[Split]) -> list[tuple[int, list[int]]]:
         """Give what stays, and the rows, of each group: all others are copies of what stays.
 
+        That is the first of the few best rows of which they are, else what groups were made by.
+
         `keep_order`: the splits, that whose copies stay first.
         """
         groups, firsts = self._grouped()
         standings = Standings(
             self._stores[0], keep_order, self.pictures, self._signatures, self._known, firsts
         )
-        ranked = self._mapped(
-            lambda some: [standings.better(keep, rows) for keep, rows in some],
-            groups,
-            _DECODED_ROWS,
-            "standings",
-        )
-        kept = self._first_of_copies(groups, [*chain(*ranked)])
-        return sorted(zip(kept, (rows for _, rows in groups), strict=True), key=lambda g: g[1])
-
-    def _first_of_copies(
-        self, groups: list[tuple[int, list[int]]], better: list[list[int]]
-    ) -> list[int]:
-        """Give, of each group, the first row that is better than what stays and all are copies of.
-
-        What stays where there is none among the first few.
-        """
+        better = self._each(standings.better, groups, "standings", _DECODED_ROWS)
         kept = [keep for keep, _ in groups]
-        for place in range(_TRIED):
+        for place in range(_TRIED):  # of which all others must be proven copies
             wanted = {
                 n: {ordered(some[place], row) for row in groups[n][1] if row != some[place]}
                 for n, some in enumerate(better)
                 if kept[n] == groups[n][0] and place < len(some)
             }
             proofs = self.looked_at({*chain(*wanted.values())})
-            copies = {pair for pair, proof in proofs.items() if proof.kind != "overlap"}
+            copies = {pair for pair, proof in proofs.items() if is_copy(proof)}
             for n, pairs in wanted.items():
                 if pairs <= copies:
                     kept[n] = better[n][place]
-        return kept
+        return sorted(zip(kept, (rows for _, rows in groups), strict=True), key=lambda g: g[1])
 
     def _grouped(self) -> tuple[list[tuple[int, list[int]]], dict[int, int]]:
         """Give groups, and of each row that has equal pixels or bytes, the first such row."""
@@ -524,43 +518,51 @@ class CopySearch:
             return not self.pictures.is_there(row), int(ranks[row])
 
         foreseen: set[Pair] = set()
-        grouped(proofs, firsts, splits, place, lambda pairs: self._may_be_copies(pairs, foreseen))
+        grouped(proofs, firsts, splits, place, partial(self._are_copies, foreseen=foreseen))
         self._prove_unknown(sorted(foreseen))  # in threads, not one by one as grouping asks
         return grouped(proofs, firsts, splits, place, self._are_copies), firsts
 
-    def _may_be_copies(self, pairs: list[Pair], foreseen: set[Pair]) -> bool:
-        """Tell whether no known pair is no copy, and note some of those that are not known."""
-        known = [pair for pair in pairs if pair in self._known]
-        if not all(is_copy(self._known[pair]) for pair in known):
-            return False
-        unknown = (pair for pair in pairs if pair not in self._known and pair[0] != pair[1])
-        foreseen.update(islice(unknown, _FORESEEN))
-        return True
+    def _are_copies(self, pairs: list[Pair], foreseen: set[Pair] | None = None) -> bool:
+        """Tell whether all of some pairs are copies, what is known first.
 
-    def _are_copies(self, pairs: list[Pair]) -> bool:
-        """Tell whether all of some pairs are copies, what is known first."""
+        With `foreseen`, pairs that are not known may be; some of them are noted in it.
+        """
         pairs = [pair for pair in pairs if pair[0] != pair[1]]
-        for pair in sorted(pairs, key=lambda pair: pair not in self._known):
-            if pair not in self._known:
-                self._prove_unknown([pair])
+        unknown = [pair for pair in pairs if pair not in self._known]
+        if not all(is_copy(self._known[pair]) for pair in pairs if pair in self._known):
+            return False
+        if foreseen is not None:
+            foreseen.update(unknown[:_FORESEEN])
+            return True
+        for pair in unknown:
+            self._prove_unknown([pair])
             if not is_copy(self._known[pair]):
                 return False
         return True
 
     def _prove_unknown(self, pairs: list[Pair]) -> None:
         """Look at pairs, whatever else their items are paired with."""
-        gated = self._gated(np.array(pairs, np.int64).reshape(-1, 2))
-        work = zip(pairs, gated.tolist(), passing(gated), strict=True)
-        looked = [(pair, gate) for pair, gate, passed in work if passed]
+        mapped = self._maps(pairs, self._gated(np.array(pairs, np.int64).reshape(-1, 2)))
         self._known |= dict.fromkeys(pairs)
-        self._look_at([*chain(*self._mapped(self._coarse, looked, _PROVEN_ROWS, forks=True))])
+        self._look_at(mapped)
+
+    def _each(
+        self,
+        function: Callable[[Any], _Result],
+        work: Sequence[Any],
+        what: str,
+        n_rows: int = BLOCK_ROWS,
+    ) -> list[_Result]:
+        """Call a function, in threads, with each piece of work."""
+        return [*chain(*self._mapped(lambda some: [*map(function, some)], work, n_rows, what))]
 
     def _mapped(
         self,
         function: Callable[[Any], _Result],
         work: Sequence[Any] | Array,
-        n_rows: int = BLOCK_ROWS,
-        what: str = "",
+        n_rows: int,
+        what: str,
+        *,
         forks: bool = False,
     ) -> Iterator[_Result]:
         """Call a function in threads, or in forks, with some of the work at a time."""
@@ -568,19 +570,25 @@ class CopySearch:
             lambda rows: function(work[rows]),
             len(work),
             n_rows=n_rows,
-            what=what or function.__name__.strip("_"),
+            what=what,
             progress=self._progress,
             forks=forks,
         )
 
     def _gated(self, pairs: Array) -> Array:
-        return np.concatenate([np.zeros((0, 4), np.float32), *self._mapped(self._gate, pairs)])
-
-    def _gate(self, pairs: Array) -> Array:
-        return gates(self._signatures, pairs[:, 0], pairs[:, 1])
+        blocks = self._mapped(
+            lambda some: gates(self._signatures, *some.T), pairs, BLOCK_ROWS, "gate"
+        )
+        return np.concatenate([np.zeros((0, 4), np.float32), *blocks])
 
     def _are_still(self, pairs: Array) -> Array:
         return are_still(self._signatures, pairs[:, 0], pairs[:, 1])
+
+    def _maps(self, pairs: list[Pair], gated: Array) -> list[tuple[Pair, list[Map]]]:
+        """Give the maps of those pairs that may be copies and were not looked at."""
+        work = zip(pairs, gated.tolist(), passing(gated), strict=True)
+        looked = [(pair, gate) for pair, gate, passed in work if passed and pair not in self._known]
+        return [*chain(*self._mapped(self._coarse, looked, _PROVEN_ROWS, "coarse", forks=True))]
 
     def _coarse(self, pairs: list[tuple[Pair, list[float]]]) -> list[tuple[Pair, list[Map]]]:
         """Give the maps of pairs that have any, by their signatures."""
@@ -594,7 +602,7 @@ class CopySearch:
         self, pairs: list[tuple[Pair, list[Map]]], keep: Callable[[Proofs], None] | None = None
     ) -> None:
         """Prove pairs by their maps, and keep what is found, some pairs at a time."""
-        for found, facts in self._mapped(self._prove, pairs, _PROVEN_ROWS, forks=True):
+        for found, facts in self._mapped(self._prove, pairs, _PROVEN_ROWS, "prove", forks=True):
             self.pictures.learn(facts)
             self._known |= found
             if keep is not None:
@@ -608,19 +616,24 @@ class CopySearch:
             first, second = self.pictures.small(a), self.pictures.small(b)
             if first is None or second is None:
                 continue
-            proof = _likeliest(prove(first, second, self._size(a, b), one) for one in maps)
-            if proof is not None:
-                self._measure(a, b, proof)
-                is_same = not proof.how and self._sizes[a] == self._sizes[b]
-                is_same = is_same and self._look_equal(a, b) and self.pictures.are_equal(a, b)
-                found[a, b] = self._doubted(a, b, Proof("pixels") if is_same else proof)
+            proof: Proof | None = None
+            for one in maps:  # one that proves the same picture, else the first that proves any
+                tried = prove(first, second, self._size(a, b), one)
+                if tried is not None and tried.kind == "picture":
+                    proof = tried
+                    break
+                proof = proof or tried
+            if proof is None:
+                continue
+            if self._preferred is not None and proof.kind == "picture":
+                for row in (a, b):
+                    self.pictures.detail(row)  # decides later which stays; it is decoded now
+            is_same = not proof.how and self._sizes[a] == self._sizes[b]
+            if is_same:  # else signatures differ by more than decoding, and nothing is decoded
+                apart = cv2.absdiff(self._signatures[a], self._signatures[b]).max()
+                is_same = bool(apart <= _ROUNDED) and self.pictures.are_equal(a, b)
+            found[a, b] = self._doubted(a, b, Proof("pixels") if is_same else proof)
         return found, self.pictures.facts(chain(*found))
-
-    def _measure(self, a: int, b: int, proof: Proof) -> None:
-        """Measure what decides later which copy stays, while the pictures are decoded."""
-        if self._preferred is not None and proof.kind == "picture":
-            for row in (a, b):
-                self.pictures.detail(row)
 
     def _doubted(self, a: int, b: int, proof: Proof) -> Proof:
         """Name in a proof what was not compared; samples that decoding changes are, if need be."""
@@ -628,10 +641,6 @@ class CopySearch:
         if "bits" in doubts and proof.kind == "pixels" and self.pictures.have_equal_samples(a, b):
             doubts = tuple(name for name in doubts if name != "bits")
         return replace(proof, doubts=proof.doubts + doubts) if doubts else proof
-
-    def _look_equal(self, a: int, b: int) -> bool:
-        """Tell whether the signatures allow all pixels to be equal, however they were decoded."""
-        return bool(cv2.absdiff(self._signatures[a], self._signatures[b]).max() <= _ROUNDED)
 
     def _size(self, a: int, b: int) -> tuple[tuple[int, int], tuple[int, int]]:
         return self._sizes[a], self._sizes[b]
@@ -642,40 +651,12 @@ class CopySearch:
         if len(self._stores) > 1:
             across = self._sides[first] != self._sides[second]
             first, second = first[across], second[across]
-        cosines = paired_cosines(self.vectors, first, second)
-        same = (cosines > 0.999).tolist()
-        return [pair for pair, ok in zip(_pairs(first, second), same, strict=True) if ok]
-
-    def _all_signatures(self) -> Array:
-        """Give the signature of every item; what the store lacks is computed from the image."""
-        parts = [
-            store.column("items/signature")
-            if store.has("items/signature")
-            else np.zeros((len(store), SIGNATURE_BYTES), np.uint8)
-            for store in self._stores
-        ]
-        found = np.concatenate(parts)
-        missing = self._rows[~found[self._rows].any(axis=1)]
-        pictures = map_ahead(self.pictures.small, missing.tolist())
-        bar = tqdm(pictures, "images", len(missing), disable=None if self._progress else True)
-        for row, picture in zip(missing.tolist(), bar, strict=True):
-            if picture is not None:
-                found[row] = signature(picture)
-        return found
+        same = paired_cosines(self.vectors, first, second) > 0.999
+        return _pairs_of(np.stack([first[same], second[same]], axis=1))
 
 
-def _likeliest(proofs: Iterable[Proof | None]) -> Proof | None:
-    """Give the first proof of the same picture, else the first; makes no more than it needs."""
-    first = None
-    for proof in filter(None, proofs):
-        if proof.kind == "picture":
-            return proof
-        first = first or proof
-    return first
-
-
-def _pairs(first: Array, second: Array) -> list[Pair]:
-    return list(zip(first.tolist(), second.tolist(), strict=True))
+def _pairs_of(rows: Array) -> list[Pair]:
+    return [(a, b) for a, b in rows.tolist()]
 
 
 def _joined(arrays: Sequence[Array]) -> Array:

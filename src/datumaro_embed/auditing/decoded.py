@@ -92,18 +92,15 @@ class DecodedPictures:
             if row not in self._fidelities:
                 self._fidelities[row] = fidelity_of(picture, self._steps[row])
             picture = _at(picture, min(LONGEST_PX, max(picture.shape[:2])))
-        with self._lock:
-            self._keep(row, picture)
-        return picture
-
-    def _keep(self, row: int, picture: Array | None) -> None:
-        gone = self._kept.pop(row, None)  # another thread was faster
-        self._kept[row] = picture
-        self._kept_bytes += _n_bytes(picture) - _n_bytes(gone)
         is_fork = os.getpid() != self._process
         most = max(_KEPT_BYTES // usable_processors(), _LEAST_KEPT) if is_fork else _KEPT_BYTES
-        while self._kept_bytes > most:
-            self._kept_bytes -= _n_bytes(self._kept.popitem(last=False)[1])
+        with self._lock:
+            gone = self._kept.pop(row, None)  # another thread was faster
+            self._kept[row] = picture
+            self._kept_bytes += _n_bytes(picture) - _n_bytes(gone)
+            while self._kept_bytes > most:
+                self._kept_bytes -= _n_bytes(self._kept.popitem(last=False)[1])
+        return picture
 
     def facts(self, rows: Iterable[int]) -> list[dict[int, Any]]:
         """Give what was found out about some rows, for `learn` in another process."""
@@ -199,8 +196,10 @@ class DecodedPictures:
             return False
         if one.info.orientation != other.info.orientation:
             return False
-        samples = one.native_samples(), other.native_samples()
-        return samples[0] is not None and _are_identical(samples[0], samples[1])
+        first, second = one.native_samples(), other.native_samples()
+        if first is None or second is None:
+            return False
+        return first.dtype == second.dtype and np.array_equal(first, second)
 
     def is_there(self, row: int) -> bool:
         """Tell whether an item's image is the one that was embedded."""
@@ -220,10 +219,15 @@ class DecodedPictures:
             self._steps[row] = opened.steps
             decoded, alpha = opened.decode(least_side_px=least_side_px), opened.alpha()
             picture = np.asarray(cv2.cvtColor(rgbx(decoded), cv2.COLOR_RGBA2RGB))
-            return picture if alpha is None else _inverted(picture, np.asarray(alpha))
         except ImageProblem as problem:
             self.unread[row] = problem.reason
             return None
+        if alpha is None:
+            return picture
+        # What is transparent is inverted, so that pictures of unlike opacity differ.
+        weights = np.asarray(alpha)[..., None].astype(np.float32) / 255
+        mixed = 255 - picture + weights * (2 * picture.astype(np.float32) - 255)
+        return np.asarray(mixed.round().astype(np.uint8))
 
     def _path(self, row: int) -> str:
         store, _, own = self.place(row)
@@ -285,14 +289,3 @@ def _detail_of(picture: Array) -> float:
     strength = float(taken @ np.arange(255, -1, -1)) / n_strongest
     whole, own = (float(cv2.meanStdDev(part)[1].item()) for part in (gray, middle))
     return strength / max(own, whole / 2, 1.0)
-
-
-def _are_identical(one: Array, other: Array | None) -> bool:
-    return other is not None and one.dtype == other.dtype and np.array_equal(one, other)
-
-
-def _inverted(picture: Array, alpha: Array) -> Array:
-    """Invert what is transparent, so that pictures of unlike opacity differ."""
-    weights = alpha[..., None].astype(np.float32) / 255
-    mixed = 255 - picture + weights * (2 * picture.astype(np.float32) - 255)
-    return np.asarray(mixed.round().astype(np.uint8))

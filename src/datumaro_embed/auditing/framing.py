@@ -45,24 +45,17 @@ def nesting(
     more of the same picture is around it. Empty: something else is around it, or the outer one is a
     thumbnail: the inner one has more than 16 times the pixels of the same part.
     """
-    found = _place(inner, outer, sizes, signatures)
-    if found is None:
-        return ""
-    if _ends_at_an_edge(outer, found):
-        return "framed" if _is_border_or_page(outer, found) else ""
-    cover = abs(float(np.linalg.det(found[:2, :2])))
-    (w, h), (outer_w, outer_h) = sizes
-    return "cropped" if cover * outer_w * outer_h * _MORE_PIXELS >= w * h else ""
-
-
-def _place(
-    inner: Array, outer: Array, sizes: tuple[tuple[int, int], tuple[int, int]], signatures: Array
-) -> Array | None:
-    """Map places of the inner picture, in shares of its sides as turned, to those of the outer."""
     gate = gates(signatures, np.array([0]), np.array([1]))[0].tolist()
     likely = likely_maps(signatures[0], signatures[1], sizes, gate)
     found = [_aligned(inner, outer, one) for one in likely if not one.swapped]
-    return max(found, key=lambda one: one[0], default=(0.0, None))[1]
+    if not found:
+        return ""
+    matrix = max(found, key=lambda one: one[0])[1]
+    if _ends_at_an_edge(outer, matrix):
+        return "framed" if _is_border_or_page(outer, matrix) else ""
+    cover = abs(float(np.linalg.det(matrix[:2, :2])))
+    (w, h), (outer_w, outer_h) = sizes
+    return "cropped" if cover * outer_w * outer_h * _MORE_PIXELS >= w * h else ""
 
 
 def _aligned(inner: Array, outer: Array, found: Map) -> tuple[float, Array]:
@@ -102,10 +95,19 @@ def _is_border_or_page(outer: Array, matrix: Array) -> bool:
 
 def _ends_at_an_edge(outer: Array, matrix: Array) -> bool:
     """Tell whether colors change where the part ends, by far more than beside it."""
-    seen, is_there = _with_margin(outer, matrix)
+    # The part and a margin around it, upright, and which pixels of these there are.
+    h, w = outer.shape[:2]
+    to_pixels = np.diag([w, h, 1.0]) @ matrix
+    sides = [max(round(float(np.hypot(*to_pixels[:2, n]))), 2 * _MARGIN_PX) for n in (0, 1)]
+    from_cut = np.array([[1, 0, -_MARGIN_PX], [0, 1, -_MARGIN_PX], [0, 0, 1]]) / 1.0
+    from_cut = to_pixels @ np.diag([1 / sides[0], 1 / sides[1], 1]) @ from_cut
+    size = sides[0] + 2 * _MARGIN_PX, sides[1] + 2 * _MARGIN_PX
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    soft, whole = cv2.blur(outer, (3, 3)).astype(np.float32), np.full((h, w), 255, np.uint8)
+    seen, there = (cv2.warpPerspective(p, from_cut, size, flags=flags) for p in (soft, whole))
     steps: dict[int, list[Array]] = {-1: [], 0: [], 1: []}
     for turn in range(4):
-        band, known = np.rot90(seen, turn), np.rot90(is_there, turn)
+        band, known = np.rot90(seen, turn), np.rot90(there > 250, turn)
         columns = slice(_MARGIN_PX, band.shape[1] - _MARGIN_PX)
         for place, found in steps.items():
             row = _MARGIN_PX + 2 * place * _APART_PX
@@ -118,18 +120,3 @@ def _ends_at_an_edge(outer: Array, matrix: Array) -> bool:
         return False
     usual = max(float(np.median(without)), float(np.median(within)))
     return float(np.median(at)) > max(_EDGE_LEVELS, _EDGE_TIMES * usual)
-
-
-def _with_margin(outer: Array, matrix: Array) -> tuple[Array, Array]:
-    """Cut out the part and a margin around it, upright, and tell which pixels there are."""
-    h, w = outer.shape[:2]
-    to_pixels = np.diag([w, h, 1.0]) @ matrix
-    sides = [max(round(float(np.hypot(*to_pixels[:2, n]))), 2 * _MARGIN_PX) for n in (0, 1)]
-    from_cut = np.array([[1, 0, -_MARGIN_PX], [0, 1, -_MARGIN_PX], [0, 0, 1]]) / 1.0
-    from_cut = to_pixels @ np.diag([1 / sides[0], 1 / sides[1], 1]) @ from_cut
-    size = sides[0] + 2 * _MARGIN_PX, sides[1] + 2 * _MARGIN_PX
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    soft = cv2.blur(outer, (3, 3)).astype(np.float32)
-    whole = np.full((h, w), 255, np.uint8)
-    cut, is_there = (cv2.warpPerspective(p, from_cut, size, flags=flags) for p in (soft, whole))
-    return np.asarray(cut), np.asarray(is_there > 250)

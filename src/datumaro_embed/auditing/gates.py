@@ -38,7 +38,9 @@ def gates(signatures: Array, first: Array, second: Array) -> Floats:
     one, other = np.split(places.reshape(-1), 2)
     some = np.ascontiguousarray(signatures[used])
     grays = _grays(some)
-    gray = _normed(grays)
+    gray = _quarters(grays)
+    gray -= gray.mean(axis=(1, 2), keepdims=True)
+    gray = gray / np.maximum(np.linalg.norm(gray, axis=(1, 2), keepdims=True), 1e-3)
     correlations = np.stack(
         [
             np.einsum("nij,nij->n", turned_all(gray, turn)[one], gray[other])
@@ -121,14 +123,6 @@ def _grays(signatures: Array) -> Floats:
     side = SIGNATURE_SIDE
     gray = cv2.cvtColor(signatures.reshape(-1, side, 3), cv2.COLOR_RGB2GRAY)
     return gray.astype(np.float32).reshape(-1, side, side)
-
-
-def _normed(grays: Floats) -> Floats:
-    gray = _quarters(grays)
-    gray -= gray.mean(axis=(1, 2), keepdims=True)
-    norms = np.linalg.norm(gray, axis=(1, 2), keepdims=True)
-    result: Floats = gray / np.maximum(norms, 1e-3)
-    return result
 
 
 def _colours(signatures: Array) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,11 +14,11 @@ from ..store import EmbeddingStore
 from .decoded import DecodedPictures
 from .differences import Array
 from .fidelity import Fidelity, has_fewer_tones, is_coarser, is_flatter
-from .framing import Nesting, nesting
+from .framing import nesting
 from .grouping import Pair
 from .proof import LONGEST_PX, Proof
 
-__all__ = ["Copy", "Standings", "best_first"]
+__all__ = ["Copy", "Standings"]
 
 _LESS = 0.65  # of the detail of a copy: blown up or blurred. JPEG 20 leaves 0.94, 2x 640 px 1.0
 _FAINT = 6.0  # gray levels; detail that is fainter may be noise
@@ -44,7 +44,7 @@ class Copy:
         Another copy has colors; is what a border or page of this one surrounds; shows more of the
         picture; lacks what is laid over this one.
     detail : float
-        Of `detail_of`.
+        Of `DecodedPictures.detail`, or of `detail_at` where sizes are not comparable.
     n_pixels : int
     is_deep : bool
         It has more than 8 bits a sample.
@@ -90,96 +90,13 @@ class Copy:
         return *self.standing, -self.n_pixels, not self.is_deep, *lost
 
 
-def best_first(
-    copies: Sequence[Copy],
-    detail_at_large: Callable[[Copy, Copy], tuple[float, float]],
-    has_colors_of: Callable[[Copy, Copy], bool],
-) -> list[Copy]:
-    """Sort the copies of a group, that which is to stay first.
+class Standings:
+    """Which copies of groups should rather stay than others.
 
     In this order: an image that can be read; the split whose copies stay; most annotations; colors
     before gray; no border or page around the picture; a whole picture before a part of it; nothing
     laid over; real detail before what is blown up or blurred; most pixels; more than 8 bits a
     sample; all tones; no JPEG of lower quality; first by name.
-
-    Parameters
-    ----------
-    copies : sequence of Copy
-    detail_at_large : callable
-        Gives `detail_of` of the larger and of the smaller one of two copies at the size of the
-        larger: only there it shows whether its pixels hold more. Called for the first of copies
-        that differ in pixels.
-    has_colors_of : callable
-        Tells whether a copy of few tones has the colors of another one. Called for the first of
-        copies that have lost tones, beside one of as many pixels.
-    """
-    found = _by_detail(copies, detail_at_large)
-    n_equal = sum(one.rank == found[0].rank for one in found)
-    if n_equal > 1:
-        found[:n_equal] = _by_fidelity(found[:n_equal], has_colors_of)
-    return found
-
-
-def _by_detail(
-    copies: Sequence[Copy], detail_at_large: Callable[[Copy, Copy], tuple[float, float]]
-) -> list[Copy]:
-    """Sort copies by all that comes before fidelity, and mark those that lack detail."""
-    most: dict[tuple[bool, ...], float] = {}
-    faint = _faint(copies)
-    for one in copies:
-        most[one.looks] = max(most.get(one.looks, 0.0), one.detail)
-    found = [
-        replace(one, lacks_detail=max(one.detail, faint) < _LESS * most[one.looks])
-        for one in copies
-    ]
-    while True:
-        found.sort(key=lambda one: (*one.rank, one.row))
-        first = found[0]
-        if first.lacks_detail:
-            return found
-        rivals = (one for one in found[1:] if one.standing == first.standing)
-        rival = next((one for one in rivals if one.n_pixels < first.n_pixels), None)
-        if rival is None:
-            return found
-        own, other = detail_at_large(first, rival)
-        if max(own, faint) >= _LESS * other:
-            return found
-        found[0] = replace(first, lacks_detail=True)
-
-
-def _faint(copies: Sequence[Copy]) -> float:
-    """Give the detail that may be noise, in the copy of most contrast."""
-    return _FAINT / max(max(one.fidelity.contrast for one in copies), 1.0)
-
-
-def _by_fidelity(copies: Sequence[Copy], has_colors_of: Callable[[Copy, Copy], bool]) -> list[Copy]:
-    """Sort copies of one rank, and mark those that hold less than the best of what is left."""
-
-    def has_lost_tones(one: Copy, best: Copy) -> bool:
-        fidelities = one.fidelity, best.fidelity
-        return has_fewer_tones(*fidelities) and (
-            is_flatter(*fidelities) or not has_colors_of(one, best)
-        )
-
-    rules: tuple[tuple[Any, Callable[[Copy], float], Callable[[Copy, Copy], bool]], ...] = (
-        ({"has_lost_tones": True}, lambda one: one.fidelity.tones, has_lost_tones),
-        ({"is_coarse": True}, lambda one: -one.fidelity.known_steps, _is_coarser),
-    )
-    left, marked = list(copies), []
-    for mark, value, is_worse in rules:
-        best = max(left, key=value)
-        worse = {one.row for one in left if is_worse(one, best)}
-        marked += [replace(one, **mark) for one in left if one.row in worse]
-        left = [one for one in left if one.row not in worse]
-    return sorted(left + marked, key=lambda one: (*one.rank, one.row))
-
-
-def _is_coarser(one: Copy, best: Copy) -> bool:
-    return is_coarser(one.fidelity, best.fidelity)
-
-
-class Standings:
-    """Which copies of groups should rather stay than others.
 
     Parameters
     ----------
@@ -208,21 +125,36 @@ class Standings:
         offsets = store.column("items/annotations_offsets").astype(np.int64)
         self._n_annotations = np.diff(offsets)
         self._signatures = signatures
-        self._changes = _changes_of(proofs)
+        self._changes: dict[int, list[tuple[str, int]]] = {}  # and beside which other row
+        for pair, proof in proofs.items():
+            if proof is not None and proof.kind == "picture":
+                for name in set(_TOLD) & set(proof.how):
+                    row, other = pair[::-1] if name in proof.of_second else pair
+                    self._changes.setdefault(row, []).append((name, other))
 
-    def better(self, keep: int, rows: Sequence[int]) -> list[int]:
-        """Give the rows of a group that should rather stay than `keep`, the best first.
+    def better(self, group: tuple[int, Sequence[int]]) -> list[int]:
+        """Give the rows of a group that should rather stay than what stays, the best first.
 
-        What differs by name alone is not better. Decodes what was not measured yet, and two images
-        of a group at up to 1,024 px.
+        `group`: what stays, and all rows. What differs by name alone is not better. Decodes what
+        was not measured yet, and two images of a group at up to 1,024 px.
         """
-        best = best_first(self._copies(rows), self._details_at_large, self._has_colors_of)
+        keep, rows = group
+        best = self._by_detail(self._copies(rows))
+        n_equal = sum(one.rank == best[0].rank for one in best)
+        if n_equal > 1:
+            best[:n_equal] = self._by_fidelity(best[:n_equal])
         rank = next(one.rank for one in best if one.row == keep)
         return [one.row for one in best if one.rank < rank]
 
     def _copies(self, rows: Sequence[int]) -> list[Copy]:
-        details = self._details({self._first(row) for row in rows})
-        changed = self._changed({self._first(row) for row in rows})
+        firsts = {self._first(row) for row in rows}
+        changed = self._changed(firsts)
+        measured = {row: self._pictures.detail(row) for row in firsts}
+        sizes = [size for size, _ in measured.values()]
+        if max(sizes) <= _COMPARABLE * min(sizes):
+            details = {row: detail for row, (_, detail) in measured.items()}
+        else:
+            details = {row: self._pictures.detail_at(row, LONGEST_PX) for row in measured}
         return [
             Copy(
                 row=row,
@@ -253,48 +185,68 @@ class Standings:
                     continue
                 if name != "cropped":
                     found[name].add(row)
-                elif around := self._nesting(row, other):
-                    found[around].add(other if around == "framed" else row)
+                    continue
+                inner, outer = self._pictures.small(row), self._pictures.small(other)
+                if inner is not None and outer is not None:
+                    sizes = self._pictures.size(row), self._pictures.size(other)
+                    around = nesting(inner, outer, sizes, self._signatures[[row, other]])
+                    if around:
+                        found[around].add(other if around == "framed" else row)
         return found
 
-    def _nesting(self, inner: int, outer: int) -> Nesting:
-        """Tell what the outer one of two pictures shows around the inner one."""
-        rows = [inner, outer]
-        one, other = (self._pictures.small(row) for row in rows)
-        if one is None or other is None:
-            return ""
-        sizes = self._pictures.size(inner), self._pictures.size(outer)
-        return nesting(one, other, sizes, self._signatures[rows])
+    def _by_detail(self, copies: Sequence[Copy]) -> list[Copy]:
+        """Sort copies by all that comes before fidelity, and mark those that lack detail.
 
-    def _details(self, rows: Iterable[int]) -> dict[int, float]:
-        """Measure the detail of images at one size."""
-        found = {row: self._pictures.detail(row) for row in rows}
-        sizes = [size for size, _ in found.values()]
-        if max(sizes) <= _COMPARABLE * min(sizes):
-            return {row: detail for row, (_, detail) in found.items()}
-        return {row: self._pictures.detail_at(row, LONGEST_PX) for row in found}
+        Only at the size of the larger of two pictures it shows whether its pixels hold more: the
+        first of copies that differ in pixels is measured there.
+        """
+        most: dict[tuple[bool, ...], float] = {}
+        # Detail that may be noise, in the copy of most contrast.
+        faint = _FAINT / max(max(one.fidelity.contrast for one in copies), 1.0)
+        for one in copies:
+            most[one.looks] = max(most.get(one.looks, 0.0), one.detail)
+        found = [
+            replace(one, lacks_detail=max(one.detail, faint) < _LESS * most[one.looks])
+            for one in copies
+        ]
+        while True:
+            found.sort(key=lambda one: (*one.rank, one.row))
+            first = found[0]
+            if first.lacks_detail:
+                return found
+            rivals = (one for one in found[1:] if one.standing == first.standing)
+            rival = next((one for one in rivals if one.n_pixels < first.n_pixels), None)
+            if rival is None:
+                return found
+            rows = self._first(first.row), self._first(rival.row)
+            longest = [max(self._pictures.size(row)) for row in rows]
+            if min(longest) <= LONGEST_PX:
+                return found  # all that the smaller one holds was measured
+            at_px = min(longest[0], _LARGE_PX)
+            own, other = (self._pictures.detail_at(row, at_px) for row in rows)
+            if max(own, faint) >= _LESS * other:
+                return found
+            found[0] = replace(first, lacks_detail=True)
 
-    def _details_at_large(self, large: Copy, small: Copy) -> tuple[float, float]:
-        rows = self._first(large.row), self._first(small.row)
-        longest = [max(self._pictures.size(row)) for row in rows]
-        if min(longest) <= LONGEST_PX:
-            return 1.0, 0.0  # all that the smaller one holds was measured
-        one, other = (self._pictures.detail_at(row, min(longest[0], _LARGE_PX)) for row in rows)
-        return one, other
-
-    def _has_colors_of(self, one: Copy, rich: Copy) -> bool:
-        return self._pictures.has_colors_of(self._first(one.row), self._first(rich.row))
+    def _by_fidelity(self, copies: Sequence[Copy]) -> list[Copy]:
+        """Sort copies of one rank, and mark those that hold less than the best of what is left."""
+        rich = max(copies, key=lambda one: one.fidelity.tones)
+        copies = [
+            replace(
+                one,
+                has_lost_tones=has_fewer_tones(one.fidelity, rich.fidelity)
+                and (
+                    is_flatter(one.fidelity, rich.fidelity)
+                    or not self._pictures.has_colors_of(self._first(one.row), self._first(rich.row))
+                ),
+            )
+            for one in copies
+        ]
+        left = [one for one in copies if not one.has_lost_tones]
+        fine = min(left, key=lambda one: one.fidelity.known_steps).fidelity
+        coarse = {one.row for one in left if is_coarser(one.fidelity, fine)}
+        marked = [replace(one, is_coarse=one.row in coarse) for one in copies]
+        return sorted(marked, key=lambda one: (*one.rank, one.row))
 
     def _first(self, row: int) -> int:
         return self._firsts.get(row, row)
-
-
-def _changes_of(proofs: Mapping[Pair, Proof | None]) -> dict[int, list[tuple[str, int]]]:
-    """Give, of each row, what a proof shows it to be, and beside which other row."""
-    found: dict[int, list[tuple[str, int]]] = {}
-    for pair, proof in proofs.items():
-        if proof is not None and proof.kind == "picture":
-            for name in set(_TOLD) & set(proof.how):
-                row, other = pair[::-1] if name in proof.of_second else pair
-                found.setdefault(row, []).append((name, other))
-    return found

@@ -26,7 +26,10 @@ def odd_pairs(store: EmbeddingStore, groups: IntArray) -> Iterator[Finding]:
     items, labels = store.items.label_pairs()
     of = np.unique(np.stack([groups[items], labels]), axis=1)
     n_items, counts = len(np.unique(of[0])), np.bincount(of[1])
-    first, second = _in_one_item(items)
+    # Places of all pairs of one item, the lower first; `items` ascend.
+    n_after = np.searchsorted(items, items, side="right") - np.arange(len(items)) - 1
+    first = np.repeat(np.arange(len(items)), n_after)
+    second = np.arange(len(first)) - np.repeat(np.cumsum(n_after) - n_after, n_after) + first + 1
     found = np.stack([labels[first], labels[second], groups[items[first]]])
     found, places = np.unique(found, axis=1, return_index=True)
     pairs, starts, n_times = np.unique(found[:2], axis=1, return_index=True, return_counts=True)
@@ -55,12 +58,3 @@ def odd_pairs(store: EmbeddingStore, groups: IntArray) -> Iterator[Finding]:
                 reason=f"'{names[label]}' and '{names[other]}' are together in no other item; "
                 f"{expected[n]:.0f} are expected",
             )
-
-
-def _in_one_item(items: IntArray) -> tuple[IntArray, IntArray]:
-    """Give the places of all pairs of one item, the lower first; `items` ascend."""
-    ends = np.searchsorted(items, items, side="right")
-    n_after = ends - np.arange(len(items)) - 1
-    first = np.repeat(np.arange(len(items)), n_after)
-    second = np.arange(len(first)) - np.repeat(np.cumsum(n_after) - n_after, n_after) + first + 1
-    return first, second

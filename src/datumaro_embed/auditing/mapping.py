@@ -16,7 +16,6 @@ from ..signatures import SIGNATURE_SIDE
 from .differences import (
     GRAY,
     Array,
-    Comparison,
     aligned,
     compared,
     is_one_gray,
@@ -103,7 +102,8 @@ def _search(
     ratios = small_size[0] / large_size[0], small_size[1] / large_size[1]
     longest = max(ratios)
     as_given = [longest] if 0.4 < longest < 1 else []  # cut out, and not resized
-    rough = [_halved(p) for p in (small, large)]
+    half = SIGNATURE_SIDE // 2, SIGNATURE_SIDE // 2
+    rough = [cv2.resize(p, half, interpolation=cv2.INTER_AREA) for p in (small, large)]
     scales = (*_SCALES[::2], *as_given)
     scale, turn, score = _best_window(rough[0], rough[1], scales, (0, 4), ratios)[:3]
     if score < _LEAST_ROUGH:
@@ -138,11 +138,6 @@ def _best_window(
     return best
 
 
-def _halved(picture: Array) -> Array:
-    half = SIGNATURE_SIDE // 2
-    return np.asarray(cv2.resize(picture, (half, half), interpolation=cv2.INTER_AREA))
-
-
 def _refined(small: Array, large: Array, start: Map) -> Map | None:
     """Align two signatures; None where they are not alike then."""
     (w, _, x), (_, h, y) = (start.start[:2] * SIGNATURE_SIDE).round().astype(int)
@@ -154,18 +149,16 @@ def _refined(small: Array, large: Array, start: Map) -> Map | None:
     matrix: Array | None = start.start
     while matrix is not None:
         seen = compared(small, large, matrix)
-        if seen is not None and seen.correlation >= least and _may_be_alike(seen):
-            best = replace(start, matrix=matrix, score=seen.correlation)
-            least = seen.correlation
+        if seen is not None and seen.correlation >= least:
+            # Pixels decide: cells of a window lie between those of the whole.
+            most_off = 0.25 if seen.correlation >= 0.93 else 0.15
+            if seen.share_off(20) <= most_off:
+                best = replace(start, matrix=matrix, score=seen.correlation)
+                least = seen.correlation
         if matrix is not start.start or least > _SURE or (seen is not None and lies_right(seen)):
             break
         matrix = aligned(small, large, matrix, cv2.MOTION_AFFINE, 30)
     return best
-
-
-def _may_be_alike(seen: Comparison) -> bool:
-    """Tell whether pixels decide: cells of a window lie between those of the whole."""
-    return seen.share_off(20) <= (0.25 if seen.correlation >= 0.93 else 0.15)
 
 
 def _have_same_colours(one: Array, other: Array) -> bool:

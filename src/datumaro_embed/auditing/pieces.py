@@ -13,7 +13,7 @@ from ..files import FileSystem, publish, resumable_workspace
 from ..findings import Finding, Findings
 from ..store import EmbeddingStore
 from ..versions import installed_versions
-from .proof import Kind, Proof
+from .proof import Proof
 
 __all__ = ["Pieces", "pieces_beside"]
 
@@ -36,14 +36,22 @@ class Pieces:
         self._n_files = len(files)
         for file in files:
             for a, b, *proof in json.loads(file.read_bytes()):
-                self.proofs[a, b] = _read(*proof) if proof else None
+                self.proofs[a, b] = None
+                if proof:
+                    kind, how, score, of_second, doubts = proof
+                    self.proofs[a, b] = Proof(
+                        kind, tuple(how), score, tuple(of_second), tuple(doubts)
+                    )
 
     def keep(self, proofs: Mapping[Pair, Proof | None]) -> None:
         """Keep what was looked at."""
+        if self._folder is None:
+            return
         rows = [
             [*pair, *([] if proof is None else astuple(proof))] for pair, proof in proofs.items()
         ]
-        self._publish(f"proofs-{self._n_files:06}.json", json.dumps(rows).encode())
+        file, data = self._folder / f"proofs-{self._n_files:06}.json", json.dumps(rows).encode()
+        publish(file, [data], len(data), FileSystem(), work=self._folder)
         self._n_files += 1
 
     def part(self, name: str, find: Callable[[], Iterable[Finding]]) -> Iterable[Finding]:
@@ -56,14 +64,6 @@ class Pieces:
         found = Findings(find())
         found.to_csv(file)
         return found
-
-    def _publish(self, name: str, data: bytes) -> None:
-        if self._folder is not None:
-            publish(self._folder / name, [data], len(data), FileSystem(), work=self._folder)
-
-
-def _read(kind: Kind, how: list[str], score: float, *names: list[str]) -> Proof:
-    return Proof(kind, tuple(how), score, *map(tuple, names))
 
 
 @contextmanager

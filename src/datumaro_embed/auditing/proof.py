@@ -6,9 +6,8 @@ The last and finest of three sieves, after `gates` and `mapping`; it alone prove
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Literal
 
 import cv2
@@ -128,7 +127,7 @@ def prove(
             continue
         if motion == "warped" and seen.texture < _TEXTURE_TO_WARP:
             break
-        kind = _kind_of(seen, partial(_stretch, matrix, *shape))
+        kind = _kind_of(seen, *shape)
         if kind is None and (_is_other_text(seen) or lies_right(seen)):
             break  # no finer map changes that
         if kind is None and seen.chroma > _OTHER and seen.correlation > 0.93:
@@ -138,7 +137,7 @@ def prove(
         if kind == "picture" or (kind == "overlap" and motion == "affine" and not doubtful):
             how = tuple(_changes(seen, found, sizes, motion, kind))
             of_second = {
-                "gray": "gray" in how and _colorfulness(second) < _colorfulness(first),
+                "gray": "gray" in how and _chroma(second).mean() < _chroma(first).mean(),
                 "cropped": found.swapped == (seen.inside >= seen.cover),
                 "overlaid": found.swapped == (seen.overlaid == "small"),
             }
@@ -157,8 +156,9 @@ def prove(
     return doubtful
 
 
-def _colorfulness(picture: Array) -> float:
-    return float(np.ptp(picture[::4, ::4], axis=2).mean())
+def _chroma(picture: Array) -> Array:
+    """Greatest less least channel of every fourth pixel."""
+    return np.asarray(np.ptp(picture[::4, ::4], axis=2))
 
 
 def _doubts(seen: Comparison, how: tuple[str, ...], first: Array, second: Array) -> Iterator[str]:
@@ -176,14 +176,12 @@ def _doubts(seen: Comparison, how: tuple[str, ...], first: Array, second: Array)
         or (shared > _ALL and "resized" not in how and seen.has_odd_place)
     ):
         yield "place"
-    elif "gray" in how and max(map(_share_in_color, (first, second))) < _COLORED_SHARE:
+    elif "gray" in how and all(
+        (_chroma(p) > _COLORED).mean() < _COLORED_SHARE for p in (first, second)
+    ):
         yield "place"  # a thing in color, as bright as what is behind it
     elif shared > _ALL and seen.detail < _SAME_DETAIL and seen.blocks.max() > _SAME_LEVELS:
         yield "details"
-
-
-def _share_in_color(picture: Array) -> float:
-    return float((np.ptp(picture[::4, ::4], axis=2) > _COLORED).mean())
 
 
 def _has_few_tones(picture: Array) -> bool:
@@ -240,8 +238,8 @@ def _at_one_scale(small: Array, large: Array, matrix: Array) -> tuple[Array, Arr
     return found[0], found[1]
 
 
-def _kind_of(seen: Comparison, stretch: Callable[[], float]) -> Kind | None:
-    """Decide, from how the pictures differ."""
+def _kind_of(seen: Comparison, small: tuple[int, ...], large: tuple[int, ...]) -> Kind | None:
+    """Decide, from how the pictures differ; `small`, `large`: sizes of the images themselves."""
     if seen.deviation < 3 or seen.texture < 0.04 or seen.cover > 1.08 or seen.chroma > 5:
         return None
     contained = max(seen.inside, seen.cover if seen.cover <= 1.02 else 0.0)
@@ -252,7 +250,11 @@ def _kind_of(seen: Comparison, stretch: Callable[[], float]) -> Kind | None:
     if is_whole and _is_other_text(seen):
         return None
     if not is_whole:  # parts are more often alike than whole pictures
-        is_same = seen.correlation >= 0.975 and seen.detail >= 0.85 and stretch() <= 1.03
+        is_same = (
+            seen.correlation >= 0.975
+            and seen.detail >= 0.85
+            and _stretch(seen.matrix, small, large) <= 1.03
+        )
         is_same |= seen.correlation >= 0.985 and seen.detail >= 0.93 and seen.share_off(12) < 0.01
         is_same &= (seen.shift < 2.5 and seen.plain_off < 3.5) or seen.texture >= 0.8
     is_near = seen.share_off(12) <= 0.02 and seen.share_off(20) <= 0.005

@@ -59,9 +59,9 @@ def measure_quality(
         "odd_size": np.abs(side - np.median(side)),
         "gray": -of["channel_difference"],
     }
-    return {kind: Quality(values[kind], _named(values[kind], KINDS[kind][1])) for kind in KINDS}
-
-
-def _named(values: Float64Array, least: float) -> npt.NDArray[np.bool_]:
-    named = values >= least
-    return named & (np.count_nonzero(named) <= _STYLE * np.count_nonzero(np.isfinite(values)))
+    found = {}
+    for kind, (_, least) in KINDS.items():
+        named = values[kind] >= least
+        is_style = np.count_nonzero(named) > _STYLE * np.count_nonzero(np.isfinite(values[kind]))
+        found[kind] = Quality(values[kind], named & (not is_style))
+    return found
