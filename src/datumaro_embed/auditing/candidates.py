@@ -6,7 +6,7 @@ out or shown on a page too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -57,18 +57,34 @@ class Candidates:
         rows = rows[self._signatures[rows].any(axis=1)]
         shapes, colors = self._described(turnless), self._described(palettes)
         textured = rows[np.abs(shapes[rows]).sum(axis=1) > 0]
+        by_shape, by_color = (
+            (shapes, turnless, _NEAREST_SHAPES),
+            (colors, palettes, _NEAREST_PALETTES),
+        )
         found = [np.zeros(0, np.int64)]
         for table, among, n in (
             (self._vectors, rows, k),
             (shapes, textured, _NEAREST_SHAPES),
             (colors, rows, _NEAREST_PALETTES),
         ):
-            found += self._nearest(
-                table, n, among if of is None else np.intersect1d(among, of), among
-            )
-        if of is None:
-            by = (shapes, turnless, _NEAREST_SHAPES), (colors, palettes, _NEAREST_PALETTES)
-            found += self._framed(rows, by)
+            queries = among if of is None else np.intersect1d(among, of)
+            for own, others in self._ways(queries, among):
+                near = neighbours(table, own, n, among=others, progress=self._progress)
+                found.append(self._codes(own, near))
+        for every, others in self._ways(rows, rows) if of is None else ():
+            own = every[are_framed(self._signatures[every])]
+            inside = insides(self._signatures[own])  # of a border, or of a page
+            for table, describe, n in (by_shape, by_color):
+                described = describe(inside)
+                is_there = described.any(axis=1)
+                near = neighbours(
+                    np.concatenate([table, described[is_there]]),
+                    np.arange(n_rows, n_rows + is_there.sum()),
+                    n,
+                    among=others[table[others].any(axis=1)],
+                    progress=self._progress,
+                )
+                found.append(self._codes(own[is_there], near))
         return np.stack(np.divmod(np.unique(np.concatenate(found)), n_rows), axis=1)
 
     def _described(self, describe: Callable[[Array], Array]) -> Array:
@@ -81,40 +97,13 @@ class Candidates:
         )
         return np.concatenate([describe(self._signatures[:0]), *blocks])
 
-    def _nearest(self, table: Array, n: int, queries: Array, rows: Array) -> Iterator[Array]:
-        """Pair some rows with the nearest of others, of the other side if there are two."""
-        for side in range(self._n_sides):
-            own, among = queries, rows
-            if self._n_sides > 1:
-                own, among = self._of(side, queries), self._of(1 - side, rows)
-            near = neighbours(table, own, n, among=among, progress=self._progress)
-            yield self._codes(own, near)
-
-    def _framed(
-        self, rows: Array, tables: Sequence[tuple[Array, Callable[[Array], Array], int]]
-    ) -> Iterator[Array]:
-        """Pair what has a border, or is a page, with the nearest to what is inside."""
-        n_rows = len(self._signatures)
-        for side in range(self._n_sides):
-            own = self._of(side, rows)
-            own = own[are_framed(self._signatures[own])]
-            inside = insides(self._signatures[own])
-            for table, describe, n in tables:
-                described = describe(inside)
-                is_there = described.any(axis=1)
-                among = rows if self._n_sides == 1 else self._of(1 - side, rows)
-                near = neighbours(
-                    np.concatenate([table, described[is_there]]),
-                    np.arange(n_rows, n_rows + is_there.sum()),
-                    n,
-                    among=among[table[among].any(axis=1)],
-                    progress=self._progress,
-                )
-                yield self._codes(own[is_there], near)
-
-    def _of(self, side: int, rows: Array) -> Array:
-        found: Array = rows[self._sides[rows] == side]
-        return found
+    def _ways(self, queries: Array, among: Array) -> Iterator[tuple[Array, Array]]:
+        """Yield rows to pair with others: those of the other side, if there are two."""
+        if self._n_sides == 1:
+            yield queries, among
+            return
+        for side in (0, 1):
+            yield queries[self._sides[queries] == side], among[self._sides[among] != side]
 
     def _codes(self, own: Array, near: Array) -> Array:
         """Number each pair of a row and one that is near it, the lesser row first."""

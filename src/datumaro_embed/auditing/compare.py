@@ -23,6 +23,7 @@ from .copies import CopySearch, of_many_pictures
 from .decoded import folder_of_images
 from .grouping import Pair
 from .proof import Proof
+from .references import evenly
 from .run import audit_lines
 
 __all__ = ["Comparison", "LabelDrift", "compare"]
@@ -217,14 +218,6 @@ class _Pair:
         """Make a finding of an item of B."""
         return finding(self._b, self._b.items, row, kind=kind, reason=reason, **values)
 
-    def _change(self, row: int, proof: Proof | None) -> str:
-        """Say how an item of B differs from that of its key in A."""
-        if proof is not None:
-            return proof.told_of_second("in A")
-        if (status := self._b.statuses[row]) != Status.OK:
-            return f"B has no vector of it ({Status(status).name.lower()})"
-        return "its bytes differ from those in A"
-
     def _copies(self, proofs: Mapping[Pair, Proof]) -> Iterator[Finding]:
         """Yield the items of B of which A has a copy under another key; the surest first."""
         own = {(one, len(self._a) + other) for one, other in self._common.tolist()}
@@ -264,7 +257,7 @@ class _Pair:
             places = np.arange(len(rows)), cosines.argmax(axis=1)
             return near[places], cosines[places]
 
-        usual = nearest(among[np.linspace(0, len(among) - 1, min(len(among), _SAMPLE)).astype(int)])
+        usual = nearest(evenly(among, _SAMPLE))
         limit = np.quantile(usual[1], 1 - _USUAL) if len(among) > 1 else 2.0
         copied = {other for _, other in proofs}
         rows = search.rows_of(1)
@@ -290,11 +283,18 @@ class _Pair:
         ok = np.isin(pairs[:, 0], search.rows_of(0)) & np.isin(pairs[:, 1], search.rows_of(1))
         cosines = np.where(ok, paired_cosines(search.vectors, *pairs.T), -1)
         for rank, n in enumerate(np.argsort(cosines, kind="stable").tolist(), start=1):
+            row = int(self._changed[n, 1])
             proof = proofs.get((int(pairs[n, 0]), int(pairs[n, 1])))
+            if proof is not None:
+                reason = proof.told_of_second("in A")
+            elif (status := self._b.statuses[row]) != Status.OK:
+                reason = f"B has no vector of it ({Status(status).name.lower()})"
+            else:
+                reason = "its bytes differ from those in A"
             yield self._finding(
-                int(self._changed[n, 1]),
+                row,
                 "changed",
-                self._change(int(self._changed[n, 1]), proof),
+                reason,
                 rank=rank,
                 measure="cosine" if ok[n] else "",
                 value=round(float(cosines[n]), 4) if ok[n] else None,
@@ -327,13 +327,6 @@ class _Pair:
             yield self._finding(row, "relabeled", reason, rank=rank, suggestion="review")
 
 
-def _labelled(table: VectorTable) -> tuple[IntArray, npt.NDArray[np.str_]]:
-    """Rows of a table and the names of their labels; rows of several labels come several times."""
-    rows, labels = table.label_pairs()
-    known = table.has_vector[rows]
-    return rows[known], np.array(table.label_names, object)[labels[known]]
-
-
 def _drift(first: VectorTable, second: VectorTable) -> Iterator[LabelDrift]:
     """Compare the mean vectors of each label with those of images exchanged at random.
 
@@ -341,7 +334,12 @@ def _drift(first: VectorTable, second: VectorTable) -> Iterator[LabelDrift]:
     their own label's exchanges, and compared with the greatest of all labels: that of a small
     label, or of the first of many, is no drift (Westfall and Young).
     """
-    sides = [(table, *_labelled(table), table.item_rows) for table in (first, second)]
+    sides = []
+    for table in (first, second):  # what has several labels counts for each
+        rows, labels = table.label_pairs()
+        known = table.has_vector[rows]
+        names = np.array(table.label_names, object)[labels[known]]
+        sides.append((table, rows[known], names, table.item_rows))
     random = np.random.default_rng(0)
     facts: list[tuple[str, tuple[int, int]]] = []
     distances = []

@@ -484,30 +484,10 @@ class CopySearch:
 
         `keep_order`: the splits, that whose copies stay first.
         """
-        groups, firsts = self._grouped()
-        standings = Standings(
-            self._stores[0], keep_order, self.pictures, self._signatures, self._known, firsts
-        )
-        better = self._each(standings.better, groups, "standings", _DECODED_ROWS)
-        kept = [keep for keep, _ in groups]
-        for place in range(_TRIED):  # of which all others must be proven copies
-            wanted = {
-                n: {ordered(some[place], row) for row in groups[n][1] if row != some[place]}
-                for n, some in enumerate(better)
-                if kept[n] == groups[n][0] and place < len(some)
-            }
-            proofs = self.looked_at({*chain(*wanted.values())})
-            copies = {pair for pair, proof in proofs.items() if is_copy(proof)}
-            for n, pairs in wanted.items():
-                if pairs <= copies:
-                    kept[n] = better[n][place]
-        return sorted(zip(kept, (rows for _, rows in groups), strict=True), key=lambda g: g[1])
-
-    def _grouped(self) -> tuple[list[tuple[int, list[int]]], dict[int, int]]:
-        """Give groups, and of each row that has equal pixels or bytes, the first such row."""
         assert self._preferred is not None
         ranks, splits = np.argsort(self._preferred), self._stores[0].splits
         proofs = [(pair, proof) for pair, proof in self._known.items() if proof is not None]
+        # Of each row that has equal pixels or bytes, the first such row.
         firsts = {row: self._equals.get(one, one) for row, one in self.stand_ins.items()}
         firsts |= self._equals
         for (a, b), proof in sorted(proofs, key=lambda p: (-p[1].score, p[0])):
@@ -520,7 +500,24 @@ class CopySearch:
         foreseen: set[Pair] = set()
         grouped(proofs, firsts, splits, place, partial(self._are_copies, foreseen=foreseen))
         self._prove_unknown(sorted(foreseen))  # in threads, not one by one as grouping asks
-        return grouped(proofs, firsts, splits, place, self._are_copies), firsts
+        groups = grouped(proofs, firsts, splits, place, self._are_copies)
+        standings = Standings(
+            self._stores[0], keep_order, self.pictures, self._signatures, self._known, firsts
+        )
+        better = self._each(standings.better, groups, "standings", _DECODED_ROWS)
+        kept = [keep for keep, _ in groups]
+        for nth in range(_TRIED):  # of which all others must be proven copies
+            wanted = {
+                n: {ordered(some[nth], row) for row in groups[n][1] if row != some[nth]}
+                for n, some in enumerate(better)
+                if kept[n] == groups[n][0] and nth < len(some)
+            }
+            looked_at = self.looked_at({*chain(*wanted.values())})
+            copies = {pair for pair, proof in looked_at.items() if is_copy(proof)}
+            for n, pairs in wanted.items():
+                if pairs <= copies:
+                    kept[n] = better[n][nth]
+        return sorted(zip(kept, (rows for _, rows in groups), strict=True), key=lambda g: g[1])
 
     def _are_copies(self, pairs: list[Pair], foreseen: set[Pair] | None = None) -> bool:
         """Tell whether all of some pairs are copies, what is known first.

@@ -333,7 +333,11 @@ def _moved(large: Array, matrix: Array, small: Array) -> tuple[Array, Array]:
 
 def is_one_gray(*pixels: Array) -> bool:
     """Tell whether one of two lists of pixels has colours, and the other has none."""
-    chromas = [_chroma(p) for p in pixels]
+    chromas = []  # greatest less least channel
+    for each in pixels:
+        red, green, blue = each.T
+        greatest, least = np.maximum(red, green), np.minimum(red, green)
+        chromas.append(np.asarray(np.maximum(greatest, blue) - np.minimum(least, blue)))
     means = [_mean_of(chroma) for chroma in chromas]
     gray, color = (0, 1) if means[0] <= means[1] else (1, 0)
     has_none = int(np.count_nonzero(chromas[gray] > _COLORED)) <= _COLORED_SHARE * len(
@@ -341,13 +345,6 @@ def is_one_gray(*pixels: Array) -> bool:
     )
     has_some = means[color] > 5 or (means[gray] < 0.5 and means[color] > 1)
     return has_none and has_some and means[gray] < 2.5
-
-
-def _chroma(pixels: Array) -> Floats:
-    """Greatest less least channel: (n, 3) → (n,)."""
-    red, green, blue = pixels.T
-    greatest, least = np.maximum(red, green), np.minimum(red, green)
-    return np.asarray(np.maximum(greatest, blue) - np.minimum(least, blue))
 
 
 def _mean(pixels: Array) -> Floats:

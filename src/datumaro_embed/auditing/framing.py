@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import itemgetter
 from typing import Literal
 
 import cv2
@@ -10,7 +11,7 @@ import numpy as np
 
 from .differences import Array, aligned, compared, resized, turned
 from .gates import gates
-from .mapping import Map, likely_maps
+from .mapping import likely_maps
 
 __all__ = ["Nesting", "nesting"]
 
@@ -47,32 +48,28 @@ def nesting(
     """
     gate = gates(signatures, np.array([0]), np.array([1]))[0].tolist()
     likely = likely_maps(signatures[0], signatures[1], sizes, gate)
-    found = [_aligned(inner, outer, one) for one in likely if not one.swapped]
+    found: list[tuple[float, Array]] = []  # correlations at one scale, and maps
+    for one in likely:
+        if one.swapped:
+            continue
+        small, matrix = turned(inner, one.turn), one.matrix
+        area = abs(np.linalg.det(matrix[:2, :2]))
+        scale = math.sqrt(area * outer[..., 0].size / small[..., 0].size)
+        small = resized(small, *(n * min(scale, 1) for n in small.shape[1::-1]))
+        large = resized(outer, *(n / max(scale, 1) for n in outer.shape[1::-1]))
+        finer = aligned(small, large, matrix, cv2.MOTION_AFFINE, 20)
+        ways = [matrix] if finer is None else [matrix, finer]
+        seen = [(compared(small, large, way), way) for way in ways]
+        alike = [(each.correlation, way) for each, way in seen if each is not None]
+        found.append(max(alike, key=itemgetter(0), default=(0.0, matrix)))
     if not found:
         return ""
-    matrix = max(found, key=lambda one: one[0])[1]
+    matrix = max(found, key=itemgetter(0))[1]
     if _ends_at_an_edge(outer, matrix):
         return "framed" if _is_border_or_page(outer, matrix) else ""
     cover = abs(float(np.linalg.det(matrix[:2, :2])))
     (w, h), (outer_w, outer_h) = sizes
     return "cropped" if cover * outer_w * outer_h * _MORE_PIXELS >= w * h else ""
-
-
-def _aligned(inner: Array, outer: Array, found: Map) -> tuple[float, Array]:
-    """Align two pictures at one scale: their correlation and map."""
-    small, matrix = turned(inner, found.turn), found.matrix
-    scale = math.sqrt(abs(np.linalg.det(matrix[:2, :2])) * outer[..., 0].size / small[..., 0].size)
-    small = resized(small, *(n * min(scale, 1) for n in small.shape[1::-1]))
-    large = resized(outer, *(n / max(scale, 1) for n in outer.shape[1::-1]))
-    finer = aligned(small, large, matrix, cv2.MOTION_AFFINE, 20)
-    ways = [(matrix, compared(small, large, matrix))]
-    if finer is not None:
-        ways.append((finer, compared(small, large, finer)))
-    return max(
-        ((seen.correlation, one) for one, seen in ways if seen is not None),
-        key=lambda way: way[0],
-        default=(0.0, matrix),
-    )
 
 
 def _is_border_or_page(outer: Array, matrix: Array) -> bool:

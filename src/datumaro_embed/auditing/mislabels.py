@@ -21,10 +21,13 @@ from ..similarity.cosine import VectorArray
 from ..vectors import unit_rows
 from .references import (
     MAX_REFERENCES,
+    UNSEEN,
     IntArray,
     SameGroup,
+    evenly,
     greatest,
     in_blocks,
+    mean_of_seen,
     reference_places,
 )
 
@@ -41,7 +44,6 @@ _LEANS = 0.2  # share of the neighbours that has the other label of a systematic
 _LEAST_SYSTEMATIC = (3, 0.05)  # rows, and share of the label's rows
 _SAME_OBJECT = 0.9  # cosine of one object in two copies of a picture
 _SAMPLE = 4096  # rows that tell what is usual
-_UNSEEN = np.int32(-(2**30))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +140,14 @@ def find_mislabels(
     same = SameGroup(groups, references)
     zero_shot = None if label_vectors is None else _ZeroShot(vectors, rows, label_vectors[used])
 
-    some = codes.products(np.linspace(0, len(rows) - 1, min(len(rows), 256)).astype(int), packed)
+    some = codes.products(evenly(np.arange(len(rows)), 256), packed)
     unit = 1 / max(float(some.std()), 1.0)  # makes products deviations
 
     def judge(block: slice) -> Judged:
         mine = own[block]
         every = np.arange(len(mine))
         found = codes.products(block, packed)
-        found[same.pairs(block)] = _UNSEEN
+        found[same.pairs(block)] = UNSEEN
         nearest = [_mean_of_best(found[:, a:b]) for a, b in pairwise(bounds.tolist())]
         to_labels = np.stack(nearest, axis=1) * unit
         votes = _votes(found, own[references], len(used), _SHARPNESS * unit)
@@ -191,10 +193,7 @@ def _mean_of_best(found: npt.NDArray[np.int32]) -> Float64Array:
     """Mean of the greatest few of each row that are seen; -inf where none is."""
     n = min(_NEAREST, found.shape[1])
     best = np.partition(found, found.shape[1] - n, axis=1)[:, -n:]
-    seen = best > _UNSEEN
-    sums = np.where(seen, best, 0).sum(axis=1)
-    counts = seen.sum(axis=1)
-    return np.where(counts, sums / np.maximum(counts, 1), -np.inf)
+    return mean_of_seen(best, best > UNSEEN, -np.inf)
 
 
 def _votes(
@@ -202,12 +201,11 @@ def _votes(
 ) -> Float64Array:
     """Share of each label among the nearest references of each row, weighted by nearness."""
     places, nearest = greatest(found, NEIGHBOURS)
-    weights = np.exp(sharpness * (nearest - nearest[:, :1])) * (nearest > _UNSEEN)
-    shape = (len(found), n_labels)
+    weights = np.exp(sharpness * (nearest - nearest[:, :1])) * (nearest > UNSEEN)
     rows = np.arange(len(found))[:, None]
     codes = (rows * n_labels + labels[places]).reshape(-1)
     votes = np.bincount(codes, weights.reshape(-1), len(found) * n_labels)
-    votes = votes.reshape(shape)
+    votes = votes.reshape(len(found), n_labels)
     shares: Float64Array = votes / np.maximum(votes.sum(axis=1, keepdims=True), 1e-12)
     return shares
 
@@ -219,7 +217,7 @@ class _ZeroShot:
         self, vectors: VectorArray, rows: IntArray, label_vectors: npt.NDArray[np.float32]
     ) -> None:
         self._vectors, self._rows = vectors, rows
-        some = rows[np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).astype(np.int64)]
+        some = evenly(rows, _SAMPLE)
         self._mean = unit_block(vectors, some).mean(axis=0)
         names = unit_rows(label_vectors)
         self._names = unit_rows(names - names.mean(axis=0))

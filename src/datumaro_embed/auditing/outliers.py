@@ -25,10 +25,13 @@ from ..similarity.codes import encode_rows, unit_block
 from ..similarity.cosine import VectorArray
 from .references import (
     MAX_REFERENCES,
+    UNSEEN,
     IntArray,
     SameGroup,
+    evenly,
     greatest,
     in_blocks,
+    mean_of_seen,
     reference_places,
 )
 
@@ -39,7 +42,6 @@ _NEAREST_TEXTURES, _NEAREST_VECTORS = 20, 50
 _WEIGHTS = {"texture": 2.0}
 _BLOCK_ROWS = 1024
 _SAMPLE = 4096
-_UNSEEN = np.int32(-(2**30))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ def texture_distances(
         near[same.pairs(block)] = -np.inf
         near = greatest(near, _NEAREST_TEXTURES)[1]
         apart = np.einsum("ij,ij->i", here, here)[:, None] - near
-        return _mean(np.sqrt(np.maximum(apart, 0)), np.isfinite(apart))
+        return mean_of_seen(np.sqrt(np.maximum(apart, 0)), np.isfinite(apart), np.nan)
 
     return np.concatenate([np.zeros(0), *in_blocks(distances, len(numbers))])
 
@@ -145,29 +147,22 @@ def isolation(
     """
     if not len(rows):
         return np.zeros(0), np.zeros(0)
-    some = rows[np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).astype(np.int64)]
-    mean = unit_block(vectors, some).mean(axis=0)
+    mean = unit_block(vectors, evenly(rows, _SAMPLE)).mean(axis=0)
     codes = encode_rows(vectors, rows, mean)
     references = reference_places(np.zeros(len(rows), np.int64), n_references)
     packed, same = codes.pack(references), SameGroup(groups, references)
 
     def judge(block: slice) -> tuple[Float64Array, Float64Array]:
         found = codes.products(block, packed)
-        found[same.pairs(block)] = _UNSEEN
+        found[same.pairs(block)] = UNSEEN
         near = greatest(found, _NEAREST_VECTORS)[1]
-        apart = 1 - codes.step**2 * _mean(near, near > _UNSEEN)
+        apart = 1 - codes.step**2 * mean_of_seen(near, near > UNSEEN, np.nan)
         bland = -np.linalg.norm(unit_block(vectors, rows[block]) - mean, axis=1)
         return apart, bland.astype(np.float64)
 
     blocks = in_blocks(judge, len(rows), what="Looking for outliers", progress=progress)
     apart, bland = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     return apart, bland
-
-
-def _mean(values: npt.NDArray[np.generic], seen: npt.NDArray[np.bool_]) -> Float64Array:
-    counts = seen.sum(axis=1)
-    sums = np.where(seen, values, 0).sum(axis=1, dtype=np.float64)
-    return np.where(counts, sums / np.maximum(counts, 1), np.nan)
 
 
 def label_distances(vectors: VectorArray, rows: IntArray, labels: IntArray) -> Float64Array:

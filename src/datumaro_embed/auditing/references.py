@@ -17,6 +17,8 @@ _Result = TypeVar("_Result")
 
 MAX_REFERENCES = 16_384
 BLOCK_ROWS = 512
+UNSEEN = np.int32(-(2**30))
+"""In place of the product of two rows of one group."""
 _LEAST_FORKED = 4  # blocks: two forks of a process of 0.7 GB take 10 ms
 
 
@@ -39,6 +41,20 @@ def reference_places(labels: IntArray, n_most: int = MAX_REFERENCES) -> IntArray
     ]
     places: IntArray = order[np.concatenate([*chosen, np.zeros(0, np.int64)])]
     return places
+
+
+def evenly(rows: IntArray, n_most: int) -> IntArray:
+    """Take all of some rows, or so many of them at equal steps."""
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), n_most)).astype(np.int64)]
+
+
+def mean_of_seen(
+    values: npt.NDArray[Any], seen: npt.NDArray[np.bool_], none: float
+) -> npt.NDArray[np.float64]:
+    """Mean of those values of each row that are seen; `none` where there is none."""
+    counts = seen.sum(axis=1)
+    sums = np.where(seen, values, 0).sum(axis=1, dtype=np.float64)
+    return np.where(counts, sums / np.maximum(counts, 1), none)
 
 
 class SameGroup:

@@ -113,7 +113,9 @@ def audit(
             (("quality",), run.quality),
             (("box",), lambda: odd_boxes(opened) if opened.has_table("objects") else ()),
         ]
-        if {*kinds} & {"box", *_OF_LABELS} and _has_boxes_alone(opened):
+        knows_boxes = {"bbox", "mask", "polygon", "rotated_bbox"} & {*opened.ann_type_names}
+        judges_labels = {*kinds} & {"box", *_OF_LABELS}
+        if judges_labels and knows_boxes and not opened.has_table("objects"):
             log.warning("Labels of boxes are judged only in a store made with `embed --objects`.")
         parts = [part for part in parts if {*part[0]} & {*kinds}]
         found: list[Finding] = []
@@ -146,12 +148,6 @@ def audit_lines(findings: Findings, kinds: Iterable[str] = AUDIT_KINDS) -> Itera
     yield from table_lines(("kind", "findings", "suggested", "such as", "reason"), rows, right=(1,))
     if not rows:
         yield "no findings"
-
-
-def _has_boxes_alone(store: EmbeddingStore) -> bool:
-    """Whether a store knows boxes, but has no objects."""
-    types = {"bbox", "mask", "polygon", "rotated_bbox"} & {*store.ann_type_names}
-    return bool(types) and not store.has_table("objects")
 
 
 def _agreed(rows: list[Finding], *, spare_test: bool) -> Iterator[Finding]:
@@ -242,13 +238,29 @@ class _Audit:
             yield from self._members(kind)
 
     def _members(self, kind: str) -> Iterator[Finding]:
+        """Yield the members of the groups of one kind, the most certain group first."""
+        store, unread = self._store, set(self.copies.unread)
         for rank, (number, group) in enumerate(self._groups_by_kind[kind], start=1):
+            keep = store.key(group.keep)
             for row in group.rows:
-                value, suggestion, reason = self._verdict(row, group)
-                if kind == "conflict" and suggestion == "keep":
+                is_stale = not unread.isdisjoint((keep, store.key(row)))
+                doubts = [", but an image is gone or has changed"] * is_stale
+                value = None
+                if row != group.keep:
+                    near = self._near(row, group)
+                    of = group.keep if group.keep in near else near[0]
+                    indirect = [f", which is in a group with {keep}"] * (of != group.keep)
+                    differs = [", but with other labels"] * self._differ(row, group.keep)
+                    proof, doubts = self._proofs[row][of], indirect + differs + doubts
+                    suggestion = "review" if doubts or proof.doubts else "drop"
+                    reason = proof.told_of_second(str(store.key(of)))
+                    value = round(proof.score, 4)
+                elif kind == "conflict" and not is_stale:
                     suggestion, reason = "review", "its copies have other labels"
+                else:
+                    suggestion, reason = "review" if is_stale else "keep", "the copy to keep"
                 yield self._finding(
-                    self._store.items,
+                    store.items,
                     row,
                     kind=kind,
                     group=number,
@@ -256,7 +268,7 @@ class _Audit:
                     measure="correlation",
                     value=value,
                     suggestion=suggestion,
-                    reason=reason,
+                    reason=reason + "".join(doubts),
                 )
 
     @cached_property
@@ -288,22 +300,6 @@ class _Audit:
     def _near(self, row: int, group: CopyGroup) -> list[int]:
         """Give the members of a group that a row is proven to be a copy of."""
         return [other for other in group.rows if other in self._proofs[row]]
-
-    def _verdict(self, row: int, group: CopyGroup) -> tuple[float | None, str, str]:
-        """Value, suggestion and reason of a member of a group of copies."""
-        keep, unread = self._store.key(group.keep), set(self.copies.unread)
-        is_stale = not unread.isdisjoint((keep, self._store.key(row)))
-        doubts = [", but an image is gone or has changed"] * is_stale
-        if row == group.keep:
-            return None, "review" if doubts else "keep", "the copy to keep" + "".join(doubts)
-        near = self._near(row, group)
-        of = group.keep if group.keep in near else near[0]
-        indirect = [f", which is in a group with {keep}"] * (of != group.keep)
-        differs = [", but with other labels"] * self._differ(row, group.keep)
-        proof, doubts = self._proofs[row][of], indirect + differs + doubts
-        reason = proof.told_of_second(str(self._store.key(of))) + "".join(doubts)
-        suggestion = "review" if doubts or proof.doubts else "drop"
-        return round(proof.score, 4), suggestion, reason
 
     def _differ(self, row: int, other: int) -> bool:
         """Tell whether two items have labels, and none in common."""

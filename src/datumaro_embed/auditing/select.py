@@ -313,7 +313,11 @@ class _Reached:
             self._activate(n)
             limit = self._limit(self._active, n)
         some = self._active[self._nearest[self._active] <= limit]
-        self._make_exact(some[~self._is_exact[some]])
+        if len(places := some[~self._is_exact[some]]):
+            self._nearest[places], self._is_exact[places] = -np.inf, True
+            block = unit_block(self._vectors, self._rows[places])
+            for first in range(0, self.n_centres, _CHUNK_CENTRES):
+                self._update(places, block, first, min(first + _CHUNK_CENTRES, self.n_centres))
         found = some[np.lexsort((some, self._nearest[some]))[:n]]
         return found, self._nearest[found]
 
@@ -331,7 +335,12 @@ class _Reached:
             self._active = np.flatnonzero(self._nearest <= limit)
             stale = self._active[self._seen[self._active] < self.n_centres]
             if len(stale):
-                self._catch_up(stale)
+                stale = stale[np.argsort(self._seen[stale], kind="stable")]
+                for start in range(0, len(stale), _BLOCK_ROWS):
+                    some = stale[start : start + _BLOCK_ROWS]
+                    first = int(self._seen[some[0]])
+                    block = unit_block(self._vectors, self._rows[some])
+                    self._update(some, block, first, min(first + _CHUNK_CENTRES, self.n_centres))
             elif self._margin and len(self._active) > 4 * self._n_active:
                 # A fixed camera: float32 does not tell rows apart. All are to be exact.
                 self._nearest[:], self._seen[:] = -np.inf, 0
@@ -341,23 +350,6 @@ class _Reached:
         self._block = unit_block(self._vectors, self._rows[self._active])
         others = self._nearest[self._nearest > limit]
         self._least_other = float(others.min(initial=np.inf))
-
-    def _catch_up(self, stale: IntArray) -> None:
-        """Account for the next centres of some rows."""
-        stale = stale[np.argsort(self._seen[stale], kind="stable")]
-        for start in range(0, len(stale), _BLOCK_ROWS):
-            some = stale[start : start + _BLOCK_ROWS]
-            first = int(self._seen[some[0]])
-            block = unit_block(self._vectors, self._rows[some])
-            self._update(some, block, first, min(first + _CHUNK_CENTRES, self.n_centres))
-
-    def _make_exact(self, places: IntArray) -> None:
-        if not len(places):
-            return
-        self._nearest[places], self._is_exact[places] = -np.inf, True
-        block = unit_block(self._vectors, self._rows[places])
-        for first in range(0, self.n_centres, _CHUNK_CENTRES):
-            self._update(places, block, first, min(first + _CHUNK_CENTRES, self.n_centres))
 
     def _update(
         self, places: IntArray, block: npt.NDArray[np.float32], first: int, stop: int
@@ -369,23 +361,15 @@ class _Reached:
         is_exact, nearest = self._is_exact[places], self._nearest[places]
         self._nearest[places] = np.where(is_exact, nearest, np.maximum(nearest, best))
         nearer = np.flatnonzero(is_exact & (best > nearest - self._slack))
-        if len(nearer):
-            self._decide(places[nearer], block[nearer], products[nearer], first, stop)
-
-    def _decide(
-        self,
-        rows: IntArray,
-        block: npt.NDArray[np.float32],
-        products: npt.NDArray[np.float32],
-        first: int,
-        stop: int,
-    ) -> None:
-        """Find the exact cosines of rows with the nearest of some centres."""
-        best = products.max(axis=1)
+        if not len(nearer):
+            return
+        # The exact cosines with the nearest of the centres.
+        rows, products, best = places[nearer], products[nearer], best[nearer]
         limit = np.maximum(self._nearest[rows] - self._slack, best - 2 * self._slack)
         i, j = np.nonzero(products >= limit[:, None])
         if len(i) > 4 * len(rows):  # a fixed camera: all are equally near but for rounding
-            exact = block.astype(np.float64) @ self._centres[first:stop].T.astype(np.float64)
+            centres = self._centres[first:stop].T.astype(np.float64)
+            exact = block[nearer].astype(np.float64) @ centres
             i, j = np.nonzero(exact >= exact.max(axis=1, keepdims=True) - 2.0**-22)
         cosines = paired_cosines(self._vectors, self._rows[rows[i]], self._numbers[first + j])
         np.maximum.at(self._nearest, rows[i], cosines)

@@ -19,6 +19,7 @@ from ..records import ItemKey
 from ..retrieval import Filters, matching_rows
 from ..store import EmbeddingStore, using_store
 from ..tally import counted
+from .references import evenly
 from .select import entropy_bits, nearest_chosen, select_per_label, select_rows
 
 SAMPLE = "sample"
@@ -163,8 +164,7 @@ def select(
                 zip(chosen.tolist(), values.tolist(), strict=True), start=1
             )
         )
-        n = min(len(places), _EVALUATED_ROWS)
-        seen = places[np.linspace(0, len(places) - 1, n).astype(np.int64)]
+        seen = evenly(places, _EVALUATED_ROWS)
         random = np.random.default_rng(0).choice(places, len(chosen), replace=False)
         sets = {"chosen": chosen, "random": random}
         if before.any():

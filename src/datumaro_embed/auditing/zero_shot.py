@@ -18,7 +18,7 @@ from ..files import read_errors
 from ..findings import Findings, finding, ranked
 from ..flags import DEFAULT_LEAST_RELEVANCE
 from ..retrieval import QueryEmbedder, Relevance, matching_rows
-from ..store import EmbeddingStore, VectorTable, using_store
+from ..store import EmbeddingStore, using_store
 
 __all__ = ["label_findings"]
 
@@ -77,7 +77,7 @@ def label_findings(
         table = opened.table(of)
         allowed = matching_rows(opened, of=of)
         if not relabel:
-            allowed &= ~_labeled(table)
+            allowed &= ~table.labelled(range(len(table.label_names)))
         rows = np.flatnonzero(allowed)
         embed = QueryEmbedder(opened, of, model, encoder)
         prompts = np.asarray(embed.labels(names), np.float32)
@@ -129,10 +129,6 @@ def _lines(path: Path) -> list[str]:
     except UnicodeDecodeError as error:
         raise UsageError(f"'{path}' is not in UTF-8. Save it as UTF-8.") from error
     return [line for line in text.split("\n") if line.strip()]
-
-
-def _labeled(table: VectorTable) -> npt.NDArray[np.bool_]:
-    return table.labelled(range(len(table.label_names)))
 
 
 def _nearest(
