@@ -171,8 +171,11 @@ def apply_to_path(
     planned = [*plan.lines(source)]
     if not any(row.action.strip() for row in rows):
         planned.append("no finding has an action: fill in the column `action` of the findings file")
-    if form in BY_FOLDER and (names := _without_images(target)):
-        planned.append(f"labels that OUT will not have, as no image has them: {names}")
+    if form in BY_FOLDER:
+        used = set().union(*_folders(target).values())
+        names = ", ".join(repr(name) for name in target.categories.labels if name not in used)
+        if names:
+            planned.append(f"labels that OUT will not have, as no image has them: {names}")
     if imported.losses:
         planned.append(
             "OUT will have what was read of the dataset. What was not read as it stands:"
@@ -190,12 +193,6 @@ def apply_to_path(
     done = ", ".join(counted(counts[what], what) for what in ("items", "objects", "labels"))
     verified = f"'{out}' ({form}) is written, read back by Datumaro and equal to the plan: {done}"
     return ApplySummary(plan, verified, tuple(planned))
-
-
-def _without_images(target: SourceDataset) -> str:
-    """Name the labels that no annotation has, nor one below them (``big`` of ``big/cat``)."""
-    used = set().union(*_folders(target).values())
-    return ", ".join(repr(name) for name in target.categories.labels if name not in used)
 
 
 def _folders(dataset: SourceDataset) -> dict[str, set[str]]:
@@ -306,11 +303,18 @@ def _not_held(form: str, wrong: list[str], able: Iterable[str] = ()) -> DatasetW
 def _lost(
     target: SourceDataset, form: str, beside: Path | None, *, as_datum: bool = False
 ) -> list[str]:
-    """Say what a format loses of one item of each sort."""
+    """Say what a format loses of one item of each sort: a format loses the same of all of them."""
     chosen: dict[object, DatasetItem] = {}
     for item in target.items():
-        if len(chosen) < _MAX_PROBED:
-            chosen.setdefault(_sort_of(item), item)
+        if len(chosen) == _MAX_PROBED:
+            break
+        groups: dict[object, set[object]] = {}
+        for number, each in enumerate(item.annotations):
+            names = tuple(sorted(name for name, value in each.attributes.items() if value))
+            has_label = getattr(each, "label", None) is not None
+            groups.setdefault(each.group or -number, set()).add((each.type, has_label, names))
+        sort = item.subset, type(item.media), frozenset(map(frozenset, groups.values()))
+        chosen.setdefault((*sort, frozenset(item.attributes), "/" in item.id), item)
     few = target.changed(chosen.values())
     try:
         place = (
@@ -321,17 +325,6 @@ def _lost(
             return [*_differences(few, Path(folder), form)]
     except DatasetWriteError as error:
         return [error.message]
-
-
-def _sort_of(item: DatasetItem) -> object:
-    """Give what two items have in common of which a format loses the same."""
-    sorts: dict[object, set[object]] = {}
-    for place, each in enumerate(item.annotations):
-        names = tuple(sorted(name for name, value in each.attributes.items() if value))
-        has_label = getattr(each, "label", None) is not None
-        sorts.setdefault(each.group or -place, set()).add((each.type, has_label, names))
-    groups = frozenset(map(frozenset, sorts.values()))
-    return item.subset, type(item.media), groups, frozenset(item.attributes), "/" in item.id
 
 
 def _differences(

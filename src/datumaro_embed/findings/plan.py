@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,7 +17,7 @@ from ..logs import log
 from ..objects import ObjectOptions, objects_of
 from ..parallel import map_ahead
 from ..pipeline import read_item_info
-from ..records import ItemKey, ItemRecord, ObjectRecord, Status
+from ..records import ItemKey, ItemRecord, Status
 from ..store import EmbeddingStore
 from ..store.check import refuse_damage
 from ..tally import Tally, counted
@@ -86,8 +86,17 @@ class Plan:
         """Say what changes: ``2 of 5 items dropped (train 1, val 1)``."""
         found: dict[str, Counter[str]] = defaultdict(Counter)
         for key, change in self.changes.items():
-            for row in {(row.object, *act(row)): row for row in change.rows}.values():
-                found[_done(row, self.subsets)][key.subset] += 1
+            for number, verb, name in {(row.object, *act(row)) for row in change.rows}:
+                if verb == "label":
+                    done = "relabeled"
+                elif verb == "attribute":
+                    done = f"tagged {name.partition('=')[0]!r}"
+                elif verb == "drop":
+                    done = "dropped"
+                else:
+                    done = f"moved to the {'' if name in self.subsets else 'new '}subset '{name}'"
+                things = "items" if number is None else "objects"
+                found[f"{things} {done}"][key.subset] += 1
         parts = []
         for done, subsets in sorted(found.items()):
             things, _, what = done.partition(" ")
@@ -203,11 +212,9 @@ def plan_changes(
             reason = _stale(row, sha)
             if not reason and act(row)[0] == "drop" and (row.kind, row.group) in bereft:
                 reason = "copies to drop whose kept copy is gone, has changed or is dropped too"
-            reason = reason or _carry_out(row, change, record, source)
+            reason = reason or _carry_out(row, change, record, source, form)
             if reason:
                 plan.refused.add(reason, where(row))
-            elif form in BY_FOLDER and row.object is None:
-                _put_in_folder(row, change, source.categories.labels)
         if change.dropped:  # and its objects with it
             change.rows = [
                 row for row in change.rows if act(row)[0] == "drop" and row.object is None
@@ -215,7 +222,15 @@ def plan_changes(
         if change.rows:
             plan.changes[key] = change
     _tell_apart(plan.changes, used)
-    _refuse_stale(plan, sum(map(len, acting.values())), skip_stale=skip_stale)
+    if plan.refused and not (skip_stale and plan.changes):
+        found = "; ".join(line.strip() for line in plan.refused.lines())
+        n_acting = counted(sum(map(len, acting.values())), "findings")
+        ways = "" if skip_stale else ", or use ``skip_stale`` to leave these rows out"
+        raise StaleStoreError(
+            f"{plan.refused.total:,} of {n_acting} do not match the dataset: {found}. Nothing was "
+            f"written. Make the findings again{ways}.",
+            n_stale=plan.refused.total,
+        )
     return plan
 
 
@@ -263,19 +278,6 @@ def fresh_items(
         )
     log.warning("%s They are skipped.", differ)
     return fresh
-
-
-def _done(row: Finding, subsets: Container[str]) -> str:
-    """Say what a row does, after its count: what it is done to first."""
-    verb, name = act(row)
-    things = "items" if row.object is None else "objects"
-    if verb == "label":
-        return f"{things} relabeled"
-    if verb == "attribute":
-        return f"{things} tagged {name.partition('=')[0]!r}"
-    if verb == "drop":
-        return f"{things} dropped"
-    return f"{things} moved to the {'' if name in subsets else 'new '}subset '{name}'"
 
 
 def _acting(findings: Findings) -> dict[ItemKey, list[Finding]]:
@@ -386,6 +388,7 @@ def _carry_out(
     change: Change,
     record: ItemRecord | None,
     source: SourceDataset,
+    form: str | None,
 ) -> str:
     """Write a row into the change of its item; or say why it cannot be, and write nothing."""
     verb, name = act(row)
@@ -398,6 +401,12 @@ def _carry_out(
         if verb == "label" and row.object is None and not places:
             change.added.append(name)
         change.labels |= dict.fromkeys(places, None if verb == "drop" else name)
+        start = id_in_folder(row.label, "") if form in BY_FOLDER and row.object is None else None
+        if start is not None and change.key.id.startswith(start):
+            # It gets the id that it has in the folder of its new label.
+            stem = change.key.id.removeprefix(start)
+            change.key = ItemKey(change.key.subset, id_in_folder(name, stem))
+            change.mark = start[:-1].replace("/", "_")
     elif verb == "drop":
         change.dropped = True
     elif verb == "attribute":
@@ -425,41 +434,17 @@ def _places(row: Finding, record: ItemRecord, labels: Sequence[str]) -> list[int
         if (row.label and not found) or (own and not row.label):
             return "rows whose column label is not a label of the item"
     else:
+        changed = "rows whose object is not there, or has another label or box now"
         objects = objects_of(record, ObjectOptions())
-        if row.object not in range(len(objects)) or not _same(
-            row, objects[row.object], named(objects[row.object].label)
-        ):
-            return "rows whose object is not there, or has another label or box now"
-        found = list(objects[row.object].annotations)
+        if row.object not in range(len(objects)):
+            return changed
+        one = objects[row.object]
+        sides = zip(row.box or (0.0,) * 4, one.box, strict=True)
+        near = (abs(a - b) <= _BOX_TOLERANCE_PX for a, b in sides)
+        if row.label != named(one.label) or not all(near):
+            return changed
+        found = list(one.annotations)
     return [record.places[n] for n in found]
-
-
-def _same(row: Finding, found: ObjectRecord, label: str) -> bool:
-    box = row.box or (0.0,) * 4
-    near = (abs(a - b) <= _BOX_TOLERANCE_PX for a, b in zip(box, found.box, strict=True))
-    return row.label == label and all(near)
-
-
-def _refuse_stale(plan: Plan, n_acting: int, *, skip_stale: bool) -> None:
-    if not plan.refused or (skip_stale and plan.changes):
-        return
-    found = "; ".join(line.strip() for line in plan.refused.lines())
-    what = f"{plan.refused.total:,} of {counted(n_acting, 'findings')} do not match the dataset"
-    ways = "" if skip_stale else ", or use ``skip_stale`` to leave these rows out"
-    raise StaleStoreError(
-        f"{what}: {found}. Nothing was written. Make the findings again{ways}.",
-        n_stale=plan.refused.total,
-    )
-
-
-def _put_in_folder(row: Finding, change: Change, labels: Sequence[str]) -> None:
-    """Give an item the id that it has in the folder of its new label."""
-    verb, name = act(row)
-    start = id_in_folder(row.label, "")
-    if verb == "label" and change.key.id.startswith(start):
-        stem = change.key.id.removeprefix(start)
-        change.key = ItemKey(change.key.subset, id_in_folder(_known(name, labels), stem))
-        change.mark = start[:-1].replace("/", "_")
 
 
 def _tell_apart(changes: Mapping[ItemKey, Change], keys: set[ItemKey]) -> None:
@@ -515,12 +500,9 @@ class _Numbers:
             self._next_image += 1
         if isinstance(number := attributes.get("id"), int):
             self._images[subset].add(number)
-        return {"attributes": attributes, "annotations": self._fit_annotations(item, subset)}
-
-    def _fit_annotations(self, item: DatasetItem, subset: str) -> list[Any]:
-        """Renumber all annotations of an item together, so that its groups stay together."""
         if "id" not in item.attributes:  # not of COCO
-            return list(item.annotations)
+            return {"attributes": attributes, "annotations": list(item.annotations)}
+        # All annotations are renumbered together, so that groups stay together.
         used = self._annotations[subset]
         numbers = {ann.id for ann in item.annotations if ann.id}
         renumbered = {}
@@ -528,7 +510,8 @@ class _Numbers:
             renumbered = {old: self._next_annotation + n for n, old in enumerate(sorted(numbers))}
             self._next_annotation += len(numbers)
         used.update(renumbered.get(number, number) for number in numbers)
-        return [
+        annotations = [
             ann.wrap(id=renumbered.get(ann.id, ann.id), group=renumbered.get(ann.group, ann.group))
             for ann in item.annotations
         ]
+        return {"attributes": attributes, "annotations": annotations}

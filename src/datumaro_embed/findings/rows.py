@@ -25,7 +25,9 @@ def finding(
     if table.name == "objects":
         values |= {"label": ", ".join(table.labels_of(row)), "box": table.facts(row)["box"]}
     elif table.name == "items":
-        values = {"label": _label_of_image(store, row)} | values
+        _, labels, _ = store.label_counts(row, row + 1, of_images=True)
+        name = store.categories.labels[labels[0]] if len(labels) == 1 else ""
+        values = {"label": name} | values
     return Finding.of(
         kind,
         table.key(row),
@@ -34,12 +36,6 @@ def finding(
         model=store.kind.fingerprint,
         **values,
     )
-
-
-def _label_of_image(store: EmbeddingStore, row: int) -> str:
-    """Name the label of an item's whole image; empty where it has none or several."""
-    _, labels, _ = store.label_counts(row, row + 1, of_images=True)
-    return store.categories.labels[labels[0]] if len(labels) == 1 else ""
 
 
 def ranked(rows: Iterable[Finding]) -> Findings:

@@ -96,14 +96,13 @@ class Findings(Sequence[Finding], Displayed):
         types = dict.fromkeys(COLUMNS, pa.string()) | {"value": pa.float64()}
         types |= dict.fromkeys(("group", "object", "rank"), pa.int64())
         columns = zip(*(row.cells() for row in self), strict=True) if len(self) else [()] * 16
-        return pa.table(
-            {
-                name: pa.array(
-                    map(_arrow_text, cells) if types[name] == pa.string() else cells
-                ).cast(types[name])
-                for name, cells in zip(COLUMNS, columns, strict=True)
-            }
-        )
+        arrays = {}
+        for name, cells in zip(COLUMNS, columns, strict=True):
+            values: Iterable[Any] = cells
+            if types[name] == pa.string():  # of a lone surrogate, its escape
+                values = [text.encode("utf-8", "backslashreplace").decode() for text in cells]
+            arrays[name] = pa.array(values).cast(types[name])
+        return pa.table(arrays)
 
     def to_pandas(self) -> pd.DataFrame:
         """Convert to a data frame; an empty number is NaN."""
@@ -174,10 +173,6 @@ def _order(row: Finding) -> tuple[Any, ...]:
     return row.kind, *numbers, row.subset, row.id, number, *rest
 
 
-def _arrow_text(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()  # a lone surrogate
-
-
 def _parquet_rows(data: bytes, path: Path) -> tuple[list[str], list[Finding]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -219,21 +214,19 @@ def _csv_rows(data: bytes, path: Path) -> tuple[list[str], list[Finding]]:
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 line = reader.line_num + skipped
-                _check_length(cells, titles, f"{path}, line {line}")
+                place = f"{path}, line {line}"
+                if any(cell.strip() for cell in cells[len(titles) :]):
+                    raise UsageError(
+                        f"{place}: {len(cells)} cells, and the file has "
+                        f"{counted(len(titles), 'columns')}. Put a cell that has the separator in "
+                        "it into quotes."
+                    )
                 known = zip(titles, map(from_sheet_cell, cells), strict=False)
-                found.append(_finding(dict(known), f"{path}, line {line}", line))
+                found.append(_finding(dict(known), place, line))
     except csv.Error as error:
         line = reader.line_num + skipped
         raise UsageError(f"{path}, line {line}: not CSV ({error}). Mend this line.") from error
     return titles, found
-
-
-def _check_length(cells: Sequence[str], titles: Sequence[str], where: str) -> None:
-    if any(cell.strip() for cell in cells[len(titles) :]):
-        raise UsageError(
-            f"{where}: {len(cells)} cells, and the file has {counted(len(titles), 'columns')}. Put "
-            "a cell that has the separator in it into quotes."
-        )
 
 
 def _check_columns(found: Sequence[str], path: Path) -> None:
