@@ -62,7 +62,20 @@ def map_forked(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> 
     forks: list[_Fork] = []
     with single_threaded_opencv():  # its threads would be missing in a fork, which waits for them
         try:
-            _start(forks, function, items)
+            n = min(usable_processors(), len(items))
+            # Signals wait. While Python forks, it calls functions of its modules; what a signal
+            # raises in one is lost, and the lock that the function should release stays locked.
+            with DeferredInterrupts() as interrupts:
+                try:
+                    for first in range(n):
+                        forks.append(_forked(function, items[first::n], forks))
+                except OSError as error:
+                    for fork in forks:
+                        fork.end()
+                    forks.clear()
+                    log.debug("No process can be forked: %s", error)
+            if interrupts.received is not None:
+                signal.raise_signal(interrupts.received)
             for number, item in enumerate(items):
                 is_computed, result = forks[number % len(forks)].answer() if forks else _NOTHING
                 yield result if is_computed else function(item)
@@ -99,26 +112,6 @@ class _Fork:
             os.waitpid(self.process, 0)
 
 
-def _start(forks: list[_Fork], function: Callable[[_Item], Any], items: Sequence[_Item]) -> None:
-    """Start a fork for each processor, or none where the system refuses one.
-
-    Signals wait. While Python forks, it calls functions of its modules; what a signal raises in
-    one is lost, and the lock that the function should release stays locked.
-    """
-    n = min(usable_processors(), len(items))
-    with DeferredInterrupts() as interrupts:
-        try:
-            for first in range(n):
-                forks.append(_forked(function, items[first::n], forks))
-        except OSError as error:
-            for fork in forks:
-                fork.end()
-            forks.clear()
-            log.debug("No process can be forked: %s", error)
-    if interrupts.received is not None:
-        signal.raise_signal(interrupts.received)
-
-
 def _forked(
     function: Callable[[_Item], Any], items: Sequence[_Item], others: Sequence[_Fork]
 ) -> _Fork:
@@ -140,7 +133,14 @@ def _forked(
             for descriptor in (reading, *(fork.results.fileno() for fork in others)):
                 os.close(descriptor)
             if os.getppid() == parent:
-                _compute(function, items, writing)
+                with os.fdopen(writing, "wb") as results:
+                    for item in items:
+                        try:
+                            answer = True, function(item)
+                        except Exception:
+                            answer = False, None
+                        pickle.dump(answer, results)
+                        results.flush()
         finally:
             os._exit(0)  # nothing of the parent's is flushed, closed or removed
     os.close(writing)
@@ -149,14 +149,3 @@ def _forked(
 
         fcntl(reading, F_SETPIPE_SZ, _PIPE_BYTES)
     return _Fork(process, os.fdopen(reading, "rb"))
-
-
-def _compute(function: Callable[[_Item], Any], items: Sequence[_Item], writing: int) -> None:
-    with os.fdopen(writing, "wb") as results:
-        for item in items:
-            try:
-                answer = True, function(item)
-            except Exception:
-                answer = False, None
-            pickle.dump(answer, results)
-            results.flush()

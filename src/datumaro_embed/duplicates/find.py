@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ..display import Displayed, Origin
 from ..errors import ModelMismatchError, ModelNotFoundError, UsageError
 from ..flags import DEFAULT_KEEP_SPLIT, DEFAULT_TABLE, DEFAULT_THRESHOLD
-from ..records import DuplicateGroup, DuplicatePair, RowKey, Split
+from ..records import DuplicateGroup, DuplicatePair, Split
 from ..retrieval import matching_rows, model_of, table_to_search
 from ..similarity import (
     LEVELS,
@@ -143,13 +143,7 @@ def find_duplicates(
         table = table_to_search(opened, of)
         threshold, threshold_of = _threshold(threshold, opened, of, model)
         rows = np.flatnonzero(matching_rows(opened, of=of))
-        found = _Rows(
-            table,
-            rows,
-            table.spread(opened.splits.astype(np.int64)),
-            table.item_rows,
-            _videos(opened)[table.item_rows],
-        )
+        found = _Rows(opened, table, rows)
         every = len(rows) <= MAX_EXACT_ROWS if all_pairs is None else all_pairs
         components, keeper = Components(len(table)), PairKeeper()
         frames = NearestFrames(len(table))
@@ -170,6 +164,9 @@ def find_duplicates(
             for component in components.groups()
             if len(np.unique(found.items[component[0]])) > 1
         )
+        key = lru_cache(maxsize=None)(table.key)  # a row is in many pairs
+        columns = pairs.first, pairs.second, pairs.similarities, found.are_leaks(pairs)
+        listed = zip(*(column.tolist() for column in columns), strict=True)
         return DuplicateReport(
             threshold=threshold,
             threshold_of=threshold_of,
@@ -178,7 +175,10 @@ def find_duplicates(
             groups=tuple(
                 sorted(groups, key=lambda g: (not g.across_splits, -g.max_similarity, g.keys))
             ),
-            pairs=tuple(_pairs(found, pairs)),
+            pairs=tuple(
+                DuplicatePair(key(a), key(b), similarity, found.same_bytes(a, b), is_across)
+                for a, b, similarity, is_across in listed
+            ),
             n_pairs=int(counts[0]),
             n_pairs_at={
                 level: int(count)
@@ -193,17 +193,20 @@ def find_duplicates(
 class _Rows:
     """The rows to compare, and split, item, video and content of every row of their table."""
 
-    def __init__(
-        self,
-        table: VectorTable,
-        rows: IntArray,
-        splits: IntArray,
-        items: IntArray,
-        videos: IntArray,
-    ) -> None:
-        self.table, self.rows, self.splits, self.items = table, rows, splits, items
-        self.videos = videos  # -1: none
+    def __init__(self, store: EmbeddingStore, table: VectorTable, rows: IntArray) -> None:
+        self.table, self.rows, self.items = table, rows, table.item_rows
+        self.splits = table.spread(store.splits.astype(np.int64))
         self.contents = table.contents()
+        videos = np.full(len(store), -1)  # -1: not a frame
+        text = store.column("items/path")
+        if np.any(text == ord("#")):
+            ends, numbers = store.column("items/path_offsets").tolist(), dict[str, int]()
+            paths = map(bytes, map(text.__getitem__, map(slice, ends, ends[1:])))
+            for row, path in enumerate(paths):
+                video, frame = split_frame_path(path.decode("utf-8", "surrogatepass"))
+                if frame is not None:
+                    videos[row] = numbers.setdefault(video, len(numbers))
+        self.videos = videos[self.items]
 
     def are_leaks(self, block: PairBlock) -> npt.NDArray[np.bool_]:
         """Tell which pairs are in two different splits of train, val and test."""
@@ -228,19 +231,6 @@ class _Rows:
         """Tell whether both rows have the same content hash, if it is known."""
         one, other = self.contents[first], self.contents[second]
         return bool(one.any()) and bool((one == other).all())
-
-
-def _videos(store: EmbeddingStore) -> IntArray:
-    """Return for each item the number of its video; -1 if it is not a frame."""
-    text = store.column("items/path")
-    found = np.full(len(store), -1)
-    if np.any(text == ord("#")):
-        ends, numbers = store.column("items/path_offsets").tolist(), dict[str, int]()
-        for row, path in enumerate(map(bytes, map(text.__getitem__, map(slice, ends, ends[1:])))):
-            video, frame = split_frame_path(path.decode("utf-8", "surrogatepass"))
-            if frame is not None:
-                found[row] = numbers.setdefault(video, len(numbers))
-    return found
 
 
 def keep_order(keep_split: str) -> tuple[Split, ...]:
@@ -309,21 +299,6 @@ def _blocks(found: _Rows, limit: float, every: bool, progress: bool) -> Iterator
         yield from equal.expand(block, found.are_leaks(block) | found.are_siblings(block))
 
 
-def _pairs(found: _Rows, block: PairBlock) -> Iterator[DuplicatePair]:
-    """Yield the record of each pair, in their order."""
-    rows = zip(block.first.tolist(), block.second.tolist(), strict=True)
-    key = lru_cache(maxsize=None)(found.table.key)  # a row is in many pairs
-    facts = zip(rows, block.similarities.tolist(), found.are_leaks(block).tolist(), strict=True)
-    for (first, second), similarity, is_across in facts:
-        yield DuplicatePair(
-            first=key(first),
-            second=key(second),
-            similarity=similarity,
-            identical=found.same_bytes(first, second),
-            across_splits=is_across,
-        )
-
-
 def _group(
     store: EmbeddingStore,
     found: _Rows,
@@ -335,8 +310,10 @@ def _group(
     members, table = rows.tolist(), found.table
     splits = tuple(Split(int(split)) for split in found.splits[rows])
     labels = tuple(map(table.labels_of, members))
+    items = found.items[rows]
+    kept = int(by_preference(store, items, keep_order)[0])
     return DuplicateGroup(
-        keep=_keep(store, found, members, keep_order),
+        keep=table.key(members[items.tolist().index(kept)]),
         keys=tuple(map(table.key, members)),
         splits=splits,
         labels=labels,
@@ -347,16 +324,6 @@ def _group(
         conflicting_labels=len({names for names in labels if names}) > 1,
         facts=tuple(map(table.facts, members)),
     )
-
-
-def _keep(
-    store: EmbeddingStore, found: _Rows, rows: list[int], keep_order: Sequence[Split]
-) -> RowKey:
-    """Choose the member to keep, by its item."""
-    items = found.items[rows].tolist()
-    chosen = int(by_preference(store, found.items[rows], keep_order)[0])
-    key: RowKey = found.table.key(rows[items.index(chosen)])
-    return key
 
 
 def by_preference(store: EmbeddingStore, rows: IntArray, keep_order: Sequence[Split]) -> IntArray:

@@ -81,7 +81,19 @@ def nearest_rows(
         sure = ranked[1][-1] > rough[query].min() + bound
         as_bounded = np.abs(exact - rough[query]).max() <= bound
         if n_candidates < n_allowed and not (sure and as_bounded):
-            ranked = _settle(vectors, unit[query], found, *ranked)
+            # Very many rows are as near as the k-th: all that float32 errors do not rule out are
+            # ranked, which takes seconds for a million rows.
+            slack, as_stored = 1e-5 + vectors.shape[1] * 2.0**-22, unit[query].astype(np.float32)
+            for start in range(0, len(vectors), _SETTLE_ROWS):
+                block = vectors[start : start + _SETTLE_ROWS].astype(np.float32)
+                norms = np.sqrt(np.einsum("ij,ij->i", block, block))
+                near = np.divide(
+                    block @ as_stored, norms, out=np.zeros_like(norms), where=norms > 0
+                )
+                possible = (near >= ranked[1][-1] - slack) & found[start : start + len(near)]
+                fresh = np.setdiff1d(np.flatnonzero(possible) + start, ranked[0])
+                exact = np.concatenate([ranked[1], cosines(vectors, fresh, unit[query])])
+                ranked = best(np.concatenate([ranked[0], fresh]), exact, k)
         rows[query], similarities[query] = ranked
     return rows, similarities
 
@@ -94,9 +106,11 @@ def all_cosines(vectors: VectorArray, query: npt.ArrayLike) -> npt.NDArray[np.fl
     unit = unit_queries(np.asarray(query)[None], vectors.shape[1])
     packed = numkong.dots_pack(unit.astype(vectors.dtype))
 
+    every = np.ones(len(vectors), dtype=bool)
+
     def compare(start: int) -> npt.NDArray[Any]:
-        block = np.ascontiguousarray(vectors[start : start + _BLOCK_ROWS[1]])
-        return 1 - np.asarray(numkong.angulars_packed(block, packed))[:, 0]
+        block = slice(start, start + _BLOCK_ROWS[1])
+        return 1 - _distances(vectors, packed, every, block)[1][:, 0]
 
     blocks = map_ahead(compare, range(0, len(vectors), _BLOCK_ROWS[1]))
     return np.concatenate([np.zeros(0, np.float32), *blocks])
@@ -166,30 +180,3 @@ def _distances(
     if not few and len(places) < len(here):
         distances = distances[places]
     return places + block.start, distances
-
-
-def _settle(
-    vectors: VectorArray,
-    unit_query: Float64Array,
-    allowed: BoolArray,
-    rows: IntArray,
-    similarities: Float64Array,
-) -> tuple[IntArray, Float64Array]:
-    """Rank all rows that float32 errors do not rule out, starting from k found rows.
-
-    Takes seconds for a million rows; needed only if very many rows are as near as the k-th.
-    """
-    k = len(rows)
-    slack = 1e-5 + vectors.shape[1] * 2.0**-22
-    query = unit_query.astype(np.float32)
-    for start in range(0, len(vectors), _SETTLE_ROWS):
-        block = vectors[start : start + _SETTLE_ROWS].astype(np.float32)
-        norms = np.sqrt(np.einsum("ij,ij->i", block, block))
-        rough = np.divide(block @ query, norms, out=np.zeros_like(norms), where=norms > 0)
-        possible = (rough >= similarities[-1] - slack) & allowed[start : start + len(rough)]
-        fresh = np.setdiff1d(np.flatnonzero(possible) + start, rows)
-        exact = cosines(vectors, fresh, unit_query)
-        rows, similarities = best(
-            np.concatenate([rows, fresh]), np.concatenate([similarities, exact]), k
-        )
-    return rows, similarities

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
 from ..parallel import map_ahead, usable_processors
@@ -59,7 +58,18 @@ def neighbours(
     others = codes if among is rows else encode_rows(vectors, among)
     own = np.searchsorted(among, rows)
     own[np.append(among, -1)[own] != rows] = -1
-    parts = _parts(codes, others)
+    # Parts of the rows, each with the places to compare it with.
+    every = np.arange(len(among))
+    if len(rows) <= _ALL_ROWS or others is not codes:
+        places = np.arange(len(rows))
+        starts = range(0, len(rows), _PART_ROWS)
+        parts = [(places[start : start + _PART_ROWS], every) for start in starts]
+    else:
+        visited = visited_cells(codes, len(rows), _N_VISITED)
+        order = np.argsort(visited.reshape(-1), kind="stable")
+        ends = np.cumsum(np.bincount(visited.reshape(-1)))
+        cells = (np.divmod(some, _N_VISITED) for some in np.split(order, ends[:-1]))
+        parts = [(places[rank == 0], places) for places, rank in cells]
     workers = usable_processors()
     found = map_ahead(
         lambda part: _nearest(codes.pack(part[0]), own[part[0]], others, part[1], k),
@@ -69,21 +79,9 @@ def neighbours(
     )
     nearest = np.full((len(rows), k), -1, np.int64)
     bar = tqdm(found, "neighbours", len(parts), disable=None if progress else True)
-    for (queries, _), places in zip(parts, bar, strict=True):
-        nearest[queries] = np.where(places >= 0, among[places], -1) if len(among) else -1
+    for (queries, _), best in zip(parts, bar, strict=True):
+        nearest[queries] = np.where(best >= 0, among[best], -1) if len(among) else -1
     return nearest
-
-
-def _parts(codes: RowCodes, others: RowCodes) -> list[tuple[IntArray, IntArray]]:
-    """Divide the places of rows into parts, each with the places to compare it with."""
-    own, every = np.arange(len(codes.values)), np.arange(len(others.values))
-    if len(own) <= _ALL_ROWS or others is not codes:
-        return [(own[i : i + _PART_ROWS], every) for i in range(0, len(own), _PART_ROWS)]
-    visited = visited_cells(codes, len(every), _N_VISITED)
-    order = np.argsort(visited.reshape(-1), kind="stable")
-    ends = np.cumsum(np.bincount(visited.reshape(-1)))
-    cells = (np.divmod(some, _N_VISITED) for some in np.split(order, ends[:-1]))
-    return [(places[rank == 0], places) for places, rank in cells]
 
 
 def _nearest(
@@ -98,7 +96,13 @@ def _nearest(
         at = np.searchsorted(some, own)
         inside = np.flatnonzero(some[np.minimum(at, len(some) - 1)] == own)
         products[at[inside], inside] = np.iinfo(np.int32).min
-        least = np.maximum(best[:, -1] + 1, _reached(products, k))
+        least = best[:, -1] + 1
+        # Without sorting, a level that at least k products of each query reach, and few others: the
+        # greatest products of k groups of candidates reach it.
+        n_groups = 32 * k
+        if (n_each := len(products) // n_groups) >= 2:
+            grouped = products[: n_each * n_groups].reshape(n_groups, n_each, -1).max(axis=1)
+            least = np.maximum(least, np.partition(grouped, n_groups - k, axis=0)[n_groups - k])
         other, query = np.divmod(np.flatnonzero(products >= least), max(len(own), 1))
         if len(query) > 8 * k * len(own):  # few candidates, or many that are equal
             top = min(k, len(products))
@@ -113,17 +117,3 @@ def _nearest(
         best, places = scores[kept].reshape(-1, k), numbers[kept].reshape(-1, k)
     places[best == np.iinfo(np.int32).min] = -1
     return places
-
-
-def _reached(products: npt.NDArray[np.int32], k: int) -> npt.NDArray[np.int32]:
-    """Give a level that at least k products of each query reach, and few others: without sorting.
-
-    The greatest products of k groups of candidates reach it.
-    """
-    n_groups = 32 * k
-    n_each = len(products) // n_groups
-    if n_each < 2:
-        return np.full(products.shape[1], np.iinfo(np.int32).min + 1, np.int32)
-    grouped = products[: n_each * n_groups].reshape(n_groups, n_each, -1).max(axis=1)
-    level: npt.NDArray[np.int32] = np.partition(grouped, n_groups - k, axis=0)[n_groups - k]
-    return level

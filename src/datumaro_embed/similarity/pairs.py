@@ -217,44 +217,34 @@ def chosen_pairs(
     and class of the columns, plus 2 (m + n). They connect the same rows as all of `passing`. In a
     square tile, the columns are the same rows.
     """
-    parts = [_nearest(cosines, passing & (classes == c)) for c in np.unique(classes)]
-    rows, columns = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    rows, columns = np.zeros((2, 0), np.int64)
+    every = np.arange(len(passing))
+    for of in np.unique(classes):
+        left = np.where(passing & (classes == of), cosines, np.float32(-2))
+        for _ in range(_NEAREST):
+            best = left.argmax(axis=1)
+            found = left[every, best] > -2
+            rows = np.concatenate([rows, every[found]])
+            columns = np.concatenate([columns, best[found]])
+            left[every, best] = -2
     offset = 0 if is_square else passing.shape[0]
     labels = np.arange(offset + passing.shape[1])
     new = rows, columns
     while len(new[0]):
         join_labels(labels, new[0], new[1] + offset)
-        apart = labels[: passing.shape[0], None] != labels[None, offset:]
+        of_rows, of_columns = labels[: passing.shape[0]], labels[offset:]
+        apart = of_rows[:, None] != of_columns[None, :]
         apart &= passing
-        new = _one_each(apart, labels[: passing.shape[0]], labels[offset:])
+        # One pair that leads out of each component (a round of Borůvka's algorithm).
+        one, other = (np.flatnonzero(apart.any(axis=axis)) for axis in (1, 0))
+        one = one[np.unique(of_rows[one], return_index=True)[1]]
+        other = other[np.unique(of_columns[other], return_index=True)[1]]
+        new = (
+            np.concatenate([one, apart[:, other].argmax(axis=0)]),
+            np.concatenate([apart[one].argmax(axis=1), other]),
+        )
         rows, columns = np.concatenate([rows, new[0]]), np.concatenate([columns, new[1]])
     return rows, columns
-
-
-def _one_each(
-    apart: BoolArray, of_rows: IntArray, of_columns: IntArray
-) -> tuple[IntArray, IntArray]:
-    """Choose one pair that leads out of each component (a round of Borůvka's algorithm)."""
-    rows, columns = (np.flatnonzero(apart.any(axis=axis)) for axis in (1, 0))
-    rows = rows[np.unique(of_rows[rows], return_index=True)[1]]
-    columns = columns[np.unique(of_columns[columns], return_index=True)[1]]
-    return (
-        np.concatenate([rows, apart[:, columns].argmax(axis=0)]),
-        np.concatenate([apart[rows].argmax(axis=1), columns]),
-    )
-
-
-def _nearest(cosines: npt.NDArray[np.float32], passing: BoolArray) -> tuple[IntArray, IntArray]:
-    left = np.where(passing, cosines, np.float32(-2))
-    every = np.arange(len(left))
-    rows, columns = [], []
-    for _ in range(_NEAREST):
-        best = left.argmax(axis=1)
-        found = left[every, best] > -2
-        rows.append(every[found])
-        columns.append(best[found])
-        left[every, best] = -2
-    return np.concatenate(rows), np.concatenate(columns)
 
 
 def join_labels(labels: IntArray, one: IntArray, other: IntArray) -> None:

@@ -131,11 +131,28 @@ def open_graph(path: Path, *, uuid: str, n_rows: int, dim: int) -> RowGraph:
     damaged file, USearch would return wrong rows or access invalid memory. The checksum detects
     damage but not forgery: build an index where you use it, and do not take one from others.
     """
-    facts = _trailer(path)
+    try:
+        with open_regular(path) as stream, read_errors(path):
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, size - _MAX_TRAILER_BYTES))
+            tail = stream.read()
+            mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+    except (FileNotFoundError, StoreForeignError) as error:
+        raise _refused(path, "is not a file") from error
+    length = int.from_bytes(tail[-16:-8], "little")
+    if len(tail) < 16 or tail[-8:] != _MAGIC or length > len(tail) - 16:
+        raise _refused(path, "is not an index of this version")
+    try:
+        facts = json.loads(tail[-16 - length : -16])
+    except ValueError as error:
+        raise _refused(path, "is damaged (its trailer cannot be read)") from error
+    known = isinstance(facts, dict) and facts.get("format") == _FORMAT
+    if not known or facts.get("format_version") != _FORMAT_VERSION:
+        raise _refused(path, "is not an index of this version")
+    if facts.get("index_bytes") != size - length - 16:
+        raise _refused(path, "is damaged (its size differs from the recorded size)")
     if facts.get("store_uuid") != uuid or facts.get("n_rows") != n_rows:
         raise _refused(path, "belongs to another store, or to an earlier state of this one")
-    with open_regular(path) as stream, read_errors(path):
-        mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     if _checksum(memoryview(mapped)[: facts["index_bytes"]]) != facts.get("checksum"):
         raise _refused(path, "is damaged (its checksum differs from its content)")
     try:
@@ -163,29 +180,6 @@ def _checksum(image: bytes | bytearray | memoryview) -> str:
             digest.update(sums)
     digest.update(memoryview(image)[pages.nbytes :])
     return digest.hexdigest()
-
-
-def _trailer(path: Path) -> dict[str, Any]:
-    try:
-        with open_regular(path) as stream, read_errors(path):
-            size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(0, size - _MAX_TRAILER_BYTES))
-            tail = stream.read()
-    except (FileNotFoundError, StoreForeignError) as error:
-        raise _refused(path, "is not a file") from error
-    length = int.from_bytes(tail[-16:-8], "little")
-    if len(tail) < 16 or tail[-8:] != _MAGIC or length > len(tail) - 16:
-        raise _refused(path, "is not an index of this version")
-    try:
-        facts = json.loads(tail[-16 - length : -16])
-    except ValueError as error:
-        raise _refused(path, "is damaged (its trailer cannot be read)") from error
-    known = isinstance(facts, dict) and facts.get("format") == _FORMAT
-    if not known or facts.get("format_version") != _FORMAT_VERSION:
-        raise _refused(path, "is not an index of this version")
-    if facts.get("index_bytes") != size - length - 16:
-        raise _refused(path, "is damaged (its size differs from the recorded size)")
-    return dict(facts)
 
 
 def _refused(path: Path, why: str) -> StoreIndexError:
