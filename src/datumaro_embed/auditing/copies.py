@@ -262,7 +262,6 @@ class CopySearch:
 
     def proofs(self, k: int) -> dict[Pair, Proof]:
         """Prove what can be proven of all candidates."""
-        found = dict.fromkeys(self._equal_files(), Proof("bytes"))
         candidates = Candidates(
             self.vectors,
             self._signatures,
@@ -271,17 +270,9 @@ class CopySearch:
             progress=self._progress,
         )
         pairs = candidates.pairs(self._rows, k)
-        files: dict[int, list[int]] = {}
-        for a, b in found:
-            files.setdefault(a, [a]).append(b)
-        readable = self._each(self._first_readable, [*files.values()], "choose")
-        self.stand_ins = {
-            row: one
-            for rows, one in zip(files.values(), readable, strict=True)
-            for row in rows
-            if row != one
-        }
-        found |= self._equal_pixels()
+        found = self._equal_files() | self._equal_pixels()
+
+        # Signatures of what is not opaque may change, and with them what is near.
         pairs = self._merged(pairs)
         gated = self._gated(pairs)
         passed = passing(gated)
@@ -293,6 +284,8 @@ class CopySearch:
         self.n_candidates = len(pairs) + len(found)
         pairs, gated = pairs[passed], gated[passed]
         self._known |= found
+
+        # First what may be groups of many, then what is not settled by these, then what joins them.
         stars = self._stars(pairs, gated[:, 1])
         self._proven(stars, self._gated(stars))
         equals = np.array([*self._equals.items()], np.int64).reshape(-1, 2)
@@ -305,6 +298,30 @@ class CopySearch:
         links = self._links(pairs, gated[:, 1] < _FRAMES, kept)
         self._proven(links, self._gated(links))
         return {pair: proof for pair, proof in self._known.items() if proof is not None}
+
+    def _equal_files(self) -> dict[Pair, Proof]:
+        """Pair items of equal files with the first of them; regions of one image are not equal.
+
+        `stand_ins` has, of each but one, the one that can be read.
+        """
+        first, second = equal_files(self._hashes, self._rows, self._sides)
+        if len(self._stores) > 1:
+            across = self._sides[first] != self._sides[second]
+            first, second = first[across], second[across]
+        same = paired_cosines(self.vectors, first, second) > 0.999
+        pairs = _pairs_of(np.stack([first[same], second[same]], axis=1))
+        files: dict[int, list[int]] = {}
+        for a, b in pairs:
+            files.setdefault(a, [a]).append(b)
+        readable = self._each(self._first_readable, [*files.values()], "choose")
+        for rows, one in zip(files.values(), readable, strict=True):
+            self.stand_ins |= {row: one for row in rows if row != one}
+        return dict.fromkeys(pairs, Proof("bytes"))
+
+    def _first_readable(self, rows: list[int]) -> int:
+        """Give, of equal files, the first that can be read; of two stores, of the first one's."""
+        own = [row for row in rows if self._sides[row] == self._sides[rows[0]]]
+        return next(filter(self.pictures.is_there, own), rows[0])
 
     def _equal_pixels(self) -> dict[Pair, Proof]:
         """Prove equal pixels of items of equal signatures and sizes, however many there are.
@@ -396,11 +413,6 @@ class CopySearch:
 
     def _stand_in(self, row: int) -> int:
         return self.stand_ins.get(row, row)
-
-    def _first_readable(self, rows: list[int]) -> int:
-        """Give, of equal files, the first that can be read; of two stores, of the first one's."""
-        own = [row for row in rows if self._sides[row] == self._sides[rows[0]]]
-        return next(filter(self.pictures.is_there, own), rows[0])
 
     def _proven(self, pairs: Array, gated: Array) -> dict[Pair, Proof]:
         """Look at those of some pairs that may be copies and were not looked at."""
@@ -641,15 +653,6 @@ class CopySearch:
 
     def _size(self, a: int, b: int) -> tuple[tuple[int, int], tuple[int, int]]:
         return self._sizes[a], self._sizes[b]
-
-    def _equal_files(self) -> list[Pair]:
-        """Pair items of equal files with the first of them; regions of one image are not equal."""
-        first, second = equal_files(self._hashes, self._rows, self._sides)
-        if len(self._stores) > 1:
-            across = self._sides[first] != self._sides[second]
-            first, second = first[across], second[across]
-        same = paired_cosines(self.vectors, first, second) > 0.999
-        return _pairs_of(np.stack([first[same], second[same]], axis=1))
 
 
 def _pairs_of(rows: Array) -> list[Pair]:

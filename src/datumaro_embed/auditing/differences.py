@@ -144,9 +144,7 @@ class Comparison:
         """Blocks where something is in one picture alone: they differ, nearly all others do not."""
         if self.share_off(_OFF) > _MANY:
             return self.blocks > _OFF
-        counted = self.blocks[self.blocks >= 0]
-        place = int(0.95 * (len(counted) - 1))
-        usual = float(np.partition(counted, place)[place]) if len(counted) else 0.0
+        usual = _at_share(self.blocks[self.blocks >= 0], 0.95)
         return self.blocks > max(_ODD, 4 * usual + 2)
 
     @cached_property
@@ -177,9 +175,7 @@ class Comparison:
         a, b, ab = (_blocks(v * self.within, n) for v in (one * one, other * other, one * other))
         less, more = np.minimum(a, b), np.maximum(a, b)
         off = (more - ab * ab / (less + 1))[self.blocks >= 0]  # beside a gain of this block
-        place = int(0.9 * (len(off) - 1))
-        usual = float(np.partition(off, place)[place]) if len(off) else 0.0
-        return bool((off > _ODD_DETAIL * (usual + _LITTLE_DETAIL)).any())
+        return bool((off > _ODD_DETAIL * (_at_share(off, 0.9) + _LITTLE_DETAIL)).any())
 
     @cached_property
     def detail_beside_lines(self) -> float:
@@ -279,16 +275,15 @@ def compared(small: Array, large: Array, matrix: Array) -> Comparison | None:
         one, other = (np.dstack([p @ GRAY] * 3) for p in (one, other))
         some = [p[every].reshape(-1, 3)[chosen] for p in (one, other)]
     sampled = some[0], some[1]
-    fit = _best_fit(*some)
-    if fit.is_back:
+    gain, offset, is_back = _best_fit(*some)
+    if is_back:
         one, other, some = other, one, some[::-1]
-    gain, offset = fit.gain, fit.offset
     difference, became = _unexplained(one, other, gain, offset)
     mean = _mean(difference)
     chroma = _mean(np.abs(cv2.transform(difference, _LESS_MEAN)))
     weights = _weights(some[1])
     y, z = (_weighted(p, weights) for p in (became, other))
-    if fit.is_back:
+    if is_back:
         y, z = z, y
     n = min(GRID, h // 2, w // 2)
     spread = np.sqrt(np.maximum(_blocks(y * y, n) - _blocks(y, n) ** 2, 0))
@@ -357,20 +352,8 @@ def _weighted(pixels: Array, weights: Floats) -> Floats:
     return np.asarray(cv2.transform(pixels, weights))
 
 
-@dataclass(frozen=True, slots=True)
-class _Fit:
-    """Gain and offset by which one picture becomes the other; the other the one where `is_back`."""
-
-    gain: float
-    offset: float
-    is_back: bool
-
-    def residual(self, one: Array, other: Array) -> float:
-        """Mean difference that it leaves, levels of the picture of less contrast."""
-        if self.is_back:
-            one, other = other, one
-        expected = np.clip(self.gain * one + self.offset, 0, 255)
-        return _mean_of(np.abs(other - expected)) / max(self.gain, 1)
+_Fit = tuple[float, float, bool]
+"""Gain and offset by which one picture becomes the other; True: the other becomes the one."""
 
 
 def _best_fit(one: Array, other: Array) -> _Fit:
@@ -386,29 +369,24 @@ def _best_fit(one: Array, other: Array) -> _Fit:
         return _fit(one, other, None)
     if n_free >= _MOST_FREE * free.size:
         return _fit(one, other, free)
-    fits = (_fit(one, other, free), _fit(one, other, None))
-    return min(fits, key=lambda fit: fit.residual(one, other))
+    fits = _fit(one, other, free), _fit(one, other, None)
+    residuals = []  # levels of the picture of less contrast
+    for gain, offset, is_back in fits:
+        a, b = (other, one) if is_back else (one, other)
+        expected = np.clip(gain * a + offset, 0, 255)
+        residuals.append(_mean_of(np.abs(b - expected)) / max(gain, 1))
+    return fits[residuals[1] < residuals[0]]
 
 
 def _fit(one: Array, other: Array, used: Array | None) -> _Fit:
-    """Fit some values, or all, of the picture of less contrast to those of the other one."""
+    """Fit some values, or all, of the picture of less contrast to those of the other one.
+
+    One gain and one offset, without what differs most.
+    """
     x, y = (one.reshape(-1), other.reshape(-1)) if used is None else (one[used], other[used])
     is_back = _spread_of(y) < _spread_of(x)
-    return _Fit(*(_fitted(y, x) if is_back else _fitted(x, y)), is_back)
-
-
-def _weights(pixels: Array) -> Floats:
-    """Weigh channels equally, or one alone, where the means of pixels hardly differ: (1, 3)."""
-    away = pixels - np.add.reduce(pixels, axis=0) / len(pixels)
-    products = away.T @ away
-    spreads = products.diagonal()
-    if spreads.max() <= _MORE_OF_ONE / 9 * float(products.sum()):
-        return _THIRDS
-    return np.eye(3, dtype=np.float32)[None, int(spreads.argmax())]
-
-
-def _fitted(x: Array, y: Array) -> tuple[float, float]:
-    """Fit one gain and offset, without what differs most."""
+    if is_back:
+        x, y = y, x
     a, b = x, y
     for last in (False, False, True):
         mean_a, mean_b = _mean_of(a), _mean_of(b)
@@ -422,12 +400,28 @@ def _fitted(x: Array, y: Array) -> tuple[float, float]:
             place = int(0.85 * (len(off) - 1))
             kept = off <= np.partition(off, place)[place] + 1
             a, b = x[kept], y[kept]
-    return gain, offset
+    return gain, offset, is_back
+
+
+def _weights(pixels: Array) -> Floats:
+    """Weigh channels equally, or one alone, where the means of pixels hardly differ: (1, 3)."""
+    away = pixels - np.add.reduce(pixels, axis=0) / len(pixels)
+    products = away.T @ away
+    spreads = products.diagonal()
+    if spreads.max() <= _MORE_OF_ONE / 9 * float(products.sum()):
+        return _THIRDS
+    return np.eye(3, dtype=np.float32)[None, int(spreads.argmax())]
 
 
 def _mean_of(values: Array) -> float:
     """As `values.mean()` of float32, without the time that numpy takes before it adds."""
     return float(np.add.reduce(values, axis=None)) / values.size
+
+
+def _at_share(values: Array, share: float) -> float:
+    """Value that this share of values does not exceed; 0 of none."""
+    place = int(share * (len(values) - 1))
+    return float(np.partition(values, place)[place]) if len(values) else 0.0
 
 
 def _spread_of(values: Array) -> float:

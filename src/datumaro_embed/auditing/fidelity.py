@@ -15,19 +15,13 @@ __all__ = [
     "Fidelity",
     "fidelity_of",
     "has_colors_of",
-    "has_fewer_tones",
-    "is_coarser",
-    "is_flatter",
 ]
 
 _SAMPLES = 50  # along each side, at most
 _LEVELS = np.arange(256.0)
-_FEWER = 0.5  # of the tones of another copy
-_FLATTER = 0.6  # contrast beside that of another copy
 _KNOWN = 0.7  # least share of another copy's colors that a copy of as many colors has
 _CELL = 4  # levels of a channel that count as one color
 _CELLS_OF_STEPS = 150.0  # percent of quantization by which JPEG shifts colors by one cell more
-_FINE, _COARSER = 30.0, 2.0  # quality 85: what is finer is not seen; times the steps of another
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +75,6 @@ def _every(side: int) -> slice:
     return slice(None, None, math.ceil(side / _SAMPLES))
 
 
-def has_fewer_tones(one: Fidelity, rich: Fidelity) -> bool:
-    """Tell whether a copy may be posterized, of a palette, darkened or faded beside another.
-
-    Drawings of few tones have fewer than their copies with noise or of JPEG: look at
-    `has_colors_of`, too.
-    """
-    return one.tones < _FEWER * rich.tones
-
-
-def is_flatter(one: Fidelity, rich: Fidelity) -> bool:
-    """Tell whether a copy has clearly less contrast."""
-    return one.contrast < _FLATTER * rich.contrast
-
-
 def has_colors_of(one: Array, rich: Array, steps: float | None) -> bool:
     """Tell whether a picture has nearly all colors of another one without the noise of that.
 
@@ -116,8 +96,3 @@ def has_colors_of(one: Array, rich: Array, steps: float | None) -> bool:
         has = np.moveaxis(wider.reshape(n, n, n), 0, 2)
     soft = cv2.GaussianBlur(rich, (0, 0), 1.5).reshape(-1, 3) // _CELL
     return bool(has[tuple(soft.T)].mean() >= _KNOWN)
-
-
-def is_coarser(one: Fidelity, fine: Fidelity) -> bool:
-    """Tell whether the file of a copy is a JPEG of clearly lower quality."""
-    return one.steps is not None and one.steps > _COARSER * max(fine.known_steps, _FINE)

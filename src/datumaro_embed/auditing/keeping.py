@@ -13,7 +13,7 @@ from ..records import Split
 from ..store import EmbeddingStore
 from .decoded import DecodedPictures
 from .differences import Array
-from .fidelity import Fidelity, has_fewer_tones, is_coarser, is_flatter
+from .fidelity import Fidelity
 from .framing import nesting
 from .grouping import Pair
 from .proof import LONGEST_PX, Proof
@@ -24,6 +24,9 @@ _LESS = 0.65  # of the detail of a copy: blown up or blurred. JPEG 20 leaves 0.9
 _FAINT = 6.0  # gray levels; detail that is fainter may be noise
 _COMPARABLE = 1.34  # sizes of pictures whose detail is much the same
 _LARGE_PX = 1024
+_FEWER = 0.5  # of the tones of another copy: posterized, of a palette, darkened or faded
+_FLATTER = 0.6  # contrast beside that of another copy
+_FINE, _COARSER = 30.0, 2.0  # quality 85: what is finer is not seen; times the steps of another
 _TOLD = ("gray", "cropped", "overlaid")  # what proofs say of one of two pictures
 
 
@@ -231,21 +234,25 @@ class Standings:
     def _by_fidelity(self, copies: Sequence[Copy]) -> list[Copy]:
         """Sort copies of one rank, and mark those that hold less than the best of what is left."""
         rich = max(copies, key=lambda one: one.fidelity.tones)
-        copies = [
-            replace(
-                one,
-                has_lost_tones=has_fewer_tones(one.fidelity, rich.fidelity)
-                and (
-                    is_flatter(one.fidelity, rich.fidelity)
-                    or not self._pictures.has_colors_of(self._first(one.row), self._first(rich.row))
-                ),
-            )
+        poor: set[int] = set()
+        for one in copies:
+            if one.fidelity.tones < _FEWER * rich.fidelity.tones and (
+                one.fidelity.contrast < _FLATTER * rich.fidelity.contrast
+                # Drawings of few tones have fewer than their copies with noise, or of JPEG.
+                or not self._pictures.has_colors_of(self._first(one.row), self._first(rich.row))
+            ):
+                poor.add(one.row)
+        left = [one for one in copies if one.row not in poor]
+        finest = min(one.fidelity.known_steps for one in left)
+        coarse = {
+            one.row
+            for one in left
+            if one.fidelity.steps is not None and one.fidelity.steps > _COARSER * max(finest, _FINE)
+        }
+        marked = [
+            replace(one, has_lost_tones=one.row in poor, is_coarse=one.row in coarse)
             for one in copies
         ]
-        left = [one for one in copies if not one.has_lost_tones]
-        fine = min(left, key=lambda one: one.fidelity.known_steps).fidelity
-        coarse = {one.row for one in left if is_coarser(one.fidelity, fine)}
-        marked = [replace(one, is_coarse=one.row in coarse) for one in copies]
         return sorted(marked, key=lambda one: (*one.rank, one.row))
 
     def _first(self, row: int) -> int:

@@ -148,7 +148,11 @@ def find_mislabels(
         every = np.arange(len(mine))
         found = codes.products(block, packed)
         found[same.pairs(block)] = UNSEEN
-        nearest = [_mean_of_best(found[:, a:b]) for a, b in pairwise(bounds.tolist())]
+        nearest = []  # mean of the greatest few of each label
+        for start, end in pairwise(bounds.tolist()):
+            rank = max(end - start - _NEAREST, 0)
+            best = np.partition(found[:, start:end], rank, axis=1)[:, rank:]
+            nearest.append(mean_of_seen(best, best > UNSEEN, -np.inf))
         to_labels = np.stack(nearest, axis=1) * unit
         votes = _votes(found, own[references], len(used), _SHARPNESS * unit)
         evidence = votes + _WEIGHT_NEAREST * to_labels
@@ -159,14 +163,14 @@ def find_mislabels(
             leaning *= named == named.max(axis=1, keepdims=True)
         for_own = evidence[every, mine]
         evidence[every, mine] = leaning[every, mine] = -np.inf
-        best, leans = evidence.argmax(axis=1), leaning.argmax(axis=1)
+        likeliest, leans = evidence.argmax(axis=1), leaning.argmax(axis=1)
         with np.errstate(invalid="ignore"):  # -inf less -inf, where nothing has either label
-            margin = evidence[every, best] - for_own
+            margin = evidence[every, likeliest] - for_own
         shares = np.where(votes > 0, votes, 1)
         return (
             margin,
-            best,
-            to_labels[every, best],
+            likeliest,
+            to_labels[every, likeliest],
             to_labels[every, mine],
             votes[every, mine],
             -(shares * np.log(shares)).sum(axis=1),
@@ -187,13 +191,6 @@ def find_mislabels(
         variety=variety,
         systematic=_systematic(own, leans.astype(np.int64), used, mutual=zero_shot is None),
     )
-
-
-def _mean_of_best(found: npt.NDArray[np.int32]) -> Float64Array:
-    """Mean of the greatest few of each row that are seen; -inf where none is."""
-    n = min(_NEAREST, found.shape[1])
-    best = np.partition(found, found.shape[1] - n, axis=1)[:, -n:]
-    return mean_of_seen(best, best > UNSEEN, -np.inf)
 
 
 def _votes(

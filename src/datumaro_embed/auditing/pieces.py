@@ -13,11 +13,10 @@ from ..files import FileSystem, publish, resumable_workspace
 from ..findings import Finding, Findings
 from ..store import EmbeddingStore
 from ..versions import installed_versions
+from .grouping import Pair
 from .proof import Proof
 
 __all__ = ["Pieces", "pieces_beside"]
-
-Pair = tuple[int, int]
 
 
 class Pieces:
