@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from ..findings import Findings, finding, ranked
 from ..records import ObjectStatus, Status
+from ..similarity.cosine import BoolArray, Float64Array, IntArray
 from ..store import EmbeddingStore
-
-FloatArray = npt.NDArray[np.float64]
 
 SAME_BOX, NEAR_BOX = 0.99, 0.9
 """Least intersection over union of two boxes that are the same, or hardly differ."""
@@ -93,7 +91,7 @@ def odd_boxes(store: EmbeddingStore) -> Findings:
     )
 
 
-def _shares(boxes: FloatArray, sizes: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _shares(boxes: Float64Array, sizes: Float64Array) -> tuple[Float64Array, Float64Array]:
     """Give the share of the image that a box takes, and the share of the box outside it."""
     with np.errstate(all="ignore"):
         low = np.clip(boxes[:, :2], 0, sizes)
@@ -106,8 +104,8 @@ def _shares(boxes: FloatArray, sizes: FloatArray) -> tuple[FloatArray, FloatArra
 
 
 def _partners(
-    boxes: FloatArray, items: npt.NDArray[np.int64], usable: npt.NDArray[np.bool_]
-) -> tuple[FloatArray, npt.NDArray[np.int64]]:
+    boxes: Float64Array, items: IntArray, usable: BoolArray
+) -> tuple[Float64Array, IntArray]:
     """Give each object's overlap with the one of its item whose box is most like it, and that one.
 
     The overlap is 0 where no box is nearly the same. The other one is before it, and of equally

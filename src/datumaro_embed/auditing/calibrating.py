@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from ..encoders import ImageEncoder, load_encoder
@@ -29,10 +28,10 @@ from ..retrieval import media_root_of, model_of
 from ..similarity import neighbours, paired_cosines
 from ..store import EmbeddingStore, using_store
 from .copies import CopySearch
+from .differences import Array
 
 __all__ = ["calibrate"]
 
-Array = npt.NDArray[Any]
 
 MAX_DIFFERENT = 0.01
 MIN_COPIES = 0.5

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..findings import Finding, Findings, finding
 from ..listing import table_lines
 from ..records import Split, Status
 from ..similarity import neighbours, paired_cosines
 from ..similarity.codes import unit_block
+from ..similarity.cosine import Float64Array, IntArray
 from ..store import EmbeddingStore, VectorTable, using_store
 from ..tally import counted
 from .copies import CopySearch, of_many_pictures
@@ -27,8 +27,6 @@ from .references import evenly
 from .run import audit_lines
 
 __all__ = ["Comparison", "LabelDrift", "compare"]
-
-IntArray = npt.NDArray[np.int64]
 
 COMPARED = ("copy", "novel", "changed", "relabeled", "added", "removed")
 """Kinds of findings, in the order in which they are shown."""
@@ -250,7 +248,7 @@ class _Pair:
         """Yield the items of B that are farther from A than its own items from each other."""
         vectors, among = search.vectors, search.rows_of(0)
 
-        def nearest(rows: IntArray) -> tuple[IntArray, npt.NDArray[np.float64]]:
+        def nearest(rows: IntArray) -> tuple[IntArray, Float64Array]:
             near = neighbours(vectors, rows, _NEAREST, among=among, progress=progress)
             cosines = paired_cosines(vectors, np.repeat(rows, _NEAREST), near.reshape(-1))
             cosines = np.where(near >= 0, cosines.reshape(near.shape), -1)

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
 from ..duplicates import by_preference, equal_files, keep_order
@@ -31,6 +30,7 @@ from ..similarity import paired_cosines
 from ..store import EmbeddingStore, using_store
 from .candidates import Candidates
 from .decoded import DecodedPictures
+from .differences import Array, Sizes
 from .gates import are_still, gates, passing
 from .grouping import Pair, grouped, is_copy, ordered
 from .keeping import Standings
@@ -42,7 +42,6 @@ from .references import BLOCK_ROWS, in_blocks
 
 __all__ = ["Copies", "CopyGroup", "CopyPair", "find_copies"]
 
-Array = npt.NDArray[Any]
 _Result = TypeVar("_Result")
 Proofs = dict[Pair, Proof | None]
 
@@ -651,7 +650,7 @@ class CopySearch:
             doubts = tuple(name for name in doubts if name != "bits")
         return replace(proof, doubts=proof.doubts + doubts) if doubts else proof
 
-    def _size(self, a: int, b: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    def _size(self, a: int, b: int) -> Sizes:
         return self._sizes[a], self._sizes[b]
 
 

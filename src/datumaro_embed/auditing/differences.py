@@ -19,6 +19,7 @@ __all__ = [
     "Array",
     "Comparison",
     "Floats",
+    "Sizes",
     "aligned",
     "compared",
     "is_one_gray",
@@ -30,6 +31,8 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
+Sizes = tuple[tuple[int, int], tuple[int, int]]
+"""Width and height of two images themselves."""
 
 GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 GRID = 16  # blocks along each side
@@ -69,6 +72,11 @@ class Comparison:
         """Share of the larger picture that the smaller covers."""
         (a, b), (c, d) = self.matrix[:2, :2].tolist()
         return abs(float(a * d - b * c)) * self.inside
+
+    @property
+    def shared(self) -> float:
+        """Share of each picture that the other shows, the lesser one."""
+        return min(self.inside, self.cover)
 
     @property
     def correlation(self) -> float:
@@ -464,7 +472,7 @@ def _correlation(a: Array, b: Array) -> tuple[float, float]:
 def lies_right(seen: Comparison) -> bool:
     """Tell two frames of a camera that stands: most of what has texture does not differ."""
     textured = seen.blocks[(seen.blocks >= 0) & (seen.spread > 3)]
-    is_near = min(seen.inside, seen.cover) > 0.97 and seen.texture > 0.4
+    is_near = seen.shared > 0.97 and seen.texture > 0.4
     return is_near and bool(np.quantile(textured, 0.6) < 1.5) and seen.share_off(20) > 0.01
 
 

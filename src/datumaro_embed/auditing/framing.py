@@ -9,7 +9,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from .differences import Array, aligned, compared, resized, turned
+from .differences import Array, Sizes, aligned, compared, resized, turned
 from .gates import gates
 from .mapping import likely_maps
 
@@ -25,9 +25,7 @@ _OTHERS, _COLORED = 0.6, 0.002  # greatest share of a page that is text, that ha
 _MORE_PIXELS = 16.0  # of a crop, beside the part of a thumbnail: it is not worse
 
 
-def nesting(
-    inner: Array, outer: Array, sizes: tuple[tuple[int, int], tuple[int, int]], signatures: Array
-) -> Nesting:
+def nesting(inner: Array, outer: Array, sizes: Sizes, signatures: Array) -> Nesting:
     """Tell what an outer picture shows around an inner one that is proven to be a part of it.
 
     2 to 10 ms.

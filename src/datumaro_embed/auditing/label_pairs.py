@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
 from ..findings import Finding, finding
+from ..similarity.cosine import IntArray
 from ..store import EmbeddingStore
-
-IntArray = npt.NDArray[np.int64]
 
 _CHANCE = 0.01  # that a dataset whose labels are independent has such a pair at all
 

@@ -16,6 +16,7 @@ from ..signatures import SIGNATURE_SIDE
 from .differences import (
     GRAY,
     Array,
+    Sizes,
     aligned,
     compared,
     is_one_gray,
@@ -62,7 +63,7 @@ class Map:
 def likely_maps(
     first: Array,
     second: Array,
-    sizes: tuple[tuple[int, int], tuple[int, int]],
+    sizes: Sizes,
     gate: Sequence[float],
 ) -> Iterator[Map]:
     """Yield how one picture may be a copy of the other, the whole before windows.

@@ -17,12 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..similarity.codes import encode_rows, unit_block
-from ..similarity.cosine import VectorArray
+from ..similarity.cosine import Float32Array, Float64Array, IntArray, VectorArray
 from ..vectors import unit_rows
 from .references import (
     MAX_REFERENCES,
     UNSEEN,
-    IntArray,
     SameGroup,
     evenly,
     greatest,
@@ -31,7 +30,6 @@ from .references import (
     reference_places,
 )
 
-Float64Array = npt.NDArray[np.float64]
 Judged = tuple[npt.NDArray[Any], ...]
 
 NEIGHBOURS = 10
@@ -107,7 +105,7 @@ def find_mislabels(
     rows: IntArray,
     labels: IntArray,
     groups: IntArray,
-    label_vectors: npt.NDArray[np.float32] | None = None,
+    label_vectors: Float32Array | None = None,
     *,
     n_references: int = MAX_REFERENCES,
     progress: bool = False,
@@ -210,9 +208,7 @@ def _votes(
 class _ZeroShot:
     """Cosines to the names of labels, both centred, in deviations."""
 
-    def __init__(
-        self, vectors: VectorArray, rows: IntArray, label_vectors: npt.NDArray[np.float32]
-    ) -> None:
+    def __init__(self, vectors: VectorArray, rows: IntArray, label_vectors: Float32Array) -> None:
         self._vectors, self._rows = vectors, rows
         some = evenly(rows, _SAMPLE)
         self._mean = unit_block(vectors, some).mean(axis=0)
@@ -221,11 +217,11 @@ class _ZeroShot:
         self._scale = 1.0
         self._scale = 1 / max(float(self._cosines(some).std()), 1e-6)
 
-    def _cosines(self, rows: IntArray) -> npt.NDArray[np.float32]:
+    def _cosines(self, rows: IntArray) -> Float32Array:
         seen = unit_block(self._vectors, rows, self._mean)
         return seen @ self._names.T * np.float32(self._scale)
 
-    def __call__(self, block: slice) -> npt.NDArray[np.float32]:
+    def __call__(self, block: slice) -> Float32Array:
         return self._cosines(self._rows[block])
 
 

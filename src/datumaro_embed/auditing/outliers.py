@@ -22,11 +22,10 @@ import numpy.typing as npt
 
 from ..signatures import SIGNATURE_SIDE
 from ..similarity.codes import encode_rows, unit_block
-from ..similarity.cosine import VectorArray
+from ..similarity.cosine import Float32Array, Float64Array, IntArray, VectorArray
 from .references import (
     MAX_REFERENCES,
     UNSEEN,
-    IntArray,
     SameGroup,
     evenly,
     greatest,
@@ -34,9 +33,6 @@ from .references import (
     mean_of_seen,
     reference_places,
 )
-
-Float32Array = npt.NDArray[np.float32]
-Float64Array = npt.NDArray[np.float64]
 
 _NEAREST_TEXTURES, _NEAREST_VECTORS = 20, 50
 _WEIGHTS = {"texture": 2.0}

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from ..similarity import join_labels
+from .differences import Array
 
 __all__ = ["Neighbors", "likeliest", "of_least_connected"]
 
-Array = npt.NDArray[Any]
 
 _MAX_ALIKE = 8192  # pairs of groups of frames
 

@@ -13,7 +13,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from .differences import Array, Comparison, aligned, compared, lies_right, resized, turned
+from .differences import Array, Comparison, Sizes, aligned, compared, lies_right, resized, turned
 from .gates import LEAST_COVER, MARGIN
 from .mapping import Map
 
@@ -101,9 +101,7 @@ class Proof:
         return f"{_NAMES.get(self.kind, f'the same picture{changed}')} {first}{doubts}"
 
 
-def prove(
-    first: Array, second: Array, sizes: tuple[tuple[int, int], tuple[int, int]], found: Map
-) -> Proof | None:
+def prove(first: Array, second: Array, sizes: Sizes, found: Map) -> Proof | None:
     """Judge by the pixels of two pictures whether one is a copy of the other.
 
     Parameters
@@ -163,7 +161,6 @@ def _chroma(picture: Array) -> Array:
 
 def _doubts(seen: Comparison, how: tuple[str, ...], first: Array, second: Array) -> Iterator[str]:
     """Name why a person should look at pictures that are the same as a whole."""
-    shared = min(seen.inside, seen.cover)
     if not _OF_ANY_TONES.issuperset(how) and _has_few_tones(first):
         yield "tones"
     elif seen.detail_beside_lines < _SAME_BESIDE_LINES:
@@ -172,15 +169,15 @@ def _doubts(seen: Comparison, how: tuple[str, ...], first: Array, second: Array)
         yield "overlay"
     elif (
         seen.odd.any()
-        or (shared > _WHOLE and seen.has_odd_detail)
-        or (shared > _ALL and "resized" not in how and seen.has_odd_place)
+        or (seen.shared > _WHOLE and seen.has_odd_detail)
+        or (seen.shared > _ALL and "resized" not in how and seen.has_odd_place)
     ):
         yield "place"
     elif "gray" in how and all(
         (_chroma(p) > _COLORED).mean() < _COLORED_SHARE for p in (first, second)
     ):
         yield "place"  # a thing in color, as bright as what is behind it
-    elif shared > _ALL and seen.detail < _SAME_DETAIL and seen.blocks.max() > _SAME_LEVELS:
+    elif seen.shared > _ALL and seen.detail < _SAME_DETAIL and seen.blocks.max() > _SAME_LEVELS:
         yield "details"
 
 
@@ -243,7 +240,7 @@ def _kind_of(seen: Comparison, small: tuple[int, ...], large: tuple[int, ...]) -
     if seen.deviation < 3 or seen.texture < 0.04 or seen.cover > 1.08 or seen.chroma > 5:
         return None
     contained = max(seen.inside, seen.cover if seen.cover <= 1.02 else 0.0)
-    is_whole = min(seen.inside, seen.cover) > _ALL
+    is_whole = seen.shared > _ALL
     if seen.cover < LEAST_COVER and seen.inside < 0.97:
         return None
     is_same = seen.correlation >= 0.9 and seen.detail >= 0.6
@@ -275,7 +272,7 @@ def _kind_of(seen: Comparison, small: tuple[int, ...], large: tuple[int, ...]) -
 
 def _is_other_text(seen: Comparison) -> bool:
     """Tell two pages of text, or two plots, that are alike but for details."""
-    is_near = min(seen.inside, seen.cover) > _ALL and abs(seen.gain - 1) < 0.05
+    is_near = seen.shared > _ALL and abs(seen.gain - 1) < 0.05
     return is_near and seen.share_off(12) <= 0.02 and seen.least_detail < 0.8
 
 
@@ -294,7 +291,7 @@ def _is_overlaid(seen: Comparison) -> bool:
 def _changes(
     seen: Comparison,
     found: Map,
-    sizes: tuple[tuple[int, int], tuple[int, int]],
+    sizes: Sizes,
     motion: str,
     kind: Kind,
 ) -> Iterator[str]:
@@ -303,7 +300,7 @@ def _changes(
         yield "mirrored"
     if found.turn % 4:
         yield "rotated"
-    is_whole = min(seen.inside, seen.cover) > _WHOLE
+    is_whole = seen.shared > _WHOLE
     if kind == "picture" and not is_whole:
         yield "cropped"
     if kind == "picture" and is_whole and sorted(sizes[0]) != sorted(sizes[1]):

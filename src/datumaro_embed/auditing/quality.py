@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..signatures import STATISTICS
-
-Float64Array = npt.NDArray[np.float64]
+from ..similarity.cosine import BoolArray, Float32Array, Float64Array
 
 KINDS = {  # kind → what is measured, and from which value on a picture is named
     "dark": ("-p99 of the gray levels", -90.0),
@@ -30,12 +29,10 @@ class Quality:
     """One kind: badness of each picture, NaN where nothing is known, and which are named."""
 
     values: Float64Array
-    named: npt.NDArray[np.bool_]
+    named: BoolArray
 
 
-def measure_quality(
-    statistics: npt.NDArray[np.float32], sizes: npt.NDArray[np.integer]
-) -> dict[str, Quality]:
+def measure_quality(statistics: Float32Array, sizes: npt.NDArray[np.integer]) -> dict[str, Quality]:
     """Judge pictures in each of `KINDS`.
 
     Parameters

@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from ..parallel import map_ahead, usable_processors
 from ..processes import can_fork, map_forked
+from ..similarity.cosine import BoolArray, Float64Array, IntArray
 
-IntArray = npt.NDArray[np.int64]
 _Result = TypeVar("_Result")
 
 MAX_REFERENCES = 16_384
@@ -48,9 +48,7 @@ def evenly(rows: IntArray, n_most: int) -> IntArray:
     return rows[np.linspace(0, len(rows) - 1, min(len(rows), n_most)).astype(np.int64)]
 
 
-def mean_of_seen(
-    values: npt.NDArray[Any], seen: npt.NDArray[np.bool_], none: float
-) -> npt.NDArray[np.float64]:
+def mean_of_seen(values: npt.NDArray[Any], seen: BoolArray, none: float) -> Float64Array:
     """Mean of those values of each row that are seen; `none` where there is none."""
     counts = seen.sum(axis=1)
     sums = np.where(seen, values, 0).sum(axis=1, dtype=np.float64)

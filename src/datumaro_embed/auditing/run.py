@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import UsageError
 from ..findings import Finding, Findings, finding
@@ -19,6 +18,7 @@ from ..flags import AUDIT_KINDS
 from ..listing import table_lines
 from ..logs import log
 from ..records import Split, Status, split_of
+from ..similarity.cosine import IntArray
 from ..store import EmbeddingStore, VectorTable, using_store
 from ..tally import counted
 from .boxes import failures, odd_boxes
@@ -39,8 +39,6 @@ from .proof import Proof
 from .quality import measure_quality
 
 __all__ = ["audit", "audit_lines"]
-
-Array = npt.NDArray[Any]
 
 _OUTLIERS_SHOWN = 0.02  # of the items are listed
 _LEAST_OUTLIERS = 20
@@ -201,7 +199,7 @@ class _Audit:
         return found
 
     @cached_property
-    def item_groups(self) -> npt.NDArray[np.int64]:
+    def item_groups(self) -> IntArray:
         """Number each item's group of copies: the first row of it."""
         groups = np.arange(self._store.n_rows)
         for group in self.copies.groups:
@@ -209,7 +207,7 @@ class _Audit:
         return groups
 
     @cached_property
-    def labelled(self) -> tuple[VectorTable, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def labelled(self) -> tuple[VectorTable, IntArray, IntArray]:
         """What has one label each: the table, rows and labels. Objects, or else whole items."""
         store = self._store
         table: VectorTable = store.items

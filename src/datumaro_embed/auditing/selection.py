@@ -6,10 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from os import PathLike
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import UsageError
 from ..findings import Findings, finding
@@ -17,6 +15,7 @@ from ..flags import SELECTIONS
 from ..listing import table_lines
 from ..records import ItemKey
 from ..retrieval import Filters, matching_rows
+from ..similarity.cosine import BoolArray, IntArray, VectorArray
 from ..store import EmbeddingStore, using_store
 from ..tally import counted
 from .references import evenly
@@ -52,7 +51,7 @@ class Selection:
         (of 20,000 at most) to the nearest of these; ``label entropy`` in bits of these.
     """
 
-    rows: npt.NDArray[np.int64]
+    rows: IntArray
     keys: tuple[ItemKey, ...]
     findings: Findings
     n_pool: int
@@ -92,7 +91,7 @@ def select(
     per_label: bool = False,
     given: Sequence[str] = (),
     subsets: Sequence[str] = (),
-    allowed: npt.NDArray[np.bool_] | None = None,
+    allowed: BoolArray | None = None,
     progress: bool = False,
 ) -> Selection:
     """Choose items that stand for all, by their vectors.
@@ -206,10 +205,10 @@ def check_selection(
 
 
 def figures(
-    vectors: npt.NDArray[Any],
-    rows: npt.NDArray[np.int64],
-    chosen: npt.NDArray[np.int64],
-    labels: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+    vectors: VectorArray,
+    rows: IntArray,
+    chosen: IntArray,
+    labels: tuple[IntArray, IntArray],
 ) -> dict[str, float]:
     """Say how far some rows are from the nearest chosen one, and how even its labels are."""
     reached = nearest_chosen(vectors, rows, chosen)

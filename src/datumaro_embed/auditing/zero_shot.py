@@ -10,7 +10,6 @@ from os import PathLike
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from ..encoders import ImageEncoder
 from ..errors import UsageError
@@ -18,6 +17,7 @@ from ..files import read_errors
 from ..findings import Findings, finding, ranked
 from ..flags import DEFAULT_LEAST_RELEVANCE
 from ..retrieval import QueryEmbedder, Relevance, matching_rows
+from ..similarity.cosine import Float32Array, IntArray, VectorArray
 from ..store import EmbeddingStore, using_store
 
 __all__ = ["label_findings"]
@@ -132,8 +132,8 @@ def _lines(path: Path) -> list[str]:
 
 
 def _nearest(
-    vectors: npt.NDArray[np.floating], rows: npt.NDArray[np.int64], prompts: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    vectors: VectorArray, rows: IntArray, prompts: Float32Array
+) -> tuple[IntArray, Float32Array, Float32Array]:
     """Give each row's two nearest prompts, by how much the first is nearer, and its cosine."""
     best = np.zeros((len(rows), 2), np.int64)
     margins, cosines = np.zeros((2, len(rows)), np.float32)

@@ -9,7 +9,6 @@ from os import PathLike
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..display import Displayed, Origin
 from ..errors import ModelMismatchError, ModelNotFoundError, UsageError
@@ -24,12 +23,11 @@ from ..similarity import (
     paired_cosines,
     similar_pairs,
 )
+from ..similarity.cosine import BoolArray, IntArray
 from ..store import EmbeddingStore, VectorTable, using_store
 from ..tally import counted
 from ..video import split_frame_path
 from .grouping import Components, EqualRows, NearestFrames, PairKeeper, equal_files
-
-IntArray = npt.NDArray[np.int64]
 
 MAX_EXACT_ROWS = 200_000
 
@@ -208,23 +206,21 @@ class _Rows:
                     videos[row] = numbers.setdefault(video, len(numbers))
         self.videos = videos[self.items]
 
-    def are_leaks(self, block: PairBlock) -> npt.NDArray[np.bool_]:
+    def are_leaks(self, block: PairBlock) -> BoolArray:
         """Tell which pairs are in two different splits of train, val and test."""
         one, other = self.splits[block.first], self.splits[block.second]
-        leaks: npt.NDArray[np.bool_] = (
-            (one != other) & (one != Split.OTHER) & (other != Split.OTHER)
-        )
+        leaks: BoolArray = (one != other) & (one != Split.OTHER) & (other != Split.OTHER)
         return leaks
 
-    def are_siblings(self, block: PairBlock) -> npt.NDArray[np.bool_]:
+    def are_siblings(self, block: PairBlock) -> BoolArray:
         """Tell which pairs are of one item."""
-        siblings: npt.NDArray[np.bool_] = self.items[block.first] == self.items[block.second]
+        siblings: BoolArray = self.items[block.first] == self.items[block.second]
         return siblings
 
-    def are_frames(self, block: PairBlock) -> npt.NDArray[np.bool_]:
+    def are_frames(self, block: PairBlock) -> BoolArray:
         """Tell which pairs are of one video."""
         one, other = self.videos[block.first], self.videos[block.second]
-        frames: npt.NDArray[np.bool_] = (one == other) & (one >= 0)
+        frames: BoolArray = (one == other) & (one >= 0)
         return frames
 
     def same_bytes(self, first: int, second: int) -> bool:

@@ -9,10 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..similarity import LEVELS, PairBlock, collapse_equal, counts_at
-from ..similarity.cosine import VectorArray
-
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
+from ..similarity.cosine import BoolArray, IntArray, VectorArray
 
 MAX_PAIRS = 100_000
 _NO_PAIRS = (*[np.zeros(0, dtype=np.int64)] * 2, np.zeros(0), np.zeros(0, dtype=bool))
@@ -183,7 +180,7 @@ class EqualRows:
         """Pair each copy with its representative."""
         return PairBlock(self._originals, self._copies, np.ones(len(self._copies)))
 
-    def expand(self, block: PairBlock, chosen: npt.NDArray[np.bool_]) -> Iterator[PairBlock]:
+    def expand(self, block: PairBlock, chosen: BoolArray) -> Iterator[PairBlock]:
         """Yield the chosen pairs again for the copies of either row."""
         for one, other in ((block.first, block.second), (block.second, block.first)):
             first, last = (

@@ -16,9 +16,7 @@ import numkong
 import numpy as np
 import numpy.typing as npt
 
-from .cosine import IntArray, VectorArray
-
-Float32Array = npt.NDArray[np.float32]
+from .cosine import Float32Array, IntArray, VectorArray
 
 _BLOCK_ROWS = 8192
 _SIGMAS = 5.0  # one in two million coordinates of a rotated unit row is larger than this

@@ -15,9 +15,7 @@ import numpy.typing as npt
 
 from ..errors import UsageError
 from ..parallel import map_ahead, usable_processors
-from .cosine import Float64Array, IntArray, VectorArray, best, cosines
-
-BoolArray = npt.NDArray[np.bool_]
+from .cosine import BoolArray, Float32Array, Float64Array, IntArray, VectorArray, best, cosines
 
 _QUERIES_AT_ONCE = 128
 _BLOCK_ROWS = (4096, 65_536)  # minimum and maximum number of rows per scan
@@ -98,7 +96,7 @@ def nearest_rows(
     return rows, similarities
 
 
-def all_cosines(vectors: VectorArray, query: npt.ArrayLike) -> npt.NDArray[np.float32]:
+def all_cosines(vectors: VectorArray, query: npt.ArrayLike) -> Float32Array:
     """(n_rows,) float32: the cosine of every row to one query, by float32 arithmetic, in threads.
 
     Meaningless where a row is zero. Raises `UsageError`: a query of another length, or zero.

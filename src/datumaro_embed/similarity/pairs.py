@@ -11,14 +11,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
 from ..parallel import map_ahead, usable_processors
 from .codes import SLACK, RowCodes, encode_rows, unit_block
-from .cosine import Float64Array, IntArray, VectorArray, paired_cosines
+from .cosine import BoolArray, Float32Array, Float64Array, IntArray, VectorArray, paired_cosines
 
-BoolArray = npt.NDArray[np.bool_]
 Tile = tuple[slice | IntArray, slice | IntArray, object]
 """Places of two sets of rows to compare, and the packed codes of the second set."""
 
@@ -151,7 +149,7 @@ def _crowded_pairs(
     vectors: VectorArray,
     one: IntArray,
     other: IntArray,
-    full: npt.NDArray[np.float32],
+    full: Float32Array,
     threshold: float,
     classes: IntArray | None,
     owners: IntArray,
@@ -209,7 +207,7 @@ def collapse_equal(vectors: VectorArray, rows: IntArray) -> IntArray:
 
 
 def chosen_pairs(
-    cosines: npt.NDArray[np.float32], passing: BoolArray, classes: IntArray, *, is_square: bool
+    cosines: Float32Array, passing: BoolArray, classes: IntArray, *, is_square: bool
 ) -> tuple[IntArray, IntArray]:
     """Choose pairs of a tile: the nearest of each row in each class, and pairs to connect the rest.
 
