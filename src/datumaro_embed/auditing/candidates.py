@@ -57,10 +57,6 @@ class Candidates:
         rows = rows[self._signatures[rows].any(axis=1)]
         shapes, colors = self._described(turnless), self._described(palettes)
         textured = rows[np.abs(shapes[rows]).sum(axis=1) > 0]
-        by_shape, by_color = (
-            (shapes, turnless, _NEAREST_SHAPES),
-            (colors, palettes, _NEAREST_PALETTES),
-        )
         found = [np.zeros(0, np.int64)]
         for table, among, n in (
             (self._vectors, rows, k),
@@ -74,7 +70,10 @@ class Candidates:
         for every, others in self._ways(rows, rows) if of is None else ():
             own = every[are_framed(self._signatures[every])]
             inside = insides(self._signatures[own])  # of a border, or of a page
-            for table, describe, n in (by_shape, by_color):
+            for table, describe, n in (
+                (shapes, turnless, _NEAREST_SHAPES),
+                (colors, palettes, _NEAREST_PALETTES),
+            ):
                 described = describe(inside)
                 is_there = described.any(axis=1)
                 near = neighbours(

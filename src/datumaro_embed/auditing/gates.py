@@ -51,7 +51,16 @@ def gates(signatures: Array, first: Array, second: Array) -> Floats:
     differ = wholes < _MUCH_ALIKE
     for turn in np.unique(turns):
         near = np.flatnonzero((turns == turn) & (wholes >= LEAST_WHOLE))
-        moved = near[_have_moved(turned_all(grays[one[near]], turn), grays[other[near]])]
+        # Frames of a camera that stands: most does not differ, and a thing in their midst does.
+        mine, theirs = turned_all(grays[one[near]], turn), grays[other[near]]
+        blocks, textured, gain = _differences(mine, theirs)
+        n_still = (textured & (blocks < 1.5)).sum(axis=(1, 2))
+        lie_right = n_still > 0.6 * np.maximum(textured.sum(axis=(1, 2)), 0.4 * GRID**2)
+        lie_right &= np.abs(gain - 1) < 0.1  # what is made brighter may be cut off
+        inner = (blocks[:, MARGIN:-MARGIN, MARGIN:-MARGIN] > 12).sum(axis=(1, 2))
+        far, very_far = ((blocks > levels).mean(axis=(1, 2)) for levels in (12, 20))
+        lie_right &= ((far > 0.03) | (very_far > 0.01)) & ((inner > 1) | (far > 0.08))
+        moved = near[lie_right]
         wholes[moved], differ[moved] = 0, False
     found = np.zeros((len(one), 4), np.float32)
     found[:, 0], found[:, 1] = turns, wholes
@@ -74,18 +83,6 @@ def are_still(signatures: Array, first: Array, second: Array) -> Array:
     """Tell pairs of signatures, as they are, that hardly differ anywhere: (m,), bool."""
     blocks = _differences(*(_grays(signatures[rows]) for rows in (first, second)))[0]
     found: Array = (blocks > _STILL).sum(axis=(1, 2)) <= 1
-    return found
-
-
-def _have_moved(one: Floats, other: Floats) -> Array:
-    """Tell pairs of grays of which most does not differ, and a thing in their midst does."""
-    blocks, textured, gain = _differences(one, other)
-    n_still = (textured & (blocks < 1.5)).sum(axis=(1, 2))
-    lie_right = n_still > 0.6 * np.maximum(textured.sum(axis=(1, 2)), 0.4 * GRID**2)
-    inner = (blocks[:, MARGIN:-MARGIN, MARGIN:-MARGIN] > 12).sum(axis=(1, 2))
-    far, very_far = ((blocks > levels).mean(axis=(1, 2)) for levels in (12, 20))
-    lie_right &= np.abs(gain - 1) < 0.1  # what is made brighter may be cut off
-    found: Array = lie_right & ((far > 0.03) | (very_far > 0.01)) & ((inner > 1) | (far > 0.08))
     return found
 
 

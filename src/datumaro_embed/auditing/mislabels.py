@@ -146,11 +146,7 @@ def find_mislabels(
         every = np.arange(len(mine))
         found = codes.products(block, packed)
         found[same.pairs(block)] = UNSEEN
-        nearest = []  # mean of the greatest few of each label
-        for start, end in pairwise(bounds.tolist()):
-            rank = max(end - start - _NEAREST, 0)
-            best = np.partition(found[:, start:end], rank, axis=1)[:, rank:]
-            nearest.append(mean_of_seen(best, best > UNSEEN, -np.inf))
+        nearest = [_mean_of_best(found[:, a:b]) for a, b in pairwise(bounds.tolist())]
         to_labels = np.stack(nearest, axis=1) * unit
         votes = _votes(found, own[references], len(used), _SHARPNESS * unit)
         evidence = votes + _WEIGHT_NEAREST * to_labels
@@ -189,6 +185,13 @@ def find_mislabels(
         variety=variety,
         systematic=_systematic(own, leans.astype(np.int64), used, mutual=zero_shot is None),
     )
+
+
+def _mean_of_best(found: npt.NDArray[np.int32]) -> Float64Array:
+    """Mean of the greatest few of each row that are seen; -inf where none is."""
+    rank = max(found.shape[1] - _NEAREST, 0)
+    best = np.partition(found, rank, axis=1)[:, rank:]
+    return mean_of_seen(best, best > UNSEEN, -np.inf)
 
 
 def _votes(
