@@ -32,15 +32,12 @@ from .differences import Array
 
 __all__ = ["calibrate"]
 
-
 MAX_DIFFERENT = 0.01
 MIN_COPIES = 0.5
 MIN_IMAGES = 100
 _SAMPLED = 500
 _NEAREST = 3  # as many as `CopySearch` proves of each image
 _SEED = 0
-
-
 _COPIES = ("recompressed", "resized", "cropped")
 
 

@@ -7,6 +7,7 @@ slower scan with an error bound follows.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numkong
@@ -104,14 +105,10 @@ def all_cosines(vectors: VectorArray, query: npt.ArrayLike) -> Float32Array:
     unit = unit_queries(np.asarray(query)[None], vectors.shape[1])
     packed = numkong.dots_pack(unit.astype(vectors.dtype))
 
-    every = np.ones(len(vectors), dtype=bool)
-
-    def compare(start: int) -> npt.NDArray[Any]:
-        block = slice(start, start + _BLOCK_ROWS[1])
-        return 1 - _distances(vectors, packed, every, block)[1][:, 0]
-
-    blocks = map_ahead(compare, range(0, len(vectors), _BLOCK_ROWS[1]))
-    return np.concatenate([np.zeros(0, np.float32), *blocks])
+    every, n_rows = np.ones(len(vectors), dtype=bool), _BLOCK_ROWS[1]
+    blocks = [slice(i, i + n_rows) for i in range(0, len(vectors), n_rows)]
+    found = map_ahead(partial(_distances, vectors, packed, every), blocks)
+    return 1 - np.concatenate([np.zeros(0, np.float32), *(some[:, 0] for _, some in found)])
 
 
 def unit_queries(queries: npt.ArrayLike, dim: int) -> Float64Array:
@@ -143,14 +140,12 @@ def _scan(
     packed = numkong.dots_pack(queries)
     n_rows = min(max(_BLOCK_DISTANCES // len(queries), _BLOCK_ROWS[0]), _BLOCK_ROWS[1])
 
-    def compare(start: int) -> tuple[IntArray, npt.NDArray[Any]]:
-        return _distances(vectors, packed, allowed, slice(start, start + n_rows))
-
     rows = np.zeros((len(queries), 0), dtype=np.int64)
     distances = np.zeros((len(queries), 0))
     workers = usable_processors()
-    starts = range(0, len(vectors), n_rows)
-    for numbers, fresh in map_ahead(compare, starts, workers=workers, ahead=workers + 1):
+    compare = partial(_distances, vectors, packed, allowed)
+    blocks = [slice(i, i + n_rows) for i in range(0, len(vectors), n_rows)]
+    for numbers, fresh in map_ahead(compare, blocks, workers=workers, ahead=workers + 1):
         if distances.shape[1] == n_candidates:
             closer = (fresh < distances.max(axis=1)).any(axis=1)
             numbers, fresh = numbers[closer], fresh[closer]
