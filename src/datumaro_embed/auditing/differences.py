@@ -383,7 +383,7 @@ def _best_fit(one: Array, other: Array) -> _Fit:
         a, b = (other, one) if is_back else (one, other)
         expected = np.clip(gain * a + offset, 0, 255)
         residuals.append(_mean_of(np.abs(b - expected)) / max(gain, 1))
-    return fits[residuals[1] < residuals[0]]
+    return fits[1] if residuals[1] < residuals[0] else fits[0]
 
 
 def _fit(one: Array, other: Array, used: Array | None) -> _Fit:

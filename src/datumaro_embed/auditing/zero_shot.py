@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
@@ -97,26 +96,26 @@ def label_findings(
         for place in order.tolist():
             own = sorted(present.get(int(rows[place]), ()))
             is_sure = sure[place] >= min_relevance and margins[place] >= _LEAST_MARGIN
+            suggestion = f"label {names[best[place, 0]]}" if is_sure else "review"
             reason = (
                 f"cosine {cosines[place]:.2f} to '{names[best[place, 0]]}', "
                 f"{cosines[place] - margins[place]:.2f} to '{names[best[place, 1]]}'"
             )
-            row = finding(
-                opened,
-                table,
-                int(rows[place]),
-                kind="label",
-                measure="relevance",
-                value=round(float(sure[place]), 4),
-                suggestion=f"label {names[best[place, 0]]}" if is_sure else "review",
-                reason=reason,
+            if len(own) > 1:
+                suggestion = "review"
+                reason += f"; the image has {len(own)} labels: {', '.join(own)}"
+            found.append(
+                finding(
+                    opened,
+                    table,
+                    int(rows[place]),
+                    kind="label",
+                    measure="relevance",
+                    value=round(float(sure[place]), 4),
+                    suggestion=suggestion,
+                    reason=reason,
+                )
             )
-            if len(own) == 1:
-                row = replace(row, label=own[0])
-            elif own:
-                why = f"{reason}; the image has {len(own)} labels: {', '.join(own)}"
-                row = replace(row, suggestion="review", reason=why)
-            found.append(row)
         return ranked(found)
 
 
