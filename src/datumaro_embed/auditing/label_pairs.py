@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..findings import Finding, finding
+from ..similarity import equal_places
 from ..similarity.cosine import IntArray
 from ..store import EmbeddingStore
 
@@ -24,10 +25,8 @@ def odd_pairs(store: EmbeddingStore, groups: IntArray) -> Iterator[Finding]:
     items, labels = store.items.label_pairs()
     of = np.unique(np.stack([groups[items], labels]), axis=1)
     n_items, counts = len(np.unique(of[0])), np.bincount(of[1])
-    # Places of all pairs of one item, the lower first; `items` ascend.
-    n_after = np.searchsorted(items, items, side="right") - np.arange(len(items)) - 1
-    first = np.repeat(np.arange(len(items)), n_after)
-    second = np.arange(len(first)) - np.repeat(np.cumsum(n_after) - n_after, n_after) + first + 1
+    first, second = equal_places(items, items)  # all pairs of one item, the lower place first
+    first, second = first[first < second], second[first < second]
     found = np.stack([labels[first], labels[second], groups[items[first]]])
     found, places = np.unique(found, axis=1, return_index=True)
     pairs, starts, n_times = np.unique(found[:2], axis=1, return_index=True, return_counts=True)

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from ..parallel import map_ahead, usable_processors
 from ..processes import can_fork, map_forked
+from ..similarity import equal_places
 from ..similarity.cosine import BoolArray, Float64Array, IntArray
 
 _Result = TypeVar("_Result")
@@ -65,13 +66,8 @@ class SameGroup:
 
     def pairs(self, rows: slice) -> tuple[IntArray, IntArray]:
         """Number of the row within the slice, and of the reference, of each such pair."""
-        first, last = (
-            np.searchsorted(self._sorted, self._groups[rows], side) for side in ("left", "right")
-        )
-        counts = last - first
-        numbers = np.repeat(np.arange(len(counts)), counts)
-        within = np.arange(len(numbers)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return numbers, self._order[first[numbers] + within]
+        numbers, places = equal_places(self._sorted, self._groups[rows])
+        return numbers, self._order[places]
 
 
 def greatest(found: npt.NDArray[Any], n: int) -> tuple[IntArray, npt.NDArray[Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..similarity import LEVELS, PairBlock, collapse_equal, counts_at
+from ..similarity import LEVELS, PairBlock, collapse_equal, counts_at, equal_places
 from ..similarity.cosine import BoolArray, IntArray, VectorArray
 
 MAX_PAIRS = 100_000
@@ -183,18 +183,12 @@ class EqualRows:
     def expand(self, block: PairBlock, chosen: BoolArray) -> Iterator[PairBlock]:
         """Yield the chosen pairs again for the copies of either row."""
         for one, other in ((block.first, block.second), (block.second, block.first)):
-            first, last = (
-                np.searchsorted(self._originals, one[chosen], side=side)
-                for side in ("left", "right")
-            )
-            counts = last - first
-            if not counts.sum():
+            numbers, places = equal_places(self._originals, one[chosen])
+            if not len(places):
                 continue
-            places = np.concatenate([np.arange(a, b) for a, b in zip(first, last, strict=True)])
-            copies = self._copies[places]
-            partners = np.repeat(other[chosen], counts)
+            copies, partners = self._copies[places], other[chosen][numbers]
             yield PairBlock(
                 np.minimum(copies, partners),
                 np.maximum(copies, partners),
-                np.repeat(block.similarities[chosen], counts),
+                block.similarities[chosen][numbers],
             )

@@ -10,6 +10,7 @@ from .pairs import (
     PairBlock,
     collapse_equal,
     counts_at,
+    equal_places,
     join_labels,
     similar_pairs,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "build_graph",
     "collapse_equal",
     "counts_at",
+    "equal_places",
     "graph_path",
     "join_labels",
     "likely_pairs",

@@ -8,7 +8,6 @@ cell are compared, exactly. A pair is missed only if neither row visits the othe
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 
 import numpy as np
 from tqdm import tqdm
@@ -44,10 +43,7 @@ def likely_pairs(
     bar = tqdm(total=n_cells, desc="Comparing", unit="cell", disable=None if progress else True)
 
     def tiles() -> Iterator[Tile]:
-        order = np.argsort(visited.reshape(-1), kind="stable")
-        ends = np.searchsorted(visited.reshape(-1)[order], np.arange(n_cells + 1))
-        for start, end in pairwise(ends.tolist()):
-            places, rank = np.divmod(order[start:end], visited.shape[1])  # members have rank 0
+        for places, rank in cells_of(visited):
             for columns in _cut(places[rank == 0]):
                 packed = codes.pack(columns)
                 yield from ((some, columns, packed) for some in _cut(places))
@@ -74,6 +70,14 @@ def visited_cells(codes: RowCodes, n: int, n_visited: int) -> IntArray:
     blocks = map_ahead(nearest, range(0, n, _BLOCK_ROWS), workers=workers, ahead=workers + 1)
     empty = np.zeros((0, count), dtype=np.int32)
     return np.concatenate([empty, *(block.astype(np.int32) for block in blocks)])
+
+
+def cells_of(visited: IntArray) -> Iterator[tuple[IntArray, IntArray]]:
+    """Yield the places of the rows that visit each cell, and their ranks: 0 of its members."""
+    order = np.argsort(visited.reshape(-1), kind="stable")
+    ends = np.cumsum(np.bincount(visited.reshape(-1)))
+    for some in np.split(order, ends[:-1]):
+        yield np.divmod(some, visited.shape[1])
 
 
 def _cut(places: IntArray) -> Iterator[IntArray]:

@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..parallel import map_ahead, usable_processors
-from .cells import visited_cells
+from .cells import cells_of, visited_cells
 from .codes import RowCodes, encode_rows
 from .cosine import IntArray, VectorArray
 
@@ -66,10 +66,7 @@ def neighbours(
         parts = [(places[start : start + _PART_ROWS], every) for start in starts]
     else:
         visited = visited_cells(codes, len(rows), _N_VISITED)
-        order = np.argsort(visited.reshape(-1), kind="stable")
-        ends = np.cumsum(np.bincount(visited.reshape(-1)))
-        cells = (np.divmod(some, _N_VISITED) for some in np.split(order, ends[:-1]))
-        parts = [(places[rank == 0], places) for places, rank in cells]
+        parts = [(places[rank == 0], places) for places, rank in cells_of(visited)]
     workers = usable_processors()
     found = map_ahead(
         lambda part: _nearest(codes.pack(part[0]), own[part[0]], others, part[1], k),

@@ -245,6 +245,15 @@ def chosen_pairs(
     return rows, columns
 
 
+def equal_places(ordered: IntArray, values: IntArray) -> tuple[IntArray, IntArray]:
+    """Find values in a sorted array: of each match, which value it is, ascending, and its place."""
+    first, last = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
+    counts = last - first
+    numbers = np.repeat(np.arange(len(counts)), counts)
+    within = np.arange(len(numbers)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return numbers, first[numbers] + within
+
+
 def join_labels(labels: IntArray, one: IntArray, other: IntArray) -> None:
     """Set the labels of connected places, (n,) int, to their lowest label, in place.
 
