@@ -12,6 +12,7 @@ import base64
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from math import inf, isfinite
+from operator import itemgetter
 from typing import Any
 
 import attr
@@ -111,14 +112,13 @@ def canonical_order(
     records: Iterable[AnnotationRecord], labels: Sequence[str]
 ) -> tuple[AnnotationRecord, ...]:
     """Sort one item's annotations so that the same data in any format gives the same rows."""
-
-    def key(record: AnnotationRecord) -> tuple[object, ...]:
+    keyed = []
+    for record in records:
         name = labels[record.label] if 0 <= record.label < len(labels) else ""
         # NaN cannot be ordered, so it comes last.
         rounded = tuple(round(xy, 2) if xy == xy else inf for xy in record.coords)
-        return record.type, name, rounded, record.text, record.ann_id
-
-    return tuple(sorted(records, key=key))
+        keyed.append(((record.type, name, rounded, record.text, record.ann_id), record))
+    return tuple(record for _, record in sorted(keyed, key=itemgetter(0)))
 
 
 def geometry_notes(annotation: AnnotationRecord, width: int, height: int) -> Iterator[str]:
@@ -140,7 +140,11 @@ def geometry_notes(annotation: AnnotationRecord, width: int, height: int) -> Ite
     corners = hull(annotation)
     if width and corners:
         x1, y1, x2, y2 = corners
-        if _is_apart(x1, x2, width) or _is_apart(y1, y2, height):
+        # A single point at an end of a side is not outside.
+        if any(
+            (low < 0 and high <= 0) or (high > side and low >= side)
+            for low, high, side in ((x1, x2, width), (y1, y2, height))
+        ):
             yield "annotations entirely outside the image"
         elif min(x1, y1) < -_ROUNDING_PX or max(x2 - width, y2 - height) > _ROUNDING_PX:
             yield "annotations that reach outside the image"
@@ -228,8 +232,3 @@ def _encoded(mask: dm.RleMask) -> Any:
     if not sum(float(np.abs(points).sum()) for points in parts) < _MAX_POLYGONS_PX:
         raise ValueError("the polygons are too large, or not numbers")
     return mask.rle
-
-
-def _is_apart(low: float, high: float, side: int) -> bool:
-    """Tell whether an interval lies outside [0, side]; a single point at an end does not."""
-    return (low < 0 and high <= 0) or (high > side and low >= side)
