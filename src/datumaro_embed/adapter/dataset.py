@@ -32,7 +32,6 @@ from .annotations import (
     read_annotations,
     with_labels,
 )
-from .experimental import ExperimentalItems
 from .fence import Fence
 from .items import Items
 from .media import media_file
@@ -155,6 +154,8 @@ class SourceDataset:
     ) -> None:
         self.losses = Tally()
         if is_experimental(dataset):
+            from .experimental import ExperimentalItems
+
             dataset = ExperimentalItems(dataset, str(root or ""))
             self.losses = dataset.losses
         if isinstance(dataset, type) or not callable(getattr(dataset, "categories", None)):
@@ -167,7 +168,11 @@ class SourceDataset:
         self.categories: Categories = categories_record(self.declared)
         items = sorted(dataset, key=lambda item: (item.subset, item.id))
         if every > 1:
-            items = [item for item in items if _frame_of(item) % every == 0]
+            items = [
+                item
+                for item in items
+                if not isinstance(item.media, dm.VideoFrame) or item.media.index % every == 0
+            ]
         if not items:
             raise EmptyDatasetError("The dataset has no items. Check the path and the format.")
         for first, second in pairwise((item.subset, item.id) for item in items):
@@ -223,10 +228,6 @@ class SourceDataset:
             yield SourceItem(
                 *(key, item.media, path, unsafe, item, labels, self._relative_boxes, videos)
             )
-
-
-def _frame_of(item: DatasetItem) -> int:
-    return item.media.index if isinstance(item.media, dm.VideoFrame) else 0
 
 
 def _common_folder(items: Sequence[DatasetItem]) -> str:

@@ -47,16 +47,14 @@ class Fence:
         relative = self.relative(absolute)
         folder, name = os.path.split(absolute)
         is_link = os.path.islink(absolute)
-        real = os.path.realpath(absolute) if is_link else self.real_path(folder, name)
+        real = (
+            os.path.realpath(absolute) if is_link else os.path.join(self.real_folder(folder), name)
+        )
         return relative, "" if self._allows(real) else LINKED_OUT
 
     def relative(self, path: str) -> str:
         """Return a path relative to the root, with ``/``; it must be absolute and in the root."""
         return path[len(self.root) :].strip(os.sep).replace(os.sep, "/") or "."
-
-    def real_path(self, folder: str, name: str) -> str:
-        """Return a file's path with folder links resolved; the file itself may be a link."""
-        return os.path.join(self.real_folder(folder), name)
 
     def walk(self, losses: Tally) -> Iterator[Folder]:
         """Yield the root and all folders below it, each before its subfolders.
