@@ -65,27 +65,24 @@ def read_coco(path: Path, format_name: str, losses: Tally) -> tuple[Dataset, Pat
         images = _read_images(document["images"], file, root, items, losses)
         reader = AnnotationReader(file.path, task, label_of, losses)
         _read_annotations(document["annotations"], images, reader)
+
+    # Datumaro saves each object as instances, as stuff and, if it is a mask, as a panoptic segment.
+    n_bytes_read = sum(file.path.stat().st_size for file in files) if others else 0
     for file in others:
-        if not _is_held(file, files, held):
+        try:
+            can_be_held = file.path.stat().st_size <= n_bytes_read  # else no need to parse it
+            is_held = can_be_held and all(
+                mark in held for mark in marks(read_document(file.path), file.subset)
+            )
+        except DatasetReadError:
+            is_held = False
+        if not is_held:
             assert file.task is not None
             example = f"{relative(file.path, path)}: use {path}:coco_{file.task.name} to read it"
             losses.add("annotation files of another task, not read", example)
     distinct = with_distinct_ids(items.values(), losses)
     dataset = Dataset.from_iterable(distinct, categories=categories, ann_types=set())
     return dataset, root
-
-
-def _is_held(other: CocoFile, files: list[CocoFile], held: set[int]) -> bool:
-    """Tell whether the files to read hold every image and object of another file.
-
-    Datumaro saves each object as instances, as stuff and, if it is a mask, as a panoptic segment.
-    """
-    if other.path.stat().st_size > sum(file.path.stat().st_size for file in files):
-        return False  # it cannot be held; no need to parse it
-    try:
-        return all(mark in held for mark in marks(read_document(other.path), other.subset))
-    except DatasetReadError:
-        return False
 
 
 def _task_of(annotations: list[Any], tasks: Collection[CocoTask]) -> CocoTask:

@@ -106,9 +106,7 @@ class ExperimentalItems:
         return {dm.AnnotationType.label: labels}
 
     def __iter__(self) -> Iterator[DatasetItem]:
-        return iter(with_distinct_ids(self._items(), self.losses))
-
-    def _items(self) -> Iterator[DatasetItem]:
+        items = []
         shapes = [name for names in self._shapes.values() for name in names]
         names = [*shapes, *self._facts, *self._labels, *self._captions, *self._info]
         rows = frame(self._dataset, names).iter_rows(named=True) if names else ({},) * len(self)
@@ -125,7 +123,8 @@ class ExperimentalItems:
                 item = DatasetItem(key.id, subset=key.subset, media=medium)
             except ValueError as error:
                 raise DatasetReadError(f"Sample {place} cannot be called {key}: {error}") from error
-            yield item.wrap(annotations=annotations, attributes=attributes)
+            items.append(item.wrap(annotations=annotations, attributes=attributes))
+        return iter(with_distinct_ids(items, self.losses))
 
     def __len__(self) -> int:
         return len(self._samples.keys)
