@@ -23,8 +23,7 @@ from ..encoding import encode_json
 from ..geometry import orient_mask
 from ..objects import hull
 from ..records import AnnotationRecord, Categories
-from ..rle import Rle, RleError
-from .media import loads_images
+from .media import loading_images
 
 UNDECLARED_LABEL = "annotations with an undeclared class, stored without a label"
 
@@ -86,7 +85,7 @@ def annotation_record(annotation: dm.Annotation, mask_orientation: int = 1) -> A
     return record
 
 
-@loads_images
+@loading_images()
 def read_annotations(
     annotations: Iterable[dm.Annotation], convert: Callable[[dm.Annotation], AnnotationRecord]
 ) -> tuple[dict[int, AnnotationRecord], list[str]]:
@@ -101,10 +100,12 @@ def read_annotations(
             records[place] = convert(annotation)
         except FileNotFoundError:
             notes.append("annotations whose mask file does not exist")
-        except RleError:
-            notes.append("masks with an invalid run-length encoding")
-        except Exception:
-            notes.append("annotations that cannot be read")
+        except Exception as error:
+            from ..rle import RleError
+
+            is_encoding = isinstance(error, RleError)
+            what = "masks with an invalid run-length encoding" if is_encoding else ""
+            notes.append(what or "annotations that cannot be read")
     return records, notes
 
 
@@ -207,6 +208,8 @@ def jsonable(value: Any) -> Any:
 
 def _rle(mask: dm.Mask, orientation: int) -> str:
     """Return a mask as COCO's compressed RLE in JSON."""
+    from ..rle import Rle
+
     if isinstance(mask, dm.RleMask):
         rle = Rle.of(_encoded(mask))
         if orientation == 1:

@@ -27,7 +27,7 @@ from datumaro.plugins.data_formats.coco.format import CocoTask
 from ..objects import outlined_area
 from ..tally import Tally
 from .annotations import GivenBbox
-from .coco_document import Document, as_id, as_number, objects
+from .coco_document import Document, as_id, as_number
 
 _WITH_KEYPOINTS = (CocoTask.instances, CocoTask.person_keypoints)
 _PARTS = {"segmentation": "segmentations", "keypoints": "keypoints", "bbox": "boxes"}
@@ -96,7 +96,9 @@ def number_annotations(annotations: list[Any], reader: AnnotationReader) -> None
     """Make ids unique integers: Datumaro treats annotations with one id as parts of one object."""
     seen: set[int] = set()
     without: list[Document] = []
-    for annotation in objects(annotations):
+    for annotation in annotations:
+        if not isinstance(annotation, dict):
+            continue
         number = as_id(annotation.get("id"))
         if not isinstance(number, int) or number in seen:
             without.append(annotation)

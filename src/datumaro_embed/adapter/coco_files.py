@@ -54,11 +54,7 @@ class CocoFile:
     task: CocoTask | None  # None if the name does not show it
     subset: str
     root: Path  # the folder that holds ``annotations/``, else the file's own
-
-    @property
-    def is_named(self) -> bool:
-        """Whether the file has a name that tools only use for COCO annotations."""
-        return self.task is not None or self.path.name == _ROBOFLOW
+    is_named: bool  # whether tools use such a name only for COCO annotations
 
 
 def holds_coco(path: Path) -> bool:
@@ -154,7 +150,7 @@ def _coco_file(path: Path, dataset: Path) -> CocoFile:
             break
     named = _NAMED.fullmatch(path.stem)
     if named:
-        return CocoFile(path, CocoTask[named[1]], named[2], root)
+        return CocoFile(path, CocoTask[named[1]], named[2], root, True)
     task = CocoTask[path.stem] if path.stem in _BARE else None
     # Guess the subset of ``train/_annotations.coco.json``, ``val/labels.json``, ``train.json``.
     subset = re.split(r"[_.-]", path.stem)[-1]
@@ -162,7 +158,7 @@ def _coco_file(path: Path, dataset: Path) -> CocoFile:
         is_below = path.name == _ROBOFLOW and root != dataset
         names_it = is_below or is_split_name(root.name)
         subset = root.name if names_it else DEFAULT_SUBSET_NAME
-    return CocoFile(path, task, subset, root)
+    return CocoFile(path, task, subset, root, task is not None or path.name == _ROBOFLOW)
 
 
 def _mentions_images(path: Path) -> bool:

@@ -9,7 +9,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datumaro.components import media as dm
 from datumaro.components.annotation import AnnotationType
@@ -21,7 +21,6 @@ from ..experimental import is_experimental
 from ..geometry import BoxRule, choose_rule, to_upright, upright_size
 from ..records import Categories, ItemKey, ItemRecord, Status, split_of
 from ..tally import Tally
-from ..video import Videos, frame_path
 from .annotations import (
     UNDECLARED_LABEL,
     annotation_record,
@@ -36,6 +35,9 @@ from .fence import Fence
 from .items import Items
 from .media import media_file
 
+if TYPE_CHECKING:
+    from ..video import Videos
+
 
 @dataclass(frozen=True, slots=True)
 class SourceItem:
@@ -48,7 +50,7 @@ class SourceItem:
     item: DatasetItem
     labels: tuple[str, ...]
     relative_boxes: bool
-    videos: Videos
+    videos: Videos | None  # the decoders of one pass, for a video frame
 
     @property
     def n_annotations(self) -> int:
@@ -217,12 +219,15 @@ class SourceDataset:
 
     def __iter__(self) -> Iterator[SourceItem]:
         fence = Fence(self.root, self._follow_symlinks)
-        labels, videos = self.categories.labels, Videos()
+        labels, videos = self.categories.labels, None
         for item in self._items:
             file = media_file(item.media)
             path, unsafe = fence.place(file) if file else ("", "")
             if isinstance(item.media, dm.VideoFrame):
+                from ..video import Videos, frame_path
+
                 path = frame_path(path, item.media.index)
+                videos = videos or Videos()
                 videos.expect(file, item.media.index)
             key = ItemKey(item.subset, item.id)
             yield SourceItem(

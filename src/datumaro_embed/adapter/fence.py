@@ -50,7 +50,8 @@ class Fence:
         real = (
             os.path.realpath(absolute) if is_link else os.path.join(self.real_folder(folder), name)
         )
-        return relative, "" if self._allows(real) else LINKED_OUT
+        is_allowed = self._follow_symlinks or is_within(real, self._real)
+        return relative, "" if is_allowed else LINKED_OUT
 
     def relative(self, path: str) -> str:
         """Return a path relative to the root, with ``/``; it must be absolute and in the root."""
@@ -81,14 +82,11 @@ class Fence:
             for name in reversed(folders):
                 below = os.path.join(path, name)
                 target = os.path.realpath(below) if name in links else os.path.join(real, name)
-                if not self._allows(target):
+                if not (self._follow_symlinks or is_within(target, self._real)):
                     losses.add(LINKED_FOLDERS, self.relative(below))
                 elif target not in above:
                     linked = is_linked or name in links
                     pending.append((below, target, above | {target}, linked))
-
-    def _allows(self, real: str) -> bool:
-        return self._follow_symlinks or is_within(real, self._real)
 
 
 def read_error(path: str | Path, what: str) -> DatasetReadError:

@@ -21,7 +21,7 @@ from .dataset import SourceDataset
 from .disk import count_unused_images
 from .fence import read_error
 from .image_folders import BY_FOLDER, read_imagenet, read_images
-from .media import loads_images, media_file
+from .media import loading_images, media_file
 
 _YOLO = {"roboflow_yolo", "yolo", "yolo_loose", "yolo_strict", "yolo_ultralytics"}
 
@@ -35,7 +35,7 @@ class ImportedDataset:
     form: str = ""  # Datumaro's name of the format, for writing
 
 
-@loads_images
+@loading_images()
 def import_dataset(
     pathspec: str, *, follow_symlinks: bool = False, every: int = 1
 ) -> ImportedDataset:

@@ -23,7 +23,7 @@ from .coco_files import COCO_FORMATS
 from .copying import with_copied_image
 from .dataset import SourceDataset
 from .image_folders import BY_FOLDER, for_exporter
-from .media import loads_images
+from .media import loading_images
 from .yolo_writing import write_yolo
 
 
@@ -37,7 +37,7 @@ _OF_32_BITS = {"segmentation", "keypoints"}
 Given = dict[str, dict[int, dict[str, object]]]  # by subset and annotation id
 
 
-@loads_images
+@loading_images()
 def write_dataset(
     source: SourceDataset, form: str, folder: Path, *, as_datum: bool = False
 ) -> None:
