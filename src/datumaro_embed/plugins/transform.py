@@ -78,12 +78,21 @@ class DatumTransform(Transform):  # type: ignore[misc]
     def parse_cmdline(cls, args: list[str] | None = None) -> dict[str, Any]:
         """Parse and check."""
         parsed: dict[str, Any] = super().parse_cmdline(args)
-        with _datum_errors(True):
+        try:
             cls.check_arguments(parsed)
+        except DatumaroEmbedError as error:
+            raise CliException(error.with_flags()) from error
         return {**parsed, "from_datum": True}
 
-    def _errors(self) -> Any:
-        return _datum_errors(self._from_datum)
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Under `datum`, raise what it prints without a traceback; else leave our errors."""
+        try:
+            yield
+        except DatumaroEmbedError as error:
+            if self._from_datum:
+                raise CliException(error.with_flags()) from error
+            raise
 
 
 class FindingsTransform(DatumTransform):
@@ -106,10 +115,27 @@ class FindingsTransform(DatumTransform):
 
     @classmethod
     def check_arguments(cls, parsed: dict[str, Any]) -> None:
-        """Refuse an output folder that is in use."""
+        """Refuse to save a dataset that lost items over another one, or over the one that is read.
+
+        Datumaro leaves the annotations of a subset that became empty, and images that nothing
+        names, where they are: what was dropped would come back. For some formats it removes all
+        other files.
+        """
         if (plan := parsed.get("plan")) is not None:
             check_output(plan)
-        _refuse_used_output()
+        folders = datum_folders()
+        if folders is None:
+            return
+        source, out = (Path(os.path.realpath(folder)) for folder in folders)
+        used = os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir()))
+        if used or out.is_relative_to(source if source.is_dir() else source.parent):
+            what = "is not empty" if used else f"is inside the dataset '{folders[0]}'"
+            raise OutputFolderError(
+                f"The output folder '{folders[1]}' {what}. Items that this transform leaves out or "
+                "moves could stay there, even with --overwrite, so nothing was written. Choose a "
+                "new folder outside the dataset (-o OUT).",
+                path=str(folders[1]),
+            )
 
     def _check(self) -> None:
         """Refuse wrong arguments, before any image is read."""
@@ -178,8 +204,16 @@ class FindingsTransform(DatumTransform):
 
     @cached_property
     def _form(self) -> str | None:
-        """Give the format that `datum` saves in, where it is known."""
-        return (format_of(self._extractor) or _datum_format()) if self._from_datum else None
+        """Give the format that `datum` reads the dataset in, and saves it in, where it is known."""
+        if not self._from_datum:
+            return None
+        if form := format_of(self._extractor):
+            return form
+        if not runs_our_transform(sys.argv):
+            return None
+        path, _, form = make_parser().parse_args(sys.argv[1:]).target.partition(":")
+        detected = [form] if form else DEFAULT_ENVIRONMENT.detect_dataset(path)
+        return detected[0] if len(detected) == 1 else None
 
     def _refuse_lost(self, source: SourceDataset, plan: Plan) -> None:
         """Refuse what `datum` would lose of the changes, as it saves in the source's format."""
@@ -240,17 +274,6 @@ class StoreTransform(FindingsTransform):
         raise NotImplementedError
 
 
-@contextmanager
-def _datum_errors(from_datum: bool) -> Iterator[None]:
-    """Under `datum`, raise the one error that it prints without a traceback; else leave ours."""
-    try:
-        yield
-    except DatumaroEmbedError as error:
-        if from_datum:
-            raise CliException(error.with_flags()) from error
-        raise
-
-
 def datum_folders() -> tuple[Path, Path] | None:
     """Return the dataset that `datum transform` reads and the folder that it saves to.
 
@@ -262,33 +285,3 @@ def datum_folders() -> tuple[Path, Path] | None:
     known = make_parser().parse_args(sys.argv[1:])
     source = Path(known.target.partition(":")[0])
     return source, Path(known.dst_dir or source)
-
-
-def _datum_format() -> str | None:
-    """Return the format in which `datum transform` reads its dataset; None if it is not one."""
-    if not runs_our_transform(sys.argv):
-        return None
-    path, _, form = make_parser().parse_args(sys.argv[1:]).target.partition(":")
-    detected = [form] if form else DEFAULT_ENVIRONMENT.detect_dataset(path)
-    return detected[0] if len(detected) == 1 else None
-
-
-def _refuse_used_output() -> None:
-    """Refuse to save a dataset that lost items over another one, or over the one that is read.
-
-    Datumaro leaves the annotations of a subset that became empty, and images that nothing names,
-    where they are: what was dropped would come back. For some formats it removes all other files.
-    """
-    folders = datum_folders()
-    if folders is None:
-        return
-    source, out = (Path(os.path.realpath(folder)) for folder in folders)
-    used = os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir()))
-    if used or out.is_relative_to(source if source.is_dir() else source.parent):
-        what = "is not empty" if used else f"is inside the dataset '{folders[0]}'"
-        raise OutputFolderError(
-            f"The output folder '{folders[1]}' {what}. Items that this transform leaves out or "
-            "moves could stay there, even with --overwrite, so nothing was written. Choose a new "
-            "folder outside the dataset (-o OUT).",
-            path=str(folders[1]),
-        )
