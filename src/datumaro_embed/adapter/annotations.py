@@ -211,27 +211,19 @@ def _rle(mask: dm.Mask, orientation: int) -> str:
     from ..rle import Rle
 
     if isinstance(mask, dm.RleMask):
-        rle = Rle.of(_encoded(mask))
+        # Datumaro passes an RLE to pycocotools unchecked. Its COCO importer keeps uncompressed
+        # runs, and several polygons of one mask, as a callable that merges them.
+        parts = getattr(mask._rle, "segmentation", None)
+        if parts and isinstance(parts[0], Mapping):
+            rle = Rle.of(parts[0])
+        # Merging takes memory in proportion to the polygons' length; `not <` also refuses NaN.
+        elif parts and not sum(float(np.abs(points).sum()) for points in parts) < _MAX_POLYGONS_PX:
+            raise ValueError("the polygons are too large, or not numbers")
+        else:
+            rle = Rle.of(mask.rle)
         if orientation == 1:
             return rle.to_json()
         pixels = rle.mask()
     else:
         pixels = np.asarray(mask.image, dtype=np.bool_)
     return Rle.of_mask(orient_mask(pixels, orientation)).to_json()
-
-
-def _encoded(mask: dm.RleMask) -> Any:
-    """Return the source of an RLE mask, before Datumaro passes it to pycocotools unchecked.
-
-    Datumaro's COCO importer keeps uncompressed runs, and several polygons of one mask, as a
-    callable that merges them.
-    """
-    parts = getattr(mask._rle, "segmentation", None)
-    if not parts:
-        return mask.rle
-    if isinstance(parts[0], Mapping):
-        return parts[0]
-    # Merging takes memory in proportion to the polygons' length; `not <` also refuses NaN.
-    if not sum(float(np.abs(points).sum()) for points in parts) < _MAX_POLYGONS_PX:
-        raise ValueError("the polygons are too large, or not numbers")
-    return mask.rle

@@ -184,7 +184,14 @@ class SourceDataset:
                     "(`datum transform -t rename`, or reindex)."
                 )
         declared_root = root or getattr(dataset, "data_path", None)
-        self.root: Path = Path(declared_root or _common_folder(items))
+        if not declared_root:
+            files = filter(None, (media_file(item.media) for item in items))
+            folders = {os.path.dirname(file) for file in files}
+            try:
+                declared_root = os.path.commonpath([os.path.abspath(f) for f in folders])
+            except ValueError:  # no files at all, or on several drives
+                declared_root = "."
+        self.root: Path = Path(declared_root)
         self._items = Items(items, packed=packed)
         self._follow_symlinks = follow_symlinks
         self._relative_boxes = has_relative_boxes(dataset)
@@ -233,14 +240,6 @@ class SourceDataset:
             yield SourceItem(
                 *(key, item.media, path, unsafe, item, labels, self._relative_boxes, videos)
             )
-
-
-def _common_folder(items: Sequence[DatasetItem]) -> str:
-    folders = {os.path.dirname(path) for item in items if (path := media_file(item.media))}
-    try:
-        return os.path.commonpath([os.path.abspath(f) for f in folders])
-    except ValueError:  # no files at all, or on several drives
-        return "."
 
 
 def format_of(dataset: object) -> str | None:

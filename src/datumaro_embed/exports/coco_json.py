@@ -165,50 +165,37 @@ def _geometry(parts: list[AnnotationRecord]) -> Row | None:
 
     The box is the given one, else that of the outline; the area is the outline's.
     """
-    kinds = {kind: [part for part in parts if part.type == kind] for kind in _TOGETHER}
-    if sum(map(bool, kinds.values())) < 2:
-        return _of_one_type(parts)
-    geometry: Row = {}
-    for kind in ("points", "bbox", "mask", "polygon"):
-        found = _of_one_type(kinds[kind]) if kinds[kind] else {}
-        if found is None:
-            return None
-        geometry |= found
-    if kinds["bbox"]:
-        geometry["bbox"] = list(kinds["bbox"][0].coords)
-    return geometry
-
-
-def _of_one_type(parts: list[AnnotationRecord]) -> Row | None:
     first = parts[0]
     if first.type == "caption":
         return {"caption": first.text}
     if first.label < 0:
         return None
-    if first.type == "bbox":
-        x, y, w, h = first.coords
-        return {"bbox": [x, y, w, h], "area": w * h, "segmentation": []}
-    if first.type == "polygon":
-        corners = np.concatenate([np.array(part.coords).reshape(-1, 2) for part in parts])
-        low, high = corners.min(axis=0), corners.max(axis=0)
-        return {
-            "bbox": [*low.tolist(), *(high - low).tolist()],
-            "area": outlined_area([part.coords for part in parts]),
-            "segmentation": [list(part.coords) for part in parts],
-        }
-    if first.type == "mask":
-        rle = Rle.from_json(first.rle)
-        return {"bbox": rle.box(), "area": rle.area(), "segmentation": rle.to_coco()}
-    if first.type == "points":
-        points = np.array(first.coords).reshape(-1, 2)
-        visibility = first.visibility or (2,) * len(points)
+    kinds = {kind: [part for part in parts if part.type == kind] for kind in _TOGETHER}
+    geometry: Row = {}
+    if kinds["points"]:
+        part = kinds["points"][0]
+        points = np.array(part.coords).reshape(-1, 2)
+        visibility = part.visibility or (2,) * len(points)
         shown = zip(points.tolist(), visibility, strict=True)
-        x1, y1, x2, y2 = hull(first) or (0.0, 0.0, 0.0, 0.0)
-        box = [x1, y1, x2 - x1, y2 - y1]
-        return {
-            "bbox": box,
-            "area": box[2] * box[3],
+        x1, y1, x2, y2 = hull(part) or (0.0, 0.0, 0.0, 0.0)
+        geometry |= {
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "area": (x2 - x1) * (y2 - y1),
             "keypoints": [value for (x, y), seen in shown for value in (x, y, seen)],
             "num_keypoints": sum(seen > 0 for seen in visibility),
         }
-    return None
+    if kinds["bbox"]:
+        x, y, w, h = kinds["bbox"][0].coords
+        geometry |= {"bbox": [x, y, w, h], "area": w * h, "segmentation": []}
+    if kinds["mask"]:
+        rle = Rle.from_json(kinds["mask"][0].rle)
+        geometry |= {"bbox": rle.box(), "area": rle.area(), "segmentation": rle.to_coco()}
+    if polygons := [part.coords for part in kinds["polygon"]]:
+        corners = np.concatenate([np.array(coords).reshape(-1, 2) for coords in polygons])
+        low, high = corners.min(axis=0), corners.max(axis=0)
+        geometry["bbox"] = [*low.tolist(), *(high - low).tolist()]
+        geometry["area"] = outlined_area(polygons)
+        geometry["segmentation"] = [list(coords) for coords in polygons]
+    if kinds["bbox"]:
+        geometry["bbox"] = list(kinds["bbox"][0].coords)
+    return geometry
