@@ -122,8 +122,16 @@ def objects_of(record: ItemRecord, options: ObjectOptions) -> tuple[ObjectRecord
         box = box_of(parts)
         status = _status(parts, box, record, options)
         crop = (0, 0, 0, 0)
-        if status.has_vector:
-            crop = _crop(box, (record.width, record.height), options)
+        if status.has_vector:  # whole pixels inside the image: x1, y1, x2, y2
+            x, y, w, h = box
+            margin = options.margin * max(w, h)
+            across = _grown(x - margin, x + w + margin, record.width)
+            down = _grown(y - margin, y + h + margin, record.height)
+            if options.shape is CropShape.SQUARE:
+                side = max(across[1] - across[0], down[1] - down[0])
+                across = _widened(across, side, record.width)
+                down = _widened(down, side, record.height)
+            crop = across[0], down[0], across[1], down[1]
         each = ObjectRecord(
             label=parts[0].label,
             box=box,
@@ -158,18 +166,6 @@ def _status(
 
 
 # Pixels ----------------------------------------------------------------------------------------
-
-
-def _crop(box: Box, size: tuple[int, int], options: ObjectOptions) -> tuple[int, int, int, int]:
-    """Return the crop as whole pixels inside the image: x1, y1, x2, y2."""
-    x, y, w, h = box
-    margin = options.margin * max(w, h)
-    across = _grown(x - margin, x + w + margin, size[0])
-    down = _grown(y - margin, y + h + margin, size[1])
-    if options.shape is CropShape.SQUARE:
-        side = max(across[1] - across[0], down[1] - down[0])
-        across, down = _widened(across, side, size[0]), _widened(down, side, size[1])
-    return across[0], down[0], across[1], down[1]
 
 
 def _grown(low: float, high: float, limit: int) -> tuple[int, int]:

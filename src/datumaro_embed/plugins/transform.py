@@ -111,7 +111,6 @@ class FindingsTransform(DatumTransform):
         super().__init__(extractor, from_datum)
         self._skip_stale, self._new_labels, self._dry_run = skip_stale, new_labels, dry_run
         self._plan_file = None if plan is None else Path(plan)
-        self._plan: Plan | None = None
 
     @classmethod
     def check_arguments(cls, parsed: dict[str, Any]) -> None:
@@ -149,7 +148,7 @@ class FindingsTransform(DatumTransform):
         raise NotImplementedError
 
     def __iter__(self) -> Iterator[DatasetItem]:
-        plan = self._planned()
+        plan = self._plan
         labels = self.categories().get(AnnotationType.label, ())
         names = [each.name for each in labels]
         yield from map(with_copied_image, plan.items(self._extractor, names))
@@ -157,50 +156,48 @@ class FindingsTransform(DatumTransform):
     def categories(self) -> CategoriesInfo:
         """Give the dataset's categories, with the labels that the findings add."""
         known = self._extractor.categories()
-        return with_labels(known, self._planned().new_labels) if self._new_labels else known
+        return with_labels(known, self._plan.new_labels) if self._new_labels else known
 
     def subsets(self) -> Any:
         """Give the subsets that are left; counted, for the transform may empty one."""
         return super(Transform, self).subsets()
 
-    def _planned(self) -> Plan:
-        if self._plan is None:
-            with self._errors():
-                self._plan = self._make_plan()
-        return self._plan
-
-    def _make_plan(self) -> Plan:
+    @cached_property
+    def _plan(self) -> Plan:
         """Decide everything, tell it, and only then let the first item go."""
-        self._check()
-        try:
-            source = SourceDataset(self._extractor, follow_symlinks=True)
-        except EmptyDatasetError:  # another transform has left nothing
-            return Plan(0)
-        if action := self._example(source):  # before all images are compared
-            key = next(source.keys())
-            first = source.only(lambda each: each == key)
-            contents = {key: bytes(32)}
-            row = Finding(subset=key.subset, id=key.id, action=action)
-            self._refuse_lost(first, plan_changes(Findings([row]), first, contents=contents))
-        findings, known = self._find(source)
-        plan = plan_changes(
-            findings,
-            source,
-            skip_stale=self._skip_stale,
-            new_labels=self._new_labels,
-            contents=known,
-            form=self._form,
-        )
-        self._refuse_lost(source, plan)
-        if self._plan_file is not None:
-            plan.write_csv(self._plan_file)
-        if not self._dry_run:
-            log.info("%s: %s", self.NAME, plan.summary())
-            return plan
-        print("\n".join(map(printable, [*plan.lines(source), "a dry run: no dataset is written"])))
-        if self._from_datum:
-            raise SystemExit(0)  # `datum` writes what it gets, unless it gets to no end
-        return Plan(len(source))
+        with self._errors():
+            self._check()
+            try:
+                source = SourceDataset(self._extractor, follow_symlinks=True)
+            except EmptyDatasetError:  # another transform has left nothing
+                return Plan(0)
+            if action := self._example(source):  # before all images are compared
+                key = next(source.keys())
+                first = source.only(lambda each: each == key)
+                contents = {key: bytes(32)}
+                row = Finding(subset=key.subset, id=key.id, action=action)
+                self._refuse_lost(first, plan_changes(Findings([row]), first, contents=contents))
+            findings, known = self._find(source)
+            plan = plan_changes(
+                findings,
+                source,
+                skip_stale=self._skip_stale,
+                new_labels=self._new_labels,
+                contents=known,
+                form=self._form,
+            )
+            self._refuse_lost(source, plan)
+            if self._plan_file is not None:
+                plan.write_csv(self._plan_file)
+            if not self._dry_run:
+                log.info("%s: %s", self.NAME, plan.summary())
+                return plan
+            print(
+                "\n".join(map(printable, [*plan.lines(source), "a dry run: no dataset is written"]))
+            )
+            if self._from_datum:
+                raise SystemExit(0)  # `datum` writes what it gets, unless it gets to no end
+            return Plan(len(source))
 
     @cached_property
     def _form(self) -> str | None:
