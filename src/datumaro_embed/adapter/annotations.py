@@ -142,10 +142,9 @@ def geometry_notes(annotation: AnnotationRecord, width: int, height: int) -> Ite
     if width and corners:
         x1, y1, x2, y2 = corners
         # A single point at an end of a side is not outside.
-        if any(
-            (low < 0 and high <= 0) or (high > side and low >= side)
-            for low, high, side in ((x1, x2, width), (y1, y2, height))
-        ):
+        is_beside = (x1 < 0 and x2 <= 0) or (x2 > width and x1 >= width)
+        is_above_or_below = (y1 < 0 and y2 <= 0) or (y2 > height and y1 >= height)
+        if is_beside or is_above_or_below:
             yield "annotations entirely outside the image"
         elif min(x1, y1) < -_ROUNDING_PX or max(x2 - width, y2 - height) > _ROUNDING_PX:
             yield "annotations that reach outside the image"
