@@ -87,16 +87,16 @@ class Samples:
             )
         self.paths: list[str] = paths
         self.frames: list[int | None] = column(media, "_frame_index")
-        self._common, self._prefix = _folders(self.paths, root)
-        above = Path(self._common).parts[: len(Path(self._common).parts) - len(self._prefix)]
+        common, prefix = _folders(self.paths, root)
+        above = Path(common).parts[: len(Path(common).parts) - len(prefix)]
         self.root = root or (str(Path(*above)) if above else "")
-        self.keys = list(map(self._key, column(subset), self.paths, self.frames))
-
-    def _key(self, subset: str | None, path: str, at: int | None) -> ItemKey:
-        below = Path(os.path.relpath(os.path.abspath(path), self._common)).parts
-        named, inner = _subset_and_inner((*self._prefix, *below[:-1]), subset or "UNASSIGNED")
-        stem = os.path.splitext(below[-1])[0] if at is None else f"{below[-1]}#{at:06}"
-        return ItemKey(named, "/".join((*inner, stem)))
+        self.keys: list[ItemKey] = []
+        for named, path, at in zip(column(subset), self.paths, self.frames, strict=True):
+            below = Path(os.path.relpath(os.path.abspath(path), common)).parts
+            folders = (*prefix, *below[:-1])
+            subset_name, inner = _subset_and_inner(folders, named or "UNASSIGNED")
+            stem = os.path.splitext(below[-1])[0] if at is None else f"{below[-1]}#{at:06}"
+            self.keys.append(ItemKey(subset_name, "/".join((*inner, stem))))
 
 
 def items_of(dataset: Any, root: str, path_of: Callable[[ItemKey], str | None]) -> list[Any]:

@@ -69,13 +69,28 @@ def to_upright(
     coords = annotation.coords
     if rule is None or rule is BoxRule.DECLARED_UPRIGHT or not coords:
         return annotation
-    if rule is BoxRule.ROTATED_WITH_IMAGE:
-        return replace(annotation, coords=_orient(annotation.type, coords, stored, orientation))
-    # Undo a multiplication by the stored size, and multiply by the upright size instead.
-    width, height = upright_size(stored, orientation)
-    scale_x, scale_y = width / stored[0], height / stored[1]
-    scaled = tuple(value for x, y in _pairs(coords) for value in (x * scale_x, y * scale_y))
-    return replace(annotation, coords=scaled)
+    kind = annotation.type
+    if rule is BoxRule.RELATIVE_TO_UPRIGHT:
+        # Undo a multiplication by the stored size, and multiply by the upright size instead.
+        width, height = upright_size(stored, orientation)
+        scale_x, scale_y = width / stored[0], height / stored[1]
+        coords = tuple(value for x, y in _pairs(coords) for value in (x * scale_x, y * scale_y))
+    elif kind == "bbox":
+        x, y, w, h = coords
+        coords = orient_xywh((x, y, w, h), stored, orientation)
+    elif kind == "rotated_bbox":
+        cx, cy, w, h, degrees = coords
+        turned = _TURNED.get(orientation, 0)
+        angle = turned - degrees if orientation in _MIRRORED else turned + degrees
+        coords = *_orient_point(cx, cy, stored, orientation), w, h, angle % 360
+    elif kind == "ellipse":
+        x1, y1, x2, y2 = coords
+        x, y, w, h = orient_xywh((x1, y1, x2 - x1, y2 - y1), stored, orientation)
+        coords = x, y, x + w, y + h
+    elif kind in {"polygon", "polyline", "points", "cuboid_2d"}:
+        corners = (_orient_point(x, y, stored, orientation) for x, y in _pairs(coords))
+        coords = tuple(value for corner in corners for value in corner)
+    return replace(annotation, coords=coords)
 
 
 def orient_xywh(
@@ -101,28 +116,6 @@ def _orient_point(x: float, y: float, stored: Size, orientation: int) -> tuple[f
     if orientation >= 5:
         x, y, w, h = y, x, h, w
     return w - x if orientation in _FLIP_X else x, h - y if orientation in _FLIP_Y else y
-
-
-def _orient(
-    kind: str, coords: tuple[float, ...], stored: Size, orientation: int
-) -> tuple[float, ...]:
-    if kind == "bbox":
-        x, y, w, h = coords
-        return orient_xywh((x, y, w, h), stored, orientation)
-    if kind == "rotated_bbox":
-        cx, cy, w, h, degrees = coords
-        turned = _TURNED.get(orientation, 0)
-        angle = turned - degrees if orientation in _MIRRORED else turned + degrees
-        return *_orient_point(cx, cy, stored, orientation), w, h, angle % 360
-    if kind == "ellipse":
-        x1, y1, x2, y2 = coords
-        x, y, w, h = orient_xywh((x1, y1, x2 - x1, y2 - y1), stored, orientation)
-        return x, y, x + w, y + h
-    if kind in {"polygon", "polyline", "points", "cuboid_2d"}:
-        return tuple(
-            value for x, y in _pairs(coords) for value in _orient_point(x, y, stored, orientation)
-        )
-    return coords
 
 
 def _pairs(coords: tuple[float, ...]) -> Iterator[tuple[float, float]]:

@@ -42,67 +42,61 @@ class FileKind:
     reason: str  # what it is, and what to do next
 
 
-def _foreign(name: str, advice: str = "convert it to PNG or JPEG") -> FileKind:
-    return FileKind(Status.UNSUPPORTED, f"it is {name}; {advice}")
-
-
-def _stand_in(name: str, advice: str) -> FileKind:
-    return FileKind(Status.UNREADABLE, f"it is {name}; {advice}")
-
-
-_RAW = _foreign("a camera RAW file", "develop it to TIFF, PNG or JPEG")
-VIDEO = _foreign("a video", "extract its frames as images")
-_JPEG_XL = _foreign("a JPEG XL image")
-_HEIC = _foreign("a HEIC image", "install the extra heif: pip install 'datumaro-embed[heif]'")
-_AVIF = _foreign("an AVIF image", "install a Pillow that reads AVIF (11.3 or newer, from PyPI)")
+_RAW = "a camera RAW file; develop it to TIFF, PNG or JPEG"
+_VIDEO = "a video; extract its frames as images"
+VIDEO = FileKind(Status.UNSUPPORTED, f"it is {_VIDEO}")
+_JPEG_XL = "a JPEG XL image; convert it to PNG or JPEG"
+_HEIC = "a HEIC image; install the extra heif: pip install 'datumaro-embed[heif]'"
+_AVIF = "an AVIF image; install a Pillow that reads AVIF (11.3 or newer, from PyPI)"
 _SLICES = "convert its slices to 16-bit PNG or TIFF"
 _UNPACK = "unpack it"
 
-# (offset, possible bytes there, kind); the first match counts
-_MAGIC: tuple[tuple[int, tuple[bytes, ...], FileKind], ...] = (
+# (offset, possible bytes there, what it is and what to do next); the first match counts
+_MAGIC = (
     (0, (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"), _JPEG_XL),
-    (128, (b"DICM",), _foreign("a DICOM file", "convert it to 16-bit PNG or TIFF")),
-    (344, (b"n+1\0", b"ni1\0"), _foreign("a NIfTI volume", _SLICES)),
-    (0, (b"SIMPLE  =",), _foreign("a FITS file", "convert it to 16-bit PNG or float TIFF")),
-    (0, (b"v/1\x01",), _foreign("an OpenEXR image", "convert it to PNG or float TIFF")),
-    (0, (b"#?R",), _foreign("a Radiance HDR image", "convert it to PNG or float TIFF")),
-    (0, (b"PF\n",), _foreign("a PFM image in color", "convert it to float TIFF")),
-    (0, (b"8BPS",), _foreign("a Photoshop file")),
-    (0, (b"II\xbc\x01",), _foreign("a JPEG XR image")),
-    (0, (b"icns",), _foreign("an Apple icon")),
-    (0, (b"%PDF-",), _foreign("a PDF document", "export its pages as images")),
-    (0, (b"%!PS", b"\xc5\xd0\xd3\xc6"), _foreign("a PostScript file")),
+    (128, (b"DICM",), "a DICOM file; convert it to 16-bit PNG or TIFF"),
+    (344, (b"n+1\0", b"ni1\0"), f"a NIfTI volume; {_SLICES}"),
+    (0, (b"SIMPLE  =",), "a FITS file; convert it to 16-bit PNG or float TIFF"),
+    (0, (b"v/1\x01",), "an OpenEXR image; convert it to PNG or float TIFF"),
+    (0, (b"#?R",), "a Radiance HDR image; convert it to PNG or float TIFF"),
+    (0, (b"PF\n",), "a PFM image in color; convert it to float TIFF"),
+    (0, (b"8BPS",), "a Photoshop file; convert it to PNG or JPEG"),
+    (0, (b"II\xbc\x01",), "a JPEG XR image; convert it to PNG or JPEG"),
+    (0, (b"icns",), "an Apple icon; convert it to PNG or JPEG"),
+    (0, (b"%PDF-",), "a PDF document; export its pages as images"),
+    (0, (b"%!PS", b"\xc5\xd0\xd3\xc6"), "a PostScript file; convert it to PNG or JPEG"),
     (0, (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW", b"FOVb"), _RAW),
-    (4, (b"moov", b"mdat", b"wide"), VIDEO),
-    (0, (b"\x1aE\xdf\xa3", b"\0\0\x01\xba", b"FLV\x01"), VIDEO),
-    (8, (b"AVI LIST",), VIDEO),
-    (8, (b"WAVE",), _foreign("a sound file", "remove it from the dataset")),
-    (0, (b"ID3",), _foreign("a sound file", "remove it from the dataset")),
-    (0, (b"\x93NUMPY",), _foreign("a NumPy array", "save it as PNG or TIFF")),
-    (0, (b"\x89HDF\r\n\x1a\n",), _foreign("an HDF5 file", "save its images as PNG or TIFF")),
-    (0, (b"PK\x03\x04", b"PK\x05\x06"), _foreign("a ZIP archive", _UNPACK)),
-    (0, (b"\x1f\x8b",), _foreign("a gzip file", _UNPACK)),
-    (0, (b"BZh",), _foreign("a bzip2 file", _UNPACK)),
-    (0, (b"\xfd7zXZ\0",), _foreign("an xz file", _UNPACK)),
-    (0, (b"\x28\xb5\x2f\xfd",), _foreign("a Zstandard file", _UNPACK)),
-    (0, (b"7z\xbc\xaf\x27\x1c",), _foreign("a 7-Zip archive", _UNPACK)),
-    (0, (b"Rar!\x1a\x07",), _foreign("a RAR archive", _UNPACK)),
-    (257, (b"ustar",), _foreign("a tar archive", _UNPACK)),
+    (4, (b"moov", b"mdat", b"wide"), _VIDEO),
+    (0, (b"\x1aE\xdf\xa3", b"\0\0\x01\xba", b"FLV\x01"), _VIDEO),
+    (8, (b"AVI LIST",), _VIDEO),
+    (8, (b"WAVE",), "a sound file; remove it from the dataset"),
+    (0, (b"ID3",), "a sound file; remove it from the dataset"),
+    (0, (b"\x93NUMPY",), "a NumPy array; save it as PNG or TIFF"),
+    (0, (b"\x89HDF\r\n\x1a\n",), "an HDF5 file; save its images as PNG or TIFF"),
+    (0, (b"PK\x03\x04", b"PK\x05\x06"), f"a ZIP archive; {_UNPACK}"),
+    (0, (b"\x1f\x8b",), f"a gzip file; {_UNPACK}"),
+    (0, (b"BZh",), f"a bzip2 file; {_UNPACK}"),
+    (0, (b"\xfd7zXZ\0",), f"an xz file; {_UNPACK}"),
+    (0, (b"\x28\xb5\x2f\xfd",), f"a Zstandard file; {_UNPACK}"),
+    (0, (b"7z\xbc\xaf\x27\x1c",), f"a 7-Zip archive; {_UNPACK}"),
+    (0, (b"Rar!\x1a\x07",), f"a RAR archive; {_UNPACK}"),
+    (257, (b"ustar",), f"a tar archive; {_UNPACK}"),
     # CR2, NEF, DNG and ARW are TIFFs of which only the preview could be read (see formats.py).
     (0, (b"II*\0", b"MM\0*"), _RAW),
 )
 _AGAIN = "fetch the image again"
-_LFS = _stand_in("a git-LFS pointer, not the image", "run git lfs pull")
-_ANNEX = _stand_in("a git-annex pointer, not the image", "run git annex get")
+_LFS = "a git-LFS pointer, not the image; run git lfs pull"
+_ANNEX = "a git-annex pointer, not the image; run git annex get"
+_SVG = "an SVG drawing; convert it to PNG or JPEG"  # the only text that is a picture
 # Start of a text file, in lower case, after leading blanks, comments and <?xml … ?>.
-_TEXT: tuple[tuple[str, FileKind], ...] = (
+_TEXT = (
     (r"version https?://(git-lfs|hawser|git-media)", _LFS),
     (r"(\.\./)*(\.git)?/annex/objects/", _ANNEX),
-    (r"<(!doctype )?(\w+:)?svg\b", _foreign("an SVG drawing")),
-    (r"<(!doctype html|html|head|body)\b", _stand_in("an HTML page", _AGAIN)),
-    (r"<[a-z!]", _stand_in("an HTML or XML document", _AGAIN)),
-    (r"[\[{]\s*[\]}\[{\"\d]", _stand_in("JSON text", _AGAIN)),
-    (r"", _stand_in("a text file", _AGAIN)),
+    (r"<(!doctype )?(\w+:)?svg\b", _SVG),
+    (r"<(!doctype html|html|head|body)\b", f"an HTML page; {_AGAIN}"),
+    (r"<[a-z!]", f"an HTML or XML document; {_AGAIN}"),
+    (r"[\[{]\s*[\]}\[{\"\d]", f"JSON text; {_AGAIN}"),
+    (r"", f"a text file; {_AGAIN}"),
 )
 _HEAD_BYTES = 4096
 # Brands of an ISO base media file (ISO/IEC 14496-12); the first set that has one of them counts.
@@ -118,12 +112,12 @@ _BRANDS = (
 def file_kind(data: bytes) -> FileKind | None:
     """Identify a file that could not be read as an image; None if it is not recognized."""
     if data[4:8] == b"ftyp":
-        return _by_brand(data)
-    for offset, magics, kind in _MAGIC:
+        return FileKind(Status.UNSUPPORTED, f"it is {_by_brand(data)}")
+    for offset, magics, what in _MAGIC:
         if data.startswith(magics, offset):
-            return kind
+            return FileKind(Status.UNSUPPORTED, f"it is {what}")
     if not data.strip(b"\0"):
-        return _stand_in("nothing but zero bytes", _AGAIN)
+        return FileKind(Status.UNREADABLE, f"it is nothing but zero bytes; {_AGAIN}")
     head = data[:_HEAD_BYTES]
     encoding = "utf-16" if head[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
     text = head.decode(encoding, "replace").lower()
@@ -131,7 +125,11 @@ def file_kind(data: bytes) -> FileKind | None:
     if printable < 0.95 * len(text) or text.count("\ufffd") > 1:
         return None
     text = re.sub(r"^(\s|<!--.*?-->|<\?.*?\?>)+", "", text, flags=re.DOTALL)
-    return next((kind for start, kind in _TEXT if text and re.match(start, text)), None)
+    for start, what in _TEXT if text else ():
+        if re.match(start, text):
+            status = Status.UNSUPPORTED if what is _SVG else Status.UNREADABLE
+            return FileKind(status, f"it is {what}")
+    return None
 
 
 def is_image_name(name: str) -> bool:
@@ -149,8 +147,8 @@ def is_heic(data: bytes) -> bool:
     return data[4:8] == b"ftyp" and _by_brand(data) is _HEIC
 
 
-def _by_brand(data: bytes) -> FileKind:
-    """Identify a kind by all brands of its container; the first one may be generic."""
+def _by_brand(data: bytes) -> str:
+    """Say what a file is by all brands of its container; the first one may be generic."""
     end = min(int.from_bytes(data[:4], "big"), _HEAD_BYTES)
     brands = {data[at : at + 4] for at in (8, *range(16, end, 4))}
-    return next((kind for known, kind in _BRANDS if brands & known), VIDEO)
+    return next((what for known, what in _BRANDS if brands & known), _VIDEO)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil, cos, floor, isfinite, pi, radians, sin
 from operator import mul
@@ -13,7 +14,6 @@ from PIL import Image
 
 from .errors import UsageError
 from .records import AnnotationRecord, CropShape, ItemRecord, ObjectRecord, ObjectStatus, Status
-from .rle import Rle, RleError
 
 __all__ = [
     "ObjectOptions",
@@ -98,17 +98,17 @@ def group_annotations(annotations: Sequence[AnnotationRecord]) -> list[list[int]
             shared = annotation.group != 0
             key = (annotation.group, annotation.label) if shared else (None, place)
             found.setdefault(key, []).append(place)
-    return sorted(piece for places in found.values() for piece in _split(annotations, places))
-
-
-def _split(annotations: Sequence[AnnotationRecord], places: list[int]) -> Iterator[list[int]]:
-    counts = Counter(annotations[place].type for place in places)
-    if all(count == 1 for kind, count in counts.items() if kind not in ("polygon", "polyline")):
-        yield places
-        return
-    yield from ([place] for place in places if annotations[place].type != "polygon")
-    if polygons := [place for place in places if annotations[place].type == "polygon"]:
-        yield polygons
+    pieces = []
+    for places in found.values():
+        counts = Counter(annotations[place].type for place in places)
+        several = {kind for kind, count in counts.items() if count > 1} - {"polygon", "polyline"}
+        if not several:
+            pieces.append(places)
+            continue
+        polygons = [place for place in places if annotations[place].type == "polygon"]
+        pieces += [[place] for place in places if annotations[place].type != "polygon"]
+        pieces += [polygons] if polygons else []
+    return sorted(pieces)
 
 
 def objects_of(record: ItemRecord, options: ObjectOptions) -> tuple[ObjectRecord, ...]:
@@ -116,27 +116,33 @@ def objects_of(record: ItemRecord, options: ObjectOptions) -> tuple[ObjectRecord
 
     `record` must be complete (size and status). Objects to embed have status OK.
     """
-    return tuple(
-        _object(record, places, options) for places in group_annotations(record.annotations)
-    )
-
-
-def _object(record: ItemRecord, places: list[int], options: ObjectOptions) -> ObjectRecord:
-    parts = [record.annotations[place] for place in places]
-    box = box_of(parts)
-    status = _status(parts, box, record, options)
-    crop = (0, 0, 0, 0)
-    if status.has_vector:
-        crop = _crop(box, (record.width, record.height), options)
-    return ObjectRecord(
-        label=parts[0].label,
-        box=box,
-        area=_area(parts, box),
-        status=status,
-        crop=crop,
-        shape=options.shape,
-        annotations=tuple(places),
-    )
+    found = []
+    for places in group_annotations(record.annotations):
+        parts = [record.annotations[place] for place in places]
+        box = box_of(parts)
+        status = _status(parts, box, record, options)
+        crop = (0, 0, 0, 0)
+        if status.has_vector:  # whole pixels inside the image: x1, y1, x2, y2
+            x, y, w, h = box
+            margin = options.margin * max(w, h)
+            across = _grown(x - margin, x + w + margin, record.width)
+            down = _grown(y - margin, y + h + margin, record.height)
+            if options.shape is CropShape.SQUARE:
+                side = max(across[1] - across[0], down[1] - down[0])
+                across = _widened(across, side, record.width)
+                down = _widened(down, side, record.height)
+            crop = across[0], down[0], across[1], down[1]
+        each = ObjectRecord(
+            label=parts[0].label,
+            box=box,
+            area=_area(parts, box),
+            status=status,
+            crop=crop,
+            shape=options.shape,
+            annotations=tuple(places),
+        )
+        found.append(each)
+    return tuple(found)
 
 
 def _status(
@@ -149,7 +155,8 @@ def _status(
         return ObjectStatus.CROWD
     if record.status is not Status.OK:
         return ObjectStatus.NO_IMAGE
-    x1, y1, x2, y2 = _clamped(box, record.width, record.height)
+    x1, y1 = max(x, 0.0), max(y, 0.0)
+    x2, y2 = min(x + w, float(record.width)), min(y + h, float(record.height))
     if x1 >= x2 or y1 >= y2:
         return ObjectStatus.OUTSIDE
     if max(x2 - x1, y2 - y1) < options.min_px - _FORMAT_PX:
@@ -158,24 +165,7 @@ def _status(
     return ObjectStatus.WHOLE_IMAGE if max(apart) <= _ROUNDING_PX else ObjectStatus.OK
 
 
-def _clamped(box: Box, width: int, height: int) -> Box:
-    x, y, w, h = box
-    return max(x, 0.0), max(y, 0.0), min(x + w, float(width)), min(y + h, float(height))
-
-
 # Pixels ----------------------------------------------------------------------------------------
-
-
-def _crop(box: Box, size: tuple[int, int], options: ObjectOptions) -> tuple[int, int, int, int]:
-    """Return the crop as whole pixels inside the image: x1, y1, x2, y2."""
-    x, y, w, h = box
-    margin = options.margin * max(w, h)
-    across = _grown(x - margin, x + w + margin, size[0])
-    down = _grown(y - margin, y + h + margin, size[1])
-    if options.shape is CropShape.SQUARE:
-        side = max(across[1] - across[0], down[1] - down[0])
-        across, down = _widened(across, side, size[0]), _widened(down, side, size[1])
-    return across[0], down[0], across[1], down[1]
 
 
 def _grown(low: float, high: float, limit: int) -> tuple[int, int]:
@@ -241,6 +231,8 @@ def hull(annotation: AnnotationRecord) -> Box | None:
     """
     coords = annotation.coords
     if annotation.type == "mask":
+        from .rle import Rle, RleError
+
         try:
             x, y, w, h = Rle.from_json(annotation.rle).box()
         except RleError:
@@ -269,11 +261,11 @@ def _area(parts: Sequence[AnnotationRecord], box: Box) -> float:
             return float(given)
     masks = [part for part in parts if part.type == "mask"]
     polygons = [part.coords for part in parts if part.type == "polygon"]
-    try:
-        if masks:
+    if masks:
+        from .rle import Rle, RleError
+
+        with suppress(RleError):
             return Rle.from_json(masks[0].rle).area()
-    except RleError:
-        pass
     if polygons:
         return outlined_area(polygons)
     if parts[0].type == "rotated_bbox":
@@ -284,11 +276,10 @@ def _area(parts: Sequence[AnnotationRecord], box: Box) -> float:
 
 def outlined_area(polygons: Sequence[Sequence[float]]) -> float:
     """Return the summed area of polygons, each given as x, y of its corners."""
-    return sum(map(_shoelace, polygons))
-
-
-def _shoelace(coords: Sequence[float]) -> float:
-    xs, ys = coords[0::2], coords[1::2]
-    down = sum(map(mul, xs, (*ys[1:], *ys[:1])))
-    up = sum(map(mul, ys, (*xs[1:], *xs[:1])))
-    return float(abs(down - up)) / 2
+    areas = []
+    for coords in polygons:
+        xs, ys = coords[0::2], coords[1::2]
+        down = sum(map(mul, xs, (*ys[1:], *ys[:1])))
+        up = sum(map(mul, ys, (*xs[1:], *xs[:1])))
+        areas.append(float(abs(down - up)) / 2)
+    return sum(areas)

@@ -62,7 +62,13 @@ class Rle:
             raise RleError(f"its size is {height} x {width}")
         if isinstance(counts, str):
             counts = counts.encode("utf-8", "replace")
-        runs = _decompressed(counts) if isinstance(counts, bytes) else _listed(counts)
+        if isinstance(counts, bytes):
+            runs = _decompressed(counts)
+        else:
+            try:
+                runs = np.array([_whole(value) for value in counts] or [-1], np.int64)
+            except (OverflowError, TypeError, ValueError) as error:
+                raise RleError(_NO_RUNS) from error
         n_pixels = height * width
         if runs.min() < 0 or runs.max() > n_pixels or runs.sum() != n_pixels:
             raise RleError(f"its runs do not add up to {height} x {width}")
@@ -130,11 +136,3 @@ def _decompressed(text: bytes) -> Runs:
     np.cumsum(runs[1::2], out=runs[1::2])
     np.cumsum(runs[2::2], out=runs[2::2])
     return runs
-
-
-def _listed(counts: Any) -> Runs:
-    try:
-        runs = [_whole(value) for value in counts]
-        return np.array(runs or [-1], np.int64)
-    except (OverflowError, TypeError, ValueError) as error:
-        raise RleError(_NO_RUNS) from error

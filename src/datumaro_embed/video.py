@@ -161,7 +161,7 @@ def open_video(path: str) -> Any:
     if not head:
         raise ImageProblem(Status.UNREADABLE, "the file is empty")
     kind = file_kind(head)
-    if kind is not None and kind is not VIDEO:
+    if kind is not None and kind != VIDEO:
         raise ImageProblem(kind.status, kind.reason)
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the row's error says what is wrong
     import cv2

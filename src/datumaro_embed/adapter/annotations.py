@@ -12,6 +12,7 @@ import base64
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from math import inf, isfinite
+from operator import itemgetter
 from typing import Any
 
 import attr
@@ -22,8 +23,7 @@ from ..encoding import encode_json
 from ..geometry import orient_mask
 from ..objects import hull
 from ..records import AnnotationRecord, Categories
-from ..rle import Rle, RleError
-from .media import loads_images
+from .media import loading_images
 
 UNDECLARED_LABEL = "annotations with an undeclared class, stored without a label"
 
@@ -85,7 +85,7 @@ def annotation_record(annotation: dm.Annotation, mask_orientation: int = 1) -> A
     return record
 
 
-@loads_images
+@loading_images()
 def read_annotations(
     annotations: Iterable[dm.Annotation], convert: Callable[[dm.Annotation], AnnotationRecord]
 ) -> tuple[dict[int, AnnotationRecord], list[str]]:
@@ -100,10 +100,12 @@ def read_annotations(
             records[place] = convert(annotation)
         except FileNotFoundError:
             notes.append("annotations whose mask file does not exist")
-        except RleError:
-            notes.append("masks with an invalid run-length encoding")
-        except Exception:
-            notes.append("annotations that cannot be read")
+        except Exception as error:
+            from ..rle import RleError
+
+            is_encoding = isinstance(error, RleError)
+            what = "masks with an invalid run-length encoding" if is_encoding else ""
+            notes.append(what or "annotations that cannot be read")
     return records, notes
 
 
@@ -111,14 +113,13 @@ def canonical_order(
     records: Iterable[AnnotationRecord], labels: Sequence[str]
 ) -> tuple[AnnotationRecord, ...]:
     """Sort one item's annotations so that the same data in any format gives the same rows."""
-
-    def key(record: AnnotationRecord) -> tuple[object, ...]:
+    keyed = []
+    for record in records:
         name = labels[record.label] if 0 <= record.label < len(labels) else ""
         # NaN cannot be ordered, so it comes last.
         rounded = tuple(round(xy, 2) if xy == xy else inf for xy in record.coords)
-        return record.type, name, rounded, record.text, record.ann_id
-
-    return tuple(sorted(records, key=key))
+        keyed.append(((record.type, name, rounded, record.text, record.ann_id), record))
+    return tuple(record for _, record in sorted(keyed, key=itemgetter(0)))
 
 
 def geometry_notes(annotation: AnnotationRecord, width: int, height: int) -> Iterator[str]:
@@ -140,7 +141,10 @@ def geometry_notes(annotation: AnnotationRecord, width: int, height: int) -> Ite
     corners = hull(annotation)
     if width and corners:
         x1, y1, x2, y2 = corners
-        if _is_apart(x1, x2, width) or _is_apart(y1, y2, height):
+        # A single point at an end of a side is not outside.
+        is_beside = (x1 < 0 and x2 <= 0) or (x2 > width and x1 >= width)
+        is_above_or_below = (y1 < 0 and y2 <= 0) or (y2 > height and y1 >= height)
+        if is_beside or is_above_or_below:
             yield "annotations entirely outside the image"
         elif min(x1, y1) < -_ROUNDING_PX or max(x2 - width, y2 - height) > _ROUNDING_PX:
             yield "annotations that reach outside the image"
@@ -203,33 +207,22 @@ def jsonable(value: Any) -> Any:
 
 def _rle(mask: dm.Mask, orientation: int) -> str:
     """Return a mask as COCO's compressed RLE in JSON."""
+    from ..rle import Rle
+
     if isinstance(mask, dm.RleMask):
-        rle = Rle.of(_encoded(mask))
+        # Datumaro passes an RLE to pycocotools unchecked. Its COCO importer keeps uncompressed
+        # runs, and several polygons of one mask, as a callable that merges them.
+        parts = getattr(mask._rle, "segmentation", None)
+        if parts and isinstance(parts[0], Mapping):
+            rle = Rle.of(parts[0])
+        # Merging takes memory in proportion to the polygons' length; `not <` also refuses NaN.
+        elif parts and not sum(float(np.abs(points).sum()) for points in parts) < _MAX_POLYGONS_PX:
+            raise ValueError("the polygons are too large, or not numbers")
+        else:
+            rle = Rle.of(mask.rle)
         if orientation == 1:
             return rle.to_json()
         pixels = rle.mask()
     else:
         pixels = np.asarray(mask.image, dtype=np.bool_)
     return Rle.of_mask(orient_mask(pixels, orientation)).to_json()
-
-
-def _encoded(mask: dm.RleMask) -> Any:
-    """Return the source of an RLE mask, before Datumaro passes it to pycocotools unchecked.
-
-    Datumaro's COCO importer keeps uncompressed runs, and several polygons of one mask, as a
-    callable that merges them.
-    """
-    parts = getattr(mask._rle, "segmentation", None)
-    if not parts:
-        return mask.rle
-    if isinstance(parts[0], Mapping):
-        return parts[0]
-    # Merging takes memory in proportion to the polygons' length; `not <` also refuses NaN.
-    if not sum(float(np.abs(points).sum()) for points in parts) < _MAX_POLYGONS_PX:
-        raise ValueError("the polygons are too large, or not numbers")
-    return mask.rle
-
-
-def _is_apart(low: float, high: float, side: int) -> bool:
-    """Tell whether an interval lies outside [0, side]; a single point at an end does not."""
-    return (low < 0 and high <= 0) or (high > side and low >= side)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from itertools import count
 from math import isfinite
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import attr
 from datumaro.components.annotation import (
@@ -21,15 +21,13 @@ from datumaro.components.annotation import (
     PointsCategories,
     Polygon,
 )
-from datumaro.components.dataset_base import DatasetItem
 from datumaro.plugins.data_formats.coco.base import _CocoBase
 from datumaro.plugins.data_formats.coco.format import CocoTask
-from datumaro.util.meta_file_util import has_meta_file, parse_meta_file
 
 from ..objects import outlined_area
 from ..tally import Tally
 from .annotations import GivenBbox
-from .coco_document import Document, as_id, as_number, objects
+from .coco_document import Document, as_id, as_number
 
 _WITH_KEYPOINTS = (CocoTask.instances, CocoTask.person_keypoints)
 _PARTS = {"segmentation": "segmentations", "keypoints": "keypoints", "bbox": "boxes"}
@@ -44,90 +42,63 @@ _GivenCategory = attr.make_class(  # a label with the id of its category
 )
 
 
-class CocoCategories:
-    """The labels of all files, by name: a label's id may differ between files.
+def add_categories(
+    known: dict[AnnotationType, Categories],
+    entries: list[Any],
+    task: CocoTask,
+    where: str,
+    losses: Tally,
+) -> dict[int | str, int | None]:
+    """Add one file's categories to those of all files, by name: ids may differ between files.
 
-    Labels are in the order of Datumaro's ``dataset_meta.json`` in `root`, else in the order of
-    ids, as in Datumaro.
-
-    Attributes
-    ----------
-    all : dict
-        Categories of the Datumaro dataset; `labels_of` adds to them.
+    New labels are in the order of ids, as in Datumaro. Returns labels by id, None if two categories
+    share the id.
     """
-
-    def __init__(self, root: Path) -> None:
-        self.all: dict[AnnotationType, Categories] = {}
-        self._by_meta_file: dict[int | str, int | None] = {}
-        if has_meta_file(str(root)):
-            names = parse_meta_file(str(root))
-            self.all[AnnotationType.label] = LabelCategories.from_iterable(names)
-            self._by_meta_file = {index + 1: index for index in range(len(names))}
-
-    def labels_of(
-        self, entries: list[Any], task: CocoTask, where: str, losses: Tally
-    ) -> dict[int | str, int | None]:
-        """Add one file's categories; return labels by id, None if two categories share the id."""
-        if task in {CocoTask.captions, CocoTask.image_info}:
-            return {}
-        labels = self.all.setdefault(AnnotationType.label, LabelCategories())
-        label_of: dict[int | str, int | None] = {}
-        id_of: dict[str, int | str] = {}
-        for category_id, entry in _by_id(entries, where, losses):
-            name, parent = entry.get("name"), entry.get("supercategory")
-            if name is None or name == "":
-                example = f"{where}: {category_id}"
-                losses.add("categories without a name, named by their id", example)
-                name = category_id
-            name = str(name)
-            if id_of.setdefault(name, category_id) != category_id:
-                example = f"{where}: {name}, {id_of[name]} and {category_id}"
-                losses.add("categories with the same name, merged", example)
-            label = labels.find(name)[0]
-            if label is None:
-                label = labels.add(name, parent=parent if isinstance(parent, str) else None)
-                if isinstance(category_id, int):
-                    known = labels.items[label]
-                    labels.items[label] = _GivenCategory(
-                        known.name, known.parent, coco_id=category_id
-                    )
-            label_of[category_id] = label if label_of.get(category_id, label) == label else None
-            shows = task is CocoTask.instances and bool(entry.get("keypoints"))
-            if shows or task is CocoTask.person_keypoints:
-                self._add_keypoints(label, entry)
-        return label_of or dict(self._by_meta_file)
-
-    def _add_keypoints(self, label: int, entry: Document) -> None:
-        points = self.all.setdefault(AnnotationType.points, PointsCategories())
-        if isinstance(entry.get("keypoints"), list):
-            with suppress(TypeError):  # an invalid skeleton
-                joints = entry.get("skeleton") or ()
-                points.add(label, labels=entry["keypoints"], joints=joints)
-
-
-def _by_id(entries: list[Any], where: str, losses: Tally) -> list[tuple[int | str, Document]]:
-    found = []
+    sound = []
     for entry in entries:
         category_id = as_id(entry.get("id")) if isinstance(entry, dict) else None
         if category_id is None:
             losses.add("categories without an id", f"{where}: {str(entry)[:80]}")
         else:
-            found.append((category_id, entry))
-    return sorted(found, key=lambda pair: (isinstance(pair[0], str), pair[0]))
+            sound.append((category_id, entry))
+    sound.sort(key=lambda pair: (isinstance(pair[0], str), pair[0]))
 
-
-class Listed(NamedTuple):
-    """An image as one file lists it; `item` is None if two images have its id."""
-
-    item: DatasetItem | None
-    info: Document
+    labels = known.setdefault(AnnotationType.label, LabelCategories())
+    label_of: dict[int | str, int | None] = {}
+    id_of: dict[str, int | str] = {}
+    for category_id, entry in sound:
+        name, parent = entry.get("name"), entry.get("supercategory")
+        if name is None or name == "":
+            losses.add("categories without a name, named by their id", f"{where}: {category_id}")
+            name = category_id
+        name = str(name)
+        if id_of.setdefault(name, category_id) != category_id:
+            example = f"{where}: {name}, {id_of[name]} and {category_id}"
+            losses.add("categories with the same name, merged", example)
+        label = labels.find(name)[0]
+        if label is None:
+            label = labels.add(name, parent=parent if isinstance(parent, str) else None)
+            if isinstance(category_id, int):
+                plain = labels.items[label]
+                labels.items[label] = _GivenCategory(plain.name, plain.parent, coco_id=category_id)
+        label_of[category_id] = label if label_of.get(category_id, label) == label else None
+        shows = task is CocoTask.instances and bool(entry.get("keypoints"))
+        if shows or task is CocoTask.person_keypoints:
+            points = known.setdefault(AnnotationType.points, PointsCategories())
+            if isinstance(entry.get("keypoints"), list):
+                with suppress(TypeError):  # an invalid skeleton
+                    joints = entry.get("skeleton") or ()
+                    points.add(label, labels=entry["keypoints"], joints=joints)
+    return label_of
 
 
 def number_annotations(annotations: list[Any], reader: AnnotationReader) -> None:
     """Make ids unique integers: Datumaro treats annotations with one id as parts of one object."""
     seen: set[int] = set()
     without: list[Document] = []
-    for annotation in objects(annotations):
+    for annotation in annotations:
+        if not isinstance(annotation, dict):
+            continue
         number = as_id(annotation.get("id"))
         if not isinstance(number, int) or number in seen:
             without.append(annotation)
@@ -161,19 +132,24 @@ class AnnotationReader(_CocoBase):  # type: ignore[misc]
         parts = (f"annotation {number}" if number is not None else "", str(detail))
         self._losses.add(reason, f"{self._where}: {', '.join(filter(None, parts))}")
 
-    def read_into(self, listed: Listed, annotation: Document) -> None:
-        """Add the readable parts of one annotation to its item, and count the others."""
-        assert listed.item is not None
+    def read_into(self, present: list[Annotation], info: Document, annotation: Document) -> None:
+        """Add the readable parts of one annotation to its item's, and count the others.
+
+        `info` is the image's entry.
+        """
         try:
-            found = self._read(annotation, listed.info)
+            found = self._read(annotation, info)
             if not found and self.task is not CocoTask.panoptic:
                 self.lose("annotations without a box or segmentation", annotation)
         except Exception:
-            found = self._read_in_part(annotation, listed.info)
+            found = self._read_in_part(annotation, info)
         if found and self._unlabelled:
             self.lose(self._unlabelled, annotation)
-        _keep_area(found, annotation.get("area"))
-        present = listed.item.annotations
+        # Datumaro drops the file's area; it is kept if it differs from the geometry's.
+        area: Any = annotation.get("area")
+        is_number = isinstance(area, int | float) and not isinstance(area, bool)
+        if found and is_number and isfinite(area) and area != drawn_area(found):
+            found[0].attributes["area"] = float(area)
         if found and self.task is CocoTask.person_keypoints:
             found = _joined(found, present)
         present.extend(found)
@@ -215,7 +191,18 @@ class AnnotationReader(_CocoBase):  # type: ignore[misc]
 
     def _read_in_part(self, annotation: Document, info: Document) -> list[Annotation]:
         """Read an annotation with its types repaired, if necessary without one of its parts."""
-        mended = _mended(annotation)
+        mended = dict(annotation)
+        for field in {"iscrowd", "score"} & mended.keys():
+            try:
+                number = as_number(mended[field])
+                mended[field] = int(bool(number)) if field == "iscrowd" else number
+            except (TypeError, ValueError):
+                del mended[field]
+        with suppress(TypeError, ValueError):  # otherwise the box is dropped below
+            mended["bbox"] = [as_number(value) for value in mended["bbox"]]
+        if not isinstance(mended.get("attributes", {}), dict):
+            del mended["attributes"]
+
         problem: Exception | None = None
         for part in (None, *_PARTS):
             if part is not None and not mended.get(part):
@@ -260,14 +247,6 @@ def _give_back(found: list[Annotation], annotation: Document) -> None:
             part.points = [float(value) for pair in pairs for value in pair]
 
 
-def _keep_area(found: list[Annotation], area: object) -> None:
-    """Keep the file's area if it differs from the geometry's; Datumaro drops it."""
-    if not found or isinstance(area, bool) or not isinstance(area, int | float):
-        return
-    if isfinite(area) and area != drawn_area(found):
-        found[0].attributes["area"] = float(area)
-
-
 def drawn_area(parts: Sequence[Annotation]) -> float | None:
     """Return the area of one object's polygons or box; None if it has a mask."""
     outlines = [part.points for part in parts if isinstance(part, Polygon)]
@@ -275,22 +254,6 @@ def drawn_area(parts: Sequence[Annotation]) -> float | None:
     if any(isinstance(part, Mask) for part in parts):
         return None
     return outlined_area(outlines) if outlines else boxes[0][2] * boxes[0][3] if boxes else None
-
-
-def _mended(annotation: Document) -> Document:
-    """Return a copy with text converted to numbers where possible."""
-    mended = dict(annotation)
-    for field in {"iscrowd", "score"} & mended.keys():
-        try:
-            number = as_number(mended[field])
-            mended[field] = int(bool(number)) if field == "iscrowd" else number
-        except (TypeError, ValueError):
-            del mended[field]
-    with suppress(TypeError, ValueError):  # otherwise `_read_in_part` drops the box
-        mended["bbox"] = [as_number(value) for value in mended["bbox"]]
-    if not isinstance(mended.get("attributes", {}), dict):
-        del mended["attributes"]
-    return mended
 
 
 def _joined(found: list[Annotation], present: list[Annotation]) -> list[Annotation]:

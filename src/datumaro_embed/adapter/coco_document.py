@@ -27,7 +27,25 @@ def read_document(path: Path) -> Document:
     Accepts NaN, infinity, a byte order mark and UTF-16, although JSON allows none of them: MATLAB,
     Excel and Python's json module write them.
     """
-    document = _parse(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _refused(path, f"{error.strerror}") from error
+    if not content.strip():
+        raise _refused(path, "the file is empty")
+    document: object
+    problem: Exception
+    for load in (orjson.loads, json.loads):
+        try:
+            document = load(content)
+            break
+        except (RecursionError, ValueError) as error:  # including bytes that are not text
+            problem = error
+            if "recursion" in str(error).lower():
+                raise _refused(path, "nested too deeply") from error
+    else:
+        raise _refused(path, f"not JSON: {problem}") from problem
+
     if not isinstance(document, dict) or "images" not in document:
         kind = f"a JSON {_kind(document)}" if not isinstance(document, dict) else "JSON"
         raise _refused(path, f"{kind} without a list of images, so not COCO")
@@ -86,31 +104,12 @@ def marks(document: Document, subset: str) -> Iterator[int]:
             label = labels.get(as_id(part.get("category_id")))
             shape = part.get("segmentation")
             box = part.get("bbox") or shape
-            numbers = [*(box if isinstance(box, list) else [box]), part.get("area")]
+            numbers = (
+                round(number, 2) if isinstance(number, int | float) else repr(number)
+                for number in (*(box if isinstance(box, list) else [box]), part.get("area"))
+            )
             facts = (label, bool(shape or part is not annotation), repr(part.get("keypoints")))
-            yield hash((subset, image, *facts, *map(_rounded, numbers)))
-
-
-def _rounded(value: object) -> float | str:
-    return round(value, 2) if isinstance(value, int | float) else repr(value)
-
-
-def _parse(path: Path) -> object:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise _refused(path, f"{error.strerror}") from error
-    if not content.strip():
-        raise _refused(path, "the file is empty")
-    problem: Exception
-    for load in (orjson.loads, json.loads):
-        try:
-            return load(content)
-        except (RecursionError, ValueError) as error:  # including bytes that are not text
-            problem = error
-            if "recursion" in str(error).lower():
-                raise _refused(path, "nested too deeply") from error
-    raise _refused(path, f"not JSON: {problem}") from problem
+            yield hash((subset, image, *facts, *numbers))
 
 
 def _refused(path: Path, what: str) -> DatasetReadError:

@@ -54,16 +54,7 @@ class CocoFile:
     task: CocoTask | None  # None if the name does not show it
     subset: str
     root: Path  # the folder that holds ``annotations/``, else the file's own
-
-    @property
-    def is_named(self) -> bool:
-        """Whether the file has a name that tools only use for COCO annotations."""
-        return self.task is not None or self.path.name == _ROBOFLOW
-
-    def rank(self) -> tuple[int, bool, bool]:
-        """Sort key: nearest to the dataset's folder, in ``annotations/``, with a COCO name."""
-        in_annotations = self.root != self.path.parent
-        return len(self.root.parts), not in_annotations, not self.is_named
+    is_named: bool  # whether tools use such a name only for COCO annotations
 
 
 def holds_coco(path: Path) -> bool:
@@ -103,13 +94,20 @@ def find_coco_files(
             f"no COCO annotations found (looked for annotations/({names})_*.json, "
             f"*/{_ROBOFLOW} and other JSON files with images). Check the path and the format.",
         )
-    best = min(file.rank() for file in found)
-    nearest = [file for file in found if file.rank() == best]
+    # Nearest to the dataset's folder, then in ``annotations/``, then with a COCO name
+    ranks = [(len(f.root.parts), f.root == f.path.parent, not f.is_named) for f in found]
+    nearest = [file for file, rank in zip(found, ranks, strict=True) if rank == min(ranks)]
     for file in sorted(set(found) - set(nearest), key=lambda file: file.path):
         losses.add(_NOT_NEAREST, relative(file.path, path))
-    kinds = _not_of_one_kind(nearest)
-    files = [file for file in nearest if file.task not in kinds]
-    others = [file for file in nearest if file.task in kinds]
+
+    # Stuff and panoptic are not read together with instances. Like Datumaro, choose the first kind
+    # by name; "instances" comes first. Datumaro skips keypoints too; here they join their objects.
+    present = {file.task for file in nearest if file.task is not None} & _KINDS
+    read = {min(present, key=lambda task: task.name)} if present else set()
+    if CocoTask.instances in read:
+        read.add(CocoTask.person_keypoints)
+    files = [file for file in nearest if file.task not in present - read]
+    others = [file for file in nearest if file.task in present - read]
     return _one_of_each(files, path, losses), others
 
 
@@ -152,18 +150,15 @@ def _coco_file(path: Path, dataset: Path) -> CocoFile:
             break
     named = _NAMED.fullmatch(path.stem)
     if named:
-        return CocoFile(path, CocoTask[named[1]], named[2], root)
+        return CocoFile(path, CocoTask[named[1]], named[2], root, True)
     task = CocoTask[path.stem] if path.stem in _BARE else None
-    return CocoFile(path, task, _subset(path, root, dataset), root)
-
-
-def _subset(path: Path, root: Path, dataset: Path) -> str:
-    """Guess the subset of ``train/_annotations.coco.json``, ``val/labels.json``, ``train.json``."""
-    last_word = re.split(r"[_.-]", path.stem)[-1]
-    if is_split_name(last_word):
-        return last_word
-    is_below = path.name == _ROBOFLOW and root != dataset
-    return root.name if is_below or is_split_name(root.name) else DEFAULT_SUBSET_NAME
+    # Guess the subset of ``train/_annotations.coco.json``, ``val/labels.json``, ``train.json``.
+    subset = re.split(r"[_.-]", path.stem)[-1]
+    if not is_split_name(subset):
+        is_below = path.name == _ROBOFLOW and root != dataset
+        names_it = is_below or is_split_name(root.name)
+        subset = root.name if names_it else DEFAULT_SUBSET_NAME
+    return CocoFile(path, task, subset, root, task is not None or path.name == _ROBOFLOW)
 
 
 def _mentions_images(path: Path) -> bool:
@@ -180,20 +175,6 @@ def _mentions(path: Path, *keys: bytes) -> bool:
             return any(content.find(key) >= 0 for key in keys)
     except (OSError, ValueError):  # ValueError: the file is empty
         return False
-
-
-def _not_of_one_kind(files: list[CocoFile]) -> set[CocoTask]:
-    """Return the tasks that are not read together with instances: stuff and panoptic.
-
-    Datumaro skips keypoints too. Here they are joined to the objects to which they belong.
-    """
-    present = {file.task for file in files if file.task is not None} & _KINDS
-    if len(present) < 2:
-        return set()
-    # Like Datumaro, choose the first by name; "instances" comes first.
-    main = min(present, key=lambda task: task.name)
-    joined = {main, CocoTask.person_keypoints} if main is CocoTask.instances else {main}
-    return present - joined
 
 
 def _one_of_each(files: list[CocoFile], path: Path, losses: Tally) -> list[CocoFile]:

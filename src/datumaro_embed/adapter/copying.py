@@ -33,19 +33,17 @@ class CopiedImage(ImageFromFile):  # type: ignore[misc]
     def save(self, fp: Any, ext: str | None = None) -> None:
         """Copy the file to a path or an open file, or encode it in the format of `ext`."""
         wanted = self._get_ext_to_save(fp, ext)
-        if not os.path.isfile(self.path) or not self._is_of(wanted):
+        is_same = os.path.isfile(self.path)
+        if is_same and wanted != (self.ext or "").lower():
+            Image.init()
+            try:
+                real = identify(Path(self.path).read_bytes()).format
+                is_same = Image.EXTENSION.get(wanted) == real
+            except Exception:  # it is no image, or damaged
+                is_same = False
+        if not is_same:
             super().save(fp, ext)
             return
         if isinstance(fp, str):
             os.makedirs(os.path.dirname(fp), exist_ok=True)
         copyto_image(src=os.path.abspath(self.path), dst=fp)
-
-    def _is_of(self, extension: str) -> bool:
-        if extension == (self.ext or "").lower():
-            return True
-        Image.init()
-        try:
-            real = identify(Path(self.path).read_bytes()).format
-        except Exception:  # it is no image, or damaged
-            return False
-        return bool(Image.EXTENSION.get(extension) == real)

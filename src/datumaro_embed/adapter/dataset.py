@@ -9,7 +9,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datumaro.components import media as dm
 from datumaro.components.annotation import AnnotationType
@@ -21,7 +21,6 @@ from ..experimental import is_experimental
 from ..geometry import BoxRule, choose_rule, to_upright, upright_size
 from ..records import Categories, ItemKey, ItemRecord, Status, split_of
 from ..tally import Tally
-from ..video import Videos, frame_path
 from .annotations import (
     UNDECLARED_LABEL,
     annotation_record,
@@ -32,10 +31,12 @@ from .annotations import (
     read_annotations,
     with_labels,
 )
-from .experimental import ExperimentalItems
 from .fence import Fence
 from .items import Items
 from .media import media_file
+
+if TYPE_CHECKING:
+    from ..video import Videos
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class SourceItem:
     item: DatasetItem
     labels: tuple[str, ...]
     relative_boxes: bool
-    videos: Videos
+    videos: Videos | None  # the decoders of one pass, for a video frame
 
     @property
     def n_annotations(self) -> int:
@@ -155,6 +156,8 @@ class SourceDataset:
     ) -> None:
         self.losses = Tally()
         if is_experimental(dataset):
+            from .experimental import ExperimentalItems
+
             dataset = ExperimentalItems(dataset, str(root or ""))
             self.losses = dataset.losses
         if isinstance(dataset, type) or not callable(getattr(dataset, "categories", None)):
@@ -167,7 +170,11 @@ class SourceDataset:
         self.categories: Categories = categories_record(self.declared)
         items = sorted(dataset, key=lambda item: (item.subset, item.id))
         if every > 1:
-            items = [item for item in items if _frame_of(item) % every == 0]
+            items = [
+                item
+                for item in items
+                if not isinstance(item.media, dm.VideoFrame) or item.media.index % every == 0
+            ]
         if not items:
             raise EmptyDatasetError("The dataset has no items. Check the path and the format.")
         for first, second in pairwise((item.subset, item.id) for item in items):
@@ -177,7 +184,14 @@ class SourceDataset:
                     "(`datum transform -t rename`, or reindex)."
                 )
         declared_root = root or getattr(dataset, "data_path", None)
-        self.root: Path = Path(declared_root or _common_folder(items))
+        if not declared_root:
+            files = filter(None, (media_file(item.media) for item in items))
+            folders = {os.path.dirname(file) for file in files}
+            try:
+                declared_root = os.path.commonpath([os.path.abspath(f) for f in folders])
+            except ValueError:  # no files at all, or on several drives
+                declared_root = "."
+        self.root: Path = Path(declared_root)
         self._items = Items(items, packed=packed)
         self._follow_symlinks = follow_symlinks
         self._relative_boxes = has_relative_boxes(dataset)
@@ -212,29 +226,20 @@ class SourceDataset:
 
     def __iter__(self) -> Iterator[SourceItem]:
         fence = Fence(self.root, self._follow_symlinks)
-        labels, videos = self.categories.labels, Videos()
+        labels, videos = self.categories.labels, None
         for item in self._items:
             file = media_file(item.media)
             path, unsafe = fence.place(file) if file else ("", "")
             if isinstance(item.media, dm.VideoFrame):
+                from ..video import Videos, frame_path
+
                 path = frame_path(path, item.media.index)
+                videos = videos or Videos()
                 videos.expect(file, item.media.index)
             key = ItemKey(item.subset, item.id)
             yield SourceItem(
                 *(key, item.media, path, unsafe, item, labels, self._relative_boxes, videos)
             )
-
-
-def _frame_of(item: DatasetItem) -> int:
-    return item.media.index if isinstance(item.media, dm.VideoFrame) else 0
-
-
-def _common_folder(items: Sequence[DatasetItem]) -> str:
-    folders = {os.path.dirname(path) for item in items if (path := media_file(item.media))}
-    try:
-        return os.path.commonpath([os.path.abspath(f) for f in folders])
-    except ValueError:  # no files at all, or on several drives
-        return "."
 
 
 def format_of(dataset: object) -> str | None:

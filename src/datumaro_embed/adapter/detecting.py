@@ -40,7 +40,12 @@ def detect_format(path: Path) -> str:
     held = [name for name, holds in _HOLDS.items() if holds(path)]
     # Datumaro would silently take one of two.
     formats = held if held == ["yolo"] or len(held) > 1 else _formats(path) or held
-    formats = formats or detect_image_folders(path) or (["videos"] if _is_videos(path) else [])
+    formats = formats or detect_image_folders(path)
+    if not formats:  # a video, or a folder with only videos and system files
+        names = [path.name]
+        if path.is_dir():
+            names = [name for *_, files in walk_own(path) for name in files]
+        formats = ["videos"] if names and all(map(is_video_name, names)) else []
     if len(formats) > 1:
         ways = " or ".join(f"{path}:{name}" for name in formats)
         if "imagenet" in formats:
@@ -52,14 +57,6 @@ def detect_format(path: Path) -> str:
     if not formats:
         raise read_error(path, _unrecognised(path) if path.is_dir() else _no_folder(path))
     return formats[0]
-
-
-def _is_videos(path: Path) -> bool:
-    """Tell whether a path is a video, or a folder with only videos and system files."""
-    if path.is_dir():
-        names = [name for *_, files in walk_own(path) for name in files]
-        return bool(names) and all(map(is_video_name, names))
-    return is_video_name(path.name)
 
 
 def found_files(path: Path) -> str:
@@ -155,33 +152,33 @@ def _unrecognised(path: Path) -> str:
         ways = [f"{folder}:image_dir for the images of one folder"]
         if folder != path:
             ways.insert(0, f"{path}:imagenet where folders name labels")
-    return (
-        f"no known dataset format here. Found: {found_files(path)}. Looked for: "
-        f"{'; '.join(_lacking(path))}. Check the path, or give the format: {' or '.join(ways)}."
-    )
 
-
-def _lacking(path: Path) -> Iterator[str]:
-    json_file = next(path.rglob("*.json"), None)
-    if json_file is None:
-        yield "coco: no annotations/*.json"
-    else:
+    coco = "no annotations/*.json"
+    if json_file := next(path.rglob("*.json"), None):
         name = json_file.relative_to(path).as_posix()
-        yield f"coco: no JSON file with images and annotations ({name} is not one)"
+        coco = f"no JSON file with images and annotations ({name} is not one)"
     yaml = next(path.glob("*.y*ml"), None)
     names = f" ({yaml.name} names no classes)" if yaml else ""
-    yield f"yolo: no data.yaml, and no obj.data{names}"
     xml = next(path.glob("Annotations/**/*.xml"), None)
-    yield f"voc: {'Annotations/*.xml, but ' if xml else ''}no ImageSets/*/*.txt"
+    lacking = [
+        f"coco: {coco}",
+        f"yolo: no data.yaml, and no obj.data{names}",
+        f"voc: {'Annotations/*.xml, but ' if xml else ''}no ImageSets/*/*.txt",
+    ]
     other = next((file for file in _own_files(path) if not is_image_name(file.name)), None)
     if other is not None:
-        yield f"imagenet: not only images ({other.relative_to(path).as_posix()} is not one)"
-        yield "image_dir: not only images in one folder"
-        yield "videos: not only videos"
+        name = other.relative_to(path).as_posix()
+        lacking.append(f"imagenet: not only images ({name} is not one)")
+        lacking.append("image_dir: not only images in one folder")
+        lacking.append("videos: not only videos")
     else:
-        yield "imagenet: no CLASS/*.jpg, and no train/CLASS/*.jpg"
-        yield "image_dir: no images"
-    yield 'datumaro: no annotations/*.json with "items" and "categories"'
+        lacking.append("imagenet: no CLASS/*.jpg, and no train/CLASS/*.jpg")
+        lacking.append("image_dir: no images")
+    lacking.append('datumaro: no annotations/*.json with "items" and "categories"')
+    return (
+        f"no known dataset format here. Found: {found_files(path)}. Looked for: "
+        f"{'; '.join(lacking)}. Check the path, or give the format: {' or '.join(ways)}."
+    )
 
 
 def _no_folder(path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from datumaro.util.image import IMAGE_EXTENSIONS as DATUMAROS
@@ -13,7 +13,7 @@ from ..kinds import is_image_name
 from ..records import is_split_name
 from ..tally import Tally
 from .dataset import SourceDataset
-from .fence import Fence, Folder
+from .fence import Fence
 from .media import media_file
 from .same_stem import can_be_id
 
@@ -78,16 +78,21 @@ def count_unused_images(
         As in `SourceDataset`.
     """
     fence = Fence(root, follow_symlinks)
-    used = {
-        fence.real_path(*os.path.split(os.path.abspath(file)))
-        for file, _ in files
-        if is_image_name(file)
-    }
+    places = (os.path.split(os.path.abspath(file)) for file, _ in files if is_image_name(file))
+    used = {os.path.join(fence.real_folder(folder), name) for folder, name in places}
     if not used or not root.is_dir():
         return
     has_masks = format_name not in _WHOLE and "yolo" not in format_name
+    holders = {Path(folder) for folder in {os.path.dirname(file) for file in used}}
+    holders |= {above for folder in holders for above in folder.parents}
+    masks: set[str] = set()  # folders that hold only masks, and those below them
     passed_over, targets = [], set()
-    for folder in _without_masks(fence, used) if has_masks else fence.walk(Tally()):
+    for folder in fence.walk(Tally()):
+        parent, name = os.path.split(folder.path)
+        is_mask = parent in masks or is_mask_folder(name)
+        if has_masks and is_mask and Path(folder.real) not in holders:
+            masks.add(folder.path)
+            continue
         images = {
             name: os.path.join(folder.real, name) for name in folder.files if is_image_name(name)
         }
@@ -101,22 +106,6 @@ def count_unused_images(
     for path, real, target, (reason, beside) in passed_over:
         if real not in targets and target not in used:
             losses.add(reason, fence.relative(path) + beside)
-
-
-def _without_masks(fence: Fence, used: set[str]) -> Iterator[Folder]:
-    """Yield all folders except mask folders and those below them."""
-    holders: set[str] = set()
-    for path in {os.path.dirname(file) for file in used}:
-        while path not in holders:
-            holders.add(path)
-            path = os.path.dirname(path)
-    masks: set[str] = set()
-    for folder in fence.walk(Tally()):
-        parent, name = os.path.split(folder.path)
-        if folder.real not in holders and (parent in masks or is_mask_folder(name)):
-            masks.add(folder.path)
-        else:
-            yield folder
 
 
 def _reason(name: str, taken: dict[str, str]) -> tuple[str, str] | None:

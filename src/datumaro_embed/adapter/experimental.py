@@ -46,25 +46,12 @@ _XYWH: dict[str, Callable[..., tuple[float, ...]]] = {
 }
 
 
-def _ellipse(form: str, value: Sequence[float]) -> dm.Ellipse:
-    x, y, w, h = _XYWH[form](*value)
-    return dm.Ellipse(x, y, x + w, y + h)
-
-
-def _polygon(_: str, points: Sequence[Sequence[float]]) -> dm.Polygon | None:
-    return dm.Polygon([c for point in points for c in point]) if len(points) > 2 else None
-
-
-def _points(_: str, points: Sequence[Sequence[float]]) -> dm.Points:
-    return dm.Points([c for x, y, _ in points for c in (x, y)], [int(seen) for *_, seen in points])
-
-
-_SHAPES: dict[str, tuple[set[str], Callable[[str, Any], dm.Annotation | None]]] = {
-    "BBoxField": (set(_XYWH), lambda form, value: dm.Bbox(*_XYWH[form](*value))),
-    "EllipseField": (set(_XYWH), _ellipse),
-    "RotatedBBoxField": ({"cxcywhr"}, lambda _, v: dm.RotatedBbox(*v[:4], math.degrees(v[4]))),
-    "PolygonField": ({"xy"}, _polygon),
-    "KeypointsField": ({""}, _points),
+_FORMATS: dict[str, set[str]] = {  # of fields with shapes
+    "BBoxField": set(_XYWH),
+    "EllipseField": set(_XYWH),
+    "RotatedBBoxField": {"cxcywhr"},
+    "PolygonField": {"xy"},
+    "KeypointsField": {""},
 }
 
 
@@ -102,7 +89,10 @@ class ExperimentalItems:
             elif kind in _FACTS and field.semantic != "caption_group_ids":
                 self._facts.append(name)
             elif kind == "LabelField" and not (field.is_list and field.multi_label):
-                found = _label_parents(dataset.schema.get_categories_for_field(name))
+                # Flat or hierarchical categories
+                categories = dataset.schema.get_categories_for_field(name)
+                items: Any = getattr(categories, "items", None) or getattr(categories, "labels", ())
+                found = {getattr(i, "name", i): getattr(i, "parent", "") for i in items}
                 self._parents.update(found)
                 self._labels[name] = [list(self._parents).index(label) for label in found]
             elif kind not in _ELSEWHERE:
@@ -116,21 +106,25 @@ class ExperimentalItems:
         return {dm.AnnotationType.label: labels}
 
     def __iter__(self) -> Iterator[DatasetItem]:
-        return iter(with_distinct_ids(self._items(), self.losses))
-
-    def _items(self) -> Iterator[DatasetItem]:
+        items = []
         shapes = [name for names in self._shapes.values() for name in names]
         names = [*shapes, *self._facts, *self._labels, *self._captions, *self._info]
         rows = frame(self._dataset, names).iter_rows(named=True) if names else ({},) * len(self)
         for place, (row, key) in enumerate(zip(rows, self._samples.keys, strict=True)):
             annotations, attributes = self._annotations(row)
-            annotations.extend(self._whole_image(row))
-            medium = self._medium(row, place)
+            path, at = self._samples.paths[place], self._samples.frames[place]
+            if at is not None:
+                medium = dm_media.VideoFrame(dm_media.Video(path), at)
+            else:
+                info = row[self._info[0]] if self._info else None
+                size = (info["height"], info["width"]) if info else (0, 0)
+                medium = dm_media.Image.from_file(path=path, size=size if min(size) > 0 else None)
             try:
                 item = DatasetItem(key.id, subset=key.subset, media=medium)
             except ValueError as error:
                 raise DatasetReadError(f"Sample {place} cannot be called {key}: {error}") from error
-            yield item.wrap(annotations=annotations, attributes=attributes)
+            items.append(item.wrap(annotations=annotations, attributes=attributes))
+        return iter(with_distinct_ids(items, self.losses))
 
     def __len__(self) -> int:
         return len(self._samples.keys)
@@ -172,14 +166,6 @@ class ExperimentalItems:
         ]
         return n_objects, of_objects, [name for name in doubtful if row.get(name) is not None]
 
-    def _medium(self, row: Row, place: int) -> dm_media.MediaElement:
-        path, at = self._samples.paths[place], self._samples.frames[place]
-        if at is not None:
-            return dm_media.VideoFrame(dm_media.Video(path), at)
-        info = row[self._info[0]] if self._info else None
-        size = (info["height"], info["width"]) if info else (0, 0)
-        return dm_media.Image.from_file(path=path, size=size if min(size) > 0 else None)
-
     def _annotations(self, row: Row) -> tuple[list[dm.Annotation], dict[str, Any]]:
         """Return the annotations of a sample, with one group per object, and its other values.
 
@@ -203,6 +189,14 @@ class ExperimentalItems:
                         shape.attributes = {self._fact(k): v[number] for k, v in lists.items()}
                 found.extend(shape for shape in shapes if shape is not None)
             group += n_objects
+
+        # Labels that belong to no shape, and captions
+        for name in self._labels:
+            if not self._is_of_objects(name):
+                found.extend(map(dm.Label, self._numbers(name, row[name])))
+        for name in self._captions:
+            texts = row[name] if isinstance(row[name], list) else [row[name]]
+            found.extend(dm.Caption(text) for text in texts if text is not None)
         return found, {self._fact(name): value for name, value in facts.items()}
 
     def _fact(self, name: str) -> str:
@@ -220,15 +214,6 @@ class ExperimentalItems:
         numbers = self._labels[name]
         return [numbers[v] if v is not None and v < len(numbers) else v for v in values]
 
-    def _whole_image(self, row: Row) -> Iterator[dm.Annotation]:
-        """Yield captions, and labels that belong to no shape."""
-        for name in self._labels:
-            if not self._is_of_objects(name):
-                yield from map(dm.Label, self._numbers(name, row[name]))
-        for name in self._captions:
-            texts = row[name] if isinstance(row[name], list) else [row[name]]
-            yield from (dm.Caption(text) for text in texts if text is not None)
-
     def _is_of_objects(self, name: str) -> bool:
         field = self._fields[name]
         return bool(field.is_list and field.semantic in self._shapes)
@@ -240,7 +225,7 @@ class ExperimentalItems:
             names = self._dataset.schema.get_categories_for_field(name)
             size = len(names or ()) or max(1, len(values) // max(1, n_labels))
             values = [values[start : start + size] for start in range(0, len(values), size)]
-        return [_SHAPES[kind][1](getattr(field, "format", ""), value) for value in values]
+        return [_shape(kind, getattr(field, "format", ""), value) for value in values]
 
 
 def add_embeddings(
@@ -354,11 +339,18 @@ def _field(dataset: Any, name: str) -> Any:
 
 def _is_shape(field: Any) -> bool:
     """Tell whether a field has shapes in pixels; fractions of the image are not read."""
-    formats = _SHAPES.get(type(field).__name__, ((), None))[0]
+    formats = _FORMATS.get(type(field).__name__, ())
     return getattr(field, "format", "") in formats and not field.normalize
 
 
-def _label_parents(categories: Any) -> dict[str, str]:
-    """Return the label names of flat or hierarchical categories, each with its parent or ``""``."""
-    items: Any = getattr(categories, "items", None) or getattr(categories, "labels", ())
-    return {getattr(i, "name", i): getattr(i, "parent", "") for i in items}
+def _shape(kind: str, form: str, value: Sequence[Any]) -> dm.Annotation | None:
+    """Return one value of a field as an annotation; None for a polygon of less than 3 points."""
+    if kind == "RotatedBBoxField":
+        return dm.RotatedBbox(*value[:4], math.degrees(value[4]))
+    if kind == "PolygonField":
+        return dm.Polygon([c for point in value for c in point]) if len(value) > 2 else None
+    if kind == "KeypointsField":
+        seen = [int(seen) for *_, seen in value]
+        return dm.Points([c for x, y, _ in value for c in (x, y)], seen)
+    x, y, w, h = _XYWH[form](*value)
+    return dm.Bbox(x, y, w, h) if kind == "BBoxField" else dm.Ellipse(x, y, x + w, y + h)

@@ -47,16 +47,15 @@ class Fence:
         relative = self.relative(absolute)
         folder, name = os.path.split(absolute)
         is_link = os.path.islink(absolute)
-        real = os.path.realpath(absolute) if is_link else self.real_path(folder, name)
-        return relative, "" if self._allows(real) else LINKED_OUT
+        real = (
+            os.path.realpath(absolute) if is_link else os.path.join(self.real_folder(folder), name)
+        )
+        is_allowed = self._follow_symlinks or is_within(real, self._real)
+        return relative, "" if is_allowed else LINKED_OUT
 
     def relative(self, path: str) -> str:
         """Return a path relative to the root, with ``/``; it must be absolute and in the root."""
         return path[len(self.root) :].strip(os.sep).replace(os.sep, "/") or "."
-
-    def real_path(self, folder: str, name: str) -> str:
-        """Return a file's path with folder links resolved; the file itself may be a link."""
-        return os.path.join(self.real_folder(folder), name)
 
     def walk(self, losses: Tally) -> Iterator[Folder]:
         """Yield the root and all folders below it, each before its subfolders.
@@ -83,14 +82,11 @@ class Fence:
             for name in reversed(folders):
                 below = os.path.join(path, name)
                 target = os.path.realpath(below) if name in links else os.path.join(real, name)
-                if not self._allows(target):
+                if not (self._follow_symlinks or is_within(target, self._real)):
                     losses.add(LINKED_FOLDERS, self.relative(below))
                 elif target not in above:
                     linked = is_linked or name in links
                     pending.append((below, target, above | {target}, linked))
-
-    def _allows(self, real: str) -> bool:
-        return self._follow_symlinks or is_within(real, self._real)
 
 
 def read_error(path: str | Path, what: str) -> DatasetReadError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from datumaro.components.annotation import AnnotationType, Label, LabelCategories
@@ -97,7 +97,24 @@ def read_imagenet(path: Path, format_name: str, losses: Tally) -> Dataset:
     if format_name == "imagenet_with_subset_dirs":
         own = (at for at in sorted(path.iterdir()) if at.is_dir() and _is_own(str(path), at.name))
         roots = {folder.name: folder for folder in own}
-    labels = _labels(roots.values())
+
+    # The same labels as in Datumaro: each folder's path, grouped by parent folder
+    folders: set[Path] = set()
+    for root in roots.values():
+        for parent, names, _ in os.walk(root):
+            names[:] = [name for name in names if not is_part_of_store(Path(parent, name))]
+            folders.update(Path(parent, name).relative_to(root) for name in names)
+    folders.discard(Path(ImagenetPath.IMAGE_DIR_NO_LABEL))
+    labels = LabelCategories()
+    groups: dict[str, list[str]] = {}
+    for below in sorted(folders):
+        above = str(below.parent) if len(below.parts) > 1 else None
+        labels.add(str(below), above)
+        if above is not None:
+            groups.setdefault(above, []).append(below.name)
+    for name, members in groups.items():
+        labels.add_label_group(name, members, group_type=0)
+
     items = []
     for subset, root in roots.items():
         for image in find_images(str(root), IMAGE_SUFFIXES, recursive=True):
@@ -139,23 +156,3 @@ def _is_own(folder: str, name: str) -> bool:
     if name.startswith(".") or name.lower() in _CLUTTER:
         return False
     return is_image_name(name) or not is_part_of_store(Path(folder, name))
-
-
-def _labels(roots: Iterable[Path]) -> LabelCategories:
-    """Return the same labels as Datumaro: each folder's path, grouped by parent folder."""
-    found: set[Path] = set()
-    for root in roots:
-        for parent, names, _ in os.walk(root):
-            names[:] = [name for name in names if not is_part_of_store(Path(parent, name))]
-            found.update(Path(parent, name).relative_to(root) for name in names)
-    found.discard(Path(ImagenetPath.IMAGE_DIR_NO_LABEL))
-    labels = LabelCategories()
-    groups: dict[str, list[str]] = {}
-    for folder in sorted(found):
-        above = str(folder.parent) if len(folder.parts) > 1 else None
-        labels.add(str(folder), above)
-        if above is not None:
-            groups.setdefault(above, []).append(folder.name)
-    for name, members in groups.items():
-        labels.add_label_group(name, members, group_type=0)
-    return labels

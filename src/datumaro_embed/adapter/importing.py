@@ -5,24 +5,12 @@ from __future__ import annotations
 import gc
 import os
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from traceback import extract_tb
 
 from datumaro.components.annotation import AnnotationType
 from datumaro.components.dataset import Dataset
-from datumaro.components.dataset_base import DatasetItem, IDataset
-from datumaro.components.environment import Environment
-from datumaro.components.errors import (
-    AnnotationImportError,
-    DatasetImportError,
-    DatasetNotFoundError,
-    DatumaroError,
-    ItemImportError,
-    RepeatedItemError,
-    UnknownFormatError,
-)
-from datumaro.components.importer import ImportContext, ImportErrorPolicy
+from datumaro.components.errors import DatasetNotFoundError, DatumaroError, UnknownFormatError
 
 from ..errors import DatasetReadError, EmptyDatasetError
 from ..logs import each_warning_once, log
@@ -33,10 +21,7 @@ from .dataset import SourceDataset
 from .disk import count_unused_images
 from .fence import read_error
 from .image_folders import BY_FOLDER, read_imagenet, read_images
-from .media import listing_lost_masks, loads_images, media_file
-from .same_stem import with_distinct_ids
-from .videos import read_videos
-from .voc import count_missing_masks, refused_items, with_own_images, without_damaged_masks
+from .media import loading_images, media_file
 
 _YOLO = {"roboflow_yolo", "yolo", "yolo_loose", "yolo_strict", "yolo_ultralytics"}
 
@@ -50,26 +35,7 @@ class ImportedDataset:
     form: str = ""  # Datumaro's name of the format, for writing
 
 
-class _CountingPolicy(ImportErrorPolicy):  # type: ignore[misc]
-    """Continue the import after bad items and annotations, and count them."""
-
-    def __init__(self, losses: Tally) -> None:
-        self._losses = losses
-        self.refused: list[tuple[str, str]] = []
-
-    def _handle_item_error(self, error: ItemImportError) -> None:
-        self.refused.append(error.item_id)
-        self._handle_annotation_error(error, "items")
-
-    def _handle_annotation_error(
-        self, error: ItemImportError | AnnotationImportError, things: str = "annotations"
-    ) -> None:
-        item_id, subset = error.item_id
-        reason = f"{things} that Datumaro rejects"
-        self._losses.add(reason, f"{subset}/{item_id}: {error.__cause__}")
-
-
-@loads_images
+@loading_images()
 def import_dataset(
     pathspec: str, *, follow_symlinks: bool = False, every: int = 1
 ) -> ImportedDataset:
@@ -101,14 +67,17 @@ def import_dataset(
                 from .detecting import detect_format
 
                 format_name = detect_format(path)
-            if format_name == "videos" or (format_name == "video_frames" and path.is_dir()):
-                dataset, root = read_videos(
-                    path, losses, follow_symlinks=follow_symlinks, every=every
-                )
-            else:
-                dataset, root = _read(path, format_name, losses, follow_symlinks=follow_symlinks)
+            dataset, root = _read(
+                path, format_name, losses, follow_symlinks=follow_symlinks, every=every
+            )
             if format_name in BY_FOLDER and is_detected:
-                _warn_of_labels(path, format_name, dataset)
+                meaning = f"labels. Use {path}:image_dir to read the images without labels."
+                if not len(dataset.categories()[AnnotationType.label]):
+                    meaning = (
+                        f"subsets: no item has a label. Use {path}:imagenet to read them as labels."
+                    )
+                what = "%s: read as %s, which uses folder names as %s"
+                log.warning(what, path, format_name, meaning)
             files = ((media_file(item.media), item.id) for item in dataset)
             count_unused_images(
                 files, root, losses, format_name=format_name, follow_symlinks=follow_symlinks
@@ -137,18 +106,14 @@ def import_dataset(
     return ImportedDataset(source, losses, format_name)
 
 
-def _warn_of_labels(path: Path, format_name: str, dataset: Dataset) -> None:
-    if len(dataset.categories()[AnnotationType.label]):
-        meaning = f"labels. Use {path}:image_dir to read the images without labels."
-    else:
-        meaning = f"subsets: no item has a label. Use {path}:imagenet to read them as labels."
-    log.warning("%s: read as %s, which uses folder names as %s", path, format_name, meaning)
-
-
 def _read(
-    path: Path, format_name: str, losses: Tally, *, follow_symlinks: bool
+    path: Path, format_name: str, losses: Tally, *, follow_symlinks: bool, every: int
 ) -> tuple[Dataset, Path]:
     """Return a dataset and its folder."""
+    if format_name == "videos" or (format_name == "video_frames" and path.is_dir()):
+        from .videos import read_videos
+
+        return read_videos(path, losses, follow_symlinks=follow_symlinks, every=every)
     if format_name in _YOLO:
         from .yolo import read_yolo
 
@@ -159,49 +124,9 @@ def _read(
         return read_images(path, losses, follow_symlinks=follow_symlinks), path
     if format_name in BY_FOLDER:
         return read_imagenet(path, format_name, losses), path
-    return _read_by_datumaro(path, format_name, losses), path
+    from .by_datumaro import read_by_datumaro
 
-
-def _read_by_datumaro(path: Path, format_name: str, losses: Tally) -> Dataset:
-    found = Tally()
-    try:
-        policy = _CountingPolicy(found)
-        with listing_lost_masks() as lost_masks:
-            dataset = Dataset.import_from(str(path), format_name, error_policy=policy)
-    except DatasetImportError as error:
-        if not isinstance(error.__cause__, RepeatedItemError):
-            raise
-        found = Tally()
-        # Two items have the same id, such as a.jpg and a.png.
-        environment = Environment()
-        context = ImportContext(error_policy=_CountingPolicy(found))
-        extractors = [
-            environment.make_extractor(
-                source["format"], source["url"], **source.get("options", {}), ctx=context
-            )
-            for source in environment.make_importer(format_name)(str(path))
-        ]
-        dataset = _like(extractors[0], with_distinct_ids(chain(*extractors), found))
-    if "voc" in format_name.split("_"):
-        sound = without_damaged_masks(dataset, lost_masks)
-        refused = refused_items(path, policy.refused)
-        items = with_own_images(chain(sound, refused), found)
-        dataset = _like(dataset, list(items))
-        count_missing_masks(path, found)
-    for mask in dict.fromkeys(lost_masks):
-        found.add("mask files that cannot be read", os.path.relpath(mask, path))
-    losses.update(found)
-    return dataset
-
-
-def _like(dataset: IDataset, items: list[DatasetItem]) -> Dataset:
-    return Dataset.from_iterable(
-        items,
-        infos=dataset.infos(),
-        categories=dataset.categories(),
-        media_type=dataset.media_type(),
-        ann_types=set(),
-    )
+    return read_by_datumaro(path, format_name, losses), path
 
 
 def split_pathspec(pathspec: str) -> tuple[Path, str | None]:

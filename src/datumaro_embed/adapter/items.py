@@ -35,7 +35,8 @@ class Items:
             self._n_items += len(block)
             keys = [(item.subset, item.id) for item in block]
             self._keys.append(_packed(keys) if packed else keys)
-            self._blocks.append(_packed_or_held(block) if packed else block)
+            can_be_packed = packed and all(type(item.media) in _PACKED_MEDIA for item in block)
+            self._blocks.append(_packed(block) if can_be_packed else block)
 
     def __len__(self) -> int:
         return self._n_items
@@ -53,17 +54,11 @@ class Items:
         return Items(chosen, packed=self.packed)
 
 
-def _packed_or_held(block: list[DatasetItem]) -> bytes | list[DatasetItem]:
-    if not all(type(item.media) in _PACKED_MEDIA for item in block):
-        return block
+def _packed(block: list[Any]) -> bytes | list[Any]:
     try:
-        return _packed(block)
+        return zlib.compress(pickle.dumps(block, pickle.HIGHEST_PROTOCOL), 1)
     except Exception:  # an annotation may hold any object, such as a function that loads a mask
         return block
-
-
-def _packed(value: object) -> bytes:
-    return zlib.compress(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), 1)
 
 
 def _unpacked(block: bytes | list[Any]) -> list[Any]:

@@ -10,15 +10,13 @@ inherit it), keep the last two images in a cache that threads must not share, an
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar, copy_context
+from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,10 +26,9 @@ from datumaro.util import image_cache
 
 from ..images import ImageProblem, read_info
 from ..records import Status
-from ..video import Videos
 
-_Arguments = ParamSpec("_Arguments")
-_Result = TypeVar("_Result")
+if TYPE_CHECKING:
+    from ..video import Videos
 
 # The backend that datumaro.util.image chooses
 _BACKEND = dm_image.ImageBackend.cv2 if find_spec("cv2") else dm_image.ImageBackend.PIL
@@ -59,21 +56,20 @@ class EncoderInput:
     roi: tuple[int, int, int, int] | None = None
 
 
-def loads_images(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """Run a function in its own context, in which Datumaro loads images unchanged.
+@contextmanager
+def loading_images() -> Iterator[None]:
+    """Let Datumaro load images unchanged, inside or in the function that this decorates.
 
     The caller's backend and color settings do not apply, as a mask read as RGB would have other
     labels.
     """
-
-    @wraps(function)
-    def run(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
-        context = copy_context()
-        context.run(dm_image.IMAGE_BACKEND.set, _BACKEND)
-        context.run(dm_image.IMAGE_COLOR_CHANNEL.set, dm_image.ImageColorChannel.UNCHANGED)
-        return context.run(function, *args, **kwargs)
-
-    return run
+    backend = dm_image.IMAGE_BACKEND.set(_BACKEND)
+    channels = dm_image.IMAGE_COLOR_CHANNEL.set(dm_image.ImageColorChannel.UNCHANGED)
+    try:
+        yield
+    finally:
+        dm_image.IMAGE_COLOR_CHANNEL.reset(channels)
+        dm_image.IMAGE_BACKEND.reset(backend)
 
 
 @contextmanager
@@ -91,7 +87,7 @@ def listing_lost_masks() -> Iterator[list[str]]:
         _lost_masks.reset(token)
 
 
-@loads_images
+@loading_images()
 def encoder_input(medium: dm.MediaElement | None, videos: Videos | None = None) -> EncoderInput:
     """Convert one Datumaro medium to encoder input; `videos` decodes the frames of one pass.
 
@@ -108,6 +104,8 @@ def encoder_input(medium: dm.MediaElement | None, videos: Videos | None = None) 
     if isinstance(medium, dm.ImageFromBytes | dm.RoIImageFromBytes):
         return EncoderInput(_present(medium.bytes), roi)
     if isinstance(medium, dm.VideoFrame):
+        from ..video import Videos
+
         return EncoderInput((videos or Videos()).read(str(medium.path), medium.index))
     if isinstance(medium, dm.ImageFromNumpy | dm.RoIImageFromNumpy):
         return EncoderInput(_present(medium.data))  # Datumaro has cropped the region already
@@ -131,22 +129,12 @@ def _present(data: object) -> bytes | npt.NDArray[np.generic]:
     return data
 
 
-class _CacheOfEachThread(image_cache.ImageCache):  # type: ignore[misc]
+class _CacheOfEachThread(threading.local, image_cache.ImageCache):  # type: ignore[misc]
     """Datumaro's cache of two images, separate for each thread; loads masks itself.
 
     With a shared cache, threads that read masks of different images evict each other's, so a mask
     would be loaded again for each of its labels, or vanish between look-up and use.
     """
-
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        self._local = threading.local()
-
-    @property
-    def items(self) -> OrderedDict[Any, Any]:
-        """Images of the current thread."""
-        found: OrderedDict[Any, Any] = self._local.__dict__.setdefault("items", OrderedDict())
-        return found
 
     def get(self, item_id: Any) -> Any:
         """Return the image of a lazy image; None if it is not a mask, so that Datumaro loads it."""

@@ -17,7 +17,14 @@ def is_part_of_store(path: Path) -> bool:
     """
     suffix = path.suffix.lower()
     if suffix in SUFFIXES and path.is_file():
-        return _is_store_file(path)
+        try:
+            if is_file := is_hdf5_file(path):
+                open_store(path).close()
+            return is_file
+        except StoreForeignError as error:
+            return hasattr(error, "found")  # ours, of another version
+        except (OSError, StoreError):
+            return True
     if suffix == ".usearch" or path.name.startswith(TEMPORARY_PREFIX):
         return path.is_file()
     if suffix in {WORK_SUFFIX, ".parts"} and Path(path.stem).suffix.lower() in SUFFIXES:
@@ -26,15 +33,3 @@ def is_part_of_store(path: Path) -> bool:
         return (path / SEGMENT_FOLDER).is_dir() and is_store_directory(path)
     except PermissionError as error:
         raise PermissionError(error.errno, error.strerror, str(path)) from error
-
-
-def _is_store_file(path: Path) -> bool:
-    try:
-        if is_hdf5_file(path):
-            open_store(path).close()
-            return True
-        return False
-    except StoreForeignError as error:
-        return hasattr(error, "found")  # ours, of another version
-    except (OSError, StoreError):
-        return True

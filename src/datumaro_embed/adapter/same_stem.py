@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from itertools import groupby
+from operator import itemgetter
 
 from datumaro.components import media as dm
 from datumaro.components.dataset_base import DatasetItem
@@ -27,13 +28,16 @@ def with_distinct_ids(items: Iterable[DatasetItem], losses: Tally) -> list[Datas
     The first item of an id is the one whose path sorts first. Losses are items that have the id of
     another item, and its image or none.
     """
-    ordered = sorted(items, key=lambda item: (item.subset, item.id, _path(item)))
-    taken = {(item.subset, item.id) for item in ordered}
+    entries = []
+    for item in items:
+        path = str(item.media.path) if isinstance(item.media, dm.ImageFromFile) else ""
+        entries.append((item.subset, item.id, path, item))
+    entries.sort(key=itemgetter(0, 1, 2))
+    taken = {(subset, item_id) for subset, item_id, *_ in entries}
     distinct = []
-    for (subset, item_id), same in groupby(ordered, key=lambda item: (item.subset, item.id)):
+    for (subset, item_id), same in groupby(entries, key=itemgetter(0, 1)):
         images: set[str] = set()
-        for item in same:
-            path = _path(item)
+        for _, _, path, item in same:
             if images and (path in images or not path):
                 losses.add("items with the id of another item", f"{subset}/{item_id}: {path}")
                 continue
@@ -53,7 +57,3 @@ def images_by_stem(folder: str) -> dict[str, list[str]]:
         if is_image_name(name):
             by_stem.setdefault(os.path.splitext(name)[0], []).append(name)
     return by_stem
-
-
-def _path(item: DatasetItem) -> str:
-    return str(item.media.path) if isinstance(item.media, dm.ImageFromFile) else ""

@@ -78,10 +78,17 @@ class _Samples:
         for name in change.attributes:
             raise _impossible(key, f"the attribute {name!r}")
         if change.key.subset != key.subset:
-            self._move(place, key, change.key.subset)
-        for number, label in change.labels.items():
-            if label is not None:
-                self._relabel(place, key, *self._label_at(place, key, item, number), label)
+            value = _SUBSETS.get(split_of(change.key.subset))
+            if value is None or not self._subset:
+                raise _impossible(key, f"the subset '{change.key.subset}'")
+            self._column(self._subset[0])[place] = value
+        relabeled = {number: label for number, label in change.labels.items() if label is not None}
+        for number, label in relabeled.items():
+            field, at = self._label_at(place, key, item, number)
+            new, column = self._number(key, field, label), self._column(field)
+            values = column[place]
+            is_list = isinstance(values, list)
+            column[place] = [*values[:at], new, *values[at + 1 :]] if is_list else new
         dropped = {
             self._label_at(place, key, item, number)[1]
             for number, label in change.labels.items()
@@ -94,12 +101,6 @@ class _Samples:
 
     def _column(self, name: str) -> list[Any]:
         return self._columns.setdefault(name, self._frame[name].to_list())
-
-    def _move(self, place: int, key: ItemKey, subset: str) -> None:
-        value = _SUBSETS.get(split_of(subset))
-        if value is None or not self._subset:
-            raise _impossible(key, f"the subset '{subset}'")
-        self._column(self._subset[0])[place] = value
 
     def _label_at(
         self, place: int, key: ItemKey, item: DatasetItem, number: int
@@ -117,13 +118,6 @@ class _Samples:
         elif annotation.group and len(self._of_objects) == 1:
             return next(iter(self._of_objects)), annotation.group - 1
         raise _impossible(key, f"a change of its {annotation.type.name} number {number}")
-
-    def _relabel(self, place: int, key: ItemKey, field: str, at: int, label: str) -> None:
-        number, column = self._number(key, field, label), self._column(field)
-        if isinstance(column[place], list):
-            column[place] = [*column[place][:at], number, *column[place][at + 1 :]]
-        else:
-            column[place] = number
 
     def _add(self, place: int, key: ItemKey, label: str) -> None:
         field = next(iter(self._of_images), None)

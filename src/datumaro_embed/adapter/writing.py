@@ -23,7 +23,7 @@ from .coco_files import COCO_FORMATS
 from .copying import with_copied_image
 from .dataset import SourceDataset
 from .image_folders import BY_FOLDER, for_exporter
-from .media import loads_images
+from .media import loading_images
 from .yolo_writing import write_yolo
 
 
@@ -37,7 +37,7 @@ _OF_32_BITS = {"segmentation", "keypoints"}
 Given = dict[str, dict[int, dict[str, object]]]  # by subset and annotation id
 
 
-@loads_images
+@loading_images()
 def write_dataset(
     source: SourceDataset, form: str, folder: Path, *, as_datum: bool = False
 ) -> None:
@@ -63,7 +63,13 @@ def write_dataset(
         for subset in {item.subset for item in source.items()}:
             names = (f"{task.name}_{subset}.json" for task in CocoTask)
             for path in filter(Path.is_file, map((folder / "annotations").joinpath, names)):
-                _restore(path, given.get(subset, {}))
+                content = json.loads(path.read_bytes())
+                for entry in content["annotations"]:
+                    for each in entry.get("segments_info", [entry]):
+                        known = given.get(subset, {}).get(each.get("id"), {})
+                        each |= {key: value for key, value in known.items() if key in each}
+                        each |= {key: _rounded(each[key]) for key in _OF_32_BITS & each.keys()}
+                path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def _parts(
@@ -78,9 +84,14 @@ def _parts(
     subsets: dict[str, list[DatasetItem]] = defaultdict(list)
     for item in source.items():
         subsets[item.subset].append(_for_coco(item, given))
+    tasks = {"points": "person_keypoints", "caption": "captions", "label": "labels"}
     for items in subsets.values():
-        part = as_dataset(source.changed(items))
-        yield part, {"tasks": _coco_tasks(part)} if form == "coco" else {}
+        # Datumaro would write all tasks, and fail at some.
+        found = {each.type.name for item in items for each in item.annotations}
+        named = [task for kind, task in tasks.items() if kind in found]
+        if found - set(tasks) or not named:
+            named.insert(0, "instances")
+        yield as_dataset(source.changed(items)), {"tasks": named} if form == "coco" else {}
 
 
 def _cause(error: BaseException) -> str:
@@ -95,14 +106,6 @@ def _cause(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}{where}".split())
 
 
-def _coco_tasks(dataset: Dataset) -> list[str]:
-    """Return the COCO tasks that a dataset needs; Datumaro would write all and fail at some."""
-    found = {each.type.name for item in dataset for each in item.annotations}
-    tasks = {"points": "person_keypoints", "caption": "captions", "label": "labels"}
-    named = [task for kind, task in tasks.items() if kind in found]
-    return ["instances", *named] if found - set(tasks) or not named else named
-
-
 def _for_coco(item: DatasetItem, given: Given) -> DatasetItem:
     """Prepare an item for Datumaro's COCO exporter, and note the values to restore afterward.
 
@@ -113,9 +116,21 @@ def _for_coco(item: DatasetItem, given: Given) -> DatasetItem:
     for each in item.annotations:
         if each.id and not isinstance(each, Label | Caption):
             parts[each.id].append(each)
-    own = {number: _as_given(found) for number, found in parts.items()}
-    if not own:
+    if not parts:
         return item
+    own: dict[int, dict[str, object]] = {}
+    for number, found in parts.items():
+        fields = own[number] = {}
+        areas = [each.attributes["area"] for each in found if "area" in each.attributes]
+        area = areas[0] if areas else drawn_area(found)
+        if area is not None:
+            fields["area"] = area
+        for each in found:
+            if isinstance(each, GivenBbox):
+                fields["bbox"] = list(each.given)
+            if isinstance(each, Mask) and not each.attributes.get("is_crowd"):
+                fields["iscrowd"] = 0
+
     given.setdefault(item.subset, {}).update(own)
     annotations = []
     for each in item.annotations:
@@ -123,31 +138,6 @@ def _for_coco(item: DatasetItem, given: Given) -> DatasetItem:
         crowd = {"is_crowd": True} if "iscrowd" in own.get(each.id, ()) else {}
         annotations.append(each.wrap(attributes=attributes | crowd))
     return item.wrap(annotations=annotations)
-
-
-def _as_given(parts: list[Annotation]) -> dict[str, object]:
-    """Return the fields of one object as they were in its COCO file."""
-    found: dict[str, object] = {}
-    areas = [each.attributes["area"] for each in parts if "area" in each.attributes]
-    area = areas[0] if areas else drawn_area(parts)
-    if area is not None:
-        found["area"] = area
-    for each in parts:
-        if isinstance(each, GivenBbox):
-            found["bbox"] = list(each.given)
-        if isinstance(each, Mask) and not each.attributes.get("is_crowd"):
-            found["iscrowd"] = 0
-    return found
-
-
-def _restore(path: Path, given: dict[int, dict[str, object]]) -> None:
-    content = json.loads(path.read_bytes())
-    for entry in content["annotations"]:
-        for each in entry.get("segments_info", [entry]):
-            known = given.get(each.get("id"), {})
-            each |= {key: value for key, value in known.items() if key in each}
-            each |= {key: _rounded(each[key]) for key in _OF_32_BITS & each.keys()}
-    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def _rounded(value: object) -> object:

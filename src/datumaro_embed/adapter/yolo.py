@@ -12,7 +12,7 @@ A line of a label file is ``class x y w h`` (center and size), the same with a c
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 
@@ -75,8 +75,30 @@ def read_yolo(path: Path, losses: Tally, *, follow_symlinks: bool = False) -> tu
         )
     root = path if path.is_dir() else path.parent
     config = read_config(file, losses)
-    fence = Fence(root, follow_symlinks)
-    items = _items(find_images(config, fence, losses), fence, _LabelReader(config, losses), losses)
+    fence, reader = Fence(root, follow_symlinks), _LabelReader(config, losses)
+    items = []
+    for image in find_images(config, fence, losses):
+        place, unsafe = fence.place(image.path)
+        if not can_be_id(image.item_id):  # counted as an unused image file
+            continue
+        annotations: list[Annotation] = []
+        size = None
+        if image.label:
+            where, problem = fence.place(image.label)
+            if problem:
+                losses.add("label files behind links that lead out of the dataset folder", where)
+            else:
+                readable = None if unsafe else image.path
+                annotations, size = reader.read(image.label, where, readable)
+        elif not unsafe and os.path.isfile(image.path):  # otherwise its row says what is wrong
+            losses.add("images without a label file, stored without annotations", place)
+        medium = Image.from_file(path=image.path, size=size)
+        medium.label_file = image.label  # yolo_writing.py copies its lines
+        item = DatasetItem(
+            image.item_id, subset=image.subset, media=medium, annotations=annotations
+        )
+        items.append(item)
+
     dataset = Dataset.from_iterable(
         with_distinct_ids(items, losses), categories=list(config.names), ann_types=set()
     )
@@ -116,29 +138,6 @@ def refuse_stand_ins(source: SourceDataset) -> None:
                 f"Datumaro uses it as the image of {key} instead of {image.path}. Move it out of "
                 f"{file.parent}, or run `datumaro-embed embed`, which reads the right one.",
             )
-
-
-def _items(
-    images: list[YoloImage], fence: Fence, reader: _LabelReader, losses: Tally
-) -> Iterator[DatasetItem]:
-    for image in images:
-        place, unsafe = fence.place(image.path)
-        if not can_be_id(image.item_id):  # counted as an unused image file
-            continue
-        annotations: list[Annotation] = []
-        size = None
-        if image.label:
-            where, problem = fence.place(image.label)
-            if problem:
-                losses.add("label files behind links that lead out of the dataset folder", where)
-            else:
-                readable = None if unsafe else image.path
-                annotations, size = reader.read(image.label, where, readable)
-        elif not unsafe and os.path.isfile(image.path):  # otherwise its row says what is wrong
-            losses.add("images without a label file, stored without annotations", place)
-        medium = Image.from_file(path=image.path, size=size)
-        medium.label_file = image.label  # yolo_writing.py copies its lines
-        yield DatasetItem(image.item_id, subset=image.subset, media=medium, annotations=annotations)
 
 
 def line_number(annotation: Annotation) -> int | None:
@@ -194,8 +193,24 @@ class _LabelReader:
         return annotations, size
 
     def _parse(self, fields: list[str], size: Size, index: int) -> list[Annotation]:
-        values = _numbers(fields)
-        label = self._label(values[0], fields[0])
+        values = []
+        for text in fields:
+            try:
+                values.append(float(text))
+            except ValueError as error:
+                reason = "label lines with values that are not numbers"
+                raise _BadLineError(reason, text[:40]) from error
+            if not isfinite(values[-1]):
+                raise _BadLineError("label lines with values that are NaN or infinite", text)
+        label = int(values[0])
+        if values[0] != label:
+            raise _BadLineError("label lines whose class is not a whole number", fields[0])
+        if not 0 <= label < self._n_classes:
+            raise _BadLineError(
+                "label lines with an unnamed class",
+                f"class {label}, but {self._source} names 0 to {self._n_classes - 1}",
+            )
+
         n_values = len(values)
         if self._keypoints and n_values == 5 + self._keypoints[0] * self._keypoints[1]:
             return _pose(values, self._keypoints[1], size, label, index)
@@ -207,16 +222,6 @@ class _LabelReader:
         if n_values >= 7 and n_values % 2:
             return [Polygon(_pixels(values[1:], size), label=label, id=index, group=index)]
         raise _BadLineError("label lines that are neither boxes nor polygons", f"{n_values} values")
-
-    def _label(self, value: float, text: str) -> int:
-        if value != int(value):
-            raise _BadLineError("label lines whose class is not a whole number", text)
-        if not 0 <= value < self._n_classes:
-            raise _BadLineError(
-                "label lines with an unnamed class",
-                f"class {int(value)}, but {self._source} names 0 to {self._n_classes - 1}",
-            )
-        return int(value)
 
 
 def _pose(values: list[float], step: int, size: Size, label: int, index: int) -> list[Annotation]:
@@ -230,19 +235,6 @@ def _pose(values: list[float], step: int, size: Size, label: int, index: int) ->
         Bbox(*_box(values, size), label=label, id=index, group=index + 1),
         Points(_pixels(points, size), seen, label=label, id=index, group=index + 1),
     ]
-
-
-def _numbers(fields: list[str]) -> list[float]:
-    values = []
-    for text in fields:
-        try:
-            values.append(float(text))
-        except ValueError as error:
-            reason = "label lines with values that are not numbers"
-            raise _BadLineError(reason, text[:40]) from error
-        if not isfinite(values[-1]):
-            raise _BadLineError("label lines with values that are NaN or infinite", text)
-    return values
 
 
 def _box(values: list[float], size: Size) -> list[float]:

@@ -115,12 +115,22 @@ def read_config(file: Path, losses: Tally) -> YoloConfig:
     if not isinstance(content, dict):
         raise read_error(file, "it does not describe a dataset. Add names, train and val.")
     content = {str(key): value for key, value in content.items()}
+    splits = {}
+    for key in filter(content.__contains__, _YAML_SPLITS):
+        values = content[key] if isinstance(content[key], list) else [content[key]]
+        texts = [text for text in values if isinstance(text, str)]
+        splits[key] = [text for text in texts if text not in {"", "~", "null"}]
+    keypoints = None
+    shape = content.get("kpt_shape")
+    match [_whole(text) for text in shape] if isinstance(shape, list) else []:
+        case [int(number), 2 | 3 as step] if number > 0:
+            keypoints = number, step
     return YoloConfig(
         file,
         _names(content.get("names"), content.get("nc"), file, losses),
-        {key: _texts(content[key]) for key in _YAML_SPLITS if key in content},
+        splits,
         content["path"] if isinstance(content.get("path"), str) else "",
-        _keypoints(content.get("kpt_shape")),
+        keypoints,
     )
 
 
@@ -176,7 +186,19 @@ def _names(raw: object, count: object, file: Path, losses: Tally) -> tuple[str, 
     """Return class names by number: a list's order, or a mapping's keys."""
     if has_meta_file(str(file.parent)):  # Datumaro's own file takes precedence
         raw = list(parse_meta_file(str(file.parent)))
-    by_number = _numbered(raw, file)
+    by_number: dict[int, str] = {}
+    listed = enumerate(raw if isinstance(raw, list) else ())
+    for key, name in raw.items() if isinstance(raw, dict) else listed:
+        number = key if isinstance(key, int) else _whole(key)
+        is_new = number is not None and number < _MAX_CLASSES and number not in by_number
+        if number is None or not is_new or not isinstance(name, str):
+            raise read_error(
+                file,
+                f"names has an entry that is not a class number and its name "
+                f"({str(key)[:40]}: {str(name)[:40]}). Write entries as 0: cat, each number once.",
+            )
+        by_number[number] = name
+
     n_classes = max(*by_number, min(_whole(count) or 0, _MAX_CLASSES) - 1, -1) + 1
     if not n_classes:
         raise read_error(file, "it does not name the classes. Add them, as in names: [cat, dog].")
@@ -194,34 +216,6 @@ def _names(raw: object, count: object, file: Path, losses: Tally) -> tuple[str, 
             losses.add(reason, f"{file.name}: class {number} is called {name}")
         names[name] = None
     return tuple(names)
-
-
-def _numbered(raw: object, file: Path) -> dict[int, str]:
-    listed = raw if isinstance(raw, list) else ()
-    by_number: dict[int, str] = {}
-    for key, name in raw.items() if isinstance(raw, dict) else enumerate(listed):
-        number = key if isinstance(key, int) else _whole(key)
-        is_new = number is not None and number < _MAX_CLASSES and number not in by_number
-        if number is None or not is_new or not isinstance(name, str):
-            raise read_error(
-                file,
-                f"names has an entry that is not a class number and its name "
-                f"({str(key)[:40]}: {str(name)[:40]}). Write entries as 0: cat, each number once.",
-            )
-        by_number[number] = name
-    return by_number
-
-
-def _texts(value: object) -> list[str]:
-    values = value if isinstance(value, list) else [value]
-    return [text for text in values if isinstance(text, str) and text and text not in {"~", "null"}]
-
-
-def _keypoints(shape: object) -> tuple[int, int] | None:
-    match [_whole(text) for text in shape] if isinstance(shape, list) else []:
-        case [int(number), 2 | 3 as step] if number > 0:
-            return number, step
-    return None
 
 
 def _whole(text: object) -> int | None:

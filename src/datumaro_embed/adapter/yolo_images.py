@@ -202,20 +202,18 @@ class _Finder:
         labels = (os.path.join(at, text) for at in folders if text in self._files[at])
         if item_id:
             item_id = os.path.splitext(item_id)[0].replace(os.sep, "/")
-        else:
-            item_id = "/".join([*self._rest(folder, subset), stem])
-        return YoloImage(subset, item_id, path, next(labels, ""))
-
-    def _rest(self, folder: str, subset: str) -> list[str]:
-        """Return the folders that become part of an id: neither ``images`` nor the subset's."""
+            return YoloImage(subset, item_id, path, next(labels, ""))
+        # The folders that become part of the id: neither ``images`` nor the subset's
         parts = self._parts(folder)
         if self._config.is_darknet:  # [data/]obj_train_data/…, like Datumaro
-            return parts[2:] if parts[:1] == ["data"] else parts[1:]
-        before, after = _around_images(parts)
-        rest = [part for part in (*before, *after) if part not in {"..", os.sep, ""}]
-        if subset in rest:
-            rest.remove(subset)
-        return rest
+            rest = parts[2:] if parts[:1] == ["data"] else parts[1:]
+        else:
+            before, after = _around_images(parts)
+            rest = [part for part in (*before, *after) if part not in {"..", os.sep, ""}]
+            if subset in rest:
+                rest.remove(subset)
+        item_id = "/".join([*rest, stem])
+        return YoloImage(subset, item_id, path, next(labels, ""))
 
     def _subset(self, parts: list[str], key: str = "") -> str:
         """Return the subset's name: the folder's if it fits the split, else the split's.

@@ -26,7 +26,13 @@ def write_yolo(source: SourceDataset, folder: Path) -> bool:
     They are known if the adapter has read the dataset as YOLO and no annotation was added since.
     """
     items = list(source.items())
-    if not any(map(_label_file, items)) or not all(_is_of_lines(item) for item in items):
+    is_of_lines = all(
+        isinstance(item.media, ImageFromFile)
+        and not item.attributes
+        and all(line_number(each) is not None for each in item.annotations)
+        for item in items
+    )
+    if not is_of_lines or not any(map(_label_file, items)):
         return False
     for item in items:
         name = f"{item.id}{item.media.ext}"
@@ -35,7 +41,14 @@ def write_yolo(source: SourceDataset, folder: Path) -> bool:
             shutil.copyfile(item.media.path, image)
         if label_file := _label_file(item):
             path = _place(folder / "labels", item, f"{item.id}.txt")
-            path.write_text(_lines(item, label_file), encoding="utf-8")
+            # The lines of the remaining annotations, each with its label's number
+            labels = {line_number(each): each.label for each in item.annotations}
+            kept = (
+                f"{labels[number]} {line.split(maxsplit=1)[1]}\n"
+                for number, line in enumerate(filter(None, read_lines(label_file)))
+                if number in labels
+            )
+            path.write_text("".join(kept), encoding="utf-8")
     subsets = sorted({item.subset for item in items})
     content: dict[str, object] = {name: f"images/{name}" for name in subsets}
     content["names"] = dict(enumerate(source.categories.labels))
@@ -52,24 +65,7 @@ def _label_file(item: DatasetItem) -> str:
     return str(getattr(item.media, "label_file", ""))
 
 
-def _is_of_lines(item: DatasetItem) -> bool:
-    lines = all(line_number(each) is not None for each in item.annotations)
-    return isinstance(item.media, ImageFromFile) and lines and not item.attributes
-
-
 def _place(folder: Path, item: DatasetItem, name: str) -> Path:
     path: Path = folder / item.subset / name
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
-
-
-def _lines(item: DatasetItem, label_file: str) -> str:
-    """Return the lines of the remaining annotations, each with its label's number."""
-    lines = [line for line in read_lines(label_file) if line]
-    labels = {line_number(each): each.label for each in item.annotations}
-    kept = (
-        f"{labels[number]} {line.split(maxsplit=1)[1]}\n"
-        for number, line in enumerate(lines)
-        if number in labels
-    )
-    return "".join(kept)

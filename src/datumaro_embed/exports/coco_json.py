@@ -146,27 +146,18 @@ def coco_annotations(
         if geometry is None or not np.isfinite(numbers).all():  # JSON has no NaN and no infinity
             skipped.update(part.type for part in parts)
             continue
-        own = {"id": parts[0].ann_id, "label": parts[0].label}
-        if "caption" in geometry:
-            yield {**own, **geometry}
-        else:
-            yield {**own, **geometry, **_attributes(parts)}
-
-
-def _attributes(parts: Sequence[AnnotationRecord]) -> Row:
-    """Give the fields that attributes become."""
-    given: dict[str, Any] = {}
-    for part in reversed(parts):
-        given |= part.attributes
-    if given:  # JSON has no NaN
-        given = json.loads(json.dumps(given), parse_constant=lambda _: None)
-    fields = {"iscrowd": int(bool(given.pop("is_crowd", False)))}
-    fields |= {name: given.pop(name) for name in ("area", "score") if _is_number(given.get(name))}
-    return fields | ({"attributes": given} if given else {})
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+        annotation = {"id": parts[0].ann_id, "label": parts[0].label, **geometry}
+        if "caption" not in geometry:
+            given: dict[str, Any] = {}
+            for part in reversed(parts):
+                given |= part.attributes
+            if given:  # JSON has no NaN
+                given = json.loads(json.dumps(given), parse_constant=lambda _: None)
+            annotation["iscrowd"] = int(bool(given.pop("is_crowd", False)))
+            names = [name for name in ("area", "score") if type(given.get(name)) in (int, float)]
+            annotation |= {name: given.pop(name) for name in names}
+            annotation |= {"attributes": given} if given else {}
+        yield annotation
 
 
 def _geometry(parts: list[AnnotationRecord]) -> Row | None:
@@ -174,56 +165,37 @@ def _geometry(parts: list[AnnotationRecord]) -> Row | None:
 
     The box is the given one, else that of the outline; the area is the outline's.
     """
-    kinds = {kind: [part for part in parts if part.type == kind] for kind in _TOGETHER}
-    if sum(map(bool, kinds.values())) < 2:
-        return _of_one_type(parts)
-    geometry: Row = {}
-    for kind in ("points", "bbox", "mask", "polygon"):
-        found = _of_one_type(kinds[kind]) if kinds[kind] else {}
-        if found is None:
-            return None
-        geometry |= found
-    if kinds["bbox"]:
-        geometry["bbox"] = list(kinds["bbox"][0].coords)
-    return geometry
-
-
-def _of_one_type(parts: list[AnnotationRecord]) -> Row | None:
     first = parts[0]
     if first.type == "caption":
         return {"caption": first.text}
     if first.label < 0:
         return None
-    if first.type == "bbox":
-        x, y, w, h = first.coords
-        return {"bbox": [x, y, w, h], "area": w * h, "segmentation": []}
-    if first.type == "polygon":
-        outlines = [np.array(part.coords).reshape(-1, 2) for part in parts]
-        return {
-            "bbox": _hull(np.concatenate(outlines)),
-            "area": outlined_area([part.coords for part in parts]),
-            "segmentation": [list(part.coords) for part in parts],
+    kinds = {kind: [part for part in parts if part.type == kind] for kind in _TOGETHER}
+    geometry: Row = {}
+    if kinds["points"]:
+        part = kinds["points"][0]
+        points = np.array(part.coords).reshape(-1, 2)
+        visibility = part.visibility or (2,) * len(points)
+        shown = zip(points.tolist(), visibility, strict=True)
+        x1, y1, x2, y2 = hull(part) or (0.0, 0.0, 0.0, 0.0)
+        geometry |= {
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "area": (x2 - x1) * (y2 - y1),
+            "keypoints": [value for (x, y), seen in shown for value in (x, y, seen)],
+            "num_keypoints": sum(seen > 0 for seen in visibility),
         }
-    if first.type == "mask":
-        rle = Rle.from_json(first.rle)
-        return {"bbox": rle.box(), "area": rle.area(), "segmentation": rle.to_coco()}
-    return _keypoints(first) if first.type == "points" else None
-
-
-def _hull(points: np.ndarray[Any, np.dtype[np.float64]]) -> list[float]:
-    low, high = points.min(axis=0), points.max(axis=0)
-    return [*low.tolist(), *(high - low).tolist()]
-
-
-def _keypoints(annotation: AnnotationRecord) -> Row:
-    points = np.array(annotation.coords).reshape(-1, 2)
-    visibility = annotation.visibility or (2,) * len(points)
-    shown = zip(points.tolist(), visibility, strict=True)
-    x1, y1, x2, y2 = hull(annotation) or (0.0, 0.0, 0.0, 0.0)
-    box = [x1, y1, x2 - x1, y2 - y1]
-    return {
-        "bbox": box,
-        "area": box[2] * box[3],
-        "keypoints": [value for (x, y), seen in shown for value in (x, y, seen)],
-        "num_keypoints": sum(seen > 0 for seen in visibility),
-    }
+    if kinds["bbox"]:
+        x, y, w, h = kinds["bbox"][0].coords
+        geometry |= {"bbox": [x, y, w, h], "area": w * h, "segmentation": []}
+    if kinds["mask"]:
+        rle = Rle.from_json(kinds["mask"][0].rle)
+        geometry |= {"bbox": rle.box(), "area": rle.area(), "segmentation": rle.to_coco()}
+    if polygons := [part.coords for part in kinds["polygon"]]:
+        corners = np.concatenate([np.array(coords).reshape(-1, 2) for coords in polygons])
+        low, high = corners.min(axis=0), corners.max(axis=0)
+        geometry["bbox"] = [*low.tolist(), *(high - low).tolist()]
+        geometry["area"] = outlined_area(polygons)
+        geometry["segmentation"] = [list(coords) for coords in polygons]
+    if kinds["bbox"]:
+        geometry["bbox"] = list(kinds["bbox"][0].coords)
+    return geometry

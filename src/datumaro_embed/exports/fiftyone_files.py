@@ -11,8 +11,7 @@ import io
 import json
 import zlib
 from base64 import b64encode
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,13 @@ import numpy.typing as npt
 
 from ..records import AnnotationRecord, ItemRecord, Status
 from ..store import EmbeddingStore
+
+_FIELDS = {  # of a sample, and their kinds
+    "ground_truth": "Detections",
+    "outlines": "Polylines",
+    "keypoints": "Keypoints",
+    "labels": "Classifications",
+}
 
 
 def write_fiftyone(store: EmbeddingStore, folder: Path, *, embedded_only: bool) -> dict[str, int]:
@@ -54,16 +60,33 @@ def _can_be_shown(each: AnnotationRecord) -> bool:
     return known and bool(np.isfinite(each.coords).all())
 
 
+def _fields(item: ItemRecord, names: tuple[str, ...]) -> dict[str, list[dict[str, Any]]]:
+    """Return an item's annotations by FiftyOne's kind; coordinates are fractions of the image."""
+    width, height = item.width or 1, item.height or 1
+    fields: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for each in item.annotations:
+        label = names[each.label] if 0 <= each.label < len(names) else None
+        points = []
+        if each.type in ("polygon", "polyline", "points"):
+            points = (np.array(each.coords).reshape(-1, 2) / (width, height)).tolist()
+        if each.type == "bbox":
+            x, y, w, h = each.coords
+            box = [x / width, y / height, w / width, h / height]
+            fields["Detections"].append({"_cls": "Detection", "label": label, "bounding_box": box})
+        elif each.type in ("polygon", "polyline"):
+            closed = each.type == "polygon"
+            outline = {"points": [points], "closed": closed, "filled": closed}
+            fields["Polylines"].append({"_cls": "Polyline", "label": label, **outline})
+        elif each.type == "points":
+            fields["Keypoints"].append({"_cls": "Keypoint", "label": label, "points": points})
+        elif each.type == "label":
+            fields["Classifications"].append({"_cls": "Classification", "label": label})
+    return fields
+
+
 def _sample(
     item: ItemRecord, names: tuple[str, ...], path: str, vector: npt.NDArray[Any] | None
 ) -> dict[str, Any]:
-    size = (item.width or 1, item.height or 1)
-    fields = {
-        "ground_truth": ("Detections", [*_detections(item, names, size)]),
-        "outlines": ("Polylines", [*_outlines(item, names, size)]),
-        "keypoints": ("Keypoints", [*_keypoints(item, names, size)]),
-        "labels": ("Classifications", [*_classifications(item, names)]),
-    }
     sample: dict[str, Any] = {
         "filepath": path,
         "tags": [item.split.name.lower()],
@@ -72,69 +95,17 @@ def _sample(
         "item_id": item.key.id,
         "status": item.status.name.lower(),
     }
-    for name, (kind, found) in fields.items():
-        if found:
-            sample[name] = {"_cls": kind, kind.lower(): found}
+    fields = _fields(item, names)
+    for name, kind in _FIELDS.items():
+        if kind in fields:
+            sample[name] = {"_cls": kind, kind.lower(): fields[kind]}
     captions = [each.text for each in item.annotations if each.type == "caption"]
     if captions:
         sample["captions"] = captions
     if vector is not None:
-        sample["embedding"] = _array(vector.astype(np.float32))
+        # FiftyOne keeps an array as a zipped .npy file, in MongoDB's extended JSON.
+        stream = io.BytesIO()
+        np.save(stream, vector.astype(np.float32))
+        data = b64encode(zlib.compress(stream.getvalue())).decode()
+        sample["embedding"] = {"$binary": {"base64": data, "subType": "00"}}
     return sample
-
-
-def _array(values: npt.NDArray[np.float32]) -> dict[str, Any]:
-    """Give an array as FiftyOne keeps it: a zipped .npy file, in MongoDB's extended JSON."""
-    stream = io.BytesIO()
-    np.save(stream, values)
-    data = b64encode(zlib.compress(stream.getvalue())).decode()
-    return {"$binary": {"base64": data, "subType": "00"}}
-
-
-def _label(each: AnnotationRecord, names: tuple[str, ...]) -> str | None:
-    return names[each.label] if 0 <= each.label < len(names) else None
-
-
-def _points(each: AnnotationRecord, size: tuple[int, int]) -> list[list[float]]:
-    """Give points as fractions of the image."""
-    found: list[list[float]] = (np.array(each.coords).reshape(-1, 2) / size).tolist()
-    return found
-
-
-def _detections(
-    item: ItemRecord, names: tuple[str, ...], size: tuple[int, int]
-) -> Iterator[dict[str, Any]]:
-    for each in item.annotations:
-        if each.type == "bbox":
-            x, y, w, h = each.coords
-            box = [x / size[0], y / size[1], w / size[0], h / size[1]]
-            yield {"_cls": "Detection", "label": _label(each, names), "bounding_box": box}
-
-
-def _outlines(
-    item: ItemRecord, names: tuple[str, ...], size: tuple[int, int]
-) -> Iterator[dict[str, Any]]:
-    for each in item.annotations:
-        if each.type in ("polygon", "polyline"):
-            closed = each.type == "polygon"
-            yield {
-                "_cls": "Polyline",
-                "label": _label(each, names),
-                "points": [_points(each, size)],
-                "closed": closed,
-                "filled": closed,
-            }
-
-
-def _keypoints(
-    item: ItemRecord, names: tuple[str, ...], size: tuple[int, int]
-) -> Iterator[dict[str, Any]]:
-    for each in item.annotations:
-        if each.type == "points":
-            yield {"_cls": "Keypoint", "label": _label(each, names), "points": _points(each, size)}
-
-
-def _classifications(item: ItemRecord, names: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    for each in item.annotations:
-        if each.type == "label":
-            yield {"_cls": "Classification", "label": _label(each, names)}

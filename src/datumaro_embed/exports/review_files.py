@@ -73,23 +73,19 @@ def to_review(store: EmbeddingStore, findings: Iterable[Finding] | None) -> list
             )
         entry = found.setdefault(row, ToReview(store.item(row)))
         text = f"{finding.kind}: {finding.reason}"
-        for number in _annotations_of(entry.item, finding.object):
+        numbers: Sequence[int] = ()  # of the annotations that the object is made of
+        if finding.object is not None:
+            objects = (
+                [each.annotations for each in entry.item.objects]
+                if entry.item.objects
+                else group_annotations(entry.item.annotations)
+            )
+            numbers = objects[finding.object] if finding.object < len(objects) else ()
+        for number in numbers:
             entry.of_annotations.setdefault(number, []).append(text)
         if finding.object is None:
             entry.reasons.append(text)
     return [*found.values()]
-
-
-def _annotations_of(item: ItemRecord, number: int | None) -> Sequence[int]:
-    """Give the annotations that an object is made of."""
-    if number is None:
-        return ()
-    objects = (
-        [each.annotations for each in item.objects]
-        if item.objects
-        else group_annotations(item.annotations)
-    )
-    return objects[number] if number < len(objects) else ()
 
 
 def write_cvat(
@@ -102,7 +98,19 @@ def write_cvat(
     SubElement(root, "version").text = "1.1"
     labels = [{"name": name, "type": "any"} for name in names]
     labels.append({"name": _tag(names), "type": "tag"})
-    root.append(_meta(labels))
+    # The labels as a task of CVAT has them
+    task = SubElement(SubElement(root, "meta"), "task")
+    SubElement(task, "name").text = "review"
+    SubElement(task, "mode").text = "annotation"
+    listed = SubElement(task, "labels")
+    for label in labels:
+        element = SubElement(listed, "label")
+        SubElement(element, "name").text = _xml(label["name"])
+        attribute = SubElement(SubElement(element, "attributes"), "attribute")
+        facts = {"name": "finding", "mutable": "False", "input_type": "text", "values": ""}
+        for name, value in facts.items():
+            SubElement(attribute, name).text = value
+
     for number, entry in enumerate(entries):
         item = entry.item
         image = SubElement(root, "image", id=str(number), name=_xml(item.path))
@@ -125,23 +133,6 @@ def write_cvat(
     paths = "".join(f"{entry.item.path}\n" for entry in entries)
     (folder / "images.txt").write_text(paths, encoding="utf-8", errors="surrogateescape")
     return len(entries), dict(sorted(skipped.items()))
-
-
-def _meta(labels: Iterable[Mapping[str, str]]) -> Element:
-    """Give the labels as a task of CVAT has them."""
-    meta = Element("meta")
-    task = SubElement(meta, "task")
-    SubElement(task, "name").text = "review"
-    SubElement(task, "mode").text = "annotation"
-    listed = SubElement(task, "labels")
-    for label in labels:
-        element = SubElement(listed, "label")
-        SubElement(element, "name").text = _xml(label["name"])
-        attribute = SubElement(SubElement(element, "attributes"), "attribute")
-        facts = {"name": "finding", "mutable": "False", "input_type": "text", "values": ""}
-        for name, value in facts.items():
-            SubElement(attribute, name).text = value
-    return meta
 
 
 def _tag(names: Sequence[str]) -> str:
@@ -231,6 +222,13 @@ def _results(
             skipped[each.type] += 1
             continue
         kind = _CONTROLS[each.type].lower()
+        shape: dict[str, Any] = {}  # in percent of the image; a label of the image has none
+        percents = np.array(each.coords).reshape(-1, 2) * 100 / (item.width, item.height)
+        if each.type == "polygon":
+            shape = {"points": percents.tolist()}
+        elif each.type == "bbox":
+            (x, y), (w, h) = percents.tolist()
+            shape = {"x": x, "y": y, "width": w, "height": h, "rotation": 0}
         yield {
             "id": str(number),
             "type": kind,
@@ -239,16 +237,5 @@ def _results(
             "original_width": item.width,
             "original_height": item.height,
             "image_rotation": 0,
-            "value": {**_percent(each, item.width, item.height), kind: [_xml(names[each.label])]},
+            "value": {**shape, kind: [_xml(names[each.label])]},
         }
-
-
-def _percent(each: AnnotationRecord, width: int, height: int) -> dict[str, Any]:
-    """Give a shape in per cent of the image; a label of the image has none."""
-    percents = (np.array(each.coords).reshape(-1, 2) * 100 / (width, height)).tolist()
-    if each.type == "polygon":
-        return {"points": percents}
-    if each.type == "label":
-        return {}
-    (x, y), (w, h) = percents
-    return {"x": x, "y": y, "width": w, "height": h, "rotation": 0}

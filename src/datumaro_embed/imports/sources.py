@@ -46,7 +46,16 @@ def read_source(vectors: Path, ids: Path | None) -> VectorSource:
     try:
         items = None
         if vectors.is_dir():
-            values, items = _read_folder(vectors)
+            arrays = sorted(vectors.glob("img_emb/*.npy"), key=_by_number)
+            tables = sorted(vectors.glob("metadata/*.parquet"), key=_by_number)
+            if not arrays or len(arrays) != len(tables):
+                raise UsageError(
+                    f"'{vectors}' has {counted(len(arrays), 'files')} in img_emb and {len(tables)} "
+                    "in metadata. It needs one metadata file per vector file.",
+                    path=str(vectors),
+                )
+            items = pa.concat_tables([pq.read_table(path, partitioning=None) for path in tables])
+            values = np.concatenate([_load(path) for path in arrays])
         elif vectors.suffix == ".parquet":
             values, items = _split_table(pq.read_table(vectors, partitioning=None))
         else:
@@ -63,19 +72,6 @@ def read_source(vectors: Path, ids: Path | None) -> VectorSource:
     values = _checked(values, items)
     digest = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
     return VectorSource(values, items, digest)
-
-
-def _read_folder(folder: Path) -> tuple[npt.NDArray[Any], pa.Table]:
-    arrays = sorted(folder.glob("img_emb/*.npy"), key=_by_number)
-    tables = sorted(folder.glob("metadata/*.parquet"), key=_by_number)
-    if not arrays or len(arrays) != len(tables):
-        raise UsageError(
-            f"'{folder}' has {counted(len(arrays), 'files')} in img_emb and {len(tables)} in "
-            "metadata. It needs one metadata file per vector file.",
-            path=str(folder),
-        )
-    items = pa.concat_tables([pq.read_table(path, partitioning=None) for path in tables])
-    return np.concatenate([_load(path) for path in arrays]), items
 
 
 def _by_number(path: Path) -> tuple[int, str]:
@@ -114,7 +110,22 @@ def _read_ids(path: Path) -> pa.Table:
     if path.suffix == ".parquet":
         return pq.read_table(path, partitioning=None)
     if path.suffix == ".csv":
-        return _read_csv(path)
+        texts = dict.fromkeys(_TEXTS, pa.string())
+        table = pa_csv.read_csv(
+            path,
+            parse_options=pa_csv.ParseOptions(newlines_in_values=True),
+            convert_options=pa_csv.ConvertOptions(column_types=texts),
+        )
+        if set(table.column_names) >= _ONLY_OURS:
+            # `convert` wrote it, and put apostrophes before some texts.
+            for name in _TEXTS:
+                plain = pc.replace_substring_regex(table[name], "^'", "")
+                table = table.set_column(table.schema.get_field_index(name), name, plain)
+        elif "subset" in table.column_names:  # an empty cell names no subset
+            empty = pc.equal(table["subset"], "")
+            named = pc.if_else(empty, pa.scalar(None, pa.string()), table["subset"])
+            table = table.set_column(table.schema.get_field_index("subset"), "subset", named)
+        return table
     lines = path.read_text(encoding="utf-8").split("\n")
     ids = lines[:-1] if lines[-1] == "" else lines
     if "" in ids:
@@ -123,24 +134,6 @@ def _read_ids(path: Path) -> pa.Table:
             path=str(path),
         )
     return pa.table({"id": pa.array(ids, pa.string())})
-
-
-def _read_csv(path: Path) -> pa.Table:
-    """Read a CSV; of one that `convert` wrote, take the apostrophes off that it put on."""
-    table = pa_csv.read_csv(
-        path,
-        parse_options=pa_csv.ParseOptions(newlines_in_values=True),
-        convert_options=pa_csv.ConvertOptions(column_types=dict.fromkeys(_TEXTS, pa.string())),
-    )
-    if set(table.column_names) >= _ONLY_OURS:
-        for name in _TEXTS:
-            plain = pc.replace_substring_regex(table[name], "^'", "")
-            table = table.set_column(table.schema.get_field_index(name), name, plain)
-    elif "subset" in table.column_names:  # an empty cell names no subset
-        empty = pc.equal(table["subset"], "")
-        named = pc.if_else(empty, pa.scalar(None, pa.string()), table["subset"])
-        table = table.set_column(table.schema.get_field_index("subset"), "subset", named)
-    return table
 
 
 def _checked(values: npt.NDArray[Any], items: pa.Table | None) -> npt.NDArray[np.floating[Any]]:

@@ -6,7 +6,7 @@ import os
 import time
 from base64 import b64decode
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,11 @@ from ..records import (
     split_of,
 )
 from ..store.arrow import METADATA_KEY
-from ..store.schema import SCHEMA, Column, Table, optional_tables
+from ..store.schema import SCHEMA, Table, optional_tables
 from ..tally import counted
 from ..vectors import VectorKind, unit_rows
 from ..versions import installed_versions
-from .sources import VectorSource, read_source
+from .sources import read_source
 
 Row = dict[str, Any]
 _DTYPES = {"float16": "float16", "float32": "float32", "float64": "float32"}
@@ -97,7 +97,13 @@ def import_vectors(
     ours = _store_facts(source.items, dim)
     if ours and ours.of != "items":
         raise UsageError(f"'{vectors}' holds {ours.of}. Import the items of the store instead.")
-    facts = ours or _foreign(source, Path(vectors))
+    fingerprint = f"imported:{source.digest}"
+    origin = {"name": "imported", "source": Path(vectors).name, "fingerprint": fingerprint}
+    facts = ours or StoreFacts(
+        dtype=_DTYPES.get(source.vectors.dtype.name, "float32"),
+        run_fingerprint=fingerprint,
+        provenance={"model": origin},
+    )
     children: dict[str, list[Any]] = {
         name: _children(source.items[name], SCHEMA[name], dim)
         for name in optional_tables()
@@ -126,20 +132,6 @@ def import_vectors(
     return ImportSummary(str(store), len(records), dim, chosen)
 
 
-def _foreign(source: VectorSource, path: Path) -> StoreFacts:
-    """Facts of vectors that somebody else made."""
-    fingerprint = f"imported:{source.digest}"
-    return StoreFacts(
-        dtype=_DTYPES.get(source.vectors.dtype.name, "float32"),
-        run_fingerprint=fingerprint,
-        model="imported",
-        vector_settings="",
-        categories=Categories(),
-        label_vectors=None,
-        provenance={"model": {"name": "imported", "source": path.name, "fingerprint": fingerprint}},
-    )
-
-
 def _vector(
     vector: npt.NDArray[np.floating[Any]], record: ItemRecord
 ) -> npt.NDArray[np.floating[Any]] | None:
@@ -161,15 +153,18 @@ def _vector(
 
 @dataclass(frozen=True, slots=True)
 class StoreFacts:
-    """What the metadata of one of our own exports says of the store it came from."""
+    """What the metadata of one of our own exports says of the store it came from.
+
+    The defaults are those of vectors that somebody else made.
+    """
 
     dtype: str
     run_fingerprint: str
-    model: str
-    vector_settings: str
-    categories: Categories
-    label_vectors: npt.NDArray[np.float32] | None
     provenance: Row
+    model: str = "imported"
+    vector_settings: str = ""
+    categories: Categories = field(default_factory=Categories)
+    label_vectors: npt.NDArray[np.float32] | None = None
     of: str = "items"
 
 
@@ -210,27 +205,22 @@ def _item_records(items: pa.Table, subset: str) -> list[ItemRecord]:
     records = []
     for number, row in enumerate(items.to_pylist()):
         try:
-            records.append(_record(row, column, subset))
+            if row[column] is None:
+                raise ValueError("no id")
+            named = row.get("subset")
+            key = ItemKey(subset if named is None else str(named), str(row[column]))
+            fields = _fields(SCHEMA["items"], row, without=("subset", "id"))
+            fields.setdefault("split", split_of(key.subset))
+            fields["annotations"] = tuple(
+                _made(SCHEMA["annotations"], **_fields(SCHEMA["annotations"], entry))
+                for entry in row.get("annotations") or ()
+            )
+            records.append(_made(SCHEMA["items"], key=key, **fields))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UsageError(
                 f"Row {number} of the items cannot be read ({error!r}). Fix the row.", row=number
             ) from error
     return records
-
-
-def _record(row: Row, id_column: str, subset: str) -> ItemRecord:
-    if row[id_column] is None:
-        raise ValueError("no id")
-    named = row.get("subset")
-    key = ItemKey(subset if named is None else str(named), str(row[id_column]))
-    fields = _fields(SCHEMA["items"], row, without=("subset", "id"))
-    fields.setdefault("split", split_of(key.subset))
-    fields["annotations"] = tuple(
-        _made(SCHEMA["annotations"], **_fields(SCHEMA["annotations"], entry))
-        for entry in row.get("annotations") or ()
-    )
-    made: ItemRecord = _made(SCHEMA["items"], key=key, **fields)
-    return made
 
 
 def _children(
@@ -258,30 +248,24 @@ def _made(table: Table, **fields: Any) -> Any:
 
 
 def _fields(table: Table, row: Row, without: Sequence[str] = ()) -> Row:
-    """Values of a record, for the columns that the row has."""
-    return {
-        column.name: _value(column, row[column.name])
-        for column in table.columns
-        if column.name not in without
-        and column.kind not in ("vector", "rows")
-        and row.get(column.name) is not None
-    }
-
-
-def _value(column: Column, value: Any) -> Any:
-    """Turn a cell into a record's value: the inverse of store/arrow.py."""
-    if column.values is not None:
-        return column.values[str(value or column.values(0).name).upper()]
-    if column.kind == "json":
-        return decode_json(value.encode()) if value else {}
-    if column.kind == "digest" and isinstance(value, bytes):
-        return value
-    if column.kind == "digest":
-        return bytes.fromhex(value) if value else bytes(column.size)
-    if column.size or column.kind in ("floats", "ints", "bytes"):
-        return tuple(value)
-    if column.kind == "number" and isinstance(value, str):
-        return int(value)  # of a column in which another cell is no number
-    if column.kind in ("text", "code") and not isinstance(value, str):
-        raise ValueError(f"{column.name} {value!r} is not a string")
-    return value
+    """Values of a record, for the columns that the row has: the inverse of store/arrow.py."""
+    fields: Row = {}
+    for column in table.columns:
+        name, kind, value = column.name, column.kind, row.get(column.name)
+        if name in without or kind in ("vector", "rows") or value is None:
+            continue
+        if column.values is not None:
+            value = column.values[str(value or column.values(0).name).upper()]
+        elif kind == "json":
+            value = decode_json(value.encode()) if value else {}
+        elif kind == "digest":
+            if not isinstance(value, bytes):
+                value = bytes.fromhex(value) if value else bytes(column.size)
+        elif column.size or kind in ("floats", "ints", "bytes"):
+            value = tuple(value)
+        elif kind == "number" and isinstance(value, str):
+            value = int(value)  # of a column in which another cell is no number
+        elif kind in ("text", "code") and not isinstance(value, str):
+            raise ValueError(f"{name} {value!r} is not a string")
+        fields[name] = value
+    return fields

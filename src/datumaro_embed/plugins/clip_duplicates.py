@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from ..errors import UsageError
 from ..flags import DEFAULT_TABLE, add_duplicate_arguments, add_plan_arguments
 from ..listing import threshold_text
 from ..logs import log
-from ..records import DuplicateGroup, ItemKey
+from ..records import ItemKey
 from ..store import EmbeddingStore
 from .transform import StoreTransform
 
@@ -129,7 +129,11 @@ class ClipDuplicates(StoreTransform):
             here = [key.item for key in group.keys if key in fresh]
             if len(here) < 2:
                 continue
-            keep = _keep(group, here)
+            keep = group.keep.item
+            if group.keep not in here:  # another one stays, of its split if possible
+                splits = dict(zip(group.keys, group.splits, strict=True))
+                own = splits[group.keep]
+                keep = min((splits[key] is not own, key) for key in here)[1]
             for key in here:
                 if self._action == "tag":
                     yield key, number, f"attribute duplicate_group={number}"
@@ -142,11 +146,3 @@ class ClipDuplicates(StoreTransform):
                 else:
                     subset = keep.subset if self._action == "move" else "duplicated"
                     yield key, number, f"subset {subset}"
-
-
-def _keep(group: DuplicateGroup, here: Sequence[ItemKey]) -> ItemKey:
-    """Choose the copy that stays: that of the report, else one of its split."""
-    if group.keep in here:
-        return group.keep.item
-    splits = dict(zip(group.keys, group.splits, strict=True))
-    return min(here, key=lambda key: (splits[key] is not splits[group.keep], key))

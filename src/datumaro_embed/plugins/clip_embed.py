@@ -60,24 +60,22 @@ class ClipEmbed(DatumTransform):
 
     def __iter__(self) -> Iterator[DatasetItem]:
         with self._errors():
-            self._embed()
-        yield from map(with_copied_image, self._extractor)
-
-    def _embed(self) -> None:
-        options = EmbedOptions(**self._options)
-        folders = datum_folders() if self._from_datum else None
-        if folders and (warning := misdetection(self._store, folders[1])):
-            log.warning(warning)
-        source = SourceDataset(
-            self._extractor, follow_symlinks=options.follow_symlinks, every=options.every
-        )
-        refuse_stand_ins(source)
-        if unused := unused_images(source):
-            log.warning(
-                "Datumaro imported no item for %s (%s). Run `datumaro-embed embed` "
-                "to embed those that belong to the dataset.",
-                counted(unused.total, "image files"),
-                "; ".join(unused.lines("")),
+            options = EmbedOptions(**self._options)
+            folders = datum_folders() if self._from_datum else None
+            if folders and (warning := misdetection(self._store, folders[1])):
+                log.warning(warning)
+            source = SourceDataset(
+                self._extractor, follow_symlinks=options.follow_symlinks, every=options.every
             )
-        for line in embed_source(source, self._store, options).lines():
-            log.info(line)
+            refuse_stand_ins(source)
+            if unused := unused_images(source):
+                log.warning(
+                    "Datumaro imported no item for %s (%s). Run `datumaro-embed embed` "
+                    "to embed those that belong to the dataset.",
+                    counted(unused.total, "image files"),
+                    "; ".join(unused.lines("")),
+                )
+            for line in embed_source(source, self._store, options).lines():
+                log.info(line)
+            del source  # the items that follow need their memory
+        yield from map(with_copied_image, self._extractor)

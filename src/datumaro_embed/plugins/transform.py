@@ -78,12 +78,21 @@ class DatumTransform(Transform):  # type: ignore[misc]
     def parse_cmdline(cls, args: list[str] | None = None) -> dict[str, Any]:
         """Parse and check."""
         parsed: dict[str, Any] = super().parse_cmdline(args)
-        with _datum_errors(True):
+        try:
             cls.check_arguments(parsed)
+        except DatumaroEmbedError as error:
+            raise CliException(error.with_flags()) from error
         return {**parsed, "from_datum": True}
 
-    def _errors(self) -> Any:
-        return _datum_errors(self._from_datum)
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Under `datum`, raise what it prints without a traceback; else leave our errors."""
+        try:
+            yield
+        except DatumaroEmbedError as error:
+            if self._from_datum:
+                raise CliException(error.with_flags()) from error
+            raise
 
 
 class FindingsTransform(DatumTransform):
@@ -102,14 +111,30 @@ class FindingsTransform(DatumTransform):
         super().__init__(extractor, from_datum)
         self._skip_stale, self._new_labels, self._dry_run = skip_stale, new_labels, dry_run
         self._plan_file = None if plan is None else Path(plan)
-        self._plan: Plan | None = None
 
     @classmethod
     def check_arguments(cls, parsed: dict[str, Any]) -> None:
-        """Refuse an output folder that is in use."""
+        """Refuse to save a dataset that lost items over another one, or over the one that is read.
+
+        Datumaro leaves the annotations of a subset that became empty, and images that nothing
+        names, where they are: what was dropped would come back. For some formats it removes all
+        other files.
+        """
         if (plan := parsed.get("plan")) is not None:
             check_output(plan)
-        _refuse_used_output()
+        folders = datum_folders()
+        if folders is None:
+            return
+        source, out = (Path(os.path.realpath(folder)) for folder in folders)
+        used = os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir()))
+        if used or out.is_relative_to(source if source.is_dir() else source.parent):
+            what = "is not empty" if used else f"is inside the dataset '{folders[0]}'"
+            raise OutputFolderError(
+                f"The output folder '{folders[1]}' {what}. Items that this transform leaves out or "
+                "moves could stay there, even with --overwrite, so nothing was written. Choose a "
+                "new folder outside the dataset (-o OUT).",
+                path=str(folders[1]),
+            )
 
     def _check(self) -> None:
         """Refuse wrong arguments, before any image is read."""
@@ -123,7 +148,7 @@ class FindingsTransform(DatumTransform):
         raise NotImplementedError
 
     def __iter__(self) -> Iterator[DatasetItem]:
-        plan = self._planned()
+        plan = self._plan
         labels = self.categories().get(AnnotationType.label, ())
         names = [each.name for each in labels]
         yield from map(with_copied_image, plan.items(self._extractor, names))
@@ -131,55 +156,61 @@ class FindingsTransform(DatumTransform):
     def categories(self) -> CategoriesInfo:
         """Give the dataset's categories, with the labels that the findings add."""
         known = self._extractor.categories()
-        return with_labels(known, self._planned().new_labels) if self._new_labels else known
+        return with_labels(known, self._plan.new_labels) if self._new_labels else known
 
     def subsets(self) -> Any:
         """Give the subsets that are left; counted, for the transform may empty one."""
         return super(Transform, self).subsets()
 
-    def _planned(self) -> Plan:
-        if self._plan is None:
-            with self._errors():
-                self._plan = self._make_plan()
-        return self._plan
-
-    def _make_plan(self) -> Plan:
+    @cached_property
+    def _plan(self) -> Plan:
         """Decide everything, tell it, and only then let the first item go."""
-        self._check()
-        try:
-            source = SourceDataset(self._extractor, follow_symlinks=True)
-        except EmptyDatasetError:  # another transform has left nothing
-            return Plan(0)
-        if action := self._example(source):  # before all images are compared
-            key = next(source.keys())
-            first = source.only(lambda each: each == key)
-            contents = {key: bytes(32)}
-            row = Finding(subset=key.subset, id=key.id, action=action)
-            self._refuse_lost(first, plan_changes(Findings([row]), first, contents=contents))
-        findings, known = self._find(source)
-        plan = plan_changes(
-            findings,
-            source,
-            skip_stale=self._skip_stale,
-            new_labels=self._new_labels,
-            contents=known,
-            form=self._form,
-        )
-        self._refuse_lost(source, plan)
-        if self._plan_file is not None:
-            plan.write_csv(self._plan_file)
-        if not self._dry_run:
-            log.info("%s: %s", self.NAME, plan.summary())
-            return plan
-        print("\n".join(map(printable, [*plan.lines(source), "a dry run: no dataset is written"])))
-        if self._from_datum:
-            raise SystemExit(0)  # `datum` writes what it gets, unless it gets to no end
-        return Plan(len(source))
+        with self._errors():
+            self._check()
+            try:
+                source = SourceDataset(self._extractor, follow_symlinks=True)
+            except EmptyDatasetError:  # another transform has left nothing
+                return Plan(0)
+            if action := self._example(source):  # before all images are compared
+                key = next(source.keys())
+                first = source.only(lambda each: each == key)
+                contents = {key: bytes(32)}
+                row = Finding(subset=key.subset, id=key.id, action=action)
+                self._refuse_lost(first, plan_changes(Findings([row]), first, contents=contents))
+            findings, known = self._find(source)
+            plan = plan_changes(
+                findings,
+                source,
+                skip_stale=self._skip_stale,
+                new_labels=self._new_labels,
+                contents=known,
+                form=self._form,
+            )
+            self._refuse_lost(source, plan)
+            if self._plan_file is not None:
+                plan.write_csv(self._plan_file)
+            if not self._dry_run:
+                log.info("%s: %s", self.NAME, plan.summary())
+                return plan
+            print(
+                "\n".join(map(printable, [*plan.lines(source), "a dry run: no dataset is written"]))
+            )
+            if self._from_datum:
+                raise SystemExit(0)  # `datum` writes what it gets, unless it gets to no end
+            return Plan(len(source))
 
     @cached_property
     def _form(self) -> str | None:
-        """Give the format that `datum` saves in, where it is known."""
-        return (format_of(self._extractor) or _datum_format()) if self._from_datum else None
+        """Give the format that `datum` reads the dataset in, and saves it in, where it is known."""
+        if not self._from_datum:
+            return None
+        if form := format_of(self._extractor):
+            return form
+        if not runs_our_transform(sys.argv):
+            return None
+        path, _, form = make_parser().parse_args(sys.argv[1:]).target.partition(":")
+        detected = [form] if form else DEFAULT_ENVIRONMENT.detect_dataset(path)
+        return detected[0] if len(detected) == 1 else None
 
     def _refuse_lost(self, source: SourceDataset, plan: Plan) -> None:
         """Refuse what `datum` would lose of the changes, as it saves in the source's format."""
@@ -240,17 +271,6 @@ class StoreTransform(FindingsTransform):
         raise NotImplementedError
 
 
-@contextmanager
-def _datum_errors(from_datum: bool) -> Iterator[None]:
-    """Under `datum`, raise the one error that it prints without a traceback; else leave ours."""
-    try:
-        yield
-    except DatumaroEmbedError as error:
-        if from_datum:
-            raise CliException(error.with_flags()) from error
-        raise
-
-
 def datum_folders() -> tuple[Path, Path] | None:
     """Return the dataset that `datum transform` reads and the folder that it saves to.
 
@@ -262,33 +282,3 @@ def datum_folders() -> tuple[Path, Path] | None:
     known = make_parser().parse_args(sys.argv[1:])
     source = Path(known.target.partition(":")[0])
     return source, Path(known.dst_dir or source)
-
-
-def _datum_format() -> str | None:
-    """Return the format in which `datum transform` reads its dataset; None if it is not one."""
-    if not runs_our_transform(sys.argv):
-        return None
-    path, _, form = make_parser().parse_args(sys.argv[1:]).target.partition(":")
-    detected = [form] if form else DEFAULT_ENVIRONMENT.detect_dataset(path)
-    return detected[0] if len(detected) == 1 else None
-
-
-def _refuse_used_output() -> None:
-    """Refuse to save a dataset that lost items over another one, or over the one that is read.
-
-    Datumaro leaves the annotations of a subset that became empty, and images that nothing names,
-    where they are: what was dropped would come back. For some formats it removes all other files.
-    """
-    folders = datum_folders()
-    if folders is None:
-        return
-    source, out = (Path(os.path.realpath(folder)) for folder in folders)
-    used = os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir()))
-    if used or out.is_relative_to(source if source.is_dir() else source.parent):
-        what = "is not empty" if used else f"is inside the dataset '{folders[0]}'"
-        raise OutputFolderError(
-            f"The output folder '{folders[1]}' {what}. Items that this transform leaves out or "
-            "moves could stay there, even with --overwrite, so nothing was written. Choose a new "
-            "folder outside the dataset (-o OUT).",
-            path=str(folders[1]),
-        )
