@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -40,29 +41,24 @@ class VectorBatch(ShortRepr):
     vectors: npt.NDArray[np.float32]
 
 
-class _ColumnView:
-    """Names a column: ``store.widths`` for ``store.column("items/width")``."""
-
-    def __init__(self, path: str) -> None:
-        spec = array_specs()[path]
-        shape = ", ".join(map(str, spec.shape))
-        self._path = path
-        self.__doc__ = f"({shape}) {np.dtype(spec.dtypes[0]).name}: {spec.meaning}."
-
-    def __get__(self, store: EmbeddingStore, owner: object = None) -> Array:
-        return cast(Any, self) if store is None else store.column(self._path)
+def _column_view(path: str) -> Any:
+    """Name a column: ``store.widths`` for ``store.column("items/width")``."""
+    spec = array_specs()[path]
+    shape = ", ".join(map(str, spec.shape))
+    meaning = f"({shape}) {np.dtype(spec.dtypes[0]).name}: {spec.meaning}."
+    return property(operator.methodcaller("column", path), doc=meaning)
 
 
 class EmbeddingStore(StoredRows):
     """Reads a store; a context manager. A mapping of its keys to its records, in row order."""
 
     format_version = FORMAT_VERSION
-    splits = _ColumnView("items/split")
-    statuses = _ColumnView("items/status")
-    widths = _ColumnView("items/width")
-    heights = _ColumnView("items/height")
-    subset_codes = _ColumnView("items/subset")
-    content_sha256 = _ColumnView("items/content_sha256")
+    splits: Array = _column_view("items/split")
+    statuses: Array = _column_view("items/status")
+    widths: Array = _column_view("items/width")
+    heights: Array = _column_view("items/height")
+    subset_codes: Array = _column_view("items/subset")
+    content_sha256: Array = _column_view("items/content_sha256")
 
     @classmethod
     def of(cls: type[Self], part: Hdf5Part | ArrayPart) -> Self:
