@@ -24,7 +24,6 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from ..encoding import MAX_JSON_BYTES, decode_text, encode_json, encode_text
@@ -90,7 +89,7 @@ class _Image:
             n_rows = n_labels if table == "labels" else store.count(table)
             whole[f"checksums/{table}"] = np.zeros((-(-n_rows // BLOCK_ROWS), len(paths)), "<u4")
         for block, (a, b) in enumerate(cuts(n_labels)):
-            of_labels = (row_block(whole.get, path, a, b) for path in order["labels"])
+            of_labels = (row_block(whole.__getitem__, path, a, b) for path in order["labels"])
             whole["checksums/labels"][block] = list(map(crc32, of_labels))
         whole["checksums/whole"] = sums
         self._summed: set[str] = set()  # of those with other rows, while their pieces go by
@@ -180,13 +179,11 @@ def checksum_order(paths: Iterable[str]) -> dict[str, list[str]]:
     return {table: covered for table, covered in order.items() if table not in absent}
 
 
-def row_block(array: Callable[[str], Array | None], path: str, first: int, stop: int) -> Array:
+def row_block(array: Callable[[str], Array], path: str, first: int, stop: int) -> Array:
     """Values that belong to some rows of one part; of offsets, where these rows begin and end."""
     role, values = array_specs()[path].role, array(path)
-    assert values is not None
     if role == "values":
         bounds = array(f"{path}_offsets")
-        assert bounds is not None
         return values[int(bounds[first]) : int(bounds[stop])]
     return values[first : stop + (role == "offsets")]
 
@@ -523,18 +520,6 @@ class Hdf5Part(Part):
             if bound is not None and int(values.max()) >= bound:
                 why = f"value {int(values.max())} is not below {bound}"
                 raise corrupt(self.path, spec.path, why)
-
-    def checksummed(self) -> Mapping[str, list[str]]:
-        """Return which arrays each array of checksums covers, in order.
-
-        Of a file of a higher minor version the file itself says it. Raises `StoreCorruptError`.
-        """
-        if not self.is_newer:
-            return checksum_order(self.layouts)
-        try:
-            return msgspec.convert(self.json("meta/arrays"), dict[str, list[str]])
-        except msgspec.ValidationError as error:
-            raise corrupt(self.path, "meta/arrays", error) from error
 
     def close(self) -> None:
         """Unmap the file until it is next read; arrays that were handed out stay valid."""

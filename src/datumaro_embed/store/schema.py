@@ -279,19 +279,14 @@ def array_specs() -> Mapping[str, ArraySpec]:
 def _array_specs(tables: tuple[Table, ...]) -> Mapping[str, ArraySpec]:
     blocks = f"CRC-32 of each block of {BLOCK_ROWS:,} rows of each array"
     covered = "JSON object: the arrays that each of checksums/ covers, in order"
-    arrays = [
-        *(array for t in tables for column in t.columns for array in column_arrays(t, column)),
-        _of_no_table("meta/categories", "|u1", 1, "JSON object: category type → its content"),
-        _of_no_table("meta/provenance", "|u1", 1, "JSON object: how the vectors were made"),
-        _of_no_table("meta/arrays", "|u1", 1, covered),
-        *(_of_no_table(f"checksums/{t.name}", "<u4", 2, blocks, t.optional) for t in tables),
-        _of_no_table("checksums/whole", "<u4", 1, "CRC-32 of each array that has no rows"),
-    ]
+    arrays = [array for t in tables for column in t.columns for array in column_arrays(t, column)]
+    for path, dtype, rank, meaning, optional in (
+        ("meta/categories", "|u1", 1, "JSON object: category type → its content", False),
+        ("meta/provenance", "|u1", 1, "JSON object: how the vectors were made", False),
+        ("meta/arrays", "|u1", 1, covered, False),
+        *((f"checksums/{t.name}", "<u4", 2, blocks, t.optional) for t in tables),
+        ("checksums/whole", "<u4", 1, "CRC-32 of each array that has no rows", False),
+    ):
+        column, shape = Column(path, "whole", meaning), ("*",) * rank
+        arrays.append(ArraySpec(path, "", column, "whole", (dtype,), shape, meaning, optional))
     return {array.path: array for array in arrays}
-
-
-def _of_no_table(
-    path: str, dtype: str, rank: int, meaning: str, optional: bool = False
-) -> ArraySpec:
-    column = Column(path, "whole", meaning)
-    return ArraySpec(path, "", column, "whole", (dtype,), ("*",) * rank, meaning, optional)
