@@ -135,20 +135,6 @@ def _bad_blocks_of(
         yield path, "", 0, 0
 
 
-def whole_rows(part: Part) -> Array:
-    """Tell for every row whether it and all that belongs to it are as they were written.
-
-    Returns an array of shape (n_rows,), bool. Reads the whole part.
-    """
-    n_rows = part.n_rows("items")
-    if part.is_trusted or part.file is None:
-        return np.ones(n_rows, bool)
-    try:
-        return sound_rows(part.file)[0]
-    except StoreCorruptError:
-        return np.zeros(n_rows, bool)
-
-
 def sound_rows(part: Hdf5Part) -> tuple[Array, Array, Array]:
     """Tell for every row whether it is as it was written; three arrays of shape (n_rows,), bool.
 

@@ -186,10 +186,11 @@ class ColumnBuilder:
     """Gathers rows as columns; memory is that of the data itself, not of a list of records.
 
     Vectors have the length and type of `kind`; float16 is rounded to nearest, ties to even.
-    `n_rows` is the number of items. A refused row leaves the builder as it was.
+    `n_rows` is the number of items. A refused row leaves the builder as it was. The first row
+    follows the last one of the builder `after`.
     """
 
-    def __init__(self, kind: VectorKind) -> None:
+    def __init__(self, kind: VectorKind, *, after: ColumnBuilder | None = None) -> None:
         self.kind, self.n_rows = kind, 0
         self._tables = {  # vectors last, as they go by the status, which is checked before
             table: [
@@ -200,14 +201,8 @@ class ColumnBuilder:
         }
         columns = (column for table in self._tables.values() for column in table)
         self._coded = [column for column in columns if column.column.kind == "code"]
-        self._last_key: ItemKey | None = None
-        self._present: set[str] = set()
-
-    def successor(self) -> ColumnBuilder:
-        """Return an empty builder for the rows that follow these."""
-        follower = ColumnBuilder(self.kind)
-        follower._last_key, follower._present = self._last_key, self._present
-        return follower
+        self._last_key: ItemKey | None = after._last_key if after else None
+        self._present: set[str] = after._present if after else set()
 
     def append(self, record: ItemRecord, vector: Vector | None) -> None:
         """Add one row; see `StoreWriter.append`."""

@@ -494,7 +494,13 @@ class Hdf5Part(Part):
         else:
             mapped = self._bytes  # which another thread may close meanwhile
             if mapped is None:
-                mapped = self._bytes = self._map_again()
+                # It was closed since; another file that is at its path now is refused.
+                with suppress(StoreNotFoundError, StoreForeignError), _opened(self.path) as stream:
+                    if identity_of(os.fstat(stream.fileno())) == self._identity:
+                        mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+                if mapped is None:
+                    raise replaced(self.path)
+                self._bytes = mapped
             flat = np.frombuffer(mapped, place.dtype, count, offset=place.offset)
             found = flat.reshape(place.shape)
             # A small array may lie at any byte.
@@ -525,13 +531,6 @@ class Hdf5Part(Part):
         """Unmap the file until it is next read; arrays that were handed out stay valid."""
         self._cache.clear()
         self._bytes = None
-
-    def _map_again(self) -> mmap.mmap:
-        """Map the file after it was closed; refuse another one that is at its path now."""
-        with suppress(StoreNotFoundError, StoreForeignError), _opened(self.path) as stream:
-            if identity_of(os.fstat(stream.fileno())) == self._identity:
-                return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        raise replaced(self.path)
 
 
 def replaced(path: str | os.PathLike[str]) -> StoreReplacedError:

@@ -255,7 +255,8 @@ class Hdf5Run(StoreWriter):
         new = replace(self._new, segments=(*self._new.segments, segment))
         if save:
             self._journal.save(new)
-        self._new, self._builder, self._began = new, self._builder.successor(), None
+        self._new, self._began = new, None
+        self._builder = ColumnBuilder(self._kind, after=self._builder)
 
     def _commit(self) -> None:
         """Commit the rows so far as a segment; where that fails, they can be committed again."""

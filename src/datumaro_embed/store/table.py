@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -14,11 +15,11 @@ import numpy.typing as npt
 
 from ..depth import DepthRange
 from ..display import Origin, html_of
-from ..errors import ItemNotFoundError, NoTableError, UsageError
+from ..errors import ItemNotFoundError, NoTableError, StoreCorruptError, UsageError
 from ..experimental import items_of
 from ..records import ItemKey, ItemRecord, ShortRepr, Status
 from ..tally import counted
-from .check import problems, whole_rows
+from .check import problems, sound_rows
 from .codec import Array, ArrayPart
 from .hdf5 import Hdf5Part
 from .rows import IntArray, StoredRows, check_dtype
@@ -256,7 +257,12 @@ class EmbeddingStore(StoredRows):
         """Tell whether all of a row is as it was written; compares its whole part, once."""
         index, inner = self._place(row)
         if index not in self._sound:
-            self._sound[index] = whole_rows(self.parts[index])
+            part = self.parts[index]
+            sound = np.full(part.n_rows("items"), part.is_trusted or part.file is None)
+            if not sound.all():
+                with suppress(StoreCorruptError):
+                    sound = sound_rows(part.file)[0]
+            self._sound[index] = sound
         return bool(self._sound[index][inner])
 
     def verify(self) -> list[str]:
