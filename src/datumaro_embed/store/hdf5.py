@@ -281,7 +281,10 @@ def _type_name(kind: h5t.TypeID) -> str:
 
 
 def _read_attributes(path: str, root: h5f.FileID) -> dict[str, Any]:
-    """Read the attributes of the root group: integers and strings of fixed length, no others."""
+    """Read the attributes of the root group: integers and strings of fixed length, no others.
+
+    What is not a store, or of another major version, is refused.
+    """
     found: dict[str, Any] = {}
     for index in range(h5a.get_num_attrs(root)):
         attribute = h5a.open(root, index=index)
@@ -295,26 +298,12 @@ def _read_attributes(path: str, root: h5f.FileID) -> dict[str, Any]:
             attribute.read(stored)
             value = int(stored) if is_number else decode_text(bytes(stored[()]))
         found[attribute.name.decode("utf-8", "backslashreplace")] = value
-    _check_version(path, found)
-    for name, expected in ATTRIBUTES.items():
-        value = found.get(name)
-        if not isinstance(value, expected):
-            raise corrupt(path, f"attribute {name}", f"is missing or not {expected.__name__}")
-        if isinstance(value, int) and value < 0:
-            raise corrupt(path, f"attribute {name}", f"is {value}")
-    unknown = sorted(found.keys() - ATTRIBUTES.keys())
-    if unknown and found["format_minor"] == FORMAT_MINOR:
-        raise corrupt(path, f"attribute {unknown[0]}", "stores have no such attribute")
-    return found
 
-
-def _check_version(path: str, attributes: Mapping[str, Any]) -> None:
-    """Refuse what is not a store, or of another major version."""
-    found, version = attributes.get("format"), attributes.get("format_version")
-    if found != FORMAT:
+    name, version = found.get("format"), found.get("format_version")
+    if name != FORMAT:
         raise StoreForeignError(
             f"'{path}' is an HDF5 file but not an embedding store (its attribute format is "
-            f"{found!r}). Check the path.",
+            f"{name!r}). Check the path.",
             path=path,
         )
     if version != FORMAT_VERSION:
@@ -330,6 +319,16 @@ def _check_version(path: str, attributes: Mapping[str, Any]) -> None:
             path=path,
             found=version,
         )
+    for name, expected in ATTRIBUTES.items():
+        value = found.get(name)
+        if not isinstance(value, expected):
+            raise corrupt(path, f"attribute {name}", f"is missing or not {expected.__name__}")
+        if isinstance(value, int) and value < 0:
+            raise corrupt(path, f"attribute {name}", f"is {value}")
+    unknown = sorted(found.keys() - ATTRIBUTES.keys())
+    if unknown and found["format_minor"] == FORMAT_MINOR:
+        raise corrupt(path, f"attribute {unknown[0]}", "stores have no such attribute")
+    return found
 
 
 class Hdf5Part(Part):

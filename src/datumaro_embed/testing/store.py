@@ -252,7 +252,7 @@ class StoreContract(ABC):
         records = [self.full(), *self.with_children("a", "b", subset="val")]
         tables = {"items": 3, "annotations": 7, "objects": 4, "captions": 1}
         ends = {f"{name}+1": n_rows + 1 for name, n_rows in tables.items()}
-        sizes: dict[str | int, int] = {**tables, **ends, "dim": self.DIM}
+        sizes = {**tables, **ends, "dim": self.DIM}
         with self.sealed(path, records) as store:
             for spec in array_specs().values():
                 if spec.table not in tables:
@@ -260,7 +260,7 @@ class StoreContract(ABC):
                 array = store.column(spec.path)
                 assert array.dtype.str in spec.dtypes, spec.path
                 for symbol, size in zip(spec.shape, array.shape, strict=True):
-                    assert symbol == "*" or size == sizes.get(symbol, symbol), spec.path
+                    assert symbol == "*" or size == sizes.get(str(symbol), symbol), spec.path
                 assert not array.flags.writeable, spec.path
 
     def test_named_columns(self, path: Path) -> None:
