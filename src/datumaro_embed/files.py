@@ -208,12 +208,15 @@ def _explain(error: OSError, path: Path, needs_bytes: int, free_bytes: int | Non
     """Say what is used up, with the numbers that are known and that explain it."""
     why = error.strerror or str(error)
     needs = f"; it needs {needs_bytes:,} bytes" if needs_bytes else ""
-    if error.errno == errno.ENOSPC and _has_no_inode_left(path):
-        return (
-            f"Cannot create '{path}' ({why}): its file system has no free inodes. "
-            "Remove some files, or choose another place."
-        )
     if error.errno == errno.ENOSPC:
+        there = next((parent for parent in (path, *path.parents) if parent.exists()), path)
+        with suppress(OSError, AttributeError):  # Windows has no statvfs
+            facts = os.statvfs(there)
+            if facts.f_files > 0 and facts.f_favail == 0:  # btrfs counts none, and says 0 of 0
+                return (
+                    f"Cannot create '{path}' ({why}): its file system has no free inodes. "
+                    "Remove some files, or choose another place."
+                )
         if free_bytes is not None and free_bytes < needs_bytes:
             needs += f" and {free_bytes:,} are free"
         return f"Disk full ({why}) at '{path}'{needs}. Free some space, or choose another place."
@@ -231,16 +234,6 @@ def _explain(error: OSError, path: Path, needs_bytes: int, free_bytes: int | Non
         f"Cannot write '{path}': {why}. "
         "Check the path and its permissions, or choose another place."
     )
-
-
-def _has_no_inode_left(path: Path) -> bool:
-    """Ask the file system; one that counts no inodes (such as btrfs) says 0 of 0."""
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    with suppress(OSError, AttributeError):  # Windows has no statvfs
-        facts = os.statvfs(path)
-        return facts.f_files > 0 and facts.f_favail == 0
-    return False
 
 
 def check_output(path: str | os.PathLike[str], *, remedy: str = "") -> None:
@@ -379,23 +372,16 @@ def new_path(
                     files.fsync(file.fileno())
         _check_free(out, replace=replace, remedy=remedy)
         with write_errors(out):
-            _swap(new, out, folder / "old", files)
+            if not out.is_dir():
+                files.replace(new, out)
+            elif not files.exchange(new, out):
+                files.replace(out, folder / "old")
+                try:
+                    files.replace(new, out)
+                except BaseException:
+                    files.replace(folder / "old", out)
+                    raise
             files.fsync_directory(out.parent)
-
-
-def _swap(new: Path, out: Path, old: Path, files: FileSystem) -> None:
-    """Rename `new` to `out`; a directory that is there gets the name `new` or `old`."""
-    if not out.is_dir():
-        files.replace(new, out)
-        return
-    if files.exchange(new, out):
-        return
-    files.replace(out, old)
-    try:
-        files.replace(new, out)
-    except BaseException:
-        files.replace(old, out)
-        raise
 
 
 def _check_free(out: Path, *, replace: bool, remedy: str) -> None:

@@ -60,10 +60,17 @@ class StorePlace:
         """Read a path as the user wrote it.
 
         A directory is meant by a separator at the end, by a store directory that is there, or by a
-        name that does not end in ``.h5`` or ``.hdf5``; a file otherwise.
+        name that does not end in ``.h5`` or ``.hdf5``; a file otherwise. Links are followed, so
+        that a store has one place and one lock. Raises `UsageError`: no file can have this path.
         """
         name = os.fspath(store)
-        path = _without_links(name)
+        try:
+            real = os.path.realpath(name)
+        except ValueError as error:  # a NUL or a lone surrogate
+            raise UsageError(
+                f"{name!r} cannot be the path of a store. Choose another name."
+            ) from error
+        path = Path(name) if real == os.path.abspath(name) else Path(real)
         ends_open = name.endswith(tuple(filter(None, (os.sep, os.altsep))))
         file_like = Path(name).suffix.lower() in SUFFIXES and not ends_open
         return cls(path, not file_like or is_store_directory(path), ends_open)
@@ -78,8 +85,22 @@ class StorePlace:
 
         Raises `UsageError`, `StoreExistsError`, `StoreWriteError`.
         """
-        self._check_name()
-        if self.target.is_dir():
+        # The name must leave room for what lies beside a store, and must not mislead.
+        n_bytes = len(os.fsencode(self.target.name))
+        if n_bytes > _MAX_NAME_BYTES:
+            raise UsageError(
+                f"The name of the store has {n_bytes} bytes; the limit is {_MAX_NAME_BYTES}. "
+                "Choose a shorter name."
+            )
+        suffix, is_folder = self.target.suffix, self.target.is_dir()
+        meant = self.ends_open or is_folder
+        if self.keeps_segments and not meant and _FILE_SUFFIX.fullmatch(suffix):
+            raise UsageError(
+                f"'{self.target}' ends in {suffix}. Name a file that ends in .h5 or .hdf5, or end "
+                f"the name with '{os.sep}' for a store directory."
+            )
+
+        if is_folder:
             ours = is_store_directory(self.target) or all(
                 path.name in (LOCK_NAME, SEGMENT_FOLDER) or path.name.startswith(TEMPORARY_PREFIX)
                 for path in self.target.iterdir()
@@ -104,34 +125,6 @@ class StorePlace:
                 path=str(self.target),
             )
         check_writable(self.target)
-
-    def _check_name(self) -> None:
-        """Refuse a name that leaves no room for what lies beside a store, or misleads."""
-        n_bytes = len(os.fsencode(self.target.name))
-        if n_bytes > _MAX_NAME_BYTES:
-            raise UsageError(
-                f"The name of the store has {n_bytes} bytes; the limit is {_MAX_NAME_BYTES}. "
-                "Choose a shorter name."
-            )
-        suffix = self.target.suffix
-        meant = self.ends_open or self.target.is_dir()
-        if self.keeps_segments and not meant and _FILE_SUFFIX.fullmatch(suffix):
-            raise UsageError(
-                f"'{self.target}' ends in {suffix}. Name a file that ends in .h5 or .hdf5, or end "
-                f"the name with '{os.sep}' for a store directory."
-            )
-
-
-def _without_links(name: str) -> Path:
-    """Follow links, so that a store has one place and one lock however it is reached.
-
-    Raises `UsageError`: no file can have this path.
-    """
-    try:
-        real = os.path.realpath(name)
-    except ValueError as error:  # a NUL or a lone surrogate
-        raise UsageError(f"{name!r} cannot be the path of a store. Choose another name.") from error
-    return Path(name) if real == os.path.abspath(name) else Path(real)
 
 
 def misdetection(store: str | os.PathLike[str], folder: str | os.PathLike[str]) -> str:

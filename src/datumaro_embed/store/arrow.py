@@ -42,7 +42,22 @@ def iter_tables(
     check_dtype(dtype)
     nested = sum(map(store.count, optional_tables())) if of == "items" and vectors else 0
     n_rows = max(1, _VECTORS * store.count(of) // max(1, store.count(of) + nested))
-    metadata = {METADATA_KEY: _metadata(store, of)}
+    label_vectors = store.label_embeddings
+    data = b"" if label_vectors is None else label_vectors.astype("<f4").tobytes()
+    facts = {  # what belongs to the store and to no row
+        "version": 2,
+        "of": of,
+        "dtype": store.kind.dtype,
+        "dim": store.dim,
+        "run_fingerprint": store.kind.fingerprint,
+        "model": store.kind.model,
+        "vector_settings": store.kind.settings,
+        "labels": list(store.categories.labels),
+        "categories": store.categories.full,
+        "label_embedding": b64encode(data).decode("ascii"),
+        "provenance": store.provenance,
+    }
+    metadata = {METADATA_KEY: encode_json(facts)}
     has_vector = status_has_vector(of)
     for first in range(0, max(store.count(of), 1), n_rows):
         stop = min(first + n_rows, store.count(of))
@@ -56,10 +71,21 @@ def iter_tables(
 
 def _items(store: StoredRows, of: str, first: int, stop: int, dtype: str) -> dict[str, pa.Array]:
     columns = _columns(store, of, first, stop, with_filled=bool(dtype))
-    columns["labels"] = _labels(store, first, stop)
-    for table in child_tables():
+    # For each item what `EmbeddingStore.labels_of` gives.
+    rows, labels, _ = store.label_counts(first, stop)
+    names = sorted(set(store.categories.labels))
+    places = {name: rank for rank, name in enumerate(names)}
+    ranks = np.array([places[name] for name in store.categories.labels], np.int64)
+    width = max(len(names), 1)
+    pairs = np.unique(rows * width + ranks[labels])
+    offsets = pa.array(np.searchsorted(pairs // width, np.arange(stop - first + 1)))
+    columns["labels"] = pa.LargeListArray.from_arrays(offsets, _names_of(names, pairs % width))
+    for table in child_tables():  # lists of structs, cut from the flat columns without a loop
         if store.has_table(table) and (dtype or table == "annotations"):
-            columns[table] = _lists(store, table, first, stop, dtype)
+            fields = _fields(store, table, *store.child_rows(table, first, stop), dtype)
+            structs = pa.StructArray.from_arrays([*fields.values()], [*fields])
+            bounds = pa.array(_bounds(store, f"items/{table}", first, stop))
+            columns[table] = pa.LargeListArray.from_arrays(bounds, structs)
     if dtype:
         columns["embedding"] = _vectors(store, of, first, stop, dtype)
     return columns
@@ -95,27 +121,6 @@ def _fields(
     if dtype and f"{table}/vector" in array_specs():
         fields["embedding"] = _vectors(store, table, first, stop, dtype)
     return fields
-
-
-def _metadata(store: StoredRows, of: str) -> bytes:
-    """JSON of what belongs to the store and to no row."""
-    labels = store.label_embeddings
-    encoded = "" if labels is None else b64encode(labels.astype("<f4").tobytes()).decode("ascii")
-    return encode_json(
-        {
-            "version": 2,
-            "of": of,
-            "dtype": store.kind.dtype,
-            "dim": store.dim,
-            "run_fingerprint": store.kind.fingerprint,
-            "model": store.kind.model,
-            "vector_settings": store.kind.settings,
-            "labels": list(store.categories.labels),
-            "categories": store.categories.full,
-            "label_embedding": encoded,
-            "provenance": store.provenance,
-        }
-    )
 
 
 def _columns(
@@ -154,14 +159,6 @@ def _column(store: StoredRows, path: str, first: int, stop: int) -> pa.Array:
     return pa.array(values)
 
 
-def _lists(store: StoredRows, table: str, first: int, stop: int, dtype: str) -> pa.Array:
-    """One list of structs for each item, cut from the flat columns without a Python loop."""
-    fields = _fields(store, table, *store.child_rows(table, first, stop), dtype)
-    structs = pa.StructArray.from_arrays([*fields.values()], [*fields])
-    bounds = _bounds(store, f"items/{table}", first, stop)
-    return pa.LargeListArray.from_arrays(pa.array(bounds), structs)
-
-
 def _bounds(store: StoredRows, path: str, first: int, stop: int) -> Array:
     """Where the values of some rows begin and end, counted from the first."""
     lengths = store.lengths(f"{path}_offsets", first, stop)
@@ -171,19 +168,6 @@ def _bounds(store: StoredRows, path: str, first: int, stop: int) -> Array:
 def _vectors(store: StoredRows, table: str, first: int, stop: int, dtype: str) -> pa.Array:
     values = store.rows(f"{table}/vector", first, stop).astype(dtype).reshape(-1)
     return pa.FixedSizeListArray.from_arrays(pa.array(values), store.dim)
-
-
-def _labels(store: StoredRows, first: int, stop: int) -> pa.Array:
-    """For each item what `EmbeddingStore.labels_of` gives."""
-    names = store.categories.labels
-    rows, labels, _ = store.label_counts(first, stop)
-    ascending = sorted(set(names))
-    places = {name: rank for rank, name in enumerate(ascending)}
-    ranks = np.array([places[name] for name in names], np.int64)
-    width = max(len(ascending), 1)
-    pairs = np.unique(rows * width + ranks[labels])
-    offsets = np.searchsorted(pairs // width, np.arange(stop - first + 1))
-    return pa.LargeListArray.from_arrays(pa.array(offsets), _names_of(ascending, pairs % width))
 
 
 def _texts(bounds: Array, data: Array) -> pa.Array:

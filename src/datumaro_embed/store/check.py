@@ -7,13 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, pairwise
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from ..errors import StoreCorruptError
 from ..parallel import usable_processors
 from ..records import ObjectKey
-from .codec import STORED_NORM_TOLERANCE, Array, Part
-from .hdf5 import Hdf5Part, crc32, cuts, row_block
+from .codec import STORED_NORM_TOLERANCE, Array, Part, corrupt
+from .hdf5 import Hdf5Part, checksum_order, crc32, cuts, row_block
 from .rows import StoredRows
 from .schema import (
     BLOCK_ROWS,
@@ -89,9 +90,15 @@ def part_problems(part: Part) -> Iterator[str]:
 def bad_blocks(part: Hdf5Part) -> Iterator[tuple[str, str, int, int]]:
     """Yield path, table and rows that differ from their checksum, and arrays without one.
 
-    The table is empty, and there are no rows, where a whole array differs.
+    The table is empty, and there are no rows, where a whole array differs. Which checksums cover
+    which arrays a file of a higher minor version says itself.
     """
-    covered = part.checksummed()
+    covered = checksum_order(part.layouts)
+    if part.is_newer:
+        try:
+            covered = msgspec.convert(part.json("meta/arrays"), dict[str, list[str]])
+        except msgspec.ValidationError as error:
+            raise corrupt(part.path, "meta/arrays", error) from error
     known = {path for paths in covered.values() for path in paths}
     specs = array_specs()
     for path in part.layouts:
@@ -122,24 +129,10 @@ def _bad_blocks_of(
             yield path, "", 0, 0
             return
         for block, rows in enumerate(blocks):
-            if crc32(row_block(part.array, path, *rows)) != int(sums[block, number]):
+            if crc32(row_block(part.required, path, *rows)) != int(sums[block, number]):
                 yield path, table, *rows
     except StoreCorruptError:  # values that cannot be right
         yield path, "", 0, 0
-
-
-def whole_rows(part: Part) -> Array:
-    """Tell for every row whether it and all that belongs to it are as they were written.
-
-    Returns an array of shape (n_rows,), bool. Reads the whole part.
-    """
-    n_rows = part.n_rows("items")
-    if part.is_trusted or part.file is None:
-        return np.ones(n_rows, bool)
-    try:
-        return sound_rows(part.file)[0]
-    except StoreCorruptError:
-        return np.zeros(n_rows, bool)
 
 
 def sound_rows(part: Hdf5Part) -> tuple[Array, Array, Array]:

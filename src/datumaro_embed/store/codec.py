@@ -10,7 +10,7 @@ import operator
 import struct
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -56,34 +56,28 @@ class _ColumnBuilder:
         self._dtype = np.dtype(kind.dtype if is_vector else column.dtype).newbyteorder("<")
         self._size = kind.dim if is_vector else column.size
         self._get = operator.attrgetter(column.field or column.name)
-        self._to_bytes = self._encoder()
         self._data = bytearray()
         self._ends = array("Q", [0])
         self._has_ends = column.is_ragged or column.kind == "rows"
         self._is_absent = False
         self.names: dict[str, int] = {}
-
-    def _encoder(self) -> Callable[[Any], bytes]:
-        """Return the function from a record's value to the bytes of a row."""
-        column = self.column
-        if column.kind == "number":
-            pack = struct.Struct(f"<{column.size or 1}{_STRUCTS[column.dtype]}").pack
-            allowed = column.values
-            if column.size:
-                return lambda values: pack(*values)
-            return pack if allowed is None else lambda value: pack(allowed(value))
         encoders: dict[str, Callable[[Any], bytes]] = {
             "text": encode_text,
             "code": self._code,
             "json": encode_json,
             "floats": lambda value: array("d", value).tobytes(),
             "ints": lambda value: array("I", value).tobytes(),
-            "bytes": bytes,
-            "digest": bytes,
             "rows": lambda rows: bytes(len(rows)),  # a byte for each, so that they have ends
-            "vector": bytes,
         }
-        return encoders[column.kind]
+        self._to_bytes = encoders.get(column.kind, bytes)
+        if column.kind == "number":
+            pack = self._to_bytes = struct.Struct(
+                f"<{column.size or 1}{_STRUCTS[column.dtype]}"
+            ).pack
+            if column.size:
+                self._to_bytes = lambda values: pack(*values)
+            elif allowed := column.values:
+                self._to_bytes = lambda value: pack(allowed(value))
 
     def _code(self, name: Any) -> bytes:
         """Give a name its number, by first use."""
@@ -97,9 +91,25 @@ class _ColumnBuilder:
         code = self.names.setdefault(name, len(self.names))
         return code.to_bytes(self._dtype.itemsize, "little")
 
-    def encode(self, record: Any) -> bytes | None:
+    def encode(self, record: Any, vector: Vector | None) -> bytes | None:
         """Encode a record's value, None where it is absent; raises `UsageError`, keeps nothing."""
-        column, value = self.column, self._get(record)
+        column = self.column
+        if column.kind == "vector":
+            if record.has_vector != (vector is not None):
+                status = getattr(record, "status", Status.OK)
+                raise UsageError(
+                    f"Status {status.name} {'needs a' if record.has_vector else 'takes no'} "
+                    "vector. Pass None if the status has no vector, a vector otherwise."
+                )
+            if vector is None:
+                return bytes(self._size * self._dtype.itemsize)
+            is_stored = vector.dtype == self._dtype and vector.dtype == np.float16
+            tolerance = STORED_NORM_TOLERANCE[2] if is_stored else NORM_TOLERANCE
+            rows = _unit_vectors(vector[np.newaxis], self._size, 1, tolerance)
+            data: bytes = rows[0].astype(self._dtype).tobytes()
+            return data
+
+        value = self._get(record)
         if value is None and column.optional:
             return bytes(self._size * self._dtype.itemsize) if column.filled else None
         try:
@@ -142,18 +152,16 @@ class _ColumnBuilder:
             return
         values = store.rows(path, first, stop)
         if column.kind == "code":
-            values = self._recoded(values, store.names(path))
+            names = store.names(path)
+            codes = np.zeros(len(names), self._dtype)
+            for code in dict.fromkeys(values.tolist()):
+                codes[code] = int.from_bytes(self._code(names[code]), "little")
+            values = codes[values] if names else values
         elif labels is not None and column.name == "label":
             old, values = values, np.full_like(values, -1)
             known = (old >= 0) & (old < len(labels))
             values[known] = labels[old[known]]
         self._data += np.ascontiguousarray(values).tobytes()
-
-    def _recoded(self, codes: Array, names: Sequence[str]) -> Array:
-        table = np.zeros(len(names), self._dtype)
-        for code in dict.fromkeys(codes.tolist()):
-            table[code] = int.from_bytes(self._code(names[code]), "little")
-        return table[codes] if len(names) else codes
 
     def arrays(self) -> Arrays:
         """Arrays of the column; none where rows lack it."""
@@ -178,89 +186,67 @@ class ColumnBuilder:
     """Gathers rows as columns; memory is that of the data itself, not of a list of records.
 
     Vectors have the length and type of `kind`; float16 is rounded to nearest, ties to even.
-    `n_rows` is the number of items. A refused row leaves the builder as it was.
+    `n_rows` is the number of items. A refused row leaves the builder as it was. The first row
+    follows the last one of the builder `after`.
     """
 
-    def __init__(self, kind: VectorKind) -> None:
+    def __init__(self, kind: VectorKind, *, after: ColumnBuilder | None = None) -> None:
         self.kind, self.n_rows = kind, 0
-        self._tables = {
-            table: [_ColumnBuilder(table, column, kind) for column in SCHEMA[table].columns]
+        self._tables = {  # vectors last, as they go by the status, which is checked before
+            table: [
+                _ColumnBuilder(table, column, kind)
+                for column in sorted(SCHEMA[table].columns, key=lambda c: c.kind == "vector")
+            ]
             for table in ("items", *child_tables())
         }
         columns = (column for table in self._tables.values() for column in table)
         self._coded = [column for column in columns if column.column.kind == "code"]
-        self._last_key: ItemKey | None = None
-        self._present: set[str] | None = None
-
-    def successor(self) -> ColumnBuilder:
-        """Return an empty builder for the rows that follow these."""
-        follower = ColumnBuilder(self.kind)
-        follower._last_key, follower._present = self._last_key, self._present
-        return follower
+        self._last_key: ItemKey | None = after._last_key if after else None
+        self._present: set[str] = after._present if after else set()
 
     def append(self, record: ItemRecord, vector: Vector | None) -> None:
         """Add one row; see `StoreWriter.append`."""
-        self._check_order(record.key)
         children = {name: getattr(record, name) for name in child_tables()}
         present = {name for name, entries in children.items() if entries is not None}
+        self._check_next(record.key, present)
+        entries: list[tuple[str, Any, Vector | None]] = [("items", record, vector)]
+        for name, some in children.items():
+            entries += [(name, entry, getattr(entry, "vector", None)) for entry in some or ()]
         n_names = [len(column.names) for column in self._coded]
         try:  # all that can fail
-            rows = [("items", self._row("items", record, vector))]
-            self._check_tables(present)
-            for name, entries in children.items():
-                rows += [(name, self._row(name, entry, None)) for entry in entries or ()]
+            encoded = [
+                (column, column.encode(entry, its_vector))
+                for table, entry, its_vector in entries
+                for column in self._tables[table]
+            ]
         except UsageError as error:
             for column, n_before in zip(self._coded, n_names, strict=True):
                 while len(column.names) > n_before:
                     column.names.popitem()
             raise UsageError(f"Item '{record.key}': {error.message}", key=record.key) from error
-        for table, values in rows:
-            for column, value in zip(self._tables[table], values, strict=True):
-                column.keep(value)
+        for column, value in encoded:
+            column.keep(value)
         self.n_rows, self._last_key, self._present = self.n_rows + 1, record.key, present
 
-    def _check_order(self, key: ItemKey) -> None:
+    def _check_next(self, key: ItemKey, present: set[str]) -> None:
+        """Check that a row comes after those before, and has the same tables."""
         if not (isinstance(key.subset, str) and isinstance(key.id, str)):
             raise UsageError(f"The subset and id of the key {key!r} must be strings.", key=key)
         last = self._last_key
-        if last is None or last < key:
+        if last is None:
             return
-        what = "appears twice" if key == last else f"comes after '{last}'"
-        raise UsageError(
-            f"Item '{key}' {what}. Append each item once, sorted by subset and id.",
-            key=key,
-            previous=last,
-        )
-
-    def _check_tables(self, present: set[str]) -> None:
-        """Check that rows have the same tables as those before."""
-        for name in sorted(present ^ (present if self._present is None else self._present)):
-            raise UsageError(f"Some items have {name} and others have not. Give all items {name}.")
-
-    def _row(self, table: str, record: Any, vector: Vector | None) -> list[bytes | None]:
-        columns = self._tables[table]
-        is_vector = [column.column.kind == "vector" for column in columns]
-        row = [b"" if v else c.encode(record) for v, c in zip(is_vector, columns, strict=True)]
-        if any(is_vector):  # last, as it goes by the status, which was checked
-            vector = vector if table == "items" else record.vector
-            row[is_vector.index(True)] = self._vector_bytes(record, vector)
-        return row
-
-    def _vector_bytes(self, record: Any, vector: Vector | None) -> bytes:
-        if record.has_vector != (vector is not None):
-            status = getattr(record, "status", Status.OK)
+        if not last < key:
+            what = "appears twice" if key == last else f"comes after '{last}'"
             raise UsageError(
-                f"Status {status.name} {'needs a' if record.has_vector else 'takes no'} vector. "
-                "Pass None if the status has no vector, a vector otherwise."
+                f"Item '{key}' {what}. Append each item once, sorted by subset and id.",
+                key=key,
+                previous=last,
             )
-        dtype = np.dtype(self.kind.dtype).newbyteorder("<")
-        if vector is None:
-            return bytes(self.kind.dim * dtype.itemsize)
-        is_stored = vector.dtype == dtype and vector.dtype == np.float16
-        tolerance = STORED_NORM_TOLERANCE[2] if is_stored else NORM_TOLERANCE
-        rows = _unit_vectors(vector[np.newaxis], self.kind.dim, 1, tolerance)
-        data: bytes = rows[0].astype(dtype).tobytes()
-        return data
+        for name in sorted(present ^ self._present):
+            raise UsageError(
+                f"Item '{key}': Some items have {name} and others have not. Give all items {name}.",
+                key=key,
+            )
 
     def extend(self, store: Any, first: int, stop: int, *, labels: Array | None = None) -> None:
         """Add rows of a store as they are, column by column.
@@ -270,9 +256,8 @@ class ColumnBuilder:
         """
         if first == stop:
             return
-        self._check_order(store.key(first))
         present = {name for name in child_tables() if store.has(f"items/{name}_offsets")}
-        self._check_tables(present)
+        self._check_next(store.key(first), present)
         for table in ("items", *present):
             a, z = (first, stop) if table == "items" else store.child_rows(table, first, stop)
             for column in self._tables[table]:
@@ -459,23 +444,20 @@ def _column_values(part: Part, column: Column, path: str, first: int, stop: int)
             return [decode_json(data.data) for data in part.cut(path, first, stop)]
         if column.is_ragged:
             return [tuple(data.tolist()) for data in part.cut(path, first, stop)]
-        return _fixed_values(part, column, path, part.required(path)[first:stop])
+        values = part.required(path)[first:stop]
+        found: list[Any] = values.tolist() if column.kind != "vector" else [*values]
+        if column.kind == "code":
+            names = part.names(path)
+            found = [names[code] for code in found]
+        elif column.kind == "digest":
+            found = [value.tobytes() for value in values]
+        elif column.values is not None:
+            found = list(map(column.values, found))
+        elif column.size:
+            found = list(map(tuple, found))
+        if column.filled or column.kind == "vector":
+            known = (values != 0).any(axis=1).tolist()
+            found = [value if has else None for value, has in zip(found, known, strict=True)]
+        return found
     except (ValueError, IndexError) as error:
         raise corrupt(part.path, path, error) from error
-
-
-def _fixed_values(part: Part, column: Column, path: str, values: Array) -> list[Any]:
-    found: list[Any] = values.tolist() if column.kind != "vector" else [*values]
-    if column.kind == "code":
-        names = part.names(path)
-        found = [names[code] for code in found]
-    elif column.kind == "digest":
-        found = [value.tobytes() for value in values]
-    elif column.values is not None:
-        found = list(map(column.values, found))
-    elif column.size:
-        found = list(map(tuple, found))
-    if column.filled or column.kind == "vector":
-        known = (values != 0).any(axis=1).tolist()
-        found = [value if is_known else None for value, is_known in zip(found, known, strict=True)]
-    return found

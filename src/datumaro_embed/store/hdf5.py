@@ -18,13 +18,12 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from ..encoding import MAX_JSON_BYTES, decode_text, encode_json, encode_text
@@ -43,9 +42,7 @@ from .schema import (
     PAGE_BYTES,
     SCHEMA,
     ArraySpec,
-    Table,
     array_specs,
-    column_arrays,
 )
 
 # No filter plugin may be loaded from a directory; HDF5 reads this once, when it is loaded.
@@ -72,7 +69,7 @@ def file_image(
     """
     image = _Image(store, head)
     headers, places = _lay_out(image.shapes, store.kind, uuid)
-    return headers.size_bytes, _file_blocks(headers, places, image.pieces)
+    return headers.size_bytes, image.blocks(headers, places)
 
 
 class _Image:
@@ -92,66 +89,78 @@ class _Image:
             n_rows = n_labels if table == "labels" else store.count(table)
             whole[f"checksums/{table}"] = np.zeros((-(-n_rows // BLOCK_ROWS), len(paths)), "<u4")
         for block, (a, b) in enumerate(cuts(n_labels)):
-            of_labels = (row_block(whole.get, path, a, b) for path in order["labels"])
+            of_labels = (row_block(whole.__getitem__, path, a, b) for path in order["labels"])
             whole["checksums/labels"][block] = list(map(crc32, of_labels))
         whole["checksums/whole"] = sums
         self._summed: set[str] = set()  # of those with other rows, while their pieces go by
-        there_too = (path for path in specs if path in self._rows or path in whole)
-        self.shapes = {path: self._shape(path) for path in there_too}
+        self.shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
+        for path, spec in specs.items():
+            if path in whole:
+                self.shapes[path] = whole[path].dtype.str, whole[path].shape
+            elif path in self._rows:
+                n_rows = store.count(spec.table)
+                sizes = {spec.table: n_rows, f"{spec.table}+1": n_rows + 1, "dim": store.dim}
+                if spec.role == "values":
+                    ends = (part.required(f"{path}_offsets")[-1] for part in store.parts)
+                    sizes["*"] = sum(map(int, ends))
+                dtype = store.dtype.str if spec.column.kind == "vector" else spec.dtypes[0]
+                shape = tuple(n if isinstance(n, int) else sizes[n] for n in spec.shape)
+                self.shapes[path] = dtype, shape
 
-    def _shape(self, path: str) -> tuple[str, tuple[int, ...]]:
-        if path in self._whole:
-            return self._whole[path].dtype.str, self._whole[path].shape
-        spec, store = self._rows[path], self._store
-        n_rows = store.count(spec.table)
-        sizes = {spec.table: n_rows, f"{spec.table}+1": n_rows + 1, "dim": store.dim}
-        if spec.role == "values":
-            ends = (part.required(f"{path}_offsets")[-1] for part in store.parts)
-            sizes["*"] = sum(map(int, ends))
-        is_vector = spec.column.kind == "vector"
-        dtype = store.dtype.str if is_vector else spec.dtypes[0]
-        return dtype, tuple(n if isinstance(n, int) else sizes[n] for n in spec.shape)
-
-    def pieces(self, path: str) -> Iterator[Array]:
-        """Yield an array in parts that are it when put end to end."""
-        if path in self._rows:
-            yield from self._row_pieces(self._rows[path])
-            return
-        # HDF5 puts small arrays into gaps: checksums may come before what they cover.
-        for covered in self._order.get(path.removeprefix("checksums/"), ()):
-            if covered in self._rows and covered not in self._summed:
-                deque(self._row_pieces(self._rows[covered]), maxlen=0)
-        yield self._whole[path]
+    def blocks(
+        self, headers: _Headers, places: Iterable[tuple[int, int, str]]
+    ) -> Iterator[bytes | memoryview]:
+        """Yield the file's bytes from first to last."""
+        parts: list[tuple[int, int, str | bytes]] = [*places]
+        parts += ((offset, len(data), data) for offset, data in headers.blocks.items())
+        end = 0
+        for offset, n_bytes, content in sorted(parts, key=lambda part: part[0]):
+            assert offset >= end, content  # HDF5 gave the same place twice
+            yield bytes(offset - end)
+            end = offset + n_bytes
+            if isinstance(content, bytes):
+                yield content
+                continue
+            # HDF5 puts small arrays into gaps: checksums may come before what they cover.
+            for covered in self._order.get(content.removeprefix("checksums/"), ()):
+                if covered in self._rows and covered not in self._summed:
+                    deque(self._row_pieces(self._rows[covered]), maxlen=0)
+            spec = self._rows.get(content)
+            for piece in self._row_pieces(spec) if spec else [self._whole[content]]:
+                offset += piece.nbytes
+                if piece.size and offset <= end:  # no array may run into the next
+                    yield np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data
+            assert offset == end, f"{content} has {offset - end:+} bytes beside {n_bytes}"
+        yield bytes(headers.size_bytes - end)
 
     def _row_pieces(self, spec: ArraySpec) -> Iterator[Array]:
+        """Yield an array in parts that are it when put end to end."""
+        store, n_rows = self._store, self._store.count(spec.table)
         self._summed.add(spec.path)
         column = self._order[spec.table].index(spec.path)
         sums = self._whole[f"checksums/{spec.table}"][:, column]
+        # A piece has whole blocks of some megabytes, going by the mean size of a row.
+        dtype, shape = self.shapes[spec.path]
+        n_bytes = max(prod(shape) * np.dtype(dtype).itemsize, 1)
+        n_blocks = min(max(_PIECE_BYTES * n_rows // n_bytes // BLOCK_ROWS, 1), _PIECE_BLOCKS)
         end = np.zeros(1, np.uint64)
         if spec.role == "offsets":
             yield end
-        for first, stop in cuts(self._store.count(spec.table), self._rows_at_once(spec)):
+        for first, stop in cuts(n_rows, BLOCK_ROWS * n_blocks):
             if spec.role == "offsets":
-                lengths = self._store.lengths(spec.path, first, stop)
+                lengths = store.lengths(spec.path, first, stop)
                 covered = np.concatenate([end, end + np.cumsum(lengths, dtype=np.uint64)])
                 piece, end = covered[1:], covered[-1:]
             else:
-                piece = covered = np.ascontiguousarray(self._store.rows(spec.path, first, stop))
+                piece = covered = np.ascontiguousarray(store.rows(spec.path, first, stop))
             bounds = np.arange(stop - first + 1)
             if spec.role == "values":
-                lengths = self._store.lengths(f"{spec.path}_offsets", first, stop)
+                lengths = store.lengths(f"{spec.path}_offsets", first, stop)
                 bounds = np.concatenate([np.zeros(1, np.uint64), np.cumsum(lengths)])
             for number, (a, b) in enumerate(cuts(stop - first)):
                 block = covered[int(bounds[a]) : int(bounds[b]) + (spec.role == "offsets")]
                 sums[first // BLOCK_ROWS + number] = crc32(block)
             yield piece
-
-    def _rows_at_once(self, spec: ArraySpec) -> int:
-        """Whole blocks of some megabytes, going by the mean size of a row."""
-        dtype, shape = self.shapes[spec.path]
-        n_bytes = max(prod(shape) * np.dtype(dtype).itemsize, 1)
-        n_blocks = _PIECE_BYTES * self._store.count(spec.table) // n_bytes // BLOCK_ROWS
-        return BLOCK_ROWS * min(max(n_blocks, 1), _PIECE_BLOCKS)
 
 
 def crc32(array: Array) -> int:
@@ -170,13 +179,11 @@ def checksum_order(paths: Iterable[str]) -> dict[str, list[str]]:
     return {table: covered for table, covered in order.items() if table not in absent}
 
 
-def row_block(array: Callable[[str], Array | None], path: str, first: int, stop: int) -> Array:
+def row_block(array: Callable[[str], Array], path: str, first: int, stop: int) -> Array:
     """Values that belong to some rows of one part; of offsets, where these rows begin and end."""
     role, values = array_specs()[path].role, array(path)
-    assert values is not None
     if role == "values":
         bounds = array(f"{path}_offsets")
-        assert bounds is not None
         return values[int(bounds[first]) : int(bounds[stop])]
     return values[first : stop + (role == "offsets")]
 
@@ -218,37 +225,13 @@ def _lay_out(
     return headers, places
 
 
-def _file_blocks(
-    headers: _Headers,
-    places: Iterable[tuple[int, int, str]],
-    pieces: Callable[[str], Iterable[Array]],
-) -> Iterator[bytes | memoryview]:
-    """Yield the file's bytes from first to last."""
-    parts: list[tuple[int, int, str | bytes]] = [*places]
-    parts += ((offset, len(data), data) for offset, data in headers.blocks.items())
-    end = 0
-    for offset, n_bytes, content in sorted(parts, key=lambda part: part[0]):
-        assert offset >= end, content  # HDF5 gave the same place twice
-        yield bytes(offset - end)
-        end = offset + n_bytes
-        if isinstance(content, bytes):
-            yield content
-            continue
-        for piece in pieces(content):
-            offset += piece.nbytes
-            if piece.size and offset <= end:  # no array may run into the next
-                yield np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data
-        assert offset == end, f"{content} has {offset - end:+} bytes beside {n_bytes}"
-    yield bytes(headers.size_bytes - end)
-
-
+@dataclass(eq=False)
 class _Headers(io.RawIOBase):
     """The file that h5py writes to: keeps the blocks it is given, and no space between."""
 
-    def __init__(self) -> None:
-        self.blocks: dict[int, bytes] = {}
-        self.size_bytes = 0
-        self._position = 0
+    blocks: dict[int, bytes] = field(default_factory=dict)
+    size_bytes: int = 0
+    _position: int = 0
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         self._position = offset + (self.size_bytes if whence == io.SEEK_END else 0)
@@ -298,7 +281,10 @@ def _type_name(kind: h5t.TypeID) -> str:
 
 
 def _read_attributes(path: str, root: h5f.FileID) -> dict[str, Any]:
-    """Read the attributes of the root group: integers and strings of fixed length, no others."""
+    """Read the attributes of the root group: integers and strings of fixed length, no others.
+
+    What is not a store, or of another major version, is refused.
+    """
     found: dict[str, Any] = {}
     for index in range(h5a.get_num_attrs(root)):
         attribute = h5a.open(root, index=index)
@@ -312,26 +298,12 @@ def _read_attributes(path: str, root: h5f.FileID) -> dict[str, Any]:
             attribute.read(stored)
             value = int(stored) if is_number else decode_text(bytes(stored[()]))
         found[attribute.name.decode("utf-8", "backslashreplace")] = value
-    _check_version(path, found)
-    for name, expected in ATTRIBUTES.items():
-        value = found.get(name)
-        if not isinstance(value, expected):
-            raise corrupt(path, f"attribute {name}", f"is missing or not {expected.__name__}")
-        if isinstance(value, int) and value < 0:
-            raise corrupt(path, f"attribute {name}", f"is {value}")
-    unknown = sorted(found.keys() - ATTRIBUTES.keys())
-    if unknown and found["format_minor"] == FORMAT_MINOR:
-        raise corrupt(path, f"attribute {unknown[0]}", "stores have no such attribute")
-    return found
 
-
-def _check_version(path: str, attributes: Mapping[str, Any]) -> None:
-    """Refuse what is not a store, or of another major version."""
-    found, version = attributes.get("format"), attributes.get("format_version")
-    if found != FORMAT:
+    name, version = found.get("format"), found.get("format_version")
+    if name != FORMAT:
         raise StoreForeignError(
             f"'{path}' is an HDF5 file but not an embedding store (its attribute format is "
-            f"{found!r}). Check the path.",
+            f"{name!r}). Check the path.",
             path=path,
         )
     if version != FORMAT_VERSION:
@@ -347,6 +319,16 @@ def _check_version(path: str, attributes: Mapping[str, Any]) -> None:
             path=path,
             found=version,
         )
+    for name, expected in ATTRIBUTES.items():
+        value = found.get(name)
+        if not isinstance(value, expected):
+            raise corrupt(path, f"attribute {name}", f"is missing or not {expected.__name__}")
+        if isinstance(value, int) and value < 0:
+            raise corrupt(path, f"attribute {name}", f"is {value}")
+    unknown = sorted(found.keys() - ATTRIBUTES.keys())
+    if unknown and found["format_minor"] == FORMAT_MINOR:
+        raise corrupt(path, f"attribute {unknown[0]}", "stores have no such attribute")
+    return found
 
 
 class Hdf5Part(Part):
@@ -399,9 +381,21 @@ class Hdf5Part(Part):
                 self.layouts[spec.path] = self._checked(spec, found[spec.path])
             elif not (spec.optional or spec.column.since > self._minor):
                 raise corrupt(self.path, spec.path, "is missing")
-        for table in SCHEMA.values():
-            if table.optional:
-                self._check_table(table)
+        # An optional table is there with every column, or not at all.
+        for table in (table for table in SCHEMA.values() if table.optional):
+            needed = [f"items/{table.name}_offsets", f"checksums/{table.name}"]
+            for spec in array_specs().values():
+                column = spec.column
+                if spec.table == table.name and not column.optional and column.since <= self._minor:
+                    needed.append(spec.path)
+            missing = [place for place in needed if place not in self.layouts]
+            if missing and len(missing) < len(needed):
+                raise corrupt(self.path, missing[0], "is missing")
+            self._sizes.setdefault(table.name, 0)
+            vector = self.layouts.get(f"{table.name}/vector")
+            if vector is not None and vector.dtype != self.layouts["items/vector"].dtype:
+                why = "its type is not that of items/vector"
+                raise corrupt(self.path, f"{table.name}/vector", why)
         dtype = np.dtype(self.layouts["items/vector"].dtype).name
         kind = self._sizes["dim"], dtype, facts["run_fingerprint"]
         self.kind = VectorKind(*kind, settings=facts["vector_settings"], model=facts["model"])
@@ -429,30 +423,11 @@ class Hdf5Part(Part):
                         continue
                     word = type(found).__name__.removesuffix("ID").lower()
                     what = word if path in known else "unknown name"
-                self._refuse(path, what)
-
-    def _refuse(self, path: str, what: str) -> None:
-        """Refuse what is not of the schema, but for a newer file's."""
-        if self._minor == FORMAT_MINOR:
-            raise corrupt(self.path, path, f"stores have no such object ({what})")
-        if path in array_specs():
-            raise corrupt(self.path, path, f"should be an array but is {what}")
-        self.is_newer = True
-
-    def _check_table(self, table: Table) -> None:
-        """Check that an optional table is there with every column, or not at all."""
-        needed = [f"items/{table.name}_offsets", f"checksums/{table.name}"]
-        for column in table.columns:
-            if not column.optional and column.since <= self._minor:
-                needed.extend(array.path for array in column_arrays(table, column))
-        missing = [place for place in needed if place not in self.layouts]
-        if missing and len(missing) < len(needed):
-            raise corrupt(self.path, missing[0], "is missing")
-        self._sizes.setdefault(table.name, 0)
-        vector = self.layouts.get(f"{table.name}/vector")
-        if vector is not None and vector.dtype != self.layouts["items/vector"].dtype:
-            why = "its type is not that of items/vector"
-            raise corrupt(self.path, f"{table.name}/vector", why)
+                if self._minor == FORMAT_MINOR:
+                    raise corrupt(self.path, path, f"stores have no such object ({what})")
+                if path in specs:
+                    raise corrupt(self.path, path, f"should be an array but is {what}")
+                self.is_newer = True
 
     def _checked(self, spec: ArraySpec, dataset: h5d.DatasetID) -> ArrayPlace:
         def require(holds: bool, why: str) -> None:
@@ -510,12 +485,28 @@ class Hdf5Part(Part):
         return path in self.layouts
 
     def array(self, path: str) -> Array | None:
-        found = self._cache.get(path)
-        if found is None and path in self.layouts:
-            found = self._map(self.layouts[path])
-            if self._checks:
-                self._check_values(array_specs()[path], found)
-            self._cache[path] = found
+        found, place = self._cache.get(path), self.layouts.get(path)
+        if found is not None or place is None:
+            return found
+        if not (count := prod(place.shape)):
+            found = np.zeros(place.shape, dtype=place.dtype)
+        else:
+            mapped = self._bytes  # which another thread may close meanwhile
+            if mapped is None:
+                # It was closed since; another file that is at its path now is refused.
+                with suppress(StoreNotFoundError, StoreForeignError), _opened(self.path) as stream:
+                    if identity_of(os.fstat(stream.fileno())) == self._identity:
+                        mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+                if mapped is None:
+                    raise replaced(self.path)
+                self._bytes = mapped
+            flat = np.frombuffer(mapped, place.dtype, count, offset=place.offset)
+            found = flat.reshape(place.shape)
+            # A small array may lie at any byte.
+            found = found if found.flags.aligned else found.copy()
+        if self._checks:
+            self._check_values(array_specs()[path], found)
+        self._cache[path] = found
         return found
 
     def _check_values(self, spec: ArraySpec, values: Array) -> None:
@@ -535,41 +526,10 @@ class Hdf5Part(Part):
                 why = f"value {int(values.max())} is not below {bound}"
                 raise corrupt(self.path, spec.path, why)
 
-    def checksummed(self) -> Mapping[str, list[str]]:
-        """Return which arrays each array of checksums covers, in order.
-
-        Of a file of a higher minor version the file itself says it. Raises `StoreCorruptError`.
-        """
-        if not self.is_newer:
-            return checksum_order(self.layouts)
-        try:
-            return msgspec.convert(self.json("meta/arrays"), dict[str, list[str]])
-        except msgspec.ValidationError as error:
-            raise corrupt(self.path, "meta/arrays", error) from error
-
-    def _map(self, place: ArrayPlace) -> Array:
-        """View the array where it lies; a small one may lie at any byte and is copied."""
-        count = prod(place.shape)
-        if not count:
-            return np.zeros(place.shape, dtype=place.dtype)
-        mapped = self._bytes  # which another thread may close meanwhile
-        if mapped is None:
-            mapped = self._bytes = self._map_again()
-        flat = np.frombuffer(mapped, place.dtype, count, offset=place.offset)
-        array = flat.reshape(place.shape)
-        return array if array.flags.aligned else array.copy()
-
     def close(self) -> None:
         """Unmap the file until it is next read; arrays that were handed out stay valid."""
         self._cache.clear()
         self._bytes = None
-
-    def _map_again(self) -> mmap.mmap:
-        """Map the file after it was closed; refuse another one that is at its path now."""
-        with suppress(StoreNotFoundError, StoreForeignError), _opened(self.path) as stream:
-            if identity_of(os.fstat(stream.fileno())) == self._identity:
-                return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        raise replaced(self.path)
 
 
 def replaced(path: str | os.PathLike[str]) -> StoreReplacedError:

@@ -267,14 +267,12 @@ class SegmentFolder:
             self._n_mapped_bytes += file.n_bytes
         self._mapped[file] = None
         self._mapped.move_to_end(file)
-        while len(self._mapped) > 1 and self._maps_too_much():
+        while len(self._mapped) > 1 and (
+            len(self._mapped) > _MAX_MAPPED or self._n_mapped_bytes > self._max_mapped_bytes
+        ):
             unused, _ = self._mapped.popitem(last=False)
             self._n_mapped_bytes -= unused.n_bytes
             unused.close()
-
-    def _maps_too_much(self) -> bool:
-        n_bytes = self._n_mapped_bytes
-        return len(self._mapped) > _MAX_MAPPED or n_bytes > self._max_mapped_bytes
 
     def open(self, segment: Segment) -> Hdf5Part:
         """Open a file, and compare it with what the manifest says of it.
@@ -370,32 +368,28 @@ def open_store(path: str | os.PathLike[str], *, partial: bool = False) -> Embedd
     `StoreUnfinishedError`; `StoreReadError`: the operating system cannot read it now;
     `StoreReplacedError`: it changed again and again while it was being opened.
     """
-    for _ in range(_TRIES):
+    name = os.fspath(path)
+    work = Path(f"{name}{WORK_SUFFIX}")  # where the run works that will publish the file
+    for _ in range(_TRIES):  # as a run may change what is there meanwhile
         try:
-            return _open_now(os.fspath(path), partial=partial)
+            if os.path.isdir(name):
+                return _open_directory(Path(name), partial=partial)
+            try:
+                return EmbeddingStore.of(Hdf5Part(name))
+            except StoreNotFoundError as error:
+                if not is_store_directory(work):
+                    if os.path.lexists(name):
+                        raise replaced(name) from error
+                    raise
+            try:
+                return _open_directory(work, partial=partial)
+            except StoreForeignError as error:
+                if is_store_directory(work):
+                    raise
+                raise replaced(work) from error
         except StoreReplacedError as error:
             changed = error
     raise changed
-
-
-def _open_now(name: str, *, partial: bool) -> EmbeddingStore:
-    """Open what is there; raises `StoreReplacedError` where a run changes that meanwhile."""
-    if os.path.isdir(name):
-        return _open_directory(Path(name), partial=partial)
-    work = Path(f"{name}{WORK_SUFFIX}")  # where the run works that will publish the file
-    try:
-        return EmbeddingStore.of(Hdf5Part(name))
-    except StoreNotFoundError as error:
-        if not is_store_directory(work):
-            if os.path.lexists(name):
-                raise replaced(name) from error
-            raise
-    try:
-        return _open_directory(work, partial=partial)
-    except StoreForeignError as error:
-        if is_store_directory(work):
-            raise
-        raise replaced(work) from error
 
 
 def _open_directory(directory: Path, *, partial: bool) -> EmbeddingStore:
@@ -462,7 +456,7 @@ class Journal:
         self.path, self.files, self._folder = path, files, path / SEGMENT_FOLDER
         self._made: list[Path] = []
         self._named_others: list[str] = []
-        self._is_work = store != path
+        self._store, self._is_work = store, store != path
         with write_errors(path):
             make_parents(path, files, self._made)
         try:
@@ -473,46 +467,43 @@ class Journal:
                     files.remove_directory(made)
             raise
         try:
-            if self._folder.is_symlink():  # which leads to a folder of somebody else
-                raise StoreForeignError(
-                    f"'{self._folder}' is a symbolic link, but a store needs a real folder for its "
-                    "segments. Remove the link, or choose another path.",
-                    path=str(self._folder),
-                )
-            with write_errors(path):
-                for made in self._made:
-                    files.fsync_directory(made.parent)
-            self.finished = self._read("manifest.json", restart=restart)
-            self.unfinished = self._read("next.json", restart=restart)
-            if not restart and not (self._is_work and store.exists()):
-                self._refuse_orphans()
+            self._read(restart=restart)
         except BaseException:
             self._remove_if_empty()
             self._lock.release()
             raise
         named = (s.name for m in (self.finished, self.unfinished) if m for s in m.files)
-        names = {*named, *(path.name for path in self._segment_files())}
+        names = {*named, *(path.name for path in self._folder.glob("*.h5"))}
         numbers = [int(m[1]) for name in names if (m := _OWN_NAME.fullmatch(name))]
         self._next_number = 1 + max(numbers, default=0)
 
-    def _read(self, name: str, *, restart: bool) -> Manifest | None:
-        path = self.path / name
-        try:
-            return read_manifest(path)
-        except FileNotFoundError:
-            return None
-        except (StoreCorruptError, StoreForeignError):
-            if not restart:
-                raise
-            self.files.unlink(path)
-            return None
-
-    def _refuse_orphans(self) -> None:
-        """Refuse to clean up segments whose manifest somebody lost.
-
-        A crash leaves two such files at most, or any number of them once the file is published.
-        """
-        n_orphans = sum(map(_is_own, self._segment_files()))
+    def _read(self, *, restart: bool) -> None:
+        """Read the manifests; refuse what no run may work in."""
+        if self._folder.is_symlink():  # which leads to a folder of somebody else
+            raise StoreForeignError(
+                f"'{self._folder}' is a symbolic link, but a store needs a real folder for its "
+                "segments. Remove the link, or choose another path.",
+                path=str(self._folder),
+            )
+        with write_errors(self.path):
+            for made in self._made:
+                self.files.fsync_directory(made.parent)
+        found: dict[str, Manifest] = {}
+        for name in ("manifest.json", "next.json"):
+            try:
+                found[name] = read_manifest(self.path / name)
+            except FileNotFoundError:
+                continue
+            except (StoreCorruptError, StoreForeignError):
+                if not restart:
+                    raise
+                self.files.unlink(self.path / name)
+        self.finished, self.unfinished = found.get("manifest.json"), found.get("next.json")
+        # A crash leaves two segments without a manifest at most, or any number of them once the
+        # file is published; of more than that somebody has lost the manifest.
+        if restart or (self._is_work and self._store.exists()):
+            return
+        n_orphans = sum(map(_is_own, self._folder.glob("*.h5")))
         if n_orphans > MAX_ORPHANS and not manifest_files(self.path):
             raise StoreCorruptError(
                 f"'{self.path}' has {counted(n_orphans, 'segments')} but no manifest. "
@@ -520,9 +511,6 @@ class Journal:
                 path=str(self.path),
                 place=SEGMENT_FOLDER,
             )
-
-    def _segment_files(self) -> list[Path]:
-        return sorted(self._folder.glob("*.h5"))
 
     def commit_file(self, rows: StoredRows, head: Mapping[str, Array] | None = None) -> Segment:
         """Write one file into the folder of segments; it counts once a manifest names it.
@@ -581,7 +569,7 @@ class Journal:
                 if TEMPORARY_NAME.fullmatch(path.name):
                     self.files.unlink(path)
         others = []
-        for path in self._segment_files():
+        for path in sorted(self._folder.glob("*.h5")):
             if path.name in named:
                 continue
             if _is_own(path):

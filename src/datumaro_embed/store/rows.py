@@ -119,7 +119,10 @@ class StoredRows:
         self.dim = kind.dim
         self.dtype: np.dtype[np.floating[Any]] = np.dtype(kind.dtype).newbyteorder("<")
         self._parts, self.head = parts, head
-        self._starts: dict[str, IntArray] = {}
+        self._starts: dict[str, IntArray] = {  # number of the first row of each part, and the end
+            table: np.cumsum([0, *(part.n_rows(table) for part in parts)], dtype=np.int64)
+            for table in SCHEMA
+        }
         self._cache: dict[str, Array] = {}
         self._names: dict[str, tuple[str, ...]] = {}
         self._codes: dict[tuple[str, int], Array] = {}
@@ -138,7 +141,7 @@ class StoredRows:
 
     def count(self, table: str) -> int:
         """Number of rows of a table of items, or of what belongs to them; 0 where it is absent."""
-        return int(self._starts_of(table)[-1])
+        return int(self._starts[table][-1])
 
     @property
     def categories(self) -> Categories:
@@ -174,7 +177,21 @@ class StoredRows:
         if path not in self._cache:
             if not self.has(path):
                 raise UsageError(f"The store has no '{path}'. See docs/store-format.md.", path=path)
-            self._cache[path] = _read_only(self._load(array_specs()[path]))
+            spec = array_specs()[path]
+            n_rows = self.count(spec.table) if spec.has_rows else 0
+            if spec.table in ("", "labels") and self._head_part is not None:
+                found = self._head_part.required(path)
+            elif len(self.parts) == 1:
+                found = self.parts[0].required(path)
+            elif spec.role in ("names", "names_offsets"):
+                stem = path.removesuffix("_offsets").removesuffix("_names")
+                found = text_arrays(f"{stem}_names", self.names(stem))[path]
+            elif spec.role == "offsets":
+                ends = np.cumsum(self.lengths(path, 0, n_rows), dtype="<u8")
+                found = np.concatenate([np.zeros(1, "<u8"), ends])
+            else:
+                found = self.rows(path, 0, n_rows)
+            self._cache[path] = _read_only(found)
         return self._cache[path]
 
     def has(self, path: str) -> bool:
@@ -187,20 +204,6 @@ class StoredRows:
         found = (part.has(path) for part in parts)
         return not spec.optional or (len(parts) > 0 and (any if spec.column.filled else all)(found))
 
-    def _load(self, spec: ArraySpec) -> Array:
-        if spec.table in ("", "labels") and self._head_part is not None:
-            return self._head_part.required(spec.path)
-        if len(self.parts) == 1:
-            return self.parts[0].required(spec.path)
-        if spec.role in ("names", "names_offsets"):
-            stem = spec.path.removesuffix("_offsets").removesuffix("_names")
-            return text_arrays(f"{stem}_names", self.names(stem))[spec.path]
-        n_rows = self.count(spec.table)
-        if spec.role == "offsets":
-            ends = np.cumsum(self.lengths(spec.path, 0, n_rows), dtype="<u8")
-            return np.concatenate([np.zeros(1, "<u8"), ends])
-        return self.rows(spec.path, 0, n_rows)
-
     def rows(self, path: str, first: int, stop: int) -> Array:
         """Values that belong to some rows of an array's table; not for offsets."""
         spec, pieces = array_specs()[path], []
@@ -209,8 +212,13 @@ class StoredRows:
             if spec.role == "values":
                 a, b = self.parts[index].required(f"{path}_offsets")[[a, b]].tolist()
             piece = values[a:b]
-            is_code = spec.column.kind == "code" and spec.role == "rows"
-            pieces.append(self._codes_of(path, index)[piece] if is_code else piece)
+            if spec.column.kind == "code" and spec.role == "rows" and len(self.parts) > 1:
+                if (path, index) not in self._codes:  # the code in the store of each of the part
+                    places = {name: code for code, name in enumerate(self.names(path))}
+                    codes = [places[name] for name in self.parts[index].names(path)]
+                    self._codes[path, index] = np.array(codes, spec.dtypes[0])
+                piece = self._codes[path, index][piece]
+            pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else np.concatenate([self._empty(spec), *pieces])
 
     def lengths(self, path: str, first: int, stop: int) -> npt.NDArray[np.uint64]:
@@ -223,7 +231,7 @@ class StoredRows:
         """First row of a table that belongs to some items, and the one after the last."""
         if first >= stop:
             return 0, 0
-        starts, offsets = self._starts_of(table), f"items/{table}_offsets"
+        starts, offsets = self._starts[table], f"items/{table}_offsets"
         (i, a), (j, b) = self._place(first), self._place(stop - 1)
         return (
             int(starts[i]) + int(self.parts[i].required(offsets)[a]),
@@ -235,7 +243,7 @@ class StoredRows:
         index, inner = self._place(row, table)
         offsets = self.parts[index].required(f"items/{table}_offsets")
         item = int(np.searchsorted(offsets, np.uint64(inner), side="right")) - 1
-        return int(self._starts_of("items")[index]) + item, inner - int(offsets[item])
+        return int(self._starts["items"][index]) + item, inner - int(offsets[item])
 
     def gather(self, path: str, rows: npt.ArrayLike | slice | None = None) -> Array:
         """Values of some rows, or of all, of an array with one for each; see `embeddings`."""
@@ -247,7 +255,7 @@ class StoredRows:
         numbers = _row_numbers(rows, self.count(spec.table))
         if at_once:
             return _read_only(self.column(path)[numbers])
-        starts = self._starts_of(spec.table)
+        starts = self._starts[spec.table]
         places = np.searchsorted(starts, numbers, side="right") - 1
         empty = self._empty(spec)
         values = np.empty((len(numbers), *empty.shape[1:]), empty.dtype)
@@ -259,8 +267,9 @@ class StoredRows:
     def names(self, stem: str) -> tuple[str, ...]:
         """All names of a code, such as ``"items/subset"``, by first use."""
         if stem not in self._names:
-            found = (name for part in self.parts for name in part.names(stem))
-            self._names[stem] = tuple(dict.fromkeys(found))
+            found = [name for part in self.parts for name in part.names(stem)]
+            # The codes of a single part are given as they are, and so are their names.
+            self._names[stem] = tuple(found if len(self.parts) == 1 else dict.fromkeys(found))
         return self._names[stem]
 
     def label_counts(
@@ -284,14 +293,6 @@ class StoredRows:
         pairs, counts = np.unique(owners[known] * width + labels[known], return_counts=True)
         return pairs // width, pairs % width, counts
 
-    def _codes_of(self, stem: str, index: int) -> Array:
-        """Code in the store of each code of a part."""
-        if (stem, index) not in self._codes:
-            places = {name: code for code, name in enumerate(self.names(stem))}
-            codes = [places[name] for name in self.parts[index].names(stem)]
-            self._codes[stem, index] = np.array(codes, array_specs()[stem].dtypes[0])
-        return self._codes[stem, index]
-
     def _filled(self, index: int, spec: ArraySpec) -> Array:
         """Return an array of a part; zeros where only other parts have it."""
         part, size = self.parts[index], spec.column.size
@@ -306,15 +307,9 @@ class StoredRows:
         inner = [size for size in spec.shape[1:] if isinstance(size, int)]
         return np.zeros((0, *inner), spec.dtypes[0])
 
-    def _starts_of(self, table: str) -> IntArray:
-        if table not in self._starts:
-            sizes = [part.n_rows(table) for part in self._parts]
-            self._starts[table] = np.cumsum([0, *sizes], dtype=np.int64)
-        return self._starts[table]
-
     def _spans(self, table: str, first: int, stop: int) -> Iterator[tuple[int, int, int]]:
         """Part, first row in it and the one after the last, of some rows of the whole."""
-        starts = self._starts_of(table)
+        starts = self._starts[table]
         index = max(int(np.searchsorted(starts, first, side="right")) - 1, 0)
         for start, end in pairwise(starts[index:].tolist()):
             if start >= stop:
@@ -370,7 +365,7 @@ class StoredRows:
         index = bisect_right(self.parts, key, key=lambda part: part.first_key) if self.n_rows else 0
         if index == 0:
             return None
-        start, stop = self._starts_of("items")[index - 1 : index + 1].tolist()
+        start, stop = self._starts["items"][index - 1 : index + 1].tolist()
         row = bisect_left(self.keys(), key, start, stop)
         return row if row < stop and self.key(row) == key else None
 
@@ -427,7 +422,7 @@ class StoredRows:
             raise IndexError(f"row {row} is out of range; the store has {n_rows:,} {what}")
         if len(self.parts) == 1:
             return 0, row
-        starts = self._starts_of(table)
+        starts = self._starts[table]
         index = int(np.searchsorted(starts, row, side="right")) - 1
         return index, row - int(starts[index])
 

@@ -33,7 +33,7 @@ from ..records import Categories, ItemRecord
 from ..tally import counted
 from ..vectors import VectorKind
 from .backend import COMMIT_ROWS, StoreBackend, StoreWriter
-from .codec import Array, ArrayPart, Arrays, ColumnBuilder, Vector, head_arrays
+from .codec import Array, ArrayPart, ColumnBuilder, Part, Vector, head_arrays
 from .hdf5 import file_image
 from .journal import (
     MAX_PASSED_BYTES,
@@ -213,11 +213,21 @@ class Hdf5Run(StoreWriter):
         self._builder.append(record, vector)
         if self._keep and not reused and vector is not None:
             self._demote()  # a new vector: this segment differs, and must be committed in its time
-        if self._keep:
-            if self._builder.n_rows == self._keep[0].n_rows:
-                self._keep_or_demote()
-        else:
+        if not self._keep:
             self._commit_if_due()
+        elif self._builder.n_rows == self._keep[0].n_rows:
+            # The last row of an old segment, which is kept if all its rows came out the same. Every
+            # value is compared, so that no chance of a checksum is taken.
+            new: Any = self._builder.arrays()
+            old: Any = SegmentFolder(self._journal.path, self._kind).open(self._keep[0])
+            tables = ("items", *child_tables())
+            paths = [path for path, spec in array_specs().items() if spec.table in tables]
+            same = all(np.array_equal(new.get(path), old.array(path)) for path in paths)
+            old.close()
+            if same:
+                self._go_on_after(self._keep.popleft())
+            else:
+                self._demote()
 
     def extend(
         self, store: EmbeddingStore, first: int, stop: int, *, labels: Array | None = None
@@ -236,20 +246,6 @@ class Hdf5Run(StoreWriter):
         if self._builder.n_rows >= self._commit_rows or now - self._began >= COMMIT_SECONDS:
             self._commit()
 
-    def _keep_or_demote(self) -> None:
-        """At the last row of an old segment: keep it if the rows came out the same."""
-        new: Any = self._builder.arrays()
-        old: Any = SegmentFolder(self._journal.path, self._kind).open(self._keep[0])
-        specs, tables = array_specs().values(), ("items", *child_tables())
-        paths = [spec.path for spec in specs if spec.table in tables]
-        # Every value is compared, so that no chance of a checksum is taken.
-        same = all(np.array_equal(new.get(path), old.array(path)) for path in paths)
-        old.close()
-        if same:
-            self._go_on_after(self._keep.popleft())
-        else:
-            self._demote()
-
     def _demote(self) -> None:
         """Segments from here on differ from the dataset: they stay as sources of vectors only."""
         self._new = replace(self._new, spare=(*self._new.spare, *self._keep))
@@ -259,7 +255,8 @@ class Hdf5Run(StoreWriter):
         new = replace(self._new, segments=(*self._new.segments, segment))
         if save:
             self._journal.save(new)
-        self._new, self._builder, self._began = new, self._builder.successor(), None
+        self._new, self._began = new, None
+        self._builder = ColumnBuilder(self._kind, after=self._builder)
 
     def _commit(self) -> None:
         """Commit the rows so far as a segment; where that fails, they can be committed again."""
@@ -297,12 +294,10 @@ class Hdf5Run(StoreWriter):
             segment = self._journal.commit_file(self._built(), head)
             self._journal.save(replace(self._new, head=segment, spare=(), n_expected=0))
             self._journal.finish()
-        else:
-            self._publish_file(head)
-        self.abort()  # there is nothing more to do
+            self.abort()  # there is nothing more to do
+            return
 
-    def _publish_file(self, head: Arrays) -> None:
-        """Write all rows as one file, also those of no segment yet, and remove the directory."""
+        # Write all rows as one file, also those of no segment yet, and remove the directory.
         if identity_at(self.target) != self._identity:
             raise StoreExistsError(
                 f"Another program has written '{self.target}' during this run. Move that away, "
@@ -312,12 +307,9 @@ class Hdf5Run(StoreWriter):
         if self._journal.unfinished != self._new:
             # A process killed from here on leaves a manifest by which the file is known as its own.
             self._journal.save(self._new)
-        segments = self._new.segments
-        parts = (
-            [*self._own_store(segments, max_mapped_bytes=MAX_PASSED_BYTES).parts]
-            if segments
-            else []
-        )
+        parts: list[Part] = []
+        if segments := self._new.segments:
+            parts += self._own_store(segments, max_mapped_bytes=MAX_PASSED_BYTES).parts
         if self._builder.n_rows or not parts:
             parts += self._built().parts
         rows = EmbeddingStore(parts, path=self.target, kind=self._kind, uuid=self._new.uuid)
@@ -332,6 +324,7 @@ class Hdf5Run(StoreWriter):
         with write_errors(self._journal.path):
             self._journal.clean()
         self._journal.forget_unfinished()
+        self.abort()
 
     def discard(self) -> None:
         """Drop what this run committed too; a finished store in the directory stays.

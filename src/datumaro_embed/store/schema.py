@@ -220,39 +220,6 @@ class ArraySpec:
         return self.column.name if is_rows else self.path.removesuffix("_offsets")
 
 
-def column_arrays(table: Table, column: Column) -> list[ArraySpec]:
-    """Arrays that hold a column."""
-    stem, rows, meaning = f"{table.name}/{column.name}", table.name, column.meaning
-    own, u8 = (column.dtype,), ("<u8",)
-    found: list[tuple[str, str, tuple[str, ...], tuple[str | int, ...], str]]
-    if column.kind == "vector":
-        dtypes = ("<f4",) if column.optional else ("<f2", "<f4")
-        found = [("", "rows", dtypes, (rows, "dim"), meaning)]
-    elif column.kind == "rows":
-        cuts = f"offsets into the rows of {column.name}/"
-        found = [("_offsets", "offsets", u8, (f"{rows}+1",), cuts)]
-    elif column.is_ragged:
-        found = [
-            ("_offsets", "offsets", u8, (f"{rows}+1",), f"offsets into {stem}"),
-            ("", "values", own, ("*",), meaning),
-        ]
-    elif column.kind == "code":
-        found = [
-            ("", "rows", own, (rows,), f"row in {stem}_names"),
-            ("_names_offsets", "names_offsets", u8, ("*",), f"offsets into {stem}_names"),
-            ("_names", "names", ("|u1",), ("*",), f"{meaning}s, UTF-8"),
-        ]
-    else:
-        named = ", ".join(f"{v.value} {v.name.lower()}" for v in column.values or ())
-        shape = (rows, column.size) if column.size else (rows,)
-        found = [("", "rows", own, shape, f"{meaning}: {named}" if named else meaning)]
-    optional = table.optional or column.optional
-    return [
-        ArraySpec(stem + suffix, table.name, column, role, dtypes, shape, meaning, optional)
-        for suffix, role, dtypes, shape, meaning in found
-    ]
-
-
 def child_tables() -> tuple[str, ...]:
     """Tables whose rows belong to items."""
     return tuple(column.name for column in SCHEMA["items"].columns if column.kind == "rows")
@@ -277,21 +244,47 @@ def array_specs() -> Mapping[str, ArraySpec]:
 
 @lru_cache
 def _array_specs(tables: tuple[Table, ...]) -> Mapping[str, ArraySpec]:
+    arrays: list[ArraySpec] = []
+    for table, column in ((t, c) for t in tables for c in t.columns):
+        stem, rows, meaning = f"{table.name}/{column.name}", table.name, column.meaning
+        own, u8 = (column.dtype,), ("<u8",)
+        found: list[tuple[str, str, tuple[str, ...], tuple[str | int, ...], str]]
+        if column.kind == "vector":
+            dtypes = ("<f4",) if column.optional else ("<f2", "<f4")
+            found = [("", "rows", dtypes, (rows, "dim"), meaning)]
+        elif column.kind == "rows":
+            cuts = f"offsets into the rows of {column.name}/"
+            found = [("_offsets", "offsets", u8, (f"{rows}+1",), cuts)]
+        elif column.is_ragged:
+            found = [
+                ("_offsets", "offsets", u8, (f"{rows}+1",), f"offsets into {stem}"),
+                ("", "values", own, ("*",), meaning),
+            ]
+        elif column.kind == "code":
+            found = [
+                ("", "rows", own, (rows,), f"row in {stem}_names"),
+                ("_names_offsets", "names_offsets", u8, ("*",), f"offsets into {stem}_names"),
+                ("_names", "names", ("|u1",), ("*",), f"{meaning}s, UTF-8"),
+            ]
+        else:
+            named = ", ".join(f"{v.value} {v.name.lower()}" for v in column.values or ())
+            shape = (rows, column.size) if column.size else (rows,)
+            found = [("", "rows", own, shape, f"{meaning}: {named}" if named else meaning)]
+        optional = table.optional or column.optional
+        arrays += (
+            ArraySpec(stem + suffix, rows, column, role, dtypes, shape, meaning, optional)
+            for suffix, role, dtypes, shape, meaning in found
+        )
     blocks = f"CRC-32 of each block of {BLOCK_ROWS:,} rows of each array"
     covered = "JSON object: the arrays that each of checksums/ covers, in order"
-    arrays = [
-        *(array for t in tables for column in t.columns for array in column_arrays(t, column)),
-        _of_no_table("meta/categories", "|u1", 1, "JSON object: category type → its content"),
-        _of_no_table("meta/provenance", "|u1", 1, "JSON object: how the vectors were made"),
-        _of_no_table("meta/arrays", "|u1", 1, covered),
-        *(_of_no_table(f"checksums/{t.name}", "<u4", 2, blocks, t.optional) for t in tables),
-        _of_no_table("checksums/whole", "<u4", 1, "CRC-32 of each array that has no rows"),
-    ]
+    for path, dtype, rank, meaning, optional in (  # those of no table
+        ("meta/categories", "|u1", 1, "JSON object: category type → its content", False),
+        ("meta/provenance", "|u1", 1, "JSON object: how the vectors were made", False),
+        ("meta/arrays", "|u1", 1, covered, False),
+        *((f"checksums/{t.name}", "<u4", 2, blocks, t.optional) for t in tables),
+        ("checksums/whole", "<u4", 1, "CRC-32 of each array that has no rows", False),
+    ):
+        column = Column(path, "whole", meaning)
+        sizes = ("*",) * rank
+        arrays.append(ArraySpec(path, "", column, "whole", (dtype,), sizes, meaning, optional))
     return {array.path: array for array in arrays}
-
-
-def _of_no_table(
-    path: str, dtype: str, rank: int, meaning: str, optional: bool = False
-) -> ArraySpec:
-    column = Column(path, "whole", meaning)
-    return ArraySpec(path, "", column, "whole", (dtype,), ("*",) * rank, meaning, optional)
