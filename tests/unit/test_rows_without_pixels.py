@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -86,6 +87,27 @@ def test_a_first_item_is_not_forgotten_before_its_twin_is_written(tmp_path: Path
         assert store.statuses.tolist()[:2] == [Status.OK, Status.OK]
         assert Status.OK not in store.statuses[2:]
         np.testing.assert_array_equal(store.embeddings([0]), store.embeddings([1]))
+
+
+@pytest.mark.usefixtures("few_may_wait")
+@pytest.mark.parametrize("objects", [False, True])
+def test_a_first_item_is_not_forgotten_while_a_slow_encoder_lets_threads_read_ahead(
+    tmp_path: Path, objects: bool
+) -> None:
+    class Slow(FakeEncoder):
+        def embed(self, batch: np.ndarray) -> np.ndarray:
+            time.sleep(0.5)
+            return super().embed(batch)
+
+    first = [Image.from_bytes(data=png(i)) for i in range(1, 5)]
+    same = Image.from_bytes(data=png(0))
+    others = [Image.from_bytes(data=png(i)[:-40]) for i in range(5, 300)]
+    options = EmbedOptions(workers=2, objects=objects)  # with objects, more items are read ahead
+    encoder = Slow(batch_size=4)
+    go(dataset([*first, same, same, *others]), tmp_path / "e.h5", options, encoder=encoder)
+    with open_store(tmp_path / "e.h5") as store:
+        np.testing.assert_array_equal(store.embeddings([4]), store.embeddings([5]))
+        assert store.statuses[:6].tolist() == [Status.OK] * 6
 
 
 @pytest.mark.parametrize("readable", [True, False])

@@ -394,8 +394,8 @@ def _write_rows(
     """Write every row in order: a vector for what could be read, none for what could not."""
     workers = options.decoding_threads()
     # All that may be under way at once, and as many as are cheap to keep.
-    n_under_way = _MAX_WAITING_ROWS + items_ahead(encoder.batch_size, workers)
-    contents = Contents(n_under_way + _CONTENTS_KEPT, options.dtype)
+    ahead = items_ahead(encoder.batch_size, workers, objects=crops is not None)
+    contents = Contents(_MAX_WAITING_ROWS + ahead + _CONTENTS_KEPT, options.dtype)
     rows = OrderedRows(write, contents)
     decoded = prepare(
         source,

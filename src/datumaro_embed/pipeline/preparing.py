@@ -26,9 +26,10 @@ _BATCHES_AHEAD = 3
 _OBJECTS = 8  # of an image, for as many images ahead as without them
 
 
-def items_ahead(batch_size: int, workers: int) -> int:
+def items_ahead(batch_size: int, workers: int, *, objects: bool) -> int:
     """Return how many items are read before the oldest of them is taken."""
-    return max(_BATCHES_AHEAD * batch_size, 2 * workers)
+    n_pictures = max(_BATCHES_AHEAD * batch_size, 2 * workers)
+    return n_pictures * (_OBJECTS if objects else 1)
 
 
 def prepare(
@@ -108,7 +109,7 @@ def prepare(
         read,
         enumerate(source),
         workers=workers,
-        ahead=items_ahead(encoder.batch_size, workers) * (1 if objects is None else _OBJECTS),
+        ahead=items_ahead(encoder.batch_size, workers, objects=objects is not None),
         weigh=lambda numbered: 0 if objects is None else numbered[1].n_annotations,
     )
 
