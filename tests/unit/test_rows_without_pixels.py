@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -20,10 +21,9 @@ from datumaro_embed import Status, open_store
 from datumaro_embed.adapter import SourceDataset
 from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.errors import InferenceError, RunInterruptedError
-from datumaro_embed.pipeline import EmbedOptions, embed, embed_source
+from datumaro_embed.pipeline import EmbedOptions, embed, embed_source, ordering
 from datumaro_embed.pipeline.contents import Contents
-from datumaro_embed.pipeline.embed import embed_in_order
-from datumaro_embed.pipeline.ordering import OrderedRows, ReadItem
+from datumaro_embed.pipeline.ordering import ReadItem, rows_in_order
 from datumaro_embed.records import ItemKey, ItemRecord
 from datumaro_embed.store import Hdf5Stores
 from support import picture
@@ -35,7 +35,8 @@ go = partial(embed_source, progress=False, backend=Hdf5Stores(QuickFiles()))
 
 @pytest.fixture
 def few_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embed, "_MAX_WAITING_ROWS", FEW)
+    monkeypatch.setattr(embed, "MAX_WAITING_ROWS", FEW)
+    monkeypatch.setattr(ordering, "MAX_WAITING_ROWS", FEW)
     monkeypatch.setattr(embed, "_CONTENTS_KEPT", 0)
 
 
@@ -64,15 +65,21 @@ def test_rows_do_not_pile_up_behind_a_batch_without_an_answer() -> None:
         for i in range(300)
     ]
     written: list[str] = []
-    rows = OrderedRows(lambda record, *_: written.append(record.key.id), Contents(8, "float16"))
-    most = 0
+    n_taken = most = 0
+
+    def taken() -> Iterator[ReadItem]:
+        nonlocal n_taken
+        for item in items:
+            n_taken += 1
+            yield item
 
     def watched() -> bool:
         nonlocal most
-        most = max(most, len(rows))
+        most = max(most, n_taken - len(written))
         return False
 
-    embed_in_order(items, encoder, rows, stop=watched)
+    for record, _, _ in rows_in_order(taken(), encoder, Contents(8, "float16"), stop=watched):
+        written.append(record.key.id)
     assert written == [str(i) for i in range(300)]
     assert most <= FEW
 

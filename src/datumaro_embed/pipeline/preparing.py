@@ -13,23 +13,14 @@ from ..depth import DepthRange
 from ..encoders import ImageEncoder
 from ..objects import ObjectOptions, cut, objects_of
 from ..parallel import Ahead, map_ahead
-from ..records import CaptionRecord, ItemRecord, Status
+from ..records import CaptionRecord, ItemRecord
 from ..signatures import describe
 from .contents import Contents
 from .ordering import Pixels, ReadItem
-from .reading import OpenedItem, open_item
+from .reading import open_item
 from .reuse import KnownVectors
 
-__all__ = ["items_ahead", "prepare"]
-
-_BATCHES_AHEAD = 3
-_OBJECTS = 8  # of an image, for as many images ahead as without them
-
-
-def items_ahead(batch_size: int, workers: int, *, objects: bool) -> int:
-    """Return how many items are read before the oldest of them is taken."""
-    n_pictures = max(_BATCHES_AHEAD * batch_size, 2 * workers)
-    return n_pictures * (_OBJECTS if objects else 1)
+__all__ = ["prepare"]
 
 
 def prepare(
@@ -37,6 +28,7 @@ def prepare(
     encoder: ImageEncoder,
     *,
     workers: int,
+    ahead: int,
     least_side_px: int,
     depth_range: DepthRange,
     known: KnownVectors,
@@ -48,6 +40,9 @@ def prepare(
 
     Parameters
     ----------
+    ahead : int
+        Maximum number of items, and with `objects` of annotations too, that are read before the
+        oldest item is taken.
     least_side_px : int
         See `images.OpenedImage.decode`.
     depth_range : DepthRange
@@ -65,21 +60,39 @@ def prepare(
     def read(numbered: tuple[int, SourceItem]) -> ReadItem:
         position, item = numbered
         opened = open_item(item, depth_range)
-        record = complete(opened.record)
-        shares = opened.is_readable and opened.is_whole
-        read_item = ReadItem(record, position, shares=shares)
-        if shares:
-            vector = known.find(record)
-            record = known.with_known(record)
-            is_twin = vector is None and not contents.is_first(record.content_sha256, position)
-            read_item = ReadItem(record, position, None, vector, is_twin=is_twin)
-            read_item = replace(read_item, shares=vector is None and not is_twin)
-        needs_pixels = read_item.vector is None and not read_item.is_twin
-        if opened.is_readable and (needs_pixels or _wanted(record)):
-            return _decoded(opened, read_item, needs_pixels)
-        return read_item
+        record = with_tables(opened.record)
+        if opened.image is None:
+            return ReadItem(record, position)
 
-    def complete(record: ItemRecord) -> ItemRecord:
+        # A region of an image has the bytes of the image, but is another one.
+        vector, is_twin, is_whole = None, False, opened.roi is None
+        if is_whole:
+            record, vector = known.find(record)
+            is_twin = vector is None and not contents.is_first(record.content_sha256, position)
+        needs_pixels = vector is None and not is_twin
+        read_item = ReadItem(record, position, None, vector, is_whole and needs_pixels, is_twin)
+        found = record.objects or ()
+        wanted = [n for n, one in enumerate(found) if one.status.has_vector and one.vector is None]
+        if not (needs_pixels or wanted):
+            return read_item
+
+        # The crops of objects are taken from the whole image.
+        decoded, image = opened.read(least_side_px=0 if wanted else least_side_px)
+        if image is None:
+            return replace(read_item, record=with_tables(decoded), vector=None)
+        side_px = encoder.least_side_px
+        crops = {n: encoder.preprocess(cut(image, found[n], side_px)) for n in wanted}
+        pixels: Pixels | None = encoder.preprocess(image) if needs_pixels else None
+        record = replace(record, notes=decoded.notes)
+        if record.signature is None:
+            signature, statistics = describe(image)
+            record = replace(
+                record, signature=signature.tobytes(), statistics=tuple(statistics.tolist())
+            )
+        return replace(read_item, record=record, pixels=pixels, crops=crops)
+
+    def with_tables(record: ItemRecord) -> ItemRecord:
+        """Add the objects and the captions, as far as they are asked for."""
         if objects is not None:
             record = replace(record, objects=objects_of(record, objects))
         if captions:
@@ -88,35 +101,10 @@ def prepare(
             record = known.with_captions(record)
         return record
 
-    def _decoded(opened: OpenedItem, item: ReadItem, needs_pixels: bool) -> ReadItem:
-        wanted = _wanted(item.record)
-        read, image = opened.read(least_side_px=0 if wanted else least_side_px)
-        if image is None:
-            return replace(item, record=complete(read), vector=None)
-        side_px = encoder.least_side_px
-        found = item.record.objects or ()
-        crops = {n: encoder.preprocess(cut(image, found[n], side_px)) for n in wanted}
-        pixels: Pixels | None = encoder.preprocess(image) if needs_pixels else None
-        record = replace(item.record, notes=read.notes)
-        if record.signature is None:
-            signature, statistics = describe(image)
-            record = replace(
-                record, signature=signature.tobytes(), statistics=tuple(statistics.tolist())
-            )
-        return replace(item, record=record, pixels=pixels, crops=crops)
-
     return map_ahead(
         read,
         enumerate(source),
         workers=workers,
-        ahead=items_ahead(encoder.batch_size, workers, objects=objects is not None),
+        ahead=ahead,
         weigh=lambda numbered: 0 if objects is None else numbered[1].n_annotations,
     )
-
-
-def _wanted(record: ItemRecord) -> list[int]:
-    """Objects whose pixels are to be embedded."""
-    if record.status is not Status.OK:
-        return []
-    found = enumerate(record.objects or ())
-    return [n for n, one in found if one.status.has_vector and one.vector is None]
