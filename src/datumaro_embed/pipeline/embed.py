@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..adapter import SourceDataset
-from ..depth import DepthRange
 from ..encoders import Encoder, ImageEncoder, TextEncoder, texts_of
 from ..errors import (
     EmbedWarning,
@@ -214,7 +213,7 @@ def embed_source(
         bar.captions = TableSummary() if "captions" in tables else None
         fitting = [*run.earlier, *(w for w in whole if w.kind.fits(kind))]
         known = KnownVectors(fitting, captions=texts is not None)
-        changes = _changes(run, whole, shard, source.categories.labels)
+        changes = Changes(run.before, whole, shard, source.categories.labels)
         _refuse_other_images(run, kind, known, source)
         for line in run.notes:
             notify(line)
@@ -342,19 +341,6 @@ def _whole_stores(
             yield whole
 
 
-def _changes(
-    run: StoreWriter,
-    whole: Sequence[EmbeddingStore],
-    shard: Shard | None,
-    labels: Sequence[str],
-) -> Changes:
-    """Compare with the store that is replaced, or with this shard's share of the whole."""
-    finished = [store for store in whole if store.complete]
-    if run.before is not None or shard is None or not finished:
-        return Changes(run.before, labels)
-    return Changes(finished[0], labels, sum(map(shard.holds, finished[0].keys())))
-
-
 def _refuse_other_images(
     run: StoreWriter, kind: VectorKind, known: KnownVectors, source: SourceDataset
 ) -> None:
@@ -386,18 +372,15 @@ def _rows(
     interrupts: DeferredInterrupts,
 ) -> Generator[Row, None, None]:
     """Yield every row in order: a vector for what could be read, none for what could not."""
-    workers = options.decoding_threads()
-    ahead = max(_BATCHES_AHEAD * encoder.batch_size, 2 * workers)
+    ahead = max(_BATCHES_AHEAD * encoder.batch_size, 2 * options.decoding_threads())
     ahead *= 1 if crops is None else _OBJECTS
     # All that may be under way at once, and as many as are cheap to keep.
     contents = Contents(MAX_WAITING_ROWS + ahead + _CONTENTS_KEPT, options.dtype)
     decoded = prepare(
         source,
         encoder,
-        workers=workers,
+        options,
         ahead=ahead,
-        least_side_px=encoder.least_side_px if options.decode == "fast" else 0,
-        depth_range=DepthRange.parse(options.depth_range),
         known=known,
         contents=contents,
         objects=crops,

@@ -7,7 +7,7 @@ from collections import deque
 import numpy as np
 import numpy.typing as npt
 
-from ..encoders import ImageEncoder
+from ..encoders import ImageEncoder, Session
 from ..errors import InferenceError
 from .reading import one_line
 
@@ -26,15 +26,16 @@ class Inference:
     Parameters
     ----------
     encoder : ImageEncoder
+    session : Session
+        Of the encoder; the caller closes it, so that nothing reads a batch any more.
 
     Notes
     -----
     A batch's array is written over once it is answered: memory is that of the batches under way.
     """
 
-    def __init__(self, encoder: ImageEncoder) -> None:
-        self._encoder = encoder
-        self._session = encoder.session()
+    def __init__(self, encoder: ImageEncoder, session: Session) -> None:
+        self._encoder, self._session = encoder, session
         side = encoder.image_size_px
         self._shape = (encoder.batch_size, side, side, 3)
         self._free: list[Pixels] = []
@@ -86,10 +87,6 @@ class Inference:
             self._free.append(batch.base)
         for answer in found:
             self._unanswered.popleft().append(answer)
-
-    def close(self) -> None:
-        """Wait until nothing reads a batch any more."""
-        self._session.close()
 
     def _start_batch(self) -> None:
         if self._n_gathered:

@@ -76,7 +76,8 @@ def rows_in_order(
     StreamDisagreementError
     """
     waiting: _Waiting = deque()
-    with closing(Inference(encoder)) as inference:
+    with closing(encoder.session()) as session:
+        inference = Inference(encoder, session)
         for item in items:
             if item.shares and contents.is_twin(item.record.content_sha256, item.position):
                 item = replace(item, shares=False, is_twin=True)

@@ -16,6 +16,7 @@ from ..parallel import Ahead, map_ahead
 from ..records import CaptionRecord, ItemRecord
 from ..signatures import describe
 from .contents import Contents
+from .options import EmbedOptions
 from .ordering import Pixels, ReadItem
 from .reading import open_item
 from .reuse import KnownVectors
@@ -26,11 +27,9 @@ __all__ = ["prepare"]
 def prepare(
     source: Iterable[SourceItem],
     encoder: ImageEncoder,
+    options: EmbedOptions,
     *,
-    workers: int,
     ahead: int,
-    least_side_px: int,
-    depth_range: DepthRange,
     known: KnownVectors,
     contents: Contents,
     objects: ObjectOptions | None = None,
@@ -43,10 +42,6 @@ def prepare(
     ahead : int
         Maximum number of items, and with `objects` of annotations too, that are read before the
         oldest item is taken.
-    least_side_px : int
-        See `images.OpenedImage.decode`.
-    depth_range : DepthRange
-        For samples of more than 8 bits.
     known : KnownVectors
         Of earlier runs.
     contents : Contents
@@ -56,6 +51,8 @@ def prepare(
     captions : bool
         Find the captions of each item.
     """
+    least_side_px = encoder.least_side_px if options.decode == "fast" else 0
+    depth_range = DepthRange.parse(options.depth_range)
 
     def read(numbered: tuple[int, SourceItem]) -> ReadItem:
         position, item = numbered
@@ -104,7 +101,7 @@ def prepare(
     return map_ahead(
         read,
         enumerate(source),
-        workers=workers,
+        workers=options.decoding_threads(),
         ahead=ahead,
         weigh=lambda numbered: 0 if objects is None else numbered[1].n_annotations,
     )

@@ -13,6 +13,7 @@ from ..adapter import SourceDataset
 from ..errors import NoTableError, StoreCorruptError
 from ..parallel import map_ahead, usable_processors
 from ..records import AnnotationRecord, ItemRecord, ObjectRecord, Status
+from ..sharding import Shard
 from ..store import EmbeddingStore
 from .reading import read_item_info
 
@@ -160,10 +161,11 @@ class Changes:
     ----------
     before : EmbeddingStore or None
         The finished store.
+    whole : sequence of EmbeddingStore
+        Those without shards; where there is none before, this shard's share of a finished one.
+    shard : Shard or None
     labels : sequence of str
         Names of the dataset's labels, which annotations number.
-    n_before : int, optional
-        How many rows of it are replaced, where not all are.
 
     Attributes
     ----------
@@ -175,14 +177,19 @@ class Changes:
 
     def __init__(
         self,
-        before: EmbeddingStore | None = None,
-        labels: Sequence[str] = (),
-        n_before: int | None = None,
+        before: EmbeddingStore | None,
+        whole: Sequence[EmbeddingStore],
+        shard: Shard | None,
+        labels: Sequence[str],
     ) -> None:
         self._before = before
         self._labels = tuple(labels)
         self._row = self.n_reused = self.n_relabelled = 0
-        self.n_removed = len(before) if before is not None and n_before is None else n_before or 0
+        self.n_removed = 0 if before is None else len(before)
+        finished = [store for store in whole if store.complete]
+        if before is None and shard is not None and finished:
+            self._before = finished[0]
+            self.n_removed = sum(map(shard.holds, finished[0].keys()))
 
     def note(self, record: ItemRecord, *, reused: bool) -> None:
         """Count one row; rows come in ascending order of their keys."""
