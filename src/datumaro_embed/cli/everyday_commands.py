@@ -221,24 +221,24 @@ def _search(
     **flags: Any,
 ) -> int:
     from ..listing import hits_json, hits_lines
-    from ..retrieval import SearchResult, run_search, search_request
-
-    def show(result: SearchResult) -> int:
-        least = options.min_relevance
-        lines = hits_lines(result, min_relevance=least)
-        return say(hits_json(result).splitlines() if as_json else lines)
+    from ..retrieval import run_search, search_request
 
     plus, options = search_request(queries, **flags)
+    problems: list[str] = []
     with opened_store(store, partial=partial) as opened:
         if save_to is None:
-            return show(run_search(opened, plus, options))
-        from ..retrieval import check_folder, media_root_of, save_hits, search_files
+            result = run_search(opened, plus, options)
+        else:
+            from ..retrieval import check_folder, media_root_of, save_hits, search_files
 
-        check_folder(save_to)
-        root = media_root_of(opened, media_root)
-        result, problems = search_files(opened, plus, options, root, skip_stale=skip_stale)
-        show(result)
-        problems += save_hits(opened, result.hits, save_to, media_root=root, skip_stale=skip_stale)
+            check_folder(save_to)
+            root = media_root_of(opened, media_root)
+            result, problems = search_files(opened, plus, options, root, skip_stale=skip_stale)
+        lines = hits_lines(result, min_relevance=options.min_relevance)
+        say(hits_json(result).splitlines() if as_json else lines)
+        if save_to is not None:
+            hits = result.hits
+            problems += save_hits(opened, hits, save_to, media_root=root, skip_stale=skip_stale)
     for problem in problems:
         tell(f"not copied: {problem}")
     return 0

@@ -73,7 +73,7 @@ def prepare(
         if not (needs_pixels or wanted):
             return read_item
 
-        # The crops of objects are taken from the whole image.
+        # Objects are cut out of the image at its full size.
         decoded, image = opened.read(least_side_px=0 if wanted else least_side_px)
         if image is None:
             return replace(read_item, record=with_tables(decoded), vector=None)

@@ -55,10 +55,15 @@ class OpenedItem:
         if self.image is None:
             return self.record, None
         try:
-            if self.roi is None:
-                image = self.image.decode(least_side_px=least_side_px)
-            else:
-                image = _region(self.image, self.roi)
+            image = self.image.decode(least_side_px=0 if self.roi else least_side_px)
+            if self.roi is not None:
+                info = self.image.info
+                size = info.stored_width, info.stored_height
+                x, y, w, h = map(int, orient_xywh(self.roi, size, info.orientation))
+                if min(w, h) <= 0 or min(x, y) < 0 or x + w > image.width or y + h > image.height:
+                    reason = "the region of interest exceeds the image"
+                    raise ImageProblem(Status.UNREADABLE, reason, info=info)
+                image = image.crop((x, y, x + w, y + h))
             notes = (*self.record.notes, *self.image.notes)
             return (replace(self.record, notes=notes) if notes else self.record), image
         except ImageProblem as problem:
@@ -103,17 +108,6 @@ def _checked_input(source: SourceItem) -> EncoderInput:
         raise ImageProblem(Status.MISSING, str(error)) from error
     except Exception as error:  # a medium runs the dataset author's own callable
         raise ImageProblem(Status.UNREADABLE, f"{type(error).__name__}: {error}") from error
-
-
-def _region(opened: OpenedImage, roi: tuple[int, int, int, int]) -> Image.Image:
-    info, image = opened.info, opened.decode()
-    x, y, w, h = (
-        int(value)
-        for value in orient_xywh(roi, (info.stored_width, info.stored_height), info.orientation)
-    )
-    if w <= 0 or h <= 0 or x < 0 or y < 0 or x + w > image.width or y + h > image.height:
-        raise ImageProblem(Status.UNREADABLE, "the region of interest exceeds the image", info=info)
-    return image.crop((x, y, x + w, y + h))
 
 
 def _failed(source: SourceItem, problem: ImageProblem) -> ItemRecord:
