@@ -45,12 +45,18 @@ def load_jpeg(image: Image.Image, data: bytes) -> bool:
     The decoder gets all but the last bytes, then these and a few more, then the end marker. Of a
     whole image it is done after the second part, neither before nor later.
     """
-    start = _only_scan(data)
+    components = start = 0  # the data of the one scan of a sequential JPEG begin at `start`
+    for marker, segment, at in _segments(data):
+        if marker in _SEQUENTIAL:
+            components = len(segment[6::3])
+        if marker == _SCAN:
+            start = at if components and segment[:1] == bytes((components,)) else 0
+            break
     found_end = _END_MARKER.search(data, start)
     if start == 0 or found_end is None:
         image.load()
-        marker, known = _scans(data)
-        return marker == _END[1] and any(found != _ALL_COEFFICIENTS for found in known.values())
+        end_marker, known = _scans(data)
+        return end_marker == _END[1] and any(found != _ALL_COEFFICIENTS for found in known.values())
     end = found_end.start()
     last = max(start, end - _LAST_BYTES)
     parts = [data[:last], data[last:end].rstrip(b"\xff") + _AHEAD, data[end:]]
@@ -118,17 +124,6 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
         if marker == _SCAN:
             following = _NEXT_MARKER.search(data, at)
             at = following.start() if following else len(data)
-
-
-def _only_scan(data: bytes) -> int:
-    """Return where the data of the one scan of a sequential JPEG begin; 0 of any other JPEG."""
-    components = 0
-    for marker, segment, at in _segments(data):
-        if marker in _SEQUENTIAL:
-            components = len(segment[6::3])
-        if marker == _SCAN:
-            return at if components and segment[:1] == bytes((components,)) else 0
-    return 0
 
 
 def _scans(data: bytes) -> tuple[int | None, dict[int, int]]:

@@ -118,15 +118,13 @@ class DatumaroEmbedError(Exception):
 
     def with_flags(self) -> str:
         """Return the message for the command line: ``skip_stale`` becomes --skip-stale."""
-        return printable(_PARAMETER.sub(lambda found: _flag(found[1]), self.message))
+        text = re.sub("``([a-z])``", r"-\1", self.message)
+        text = _PARAMETER.sub(lambda found: "--" + found[1].replace("_", "-"), text)
+        return printable(text)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Builtin base classes would drop the keyword facts.
         return partial(type(self), self.message, **self.facts), ()
-
-
-def _flag(parameter: str) -> str:
-    return ("-" if len(parameter) == 1 else "--") + parameter.replace("_", "-")
 
 
 class EmbedWarning(UserWarning):

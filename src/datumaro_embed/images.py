@@ -195,12 +195,38 @@ def open_image(
         return OpenedImage(found, lambda _: decode_array(array, depth_range, channel_order))
     with quiet_pillow():
         data = _read_bytes(source, max_bytes)
-        image, info = _open(data, max_pixels)
-    beyond = b"" if image.format == "JPEG" else data  # a JPEG is decoded as it is
-    load = partial(decode_file, data, image, info.orientation, depth_range)
-    alpha = partial(decode_alpha, data, info.orientation) if image.has_transparency_data else None
-    steps = quantization_steps(image)
-    return OpenedImage(info, load, steps=steps, _load_alpha=alpha, _data=beyond)
+        digest = hashlib.sha256(data).digest()
+        unknown = ImageInfo(*png_size(data), 1, digest)
+        if not data:
+            raise ImageProblem(Status.UNREADABLE, "the file is empty", unknown)
+        _check_pixels(unknown, max_pixels)
+        try:
+            image = identify(data)
+        except UnknownFormatError as error:
+            raise ImageProblem(error.kind.status, error.kind.reason, unknown) from error
+        except Exception as error:  # as in `decode`
+            bomb = isinstance(error, Image.DecompressionBombError)
+            status = Status.TOO_LARGE if bomb else Status.UNREADABLE
+            raise ImageProblem(status, _reason(error), unknown) from error
+
+        # The size is checked before any pixel is decoded.
+        width, height = image.size
+        _check_pixels(ImageInfo(width, height, 1, digest), max_pixels)
+        if width < 1 or height < 1:
+            raise ImageProblem(Status.UNREADABLE, f"it has no pixels ({width} x {height})", unknown)
+        orientation = orientation_of(image, data)
+        if image.format == "TIFF" and orientation >= 5:  # Pillow returns the upright size of a TIFF
+            width, height = height, width
+    load = partial(decode_file, data, image, orientation, depth_range)
+    return OpenedImage(
+        ImageInfo(width, height, orientation, digest),
+        load,
+        steps=quantization_steps(image),
+        _load_alpha=partial(decode_alpha, data, orientation)
+        if image.has_transparency_data
+        else None,
+        _data=b"" if image.format == "JPEG" else data,  # a JPEG is decoded as it is
+    )
 
 
 def read_image(source: ImageSource, **options: Any) -> tuple[Image.Image, ImageInfo]:
@@ -223,48 +249,26 @@ def upright_rgb(image: Image.Image, depth_range: DepthRange = UNCHOSEN) -> Image
             raise ImageProblem(Status.UNREADABLE, _reason(error)) from error
 
 
-def _open(data: bytes, max_pixels: int) -> tuple[Image.Image, ImageInfo]:
-    """Identify the format and read the header; check the size before any pixel is decoded."""
-    digest = hashlib.sha256(data).digest()
-    unknown = ImageInfo(*png_size(data), 1, digest)
-    if not data:
-        raise ImageProblem(Status.UNREADABLE, "the file is empty", unknown)
-    _check_pixels(unknown, max_pixels)
-    try:
-        image = identify(data)
-    except UnknownFormatError as error:
-        raise ImageProblem(error.kind.status, error.kind.reason, unknown) from error
-    except Exception as error:  # as in read_image
-        bomb = isinstance(error, Image.DecompressionBombError)
-        status = Status.TOO_LARGE if bomb else Status.UNREADABLE
-        raise ImageProblem(status, _reason(error), unknown) from error
-    width, height = image.size
-    _check_pixels(ImageInfo(width, height, 1, digest), max_pixels)
-    if width < 1 or height < 1:
-        raise ImageProblem(Status.UNREADABLE, f"it has no pixels ({width} x {height})", unknown)
-    orientation = orientation_of(image, data)
-    if image.format == "TIFF" and orientation >= 5:  # Pillow returns the upright size of a TIFF
-        width, height = height, width
-    return image, ImageInfo(width, height, orientation, digest)
-
-
 def _check_pixels(info: ImageInfo, max_pixels: int) -> None:
-    if info.width * info.height > max_pixels:
-        reason = f"too many pixels: {info.width} x {info.height}, the limit is {max_pixels}"
+    """Refuse too many pixels; of an image that is not turned."""
+    width, height = info.stored_width, info.stored_height
+    if width * height > max_pixels:
+        reason = f"too many pixels: {width} x {height}, the limit is {max_pixels}"
         raise ImageProblem(Status.TOO_LARGE, reason, info)
 
 
 def _read_bytes(source: str | Path | bytes, max_bytes: int, n_wanted: int | None = None) -> bytes:
     if isinstance(source, bytes | bytearray | memoryview):
-        _check_bytes(len(source), max_bytes)
+        _check_file(len(source), max_bytes)
         return bytes(source)
     try:
         # Opening a pipe would wait forever for its other end; opening a device may have an effect.
-        _check_regular(os.stat(source), max_bytes)
+        found = os.stat(source)
+        _check_file(found.st_size, max_bytes, found.st_mode)
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         with open(os.open(source, flags), "rb") as file:
             found = os.fstat(file.fileno())  # another file may have replaced it
-            _check_regular(found, max_bytes)
+            _check_file(found.st_size, max_bytes, found.st_mode)
             if n_wanted is not None:
                 return file.read(n_wanted)
             # Ask for no more than the size: Python allocates what is asked for. Allocating and
@@ -277,7 +281,7 @@ def _read_bytes(source: str | Path | bytes, max_bytes: int, n_wanted: int | None
         raise ImageProblem(status, (error.strerror or "cannot be read").lower()) from error
     except ValueError as error:  # a NUL or a lone surrogate in the path
         raise ImageProblem(Status.MISSING, "the path is not a valid file path") from error
-    _check_bytes(len(data), max_bytes)
+    _check_file(len(data), max_bytes)
     return data
 
 
@@ -286,15 +290,11 @@ def read_head(path: Path, n_bytes: int = 4096) -> bytes:
     return _read_bytes(path, sys.maxsize, n_bytes)
 
 
-def _check_regular(found: os.stat_result, max_bytes: int) -> None:
-    if stat.S_ISDIR(found.st_mode):
+def _check_file(n_bytes: int, max_bytes: int, mode: int = stat.S_IFREG) -> None:
+    if stat.S_ISDIR(mode):
         raise ImageProblem(Status.UNREADABLE, "it is a directory")
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(mode):
         raise ImageProblem(Status.UNREADABLE, "it is a pipe, socket or device, not a file")
-    _check_bytes(found.st_size, max_bytes)
-
-
-def _check_bytes(n_bytes: int, max_bytes: int) -> None:
     if n_bytes > max_bytes:
         reason = f"too many bytes: {n_bytes}, the limit is {max_bytes}"
         raise ImageProblem(Status.TOO_LARGE, reason)

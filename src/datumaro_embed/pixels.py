@@ -115,7 +115,12 @@ def _to_rgb(image: Image.Image, depth: DepthRange, *, data: bytes = b"") -> tupl
         pixels, note = depth.to_uint8(_samples(image))
         image = Image.fromarray(pixels)
     elif low_bytes and not depth.needs_only(high := np.asarray(image)[:, :, :3]):
-        pixels, note = depth.to_uint8(_sixteen_bit_colour(high, data, low_bytes))
+        again = identify(data)
+        cast("Any", again).tile = low_bytes
+        low = np.asarray(again)
+        # Gray with alpha comes as four bytes: high and low byte of gray, then of alpha.
+        low = low[:, :, 1:2] if low_bytes[0].args == "RGBA" else low[:, :, :3]
+        pixels, note = depth.to_uint8(np.left_shift(high.astype(np.uint16), 8) | low)
         image = Image.fromarray(pixels)
     # Remove the transparent color, for which Pillow would search although alpha is dropped.
     if "transparency" in image.info:
@@ -155,18 +160,6 @@ def _low_bytes_tile(image: Image.Image) -> list[Any]:
         tile._replace(args=other if isinstance(tile.args, str) else (other, *tile.args[1:]))
         for tile in tiles
     ]
-
-
-def _sixteen_bit_colour(
-    high: npt.NDArray[np.uint8], data: bytes, low_bytes: list[Any]
-) -> npt.NDArray[np.uint16]:
-    image = identify(data)
-    cast("Any", image).tile = low_bytes
-    low = np.asarray(image)
-    # Gray with alpha comes as four bytes: high and low byte of gray, then of alpha.
-    low = low[:, :, 1:2] if low_bytes[0].args == "RGBA" else low[:, :, :3]
-    samples: npt.NDArray[np.uint16] = np.left_shift(high.astype(np.uint16), 8) | low
-    return samples
 
 
 def decode_array(array: npt.NDArray[Any], depth: DepthRange, channel_order: str = "rgb") -> Decoded:

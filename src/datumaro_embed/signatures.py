@@ -77,7 +77,10 @@ def describe(image: Image.Image) -> tuple[UInt8Array, Float32Array]:
     import cv2
 
     if image.width * image.height > _ONE_BLOCK:
-        image = image.reduce(_shrinking(*image.size))
+        factor = 1
+        while min(image.size) // (2 * factor) >= _LEAST_SIDE_PX:
+            factor *= 2
+        image = image.reduce(factor)
     loops = _chosen()
     pixels = rgbx(image)
     while min(pixels.shape[:2]) >= 2 * _LEAST_SIDE_PX:
@@ -106,14 +109,6 @@ def describe(image: Image.Image) -> tuple[UInt8Array, Float32Array]:
         _percentiles(counts[4] / counts[4].sum(), (0.5,))[0] / _NOISE_LEVELS,
     )
     return squashed, np.array(numbers, np.float32)
-
-
-def _shrinking(width: int, height: int) -> int:
-    """Return by how much (1, 2, 4, …) an image is shrunk before it is measured."""
-    factor = 1
-    while min(height, width) // (2 * factor) >= _LEAST_SIDE_PX:
-        factor *= 2
-    return factor
 
 
 def _percentiles(share: npt.NDArray[np.float64], wanted: Sequence[float]) -> list[float]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from collections.abc import Iterator
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -19,10 +21,9 @@ from datumaro_embed import Status, open_store
 from datumaro_embed.adapter import SourceDataset
 from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.errors import InferenceError, RunInterruptedError
-from datumaro_embed.pipeline import EmbedOptions, embed, embed_source
+from datumaro_embed.pipeline import EmbedOptions, embed, embed_source, ordering
 from datumaro_embed.pipeline.contents import Contents
-from datumaro_embed.pipeline.embed import embed_in_order
-from datumaro_embed.pipeline.ordering import OrderedRows, ReadItem
+from datumaro_embed.pipeline.ordering import ReadItem, rows_in_order
 from datumaro_embed.records import ItemKey, ItemRecord
 from datumaro_embed.store import Hdf5Stores
 from support import picture
@@ -34,7 +35,8 @@ go = partial(embed_source, progress=False, backend=Hdf5Stores(QuickFiles()))
 
 @pytest.fixture
 def few_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embed, "_MAX_WAITING_ROWS", FEW)
+    monkeypatch.setattr(embed, "MAX_WAITING_ROWS", FEW)
+    monkeypatch.setattr(ordering, "MAX_WAITING_ROWS", FEW)
     monkeypatch.setattr(embed, "_CONTENTS_KEPT", 0)
 
 
@@ -63,15 +65,21 @@ def test_rows_do_not_pile_up_behind_a_batch_without_an_answer() -> None:
         for i in range(300)
     ]
     written: list[str] = []
-    rows = OrderedRows(lambda record, *_: written.append(record.key.id), Contents(8, "float16"))
-    most = 0
+    n_taken = most = 0
+
+    def taken() -> Iterator[ReadItem]:
+        nonlocal n_taken
+        for item in items:
+            n_taken += 1
+            yield item
 
     def watched() -> bool:
         nonlocal most
-        most = max(most, len(rows))
+        most = max(most, n_taken - len(written))
         return False
 
-    embed_in_order(items, encoder, rows, stop=watched)
+    for record, _, _ in rows_in_order(taken(), encoder, Contents(8, "float16"), stop=watched):
+        written.append(record.key.id)
     assert written == [str(i) for i in range(300)]
     assert most <= FEW
 
@@ -86,6 +94,27 @@ def test_a_first_item_is_not_forgotten_before_its_twin_is_written(tmp_path: Path
         assert store.statuses.tolist()[:2] == [Status.OK, Status.OK]
         assert Status.OK not in store.statuses[2:]
         np.testing.assert_array_equal(store.embeddings([0]), store.embeddings([1]))
+
+
+@pytest.mark.usefixtures("few_may_wait")
+@pytest.mark.parametrize("objects", [False, True])
+def test_a_first_item_is_not_forgotten_while_a_slow_encoder_lets_threads_read_ahead(
+    tmp_path: Path, objects: bool
+) -> None:
+    class Slow(FakeEncoder):
+        def embed(self, batch: np.ndarray) -> np.ndarray:
+            time.sleep(0.5)
+            return super().embed(batch)
+
+    first = [Image.from_bytes(data=png(i)) for i in range(1, 5)]
+    same = Image.from_bytes(data=png(0))
+    others = [Image.from_bytes(data=png(i)[:-40]) for i in range(5, 300)]
+    options = EmbedOptions(workers=2, objects=objects)  # with objects, more items are read ahead
+    encoder = Slow(batch_size=4)
+    go(dataset([*first, same, same, *others]), tmp_path / "e.h5", options, encoder=encoder)
+    with open_store(tmp_path / "e.h5") as store:
+        np.testing.assert_array_equal(store.embeddings([4]), store.embeddings([5]))
+        assert store.statuses[:6].tolist() == [Status.OK] * 6
 
 
 @pytest.mark.parametrize("readable", [True, False])

@@ -1,8 +1,7 @@
 """`datumaro-embed`: argument parsing, without other logic.
 
-``COMMANDS`` of each module maps a command's name to its line in ``--help`` and a function that adds
-its arguments and returns the function to run. That function imports the heavy modules and returns
-the exit status.
+Each function with the decorator `commands.command` is a command, in the order in which ``--help``
+lists them. It imports the heavy modules itself and returns the exit status.
 """
 
 from __future__ import annotations

@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..records import ItemRecord, Status
+from ..records import ItemRecord
 
 __all__ = ["Contents"]
 
 Vector = npt.NDArray[np.float32]
-
-
-@dataclass(slots=True)
-class _Content:
-    """What became of the first item, in order, that has these bytes."""
-
-    position: int
-    status: Status = Status.OK
-    error: str = ""
-    vector: npt.NDArray[np.floating] | None = None
-    signature: bytes | None = None
-    statistics: tuple[float, ...] | None = None
+_OF_IMAGE = ("status", "error", "signature", "statistics")  # the same for the same bytes
 
 
 class Contents:
@@ -48,43 +38,36 @@ class Contents:
 
     def __init__(self, capacity: int, dtype: str) -> None:
         self._capacity, self._dtype = capacity, np.dtype(dtype)
-        self._known: OrderedDict[bytes, _Content] = OrderedDict()
+        self._first: OrderedDict[bytes, int] = OrderedDict()  # position of the first item
+        self._kept: dict[bytes, tuple[dict[str, Any], npt.NDArray[np.floating] | None]] = {}
         self._lock = threading.Lock()
 
     def is_first(self, content_sha256: bytes, position: int) -> bool:
         """Tell whether no item before this one is known to have these bytes, and remember it."""
         with self._lock:
-            content = self._known.setdefault(content_sha256, _Content(position))
-            self._known.move_to_end(content_sha256)
-            if len(self._known) > self._capacity:
-                self._known.popitem(last=False)
-            content.position = min(content.position, position)
-            return content.position == position
+            first = min(position, self._first.get(content_sha256, position))
+            self._first[content_sha256] = first
+            self._first.move_to_end(content_sha256)
+            if len(self._first) > self._capacity:
+                forgotten, _ = self._first.popitem(last=False)
+                self._kept.pop(forgotten, None)
+            return first == position
 
     def is_twin(self, content_sha256: bytes, position: int) -> bool:
         """Tell the same for good, once every item before this one has asked."""
         with self._lock:
-            content = self._known.get(content_sha256)
-            return content is not None and content.position < position
+            return self._first.get(content_sha256, position) < position
 
     def keep(self, record: ItemRecord, vector: Vector | None) -> None:
         """Remember what became of an image; the first item's is what counts."""
+        facts = {name: getattr(record, name) for name in _OF_IMAGE}
+        kept = None if vector is None else vector.astype(self._dtype)
         with self._lock:
-            content = self._known.get(record.content_sha256)
-            if content is not None:
-                content.status, content.error = record.status, record.error
-                content.signature, content.statistics = record.signature, record.statistics
-                content.vector = None if vector is None else vector.astype(self._dtype)
+            if record.content_sha256 in self._first:
+                self._kept[record.content_sha256] = facts, kept
 
     def of_twin(self, record: ItemRecord) -> tuple[ItemRecord, Vector | None]:
         """Return a record as the first item's image makes it, and its vector."""
         with self._lock:
-            content = self._known[record.content_sha256]
-        vector = None if content.vector is None else content.vector.astype(np.float32)
-        return replace(
-            record,
-            status=content.status,
-            error=content.error,
-            signature=content.signature,
-            statistics=content.statistics,
-        ), vector
+            facts, kept = self._kept[record.content_sha256]
+        return replace(record, **facts), None if kept is None else kept.astype(np.float32)

@@ -4,8 +4,9 @@
                ─batches of pixels─▶ encoder ─▶ vectors                  inference.py
                ─in the items' order─▶ rows ─▶ store                     ordering.py, store/
 
-One thread of the caller drives everything; the pool decodes a bounded number of items ahead, so
-memory does not grow with the dataset.
+Every stage is an iterator that the next one pulls, up to the loop in `embed_source` that appends
+rows to the store: one thread of the caller drives everything. The pool decodes a bounded number of
+items ahead, so memory does not grow with the dataset.
 """
 
 from __future__ import annotations
@@ -13,16 +14,12 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from ..adapter import SourceDataset
-from ..depth import DepthRange
 from ..encoders import Encoder, ImageEncoder, TextEncoder, texts_of
 from ..errors import (
     EmbedWarning,
@@ -37,19 +34,18 @@ from ..logs import log
 from ..objects import ObjectOptions
 from ..parallel import single_threaded_opencv
 from ..place import StorePlace, is_store_directory, misdetection
-from ..records import ItemRecord, Status
+from ..records import Status
 from ..sharding import Parts, Shard, outlook, part_path
 from ..store import EmbeddingStore, Hdf5Stores, StoreBackend, StoreWriter, open_store
 from ..tally import Tally, counted
 from ..vectors import VectorKind
 from ..versions import installed_versions
-from .captions import CaptionedRows
+from .captions import with_captions
 from .contents import Contents
-from .inference import Inference
 from .keeping import keeping
 from .options import EmbedOptions
-from .ordering import OrderedRows, ReadItem
-from .preparing import items_ahead, prepare
+from .ordering import MAX_WAITING_ROWS, Row, rows_in_order
+from .preparing import prepare
 from .progress import EmbedSummary, Progress, TableSummary, settings_line, talk
 from .reuse import Changes, KnownVectors
 
@@ -58,10 +54,9 @@ if TYPE_CHECKING:
 
 __all__ = ["check_place", "embed_dataset", "embed_source"]
 
-Vector = npt.NDArray[np.float32]
 _CONTENTS_KEPT = 4096
-# With few images to embed among many rows that need none, rows do not wait for a full batch.
-_MAX_WAITING_ROWS = 4096
+_BATCHES_AHEAD = 3
+_OBJECTS = 8  # of an image, for as many images ahead as without them
 
 
 def embed_dataset(
@@ -208,45 +203,44 @@ def embed_source(
     ):
         if options.verbose:
             notify(settings_line(encoder, options))
-        whole = [] if options.restart else list(_whole_stores(store, shard, kind))
-        for earlier in whole:
-            opened.enter_context(earlier)
+        found = () if options.restart else _whole_stores(store, shard, kind)
+        whole = [opened.enter_context(earlier) for earlier in found]
         stores = [store for store in (run.before, *run.earlier, *whole) if store is not None]
         tables = _tables(options, stores, notify)
         crops = _crops(options, stores) if "objects" in tables else None
         texts = texts_of(encoder) if "captions" in tables else None
+        bar.objects = TableSummary() if "objects" in tables else None
+        bar.captions = TableSummary() if "captions" in tables else None
         fitting = [*run.earlier, *(w for w in whole if w.kind.fits(kind))]
         known = KnownVectors(fitting, captions=texts is not None)
-        objects = TableSummary() if "objects" in tables else None
-        captions = TableSummary() if "captions" in tables else None
-        changes = _changes(run, whole, shard, source.categories.labels)
+        changes = Changes(run.before, whole, shard, source.categories.labels)
         _refuse_other_images(run, kind, known, source)
         for line in run.notes:
             notify(line)
+
         with keeping(run, notify):
-
-            def write(record: ItemRecord, vector: Vector | None, item: ReadItem) -> None:
-                before_row()
-                if record.status is not Status.OK and options.on_error == "fail":
-                    raise _item_failed(record)
-                run.append(record, vector, reused=item.is_reused and not item.n_new)
-                changes.note(record, reused=item.is_reused)
-                _count(record, item, objects, captions)
-                bar.note(record)
-
-            rows = CaptionedRows(write, texts) if texts is not None else None
-            to_write = write if rows is None else rows.append
-            _write_rows(source, encoder, known, options, crops, texts, to_write, interrupts)
-            if rows is not None:
-                rows.flush()
+            rows = _rows(source, encoder, known, options, crops, texts, interrupts)
+            # Closed here, whatever happens: the garbage collector is no place to wait for threads.
+            with closing(rows):
+                for record, vector, item in rows:
+                    before_row()
+                    if record.status is not Status.OK and options.on_error == "fail":
+                        raise ItemFailedError(
+                            f"{record.key}: {record.error} ({record.status.name.lower()}). Fix or "
+                            "remove the file, or run with ``on_error`` record.",
+                            key=record.key,
+                        )
+                    reused = item.vector is not None
+                    n_captions = sum(one.vector is None for one in item.record.captions or ())
+                    run.append(record, vector, reused=reused and not item.crops and not n_captions)
+                    changes.note(record, reused=reused)
+                    bar.note(record, new_objects=item.crops, n_new_captions=n_captions)
             interrupts.raise_received()
             if known.n_damaged:
                 lost = counted(known.n_damaged, "damaged vectors")
                 notify(f"Computed {lost} of '{run.target}' again.")
-            run.set_categories(source.categories, _label_vectors(encoder, source))
-            encoder.confirm()
             facts |= {"objects": crops.to_json()} if crops else {}
-            run.seal(_provenance(source, encoder, options, losses) | facts)
+            _seal(run, source, encoder, options, {"lost_on_import": losses.to_json()} | facts)
     return EmbedSummary(
         store=run.target,
         n_items=len(source),
@@ -258,8 +252,8 @@ def embed_source(
         n_relabelled=changes.n_relabelled,
         n_removed=changes.n_removed,
         outlook=_outlook(store, shard) if shard else "",
-        objects=objects,
-        captions=captions,
+        objects=bar.objects,
+        captions=bar.captions,
     )
 
 
@@ -347,19 +341,6 @@ def _whole_stores(
             yield whole
 
 
-def _changes(
-    run: StoreWriter,
-    whole: Sequence[EmbeddingStore],
-    shard: Shard | None,
-    labels: Sequence[str],
-) -> Changes:
-    """Compare with the store that is replaced, or with this shard's share of the whole."""
-    finished = [store for store in whole if store.complete]
-    if run.before is not None or shard is None or not finished:
-        return Changes(run.before, labels)
-    return Changes(finished[0], labels, sum(map(shard.holds, finished[0].keys())))
-
-
 def _refuse_other_images(
     run: StoreWriter, kind: VectorKind, known: KnownVectors, source: SourceDataset
 ) -> None:
@@ -381,99 +362,60 @@ def _refuse_other_images(
         )
 
 
-def _write_rows(
+def _rows(
     source: SourceDataset,
     encoder: ImageEncoder,
     known: KnownVectors,
     options: EmbedOptions,
     crops: ObjectOptions | None,
     texts: Encoder | None,
-    write: Callable[[ItemRecord, Vector | None, ReadItem], None],
     interrupts: DeferredInterrupts,
-) -> None:
-    """Write every row in order: a vector for what could be read, none for what could not."""
-    workers = options.decoding_threads()
+) -> Generator[Row, None, None]:
+    """Yield every row in order: a vector for what could be read, none for what could not."""
+    ahead = max(_BATCHES_AHEAD * encoder.batch_size, 2 * options.decoding_threads())
+    ahead *= 1 if crops is None else _OBJECTS
     # All that may be under way at once, and as many as are cheap to keep.
-    n_under_way = _MAX_WAITING_ROWS + items_ahead(encoder.batch_size, workers)
-    contents = Contents(n_under_way + _CONTENTS_KEPT, options.dtype)
-    rows = OrderedRows(write, contents)
+    contents = Contents(MAX_WAITING_ROWS + ahead + _CONTENTS_KEPT, options.dtype)
     decoded = prepare(
         source,
         encoder,
-        workers=workers,
-        least_side_px=encoder.least_side_px if options.decode == "fast" else 0,
-        depth_range=DepthRange.parse(options.depth_range),
+        options,
+        ahead=ahead,
         known=known,
         contents=contents,
         objects=crops,
         captions=texts is not None,
     )
-    # Closed here, whatever happens: the garbage collector is no place to wait for threads.
-    with single_threaded_opencv(), closing(decoded) as items:
-        embed_in_order(items, encoder, rows, stop=lambda: interrupts.received is not None)
+    with (
+        single_threaded_opencv(),
+        closing(decoded) as items,
+        closing(
+            rows_in_order(items, encoder, contents, lambda: interrupts.received is not None)
+        ) as rows,
+    ):
+        yield from rows if texts is None else with_captions(rows, texts)
 
 
-def embed_in_order(
-    items: Iterable[ReadItem], encoder: ImageEncoder, rows: OrderedRows, stop: Callable[[], bool]
+def _seal(
+    run: StoreWriter,
+    source: SourceDataset,
+    encoder: ImageEncoder,
+    options: EmbedOptions,
+    facts: Mapping[str, Any],
 ) -> None:
-    """Submit what needs a vector, collect what is computed, write in the order of the items."""
-    with closing(Inference(encoder)) as inference:
-        for item in items:
-            for pixels in rows.expect(item):
-                inference.submit(pixels)
-                while inference.is_full:
-                    rows.fill(inference.collect())
-            while inference and len(rows) >= _MAX_WAITING_ROWS:
-                rows.fill(inference.collect())
-            if stop():
-                break
-        inference.finish()
-        while inference:
-            rows.fill(inference.collect())
-
-
-def _count(
-    record: ItemRecord,
-    item: ReadItem,
-    objects: TableSummary | None,
-    captions: TableSummary | None,
-) -> None:
-    """Count what became of an item's objects and captions."""
-    for number, one in enumerate(record.objects or () if objects else ()):
-        assert objects is not None
-        objects.n_computed += one.vector is not None and number in item.crops
-        objects.n_reused += one.vector is not None and number not in item.crops
-        if one.vector is None:
-            objects.without_vector[one.status.name.lower().replace("_", " ")] += 1
-    if captions:
-        n_new = sum(caption.vector is None for caption in item.record.captions or ())
-        captions.n_computed += n_new
-        captions.n_reused += len(record.captions or ()) - n_new
-
-
-def _label_vectors(encoder: ImageEncoder, source: SourceDataset) -> Vector | None:
+    """Finish the store: categories, and the provenance with some more facts."""
     labels = source.categories.labels
-    return encoder.embed_labels(labels) if labels and isinstance(encoder, TextEncoder) else None
-
-
-def _item_failed(record: ItemRecord) -> ItemFailedError:
-    return ItemFailedError(
-        f"{record.key}: {record.error} ({record.status.name.lower()}). Fix or remove the file, "
-        "or run with ``on_error`` record.",
-        key=record.key,
-    )
-
-
-def _provenance(
-    source: SourceDataset, encoder: ImageEncoder, options: EmbedOptions, losses: Tally
-) -> dict[str, Any]:
-    return {
+    vectors = encoder.embed_labels(labels) if labels and isinstance(encoder, TextEncoder) else None
+    run.set_categories(source.categories, vectors)
+    encoder.confirm()
+    provenance = {
         **encoder.provenance(),
         "dtype": options.dtype,
         **options.decoding(),
         **({"every": options.every} if options.every > 1 else {}),
         "media_root": str(source.root.resolve()),
-        "lost_on_import": losses.to_json(),
         "versions": installed_versions(),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **facts,
     }
+    run.seal(provenance)

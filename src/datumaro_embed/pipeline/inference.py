@@ -7,11 +7,11 @@ from collections import deque
 import numpy as np
 import numpy.typing as npt
 
-from ..encoders import ImageEncoder
+from ..encoders import ImageEncoder, Session
 from ..errors import InferenceError
 from .reading import one_line
 
-__all__ = ["Inference"]
+__all__ = ["Answers", "Inference"]
 
 Vector = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -26,33 +26,36 @@ class Inference:
     Parameters
     ----------
     encoder : ImageEncoder
+    session : Session
+        Of the encoder; the caller closes it, so that nothing reads a batch any more.
 
     Notes
     -----
     A batch's array is written over once it is answered: memory is that of the batches under way.
     """
 
-    def __init__(self, encoder: ImageEncoder) -> None:
-        self._encoder = encoder
-        self._session = encoder.session()
+    def __init__(self, encoder: ImageEncoder, session: Session) -> None:
+        self._encoder, self._session = encoder, session
         side = encoder.image_size_px
         self._shape = (encoder.batch_size, side, side, 3)
         self._free: list[Pixels] = []
         self._batches: deque[Pixels] = deque()
-        self._gathered, self._n_gathered = self._new_array(), 0
+        self._unanswered: deque[Answers] = deque()  # of each image, where its answer goes
+        self._gathered, self._n_gathered = np.empty(self._shape, np.uint8), 0
         self._wanted = encoder.first_batch_size
 
     def __len__(self) -> int:
         """Images that were submitted and are not answered yet."""
-        return self._n_gathered + sum(map(len, self._batches))
+        return len(self._unanswered)
 
     @property
     def is_full(self) -> bool:
         """As much is under way as the encoder computes at once: collect before submitting more."""
         return len(self._batches) >= self._session.capacity
 
-    def submit(self, pixels: Pixels) -> None:
-        """Take the pixels of one image."""
+    def submit(self, pixels: Pixels, answers: Answers) -> None:
+        """Take the pixels of one image; `collect` appends its vector, or why it has none."""
+        self._unanswered.append(answers)
         self._gathered[self._n_gathered] = pixels
         self._n_gathered += 1
         if self._n_gathered == self._wanted:
@@ -63,8 +66,8 @@ class Inference:
         self._start_batch()
         self._session.finish()
 
-    def collect(self) -> Answers:
-        """Wait for the oldest batch; for each of its images its vector, or why it has none.
+    def collect(self) -> None:
+        """Wait for the oldest batch, and answer its images.
 
         Raises
         ------
@@ -76,43 +79,36 @@ class Inference:
             self._start_batch()
         batch = self._batches[0]
         try:
-            answers: Answers = list(self._checked(batch, self._session.collect()))
+            found: Answers = list(self._checked(batch, self._session.collect()))
         except InferenceError:
-            answers = self._one_by_one(batch)
+            found = self._one_by_one(batch)
         self._batches.popleft()
         if isinstance(batch.base, np.ndarray):
             self._free.append(batch.base)
-        return answers
-
-    def close(self) -> None:
-        """Wait until nothing reads a batch any more."""
-        self._session.close()
+        for answer in found:
+            self._unanswered.popleft().append(answer)
 
     def _start_batch(self) -> None:
         if self._n_gathered:
             batch = self._gathered[: self._n_gathered]
-            self._gathered, self._n_gathered = self._new_array(), 0
-            self._wanted = len(self._gathered)
+            self._gathered = self._free.pop() if self._free else np.empty(self._shape, np.uint8)
+            self._n_gathered, self._wanted = 0, len(self._gathered)
             self._batches.append(batch)
             self._session.submit(batch)
 
-    def _new_array(self) -> Pixels:
-        return self._free.pop() if self._free else np.empty(self._shape, np.uint8)
-
     def _one_by_one(self, batch: Pixels) -> Answers:
-        answers = [self._alone(pixels) for pixels in batch]
+        """Embed each image of a batch that failed alone, and say of which that fails too."""
+        answers: Answers = []
+        for pixels in batch:
+            try:
+                answers += self._checked(pixels[None], self._encoder.embed(pixels[None]))
+            except InferenceError as error:
+                answers.append(one_line(str(error)))
         if all(isinstance(answer, str) for answer in answers):
             # Is it the images, or the device? A plain one would tell.
             grey = np.full_like(batch[:1], _GREY)
             self._checked(grey, self._encoder.embed(grey))
         return answers
-
-    def _alone(self, pixels: Pixels) -> Vector | str:
-        try:
-            (vector,) = self._checked(pixels[None], self._encoder.embed(pixels[None]))
-            return vector
-        except InferenceError as error:
-            return one_line(str(error))
 
     def _checked(self, batch: Pixels, vectors: npt.NDArray[np.float32]) -> list[Vector]:
         encoder = self._encoder

@@ -22,16 +22,12 @@ def keeping(run: StoreWriter, notify: Callable[[str], None]) -> Iterator[None]:
         yield
     except StreamDisagreementError:  # it says itself how to go on
         raise
-    except StoreWriteError:
-        _say_kept(run, run.n_committed, notify)
+    except Exception as error:
+        n_rows = 0
+        with suppress(StoreWriteError):  # where a write failed, no other is tried
+            is_write = isinstance(error, StoreWriteError)
+            n_rows = run.n_committed if is_write else run.suspend()
+        if n_rows:
+            kept = counted(n_rows, "rows are")
+            notify(f"{kept} kept for '{run.target}'. Run the same command again to continue.")
         raise
-    except Exception:
-        with suppress(StoreWriteError):
-            _say_kept(run, run.suspend(), notify)
-        raise
-
-
-def _say_kept(run: StoreWriter, n_rows: int, notify: Callable[[str], None]) -> None:
-    if n_rows:
-        kept = counted(n_rows, "rows are")
-        notify(f"{kept} kept for '{run.target}'. Run the same command again to continue.")

@@ -97,13 +97,18 @@ class EmbedOptions:
                 raise UsageError(
                     f"``{name}`` must be at least 1, not {value}. Leave it out for the default."
                 )
-        _one_of("precision", self.precision, ("auto", "f32", "bf16", "f16"))
         DepthRange.parse(self.depth_range)
-        _one_of("decode", self.decode, ("exact", "fast"))
-        _one_of("dtype", self.dtype, ("float16", "float32"))
-        _one_of("on_error", self.on_error, ("record", "fail"))
+        choices: dict[str, tuple[str, ...]] = {
+            "precision": ("auto", "f32", "bf16", "f16"),
+            "decode": ("exact", "fast"),
+            "dtype": ("float16", "float32"),
+            "on_error": ("record", "fail"),
+        }
         if self.object_shape is not None:
-            _one_of("object_shape", self.object_shape, tuple(s.name.lower() for s in CropShape))
+            choices["object_shape"] = tuple(shape.name.lower() for shape in CropShape)
+        for name, allowed in choices.items():
+            if (value := getattr(self, name)) not in allowed:
+                raise UsageError(f"``{name}`` must be {' or '.join(allowed)}, not {value!r}.")
         for name in ("objects", "captions"):
             if (value := getattr(self, name)) not in (None, True, False):
                 raise UsageError(f"``{name}`` must be True, False or None, not {value!r}.")
@@ -139,8 +144,3 @@ class EmbedOptions:
     def decoding_threads(self) -> int:
         """Return how many threads decode."""
         return self.workers or usable_processors()
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise UsageError(f"``{name}`` must be {' or '.join(allowed)}, not {value!r}.")

@@ -1,23 +1,27 @@
-"""Rows leave in the order in which their items came, whenever their vectors are ready."""
+"""The loop of a run: submit what needs a vector, collect what is computed, give rows in order."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from ..encoders import ImageEncoder
 from ..records import ItemRecord, ObjectStatus, Status
 from .contents import Contents
+from .inference import Answers, Inference
 
-__all__ = ["OrderedRows", "Pixels", "ReadItem"]
+__all__ = ["MAX_WAITING_ROWS", "Pixels", "ReadItem", "Row", "rows_in_order"]
 
 Pixels = npt.NDArray[np.uint8]
 Vector = npt.NDArray[np.float32]
 
-
+# With few images to embed among many rows that need none, rows do not wait for a full batch.
+MAX_WAITING_ROWS = 4096
 _NO_PIXELS: Pixels = np.empty(0, np.uint8)  # of crops that are under way
 
 
@@ -49,100 +53,83 @@ class ReadItem:
     is_twin: bool = False
     crops: Mapping[int, Pixels] = field(default_factory=dict)
 
-    @property
-    def is_reused(self) -> bool:
-        """Whether its vector is one of an earlier run."""
-        return self.vector is not None
 
-    @property
-    def n_new(self) -> int:
-        """Objects and captions whose vectors this run computes."""
-        captions = self.record.captions or ()
-        return len(self.crops) + sum(caption.vector is None for caption in captions)
+Row = tuple[ItemRecord, Vector | None, ReadItem]
+"""Finished record, its vector (None where the item failed), and what was read of the item."""
+
+# An item, whether the image needs a vector, and the answers: the image's, then those of its crops.
+_Waiting = deque[tuple[ReadItem, bool, Answers]]
 
 
-@dataclass(slots=True)
-class _Waiting:
-    """An item whose vectors are not all there: the image's first, then those of its objects."""
+def rows_in_order(
+    items: Iterable[ReadItem], encoder: ImageEncoder, contents: Contents, stop: Callable[[], bool]
+) -> Generator[Row, None, None]:
+    """Yield a row for each item, in order: one with pixels waits for its vectors.
 
-    item: ReadItem
-    wants_image: bool
-    answers: list[Vector | str] = field(default_factory=list)
+    Any other row waits only for those before it. Once `stop` says so, no item is taken any more,
+    and the rows of those that were taken are yielded.
 
-
-class OrderedRows:
-    """A queue: an item with pixels waits for its vectors, any other only for those before it.
-
-    Parameters
-    ----------
-    write : callable
-        Takes record, vector (None where the item failed) and the item.
-    contents : Contents
+    Raises
+    ------
+    InferenceError
+        The encoder fails whatever it is given.
+    StreamDisagreementError
     """
+    waiting: _Waiting = deque()
+    with closing(encoder.session()) as session:
+        inference = Inference(encoder, session)
+        for item in items:
+            if item.shares and contents.is_twin(item.record.content_sha256, item.position):
+                item = replace(item, shares=False, is_twin=True)
+            image = [] if item.pixels is None or item.is_twin else [item.pixels]
+            wanted = [*image, *item.crops.values()]
+            # An item that waits holds no pixels, only the numbers of its crops.
+            item = replace(item, pixels=None, crops=dict.fromkeys(item.crops, _NO_PIXELS))
+            answers: Answers = []
+            waiting.append((item, bool(image), answers))
+            yield from _finished(waiting, contents)
 
-    def __init__(
-        self, write: Callable[[ItemRecord, Vector | None, ReadItem], None], contents: Contents
-    ) -> None:
-        self._write = write
-        self._contents = contents
-        self._waiting: deque[_Waiting] = deque()
-        self._unanswered: deque[_Waiting] = deque()
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def expect(self, item: ReadItem) -> list[Pixels]:
-        """Take the next item; return the pixels that are to be embedded, in the answers' order."""
-        if item.shares and self._contents.is_twin(item.record.content_sha256, item.position):
-            item = replace(item, shares=False, is_twin=True)
-        image = [] if item.pixels is None or item.is_twin else [item.pixels]
-        wanted = [*image, *item.crops.values()]
-        crops = dict.fromkeys(item.crops, _NO_PIXELS)
-        waiting = _Waiting(replace(item, pixels=None, crops=crops), bool(image))
-        self._waiting.append(waiting)
-        self._unanswered.extend([waiting] * len(wanted))
-        self._write_ready()
-        return wanted
-
-    def fill(self, answers: Iterable[Vector | str]) -> None:
-        """Take vectors, or the reasons why there is none, in the order of the pixels."""
-        for answer in answers:
-            self._unanswered.popleft().answers.append(answer)
-            self._write_ready()
-
-    def _write_ready(self) -> None:
-        while self._waiting:
-            item, answers = self._waiting[0].item, self._waiting[0].answers
-            n_images = int(self._waiting[0].wants_image)
-            if len(answers) < n_images + len(item.crops):
-                return
-            self._waiting.popleft()
-            record, vector = item.record, item.vector
-            if n_images:
-                vector, record = _answered(record, answers[0])
-            record = _with_vectors(record, dict(zip(item.crops, answers[n_images:], strict=True)))
-            if item.is_twin:
-                record, vector = self._contents.of_twin(record)
-            elif item.shares:
-                self._contents.keep(record, vector)
-            self._write(record, vector, item)
+            for pixels in wanted:
+                inference.submit(pixels, answers)
+                while inference.is_full:
+                    inference.collect()
+                    yield from _finished(waiting, contents)
+            while inference and len(waiting) >= MAX_WAITING_ROWS:
+                inference.collect()
+                yield from _finished(waiting, contents)
+            if stop():
+                break
+        inference.finish()
+        while inference:
+            inference.collect()
+            yield from _finished(waiting, contents)
 
 
-def _answered(record: ItemRecord, answer: Vector | str) -> tuple[Vector | None, ItemRecord]:
-    if isinstance(answer, str):
-        return None, replace(record, status=Status.INFERENCE_FAILED, error=answer)
-    return answer, record
-
-
-def _with_vectors(record: ItemRecord, answers: Mapping[int, Vector | str]) -> ItemRecord:
-    """Return a record whose objects have the vectors, or failed."""
-    if not answers:
-        return record
-    objects = list(record.objects or ())
-    for number, answer in answers.items():
-        if isinstance(answer, str):
-            failed = ObjectStatus.INFERENCE_FAILED
-            objects[number] = replace(objects[number], status=failed, crop=(0, 0, 0, 0))
-        else:
-            objects[number] = replace(objects[number], vector=answer)
-    return replace(record, objects=tuple(objects))
+def _finished(waiting: _Waiting, contents: Contents) -> Iterator[Row]:
+    """Take the oldest items away as far as all their answers are there, and yield their rows."""
+    while waiting:
+        item, wants_image, answers = waiting[0]
+        if len(answers) < wants_image + len(item.crops):
+            return
+        waiting.popleft()
+        record, vector = item.record, item.vector
+        if wants_image:
+            answer = answers[0]
+            if isinstance(answer, str):
+                record = replace(record, status=Status.INFERENCE_FAILED, error=answer)
+            else:
+                vector = answer
+        if item.crops:
+            objects = list(record.objects or ())
+            for number, answer in zip(item.crops, answers[wants_image:], strict=True):
+                if isinstance(answer, str):
+                    failed = ObjectStatus.INFERENCE_FAILED
+                    objects[number] = replace(objects[number], status=failed, crop=(0, 0, 0, 0))
+                else:
+                    objects[number] = replace(objects[number], vector=answer)
+            record = replace(record, objects=tuple(objects))
+        if item.is_twin:
+            record, vector = contents.of_twin(record)
+        elif item.shares:
+            contents.keep(record, vector)
+        yield record, vector, item

@@ -13,31 +13,23 @@ from ..depth import DepthRange
 from ..encoders import ImageEncoder
 from ..objects import ObjectOptions, cut, objects_of
 from ..parallel import Ahead, map_ahead
-from ..records import CaptionRecord, ItemRecord, Status
+from ..records import CaptionRecord, ItemRecord
 from ..signatures import describe
 from .contents import Contents
+from .options import EmbedOptions
 from .ordering import Pixels, ReadItem
-from .reading import OpenedItem, open_item
+from .reading import open_item
 from .reuse import KnownVectors
 
-__all__ = ["items_ahead", "prepare"]
-
-_BATCHES_AHEAD = 3
-_OBJECTS = 8  # of an image, for as many images ahead as without them
-
-
-def items_ahead(batch_size: int, workers: int) -> int:
-    """Return how many items are read before the oldest of them is taken."""
-    return max(_BATCHES_AHEAD * batch_size, 2 * workers)
+__all__ = ["prepare"]
 
 
 def prepare(
     source: Iterable[SourceItem],
     encoder: ImageEncoder,
+    options: EmbedOptions,
     *,
-    workers: int,
-    least_side_px: int,
-    depth_range: DepthRange,
+    ahead: int,
     known: KnownVectors,
     contents: Contents,
     objects: ObjectOptions | None = None,
@@ -47,10 +39,9 @@ def prepare(
 
     Parameters
     ----------
-    least_side_px : int
-        See `images.OpenedImage.decode`.
-    depth_range : DepthRange
-        For samples of more than 8 bits.
+    ahead : int
+        Maximum number of items, and with `objects` of annotations too, that are read before the
+        oldest item is taken.
     known : KnownVectors
         Of earlier runs.
     contents : Contents
@@ -60,25 +51,45 @@ def prepare(
     captions : bool
         Find the captions of each item.
     """
+    least_side_px = encoder.least_side_px if options.decode == "fast" else 0
+    depth_range = DepthRange.parse(options.depth_range)
 
     def read(numbered: tuple[int, SourceItem]) -> ReadItem:
         position, item = numbered
         opened = open_item(item, depth_range)
-        record = complete(opened.record)
-        shares = opened.is_readable and opened.is_whole
-        read_item = ReadItem(record, position, shares=shares)
-        if shares:
-            vector = known.find(record)
-            record = known.with_known(record)
-            is_twin = vector is None and not contents.is_first(record.content_sha256, position)
-            read_item = ReadItem(record, position, None, vector, is_twin=is_twin)
-            read_item = replace(read_item, shares=vector is None and not is_twin)
-        needs_pixels = read_item.vector is None and not read_item.is_twin
-        if opened.is_readable and (needs_pixels or _wanted(record)):
-            return _decoded(opened, read_item, needs_pixels)
-        return read_item
+        record = with_tables(opened.record)
+        if opened.image is None:
+            return ReadItem(record, position)
 
-    def complete(record: ItemRecord) -> ItemRecord:
+        # A region of an image has the bytes of the image, but is another one.
+        vector, is_twin, is_whole = None, False, opened.roi is None
+        if is_whole:
+            record, vector = known.find(record)
+            is_twin = vector is None and not contents.is_first(record.content_sha256, position)
+        needs_pixels = vector is None and not is_twin
+        read_item = ReadItem(record, position, None, vector, is_whole and needs_pixels, is_twin)
+        found = record.objects or ()
+        wanted = [n for n, one in enumerate(found) if one.status.has_vector and one.vector is None]
+        if not (needs_pixels or wanted):
+            return read_item
+
+        # Objects are cut out of the image at its full size.
+        decoded, image = opened.read(least_side_px=0 if wanted else least_side_px)
+        if image is None:
+            return replace(read_item, record=with_tables(decoded), vector=None)
+        side_px = encoder.least_side_px
+        crops = {n: encoder.preprocess(cut(image, found[n], side_px)) for n in wanted}
+        pixels: Pixels | None = encoder.preprocess(image) if needs_pixels else None
+        record = replace(record, notes=decoded.notes)
+        if record.signature is None:
+            signature, statistics = describe(image)
+            record = replace(
+                record, signature=signature.tobytes(), statistics=tuple(statistics.tolist())
+            )
+        return replace(read_item, record=record, pixels=pixels, crops=crops)
+
+    def with_tables(record: ItemRecord) -> ItemRecord:
+        """Add the objects and the captions, as far as they are asked for."""
         if objects is not None:
             record = replace(record, objects=objects_of(record, objects))
         if captions:
@@ -87,35 +98,10 @@ def prepare(
             record = known.with_captions(record)
         return record
 
-    def _decoded(opened: OpenedItem, item: ReadItem, needs_pixels: bool) -> ReadItem:
-        wanted = _wanted(item.record)
-        read, image = opened.read(least_side_px=0 if wanted else least_side_px)
-        if image is None:
-            return replace(item, record=complete(read), vector=None)
-        side_px = encoder.least_side_px
-        found = item.record.objects or ()
-        crops = {n: encoder.preprocess(cut(image, found[n], side_px)) for n in wanted}
-        pixels: Pixels | None = encoder.preprocess(image) if needs_pixels else None
-        record = replace(item.record, notes=read.notes)
-        if record.signature is None:
-            signature, statistics = describe(image)
-            record = replace(
-                record, signature=signature.tobytes(), statistics=tuple(statistics.tolist())
-            )
-        return replace(item, record=record, pixels=pixels, crops=crops)
-
     return map_ahead(
         read,
         enumerate(source),
-        workers=workers,
-        ahead=items_ahead(encoder.batch_size, workers) * (1 if objects is None else _OBJECTS),
+        workers=options.decoding_threads(),
+        ahead=ahead,
         weigh=lambda numbered: 0 if objects is None else numbered[1].n_annotations,
     )
-
-
-def _wanted(record: ItemRecord) -> list[int]:
-    """Objects whose pixels are to be embedded."""
-    if record.status is not Status.OK:
-        return []
-    found = enumerate(record.objects or ())
-    return [n for n, one in found if one.status.has_vector and one.vector is None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tqdm import tqdm
@@ -161,12 +161,21 @@ def talk(*, show: bool) -> Callable[[str], None]:
 
 @dataclass
 class Progress:
-    """A tqdm bar on a terminal and a count of failures; a context manager."""
+    """A tqdm bar on a terminal and the counts of a run; a context manager.
+
+    Attributes
+    ----------
+    failures, notes : as in `EmbedSummary`
+    objects, captions : TableSummary or None
+        To be set where they are embedded.
+    """
 
     total: int
     show: bool = True
     failures: dict[Status, Tally] = field(default_factory=dict)
     notes: Tally = field(default_factory=Tally)
+    objects: TableSummary | None = None
+    captions: TableSummary | None = None
 
     def __enter__(self) -> Progress:
         self._bar = tqdm(
@@ -181,8 +190,21 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def note(self, record: ItemRecord) -> None:
-        """Count one row as written."""
+    def note(
+        self, record: ItemRecord, *, new_objects: Collection[int] = (), n_new_captions: int = 0
+    ) -> None:
+        """Count one row as written, with the objects and captions that this run computed."""
+        if self.objects is not None:
+            for number, one in enumerate(record.objects or ()):
+                if one.vector is None:
+                    self.objects.without_vector[one.status.name.lower().replace("_", " ")] += 1
+                elif number in new_objects:
+                    self.objects.n_computed += 1
+                else:
+                    self.objects.n_reused += 1
+        if self.captions is not None:
+            self.captions.n_computed += n_new_captions
+            self.captions.n_reused += len(record.captions or ()) - n_new_captions
         self._bar.update()
         if record.status is not Status.OK:
             cause = cause_of(record.error)
@@ -203,15 +225,11 @@ def settings_line(encoder: ImageEncoder, options: EmbedOptions) -> str:
         f"device {provenance['device']}",
         f"precision {provenance['precision']}",
         f"batch size {encoder.batch_size}",
-        *([f"streams {streams}"] if streams else []),
+        f"streams {streams}" if streams else "",
         f"decoding threads {options.decoding_threads()}",
         f"{options.decode} decoding",
-        *([f"depth range {options.depth_range}"] if options.depth_range else []),
-        *(
-            [f"resizing by {resizing_library()}"]
-            if isinstance(encoder, OpenVinoImageEncoder)
-            else []
-        ),
+        f"depth range {options.depth_range}" if options.depth_range else "",
+        f"resizing by {resizing_library()}" if isinstance(encoder, OpenVinoImageEncoder) else "",
         f"vectors as {options.dtype}",
     ]
-    return f"Settings: {', '.join(parts)}."
+    return f"Settings: {', '.join(filter(None, parts))}."

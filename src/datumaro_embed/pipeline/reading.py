@@ -10,7 +10,7 @@ from ..adapter import EncoderInput, SourceItem, encoder_input
 from ..adapter.media import UnsupportedMediaError
 from ..depth import UNCHOSEN, DepthRange
 from ..geometry import orient_xywh
-from ..images import ImageInfo, ImageProblem, OpenedImage, open_image
+from ..images import ImageProblem, OpenedImage, open_image
 from ..records import ItemRecord, Status
 
 __all__ = ["OpenedItem", "open_item", "read_item", "read_item_info"]
@@ -24,22 +24,17 @@ class OpenedItem:
     ----------
     record : ItemRecord
         Complete; a status other than OK and a reason where the image cannot be read.
+    source : SourceItem
+    image : OpenedImage or None
+        None exactly where the status is not OK.
+    roi : (x, y, width, height) or None
+        The region of the image that the item is; None where it is all of it.
     """
 
     record: ItemRecord
-    _source: SourceItem
-    _medium: EncoderInput | None = None
-    _image: OpenedImage | None = None
-
-    @property
-    def is_readable(self) -> bool:
-        """Whether `read` has anything to decode."""
-        return self._image is not None
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the image is the file's own, so that equal bytes are an equal image."""
-        return self._medium is not None and self._medium.roi is None
+    source: SourceItem
+    image: OpenedImage | None = None
+    roi: tuple[int, int, int, int] | None = None
 
     def read(self, *, least_side_px: int = 0) -> tuple[ItemRecord, Image.Image | None]:
         """Decode the pixels, once.
@@ -57,17 +52,22 @@ class OpenedItem:
         image : upright RGB image or None
             None exactly where the status is not OK.
         """
-        if self._image is None or self._medium is None:
+        if self.image is None:
             return self.record, None
         try:
-            if self._medium.roi is None:
-                image = self._image.decode(least_side_px=least_side_px)
-            else:
-                image = _region(self._image, self._medium.roi)
-            notes = (*self.record.notes, *self._image.notes)
+            image = self.image.decode(least_side_px=0 if self.roi else least_side_px)
+            if self.roi is not None:
+                info = self.image.info
+                size = info.stored_width, info.stored_height
+                x, y, w, h = map(int, orient_xywh(self.roi, size, info.orientation))
+                if min(w, h) <= 0 or min(x, y) < 0 or x + w > image.width or y + h > image.height:
+                    reason = "the region of interest exceeds the image"
+                    raise ImageProblem(Status.UNREADABLE, reason, info=info)
+                image = image.crop((x, y, x + w, y + h))
+            notes = (*self.record.notes, *self.image.notes)
             return (replace(self.record, notes=notes) if notes else self.record), image
         except ImageProblem as problem:
-            return _failed(self._source, problem), None
+            return _failed(self.source, problem), None
 
 
 def open_item(source: SourceItem, depth_range: DepthRange = UNCHOSEN) -> OpenedItem:
@@ -75,7 +75,11 @@ def open_item(source: SourceItem, depth_range: DepthRange = UNCHOSEN) -> OpenedI
     try:
         medium = _checked_input(source)
         image = open_image(medium.source, channel_order="bgr", depth_range=depth_range)
-        return OpenedItem(_record(source, medium, image.info), source, medium, image)
+        info, roi = image.info, medium.roi
+        # A region of interest is an image of its own size.
+        size = roi[2:] if roi else (info.stored_width, info.stored_height)
+        record = source.record(size, info.orientation, info.content_sha256)
+        return OpenedItem(record, source, image, roi)
     except ImageProblem as problem:
         return OpenedItem(_failed(source, problem), source)
 
@@ -104,23 +108,6 @@ def _checked_input(source: SourceItem) -> EncoderInput:
         raise ImageProblem(Status.MISSING, str(error)) from error
     except Exception as error:  # a medium runs the dataset author's own callable
         raise ImageProblem(Status.UNREADABLE, f"{type(error).__name__}: {error}") from error
-
-
-def _region(opened: OpenedImage, roi: tuple[int, int, int, int]) -> Image.Image:
-    info, image = opened.info, opened.decode()
-    x, y, w, h = (
-        int(value)
-        for value in orient_xywh(roi, (info.stored_width, info.stored_height), info.orientation)
-    )
-    if w <= 0 or h <= 0 or x < 0 or y < 0 or x + w > image.width or y + h > image.height:
-        raise ImageProblem(Status.UNREADABLE, "the region of interest exceeds the image", info=info)
-    return image.crop((x, y, x + w, y + h))
-
-
-def _record(source: SourceItem, medium: EncoderInput, info: ImageInfo) -> ItemRecord:
-    """A record of an image that was read; a region of interest is an image of its own size."""
-    stored = medium.roi[2:] if medium.roi else (info.stored_width, info.stored_height)
-    return source.record(stored, info.orientation, info.content_sha256)
 
 
 def _failed(source: SourceItem, problem: ImageProblem) -> ItemRecord:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -13,6 +13,7 @@ from ..adapter import SourceDataset
 from ..errors import NoTableError, StoreCorruptError
 from ..parallel import map_ahead, usable_processors
 from ..records import AnnotationRecord, ItemRecord, ObjectRecord, Status
+from ..sharding import Shard
 from ..store import EmbeddingStore
 from .reading import read_item_info
 
@@ -47,12 +48,16 @@ class KnownVectors:
     def __init__(self, stores: Sequence[EmbeddingStore], *, captions: bool = False) -> None:
         self._stores = stores
         self.n_damaged = 0
-        parts = [_hashes(store) for store in stores]
-        hashes = np.concatenate([np.zeros(0, np.uint64), *(part[0] for part in parts)])
+        rows = [np.flatnonzero(store.statuses == Status.OK) for store in stores]
+        starts = [  # the first 8 bytes of each hash
+            np.ascontiguousarray(store.content_sha256[embedded, :8]).view("<u8").reshape(-1)
+            for store, embedded in zip(stores, rows, strict=True)
+        ]
+        hashes = np.concatenate([np.zeros(0, np.uint64), *starts])
         order = np.argsort(hashes, kind="stable")
         self._hashes = hashes[order]
-        self._row = np.concatenate([np.zeros(0, np.int64), *(part[1] for part in parts)])[order]
-        self._place = np.repeat(np.arange(len(parts)), [len(part[1]) for part in parts])[order]
+        self._row = np.concatenate([np.zeros(0, np.int64), *rows])[order]
+        self._place = np.repeat(np.arange(len(rows)), list(map(len, rows)))[order]
         texts = [_texts(store) if captions else np.zeros(0, np.int64) for store in stores]
         self._first_caption = np.cumsum([0, *map(len, texts)])
         hashes = np.concatenate([np.zeros(0, np.int64), *texts])
@@ -70,42 +75,48 @@ class KnownVectors:
         Asks a few items from all over the dataset first: it hashes every file only where none is.
         """
         every = max(1, len(source) // _ITEMS_TO_ASK)
-        return any(
-            self._is_here(record)
-            for items in (islice(source, 0, None, every), source)
-            for record in map_ahead(read_item_info, items, workers=usable_processors(), ahead=64)
-        )
+        for items in (islice(source, 0, None, every), source):
+            for record in map_ahead(read_item_info, items, workers=usable_processors(), ahead=64):
+                wanted = np.frombuffer(record.content_sha256[:8], dtype="<u8")[0]
+                place = int(np.searchsorted(self._hashes, wanted))
+                if place < len(self) and self._hashes[place] == wanted:
+                    return True
+        return False
 
-    def _is_here(self, record: ItemRecord) -> bool:
-        wanted = np.frombuffer(record.content_sha256[:8], dtype="<u8")[0]
-        place = int(np.searchsorted(self._hashes, wanted))
-        return place < len(self) and bool(self._hashes[place] == wanted)
+    def find(self, record: ItemRecord) -> tuple[ItemRecord, Vector | None]:
+        """Look up a whole image by its SHA-256 and size.
 
-    def find(self, record: ItemRecord) -> Vector | None:
-        """Return the vector of a whole image, by its SHA-256 and size; None where there is none."""
-        for store, row in self._rows_of(record):
-            if store.is_sound(row):
-                return np.asarray(store.embeddings([row])[0], dtype=np.float32)
-            self.n_damaged += 1
-        return None
-
-    def with_known(self, record: ItemRecord) -> ItemRecord:
-        """Give a whole image its signature and statistics, and the vectors of its objects.
-
-        An object's is known where the same pixels of the same image were cut in the same way.
+        Returns
+        -------
+        record : ItemRecord
+            With the signature and statistics, and the vectors of objects, as far as they are known:
+            an object's is where the same pixels of the same image were cut in the same way.
+        vector : array of shape (dim,), float32, or None
         """
+        vector: Vector | None = None
         crops: dict[object, Vector] = {}
-        for store, row in self._rows_of(record):
-            if not store.is_sound(row):
+        wanted = np.frombuffer(record.content_sha256[:8], dtype="<u8")[0]
+        for place in range(int(np.searchsorted(self._hashes, wanted)), len(self)):
+            if self._hashes[place] != wanted:
+                break
+            store, row = self._stores[int(self._place[place])], int(self._row[place])
+            size = int(store.widths[row]), int(store.heights[row])
+            same = store.content_sha256[row].tobytes() == record.content_sha256
+            if not same or size != (record.width, record.height):
                 continue
+            if not store.is_sound(row):
+                self.n_damaged += vector is None
+                continue
+            if vector is None:
+                vector = np.asarray(store.embeddings([row])[0], dtype=np.float32)
             old = store.item(row, without=("annotations", "captions"))
             crops |= {_cut_of(o): o.vector for o in old.objects or () if o.vector is not None}
             if record.signature is None:
                 record = replace(record, signature=old.signature, statistics=old.statistics)
-        if not record.objects:
-            return record
-        objects = (replace(one, vector=crops.get(_cut_of(one))) for one in record.objects)
-        return replace(record, objects=tuple(objects))
+        if record.objects:
+            objects = (replace(one, vector=crops.get(_cut_of(one))) for one in record.objects)
+            record = replace(record, objects=tuple(objects))
+        return record, vector
 
     def with_captions(self, record: ItemRecord) -> ItemRecord:
         """Give an item's captions the vectors that are known, of any item with the same text."""
@@ -129,25 +140,6 @@ class KnownVectors:
                 return np.asarray(captions.record(row).vector, np.float32)
         return None
 
-    def _rows_of(self, record: ItemRecord) -> Iterator[tuple[EmbeddingStore, int]]:
-        """Yield store and row of a whole image, by its SHA-256 and size."""
-        wanted = np.frombuffer(record.content_sha256[:8], dtype="<u8")[0]
-        for place in range(int(np.searchsorted(self._hashes, wanted)), len(self)):
-            if self._hashes[place] != wanted:
-                return
-            store, row = self._stores[int(self._place[place])], int(self._row[place])
-            size = int(store.widths[row]), int(store.heights[row])
-            same = store.content_sha256[row].tobytes() == record.content_sha256
-            if same and size == (record.width, record.height):
-                yield store, row
-
-
-def _hashes(store: EmbeddingStore) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-    """First 8 bytes of each hash, and the row, of rows that have a vector."""
-    rows = np.flatnonzero(store.statuses == Status.OK)
-    hashes = np.ascontiguousarray(store.content_sha256[rows, :8]).view("<u8").reshape(-1)
-    return hashes, rows
-
 
 def _texts(store: EmbeddingStore) -> npt.NDArray[np.int64]:
     """Hash of the text of each caption, for this process; none where they cannot be read."""
@@ -162,15 +154,6 @@ def _cut_of(one: ObjectRecord) -> object:
     return (one.crop, one.shape) if one.status.has_vector else None
 
 
-def _named(
-    annotations: Sequence[AnnotationRecord], labels: Sequence[str]
-) -> list[tuple[str, AnnotationRecord]]:
-    return [
-        (labels[a.label] if 0 <= a.label < len(labels) else "", replace(a, label=-1))
-        for a in annotations
-    ]
-
-
 class Changes:
     """Counts what became of each item, compared with the finished store that is replaced.
 
@@ -178,27 +161,35 @@ class Changes:
     ----------
     before : EmbeddingStore or None
         The finished store.
+    whole : sequence of EmbeddingStore
+        Those without shards; where there is none before, this shard's share of a finished one.
+    shard : Shard or None
     labels : sequence of str
         Names of the dataset's labels, which annotations number.
-    n_before : int, optional
-        How many rows of it are replaced, where not all are.
 
     Attributes
     ----------
     n_reused, n_relabelled : int
         Rows noted whose vector is re-used; those of them whose annotations have changed.
+    n_removed : int
+        Items of the finished store that the dataset has no longer; right once all are noted.
     """
 
     def __init__(
         self,
-        before: EmbeddingStore | None = None,
-        labels: Sequence[str] = (),
-        n_before: int | None = None,
+        before: EmbeddingStore | None,
+        whole: Sequence[EmbeddingStore],
+        shard: Shard | None,
+        labels: Sequence[str],
     ) -> None:
         self._before = before
         self._labels = tuple(labels)
-        self._n_before = len(before) if before is not None and n_before is None else n_before or 0
-        self._row = self._n_found = self.n_reused = self.n_relabelled = 0
+        self._row = self.n_reused = self.n_relabelled = 0
+        self.n_removed = 0 if before is None else len(before)
+        finished = [store for store in whole if store.complete]
+        if before is None and shard is not None and finished:
+            self._before = finished[0]
+            self.n_removed = sum(map(shard.holds, finished[0].keys()))
 
     def note(self, record: ItemRecord, *, reused: bool) -> None:
         """Count one row; rows come in ascending order of their keys."""
@@ -211,19 +202,24 @@ class Changes:
             while self._row < len(before) and before.key(self._row) < record.key:
                 self._row += 1
             if self._row < len(before) and before.key(self._row) == record.key:
-                self._n_found += 1
-                self.n_relabelled += reused and self._is_relabelled(before, record)
+                self.n_removed -= 1
+                if reused:
+                    # By the labels' names: their numbers may change with the categories alone.
+                    old, labels = before.item(self._row).annotations, before.categories.labels
+                    new = record.annotations
+                    self.n_relabelled += (
+                        old != new
+                        if labels == self._labels
+                        else _named(old, labels) != _named(new, self._labels)
+                    )
         except StoreCorruptError:  # nobody knows what it had
-            self._before, self._n_before, self._n_found = None, 0, 0
+            self._before, self.n_removed = None, 0
 
-    def _is_relabelled(self, before: EmbeddingStore, record: ItemRecord) -> bool:
-        """Compare by the labels' names: their numbers may change with the categories alone."""
-        old, labels = before.item(self._row), before.categories.labels
-        if labels == self._labels:
-            return old.annotations != record.annotations
-        return _named(old.annotations, labels) != _named(record.annotations, self._labels)
 
-    @property
-    def n_removed(self) -> int:
-        """Items of the finished store that the dataset has no longer; right once all are noted."""
-        return self._n_before - self._n_found
+def _named(
+    annotations: Sequence[AnnotationRecord], labels: Sequence[str]
+) -> list[tuple[str, AnnotationRecord]]:
+    return [
+        (labels[a.label] if 0 <= a.label < len(labels) else "", replace(a, label=-1))
+        for a in annotations
+    ]

@@ -1,0 +1,61 @@
+"""`command` makes a function a command of `datumaro-embed`; its arguments are the decorator's."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from collections.abc import Callable
+from functools import partial
+from operator import methodcaller
+from pathlib import Path
+from typing import Any, TypeVar
+
+__all__ = ["MEDIA_ROOT", "STORE", "Commands", "argument", "command"]
+
+_Run = TypeVar("_Run", bound=Callable[..., int])
+
+Commands = dict[str, tuple[str, Callable[[ArgumentParser], Callable[..., int]]]]
+"""Name → its line in ``--help``, and a function that completes its parser and returns it."""
+
+argument = partial(methodcaller, "add_argument")
+"""Called like `ArgumentParser.add_argument`, but of no parser yet: an argument of `command`."""
+
+STORE = argument("store", type=Path, help="store file or folder")
+MEDIA_ROOT = argument(
+    "--media-root", type=Path, metavar="DIR", help="folder of the images, if they have moved"
+)
+
+
+def command(
+    commands: Commands,
+    name: str,
+    line: str,
+    description: str,
+    *arguments: Callable[[ArgumentParser], Any],
+    epilog: str | None = None,
+) -> Callable[[_Run], _Run]:
+    """Add a function to `commands`; it gets its arguments by name and returns the exit status.
+
+    It imports heavy modules when it is called, so that the parser is made quickly.
+
+    Parameters
+    ----------
+    line : str
+        For the list of all commands.
+    description, epilog : str
+        Before and after the arguments in ``--help``.
+    *arguments : callables
+        Each adds one argument or several to the command's parser: what `argument` returns, and
+        functions of flags.py.
+    """
+
+    def register(run: _Run) -> _Run:
+        def describe(parser: ArgumentParser) -> Callable[..., int]:
+            parser.description, parser.epilog = description, epilog
+            for add in arguments:
+                add(parser)
+            return run
+
+        commands[name] = line, describe
+        return run
+
+    return register
