@@ -44,9 +44,10 @@ def _command(name: str, parser: argparse.ArgumentParser) -> Iterator[str]:
     yield f"    datumaro-embed {name} {' '.join(_usage(actions))}"
     yield ""
     yield _text(parser, parser.description or "")
-    yield ""
-    yield "| argument | |"
-    yield "|---|---|"
+    if actions:
+        yield ""
+        yield "| argument | |"
+        yield "|---|---|"
     groups = {a: group.title for group in parser._action_groups[2:] for a in group._group_actions}
     for action in actions:
         only = f"{groups[action]}: " if action in groups else ""

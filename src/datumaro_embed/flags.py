@@ -70,7 +70,7 @@ def add_embed_arguments(parser: ArgumentParser) -> None:
         "negative, write --depth-range=-9:9). The default is auto, and the run also counts images "
         "that full would make dark, flat or clipped",
     )
-    kept = "(default: if the store has them already)"
+    kept = "(default: on if the store already has this table)"
     add(
         "--objects",
         action=BooleanOptionalAction,
@@ -79,9 +79,9 @@ def add_embed_arguments(parser: ArgumentParser) -> None:
     add(
         "--object-margin",
         type=float,
-        metavar="SHARE",
-        help="added on each side of an object's box, as a share of its longer side "
-        "(default: as in the store, else 0.1)",
+        metavar="FRACTION",
+        help="margin added on each side of an object's box, as a fraction of the box's longer "
+        "side (default: as in the store, else 0.1)",
     )
     add(
         "--object-shape",
@@ -139,7 +139,7 @@ def add_machine_arguments(parser: ArgumentParser) -> None:
     where.add_argument(
         "--shard",
         metavar="I/N",
-        help="embed only share I of N, counted from 1, into the folder STORE.parts; "
+        help="embed only shard I of N, counted from 1, into the folder STORE.parts; "
         "`merge STORE.parts -o STORE` joins them. For Slurm and CI arrays, use "
         "--shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT with --array=1-N",
     )
@@ -149,8 +149,8 @@ def add_machine_arguments(parser: ArgumentParser) -> None:
         const="",
         metavar="ADDRESS",
         help="embed on every node of a Ray cluster and join the parts (extra `ray`); without "
-        "ADDRESS: $RAY_ADDRESS, else a cluster that runs on this machine, else a new one on this "
-        "machine only",
+        "ADDRESS, it uses $RAY_ADDRESS, a cluster running on this machine, or a new local one, in "
+        "this order",
     )
     parser.add_argument(
         "--shards", type=int, metavar="N", help="with --ray: number of shards (default: 4 per node)"
@@ -231,8 +231,8 @@ def add_search_arguments(parser: ArgumentParser) -> None:
         "--min-relevance",
         type=float,
         metavar="X",
-        help="for a text query, leave out hits less than X standard deviations more similar to it "
-        "than to meaningless texts; with 3 to 4, most meaningless queries have no hits",
+        help="text queries only: minimum relevance of a hit, in standard deviations above its "
+        "similarity to meaningless texts; with 3 to 4, most meaningless queries have no hits",
     )
     add("--model", metavar="MODEL", help="model directory or name (default: that of the store)")
     add("--exact", action="store_true", help="compare every row, even if an index exists")
@@ -251,7 +251,7 @@ def add_label_arguments(parser: ArgumentParser) -> None:
         type=float,
         default=DEFAULT_LEAST_RELEVANCE,
         metavar="X",
-        help="minimum relevance of a label: standard deviations by which it is more similar than "
+        help="minimum relevance of a label, in standard deviations above the similarity of "
         "meaningless texts (default: %(default)s)",
     )
     add("--model", metavar="MODEL", help="model directory or name (default: that of the store)")
@@ -320,7 +320,7 @@ def add_duplicate_arguments(parser: ArgumentParser) -> None:
     add(
         "--model",
         metavar="MODEL",
-        help="model directory or name, whose threshold to use (default: that of the store)",
+        help="model directory or name; its threshold is used (default: that of the store)",
     )
     add("--across-splits", action="store_true", help="only pairs across train, val and test")
     add(
@@ -345,7 +345,7 @@ def add_select_arguments(parser: ArgumentParser) -> None:
         "--fraction",
         type=float,
         metavar="F",
-        help="share of the items to choose, above 0 and at most 1",
+        help="fraction of the items to choose, above 0 and at most 1",
     )
     many.add_argument(
         "--until",
@@ -358,12 +358,9 @@ def add_select_arguments(parser: ArgumentParser) -> None:
         "--by",
         default=SELECTIONS[0],
         choices=SELECTIONS,
-        help="diverse: choose the item farthest from the chosen ones, and repeat (k-center); of "
-        "those almost as far, the one that makes the labels most even; "
-        "coverage: choose the item that most raises the mean similarity of all items to the "
-        "nearest chosen one, and repeat (facility location); typical: nearest to the mean; "
-        "uncertain-by-label: highest entropy of the labels of the 16 nearest items (default: "
-        "%(default)s)",
+        help="diverse: each item is the farthest from those chosen before (k-center); coverage: "
+        "the chosen items are near all others (facility location); typical: nearest to the mean; "
+        "uncertain-by-label: mixed labels among the nearest items (default: %(default)s)",
     )
     add(
         "--per-label",

@@ -48,7 +48,7 @@ class ObjectOptions:
     Attributes
     ----------
     margin : float
-        Added on each side of the box, as a share of its longer side; clamped to the image.
+        Added on each side of the box, as a fraction of its longer side; clamped to the image.
     shape : CropShape
         How a crop becomes square.
     min_px : int

@@ -19,7 +19,7 @@ Commands = dict[str, tuple[str, Callable[[ArgumentParser], Callable[..., int]]]]
 argument = partial(methodcaller, "add_argument")
 """Called like `ArgumentParser.add_argument`, but of no parser yet: an argument of `command`."""
 
-STORE = argument("store", type=Path, help="store file or folder")
+STORE = argument("store", type=Path, metavar="STORE", help="store file or folder")
 MEDIA_ROOT = argument(
     "--media-root", type=Path, metavar="DIR", help="folder of the images, if they have moved"
 )

@@ -116,7 +116,7 @@ def _embed(
         done = embed_on_ray(dataset, store, shards=shards, address=ray, notify=tell, **options)
         return say(done.lines())
     if shards is not None:
-        raise UsageError("``shards`` requires ``ray``. To embed one share, use ``shard`` I/N.")
+        raise UsageError("``shards`` requires ``ray``. To embed one shard, use ``shard`` I/N.")
 
     from ..adapter import import_dataset
     from ..models import resolve_model
@@ -176,7 +176,7 @@ def _verify(store: Path, dataset: str | None, follow_symlinks: bool, partial: bo
         problems = opened.verify()
         ways = f"run `datumaro-embed repair {store} -o NEW` to save the intact rows"
         if not problems:
-            ways = "run the same `embed` command again to update what has changed"
+            ways = "run the `embed` command of this store again to update it"
         if dataset is not None:
             imported = import_dataset(dataset, follow_symlinks=follow_symlinks, every=opened.every)
             problems += compare_with_dataset(opened, imported.source)
@@ -221,7 +221,7 @@ def _search(
     **flags: Any,
 ) -> int:
     from ..listing import hits_json, hits_lines
-    from ..retrieval import run_search, search_request
+    from ..retrieval import Filters, run_search, search_request
 
     plus, options = search_request(queries, **flags)
     problems: list[str] = []
@@ -234,7 +234,9 @@ def _search(
             check_folder(save_to)
             root = media_root_of(opened, media_root)
             result, problems = search_files(opened, plus, options, root, skip_stale=skip_stale)
-        lines = hits_lines(result, min_relevance=options.min_relevance)
+        lines = hits_lines(
+            result, min_relevance=options.min_relevance, filtered=options.filters != Filters()
+        )
         say(hits_json(result).splitlines() if as_json else lines)
         if save_to is not None:
             hits = result.hits
@@ -249,8 +251,8 @@ def _search(
     "duplicates",
     "find near-duplicates and leakage between splits",
     "Print groups of near-identical items, those across train, val and test first. "
-    "`datum transform -t clip_duplicates` removes them. Two objects, or captions, of one item "
-    "are never a pair.",
+    "`datum transform -t clip_duplicates` removes them. Two objects of one item are never a "
+    "pair, and neither are two captions.",
     STORE,
     bound(add_table_argument, what="compare items, objects or captions"),
     add_duplicate_arguments,
@@ -293,8 +295,8 @@ def _duplicates(store: Path, as_json: bool, csv: Path | None, partial: bool, **f
     argument(
         "--keep-split",
         choices=("train", "val", "test"),
-        help="split whose copy is kept if copies are in several splits (default: test, then val, "
-        "and no test item is suggested for dropping)",
+        help="split whose copy is kept if copies are in several splits (default: test, then val; "
+        "dropping a test item is then never suggested)",
     ),
     MEDIA_ROOT,
     add_partial_argument,
@@ -330,8 +332,8 @@ def _audit(
     "find copies, new items and changes between two stores",
     "Compare two stores of one model: items of B that are copies of items of A (proven on "
     "their pixels), items of B unlike all of A, and labels whose vectors have drifted. If both "
-    "have the same keys, also items that were added, removed, changed or relabeled. Nothing is "
-    "changed: fill in the column `action`, then run `apply` on the dataset of B.",
+    "have the same keys, it also lists items that were added, removed, changed or relabeled. "
+    "Nothing is changed: fill in the column `action`, then run `apply` on the dataset of B.",
     argument(
         "first", metavar="A", type=Path, help="store file or folder, such as the training set"
     ),
@@ -373,7 +375,12 @@ def _compare(
     "findings. `apply` then applies the column `action`.",
     STORE,
     add_label_arguments,
-    argument("--of", default="items", choices=("items", "objects"), help="what to label"),
+    argument(
+        "--of",
+        default="items",
+        choices=("items", "objects"),
+        help="what to label (default: %(default)s)",
+    ),
     bound(add_findings_arguments, required=True),
     argument(
         "--relabel", action="store_true", help="also label items or objects that have a label"
@@ -396,7 +403,7 @@ def _label(
     with opened_store(store, partial=partial) as opened:
         found = label_findings(opened, names, **options)
     sure = sum(row.suggestion != "review" for row in found)
-    lines = [f"{sure:,} with a label, {len(found) - sure:,} to review"]
+    lines = [f"{sure:,} with a suggested label, {len(found) - sure:,} to review"]
     return _tell_findings(found, lines, output, accept)
 
 
@@ -460,12 +467,12 @@ def _explore(store: Path, no_browser: bool, **options: Any) -> int:
 @command(
     COMMANDS,
     "apply",
-    "drop, relabel and move items by a findings file",
-    "Apply the column `action` of a findings file (drop, keep, label NAME, subset NAME) "
-    "and write the changed dataset to a new folder. A row is only applied if its image and "
-    "object are those of the finding. The written dataset is read back and compared with the "
-    "plan. The source dataset is not changed.",
-    argument("findings", type=Path, help="findings file, CSV or Parquet"),
+    "drop, relabel and move items as a findings file says",
+    "Apply the column `action` of a findings file (drop, keep, review, label NAME, subset NAME, "
+    "attribute NAME=VALUE) and write the changed dataset to a new folder. A row is only applied if "
+    "its image and object are those of the finding. The written dataset is read back and compared "
+    "with the plan. The source dataset is not changed.",
+    argument("findings", type=Path, metavar="FINDINGS", help="findings file, CSV or Parquet"),
     argument("dataset", metavar="DATASET[:FORMAT]", help="a dataset that Datumaro reads"),
     bound(add_output_argument, metavar="OUT"),
     argument("-f", "--format", dest="form", help="format to write (default: that of the dataset)"),
@@ -502,7 +509,7 @@ def _apply(findings: Path, dataset: str, output: Path, plan: Path | None, **opti
     argument(
         "--umap",
         action="store_true",
-        help="make the map with UMAP (extra `umap`), which takes seconds to minutes; else with PCA",
+        help="make the map with UMAP instead of PCA (extra `umap`); takes seconds to minutes",
     ),
     argument(
         "--max-mb",

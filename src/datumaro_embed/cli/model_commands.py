@@ -31,18 +31,18 @@ def _add_int8_arguments(parser: ArgumentParser) -> None:
         type=float,
         default=0.95,
         metavar="R",
-        help="minimum share of the ten nearest neighbors that the INT8 model must keep "
+        help="minimum fraction of the ten nearest neighbors that the INT8 model must keep "
         "(default: %(default)s)",
     )
-    add("--force", action="store_true", help="write the model even if it keeps a smaller share")
+    add("--force", action="store_true", help="write the model even if it keeps fewer of them")
 
 
 @command(
     COMMANDS,
     "models",
     "list models and what they are for",
-    "List the models on this machine, and those with a short name that `pull` or "
-    "`export-model` gets.",
+    "List the models on this machine, and the published models that `pull` or `export-model` can "
+    "get by a short name.",
 )
 def _models() -> int:
     here = available_models()
@@ -65,8 +65,8 @@ def _models() -> int:
     COMMANDS,
     "pull",
     "download a model, without torch",
-    "Download a model that a hub repository provides as ONNX or OpenVINO IR, and prove it: two "
-    "photographs and four texts must get the right vectors, or nothing is installed.",
+    "Download a model that a Hugging Face Hub repository provides as ONNX or OpenVINO IR. It is "
+    "installed only if it passes a check with two photographs and four texts.",
     argument("name", metavar="NAME", help="a name of `models`, or a hub repository, OWNER/NAME"),
     bound(
         add_output_argument,
@@ -143,7 +143,13 @@ def _export_model(source: str, output: Path, precision: str, **options: Any) -> 
     "timm model, the backbone of a detector. A text encoder is optional.",
     argument("images", metavar="IMAGES.onnx", help="image encoder, .onnx or .xml"),
     bound(add_output_argument, metavar="DIR", help="model directory to create"),
-    argument("--size", type=int, required=True, metavar="PX", help="side of its images (required)"),
+    argument(
+        "--size",
+        type=int,
+        required=True,
+        metavar="PX",
+        help="side length of its input images in pixels (required)",
+    ),
     *(
         argument(
             flag,
@@ -187,7 +193,8 @@ def _export_model(source: str, output: Path, precision: str, **options: Any) -> 
         "--pool",
         default="",
         choices=("cls", "mean"),
-        help="make one vector of several (tokens, a map of features): the first, or the mean",
+        help="how to pool tokens or a feature map into one vector: cls takes the first token, "
+        "mean the average",
     ),
     argument(
         "--features",
@@ -195,7 +202,7 @@ def _export_model(source: str, output: Path, precision: str, **options: Any) -> 
         choices=("first", "last"),
         help="with --pool mean: the output is (batch, dim, …) or (batch, …, dim)",
     ),
-    argument("--text", metavar="TEXTS.onnx", help="text encoder of the same vectors"),
+    argument("--text", metavar="TEXTS.onnx", help="text encoder of the same embedding space"),
     argument("--tokenizer", metavar="FILE", help="tokenizer.json of the text encoder"),
     argument(
         "--context",
@@ -227,10 +234,12 @@ def _import_model(images: str, output: Path, **options: Any) -> int:
     "measure a model's threshold for duplicates",
     "Measure a model's threshold for duplicates on the images of one of its stores, and save "
     "it in the model's directory. Up to 500 images are altered (recompressed, resized or "
-    "cropped) and embedded. At most 1 % of the images may have a different image that reaches "
-    "the threshold. If fewer than half of the altered copies reach it, the command writes "
-    "nothing and its exit status is 1.",
-    argument("store", type=Path, help="store file or folder, of at least 100 images"),
+    "cropped) and embedded. The threshold is chosen so that at most 1 % of the images have a "
+    "different image that reaches it. If fewer than half of the altered copies reach it, the "
+    "command writes nothing and its exit status is 1.",
+    argument(
+        "store", type=Path, metavar="STORE", help="store file or folder, of at least 100 images"
+    ),
     argument(
         "--model", metavar="MODEL", help="model directory or name (default: that of the store)"
     ),

@@ -52,7 +52,7 @@ def _merge(stores: list[Path], output: str, **options: Any) -> int:
     "write the intact rows of a damaged store to a new store",
     "Write a new store with every block of 1,024 rows whose checksums are right, and mark the "
     "other rows for `embed` to compute again. The damaged store is not changed.",
-    argument("store", type=Path, help="damaged store file or folder"),
+    argument("store", type=Path, metavar="STORE", help="damaged store file or folder"),
     bound(add_output_argument, metavar=_STORE, type=str),
     add_partial_argument,
 )
@@ -67,7 +67,7 @@ def _repair(store: Path, output: str, partial: bool) -> int:
     "compact",
     "join the small segments of a store directory",
     "Join neighboring small segments into larger ones. No row changes.",
-    argument("store", type=Path, help="store folder"),
+    argument("store", type=Path, metavar="STORE", help="store folder"),
 )
 def _compact(store: Path) -> int:
     from ..maintenance import compact_store
@@ -103,6 +103,7 @@ def _index(store: Path, rebuild: bool) -> int:
     argument(
         "vectors",
         type=Path,
+        metavar="VECTORS",
         help="FILE.npy, FILE.parquet with a column `embedding`, or a folder that "
         "`convert --to npy` or clip-retrieval wrote",
     ),

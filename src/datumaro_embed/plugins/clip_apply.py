@@ -17,11 +17,11 @@ from .transform import FindingsTransform
 class ClipApply(FindingsTransform):
     r"""Drop, relabel and move what a findings file says.
 
-    Only rows with an action act: drop, keep, label NAME, subset NAME. Every image
-    is compared with the one of the finding, every object with its number, label and
-    box: if one has changed, nothing is written. OUT must be a new or empty folder
-    outside DATA. `datumaro-embed apply` does the same, writes any format, and
-    compares the written dataset with the plan.
+    Only rows with an action are applied: drop, keep, label NAME, subset NAME. Every
+    image is compared with the one of the finding, every object with its number,
+    label and box: if one has changed, nothing is written. OUT must be a new or
+    empty folder outside DATA. `datumaro-embed apply` does the same, writes any
+    format, and compares the written dataset with the plan.
 
         datum transform -t clip_apply -o OUT DATA -- \
             --findings findings.csv

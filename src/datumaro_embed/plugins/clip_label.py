@@ -20,7 +20,7 @@ class ClipLabel(StoreTransform):
     r"""Label items that have no label by the label name nearest to their vector.
 
     An item gets a label only if it is clearly nearer to its name than to the others
-    and than to texts that say nothing (--min-relevance). Items that have a label
+    and than to meaningless texts (--min-relevance). Items that have a label
     stay as they are. `datumaro-embed label` writes the same as findings to review,
     and labels objects too.
 

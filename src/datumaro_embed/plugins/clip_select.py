@@ -1,4 +1,4 @@
-"""The Datumaro transform `clip_select`: moves items that stand for all to a subset."""
+"""The Datumaro transform `clip_select`: moves representative items to a subset."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .transform import StoreTransform
 
 
 class ClipSelect(StoreTransform):
-    r"""Move items that stand for all to the subset `sample`, by the vectors of a store.
+    r"""Move representative items, chosen by their vectors, to the subset `sample`.
 
     The others that could have been chosen move to the subset `unsampled`, those
     without a vector too. Items of --given, and of subsets that --subset does not
