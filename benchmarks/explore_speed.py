@@ -146,7 +146,7 @@ def findings(uuid: str, n_items: int, shas: list[bytes]) -> Iterator[Finding]:
             value=1 / rank,
             rank=rank,
             suggestion="review",
-            reason="no other image is near it",
+            reason="no other image is similar to it",
             content_sha256=shas[row % len(shas)].hex(),
             store=uuid,
         )

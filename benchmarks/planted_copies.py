@@ -2,7 +2,7 @@
 
     python benchmarks/planted_copies.py kinds FOLDER         # of images: copies of them, a table
     python benchmarks/planted_copies.py places FOLDER...     # pictures that differ in one place
-    python benchmarks/planted_copies.py pages                # pages, tables, plots: alike by nature
+    python benchmarks/planted_copies.py pages                # pages, tables, plots: they look alike
     python benchmarks/planted_copies.py pairs STORE.h5 FILE  # proven pairs of a store, as CSV
 
 `kinds` makes copies of 12 kinds of the images of a folder, embeds both with the model `demo`, and

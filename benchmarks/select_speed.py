@@ -1,4 +1,4 @@
-"""How long it takes to choose rows that stand for all, and in how much memory.
+"""How long it takes to choose representative rows, and in how much memory.
 
     python benchmarks/select_speed.py                       # 1,000,000 rows × 512, k = 10,000
     python benchmarks/select_speed.py --rows 20000 --k 500 --loss  # coverage: bounded and exact

@@ -28,8 +28,10 @@ _COLUMNS = {"items": ("labels",), "objects": ("label", "box"), "captions": ("lab
 """Attributes of `Hit` that are columns of each table."""
 
 
-def hits_lines(result: SearchResult, *, min_relevance: float | None = None) -> Iterator[str]:
-    """Yield a table of hits, best first; `min_relevance` is named where nothing reaches it."""
+def hits_lines(
+    result: SearchResult, *, min_relevance: float | None = None, filtered: bool = True
+) -> Iterator[str]:
+    """Yield a table of hits, best first; the options of the search say why there are none."""
     rows = [
         (
             *(rank, f"{hit.similarity:.4f}", hit.key),
@@ -44,7 +46,8 @@ def hits_lines(result: SearchResult, *, min_relevance: float | None = None) -> I
     if not result.hits:
         missed = "matches the filters"
         if min_relevance is not None:
-            missed = f"that matches the filters has a relevance of {min_relevance:g} or more"
+            relevant = f"has a relevance of {min_relevance:g} or more"
+            missed = f"that matches the filters {relevant}" if filtered else relevant
         yield f"no {one} {missed}"
     if not result.exact:
         yield "(the index may miss some hits; --exact compares every row)"
@@ -100,7 +103,8 @@ def duplicates_lines(report: DuplicateReport) -> Iterator[str]:
             (f"{p.similarity:.4f}", p.first, p.second, "same bytes" if p.identical else "")
             for p in leaks[:_SHOWN_PAIRS]
         ]
-        titles = ("similarity", report.of.removesuffix("s"), "and", "")
+        one = report.of.removesuffix("s")
+        titles = ("similarity", one, f"other {one}", "")
         yield from table_lines(titles, rows, right=(0,))
         yield from _more(len(leaks), _SHOWN_PAIRS)
     if conflicts := [group for group in report.groups if group.conflicting_labels]:
@@ -212,7 +216,7 @@ def _groups_table(report: DuplicateReport) -> Iterator[str]:
         shown += f" and {hidden} more" if hidden > 0 else ""
         least = f"{group.min_similarity:.4f}"
         rows.append((number, len(group.keys), least, splits, group.keep, shown))
-    titles = ("group", report.of, "least", "splits", "keep", "and")
+    titles = ("group", report.of, "min similarity", "splits", "keep", "others")
     yield from table_lines(titles, rows, right=(0, 1, 2))
     yield from _more(len(groups), _SHOWN_GROUPS)
 

@@ -169,7 +169,7 @@ def test_pictures_that_overlap_are_a_kind_of_their_own() -> None:
         ("gray", "in color", "gray"),
         ("cropped", "with more around it", "cropped"),
         ("framed", "cropped", "with more around it"),
-        ("darker", "of other brightness", "of other brightness"),
+        ("darker", "with different brightness", "with different brightness"),
         ("stamped", "without an overlay", "with an overlay"),
     ],
 )

@@ -42,6 +42,8 @@ def test_hits_are_aligned_and_one_line_each() -> None:
     assert list(hits_lines(nothing)) == ["no item matches the filters"]
     (told,) = hits_lines(nothing, min_relevance=3.0)
     assert told == "no item that matches the filters has a relevance of 3 or more"
+    (told,) = hits_lines(nothing, min_relevance=3.0, filtered=False)
+    assert told == "no item has a relevance of 3 or more"
 
 
 def test_long_captions_are_cut() -> None:

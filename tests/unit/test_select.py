@@ -270,7 +270,7 @@ def test_no_negative_zero_is_printed() -> None:
         ({"until": 0.5, "by": "coverage"}, "requires"),
         ({"k": 1, "by": "best"}, "Choose one of diverse"),
         ({"k": 1, "given": ["trian"]}, "Nearest: 'train'"),
-        ({"k": 1, "given": ["train", "val"]}, "no items to choose from"),
+        ({"k": 1, "given": ["train", "val"]}, "every item with a vector is outside"),
     ],
 )
 def test_impossible_selections(options: dict[str, Any], message: str) -> None:

@@ -230,7 +230,7 @@ def test_objects_of_two_items_are_duplicates(store: EmbeddingStore, tmp_path: Pa
     assert group.facts == ({"box": (1, 2, 4, 2)}, {"box": (1, 2, 3, 2)})
     lines = list(duplicates_lines(report))
     assert lines[0].startswith("3 objects, every pair compared")
-    assert ["similarity", "object", "and"] in [line.split() for line in lines]
+    assert ["similarity", "object", "other", "object"] in [line.split() for line in lines]
     content = json.loads(duplicates_json(report))
     assert content["groups"][0]["members"][1] == {
         "subset": "val",

@@ -90,8 +90,8 @@ class Comparison:
     n_unchanged : int
         Of those, the ones of equal bytes; they are neither copies nor novel.
     n_unread : int
-        Items whose image could not be read or has changed since; only equal files of theirs are
-        copies.
+        Items whose image could not be read, or changed after embedding; copies of them are found
+        only if the files are identical.
     """
 
     findings: Findings
@@ -106,14 +106,14 @@ class Comparison:
         return f"<Comparison: {next(self.lines())}; {self.findings!r}>"
 
     def lines(self) -> Iterator[str]:
-        """Yield what a person must know."""
+        """Yield the summary for people, line by line."""
         keys = f", {self.n_unchanged:,} unchanged" if self.same_keys else ""
         here, there = (counted(n, "items") for n in self.n_rows)
         yield f"{here} in A, {there} in B{keys}"
         if self.n_unread:
             yield (
-                f"{counted(self.n_unread, 'images')} could not be read or changed since they were "
-                "embedded; only equal files of theirs are found"
+                f"{counted(self.n_unread, 'images')} could not be read, or changed after "
+                "embedding; copies of such images are found only if the files are identical"
             )
         yield ""
         yield from audit_lines(self.findings, COMPARED)
@@ -158,14 +158,14 @@ def compare(
         The stores are of different models.
     UsageError
         There is no folder `media_root_a` or `media_root_b`. Where a store's own folder is gone, a
-        warning says that only equal files are found as copies.
+        warning says that copies are found only if the files are identical.
     """
     with using_store(first) as a, using_store(second) as b:
         if not a.kind.same_model(b.kind):
             raise b.kind.mismatch(
                 b.path,
                 a.kind,
-                f"'{a.path}' has the second kind. Embed one of them again with the model of the "
+                f"'{a.path}' has these. Embed one of the datasets again with the model of the "
                 "other.",
             )
         pair = _Pair(a, b, same_keys)
@@ -268,7 +268,9 @@ class _Pair:
             yield self._finding(
                 int(rows[n]) - len(self._a),
                 "novel",
-                f"A has nothing nearer than {self._a.key(int(near[n]))}" if known else "A is empty",
+                f"the most similar item of A is {self._a.key(int(near[n]))}"
+                if known
+                else "A is empty",
                 rank=rank,
                 measure="cosine",
                 value=round(float(cosines[n]), 4) if known else None,
@@ -286,7 +288,7 @@ class _Pair:
             if proof is not None:
                 reason = proof.told_of_second("in A")
             elif (status := self._b.statuses[row]) != Status.OK:
-                reason = f"B has no vector of it ({Status(status).name.lower()})"
+                reason = f"it has no vector in B ({Status(status).name.lower()})"
             else:
                 reason = "its bytes differ from those in A"
             yield self._finding(

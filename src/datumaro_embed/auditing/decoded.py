@@ -52,7 +52,7 @@ def folder_of_images(
     except UsageError as error:
         if media_root is not None:
             raise
-        log.warning("Only equal files are found as copies: %s", error)
+        log.warning("%s Otherwise, copies are found only if the files are identical.", error)
         with TemporaryDirectory(prefix="datumaro-embed-") as empty:
             yield Path(empty), False
     else:

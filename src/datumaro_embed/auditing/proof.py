@@ -36,15 +36,15 @@ _OTHER_SIDE = {
     "cropped": "with more around it",
     "overlaid": "without an overlay",
 }
-_WORDS = {"brightness": "of other brightness", "overlaid": "with an overlay"}
+_WORDS = {"brightness": "with different brightness", "overlaid": "with an overlay"}
 _DOUBTS = {
     "bits": " in the 8 bits that were compared",
     "frames": " in the first frames",
     "overlay": "",
-    "place": ", but for one place",
+    "place": ", except in one place",
     "details": ", but their details are not the same",
-    "tones": ", but pictures of so few tones are often alike by nature",
-    "lines": ", but pages with the same lines are often alike by nature",
+    "tones": ", but images with so few tones often look alike",
+    "lines": ", but pages with the same lines often look alike",
 }
 _TONES, _SHARE_OF_TONES = 3, 0.975
 _SHARE_OF_GRAY_TONES, _COLORED, _COLORED_SHARE = 0.94, 24, 0.1  # drawings in color are not so alike
@@ -72,7 +72,7 @@ class Proof:
     doubts : tuple of str
         Why a person should look: ``bits``, ``frames`` (below the highest 8 bits of samples, and
         after the first frame, nothing was compared), ``tones`` (drawings and masks of few tones
-        are often alike by nature), ``lines`` (so are tables and forms), ``overlay``, ``place``
+        often look alike), ``lines`` (so do tables and forms), ``overlay``, ``place``
         (they differ in one place, which may be a date or a logo, or what matters: a defect, a
         filled-in field), ``details`` (what is fine in them is less alike than in most copies).
     """

@@ -1,4 +1,4 @@
-"""Rows that stand for all rows: what every row is compared with, so that time grows linearly."""
+"""Representative rows: every row is compared with these only, so that time grows linearly."""
 
 from __future__ import annotations
 

@@ -44,11 +44,11 @@ _OUTLIERS_SHOWN = 0.02  # of the items are listed
 _LEAST_OUTLIERS = 20
 _SHOWN = 3
 _MEANING = {
-    "texture": "its tones, edges and colors are unlike those of all others",
-    "isolation": "apart from copies, no other image is near it",
-    "blandness": "the model sees nothing particular in it",
+    "texture": "its tones, edges and colors differ from those of all other images",
+    "isolation": "no other image is similar to it, except its copies",
+    "blandness": "its embedding is close to the average of all images",
     "label": "its objects are unlike others of their labels",
-    "variety": "what is near it has many different labels",
+    "variety": "its nearest neighbors have many different labels",
 }
 _LABEL_OF_ITEM = "it is unlike others of its label"
 
@@ -72,12 +72,12 @@ def audit(
         Kinds of findings, of `AUDIT_KINDS`; all unless given.
     media_root : path, optional
         Folder of the images, if it has moved: copies are proven on their pixels. Where the store's
-        own is gone too, only equal files are copies, and a warning says so.
+        own is gone too, copies are found only if the files are identical, and a warning says so.
     keep_split : {"train", "val", "test"}, optional
         Which copy stays where copies are in several splits. Unless given, that of test or else of
         val stays, and dropping a test item is never suggested.
     pieces : Pieces, optional
-        Where parts of the audit are kept, and those of a killed one are.
+        Keeps finished parts of the audit, so that a killed audit can continue.
     progress : bool
         Show bars where stderr is a terminal.
     notify : callable, optional
@@ -96,7 +96,7 @@ def audit(
     for kind in kinds:
         if kind not in AUDIT_KINDS:
             raise UsageError(
-                f"There is no kind of finding {kind!r}. Choose of {', '.join(AUDIT_KINDS)}."
+                f"{kind!r} is not a kind of finding. Choose one of {', '.join(AUDIT_KINDS)}."
             )
     with using_store(store) as opened:
         pieces = pieces or Pieces()
@@ -143,7 +143,9 @@ def audit_lines(findings: Findings, kinds: Iterable[str] = AUDIT_KINDS) -> Itera
         for row in shown:
             first = (kind, f"{len(found):,}", acts or "review") if row is shown[0] else ("", "", "")
             rows.append((*first, row.name, row.reason))
-    yield from table_lines(("kind", "findings", "suggested", "such as", "reason"), rows, right=(1,))
+    yield from table_lines(
+        ("kind", "findings", "suggested", "examples", "reason"), rows, right=(1,)
+    )
     if not rows:
         yield "no findings"
 
@@ -190,8 +192,8 @@ class _Audit:
         if found.unread and is_known:
             key, reason = next(iter(found.unread.items()))
             log.warning(
-                "%s could not be read or changed since they were embedded, such as %s (%s): only "
-                "equal files of theirs are found.",
+                "%s could not be read, or changed after embedding, such as %s (%s). Copies of such "
+                "images are found only if the files are identical.",
                 counted(len(found.unread), "images"),
                 key,
                 reason,
@@ -327,8 +329,8 @@ class _Audit:
                 measure="evidence",
                 value=round(score, 4),
                 suggestion=f"label {other}" if score >= SUSPICIOUS else "review",
-                reason=f"looks like '{other}'; {judged.agreement[place]:.0%} of what is near it "
-                "has its label",
+                reason=f"looks like '{other}'; {judged.agreement[place]:.0%} of its nearest "
+                "neighbors have its label",
             )
         for rank, mistake in enumerate(judged.systematic, start=1):
             label, other = names[mistake.label], names[mistake.suggestion]
@@ -364,7 +366,8 @@ class _Audit:
                     measure="cosine",
                     value=round(pair.cosine, 4),
                     suggestion="review",
-                    reason=f"'{names[labels[other]]}' in a copy, {table.key(int(rows[other]))}",
+                    reason=f"'{names[labels[other]]}' is the label of its copy "
+                    f"{table.key(int(rows[other]))}",
                 )
 
     def outliers(self) -> Iterator[Finding]:
@@ -442,5 +445,5 @@ _FAULTS = {
     "noisy": "it is noisy",
     "odd_shape": "it is much longer or narrower than the others",
     "odd_size": "it is much larger or smaller than the others",
-    "gray": "it is gray, and most others have colors",
+    "gray": "it is grayscale, but most images are in color",
 }

@@ -1,4 +1,4 @@
-"""Choose some rows to stand for all of them: vectors and labels in, rows in order out."""
+"""Choose representative rows: vectors and labels in, rows in order out."""
 
 from __future__ import annotations
 
@@ -380,7 +380,7 @@ def _coverage(
 ) -> Chosen:
     """Facility location, by lazy greedy: exact up to 16,000 rows.
 
-    Above, so many rows at equal steps stand for all, if each chosen row has 32 of them; else each
+    Above, so many rows at equal steps represent all, if each chosen row has 32 of them; else each
     cell of at most 4,096 rows near each other is taken alone, and the greatest gains of all are
     chosen.
     """

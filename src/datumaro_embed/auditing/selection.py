@@ -1,4 +1,4 @@
-"""Choose items of a store that stand for all, and say how well they do."""
+"""Choose representative items of a store, and tell how well they cover the others."""
 
 from __future__ import annotations
 
@@ -94,17 +94,17 @@ def select(
     allowed: BoolArray | None = None,
     progress: bool = False,
 ) -> Selection:
-    """Choose items that stand for all, by their vectors.
+    """Choose representative items by their vectors.
 
     Parameters
     ----------
     k, fraction, until : int, float, float
-        One of them: how many items; which share of the items; or, by ``"diverse"``, the cosine with
-        a chosen item that every item is to have.
+        Exactly one of them: the number of items; the fraction of the items; or, by ``"diverse"``,
+        the minimum cosine of every item with a chosen one.
     by : {"diverse", "coverage", "typical", "uncertain-by-label"}
         See `auditing.select.select_rows`.
     per_label : bool
-        Choose as evenly from the labels as can be; what has no label is not chosen.
+        Balance the choice across labels; items without a label are not chosen.
     given : names of subsets
         Their items count as chosen already.
     subsets : names of subsets
@@ -115,7 +115,7 @@ def select(
     Raises
     ------
     UsageError
-        Impossible arguments, a subset that there is not, or nothing to choose from.
+        Invalid arguments, an unknown subset, or nothing to choose from.
     """
     check_selection(k=k, fraction=fraction, until=until, by=by)
     with using_store(store) as opened:
@@ -124,8 +124,8 @@ def select(
         pool = usable & matching_rows(opened, Filters(subsets=subsets)) & ~before
         if not pool.any():
             raise UsageError(
-                f"'{opened.path}' has no items to choose from: with a vector, in the subsets to "
-                "choose from and not given. Leave out ``given`` or ``subset``."
+                f"No item of '{opened.path}' can be chosen: every item with a vector is outside "
+                "``subset`` or already in ``given``. Leave one of them out."
             )
         vectors, places = opened.embeddings(), np.flatnonzero(pool)
         rows, codes = opened.items.label_pairs()
@@ -145,7 +145,9 @@ def select(
             progress=progress,
         )
         if not len(chosen):
-            raise UsageError("Nothing to choose: no label has an item that is not given yet.")
+            raise UsageError(
+                "Nothing to choose: all items with a label are already given. Leave out ``given``."
+            )
         measure, reason = _REASONS[by]
         findings = (
             finding(
@@ -194,7 +196,7 @@ def check_selection(
     if by not in SELECTIONS:
         raise UsageError(f"``by`` is {by!r}. Choose one of {', '.join(SELECTIONS)}.")
     if [k, fraction, until].count(None) != 2:
-        raise UsageError("Give one of ``k``, ``fraction`` and ``until``.")
+        raise UsageError("Give exactly one of ``k``, ``fraction`` and ``until``.")
     if k is not None and (not isinstance(k, Integral) or k < 1):
         raise UsageError(f"``k`` must be at least 1 and a whole number, not {k}.")
     for name, value in (("fraction", fraction), ("until", until)):
