@@ -249,8 +249,10 @@ def check_output(path: str | os.PathLike[str], *, remedy: str = "") -> None:
     path = Path(path)
     if os.path.lexists(path):
         remove_leftovers(path)
-        way = f"set {remedy} to replace it" if remedy else "remove it"
-        raise StoreExistsError(f"'{path}' exists. Choose another path, or {way}.", path=str(path))
+        way = f", or use {remedy} to replace it" if remedy else ""
+        raise StoreExistsError(
+            f"'{path}' already exists. Choose a path that does not exist{way}.", path=str(path)
+        )
     if not path.absolute().parent.is_dir():
         raise OutputFolderError(
             f"The folder '{path.parent}' does not exist. Create it, or choose another path.",

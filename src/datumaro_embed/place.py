@@ -121,7 +121,7 @@ class StorePlace:
         ):
             raise StoreExistsError(
                 f"'{self.target}' exists but is not an embedding store, so it is not replaced. "
-                "Remove it, or choose another path.",
+                "Choose another path.",
                 path=str(self.target),
             )
         check_writable(self.target)

@@ -99,7 +99,7 @@ class _Fork:
                 self.is_alive = False
                 log.warning(
                     "A helper process ended early, perhaps because memory ran out. The main "
-                    "process does its work."
+                    "process takes over its work."
                 )
             else:
                 return answer

@@ -81,7 +81,7 @@ class VectorKind:
     def mismatch(self, place: object, wanted: VectorKind, remedy: str) -> ModelMismatchError:
         """Return the error for a store that has vectors of this kind instead of `wanted`."""
         return ModelMismatchError(
-            f"'{place}' has vectors of another kind: {self}, not {wanted}. {remedy}",
+            f"'{place}' has vectors {self}, but {wanted} is required. {remedy}",
             path=str(place),
             stored=self.fingerprint,
             wanted=wanted.fingerprint,

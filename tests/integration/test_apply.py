@@ -290,14 +290,14 @@ def test_stale_rows_are_an_error_unless_skipped(tmp_path: Path, way: str) -> Non
         words += ["--findings", path]
     done = run(*words)
     assert done.returncode == 1
-    assert "2 of 4 findings do not match the dataset" in done.stderr
+    assert "The dataset does not match 2 of 4 findings" in done.stderr
     assert "1 row whose image has changed since the finding was made" in done.stderr
     assert "(line 2 (train/c))" in done.stderr.replace("line 3 (train/c)", "line 2 (train/c)")
     assert not out.exists()
     if way == "apply":
         done = run(*words, "--skip-stale")
         assert done.returncode == 0, done.stderr
-        assert "2 rows of the findings do not act" in done.stdout
+        assert "2 findings not applied:" in done.stdout
         assert (out / "images" / "train" / "c.jpg").exists()
 
 
@@ -310,8 +310,8 @@ def test_links_out_of_the_dataset_name_the_flag(tmp_path: Path) -> None:
     refused = run("datumaro-embed", *words)
     assert refused.returncode == 1
     assert refused.stderr == (
-        "datumaro-embed: 5 images are not read, such as that of 'train/000': a link leads out of "
-        "the dataset folder, which --follow-symlinks allows. Nothing was written.\n"
+        "datumaro-embed: 5 images are not read, such as that of 'train/000': a symbolic link leads "
+        "out of the dataset folder; --follow-symlinks allows such links. Nothing was written.\n"
     )
     assert not (tmp_path / "out").exists()
     done = run("datumaro-embed", *words, "--follow-symlinks")

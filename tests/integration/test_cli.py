@@ -119,8 +119,8 @@ def test_verify_names_the_flag_for_links(coco_store: Path, copy: Path, tmp_path:
     done = run("datumaro-embed", *words)
     assert done.returncode == 1
     assert done.stdout.splitlines()[0] == (
-        "val/scene_041: the image is not read: a link leads out of the dataset folder, which "
-        "--follow-symlinks allows"
+        "val/scene_041: the image is not read: a symbolic link leads out of the dataset folder; "
+        "--follow-symlinks allows such links"
     )
     assert run("datumaro-embed", *words, "--follow-symlinks").returncode == 0
 

@@ -182,7 +182,7 @@ def test_another_dataset_and_another_store(made: Path, data: Path, tmp_path: Pat
     other = dataset(tmp_path / "other", seed=50)
     status, said, left = apply(made / "saved.csv", other, tmp_path / "out", "--skip-stale")
     assert (status, left) == (1, set())
-    assert "3 of 3 findings do not match the dataset" in said
+    assert "The dataset does not match 3 of 3 findings" in said
 
     again = Findings.read(findings_of(data, tmp_path / "again.h5", tmp_path / "again.csv"))
     assert {row.store for row in again}.isdisjoint(

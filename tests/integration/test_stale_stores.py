@@ -60,12 +60,12 @@ def other_images(data: Path) -> str:
 
 def one_changed(data: Path) -> str:
     picture(77).save(data / "images" / "train" / "c.png")
-    return "1 of 5 items do not match the store"
+    return "does not match 1 of 5 items: "
 
 
 def the_kept_one_changed(data: Path) -> str:
     picture(77).save(data / "images" / "train" / "a.png")
-    return "1 of 5 items do not match the store"
+    return "does not match 1 of 5 items: "
 
 
 def one_more(data: Path) -> str:

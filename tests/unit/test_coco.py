@@ -351,7 +351,7 @@ def test_what_has_another_type_is_read_or_counted(tmp_path: Path) -> None:
         "annotations that cannot be read": 1,
         "annotations without a box or segmentation": 1,
         "boxes that cannot be read": 1,
-        "annotations that are not JSON objects": 1,
+        "annotations that are not a JSON object": 1,
     }
 
 

@@ -82,7 +82,7 @@ def test_compact_does_not_make_damage_sound(store: Path) -> None:
 def test_restart_replaces_a_store_whose_manifest_is_damaged(store: Path, whole: dict) -> None:
     with (store / "manifest.json").open("ab") as stream:
         stream.write(b"x")
-    with pytest.raises(StoreCorruptError, match="--restart"):
+    with pytest.raises(StoreCorruptError, match="embed again with restart"):
         embed(store, source(), QuickFiles())
     embed(store, source(), QuickFiles(), restart=True)
     with open_store(store) as anew:

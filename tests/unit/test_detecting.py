@@ -148,7 +148,7 @@ def test_images_win_over_files_of_another_kind_beside_them(name: str, tmp_path: 
         (root / file).write_text("name,label\na,b\n")
     if name in ("imagenet", "images"):
         with pytest.raises(
-            DatasetReadError, match=rf"no known dataset format .* {root}:{expected} "
+            DatasetReadError, match=rf"no known dataset format\. .* {root}:{expected} "
         ):
             import_dataset(str(root))
     else:
@@ -305,7 +305,9 @@ def test_what_is_not_recognised_says_what_was_looked_for(
         (root / name).write_text("{}")
     with pytest.raises(DatasetReadError) as caught:
         import_dataset(str(root))
-    for words in [*said, "Looked for: coco: ", "; yolo: ", "; voc: ", "Check the path"]:
+    if files:
+        said = [*said, "Not recognized as coco: ", "; yolo: ", "; voc: ", "or give the format: "]
+    for words in [*said, "Check the path"]:
         assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -359,12 +361,12 @@ def test_the_named_way_works_where_the_format_is_not_recognised(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("a.jpg", "is a single image. Use its folder"),
-        ("a.zip", "is an archive. Unpack it"),
-        ("a.json", "has no COCO annotations"),
-        ("a.txt", "is a file. Give the path of a dataset's folder"),
-        ("a.h5", "is a file. Give the path of a dataset's folder"),
-        ("clip.h5", "is an embedding store. Give the path of its dataset"),
+        ("a.jpg", "this is a single image. Use its folder"),
+        ("a.zip", "this is an archive. Unpack it"),
+        ("a.json", "this file has no COCO annotations"),
+        ("a.txt", "this is a file. Give the path of a dataset's folder"),
+        ("a.h5", "this is a file. Give the path of a dataset's folder"),
+        ("clip.h5", "this is an embedding store. Give the path of its dataset"),
     ],
 )
 def test_a_file_that_is_no_dataset(name: str, said: str, stores: Path, tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ def test_coco_geometry(tmp_path: Path) -> None:
 @pytest.mark.parametrize("to", FORMATS)
 def test_nothing_is_overwritten(tmp_path: Path, to: str) -> None:
     (tmp_path / "out").write_text("mine")
-    with pytest.raises(StoreExistsError, match=r"exists\. Choose another path"):
+    with pytest.raises(StoreExistsError, match=r"already exists\. Choose a path"):
         convert_store(small(), tmp_path / "out", to=to)
     assert (tmp_path / "out").read_text() == "mine"
     assert len(list(tmp_path.iterdir())) == 1

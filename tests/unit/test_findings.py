@@ -117,7 +117,7 @@ def test_filter_and_accept() -> None:
     rows = Findings([Finding("a", id="x", suggestion="drop"), Finding("b", id="x"), Finding("b")])
     assert len(rows.filter(kind="b", id="x")) == 1
     assert [row.action for row in rows.filter(lambda row: row.id == "x").accept()] == ["drop", ""]
-    with pytest.raises(UsageError, match=r"no column foo\. Choose of kind, group"):
+    with pytest.raises(UsageError, match=r"no column foo\. Choose one of kind, group"):
         rows.filter(foo=1)
 
 
@@ -174,19 +174,22 @@ def test_libreoffice_opens_and_saves_it(tmp_path: Path, steps: tuple[str, ...]) 
     [
         (b"", "has no column subset, id, object"),
         (b"a,b\n1,2\n", "has no column subset, id, object"),
-        (b"\xff\xfe\xff", "is not UTF-8"),
+        (b"\xff\xfe\xff", "is not a text file in UTF-8"),
         (b"PK\x03\x04\x14\0", "not CSV. Save it as CSV with the encoding UTF-8"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is a workbook"),
-        (TITLES.encode() + b"\nx,,train,\xe4,,,,,,,,,,,,\n", "is not UTF-8"),
-        (TITLES.encode() + b"\n\nx,,train,a,1.5,,,,,,,,,,,\n", "line 3: object '1.5' is no whole"),
+        (TITLES.encode() + b"\nx,,train,\xe4,,,,,,,,,,,,\n", "is not a text file in UTF-8"),
+        (
+            TITLES.encode() + b"\n\nx,,train,a,1.5,,,,,,,,,,,\n",
+            "line 3: object '1.5' is not a whole",
+        ),
         (TITLES.encode() + b"\nx,,train,a,1,,1 2 3,,,,,,,,,\n", "line 2: box '1 2 3' is not four"),
-        (TITLES.encode() + b'\nx,,"train\n', "line 2: not CSV"),
+        (TITLES.encode() + b'\nx,,"train\n', "line 2: not valid CSV"),
         (TITLES.encode() + b",action\n", "has two columns action"),
         (
             TITLES.encode() + b"\nx,,train,a,,,,,,,,label a,b,,,s,m\n",
             "line 2: 17 cells, and the file",
         ),
-        (b"PAR1 and no more", "is not sound Parquet"),
+        (b"PAR1 and no more", "is not a valid Parquet file"),
     ],
 )
 def test_what_is_no_findings_file_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
@@ -197,7 +200,7 @@ def test_what_is_no_findings_file_is_refused(tmp_path: Path, content: bytes, mes
     with pytest.raises(UsageError, match="No findings file"):
         Findings.read(tmp_path / "no.csv")
     (tmp_path / "f.parquet").write_bytes(content)
-    with pytest.raises(UsageError, match="is not sound Parquet"):
+    with pytest.raises(UsageError, match="is not a valid Parquet file"):
         Findings.read(tmp_path / "f.parquet")
 
 
@@ -363,7 +366,7 @@ def test_a_row_acts_only_on_what_it_was_made_of(
     good = row(dataset, "drop", name="b")
     with pytest.raises(StaleStoreError) as caught:
         apply_findings(dataset, Findings([stale, good]))
-    assert "1 of 2 findings do not match the dataset: 1 row " in str(caught.value)
+    assert "The dataset does not match 1 of 2 findings: 1 row " in str(caught.value)
     assert reason in str(caught.value)
     assert caught.value.n_stale == 1
     assert after(dataset, stale, good, skip_stale=True).keys() == {"train/a", "val/a"}

@@ -106,7 +106,7 @@ def test_duplicates(tmp_path: Path, wins: str, label: int) -> None:
 def test_what_cannot_be_merged(tmp_path: Path) -> None:
     one = store_of(tmp_path / "1.h5", [1])
     two = store_of(tmp_path / "2.h5", [2], fingerprint="g")
-    with pytest.raises(ModelMismatchError, match="Embed one of them again"):
+    with pytest.raises(ModelMismatchError, match="Embed one of the datasets again"):
         merge_stores([one, two], tmp_path / "c.h5")
     with pytest.raises(StoreExistsError):
         merge_stores([one], two)

@@ -122,9 +122,9 @@ def test_ids_make_safe_names(root: Path, tmp_path: Path, name: str) -> None:
 
 
 def test_a_folder_with_something_in_it_is_refused(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(StoreExistsError, match=r"exists\. Choose another path"):
+    with pytest.raises(StoreExistsError, match=r"already exists\. Choose a path"):
         save(store_of("sub/a.jpg"), root, root)
-    with pytest.raises(StoreExistsError, match=r"exists\. Choose another path"):
+    with pytest.raises(StoreExistsError, match=r"already exists\. Choose a path"):
         save(store_of("sub/a.jpg"), root, root / "sub" / "a.jpg")
     for folder in (root / "sub" / "a.jpg", tmp_path / "no"):
         with pytest.raises(OutputFolderError, match=r"does not exist\. Create it"):

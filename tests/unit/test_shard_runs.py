@@ -177,7 +177,7 @@ def test_vectors_of_the_whole_are_re_used(target: Path, tmp_path: Path) -> None:
         number % 7 != 6 for number in range(2, 20)
     )
     assert sum(summary.n_removed for summary in summaries) == 2
-    with pytest.raises(StoreExistsError, match="set replace to replace it"):
+    with pytest.raises(StoreExistsError, match="use replace to replace it"):
         merge_stores([parts_of(target)], target)
     merge_stores([parts_of(target)], target, replace=True)
     embed(tmp_path / "anew.h5", source(range(2, N_ITEMS)), QuickFiles())

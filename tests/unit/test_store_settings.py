@@ -131,7 +131,7 @@ def test_an_unfinished_run_of_other_settings_is_refused_and_stays(target: Path) 
     work = target if target.suffix == "" else Path(f"{target}.work")
     with open_store(work, partial=True) as store:
         assert store.kind.settings == "f32 on CPU"
-    with pytest.raises(ModelMismatchError, match=r"unfinished run.*f32 on CPU, not .*use restart"):
+    with pytest.raises(ModelMismatchError, match=r"unfinished run.*f32 on CPU, but .*use restart"):
         go(target, Precise("bf16"))
     assert go(target)[0].n_reused > 0
     go(target, Precise("bf16"), restart=True)
@@ -165,7 +165,9 @@ def test_stores_of_other_settings_are_not_merged(tmp_path: Path) -> None:
     for name in ("f32", "bf16"):
         go(tmp_path / f"{name}.h5", Precise(name))
     one, two = tmp_path / "f32.h5", tmp_path / "bf16.h5"
-    with pytest.raises(ModelMismatchError, match=r"bf16\.h5.*bf16 on CPU, not .*f32 on CPU"):
+    with pytest.raises(
+        ModelMismatchError, match=r"bf16\.h5.*bf16 on CPU, but .*f32 on CPU is required"
+    ):
         merge_stores([one, two], tmp_path / "c.h5", on_duplicate="first")
     merge_stores([one, one], tmp_path / "c.h5", on_duplicate="first")
     with open_store(tmp_path / "c.h5") as merged:

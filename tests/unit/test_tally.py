@@ -36,7 +36,7 @@ def test_lines_give_counts_and_at_most_three_examples() -> None:
         ("annotations that reach outside the image", "annotation that reaches outside the image"),
         ("items that are not in the store", "item that is not in the store"),
         ("items with the id of another item", "item with the id of another item"),
-        ("label lines that are neither boxes", "label line that is neither boxes"),
+        ("label lines that are neither a box", "label line that is neither a box"),
         ("image entries without a file name", "image entry without a file name"),
         ("batches, of boxes", "batch, of boxes"),
         ("boxes that have no width", "box that has no width"),

@@ -82,9 +82,9 @@ def test_utf_16_as_windows_writes_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason", "example", "n_kept"),
     [
-        ("0 .5 .5 .2\n", "neither boxes nor polygons", ":1: 4 values", 0),
-        (LINE + "0 1 2 3 4 5 6 7\n", "neither boxes nor polygons", ":2: 8 values", 1),
-        ("0 .5 .5 .2 .2 17\n", "neither boxes nor polygons", ":1: 6 values", 0),
+        ("0 .5 .5 .2\n", "neither a box nor a polygon", ":1: 4 values", 0),
+        (LINE + "0 1 2 3 4 5 6 7\n", "neither a box nor a polygon", ":2: 8 values", 1),
+        ("0 .5 .5 .2 .2 17\n", "neither a box nor a polygon", ":1: 6 values", 0),
         ("cat .5 .5 .2 .2\n" + LINE, "not numbers", ":1: cat", 1),
         ("0,.5,.5,.2,.2\n", "not numbers", ":1: 0,.5", 0),
         ("0 nan .5 .2 .2\n", "NaN or infinite", ":1: nan", 0),

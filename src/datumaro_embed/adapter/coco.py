@@ -161,7 +161,7 @@ def _read_annotations(
     while annotations:
         annotation = annotations.pop()
         if not isinstance(annotation, dict):
-            reader.lose("annotations that are not JSON objects", {}, str(annotation)[:80])
+            reader.lose("annotations that are not a JSON object", {}, str(annotation)[:80])
             continue
         image_id = as_id(annotation.get("image_id"))
         item, entry = images.get(image_id, (None, None))

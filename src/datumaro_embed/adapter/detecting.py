@@ -29,6 +29,7 @@ from .yolo import holds_yolo
 
 _MAX_FOLDERS = 10_000
 _KINDS_NAMED = 4
+_NO_FILES = "no files"
 
 
 def detect_format(path: Path) -> str:
@@ -66,7 +67,7 @@ def found_files(path: Path) -> str:
         for file in _own_files(path)
     )
     if not kinds:
-        return "no files"
+        return _NO_FILES
     named = kinds.most_common(_KINDS_NAMED)
     rest = sum(kinds.values()) - sum(count for _, count in named)
     parts = [
@@ -175,26 +176,29 @@ def _unrecognised(path: Path) -> str:
         lacking.append("imagenet: no CLASS/*.jpg, and no train/CLASS/*.jpg")
         lacking.append("image_dir: no images")
     lacking.append('datumaro: no annotations/*.json with "items" and "categories"')
+    found = found_files(path)
+    if found == _NO_FILES:
+        return f"no known dataset format. Found: {found}. Check the path."
     return (
-        f"no known dataset format here. Found: {found_files(path)}. Looked for: "
-        f"{'; '.join(lacking)}. Check the path, or give the format: {' or '.join(ways)}."
+        f"no known dataset format. Found: {found}. Not recognized as {'; '.join(lacking)}. Check "
+        f"the path, or give the format: {' or '.join(ways)}."
     )
 
 
 def _no_folder(path: Path) -> str:
     suffix = path.suffix.lower()
     if is_part_of_store(path):
-        return "is an embedding store. Give the path of its dataset."
+        return "this is an embedding store. Give the path of its dataset."
     if is_image_name(path.name):
-        return f"is a single image. Use its folder: {path.parent}:image_dir."
+        return f"this is a single image. Use its folder: {path.parent}:image_dir."
     if suffix == ".zip":
         return (
-            f"is an archive. Unpack it and use the folder, or use {path}:image_zip to embed "
+            f"this is an archive. Unpack it and use the folder, or use {path}:image_zip to embed "
             "the images in it without annotations."
         )
     if suffix == ".json":
         return (
-            "has no COCO annotations (images, annotations, categories). Use the "
+            "this file has no COCO annotations (images, annotations, categories). Use the "
             "dataset's folder, or add the format of the file after a colon."
         )
-    return "is a file. Give the path of a dataset's folder."
+    return "this is a file. Give the path of a dataset's folder."

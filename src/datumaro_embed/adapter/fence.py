@@ -13,7 +13,7 @@ from ..errors import DatasetReadError
 from ..tally import Tally
 
 _LEAVES = "the path leaves the dataset folder"
-LINKED_OUT = "a link leads out of the dataset folder, which --follow-symlinks allows"
+LINKED_OUT = "a symbolic link leads out of the dataset folder; --follow-symlinks allows such links"
 LINKED_FOLDERS = (
     "folders behind links that lead out of the dataset folder (--follow-symlinks allows them)"
 )

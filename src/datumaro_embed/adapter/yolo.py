@@ -221,7 +221,9 @@ class _LabelReader:
             return [Bbox(*_box(values, size), label=label, id=index, group=index, attributes=more)]
         if n_values >= 7 and n_values % 2:
             return [Polygon(_pixels(values[1:], size), label=label, id=index, group=index)]
-        raise _BadLineError("label lines that are neither boxes nor polygons", f"{n_values} values")
+        raise _BadLineError(
+            "label lines that are neither a box nor a polygon", f"{n_values} values"
+        )
 
 
 def _pose(values: list[float], step: int, size: Size, label: int, index: int) -> list[Annotation]:

@@ -41,7 +41,7 @@ def act(row: Finding) -> tuple[str, str]:
 def spelled(action: str) -> str:
     """Give an action as this package writes it; a spreadsheet writes a capital.
 
-    `` Drop `` is ``drop``; a name is as it was.
+    `` Drop `` is ``drop``; a name is not changed.
     """
     verb, _, name = action.lstrip().partition(" ")
     return f"{verb.lower()} {name}" if name.strip() else verb.lower()

@@ -178,7 +178,7 @@ def apply_to_path(
             planned.append(f"labels that OUT will not have, as no image has them: {names}")
     if imported.losses:
         planned.append(
-            "OUT will have what was read of the dataset. What was not read as it stands:"
+            "Not everything in the dataset was read, so the output will lack or change this:"
         )
         planned += imported.losses.lines()
     if plan_file is not None:

@@ -121,7 +121,7 @@ class Plan:
             if len(changed) > _SHOWN_ROWS:
                 yield f"… and {len(changed) - _SHOWN_ROWS} more"
         if self.refused:
-            yield f"{counted(self.refused.total, 'rows')} of the findings do not act:"
+            yield f"{counted(self.refused.total, 'findings')} not applied:"
             yield from self.refused.lines()
 
     def write_csv(self, path: Path) -> None:
@@ -194,7 +194,7 @@ def plan_changes(
     Raises
     ------
     UsageError
-        An action that is none, rows that contradict each other, a label that there is not.
+        An unknown action, rows that contradict each other, or a label that the dataset lacks.
     StaleStoreError
         Rows do not match the dataset: the item or object is not there, or not the same.
     """
@@ -227,8 +227,8 @@ def plan_changes(
         n_acting = counted(sum(map(len, acting.values())), "findings")
         ways = "" if skip_stale else ", or use ``skip_stale`` to leave these rows out"
         raise StaleStoreError(
-            f"{plan.refused.total:,} of {n_acting} do not match the dataset: {found}. Nothing was "
-            f"written. Make the findings again{ways}.",
+            f"The dataset does not match {plan.refused.total:,} of {n_acting}: {found}. Nothing "
+            f"was written. Run the command that wrote the findings again{ways}.",
             n_stale=plan.refused.total,
         )
     return plan
@@ -267,8 +267,8 @@ def fresh_items(
             n_stale=stale.total,
         )
     differ = (
-        f"{stale.total:,} of {counted(len(contents), 'items')} do not match the store "
-        f"'{name}': {found}."
+        f"The store '{name}' does not match {stale.total:,} of "
+        f"{counted(len(contents), 'items')}: {found}."
     )
     if not skip_stale:
         raise StaleStoreError(
@@ -341,7 +341,7 @@ def _new_labels(
             near = get_close_matches(name, labels, 3)
             nearest = f" Nearest: {', '.join(map(repr, near))}." if near else ""
             raise UsageError(
-                f"{where(row)}: the dataset has no label {name!r}.{nearest} Mend the action, or "
+                f"{where(row)}: the dataset has no label {name!r}.{nearest} Correct the action, or "
                 "use ``new_labels`` to add the label."
             )
         found[name] = None

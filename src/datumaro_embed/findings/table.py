@@ -73,7 +73,7 @@ class Findings(Sequence[Finding], Displayed):
         """
         if unknown := [name for name in values if name not in COLUMNS]:
             raise UsageError(
-                f"Findings have no column {', '.join(unknown)}. Choose of {', '.join(COLUMNS)}."
+                f"Findings have no column {', '.join(unknown)}. Choose one of {', '.join(COLUMNS)}."
             )
         return self._with(
             row
@@ -180,7 +180,9 @@ def _parquet_rows(data: bytes, path: Path) -> tuple[list[str], list[Finding]]:
     try:
         table = pq.read_table(io.BytesIO(data))
     except (pa.ArrowException, OSError) as error:
-        raise UsageError(f"'{path}' is not sound Parquet ({error}). Write it again.") from error
+        raise UsageError(
+            f"'{path}' is not a valid Parquet file ({error}). Write it again."
+        ) from error
     _check_columns(table.column_names, path)
     rows = enumerate(table.to_pylist(), start=1)
     found = [_finding(row, f"{path}, row {number}", number) for number, row in rows]
@@ -197,7 +199,8 @@ def _csv_rows(data: bytes, path: Path) -> tuple[list[str], list[Finding]]:
         text = data.decode(_BOMS.get(data[:2], "utf-8-sig"))
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"'{path}' is not UTF-8. Save it as CSV with the encoding UTF-8 (`CSV UTF-8`)."
+            f"'{path}' is not a text file in UTF-8. Give a findings file; in a spreadsheet, save "
+            "it as `CSV UTF-8`."
         ) from error
     skipped = 0
     if text[:4].lower() == "sep=":
@@ -218,14 +221,16 @@ def _csv_rows(data: bytes, path: Path) -> tuple[list[str], list[Finding]]:
                 if any(cell.strip() for cell in cells[len(titles) :]):
                     raise UsageError(
                         f"{place}: {len(cells)} cells, and the file has "
-                        f"{counted(len(titles), 'columns')}. Put a cell that has the separator in "
-                        "it into quotes."
+                        f"{counted(len(titles), 'columns')}. Quote each cell that "
+                        "contains the separator."
                     )
                 known = zip(titles, map(from_sheet_cell, cells), strict=False)
                 found.append(_finding(dict(known), place, line))
     except csv.Error as error:
         line = reader.line_num + skipped
-        raise UsageError(f"{path}, line {line}: not CSV ({error}). Mend this line.") from error
+        raise UsageError(
+            f"{path}, line {line}: not valid CSV ({error}). Correct the line."
+        ) from error
     return titles, found
 
 
@@ -252,7 +257,9 @@ def _finding(cells: dict[str, Any], where: str, line: int) -> Finding:
             if name != "value" and number is not None:
                 number = int(number) if number == int(number) else None
             if name == "object" and number is None and value not in (None, ""):
-                raise UsageError(f"{where}: object {value!r} is no whole number. Mend this cell.")
+                raise UsageError(
+                    f"{where}: object {value!r} is not a whole number. Correct the cell."
+                )
             values[name] = number
         elif name == "box":
             values[name] = tuple(_number(part) for part in (value or "").split())

@@ -116,7 +116,7 @@ def _refuse_other_kinds(stores: Sequence[EmbeddingStore]) -> None:
             raise other.kind.mismatch(
                 other.path,
                 known[0].kind,
-                f"'{known[0].path}' has the second kind. Embed one of them again with the model "
+                f"'{known[0].path}' has these. Embed one of the datasets again with the model "
                 "and options of the other.",
             )
 
@@ -130,8 +130,8 @@ def _refuse_other_tables(stores: Sequence[EmbeddingStore]) -> None:
         neither = f"no {' and no '.join(optional_tables())}"
         named = ", ".join(f"'{path}' has {' and '.join(t) or neither}" for t, path in found.items())
         raise UsageError(
-            f"The stores do not have the same tables: {named}. Embed the datasets with the same "
-            "of --objects and --captions."
+            f"The stores do not have the same tables: {named}. Embed both datasets "
+            "with the same --objects and --captions."
         )
 
 

@@ -215,7 +215,7 @@ def _opened(files: Sequence[tuple[Path, int]]) -> tuple[list[Hdf5Part], list[_Lo
         except StoreReadError:  # nobody knows whether it is damaged
             raise
         except StoreError as error:
-            lost.append((n_rows, error.message))
+            lost.append((n_rows, str(error)))
     return parts, lost
 
 

@@ -73,8 +73,8 @@ def embed_dataset(
 ) -> EmbeddingStore:
     """Embed every item of a Datumaro dataset now, and return the open store.
 
-    What a store there, or an unfinished run, has of the same images by the same model is re-used.
-    Items that fail are an `EmbedWarning`, and rows without a vector.
+    Vectors of the same images and model in an existing store or unfinished run are reused. Items
+    that fail get a row without a vector, and raise an `EmbedWarning`.
 
     Parameters
     ----------

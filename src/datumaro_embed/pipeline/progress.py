@@ -59,7 +59,7 @@ class TableSummary:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class EmbedSummary:
-    """The end of a run.
+    """Counts, failures and notes of a finished run.
 
     Attributes
     ----------
@@ -77,11 +77,11 @@ class EmbedSummary:
     n_reused : int
         Rows whose vector an earlier run had.
     n_relabelled : int
-        Of these, rows whose annotations are not those that the store before had.
+        Of these, rows whose annotations differ from the previous store's.
     n_removed : int
-        Items of the store before that the dataset has no longer.
+        Items of the previous store that are no longer in the dataset.
     outlook : str
-        What is next to do, a line for each store; empty where nothing is.
+        What to do next, one line per store; empty if nothing.
     objects, captions : TableSummary or None
         None where they were not embedded.
     """

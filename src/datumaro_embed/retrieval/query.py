@@ -168,8 +168,8 @@ def _refuse_other_model(store: EmbeddingStore, name: str, fingerprint: str) -> N
     made_by = store.model_fact("name") or "unknown"
     raise ModelMismatchError(
         f"The vectors in '{store.path}' are of model {made_by} ({_short(store.kind.fingerprint)}), "
-        f"not of {name} ({_short(fingerprint)}), and cannot be compared. Search with that "
-        "``model``, or embed again with this one.",
+        f"not of {name} ({_short(fingerprint)}), and cannot be compared. Search with ``model`` "
+        f"{made_by}, or embed the dataset again with {name}.",
         store_fingerprint=store.kind.fingerprint,
         model_fingerprint=fingerprint,
     )

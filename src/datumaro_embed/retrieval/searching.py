@@ -298,8 +298,26 @@ def search_vectors(
 
     Parameters
     ----------
+    store : EmbeddingStore
     vectors : array of shape (n_queries, dim)
         Of any norm except zero.
+    k : int
+        Maximum number of hits per vector.
+    filters : Filters
+        Which rows may be hits; all by default.
+    of : {"items", "objects", "captions"}
+        The table to search.
+
+    Returns
+    -------
+    list of list of Hit
+        For each vector its hits, the most similar first.
+
+    Raises
+    ------
+    UsageError
+        A vector is zero, not finite or of another length; `k` is below 1; a filter names what the
+        store does not have; or the store lacks the table `of` (`NoTableError`).
     """
     allowed, table = matching_rows(store, filters, of), table_to_search(store, of)
     rows, similarities = nearest_rows(table.embeddings(), vectors, k, allowed=allowed)

@@ -63,7 +63,7 @@ def _caught(check: Callable[..., Iterator[str]], *arguments: Any) -> Iterator[st
     try:
         yield from check(*arguments)
     except StoreCorruptError as error:
-        yield error.message
+        yield str(error)
 
 
 # Checksums -------------------------------------------------------------------------------------
@@ -76,7 +76,7 @@ def part_problems(part: Part) -> Iterator[str]:
         try:
             part.array(path)
         except StoreCorruptError as error:
-            unreadable.append(error.message)
+            unreadable.append(str(error))
     yield from unreadable
     if unreadable or part.is_trusted or file is None:
         return

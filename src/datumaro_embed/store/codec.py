@@ -38,7 +38,7 @@ def corrupt(path: str, place: str, why: object) -> StoreCorruptError:
     """Word any damage in one way: which file, where in it, what is wrong, what to do."""
     return StoreCorruptError(
         f"The store '{path}' is damaged at '{place}': {why}. Restore a copy, or embed again with "
-        "--restart.",
+        "``restart``.",
         path=path,
         place=place,
     )

@@ -309,7 +309,8 @@ def _read_attributes(path: str, root: h5f.FileID) -> dict[str, Any]:
     if version != FORMAT_VERSION:
         older = isinstance(version, int) and version < FORMAT_VERSION
         remedy = (
-            "It was made by a pre-release. Embed the dataset again."
+            "It was made by a pre-release. Embed the dataset again, with ``restart`` if the path "
+            "is the same."
             if older
             else "Update datumaro-embed."
         )

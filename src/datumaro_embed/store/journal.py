@@ -412,9 +412,9 @@ def _open_directory(directory: Path, *, partial: bool) -> EmbeddingStore:
     n_rows, n_expected = manifest.n_rows, manifest.n_expected
     if not partial:
         raise StoreUnfinishedError(
-            f"'{directory}' is unfinished: {progress(n_rows, n_expected)} committed. Run the same "
-            "command again to finish it. To read these rows of an unfinished store, use "
-            "``partial``.",
+            f"'{directory}' is unfinished: {progress(n_rows, n_expected)} committed. Run "
+            "the `embed` command that writes it again to finish it, or use ``partial`` to read "
+            "the rows committed so far.",
             path=str(directory),
             n_rows=n_rows,
             n_expected=n_expected,

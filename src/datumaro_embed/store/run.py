@@ -300,8 +300,8 @@ class Hdf5Run(StoreWriter):
         # Write all rows as one file, also those of no segment yet, and remove the directory.
         if identity_at(self.target) != self._identity:
             raise StoreExistsError(
-                f"Another program has written '{self.target}' during this run. Move that away, "
-                "and run the same command again.",
+                f"Another program has written '{self.target}' during this run. Move that "
+                "store away, and run the same command again.",
                 path=self.target,
             )
         if self._journal.unfinished != self._new:

@@ -141,10 +141,12 @@ SCHEMA: dict[str, Table] = {
             (
                 Column("type", "code", "Datumaro's type name"),
                 Column("label", "number", "row in labels/; -1 if none", dtype="<i4"),
-                Column("ann_id", "number", "as in Datumaro", dtype="<i8"),
-                Column("group", "number", "as in Datumaro; 0 if none", dtype="<i8"),
-                Column("object_id", "number", "as in Datumaro; -1 if none", dtype="<i8"),
-                Column("z_order", "number", "as in Datumaro", dtype="<i4"),
+                Column("ann_id", "number", "Datumaro's annotation id", dtype="<i8"),
+                Column(
+                    "group", "number", "annotations of one object share it; 0 if none", dtype="<i8"
+                ),
+                Column("object_id", "number", "Datumaro's object id; -1 if none", dtype="<i8"),
+                Column("z_order", "number", "drawing order: higher is in front", dtype="<i4"),
                 Column("coords", "floats", "upright pixels, see below", dtype="<f8"),
                 Column("rle", "text", "masks: COCO RLE as JSON"),
                 Column("text", "text", "captions, UTF-8"),
@@ -157,14 +159,14 @@ SCHEMA: dict[str, Table] = {
         Table(
             "objects",
             (
-                Column("vector", "vector", "unit vector of the crop; zero if the status has none"),
+                Column("vector", "vector", "unit vector of the crop; zero if the object has none"),
                 Column("label", "number", "row in labels/; -1 if none", dtype="<i4"),
                 Column("box", "number", "x, y, w, h in upright pixels", dtype="<f8", size=4),
                 Column("area", "number", "square pixels", dtype="<f8"),
                 Column("status", "number", "status of the crop", values=ObjectStatus),
                 Column("crop", "number", "x1, y1, x2, y2 in pixels", dtype="<i4", size=4),
                 Column("shape", "number", "shape of the crop", values=CropShape),
-                Column("annotations", "ints", "places among the item's annotations", dtype="<u4"),
+                Column("annotations", "ints", "indices among the item's annotations", dtype="<u4"),
             ),
             ObjectRecord,
             optional=True,
@@ -173,7 +175,7 @@ SCHEMA: dict[str, Table] = {
             "captions",
             (
                 Column("vector", "vector", "unit vector of the text"),
-                Column("annotation", "number", "place among the item's annotations", dtype="<u4"),
+                Column("annotation", "number", "index among the item's annotations", dtype="<u4"),
             ),
             CaptionRecord,
             optional=True,

@@ -95,7 +95,7 @@ class EmbeddingStore(StoredRows):
         return str(self._said("media_root", ""))
 
     def origin(self, media_root: str | os.PathLike[str] | None = None) -> Origin:
-        """Say, to a result that a notebook displays, whose pictures to show."""
+        """Return the store to show pictures from, for results displayed in a notebook."""
         root = None if media_root is None else os.path.abspath(media_root)
         return Origin(os.path.abspath(self.path), self.uuid, root)
 
@@ -110,7 +110,7 @@ class EmbeddingStore(StoredRows):
 
     @property
     def every(self) -> int:
-        """Of videos, every how many frames were embedded, as provenance has it."""
+        """Frame interval at which videos were embedded (`--every`), from the provenance."""
         return max(int(self._said("every", 1)), 1)
 
     def _said(self, name: str, default: Any) -> Any:
@@ -254,7 +254,7 @@ class EmbeddingStore(StoredRows):
         return self.item(self.row(key))
 
     def is_sound(self, row: int) -> bool:
-        """Tell whether all of a row is as it was written; compares its whole part, once."""
+        """Tell whether a row is undamaged; verifies the checksums of its part on first use."""
         index, inner = self._place(row)
         if index not in self._sound:
             part = self.parts[index]
