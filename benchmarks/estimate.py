@@ -36,7 +36,7 @@ def duration(seconds: float) -> str:
 def table(results: Results, *, image_kb: float) -> Iterator[str]:
     """Yield the lines of a Markdown table, one for each of ours."""
     head = " | ".join(f"{count}, {machine}" for count in IMAGES for machine in MACHINES)
-    yield f"| | core-ms an image | {head} | MB/s read on 64 cores |"
+    yield f"| | core-ms per image | {head} | MB/s read on 64 cores |"
     yield "| --- " + "| ---: " * (2 + len(IMAGES) * len(MACHINES)) + "|"
     for name in results.names():
         if results.contestants[name]["kind"] == "limit":

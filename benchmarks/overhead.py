@@ -92,7 +92,7 @@ def null(work: Path, n_items: int, rounds: int) -> None:
         embed(source, NullEncoder())
         spent.append((time.process_time() - started) / n_items * 1e3)
         rate = n_items / (time.perf_counter() - wall)
-        print(f"{spent[-1]:.3f} core-ms an image, {rate:.0f} images/s")
+        print(f"{spent[-1]:.3f} core-ms per image, {rate:.0f} images/s")
     print(json.dumps({"null_core_ms": statistics.median(spent)}))
 
 

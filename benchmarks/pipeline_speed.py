@@ -288,7 +288,7 @@ def report_decoding(decode: str, found: list[Cost]) -> float:
     """Print the medians, and return their sum."""
     cost = Cost(*np.median(found, axis=0).tolist())
     print(
-        f"{decode} decoding, core-ms an image: read, hash and header {cost.opening:.2f}, "
+        f"{decode} decoding, core-ms per image: read, hash and header {cost.opening:.2f}, "
         f"decode {cost.decoding:.2f}, resize {cost.resizing:.2f}"
     )
     return sum(cost)

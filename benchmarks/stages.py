@@ -78,7 +78,7 @@ def main() -> int:
     )
     for precision in PRECISIONS:
         stages[f"infer, {precision}"] = inference_ms(options.work, precision, options.seconds)
-    print("| stage | core-ms an image |\n| --- | ---: |")
+    print("| stage | core-ms per image |\n| --- | ---: |")
     for name, spent in stages.items():
         print(f"| {name} | {spent:.2f} |")
     if options.out is not None:

@@ -76,7 +76,7 @@ def main() -> int:
             subprocess.run(command, check=True, capture_output=True)
             if turn:  # the first only fills the file cache
                 seconds[name].append(time.perf_counter() - started)
-    print("| | seconds, median | least–most |\n| --- | ---: | ---: |")
+    print("| | seconds, median | range |\n| --- | ---: | ---: |")
     for name, taken in seconds.items():
         print(f"| `{name}` | {statistics.median(taken):.2f} | {min(taken):.2f}–{max(taken):.2f} |")
     if options.out is not None:

@@ -51,8 +51,8 @@ def _elsewhere(results: Results) -> float:
 
 def _speeds(results: Results) -> Iterator[str]:
     references = [name for name in REFERENCES if name in results.names()]
-    head = ["", "images/s", "least–most", *(f"÷ {name}" for name in references), "÷ its limit"]
-    yield _row([*head, "core-ms an image", "peak RSS MB"])
+    head = ["", "images/s", "range", *(f"÷ {name}" for name in references), "÷ benchmark_app"]
+    yield _row([*head, "core-ms per image", "peak RSS MB"])
     yield _row(["---", *["---:"] * (len(head) + 1)])
     for name in results.names():
         rates = results.rates(name)
