@@ -200,7 +200,7 @@ class Session:
         embed = QueryEmbedder(self.store, "items", None, None)
         embed.load()
         if self.has_texts:
-            embed.texts(["a photo"])  # compiles
+            embed("a photo")  # compiles
         self._encoder = embed
 
     def _embedder(self) -> QueryEmbedder:
