@@ -35,18 +35,19 @@ def checked_output(output: str | os.PathLike[str], *, replace: bool | None = Non
         has_file = not place.keeps_segments and exists
         published_uuid = Hdf5Part(place.target).uuid if has_file else None
         manifests = manifest_files(directory)
-        names = {path.name for path in manifests}
-        is_finished = "manifest.json" in names
+        expected = {LOCK_NAME, SEGMENT_FOLDER, *(path.name for path in manifests)}
+        is_finished = "manifest.json" in expected
         found = [] if is_finished else [read_manifest(path) for path in manifests]
-        others = {path.name for path in directory.iterdir()} - {LOCK_NAME, SEGMENT_FOLDER, *names}
-        n_segments = len(list((directory / SEGMENT_FOLDER).glob("*.h5")))
         if (
             not is_finished
             and all(manifest.purpose for manifest in found)
             # What lies where the run was to publish must be the run's own.
             and (not published_uuid or [manifest.uuid for manifest in found] == [published_uuid])
-            and all(map(TEMPORARY_NAME.fullmatch, others))
-            and (manifests or n_segments <= MAX_ORPHANS)
+            and all(
+                path.name in expected or TEMPORARY_NAME.fullmatch(path.name)
+                for path in directory.iterdir()
+            )
+            and (manifests or len([*(directory / SEGMENT_FOLDER).glob("*.h5")]) <= MAX_ORPHANS)
         ):
             return place
     if exists and not place.keeps_segments:
