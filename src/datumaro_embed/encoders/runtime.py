@@ -155,7 +155,12 @@ def cache_folder(facts: Mapping[str, Any]) -> Iterator[Path | None]:
     root = user_cache_dir() / "compiled"
     told = json.dumps(facts, sort_keys=True, default=str)
     entry = root / hashlib.sha256(told.encode()).hexdigest()
-    if _is_whole(entry):
+    try:
+        sums = json.loads((entry / _SUMS).read_text(encoding="utf-8"))
+        is_whole = bool(sums) and sums == _sums(entry)
+    except (OSError, ValueError):
+        is_whole = False
+    if is_whole:
         with suppress(OSError):
             os.utime(entry)
         yield entry
@@ -174,30 +179,18 @@ def cache_folder(facts: Mapping[str, Any]) -> Iterator[Path | None]:
                 (fresh / _SUMS).write_text(json.dumps(sums), encoding="utf-8")
                 shutil.rmtree(entry, ignore_errors=True)  # damaged, or another process wrote it
                 fresh.rename(entry)
-            _prune(root)
-
-
-def _is_whole(entry: Path) -> bool:
-    try:
-        sums = json.loads((entry / _SUMS).read_text(encoding="utf-8"))
-        return bool(sums) and sums == _sums(entry)
-    except (OSError, ValueError):
-        return False
+            entries = [path for path in root.iterdir() if not path.name.startswith(".")]
+            entries.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+            total = 0
+            for old in entries:
+                total += sum(file.stat().st_size for file in old.iterdir())
+                if total > MAX_BYTES:
+                    shutil.rmtree(old, ignore_errors=True)
 
 
 def _sums(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.iterdir() if path.name != _SUMS)
     return {path.name: sha256_file(path) for path in files}
-
-
-def _prune(root: Path) -> None:
-    entries = [path for path in root.iterdir() if not path.name.startswith(".")]
-    entries.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    total = 0
-    for entry in entries:
-        total += sum(file.stat().st_size for file in entry.iterdir())
-        if total > MAX_BYTES:
-            shutil.rmtree(entry, ignore_errors=True)
 
 
 @contextmanager
