@@ -140,7 +140,15 @@ def write_model(folder: Path, made: Encoders, *, precision: str, **facts: Any) -
     `facts`: `name`, `source`, `revision`, `licence` and `prompt_template` of the `ModelManifest`.
     """
     if made.texts is not None:
-        _check_vocabulary(folder, made.texts, facts["source"])
+        n_known = n_known_tokens(made.texts.graph)
+        highest = highest_token(folder / "tokenizer.json")
+        if n_known is not None and highest >= n_known:
+            raise ModelInvalidError(
+                f"The tokenizer of {facts['source']} is another model's: it has token ids up to "
+                f"{highest}, but the text encoder only those up to {n_known - 1}. Use the "
+                "tokenizer that the text encoder was trained with.",
+                source=facts["source"],
+            )
     for half, name in ((made.images, "image_encoder.xml"), (made.texts, "text_encoder.xml")):
         if half is not None:
             save_graph(half.graph, folder / name, compress_to_fp16=precision == "fp16")
@@ -194,18 +202,6 @@ def make_golden(model_dir: Path, image: ImageSpec, text: TextSpec | None) -> Gol
         return Golden(image_vector)
     tokens = _tokens(model_dir, text, [_TEXT])
     return Golden(image_vector, _TEXT, _run(model_dir / "text_encoder.xml", tokens))
-
-
-def _check_vocabulary(model_dir: Path, texts: Half, source: str) -> None:
-    n_known = n_known_tokens(texts.graph)
-    highest = highest_token(model_dir / "tokenizer.json")
-    if n_known is not None and highest >= n_known:
-        raise ModelInvalidError(
-            f"The tokenizer of {source} is another model's: it has token ids up to {highest}, but "
-            f"the text encoder only those up to {n_known - 1}. Use the tokenizer that the text "
-            "encoder was trained with.",
-            source=source,
-        )
 
 
 def _mixes_rows(model_dir: Path, image: ImageSpec, text: TextSpec | None) -> bool:
