@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from ..errors import ModelDownloadError, ModelInvalidError, UsageError
 from ..files import scratch, write_errors
@@ -200,7 +199,8 @@ def _convert(
         if family not in FAMILIES:
             family = family_of(config)
         preprocessor, image = read_images(folder, family)
-        _check_size(config, family, entry, image)
+        if entry.size_px or family not in IMAGE_FAMILIES:  # those take images of any size
+            check_image_size(config, image, entry.size_px)
         graphs = _graphs(repo, entry, family, weights)
         text: TextSpec | None = None
         if family not in IMAGE_FAMILIES:
@@ -224,18 +224,6 @@ def _convert(
             logit_bias=entry.logit_bias,
         )
         return made, entry.licence or licence_of(folder)
-
-
-def _check_size(
-    config: dict[str, Any], family: str, entry: CatalogueEntry, image: ImageSpec
-) -> None:
-    if entry.size_px:
-        if image.size_px != entry.size_px:
-            raise unusable(
-                f"it prepares images of {image.size_px} px for an encoder of {entry.size_px} px"
-            )
-    elif family not in IMAGE_FAMILIES:  # those interpolate their positions to any size
-        check_image_size(config, image)
 
 
 def _graphs(repo: HubRepo, entry: CatalogueEntry, family: str, weights: str) -> tuple[str, ...]:

@@ -87,9 +87,12 @@ def family_of(config: Mapping[str, Any]) -> str:
     return family
 
 
-def check_image_size(config: Mapping[str, Any], spec: ImageSpec) -> None:
-    """Check that images are prepared at the size of the encoder's training."""
-    trained_px = _tower(config, "vision").get("image_size", _IMAGE_PX)
+def check_image_size(config: Mapping[str, Any], spec: ImageSpec, trained_px: int = 0) -> None:
+    """Check that images are prepared at the size of the encoder's training.
+
+    `trained_px`: that size; 0: as in `config`.
+    """
+    trained_px = trained_px or _tower(config, "vision").get("image_size", _IMAGE_PX)
     if trained_px != spec.size_px:
         raise unusable(f"it prepares images of {spec.size_px} px for an encoder of {trained_px} px")
 
