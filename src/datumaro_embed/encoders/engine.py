@@ -93,7 +93,8 @@ class Engine:
     ) -> None:
         check_device(runtime.device)
         self.name = path.stem.replace("_", " ")
-        self.batch_size = next(iter(shapes.values()))[0]
+        self._input = next(iter(shapes))  # one that every batch has
+        self.batch_size = shapes[self._input][0]
         self._path, self._runtime, self._shapes, self._dim = path, runtime, shapes, dim
         self._image, self._shorter, self._identity = image, shorter, identity
         self._weights = read(path.with_suffix(".bin"))
@@ -212,11 +213,11 @@ class Engine:
                     self.name,
                     error,
                 )
-            return self._first[1][: _n_rows(batch)].copy()
+            return self._first[1][: len(batch[self._input])].copy()
 
     def _checked_first(self, batch: Arrays) -> tuple[Arrays, Rows]:
         """Run a batch and the golden row on every stream; return the arrays run and their rows."""
-        parts, n_rows = [batch], _n_rows(batch)
+        parts, n_rows = [batch], len(batch[self._input])
         if self._golden is not None:
             row, judge = self._golden
             if n_rows < self.batch_size:
@@ -237,7 +238,7 @@ class Engine:
         assert self._first is not None
         kept, before = self._first
         rows = {name: np.concatenate([batch[name] for batch in batches]) for name in kept}
-        shares = np.array_split(np.arange(_n_rows(rows)), self.n_streams)
+        shares = np.array_split(np.arange(len(rows[self._input])), self.n_streams)
         parts = [
             {
                 name: np.concatenate(
@@ -254,7 +255,7 @@ class Engine:
             self._compare([again], before[: len(again)])
             found.append(ours)
         self._n_confirmed = self._n_run
-        ends = np.cumsum([_n_rows(batch) for batch in batches])
+        ends = np.cumsum([len(batch[self._input]) for batch in batches])
         yield from np.split(np.concatenate(found), ends[:-1])
 
     def _run_together(self, batches: Sequence[Arrays]) -> list[Rows]:
@@ -320,7 +321,7 @@ class Engine:
 
     def _start(self, request: Any, batch: Arrays) -> _Busy:
         """Start a batch, padded to a full one of the inputs' dtypes; no copy if it already is."""
-        n_rows, whole = _n_rows(batch), {}
+        n_rows, whole = len(batch[self._input]), {}
         for name, rows in batch.items():
             if n_rows == self.batch_size:
                 whole[name] = np.ascontiguousarray(rows, dtype=self._dtypes[name])
@@ -380,7 +381,7 @@ class Flight(Session):
 
     def finish(self) -> None:
         engine, held = self._engine, list(self._held)
-        n_spare = sum(engine.batch_size - _n_rows(batch) for batch in held)
+        n_spare = sum(engine.batch_size - len(batch[engine._input]) for batch in held)
         if engine._first is None or not len(held) == engine.n_streams <= n_spare:
             return  # not every stream has room for a row of the first batch
         alike = (*held, engine._first[0])
@@ -426,10 +427,6 @@ class Flight(Session):
             self._answers.append(engine._start(request, batch))
         except InferenceError as error:
             self._answers.append(error)
-
-
-def _n_rows(batch: Arrays) -> int:
-    return len(next(iter(batch.values())))
 
 
 def _result(busy: _Busy) -> Rows:

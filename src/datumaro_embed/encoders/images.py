@@ -131,7 +131,7 @@ class OpenVinoImageEncoder(ImageEncoder):
         encoder = cls(model_dir, manifest, files, runtime, batch_size)
         if not lazily:
             _ = encoder._images
-        files.verify_unread()
+        files.check()
         return encoder
 
     def preprocess(self, image: Image.Image) -> UInt8Array:
