@@ -337,9 +337,9 @@ class Engine:
     def _take(self, n: int) -> list[Any]:
         """Return `n` idle requests, first those that were never compared; make those missing."""
         with self._lock:
-            self._idle.sort(key=lambda request: id(request) in self._compared)
-            taken = self._idle[:n]
-            del self._idle[:n]
+            self._idle.sort(key=lambda request: id(request) not in self._compared)
+            taken = self._idle[-n:]
+            del self._idle[-n:]
         return taken + [self._new_request() for _ in range(n - len(taken))]
 
     def _new_request(self) -> Any:

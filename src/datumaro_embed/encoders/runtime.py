@@ -46,15 +46,6 @@ class Runtime:
         """Whether compiled graphs are cached; not for the CPU, which compiles in about a second."""
         return self.device != "CPU"
 
-    def properties(self) -> dict[str, Any]:
-        """Return OpenVINO's properties for compiling."""
-        found: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT"}
-        if self.precision != "auto":
-            found["INFERENCE_PRECISION_HINT"] = self.precision
-        if self.streams is not None:
-            found["NUM_STREAMS"] = str(self.streams)
-        return found
-
 
 def check_device(device: str) -> None:
     """Check that this machine has all devices of a name, such as ``"AUTO:GPU,CPU"``.
@@ -121,7 +112,11 @@ def prepare_graph(
 def compile_graph(model: Any, runtime: Runtime, facts: Mapping[str, Any]) -> Any:
     """Compile a graph, or load it from the cache (not for the CPU); `facts` identify it."""
     core = openvino_core()
-    properties = runtime.properties()
+    properties: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT"}
+    if runtime.precision != "auto":
+        properties["INFERENCE_PRECISION_HINT"] = runtime.precision
+    if runtime.streams is not None:
+        properties["NUM_STREAMS"] = str(runtime.streams)
     if not runtime.caches or not facts["model"]:
         return core.compile_model(model, runtime.device, properties)
     version = {"device": runtime.device, "openvino": openvino_version()}
