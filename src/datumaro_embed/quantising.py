@@ -147,11 +147,10 @@ def quantise_model(
         Also written to ``model.json``.
     """
     need_extra(*_NNCF)
-    if calibration_items < 1 or not 0 <= min_recall <= 1:
-        raise UsageError(
-            f"``calibration_items`` is {calibration_items} and must be at least 1; ``min_recall`` "
-            f"is {min_recall} and must be between 0 and 1. Change the wrong one."
-        )
+    if calibration_items < 1:
+        raise UsageError(f"``calibration_items`` must be at least 1, not {calibration_items}.")
+    if not 0 <= min_recall <= 1:
+        raise UsageError(f"``min_recall`` must be between 0 and 1, not {min_recall}.")
     out_dir = Path(out_dir)
     found = resolve_model(model_dir)
     with new_model_dir(out_dir, replace=overwrite) as fresh:

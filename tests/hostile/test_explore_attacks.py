@@ -430,7 +430,7 @@ def test_a_place_that_cannot_be_written_is_read_only(store: Path, tmp_path: Path
     (tmp_path / "f.csv.lock").mkdir()
     with explore(own, findings=tmp_path / "f.csv") as explorer:
         page = Client(explorer.url)
-        assert "Nothing can be decided here" in page.json("api/store")["read_only"]
+        assert "Decisions cannot be saved here" in page.json("api/store")["read_only"]
         page.decide({"of": "items", "row": 0, "action": "drop"}, status=409)
     assert not (tmp_path / "f.csv").exists()
     with pytest.raises(OutputFolderError, match="does not exist"):

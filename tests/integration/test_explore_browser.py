@@ -237,7 +237,7 @@ def test_groups_that_the_threshold_hides_are_not_passed_over(own: Path, page: Pa
         page.key("x")
         wait_for_text(page, ".group .primary", f"Show {n - 1} hidden")
         page.key("n")
-        wait_for_text(page, ".notice", f"{n - 1} groups left to review that the threshold hides")
+        wait_for_text(page, ".notice", f"{n - 1} groups left to review, hidden by the threshold")
         page.click(".group .primary")
         wait_for_text(page, ".threshold output", f"{n} groups")
         assert "Suspect labels" in text(page, ".kinds [aria-current=true]")

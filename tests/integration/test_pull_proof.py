@@ -79,7 +79,7 @@ def test_another_repository_is_installed_and_the_doubt_is_said(
     tmp_path: Path, hub: HubServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     pull_model("org/random", tmp_path / "m")
-    assert "org/random does not tell a photograph of a cat from one of coffee" in caplog.text
+    assert "org/random cannot tell a photo of a cat from a photo of a cup of coffee" in caplog.text
     caplog.clear()
     pull_model("org/demo", tmp_path / "demo")
     assert "does not tell" not in caplog.text
@@ -234,7 +234,7 @@ def test_an_id_that_has_a_short_name(
     tmp_path: Path, hub: HubServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     pull_model("org/demo", tmp_path / "m")
-    assert "org/demo has the short name demo-twin, with which" in caplog.text
+    assert "org/demo is also listed as demo-twin, with settings" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -485,9 +485,17 @@ def test_exporting_without_the_extra_names_the_command(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("options", [{"precision": "int3"}, {"prompt_template": "a photo"}])
-def test_export_options_that_mean_nothing(tmp_path: Path, options: dict[str, str]) -> None:
-    with pytest.raises(UsageError, match="Change the wrong one"):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "int3"}, "^precision must be one of fp32, .*, not 'int3'"),
+        ({"prompt_template": "a photo"}, "^The prompt template must contain {}.*not 'a photo'"),
+    ],
+)
+def test_export_options_that_mean_nothing(
+    tmp_path: Path, options: dict[str, str], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
         export_model("x", tmp_path / "out", **options)
 
 

@@ -62,11 +62,17 @@ def test_int8_without_nncf_names_the_command(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("options", [{"calibration_items": 0}, {"min_recall": 1.5}], ids=str)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"calibration_items": 0}, "^calibration_items must be at least 1, not 0"),
+        ({"min_recall": 1.5}, r"^min_recall must be between 0 and 1, not 1\.5"),
+    ],
+)
 def test_options_that_mean_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], message: str
 ) -> None:
     monkeypatch.setattr(quantising, "need_extra", lambda *names: None)
-    with pytest.raises(UsageError, match="Change the wrong one"):
+    with pytest.raises(UsageError, match=message):
         export_int8("demo", tmp_path / "out", calibrate=str(SAMPLE / "coco"), **options)
     assert list(tmp_path.iterdir()) == []

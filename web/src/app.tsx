@@ -54,7 +54,7 @@ function Tabs() {
 }
 
 const REPLACED =
-  "Another store is at this path now. The page shows the old one, and nothing can be decided: start datumaro-embed explore again.";
+  "Another store is at this path now. The page shows the old one, and decisions cannot be saved: start datumaro-embed explore again.";
 
 /** What goes on in the background, and what is wrong. */
 function Banners() {

@@ -98,7 +98,7 @@ export function decide(entries: Entry[]): Promise<boolean> {
   return send(entries, (saved, previous) => {
     if (!undoable.includes(done)) undoable.push(done);
     Object.assign(done, { previous, text: describe(saved) });
-    say(isFrozen ? `Decided: ${done.text}. Download the findings to keep it.` : `Saved: ${done.text}.`);
+    say(isFrozen ? `Decided: ${done.text}. Download the decisions to keep them.` : `Saved: ${done.text}.`);
   });
 }
 

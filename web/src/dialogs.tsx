@@ -190,7 +190,7 @@ function AcceptAll() {
       {entries && !entries.length && <p>Nothing to accept: what is left has to be looked at.</p>}
       {entries && entries.length > 0 && (
         <>
-          <p>Of the groups shown that are not decided yet:</p>
+          <p>Suggestions for the groups shown that are not decided yet:</p>
           <ul class="list counts">
             {[...counts].map(([action, n]) => (
               <li>

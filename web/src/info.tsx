@@ -238,7 +238,7 @@ export function Info() {
           {summary.typical.length > 0 && (
             <section>
               <h2>Most typical items</h2>
-              <p class="faint">Most similar to the mean of all vectors. The least similar are among the findings: outliers.</p>
+              <p class="faint">Most similar to the mean of all vectors. For unusual items, see Outliers in the review.</p>
               <div class="typical">
                 {summary.typical.map((row) => (
                   <Pictured row={row} />

@@ -1,4 +1,4 @@
-// One item: the whole image with its boxes, everything known of it, and what is near it.
+// One item: the whole image with its boxes, everything known of it, and its nearest neighbors.
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { type Card, getItem, getRows, image, type Item, type ObjectBox, type Of } from "./api";

@@ -22,7 +22,7 @@ const ALL: Section[] = [
   {
     title: "Search field",
     keys: [
-      ["Enter", "Keep the text as a term; a leading - searches away from it"],
+      ["Enter", "Keep the text as a term; a leading - makes it a minus term"],
       ["Backspace", "In the empty field: remove the last term"],
       ["↓", "To the grid"],
     ],

@@ -344,7 +344,7 @@ export function MapTab() {
           {colors && <Legend legend={colors.legend} />}
           <p class="faint">
             {points && `${count(points.rows.length, of.slice(0, -1))} by ${method}`}
-            {points && (points.method === "pca" ? ": distances are to scale" : ": neighbors stay close, distances between groups mean nothing")}
+            {points && (points.method === "pca" ? ": distances along the two main directions of variation" : ": neighbors stay close, distances between groups mean nothing")}
             {points && !points.final && <span role="status">, UMAP is being made…</span>}
           </p>
         </div>

@@ -76,7 +76,7 @@ const hidden = computed<number>(() => {
   return loaded.value.outline.decided.filter((decided, place) => !decided && !shown.has(place)).length;
 });
 
-const sayHidden = () => say(`${count(hidden.value, "group")} left to review that the threshold hides.`);
+const sayHidden = () => say(`${count(hidden.value, "group")} left to review, hidden by the threshold or measure.`);
 
 export function step(by: 1 | -1): void {
   const next = passing.value[passing.value.indexOf(here.value) + by];
@@ -123,7 +123,7 @@ export async function decideFocused(action: string, row = focusedRow()): Promise
 export async function acceptGroup(): Promise<void> {
   const rows = currentRows();
   const clear = rows.filter(({ suggestion }) => suggestion && suggestion !== "review");
-  if (!clear.length) say("The suggestion is to look at it: press d to drop, x to keep.");
+  if (!clear.length) say("This one needs your decision: press d to drop or x to keep.");
   else await decideHere(clear.map((row) => entryOf(row, row.suggestion)));
 }
 
@@ -245,7 +245,7 @@ function Threshold() {
             min={0}
             max={values.length - 1}
             value={values.findIndex((value) => value >= least.value)}
-            aria-label={`Least ${measure.value || measures[0]}`}
+            aria-label={`Minimum ${measure.value || measures[0]}`}
             aria-valuetext={`${Math.max(low!, least.value).toFixed(3)}: ${count(n, "group")}`}
             onInput={(event) => {
               const at = Number(event.currentTarget.value);
@@ -353,7 +353,7 @@ function Row({ row, at }: { row: GroupRow; at: number }) {
   );
 }
 
-/** The object in its image, and what is near it: does the label fit? */
+/** The object in its image, and its nearest neighbors: does the label fit? */
 function Context({ row, neighbors }: { row: GroupRow; neighbors: number[] }) {
   useEffect(() => cards.want("items", [row.item]), [row.item]);
   const item = cards.read("items", [row.item])[0];

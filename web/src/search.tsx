@@ -110,8 +110,8 @@ function Chip({ term, at }: { term: Term; at: number }) {
     <li class={`chip${term.minus ? " minus" : ""}`}>
       <button
         type="button"
-        aria-label={term.minus ? "Minus: search away from it. Make it plus" : "Plus: search for it. Make it minus"}
-        title={term.minus ? "Away from this" : "Like this"}
+        aria-label={term.minus ? "Minus term: make it a plus term" : "Plus term: make it a minus term"}
+        title={term.minus ? "Unlike this" : "Like this"}
         onClick={() => change(at, toggled)}
       >
         <Icon name={term.minus ? "minus" : "plus"} />
@@ -160,7 +160,7 @@ export function Search() {
   const { terms, typed } = view.value;
   const text = store.value?.text !== false;
   const busy = uploading.value ? "Reading the image…" : searching.value;
-  const lone = terms.length > 0 && !hasPlus(view.value) ? "Minus terms need a plus term beside them." : "";
+  const lone = terms.length > 0 && !hasPlus(view.value) ? "Add a plus term: minus terms alone find nothing." : "";
   return (
     <div class="search" role="search">
       <div class="field">

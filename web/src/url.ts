@@ -68,7 +68,7 @@ export function typedTerm(view: View): Term | null {
 /** Terms, and what is being typed. */
 const asked = (view: View): Term[] => [...view.terms, typedTerm(view)].filter((term) => term !== null);
 
-/** Whether there is something to be like; minus terms alone say nothing. */
+/** Whether there is something to be like; minus terms alone find nothing. */
 export const hasPlus = (view: View) => asked(view).some((term) => !term.minus);
 
 /** What the server is asked for: terms and filters. */

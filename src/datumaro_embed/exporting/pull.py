@@ -123,7 +123,7 @@ def pull_model(
     with new_model_dir(target, replace=overwrite) as fresh:
         if others := [short for short, known in CATALOGUE.items() if known.repo_id == name]:
             log.warning(
-                "%s has the short name %s, with which facts that its files lack are known. Use it: "
+                "%s is also listed as %s, with settings that its files lack. Better use: "
                 "`datumaro-embed pull %s`.",
                 *(name, " or ".join(others), others[0]),
             )
@@ -175,8 +175,8 @@ def prove(model_dir: Path, name: str, entry: CatalogueEntry) -> None:
     texts = entry.proof_texts or TEXTS
     if not prove_model(model_dir, texts=texts, tokens=entry.tokens, with_meaning=entry.knows_cats):
         log.warning(
-            "%s does not tell a photograph of a cat from one of coffee. That can be right for a "
-            "model of other images; otherwise do not use it.",
+            "%s cannot tell a photo of a cat from a photo of a cup of coffee. That is expected "
+            "only of a model for other kinds of images; otherwise do not use it.",
             name,
         )
 

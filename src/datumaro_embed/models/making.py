@@ -68,10 +68,14 @@ class Encoders:
 
 def check_options(precision: str, prompt_template: str) -> None:
     """Check the user's choices for a model directory."""
-    if precision not in PRECISIONS or "{}" not in prompt_template:
+    if precision not in PRECISIONS:
         raise UsageError(
-            f"``precision`` is {precision!r} and must be one of {', '.join(PRECISIONS)}; the "
-            f"prompt template is {prompt_template!r} and must contain {{}}. Change the wrong one."
+            f"``precision`` must be one of {', '.join(PRECISIONS)}, not {precision!r}."
+        )
+    if "{}" not in prompt_template:
+        raise UsageError(
+            "The prompt template must contain {}, the place of the label name, not "
+            f"{prompt_template!r}."
         )
 
 
@@ -98,7 +102,7 @@ def new_model_dir(out_dir: Path, *, replace: bool) -> Iterator[Path]:
     without the folder's name, which is gone then.
     """
     check_model_dir(out_dir, replace=replace)
-    with new_path(out_dir, directory=True, replace=replace, remedy="--overwrite") as fresh:
+    with new_path(out_dir, directory=True, replace=replace, remedy="``overwrite``") as fresh:
         try:
             yield fresh
         except ModelInvalidError as error:
@@ -119,14 +123,14 @@ def check_model_dir(out_dir: Path, *, replace: bool) -> None:
     Raises `StoreExistsError`, `OutputFolderError`.
     """
     if not (replace and out_dir.is_dir()):
-        check_output(out_dir, remedy="--overwrite")
+        check_output(out_dir, remedy="``overwrite``")
         return
     own = {MANIFEST_NAME, *MODEL_FILES}
     names = sorted(path.name for path in out_dir.iterdir() if path.name not in own)
     if others := [name for name in names if not any(fnmatch(name, kind) for kind in NOTICES)]:
         raise StoreExistsError(
             f"'{out_dir}' has files that do not belong to a model ({', '.join(others[:3])}"
-            f"{', …' if len(others) > 3 else ''}), and --overwrite would remove them. Choose "
+            f"{', …' if len(others) > 3 else ''}), and ``overwrite`` would remove them. Choose "
             "another path, or remove them yourself.",
             path=str(out_dir),
         )

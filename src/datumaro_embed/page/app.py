@@ -210,7 +210,7 @@ def _picture(asked: Asked, session: Session) -> Response:
     if "of" in asked.path:
         side = asked.number("size", "320")
         if side not in SIDES_PX:
-            raise UsageError(f"size is {side}. Choose of {', '.join(map(str, SIDES_PX))}.")
+            raise UsageError(f"size is {side}. Choose one of {', '.join(map(str, SIDES_PX))}.")
     item_row = session.check_row(of, row).item_row(row)
     # Refuse the URL of another image: the browser keeps pictures by their URL.
     if asked.path["v"] != version(session.store.content_sha256[item_row].tobytes()):

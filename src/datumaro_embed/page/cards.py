@@ -157,7 +157,7 @@ def codes(asked: Asked, session: Session) -> Response | list[str]:
     of, by = asked.of, asked.query.get("by", "label")
     table, store = session.table(of), session.store
     if by not in _NAMED:
-        raise UsageError(f"by is {by!r}. Choose of {', '.join(_NAMED)}.")
+        raise UsageError(f"by is {by!r}. Choose one of {', '.join(_NAMED)}.")
     names: Sequence[str]
     if by == "subset":
         values, names = table.spread(store.subset_codes), store.subset_names

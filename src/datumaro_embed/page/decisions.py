@@ -1,4 +1,4 @@
-"""The findings of a store and what was decided about them: on disk before `decide` returns."""
+"""The findings of a store and the decisions on them: on disk before `decide` returns."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Decisions:
     places : list of Place or None
         Of each finding; None where the store does not have it.
     read_only : str
-        Why nothing can be decided; empty where it can.
+        Why decisions cannot be saved; empty where they can.
     """
 
     def __init__(self, store: EmbeddingStore, path: Path) -> None:
@@ -82,7 +82,7 @@ class Decisions:
         if found.others:
             self.read_only = (
                 f"'{self.path}' has columns that saving would not keep ({', '.join(found.others)}),"
-                " so nothing can be decided here. Remove them, or copy the file and remove them "
+                " so decisions cannot be saved here. Remove them, or copy the file and remove them "
                 "there."
             )
         self._add(found)
@@ -90,11 +90,11 @@ class Decisions:
             self._lock = StoreLock(self._lock_path, path)
         except StoreLockedError:
             self.read_only = (
-                f"Another explorer has '{path}' open, so nothing can be decided here. Close it, "
-                "or name another file with --findings."
+                f"Another explorer has '{path}' open, so decisions cannot be saved here. Close "
+                "it, or give another file with --findings."
             )
         except StoreWriteError as error:
-            self.read_only = f"Nothing can be decided here: {error}"
+            self.read_only = f"Decisions cannot be saved here: {error}"
 
     @property
     def _lock_path(self) -> Path:
@@ -220,8 +220,8 @@ class Decisions:
             n_others = len(lost) - 1
             others = f", and of {counted(n_others, 'other pictures')}" if n_others else ""
             found.append(
-                f"Every copy of '{lost[0].name}' is dropped{others}. To keep one, undo, or decide "
-                "keep for it."
+                f"Every copy of '{lost[0].name}' is dropped{others}. To keep one, undo the "
+                "decision, or set it to keep."
             )
         return found
 

@@ -60,7 +60,8 @@ class ReportOptions:
     umap : bool
         The map is a UMAP; it is a PCA unless given.
     max_mb : float
-        Most megabytes (2**20 bytes) of the file; pictures that would exceed it are left out.
+        Maximum size of the file in megabytes (2**20 bytes); pictures that would exceed it are left
+        out.
     title : str, optional
         By default the store's file name.
     """

@@ -74,7 +74,8 @@ class Guard:
         if scope["method"] != "POST":
             return None
         if headers.get("origin") != f"http://{host}":
-            return _refused(403, "Another page may not change anything here.")
+            refusal = "only the page of this explorer can save. Open the address that "
+            return _refused(403, f"Refused: {refusal}`datumaro-embed explore` printed.")
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         is_image = rest == _IMAGE_ROUTE
         expected = kind.startswith("image/") if is_image else kind == "application/json"

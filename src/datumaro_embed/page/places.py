@@ -43,8 +43,8 @@ def findings_of(store: EmbeddingStore, path: Path) -> Findings:
     for row in found:
         if row.store not in ("", store.uuid):
             raise UsageError(
-                f"'{path}' has findings of another store (line {row.line}). Name another file with "
-                "``findings``, or move this one away to audit this store."
+                f"'{path}' has findings of another store (line {row.line}). Give another file with "
+                "``findings``, or rename this file, and a new audit is made."
             )
     rows = Findings(replace(row, action=spelled(row.action)) for row in found)
     rows.others = found.others

@@ -34,7 +34,7 @@ class Explorer:
     findings : Path
         Where decisions are saved.
     read_only : str
-        Why nothing can be decided; empty where it can.
+        Why decisions cannot be saved; empty where they can.
     """
 
     def __init__(self, session: Session, port: int, *, framed: bool = False) -> None:
@@ -97,7 +97,7 @@ def explore(
     browser: bool = False,
     framed: bool = True,
 ) -> Explorer:
-    """Serve a page on which a store is looked at, searched and decided about.
+    """Serve a page to view and search a store, and to decide on its findings.
 
     Parameters
     ----------
