@@ -11,7 +11,7 @@ from .escaping import printable
 
 _EXAMPLES_KEPT = 3
 _REASONS_SHOWN = 20
-_PLURAL = re.compile("(ies|(?<=x)es|(?<=tch)es|s)(,?)$")
+_PLURAL = re.compile("(ies|(?<=x)es|(?<=tch)es|(?<=ss)es|s)(,?)$")
 _VERBS = {"are": "is", "have": "has", "belong": "belongs", "reach": "reaches", "use": "uses"}
 
 

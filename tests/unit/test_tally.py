@@ -39,6 +39,7 @@ def test_lines_give_counts_and_at_most_three_examples() -> None:
         ("label lines that are neither a box", "label line that is neither a box"),
         ("image entries without a file name", "image entry without a file name"),
         ("batches, of boxes", "batch, of boxes"),
+        ("classes with the name of another", "class with the name of another"),
         ("boxes that have no width", "box that has no width"),
         ("Tiere", "Tiere"),
     ],
