@@ -199,6 +199,10 @@ def test_files_that_are_refused(npy: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.parquet").write_bytes(b"not parquet")
     with pytest.raises(DatasetReadError, match=r"cannot be read"):
         import_vectors(tmp_path / "bad.parquet", tmp_path / "s.h5")
+    (tmp_path / "v.csv").write_text("1,2\n")
+    with pytest.raises(DatasetReadError, match=r"v\.csv' is not an \.npy file\. Save") as caught:
+        import_vectors(tmp_path / "v.csv", tmp_path / "s.h5")
+    assert "pickle" not in str(caught.value)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="0 files in img_emb and 0 in metadata"):
         import_vectors(tmp_path / "empty", tmp_path / "s.h5")

@@ -22,6 +22,7 @@ _TEXTS = (
     *("content_sha256", "attributes", "labels"),
 )
 _ONLY_OURS = {*_TEXTS, "n_annotations"}
+_NPY = b"\x93NUMPY"
 _VECTOR_NAMES = ("embedding", "embeddings", "vector", "image_embedding")
 
 
@@ -66,7 +67,8 @@ def read_source(vectors: Path, ids: Path | None) -> VectorSource:
             raise
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise DatasetReadError(
-            f"'{vectors}' or its ids cannot be read ({first}). Use .npy or .parquet vectors.",
+            f"'{vectors}' or its ids cannot be read ({first}). Use a .npy file saved with "
+            "numpy.save, or .parquet.",
             path=str(vectors),
         ) from error
     values = _checked(values, items)
@@ -80,6 +82,12 @@ def _by_number(path: Path) -> tuple[int, str]:
 
 
 def _load(path: Path) -> npt.NDArray[Any]:
+    with path.open("rb") as stream:  # of other files, numpy's error recommends to unpickle them
+        if stream.read(len(_NPY)) != _NPY:
+            raise DatasetReadError(
+                f"'{path}' is not an .npy file. Save the vectors with numpy.save, or use .parquet.",
+                path=str(path),
+            )
     loaded: npt.NDArray[Any] = np.load(path, allow_pickle=False, mmap_mode="r")
     if not isinstance(loaded, np.ndarray):
         raise UsageError(f"'{path}' does not hold a single array. Save it with numpy.save.")
