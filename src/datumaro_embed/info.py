@@ -18,9 +18,12 @@ def describe(store: EmbeddingStore) -> Iterator[str]:
     """Yield the model, dimensions and counts by subset, status and label."""
     provenance = store.provenance
     yield f"store        {store.path}"
-    yield f"model        {store.model_fact('name')} from {store.model_fact('source')}"
+    unknown = "unknown" if store.complete else "unknown (the run has not ended)"
+    name, origin = store.model_fact("name"), store.model_fact("source")
+    yield f"model        {' from '.join(filter(None, (name, origin))) or unknown}"
     yield f"fingerprint  {store.kind.fingerprint}"
-    yield f"ran on       {provenance.get('device')}, {provenance.get('precision')}"
+    ran_on = [str(provenance[key]) for key in ("device", "precision") if key in provenance]
+    yield f"ran on       {', '.join(ran_on) or unknown}"
     yield f"embeddings   {store.n_rows} × {store.dim} {store.dtype}"
     n_shown = len(store.objects) if store.has_table("objects") else _count_objects(store)
     yield f"annotations  {store.count('annotations')} of {counted(n_shown, 'objects')}"

@@ -36,6 +36,7 @@ def test_it_is_refused_with_what_there_is_of_it(unfinished: Path) -> None:
     assert 0 < n_rows < N_ITEMS
     with pytest.raises(StoreUnfinishedError, match=f"unfinished: {n_rows} of 36 rows") as caught:
         open_store(unfinished)
+    assert "Run the `embed` command that writes it again" in str(caught.value)
     assert (caught.value.n_rows, caught.value.n_expected) == (n_rows, N_ITEMS)
 
 
@@ -96,3 +97,12 @@ def test_the_file_that_a_run_will_publish_stands_for_its_work(
         assert "of 36 rows" in capsys.readouterr().err
     embed(target, source(range(N_ITEMS)), QuickFiles())
     assert cli.main(["verify", str(target)]) == 0
+
+
+def test_what_is_not_written_yet_is_unknown(
+    unfinished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["info", str(unfinished)]) == 3
+    said = capsys.readouterr().out
+    assert "\nmodel        unknown (the run has not ended)\n" in said
+    assert "\nran on       unknown (the run has not ended)\n" in said
