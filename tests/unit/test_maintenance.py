@@ -13,6 +13,7 @@ from crash.runs import N_ITEMS, QuickFiles, content, embed, rows, source
 from datumaro_embed.errors import (
     ModelMismatchError,
     StoreCorruptError,
+    StoreForeignError,
     StoreExistsError,
     StoreUnfinishedError,
     UsageError,
@@ -294,7 +295,7 @@ def test_shards_without_a_manifest_are_not_cleaned_up_by_a_run(tmp_path: Path) -
 
 def test_what_cannot_be_repaired(tmp_path: Path) -> None:
     (tmp_path / "x.h5").write_bytes(b"nothing")
-    with pytest.raises(StoreCorruptError, match="Nothing of"):
+    with pytest.raises(StoreForeignError, match="does not start like an HDF5 file"):
         repair_store(tmp_path / "x.h5", tmp_path / "new.h5")
     store_of(tmp_path / "a.h5", [1])
     with pytest.raises(StoreExistsError):

@@ -10,9 +10,21 @@ import numpy as np
 import pytest
 
 from crash.runs import N_ITEMS, Counting, QuickFiles, content, embed, rows, source
-from datumaro_embed.errors import InferenceError, StoreUnfinishedError
+from datumaro_embed.errors import (
+    InferenceError,
+    StoreCorruptError,
+    StoreForeignError,
+    StoreNotFoundError,
+    StoreUnfinishedError,
+)
 from datumaro_embed.maintenance import merge_stores, repair_store
-from datumaro_embed.records import AnnotationRecord, Categories, ItemKey, ItemRecord
+from datumaro_embed.records import (
+    AnnotationRecord,
+    Categories,
+    ItemKey,
+    ItemRecord,
+    Split,
+)
 from datumaro_embed.store import open_store
 from store_support import create_store
 
@@ -137,3 +149,43 @@ def test_a_number_that_names_no_label_gets_no_name_of_another_store(tmp_path: Pa
     merge_stores([tmp_path / "1.h5", tmp_path / "2.h5"], tmp_path / "c.h5")
     with open_store(tmp_path / "c.h5") as store:
         assert store.column("annotations/label").tolist() == [-1, 1]
+
+
+def test_rows_whose_vectors_are_damaged_keep_their_split(tmp_path: Path) -> None:
+    """That of sound rows of their subset, else that of its name; and they say what is wrong."""
+    path = tmp_path / "s.h5"
+    rows_of = {"odd": (1100, Split.TEST), "train2017": (1500, Split.TRAIN), "val": (400, Split.VAL)}
+    with create_store(path, dim=2) as run:
+        for subset, (n_rows, split) in rows_of.items():
+            for number in range(n_rows):
+                record = ItemRecord(ItemKey(subset, f"{number:04}"), split=split)
+                run.append(record, np.array([0, 1], np.float32))
+        run.seal({})
+    flip(path, "items/vector", -1)  # all of val
+    flip(path, "items/vector", 0)  # most of odd
+    done = repair_store(path, tmp_path / "new.h5")
+    assert done.n_kept == BLOCK
+    with open_store(tmp_path / "new.h5") as store:
+        found = {(key.subset, Split(s)) for key, s in zip(store.keys(), store.splits, strict=True)}
+        assert found == {
+            ("odd", Split.TEST),
+            ("train2017", Split.TRAIN),
+            ("val", Split.VAL),
+        }
+        (marked, *_) = np.flatnonzero(store.statuses)
+        assert store.item(int(marked)).error == (
+            "its vector or another value was damaged in the store; `embed` computes it again"
+        )
+
+
+def test_what_is_no_store_is_said_as_everywhere(tmp_path: Path) -> None:
+    with pytest.raises(StoreNotFoundError, match=r"^No store at"):
+        repair_store(tmp_path / "gone.h5", tmp_path / "new.h5")
+    (tmp_path / "bad.h5").write_bytes(b"no HDF5")
+    with pytest.raises(StoreForeignError, match=r"bad\.h5' does not start like an HDF5"):
+        repair_store(tmp_path / "bad.h5", tmp_path / "new.h5")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(
+        StoreCorruptError, match=r"No rows can be recovered from .*empty': it has no"
+    ):
+        repair_store(tmp_path / "empty", tmp_path / "new.h5")

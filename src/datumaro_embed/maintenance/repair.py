@@ -16,7 +16,15 @@ import numpy.typing as npt
 from ..errors import StoreCorruptError, StoreError, StoreForeignError, StoreReadError
 from ..objects import ObjectOptions, objects_of
 from ..place import SEGMENT_FOLDER, WORK_SUFFIX, is_store_directory, manifest_files
-from ..records import Categories, ItemKey, ItemRecord, ObjectStatus, Status
+from ..records import (
+    Categories,
+    ItemKey,
+    ItemRecord,
+    ObjectStatus,
+    Split,
+    Status,
+    split_of,
+)
 from ..store import EmbeddingStore, open_store
 from ..store.check import bad_blocks, sound_rows
 from ..store.hdf5 import Hdf5Part
@@ -27,7 +35,7 @@ from ..vectors import VectorKind
 from .merge import copy_rows
 from .output import checked_output, refuse_newer, run_for
 
-_DAMAGED = "the row was damaged in the store before its repair"
+_DAMAGED = "its vector or another value was damaged in the store; `embed` computes it again"
 _Row = tuple[int, int, bool] | None
 """Store, row and whether all of it is right; None where only the key is."""
 
@@ -83,7 +91,8 @@ def repair_store(
     """Write a sound store of what verifies; the damaged one is not touched.
 
     Raises `StoreUnfinishedError`: the run that writes the store has not ended, and `partial` is
-    false; `StoreCorruptError`: nothing of it can be opened; `StoreExistsError`, `StoreWriteError`.
+    false; `StoreNotFoundError`; `StoreForeignError`: also another format; `StoreCorruptError`:
+    nothing of it can be opened; `StoreExistsError`, `StoreWriteError`.
 
     Rows are kept by blocks of 1,024 (see docs/store-format.md). Of a directory the segments that
     its manifest names are used; only where no manifest can be read, every file that opens: then,
@@ -104,7 +113,8 @@ def repair_store(
         path = work
     segments, head, lost = _segments(path, partial=partial)
     if head is None and not segments:
-        raise StoreCorruptError(f"Nothing of '{store}' can be opened: {lost[0][1]}", path=str(path))
+        why = lost[0][1] if lost else "it has no file with rows."
+        raise StoreCorruptError(f"No rows can be recovered from '{store}': {why}", path=str(path))
     kind = (head or segments[0]).kind
     stores, found, n_lost = _best_rows(segments, kind, lost)
     categories, label_vectors, provenance, problems = _head_of(head)
@@ -116,6 +126,11 @@ def repair_store(
     there = [name for name in optional_tables() if any(s.has_table(name) for s in stores)]
     tables: dict[str, Any] = dict.fromkeys(there, ())
     crops = ObjectOptions.of(provenance) or ObjectOptions()
+    splits = {  # of subsets, as an import may have chosen them
+        key.subset: Split(stores[row[0]].splits[row[1]])
+        for key, row in found.items()
+        if row is not None
+    }
     with run_for("repair", place, kind) as run:
         for is_whole, some in groupby(sorted(found.items()), lambda e: bool(e[1] and e[1][2])):
             rows = [*some]
@@ -127,7 +142,8 @@ def repair_store(
                 if row is not None:
                     run.append(*_without_children(stores[row[0]], row[1], crops, has_labels))
                     continue
-                damaged = ItemRecord(key, status=Status.INFERENCE_FAILED, error=_DAMAGED)
+                split = splits.get(key.subset, split_of(key.subset))
+                damaged = ItemRecord(key, split, status=Status.INFERENCE_FAILED, error=_DAMAGED)
                 run.append(replace(damaged, **tables), None)
         run.set_categories(categories, label_vectors)
         run.seal(provenance | {"repaired_from": path.name})
@@ -167,8 +183,11 @@ _Lost = tuple[int, str]
 def _segments(path: Path, *, partial: bool) -> tuple[list[Hdf5Part], Hdf5Part | None, list[_Lost]]:
     """Open the files of a store: those with rows, the newest first, and the one of the labels."""
     if not path.is_dir():
-        part, lost = _opened([(path, 0)])
-        return part, part[0] if part else None, lost
+        try:
+            part = Hdf5Part(path, checks=False)
+        except StoreCorruptError as error:  # others: there is none, or of another format
+            return [], None, [(0, str(error))]
+        return [part], part, []
     folder = path / SEGMENT_FOLDER
     with suppress(StoreCorruptError, StoreForeignError, FileNotFoundError, IndexError):
         manifest = read_manifest(manifest_files(path)[0])
