@@ -43,6 +43,23 @@ def flags_in_warnings() -> Iterator[None]:
 
 
 @contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Print warnings without level and logger, as Python does where nobody configures logging.
+
+    Datumaro calls `logging.warning`, which installs a handler that prints WARNING:root: before all.
+    """
+    root, handler = logging.getLogger(), logging.lastResort
+    if root.handlers or handler is None:
+        yield
+        return
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+
+
+@contextmanager
 def each_warning_once() -> Iterator[None]:
     """Show each of Datumaro's warnings once, and its count at the end; most repeat many times."""
     said: Counter[str] = Counter()

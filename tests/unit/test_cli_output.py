@@ -23,7 +23,7 @@ from datumaro_embed import (
 )
 from datumaro_embed.cli import main
 from datumaro_embed.errors import DatumaroEmbedError, UsageError
-from datumaro_embed.logs import log
+from datumaro_embed.logs import log, plain_warnings
 from store_support import create_store
 
 HOSTILE = "a\x1b[2J\r\nstore  sound\x07\x9b31m\u202e\u2028end"
@@ -142,3 +142,14 @@ def test_a_terminal_without_unicode_is_no_error(
     assert main(["info", str(hostile_store(tmp_path))]) == 0
     sys.stdout.flush()
     assert re.search(rb"embeddings +3 \\xd7 2", raw.getvalue())
+
+
+def test_warnings_have_no_prefix_where_nobody_configures_logging(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    with plain_warnings():
+        logging.warning("one of a library")  # installs a handler where there is none
+        log.warning("ours")
+    assert capsys.readouterr().err == "one of a library\nours\n"
+    assert logging.getLogger().handlers == []

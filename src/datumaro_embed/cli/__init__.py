@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from .. import __version__
 from ..errors import DatumaroEmbedError
 from ..interrupts import Terminated, terminable
-from ..logs import flags_in_warnings
+from ..logs import flags_in_warnings, plain_warnings
 from . import everyday_commands, model_commands, operator_commands
 from .console import tell
 
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = vars(build_parser(*words[:1]).parse_args(words))
     command: Callable[..., int] = arguments.pop("command")
     try:
-        with terminable(), flags_in_warnings():
+        with terminable(), plain_warnings(), flags_in_warnings():
             return command(**arguments)
     except DatumaroEmbedError as error:
         tell(f"datumaro-embed: {error.with_flags()}")
