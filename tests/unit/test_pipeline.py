@@ -112,7 +112,10 @@ def test_a_device_that_is_gone_ends_the_run_with_its_cause_and_keeps_what_is_emb
             source(40), target, EmbedOptions(), encoder=Gone(batch_size=4), notify=said.append
         )
     assert not target.exists()
-    assert said == [f"8 rows are kept for '{target}'. Run the same command again to continue."]
+    assert said == [
+        f"Created the folder '{target.parent}'.",
+        f"8 rows are kept for '{target}'. Run the same command again to continue.",
+    ]
     summary = embed_source(source(40), target, EmbedOptions(), encoder=FakeEncoder(batch_size=4))
     assert (summary.n_reused, summary.n_computed) == (8, 32)
     assert [path.name for path in target.parent.iterdir()] == ["e.h5"]
@@ -404,3 +407,16 @@ def test_the_whole_pipeline_runs_on_a_backend_in_memory() -> None:
             assert store.verify() == []
             assert store.label_embeddings is not None
         assert [summary.n_reused for summary in summaries] == [n_reused]
+
+
+def test_a_folder_that_is_created_is_told(tmp_path: Path) -> None:
+    said: list[str] = []
+    for _ in range(2):
+        embed_source(
+            source(2),
+            tmp_path / "new" / "s.h5",
+            EmbedOptions(),
+            encoder=FakeEncoder(),
+            notify=said.append,
+        )
+    assert said.count(f"Created the folder '{tmp_path / 'new'}'.") == 1

@@ -180,6 +180,8 @@ def embed_source(
     losses, backend = losses or Tally(), backend or Hdf5Stores()
     check_place(store, shard, backend=backend)
     target = part_path(store, shard) if shard else store
+    folder = StorePlace.of(store).target.parent
+    is_new_folder = not folder.exists()
     if (shard is None or shard.number == 1) and (line := misdetection(store, source.root)):
         notify(line)
     facts = {"shard": shard.describe(source.keys())} if shard else {}
@@ -215,6 +217,8 @@ def embed_source(
         known = KnownVectors(fitting, captions=texts is not None)
         changes = Changes(run.before, whole, shard, source.categories.labels)
         _refuse_other_images(run, kind, known, source)
+        if is_new_folder and folder.exists():  # perhaps a slip in the path
+            notify(f"Created the folder '{folder}'.")
         for line in run.notes:
             notify(line)
 
