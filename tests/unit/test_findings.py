@@ -22,11 +22,13 @@ from datumaro.components.media import Image
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datumaro_embed.adapter import SourceDataset
 from datumaro_embed.auditing import failures, odd_boxes
 from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.errors import EmbedWarning, StaleStoreError, UsageError
 from datumaro_embed.escaping import from_sheet_cell, sheet_cell
 from datumaro_embed.findings import Finding, Findings, apply_findings, contradict
+from datumaro_embed.findings.plan import plan_changes
 from datumaro_embed.pipeline import embed_dataset
 from datumaro_embed.records import ObjectRecord, ObjectStatus, Status
 from datumaro_embed.store import open_store
@@ -500,3 +502,13 @@ def test_failures_of_missing_images_have_no_contents() -> None:
     (found,) = failures(store)
     assert (found.content_sha256, found.store) == ("", store.uuid)
     assert replace(found, line=3) == found
+
+
+def test_the_plan_says_where_every_copy_is_dropped(dataset: Dataset) -> None:
+    every = row(dataset, "drop", name="b"), row(dataset, "drop", subset="val")
+    rows = Findings(replace(one, kind="leak", group=1) for one in every)
+    source = SourceDataset(dataset)
+    lines = [*plan_changes(rows, source).lines(source)]
+    assert "1 group of copies of which every listed copy is dropped (train/b)" in lines
+    kept = Findings([rows[0], replace(rows[1], action="keep")])
+    assert not any("every listed" in line for line in plan_changes(kept, source).lines(source))

@@ -69,7 +69,9 @@ class Plan:
     changes : dict of ItemKey to Change
         By the key that the item has now.
     refused : Tally
-        Rows that do not act, by reason.
+        Rows that are not applied, by reason.
+    emptied : Tally
+        Groups of copies of which no listed copy stays.
     new_labels : tuple of str
         Labels that the dataset does not declare yet.
     subsets : frozenset of str
@@ -79,6 +81,7 @@ class Plan:
     n_items: int
     changes: dict[ItemKey, Change] = field(default_factory=dict)
     refused: Tally = field(default_factory=Tally)
+    emptied: Tally = field(default_factory=Tally)
     new_labels: tuple[str, ...] = ()
     subsets: frozenset[str] = frozenset()
 
@@ -120,6 +123,7 @@ class Plan:
             yield from table_lines((what, f"{things} before", "after"), rows, right=(1, 2))
             if len(changed) > _SHOWN_ROWS:
                 yield f"… and {len(changed) - _SHOWN_ROWS} more"
+        yield from self.emptied.lines(indent="")
         if self.refused:
             yield f"{counted(self.refused.total, 'findings')} not applied:"
             yield from self.refused.lines()
@@ -222,6 +226,7 @@ def plan_changes(
         if change.rows:
             plan.changes[key] = change
     _tell_apart(plan.changes, used)
+    plan.emptied = _emptied(findings, plan.changes)
     if plan.refused and not (skip_stale and plan.changes):
         found = "; ".join(line.strip() for line in plan.refused.lines())
         n_acting = counted(sum(map(len, acting.values())), "findings")
@@ -297,6 +302,23 @@ def _acting(findings: Findings) -> dict[ItemKey, list[Finding]]:
     return {key: rows for key, rows in found.items() if rows}
 
 
+def _groups_of_copies(findings: Findings) -> dict[tuple[str, int | None], list[Finding]]:
+    groups: dict[tuple[str, int | None], list[Finding]] = defaultdict(list)
+    for row in findings:
+        if row.kind in COPY_KINDS and row.group is not None and row.object is None:
+            groups[row.kind, row.group].append(row)
+    return groups
+
+
+def _emptied(findings: Findings, changes: Mapping[ItemKey, Change]) -> Tally:
+    """Count the groups of copies of which every member that the findings list is dropped."""
+    found, dropped = Tally(), {key for key, change in changes.items() if change.dropped}
+    for rows in _groups_of_copies(findings).values():
+        if len(rows) > 1 and dropped.issuperset(row.key for row in rows):
+            found.add("groups of copies of which every listed copy is dropped", rows[0].name)
+    return found
+
+
 def _bereft(
     findings: Findings, source: SourceDataset, contents: Mapping[ItemKey, bytes] | None
 ) -> set[tuple[str, int | None]]:
@@ -306,13 +328,9 @@ def _bereft(
     drops them. A group of which a person drops every member is not among them.
     """
     dropped = {row.key for row in findings if act(row)[0] == "drop" and row.object is None}
-    groups: dict[tuple[str, int | None], list[Finding]] = defaultdict(list)
-    for row in findings:
-        if row.kind in COPY_KINDS and row.group is not None and row.object is None:
-            groups[row.kind, row.group].append(row)
     kept = {
         group: [row for row in rows if act(row)[0] != "drop"]
-        for group, rows in groups.items()
+        for group, rows in _groups_of_copies(findings).items()
         if any(act(row)[0] == "drop" for row in rows)
     }
     wanted = dict.fromkeys((row.key for rows in kept.values() for row in rows), ())
