@@ -567,7 +567,7 @@ def test_apply_carries_out_what_was_decided(own: Path, tmp_path: Path) -> None:
         page.post("api/apply", {"out": str(out), "dry_run": False}, 202)
         ended = page.wait_for_task("apply")
         assert ended["state"] == "failed"
-        assert "exists. Choose another path" in ended["note"]
+        assert "already exists. Choose a path" in ended["note"]
     assert len(Dataset.import_from(str(out), "coco")) == 68
     kept = apply_findings(Dataset.import_from(str(SAMPLE / "coco")), f"{own}.findings.csv")
     assert len(kept) == 68

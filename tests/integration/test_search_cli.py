@@ -153,7 +153,7 @@ def test_duplicates_in_three_forms(store: Path, tmp_path: Path) -> None:
         (["search", "{store}", "--image", "{tmp}/nope.png"], "no image file"),
         (["search", "{store}", "--image", "{store}"], "cannot be embedded"),
         (["search", "{store}", "a", "--model", "nope"], "no model 'nope'"),
-        (["search", "{store}", "a", "--save-to", "{sample}"], "exists. Choose another path"),
+        (["search", "{store}", "a", "--save-to", "{sample}"], "already exists. Choose a path"),
         (
             ["search", "{store}", "a", "--save-to", "{tmp}/o", "--media-root", "{tmp}/no"],
             "no folder",

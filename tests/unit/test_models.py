@@ -377,7 +377,7 @@ def test_a_path_is_a_path(no_models: Path, form: Any) -> None:
 
 @pytest.mark.parametrize("name", ["no/such", "", "..\\x", "a\0b", "~none"])
 def test_no_such_model_says_how_to_get_one(no_models: Path, name: str) -> None:
-    with pytest.raises(ModelNotFoundError, match=r"export-model .*--model demo") as caught:
+    with pytest.raises(ModelNotFoundError, match=r"export-model .*try model demo") as caught:
         resolve_model(name)
     assert caught.value.name == name
     assert isinstance(caught.value, FileNotFoundError)

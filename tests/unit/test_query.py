@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datumaro_embed import ItemKey, build_index, search, search_vectors
+from datumaro_embed import (
+    ItemKey,
+    build_index,
+    import_vectors,
+    open_store,
+    search,
+    search_vectors,
+)
 from datumaro_embed.encoders import FakeEncoder
 from datumaro_embed.errors import (
     ItemFailedError,
@@ -102,15 +109,26 @@ def test_another_model_is_refused_and_both_are_named(made: Made) -> None:
 
 def test_the_model_of_the_store_is_looked_for(made: Made) -> None:
     store, _ = made
-    with pytest.raises(ModelNotFoundError, match="'fake'"):
+    with pytest.raises(ModelNotFoundError, match="'fake' on this machine") as caught:
         search(store, "1")
+    assert "or try" not in str(caught.value).lower()  # another model cannot search this store
 
 
 def test_a_store_of_no_known_model_is_still_searched_by_item() -> None:
     store = memory_store(np.eye(3), [item("train", name) for name in "abc"])
     assert search(store, ItemKey("train", "b"), k=1)[0].key.id == "b"
-    with pytest.raises(UsageError, match="does not record its model"):
+    with pytest.raises(UsageError, match="does not record the model"):
         search(store, "a text")
+
+
+def test_a_store_of_imported_vectors_asks_for_the_model(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", np.eye(3, dtype=np.float32))
+    (tmp_path / "ids.txt").write_text("a\nb\nc\n")
+    import_vectors(tmp_path / "v.npy", tmp_path / "s.h5", ids=tmp_path / "ids.txt")
+    with open_store(tmp_path / "s.h5") as store:
+        assert search(store, ItemKey("default", "b"), k=1)[0].key.id == "b"
+        with pytest.raises(UsageError, match=r"does not record the model .* query with items"):
+            search(store, "a text")
 
 
 @pytest.mark.parametrize(

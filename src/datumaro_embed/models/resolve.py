@@ -18,14 +18,15 @@ _BESIDE = [_PACKAGE.parents[1] / "models"] if _PACKAGE.parent.name == "src" else
 _PACKAGED = [_PACKAGE / "_models", *_BESIDE]
 
 
-def resolve_model(name_or_dir: str | Path) -> Path:
+def resolve_model(name_or_dir: str | Path, *, offers_demo: bool = True) -> Path:
     """Return a directory with a ``model.json``; nothing else is checked.
 
     Raises `ModelNotFoundError` if there is no such model, and `ModelInvalidError` if the path
     exists but has no ``model.json``.
 
     `name_or_dir`: a model directory, or a name to find in the folders of `$DATUMARO_EMBED_MODELS`,
-    in the user's cache and among the packaged models (``demo``), in that order.
+    in the user's cache and among the packaged models (``demo``), in that order. With `offers_demo`
+    the error names the demo model, which is of no use where a store prescribes another.
     """
     text = os.fspath(name_or_dir)
     path = Path(os.path.expanduser(text))
@@ -54,9 +55,10 @@ def resolve_model(name_or_dir: str | Path) -> Path:
             f"export-model CHECKPOINT -o DIR`. Then pass its directory, or its name if it is in "
             f"${_VARIABLE} or {user_model_dir()}."
         )
+    if offers_demo:
+        way += " Or try ``model`` demo, a small model that comes with the package."
     raise ModelNotFoundError(
-        f"There is no model {text!r} here (found: {found}). {way} "
-        "Or try `--model demo`, a small packaged model.",
+        f"There is no model {text!r} on this machine (found: {found}). {way}",
         name=text,
         available=found,
     )

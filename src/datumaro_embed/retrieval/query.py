@@ -142,11 +142,12 @@ def model_of(store: EmbeddingStore, model: str | None = None) -> tuple[Path, Mod
     `ModelMismatchError` if another model made the store.
     """
     name = model or store.model_fact("name")
-    if not name:
+    if not name or (model is None and store.provenance.get("source") == "imported"):
         raise UsageError(
-            f"'{store.path}' does not record its model. Give the ``model``, or query with items."
+            f"'{store.path}' does not record the model that made its vectors. Give the ``model``, "
+            "or query with items."
         )
-    model_dir = resolve_model(name)
+    model_dir = resolve_model(name, offers_demo=False)  # the vectors are of another model
     manifest = load_manifest(model_dir, verify_hashes=False)
     if manifest.fingerprint != store.kind.fingerprint:
         raise _other_model(store, manifest.name, manifest.fingerprint)
