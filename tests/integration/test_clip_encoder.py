@@ -163,7 +163,7 @@ def test_provenance_says_what_runs(precision: str) -> None:
 
 
 def test_unknown_model() -> None:
-    with pytest.raises(ModelNotFoundError, match="--model demo"):
+    with pytest.raises(ModelNotFoundError, match="Or try model demo, a small model"):
         ClipEncoder.load("no-such-model")
 
 
@@ -279,3 +279,17 @@ def test_short_texts_are_computed_short_and_their_vectors_are_those_of_the_whole
     np.testing.assert_array_equal(encoder.embed_texts([texts[i] for i in order]), found[order])
     for i in (0, 5, 32):
         np.testing.assert_array_equal(encoder.embed_texts([texts[i]])[0], found[i])
+
+
+@pytest.mark.parametrize(
+    ("precision", "streams", "message"),
+    [
+        ("f8", None, "^precision must be one of auto, f32, bf16, f16, not 'f8'"),
+        ("f32", 0, "^streams must be at least 1, not 0. Leave it out for the default"),
+    ],
+)
+def test_the_wrong_one_of_two_settings_is_named(
+    precision: str, streams: int | None, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        Runtime("CPU", precision, streams)

@@ -35,10 +35,12 @@ class Runtime:
     streams: int | None  # batches computed in parallel; None: the device chooses
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS or (self.streams is not None and self.streams < 1):
+        if self.precision not in PRECISIONS:
+            known = ", ".join(PRECISIONS)
+            raise UsageError(f"``precision`` must be one of {known}, not {self.precision!r}.")
+        if self.streams is not None and self.streams < 1:
             raise UsageError(
-                f"``precision`` is {self.precision!r} and must be one of {', '.join(PRECISIONS)}; "
-                f"``streams`` is {self.streams} and must be at least 1. Change the wrong one."
+                f"``streams`` must be at least 1, not {self.streams}. Leave it out for the default."
             )
 
     @property
