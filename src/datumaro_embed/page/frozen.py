@@ -135,7 +135,7 @@ def write_report(
             size = bare / _MEBIBYTE
             raise UsageError(
                 f"``max_mb`` {options.max_mb:g} is too small: the page without pictures takes "
-                f"{size:.1f} MB. Pass ``max_mb`` {math.ceil(size)} or more."
+                f"{size:.2f} MB. Pass ``max_mb`` {math.ceil(100 * size) / 100:g} or more."
             )
         pictures = _pictures(store, options, _featured(found, places, near, known), room)
         page = _page(title, data, pictures)
