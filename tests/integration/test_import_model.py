@@ -145,9 +145,11 @@ def test_files_that_are_no_model(tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"no model")
     with pytest.raises(ModelInvalidError, match=r"Cannot import .*broken.onnx: it is"):
         import_model(tmp_path / "broken.onnx", tmp_path / "m", **IMAGENET)
-    for name in ("none.onnx", "weights.pt"):
-        with pytest.raises(UsageError, match=r"is not an ONNX file or the \.xml"):
-            import_model(tmp_path / name, tmp_path / "m", **IMAGENET)
+    with pytest.raises(UsageError, match=r"There is no file '.*none\.onnx'\. Check the path"):
+        import_model(tmp_path / "none.onnx", tmp_path / "m", **IMAGENET)
+    (tmp_path / "weights.pt").write_bytes(b"weights")
+    with pytest.raises(UsageError, match=r"is not an image or text encoder\. Give an \.onnx"):
+        import_model(tmp_path / "weights.pt", tmp_path / "m", **IMAGENET)
     texts = {"text": CLIP / "text_model.onnx", "context": 24}
     plain = shutil.copy(CLIP.parent / "tokenizer.json", tmp_path / "tokenizer.json")
     with pytest.raises(ModelInvalidError, match="does not say how it pads"):

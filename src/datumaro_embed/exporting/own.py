@@ -161,8 +161,13 @@ def _half(
     pool: str = "",
     features: str = "",
 ) -> Half:
-    if path.suffix not in {".onnx", ".xml"} or not path.is_file():
-        raise UsageError(f"{path} is not an ONNX file or the .xml of an OpenVINO IR. Give one.")
+    if not path.is_file():
+        raise UsageError(f"There is no file '{path}'. Check the path.")
+    if path.suffix not in {".onnx", ".xml"}:
+        raise UsageError(
+            f"'{path}' is not an image or text encoder. Give an .onnx file, or the .xml file of an "
+            "OpenVINO IR."
+        )
     try:
         external: set[str] = set()
         if path.suffix == ".onnx":
