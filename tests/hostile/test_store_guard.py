@@ -67,7 +67,10 @@ def test_the_sample_is_sound(sample: Path) -> None:
         ({"format": np.bytes_(b"keras")}, "format is 'keras'"),
         ({"format": np.arange(1000)}, "format is None"),
         ({"format": np.bytes_(b"datumaro-embed")}, "format None"),
-        ({"format": np.bytes_(b"datumaro-embed"), "format_version": 1}, "pre-release. Embed"),
+        (
+            {"format": np.bytes_(b"datumaro-embed"), "format_version": 1},
+            "pre-release. Embed the dataset again, with restart",
+        ),
         ({"format": np.bytes_(b"datumaro-embed"), "format_version": 3}, "format 3.*Update"),
     ],
 )

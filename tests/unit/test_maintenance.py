@@ -13,8 +13,8 @@ from crash.runs import N_ITEMS, QuickFiles, content, embed, rows, source
 from datumaro_embed.errors import (
     ModelMismatchError,
     StoreCorruptError,
-    StoreForeignError,
     StoreExistsError,
+    StoreForeignError,
     StoreUnfinishedError,
     UsageError,
 )
