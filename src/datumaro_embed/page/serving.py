@@ -145,7 +145,7 @@ def explore(
 def listening_at(port: int) -> socket.socket:
     """Listen at a port of 127.0.0.1, any if it is 0; raises `UsageError`."""
     if not 0 <= port <= 65_535:
-        raise UsageError(f"``port`` is {port}. Choose one of 1024 to 65535, or 0 for a free one.")
+        raise UsageError(f"``port`` must be from 0 to 65535 (0: a free port), not {port}.")
     listening = socket.socket(proto=socket.IPPROTO_TCP)  # else asyncio leaves Nagle's delay on
     if os.name == "posix":  # else a port that another program has would be shared
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
