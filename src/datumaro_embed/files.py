@@ -36,6 +36,7 @@ from .errors import (
     StoreReadError,
     StoreWriteError,
 )
+from .paths import refuse_empty
 
 try:
     import fcntl
@@ -244,8 +245,9 @@ def check_output(path: str | os.PathLike[str], *, remedy: str = "") -> None:
 
     Raises
     ------
-    StoreExistsError, OutputFolderError
+    UsageError, StoreExistsError, OutputFolderError
     """
+    refuse_empty(path)
     path = Path(path)
     if os.path.lexists(path):
         remove_leftovers(path)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, BooleanOptionalAction
-from pathlib import Path
 from typing import Any
+
+from .paths import path_given, text_given
 
 DEFAULT_K = 20
 DEFAULT_KEEP_SPLIT = "train"
@@ -26,6 +27,7 @@ def add_embed_arguments(parser: ArgumentParser) -> None:
     add(
         "--store",
         required=True,
+        type=text_given,
         metavar="FILE.h5|FOLDER/",
         help="HDF5 store or store directory to write (required); inside a dataset's folder, use "
         "the suffix .hdf5: `datum` mistakes a folder with an .h5 file for another format",
@@ -33,6 +35,7 @@ def add_embed_arguments(parser: ArgumentParser) -> None:
     add(
         "--model",
         default=DEFAULT_MODEL,
+        type=text_given,
         help="model directory or name; `demo` comes with the package (default: %(default)s)",
     )
     add(
@@ -168,7 +171,7 @@ def add_follow_symlinks_argument(parser: ArgumentParser) -> None:
 
 def add_output_argument(parser: ArgumentParser, metavar: str, **options: Any) -> None:
     """Add ``-o`` and ``--output``."""
-    default: dict[str, Any] = {"required": True, "type": Path, "help": "must not exist"}
+    default: dict[str, Any] = {"required": True, "type": path_given, "help": "must not exist"}
     parser.add_argument("-o", "--output", metavar=metavar, **default | options)
 
 
@@ -199,7 +202,7 @@ def add_search_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     repeat: dict[str, Any] = {"action": "append", "default": []}
     add_table_argument(parser, "find items, objects or captions")
-    add("--image", **repeat, metavar="FILE", help="add an image file to the query")
+    add("--image", **repeat, type=text_given, metavar="FILE", help="add an image file to the query")
     add("--item", **repeat, metavar="SUBSET/ID", help="add a stored item to the query")
     add(
         "--object",
@@ -209,7 +212,13 @@ def add_search_arguments(parser: ArgumentParser) -> None:
         "`--item SUBSET/ID --object N` is the same",
     )
     add("--not", **repeat, dest="minus", metavar="TEXT", help="subtract a text from the query")
-    add("--not-image", **repeat, metavar="FILE", help="subtract an image file from the query")
+    add(
+        "--not-image",
+        **repeat,
+        type=text_given,
+        metavar="FILE",
+        help="subtract an image file from the query",
+    )
     add("--not-item", **repeat, metavar="SUBSET/ID", help="subtract a stored item from the query")
     add("--not-object", **repeat, metavar="SUBSET/ID#N", help="subtract an object from the query")
     add(
@@ -234,7 +243,12 @@ def add_search_arguments(parser: ArgumentParser) -> None:
         help="text queries only: minimum relevance of a hit, in standard deviations above its "
         "similarity to meaningless texts; with 3 to 4, most meaningless queries have no hits",
     )
-    add("--model", metavar="MODEL", help="model directory or name (default: that of the store)")
+    add(
+        "--model",
+        type=text_given,
+        metavar="MODEL",
+        help="model directory or name (default: that of the store)",
+    )
     add("--exact", action="store_true", help="compare every row, even if an index exists")
 
 
@@ -243,7 +257,7 @@ def add_label_arguments(parser: ArgumentParser) -> None:
     names = parser.add_mutually_exclusive_group(required=True)
     names.add_argument("--labels", default="", metavar="A,B,C", help="label names to choose from")
     names.add_argument(
-        "--labels-file", type=Path, metavar="FILE", help="file with one label name per line"
+        "--labels-file", type=path_given, metavar="FILE", help="file with one label name per line"
     )
     add = parser.add_argument
     add(
@@ -254,7 +268,12 @@ def add_label_arguments(parser: ArgumentParser) -> None:
         help="minimum relevance of a label, in standard deviations above the similarity of "
         "meaningless texts (default: %(default)s)",
     )
-    add("--model", metavar="MODEL", help="model directory or name (default: that of the store)")
+    add(
+        "--model",
+        type=text_given,
+        metavar="MODEL",
+        help="model directory or name (default: that of the store)",
+    )
 
 
 def add_table_argument(parser: ArgumentParser, what: str) -> None:
@@ -301,7 +320,7 @@ def add_plan_arguments(parser: ArgumentParser, *names: str) -> None:
     parser.add_argument(
         "--plan",
         *names,
-        type=Path,
+        type=path_given,
         metavar="FILE",
         help="write one CSV line for each change",
     )
@@ -319,6 +338,7 @@ def add_duplicate_arguments(parser: ArgumentParser) -> None:
     )
     add(
         "--model",
+        type=text_given,
         metavar="MODEL",
         help="model directory or name; its threshold is used (default: that of the store)",
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .errors import StoreExistsError, UsageError
 from .files import TEMPORARY_PREFIX, check_writable, open_regular, read_errors
+from .paths import refuse_empty
 
 SUFFIXES = {".h5", ".hdf5"}
 """Of the file that is a store."""
@@ -63,6 +64,7 @@ class StorePlace:
         name that does not end in ``.h5`` or ``.hdf5``; a file otherwise. Links are followed, so
         that a store has one place and one lock. Raises `UsageError`: no file can have this path.
         """
+        refuse_empty(store)
         name = os.fspath(store)
         try:
             real = os.path.realpath(name)

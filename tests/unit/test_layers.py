@@ -18,6 +18,7 @@ ORDER = [
     "lazy",
     "escaping",
     "errors",
+    "paths",
     "display",
     "records",
     "encoding",

@@ -14,6 +14,7 @@ from datumaro.components.errors import DatasetNotFoundError, DatumaroError, Unkn
 
 from ..errors import DatasetReadError, EmptyDatasetError
 from ..logs import each_warning_once, log
+from ..paths import refuse_empty
 from ..tally import Tally
 from .coco import read_coco
 from .coco_files import COCO_FORMATS
@@ -130,7 +131,8 @@ def _read(
 
 
 def split_pathspec(pathspec: str) -> tuple[Path, str | None]:
-    """Split at the last colon, unless the whole text is an existing path."""
+    """Split at the last colon, unless the whole text is an existing path; it is not empty."""
+    refuse_empty(pathspec)
     head, _, tail = pathspec.rpartition(":")
     if not head or Path(pathspec).exists():
         return Path(pathspec), None

@@ -6,8 +6,9 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from functools import partial
 from operator import methodcaller
-from pathlib import Path
 from typing import Any, TypeVar
+
+from ..paths import path_given
 
 __all__ = ["MEDIA_ROOT", "STORE", "Commands", "argument", "command"]
 
@@ -19,9 +20,9 @@ Commands = dict[str, tuple[str, Callable[[ArgumentParser], Callable[..., int]]]]
 argument = partial(methodcaller, "add_argument")
 """Called like `ArgumentParser.add_argument`, but of no parser yet: an argument of `command`."""
 
-STORE = argument("store", type=Path, metavar="STORE", help="store file or folder")
+STORE = argument("store", type=path_given, metavar="STORE", help="store file or folder")
 MEDIA_ROOT = argument(
-    "--media-root", type=Path, metavar="DIR", help="folder of the images, if they have moved"
+    "--media-root", type=path_given, metavar="DIR", help="folder of the images, if they have moved"
 )
 
 

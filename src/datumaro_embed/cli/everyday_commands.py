@@ -27,6 +27,7 @@ from ..flags import (
     add_table_argument,
 )
 from ..interrupts import Terminated
+from ..paths import path_given, text_given
 from ..tally import counted
 from .commands import MEDIA_ROOT, STORE, Commands, argument, command
 from .console import opened_store, say, tell
@@ -89,7 +90,7 @@ def _tell(found: Findings, lines: Iterable[str], output: Path | None) -> int:
 def _add_forms(parser: ArgumentParser) -> None:
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", dest="as_json", help="print one JSON object")
-    output.add_argument("--csv", type=Path, metavar="FILE", help="write one line per pair")
+    output.add_argument("--csv", type=path_given, metavar="FILE", help="write one line per pair")
 
 
 @command(
@@ -97,7 +98,9 @@ def _add_forms(parser: ArgumentParser) -> None:
     "embed",
     "embed a dataset",
     "Embed every item of a dataset into a store.",
-    argument("dataset", metavar="PATH[:FORMAT]", help="a dataset that Datumaro reads"),
+    argument(
+        "dataset", type=text_given, metavar="PATH[:FORMAT]", help="a dataset that Datumaro reads"
+    ),
     add_embed_arguments,
     add_machine_arguments,
 )
@@ -164,7 +167,9 @@ def _info(store: Path, items: int, failed: bool) -> int:
     "Check all checksums; with --dataset also compare every item and annotation. The exit "
     "status is 1 if anything differs.",
     STORE,
-    argument("--dataset", metavar="PATH[:FORMAT]", help="compare with this dataset"),
+    argument(
+        "--dataset", type=text_given, metavar="PATH[:FORMAT]", help="compare with this dataset"
+    ),
     add_follow_symlinks_argument,
     add_partial_argument,
 )
@@ -201,7 +206,7 @@ def _verify(store: Path, dataset: str | None, follow_symlinks: bool, partial: bo
     argument("--json", action="store_true", dest="as_json", help="print one JSON object"),
     argument(
         "--save-to",
-        type=Path,
+        type=path_given,
         metavar="DIR",
         help="copy the images of the hits (for objects, their crops as PNG) to a new folder",
     ),
@@ -281,7 +286,7 @@ def _duplicates(store: Path, as_json: bool, csv: Path | None, partial: bool, **f
     add_findings_arguments,
     argument(
         "--html",
-        type=Path,
+        type=path_given,
         metavar="FILE.html",
         help="also write the page of `report` with these findings",
     ),
@@ -335,9 +340,11 @@ def _audit(
     "have the same keys, it also lists items that were added, removed, changed or relabeled. "
     "Nothing is changed: fill in the column `action`, then run `apply` on the dataset of B.",
     argument(
-        "first", metavar="A", type=Path, help="store file or folder, such as the training set"
+        "first", metavar="A", type=path_given, help="store file or folder, such as the training set"
     ),
-    argument("second", metavar="B", type=Path, help="store file or folder, such as new images"),
+    argument(
+        "second", metavar="B", type=path_given, help="store file or folder, such as new images"
+    ),
     add_findings_arguments,
     argument(
         "--same-keys",
@@ -348,7 +355,7 @@ def _audit(
     *(
         argument(
             f"--media-root-{side}",
-            type=Path,
+            type=path_given,
             metavar="DIR",
             help=f"folder of the images of {side.upper()}, if they have moved",
         )
@@ -437,7 +444,7 @@ def _select(store: Path, output: Path | None, accept: bool, partial: bool, **opt
     STORE,
     argument(
         "--findings",
-        type=Path,
+        type=path_given,
         metavar="FILE",
         help="findings file, CSV or Parquet (default: STORE.findings.csv; an audit makes it in the "
         "background if it is missing)",
@@ -472,8 +479,10 @@ def _explore(store: Path, no_browser: bool, **options: Any) -> int:
     "attribute NAME=VALUE) and write the changed dataset to a new folder. A row is only applied if "
     "its image and object are those of the finding. The written dataset is read back and compared "
     "with the plan. The source dataset is not changed.",
-    argument("findings", type=Path, metavar="FINDINGS", help="findings file, CSV or Parquet"),
-    argument("dataset", metavar="DATASET[:FORMAT]", help="a dataset that Datumaro reads"),
+    argument("findings", type=path_given, metavar="FINDINGS", help="findings file, CSV or Parquet"),
+    argument(
+        "dataset", type=text_given, metavar="DATASET[:FORMAT]", help="a dataset that Datumaro reads"
+    ),
     bound(add_output_argument, metavar="OUT"),
     argument("-f", "--format", dest="form", help="format to write (default: that of the dataset)"),
     add_apply_arguments,
@@ -496,13 +505,13 @@ def _apply(findings: Path, dataset: str, output: Path, plan: Path | None, **opti
     bound(add_output_argument, metavar="FILE.html"),
     argument(
         "--media-root",
-        type=Path,
+        type=path_given,
         metavar="DIR",
         help="folder of the images (default: the folder that they were embedded from)",
     ),
     argument(
         "--findings",
-        type=Path,
+        type=path_given,
         metavar="FILE",
         help="findings file to show (default: STORE.findings.csv if it exists, else a new audit)",
     ),
@@ -552,7 +561,7 @@ def _report(store: Path, output: Path, partial: bool, **options: Any) -> int:
     argument("--vectors", action="store_true", help="csv only: add one column per dimension"),
     argument(
         "--findings",
-        type=Path,
+        type=path_given,
         metavar="FILE",
         help="cvat and label_studio: only items with findings that are not decided, the most "
         "suspicious first",

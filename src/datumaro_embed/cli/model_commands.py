@@ -9,6 +9,7 @@ from typing import Any
 
 from ..flags import add_output_argument, add_partial_argument
 from ..models import CATALOGUE, available_models, load_manifest, save_calibration
+from ..paths import path_given, text_given
 from ..tally import counted
 from .commands import MEDIA_ROOT, Commands, argument, command
 from .console import opened_store, say, tell
@@ -18,7 +19,12 @@ COMMANDS: Commands = {}
 
 def _add_int8_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument_group("with --precision int8").add_argument
-    add("--calibrate", metavar="PATH[:FORMAT]", help="dataset to calibrate on (required)")
+    add(
+        "--calibrate",
+        type=text_given,
+        metavar="PATH[:FORMAT]",
+        help="dataset to calibrate on (required)",
+    )
     add(
         "--calibration-items",
         type=int,
@@ -108,6 +114,7 @@ def _pull(name: str, output: Path | None, **options: Any) -> int:
     "or make an INT8 model from an existing one (requires the `quantise` extra).",
     argument(
         "source",
+        type=text_given,
         metavar="SRC",
         help="checkpoint directory, Hugging Face id or a name of `models`; for int8 also a model "
         "directory",
@@ -141,7 +148,7 @@ def _export_model(source: str, output: Path, precision: str, **options: Any) -> 
     "make a model from your own ONNX or OpenVINO IR",
     "Make a model directory from an image encoder of your own, as ONNX or OpenVINO IR: DINO, a "
     "timm model, the backbone of a detector. A text encoder is optional.",
-    argument("images", metavar="IMAGES.onnx", help="image encoder, .onnx or .xml"),
+    argument("images", type=text_given, metavar="IMAGES.onnx", help="image encoder, .onnx or .xml"),
     bound(add_output_argument, metavar="DIR", help="model directory to create"),
     argument(
         "--size",
@@ -202,8 +209,15 @@ def _export_model(source: str, output: Path, precision: str, **options: Any) -> 
         choices=("first", "last"),
         help="with --pool mean: the output is (batch, dim, …) or (batch, …, dim)",
     ),
-    argument("--text", metavar="TEXTS.onnx", help="text encoder of the same embedding space"),
-    argument("--tokenizer", metavar="FILE", help="tokenizer.json of the text encoder"),
+    argument(
+        "--text",
+        type=text_given,
+        metavar="TEXTS.onnx",
+        help="text encoder of the same embedding space",
+    ),
+    argument(
+        "--tokenizer", type=text_given, metavar="FILE", help="tokenizer.json of the text encoder"
+    ),
     argument(
         "--context",
         type=int,
@@ -238,10 +252,16 @@ def _import_model(images: str, output: Path, **options: Any) -> int:
     "different image that reaches it. If fewer than half of the altered copies reach it, the "
     "command writes nothing and its exit status is 1.",
     argument(
-        "store", type=Path, metavar="STORE", help="store file or folder, of at least 100 images"
+        "store",
+        type=path_given,
+        metavar="STORE",
+        help="store file or folder, of at least 100 images",
     ),
     argument(
-        "--model", metavar="MODEL", help="model directory or name (default: that of the store)"
+        "--model",
+        type=text_given,
+        metavar="MODEL",
+        help="model directory or name (default: that of the store)",
     ),
     MEDIA_ROOT,
     argument("--dry-run", action="store_true", help="print the threshold, but write nothing"),

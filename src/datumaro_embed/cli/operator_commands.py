@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..flags import add_output_argument, add_partial_argument
+from ..paths import path_given, text_given
 from .commands import STORE, Commands, argument, command
 from .console import say
 
@@ -22,12 +23,14 @@ COMMANDS: Commands = {}
     "Join stores of the same model into a new one, in the order of their keys.",
     argument(
         "stores",
-        type=Path,
+        type=path_given,
         nargs="+",
         metavar="STORE",
         help="a store, or a folder STORE.parts that runs with --shard have written",
     ),
-    bound(add_output_argument, metavar=_STORE, type=str, help="store to write; see --replace"),
+    bound(
+        add_output_argument, metavar=_STORE, type=text_given, help="store to write; see --replace"
+    ),
     argument(
         "--replace",
         action="store_true",
@@ -52,8 +55,8 @@ def _merge(stores: list[Path], output: str, **options: Any) -> int:
     "write the intact rows of a damaged store to a new store",
     "Write a new store with every block of 1,024 rows whose checksums are right, and mark the "
     "other rows for `embed` to compute again. The damaged store is not changed.",
-    argument("store", type=Path, metavar="STORE", help="damaged store file or folder"),
-    bound(add_output_argument, metavar=_STORE, type=str),
+    argument("store", type=path_given, metavar="STORE", help="damaged store file or folder"),
+    bound(add_output_argument, metavar=_STORE, type=text_given),
     add_partial_argument,
 )
 def _repair(store: Path, output: str, partial: bool) -> int:
@@ -67,7 +70,7 @@ def _repair(store: Path, output: str, partial: bool) -> int:
     "compact",
     "join the small segments of a store directory",
     "Join neighboring small segments into larger ones. No row changes.",
-    argument("store", type=Path, metavar="STORE", help="store folder"),
+    argument("store", type=path_given, metavar="STORE", help="store folder"),
 )
 def _compact(store: Path) -> int:
     from ..maintenance import compact_store
@@ -102,14 +105,14 @@ def _index(store: Path, rebuild: bool) -> int:
     "Make a store from vectors and ids, or from a `convert` output.",
     argument(
         "vectors",
-        type=Path,
+        type=path_given,
         metavar="VECTORS",
         help="FILE.npy, FILE.parquet with a column `embedding`, or a folder that "
         "`convert --to npy` or clip-retrieval wrote",
     ),
     argument(
         "--ids",
-        type=Path,
+        type=path_given,
         metavar="FILE",
         help="ids in the order of the vectors: .txt (one per line), or .csv or .parquet with a "
         "column `id` and optionally subset, split, path, width, height",

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from ..encoding import decode_json
 from ..errors import UsageError
 from ..maintenance.output import checked_output, run_for
+from ..paths import refuse_empty
 from ..records import (
     CaptionRecord,
     Categories,
@@ -91,6 +92,7 @@ def import_vectors(
     unknown origin get a run fingerprint of their own, so that no model's text queries are compared
     with them by mistake.
     """
+    refuse_empty(vectors)
     place = checked_output(store)
     source = read_source(Path(vectors), Path(ids) if ids else None)
     dim = source.vectors.shape[1]

@@ -11,6 +11,7 @@ from datumaro.components.dataset_base import IDataset
 from ..adapter import SourceDataset
 from ..findings import Findings, Plan, changed, refuse_uneven
 from ..flags import add_apply_arguments
+from ..paths import path_given
 from .transform import FindingsTransform
 
 
@@ -35,7 +36,7 @@ class ClipApply(FindingsTransform):
         parser.add_argument(
             "--findings",
             required=True,
-            type=Path,
+            type=path_given,
             metavar="FILE",
             help="findings file, CSV or Parquet (required)",
         )

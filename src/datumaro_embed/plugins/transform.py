@@ -37,6 +37,7 @@ from ..findings import (
 from ..flags import add_stale_argument
 from ..logs import log
 from ..parallel import map_ahead
+from ..paths import text_given
 from ..pipeline import read_item_info
 from ..records import ItemKey
 from ..store import EmbeddingStore, open_store
@@ -234,7 +235,11 @@ class StoreTransform(FindingsTransform):
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Describe the flags of every such transform."""
         parser.add_argument(
-            "--store", required=True, metavar="STORE", help="store of this dataset (required)"
+            "--store",
+            required=True,
+            type=text_given,
+            metavar="STORE",
+            help="store of this dataset (required)",
         )
         add_stale_argument(parser)
 

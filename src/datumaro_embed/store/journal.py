@@ -49,6 +49,7 @@ from ..files import (
     read_errors,
     write_errors,
 )
+from ..paths import refuse_empty
 from ..place import (
     LOCK_NAME,
     SEGMENT_FOLDER,
@@ -368,6 +369,7 @@ def open_store(path: str | os.PathLike[str], *, partial: bool = False) -> Embedd
     `StoreUnfinishedError`; `StoreReadError`: the operating system cannot read it now;
     `StoreReplacedError`: it changed again and again while it was being opened.
     """
+    refuse_empty(path)
     name = os.fspath(path)
     work = Path(f"{name}{WORK_SUFFIX}")  # where the run works that will publish the file
     for _ in range(_TRIES):  # as a run may change what is there meanwhile
