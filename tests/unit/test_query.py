@@ -117,18 +117,19 @@ def test_the_model_of_the_store_is_looked_for(made: Made) -> None:
 def test_a_store_of_no_known_model_is_still_searched_by_item() -> None:
     store = memory_store(np.eye(3), [item("train", name) for name in "abc"])
     assert search(store, ItemKey("train", "b"), k=1)[0].key.id == "b"
-    with pytest.raises(UsageError, match="does not record the model"):
+    with pytest.raises(UsageError, match="does not record its model"):
         search(store, "a text")
 
 
-def test_a_store_of_imported_vectors_asks_for_the_model(tmp_path: Path) -> None:
+def test_imported_vectors_have_no_model(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", np.eye(3, dtype=np.float32))
     (tmp_path / "ids.txt").write_text("a\nb\nc\n")
     import_vectors(tmp_path / "v.npy", tmp_path / "s.h5", ids=tmp_path / "ids.txt")
     with open_store(tmp_path / "s.h5") as store:
         assert search(store, ItemKey("default", "b"), k=1)[0].key.id == "b"
-        with pytest.raises(UsageError, match=r"does not record the model .* query with items"):
-            search(store, "a text")
+        for model in (None, "demo"):
+            with pytest.raises(UsageError, match=r"are imported, .* Query with items\."):
+                search(store, "a text", model=model)
 
 
 @pytest.mark.parametrize(

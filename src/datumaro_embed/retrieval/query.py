@@ -138,14 +138,18 @@ def model_of(store: EmbeddingStore, model: str | None = None) -> tuple[Path, Mod
 
     `model`: its name or directory; by default the name in the store.
 
-    Raises `UsageError` if the store has no name, `ModelNotFoundError`, `ModelInvalidError`, and
+    Raises `UsageError` if its vectors are imported or the store has no name, `ModelNotFoundError`, `ModelInvalidError`, and
     `ModelMismatchError` if another model made the store.
     """
     name = model or store.model_fact("name")
-    if not name or (model is None and store.provenance.get("source") == "imported"):
+    if store.kind.fingerprint.startswith("imported:"):
         raise UsageError(
-            f"'{store.path}' does not record the model that made its vectors. Give the ``model``, "
-            "or query with items."
+            f"The vectors of '{store.path}' are imported, and nobody knows their model, so a text "
+            "or an image cannot be a query. Query with items."
+        )
+    if not name:
+        raise UsageError(
+            f"'{store.path}' does not record its model. Give the ``model``, or query with items."
         )
     model_dir = resolve_model(name, offers_demo=False)  # the vectors are of another model
     manifest = load_manifest(model_dir, verify_hashes=False)
