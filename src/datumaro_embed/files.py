@@ -265,8 +265,7 @@ def check_output(path: str | os.PathLike[str], *, remedy: str = "") -> None:
 def check_writable(path: Path) -> None:
     """Refuse early a place where no file can be made; leaves nothing behind.
 
-    Raises `StoreWriteError`: where the nearest existing parent is no directory, or may not be
-    written.
+    Raises `StoreWriteError`: the nearest existing parent is not a directory, or is not writable.
     """
     with write_errors(path):
         parent = path.parent

@@ -104,15 +104,15 @@ class Copies:
     Attributes
     ----------
     pairs : tuple of CopyPair
-        By rows. Of items with equal files, one stands for the others in other pairs, except those
-        with the item of their group that stays: each is looked at.
+        By rows. Of items with identical files, one represents the others in pairs with other items,
+        except in pairs with the kept item of their group: there each is compared.
     groups : tuple of CopyGroup
         By rows; pairs that only overlap are in none.
     n_candidates : int
         Pairs that were looked at.
     unread : dict of ItemKey to str
-        Items with a vector whose image could not be read now or has changed since, and which can be
-        proven nothing but equal files; and why it could not.
+        Items with a vector whose image could not be read, or changed after embedding, and the
+        reason. Only identical files prove that these are copies.
     """
 
     pairs: tuple[CopyPair, ...]
@@ -146,7 +146,7 @@ def find_copies(
     keep_split : {"train", "val", "test"}, optional
         Which copy of a group in several splits stays; unless given that of test, else of val.
     pieces : Pieces, optional
-        Where proofs are kept, and those of a killed audit are.
+        Keeps finished proofs, so that a killed audit can continue.
     progress : bool
         Show bars where stderr is a terminal.
 

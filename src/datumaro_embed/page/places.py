@@ -1,4 +1,4 @@
-"""Where the findings of a store lie, which rows they are about, and what is near to those."""
+"""Where the findings of a store lie, their rows, and the nearest neighbors of those."""
 
 from __future__ import annotations
 

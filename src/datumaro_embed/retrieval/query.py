@@ -138,14 +138,14 @@ def model_of(store: EmbeddingStore, model: str | None = None) -> tuple[Path, Mod
 
     `model`: its name or directory; by default the name in the store.
 
-    Raises `UsageError` if its vectors are imported or the store has no name, `ModelNotFoundError`, `ModelInvalidError`, and
-    `ModelMismatchError` if another model made the store.
+    Raises `UsageError` if the vectors are imported or the store has no name, `ModelNotFoundError`,
+    `ModelInvalidError`, and `ModelMismatchError` if another model made the store.
     """
     name = model or store.model_fact("name")
     if store.kind.fingerprint.startswith("imported:"):
         raise UsageError(
-            f"The vectors of '{store.path}' are imported, and nobody knows their model, so a text "
-            "or an image cannot be a query. Query with items."
+            f"The vectors of '{store.path}' are imported and their model is unknown, so a text or an "
+            "image cannot be a query. Query with items."
         )
     if not name:
         raise UsageError(

@@ -136,7 +136,7 @@ def _bad_blocks_of(
 
 
 def sound_rows(part: Hdf5Part) -> tuple[Array, Array, Array]:
-    """Tell for every row whether it is as it was written; three arrays of shape (n_rows,), bool.
+    """Tell which rows are undamaged, by their checksums; three arrays of shape (n_rows,), bool.
 
     The first is of the whole row, the second without its rows of optional tables, the third of its
     key alone.

@@ -108,8 +108,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
 
     `segments` are in ascending key order. Those in `spare` are of an earlier state of the dataset:
     vectors to re-use, no rows of the store. `head` is a file without items that holds labels and
-    provenance, present once the run is complete; until then `n_expected` is the number of rows to
-    be, 0 where nobody knows.
+    provenance, present once the run is complete; until then `n_expected` is the expected number
+    of rows, 0 if unknown.
 
     `purpose` tells what the run makes where it does not embed: ``"merge"``, ``"repair"``,
     ``"compact"`` or ``"import"``. Its rows are copies, so that whoever comes next may drop an

@@ -98,7 +98,7 @@ class StoredRows:
     `parts` are in ascending order of their keys. `uuid` has 32 hexadecimal digits, new for every
     finished store. `head` holds labels, categories and provenance: the first part of a complete
     store unless given. A store is `complete` once its run has ended; until then `n_expected` is the
-    number of rows to be, 0 where nobody knows.
+    expected number of rows, 0 if unknown.
 
     `dim` is the length of every vector; `dtype`, float16 or float32, its stored type; `kind` has
     them too, and the model's fingerprint, which is equal where vectors are of one space.
