@@ -144,8 +144,8 @@ def model_of(store: EmbeddingStore, model: str | None = None) -> tuple[Path, Mod
     name = model or store.model_fact("name")
     if store.kind.fingerprint.startswith("imported:"):
         raise UsageError(
-            f"The vectors of '{store.path}' are imported and their model is unknown, so a text or an "
-            "image cannot be a query. Query with items."
+            f"The vectors of '{store.path}' are imported and their model is unknown, so a text or "
+            "an image cannot be a query. Query with items."
         )
     if not name:
         raise UsageError(
