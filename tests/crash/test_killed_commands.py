@@ -127,7 +127,7 @@ def test_another_store_is_not_taken_for_ones_own(before: Path, tmp_path: Path) -
         killed.append(ItemRecord(ItemKey("a", "b")), np.eye(8, dtype=np.float32)[0])
         killed.suspend()
     kept = (root / "old.h5").read_bytes()
-    with pytest.raises(StoreExistsError, match=r"old\.h5' exists"):
+    with pytest.raises(StoreExistsError, match=r"old\.h5' already exists"):
         merge_stores([root / "a.h5"], root / "old.h5")
     assert (root / "old.h5").read_bytes() == kept
 

@@ -330,7 +330,7 @@ def test_rows_of_a_linked_folder_name_the_flag(tmp_path: Path) -> None:
     words = ["apply", rows, f"{root}:image_dir", "-o", tmp_path / "out"]
     refused = run("datumaro-embed", *words)
     assert refused.returncode == 1
-    assert "1 image is not read, such as that of 'default/val/d': a link" in refused.stderr
+    assert "1 image is not read, such as that of 'default/val/d': a symbolic link" in refused.stderr
     assert "--follow-symlinks" in refused.stderr
     assert not (tmp_path / "out").exists()
     done = run("datumaro-embed", *words, "--follow-symlinks")

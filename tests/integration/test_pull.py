@@ -64,7 +64,7 @@ def one_error(done: subprocess.CompletedProcess[str]) -> str:
 def test_vectors_are_those_of_transformers(tmp_path: Path) -> None:
     done = pull("org/tiny-clip", "-o", tmp_path / "m")
     assert done.returncode == 0
-    assert re.fullmatch(r"org/tiny-clip does not tell a photograph of a cat .*\n", done.stderr)
+    assert re.fullmatch(r"org/tiny-clip cannot tell a photo of a cat .*\n", done.stderr)
     manifest = load_manifest(tmp_path / "m")
     assert (manifest.source, manifest.revision) == ("org/tiny-clip", COMMIT)
     assert (manifest.name, manifest.licence, manifest.dim) == ("tiny-clip", "mit", 16)
