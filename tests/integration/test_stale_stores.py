@@ -262,7 +262,10 @@ def test_existing_and_homeless_outputs_are_refused_before_anything_is_done(
     data: Path, store: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.csv").write_text("mine")
-    for name, message in (("mine.csv", "exists. Choose another"), ("no/a.csv", "does not exist.")):
+    for name, message in (
+        ("mine.csv", "already exists. Choose a path"),
+        ("no/a.csv", "does not exist."),
+    ):
         own = ["--store", store, "--csv", tmp_path / name]
         out = tmp_path / "out"
         done = run("datum", "transform", "-t", "clip_duplicates", "-o", out, data, "--", *own)
