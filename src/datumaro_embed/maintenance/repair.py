@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ..errors import StoreCorruptError, StoreError, StoreForeignError, StoreReadError
 from ..objects import ObjectOptions, objects_of
-from ..place import SEGMENT_FOLDER, WORK_SUFFIX, is_store_directory, manifest_files
+from ..place import SEGMENT_FOLDER, WORK_SUFFIX, manifest_files
 from ..records import Categories, ItemKey, ItemRecord, ObjectStatus, Status
 from ..store import EmbeddingStore, open_store
 from ..store.check import bad_blocks, sound_rows
@@ -178,7 +178,7 @@ _Lost = tuple[int, str]
 def _found(path: Path) -> Path:
     """Return where the store is: for a file that a run will publish, the run's directory."""
     work = Path(f"{path}{WORK_SUFFIX}")
-    return work if not os.path.lexists(path) and is_store_directory(work) else path
+    return work if not os.path.lexists(path) and manifest_files(work) else path
 
 
 def _segments(path: Path, *, partial: bool) -> tuple[list[Hdf5Part], Hdf5Part | None, list[_Lost]]:

@@ -19,6 +19,8 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tqdm import tqdm
+
 from ..adapter import SourceDataset
 from ..encoders import Encoder, ImageEncoder, TextEncoder, texts_of
 from ..errors import (
@@ -33,7 +35,7 @@ from ..interrupts import DeferredInterrupts
 from ..logs import log
 from ..objects import ObjectOptions
 from ..parallel import single_threaded_opencv
-from ..place import StorePlace, is_store_directory, misdetection
+from ..place import StorePlace, manifest_files, misdetection
 from ..records import Status
 from ..sharding import Parts, Shard, outlook, part_path
 from ..store import EmbeddingStore, Hdf5Stores, StoreBackend, StoreWriter, open_store
@@ -199,22 +201,32 @@ def embed_source(
             commit_rows=options.commit_rows,
         ) as run,
         ExitStack() as opened,
-        Progress(len(source), show=progress) as bar,
+        tqdm(
+            total=len(source),
+            desc="Embedding",
+            unit="img",
+            disable=None if progress else True,  # None: only where stderr is a terminal
+            dynamic_ncols=True,
+        ) as bar,
     ):
         if options.verbose:
             notify(settings_line(encoder, options))
-        found = () if options.restart else _whole_stores(store, shard, kind)
+        found = _whole_stores(store, kind) if shard and not options.restart else ()
         whole = [opened.enter_context(earlier) for earlier in found]
         stores = [store for store in (run.before, *run.earlier, *whole) if store is not None]
         tables = _tables(options, stores, notify)
         crops = _crops(options, stores) if "objects" in tables else None
         texts = texts_of(encoder) if "captions" in tables else None
-        bar.objects = TableSummary() if "objects" in tables else None
-        bar.captions = TableSummary() if "captions" in tables else None
+        done = Progress(
+            bar,
+            objects=TableSummary() if "objects" in tables else None,
+            captions=TableSummary() if "captions" in tables else None,
+        )
         fitting = [*run.earlier, *(w for w in whole if w.kind.fits(kind))]
         known = KnownVectors(fitting, captions=texts is not None)
         changes = Changes(run.before, whole, shard, source.categories.labels)
-        _refuse_other_images(run, kind, known, source)
+        if stores:
+            _refuse_other_images(run, kind, known, source)
         for line in run.notes:
             notify(line)
 
@@ -234,7 +246,7 @@ def embed_source(
                     n_captions = sum(one.vector is None for one in item.record.captions or ())
                     run.append(record, vector, reused=reused and not item.crops and not n_captions)
                     changes.note(record, reused=reused)
-                    bar.note(record, new_objects=item.crops, n_new_captions=n_captions)
+                    done.note(record, new_objects=item.crops, n_new_captions=n_captions)
             interrupts.raise_received()
             if known.n_damaged:
                 lost = counted(known.n_damaged, "damaged vectors")
@@ -244,16 +256,16 @@ def embed_source(
     return EmbedSummary(
         store=run.target,
         n_items=len(source),
-        failures=bar.failures,
+        failures=done.failures,
         losses=losses,
-        notes=bar.notes,
+        notes=done.notes,
         seconds=time.monotonic() - started,
         n_reused=changes.n_reused,
         n_relabelled=changes.n_relabelled,
         n_removed=changes.n_removed,
         outlook=_outlook(store, shard) if shard else "",
-        objects=bar.objects,
-        captions=bar.captions,
+        objects=done.objects,
+        captions=done.captions,
     )
 
 
@@ -324,15 +336,11 @@ def _crops(options: EmbedOptions, stores: Sequence[EmbeddingStore]) -> ObjectOpt
     return options.object_options(next(filter(None, kept), None))
 
 
-def _whole_stores(
-    store: str | os.PathLike[str], shard: Shard | None, kind: VectorKind
-) -> Iterator[EmbeddingStore]:
+def _whole_stores(store: str | os.PathLike[str], kind: VectorKind) -> Iterator[EmbeddingStore]:
     """Open what runs without a shard left where the parts will be joined, finished or not."""
-    if shard is None:
-        return
     place = StorePlace.of(store)
     for path in dict.fromkeys((place.target, place.directory)):
-        if path.is_file() or is_store_directory(path):
+        if path.is_file() or manifest_files(path):
             whole = open_store(path, partial=True)
             if not whole.kind.same_model(kind):
                 raise whole.kind.mismatch(

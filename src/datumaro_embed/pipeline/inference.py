@@ -44,22 +44,18 @@ class Inference:
         self._gathered, self._n_gathered = np.empty(self._shape, np.uint8), 0
         self._wanted = encoder.first_batch_size
 
-    def __len__(self) -> int:
-        """Images that were submitted and are not answered yet."""
-        return len(self._unanswered)
-
-    @property
-    def is_full(self) -> bool:
-        """As much is under way as the encoder computes at once: collect before submitting more."""
-        return len(self._batches) >= self._session.capacity
-
     def submit(self, pixels: Pixels, answers: Answers) -> None:
-        """Take the pixels of one image; `collect` appends its vector, or why it has none."""
+        """Take the pixels of one image; `collect` appends its vector, or why it has none.
+
+        Collects where as much is under way as the encoder computes at once.
+        """
         self._unanswered.append(answers)
         self._gathered[self._n_gathered] = pixels
         self._n_gathered += 1
         if self._n_gathered == self._wanted:
             self._start_batch()
+        while len(self._batches) >= self._session.capacity:
+            self.collect()
 
     def finish(self) -> None:
         """Say that no image will be submitted any more."""
