@@ -18,6 +18,7 @@ from ..encoding import encode_json
 from .codec import Array
 from .rows import StoredRows, check_dtype
 from .schema import (
+    RAGGED_KINDS,
     SCHEMA,
     array_specs,
     child_tables,
@@ -138,7 +139,7 @@ def _columns(
 
 def _column(store: StoredRows, path: str, first: int, stop: int) -> pa.Array:
     column, values = array_specs()[path].column, store.rows(path, first, stop)
-    if column.is_ragged:
+    if column.kind in RAGGED_KINDS:
         bounds = _bounds(store, path, first, stop)
         if column.kind in ("text", "json"):
             return _texts(bounds, values)

@@ -21,7 +21,7 @@ from ..encoding import decode_json, decode_text, encode_json, encode_text
 from ..errors import StoreCorruptError, UsageError
 from ..records import Categories, ItemKey, ItemRecord, Status
 from ..vectors import VectorKind
-from .schema import SCHEMA, Column, array_specs, child_tables
+from .schema import RAGGED_KINDS, SCHEMA, Column, array_specs, child_tables
 
 Array = npt.NDArray[Any]
 Vector = npt.NDArray[np.floating[Any]]
@@ -58,7 +58,7 @@ class _ColumnBuilder:
         self._get = operator.attrgetter(column.field or column.name)
         self._data = bytearray()
         self._ends = array("Q", [0])
-        self._has_ends = column.is_ragged or column.kind == "rows"
+        self._has_ends = column.kind in (*RAGGED_KINDS, "rows")
         self._is_absent = False
         self.names: dict[str, int] = {}
         encoders: dict[str, Callable[[Any], bytes]] = {
@@ -442,7 +442,7 @@ def _column_values(part: Part, column: Column, path: str, first: int, stop: int)
     try:
         if column.kind == "json":
             return [decode_json(data.data) for data in part.cut(path, first, stop)]
-        if column.is_ragged:
+        if column.kind in RAGGED_KINDS:
             return [tuple(data.tolist()) for data in part.cut(path, first, stop)]
         values = part.required(path)[first:stop]
         found: list[Any] = values.tolist() if column.kind != "vector" else [*values]

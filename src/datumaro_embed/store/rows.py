@@ -21,7 +21,7 @@ from ..records import Categories, ItemKey, ItemRecord
 from ..tally import counted
 from ..vectors import VectorKind
 from .codec import Array, Part, decode_records, decode_rows, text_arrays
-from .schema import SCHEMA, ArraySpec, array_specs, child_tables
+from .schema import ROW_ROLES, SCHEMA, ArraySpec, array_specs, child_tables
 
 IntArray = npt.NDArray[np.int64]
 _LISTS_KEYS = "`datumaro-embed info STORE --items N` prints the first N (in Python: store.keys())."
@@ -178,7 +178,7 @@ class StoredRows:
             if not self.has(path):
                 raise UsageError(f"The store has no '{path}'. See docs/store-format.md.", path=path)
             spec = array_specs()[path]
-            n_rows = self.count(spec.table) if spec.has_rows else 0
+            n_rows = self.count(spec.table) if spec.role in ROW_ROLES else 0
             if spec.table in ("", "labels") and self._head_part is not None:
                 found = self._head_part.required(path)
             elif len(self.parts) == 1:
@@ -191,7 +191,9 @@ class StoredRows:
                 found = np.concatenate([np.zeros(1, "<u8"), ends])
             else:
                 found = self.rows(path, 0, n_rows)
-            self._cache[path] = _read_only(found)
+            view = found.view()
+            view.flags.writeable = False
+            self._cache[path] = view
         return self._cache[path]
 
     def has(self, path: str) -> bool:
@@ -254,15 +256,17 @@ class StoredRows:
             return self.column(path)[rows]
         numbers = _row_numbers(rows, self.count(spec.table))
         if at_once:
-            return _read_only(self.column(path)[numbers])
-        starts = self._starts[spec.table]
-        places = np.searchsorted(starts, numbers, side="right") - 1
-        empty = self._empty(spec)
-        values = np.empty((len(numbers), *empty.shape[1:]), empty.dtype)
-        for place in np.unique(places).tolist():
-            here = places == place
-            values[here] = self._filled(place, spec)[numbers[here] - starts[place]]
-        return _read_only(values)
+            values = self.column(path)[numbers]
+        else:
+            starts = self._starts[spec.table]
+            places = np.searchsorted(starts, numbers, side="right") - 1
+            empty = self._empty(spec)
+            values = np.empty((len(numbers), *empty.shape[1:]), empty.dtype)
+            for place in np.unique(places).tolist():
+                here = places == place
+                values[here] = self._filled(place, spec)[numbers[here] - starts[place]]
+        values.flags.writeable = False
+        return values
 
     def names(self, stem: str) -> tuple[str, ...]:
         """All names of a code, such as ``"items/subset"``, by first use."""
@@ -425,12 +429,6 @@ class StoredRows:
         starts = self._starts[table]
         index = int(np.searchsorted(starts, row, side="right")) - 1
         return index, row - int(starts[index])
-
-
-def _read_only(array: Array) -> Array:
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 def _row_numbers(rows: npt.ArrayLike | slice, n_rows: int) -> IntArray:
