@@ -23,7 +23,7 @@ from PIL import Image
 
 from .depth import DepthRange
 from .endings import jpeg_has_no_end, load_jpeg, whole_jpeg
-from .formats import identify, samples_of
+from .formats import identify, opencv_samples
 
 # Decoded upright RGB image without metadata, and what is unusual about it: reasons for a Tally.
 Decoded = tuple[Image.Image, tuple[str, ...]]
@@ -71,8 +71,8 @@ def decode_file(
         ending = "PNG files without an end chunk"
     if least_side_px > 0 and image.format in _JPEG:  # HEIC would give its thumbnail
         image.draft(None, (least_side_px, least_side_px))
-    if (samples := samples_of(image, data)) is not None:
-        return decode_array(samples, depth, "bgr")
+    if getattr(image, "by_opencv", False):  # a TIFF with samples that Pillow has no mode for
+        return decode_array(opencv_samples(image, data), depth, "bgr")
     if image.format in _JPEG and not ending and load_jpeg(image, data):
         ending = "JPEG files with damaged data: part of the picture is gray or wrong"
     rgb, note = _to_rgb(image, depth, data=data)

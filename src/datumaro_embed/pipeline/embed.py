@@ -34,10 +34,9 @@ from ..errors import (
 from ..interrupts import DeferredInterrupts
 from ..logs import log
 from ..objects import ObjectOptions
-from ..parallel import single_threaded_opencv
+from ..parallel import single_threaded_opencv, usable_processors
 from ..place import StorePlace, manifest_files, misdetection
 from ..records import Status
-from ..sharding import Parts, Shard, outlook, part_path
 from ..store import EmbeddingStore, Hdf5Stores, StoreBackend, StoreWriter, open_store
 from ..tally import Tally, counted
 from ..vectors import VectorKind
@@ -53,6 +52,8 @@ from .reuse import Changes, KnownVectors
 
 if TYPE_CHECKING:
     from datumaro.components.dataset_base import IDataset
+
+    from ..sharding import Shard
 
 __all__ = ["check_place", "embed_dataset", "embed_source"]
 
@@ -126,6 +127,11 @@ def embed_dataset(
         follow_symlinks=chosen.follow_symlinks,
         every=chosen.every,
     )
+    share = None
+    if shard is not None:
+        from ..sharding import Shard
+
+        share = Shard.parse(shard)
     backend = backend or Hdf5Stores()
     say = talk(show=progress)
     summary = embed_source(
@@ -136,7 +142,7 @@ def embed_dataset(
         encoder=encoder,
         backend=backend,
         progress=progress,
-        shard=None if shard is None else Shard.parse(shard),
+        shard=share,
         notify=say,
     )
     for line in summary.lines():
@@ -180,8 +186,7 @@ def embed_source(
     """
     started = time.monotonic()
     losses, backend = losses or Tally(), backend or Hdf5Stores()
-    check_place(store, shard, backend=backend)
-    target = part_path(store, shard) if shard else store
+    target = check_place(store, shard, backend=backend)
     if (shard is None or shard.number == 1) and (line := misdetection(store, source.root)):
         notify(line)
     facts = {"shard": shard.describe(source.keys())} if shard else {}
@@ -272,6 +277,7 @@ def embed_source(
 def _outlook(store: str | os.PathLike[str], shard: Shard) -> str:
     """Say which shards are not finished, how to join all, or why that is not possible."""
     from ..maintenance import refuse_unlike
+    from ..sharding import Parts, outlook
 
     finished = Parts.of(StorePlace.of(store).target).finished()
     paths = [path for other, path in finished.items() if other != shard][:1]
@@ -293,8 +299,10 @@ def check_place(
     shard: Shard | None = None,
     *,
     backend: StoreBackend | None = None,
-) -> None:
+) -> str | os.PathLike[str]:
     """Refuse early a path where a store cannot be written; leaves nothing behind.
+
+    Returns the path that the run writes: of a shard its part's, else the store's.
 
     Raises
     ------
@@ -302,9 +310,14 @@ def check_place(
     """
     backend = backend or Hdf5Stores()
     backend.check(store)
-    if shard is not None:
-        Parts.of(StorePlace.of(store).target).check(shard.count)
-        backend.check(part_path(store, shard))
+    if shard is None:
+        return store
+    from ..sharding import Parts, part_path
+
+    Parts.of(StorePlace.of(store).target).check(shard.count)
+    part = part_path(store, shard)
+    backend.check(part)
+    return part
 
 
 def _tables(
@@ -380,7 +393,8 @@ def _rows(
     interrupts: DeferredInterrupts,
 ) -> Generator[Row, None, None]:
     """Yield every row in order: a vector for what could be read, none for what could not."""
-    ahead = max(_BATCHES_AHEAD * encoder.batch_size, 2 * options.decoding_threads())
+    workers = options.workers or usable_processors()
+    ahead = max(_BATCHES_AHEAD * encoder.batch_size, 2 * workers)
     ahead *= 1 if crops is None else _OBJECTS
     # All that may be under way at once, and as many as are cheap to keep.
     contents = Contents(MAX_WAITING_ROWS + ahead + _CONTENTS_KEPT, options.dtype)
@@ -388,6 +402,7 @@ def _rows(
         source,
         encoder,
         options,
+        workers=workers,
         ahead=ahead,
         known=known,
         contents=contents,

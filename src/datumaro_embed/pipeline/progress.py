@@ -13,6 +13,7 @@ from ..causes import cause_of, detail_of
 from ..encoders import ImageEncoder, OpenVinoImageEncoder, resizing_library
 from ..escaping import printable
 from ..logs import log
+from ..parallel import usable_processors
 from ..records import ItemRecord, Status
 from ..tally import Tally, counted
 from .options import EmbedOptions
@@ -212,7 +213,7 @@ def settings_line(encoder: ImageEncoder, options: EmbedOptions) -> str:
         f"precision {provenance['precision']}",
         f"batch size {encoder.batch_size}",
         f"streams {streams}" if streams else "",
-        f"decoding threads {options.decoding_threads()}",
+        f"decoding threads {options.workers or usable_processors()}",
         f"{options.decode} decoding",
         f"depth range {options.depth_range}" if options.depth_range else "",
         f"resizing by {resizing_library()}" if isinstance(encoder, OpenVinoImageEncoder) else "",

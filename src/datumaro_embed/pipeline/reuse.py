@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +14,11 @@ from ..adapter import SourceDataset
 from ..errors import NoTableError, StoreCorruptError
 from ..parallel import map_ahead, usable_processors
 from ..records import AnnotationRecord, ItemRecord, ObjectRecord, Status
-from ..sharding import Shard
 from ..store import EmbeddingStore
 from .reading import read_item_info
+
+if TYPE_CHECKING:
+    from ..sharding import Shard
 
 __all__ = ["Changes", "KnownVectors"]
 

@@ -95,10 +95,10 @@ class _ColumnBuilder:
         """Encode a record's value, None where it is absent; raises `UsageError`, keeps nothing."""
         column = self.column
         if column.kind == "vector":
-            if record.has_vector != (vector is not None):
-                status = getattr(record, "status", Status.OK)
+            status = getattr(record, "status", Status.OK)
+            if status.has_vector != (vector is not None):
                 raise UsageError(
-                    f"Status {status.name} {'needs a' if record.has_vector else 'takes no'} "
+                    f"Status {status.name} {'needs a' if status.has_vector else 'takes no'} "
                     "vector. Pass None if the status has no vector, a vector otherwise."
                 )
             if vector is None:

@@ -205,7 +205,7 @@ class Hdf5Run(StoreWriter):
     @property
     def n_committed(self) -> int:  # type: ignore[override]
         """Rows that an interruption would not lose, those not yet compared with the dataset too."""
-        return self._new.n_rows + sum(segment.n_rows for segment in self._keep)
+        return sum(segment.n_rows for segment in (*self._new.segments, *self._keep))
 
     # Rows ------------------------------------------------------------------------------------
 
