@@ -44,11 +44,10 @@ class DeferredInterrupts:
     (``nohup``) stays ignored.
     """
 
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self._handlers: dict[int, Any] = {}
+    received: int | None = None
 
     def __enter__(self) -> DeferredInterrupts:
+        self._handlers: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
                 if signal.getsignal(number) is not signal.SIG_IGN:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .escaping import csv_cell, printable, sheet_cell
 from .files import FileSystem, check_output, publish
-from .records import DuplicateGroup, ObjectKey, RowKey
+from .records import ObjectKey, RowKey
 from .tally import counted
 
 if TYPE_CHECKING:
@@ -30,14 +30,17 @@ _COLUMNS = {"items": ("labels",), "objects": ("label", "box"), "captions": ("lab
 
 def hits_lines(result: SearchResult, *, min_relevance: float | None = None) -> Iterator[str]:
     """Yield a table of hits, best first; `min_relevance` is named where nothing reaches it."""
-    rows = [
-        (
-            *(rank, f"{hit.similarity:.4f}", hit.key),
-            *(_cell(getattr(hit, name)) for name in _COLUMNS[result.of]),
-            hit.path or "-",
-        )
-        for rank, hit in enumerate(result.hits, start=1)
-    ]
+    rows = []
+    for rank, hit in enumerate(result.hits, start=1):
+        cells = [rank, f"{hit.similarity:.4f}", hit.key]
+        for name in _COLUMNS[result.of]:
+            value: str | Sequence[object] = getattr(hit, name)
+            if not isinstance(value, str):
+                value = ", ".join(f"{n:.6g}" if isinstance(n, float) else str(n) for n in value)
+            elif len(value) > _MAX_CELL:
+                value = f"{value[: _MAX_CELL - 1]}…"
+            cells.append(value or "-")
+        rows.append((*cells, hit.path or "-"))
     one = result.of.removesuffix("s")
     titles = ("rank", "similarity", one, *_COLUMNS[result.of], "file")
     yield from table_lines(titles, rows, right=(0, 1))
@@ -65,15 +68,6 @@ def hits_json(result: SearchResult) -> str:
         for rank, hit in enumerate(result.hits, start=1)
     ]
     return json.dumps({"of": result.of, "exact": result.exact, "hits": hits}, indent=2)
-
-
-def _cell(value: str | Sequence[object]) -> str:
-    """Return a text, names or numbers as one cell."""
-    if isinstance(value, str) and len(value) > _MAX_CELL:
-        value = f"{value[: _MAX_CELL - 1]}…"
-    if not isinstance(value, str):
-        value = ", ".join(f"{n:.6g}" if isinstance(n, float) else str(n) for n in value)
-    return value or "-"
 
 
 def _key_fields(key: RowKey) -> dict[str, Any]:
@@ -115,7 +109,17 @@ def duplicates_lines(report: DuplicateReport) -> Iterator[str]:
         yield from _more(len(conflicts), _SHOWN_GROUPS)
     if report.groups:
         yield ""
-        yield from _groups_table(report)
+        table: list[tuple[object, ...]] = []
+        for number, group in enumerate(report.groups[:_SHOWN_GROUPS], start=1):
+            others = [str(key) for key in group.keys if key != group.keep]
+            hidden = len(others) - _SHOWN_MEMBERS
+            more = f" and {hidden} more" if hidden > 0 else ""
+            splits = "+".join(split.name.lower() for split in sorted(set(group.splits)))
+            facts = len(group.keys), f"{group.min_similarity:.4f}", splits, group.keep
+            table.append((number, *facts, ", ".join(others[:_SHOWN_MEMBERS]) + more))
+        columns = ("group", report.of, "least", "splits", "keep", "and")
+        yield from table_lines(columns, table, right=(0, 1, 2))
+        yield from _more(len(report.groups), _SHOWN_GROUPS)
 
 
 def threshold_text(report: DuplicateReport) -> str:
@@ -135,7 +139,23 @@ def duplicates_json(report: DuplicateReport) -> str:
         "n_pairs": report.n_pairs,
         "n_pairs_at": {f"{level:.2f}": n for level, n in report.n_pairs_at.items()},
         "n_leaks": len(report.leaks),
-        "groups": [_group_object(group) for group in report.groups],
+        "groups": [
+            {
+                "keep": _key_fields(group.keep),
+                "identical": group.identical,
+                "across_splits": group.across_splits,
+                "conflicting_labels": group.conflicting_labels,
+                "min_similarity": group.min_similarity,
+                "max_similarity": group.max_similarity,
+                "members": [
+                    {**_key_fields(key), "split": split.name.lower(), "labels": labels, **facts}
+                    for key, split, labels, facts in zip(
+                        group.keys, group.splits, group.labels, group.facts, strict=True
+                    )
+                ],
+            }
+            for group in report.groups
+        ],
         "pairs": [
             asdict(p) | {"first": _key_fields(p.first), "second": _key_fields(p.second)}
             for p in report.pairs
@@ -202,40 +222,9 @@ def publish_csv(path: Path, lines: Iterable[bytes], *, for_sheets: bool = False)
     publish(path, [data], len(data), FileSystem())
 
 
-def _groups_table(report: DuplicateReport) -> Iterator[str]:
-    rows, groups = [], report.groups
-    for number, group in enumerate(groups[:_SHOWN_GROUPS], start=1):
-        others = [str(key) for key in group.keys if key != group.keep]
-        shown = ", ".join(others[:_SHOWN_MEMBERS])
-        hidden = len(others) - _SHOWN_MEMBERS
-        splits = "+".join(split.name.lower() for split in sorted(set(group.splits)))
-        shown += f" and {hidden} more" if hidden > 0 else ""
-        least = f"{group.min_similarity:.4f}"
-        rows.append((number, len(group.keys), least, splits, group.keep, shown))
-    titles = ("group", report.of, "least", "splits", "keep", "and")
-    yield from table_lines(titles, rows, right=(0, 1, 2))
-    yield from _more(len(groups), _SHOWN_GROUPS)
-
-
-def _more(n: int, shown: int, ways: str = "--json or --csv FILE") -> Iterator[str]:
+def _more(n: int, shown: int) -> Iterator[str]:
     if n > shown:
-        yield f"… and {n - shown} more (use {ways} to list all)"
-
-
-def _group_object(group: DuplicateGroup) -> dict[str, Any]:
-    members = zip(group.keys, group.splits, group.labels, group.facts, strict=True)
-    return {
-        "keep": _key_fields(group.keep),
-        "identical": group.identical,
-        "across_splits": group.across_splits,
-        "conflicting_labels": group.conflicting_labels,
-        "min_similarity": group.min_similarity,
-        "max_similarity": group.max_similarity,
-        "members": [
-            {**_key_fields(key), "split": split.name.lower(), "labels": labels, **facts}
-            for key, split, labels, facts in members
-        ],
-    }
+        yield f"… and {n - shown} more (use --json or --csv FILE to list all)"
 
 
 def table_lines(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
@@ -19,17 +20,14 @@ _PACKAGES = (
 )
 
 
-def installed_versions() -> dict[str, str]:
-    """Return package name → version, including Python; missing packages are left out."""
-    packages = {package: _version(package) for package in _PACKAGES}
-    there = {package: found for package, found in packages.items() if found is not None}
-    return {"python": platform.python_version(), **there}
-
-
 @cache
-def _version(package: str) -> str | None:
-    """Return what is installed; a process runs what it has imported, whatever comes later."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+def installed_versions() -> dict[str, str]:
+    """Return package name → version, including Python; missing packages are left out.
+
+    A process runs what it has imported, whatever is installed later.
+    """
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found

@@ -260,7 +260,7 @@ def test_short_texts_are_computed_short_and_their_vectors_are_those_of_the_whole
     texts = ["", "cat", *("a photo of a cat" + " and a dog" * n for n in range(30)), "é" * 400]
     encoder.embed_texts(["x"])
     ids, mask = encoder._tokenize(texts)
-    assert len(set(encoder._padded_lengths(mask).tolist())) > 2
+    assert len(set((-(-mask.sum(axis=1) // encoder._length_step)).tolist())) > 2
     whole = encoder.manifest.text.context_length
     graph = Engine(
         resolve_model("demo") / "text_encoder.xml",

@@ -29,7 +29,7 @@ from datumaro_embed import (
     search,
 )
 from datumaro_embed.encoders import ClipEncoder, FakeEncoder
-from datumaro_embed.page.projection import pca
+from datumaro_embed.page.maps import pca
 from datumaro_embed.page.serving import listening_at
 from explore_support import Client, large_png, wait_for
 from support import SAMPLE, picture, run, write_pictures

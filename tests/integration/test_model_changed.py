@@ -19,7 +19,7 @@ from datumaro_embed import open_store
 from datumaro_embed.adapter import SourceDataset
 from datumaro_embed.encoders import ClipEncoder
 from datumaro_embed.encoders.engine import Engine
-from datumaro_embed.encoders.runtime import Runtime, prepare_graph
+from datumaro_embed.encoders.runtime import Runtime, compile_graph, prepare_graph
 from datumaro_embed.errors import ModelChangedError, ModelInvalidError
 from datumaro_embed.models import load_manifest, openvino_core, resolve_model
 from datumaro_embed.pipeline import EmbedOptions, embed_source
@@ -166,9 +166,8 @@ def test_weights_in_memory_give_the_bits_of_mapped_ones() -> None:
             demo / "image_encoder.xml", runtime, shapes, dim=manifest.dim, image=manifest.image
         )
         model = openvino_core().read_model(demo / "image_encoder.xml")
-        mapped = openvino_core().compile_model(
-            prepare_graph(model, shapes, manifest.image), "CPU", runtime.properties()
-        )
+        graph = prepare_graph(model, shapes, manifest.image)
+        mapped = compile_graph(graph, runtime, {"model": ""})
         drawn = np.random.default_rng(0).integers(0, 256, shapes["pixel_values"], dtype=np.uint8)
         ours = engine.run_alone({"pixel_values": drawn})
         np.testing.assert_array_equal(ours, mapped({"pixel_values": drawn})[0])

@@ -6,17 +6,17 @@ import os
 import pickle
 import socket
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from datumaro_embed import __version__
-from datumaro_embed.distributed.cluster import address_here, connect
-from datumaro_embed.distributed.on_ray import _plan
+from datumaro_embed.distributed import embed_on_ray, on_ray
+from datumaro_embed.distributed.cluster import Cluster, address_here, connect
 from datumaro_embed.distributed.worker import Task, Worker
 from datumaro_embed.errors import ClusterError, MissingExtraError
-from datumaro_embed.pipeline import EmbedOptions
 
 
 def test_without_ray_the_error_has_the_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,9 +56,19 @@ def test_a_cluster_that_is_gone_is_not_waited_for(
     assert address_here() == "local"
 
 
-def test_a_dataset_may_be_a_path_object(tmp_path: Path) -> None:
-    _, task = _plan(Path("some") / "data", tmp_path / "e.h5", None, EmbedOptions(model="demo"))
-    assert task.dataset == os.path.abspath("some/data")
+def test_a_dataset_may_be_a_path_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks: list[Task] = []
+
+    class NoCrew:
+        def __init__(self, _: object, task: Task, **__: object) -> None:
+            tasks.append(task)
+            raise InterruptedError
+
+    monkeypatch.setattr(on_ray, "connect", lambda _: nullcontext(Cluster(None)))
+    monkeypatch.setattr(on_ray, "Crew", NoCrew)
+    with pytest.raises(InterruptedError):
+        embed_on_ray(Path("some") / "data", tmp_path / "e.h5", shards=1, model="demo")
+    assert tasks[0].dataset == os.path.abspath("some/data")
 
 
 def test_a_node_of_another_version_says_so() -> None:

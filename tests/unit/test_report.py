@@ -31,8 +31,8 @@ from datumaro_embed import (
 )
 from datumaro_embed.errors import MissingExtraError, StoreExistsError, UsageError
 from datumaro_embed.images import read_info
+from datumaro_embed.page.maps import pca
 from datumaro_embed.page.places import places_of
-from datumaro_embed.page.projection import pca
 from datumaro_embed.page.summary import first_labels, sizes, summary, typical
 from datumaro_embed.testing import MemoryStores
 from datumaro_embed.vectors import VectorKind
@@ -324,7 +324,7 @@ def test_pca_of_many_rows_takes_its_directions_from_some_of_them() -> None:
 
 UMAP_CODE = """
 import json, numpy as np
-from datumaro_embed.page.projection import umap
+from datumaro_embed.page.maps import umap
 
 rng = np.random.default_rng(0)
 centres = rng.standard_normal((2, 8))

@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -115,20 +115,10 @@ def connect(address: str | None) -> Iterator[Cluster]:
         yield Cluster(ray)
         return
     before = signal.getsignal(signal.SIGTERM)
-    _start(ray.init, address)
-    try:
-        yield Cluster(ray)
-    finally:
-        ray.shutdown()
-        if before and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)  # Ray leaves its own handler
-
-
-def _start(init: Callable[..., Any], address: str | None) -> None:
     try:
         address = address or os.environ.get("RAY_ADDRESS") or address_here()
         _check_reachable(address)
-        init(address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init(address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     except (OSError, RuntimeError, ValueError) as error:
         where = "A Ray cluster" if address in (None, "local") else f"The Ray cluster {address!r}"
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -137,3 +127,9 @@ def _start(init: Callable[..., Any], address: str | None) -> None:
             "`ray status`, or leave the address out to use this machine.",
             address=address,
         ) from error
+    try:
+        yield Cluster(ray)
+    finally:
+        ray.shutdown()
+        if before and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)  # Ray leaves its own handler

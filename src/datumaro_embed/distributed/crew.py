@@ -71,47 +71,57 @@ class Crew:
         with DeferredInterrupts() as interrupts, bar:
             try:
                 while len(self._results) < len(shards):
-                    self._recruit()
-                    self._assign()
+                    self._employ()
                     for call in self._cluster.ended([*self._calls], timeout_s=_TICK_S):
                         self._settle(call, bar)
-                    self._show(bar)
-                    if self._agreed is None and time.monotonic() >= self._say_at:
-                        self._say_at = float("inf")  # report it once, as Ray does not
-                        self._notify(
-                            f"No worker is ready after {_SAY_S:.0f} s: a large dataset or model is "
-                            "being read, or other jobs use the nodes' processors (check "
-                            "`ray status`)."
-                        )
+
+                    # Request the progress of every worker, and show the last reported values.
+                    busy = [hand for hand, shard in self._calls.values() if shard is not None]
+                    for hand in busy:
+                        is_asked = hand.asked is not None
+                        if is_asked and self._cluster.ended([hand.asked], timeout_s=0):
+                            with suppress(WorkerLostError):
+                                hand.n_rows = self._cluster.result(hand.asked)
+                            hand.asked = None
+                        if hand.asked is None:
+                            hand.asked = hand.actor.n_rows.remote()
+                    done = sum(result.summary.n_items for result in self._results.values())
+                    rows = done + sum(hand.n_rows for hand in busy)  # includes captions
+                    bar.n = min(rows, bar.total or 0)
+                    bar.refresh()
                     interrupts.raise_received()
             finally:
-                self._dismiss()
+                # Let every worker commit its rows, and end all workers.
+                calls = self._calls.items()
+                working = {call: hand for call, (hand, shard) in calls if shard is not None}
+                for hand in working.values():
+                    hand.actor.stop.remote()
+                until = time.monotonic() + _STOP_S
+                while working and time.monotonic() < until:
+                    for call in self._cluster.ended([*working], timeout_s=_TICK_S):
+                        del working[call]
+                for hand in self._hands:
+                    self._cluster.stop(hand.actor)
             interrupts.raise_received()
         return self._results
 
-    def _recruit(self) -> None:
-        """Start workers on nodes that lack them, while shards are left for them."""
+    def _employ(self) -> None:
+        """Start workers on nodes that lack them, while shards are left, and hand shards out."""
         now = time.monotonic()
-        if now < self._recruit_at:
-            return
-        self._recruit_at = now + _RECRUIT_S
-        for node, n_cpus in self._cluster.nodes().items():
-            for _ in range(self._workers_per_node - sum(h.node == node for h in self._hands)):
-                if self._n_waiting >= len(self._queue):
-                    return
-                per_worker = max(1, n_cpus // self._workers_per_node)
-                actor = self._cluster.start(Worker, self._task, node=node, n_cpus=per_worker)
-                self._hands.append(hand := _Hand(actor, node, time.monotonic()))
-                self._calls[actor.prepare.remote()] = hand, None
+        if now >= self._recruit_at:
+            self._recruit_at = now + _RECRUIT_S
+            # Workers without a shard, except those that have failed to start for long.
+            beginning = (hand for hand, shard in self._calls.values() if shard is None)
+            n_waiting = len(self._idle) + sum(hand.hired_at > now - _SAY_S for hand in beginning)
+            for node, n_cpus in self._cluster.nodes().items():
+                n_lacking = self._workers_per_node - sum(h.node == node for h in self._hands)
+                for _ in range(min(n_lacking, len(self._queue) - n_waiting)):
+                    per_worker = max(1, n_cpus // self._workers_per_node)
+                    actor = self._cluster.start(Worker, self._task, node=node, n_cpus=per_worker)
+                    self._hands.append(hand := _Hand(actor, node, time.monotonic()))
+                    self._calls[actor.prepare.remote()] = hand, None
+                    n_waiting += 1
 
-    @property
-    def _n_waiting(self) -> int:
-        """Number of workers without a shard, except those that have failed to start for long."""
-        late = time.monotonic() - _SAY_S
-        beginning = (hand for hand, shard in self._calls.values() if shard is None)
-        return len(self._idle) + sum(hand.hired_at > late for hand in beginning)
-
-    def _assign(self) -> None:
         for _ in range(len(self._queue)):
             not_before, shard = self._queue.popleft()
             if self._idle and time.monotonic() >= not_before:
@@ -119,6 +129,13 @@ class Crew:
                 self._calls[hand.actor.embed.remote(shard)] = hand, shard
             else:
                 self._queue.append((not_before, shard))
+
+        if self._agreed is None and now >= self._say_at:
+            self._say_at = float("inf")  # report it once, as Ray does not
+            self._notify(
+                f"No worker is ready after {_SAY_S:.0f} s: a large dataset or model is being "
+                "read, or other jobs use the nodes' processors (check `ray status`)."
+            )
 
     def _settle(self, call: Any, bar: Any) -> None:
         """Handle the result of an ended call."""
@@ -136,8 +153,14 @@ class Crew:
                 raise
             self._again(shard, error)
         else:
-            if shard is None:
-                self._check_agreement(result)
+            if shard is None:  # nodes may have different data, models or settings
+                self._losses.pop(None, None)
+                self._agreed = self._agreed or result
+                if result != self._agreed:
+                    raise ClusterError(
+                        f"Nodes differ: one has {self._agreed}, another has {result}. Give every "
+                        "node the same dataset and model, and set ``precision``."
+                    )
                 bar.total = result.n_items
             elif result is None:  # the worker was stopped; another may take the shard
                 self._queue.append((0.0, shard))
@@ -146,16 +169,6 @@ class Crew:
                 for line in result.said:
                     self._notify(f"{shard}: {line}")
         self._idle.append(hand)
-
-    def _check_agreement(self, ready: Ready) -> None:
-        """Raise `ClusterError` if nodes have different data, models or settings."""
-        self._losses.pop(None, None)
-        self._agreed = self._agreed or ready
-        if ready != self._agreed:
-            raise ClusterError(
-                f"Nodes differ: one has {self._agreed}, another has {ready}. Give every node the "
-                "same dataset and model, and set ``precision``."
-            )
 
     def _again(self, shard: Shard | None, error: Exception) -> None:
         self._losses[shard] += 1
@@ -167,30 +180,3 @@ class Crew:
             ) from error
         if shard is not None:
             self._queue.append((time.monotonic() + _AGAIN_S, shard))
-
-    def _show(self, bar: Any) -> None:
-        """Request the progress of every worker, and show the last reported values."""
-        busy = [hand for hand, shard in self._calls.values() if shard is not None]
-        for hand in busy:
-            if hand.asked is not None and self._cluster.ended([hand.asked], timeout_s=0):
-                with suppress(WorkerLostError):
-                    hand.n_rows = self._cluster.result(hand.asked)
-                hand.asked = None
-            if hand.asked is None:
-                hand.asked = hand.actor.n_rows.remote()
-        done = sum(result.summary.n_items for result in self._results.values())
-        rows = done + sum(hand.n_rows for hand in busy)  # includes captions
-        bar.n = min(rows, bar.total or 0)
-        bar.refresh()
-
-    def _dismiss(self) -> None:
-        """Let every worker commit its rows, and end all workers."""
-        busy = {call: hand for call, (hand, shard) in self._calls.items() if shard is not None}
-        for hand in busy.values():
-            hand.actor.stop.remote()
-        until = time.monotonic() + _STOP_S
-        while busy and time.monotonic() < until:
-            for call in self._cluster.ended([*busy], timeout_s=_TICK_S):
-                del busy[call]
-        for hand in self._hands:
-            self._cluster.stop(hand.actor)

@@ -78,57 +78,38 @@ def embed_on_ray(
         Summary of the whole run; the store is byte-identical to that of one machine.
     """
     started = time.monotonic()
+    # Check the arguments early, and make all paths absolute, as workers run elsewhere.
     chosen = EmbedOptions(**options)
-    place, task = _plan(dataset, store, root, chosen)
+    if Path(chosen.model).exists():
+        chosen = replace(chosen, model=os.path.abspath(chosen.model))
+    resolve_model(chosen.model)
+    spec = os.path.abspath(dataset) if isinstance(dataset, str | os.PathLike) else dataset
+    target = os.path.abspath(store) + (os.sep if os.fspath(store).endswith(os.sep) else "")
+    check_place(target)
+    plain = {field.name: getattr(chosen, field.name) for field in fields(chosen)}
+    task = Task(spec, os.path.abspath(root) if root else None, target, plain)
     if workers_per_node < 1:
         raise UsageError("``workers_per_node`` must be at least 1. Leave it out for one.")
     with connect(address) as cluster:
-        count = _count(place, shards, len(cluster.nodes()) * workers_per_node)
-        every = Shard.all_of(count)
+        if shards is not None and shards < 1:
+            raise UsageError(
+                f"``shards`` must be at least 1, not {shards}. Leave it out for the default."
+            )
+        parts = Parts.of(StorePlace.of(target).target)
+        if shards is None and not parts.found():  # else existing parts decide
+            n_workers = len(cluster.nodes()) * workers_per_node
+            shards = max(1, n_workers) * _SHARDS_PER_WORKER
+        every = Shard.all_of(parts.check(shards))
         crew = Crew(cluster, task, workers_per_node=workers_per_node, notify=notify)
         results = crew.embed(every, progress=progress)
     summary = _total(store, [results[shard].summary for shard in every])
-    merge_stores(_parts(task.store, every), task.store, replace=True)
+    paths = [part_path(target, shard) for shard in every]
+    merge_stores(paths, target, replace=True)
     with suppress(OSError):
-        for path in _parts(task.store, every):
+        for path in paths:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        Parts.of(Path(task.store)).folder.rmdir()
+        Parts.of(Path(target)).folder.rmdir()
     return replace(summary, seconds=time.monotonic() - started)
-
-
-def _plan(
-    dataset: str | os.PathLike[str] | Callable[[], IDataset],
-    store: str | os.PathLike[str],
-    root: str | os.PathLike[str] | None,
-    options: EmbedOptions,
-) -> tuple[StorePlace, Task]:
-    """Check the arguments early, and make all paths absolute, as workers run elsewhere."""
-    if Path(options.model).exists():
-        options = replace(options, model=os.path.abspath(options.model))
-    resolve_model(options.model)
-    spec = os.path.abspath(dataset) if isinstance(dataset, str | os.PathLike) else dataset
-    separator = os.sep if os.fspath(store).endswith(os.sep) else ""
-    target = os.path.abspath(store) + separator
-    check_place(target)
-    place = StorePlace.of(target)
-    plain = {field.name: getattr(options, field.name) for field in fields(options)}
-    return place, Task(spec, os.path.abspath(root) if root else None, target, plain)
-
-
-def _count(place: StorePlace, wanted: int | None, n_workers: int) -> int:
-    """Return the number of shards; existing parts decide if `wanted` is None."""
-    if wanted is not None and wanted < 1:
-        raise UsageError(
-            f"``shards`` must be at least 1, not {wanted}. Leave it out for the default."
-        )
-    parts = Parts.of(place.target)
-    if wanted is None and parts.found():
-        return parts.check()
-    return parts.check(wanted or max(1, n_workers) * _SHARDS_PER_WORKER)
-
-
-def _parts(store: str, shards: Sequence[Shard]) -> list[Path]:
-    return [part_path(store, shard) for shard in shards]
 
 
 def _total(store: str | os.PathLike[str], summaries: Sequence[EmbedSummary]) -> EmbedSummary:

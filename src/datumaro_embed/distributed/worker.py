@@ -46,19 +46,6 @@ class Task:
             )
         return EmbedOptions(**self.options)
 
-    def load_source(self) -> tuple[SourceDataset, Tally]:
-        """Import the dataset; return it and the losses of the import."""
-        options = self.load_options()
-        chosen: dict[str, Any] = {
-            "follow_symlinks": options.follow_symlinks,
-            "every": options.every,
-        }
-        if not isinstance(self.dataset, str):
-            root = Path(self.root) if self.root else None
-            return SourceDataset(self.dataset(), root=root, **chosen), Tally()
-        imported = import_dataset(self.dataset, **chosen)
-        return imported.source, imported.losses
-
 
 @dataclass(frozen=True, slots=True)
 class Ready:
@@ -101,7 +88,16 @@ class Worker:
         """Read dataset and model."""
         options = self._task.load_options()
         self._encoder = options.load_encoder()
-        self._source, self._losses = self._task.load_source()
+        chosen: dict[str, Any] = {
+            "follow_symlinks": options.follow_symlinks,
+            "every": options.every,
+        }
+        if isinstance(self._task.dataset, str):
+            imported = import_dataset(self._task.dataset, **chosen)
+            self._source, self._losses = imported.source, imported.losses
+        else:
+            root = Path(self._task.root) if self._task.root else None
+            self._source = SourceDataset(self._task.dataset(), root=root, **chosen)
         kind = options.vector_kind(self._encoder)
         return Ready(len(self._source), kind.fingerprint, kind.settings)
 

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -100,12 +101,12 @@ class ImageEncoder(ABC):
     batch_size: int
     fingerprint: str
 
-    @property
+    @cached_property
     def least_side_px(self) -> int:
         """Minimum side of an image that `preprocess` need not enlarge."""
         return self.image_size_px
 
-    @property
+    @cached_property
     def first_batch_size(self) -> int:
         """Size of a run's first batch; an encoder may use the rest of it to check itself."""
         return self.batch_size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from .runtime import Runtime, cache_folder
 
 _TEXT_BATCH_SIZE = 16
 _TEXTS_AT_ONCE = 4096
-_LENGTH_STEP = 8
+_LENGTH_STEP = 8  # tokens
 _SAME_COSINE = 0.999  # bf16 rounding alone stays above 0.9999
 # CLIP's attention only looks backward and the end token is pooled; the others mask padding.
 _IGNORES_PADDING = {"clip", "metaclip_2", "chinese_clip", "altclip", "jina_clip"}
@@ -51,7 +52,7 @@ class ClipEncoder(OpenVinoImageEncoder, Encoder):
         self._tokenize = TextTokenizer(model_dir / "tokenizer.json", self._spec, files.read)
         self._text_batch_size = min(self.batch_size, _TEXT_BATCH_SIZE)
         self._text_engine: Engine | None = None
-        self._varies = False
+        self._length_step = self._spec.context_length  # lengths of batches are multiples of this
         self._text_lock = threading.Lock()
 
     def embed_texts(self, texts: Sequence[str]) -> Float32Array:
@@ -60,21 +61,21 @@ class ClipEncoder(OpenVinoImageEncoder, Encoder):
         Notes
         -----
         Texts of similar length are computed together, without padding to the full context if the
-        model allows it (see `_shorter_texts`): captions cost a fifth of a full context.
+        model allows it (see `_texts`): captions cost a fifth of a full context.
         """
         self._files.check()
         found = np.empty((len(texts), self.dim), np.float32)
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
             engine = self._texts()
             ids, mask = self._tokenize(texts[start : start + _TEXTS_AT_ONCE])
-            lengths = self._padded_lengths(mask)
+            n_steps = -(-mask.sum(axis=1) // self._length_step)
             groups = [
                 alike[i : i + self._text_batch_size]
-                for length in np.unique(lengths)
-                for alike in [np.flatnonzero(lengths == length)]
+                for n in np.unique(n_steps)
+                for alike in [np.flatnonzero(n_steps == n)]
                 for i in range(0, len(alike), self._text_batch_size)
             ]
-            batches = (self._text_batch(ids[g], mask[g], lengths[g[0]]) for g in groups)
+            batches = (self._text_batch(ids[g], mask[g], self._length_step) for g in groups)
             for group, rows in zip(groups, engine.run(batches), strict=True):
                 found[start + group] = rows
         return found
@@ -98,15 +99,6 @@ class ClipEncoder(OpenVinoImageEncoder, Encoder):
                     kept.unlink(missing_ok=True)
             return rows
 
-    def _padded_lengths(self, mask: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return the padded length of each text in tokens, found only from the text's length."""
-        whole = self._spec.context_length
-        if not self._varies:
-            return np.full(len(mask), whole)
-        n_steps = -(-mask.sum(axis=1) // _LENGTH_STEP)
-        lengths: npt.NDArray[np.int64] = np.minimum(n_steps * _LENGTH_STEP, whole)
-        return lengths
-
     def engines(self) -> Iterable[Engine]:
         return filter(None, (self._image_engine, self._text_engine))
 
@@ -118,55 +110,53 @@ class ClipEncoder(OpenVinoImageEncoder, Encoder):
         return {**super().provenance(), "prompt_template": self.manifest.prompt_template}
 
     def _texts(self) -> Engine:
-        with self._text_lock:
-            if self._text_engine is None:
-                shorter = self._shorter_texts()
-                self._varies = shorter is not None
-                engine = shorter or self._compile_texts(shorter=False)
-                ids, mask = self._tokenize([self.manifest.golden.text])
-                golden = self._text_batch(ids, mask, self._padded_lengths(mask)[0])
-                expected = self.manifest.golden.text_vector
-                rows = engine.run_alone(golden)
-                check_golden(self._model_dir, self.manifest, expected, engine, rows)
-                self._text_engine = engine
-            return self._text_engine
+        """Return the text encoder, compiled at its first use.
 
-    def _text_batch(self, ids: _Tokens, mask: _Tokens, length: int) -> Arrays:
+        It takes texts without padding if that gives the same vectors. In some families padding has
+        no effect. But a graph may have its length built in, and then fails or gives other vectors.
+        One or two texts show which. Where the rows of a batch change each other's vectors, so does
+        padding.
+        """
+        with self._text_lock:
+            if self._text_engine is not None:
+                return self._text_engine
+            manifest, whole = self.manifest, self._spec.context_length
+            compiled = partial(
+                Engine,
+                self._model_dir / "text_encoder.xml",
+                self._runtime,
+                dict.fromkeys(self._spec.inputs, (self._text_batch_size, whole)),
+                dim=self.dim,
+                identity=self.fingerprint,
+                read=self._files.read,
+            )
+            engine: Engine | None = None
+            ignores = manifest.family in _IGNORES_PADDING and not manifest.one_by_one
+            if ignores and self._runtime.device == "CPU":
+                ids, mask = self._tokenize(["a photo of a cat", ""][: self._text_batch_size])
+                pair = [self._text_batch(ids, mask, step) for step in (_LENGTH_STEP, whole)]
+                try:
+                    engine = compiled(shorter=True)
+                    ours, theirs = engine.run(pair)
+                    if not np.einsum("ij,ij->i", ours, theirs).min() >= _SAME_COSINE:
+                        engine = None
+                except (InferenceError, ModelInvalidError):
+                    engine = None
+            self._length_step = whole if engine is None else _LENGTH_STEP
+            if engine is None:
+                engine = compiled(shorter=False)
+
+            golden = self._text_batch(*self._tokenize([manifest.golden.text]), self._length_step)
+            expected = manifest.golden.text_vector
+            check_golden(self._model_dir, manifest, expected, engine, engine.run_alone(golden))
+            self._text_engine = engine
+            return engine
+
+    def _text_batch(self, ids: _Tokens, mask: _Tokens, step: int) -> Arrays:
+        """Return texts padded to a multiple of `step` tokens, at most to the context length."""
+        length = max(1, -(-int(mask.sum(axis=1).max()) // step)) * step
         arrays = {"input_ids": ids, "attention_mask": mask}
         return {name: arrays[name][:, :length] for name in self._spec.inputs}
-
-    def _shorter_texts(self) -> Engine | None:
-        """Return an engine for texts without padding, if that gives the same vectors; else None.
-
-        In these families padding has no effect. But a graph may have its length built in, and then
-        fails or gives other vectors. One or two texts show which. Where the rows of a batch change
-        each other's vectors, so does padding.
-        """
-        ignores = self.manifest.family in _IGNORES_PADDING and not self.manifest.one_by_one
-        if not ignores or self._runtime.device != "CPU":
-            return None
-        ids, mask = self._tokenize(["a photo of a cat", ""][: self._text_batch_size])
-        length = -(-int(mask.sum(axis=1).max()) // _LENGTH_STEP) * _LENGTH_STEP
-        whole = self._text_batch(ids, mask, self._spec.context_length)
-        short = self._text_batch(ids, mask, length)
-        try:
-            engine = self._compile_texts(shorter=True)
-            ours, theirs = engine.run([short, whole])
-        except (InferenceError, ModelInvalidError):
-            return None
-        return engine if np.einsum("ij,ij->i", ours, theirs).min() >= _SAME_COSINE else None
-
-    def _compile_texts(self, *, shorter: bool) -> Engine:
-        spec = self._spec
-        return Engine(
-            self._model_dir / "text_encoder.xml",
-            self._runtime,
-            dict.fromkeys(spec.inputs, (self._text_batch_size, spec.context_length)),
-            dim=self.dim,
-            shorter=shorter,
-            identity=self.fingerprint,
-            read=self._files.read,
-        )
 
 
 FAMILIES: dict[str, type[OpenVinoImageEncoder]] = {

@@ -93,30 +93,12 @@ class Engine:
     ) -> None:
         check_device(runtime.device)
         self.name = path.stem.replace("_", " ")
-        self.batch_size = next(iter(shapes.values()))[0]
+        self._input = next(iter(shapes))  # one that every batch has
+        self.batch_size = shapes[self._input][0]
+        self._path, self._runtime, self._shapes, self._dim = path, runtime, shapes, dim
+        self._image, self._shorter, self._identity = image, shorter, identity
         self._weights = read(path.with_suffix(".bin"))
-        with mapped_errors(ModelInvalidError, f"OpenVINO cannot read the model file {path}"):
-            text = read(path).tobytes().decode("utf-8", "replace")
-
-        def make() -> Any:
-            with mapped_errors(ModelInvalidError, f"OpenVINO cannot read the model file {path}"):
-                # The model and its compiled form use this memory, so the array must outlive them.
-                weights = ov.Tensor(self._weights, shared_memory=True)
-                model = openvino_core().read_model(text, weights)
-                model = prepare_graph(model, shapes, image, shorter=shorter)
-                found = model.output(0).partial_shape[1].to_string()
-            if found != str(dim):
-                raise ModelInvalidError(
-                    f"Model file {path} gives vectors of length {found}, but model.json says {dim}."
-                    " Recreate the model directory.",
-                    path=path,
-                )
-            facts = {"model": identity, "graph": path.name, "shapes": shapes}
-            cannot_run = f"OpenVINO cannot run {path.name} on {runtime.device}"
-            with mapped_errors(InferenceError, cannot_run):
-                return compile_graph(model, runtime, facts)
-
-        self._make = make
+        self._graph = read(path).tobytes().decode("utf-8", "replace")
         self._lock = threading.Lock()
         self._golden = golden
         self._first: tuple[Arrays, Rows] | None = None  # batch, and its vectors on every stream
@@ -129,7 +111,23 @@ class Engine:
         self._compiled: Any = None
         self._idle: list[Any] = []
         self._compared: set[int] = set()  # ids of requests
-        self._compiled = self._make()
+        path, device = self._path, self._runtime.device
+        with mapped_errors(ModelInvalidError, f"OpenVINO cannot read the model file {path}"):
+            # The model and its compiled form use this memory, so the array must outlive them.
+            weights = ov.Tensor(self._weights, shared_memory=True)
+            model = openvino_core().read_model(self._graph, weights)
+            model = prepare_graph(model, self._shapes, self._image, shorter=self._shorter)
+            found = model.output(0).partial_shape[1].to_string()
+        if found != str(self._dim):
+            raise ModelInvalidError(
+                f"Model file {path} gives vectors of length {found}, but model.json says "
+                f"{self._dim}. Recreate the model directory.",
+                path=path,
+            )
+        facts = {"model": self._identity, "graph": path.name, "shapes": self._shapes}
+        with mapped_errors(InferenceError, f"OpenVINO cannot run {path.name} on {device}"):
+            self._compiled = compile_graph(model, self._runtime, facts)
+
         # Twice as many requests as streams, so that a batch is queued behind each running one and
         # no stream waits: results are collected in order, on the same processor.
         optimal = int(self._property("OPTIMAL_NUMBER_OF_INFER_REQUESTS", 1))
@@ -154,7 +152,9 @@ class Engine:
         -------
         array of shape (rows of the batch, dim), float32
         """
-        return self._finish(self._start(self._take(), batch))
+        (rows,) = self._run_together([batch])
+        _check_finite(rows)
+        return rows
 
     def confirm(self) -> None:
         """Check that the first batch still has the same vectors on every stream.
@@ -173,10 +173,23 @@ class Engine:
         """Return the device, precision and streams in use, JSON-able."""
         devices = [str(device) for device in self._property("EXECUTION_DEVICES", [])]
         names = [device.strip("()") for device in devices]
+        full_names = []
+        for name in names:
+            try:
+                full_name = str(openvino_core().get_property(name, "FULL_DEVICE_NAME")).strip()
+            except RuntimeError:
+                full_name = name
+            full_names.append(full_name)
+
+        # AUTO and its like have no precision of their own, but that of their devices.
+        each = self._property("DEVICE_PROPERTIES", {})
+        found = [each.get(name, {}).get("INFERENCE_PRECISION_HINT") for name in names]
+        shared = found[0] if found and all(one == found[0] for one in found) else None
+        precision = self._property("INFERENCE_PRECISION_HINT", shared or "unknown")
         return {
             "device": ",".join(devices),
-            "device_name": ", ".join(self._device_name(name) for name in names),
-            "precision": self._precision(names),
+            "device_name": ", ".join(full_names),
+            "precision": str(getattr(precision, "get_type_name", lambda: precision)()),
             "streams": int(self._property("NUM_STREAMS", self.n_requests)),
             "batch_size": self.batch_size,
             "openvino": openvino_version(),
@@ -188,31 +201,31 @@ class Engine:
             if self._first is not None:
                 return None
             try:
-                kept, rows = self._checked_first(batch)
+                self._first = self._checked_first(batch)
             except (StreamDisagreementError, ModelInvalidError) as error:
                 # Seen with OpenVINO 2026.4 on a busy CPU, once in thousands of compilations: all
                 # vectors of one stream are wrong; compiling the graph again corrects them.
                 self._compile()
-                kept, rows = self._checked_first(batch)
+                self._first = self._checked_first(batch)
                 _log.warning(
                     "OpenVINO compiled the %s incorrectly; it was compiled again, and its vectors "
                     "are now correct. The first check failed: %s",
                     self.name,
                     error,
                 )
-            self._first = kept, rows
-            return rows[: _n_rows(batch)].copy()
+            return self._first[1][: len(batch[self._input])].copy()
 
     def _checked_first(self, batch: Arrays) -> tuple[Arrays, Rows]:
         """Run a batch and the golden row on every stream; return the arrays run and their rows."""
-        parts, n_rows = [batch], _n_rows(batch)
+        parts, n_rows = [batch], len(batch[self._input])
         if self._golden is not None:
             row, judge = self._golden
             if n_rows < self.batch_size:
                 parts.append(row)
             else:
                 judge(self, self.run_alone(row))
-        kept = _joined(parts)
+        # A copy even of a single part: the caller may write over its arrays.
+        kept = {name: np.concatenate([part[name] for part in parts]) for name in batch}
         found = self._run_together([kept] * self.n_streams)
         self._compare(found, None)
         if len(parts) > 1:
@@ -224,8 +237,8 @@ class Engine:
         """Run a batch on each stream, with rows of the first batch in the unused rows."""
         assert self._first is not None
         kept, before = self._first
-        rows = _joined(batches)
-        shares = np.array_split(np.arange(_n_rows(rows)), self.n_streams)
+        rows = {name: np.concatenate([batch[name] for batch in batches]) for name in kept}
+        shares = np.array_split(np.arange(len(rows[self._input])), self.n_streams)
         parts = [
             {
                 name: np.concatenate(
@@ -242,30 +255,27 @@ class Engine:
             self._compare([again], before[: len(again)])
             found.append(ours)
         self._n_confirmed = self._n_run
-        whole = np.concatenate(found)
-        _check_finite(whole)
-        yield from np.split(whole, np.cumsum([_n_rows(batch) for batch in batches])[:-1])
+        ends = np.cumsum([len(batch[self._input]) for batch in batches])
+        yield from np.split(np.concatenate(found), ends[:-1])
 
     def _run_together(self, batches: Sequence[Arrays]) -> list[Rows]:
-        """Run one batch per stream, all at once.
+        """Run batches, at most one per stream, all at once; their values may not be finite.
 
         OpenVINO does not tell which stream computes a request: a free stream takes the next one. If
         all start at once, each stream takes one, as a batch takes far longer than a stream needs to
-        wake up. Requests that were never compared go first, so that the first batch and `confirm`
-        together cover every request of a run.
+        wake up. The caller compares the results of these requests, which were never compared if
+        there are such: so the first batch and `confirm` together cover every request of a run.
         """
-        with self._lock:
-            self._idle.sort(key=lambda request: id(request) in self._compared)
-            taken = self._idle[: self.n_streams]
-            del self._idle[: self.n_streams]
-        taken += [self._new_request() for _ in range(self.n_streams - len(taken))]
+        taken = self._take(len(batches))
         self._compared.update(map(id, taken))
         busy: list[_Busy] = []
         try:
             busy.extend(map(self._start, taken, batches))
             return [_result(one) for one in busy]
         finally:
-            _wait(busy)
+            for one in busy:
+                with suppress(Exception):  # no array may be freed before
+                    one.request.wait()
             with self._lock:
                 self._idle += (one.request for one in busy)
 
@@ -311,7 +321,7 @@ class Engine:
 
     def _start(self, request: Any, batch: Arrays) -> _Busy:
         """Start a batch, padded to a full one of the inputs' dtypes; no copy if it already is."""
-        n_rows, whole = _n_rows(batch), {}
+        n_rows, whole = len(batch[self._input]), {}
         for name, rows in batch.items():
             if n_rows == self.batch_size:
                 whole[name] = np.ascontiguousarray(rows, dtype=self._dtypes[name])
@@ -324,18 +334,13 @@ class Engine:
             request.start_async()
         return _Busy(request, n_rows, whole)
 
-    def _finish(self, busy: _Busy) -> Rows:
-        rows = _result(busy)
+    def _take(self, n: int) -> list[Any]:
+        """Return `n` idle requests, first those that were never compared; make those missing."""
         with self._lock:
-            self._idle.append(busy.request)
-        _check_finite(rows)
-        return rows
-
-    def _take(self) -> Any:
-        with self._lock:
-            if self._idle:
-                return self._idle.pop()
-        return self._new_request()
+            self._idle.sort(key=lambda request: id(request) not in self._compared)
+            taken = self._idle[-n:]
+            del self._idle[-n:]
+        return taken + [self._new_request() for _ in range(n - len(taken))]
 
     def _new_request(self) -> Any:
         with mapped_errors(InferenceError, "OpenVINO cannot make an inference request"):
@@ -346,20 +351,6 @@ class Engine:
             return self._compiled.get_property(name)
         except RuntimeError:  # not every device has every property
             return default
-
-    def _precision(self, devices: Sequence[str]) -> str:
-        """Return the inference precision; AUTO and its like have that of their devices."""
-        each = self._property("DEVICE_PROPERTIES", {})
-        found = [each.get(device, {}).get("INFERENCE_PRECISION_HINT") for device in devices]
-        shared = found[0] if found and all(one == found[0] for one in found) else None
-        precision = self._property("INFERENCE_PRECISION_HINT", shared or "unknown")
-        return str(getattr(precision, "get_type_name", lambda: precision)())
-
-    def _device_name(self, device: str) -> str:
-        try:
-            return str(openvino_core().get_property(device, "FULL_DEVICE_NAME")).strip()
-        except RuntimeError:
-            return device
 
 
 class Flight(Session):
@@ -390,7 +381,7 @@ class Flight(Session):
 
     def finish(self) -> None:
         engine, held = self._engine, list(self._held)
-        n_spare = sum(engine.batch_size - _n_rows(batch) for batch in held)
+        n_spare = sum(engine.batch_size - len(batch[engine._input]) for batch in held)
         if engine._first is None or not len(held) == engine.n_streams <= n_spare:
             return  # not every stream has room for a row of the first batch
         alike = (*held, engine._first[0])
@@ -409,11 +400,18 @@ class Flight(Session):
         answer = self._answers.popleft()
         if isinstance(answer, InferenceError):
             raise answer
-        rows = self._engine._finish(answer) if isinstance(answer, _Busy) else answer
-        return unit_rows(rows)
+        if isinstance(answer, _Busy):
+            busy, answer = answer, _result(answer)
+            with self._engine._lock:
+                self._engine._idle.append(busy.request)
+        _check_finite(answer)
+        return unit_rows(answer)
 
     def close(self) -> None:
-        _wait([answer for answer in self._answers if isinstance(answer, _Busy)])
+        for answer in self._answers:  # no array may be freed before its batch is computed
+            if isinstance(answer, _Busy):
+                with suppress(Exception):
+                    answer.request.wait()
         self._answers.clear()
         self._held.clear()
         self._last.clear()
@@ -425,17 +423,10 @@ class Flight(Session):
                 self._answers.append(rows)
                 return
             engine._n_run += 1
-            self._answers.append(engine._start(engine._take(), batch))
+            (request,) = engine._take(1)
+            self._answers.append(engine._start(request, batch))
         except InferenceError as error:
             self._answers.append(error)
-
-
-def _joined(batches: Sequence[Arrays]) -> Arrays:
-    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
-
-
-def _n_rows(batch: Arrays) -> int:
-    return len(next(iter(batch.values())))
 
 
 def _result(busy: _Busy) -> Rows:
@@ -451,10 +442,3 @@ def _check_finite(rows: Rows) -> None:
             "The model returned values that are not finite. Try `--precision f32`, "
             "or recreate the model directory."
         )
-
-
-def _wait(busy: Iterable[_Busy]) -> None:
-    """Wait for batches whose results are not needed, as their arrays must not be freed earlier."""
-    for under_way in busy:
-        with suppress(Exception):
-            under_way.request.wait()

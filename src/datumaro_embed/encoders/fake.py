@@ -38,12 +38,18 @@ class FakeEncoder(Encoder):
 
     def embed(self, batch: UInt8Array) -> Float32Array:
         """Project each row by itself."""
-        return np.stack([self._project(pixels) for pixels in self._checked(batch)])
+        # The constant gives a black image a nonzero vector.
+        flat = (np.append(pixels.reshape(-1) / 255.0, 1.0) for pixels in self._checked(batch))
+        return np.stack([_unit(pixels @ self._projection) for pixels in flat])
 
     def embed_texts(self, texts: Sequence[str]) -> Float32Array:
         """Draw a direction seeded by the text."""
-        rows = [self._direction(text) for text in texts]
-        return np.array(rows, dtype=np.float32).reshape(len(texts), self.dim)
+        rows = np.empty((len(texts), self.dim), np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            digest = hashlib.sha256(f"{self._seed} {text}".encode("utf-8", "replace")).digest()
+            rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+            row[:] = _unit(rng.standard_normal(self.dim))
+        return rows
 
     def provenance(self) -> dict[str, Any]:
         """Return the parameters."""
@@ -53,16 +59,6 @@ class FakeEncoder(Encoder):
             "precision": "f32",
             "seed": self._seed,
         }
-
-    def _project(self, pixels: UInt8Array) -> Float32Array:
-        # The constant gives a black image a nonzero vector.
-        flat = np.append(pixels.reshape(-1) / 255.0, 1.0)
-        return _unit(flat @ self._projection)
-
-    def _direction(self, text: str) -> Float32Array:
-        digest = hashlib.sha256(f"{self._seed} {text}".encode("utf-8", "replace")).digest()
-        rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
-        return _unit(rng.standard_normal(self.dim))
 
 
 def _unit(vector: np.ndarray[Any, Any]) -> Float32Array:

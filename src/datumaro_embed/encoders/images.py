@@ -52,7 +52,9 @@ class OpenVinoImageEncoder(ImageEncoder):
         self.name = manifest.name
         self.dim = manifest.dim
         self.image_size_px = manifest.image.size_px
+        self.least_side_px = manifest.image.resize_px  # before images are cropped
         self.batch_size = 1 if manifest.one_by_one else batch_size
+        self.first_batch_size = max(1, self.batch_size - 1)  # the golden vector takes the last row
         self.fingerprint = manifest.fingerprint
         self.manifest = manifest
         self._model_dir = model_dir
@@ -129,18 +131,8 @@ class OpenVinoImageEncoder(ImageEncoder):
         encoder = cls(model_dir, manifest, files, runtime, batch_size)
         if not lazily:
             _ = encoder._images
-        files.verify_unread()
+        files.check()
         return encoder
-
-    @property
-    def least_side_px(self) -> int:
-        """Side to which images are resized, before they may be cropped."""
-        return self.manifest.image.resize_px
-
-    @property
-    def first_batch_size(self) -> int:
-        """One less than a full batch; the golden vector takes the last row."""
-        return max(1, self.batch_size - 1)
 
     def preprocess(self, image: Image.Image) -> UInt8Array:
         """Resize and crop by the model's ``preprocessor_config.json``."""

@@ -11,7 +11,6 @@ Source: Pillow, src/libImaging/Resample.c.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -71,21 +70,16 @@ def resize_and_crop(
     rows = _taps(image.height, size[1], top, bottom, FILTERS[resample])
     start, stop = int(rows.first[0]), int(rows.first[-1] + rows.n_taps[-1])
     across = np.empty((stop - start, right - left), np.uint32)
-    for at, words in _strips(image, start, stop):
-        _resize_across(words, *columns, across[at - start : at - start + len(words)])
+    n_rows = max(_STRIP_BYTES // (4 * image.width), _ROWS)
+    if image.height <= n_rows:
+        _resize_across(_words(image)[start:stop], *columns, across)
+    else:
+        for at in range(start, stop, n_rows):
+            strip = image.crop((0, at, image.width, min(at + n_rows, stop)))
+            _resize_across(_words(strip), *columns, across[at - start : at - start + n_rows])
     out = np.empty((bottom - top, 3 * (right - left)), np.uint8)
     _resize_down(across.view(np.uint8), rows.first - start, rows.n_taps, rows.weights, out)
     return out.reshape(bottom - top, right - left, 3)
-
-
-def _strips(image: Image.Image, start: int, stop: int) -> Iterator[tuple[int, _Words]]:
-    """Yield strips of the rows from `start` to `stop`: first row number, and words."""
-    n_rows = max(_STRIP_BYTES // (4 * image.width), _ROWS)
-    if image.height <= n_rows:
-        yield start, _words(image)[start:stop]
-        return
-    for at in range(start, stop, n_rows):
-        yield at, _words(image.crop((0, at, image.width, min(at + n_rows, stop))))
 
 
 def _words(image: Image.Image) -> _Words:

@@ -46,15 +46,6 @@ class Runtime:
         """Whether compiled graphs are cached; not for the CPU, which compiles in about a second."""
         return self.device != "CPU"
 
-    def properties(self) -> dict[str, Any]:
-        """Return OpenVINO's properties for compiling."""
-        found: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT"}
-        if self.precision != "auto":
-            found["INFERENCE_PRECISION_HINT"] = self.precision
-        if self.streams is not None:
-            found["NUM_STREAMS"] = str(self.streams)
-        return found
-
 
 def check_device(device: str) -> None:
     """Check that this machine has all devices of a name, such as ``"AUTO:GPU,CPU"``.
@@ -121,7 +112,11 @@ def prepare_graph(
 def compile_graph(model: Any, runtime: Runtime, facts: Mapping[str, Any]) -> Any:
     """Compile a graph, or load it from the cache (not for the CPU); `facts` identify it."""
     core = openvino_core()
-    properties = runtime.properties()
+    properties: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT"}
+    if runtime.precision != "auto":
+        properties["INFERENCE_PRECISION_HINT"] = runtime.precision
+    if runtime.streams is not None:
+        properties["NUM_STREAMS"] = str(runtime.streams)
     if not runtime.caches or not facts["model"]:
         return core.compile_model(model, runtime.device, properties)
     version = {"device": runtime.device, "openvino": openvino_version()}
@@ -155,7 +150,12 @@ def cache_folder(facts: Mapping[str, Any]) -> Iterator[Path | None]:
     root = user_cache_dir() / "compiled"
     told = json.dumps(facts, sort_keys=True, default=str)
     entry = root / hashlib.sha256(told.encode()).hexdigest()
-    if _is_whole(entry):
+    try:
+        sums = json.loads((entry / _SUMS).read_text(encoding="utf-8"))
+        is_whole = bool(sums) and sums == _sums(entry)
+    except (OSError, ValueError):
+        is_whole = False
+    if is_whole:
         with suppress(OSError):
             os.utime(entry)
         yield entry
@@ -174,30 +174,18 @@ def cache_folder(facts: Mapping[str, Any]) -> Iterator[Path | None]:
                 (fresh / _SUMS).write_text(json.dumps(sums), encoding="utf-8")
                 shutil.rmtree(entry, ignore_errors=True)  # damaged, or another process wrote it
                 fresh.rename(entry)
-            _prune(root)
-
-
-def _is_whole(entry: Path) -> bool:
-    try:
-        sums = json.loads((entry / _SUMS).read_text(encoding="utf-8"))
-        return bool(sums) and sums == _sums(entry)
-    except (OSError, ValueError):
-        return False
+            entries = [path for path in root.iterdir() if not path.name.startswith(".")]
+            entries.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+            total = 0
+            for old in entries:
+                total += sum(file.stat().st_size for file in old.iterdir())
+                if total > MAX_BYTES:
+                    shutil.rmtree(old, ignore_errors=True)
 
 
 def _sums(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.iterdir() if path.name != _SUMS)
     return {path.name: sha256_file(path) for path in files}
-
-
-def _prune(root: Path) -> None:
-    entries = [path for path in root.iterdir() if not path.name.startswith(".")]
-    entries.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    total = 0
-    for entry in entries:
-        total += sum(file.stat().st_size for file in entry.iterdir())
-        if total > MAX_BYTES:
-            shutil.rmtree(entry, ignore_errors=True)
 
 
 @contextmanager

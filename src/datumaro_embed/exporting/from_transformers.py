@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
     Both encoders are extracted from one zero-shot model, so that they include the checkpoint's
     projection and pooling.
     """
-    from transformers import AutoImageProcessor
+    from transformers import AutoImageProcessor, AutoTokenizer, Siglip2Tokenizer
 
     stated = read_json(folder / "config.json")
     family = family_of(stated)
@@ -78,6 +78,13 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
     images, texts = halves(model, shapes, text.pad_id, folder.name)
     with refused(folder, "its image processor: "), quiet():
         prepare = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
+
+    # AutoTokenizer's choice for SigLIP 2 keeps the case, unlike the model's training.
+    kind = tokenizer_kind(family, {}, Tokenizer.from_file(str(tokenizer_path)))
+    made = Siglip2Tokenizer if kind == SIGLIP2 else AutoTokenizer
+    with refused(folder, "its tokenizer: "), quiet():
+        tokenize = made.from_pretrained(folder, local_files_only=True)
+    options = {"padding": "max_length", "truncation": True, "max_length": context}
     return Traced(
         family=family,
         images=images,
@@ -86,26 +93,9 @@ def trace(folder: Path, tokenizer_path: Path) -> Traced:
         image=spec,
         text=replace(text, inputs=texts.inputs),
         **logits(model),
-        reference_tokens=_tokens(folder, family, tokenizer_path, context),
+        reference_tokens=lambda texts: tokenize(list(texts), **options, return_tensors="np"),
         reference_pixels=lambda image: prepare(image, return_tensors="np")["pixel_values"][0],
     )
-
-
-def _tokens(
-    folder: Path, family: str, tokenizer_path: Path, context: int
-) -> Callable[[Sequence[str]], Any]:
-    """Return transformers' tokenizer that encodes texts like the model's authors.
-
-    AutoTokenizer's choice for SigLIP 2 keeps the case, unlike its training.
-    """
-    from transformers import AutoTokenizer, Siglip2Tokenizer
-
-    kind = tokenizer_kind(family, {}, Tokenizer.from_file(str(tokenizer_path)))
-    made = Siglip2Tokenizer if kind == SIGLIP2 else AutoTokenizer
-    with refused(folder, "its tokenizer: "), quiet():
-        reference = made.from_pretrained(folder, local_files_only=True)
-    options = {"padding": "max_length", "truncation": True, "max_length": context}
-    return lambda texts: reference(list(texts), **options, return_tensors="np")
 
 
 def _load(folder: Path) -> tuple[Any, dict[str, Any]]:

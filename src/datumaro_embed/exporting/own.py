@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -164,7 +164,15 @@ def _half(
     if path.suffix not in {".onnx", ".xml"} or not path.is_file():
         raise UsageError(f"{path} is not an ONNX file or the .xml of an OpenVINO IR. Give one.")
     try:
-        named = _outputs(path)
+        external: set[str] = set()
+        if path.suffix == ".onnx":
+            named, external = read_onnx(path)
+            if gone := [name for name in sorted(external) if not (path.parent / name).is_file()]:
+                raise ValueError(f"its weights are in {gone[0]!r}, which is not beside it")
+        elif b"<net" in path.read_bytes():
+            named = [port.any_name for port in openvino_core().read_model(path).outputs]
+        else:
+            raise ValueError("it is not an OpenVINO IR")
         chosen = output or (own_name if own_name in named or len(named) != 1 else named[0])
         if chosen not in named:
             more = ", …" if len(named) > _SHOWN else ""
@@ -172,7 +180,7 @@ def _half(
                 f"it has no output {chosen!r}, but {counted(len(named), 'outputs')}: "
                 f"{', '.join(named[:_SHOWN])}{more}; choose one with ``output_name``"
             )
-        with _real_files(path) as real:
+        with _real_files(path, external) as real:
             half = cut_out(real, chosen, shapes, pool=pool, features=features)
     except (RuntimeError, ValueError) as error:
         raise _unusable(path, reason_of(error)) from error
@@ -183,9 +191,11 @@ def _half(
 
 
 @contextmanager
-def _real_files(path: Path) -> Iterator[Path]:
-    """Yield a graph whose weights are in its folder; OpenVINO refuses links out of it."""
-    names = read_onnx(path)[1] if path.suffix == ".onnx" else ()
+def _real_files(path: Path, names: Collection[str]) -> Iterator[Path]:
+    """Yield a graph whose weights, the files `names`, are in its folder.
+
+    OpenVINO refuses links out of it.
+    """
     inside = [
         (path.parent / name).resolve().is_relative_to(path.parent.resolve()) for name in names
     ]
@@ -196,17 +206,6 @@ def _real_files(path: Path) -> Iterator[Path]:
         for name in (path.name, *names):
             link_or_copy(path.parent / name, folder / name)
         yield folder / path.name
-
-
-def _outputs(path: Path) -> list[str]:
-    if path.suffix == ".onnx":
-        outputs, external = read_onnx(path)
-        if gone := [name for name in sorted(external) if not (path.parent / name).is_file()]:
-            raise ValueError(f"its weights are in {gone[0]!r}, which is not beside it")
-        return outputs
-    if b"<net" not in path.read_bytes():
-        raise ValueError("it is not an OpenVINO IR")
-    return [port.any_name for port in openvino_core().read_model(path).outputs]
 
 
 def _text_spec(source: Path, target: Path, context: int, texts: Half) -> TextSpec:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from ..errors import ModelDownloadError, ModelInvalidError, UsageError
 from ..files import scratch, write_errors
@@ -187,18 +186,28 @@ def _convert(
 ) -> tuple[Encoders, str]:
     """Fetch small files first, so that their errors show before the long downloads."""
     with scratch() as folder:
-        settings = _fetch_settings(repo, entry, folder)
-        config = read_json(settings / "config.json")
-        family = _family(config, entry)
-        preprocessor, image = read_images(settings, family)
-        _check_size(config, family, entry, image)
+        for name in _SETTINGS:
+            places = (f"{entry.folder}/{name}", name)  # those beside the graphs take precedence
+            if stored := [place for place in places if place in repo.digests]:
+                shutil.copyfile(repo.fetch(stored[0]), folder / name)
+        if not (folder / "config.json").is_file():
+            raise _no_encoders(repo)
+        config = read_json(folder / "config.json")
+
+        # The family of checkpoint.py by which texts and pixels are prepared.
+        family = "clip" if entry.family == "open_clip" else entry.family
+        if family not in FAMILIES:
+            family = family_of(config)
+        preprocessor, image = read_images(folder, family)
+        if entry.size_px or family not in IMAGE_FAMILIES:  # those take images of any size
+            check_image_size(config, image, entry.size_px)
         graphs = _graphs(repo, entry, family, weights)
         text: TextSpec | None = None
         if family not in IMAGE_FAMILIES:
-            if not (settings / "tokenizer.json").is_file():
+            if not (folder / "tokenizer.json").is_file():
                 raise _no_encoders(repo)
-            shutil.copyfile(settings / "tokenizer.json", tokenizer)
-            text = complete_tokenizer(tokenizer, settings, config, family)
+            shutil.copyfile(folder / "tokenizer.json", tokenizer)
+            text = complete_tokenizer(tokenizer, folder, config, family)
             text = text if entry.pad_id is None else replace(text, pad_id=entry.pad_id)
         images, texts = _halves(repo, graphs, image, text, family)
         if entry.dim not in {0, images.dim}:
@@ -214,38 +223,7 @@ def _convert(
             logit_scale=entry.logit_scale,
             logit_bias=entry.logit_bias,
         )
-        return made, entry.licence or licence_of(settings)
-
-
-def _fetch_settings(repo: HubRepo, entry: CatalogueEntry, folder: Path) -> Path:
-    """Copy the small files into one folder; those beside the graphs take precedence."""
-    for name in _SETTINGS:
-        for stored in (f"{entry.folder}/{name}", name):
-            if stored in repo.digests:
-                shutil.copyfile(repo.fetch(stored), folder / name)
-                break
-    if not (folder / "config.json").is_file():
-        raise _no_encoders(repo)
-    return folder
-
-
-def _family(config: dict[str, Any], entry: CatalogueEntry) -> str:
-    """Return how texts and pixels are prepared: a family of checkpoint.py."""
-    if entry.family == "open_clip":
-        return "clip"
-    return entry.family if entry.family in FAMILIES else family_of(config)
-
-
-def _check_size(
-    config: dict[str, Any], family: str, entry: CatalogueEntry, image: ImageSpec
-) -> None:
-    if entry.size_px:
-        if image.size_px != entry.size_px:
-            raise unusable(
-                f"it prepares images of {image.size_px} px for an encoder of {entry.size_px} px"
-            )
-    elif family not in IMAGE_FAMILIES:  # those interpolate their positions to any size
-        check_image_size(config, image)
+        return made, entry.licence or licence_of(folder)
 
 
 def _graphs(repo: HubRepo, entry: CatalogueEntry, family: str, weights: str) -> tuple[str, ...]:

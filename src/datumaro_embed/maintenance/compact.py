@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,11 +59,28 @@ def compact_store(directory: Path, *, commit_rows: int = COMMIT_ROWS) -> Compact
             journal.forget_unfinished()
         if manifest is None or journal.unfinished is not None:
             raise UsageError(f"'{directory}' is not finished. Finish its run first.")
-        groups = list(_groups(directory, manifest, commit_rows))
+        folder = SegmentFolder(directory, manifest.kind, max_mapped_bytes=MAX_PASSED_BYTES)
+        groups = _groups(folder, manifest, commit_rows)
         journal.clean()
         if len(groups) < len(manifest.segments):
-            segments = tuple(_joined(journal, manifest, group) for group in groups)
-            new = replace(manifest, uuid=uuid.uuid4().hex, segments=segments, purpose="compact")
+            segments: list[Segment] = []
+            for group in groups:
+                if len(group) == 1:
+                    segments += group
+                    continue
+                for segment in group:
+                    if not segment_is_sound(directory, segment):
+                        raise corrupt(
+                            str(directory),
+                            f"{SEGMENT_FOLDER}/{segment.name}",
+                            "its SHA-256 differs from the manifest (`datumaro-embed repair` saves "
+                            "intact rows)",
+                        )
+                with folder.store(group) as rows:
+                    segments.append(journal.commit_file(rows))
+            new = replace(
+                manifest, uuid=uuid.uuid4().hex, segments=tuple(segments), purpose="compact"
+            )
             journal.save(new)
             journal.finish()
         return CompactSummary(len(manifest.segments), len(groups))
@@ -72,35 +88,18 @@ def compact_store(directory: Path, *, commit_rows: int = COMMIT_ROWS) -> Compact
         journal.leave()
 
 
-def _groups(directory: Path, manifest: Manifest, commit_rows: int) -> Iterator[list[Segment]]:
+def _groups(folder: SegmentFolder, manifest: Manifest, commit_rows: int) -> list[list[Segment]]:
     """Cut the list so that no group can take the next segment, which has the same columns."""
-    folder = SegmentFolder(directory, manifest.kind, max_mapped_bytes=MAX_PASSED_BYTES)
     with folder.store(manifest.segments) as store:
         refuse_newer(store)
         columns = [
             tuple(spec.path for spec in array_specs().values() if part.array(spec.path) is None)
             for part in store.parts
         ]
-    group: list[Segment] = []
+    groups: list[list[Segment]] = []
     for number, segment in enumerate(manifest.segments):
-        total = sum(other.n_rows for other in group) + segment.n_rows
-        if group and (total > commit_rows or columns[number] != columns[number - 1]):
-            yield group
-            group = []
-        group.append(segment)
-    if group:
-        yield group
-
-
-def _joined(journal: Journal, manifest: Manifest, group: Sequence[Segment]) -> Segment:
-    if len(group) == 1:
-        return group[0]
-    for segment in group:
-        if not segment_is_sound(journal.path, segment):
-            why = (
-                "its SHA-256 differs from the manifest (`datumaro-embed repair` saves intact rows)"
-            )
-            raise corrupt(str(journal.path), f"{SEGMENT_FOLDER}/{segment.name}", why)
-    folder = SegmentFolder(journal.path, manifest.kind, max_mapped_bytes=MAX_PASSED_BYTES)
-    with folder.store(group) as rows:
-        return journal.commit_file(rows)
+        total = segment.n_rows + sum(other.n_rows for other in groups[-1]) if groups else 0
+        if not groups or total > commit_rows or columns[number] != columns[number - 1]:
+            groups.append([])
+        groups[-1].append(segment)
+    return groups

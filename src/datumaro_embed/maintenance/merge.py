@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, groupby
@@ -82,7 +82,13 @@ def merge_stores(
         raise UsageError(f"``on_duplicate`` must be one of {', '.join(_ON_DUPLICATE)}.")
     place = checked_output(output, replace=replace)
     with ExitStack() as stack:
-        opened = [stack.enter_context(open_store(path)) for path in _expand(stores)]
+        opened: list[EmbeddingStore] = []
+        for path in map(Path, stores):
+            parts = Parts.at(path)
+            if parts is not None and (missing := parts.missing()):
+                raise _incomplete(str(path), missing)
+            paths = [path] if parts is None else parts.finished().values()
+            opened += [stack.enter_context(open_store(each)) for each in paths]
         refuse_unlike(opened)
         _refuse_incomplete(opened)
         for store in opened:
@@ -91,23 +97,29 @@ def merge_stores(
                 store, "Save its intact rows with `datumaro-embed repair`, and merge the result."
             )
         with run_for("merge", place, opened[0].kind) as run:
-            chosen = _chosen(opened, on_duplicate)
-            n_items = copy_rows(opened, chosen, run, _label_maps(opened))
-            run.set_categories(*_categories(opened))
+            categories, label_vectors, maps = _joined_labels(opened)
+            n_items = copy_rows(opened, _chosen(opened, on_duplicate), run, maps)
+            run.set_categories(categories, label_vectors)
+
+            # What the first store says of itself, and of each in what else it differs. A merged
+            # store is no part any more, so `shard` is only told of each store.
+            crops = next(filter(None, (ObjectOptions.of(s.provenance) for s in opened)), None)
+            first = opened[0].provenance | ({"objects": crops.to_json()} if crops else {})
+            own = ("created", "shard")
+            merged = [
+                {"uuid": store.uuid, "n_rows": store.n_rows}
+                | {k: v for k, v in store.provenance.items() if k in own or first.get(k) != v}
+                for store in opened
+            ]
+            shared = {key: value for key, value in first.items() if key != "shard"}
             created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            run.seal({**_merged_provenance(opened), "created": created})
+            run.seal(shared | {"merged": merged, "created": created})
         n_dropped = sum(store.n_rows for store in opened) - n_items
     return MergeSummary(os.fspath(output), n_items, n_dropped)
 
 
 def refuse_unlike(stores: Sequence[EmbeddingStore]) -> None:
     """Refuse stores that are not made alike: `ModelMismatchError`, `UsageError`."""
-    _refuse_other_kinds(stores)
-    _refuse_other_tables(stores)
-    _refuse_other_crops(stores)
-
-
-def _refuse_other_kinds(stores: Sequence[EmbeddingStore]) -> None:
     if not stores:
         raise UsageError("There is nothing to merge. Name at least one store.")
     known = sorted(stores, key=lambda store: not store.kind.settings)  # unknown settings fit any
@@ -120,32 +132,25 @@ def _refuse_other_kinds(stores: Sequence[EmbeddingStore]) -> None:
                 "and options of the other.",
             )
 
-
-def _refuse_other_tables(stores: Sequence[EmbeddingStore]) -> None:
-    found: dict[tuple[str, ...], str] = {}
+    tables: dict[tuple[str, ...], str] = {}
+    objects: dict[ObjectOptions, str] = {}
     for store in stores:
         if store.n_rows:  # a store without items has no table of theirs, and fits any
-            found.setdefault(tuple(filter(store.has_table, optional_tables())), store.path)
-    if len(found) > 1:
+            tables.setdefault(tuple(filter(store.has_table, optional_tables())), store.path)
+            if crops := ObjectOptions.of(store.provenance):  # None: unknown, fits any
+                objects.setdefault(crops, store.path)
+    if len(tables) > 1:
         neither = f"no {' and no '.join(optional_tables())}"
-        named = ", ".join(f"'{path}' has {' and '.join(t) or neither}" for t, path in found.items())
+        each = (f"'{path}' has {' and '.join(t) or neither}" for t, path in tables.items())
         raise UsageError(
-            f"The stores do not have the same tables: {named}. Embed the datasets with the same "
-            "of --objects and --captions."
+            f"The stores do not have the same tables: {', '.join(each)}. Embed the datasets with "
+            "the same of --objects and --captions."
         )
-
-
-def _refuse_other_crops(stores: Sequence[EmbeddingStore]) -> None:
-    found: dict[ObjectOptions, str] = {}
-    for store in stores:
-        crops = ObjectOptions.of(store.provenance)  # None: unknown, fits any
-        if crops and store.n_rows:
-            found.setdefault(crops, store.path)
-    if len(found) > 1:
-        named = ", ".join(f"'{path}' has {crops}" for crops, path in found.items())
+    if len(objects) > 1:
+        each = (f"'{path}' has {crops}" for crops, path in objects.items())
         raise UsageError(
-            f"The objects of the stores are cut out differently: {named}. Embed the datasets with "
-            "the same --object-margin, --object-shape and --min-object-px."
+            f"The objects of the stores are cut out differently: {', '.join(each)}. Embed the "
+            "datasets with the same --object-margin, --object-shape and --min-object-px."
         )
 
 
@@ -190,63 +195,44 @@ def copy_rows(
     return n_rows
 
 
-def _all_labels(stores: Sequence[EmbeddingStore]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for store in stores for name in store.categories.labels))
-
-
-def _label_maps(stores: Sequence[EmbeddingStore]) -> list[npt.NDArray[np.int32] | None]:
-    """For each store the new number of each of its labels; None where none changes."""
-    places = {name: number for number, name in enumerate(_all_labels(stores))}
-    maps = [
-        np.array([places[name] for name in store.categories.labels], np.int32) for store in stores
-    ]
-    n_all = len(places)
-    # A number that names no label of its own store must not name one of another.
-    return [None if len(m) == n_all and np.array_equal(m, np.arange(n_all)) else m for m in maps]
-
-
-def _categories(
+def _joined_labels(
     stores: Sequence[EmbeddingStore],
-) -> tuple[Categories, npt.NDArray[np.float32] | None]:
-    labels = _all_labels(stores)
+) -> tuple[Categories, npt.NDArray[np.float32] | None, list[npt.NDArray[np.int32] | None]]:
+    """Join labels by name, in order of first appearance.
+
+    Returns the categories, the labels' vectors if all have one, and for each store the new number
+    of each of its labels; None where none changes.
+    """
+    names = tuple(dict.fromkeys(name for store in stores for name in store.categories.labels))
     full: dict[str, Any] = {}
     for store in reversed(stores):
         full |= store.categories.full
-    full |= _full_labels(stores, labels, full)
+
+    # Datumaro's own words on the labels of all stores.
+    words: dict[str, Any] = {}
     vectors: dict[str, npt.NDArray[np.float32]] = {}
-    for store in stores:
-        if store.label_embeddings is not None:
-            vectors |= dict(zip(store.categories.labels, store.label_embeddings, strict=True))
-    known = labels and all(name in vectors for name in labels)
-    embedding = np.stack([vectors[name] for name in labels]) if known else None
-    return Categories(labels, full), embedding
-
-
-def _full_labels(
-    stores: Sequence[EmbeddingStore], labels: Sequence[str], full: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return Datumaro's own words on the labels of all stores, in the order of the merged one."""
-    named: dict[str, Any] = {}
     for store in stores:
         found = store.categories.full.get("label")
         for entry in found.get("items", ()) if isinstance(found, dict) else ():
             if isinstance(entry, dict):
-                named.setdefault(str(entry.get("name")), entry)
-    if not isinstance(full.get("label"), dict) or not named:
-        return {}
-    return {"label": {**full["label"], "items": [named.get(n, {"name": n}) for n in labels]}}
+                words.setdefault(str(entry.get("name")), entry)
+        if store.label_embeddings is not None:
+            vectors |= dict(zip(store.categories.labels, store.label_embeddings, strict=True))
+    if words and isinstance(full.get("label"), dict):
+        items = [words.get(name, {"name": name}) for name in names]
+        full["label"] = {**full["label"], "items": items}
+    is_known = names and all(name in vectors for name in names)
+    embedding = np.stack([vectors[name] for name in names]) if is_known else None
 
-
-def _expand(stores: Sequence[str | os.PathLike[str]]) -> Iterator[Path]:
-    """Replace each folder of parts by its parts; refuse one that lacks some, or mixes divisions."""
-    for path in map(Path, stores):
-        parts = Parts.at(path)
-        if parts is None:
-            yield path
-            continue
-        if missing := parts.missing():
-            raise _incomplete(str(path), missing)
-        yield from parts.finished().values()
+    # A number that names no label of its own store must not name one of another.
+    places = {name: number for number, name in enumerate(names)}
+    maps = [
+        None
+        if store.categories.labels == names
+        else np.array([places[name] for name in store.categories.labels], np.int32)
+        for store in stores
+    ]
+    return Categories(names, full), embedding, maps
 
 
 def _refuse_incomplete(stores: Sequence[EmbeddingStore]) -> None:
@@ -255,7 +241,12 @@ def _refuse_incomplete(stores: Sequence[EmbeddingStore]) -> None:
     Raises `UsageError`: of several divisions, or of a dataset that had other items at another time;
     `StoreNotFoundError`: parts are missing; the message names them.
     """
-    parts = {store.path: found for store in stores if (found := _part(store)) is not None}
+    told = {store.path: store.provenance.get("shard") for store in stores}
+    parts = {
+        path: part
+        for path, part in told.items()
+        if isinstance(part, dict) and part.keys() >= _PART_KEYS
+    }
     if not parts:
         return
     first_path, first = next(iter(parts.items()))
@@ -276,27 +267,6 @@ def _refuse_incomplete(stores: Sequence[EmbeddingStore]) -> None:
     missing = [shard for shard in Shard.all_of(first["count"]) if shard.number not in numbers]
     if missing:
         raise _incomplete("The merge", missing)
-
-
-def _merged_provenance(stores: Sequence[EmbeddingStore]) -> dict[str, Any]:
-    """Return what the first store says of itself, and of each in what else it differs.
-
-    A merged store is no part any more, so ``shard`` is only told of each store.
-    """
-    crops = next(filter(None, (ObjectOptions.of(store.provenance) for store in stores)), None)
-    first = stores[0].provenance | ({"objects": crops.to_json()} if crops else {})
-    own = ("created", "shard")
-    merged = [
-        {"uuid": store.uuid, "n_rows": store.n_rows}
-        | {k: v for k, v in store.provenance.items() if k in own or first.get(k) != v}
-        for store in stores
-    ]
-    return {key: value for key, value in first.items() if key != "shard"} | {"merged": merged}
-
-
-def _part(store: EmbeddingStore) -> dict[str, Any] | None:
-    found = store.provenance.get("shard")
-    return found if isinstance(found, dict) and found.keys() >= _PART_KEYS else None
 
 
 def _incomplete(what: str, missing: Sequence[Shard]) -> StoreNotFoundError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from ..errors import StoreExistsError, StoreForeignError
 from ..files import FileSystem, check_output
@@ -21,60 +20,52 @@ def checked_output(output: str | os.PathLike[str], *, replace: bool | None = Non
     """Return the place of a store that may be written.
 
     What is there (a store, segments of a run towards it) may be replaced where `replace` is true;
-    it is None where the caller cannot.
+    it is None where the caller cannot. A directory with nothing but what a killed merge, repair or
+    import leaves is taken over: nothing is lost with it.
+
+    Raises `StoreExistsError`, `StoreReadError`; `StoreCorruptError`, `StoreForeignError`: a
+    manifest that is damaged, or of another format.
     """
     place = StorePlace.of(output)
     place.check()
-    if replace and os.path.lexists(place.target):
+    exists, directory = os.path.lexists(place.target), place.directory
+    if replace and exists:
         return place
-    has_file = not place.keeps_segments and os.path.lexists(place.target)
-    uuid = Hdf5Part(place.target).uuid if has_file and place.directory.is_dir() else None
-    if place.directory.is_dir() and _holds_only_leftovers(place.directory, uuid):
-        return place
-    if os.path.lexists(place.target):
-        _remove_empty(place)
+    if directory.is_dir():
+        has_file = not place.keeps_segments and exists
+        published_uuid = Hdf5Part(place.target).uuid if has_file else None
+        manifests = manifest_files(directory)
+        expected = {LOCK_NAME, SEGMENT_FOLDER, *(path.name for path in manifests)}
+        is_finished = "manifest.json" in expected
+        found = [] if is_finished else [read_manifest(path) for path in manifests]
+        if (
+            not is_finished
+            and all(manifest.purpose for manifest in found)
+            # What lies where the run was to publish must be the run's own.
+            and (not published_uuid or [manifest.uuid for manifest in found] == [published_uuid])
+            and all(
+                path.name in expected or TEMPORARY_NAME.fullmatch(path.name)
+                for path in directory.iterdir()
+            )
+            and (manifests or len([*(directory / SEGMENT_FOLDER).glob("*.h5")]) <= MAX_ORPHANS)
+        ):
+            return place
+    if exists and not place.keeps_segments:
+        # What a run left that had published its file and was killed a moment later.
+        entries = {path.name for path in directory.glob("**/*")}
+        if entries <= {LOCK_NAME, SEGMENT_FOLDER}:
+            with suppress(OSError):
+                for entry in directory.iterdir():
+                    entry.rmdir() if entry.is_dir() else entry.unlink()
+                directory.rmdir()
     check_output(place.target, remedy="" if replace is None else "``replace``")
-    if replace:
-        return place
-    if os.path.lexists(place.directory):
+    if not replace and os.path.lexists(directory):
         raise StoreExistsError(
-            f"'{place.directory}' holds an unfinished run for '{output}'. Finish it, remove it, or "
+            f"'{directory}' holds an unfinished run for '{output}'. Finish it, remove it, or "
             "choose another path.",
-            path=str(place.directory),
+            path=str(directory),
         )
     return place
-
-
-def _holds_only_leftovers(directory: Path, published_uuid: str | None = None) -> bool:
-    """Tell whether nothing is lost with a directory: what a killed merge, repair or import leaves.
-
-    `published_uuid` is of the store that lies where the run was to publish; it must be the run's
-    own. Raises `StoreReadError`; `StoreCorruptError`, `StoreForeignError`: a manifest that is
-    damaged, or of another format.
-    """
-    manifests = manifest_files(directory)
-    if any(path.name == "manifest.json" for path in manifests):
-        return False
-    found = [read_manifest(path) for path in manifests]
-    if not all(manifest.purpose for manifest in found):
-        return False
-    if published_uuid and [manifest.uuid for manifest in found] != [published_uuid]:
-        return False
-    known = {LOCK_NAME, SEGMENT_FOLDER, *(path.name for path in manifests)}
-    others = {path.name for path in directory.iterdir()} - known
-    return all(TEMPORARY_NAME.fullmatch(name) for name in others) and (
-        bool(manifests) or len(list((directory / SEGMENT_FOLDER).glob("*.h5"))) <= MAX_ORPHANS
-    )
-
-
-def _remove_empty(place: StorePlace) -> None:
-    """Remove what a run left that had published its file and was killed a moment later."""
-    entries = {path.name for path in place.directory.glob("**/*")}
-    if not place.keeps_segments and entries <= {LOCK_NAME, SEGMENT_FOLDER}:
-        with suppress(OSError):
-            for entry in place.directory.iterdir():
-                entry.rmdir() if entry.is_dir() else entry.unlink()
-            place.directory.rmdir()
 
 
 def refuse_newer(store: EmbeddingStore) -> None:

@@ -23,6 +23,7 @@ from ..store.hdf5 import Hdf5Part
 from ..store.journal import read_manifest
 from ..store.schema import optional_tables
 from ..tally import counted
+from ..vectors import VectorKind
 from .merge import copy_rows
 from .output import checked_output, refuse_newer, run_for
 
@@ -97,19 +98,15 @@ def repair_store(
         Make a store of the rows that an unfinished run has committed.
     """
     place = checked_output(output)
-    path = _found(Path(store))
+    path = Path(store)
+    work = Path(f"{path}{WORK_SUFFIX}")
+    if not os.path.lexists(path) and manifest_files(work):  # of a file that is not published
+        path = work
     segments, head, lost = _segments(path, partial=partial)
     if head is None and not segments:
         raise StoreCorruptError(f"Nothing of '{store}' can be opened: {lost[0][1]}", path=str(path))
     kind = (head or segments[0]).kind
-    lost += [
-        (part.n_rows("items"), f"'{part.path}' holds {part.kind}, but the store {kind}")
-        for part in segments
-        if not part.kind.fits(kind)
-    ]
-    parts = [part for part in segments if part.kind.fits(kind)]
-    stores = [_store_of(part) for part in parts]
-    found, n_lost = _best_rows(parts, stores)
+    stores, found, n_lost = _best_rows(segments, kind, lost)
     categories, label_vectors, provenance, problems = _head_of(head)
     # Numbers of labels whose names are lost must not take other names.
     has_labels = head is not None and not any(p.startswith("label names") for p in problems)
@@ -120,8 +117,8 @@ def repair_store(
     tables: dict[str, Any] = dict.fromkeys(there, ())
     crops = ObjectOptions.of(provenance) or ObjectOptions()
     with run_for("repair", place, kind) as run:
-        for is_whole, keys in groupby(sorted(found), key=lambda key: _is_whole(found[key])):
-            rows = [(key, found[key]) for key in keys]
+        for is_whole, some in groupby(sorted(found.items()), lambda e: bool(e[1] and e[1][2])):
+            rows = [*some]
             if is_whole:
                 places = (row[:2] for _, row in rows if row is not None)
                 copy_rows(stores, places, run, [labels] * len(stores))
@@ -145,10 +142,6 @@ def repair_store(
     )
 
 
-def _is_whole(row: _Row) -> bool:
-    return row is not None and row[2]
-
-
 def _without_children(
     store: EmbeddingStore, row: int, crops: ObjectOptions, has_labels: bool
 ) -> tuple[ItemRecord, npt.NDArray[Any] | None]:
@@ -167,18 +160,8 @@ def _without_children(
     return record, store.embeddings([row])[0] if record.has_vector else None
 
 
-def _store_of(part: Hdf5Part) -> EmbeddingStore:
-    return EmbeddingStore.of(part)
-
-
 _Lost = tuple[int, str]
 """Rows of a file that is left out, and why."""
-
-
-def _found(path: Path) -> Path:
-    """Return where the store is: for a file that a run will publish, the run's directory."""
-    work = Path(f"{path}{WORK_SUFFIX}")
-    return work if not os.path.lexists(path) and manifest_files(work) else path
 
 
 def _segments(path: Path, *, partial: bool) -> tuple[list[Hdf5Part], Hdf5Part | None, list[_Lost]]:
@@ -220,22 +203,33 @@ def _opened(files: Sequence[tuple[Path, int]]) -> tuple[list[Hdf5Part], list[_Lo
 
 
 def _best_rows(
-    parts: Sequence[Hdf5Part], stores: Sequence[EmbeddingStore]
-) -> tuple[dict[ItemKey, _Row], int]:
+    parts: Sequence[Hdf5Part], kind: VectorKind, lost: list[_Lost]
+) -> tuple[list[EmbeddingStore], dict[ItemKey, _Row], int]:
+    """Find the rows of each key that verify, the whole ones first; those of other kinds are lost.
+
+    Returns the stores of the kind, for each key the row to take, and how many rows have no key.
+    """
+    stores: list[EmbeddingStore] = []
     found: dict[ItemKey, _Row] = {}
     n_lost = 0
-    for source, (part, store) in enumerate(zip(parts, stores, strict=True)):
+    for part in parts:
+        if not part.kind.fits(kind):
+            why = f"'{part.path}' holds {part.kind}, but the store {kind}"
+            lost.append((part.n_rows("items"), why))
+            continue
+        store = EmbeddingStore.of(part)
         rows, bodies, keys = sound_rows(part)
         for row in range(store.n_rows):
             if not keys[row]:
                 n_lost += 1
                 continue
             key = store.key(row)
-            new = (source, row, bool(rows[row])) if bodies[row] else None
+            new = (len(stores), row, bool(rows[row])) if bodies[row] else None
             known = found.setdefault(key, new)
             if new is not None and (known is None or (new[2] and not known[2])):
                 found[key] = new
-    return found, n_lost
+        stores.append(store)
+    return stores, found, n_lost
 
 
 def _head_of(
@@ -243,14 +237,10 @@ def _head_of(
 ) -> tuple[Categories, npt.NDArray[np.float32] | None, dict[str, Any], list[str]]:
     """Return labels and provenance where they are as they were written, and what is lost."""
     if head is None:
-        return (
-            Categories(),
-            None,
-            {},
-            ["labels, categories and provenance: not written yet, or their file is lost"],
-        )
+        lost = "labels, categories and provenance: not written yet, or their file is lost"
+        return Categories(), None, {}, [lost]
     bad = {path for path, *_ in bad_blocks(head)}
-    store = _store_of(head)
+    store = EmbeddingStore.of(head)
     problems: list[str] = []
     categories, vectors, provenance = Categories(), None, {}
     if bad.isdisjoint(("labels/name", "labels/name_offsets", "meta/categories")):

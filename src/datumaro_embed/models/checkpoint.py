@@ -14,6 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import ModelInvalidError
 from .manifest import MAX_TOKENS, RESAMPLE_FILTERS, ImageSpec, checked, read_object
 
@@ -85,9 +87,12 @@ def family_of(config: Mapping[str, Any]) -> str:
     return family
 
 
-def check_image_size(config: Mapping[str, Any], spec: ImageSpec) -> None:
-    """Check that images are prepared at the size of the encoder's training."""
-    trained_px = _tower(config, "vision").get("image_size", _IMAGE_PX)
+def check_image_size(config: Mapping[str, Any], spec: ImageSpec, trained_px: int = 0) -> None:
+    """Check that images are prepared at the size of the encoder's training.
+
+    `trained_px`: that size; 0: as in `config`.
+    """
+    trained_px = trained_px or _tower(config, "vision").get("image_size", _IMAGE_PX)
     if trained_px != spec.size_px:
         raise unusable(f"it prepares images of {spec.size_px} px for an encoder of {trained_px} px")
 
@@ -161,7 +166,16 @@ def read_images(checkpoint: Path, family: str) -> tuple[dict[str, Any], ImageSpe
 def check_agreement(checkpoint: Path, family: str, name: str, spec: ImageSpec) -> None:
     """Check that no other file of the checkpoint disagrees with `spec`, read from file `name`."""
     for other, settings in _image_settings(checkpoint).items():
-        if differences := _differences(spec, image_spec(settings, family)):
+        theirs = asdict(image_spec(settings, family))
+        differences = []
+        for key, mine in asdict(spec).items():
+            other_one = theirs[key]
+            is_same = mine == other_one
+            if isinstance(mine, float | tuple):
+                is_same = np.allclose(mine, other_one, rtol=0, atol=_SAME)
+            if not is_same:
+                differences.append(f"{key} is {mine!r} in one and {other_one!r} in the other")
+        if differences:
             raise unusable(
                 f"{name} and {other} disagree: {'; '.join(differences)}",
                 "Ask the authors which file is right, and use a local copy of the checkpoint "
@@ -288,16 +302,6 @@ def _square(size: Any) -> Any:
     if not isinstance(sides, list | tuple) or len(sides) != 2 or sides[0] != sides[1]:
         raise unusable(f"its images are not square: {reprlib.repr(size)}")
     return sides[0]
-
-
-def _differences(ours: ImageSpec, theirs: ImageSpec) -> list[str]:
-    found = []
-    for key, mine in asdict(ours).items():
-        other = getattr(theirs, key)
-        pairs = zip(mine, other, strict=True) if isinstance(mine, tuple) else [(mine, other)]
-        if not all(a == b or (isinstance(a, float) and abs(a - b) <= _SAME) for a, b in pairs):
-            found.append(f"{key} is {mine!r} in one and {other!r} in the other")
-    return found
 
 
 def _tower(config: Mapping[str, Any], side: str) -> Mapping[str, Any]:

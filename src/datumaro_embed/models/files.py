@@ -53,38 +53,30 @@ class ModelFiles:
         self._verified.add(path.name)
         return data
 
-    def verify_unread(self) -> None:
-        """Verify the files that `read` has not read; about 1 s per 2 GB."""
-        for name in sorted(self._sums.keys() - self._verified):
-            if self._verify and not self._is_sound(name):
-                raise self._wrong(self._dir / name, "its sha256 is not the one in model.json")
-            self._verified.add(name)
-
     def check(self) -> None:
-        """Check that the files are still the loaded ones; takes microseconds.
+        """Check that all files are those that `model.json` lists, and still those that were loaded.
 
-        A file whose inode, size or modification time differs is hashed; it is still the same if its
-        content is equal.
+        Takes microseconds, but a file that was not verified yet is hashed (about 1 s per 2 GB). So
+        is one whose inode, size or modification time differs: it is still the same if its content
+        is equal.
         """
         for name, before in self._states.items():
-            now = identity_at(self._dir / name)
-            if now == before:
+            path, is_known = self._dir / name, name in self._verified
+            now = identity_at(path)
+            if is_known and now == before:
                 continue
-            if now is None or not self._verify or not self._is_sound(name):
-                raise self._changed(self._dir / name)
-            self._states[name] = now
-
-    def _is_sound(self, name: str) -> bool:
-        try:
-            return sha256_file(self._dir / name) == self._sums[name]
-        except OSError:
-            return False
+            try:
+                is_sound = sha256_file(path) == self._sums[name] if self._verify else not is_known
+            except OSError:
+                is_sound = False
+            if not is_sound:
+                raise self._wrong(path, "its sha256 is not the one in model.json")
+            self._verified.add(name)
+            self._states[name] = now if self._verify else before
 
     def _wrong(self, path: Path, reason: str) -> Exception:
-        is_later = path.name in self._verified
-        return self._changed(path) if is_later else invalid_file(path, reason)
-
-    def _changed(self, path: Path) -> ModelChangedError:
+        if path.name not in self._verified:
+            return invalid_file(path, reason)
         return ModelChangedError(
             f"Model file {path} is no longer the one that was loaded: it was changed, replaced or "
             "removed. Put the model back and run the same command again, or load the new model.",

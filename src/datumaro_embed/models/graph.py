@@ -113,13 +113,9 @@ def cut_out(
         raise RuntimeError(f"it has no output {output!r}, only {', '.join(named)}")
     how = pool if wanted == output else aliases[wanted]
     result = _pooled(whole.output(wanted).node.input_value(0), how, features)
-    ancestors = _ancestors(result.get_node())
-    _name_only_input(whole, shapes)
-    found = {port.any_name: port.get_node() for port in whole.inputs}
-    used = [name for name, node in found.items() if node.get_name() in ancestors]
-    _check_inputs({name: found[name].output(0) for name in used}, shapes)
+    used = _inputs(whole, result, shapes)
     names = tuple(name for name in shapes if name in used)
-    graph = ov.Model([result], [found[name] for name in names], output)
+    graph = ov.Model([result], [used[name] for name in names], output)
     graph.output(0).tensor.set_names({output})
     graph.reshape({name: list(shapes[name]) for name in names})
     graph = _with_usual_types(graph)
@@ -195,27 +191,36 @@ def _read(path: Path) -> Any:
         raise RuntimeError(str(error).strip()) from error
 
 
-def _name_only_input(model: Any, names: Mapping[str, Sequence[int]]) -> None:
-    """Give the only input of a model the one of `names` that fits its rank."""
-    if len(model.inputs) != 1 or model.input(0).any_name in names:
-        return
-    rank = model.input(0).get_partial_shape().rank
-    n_axes = rank.get_length() if rank.is_static else 0
-    fitting = [name for name, shape in names.items() if len(shape) == n_axes]
-    if fitting:
-        model.input(0).tensor.set_names({fitting[0]})
+def _inputs(model: Any, result: Any, shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """Return the inputs that a result depends on, by name.
 
-
-def _check_inputs(ports: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> None:
-    """Refuse inputs that nothing fills, and shapes and types of others that are not filled."""
+    A model's only input gets the name of the shape that fits its rank. Raises `RuntimeError` for an
+    input that nothing fills, and for one of another shape or type.
+    """
     import openvino as ov
 
-    if others := sorted(ports.keys() - shapes.keys()):
+    if len(model.inputs) == 1 and model.input(0).any_name not in shapes:
+        rank = model.input(0).get_partial_shape().rank
+        n_axes = rank.get_length() if rank.is_static else 0
+        if fitting := [name for name, shape in shapes.items() if len(shape) == n_axes]:
+            model.input(0).tensor.set_names({fitting[0]})
+
+    ancestors: set[str] = set()
+    stack = [result.get_node()]
+    while stack:
+        current = stack.pop()
+        if current.get_name() not in ancestors:
+            ancestors.add(current.get_name())
+            stack += [value.get_node() for value in current.input_values()]
+    nodes = {port.any_name: port.get_node() for port in model.inputs}
+    used = {name: node for name, node in nodes.items() if node.get_name() in ancestors}
+
+    if others := sorted(used.keys() - shapes.keys()):
         raise RuntimeError(
             f"it needs the input {others[0]!r}, but an encoder gets only {', '.join(shapes)}"
         )
-    for name, port in ports.items():
-        wanted = ov.PartialShape(list(shapes[name]))
+    for name, node in used.items():
+        wanted, port = ov.PartialShape(list(shapes[name])), node.output(0)
         if not port.get_partial_shape().compatible(wanted):
             raise RuntimeError(
                 f"its input {name!r} has the shape {port.get_partial_shape()}, not {wanted}"
@@ -223,6 +228,7 @@ def _check_inputs(ports: Mapping[str, Any], shapes: Mapping[str, Sequence[int]])
         if name == "pixel_values" and port.get_element_type().is_integral():
             kind = port.get_element_type().get_type_name()
             raise RuntimeError(f"its input {name!r} takes {kind}, not floating-point numbers")
+    return used
 
 
 def _pooled(value: Any, pool: str, features: str) -> Any:
@@ -266,14 +272,3 @@ def _with_usual_types(graph: Any) -> Any:
             info = steps.input(i) if is_input else steps.output(i - len(graph.inputs))
             info.tensor().set_element_type(usual)
     return steps.build() if changes else graph
-
-
-def _ancestors(node: Any) -> set[str]:
-    seen: set[str] = set()
-    stack = [node]
-    while stack:
-        current = stack.pop()
-        if current.get_name() not in seen:
-            seen.add(current.get_name())
-            stack += [value.get_node() for value in current.input_values()]
-    return seen

@@ -60,7 +60,13 @@ class HubRepo:
                     hf_hub_download(self.repo_id, name, revision=self.commit, force_download=again)
                 )
             digest = self.digests[name]
-            if not digest or _digest(path, digest) == digest:
+            if len(digest) == 40:  # a small file: the hub lists large ones by their sha256
+                data = path.read_bytes()
+                blob = b"blob %d\0" % len(data) + data
+                found = hashlib.sha1(blob, usedforsecurity=False).hexdigest()
+            else:
+                found = sha256_file(path) if digest else ""
+            if found == digest:
                 return path
             if self.is_offline:
                 raise ModelDownloadError(
@@ -121,9 +127,12 @@ def open_repo(repo_id: str, revision: str | None) -> HubRepo:
                     "Unset it, or copy a model directory from a machine that has one.",
                     repo=repo_id,
                 ) from error
-            files = [path for path in snapshot.rglob("*") if path.is_file()]
-            names = {path.relative_to(snapshot).as_posix(): _cached_digest(path) for path in files}
-            return HubRepo(repo_id, snapshot.name, names, is_offline=True)
+            cached = {}
+            for path in filter(Path.is_file, snapshot.rglob("*")):
+                blob = path.resolve().name  # is named by its digest, if the cache has links
+                is_digest = re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", blob) and path.is_symlink()
+                cached[path.relative_to(snapshot).as_posix()] = blob if is_digest else ""
+            return HubRepo(repo_id, snapshot.name, cached, is_offline=True)
         info = HfApi().model_info(repo_id, revision=revision, files_metadata=True)
         digests = {
             str(file.rfilename): str(file.lfs["sha256"] if file.lfs else file.blob_id)
@@ -132,20 +141,6 @@ def open_repo(repo_id: str, revision: str | None) -> HubRepo:
         for marker in sorted(_MARKERS & digests.keys())[:1]:  # so that the cache knows `revision`
             hf_hub_download(repo_id, marker, revision=revision)
         return HubRepo(repo_id, str(info.sha), digests)
-
-
-def _cached_digest(path: Path) -> str:
-    """Return the digest of a cached file: the name of the blob to which it is a link."""
-    name = path.resolve().name
-    return name if path.is_symlink() and re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", name) else ""
-
-
-def _digest(path: Path, like: str) -> str:
-    """Return a file's digest, of the same kind as a given one."""
-    if len(like) != 40:
-        return sha256_file(path)
-    data = path.read_bytes()  # small files only: the hub keeps large ones by their sha256
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 @contextmanager

@@ -140,12 +140,30 @@ def write_model(folder: Path, made: Encoders, *, precision: str, **facts: Any) -
     `facts`: `name`, `source`, `revision`, `licence` and `prompt_template` of the `ModelManifest`.
     """
     if made.texts is not None:
-        _check_vocabulary(folder, made.texts, facts["source"])
+        n_known = n_known_tokens(made.texts.graph)
+        highest = highest_token(folder / "tokenizer.json")
+        if n_known is not None and highest >= n_known:
+            raise ModelInvalidError(
+                f"The tokenizer of {facts['source']} is another model's: it has token ids up to "
+                f"{highest}, but the text encoder only those up to {n_known - 1}. Use the "
+                "tokenizer that the text encoder was trained with.",
+                source=facts["source"],
+            )
     for half, name in ((made.images, "image_encoder.xml"), (made.texts, "text_encoder.xml")):
         if half is not None:
             save_graph(half.graph, folder / name, compress_to_fp16=precision == "fp16")
     preprocessor = json.dumps(made.preprocessor, indent=2, sort_keys=True) + "\n"
     (folder / "preprocessor_config.json").write_text(preprocessor, encoding="utf-8")
+
+    # Does an encoder let the rows of a batch change each other's vectors? Six inferences tell.
+    drawn = golden_pixels(made.image.size_px)
+    pictures = (drawn, drawn // 4 + 96)  # the second has a quarter of the contrast
+    pixels = np.concatenate([made.image.network_input(one) for one in pictures])
+    one_by_one = _mixes(folder / "image_encoder.xml", {"pixel_values": pixels})
+    if made.text is not None and not one_by_one:
+        tokens = _tokens(folder, made.text, (_TEXT, "two dogs, and a red car"))
+        one_by_one = _mixes(folder / "text_encoder.xml", tokens)
+
     files = IMAGE_FILES if made.text is None else MODEL_FILES
     manifest = ModelManifest(
         **facts,
@@ -158,7 +176,7 @@ def write_model(folder: Path, made: Encoders, *, precision: str, **facts: Any) -
         logit_bias=made.logit_bias,
         files={file: sha256_file(folder / file) for file in files},
         golden=make_golden(folder, made.image, made.text),
-        one_by_one=_mixes_rows(folder, made.image, made.text),
+        one_by_one=one_by_one,
     )
     write_manifest(folder, manifest)
 
@@ -194,33 +212,6 @@ def make_golden(model_dir: Path, image: ImageSpec, text: TextSpec | None) -> Gol
         return Golden(image_vector)
     tokens = _tokens(model_dir, text, [_TEXT])
     return Golden(image_vector, _TEXT, _run(model_dir / "text_encoder.xml", tokens))
-
-
-def _check_vocabulary(model_dir: Path, texts: Half, source: str) -> None:
-    n_known = n_known_tokens(texts.graph)
-    highest = highest_token(model_dir / "tokenizer.json")
-    if n_known is not None and highest >= n_known:
-        raise ModelInvalidError(
-            f"The tokenizer of {source} is another model's: it has token ids up to {highest}, but "
-            f"the text encoder only those up to {n_known - 1}. Use the tokenizer that the text "
-            "encoder was trained with.",
-            source=source,
-        )
-
-
-def _mixes_rows(model_dir: Path, image: ImageSpec, text: TextSpec | None) -> bool:
-    """Tell whether an encoder lets the rows of a batch change each other's vectors.
-
-    Takes six inferences of each encoder. Raises OpenVINO's `RuntimeError`.
-    """
-    drawn = golden_pixels(image.size_px)
-    pictures = (drawn, drawn // 4 + 96)  # the second has a quarter of the contrast
-    pixels = {"pixel_values": np.concatenate([image.network_input(one) for one in pictures])}
-    if _mixes(model_dir / "image_encoder.xml", pixels):
-        return True
-    return text is not None and _mixes(
-        model_dir / "text_encoder.xml", _tokens(model_dir, text, (_TEXT, "two dogs, and a red car"))
-    )
 
 
 def _mixes(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> bool:

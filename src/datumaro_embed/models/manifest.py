@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import re
 import reprlib
+from base64 import b64decode
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -222,8 +222,11 @@ class ModelManifest:
             if not re.fullmatch(r"[\w.-]+", name) or name in {".", ".."}:
                 raise ValueError(f"files lists {reprlib.repr(name)}, which is not a file name")
         for side in ("image", "text"):
-            vector = getattr(self.golden, f"{side}_vector")
-            if getattr(self, side) is not None and not _is_vector(vector, self.dim):
+            try:
+                n_bytes = len(b64decode(getattr(self.golden, f"{side}_vector"), validate=True))
+            except ValueError:
+                n_bytes = -1
+            if getattr(self, side) is not None and n_bytes != 2 * self.dim:
                 raise ValueError(
                     f"golden.{side}_vector is not {self.dim} numbers of float16 in base64"
                 )
@@ -256,7 +259,23 @@ def checked(kind: type[_T], body: Any) -> _T:
     try:
         return msgspec.convert(body, kind)
     except msgspec.ValidationError as error:
-        raise ValueError(_sentence(body, error)) from error
+        # Its message is such as "Expected `int` >= 1 - at `$.dim`".
+        problem, _, place = str(error).partition(" - at ")
+        field, bracket, _ = place.rpartition("$")[2].strip("`.").partition("[")
+        if isinstance(error.__cause__, ValueError):  # from __post_init__, and names its field
+            raise ValueError(f"{field}.{problem}" if field else problem) from error
+        if problem.startswith("Object missing"):
+            raise ValueError(f"{field or 'it'} has no {problem.split('`')[1]!r}") from error
+        value: Any = body
+        for name in field.split(".") if field else ():
+            value = value[name]
+        wanted = problem.removeprefix("Expected ").partition(", got")[0].replace(" | null", "")
+        wanted = re.sub("`([a-z]+)`", lambda found: _WORDS.get(found[1], found[1]), wanted)
+        if not problem.startswith("Expected"):  # a number that does not fit a float
+            wanted = "a value in range"
+        link = "with a value that is not" if bracket else "not"
+        told = f"{field or 'it'} is {reprlib.repr(value)}, {link} {wanted}"
+        raise ValueError(told) from error
 
 
 def load_manifest(model_dir: Path, *, verify_hashes: bool = True) -> ModelManifest:
@@ -354,32 +373,6 @@ def invalid_file(path: Path, reason: str) -> ModelInvalidError:
     )
 
 
-def _sentence(body: Any, error: msgspec.ValidationError) -> str:
-    """Rewrite an error of msgspec, such as "Expected `int` >= 1 - at `$.dim`"."""
-    problem, _, place = str(error).partition(" - at ")
-    field, bracket, _ = place.rpartition("$")[2].strip("`.").partition("[")
-    if isinstance(error.__cause__, ValueError):  # from __post_init__, and names its field
-        return f"{field}.{problem}" if field else problem
-    if problem.startswith("Object missing"):
-        return f"{field or 'it'} has no {problem.split('`')[1]!r}"
-    value: Any = body
-    for name in field.split(".") if field else ():
-        value = value[name]
-    wanted = problem.removeprefix("Expected ").partition(", got")[0].replace(" | null", "")
-    wanted = re.sub("`([a-z]+)`", lambda found: _WORDS.get(found[1], found[1]), wanted)
-    if not problem.startswith("Expected"):  # a number that does not fit a float
-        wanted = "a value in range"
-    link = "with a value that is not" if bracket else "not"
-    return f"{field or 'it'} is {reprlib.repr(value)}, {link} {wanted}"
-
-
 def _one_of(name: str, value: str, choices: Collection[str]) -> None:
     if value not in choices:
         raise ValueError(f"{name} is {reprlib.repr(value)}, not one of {', '.join(choices)}")
-
-
-def _is_vector(encoded: str, dim: int) -> bool:
-    try:
-        return len(base64.b64decode(encoded, validate=True)) == 2 * dim
-    except ValueError:
-        return False

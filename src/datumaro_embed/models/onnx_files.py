@@ -50,8 +50,10 @@ def read_onnx(path: Path) -> tuple[list[str], set[str]]:
         todo = [("model", 0, len(data))]
         while todo:
             message, start, stop = todo.pop()
-            if message == "attribute" and _antialiases(data, start, stop):
-                raise ValueError("it resizes with antialiasing, which OpenVINO leaves out")
+            if message == "attribute":  # field 1 is its name, and field 3 an integer
+                names = (data[a:b] for n, a, b in _fields(data, start, stop) if n == 1)
+                if next(names, b"") == b"antialias" and b"\x18\x01" in bytes(data[start:stop]):
+                    raise ValueError("it resizes with antialiasing, which OpenVINO leaves out")
             for number, first, end in _fields(data, start, stop):
                 kind = _MESSAGES[message].get(number)
                 if kind == "output":
@@ -62,12 +64,6 @@ def read_onnx(path: Path) -> tuple[list[str], set[str]]:
                 elif kind is not None:
                     todo.append((kind, first, end))
     return outputs, external
-
-
-def _antialiases(data: memoryview, start: int, stop: int) -> bool:
-    """Tell whether an attribute is ``antialias`` and not 0; the integer is field 3."""
-    named = next((data[a:b] for n, a, b in _fields(data, start, stop) if n == 1), b"")
-    return bytes(named) == b"antialias" and b"\x18\x01" in bytes(data[start:stop])
 
 
 def _strings(data: memoryview, start: int, stop: int) -> dict[int, list[str]]:

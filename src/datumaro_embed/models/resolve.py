@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import ModelInvalidError, ModelNotFoundError
@@ -12,6 +12,10 @@ from .catalogue import CATALOGUE, nearest
 from .manifest import MANIFEST_NAME
 
 _VARIABLE = "DATUMARO_EMBED_MODELS"
+_PACKAGE = Path(__file__).resolve().parents[1]
+# An editable install runs from the source tree, which has the packaged models beside src/.
+_BESIDE = [_PACKAGE.parents[1] / "models"] if _PACKAGE.parent.name == "src" else []
+_PACKAGED = [_PACKAGE / "_models", *_BESIDE]
 
 
 def resolve_model(name_or_dir: str | Path) -> Path:
@@ -40,8 +44,18 @@ def resolve_model(name_or_dir: str | Path) -> Path:
         )
     here = available_models()
     found = ", ".join(here) or "none"
+    if entry := CATALOGUE.get(text):
+        how = f"pull {text}" if entry.repo_id else f"export-model {text} -o {text}"
+        way = f"Get it with `datumaro-embed {how}`, and run the command again."
+    else:
+        near = nearest(text, [*here, *CATALOGUE])
+        way = (f"The nearest name is {near}. " if near else "") + (
+            "Download a model with `datumaro-embed pull NAME`, or make one with `datumaro-embed "
+            f"export-model CHECKPOINT -o DIR`. Then pass its directory, or its name if it is in "
+            f"${_VARIABLE} or {user_model_dir()}."
+        )
     raise ModelNotFoundError(
-        f"There is no model {text!r} here (found: {found}). {_way_to(text, here)} "
+        f"There is no model {text!r} here (found: {found}). {way} "
         "Or try `--model demo`, a small packaged model.",
         name=text,
         available=found,
@@ -57,7 +71,7 @@ def available_models() -> dict[str, Path]:
 
 def is_packaged(name: str) -> bool:
     """Tell whether a model of this name comes with the package."""
-    return any((folder / name / MANIFEST_NAME).is_file() for folder in _package_folders())
+    return any((folder / name / MANIFEST_NAME).is_file() for folder in _PACKAGED)
 
 
 def user_model_dir() -> Path:
@@ -74,29 +88,8 @@ def user_cache_dir() -> Path:
     return Path(base) / "datumaro-embed"
 
 
-def _way_to(name: str, here: Iterable[str]) -> str:
-    """Say how to get a model, or one whose name was meant."""
-    if entry := CATALOGUE.get(name):
-        how = f"pull {name}" if entry.repo_id else f"export-model {name} -o {name}"
-        return f"Get it with `datumaro-embed {how}`, and run the command again."
-    near = nearest(name, [*here, *CATALOGUE])
-    return (f"The nearest name is {near}. " if near else "") + (
-        "Download a model with `datumaro-embed pull NAME`, or make one with `datumaro-embed "
-        f"export-model CHECKPOINT -o DIR`. Then pass its directory, or its name if it is in "
-        f"${_VARIABLE} or {user_model_dir()}."
-    )
-
-
 def _folders() -> Iterator[Path]:
     listed = os.environ.get(_VARIABLE, "")
     yield from (Path(part).expanduser() for part in listed.split(os.pathsep) if part)
     yield user_model_dir()
-    yield from _package_folders()
-
-
-def _package_folders() -> Iterator[Path]:
-    package = Path(__file__).resolve().parents[1]
-    yield package / "_models"
-    # An editable install runs from the source tree, which has the packaged models beside src/.
-    if package.parent.name == "src":
-        yield package.parents[1] / "models"
+    yield from _PACKAGED

@@ -138,10 +138,26 @@ def complete_tokenizer(
     stated = _class_name(settings)
     if (settings.get("padding_side") or ("left" if stated in _PAD_LEFT else "right")) != "right":
         raise unusable("its tokenizer pads on the left")
-    steps, specials = _missing_steps(kind, tokenizer), _unlisted(settings, tokenizer)
+
+    # Steps of the class, before the file's own normalizer, that the file lacks. SigLIP's
+    # lower-casing is left to `TextSpec.lower_case`, with Python's method, which knows the Greek
+    # final sigma; that of the tokenizers library does not.
+    steps: list[Any] = []
+    if kind == SIGLIP:
+        with_marks = _normalized(tokenizer, f"a {string.punctuation}b")
+        if with_marks != _normalized(tokenizer, "a b"):
+            steps = canonical_siglip()
+    elif kind in {CLIP, SIGLIP2} and _keeps_case(tokenizer):
+        steps = [normalizers.Lowercase()]
     if steps:
         own = [tokenizer.normalizer] if tokenizer.normalizer is not None else []
         tokenizer.normalizer = normalizers.Sequence([*steps, *own])
+
+    # Special tokens that the settings name but the file has as plain words. transformers makes them
+    # special: if "!" is the padding, a "!" in a text is also encoded differently.
+    listed = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    named = {_content(settings.get(f"{name}_token")) for name in ("bos", "eos", "pad", "unk")}
+    specials = sorted(t for t in named - listed if t and tokenizer.token_to_id(t) is not None)
     if steps or specials:
         tokenizer.add_special_tokens(specials)
         tokenizer.save(str(path))
@@ -169,30 +185,6 @@ def canonical_siglip() -> list[Any]:
         normalizers.Replace(Regex(r"\s+"), " "),
         normalizers.Strip(),
     ]
-
-
-def _missing_steps(kind: str, tokenizer: Tokenizer) -> list[Any]:
-    """Return the steps of the class, before the file's normalizer, that the file lacks.
-
-    `TextSpec.lower_case` does SigLIP's lower-casing instead, with Python's method, which knows the
-    Greek final sigma; that of the tokenizers library does not.
-    """
-    if kind == SIGLIP:
-        with_marks = _normalized(tokenizer, f"a {string.punctuation}b")
-        return canonical_siglip() if with_marks != _normalized(tokenizer, "a b") else []
-    lowers = kind in {CLIP, SIGLIP2}
-    return [normalizers.Lowercase()] if lowers and _keeps_case(tokenizer) else []
-
-
-def _unlisted(settings: Mapping[str, Any], tokenizer: Tokenizer) -> list[str]:
-    """Return special tokens that the settings name but the file has as plain words.
-
-    transformers makes them special: if "!" is the padding, a "!" in a text is also encoded
-    differently.
-    """
-    listed = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
-    named = {_content(settings.get(f"{name}_token")) for name in ("bos", "eos", "pad", "unk")}
-    return sorted(t for t in named - listed if t and tokenizer.token_to_id(t) is not None)
 
 
 def _content(token: Any) -> str | None:

@@ -2,9 +2,9 @@
 
 Live: `serving` starts the server, `guard` stands before it, `app` has its routes. `session` is what
 is open: `decisions` the findings file, `pictures` the images, `maps` the projections; `rows` and
-`cards` answer what the page asks, `tasks` and `worker` do what takes long. Frozen: `frozen` puts
-the same facts into the page itself, whose script answers from them. `notebook` is for a few
-pictures below a cell.
+`cards` answer what the page asks (`asked`), `tasks` and `worker` do what takes long. Frozen:
+`frozen` puts the same facts into the page itself, whose script answers from them. `notebook` is for
+a few pictures below a cell.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from starlette.responses import Response
 
 from ..errors import UsageError
 from ..findings import Finding
 from ..objects import ObjectOptions, objects_of
 from ..records import ItemRecord, ObjectStatus, Split, Status
-from ..similarity import nearest_rows
 from ..store import EmbeddingStore
-from .places import Place
+from .asked import BYTES, Asked
+from .places import neighbours
 from .session import Session
 from .summary import facts_of, first_labels
 
-__all__ = ["card", "codes", "groups", "item", "neighbours", "outline", "overview"]
+__all__ = ["card", "codes", "groups", "item", "overview", "version"]
 
 _MAX_BOXES = _MAX_FINDINGS = 200
 _MAX_ANNOTATIONS = 500
 _MAX_LETTERS = 2000
-_NEIGHBOURS, _SEEN = 8, 32  # of the latter some are of the same item
+_MAX_GROUPS = 100
 _NAMED = ("subset", "split", "label", "status", "finding")
+_TOLD = ("suggestion", "action", "reason", "value", "object", "label")
 
 
-def overview(session: Session) -> dict[str, Any]:
+def overview(_: Asked, session: Session) -> dict[str, Any]:
     """Answer ``api/store``: what there is, and how much of it."""
     decisions = session.decisions
     return facts_of(session.store, session.labels) | {
@@ -91,9 +92,10 @@ def version(sha256: bytes) -> str:
     return sha256.hex()[:12] if any(sha256) else ""
 
 
-def item(session: Session, row: int) -> dict[str, Any]:
+def item(asked: Asked, session: Session) -> dict[str, Any]:
     """Answer ``api/item``: the card, and what else is known of the item."""
-    store = session.store
+    store, row = session.store, asked.number("row")
+    session.check_row("items", row)
     record = store.item(row, without=("objects", "captions"))
     names = store.categories.labels
     shown = record.annotations[:_MAX_ANNOTATIONS]
@@ -150,8 +152,9 @@ def _boxes(store: EmbeddingStore, row: int, record: ItemRecord) -> list[dict[str
     ]
 
 
-def codes(session: Session, of: str, by: str) -> tuple[npt.NDArray[np.uint16], list[str]]:
-    """Answer ``api/codes``: a number for each row of a table, and the names of the numbers."""
+def codes(asked: Asked, session: Session) -> Response | list[str]:
+    """Answer ``api/codes``: a number for each row of a table, uint16, or their names."""
+    of, by = asked.of, asked.query.get("by", "label")
     table, store = session.table(of), session.store
     if by not in _NAMED:
         raise UsageError(f"by is {by!r}. Choose of {', '.join(_NAMED)}.")
@@ -165,52 +168,73 @@ def codes(session: Session, of: str, by: str) -> tuple[npt.NDArray[np.uint16], l
         values, names = table.statuses, [status.name.lower() for status in known]
     elif by == "label":
         values, names = first_labels(store, of) + 1, ["", *store.categories.labels]
-    else:
-        values, names = _kinds(session, of, len(table))
-    return np.minimum(values.astype(np.int64), 65_535).astype(np.uint16), [*names]
+    else:  # the kind of each row's first finding, in the order of kinds; 0 none
+        values, kinds = np.zeros(len(table), np.int64), [""]
+        decisions = session.decisions
+        for index in decisions.chosen():
+            place, kind = decisions.places[index], decisions.rows[index].kind
+            if place is None or (of == "objects" and place.of != of):
+                continue
+            if kind not in kinds:
+                kinds.append(kind)
+            row = place.item if of == "items" else place.row
+            values[row] = values[row] or kinds.index(kind)
+        names = kinds
+    if asked.query.get("names"):
+        return [*names]
+    limited = np.minimum(values.astype(np.int64), 65_535).astype("<u2")
+    return Response(limited.tobytes(), media_type=BYTES)
 
 
-def _kinds(session: Session, of: str, n_rows: int) -> tuple[npt.NDArray[np.int64], list[str]]:
-    """Code of the kind of each row's first finding, in the order of kinds; 0 none."""
-    names = [""]
-    values = np.zeros(n_rows, np.int64)
-    decisions = session.decisions
-    for index in decisions.chosen():
-        place, kind = decisions.places[index], decisions.rows[index].kind
-        if place is None or (of == "objects" and place.of != of):
-            continue
-        if kind not in names:
-            names.append(kind)
-        row = place.item if of == "items" else place.row
-        values[row] = values[row] or names.index(kind)
-    return values, names
+def groups(asked: Asked, session: Session) -> dict[str, Any]:
+    """Answer ``api/groups``: the findings of a kind by group, most suspicious first.
 
+    In ``outline``, measure and value of every group, and if it is decided; else some groups.
+    """
+    kind, decisions = asked.query.get("kind", ""), session.decisions
+    rows, members = decisions.rows, _grouped(session, kind)
+    if asked.query.get("outline"):
+        return {
+            "measures": [rows[some[0]].measure for some in members],
+            "values": [_value(rows[index] for index in some) for some in members],
+            "decided": [all(map(decisions.is_decided, some)) for some in members],
+        }
 
-def groups(
-    session: Session, kind: str, *, offset: int, limit: int, decided: bool | None
-) -> dict[str, Any]:
-    """Answer ``api/groups``: the findings of a kind by group, most suspicious first."""
-    decisions = session.decisions
-    members = _grouped(session, kind)
+    offset = asked.number("offset", "0")
+    limit = min(asked.number("limit", "20"), _MAX_GROUPS)
+    decided = {"yes": True, "no": False}.get(asked.query.get("decided", ""))
     if decided is not None:
         members = [some for some in members if decided == all(map(decisions.is_decided, some))]
     shown = members[offset : offset + limit]
     firsts = {some[0]: decisions.places[some[0]] for some in shown} if kind == "mislabel" else {}
     new = {index: place for index, place in firsts.items() if index not in session.near}
     session.near |= neighbours(session.store, new)
-    found = [_group(session, some, session.near.get(some[0], [])) for some in shown]
+
+    found = []
+    for some in shown:
+        first, told = rows[some[0]], []
+        for index in some:
+            place, facts = decisions.places[index], asdict(rows[index])
+            told.append(
+                {
+                    "index": index,
+                    **(place._asdict() if place is not None else {}),
+                    **{name: value for name, value in facts.items() if name in _TOLD},
+                    "covered": decisions.covering(index),
+                }
+            )
+        found.append(
+            {
+                "kind": first.kind,
+                "group": first.group,
+                "rank": first.rank,
+                "measure": first.measure,
+                "value": _value(rows[index] for index in some),
+                "rows": told,
+                "neighbors": session.near.get(some[0], []),
+            }
+        )
     return {"total": len(members), "groups": found}
-
-
-def outline(session: Session, kind: str) -> dict[str, Any]:
-    """Answer ``api/groups`` in short: measure and value of every group, and if it is decided."""
-    decisions = session.decisions
-    rows, members = decisions.rows, _grouped(session, kind)
-    return {
-        "measures": [rows[some[0]].measure for some in members],
-        "values": [_value(rows[index] for index in some) for some in members],
-        "decided": [all(map(decisions.is_decided, some)) for some in members],
-    }
 
 
 def _grouped(session: Session, kind: str) -> list[list[int]]:
@@ -230,47 +254,3 @@ def _grouped(session: Session, kind: str) -> list[list[int]]:
 
 def _value(rows: Iterable[Finding]) -> float | None:
     return max((row.value for row in rows if row.value is not None), default=None)
-
-
-def _group(session: Session, indices: list[int], neighbours: list[int]) -> dict[str, Any]:
-    decisions = session.decisions
-    first = decisions.rows[indices[0]]
-    return {
-        "kind": first.kind,
-        "group": first.group,
-        "rank": first.rank,
-        "measure": first.measure,
-        "value": _value(decisions.rows[index] for index in indices),
-        "rows": [*_members(session, indices)],
-        "neighbors": neighbours,
-    }
-
-
-def _members(session: Session, indices: list[int]) -> Iterator[dict[str, Any]]:
-    for index in indices:
-        place, row = session.decisions.places[index], session.decisions.rows[index]
-        facts = ("suggestion", "action", "reason", "value", "object", "label")
-        yield {
-            "index": index,
-            **(place._asdict() if place is not None else {}),
-            **{name: value for name, value in asdict(row).items() if name in facts},
-            "covered": session.decisions.covering(index),
-        }
-
-
-def neighbours(store: EmbeddingStore, places: Mapping[int, Place | None]) -> dict[int, list[int]]:
-    """Rows nearest to those of some findings, of other items, by finding: one scan for all."""
-    found: dict[int, list[int]] = {}
-    for of in ("items", "objects"):
-        asked = [(i, place) for i, place in places.items() if place is not None and place.of == of]
-        if not asked:
-            continue
-        table = store.table(of)
-        allowed = table.has_vector
-        asked = [(i, place) for i, place in asked if allowed[place.row]]
-        queries = table.embeddings([place.row for _, place in asked])
-        rows, _ = nearest_rows(table.embeddings(), queries, _SEEN, allowed=allowed)
-        for (index, place), near in zip(asked, rows.tolist(), strict=True):
-            others = [row for row in near if table.item_row(row) != place.item]
-            found[index] = others[:_NEIGHBOURS]
-    return found

@@ -76,7 +76,16 @@ class Decisions:
         self._saved = identity_at(self.path)
         self._changing = threading.RLock()
         self._lock: StoreLock | None = None
-        self._load()
+        found = findings_of(store, self.path) if self._saved is not None else Findings()
+        is_picked = len(found) > 0 and all(row.kind == PICKED for row in found)
+        self.has_audit = self._saved is not None and not is_picked
+        if found.others:
+            self.read_only = (
+                f"'{self.path}' has columns that saving would not keep ({', '.join(found.others)}),"
+                " so nothing can be decided here. Remove them, or copy the file and remove them "
+                "there."
+            )
+        self._add(found)
         try:
             self._lock = StoreLock(self._lock_path, path)
         except StoreLockedError:
@@ -90,19 +99,6 @@ class Decisions:
     @property
     def _lock_path(self) -> Path:
         return self.path.with_name(f"{self.path.name}.lock")
-
-    def _load(self) -> None:
-        found = findings_of(self._store, self.path) if self._saved is not None else Findings()
-        self.has_audit = self._saved is not None
-        if len(found):
-            self.has_audit = any(row.kind != PICKED for row in found)
-        if found.others:
-            self.read_only = (
-                f"'{self.path}' has columns that saving would not keep ({', '.join(found.others)}),"
-                " so nothing can be decided here. Remove them, or copy the file and remove them "
-                "there."
-            )
-        self._add(found)
 
     def publish(self, rows: Iterable[Finding]) -> None:
         """Take over the findings of an audit, and save them; raises `StoreError`."""
@@ -199,23 +195,18 @@ class Decisions:
 
     def problems(self) -> list[str]:
         """Say what is wrong with the decisions together, a sentence each."""
-        return [found for found in (self._contradiction(), self._lost()) if found]
-
-    def _contradiction(self) -> str:
-        """Name decisions that `apply` refuses: those of a file that was edited elsewhere."""
+        found: list[str] = []
         decided = defaultdict[ItemKey, list[Finding]](list)
         for row in self.rows:
             if row.action:
                 decided[row.key].append(row)
-        try:
+        try:  # `apply` refuses those of a file that was edited elsewhere
             for rows in decided.values():
                 refuse_contradictions(rows)
         except UsageError as error:
-            return f"`apply` refuses these decisions: {error}"
-        return ""
+            found.append(f"`apply` refuses these decisions: {error}")
 
-    def _lost(self) -> str:
-        """Name a picture of which every copy is dropped, by whatever findings; count the others."""
+        # Pictures of which every copy is dropped, by whatever findings.
         groups = defaultdict[tuple[str, int | None], list[Finding]](list)
         dropped = set()
         for row in self.rows:
@@ -225,13 +216,14 @@ class Decisions:
                 if row.action == "drop":
                     dropped.add(row.key)
         lost = [rows[0] for rows in groups.values() if all(row.key in dropped for row in rows)]
-        if not lost:
-            return ""
-        others = f", and of {counted(len(lost) - 1, 'other pictures')}" if len(lost) > 1 else ""
-        return (
-            f"Every copy of '{lost[0].name}' is dropped{others}. To keep one, undo, or decide "
-            "keep for it."
-        )
+        if lost:
+            n_others = len(lost) - 1
+            others = f", and of {counted(n_others, 'other pictures')}" if n_others else ""
+            found.append(
+                f"Every copy of '{lost[0].name}' is dropped{others}. To keep one, undo, or decide "
+                "keep for it."
+            )
+        return found
 
     def decide(self, entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Set actions, clear what they contradict, and save; return what was there before.
@@ -251,49 +243,47 @@ class Decisions:
                 for index, action in before.items():
                     self._change(index, action)
                 raise
-            return [self._entry(index, action) for index, action in before.items()]
+            told = []
+            for index, action in before.items():
+                place = self.places[index]
+                of, row = (place.of, place.row) if place is not None else ("", -1)
+                told.append({"index": index, "of": of, "row": row, "action": action})
+            return told
 
     def _set(self, entry: Mapping[str, Any], before: dict[int, str]) -> None:
+        """Set the action of a finding, or of a row that was picked."""
         try:
             wanted = msgspec.convert(entry, _Entry)
         except msgspec.ValidationError as error:
             needed = "A decision needs a table (items or objects), a row and an action"
             raise UsageError(f"{needed}. {error}.") from error
-        index = self._index(wanted)
+        index, of, row = wanted.index, wanted.of, wanted.row
+        if index is not None:
+            place = self.places[index] if 0 <= index < len(self.rows) else None
+            if place is None or (place.of, place.row) != (of, row):
+                raise UsageError(f"Finding {index} is not of row {row} of the {of}. Load the page.")
+        else:
+            table = self._store.table(of)
+            if not 0 <= row < len(table):
+                raise UsageError(f"There is no row {row} in the {of}. Load the page again.")
+            place = Place(of, row, table.item_row(row))
+            about = self._of_place.get(place, ())
+            picked = [known for known in about if self.rows[known].kind == PICKED]
+            if not picked:
+                picked = [self._append(finding(self._store, table, row, kind=PICKED), place)]
+            index = picked[0]
+
         act(new := replace(self.rows[index], action=wanted.action, line=0))
-        place = self.places[index]
-        for other in self._of_place[place] if place is not None and wanted.action else ():
+        for other in self._of_place[place] if wanted.action else ():
             if other != index and contradict(new, self.rows[other]):
                 before.setdefault(other, self.rows[other].action)
                 self._change(other, "")
         before.setdefault(index, self.rows[index].action)
         self._change(index, wanted.action)
 
-    def _index(self, wanted: _Entry) -> int:
-        """Find the finding that is decided about, or make one of what was picked."""
-        index, of, row = wanted.index, wanted.of, wanted.row
-        if index is not None:
-            place = self.places[index] if 0 <= index < len(self.rows) else None
-            if place is None or (place.of, place.row) != (of, row):
-                raise UsageError(f"Finding {index} is not of row {row} of the {of}. Load the page.")
-            return index
-        table = self._store.table(of)
-        if not 0 <= row < len(table):
-            raise UsageError(f"There is no row {row} in the {of}. Load the page again.")
-        place = Place(of, row, table.item_row(row))
-        for known in self._of_place.get(place, ()):
-            if self.rows[known].kind == PICKED:
-                return known
-        return self._append(finding(self._store, table, row, kind=PICKED), place)
-
     def _change(self, index: int, action: str) -> None:
         self.rows[index] = replace(self.rows[index], action=action)
         self._lines[index] = None
-
-    def _entry(self, index: int, action: str) -> dict[str, Any]:
-        place = self.places[index]
-        of, row = (place.of, place.row) if place is not None else ("", -1)
-        return {"index": index, "of": of, "row": row, "action": action}
 
     def _save(self) -> None:
         """Put the whole file in place, unless another program has."""
@@ -306,15 +296,14 @@ class Decisions:
         if self.path.suffix == ".parquet":
             Findings(self.rows[i] for i in kept).replace_parquet(self.path)
         else:
-            lines = [_TITLES, *(self._line(index) for index in kept)]
+            lines = [csv_line(COLUMNS, for_sheets=True)]
+            for index in kept:
+                line = self._lines[index]
+                if line is None:
+                    line = self._lines[index] = csv_line(self.rows[index].cells(), for_sheets=True)
+                lines.append(line)
             publish_csv(self.path, lines, for_sheets=True)
         self._saved = identity_at(self.path)
-
-    def _line(self, index: int) -> bytes:
-        line = self._lines[index]
-        if line is None:
-            line = self._lines[index] = csv_line(self.rows[index].cells(), for_sheets=True)
-        return line
 
     def close(self) -> None:
         """Let another explorer decide."""
@@ -322,6 +311,3 @@ class Decisions:
             self._lock_path.unlink(missing_ok=True)
             self._lock.release()
             self._lock = None
-
-
-_TITLES = csv_line(COLUMNS, for_sheets=True)

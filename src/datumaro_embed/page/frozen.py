@@ -32,10 +32,9 @@ from ..parallel import map_ahead
 from ..records import ObjectStatus, Split, Status
 from ..store import EmbeddingStore
 from ..tally import counted
-from .cards import neighbours
+from .maps import laid_out, pca, umap
 from .pictures import Pictures, as_webp
-from .places import Place, default_findings, findings_of, places_of
-from .projection import framed, pca, umap
+from .places import Place, default_findings, findings_of, neighbours, places_of
 from .summary import facts_of, first_labels, label_totals, summary
 
 __all__ = ["ReportOptions", "ReportSummary", "write_report"]
@@ -109,9 +108,22 @@ def write_report(
     """
     options = options or ReportOptions()
     with new_path(Path(out)) as path:
-        found = _findings(store, options)
+        default = default_findings(Path(store.path))
+        if isinstance(options.findings, Findings):
+            found = options.findings
+        elif options.findings is not None or default.is_file():
+            found = findings_of(store, Path(options.findings or default))
+        else:
+            from ..auditing import audit  # the explorer, which audits elsewhere, opens faster
+
+            media_root = store.media_root if Path(store.media_root).is_dir() else ""
+            with TemporaryDirectory() as nowhere:  # without images, equal files alone are copies
+                root = options.media_root or media_root or nowhere
+                found = audit(store, media_root=root, progress=True)
+
         places = places_of(store, found)
-        near = neighbours(store, _first_mislabels(found, places))
+        mislabels = [index for index, row in enumerate(found) if row.kind == "mislabel"]
+        near = neighbours(store, {i: places[i] for i in mislabels[:_MAX_NEAR]})  # sorted by rank
         known = _known(store, options, found, places, near)
         # gzip, as ids and hashes are most of it; the browser takes it apart.
         packed = gzip.compress(json.dumps(known, separators=(",", ":")).encode(), 6, mtime=0)
@@ -128,19 +140,6 @@ def write_report(
         page = _page(title, data, pictures)
         path.write_bytes(page)
     return ReportSummary(str(out), store.n_rows, len(found), len(pictures["items"]), len(page))
-
-
-def _findings(store: EmbeddingStore, options: ReportOptions) -> Findings:
-    if isinstance(options.findings, Findings):
-        return options.findings
-    path = options.findings or default_findings(Path(store.path))
-    if options.findings is not None or path.is_file():
-        return findings_of(store, Path(path))
-    from ..auditing import audit  # the explorer, which audits in a process of its own, opens faster
-
-    with TemporaryDirectory() as nowhere:  # without images, equal files alone are copies
-        here = options.media_root or (store.media_root if Path(store.media_root).is_dir() else "")
-        return audit(store, media_root=here or nowhere, progress=True)
 
 
 def _page(title: str, data: str, pictures: Mapping[str, Mapping[int, str]]) -> bytes:
@@ -180,7 +179,13 @@ def _known(
     """Give all that the page shows but for pictures; `frozen.ts` reads it."""
     rows, labels, _ = store.items.label_counts()
     bad = np.flatnonzero(store.statuses != Status.OK).tolist()
-    tables = ["items", *(["objects"] if store.has_table("objects") else [])]
+    maps = {}
+    for of in ["items", *(["objects"] if store.has_table("objects") else [])]:
+        shown, points = laid_out(store.table(of), umap if options.umap else pca)
+        # A square grid of 65,536 steps.
+        x, y = np.round((points.astype(np.float64) + 1) / 2 * _STEPS).astype(np.int64).T.tolist()
+        method = "umap" if options.umap else "pca"
+        maps[of] = {"rows": shown.tolist(), "x": x, "y": y, "method": method}
     return {
         "store": facts_of(store, label_totals(store))
         | {
@@ -215,7 +220,7 @@ def _known(
         "split_names": [split.name.lower() for split in Split],
         "status_names": [status.name.lower() for status in Status],
         "object_status_names": [status.name.lower() for status in ObjectStatus],
-        "maps": {of: _map(store, of, with_umap=options.umap) for of in tables},
+        "maps": maps,
         "columns": COLUMNS,
         "findings": [row.cells() for row in found],
         "places": places,
@@ -255,22 +260,6 @@ def _boxes(store: EmbeddingStore) -> dict[str, Any]:
         "label": labels.tolist(),
         "status": statuses,
     }
-
-
-def _map(store: EmbeddingStore, of: str, *, with_umap: bool) -> dict[str, Any]:
-    """Lay a table's vectors out, on a square grid of 65,536 steps."""
-    table = store.table(of)
-    rows = np.flatnonzero(table.has_vector)
-    vectors = table.embeddings(None if len(rows) == len(table) else rows)
-    points = framed((umap if with_umap else pca)(vectors))
-    x, y = np.round((points.astype(np.float64) + 1) / 2 * _STEPS).astype(np.int64).T
-    method = "umap" if with_umap else "pca"
-    return {"rows": rows.tolist(), "x": x.tolist(), "y": y.tolist(), "method": method}
-
-
-def _first_mislabels(found: Findings, places: list[Place | None]) -> dict[int, Place | None]:
-    indices = [index for index, row in enumerate(found) if row.kind == "mislabel"]
-    return {index: places[index] for index in indices[:_MAX_NEAR]}  # sorted by rank
 
 
 def _featured(

@@ -71,24 +71,22 @@ class Guard:
         start, rest = path[: len(self._prefix)], path[len(self._prefix) :]
         if not (compare_digest(start.encode(), self._prefix.encode()) and rest.startswith("/")):
             return _refused(404, "Open the address that `datumaro-embed explore` printed.")
-        return _post_refusal(headers, rest, host) if scope["method"] == "POST" else None
-
-
-def _post_refusal(headers: Headers, path: str, host: str) -> JSONResponse | None:
-    if headers.get("origin") != f"http://{host}":
-        return _refused(403, "Another page may not change anything here.")
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    is_image = path == _IMAGE_ROUTE
-    expected = kind.startswith("image/") if is_image else kind == "application/json"
-    if not expected:
-        return _refused(415, f"The content type {kind!r} is not accepted here.")
-    length = headers.get("content-length", "")
-    if not length.isdecimal():
-        return _refused(411, "The request does not say how long it is.")
-    limit = _MAX_IMAGE_BYTES if is_image else _MAX_JSON_BYTES
-    if int(length) > limit:
-        return _refused(413, f"The request has {int(length):,} bytes; the limit is {limit:,}.")
-    return None
+        if scope["method"] != "POST":
+            return None
+        if headers.get("origin") != f"http://{host}":
+            return _refused(403, "Another page may not change anything here.")
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        is_image = rest == _IMAGE_ROUTE
+        expected = kind.startswith("image/") if is_image else kind == "application/json"
+        if not expected:
+            return _refused(415, f"The content type {kind!r} is not accepted here.")
+        length = headers.get("content-length", "")
+        if not length.isdecimal():
+            return _refused(411, "The request does not say how long it is.")
+        limit = _MAX_IMAGE_BYTES if is_image else _MAX_JSON_BYTES
+        if int(length) > limit:
+            return _refused(413, f"The request has {int(length):,} bytes; the limit is {limit:,}.")
+        return None
 
 
 def _refused(status: int, why: str) -> JSONResponse:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,45 +98,51 @@ def show(
             raise UsageError(
                 f"These results are of the store '{origin.path}'. Pass that store to show."
             )
-        sections = [*_sections(what, opened, n)]
+        if what is None:
+            total = len(opened)
+            rows = np.linspace(0, total - 1, min(total, n)).round().astype(int).tolist()
+            entries = [
+                _Entry("items", row, (str(opened.key(row)), ", ".join(opened.labels_of(row))))
+                for row in rows
+            ]
+            sections = [_Section(repr(opened).strip("<>"), entries)]
+        else:
+            sections = [*_sections(what, opened)]
+            total = sum(len(each.entries) for each in sections)
         root = Path(media_root or opened.media_root or os.devnull)
-        picture = _picture_maker(Pictures(opened, root, encode=as_webp))
-        total = len(opened) if what is None else sum(len(each.entries) for each in sections)
-        markup = tostring(_drawn(sections, total, n, picture), encoding="unicode", method="html")
+        drawn = _drawn(sections, total, n, Pictures(opened, root, encode=as_webp))
+        markup = tostring(drawn, encoding="unicode", method="html")
     shown = markup.encode("utf-8", "replace").decode()  # a lone surrogate: a question mark
     return Shown(shown, f"{counted(min(n, total), 'pictures')} of {total:,}")
 
 
-def _sections(what: Any, store: EmbeddingStore, n: int) -> Iterator[_Section]:
-    if what is None:
-        rows = np.linspace(0, len(store) - 1, min(len(store), n)).round().astype(int).tolist()
-        labels = (", ".join(store.labels_of(row)) for row in rows)
-        entries = [
-            _Entry("items", row, (str(store.key(row)), names))
-            for row, names in zip(rows, labels, strict=True)
-        ]
-        yield _Section(repr(store).strip("<>"), entries)
+def _sections(what: Any, store: EmbeddingStore) -> Iterator[_Section]:
+    kind: type
+    values: list[Any]
+    if isinstance(what, DuplicateReport):
+        kind, values = DuplicateGroup, [*what.groups]
     elif isinstance(what, Findings):
-        yield from _of_findings(what, store)
-    elif isinstance(what, DuplicateReport):
-        yield from (_of_group(group, store) for group in what.groups)
+        kind, values = Finding, [*what]
     else:
         single = isinstance(what, (Hit, Finding, DuplicateGroup, ItemKey, ObjectKey))
         if not single and not isinstance(what, Iterable):
             raise UsageError(_NOT_SHOWN.format(type(what).__name__))
-        yield from _of_values([what] if single else [*what], store)
+        values = [what] if single else [*what]
+        kind = type(values[0]) if values else Hit
+        if any(type(value) is not kind for value in values):
+            raise UsageError("show takes values of one type: hits, findings, groups or keys.")
 
-
-def _of_values(values: list[Any], store: EmbeddingStore) -> Iterator[_Section]:
-    kind = type(values[0]) if values else Hit
-    if any(type(value) is not kind for value in values):
-        raise UsageError("show takes values of one type: hits, findings, groups or keys.")
     if kind is DuplicateGroup:
         yield from (_of_group(group, store) for group in values)
     elif kind is Finding:
         yield from _of_findings(values, store)
     elif kind is Hit:
-        yield _Section("", [_of_hit(hit, store) for hit in values])
+        entries = []
+        for hit in values:
+            shown = hit.text or ", ".join(hit.labels)
+            key = _pictured(hit.key, hit.text)
+            entries.append(_entry(key, store, f"{hit.similarity:.3f}", shown))
+        yield _Section("", entries)
     elif kind in (ItemKey, ObjectKey):
         yield _Section("", [_entry(key, store) for key in values])
     else:
@@ -150,11 +157,6 @@ def _entry(key: RowKey, store: EmbeddingStore, *lines: str) -> _Entry:
     if number in range(len(objects)):
         return _Entry("objects", objects[number], (str(key), *lines))
     return _Entry("items", row, (str(key), *lines))
-
-
-def _of_hit(hit: Hit, store: EmbeddingStore) -> _Entry:
-    what = hit.text or ", ".join(hit.labels)
-    return _entry(_pictured(hit.key, hit.text), store, f"{hit.similarity:.3f}", what)
 
 
 def _pictured(key: RowKey, caption: object) -> RowKey:
@@ -191,30 +193,9 @@ def _of_findings(found: Iterable[Finding], store: EmbeddingStore) -> Iterator[_S
     yield from kinds.values()
 
 
-def _picture_maker(source: Pictures) -> Callable[[_Entry], str]:
-    """Return what gives the address of an entry's picture; "" once there are too many bytes."""
-    room = _MAX_PICTURE_BYTES
-
-    def picture(entry: _Entry) -> str:
-        nonlocal room
-        if room <= 0 or entry.row < 0:
-            return ""
-        try:
-            make = source.item if entry.of == "items" else source.object
-            data = b64encode(make(entry.row, _SIDE_PX)).decode()
-        except ImageProblem:
-            return ""
-        room -= len(data)
-        return f"data:image/webp;base64,{data}"
-
-    return picture
-
-
-def _drawn(
-    sections: list[_Section], total: int, n: int, picture: Callable[[_Entry], str]
-) -> Element:
+def _drawn(sections: list[_Section], total: int, n: int, pictures: Pictures) -> Element:
     root = Element("div")
-    left = n
+    left, room = n, _MAX_PICTURE_BYTES
     for section in sections:
         if left <= 0:
             break
@@ -222,19 +203,22 @@ def _drawn(
             SubElement(root, "p").text = section.title[:_MAX_LETTERS]
         row = SubElement(root, "div", style="display:flex;flex-wrap:wrap;gap:8px")
         for entry in section.entries[:left]:
-            _draw(row, entry, picture(entry))
+            data = ""
+            if room > 0 and entry.row >= 0:
+                make = pictures.item if entry.of == "items" else pictures.object
+                with suppress(ImageProblem):
+                    data = b64encode(make(entry.row, _SIDE_PX)).decode()
+            room -= len(data)
+            figure = SubElement(row, "figure", style=_FIGURE)
+            lines = [line[:_MAX_LETTERS] for line in entry.lines if line]
+            if data:
+                source = f"data:image/webp;base64,{data}"
+                SubElement(figure, "img", src=source, alt=lines[0], style="max-width:100%")
+            else:
+                SubElement(figure, "div", style=_GONE).text = "no picture"
+            for line in lines:
+                SubElement(SubElement(figure, "div"), "bdi").text = line
         left -= len(section.entries)
     if total > n:
         SubElement(root, "p").text = f"{total - n:,} more. Show more with show(…, n={2 * n})."
     return root
-
-
-def _draw(parent: Element, entry: _Entry, source: str) -> None:
-    figure = SubElement(parent, "figure", style=_FIGURE)
-    lines = [line[:_MAX_LETTERS] for line in entry.lines if line]
-    if source:
-        SubElement(figure, "img", src=source, alt=lines[0], style="max-width:100%")
-    else:
-        SubElement(figure, "div", style=_GONE).text = "no picture"
-    for line in lines:
-        SubElement(SubElement(figure, "div"), "bdi").text = line

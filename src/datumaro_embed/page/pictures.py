@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import nullcontext, suppress
 from io import BytesIO
 from pathlib import Path
 from secrets import token_hex
@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from ..files import identity_of
-from ..images import ImageProblem, OpenedImage, open_image
+from ..images import ImageProblem, open_image
 from ..models import user_cache_dir
 from ..records import Status
 from ..retrieval import media_file
@@ -28,7 +28,7 @@ from ..store import EmbeddingStore
 from ..video import Videos, split_frame_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 __all__ = ["FULL_PX", "SIDES_PX", "PictureCache", "Pictures", "as_jpeg", "as_webp"]
 
@@ -147,54 +147,40 @@ class Pictures:
         return self._picture(item_row, side_px, (x, y, w, h) if w > 0 and h > 0 else None)
 
     def _picture(self, row: int, side_px: int, box: Box | None) -> bytes:
-        name, path, frame = self._source(row)
-        name = hashlib.sha256(
-            f"{name} {side_px} {box}".encode("utf-8", "surrogatepass")
-        ).hexdigest()
-        data = self._cache.get(name) if self._cache else None
-        if data is None:
-            opened = self._opened(row, path, frame)
-            with self._one_large(opened):
-                image = opened.decode(least_side_px=0 if box else side_px)
-            image = image if box is None else image.crop(_around(box, image.size))
-            data = self._encode(image, side_px)
-            if self._cache:
-                self._cache.put(name, data)
-        return data
-
-    def _source(self, row: int) -> tuple[str, Path, int | None]:
-        """Find the file of an item, and what tells it from every other one."""
         if self._root is None:
             raise ImageProblem(Status.MISSING, "the folder of the images is not there")
-        path, frame = split_frame_path(self._store.text("items/path", row))
-        sha256 = self._store.content_sha256[row]
-        problem, file = media_file(path, self._root, is_hashed=bool(sha256.any()))
+        name, frame = split_frame_path(self._store.text("items/path", row))
+        sha256 = self._store.content_sha256[row].tobytes()
+        problem, file = media_file(name, self._root, is_hashed=any(sha256))
         if file is None:
             raise ImageProblem(Status.MISSING, problem)
         try:
             identity = identity_of(file.stat())
         except OSError as error:
             raise ImageProblem(Status.MISSING, error.strerror or "it cannot be read") from error
-        return f"{file}{frame}{identity}{sha256.tobytes().hex()}", file, frame
+        facts = f"{file}{frame}{identity}{sha256.hex()} {side_px} {box}"
+        known = hashlib.sha256(facts.encode("utf-8", "surrogatepass")).hexdigest()
+        data = self._cache.get(known) if self._cache else None
+        if data is not None:
+            return data
 
-    def _opened(self, row: int, path: Path, frame: int | None) -> OpenedImage:
-        """Open the image, and refuse it unless it is the one that was embedded."""
-        source = path if frame is None else self._videos.read(str(path), frame)
+        # Open the image, and refuse it unless it is the one that was embedded.
+        source = file if frame is None else self._videos.read(str(file), frame)
         opened = open_image(source, channel_order="bgr", depth_range=self._store.depth_range)
-        if opened.info.content_sha256 != self._store.content_sha256[row].tobytes():
+        size = opened.info.width, opened.info.height
+        if opened.info.content_sha256 != sha256:
             raise ImageProblem(Status.MISSING, "the image has changed since it was embedded")
-        size = int(self._store.widths[row]), int(self._store.heights[row])
-        if all(size) and (opened.info.width, opened.info.height) != size:
+        said = int(self._store.widths[row]), int(self._store.heights[row])
+        if all(said) and size != said:
             raise ImageProblem(Status.MISSING, "the item is a region of its image file")
-        return opened
 
-    @contextmanager
-    def _one_large(self, opened: OpenedImage) -> Iterator[None]:
-        if opened.info.width * opened.info.height <= _LARGE_PX:
-            yield
-            return
-        with self._large:
-            yield
+        with self._large if size[0] * size[1] > _LARGE_PX else nullcontext():
+            image = opened.decode(least_side_px=0 if box else side_px)
+        image = image if box is None else image.crop(_around(box, image.size))
+        data = self._encode(image, side_px)
+        if self._cache:
+            self._cache.put(known, data)
+        return data
 
 
 def _around(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -1,9 +1,9 @@
-"""Where the findings of a store lie, and which rows of its tables they are about."""
+"""Where the findings of a store lie, which rows they are about, and what is near to those."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -13,9 +13,12 @@ import numpy as np
 from ..errors import UsageError
 from ..findings import Finding, Findings, spelled
 from ..records import ItemKey
+from ..similarity import nearest_rows
 from ..store import EmbeddingStore
 
-__all__ = ["Place", "default_findings", "findings_of", "places_of"]
+__all__ = ["Place", "default_findings", "findings_of", "neighbours", "places_of"]
+
+_NEIGHBOURS, _SEEN = 8, 32  # of the latter some are of the same item
 
 
 class Place(NamedTuple):
@@ -50,51 +53,48 @@ def findings_of(store: EmbeddingStore, path: Path) -> Findings:
 
 def places_of(store: EmbeddingStore, rows: Iterable[Finding]) -> list[Place | None]:
     """Find what some findings are about; None where the store does not have it."""
-    find = _ItemRows(store).find
-    known: dict[ItemKey, int | None] = {}
-    found = []
+    # `EmbeddingStore.row` decodes each key that it compares. Rows are in key order, and UTF-8 sorts
+    # as the text does.
+    ids, ends = store.column("items/id").data, store.column("items/id_offsets").tolist()
+    starts = np.searchsorted(store.subset_codes, np.arange(len(store.subset_names) + 1)).tolist()
+    subsets = dict(zip(store.subset_names, map(range, starts, starts[1:]), strict=True))
+
+    def id_at(row: int) -> bytes:
+        return bytes(ids[ends[row] : ends[row + 1]])
+
+    items: dict[ItemKey, int | None] = {}
+    found: list[Place | None] = []
     for row in rows:
-        if row.key not in known:
-            known[row.key] = find(row.key)
-        found.append(_place(store, row, known[row.key]))
+        if row.key not in items:
+            among = subsets.get(row.key.subset, range(0))
+            wanted = row.key.id.encode("utf-8", "surrogatepass")
+            at = bisect_left(among, wanted, key=id_at)
+            is_there = at < len(among) and id_at(among[at]) == wanted
+            items[row.key] = among[at] if is_there else None
+        item, place = items[row.key], None
+        if item is not None and row.object is None:
+            place = Place("items", item, item)
+        elif item is not None and row.object is not None and store.has_table("objects"):
+            objects = store.objects.of(item)
+            if row.object in range(len(objects)):
+                place = Place("objects", objects[row.object], item)
+        found.append(place)
     return found
 
 
-def _place(store: EmbeddingStore, row: Finding, item: int | None) -> Place | None:
-    if item is None or row.object is None:
-        return None if item is None else Place("items", item, item)
-    if not store.has_table("objects"):
-        return None
-    objects = store.objects.of(item)
-    known = row.object in range(len(objects))
-    return Place("objects", objects[row.object], item) if known else None
-
-
-class _ItemRows:
-    """Finds the rows of many keys: `EmbeddingStore.row` decodes each key that it compares.
-
-    Rows are in key order, and UTF-8 sorts as the text does.
-    """
-
-    def __init__(self, store: EmbeddingStore) -> None:
-        self._ids = store.column("items/id").data
-        self._ends = store.column("items/id_offsets").tolist()
-        self._codes = {name: code for code, name in enumerate(store.subset_names)}
-        self._subsets = np.asarray(store.subset_codes)
-        self._rows: dict[str, range] = {}
-
-    def find(self, key: ItemKey) -> int | None:
-        """Return the row of a key; None where there is none."""
-        rows = self._of_subset(key.subset)
-        wanted = key.id.encode("utf-8", "surrogatepass")
-        place = bisect_left(rows, wanted, key=self._id)
-        return rows[place] if place < len(rows) and self._id(rows[place]) == wanted else None
-
-    def _id(self, row: int) -> bytes:
-        return bytes(self._ids[self._ends[row] : self._ends[row + 1]])
-
-    def _of_subset(self, name: str) -> range:
-        if name not in self._rows:
-            rows = np.flatnonzero(self._subsets == self._codes.get(name, -1))
-            self._rows[name] = range(int(rows[0]), int(rows[-1]) + 1) if len(rows) else range(0)
-        return self._rows[name]
+def neighbours(store: EmbeddingStore, places: Mapping[int, Place | None]) -> dict[int, list[int]]:
+    """Rows nearest to those of some findings, of other items, by finding: one scan for all."""
+    found: dict[int, list[int]] = {}
+    for of in ("items", "objects"):
+        asked = [(i, place) for i, place in places.items() if place is not None and place.of == of]
+        if not asked:
+            continue
+        table = store.table(of)
+        allowed = table.has_vector
+        asked = [(i, place) for i, place in asked if allowed[place.row]]
+        queries = table.embeddings([place.row for _, place in asked])
+        rows, _ = nearest_rows(table.embeddings(), queries, _SEEN, allowed=allowed)
+        for (index, place), near in zip(asked, rows.tolist(), strict=True):
+            others = [row for row in near if table.item_row(row) != place.item]
+            found[index] = others[:_NEIGHBOURS]
+    return found

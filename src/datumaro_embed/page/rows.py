@@ -2,59 +2,71 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from starlette.datastructures import QueryParams
+from starlette.responses import Response
 
 from ..errors import UsageError
 from ..records import ObjectStatus, Status
 from ..retrieval import Filters, matching_rows
+from .asked import BYTES, Asked
 from .session import Session
 
-__all__ = ["Answer", "answer", "find_rows"]
+__all__ = ["answer", "find_rows"]
 
 BoolArray = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Rows in order, (n,) int32; and where there was a query, the cosine of each, (n,) float32."""
+def answer(asked: Asked, session: Session) -> Response:
+    """Answer ``api/rows``: rows in order, int32; and with a query, the cosine of each, float32.
 
-    rows: npt.NDArray[np.int32]
-    similarities: npt.NDArray[np.float32] | None
-
-    def to_bytes(self) -> bytes:
-        """Give the rows, then the cosines, little-endian."""
-        data = self.rows.astype("<i4").tobytes()
-        return (
-            data if self.similarities is None else data + self.similarities.astype("<f4").tobytes()
-        )
-
-
-def answer(session: Session, asked: QueryParams) -> Answer:
-    """Answer ``api/rows``; raises `UsageError`, `EncoderLoading`."""
-    of = asked.get("of", "items")
+    Both are little-endian. Raises `UsageError`, `EncoderLoading`.
+    """
+    started = time.monotonic()
+    of, query = asked.of, asked.query
     table = session.table(of)
-    plus, minus = _query(session, of, asked)
+    plus, minus = (
+        [session.text_vector(text) for text in query.getlist(name) if text.strip()]
+        for name in ("text", "nottext")
+    )
+    plus += [session.image(name).vector for name in query.getlist("image")]
+    plus += [_row_vector(session, of, row) for row in query.getlist("like")]
+    minus += [_row_vector(session, of, row) for row in query.getlist("unlike")]
+    minus += [session.image(name).vector for name in query.getlist("notimage")]
     has_query = bool(plus or minus)
-    filters = Filters(*(asked.getlist(name) for name in ("subset", "split", "label")))
+
+    filters = Filters(*(query.getlist(name) for name in ("subset", "split", "label")))
     mask = matching_rows(session.store, filters, of, embedded_only=has_query)
-    if wanted := asked.getlist("status"):
-        mask &= np.isin(table.statuses, _statuses(of, wanted))
-    if text := asked.get("id", ""):
+    if wanted := query.getlist("status"):
+        known: Any = Status if of == "items" else ObjectStatus
+        codes = {status.name.lower(): int(status) for status in known}
+        for name in wanted:
+            if name not in codes:
+                raise UsageError(f"There is no status {name!r}. There are: {', '.join(codes)}.")
+        mask &= np.isin(table.statuses, [codes[name] for name in wanted])
+    if text := query.get("id", ""):
         mask &= table.spread(_with_id(session, text))
-    order = _found(session, of, asked, mask)
-    if not has_query:
-        rows = np.flatnonzero(mask) if order is None else order[mask[order]]
-        return Answer(rows.astype(np.int32), None)
-    cosines = session.similarities(of, plus, minus)
-    rows = np.flatnonzero(mask)
-    rows = rows[np.argsort(-cosines[rows], kind="stable")]
-    return Answer(rows.astype(np.int32), cosines[rows])
+    order = _found(session, of, query, mask)
+
+    if has_query:
+        cosines = session.similarities(of, plus, minus)
+        shown = np.flatnonzero(mask)
+        shown = shown[np.argsort(-cosines[shown], kind="stable")]
+        data = shown.astype("<i4").tobytes() + cosines[shown].astype("<f4").tobytes()
+    else:
+        shown = np.flatnonzero(mask) if order is None else order[mask[order]]
+        data = shown.astype("<i4").tobytes()
+    headers = {
+        "X-Query-Ms": f"{1000 * (time.monotonic() - started):.0f}",
+        "X-Count": str(len(shown)),
+        "X-Scored": str(int(has_query)),
+    }
+    return Response(data, media_type=BYTES, headers=headers)
 
 
 def find_rows(session: Session, of: str, indices: Sequence[int]) -> npt.NDArray[np.int64]:
@@ -67,17 +79,6 @@ def find_rows(session: Session, of: str, indices: Sequence[int]) -> npt.NDArray[
     return np.fromiter(rows, np.int64, len(rows))
 
 
-def _query(session: Session, of: str, asked: QueryParams) -> tuple[list[Any], list[Any]]:
-    """Give the vectors to be like, and those to be unlike."""
-    plus = [session.text_vector(text) for text in asked.getlist("text") if text.strip()]
-    minus = [session.text_vector(text) for text in asked.getlist("nottext") if text.strip()]
-    plus += [session.image(name).vector for name in asked.getlist("image")]
-    plus += [_row_vector(session, of, row) for row in asked.getlist("like")]
-    minus += [_row_vector(session, of, row) for row in asked.getlist("unlike")]
-    minus += [session.image(name).vector for name in asked.getlist("notimage")]
-    return plus, minus
-
-
 def _row_vector(session: Session, of: str, text: str) -> npt.NDArray[Any]:
     row = int(text) if text.isascii() and text.isdigit() else -1
     table = session.check_row(of, row)
@@ -85,15 +86,6 @@ def _row_vector(session: Session, of: str, text: str) -> npt.NDArray[Any]:
         raise UsageError(f"{table.key(row)} has no vector. Query with another row.")
     vector: npt.NDArray[Any] = table.embeddings([row])[0]
     return vector
-
-
-def _statuses(of: str, wanted: Sequence[str]) -> list[int]:
-    known: Any = Status if of == "items" else ObjectStatus
-    names = {status.name.lower(): int(status) for status in known}
-    for name in wanted:
-        if name not in names:
-            raise UsageError(f"There is no status {name!r}. There are: {', '.join(names)}.")
-    return [names[name] for name in wanted]
 
 
 def _with_id(session: Session, text: str) -> BoolArray:

@@ -116,11 +116,6 @@ class Session:
         return table
 
     @cached_property
-    def object_items(self) -> npt.NDArray[np.int64]:
-        """Row of each object's item."""
-        return self.store.objects.item_rows
-
-    @cached_property
     def labels(self) -> list[dict[str, Any]]:
         """Count the items and objects of each label, in the dataset's order."""
         return label_totals(self.store)
@@ -200,7 +195,7 @@ class Session:
         embed = QueryEmbedder(self.store, "items", None, None)
         embed.load()
         if self.has_texts:
-            embed.texts(["a photo"])  # compiles
+            embed("a photo")  # compiles
         self._encoder = embed
 
     def _embedder(self) -> QueryEmbedder:

@@ -82,9 +82,35 @@ def summary(store: EmbeddingStore) -> dict[str, Any]:
     types = np.bincount(
         store.column("annotations/type"), minlength=len(store.ann_type_names)
     ).tolist()
+
+    # Annotations of each label by split, most first, with the item most typical of it.
+    rows, labels, counts = store.items.label_counts()
+    names = store.categories.labels
+    table = np.zeros((len(names), len(Split)), dtype=np.int64)
+    np.add.at(table, (labels, np.asarray(store.splits)[rows].astype(np.int64)), counts)
+    n_items = np.bincount(labels, minlength=len(names))
+    order = np.argsort(-table.sum(axis=1), kind="stable").tolist()
+    examples: dict[int, int] = {}
+    for label in order[:_EXAMPLES]:
+        own = rows[labels == label]
+        for row in typical(vectors, own[has_vector[own]], 1):
+            examples[label] = row
     return {
         "annotations": {name: n for name, n in zip(store.ann_type_names, types, strict=True) if n},
-        "labels": _labels(store, vectors, has_vector),
+        "labels": [
+            {
+                "name": names[label],
+                "annotations": int(table[label].sum()),
+                "items": int(n_items[label]),
+                "splits": {
+                    split.name.lower(): int(table[label, split])
+                    for split in Split
+                    if table[label, split]
+                },
+                "example": examples.get(label),
+            }
+            for label in order
+        ],
         "sizes": sizes(store.widths, store.heights),
         "failures": _failures(store),
         "typical": typical(vectors, np.flatnonzero(has_vector), _TYPICAL),
@@ -116,36 +142,6 @@ def typical(vectors: npt.NDArray[Any], rows: IntArray, k: int) -> list[int]:
     centre = unit_rows(some.mean(axis=0)[None])[0]
     found: list[int] = rows[np.argsort(-(some @ centre), kind="stable")[:k]].tolist()
     return found
-
-
-def _labels(
-    store: EmbeddingStore, vectors: npt.NDArray[Any], has_vector: npt.NDArray[np.bool_]
-) -> list[dict[str, Any]]:
-    """Count annotations of each label by split, most first, with the item most typical of it."""
-    rows, labels, counts = store.items.label_counts()
-    names = store.categories.labels
-    table = np.zeros((len(names), len(Split)), dtype=np.int64)
-    np.add.at(table, (labels, np.asarray(store.splits)[rows].astype(np.int64)), counts)
-    n_items = np.bincount(labels, minlength=len(names))
-    order = np.argsort(-table.sum(axis=1), kind="stable").tolist()
-    examples: dict[int, list[int]] = {}
-    for label in order[:_EXAMPLES]:
-        own = rows[labels == label]
-        examples[label] = typical(vectors, own[has_vector[own]], 1)
-    return [
-        {
-            "name": names[label],
-            "annotations": int(table[label].sum()),
-            "items": int(n_items[label]),
-            "splits": {
-                split.name.lower(): int(table[label, split])
-                for split in Split
-                if table[label, split]
-            },
-            "example": next(iter(examples.get(label, ())), None),
-        }
-        for label in order
-    ]
 
 
 def _failures(store: EmbeddingStore) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from ..errors import DatumaroEmbedError
 from ..findings import apply_to_path
 from ..processes import WAITING
 from ..store import open_store
-from .projection import umap
+from .maps import laid_out, umap
 
 _NICENESS = 10  # the page goes first
 
@@ -42,13 +42,12 @@ def carry_out(
 
 
 def lay_out(store: str, of: str, out: str) -> str:
-    """Write the UMAP of a table's vectors, (n, 2) float64, in row order."""
+    """Write the UMAP of a table's vectors, (n, 2) float32 in [-1, 1], in row order."""
     import numpy as np
 
     _tell("UMAP", 0, 0)
     with open_store(store) as opened:
-        table = opened.table(of)
-        points = umap(np.asarray(table.embeddings(table.has_vector)))
+        _, points = laid_out(opened.table(of), umap)
     np.save(out, points)
     return out
 

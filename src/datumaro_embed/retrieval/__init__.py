@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from ..lazy import lazy_names
-from .background import Relevance
 from .filters import Filters, matching_rows, table_to_search
 from .query import QueryEmbedder, compose, model_of
 from .searching import (
@@ -17,6 +16,7 @@ from .searching import (
 )
 
 if TYPE_CHECKING:
+    from .background import Relevance
     from .indexing import build_index
     from .saving import (
         check_folder,
@@ -54,6 +54,7 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
+        "Relevance": "background",
         "build_index": "indexing",
         "check_folder": "saving",
         "media_file": "saving",

@@ -75,21 +75,17 @@ def matching_rows(
 
 
 def _codes(kind: str, wanted: Sequence[str], known: Sequence[str]) -> list[int]:
-    """Return all indices of the wanted names."""
+    """Return all indices of the wanted names; raises `UsageError` with those nearest to a name."""
     for name in wanted:
         if name not in known:
+            by_lower = {other.lower(): other for other in known}
+            near = difflib.get_close_matches(name.lower(), by_lower, n=_SUGGESTIONS, cutoff=0.5)
+            some = [by_lower[other] for other in near] or known[:_SUGGESTIONS]
+            listed = ", ".join(map(repr, some)) or "none"
+            more = ", …" if not near and len(known) > _SUGGESTIONS else ""
             raise UsageError(
-                f"There is no {kind} {name!r} in the store. {_nearest(name, known)}", name=name
+                f"There is no {kind} {name!r} in the store. "
+                f"{'Nearest' if near else 'There are'}: {listed}{more}.",
+                name=name,
             )
     return [code for code, name in enumerate(known) if name in wanted]
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    by_lower = {other.lower(): other for other in known}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=_SUGGESTIONS, cutoff=0.5)
-    suggested = ", ".join(repr(by_lower[other]) for other in near)
-    if suggested:
-        return f"Nearest: {suggested}."
-    some = ", ".join(repr(other) for other in known[:_SUGGESTIONS])
-    more = ", …" if len(known) > _SUGGESTIONS else ""
-    return f"There are: {some or 'none'}{more}."

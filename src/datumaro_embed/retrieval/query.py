@@ -16,7 +16,7 @@ from ..errors import ItemFailedError, ModelMismatchError, UsageError
 from ..models import ModelManifest, load_manifest, resolve_model
 from ..records import ItemKey, ObjectKey, RowKey
 from ..similarity import unit_queries
-from ..store import EmbeddingStore, VectorTable
+from ..store import EmbeddingStore
 
 QueryInput = str | Path | Image.Image | RowKey | npt.NDArray[np.floating[Any]]
 SINGLE_QUERY = (str, Path, Image.Image, ItemKey, ObjectKey)
@@ -52,41 +52,66 @@ class QueryEmbedder:
         self._numbered = "captions" if of == "captions" else "objects"  # table of ObjectKeys
         self._model = model
         self._encoder = encoder
-        self._checked = False
 
     def __call__(self, query: QueryInput) -> npt.NDArray[Any]:
         vector: npt.NDArray[Any]
-        if isinstance(query, ItemKey):
-            (vector,) = self._of_row(self._store.items, query)
-        elif isinstance(query, ObjectKey):
-            (vector,) = self._of_row(self._store.table(self._numbered), query)
+        if isinstance(query, ItemKey | ObjectKey):
+            is_item = isinstance(query, ItemKey)
+            table = self._store.items if is_item else self._store.table(self._numbered)
+            row = table.row(query)
+            found = table.record(row)
+            if not found.has_vector:
+                facts = found.status.name.lower(), getattr(found, "error", "")
+                raise ItemFailedError(
+                    f"{query} has no vector ({': '.join(filter(None, facts))}). Query with another "
+                    f"one of the {table.name}.",
+                    key=query,
+                    status=found.status,
+                )
+            (vector,) = table.embeddings([row])
         elif isinstance(query, str):
             if not query.strip():
                 raise UsageError("A query is empty. Enter the text to search for.")
-            (vector,) = self.texts([query])
+            (vector,) = texts_of(self.load()).embed_texts([query])
         elif isinstance(query, Path):
-            (vector,) = self._of_file(query)
+            if not query.is_file():
+                raise UsageError(
+                    f"There is no image file '{query}'. Check the path.", path=str(query)
+                )
+            try:
+                (vector,) = self.load().embed_images([query], self._store.depth_range)
+            except ItemFailedError as error:
+                reason = error.facts.get("reason", error)
+                raise ItemFailedError(
+                    f"'{query}' cannot be embedded: {reason}. Give another image.", path=str(query)
+                ) from error
         elif isinstance(query, Image.Image):
-            (vector,) = self._encode().embed_images([query], self._store.depth_range)
+            (vector,) = self.load().embed_images([query], self._store.depth_range)
         else:
             vector = self._of_vector(query)
         return vector
 
-    def load(self) -> None:
-        """Load the model now; raises `ModelError`, `ModelMismatchError`, `UsageError`."""
-        self._encode()
+    def load(self) -> ImageEncoder:
+        """Return the encoder, which is loaded once.
 
-    def texts(self, texts: list[str]) -> npt.NDArray[Any]:
-        """Embed texts: (n, dim), of norm 1."""
-        return texts_of(self._encode()).embed_texts(texts)
+        Raises `ModelError`, `UsageError`; `ModelMismatchError`: it did not make the store.
+        """
+        if self._encoder is None:
+            # Check the manifest before reading and compiling the model.
+            model_dir, _ = model_of(self._store, self._model)
+            # batch_size=1, as a partial batch costs as much as a full one.
+            self._encoder = encoders.load_encoder(model_dir, batch_size=1, lazily=True)
+        if self._encoder.fingerprint != self._store.kind.fingerprint:
+            raise _other_model(self._store, self._encoder.name, self._encoder.fingerprint)
+        return self._encoder
 
     def fixed_texts(self, texts: list[str]) -> npt.NDArray[Any]:
         """Embed texts that are the same in every process: (n, dim), of norm 1."""
-        return texts_of(self._encode()).embed_fixed_texts(texts)
+        return texts_of(self.load()).embed_fixed_texts(texts)
 
     def labels(self, names: list[str]) -> npt.NDArray[Any]:
         """Embed label names with the model's prompt template: (n, dim), of norm 1."""
-        return texts_of(self._encode()).embed_labels(names)
+        return texts_of(self.load()).embed_labels(names)
 
     def _of_vector(self, query: object) -> npt.NDArray[Any]:
         try:
@@ -107,41 +132,6 @@ class QueryEmbedder:
             )
         return vector
 
-    def _of_row(self, table: VectorTable, key: RowKey) -> npt.NDArray[Any]:
-        row = table.row(key)
-        found = table.record(row)
-        if not found.has_vector:
-            why = ": ".join(filter(None, (found.status.name.lower(), getattr(found, "error", ""))))
-            raise ItemFailedError(
-                f"{key} has no vector ({why}). Query with another one of the {table.name}.",
-                key=key,
-                status=found.status,
-            )
-        return table.embeddings([row])
-
-    def _of_file(self, path: Path) -> npt.NDArray[Any]:
-        if not path.is_file():
-            raise UsageError(f"There is no image file '{path}'. Check the path.", path=str(path))
-        try:
-            return self._encode().embed_images([path], self._store.depth_range)
-        except ItemFailedError as error:
-            reason = error.facts.get("reason", error)
-            raise ItemFailedError(
-                f"'{path}' cannot be embedded: {reason}. Give another image.", path=str(path)
-            ) from error
-
-    def _encode(self) -> ImageEncoder:
-        """Return the encoder; raise `ModelMismatchError` if it did not make the store."""
-        if self._encoder is None:
-            # Check the manifest before reading and compiling the model.
-            model_dir, _ = model_of(self._store, self._model)
-            # batch_size=1, as a partial batch costs as much as a full one.
-            self._encoder = encoders.load_encoder(model_dir, batch_size=1, lazily=True)
-        if not self._checked:
-            _refuse_other_model(self._store, self._encoder.name, self._encoder.fingerprint)
-            self._checked = True
-        return self._encoder
-
 
 def model_of(store: EmbeddingStore, model: str | None = None) -> tuple[Path, ModelManifest]:
     """Return the directory of the model that made a store, and its manifest; loads no weights.
@@ -158,22 +148,21 @@ def model_of(store: EmbeddingStore, model: str | None = None) -> tuple[Path, Mod
         )
     model_dir = resolve_model(name)
     manifest = load_manifest(model_dir, verify_hashes=False)
-    _refuse_other_model(store, manifest.name, manifest.fingerprint)
+    if manifest.fingerprint != store.kind.fingerprint:
+        raise _other_model(store, manifest.name, manifest.fingerprint)
     return model_dir, manifest
 
 
-def _refuse_other_model(store: EmbeddingStore, name: str, fingerprint: str) -> None:
-    if fingerprint == store.kind.fingerprint:
-        return
+def _other_model(store: EmbeddingStore, name: str, fingerprint: str) -> ModelMismatchError:
     made_by = store.model_fact("name") or "unknown"
-    raise ModelMismatchError(
-        f"The vectors in '{store.path}' are of model {made_by} ({_short(store.kind.fingerprint)}), "
-        f"not of {name} ({_short(fingerprint)}), and cannot be compared. Search with that "
-        "``model``, or embed again with this one.",
+    first, second = (
+        f"fingerprint {text[:12]}…" if text else "no fingerprint"
+        for text in (store.kind.fingerprint, fingerprint)
+    )
+    return ModelMismatchError(
+        f"The vectors in '{store.path}' are of model {made_by} ({first}), not of {name} "
+        f"({second}), and cannot be compared. Search with that ``model``, or embed again with "
+        "this one.",
         store_fingerprint=store.kind.fingerprint,
         model_fingerprint=fingerprint,
     )
-
-
-def _short(fingerprint: str) -> str:
-    return f"fingerprint {fingerprint[:12]}…" if fingerprint else "no fingerprint"

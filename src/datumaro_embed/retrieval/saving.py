@@ -181,7 +181,13 @@ def media_file(name: str, media_root: Path, *, is_hashed: bool) -> tuple[str, Pa
     root = os.path.abspath(media_root)
     path = os.path.normpath(os.path.join(root, name))
     try:
-        if not (is_hashed and Path(path).is_relative_to(root)) and not _leads_into(root, path):
+        real = os.path.realpath(path)  # with all links followed
+        is_inside = (
+            (is_hashed and Path(path).is_relative_to(root))
+            or real.startswith(f"{root}{os.sep}")
+            or Path(real).is_relative_to(os.path.realpath(root))
+        )
+        if not is_inside:
             return "its path leads out of the media root", None
         if not stat.S_ISREG(os.stat(path).st_mode):
             return f"there is no file '{path}'", None
@@ -191,14 +197,6 @@ def media_file(name: str, media_root: Path, *, is_hashed: bool) -> tuple[str, Pa
     except (OSError, ValueError) as error:  # a loop of links; a NUL
         return f"its path cannot be followed ({error})", None
     return "", Path(path)
-
-
-def _leads_into(folder: str, path: str) -> bool:
-    """Tell whether a path, with all links followed, is below a folder."""
-    real = os.path.realpath(path)
-    return real.startswith(f"{folder}{os.sep}") or Path(real).is_relative_to(
-        os.path.realpath(folder)
-    )
 
 
 def _source(name: str, media_root: Path, videos: Videos) -> tuple[str, Path | Frame | None]:

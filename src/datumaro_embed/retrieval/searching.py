@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -19,10 +19,9 @@ from ..errors import UsageError
 from ..flags import DEFAULT_K, DEFAULT_TABLE
 from ..records import Hit, ItemKey, ObjectKey, Split
 from ..similarity import RowGraph, graph_path, nearest_rows, open_graph
-from ..store import EmbeddingStore, VectorTable, using_store
+from ..store import EmbeddingStore, using_store
 from ..tally import counted
-from .background import Relevance
-from .filters import ALL, Filters, matching_rows, table_to_search
+from .filters import ALL, Filters, matching_rows
 from .query import SINGLE_QUERY, QueryEmbedder, QueryInput, compose
 
 Float64Array = npt.NDArray[np.float64]
@@ -78,9 +77,7 @@ class SearchOptions:
 class Hits(list[Hit], Displayed):
     """Hits, in order; a notebook displays them with pictures of the store."""
 
-    def __init__(self, hits: Iterable[Hit] = (), origin: Origin | None = None) -> None:
-        super().__init__(hits)
-        self.origin = origin
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -119,54 +116,40 @@ def search_request(
 
     Raises `UsageError`: no query, an empty one, a k below 1, or an item that is not SUBSET/ID.
     """
-    queries, minus = _listed(queries), _listed(minus)
-    plus: list[QueryInput] = [
-        *queries,
-        *map(Path, _listed(image)),
-        *_keys(_listed(item), _listed(object)),
+    sides = [
+        [[given] if isinstance(given, str) else given for given in side]
+        for side in ((queries, image, item, object), (minus, not_image, not_item, not_object))
     ]
-    if not plus:
+    if not any(sides[0]):
         raise UsageError("There is no query. Give a text, an ``image``, an ``item`` or ``object``.")
-    if any(isinstance(query, str) and not query.strip() for query in [*queries, *minus]):
+    if any(isinstance(text, str) and not text.strip() for texts, *_ in sides for text in texts):
         raise UsageError("A query is empty. Enter the text to search for.")
+    combined: list[list[QueryInput]] = []
+    for texts, images, items, objects in sides:
+        # With one item, an object may be only its number N.
+        if len(items) == len(objects) == 1 and objects[0].isascii() and objects[0].isdigit():
+            items, objects = [], [f"{items[0]}#{objects[0]}"]
+        keys: list[ItemKey | ObjectKey] = []
+        for kind, what, names in (
+            (ItemKey, "an item key. Write SUBSET/ID, as in train/1", items),
+            (ObjectKey, "an object key. Write SUBSET/ID#N, as in train/1#0", objects),
+        ):
+            for name in names:
+                try:
+                    keys.append(kind.parse(name))
+                except ValueError as error:
+                    raise UsageError(f"'{name}' is not {what}.") from error
+        combined.append([*texts, *map(Path, images), *keys])
     options = SearchOptions(
         k=k,
-        minus=[
-            *minus,
-            *map(Path, _listed(not_image)),
-            *_keys(_listed(not_item), _listed(not_object)),
-        ],
+        minus=combined[1],
         filters=Filters(subset, split, label),
         model=model,
         exact=exact,
         of=of,
         min_relevance=min_relevance,
     )
-    return plus, options
-
-
-def _listed(texts: Texts) -> Sequence[str]:
-    return [texts] if isinstance(texts, str) else texts
-
-
-def _keys(items: Sequence[str], objects: Sequence[str]) -> Iterator[ItemKey | ObjectKey]:
-    """Parse SUBSET/ID and SUBSET/ID#N; with one item, an object may be only its number N."""
-    if len(items) == len(objects) == 1 and objects[0].isascii() and objects[0].isdigit():
-        items, objects = [], [f"{items[0]}#{objects[0]}"]
-    for text in items:
-        try:
-            yield ItemKey.parse(text)
-        except ValueError as error:
-            raise UsageError(
-                f"'{text}' is not an item key. Write SUBSET/ID, as in train/1."
-            ) from error
-    for text in objects:
-        try:
-            yield ObjectKey.parse(text)
-        except ValueError as error:
-            raise UsageError(
-                f"'{text}' is not an object key. Write SUBSET/ID#N, as in train/1#0."
-            ) from error
+    return combined[0], options
 
 
 def search(
@@ -264,6 +247,7 @@ def run_search(
     embed = QueryEmbedder(store, options.of, options.model, encoder)
     plus = [embed(query) for query in queries]
     vector = compose(plus, [embed(query) for query in options.minus])
+    vectors = store.table(options.of).embeddings()
     if options.min_relevance is not None:
         if not math.isfinite(options.min_relevance):
             raise UsageError("``min_relevance`` must be a finite number.")
@@ -271,19 +255,34 @@ def run_search(
             raise UsageError(
                 "``min_relevance`` requires queries of texts only. Remove it or the other queries."
             )
-        vectors = table_to_search(store, options.of).embeddings()
+        from .background import Relevance  # few searches need it
+
         relevance = Relevance(embed.fixed_texts, vectors, np.flatnonzero(allowed)).of(compose(plus))
         allowed &= relevance >= options.min_relevance
-    result = _nearest(store, vector, allowed, options)
-    if keep is None:
-        return result
-    asked = options
+
+    # The index is of items, and answers without filters, for not too many hits. Opening it for a
+    # million rows takes 70 ms, a search about 2 ms: it is opened once per open store.
+    has_index = options.filters == ALL and options.min_relevance is None and options.of == _INDEXED
+    k, exact, path = options.k, options.exact, graph_path(store.path)
     while True:
-        kept = Hits(islice(filter(keep, result.hits), options.k), store.origin())
-        if len(kept) == options.k or (result.exact and len(result.hits) < asked.k):
-            return replace(result, hits=kept)
-        asked = replace(asked, k=2 * asked.k, exact=True)
-        result = _nearest(store, vector, allowed, asked)
+        has_index = has_index and not exact and k <= _MAX_GRAPH_K and path.is_file()
+        if has_index:
+            facts = path.stat()
+            state = (facts.st_ino, facts.st_mtime_ns, facts.st_size)
+            if store not in _graphs or _graphs[store][0] != state:
+                graph = open_graph(path, uuid=store.uuid, n_rows=store.n_rows, dim=store.dim)
+                _graphs[store] = (state, graph)
+            found = _graphs[store][1].nearest_rows(vectors, vector[None], k)[0]
+            hits = _hits(store, options.of, *found)
+        else:
+            rows, similarities = nearest_rows(vectors, vector[None], k, allowed=allowed)
+            hits = _hits(store, options.of, rows[0], similarities[0])
+        n_found = len(hits)
+        if keep is not None:
+            hits[:] = islice(filter(keep, hits), options.k)
+        if keep is None or len(hits) == options.k or (not has_index and n_found < k):
+            return SearchResult(hits, not has_index, options.of)
+        k, exact = 2 * k, True
 
 
 def search_vectors(
@@ -301,52 +300,16 @@ def search_vectors(
     vectors : array of shape (n_queries, dim)
         Of any norm except zero.
     """
-    allowed, table = matching_rows(store, filters, of), table_to_search(store, of)
-    rows, similarities = nearest_rows(table.embeddings(), vectors, k, allowed=allowed)
-    return [_hits(store, table, *found) for found in zip(rows, similarities, strict=True)]
-
-
-def _nearest(
-    store: EmbeddingStore,
-    vector: Float64Array,
-    allowed: npt.NDArray[np.bool_],
-    options: SearchOptions,
-) -> SearchResult:
-    """Search with the index if possible: of items, without filters, for not too many hits."""
-    table = table_to_search(store, options.of)
-    asks_all = options.filters == ALL and options.min_relevance is None
-    asks_all = asks_all and options.k <= _MAX_GRAPH_K and options.of == _INDEXED
-    graph = _graph_of(store) if asks_all and not options.exact else None
-    if graph is not None:
-        found = graph.nearest_rows(table.embeddings(), vector[None], options.k)[0]
-        return SearchResult(_hits(store, table, *found), False, options.of)
-    rows, similarities = nearest_rows(table.embeddings(), vector[None], options.k, allowed=allowed)
-    return SearchResult(_hits(store, table, rows[0], similarities[0]), True, options.of)
-
-
-def _graph_of(store: EmbeddingStore) -> RowGraph | None:
-    """Open the index beside a store, once per open store; None if there is none.
-
-    Opening it for a million rows takes 70 ms, a search about 2 ms.
-    """
-    path = graph_path(store.path)
-    if not path.is_file():
-        return None
-    facts = path.stat()
-    state = (facts.st_ino, facts.st_mtime_ns, facts.st_size)
-    if store not in _graphs or _graphs[store][0] != state:
-        graph = open_graph(path, uuid=store.uuid, n_rows=store.n_rows, dim=store.dim)
-        _graphs[store] = (state, graph)
-    return _graphs[store][1]
+    allowed = matching_rows(store, filters, of)
+    rows, similarities = nearest_rows(store.table(of).embeddings(), vectors, k, allowed=allowed)
+    return [_hits(store, of, *found) for found in zip(rows, similarities, strict=True)]
 
 
 def _hits(
-    store: EmbeddingStore,
-    table: VectorTable,
-    rows: npt.NDArray[np.int64],
-    similarities: Float64Array,
+    store: EmbeddingStore, of: str, rows: npt.NDArray[np.int64], similarities: Float64Array
 ) -> Hits:
-    hits = Hits(origin=store.origin())
+    hits, table = Hits(), store.table(of)
+    hits.origin = store.origin()
     for row, similarity in zip(rows.tolist(), similarities.tolist(), strict=True):
         item_row = table.item_row(row)
         split, path = Split(store.splits[item_row]), store.text("items/path", item_row)
