@@ -263,7 +263,26 @@ def add_embeddings(
     added = {name: ("embedding", [v if k else None for v, k in zip(vectors, known, strict=True)])}
     absent = np.flatnonzero(rows < 0).tolist()
     if store.has_table("objects"):
-        of_boxes = _of_boxes(dataset, store, rows.tolist())
+        # The vectors of each sample's boxes, matched by their coordinates.
+        fields = [n for n in field_names(dataset, "BBoxField") if _is_shape(_field(dataset, n))][:1]
+        given = frame(dataset, fields)[fields[0]].to_list() if fields else [None] * len(rows)
+        objects, all_boxes = store.objects, store.objects.boxes
+        of_boxes: list[npt.NDArray[np.float32] | None] = []
+        for row, values in zip(rows.tolist(), given, strict=True):
+            own = objects.of(row) if row >= 0 else range(0)
+            each: npt.NDArray[np.float32] | None = None
+            if row >= 0:
+                each = np.asarray(objects.embeddings(slice(own.start, own.stop)), np.float32)
+            if each is not None and fields:
+                to_xywh = _XYWH[_field(dataset, fields[0]).format]
+                boxes = np.array([to_xywh(*value) for value in values or ()]).reshape(-1, 4)
+                stored = np.vstack([all_boxes[own.start : own.stop], np.full((1, 4), np.inf)])
+                off = np.abs(boxes[:, None] - stored).max(axis=2)
+                each = np.vstack([each, np.zeros((1, store.dim), np.float32)])[off.argmin(axis=1)]
+                is_known = off.min(axis=1) <= _BOX_TOLERANCE_PX
+                is_known |= boxes[:, 2:].min(axis=1) <= 0
+                each = each if is_known.all() else None
+            of_boxes.append(each)
         added[f"object_{name}"] = ("object_embedding", of_boxes)
         absent = [place for place, found in enumerate(of_boxes) if found is None]
     if absent and missing == "error":
@@ -275,31 +294,6 @@ def add_embeddings(
             count=len(absent),
         )
     return _with_tensors(dataset, added)
-
-
-def _of_boxes(
-    dataset: Any, store: EmbeddingStore, rows: Sequence[int]
-) -> list[npt.NDArray[np.float32] | None]:
-    """Vectors of each sample's boxes, matched by their coordinates."""
-    fields = [n for n in field_names(dataset, "BBoxField") if _is_shape(_field(dataset, n))][:1]
-    given = frame(dataset, fields)[fields[0]].to_list() if fields else [None] * len(rows)
-    objects, all_boxes = store.objects, store.objects.boxes
-    found: list[npt.NDArray[np.float32] | None] = []
-    for row, values in zip(rows, given, strict=True):
-        own = objects.of(row) if row >= 0 else range(0)
-        vectors = np.asarray(objects.embeddings(slice(own.start, own.stop)), np.float32)
-        if row >= 0 and fields:
-            to_xywh = _XYWH[_field(dataset, fields[0]).format]
-            boxes = np.array([to_xywh(*value) for value in values or ()]).reshape(-1, 4)
-            stored = np.vstack([all_boxes[own.start : own.stop], np.full((1, 4), np.inf)])
-            apart = np.abs(boxes[:, None] - stored).max(axis=2)
-            vectors = np.vstack([vectors, np.zeros((1, store.dim), np.float32)])
-            vectors = vectors[apart.argmin(axis=1)]
-            is_known = (apart.min(axis=1) <= _BOX_TOLERANCE_PX) | (boxes[:, 2:].min(axis=1) <= 0)
-            found.append(vectors if is_known.all() else None)
-        else:
-            found.append(vectors if row >= 0 else None)
-    return found
 
 
 def _with_tensors(dataset: Any, added: Mapping[str, tuple[str, list[Any]]]) -> Any:

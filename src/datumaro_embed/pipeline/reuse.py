@@ -125,23 +125,22 @@ class KnownVectors:
         """Give an item's captions the vectors that are known, of any item with the same text."""
         if not record.captions:
             return record
-        captions = (
-            replace(one, vector=self._of_text(record.annotations[one.annotation].text))
-            for one in record.captions
-        )
-        return replace(record, captions=tuple(captions))
-
-    def _of_text(self, text: str) -> Vector | None:
-        wanted = hash(text)
-        for place in range(int(np.searchsorted(self._texts, wanted)), len(self._texts)):
-            if self._texts[place] != wanted:
-                break
-            number = int(self._caption[place])
-            index = int(np.searchsorted(self._first_caption, number, side="right")) - 1
-            captions, row = self._stores[index].captions, number - int(self._first_caption[index])
-            if self._stores[index].is_sound(captions.item_row(row)) and captions.text(row) == text:
-                return np.asarray(captions.record(row).vector, np.float32)
-        return None
+        found = []
+        for one in record.captions:
+            text = record.annotations[one.annotation].text
+            wanted, vector = hash(text), None
+            for place in range(int(np.searchsorted(self._texts, wanted)), len(self._texts)):
+                if self._texts[place] != wanted:
+                    break
+                number = int(self._caption[place])
+                index = int(np.searchsorted(self._first_caption, number, side="right")) - 1
+                store, row = self._stores[index], number - int(self._first_caption[index])
+                captions = store.captions
+                if store.is_sound(captions.item_row(row)) and captions.text(row) == text:
+                    vector = np.asarray(captions.record(row).vector, np.float32)
+                    break
+            found.append(replace(one, vector=vector))
+        return replace(record, captions=tuple(found))
 
 
 def _texts(store: EmbeddingStore) -> npt.NDArray[np.int64]:

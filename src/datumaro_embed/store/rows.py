@@ -68,25 +68,6 @@ def _as_key(key: object) -> ItemKey | None:
         return None
 
 
-def _near_keys(keys: Keys, key: ItemKey | str, subsets: Sequence[str]) -> list[ItemKey]:
-    """Return the most similar ones of few keys: same id elsewhere, and those next in order.
-
-    A search among all keys would take a minute for ten million.
-    """
-    text, named = str(key), _as_key(key)
-    wanted = named or ItemKey("", text)
-    rows: set[int] = set()
-    for subset in (wanted.subset, *subsets):
-        row = bisect_left(keys, ItemKey(subset, wanted.id))
-        rows.update(range(max(0, row - _NEIGHBOURS), min(len(keys), row + _NEIGHBOURS)))
-
-    def similarity(other: ItemKey) -> float:
-        return difflib.SequenceMatcher(None, text, str(other) if named else other.id).ratio()
-
-    ranked = sorted(((similarity(keys[row]), keys[row]) for row in sorted(rows)), reverse=True)
-    return [other for ratio, other in ranked[:_SUGGESTIONS] if ratio >= _LEAST_RATIO]
-
-
 # Rows ------------------------------------------------------------------------------------------
 
 
@@ -254,7 +235,19 @@ class StoredRows:
         at_once, spec = len(self.parts) == 1 or path in self._cache, array_specs()[path]
         if at_once and isinstance(rows, slice):
             return self.column(path)[rows]
-        numbers = _row_numbers(rows, self.count(spec.table))
+        n_rows = self.count(spec.table)
+        if isinstance(rows, slice):
+            numbers = np.arange(*rows.indices(n_rows), dtype=np.int64)
+        else:
+            index = np.atleast_1d(np.asarray(rows))
+            if index.dtype == bool:
+                index = np.arange(n_rows)[index]
+            if len(index) and index.dtype.kind not in "iu":
+                raise IndexError(f"rows are integers or booleans, not {index.dtype}")
+            numbers = index.astype(np.int64)
+            numbers[numbers < 0] += n_rows
+            if len(numbers) and not (numbers.min() >= 0 and numbers.max() < n_rows):
+                raise IndexError(f"a row is out of range; the store has {n_rows:,} rows")
         if at_once:
             values = self.column(path)[numbers]
         else:
@@ -347,8 +340,19 @@ class StoredRows:
         wanted = _as_key(key)
         row = None if wanted is None else self._find(wanted)
         if row is None:
-            found = _near_keys(self.keys(), key, self.names("items/subset"))
-            near = ", ".join(f"'{other}'" for other in found)
+            # The most similar of few keys: same id elsewhere, and those next in order. A search
+            # among all keys would take a minute for ten million.
+            keys, text, at = self.keys(), str(key), wanted or ItemKey("", str(key))
+            rows: set[int] = set()
+            for subset in (at.subset, *self.names("items/subset")):
+                place = bisect_left(keys, ItemKey(subset, at.id))
+                rows.update(range(max(0, place - _NEIGHBOURS), min(len(keys), place + _NEIGHBOURS)))
+            ranked = []
+            for other in map(keys.__getitem__, sorted(rows)):
+                matcher = difflib.SequenceMatcher(None, text, str(other) if wanted else other.id)
+                ranked.append((matcher.ratio(), other))
+            best = sorted(ranked, reverse=True)[:_SUGGESTIONS]
+            near = ", ".join(f"'{other}'" for ratio, other in best if ratio >= _LEAST_RATIO)
             raise ItemNotFoundError(
                 f"No item '{key}' in '{self.path}'. "
                 + (f"Nearest: {near}." if near else f"A key is SUBSET/ID. {_LISTS_KEYS}"),
@@ -429,22 +433,6 @@ class StoredRows:
         starts = self._starts[table]
         index = int(np.searchsorted(starts, row, side="right")) - 1
         return index, row - int(starts[index])
-
-
-def _row_numbers(rows: npt.ArrayLike | slice, n_rows: int) -> IntArray:
-    """Turn an index as NumPy takes it into row numbers; raises `IndexError`."""
-    if isinstance(rows, slice):
-        return np.arange(*rows.indices(n_rows), dtype=np.int64)
-    index = np.atleast_1d(np.asarray(rows))
-    if index.dtype == bool:
-        index = np.arange(n_rows)[index]
-    if len(index) and index.dtype.kind not in "iu":
-        raise IndexError(f"rows are integers or booleans, not {index.dtype}")
-    numbers = index.astype(np.int64)
-    numbers[numbers < 0] += n_rows
-    if len(numbers) and not (numbers.min() >= 0 and numbers.max() < n_rows):
-        raise IndexError(f"a row is out of range; the store has {n_rows:,} rows")
-    return numbers
 
 
 def check_dtype(dtype: str) -> None:
