@@ -225,7 +225,22 @@ class ExperimentalItems:
             names = self._dataset.schema.get_categories_for_field(name)
             size = len(names or ()) or max(1, len(values) // max(1, n_labels))
             values = [values[start : start + size] for start in range(0, len(values), size)]
-        return [_shape(kind, getattr(field, "format", ""), value) for value in values]
+        found: list[dm.Annotation | None] = []
+        for value in values:
+            one: dm.Annotation | None = None  # such as for a polygon of less than 3 points
+            if kind == "RotatedBBoxField":
+                one = dm.RotatedBbox(*value[:4], math.degrees(value[4]))
+            elif kind == "PolygonField" and len(value) > 2:
+                one = dm.Polygon([c for point in value for c in point])
+            elif kind == "KeypointsField":
+                seen = [int(seen) for *_, seen in value]
+                one = dm.Points([c for x, y, _ in value for c in (x, y)], seen)
+            elif kind != "PolygonField":
+                x, y, w, h = _XYWH[field.format](*value)
+                is_box = kind == "BBoxField"
+                one = dm.Bbox(x, y, w, h) if is_box else dm.Ellipse(x, y, x + w, y + h)
+            found.append(one)
+        return found
 
 
 def add_embeddings(
@@ -335,16 +350,3 @@ def _is_shape(field: Any) -> bool:
     """Tell whether a field has shapes in pixels; fractions of the image are not read."""
     formats = _FORMATS.get(type(field).__name__, ())
     return getattr(field, "format", "") in formats and not field.normalize
-
-
-def _shape(kind: str, form: str, value: Sequence[Any]) -> dm.Annotation | None:
-    """Return one value of a field as an annotation; None for a polygon of less than 3 points."""
-    if kind == "RotatedBBoxField":
-        return dm.RotatedBbox(*value[:4], math.degrees(value[4]))
-    if kind == "PolygonField":
-        return dm.Polygon([c for point in value for c in point]) if len(value) > 2 else None
-    if kind == "KeypointsField":
-        seen = [int(seen) for *_, seen in value]
-        return dm.Points([c for x, y, _ in value for c in (x, y)], seen)
-    x, y, w, h = _XYWH[form](*value)
-    return dm.Bbox(x, y, w, h) if kind == "BBoxField" else dm.Ellipse(x, y, x + w, y + h)

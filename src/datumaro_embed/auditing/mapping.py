@@ -143,8 +143,24 @@ def _refined(small: Array, large: Array, start: Map) -> Map | None:
     """Align two signatures; None where they are not alike then."""
     (w, _, x), (_, h, y) = (start.start[:2] * SIGNATURE_SIDE).round().astype(int)
     small = resized(small, w, h)
-    if not _have_same_colours(small, large[y : y + h, x : x + w]):
+
+    # First, as it is far cheaper: may they be alike where they are seen from afar?
+    n = 4
+    cells = [
+        cv2.resize(p, (n, n), interpolation=cv2.INTER_AREA).reshape(-1, 3).astype(np.float32)
+        for p in (small, large[y : y + h, x : x + w])
+    ]
+    if is_one_gray(*cells):
+        cells = [p @ GRAY[:, None] for p in cells]
+    cells.sort(key=lambda p: float(p.std()))
+    a, b = (p - p.mean() for p in cells)
+    product, square = float((a * b).sum()), float((a * a).sum())
+    gain = min(max(product / max(square, 1.0), 0.5), 3.0)
+    off = np.abs(b - gain * a).mean(axis=1) / max(gain, 1)
+    is_like = product > 0.7 * float(np.sqrt(square * (b * b).sum()))
+    if not (is_like and np.median(off) < _FAR_OFF):
         return None
+
     best: Map | None = None
     least = 0.80
     matrix: Array | None = start.start
@@ -160,20 +176,3 @@ def _refined(small: Array, large: Array, start: Map) -> Map | None:
             break
         matrix = aligned(small, large, matrix, cv2.MOTION_AFFINE, 30)
     return best
-
-
-def _have_same_colours(one: Array, other: Array) -> bool:
-    """Tell whether two pictures may be alike where they are seen from afar: far cheaper."""
-    n = 4
-    cells = [
-        cv2.resize(p, (n, n), interpolation=cv2.INTER_AREA).reshape(-1, 3).astype(np.float32)
-        for p in (one, other)
-    ]
-    if is_one_gray(*cells):
-        cells = [p @ GRAY[:, None] for p in cells]
-    cells.sort(key=lambda p: float(p.std()))
-    a, b = (p - p.mean() for p in cells)
-    product, square = float((a * b).sum()), float((a * a).sum())
-    gain = min(max(product / max(square, 1.0), 0.5), 3.0)
-    off = np.abs(b - gain * a).mean(axis=1) / max(gain, 1)
-    return product > 0.7 * float(np.sqrt(square * (b * b).sum())) and np.median(off) < _FAR_OFF
