@@ -82,7 +82,7 @@ class KnownVectors:
             for record in map_ahead(read_item_info, items, workers=usable_processors(), ahead=64):
                 wanted = np.frombuffer(record.content_sha256[:8], dtype="<u8")[0]
                 place = int(np.searchsorted(self._hashes, wanted))
-                if place < len(self) and self._hashes[place] == wanted:
+                if place < len(self._hashes) and self._hashes[place] == wanted:
                     return True
         return False
 
@@ -99,7 +99,7 @@ class KnownVectors:
         vector: Vector | None = None
         crops: dict[object, Vector] = {}
         wanted = np.frombuffer(record.content_sha256[:8], dtype="<u8")[0]
-        for place in range(int(np.searchsorted(self._hashes, wanted)), len(self)):
+        for place in range(int(np.searchsorted(self._hashes, wanted)), len(self._hashes)):
             if self._hashes[place] != wanted:
                 break
             store, row = self._stores[int(self._place[place])], int(self._row[place])
