@@ -24,8 +24,6 @@ MAX_MASK_PIXELS = 2**30  # pycocotools counts in 32 bits; decoded, it is 1 GiB
 _NO_RUNS = "its counts are not run lengths"
 _MAX_GROUPS = 7  # 5-bit groups in a run: 32 bits and the sign
 
-Runs = npt.NDArray[np.int64]
-
 
 class RleError(ValueError):
     """An invalid run-length encoding."""

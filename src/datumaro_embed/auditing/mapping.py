@@ -89,29 +89,24 @@ def likely_maps(
         if windows[swapped] < LEAST_COLOURS:
             continue
         small, large = pictures[swapped], pictures[not swapped]
-        place = _search(small, large, sizes[swapped], sizes[not swapped])
-        if place is not None:
-            found = _refined(turned(small, place.turn), large, place)
+
+        # The window of the large picture that is most like the small one, or its mirror image.
+        small_size, large_size = sizes[swapped], sizes[not swapped]
+        ratios = small_size[0] / large_size[0], small_size[1] / large_size[1]
+        longest = max(ratios)
+        uncut = [longest] if 0.4 < longest < 1 else []  # cut out, and not resized
+        half = SIGNATURE_SIDE // 2, SIGNATURE_SIDE // 2
+        rough = [cv2.resize(p, half, interpolation=cv2.INTER_AREA) for p in (small, large)]
+        scales = (*_SCALES[::2], *uncut)
+        scale, turn, score = _best_window(rough[0], rough[1], scales, (0, 4), ratios)[:3]
+        if score < _LEAST_ROUGH:
+            continue
+        near = (*(scale * _STEP ** np.array([-1, -0.5, 0, 0.5, 1])), *uncut)
+        scale, turn, score, matrix = _best_window(small, large, near, (turn,), ratios)
+        if score > _LEAST_WINDOW:
+            found = _refined(turned(small, turn), large, Map(turn, matrix, matrix))
             if found is not None:
                 yield replace(found, swapped=swapped)
-
-
-def _search(
-    small: Array, large: Array, small_size: tuple[int, int], large_size: tuple[int, int]
-) -> Map | None:
-    """Find the window of the large picture that is most like the small one, or its mirror image."""
-    ratios = small_size[0] / large_size[0], small_size[1] / large_size[1]
-    longest = max(ratios)
-    as_given = [longest] if 0.4 < longest < 1 else []  # cut out, and not resized
-    half = SIGNATURE_SIDE // 2, SIGNATURE_SIDE // 2
-    rough = [cv2.resize(p, half, interpolation=cv2.INTER_AREA) for p in (small, large)]
-    scales = (*_SCALES[::2], *as_given)
-    scale, turn, score = _best_window(rough[0], rough[1], scales, (0, 4), ratios)[:3]
-    if score < _LEAST_ROUGH:
-        return None
-    near = (*(scale * _STEP ** np.array([-1, -0.5, 0, 0.5, 1])), *as_given)
-    scale, turn, score, matrix = _best_window(small, large, near, (turn,), ratios)
-    return Map(turn, matrix, matrix) if score > _LEAST_WINDOW else None
 
 
 def _best_window(
