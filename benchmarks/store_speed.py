@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from datumaro_embed.records import AnnotationRecord, Categories, ItemKey, ItemRe
 from datumaro_embed.store import COMMIT_ROWS, ArrayPart, EmbeddingStore, Hdf5Stores, open_store
 from datumaro_embed.store.codec import Arrays, ColumnBuilder, head_arrays
 from datumaro_embed.store.hdf5 import file_image
-from datumaro_embed.store.journal import MAX_PASSED_BYTES, Journal, SegmentFolder, new_manifest
+from datumaro_embed.store.journal import MAX_PASSED_BYTES, Journal, Manifest, SegmentFolder
 from datumaro_embed.vectors import VectorKind, unit_rows
 
 UUID = "0" * 32
@@ -90,6 +91,12 @@ def _rows(
     return EmbeddingStore([part], path="rows", kind=kind, uuid=UUID)
 
 
+def _manifest_of(kind: VectorKind, **facts: Any) -> Manifest:
+    return Manifest(
+        *(UUID, kind.model, kind.fingerprint, kind.dtype, kind.dim, kind.settings), **facts
+    )
+
+
 def _seal_speed(folder: Path, n_annotations: int) -> None:
     rows = _rows(0, COMMIT_ROWS, 512, n_annotations, n_coords=40)
     n_bytes, _ = file_image(rows, EMPTY_HEAD, UUID)
@@ -99,7 +106,7 @@ def _seal_speed(folder: Path, n_annotations: int) -> None:
 
     def seal() -> None:
         segment = journal.commit_file(rows)
-        journal.save(new_manifest(UUID, rows.kind, segments=(segment,)))
+        journal.save(_manifest_of(rows.kind, segments=(segment,)))
 
     def plain() -> None:
         subprocess.run(command, check=True, capture_output=True)
@@ -161,7 +168,7 @@ def _lookup_speed(folder: Path, n_rows: int, dim: int) -> None:
     head_rows = head_arrays(Categories(("thing",)), None, {"model": {"name": "demo"}}, dim)
     empty = _rows(0, 0, dim)
     head = journal.commit_file(empty, head_rows)
-    journal.save(new_manifest(UUID, empty.kind, segments=segments, head=head))
+    journal.save(_manifest_of(empty.kind, segments=segments, head=head))
     journal.finish()
     journal.leave()
     rows = SegmentFolder(directory, empty.kind, max_mapped_bytes=MAX_PASSED_BYTES).store(segments)

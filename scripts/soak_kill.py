@@ -30,7 +30,7 @@ import numpy as np
 from PIL import Image
 
 from datumaro_embed.models import resolve_model
-from datumaro_embed.place import is_store_directory
+from datumaro_embed.place import manifest_files
 from datumaro_embed.store import open_store
 from datumaro_embed.store.schema import array_specs
 
@@ -205,7 +205,7 @@ def _moment(target: Path) -> str:
     if target.is_file() or (target / "manifest.json").is_file():
         _content(target)
         return "after publishing"
-    if not is_store_directory(work):
+    if not manifest_files(work):
         return "before the first segment"
     _content(work, partial=True)
     return "between segments"

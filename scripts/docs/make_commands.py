@@ -33,7 +33,7 @@ def page() -> str:
     ]
     for title, group in GROUPS.items():
         lines += ["", f"| {title} | |", "|---|---|"]
-        lines += [f"| [`{name}`](#{name}) | {_cell(line)} |" for name, (line, _) in group.items()]
+        lines += [f"| [`{name}`](#{name}) | {_cell(line)} |" for name, (line, *_) in group.items()]
     for name, command in commands.choices.items():
         lines += ["", f"## {name}", "", *_command(name, command)]
     return "\n".join(lines) + "\n"

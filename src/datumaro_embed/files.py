@@ -53,36 +53,24 @@ Identity = tuple[int, int, int, int]
 
 
 class FileSystem:
-    """The operating system's calls, one method each; every one raises `OSError`."""
+    """The operating system's calls, by name; every one raises `OSError`."""
+
+    make_directory = staticmethod(os.mkdir)  # one, whose parent exists
+    write = staticmethod(os.write)  # some of the bytes; tells how many
+    fsync = staticmethod(os.fsync)  # returns when the file's bytes are on the device
+    close = staticmethod(os.close)  # hears of errors that only now come up
+    replace = staticmethod(os.replace)  # in one step; readers see the old file or the new one
+    unlink = staticmethod(os.unlink)
+    remove_directory = staticmethod(os.rmdir)  # an empty one
 
     def free_bytes(self, directory: Path) -> int:
         """Bytes that this user may still write."""
         return shutil.disk_usage(directory).free
 
-    def make_directory(self, directory: Path) -> None:
-        """Create one directory, whose parent exists."""
-        directory.mkdir()
-
     def create(self, path: Path) -> int:
         """Open a new file for writing; fails where one is there."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         return os.open(path, flags, 0o666)
-
-    def write(self, descriptor: int, data: memoryview) -> int:
-        """Write some of the bytes and tell how many."""
-        return os.write(descriptor, data)
-
-    def fsync(self, descriptor: int) -> None:
-        """Return when the file's bytes are on the device."""
-        os.fsync(descriptor)
-
-    def close(self, descriptor: int) -> None:
-        """Close, and hear of errors that only now come up."""
-        os.close(descriptor)
-
-    def replace(self, source: Path, target: Path) -> None:
-        """Rename in one step; readers see the old file or the new one."""
-        source.replace(target)
 
     def exchange(self, one: Path, other: Path) -> bool:
         """Give each the name of the other in one step; false where the system cannot do that."""
@@ -110,14 +98,6 @@ class FileSystem:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-    def unlink(self, path: Path) -> None:
-        """Remove a file."""
-        path.unlink()
-
-    def remove_directory(self, directory: Path) -> None:
-        """Remove an empty directory."""
-        directory.rmdir()
 
 
 @contextmanager

@@ -90,10 +90,8 @@ class _Tiff(TiffImageFile):
         raise UnknownFormatError(FileKind(Status.UNSUPPORTED, f"it is {name}{advice}"))
 
 
-def samples_of(image: Image.Image, data: bytes) -> npt.NDArray[Any] | None:
-    """Decode samples that Pillow has no mode for: upright, BGR; None if Pillow decodes them."""
-    if not isinstance(image, _Tiff) or not image.by_opencv:
-        return None
+def opencv_samples(image: Image.Image, data: bytes) -> npt.NDArray[Any]:
+    """Decode a TIFF's samples that Pillow has no mode for: upright, BGR."""
     import cv2
     from cv2.utils import logging
 

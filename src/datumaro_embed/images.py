@@ -113,17 +113,22 @@ class OpenedImage:
     ----------
     notes : tuple of str
         What is unusual about its pixels, as reasons for a `Tally`; set by `decode`.
-    steps : float or None
-        How coarsely a JPEG keeps its pixels: steps of its luma in percent of those of quality 50; 0
-        for a format without loss; None where it is not known.
     """
 
     info: ImageInfo
     _load: Callable[[int], Decoded]
     notes: tuple[str, ...] = ()
-    steps: float | None = None
+    _image: Image.Image | None = None  # of a file, as opened
     _load_alpha: Callable[[], Image.Image] | None = None
     _data: bytes = b""  # of a file of which `decode` may leave out something
+
+    @property
+    def steps(self) -> float | None:
+        """How coarsely a JPEG keeps its pixels: its luma's steps in percent of those of quality 50.
+
+        0 for a format without loss; None where it is not known.
+        """
+        return None if self._image is None else quantization_steps(self._image)
 
     def unseen(self) -> tuple[str, ...]:
         """Name what `decode` leaves out: ``bits`` below the highest 8, ``frames`` but the first."""
@@ -221,7 +226,7 @@ def open_image(
     return OpenedImage(
         ImageInfo(width, height, orientation, digest),
         load,
-        steps=quantization_steps(image),
+        _image=image,
         _load_alpha=partial(decode_alpha, data, orientation)
         if image.has_transparency_data
         else None,

@@ -25,7 +25,21 @@ def describe(store: EmbeddingStore) -> Iterator[str]:
     ran_on = [str(provenance[key]) for key in ("device", "precision") if key in provenance]
     yield f"ran on       {', '.join(ran_on) or unknown}"
     yield f"embeddings   {store.n_rows} × {store.dim} {store.dtype}"
-    n_shown = len(store.objects) if store.has_table("objects") else _count_objects(store)
+    if store.has_table("objects"):
+        n_shown = len(store.objects)
+    else:  # annotations of one item, group and label are one object
+        types = enumerate(store.ann_type_names)
+        is_shown = ~np.isin(
+            store.column("annotations/type"), [n for n, t in types if t in ("label", "caption")]
+        )
+        grouped = is_shown & (store.column("annotations/group") != 0)
+        together = (
+            store.ann_rows,
+            store.column("annotations/group"),
+            store.column("annotations/label").astype(np.int64),
+        )
+        keys = np.stack([values[grouped] for values in together])
+        n_shown = int(np.count_nonzero(is_shown & ~grouped) + np.unique(keys, axis=1).shape[1])
     yield f"annotations  {store.count('annotations')} of {counted(n_shown, 'objects')}"
     if store.has_table("objects"):
         yield f"objects      {len(store.objects)}, {int(store.objects.has_vector.sum())} embedded"
@@ -51,20 +65,6 @@ def describe(store: EmbeddingStore) -> Iterator[str]:
         name = name if label >= 0 else "(no label)"
         shown = [counted(n_objects[label], "objects")] if of_objects else []
         yield f"label        {name}: {', '.join([*shown, counted(count, 'annotations')])}"
-
-
-def _count_objects(store: EmbeddingStore) -> int:
-    """Count the objects: annotations of one item, group and label are one object."""
-    no_objects = [n for n, name in enumerate(store.ann_type_names) if name in ("label", "caption")]
-    shown = ~np.isin(store.column("annotations/type"), no_objects)
-    grouped = shown & (store.column("annotations/group") != 0)
-    together = (
-        store.ann_rows,
-        store.column("annotations/group"),
-        store.column("annotations/label").astype(np.int64),
-    )
-    keys = np.stack([values[grouped] for values in together])
-    return int(np.count_nonzero(shown & ~grouped) + np.unique(keys, axis=1).shape[1])
 
 
 def describe_items(store: EmbeddingStore, n_items: int) -> Iterator[str]:

@@ -23,7 +23,7 @@ from PIL import Image
 
 from .depth import DepthRange
 from .endings import jpeg_has_no_end, load_jpeg, whole_jpeg
-from .formats import identify, samples_of
+from .formats import identify, opencv_samples
 
 # Decoded upright RGB image without metadata, and what is unusual about it: reasons for a Tally.
 Decoded = tuple[Image.Image, tuple[str, ...]]
@@ -71,8 +71,8 @@ def decode_file(
         ending = "PNG files without an end chunk"
     if least_side_px > 0 and image.format in _JPEG:  # HEIC would give its thumbnail
         image.draft(None, (least_side_px, least_side_px))
-    if (samples := samples_of(image, data)) is not None:
-        return decode_array(samples, depth, "bgr")
+    if getattr(image, "by_opencv", False):  # a TIFF with samples that Pillow has no mode for
+        return decode_array(opencv_samples(image, data), depth, "bgr")
     if image.format in _JPEG and not ending and load_jpeg(image, data):
         ending = "JPEG files with damaged data: part of the picture is gray or wrong"
     rgb, note = _to_rgb(image, depth, data=data)
@@ -103,7 +103,16 @@ def _to_rgb(image: Image.Image, depth: DepthRange, *, data: bytes = b"") -> tupl
     16-bit color keeps both bytes; Pillow alone reads only the high ones.
     """
     note = ""
-    low_bytes = _low_bytes_tile(image) if data else []
+    # Pillow has no mode for 16-bit color: it unpacks the first or the last byte of each sample,
+    # depending on the byte order in the tile. With these tiles it decodes the low bytes.
+    low_bytes: list[Any] = []
+    if data and image.format in {"PNG", "TIFF"}:
+        tiles: list[Any] = cast("Any", image).tile
+        raw_modes = {tile.args if isinstance(tile.args, str) else tile.args[0] for tile in tiles}
+        other = _OTHER_BYTES.get(raw_modes.pop()) if len(raw_modes) == 1 else None
+        for tile in tiles if other is not None else ():
+            args = other if isinstance(tile.args, str) else (other, *tile.args[1:])
+            low_bytes.append(tile._replace(args=args))
     image.load()
     if data and image.format == "JPEG" and image.mode == "RGB":
         # Remove metadata in place, as a copy takes as long as the decoding.
@@ -144,22 +153,6 @@ def _samples(image: Image.Image) -> npt.NDArray[Any]:
         if tuple(tags.get(258, ())) == (32,) and tuple(tags.get(339, (1,))) == (1,):
             return samples.view(np.uint32)
     return samples
-
-
-def _low_bytes_tile(image: Image.Image) -> list[Any]:
-    """Return tiles with which Pillow decodes the low bytes of 16-bit color; else an empty list.
-
-    Pillow has no mode for 16-bit color: it unpacks the first or the last byte of each sample,
-    depending on the byte order in the tile.
-    """
-    tiles: list[Any] = cast("Any", image).tile if image.format in {"PNG", "TIFF"} else []
-    raw_modes = {tile.args if isinstance(tile.args, str) else tile.args[0] for tile in tiles}
-    if len(raw_modes) != 1 or (other := _OTHER_BYTES.get(raw_modes.pop())) is None:
-        return []
-    return [
-        tile._replace(args=other if isinstance(tile.args, str) else (other, *tile.args[1:]))
-        for tile in tiles
-    ]
 
 
 def decode_array(array: npt.NDArray[Any], depth: DepthRange, channel_order: str = "rgb") -> Decoded:

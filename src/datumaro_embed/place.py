@@ -35,11 +35,6 @@ def manifest_files(directory: Path) -> list[Path]:
     return [directory / name for name in _MANIFESTS if name in names]
 
 
-def is_store_directory(path: Path) -> bool:
-    """Tell whether there is a manifest in a directory; raises `StoreReadError`."""
-    return bool(manifest_files(path))
-
-
 def is_hdf5_file(path: Path) -> bool:
     """Tell by its first bytes."""
     if not path.is_file():
@@ -54,7 +49,8 @@ class StorePlace:
 
     target: Path  # the sealed file, or the directory
     keeps_segments: bool  # the store stays a directory
-    ends_open: bool = False  # the path was written with a separator at its end
+    directory: Path  # where segments are written: the store, or one beside the file to be
+    ends_open: bool  # the path was written with a separator at its end
 
     @classmethod
     def of(cls, store: str | os.PathLike[str]) -> StorePlace:
@@ -75,12 +71,9 @@ class StorePlace:
         path = Path(name) if real == os.path.abspath(name) else Path(real)
         ends_open = name.endswith(tuple(filter(None, (os.sep, os.altsep))))
         file_like = Path(name).suffix.lower() in SUFFIXES and not ends_open
-        return cls(path, not file_like or is_store_directory(path), ends_open)
-
-    @property
-    def directory(self) -> Path:
-        """Where segments are written: the store itself, or a directory beside the file to be."""
-        return self.target if self.keeps_segments else Path(f"{self.target}{WORK_SUFFIX}")
+        keeps_segments = not file_like or bool(manifest_files(path))
+        directory = path if keeps_segments else Path(f"{path}{WORK_SUFFIX}")
+        return cls(path, keeps_segments, directory, ends_open)
 
     def check(self) -> None:
         """Refuse early what cannot become a store; leaves nothing behind.
@@ -103,7 +96,7 @@ class StorePlace:
             )
 
         if is_folder:
-            ours = is_store_directory(self.target) or all(
+            ours = manifest_files(self.target) or all(
                 path.name in (LOCK_NAME, SEGMENT_FOLDER) or path.name.startswith(TEMPORARY_PREFIX)
                 for path in self.target.iterdir()
             )

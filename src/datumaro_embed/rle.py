@@ -24,8 +24,6 @@ MAX_MASK_PIXELS = 2**30  # pycocotools counts in 32 bits; decoded, it is 1 GiB
 _NO_RUNS = "its counts are not run lengths"
 _MAX_GROUPS = 7  # 5-bit groups in a run: 32 bits and the sign
 
-Runs = npt.NDArray[np.int64]
-
 
 class RleError(ValueError):
     """An invalid run-length encoding."""
@@ -63,7 +61,18 @@ class Rle:
         if isinstance(counts, str):
             counts = counts.encode("utf-8", "replace")
         if isinstance(counts, bytes):
-            runs = _decompressed(counts)
+            digits = np.frombuffer(counts, np.uint8).astype(np.int64) - ord("0")
+            ends = np.flatnonzero(digits < 32)  # the last group of each run
+            if not digits.size or digits.min() < 0 or digits.max() > 63 or digits[-1] >= 32:
+                raise RleError(_NO_RUNS)
+            starts = np.concatenate(([0], ends[:-1] + 1))
+            places = np.arange(digits.size) - np.repeat(starts, ends - starts + 1)
+            if places.max() >= _MAX_GROUPS:
+                raise RleError(_NO_RUNS)
+            runs = np.add.reduceat((digits & 31) << (5 * places), starts)
+            runs -= ((digits[ends] & 16) > 0).astype(np.int64) << (5 * (places[ends] + 1))
+            np.cumsum(runs[1::2], out=runs[1::2])
+            np.cumsum(runs[2::2], out=runs[2::2])
         else:
             try:
                 runs = np.array([_whole(value) for value in counts] or [-1], np.int64)
@@ -120,19 +129,3 @@ def _whole(value: Any) -> int:
     if number != value or isinstance(value, bool | str):
         raise ValueError(value)
     return number
-
-
-def _decompressed(text: bytes) -> Runs:
-    digits = np.frombuffer(text, np.uint8).astype(np.int64) - ord("0")
-    ends = np.flatnonzero(digits < 32)  # the last group of each run
-    if not digits.size or digits.min() < 0 or digits.max() > 63 or digits[-1] >= 32:
-        raise RleError(_NO_RUNS)
-    starts = np.concatenate(([0], ends[:-1] + 1))
-    places = np.arange(digits.size) - np.repeat(starts, ends - starts + 1)
-    if places.max() >= _MAX_GROUPS:
-        raise RleError(_NO_RUNS)
-    runs: Runs = np.add.reduceat((digits & 31) << (5 * places), starts)
-    runs -= ((digits[ends] & 16) > 0).astype(np.int64) << (5 * (places[ends] + 1))
-    np.cumsum(runs[1::2], out=runs[1::2])
-    np.cumsum(runs[2::2], out=runs[2::2])
-    return runs

@@ -11,7 +11,9 @@ import pytest
 from datumaro.components import media as dm
 from PIL import Image
 
-from datumaro_embed.adapter.media import UnsupportedMediaError, encoder_input
+from datumaro_embed.adapter.media import encoder_input
+from datumaro_embed.images import ImageProblem
+from datumaro_embed.records import Status
 
 PIXELS = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
 
@@ -77,10 +79,12 @@ def test_video_frames(tmp_path: Path) -> None:
     ],
 )
 def test_other_media_are_refused_by_name(medium: dm.MediaElement | None, reason: str) -> None:
-    with pytest.raises(UnsupportedMediaError, match=reason):
+    with pytest.raises(ImageProblem, match=reason) as caught:
         encoder_input(medium)
+    assert caught.value.status is Status.UNSUPPORTED
 
 
 def test_image_without_data_is_missing() -> None:
-    with pytest.raises(FileNotFoundError, match="no data"):
+    with pytest.raises(ImageProblem, match="no data") as caught:
         encoder_input(dm.Image.from_numpy(lambda: None))
+    assert caught.value.status is Status.MISSING

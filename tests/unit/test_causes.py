@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tqdm import tqdm
 
 from datumaro_embed import ItemKey, ItemRecord, Status
 from datumaro_embed.causes import cause_of, detail_of
@@ -56,13 +57,13 @@ def test_details_are_what_the_cause_leaves_out() -> None:
 
 
 def test_a_run_counts_causes_and_shows_three_items_of_each() -> None:
-    bar = Progress(100, show=False)
-    with bar:
+    with tqdm(total=100, disable=True) as bar:
+        done = Progress(bar)
         for number in range(100):
             error = f"damaged PNG: broken at {number:#x}" if number % 2 else "the file is empty"
             key = ItemKey("train", f"{number:02}")
-            bar.note(ItemRecord(key, status=Status.UNREADABLE, error=error))
-    assert [*bar.failures[Status.UNREADABLE].lines("", times=" × ")] == [
+            done.note(ItemRecord(key, status=Status.UNREADABLE, error=error))
+    assert [*done.failures[Status.UNREADABLE].lines("", times=" × ")] == [
         "50 × damaged PNG (train/01: broken at 0x1, train/03: broken at 0x3, "
         "train/05: broken at 0x5, …)",
         "50 × the file is empty (train/00, train/02, train/04, …)",

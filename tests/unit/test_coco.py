@@ -222,8 +222,9 @@ def test_sizes_that_are_none_are_not_declared(tmp_path: Path) -> None:
         for n, (width, height) in enumerate(sizes)
     ]
     imported = import_all(write_coco_dataset(tmp_path, images))
-    declared = [item.declared_size() for item in imported.source]
-    assert declared == [None, (96, 64), None, None, None]
+    records = [item.record(None, 1, bytes(32)) for item in imported.source]
+    declared = [(record.width, record.height) for record in records]
+    assert declared == [(0, 0), (96, 64), (0, 0), (0, 0), (0, 0)]
 
 
 # --- categories --------------------------------------------------------------------------------

@@ -151,7 +151,18 @@ class AnnotationReader(_CocoBase):  # type: ignore[misc]
         if found and is_number and isfinite(area) and area != drawn_area(found):
             found[0].attributes["area"] = float(area)
         if found and self.task is CocoTask.person_keypoints:
-            found = _joined(found, present)
+            # COCO lists each person in two files: only the keypoints are added where the instances
+            # file has their object (same id and box). If the id belongs to another one, it is new.
+            same = [other for other in present if other.id == found[0].id]
+            boxes = {_box_and_label(part) for part in found if isinstance(part, Bbox)}
+            is_known = any(isinstance(o, Bbox) and _box_and_label(o) in boxes for o in same)
+            if same and (is_known or not boxes):
+                known = [(o.points, o.visibility) for o in same if isinstance(o, Points)]
+                points = (part for part in found if isinstance(part, Points))
+                found = [part for part in points if (part.points, part.visibility) not in known]
+            elif same:
+                free = max(other.id for other in present) + 1
+                found = [part.wrap(id=free, group=free) for part in found]
         present.extend(found)
 
     def _read(self, annotation: Document, info: Document) -> list[Annotation]:
@@ -254,24 +265,6 @@ def drawn_area(parts: Sequence[Annotation]) -> float | None:
     if any(isinstance(part, Mask) for part in parts):
         return None
     return outlined_area(outlines) if outlines else boxes[0][2] * boxes[0][3] if boxes else None
-
-
-def _joined(found: list[Annotation], present: list[Annotation]) -> list[Annotation]:
-    """Return only the keypoints if the instances file has their object (same id and box).
-
-    COCO lists each person in two files. If the id belongs to another object, return all
-    annotations with a new id.
-    """
-    same = [other for other in present if other.id == found[0].id]
-    if not same:
-        return found
-    boxes = {_box_and_label(part) for part in found if isinstance(part, Bbox)}
-    if not boxes or any(isinstance(o, Bbox) and _box_and_label(o) in boxes for o in same):
-        known = [(o.points, o.visibility) for o in same if isinstance(o, Points)]
-        points = (part for part in found if isinstance(part, Points))
-        return [part for part in points if (part.points, part.visibility) not in known]
-    free = max(other.id for other in present) + 1
-    return [part.wrap(id=free, group=free) for part in found]
 
 
 def _box_and_label(box: Bbox) -> tuple[object, ...]:

@@ -108,7 +108,24 @@ def find_coco_files(
         read.add(CocoTask.person_keypoints)
     files = [file for file in nearest if file.task not in present - read]
     others = [file for file in nearest if file.task in present - read]
-    return _one_of_each(files, path, losses), others
+
+    # The nearest file of each task and subset.
+    chosen: dict[tuple[str, str], CocoFile] = {}
+    unnamed = [file for file in files if file.task is None]
+    if len({file.subset for file in unnamed}) < len(unnamed):  # a.json and b.json in one folder
+        files = [f if f.task else replace(f, subset=f.path.stem) for f in files]
+    for file in sorted(files, key=lambda file: (len(file.path.parts), file.path)):
+        key = (file.task.name if file.task else "", file.subset)
+        first = chosen.setdefault(key, file)
+        if first is file:
+            continue
+        if len(first.path.parts) == len(file.path.parts):
+            both = f"{relative(first.path, path)} and {relative(file.path, path)}"
+            what = f"{both} have the same name. Pass the folder of one of them."
+            raise read_error(path, what)
+        losses.add(_NOT_NEAREST, relative(file.path, path))
+    order = list(CocoTask)  # instances first: keypoints join them
+    return sorted(chosen.values(), key=lambda f: order.index(f.task) if f.task else -1), others
 
 
 def relative(path: Path, folder: Path) -> str:
@@ -175,23 +192,3 @@ def _mentions(path: Path, *keys: bytes) -> bool:
             return any(content.find(key) >= 0 for key in keys)
     except (OSError, ValueError):  # ValueError: the file is empty
         return False
-
-
-def _one_of_each(files: list[CocoFile], path: Path, losses: Tally) -> list[CocoFile]:
-    """Return the nearest file of each task and subset."""
-    chosen: dict[tuple[str, str], CocoFile] = {}
-    unnamed = [file for file in files if file.task is None]
-    if len({file.subset for file in unnamed}) < len(unnamed):  # a.json and b.json in one folder
-        files = [f if f.task else replace(f, subset=f.path.stem) for f in files]
-    for file in sorted(files, key=lambda file: (len(file.path.parts), file.path)):
-        key = (file.task.name if file.task else "", file.subset)
-        first = chosen.setdefault(key, file)
-        if first is file:
-            continue
-        if len(first.path.parts) == len(file.path.parts):
-            both = f"{relative(first.path, path)} and {relative(file.path, path)}"
-            what = f"{both} have the same name. Pass the folder of one of them."
-            raise read_error(path, what)
-        losses.add(_NOT_NEAREST, relative(file.path, path))
-    order = list(CocoTask)  # instances first: keypoints join them
-    return sorted(chosen.values(), key=lambda f: order.index(f.task) if f.task else -1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import reprlib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -17,7 +18,6 @@ from datumaro.components.annotation import Categories as DmCategories
 from datumaro.components.dataset_base import DatasetItem, IDataset
 
 from ..errors import DatasetReadError, EmptyDatasetError, UsageError
-from ..experimental import is_experimental
 from ..geometry import BoxRule, choose_rule, to_upright, upright_size
 from ..records import Categories, ItemKey, ItemRecord, Status, split_of
 from ..tally import Tally
@@ -57,14 +57,6 @@ class SourceItem:
         """Number of annotations; reads none of them."""
         return len(self.item.annotations)
 
-    def declared_size(self) -> tuple[int, int] | None:
-        """Width and height in the dataset; None if it has none. Does not open the image."""
-        medium = self.medium
-        if not isinstance(medium, dm.Image) or not medium.has_size:
-            return None
-        height, width = medium.size
-        return (width, height) if max(width, height) < 2**31 else None
-
     def record(
         self,
         stored: tuple[int, int] | None,
@@ -85,7 +77,10 @@ class SourceItem:
         content_sha256, status, error
             As in ItemRecord.
         """
-        declared = self.declared_size()
+        declared: tuple[int, int] | None = None
+        if isinstance(self.medium, dm.Image) and self.medium.has_size:  # known without opening it
+            height, width = self.medium.size
+            declared = (width, height) if max(width, height) < 2**31 else None
         size = stored or declared or (0, 0)
         rule = choose_rule(size, orientation, declared=declared, relative=self.relative_boxes)
         turned = orientation if rule is BoxRule.ROTATED_WITH_IMAGE else 1
@@ -155,11 +150,13 @@ class SourceDataset:
         every: int = 1,
     ) -> None:
         self.losses = Tally()
-        if is_experimental(dataset):
+        if "datumaro.experimental.dataset" in sys.modules:  # else it cannot be of that kind
+            from ..experimental import is_experimental
             from .experimental import ExperimentalItems
 
-            dataset = ExperimentalItems(dataset, str(root or ""))
-            self.losses = dataset.losses
+            if is_experimental(dataset):
+                dataset = ExperimentalItems(dataset, str(root or ""))
+                self.losses = dataset.losses
         if isinstance(dataset, type) or not callable(getattr(dataset, "categories", None)):
             raise UsageError(
                 f"{reprlib.repr(dataset)} is not a Datumaro dataset. Pass one, such as "
@@ -197,7 +194,7 @@ class SourceDataset:
         self._relative_boxes = has_relative_boxes(dataset)
 
     def __len__(self) -> int:
-        return len(self._items)
+        return self._items.n_items
 
     def keys(self) -> Iterator[ItemKey]:
         """Yield every item's key, ascending."""

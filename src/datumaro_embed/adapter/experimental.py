@@ -225,7 +225,22 @@ class ExperimentalItems:
             names = self._dataset.schema.get_categories_for_field(name)
             size = len(names or ()) or max(1, len(values) // max(1, n_labels))
             values = [values[start : start + size] for start in range(0, len(values), size)]
-        return [_shape(kind, getattr(field, "format", ""), value) for value in values]
+        found: list[dm.Annotation | None] = []
+        for value in values:
+            one: dm.Annotation | None = None  # such as for a polygon of less than 3 points
+            if kind == "RotatedBBoxField":
+                one = dm.RotatedBbox(*value[:4], math.degrees(value[4]))
+            elif kind == "PolygonField" and len(value) > 2:
+                one = dm.Polygon([c for point in value for c in point])
+            elif kind == "KeypointsField":
+                seen = [int(seen) for *_, seen in value]
+                one = dm.Points([c for x, y, _ in value for c in (x, y)], seen)
+            elif kind != "PolygonField":
+                x, y, w, h = _XYWH[field.format](*value)
+                is_box = kind == "BBoxField"
+                one = dm.Bbox(x, y, w, h) if is_box else dm.Ellipse(x, y, x + w, y + h)
+            found.append(one)
+        return found
 
 
 def add_embeddings(
@@ -263,7 +278,26 @@ def add_embeddings(
     added = {name: ("embedding", [v if k else None for v, k in zip(vectors, known, strict=True)])}
     absent = np.flatnonzero(rows < 0).tolist()
     if store.has_table("objects"):
-        of_boxes = _of_boxes(dataset, store, rows.tolist())
+        # The vectors of each sample's boxes, matched by their coordinates.
+        fields = [n for n in field_names(dataset, "BBoxField") if _is_shape(_field(dataset, n))][:1]
+        given = frame(dataset, fields)[fields[0]].to_list() if fields else [None] * len(rows)
+        objects, all_boxes = store.objects, store.objects.boxes
+        of_boxes: list[npt.NDArray[np.float32] | None] = []
+        for row, values in zip(rows.tolist(), given, strict=True):
+            own = objects.of(row) if row >= 0 else range(0)
+            each: npt.NDArray[np.float32] | None = None
+            if row >= 0:
+                each = np.asarray(objects.embeddings(slice(own.start, own.stop)), np.float32)
+            if each is not None and fields:
+                to_xywh = _XYWH[_field(dataset, fields[0]).format]
+                boxes = np.array([to_xywh(*value) for value in values or ()]).reshape(-1, 4)
+                stored = np.vstack([all_boxes[own.start : own.stop], np.full((1, 4), np.inf)])
+                off = np.abs(boxes[:, None] - stored).max(axis=2)
+                each = np.vstack([each, np.zeros((1, store.dim), np.float32)])[off.argmin(axis=1)]
+                is_known = off.min(axis=1) <= _BOX_TOLERANCE_PX
+                is_known |= boxes[:, 2:].min(axis=1) <= 0
+                each = each if is_known.all() else None
+            of_boxes.append(each)
         added[f"object_{name}"] = ("object_embedding", of_boxes)
         absent = [place for place, found in enumerate(of_boxes) if found is None]
     if absent and missing == "error":
@@ -275,31 +309,6 @@ def add_embeddings(
             count=len(absent),
         )
     return _with_tensors(dataset, added)
-
-
-def _of_boxes(
-    dataset: Any, store: EmbeddingStore, rows: Sequence[int]
-) -> list[npt.NDArray[np.float32] | None]:
-    """Vectors of each sample's boxes, matched by their coordinates."""
-    fields = [n for n in field_names(dataset, "BBoxField") if _is_shape(_field(dataset, n))][:1]
-    given = frame(dataset, fields)[fields[0]].to_list() if fields else [None] * len(rows)
-    objects, all_boxes = store.objects, store.objects.boxes
-    found: list[npt.NDArray[np.float32] | None] = []
-    for row, values in zip(rows, given, strict=True):
-        own = objects.of(row) if row >= 0 else range(0)
-        vectors = np.asarray(objects.embeddings(slice(own.start, own.stop)), np.float32)
-        if row >= 0 and fields:
-            to_xywh = _XYWH[_field(dataset, fields[0]).format]
-            boxes = np.array([to_xywh(*value) for value in values or ()]).reshape(-1, 4)
-            stored = np.vstack([all_boxes[own.start : own.stop], np.full((1, 4), np.inf)])
-            apart = np.abs(boxes[:, None] - stored).max(axis=2)
-            vectors = np.vstack([vectors, np.zeros((1, store.dim), np.float32)])
-            vectors = vectors[apart.argmin(axis=1)]
-            is_known = (apart.min(axis=1) <= _BOX_TOLERANCE_PX) | (boxes[:, 2:].min(axis=1) <= 0)
-            found.append(vectors if is_known.all() else None)
-        else:
-            found.append(vectors if row >= 0 else None)
-    return found
 
 
 def _with_tensors(dataset: Any, added: Mapping[str, tuple[str, list[Any]]]) -> Any:
@@ -341,16 +350,3 @@ def _is_shape(field: Any) -> bool:
     """Tell whether a field has shapes in pixels; fractions of the image are not read."""
     formats = _FORMATS.get(type(field).__name__, ())
     return getattr(field, "format", "") in formats and not field.normalize
-
-
-def _shape(kind: str, form: str, value: Sequence[Any]) -> dm.Annotation | None:
-    """Return one value of a field as an annotation; None for a polygon of less than 3 points."""
-    if kind == "RotatedBBoxField":
-        return dm.RotatedBbox(*value[:4], math.degrees(value[4]))
-    if kind == "PolygonField":
-        return dm.Polygon([c for point in value for c in point]) if len(value) > 2 else None
-    if kind == "KeypointsField":
-        seen = [int(seen) for *_, seen in value]
-        return dm.Points([c for x, y, _ in value for c in (x, y)], seen)
-    x, y, w, h = _XYWH[form](*value)
-    return dm.Bbox(x, y, w, h) if kind == "BBoxField" else dm.Ellipse(x, y, x + w, y + h)

@@ -29,17 +29,14 @@ class Items:
         self.packed = packed
         self._blocks: list[bytes | list[DatasetItem]] = []
         self._keys: list[bytes | list[tuple[str, str]]] = []
-        self._n_items = 0
+        self.n_items = 0
         rest = iter(items)
         while block := list(islice(rest, _BLOCK)):
-            self._n_items += len(block)
+            self.n_items += len(block)
             keys = [(item.subset, item.id) for item in block]
             self._keys.append(_packed(keys) if packed else keys)
             can_be_packed = packed and all(type(item.media) in _PACKED_MEDIA for item in block)
             self._blocks.append(_packed(block) if can_be_packed else block)
-
-    def __len__(self) -> int:
-        return self._n_items
 
     def __iter__(self) -> Iterator[DatasetItem]:
         return chain.from_iterable(map(_unpacked, self._blocks))

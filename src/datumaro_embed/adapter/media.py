@@ -36,10 +36,6 @@ _BACKEND = dm_image.ImageBackend.cv2 if find_spec("cv2") else dm_image.ImageBack
 _lost_masks: ContextVar[list[str] | None] = ContextVar("_lost_masks", default=None)
 
 
-class UnsupportedMediaError(Exception):
-    """This kind of medium has no pixels to embed; the message names the kind."""
-
-
 @dataclass(frozen=True, slots=True)
 class EncoderInput:
     """Where the pixels of an item come from.
@@ -91,9 +87,9 @@ def listing_lost_masks() -> Iterator[list[str]]:
 def encoder_input(medium: dm.MediaElement | None, videos: Videos | None = None) -> EncoderInput:
     """Convert one Datumaro medium to encoder input; `videos` decodes the frames of one pass.
 
-    Raises `UnsupportedMediaError` for anything but image files, bytes, NumPy images, video frames
-    and regions of these, `FileNotFoundError` for an image without data, and `ImageProblem` for a
-    frame that cannot be decoded.
+    Raises `ImageProblem`: UNSUPPORTED for anything but image files, bytes, NumPy images, video
+    frames and regions of these, MISSING for an image without data, UNREADABLE for one that cannot
+    be decoded, or whose data the dataset author's own callable fails to give.
     """
     roi = None
     if isinstance(medium, dm.RoIImage):
@@ -101,19 +97,29 @@ def encoder_input(medium: dm.MediaElement | None, videos: Videos | None = None) 
         roi = x, y, w, h
     if isinstance(medium, dm.ImageFromFile | dm.RoIImageFromFile):
         return EncoderInput(Path(medium.path), roi)
-    if isinstance(medium, dm.ImageFromBytes | dm.RoIImageFromBytes):
-        return EncoderInput(_present(medium.bytes), roi)
-    if isinstance(medium, dm.VideoFrame):
-        from ..video import Videos
+    try:
+        if isinstance(medium, dm.ImageFromBytes | dm.RoIImageFromBytes):
+            data = medium.bytes
+        elif isinstance(medium, dm.VideoFrame):
+            from ..video import Videos
 
-        return EncoderInput((videos or Videos()).read(str(medium.path), medium.index))
-    if isinstance(medium, dm.ImageFromNumpy | dm.RoIImageFromNumpy):
-        return EncoderInput(_present(medium.data))  # Datumaro has cropped the region already
-    if medium is None:
-        raise UnsupportedMediaError("the item has no image")
-    if isinstance(medium, dm.Video):
-        raise UnsupportedMediaError("Video has no single image to embed; use items of its frames")
-    raise UnsupportedMediaError(f"{type(medium).__name__} has no single image to embed")
+            data = (videos or Videos()).read(str(medium.path), medium.index)
+        elif isinstance(medium, dm.ImageFromNumpy | dm.RoIImageFromNumpy):
+            data, roi = medium.data, None  # Datumaro has cropped the region already
+        else:
+            what = f"{type(medium).__name__} has no single image to embed"
+            what += "; use items of its frames" if isinstance(medium, dm.Video) else ""
+            reason = "the item has no image" if medium is None else what
+            raise ImageProblem(Status.UNSUPPORTED, reason)
+    except ImageProblem:
+        raise
+    except FileNotFoundError as error:
+        raise ImageProblem(Status.MISSING, str(error)) from error
+    except Exception as error:
+        raise ImageProblem(Status.UNREADABLE, f"{type(error).__name__}: {error}") from error
+    if not isinstance(data, bytes | np.ndarray):
+        raise ImageProblem(Status.MISSING, "the image has no data")
+    return EncoderInput(data, roi)
 
 
 def media_file(medium: dm.MediaElement | None) -> str:
@@ -121,12 +127,6 @@ def media_file(medium: dm.MediaElement | None) -> str:
     if isinstance(medium, dm.ImageFromFile | dm.RoIImageFromFile | dm.VideoFrame):
         return str(medium.path)
     return ""
-
-
-def _present(data: object) -> bytes | npt.NDArray[np.generic]:
-    if not isinstance(data, bytes | np.ndarray):
-        raise FileNotFoundError("the image has no data")
-    return data
 
 
 class _CacheOfEachThread(threading.local, image_cache.ImageCache):  # type: ignore[misc]

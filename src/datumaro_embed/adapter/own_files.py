@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import StoreError, StoreForeignError
 from ..files import TEMPORARY_PREFIX
-from ..place import SEGMENT_FOLDER, SUFFIXES, WORK_SUFFIX, is_hdf5_file, is_store_directory
+from ..place import SEGMENT_FOLDER, SUFFIXES, WORK_SUFFIX, is_hdf5_file, manifest_files
 from ..store import open_store
 
 
@@ -30,6 +30,6 @@ def is_part_of_store(path: Path) -> bool:
     if suffix in {WORK_SUFFIX, ".parts"} and Path(path.stem).suffix.lower() in SUFFIXES:
         return path.is_dir()
     try:
-        return (path / SEGMENT_FOLDER).is_dir() and is_store_directory(path)
+        return (path / SEGMENT_FOLDER).is_dir() and bool(manifest_files(path))
     except PermissionError as error:
         raise PermissionError(error.errno, error.strerror, str(path)) from error

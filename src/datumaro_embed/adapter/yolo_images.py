@@ -158,7 +158,17 @@ class _Finder:
         (``../``, ``data/``, ``/home/somebody/``), keeping at least the last `n_kept`.
         """
         parts = written.replace("\\", "/").split("/")
-        for start in range(_n_droppable(parts, n_kept, os.path.basename(self._bases[-1])) + 1):
+        # The first parts may only be a former location of the dataset: never ``images``, the folder
+        # above it, or an image's folder, as ``val/1.jpg`` is not ``train/1.jpg``; always a folder
+        # with the dataset's name.
+        n_dots = next((n for n, part in enumerate(parts) if part not in {"", ".", ".."}), 0)
+        last, at = len(parts) - n_kept, _last_images(parts)
+        if at >= 0:
+            last = min(last, at if at < len(parts) - 1 else at - 1)
+        last = max(last, n_dots)
+        if parts[last:-1] and parts[last] == os.path.basename(self._bases[-1]):
+            last += 1
+        for start in range(last + 1):
             tail = "/".join(parts[start:]) or "."
             for base in (*bases, *self._bases):
                 path = os.path.normpath(os.path.join(base, tail))
@@ -243,21 +253,6 @@ class _Finder:
             places = [parts, *([word, *rest] for word in _LABELS for rest in (parts, parts[1:]))]
         paths = (os.path.normpath(os.path.join(self._fence.root, *place)) for place in places)
         return [path for path in paths if path in self._files]
-
-
-def _n_droppable(parts: list[str], n_kept: int, home: str) -> int:
-    """Count the first parts of a path that may only be a former location of the dataset.
-
-    Never counts ``images``, the folder above it, or an image's folder, as ``val/1.jpg`` is not
-    ``train/1.jpg``; always counts a folder with the dataset's name.
-    """
-    n_dots = next((n for n, part in enumerate(parts) if part not in {"", ".", ".."}), 0)
-    last = len(parts) - n_kept
-    at = _last_images(parts)
-    if at >= 0:
-        last = min(last, at if at < len(parts) - 1 else at - 1)
-    last = max(last, n_dots)
-    return last + 1 if parts[last:-1] and parts[last] == home else last
 
 
 def _last_images(parts: list[str]) -> int:

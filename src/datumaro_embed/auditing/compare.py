@@ -201,7 +201,25 @@ class _Pair:
         table = "objects" if both else "items"
         rows = [*self._copies(proofs), *self._novel(search, proofs, progress)]
         if self._same_keys:
-            rows += [*self._by_key(search, proofs), *self._relabeled()]
+            rows += self._by_key(search, proofs)
+
+            # Items that have another number of annotations of some label.
+            found: list[set[tuple[int, str, int]]] = []
+            for side, store in enumerate((a, b)):
+                places = np.full(len(store), -1)
+                places[self._common[:, side]] = self._common[:, 1]
+                names, (of, labels, counts) = store.categories.labels, store.items.label_counts()
+                facts = zip(places[of].tolist(), labels.tolist(), counts.tolist(), strict=True)
+                found.append({(row, names[label], n) for row, label, n in facts if row >= 0})
+            changes: dict[int, dict[str, list[int]]] = defaultdict(dict)
+            for side in (0, 1):
+                for row, name, n in found[side] - found[1 - side]:
+                    changes[row].setdefault(name, [0, 0])[side] = n
+            for rank, (row, names_of) in enumerate(sorted(changes.items()), start=1):
+                told = (f"{name} {old} → {new}" for name, (old, new) in sorted(names_of.items()))
+                reason = f"labels: {', '.join(told)}"
+                one = self._finding(row, "relabeled", reason, rank=rank, suggestion="review")
+                rows.append(one)
         return Comparison(
             findings=Findings(rows),
             drift=tuple(_drift(a.table(table), b.table(table))),
@@ -307,24 +325,6 @@ class _Pair:
                 reason = f"{other} has no item of this key"
                 values = {"rank": rank, "suggestion": "review", "reason": reason}
                 yield finding(store, store.items, row, kind=kind, **values)
-
-    def _relabeled(self) -> Iterator[Finding]:
-        """Yield items that have another number of annotations of some label."""
-        found: list[set[tuple[int, str, int]]] = []
-        for side, store in enumerate((self._a, self._b)):
-            places = np.full(len(store), -1)
-            places[self._common[:, side]] = self._common[:, 1]
-            names, (rows, labels, counts) = store.categories.labels, store.items.label_counts()
-            facts = zip(places[rows].tolist(), labels.tolist(), counts.tolist(), strict=True)
-            found.append({(row, names[label], n) for row, label, n in facts if row >= 0})
-        changes: dict[int, dict[str, list[int]]] = defaultdict(dict)
-        for side in (0, 1):
-            for row, name, n in found[side] - found[1 - side]:
-                changes[row].setdefault(name, [0, 0])[side] = n
-        for rank, (row, names_of) in enumerate(sorted(changes.items()), start=1):
-            told = (f"{name} {old} → {new}" for name, (old, new) in sorted(names_of.items()))
-            reason = f"labels: {', '.join(told)}"
-            yield self._finding(row, "relabeled", reason, rank=rank, suggestion="review")
 
 
 def _drift(first: VectorTable, second: VectorTable) -> Iterator[LabelDrift]:

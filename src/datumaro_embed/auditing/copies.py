@@ -294,7 +294,18 @@ class CopySearch:
         rest &= np.array([pair not in self._known for pair in _pairs_of(pairs)], bool)
         rest[rest] = likeliest(pairs[rest], gated[rest, 1], _LOOKED, _ALIKE, ~is_settled)
         self._proven(pairs[rest], gated[rest])
-        links = self._links(pairs, gated[:, 1] < _FRAMES, kept)
+
+        # Pair what would stay of two groups of which a pair is proven, or may be. Of pairs that are
+        # as alike as frames, not all may count: groups of a camera's frames are connected by the
+        # thousand.
+        differ, ends = gated[:, 1] < _FRAMES, np.sort(kept[pairs], axis=1)
+        is_one = np.bincount(kept, minlength=len(kept)) == 1
+        are_linked = np.array([self._known.get(p) is not None for p in _pairs_of(pairs)], bool)
+        apart = ends[:, 0] != ends[:, 1]
+        may_be = ~is_one[ends].any(axis=1) & apart
+        alike = np.unique(ends[may_be & ~differ], axis=0)
+        linked = ends[(are_linked & apart) | (may_be & differ)]
+        links = np.unique(np.concatenate([linked, alike[of_least_connected(alike)]]), axis=0)
         self._proven(links, self._gated(links))
         return {pair: proof for pair, proof in self._known.items() if proof is not None}
 
@@ -472,21 +483,6 @@ class CopySearch:
                     one, other = sorted(pair, key=lambda row: int(ranks[row]))
                     kept[other] = one
         return kept
-
-    def _links(self, pairs: Array, differ: Array, kept: Array) -> Array:
-        """Pair what would stay of two groups of which a pair is proven, or may be.
-
-        `differ`: pairs that are more unlike than frames. Of others, not all may count: groups of a
-        camera's frames are connected by the thousand.
-        """
-        is_one = np.bincount(kept, minlength=len(kept)) == 1
-        ends = np.sort(kept[pairs], axis=1)
-        are_linked = np.array([self._known.get(p) is not None for p in _pairs_of(pairs)], bool)
-        apart = ends[:, 0] != ends[:, 1]
-        may_be = ~is_one[ends].any(axis=1) & apart
-        alike = np.unique(ends[may_be & ~differ], axis=0)
-        linked = ends[(are_linked & apart) | (may_be & differ)]
-        return np.unique(np.concatenate([linked, alike[of_least_connected(alike)]]), axis=0)
 
     def groups(self, keep_order: Sequence[Split]) -> list[tuple[int, list[int]]]:
         """Give what stays, and the rows, of each group: all others are copies of what stays.

@@ -289,7 +289,12 @@ def compared(small: Array, large: Array, matrix: Array) -> Comparison | None:
     difference, became = _unexplained(one, other, gain, offset)
     mean = _mean(difference)
     chroma = _mean(np.abs(cv2.transform(difference, _LESS_MEAN)))
-    weights = _weights(some[1])
+    # Channels weigh equally, or one counts alone, where the means of pixels hardly differ: (1, 3).
+    away = some[1] - np.add.reduce(some[1], axis=0) / len(some[1])
+    products = away.T @ away
+    spreads, weights = products.diagonal(), _THIRDS
+    if spreads.max() > _MORE_OF_ONE / 9 * float(products.sum()):
+        weights = np.eye(3, dtype=np.float32)[None, int(spreads.argmax())]
     y, z = (_weighted(p, weights) for p in (became, other))
     if is_back:
         y, z = z, y
@@ -409,16 +414,6 @@ def _fit(one: Array, other: Array, used: Array | None) -> _Fit:
             kept = off <= np.partition(off, place)[place] + 1
             a, b = x[kept], y[kept]
     return gain, offset, is_back
-
-
-def _weights(pixels: Array) -> Floats:
-    """Weigh channels equally, or one alone, where the means of pixels hardly differ: (1, 3)."""
-    away = pixels - np.add.reduce(pixels, axis=0) / len(pixels)
-    products = away.T @ away
-    spreads = products.diagonal()
-    if spreads.max() <= _MORE_OF_ONE / 9 * float(products.sum()):
-        return _THIRDS
-    return np.eye(3, dtype=np.float32)[None, int(spreads.argmax())]
 
 
 def _mean_of(values: Array) -> float:

@@ -144,14 +144,43 @@ class Standings:
         keep, rows = group
         best = self._by_detail(self._copies(rows))
         n_equal = sum(one.rank == best[0].rank for one in best)
-        if n_equal > 1:
-            best[:n_equal] = self._by_fidelity(best[:n_equal])
+        if n_equal > 1:  # mark those that hold less than the best of what is left
+            copies = best[:n_equal]
+            rich = max(copies, key=lambda one: one.fidelity.tones)
+            poor: set[int] = set()
+            for one in copies:
+                if one.fidelity.tones < _FEWER * rich.fidelity.tones and (
+                    one.fidelity.contrast < _FLATTER * rich.fidelity.contrast
+                    # Drawings of few tones have fewer than their copies with noise, or of JPEG.
+                    or not self._pictures.has_colors_of(self._first(one.row), self._first(rich.row))
+                ):
+                    poor.add(one.row)
+            left = [one.fidelity for one in copies if one.row not in poor]
+            most_steps = _COARSER * max(min(each.known_steps for each in left), _FINE)
+            marked = []
+            for one in copies:
+                steps = one.fidelity.steps if one.row not in poor else None
+                is_coarse = steps is not None and steps > most_steps
+                marked.append(replace(one, has_lost_tones=one.row in poor, is_coarse=is_coarse))
+            best[:n_equal] = sorted(marked, key=lambda one: (*one.rank, one.row))
         rank = next(one.rank for one in best if one.row == keep)
         return [one.row for one in best if one.rank < rank]
 
     def _copies(self, rows: Sequence[int]) -> list[Copy]:
         firsts = {self._first(row) for row in rows}
-        changed = self._changed(firsts)
+        # Those that are gray, framed, cropped or overlaid beside another, by the proof of both.
+        changed: dict[str, set[int]] = {name: set() for name in (*_TOLD, "framed")}
+        told = ((row, *each) for row in firsts for each in self._changes.get(row, ()))
+        for row, name, other in told:
+            if other in firsts and name != "cropped":
+                changed[name].add(row)
+            elif other in firsts:
+                inner, outer = self._pictures.small(row), self._pictures.small(other)
+                if inner is not None and outer is not None:
+                    sizes_px = self._pictures.size(row), self._pictures.size(other)
+                    around = nesting(inner, outer, sizes_px, self._signatures[[row, other]])
+                    if around:
+                        changed[around].add(other if around == "framed" else row)
         measured = {row: self._pictures.detail(row) for row in firsts}
         sizes = [size for size, _ in measured.values()]
         if max(sizes) <= _COMPARABLE * min(sizes):
@@ -175,27 +204,6 @@ class Standings:
             )
             for row in rows
         ]
-
-    def _changed(self, rows: set[int]) -> dict[str, set[int]]:
-        """Give those of the rows of a group that are gray, framed, cropped or overlaid.
-
-        Beside another row of the group, by the proof of both.
-        """
-        found: dict[str, set[int]] = {name: set() for name in (*_TOLD, "framed")}
-        for row in rows:
-            for name, other in self._changes.get(row, ()):
-                if other not in rows:
-                    continue
-                if name != "cropped":
-                    found[name].add(row)
-                    continue
-                inner, outer = self._pictures.small(row), self._pictures.small(other)
-                if inner is not None and outer is not None:
-                    sizes = self._pictures.size(row), self._pictures.size(other)
-                    around = nesting(inner, outer, sizes, self._signatures[[row, other]])
-                    if around:
-                        found[around].add(other if around == "framed" else row)
-        return found
 
     def _by_detail(self, copies: Sequence[Copy]) -> list[Copy]:
         """Sort copies by all that comes before fidelity, and mark those that lack detail.
@@ -230,30 +238,6 @@ class Standings:
             if max(own, faint) >= _LESS * other:
                 return found
             found[0] = replace(first, lacks_detail=True)
-
-    def _by_fidelity(self, copies: Sequence[Copy]) -> list[Copy]:
-        """Sort copies of one rank, and mark those that hold less than the best of what is left."""
-        rich = max(copies, key=lambda one: one.fidelity.tones)
-        poor: set[int] = set()
-        for one in copies:
-            if one.fidelity.tones < _FEWER * rich.fidelity.tones and (
-                one.fidelity.contrast < _FLATTER * rich.fidelity.contrast
-                # Drawings of few tones have fewer than their copies with noise, or of JPEG.
-                or not self._pictures.has_colors_of(self._first(one.row), self._first(rich.row))
-            ):
-                poor.add(one.row)
-        left = [one for one in copies if one.row not in poor]
-        finest = min(one.fidelity.known_steps for one in left)
-        coarse = {
-            one.row
-            for one in left
-            if one.fidelity.steps is not None and one.fidelity.steps > _COARSER * max(finest, _FINE)
-        }
-        marked = [
-            replace(one, has_lost_tones=one.row in poor, is_coarse=one.row in coarse)
-            for one in copies
-        ]
-        return sorted(marked, key=lambda one: (*one.rank, one.row))
 
     def _first(self, row: int) -> int:
         return self._firsts.get(row, row)

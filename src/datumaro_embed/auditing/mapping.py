@@ -89,29 +89,24 @@ def likely_maps(
         if windows[swapped] < LEAST_COLOURS:
             continue
         small, large = pictures[swapped], pictures[not swapped]
-        place = _search(small, large, sizes[swapped], sizes[not swapped])
-        if place is not None:
-            found = _refined(turned(small, place.turn), large, place)
+
+        # The window of the large picture that is most like the small one, or its mirror image.
+        small_size, large_size = sizes[swapped], sizes[not swapped]
+        ratios = small_size[0] / large_size[0], small_size[1] / large_size[1]
+        longest = max(ratios)
+        uncut = [longest] if 0.4 < longest < 1 else []  # cut out, and not resized
+        half = SIGNATURE_SIDE // 2, SIGNATURE_SIDE // 2
+        rough = [cv2.resize(p, half, interpolation=cv2.INTER_AREA) for p in (small, large)]
+        scales = (*_SCALES[::2], *uncut)
+        scale, turn, score = _best_window(rough[0], rough[1], scales, (0, 4), ratios)[:3]
+        if score < _LEAST_ROUGH:
+            continue
+        near = (*(scale * _STEP ** np.array([-1, -0.5, 0, 0.5, 1])), *uncut)
+        scale, turn, score, matrix = _best_window(small, large, near, (turn,), ratios)
+        if score > _LEAST_WINDOW:
+            found = _refined(turned(small, turn), large, Map(turn, matrix, matrix))
             if found is not None:
                 yield replace(found, swapped=swapped)
-
-
-def _search(
-    small: Array, large: Array, small_size: tuple[int, int], large_size: tuple[int, int]
-) -> Map | None:
-    """Find the window of the large picture that is most like the small one, or its mirror image."""
-    ratios = small_size[0] / large_size[0], small_size[1] / large_size[1]
-    longest = max(ratios)
-    as_given = [longest] if 0.4 < longest < 1 else []  # cut out, and not resized
-    half = SIGNATURE_SIDE // 2, SIGNATURE_SIDE // 2
-    rough = [cv2.resize(p, half, interpolation=cv2.INTER_AREA) for p in (small, large)]
-    scales = (*_SCALES[::2], *as_given)
-    scale, turn, score = _best_window(rough[0], rough[1], scales, (0, 4), ratios)[:3]
-    if score < _LEAST_ROUGH:
-        return None
-    near = (*(scale * _STEP ** np.array([-1, -0.5, 0, 0.5, 1])), *as_given)
-    scale, turn, score, matrix = _best_window(small, large, near, (turn,), ratios)
-    return Map(turn, matrix, matrix) if score > _LEAST_WINDOW else None
 
 
 def _best_window(
@@ -143,8 +138,24 @@ def _refined(small: Array, large: Array, start: Map) -> Map | None:
     """Align two signatures; None where they are not alike then."""
     (w, _, x), (_, h, y) = (start.start[:2] * SIGNATURE_SIDE).round().astype(int)
     small = resized(small, w, h)
-    if not _have_same_colours(small, large[y : y + h, x : x + w]):
+
+    # First, as it is far cheaper: may they be alike where they are seen from afar?
+    n = 4
+    cells = [
+        cv2.resize(p, (n, n), interpolation=cv2.INTER_AREA).reshape(-1, 3).astype(np.float32)
+        for p in (small, large[y : y + h, x : x + w])
+    ]
+    if is_one_gray(*cells):
+        cells = [p @ GRAY[:, None] for p in cells]
+    cells.sort(key=lambda p: float(p.std()))
+    a, b = (p - p.mean() for p in cells)
+    product, square = float((a * b).sum()), float((a * a).sum())
+    gain = min(max(product / max(square, 1.0), 0.5), 3.0)
+    off = np.abs(b - gain * a).mean(axis=1) / max(gain, 1)
+    is_like = product > 0.7 * float(np.sqrt(square * (b * b).sum()))
+    if not (is_like and np.median(off) < _FAR_OFF):
         return None
+
     best: Map | None = None
     least = 0.80
     matrix: Array | None = start.start
@@ -160,20 +171,3 @@ def _refined(small: Array, large: Array, start: Map) -> Map | None:
             break
         matrix = aligned(small, large, matrix, cv2.MOTION_AFFINE, 30)
     return best
-
-
-def _have_same_colours(one: Array, other: Array) -> bool:
-    """Tell whether two pictures may be alike where they are seen from afar: far cheaper."""
-    n = 4
-    cells = [
-        cv2.resize(p, (n, n), interpolation=cv2.INTER_AREA).reshape(-1, 3).astype(np.float32)
-        for p in (one, other)
-    ]
-    if is_one_gray(*cells):
-        cells = [p @ GRAY[:, None] for p in cells]
-    cells.sort(key=lambda p: float(p.std()))
-    a, b = (p - p.mean() for p in cells)
-    product, square = float((a * b).sum()), float((a * a).sum())
-    gain = min(max(product / max(square, 1.0), 0.5), 3.0)
-    off = np.abs(b - gain * a).mean(axis=1) / max(gain, 1)
-    return product > 0.7 * float(np.sqrt(square * (b * b).sum())) and np.median(off) < _FAR_OFF

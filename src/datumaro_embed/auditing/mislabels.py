@@ -148,7 +148,13 @@ def find_mislabels(
         found[same.pairs(block)] = UNSEEN
         nearest = [_mean_of_best(found[:, a:b]) for a, b in pairwise(bounds.tolist())]
         to_labels = np.stack(nearest, axis=1) * unit
-        votes = _votes(found, own[references], len(used), _SHARPNESS * unit)
+        # The share of each label among the nearest references, weighted by nearness.
+        places, best = greatest(found, NEIGHBOURS)
+        weights = np.exp(_SHARPNESS * unit * (best - best[:, :1])) * (best > UNSEEN)
+        numbers = (every[:, None] * len(used) + own[references][places]).reshape(-1)
+        counts = np.bincount(numbers, weights.reshape(-1), len(mine) * len(used))
+        counts = counts.reshape(len(mine), len(used))
+        votes: Float64Array = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-12)
         evidence = votes + _WEIGHT_NEAREST * to_labels
         leaning = votes.copy()
         if zero_shot is not None:
@@ -192,20 +198,6 @@ def _mean_of_best(found: npt.NDArray[np.int32]) -> Float64Array:
     rank = max(found.shape[1] - _NEAREST, 0)
     best = np.partition(found, rank, axis=1)[:, rank:]
     return mean_of_seen(best, best > UNSEEN, -np.inf)
-
-
-def _votes(
-    found: npt.NDArray[np.int32], labels: IntArray, n_labels: int, sharpness: float
-) -> Float64Array:
-    """Share of each label among the nearest references of each row, weighted by nearness."""
-    places, nearest = greatest(found, NEIGHBOURS)
-    weights = np.exp(sharpness * (nearest - nearest[:, :1])) * (nearest > UNSEEN)
-    rows = np.arange(len(found))[:, None]
-    codes = (rows * n_labels + labels[places]).reshape(-1)
-    votes = np.bincount(codes, weights.reshape(-1), len(found) * n_labels)
-    votes = votes.reshape(len(found), n_labels)
-    shares: Float64Array = votes / np.maximum(votes.sum(axis=1, keepdims=True), 1e-12)
-    return shares
 
 
 class _ZeroShot:

@@ -122,8 +122,19 @@ def audit(
                 notify(", ".join(made), done, len(parts))
             found += pieces.part(made[0], find)
         chosen = [row for row in found if row.kind in kinds]
-        agreed = _agreed(chosen, spare_test=keep_split is None)
-        return Findings(agreed, origin=opened.origin(media_root))
+
+        # No two suggestions contradict each other, and none drops what a model is judged by.
+        dropped = {row.key for row in chosen if row.suggestion == "drop" and row.object is None}
+        for n, row in enumerate(chosen):
+            if row.suggestion == "drop" and row.object is None:
+                spared = keep_split is None and split_of(row.subset) == Split.TEST
+                why = "; test images are left to you"
+            else:
+                spared = row.key in dropped and row.suggestion not in ("keep", "review")
+                why = "; another finding suggests dropping its image"
+            if spared:
+                chosen[n] = replace(row, suggestion="review", reason=row.reason + why)
+        return Findings(chosen, origin=opened.origin(media_root))
 
 
 def audit_lines(findings: Findings, kinds: Iterable[str] = AUDIT_KINDS) -> Iterator[str]:
@@ -148,20 +159,6 @@ def audit_lines(findings: Findings, kinds: Iterable[str] = AUDIT_KINDS) -> Itera
     )
     if not rows:
         yield "no findings"
-
-
-def _agreed(rows: list[Finding], *, spare_test: bool) -> Iterator[Finding]:
-    """Let no two suggestions contradict each other, and none drop what a model is judged by."""
-    dropped = {row.key for row in rows if row.suggestion == "drop" and row.object is None}
-    for row in rows:
-        is_item = row.object is None
-        if row.suggestion == "drop" and is_item:
-            spared = spare_test and split_of(row.subset) == Split.TEST
-            why = "; test images are left to you"
-        else:
-            spared = row.key in dropped and row.suggestion not in ("keep", "review")
-            why = "; another finding suggests dropping its image"
-        yield replace(row, suggestion="review", reason=row.reason + why) if spared else row
 
 
 class _Audit:

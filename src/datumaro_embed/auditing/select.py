@@ -387,7 +387,23 @@ def _coverage(
     if len(pool) > MAX_EXACT_ROWS:
         n_used = MAX_EXACT_ROWS if 32 * k <= MAX_EXACT_ROWS else max(MAX_EXACT_ROWS + 1, 256 * k)
         pool = pool[_evenly(len(pool), n_used)]
-    cells = [(pool, given)] if len(pool) <= MAX_EXACT_ROWS else [*_cells(vectors, pool, given)]
+    cells = [(pool, given)]
+    if len(pool) > MAX_EXACT_ROWS:  # the rows nearest to each of some leaders, and those given
+        leaders = pool[_evenly(len(pool), 2 * len(pool) // CELL_ROWS)]
+        centres = unit_block(vectors, leaders).T
+        of_pool, of_given = (
+            np.concatenate(
+                [_NONE, *((block @ centres).argmax(axis=1) for block in _blocks(vectors, rows))]
+            )
+            for rows in (pool, given)
+        )
+        nearby = np.argsort(of_pool, kind="stable")
+        ends = np.searchsorted(of_pool[nearby], np.arange(len(leaders) + 1))
+        cells = []
+        for number, (start, end) in enumerate(pairwise(ends.tolist())):
+            before = given[of_given == number]
+            n_parts = -(-(end - start) // CELL_ROWS) or 1
+            cells += [(part, before) for part in np.array_split(pool[nearby[start:end]], n_parts)]
     found = []
     for rows, before in tqdm(cells, "Choosing", disable=None if progress else True):
         most = k if len(cells) == 1 else min(len(rows), 2 * k * len(rows) // len(pool) + 8)
@@ -395,26 +411,6 @@ def _coverage(
     chosen, gains = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.argsort(-gains, kind="stable")[:k] if len(cells) > 1 else slice(None)
     return chosen[order], gains[order]
-
-
-def _cells(
-    vectors: VectorArray, pool: IntArray, given: IntArray
-) -> Iterator[tuple[IntArray, IntArray]]:
-    """Yield the rows nearest to each of some leaders, and what is given among them."""
-    leaders = pool[_evenly(len(pool), 2 * len(pool) // CELL_ROWS)]
-    centres = unit_block(vectors, leaders).T
-    of_pool, of_given = (
-        np.concatenate(
-            [_NONE, *((block @ centres).argmax(axis=1) for block in _blocks(vectors, rows))]
-        )
-        for rows in (pool, given)
-    )
-    order = np.argsort(of_pool, kind="stable")
-    ends = np.searchsorted(of_pool[order], np.arange(len(leaders) + 1))
-    for number, (start, end) in enumerate(pairwise(ends.tolist())):
-        before = given[of_given == number]
-        for part in np.array_split(pool[order[start:end]], -(-(end - start) // CELL_ROWS) or 1):
-            yield part, before
 
 
 def _facilities(vectors: VectorArray, rows: IntArray, given: IntArray, k: int) -> Chosen:

@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of all commands, or of one; its help lists them by group."""
     listing = "".join(
-        f"\n\n{title}:\n" + "\n".join(f"  {name:<14}{line}" for name, (line, _) in group.items())
+        f"\n\n{title}:\n" + "\n".join(f"  {name:<14}{line}" for name, (line, *_) in group.items())
         for title, group in GROUPS.items()
     )
     parser = argparse.ArgumentParser(
@@ -73,8 +73,10 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
         prog=parser.prog, metavar="COMMAND", required=True, help=argparse.SUPPRESS
     )
     for group in GROUPS.values():
-        for name, (_, describe) in group.items():
-            command = commands.add_parser(name)
+        for name, (_, description, epilog, arguments, run) in group.items():
+            command = commands.add_parser(name, description=description, epilog=epilog)
             if only in (None, name):
-                command.set_defaults(command=describe(command))
+                command.set_defaults(command=run)
+                for add in arguments:
+                    add(command)
     return parser

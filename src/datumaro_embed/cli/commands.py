@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from operator import methodcaller
 from typing import Any, TypeVar
@@ -14,8 +14,10 @@ __all__ = ["MEDIA_ROOT", "STORE", "Commands", "argument", "command"]
 
 _Run = TypeVar("_Run", bound=Callable[..., int])
 
-Commands = dict[str, tuple[str, Callable[[ArgumentParser], Callable[..., int]]]]
-"""Name → its line in ``--help``, and a function that completes its parser and returns it."""
+_Adders = Sequence[Callable[[ArgumentParser], Any]]
+
+Commands = dict[str, tuple[str, str, str | None, _Adders, Callable[..., int]]]
+"""Name → line in ``--help``, description, epilog, what adds arguments, and the function to run."""
 
 argument = partial(methodcaller, "add_argument")
 """Called like `ArgumentParser.add_argument`, but of no parser yet: an argument of `command`."""
@@ -50,13 +52,7 @@ def command(
     """
 
     def register(run: _Run) -> _Run:
-        def describe(parser: ArgumentParser) -> Callable[..., int]:
-            parser.description, parser.epilog = description, epilog
-            for add in arguments:
-                add(parser)
-            return run
-
-        commands[name] = line, describe
+        commands[name] = line, description, epilog, arguments, run
         return run
 
     return register

@@ -124,9 +124,12 @@ def _embed(
     from ..adapter import import_dataset
     from ..models import resolve_model
     from ..pipeline import EmbedOptions, check_place, embed_source
-    from ..sharding import Shard
 
-    share = None if shard is None else Shard.parse(shard)
+    share = None
+    if shard is not None:
+        from ..sharding import Shard
+
+        share = Shard.parse(shard)
     chosen = EmbedOptions(**options)
     resolve_model(chosen.model)
     check_place(store, share)

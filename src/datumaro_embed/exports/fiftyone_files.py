@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..records import AnnotationRecord, ItemRecord, Status
 from ..store import EmbeddingStore
@@ -47,8 +46,27 @@ def write_fiftyone(store: EmbeddingStore, folder: Path, *, embedded_only: bool) 
             shown = [each for each in item.annotations if _can_be_shown(each)]
             skipped.update(each.type for each in item.annotations if not _can_be_shown(each))
             item = replace(item, annotations=tuple(shown))
-            vector = store.embeddings([row])[0] if item.status is Status.OK else None
-            sample = _sample(item, names, str(Path(store.media_root, item.path)), vector)
+            sample: dict[str, Any] = {
+                "filepath": str(Path(store.media_root, item.path)),
+                "tags": [item.split.name.lower()],
+                "metadata": {"_cls": "ImageMetadata", "width": item.width, "height": item.height},
+                "subset": item.key.subset,
+                "item_id": item.key.id,
+                "status": item.status.name.lower(),
+            }
+            fields = _fields(item, names)
+            for name, kind in _FIELDS.items():
+                if kind in fields:
+                    sample[name] = {"_cls": kind, kind.lower(): fields[kind]}
+            captions = [each.text for each in item.annotations if each.type == "caption"]
+            if captions:
+                sample["captions"] = captions
+            if item.status is Status.OK:
+                # FiftyOne keeps an array as a zipped .npy file, in MongoDB's extended JSON.
+                stream = io.BytesIO()
+                np.save(stream, store.embeddings([row])[0].astype(np.float32))
+                data = b64encode(zlib.compress(stream.getvalue())).decode()
+                sample["embedding"] = {"$binary": {"base64": data, "subType": "00"}}
             file.write(separator + json.dumps(sample, allow_nan=False))
             separator = ",\n"
         file.write("]}")
@@ -82,30 +100,3 @@ def _fields(item: ItemRecord, names: tuple[str, ...]) -> dict[str, list[dict[str
         elif each.type == "label":
             fields["Classifications"].append({"_cls": "Classification", "label": label})
     return fields
-
-
-def _sample(
-    item: ItemRecord, names: tuple[str, ...], path: str, vector: npt.NDArray[Any] | None
-) -> dict[str, Any]:
-    sample: dict[str, Any] = {
-        "filepath": path,
-        "tags": [item.split.name.lower()],
-        "metadata": {"_cls": "ImageMetadata", "width": item.width, "height": item.height},
-        "subset": item.key.subset,
-        "item_id": item.key.id,
-        "status": item.status.name.lower(),
-    }
-    fields = _fields(item, names)
-    for name, kind in _FIELDS.items():
-        if kind in fields:
-            sample[name] = {"_cls": kind, kind.lower(): fields[kind]}
-    captions = [each.text for each in item.annotations if each.type == "caption"]
-    if captions:
-        sample["captions"] = captions
-    if vector is not None:
-        # FiftyOne keeps an array as a zipped .npy file, in MongoDB's extended JSON.
-        stream = io.BytesIO()
-        np.save(stream, vector.astype(np.float32))
-        data = b64encode(zlib.compress(stream.getvalue())).decode()
-        sample["embedding"] = {"$binary": {"base64": data, "subType": "00"}}
-    return sample

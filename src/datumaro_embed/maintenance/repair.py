@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ..errors import StoreCorruptError, StoreError, StoreForeignError, StoreReadError
 from ..objects import ObjectOptions, objects_of
-from ..place import SEGMENT_FOLDER, WORK_SUFFIX, is_store_directory, manifest_files
+from ..place import SEGMENT_FOLDER, WORK_SUFFIX, manifest_files
 from ..records import (
     Categories,
     ItemKey,
@@ -109,7 +109,7 @@ def repair_store(
     place = checked_output(output)
     path = Path(store)
     work = Path(f"{path}{WORK_SUFFIX}")
-    if not os.path.lexists(path) and is_store_directory(work):  # of a file that is not published
+    if not os.path.lexists(path) and manifest_files(work):  # of a file that is not published
         path = work
     segments, head, lost = _segments(path, partial=partial)
     if head is None and not segments:

@@ -19,6 +19,8 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tqdm import tqdm
+
 from ..adapter import SourceDataset
 from ..encoders import Encoder, ImageEncoder, TextEncoder, texts_of
 from ..errors import (
@@ -32,10 +34,9 @@ from ..errors import (
 from ..interrupts import DeferredInterrupts
 from ..logs import log
 from ..objects import ObjectOptions
-from ..parallel import single_threaded_opencv
-from ..place import StorePlace, is_store_directory, misdetection
+from ..parallel import single_threaded_opencv, usable_processors
+from ..place import StorePlace, manifest_files, misdetection
 from ..records import Status
-from ..sharding import Parts, Shard, outlook, part_path
 from ..store import EmbeddingStore, Hdf5Stores, StoreBackend, StoreWriter, open_store
 from ..tally import Tally, counted
 from ..vectors import VectorKind
@@ -51,6 +52,8 @@ from .reuse import Changes, KnownVectors
 
 if TYPE_CHECKING:
     from datumaro.components.dataset_base import IDataset
+
+    from ..sharding import Shard
 
 __all__ = ["check_place", "embed_dataset", "embed_source"]
 
@@ -124,6 +127,11 @@ def embed_dataset(
         follow_symlinks=chosen.follow_symlinks,
         every=chosen.every,
     )
+    share = None
+    if shard is not None:
+        from ..sharding import Shard
+
+        share = Shard.parse(shard)
     backend = backend or Hdf5Stores()
     say = talk(show=progress)
     summary = embed_source(
@@ -134,7 +142,7 @@ def embed_dataset(
         encoder=encoder,
         backend=backend,
         progress=progress,
-        shard=None if shard is None else Shard.parse(shard),
+        shard=share,
         notify=say,
     )
     for line in summary.lines():
@@ -178,8 +186,7 @@ def embed_source(
     """
     started = time.monotonic()
     losses, backend = losses or Tally(), backend or Hdf5Stores()
-    check_place(store, shard, backend=backend)
-    target = part_path(store, shard) if shard else store
+    target = check_place(store, shard, backend=backend)
     folder = StorePlace.of(store).target.parent
     is_new_folder = not folder.exists()
     if (shard is None or shard.number == 1) and (line := misdetection(store, source.root)):
@@ -201,22 +208,32 @@ def embed_source(
             commit_rows=options.commit_rows,
         ) as run,
         ExitStack() as opened,
-        Progress(len(source), show=progress) as bar,
+        tqdm(
+            total=len(source),
+            desc="Embedding",
+            unit="img",
+            disable=None if progress else True,  # None: only where stderr is a terminal
+            dynamic_ncols=True,
+        ) as bar,
     ):
         if options.verbose:
             notify(settings_line(encoder, options))
-        found = () if options.restart else _whole_stores(store, shard, kind)
+        found = _whole_stores(store, kind) if shard and not options.restart else ()
         whole = [opened.enter_context(earlier) for earlier in found]
         stores = [store for store in (run.before, *run.earlier, *whole) if store is not None]
         tables = _tables(options, stores, notify)
         crops = _crops(options, stores) if "objects" in tables else None
         texts = texts_of(encoder) if "captions" in tables else None
-        bar.objects = TableSummary() if "objects" in tables else None
-        bar.captions = TableSummary() if "captions" in tables else None
+        done = Progress(
+            bar,
+            objects=TableSummary() if "objects" in tables else None,
+            captions=TableSummary() if "captions" in tables else None,
+        )
         fitting = [*run.earlier, *(w for w in whole if w.kind.fits(kind))]
         known = KnownVectors(fitting, captions=texts is not None)
         changes = Changes(run.before, whole, shard, source.categories.labels)
-        _refuse_other_images(run, kind, known, source)
+        if stores:
+            _refuse_other_images(run, kind, known, source)
         if is_new_folder and folder.exists():  # perhaps a slip in the path
             notify(f"Created the folder '{folder}'.")
         for line in run.notes:
@@ -238,7 +255,7 @@ def embed_source(
                     n_captions = sum(one.vector is None for one in item.record.captions or ())
                     run.append(record, vector, reused=reused and not item.crops and not n_captions)
                     changes.note(record, reused=reused)
-                    bar.note(record, new_objects=item.crops, n_new_captions=n_captions)
+                    done.note(record, new_objects=item.crops, n_new_captions=n_captions)
             interrupts.raise_received()
             if known.n_damaged:
                 lost = counted(known.n_damaged, "damaged vectors")
@@ -248,22 +265,23 @@ def embed_source(
     return EmbedSummary(
         store=run.target,
         n_items=len(source),
-        failures=bar.failures,
+        failures=done.failures,
         losses=losses,
-        notes=bar.notes,
+        notes=done.notes,
         seconds=time.monotonic() - started,
         n_reused=changes.n_reused,
         n_relabelled=changes.n_relabelled,
         n_removed=changes.n_removed,
         outlook=_outlook(store, shard) if shard else "",
-        objects=bar.objects,
-        captions=bar.captions,
+        objects=done.objects,
+        captions=done.captions,
     )
 
 
 def _outlook(store: str | os.PathLike[str], shard: Shard) -> str:
     """Say which shards are not finished, how to join all, or why that is not possible."""
     from ..maintenance import refuse_unlike
+    from ..sharding import Parts, outlook
 
     finished = Parts.of(StorePlace.of(store).target).finished()
     paths = [path for other, path in finished.items() if other != shard][:1]
@@ -285,8 +303,10 @@ def check_place(
     shard: Shard | None = None,
     *,
     backend: StoreBackend | None = None,
-) -> None:
+) -> str | os.PathLike[str]:
     """Refuse early a path where a store cannot be written; leaves nothing behind.
+
+    Returns the path that the run writes: of a shard its part's, else the store's.
 
     Raises
     ------
@@ -294,9 +314,14 @@ def check_place(
     """
     backend = backend or Hdf5Stores()
     backend.check(store)
-    if shard is not None:
-        Parts.of(StorePlace.of(store).target).check(shard.count)
-        backend.check(part_path(store, shard))
+    if shard is None:
+        return store
+    from ..sharding import Parts, part_path
+
+    Parts.of(StorePlace.of(store).target).check(shard.count)
+    part = part_path(store, shard)
+    backend.check(part)
+    return part
 
 
 def _tables(
@@ -328,15 +353,11 @@ def _crops(options: EmbedOptions, stores: Sequence[EmbeddingStore]) -> ObjectOpt
     return options.object_options(next(filter(None, kept), None))
 
 
-def _whole_stores(
-    store: str | os.PathLike[str], shard: Shard | None, kind: VectorKind
-) -> Iterator[EmbeddingStore]:
+def _whole_stores(store: str | os.PathLike[str], kind: VectorKind) -> Iterator[EmbeddingStore]:
     """Open what runs without a shard left where the parts will be joined, finished or not."""
-    if shard is None:
-        return
     place = StorePlace.of(store)
     for path in dict.fromkeys((place.target, place.directory)):
-        if path.is_file() or is_store_directory(path):
+        if path.is_file() or manifest_files(path):
             whole = open_store(path, partial=True)
             if not whole.kind.same_model(kind):
                 raise whole.kind.mismatch(
@@ -376,7 +397,8 @@ def _rows(
     interrupts: DeferredInterrupts,
 ) -> Generator[Row, None, None]:
     """Yield every row in order: a vector for what could be read, none for what could not."""
-    ahead = max(_BATCHES_AHEAD * encoder.batch_size, 2 * options.decoding_threads())
+    workers = options.workers or usable_processors()
+    ahead = max(_BATCHES_AHEAD * encoder.batch_size, 2 * workers)
     ahead *= 1 if crops is None else _OBJECTS
     # All that may be under way at once, and as many as are cheap to keep.
     contents = Contents(MAX_WAITING_ROWS + ahead + _CONTENTS_KEPT, options.dtype)
@@ -384,6 +406,7 @@ def _rows(
         source,
         encoder,
         options,
+        workers=workers,
         ahead=ahead,
         known=known,
         contents=contents,

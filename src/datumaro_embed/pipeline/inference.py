@@ -44,22 +44,18 @@ class Inference:
         self._gathered, self._n_gathered = np.empty(self._shape, np.uint8), 0
         self._wanted = encoder.first_batch_size
 
-    def __len__(self) -> int:
-        """Images that were submitted and are not answered yet."""
-        return len(self._unanswered)
-
-    @property
-    def is_full(self) -> bool:
-        """As much is under way as the encoder computes at once: collect before submitting more."""
-        return len(self._batches) >= self._session.capacity
-
     def submit(self, pixels: Pixels, answers: Answers) -> None:
-        """Take the pixels of one image; `collect` appends its vector, or why it has none."""
+        """Take the pixels of one image; `collect` appends its vector, or why it has none.
+
+        Collects where as much is under way as the encoder computes at once.
+        """
         self._unanswered.append(answers)
         self._gathered[self._n_gathered] = pixels
         self._n_gathered += 1
         if self._n_gathered == self._wanted:
             self._start_batch()
+        while len(self._batches) >= self._session.capacity:
+            self.collect()
 
     def finish(self) -> None:
         """Say that no image will be submitted any more."""
@@ -81,7 +77,16 @@ class Inference:
         try:
             found: Answers = list(self._checked(batch, self._session.collect()))
         except InferenceError:
-            found = self._one_by_one(batch)
+            found = []
+            for pixels in batch:  # each alone, to see which fails
+                try:
+                    found += self._checked(pixels[None], self._encoder.embed(pixels[None]))
+                except InferenceError as error:
+                    found.append(one_line(str(error)))
+            if all(isinstance(answer, str) for answer in found):
+                # Is it the images, or the device? A plain one would tell.
+                grey = np.full_like(batch[:1], _GREY)
+                self._checked(grey, self._encoder.embed(grey))
         self._batches.popleft()
         if isinstance(batch.base, np.ndarray):
             self._free.append(batch.base)
@@ -95,20 +100,6 @@ class Inference:
             self._n_gathered, self._wanted = 0, len(self._gathered)
             self._batches.append(batch)
             self._session.submit(batch)
-
-    def _one_by_one(self, batch: Pixels) -> Answers:
-        """Embed each image of a batch that failed alone, and say of which that fails too."""
-        answers: Answers = []
-        for pixels in batch:
-            try:
-                answers += self._checked(pixels[None], self._encoder.embed(pixels[None]))
-            except InferenceError as error:
-                answers.append(one_line(str(error)))
-        if all(isinstance(answer, str) for answer in answers):
-            # Is it the images, or the device? A plain one would tell.
-            grey = np.full_like(batch[:1], _GREY)
-            self._checked(grey, self._encoder.embed(grey))
-        return answers
 
     def _checked(self, batch: Pixels, vectors: npt.NDArray[np.float32]) -> list[Vector]:
         encoder = self._encoder

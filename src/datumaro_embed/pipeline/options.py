@@ -10,7 +10,6 @@ from ..encoders import BATCH_SIZE, ImageEncoder, load_encoder
 from ..errors import UsageError
 from ..flags import DEFAULT_MODEL
 from ..objects import ObjectOptions
-from ..parallel import usable_processors
 from ..records import CropShape
 from ..store import COMMIT_ROWS
 from ..vectors import VectorKind
@@ -140,7 +139,3 @@ class EmbedOptions:
     def decoding(self) -> dict[str, str]:
         """Return what a provenance says of the way from files to pixels."""
         return {"decode": self.decode, "depth_range": str(DepthRange.parse(self.depth_range))}
-
-    def decoding_threads(self) -> int:
-        """Return how many threads decode."""
-        return self.workers or usable_processors()

@@ -91,16 +91,14 @@ def rows_in_order(
 
             for pixels in wanted:
                 inference.submit(pixels, answers)
-                while inference.is_full:
-                    inference.collect()
-                    yield from _finished(waiting, contents)
-            while inference and len(waiting) >= MAX_WAITING_ROWS:
+                yield from _finished(waiting, contents)
+            while len(waiting) >= MAX_WAITING_ROWS:
                 inference.collect()
                 yield from _finished(waiting, contents)
             if stop():
                 break
         inference.finish()
-        while inference:
+        while waiting:
             inference.collect()
             yield from _finished(waiting, contents)
 

@@ -29,6 +29,7 @@ def prepare(
     encoder: ImageEncoder,
     options: EmbedOptions,
     *,
+    workers: int,
     ahead: int,
     known: KnownVectors,
     contents: Contents,
@@ -39,6 +40,8 @@ def prepare(
 
     Parameters
     ----------
+    workers : int
+        Threads.
     ahead : int
         Maximum number of items, and with `objects` of annotations too, that are read before the
         oldest item is taken.
@@ -101,7 +104,7 @@ def prepare(
     return map_ahead(
         read,
         enumerate(source),
-        workers=options.decoding_threads(),
+        workers=workers,
         ahead=ahead,
         weigh=lambda numbered: 0 if objects is None else numbered[1].n_annotations,
     )

@@ -13,6 +13,7 @@ from ..causes import cause_of, detail_of
 from ..encoders import ImageEncoder, OpenVinoImageEncoder, resizing_library
 from ..escaping import printable
 from ..logs import log
+from ..parallel import usable_processors
 from ..records import ItemRecord, Status
 from ..tally import Tally, counted
 from .options import EmbedOptions
@@ -161,7 +162,7 @@ def talk(*, show: bool) -> Callable[[str], None]:
 
 @dataclass
 class Progress:
-    """A tqdm bar on a terminal and the counts of a run; a context manager.
+    """A tqdm bar and the counts of a run.
 
     Attributes
     ----------
@@ -170,25 +171,11 @@ class Progress:
         To be set where they are embedded.
     """
 
-    total: int
-    show: bool = True
+    bar: tqdm
     failures: dict[Status, Tally] = field(default_factory=dict)
     notes: Tally = field(default_factory=Tally)
     objects: TableSummary | None = None
     captions: TableSummary | None = None
-
-    def __enter__(self) -> Progress:
-        self._bar = tqdm(
-            total=self.total,
-            desc="Embedding",
-            unit="img",
-            disable=None if self.show else True,  # None: only where stderr is a terminal
-            dynamic_ncols=True,
-        )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
 
     def note(
         self, record: ItemRecord, *, new_objects: Collection[int] = (), n_new_captions: int = 0
@@ -205,14 +192,14 @@ class Progress:
         if self.captions is not None:
             self.captions.n_computed += n_new_captions
             self.captions.n_reused += len(record.captions or ()) - n_new_captions
-        self._bar.update()
+        self.bar.update()
         if record.status is not Status.OK:
             cause = cause_of(record.error)
             detail = detail_of(record.error, cause)
             example = f"{record.key}: {detail}" if detail else str(record.key)
             self.failures.setdefault(record.status, Tally()).add(cause, example)
             n_failed = sum(reasons.total for reasons in self.failures.values())
-            self._bar.set_postfix_str(f"{n_failed} failed", refresh=False)
+            self.bar.set_postfix_str(f"{n_failed} failed", refresh=False)
         for note in record.notes:
             self.notes.add(note, str(record.key))
 
@@ -226,7 +213,7 @@ def settings_line(encoder: ImageEncoder, options: EmbedOptions) -> str:
         f"precision {provenance['precision']}",
         f"batch size {encoder.batch_size}",
         f"streams {streams}" if streams else "",
-        f"decoding threads {options.decoding_threads()}",
+        f"decoding threads {options.workers or usable_processors()}",
         f"{options.decode} decoding",
         f"depth range {options.depth_range}" if options.depth_range else "",
         f"resizing by {resizing_library()}" if isinstance(encoder, OpenVinoImageEncoder) else "",

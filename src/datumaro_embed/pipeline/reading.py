@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
-from ..adapter import EncoderInput, SourceItem, encoder_input
-from ..adapter.media import UnsupportedMediaError
+from ..adapter import SourceItem, encoder_input
 from ..depth import UNCHOSEN, DepthRange
 from ..geometry import orient_xywh
 from ..images import ImageProblem, OpenedImage, open_image
@@ -73,7 +72,9 @@ class OpenedItem:
 def open_item(source: SourceItem, depth_range: DepthRange = UNCHOSEN) -> OpenedItem:
     """Read bytes, hash, header and annotations of an item."""
     try:
-        medium = _checked_input(source)
+        if source.unsafe:
+            raise ImageProblem(Status.UNSAFE_PATH, source.unsafe)
+        medium = encoder_input(source.medium, source.videos)
         image = open_image(medium.source, channel_order="bgr", depth_range=depth_range)
         info, roi = image.info, medium.roi
         # A region of interest is an image of its own size.
@@ -92,22 +93,6 @@ def read_item(source: SourceItem) -> tuple[ItemRecord, Image.Image | None]:
 def read_item_info(source: SourceItem) -> ItemRecord:
     """Read an item as `read_item` does, but only the header and the hash, not the pixels."""
     return open_item(source).record
-
-
-def _checked_input(source: SourceItem) -> EncoderInput:
-    """Bridge the medium, with every way that it can fail made an ImageProblem."""
-    if source.unsafe:
-        raise ImageProblem(Status.UNSAFE_PATH, source.unsafe)
-    try:
-        return encoder_input(source.medium, source.videos)
-    except ImageProblem:
-        raise
-    except UnsupportedMediaError as error:
-        raise ImageProblem(Status.UNSUPPORTED, str(error)) from error
-    except FileNotFoundError as error:
-        raise ImageProblem(Status.MISSING, str(error)) from error
-    except Exception as error:  # a medium runs the dataset author's own callable
-        raise ImageProblem(Status.UNREADABLE, f"{type(error).__name__}: {error}") from error
 
 
 def _failed(source: SourceItem, problem: ImageProblem) -> ItemRecord:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +14,11 @@ from ..adapter import SourceDataset
 from ..errors import NoTableError, StoreCorruptError
 from ..parallel import map_ahead, usable_processors
 from ..records import AnnotationRecord, ItemRecord, ObjectRecord, Status
-from ..sharding import Shard
 from ..store import EmbeddingStore
 from .reading import read_item_info
+
+if TYPE_CHECKING:
+    from ..sharding import Shard
 
 __all__ = ["Changes", "KnownVectors"]
 
@@ -79,7 +82,7 @@ class KnownVectors:
             for record in map_ahead(read_item_info, items, workers=usable_processors(), ahead=64):
                 wanted = np.frombuffer(record.content_sha256[:8], dtype="<u8")[0]
                 place = int(np.searchsorted(self._hashes, wanted))
-                if place < len(self) and self._hashes[place] == wanted:
+                if place < len(self._hashes) and self._hashes[place] == wanted:
                     return True
         return False
 
@@ -96,7 +99,7 @@ class KnownVectors:
         vector: Vector | None = None
         crops: dict[object, Vector] = {}
         wanted = np.frombuffer(record.content_sha256[:8], dtype="<u8")[0]
-        for place in range(int(np.searchsorted(self._hashes, wanted)), len(self)):
+        for place in range(int(np.searchsorted(self._hashes, wanted)), len(self._hashes)):
             if self._hashes[place] != wanted:
                 break
             store, row = self._stores[int(self._place[place])], int(self._row[place])
@@ -122,23 +125,22 @@ class KnownVectors:
         """Give an item's captions the vectors that are known, of any item with the same text."""
         if not record.captions:
             return record
-        captions = (
-            replace(one, vector=self._of_text(record.annotations[one.annotation].text))
-            for one in record.captions
-        )
-        return replace(record, captions=tuple(captions))
-
-    def _of_text(self, text: str) -> Vector | None:
-        wanted = hash(text)
-        for place in range(int(np.searchsorted(self._texts, wanted)), len(self._texts)):
-            if self._texts[place] != wanted:
-                break
-            number = int(self._caption[place])
-            index = int(np.searchsorted(self._first_caption, number, side="right")) - 1
-            captions, row = self._stores[index].captions, number - int(self._first_caption[index])
-            if self._stores[index].is_sound(captions.item_row(row)) and captions.text(row) == text:
-                return np.asarray(captions.record(row).vector, np.float32)
-        return None
+        found = []
+        for one in record.captions:
+            text = record.annotations[one.annotation].text
+            wanted, vector = hash(text), None
+            for place in range(int(np.searchsorted(self._texts, wanted)), len(self._texts)):
+                if self._texts[place] != wanted:
+                    break
+                number = int(self._caption[place])
+                index = int(np.searchsorted(self._first_caption, number, side="right")) - 1
+                store, row = self._stores[index], number - int(self._first_caption[index])
+                captions = store.captions
+                if store.is_sound(captions.item_row(row)) and captions.text(row) == text:
+                    vector = np.asarray(captions.record(row).vector, np.float32)
+                    break
+            found.append(replace(one, vector=vector))
+        return replace(record, captions=tuple(found))
 
 
 def _texts(store: EmbeddingStore) -> npt.NDArray[np.int64]:

@@ -8,11 +8,11 @@ from ..lazy import lazy_names
 from .codec import ArrayPart, Part
 from .journal import open_store, using_store
 from .table import EmbeddingStore
-from .tables import VectorTable
 
 if TYPE_CHECKING:
     from .backend import COMMIT_ROWS, StoreBackend, StoreWriter
     from .run import Hdf5Stores
+    from .tables import VectorTable
 
 __all__ = [
     "COMMIT_ROWS",
@@ -34,5 +34,6 @@ __getattr__ = lazy_names(
         "Hdf5Stores": "run",
         "StoreBackend": "backend",
         "StoreWriter": "backend",
+        "VectorTable": "tables",
     },
 )

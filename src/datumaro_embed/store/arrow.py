@@ -18,6 +18,7 @@ from ..encoding import encode_json
 from .codec import Array
 from .rows import StoredRows, check_dtype
 from .schema import (
+    RAGGED_KINDS,
     SCHEMA,
     array_specs,
     child_tables,
@@ -138,10 +139,20 @@ def _columns(
 
 def _column(store: StoredRows, path: str, first: int, stop: int) -> pa.Array:
     column, values = array_specs()[path].column, store.rows(path, first, stop)
-    if column.is_ragged:
+    if column.kind in RAGGED_KINDS:
         bounds = _bounds(store, path, first, stop)
         if column.kind in ("text", "json"):
-            return _texts(bounds, values)
+            # Strings end to end; what is no UTF-8 (an undecodable file name) is replaced.
+            buffers = (pa.py_buffer(np.ascontiguousarray(part)) for part in (bounds, values))
+            texts = pa.LargeStringArray.from_buffers(len(bounds) - 1, *buffers)
+            try:
+                texts.validate(full=True)
+            except pa.ArrowInvalid:
+                raw = values.tobytes()
+                cut = zip(bounds.tolist(), bounds[1:].tolist(), strict=False)
+                decoded = [raw[a:z].decode("utf-8", "replace") for a, z in cut]
+                texts = pa.array(decoded, pa.large_string())
+            return texts
         return pa.LargeListArray.from_arrays(pa.array(bounds), pa.array(values))
     if column.kind == "code":
         return _names_of(store.names(path), values)
@@ -168,20 +179,6 @@ def _bounds(store: StoredRows, path: str, first: int, stop: int) -> Array:
 def _vectors(store: StoredRows, table: str, first: int, stop: int, dtype: str) -> pa.Array:
     values = store.rows(f"{table}/vector", first, stop).astype(dtype).reshape(-1)
     return pa.FixedSizeListArray.from_arrays(pa.array(values), store.dim)
-
-
-def _texts(bounds: Array, data: Array) -> pa.Array:
-    """Strings end to end; what is no UTF-8 (an undecodable file name) is replaced."""
-    buffers = (pa.py_buffer(np.ascontiguousarray(part)) for part in (bounds, data))
-    texts = pa.LargeStringArray.from_buffers(len(bounds) - 1, *buffers)
-    try:
-        texts.validate(full=True)
-    except pa.ArrowInvalid:
-        raw = data.tobytes()
-        cut = zip(bounds.tolist(), bounds[1:].tolist(), strict=False)
-        decoded = [raw[first:end].decode("utf-8", "replace") for first, end in cut]
-        return pa.array(decoded, pa.large_string())
-    return texts
 
 
 def _names_of(names: Sequence[str], codes: Array) -> pa.Array:

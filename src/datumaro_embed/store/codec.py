@@ -21,7 +21,7 @@ from ..encoding import decode_json, decode_text, encode_json, encode_text
 from ..errors import StoreCorruptError, UsageError
 from ..records import Categories, ItemKey, ItemRecord, Status
 from ..vectors import VectorKind
-from .schema import SCHEMA, Column, array_specs, child_tables
+from .schema import RAGGED_KINDS, SCHEMA, Column, array_specs, child_tables
 
 Array = npt.NDArray[Any]
 Vector = npt.NDArray[np.floating[Any]]
@@ -58,7 +58,7 @@ class _ColumnBuilder:
         self._get = operator.attrgetter(column.field or column.name)
         self._data = bytearray()
         self._ends = array("Q", [0])
-        self._has_ends = column.is_ragged or column.kind == "rows"
+        self._has_ends = column.kind in (*RAGGED_KINDS, "rows")
         self._is_absent = False
         self.names: dict[str, int] = {}
         encoders: dict[str, Callable[[Any], bytes]] = {
@@ -95,10 +95,10 @@ class _ColumnBuilder:
         """Encode a record's value, None where it is absent; raises `UsageError`, keeps nothing."""
         column = self.column
         if column.kind == "vector":
-            if record.has_vector != (vector is not None):
-                status = getattr(record, "status", Status.OK)
+            status = getattr(record, "status", Status.OK)
+            if status.has_vector != (vector is not None):
                 raise UsageError(
-                    f"Status {status.name} {'needs a' if record.has_vector else 'takes no'} "
+                    f"Status {status.name} {'needs a' if status.has_vector else 'takes no'} "
                     "vector. Pass None if the status has no vector, a vector otherwise."
                 )
             if vector is None:
@@ -442,7 +442,7 @@ def _column_values(part: Part, column: Column, path: str, first: int, stop: int)
     try:
         if column.kind == "json":
             return [decode_json(data.data) for data in part.cut(path, first, stop)]
-        if column.is_ragged:
+        if column.kind in RAGGED_KINDS:
             return [tuple(data.tolist()) for data in part.cut(path, first, stop)]
         values = part.required(path)[first:stop]
         found: list[Any] = values.tolist() if column.kind != "vector" else [*values]

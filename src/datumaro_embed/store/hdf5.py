@@ -40,6 +40,7 @@ from .schema import (
     FORMAT_MINOR,
     FORMAT_VERSION,
     PAGE_BYTES,
+    ROW_ROLES,
     SCHEMA,
     ArraySpec,
     array_specs,
@@ -78,9 +79,9 @@ class _Image:
     def __init__(self, store: StoredRows, head: Mapping[str, Array]) -> None:
         specs, self._store = array_specs(), store
         there = [s for p, s in specs.items() if s.table not in ("", "labels") and store.has(p)]
-        self._rows = {spec.path: spec for spec in there if spec.has_rows}
+        self._rows = {spec.path: spec for spec in there if spec.role in ROW_ROLES}
         whole = self._whole = {path: array for path, array in head.items() if path in specs}
-        whole |= {spec.path: store.column(spec.path) for spec in there if not spec.has_rows}
+        whole |= {s.path: store.column(s.path) for s in there if s.role not in ROW_ROLES}
         order = self._order = checksum_order([*self._rows, *whole, "meta/arrays"])
         whole["meta/arrays"] = np.frombuffer(encode_json(order), np.uint8)
         sums = np.array([crc32(whole[path]) for path in order.pop("whole")], "<u4")
@@ -174,7 +175,7 @@ def checksum_order(paths: Iterable[str]) -> dict[str, list[str]]:
     specs = array_specs()
     for path in sorted(paths):
         if not path.startswith("checksums/"):
-            order[specs[path].table if specs[path].has_rows else "whole"].append(path)
+            order[specs[path].table if specs[path].role in ROW_ROLES else "whole"].append(path)
     absent = [table.name for table in SCHEMA.values() if table.optional and not order[table.name]]
     return {table: covered for table, covered in order.items() if table not in absent}
 

@@ -50,13 +50,7 @@ from ..files import (
     write_errors,
 )
 from ..paths import refuse_empty
-from ..place import (
-    LOCK_NAME,
-    SEGMENT_FOLDER,
-    WORK_SUFFIX,
-    is_store_directory,
-    manifest_files,
-)
+from ..place import LOCK_NAME, SEGMENT_FOLDER, WORK_SUFFIX, manifest_files
 from ..records import Categories, ItemKey
 from ..tally import counted, progress
 from ..vectors import MAX_DIM, VectorKind
@@ -156,13 +150,6 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     def files(self) -> tuple[Segment, ...]:
         """Every file that the manifest names."""
         return (*self.segments, *self.spare, *([self.head] if self.head else []))
-
-
-def new_manifest(uuid: str, kind: VectorKind, **facts: Any) -> Manifest:
-    """Make a manifest for vectors of a kind."""
-    return Manifest(
-        *(uuid, kind.model, kind.fingerprint, kind.dtype, kind.dim, kind.settings), **facts
-    )
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -379,14 +366,14 @@ def open_store(path: str | os.PathLike[str], *, partial: bool = False) -> Embedd
             try:
                 return EmbeddingStore.of(Hdf5Part(name))
             except StoreNotFoundError as error:
-                if not is_store_directory(work):
+                if not manifest_files(work):
                     if os.path.lexists(name):
                         raise replaced(name) from error
                     raise
             try:
                 return _open_directory(work, partial=partial)
             except StoreForeignError as error:
-                if is_store_directory(work):
+                if manifest_files(work):
                     raise
                 raise replaced(work) from error
         except StoreReplacedError as error:
@@ -491,15 +478,13 @@ class Journal:
             for made in self._made:
                 self.files.fsync_directory(made.parent)
         found: dict[str, Manifest] = {}
-        for name in ("manifest.json", "next.json"):
+        for path in manifest_files(self.path):
             try:
-                found[name] = read_manifest(self.path / name)
-            except FileNotFoundError:
-                continue
+                found[path.name] = read_manifest(path)
             except (StoreCorruptError, StoreForeignError):
                 if not restart:
                     raise
-                self.files.unlink(self.path / name)
+                self.files.unlink(path)
         self.finished, self.unfinished = found.get("manifest.json"), found.get("next.json")
         # A crash leaves two segments without a manifest at most, or any number of them once the
         # file is published; of more than that somebody has lost the manifest.
@@ -565,7 +550,7 @@ class Journal:
 
         Files of any other name belong to somebody else: they stay, and are named once.
         """
-        named = {s.name for path in manifest_files(self.path) for s in read_manifest(path).files}
+        named = {s.name for m in (self.finished, self.unfinished) if m for s in m.files}
         for folder in (self.path, self._folder):
             for path in folder.glob(f"{TEMPORARY_PREFIX}*{TEMPORARY_SUFFIX}"):
                 if TEMPORARY_NAME.fullmatch(path.name):

@@ -21,7 +21,7 @@ from ..records import Categories, ItemKey, ItemRecord
 from ..tally import counted
 from ..vectors import VectorKind
 from .codec import Array, Part, decode_records, decode_rows, text_arrays
-from .schema import SCHEMA, ArraySpec, array_specs, child_tables
+from .schema import ROW_ROLES, SCHEMA, ArraySpec, array_specs, child_tables
 
 IntArray = npt.NDArray[np.int64]
 _LISTS_KEYS = "`datumaro-embed info STORE --items N` prints the first N (in Python: store.keys())."
@@ -66,25 +66,6 @@ def _as_key(key: object) -> ItemKey | None:
         return ItemKey.parse(key)
     except ValueError:
         return None
-
-
-def _near_keys(keys: Keys, key: ItemKey | str, subsets: Sequence[str]) -> list[ItemKey]:
-    """Return the most similar ones of few keys: same id elsewhere, and those next in order.
-
-    A search among all keys would take a minute for ten million.
-    """
-    text, named = str(key), _as_key(key)
-    wanted = named or ItemKey("", text)
-    rows: set[int] = set()
-    for subset in (wanted.subset, *subsets):
-        row = bisect_left(keys, ItemKey(subset, wanted.id))
-        rows.update(range(max(0, row - _NEIGHBOURS), min(len(keys), row + _NEIGHBOURS)))
-
-    def similarity(other: ItemKey) -> float:
-        return difflib.SequenceMatcher(None, text, str(other) if named else other.id).ratio()
-
-    ranked = sorted(((similarity(keys[row]), keys[row]) for row in sorted(rows)), reverse=True)
-    return [other for ratio, other in ranked[:_SUGGESTIONS] if ratio >= _LEAST_RATIO]
 
 
 # Rows ------------------------------------------------------------------------------------------
@@ -178,7 +159,7 @@ class StoredRows:
             if not self.has(path):
                 raise UsageError(f"The store has no '{path}'. See docs/store-format.md.", path=path)
             spec = array_specs()[path]
-            n_rows = self.count(spec.table) if spec.has_rows else 0
+            n_rows = self.count(spec.table) if spec.role in ROW_ROLES else 0
             if spec.table in ("", "labels") and self._head_part is not None:
                 found = self._head_part.required(path)
             elif len(self.parts) == 1:
@@ -191,7 +172,9 @@ class StoredRows:
                 found = np.concatenate([np.zeros(1, "<u8"), ends])
             else:
                 found = self.rows(path, 0, n_rows)
-            self._cache[path] = _read_only(found)
+            view = found.view()
+            view.flags.writeable = False
+            self._cache[path] = view
         return self._cache[path]
 
     def has(self, path: str) -> bool:
@@ -252,17 +235,31 @@ class StoredRows:
         at_once, spec = len(self.parts) == 1 or path in self._cache, array_specs()[path]
         if at_once and isinstance(rows, slice):
             return self.column(path)[rows]
-        numbers = _row_numbers(rows, self.count(spec.table))
+        n_rows = self.count(spec.table)
+        if isinstance(rows, slice):
+            numbers = np.arange(*rows.indices(n_rows), dtype=np.int64)
+        else:
+            index = np.atleast_1d(np.asarray(rows))
+            if index.dtype == bool:
+                index = np.arange(n_rows)[index]
+            if len(index) and index.dtype.kind not in "iu":
+                raise IndexError(f"rows are integers or booleans, not {index.dtype}")
+            numbers = index.astype(np.int64)
+            numbers[numbers < 0] += n_rows
+            if len(numbers) and not (numbers.min() >= 0 and numbers.max() < n_rows):
+                raise IndexError(f"a row is out of range; the store has {n_rows:,} rows")
         if at_once:
-            return _read_only(self.column(path)[numbers])
-        starts = self._starts[spec.table]
-        places = np.searchsorted(starts, numbers, side="right") - 1
-        empty = self._empty(spec)
-        values = np.empty((len(numbers), *empty.shape[1:]), empty.dtype)
-        for place in np.unique(places).tolist():
-            here = places == place
-            values[here] = self._filled(place, spec)[numbers[here] - starts[place]]
-        return _read_only(values)
+            values = self.column(path)[numbers]
+        else:
+            starts = self._starts[spec.table]
+            places = np.searchsorted(starts, numbers, side="right") - 1
+            empty = self._empty(spec)
+            values = np.empty((len(numbers), *empty.shape[1:]), empty.dtype)
+            for place in np.unique(places).tolist():
+                here = places == place
+                values[here] = self._filled(place, spec)[numbers[here] - starts[place]]
+        values.flags.writeable = False
+        return values
 
     def names(self, stem: str) -> tuple[str, ...]:
         """All names of a code, such as ``"items/subset"``, by first use."""
@@ -343,8 +340,19 @@ class StoredRows:
         wanted = _as_key(key)
         row = None if wanted is None else self._find(wanted)
         if row is None:
-            found = _near_keys(self.keys(), key, self.names("items/subset"))
-            near = ", ".join(f"'{other}'" for other in found)
+            # The most similar of few keys: same id elsewhere, and those next in order. A search
+            # among all keys would take a minute for ten million.
+            keys, text, at = self.keys(), str(key), wanted or ItemKey("", str(key))
+            rows: set[int] = set()
+            for subset in (at.subset, *self.names("items/subset")):
+                place = bisect_left(keys, ItemKey(subset, at.id))
+                rows.update(range(max(0, place - _NEIGHBOURS), min(len(keys), place + _NEIGHBOURS)))
+            ranked = []
+            for other in map(keys.__getitem__, sorted(rows)):
+                matcher = difflib.SequenceMatcher(None, text, str(other) if wanted else other.id)
+                ranked.append((matcher.ratio(), other))
+            best = sorted(ranked, reverse=True)[:_SUGGESTIONS]
+            near = ", ".join(f"'{other}'" for ratio, other in best if ratio >= _LEAST_RATIO)
             raise ItemNotFoundError(
                 f"No item '{key}' in '{self.path}'. "
                 + (f"Nearest: {near}." if near else f"A key is SUBSET/ID. {_LISTS_KEYS}"),
@@ -425,28 +433,6 @@ class StoredRows:
         starts = self._starts[table]
         index = int(np.searchsorted(starts, row, side="right")) - 1
         return index, row - int(starts[index])
-
-
-def _read_only(array: Array) -> Array:
-    view = array.view()
-    view.flags.writeable = False
-    return view
-
-
-def _row_numbers(rows: npt.ArrayLike | slice, n_rows: int) -> IntArray:
-    """Turn an index as NumPy takes it into row numbers; raises `IndexError`."""
-    if isinstance(rows, slice):
-        return np.arange(*rows.indices(n_rows), dtype=np.int64)
-    index = np.atleast_1d(np.asarray(rows))
-    if index.dtype == bool:
-        index = np.arange(n_rows)[index]
-    if len(index) and index.dtype.kind not in "iu":
-        raise IndexError(f"rows are integers or booleans, not {index.dtype}")
-    numbers = index.astype(np.int64)
-    numbers[numbers < 0] += n_rows
-    if len(numbers) and not (numbers.min() >= 0 and numbers.max() < n_rows):
-        raise IndexError(f"a row is out of range; the store has {n_rows:,} rows")
-    return numbers
 
 
 def check_dtype(dtype: str) -> None:

@@ -38,9 +38,9 @@ from .hdf5 import file_image
 from .journal import (
     MAX_PASSED_BYTES,
     Journal,
+    Manifest,
     Segment,
     SegmentFolder,
-    new_manifest,
     open_store,
     segment_is_sound,
 )
@@ -99,7 +99,8 @@ class Hdf5Run(StoreWriter):
         self.target = os.fspath(place.target)
         self._place, self._kind, self.files = place, kind, files
         self._commit_rows, self._clock = commit_rows, clock
-        self._new = new_manifest(uuid.uuid4().hex, kind, purpose=purpose, n_expected=n_expected)
+        facts = kind.model, kind.fingerprint, kind.dtype, kind.dim, kind.settings
+        self._new = Manifest(uuid.uuid4().hex, *facts, purpose=purpose, n_expected=n_expected)
         self._builder = ColumnBuilder(kind)
         self._began: float | None = None
         self._categories: tuple[Categories, Vector | None] = Categories(), None
@@ -137,7 +138,7 @@ class Hdf5Run(StoreWriter):
                     "Finish that run with its own options first, or use ``restart`` to replace it.",
                 )
             restart = old is not None and old.restarted
-            self.before = None if restart else self._open_before()
+            self.before = None if restart or self._identity is None else self._open_before()
             for found in (journal.finished, self.before):
                 if found is not None and not found.kind.same_model(self._kind):
                     remedy = "Choose another path, or use ``restart`` to replace it."
@@ -204,7 +205,7 @@ class Hdf5Run(StoreWriter):
     @property
     def n_committed(self) -> int:  # type: ignore[override]
         """Rows that an interruption would not lose, those not yet compared with the dataset too."""
-        return self._new.n_rows + sum(segment.n_rows for segment in self._keep)
+        return sum(segment.n_rows for segment in (*self._new.segments, *self._keep))
 
     # Rows ------------------------------------------------------------------------------------
 

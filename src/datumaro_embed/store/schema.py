@@ -39,6 +39,11 @@ BLOCK_ROWS = 1024
 PAGE_BYTES = 4096
 """Arrays of at least this size begin at a multiple of it."""
 
+RAGGED_KINDS = ("text", "json", "floats", "ints", "bytes")
+"""Of columns whose values differ in length: offsets cut them out of one array."""
+ROW_ROLES = ("rows", "offsets", "values")
+"""Of arrays whose values belong to rows of their table."""
+
 ATTRIBUTES: dict[str, type] = {
     "format": str,
     "format_version": int,
@@ -76,11 +81,6 @@ class Column:
     optional: bool = False
     filled: bool = False
     since: int = 0
-
-    @property
-    def is_ragged(self) -> bool:
-        """Values differ in length: offsets cut them out of one array."""
-        return self.kind in ("text", "json", "floats", "ints", "bytes")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -211,11 +211,6 @@ class ArraySpec:
     optional: bool = False
 
     @property
-    def has_rows(self) -> bool:
-        """Its values belong to rows of its table."""
-        return self.role in ("rows", "offsets", "values")
-
-    @property
     def cuts(self) -> str:
         """Offsets only: path of the array that they cut, or the name of a table."""
         is_rows = self.column.kind == "rows"
@@ -257,7 +252,7 @@ def _array_specs(tables: tuple[Table, ...]) -> Mapping[str, ArraySpec]:
         elif column.kind == "rows":
             cuts = f"offsets into the rows of {column.name}/"
             found = [("_offsets", "offsets", u8, (f"{rows}+1",), cuts)]
-        elif column.is_ragged:
+        elif column.kind in RAGGED_KINDS:
             found = [
                 ("_offsets", "offsets", u8, (f"{rows}+1",), f"offsets into {stem}"),
                 ("", "values", own, ("*",), meaning),

@@ -14,9 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..depth import DepthRange
-from ..display import Origin, html_of
 from ..errors import ItemNotFoundError, NoTableError, StoreCorruptError, UsageError
-from ..experimental import items_of
 from ..records import ItemKey, ItemRecord, ShortRepr, Status
 from ..tally import counted
 from .check import problems, sound_rows
@@ -24,11 +22,13 @@ from .codec import Array, ArrayPart
 from .hdf5 import Hdf5Part
 from .rows import IntArray, StoredRows, check_dtype
 from .schema import FORMAT_VERSION, array_specs
-from .tables import TABLES, CaptionTable, ObjectTable, VectorTable
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+    from ..display import Origin
+    from .tables import CaptionTable, ObjectTable, VectorTable
 
 Self = TypeVar("Self", bound="EmbeddingStore")
 
@@ -96,11 +96,15 @@ class EmbeddingStore(StoredRows):
 
     def origin(self, media_root: str | os.PathLike[str] | None = None) -> Origin:
         """Return the store to show pictures from, for results displayed in a notebook."""
+        from ..display import Origin
+
         root = None if media_root is None else os.path.abspath(media_root)
         return Origin(os.path.abspath(self.path), self.uuid, root)
 
     def _repr_html_(self) -> str | None:
         """Give some of its items, evenly chosen, with pictures."""
+        from ..display import html_of
+
         return html_of(None, self.origin())
 
     @cached_property
@@ -125,6 +129,8 @@ class EmbeddingStore(StoredRows):
 
         Raises `UsageError`: no such table; `NoTableError`: the store lacks it (see `has_table`).
         """
+        from .tables import TABLES
+
         if name not in TABLES:
             raise UsageError(f"No table {name!r}. Choose one of {', '.join(TABLES)}.", name=name)
         if not self.has_table(name):
@@ -138,17 +144,19 @@ class EmbeddingStore(StoredRows):
     @property
     def items(self) -> VectorTable:
         """The items."""
+        from .tables import VectorTable
+
         return VectorTable(self)
 
     @property
     def objects(self) -> ObjectTable:
         """The objects; raises `NoTableError` where they were not embedded."""
-        return cast(ObjectTable, self.table("objects"))
+        return cast("ObjectTable", self.table("objects"))
 
     @property
     def captions(self) -> CaptionTable:
         """The captions; raises `NoTableError` where they were not embedded."""
-        return cast(CaptionTable, self.table("captions"))
+        return cast("CaptionTable", self.table("captions"))
 
     # Vectors -------------------------------------------------------------------------------------
 
@@ -193,6 +201,8 @@ class EmbeddingStore(StoredRows):
         return np.array([-1 if row is None else row for row in found], dtype=np.int64)
 
     def _items_of(self, dataset: Iterable[Any]) -> list[Any]:
+        from ..experimental import items_of
+
         def path_of(key: ItemKey) -> str | None:
             row = self._find(key)
             return None if row is None else self.text("items/path", row)
