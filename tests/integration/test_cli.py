@@ -149,6 +149,26 @@ def test_verify_finds_a_changed_byte_of_the_store(coco_store: Path, tmp_path: Pa
     assert "items/vector: rows 0 to 68 differ from their checksum" in done.stdout
 
 
+def test_verify_and_repair_name_the_flag_of_a_damaged_file(
+    coco_store: Path, tmp_path: Path
+) -> None:
+    made = tmp_path / "directory"
+    model = ["--model", "demo", "--commit-rows", "40"]
+    done = run("datumaro-embed", "embed", SAMPLE / "coco", "--store", f"{made}/", *model)
+    assert done.returncode == 0, done.stderr
+    segment = sorted((made / "segments").iterdir())[0]
+    segment.write_bytes(segment.read_bytes()[:20_000])
+    broken = tmp_path / "broken.h5"
+    broken.write_bytes(coco_store.read_bytes()[:20_000])
+    for command in (
+        ["verify", made],
+        ["repair", made, "-o", tmp_path / "rest.h5"],
+        ["repair", broken, "-o", tmp_path / "none.h5"],
+    ):
+        done = run("datumaro-embed", *command)
+        assert "embed again with --restart" in done.stdout + done.stderr, command
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [

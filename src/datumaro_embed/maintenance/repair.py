@@ -186,7 +186,7 @@ def _segments(path: Path, *, partial: bool) -> tuple[list[Hdf5Part], Hdf5Part | 
         try:
             part = Hdf5Part(path, checks=False)
         except StoreCorruptError as error:  # others: there is none, or of another format
-            return [], None, [(0, str(error))]
+            return [], None, [(0, error.with_flags())]
         return [part], part, []
     folder = path / SEGMENT_FOLDER
     with suppress(StoreCorruptError, StoreForeignError, FileNotFoundError, IndexError):
@@ -217,7 +217,7 @@ def _opened(files: Sequence[tuple[Path, int]]) -> tuple[list[Hdf5Part], list[_Lo
         except StoreReadError:  # nobody knows whether it is damaged
             raise
         except StoreError as error:
-            lost.append((n_rows, str(error)))
+            lost.append((n_rows, error.with_flags()))
     return parts, lost
 
 

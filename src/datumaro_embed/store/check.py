@@ -63,7 +63,7 @@ def _caught(check: Callable[..., Iterator[str]], *arguments: Any) -> Iterator[st
     try:
         yield from check(*arguments)
     except StoreCorruptError as error:
-        yield str(error)
+        yield error.with_flags()
 
 
 # Checksums -------------------------------------------------------------------------------------
@@ -76,7 +76,7 @@ def part_problems(part: Part) -> Iterator[str]:
         try:
             part.array(path)
         except StoreCorruptError as error:
-            unreadable.append(str(error))
+            unreadable.append(error.with_flags())
     yield from unreadable
     if unreadable or part.is_trusted or file is None:
         return
