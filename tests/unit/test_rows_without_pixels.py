@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -140,10 +141,20 @@ def test_a_signal_ends_a_run_that_has_nothing_to_embed(tmp_path: Path, readable:
     assert n_read < 500
 
 
-def test_an_encoder_that_takes_nothing_ends_the_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (np.empty((0, 16), np.float32), r"an array of shape \(0, 16\) for 1 images"),
+        ([[1.0, 0.0]], "a list for 1 images"),
+        (None, "a NoneType for 1 images"),
+    ],
+)
+def test_an_encoder_that_answers_with_no_vectors_ends_the_run(
+    tmp_path: Path, answer: Any, message: str
+) -> None:
     class Deaf(FakeEncoder):
         def embed(self, batch: np.ndarray) -> np.ndarray:
-            return np.empty((0, self.dim), np.float32)
+            return answer
 
-    with pytest.raises(InferenceError, match="EncoderContract"):
+    with pytest.raises(InferenceError, match=message + r"\. Check it .*ImageEncoderContract"):
         go(dataset([Image.from_bytes(data=png(0))]), tmp_path / "e.h5", OPTIONS, encoder=Deaf())

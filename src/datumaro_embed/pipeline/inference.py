@@ -103,10 +103,12 @@ class Inference:
 
     def _checked(self, batch: Pixels, vectors: npt.NDArray[np.float32]) -> list[Vector]:
         encoder = self._encoder
-        if vectors.shape != (len(batch), encoder.dim):
+        shape = getattr(vectors, "shape", None)
+        if shape != (len(batch), encoder.dim):
+            what = f"a {type(vectors).__name__}" if shape is None else f"an array of shape {shape}"
             raise InferenceError(
-                f"Encoder {encoder.name} returned an array of shape {vectors.shape} for "
-                f"{len(batch)} images. Check it with datumaro_embed.testing.EncoderContract."
+                f"Encoder {encoder.name} returned {what} for {len(batch)} images. "
+                "Check it with datumaro_embed.testing.ImageEncoderContract."
             )
         if not np.isfinite(vectors).all():
             raise InferenceError(
